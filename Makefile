@@ -1,0 +1,64 @@
+# The README's two commands are `make demo` and `make test`; `make help` lists the others.
+# Each makes the virtual environment it needs, from Python >= 3.11 and a package index alone.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help demo test docs lint types bench coverage format clean
+.DEFAULT_GOAL := help
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+demo: $(VENV)/.installed-all ## paint a few pictures with the local server into demo-output/ (no key needed)
+	$(BIN)/openai-images demo
+
+test: $(VENV)/.installed-dev ## run the tests
+	PYTHONDEVMODE=1 $(BIN)/python -m pytest
+
+docs: $(VENV)/.installed-dev ## run the code blocks of README.md and docs/
+	PYTHONDEVMODE=1 $(BIN)/python -m pytest tests/test_docs.py
+
+lint: $(VENV)/.installed-dev ## check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev ## check types, with both checkers
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: $(VENV)/.installed-dev ## measure this client beside others
+	$(BIN)/python -m benchmarks
+
+coverage: $(VENV)/.installed-dev ## run the tests and show what they miss
+	PYTHONDEVMODE=1 $(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage report
+
+format: $(VENV)/.installed-dev ## rewrite the files in the project's format
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+clean: ## remove what the other targets made
+	rm -rf .venv demo-output build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.made:
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; try: make PYTHON=python3.12 ..." >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v < (3, 11) and sys.exit( \
+	    "error: openai-images needs Python 3.11 or newer, and $(PYTHON) is %d.%d; try: make PYTHON=python3.12 ..." % v[:2])'
+	@echo "making a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed-all: pyproject.toml | $(VENV)/.made
+	@echo "installing openai-images and what it needs"
+	@$(PIP) install --editable '.[all]'
+	@touch $@
+
+# `dev` holds `all`: after `make test`, `make demo` has nothing left to install.
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/.made
+	@echo "installing openai-images and what its tests need"
+	@$(PIP) install --editable '.[dev]'
+	@touch $(VENV)/.installed-all $@

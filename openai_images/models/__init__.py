@@ -1,0 +1,25 @@
+"""The values people hold: requests, results, events, options. Ground floor: imports only the errors."""
+
+from __future__ import annotations
+
+from openai_images.models.events import CompletedImage, Event, PartialImage, UnknownEvent
+from openai_images.models.image import Image
+from openai_images.models.options import Limits, Timeouts
+from openai_images.models.request import GenerateParams, GenerateRequest
+from openai_images.models.results import ImageResult, SvgUsage, TokenDetails, Usage
+
+__all__ = [
+    "CompletedImage",
+    "Event",
+    "GenerateParams",
+    "GenerateRequest",
+    "Image",
+    "ImageResult",
+    "Limits",
+    "PartialImage",
+    "SvgUsage",
+    "Timeouts",
+    "TokenDetails",
+    "UnknownEvent",
+    "Usage",
+]

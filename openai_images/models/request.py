@@ -1,0 +1,113 @@
+"""What is asked of `POST /images/generations`: one frozen value with a field for each parameter.
+
+Rules: None means "not set", and what is not set is never sent; known values are hints for editors and type checkers,
+any other string passes (each new model would break a fixed list); `repr` never shows the prompt. Parameters
+that are not fields here go through `extra_body`. Source of names, types and limits: OpenAI's API reference and
+the official Python package 3.54.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
+
+from attrs import evolve, field, fields_dict, frozen
+
+from openai_images.errors import RequestInvalidError
+from openai_images.models.shown import characters, names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["GenerateParams", "GenerateRequest"]
+
+Model: TypeAlias = (
+    Literal[
+        "gpt-image-2.6-sunburst",
+        "gpt-image-2.6-flare",
+        "gpt-image-2.5-sunburst",
+        "gpt-image-2.5-flare",
+        "gpt-image-2",
+        "gpt-image-1.5",
+        "gpt-image-1-mini",
+        "chatgpt-image-latest",
+    ]
+    | str
+)
+Size: TypeAlias = Literal["auto", "1024x1024", "1536x1024", "1024x1536", "2048x2048", "3840x2160"] | str
+Quality: TypeAlias = Literal["auto", "low", "medium", "high", "xhigh", "max"] | str
+Background: TypeAlias = Literal["auto", "opaque", "transparent"] | str
+OutputFormat: TypeAlias = Literal["png", "jpeg", "webp", "gif", "svg"] | str
+Moderation: TypeAlias = Literal["auto", "low"] | str
+Complexity: TypeAlias = Literal["low", "medium", "high"] | str
+
+
+class GenerateParams(TypedDict, total=False):
+    """The keywords of `generate` and `stream`; keep in step with the fields of `GenerateRequest`."""
+
+    model: Model | None
+    n: int | None
+    size: Size | None
+    quality: Quality | None
+    background: Background | None
+    output_format: OutputFormat | None
+    output_compression: int | None
+    moderation: Moderation | None
+    partial_images: int | None
+    complexity: Complexity | None
+    frame_count: int | None
+    frame_duration_ms: int | None
+    svg: Mapping[str, Any] | None
+    safety_identifier: str | None
+    user: str | None
+    response_format: str | None
+    style: str | None
+    extra_body: Mapping[str, Any] | None
+
+
+@frozen
+class GenerateRequest:
+    """One request for pictures; only what is set is sent.
+
+    `n` 1..10 pictures; `size` "auto" or "WIDTHxHEIGHT" in pixels; `output_compression` 0..100, jpeg and webp only;
+    `partial_images` 0..3, streams only; `frame_count` 2..16 and `frame_duration_ms`, gif only; `svg`
+    {"model": …, "reasoning": {…}}, svg only; `user`, `response_format` and `style` are for older models and
+    compatible servers. `extra_body` is laid over the body as it is and may hold anything JSON can.
+    Raises `RequestInvalidError` where the prompt is not text.
+    """
+
+    prompt: str = field(repr=characters)
+    model: Model | None = field(default=None, kw_only=True)
+    n: int | None = field(default=None, kw_only=True)
+    size: Size | None = field(default=None, kw_only=True)
+    quality: Quality | None = field(default=None, kw_only=True)
+    background: Background | None = field(default=None, kw_only=True)
+    output_format: OutputFormat | None = field(default=None, kw_only=True)
+    output_compression: int | None = field(default=None, kw_only=True)
+    moderation: Moderation | None = field(default=None, kw_only=True)
+    partial_images: int | None = field(default=None, kw_only=True)
+    complexity: Complexity | None = field(default=None, kw_only=True)
+    frame_count: int | None = field(default=None, kw_only=True)
+    frame_duration_ms: int | None = field(default=None, kw_only=True)
+    svg: Mapping[str, Any] | None = field(default=None, kw_only=True, hash=False)
+    safety_identifier: str | None = field(default=None, kw_only=True, repr=False)
+    user: str | None = field(default=None, kw_only=True, repr=False)
+    response_format: str | None = field(default=None, kw_only=True)
+    style: str | None = field(default=None, kw_only=True)
+    extra_body: Mapping[str, Any] | None = field(default=None, kw_only=True, repr=names, hash=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what is certainly no prompt: it could only come back as a puzzling answer of the server."""
+        if not isinstance(self.prompt, str):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
+            msg = f"the prompt must be text (str), not {type(self.prompt).__name__}"
+            raise RequestInvalidError(msg)
+
+    @classmethod
+    def of(cls, prompt: str | GenerateRequest, params: Mapping[str, Any]) -> GenerateRequest:
+        """A request from a prompt and keywords; keywords given with a request replace its fields."""
+        unknown = sorted(params.keys() - fields_dict(cls).keys())
+        if unknown:
+            msg = f"unknown parameter {unknown[0]!r}: send parameters this version does not know with extra_body={{…}}"
+            raise TypeError(msg)
+        if isinstance(prompt, GenerateRequest):
+            return evolve(prompt, **params)
+        return cls(prompt, **params)

@@ -1,0 +1,91 @@
+"""What an answer's headers (and the words of a refusal) say about waiting.
+
+Rules: pure; the wall clock is a parameter; what makes no sense is None, never an exception. Header names are
+lower case, as a case-insensitive mapping or a plain dict gives them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["parse_duration", "request_id", "retry_after", "should_retry"]
+
+# Go's spelling of a duration, which OpenAI's limits use: "1ms", "58.891s", "6m0s"; a bare number means seconds.
+_DURATION = re.compile(
+    r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?"
+)
+# "try again in 6m0s", "try again after 51.84 seconds", Azure's "retry after 8 seconds"
+_IN_WORDS = re.compile(
+    r"(?:try again|retry) (?:in|after) (?:(\d+(?:\.\d+)?) ?(sec|min|hour)|((?:\d+(?:\.\d+)?(?:ms|h|m|s))+))",
+    re.IGNORECASE,
+)
+_SECONDS_IN = {"sec": 1, "min": 60, "hour": 3600}
+
+
+def parse_duration(text: str) -> float | None:
+    """Seconds from "12", "12.5", "1ms", "58.891s" or "6m0s"."""
+    try:
+        return _sensible(float(text))
+    except ValueError:
+        pass
+    match = _DURATION.fullmatch(text.strip())
+    if match is None or not text.strip():
+        return None
+    hours, minutes, seconds, milliseconds = (float(part or 0) for part in match.groups())
+    return _sensible(hours * 3600 + minutes * 60 + seconds + milliseconds / 1000)
+
+
+def retry_after(headers: Mapping[str, str], message: str, now: float) -> float | None:
+    """Seconds to wait: `retry-after-ms`, then `retry-after` (seconds or a date), then the message's own words.
+
+    `now` is Unix time, for dates. Zero says nothing and is passed over, as the official SDKs do.
+    """
+    milliseconds = headers.get("retry-after-ms", "").strip()
+    stated = headers.get("retry-after", "")
+    return (
+        parse_duration(f"{milliseconds}ms")
+        or parse_duration(stated)
+        or _until(stated, now)
+        or _in_words(message)
+        or None
+    )
+
+
+def should_retry(headers: Mapping[str, str]) -> bool | None:
+    """The server's own word on sending again, None where it has not said."""
+    return {"true": True, "false": False}.get(headers.get("x-should-retry", "").strip().lower())
+
+
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """The server's name for the request; Azure has one of its own."""
+    return headers.get("x-request-id") or headers.get("apim-request-id") or headers.get("x-ms-request-id")
+
+
+def _in_words(message: str) -> float | None:
+    match = _IN_WORDS.search(message)
+    if match is None:
+        return None
+    number, unit, duration = match.groups()
+    return (
+        parse_duration(duration.lower()) if duration else _sensible(float(number) * _SECONDS_IN[unit.lower()])
+    )
+
+
+def _until(date: str, now: float) -> float | None:
+    """Seconds until an HTTP date; one without a zone is in UTC, as all of them are."""
+    try:
+        moment = parsedate_to_datetime(date)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return _sensible((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now)
+
+
+def _sensible(seconds: float) -> float | None:
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None

@@ -1,0 +1,1 @@
+"""The tests; helper modules are imported from here: `from tests.mocking import mock_responses`."""

@@ -1,0 +1,36 @@
+"""What every test shares: an environment free of the machine's settings, repeatable property tests."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# A key, a proxy or a terminal setting of the machine would change what the code under test does.
+MACHINE_SETTINGS = (
+    "OPENAI_API_KEY",
+    "OPENAI_BASE_URL",
+    "OPENAI_ORG_ID",
+    "OPENAI_PROJECT_ID",
+    "ALL_PROXY",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "NETRC",
+    "COLUMNS",
+    "LINES",
+    "FORCE_COLOR",
+    "NO_COLOR",
+)
+
+# No deadline: a shared machine stalls, and speed has tests of its own.
+settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("local"), derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away the machine's keys, proxies and terminal settings while a test runs."""
+    for name in MACHINE_SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)

@@ -1,0 +1,120 @@
+"""The tree of errors: its shape, and that each of them travels between processes with all it carries."""
+
+import ast
+import copy
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openai_images import errors
+from openai_images.models.events import PartialImage
+from openai_images.models.image import Image
+
+IMAGE = Image.from_bytes(b"\x89PNG\r\n\x1a\n")
+CLASSES = [getattr(errors, name) for name in errors.__all__]
+KEYWORDS: dict[type, dict[str, Any]] = {
+    errors.APIStatusError: {
+        "status_code": 429, "code": "c", "type": "t", "param": "p", "request_id": "req_7", "body": {"a": [1]}
+    },
+    errors.APITimeoutError: {"timer": "idle", "seconds": 1.5},
+    errors.DownloadError: {"url": "http://x/a.png"},
+    errors.PartialResultError: {"result": IMAGE, "errors": [errors.ImagesError("one")]},
+}  # fmt: skip
+
+
+def made(kind: type[errors.ImagesError]) -> errors.ImagesError:
+    """One of this class, with all its keywords and what a call fills in."""
+    keywords = next((words for base, words in KEYWORDS.items() if issubclass(kind, base)), {})
+    error = kind("what happened", **keywords)
+    facts = {"attempts": 3, "elapsed": 1.25, "partials": (PartialImage(image=IMAGE),), "images": (IMAGE,)}
+    return errors.with_facts(error, facts)
+
+
+def drawn() -> dict[str, str]:
+    """Each class in the drawing at the head of the module, with the class it hangs from."""
+    parents: dict[str, str] = {}
+    above: dict[int, str] = {}
+    for line in (errors.__doc__ or "").splitlines():
+        name = line.strip(" \u2502\u251c\u2500\u2514").partition(" ")[0]
+        if name in errors.__all__:
+            depth = line.index(name)
+            parents[name] = next((above[at] for at in sorted(above, reverse=True) if at < depth), "Exception")
+            above = {at: other for at, other in above.items() if at < depth} | {depth: name}
+    return parents
+
+
+def test_the_tree_is_as_drawn() -> None:
+    """Each class hangs where the drawing shows it; the classes of unknown outcome are second bases."""
+    tree = drawn()
+    for name, parent in tree.items():
+        bases = [base.__name__ for base in getattr(errors, name).__bases__]
+        assert parent in bases or (bases == ["OutcomeUnknownError"] and parent == "ImagesError"), name
+    both = {cls.__name__ for cls in CLASSES if issubclass(cls, errors.OutcomeUnknownError)} - {
+        "OutcomeUnknownError"
+    }
+    assert {"StreamInterruptedError", "DecodeError", "ResponseTooLargeError"} <= both
+    assert tree.keys() | both == set(errors.__all__)
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_one_root(kind: type[errors.ImagesError]) -> None:
+    """Everything is an `ImagesError`, has a docstring, and says whether it may have cost money."""
+    assert issubclass(kind, errors.ImagesError)
+    assert kind.__doc__
+    error = made(kind)
+    assert error.maybe_billed == isinstance(error, errors.OutcomeUnknownError)
+    assert error.safe_to_resend is False
+
+
+def test_what_people_may_catch_by_other_names() -> None:
+    """A time-out is Python's own, too; quota is not a rate; each unknown outcome has its concrete class."""
+    assert issubclass(errors.APITimeoutError, TimeoutError)
+    assert not issubclass(errors.QuotaExhaustedError, errors.RateLimitError)
+    assert issubclass(errors.TimeoutOutcomeUnknownError, errors.APITimeoutError)
+    assert issubclass(errors.ConnectionOutcomeUnknownError, errors.APIConnectionError)
+    assert issubclass(errors.ServerOutcomeUnknownError, errors.InternalServerError)
+    assert issubclass(errors.StatusOutcomeUnknownError, errors.APIStatusError)
+
+
+def plain(value: Any) -> Any:
+    """A value that can be compared: exceptions by class and state."""
+    if isinstance(value, BaseException):
+        return type(value), value.args, {name: plain(item) for name, item in vars(value).items()}
+    return tuple(map(plain, value)) if isinstance(value, list | tuple) else value
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_pickling_and_copying(kind: type[errors.ImagesError]) -> None:
+    """Class, text and every attribute survive, in every protocol."""
+    error = made(kind)
+    if isinstance(error, errors.APIStatusError):
+        error.retry_after, error.safe_to_resend = 12.5, True
+    if isinstance(error, errors.ModerationBlockedError):
+        error.categories, error.stage = ("violence",), "output"
+    error.add_note("a note")
+    others = [pickle.loads(pickle.dumps(error, protocol)) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)]
+    for other in (*others, copy.copy(error), copy.deepcopy(error)):
+        assert plain(other) == plain(error)
+        assert str(other) == "what happened"
+        assert other.attempts == 3
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_a_plain_one_has_its_defaults(kind: type[errors.ImagesError]) -> None:
+    """What a call has not filled in is there all the same."""
+    keywords = next((words for base, words in KEYWORDS.items() if issubclass(kind, base)), {})
+    error = kind("what happened", **keywords)
+    assert (error.attempts, error.elapsed, error.partials, error.images) == (0, 0.0, (), ())
+    assert error.request_id == keywords.get("request_id")
+    assert str(error) == "what happened"
+    for name, value in keywords.items():
+        assert getattr(error, name) == (tuple(value) if isinstance(value, list) else value)
+
+
+def test_all_names() -> None:
+    """Every public class of the module is in `__all__`, once, in order."""
+    tree = ast.parse(Path(errors.__file__).read_text(encoding="utf-8"))
+    classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+    assert errors.__all__ == sorted(classes)

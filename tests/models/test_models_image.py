@@ -1,0 +1,175 @@
+"""An `Image`: what it says of itself, and how it is saved."""
+
+import asyncio
+import copy
+import io
+import os
+import pickle
+import stat
+from pathlib import Path
+
+import attrs
+import pytest
+from PIL import Image as Pillow
+
+from openai_images.errors import DownloadError
+from openai_images.models.image import Image
+
+
+def painted(kind: str = "png") -> bytes:
+    """A small picture by Pillow."""
+    out = io.BytesIO()
+    Pillow.new("RGB", (3, 2)).save(out, kind)
+    return out.getvalue()
+
+
+def listed(folder: Path) -> list[str]:
+    """The names in a folder."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+PNG = painted()
+
+
+def test_a_picture_describes_itself() -> None:
+    """Size, media type and digest come from the bytes."""
+    image = Image.from_bytes(PNG)
+    assert (image.data, image.nbytes, image.media_type) == (PNG, len(PNG), "image/png")
+    assert (image.width, image.height, image.path, image.url) == (3, 2, None, None)
+    assert image.sha256 == image.sha256
+    assert len(image.sha256) == 64
+
+
+def test_a_picture_of_unknown_kind() -> None:
+    """Bytes that say nothing are kept as they are."""
+    image = Image.from_bytes(b"\0\1")
+    assert (image.data, image.media_type) == (b"\0\1", "application/octet-stream")
+    assert (image.width, image.height) == (None, None)
+
+
+def test_repr_shows_no_bytes(tmp_path: Path) -> None:
+    """The repr is short: kind, size, and a digest or the place; never a server's text."""
+    echo = {"revised_prompt": "sentinel", "extra": {"a": "sentinel"}, "url": "http://sentinel"}
+    image = attrs.evolve(Image.from_bytes(PNG), **echo)
+    assert repr(image) == f"<image/png {len(PNG)} bytes sha256:{image.sha256[:8]}\u2026>"
+    path = tmp_path / "otter.png"
+    assert repr(Image.from_file(path, PNG, 1_843_201)) == f"<image/png 1,843,201 bytes at {str(path)!r}>"
+    assert repr(Image(url="http://sentinel")) == "<image behind a URL>"
+
+
+def test_a_picture_in_a_file_is_read_each_time(tmp_path: Path) -> None:
+    """`data` is what is in the file now; nothing is kept."""
+    path = tmp_path / "otter.png"
+    path.write_bytes(PNG)
+    image = Image.from_file(path, PNG, len(PNG))
+    assert (image.data, image.path, image.width, image.nbytes) == (PNG, path, 3, len(PNG))
+    assert asyncio.run(image.read()) == PNG
+    path.write_bytes(b"other")
+    assert image.data == b"other"
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        _ = image.data
+
+
+async def test_reading_from_memory() -> None:
+    """`read` gives what `data` gives."""
+    assert await Image.from_bytes(PNG).read() is not None
+    with pytest.raises(DownloadError):
+        await Image(url="http://x/a.png").read()
+
+
+def test_a_picture_behind_a_url_has_no_data() -> None:
+    """The error says where the picture is."""
+    image = Image(url="http://x/a.png")
+    for use in (lambda: image.data, lambda: image.save("otter"), lambda: image.sha256):
+        with pytest.raises(DownloadError, match=r"image\.url") as caught:
+            use()
+        assert caught.value.url == "http://x/a.png"
+    assert not Path("otter").exists()
+
+
+def test_frozen_and_equal_by_value() -> None:
+    """A value: it cannot be changed, and equal ones are one in a set."""
+    image = Image.from_bytes(PNG)
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        image.nbytes = 0
+    assert image == Image.from_bytes(PNG)
+    assert len({image, Image.from_bytes(PNG), attrs.evolve(image, extra={"a": [1]})}) == 2
+    assert not hasattr(image, "__dict__")
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["fresh", "with its digest"])
+def test_pickling_and_copying(known: bool) -> None:
+    """A picture survives both, whether or not its digest was asked for."""
+    image = attrs.evolve(Image.from_bytes(PNG), extra={"a": 1})
+    digest = image.sha256 if known else Image.from_bytes(PNG).sha256
+    for other in (pickle.loads(pickle.dumps(image)), copy.copy(image), copy.deepcopy(image)):
+        assert other == image
+        assert other.sha256 == digest
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("otter", "otter.png"),
+        ("otter.png", "otter.png"),
+        ("otter.jpg", "otter.jpg"),
+        ("a/b/otter", "a/b/otter.png"),
+    ],
+)
+def test_saving(tmp_path: Path, name: str, written: str) -> None:
+    """Folders are made, a missing suffix is added, and nothing else is left behind."""
+    assert Image.from_bytes(PNG).save(tmp_path / name) == tmp_path / written
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / written]
+    assert (tmp_path / written).read_bytes() == PNG
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "webp", "gif"])
+def test_the_suffix_is_that_of_the_bytes(tmp_path: Path, kind: str) -> None:
+    """The name's ending follows the format."""
+    path = Image.from_bytes(painted(kind)).save(str(tmp_path / "otter"))
+    assert path.suffix == {"jpeg": ".jpg"}.get(kind, f".{kind}")
+
+
+def test_saving_replaces(tmp_path: Path) -> None:
+    """What is there is replaced in one step, also the picture's own file."""
+    path = tmp_path / "otter.png"
+    path.write_bytes(b"old")
+    Image.from_bytes(PNG).save(path)
+    Image.from_file(path, PNG, len(PNG)).save(path)
+    assert path.read_bytes() == PNG
+    assert listed(tmp_path) == ["otter.png"]
+
+
+def test_saving_keeps_the_usual_rights(tmp_path: Path) -> None:
+    """The file may be read by whom the umask lets read."""
+    before = os.umask(0o022)
+    try:
+        path = Image.from_bytes(PNG).save(tmp_path / "otter")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    """A folder in the way is an OSError, and nothing half-written stays."""
+    (tmp_path / "otter.png").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="otter"):
+        Image.from_bytes(PNG).save(tmp_path / "otter.png")
+    with pytest.raises(OSError, match="file"):
+        Image.from_bytes(PNG).save(tmp_path / "file" / "otter.png")
+    assert listed(tmp_path) == ["file", "otter.png"]
+
+
+def test_a_disk_that_takes_only_a_part(tmp_path: Path) -> None:
+    """A write that is cut short without an error does not pass for the picture: the rest is refused, nothing stays."""
+    resource = pytest.importorskip("resource", reason="needs a limit on the size of files")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            Image.from_bytes(PNG + b"\0" * 5000).save(tmp_path / "otter")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert listed(tmp_path) == []

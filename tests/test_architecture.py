@@ -1,0 +1,191 @@
+"""The house keeps its floors: an import may only point down, and no file or function outgrows a sitting.
+
+`ALLOWED` is the drawing of docs/architecture.md: whoever moves a wall changes both.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "openai_images"
+CORE = {"errors", "models", "wire", "http", "client", "stream", "files"}
+PUBLIC = "the public names"  # what `from openai_images import ...` gives
+
+# Which parts a part may import, besides itself and the version.
+ALLOWED: dict[str, set[str]] = {
+    "_version": set(),
+    "errors": set(),
+    "models": {"errors"},
+    "wire": {"errors", "models"},
+    "http": {"errors", "models", "wire"},
+    "client": CORE,
+    "stream": CORE,
+    "files": CORE,
+    "batch": CORE,
+    "server": {"errors", "models"},
+    "cli": {PUBLIC, "server"},
+    "web": {PUBLIC},
+    "pytest_plugin": {PUBLIC, "server"},
+    "__main__": {"cli"},
+    "__init__": CORE | {"batch"},
+}
+# Which parts may import a library; the client core lives from attrs and pybase64 besides.
+LIBRARIES = {"aiohttp": {"http", "server"}, "click": {"cli"}, "rich": {"cli"}, "PIL": {"cli", "server"}}
+# Started by people who may never need the server: they import it inside a function.
+LAZY = {"cli", "pytest_plugin"}
+# Bytes to values and back: no clock, no chance, no I/O.
+PURE, IMPURE = {"models", "wire"}, {"asyncio", "logging", "random", "socket", "time"}
+PURE_BUT = {("models/image.py", "asyncio")}  # `await image.read()` reads its file in a thread
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Documented = Function | ast.ClassDef
+
+
+def imports(path: Path, tree: ast.Module) -> Iterator[tuple[ast.stmt | ast.expr, str]]:
+    """Each import with the full dotted name it asks for, `import_module("...")` included."""
+    here = ["openai_images", *path.parts[:-1]]
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import():
+                yield from ((node, alias.name) for alias in node.names)
+            case ast.ImportFrom():
+                base = here[: len(here) - node.level + 1] if node.level else []
+                module = ".".join([*base, *filter(None, [node.module])])
+                yield from ((node, f"{module}.{alias.name}") for alias in node.names)
+            case ast.Call(
+                func=ast.Name("import_module") | ast.Attribute(attr="import_module"),
+                args=[ast.Constant(str(name)), *_],
+            ):
+                yield node, name
+
+
+def check_imports(path: Path, tree: ast.Module) -> Iterator[str]:
+    """Arrows that point up, and libraries in the wrong part."""
+    part = path.parts[0].removesuffix(".py")
+    if part not in ALLOWED:
+        yield f"{part!r} has no floor: give it one in ALLOWED"
+        return
+    late = {node for f in ast.walk(tree) if isinstance(f, Function) or is_typing(f) for node in ast.walk(f)}
+    for node, name in imports(path, tree):
+        top, _, rest = name.partition(".")
+        target = rest.partition(".")[0] if rest.partition(".")[0] in ALLOWED else PUBLIC
+        if top == "openai_images" and target not in ALLOWED[part] | {part, "_version"}:
+            yield f"line {node.lineno}: {part} imports {target}"
+        elif top == "openai_images" and target == "server" and part in LAZY and node not in late:
+            yield f"line {node.lineno}: {part} imports server before it is needed"
+        elif part not in LIBRARIES.get(top, {part}) or (top == "cattrs" and path != Path("wire/codec.py")):
+            yield f"line {node.lineno}: {path} imports {top}"
+        elif part in PURE and top in IMPURE and (str(path), top) not in PURE_BUT:
+            yield f"line {node.lineno}: {part} is pure, and imports {top}"
+
+
+def is_typing(node: ast.AST) -> bool:
+    """Whether this is an `if TYPE_CHECKING:`."""
+    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+
+
+def check_size(text: str, tree: ast.Module) -> Iterator[str]:
+    """Files over 300 lines and functions over 50 (docstrings do not count in functions)."""
+    if (lines := len(text.splitlines())) > 300:
+        yield f"{lines} lines"
+    for node in ast.walk(tree):
+        if isinstance(node, Function):
+            doc = node.body[0] if ast.get_docstring(node, clean=False) is not None else None
+            length = node.end_lineno - node.lineno + 1 - (doc.end_lineno - doc.lineno + 1 if doc else 0)
+            if length > 50:
+                yield f"line {node.lineno}: {node.name} has {length} lines"
+
+
+def check_names(tree: ast.Module) -> Iterator[str]:
+    """Public things without a docstring, and an `__all__` out of order (constants, classes, the rest)."""
+    if not ast.get_docstring(tree):
+        yield "the module has no docstring"
+    for scope in (
+        tree,
+        *(n for n in tree.body if isinstance(n, ast.ClassDef) and not n.name.startswith("_")),
+    ):
+        for node in scope.body:
+            if isinstance(node, Documented) and not node.name.startswith("_") and not ast.get_docstring(node):
+                marks = {ast.unparse(d).rpartition(".")[2] for d in node.decorator_list}
+                if not marks & {"overload", "override", "setter"}:
+                    yield f"line {node.lineno}: {node.name} has no docstring"
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            names: list[str] = ast.literal_eval(node.value)
+            if names != sorted(names, key=lambda n: (not n.isupper(), not n[0].isupper(), n)):
+                yield f"line {node.lineno}: __all__ is not sorted"
+
+
+def check(path: str, text: str) -> list[str]:
+    """All that is wrong with one file of the package, `path` being relative to the package."""
+    tree = ast.parse(text)
+    return [*check_imports(Path(path), tree), *check_size(text, tree), *check_names(tree)]
+
+
+FILES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_a_file_keeps_the_rules(path: str) -> None:
+    """Each file of the package passes every check."""
+    assert check(path, (PACKAGE / path).read_text()) == []
+
+
+LONG = "def f():\n    '''Doc.\n    More.'''\n" + "    x = 1\n" * 50
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "found"),
+    [
+        ("errors.py", "from openai_images.models import Image", "errors imports models"),
+        ("models/image.py", "from openai_images import wire", "models imports wire"),
+        ("models/image.py", "from openai_images import ImagesClient", "models imports the public names"),
+        ("wire/sse.py", "if TYPE_CHECKING:\n    import openai_images.http.transport", "wire imports http"),
+        ("http/retry.py", "def f():\n    'D.'\n    import openai_images.client", "http imports client"),
+        ("client.py", "from openai_images.batch.run import Run", "client imports batch"),
+        ("server/app.py", "from openai_images.wire.sse import SSEFramer", "server imports wire"),
+        ("cli/main.py", "from openai_images.errors import ImagesError", "cli imports errors"),
+        ("cli/main.py", "import_module('openai_images.wire.sse')", "cli imports wire"),
+        ("cli/main.py", "from openai_images.server import LocalImagesServer", "before it is needed"),
+        ("pytest_plugin.py", "import openai_images.server", "before it is needed"),
+        ("wire/codec.py", "from ..http import retry", "wire imports http"),
+        ("files.py", "from . import batch", "files imports batch"),
+        ("wire/protocol.py", "from cattrs.preconf.json import make_converter", "imports cattrs"),
+        ("client.py", "import aiohttp", "client.py imports aiohttp"),
+        ("wire/headers.py", "from time import monotonic", "wire is pure, and imports time"),
+        ("attic.py", "", "has no floor"),
+        ("errors.py", "x = 1\n" * 300, "301 lines"),
+        ("errors.py", LONG, "f has 51 lines"),
+        ("errors.py", "x = 1", "the module has no docstring"),
+        ("errors.py", "class C:\n    'D.'\n    def f(self): ...", "f has no docstring"),
+        ("errors.py", "__all__ = ['b', 'A']", "__all__ is not sorted"),
+    ],
+)
+def test_the_check_sees_what_is_wrong(path: str, text: str, found: str) -> None:
+    """A broken rule is reported: silence above means that all is well."""
+    text = text if "module has" in found or "has no floor" in found else f"'''Doc.'''\n{text}"
+    complaints = check(path, text)
+    assert len(complaints) >= 1
+    assert found in " | ".join(complaints)
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("wire/codec.py", "import cattrs\nfrom openai_images.models.image import Image"),
+        ("http/transport.py", "import aiohttp, asyncio\nfrom openai_images._version import __version__"),
+        ("cli/main.py", "def f():\n    'D.'\n    from openai_images.server import LocalImagesServer"),
+        ("cli/main.py", "if TYPE_CHECKING:\n    from openai_images.server import LocalImagesServer"),
+        ("cli/main.py", "from openai_images import ImagesClient\nfrom openai_images.cli import show"),
+        (
+            "server/app.py",
+            "import aiohttp\nfrom PIL import Image\nfrom . import paint\nfrom .paint.sky import draw",
+        ),
+        ("errors.py", "__all__ = ['LIMIT', 'Abc', 'Image', 'find']"),
+    ],
+)
+def test_the_check_is_silent_where_all_is_well(path: str, text: str) -> None:
+    """What the drawing allows gives no complaint."""
+    assert check(path, f"'''Doc.'''\n{text}") == []

@@ -1,0 +1,80 @@
+"""Reading an answer from start to end, as the client does, and saying all that came of it."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from attrs import field, frozen
+
+from openai_images.errors import ImagesError
+from openai_images.models.events import CompletedImage
+from openai_images.models.image import Image
+from openai_images.wire.reader import AnswerReader
+from openai_images.wire.refusals import Answered
+
+ANSWERS = Path(__file__).parent / "answers"
+EVENT_STREAM, JSON = "text/event-stream; charset=utf-8", "application/json"
+
+
+class Nowhere:
+    """A sink that keeps nothing."""
+
+    def write(self, data: bytes) -> None:
+        """Forget it."""
+
+    def finish(self) -> Image:
+        """No picture to speak of."""
+        return Image()
+
+    def discard(self) -> None:
+        """Nothing to do."""
+
+
+def answer(name: str) -> bytes:
+    """A body from the folder of answers."""
+    return (ANSWERS / name).read_bytes()
+
+
+@frozen
+class Read:
+    """The events of an answer, its result or error, and the pictures that were whole besides."""
+
+    events: list[Any]
+    result: Any
+    error: ImagesError | None = field(eq=False)
+    said: tuple[type[ImagesError], str] | None
+    images: list[bytes]
+
+    @property
+    def kinds(self) -> str:
+        """The events by their initials: Partial, Completed, Unknown."""
+        return "".join(type(event).__name__[0] for event in self.events)
+
+
+def reading(stated: str = "", **options: Any) -> Callable[[Iterable[bytes]], Read]:
+    """A function that reads chunks that came with this content type."""
+
+    def read(chunks: Iterable[bytes]) -> Read:
+        answered = Answered(
+            options.get("status", 200),
+            {"content-type": stated},
+            options.get("secrets", ()),
+            options.get("now", 0.0),
+        )
+        reader = AnswerReader(
+            answered, **{key: options[key] for key in options.keys() & {"new_sink", "max_picture_bytes"}}
+        )
+        events: list[Any] = []
+        result, failure = None, None
+        try:
+            for chunk in chunks:
+                events += reader.feed(chunk)
+            events += reader.finish()
+            result = reader.result([event for event in events if isinstance(event, CompletedImage)])
+        except ImagesError as error:
+            failure = error
+        images = [image.data for image in reader.images()]
+        reader.discard()
+        return Read(events, result, failure, failure and (type(failure), str(failure)), images)
+
+    return read

@@ -1,0 +1,123 @@
+"""What headers and words say about waiting; what makes no sense says nothing, and nothing raises."""
+
+import time
+from datetime import UTC, datetime
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import example, given, strategies as st
+
+from openai_images.wire.headers import parse_duration, request_id, retry_after, should_retry
+
+NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC).timestamp()
+
+
+def date(seconds: float) -> str:
+    """An HTTP date this long after now."""
+    return format_datetime(datetime.fromtimestamp(NOW + seconds, UTC), usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("12", 12), ("12.5", 12.5), ("0", 0), (" 7 ", 7), ("1e2", 100),
+        ("1ms", 0.001), ("120ms", 0.12), ("0s", 0), ("1s", 1), ("58.891s", 58.891), (" 7s ", 7),
+        ("6m0s", 360), ("1h2m3s", 3723), ("1h", 3600), ("2m", 120), ("1m500ms", 60.5),
+        ("", None), (" ", None), ("-1", None), ("-1s", None), ("nan", None), ("inf", None), ("-inf", None),
+        ("1e999", None), ("soon", None), ("s", None), ("1s1m", None), ("1 s", None), ("1,5", None), ("1d", None),
+        ("1us", None), ("9" * 400, None), ("9" * 400 + "s", None),
+    ],
+)  # fmt: skip
+def test_durations(text: str, seconds: float | None) -> None:
+    """Seconds, Go's durations, and nothing else."""
+    assert parse_duration(text) == (seconds if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize(
+    ("headers", "message", "seconds"),
+    [
+        ({"retry-after": "1", "retry-after-ms": "534"}, "try again in 9s", 0.534),
+        ({"retry-after-ms": "534ms"}, "", None),
+        ({"retry-after-ms": " 1500 "}, "", 1.5),
+        ({"retry-after-ms": "0", "retry-after": "2"}, "", 2),
+        ({"retry-after-ms": "-5", "retry-after": "2"}, "", 2),
+        ({"retry-after-ms": "nan", "retry-after": "inf"}, "try again in 3s", 3),
+        ({"retry-after": "12"}, "", 12),
+        ({"retry-after": "12s"}, "", 12),
+        ({"retry-after": "0"}, "", None),
+        ({"retry-after": "0"}, "Please try again in 15ms.", 0.015),
+        ({"retry-after": date(30)}, "", 30),
+        ({"retry-after": date(-30)}, "", None),
+        ({"retry-after": date(0)}, "", None),
+        ({"retry-after": date(30).replace(" GMT", "")}, "", 30),
+        ({"retry-after": date(30).replace("GMT", "-0000")}, "", 30),
+        ({"retry-after": "Sun, 22 Nov 2026 13:00:30 +0100"}, "", 30),
+        ({"retry-after": "tomorrow"}, "", None),
+        ({"retry-after": "Sun, 99 Nov 2026 13:00:30 GMT"}, "", None),
+        ({}, "Limit 5. Please try again in 12s. Visit", 12),
+        ({}, "please slow down and try again after 51.84 seconds.", 51.84),
+        ({}, "Try again in 6m0s", 360),
+        ({}, "TRY AGAIN IN 1H2M", 3720),
+        ({}, "try again in 20sec", 20),
+        ({}, "try again in 2 minutes", 120),
+        ({}, "try again in 1 hour", 3600),
+        ({}, "Please retry after 8 seconds.", 8),
+        ({}, "Please retry in 32.5s.", 32.5),
+        ({}, "try again in a while", None),
+        ({}, "try again in 0s", None),
+        ({}, "try again later in 5s", None),
+        ({}, f"try again in {'9' * 400} seconds", None),
+        ({}, "", None),
+    ],
+)
+def test_the_wait(headers: dict[str, str], message: str, seconds: float | None) -> None:
+    """Milliseconds first, then seconds or a date, then the words; zero and nonsense are passed over."""
+    assert retry_after(headers, message, NOW) == (seconds if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize(
+    ("stated", "meant"),
+    [("true", True), ("false", False), (" True ", True), ("FALSE", False), ("", None), ("1", None)],
+)
+def test_the_word_on_sending_again(stated: str, meant: bool | None) -> None:
+    """`x-should-retry` is true, false or not there."""
+    assert should_retry({"x-should-retry": stated}) is meant
+    assert should_retry({}) is None
+
+
+def test_the_name_of_the_request() -> None:
+    """OpenAI's header first, then Azure's two."""
+    names = {"x-request-id": "a", "apim-request-id": "b", "x-ms-request-id": "c"}
+    for name in names.copy():
+        assert request_id(names) == names.pop(name)
+    assert request_id({}) is None
+
+
+words = st.text(max_size=30) | st.from_regex(
+    r"(try again|retry) (in|after) [0-9.]{1,5} ?[a-z]{0,4}", fullmatch=True
+)
+dates = st.from_regex(
+    r"[A-Z][a-z]{2}, [0-9]{1,4} [A-Z][a-z]{2} [0-9]{1,5} [0-9:]{1,12} [A-Z+-]{0,3}[0-9]{0,6}", fullmatch=True
+)
+
+
+@given(words | dates, words | dates, words)
+@example("", "0 0 0 0 0", "")
+@example("", "Mon, 01 Jan 0001 00:00:00 +2359", "")
+@example("", "Mon, 01 Jan 9999 23:59:59 -2359", "")
+@example("", "1 Jan 2026 00:00:00 +99999", "")
+def test_nothing_raises(milliseconds: str, seconds: str, message: str) -> None:
+    """Whatever a server writes, the wait is None or a sensible number of seconds."""
+    headers = {"retry-after-ms": milliseconds, "retry-after": seconds, "x-should-retry": message}
+    wait = retry_after(headers, message, NOW)
+    assert wait is None or 0 < wait < float("inf")
+    assert parse_duration(message) is None or parse_duration(message) >= 0
+    assert should_retry(headers) in (True, False, None)
+
+
+def test_long_words_take_no_time() -> None:
+    """A message made to defeat the search is read in no time to speak of."""
+    begun = time.process_time()
+    for piece in ("try again in 1", "1h1m", "9", "try again in ", "1.", " "):
+        retry_after({"retry-after": piece * 10_000}, f"try again in {piece * 10_000}", NOW)
+    assert time.process_time() - begun < 1

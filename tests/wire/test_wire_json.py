@@ -1,0 +1,172 @@
+"""JSON answers: the API's own, those of compatible servers, those that hold no picture, and those that break off."""
+
+import json
+from typing import Any
+
+import pytest
+
+from openai_images import errors
+from openai_images.models.results import SvgUsage, TokenDetails, Usage
+from tests.feeding import fed, pieces
+from tests.wire.reading import EVENT_STREAM, JSON, answer, reading
+
+BYTES, PICTURE = b"\x89PNG\r\n\x1a\n", "iVBORw0KGgo="
+
+
+def document(doc: Any) -> bytes:
+    """A JSON body."""
+    return json.dumps(doc).encode()
+
+
+@pytest.mark.parametrize("stated", [JSON, EVENT_STREAM, "text/plain", "text/html", ""])
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf", b" \n\r\n"])
+def test_the_answer_of_the_api(stated: str, start: bytes) -> None:
+    """One picture with its fields, whatever the content type says; each picture is yielded as a completed event."""
+    read = fed(reading(stated), start + answer("generation.json"), trailing=[b" ", b"\n\n"])
+    assert read.kinds == "C"
+    image, result = read.result.image, read.result
+    assert (image.width, image.height, image.generation_id, image.extra) == (3, 2, "7f1c", {})
+    assert (result.created, result.quality, result.size, result.extra) == (1791443261, "low", "3x2", {})
+    assert result.usage.output_tokens_details == TokenDetails(image_tokens=196, text_tokens=0)
+    [event] = read.events
+    assert (event.image, event.usage, event.created_at) == (image, result.usage, result.created)
+
+
+def test_the_answer_of_a_compatible_server() -> None:
+    """Holes, nulls, urls, data URLs, strange types and chat names: the pictures come in order, the rest is kept."""
+    read = fed(reading(JSON), answer("compatible.json"))
+    first, second, third = read.result.images
+    assert [event.image_index for event in read.events] == [0, 1, 2]
+    assert (first.revised_prompt, first.extra) == ("an otter", {"index": 0})
+    assert (second.url, second.nbytes, second.extra) == ("http://127.0.0.1/a.png", 0, {})
+    assert (third.width, third.url) == (3, None)
+    result = read.result
+    assert (result.created, result.size, result.quality, result.background) == (1791443261, None, None, None)
+    assert result.extra == {"id": "x", "quality": 7, "background": ["opaque"], "metrics": {"seconds": 1.5}}
+    assert result.usage == Usage(
+        input_tokens=5,
+        output_tokens=6,
+        extra={"total_tokens": True, "image_count": 2, "input_tokens_details": "none"},
+    )
+    assert [event.usage for event in read.events] == [None, None, result.usage]
+
+
+@pytest.mark.parametrize(
+    "doc",
+    [
+        {"data": [{"b64_json": PICTURE}]},
+        {"data": [{"b64_json": PICTURE}], "created": None, "usage": None, "size": None, "svg_usage": None},
+        {"b64_json": PICTURE},
+        {"data": [{"b64_json": PICTURE}], "error": {"message": "one of two failed"}},
+        {"data": [{"b64_json": ""}, {"b64_json": PICTURE}]},
+        {"data": None, "b64_json": PICTURE},
+    ],
+)
+def test_everything_but_the_picture_may_be_missing(doc: Any) -> None:
+    """A picture is delivered, whatever else is or is not there."""
+    read = fed(reading(JSON), document(doc))
+    assert read.result.image.data == BYTES
+    assert read.result.usage is None
+    assert "b64_json" not in read.result.extra
+
+
+def test_usage_of_an_svg_and_both_spellings_of_a_count() -> None:
+    """The usage of an SVG's author is read; a count given twice is kept as it came."""
+    usage = {"input_tokens": 1, "prompt_tokens": 2}
+    svg = {"model": "m", "reasoning_tokens": 3, "more": 4}
+    doc = {"data": [{"b64_json": PICTURE}], "usage": usage, "svg_usage": svg, "safety_identifier": "me"}
+    result = fed(reading(JSON), document(doc)).result
+    assert result.usage == Usage(input_tokens=1, extra={"prompt_tokens": 2})
+    assert result.svg_usage == SvgUsage(model="m", reasoning_tokens=3, extra={"more": 4})
+    assert result.safety_identifier == "me"
+
+
+@pytest.mark.parametrize(
+    ("doc", "kind"),
+    [
+        ({"error": {"code": "moderation_blocked", "message": None}}, errors.ModerationBlockedError),
+        ({"created": 1, "data": []}, errors.ModerationBlockedError),
+        ({"data": [{}]}, errors.ModerationBlockedError),
+        ({"data": [{"b64_json": None, "url": ""}, None]}, errors.ModerationBlockedError),
+        ({"data": [{"content_filter_results": {"hate": {"filtered": True}}}]}, errors.ModerationBlockedError),
+        (
+            {"data": None, "prompt_filter_results": {"hate": {"filtered": True}}},
+            errors.ModerationBlockedError,
+        ),
+        ({"data": None, "content_filter_results": {"hate": {"filtered": False}}}, errors.DecodeError),
+        ({"data": [{"image": "QQ=="}]}, errors.DecodeError),
+        ({"data": {}}, errors.DecodeError),
+        ({"data": ["QQ=="]}, errors.DecodeError),
+        ({"data": "QQ=="}, errors.DecodeError),
+        ({"created": 1}, errors.DecodeError),
+        ({"task_id": "t"}, errors.DecodeError),
+        ({}, errors.DecodeError),
+        ([], errors.DecodeError),
+        ([{"b64_json": PICTURE}], errors.DecodeError),
+        ({"error": "overloaded"}, errors.StatusOutcomeUnknownError),
+        ({"error": {"code": "rate_limit_exceeded"}, "data": []}, errors.RateLimitError),
+        ({"detail": "Not Found"}, errors.StatusOutcomeUnknownError),
+        ({"success": False, "errors": [{"code": 500, "message": "m"}]}, errors.ServerOutcomeUnknownError),
+        ({"type": "error", "code": "invalid_api_key"}, errors.AuthenticationError),
+    ],
+)
+def test_a_success_without_a_picture(doc: Any, kind: type[errors.ImagesError]) -> None:
+    """A 200 without a picture raises what it says, or what its silence means; it is never safe to send again."""
+    read = fed(reading(JSON), document(doc))
+    assert read.kinds == ""
+    assert type(read.error) is kind
+    assert read.error is not None
+    assert not read.error.safe_to_resend
+
+
+def test_filtered_categories_are_named() -> None:
+    """Azure's filter results in a success tell which categories struck."""
+    doc = {
+        "data": [{"content_filter_results": {"hate": {"filtered": False}, "violence": {"filtered": True}}}]
+    }
+    error = fed(reading(JSON), document(doc)).error
+    assert isinstance(error, errors.ModerationBlockedError)
+    assert (error.categories, error.stage, error.status_code) == (("violence",), "unknown", 200)
+
+
+def test_cut_after_every_byte() -> None:
+    """An answer cut anywhere is interrupted, keeping the pictures that were whole."""
+    body = answer("compatible.json").rstrip()
+    first, third = (body.index(b'"', body.index(start)) for start in (b"iVBOR", b"data:image"))
+    for end in range(1, len(body)):
+        read = reading(JSON)(pieces(body[:end], 100))
+        assert type(read.error) is errors.StreamInterruptedError, body[:end]
+        assert "in the middle of its JSON" in str(read.error)
+        assert len(read.images) == (end > first) + (end > third)
+        assert read.kinds == ""
+
+
+@pytest.mark.parametrize("rest", [b"{}", b"x", b"}", b"data: {}\n\n", b"\0"])
+def test_something_behind_the_document(rest: bytes) -> None:
+    """A document with more behind it is no JSON; its pictures are kept."""
+    read = fed(reading(JSON), answer("generation.json") + rest)
+    assert type(read.error) is errors.DecodeError
+    assert len(read.images) == 1
+
+
+def test_a_broken_second_picture_does_not_lose_the_first() -> None:
+    """When the second picture is no base64, the first one is kept."""
+    read = fed(reading(JSON), document({"data": [{"b64_json": PICTURE}, {"b64_json": "*"}]}))
+    assert type(read.error) is errors.DecodeError
+    assert read.images == [BYTES]
+
+
+@pytest.mark.parametrize(("limit", "kind"), [(7, errors.ResponseTooLargeError), (8, type(None))])
+@pytest.mark.parametrize("form", ["json", "events", "bytes"])
+def test_the_largest_picture(form: str, limit: int, kind: type) -> None:
+    """The limit on a picture holds in every form of answer."""
+    body = {
+        "json": document({"data": [{"b64_json": PICTURE}]}),
+        "events": b'data: {"type":"image_generation.completed","b64_json":"' + PICTURE.encode() + b'"}\n\n',
+        "bytes": BYTES,
+    }[form]
+    read = fed(
+        reading("image/tiff" if form == "bytes" else "", max_picture_bytes=limit),
+        body.replace(b"\x89PNG", b"TIFF"),
+    )
+    assert type(read.error) is kind

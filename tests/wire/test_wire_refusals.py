@@ -1,0 +1,283 @@
+"""From status and body to exception, row by row; and what no exception repeats."""
+
+import html
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+from openai_images import errors
+from openai_images.wire.redaction import Redaction, redact
+from openai_images.wire.refusals import Answered, refusal_from_body, refusal_from_document
+
+KEY = "sk-sentinel-0123456789"
+PROMPT = 'a sentinel otter with "quotes",\na line end, \u00e9 and a \\ backslash'
+BASE64 = "iVBORw0KGgo/+AAA" * 12
+
+
+def rows() -> dict[str, tuple[Answered, bytes, list[str]]]:
+    """Title, status and headers, body, and what must come of them."""
+    found: dict[str, tuple[Answered, bytes, list[str]]] = {}
+    for line in (Path(__file__).parent / "refusals.txt").read_text().splitlines():
+        mark, text = line[:1], line[2:]
+        if mark == "=":
+            title = text
+        elif mark == "<":
+            start, _, body = text.partition("|")
+            status, *headers = start.split()
+            pairs = dict(header.split("=", 1) for header in headers)
+            answered = Answered(int(status), {**pairs, "x-request-id": "req_7"}, (KEY, PROMPT))
+            found[title] = (answered, body.strip().encode().replace(b"\\r\\n", b"\r\n"), [])
+        elif mark == ">":
+            found[title][2].extend(text.split(" | "))
+    return found
+
+
+ROWS = rows()
+
+
+@pytest.mark.parametrize("title", ROWS)
+def test_a_refusal(title: str) -> None:
+    """Class, code, parameter, whether it may be sent again and when are those of the table."""
+    answered, body, expected = ROWS[title]
+    error = refusal_from_body(answered, body)
+    wait = error.retry_after
+    assert [
+        type(error).__name__,
+        error.code or "-",
+        error.param or "-",
+        "yes" if error.safe_to_resend else "no",
+        "-" if wait is None else f"{wait:g}",
+    ] == expected
+    assert (error.status_code, error.request_id) == (answered.status, "req_7")
+    assert str(error).startswith(f"the server answered {answered.status}")
+    assert str(error).endswith("request req_7")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+    assert not (error.safe_to_resend and error.maybe_billed)
+
+
+def test_a_bom_and_bytes_that_are_no_text() -> None:
+    """A BOM, white space and stray bytes around the body change neither class nor code."""
+    for answered, body, _ in ROWS.values():
+        plain = refusal_from_body(answered, body)
+        for other in (b"\xef\xbb\xbf" + body, b" \r\n" + body + b"\n", body.replace(b".", b"\xff.")):
+            error = refusal_from_body(answered, other)
+            assert (type(error), error.code) == (type(plain), plain.code)
+            assert error.safe_to_resend == plain.safe_to_resend
+
+
+def refused(doc: Any, status: int = 400, secrets: tuple[str, ...] = (KEY, PROMPT)) -> errors.APIStatusError:
+    """The exception for a JSON body."""
+    return refusal_from_body(Answered(status, {}, secrets), json.dumps(doc).encode())
+
+
+@pytest.mark.parametrize(
+    ("error", "categories", "stage"),
+    [
+        ({"moderation_details": {"moderation_stage": "input", "categories": ["a", "b"]}}, ("a", "b"), "input"),
+        ({"moderation_details": {"moderation_stage": "output", "categories": []}}, (), "output"),
+        ({"moderation_details": {"moderation_stage": None, "categories": None}}, (), "unknown"),
+        ({"moderation_details": {"moderation_stage": ["input"], "categories": "violence"}}, ("violence",), "unknown"),
+        ({"moderation_details": {"categories": [None, 5, {}, ""]}}, ("5",), "unknown"),
+        ({"moderation_details": ["violence"]}, (), "unknown"),
+        ({"moderation_details": {"categories": 7}}, ("7",), "unknown"),
+        ({"message": "Rejected. safety_violations=[sexual, violence]."}, ("sexual", "violence"), "unknown"),
+        ({"message": "Rejected. safety_violations=[]."}, (), "unknown"),
+        ({"innererror": {"content_filter_result": {"a": {"filtered": True}, "b": {}}}}, ("a",), "unknown"),
+        ({"innererror": {"content_filter_results": [1], "content_filter_result": {"hate": 1}}}, (), "unknown"),
+    ],
+)  # fmt: skip
+def test_moderation_says_what_and_when(
+    error: dict[str, Any], categories: tuple[str, ...], stage: str
+) -> None:
+    """Categories and stage are read from every shape, and are empty or unknown where there are none."""
+    blocked = refused({"error": {"code": "moderation_blocked", **error}})
+    assert isinstance(blocked, errors.ModerationBlockedError)
+    assert (blocked.categories, blocked.stage) == (categories, stage)
+
+
+@pytest.mark.parametrize(
+    ("doc", "said"),
+    [
+        ({"error": {"message": "Bad."}}, ": Bad;"),
+        ({"error": {"msg": "Bad"}}, ": Bad;"),
+        ({"error": {}}, ": no reason was given;"),
+        ({"error": []}, ": no reason was given;"),
+        ({"error": 5}, ": no reason was given;"),
+        ({"error": ["one", 2, "three"]}, ": one; three;"),
+        ({"error": "Internal Server Error", "message": ""}, ": Internal Server Error;"),
+        ({"title": "Problem", "detail": "Details"}, ": Problem;"),
+        ({"detail": [{"loc": ["body", 0], "msg": "wrong"}, "and more", 5, {"loc": 7}]}, ": body.0: wrong; and more;"),
+        ({"detail": [{"msg": "wrong"}]}, ": wrong;"),
+        ({"detail": {"detail": {"detail": {"detail": {"detail": "deep"}}}}}, ": no reason was given;"),
+        ({"detail": {"reason": "closed"}}, ": closed;"),
+        ({"errors": {"prompt": ["required"]}}, ": no reason was given;"),
+        ({"errors": []}, ": no reason was given;"),
+        ({"error": {"message": "Bad", "code": True, "param": 0}}, " (parameter '0'): Bad;"),
+        ("words", ': "words";'),
+        ([], ": no reason was given;"),
+        (["words"], ": words;"),
+    ],
+)  # fmt: skip
+def test_the_reason_is_found(doc: Any, said: str) -> None:
+    """The text says what the server said, in whatever shape."""
+    assert said in f"{refused(doc)};"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "nothing more was said"),
+        (b"<html><title> 502\n  Bad Gateway </title>", 'an HTML page ("502 Bad Gateway")'),
+        (b"<html><title></title>", "an HTML page"),
+        (b"<!DOCTYPE html><p>Sorry", "an HTML page"),
+        (b"\xff\xfe", "\ufffd\ufffd"),
+        (b'{"error"', '{"error"'),
+        (b'sorry {"error": nothing', 'sorry {"error": nothing'),
+        (b"[" * 5000, "[" * 100),
+        (b'{"error":' * 5000 + b"1" + b"}" * 5000, '{"error":{"error"'),
+        (b'{"error":{"message":"' + b"long " * 1000 + b'"}}', "long long \u2026"),
+        (b"words " * 1000, "words \u2026"),
+    ],
+)
+def test_odd_bodies(body: bytes, said: str) -> None:
+    """Pages, words and nothing give a text that can be read, with the advice still at its end."""
+    error = refusal_from_body(Answered(500, {"x-request-id": "req_7"}), body)
+    assert said.rstrip("\u2026") in str(error)
+    assert ("\u2026" in str(error)) == (len(body) > 1500)
+    assert str(error).endswith("it may have been billed, so it was not sent again; request req_7")
+    assert len(str(error)) < 1200
+
+
+def test_the_text_says_what_to_do() -> None:
+    """The name of the code and the parameter, the reason, and the advice for the class."""
+    doc = {
+        "error": {"message": "No such size.", "code": "invalid_value", "type": "user_error", "param": "size"}
+    }
+    assert str(refused(doc)) == "the server answered 400 (invalid_value, parameter 'size'): No such size"
+    assert "check api_key or OPENAI_API_KEY" in str(refused({}, 401))
+    assert "check the model's name and base_url" in str(refused({}, 404))
+    assert "waiting does not help" in str(refused({"error": {"code": "insufficient_quota"}}, 429))
+    assert "change the prompt" in str(refused({"error": {"code": "moderation_blocked"}}))
+    redirect = refusal_from_body(Answered(308, {"location": f"https://x.example/{KEY}"}, (KEY,)), b"")
+    assert "base_url to where it points (https://x.example/<hidden>)" in str(redirect)
+
+
+def everything(error: errors.APIStatusError) -> str:
+    """All that an exception shows."""
+    return " ".join(map(str, (error, repr(error), error.args, vars(error), pickle.dumps(error))))
+
+
+ECHOES = [
+    PROMPT,
+    KEY,
+    json.dumps(PROMPT),
+    json.dumps(PROMPT, ensure_ascii=False),
+    repr({"prompt": PROMPT}),
+    " ".join(PROMPT.split()),
+    f"Bearer {KEY}, and the prompt {PROMPT!s}, twice: {PROMPT}",
+    BASE64,
+    BASE64.replace("/", "\\/"),
+    BASE64.replace("+", "\\u002B"),
+    "\n".join(BASE64[at : at + 76] for at in range(0, len(BASE64), 76)),
+    "\\n".join(BASE64[at : at + 76] for at in range(0, len(BASE64), 76)),
+    f"data:image/png;base64,{BASE64}",
+]
+
+
+def echoing(place: str, echo: str) -> Any:
+    """A refusal that repeats a text in this place."""
+    details = {"moderation_stage": echo, "categories": [echo]}
+    return {
+        "detail": {"detail": [{"loc": [echo], "msg": echo, "input": {"prompt": echo}, "ctx": echo}]},
+        "extra": {"error": {"message": "Bad", "more": [{"deep": echo}]}},
+        "key": {"error": {"message": "Bad", echo: 1}},
+        "moderation": {"error": {"code": "moderation_blocked", "moderation_details": details}},
+    }.get(place, {"error": {"message": "Bad", place: echo}})
+
+
+@pytest.mark.parametrize(
+    "place", ["message", "code", "type", "param", "detail", "extra", "key", "text", "title", "moderation"]
+)
+def test_no_echo_gets_through(place: str) -> None:
+    """Key, prompt and base64 are blotted out of text, attributes and body, wherever the server put them."""
+    for echo in ECHOES:
+        body = {"text": f"words and {echo}", "title": f"<html><title>{html.escape(echo)}</title>"}.get(place)
+        whole = json.dumps(echoing(place, echo)) if body is None else body
+        shown = everything(refusal_from_body(Answered(400, {}, (KEY, PROMPT)), whole.encode()))
+        assert "0123456789" not in shown
+        assert "sentinel otter" not in shown
+        assert BASE64[:60] not in shown
+        assert BASE64[40:100] not in shown
+
+
+@pytest.mark.parametrize("prompt", ["cat", "a", ""])
+def test_the_input_of_fastapi_is_never_shown(prompt: str) -> None:
+    """FastAPI echoes the request as `input`: it is left out even where the prompt is too short to be sought."""
+    item = {
+        "type": "string_too_short",
+        "loc": ["body", "prompt"],
+        "msg": "too short",
+        "input": f"<<{prompt}>>",
+    }
+    error = refused({"detail": [item]}, 422, (KEY, prompt))
+    assert "<<" not in everything(error)
+    assert error.body == {"detail": [{**item, "input": "<hidden>"}]}
+
+
+def test_a_body_cut_in_the_middle_of_a_secret() -> None:
+    """A body that was read only in part does not show the part of the prompt that it holds."""
+    for end in range(6, len(PROMPT)):
+        for cut in (f"echo: {PROMPT[:end]}", json.dumps(f"echo: {PROMPT[:end]}")[:-1]):
+            shown = everything(refusal_from_body(Answered(500, {}, (KEY, PROMPT)), cut.encode()))
+            assert "a sent" not in shown
+
+
+def test_one_secret_inside_another() -> None:
+    """The longer secret is blotted out whole, although the shorter one is part of it."""
+    assert redact("I paint a red otter for you", ("red otter", "a red otter for")) == "I paint <hidden> you"
+
+
+def test_deep_bodies_are_left_out() -> None:
+    """A body nested too deeply to look through is dropped, and the error still has its class."""
+    deep: Any = PROMPT
+    for _ in range(3000):
+        deep = [deep]
+    error = refusal_from_document(Answered(400, {}, (PROMPT,)), {"error": {"message": "Bad", "more": deep}})
+    assert error.body is None
+    error = refusal_from_document(Answered(400, {}, (PROMPT,)), {"error": deep, "detail": deep})
+    assert type(error) is errors.BadRequestError
+
+
+def test_redaction_is_linear() -> None:
+    """Texts made to defeat the search for base64 take no time to speak of."""
+    for text in ("A" * 79 + " ", "A" * 39 + "\n", "A" * 41 + "\n*", "\\u00", "\\/" * 39 + "\\", "aaaaaa"):
+        shown = Redaction(("a" * 30_000,)).text(text * (200_000 // len(text)))
+        assert len(shown) <= 1001
+
+
+texts = st.text(max_size=20) | st.sampled_from([PROMPT, KEY, "rate_limit_exceeded", "moderation_blocked"])
+names = st.sampled_from(
+    [
+        *("error", "errors", "detail", "message", "code", "type", "param", "loc", "msg", "categories"),
+        *("moderation_details", "moderation_stage", "innererror", "content_filter_result", "filtered"),
+    ]
+)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=4),
+    max_leaves=15,
+)
+
+
+@given(values, st.sampled_from([200, 307, 400, 403, 429, 503]))
+def test_any_document_gives_a_typed_error(doc: Any, status: int) -> None:
+    """No JSON at all, in body or stream, surprises the reader of errors; the error pickles and shows no secret."""
+    for error in (refused(doc, status), refusal_from_document(Answered(status, {}, (KEY, PROMPT)), doc)):
+        assert isinstance(error, errors.APIStatusError)
+        assert error.status_code == status
+        shown = everything(pickle.loads(pickle.dumps(error)))
+        assert "sentinel" not in shown
