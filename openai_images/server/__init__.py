@@ -1,0 +1,11 @@
+"""The local images server: the wire format of the OpenAI Images API on loopback, with stand-in pictures and faults.
+
+Rules: it shares no code with the client, so that one mistake cannot hide on both sides. It refuses to be reached from
+another machine.
+"""
+
+from openai_images.server.app import LocalImagesServer
+from openai_images.server.faults import FAULTS
+from openai_images.server.traffic import AnsweredRequest, RecordedRequest
+
+__all__ = ["FAULTS", "AnsweredRequest", "LocalImagesServer", "RecordedRequest"]

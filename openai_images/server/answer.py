@@ -1,0 +1,195 @@
+"""Sends one answer with a picture: walks its steps, and breaks the connection where a fault says so.
+
+Rules: the headers of a stream go out before its first picture is painted, those of a JSON answer with it; nothing is
+written in slices larger than `SLICE`, so a slow reader slows us down. It refuses to choose steps: a plan does.
+"""
+
+import asyncio
+import gzip
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import attrs
+from aiohttp import web
+
+from openai_images.server.faults import Plan
+from openai_images.server.steps import (
+    CommentsUntilReleased,
+    Event,
+    Frame,
+    HangUp,
+    HangUpKind,
+    Hold,
+    Step,
+    Steps,
+    Text,
+)
+from openai_images.server.traffic import Exchange, Gate
+
+SLICE: Final = 64 * 1024
+# Of each frame sent in one-byte chunks so many bytes travel alone and the rest a segment at a time: a picture of two
+# megabytes would take minutes otherwise.
+ALONE: Final = 4096
+SEGMENT: Final = 256
+# Seconds in which a client reads what came before, so that a bad chunk or a reset is a read of its own.
+LATER_SEGMENT: Final = 0.05
+MISSING_BYTES: Final = 1000
+
+Sleep = Callable[[float], Awaitable[object]]
+Render = Callable[[Frame | Event], Awaitable[bytes]]
+
+
+@attrs.define(kw_only=True)
+class Answer:
+    """One answer, or as much of it as its plan lets through."""
+
+    request: web.Request
+    exchange: Exchange
+    plan: Plan
+    gate: Gate
+    sleep: Sleep
+    render: Render
+    as_stream: bool
+    headers: Mapping[str, str]
+    keepalive: float | None
+    _response: web.StreamResponse = attrs.field(init=False, factory=web.StreamResponse)
+
+    async def send(self, steps: Steps) -> web.StreamResponse:
+        """Sends the steps and returns the response, ended or broken."""
+        if self.plan.overlong:
+            await self._send_short(steps)
+        elif self._is_whole(steps):
+            await self._send_whole()
+        else:
+            await self._prepare(None)
+            for step in steps:
+                await self._take(step)
+        if not self.exchange.hung_up:
+            await self._response.write_eof()
+        return self._response
+
+    def _is_whole(self, steps: Steps) -> bool:
+        return not self.as_stream and self.plan.piece is None and steps == (Frame(None),)
+
+    async def _send_whole(self) -> None:
+        body = await self._bytes(Frame(None))
+        if self.plan.gzip:
+            body = await asyncio.to_thread(gzip.compress, body, 1)
+            self._response.headers["content-encoding"] = "gzip"
+        await self._prepare(len(body))
+        await self._write(body)
+
+    async def _send_short(self, steps: Steps) -> None:
+        body = b"".join([await self._bytes(step) for step in steps if isinstance(step, Frame | Text)])
+        await self._prepare(len(body) + MISSING_BYTES)
+        await self._write(body)
+        await self._hang_up("close")
+
+    async def _prepare(self, length: int | None) -> None:
+        kind = "text/event-stream; charset=utf-8" if self.as_stream else "application/json"
+        self._response.headers.update({"content-type": kind, **self.exchange.headers(), **self.headers})
+        if length is None:
+            self._response.enable_chunked_encoding()
+        else:
+            self._response.content_length = length
+        await self._response.prepare(self.request)
+
+    async def _take(self, step: Step) -> None:
+        match step:
+            case Hold():
+                await self.gate.wait()
+            case CommentsUntilReleased():
+                await self._comments(self.gate.event)
+            case HangUp(how):
+                await self._hang_up(how)
+            case _:
+                await self._write(await self._bytes(step))
+
+    async def _bytes(self, step: Frame | Event | Text) -> bytes:
+        if isinstance(step, Text):
+            return step.data
+        data = await self._rendered(step)
+        if isinstance(step, Event):
+            return data
+        if self.as_stream and not step.closed:
+            data = data.rstrip(b"\r\n")
+        return data[int(len(data) * step.start) : int(len(data) * step.end)]
+
+    async def _rendered(self, step: Frame | Event) -> bytes:
+        """The bytes of a step; where comments are on, they fill the time until it is painted."""
+        if self.keepalive is None or not self.as_stream:
+            return await self.render(step)
+        painting = asyncio.ensure_future(self.render(step))
+        ready = asyncio.Event()
+        painting.add_done_callback(lambda _: ready.set())
+        try:
+            await self._comments(ready)
+            return await painting
+        finally:
+            painting.cancel()
+
+    async def _comments(self, until: asyncio.Event) -> None:
+        """A comment after every `keepalive` seconds until the event is set."""
+        waiting = asyncio.ensure_future(until.wait())
+        try:
+            while not until.is_set():
+                tick = asyncio.ensure_future(self._tick())
+                await asyncio.wait((waiting, tick), return_when=asyncio.FIRST_COMPLETED)
+                if not tick.done():
+                    tick.cancel()
+                elif not until.is_set():
+                    await self._write(b": keepalive\n\n")
+        finally:
+            waiting.cancel()
+
+    async def _tick(self) -> None:
+        await self.sleep(0.05 if self.keepalive is None else self.keepalive)
+
+    async def _write(self, data: bytes) -> None:
+        if self.plan.piece == 1:
+            await self._write_bytes_alone(data)
+            return
+        view, size = memoryview(data), self.plan.piece or SLICE
+        for at in range(0, len(data), size):
+            await self._response.write(view[at : at + size])
+
+    async def _write_bytes_alone(self, data: bytes) -> None:
+        for at in range(min(ALONE, len(data))):
+            await self._response.write(data[at : at + 1])
+            await asyncio.sleep(0)
+        for at in range(ALONE, len(data), SEGMENT):
+            chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in data[at : at + SEGMENT])
+            self._transport().write(chunks)
+            await asyncio.sleep(0)
+
+    async def _hang_up(self, how: HangUpKind) -> None:
+        if how != "close":
+            await asyncio.sleep(LATER_SEGMENT)
+        if how == "bad_chunk":
+            self._transport().write(b"not-a-size\r\nlost\r\n")
+            await self.gate.wait()
+        hang_up(self.exchange, self._transport(), how)
+
+    def _transport(self) -> asyncio.Transport:
+        return open_transport(self.request)
+
+
+def open_transport(request: web.Request) -> asyncio.Transport:
+    """The connection of a request, if its client is still there."""
+    transport = request.transport
+    if transport is None or transport.is_closing():
+        raise ConnectionResetError("the client has left")
+    return transport
+
+
+def hang_up(exchange: Exchange, transport: asyncio.Transport, how: HangUpKind) -> None:
+    """Ends the connection from our side: a FIN behind what was written, or an RST at once."""
+    exchange.hung_up = True
+    if how == "reset":
+        sock: socket.socket = transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+    else:
+        transport.close()

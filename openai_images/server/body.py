@@ -1,0 +1,81 @@
+"""Reads a request body and makes JSON of it, whatever was sent.
+
+Rules: no input may end in anything but a value or a `RefusalError`; NaN, Infinity, half a surrogate pair, a mile of
+brackets and a number of ten thousand digits are all refused as "not JSON". It refuses to look at what the JSON means.
+"""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any, NoReturn, cast
+
+from openai_images.server.replies import RefusalError, error_reply, refuse, too_large
+
+_NOT_JSON = (
+    "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP library "
+    "correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON.)"
+)
+
+
+async def read_body(chunks: AsyncIterator[bytes], declared: int | None, limit: int) -> bytes:
+    """The whole body, or a 413 as soon as it is known to be over `limit`."""
+    if declared is not None and declared > limit:
+        raise RefusalError(too_large(limit))
+    body = bytearray()
+    async for chunk in chunks:
+        body += chunk
+        if len(body) > limit:
+            raise RefusalError(too_large(limit))
+    return bytes(body)
+
+
+def require_json_type(content_type: str | None) -> None:
+    """Refuses a Content-Type header that is not JSON."""
+    given = content_type or ""
+    if given.partition(";")[0].strip().lower() == "application/json":
+        return
+    message = (
+        f"Unsupported content type: {given!r}. This API method only accepts 'application/json' requests, "
+        f"but you specified the header 'Content-Type: {given}'. Please try again with a supported content type."
+    )
+    raise RefusalError(error_reply(400, message, code="unsupported_content_type"))
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in `body`."""
+    try:
+        value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    except (ValueError, RecursionError):
+        raise refuse(_NOT_JSON, code=None) from None
+    if not isinstance(value, dict):
+        raise refuse(
+            f"Invalid body: expected an object, but got {describe(value)} instead.", code="invalid_type"
+        )
+    return cast("dict[str, Any]", value)
+
+
+def parse_leniently(body: bytes) -> Any:
+    """The JSON in `body`, or None: for the record of what was received."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def describe(value: object) -> str:
+    """A JSON value's type as the API words it."""
+    if value is None:
+        return "null"
+    names: dict[type, str] = {
+        bool: "a boolean",
+        int: "an integer",
+        float: "a decimal number",
+        str: "a string",
+        list: "an array",
+        dict: "an object",
+    }
+    return names.get(type(value), "something else")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)

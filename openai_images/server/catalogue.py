@@ -1,0 +1,117 @@
+"""What the local server knows about each model: sizes, qualities, backgrounds and what a picture costs in tokens.
+
+Rules: plain tables and pure functions; the numbers are the published ones, and where none are published the line
+says what stands in. It refuses to check requests: `parameters.py` does that with these tables.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import attrs
+
+MODELS_CREATED: Final = 1_776_729_600
+DEFAULT_MODEL: Final = "gpt-image-2"
+FIXED_SIZES: Final = ((1024, 1024), (1024, 1536), (1536, 1024))
+
+Generation = Literal["1.5", "2", "2.5", "2.6"]
+
+
+@attrs.frozen
+class Model:
+    """One model of the catalogue."""
+
+    name: str
+    generation: Generation
+    qualities: tuple[str, ...]
+    transparent: bool
+
+    @property
+    def free_sizes(self) -> bool:
+        """Whether any width and height within the rules is accepted, not only three."""
+        return self.generation != "1.5"
+
+
+_THREE = ("low", "medium", "high")
+_FIVE = (*_THREE, "xhigh", "max")
+
+
+def _catalogue() -> Mapping[str, Model]:
+    models = [
+        Model(n, "1.5", _THREE, True) for n in ("gpt-image-1.5", "gpt-image-1-mini", "chatgpt-image-latest")
+    ]
+    models += [Model(n, "2", _THREE, False) for n in ("gpt-image-2", "gpt-image-2-2026-04-21")]
+    for kind in ("sunburst", "flare"):
+        names = (f"gpt-image-2.5-{kind}", f"gpt-image-2.5-{kind}-2026-09-08")
+        models += [Model(n, "2.5", _FIVE, True) for n in names]
+        models.append(Model(f"gpt-image-2.6-{kind}", "2.6", _FIVE, True))
+    return {model.name: model for model in models}
+
+
+MODELS: Final = _catalogue()
+
+_TABLE_TOKENS: Final[Mapping[tuple[int, int], Mapping[str, int]]] = {
+    (1024, 1024): {"low": 272, "medium": 1056, "high": 4160},
+    (1024, 1536): {"low": 408, "medium": 1584, "high": 6240},
+    (1536, 1024): {"low": 400, "medium": 1568, "high": 6208},
+}
+
+# The ladder of 2.6 is not published: low and medium were seen at three to four times the tokens of 2.5.
+_PATCHES: Final[Mapping[str, Mapping[str, int]]] = {
+    "2": {"low": 16, "medium": 48, "high": 96},
+    "2.5": {"low": 16, "medium": 24, "high": 48, "xhigh": 64, "max": 96},
+    "2.6": {"low": 30, "medium": 45, "high": 48, "xhigh": 64, "max": 96},
+}
+
+
+def output_tokens(model: Model, width: int, height: int, quality: str) -> int:
+    """Tokens of one picture, by the published table or formula."""
+    if not model.free_sizes:
+        return _TABLE_TOKENS[width, height][quality]
+    patches = _PATCHES[model.generation][quality]
+    long, short = max(width, height), min(width, height)
+    short_patches = round(patches * short / long)
+    return math.ceil(patches * short_patches * (2_000_000 + width * height) / 4_000_000)
+
+
+def partial_tokens(model: Model, partials: int) -> int:
+    """What the partial images of a stream add: 100 each is documented, 77 and 153 were seen from generation 2 on."""
+    if not model.free_sizes:
+        return 100 * partials
+    return math.ceil(76.5 * partials)
+
+
+def prompt_tokens(prompt: str) -> int:
+    """An estimate: four bytes of UTF-8 are about one token."""
+    return max(1, round(len(prompt.encode("utf-8", "replace")) / 4))
+
+
+def automatic_size(model: Model) -> tuple[int, int]:
+    """The size of `auto`; from generation 2 on it is often one that may not be asked for."""
+    return (1254, 1254) if model.free_sizes else (1024, 1024)
+
+
+def automatic_quality(model: Model) -> str:
+    """The quality of `auto`."""
+    return "low" if model.free_sizes else "medium"
+
+
+def size_problem(model: Model, size: str, width: int, height: int) -> str | None:
+    """The sentence with which the API refuses a size, or None where it is legal."""
+    if not model.free_sizes:
+        if (width, height) in FIXED_SIZES:
+            return None
+        return f"Invalid size '{size}'. Supported sizes are 1024x1024, 1024x1536, 1536x1024, and auto."
+    long, short, pixels = max(width, height), min(width, height), width * height
+    problem = None
+    if width % 16 or height % 16:
+        problem = "Width and height must both be divisible by 16."
+    elif long > 3840:
+        problem = "The longest edge must be less than or equal to 3840."
+    elif long > 3 * short:
+        problem = "The aspect ratio must be between 1:3 and 3:1."
+    elif pixels < 655_360:
+        problem = "Requested resolution is below the current minimum pixel budget."
+    elif pixels > 8_294_400:
+        problem = "Requested resolution exceeds the current maximum pixel budget."
+    return problem and f"Invalid size '{size}'. {problem}"

@@ -1,0 +1,116 @@
+"""Whole HTTP replies in the shape of the OpenAI API: headers, error bodies, and the refusal that carries one.
+
+Rules: an error body is `{"error": {message, type, param, code}}` in that order; every reply has an `x-request-id`;
+text is written as ASCII JSON, so nothing a caller sent can make a reply unencodable.
+It refuses to know about pictures, models or faults.
+"""
+
+import json
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+JSON_TYPE = "application/json"
+USER_ERROR = "image_generation_user_error"
+INVALID_REQUEST = "invalid_request_error"
+
+
+@attrs.frozen
+class Reply:
+    """One complete answer: status, body and the headers it adds to the common ones."""
+
+    status: int
+    body: bytes
+    content_type: str = JSON_TYPE
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
+
+
+class RefusalError(Exception):
+    """Raised anywhere on the way to a picture; the handler sends its `reply`."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.status)
+        self.reply = reply
+
+
+def compact_json(value: object) -> bytes:
+    """JSON without spaces, in ASCII."""
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
+def error_reply(  # noqa: PLR0913  # the fields of the envelope
+    status: int,
+    message: str | None,
+    kind: str = INVALID_REQUEST,
+    *,
+    code: str | None = None,
+    param: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    **more: Any,
+) -> Reply:
+    """An error in the envelope of the API; `more` goes to the end of the error object."""
+    error = {"message": message, "type": kind, "param": param, "code": code, **more}
+    return Reply(status, compact_json({"error": error}), headers=headers or {})
+
+
+def refuse(
+    message: str, *, code: str | None, param: str | None = None, kind: str = INVALID_REQUEST
+) -> RefusalError:
+    """A 400 to raise."""
+    return RefusalError(error_reply(400, message, kind, code=code, param=param))
+
+
+def new_request_id() -> str:
+    """An id as the API gives to each request."""
+    return f"req_{uuid.uuid4().hex}"
+
+
+def common_headers(request_id: str, elapsed: float) -> dict[str, str]:
+    """The headers every answer of the API has; `elapsed` is in seconds."""
+    return {
+        "server": "openai-images-local",
+        "openai-organization": "org-local",
+        "openai-project": "proj_local",
+        "openai-version": "2020-10-01",
+        "openai-processing-ms": str(max(1, round(elapsed * 1000))),
+        "x-content-type-options": "nosniff",
+        "x-request-id": request_id,
+    }
+
+
+def invalid_key(shown: str) -> Reply:
+    """The 401 for a wrong key, whose message shows both ends of the key as the API does."""
+    masked = shown if len(shown) < 12 else f"{shown[:6]}{'*' * 8}{shown[-4:]}"
+    message = (
+        f"Incorrect API key provided: {masked}. "
+        "You can find your API key at https://platform.openai.com/account/api-keys."
+    )
+    return error_reply(401, message, code="invalid_api_key")
+
+
+def missing_key() -> Reply:
+    """The 401 for a request without an Authorization header."""
+    message = (
+        "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer "
+        "auth (i.e. Authorization: Bearer YOUR_KEY). You can obtain an API key from "
+        "https://platform.openai.com/account/api-keys."
+    )
+    return error_reply(401, message)
+
+
+def unknown_url(method: str, path: str) -> Reply:
+    """The 404 of a path that does not exist."""
+    return error_reply(404, f"Invalid URL ({method} {path})")
+
+
+def wrong_method(method: str, path: str) -> Reply:
+    """The 405 of a path that exists for another method."""
+    message = f"Not allowed to {method} on {path}. (HINT: Perhaps you meant to use a different HTTP method?)"
+    return error_reply(405, message, code="method_not_supported")
+
+
+def too_large(limit: int) -> Reply:
+    """The 413 of a body over the limit."""
+    return error_reply(413, f"413: Maximum content size limit ({limit}) exceeded", "server_error")

@@ -1,0 +1,95 @@
+"""The paths of the local server and what every request passes through.
+
+Rules: an unknown path, a wrong method and a mistake of ours are answered in the error shape of the API; a POST to an
+images path is counted when its headers arrive. It refuses to know how pictures are made.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from openai_images.server.catalogue import MODELS, MODELS_CREATED
+from openai_images.server.generations import Generations, refuse_stranger, send_whole
+from openai_images.server.replies import (
+    Reply,
+    common_headers,
+    compact_json,
+    error_reply,
+    new_request_id,
+    unknown_url,
+    wrong_method,
+)
+from openai_images.server.traffic import AnsweredRequest
+
+OnAnswer = Callable[[AnsweredRequest], object]
+
+
+def make_app(generations: Generations, on_answer: OnAnswer | None) -> web.Application:
+    """The aiohttp application of one server; `on_answer` is told of each request once it is answered."""
+    app = web.Application(middlewares=[_counting(generations, on_answer)])
+    app.router.add_post("/v1/images/generations", generations.handle)
+    app.router.add_get("/v1/models", _Models(generations).listing)
+    app.router.add_get("/v1/models/{name}", _Models(generations).one)
+    for path in ("/v1/images/generations", "/v1/models", "/v1/models/{name}"):
+        app.router.add_route("*", path, _elsewhere(wrong_method))
+    app.router.add_route("*", "/{path:.*}", _elsewhere(unknown_url))
+    return app
+
+
+def _counting(generations: Generations, on_answer: OnAnswer | None) -> Middleware:
+    @web.middleware
+    async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.method == "POST" and request.path.startswith("/v1/images/"):
+            generations.traffic.posts += 1
+        try:
+            response = await handler(request)
+        finally:
+            fault = generations.traffic.met.pop(id(request), "ok")
+        if on_answer is not None:
+            hung_up = isinstance(response, web.Response) and response.body is None and not response.prepared
+            status = 0 if hung_up else response.status
+            on_answer(AnsweredRequest(method=request.method, path=request.path, status=status, fault=fault))
+        return response
+
+    return count
+
+
+def _elsewhere(reply: Any) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return send_whole(reply(request.method, request.path), _headers())
+
+    return handle
+
+
+def _headers() -> dict[str, str]:
+    return common_headers(new_request_id(), 0.0)
+
+
+class _Models:
+    """The catalogue's two paths."""
+
+    def __init__(self, generations: Generations) -> None:
+        self._generations = generations
+
+    async def listing(self, request: web.Request) -> web.StreamResponse:
+        """All models."""
+        body = compact_json({"object": "list", "data": [_model(name) for name in MODELS]})
+        return self._send(request, Reply(200, body))
+
+    async def one(self, request: web.Request) -> web.StreamResponse:
+        """One model, or 404."""
+        name = request.match_info["name"]
+        if name in MODELS:
+            return self._send(request, Reply(200, compact_json(_model(name))))
+        message = f"The model '{name}' does not exist"
+        return self._send(request, error_reply(404, message, code="model_not_found", param="model"))
+
+    def _send(self, request: web.Request, reply: Reply) -> web.Response:
+        stranger = refuse_stranger(request, self._generations.conduct.api_key)
+        return send_whole(stranger or reply, _headers())
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": MODELS_CREATED, "owned_by": "system"}

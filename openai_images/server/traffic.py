@@ -1,0 +1,133 @@
+"""What the server has seen: requests, answers in progress, clients that left, and the gate of stalled answers.
+
+Rules: everything is counted on the event loop, so a test reads plain attributes; only a client that leaves while it is
+being answered counts as a disconnect, never our own hanging up. It refuses to send or to decide anything.
+"""
+
+import asyncio
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+
+from openai_images.server.faults import OK, Fault
+from openai_images.server.replies import common_headers, new_request_id
+
+
+@attrs.frozen(kw_only=True)
+class RecordedRequest:
+    """One generation request as it arrived: `json` is None if the body was not JSON, `fault` is what it met."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=lambda body: f"<{len(body):,} bytes>")
+    json: Any
+    peer_port: int | None
+    fault: str
+
+
+@attrs.frozen(kw_only=True)
+class AnsweredRequest:
+    """One request that was answered, whatever its path; `status` is 0 where nothing went out but a hang-up."""
+
+    method: str
+    path: str
+    status: int
+    fault: str
+
+
+@attrs.define(kw_only=True, eq=False)
+class Exchange:
+    """One request being answered."""
+
+    clock: Callable[[], float]
+    fault: Fault = OK
+    connection: asyncio.Transport | None
+    hung_up: bool = False
+    request_id: str = attrs.field(factory=new_request_id)
+    started: float = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.started = self.clock()
+
+    def abort(self) -> None:
+        """Drops the connection."""
+        if self.connection is not None:
+            self.connection.abort()
+
+    def headers(self) -> dict[str, str]:
+        """The common headers of the answer."""
+        return common_headers(self.request_id, self.clock() - self.started)
+
+
+class Gate:
+    """Holds answers back until it is opened; it closes again behind those it let through."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    async def wait(self) -> None:
+        """Waits for the next opening."""
+        await self._event.wait()
+
+    @property
+    def event(self) -> asyncio.Event:
+        """The event of the next opening."""
+        return self._event
+
+    def open(self) -> None:
+        """Lets go on everyone who waits now."""
+        self._event.set()
+        self._event = asyncio.Event()
+
+
+class Traffic:
+    """The counters and records of one server."""
+
+    def __init__(self) -> None:
+        self.requests: list[RecordedRequest] = []
+        self.keep_requests: int | None = None
+        self.met: dict[int, str] = {}  # the faults of the requests that are being answered, by identity
+        self.posts = 0
+        self.disconnects = 0
+        self.gate = Gate()
+        self._closing = False
+        self._active: set[Exchange] = set()
+        self._changed = Gate()
+
+    def record(self, request: RecordedRequest) -> None:
+        """Keeps the request, and lets go of the oldest where there are too many."""
+        self.requests.append(request)
+        if self.keep_requests is not None:
+            del self.requests[: max(0, len(self.requests) - self.keep_requests)]
+
+    @contextmanager
+    def answering(self, exchange: Exchange) -> Generator[None]:
+        """Around the answer to one request: notices that its client has left."""
+        self._active.add(exchange)
+        try:
+            yield
+        except (asyncio.CancelledError, ConnectionError):
+            if not exchange.hung_up and not self._closing:
+                self.disconnects += 1
+                self._changed.open()
+            raise
+        finally:
+            self._active.discard(exchange)
+
+    async def wait_disconnected(self, n: int) -> None:
+        """Waits until `n` clients in all have left while they were being answered."""
+        while self.disconnects < n:
+            await self._changed.wait()
+
+    def reopen(self) -> None:
+        """Clients that leave count again."""
+        self._closing = False
+
+    def close(self) -> None:
+        """Drops every answer in progress."""
+        self._closing = True
+        for exchange in tuple(self._active):
+            exchange.abort()
