@@ -1,0 +1,229 @@
+"""The client: short verbs, and nothing that happens before they are called.
+
+Rules: building one does no I/O and needs no event loop, so it may live at module level and serve several
+`asyncio.run`s; what was not set is never sent; the key is checked when the client is built and appears in no text.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Self, TypeAlias, Unpack
+from urllib.parse import urlsplit
+
+from openai_images.errors import ConfigurationError
+from openai_images.files import FileDestination
+from openai_images.http.call import Call, Means
+from openai_images.http.limiter import Limiter
+from openai_images.http.retry import RetryPolicy
+from openai_images.http.sessions import Session, Sessions
+from openai_images.http.timing import Timing
+from openai_images.http.transport import Transport
+from openai_images.models.options import Limits, Timeouts
+from openai_images.models.request import GenerateParams, GenerateRequest
+from openai_images.stream import ImageStream
+from openai_images.wire.protocol import HttpRequest, generation
+
+if TYPE_CHECKING:
+    import ssl as ssl_module
+    from types import TracebackType
+
+    from openai_images.models.results import ImageResult
+
+__all__ = ["ImagesClient"]
+
+_DEFAULT_BASE_URL = "https://api.openai.com/v1"
+
+ApiKey: TypeAlias = str | Callable[[], Awaitable[str]]
+
+
+class ImagesClient:
+    """Generates pictures over `POST /images/generations` of the OpenAI API, or of any server that speaks it.
+
+    `api_key` (a text, or an async function asked before each request), `base_url`, `organization` and `project` default
+    to OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_ORG_ID and OPENAI_PROJECT_ID. `model` is sent where a call names
+    none. `session` is used and never closed. `headers` are sent with each request; `ssl` and `proxy` are aiohttp's;
+    `trust_env` heeds HTTPS_PROXY and the like. Raises `ConfigurationError`.
+    """
+
+    def __init__(  # noqa: PLR0913  each is a setting people look for by name
+        self,
+        *,
+        api_key: ApiKey | None = None,
+        base_url: str | None = None,
+        organization: str | None = None,
+        project: str | None = None,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008  frozen
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008  frozen
+        limits: Limits = Limits(),  # noqa: B008  frozen
+        model: str | None = None,
+        session: Session | None = None,
+        headers: Mapping[str, str] | None = None,
+        ssl: ssl_module.SSLContext | bool | None = None,
+        proxy: str | None = None,
+        trust_env: bool = True,
+        timing: Timing = Timing(),  # noqa: B008  frozen
+    ) -> None:
+        """Check the settings; nothing is opened. `timing` is for tests."""
+        env = os.environ
+        self.base_url = _base_url(base_url or env.get("OPENAI_BASE_URL") or _DEFAULT_BASE_URL)
+        named = {
+            "OpenAI-Organization": (organization or env.get("OPENAI_ORG_ID") or "").strip(),
+            "OpenAI-Project": (project or env.get("OPENAI_PROJECT_ID") or "").strip(),
+        }
+        self._headers = _joined({name: value for name, value in named.items() if value}, headers or {})
+        self._api_key = _api_key(api_key, env.get("OPENAI_API_KEY"), self._headers)
+        self._model = model
+        self._limits = limits
+        self._sessions = Sessions(session, trust_env=trust_env)
+        self._means = Means(
+            Transport(self._sessions, timing, ssl=ssl, proxy=proxy),
+            Limiter(limits.concurrency, timing),
+            retry,
+            timeouts,
+            timing,
+        )
+
+    async def generate(
+        self,
+        prompt: str | GenerateRequest,
+        *,
+        into: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+        **params: Unpack[GenerateParams],
+    ) -> ImageResult:
+        """Generate pictures and wait for them.
+
+        With `into` they are written there while they arrive: a stem whose suffix is the real format's, `-0`, `-1`, …
+        added for several, and `-2` and so on rather than overwriting, unless `overwrite`. The other keywords are the
+        endpoint's parameters (see `GenerateRequest`). Raises `ImagesError`, and OSError where `into` cannot be written.
+        """
+        async with self._call(prompt, params, into=into, overwrite=overwrite, stream=False) as stream:
+            async for _ in stream:
+                pass
+        return stream.result
+
+    def stream(
+        self,
+        prompt: str | GenerateRequest,
+        *,
+        into: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+        **params: Unpack[GenerateParams],
+    ) -> ImageStream:
+        """A stream of the pictures while they are painted; `async with` it and iterate. Keywords as in `generate`.
+
+        Nothing is sent before it is entered or iterated, and errors are raised there.
+        """
+        return self._call(prompt, params, into=into, overwrite=overwrite, stream=True)
+
+    async def aclose(self) -> None:
+        """Close the running event loop's connections; harmless when called twice. A later call opens new ones."""
+        await self._sessions.aclose()
+
+    async def __aenter__(self) -> Self:
+        """Nothing happens yet."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        """Where it sends to, and nothing secret."""
+        return f"<ImagesClient {self.base_url}>"
+
+    def _call(
+        self,
+        prompt: str | GenerateRequest,
+        params: GenerateParams,
+        *,
+        into: str | os.PathLike[str] | None,
+        overwrite: bool,
+        stream: bool,
+    ) -> ImageStream:
+        request = GenerateRequest.of(prompt, params)
+        if request.model is None and self._model is not None:
+            request = GenerateRequest.of(request, {"model": self._model})
+        expected = request.n or 1
+        known = (request.prompt, *_credentials(self._headers))
+        secrets = list(known)
+
+        async def build() -> HttpRequest:
+            key = await self._key()
+            secrets[:] = [*known, key] if key else known
+            authorization = {"Authorization": f"Bearer {key}"} if key else {}
+            return generation(self.base_url, request, _joined(authorization, self._headers), stream=stream)
+
+        return ImageStream(
+            Call(self._means, build, lambda: tuple(secrets)),
+            files=None if into is None else FileDestination(into, overwrite=overwrite, several=expected > 1),
+            expected=expected,
+            max_picture_bytes=self._limits.max_picture_bytes,
+        )
+
+    async def _key(self) -> str | None:
+        if self._api_key is None or isinstance(self._api_key, str):
+            return self._api_key
+        return _clean_key(await self._api_key())
+
+
+def _base_url(url: str) -> str:
+    """The URL without its last slash, if requests can be sent there."""
+    clean = url.strip().rstrip("/")
+    try:
+        parts = urlsplit(clean)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or any(mark in clean for mark in "?#@ \r\n\t"):
+        shown = clean.partition("?")[0].rpartition("@")[2]
+        msg = (
+            f"base_url {shown!r} cannot be used: it should look like {_DEFAULT_BASE_URL}, without query, fragment or "
+            "credentials (headers= takes those)"
+        )
+        raise ConfigurationError(msg)
+    return clean
+
+
+def _api_key(given: ApiKey | None, from_env: str | None, headers: Mapping[str, str]) -> ApiKey | None:
+    """The key, checked; None only where the user's headers authorize by themselves, and no key was given."""
+    if _credentials(headers) and (given is None or (isinstance(given, str) and not given.strip())):
+        return None  # the environment's key may be for another server
+    key = from_env if given is None else given
+    if isinstance(key, str):
+        if key.strip():
+            return _clean_key(key)
+    elif key is not None:
+        return key
+    msg = (
+        "no API key: pass api_key=… or set OPENAI_API_KEY (for a server that needs none, any text will do, "
+        "such as api_key='none')"
+    )
+    raise ConfigurationError(msg)
+
+
+def _credentials(headers: Mapping[str, str]) -> list[str]:
+    """What in these headers authorizes, without the name of its scheme."""
+    return [
+        value.strip().rpartition(" ")[2]
+        for name, value in headers.items()
+        if name.lower() in ("authorization", "api-key") and value.strip()
+    ]
+
+
+def _joined(ours: Mapping[str, str], theirs: Mapping[str, str]) -> dict[str, str]:
+    """Both, and no name twice: theirs win, however they are spelled."""
+    names = {name.lower() for name in theirs}
+    return {name: value for name, value in ours.items() if name.lower() not in names} | dict(theirs)
+
+
+def _clean_key(key: str) -> str:
+    """The key without the white space that files and environments add."""
+    clean = key.strip()
+    if not clean or not clean.isascii() or not clean.isprintable() or " " in clean:
+        msg = "the API key holds characters no key has (spaces, line breaks, beyond ASCII); see where it comes from"
+        raise ConfigurationError(msg)
+    return clean

@@ -1,0 +1,224 @@
+"""`into=`: pictures written to files while they arrive, named when they are known.
+
+Rules: a picture is written under a temporary name and moved to its own when complete, so what is there is whole;
+nothing is overwritten unless asked; what is half-written vanishes. Disks are slow, so writing happens in threads,
+and no more than a few hundred kilobytes of a picture wait for it. A disk that fails in the middle does not lose
+a paid picture: it goes on in memory, with a warning in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import os
+import threading
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from attrs import evolve
+
+from openai_images.errors import RequestInvalidError
+from openai_images.models import media
+from openai_images.models.events import CompletedImage, Event, PartialImage, UnknownEvent
+from openai_images.models.image import Image
+from openai_images.models.parts import create_part, part_path, publish
+from openai_images.wire.jsontypes import is_list, is_object
+
+__all__ = ["FileDestination", "FileSink"]
+
+_log = logging.getLogger("openai_images")
+
+_FLUSH = 256 * 1024
+"""Bytes to gather before a thread writes them: fewer cost more hand-overs, more cost memory for each open stream."""
+
+_SAME = {".jpeg": ".jpg", ".jpe": ".jpg"}
+
+
+class FileSink:
+    """One picture on its way to a file. `write` gathers; `flush` and `publish` do the disk's work, in any thread."""
+
+    def __init__(self, part: Path) -> None:
+        """Write to the temporary file `part`; nothing is opened before the first byte."""
+        self.part = part
+        self._lock = threading.Lock()
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+        self._head = b""
+        self._nbytes = 0
+        self._file: BinaryIO | None = None
+        self._memory: io.BytesIO | None = None
+        self._dropped = False
+
+    @property
+    def is_due(self) -> bool:
+        """Whether enough was gathered to be written."""
+        return self._pending_bytes >= _FLUSH
+
+    def write(self, data: bytes) -> None:
+        """Gather the next bytes."""
+        self._pending.append(data)
+        self._pending_bytes += len(data)
+        self._nbytes += len(data)
+        if len(self._head) < media.HEAD_BYTES:
+            self._head += data[: media.HEAD_BYTES - len(self._head)]
+
+    def finish(self) -> Image:
+        """The picture, under its temporary name."""
+        return Image.from_file(self.part, self._head, self._nbytes)
+
+    def discard(self) -> None:
+        """Leave nothing behind; a thread that is writing sees to that when it ends."""
+        self._dropped = True
+        if self._lock.acquire(blocking=False):
+            try:
+                self._remove()
+            finally:
+                self._lock.release()
+
+    def flush(self) -> None:
+        """Write what was gathered."""
+        with self._lock:
+            if not self._dropped:
+                self._write_pending()
+        if self._dropped:
+            self.discard()
+
+    def publish(self, image: Image, target: Path, *, overwrite: bool) -> Image:
+        """Write the rest and give the file its name; where the disk fails, the picture in memory."""
+        with self._lock:
+            if self._dropped:
+                self._remove()
+                return image
+            self._write_pending()
+            if self._file is not None:
+                try:
+                    self._file.close()
+                    path = publish(self.part, target, overwrite=overwrite)
+                except OSError as error:
+                    self._to_memory(error, b"")
+                else:
+                    self._file = None
+                    return evolve(image, path=path)
+            return evolve(image, path=None, data=b"" if self._memory is None else self._memory.getvalue())
+
+    def _write_pending(self) -> None:
+        data = b"".join(self._pending)
+        self._pending.clear()
+        self._pending_bytes = 0
+        if self._memory is not None:
+            self._memory.write(data)
+            return
+        done = 0
+        try:
+            if self._file is None:
+                self._file = create_part(self.part)
+            while done < len(data):
+                done += self._file.write(memoryview(data)[done:])
+        except OSError as error:
+            self._to_memory(error, data[done:])
+
+    def _to_memory(self, error: OSError, rest: bytes) -> None:
+        """Take back what was written, and go on in memory."""
+        _log.warning(
+            "a picture could not be written to %s (%s) and is kept in memory",
+            self.part.parent,
+            error.strerror,
+        )
+        memory = io.BytesIO()
+        if self._file is not None:
+            memory.write(self.part.read_bytes())
+        memory.write(rest)
+        self._memory = memory
+        self._remove()
+
+    def _remove(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            self.part.unlink(missing_ok=True)
+
+
+class FileDestination:
+    """The files of one call: sinks for the pictures that arrive, names for those that are whole."""
+
+    def __init__(self, into: str | os.PathLike[str], *, overwrite: bool, several: bool) -> None:
+        """`into` is a stem; the suffix comes from the bytes; `several` pictures get -0, -1, ….
+
+        Raises `RequestInvalidError` where it cannot be the start of a file's name.
+        """
+        self._stem = Path(into)
+        if self._stem.name in ("", "..") or "\0" in str(self._stem):
+            msg = f"into={str(into)!r} is no name for a file; give the start of one, such as 'out/otter'"
+            raise RequestInvalidError(msg)
+        self._overwrite = overwrite
+        self._several = several
+        self._sinks: dict[Path, FileSink] = {}
+        self._unknown = 0
+
+    async def prepare(self) -> None:
+        """Make the folder and try to write there, before anything is paid for. Raises OSError."""
+        sink = self.new_sink()
+        self._sinks.clear()
+
+        def try_writing() -> None:
+            create_part(sink.part).close()
+            sink.part.unlink()
+
+        await asyncio.to_thread(try_writing)
+
+    def new_sink(self) -> FileSink:
+        """A sink for one more picture."""
+        sink = FileSink(part_path(self._stem.parent, self._stem.name))
+        self._sinks[sink.part] = sink
+        return sink
+
+    async def drain(self) -> None:
+        """Write what has been gathered, if it is enough."""
+        for sink in [sink for sink in self._sinks.values() if sink.is_due]:
+            await asyncio.to_thread(sink.flush)
+
+    async def place(self, event: Event) -> Event:
+        """Give the event's picture its name; the event with the picture there."""
+        if isinstance(event, CompletedImage):
+            return evolve(event, image=await self.keep(event.image, event.image_index))
+        if isinstance(event, PartialImage):
+            index = f".partial-{event.partial_image_index or 0}"
+            return evolve(event, image=await self.keep(event.image, event.image_index, index))
+        if not self._sinks:
+            return event
+        return UnknownEvent(event.type, await self._keep_all(event.raw))
+
+    async def keep(self, image: Image, index: int, more: str = "") -> Image:
+        """Give a whole picture its name; `more` goes between the stem and the suffix."""
+        sink = None if image.path is None else self._sinks.get(image.path)
+        if sink is None:
+            return image
+        suffix = media.suffix(image.media_type)
+        stem, given = self._stem.stem, self._stem.suffix.lower()
+        if _SAME.get(given, given) == suffix:
+            suffix = self._stem.suffix
+        else:
+            stem = self._stem.name
+        number = f"-{index}" if self._several or index else ""
+        target = self._stem.with_name(f"{stem}{number}{more}{suffix}")
+        kept = await asyncio.to_thread(sink.publish, image, target, overwrite=self._overwrite)
+        del self._sinks[sink.part]
+        return kept
+
+    async def _keep_all(self, value: Any) -> Any:
+        """Give every picture in an event that is not known a name."""
+        if isinstance(value, Image):
+            self._unknown += 1
+            return await self.keep(value, 0, f".unknown-{self._unknown - 1}")
+        if is_object(value):
+            return {key: await self._keep_all(item) for key, item in value.items()}
+        if is_list(value):
+            return [await self._keep_all(item) for item in value]
+        return value
+
+    def discard(self) -> None:
+        """Drop what is not whole."""
+        for sink in self._sinks.values():
+            sink.discard()
+        self._sinks.clear()

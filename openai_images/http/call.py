@@ -1,0 +1,132 @@
+"""One call: its attempts, the waits between them, and what it knows when it fails.
+
+Rules: a slot of the limiter is held only while a request is under way, never while waiting to send again; each attempt
+asks for the key anew; an answer that is no success becomes its exception here.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve, frozen
+
+from openai_images.errors import ImagesError, with_facts
+from openai_images.http.retry import RetryPolicy, Spent, decide
+from openai_images.wire.headers import request_id
+from openai_images.wire.refusals import Answered, refusal_from_body
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable
+
+    from openai_images.http.limiter import Limiter
+    from openai_images.http.timing import Timing
+    from openai_images.http.transport import Exchange, Transport
+    from openai_images.models.options import Timeouts
+    from openai_images.wire.protocol import HttpRequest
+
+__all__ = ["Call", "Means"]
+
+_log = logging.getLogger("openai_images")
+
+_SUCCESS = range(200, 300)
+
+
+@frozen
+class Means:
+    """What every call of a client uses."""
+
+    transport: Transport
+    limiter: Limiter
+    retry: RetryPolicy
+    timeouts: Timeouts
+    timing: Timing
+
+
+class Call:
+    """`open` an exchange, `again` after an error, `release` when the answer was read."""
+
+    def __init__(
+        self,
+        means: Means,
+        build: Callable[[], Awaitable[HttpRequest]],
+        secrets: Callable[[], tuple[str, ...]],
+    ) -> None:
+        """Send what `build` gives; `secrets` are the texts that no error may repeat."""
+        self._means = means
+        self._build = build
+        self._secrets = secrets
+        self._spent = Spent()
+        self._started: float | None = None
+        self._slot: asyncio.Semaphore | None = None
+        self.attempts = 0
+        self.request_id: str | None = None
+
+    async def open(self) -> tuple[Exchange, Answered]:
+        """An answer that is a success, after as many attempts as the policy allows. Raises `ImagesError`."""
+        if self._started is None:
+            self._started = self._means.timing.monotonic()
+        while True:
+            try:
+                return await self._attempt()
+            except ImagesError as error:
+                self.release()
+                if not await self.again(error):
+                    with_facts(error, self.facts())
+                    raise
+            except BaseException:
+                self.release()
+                raise
+
+    async def again(self, error: ImagesError) -> bool:
+        """Whether to send again; if so, after the wait."""
+        means = self._means
+        wait = decide(error, means.retry, self._spent, means.timing.random())
+        _log.debug(
+            "attempt %d: %s, %s",
+            self.attempts,
+            type(error).__name__,
+            f"again in {wait.seconds:.3g} s" if wait else "given up",
+        )
+        if wait is None:
+            return False
+        if wait.everyone:
+            self._spent = evolve(
+                self._spent, refusals=self._spent.refusals + 1, waited=self._spent.waited + wait.seconds
+            )
+            means.limiter.pause(wait.seconds)
+        else:
+            self._spent = evolve(self._spent, retries=self._spent.retries + 1)
+            await means.timing.sleep(wait.seconds)
+        return True
+
+    def release(self) -> None:
+        """Give the limiter's slot back; once."""
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            slot.release()
+
+    def facts(self) -> dict[str, Any]:
+        """What results and errors carry: attempts, elapsed seconds, the request's name."""
+        elapsed = 0.0 if self._started is None else self._means.timing.monotonic() - self._started
+        return {"attempts": self.attempts, "elapsed": elapsed, "request_id": self.request_id}
+
+    async def _attempt(self) -> tuple[Exchange, Answered]:
+        means = self._means
+        self._slot = await means.limiter.acquire()
+        request = await self._build()
+        self.attempts += 1
+        self.request_id = None
+        _log.debug("attempt %d: POST, %d bytes", self.attempts, len(request.body))
+        exchange = await means.transport.open(request, means.timeouts)
+        self.request_id = request_id(exchange.headers)
+        _log.debug("attempt %d: status %d, request %s", self.attempts, exchange.status, self.request_id)
+        answered = Answered(exchange.status, exchange.headers, self._secrets(), means.timing.wall())
+        if exchange.status in _SUCCESS:
+            return exchange, answered
+        try:
+            body = await exchange.read_refusal()
+        finally:
+            exchange.close()
+        raise refusal_from_body(answered, body)

@@ -1,0 +1,123 @@
+"""An aiohttp session for each event loop, made when it is first needed and closed with its loop.
+
+Rules: a session that was handed in is used and never closed. One of ours is closed by `aclose`, or when its loop ends:
+`asyncio.run` closes the loop's async generators, and one of them holds the session. Nothing is opened before that.
+TCP keep-alive is on: a picture takes minutes without a byte, and NAT gateways drop silent connections
+(AWS after 350 s).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import weakref
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+__all__ = ["Session", "Sessions", "keepalive_socket"]
+
+Session: TypeAlias = aiohttp.ClientSession
+
+_KEEPALIVE = {  # seconds of silence before the first probe, seconds between probes, probes before giving up
+    "TCP_KEEPIDLE": 60,
+    "TCP_KEEPALIVE": 60,  # macOS's name for TCP_KEEPIDLE
+    "TCP_KEEPINTVL": 30,
+    "TCP_KEEPCNT": 5,
+}
+
+
+def keepalive_socket(info: tuple[Any, ...]) -> socket.socket:
+    """A TCP socket that notices a vanished peer; options a system lacks are left out."""
+    family, kind, protocol = info[:3]
+    sock = socket.socket(family, kind, protocol)
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEPALIVE.items():
+            if hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return sock
+
+
+@frozen
+class _Owned:
+    session: aiohttp.ClientSession
+    lifeline: AsyncGenerator[None]
+    answers: weakref.WeakSet[aiohttp.ClientResponse] = field(factory=weakref.WeakSet[aiohttp.ClientResponse])
+
+
+class Sessions:
+    """`get` the session of the running loop, `aclose` it."""
+
+    def __init__(self, given: aiohttp.ClientSession | None, *, trust_env: bool) -> None:
+        """Use `given`, or make sessions that heed the environment's proxies if `trust_env`."""
+        self.given = given
+        self._trust_env = trust_env
+        self._owned: dict[asyncio.AbstractEventLoop, _Owned] = {}
+
+    async def get(self) -> aiohttp.ClientSession:
+        """The session to use now."""
+        if self.given is not None:
+            return self.given
+        loop = asyncio.get_running_loop()
+        owned = self._owned.get(loop)
+        if owned is None or owned.session.closed:
+            owned = self._owned[loop] = (
+                self._make()
+            )  # before anything is awaited: the next caller is to find it
+            await anext(owned.lifeline)
+            await self._drop_dead()
+        return owned.session
+
+    async def aclose(self) -> None:
+        """Close the running loop's session; `get` would make a new one."""
+        await self._drop_dead()
+        owned = self._owned.pop(asyncio.get_running_loop(), None)
+        if owned is not None:
+            for response in list(owned.answers):
+                response.close()
+            await owned.lifeline.aclose()
+
+    def proxy_for(self, url: str) -> str | None:
+        """The environment's proxy for this URL, where the environment counts.
+
+        Not left to aiohttp (`trust_env`), which would also take a password from ~/.netrc and refuse to send it
+        beside the key.
+        """
+        host = urlsplit(url).hostname
+        if self.given is not None or not self._trust_env or not host or proxy_bypass(host):
+            return None
+        proxy = getproxies().get(urlsplit(url).scheme)
+        return f"http://{proxy}" if proxy and "://" not in proxy else proxy
+
+    def watch(self, response: aiohttp.ClientResponse) -> None:
+        """Close this answer with its session: aiohttp (3.14) lets whoever is reading one wait for ever."""
+        owned = self._owned.get(asyncio.get_running_loop())
+        if owned is not None:
+            owned.answers.add(response)
+
+    def _make(self) -> _Owned:
+        # No limit here: the limiter has one, and waiting for a connection would count as connecting.
+        connector = aiohttp.TCPConnector(limit=0, socket_factory=keepalive_socket)
+        session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        return _Owned(session, _close_with_loop(session))
+
+    async def _drop_dead(self) -> None:
+        """Forget sessions whose loop ended without closing its generators; their sockets went with it."""
+        for loop in [loop for loop in self._owned if loop.is_closed()]:
+            with contextlib.suppress(RuntimeError):
+                await self._owned.pop(loop).session.close()
+
+
+async def _close_with_loop(session: aiohttp.ClientSession) -> AsyncGenerator[None]:
+    try:
+        yield
+    finally:
+        await session.close()

@@ -1,0 +1,267 @@
+"""One POST on the wire: opened, read piece by piece, closed; and the one table of aiohttp's exceptions.
+
+Rules: no exception of aiohttp leaves this module. Before the request is sent a failure is an `APIConnectionError` that
+is safe to resend, afterwards an `OutcomeUnknownError`. Every wait has a timer of ours around it (aiohttp's `sock_read`
+does not fire after a malformed chunk, seen in 3.14); timers run while we wait, not while the caller thinks. Lines are
+never read: a picture is one line, and aiohttp refuses long ones. Redirects are not followed: they would
+carry the key elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import aiohttp
+from aiohttp.http import StreamWriter
+from aiohttp.payload import BytesPayload
+
+from openai_images.errors import (
+    APIConnectionError,
+    APITimeoutError,
+    ConfigurationError,
+    ConnectionOutcomeUnknownError,
+    ImagesError,
+    StreamInterruptedError,
+    TimeoutOutcomeUnknownError,
+)
+from openai_images.wire.redaction import redact
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Mapping
+
+    from aiohttp.abc import AbstractStreamWriter
+
+    from openai_images.http.sessions import Sessions
+    from openai_images.http.timing import Timing
+    from openai_images.models.options import Timeouts
+    from openai_images.wire.protocol import HttpRequest
+
+__all__ = ["Exchange", "Transport"]
+
+_NOT_SENT: tuple[tuple[type[Exception], str], ...] = (  # the first that fits
+    (aiohttp.ClientConnectorDNSError, "the host name could not be resolved; check base_url and the network"),
+    (
+        aiohttp.ClientProxyConnectionError,
+        "the proxy could not be reached; check proxy= or the environment's proxies",
+    ),
+    (aiohttp.ClientHttpProxyError, "the proxy refused to connect; check its address and credentials"),
+    (aiohttp.ClientSSLError, "the TLS handshake failed; check base_url, the server's certificate, or ssl="),
+    (aiohttp.ServerFingerprintMismatch, "the server's certificate is not the one that ssl= expects"),
+    (aiohttp.ClientConnectorError, "no connection could be made; check base_url and that the server is up"),
+)
+
+_FAILURES = (aiohttp.ClientError, OSError, ValueError)  # TimeoutError is an OSError
+
+_REFUSAL_BYTES = 1024 * 1024
+_REFUSAL_SECONDS = 10.0
+"""How much of a refusal is read, and how long it may take: the status is known, the rest is explanation."""
+
+
+class Transport:
+    """Opens exchanges."""
+
+    def __init__(
+        self, sessions: Sessions, timing: Timing, *, ssl: ssl.SSLContext | bool | None, proxy: str | None
+    ) -> None:
+        """Send over these sessions."""
+        self._sessions = sessions
+        self._timing = timing
+        self._ssl = True if ssl is None else ssl
+        self._proxy = proxy
+
+    async def open(self, request: HttpRequest, timeouts: Timeouts) -> Exchange:
+        """Send the request and wait for the answer's headers; the caller must `close` what comes back.
+
+        Raises `ConfigurationError`, `APIConnectionError` and `APITimeoutError`, the latter two also as
+        `OutcomeUnknownError` once the request was sent.
+        """
+        session = await self._sessions.get()
+        if session.closed:
+            msg = "the session that was handed in is closed; keep it open as long as the client is used"
+            raise ConfigurationError(msg)
+        timer, seconds = _sooner("first_byte", timeouts.first_byte, "total", timeouts.total)
+        sent_at: float | None = None
+
+        def sent() -> None:
+            nonlocal sent_at
+            if sent_at is None:
+                sent_at = self._timing.monotonic()
+                if seconds is not None:
+                    with contextlib.suppress(RuntimeError):  # given up in the meantime
+                        deadline.reschedule(asyncio.get_running_loop().time() + seconds)
+
+        deadline = asyncio.timeout(None)
+        try:
+            async with deadline:
+                response = await session.post(
+                    request.url,
+                    data=_Body(request.body, sent),
+                    headers=request.headers,
+                    allow_redirects=False,
+                    ssl=self._ssl,
+                    proxy=self._proxy or self._sessions.proxy_for(request.url),
+                    timeout=self._connect_timeout(timeouts),
+                    raise_for_status=False,  # a session handed in may have it on, and would hide what the server said
+                )
+        except _FAILURES as error:
+            if deadline.expired():
+                raise _timed_out(timer, seconds) from None
+            if sent_at is None:
+                raise _not_sent(error, timeouts) from _cause(error)
+            msg = f"the connection broke before the answer came ({_name(error)}); it may have been billed"
+            raise ConnectionOutcomeUnknownError(msg) from _cause(error)
+        self._sessions.watch(response)
+        waited = 0.0 if sent_at is None else self._timing.monotonic() - sent_at
+        return Exchange(response, timeouts, self._timing, waited)
+
+    def _connect_timeout(self, timeouts: Timeouts) -> aiohttp.ClientTimeout:
+        """Aiohttp's own timers, for connecting only; in a session handed in, waiting for its pool is not connecting."""
+        whole = None if self._sessions.given else timeouts.connect
+        return aiohttp.ClientTimeout(total=None, connect=whole, sock_connect=timeouts.connect, sock_read=None)
+
+
+class Exchange:
+    """An answer whose body is still to be read: `status`, `headers`, and `read` until it gives nothing."""
+
+    def __init__(
+        self, response: aiohttp.ClientResponse, timeouts: Timeouts, timing: Timing, waited: float
+    ) -> None:
+        """Go on with the timers where opening left them."""
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+        self._response = response
+        self._timeouts = timeouts
+        self._timing = timing
+        self._waited = waited
+        self._silent = 0.0
+
+    async def read(self) -> bytes:
+        """The next bytes, nothing at the end. Raises `APITimeoutError` or `StreamInterruptedError`."""
+        limits = self._timeouts
+        timer, seconds = self._next_timer()
+        started = self._timing.monotonic()
+        deadline = asyncio.timeout(seconds)
+        try:
+            async with deadline:
+                chunk = await self._response.content.readany()
+        except _FAILURES as error:
+            if deadline.expired():
+                raise _timed_out(timer, limits.idle if timer == "idle" else limits.total) from None
+            chunk = self._unread()
+            if not chunk:
+                msg = f"the connection broke in the middle of the answer ({_name(error)}); it may have been billed"
+                raise StreamInterruptedError(msg) from _cause(error)
+        spent = self._timing.monotonic() - started
+        self._waited += spent
+        self._silent += spent
+        if limits.comments_are_life:
+            self._silent = 0.0
+        return chunk
+
+    def _unread(self) -> bytes:
+        """What came before the connection broke: aiohttp raises at once and keeps it, and it may end a paid picture."""
+        return self._response.content._read_nowait(-1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  no other way
+
+    def alive(self) -> None:
+        """More than comments came: the idle timer starts anew."""
+        self._silent = 0.0
+
+    async def read_refusal(self) -> bytes:
+        """The body of an answer that is no success, as far as it comes."""
+        body = bytearray()
+        _, seconds = self._next_timer()
+        with contextlib.suppress(*_FAILURES):
+            async with asyncio.timeout(
+                _REFUSAL_SECONDS if seconds is None else min(_REFUSAL_SECONDS, seconds)
+            ):
+                while len(body) < _REFUSAL_BYTES and (chunk := await self._response.content.readany()):
+                    body += chunk
+        return bytes(body)
+
+    def _next_timer(self) -> tuple[str, float | None]:
+        """Which timer would run out first, and in how many seconds."""
+        limits = self._timeouts
+        idle = None if limits.idle is None else limits.idle - self._silent
+        total = None if limits.total is None else limits.total - self._waited
+        return _sooner("idle", idle, "total", total)
+
+    def close(self) -> None:
+        """Close the connection at once, unless the body was read to its end: then it is free for the next request."""
+        self._response.close()
+
+
+class _Body(BytesPayload):
+    """A body that says when it is being sent: from then on nobody knows whether the request ran."""
+
+    def __init__(self, body: bytes, sent: Callable[[], None]) -> None:
+        super().__init__(body, content_type="application/json")
+        self._sent = sent
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        # On a kept connection that the server has closed meanwhile nothing goes out: the next line raises.
+        if not isinstance(writer, StreamWriter) or (writer.transport and not writer.transport.is_closing()):
+            self._sent()
+        await super().write_with_length(writer, content_length)
+
+
+def _sooner(one: str, first: float | None, other: str, second: float | None) -> tuple[str, float | None]:
+    """The timer that runs out first."""
+    if first is None or (second is not None and second < first):
+        return other, second
+    return one, first
+
+
+def _timed_out(timer: str, seconds: float | None) -> TimeoutOutcomeUnknownError:
+    what = {
+        "first_byte": "the answer did not begin",
+        "idle": "nothing came",
+        "total": "the answer was not complete",
+    }[timer]
+    msg = (
+        f"{what} within {seconds:g} s (Timeouts({timer}=…)); the request was sent and may have been billed, "
+        "so it was not sent again"
+    )
+    return TimeoutOutcomeUnknownError(msg, timer=timer, seconds=seconds or 0.0)
+
+
+def _not_sent(error: Exception, timeouts: Timeouts) -> ImagesError:
+    """What went wrong while nothing was sent yet."""
+    if isinstance(error, aiohttp.InvalidURL):
+        return ConfigurationError(
+            "base_url is not a URL that can be sent to; it should look like https://host/v1"
+        )
+    if isinstance(error, ValueError) and not isinstance(
+        error, aiohttp.ClientError
+    ):  # a bad certificate is both
+        return ConfigurationError(
+            "the request cannot be sent as it is set up; check headers= for line breaks, proxy=, and that the session "
+            "brings no credentials of its own"
+        )
+    failure: APIConnectionError
+    if isinstance(error, TimeoutError):
+        msg = f"no connection within {timeouts.connect or 0:g} s (Timeouts(connect=…)); check base_url and the network"
+        failure = APITimeoutError(msg, timer="connect", seconds=timeouts.connect or 0.0)
+    else:
+        why = next(
+            (text for kind, text in _NOT_SENT if isinstance(error, kind)),
+            "the connection failed; nothing was sent",
+        )
+        failure = APIConnectionError(f"{why} ({_name(error)})")
+    failure.safe_to_resend = True
+    return failure
+
+
+def _name(error: BaseException) -> str:
+    """An exception's name and text, as far as it holds hosts and reasons only."""
+    if isinstance(error, aiohttp.ClientResponseError):  # tells a proxy's password, or the answer's bytes
+        return f"{type(error).__name__}: status {error.status}"
+    return redact(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__, ())
+
+
+def _cause(error: Exception) -> Exception | None:
+    """The exception to show behind ours; none where its text may repeat a header, a password or the answer's bytes."""
+    tells = (ValueError, aiohttp.ClientResponseError, aiohttp.ClientPayloadError)
+    return None if isinstance(error, tells) and not isinstance(error, aiohttp.ClientSSLError) else error

@@ -1,0 +1,130 @@
+"""A 429 about the rate costs time and no attempt, holds everyone back, and is bounded by `max_rate_limit_wait`."""
+
+import asyncio
+
+import pytest
+
+from openai_images import InternalServerError, Limits, RateLimitError, RetryPolicy, Timing
+from openai_images.server import LocalImagesServer
+from tests.calling import BOTH, JSON_ANSWER, Call, FakeTime, client_of, generate
+from tests.sockets import RawServer, reply
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("fault", "seconds"),
+    [
+        ("retry_after_seconds:12", 12.0),
+        ("retry_after_ms:0.534", 0.5),
+        ("retry_after_date:30", 30.0),
+        ("retry_after_message:51.8", 51.8),
+        ("rate_limited:7", 7.0),
+    ],
+)
+async def test_waits_as_long_as_it_is_told(
+    call: Call, server: LocalImagesServer, fault: str, seconds: float
+) -> None:
+    """The wait is read from the headers in every unit, or from the message."""
+    server.script(fault)
+    time = FakeTime()
+    async with client_of(server, timing=time.timing) as client:
+        result = await call(client)
+    assert (time.slept, result.attempts, server.posts) == ([seconds], 2, 2)
+    assert result.elapsed >= seconds
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("fault", "longest", "waits"),
+    [
+        ("retry_after_seconds:50", 120.0, [50.0, 50.0]),
+        ("retry_after_seconds:50", 49.0, []),
+        ("retry_after_seconds:50", 50.0, [50.0]),
+        ("retry_after_ms:0.001", 4.0, [0.0, 0.0, 0.5, 1.0, 2.0]),
+        ("status:429", 8.0, [0.5, 1.0, 2.0, 4.0]),
+        ("status:429", 0.0, []),
+    ],
+)
+async def test_not_for_ever(
+    call: Call, server: LocalImagesServer, fault: str, longest: float, waits: list[float]
+) -> None:
+    """All the waits of a call together stay within `max_rate_limit_wait`; then the 429 is raised."""
+    server.always(fault)
+    time = FakeTime()
+    policy = RetryPolicy(max_retries=0, max_rate_limit_wait=longest)
+    async with client_of(server, timing=time.timing, retry=policy) as client:
+        with pytest.raises(RateLimitError) as caught:
+            await call(client)
+    error = caught.value
+    assert time.slept == waits
+    assert server.posts == error.attempts == len(waits) + 1
+    assert (error.maybe_billed, error.code) == (False, "rate_limit_exceeded")
+    assert error.elapsed >= sum(waits)
+
+
+async def test_uses_up_no_attempt(server: LocalImagesServer) -> None:
+    """Refusals for the rate and failures that are safe to resend are counted apart."""
+    server.script(
+        "status:429",
+        "should_retry_true:500",
+        "status:429",
+        "status:429",
+        "should_retry_true:500",
+        "status:429",
+    )
+    async with client_of(server) as client:
+        assert (await generate(client)).attempts == 7
+    server.script("status:429", *["should_retry_true:500"] * 3)
+    async with client_of(server) as client:
+        with pytest.raises(InternalServerError):
+            await generate(client)
+    assert server.posts == 7 + 4
+
+
+async def test_pauses_every_waiter(server: LocalImagesServer) -> None:
+    """One 429 holds back every other call of the client: nobody asks before it is over."""
+    server.script("rate_limited:30")
+    now, sleeping, over = 1000.0, asyncio.Semaphore(0), asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        sleeping.release()
+        await over.wait()
+
+    timing = Timing(monotonic=lambda: now, sleep=sleep)
+    async with client_of(server, timing=timing) as client, asyncio.TaskGroup() as group:
+        first = group.create_task(generate(client))
+        await sleeping.acquire()
+        others = [group.create_task(generate(client)) for _ in range(5)]
+        for _ in others:
+            await sleeping.acquire()
+        assert server.posts == 1
+        now += 30
+        over.set()
+        results = await asyncio.gather(first, *others)
+    assert server.posts == 7
+    assert [result.attempts for result in results] == [2, 1, 1, 1, 1, 1]
+
+
+async def test_the_slot_is_free_while_it_waits(server: LocalImagesServer) -> None:
+    """Waiting to send again after a failure leaves the slot to another call."""
+    server.script("should_retry_true:500")
+    asleep, over = asyncio.Event(), asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        asleep.set()
+        await over.wait()
+
+    async with client_of(server, timing=Timing(sleep=sleep), limits=Limits(concurrency=1)) as client:
+        waiting = asyncio.create_task(generate(client))
+        await asleep.wait()
+        assert (await generate(client)).attempts == 1
+        over.set()
+        assert (await waiting).attempts == 2
+
+
+async def test_a_refusal_keeps_the_connection() -> None:
+    """The request behind a 429 goes over the same connection."""
+    refusal = reply(b'{"error":{"message":"slow down"}}', "Retry-After: 1", status=429)
+    async with RawServer([refusal], [reply(JSON_ANSWER)]) as server, client_of(server) as client:
+        assert (await generate(client)).attempts == 2
+        assert server.connections == 1

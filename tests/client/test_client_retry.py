@@ -1,0 +1,170 @@
+"""The pure half of sending again: one decision, as a table; and the small parts it is made with."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from openai_images import ImagesError, RetryPolicy, Timing, errors
+from openai_images.http.limiter import Limiter
+from openai_images.http.retry import Spent, Wait, decide
+
+DEFAULT = RetryPolicy()
+OPTED_IN = RetryPolicy(retry_unknown=True)
+NEVER = RetryPolicy(max_retries=0)
+
+
+def error(kind: type[ImagesError], *, safe: bool = False, after: float | None = None) -> ImagesError:
+    """An error as the client meets it."""
+    made: Any
+    if issubclass(kind, errors.APIStatusError):
+        made = kind("no", status_code=500)
+        made.retry_after = after
+    elif issubclass(kind, errors.APITimeoutError):
+        made = kind("slow", timer="total", seconds=1.0)
+    else:
+        made = kind("broken")
+    made.safe_to_resend = safe
+    return made  # type: ignore[no-any-return]
+
+
+def mine(seconds: float) -> Wait:
+    """A wait of this call alone."""
+    return Wait(seconds, everyone=False)
+
+
+def everyone(seconds: float) -> Wait:
+    """A wait of all."""
+    return Wait(seconds, everyone=True)
+
+
+CONNECT = error(errors.APIConnectionError, safe=True)
+RATE = error(errors.RateLimitError, safe=True)
+BUSY = error(errors.InternalServerError, safe=True, after=7.0)
+UNKNOWN = [
+    errors.ConnectionOutcomeUnknownError,
+    errors.TimeoutOutcomeUnknownError,
+    errors.StatusOutcomeUnknownError,
+    errors.ServerOutcomeUnknownError,
+    errors.StreamInterruptedError,
+]
+FINAL = [
+    errors.ConfigurationError,
+    errors.RequestInvalidError,
+    errors.BadRequestError,
+    errors.ModerationBlockedError,
+    errors.AuthenticationError,
+    errors.PermissionDeniedError,
+    errors.NotFoundError,
+    errors.QuotaExhaustedError,
+    errors.APIStatusError,
+    errors.DecodeError,
+    errors.ResponseTooLargeError,
+    errors.DownloadError,
+]
+
+
+@pytest.mark.parametrize(
+    ("failure", "policy", "spent", "expected"),
+    [
+        (CONNECT, DEFAULT, Spent(), mine(0.5)),
+        (CONNECT, DEFAULT, Spent(retries=1), mine(1.0)),
+        (CONNECT, DEFAULT, Spent(retries=2), None),
+        (CONNECT, NEVER, Spent(), None),
+        (CONNECT, RetryPolicy(max_retries=99), Spent(retries=4), mine(8.0)),
+        (CONNECT, RetryPolicy(max_retries=9999), Spent(retries=5000), mine(8.0)),
+        (CONNECT, DEFAULT, Spent(refusals=9, waited=119.0), mine(0.5)),
+        (BUSY, DEFAULT, Spent(), mine(7.0)),
+        (BUSY, DEFAULT, Spent(retries=1), mine(7.0)),
+        (BUSY, DEFAULT, Spent(retries=2), None),
+        (BUSY, RetryPolicy(max_rate_limit_wait=6), Spent(), None),
+        (RATE, DEFAULT, Spent(), everyone(0.5)),
+        (RATE, NEVER, Spent(), everyone(0.5)),
+        (RATE, DEFAULT, Spent(retries=2), everyone(0.5)),
+        (RATE, DEFAULT, Spent(refusals=3), everyone(4.0)),
+        (RATE, RetryPolicy(max_rate_limit_wait=0), Spent(), None),
+        (error(errors.RateLimitError, safe=True, after=12), DEFAULT, Spent(), everyone(12)),
+        (error(errors.RateLimitError, safe=True, after=12), DEFAULT, Spent(waited=108), everyone(12)),
+        (error(errors.RateLimitError, safe=True, after=12), DEFAULT, Spent(waited=108.1), None),
+        (error(errors.RateLimitError, safe=True, after=121), DEFAULT, Spent(), None),
+        (error(errors.RateLimitError, safe=True, after=0.001), DEFAULT, Spent(refusals=1), everyone(0.001)),
+        (error(errors.RateLimitError, safe=True, after=0.001), DEFAULT, Spent(refusals=2), everyone(0.5)),
+        (error(errors.RateLimitError, safe=True, after=0.001), DEFAULT, Spent(refusals=9), everyone(8.0)),
+        (error(errors.RateLimitError, safe=True, after=12), DEFAULT, Spent(refusals=9), everyone(12)),
+        (error(errors.RateLimitError), OPTED_IN, Spent(), None),
+        *((error(kind), DEFAULT, Spent(), None) for kind in UNKNOWN),
+        *((error(kind), OPTED_IN, Spent(), mine(0.5)) for kind in UNKNOWN),
+        *((error(kind), OPTED_IN, Spent(retries=2), None) for kind in UNKNOWN),
+        *((error(kind), OPTED_IN, Spent(), None) for kind in FINAL),
+        (error(errors.ServerOutcomeUnknownError, after=3), OPTED_IN, Spent(), mine(3)),
+        (error(errors.ServerOutcomeUnknownError, after=300), OPTED_IN, Spent(), None),
+    ],
+)
+def test_decide(failure: ImagesError, policy: RetryPolicy, spent: Spent, expected: Wait | None) -> None:
+    """When to send again, or not at all, by what happened and what was spent."""
+    assert decide(failure, policy, spent, 0.0) == expected
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.5, 0.999])
+def test_chance_spreads_our_waits_only(chance: float) -> None:
+    """Chance takes up to a quarter off our own curve, and nothing off what the server asked for."""
+    assert decide(CONNECT, DEFAULT, Spent(), chance) == mine(0.5 * (1 - chance / 4))
+    assert decide(BUSY, DEFAULT, Spent(), chance) == mine(7.0)
+
+
+class Slept(list[float]):
+    """A sleep that notes how long and lets no time pass."""
+
+    async def __call__(self, seconds: float) -> None:
+        """Note it."""
+        self.append(seconds)
+
+
+async def test_limiter_waits_for_a_pause_once() -> None:
+    """A pause is slept through once, even by a sleep that moves no clock."""
+    slept = Slept()
+    limiter = Limiter(2, Timing(monotonic=lambda: 100.0, sleep=slept))
+    limiter.pause(30)
+    limiter.pause(5)
+    (await limiter.acquire()).release()
+    assert slept == [30.0]
+
+
+async def test_limiter_waits_on_when_the_pause_grows() -> None:
+    """A pause that is prolonged while somebody waits is waited for to its new end."""
+    now, slept = 100.0, []
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        if not slept:
+            limiter.pause(7)
+        slept.append(seconds)
+
+    limiter = Limiter(1, Timing(monotonic=lambda: now, sleep=sleep))
+    limiter.pause(30)
+    await limiter.acquire()
+    assert (slept, now) == ([30.0, 7.0], 137.0)
+
+
+async def test_limiter_gives_back_the_slot_of_a_cancelled_wait() -> None:
+    """Who is cancelled in a pause holds no slot."""
+    limiter = Limiter(1, Timing(monotonic=lambda: 0.0, sleep=lambda seconds: asyncio.Event().wait()))
+    limiter.pause(30)
+    waiting = asyncio.create_task(limiter.acquire())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    limiter._resume_at = 0.0
+    (await asyncio.wait_for(limiter.acquire(), 1.0)).release()
+
+
+async def test_timing_is_real_by_default() -> None:
+    """Without a replacement the clocks are the system's."""
+    timing = Timing()
+    before = timing.monotonic()
+    await timing.sleep(0)
+    assert timing.monotonic() >= before
+    assert timing.wall() > 1_700_000_000
+    assert 0.0 <= timing.random() < 1.0

@@ -1,0 +1,277 @@
+"""Whatever goes wrong: neither the key nor the prompt nor base64 in a text, and every exception can be pickled."""
+
+import asyncio
+import copy
+import gc
+import logging
+import pickle
+import re
+import socket
+import time
+import traceback
+from base64 import b64encode
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from openai_images import (
+    APIConnectionError,
+    ConfigurationError,
+    GenerateRequest,
+    ImagesClient,
+    ImagesError,
+    RequestInvalidError,
+    RetryPolicy,
+    Timeouts,
+)
+from openai_images.http.timing import Timing
+from openai_images.server import FAULTS, LocalImagesServer
+
+KEY = "sk-sentinel-4b7e0c55d1f94a2e"
+PROMPT = 'an otter named "Sentinel", ünder\nthe prompt\'s moon'
+OTHERS = {
+    "user": "sentinel-user",
+    "safety_identifier": "sentinel-safety",
+    "extra_body": {"note": "sentinel-extra"},
+}
+FORBIDDEN = re.compile(r"sentinel|otter named|[A-Za-z0-9+/_=-]{100,}", re.IGNORECASE)
+
+ARGUMENTS = {
+    "slow_first_byte": ":0.01",
+    "status": ":403",
+    "huge_picture": ":1",
+    "redirect_307": ":http://127.0.0.1:9/elsewhere",
+}
+MORE = tuple(f"status:{status}" for status in (400, 401, 404, 408, 409, 413, 418, 429, 500, 502, 503, 524))
+PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
+
+
+class Hurried:
+    """Time that passes when somebody sleeps."""
+
+    def __init__(self) -> None:
+        """Start now."""
+        self.slept = 0.0
+        self.timing = Timing(monotonic=lambda: time.monotonic() + self.slept, sleep=self.sleep)
+
+    async def sleep(self, seconds: float) -> None:
+        """Be there at once."""
+        self.slept += seconds
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[LocalImagesServer]:
+    """A server whose key is the sentinel."""
+    async with LocalImagesServer(api_key=KEY, pictures=PICTURE) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def everything_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """All loggers at DEBUG, the event loop's too; what they said is looked through."""
+    caplog.set_level(logging.DEBUG)
+    yield
+    refuse_secrets(caplog.text, *(repr(vars(record)) for record in caplog.records))
+
+
+def a_client(base_url: str, **settings: Any) -> ImagesClient:
+    """A client in a hurry."""
+    settings = {
+        "api_key": KEY,
+        "timeouts": Timeouts(connect=5, total=0.15),
+        "timing": Hurried().timing,
+    } | settings
+    return ImagesClient(base_url=base_url, **settings)
+
+
+def refuse_secrets(*texts: str) -> None:
+    """Fail where a text holds what it must not."""
+    for text in texts:
+        found = FORBIDDEN.search(text)
+        assert found is None, f"{found[0][:60]!r} in {text[:2000]!r}"
+
+
+def look_at(error: BaseException) -> None:
+    """Everything that can be printed of an exception, and of those behind it."""
+    assert str(error)
+    refuse_secrets(
+        "".join(traceback.format_exception(error)),
+        "".join(traceback.TracebackException.from_exception(error, capture_locals=False).format()),
+    )
+    behind: BaseException | None = error
+    while behind is not None:
+        refuse_secrets(str(behind), repr(behind), *getattr(behind, "__notes__", ()))
+        behind = behind.__cause__ or (None if behind.__suppress_context__ else behind.__context__)
+    if isinstance(error, ImagesError):
+        refuse_secrets(repr(vars(error)))
+        for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
+            assert type(twin) is type(error)
+            assert (str(twin), vars(twin)) == (str(error), vars(error))
+
+
+async def generate(client: ImagesClient) -> None:
+    """Await a picture."""
+    result = await client.generate(PROMPT, **OTHERS)
+    refuse_secrets(repr(result), repr(client))
+
+
+async def stream(client: ImagesClient) -> None:
+    """Iterate a stream and look at every event."""
+    async with client.stream(PROMPT, partial_images=2, **OTHERS) as stream:
+        async for event in stream:
+            refuse_secrets(repr(event), repr(stream))
+    refuse_secrets(repr(stream), repr(stream.result))
+
+
+CALLS = pytest.mark.parametrize("call", [generate, stream])
+
+
+NAMES = sorted({name + ARGUMENTS.get(name, "") for name in FAULTS} | set(MORE))
+
+
+@CALLS
+@pytest.mark.parametrize("quarter", range(4))
+async def test_every_fault_of_the_server(server: LocalImagesServer, quarter: int, call: Any) -> None:
+    """Each fault as an answer to both kinds of call."""
+    asyncio.get_running_loop().set_debug(enabled=True)
+    async with a_client(server.base_url) as client:
+        for fault in NAMES[quarter::4]:
+            server.faults = (fault,)
+            try:
+                await call(client)
+            except ImagesError as error:
+                look_at(error)
+    gc.collect()
+
+
+@CALLS
+@pytest.mark.parametrize(
+    "where", ["refused", "dns", "tls", "proxy", "mute", "not_http", "bad_header", "wrong_key"]
+)
+async def test_every_failure_to_connect(server: LocalImagesServer, where: str, call: Any) -> None:
+    """The connection fails, or what answers is no HTTP."""
+
+    async def gibberish(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if where == "mute":
+            held.append(writer)
+            return
+        start = b"" if where == "not_http" else b"HTTP/1.1 200 OK\r\n"
+        writer.write(start + b64encode(PICTURE) + b"\r\n\r\n")
+        writer.close()
+
+    held: list[asyncio.StreamWriter] = []
+
+    settings: dict[str, Any] = {"retry": RetryPolicy(max_retries=1), "trust_env": False}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        closed = "127.0.0.1:{1}".format(*free.getsockname())
+    other = await asyncio.start_server(gibberish, "127.0.0.1", 0)
+    base_url = {
+        "refused": f"http://{closed}/v1",
+        "dns": "http://no-such-host.invalid/v1",
+        "tls": server.base_url.replace("http:", "https:"),
+        "proxy": server.base_url,
+        "wrong_key": server.base_url,
+    }.get(where) or "http://127.0.0.1:{1}/v1".format(*other.sockets[0].getsockname())
+    if where == "proxy":
+        settings["proxy"] = f"http://someone:sentinel-password@{closed}"
+    if where == "wrong_key":
+        settings["api_key"] = "sk-another-sentinel-key"
+    async with a_client(base_url, **settings) as client:
+        with pytest.raises(ImagesError) as caught:
+            await call(client)
+    look_at(caught.value)
+    for writer in held:
+        writer.close()
+    other.close()
+    await other.wait_closed()
+
+
+@CALLS
+async def test_a_proxy_that_refuses(call: Any) -> None:
+    """Its address is told, its password is not."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as proxy:
+        address = "127.0.0.1:{1}".format(*proxy.sockets[0].getsockname())
+        settings = {
+            "proxy": f"http://someone:sentinel-password@{address}",
+            "retry": RetryPolicy(max_retries=0),
+        }
+        async with a_client("https://127.0.0.1:9/v1", **settings) as client:
+            with pytest.raises(APIConnectionError) as caught:
+                await call(client)
+    look_at(caught.value)
+
+
+@CALLS
+@pytest.mark.parametrize("header", ["Authorization", "authorization", "api-key"])
+async def test_a_key_among_the_headers(server: LocalImagesServer, header: str, call: Any) -> None:
+    """A key that is given as a header is a key."""
+    server.script("echo_secrets")
+    value = f"Bearer {KEY}" if header != "api-key" else KEY
+    both = {header: value} if header != "api-key" else {header: value, "Authorization": f"Bearer {KEY}"}
+    async with a_client(server.base_url, api_key=None, headers=both) as client:
+        with pytest.raises(ImagesError) as caught:
+            await call(client)
+    look_at(caught.value)
+
+
+@CALLS
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"extra_body": {"note": object()}},
+        {"extra_body": {"note": float("nan")}},
+        {"svg": {"model": {1, 2}}},
+        {"extra_body": {"note": "\ud800"}},
+        {"headers": {"X-Sentinel": "sentinel\r\nvalue"}},
+    ],
+)
+async def test_requests_that_cannot_be_sent(
+    server: LocalImagesServer, params: dict[str, Any], call: Any
+) -> None:
+    """What is found here is told without the values."""
+    client = a_client(server.base_url, headers=params.get("headers"))
+    prompt = GenerateRequest(PROMPT, **{name: value for name, value in params.items() if name != "headers"})
+    refuse_secrets(repr(prompt))
+    with pytest.raises((RequestInvalidError, ConfigurationError)) as caught:
+        await client.generate(prompt)
+    look_at(caught.value)
+    await client.aclose()
+    assert server.posts == 0
+
+
+@pytest.mark.parametrize("key", ["", " ", "sk-sentinel\nsk-two", "sk-sentinél", "sk sentinel"])
+def test_keys_that_are_none(key: str) -> None:
+    """A key that cannot be one is refused without being shown."""
+    with pytest.raises(ConfigurationError) as caught:
+        ImagesClient(api_key=key)
+    look_at(caught.value)
+
+
+def test_a_password_in_the_base_url() -> None:
+    """It is shown neither by the client nor by the error that refuses the URL."""
+    url = "http://someone:sentinel-password@127.0.0.1:9/v1"
+    query = url + "?sentinel=1"
+    with suppress(ConfigurationError):
+        refuse_secrets(repr(ImagesClient(base_url=url, api_key=KEY)))
+    with pytest.raises(ConfigurationError) as caught:
+        ImagesClient(base_url=query, api_key=KEY)
+    look_at(caught.value)
+
+
+def test_what_people_print() -> None:
+    """The repr of a request, of a stream and of a client."""
+    client = ImagesClient(api_key=KEY, organization="org", headers={"X-Sentinel": "sentinel"})
+    request = GenerateRequest(PROMPT, **OTHERS)
+    refuse_secrets(repr(request), str(request), repr(client), str(client), repr(client.stream(request)))
+    assert repr(request).startswith("GenerateRequest(prompt=<")

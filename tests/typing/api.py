@@ -1,0 +1,169 @@
+"""Code as people write it, which mypy and pyright must accept in strict mode; it is checked and never run."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import assert_never, assert_type
+
+import aiohttp
+
+from openai_images import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    CompletedImage,
+    GenerateRequest,
+    Image,
+    ImageResult,
+    ImagesClient,
+    ImagesError,
+    ImageStream,
+    Limits,
+    ModerationBlockedError,
+    OutcomeUnknownError,
+    PartialImage,
+    RateLimitError,
+    RetryPolicy,
+    StreamInterruptedError,
+    Timeouts,
+    UnknownEvent,
+    Usage,
+)
+from openai_images.server import LocalImagesServer
+
+module_level = ImagesClient()
+
+
+async def await_a_picture() -> bytes:
+    """Nothing on the way to the bytes is Optional."""
+    async with ImagesClient() as client:
+        assert_type(client, ImagesClient)
+        result = await client.generate("a cute baby sea otter", model="gpt-image-2", size="1024x1024")
+        assert_type(result, ImageResult)
+        assert_type(result.images, tuple[Image, ...])
+        assert_type(result.image.save("otter.png"), Path)
+        assert_type(result.image.media_type, str)
+        assert_type(result.image.width, int | None)
+        assert_type(result.usage, Usage | None)
+        assert_type(await result.image.read(), bytes)
+        return result.image.data
+
+
+async def every_parameter() -> ImageResult:
+    """Known values are hints, and any other string passes; a prompt may be a whole request."""
+    request = GenerateRequest("an otter", model="a-model-of-tomorrow", quality="xhigh")
+    await module_level.generate(request, size="2048x1152")
+    return await module_level.generate(
+        "an otter",
+        n=2,
+        quality="high",
+        background="transparent",
+        output_format="webp",
+        output_compression=80,
+        moderation="low",
+        user="someone",
+        extra_body={"seed": 1, "nested": {"any": ["thing", None]}},
+        into=Path("out") / "otter",
+    )
+
+
+async def iterate_partial_images() -> ImageResult:
+    """The three kinds of event are told apart by class, and there is no fourth."""
+    async with module_level.stream("an otter", partial_images=3) as stream:
+        assert_type(stream, ImageStream)
+        async for event in stream:
+            match event:
+                case PartialImage():
+                    assert_type(event.partial_image_index, int | None)
+                    assert_type(event.image.data, bytes)
+                case CompletedImage():
+                    assert_type(event.usage, Usage | None)
+                case UnknownEvent():
+                    assert_type(event.type, str)
+                case _:
+                    assert_never(event)
+    assert_type(stream.result, ImageResult)
+    return stream.result
+
+
+async def relay() -> AsyncIterator[bytes]:
+    """A stream passes its pictures on as an async generator of a web framework would."""
+    async with module_level.stream("an otter", into="out/otter") as stream:
+        async for event in stream:
+            if isinstance(event, PartialImage | CompletedImage):
+                yield event.image.data
+
+
+async def without_a_block() -> None:
+    """A stream may be iterated as it is, and closed by hand."""
+    stream = module_level.stream(GenerateRequest("an otter"))
+    async for _ in stream:
+        pass
+    await stream.aclose()
+    await module_level.aclose()
+
+
+async def fresh_key() -> str:
+    """A key that is fetched when it is needed."""
+    return "sk-fresh"
+
+
+async def every_option() -> None:
+    """The client takes all of its options by name."""
+    async with (
+        aiohttp.ClientSession() as session,
+        ImagesClient(
+            api_key=fresh_key,
+            base_url="http://localhost:8000/v1",
+            organization="org",
+            project="project",
+            timeouts=Timeouts(connect=5.0, first_byte=None, idle=60, total=None),
+            retry=RetryPolicy(max_retries=5, retry_unknown=True, max_rate_limit_wait=120.0),
+            limits=Limits(concurrency=8),
+            model="gpt-image-2",
+            session=session,
+            headers={"X-Team": "otters"},
+            ssl=ssl.create_default_context(),
+            proxy="http://localhost:3128",
+            trust_env=False,
+        ) as client,
+    ):
+        await client.generate("an otter")
+
+
+async def handle_errors() -> str:
+    """Errors can be caught by what to do about them, and each carries what it knows."""
+    try:
+        await module_level.generate("an otter")
+    except ModerationBlockedError as error:
+        assert_type(error.categories, tuple[str, ...])
+        return error.stage
+    except RateLimitError as error:
+        assert_type(error.retry_after, float | None)
+    except StreamInterruptedError as error:
+        return f"{len(error.partials)} partial images had come"
+    except (APITimeoutError, TimeoutError) as error:
+        return str(error)
+    except OutcomeUnknownError as error:
+        assert_type(error.maybe_billed, bool)
+    except APIStatusError as error:
+        assert_type(error.status_code, int)
+        assert_type(error.code, str | None)
+        assert_type(error.request_id, str | None)
+    except APIConnectionError:
+        raise
+    except ImagesError as error:
+        assert_type(error.attempts, int)
+        assert_type(error.elapsed, float)
+    return ""
+
+
+async def beside_the_local_server() -> None:
+    """The local server gives the client what it needs."""
+    async with (
+        LocalImagesServer() as server,
+        ImagesClient(base_url=server.base_url, api_key=server.api_key) as client,
+    ):
+        results = await asyncio.gather(*(client.generate(prompt) for prompt in ("one", "two")))
+        assert_type(results, list[ImageResult])
