@@ -1,0 +1,167 @@
+"""What can be typed: the commands, their options and their help.
+
+Rules: only click is imported here, everything that works is imported by the command that runs; an option that is not
+given is not sent. It refuses to do the work: each command hands its options to a module of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import redirect_stderr, redirect_stdout
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+
+import click
+from click.exceptions import Exit
+
+from openai_images._version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["DEFAULT_MODEL", "Streams", "cli", "run"]
+
+DEFAULT_MODEL = "gpt-image-2"
+
+_NAME = "openai-images"
+_COMPLETION = "_OPENAI_IMAGES_COMPLETE"
+
+
+class Streams(NamedTuple):
+    """Where results and everything else go."""
+
+    out: TextIO
+    err: TextIO
+
+
+def run(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
+    """Run the command in `argv` and give its exit code."""
+    with redirect_stdout(out), redirect_stderr(err):
+        if instruction := os.environ.get(_COMPLETION):
+            from click.shell_completion import shell_complete
+
+            return shell_complete(cli, {}, _NAME, _COMPLETION, instruction)
+        try:
+            with cli.make_context(_NAME, list(argv), obj=Streams(out, err)) as context:
+                code: int = cli.invoke(context)
+                return code
+        except Exit as done:
+            return done.exit_code
+        except click.ClickException as error:
+            error.show(file=err)
+            return 2
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    invoke_without_command=True,
+    epilog=f"The default model is {DEFAULT_MODEL}. Set OPENAI_API_KEY, or add --local to try without a key.",
+)
+@click.version_option(__version__, "-V", "--version", prog_name=_NAME)
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Generate images with the OpenAI API, or with any server that speaks it."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(2)
+
+
+def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command that shows progress."""
+    for option in (
+        click.option("-v", "--verbose", is_flag=True, help="Log what the client does, and show tracebacks."),
+        click.option("-q", "--quiet", is_flag=True, help="No progress; errors only."),
+        click.option(
+            "--preview/--no-preview",
+            default=None,
+            help="Show pictures in the terminal.  [default: where it can]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@cli.command(short_help="Generate pictures from a prompt.")
+@click.argument("prompt")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="Where to write the picture, or a folder; its suffix chooses the format.  [default: a name from the prompt]",
+)
+@click.option("--n", type=click.IntRange(min=1), metavar="N", help="How many pictures.")
+@click.option("--size", metavar="WxH", help="Such as 1536x1024, or auto.")
+@click.option("--quality", metavar="Q", help="low, medium, high, or auto.")
+@click.option("--model", metavar="M", default=DEFAULT_MODEL, show_default=True, help="The model that paints.")
+@click.option("--format", "output_format", metavar="F", help="png, jpeg or webp.")
+@click.option(
+    "--partial-images",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Stream, with up to N (0 to 3) pictures that are still being painted.",
+)
+@click.option("--keep-partials", is_flag=True, help="Leave the partial images beside the picture.")
+@click.option("--background", metavar="B", help="transparent, opaque, or auto.")
+@click.option("--compression", type=click.IntRange(0, 100), metavar="0..100", help="For jpeg and webp.")
+@click.option("--moderation", metavar="M", help="low, or auto.")
+@click.option("--overwrite", is_flag=True, help="Replace files instead of adding -2 to the name.")
+@click.option("--local", is_flag=True, help="No key, no network: a stand-in is painted on this machine.")
+@click.option("--base-url", metavar="URL", help="Another server.  [default: OPENAI_BASE_URL, or OpenAI]")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="How long one attempt may take in all.  [default: 600]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead of paths.")
+@_shared
+@click.pass_obj
+def generate(streams: Streams, /, **given: Any) -> int:
+    """Generate pictures from PROMPT and print the paths of their files.
+
+    PROMPT may be - to read it from stdin. The key is taken from OPENAI_API_KEY.
+    """
+    from openai_images.cli.generate import Options, run_generate
+
+    return run_generate(Options(**given), streams)
+
+
+@cli.command(short_help="Run the local images server.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, metavar="P", help="[default: any that is free]"
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="A loopback address.")
+@click.option("--api-key", metavar="KEY", help="The key to ask for.  [default: one that is printed]")
+@click.option(
+    "--pace",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="The time from one partial image to the next.",
+)
+@click.option("--images-per-minute", type=click.IntRange(min=1), metavar="N", help="A rate limit.")
+@click.option(
+    "--fault", "faults", multiple=True, metavar="NAME", help="What the next request meets; may be repeated."
+)
+@click.option("--always", metavar="NAME", help="What every other request meets.")
+@click.option("--list-faults", is_flag=True, help="Print the names of the faults and stop.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not log requests.")
+@click.pass_obj
+def serve(streams: Streams, /, **given: Any) -> int:
+    """Run the local images server until Ctrl-C.
+
+    It speaks the wire format of the OpenAI Images API on this machine alone, and paints stand-ins.
+    """
+    from openai_images.cli.serve import Options, run_serve
+
+    return run_serve(Options(**given), streams)
+
+
+@cli.command(short_help="Paint a few pictures and a page, without a key.")
+@click.option("--out", default="demo-output", show_default=True, metavar="DIR", help="Where the page goes.")
+@_shared
+@click.pass_obj
+def demo(streams: Streams, /, **given: Any) -> int:
+    """Paint a few pictures with the local server and write a page about them; needs no key and no network."""
+    from openai_images.cli.demo import Options, run_demo
+
+    return run_demo(Options(**given), streams)

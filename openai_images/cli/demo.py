@@ -1,0 +1,161 @@
+"""`openai-images demo`: the client and the local server at work, and a page about what came.
+
+Rules: no key and no network; the calls it shows are the calls it made; running it again replaces what it wrote and
+nothing else. It refuses to pass the local server's pictures off as a model's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from openai_images import ImageResult, ImagesClient, ModerationBlockedError, PartialImage
+from openai_images.cli.console import Console
+from openai_images.cli.failures import Problem, show_problem
+from openai_images.cli.page import Arrival, Finished, Shot, write_page
+from openai_images.cli.progress import Progress, Step, make_progress
+from openai_images.cli.running import run_command
+
+if TYPE_CHECKING:
+    from openai_images.cli.commands import Streams
+
+__all__ = ["Options", "run_demo"]
+
+_PACE = 1.0
+_PARTIALS = 3
+
+_STREAMED = Shot(
+    "boat", "a small boat on a calm sea in the evening", {"size": "1536x1024", "partial_images": _PARTIALS}
+)
+_OTHERS = (
+    Shot(
+        "flower", "a garden flower in spring, seen from above", {"size": "1024x1536", "output_format": "jpeg"}
+    ),
+    Shot("lights", "a winter night above a lake", {"size": "1536x864", "output_format": "webp"}),
+    Shot("ribbons", "silk ribbons in the wind", {"n": 2, "size": "1024x1024", "output_format": "webp"}),
+    Shot(
+        "city",
+        "a city cut from paper",
+        {"size": "1280x720", "output_format": "jpeg", "output_compression": 80},
+    ),
+    Shot(
+        "sticker",
+        "a planet with a ring",
+        {"model": "gpt-image-1.5", "size": "1024x1024", "background": "transparent"},
+    ),
+)
+_REFUSED = Shot("refused", "words that trigger moderation", {})
+
+
+@frozen(kw_only=True)
+class Options:
+    """What was typed."""
+
+    out: str = "demo-output"
+    preview: bool | None = None
+    verbose: bool = False
+    quiet: bool = False
+
+
+def run_demo(options: Options, streams: Streams) -> int:
+    """Paint, write the page, and give the exit code."""
+    console = Console(streams.out, streams.err, quiet=options.quiet, verbose=options.verbose)
+    return run_command(
+        console, lambda: _demo(options, console), lambda: Problem(kind="Interrupted", message="interrupted")
+    )
+
+
+async def _demo(options: Options, console: Console) -> int:
+    from openai_images.server import LocalImagesServer
+
+    started = time.monotonic()
+    out = Path(options.out)
+    console.note("local stand-in: painted by a program on this machine, not by a model", "yellow")
+    async with (
+        LocalImagesServer(pace=_PACE) as server,
+        ImagesClient(base_url=server.base_url, api_key=server.api_key, trust_env=False) as client,
+    ):
+        try:
+            async with make_progress(console, options.preview) as progress:
+                arrivals = await _stream(client, out, progress)
+            async with make_progress(console, wish=False) as progress:
+                finished = await _generate_others(client, out, progress)
+            refusal = await _refused(client)
+            console.note(f"{'':10}one refusal, handled: {refusal}")
+            page = await asyncio.to_thread(
+                write_page, out, _STREAMED, arrivals, finished, (_REFUSED, refusal)
+            )
+        except OSError as error:
+            why = error.strerror or type(error).__name__
+            show_problem(
+                console, Problem(kind=type(error).__name__, message=f"cannot write to {str(out)!r}: {why}")
+            )
+            return 2
+    console.note(
+        f"done in {time.monotonic() - started:.1f} s; open {page.absolute().as_uri()} in a browser", "bold"
+    )
+    console.result(str(page))
+    return 0
+
+
+async def _stream(client: ImagesClient, out: Path, progress: Progress) -> list[Arrival]:
+    """One picture while it is painted; what came, and when."""
+    arrivals: list[Arrival] = []
+    progress.advance(Step(stage="streaming, waiting for the first partial image", wanted=_PARTIALS))
+    started = time.monotonic()
+    nbytes = 0
+    async with client.stream(
+        _STREAMED.prompt, into=out / _STREAMED.name, overwrite=True, **_STREAMED.params
+    ) as stream:
+        async for event in stream:
+            if isinstance(event, PartialImage):
+                arrivals.append(Arrival(event.image, time.monotonic() - started))
+                nbytes += event.image.nbytes
+                stage = f"partial image {len(arrivals)} of {_PARTIALS}"
+                progress.advance(Step(stage=stage, seen=len(arrivals), wanted=_PARTIALS, nbytes=nbytes))
+                await progress.show(event.image)
+    arrivals.append(Arrival(stream.result.image, time.monotonic() - started, stream.result.usage))
+    await progress.show(stream.result.image)
+    progress.advance(
+        Step(
+            stage=f"streamed a picture after {_PARTIALS} partial images",
+            nbytes=stream.result.image.nbytes,
+            is_last=True,
+        )
+    )
+    return arrivals
+
+
+async def _generate_others(client: ImagesClient, out: Path, progress: Progress) -> list[Finished]:
+    """The other calls, all at once."""
+    done = 0
+    progress.advance(Step(stage=f"{len(_OTHERS)} calls at once", wanted=len(_OTHERS)))
+
+    async def generate(shot: Shot) -> Finished:
+        nonlocal done
+        result: ImageResult = await client.generate(
+            shot.prompt, into=out / shot.name, overwrite=True, **shot.params
+        )
+        done += 1
+        last = done == len(_OTHERS)
+        progress.advance(
+            Step(stage=f"{done} of {len(_OTHERS)} calls done", seen=done, wanted=len(_OTHERS), is_last=last)
+        )
+        return Finished(shot, result)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(generate(shot)) for shot in _OTHERS]
+    return [task.result() for task in tasks]
+
+
+async def _refused(client: ImagesClient) -> str:
+    """A prompt that the server refuses, turned into a sentence."""
+    try:
+        await client.generate(_REFUSED.prompt)
+    except ModerationBlockedError as error:
+        return f"{type(error).__name__} at the {error.stage} stage"
+    return "not refused"

@@ -1,0 +1,130 @@
+"""What is said when something fails: what happened, what to do, and whether it may have cost money.
+
+Rules: one block on stderr, in red where that can be shown, and one JSON line on stdout with `--json`; the texts are the
+client's own, which hold neither key nor prompt. It refuses to guess: "billed" is said only where nobody knows.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from openai_images import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    ConfigurationError,
+    ImagesError,
+    RateLimitError,
+    RequestInvalidError,
+)
+
+if TYPE_CHECKING:
+    from openai_images.cli.console import Console
+
+__all__ = ["Problem", "exit_code", "problem_of", "show_problem"]
+
+_MAYBE_BILLED = "It may have been billed although no picture came: look before you send it again."
+
+_OPTIONS = {
+    "background": "--background",
+    "model": "--model",
+    "moderation": "--moderation",
+    "n": "--n",
+    "output_compression": "--compression",
+    "output_format": "--format",
+    "partial_images": "--partial-images",
+    "quality": "--quality",
+    "size": "--size (WIDTHxHEIGHT such as 1536x1024, or auto)",
+}
+
+
+@frozen(kw_only=True)
+class Problem:
+    """A failure in words: `kind` names it in JSON, `facts` are what else is known of it."""
+
+    kind: str
+    message: str
+    to_do: str = ""
+    facts: str = ""
+    maybe_billed: bool = False
+    attempts: int = 0
+    elapsed: float = 0.0
+    request_id: str | None = None
+    status_code: int | None = None
+    code: str | None = None
+    param: str | None = None
+
+    def record(self) -> dict[str, Any]:
+        """The JSON line."""
+        return {
+            "error": {
+                "type": self.kind,
+                "message": self.message,
+                "status_code": self.status_code,
+                "code": self.code,
+                "param": self.param,
+                "maybe_billed": self.maybe_billed,
+            },
+            "request_id": self.request_id,
+            "attempts": self.attempts,
+            "elapsed": round(self.elapsed, 3),
+        }
+
+
+def problem_of(error: ImagesError) -> Problem:
+    """A client's exception in words for the command line."""
+    message = str(error)
+    if error.request_id:
+        message = message.removesuffix(f"; request {error.request_id}")
+    status = error if isinstance(error, APIStatusError) else None
+    return Problem(
+        kind=type(error).__name__,
+        message=message,
+        to_do=_to_do(error),
+        facts=_facts(error),
+        maybe_billed=error.maybe_billed,
+        attempts=error.attempts,
+        elapsed=error.elapsed,
+        request_id=error.request_id,
+        status_code=status.status_code if status else None,
+        code=status.code if status else None,
+        param=status.param if status else None,
+    )
+
+
+def show_problem(console: Console, problem: Problem, error: BaseException | None = None) -> None:
+    """Say it on stderr, and on stdout with `--json`; `error` adds its traceback with `--verbose`."""
+    if console.as_json:
+        console.record(problem.record())
+    if console.verbose and error is not None:
+        console.err.write("".join(traceback.format_exception(error)))
+    console.always(f"error: {problem.message}", "bold red")
+    hint = _MAYBE_BILLED if problem.maybe_billed and "billed" not in problem.message else ""
+    for line in filter(None, (problem.to_do, hint, problem.facts)):
+        console.always(f"       {line}", "red" if line is hint else "")
+
+
+def exit_code(error: ImagesError) -> int:
+    """2 where nothing could have been sent for want of sense, else 1."""
+    return 2 if isinstance(error, ConfigurationError | RequestInvalidError) else 1
+
+
+def _to_do(error: ImagesError) -> str:
+    if isinstance(error, APIStatusError) and error.param in _OPTIONS:
+        return f"Change {_OPTIONS[error.param]}."
+    if isinstance(error, RateLimitError):
+        return f"Wait {error.retry_after:.0f} seconds." if error.retry_after else "Wait a minute."
+    if isinstance(error, APITimeoutError) and error.timer == "total":
+        return "Give it longer with --timeout SECONDS."
+    if isinstance(error, APIConnectionError) and error.safe_to_resend:
+        return "Nothing was sent. The server's address is --base-url, or OPENAI_BASE_URL, or OpenAI's own."
+    return ""
+
+
+def _facts(error: ImagesError) -> str:
+    attempts = f"{error.attempts} attempt{'s' if error.attempts > 1 else ''}, {error.elapsed:.1f} s"
+    request = f"request {error.request_id}" if error.request_id else ""
+    return ", ".join(filter(None, [request, attempts if error.attempts else ""]))

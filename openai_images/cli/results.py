@@ -1,0 +1,93 @@
+"""Finished pictures on stdout: their paths, or JSON lines.
+
+Rules: a path is printed when its file is whole; a picture that could not be written where it belongs is written
+elsewhere, for it is paid for. This blocks, and is called when the call is over. It refuses to print bytes.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import Attribute, asdict, evolve
+
+from openai_images.cli.failures import Problem, show_problem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from openai_images import Image, ImageResult
+    from openai_images.cli.console import Console
+
+__all__ = ["report_images", "report_result"]
+
+
+def report_result(console: Console, result: ImageResult, into: Path) -> int:
+    """Print what came and give the exit code."""
+    usage = None if result.usage is None else asdict(result.usage, filter=_is_said)
+    about = {
+        "size": result.size,
+        "quality": result.quality,
+        "background": result.background,
+        "output_format": result.output_format,
+        "created": result.created,
+        "usage": usage,
+        "request_id": result.request_id,
+        "attempts": result.attempts,
+        "elapsed": round(result.elapsed, 3),
+    }
+    return report_images(console, result.images, into, about)
+
+
+def report_images(
+    console: Console, images: Sequence[Image], into: Path, about: dict[str, Any] | None = None
+) -> int:
+    """Print where each picture is, with what is known `about` their call; 1 if one is not here."""
+    known, code = about or {}, 0
+    for number, image in enumerate(images):
+        placed = _placed(console, image, into)
+        if placed is None:
+            code = 1
+        elif console.as_json:
+            console.record(_record(placed, number, known))
+            known = {
+                **known,
+                "usage": None,
+            }  # it is the whole call's: adding up the lines must not count it twice
+        else:
+            console.result(str(placed.path))
+    return code
+
+
+def _is_said(attribute: Attribute[Any], value: object) -> bool:
+    """Everything but an `extra` that holds nothing."""
+    return attribute.name != "extra" or bool(value)
+
+
+def _record(image: Image, index: int, about: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "index": index,
+        "path": str(image.path),
+        "media_type": image.media_type,
+        "width": image.width,
+        "height": image.height,
+        "bytes": image.nbytes,
+        "sha256": image.sha256,
+        "revised_prompt": image.revised_prompt,
+        **about,
+    }
+
+
+def _placed(console: Console, image: Image, into: Path) -> Image | None:
+    """The picture with a path; None where it cannot have one."""
+    if image.path is not None:
+        return image
+    if image.url is not None:
+        message = f"the server answered with a URL instead of a picture: fetch it from {image.url}"
+        show_problem(console, Problem(kind="DownloadError", message=message))
+        return None
+    folder = tempfile.mkdtemp(prefix="openai-images-")
+    path = image.save(Path(folder) / into.stem)
+    console.always(f"warning: {str(into)!r} could not be written; the picture is in {folder}", "yellow")
+    return evolve(image, path=path)

@@ -1,0 +1,82 @@
+"""Runs a command's coroutine and turns how it ended into an exit code.
+
+Rules: `asyncio.run` is called once; every ending has its words (failures.py) and its code; Ctrl-C cancels the
+coroutine, which cleans up, and gives 130. It refuses to let an exception out as a traceback, unless `--verbose` asks
+for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from openai_images import ImagesError
+from openai_images.cli.failures import Problem, exit_code, problem_of, show_problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator
+
+    from openai_images.cli.console import Console
+
+__all__ = ["INTERRUPTED", "run_command"]
+
+INTERRUPTED = 130
+
+
+def run_command(
+    console: Console,
+    command: Callable[[], Coroutine[Any, Any, int]],
+    interrupted: Callable[[], Problem],
+) -> int:
+    """Run it to its end and give the exit code; `interrupted` says what Ctrl-C left behind."""
+    with _client_log(console):
+        try:
+            return asyncio.run(command())
+        except KeyboardInterrupt:
+            show_problem(console, interrupted())
+            return INTERRUPTED
+        except ImagesError as error:
+            show_problem(console, problem_of(error), error)
+            return exit_code(error)
+        except (BrokenPipeError, ModuleNotFoundError):
+            raise
+        except Exception as error:  # noqa: BLE001  the last line of defence: people get a sentence
+            show_problem(console, _unexpected(error), error)
+            return 1
+
+
+def _unexpected(error: Exception) -> Problem:
+    """A mistake of ours; its text may hold anything, so only its name is shown."""
+    return Problem(
+        kind=type(error).__name__,
+        message=f"something unexpected happened ({type(error).__name__})",
+        to_do="Please report it with what --verbose shows.",
+    )
+
+
+@contextmanager
+def _client_log(console: Console) -> Generator[None]:
+    """The client's log on stderr: its warnings, and all of it with `--verbose`."""
+    log = logging.getLogger("openai_images")
+    handler = _ConsoleHandler(console)
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG if console.verbose else logging.WARNING)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+
+
+class _ConsoleHandler(logging.Handler):
+    """Writes records as notes."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.note(f"{record.name}: {record.getMessage()}", "dim")

@@ -1,0 +1,112 @@
+"""`openai-images serve`: the local images server in the foreground.
+
+Rules: stdout says how to reach it, in lines a shell can read; stderr has a line for each request, without its
+prompt; Ctrl-C closes it and gives 130. It refuses any address but loopback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from shlex import join, quote
+from typing import TYPE_CHECKING
+
+import click
+from attrs import field, frozen
+
+from openai_images.cli.console import Console
+from openai_images.cli.failures import Problem, show_problem
+from openai_images.cli.running import run_command
+
+if TYPE_CHECKING:
+    from openai_images.cli.commands import Streams
+    from openai_images.server import AnsweredRequest, LocalImagesServer
+
+__all__ = ["Options", "run_serve"]
+
+_PROMPT = "a lighthouse at dusk"
+
+
+@frozen(kw_only=True)
+class Options:
+    """What was typed."""
+
+    port: int = 0
+    host: str = "127.0.0.1"
+    api_key: str | None = field(default=None, repr=False)
+    pace: float = 0.0
+    images_per_minute: int | None = None
+    faults: tuple[str, ...] = ()
+    always: str | None = None
+    list_faults: bool = False
+    quiet: bool = False
+
+
+def run_serve(options: Options, streams: Streams) -> int:
+    """Serve until Ctrl-C and give the exit code. Raises click.UsageError."""
+    from openai_images.server import FAULTS, LocalImagesServer
+
+    console = Console(streams.out, streams.err, quiet=options.quiet)
+    if options.list_faults:
+        for name, about in sorted(FAULTS.items()):
+            console.result(f"{name:30} {about}")
+        return 0
+    try:
+        server = LocalImagesServer(
+            host=options.host,
+            port=options.port,
+            api_key=options.api_key,
+            pace=options.pace,
+            images_per_minute=options.images_per_minute,
+            faults=options.faults,
+            always=options.always,
+            on_answer=lambda answered: _log(answered, console),
+            keep_requests=0,
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    return run_command(
+        console, lambda: _serve(server, console), lambda: Problem(kind="Interrupted", message="stopped")
+    )
+
+
+async def _serve(server: LocalImagesServer, console: Console) -> int:
+    """Answer until cancelled; 2 where the port cannot be had."""
+    try:
+        await server.start()
+    except OSError as error:
+        show_problem(console, Problem(kind=type(error).__name__, message=error.strerror or str(error)))
+        return 2
+    try:
+        _introduce(server, console)
+        while True:
+            await asyncio.Event().wait()
+    finally:
+        await server.aclose()
+
+
+def _introduce(server: LocalImagesServer, console: Console) -> None:
+    """How to reach it: two settings, and examples as a shell's comments."""
+    url, key = server.base_url, server.api_key
+    curl = [
+        url + "/images/generations",
+        "-H",
+        f"Authorization: Bearer {key}",
+        "-H",
+        "Content-Type: application/json",
+    ]
+    console.result(f"export OPENAI_BASE_URL={quote(url)}")
+    console.result(f"export OPENAI_API_KEY={quote(key)}")
+    console.result(f"# openai-images generate {quote(_PROMPT)} --partial-images 3")
+    console.result(f"# curl {join([*curl, '-d', json.dumps({'prompt': _PROMPT})])}")
+    console.result(f"# python: ImagesClient(base_url={url!r}, api_key={key!r})")
+    console.note(
+        "local stand-in: painted by a program on this machine, not by a model; Ctrl-C stops it", "yellow"
+    )
+
+
+def _log(answered: AnsweredRequest, console: Console) -> None:
+    """A line for a request that was answered."""
+    fault = "" if answered.fault == "ok" else f"  fault {answered.fault}"
+    status = answered.status or "hung up"
+    console.note(f"{answered.method} {answered.path} {status}{fault}")

@@ -1,0 +1,142 @@
+"""What is said when something fails."""
+
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from openai_images import APITimeoutError, ImageResult, ImagesClient, RateLimitError
+from openai_images.cli.failures import problem_of
+from tests.cli.conftest import Terminal
+
+PROMPT = "a prompt that nobody else may read"
+Cli = Callable[..., Any]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said", "to_do"),
+    [
+        ("moderation_400", "the server answered 400 (moderation_blocked)", "change the prompt"),
+        ("quota_429", "insufficient_quota", "add credit"),
+        ("status:401", "the server answered 401", "OPENAI_API_KEY"),
+        ("status:500", "the server answered 500", "may have been billed"),
+        ("html_502", "an HTML page", "may have been billed"),
+        ("reset_after_body", "the connection broke before the answer came", "may have been billed"),
+        ("html_200", "HTML", "may have been billed"),
+        ("echo_secrets", "Upstream refused the request", ""),
+    ],
+)
+def test_a_failure_is_one_block(cli: Cli, server: Any, fault: str, said: str, to_do: str) -> None:
+    """What happened and what to do; never the key, the prompt or a traceback."""
+    server.always(fault)
+    done = cli("generate", PROMPT, "-q", "-o", "o.png")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("error: ")
+    assert said in done.err
+    assert to_do in done.err
+    assert "1 attempt, " in done.err
+    assert all(secret not in done.err for secret in (server.api_key, PROMPT, "Traceback"))
+    assert done.err.count("billed") == ("billed" in to_do)
+
+
+def test_a_wrong_size_says_which_option(cli: Cli, server: Any) -> None:
+    """The server's own sentence, the option to change, and the request's name once."""
+    done = cli("generate", PROMPT, "--size", "10x10", "-q")
+    first, second, third = done.err.splitlines()
+    assert (done.code, done.out) == (1, "")
+    assert "Invalid size '10x10'. Width and height must both be divisible by 16" in first
+    assert second.strip() == "Change --size (WIDTHxHEIGHT such as 1536x1024, or auto)."
+    assert third.strip().startswith("request req_")
+    assert done.err.count("req_") == 1
+
+
+def test_a_failure_as_json(cli: Cli, server: Any) -> None:
+    """One line on stdout, the block on stderr as always."""
+    server.always("status:500")
+    done = cli("generate", PROMPT, "--json", "-q")
+    line = json.loads(done.out)
+    assert done.code == 1
+    assert (line["error"]["type"], line["error"]["status_code"]) == ("ServerOutcomeUnknownError", 500)
+    assert (line["error"]["maybe_billed"], line["attempts"]) == (True, 1)
+    assert line["request_id"].startswith("req_")
+    assert done.err.startswith("error: ")
+
+
+def test_a_failure_in_mid_stream_leaves_no_file(cli: Cli, server: Any, empty_folder: Any) -> None:
+    """Neither the partial images nor half a picture."""
+    server.always("eof_after_partials:2")
+    done = cli("generate", PROMPT, "--partial-images", "3", "-o", "o.png")
+    assert (done.code, done.out, list(empty_folder.iterdir())) == (1, "", [])
+    assert "partial image 2 of 3" in done.err
+    assert "billed" in done.err
+
+
+def test_a_failure_keeps_the_partial_images_when_asked(cli: Cli, server: Any, empty_folder: Any) -> None:
+    """They are all there is to show for the money."""
+    server.always("eof_after_partials:1")
+    done = cli("generate", PROMPT, "--partial-images", "3", "--keep-partials", "-o", "o.png", "-q")
+    assert (done.code, done.out) == (1, "")
+    assert [path.name for path in empty_folder.iterdir()] == ["o.partial-0.png"]
+
+
+def test_a_failure_is_red_on_a_terminal(cli: Cli, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And only there, and not with NO_COLOR."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    server.always("status:404")
+    assert "\x1b[1;31merror: " in cli("generate", PROMPT, "-q", err=Terminal()).err
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[1;31m" not in cli("generate", PROMPT, "-q", err=Terminal()).err
+
+
+def test_control_characters_of_a_server_are_not_obeyed(
+    cli: Cli, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error message may not move the cursor nor write to the clipboard."""
+
+    async def refuse(*_: Any, **__: Any) -> ImageResult:
+        raise RateLimitError("wait\x1b]52;c;aGk=\x07 or\rnot", status_code=429)
+
+    monkeypatch.setattr(ImagesClient, "generate", refuse)
+    done = cli("generate", PROMPT, "-q")
+    assert done.code == 1
+    mark = "\N{REPLACEMENT CHARACTER}"
+    assert done.err.splitlines()[0] == f"error: wait{mark}]52;c;aGk={mark} or{mark}not"
+
+
+def fail_with(error: Exception) -> Callable[..., Coroutine[Any, Any, ImageResult]]:
+    """A `generate` that raises."""
+
+    async def generate(*_: Any, **__: Any) -> ImageResult:
+        raise error
+
+    return generate
+
+
+def test_a_mistake_of_ours_is_a_sentence(cli: Cli, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its text may hold anything, so only its name is shown; --verbose shows the traceback."""
+    monkeypatch.setattr(ImagesClient, "generate", fail_with(ZeroDivisionError(PROMPT)))
+    done = cli("generate", PROMPT, "-q")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("error: something unexpected happened (ZeroDivisionError)\n")
+    assert PROMPT not in done.err
+    assert "Traceback" in cli("generate", PROMPT, "-v").err
+
+
+def test_hints_for_waiting() -> None:
+    """How long, where the server said; and which option gives more time."""
+    limit = RateLimitError("slow down", status_code=429)
+    assert problem_of(limit).to_do == "Wait a minute."
+    limit.retry_after = 12.0
+    assert problem_of(limit).to_do == "Wait 12 seconds."
+    assert "--timeout" in problem_of(APITimeoutError("too long", timer="total", seconds=600)).to_do
+    assert problem_of(APITimeoutError("too long", timer="idle", seconds=600)).to_do == ""
+
+
+def test_a_timeout_is_the_users_to_set(cli: Cli, server: Any) -> None:
+    """`--timeout` bounds one attempt, and says that it did."""
+    server.always("stall")
+    done = cli("generate", PROMPT, "--timeout", "0.2", "-q")
+    assert (done.code, done.out, server.posts) == (1, "", 1)
+    assert "within 0.2 s" in done.err
+    assert "--timeout SECONDS" in done.err

@@ -1,0 +1,76 @@
+"""Names of files and formats."""
+
+from pathlib import Path
+
+import click
+import pytest
+
+from openai_images.cli.naming import destination, format_of, slug
+
+
+@pytest.mark.parametrize(
+    ("prompt", "name"),
+    [
+        ("a cute baby sea otter", "a-cute-baby-sea-otter"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("..", "image"),
+        ("  -o --force  ", "o-force"),
+        ("C:\\Windows\\con", "c-windows-con"),
+        ("CON", "image-con"),
+        ("", "image"),
+        ("\x1b[31m\x00\n", "31m"),
+        ("ein Fuchs im Schnee, süß", "ein-fuchs-im-schnee-süß"),
+        ("猫が寝ている", "猫が寝ている"),
+        ("🦦", "image"),
+        ("one two three four five six seven eight nine", "one-two-three-four-five-six-seven-eight"),
+        ("x" * 90, "x" * 40),
+        ("short " + "x" * 90, "short"),
+    ],
+)
+def test_a_prompt_becomes_a_safe_name(prompt: str, name: str) -> None:
+    """It stays in its folder, is short, and hides nothing."""
+    assert slug(prompt) == name
+
+
+@pytest.mark.parametrize(
+    ("output", "wanted", "format_"),
+    [
+        (None, None, None),
+        ("otter", None, None),
+        ("otter.png", None, "png"),
+        ("otter.JPG", None, "jpeg"),
+        ("out/otter.jpeg", "jpg", "jpeg"),
+        ("otter.webp", "WEBP", "webp"),
+        ("otter", "webp", "webp"),
+        ("version-1.2", None, None),
+        (None, "svg", "svg"),
+    ],
+)
+def test_the_suffix_asks_for_a_format(output: str | None, wanted: str | None, format_: str | None) -> None:
+    """What `-o` ends in is what is sent, where `--format` says nothing."""
+    assert format_of(output, wanted) == format_
+
+
+@pytest.mark.parametrize(
+    ("output", "wanted"), [("otter.jpg", "png"), ("otter.tiff", None), ("otter.bmp", "png")]
+)
+def test_a_contradiction_is_a_usage_error(output: str, wanted: str | None) -> None:
+    """A suffix and a format that cannot both be."""
+    with pytest.raises(click.UsageError):
+        format_of(output, wanted)
+
+
+def test_where_a_picture_goes(empty_folder: Path) -> None:
+    """A file, a folder that is there, one that is not yet, or the current one."""
+    (empty_folder / "there").mkdir()
+    assert destination("otter.png", "p") == Path("otter.png")
+    assert destination("there", "a prompt") == Path("there/a-prompt")
+    assert destination("later/", "a prompt") == Path("later/a-prompt")
+    assert destination(None, "a prompt") == Path("a-prompt")
+
+
+@pytest.mark.parametrize("output", ["", "-"])
+def test_a_picture_is_not_written_to_stdout(output: str) -> None:
+    """Stdout holds paths."""
+    with pytest.raises(click.UsageError):
+        destination(output, "p")

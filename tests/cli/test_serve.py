@@ -1,0 +1,68 @@
+"""`openai-images serve`."""
+
+import shlex
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from openai_images.server import FAULTS
+from tests.cli.test_interrupt import started, wait_for
+
+Cli = Callable[..., Any]
+
+
+def test_it_says_how_to_reach_it_and_stops_on_ctrl_c(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stdout can be evaluated by a shell; stderr has a line for each request, without its prompt."""
+    argv = ["--api-key", "it's-a-key", "--fault", "status:404", "--always", "moderation_400"]
+    with started("serve", *argv) as running:
+        assert running.stdout is not None
+        lines = [running.stdout.readline() for _ in range(5)]
+        wait_for(running.stderr, "local stand-in")
+        for line in lines[:2]:
+            name, _, value = shlex.split(line)[1].partition("=")
+            monkeypatch.setenv(name, value)
+        assert "the server answered 404" in cli("generate", "not to be read").err
+        assert "moderation_blocked" in cli("generate", "not to be read").err
+        err = wait_for(running.stderr, "POST /v1/images/generations 400  fault moderation_400")
+        running.send_signal(signal.SIGINT)
+        out, rest = running.communicate(timeout=20)
+    assert (running.returncode, out, rest) == (130, "", "error: stopped\n")
+    assert "fault status:404" in err
+    assert "not to be read" not in err
+    assert all(line.startswith("# ") for line in lines[2:])
+
+
+def test_a_port_in_use_is_said(cli: Cli) -> None:
+    """Which one, and what to do, with exit code 2."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = cli("serve", "--port", str(port))
+    assert (done.code, done.out) == (2, "")
+    assert f"port {port} on 127.0.0.1 is already in use" in done.err
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--host", "0.0.0.0"], "host must be a loopback address"),
+        (["--fault", "earthquake"], "unknown fault 'earthquake'"),
+        (["--always", "status:abc"], "bad argument"),
+        (["--images-per-minute", "0"], "0 is not in the range"),
+        (["--pace", "-1"], "-1.0 is not in the range"),
+    ],
+)
+def test_what_it_refuses(cli: Cli, argv: list[str], said: str) -> None:
+    """Usage errors, with exit code 2, before a port is taken."""
+    done = cli("serve", *argv)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+
+
+def test_the_faults_are_listed(cli: Cli) -> None:
+    """Each with what it does."""
+    done = cli("serve", "--list-faults")
+    assert (done.code, done.err) == (0, "")
+    assert [line.split()[0] for line in done.out.splitlines()] == sorted(FAULTS)
