@@ -1,0 +1,116 @@
+"""What README.md and docs/ print runs as it is printed, and what they link to is there."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.markdown import blocks, run_page
+from tests.serving import serving
+
+ROOT = Path(__file__).parents[1]
+PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))) if page.exists()]
+LINK = re.compile(r"\]\((?!https?://|mailto:|#)([^)#\s]+)")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Any]:
+    """The server that a page's code talks to in the place of the real one."""
+    with serving() as running:
+        yield running
+
+
+@pytest.mark.parametrize("page", [str(page.relative_to(ROOT)) for page in PAGES])
+def test_a_page_runs(
+    page: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each block of the page runs, in order, in an empty folder, with a key and a server in the environment."""
+    monkeypatch.chdir(tmp_path)
+    if any(blocks(ROOT / page)):
+        server = request.getfixturevalue("server")
+        monkeypatch.setenv("OPENAI_API_KEY", server.api_key)
+        monkeypatch.setenv("OPENAI_BASE_URL", str(server.base_url))
+        run_page(ROOT / page)
+
+
+@pytest.mark.parametrize("page", [str(page.relative_to(ROOT)) for page in PAGES])
+def test_links_lead_somewhere(page: str) -> None:
+    """Each relative link of the page names a file of the project."""
+    links = LINK.findall((ROOT / page).read_text(encoding="utf-8"))
+    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Write a page of blocks: (language, code) or (directive, language, code)."""
+
+    def page(*parts: tuple[str, ...]) -> Path:
+        text = "".join(
+            "\n".join([*above, f"```{language}", code, "```", ""]) for *above, language, code in parts
+        )
+        (tmp_path / "page.md").write_text(text)
+        return tmp_path / "page.md"
+
+    monkeypatch.chdir(tmp_path)
+    return page
+
+
+def test_a_page_shares_names_and_one_loop(write: Any) -> None:
+    """Names last from block to block; `await` and `async for` work at the top; `asyncio.run` works too."""
+    page = write(
+        ("python", "import asyncio\nloop = asyncio.get_running_loop\nfirst = await asyncio.sleep(0, loop())"),
+        ("python", "async def main():\n    return 1\nassert asyncio.run(main()) == 1"),
+        ("python", "async with asyncio.timeout(9):\n    assert await asyncio.sleep(0, loop()) is first"),
+        ("json", "{}"),
+    )
+    assert run_page(page) == 3
+
+
+def test_a_failing_block_fails_and_says_where(write: Any) -> None:
+    """The traceback ends in the page, at the line that failed."""
+    page = write(("python", "x = 1"), ("python", "y = 2\nassert x == y"))
+    with pytest.raises(AssertionError) as caught:
+        run_page(page)
+    last = caught.traceback[-1]
+    assert (last.path, last.lineno + 1) == (page, 6)
+
+
+def test_a_failing_await_fails(write: Any) -> None:
+    """So does a block that waits."""
+    with pytest.raises(ZeroDivisionError):
+        run_page(write(("python", "import asyncio\nawait asyncio.sleep(0)\n1 / 0")))
+
+
+def test_a_block_may_be_left_out_with_a_reason(write: Any) -> None:
+    """A `no-run` comment counts for the next block alone."""
+    page = write(("<!-- no-run: needs a browser -->", "", "python", "1 / 0"), ("python", "ok = True"))
+    assert run_page(page) == 1
+    with pytest.raises(ZeroDivisionError):
+        run_page(write(("<!-- no-run: -->", "python", "1 / 0")))
+
+
+def test_an_unknown_language_is_an_error(write: Any) -> None:
+    """A misspelt fence is not passed over in silence."""
+    with pytest.raises(AssertionError, match="no such language: 'pyhton'"):
+        run_page(write(("pyhton", "1 / 0")))
+
+
+def test_commands_run_and_their_exit_codes_count(write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only our own command is run, with its continuation lines, and exits as the page says."""
+    tools = Path("bin").absolute()
+    tools.mkdir()
+    (tools / "openai-images").write_text('#!/bin/sh\necho "$@" $WORD >> calls.txt\nexit $1\n')
+    (tools / "openai-images").chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(tools / "python"))
+    good = """\
+$ openai-images 0 one \\
+    two
+some output
+$ pip install openai-images
+$ WORD=x EMPTY= openai-images 0"""
+    assert run_page(write(("console", good), ("<!-- exit: 2 -->", "console", "$ openai-images 2"))) == 2
+    assert Path("calls.txt").read_text() == "0 one two\n0 x\n2\n"
+    with pytest.raises(AssertionError, match="exited with 1, not 0"):
+        run_page(write(("console", "$ openai-images 1")))
