@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Self, TypeAlias, Unpack
 from urllib.parse import urlsplit
 
@@ -98,7 +99,8 @@ class ImagesClient:
         added for several, and `-2` and so on rather than overwriting, unless `overwrite`. The other keywords are the
         endpoint's parameters (see `GenerateRequest`). Raises `ImagesError`, and OSError where `into` cannot be written.
         """
-        async with self._call(prompt, params, into=into, overwrite=overwrite, stream=False) as stream:
+        written = None if into is None else partial(FileDestination, into, overwrite=overwrite)
+        async with self._call(prompt, params, written, stream=False) as stream:
             async for _ in stream:
                 pass
         return stream.result
@@ -109,13 +111,21 @@ class ImagesClient:
         *,
         into: str | os.PathLike[str] | None = None,
         overwrite: bool = False,
+        keep_partials: bool = True,
         **params: Unpack[GenerateParams],
     ) -> ImageStream:
         """A stream of the pictures while they are painted; `async with` it and iterate. Keywords as in `generate`.
 
+        With `into`, partial images are files as well (`.partial-0`, …) unless `keep_partials` is False: then they are
+        in memory, and only the finished picture is written.
         Nothing is sent before it is entered or iterated, and errors are raised there.
         """
-        return self._call(prompt, params, into=into, overwrite=overwrite, stream=True)
+        written = (
+            None
+            if into is None
+            else partial(FileDestination, into, overwrite=overwrite, keep_partials=keep_partials)
+        )
+        return self._call(prompt, params, written, stream=True)
 
     async def aclose(self) -> None:
         """Close the running event loop's connections; harmless when called twice. A later call opens new ones."""
@@ -139,9 +149,8 @@ class ImagesClient:
         self,
         prompt: str | GenerateRequest,
         params: GenerateParams,
+        written: Callable[..., FileDestination] | None,
         *,
-        into: str | os.PathLike[str] | None,
-        overwrite: bool,
         stream: bool,
     ) -> ImageStream:
         request = GenerateRequest.of(prompt, params)
@@ -159,7 +168,7 @@ class ImagesClient:
 
         return ImageStream(
             Call(self._means, build, lambda: tuple(secrets)),
-            files=None if into is None else FileDestination(into, overwrite=overwrite, several=expected > 1),
+            files=None if written is None else written(several=expected > 1),
             expected=expected,
             max_picture_bytes=self._limits.max_picture_bytes,
         )

@@ -96,11 +96,22 @@ class FileSink:
                     self._file.close()
                     path = publish(self.part, target, overwrite=overwrite)
                 except OSError as error:
-                    self._to_memory(error, b"")
+                    self._failed(error, b"")
                 else:
                     self._file = None
                     return evolve(image, path=path)
-            return evolve(image, path=None, data=b"" if self._memory is None else self._memory.getvalue())
+            return self._in_memory(image)
+
+    def take_back(self, image: Image) -> Image:
+        """The picture in memory after all, and no file."""
+        with self._lock:
+            if self._dropped:
+                self._remove()
+                return image
+            self._write_pending()
+            if self._memory is None:
+                self._to_memory(b"")
+            return self._in_memory(image)
 
     def _write_pending(self) -> None:
         data = b"".join(self._pending)
@@ -116,15 +127,19 @@ class FileSink:
             while done < len(data):
                 done += self._file.write(memoryview(data)[done:])
         except OSError as error:
-            self._to_memory(error, data[done:])
+            self._failed(error, data[done:])
 
-    def _to_memory(self, error: OSError, rest: bytes) -> None:
-        """Take back what was written, and go on in memory."""
-        _log.warning(
-            "a picture could not be written to %s (%s) and is kept in memory",
-            self.part.parent,
-            error.strerror,
-        )
+    def _failed(self, error: OSError, rest: bytes) -> None:
+        """The disk did not take it: a paid picture is not lost to that."""
+        where = self.part.parent
+        _log.warning("a picture could not be written to %s (%s) and is kept in memory", where, error.strerror)
+        self._to_memory(rest)
+
+    def _in_memory(self, image: Image) -> Image:
+        return evolve(image, path=None, data=b"" if self._memory is None else self._memory.getvalue())
+
+    def _to_memory(self, rest: bytes) -> None:
+        """Read back what was written, and go on in memory."""
         memory = io.BytesIO()
         if self._file is not None:
             memory.write(self.part.read_bytes())
@@ -142,10 +157,13 @@ class FileSink:
 class FileDestination:
     """The files of one call: sinks for the pictures that arrive, names for those that are whole."""
 
-    def __init__(self, into: str | os.PathLike[str], *, overwrite: bool, several: bool) -> None:
+    def __init__(
+        self, into: str | os.PathLike[str], *, overwrite: bool, several: bool, keep_partials: bool = True
+    ) -> None:
         """`into` is a stem; the suffix comes from the bytes; `several` pictures get -0, -1, ….
 
-        Raises `RequestInvalidError` where it cannot be the start of a file's name.
+        Partial images go to memory unless `keep_partials`. Raises `RequestInvalidError` where `into` cannot be the
+        start of a file's name.
         """
         self._stem = Path(into)
         if self._stem.name in ("", "..") or "\0" in str(self._stem):
@@ -153,6 +171,7 @@ class FileDestination:
             raise RequestInvalidError(msg)
         self._overwrite = overwrite
         self._several = several
+        self._keep_partials = keep_partials
         self._sinks: dict[Path, FileSink] = {}
         self._unknown = 0
 
@@ -182,6 +201,8 @@ class FileDestination:
         """Give the event's picture its name; the event with the picture there."""
         if isinstance(event, CompletedImage):
             return evolve(event, image=await self.keep(event.image, event.image_index))
+        if isinstance(event, PartialImage) and not self._keep_partials:
+            return evolve(event, image=await self._take_back(event.image))
         if isinstance(event, PartialImage):
             index = f".partial-{event.partial_image_index or 0}"
             return evolve(event, image=await self.keep(event.image, event.image_index, index))
@@ -205,6 +226,18 @@ class FileDestination:
         kept = await asyncio.to_thread(sink.publish, image, target, overwrite=self._overwrite)
         del self._sinks[sink.part]
         return kept
+
+    async def keep_many(self, images: list[Image]) -> list[Image]:
+        """Give several whole pictures their names, by their place."""
+        return [await self.keep(image, index) for index, image in enumerate(images)]
+
+    async def _take_back(self, image: Image) -> Image:
+        sink = None if image.path is None else self._sinks.get(image.path)
+        if sink is None:
+            return image
+        taken = await asyncio.to_thread(sink.take_back, image)
+        del self._sinks[sink.part]
+        return taken
 
     async def _keep_all(self, value: Any) -> Any:
         """Give every picture in an event that is not known a name."""

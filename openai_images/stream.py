@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from openai_images.files import FileDestination
     from openai_images.http.call import Call
     from openai_images.http.transport import Exchange
-    from openai_images.models.image import Image
     from openai_images.models.results import ImageResult
 
 __all__ = ["ImageStream"]
@@ -243,11 +242,7 @@ class ImageStream:
         if self._result is None and error is not None and reader is not None:
             waiting = reader.images()
             images = [event.image for event in self._completed]
-            images += (
-                waiting
-                if self._files is None
-                else [await self._files.keep(*one) for one in _numbered(waiting)]
-            )
+            images += waiting if self._files is None else await self._files.keep_many(waiting)
             with_facts(
                 error, {**self._call.facts(), "partials": tuple(self._partials), "images": tuple(images)}
             )
@@ -292,7 +287,3 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
-
-
-def _numbered(images: list[Image]) -> list[tuple[Image, int]]:
-    return [(image, index) for index, image in enumerate(images)]

@@ -17,7 +17,6 @@ from openai_images.cli.console import Console
 from openai_images.cli.endpoint import Endpoint, open_client
 from openai_images.cli.failures import Problem, exit_code, problem_of, show_problem
 from openai_images.cli.naming import destination, format_of
-from openai_images.cli.partials import PartialFiles
 from openai_images.cli.progress import Progress, Step, make_progress
 from openai_images.cli.results import report_images, report_result
 from openai_images.cli.running import run_command
@@ -130,9 +129,7 @@ class Job:
                 self._prompt, into=self._into, overwrite=options.overwrite, **self._params
             )
         else:
-            with PartialFiles(self._into, keep=options.keep_partials) as partials:
-                result = await self._stream(client, partials)
-                seen = len(partials)
+            result, seen = await self._stream(client)
         self._finished = result.images
         for number, image in enumerate(result.images):
             await self._progress.show(image, anew=number > 0)
@@ -141,10 +138,15 @@ class Job:
         self._progress.advance(Step(stage=stage, nbytes=nbytes, is_last=True))
         return result
 
-    async def _stream(self, client: ImagesClient, partials: PartialFiles) -> ImageResult:
-        wanted, nbytes = self._wanted, 0
+    async def _stream(self, client: ImagesClient) -> tuple[ImageResult, int]:
+        """The result, and how many partial images were seen."""
+        options, wanted, seen, nbytes = self._options, self._wanted, 0, 0
         async with client.stream(
-            self._prompt, into=self._into, overwrite=self._options.overwrite, **self._params
+            self._prompt,
+            into=self._into,
+            overwrite=options.overwrite,
+            keep_partials=options.keep_partials,
+            **self._params,
         ) as stream:
             self._answered = True
             first = "waiting for the first partial image" if wanted else "waiting for the picture"
@@ -153,13 +155,12 @@ class Job:
                 if isinstance(event, CompletedImage):
                     self._finished = (*self._finished, event.image)
                 elif isinstance(event, PartialImage):
-                    partials.add(event.image)
+                    seen += 1
                     nbytes += event.image.nbytes
-                    seen = len(partials)
                     stage = f"partial image {seen} of {wanted}"
                     self._progress.advance(Step(stage=stage, seen=seen, wanted=wanted, nbytes=nbytes))
                     await self._progress.show(event.image)
-        return stream.result
+        return stream.result, seen
 
     def _on_attempt(self) -> None:
         self._attempts += 1

@@ -47,7 +47,8 @@ class Limiter:
         loop = asyncio.get_running_loop()
         slots = self._slots.get(loop)
         if slots is None:
-            for dead in [loop for loop in self._slots if loop.is_closed()]:
-                del self._slots[dead]
+            for other in list(self._slots):  # a copy: other threads' loops come and go meanwhile
+                if other.is_closed():
+                    self._slots.pop(other, None)
             slots = self._slots[loop] = asyncio.Semaphore(self._concurrency)
         return slots

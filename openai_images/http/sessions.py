@@ -69,9 +69,8 @@ class Sessions:
         loop = asyncio.get_running_loop()
         owned = self._owned.get(loop)
         if owned is None or owned.session.closed:
-            owned = self._owned[loop] = (
-                self._make()
-            )  # before anything is awaited: the next caller is to find it
+            # Before anything is awaited: the next caller is to find it.
+            owned = self._owned[loop] = self._make()
             await anext(owned.lifeline)
             await self._drop_dead()
         return owned.session
@@ -111,9 +110,11 @@ class Sessions:
 
     async def _drop_dead(self) -> None:
         """Forget sessions whose loop ended without closing its generators; their sockets went with it."""
-        for loop in [loop for loop in self._owned if loop.is_closed()]:
-            with contextlib.suppress(RuntimeError):
-                await self._owned.pop(loop).session.close()
+        for loop in list(self._owned):  # a copy: other threads' loops come and go meanwhile
+            owned = self._owned.pop(loop, None) if loop.is_closed() else None
+            if owned is not None:
+                with contextlib.suppress(RuntimeError):
+                    await owned.session.close()
 
 
 async def _close_with_loop(session: aiohttp.ClientSession) -> AsyncGenerator[None]:

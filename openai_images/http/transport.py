@@ -55,6 +55,9 @@ _NOT_SENT: tuple[tuple[type[Exception], str], ...] = (  # the first that fits
 
 _FAILURES = (aiohttp.ClientError, OSError, ValueError)  # TimeoutError is an OSError
 
+_PIECE = 256 * 1024
+"""What asyncio receives at once. aiohttp may hold three of them, and joined they would cost memory twice."""
+
 _REFUSAL_BYTES = 1024 * 1024
 _REFUSAL_SECONDS = 10.0
 """How much of a refusal is read, and how long it may take: the status is known, the rest is explanation."""
@@ -146,7 +149,7 @@ class Exchange:
         deadline = asyncio.timeout(seconds)
         try:
             async with deadline:
-                chunk = await self._response.content.readany()
+                chunk = await self._response.content.read(_PIECE)
         except _FAILURES as error:
             if deadline.expired():
                 raise _timed_out(timer, limits.idle if timer == "idle" else limits.total) from None
@@ -163,7 +166,9 @@ class Exchange:
 
     def _unread(self) -> bytes:
         """What came before the connection broke: aiohttp raises at once and keeps it, and it may end a paid picture."""
-        return self._response.content._read_nowait(-1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  no other way
+        # There is no public way to it; without this one the answer is as lost as aiohttp has it.
+        unread: Callable[[int], bytes] | None = getattr(self._response.content, "_read_nowait", None)
+        return b"" if unread is None else unread(-1)
 
     def alive(self) -> None:
         """More than comments came: the idle timer starts anew."""
@@ -233,9 +238,8 @@ def _not_sent(error: Exception, timeouts: Timeouts) -> ImagesError:
         return ConfigurationError(
             "base_url is not a URL that can be sent to; it should look like https://host/v1"
         )
-    if isinstance(error, ValueError) and not isinstance(
-        error, aiohttp.ClientError
-    ):  # a bad certificate is both
+    # aiohttp's exception for a bad certificate is a ValueError too.
+    if isinstance(error, ValueError) and not isinstance(error, aiohttp.ClientError):
         return ConfigurationError(
             "the request cannot be sent as it is set up; check headers= for line breaks, proxy=, and that the session "
             "brings no credentials of its own"

@@ -126,9 +126,7 @@ def test_bad_options() -> None:
 
 
 @BOTH
-@pytest.mark.parametrize(
-    "headers", [{"X-Bad": "a\r\nX-Evil: sentinel"}, {"X-Bad\n": "sentinel"}, {"X-Bad": "sentinel\x00"}]
-)
+@pytest.mark.parametrize("headers", [{"X-Bad": "a\r\nX-Evil: sentinel"}, {"X-Bad\n": "sentinel"}])
 async def test_header_that_cannot_be_sent(call: Call, headers: dict[str, str]) -> None:
     """A header with a line break is the caller's mistake: nothing is sent, and its value stays out of sight."""
     async with RawServer([reply(JSON_ANSWER)]) as server, client_of(server, headers=headers) as client:

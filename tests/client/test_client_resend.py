@@ -43,7 +43,8 @@ async def test_opted_in(call: Call, server: LocalImagesServer, fault: str) -> No
 async def test_opted_in_and_lucky(call: Call, server: LocalImagesServer, fault: str) -> None:
     """The second attempt's picture is the result."""
     server.script(fault)
-    async with client_of(server, retry=OPTED_IN, timeouts=SHORT) as client:
+    timeouts = SHORT if fault == "stall" else Timeouts()
+    async with client_of(server, retry=OPTED_IN, timeouts=timeouts) as client:
         result = await call(client)
     expected = 1 if fault.startswith("eof") and call is generate else 2
     assert (result.attempts, server.posts) == (expected, expected)

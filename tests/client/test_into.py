@@ -241,6 +241,23 @@ async def test_a_disk_that_fails_at_the_end_does_not_lose_the_picture(
     assert parts(tmp_path) == []
 
 
+async def test_a_file_system_without_hard_links(
+    client: ImagesClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names are taken all the same, one after the other, and a name that could not be used is given back."""
+    monkeypatch.setattr(
+        os, "link", MagicMock(side_effect=PermissionError(errno.EPERM, os.strerror(errno.EPERM)))
+    )
+    calls = [client.generate("an otter", into=tmp_path / "o") for _ in range(3)]
+    results = await asyncio.gather(*calls)
+    assert all(result.image.data == PNG for result in results)
+    assert parts(tmp_path) == ["o-2.png", "o-3.png", "o.png"]
+    monkeypatch.setattr(Path, "replace", MagicMock(side_effect=OSError(errno.EIO, os.strerror(errno.EIO))))
+    result = await client.generate("an otter", into=tmp_path / "other")
+    assert (result.image.path, result.image.data) == (None, PNG)
+    assert parts(tmp_path) == ["o-2.png", "o-3.png", "o.png"]
+
+
 async def test_a_disk_that_cannot_be_read_back_raises(
     client: ImagesClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -400,3 +417,13 @@ def test_a_broken_second_picture_does_not_cost_the_first() -> None:
             list(reader.feed(chunk))
         list(reader.finish())
     assert [image.data for image in reader.images()] == [PNG[:8]]
+
+
+async def test_partials_may_stay_in_memory(client: ImagesClient, tmp_path: Path) -> None:
+    """With `keep_partials=False` only the finished picture is a file, and the partial ones are whole in memory."""
+    async with client.stream("a", partial_images=2, into=tmp_path / "o", keep_partials=False) as stream:
+        events = [event async for event in stream]
+    partials = [event.image for event in events if isinstance(event, PartialImage)]
+    assert [image.path for image in partials] == [None, None]
+    assert all(image.data.startswith(b"\x89PNG") and len(image.data) == image.nbytes for image in partials)
+    assert [path.name for path in tmp_path.iterdir()] == ["o.png"]

@@ -179,6 +179,36 @@ def test_loops_in_threads_at_once(shared_server: Any) -> None:
     assert seen == [len(PNG)] * 60
 
 
+def test_loops_that_come_and_go_in_threads() -> None:
+    """Threads that meet the closed loops of others tidy them up without tripping over one another."""
+    client = ImagesClient(base_url="http://127.0.0.1:9/v1", api_key="k")
+    failures: list[BaseException] = []
+
+    async def touch() -> None:
+        limiter = client._means.limiter
+        (await limiter.acquire()).release()
+        await client._sessions.get()
+
+    def work() -> None:
+        try:
+            for _ in range(40):
+                asyncio.run(touch())
+        except BaseException as error:  # noqa: BLE001  told below
+            failures.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+    finally:
+        sys.setswitchinterval(interval)
+    assert failures == []
+
+
 AT_THE_TOP: list[ImagesClient] = []
 
 
