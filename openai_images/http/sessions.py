@@ -60,6 +60,7 @@ class Sessions:
         """Use `given`, or make sessions that heed the environment's proxies if `trust_env`."""
         self.given = given
         self._trust_env = trust_env
+        self._proxies: dict[str, str | None] = {}
         self._owned: dict[asyncio.AbstractEventLoop, _Owned] = {}
 
     async def get(self) -> aiohttp.ClientSession:
@@ -85,16 +86,14 @@ class Sessions:
             await owned.lifeline.aclose()
 
     def proxy_for(self, url: str) -> str | None:
-        """The environment's proxy for this URL, where the environment counts.
+        """The environment's proxy for this URL, where the environment counts; asked once for each URL.
 
         Not left to aiohttp (`trust_env`), which would also take a password from ~/.netrc and refuse to send it
         beside the key.
         """
-        host = urlsplit(url).hostname
-        if self.given is not None or not self._trust_env or not host or proxy_bypass(host):
-            return None
-        proxy = getproxies().get(urlsplit(url).scheme)
-        return f"http://{proxy}" if proxy and "://" not in proxy else proxy
+        if url not in self._proxies:
+            self._proxies[url] = None if self.given is not None or not self._trust_env else _proxy_of(url)
+        return self._proxies[url]
 
     def watch(self, response: aiohttp.ClientResponse) -> None:
         """Close this answer with its session: aiohttp (3.14) lets whoever is reading one wait for ever."""
@@ -115,6 +114,12 @@ class Sessions:
             if owned is not None:
                 with contextlib.suppress(RuntimeError):
                     await owned.session.close()
+
+
+def _proxy_of(url: str) -> str | None:
+    host = urlsplit(url).hostname
+    proxy = None if not host or proxy_bypass(host) else getproxies().get(urlsplit(url).scheme)
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
 
 
 async def _close_with_loop(session: aiohttp.ClientSession) -> AsyncGenerator[None]:

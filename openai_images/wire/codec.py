@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from types import NoneType
+from typing import Any, TypeVar, get_args
 
 from attrs import AttrsInstance, asdict, evolve, fields, resolve_types
 from cattrs import Converter
@@ -125,11 +126,16 @@ def _whole(value: Any, _: Any) -> int:
     return int(value)
 
 
+def _not_none(kind: Any) -> Any:
+    """The type beside None in an optional one: null never gets as far as a hook."""
+    return next((part for part in get_args(kind) if part is not NoneType), kind)
+
+
 def _reader(cls: type[_C]) -> Callable[..., _C]:
     """A function that makes a `cls` of a JSON object and of what is given by keyword."""
     resolve_types(cls, localns={"Mapping": Mapping, "Image": Image})
     hooks: dict[str, tuple[Callable[[Any, Any], Any], Any]] = {
-        field.name: (_converter.get_structure_hook(field.type), field.type)
+        field.name: (_converter.get_structure_hook(_not_none(field.type)), field.type)
         for field in fields(cls)
         if field.name not in _NOT_ON_THE_WIRE
     }

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from openai_images.errors import DecodeError, ImagesError, StreamInterruptedError
 from openai_images.models.events import CompletedImage, Event
 from openai_images.models.image import Image
@@ -34,7 +36,7 @@ class JsonBody:
         self.life = 0
         self._answered = answered
         self._scanner = new_scanner()
-        self._doc: dict[str, Any] | None = None
+        self._result: ImageResult | None = None
         self._failure: DecodeError | None = None
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
@@ -55,8 +57,8 @@ class JsonBody:
         except DecodeError as failure:
             self._failure = failure
             return
-        self._doc, images = self._read(doc)
-        result = codec.read_result(self._doc, tuple(images))
+        fields, images = self._read(doc)
+        self._result = result = codec.read_result(fields, tuple(images))
         for index, image in enumerate(images):
             yield CompletedImage(
                 image=image,
@@ -73,14 +75,14 @@ class JsonBody:
         """The document with the pictures of these events."""
         if self._failure is not None and not self._scanner.is_cut:
             raise self._failure
-        if self._doc is None:
+        if self._result is None:
             msg = "the answer ended in the middle of its JSON; it may have been billed"
             raise StreamInterruptedError(msg)
-        return codec.read_result(self._doc, tuple(event.image for event in completed))
+        return evolve(self._result, images=tuple(event.image for event in completed))
 
     def images(self) -> list[Image]:
         """The pictures that were whole when the document was cut or went wrong."""
-        return self._scanner.pictures if self._doc is None else []
+        return self._scanner.pictures if self._result is None else []
 
     def discard(self) -> None:
         """Drop the picture that is being decoded."""

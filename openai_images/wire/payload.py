@@ -29,6 +29,8 @@ MAX_ENVELOPE_BYTES = 4 * 1024 * 1024
 _SPACE = b" \t\r\n"
 _N, _I = b"NI"  # as numbers, which are sought faster; legal JSON has neither outside its strings
 _PICTURE_KEY = b"b64_json"
+_PLAIN = re.compile(rb'(?:[^"NI]++|"(?!b64_json")[^"\\]*+")*+')
+"""All up to the next string that needs a closer look: the picture's key, one with escapes, one that is cut."""
 _LONGEST_KEY = 6 * len(_PICTURE_KEY)  # each character spelled \uXXXX
 _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _UNFINISHED_ESCAPE = re.compile(rb"\\(?:u[0-9a-fA-F]{0,3})?\Z")
@@ -85,8 +87,8 @@ class PayloadScanner:
         self._state = self._between
         self._escaped = False
         self._string_start = 0
-        self._last_string: bytes | None = None
-        self._value_of: bytes | None = None
+        self._after_key = False
+        self._value_due = False
         self._constant = False
         self._carry = b""
         self._sink: Sink | None = None
@@ -154,17 +156,22 @@ class PayloadScanner:
 
     def _between(self, data: bytes, at: int) -> int:
         """Outside strings: copy, and watch for `key :` before the next string."""
+        if not (self._after_key or self._value_due):
+            plain = _PLAIN.match(data, at)
+            if plain is not None and plain.end() > at:
+                self._envelope += plain[0]
+                at = plain.end()
         quote = data.find(b'"', at)
         outside = data[at:] if quote < 0 else data[at:quote]
         self._envelope += outside
         self._constant = self._constant or _N in outside or _I in outside
         token = outside.strip(_SPACE)
         if token:
-            self._value_of = self._last_string if token == b":" else None
-            self._last_string = None
+            self._value_due = self._after_key and token == b":"
+            self._after_key = False
         if quote < 0:
             return len(data)
-        if self._value_of is not None and _spells_picture_key(self._value_of):
+        if self._value_due:
             self._envelope += b"NaN"
             self._sink = self._new_sink()
             self._decoder = Base64Decoder(self._sink.write, self._max_picture_bytes)
@@ -173,7 +180,7 @@ class PayloadScanner:
             self._envelope += b'"'
             self._string_start = len(self._envelope)
             self._state = self._in_string
-        self._value_of = None
+        self._after_key = self._value_due = False
         return quote + 1
 
     def _in_string(self, data: bytes, at: int) -> int:
@@ -194,18 +201,12 @@ class PayloadScanner:
             self._escaped = at > len(data)
             self._envelope += data[start:]
             return len(data)
-        string = (
-            self._envelope[self._string_start :] + data[start:quote]
-            if self._may_be_key(quote - start)
-            else None
-        )
         self._envelope += data[start : quote + 1]
-        self._last_string = None if string is None else bytes(string)
+        end = len(self._envelope) - 1
+        if end - self._string_start <= _LONGEST_KEY:
+            self._after_key = _spells_picture_key(bytes(self._envelope[self._string_start : end]))
         self._state = self._between
         return quote + 1
-
-    def _may_be_key(self, more: int) -> bool:
-        return len(self._envelope) - self._string_start + more <= _LONGEST_KEY
 
     def _in_picture(self, data: bytes, at: int) -> int:
         """In a picture: unescape and decode up to the closing quote."""
