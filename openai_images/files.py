@@ -9,6 +9,7 @@ a paid picture: it goes on in memory, with a warning in the log.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401  `asyncio.to_thread` would import it during the first request
 import io
 import logging
 import os

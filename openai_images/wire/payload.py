@@ -84,7 +84,8 @@ class PayloadScanner:
         self._max_picture_bytes = max_picture_bytes
         self._max_envelope_bytes = max_envelope_bytes
         self._envelope = bytearray()
-        self._state = self._between
+        # Functions, not bound methods: a cycle would keep the pictures until the garbage collector comes by.
+        self._state = PayloadScanner._between
         self._escaped = False
         self._string_start = 0
         self._after_key = False
@@ -105,7 +106,7 @@ class PayloadScanner:
         """Scan the next bytes. Raises `DecodeError` and `ResponseTooLargeError`."""
         at, end = 0, len(data)
         while at < end:
-            at = self._state(data, at)
+            at = self._state(self, data, at)
         if len(self._envelope) > self._max_envelope_bytes:
             msg = f"the answer holds more than {self._max_envelope_bytes:,} bytes beside its pictures and was abandoned"
             raise ResponseTooLargeError(msg)
@@ -113,7 +114,7 @@ class PayloadScanner:
     def finish(self) -> Any:
         """The document. Raises `DecodeError` where it is not whole, legal JSON; `is_cut` says whether more was due."""
         pictures = iter(self._pictures)
-        if self._state != self._between:
+        if self._state is not PayloadScanner._between:
             self.is_cut = True
             raise DecodeError(_NOT_JSON.format("it ends in a string"))
         if self._constant:
@@ -175,11 +176,11 @@ class PayloadScanner:
             self._envelope += b"NaN"
             self._sink = self._new_sink()
             self._decoder = Base64Decoder(self._sink.write, self._max_picture_bytes)
-            self._state = self._in_picture
+            self._state = PayloadScanner._in_picture
         else:
             self._envelope += b'"'
             self._string_start = len(self._envelope)
-            self._state = self._in_string
+            self._state = PayloadScanner._in_string
         self._after_key = self._value_due = False
         return quote + 1
 
@@ -205,7 +206,7 @@ class PayloadScanner:
         end = len(self._envelope) - 1
         if end - self._string_start <= _LONGEST_KEY:
             self._after_key = _spells_picture_key(bytes(self._envelope[self._string_start : end]))
-        self._state = self._between
+        self._state = PayloadScanner._between
         return quote + 1
 
     def _in_picture(self, data: bytes, at: int) -> int:
@@ -244,7 +245,7 @@ class PayloadScanner:
             self._sink.discard()
             self._pictures.append(None)
         self._sink = self._decoder = None
-        self._state = self._between
+        self._state = PayloadScanner._between
 
 
 _NOT_JSON = "the answer is not valid JSON: {}"

@@ -1,8 +1,10 @@
 """`stream.result`, `stream.request_id`, and a consumer that takes its time."""
 
 import asyncio
+import gc
 import json
 import logging
+import weakref
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -164,3 +166,23 @@ async def test_nothing_is_logged_above_debug(client: ImagesClient, caplog: pytes
     caplog.set_level(logging.INFO)
     await client.generate("an otter")
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_picture_goes_when_nobody_holds_it(client: ImagesClient, streamed: bool) -> None:
+    """Its memory is free at once, without the garbage collector, as soon as the result is dropped."""
+    gc.collect()
+    gc.disable()
+    try:
+        if streamed:
+            stream = client.stream("an otter", partial_images=1)
+            async for _ in stream:
+                pass
+            del _
+            gone = weakref.ref(stream.result.image)
+            del stream
+        else:
+            gone = weakref.ref((await client.generate("an otter")).image)
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -1,7 +1,9 @@
 """The payload scanner gives what `json.loads` and base64 give, for every spelling and every cut."""
 
+import gc
 import json
 import tracemalloc
+import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -267,3 +269,17 @@ def test_a_damaged_document_never_surprises(document: Any, chance: Random, noise
         scan(scanner, pieces(text[:at] + noise + text[at + len(noise) :], 5))
     scanner.discard()
     assert all(len(sink.done) == 1 for sink in sinks)
+
+
+def test_a_dropped_scanner_frees_its_pictures_at_once() -> None:
+    """Nothing refers to itself: a picture that nobody holds does not wait for the garbage collector."""
+    gc.collect()
+    gc.disable()
+    try:
+        scanner = PayloadScanner()
+        scanner.feed(b'{"b64_json":"QUJD","a":["b"')
+        gone = weakref.ref(scanner)
+        del scanner
+        assert gone() is None
+    finally:
+        gc.enable()

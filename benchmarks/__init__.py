@@ -1,0 +1,8 @@
+"""What a client costs: `python -m benchmarks`, or `make bench`.
+
+Rules: every contender asks the same bare server for the same bytes, each in a process of its own, in turn, round after
+round; only ratios and differences within one round are judged, so that a busy machine slows all of them alike. The
+pictures are in the user's hands, as bytes or as a file, inside the timed part. A contender that is not installed is
+named as missing. What is measured is told beside the numbers, and so is what is not: loopback without TLS, pictures
+of random bytes, and no waiting for a picture to be painted.
+"""

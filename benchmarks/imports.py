@@ -1,0 +1,58 @@
+"""What starting costs: imports and `--help`, each in a new interpreter whose modules were compiled before."""
+
+import resource
+import statistics
+import subprocess
+import sys
+
+from benchmarks.contenders import FLOOR, OURS, SDK, Missing
+from benchmarks.probes import Turn
+
+__all__ = ["help_imports", "help_time", "import_time"]
+
+STATEMENTS = {
+    OURS: 'from openai_images import ImagesClient; ImagesClient(api_key="x")',
+    SDK: "import openai",
+    FLOOR: "import aiohttp, attrs, cattrs, pybase64",
+}
+TIMED = "import time; start = time.process_time(); {}; print((time.process_time() - start) * 1e3)"
+HELP = ("-m", "openai_images", "--help")
+SECONDS = 60
+
+
+async def import_time(turn: Turn) -> float:
+    """CPU milliseconds of the contender's statement, without the interpreter's own start."""
+    code = TIMED.format(STATEMENTS[turn.name])
+    _run("-c", code)
+    return statistics.median(float(_run("-c", code).stdout) for _ in range(turn.case.batches))
+
+
+async def help_time(turn: Turn) -> float:
+    """CPU milliseconds of the whole command, the interpreter's own start included."""
+    times: list[float] = []
+    for _ in range(turn.case.batches + 1):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        _run(*HELP)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append((after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * 1e3)
+    return statistics.median(times[1:])
+
+
+async def help_imports(turn: Turn) -> float:
+    """How many modules of aiohttp the command imports; their names are noted."""
+    lines = _run("-X", "importtime", *HELP).stderr.splitlines()
+    names = [line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")]
+    turn.notes.extend(name for name in names if name.partition(".")[0] == "aiohttp")
+    return len(turn.notes)
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    last = (done.stderr.splitlines() or [""])[-1]
+    if last.startswith("ModuleNotFoundError: ") or "openai-images[cli]" in done.stderr:
+        raise Missing(last)
+    if done.returncode:
+        raise RuntimeError(last)
+    return done

@@ -1,0 +1,243 @@
+"""What is measured, and the goal of each."""
+
+from benchmarks.cases import Case, Compare, Goal
+from benchmarks.contenders import FLOOR, INTO, NAIVE, OURS, SDK, SDK_AIOHTTP
+from benchmarks.payloads import SHAPES
+
+__all__ = ["MEASURES", "case_of"]
+
+TO_DISK = (INTO, FLOOR)
+BESIDE_SDK = (OURS, SDK, SDK_AIOHTTP, NAIVE, FLOOR)
+CROWD = SHAPES["crowd"].crowd
+
+_OF_A_STREAM = (
+    Goal(f"<= 1/12 of {SDK}", 1 / 12, Compare.RATIO, SDK),
+    Goal(f"<= 1/9 of {SDK_AIOHTTP}", 1 / 9, Compare.RATIO, SDK_AIOHTTP),
+    Goal(f"<= 2.0 x {FLOOR}", 2.0, Compare.RATIO),
+)
+
+STREAM = tuple(
+    Case(
+        key=f"stream-{size}",
+        title=f"event stream, {what}, 4 at a time",
+        unit="CPU ms per MB",
+        probe="cpu_per_mb",
+        shape=f"stream-{size}",
+        parallel=4,
+        batches=batches,
+        goals=_OF_A_STREAM,
+        plot="cpu",
+    )
+    for size, what, batches in (("2x2mb", "two pictures of 2 MB", 3), ("8mb", "one picture of 8 MB", 2))
+)
+
+JSON = (
+    Case(
+        key="json",
+        title="JSON, 10 pictures of 8 MB",
+        unit="CPU ms per MB",
+        probe="cpu_per_mb",
+        shape="json-10x8mb",
+        goals=(
+            Goal(f"<= 1/7 of {SDK}", 1 / 7, Compare.RATIO, SDK),
+            Goal(f"<= 2.0 x {FLOOR}", 2.0, Compare.RATIO),
+        ),
+        plot="cpu",
+    ),
+)
+
+_PER_STREAM = Goal("into= <= 2 MB", 2.0, of=INTO)
+
+MEMORY = (
+    Case(
+        key="memory-json",
+        title="memory above idle, JSON, 10 pictures of 8 MB",
+        unit="MB",
+        probe="memory",
+        shape="json-10x8mb",
+        batches=2,
+        goals=(Goal("in memory <= 1.08 x the decoded bytes (86.4 MB)", 86.4), _PER_STREAM),
+        plot="memory",
+    ),
+    Case(
+        key="memory-stream",
+        title="memory above idle, one event stream with two pictures of 8 MB",
+        unit="MB",
+        probe="memory",
+        shape="stream-2x8mb",
+        batches=2,
+        goals=(_PER_STREAM,),
+        plot="memory",
+    ),
+    *(
+        Case(
+            key=f"memory-into-{size}",
+            title=f"memory above idle per open stream, pictures of {size.removesuffix('mb')} MB, 8 at a time",
+            unit="MB",
+            probe="memory_per_call",
+            shape=f"stream-{size}",
+            parallel=8,
+            contenders=TO_DISK,
+            goals=(_PER_STREAM,),
+        )
+        for size in ("2mb", "32mb")
+    ),
+    Case(
+        key="memory-64",
+        title="memory above idle, 64 event streams at once, pictures of 8 MB",
+        unit="MB",
+        probe="memory",
+        shape="stream-8mb",
+        parallel=64,
+        contenders=TO_DISK,
+        goals=(Goal("into= <= 100 MB", 100.0, of=INTO),),
+    ),
+)
+
+STALL = tuple(
+    Case(
+        key=f"stall-{kind}",
+        title=f"worst stall of the event loop, {what}, 8 at once",
+        unit="ms",
+        probe="stall",
+        shape=f"{kind}-8mb",
+        parallel=8,
+        goals=(
+            Goal(f"<= {FLOOR} + 5 ms", 5.0, Compare.ABOVE),
+            Goal(f"into= <= {FLOOR} + 5 ms", 5.0, Compare.ABOVE, of=INTO),
+        ),
+        plot="stall",
+    )
+    for kind, what in (
+        ("stream", "event streams with an 8 MB picture"),
+        ("json", "JSON with an 8 MB picture"),
+    )
+)
+
+TINY = (
+    Case(
+        key="tiny",
+        title="a request with a picture of 1 KB, 64 at once",
+        unit="CPU ms",
+        probe="cpu_per_call",
+        parallel=64,
+        batches=10,
+        goals=(
+            Goal(f"<= 1.6 x {FLOOR}", 1.6, Compare.RATIO),
+            Goal(f"<= 1/5 of {SDK}", 1 / 5, Compare.RATIO, SDK),
+        ),
+    ),
+)
+
+LATENCY = (
+    Case(
+        key="latency",
+        title="from the last byte of an 8 MB event to the picture in the user's hands",
+        unit="ms",
+        probe="latency",
+        shape="last-8mb",
+        batches=3,
+        goals=(Goal(f"<= {FLOOR} + 1 ms", 1.0, Compare.ABOVE),),
+    ),
+)
+
+_GROWTH = (Goal("<= 4.4", 4.4),)
+
+GROWTH = (
+    *(
+        Case(
+            key=f"growth-{kind}",
+            title=f"CPU of an 8 MB picture by that of a 2 MB one, {what}",
+            unit="times",
+            probe="growth",
+            shape=f"{kind}-2mb",
+            larger=f"{kind}-8mb",
+            batches=5,
+            contenders=(OURS, SDK, FLOOR) if kind == "stream" else (OURS, FLOOR),
+            goals=_GROWTH,
+        )
+        for kind, what in (("stream", "event stream"), ("pieces", "event stream, sent in pieces of 1 KB"))
+    ),
+    *(
+        Case(
+            key=f"growth-{probe.replace('_', '-')}",
+            title=f"CPU of an 8 MB picture by that of a 2 MB one, the decoder alone, in pieces of {size}",
+            unit="times",
+            probe=probe,
+            shape="pieces-2mb",
+            larger="pieces-8mb",
+            batches=9,
+            contenders=(OURS,),
+            goals=_GROWTH,
+        )
+        for probe, size in (("decoder_64kb", "64 KB"), ("decoder_1kb", "1 KB"))
+    ),
+)
+
+MANY = (
+    Case(
+        key="many",
+        title=f"memory above idle per stream, {CROWD:,} streams at once, small pictures",
+        unit="KB",
+        probe="crowd",
+        shape="crowd",
+        parallel=CROWD,
+        contenders=BESIDE_SDK,
+        goals=(Goal(f"<= {FLOOR} + 60 KB", 60.0, Compare.ABOVE),),
+    ),
+)
+
+IMPORTS = (
+    Case(
+        key="import",
+        title=f"import and make a client ({FLOOR}: import this client's four dependencies)",
+        unit="CPU ms",
+        probe="import_time",
+        contenders=(OURS, SDK, FLOOR),
+        goals=(
+            Goal("<= its four dependencies + 30 ms", 30.0, Compare.ABOVE),
+            Goal("<= 0.45 of import openai", 0.45, Compare.RATIO, SDK),
+        ),
+    ),
+    Case(
+        key="import-late",
+        title="modules imported during the first request",
+        unit="modules",
+        probe="late_imports",
+        contenders=(OURS, INTO, SDK),
+        goals=(Goal("0", 0), Goal("into= 0", 0, of=INTO)),
+    ),
+    Case(
+        key="help",
+        title="openai-images --help",
+        unit="CPU ms",
+        probe="help_time",
+        contenders=(OURS,),
+        goals=(Goal("<= 200 ms", 200.0),),
+    ),
+    Case(
+        key="help-imports",
+        title="modules of aiohttp imported by openai-images --help",
+        unit="modules",
+        probe="help_imports",
+        contenders=(OURS,),
+        goals=(Goal("0", 0),),
+    ),
+)
+
+MEASURES: dict[str, tuple[Case, ...]] = {
+    "stream": STREAM,
+    "json": JSON,
+    "memory": MEMORY,
+    "stall": STALL,
+    "tiny": TINY,
+    "latency": LATENCY,
+    "growth": GROWTH,
+    "many": MANY,
+    "import": IMPORTS,
+}
+
+
+def case_of(key: str) -> Case:
+    """The case with this key."""
+    return next(case for cases in MEASURES.values() for case in cases if case.key == key)

@@ -1,0 +1,104 @@
+"""How much memory a contender takes above what it has when idle.
+
+Rules: idle is after imports and a first small request. The peak is the kernel's own high-water mark of the resident
+memory, set back just before the calls (Linux), so that no moment is missed; elsewhere it is how far the mark of the
+process's whole life rose. The user keeps every picture in memory until all are there. Pages of files that the system
+caches are not counted: they are nobody's.
+"""
+
+import asyncio
+import gc
+import resource
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from attrs import Factory, define
+
+from benchmarks.contenders import Ask
+from benchmarks.probes import Tally, Turn
+from benchmarks.server import allow_many_sockets
+
+__all__ = ["crowd", "memory", "memory_per_call"]
+
+STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+SET_BACK_THE_PEAK = "5"
+
+
+@define
+class Keeper(Tally):
+    """Keeps what the user was handed."""
+
+    kept: list[bytes] = Factory(list[bytes])
+
+    def hand(self, picture: bytes | Path | int) -> None:
+        """Take one more picture."""
+        super().hand(picture)
+        if isinstance(picture, bytes):
+            self.kept.append(picture)
+
+
+async def memory(turn: Turn) -> float:
+    """MB at the peak above idle, over all batches: an allocator that has worked may need more than a fresh one."""
+    async with _idle(turn) as ask:
+        idle = _begin()
+        for _ in range(turn.case.batches):
+            keeper = Keeper()
+            await turn.batch(ask, keeper.hand)
+            turn.check(keeper.nbytes, turn.case.parallel)
+            turn.notes.append(f"{(_peak() - idle) / 1e6:.1f} MB so far")
+            del keeper
+        peak = _peak()
+    return (peak - idle) / 1e6
+
+
+async def memory_per_call(turn: Turn) -> float:
+    """MB at the peak above idle, for each of the calls at once."""
+    return await memory(turn) / turn.case.parallel
+
+
+async def crowd(turn: Turn) -> float:
+    """KB at the peak above idle for each of many streams that are open at once."""
+    allow_many_sockets()
+    async with _idle(turn) as ask:
+        keeper, idle = Keeper(), _begin()
+        calls = [ask(keeper.hand) for _ in range(turn.case.parallel)]
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+        peak = _peak()
+    turn.errors.extend(f"{type(end).__name__}: {end}" for end in ends if isinstance(end, BaseException))
+    if not turn.errors:
+        turn.check(keeper.nbytes, turn.case.parallel)
+    return (peak - idle) / 1e3 / turn.case.parallel
+
+
+@asynccontextmanager
+async def _idle(turn: Turn) -> AsyncGenerator[Ask]:
+    """The contender, when everything it needs was imported and used once."""
+    async with turn.contender("stream-1kb" if turn.shape.stream else "json-1kb") as ask:
+        await ask(Tally().hand)
+    async with turn.contender(turn.case.shape) as ask:
+        gc.collect()
+        yield ask
+
+
+def _begin() -> int:
+    """The bytes that are resident now, from where the peak is counted."""
+    if not STATUS.exists():
+        return _high_water_mark()
+    CLEAR_REFS.write_text(SET_BACK_THE_PEAK)
+    return _status("VmRSS")
+
+
+def _peak() -> int:
+    return _status("VmHWM") if STATUS.exists() else _high_water_mark()
+
+
+def _status(name: str) -> int:
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) * 1024
+
+
+def _high_water_mark() -> int:
+    """The process's peak since it began, which macOS counts in bytes and others in KB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,0 +1,106 @@
+"""The rounds: a server for each case, and the contenders in turn, each in a new process."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from benchmarks.cases import Case
+from benchmarks.contenders import FLOOR
+from benchmarks.payloads import SHAPES, digests
+from benchmarks.results import Outcome
+
+__all__ = ["Effort", "compare"]
+
+ROOT = Path(__file__).parents[1]
+SECONDS = 300
+
+DISTORTING = re.compile(r"\w+_PROXY|OPENAI_\w+|PYTHONDEVMODE|PYTHONASYNCIODEBUG", re.IGNORECASE)
+"""Settings of the environment that would change what is measured."""
+
+
+@frozen
+class Effort:
+    """How many rounds, whether with `small` pictures once, and how many turns at once."""
+
+    rounds: int
+    small: bool = False
+    at_once: int = 1
+
+
+Report = dict[str, Any]
+Take = Callable[[str], Report]
+
+
+def compare(case: Case, effort: Effort) -> Outcome:
+    """Let the contenders take turns; each round begins with another one."""
+    outcome = Outcome()
+    case = case.small if effort.small else case
+    with _server(case) as port, ThreadPoolExecutor(effort.at_once) as pool:
+
+        def take(name: str) -> Report:
+            return _turn(name, case, port, small=effort.small)
+
+        for number in range(effort.rounds):
+            _round(case, number, outcome, lambda names: zip(names, pool.map(take, names), strict=True))
+    return outcome
+
+
+def _round(
+    case: Case, number: int, outcome: Outcome, take: Callable[[list[str]], Iterable[tuple[str, Report]]]
+) -> None:
+    """One turn of each contender that can."""
+    first = number % len(case.contenders)
+    order = case.contenders[first:] + case.contenders[:first]
+    for name, report in take([name for name in order if outcome.is_measured(name)]):
+        if "missing" in report:
+            outcome.missing[name] = report["missing"]
+        elif broken := report.get("broken") or _wrong(name, case, report):
+            outcome.broken[name] = broken
+        else:
+            outcome.rounds.setdefault(name, []).append(report["value"])
+            outcome.failures[name] = outcome.failures.get(name, 0) + len(report["errors"])
+            outcome.note(name, report["errors"] + report["notes"])
+
+
+def _wrong(name: str, case: Case, report: Report) -> str | None:
+    """What is wrong with the pictures that the contender gave."""
+    given = report["digests"]
+    if name == FLOOR or not given or given == digests(SHAPES[case.shape]):
+        return None
+    return "its pictures are not those that were sent"
+
+
+def _turn(name: str, case: Case, port: int, *, small: bool) -> Report:
+    """One contender's turn in a new process."""
+    command = [sys.executable, "-m", "benchmarks.turn", name, case.key, str(port), *["small"] * small]
+    env = {name: value for name, value in os.environ.items() if not DISTORTING.fullmatch(name)}
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=SECONDS, env=env
+        )
+    except subprocess.TimeoutExpired:
+        return {"broken": f"not done within {SECONDS} s"}
+    if done.returncode:
+        return {"broken": (done.stderr.splitlines() or [f"exit code {done.returncode}"])[-1]}
+    report: Report = json.loads(done.stdout)
+    return report
+
+
+@contextmanager
+def _server(case: Case) -> Generator[int]:
+    """The port of the bare server, while it runs."""
+    command = [sys.executable, "-m", "benchmarks.server", *case.shapes]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        yield int(process.stdout.readline())
