@@ -8,29 +8,23 @@ from __future__ import annotations
 
 import os
 from contextlib import redirect_stderr, redirect_stdout
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 from click.exceptions import Exit
 
 from openai_images._version import __version__
+from openai_images.cli.streams import Streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["DEFAULT_MODEL", "Streams", "cli", "run"]
+__all__ = ["DEFAULT_MODEL", "cli", "run"]
 
 DEFAULT_MODEL = "gpt-image-2"
 
 _NAME = "openai-images"
 _COMPLETION = "_OPENAI_IMAGES_COMPLETE"
-
-
-class Streams(NamedTuple):
-    """Where results and everything else go."""
-
-    out: TextIO
-    err: TextIO
 
 
 def run(argv: Sequence[str], out: TextIO, err: TextIO) -> int:

@@ -16,8 +16,9 @@ from openai_images import CompletedImage, ImageResult, ImagesError, PartialImage
 from openai_images.cli.console import Console
 from openai_images.cli.endpoint import Endpoint, open_client
 from openai_images.cli.failures import Problem, exit_code, problem_of, show_problem
+from openai_images.cli.live import make_progress
 from openai_images.cli.naming import destination, format_of
-from openai_images.cli.progress import Progress, Step, make_progress
+from openai_images.cli.progress import Progress, Step
 from openai_images.cli.results import report_images, report_result
 from openai_images.cli.running import run_command
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from openai_images import Image, ImagesClient
-    from openai_images.cli.commands import Streams
+    from openai_images.cli.streams import Streams
 
 __all__ = ["Options", "run_generate"]
 

@@ -11,7 +11,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Self
 
-from openai_images.cli.progress import PlainProgress, Step
+from openai_images.cli.progress import PlainProgress, Progress, Step, make_preview
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from openai_images.cli.console import Console
     from openai_images.cli.preview import Drawing, Preview
 
-__all__ = ["LiveProgress"]
+__all__ = ["LiveProgress", "make_progress"]
 
 _TICK = 0.1
 _SPINNER, _SPINNER_ASCII = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "|/-\\"
@@ -107,3 +107,13 @@ class LiveProgress(PlainProgress):
         self.console.err.write(_CLEAR)
         self.console.rich.print(line, end="", no_wrap=True, overflow="ignore")
         self.console.err.flush()
+
+
+def make_progress(console: Console, wish: bool | None) -> Progress:
+    """The progress for this console; `wish` is `--preview`, `--no-preview` or None for neither."""
+    if console.quiet:
+        return Progress()
+    preview = make_preview(console, wish)
+    if console.is_terminal and not console.verbose:
+        return LiveProgress(console, preview)
+    return PlainProgress(console, preview)

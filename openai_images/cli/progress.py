@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from openai_images import Image
     from openai_images.cli.console import Console
 
-__all__ = ["PlainProgress", "Progress", "Step", "in_bytes", "make_preview", "make_progress"]
+__all__ = ["PlainProgress", "Progress", "Step", "in_bytes", "make_preview"]
 
 _TALLEST = 30
 _BESIDE = 3  # lines of the terminal that are left for text
@@ -117,15 +117,3 @@ def make_preview(console: Console, wish: bool | None) -> Preview | None:
         way = Way.BLOCKS_24_BIT
     columns, lines = shutil.get_terminal_size()
     return Preview(way, max(8, columns - 1), max(4, min(_TALLEST, lines - _BESIDE)))
-
-
-def make_progress(console: Console, wish: bool | None) -> Progress:
-    """The progress for this console; `wish` is `--preview`, `--no-preview` or None for neither."""
-    if console.quiet:
-        return Progress()
-    preview = make_preview(console, wish)
-    if console.is_terminal and not console.verbose:
-        from openai_images.cli.live import LiveProgress
-
-        return LiveProgress(console, preview)
-    return PlainProgress(console, preview)

@@ -19,7 +19,7 @@ from openai_images.cli.failures import Problem, show_problem
 from openai_images.cli.running import run_command
 
 if TYPE_CHECKING:
-    from openai_images.cli.commands import Streams
+    from openai_images.cli.streams import Streams
     from openai_images.server import AnsweredRequest, LocalImagesServer
 
 __all__ = ["Options", "run_serve"]

@@ -17,9 +17,13 @@ import pytest
 def started(*argv: str) -> Iterator[subprocess.Popen[str]]:
     """The command in a process, killed at the latest when the block ends."""
     command = [sys.executable, "-m", "openai_images", *argv]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
-    ) as running:
+    # A shell starts its background jobs with SIGINT ignored, and children inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with running:
         try:
             yield running
         finally:
