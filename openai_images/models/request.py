@@ -104,10 +104,13 @@ class GenerateRequest:
     @classmethod
     def of(cls, prompt: str | GenerateRequest, params: Mapping[str, Any]) -> GenerateRequest:
         """A request from a prompt and keywords; keywords given with a request replace its fields."""
-        unknown = sorted(params.keys() - fields_dict(cls).keys())
-        if unknown:
-            msg = f"unknown parameter {unknown[0]!r}: send parameters this version does not know with extra_body={{…}}"
+        if not params.keys() <= _NAMES:
+            unknown = min(params.keys() - _NAMES)
+            msg = f"unknown parameter {unknown!r}: send parameters this version does not know with extra_body={{…}}"
             raise TypeError(msg)
         if isinstance(prompt, GenerateRequest):
             return evolve(prompt, **params)
         return cls(prompt, **params)
+
+
+_NAMES = fields_dict(GenerateRequest).keys()

@@ -66,7 +66,7 @@ def read_images(doc: Mapping[str, Any]) -> list[Image]:
             raise DecodeError(_SHAPE.format(f"$.data[{index}]", "an object", type(item).__name__))
         image, extra = _split_image(item)
         if image is not None:
-            images.append(evolve(image, extra=extra))
+            images.append(evolve(image, extra=extra) if extra else image)
     return images
 
 
