@@ -9,7 +9,7 @@ a paid picture: it goes on in memory, with a warning in the log.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures.thread  # noqa: F401  `asyncio.to_thread` would import it during the first request
+import concurrent.futures.thread  # noqa: F401  # pyright: ignore[reportUnusedImport]  the first request is to import nothing
 import io
 import logging
 import os

@@ -43,3 +43,11 @@ async def nothing_left() -> AsyncIterator[None]:
 def parts(folder: Path) -> list[str]:
     """The names of all files below a folder, temporary ones included."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+async def only(folder: Path, names: list[str]) -> None:
+    """The folder holds these files, as soon as threads that were writing when their call ended have ended too."""
+    try:
+        await until(lambda: parts(folder) == names)
+    except TimeoutError:
+        assert parts(folder) == names

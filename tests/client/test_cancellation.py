@@ -18,7 +18,7 @@ from openai_images import CompletedImage, ImagesClient, Limits, PartialImage, St
 from openai_images.http.timing import Timing
 from openai_images.models import parts as parts_module
 from openai_images.server import LocalImagesServer
-from tests.leaks import nothing_left, parts, until
+from tests.leaks import nothing_left, only, parts, until
 
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(1_000_000)  # its half is enough to be written to a file
 AT_ONCE = 0.1  # seconds in which the server sees the connection close
@@ -103,7 +103,7 @@ async def test_cancel_while_connecting(call: Call, tmp_path: Path) -> None:
                 await asyncio.sleep(0)
             assert not task.done()
             await cancel(task)
-        assert parts(tmp_path) == []
+        await only(tmp_path, [])
 
 
 @CALLS
@@ -122,7 +122,7 @@ async def test_cancel_in_tls_handshake(call: Call, tmp_path: Path) -> None:
                 await cancel(task)
                 async with asyncio.timeout(AT_ONCE):
                     assert await loop.sock_recv(peer, 1) == b""
-        assert parts(tmp_path) == []
+        await only(tmp_path, [])
 
 
 @CALLS
@@ -147,7 +147,7 @@ async def test_cancel_while_waiting_for_the_limiter(
         await still_works(client)
         assert server.posts == 2
         await client.aclose()
-        assert parts(tmp_path) == []
+        await only(tmp_path, [])
 
 
 @CALLS
@@ -175,7 +175,7 @@ async def test_cancel_while_waiting_to_send_again(
             await cancel(task)
             assert not client._means.limiter._of_this_loop().locked()
         assert server.posts == 1
-        assert parts(tmp_path) == []
+        await only(tmp_path, [])
 
 
 @CALLS
@@ -230,7 +230,7 @@ async def test_leaving_a_stream_closes_it(
                     if how == "raise":
                         raise LookupError
         await server.wait_disconnected(timeout=AT_ONCE)
-        assert parts(tmp_path) == (["o.partial-0.png"] if into else [])
+        await only(tmp_path, (["o.partial-0.png"] if into else []))
         await still_works(client)
         await client.aclose()
 
@@ -263,7 +263,7 @@ async def test_siblings_in_a_task_group(server: LocalImagesServer, tmp_path: Pat
                     group.create_task(call(client, str(tmp_path / str(number))))
                 group.create_task(fail())
         await server.wait_disconnected(4, timeout=AT_ONCE)
-        assert parts(tmp_path) == []
+        await only(tmp_path, [])
 
 
 async def test_an_abandoned_stream_is_aborted(
@@ -277,7 +277,7 @@ async def test_an_abandoned_stream_is_aborted(
                 break
             gc.collect()
         await server.wait_disconnected(timeout=AT_ONCE)
-        assert parts(tmp_path) == ["o.partial-0.png"]
+        await only(tmp_path, ["o.partial-0.png"])
         await still_works(client)
         await client.aclose()
 
@@ -465,10 +465,10 @@ async def test_cancel_while_no_thread_is_free(
             server.release()
             await until(lambda: pool._work_queue.qsize() == 1)
             await cancel(task)
-            assert parts(tmp_path) == []
+            await only(tmp_path, [])
             go_on.set()
             await client.aclose()
-    assert parts(tmp_path) == []
+    await only(tmp_path, [])
 
 
 class HangingDisk:
