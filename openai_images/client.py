@@ -6,8 +6,9 @@ Rules: building one does no I/O and needs no event loop, so it may live at modul
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Self, TypeAlias, Unpack
 from urllib.parse import urlsplit
@@ -157,7 +158,7 @@ class ImagesClient:
         if request.model is None and self._model is not None:
             request = GenerateRequest.of(request, {"model": self._model})
         expected = request.n or 1
-        known = (request.prompt, *_credentials(self._headers))
+        known = tuple(_secrets(request, self._headers))
         secrets = list(known)
 
         async def build() -> HttpRequest:
@@ -176,7 +177,13 @@ class ImagesClient:
     async def _key(self) -> str | None:
         if self._api_key is None or isinstance(self._api_key, str):
             return self._api_key
-        return _clean_key(await self._api_key())
+        given: object = self._api_key()
+        if inspect.isawaitable(given):
+            given = await given
+        if not isinstance(given, str):
+            msg = f"api_key gave {type(given).__name__}; it should be an async function that returns the key as text"
+            raise ConfigurationError(msg)
+        return _clean_key(given)
 
 
 def _base_url(url: str) -> str:
@@ -205,8 +212,11 @@ def _api_key(given: ApiKey | None, from_env: str | None, headers: Mapping[str, s
     if isinstance(key, str):
         if key.strip():
             return _clean_key(key)
-    elif key is not None:
+    elif callable(key):
         return key
+    elif key is not None:
+        msg = f"api_key must be text or an async function that returns it, not {type(key).__name__}"
+        raise ConfigurationError(msg)
     msg = (
         "no API key: pass api_key=… or set OPENAI_API_KEY (for a server that needs none, any text will do, "
         "such as api_key='none')"
@@ -221,6 +231,16 @@ def _credentials(headers: Mapping[str, str]) -> list[str]:
         for name, value in headers.items()
         if name.lower() in ("authorization", "api-key") and value.strip()
     ]
+
+
+def _secrets(request: GenerateRequest, headers: Mapping[str, str]) -> Iterator[str]:
+    """What no error may repeat, should a server echo it: the prompt, and what the user's headers hold."""
+    overlaid = (request.extra_body or {}).get("prompt")
+    yield request.prompt
+    if isinstance(overlaid, str):
+        yield overlaid
+    yield from headers.values()
+    yield from _credentials(headers)
 
 
 def _joined(ours: Mapping[str, str], theirs: Mapping[str, str]) -> dict[str, str]:

@@ -23,7 +23,7 @@ def main(
     argv: Sequence[str] | None = None, stdout: TextIO | None = None, stderr: TextIO | None = None
 ) -> int:
     """Run one command and give its exit code; arguments and streams default to the process's own."""
-    out, err = stdout or sys.stdout, stderr or sys.stderr
+    out, err = stdout or sys.stdout or _nowhere(), stderr or sys.stderr or _nowhere()
     try:
         from openai_images.cli.commands import run
 
@@ -42,3 +42,8 @@ def main(
             # What is still buffered would be tried again, and complained about, when the interpreter ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
         return 1
+
+
+def _nowhere() -> TextIO:
+    """Where the shell closed a stream (`>&-`) Python has None; the picture is painted and written all the same."""
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123  it stays open as long as the process

@@ -36,9 +36,11 @@ _UNKNOWN = (
 )
 
 
-def _not_negative(_: object, attribute: Attribute[Any], value: float) -> None:
-    if value < 0:
-        msg = f"RetryPolicy({attribute.name}={value!r}): must be 0 or more"
+def _not_negative(_: object, attribute: Attribute[Any], value: Any) -> None:
+    kinds = (int,) if attribute.name == "max_retries" else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not value >= 0:
+        what = "a whole number" if kinds == (int,) else "a number of seconds"
+        msg = f"RetryPolicy({attribute.name}={value!r}): must be {what}, 0 or more"
         raise ConfigurationError(msg)
 
 

@@ -268,4 +268,7 @@ def _name(error: BaseException) -> str:
 def _cause(error: Exception) -> Exception | None:
     """The exception to show behind ours; none where its text may repeat a header, a password or the answer's bytes."""
     tells = (ValueError, aiohttp.ClientResponseError, aiohttp.ClientPayloadError)
-    return None if isinstance(error, tells) and not isinstance(error, aiohttp.ClientSSLError) else error
+    if isinstance(error, tells) and not isinstance(error, aiohttp.ClientSSLError):
+        return None
+    # The frames of aiohttp hold the request's headers, and error reporters show what frames hold.
+    return error.with_traceback(None)

@@ -8,6 +8,7 @@ network and to pretend that a model painted its pictures.
 import asyncio
 import errno
 import ipaddress
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
@@ -25,6 +26,10 @@ from openai_images.server.traffic import AnsweredRequest, RecordedRequest, Traff
 
 DEFAULT_KEY: Final = "sk-local-stand-in-0000000000000000"
 MAX_BODY_BYTES: Final = 25 * 1024 * 1024
+
+# aiohttp logs malformed requests with a traceback and the offending line.
+_SILENT = logging.getLogger("openai_images.server")
+_SILENT.setLevel(logging.CRITICAL + 1)
 
 
 def _key_or_default(key: str | None) -> str:
@@ -95,7 +100,9 @@ class LocalImagesServer:
         self._traffic.reopen()
         self._studio = Studio(self.pictures)
         app = make_app(self._generations(self._studio), self.on_answer)
-        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(
+            app, access_log=None, logger=_SILENT, handler_cancellation=True, shutdown_timeout=0.1
+        )
         try:
             await self._runner.setup()
             await web.TCPSite(self._runner, self.host, self.port).start()

@@ -8,6 +8,8 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any, NoReturn, cast
 
+from aiohttp import web
+
 from openai_images.server.replies import RefusalError, error_reply, refuse, too_large
 
 _NOT_JSON = (
@@ -21,10 +23,13 @@ async def read_body(chunks: AsyncIterator[bytes], declared: int | None, limit: i
     if declared is not None and declared > limit:
         raise RefusalError(too_large(limit))
     body = bytearray()
-    async for chunk in chunks:
-        body += chunk
-        if len(body) > limit:
-            raise RefusalError(too_large(limit))
+    try:
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > limit:
+                raise RefusalError(too_large(limit))
+    except web.RequestPayloadError:  # it says gzip and is not, or its chunks are none
+        raise refuse(_NOT_JSON, code=None) from None
     return bytes(body)
 
 

@@ -147,9 +147,15 @@ class Generations:
             authorization=request.headers.get("authorization", ""),
             prompt=str(fields.get("prompt", "")),
             model=str(fields.get("model", "gpt-image-2")),
-            port=request.url.port or 0,
+            port=_port(request),
             now=self.conduct.now(),
         )
+
+
+def _port(request: web.Request) -> int:
+    """The port the request came to; its Host header may name none that exists."""
+    name = request.transport.get_extra_info("sockname") if request.transport else None
+    return int(name[1]) if name else 0
 
 
 def _steps(asked: Parameters, fault: Fault, *, as_stream: bool) -> Steps:

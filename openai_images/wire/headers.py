@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["parse_duration", "request_id", "retry_after", "should_retry"]
+__all__ = ["asks_to_wait", "parse_duration", "request_id", "retry_after", "should_retry"]
 
 # Go's spelling of a duration, which OpenAI's limits use: "1ms", "58.891s", "6m0s"; a bare number means seconds.
 _DURATION = re.compile(
@@ -56,6 +56,11 @@ def retry_after(headers: Mapping[str, str], message: str, now: float) -> float |
         or _in_words(message)
         or None
     )
+
+
+def asks_to_wait(headers: Mapping[str, str]) -> bool:
+    """Whether a header asks for another attempt later, even if it does not say sensibly when."""
+    return "retry-after" in headers or "retry-after-ms" in headers
 
 
 def should_retry(headers: Mapping[str, str]) -> bool | None:

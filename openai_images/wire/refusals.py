@@ -174,7 +174,9 @@ def _kind(answered: Answered, said: Said, wait: float | None) -> tuple[type[erro
     if kind is errors.QuotaExhaustedError or answered.status < 300:
         safe = False
     else:
-        by_itself = kind is errors.RateLimitError or (answered.status == 503 and wait is not None)
+        by_itself = kind is errors.RateLimitError or (
+            answered.status == 503 and header.asks_to_wait(answered.headers)
+        )
         stated = header.should_retry(answered.headers)
         safe = by_itself if stated is None else stated
     if safe and kind is errors.StatusOutcomeUnknownError:

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from openai_images import ConfigurationError, ImagesClient, Limits, RequestInvalidError, RetryPolicy
+from openai_images import (
+    APIConnectionError,
+    BadRequestError,
+    ConfigurationError,
+    ImagesClient,
+    Limits,
+    RequestInvalidError,
+    RetryPolicy,
+)
 from openai_images.server import LocalImagesServer
 from tests.calling import BOTH, JSON_ANSWER, KEY, Call, client_of, generate
 from tests.sockets import RawServer, reply
@@ -158,3 +166,54 @@ def test_two_loops() -> None:
             return sum(result.attempts for result in results)
 
     assert [asyncio.run(one()) for _ in range(2)] == [3, 3]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"max_retries": "2"}, {"max_retries": 1.5}, {"max_retries": None}, {"max_rate_limit_wait": None}],
+)
+def test_bad_retry_policies(options: dict[str, Any]) -> None:
+    """What is no count and no number of seconds is refused when the policy is made."""
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        RetryPolicy(**options)
+
+
+def test_a_key_of_no_sense() -> None:
+    """A key is text, or a function that returns it."""
+    with pytest.raises(ConfigurationError, match="not int"):
+        ImagesClient(api_key=5)  # type: ignore[arg-type]
+
+
+async def test_a_key_function_that_is_not_async(server: LocalImagesServer) -> None:
+    """It is asked all the same; one that gives nothing is told so."""
+    plain: Any = lambda: server.api_key  # noqa: E731  as users write it
+    async with ImagesClient(base_url=server.base_url, api_key=plain) as client:
+        await client.generate("an otter")
+    nothing: Any = lambda: None  # noqa: E731  likewise
+    async with ImagesClient(base_url=server.base_url, api_key=nothing) as client:
+        with pytest.raises(ConfigurationError, match="gave NoneType"):
+            await client.generate("an otter")
+
+
+async def test_what_headers_and_extra_body_hold_is_not_repeated() -> None:
+    """A server that echoes a header of the user's, or the prompt laid over the body, gives nothing away."""
+    body = b'{"error":{"message":"no HEADERSECRET and no SECRETPROMPT"}}'
+    async with (
+        RawServer([reply(body, status=400)]) as raw,
+        ImagesClient(base_url=raw.base_url, api_key=KEY, headers={"X-Api-Key": "HEADERSECRET"}) as client,
+    ):
+        with pytest.raises(BadRequestError) as caught:
+            await client.generate("an otter", extra_body={"prompt": "SECRETPROMPT"})
+    assert "SECRET" not in f"{caught.value} {caught.value.body}"
+
+
+async def test_no_frame_behind_an_error_holds_the_key() -> None:
+    """Error reporters show the local variables of chained exceptions, aiohttp's frames included."""
+    async with ImagesClient(
+        base_url="http://127.0.0.1:9/v1", api_key=KEY, retry=RetryPolicy(max_retries=0)
+    ) as client:
+        with pytest.raises(APIConnectionError) as caught:
+            await client.generate("an otter")
+    cause = caught.value.__cause__
+    assert cause is not None
+    assert cause.__traceback__ is None

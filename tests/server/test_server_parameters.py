@@ -298,3 +298,27 @@ def test_partial_images_cost_tokens() -> None:
     """Partial images add what was documented or measured."""
     assert [partial_tokens(MODELS["gpt-image-1.5"], count) for count in (0, 2)] == [0, 200]
     assert [partial_tokens(MODELS["gpt-image-2"], count) for count in (0, 1, 2)] == [0, 77, 153]
+
+
+async def test_a_body_that_is_not_the_gzip_it_says() -> None:
+    """It is refused with 400, and so is nothing else behind it."""
+    async with (
+        LocalImagesServer(pictures=b"x") as server,
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {server.api_key}"}) as session,
+    ):
+        headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+        url = f"{server.base_url}/images/generations"
+        async with session.post(url, data=b'{"prompt":"a"}', headers=headers) as answer:
+            assert (answer.status, (await answer.json())["error"]["type"]) == (400, "invalid_request_error")
+
+
+async def test_a_host_header_with_an_impossible_port() -> None:
+    """The answer does not depend on what the client calls the server."""
+    async with (
+        LocalImagesServer(pictures=b"x", always="redirect_307") as server,
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {server.api_key}"}) as session,
+    ):
+        url = f"{server.base_url}/images/generations"
+        post = session.post(url, json={"prompt": "a"}, headers={"Host": "a:99999999"}, allow_redirects=False)
+        async with post as answer:
+            assert answer.status == 307

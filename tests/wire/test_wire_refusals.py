@@ -281,3 +281,16 @@ def test_any_document_gives_a_typed_error(doc: Any, status: int) -> None:
         assert error.status_code == status
         shown = everything(pickle.loads(pickle.dumps(error)))
         assert "sentinel" not in shown
+
+
+@pytest.mark.parametrize("wait", ["0", "0.0", "Wed, 01 Jan 2020 00:00:00 GMT", "soon"])
+def test_a_503_with_retry_after_did_not_run_whatever_the_wait(wait: str) -> None:
+    """The header's presence says that it may be sent again, although its value says nothing of use."""
+    error = refusal_from_body(Answered(503, {"retry-after": wait}, now=1_795_000_000.0), b"")
+    assert (type(error), error.safe_to_resend, error.retry_after) == (errors.InternalServerError, True, None)
+
+
+def test_words_alone_do_not_make_a_503_safe() -> None:
+    """Only a header tells that it did not run; the message may still tell how long to wait."""
+    error = refusal_from_body(Answered(503, {}), b'{"error":{"message":"try again in 2s"}}')
+    assert (type(error), error.safe_to_resend) == (errors.ServerOutcomeUnknownError, False)
