@@ -10,7 +10,7 @@ import inspect
 import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Self, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack
 from urllib.parse import urlsplit
 
 from openai_images.errors import ConfigurationError
@@ -177,7 +177,7 @@ class ImagesClient:
     async def _key(self) -> str | None:
         if self._api_key is None or isinstance(self._api_key, str):
             return self._api_key
-        given: object = self._api_key()
+        given: Any = self._api_key()  # callers may be untyped
         if inspect.isawaitable(given):
             given = await given
         if not isinstance(given, str):
