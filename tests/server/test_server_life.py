@@ -156,6 +156,7 @@ async def test_it_notices_a_client_that_stops_reading(connect: Any, server: Loca
         await asyncio.sleep(0)
     connection.writer.close()
     await server.wait_disconnected(timeout=5)
+    assert server.disconnects == 1
 
 
 async def test_it_notices_a_client_gone_before_the_answer(
