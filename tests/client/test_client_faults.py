@@ -29,6 +29,7 @@ from tests.calling import (
     partial,
     stream,
 )
+from tests.leaks import open_sockets, until
 from tests.sockets import CLOSE, LAST_CHUNK, RESET, STALL, RawServer, Script, chunk, chunked, reply
 
 SHORT = Timeouts(first_byte=0.15, idle=0.15)
@@ -163,7 +164,9 @@ async def test_malformed_chunk_in_a_later_segment() -> None:
 async def test_a_connection_the_server_had_closed() -> None:
     """On a kept connection that was closed meanwhile nothing is sent: the next call safely makes a new one."""
     async with RawServer([reply(JSON_ANSWER), CLOSE]) as server, client_of(server) as client:
+        before = open_sockets()
         await generate(client)
         await server.left.wait()
+        await until(lambda: open_sockets() <= before)  # until the client has seen it, nobody knows
         await generate(client)
         assert (server.posts, server.connections) == (2, 2)

@@ -138,7 +138,7 @@ def test_the_reason_is_found(doc: Any, said: str) -> None:
         (b'{"error"', '{"error"'),
         (b'sorry {"error": nothing', 'sorry {"error": nothing'),
         (b"[" * 5000, "[" * 100),
-        (b'{"error":' * 5000 + b"1" + b"}" * 5000, '{"error":{"error"'),
+        (b'{"error":' * 100_000 + b"1" + b"}" * 100_000, '{"error":{"error"'),
         (b'{"error":{"message":"' + b"long " * 1000 + b'"}}', "long long \u2026"),
         (b"words " * 1000, "words \u2026"),
     ],
