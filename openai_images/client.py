@@ -24,7 +24,7 @@ from openai_images.http.transport import Transport
 from openai_images.models.options import Limits, Timeouts
 from openai_images.models.request import GenerateParams, GenerateRequest
 from openai_images.stream import ImageStream
-from openai_images.wire.protocol import HttpRequest, generation
+from openai_images.wire.protocol import HttpRequest, generation, joined
 
 if TYPE_CHECKING:
     import ssl as ssl_module
@@ -73,7 +73,7 @@ class ImagesClient:
             "OpenAI-Organization": (organization or env.get("OPENAI_ORG_ID") or "").strip(),
             "OpenAI-Project": (project or env.get("OPENAI_PROJECT_ID") or "").strip(),
         }
-        self._headers = _joined({name: value for name, value in named.items() if value}, headers or {})
+        self._headers = joined({name: value for name, value in named.items() if value}, headers or {})
         self._api_key = _api_key(api_key, env.get("OPENAI_API_KEY"), self._headers)
         self._model = model
         self._limits = limits
@@ -165,7 +165,7 @@ class ImagesClient:
             key = await self._key()
             secrets[:] = [*known, key] if key else known
             authorization = {"Authorization": f"Bearer {key}"} if key else {}
-            return generation(self.base_url, request, _joined(authorization, self._headers), stream=stream)
+            return generation(self.base_url, request, joined(authorization, self._headers), stream=stream)
 
         return ImageStream(
             Call(self._means, build, lambda: tuple(secrets)),
@@ -241,12 +241,6 @@ def _secrets(request: GenerateRequest, headers: Mapping[str, str]) -> Iterator[s
         yield overlaid
     yield from headers.values()
     yield from _credentials(headers)
-
-
-def _joined(ours: Mapping[str, str], theirs: Mapping[str, str]) -> dict[str, str]:
-    """Both, and no name twice: theirs win, however they are spelled."""
-    names = {name.lower() for name in theirs}
-    return {name: value for name, value in ours.items() if name.lower() not in names} | dict(theirs)
 
 
 def _clean_key(key: str) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from openai_images.models.request import GenerateRequest
 
-__all__ = ["HttpRequest", "generation"]
+__all__ = ["HttpRequest", "generation", "joined"]
 
 _USER_AGENT = f"openai-images/{__version__}"
 
@@ -44,8 +44,12 @@ def generation(
         "Accept-Encoding": "identity",
         "User-Agent": _USER_AGENT,
     }
-    names = {name.lower() for name in headers}
-    kept = {name: value for name, value in ours.items() if name.lower() not in names}
     return HttpRequest(
-        f"{base_url}/images/generations", {**kept, **headers}, encode_request(request, stream=stream)
+        f"{base_url}/images/generations", joined(ours, headers), encode_request(request, stream=stream)
     )
+
+
+def joined(ours: Mapping[str, str], theirs: Mapping[str, str]) -> dict[str, str]:
+    """Both, and no name twice: theirs win, however they are spelled."""
+    names = {name.lower() for name in theirs}
+    return {name: value for name, value in ours.items() if name.lower() not in names} | dict(theirs)
