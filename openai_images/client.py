@@ -24,6 +24,7 @@ from openai_images.http.transport import Transport
 from openai_images.models.options import Limits, Timeouts
 from openai_images.models.request import GenerateParams, GenerateRequest
 from openai_images.stream import ImageStream
+from openai_images.wire.memory import MemorySinks
 from openai_images.wire.protocol import HttpRequest, generation, joined
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class ImagesClient:
         self._model = model
         self._limits = limits
         self._sessions = Sessions(session, trust_env=trust_env)
+        self._memory = MemorySinks()
         self._means = Means(
             Transport(self._sessions, timing, ssl=ssl, proxy=proxy),
             Limiter(limits.concurrency, timing),
@@ -167,9 +169,11 @@ class ImagesClient:
             authorization = {"Authorization": f"Bearer {key}"} if key else {}
             return generation(self.base_url, request, joined(authorization, self._headers), stream=stream)
 
+        files = None if written is None else written(several=expected > 1)
         return ImageStream(
             Call(self._means, build, lambda: tuple(secrets)),
-            files=None if written is None else written(several=expected > 1),
+            new_sink=self._memory if files is None else files.new_sink,
+            files=files,
             expected=expected,
             max_picture_bytes=self._limits.max_picture_bytes,
         )

@@ -30,7 +30,7 @@ __all__ = ["FileDestination", "FileSink"]
 
 _log = logging.getLogger("openai_images")
 
-_FLUSH = 256 * 1024
+_FLUSH = 128 * 1024
 """Bytes to gather before a thread writes them: fewer cost more hand-overs, more cost memory for each open stream."""
 
 _SAME = {".jpeg": ".jpg", ".jpe": ".jpg"}
@@ -49,12 +49,13 @@ class FileSink:
         self._nbytes = 0
         self._file: BinaryIO | None = None
         self._memory: io.BytesIO | None = None
+        self._finished = False
         self._dropped = False
 
     @property
     def is_due(self) -> bool:
-        """Whether enough was gathered to be written."""
-        return self._pending_bytes >= _FLUSH
+        """Whether there is enough to be written, or no more to come."""
+        return self._pending_bytes >= (1 if self._finished else _FLUSH)
 
     def write(self, data: bytes) -> None:
         """Gather the next bytes."""
@@ -66,6 +67,7 @@ class FileSink:
 
     def finish(self) -> Image:
         """The picture, under its temporary name."""
+        self._finished = True
         return Image.from_file(self.part, self._head, self._nbytes)
 
     def discard(self) -> None:
@@ -115,20 +117,21 @@ class FileSink:
             return self._in_memory(image)
 
     def _write_pending(self) -> None:
-        data = b"".join(self._pending)
-        self._pending.clear()
+        pending, self._pending = self._pending, []
         self._pending_bytes = 0
-        if self._memory is not None:
-            self._memory.write(data)
-            return
-        done = 0
-        try:
-            if self._file is None:
-                self._file = create_part(self.part)
-            while done < len(data):
-                done += self._file.write(memoryview(data)[done:])
-        except OSError as error:
-            self._failed(error, data[done:])
+        for number, data in enumerate(pending):
+            if self._memory is not None:
+                self._memory.write(data)
+                continue
+            done = 0
+            try:
+                if self._file is None:
+                    self._file = create_part(self.part)
+                while done < len(data):
+                    done += self._file.write(memoryview(data)[done:])
+            except OSError as error:
+                self._failed(error, data[done:])
+            pending[number] = b""
 
     def _failed(self, error: OSError, rest: bytes) -> None:
         """The disk did not take it: a paid picture is not lost to that."""

@@ -19,7 +19,6 @@ from attrs import evolve
 
 from openai_images.errors import ImagesError, with_facts
 from openai_images.models.events import CompletedImage, Event, PartialImage
-from openai_images.wire.payload import MemorySink
 from openai_images.wire.reader import AnswerReader
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from openai_images.http.call import Call
     from openai_images.http.transport import Exchange
     from openai_images.models.results import ImageResult
+    from openai_images.wire.memory import Sink
 
 __all__ = ["ImageStream"]
 
@@ -47,10 +47,17 @@ class ImageStream:
     """
 
     def __init__(
-        self, call: Call, *, files: FileDestination | None, expected: int, max_picture_bytes: int
+        self,
+        call: Call,
+        *,
+        new_sink: Callable[[], Sink],
+        files: FileDestination | None,
+        expected: int,
+        max_picture_bytes: int,
     ) -> None:
         """Made by `ImagesClient.stream`."""
         self._call = call
+        self._new_sink = new_sink
         self._files = files
         self._expected = expected
         self._max_picture_bytes = max_picture_bytes
@@ -167,8 +174,7 @@ class ImageStream:
             await self._files.prepare()
         exchange, answered = await self._call.open()
         self._exchange = exchange
-        new_sink = MemorySink if self._files is None else self._files.new_sink
-        self._reader = AnswerReader(answered, new_sink, self._max_picture_bytes)
+        self._reader = AnswerReader(answered, self._new_sink, self._max_picture_bytes)
 
     async def _advance(self) -> None:
         """Read until there is an event, or the end."""

@@ -6,7 +6,6 @@ Rules: the temporary name starts with a dot and ends in `.part`; nothing that ex
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,7 +14,7 @@ __all__ = ["create_part", "open_part", "part_path", "publish"]
 
 def part_path(folder: Path, name: str) -> Path:
     """A temporary name for `name` in `folder`, unlike any other."""
-    return folder / f".{name}.{secrets.token_hex(4)}.part"
+    return folder / f".{name}.{os.urandom(4).hex()}.part"
 
 
 def create_part(path: Path) -> BinaryIO:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from openai_images.models.image import Image
-    from openai_images.wire.payload import Sink
+    from openai_images.wire.memory import Sink
 
 __all__ = ["Body", "PictureBody"]
 

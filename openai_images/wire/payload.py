@@ -9,19 +9,21 @@ thus `json.loads`'s own, and the result is what it would give. It refuses envelo
 
 from __future__ import annotations
 
-import io
 import json
 import re
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from openai_images.errors import DecodeError, ResponseTooLargeError
-from openai_images.models.image import Image
 from openai_images.wire.b64 import MAX_PICTURE_BYTES, Base64Decoder
+from openai_images.wire.memory import MemorySink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["MAX_ENVELOPE_BYTES", "MemorySink", "PayloadScanner", "Sink"]
+    from openai_images.models.image import Image
+    from openai_images.wire.memory import Sink
+
+__all__ = ["MAX_ENVELOPE_BYTES", "PayloadScanner"]
 
 MAX_ENVELOPE_BYTES = 4 * 1024 * 1024
 """The JSON without its pictures is about a kilobyte; a prompt echoed back may be 32,000 characters of it."""
@@ -36,37 +38,6 @@ _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _UNFINISHED_ESCAPE = re.compile(rb"\\(?:u[0-9a-fA-F]{0,3})?\Z")
 _UNFINISHED_WORD = re.compile(r"[\w.+-]*\s*")
 _SIMPLE_ESCAPES = {b"/": b"/", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"f": b"\f"}
-
-
-class Sink(Protocol):
-    """Where a picture's bytes go while they arrive."""
-
-    def write(self, data: bytes, /) -> object:
-        """Take the next bytes; must not block."""
-
-    def finish(self) -> Image:
-        """All bytes were written: give the picture."""
-        ...
-
-    def discard(self) -> None:
-        """The picture will not be finished: leave nothing behind."""
-
-
-class MemorySink:
-    """The default sink: the picture's bytes in memory, once."""
-
-    def __init__(self) -> None:
-        """Start empty."""
-        self._buffer = io.BytesIO()
-        self.write = self._buffer.write
-
-    def finish(self) -> Image:
-        """The picture; `getvalue` hands the buffer over without a copy."""
-        return Image.from_bytes(self._buffer.getvalue())
-
-    def discard(self) -> None:
-        """Free the bytes now."""
-        self._buffer.close()
 
 
 class PayloadScanner:

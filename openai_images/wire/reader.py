@@ -15,7 +15,8 @@ from openai_images.wire.b64 import MAX_PICTURE_BYTES
 from openai_images.wire.bodies import Body, PictureBody
 from openai_images.wire.eventsbody import EventsBody
 from openai_images.wire.jsonbody import JsonBody
-from openai_images.wire.payload import MemorySink, PayloadScanner, Sink
+from openai_images.wire.memory import MemorySink, Sink
+from openai_images.wire.payload import PayloadScanner
 from openai_images.wire.refusals import Answered, redact
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from PIL import Image as Pillow
 
 from openai_images import errors
 from openai_images.models.image import Image
-from openai_images.wire.payload import MemorySink
+from openai_images.wire.memory import MemorySink
 from tests.feeding import fed
 from tests.wire.reading import EVENT_STREAM, JSON, answer, reading
 
