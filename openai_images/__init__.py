@@ -18,6 +18,8 @@ if TYPE_CHECKING:
         APITimeoutError,
         AuthenticationError,
         BadRequestError,
+        BatchFolderError,
+        BatchInputError,
         ConfigurationError,
         DecodeError,
         DownloadError,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from openai_images.models.events import CompletedImage, PartialImage, UnknownEvent
     from openai_images.models.image import Image
     from openai_images.models.options import Limits, Timeouts
+    from openai_images.models.outcomes import Failed, Outcome, Progress, Succeeded
     from openai_images.models.request import GenerateRequest
     from openai_images.models.results import ImageResult, SvgUsage, TokenDetails, Usage
     from openai_images.stream import ImageStream
@@ -51,6 +54,8 @@ _HOMES = {
         "APITimeoutError",
         "AuthenticationError",
         "BadRequestError",
+        "BatchFolderError",
+        "BatchInputError",
         "ConfigurationError",
         "DecodeError",
         "DownloadError",
@@ -82,6 +87,7 @@ _HOMES = {
         "UnknownEvent",
         "Usage",
     ),
+    "models.outcomes": ("Failed", "Outcome", "Progress", "Succeeded"),
     "stream": ("ImageStream",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -92,10 +98,13 @@ __all__ = [
     "APITimeoutError",
     "AuthenticationError",
     "BadRequestError",
+    "BatchFolderError",
+    "BatchInputError",
     "CompletedImage",
     "ConfigurationError",
     "DecodeError",
     "DownloadError",
+    "Failed",
     "GenerateRequest",
     "Image",
     "ImageResult",
@@ -106,16 +115,19 @@ __all__ = [
     "Limits",
     "ModerationBlockedError",
     "NotFoundError",
+    "Outcome",
     "OutcomeUnknownError",
     "PartialImage",
     "PartialResultError",
     "PermissionDeniedError",
+    "Progress",
     "QuotaExhaustedError",
     "RateLimitError",
     "RequestInvalidError",
     "ResponseTooLargeError",
     "RetryPolicy",
     "StreamInterruptedError",
+    "Succeeded",
     "SvgUsage",
     "Timeouts",
     "Timing",

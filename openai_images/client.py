@@ -13,6 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack
 from urllib.parse import urlsplit
 
+from attrs import evolve
+
 from openai_images.errors import ConfigurationError
 from openai_images.files import FileDestination
 from openai_images.http.call import Call, Means
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     import ssl as ssl_module
     from types import TracebackType
 
+    from openai_images.http.watch import Watcher
     from openai_images.models.results import ImageResult
 
 __all__ = ["ImagesClient"]
@@ -102,11 +105,7 @@ class ImagesClient:
         added for several, and `-2` and so on rather than overwriting, unless `overwrite`. The other keywords are the
         endpoint's parameters (see `GenerateRequest`). Raises `ImagesError`, and OSError where `into` cannot be written.
         """
-        written = None if into is None else partial(FileDestination, into, overwrite=overwrite)
-        async with self._call(prompt, params, written, stream=False) as stream:
-            async for _ in stream:
-                pass
-        return stream.result
+        return await self._generate(prompt, params, into=into, overwrite=overwrite)
 
     def stream(
         self,
@@ -148,13 +147,33 @@ class ImagesClient:
         """Where it sends to, and nothing secret."""
         return f"<ImagesClient {self.base_url}>"
 
-    def _call(
+    async def _generate(  # noqa: PLR0913  what calls of their own and calls of many need
+        self,
+        prompt: str | GenerateRequest,
+        params: GenerateParams,
+        *,
+        into: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+        watcher: Watcher | None = None,
+        patient: bool = False,
+    ) -> ImageResult:
+        """`generate`, watched; a `patient` one waits for rate limits as long as they take."""
+        written = None if into is None else partial(FileDestination, into, overwrite=overwrite)
+        means = evolve(self._means, retry=self._means.retry.patient) if patient else self._means
+        async with self._call(prompt, params, written, stream=False, means=means, watcher=watcher) as stream:
+            async for _ in stream:
+                pass
+        return stream.result
+
+    def _call(  # noqa: PLR0913
         self,
         prompt: str | GenerateRequest,
         params: GenerateParams,
         written: Callable[..., FileDestination] | None,
         *,
         stream: bool,
+        means: Means | None = None,
+        watcher: Watcher | None = None,
     ) -> ImageStream:
         request = GenerateRequest.of(prompt, params)
         if request.model is None and self._model is not None:
@@ -171,7 +190,7 @@ class ImagesClient:
 
         files = None if written is None else written(several=expected > 1)
         return ImageStream(
-            Call(self._means, build, lambda: tuple(secrets)),
+            Call(means or self._means, build, lambda: tuple(secrets), watcher),
             new_sink=self._memory if files is None else files.new_sink,
             files=files,
             expected=expected,

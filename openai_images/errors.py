@@ -2,7 +2,9 @@
 
     ImagesError
     ├── ConfigurationError                  no key, an unusable base_url, a header that cannot be sent
+    │   └── BatchFolderError                in use, not a batch's, or its input was changed
     ├── RequestInvalidError                 found here, before anything was sent
+    │   └── BatchInputError                 problems: every bad row
     ├── APIStatusError                      the server said no (also in mid-stream, with status_code 200)
     │   ├── BadRequestError
     │   │   └── ModerationBlockedError      categories, stage
@@ -38,6 +40,8 @@ __all__ = [
     "APITimeoutError",
     "AuthenticationError",
     "BadRequestError",
+    "BatchFolderError",
+    "BatchInputError",
     "ConfigurationError",
     "ConnectionOutcomeUnknownError",
     "DecodeError",
@@ -113,6 +117,19 @@ class ConfigurationError(ImagesError):
 
 class RequestInvalidError(ImagesError):
     """The request was refused here, before anything was sent."""
+
+
+class BatchFolderError(ConfigurationError):
+    """A batch cannot work in its folder: another process does, it is not a batch's, or the input was changed."""
+
+
+class BatchInputError(RequestInvalidError):
+    """The input of a batch has bad rows: `problems` names each with its line; nothing was sent."""
+
+    def __init__(self, message: str, *, problems: Sequence[str]) -> None:
+        """Keep them all."""
+        super().__init__(message)
+        self.problems = tuple(problems)
 
 
 class APIStatusError(ImagesError):

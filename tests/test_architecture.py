@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "openai_images"
-CORE = {"errors", "models", "wire", "http", "client", "stream", "files"}
+CORE = {"errors", "models", "wire", "http", "client", "stream", "files", "many"}
 PUBLIC = "the public names"  # what `from openai_images import ...` gives
 
 # Which parts a part may import, besides itself and the version.
@@ -23,6 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "client": CORE,
     "stream": CORE,
     "files": CORE,
+    "many": CORE,
     "batch": CORE,
     "server": {"errors", "models"},
     "cli": {PUBLIC, "server"},

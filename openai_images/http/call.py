@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from openai_images.http.limiter import Limiter
     from openai_images.http.timing import Timing
     from openai_images.http.transport import Exchange, Transport
+    from openai_images.http.watch import Watcher
     from openai_images.models.options import Timeouts
     from openai_images.wire.protocol import HttpRequest
 
@@ -52,11 +53,13 @@ class Call:
         means: Means,
         build: Callable[[], Awaitable[HttpRequest]],
         secrets: Callable[[], tuple[str, ...]],
+        watcher: Watcher | None = None,
     ) -> None:
         """Send what `build` gives; `secrets` are the texts that no error may repeat."""
         self._means = means
         self._build = build
         self._secrets = secrets
+        self._watcher = watcher
         self._spent = Spent()
         self._started: float | None = None
         self._slot: asyncio.Semaphore | None = None
@@ -82,6 +85,8 @@ class Call:
     async def again(self, error: ImagesError) -> bool:
         """Whether to send again; if so, after the wait."""
         means = self._means
+        if self._watcher is not None and self.attempts and error.safe_to_resend:
+            await self._watcher.refused(error)
         wait = decide(error, means.retry, self._spent, means.timing.random())
         _log.debug(
             "attempt %d: %s, %s",
@@ -114,8 +119,12 @@ class Call:
 
     async def _attempt(self) -> tuple[Exchange, Answered]:
         means = self._means
+        if self._watcher is not None:
+            self._watcher.waiting()
         self._slot = await means.limiter.acquire()
         request = await self._build()
+        if self._watcher is not None:
+            await self._watcher.sending(self.attempts + 1)
         self.attempts += 1
         self.request_id = None
         _log.debug("attempt %d: POST, %d bytes", self.attempts, len(request.body))

@@ -7,9 +7,10 @@ quota and invalid requests are never sent again.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from attrs import Attribute, field, frozen
+from attrs import Attribute, evolve, field, frozen
 
 from openai_images.errors import (
     APIStatusError,
@@ -55,6 +56,11 @@ class RetryPolicy:
     max_retries: int = field(default=2, validator=_not_negative)
     retry_unknown: bool = False
     max_rate_limit_wait: float = field(default=120.0, validator=_not_negative)
+
+    @property
+    def patient(self) -> RetryPolicy:
+        """The same policy for one of many calls: a rate limit is waited for as long as it takes."""
+        return evolve(self, max_rate_limit_wait=math.inf)
 
 
 @frozen

@@ -19,6 +19,7 @@ KEYWORDS: dict[type, dict[str, Any]] = {
         "status_code": 429, "code": "c", "type": "t", "param": "p", "request_id": "req_7", "body": {"a": [1]}
     },
     errors.APITimeoutError: {"timer": "idle", "seconds": 1.5},
+    errors.BatchInputError: {"problems": ["line 3: no prompt"]},
     errors.DownloadError: {"url": "http://x/a.png"},
     errors.PartialResultError: {"result": IMAGE, "errors": [errors.ImagesError("one")]},
 }  # fmt: skip

@@ -1,0 +1,71 @@
+"""What becomes of many calls: an outcome for each, and how far they are.
+
+Rules: frozen values; one call's failure is an outcome and never an exception of the whole; an unknown cost is None,
+never zero. `repr` never shows a prompt.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from openai_images.errors import ImagesError
+    from openai_images.models.request import GenerateRequest
+    from openai_images.models.results import ImageResult
+
+__all__ = ["Failed", "Outcome", "Progress", "Succeeded"]
+
+
+@frozen
+class Succeeded:
+    """The pictures of one request; `index` counts from 0 in the order they were given, `key` names it."""
+
+    index: int
+    key: str
+    request: GenerateRequest
+    result: ImageResult
+
+
+@frozen
+class Failed:
+    """What befell one request; `request` is None where no request could be made of what was given.
+
+    `error` is an `ImagesError`, or an OSError where the files of `into=` could not be written.
+    """
+
+    index: int
+    key: str
+    request: GenerateRequest | None
+    error: ImagesError | OSError
+
+
+Outcome: TypeAlias = Succeeded | Failed
+
+
+@frozen(kw_only=True)
+class Progress:
+    """How far many calls are.
+
+    `total` is None where the number of requests is not known. `failed` counts all failures, `blocked` those of them
+    that the safety system caused and `unknown` those that may have been billed. `in_flight` requests are under way,
+    `waiting` are held back by a limit. `images` pictures came within `elapsed` seconds; `eta` is how many seconds
+    are probably left. `spent` is in US dollars, None while nothing has a known cost; `unpriced` results have none.
+    """
+
+    total: int | None = None
+    done: int = 0
+    failed: int = 0
+    blocked: int = 0
+    unknown: int = 0
+    in_flight: int = 0
+    waiting: int = 0
+    images: int = 0
+    elapsed: float = 0.0
+    images_per_minute: float = 0.0
+    eta: float | None = None
+    spent: Decimal | None = None
+    unpriced: int = 0
