@@ -18,7 +18,7 @@ from attrs import evolve
 from openai_images.errors import ConfigurationError
 from openai_images.files import FileDestination
 from openai_images.http.call import Call, Means
-from openai_images.http.limiter import Limiter
+from openai_images.http.limiter import LocalLimiter
 from openai_images.http.retry import RetryPolicy
 from openai_images.http.sessions import Session, Sessions
 from openai_images.http.timing import Timing
@@ -85,7 +85,7 @@ class ImagesClient:
         self._memory = MemorySinks()
         self._means = Means(
             Transport(self._sessions, timing, ssl=ssl, proxy=proxy),
-            Limiter(limits.concurrency, timing),
+            LocalLimiter(limits, timing),
             retry,
             timeouts,
             timing,
@@ -190,7 +190,7 @@ class ImagesClient:
 
         files = None if written is None else written(several=expected > 1)
         return ImageStream(
-            Call(means or self._means, build, lambda: tuple(secrets), watcher),
+            Call(means or self._means, build, lambda: tuple(secrets), images=expected, watcher=watcher),
             new_sink=self._memory if files is None else files.new_sink,
             files=files,
             expected=expected,

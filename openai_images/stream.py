@@ -233,6 +233,7 @@ class ImageStream:
         """Make the result once enough is here; the partials have had their day."""
         if self._reader is not None and len(self._completed) >= self._expected:
             self._result = evolve(self._reader.result(self._completed), **self._call.facts())
+            self._call.used(self._result.usage)
             self._partials.clear()
 
     async def _end(self, error: ImagesError | None) -> None:

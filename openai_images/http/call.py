@@ -17,14 +17,14 @@ from openai_images.wire.headers import request_id
 from openai_images.wire.refusals import Answered, refusal_from_body
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
-    from openai_images.http.limiter import Limiter
+    from openai_images.http.limiter import Limiter, Slot
     from openai_images.http.timing import Timing
     from openai_images.http.transport import Exchange, Transport
     from openai_images.http.watch import Watcher
     from openai_images.models.options import Timeouts
+    from openai_images.models.results import Usage
     from openai_images.wire.protocol import HttpRequest
 
 __all__ = ["Call", "Means"]
@@ -32,6 +32,7 @@ __all__ = ["Call", "Means"]
 _log = logging.getLogger("openai_images")
 
 _SUCCESS = range(200, 300)
+_RATE_LIMITED = 429
 
 
 @frozen
@@ -53,16 +54,20 @@ class Call:
         means: Means,
         build: Callable[[], Awaitable[HttpRequest]],
         secrets: Callable[[], tuple[str, ...]],
+        *,
+        images: int = 1,
         watcher: Watcher | None = None,
     ) -> None:
-        """Send what `build` gives; `secrets` are the texts that no error may repeat."""
+        """Send what `build` gives, for so many `images`; `secrets` are the texts that no error may repeat."""
         self._means = means
         self._build = build
         self._secrets = secrets
         self._watcher = watcher
         self._spent = Spent()
         self._started: float | None = None
-        self._slot: asyncio.Semaphore | None = None
+        self._images = images
+        self._slot: Slot | None = None
+        self._headers: Mapping[str, str] = {}
         self.attempts = 0
         self.request_id: str | None = None
 
@@ -100,17 +105,22 @@ class Call:
             self._spent = evolve(
                 self._spent, refusals=self._spent.refusals + 1, waited=self._spent.waited + wait.seconds
             )
-            means.limiter.pause(wait.seconds)
+            if self._slot is not None:
+                self._slot.refused(self._headers, wait.seconds)
         else:
             self._spent = evolve(self._spent, retries=self._spent.retries + 1)
             await means.timing.sleep(wait.seconds)
         return True
 
     def release(self) -> None:
-        """Give the limiter's slot back; once."""
-        slot, self._slot = self._slot, None
-        if slot is not None:
-            slot.release()
+        """Give the limiter's slot back; harmless when called twice."""
+        if self._slot is not None:
+            self._slot.release()
+
+    def used(self, usage: Usage | None) -> None:
+        """Tell the limiter what the call took, where the server said it."""
+        if self._slot is not None and usage is not None and usage.total_tokens is not None:
+            self._slot.used(usage.total_tokens)
 
     def facts(self) -> dict[str, Any]:
         """What results and errors carry: attempts, elapsed seconds, the request's name."""
@@ -121,7 +131,8 @@ class Call:
         means = self._means
         if self._watcher is not None:
             self._watcher.waiting()
-        self._slot = await means.limiter.acquire()
+        self._slot = None
+        self._slot = await means.limiter.acquire(self._images)
         request = await self._build()
         if self._watcher is not None:
             await self._watcher.sending(self.attempts + 1)
@@ -129,6 +140,9 @@ class Call:
         self.request_id = None
         _log.debug("attempt %d: POST, %d bytes", self.attempts, len(request.body))
         exchange = await means.transport.open(request, means.timeouts)
+        self._headers = exchange.headers
+        if exchange.status != _RATE_LIMITED:
+            self._slot.answered(exchange.headers)
         self.request_id = request_id(exchange.headers)
         _log.debug("attempt %d: status %d, request %s", self.attempts, exchange.status, self.request_id)
         answered = Answered(exchange.status, exchange.headers, self._secrets(), means.timing.wall())

@@ -1,54 +1,135 @@
-"""How many requests are under way, and the pause everyone keeps after a 429.
+"""Who may send, and when: one limiter for all calls of a client.
 
-Rules: a slot is waited for before any of a request's own timers starts; slots belong to an event loop, the pause to
-the client. One refusal pauses every waiter, so a limit is not asked again by each of them.
+Rules: a slot is waited for before any of a request's own timers starts, and first come is first served. Slots belong to
+an event loop, the pace to the client: one refusal pauses every waiter, so a limit is not asked again by each of them.
+`Limiter` and `Slot` are protocols, so that a limiter shared by several machines can take this one's place. It
+refuses to decide what is sent again.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+
+from openai_images.http.pace import Pace, Ticket
+from openai_images.wire.headers import stated_limits
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from openai_images.http.timing import Timing
+    from openai_images.models.options import Limits
 
-__all__ = ["Limiter"]
+__all__ = ["Limiter", "LocalLimiter", "Slot"]
 
 
-class Limiter:
-    """`acquire` gives a slot to `release`; `pause` holds everyone back."""
+class Slot(Protocol):
+    """One request that may be sent now. What is learned from it may be told at any time, also after `release`."""
 
-    def __init__(self, concurrency: int, timing: Timing) -> None:
-        """Allow `concurrency` at once in each event loop."""
-        self._concurrency = concurrency
+    def answered(self, headers: Mapping[str, str]) -> None:
+        """The server took the request; its headers may state limits."""
+
+    def refused(self, headers: Mapping[str, str], seconds: float) -> None:
+        """The server refused it for the rate (429): nobody starts for that many seconds."""
+
+    def used(self, tokens: int) -> None:
+        """It took so many tokens."""
+
+    def release(self) -> None:
+        """The request is over; harmless when called twice."""
+
+
+class Limiter(Protocol):
+    """Gives slots."""
+
+    async def acquire(self, images: int) -> Slot:
+        """Wait until a request for so many pictures may be sent; the caller must `release` what comes back."""
+        ...
+
+
+class LocalLimiter:
+    """The limiter of one process."""
+
+    def __init__(self, limits: Limits, timing: Timing) -> None:
+        """Allow `limits.concurrency` requests at once in each event loop, and keep the limits per minute."""
+        self._concurrency = limits.concurrency
         self._timing = timing
-        self._resume_at = float("-inf")
-        self._slots: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
+        self._pace = Pace(limits, timing.monotonic())
+        self._loops: dict[asyncio.AbstractEventLoop, _Turnstile] = {}
 
-    async def acquire(self) -> asyncio.Semaphore:
-        """Wait for a slot, and for a pause to end; the caller must `release` what comes back, once."""
-        slots = self._of_this_loop()
-        await slots.acquire()
+    @property
+    def learned_rate(self) -> float | None:
+        """Pictures a second that the server's refusals have shown to be possible; None before the first."""
+        return self._pace.learned_rate
+
+    async def acquire(self, images: int = 1) -> LocalSlot:
+        """Wait for a slot, then until every limit allows so many pictures."""
+        turnstile = self._of_this_loop()
+        await turnstile.slots.acquire()
         try:
-            waited_for = float("-inf")
-            while (until := self._resume_at) > waited_for and (left := until - self._timing.monotonic()) > 0:
-                await self._timing.sleep(left)  # the pause may have been prolonged in the meantime
-                waited_for = until
+            async with turnstile.turn:
+                ticket = await self._take(images)
         except BaseException:
-            slots.release()
+            turnstile.slots.release()
             raise
-        return slots
+        return LocalSlot(self._pace, self._timing, ticket, images, turnstile.slots)
 
-    def pause(self, seconds: float) -> None:
-        """Let nobody start for that long."""
-        self._resume_at = max(self._resume_at, self._timing.monotonic() + seconds)
+    async def _take(self, images: int) -> Ticket:
+        now = self._timing.monotonic()
+        while (
+            seconds := self._pace.wait(images, now)
+        ) > 0:  # again: a pause may be prolonged in the meantime
+            await self._timing.sleep(seconds)
+            now = max(self._timing.monotonic(), now + seconds)
+        return self._pace.take(images, now)
 
-    def _of_this_loop(self) -> asyncio.Semaphore:
+    def _of_this_loop(self) -> _Turnstile:
         loop = asyncio.get_running_loop()
-        slots = self._slots.get(loop)
-        if slots is None:
-            for other in list(self._slots):  # a copy: other threads' loops come and go meanwhile
+        turnstile = self._loops.get(loop)
+        if turnstile is None:
+            for other in list(self._loops):  # a copy: other threads' loops come and go meanwhile
                 if other.is_closed():
-                    self._slots.pop(other, None)
-            slots = self._slots[loop] = asyncio.Semaphore(self._concurrency)
-        return slots
+                    self._loops.pop(other, None)
+            turnstile = self._loops[loop] = _Turnstile(self._concurrency)
+        return turnstile
+
+
+class _Turnstile:
+    """Of one event loop: the slots, and whose turn it is to wait for the limits."""
+
+    def __init__(self, concurrency: int) -> None:
+        self.slots = asyncio.Semaphore(concurrency)
+        self.turn = asyncio.Lock()
+
+
+class LocalSlot:
+    """A slot of a `LocalLimiter`."""
+
+    def __init__(
+        self, pace: Pace, timing: Timing, ticket: Ticket, images: int, slots: asyncio.Semaphore
+    ) -> None:
+        """Made by `LocalLimiter.acquire`."""
+        self._pace = pace
+        self._monotonic = timing.monotonic
+        self._ticket = ticket
+        self._images = images
+        self._slots: asyncio.Semaphore | None = slots
+
+    def answered(self, headers: Mapping[str, str]) -> None:
+        """The server took the request; its headers may state limits."""
+        self._pace.answered(self._ticket, stated_limits(headers), self._monotonic())
+
+    def refused(self, headers: Mapping[str, str], seconds: float) -> None:
+        """The server refused it for the rate (429): nobody starts for that many seconds."""
+        self._pace.refused(self._ticket, stated_limits(headers), seconds, self._monotonic())
+
+    def used(self, tokens: int) -> None:
+        """It took so many tokens."""
+        self._pace.used(self._ticket, self._images, tokens, self._monotonic())
+
+    def release(self) -> None:
+        """The request is over; harmless when called twice."""
+        slots, self._slots = self._slots, None
+        if slots is not None:
+            self._pace.abandoned(self._ticket)
+            slots.release()

@@ -19,6 +19,12 @@ def _seconds(instance: Any, attribute: Attribute[Any], value: object) -> None:
         _refuse(instance, attribute, value, "a number of seconds above 0, or None for no limit")
 
 
+def _rate(instance: Any, attribute: Attribute[Any], value: object) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and not (is_number and 0 < value < float("inf")):
+        _refuse(instance, attribute, value, "a number above 0, or None where it is not known")
+
+
 def _count(instance: Any, attribute: Attribute[Any], value: object) -> None:
     if not (isinstance(value, int) and value > 0):
         _refuse(instance, attribute, value, "a whole number above 0")
@@ -50,8 +56,13 @@ class Timeouts:
 class Limits:
     """How much at once: `concurrency` requests under way, and `max_picture_bytes` for one decoded picture.
 
+    `images_per_minute` (a request for n counts n), `requests_per_minute` and `tokens_per_minute` are the account's
+    limits, kept evenly by all calls of the client; None leaves it to the server's own headers and refusals.
     The default of 64 MiB for a picture is twice what the largest one (8,294,400 pixels) takes uncompressed.
     """
 
     concurrency: int = field(default=100, validator=_count)
+    images_per_minute: float | None = field(default=None, validator=_rate)
+    requests_per_minute: float | None = field(default=None, validator=_rate)
+    tokens_per_minute: float | None = field(default=None, validator=_rate)
     max_picture_bytes: int = field(default=64 * 1024 * 1024, validator=_count)

@@ -12,10 +12,20 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
+from attrs import frozen
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["asks_to_wait", "parse_duration", "request_id", "retry_after", "should_retry"]
+__all__ = [
+    "StatedLimit",
+    "asks_to_wait",
+    "parse_duration",
+    "request_id",
+    "retry_after",
+    "should_retry",
+    "stated_limits",
+]
 
 # Go's spelling of a duration, which OpenAI's limits use: "1ms", "58.891s", "6m0s"; a bare number means seconds.
 _DURATION = re.compile(
@@ -27,6 +37,28 @@ _IN_WORDS = re.compile(
     re.IGNORECASE,
 )
 _SECONDS_IN = {"sec": 1, "min": 60, "hour": 3600}
+
+
+_LIMITS = {"images": ("images", "input-images"), "requests": ("requests",), "tokens": ("tokens",)}
+
+
+@frozen
+class StatedLimit:
+    """A rate limit as an answer states it: `remaining` of `limit` are left, and `rate` a second come back."""
+
+    limit: float
+    remaining: float
+    rate: float
+
+
+def stated_limits(headers: Mapping[str, str]) -> dict[str, StatedLimit]:
+    """The limits of an answer's `x-ratelimit-*` headers, by kind: images, requests, tokens; empty where none is whole.
+
+    The reset, spelled "12" or "58.891s", is the time until all of `limit` is there again (seen on the wire in 2025); a
+    minute is taken where it is missing or nothing is used.
+    """
+    found = ((kind, _stated(headers, name)) for kind, names in _LIMITS.items() for name in names)
+    return {kind: limit for kind, limit in found if limit is not None}
 
 
 def parse_duration(text: str) -> float | None:
@@ -71,6 +103,17 @@ def should_retry(headers: Mapping[str, str]) -> bool | None:
 def request_id(headers: Mapping[str, str]) -> str | None:
     """The server's name for the request; Azure has one of its own."""
     return headers.get("x-request-id") or headers.get("apim-request-id") or headers.get("x-ms-request-id")
+
+
+def _stated(headers: Mapping[str, str], name: str) -> StatedLimit | None:
+    limit = parse_duration(headers.get(f"x-ratelimit-limit-{name}", ""))
+    remaining = parse_duration(headers.get(f"x-ratelimit-remaining-{name}", ""))
+    if not limit or remaining is None or remaining > limit:
+        return None
+    reset = parse_duration(headers.get(f"x-ratelimit-reset-{name}", ""))
+    return StatedLimit(
+        limit, remaining, (limit - remaining) / reset if reset and remaining < limit else limit / 60
+    )
 
 
 def _in_words(message: str) -> float | None:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from openai_images import ImagesError, RetryPolicy, Timing, errors
-from openai_images.http.limiter import Limiter
+from openai_images import ImagesError, Limits, RetryPolicy, Timing, errors
+from openai_images.http.limiter import LocalLimiter
 from openai_images.http.retry import Spent, Wait, decide
 
 DEFAULT = RetryPolicy()
@@ -123,11 +123,15 @@ class Slept(list[float]):
 async def test_limiter_waits_for_a_pause_once() -> None:
     """A pause is slept through once, even by a sleep that moves no clock."""
     slept = Slept()
-    limiter = Limiter(2, Timing(monotonic=lambda: 100.0, sleep=slept))
-    limiter.pause(30)
-    limiter.pause(5)
+    limiter = LocalLimiter(Limits(), Timing(monotonic=lambda: 100.0, sleep=slept))
+    for seconds in (30, 5):
+        slot = await limiter.acquire()
+        slot.refused({}, seconds)
+        slot.release()
+        if seconds == 30:
+            assert slept == []
     (await limiter.acquire()).release()
-    assert slept == [30.0]
+    assert slept == [30.0, 30.0]
 
 
 async def test_limiter_waits_on_when_the_pause_grows() -> None:
@@ -138,33 +142,29 @@ async def test_limiter_waits_on_when_the_pause_grows() -> None:
         nonlocal now
         now += seconds
         if not slept:
-            limiter.pause(7)
+            second.refused({}, 7)
         slept.append(seconds)
 
-    limiter = Limiter(1, Timing(monotonic=lambda: now, sleep=sleep))
-    limiter.pause(30)
+    limiter = LocalLimiter(Limits(concurrency=3), Timing(monotonic=lambda: now, sleep=sleep))
+    first, second = await limiter.acquire(), await limiter.acquire()
+    first.refused({}, 30)
     await limiter.acquire()
     assert (slept, now) == ([30.0, 7.0], 137.0)
 
 
 async def test_limiter_gives_back_the_slot_of_a_cancelled_wait() -> None:
     """Who is cancelled in a pause holds no slot."""
-    limiter = Limiter(1, Timing(monotonic=lambda: 0.0, sleep=lambda seconds: asyncio.Event().wait()))
-    limiter.pause(30)
+    now = 0.0
+    limiter = LocalLimiter(
+        Limits(concurrency=1), Timing(monotonic=lambda: now, sleep=lambda seconds: asyncio.Event().wait())
+    )
+    slot = await limiter.acquire()
+    slot.refused({}, 30)
+    slot.release()
     waiting = asyncio.create_task(limiter.acquire())
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    limiter._resume_at = 0.0
+    now = 31.0
     (await asyncio.wait_for(limiter.acquire(), 1.0)).release()
-
-
-async def test_timing_is_real_by_default() -> None:
-    """Without a replacement the clocks are the system's."""
-    timing = Timing()
-    before = timing.monotonic()
-    await timing.sleep(0)
-    assert timing.monotonic() >= before
-    assert timing.wall() > 1_700_000_000
-    assert 0.0 <= timing.random() < 1.0
