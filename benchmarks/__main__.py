@@ -10,16 +10,18 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from attrs import evolve
+
 from benchmarks.contenders import CONTENDERS, INTO, OURS
-from benchmarks.measures import MEASURES
+from benchmarks.measures import AT_ONCE, MEASURES
 from benchmarks.results import Outcome, load, save
-from benchmarks.running import Effort, compare
+from benchmarks.running import Effort, compare, compare_at_once
 from benchmarks.svg import Bar, Group, chart
-from benchmarks.tables import cases_of, figures, goals, number, page, remarks
+from benchmarks.tables import cases_of, figures, goals, limits, number, page, remarks
 
 RESULTS = Path(__file__).parent / "results"
 PLOTS = {"cpu": "CPU", "memory": "Memory", "stall": "Worst stall of the event loop"}
@@ -38,16 +40,24 @@ def main() -> int:
     fresh: dict[str, Outcome] = {}
     for measure in dict.fromkeys(arguments.measures or MEASURES):
         started = time.monotonic()
-        for case in MEASURES[measure]:
-            fresh[case.key] = outcomes[case.key] = compare(case, effort)
-            outcomes[case.key].conditions = _conditions(effort)
+        for key, outcome in _take(measure, effort):
+            outcome.conditions = _conditions(evolve(effort, rounds=1) if measure in AT_ONCE else effort)
+            fresh[key] = outcomes[key] = outcome
         _write(folder, outcomes)
         print(f"{measure}: {time.monotonic() - started:.0f} s", file=sys.stderr)
-    print("\n".join(remarks(fresh)), figures(fresh), sep="\n\n")
+    print("\n".join(remarks(fresh)), *filter(None, [figures(fresh), limits(fresh)]), sep="\n\n")
     if not arguments.quick:
         print(goals(fresh))
     print(f"written to {folder}")
     return int(any(outcome.broken or {OURS, INTO} & set(outcome.missing) for outcome in fresh.values()))
+
+
+def _take(measure: str, effort: Effort) -> Iterable[tuple[str, Outcome]]:
+    """The measure's cases, one after the other unless they only wait."""
+    cases = MEASURES[measure]
+    if measure in AT_ONCE:
+        return compare_at_once(cases, effort).items()
+    return ((case.key, compare(case, effort)) for case in cases)
 
 
 def _arguments() -> argparse.Namespace:

@@ -3,8 +3,9 @@
 from benchmarks.cases import Case, Compare, Goal
 from benchmarks.contenders import FLOOR, INTO, NAIVE, OURS, SDK, SDK_AIOHTTP
 from benchmarks.payloads import SHAPES
+from benchmarks.waiting import EFFICIENCY, LIMIT
 
-__all__ = ["MEASURES", "case_of"]
+__all__ = ["AT_ONCE", "MEASURES", "case_of"]
 
 TO_DISK = (INTO, FLOOR)
 BESIDE_SDK = (OURS, SDK, SDK_AIOHTTP, NAIVE, FLOOR)
@@ -235,7 +236,11 @@ MEASURES: dict[str, tuple[Case, ...]] = {
     "growth": GROWTH,
     "many": MANY,
     "import": IMPORTS,
+    "limit": LIMIT,
+    "efficiency": EFFICIENCY,
 }
+AT_ONCE = ("limit",)
+"""Measures whose contenders wait rather than compute."""
 
 
 def case_of(key: str) -> Case:

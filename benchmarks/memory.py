@@ -20,7 +20,7 @@ from benchmarks.contenders import Ask
 from benchmarks.probes import Tally, Turn
 from benchmarks.server import allow_many_sockets
 
-__all__ = ["crowd", "memory", "memory_per_call"]
+__all__ = ["begin", "crowd", "memory", "memory_per_call", "peak"]
 
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 SET_BACK_THE_PEAK = "5"
@@ -42,15 +42,15 @@ class Keeper(Tally):
 async def memory(turn: Turn) -> float:
     """MB at the peak above idle, over all batches: an allocator that has worked may need more than a fresh one."""
     async with _idle(turn) as ask:
-        idle = _begin()
+        idle = begin()
         for _ in range(turn.case.batches):
             keeper = Keeper()
             await turn.batch(ask, keeper.hand)
             turn.check(keeper.nbytes, turn.case.parallel)
-            turn.notes.append(f"{(_peak() - idle) / 1e6:.1f} MB so far")
+            turn.notes.append(f"{(peak() - idle) / 1e6:.1f} MB so far")
             del keeper
-        peak = _peak()
-    return (peak - idle) / 1e6
+        most = peak()
+    return (most - idle) / 1e6
 
 
 async def memory_per_call(turn: Turn) -> float:
@@ -62,14 +62,14 @@ async def crowd(turn: Turn) -> float:
     """KB at the peak above idle for each of many streams that are open at once."""
     allow_many_sockets()
     async with _idle(turn) as ask:
-        keeper, idle = Keeper(), _begin()
+        keeper, idle = Keeper(), begin()
         calls = [ask(keeper.hand) for _ in range(turn.case.parallel)]
         ends = await asyncio.gather(*calls, return_exceptions=True)
-        peak = _peak()
+        most = peak()
     turn.errors.extend(f"{type(end).__name__}: {end}" for end in ends if isinstance(end, BaseException))
     if not turn.errors:
         turn.check(keeper.nbytes, turn.case.parallel)
-    return (peak - idle) / 1e3 / turn.case.parallel
+    return (most - idle) / 1e3 / turn.case.parallel
 
 
 @asynccontextmanager
@@ -82,7 +82,7 @@ async def _idle(turn: Turn) -> AsyncGenerator[Ask]:
         yield ask
 
 
-def _begin() -> int:
+def begin() -> int:
     """The bytes that are resident now, from where the peak is counted."""
     if not STATUS.exists():
         return _high_water_mark()
@@ -90,7 +90,8 @@ def _begin() -> int:
     return _status("VmRSS")
 
 
-def _peak() -> int:
+def peak() -> int:
+    """The most bytes that were resident since `begin`."""
     return _status("VmHWM") if STATUS.exists() else _high_water_mark()
 
 

@@ -55,6 +55,8 @@ class Turn:
     """Calls that failed where others may go on."""
     notes: list[str] = Factory(list[str])
     """What else is worth knowing; kept in the JSON."""
+    parts: dict[str, float] = Factory(dict[str, float])
+    """Other numbers of the same turn, by the `part` of the case that wants them."""
 
     @property
     def shape(self) -> Shape:

@@ -1,11 +1,15 @@
-"""The rounds: a server for each case, and the contenders in turn, each in a new process."""
+"""The rounds: a server for each case, and the contenders in turn, each in a new process.
+
+Rules: contenders that compute take turns; those that only wait for a limit may do so at the same time, once, each with
+a server of its own.
+"""
 
 import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +19,11 @@ from attrs import frozen
 
 from benchmarks.cases import Case
 from benchmarks.contenders import FLOOR
+from benchmarks.loads import Load
 from benchmarks.payloads import SHAPES, digests
 from benchmarks.results import Outcome
 
-__all__ = ["Effort", "compare"]
+__all__ = ["Effort", "compare", "compare_at_once"]
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 300
@@ -35,6 +40,9 @@ class Effort:
     small: bool = False
     at_once: int = 1
 
+
+WAITING_AT_ONCE = 8
+"""Contenders that wait at the same time: few enough for their starts not to slow each other."""
 
 Report = dict[str, Any]
 Take = Callable[[str], Report]
@@ -54,6 +62,29 @@ def compare(case: Case, effort: Effort) -> Outcome:
     return outcome
 
 
+def compare_at_once(cases: Sequence[Case], effort: Effort) -> dict[str, Outcome]:
+    """Let all contenders wait at the same time; cases with the same load share a contender's turn."""
+    cases = [case.small if effort.small else case for case in cases]
+    turns = {(case.load, name): case for case in reversed(cases) for name in case.contenders}
+
+    def take(turn: tuple[tuple[Load | None, str], Case]) -> Report:
+        (_, name), case = turn
+        with _server(case) as port:
+            return _turn(name, case, port, small=effort.small)
+
+    longest_first = sorted(
+        turns.items(), key=lambda turn: turn[0][0].ideal if turn[0][0] else 0, reverse=True
+    )
+    with ThreadPoolExecutor(effort.at_once if effort.small else WAITING_AT_ONCE) as pool:
+        reports = dict(zip((key for key, _ in longest_first), pool.map(take, longest_first), strict=True))
+    outcomes: dict[str, Outcome] = {}
+    for case in cases:
+        outcome = outcomes[case.key] = Outcome()
+        for name in case.contenders:
+            _enter(outcome, case, name, reports[case.load, name])
+    return outcomes
+
+
 def _round(
     case: Case, number: int, outcome: Outcome, take: Callable[[list[str]], Iterable[tuple[str, Report]]]
 ) -> None:
@@ -61,14 +92,20 @@ def _round(
     first = number % len(case.contenders)
     order = case.contenders[first:] + case.contenders[:first]
     for name, report in take([name for name in order if outcome.is_measured(name)]):
-        if "missing" in report:
-            outcome.missing[name] = report["missing"]
-        elif broken := report.get("broken") or _wrong(name, case, report):
-            outcome.broken[name] = broken
-        else:
-            outcome.rounds.setdefault(name, []).append(report["value"])
-            outcome.failures[name] = outcome.failures.get(name, 0) + len(report["errors"])
-            outcome.note(name, report["errors"] + report["notes"])
+        _enter(outcome, case, name, report)
+
+
+def _enter(outcome: Outcome, case: Case, name: str, report: Report) -> None:
+    """What a turn gave."""
+    if "missing" in report:
+        outcome.missing[name] = report["missing"]
+    elif broken := report.get("broken") or _wrong(name, case, report):
+        outcome.broken[name] = broken
+    else:
+        value = report["parts"][case.part] if case.part else report["value"]
+        outcome.rounds.setdefault(name, []).append(value)
+        outcome.failures[name] = outcome.failures.get(name, 0) + len(report["errors"])
+        outcome.note(name, report["errors"] + report["notes"])
 
 
 def _wrong(name: str, case: Case, report: Report) -> str | None:
@@ -98,7 +135,7 @@ def _turn(name: str, case: Case, port: int, *, small: bool) -> Report:
 @contextmanager
 def _server(case: Case) -> Generator[int]:
     """The port of the bare server, while it runs."""
-    command = [sys.executable, "-m", "benchmarks.server", *case.shapes]
+    command = [sys.executable, "-m", *case.server]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.payloads import SHAPES, Gate, Shape, response
 
-__all__ = ["Server", "allow_many_sockets"]
+__all__ = ["BACKLOG", "Server", "allow_many_sockets", "end_of_request"]
 
 BACKLOG = 2_000
 """Connections that may wait to be accepted: twice the largest crowd."""
@@ -49,7 +49,7 @@ class Server:
         with connection, contextlib.suppress(ConnectionError, TimeoutError):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while True:
-                while (end := _end_of_request(received)) is None:
+                while (end := end_of_request(received)) is None:
                     more = await loop.sock_recv(connection, 65536)
                     if not more:
                         return
@@ -100,7 +100,7 @@ def allow_many_sockets() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
-def _end_of_request(received: bytes) -> int | None:
+def end_of_request(received: bytes) -> int | None:
     """Where the first request ends, None while it is not complete."""
     end = received.find(b"\r\n\r\n")
     if end < 0:

@@ -1,13 +1,15 @@
-"""The outcomes as Markdown: a table of figures, a table of goals, and what is missing."""
+"""The outcomes as Markdown: a table of figures, one of limits, a table of goals, and what is missing."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from benchmarks.cases import Case, Compare
 from benchmarks.contenders import CONTENDERS, FLOOR
 from benchmarks.measures import MEASURES
 from benchmarks.results import Outcome, Verdict
+from benchmarks.waiting import LIMIT, PROMPTS
+from benchmarks.workers import WORKERS
 
-__all__ = ["cases_of", "figures", "goals", "number", "page", "remarks"]
+__all__ = ["cases_of", "figures", "goals", "limits", "number", "page", "remarks"]
 
 
 def cases_of(outcomes: Mapping[str, Outcome]) -> Iterator[tuple[Case, Outcome]]:
@@ -17,12 +19,23 @@ def cases_of(outcomes: Mapping[str, Outcome]) -> Iterator[tuple[Case, Outcome]]:
 
 
 def figures(outcomes: Mapping[str, Outcome]) -> str:
-    """Each contender's median, with its ratio to the floor within a round."""
+    """Each contender's median, with its ratio to the floor within a round; nothing where there is none."""
     rows = [
         [case.title, case.unit, *(_figure(name, case, outcome) for name in CONTENDERS)]
         for case, outcome in cases_of(outcomes)
+        if not _is_limit(case)
     ]
-    return _table(["measure", "unit", *CONTENDERS], rows, right=len(CONTENDERS))
+    return _table(["measure", "unit", *CONTENDERS], rows, right=len(CONTENDERS)) if rows else ""
+
+
+def limits(outcomes: Mapping[str, Outcome]) -> str:
+    """What each worker made of each limit: pictures, refusals, time; nothing where none was measured."""
+    rows: dict[str, list[str]] = {}
+    for case, _ in cases_of(outcomes):
+        if _is_limit(case) and case.title not in rows:
+            shared = [other for other in LIMIT if other.title == case.title]
+            rows[case.title] = [case.title, *(_worked(name, shared, outcomes) for name in WORKERS)]
+    return _table(["limit", *WORKERS], list(rows.values()), right=len(WORKERS)) if rows else ""
 
 
 def goals(outcomes: Mapping[str, Outcome]) -> str:
@@ -47,11 +60,14 @@ def remarks(outcomes: Mapping[str, Outcome]) -> list[str]:
             if count:
                 reasons = "; ".join(outcome.notes.get(name, [])[:1])
                 found[f"failed: {count} calls of {name} in {case.key!r}: {reasons}"] = None
-    conditions: dict[str, list[str]] = {}
-    for case, outcome in cases_of(outcomes):
-        conditions.setdefault(outcome.conditions, []).append(case.key)
-    for text, keys in conditions.items():
-        found[text if len(conditions) == 1 else f"{', '.join(keys)}: {text}"] = None
+    conditions: dict[str, dict[str, None]] = {}
+    for measure, cases in MEASURES.items():
+        texts = [(outcomes[case.key].conditions, case.key) for case in cases if case.key in outcomes]
+        alike = len({text for text, _ in texts}) == 1
+        for text, key in texts:
+            conditions.setdefault(text, {})[measure if alike else key] = None
+    for text, names in conditions.items():
+        found[text if len(conditions) == 1 else f"{', '.join(names)}: {text}"] = None
     return list(found)
 
 
@@ -59,10 +75,15 @@ def page(outcomes: Mapping[str, Outcome], plots: Iterable[str]) -> str:
     """The whole page."""
     shown = "".join(f"![{name.removesuffix('.svg')}]({name})\n" for name in plots)
     listed = "".join(f"- {remark}\n" for remark in remarks(outcomes))
+    limited = limits(outcomes)
+    explained = (
+        f"\n## Limits\n\nOf {PROMPTS} prompts: pictures delivered, answers of 429 caused, and the time "
+        f"by the ideal one.\n\n{limited}"
+    )
     return (
         f"# Benchmarks\n\n{listed}\n## Goals\n\n{goals(outcomes)}\n## Figures\n\n"
         f"Medians; in brackets the ratio to {FLOOR}, the median of those within each round.\n\n"
-        f"{figures(outcomes)}\n{shown}"
+        f"{figures(outcomes)}{explained if limited else ''}\n{shown}"
     )
 
 
@@ -72,6 +93,20 @@ def number(value: float) -> str:
         return "0"
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 0.1 else 3
     return f"{value:,.{digits}f}"
+
+
+def _is_limit(case: Case) -> bool:
+    return case.load is not None and case.load.per_minute is not None
+
+
+def _worked(name: str, cases: Sequence[Case], outcomes: Mapping[str, Outcome]) -> str:
+    """A cell: what one worker made of one limit."""
+    if name not in cases[0].contenders:
+        return ""
+    if not outcomes[cases[0].key].is_measured(name):
+        return "missing" if name in outcomes[cases[0].key].missing else "broken"
+    found = {case.part: outcomes[case.key].median(name) or 0.0 for case in cases}
+    return f"{found['delivered']:.0f}, {found['refused']:.0f} x 429, {number(found[None])} x"
 
 
 def _figure(name: str, case: Case, outcome: Outcome) -> str:
@@ -96,7 +131,8 @@ def _measured(case: Case, verdict: Verdict) -> str:
     if goal.compare is Compare.ABOVE:
         return f"{'+' if value >= 0 else '-'} {number(abs(value))} {case.unit.removeprefix('CPU ')}{failed}"
     if goal.compare is Compare.VALUE:
-        return f"{number(value)} {case.unit.removeprefix('CPU ')}{failed}"
+        shown = f"{value:,.0f}" if case.part else number(value)
+        return f"{shown} {case.unit.removeprefix('CPU ')}{failed}"
     inverse = goal.limit < 1 and value > 0 and "1/" in goal.text
     return (f"1/{number(1 / value)}" if inverse else f"{number(value)} x") + failed
 

@@ -1,7 +1,7 @@
 """One contender's turn, in a process of its own: `python -m benchmarks.turn CONTENDER CASE PORT [small]`.
 
-Prints one JSON object: the number as `value`, with the `digests`, `errors` and `notes` of the turn; or `missing` with
-what is not installed.
+Prints one JSON object: the number as `value`, with the `parts`, `digests`, `errors` and `notes` of the turn; or
+`missing` with what is not installed.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from benchmarks import decoder, imports, memory, probes
+from benchmarks import decoder, imports, memory, probes, waiting
 from benchmarks.contenders import Missing
 from benchmarks.measures import case_of
 from benchmarks.probes import Turn
@@ -34,6 +34,7 @@ PROBES: dict[str, Callable[[Turn], Awaitable[float]]] = {
         imports.import_time,
         imports.help_time,
         imports.help_imports,
+        waiting.work_off,
     )
 }
 
@@ -50,7 +51,8 @@ def main() -> None:
     report: dict[str, Any]
     try:
         value = asyncio.run(_take(turn))
-        report = {"value": value, "digests": turn.digests, "errors": turn.errors, "notes": turn.notes}
+        report = {"value": value, "parts": turn.parts, "digests": turn.digests}
+        report |= {"errors": turn.errors, "notes": turn.notes}
     except ModuleNotFoundError as error:
         report = {"missing": f"no module {error.name!r}"}
     except Missing as error:

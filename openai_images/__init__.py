@@ -11,6 +11,12 @@ from typing import TYPE_CHECKING
 from openai_images._version import __version__
 
 if TYPE_CHECKING:
+    from openai_images.batch.asked import BatchItem
+    from openai_images.batch.inputs import read_batch_items
+    from openai_images.batch.options import BatchOptions
+    from openai_images.batch.plan import BatchPlan
+    from openai_images.batch.run import Batch
+    from openai_images.batch.summary import BatchSummary
     from openai_images.client import ImagesClient
     from openai_images.errors import (
         APIConnectionError,
@@ -38,15 +44,24 @@ if TYPE_CHECKING:
     )
     from openai_images.http.retry import RetryPolicy
     from openai_images.http.timing import Timing
+    from openai_images.many.outcomes import Outcomes
+    from openai_images.models.cost import cost_of, estimate_cost
     from openai_images.models.events import CompletedImage, PartialImage, UnknownEvent
     from openai_images.models.image import Image
     from openai_images.models.options import Limits, Timeouts
     from openai_images.models.outcomes import Failed, Outcome, Progress, Succeeded
+    from openai_images.models.prices import PUBLISHED_PRICES, ModelPrice, Prices, read_prices
     from openai_images.models.request import GenerateRequest
     from openai_images.models.results import ImageResult, SvgUsage, TokenDetails, Usage
     from openai_images.stream import ImageStream
 
 _HOMES = {
+    "batch.asked": ("BatchItem",),
+    "batch.inputs": ("read_batch_items",),
+    "batch.options": ("BatchOptions",),
+    "batch.plan": ("BatchPlan",),
+    "batch.run": ("Batch",),
+    "batch.summary": ("BatchSummary",),
     "client": ("ImagesClient",),
     "errors": (
         "APIConnectionError",
@@ -74,6 +89,7 @@ _HOMES = {
     ),
     "http.retry": ("RetryPolicy",),
     "http.timing": ("Timing",),
+    "many.outcomes": ("Outcomes",),
     "models": (
         "CompletedImage",
         "GenerateRequest",
@@ -87,19 +103,27 @@ _HOMES = {
         "UnknownEvent",
         "Usage",
     ),
+    "models.cost": ("cost_of", "estimate_cost"),
     "models.outcomes": ("Failed", "Outcome", "Progress", "Succeeded"),
+    "models.prices": ("PUBLISHED_PRICES", "ModelPrice", "Prices", "read_prices"),
     "stream": ("ImageStream",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "PUBLISHED_PRICES",
     "APIConnectionError",
     "APIStatusError",
     "APITimeoutError",
     "AuthenticationError",
     "BadRequestError",
+    "Batch",
     "BatchFolderError",
     "BatchInputError",
+    "BatchItem",
+    "BatchOptions",
+    "BatchPlan",
+    "BatchSummary",
     "CompletedImage",
     "ConfigurationError",
     "DecodeError",
@@ -113,13 +137,16 @@ __all__ = [
     "ImagesError",
     "InternalServerError",
     "Limits",
+    "ModelPrice",
     "ModerationBlockedError",
     "NotFoundError",
     "Outcome",
     "OutcomeUnknownError",
+    "Outcomes",
     "PartialImage",
     "PartialResultError",
     "PermissionDeniedError",
+    "Prices",
     "Progress",
     "QuotaExhaustedError",
     "RateLimitError",
@@ -135,6 +162,10 @@ __all__ = [
     "UnknownEvent",
     "Usage",
     "__version__",
+    "cost_of",
+    "estimate_cost",
+    "read_batch_items",
+    "read_prices",
 ]
 
 

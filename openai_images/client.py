@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from attrs import evolve
 
 from openai_images.errors import ConfigurationError
 from openai_images.files import FileDestination
+from openai_images.http.access import (
+    DEFAULT_BASE_URL,
+    ApiKey,
+    checked_base_url,
+    checked_key,
+    clean_key,
+    credentials,
+)
 from openai_images.http.call import Call, Means
 from openai_images.http.limiter import LocalLimiter
 from openai_images.http.retry import RetryPolicy
@@ -34,13 +41,12 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from openai_images.http.watch import Watcher
+    from openai_images.many.outcomes import Outcomes
+    from openai_images.models.outcomes import Progress
+    from openai_images.models.prices import Prices
     from openai_images.models.results import ImageResult
 
 __all__ = ["ImagesClient"]
-
-_DEFAULT_BASE_URL = "https://api.openai.com/v1"
-
-ApiKey: TypeAlias = str | Callable[[], Awaitable[str]]
 
 
 class ImagesClient:
@@ -72,13 +78,13 @@ class ImagesClient:
     ) -> None:
         """Check the settings; nothing is opened. `timing` is for tests."""
         env = os.environ
-        self.base_url = _base_url(base_url or env.get("OPENAI_BASE_URL") or _DEFAULT_BASE_URL)
+        self.base_url = checked_base_url(base_url or env.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL)
         named = {
             "OpenAI-Organization": (organization or env.get("OPENAI_ORG_ID") or "").strip(),
             "OpenAI-Project": (project or env.get("OPENAI_PROJECT_ID") or "").strip(),
         }
         self._headers = joined({name: value for name, value in named.items() if value}, headers or {})
-        self._api_key = _api_key(api_key, env.get("OPENAI_API_KEY"), self._headers)
+        self._api_key = checked_key(api_key, env.get("OPENAI_API_KEY"), self._headers)
         self._model = model
         self._limits = limits
         self._sessions = Sessions(session, trust_env=trust_env)
@@ -129,6 +135,53 @@ class ImagesClient:
         )
         return self._call(prompt, params, written, stream=True)
 
+    def generate_many(  # noqa: PLR0913  each is a choice people make by name
+        self,
+        requests: Iterable[str | GenerateRequest | Mapping[str, Any]]
+        | AsyncIterable[str | GenerateRequest | Mapping[str, Any]],
+        *,
+        concurrency: int | None = None,
+        ordered: bool = False,
+        into: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+        progress: Callable[[Progress], object] | None = None,
+        prices: Prices | None = None,
+        **params: Unpack[GenerateParams],
+    ) -> Outcomes:
+        """Generate for many requests at once; `async with` it and iterate the outcomes.
+
+        Each request is a prompt, a `GenerateRequest`, or a mapping of parameters with `prompt` and perhaps `key`; the
+        other keywords hold for those that do not set them. They are read one by one when there is room, from any
+        iterable or async iterable, endless ones too; a sync one is read on the event loop.
+
+        Each gives a `Succeeded` or a `Failed` (an `ImagesError`, or the OSError of `into`), as they finish, or in their
+        order if `ordered`. `concurrency` (default: that of `Limits`) bounds what is held: requests under way and
+        outcomes up to the one in your hands, so a slow consumer holds back new requests. Rate limits are waited
+        for as long as they take.
+
+        With `into`, a folder, pictures are files named by their key made safe, or by the request's number (`00000`),
+        with `-0`, `-1`, … added for several; `overwrite` as in `generate`. A key that names an earlier request's file
+        is a `Failed`.
+
+        `progress` is called with a `Progress` after each change; `prices` (default: `PUBLISHED_PRICES`) are for what it
+        says of money. If it raises, or the source does, nothing new is started, what was under way comes
+        first, and then the exception is raised; so is the first `QuotaExhaustedError`, since all others would fail
+        alike. Raises `RequestInvalidError`, `ConfigurationError` and TypeError at once where the keywords make no sense.
+        """
+        # Here, so that those who make single calls need not wait for its import.
+        from openai_images.many.calls import Manner, many_calls  # noqa: PLC0415
+
+        manner = Manner(
+            concurrency=self._limits.concurrency if concurrency is None else concurrency,
+            ordered=ordered,
+            into=into,
+            overwrite=overwrite,
+            progress=progress,
+            prices=prices,
+            timing=self._means.timing,
+        )
+        return many_calls(self._generate, requests, {"model": self._model, **params}, manner)
+
     async def aclose(self) -> None:
         """Close the running event loop's connections; harmless when called twice. A later call opens new ones."""
         await self._sessions.aclose()
@@ -160,10 +213,7 @@ class ImagesClient:
         """`generate`, watched; a `patient` one waits for rate limits as long as they take."""
         written = None if into is None else partial(FileDestination, into, overwrite=overwrite)
         means = evolve(self._means, retry=self._means.retry.patient) if patient else self._means
-        async with self._call(prompt, params, written, stream=False, means=means, watcher=watcher) as stream:
-            async for _ in stream:
-                pass
-        return stream.result
+        return await self._call(prompt, params, written, stream=False, means=means, watcher=watcher).finish()
 
     def _call(  # noqa: PLR0913
         self,
@@ -206,54 +256,7 @@ class ImagesClient:
         if not isinstance(given, str):
             msg = f"api_key gave {type(given).__name__}; it should be an async function that returns the key as text"
             raise ConfigurationError(msg)
-        return _clean_key(given)
-
-
-def _base_url(url: str) -> str:
-    """The URL without its last slash, if requests can be sent there."""
-    clean = url.strip().rstrip("/")
-    try:
-        parts = urlsplit(clean)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or any(mark in clean for mark in "?#@ \r\n\t"):
-        shown = clean.partition("?")[0].rpartition("@")[2]
-        msg = (
-            f"base_url {shown!r} cannot be used: it should look like {_DEFAULT_BASE_URL}, without query, fragment or "
-            "credentials (headers= takes those)"
-        )
-        raise ConfigurationError(msg)
-    return clean
-
-
-def _api_key(given: ApiKey | None, from_env: str | None, headers: Mapping[str, str]) -> ApiKey | None:
-    """The key, checked; None only where the user's headers authorize by themselves, and no key was given."""
-    if _credentials(headers) and (given is None or (isinstance(given, str) and not given.strip())):
-        return None  # the environment's key may be for another server
-    key = from_env if given is None else given
-    if isinstance(key, str):
-        if key.strip():
-            return _clean_key(key)
-    elif callable(key):
-        return key
-    elif key is not None:
-        msg = f"api_key must be text or an async function that returns it, not {type(key).__name__}"
-        raise ConfigurationError(msg)
-    msg = (
-        "no API key: pass api_key=… or set OPENAI_API_KEY (for a server that needs none, any text will do, "
-        "such as api_key='none')"
-    )
-    raise ConfigurationError(msg)
-
-
-def _credentials(headers: Mapping[str, str]) -> list[str]:
-    """What in these headers authorizes, without the name of its scheme."""
-    return [
-        value.strip().rpartition(" ")[2]
-        for name, value in headers.items()
-        if name.lower() in ("authorization", "api-key") and value.strip()
-    ]
+        return clean_key(given)
 
 
 def _secrets(request: GenerateRequest, headers: Mapping[str, str]) -> Iterator[str]:
@@ -263,13 +266,4 @@ def _secrets(request: GenerateRequest, headers: Mapping[str, str]) -> Iterator[s
     if isinstance(overlaid, str):
         yield overlaid
     yield from headers.values()
-    yield from _credentials(headers)
-
-
-def _clean_key(key: str) -> str:
-    """The key without the white space that files and environments add."""
-    clean = key.strip()
-    if not clean or not clean.isascii() or not clean.isprintable() or " " in clean:
-        msg = "the API key holds characters no key has (spaces, line breaks, beyond ASCII); see where it comes from"
-        raise ConfigurationError(msg)
-    return clean
+    yield from credentials(headers)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 from attrs import evolve
 
 from openai_images.errors import ImagesError, with_facts
+from openai_images.http.loops import call_in
 from openai_images.models.events import CompletedImage, Event, PartialImage
 from openai_images.wire.reader import AnswerReader
 
@@ -113,14 +114,16 @@ class ImageStream:
             await self._guarded(self._advance)
         if self._queue:
             return self._queue.popleft()
-        if self._failure is not None:
-            try:
-                raise self._failure
-            finally:
-                self._failure = None
+        self._raise_failure()
         if self._closed_early:
             raise RuntimeError(_CLOSED)
         raise StopAsyncIteration
+
+    async def finish(self) -> ImageResult:
+        """Read to the end, without the events on the way; the result. Raises as iterating does."""
+        await self._guarded(self._run)
+        self._raise_failure()
+        return self.result
 
     async def aclose(self) -> None:
         """Close the connection and drop what is half-written; harmless when it is over, and when called twice.
@@ -136,7 +139,7 @@ class ImageStream:
         if getattr(self, "_exchange", None) is not None:
             what = f"unclosed {self!r}: iterate it to its end or use async with"
             with contextlib.suppress(RuntimeError):  # its loop may be gone
-                self._abort_from_anywhere()
+                call_in(self._loop, self._abort)
             warnings.warn(what, ResourceWarning, stacklevel=2, source=self)
 
     def __repr__(self) -> str:
@@ -175,6 +178,11 @@ class ImageStream:
         exchange, answered = await self._call.open()
         self._exchange = exchange
         self._reader = AnswerReader(answered, self._new_sink, self._max_picture_bytes)
+
+    async def _run(self) -> None:
+        while not self._ended:
+            await self._advance()
+            self._queue.clear()
 
     async def _advance(self) -> None:
         """Read until there is an event, or the end."""
@@ -260,6 +268,14 @@ class ImageStream:
         self._let_go()
         self._ended = True
 
+    def _raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # it holds this frame
+
     def _let_go(self) -> None:
         """Close what is open and drop what is half-written."""
         exchange, self._exchange = self._exchange, None
@@ -278,19 +294,3 @@ class ImageStream:
         self._ended = True
         self._let_go()
         self._queue.clear()
-
-    def _abort_from_anywhere(self) -> None:
-        """`_abort` in the thread of the stream's loop: the garbage collector runs in any."""
-        loop = self._loop
-        if loop is not None and loop.is_running() and loop is not _running_loop():
-            loop.call_soon_threadsafe(self._abort)
-        else:
-            self._abort()
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    """The loop that runs in this thread."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

@@ -1,4 +1,4 @@
-"""The command line: `openai-images generate`, `serve` and `demo`.
+"""The command line: `openai-images generate`, `batch`, `serve` and `demo`.
 
 Rules: results go to stdout, everything else to stderr; the exit code is 0 when all went well, 1 when something
 failed, 2 for usage or configuration, 130 when interrupted. Nothing heavy is imported before a command runs, so `--help`
@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import sys
 from typing import TYPE_CHECKING, TextIO
+
+from openai_images.cli.streams import hush
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,9 +40,7 @@ def main(
         err.write("interrupted\n")
         return 130
     except BrokenPipeError:
-        if out is sys.stdout:
-            # What is still buffered would be tried again, and complained about, when the interpreter ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+        hush(out)
         return 1
 
 

@@ -59,19 +59,46 @@ def cli(context: click.Context) -> None:
         context.exit(2)
 
 
-def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of every command that shows progress."""
-    for option in (
-        click.option("-v", "--verbose", is_flag=True, help="Log what the client does, and show tracebacks."),
-        click.option("-q", "--quiet", is_flag=True, help="No progress; errors only."),
-        click.option(
-            "--preview/--no-preview",
-            default=None,
-            help="Show pictures in the terminal.  [default: where it can]",
-        ),
-    ):
-        command = option(command)
-    return command
+def _options(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Several options at once, in the order of `--help`."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+_picture = _options(
+    click.option("--size", metavar="WxH", help="Such as 1536x1024, or auto."),
+    click.option("--quality", metavar="Q", help="low, medium, high, or auto."),
+    click.option(
+        "--model", metavar="M", default=DEFAULT_MODEL, show_default=True, help="The model that paints."
+    ),
+    click.option("--format", "output_format", metavar="F", help="png, jpeg or webp."),
+    click.option("--background", metavar="B", help="transparent, opaque, or auto."),
+    click.option("--compression", type=click.IntRange(0, 100), metavar="0..100", help="For jpeg and webp."),
+    click.option("--moderation", metavar="M", help="low, or auto."),
+)
+_endpoint = _options(
+    click.option("--local", is_flag=True, help="No key, no network: a stand-in is painted on this machine."),
+    click.option("--base-url", metavar="URL", help="Another server.  [default: OPENAI_BASE_URL, or OpenAI]"),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        help="How long one attempt may take in all.  [default: 600]",
+    ),
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead of paths.")
+_preview = click.option(
+    "--preview/--no-preview", default=None, help="Show pictures in the terminal.  [default: where it can]"
+)
+_words = _options(
+    click.option("-q", "--quiet", is_flag=True, help="No progress; errors only."),
+    click.option("-v", "--verbose", is_flag=True, help="Log what the client does, and show tracebacks."),
+)
 
 
 @cli.command(short_help="Generate pictures from a prompt.")
@@ -83,10 +110,7 @@ def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Where to write the picture, or a folder; its suffix chooses the format.  [default: a name from the prompt]",
 )
 @click.option("--n", type=click.IntRange(min=1), metavar="N", help="How many pictures.")
-@click.option("--size", metavar="WxH", help="Such as 1536x1024, or auto.")
-@click.option("--quality", metavar="Q", help="low, medium, high, or auto.")
-@click.option("--model", metavar="M", default=DEFAULT_MODEL, show_default=True, help="The model that paints.")
-@click.option("--format", "output_format", metavar="F", help="png, jpeg or webp.")
+@_picture
 @click.option(
     "--partial-images",
     type=click.IntRange(min=0),
@@ -94,20 +118,11 @@ def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Stream, with up to N (0 to 3) pictures that are still being painted.",
 )
 @click.option("--keep-partials", is_flag=True, help="Leave the partial images beside the picture.")
-@click.option("--background", metavar="B", help="transparent, opaque, or auto.")
-@click.option("--compression", type=click.IntRange(0, 100), metavar="0..100", help="For jpeg and webp.")
-@click.option("--moderation", metavar="M", help="low, or auto.")
 @click.option("--overwrite", is_flag=True, help="Replace files instead of adding -2 to the name.")
-@click.option("--local", is_flag=True, help="No key, no network: a stand-in is painted on this machine.")
-@click.option("--base-url", metavar="URL", help="Another server.  [default: OPENAI_BASE_URL, or OpenAI]")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="How long one attempt may take in all.  [default: 600]",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead of paths.")
-@_shared
+@_endpoint
+@_json
+@_preview
+@_words
 @click.pass_obj
 def generate(streams: Streams, /, **given: Any) -> int:
     """Generate pictures from PROMPT and print the paths of their files.
@@ -117,6 +132,46 @@ def generate(streams: Streams, /, **given: Any) -> int:
     from openai_images.cli.generate import Options, run_generate
 
     return run_generate(Options(**given), streams)
+
+
+@cli.command(short_help="Generate a picture for each row of a file; resumes.")
+@click.argument("file")
+@click.option(
+    "--out", metavar="DIR", required=True, help="The batch's folder: pictures, journal, index.html."
+)
+@click.option(
+    "--input-format",
+    type=click.Choice(["txt", "csv", "jsonl"]),
+    metavar="F",
+    help="txt, csv or jsonl.  [default: by FILE's suffix; stdin is jsonl where it begins with {, else txt]",
+)
+@click.option(
+    "--concurrency", type=click.IntRange(min=1), metavar="N", help="Requests at once.  [default: 100]"
+)
+@click.option("--images-per-minute", type=click.IntRange(min=1), metavar="N", help="Your account's limit.")
+@click.option("--budget", metavar="USD", help="Start no request that might not fit.")
+@click.option("--prices", metavar="FILE", help="Prices to reckon with, as JSON.")
+@click.option("--retry-failed", is_flag=True, help="Send again what failed.")
+@click.option("--retry-unknown", is_flag=True, help="Send again what may have been billed already.")
+@click.option("--retry-missing", is_flag=True, help="Send again what was done and whose pictures are gone.")
+@click.option("--dedupe", is_flag=True, help="Send rows that ask for the same only once.")
+@click.option("--dry-run", is_flag=True, help="Say what would be sent and what it may cost; send nothing.")
+@click.option("--n", type=click.IntRange(1, 10), metavar="N", help="How many pictures of each prompt.")
+@_picture
+@_endpoint
+@_json
+@_words
+@click.pass_obj
+def batch(streams: Streams, /, **given: Any) -> int:
+    """Generate a picture for each row of FILE, and print the paths of the pictures as they are done.
+
+    FILE has a prompt on each line (.txt), or a column (.csv) or a key (.jsonl) for each parameter; it may be - for
+    stdin. --size, --quality and the like are for rows that do not say otherwise. Running the same command again sends
+    only what is missing, whatever ended it before. The key is taken from OPENAI_API_KEY.
+    """
+    from openai_images.cli.batch import Options, run_batch
+
+    return run_batch(Options(**given), streams)
 
 
 @cli.command(short_help="Run the local images server.")
@@ -133,6 +188,13 @@ def generate(streams: Streams, /, **given: Any) -> int:
     help="The time from one partial image to the next.",
 )
 @click.option("--images-per-minute", type=click.IntRange(min=1), metavar="N", help="A rate limit.")
+@click.option(
+    "--burst",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="How many pictures at once.  [default: the limit]",
+)
+@click.option("--hide-limits", is_flag=True, help="No x-ratelimit headers.")
 @click.option(
     "--fault", "faults", multiple=True, metavar="NAME", help="What the next request meets; may be repeated."
 )
@@ -152,7 +214,8 @@ def serve(streams: Streams, /, **given: Any) -> int:
 
 @cli.command(short_help="Paint a few pictures and a page, without a key.")
 @click.option("--out", default="demo-output", show_default=True, metavar="DIR", help="Where the page goes.")
-@_shared
+@_preview
+@_words
 @click.pass_obj
 def demo(streams: Streams, /, **given: Any) -> int:
     """Paint a few pictures with the local server and write a page about them; needs no key and no network."""

@@ -10,9 +10,9 @@ import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import field, frozen
 
-from openai_images import ConfigurationError, ImagesClient, Timeouts
+from openai_images import ConfigurationError, ImagesClient, Limits, Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -31,11 +31,13 @@ _PACE = 0.3
 
 @frozen(kw_only=True)
 class Endpoint:
-    """Where to send."""
+    """Where to send, and how fast; `pace` is how many seconds a stand-in's partial images are apart."""
 
     local: bool = False
     base_url: str | None = None
     timeout: float | None = None
+    limits: Limits = field(factory=Limits)
+    pace: float = _PACE
 
 
 @asynccontextmanager
@@ -49,11 +51,12 @@ async def open_client(
 
         console.note(_STAND_IN, "yellow")
         async with (
-            LocalImagesServer(pace=_PACE) as server,
+            LocalImagesServer(pace=endpoint.pace) as server,
             ImagesClient(
                 base_url=server.base_url,
                 api_key=_watched(server.api_key, on_attempt),
                 timeouts=timeouts,
+                limits=endpoint.limits,
                 trust_env=False,
             ) as client,
         ):
@@ -63,7 +66,10 @@ async def open_client(
     if not key:
         raise ConfigurationError(_NO_KEY)
     async with ImagesClient(
-        base_url=endpoint.base_url, api_key=_watched(key, on_attempt), timeouts=timeouts
+        base_url=endpoint.base_url,
+        api_key=_watched(key, on_attempt),
+        timeouts=timeouts,
+        limits=endpoint.limits,
     ) as client:
         yield client
 

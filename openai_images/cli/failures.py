@@ -24,7 +24,7 @@ from openai_images import (
 if TYPE_CHECKING:
     from openai_images.cli.console import Console
 
-__all__ = ["Problem", "exit_code", "problem_of", "show_problem"]
+__all__ = ["Problem", "exit_code", "problem_of", "say_problem", "show_problem"]
 
 _MAYBE_BILLED = "It may have been billed although no picture came: look before you send it again."
 
@@ -99,6 +99,11 @@ def show_problem(console: Console, problem: Problem, error: BaseException | None
     """Say it on stderr, and on stdout with `--json`; `error` adds its traceback with `--verbose`."""
     if console.as_json:
         console.record(problem.record())
+    say_problem(console, problem, error)
+
+
+def say_problem(console: Console, problem: Problem, error: BaseException | None = None) -> None:
+    """Say it on stderr; `error` adds its traceback with `--verbose`."""
     if console.verbose and error is not None:
         console.err.write("".join(traceback.format_exception(error)))
     console.always(f"error: {problem.message}", "bold red")

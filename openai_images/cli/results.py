@@ -20,19 +20,18 @@ if TYPE_CHECKING:
     from openai_images import Image, ImageResult
     from openai_images.cli.console import Console
 
-__all__ = ["report_images", "report_result"]
+__all__ = ["report_images", "report_result", "usage_of"]
 
 
 def report_result(console: Console, result: ImageResult, into: Path) -> int:
     """Print what came and give the exit code."""
-    usage = None if result.usage is None else asdict(result.usage, filter=_is_said)
     about = {
         "size": result.size,
         "quality": result.quality,
         "background": result.background,
         "output_format": result.output_format,
         "created": result.created,
-        "usage": usage,
+        "usage": usage_of(result),
         "request_id": result.request_id,
         "attempts": result.attempts,
         "elapsed": round(result.elapsed, 3),
@@ -58,6 +57,11 @@ def report_images(
         else:
             console.result(str(placed.path))
     return code
+
+
+def usage_of(result: ImageResult) -> dict[str, Any] | None:
+    """The tokens of a call for a JSON line; None where the server did not count them."""
+    return None if result.usage is None else asdict(result.usage, filter=_is_said)
 
 
 def _is_said(attribute: Attribute[Any], value: object) -> bool:

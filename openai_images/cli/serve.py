@@ -36,6 +36,8 @@ class Options:
     api_key: str | None = field(default=None, repr=False)
     pace: float = 0.0
     images_per_minute: int | None = None
+    burst: int | None = None
+    hide_limits: bool = False
     faults: tuple[str, ...] = ()
     always: str | None = None
     list_faults: bool = False
@@ -58,6 +60,8 @@ def run_serve(options: Options, streams: Streams) -> int:
             api_key=options.api_key,
             pace=options.pace,
             images_per_minute=options.images_per_minute,
+            rate_limit_burst=options.burst,
+            rate_limit_headers=not options.hide_limits,
             faults=options.faults,
             always=options.always,
             on_answer=lambda answered: _log(answered, console),

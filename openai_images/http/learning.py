@@ -17,7 +17,7 @@ from openai_images.http.fitting import Guess, Refusal, Sent, first_guess, fitted
 
 __all__ = ["Learner"]
 
-_APART = 0.005
+_APART = 0.003
 """Seconds between two first requests: a refusal comes back within a few of these."""
 
 _AT_ONCE = 4

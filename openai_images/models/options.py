@@ -20,8 +20,8 @@ def _seconds(instance: Any, attribute: Attribute[Any], value: object) -> None:
 
 
 def _rate(instance: Any, attribute: Attribute[Any], value: object) -> None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value is not None and not (is_number and 0 < value < float("inf")):
+    is_rate = isinstance(value, int | float) and 0 < value < float("inf")
+    if value is not None and (isinstance(value, bool) or not is_rate):
         _refuse(instance, attribute, value, "a number above 0, or None where it is not known")
 
 

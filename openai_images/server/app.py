@@ -18,8 +18,9 @@ import attrs
 from aiohttp import web
 
 from openai_images.server.generations import Conduct, Generations
-from openai_images.server.limits import RateLimits, make_limits
+from openai_images.server.limits import LimitOptions, RateLimits, RetryAfter
 from openai_images.server.paint import Studio
+from openai_images.server.parameters import FORMATS
 from openai_images.server.routes import make_app
 from openai_images.server.script import Script
 from openai_images.server.traffic import AnsweredRequest, RecordedRequest, Traffic
@@ -40,6 +41,9 @@ def _key_or_default(key: str | None) -> str:
 class LocalImagesServer:
     """An images server on loopback that speaks the wire format of the OpenAI API and paints stand-ins.
 
+    `rate_limit_burst` is how much the limits' buckets hold, by default what they let through in a minute;
+    `rate_limit_headers=False` hides them: no answer has x-ratelimit headers. `retry_after` is how their 429 says when
+    to come back: "exact", in whole "seconds", or "none".
     `pace` is the time in seconds from one picture stage to the next, counted from the arrival of the request.
     `pictures` serves fixed bytes (one value, or one per output format) in place of painting. `faults` is the initial
     script and `always` the fault of every other request; see `FAULTS`. `keepalive_comments` is the time in seconds
@@ -52,6 +56,9 @@ class LocalImagesServer:
     api_key: str = attrs.field(default=None, converter=_key_or_default)
     images_per_minute: int | None = None
     requests_per_minute: int | None = None
+    rate_limit_burst: int | None = None
+    rate_limit_headers: bool = True
+    retry_after: RetryAfter = "exact"
     pace: float = 0.0
     pictures: bytes | Mapping[str, bytes] | None = None
     max_body_bytes: int = MAX_BODY_BYTES
@@ -74,10 +81,15 @@ class LocalImagesServer:
             self.host = "127.0.0.1"
         if not _is_loopback(self.host):
             raise ValueError(f"host must be a loopback address such as 127.0.0.1 or ::1, not {self.host!r}")
-        if self.pace < 0 or (self.keepalive_comments is not None and self.keepalive_comments <= 0):
-            raise ValueError("pace must not be negative and keepalive_comments must be above 0")
+        _check(self)
         self._traffic.keep_requests = self.keep_requests
-        self._limits = make_limits(self.images_per_minute, self.requests_per_minute, self.clock)
+        self._limits = LimitOptions(
+            images_per_minute=self.images_per_minute,
+            requests_per_minute=self.requests_per_minute,
+            burst=self.rate_limit_burst,
+            shown=self.rate_limit_headers,
+            retry_after=self.retry_after,
+        ).make(self.clock)
         self._script.extend(self._first_faults)
         self._script.always(self._first_always)
 
@@ -144,6 +156,11 @@ class LocalImagesServer:
         return self._traffic.posts
 
     @property
+    def refused(self) -> int:
+        """How many answers were a 429, whatever their reason."""
+        return self._traffic.refused
+
+    @property
     def disconnects(self) -> int:
         """How many clients left while they were being answered."""
         return self._traffic.disconnects
@@ -208,3 +225,26 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _check(server: LocalImagesServer) -> None:
+    """Refuses options with which no server could be of use, each with what it may be."""
+    if not 0 <= server.port <= 65_535:
+        raise ValueError(f"port must be from 0 (any that is free) to 65535, not {server.port}")
+    if server.pace < 0 or (server.keepalive_comments is not None and server.keepalive_comments <= 0):
+        raise ValueError("pace must not be negative and keepalive_comments must be above 0")
+    if server.max_body_bytes < 1:
+        raise ValueError(f"max_body_bytes must be at least 1, not {server.max_body_bytes}")
+    if server.keep_requests is not None and server.keep_requests < 0:
+        raise ValueError(f"keep_requests must not be negative (None keeps all), not {server.keep_requests}")
+    if server.pictures is not None:
+        _check_pictures(server.pictures if isinstance(server.pictures, Mapping) else {"png": server.pictures})
+
+
+def _check_pictures(by_format: Mapping[str, object]) -> None:
+    if not by_format or not all(isinstance(data, bytes) and data for data in by_format.values()):
+        raise ValueError(
+            "pictures must be a picture's bytes, or a mapping with such bytes (None: they are painted)"
+        )
+    if unknown := sorted(set(by_format) - set(FORMATS)):
+        raise ValueError(f"pictures has {unknown[0]!r}, but what can be asked for is {', '.join(FORMATS)}")

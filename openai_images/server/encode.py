@@ -1,12 +1,13 @@
 """Turns pictures into the bytes of an answer, as the API spells them or in one of the dialects seen elsewhere.
 
-Rules: field order, line ends and names are those of real recordings; base64 text is spliced in, never passed through
-`json`; a dialect changes the spelling only. It shares no code with the client, so that a mistake made on both sides
-cannot cancel out.
+Rules: field order, line ends and names are those of real recordings; base64 text is spliced in and copied once, never
+passed through `json`; a dialect changes the spelling only. It shares no code with the client, so that a mistake made on
+both sides cannot cancel out.
 """
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import attrs
@@ -18,6 +19,7 @@ from openai_images.server.replies import compact_json
 PREFIX: Final = "image_generation"
 
 Spelling = Callable[[bytes], bytes]
+Pieces = tuple[bytes, ...]
 
 
 def as_string(text: bytes) -> bytes:
@@ -48,10 +50,11 @@ class Encoder:
 
     def json_body(self, pictures: Sequence[bytes]) -> bytes:
         """The body of a JSON answer; `pictures` are base64."""
-        items = [] if self.dialect.empty_data else [self._item(picture) for picture in pictures]
-        data = b"[" + b",".join(items) + b"]"
+        shown = () if self.dialect.empty_data else pictures
+        items = [self._item(b"," if number else b"", picture) for number, picture in enumerate(shown)]
+        data = (b'"data":[', *chain.from_iterable(items), b"]")
         if self.dialect.sparse:
-            return b'{"created":null,"data":' + data + b',"usage":null}'
+            return b"".join(_splice({"created": None}, data, {"usage": None}))
         asked = self.parameters
         head = {"created": self.created, "background": asked.background}
         tail: dict[str, Any] = {
@@ -62,14 +65,12 @@ class Encoder:
         if asked.safety_identifier is not None:
             tail["safety_identifier"] = asked.safety_identifier
         tail["usage"] = self._usage(details=True)
-        return _splice(head, b'"data":' + data, tail)
+        return b"".join(_splice(head, data, tail))
 
     def picture_event(self, stage: int | None, picture: bytes, sequence_number: int) -> bytes:
         """A partial image event, or the completed one where `stage` is None; `picture` is base64."""
         name = f"{PREFIX}.completed" if stage is None else f"{PREFIX}.partial_image"
-        return self.frame(
-            name, self._picture_data(name, stage, self.dialect.base64(picture), sequence_number)
-        )
+        return self.frame(name, *self._picture_data(name, stage, picture, sequence_number))
 
     def plain_event(self, name: str | None, data: Mapping[str, Any], sequence_number: int) -> bytes:
         """An event without a picture; a None in `sequence_number` is filled in."""
@@ -78,21 +79,23 @@ class Encoder:
             filled["sequence_number"] = sequence_number
         return self.frame(name, compact_json(filled))
 
-    def frame(self, name: str | None, data: bytes) -> bytes:
-        """One event on the wire."""
+    def frame(self, name: str | None, *data: bytes) -> bytes:
+        """One event on the wire; `data` are the pieces of one line."""
         end = self.dialect.line_end
         comment = b": keepalive" + end + end if self.dialect.comments else b""
         event = b"event: " + name.encode() + end if name and self.dialect.event_line else b""
-        return comment + event + b"data: " + data + end + end
+        return b"".join((comment, event, b"data: ", *data, end, end))
 
-    def _item(self, picture: bytes) -> bytes:
-        text = b'{"b64_json":' + self.dialect.base64(picture)
-        if self.dialect.sparse:
-            return text + b"}"
-        return text + b',"generation_id":"' + str(uuid.uuid4()).encode() + b'"}'
+    def _base64(self, picture: bytes) -> Pieces:
+        spelled = self.dialect.base64
+        return (b'"', picture, b'"') if spelled is as_string else (spelled(picture),)
 
-    def _picture_data(self, name: str, stage: int | None, text: bytes, sequence_number: int) -> bytes:
-        picture = b'"b64_json":' + text
+    def _item(self, before: bytes, picture: bytes) -> Pieces:
+        made = b"" if self.dialect.sparse else b',"generation_id":"%s"' % str(uuid.uuid4()).encode()
+        return (before, b'{"b64_json":', *self._base64(picture), made, b"}")
+
+    def _picture_data(self, name: str, stage: int | None, base64: bytes, sequence_number: int) -> Pieces:
+        picture = (b'"b64_json":', *self._base64(base64))
         if self.dialect.sparse:
             return _splice(
                 {"created_at": None, "type": name}, picture, {"usage": None} if stage is None else {}
@@ -122,6 +125,7 @@ class Encoder:
         return usage | {"total_tokens": text + output}
 
 
-def _splice(head: Mapping[str, Any], middle: bytes, tail: Mapping[str, Any]) -> bytes:
-    parts = [compact_json(head)[1:-1], middle, compact_json(tail)[1:-1]]
-    return b"{" + b",".join(part for part in parts if part) + b"}"
+def _splice(head: Mapping[str, Any], middle: Pieces, tail: Mapping[str, Any]) -> Pieces:
+    """One object of `head`, what is written in `middle` (never nothing), and `tail`."""
+    before, after = compact_json(head)[1:-1], compact_json(tail)[1:-1]
+    return (b"{", before, b"," if before else b"", *middle, b"," if after else b"", after, b"}")

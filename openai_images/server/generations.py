@@ -56,7 +56,7 @@ class Generations:
             with self.traffic.answering(exchange):
                 return await self._answer(request, exchange)
         except RefusalError as refusal:
-            return send_whole(refusal.reply, exchange.headers())
+            return self._refuse(refusal.reply, exchange)
         except ConnectionError:
             # The client has gone: aiohttp would log the error, and drops a response without a word.
             return web.Response()
@@ -83,6 +83,11 @@ class Generations:
         if plan.reply is not None:
             raise RefusalError(plan.reply(self._situation(request, exchange, body)))
         return await self._paint(request, exchange, self._parameters(request, exchange, body))
+
+    def _refuse(self, reply: Reply, exchange: Exchange) -> web.Response:
+        self.traffic.refused += reply.status == 429
+        shown = attrs.evolve(reply, headers=self.limits.visible(reply.headers))
+        return send_whole(shown, exchange.headers())
 
     def _fault_of(self, request: web.Request) -> Fault:
         try:

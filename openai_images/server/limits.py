@@ -1,16 +1,20 @@
 """Rate limits as the API applies them: one bucket for images and one for requests per minute.
 
 Rules: a bucket refills evenly and starts full; a request is charged only when every bucket can pay for it; the clock
-is a parameter. It refuses to wait: whoever is over the limit gets the 429 that says how long.
+is a parameter. It refuses to wait: whoever is over the limit gets the 429, which says how long unless it is to hide it.
 """
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Literal, TypeAlias, get_args
 
 import attrs
 
 from openai_images.server.catalogue import Model
 from openai_images.server.replies import RefusalError, Reply, error_reply
+
+RetryAfter: TypeAlias = Literal["exact", "seconds", "none"]
+"""How a 429 says when to come back: to the millisecond, in whole seconds rounded up, or not at all."""
 
 _VISIT = "Visit https://platform.openai.com/account/rate-limits to learn more."
 
@@ -30,34 +34,44 @@ def retry_headers(seconds: float) -> dict[str, str]:
     return {"retry-after": str(max(1, math.ceil(seconds))), "retry-after-ms": str(math.ceil(seconds * 1000))}
 
 
-def images_message(model: str, limit: int, used: int, requested: int, wait: float) -> str:
-    """The sentence of a 429 about images per minute."""
+def images_message(model: str, limit: int, used: int, requested: int, wait: float | None) -> str:
+    """The sentence of a 429 about images per minute; a `wait` of None is not told."""
     return (
         f"Rate limit reached for {model} (for limit gpt-image) in organization org-local on input-images per min: "
-        f"Limit {limit}, Used {used}, Requested {requested}. Please try again in {go_duration(wait)}. {_VISIT}"
+        f"Limit {limit}, Used {used}, Requested {requested}. {_again(wait)}{_VISIT}"
     )
 
 
-def requests_message(model: str, limit: int, used: int, wait: float) -> str:
-    """The sentence of a 429 about requests per minute."""
+def requests_message(model: str, limit: int, used: int, wait: float | None) -> str:
+    """The sentence of a 429 about requests per minute; a `wait` of None is not told."""
     return (
         f"Rate limit reached for {model} in organization org-local on requests per min (RPM): "
-        f"Limit {limit}, Used {used}, Requested 1. Please try again in {go_duration(wait)}. {_VISIT}"
+        f"Limit {limit}, Used {used}, Requested 1. {_again(wait)}{_VISIT}"
     )
+
+
+def _again(wait: float | None) -> str:
+    return "" if wait is None else f"Please try again in {go_duration(wait)}. "
 
 
 @attrs.define
 class Bucket:
-    """A token bucket of `limit` per minute."""
+    """A token bucket that refills by `limit` per minute and holds `burst`, or `limit` where that is None."""
 
     limit: int
     clock: Callable[[], float]
+    burst: int | None = None
     _level: float = attrs.field(init=False)
     _at: float = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._level = float(self.limit)
+        self._level = float(self.capacity)
         self._at = self.clock()
+
+    @property
+    def capacity(self) -> int:
+        """What it holds when it is full."""
+        return self.limit if self.burst is None else self.burst
 
     def wait_for(self, amount: int) -> float:
         """Seconds until `amount` could be taken; 0 if now."""
@@ -74,9 +88,14 @@ class Bucket:
         """Whole units left."""
         return math.floor(self._level + 1e-9)
 
+    @property
+    def used(self) -> int:
+        """What a refusal says is used of the limit: all of it where the bucket is empty."""
+        return max(0, self.limit - self.remaining)
+
     def headers(self, name: str) -> dict[str, str]:
         """The three x-ratelimit headers of this bucket."""
-        full_in = (self.limit - self._level) * 60 / self.limit
+        full_in = (self.capacity - self._level) * 60 / self.limit
         return {
             f"x-ratelimit-limit-{name}": str(self.limit),
             f"x-ratelimit-remaining-{name}": str(self.remaining),
@@ -85,48 +104,66 @@ class Bucket:
 
     def _refill(self) -> None:
         now = self.clock()
-        self._level = min(float(self.limit), self._level + (now - self._at) * self.limit / 60)
+        self._level = min(float(self.capacity), self._level + (now - self._at) * self.limit / 60)
         self._at = now
 
 
-@attrs.define
+@attrs.define(kw_only=True)
 class RateLimits:
-    """The limits of one server; a missing bucket is no limit."""
+    """The limits of one server; a missing bucket is no limit, and hidden ones show no x-ratelimit headers."""
 
     images: Bucket | None = None
     requests: Bucket | None = None
+    shown: bool = True
+    retry_after: RetryAfter = "exact"
 
     def charge(self, model: Model, n: int) -> None:
         """Pays for a request of `n` pictures or raises the 429."""
         image_wait = self.images.wait_for(n) if self.images else 0.0
         request_wait = self.requests.wait_for(1) if self.requests else 0.0
-        if self.images and n > self.images.limit:
+        if self.images and n > self.images.capacity:
             raise RefusalError(self._too_many(model, n, self.images))
         if self.images and image_wait:
-            used = self.images.limit - self.images.remaining
-            message = images_message(model.name, self.images.limit, used, n, image_wait)
-            raise RefusalError(self._reply("input-images", message, image_wait))
+            told = self._told(image_wait)
+            message = images_message(model.name, self.images.limit, self.images.used, n, told)
+            raise RefusalError(self._reply("input-images", message, told))
         if self.requests and request_wait:
-            used = self.requests.limit - self.requests.remaining
-            message = requests_message(model.name, self.requests.limit, used, request_wait)
-            raise RefusalError(self._reply("requests", message, request_wait))
+            told = self._told(request_wait)
+            message = requests_message(model.name, self.requests.limit, self.requests.used, told)
+            raise RefusalError(self._reply("requests", message, told))
         if self.images:
             self.images.take(n)
         if self.requests:
             self.requests.take(1)
 
     def headers(self) -> dict[str, str]:
-        """The x-ratelimit headers of the limits that are on."""
+        """The x-ratelimit headers of the limits that are on and shown."""
+        if not self.shown:
+            return {}
         headers = self.images.headers("input-images") if self.images else {}
         return headers | (self.requests.headers("requests") if self.requests else {})
 
-    def _reply(self, kind: str, message: str, wait: float) -> Reply:
-        return rate_limit_reply(kind, message, {**self.headers(), **retry_headers(wait)})
+    def visible(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """What of these headers may go out."""
+        kept = (name for name in headers if self.shown or not name.lower().startswith("x-ratelimit-"))
+        return {name: headers[name] for name in kept}
+
+    def _told(self, wait: float) -> float | None:
+        """The wait in seconds as a refusal tells it."""
+        if self.retry_after == "none":
+            return None
+        return wait if self.retry_after == "exact" else float(math.ceil(wait))
+
+    def _reply(self, kind: str, message: str, wait: float | None) -> Reply:
+        retry = {} if wait is None else retry_headers(wait)
+        if self.retry_after == "seconds":
+            del retry["retry-after-ms"]
+        return rate_limit_reply(kind, message, {**self.headers(), **retry})
 
     def _too_many(self, model: Model, n: int, bucket: Bucket) -> Reply:
         message = (
             f"Request too large for {model.name} (for limit gpt-image) in organization org-local on input-images "
-            f"per min: Limit {bucket.limit}, Requested {n}. {_VISIT}"
+            f"per min: Limit {bucket.capacity}, Requested {n}. {_VISIT}"
         )
         return rate_limit_reply("input-images", message, self.headers())
 
@@ -136,12 +173,42 @@ def rate_limit_reply(kind: str, message: str, headers: Mapping[str, str]) -> Rep
     return error_reply(429, message, kind, code="rate_limit_exceeded", headers=headers)
 
 
-def make_limits(images: int | None, requests: int | None, clock: Callable[[], float]) -> RateLimits:
-    """The limits of a server from its two numbers."""
-    for name, value in (("images_per_minute", images), ("requests_per_minute", requests)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1, not {value}")
-    return RateLimits(
-        images=None if images is None else Bucket(images, clock),
-        requests=None if requests is None else Bucket(requests, clock),
-    )
+@attrs.frozen(kw_only=True)
+class LimitOptions:
+    """What a server's limits are made of; raises ValueError where that makes no sense."""
+
+    images_per_minute: int | None
+    requests_per_minute: int | None
+    burst: int | None
+    shown: bool
+    retry_after: RetryAfter
+
+    def __attrs_post_init__(self) -> None:
+        limits = {
+            "images_per_minute": self.images_per_minute,
+            "requests_per_minute": self.requests_per_minute,
+            "rate_limit_burst": self.burst,
+        }
+        for name, value in limits.items():
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+        if self.burst is not None and self.images_per_minute is None and self.requests_per_minute is None:
+            raise ValueError(
+                "rate_limit_burst needs images_per_minute or requests_per_minute to be the burst of"
+            )
+        if self.retry_after not in get_args(RetryAfter):
+            known = ", ".join(map(repr, get_args(RetryAfter)))
+            raise ValueError(f"retry_after must be one of {known}, not {self.retry_after!r}")
+
+    def make(self, clock: Callable[[], float]) -> RateLimits:
+        """The limits, their buckets full."""
+
+        def bucket(limit: int | None) -> Bucket | None:
+            return None if limit is None else Bucket(limit, clock, self.burst)
+
+        return RateLimits(
+            images=bucket(self.images_per_minute),
+            requests=bucket(self.requests_per_minute),
+            shown=self.shown,
+            retry_after=self.retry_after,
+        )

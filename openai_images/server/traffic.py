@@ -91,6 +91,7 @@ class Traffic:
         self.keep_requests: int | None = None
         self.met: dict[int, str] = {}  # the faults of the requests that are being answered, by identity
         self.posts = 0
+        self.refused = 0
         self.disconnects = 0
         self.gate = Gate()
         self._closing = False

@@ -10,6 +10,7 @@ from benchmarks.measures import MEASURES, case_of
 from benchmarks.payloads import SHAPES
 from benchmarks.results import Outcome, load, save
 from benchmarks.turn import PROBES
+from benchmarks.workers import WORKERS
 
 CASES = [case for cases in MEASURES.values() for case in cases]
 
@@ -84,7 +85,7 @@ def test_each_case_can_be_run() -> None:
     for one in CASES:
         assert case_of(one.key) is one
         assert one.probe in PROBES
-        assert set(one.contenders) <= set(CONTENDERS)
+        assert set(one.contenders) <= set(WORKERS if one.load else CONTENDERS)
         for shape in (*one.shapes.values(), *one.small.shapes.values()):
             assert shape in SHAPES.values()
         for goal in one.goals:

@@ -72,6 +72,13 @@ def test_remarks_name_missing_broken_and_failed() -> None:
     ]
 
 
+def test_conditions_name_measures() -> None:
+    """Or the cases, where those of a measure differ."""
+    old, new = Outcome(conditions="old"), Outcome(conditions="new")
+    told = {"json": old, "stream-2x2mb": new, "stream-8mb": new, "stall-json": old, "stall-stream": new}
+    assert remarks(told) == ["stream, stall-stream: new", "json, stall-json: old"]
+
+
 def test_the_page_holds_it_all() -> None:
     """Remarks, both tables, and the plots."""
     text = page({"json": outcome()}, ["cpu.svg"])

@@ -3,41 +3,12 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-
-@contextmanager
-def started(*argv: str) -> Iterator[subprocess.Popen[str]]:
-    """The command in a process, killed at the latest when the block ends."""
-    command = [sys.executable, "-m", "openai_images", *argv]
-    # A shell starts its background jobs with SIGINT ignored, and children inherit that.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    with running:
-        try:
-            yield running
-        finally:
-            running.kill()
-
-
-def wait_for(stream: Any, words: str) -> str:
-    """Read lines until one has these words."""
-    read = ""
-    for line in stream:
-        read += line
-        if words in line:
-            return read
-    raise AssertionError(f"never said {words!r}: {read}")
+from tests.cli.processes import started, wait_for
 
 
 @pytest.mark.parametrize(

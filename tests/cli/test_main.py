@@ -25,7 +25,7 @@ def python(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["-h"], ["generate", "--help"]])
+@pytest.mark.parametrize("argv", [["--help"], ["-h"], ["generate", "--help"], ["batch", "--help"]])
 def test_help_names_the_default_model(cli: Callable[..., Any], argv: list[str]) -> None:
     """Help is a result: it goes to stdout, with exit code 0."""
     done = cli(*argv)
@@ -63,10 +63,11 @@ def test_usage_errors(cli: Callable[..., Any], argv: list[str], said: str) -> No
     assert said in done.err
 
 
-def test_help_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize("command", ["generate", "batch"])
+def test_help_imports_nothing_heavy(command: str) -> None:
     """`--help` needs neither aiohttp nor rich nor Pillow nor the client."""
     code = (
-        "import sys; from openai_images.cli import main; code = main(['generate', '--help']);"
+        f"import sys; from openai_images.cli import main; code = main(['{command}', '--help']);"
         "print(sorted({'aiohttp', 'rich', 'PIL', 'attrs', 'cattrs', 'asyncio', 'openai_images.client'}"
         " & sys.modules.keys()), file=sys.stderr); sys.exit(code)"
     )

@@ -1,8 +1,11 @@
 """`openai-images serve`."""
 
+import json
 import shlex
 import signal
 import socket
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +54,8 @@ def test_a_port_in_use_is_said(cli: Cli) -> None:
         (["--fault", "earthquake"], "unknown fault 'earthquake'"),
         (["--always", "status:abc"], "bad argument"),
         (["--images-per-minute", "0"], "0 is not in the range"),
+        (["--burst", "0"], "0 is not in the range"),
+        (["--burst", "5"], "rate_limit_burst needs images_per_minute"),
         (["--pace", "-1"], "-1.0 is not in the range"),
     ],
 )
@@ -59,6 +64,35 @@ def test_what_it_refuses(cli: Cli, argv: list[str], said: str) -> None:
     done = cli("serve", *argv)
     assert (done.code, done.out) == (2, "")
     assert said in done.err
+
+
+def test_a_limit_has_a_burst_and_can_be_hidden() -> None:
+    """Two at once and no third, and no header that says so."""
+    argv = ["--images-per-minute", "3", "--burst", "2", "--hide-limits", "--api-key", "a-key"]
+    with started("serve", *argv) as running:
+        assert running.stdout is not None
+        url = shlex.split(running.stdout.readline())[1].partition("=")[2]
+        assert [ask(url, n)[0] for n in (2, 1)] == [200, 429]
+        status, headers = ask(url, 1)
+        running.send_signal(signal.SIGINT)
+        running.communicate(timeout=20)
+    assert status == 429
+    assert 0 < int(headers["retry-after"]) <= 20
+    assert not [name for name in headers if "ratelimit" in name.lower()]
+
+
+def ask(url: str, n: int) -> tuple[int, Any]:
+    """Status and headers of the answer to a request for `n` pictures."""
+    body = json.dumps({"prompt": "a fox", "n": n, "size": "1024x1024", "quality": "low"}).encode()
+    headers = {"Authorization": "Bearer a-key", "Content-Type": "application/json"}
+    request = urllib.request.Request(f"{url}/images/generations", body, headers)
+    try:
+        with urllib.request.urlopen(request) as response:
+            response.read()
+            return response.status, response.headers
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers
 
 
 def test_the_faults_are_listed(cli: Cli) -> None:

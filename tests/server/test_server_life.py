@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from openai_images.server import AnsweredRequest, LocalImagesServer
 from openai_images.server.answer import open_transport
@@ -87,18 +88,38 @@ async def test_a_port_in_use_is_said_clearly(server: LocalImagesServer) -> None:
     await second.aclose()
 
 
-async def test_a_start_that_fails_leaves_nothing_open() -> None:
+async def test_a_start_that_fails_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of another kind comes as it is, and the server can be closed."""
-    server = LocalImagesServer(port=70_000)
-    with pytest.raises(OverflowError):
+
+    async def forbidden(_: web.TCPSite) -> None:
+        raise PermissionError(errno.EACCES, "not below 1024")
+
+    monkeypatch.setattr(web.TCPSite, "start", forbidden)
+    server = LocalImagesServer(port=80)
+    with pytest.raises(PermissionError, match="not below 1024"):
         await server.start()
+    assert server._runner is None
     await server.aclose()
 
 
-@pytest.mark.parametrize("options", [{"pace": -1}, {"keepalive_comments": 0}])
-def test_impossible_times_are_refused(options: dict[str, Any]) -> None:
-    """A server that could never answer is not built."""
-    with pytest.raises(ValueError, match="must"):
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"pace": -1}, "pace must not be negative"),
+        ({"keepalive_comments": 0}, "keepalive_comments must be above 0"),
+        ({"port": 70_000}, "port must be from 0 .+ to 65535, not 70000"),
+        ({"port": -1}, "port must be from 0 .+ to 65535, not -1"),
+        ({"max_body_bytes": -1}, "max_body_bytes must be at least 1, not -1"),
+        ({"keep_requests": -1}, "keep_requests must not be negative .+, not -1"),
+        ({"pictures": {}}, "pictures must be a picture's bytes, or a mapping"),
+        ({"pictures": b""}, "pictures must be a picture's bytes, or a mapping"),
+        ({"pictures": {"png": "text"}}, "pictures must be a picture's bytes, or a mapping"),
+        ({"pictures": {"jpg": b"x"}}, "pictures has 'jpg', but what can be asked for is png, jpeg, webp"),
+    ],
+)
+def test_impossible_options_are_refused(options: dict[str, Any], said: str) -> None:
+    """A server that could never answer is not built, and says which option to change."""
+    with pytest.raises(ValueError, match=said):
         LocalImagesServer(**options)
 
 

@@ -2,17 +2,20 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import assert_never, assert_type
 
 import aiohttp
 
 from openai_images import (
+    PUBLISHED_PRICES,
     APIConnectionError,
     APIStatusError,
     APITimeoutError,
     CompletedImage,
+    Failed,
     GenerateRequest,
     Image,
     ImageResult,
@@ -21,11 +24,15 @@ from openai_images import (
     ImageStream,
     Limits,
     ModerationBlockedError,
+    Outcome,
+    Outcomes,
     OutcomeUnknownError,
     PartialImage,
+    Progress,
     RateLimitError,
     RetryPolicy,
     StreamInterruptedError,
+    Succeeded,
     Timeouts,
     UnknownEvent,
     Usage,
@@ -102,6 +109,61 @@ async def without_a_block() -> None:
         pass
     await stream.aclose()
     await module_level.aclose()
+
+
+async def many_prompts(prompts: list[str]) -> list[Path]:
+    """An outcome is one of two, and each has what it needs without a check for None."""
+    paths: list[Path] = []
+    async with module_level.generate_many(prompts, concurrency=16, into="out", size="1024x1024") as outcomes:
+        assert_type(outcomes, Outcomes)
+        async for outcome in outcomes:
+            assert_type(outcome, Outcome)
+            assert_type(outcome.index, int)
+            assert_type(outcome.key, str)
+            match outcome:
+                case Succeeded():
+                    assert_type(outcome.request, GenerateRequest)
+                    assert_type(outcome.result, ImageResult)
+                    if outcome.result.image.path is not None:
+                        paths.append(outcome.result.image.path)
+                case Failed():
+                    assert_type(outcome.request, GenerateRequest | None)
+                    assert_type(outcome.error, ImagesError | OSError)
+                    outcomes.stop()
+                case _:
+                    assert_never(outcome)
+    assert_type(outcomes.progress, Progress)
+    assert_type(outcomes.progress.spent, Decimal | None)
+    assert_type(outcomes.progress.eta, float | None)
+    return paths
+
+
+def show(progress: Progress) -> None:
+    """A callback of one's own."""
+
+
+async def rows() -> AsyncIterator[dict[str, str]]:
+    """Rows of a database, one after the other."""
+    yield {"prompt": "an otter", "key": "otter"}
+
+
+def mixed() -> Iterator[str | GenerateRequest | Mapping[str, object]]:
+    """Whatever a request may be."""
+    yield "an otter"
+    yield GenerateRequest("an otter", n=2)
+    yield {"prompt": "an otter", "extra_body": {"seed": 1}}
+
+
+async def many_of_every_kind() -> None:
+    """Iterables and async iterables of prompts, requests and mappings; every option."""
+    async for outcome in module_level.generate_many(rows(), ordered=True, progress=show):
+        assert_type(outcome, Outcome)
+    async for _ in module_level.generate_many(mixed(), overwrite=True, prices=PUBLISHED_PRICES, n=2):
+        pass
+    async for _ in module_level.generate_many({"an otter", "a raft"}, progress=print):
+        pass
+    outcomes = module_level.generate_many([{"prompt": "an otter"}])
+    await outcomes.aclose()
 
 
 async def fresh_key() -> str:

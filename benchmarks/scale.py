@@ -1,0 +1,97 @@
+"""Ten thousand prompts at once: `python -m benchmarks.scale [--prompts 10000] [--concurrency 100]`.
+
+Rules: the server is the local images server with one picture made beforehand, in another process than what is measured;
+each way is measured in a process of its own. Prints the figures and the goals; exits with 1 where a goal is not met.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+
+from benchmarks.contenders import KEY
+from benchmarks.kill import noise
+from benchmarks.running import DISTORTING, ROOT
+from benchmarks.scaling import WAYS, Seen
+from openai_images.server import LocalImagesServer
+
+__all__ = ["judge", "main"]
+
+SIDE = 180  # of the picture, in pixels: about 100 KB
+MEMORY_MB = 150.0
+FEEDERS = 2
+"""Tasks beside the calls: who reads the source, and who keeps the whole."""
+CALLS_EACH = {"generate_many": 1, "Batch": 2}
+"""Tasks of one call: the batch writes a picture and its row in a task that a cancellation does not cut short."""
+
+
+async def measure(way: str, prompts: int, concurrency: int, picture: bytes) -> Seen:
+    """What one way showed. Raises RuntimeError where its process fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with LocalImagesServer(api_key=KEY, pictures=picture, keep_requests=0) as server:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "benchmarks.scaling", way, server.base_url, folder),
+                *(str(prompts), str(concurrency)),
+                cwd=ROOT,
+                env={name: value for name, value in os.environ.items() if not DISTORTING.fullmatch(name)},
+                stdout=asyncio.subprocess.PIPE,
+            )
+            out, _ = await process.communicate()
+            if process.returncode:
+                raise RuntimeError(f"{way} ended with {process.returncode}")
+            return Seen(**json.loads(out))
+
+
+def judge(way: str, seen: Seen, prompts: int, concurrency: int, picture: int) -> list[tuple[str, str, bool]]:
+    """Each goal, what was found, and whether that is enough; `picture` is a picture's size in bytes."""
+    allowed = MEMORY_MB + concurrency * picture / 1e6
+    above = (seen.peak - seen.idle) / 1e6
+    failed = sum(seen.errors.values())
+    tasks = CALLS_EACH[way] * concurrency + FEEDERS
+    goals = [
+        (
+            "all delivered, no error",
+            f"{seen.pictures:,} pictures, {failed} errors",
+            not failed and seen.pictures == prompts,
+        ),
+        (f"memory above idle <= {allowed:.0f} MB", f"{above:.1f} MB", above <= allowed),
+        (f"tasks <= {tasks}", f"{seen.tasks}", seen.tasks <= tasks),
+    ]
+    if way == "generate_many":
+        ahead = seen.ahead <= concurrency + FEEDERS
+        goals.append((f"read ahead <= {concurrency} + {FEEDERS}", str(seen.ahead), ahead))
+    return goals
+
+
+def main() -> int:
+    """Measure both ways, print; 1 where a goal is not met."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.scale", description="Many prompts in one run."
+    )
+    parser.add_argument("ways", nargs="*", metavar="WAY", help=f"of: {', '.join(WAYS)} (all)")
+    parser.add_argument("--prompts", type=int, default=10_000, help="how many (%(default)s)")
+    parser.add_argument("--concurrency", type=int, default=100, help="how many at once (%(default)s)")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.ways) - set(WAYS):
+        parser.error(f"no such way: {', '.join(sorted(unknown))}")
+    picture, good = noise(SIDE), True
+    print(
+        f"{arguments.prompts:,} prompts, {arguments.concurrency} at once, pictures of {len(picture):,} bytes"
+    )
+    for way in arguments.ways or WAYS:
+        seen = asyncio.run(measure(way, arguments.prompts, arguments.concurrency, picture))
+        rate = seen.done / seen.seconds
+        print(
+            f"\n{way}: {seen.seconds:.1f} s, {rate:,.0f} a second, {seen.idle / 1e6:.1f} MB when idle, "
+            f"{seen.all_tasks} tasks with those of aiohttp"
+        )
+        for goal, found, met in judge(way, seen, arguments.prompts, arguments.concurrency, len(picture)):
+            print(f"  {goal:32} {found:28} {'met' if met else 'NOT MET'}")
+            good = good and met
+    return int(not good)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

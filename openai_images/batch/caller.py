@@ -1,0 +1,46 @@
+"""The side of a client that a batch needs: one watched call, and what the client was set up with.
+
+Rules: the one place of this package that looks behind a client's public names.
+"""
+
+# ruff: noqa: SLF001
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from openai_images.batch.sending import Generate
+from openai_images.http.timing import Timing
+
+if TYPE_CHECKING:
+    from openai_images.client import ImagesClient
+    from openai_images.http.watch import Watcher
+    from openai_images.models.request import GenerateRequest
+    from openai_images.models.results import ImageResult
+
+__all__ = ["Caller", "caller_of"]
+
+
+@frozen
+class Caller:
+    """What sends: a call, the model where a request names none, how many calls at once, time."""
+
+    generate: Generate
+    model: str | None
+    concurrency: int
+    timing: Timing
+
+
+def caller_of(client: ImagesClient) -> Caller:
+    """The batch's side of this client."""
+    generate = partial(_generate, client)
+    return Caller(generate, client._model, client._limits.concurrency, client._means.timing)
+
+
+async def _generate(client: ImagesClient, request: GenerateRequest, watcher: Watcher) -> ImageResult:
+    """One call that waits for rate limits as long as they take."""
+    return await client._generate(request, {}, watcher=watcher, patient=True)

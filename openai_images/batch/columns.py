@@ -1,0 +1,118 @@
+"""Rows of text, CSV and JSON Lines, with the lines they stand on: their form, not yet their values.
+
+Rules: a row that has no form is told and left out, and the others are read on. A quotation that never ends is told: it
+would make one prompt of all that follows. It refuses to guess: a semicolon or a tab separates columns only where the
+header has no comma.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NoReturn, TypeAlias
+
+from attrs import field, frozen
+
+from openai_images.batch.values import check_names
+from openai_images.wire.jsontypes import is_object
+
+__all__ = ["Problem", "RawRow", "read_csv", "read_jsonl", "read_txt"]
+
+Problem: TypeAlias = tuple[int, str]
+"""A line, and what is wrong there."""
+
+
+@frozen
+class RawRow:
+    """What is set in one row, by name, and the line on which it begins."""
+
+    line: int
+    values: Mapping[str, Any] = field(repr=False)
+
+
+def read_txt(text: str, _: list[Problem]) -> list[RawRow]:
+    """A prompt for each line that is not blank."""
+    return [RawRow(number, {"prompt": line.strip()}) for number, line in _lines(text) if line.strip()]
+
+
+def read_jsonl(text: str, problems: list[Problem]) -> list[RawRow]:
+    """A row for each line that is not blank."""
+    rows: list[RawRow] = []
+    for number, line in _lines(text):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line, object_pairs_hook=_once, parse_constant=_no_number)
+        except (ValueError, RecursionError) as error:
+            why = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+            problems.append((number, f"line {number}: it is no JSON object ({why})"))
+            continue
+        if not is_object(value):
+            problems.append((number, f'line {number}: it is no JSON object; write {{"prompt": …}}'))
+            continue
+        check_names(value, number, problems, hint="; what is not known here goes into extra_body")
+        rows.append(RawRow(number, {name: item for name, item in value.items() if item is not None}))
+    return rows
+
+
+def read_csv(text: str, problems: list[Problem]) -> list[RawRow]:
+    """A row for each row behind the header; empty cells set nothing."""
+    first = text.lstrip("\r\n").partition("\n")[0]
+    delimiter = next((mark for mark in ",;\t" if mark in first), ",")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows: list[RawRow] = []
+    header: list[str] | None = None
+    line = 1
+    try:
+        for cells in reader:
+            begins, line = line, reader.line_num + 1
+            if not any(cell.strip() for cell in cells):
+                continue
+            if header is None:
+                header = _header(cells, begins, problems)
+                if header is None:
+                    return []
+            elif len(cells) > len(header):
+                told = f"it has {len(cells)} columns, and the header {len(header)}; quote cells with a comma"
+                problems.append((begins, f"line {begins}: {told}"))
+            else:
+                named = zip(header, cells, strict=False)
+                rows.append(RawRow(begins, {name: cell for name, cell in named if cell.strip()}))
+    except csv.Error as error:
+        problems.append(
+            (line, f"line {line}: it cannot be read as CSV ({error}); look at its quotation marks")
+        )
+    return rows
+
+
+def _header(cells: Sequence[str], line: int, problems: list[Problem]) -> list[str] | None:
+    """The names of the columns; None where nothing can be read with them."""
+    names = [cell.strip().lower() for cell in cells]
+    if "prompt" not in names:
+        problems.append((line, f"line {line}: it must name the columns, and one of them must be prompt"))
+        return None
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    problems += [(line, f"line {line}: there are two columns {name[:40]!r}") for name in twice]
+    check_names([name for name in names if name], line, problems)
+    return None if twice else names
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Lines as every editor counts them; other characters that end lines somewhere may be part of a prompt."""
+    return enumerate(io.StringIO(text, newline=None), 1)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object none of whose names is there twice."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name[:40]!r} is there twice")
+        found[name] = value
+    return found
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number in JSON")

@@ -1,0 +1,171 @@
+"""What a batch does to the disk: the few operations whose order decides what a crash can take.
+
+Rules: each method is one operation, blocks, and raises OSError; they are called in threads, but for `lock`. A test
+replaces this layer to see their order, to let them fail, or to pull the plug between any two of them. It refuses to
+decide anything: what is written, when and where is its callers' business.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+from attrs import frozen
+
+from openai_images.models.parts import publish
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+__all__ = ["Disk", "Entry", "FolderLock"]
+
+_CANNOT = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+
+_LOCKED_AT = 1 << 30
+"""The byte that Windows locks: far behind the text, which others are to read."""
+
+
+@frozen
+class Entry:
+    """What a folder says of a file: its size in bytes, and when it was written, in nanoseconds."""
+
+    size: int
+    written: int
+
+
+class Disk:
+    """The real one."""
+
+    def make_folder(self, folder: Path) -> None:
+        """Make the folder and those above it, durably; harmless where it is there."""
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in missing:
+            self.sync_folder(path.parent)
+
+    def entries(self, folder: Path) -> dict[str, Entry]:
+        """The files of a folder; none where it is not there."""
+        found: dict[str, Entry] = {}
+        try:
+            with os.scandir(folder) as listing:
+                for entry in listing:
+                    if entry.is_file():
+                        status = entry.stat()
+                        found[entry.name] = Entry(status.st_size, status.st_mtime_ns)
+        except FileNotFoundError:
+            return {}
+        return found
+
+    def open(self, path: Path) -> int:
+        """A descriptor that appends to a file, which is made if need be."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        return os.open(path, flags, 0o666)
+
+    def create(self, path: Path) -> int:
+        """A descriptor of a new file."""
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+
+    def write(self, descriptor: int, data: bytes) -> None:
+        """Write all of it; a nearly full disk takes a part first, and then fails."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+
+    def sync(self, descriptor: int) -> None:
+        """Have what was written on the disk itself."""
+        if sys.platform == "darwin":
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # fsync leaves it in the drive's own memory
+        else:
+            os.fsync(descriptor)
+
+    def truncate(self, descriptor: int, size: int) -> None:
+        """Cut a file."""
+        os.ftruncate(descriptor, size)
+
+    def status(self, descriptor: int) -> Entry:
+        """How long an open file is, and when it was written."""
+        status = os.fstat(descriptor)
+        return Entry(status.st_size, status.st_mtime_ns)
+
+    def close(self, descriptor: int) -> None:
+        """Let go of a file."""
+        os.close(descriptor)
+
+    def publish(self, part: Path, target: Path) -> Path:
+        """Give a whole file its name, or the next free one: nothing is overwritten. The name it got."""
+        return publish(part, target, overwrite=False)
+
+    def sync_folder(self, folder: Path) -> None:
+        """Have the names in a folder on the disk itself."""
+        if sys.platform == "win32":  # has no way to; NTFS keeps a journal of names
+            return
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in _CANNOT:  # some network file systems sync no folders
+                raise
+        finally:
+            os.close(descriptor)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file; harmless where it is gone."""
+        path.unlink(missing_ok=True)
+
+    def read(self, path: Path, start: int = 0, size: int = -1) -> bytes:
+        """A file's bytes from `start` on, at most `size`; nothing where it is not there."""
+        try:
+            with path.open("rb") as file:
+                file.seek(start)
+                return file.read(size)
+        except FileNotFoundError:
+            return b""
+
+    def digest(self, path: Path) -> str:
+        """The SHA-256 of a file, in hex."""
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def lock(self, path: Path) -> FolderLock | None:
+        """The lock of a folder, None where another process holds it."""
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            _lock(descriptor)
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+                return None
+            raise
+        return FolderLock(descriptor)
+
+
+class FolderLock:
+    """Held until it is released, or until the process ends, however it ends."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Write down who holds it."""
+        self._descriptor: int | None = descriptor
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+
+    def release(self) -> None:
+        """Let the next one in; harmless when called twice."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.ftruncate(descriptor, 0)
+            os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Lock an open file against all other processes, and all other openings in this one."""
+    if sys.platform == "win32":
+        os.lseek(descriptor, _LOCKED_AT, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,181 @@
+"""A batch's folder: whether it is one, who works in it, and its journal, opened and repaired.
+
+Rules: a folder that holds anything but a batch is refused and not touched; one process at a time works in a folder.
+The torn last line of a journal is kept aside in `journal.torn`, never thrown away. Everything here blocks and is called
+in a thread.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from pathlib import Path
+
+from attrs import define, evolve, field, frozen
+
+from openai_images.batch.disk import Disk, FolderLock
+from openai_images.batch.rows import FORMAT, Read, Row, encode, read
+from openai_images.errors import BatchFolderError
+
+__all__ = ["Folder", "OpenJournal", "Paths"]
+
+_BEGINNING = b'{"state":"begun"'
+_NOT_OURS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # put there by systems that show folders
+
+
+@frozen
+class Paths:
+    """What is where in a batch's folder."""
+
+    root: Path
+
+    @property
+    def images(self) -> Path:
+        """The folder of the pictures."""
+        return self.root / "images"
+
+    @property
+    def journal(self) -> Path:
+        """The rows."""
+        return self.root / "journal.jsonl"
+
+    @property
+    def torn(self) -> Path:
+        """Ends of journals that were not whole."""
+        return self.root / "journal.torn"
+
+    @property
+    def lock(self) -> Path:
+        """The file that is locked; it stays, and names the process that works here."""
+        return self.root / "batch.lock"
+
+
+@define
+class OpenJournal:
+    """A journal whose rows were read, and to which more can be added."""
+
+    disk: Disk
+    descriptor: int
+    size: int
+    found: Read
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Have these rows on the disk. Raises OSError."""
+        lines = b"".join(map(encode, rows))
+        if lines:
+            self.disk.write(self.descriptor, lines)
+            self.disk.sync(self.descriptor)
+            self.size += len(lines)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.disk.close(self.descriptor)
+
+
+@define
+class Folder:
+    """`claim` it, then `open_journal`, and `release` it in the end."""
+
+    disk: Disk
+    paths: Paths
+    _lock: FolderLock | None = field(default=None, init=False)
+
+    def claim(self) -> None:
+        """Make the folder and keep others out. Raises `BatchFolderError` and OSError."""
+        self._refuse_strangers()
+        self.disk.make_folder(self.paths.root)
+        try:
+            lock = self.disk.lock(self.paths.lock)
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+            msg = (
+                f"the file system of {self._shown} cannot lock files, so nothing would keep a second process from "
+                "paying for everything again; use a folder on another one"
+            )
+            raise BatchFolderError(msg) from error
+        if lock is None:
+            holder = self.disk.read(self.paths.lock).decode(errors="replace").strip()
+            who = f"process {holder}" if holder.isdecimal() else "another process"
+            msg = f"{who} is working on the batch in {self._shown}; wait until it has ended, or use another folder"
+            raise BatchFolderError(msg)
+        self._lock = lock
+        self._refuse_strangers()
+        self.disk.make_folder(self.paths.images)
+
+    def release(self) -> None:
+        """Let others in; harmless when called twice."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def open_journal(self) -> OpenJournal:
+        """Read the journal and mend its end. Raises `BatchFolderError` and OSError."""
+        data = self.disk.read(self.paths.journal)
+        found = read(data)
+        self._refuse_journal(data, found)
+        descriptor = self.disk.open(self.paths.journal)
+        try:
+            journal = OpenJournal(self.disk, descriptor, len(data), found)
+            self._mend(journal)
+            self.disk.sync_folder(self.paths.root)
+        except BaseException:
+            self.disk.close(descriptor)
+            raise
+        return journal
+
+    @property
+    def _shown(self) -> str:
+        return repr(str(self.paths.root))
+
+    def _refuse_strangers(self) -> None:
+        """A folder with something in it must be a batch's."""
+        root, paths = self.paths.root, self.paths
+        if not root.exists() or (paths.journal.is_file() and root.is_dir()):
+            return
+        if not root.is_dir():
+            raise BatchFolderError(f"{self._shown} is a file; a batch needs a folder, which it makes itself")
+        ours = {paths.lock, paths.torn, paths.images}
+        others = [path for path in root.iterdir() if path not in ours and path.name not in _NOT_OURS]
+        if others or (paths.images.is_dir() and any(paths.images.iterdir())):
+            msg = (
+                f"{self._shown} is not empty and has no journal.jsonl, so it is not the folder of a batch; nothing in "
+                "it was touched. Use a new or an empty folder"
+            )
+            raise BatchFolderError(msg)
+
+    def _refuse_journal(self, data: bytes, found: Read) -> None:
+        """A journal nobody could read may hide what was paid for; one of a newer version may be misunderstood."""
+        if not found.rows and data.strip() and not _BEGINNING.startswith(data[: len(_BEGINNING)]):
+            msg = (
+                f"{str(self.paths.journal)!r} has no row that a batch wrote, so nobody can say what was paid for; "
+                "nothing was sent, and nothing touched. Restore it, or use another folder"
+            )
+            raise BatchFolderError(msg)
+        newest = max((row.get("format", 0) for row in found.rows if row["state"] == "begun"), default=0)
+        if newest > FORMAT:
+            msg = f"the journal in {self._shown} was written by a newer version of this package; use that one"
+            raise BatchFolderError(msg)
+
+    def _mend(self, journal: OpenJournal) -> None:
+        """Give a whole last line its end, and put a torn one aside."""
+        found, disk = journal.found, self.disk
+        if found.unended:
+            disk.write(journal.descriptor, b"\n")
+            disk.sync(journal.descriptor)
+            journal.size += 1
+        elif found.torn:
+            aside = disk.open(self.paths.torn)
+            try:
+                disk.write(aside, found.torn + b"\n")
+                disk.sync(aside)
+            finally:
+                disk.close(aside)
+            disk.sync_folder(self.paths.root)
+            journal.size -= len(found.torn)
+            disk.truncate(journal.descriptor, journal.size)
+            disk.sync(journal.descriptor)
+            note = (
+                f"the last line of journal.jsonl was torn ({len(found.torn):,} bytes, as after a crash): it was moved "
+                "to journal.torn, and what it told is found out anew"
+            )
+            journal.found = evolve(found, notes=(*found.notes, note))

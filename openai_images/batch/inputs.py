@@ -1,0 +1,158 @@
+"""The input of a batch: prompts and their parameters from a text, CSV or JSON Lines file.
+
+Rules: all bad rows are told together, with their lines, before anything is sent; no text of a row is repeated, for it
+may be a prompt. What is not set (an empty cell, null, no key) is not sent. A value becomes what its parameter is, and
+is refused where it cannot: text for a number is a number in CSV only. In a text file every line with something in
+it is a prompt, those that begin with `#` as well.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from openai_images.batch.asked import BatchItem, input_error
+from openai_images.batch.columns import Problem, RawRow, read_csv, read_jsonl, read_txt
+from openai_images.batch.values import check_names, check_values
+from openai_images.models.request import GenerateRequest
+
+__all__ = ["read_batch_items"]
+
+_READERS = {"txt": read_txt, "csv": read_csv, "jsonl": read_jsonl}
+_BY_SUFFIX = {
+    ".txt": "txt",
+    ".text": "txt",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}
+_NOTHING: Mapping[str, Any] = {}
+_LONGEST_PROMPT = 32_000
+_LONGEST_KEY = 400
+
+
+def read_batch_items(
+    source: str | os.PathLike[str] | TextIO,
+    *,
+    format: str | None = None,  # noqa: A002  the word of the command line
+    defaults: Mapping[str, Any] = _NOTHING,
+) -> list[BatchItem]:
+    """The items in a file, or in a text that is open for reading.
+
+    `format` is "txt" (a prompt a line), "csv" (a header that names the columns) or "jsonl" (an object a line), by
+    default what the file's suffix says. Columns and names are the endpoint's parameters, `prompt` and, if wanted,
+    `key`; `defaults` hold for rows that set nothing else. A row without a key has its number, from 1, in five
+    digits. Raises `BatchInputError` whose `problems` are all bad rows, and OSError where the file cannot be read.
+    """
+    name = str(source) if isinstance(source, str | os.PathLike) else getattr(source, "name", "the input")
+    where = repr(str(name))
+    kind = format or _BY_SUFFIX.get(Path(str(name)).suffix.lower())
+    if kind not in _READERS:
+        known = "txt, csv or jsonl"
+        problem = f"its format {'is not said by its name' if format is None else f'{format!r} is unknown'}"
+        raise input_error(where, [f"{problem}; give format={known}"])
+    problems: list[Problem] = []
+    text = _text(_bytes(source), problems)
+    rows = _READERS[kind](text, problems)
+    check_names(defaults, 0, problems)
+    parameters = {name: value for name, value in defaults.items() if name != "prompt"}
+    shared = check_values(parameters, 0, problems, from_text=False)
+    items = _items(rows, shared, problems, from_text=kind == "csv")
+    if not rows and not problems:
+        problems.append((0, "there is no prompt in it"))
+    if problems:
+        raise input_error(where, [told for _, told in sorted(problems, key=lambda problem: problem[0])])
+    return items
+
+
+def _bytes(source: str | os.PathLike[str] | TextIO) -> bytes:
+    if isinstance(source, str | os.PathLike):
+        return Path(source).read_bytes()
+    raw = getattr(
+        source, "buffer", None
+    )  # the bytes behind standard input, before it decoded them its own way
+    return raw.read() if raw is not None else source.read().encode(errors="surrogatepass")
+
+
+def _text(data: bytes, problems: list[Problem]) -> str:
+    """The text, as UTF-8 or as its mark says; what cannot be decoded is told by its line."""
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        if encoding == "utf-16":
+            problems.append(
+                (1, f"it is not the UTF-16 its beginning says ({error.reason}); save it as UTF-8")
+            )
+            return ""
+    for number, line in enumerate(data.split(b"\n"), 1):
+        try:
+            line.decode()
+        except UnicodeDecodeError as error:
+            why = f"byte {error.start + 1} is not UTF-8; save the file as UTF-8"
+            problems.append((number, f"line {number}: {why}"))
+    return data.decode(encoding, errors="replace")
+
+
+def _items(
+    rows: Sequence[RawRow], shared: Mapping[str, Any], problems: list[Problem], *, from_text: bool
+) -> list[BatchItem]:
+    items: list[BatchItem] = []
+    lines: dict[str, int] = {}
+    for number, row in enumerate(rows, 1):
+        before = len(problems)
+        values = check_values(row.values, row.line, problems, from_text=from_text)
+        prompt = _prompt(values.pop("prompt", None), row.line, problems)
+        key = _key(row.values.get("key"), row.line, problems) or f"{number:05d}"
+        if key in lines:
+            problems.append(
+                (row.line, f"line {row.line}: its key {key[:40]!r} is that of line {lines[key]} already")
+            )
+        lines.setdefault(key, row.line)
+        if len(problems) > before:
+            continue
+        request = GenerateRequest.of(prompt, {**shared, **values})
+        items.append(BatchItem(key, request, row.line))
+    return items
+
+
+def _prompt(prompt: Any, line: int, problems: list[Problem]) -> str:
+    """The prompt, if it can be one."""
+    if not isinstance(prompt, str) or not prompt.strip():
+        problems.append((line, f"line {line}: the prompt is empty"))
+        return ""
+    if len(prompt) > _LONGEST_PROMPT:
+        long = f"the prompt has {len(prompt):,} characters, and {_LONGEST_PROMPT:,} are allowed"
+        problems.append((line, f"line {line}: {long}"))
+    if not _is_text(prompt):
+        problems.append(
+            (line, f"line {line}: the prompt holds half of a surrogate pair, which is no character")
+        )
+    return prompt
+
+
+def _key(key: Any, line: int, problems: list[Problem]) -> str:
+    """The key, if there is one; "" where there is none."""
+    if key is None:
+        return ""
+    if isinstance(key, bool) or not isinstance(key, str | int):
+        problems.append((line, f"line {line}: key must be text"))
+        return ""
+    text = str(key).strip()
+    if len(text) > _LONGEST_KEY or not _is_text(text):
+        problems.append((line, f"line {line}: key must be text of at most {_LONGEST_KEY} characters"))
+        return ""
+    return text
+
+
+def _is_text(text: str) -> bool:
+    """Whether it can be written as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

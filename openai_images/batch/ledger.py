@@ -1,0 +1,201 @@
+"""What the journal's rows add up to: where each item stands, and what was spent.
+
+Rules: pure and synchronous; rows count in the order of the file, never by their time. An item that was sent without an
+end is unknown, and so is one whose row cannot be read: it is sent again only when asked for. Money: a `sent` row may
+have cost its estimate until a later row says what became of it; an unknown cost is never zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Literal, TypeAlias
+
+from attrs import define, field, frozen
+
+from openai_images.batch.rows import Read, Row, SavedFile
+
+__all__ = ["Ledger", "Record", "Spending", "State"]
+
+State: TypeAlias = Literal["pending", "done", "failed", "unknown"]
+
+
+@frozen
+class Record:
+    """Where one item stands.
+
+    `request` is the digest of what was sent last, `stem` the name its files were to have, `pictures` how many were
+    asked for; `files` are there, whatever the state. `blocked` failures are the safety system's.
+    """
+
+    state: State = "pending"
+    request: str = ""
+    stem: str = ""
+    pictures: int = 1
+    files: tuple[SavedFile, ...] = ()
+    reason: str = ""
+    blocked: bool = False
+    cost: Decimal | None = None
+    seconds: float | None = None
+    adopted: bool = False
+
+
+@define
+class Spending:
+    """What was paid: `known` costs, None while there is none; how many have no known cost, and their estimates.
+
+    `unpriceable` of these have not even an estimate.
+    """
+
+    known: Decimal | None = None
+    unpriced: int = 0
+    estimated: Decimal = Decimal(0)
+    unpriceable: int = 0
+
+    @property
+    def at_most(self) -> Decimal:
+        """Known costs, and estimates for the others."""
+        return (self.known or Decimal(0)) + self.estimated
+
+    def pay(self, cost: Decimal | None, estimate: Decimal | None) -> None:
+        """Something was paid for, at a known cost or not."""
+        if cost is not None:
+            self.known = (self.known or Decimal(0)) + cost
+            return
+        self.unpriced += 1
+        if estimate is None:
+            self.unpriceable += 1
+        else:
+            self.estimated += estimate
+
+
+@frozen
+class _Open:
+    """A request that was sent and has no end yet: what it may have cost, and where the item stood before."""
+
+    estimate: Decimal | None
+    before: Record
+
+
+@define
+class Ledger:
+    """Records by key; `add` a row once it is in the journal."""
+
+    records: dict[str, Record] = field(factory=dict[str, Record])
+    spending: Spending = field(factory=Spending)
+    estimates: Mapping[str, Decimal | None] = field(factory=dict[str, "Decimal | None"], repr=False)
+    _open: dict[str, _Open] = field(factory=dict[str, _Open], init=False)
+
+    @classmethod
+    def of(cls, journal: Read, estimates: Mapping[str, Decimal | None]) -> Ledger:
+        """What a journal adds up to, nothing of which is under way any more; `estimates` where a row has none."""
+        ledger = cls(estimates=estimates)
+        lost = list(journal.doubtful)
+        for number, row in enumerate(journal.rows):
+            while lost and lost[0][0] <= number:
+                ledger._doubt(lost.pop(0)[1])
+            ledger.add(row)
+        for _, key in lost:
+            ledger._doubt(key)
+        ledger._close()
+        return ledger
+
+    def of_key(self, key: str) -> Record:
+        """Where an item stands; pending where the journal does not know it."""
+        return self.records.get(key, _NEW)
+
+    def add(self, row: Row) -> None:
+        """Count a row."""
+        state, key = row["state"], row.get("key")
+        if isinstance(key, str) and state != "begun":
+            {
+                "sent": self._sent,
+                "refused": self._refused,
+                "done": self._done,
+                "failed": self._failed,
+                "unknown": self._unknown,
+            }[state](key, row)
+
+    def _sent(self, key: str, row: Row) -> None:
+        was = self._open.get(key)
+        if was is not None:  # sent again by choice, although nobody knows about the first time
+            self.spending.pay(None, was.estimate)
+        stated = _amount(row.get("estimate"))
+        estimate = self.estimates.get(key) if stated is None else stated
+        self._open[key] = _Open(estimate, before=self.of_key(key))
+        self.records[key] = Record(
+            "unknown",
+            str(row.get("request", "")),
+            str(row.get("stem", "")),
+            _whole(row.get("pictures")) or 1,
+            reason="it was sent, and the run ended before its answer came",
+        )
+
+    def _refused(self, key: str, _: Row) -> None:
+        """It did not run, so it stands where it stood: what was unknown before is not free to be sent again."""
+        was = self._open.pop(key, None)
+        if was is not None:
+            self.records[key] = was.before
+
+    def _done(self, key: str, row: Row) -> None:
+        self._paid(key, row)
+        self._put(key, row, "done")
+
+    def _failed(self, key: str, row: Row) -> None:
+        if row.get("billed"):
+            self._paid(key, row)
+        self._open.pop(key, None)
+        self._put(key, row, "failed")
+
+    def _unknown(self, key: str, row: Row) -> None:
+        if key in self._open:
+            self.spending.pay(None, self._open.pop(key).estimate)
+        self._put(key, row, "unknown")
+
+    def _paid(self, key: str, row: Row) -> None:
+        """Pay for what was open; what is not was paid for by an earlier row, unless this one has a cost."""
+        was, cost = self._open.pop(key, None), _amount(row.get("cost"))
+        if was is not None or cost is not None:
+            self.spending.pay(cost, was.estimate if was else None)
+
+    def _put(self, key: str, row: Row, state: State) -> None:
+        was = self.of_key(key)
+        seconds = row.get("seconds")
+        self.records[key] = Record(
+            state,
+            str(row.get("request", was.request)),
+            str(row.get("stem", was.stem)),
+            was.pictures,
+            tuple(map(SavedFile.of, row["files"])) if "files" in row else was.files,
+            str(row.get("message", "")),
+            row.get("error") == "ModerationBlockedError",
+            _amount(row.get("cost")),
+            float(seconds) if isinstance(seconds, int | float) else None,
+            bool(row.get("adopted")),
+        )
+
+    def _doubt(self, key: str) -> None:
+        """A row of this item cannot be read. It may have been the one that says it was sent."""
+        if self.of_key(key).state != "done":
+            self._sent(key, {"request": self.of_key(key).request, "stem": self.of_key(key).stem})
+
+    def _close(self) -> None:
+        """Nothing is under way: what has no end is unknown, and may have cost its estimate."""
+        for was in self._open.values():
+            self.spending.pay(None, was.estimate)
+        self._open.clear()
+
+
+_NEW = Record()
+
+
+def _amount(value: object) -> Decimal | None:
+    try:
+        amount = Decimal(value) if isinstance(value, str) else None
+    except InvalidOperation:
+        return None
+    return amount if amount is not None and amount.is_finite() else None
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,0 +1,139 @@
+"""Pictures on their way to the disk: whole, synced, and under their names, or saved somewhere else.
+
+Rules: a picture is written under a temporary name, synced, and renamed; nothing is overwritten. What the folder does
+not take is paid for nevertheless: it goes to a folder for temporary files, and where even that fails it stays in
+memory, in the exception. `save` blocks and is called in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Awaitable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from attrs import evolve, frozen
+
+from openai_images.batch.disk import Disk
+from openai_images.batch.naming import file_stems
+from openai_images.batch.rows import SavedFile
+from openai_images.models import media
+from openai_images.models.image import Image
+from openai_images.models.parts import part_path
+
+__all__ = ["Saved", "Saver", "UnsavedPictureError", "to_end"]
+
+_T = TypeVar("_T")
+
+
+class UnsavedPictureError(OSError):
+    """A picture that was paid for could not be saved as it should; `images` holds it, in memory or where it is."""
+
+    def __init__(self, message: str, images: Sequence[Image]) -> None:
+        """Keep the pictures."""
+        super().__init__(message)
+        self.images = tuple(images)
+
+
+@frozen
+class Saved:
+    """Pictures that are on the disk, and the error of the folder they should be in, where they are elsewhere."""
+
+    images: tuple[Image, ...] = ()
+    files: tuple[SavedFile, ...] = ()
+    error: OSError | None = None
+
+
+class Saver:
+    """Saves the pictures of a batch below `root`."""
+
+    def __init__(self, disk: Disk, root: Path) -> None:
+        """Nothing happens yet."""
+        self._disk = disk
+        self._root = root
+        self._refuge: Path | None = None
+
+    def save(self, stem: str, images: Sequence[Image], asked: int) -> Saved:
+        """Save these pictures of an item that asked for so many. Raises `UnsavedPictureError`."""
+        stems = file_stems(stem, asked if asked > 1 else len(images))
+        stems = stems if len(stems) >= len(images) else file_stems(stem, len(images))
+        named = list(zip(stems, images, strict=False))
+        try:
+            return self._saved(self._root / "images", named)
+        except OSError as error:
+            try:
+                return evolve(self._saved(self._elsewhere(), named), error=error)
+            except OSError:
+                why = error.strerror or type(error).__name__
+                msg = f"the picture could not be written to {str(self._root / 'images')!r} ({why}), nor anywhere else"
+                raise UnsavedPictureError(msg, images) from None
+
+    def _saved(self, folder: Path, named: Sequence[tuple[str, Image]]) -> Saved:
+        parts: list[tuple[Path, Path, Image, int]] = []
+        try:
+            for stem, image in named:
+                name = stem + media.suffix(image.media_type)
+                part = part_path(folder, name)
+                parts.append((part, folder / name, image, self._write(part, image.data)))
+            placed = [(self._disk.publish(part, target), image, at) for part, target, image, at in parts]
+        except OSError:
+            for part, *_ in parts:
+                self._forget(part)
+            raise
+        home = folder.parent == self._root
+        files = [
+            SavedFile(
+                f"images/{path.name}" if home else str(path),
+                image.nbytes,
+                image.sha256,
+                at,
+                image.width,
+                image.height,
+                image.media_type,
+            )
+            for path, image, at in placed
+        ]
+        return Saved(tuple(evolve(image, data=None, path=path) for path, image, _ in placed), tuple(files))
+
+    def _write(self, part: Path, data: bytes) -> int:
+        """Have a file on the disk; when it was written."""
+        descriptor = self._disk.create(part)
+        try:
+            self._disk.write(descriptor, data)
+            self._disk.sync(descriptor)
+            return self._disk.status(descriptor).written
+        except OSError:
+            self._forget(part)
+            raise
+        finally:
+            self._disk.close(descriptor)
+
+    def _forget(self, part: Path) -> None:
+        """Remove what was half-written, as far as that works."""
+        try:
+            self._disk.remove(part)
+        except OSError:
+            return
+
+    def _elsewhere(self) -> Path:
+        """A folder for temporary files, the same one for the whole run."""
+        if self._refuge is None:
+            self._refuge = Path(tempfile.mkdtemp(prefix="openai-images-saved-"))
+        return self._refuge
+
+
+async def to_end(awaitable: Awaitable[_T]) -> _T:
+    """Wait for something that must not be left half-done; a cancellation is raised afterwards."""
+    task = asyncio.ensure_future(awaitable)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        if not task.cancelled():
+            task.exception()  # told to nobody: what is cancelled has no outcome
+        raise cancelled
+    return task.result()

@@ -1,0 +1,165 @@
+"""The batch itself: a folder, its items, and the iterator of what becomes of those that are sent.
+
+Rules: entering sends nothing; it claims the folder and makes the plan. What is iterated is on the disk already. What
+ends a batch for all its items is raised behind the last outcome, when nothing is under way any more; running it
+again goes on where it was left. Leaving cancels what is under way, and the journal says that nobody knows about it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from openai_images.batch.asked import BatchItem, asked_of
+from openai_images.batch.caller import caller_of
+from openai_images.batch.disk import Disk
+from openai_images.batch.opening import open_batch
+from openai_images.batch.options import BatchOptions
+from openai_images.batch.pictures import to_end
+from openai_images.batch.rows import moment
+from openai_images.batch.running import Running, Setting
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from openai_images.batch.plan import BatchPlan
+    from openai_images.batch.summary import BatchSummary
+    from openai_images.client import ImagesClient
+    from openai_images.models.outcomes import Outcome, Progress
+
+__all__ = ["Batch"]
+
+
+class Batch:
+    """Runs items to their end in the folder `out`, once each: `async with` it, look at its `plan`, iterate it.
+
+    It yields an outcome for each item that is sent in this run, once that is on the disk; the images of a result all
+    have a path. `stop()` and go on iterating to end early: leaving cancels what is under way, although it may
+    have been paid for. `progress` is called with the counts of this run.
+    """
+
+    def __init__(  # noqa: PLR0913  the last is for tests
+        self,
+        client: ImagesClient,
+        items: Sequence[BatchItem],
+        out: str | os.PathLike[str],
+        *,
+        options: BatchOptions = BatchOptions(),  # noqa: B008  frozen
+        progress: Callable[[Progress], object] | None = None,
+        disk: Disk | None = None,
+    ) -> None:
+        """Nothing happens yet. `disk` is for tests."""
+        self._caller = caller_of(client)
+        self._items = tuple(items)
+        self._root = Path(os.path.abspath(out))  # noqa: PTH100  Path.resolve would follow a link the user made
+        self._options = options
+        self._progress = progress
+        self._disk = disk or Disk()
+        self._running: Running | None = None
+        self._began = 0.0
+        self._ended: float | None = None
+        self._iterated = False
+        self._closed = False
+
+    @property
+    def plan(self) -> BatchPlan:
+        """What was found, and what this run sends. Raises RuntimeError before it is entered."""
+        return self._run.plan
+
+    @property
+    def summary(self) -> BatchSummary:
+        """Where the batch stands now. Raises RuntimeError before it is entered."""
+        return self._run.summary(self._elapsed())
+
+    async def __aenter__(self) -> Self:
+        """Claim the folder and make the plan; nothing is sent.
+
+        Raises `BatchFolderError` where another process works there, where it is not a batch's, and where something that
+        may have been paid for is now asked for differently; `BatchInputError` for items that cannot be sent;
+        `ConfigurationError` for a budget that cannot be kept; OSError where the folder cannot be written.
+        """
+        if self._running is not None or self._closed:
+            msg = "a batch is entered once; make a new one to run it again"
+            raise RuntimeError(msg)
+        self._began = self._caller.timing.monotonic()
+        self._running = Running(await self._setting())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close it."""
+        await self.aclose()
+
+    def __aiter__(self) -> Self:
+        """Start the one iteration."""
+        if self._iterated:
+            msg = "a batch can be iterated once; make a new one to run it again"
+            raise RuntimeError(msg)
+        self._iterated = True
+        return self
+
+    async def __anext__(self) -> Outcome:
+        """The next outcome.
+
+        Behind the last one it raises what ended the batch for all its items: `QuotaExhaustedError`,
+        `AuthenticationError`, `BatchFolderError` where it could not be written any more, `APIConnectionError` where the
+        server stayed away. Run it again to go on.
+        """
+        return await self._run.next()
+
+    def stop(self) -> None:
+        """Start nothing new; what was sent finishes and is yielded, then the iteration ends."""
+        self._run.stop()
+
+    async def aclose(self) -> None:
+        """Cancel what is under way, write `index.html` and let others into the folder; harmless when called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._running is not None:
+            await to_end(self._running.aclose(self._end))
+
+    @property
+    def _run(self) -> Running:
+        if self._running is None:
+            msg = "enter the batch first: async with Batch(...) as batch"
+            raise RuntimeError(msg)
+        return self._running
+
+    async def _setting(self) -> Setting:
+        """Open the folder in a thread; where that is cancelled it is let go again."""
+        opening = asyncio.ensure_future(asyncio.to_thread(self._open))
+        try:
+            return await to_end(opening)
+        except asyncio.CancelledError:
+            if opening.done() and not opening.cancelled() and opening.exception() is None:
+                await asyncio.to_thread(opening.result().opened.close)
+            raise
+
+    def _open(self) -> Setting:
+        """In a thread: claim the folder."""
+        caller, options = self._caller, self._options
+        asked = asked_of(self._items, caller.model, options.prices)
+        opened = open_batch(self._disk, self._root, asked, options, moment(caller.timing.wall()))
+        return Setting(
+            caller=caller,
+            asked=asked,
+            opened=opened,
+            options=options,
+            progress=self._progress,
+            disk=self._disk,
+        )
+
+    def _elapsed(self) -> float:
+        """Seconds since it was entered, until it was closed."""
+        now = self._caller.timing.monotonic() if self._ended is None else self._ended
+        return now - self._began
+
+    def _end(self) -> float:
+        """The time stands still."""
+        self._ended = self._caller.timing.monotonic()
+        return self._elapsed()

@@ -1,0 +1,261 @@
+"""The contact sheet of a batch: one HTML file beside its pictures, for ten thousand of them.
+
+Rules: nothing is fetched from a network, which the page's own policy forbids; texts from cards travel as JSON that
+cannot end its script element, and are never read as HTML; the file appears whole or not at all. Without scripts it is
+a plain list. It refuses to pass a local stand-in's pictures off as a model's: whoever writes it gives the `note`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from decimal import ROUND_HALF_UP, Decimal
+from functools import cache
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import BinaryIO, Final
+from urllib.parse import quote
+
+from attrs import field, frozen, validators
+
+from openai_images.batch.thumbs import Thumbnail, has_thumbnail, make_thumbnails
+from openai_images.models.parts import open_part, publish
+from openai_images.models.shown import characters
+
+__all__ = ["Card", "Totals", "write_sheet"]
+
+_STATES: Final = {
+    "done": "Done",
+    "failed": "Failed",
+    "blocked": "Blocked by moderation",
+    "unknown": "Unknown",
+    "pending": "Not yet",
+}
+_STOPPED: Final = {
+    "budget": "It stopped because the next prompt might not have fitted into the budget.",
+    "quota": "It stopped because the account's quota is used up.",
+    "stopped": "It was stopped before its end.",
+}
+_LONGEST_PROMPT: Final = 4_000
+_LONGEST_REASON: Final = 1_000
+_LONGEST_IN_LIST: Final = 200
+_WRITTEN_AT_ONCE: Final = 256 * 1024
+
+
+@frozen
+class Card:
+    """One item of a batch: its pictures or what befell it.
+
+    `state` is "done", "failed", "blocked" (by moderation), "unknown" or "pending"; `files` are relative to the batch's
+    folder, with slashes; `width` and `height` in pixels are those of the first; `cost` in US dollars, `seconds` waits
+    included.
+    """
+
+    key: str
+    prompt: str = field(repr=characters)
+    state: str = field(validator=validators.in_(_STATES))
+    files: tuple[str, ...] = ()
+    width: int | None = None
+    height: int | None = None
+    reason: str = field(default="", repr=characters)
+    cost: Decimal | None = None
+    seconds: float | None = None
+
+
+@frozen(kw_only=True)
+class Totals:
+    """What stands above the cards.
+
+    `title` names the batch; `spent` is in US dollars, None where nothing has a known cost, and `unpriced` results have
+    none; `elapsed` is in seconds; `stopped` is "", "budget", "quota" or "stopped"; `note` is a remark to make first.
+    """
+
+    title: str = "Batch"
+    spent: Decimal | None = None
+    unpriced: int = 0
+    elapsed: float | None = None
+    stopped: str = ""
+    note: str = ""
+
+
+def write_sheet(
+    folder: Path, cards: Iterable[Card], totals: Totals | None = None, *, thumbnail: Thumbnail | None = None
+) -> Path:
+    """Write `index.html` into `folder`, in place of an older one, and give its path. Raises OSError.
+
+    With `thumbnail`, small copies are made of the pictures that have none yet; those that are there are used anyway.
+    This blocks.
+    """
+    cards = list(cards)
+    if thumbnail is not None:
+        make_thumbnails(folder, [file for card in cards for file in card.files], thumbnail)
+    file, part = open_part(folder, "index.html")
+    try:
+        with file:
+            _write(file, _pieces(folder, cards, totals or Totals()))
+        return publish(part, folder / "index.html", overwrite=True)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _write(file: BinaryIO, pieces: Iterable[str]) -> None:
+    """Write text in large steps; a nearly full disk takes a part of one, without an error."""
+    data = bytearray()
+    for piece in pieces:
+        data += piece.encode("utf-8", "replace")
+        if len(data) >= _WRITTEN_AT_ONCE:
+            del data[: file.write(data)]
+    while data:
+        del data[: file.write(data)]
+
+
+# The page
+
+
+def _pieces(folder: Path, cards: Sequence[Card], totals: Totals) -> Iterator[str]:
+    """The page's text: the template, and what belongs in its places."""
+    script = _resource("sheet.js")
+    places: dict[str, Iterable[str]] = {
+        "policy": [_policy(script)],
+        "title": [escape(_whole(totals.title))],
+        "lead": [_lead(cards, totals)],
+        "notes": [
+            f'<p class="note">{escape(note)}</p>'
+            for note in (totals.note, _STOPPED.get(totals.stopped))
+            if note
+        ],
+        "states": _states(cards),
+        "list": map(_line, cards),
+        "cards": _joined("[\n", (_row(folder, card) for card in cards), "\n]"),
+        "script": [script],
+    }
+    for number, text in enumerate(re.split(r"<!--(\w+)-->", _resource("sheet.html"))):
+        if number % 2:
+            yield from places[text]
+        else:
+            yield text
+
+
+@cache
+def _resource(name: str) -> str:
+    return files("openai_images.batch").joinpath(name).read_text("utf-8")
+
+
+def _policy(script: str) -> str:
+    """What the page may load: its own script, and pictures from where it lies."""
+    digest = base64.b64encode(hashlib.sha256(f"\n{script}\n".encode()).digest()).decode()
+    return (
+        "default-src 'none'; img-src 'self' file:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _lead(cards: Sequence[Card], totals: Totals) -> str:
+    """The sentence under the title."""
+    pictures = sum(len(card.files) for card in cards)
+    facts = [f"<b>{_counted(pictures, 'picture')}</b> of {_counted(len(cards), 'prompt')}"]
+    if totals.spent is not None:
+        facts.append(f"<b>{_usd(totals.spent)}</b> spent")
+    if totals.unpriced:
+        facts.append(f"{_counted(totals.unpriced, 'result')} of unknown cost")
+    if totals.elapsed is not None:
+        facts.append(_duration(totals.elapsed))
+    return ", ".join(facts)
+
+
+def _states(cards: Sequence[Card]) -> Iterator[str]:
+    """A link for each state there is, with its number."""
+    counts = Counter(card.state for card in cards)
+    yield f'<a href="#">All <b>{len(cards):,}</b></a>'
+    for state, name in _STATES.items():
+        if counts[state]:
+            yield (
+                f'<a href="#state={state}" data-state="{state}" class="{state}"><span class="dot"></span>'
+                f"{name} <b>{counts[state]:,}</b></a>"
+            )
+
+
+def _row(folder: Path, card: Card) -> str:
+    """A card as the script reads it, shorter by the empty fields at its end."""
+    thumbs = sum(1 << place for place, file in enumerate(card.files) if has_thumbnail(folder, file))
+    row = [
+        _whole(card.key),
+        _cut(card.prompt, _LONGEST_PROMPT),
+        list(_STATES).index(card.state),
+        [_whole(file) for file in card.files],
+        thumbs,
+        card.width or 0,
+        card.height or 0,
+        _cut(card.reason, _LONGEST_REASON),
+        "" if card.cost is None else _usd(card.cost),
+        0 if card.seconds is None else round(card.seconds, 1),
+    ]
+    while not row[-1]:
+        row.pop()
+    return _json(row)
+
+
+def _json(value: object) -> str:
+    """JSON that may stand in a script element: `<` could end it, U+2028 and U+2029 break lines in old scripts."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _line(card: Card) -> str:
+    """A card in the list that those see who run no scripts."""
+    links = " ".join(f'<a href="{quote(_whole(file))}">{escape(_whole(file))}</a>' for file in card.files)
+    state = (
+        ""
+        if card.state == "done"
+        else f"<b>{_STATES[card.state]}</b> {escape(_cut(card.reason, _LONGEST_IN_LIST))} "
+    )
+    return f"<li>{links} {state}<bdi>{escape(_cut(card.prompt, _LONGEST_IN_LIST))}</bdi></li>\n"
+
+
+def _joined(before: str, pieces: Iterable[str], after: str) -> Iterator[str]:
+    """The pieces with commas between them, one after the other."""
+    yield before
+    for number, piece in enumerate(pieces):
+        yield f",\n{piece}" if number else piece
+    yield after
+
+
+# Words
+
+
+def _cut(text: str, length: int) -> str:
+    """A text as far as there is room for it."""
+    text = _whole(text)
+    return (
+        text
+        if len(text) <= length
+        else f"{text[:length]}\N{HORIZONTAL ELLIPSIS} ({len(text) - length:,} more characters)"
+    )
+
+
+def _whole(text: str) -> str:
+    """A text without halves of surrogate pairs, which no file can hold; pairs of halves become their character."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _usd(amount: Decimal) -> str:
+    """Dollars and cents, and hundredths of a cent below a dollar."""
+    return f"${amount.quantize(Decimal('0.01' if amount >= 1 else '0.0001'), ROUND_HALF_UP):,}"
+
+
+def _duration(seconds: float) -> str:
+    """Seconds below two minutes, then minutes, then hours and minutes."""
+    minutes = round(seconds / 60)
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,168 @@
+"""What is in a batch's folder: pictures that are there without their row, gone, altered, or saved elsewhere.
+
+Rules: a picture counts by what its bytes say: its beginning and its end; what is whole is kept and gets its row, what
+was half-written vanishes. A done picture is believed if its size and time are those in its row, and read again only
+where they are not. Everything here blocks and is called in a thread. It refuses to remove anything that is whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from attrs import evolve
+
+from openai_images.batch.asked import Asked
+from openai_images.batch.disk import Disk, Entry
+from openai_images.batch.folder import Paths
+from openai_images.batch.ledger import Ledger, Record
+from openai_images.batch.naming import file_stems
+from openai_images.batch.rows import Row, SavedFile, files_field
+from openai_images.models import media
+from openai_images.models.parts import part_path
+
+__all__ = ["Stock"]
+
+_SUFFIXES = (".png", ".jpg", ".webp", ".gif", ".svg", ".avif")
+_PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.part", re.DOTALL)
+_TAIL = 64
+
+
+class Stock:
+    """The pictures of a folder, as they are when this is made."""
+
+    def __init__(self, disk: Disk, paths: Paths) -> None:
+        """Look at what is there. Raises OSError."""
+        self._disk = disk
+        self._paths = paths
+        self._there: dict[str, Entry] = disk.entries(paths.images)
+        self._parts = {name: match["name"] for name in self._there if (match := _PART.fullmatch(name))}
+
+    @property
+    def stems(self) -> Iterator[str]:
+        """The names of the files without their suffixes; half-written ones have none."""
+        return (Path(name).stem for name in self._there if name not in self._parts)
+
+    def judge(self, record: Record) -> str:
+        """Whether the pictures of a done item are "there", "missing" or "altered"."""
+        seen = [self._judge(file) for file in record.files]
+        return "missing" if "missing" in seen or not seen else "altered" if "altered" in seen else "there"
+
+    def adopted(self, asked: Iterable[Asked], ledger: Ledger, at: str) -> list[Row]:
+        """The rows of items whose pictures are all there although no row says so; the pictures have their names."""
+        owned = {
+            file.name for record in ledger.records.values() for file in record.files if record.state == "done"
+        }
+        rows: list[Row] = []
+        for one in asked:
+            record = ledger.of_key(one.key)
+            if record.state == "unknown" and (names := self._whole(record, owned)):
+                files = [self._placed(name, target) for name, target in names]
+                row = {"state": "done", "key": one.key, "at": at, "request": record.request, "adopted": True}
+                rows.append({**row, "files": files_field(files)})
+        if rows:
+            self._disk.sync_folder(self._paths.images)
+        return rows
+
+    def brought_home(self, asked: Iterable[Asked], ledger: Ledger, at: str) -> list[Row]:
+        """The rows of items whose pictures had to be saved elsewhere, and could be brought here."""
+        rows: list[Row] = []
+        for one in asked:
+            record = ledger.of_key(one.key)
+            away = [file for file in record.files if Path(file.name).is_absolute()]
+            if record.state == "done" and away and self.judge(record) == "there":
+                files = [self._fetched(file) if file in away else file for file in record.files]
+                row = {"state": "done", "key": one.key, "at": at, "request": record.request, "moved": True}
+                rows.append({**row, "files": files_field(files)})
+        if rows:
+            self._disk.sync_folder(self._paths.images)
+        return rows
+
+    def sweep(self, ledger: Ledger) -> list[str]:
+        """Remove what was half-written by runs that did not end, and second names of what is done.
+
+        What is whole and lacks its siblings gets its name, and is told.
+        """
+        kept: list[str] = []
+        states = {
+            name: record.state
+            for record in ledger.records.values()
+            for name in file_stems(record.stem, record.pictures)
+        }
+        for name, target in self._parts.items():
+            state = states.get(Path(target).stem) if name in self._there else None
+            if state is None:
+                continue
+            if state == "done" or not self._is_whole(name):
+                self._disk.remove(self._paths.images / name)
+                del self._there[name]
+            else:
+                kept.append(self._placed(name, target).name)
+        if kept:
+            self._disk.sync_folder(self._paths.images)
+        return [f"{name} is one of several pictures of an item; the others did not arrive" for name in kept]
+
+    def _judge(self, file: SavedFile) -> str:
+        path = self._paths.root / file.name
+        known = self._there if path.parent == self._paths.images else self._disk.entries(path.parent)
+        entry = known.get(path.name)
+        if entry is None:
+            return "missing"
+        same = entry.size == file.nbytes and (
+            entry.written == file.written or self._disk.digest(path) == file.sha256
+        )
+        return "there" if same else "altered"
+
+    def _whole(self, record: Record, owned: Iterable[str]) -> list[tuple[str, str]]:
+        """For each picture asked for, the file it is in and the name it should have; nothing where one is lacking."""
+        found: list[tuple[str, str]] = []
+        for stem in file_stems(record.stem, record.pictures):
+            targets = [stem + suffix for suffix in _SUFFIXES]
+            names = {name: name for name in targets if name in self._there and f"images/{name}" not in owned}
+            names |= {name: target for name, target in self._parts.items() if target in targets}
+            whole = next((pair for pair in names.items() if self._is_whole(pair[0])), None)
+            if whole is None:
+                return []
+            found.append(whole)
+        return found
+
+    def _is_whole(self, name: str) -> bool:
+        """Whether a file is a picture from its beginning to its end, as far as its kind shows it."""
+        path, size = self._paths.images / name, self._there[name].size
+        head = self._disk.read(path, 0, 4096)
+        tail = self._disk.read(path, max(0, size - _TAIL), _TAIL)
+        return media.media_type(head) != media.UNKNOWN and not media.is_cut(head, tail, size)
+
+    def _placed(self, name: str, target: str) -> SavedFile:
+        """A picture under the name it should have."""
+        path = self._paths.images / name
+        if name != target:
+            descriptor = self._disk.open(path)
+            try:
+                self._disk.sync(descriptor)
+            finally:
+                self._disk.close(descriptor)
+            path = self._disk.publish(path, self._paths.images / target)
+            self._there[path.name] = self._there.pop(name)
+        entry = self._there[path.name]
+        width, height = media.pixel_size(self._disk.read(path, 0, media.HEAD_BYTES)) or (None, None)
+        kind = media.media_type(self._disk.read(path, 0, 4096))
+        return SavedFile(
+            f"images/{path.name}", entry.size, self._disk.digest(path), entry.written, width, height, kind
+        )
+
+    def _fetched(self, file: SavedFile) -> SavedFile:
+        """A picture that was saved elsewhere, here."""
+        away = Path(file.name)
+        part = part_path(self._paths.images, away.name)
+        descriptor = self._disk.create(part)
+        try:
+            self._disk.write(descriptor, self._disk.read(away))
+            self._disk.sync(descriptor)
+            entry = self._disk.status(descriptor)
+        finally:
+            self._disk.close(descriptor)
+        path = self._disk.publish(part, self._paths.images / away.name)
+        self._there[path.name] = entry
+        return evolve(file, name=f"images/{path.name}", written=entry.written)

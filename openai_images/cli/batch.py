@@ -1,0 +1,206 @@
+"""`openai-images batch`: many prompts into one folder, to be run again until all is there.
+
+Rules: the plan and what it may cost are said before anything is sent; an outcome is told when it is on the disk. The
+first Ctrl-C sends nothing new and awaits what is paid for, the second abandons it; a closed terminal or a reader that
+leaves loses nothing. It refuses to send anything twice unless an option asks for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from openai_images import Batch, ImagesClient, ImagesError
+from openai_images.cli.batch_input import estimate
+from openai_images.cli.batch_live import make_batch_display
+from openai_images.cli.batch_options import Options, Task, read_task
+from openai_images.cli.batch_progress import BatchDisplay
+from openai_images.cli.batch_report import Reporter, unknown_keys
+from openai_images.cli.batch_words import Ending, plan_lines, plan_record
+from openai_images.cli.console import Console
+from openai_images.cli.endpoint import open_client
+from openai_images.cli.failures import Problem, exit_code, problem_of, say_problem, show_problem
+from openai_images.cli.interrupts import Interrupts
+from openai_images.cli.running import INTERRUPTED, run_command
+from openai_images.cli.stand_ins import mark, refuse_mixture
+from openai_images.cli.streams import hush
+from openai_images.cli.words import counted, dollars
+
+if TYPE_CHECKING:
+    from openai_images import BatchPlan
+    from openai_images.cli.streams import Streams
+
+__all__ = ["Options", "run_batch"]
+
+
+def run_batch(options: Options, streams: Streams) -> int:
+    """Run the batch and give the exit code. Raises click.UsageError."""
+    console = Console(
+        streams.out, streams.err, quiet=options.quiet, verbose=options.verbose, as_json=options.as_json
+    )
+    try:
+        job = Job(read_task(options), console)
+    except ImagesError as error:
+        show_problem(console, problem_of(error), error)
+        return exit_code(error)
+    code = run_command(console, job.run, job.interrupted)
+    if job.reporter.is_lost:
+        hush(streams.out)
+        return code or 1
+    return code
+
+
+class Job:
+    """One run of a batch."""
+
+    def __init__(self, task: Task, console: Console) -> None:
+        """Nothing happens yet."""
+        self._task = task
+        self._options = task.options
+        self._console = console
+        self._display = BatchDisplay(console)
+        self._batch: Batch | None = None
+        self.reporter = Reporter(console, task.options.out)
+
+    async def run(self) -> int:
+        """Plan it, run it, say what became of it, and give the exit code."""
+        if self._options.dry_run:
+            return await self._rehearse()
+        async with open_client(self._task.endpoint, self._console, lambda: None) as client:
+            return await self._run(client)
+
+    def interrupted(self) -> Problem:
+        """What Ctrl-C left behind where it came before the first request, or more than twice."""
+        batch = self._batch
+        sent = batch is not None and batch.summary.unknown > len(batch.plan.unknown)
+        message = f"interrupted: {'what was sent may be billed' if sent else 'nothing was sent'}"
+        return Problem(kind="Interrupted", message=message, maybe_billed=sent)
+
+    async def _rehearse(self) -> int:
+        """Everything but the sending; a folder that is not there stays so."""
+        options = self._options
+        # The key is never used, as nothing is sent.
+        client = ImagesClient(api_key="none", base_url=options.base_url)
+        is_there = os.path.exists(options.out)  # noqa: ASYNC240, PTH110  nobody else is on this loop
+        refuse_mixture(Path(options.out), local=options.local)
+        with nullcontext(options.out) if is_there else tempfile.TemporaryDirectory() as out:
+            try:
+                async with self._new_batch(client, out) as batch:
+                    self._introduce(batch.plan)
+            except OSError as error:
+                return self._refuse(error)
+        self._console.note("dry run: nothing was sent")
+        return 0
+
+    async def _run(self, client: ImagesClient) -> int:
+        task = asyncio.current_task()
+        interrupts = Interrupts(self._stop, lambda: task and task.cancel())
+        folder = Path(self._options.out)
+        refuse_mixture(folder, local=self._options.local)
+        batch = self._new_batch(client, self._options.out)
+        # The signals are watched until the batch is closed, as it says then what is unknown.
+        with ExitStack() as signals:
+            try:
+                async with batch as self._batch:
+                    mark(folder, local=self._options.local)
+                    self._introduce(batch.plan)
+                    signals.enter_context(interrupts)
+                    self._display = make_batch_display(self._console)
+                    async with self._display:
+                        async for outcome in batch:
+                            self.reporter.outcome(outcome, self._display)
+            except asyncio.CancelledError:
+                if interrupts.count < 2 or task is None:
+                    raise
+                task.uncancel()
+            except (ImagesError, OSError) as error:
+                if self._batch is None:
+                    return self._refuse(error)
+                self._explain(error)
+            code = self._conclude(batch)
+        return INTERRUPTED if interrupts.count else code
+
+    def _new_batch(self, client: ImagesClient, out: str) -> Batch:
+        # The display of that time, not of now: it is made when the plan was shown.
+        return Batch(
+            client,
+            self._task.items,
+            out,
+            options=self._task.batch_options,
+            progress=lambda progress: self._display.update(progress),  # noqa: PLW0108
+        )
+
+    def _introduce(self, plan: BatchPlan) -> None:
+        """Say what will be done and what it may cost."""
+        to_send = set(plan.to_send)
+        items = [item for item in self._task.items if item.key in to_send]
+        cost = estimate(items, self._task.prices, self._options.prices)
+        for line in plan_lines(plan):
+            self._console.note(line)
+        if plan.to_send:
+            free = "nothing (a stand-in paints); at the API " if self._options.local else ""
+            self._console.note(f"estimated cost: {free}{cost}")
+        if plan.to_send and self._task.budget is not None:
+            spent = "" if plan.spent is None else f", {dollars(plan.spent)} of it spent before"
+            self._console.note(f"budget: {dollars(self._task.budget)} for all runs of this folder{spent}")
+        self.reporter.record(plan_record(plan, cost))
+
+    def _stop(self) -> None:
+        """The first Ctrl-C."""
+        if self._batch is not None:
+            self._batch.stop()
+        number = self._display.progress.in_flight
+        several = any((item.request.n or 1) > 1 for item in self._task.items)
+        paid = f"{counted(number, 'request' if several else 'picture')} that {'is' if number == 1 else 'are'} paid for"
+        abandon = f"press Ctrl-C again to abandon {'it' if number == 1 else 'them'}"
+        self._console.always(f"finishing {paid}; {abandon}" if number else "stopping", "bold yellow")
+
+    def _refuse(self, error: ImagesError | OSError) -> int:
+        """The folder cannot be worked in."""
+        if isinstance(error, ImagesError):
+            raise error
+        to_do = "Nothing was sent. Choose another folder with --out."
+        show_problem(self._console, _unwritable(self._options.out, error, to_do), error)
+        return 2
+
+    def _explain(self, error: ImagesError | OSError) -> None:
+        """Say what ended the run, on stdout as far as it is there."""
+        to_do = "What is finished is there. See to the folder, then run the same command again."
+        problem = (
+            _unwritable(self._options.out, error, to_do) if isinstance(error, OSError) else problem_of(error)
+        )
+        self.reporter.record(problem.record())
+        say_problem(self._console, problem, error)
+
+    def _conclude(self, batch: Batch) -> int:
+        """Say what became of everything; 1 where something is missing."""
+        summary, progress = batch.summary, self._display.progress
+        ending = Ending(
+            summary=summary,
+            out=self._options.out,
+            images_per_minute=progress.images_per_minute,
+            spent=progress.spent,
+            budget=self._task.budget,
+            unknown=self._unknown_keys() if summary.unknown else (),
+            is_local=self._options.local,
+        )
+        for line in ending.lines:
+            self._console.note(line)
+        if ending.warning:
+            self._console.always(ending.warning, "magenta")
+        self.reporter.record(ending.record)
+        return ending.exit_code
+
+    def _unknown_keys(self) -> list[str]:
+        """In the order of the input; what is abandoned has no outcome, and a row in the journal all the same."""
+        found = unknown_keys(Path(self._options.out) / "journal.jsonl")
+        return [item.key for item in self._task.items if item.key in found]
+
+
+def _unwritable(out: str, error: OSError, to_do: str) -> Problem:
+    kind = type(error).__name__
+    return Problem(kind=kind, message=f"cannot write to {out!r}: {error.strerror or kind}", to_do=to_do)

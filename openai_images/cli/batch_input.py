@@ -1,0 +1,156 @@
+"""What a batch is given: its rows, what they may cost, and what the options under them say.
+
+Rules: everything is read and checked before anything is sent; a row's own parameters come before the options. stdin is
+read whole, as UTF-8. It refuses to send part of an input: one bad row stops them all, and every one is named.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import json
+import sys
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from attrs import frozen
+
+from openai_images import (
+    PUBLISHED_PRICES,
+    ConfigurationError,
+    Prices,
+    estimate_cost,
+    read_batch_items,
+    read_prices,
+)
+from openai_images.cli.words import at_most, counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from openai_images import BatchItem
+
+__all__ = ["Estimate", "estimate", "load_items", "load_prices", "parse_budget"]
+
+_SUFFIXES = (".txt", ".text", ".csv", ".tsv", ".jsonl", ".ndjson")
+_AUTO = "auto counts as the dearest size and quality"
+_EXAMPLE = '{"gpt-image-2": {"text_input": "5", "image_output": "30"}}'
+
+
+def load_items(file: str, input_format: str | None, defaults: Mapping[str, Any]) -> Sequence[BatchItem]:
+    """The rows of `file`, or of stdin where it is `-`. Raises `BatchInputError` and click.UsageError."""
+    if file == "-":
+        data = _Stdin(_stdin())
+        source = io.TextIOWrapper(data, errors="replace")
+        return read_batch_items(source, format=input_format or _sniffed(data.getvalue()), defaults=defaults)
+    if input_format is None and Path(file).suffix.lower() not in _SUFFIXES:
+        raise click.UsageError(
+            f"the name {file!r} does not say what is in it: end it in .txt, .csv or .jsonl, or add --input-format."
+        )
+    try:
+        return read_batch_items(file, format=input_format, defaults=defaults)
+    except OSError as error:
+        raise click.UsageError(f"cannot read {file!r}: {error.strerror or type(error).__name__}.") from None
+
+
+class _Stdin(io.BytesIO):
+    name = "stdin"  # what is said of it
+
+
+def _stdin() -> bytes:
+    """All of it. A test's stdin may be text."""
+    binary = getattr(sys.stdin, "buffer", None)
+    data: bytes = sys.stdin.read().encode() if binary is None else binary.read()
+    return data
+
+
+def _sniffed(data: bytes) -> str:
+    """The format of what has no name: JSON Lines begin with an object."""
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    return "jsonl" if data[:4096].decode(encoding, errors="replace").lstrip().startswith("{") else "txt"
+
+
+def parse_budget(text: str | None) -> Decimal | None:
+    """US dollars. Raises click.UsageError."""
+    if text is None:
+        return None
+    try:
+        amount = Decimal(text.strip().removeprefix("$"))
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite() or amount <= 0:
+        raise click.UsageError(f"--budget {text!r} is no amount of US dollars, such as 5 or 12.50.")
+    return amount
+
+
+def load_prices(file: str | None) -> Prices:
+    """The published prices, and those of a JSON file in their place. Raises `ConfigurationError`, click.UsageError."""
+    if file is None:
+        return PUBLISHED_PRICES
+    try:
+        document: object = json.loads(Path(file).read_text(encoding="utf-8-sig"))
+        return PUBLISHED_PRICES.with_prices(read_prices(document))
+    except OSError as error:
+        raise click.UsageError(f"cannot read {file!r}: {error.strerror or type(error).__name__}.") from None
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{file}: {error}") from None
+    except ValueError as error:
+        message = (
+            f"{file} is not JSON: {error}"
+            if isinstance(error, json.JSONDecodeError)
+            else f"{file} is not UTF-8"
+        )
+        raise ConfigurationError(f"{message}; it should look like {_EXAMPLE}") from None
+
+
+@frozen
+class Estimate:
+    """What `total` requests may cost: `cost` US dollars at most, without those `unpriced`, for the reason `why`."""
+
+    total: int
+    cost: Decimal
+    unpriced: int
+    why: str
+    prices: str
+
+    def __str__(self) -> str:
+        """In words."""
+        if self.unpriced == self.total:
+            return f"unknown ({self.why})"
+        known = f"at most {at_most(self.cost)} ({self.prices})"
+        if not self.unpriced:
+            return known
+        of = f"{self.total - self.unpriced:,} of {counted(self.total, 'request')}"
+        return f"{known} for {of}, unknown for the rest ({self.why})"
+
+
+def estimate(items: Iterable[BatchItem], prices: Prices, file: str | None = None) -> Estimate:
+    """What sending these may cost; `file` is where the user's own prices are."""
+    items = tuple(items)
+    source = f"prices of {prices.as_of.isoformat()}" if file is None else f"prices in {file}"
+    costs = [(item.request, estimate_cost(item.request, prices)) for item in items]
+    unpriced = [request for request, cost in costs if cost is None]
+    why = ""
+    if unpriced:
+        one = unpriced[0]
+        whole = prices.of(one.model) is None
+        model = "a model that is not named" if one.model is None else repr(one.model)
+        why = (
+            f"no price is known for {model}"
+            if whole
+            else f"no price is known for all that is asked of {model}"
+        )
+    return Estimate(
+        total=len(costs),
+        cost=sum((cost for _, cost in costs if cost is not None), Decimal(0)),
+        unpriced=len(unpriced),
+        why=why,
+        prices="; ".join(filter(None, [source, _AUTO if any(map(_is_open, items)) else ""])),
+    )
+
+
+def _is_open(item: BatchItem) -> bool:
+    """Whether the server chooses what decides the price."""
+    return {item.request.size, item.request.quality} & {None, "auto"} != set()

@@ -1,0 +1,159 @@
+"""How far a batch is, on stderr: lines of plain text now and then, and what every display of a batch shares.
+
+Rules: there is a line every ten seconds while something changes, and every minute while nothing does; a failure is said
+at once, quiet or not, but no more than ten are in ten seconds: a line counts the rest. The clock and the sleep are
+parameters. It refuses to fail: progress never stops a call that is paid for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from attrs import field, frozen
+
+from openai_images import Progress
+from openai_images.cli.words import counted, dollars, duration, pace
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from types import TracebackType
+
+    from openai_images.cli.console import Console
+
+__all__ = ["BatchDisplay", "Clock", "Fact", "PlainDisplay", "facts"]
+
+_PERIOD = 10.0
+_HEARTBEAT = 60.0
+_MOST_FAILURES = 10
+
+
+@frozen
+class Clock:
+    """How the time is told and passed."""
+
+    now: Callable[[], float] = field(default=time.monotonic)
+    sleep: Callable[[float], Awaitable[object]] = field(default=asyncio.sleep)
+
+
+class Fact(NamedTuple):
+    """A few words about a batch and their style."""
+
+    text: str
+    style: str = ""
+
+
+def facts(progress: Progress) -> list[Fact]:
+    """What is worth saying, the most important first; what is zero or unknown is left out."""
+    failed = progress.failed - progress.blocked - progress.unknown
+    counts = (
+        (progress.done, "done", "green"),
+        (failed, "failed", "red"),
+        (progress.blocked, "blocked by moderation", "yellow"),
+        (progress.unknown, "unknown, may be billed", "magenta"),
+        (progress.in_flight, "in flight", "cyan"),
+        (progress.waiting, "waiting for limit or retry", ""),
+    )
+    said = [Fact(f"{number:,} {words}", style) for number, words, style in counts if number]
+    if progress.images:
+        said.append(Fact(pace(progress.images_per_minute)))
+    if progress.spent is not None:
+        more = f" and {progress.unpriced:,} of unknown cost" if progress.unpriced else ""
+        said.append(Fact(f"{dollars(progress.spent)} spent{more}"))
+    if progress.eta is not None and progress.in_flight:
+        said.append(Fact(f"{duration(progress.eta)} left"))
+    return said
+
+
+class BatchDisplay:
+    """Shows failures, and nothing else."""
+
+    period = _PERIOD
+
+    def __init__(self, console: Console, clock: Clock = Clock()) -> None:
+        """Write to the console's stderr."""
+        self.console = console
+        self.progress = Progress()
+        self.clock = clock
+        self._started = clock.now()
+        self._ticker: asyncio.Task[None] | None = None
+        self._failures = 0
+        self._failures_since = self._started
+
+    async def __aenter__(self) -> Self:
+        """Begin."""
+        self.open()
+        self._ticker = asyncio.create_task(self._keep_ticking())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End, well or not."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+            await asyncio.wait([self._ticker])
+        self.close()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return self.clock.now() - self._started
+
+    def open(self) -> None:
+        """The first may be on its way."""
+
+    def update(self, progress: Progress) -> None:
+        """It has come this far."""
+        self.progress = progress
+
+    def failure(self, text: str, style: str = "red") -> None:
+        """Say that a request failed, unless too many were said of late."""
+        self._count_the_rest()
+        self._failures += 1
+        if self._failures <= _MOST_FAILURES:
+            self.console.always(text, style)
+
+    def tick(self) -> None:
+        """`period` seconds have passed."""
+        self._count_the_rest()
+
+    def close(self) -> None:
+        """Nothing more will come."""
+        self._count_the_rest(now=True)
+
+    def _count_the_rest(self, *, now: bool = False) -> None:
+        """Once in ten seconds, count the failures that were not said."""
+        if not now and self.clock.now() - self._failures_since < _PERIOD:
+            return
+        if self._failures > _MOST_FAILURES:
+            self.console.always(f"and {counted(self._failures - _MOST_FAILURES, 'more failure')}", "red")
+        self._failures, self._failures_since = 0, self.clock.now()
+
+    async def _keep_ticking(self) -> None:
+        while True:
+            await self.clock.sleep(self.period)
+            self.tick()
+
+
+class PlainDisplay(BatchDisplay):
+    """A line now and then."""
+
+    def __init__(self, console: Console, clock: Clock = Clock()) -> None:
+        """Write to the console's stderr."""
+        super().__init__(console, clock)
+        self._said: list[Fact] = []
+        self._said_at = self._started
+
+    def tick(self) -> None:
+        """A line, where there is something to say."""
+        super().tick()
+        said, now = facts(self.progress), self.clock.now()
+        if not said or (said == self._said and now - self._said_at < _HEARTBEAT):
+            return
+        self._said, self._said_at = said, now
+        of = "" if self.progress.total is None else f" of {self.progress.total:,}"
+        first = f"{self.progress.done:,}{of} done"
+        others = (fact.text for fact in (said[1:] if self.progress.done else said))
+        self.console.note(f"{duration(self.elapsed):>12}  {', '.join([first, *others])}")

@@ -1,0 +1,138 @@
+"""What a batch says: its plan, each outcome, and what became of all of them.
+
+Rules: stdout gets the path of each picture, or with `--json` a line for the plan, for each request and for the end;
+words go to stderr. A stdout that nobody reads any more stops nothing: the pictures are files. It refuses to show a
+prompt; those are in the folder's index.html alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from openai_images import ImagesError, ModerationBlockedError, Succeeded
+from openai_images.cli.failures import problem_of
+from openai_images.cli.results import usage_of
+from openai_images.cli.words import clipped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from openai_images import Failed, Outcome
+    from openai_images.cli.batch_progress import BatchDisplay
+    from openai_images.cli.console import Console
+
+__all__ = ["Reporter", "unknown_keys"]
+
+_LONGEST_REASON = 160
+_STYLES = {"failed": "red", "blocked": "yellow", "unknown": "magenta"}
+
+
+class Reporter:
+    """Tells each outcome as it comes; `is_lost` once stdout cannot be written."""
+
+    def __init__(self, console: Console, out: str) -> None:
+        """Write to the console; `out` is the batch's folder as the user calls it."""
+        self._console = console
+        self._out = Path(out)
+        self._root = Path(os.path.abspath(out))  # noqa: PTH100  as the batch does
+        self.is_lost = False
+
+    def outcome(self, outcome: Outcome, display: BatchDisplay) -> None:
+        """A request has ended: its pictures go to stdout, its failure to stderr."""
+        if isinstance(outcome, Succeeded):
+            for image in outcome.result.images:
+                self.line(self._shown(image.path))
+            self.record(self._done(outcome))
+            return
+        state = _state(outcome.error)
+        display.failure(f"{state} {outcome.key}: {_reason(outcome.error)}", _STYLES[state])
+        self.record(_failed(outcome, state))
+
+    def line(self, text: str) -> None:
+        """A line on stdout, unless JSON is wanted there."""
+        if not self._console.as_json:
+            self._write(lambda: self._console.result(text))
+
+    def record(self, record: dict[str, Any]) -> None:
+        """A JSON line on stdout, if JSON is wanted there."""
+        if self._console.as_json:
+            self._write(lambda: self._console.record(record))
+
+    def _write(self, write: Callable[[], None]) -> None:
+        if not self.is_lost:
+            try:
+                write()
+            except OSError:
+                self.is_lost = True
+
+    def _shown(self, path: Path | None) -> str:
+        """A path as the user would type it; one that had to be elsewhere is whole."""
+        if path is not None and path.is_relative_to(self._root):
+            path = self._out / path.relative_to(self._root)
+        return str(path)
+
+    def _done(self, outcome: Succeeded) -> dict[str, Any]:
+        result = outcome.result
+        images = [
+            {
+                "path": self._shown(image.path),
+                "media_type": image.media_type,
+                "width": image.width,
+                "height": image.height,
+                "bytes": image.nbytes,
+            }
+            for image in result.images
+        ]
+        return {
+            "key": outcome.key,
+            "index": outcome.index,
+            "state": "done",
+            "images": images,
+            "size": result.size,
+            "quality": result.quality,
+            "usage": usage_of(result),
+            "request_id": result.request_id,
+            "attempts": result.attempts,
+            "elapsed": round(result.elapsed, 3),
+        }
+
+
+def unknown_keys(journal: Path) -> set[str]:
+    """The keys whose last row in the journal leaves open what became of them."""
+    states: dict[str, str] = {}
+    with suppress(OSError), journal.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            with suppress(ValueError, TypeError, KeyError):
+                row: dict[str, Any] = json.loads(line)
+                states[row["key"]] = row["state"]
+    return {key for key, state in states.items() if state in ("sent", "unknown")}
+
+
+def _failed(outcome: Failed, state: str) -> dict[str, Any]:
+    error = outcome.error
+    about: dict[str, Any] = {"error": {"type": type(error).__name__, "message": str(error)}}
+    if isinstance(error, ImagesError):
+        about = problem_of(error).record()
+    return {"key": outcome.key, "index": outcome.index, "state": state, **about}
+
+
+def _reason(error: Exception) -> str:
+    """The error in a line; of a refusal for safety not the server's whole letter."""
+    if isinstance(error, ModerationBlockedError):
+        what = {"input": "the prompt", "output": "the picture"}.get(error.stage, "this")
+        categories = f" ({', '.join(error.categories)})" if error.categories else ""
+        return clipped(f"the safety system refused {what}{categories}", _LONGEST_REASON)
+    return clipped(
+        problem_of(error).message if isinstance(error, ImagesError) else str(error), _LONGEST_REASON
+    )
+
+
+def _state(error: BaseException) -> str:
+    if isinstance(error, ModerationBlockedError):
+        return "blocked"
+    several = [error, *getattr(error, "errors", ())]
+    return "unknown" if any(getattr(one, "maybe_billed", False) for one in several) else "failed"

@@ -1,0 +1,183 @@
+"""A batch's plan and its end in words, and as JSON lines.
+
+Rules: pure; every count that is not zero is said, with what can be done about it. It refuses to call an unknown cost
+nothing, or a stand-in's price a bill.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from openai_images.cli.words import counted, dollars, duration, listed, pace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from decimal import Decimal
+
+    from openai_images import BatchPlan, BatchSummary
+    from openai_images.cli.batch_input import Estimate
+
+__all__ = ["Ending", "plan_lines", "plan_record"]
+
+_MOST_KEYS = 20
+_FEW_KEYS = 5
+_RETRY_FAILED = "--retry-failed sends again what failed"
+
+
+def plan_lines(plan: BatchPlan) -> list[str]:
+    """What was done before, what will be done now, and what was noticed on the way."""
+    to_send = set(plan.to_send)
+    counts = (
+        (plan.done, "done", ""),
+        (plan.failed, "failed", "--retry-failed sends them again"),
+        (plan.unknown, "unknown", "may have been billed; --retry-unknown sends them again"),
+        (plan.missing, "missing", "done, but their pictures are gone; --retry-missing sends them again"),
+    )
+    said: list[str] = []
+    for keys, state, hint in counts:
+        if keys:
+            what = "sent again now" if to_send.intersection(keys) else hint
+            said.append(f"{len(keys):,} {state}{f' ({what})' if what else ''}")
+    if not said:
+        lines = [f"{counted(plan.total, 'request')} to do"]
+    else:
+        said += [f"{len(plan.pending):,} to do"] if plan.pending else []
+        said += [] if plan.to_send else ["nothing to do"]
+        lines = [f"resuming: {', '.join(said)}"]
+    if plan.same:
+        verb = "shares" if len(plan.same) == 1 else "share"
+        lines.append(f"{counted(len(plan.same), 'request')} {verb} the pictures of an identical one")
+    return lines + _noticed(plan)
+
+
+def _noticed(plan: BatchPlan) -> list[str]:
+    noticed = (
+        (plan.changed, "failed before, and is another request now"),
+        (plan.adopted, "the picture was there, and the journal did not know it; it does now"),
+        (plan.altered, "the picture is not as it was written; it is left as it is"),
+        (plan.removed, "is in the journal, and no longer in the input"),
+    )
+    lines = [f"{what}: {listed(keys, _FEW_KEYS)}" for keys, what in noticed if keys]
+    return [f"note: {line}" for line in (*lines, *plan.notes)]
+
+
+def plan_record(plan: BatchPlan, estimate: Estimate) -> dict[str, Any]:
+    """The plan's JSON line; `at_most` is what it may cost in US dollars, null where that is unknown."""
+    counts = {
+        name: len(getattr(plan, name))
+        for name in ("done", "failed", "unknown", "missing", "pending", "to_send")
+    }
+    cost = None if estimate.unpriced else _text(estimate.cost)
+    return {"plan": {"total": plan.total, **counts, "at_most": cost, "spent": _text(plan.spent)}}
+
+
+@frozen(kw_only=True)
+class Ending:
+    """How a run ended: the numbers, what it spent itself, and the keys that are unknown.
+
+    `out` is the batch's folder as the user calls it; `is_local` means that stand-ins were painted.
+    """
+
+    summary: BatchSummary
+    out: str
+    images_per_minute: float = 0.0
+    spent: Decimal | None = None
+    budget: Decimal | None = None
+    unknown: Sequence[str] = ()
+    is_local: bool = False
+
+    @property
+    def lines(self) -> list[str]:
+        """What to say."""
+        return [self._counts, self._pace, *self._advice, f"contact sheet: {self._sheet}"]
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The JSON line."""
+        one = self.summary
+        names = ("total", "done", "failed", "blocked", "unknown", "missing", "not_started")
+        counts = {name: getattr(one, name) for name in names}
+        more = {"unknown_keys": list(self.unknown), "spent": _text(one.spent), "unpriced": one.unpriced}
+        return {
+            "summary": {**counts, **more, "stopped": one.reason or None, "elapsed": round(one.elapsed, 3)}
+        }
+
+    @property
+    def exit_code(self) -> int:
+        """0 where every request is done, else 1."""
+        return 0 if self.summary.done == self.summary.total else 1
+
+    @property
+    def _counts(self) -> str:
+        one = self.summary
+        blocked = f" ({one.blocked:,} blocked by moderation)" if one.blocked else ""
+        numbers = (
+            (one.failed, f"failed{blocked}"),
+            (one.unknown, "unknown"),
+            (one.missing, "missing"),
+            (one.not_started, "not started"),
+        )
+        said = [f"{number:,} {words}" for number, words in numbers if number]
+        return ", ".join([f"{one.done:,} of {counted(one.total, 'request')} done", *said])
+
+    @property
+    def _pace(self) -> str:
+        """How long it took, how fast that was, and what it cost."""
+        one, said = self.summary, [f"in {duration(self.summary.elapsed)}"]
+        if self.images_per_minute:
+            said.append(pace(self.images_per_minute))
+        if self.is_local:
+            would = "" if self.spent is None else f" (the API would have taken {dollars(self.spent)})"
+            said.append(f"nothing is billed{would}")
+            return ", ".join(said)
+        if self.spent is not None:
+            said.append(f"{dollars(self.spent)} spent")
+        if one.spent is not None and one.spent != self.spent:
+            said.append(f"{dollars(one.spent)} in all runs")
+        if one.unpriced:
+            unpriced = f"{counted(one.unpriced, 'request')} of unknown cost"
+            said.append(unpriced if one.spent is None else f"not counting {unpriced}")
+        return ", ".join(said)
+
+    @property
+    def _advice(self) -> list[str]:
+        """What can be done about what is not done."""
+        one, said = self.summary, list[str]()
+        if one.reason == "budget":
+            of = "" if self.budget is None else f" of {dollars(self.budget)}"
+            said.append(f"the next request might not fit into the budget{of}: raise --budget to go on")
+        elif one.not_started:
+            said.append("run the same command again to send what was not started")
+        if one.failed:
+            hint = (
+                "what moderation blocked needs another prompt" if one.blocked == one.failed else _RETRY_FAILED
+            )
+            said.append(f"{hint}; the reasons are in {self._sheet}")
+        if one.missing:
+            said.append("--retry-missing sends again what was done and is gone")
+        return said
+
+    @property
+    def warning(self) -> str:
+        """What may have been paid for nothing, by key; "" where there is none."""
+        number, shown = self.summary.unknown, self.unknown[:_MOST_KEYS]
+        if not number:
+            return ""
+        more = f"{number - len(shown):,} more, see {self._sheet}" if number > len(shown) else ""
+        keys = " and ".join(filter(None, [", ".join(shown), more]))
+        it, was, them = ("it", "was", "it") if number == 1 else ("they", "were", "them")
+        return (
+            f"unknown: {keys}: {it} {was} sent and no picture came back, so {it} may have been billed; "
+            f"--retry-unknown sends {them} again, and may pay twice"
+        )
+
+    @property
+    def _sheet(self) -> str:
+        return os.path.join(self.out, "index.html")  # noqa: PTH118  as the user would type it
+
+
+def _text(amount: Decimal | None) -> str | None:
+    return None if amount is None else f"{amount.normalize():f}"

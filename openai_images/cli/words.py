@@ -1,0 +1,77 @@
+"""Numbers, times and money as people read them.
+
+Rules: pure functions; an amount that is not zero never reads as zero. It refuses to guess: what is unknown says so.
+"""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_UP, ROUND_UP, Decimal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["at_most", "clipped", "counted", "dollars", "duration", "listed", "pace"]
+
+_CENT, _FINE = Decimal("0.01"), Decimal("0.0001")
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 picture`, `1,200 pictures`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min 12 s`, `2 h 5 min`, `3 d 4 h`: the two largest units."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return _pair(whole // 60, "min", whole % 60, "s")
+    minutes = round(whole / 60)
+    if minutes < 1440:
+        return _pair(minutes // 60, "h", minutes % 60, "min")
+    hours = round(minutes / 60)
+    return _pair(hours // 24, "d", hours % 24, "h")
+
+
+def _pair(large: int, large_unit: str, small: int, small_unit: str) -> str:
+    return f"{large} {large_unit} {small} {small_unit}" if small else f"{large} {large_unit}"
+
+
+def dollars(amount: Decimal) -> str:
+    """US dollars: cents from one dollar on, and below it as many as four digits: `$12.30`, `$0.0412`, `$0.41`."""
+    return _money(amount, ROUND_HALF_UP)
+
+
+def at_most(amount: Decimal) -> str:
+    """US dollars, rounded up: for what something may cost."""
+    return _money(amount, ROUND_UP)
+
+
+def _money(amount: Decimal, rounding: str) -> str:
+    if amount >= 1 or not amount:
+        return f"${amount.quantize(_CENT, rounding):,}"
+    if amount < _FINE:
+        return f"under ${_FINE}"
+    fine = amount.quantize(_FINE, rounding).normalize()
+    cents = fine.quantize(_CENT)
+    return f"${cents if cents == fine else fine}"
+
+
+def pace(images_per_minute: float) -> str:
+    """How fast pictures come: `118 images/min`, `4.3 images/min`."""
+    digits = 0 if images_per_minute >= 10 else 1
+    return f"{images_per_minute:,.{digits}f} images/min"
+
+
+def clipped(text: str, longest: int) -> str:
+    """The text in one line, cut where it is longer than `longest` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """Names in a row: `a, b, c and 12 more`, with no more than `most` of them said."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"

@@ -1,0 +1,77 @@
+"""`generate_many`: the outcomes of many calls of one client.
+
+Rules: pure but for what it hands over; every keyword that makes no sense is refused before anything is read. It is
+imported with the first such call and not with the client, whose import is to cost little.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sized
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from attrs import frozen
+
+from openai_images.errors import RequestInvalidError
+from openai_images.http.timing import Timing
+from openai_images.http.watch import Watcher
+from openai_images.many.items import Item, defaults_of
+from openai_images.many.keys import file_name
+from openai_images.many.outcomes import Options, Outcomes
+from openai_images.models.cost import cost_of
+from openai_images.models.outcomes import Progress
+from openai_images.models.prices import PUBLISHED_PRICES, Prices
+from openai_images.models.results import ImageResult
+
+__all__ = ["Generate", "Manner", "many_calls"]
+
+Generate: TypeAlias = Callable[..., Awaitable[ImageResult]]
+"""`ImagesClient.generate`, watched and patient."""
+
+
+@frozen(kw_only=True)
+class Manner:
+    """How: the keywords of `generate_many`."""
+
+    concurrency: int
+    ordered: bool
+    into: str | os.PathLike[str] | None
+    overwrite: bool
+    progress: Callable[[Progress], object] | None
+    prices: Prices | None
+    timing: Timing
+
+
+def many_calls(
+    generate: Generate,
+    requests: Iterable[object] | AsyncIterable[object],
+    params: Mapping[str, Any],
+    manner: Manner,
+) -> Outcomes:
+    """Outcomes that call `generate` for each request; `params` hold for those that do not set them.
+
+    Raises `RequestInvalidError`, `ConfigurationError` and TypeError.
+    """
+    into, prices = manner.into, manner.prices or PUBLISHED_PRICES
+    if into is not None and (not str(into) or "\0" in str(into)):
+        msg = f"into={str(into)!r} is no name for a folder; give one, such as 'out'"
+        raise RequestInvalidError(msg)
+    folder = None if into is None else Path(into)
+
+    async def work(item: Item, watcher: Watcher) -> ImageResult:
+        stem = None if folder is None else folder / file_name(item.key)
+        return await generate(
+            item.request, {}, into=stem, overwrite=manner.overwrite, watcher=watcher, patient=True
+        )
+
+    options = Options(
+        concurrency=manner.concurrency,
+        ordered=manner.ordered,
+        total=len(requests) if isinstance(requests, Sized) else None,
+        progress=manner.progress,
+        cost=lambda request, result: cost_of(result, request.model, prices),
+        timing=manner.timing,
+        defaults=defaults_of(params),
+    )
+    return Outcomes(requests, work, options)

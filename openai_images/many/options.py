@@ -1,0 +1,49 @@
+"""How many calls are made: one frozen value, and the function that makes one call.
+
+Rules: what makes no sense is refused when it is made, before anything is read or sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+from attrs import Attribute, field, frozen
+
+from openai_images.errors import ConfigurationError
+from openai_images.http.timing import Timing
+from openai_images.http.watch import Watcher
+from openai_images.many.items import Item
+from openai_images.models.outcomes import Progress
+from openai_images.models.request import GenerateRequest
+from openai_images.models.results import ImageResult
+
+__all__ = ["Options", "Work"]
+
+Work: TypeAlias = Callable[[Item, Watcher], Awaitable[ImageResult]]
+"""Makes one call, and tells the watcher when it waits and when it is about to send."""
+
+
+def _count(_: Any, attribute: Attribute[Any], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        msg = f"{attribute.name}={value!r}: must be a whole number above 0"
+        raise ConfigurationError(msg)
+
+
+@frozen(kw_only=True)
+class Options:
+    """How many calls are made.
+
+    At most `concurrency` requests and results are held; `ordered` hands outcomes over in the order of the requests.
+    `total` is how many will come, where that is known; `progress` is called after each change, `cost` for each
+    result. `defaults` are parameters laid under each request. Raises `ConfigurationError`.
+    """
+
+    concurrency: int = field(validator=_count)
+    ordered: bool = False
+    total: int | None = None
+    progress: Callable[[Progress], object] | None = None
+    cost: Callable[[GenerateRequest, ImageResult], Decimal | None] | None = None
+    timing: Timing = Timing()  # noqa: RUF009  frozen
+    defaults: Mapping[str, Any] = field(factory=dict[str, Any], repr=False)

@@ -1,0 +1,241 @@
+"""The rules of `POST /images/generations`, each a function that tells what breaks it.
+
+Rules: pure; a rule passes over what cannot be judged. A value that only other models take is certainly refused; one
+that nobody is known to take is only doubtful, since new ones come with each model. Sources: OpenAI's API reference and
+the official Python package 3.54; where the wire contradicts them, or only third parties tried, it is doubtful.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from openai_images.models.asked import Asked, Problem, is_object, wrong_types
+from openai_images.models.catalogue import ANY_MODEL, Model, find_model, known_values, live_models
+from openai_images.models.sizes import (
+    largest_size,
+    nearest_size,
+    parse_ratio,
+    parse_size,
+    sheet_faults,
+    size_faults,
+)
+
+__all__ = ["RULES"]
+
+_RASTER: Final = ("png", "webp", "jpeg")
+_FORMATS: Final = known_values("output_format")
+_WITH_VALUES: Final = (
+    *("quality", "background", "output_format", "moderation", "complexity", "response_format", "style"),
+)
+_EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+
+
+def _prompt(asked: Asked) -> Iterator[Problem]:
+    text = asked.of("prompt")
+    if text == "":
+        yield asked.problem("prompt", "it is empty", "text")
+    if text and asked.model and len(text) > asked.model.prompt:
+        message = f"it has {len(text):,} characters"
+        yield asked.problem("prompt", message, f"at most {asked.model.prompt:,}", sure=asked.named)
+
+
+def _model(asked: Asked) -> Iterator[Problem]:
+    name = asked.of("model")
+    if name is None:
+        return
+    model, named = find_model(name)
+    shown = asked.show(name)
+    if model is not None and model.retired:
+        yield asked.problem("model", f"OpenAI ended {shown} on {model.ends}", ", ".join(live_models()))
+    elif asked.official and not named:
+        like = f"; it is taken for a {model.name}" if model else ""
+        message = f"{shown} is not known to this version{like}"
+        yield asked.problem("model", message, ", ".join(live_models()), sure=False)
+
+
+def _values(asked: Asked) -> Iterator[Problem]:
+    for parameter in _WITH_VALUES:
+        value = asked.of(parameter)
+        if value is not None and asked.model is not None:
+            yield from _value(asked, asked.model, parameter, value)
+
+
+def _value(asked: Asked, model: Model, parameter: str, value: str) -> Iterator[Problem]:
+    """What is wrong with the value of one parameter."""
+    known, shown = model.values.get(parameter, ()), asked.show(value)
+    refuses = "no live model takes" if model is ANY_MODEL else f"{model.name} does not take"
+    if not known:
+        takers = live_models(parameter)
+        accepted = f"leave it out, or use one of {', '.join(takers)}" if takers else "leave it out"
+        yield asked.problem(parameter, f"{refuses} it", accepted, sure=asked.named)
+    elif (parameter, value) in model.unsure:
+        accepted = ", ".join(other for other in known if other != value)
+        message = f"{shown} is in preview with {model.name}, and the API was seen to refuse it"
+        yield asked.problem(parameter, message, accepted, sure=False)
+    elif value not in known and value in known_values(parameter):
+        yield asked.problem(parameter, f"{refuses} {shown}", ", ".join(known), sure=asked.named)
+    elif value not in known:
+        message = f"{shown} is not known to this version"
+        yield asked.problem(parameter, message, ", ".join(known), sure=False)
+
+
+def _size(asked: Asked) -> Iterator[Problem]:
+    size, form, model = asked.of("size"), asked.of("output_format", "png"), asked.model
+    if size in {None, "auto"} or model is None or form is None or size in model.sizes:
+        return
+    measured, shown = parse_size(size), asked.show(size)
+    if model.sizes:
+        message = f"{model.name} does not take {shown}"
+        accepted = ", ".join((*model.sizes, "auto"))
+        yield asked.problem("size", message, accepted, sure=asked.named and measured is not None)
+    elif measured is None:
+        accepted = f"auto, or WIDTHxHEIGHT in pixels such as {_example(size)}"
+        yield asked.problem("size", f"{shown} is not known to this version", accepted, sure=False)
+    elif form == "gif":
+        yield from _sheet(asked, shown, *measured)
+    elif faults := size_faults(*measured):
+        width, height = nearest_size(*measured)
+        accepted = f"auto, or the nearest, {width}x{height}"
+        sure = asked.named and form in _RASTER
+        yield asked.problem("size", f"{shown}: {', '.join(faults)}", accepted, sure=sure)
+
+
+def _example(size: str) -> str:
+    """The size that somebody who wrote a ratio means, or any."""
+    ratio = parse_ratio(size)
+    return (largest_size(ratio) if ratio else None) or "1536x864"
+
+
+def _sheet(asked: Asked, shown: str, width: int, height: int) -> Iterator[Problem]:
+    """The size of a gif's frames; nothing of this is published."""
+    frames, gifs = asked.of("frame_count", 9), asked.of("n", 1)
+    if frames is None or not 2 <= frames <= 16 or gifs is None:
+        return
+    if faults := sheet_faults(width, height, frames, max(1, min(gifs, 10))):
+        accepted = "auto, or for one gif at most 960x960 (2 to 9 frames), 816x816 (to 12) or 720x720 (to 16)"
+        yield asked.problem("size", f"{shown}: {', '.join(faults)}", accepted, sure=False)
+
+
+def _counts(asked: Asked) -> Iterator[Problem]:
+    n, model, form = asked.of("n"), asked.model or ANY_MODEL, asked.of("output_format", "png")
+    if n is None:
+        return
+    shown, most = asked.show(n), model.pictures
+    accepted = "1" if most == 1 or form == "svg" else f"1 to {most}"
+    if n < 1:
+        yield asked.problem("n", f"{shown} is below 1", accepted)
+    elif n > 1 and form == "svg":
+        yield asked.problem("n", f"{shown} is more than one svg", accepted)
+    elif n > 1 == most:
+        yield asked.problem("n", f"{shown} is more than {model.name} paints", accepted, sure=asked.named)
+    elif n > 1 and asked.of("stream") and not asked.split:
+        yield asked.problem("n", f"{shown} pictures cannot come in one stream", "1, or no stream")
+    elif n > most and not asked.split:
+        yield asked.problem("n", f"{shown} is above {most}", accepted)
+
+
+def _streaming(asked: Asked) -> Iterator[Problem]:
+    stream, form = asked.of("stream"), asked.of("output_format", "png")
+    partials = asked.of("partial_images", 0)
+    if stream and form in {"gif", "svg"}:
+        accepted = "no stream, or output_format png, webp or jpeg"
+        yield asked.problem("stream", f"{form} is not streamed", accepted)
+    if stream and asked.model and not asked.model.streams:
+        yield asked.problem("stream", f"{asked.model.name} does not stream", "no stream", sure=asked.named)
+    if partials is None:
+        return
+    if not 0 <= partials <= 3:
+        yield asked.problem("partial_images", f"{asked.show(partials)} is not within 0 to 3", "0 to 3")
+    if partials > 0 and stream is False:
+        yield asked.problem("partial_images", "they come in streams only", "a stream, or leave it out")
+    if partials > 0 and form in {"gif", "svg"}:
+        yield asked.problem("partial_images", f"{form} has none", "leave it out")
+
+
+def _compression(asked: Asked) -> Iterator[Problem]:
+    form, compression = asked.of("output_format", "png"), asked.of("output_compression")
+    if compression is None:
+        return
+    if not 0 <= compression <= 100:
+        message = f"{asked.show(compression)} is not within 0 to 100"
+        yield asked.problem("output_compression", message, "0 to 100")
+    # 100 is the default and changes nothing; only svg excludes even that.
+    if form == "svg" or (form in {"png", "gif"} and compression != 100):
+        accepted = "output_format jpeg or webp, or leave it out"
+        yield asked.problem("output_compression", f"{form} is not compressed so", accepted)
+
+
+def _transparency(asked: Asked) -> Iterator[Problem]:
+    form = asked.of("output_format", "png")
+    if asked.of("background") != "transparent":
+        return
+    accepted = "output_format png or webp, or no transparency"
+    if form == "jpeg":
+        yield asked.problem("background", "jpeg cannot be transparent", accepted)
+    elif form in {"gif", "svg"}:
+        # Transparent gifs were seen.
+        message = f"{form} is not among the formats said to be transparent"
+        yield asked.problem("background", message, accepted, sure=False)
+
+
+def _frames(asked: Asked) -> Iterator[Problem]:
+    form = asked.of("output_format", "png")
+    for parameter in ("frame_count", "frame_duration_ms"):
+        if asked.of(parameter) is not None and form not in {None, "gif"}:
+            message = f"{form} has no frames" if form in _FORMATS else "only a gif is known to have frames"
+            accepted = "output_format gif, or leave it out"
+            yield asked.problem(parameter, message, accepted, sure=form in _FORMATS)
+    count, duration = asked.of("frame_count", 9), asked.of("frame_duration_ms", 200)
+    if count is not None and not 2 <= count <= 16:
+        yield asked.problem("frame_count", f"{asked.show(count)} is not within 2 to 16", "2 to 16")
+    if duration is not None and not 10 <= duration <= 655_350:
+        message = f"{asked.show(duration)} is not what a gif can say"
+        yield asked.problem("frame_duration_ms", message, "10 to 655350, in tens", sure=False)
+
+
+def _svg(asked: Asked) -> Iterator[Problem]:
+    form, svg = asked.of("output_format", "png"), asked.of("svg")
+    if svg is None:
+        if form == "svg" and "svg" not in asked.hidden:
+            # Accounts without a choice of that model must leave it out.
+            message = "no model is named to write the svg"
+            yield asked.problem("svg", message, _SVG, sure=False)
+        return
+    if form not in {None, "svg"}:
+        accepted = "output_format svg, or leave it out"
+        yield asked.problem("svg", "it is for output_format svg only", accepted, sure=form in _FORMATS)
+    yield from _author(asked, svg)
+
+
+_SVG: Final = 'svg={"model": …}'
+
+
+def _author(asked: Asked, svg: Mapping[str, Any]) -> Iterator[Problem]:
+    """The model that writes an svg, and its reasoning."""
+    if not isinstance(svg.get("model"), str) or not svg["model"]:
+        yield asked.problem("svg", "it has no model", _SVG)
+    reasoning = svg.get("reasoning")
+    if reasoning is None:
+        return
+    effort = reasoning.get("effort") if is_object(reasoning) else 0
+    if not isinstance(effort, str | None):
+        yield asked.problem("svg", "its reasoning is not an object with an effort", '{"effort": …}')
+    elif effort is not None and effort not in _EFFORTS:
+        message = f"the effort {asked.show(effort)} is not known to this version"
+        yield asked.problem("svg", message, ", ".join(_EFFORTS), sure=False)
+
+
+def _identifier(asked: Asked) -> Iterator[Problem]:
+    text = asked.of("safety_identifier")
+    if text and len(text) > 128:
+        # Said in a guide; the reference has no number.
+        message = f"it has {len(text):,} characters"
+        yield asked.problem("safety_identifier", message, "at most 128, such as a hash", sure=False)
+
+
+RULES: Final[tuple[Callable[[Asked], Iterator[Problem]], ...]] = (
+    *(wrong_types, _model, _prompt, _counts, _size, _values),
+    *(_transparency, _compression, _streaming, _frames, _svg, _identifier),
+)
+"""All of them, in the order in which their problems are told."""

@@ -1,0 +1,153 @@
+"""Sizes in pixels: the rules of the models that take any size, the nearest size within them, and sizes by ratio.
+
+Rules: pure arithmetic on whole pixels; what is asked for is never changed here, only what would be accepted is told.
+It refuses to round a ratio: a size by ratio has exactly this ratio, or there is none. Sources: OpenAI's API reference;
+the limits on pixels as the wire tells them; the sheet of a gif only as third parties found it by trying.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from fractions import Fraction
+from typing import Final
+
+from openai_images.errors import RequestInvalidError
+from openai_images.models.catalogue import find_model
+from openai_images.models.tokens import FEWEST_PIXELS, LONGEST_EDGE, MOST_PIXELS
+
+__all__ = [
+    "PROVEN_PIXELS",
+    "largest_size",
+    "nearest_size",
+    "parse_ratio",
+    "parse_size",
+    "sheet_faults",
+    "size_faults",
+    "size_of_ratio",
+]
+
+PROVEN_PIXELS: Final = 2560 * 1440
+"""Above this many pixels OpenAI calls sizes experimental."""
+
+_STEP: Final = 16
+_WIDEST: Final = 3
+
+_SIZE: Final = re.compile(r"([1-9][0-9]{0,8})x([1-9][0-9]{0,8})")
+_NUMBER: Final = r"([0-9]{1,4}(?:\.[0-9]{1,3})?)"
+_RATIO: Final = re.compile(f"{_NUMBER}:{_NUMBER}")
+
+# The frames of a gif are painted on one sheet: up to so many frames, so many columns and rows, either way round.
+_GRIDS: Final = ((8, 4, 2), (9, 3, 3), (12, 4, 3), (16, 4, 4))
+
+
+def parse_size(text: str) -> tuple[int, int] | None:
+    """Width and height in pixels of a text such as "1536x864", None where it is no such text."""
+    match = _SIZE.fullmatch(text)
+    return None if match is None else (int(match[1]), int(match[2]))
+
+
+def parse_ratio(text: str) -> Fraction | None:
+    """Width by height of a text such as "16:9" or "2.35:1", None where it is no such text."""
+    match = _RATIO.fullmatch(text)
+    if match is None or not Fraction(match[1]) or not Fraction(match[2]):
+        return None
+    return Fraction(match[1]) / Fraction(match[2])
+
+
+def size_faults(width: int, height: int) -> list[str]:
+    """What is wrong with a size for a model that takes any within the rules; every rule it breaks."""
+    long, short, pixels = max(width, height), min(width, height), width * height
+    checks = {
+        f"width and height must be multiples of {_STEP}": width % _STEP or height % _STEP,
+        f"no edge may be longer than {LONGEST_EDGE}": long > LONGEST_EDGE,
+        "its ratio must be between 1:3 and 3:1": long > _WIDEST * short,
+        f"{pixels:,} pixels are fewer than {FEWEST_PIXELS:,}": pixels < FEWEST_PIXELS,
+        f"{pixels:,} pixels are more than {MOST_PIXELS:,}": pixels > MOST_PIXELS,
+    }
+    return [fault for fault, broken in checks.items() if broken]
+
+
+def sheet_faults(width: int, height: int, frames: int, gifs: int = 1) -> list[str]:
+    """What is probably wrong with gifs of so many frames (2 to 16) of this size; measured, not published."""
+    columns, rows = next((grid[1], grid[2]) for grid in _GRIDS if frames <= grid[0])
+    long = min(max(width * columns, height * rows), max(width * rows, height * columns))
+    pixels = columns * rows * width * height
+    sheet = f"the sheet of {frames} frames"
+    checks = {
+        f"width and height must be multiples of {_STEP}": width % _STEP or height % _STEP,
+        f"{sheet} has an edge of {long}, longer than {LONGEST_EDGE}": long > LONGEST_EDGE,
+        f"{sheet} has {pixels:,} pixels, fewer than {FEWEST_PIXELS:,}": pixels < FEWEST_PIXELS,
+        f"{sheet} has {pixels:,} pixels, more than {MOST_PIXELS:,}": pixels > MOST_PIXELS,
+        f"{gifs} sheets have {gifs * pixels:,} pixels, more than {MOST_PIXELS:,}": (
+            pixels <= MOST_PIXELS < gifs * pixels
+        ),
+    }
+    return [fault for fault, broken in checks.items() if broken]
+
+
+def nearest_size(width: float, height: float) -> tuple[int, int]:
+    """The size within the rules that is nearest to this one; itself where it is within.
+
+    It is first brought between the limits, keeping its ratio as far as the rules allow, and then rounded.
+    """
+    w, h = float(width), float(height)
+    too_wide = max(w / h, h / w) / _WIDEST
+    if too_wide > 1:
+        by = math.sqrt(too_wide)
+        w, h = (w / by, h * by) if w > h else (w * by, h / by)
+    by = math.sqrt(min(max(w * h, FEWEST_PIXELS), MOST_PIXELS) / (w * h))
+    by = min(by, LONGEST_EDGE / max(w, h))
+    w, h = w * by, h * by
+    column, row = round(w / _STEP), round(h / _STEP)
+    around = [((column + i) * _STEP, (row + j) * _STEP) for i in range(-2, 3) for j in range(-2, 3)]
+    within = [size for size in around if not size_faults(*size)]
+    return min(within, key=lambda size: math.log(size[0] / w) ** 2 + math.log(size[1] / h) ** 2)
+
+
+def largest_size(ratio: Fraction, most_pixels: int = PROVEN_PIXELS) -> str | None:
+    """The largest size within the rules that has exactly this ratio, None where there is none."""
+    wide, high = ratio.numerator, ratio.denominator
+    unit = math.lcm(_STEP // math.gcd(_STEP, wide), _STEP // math.gcd(_STEP, high))
+    width, height = wide * unit, high * unit
+    times = min(LONGEST_EDGE // max(width, height), math.isqrt(max(most_pixels, 0) // (width * height)))
+    size = width * times, height * times
+    return None if not times or size_faults(*size) else f"{size[0]}x{size[1]}"
+
+
+def size_of_ratio(ratio: str, model: str, *, most_pixels: int = PROVEN_PIXELS) -> str:
+    """The largest size of exactly this ratio ("16:9") that `model` takes, with at most `most_pixels` pixels.
+
+    Where a model takes three sizes, it is the one of this ratio. Raises `RequestInvalidError` where there is none,
+    and for a model whose sizes are not known.
+    """
+    shape, row = parse_ratio(ratio), find_model(model)[0]
+    if shape is None:
+        msg = f"{ratio[:20]!r} is no ratio; write one such as 16:9"
+        raise RequestInvalidError(msg)
+    if row is None:
+        msg = f"the sizes of the model {model[:80]!r} are not known here; give size as WIDTHxHEIGHT"
+        raise RequestInvalidError(msg)
+    found = _fixed(shape, row.sizes) if row.sizes else largest_size(shape, most_pixels)
+    if found is None:
+        msg = f"{row.name} has no size of exactly {ratio}; {_instead(shape, row.sizes, most_pixels)}"
+        raise RequestInvalidError(msg)
+    return found
+
+
+def _fixed(shape: Fraction, sizes: tuple[str, ...]) -> str | None:
+    """The largest of these sizes that has this shape."""
+    measured = [(size, *(parse_size(size) or (1, 1))) for size in sizes]
+    fitting = [(width * height, size) for size, width, height in measured if Fraction(width, height) == shape]
+    return max(fitting)[1] if fitting else None
+
+
+def _instead(shape: Fraction, sizes: tuple[str, ...], most_pixels: int) -> str:
+    """What to ask for where no size has this shape."""
+    if sizes:
+        return f"its sizes are {', '.join(sizes)}"
+    if not Fraction(1, _WIDEST) <= shape <= _WIDEST:
+        return "ratios must be between 1:3 and 3:1"
+    high = math.sqrt(max(most_pixels, FEWEST_PIXELS) / shape)
+    width, height = nearest_size(high * shape, high)
+    return f"the nearest is {width}x{height}"

@@ -1,0 +1,82 @@
+"""Ctrl-C in two steps: what a signal does, and when it is Python's again."""
+
+import asyncio
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from openai_images.cli.interrupts import Interrupts
+
+ENDINGS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+def interrupt(*_: object) -> None:
+    """What a signal does before; not Python's own handler, in whose place the event loop would put another."""
+    raise KeyboardInterrupt
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[dict[signal.Signals, Any]]:
+    """What each signal does before the test and, whatever the test does, after it."""
+    before = {number: signal.getsignal(number) for number in ENDINGS}
+    mine: dict[signal.Signals, Any] = dict.fromkeys(ENDINGS, interrupt)
+    for number in ENDINGS:
+        signal.signal(number, interrupt)
+    yield mine
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", ENDINGS)
+async def test_the_first_stops_and_the_second_abandons(
+    handlers: dict[Any, Any], number: signal.Signals
+) -> None:
+    """In the loop, and in this order; then the signals are as they were, so that a third one ends everything."""
+    called: list[str] = []
+    with Interrupts(lambda: called.append("stop"), lambda: called.append("abandon")) as interrupts:
+        signal.raise_signal(number)
+        assert called == []
+        await asyncio.sleep(0)
+        assert (called, interrupts.count) == (["stop"], 1)
+        signal.raise_signal(signal.SIGINT)
+        assert {each: signal.getsignal(each) for each in ENDINGS} == handlers
+        await asyncio.sleep(0)
+    assert (called, interrupts.count) == (["stop", "abandon"], 2)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(number)
+
+
+async def test_without_a_signal_everything_is_put_back(handlers: dict[Any, Any]) -> None:
+    """Also where the block fails."""
+    interrupts = Interrupts(lambda: None, lambda: None)
+    with pytest.raises(ZeroDivisionError), interrupts:
+        raise ZeroDivisionError
+    assert {each: signal.getsignal(each) for each in ENDINGS} == handlers
+
+
+async def test_an_ignored_signal_stays_ignored() -> None:
+    """`nohup` means that a closed terminal is to change nothing."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    called: list[str] = []
+    with Interrupts(lambda: called.append("stop"), lambda: called.append("abandon")):
+        signal.raise_signal(signal.SIGHUP)
+        await asyncio.sleep(0)
+    assert (called, signal.getsignal(signal.SIGHUP)) == ([], signal.SIG_IGN)
+
+
+def test_another_thread_changes_nothing(handlers: dict[Any, Any]) -> None:
+    """Python lets only the main thread handle signals."""
+    counts: list[int] = []
+
+    async def enter() -> None:
+        with Interrupts(lambda: None, lambda: None) as interrupts:
+            counts.append(interrupts.count)
+
+    thread = threading.Thread(target=lambda: asyncio.run(enter()))
+    thread.start()
+    thread.join()
+    assert counts == [0]
+    assert {each: signal.getsignal(each) for each in ENDINGS} == handlers

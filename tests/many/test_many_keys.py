@@ -1,0 +1,165 @@
+"""Names of files from keys: safe whatever the key, and no two of a run alike."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from openai_images.files import FileDestination
+from openai_images.many.keys import Keys, file_name, index_key
+from tests.calling import PNG
+from tests.leaks import parts
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("otter", "otter"),
+        ("Ünder dem Mond", "Ünder dem Mond"),
+        ("水獺", "水獺"),
+        ("v1.2", "v1.2"),
+        ("cat.png", "cat.png"),
+        ("a/b\\c", "a-b-c"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("..", ""),
+        ("/", ""),
+        (".", ""),
+        ("  ", ""),
+        ("-_-", ""),
+        (".hidden", "hidden"),
+        ("trailing. ", "trailing"),
+        ("-5", "-5"),
+        ("a\nb\0c\u202ed", "a-b-c-d"),
+        ('what? "this": <that>|*', "what- -this- -that"),
+        ("half \ud800 pair", "half - pair"),
+        ("CON", "_CON"),
+        ("nul.txt", "_nul.txt"),
+        ("lpt1", "_lpt1"),
+        ("console", "console"),
+    ],
+)
+def test_a_name_from_a_key(key: str, name: str) -> None:
+    """Nothing of a path is left, nothing a system refuses, and as much of the rest as possible."""
+    assert file_name(key) == name
+
+
+def test_a_long_key_is_cut_and_stays_itself() -> None:
+    """Two long keys that begin alike have names of their own, which fit."""
+    names = {file_name("獺" * 100 + end) for end in ("a", "b")}
+    assert len(names) == 2
+    assert all(len(name.encode()) <= 120 and name.startswith("獺" * 37) for name in names)
+
+
+@given(st.text())
+def test_a_name_is_one_safe_part_of_a_path(key: str) -> None:
+    """Whatever the key: no separator, no parent folder, no control character, not too long."""
+    name = file_name(key)
+    assert "/" not in name
+    assert "\\" not in name
+    assert ".." not in name
+    assert name.isprintable()
+    assert len(name.encode()) <= 121
+    assert name in ("", Path(name).name)
+    assert name == name.strip(" ")
+    assert not name.startswith(".")
+
+
+def test_a_name_is_its_own_name() -> None:
+    """What is safe is not changed again."""
+    for key in ("a/b", "CON", "x" * 300, "..a.."):
+        assert file_name(file_name(key)) == file_name(key)
+
+
+@pytest.mark.parametrize(
+    ("keys", "clashing"),
+    [
+        (["otter", "raft"], []),
+        (["otter", "otter"], [1]),
+        (["otter", "Otter"], [1]),
+        (["straße", "STRASSE"], [1]),
+        (["é", "e\u0301"], [1]),
+        (["a/b", "a-b"], [1]),
+        (["cat", "cat.png"], [1]),
+        (["cat.png", "cat"], [1]),
+        (["cat.png", "CAT.PNG"], [1]),
+        (["cat.png", "cat.jpg"], []),
+        (["v1.2", "v1.3"], []),
+        (["otter", "otter", "otter"], [1, 2]),
+        (["00000", "00001"], []),
+        (["00001", "00000"], []),
+        (["00002", "a", None], [2]),
+        ([None, "00000"], [1]),
+        ([None, "00000.png"], [1]),
+        ([None, "00000-1"], [1]),
+        (["a", "b", "00001"], []),
+        (["a", "b", "00000"], []),
+        ([None, "000000"], []),
+        ([None, "0000"], []),
+        ([None, None, None], []),
+    ],
+)
+def test_which_keys_clash(keys: list[str | None], clashing: list[int]) -> None:
+    """The later one of two that name the same file clashes; requests without a key have their number."""
+    names = Keys()
+    given_keys = [key or index_key(index) for index, key in enumerate(keys)]
+    assert [index for index, key in enumerate(given_keys) if not names.claim(index, key, 1)] == clashing
+
+
+def test_several_pictures_of_one_request() -> None:
+    """Their numbered names are taken, and only those."""
+    names = Keys()
+    assert names.claim(0, "a", 3)
+    assert not names.claim(1, "a-2", 1)
+    assert names.claim(2, "a-3", 1)
+    assert names.claim(3, "b", 10**9)
+    assert not names.claim(4, "b-7", 1)
+
+
+def test_what_clashed_has_taken_nothing() -> None:
+    """A request that is refused leaves its other names free."""
+    names = Keys()
+    assert names.claim(0, "a-0", 1)
+    assert not names.claim(1, "a", 2)
+    assert names.claim(2, "a-1", 1)
+
+
+def test_numbers_are_not_remembered() -> None:
+    """An endless run without keys needs no memory for them."""
+    names = Keys()
+    assert all(names.claim(index, index_key(index), 1) for index in range(1000))
+    assert (len(names._taken), len(names._keyed)) == (0, 0)
+
+
+KEYS = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "A", "a.png", "a-0", "a-1", "a-0.png", "b", "00001", "00001-0", "00002", None]),
+        st.sampled_from([1, 2]),
+    ),
+    max_size=6,
+)
+
+
+@settings(max_examples=60)
+@given(KEYS)
+def test_what_does_not_clash_is_never_overwritten(
+    tmp_path_factory: pytest.TempPathFactory, given_keys: list[tuple[str | None, int]]
+) -> None:
+    """Written by FileDestination with overwrite=True, each picture of each accepted request has its own file."""
+    folder = tmp_path_factory.mktemp("names")
+    names, wanted = Keys(), 0
+
+    async def write(name: str, pictures: int) -> None:
+        files = FileDestination(folder / name, overwrite=True, several=pictures > 1)
+        for number in range(pictures):
+            sink = files.new_sink()
+            sink.write(PNG)
+            await files.keep(sink.finish(), number)
+
+    for index, (key, pictures) in enumerate(given_keys):
+        if names.claim(index, key or index_key(index), pictures):
+            wanted += pictures
+            asyncio.run(write(file_name(key or index_key(index)), pictures))
+    found = parts(folder)
+    assert len(found) == wanted
+    assert len({name.casefold() for name in found}) == wanted
