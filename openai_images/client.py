@@ -164,9 +164,9 @@ class ImagesClient:
         is a `Failed`.
 
         `progress` is called with a `Progress` after each change; `prices` (default: `PUBLISHED_PRICES`) are for what it
-        says of money. If it raises, or the source does, nothing new is started, what was under way comes
-        first, and then the exception is raised; so is the first `QuotaExhaustedError`, since all others would fail
-        alike. Raises `RequestInvalidError`, `ConfigurationError` and TypeError at once where the keywords make no sense.
+        says of money. If it raises, or the source does, nothing new is started, what was under way comes first, and
+        then the exception is raised; so is the first `QuotaExhaustedError`, since all others would fail alike. Keywords
+        that make no sense raise `RequestInvalidError`, `ConfigurationError` or TypeError at once.
         """
         # Here, so that those who make single calls need not wait for its import.
         from openai_images.many.calls import Manner, many_calls  # noqa: PLC0415
