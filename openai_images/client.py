@@ -7,6 +7,7 @@ Rules: building one does no I/O and needs no event loop, so it may live at modul
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -23,6 +24,7 @@ from openai_images.http.access import (
     checked_key,
     clean_key,
     credentials,
+    is_openai,
 )
 from openai_images.http.call import Call, Means
 from openai_images.http.limiter import LocalLimiter
@@ -30,6 +32,7 @@ from openai_images.http.retry import RetryPolicy
 from openai_images.http.sessions import Session, Sessions
 from openai_images.http.timing import Timing
 from openai_images.http.transport import Transport
+from openai_images.models.checks import Mode, check, checked_mode
 from openai_images.models.options import Limits, Timeouts
 from openai_images.models.request import GenerateParams, GenerateRequest
 from openai_images.stream import ImageStream
@@ -48,6 +51,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ImagesClient"]
 
+_log = logging.getLogger("openai_images")
+
 
 class ImagesClient:
     """Generates pictures over `POST /images/generations` of the OpenAI API, or of any server that speaks it.
@@ -55,7 +60,9 @@ class ImagesClient:
     `api_key` (a text, or an async function asked before each request), `base_url`, `organization` and `project` default
     to OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_ORG_ID and OPENAI_PROJECT_ID. `model` is sent where a call names
     none. `session` is used and never closed. `headers` are sent with each request; `ssl` and `proxy` are aiohttp's;
-    `trust_env` heeds HTTPS_PROXY and the like. Raises `ConfigurationError`.
+    `trust_env` heeds HTTPS_PROXY and the like. `validate` checks requests before they are sent: "warn" raises
+    `RequestInvalidError` for what the API certainly refuses and logs what is doubtful, "strict" raises for both, "off"
+    for neither. Raises `ConfigurationError`.
     """
 
     def __init__(  # noqa: PLR0913  each is a setting people look for by name
@@ -74,6 +81,7 @@ class ImagesClient:
         ssl: ssl_module.SSLContext | bool | None = None,
         proxy: str | None = None,
         trust_env: bool = True,
+        validate: Mode = "warn",
         timing: Timing = Timing(),  # noqa: B008  frozen
     ) -> None:
         """Check the settings; nothing is opened. `timing` is for tests."""
@@ -86,6 +94,8 @@ class ImagesClient:
         self._headers = joined({name: value for name, value in named.items() if value}, headers or {})
         self._api_key = checked_key(api_key, env.get("OPENAI_API_KEY"), self._headers)
         self._model = model
+        self._validate: Mode = checked_mode(validate)
+        self._warned: set[str] = set()
         self._limits = limits
         self._sessions = Sessions(session, trust_env=trust_env)
         self._memory = MemorySinks()
@@ -228,7 +238,8 @@ class ImagesClient:
         request = GenerateRequest.of(prompt, params)
         if request.model is None and self._model is not None:
             request = GenerateRequest.of(request, {"model": self._model})
-        expected = request.n or 1
+        self._check(request, stream=stream)
+        expected = request.n if isinstance(request.n, int) else 1  # pyright: ignore[reportUnnecessaryIsInstance]  unchecked
         known = tuple(_secrets(request, self._headers))
         secrets = list(known)
 
@@ -246,6 +257,14 @@ class ImagesClient:
             expected=expected,
             max_picture_bytes=self._limits.max_picture_bytes,
         )
+
+    def _check(self, request: GenerateRequest, *, stream: bool) -> None:
+        """Raise what is certainly wrong; log what may be, once."""
+        problems = check(request, self._validate, stream=stream, official=is_openai(self.base_url))
+        new = {str(problem) for problem in problems} - self._warned
+        self._warned |= new
+        for text in sorted(new):
+            _log.warning("%s; it is sent all the same", text)
 
     async def _key(self) -> str | None:
         if self._api_key is None or isinstance(self._api_key, str):

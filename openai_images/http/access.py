@@ -12,7 +12,15 @@ from urllib.parse import urlsplit
 
 from openai_images.errors import ConfigurationError
 
-__all__ = ["DEFAULT_BASE_URL", "ApiKey", "checked_base_url", "checked_key", "clean_key", "credentials"]
+__all__ = [
+    "DEFAULT_BASE_URL",
+    "ApiKey",
+    "checked_base_url",
+    "checked_key",
+    "clean_key",
+    "credentials",
+    "is_openai",
+]
 
 DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
 
@@ -35,6 +43,12 @@ def checked_base_url(url: str) -> str:
         )
         raise ConfigurationError(msg)
     return clean
+
+
+def is_openai(base_url: str) -> bool:
+    """Whether this is OpenAI's own service, in whatever region; what others accept is their own affair."""
+    host = urlsplit(base_url).hostname or ""
+    return host == "api.openai.com" or host.endswith(".api.openai.com")
 
 
 def checked_key(given: ApiKey | None, from_env: str | None, headers: Mapping[str, str]) -> ApiKey | None:

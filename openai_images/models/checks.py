@@ -14,7 +14,7 @@ from openai_images.models.asked import Problem, asked_of
 from openai_images.models.request import GenerateRequest
 from openai_images.models.rules import RULES
 
-__all__ = ["Mode", "Problem", "check", "problems_of"]
+__all__ = ["Mode", "Problem", "check", "checked_mode", "problems_of"]
 
 Mode: TypeAlias = Literal["strict", "warn", "off"]
 _MODES: Final = ("strict", "warn", "off")
@@ -33,6 +33,14 @@ def problems_of(
     return [problem for rule in RULES for problem in rule(asked)]
 
 
+def checked_mode(mode: Mode) -> Mode:
+    """The mode, if it is one. Raises `ConfigurationError`."""
+    if mode not in _MODES:
+        msg = f"validate={str(mode)[:40]!r} is not known: it must be one of {', '.join(_MODES)}"
+        raise ConfigurationError(msg)
+    return mode
+
+
 def check(
     request: GenerateRequest, mode: Mode, *, stream: bool, official: bool = True, split: bool = False
 ) -> list[Problem]:
@@ -41,10 +49,7 @@ def check(
     "strict" raises `RequestInvalidError` for any problem, "warn" for certain ones, "off" for none; the message lists
     all problems and what would be accepted. Raises `ConfigurationError` for another mode. See `problems_of`.
     """
-    if mode not in _MODES:
-        msg = f"validate={str(mode)[:40]!r} is not known: it must be one of {', '.join(_MODES)}"
-        raise ConfigurationError(msg)
-    if mode == "off":
+    if checked_mode(mode) == "off":
         return []
     problems = problems_of(request, stream=stream, official=official, split=split)
     if any(problem.certain or mode == "strict" for problem in problems):
