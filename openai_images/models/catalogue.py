@@ -14,7 +14,7 @@ from typing import Final
 
 from attrs import evolve, field, frozen
 
-from openai_images.models.prices import model_family
+from openai_images.models.families import model_family
 from openai_images.models.shown import names
 from openai_images.models.tokens import qualities
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from attrs import asdict, frozen
 
-from openai_images.models.prices import PUBLISHED_PRICES, ModelPrice, Prices, model_family
+from openai_images.models.families import model_family
+from openai_images.models.prices import PUBLISHED_PRICES, ModelPrice, Prices
 from openai_images.models.results import TokenDetails
 from openai_images.models.tokens import dearest_size, output_tokens, qualities
 

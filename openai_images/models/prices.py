@@ -8,7 +8,6 @@ the rest; the Batch API's halved prices are not in here.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal, InvalidOperation
@@ -17,17 +16,12 @@ from typing import Any, Final, TypeGuard
 from attrs import Attribute, evolve, field, fields_dict, frozen
 
 from openai_images.errors import ConfigurationError
+from openai_images.models.families import model_family
 from openai_images.models.shown import names
 
-__all__ = ["PUBLISHED_PRICES", "ModelPrice", "Prices", "model_family", "read_prices"]
+__all__ = ["PUBLISHED_PRICES", "ModelPrice", "Prices", "read_prices"]
 
-_SNAPSHOT = re.compile(r"-[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _WANTED: Final = 'US dollars for 1,000,000 tokens, such as "8" or "0.25"'
-
-
-def model_family(model: str) -> str:
-    """The model that a dated snapshot belongs to: `gpt-image-2` for `gpt-image-2-2026-04-21`."""
-    return model[:-11] if _SNAPSHOT.fullmatch(model[-11:]) else model
 
 
 def _usd(_: Any, attribute: Attribute[Any], value: object) -> None:

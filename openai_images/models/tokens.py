@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from openai_images.models.prices import model_family
+from openai_images.models.families import model_family
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
