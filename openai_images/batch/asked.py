@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from typing import Any
 
 from attrs import field, frozen
 
@@ -77,7 +78,7 @@ def asked_of(items: Iterable[BatchItem], model: str | None, prices: Prices) -> l
 
 def _check_number(request: GenerateRequest) -> None:
     """Refuse a number of pictures that nobody could name files for. Raises `RequestInvalidError`."""
-    number: object = request.n
+    number: Any = request.n  # callers may be untyped
     if number is not None and (
         isinstance(number, bool) or not isinstance(number, int) or not 0 < number <= _MOST
     ):

@@ -9,6 +9,7 @@ each picture.
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, TextIO, cast
 
 from attrs import evolve
@@ -29,6 +30,7 @@ _TICK = 0.2
 _WIDEST_BAR = 100
 _ERASE_LINE, _ERASE_LINE_ABOVE = "\r\x1b[2K", "\x1b[1A\x1b[2K"
 _HIDE_CURSOR, _SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _LINES, _LINES_ASCII = ("━", "╍", "─", " · "), ("#", ">", "-", ", ")
 
 
@@ -139,7 +141,9 @@ class LiveBatchDisplay(BatchDisplay):
 
     def draw(self, after: str = "\n") -> None:
         """Write the region as it was, below what was written `after` it was taken away."""
-        self._is_line_open = not after.endswith("\n")
+        self._is_line_open = not _STYLE.sub("", after).endswith(
+            "\n"
+        )  # rich before 15 ends the style behind it
         if self._drawn and not self._is_line_open:
             self._terminal.write(self._drawn)
             self._terminal.flush()
