@@ -9,6 +9,7 @@ answered gets half a minute, for then its address is more likely to be wrong. It
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from openai_images.http.timing import Timing
 
 __all__ = ["Gate"]
+
+_log = logging.getLogger("openai_images")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _UNTRIED = 30.0
@@ -66,12 +69,15 @@ class Gate:
         """The request did not run, whether or not it was `answered`; whether to go on waiting."""
         now = self._timing.monotonic()
         self._has_answered = self._has_answered or answered
+        patience = self._patience if self._has_answered else min(self._patience, _UNTRIED)
         if self._away_since is None:
             self._away_since = now
+            _log.warning(
+                "the server is not there for us; nothing is lost, and it is asked again for %.0f s", patience
+            )
         if knocked:
             self._pause = min(self._pause * 2, _LONGEST_PAUSE)
             self._let_go()
-        patience = self._patience if self._has_answered else min(self._patience, _UNTRIED)
         return now - self._away_since < patience
 
     def left(self) -> None:

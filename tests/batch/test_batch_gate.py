@@ -1,0 +1,25 @@
+"""The gate tells why nothing goes on, once for each time it closes."""
+
+import logging
+
+import pytest
+
+from openai_images import Timing
+from openai_images.batch.gate import Gate
+
+
+def test_it_says_that_it_waits_for_the_server(caplog: pytest.LogCaptureFixture) -> None:
+    """Once when it closes, not at each try; again when the server goes away another time."""
+    now = 0.0
+    gate = Gate(600.0, Timing(monotonic=lambda: now))
+    with caplog.at_level(logging.WARNING, "openai_images"):
+        assert gate.failed(knocked=False, answered=False)
+        assert gate.failed(knocked=True, answered=False)
+        gate.answered()
+        assert gate.failed(knocked=False, answered=False)
+        now = 601.0
+        assert not gate.failed(knocked=True, answered=False)
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 2
+    assert "30 s" in messages[0]
+    assert "600 s" in messages[1]
