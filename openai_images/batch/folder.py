@@ -67,6 +67,10 @@ class OpenJournal:
             self.disk.sync(self.descriptor)
             self.size += len(lines)
 
+    def forget(self) -> None:
+        """Let go of the rows, once they are added up: there may be many."""
+        self.found = evolve(self.found, rows=())
+
     def close(self) -> None:
         """Let go of the file."""
         self.disk.close(self.descriptor)
@@ -130,7 +134,12 @@ class Folder:
     def _refuse_strangers(self) -> None:
         """A folder with something in it must be a batch's."""
         root, paths = self.paths.root, self.paths
-        if not root.exists() or (paths.journal.is_file() and root.is_dir()):
+        if paths.journal.is_file():
+            if not _BEGINNING.startswith(self.disk.read(paths.journal, 0, len(_BEGINNING))):
+                data = self.disk.read(paths.journal)
+                self._refuse_journal(data, read(data))
+            return
+        if not root.exists():
             return
         if not root.is_dir():
             raise BatchFolderError(f"{self._shown} is a file; a batch needs a folder, which it makes itself")

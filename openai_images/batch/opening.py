@@ -69,6 +69,7 @@ def open_batch(disk: Disk, root: Path, asked: Sequence[Asked], options: BatchOpt
 
 def _opened(means: _Means, folder: Folder, journal: OpenJournal, asked: Sequence[Asked]) -> Opened:
     ledger = Ledger.of(journal.found, {one.key: one.estimate for one in asked})
+    journal.forget()
     refuse_changes(asked, ledger)
     stock = Stock(means.disk, means.paths)
     notes = list(journal.found.notes)

@@ -21,6 +21,7 @@ from openai_images import (
     Succeeded,
 )
 from openai_images.server import LocalImagesServer
+from tests.batch.plugs import HastyDisk
 
 MODEL = "gpt-image-2"
 
@@ -65,7 +66,7 @@ async def run(
     """Run a batch to its end; what ends it for all items is kept."""
     outcomes: list[Outcome] = []
     error: BaseException | None = None
-    async with Batch(client, items, out, options=BatchOptions(**options), disk=disk) as batch:
+    async with Batch(client, items, out, options=BatchOptions(**options), disk=disk or HastyDisk()) as batch:
         try:
             async for outcome in batch:
                 outcomes.append(outcome)  # noqa: PERF401  those before an error are kept

@@ -24,8 +24,9 @@ from openai_images import (
 )
 from openai_images.batch.ending import ending_of
 from openai_images.errors import TimeoutOutcomeUnknownError
+from openai_images.http.watch import Watcher
 from openai_images.server import LocalImagesServer
-from tests.batch.batches import many, run, states
+from tests.batch.batches import many, pictures, run, states
 from tests.calling import PNG
 
 PICTURE = Image.from_bytes(PNG)
@@ -129,3 +130,34 @@ async def test_the_page_of_every_state(client: ImagesClient, server: LocalImages
     for words in ("safety system", "Invalid value", "it may have been billed", "quota is used up"):
         assert words in page
     assert states(out, "00005") == ["sent", "refused"]
+
+
+async def test_some_of_many_pictures(
+    client: ImagesClient, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures of a call of which a part failed are kept; where that part found the quota used up the batch ends."""
+    quota = error_of(QuotaExhaustedError, status_code=429)
+
+    async def generate(request: object, params: object, *, watcher: Watcher, patient: bool) -> ImageResult:
+        await watcher.sending(1)
+        raise partial_result(quota)
+
+    monkeypatch.setattr(client, "_generate", generate)
+    ran = await run(client, many(3, n=4), out, concurrency=1)
+    assert isinstance(ran.failed["00001"], PartialResultError)
+    assert ran.error is quota
+    assert pictures(out) == ["00001-0.png", "00001-1.png"]
+    assert (ran.summary.failed, ran.summary.not_started, ran.summary.unpriced) == (1, 2, 1)
+
+
+async def test_a_bug_in_a_call(client: ImagesClient, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else a call raises ends the run; what was sent by then may have been paid for."""
+
+    async def generate(request: object, params: object, *, watcher: Watcher, patient: bool) -> ImageResult:
+        await watcher.sending(1)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(client, "_generate", generate)
+    ran = await run(client, many(3), out, concurrency=1)
+    assert isinstance(ran.error, ZeroDivisionError)
+    assert (states(out, "00001"), ran.summary.unknown, ran.summary.not_started) == (["sent", "unknown"], 1, 2)

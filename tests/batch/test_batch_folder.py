@@ -6,24 +6,25 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from openai_images import Batch, BatchFolderError, ImagesClient
-from openai_images.batch.disk import Disk
+from openai_images.batch.disk import Disk, FolderLock
 from openai_images.batch.folder import Folder, Paths
 from openai_images.batch.ledger import Ledger
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import items_of, many, pictures, rows, run, states
-from tests.batch.plugs import FailingDisk
+from tests.batch.plugs import FailingDisk, HastyDisk
 from tests.calling import PNG
 from tests.leaks import nothing_left, parts
 
 TAKEN = """
 import sys, time
 from pathlib import Path
-from openai_images.batch.disk import Disk
+from openai_images.batch.disk import Disk, FolderLock
 from openai_images.batch.folder import Folder, Paths
 folder = Folder(Disk(), Paths(Path(sys.argv[1])))
 folder.claim()
@@ -124,7 +125,7 @@ async def test_the_journal_of_something_else(
     (out / "journal.jsonl").write_text(text)
     message = await refused(client, out)
     assert message.startswith(f"{str(out / 'journal.jsonl')!r} has no row that a batch wrote")
-    assert ((out / "journal.jsonl").read_text(), server.posts) == (text, 0)
+    assert ((out / "journal.jsonl").read_text(), parts(out), server.posts) == (text, ["journal.jsonl"], 0)
 
 
 async def test_the_journal_of_a_newer_version(client: ImagesClient, out: Path) -> None:
@@ -156,17 +157,46 @@ async def test_a_folder_that_cannot_be_written(
     assert (await run(client, many(2), out)).summary.done == 2
 
 
+class Lockless(Disk):
+    """A file system that cannot lock."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def lock(self, path: Path) -> FolderLock | None:
+        """It cannot."""
+        raise OSError(self.number, os.strerror(self.number))
+
+
+async def test_a_file_system_without_locks(
+    client: ImagesClient, server: LocalImagesServer, out: Path
+) -> None:
+    """Where nothing keeps a second process out nothing is sent; another failure is told as it is."""
+    with pytest.raises(
+        BatchFolderError, match="cannot lock files, so nothing would keep a second process from paying"
+    ):
+        await run(client, many(1), out, disk=Lockless(errno.ENOLCK))
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        await run(client, many(1), out, disk=Lockless(errno.EIO))
+    assert server.posts == 0
+
+
+@pytest.mark.skipif("sys.platform == 'win32'", reason="Windows syncs no folders")
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EIO])
+def test_a_file_system_that_syncs_no_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """What a file system cannot do is no failure; what it fails to do is."""
+
+    def fsync(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match=os.strerror(number)) if number == errno.EIO else nullcontext():
+        Disk().sync_folder(tmp_path)
+
+
 # Journals that are not whole.
-
-
-class HastyDisk(Disk):
-    """Syncs nothing, for tests that open a journal hundreds of times."""
-
-    def sync(self, descriptor: int) -> None:
-        """Not now."""
-
-    def sync_folder(self, folder: Path) -> None:
-        """Not now."""
 
 
 def opened(out: Path) -> Ledger:

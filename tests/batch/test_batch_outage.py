@@ -116,6 +116,23 @@ async def test_stop_while_it_is_away(out: Path) -> None:
     assert (batch.summary.reason, batch.summary.not_started, batch.summary.unknown) == ("stopped", 8, 0)
 
 
+async def test_leaving_while_it_is_away(out: Path) -> None:
+    """Whoever waits for the server was not sent: leaving makes nothing unknown."""
+    time = Away()
+    options = BatchOptions(concurrency=1)
+    async with client_at(free_port(), time) as client, Batch(client, many(8), out, options=options) as batch:
+        iterating = asyncio.ensure_future(anext(batch))
+
+        async def leave() -> None:
+            iterating.cancel()
+            await asyncio.Event().wait()
+
+        time.at, time.then = 5, leave
+        with pytest.raises(asyncio.CancelledError):
+            await iterating
+    assert (batch.summary.not_started, batch.summary.unknown) == (8, 0)
+
+
 async def test_later_said_to_all(server: LocalImagesServer, out: Path) -> None:
     """A server that says 503 and Retry-After is waited for as one that is away."""
     server.script(*["overloaded_503_retry_after:1"] * 20)
@@ -147,6 +164,25 @@ async def passed(gate: Gate) -> bool:
     return await gate.passed(lambda: None)
 
 
+async def test_a_knocker_who_leaves() -> None:
+    """When the one who knocks is cancelled another one does."""
+    asleep = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        if not asleep.is_set():
+            asleep.set()
+            await asyncio.Event().wait()
+
+    gate = Gate(600, Timing(monotonic=lambda: 0.0, sleep=sleep))
+    gate.failed(knocked=False, answered=True)
+    first = asyncio.ensure_future(passed(gate))
+    await asleep.wait()
+    second = asyncio.ensure_future(passed(gate))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await second
+
+
 async def test_the_gate() -> None:
     """Open, closed by a failure, one knocks at a time, opened by an answer."""
     time = FakeTime()
@@ -155,7 +191,8 @@ async def test_the_gate() -> None:
     assert gate.failed(knocked=False, answered=False)
     assert await passed(gate)
     waiting = asyncio.ensure_future(passed(gate))
-    await asyncio.sleep(0)
+    for _ in range(5):
+        await asyncio.sleep(0)
     assert not waiting.done()  # somebody else knocks
     gate.left()
     assert await waiting

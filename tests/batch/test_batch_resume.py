@@ -4,10 +4,12 @@ import os
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from openai_images import Batch, BatchFolderError, BatchItem, GenerateRequest, ImagesClient
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import items_of, many, pictures, posts, rows, run, states
+from tests.batch.plugs import FailingDisk, WatchedDisk
 from tests.calling import PNG, FakeTime, client_of
 
 
@@ -66,6 +68,8 @@ async def test_a_failed_prompt_may_be_changed(
     """A prompt that was blocked and is another one now is simply new: it is sent without being asked for."""
     server.script("moderation_400")
     await run(client, items_of("a bad otter", "b"), out, concurrency=1)
+    async with Batch(client, items_of("a good otter", "b"), out) as waiting:
+        assert (waiting.summary.not_started, waiting.summary.failed) == (1, 0)
     again = await run(client, items_of("a good otter", "b"), out)
     assert (again.plan.changed, again.plan.pending, again.plan.failed) == (("00001",), ("00001",), ())
     assert (again.done, again.summary.done) == (["00001"], 2)
@@ -158,8 +162,6 @@ async def test_the_clock_was_set_back(client: ImagesClient, server: LocalImagesS
     def yesterday() -> float:
         return FakeTime.WALL - 86_400
 
-    from attrs import evolve
-
     async with client_of(server, timing=evolve(time.timing, wall=yesterday)) as late:
         again = await run(late, many(2), out, retry_failed=True)
     assert again.done == ["00001"]
@@ -182,6 +184,24 @@ async def test_a_picture_put_there_by_hand(
     assert (ran.done, server.posts) == (["00001"], 1)
     assert pictures(out) == ["00001-2.png", "00001.png"]
     assert (out / "images" / "00001.png").read_bytes() == b"mine"
+
+
+async def test_a_name_of_anothers_picture(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:
+    """A picture that had to give way to a stranger's file has its row, and is not taken for that of another key."""
+    items = [BatchItem(key, GenerateRequest(f"otter {key}", model="gpt-image-2")) for key in ("a", "a-2")]
+
+    def intrude(operation: str, path: Path) -> bool:
+        if operation == "create" and path.name.startswith(".a.png"):
+            (out / "images" / "a.png").write_bytes(b"a stranger's")
+        return False
+
+    server.script("ok", "reset_after_body")
+    await run(client, items, out, disk=FailingDisk(intrude), concurrency=1)
+    assert pictures(out) == ["a-2.png", "a.png"]
+    again = await run(client, items, out)
+    assert (again.plan.done, again.plan.unknown) == (("a",), ("a-2",))
+    assert (await run(client, items, out, retry_unknown=True)).summary.done == 2
+    assert pictures(out) == ["a-2-2.png", "a-2.png", "a.png"]
 
 
 async def test_keys_that_would_be_one_file(client: ImagesClient, out: Path) -> None:
@@ -210,3 +230,61 @@ async def test_the_plan_does_not_touch_pictures(client: ImagesClient, out: Path)
     async with Batch(client, many(3), out):
         pass
     assert {path.name: path.stat().st_mtime_ns for path in (out / "images").iterdir()} == before
+
+
+def leave_parts(out: Path, *names: str) -> None:
+    """What a killed run leaves: rows up to the first answer, and pictures under temporary names."""
+    journal = out / "journal.jsonl"
+    journal.write_text("".join(f"{line}\n" for line in journal.read_text().splitlines()[:2]))
+    for picture in (out / "images").iterdir():
+        picture.unlink()
+    for name in names:
+        (out / "images" / name).write_bytes(PNG)
+
+
+async def test_a_picture_under_its_temporary_name(
+    client: ImagesClient, server: LocalImagesServer, out: Path
+) -> None:
+    """A whole picture that was not renamed yet is adopted: synced, renamed, and its row behind its name."""
+    await run(client, many(1), out)
+    leave_parts(out, ".00001.png.0123abcd.part")
+    disk = WatchedDisk()
+    again = await run(client, many(1), out, disk=disk)
+    assert (again.plan.adopted, again.plan.done, pictures(out)) == (("00001",), ("00001",), ["00001.png"])
+    assert disk.log[disk.log.index(("open", ".00001.png.0123abcd.part")) :][:6] == [
+        ("open", ".00001.png.0123abcd.part"),
+        ("sync", ".00001.png.0123abcd.part"),
+        ("publish", ".00001.png.0123abcd.part"),
+        ("sync_folder", "images"),
+        ("write", "journal.jsonl"),
+        ("sync", "journal.jsonl"),
+    ]
+    assert server.posts == 1
+
+
+async def test_one_of_two_pictures_arrived(
+    client: ImagesClient, server: LocalImagesServer, out: Path
+) -> None:
+    """A whole picture whose sibling is lacking is kept and told; the item is unknown. Half ones vanish."""
+    await run(client, many(1, n=2), out)
+    leave_parts(out, ".00001-0.png.0123abcd.part", ".00001-1.png.0123abcd.part", ".other.png.0123abcd.part")
+    half = out / "images" / ".00001-1.png.0123abcd.part"
+    half.write_bytes(PNG[:50])
+    again = await run(client, many(1, n=2), out)
+    assert (again.plan.unknown, again.plan.notes) == (
+        ("00001",),
+        ("images/00001-0.png is one of several pictures of an item; the others did not arrive",),
+    )
+    assert pictures(out) == [".other.png.0123abcd.part", "00001-0.png"]
+    assert server.posts == 1
+
+
+async def test_the_name_of_a_picture_that_is_gone(
+    client: ImagesClient, server: LocalImagesServer, out: Path
+) -> None:
+    """A deleted picture's name is not given to another item: it would pass for an altered one."""
+    items = [BatchItem(key, GenerateRequest(f"otter {key}", model="gpt-image-2")) for key in ("a", "a.png")]
+    await run(client, items[:1], out)
+    (out / "images" / "a.png").unlink()
+    again = await run(client, items, out)
+    assert (again.plan.missing, again.done, pictures(out)) == (("a",), ["a.png"], ["a-2.png"])

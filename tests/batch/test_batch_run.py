@@ -1,7 +1,9 @@
 """A batch from its beginning to its end, and again: what is sent, what never is, and what is told."""
 
 import asyncio
+import base64
 import json
+import threading
 from decimal import Decimal
 from pathlib import Path
 
@@ -25,9 +27,11 @@ from openai_images import (
     QuotaExhaustedError,
     RetryPolicy,
     Succeeded,
+    estimate_cost,
 )
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import items_of, many, pictures, posts, rows, run, states
+from tests.batch.plugs import FailingDisk
 from tests.calling import PNG, client_of
 from tests.leaks import nothing_left, until
 from tests.sockets import RawServer, reply
@@ -132,6 +136,9 @@ async def test_used_as_it_is_not_meant(client: ImagesClient, out: Path) -> None:
             [BatchItem("k", GenerateRequest("\ud800"), 7)],
             "line 7: the request holds half of a surrogate pair",
         ),
+        (items_of("a", n=0), "item 1: n must be a whole number from 1 to 1,000"),
+        (items_of("a", n=10**9), "item 1: n must be a whole number from 1 to 1,000"),
+        (items_of("a", n="2"), "item 1: n must be a whole number from 1 to 1,000"),
     ],
 )
 async def test_items_that_cannot_be(
@@ -254,8 +261,6 @@ async def test_a_url_in_the_pictures_place(out: Path) -> None:
 
 async def test_a_picture_beside_a_url(out: Path, tmp_path: Path) -> None:
     """What did come of several pictures is kept, although the item failed."""
-    import base64
-
     data = [{"b64_json": base64.b64encode(PNG).decode()}, {"url": "https://pictures.test/2.png"}]
     async with RawServer([reply(json.dumps({"data": data}).encode())]) as server, client_of(server) as client:
         ran = await run(client, many(1, n=2), out)
@@ -269,8 +274,6 @@ async def test_a_picture_beside_a_url(out: Path, tmp_path: Path) -> None:
 
 async def test_pictures_before_the_answer_broke(out: Path) -> None:
     """Whole pictures of an answer that broke off are kept; the item is unknown, and a retry takes other names."""
-    import base64
-
     b64 = base64.b64encode(PNG).decode()
     whole = json.dumps({"data": [{"b64_json": b64}, {"b64_json": b64}]}).encode()
     cut = reply(whole[:-40], length=len(whole))
@@ -368,10 +371,6 @@ async def test_a_paid_picture_is_kept_when_it_is_cancelled(
     client: ImagesClient, server: LocalImagesServer, out: Path
 ) -> None:
     """A picture that has arrived is written to its end, whoever leaves meanwhile."""
-    import threading
-
-    from tests.batch.plugs import FailingDisk
-
     writing, go_on = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
@@ -488,3 +487,85 @@ async def test_a_bug_of_the_callers(client: ImagesClient, server: LocalImagesSer
                 pass
     again = await run(client, many(6), out)
     assert (again.summary.done, max(posts(server).values())) == (6, 1)
+
+
+async def test_a_refusal_costs_nothing(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:
+    """Refusals for the rate take nothing from the budget: it pays for as many pictures as without them."""
+    server.script(*["rate_limited:0.001", "rate_limited:0.001", "ok"] * 10)
+    ran = await run(client, many(20), out, concurrency=1, budget=Decimal("0.0600"))
+    assert (ran.summary.done, ran.summary.reason, ran.summary.unpriced) == (10, "budget", 0)
+
+
+async def test_a_budget_waits_for_what_is_under_way(
+    client: ImagesClient, server: LocalImagesServer, out: Path
+) -> None:
+    """An item that does not fit beside those under way may fit when they turn out cheaper than they might have been."""
+    dear = [
+        BatchItem(f"{number}", GenerateRequest(f"otter {number}", model="gpt-image-2")) for number in range(8)
+    ]
+    estimate = estimate_cost(dear[0].request)
+    assert estimate is not None
+    ran = await run(client, dear, out, concurrency=4, budget=estimate * 3 / 2)
+    spent = ran.summary.spent
+    assert spent is not None
+    assert ran.summary.done > 1
+    assert spent <= estimate * 3 / 2
+    assert (spent + estimate > estimate * 3 / 2) == (ran.summary.reason == "budget")
+
+
+async def test_a_budget_for_a_folder_without_prices(
+    client: ImagesClient, server: LocalImagesServer, out: Path
+) -> None:
+    """Where nobody knows what earlier runs cost, a budget cannot be kept."""
+    unpriced = [BatchItem("a", GenerateRequest("an otter", model="gpt-image-9"))]
+    server.always("missing_fields")
+    await run(client, items_of("an otter"), out)
+    journal = out / "journal.jsonl"
+    journal.write_text(journal.read_text().replace('"estimate":"0.006000"', '"estimate":null'))
+    with pytest.raises(ConfigurationError, match="1 earlier requests of this folder have neither a cost nor"):
+        await run(client, [BatchItem("b", many(1)[0].request)], out, budget=Decimal(1))
+    assert (await run(client, items_of("an otter"), out, budget=Decimal(1))).plan.done == ("00001",)
+    with pytest.raises(
+        ConfigurationError, match=r"what 1 of the requests may cost is not known \(model 'gpt-image-9'\)"
+    ):
+        await run(client, unpriced, out, budget=Decimal(1))
+    assert server.posts == 1
+
+
+async def test_cancelled_while_it_opens(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:
+    """Whoever leaves while the folder is being opened leaves it free."""
+    opening, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def slow(operation: str, path: Path) -> bool:
+        loop.call_soon_threadsafe(opening.set)
+        go_on.wait(5)
+        return False
+
+    async with nothing_left():
+        task = asyncio.create_task(run(client, many(1), out, disk=FailingDisk(slow)))
+        await opening.wait()
+        task.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert server.posts == 0
+    assert (await run(client, many(1), out)).summary.done == 1
+
+
+async def test_no_room_for_the_row_of_one_that_shares(
+    client: ImagesClient, server: LocalImagesServer, out: Path
+) -> None:
+    """Where the row of an item that shares pictures does not fit, it fails, and the next run gives it the pictures."""
+    written: list[str] = []
+
+    def full(operation: str, path: Path) -> bool:
+        written.extend([operation] if path.name == "journal.jsonl" and operation == "write" else [])
+        return len(written) > 3
+
+    items = items_of("an otter", "an otter")
+    ran = await run(client, items, out, dedupe=True, disk=FailingDisk(full))
+    assert (ran.done, list(ran.failed), ran.summary.reason) == (["00001"], ["00002"], "folder")
+    again = await run(client, items, out, dedupe=True)
+    assert (again.plan.done, server.posts) == (("00001", "00002"), 1)
