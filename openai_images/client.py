@@ -32,7 +32,7 @@ from openai_images.http.retry import RetryPolicy
 from openai_images.http.sessions import Session, Sessions
 from openai_images.http.timing import Timing
 from openai_images.http.transport import Transport
-from openai_images.models.checks import Mode, check, checked_mode
+from openai_images.models.checks import Checker, Mode
 from openai_images.models.options import Limits, Timeouts
 from openai_images.models.request import GenerateParams, GenerateRequest
 from openai_images.stream import ImageStream
@@ -94,8 +94,7 @@ class ImagesClient:
         self._headers = joined({name: value for name, value in named.items() if value}, headers or {})
         self._api_key = checked_key(api_key, env.get("OPENAI_API_KEY"), self._headers)
         self._model = model
-        self._validate: Mode = checked_mode(validate)
-        self._warned: set[str] = set()
+        self._check = Checker(validate, official=is_openai(self.base_url))
         self._limits = limits
         self._sessions = Sessions(session, trust_env=trust_env)
         self._memory = MemorySinks()
@@ -238,7 +237,8 @@ class ImagesClient:
         request = GenerateRequest.of(prompt, params)
         if request.model is None and self._model is not None:
             request = GenerateRequest.of(request, {"model": self._model})
-        self._check(request, stream=stream)
+        for doubtful in self._check(request, stream=stream):
+            _log.warning("%s; it is sent all the same", doubtful)
         expected = request.n if isinstance(request.n, int) else 1  # pyright: ignore[reportUnnecessaryIsInstance]  unchecked
         known = tuple(_secrets(request, self._headers))
         secrets = list(known)
@@ -257,14 +257,6 @@ class ImagesClient:
             expected=expected,
             max_picture_bytes=self._limits.max_picture_bytes,
         )
-
-    def _check(self, request: GenerateRequest, *, stream: bool) -> None:
-        """Raise what is certainly wrong; log what may be, once."""
-        problems = check(request, self._validate, stream=stream, official=is_openai(self.base_url))
-        new = {str(problem) for problem in problems} - self._warned
-        self._warned |= new
-        for text in sorted(new):
-            _log.warning("%s; it is sent all the same", text)
 
     async def _key(self) -> str | None:
         if self._api_key is None or isinstance(self._api_key, str):

@@ -66,6 +66,8 @@ class Pace:
 
     def wait(self, images: int, now: float) -> float:
         """Seconds until a request for so many pictures may go."""
+        if not self._told and not self._stated:
+            return self._learner.wait(images, now)
         charge = self._charge(images)
         waits = [
             bucket.wait(charge[kind], now) for kind, bucket in (*self._told.items(), *self._stated.items())

@@ -9,15 +9,23 @@ from __future__ import annotations
 
 from typing import Final, Literal, TypeAlias
 
+from attrs import fields_dict
+
 from openai_images.errors import ConfigurationError, RequestInvalidError
 from openai_images.models.asked import Problem, asked_of
 from openai_images.models.request import GenerateRequest
 from openai_images.models.rules import RULES
 
-__all__ = ["Mode", "Problem", "check", "checked_mode", "problems_of"]
+__all__ = ["Checker", "Mode", "Problem", "check", "problems_of"]
 
 Mode: TypeAlias = Literal["strict", "warn", "off"]
 _MODES: Final = ("strict", "warn", "off")
+_FIELDS: Final = tuple(
+    name for name in fields_dict(GenerateRequest) if name not in ("prompt", "svg", "extra_body")
+)
+_PLAIN: Final = (str, int, type(None))
+_SHORT: Final = 1000
+_MOST_SHAPES: Final = 256
 
 
 def problems_of(
@@ -33,14 +41,6 @@ def problems_of(
     return [problem for rule in RULES for problem in rule(asked)]
 
 
-def checked_mode(mode: Mode) -> Mode:
-    """The mode, if it is one. Raises `ConfigurationError`."""
-    if mode not in _MODES:
-        msg = f"validate={str(mode)[:40]!r} is not known: it must be one of {', '.join(_MODES)}"
-        raise ConfigurationError(msg)
-    return mode
-
-
 def check(
     request: GenerateRequest, mode: Mode, *, stream: bool, official: bool = True, split: bool = False
 ) -> list[Problem]:
@@ -49,12 +49,51 @@ def check(
     "strict" raises `RequestInvalidError` for any problem, "warn" for certain ones, "off" for none; the message lists
     all problems and what would be accepted. Raises `ConfigurationError` for another mode. See `problems_of`.
     """
-    if checked_mode(mode) == "off":
+    if mode not in _MODES:
+        msg = f"validate={str(mode)[:40]!r} is not known: it must be one of {', '.join(_MODES)}"
+        raise ConfigurationError(msg)
+    if mode == "off":
         return []
     problems = problems_of(request, stream=stream, official=official, split=split)
     if any(problem.certain or mode == "strict" for problem in problems):
         raise RequestInvalidError(_report(problems))
     return problems
+
+
+class Checker:
+    """Checks the requests of one client; those that differ in their prompt alone are judged once."""
+
+    def __init__(self, mode: Mode, *, official: bool) -> None:
+        """As in `check`. Raises `ConfigurationError` for a mode that does not exist."""
+        self._mode: Mode = mode
+        self._official = official
+        self._told: set[str] = set()
+        self._good: set[tuple[object, ...]] = set()
+        check(GenerateRequest("a"), mode, stream=False)
+
+    def __call__(self, request: GenerateRequest, *, stream: bool) -> list[str]:
+        """What is doubtful and was not told before. Raises `RequestInvalidError` as `check` does."""
+        if self._mode == "off":
+            return []
+        shape = _shape(request, stream)
+        if shape is not None and shape in self._good:
+            return []
+        problems = check(request, self._mode, stream=stream, official=self._official)
+        if shape is not None and len(self._good) < _MOST_SHAPES:
+            self._good.add(shape)
+        new = sorted({str(problem) for problem in problems} - self._told)
+        self._told.update(new)
+        return new
+
+
+def _shape(request: GenerateRequest, stream: bool) -> tuple[object, ...] | None:
+    """All that rules look at, where the prompt is none of it: neither empty nor long for any model."""
+    has_more = request.svg is not None or request.extra_body is not None
+    if has_more or not request.prompt.strip() or len(request.prompt) > _SHORT:
+        return None
+    values = tuple(getattr(request, name) for name in _FIELDS)
+    # Not isinstance: a truth value equals a number, and is of the wrong type.
+    return (stream, *values) if all(type(value) in _PLAIN for value in values) else None
 
 
 def _report(problems: list[Problem]) -> str:

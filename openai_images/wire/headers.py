@@ -106,7 +106,10 @@ def request_id(headers: Mapping[str, str]) -> str | None:
 
 
 def _stated(headers: Mapping[str, str], name: str) -> StatedLimit | None:
-    limit = parse_duration(headers.get(f"x-ratelimit-limit-{name}", ""))
+    stated = headers.get(f"x-ratelimit-limit-{name}")
+    if stated is None:
+        return None
+    limit = parse_duration(stated)
     remaining = parse_duration(headers.get(f"x-ratelimit-remaining-{name}", ""))
     if not limit or remaining is None or remaining > limit:
         return None

@@ -6,6 +6,7 @@ was whole when the document broke off is kept.
 
 from __future__ import annotations
 
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
@@ -78,7 +79,9 @@ class JsonBody:
         if self._result is None:
             msg = "the answer ended in the middle of its JSON; it may have been billed"
             raise StreamInterruptedError(msg)
-        return evolve(self._result, images=tuple(event.image for event in completed))
+        images = tuple(event.image for event in completed)
+        is_same = len(images) == len(self._result.images) and all(map(is_, images, self._result.images))
+        return self._result if is_same else evolve(self._result, images=images)
 
     def images(self) -> list[Image]:
         """The pictures that were whole when the document was cut or went wrong."""

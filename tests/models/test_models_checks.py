@@ -13,7 +13,7 @@ from openai_images.errors import ConfigurationError, RequestInvalidError
 from openai_images.models import GenerateRequest, asked as asked_module
 from openai_images.models.asked import asked_of
 from openai_images.models.catalogue import MODELS, live_models
-from openai_images.models.checks import Mode, Problem, check, problems_of
+from openai_images.models.checks import Checker, Mode, Problem, check, problems_of
 
 # Names in the tables, so that a case fits its line.
 NAMES = {
@@ -251,3 +251,31 @@ def test_a_request_is_not_changed() -> None:
     before = repr(request)
     assert problems_of(request, stream=False) == problems_of(request, stream=False)
     assert repr(request) == before
+
+
+def test_a_checker_judges_a_shape_once_and_forgets_nothing() -> None:
+    """What was good once is good for other prompts; what differs in anything else is judged anew."""
+    checker = Checker("warn", official=True)
+    good = GenerateRequest("a heron", model="gpt-image-2", n=1)
+    assert checker(good, stream=False) == []
+    assert checker(GenerateRequest("an otter", model="gpt-image-2", n=1), stream=False) == []
+    for wrong in (
+        GenerateRequest("a heron", model="gpt-image-2", n=True),
+        GenerateRequest("a heron", model="gpt-image-2", n=1, size="7x7"),
+        GenerateRequest("", model="gpt-image-2", n=1),
+        GenerateRequest("x" * 32_001, model="gpt-image-2", n=1),
+    ):
+        for _ in range(2):
+            with pytest.raises(RequestInvalidError):
+                checker(wrong, stream=False)
+    with pytest.raises(RequestInvalidError):
+        checker(attrs.evolve(good, partial_images=1), stream=False)
+    assert checker(attrs.evolve(good, partial_images=1), stream=True) == []
+
+
+def test_a_checker_tells_what_is_doubtful_once() -> None:
+    """However often it is asked."""
+    checker = Checker("warn", official=True)
+    told = [checker(GenerateRequest(f"heron {n}", model="brand-new"), stream=False) for n in range(3)]
+    assert len(told[0]) == 1
+    assert told[1:] == [[], []]
