@@ -14,6 +14,9 @@ from openai_images import (
     APIConnectionError,
     APIStatusError,
     APITimeoutError,
+    Batch,
+    BatchItem,
+    BatchOptions,
     CompletedImage,
     Failed,
     GenerateRequest,
@@ -36,6 +39,7 @@ from openai_images import (
     Timeouts,
     UnknownEvent,
     Usage,
+    read_batch_items,
 )
 from openai_images.server import LocalImagesServer
 
@@ -229,3 +233,18 @@ async def beside_the_local_server() -> None:
     ):
         results = await asyncio.gather(*(client.generate(prompt) for prompt in ("one", "two")))
         assert_type(results, list[ImageResult])
+
+
+async def batch(client: ImagesClient, path: Path) -> tuple[str, ...]:
+    """A batch that survives a crash: its plan, its outcomes, its summary."""
+    items = read_batch_items(path, defaults={"model": "gpt-image-2"})
+    assert_type(items, list[BatchItem])
+    options = BatchOptions(budget=Decimal(5), retry_failed=True)
+    async with Batch(client, items, "out", options=options, progress=print) as run:
+        keys = run.plan.to_send
+        async for outcome in run:
+            assert_type(outcome, Outcome)
+            if isinstance(outcome, Failed):
+                assert_type(outcome.error, ImagesError | OSError)
+        assert_type(run.summary.spent, Decimal | None)
+    return keys
