@@ -108,6 +108,7 @@ class Job:
                 async with batch as self._batch:
                     mark(folder, local=self._options.local)
                     self._introduce(batch.plan)
+                    await asyncio.sleep(0)  # a Ctrl-C until now is heard here, before anything is sent
                     signals.enter_context(interrupts)
                     self._display = make_batch_display(self._console)
                     async with self._display:
