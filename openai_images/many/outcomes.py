@@ -14,6 +14,7 @@ import logging
 import warnings
 from typing import TYPE_CHECKING, Self
 
+from openai_images.http.loops import call_in
 from openai_images.many.options import Options, Work
 from openai_images.many.run import Run
 
@@ -125,7 +126,7 @@ class Outcomes:
         if run is not None and run.task is not None and not (run.task.done() or run.is_cancelled):
             what = f"unclosed {self!r}: iterate it to its end or use async with"
             with contextlib.suppress(RuntimeError):  # its loop may be gone
-                self._cancel_from_anywhere()
+                call_in(self._loop, run.cancel)
             warnings.warn(what, ResourceWarning, stacklevel=2, source=self)
 
     def __repr__(self) -> str:
@@ -162,19 +163,3 @@ class Outcomes:
         if not (self._raised or self._run.scheduler.is_closed):
             self._closed_early = True
             raise RuntimeError(_CLOSED)
-
-    def _cancel_from_anywhere(self) -> None:
-        """Cancel in the thread of the loop: the garbage collector runs in any."""
-        loop = self._loop
-        if loop is not None and loop.is_running() and loop is not _running_loop():
-            loop.call_soon_threadsafe(self._run.cancel)
-        else:
-            self._run.cancel()
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    """The loop that runs in this thread."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
