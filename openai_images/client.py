@@ -6,27 +6,13 @@ Rules: building one does no I/O and needs no event loop, so it may live at modul
 
 from __future__ import annotations
 
-import inspect
-import logging
 import os
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
-from functools import partial
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from attrs import evolve
-
-from openai_images.errors import ConfigurationError
-from openai_images.files import FileDestination
-from openai_images.http.access import (
-    DEFAULT_BASE_URL,
-    ApiKey,
-    checked_base_url,
-    checked_key,
-    clean_key,
-    credentials,
-    is_openai,
-)
-from openai_images.http.call import Call, Means
+from openai_images.calls import Calls, Place
+from openai_images.http.access import Access, ApiKey
+from openai_images.http.call import Means
 from openai_images.http.limiter import LocalLimiter
 from openai_images.http.retry import RetryPolicy
 from openai_images.http.sessions import Session, Sessions
@@ -35,23 +21,18 @@ from openai_images.http.transport import Transport
 from openai_images.models.checks import Checker, Mode
 from openai_images.models.options import Limits, Timeouts
 from openai_images.models.request import GenerateParams, GenerateRequest
-from openai_images.stream import ImageStream
-from openai_images.wire.memory import MemorySinks
-from openai_images.wire.protocol import HttpRequest, generation, joined
 
 if TYPE_CHECKING:
     import ssl as ssl_module
     from types import TracebackType
 
-    from openai_images.http.watch import Watcher
     from openai_images.many.outcomes import Outcomes
     from openai_images.models.outcomes import Progress
     from openai_images.models.prices import Prices
     from openai_images.models.results import ImageResult
+    from openai_images.stream import ImageStream
 
 __all__ = ["ImagesClient"]
-
-_log = logging.getLogger("openai_images")
 
 
 class ImagesClient:
@@ -85,19 +66,10 @@ class ImagesClient:
         timing: Timing = Timing(),  # noqa: B008  frozen
     ) -> None:
         """Check the settings; nothing is opened. `timing` is for tests."""
-        env = os.environ
-        self.base_url = checked_base_url(base_url or env.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL)
-        named = {
-            "OpenAI-Organization": (organization or env.get("OPENAI_ORG_ID") or "").strip(),
-            "OpenAI-Project": (project or env.get("OPENAI_PROJECT_ID") or "").strip(),
-        }
-        self._headers = joined({name: value for name, value in named.items() if value}, headers or {})
-        self._api_key = checked_key(api_key, env.get("OPENAI_API_KEY"), self._headers)
+        access = Access.of(api_key, base_url, organization, project, headers or {})
         self._model = model
-        self._check = Checker(validate, official=is_openai(self.base_url))
         self._limits = limits
         self._sessions = Sessions(session, trust_env=trust_env)
-        self._memory = MemorySinks()
         self._means = Means(
             Transport(self._sessions, timing, ssl=ssl, proxy=proxy),
             LocalLimiter(limits, timing),
@@ -105,6 +77,13 @@ class ImagesClient:
             timeouts,
             timing,
         )
+        self._access = access
+        self._calls = Calls(access, self._means, limits, model, Checker(validate, official=access.is_openai))
+
+    @property
+    def base_url(self) -> str:
+        """Where requests go, without a slash at the end."""
+        return self._access.base_url
 
     async def generate(
         self,
@@ -120,7 +99,7 @@ class ImagesClient:
         added for several, and `-2` and so on rather than overwriting, unless `overwrite`. The other keywords are the
         endpoint's parameters (see `GenerateRequest`). Raises `ImagesError`, and OSError where `into` cannot be written.
         """
-        return await self._generate(prompt, params, into=into, overwrite=overwrite)
+        return await self._calls.generate(GenerateRequest.of(prompt, params), Place.of(into, overwrite))
 
     def stream(
         self,
@@ -137,12 +116,9 @@ class ImagesClient:
         in memory, and only the finished picture is written.
         Nothing is sent before it is entered or iterated, and errors are raised there.
         """
-        written = (
-            None
-            if into is None
-            else partial(FileDestination, into, overwrite=overwrite, keep_partials=keep_partials)
+        return self._calls.stream(
+            GenerateRequest.of(prompt, params), Place.of(into, overwrite, keep_partials=keep_partials)
         )
-        return self._call(prompt, params, written, stream=True)
 
     def generate_many(  # noqa: PLR0913  each is a choice people make by name
         self,
@@ -189,7 +165,7 @@ class ImagesClient:
             prices=prices,
             timing=self._means.timing,
         )
-        return many_calls(self._generate, requests, {"model": self._model, **params}, manner)
+        return many_calls(self._calls.generate, requests, {"model": self._model, **params}, manner)
 
     async def aclose(self) -> None:
         """Close the running event loop's connections; harmless when called twice. A later call opens new ones."""
@@ -208,73 +184,3 @@ class ImagesClient:
     def __repr__(self) -> str:
         """Where it sends to, and nothing secret."""
         return f"<ImagesClient {self.base_url}>"
-
-    async def _generate(  # noqa: PLR0913  what calls of their own and calls of many need
-        self,
-        prompt: str | GenerateRequest,
-        params: GenerateParams,
-        *,
-        into: str | os.PathLike[str] | None = None,
-        overwrite: bool = False,
-        watcher: Watcher | None = None,
-        patient: bool = False,
-    ) -> ImageResult:
-        """`generate`, watched; a `patient` one waits for rate limits as long as they take."""
-        written = None if into is None else partial(FileDestination, into, overwrite=overwrite)
-        means = evolve(self._means, retry=self._means.retry.patient) if patient else self._means
-        return await self._call(prompt, params, written, stream=False, means=means, watcher=watcher).finish()
-
-    def _call(  # noqa: PLR0913
-        self,
-        prompt: str | GenerateRequest,
-        params: GenerateParams,
-        written: Callable[..., FileDestination] | None,
-        *,
-        stream: bool,
-        means: Means | None = None,
-        watcher: Watcher | None = None,
-    ) -> ImageStream:
-        request = GenerateRequest.of(prompt, params)
-        if request.model is None and self._model is not None:
-            request = GenerateRequest.of(request, {"model": self._model})
-        for doubtful in self._check(request, stream=stream):
-            _log.warning("%s; it is sent all the same", doubtful)
-        expected = request.n if isinstance(request.n, int) else 1  # pyright: ignore[reportUnnecessaryIsInstance]  unchecked
-        known = tuple(_secrets(request, self._headers))
-        secrets = list(known)
-
-        async def build() -> HttpRequest:
-            key = await self._key()
-            secrets[:] = [*known, key] if key else known
-            authorization = {"Authorization": f"Bearer {key}"} if key else {}
-            return generation(self.base_url, request, joined(authorization, self._headers), stream=stream)
-
-        files = None if written is None else written(several=expected > 1)
-        return ImageStream(
-            Call(means or self._means, build, lambda: tuple(secrets), images=expected, watcher=watcher),
-            new_sink=self._memory if files is None else files.new_sink,
-            files=files,
-            expected=expected,
-            max_picture_bytes=self._limits.max_picture_bytes,
-        )
-
-    async def _key(self) -> str | None:
-        if self._api_key is None or isinstance(self._api_key, str):
-            return self._api_key
-        given: Any = self._api_key()  # callers may be untyped
-        if inspect.isawaitable(given):
-            given = await given
-        if not isinstance(given, str):
-            msg = f"api_key gave {type(given).__name__}; it should be an async function that returns the key as text"
-            raise ConfigurationError(msg)
-        return clean_key(given)
-
-
-def _secrets(request: GenerateRequest, headers: Mapping[str, str]) -> Iterator[str]:
-    """What no error may repeat, should a server echo it: the prompt, and what the user's headers hold."""
-    overlaid = (request.extra_body or {}).get("prompt")
-    yield request.prompt
-    if isinstance(overlaid, str):
-        yield overlaid
-    yield from headers.values()
-    yield from credentials(headers)

@@ -43,4 +43,4 @@ def caller_of(client: ImagesClient) -> Caller:
 
 async def _generate(client: ImagesClient, request: GenerateRequest, watcher: Watcher) -> ImageResult:
     """One call that waits for rate limits as long as they take."""
-    return await client._generate(request, {}, watcher=watcher, patient=True)
+    return await client._calls.generate(request, watcher=watcher, patient=True)

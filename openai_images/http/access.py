@@ -6,25 +6,90 @@ password.
 
 from __future__ import annotations
 
+import inspect
+import os
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
+from attrs import frozen
+
 from openai_images.errors import ConfigurationError
+from openai_images.wire.protocol import joined
 
 __all__ = [
     "DEFAULT_BASE_URL",
+    "Access",
     "ApiKey",
     "checked_base_url",
     "checked_key",
     "clean_key",
     "credentials",
-    "is_openai",
 ]
 
 DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
 
 ApiKey: TypeAlias = str | Callable[[], Awaitable[str]]
+
+
+@frozen(repr=False)
+class Access:
+    """Where a client's requests go, and what authorizes them: `url`, and `headers` asked anew for each attempt."""
+
+    base_url: str
+    _headers: Mapping[str, str]
+    _api_key: ApiKey | None
+
+    @classmethod
+    def of(
+        cls,
+        api_key: ApiKey | None,
+        base_url: str | None,
+        organization: str | None,
+        project: str | None,
+        headers: Mapping[str, str],
+    ) -> Access:
+        """From what a client was given, and the environment for what it was not. Raises `ConfigurationError`."""
+        env = os.environ
+        url = checked_base_url(base_url or env.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL)
+        named = {
+            "OpenAI-Organization": (organization or env.get("OPENAI_ORG_ID") or "").strip(),
+            "OpenAI-Project": (project or env.get("OPENAI_PROJECT_ID") or "").strip(),
+        }
+        sent = joined({name: value for name, value in named.items() if value}, headers)
+        return cls(url, sent, checked_key(api_key, env.get("OPENAI_API_KEY"), sent))
+
+    @property
+    def is_openai(self) -> bool:
+        """Whether this is OpenAI's own service, in whatever region; what others accept is their own affair."""
+        host = urlsplit(self.base_url).hostname or ""
+        return host == "api.openai.com" or host.endswith(".api.openai.com")
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no error may repeat, should a server echo it: all that the user's headers hold."""
+        return (*self._headers.values(), *credentials(self._headers))
+
+    def url(self, path: str, model: str | None) -> str:  # noqa: ARG002  deployments stand in the path elsewhere
+        """Where a request for this model goes; `path` is the endpoint's, such as `/images/generations`."""
+        return f"{self.base_url}{path}"
+
+    async def headers(self) -> tuple[dict[str, str], str | None]:
+        """The headers to send, authorization included, and the secret in it. Raises `ConfigurationError`."""
+        key = await self._key()
+        authorization = {"Authorization": f"Bearer {key}"} if key else {}
+        return joined(authorization, self._headers), key
+
+    async def _key(self) -> str | None:
+        if self._api_key is None or isinstance(self._api_key, str):
+            return self._api_key
+        given: Any = self._api_key()  # callers may be untyped
+        if inspect.isawaitable(given):
+            given = await given
+        if not isinstance(given, str):
+            msg = f"api_key gave {type(given).__name__}; it should be an async function that returns the key as text"
+            raise ConfigurationError(msg)
+        return clean_key(given)
 
 
 def checked_base_url(url: str) -> str:
@@ -43,12 +108,6 @@ def checked_base_url(url: str) -> str:
         )
         raise ConfigurationError(msg)
     return clean
-
-
-def is_openai(base_url: str) -> bool:
-    """Whether this is OpenAI's own service, in whatever region; what others accept is their own affair."""
-    host = urlsplit(base_url).hostname or ""
-    return host == "api.openai.com" or host.endswith(".api.openai.com")
 
 
 def checked_key(given: ApiKey | None, from_env: str | None, headers: Mapping[str, str]) -> ApiKey | None:

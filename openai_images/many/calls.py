@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 from attrs import frozen
 
+from openai_images.calls import Place
 from openai_images.errors import RequestInvalidError
 from openai_images.http.timing import Timing
 from openai_images.http.watch import Watcher
@@ -27,7 +28,7 @@ from openai_images.models.results import ImageResult
 __all__ = ["Generate", "Manner", "many_calls"]
 
 Generate: TypeAlias = Callable[..., Awaitable[ImageResult]]
-"""`ImagesClient.generate`, watched and patient."""
+"""`Calls.generate`."""
 
 
 @frozen(kw_only=True)
@@ -61,9 +62,8 @@ def many_calls(
 
     async def work(item: Item, watcher: Watcher) -> ImageResult:
         stem = None if folder is None else folder / file_name(item.key)
-        return await generate(
-            item.request, {}, into=stem, overwrite=manner.overwrite, watcher=watcher, patient=True
-        )
+        place = Place.of(stem, manner.overwrite)
+        return await generate(item.request, place, watcher=watcher, patient=True)
 
     options = Options(
         concurrency=manner.concurrency,

@@ -8,7 +8,7 @@ the official Python package 3.54.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, TypedDict
 
 from attrs import evolve, field, fields_dict, frozen
 
@@ -75,6 +75,9 @@ class GenerateRequest:
     Raises `RequestInvalidError` where the prompt is not text.
     """
 
+    path: ClassVar[str] = "/images/generations"
+    """The endpoint's path below the base URL."""
+
     prompt: str = field(repr=characters)
     model: Model | None = field(default=None, kw_only=True)
     n: int | None = field(default=None, kw_only=True)
@@ -102,15 +105,16 @@ class GenerateRequest:
             raise RequestInvalidError(msg)
 
     @classmethod
-    def of(cls, prompt: str | GenerateRequest, params: Mapping[str, Any]) -> GenerateRequest:
+    def of(cls, prompt: str | GenerateRequest, params: Mapping[str, Any]) -> Self:
         """A request from a prompt and keywords; keywords given with a request replace its fields."""
-        if not params.keys() <= _NAMES:
-            unknown = min(params.keys() - _NAMES)
+        known = fields_dict(cls).keys()
+        if not params.keys() <= known:
+            unknown = min(params.keys() - known)
             msg = f"unknown parameter {unknown!r}: send parameters this version does not know with extra_body={{…}}"
             raise TypeError(msg)
+        if isinstance(prompt, cls) and prompt.path == cls.path:
+            return evolve(prompt, **params) if params else prompt
         if isinstance(prompt, GenerateRequest):
-            return evolve(prompt, **params)
+            msg = f"this verb takes a prompt or a {cls.__name__}, not a {type(prompt).__name__}"
+            raise TypeError(msg)
         return cls(prompt, **params)
-
-
-_NAMES = fields_dict(GenerateRequest).keys()

@@ -32,7 +32,7 @@ class HttpRequest:
 
 
 def generation(
-    base_url: str, request: GenerateRequest, headers: Mapping[str, str], *, stream: bool
+    url: str, request: GenerateRequest, headers: Mapping[str, str], *, stream: bool
 ) -> HttpRequest:
     """A request for pictures; `headers` (authorization, the user's own) win over ours.
 
@@ -44,9 +44,7 @@ def generation(
         "Accept-Encoding": "identity",
         "User-Agent": _USER_AGENT,
     }
-    return HttpRequest(
-        f"{base_url}/images/generations", joined(ours, headers), encode_request(request, stream=stream)
-    )
+    return HttpRequest(url, joined(ours, headers), encode_request(request, stream=stream))
 
 
 def joined(ours: Mapping[str, str], theirs: Mapping[str, str]) -> dict[str, str]:

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from openai_images import ConfigurationError, ImagesClient, RequestInvalidError
-from openai_images.http.access import is_openai
+from openai_images.http.access import Access
 from openai_images.server import LocalImagesServer
 from tests.calling import client_of
 
@@ -24,7 +24,7 @@ WRONG = {"size": "1000x1001", "output_compression": 50, "output_format": "png", 
 )
 def test_whose_rules_hold(url: str, expected: bool) -> None:
     """OpenAI's rules are certain at OpenAI's own hosts only."""
-    assert is_openai(url) is expected
+    assert Access.of("k", url, None, None, {}).is_openai is expected
 
 
 async def test_what_is_certainly_wrong_is_not_sent_to_openai() -> None:

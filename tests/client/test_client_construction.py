@@ -17,7 +17,7 @@ from openai_images import (
 )
 from openai_images.server import LocalImagesServer
 from tests.calling import BOTH, JSON_ANSWER, KEY, Call, client_of, generate
-from tests.sockets import RawServer, reply
+from tests.sockets import RawServer, free_port, reply
 
 
 @pytest.mark.parametrize("key", [None, "", "  ", "\r\n"])
@@ -157,11 +157,11 @@ async def test_mistakes_of_the_caller(server: LocalImagesServer) -> None:
 
 def test_two_loops() -> None:
     """One client at module level serves one `asyncio.run` after the other."""
-    client = ImagesClient(api_key=KEY, base_url="http://unused.example")
+    port = free_port()
+    client = ImagesClient(api_key=KEY, base_url=f"http://127.0.0.1:{port}/v1")
 
     async def one() -> int:
-        async with RawServer([reply(JSON_ANSWER)]) as server:
-            client.base_url = server.base_url
+        async with RawServer([reply(JSON_ANSWER)], port=port):
             results = await asyncio.gather(*(generate(client) for _ in range(3)))
             return sum(result.attempts for result in results)
 

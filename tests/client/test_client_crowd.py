@@ -5,6 +5,7 @@ import asyncio
 from openai_images import ImagesClient, Limits, Timeouts, Timing
 from openai_images.server import LocalImagesServer
 from tests.calling import PNG, client_of, generate, stream
+from tests.sockets import free_port
 
 MANY, AT_ONCE = 200, 10
 
@@ -35,13 +36,12 @@ async def test_many_at_once() -> None:
 
 def test_a_limit_for_each_loop() -> None:
     """Slots belong to a loop: a client used in two, one after the other, is not stuck."""
-    client = ImagesClient(
-        api_key="sk-local-key", base_url="http://unused.example", limits=Limits(concurrency=1)
-    )
+    port = free_port()
+    base_url = f"http://127.0.0.1:{port}/v1"
+    client = ImagesClient(api_key="sk-local-key", base_url=base_url, limits=Limits(concurrency=1))
 
     async def run() -> int:
-        async with LocalImagesServer(pictures=PNG, api_key="sk-local-key") as server:
-            client.base_url = server.base_url
+        async with LocalImagesServer(pictures=PNG, api_key="sk-local-key", port=port):
             return len(await asyncio.gather(*(generate(client) for _ in range(3))))
 
     assert [asyncio.run(run()) for _ in range(2)] == [3, 3]
