@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from openai_images.http.timing import Timing
     from openai_images.many.outcomes import Outcomes
     from openai_images.models.cost import cost_of, estimate_cost
+    from openai_images.models.edits import EditRequest, ImageReference
     from openai_images.models.events import CompletedImage, PartialImage, UnknownEvent
     from openai_images.models.image import Image
     from openai_images.models.options import Limits, Timeouts
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from openai_images.models.prices import PUBLISHED_PRICES, ModelPrice, Prices, read_prices
     from openai_images.models.request import GenerateRequest
     from openai_images.models.results import ImageResult, SvgUsage, TokenDetails, Usage
+    from openai_images.models.sizes import size_of_ratio
     from openai_images.stream import ImageStream
 
 _HOMES = {
@@ -104,8 +106,10 @@ _HOMES = {
         "Usage",
     ),
     "models.cost": ("cost_of", "estimate_cost"),
+    "models.edits": ("EditRequest", "ImageReference"),
     "models.outcomes": ("Failed", "Outcome", "Progress", "Succeeded"),
     "models.prices": ("PUBLISHED_PRICES", "ModelPrice", "Prices", "read_prices"),
+    "models.sizes": ("size_of_ratio",),
     "stream": ("ImageStream",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -128,9 +132,11 @@ __all__ = [
     "ConfigurationError",
     "DecodeError",
     "DownloadError",
+    "EditRequest",
     "Failed",
     "GenerateRequest",
     "Image",
+    "ImageReference",
     "ImageResult",
     "ImageStream",
     "ImagesClient",
@@ -166,6 +172,7 @@ __all__ = [
     "estimate_cost",
     "read_batch_items",
     "read_prices",
+    "size_of_ratio",
 ]
 
 

@@ -8,25 +8,33 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
+from openai_images.away import Fetching
 from openai_images.files import FileDestination
 from openai_images.http.call import Call, Means
+from openai_images.models.media import format_warning
+from openai_images.models.request import GenerateRequest
+from openai_images.reading import Reading
 from openai_images.stream import ImageStream
 from openai_images.wire.memory import MemorySinks
 from openai_images.wire.protocol import HttpRequest, generation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from openai_images.downloads import Downloads
+    from openai_images.editing.preparing import Preparation
     from openai_images.http.access import Access
     from openai_images.http.watch import Watcher
     from openai_images.models.checks import Checker
+    from openai_images.models.image import Image
     from openai_images.models.options import Limits
-    from openai_images.models.request import GenerateRequest
     from openai_images.models.results import ImageResult
+    from openai_images.reading import Engine
 
 __all__ = ["Calls", "Place"]
 
@@ -55,19 +63,29 @@ class Place:
         )
 
 
+@frozen
+class Ready:
+    """A request that was checked, and its opened pictures where it has any; `evolve` it to ask for a part of it."""
+
+    request: GenerateRequest
+    preparation: Preparation | None
+
+
 class Calls:
     """`generate` waits for the pictures of a request, `stream` gives them while they are painted."""
 
     def __init__(
         self, access: Access, means: Means, limits: Limits, model: str | None, check: Checker
     ) -> None:
-        """Send there, by these means; `model` where a request names none."""
+        """Send there, by these means; `model` where a request names none; `check` knows whether `n` is split."""
         self._access = access
         self._means = means
         self._limits = limits
         self._model = model
         self._check = check
         self._memory = MemorySinks()
+        self._told: set[str] = set()
+        self._fetches: Downloads | None = None
 
     async def generate(
         self,
@@ -79,50 +97,128 @@ class Calls:
     ) -> ImageResult:
         """The pictures of a request; a `patient` call waits for rate limits as long as they take."""
         means = evolve(self._means, retry=self._means.retry.patient) if patient else self._means
-        return await self._open(
-            self._ready(request, stream=False), place, means, watcher, stream=False
-        ).finish()
+        asked = self._ready(request, stream=False)
+        return await self._engine(asked, place, means, watcher, stream=False).finish()
 
     def stream(self, request: GenerateRequest, place: Place | None = None) -> ImageStream:
         """The events of a request."""
-        return self._open(self._ready(request, stream=True), place, self._means, None, stream=True)
+        asked = self._ready(request, stream=True)
+        return ImageStream(self._engine(asked, place, self._means, None, stream=True))
 
-    def _ready(self, request: GenerateRequest, *, stream: bool) -> GenerateRequest:
-        """The request as it will be sent, checked."""
-        if request.model is None and self._model is not None:
-            request = evolve(request, model=self._model)
-        for doubtful in self._check(request, stream=stream):
-            _log.warning("%s; it is sent all the same", doubtful)
-        return request
+    async def download(self, what: object, place: Place | None) -> ImageResult | Image:
+        """The same with the pictures that are behind URLs."""
+        return await self._downloads().download(what, place)
 
-    def _open(
+    def _engine(
+        self, asked: Ready, place: Place | None, means: Means, watcher: Watcher | None, *, stream: bool
+    ) -> Engine:
+        """What reads the answers, and fetches pictures that are elsewhere where it is said where to put them."""
+        pictures: Any = asked.request.n  # callers may be untyped
+        several = isinstance(pictures, int) and pictures > 1
+        files = None if place is None else place.files(several=several)
+        engine = self._reader(asked, files, means, watcher, stream=stream)
+        return engine if files is None else Fetching(engine, self._fetch, files)
+
+    async def _fetch(self, result: ImageResult, files: FileDestination, places: Sequence[int]) -> ImageResult:
+        return await self._downloads().fetch(result, files, places)
+
+    def _downloads(self) -> Downloads:
+        """What fetches pictures; imported with the first that is elsewhere."""
+        if self._fetches is None:
+            from openai_images.downloads import Downloads  # noqa: PLC0415
+            from openai_images.http.download import Fetcher  # noqa: PLC0415
+
+            fetcher = Fetcher(self._access, self._means, self._limits.max_picture_bytes)
+            self._fetches = Downloads(fetcher, self._memory)
+        return self._fetches
+
+    def _reader(
         self,
-        request: GenerateRequest,
-        place: Place | None,
+        asked: Ready,
+        files: FileDestination | None,
         means: Means,
         watcher: Watcher | None,
         *,
         stream: bool,
-    ) -> ImageStream:
-        """One request's stream."""
+    ) -> Engine:
+        """What reads the answer, or the answers of all requests that a large `n` is shared out over."""
+        pictures: Any = asked.request.n  # callers may be untyped
+        is_many = isinstance(pictures, int) and pictures > 1
+        if is_many and self._check.split:
+            # Here, so that those who want one picture at a time need not wait for its import.
+            from openai_images.several.engine import share_out  # noqa: PLC0415
+
+            def open_part(
+                request: GenerateRequest, files: FileDestination | None, watcher: Watcher | None
+            ) -> Reading:
+                return self._open(evolve(asked, request=request), files, means, watcher, stream=stream)
+
+            several = share_out(asked.request, files, watcher, open_part, stream=stream)
+            if several is not None:
+                return several
+        return self._open(asked, files, means, watcher, stream=stream)
+
+    def _ready(self, request: GenerateRequest, *, stream: bool) -> Ready:
+        """The request as it will be sent, checked; its parts, if it is split, share what was prepared for it."""
+        if request.model is None and self._model is not None:
+            request = evolve(request, model=self._model)
+        for doubtful in self._check(request, stream=stream):
+            _log.warning("%s; it is sent all the same", doubtful)
+        if request.path == GenerateRequest.path:
+            return Ready(request, None)
+        # Here, so that those who edit nothing need not wait for its import.
+        from openai_images.editing.preparing import preparation_of  # noqa: PLC0415
+
+        return Ready(request, preparation_of(request, self._check))
+
+    def _open(
+        self,
+        asked: Ready,
+        files: FileDestination | None,
+        means: Means,
+        watcher: Watcher | None,
+        *,
+        stream: bool,
+    ) -> Reading:
+        """What reads the answer to one request."""
+        request, preparation = asked.request, asked.preparation
         expected = request.n if isinstance(request.n, int) else 1  # pyright: ignore[reportUnnecessaryIsInstance]  unchecked
-        known = (*_texts(request), *self._access.secrets)
+        known = (*_texts(request), *self._access.secrets, *(preparation.secrets if preparation else ()))
         secrets = list(known)
         url = self._access.url(request.path, request.model)
+        request = self._access.addressed(request)
 
         async def build() -> HttpRequest:
             headers, key = await self._access.headers()
             secrets[:] = [*known, key] if key else known
+            if preparation is not None:
+                return await preparation.build(url, request, headers, stream=stream)
             return generation(url, request, headers, stream=stream)
 
-        files = None if place is None else place.files(several=expected > 1)
-        return ImageStream(
-            Call(means, build, lambda: tuple(secrets), images=expected, watcher=watcher),
+        return Reading(
+            Call(
+                means,
+                build,
+                lambda: tuple(secrets),
+                prepare=None if preparation is None else preparation.ready,
+                images=expected,
+                watcher=watcher,
+            ),
             new_sink=self._memory if files is None else files.new_sink,
             files=files,
             expected=expected,
             max_picture_bytes=self._limits.max_picture_bytes,
+            about={"model": asked.request.model, "edited": preparation is not None},
+            look=partial(self._look_at_formats, asked.request.output_format),
         )
+
+    def _look_at_formats(self, asked: str | None, result: ImageResult) -> None:
+        """Say once where pictures are not what was asked for, or not what the server calls them."""
+        for image in result.images:
+            warning = format_warning(asked, result.output_format, image.media_type)
+            if warning is not None and warning not in self._told:
+                self._told.add(warning)
+                _log.warning("%s", warning)
 
 
 def _texts(request: GenerateRequest) -> Iterator[str]:

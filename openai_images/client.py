@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from openai_images.calls import Calls, Place
 from openai_images.http.access import Access, ApiKey
@@ -26,13 +26,19 @@ if TYPE_CHECKING:
     import ssl as ssl_module
     from types import TracebackType
 
+    from openai_images.http.access import TokenProvider
+    from openai_images.http.azure import AzureSettings
     from openai_images.many.outcomes import Outcomes
+    from openai_images.models.edits import EditParams, EditRequest
+    from openai_images.models.image import Image
     from openai_images.models.outcomes import Progress
     from openai_images.models.prices import Prices
     from openai_images.models.results import ImageResult
     from openai_images.stream import ImageStream
 
 __all__ = ["ImagesClient"]
+
+_What = TypeVar("_What", "ImageResult", "Image")
 
 
 class ImagesClient:
@@ -43,7 +49,8 @@ class ImagesClient:
     none. `session` is used and never closed. `headers` are sent with each request; `ssl` and `proxy` are aiohttp's;
     `trust_env` heeds HTTPS_PROXY and the like. `validate` checks requests before they are sent: "warn" raises
     `RequestInvalidError` for what the API certainly refuses and logs what is doubtful, "strict" raises for both, "off"
-    for neither. Raises `ConfigurationError`.
+    for neither. `split` shares a large `n` out over requests of as many pictures as one may carry (10; of a stream
+    one), run at once under the same limits; `split=False` sends `n` as it is. Raises `ConfigurationError`.
     """
 
     def __init__(  # noqa: PLR0913  each is a setting people look for by name
@@ -63,10 +70,12 @@ class ImagesClient:
         proxy: str | None = None,
         trust_env: bool = True,
         validate: Mode = "warn",
+        split: bool = True,
         timing: Timing = Timing(),  # noqa: B008  frozen
+        _access: Access | None = None,
     ) -> None:
         """Check the settings; nothing is opened. `timing` is for tests."""
-        access = Access.of(api_key, base_url, organization, project, headers or {})
+        access = _access or Access.of(api_key, base_url, organization, project, headers or {})
         self._model = model
         self._limits = limits
         self._sessions = Sessions(session, trust_env=trust_env)
@@ -78,7 +87,38 @@ class ImagesClient:
             timing,
         )
         self._access = access
-        self._calls = Calls(access, self._means, limits, model, Checker(validate, official=access.is_openai))
+        checker = Checker(validate, official=access.is_openai, split=split)
+        self._calls = Calls(access, self._means, limits, model, checker)
+
+    @classmethod
+    def azure(
+        cls,
+        endpoint: str | None = None,
+        *,
+        deployment: str | None = None,
+        api_version: str | None = None,
+        api_key: ApiKey | None = None,
+        token_provider: TokenProvider | None = None,
+        **settings: Unpack[AzureSettings],
+    ) -> Self:
+        """A client of Azure OpenAI, or of a front that speaks as it does.
+
+        `endpoint` is the resource's, or what else Azure shows of it (`…/openai/v1`, a deployment's target URI). With an
+        `api_version` that is a date requests go to `/openai/deployments/NAME/…`, else to `/openai/v1/…`; NAME is the
+        `deployment`, or each request's `model`. `api_key` travels as `api-key`; `token_provider`, a function or async
+        function asked before each attempt, gives a token of Microsoft Entra ID. What is not given is taken from
+        AZURE_OPENAI_ENDPOINT, OPENAI_API_VERSION (or AZURE_OPENAI_API_VERSION), AZURE_OPENAI_AD_TOKEN and
+        AZURE_OPENAI_API_KEY; OPENAI_API_KEY and OPENAI_BASE_URL are not looked at. The other settings are those of the
+        constructor. Raises `ConfigurationError`.
+        """
+        # Here, so that those who send elsewhere need not wait for its import.
+        from openai_images.http.azure import AzureAccess  # noqa: PLC0415
+        from openai_images.http.azure_routes import AzureOptions  # noqa: PLC0415
+
+        options = AzureOptions(endpoint, deployment, api_version, api_key, token_provider)
+        access = AzureAccess.of_options(options, settings.get("headers") or {})
+        settings.setdefault("model", access.deployment)
+        return cls(**settings, _access=access)
 
     @property
     def base_url(self) -> str:
@@ -119,6 +159,49 @@ class ImagesClient:
         return self._calls.stream(
             GenerateRequest.of(prompt, params), Place.of(into, overwrite, keep_partials=keep_partials)
         )
+
+    async def edit(
+        self,
+        prompt: str | EditRequest,
+        *,
+        into: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+        **params: Unpack[EditParams],
+    ) -> ImageResult:
+        """Make pictures from `image=…`, one or up to 16 of them, and wait for them; keywords as in `generate`.
+
+        A picture is a path, bytes, a binary file, something whose `read` is awaited, a Pillow image, an `Image`, a URL
+        or an `ImageReference`. `mask` and `markup` are such pictures too (see `EditRequest`). Paths and files are read
+        while they are sent, and once more when the request is sent once more. Raises `ImagesError`; a picture that
+        cannot be read is a `RequestInvalidError`.
+        """
+        return await self._calls.generate(_edit_of(prompt, params), Place.of(into, overwrite))
+
+    def stream_edit(
+        self,
+        prompt: str | EditRequest,
+        *,
+        into: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+        keep_partials: bool = True,
+        **params: Unpack[EditParams],
+    ) -> ImageStream:
+        """A stream of the pictures of an edit while they are painted: `edit` as `stream` is for `generate`."""
+        place = Place.of(into, overwrite, keep_partials=keep_partials)
+        return self._calls.stream(_edit_of(prompt, params), place)
+
+    async def download(
+        self, what: _What, *, into: str | os.PathLike[str] | None = None, overwrite: bool = False
+    ) -> _What:
+        """Fetch pictures that the server gave a URL for, into memory or `into` files named as in `generate`.
+
+        Pictures that are here are left as they are. It has retries of its own, and sends nothing to the API but, where
+        the picture is there, a GET. Raises `DownloadError`, whose `response` can be given to this again, and OSError
+        where `into` cannot be written.
+        """
+        fetched: Any = await self._calls.download(what, Place.of(into, overwrite))
+        same: _What = fetched
+        return same
 
     def generate_many(  # noqa: PLR0913  each is a choice people make by name
         self,
@@ -184,3 +267,10 @@ class ImagesClient:
     def __repr__(self) -> str:
         """Where it sends to, and nothing secret."""
         return f"<ImagesClient {self.base_url}>"
+
+
+def _edit_of(prompt: str | EditRequest, params: EditParams) -> EditRequest:
+    # Here, so that those who edit nothing need not wait for its import.
+    from openai_images.models.edits import EditRequest  # noqa: PLC0415
+
+    return EditRequest.of(prompt, params)

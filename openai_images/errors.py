@@ -19,7 +19,7 @@
     │   └── StreamInterruptedError          also an OutcomeUnknownError
     ├── DecodeError                         also an OutcomeUnknownError
     ├── ResponseTooLargeError               also an OutcomeUnknownError
-    ├── DownloadError
+    ├── DownloadError                       url, urls, response
     ├── PartialResultError                  result, errors
     └── OutcomeUnknownError                 it was sent, and nobody knows whether it ran
 
@@ -227,12 +227,32 @@ class ResponseTooLargeError(OutcomeUnknownError):
 
 
 class DownloadError(ImagesError):
-    """The picture is behind `url` and could not be fetched from there; it need not be generated again."""
+    """A picture is behind a URL and could not be fetched from there: it is paid for, and need not be generated again.
 
-    def __init__(self, message: str, *, url: str | None = None) -> None:
-        """Keep where the picture is."""
+    `url` is where it is, whole, signature included, and `urls` all of them where there are several; `response` is the
+    `ImageResult` with those that came and those that did not, for `client.download`. `status_code` is that of the
+    last answer, None where none came; `reason` is the text without what to do.
+    """
+
+    maybe_billed = True
+
+    def __init__(  # noqa: PLR0913  what is known of pictures that are elsewhere
+        self,
+        message: str,
+        *,
+        url: str | None = None,
+        urls: Sequence[str] = (),
+        response: Any = None,
+        status_code: int | None = None,
+        reason: str = "",
+    ) -> None:
+        """Keep where the pictures are; `reason` is what the text says without what to do."""
         super().__init__(message)
-        self.url = url
+        self.reason = reason or message
+        self.urls: tuple[str, ...] = tuple(urls) or (() if url is None else (url,))
+        self.url = url if url is not None or not self.urls else self.urls[0]
+        self.response = response
+        self.status_code = status_code
 
 
 class PartialResultError(ImagesError):

@@ -14,6 +14,7 @@ import io
 import logging
 import os
 import threading
+from copy import copy
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,6 +25,7 @@ from openai_images.models import media
 from openai_images.models.events import CompletedImage, Event, PartialImage, UnknownEvent
 from openai_images.models.image import Image
 from openai_images.models.parts import create_part, part_path, publish
+from openai_images.models.shares import place_of
 from openai_images.wire.jsontypes import is_list, is_object
 
 __all__ = ["FileDestination", "FileSink"]
@@ -177,10 +179,23 @@ class FileDestination:
         self._several = several
         self._keep_partials = keep_partials
         self._sinks: dict[Path, FileSink] = {}
+        self._given: set[Path] = set()
         self._unknown = 0
+        self._first, self._count = 0, 0  # of a part: its first picture, and how many are its own
+
+    def part(self, first: int, count: int) -> FileDestination:
+        """The files of one of several requests for this call, whose `count` pictures are counted from `first`.
+
+        It takes it that this one was prepared, and overwrites nothing of its siblings.
+        """
+        part = copy(self)
+        part._sinks, part._unknown, part._first, part._count = {}, 0, first, count  # noqa: SLF001  its own kind
+        return part
 
     async def prepare(self) -> None:
         """Make the folder and try to write there, before anything is paid for. Raises OSError."""
+        if self._count:
+            return
         sink = self.new_sink()
         self._sinks.clear()
 
@@ -225,9 +240,13 @@ class FileDestination:
             suffix = self._stem.suffix
         else:
             stem = self._stem.name
+        index = place_of(index, self._first, self._count) if self._count else index
         number = f"-{index}" if self._several or index else ""
         target = self._stem.with_name(f"{stem}{number}{more}{suffix}")
-        kept = await asyncio.to_thread(sink.publish, image, target, overwrite=self._overwrite)
+        # A server may count two pictures alike, and both were paid for: only what was there before is replaced.
+        overwrite = self._overwrite and target not in self._given
+        self._given.add(target)
+        kept = await asyncio.to_thread(sink.publish, image, target, overwrite=overwrite)
         del self._sinks[sink.part]
         return kept
 

@@ -46,12 +46,13 @@ LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
 class RawServer:
-    """`async with RawServer(script, …) as server`; counts what came and keeps each request's head."""
+    """`async with RawServer(script, …) as server`; counts what came and keeps each request."""
 
     def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
         """Answer with these scripts, over TLS if there is a context."""
         self.scripts = list(scripts)
         self.heads: list[str] = []
+        self.bodies: list[bytes] = []
         self.connections = 0
         self.left = asyncio.Event()
         self._tls = tls
@@ -109,7 +110,7 @@ class RawServer:
     async def _request(self, reader: asyncio.StreamReader) -> Script:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         length = re.search(r"(?i)content-length: (\d+)", head)
-        await reader.readexactly(int(length[1]) if length else 0)
+        self.bodies.append(await reader.readexactly(int(length[1]) if length else 0))
         self.heads.append(head)
         return self.scripts[min(len(self.heads), len(self.scripts)) - 1]
 

@@ -10,7 +10,22 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "openai_images"
-CORE = {"errors", "models", "wire", "http", "calls", "client", "stream", "files", "many"}
+CORE = {
+    "away",
+    "calls",
+    "client",
+    "downloads",
+    "editing",
+    "errors",
+    "files",
+    "http",
+    "many",
+    "models",
+    "reading",
+    "several",
+    "stream",
+    "wire",
+}
 PUBLIC = "the public names"  # what `from openai_images import ...` gives
 
 # Which parts a part may import, besides itself and the version.
@@ -20,8 +35,13 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"errors"},
     "wire": {"errors", "models"},
     "http": {"errors", "models", "wire"},
+    "away": CORE,
     "calls": CORE,
     "client": CORE,
+    "downloads": CORE,
+    "editing": CORE,
+    "reading": CORE,
+    "several": CORE,
     "stream": CORE,
     "files": CORE,
     "many": CORE,
@@ -37,6 +57,8 @@ ALLOWED: dict[str, set[str]] = {
 LIBRARIES = {"aiohttp": {"http", "server"}, "click": {"cli"}, "rich": {"cli"}, "PIL": {"cli", "server"}}
 # Started by people who may never need the server: they import it inside a function.
 LAZY = {"cli", "pytest_plugin"}
+# Libraries of an extra that one file uses besides, inside a function: `image.open()` is for those who have Pillow.
+LATE_LIBRARIES = {("models/image.py", "PIL")}
 # Bytes to values and back: no clock, no chance, no I/O.
 PURE, IMPURE = {"models", "wire"}, {"asyncio", "logging", "random", "socket", "time"}
 PURE_BUT = {("models/image.py", "asyncio")}  # `await image.read()` reads its file in a thread
@@ -77,6 +99,9 @@ def check_imports(path: Path, tree: ast.Module) -> Iterator[str]:
             yield f"line {node.lineno}: {part} imports {target}"
         elif top == "openai_images" and target == "server" and part in LAZY and node not in late:
             yield f"line {node.lineno}: {part} imports server before it is needed"
+        elif (path.as_posix(), top) in LATE_LIBRARIES:
+            if node not in late:
+                yield f"line {node.lineno}: {path} imports {top} before it is needed"
         elif part not in LIBRARIES.get(top, {part}) or (top == "cattrs" and path != Path("wire/codec.py")):
             yield f"line {node.lineno}: {path} imports {top}"
         elif part in PURE and top in IMPURE and (str(path), top) not in PURE_BUT:
@@ -157,6 +182,8 @@ LONG = "def f():\n    '''Doc.\n    More.'''\n" + "    x = 1\n" * 50
         ("wire/protocol.py", "from cattrs.preconf.json import make_converter", "imports cattrs"),
         ("client.py", "import aiohttp", "client.py imports aiohttp"),
         ("wire/headers.py", "from time import monotonic", "wire is pure, and imports time"),
+        ("models/image.py", "from PIL import Image", "imports PIL before it is needed"),
+        ("models/media.py", "def f():\n    'D.'\n    from PIL import Image", "models/media.py imports PIL"),
         ("attic.py", "", "has no floor"),
         ("errors.py", "x = 1\n" * 300, "301 lines"),
         ("errors.py", LONG, "f has 51 lines"),
@@ -185,6 +212,7 @@ def test_the_check_sees_what_is_wrong(path: str, text: str, found: str) -> None:
             "server/app.py",
             "import aiohttp\nfrom PIL import Image\nfrom . import paint\nfrom .paint.sky import draw",
         ),
+        ("models/image.py", "def f():\n    'D.'\n    from PIL import Image"),
         ("errors.py", "__all__ = ['LIMIT', 'Abc', 'Image', 'find']"),
     ],
 )

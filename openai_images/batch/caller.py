@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from openai_images.batch.sending import Generate
+from openai_images.batch.keeping import Fetch, Generate
 from openai_images.http.timing import Timing
 
 if TYPE_CHECKING:
@@ -27,9 +27,10 @@ __all__ = ["Caller", "caller_of"]
 
 @frozen
 class Caller:
-    """What sends: a call, the model where a request names none, how many calls at once, time."""
+    """What sends and fetches: a call, the model where a request names none, how many calls at once, time."""
 
     generate: Generate
+    fetch: Fetch
     model: str | None
     concurrency: int
     timing: Timing
@@ -38,7 +39,7 @@ class Caller:
 def caller_of(client: ImagesClient) -> Caller:
     """The batch's side of this client."""
     generate = partial(_generate, client)
-    return Caller(generate, client._model, client._limits.concurrency, client._means.timing)
+    return Caller(generate, client.download, client._model, client._limits.concurrency, client._means.timing)
 
 
 async def _generate(client: ImagesClient, request: GenerateRequest, watcher: Watcher) -> ImageResult:

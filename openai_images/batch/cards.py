@@ -20,6 +20,7 @@ __all__ = ["cards_of", "write_page"]
 
 _log = logging.getLogger("openai_images")
 
+_NOT_FETCHED = "its picture is paid for, and was not fetched yet; the journal has its URL"
 _GONE = "it was done, and its pictures are gone; retry_missing sends it again"
 
 
@@ -30,6 +31,8 @@ def cards_of(asked: Iterable[Asked], standing: Standing) -> Iterator[Card]:
         reason = "" if state in ("done", "pending") else record.reason
         if state == "failed" and record.blocked:
             state = "blocked"
+        elif state == "away":
+            reason = reason or _NOT_FETCHED
         elif state == "missing":
             state, reason = "failed", _GONE
         away = [file.name for file in record.files if Path(file.name).is_absolute()]

@@ -12,10 +12,10 @@ from typing import Literal
 
 from attrs import frozen
 
+from openai_images.away import is_away
 from openai_images.errors import (
     AuthenticationError,
     ConfigurationError,
-    DownloadError,
     ImagesError,
     PartialResultError,
     QuotaExhaustedError,
@@ -25,7 +25,7 @@ from openai_images.models.image import Image
 from openai_images.models.prices import Prices
 from openai_images.models.results import ImageResult
 
-__all__ = ["Ending", "concerns_all", "ending_of", "is_away", "not_fetched"]
+__all__ = ["Ending", "concerns_all", "ending_of", "urls_of"]
 
 
 @frozen
@@ -46,11 +46,12 @@ def ending_of(error: ImagesError, model: str | None, prices: Prices) -> Ending:
         result: ImageResult = error.result
         unknown = any(part.maybe_billed for part in error.errors)
         cost = None if unknown else cost_of(result, model, prices)
-        return Ending("unknown" if unknown else "failed", billed=True, cost=cost, images=result.images)
+        here = [image for image in result.images if not is_away(image)]
+        return Ending("unknown" if unknown else "failed", billed=True, cost=cost, images=here)
     images = [image for image in error.images if isinstance(image, Image) and not is_away(image)]
     if error.maybe_billed or images:
         return Ending("unknown", billed=True, images=images)
-    return Ending("failed", billed=isinstance(error, DownloadError))
+    return Ending("failed")
 
 
 def concerns_all(error: ImagesError) -> bool:
@@ -58,16 +59,8 @@ def concerns_all(error: ImagesError) -> bool:
     return isinstance(error, AuthenticationError | ConfigurationError | QuotaExhaustedError)
 
 
-def is_away(image: Image) -> bool:
-    """Whether the server gave a URL in the picture's place."""
-    return image.url is not None and not image.nbytes
-
-
-def not_fetched(images: Sequence[Image]) -> DownloadError:
-    """The error for pictures that are behind URLs: they were paid for, and need not be generated again."""
-    urls = [image.url for image in images if image.url is not None]
-    msg = (
-        f"the server answered with a URL in place of {'a picture' if len(urls) == 1 else f'{len(urls)} pictures'}; "
-        "it is in the journal: fetch it from there soon, as such URLs end (the OpenAI API's after an hour)"
-    )
-    return DownloadError(msg, url=urls[0])
+def urls_of(error: ImagesError) -> list[str]:
+    """Where pictures are that came with this error, and were not fetched."""
+    result: ImageResult | None = getattr(error, "result", None)
+    images = error.images if result is None else result.images
+    return [image.url for image in images if isinstance(image, Image) and is_away(image) and image.url]

@@ -17,7 +17,7 @@ from openai_images.batch.rows import Read, Row, SavedFile
 
 __all__ = ["Ledger", "Record", "Spending", "State"]
 
-State: TypeAlias = Literal["pending", "done", "failed", "unknown"]
+State: TypeAlias = Literal["pending", "done", "away", "failed", "unknown"]
 
 
 @frozen
@@ -25,7 +25,8 @@ class Record:
     """Where one item stands.
 
     `request` is the digest of what was sent last, `stem` the name its files were to have, `pictures` how many were
-    asked for; `files` are there, whatever the state. `blocked` failures are the safety system's.
+    asked for; `files` are there, whatever the state, and `urls` lead to those that are away. `blocked` failures are
+    the safety system's.
     """
 
     state: State = "pending"
@@ -38,6 +39,7 @@ class Record:
     cost: Decimal | None = None
     seconds: float | None = None
     adopted: bool = False
+    urls: tuple[str, ...] = field(default=(), repr=False)
 
 
 @define
@@ -112,6 +114,7 @@ class Ledger:
                 "sent": self._sent,
                 "refused": self._refused,
                 "done": self._done,
+                "away": self._away,
                 "failed": self._failed,
                 "unknown": self._unknown,
             }[state](key, row)
@@ -141,7 +144,15 @@ class Ledger:
         self._paid(key, row)
         self._put(key, row, "done")
 
+    def _away(self, key: str, row: Row) -> None:
+        """It was answered and paid for: where its pictures are is never forgotten."""
+        self._paid(key, row)
+        self._put(key, row, "away")
+
     def _failed(self, key: str, row: Row) -> None:
+        if row.get("urls") and row.get("error") == "DownloadError":  # as older versions wrote it
+            self._away(key, row)
+            return
         if row.get("billed"):
             self._paid(key, row)
         self._open.pop(key, None)
@@ -169,9 +180,10 @@ class Ledger:
             tuple(map(SavedFile.of, row["files"])) if "files" in row else was.files,
             str(row.get("message", "")),
             row.get("error") == "ModerationBlockedError",
-            _amount(row.get("cost")),
+            was.cost if was.state == "away" and "cost" not in row else _amount(row.get("cost")),
             float(seconds) if isinstance(seconds, int | float) else None,
             bool(row.get("adopted")),
+            tuple(map(str, row.get("urls") or ())) if state == "away" else (),
         )
 
     def _doubt(self, key: str) -> None:

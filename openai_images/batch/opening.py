@@ -122,15 +122,20 @@ def _shared_rows(asked: Sequence[Asked], plan: BatchPlan, ledger: Ledger, at: st
 
 def _stems(asked: Sequence[Asked], plan: BatchPlan, ledger: Ledger, stock: Stock) -> dict[str, str]:
     """The names of the files to come; those in the journal stay, as far as they are free."""
-    to_send = set(plan.to_send)
+    to_send = {*plan.to_send, *plan.to_fetch}
     names = Names(stock.stems)
     for key, record in ledger.records.items():
         if key not in to_send and record.stem:
             names.take(record.stem, record.pictures)
     stems: dict[str, str] = {}
+    for key in plan.to_fetch:  # some of its pictures may be there under this name
+        if ledger.of_key(key).stem:
+            stems[key] = ledger.of_key(key).stem
+            names.take(stems[key], ledger.of_key(key).pictures)
     for one in asked:
         stem = ledger.of_key(one.key).stem
-        if one.key in to_send and stem and names.is_free(stem, one.pictures):
+        wanted = one.key in to_send and one.key not in stems
+        if wanted and stem and names.is_free(stem, one.pictures):
             names.take(stem, one.pictures)
             stems[one.key] = stem
     for one in asked:

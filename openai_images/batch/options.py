@@ -39,12 +39,12 @@ def _seconds(_: object, attribute: Attribute[Any], value: object) -> None:
 class BatchOptions:
     """How much at once, for how much, and what is sent although it was sent before.
 
-    `concurrency` requests at once, None for as many as the client's `Limits` allow. `budget` US dollars for all runs
-    of the folder together, by `prices`. `retry_failed` sends failures again, `retry_unknown` what may have been billed,
-    `retry_missing` what was done and whose pictures are gone. `dedupe` sends identical requests once. While the server
-    cannot be reached the batch waits, for `max_outage` seconds at a time. `thumbnail` makes a small WebP copy of the
-    picture in its first path at its second, for `index.html`, which begins with the remark `note`. Raises
-    `ConfigurationError`.
+    `concurrency` requests at once, None for as many as the client's `Limits` allow. `budget` US dollars for all runs of
+    the folder together, by `prices`. `retry_failed` sends failures again, `retry_unknown` what may have been billed, or
+    is behind a URL that cannot be fetched, `retry_missing` what was done and whose pictures are gone. `dedupe` sends
+    identical requests once. While the server cannot be reached the batch waits, for `max_outage` seconds at a time.
+    `thumbnail` makes a small WebP copy of the picture in its first path at its second, for `index.html`, which begins
+    with the remark `note`. Raises `ConfigurationError`.
     """
 
     concurrency: int | None = field(default=None, validator=_count)

@@ -54,11 +54,15 @@ class Saver:
         self._root = root
         self._refuge: Path | None = None
 
-    def save(self, stem: str, images: Sequence[Image], asked: int) -> Saved:
-        """Save these pictures of an item that asked for so many. Raises `UnsavedPictureError`."""
-        stems = file_stems(stem, asked if asked > 1 else len(images))
-        stems = stems if len(stems) >= len(images) else file_stems(stem, len(images))
-        named = list(zip(stems, images, strict=False))
+    def save(self, stem: str, images: Sequence[Image], asked: int, before: int = 0) -> Saved:
+        """Save these pictures of an item that asked for so many, `before` of which are there already.
+
+        Raises `UnsavedPictureError`.
+        """
+        number = before + len(images)
+        stems = file_stems(stem, asked if asked > 1 else number)
+        stems = stems if len(stems) >= number else file_stems(stem, number)
+        named = list(zip(stems[before:], images, strict=False))
         try:
             return self._saved(self._root / "images", named)
         except OSError as error:

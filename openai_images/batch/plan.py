@@ -1,8 +1,8 @@
 """What a run will do, decided before anything is sent: from what is asked, what the journal says, and what is there.
 
 Rules: pure. What is done is never sent again; what may have been billed only when asked for, and so is what failed and
-what was deleted. An item whose request is not the one in the journal stops the run before anything is sent, unless
-it was never paid for.
+what was deleted. What is behind a URL is fetched, which costs nothing, before anything is sent. An item whose request
+is not the one in the journal stops the run before anything is sent, unless it was never paid for.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ _SHOWN = 10
 class BatchPlan:
     """Where a batch stands, by keys in the order of its items; `to_send` is what a run will send.
 
-    `done`, `pending`, `failed`, `unknown` and `missing` are apart from each other and are all there is: `pending` was
-    never sent, or provably did not run; `unknown` may have been billed; `missing` was done, and its pictures are
-    gone. Of the done, `adopted` pictures were found without the row that says so, and `altered` ones are not what was
-    written. `changed` are pending: they had failed, and their request is another one now. `removed` are in the
-    journal and not asked for any more. `same` names for each item that is not sent the one whose pictures it shares.
-    `notes` tell what was repaired. `spent` US dollars went before this run, None where no cost is known; `unpriced`
-    results are not in it.
+    `done`, `away`, `pending`, `failed`, `unknown` and `missing` are apart from each other and are all there is: `away`
+    was paid for, and its pictures are behind URLs from which a run fetches them; `pending` was never sent, or provably
+    did not run; `unknown` may have been billed; `missing` was done, and its pictures are gone. Of the done, `adopted`
+    pictures were found without the row that says so, and `altered` ones are not what was written. `changed` are
+    pending: they had failed, and their request is another one now. `removed` are in the journal and not asked for any
+    more. `same` names for each item that is not sent the one whose pictures it shares. `notes` tell what was repaired.
+    `spent` US dollars went before this run, None where no cost is known; `unpriced` results are not in it.
     """
 
     total: int
     done: tuple[str, ...] = ()
+    away: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
@@ -50,6 +51,11 @@ class BatchPlan:
     notes: tuple[str, ...] = ()
     spent: Decimal | None = None
     unpriced: int = 0
+
+    @property
+    def to_fetch(self) -> tuple[str, ...]:
+        """The keys whose pictures a run fetches; those that `to_send` names too are sent where that fails."""
+        return tuple(key for key in self.away if key not in self.same)
 
 
 @frozen(kw_only=True)
@@ -81,7 +87,7 @@ def make_plan(asked: Sequence[Asked], ledger: Ledger, found: Found, options: Bat
     states = {one.key: _state(one, ledger, found) for one in asked}
     wanted = {"pending"}
     wanted |= {"failed"} if options.retry_failed else set()
-    wanted |= {"unknown"} if options.retry_unknown else set()
+    wanted |= {"unknown", "away"} if options.retry_unknown else set()
     wanted |= {"missing"} if options.retry_missing else set()
     to_send = {one.key for one in asked if states[one.key] in wanted}
     same = _shared(asked, states, to_send) if options.dedupe else {}
@@ -94,6 +100,7 @@ def make_plan(asked: Sequence[Asked], ledger: Ledger, found: Found, options: Bat
     return BatchPlan(
         total=len(asked),
         done=done,
+        away=of("away"),
         pending=of("pending"),
         failed=of("failed"),
         unknown=of("unknown"),
@@ -124,7 +131,7 @@ def _is_changed(one: Asked, ledger: Ledger) -> bool:
 
 
 def _was_paid(one: Asked, ledger: Ledger) -> bool:
-    return ledger.of_key(one.key).state in ("done", "unknown")
+    return ledger.of_key(one.key).state in ("done", "away", "unknown")
 
 
 def _shared(asked: Iterable[Asked], states: Mapping[str, str], to_send: Collection[str]) -> dict[str, str]:
@@ -141,8 +148,8 @@ def _shared(asked: Iterable[Asked], states: Mapping[str, str], to_send: Collecti
 
 
 def _leader(group: Sequence[str], states: Mapping[str, str], waiting: Sequence[str]) -> str:
-    """The one that is done; else the one that is sent by choice; else the one that is settled; else the first."""
+    """The one that is done; else the one that is fetched, sent by choice, or settled, in this order; else the first."""
     by_choice = [key for key in waiting if states[key] != "pending"]
     settled = [key for key in group if key not in waiting and states[key] in ("failed", "unknown")]
-    done = [key for key in group if states[key] == "done"]
+    done = [key for state in ("done", "away") for key in group if states[key] == state]
     return next(iter([*done, *by_choice, *settled, *group]))

@@ -1,9 +1,10 @@
 """The rows of the journal: one JSON object a line, one line for each change of state.
 
 Rules: pure. A row says what became true: `begun` (a run), `sent` (the next byte is the request's first), `refused` (it
-provably did not run), `done`, `failed`, `unknown`. Reading believes what is whole: a line that is no row is told and
-passed over, and counts against its item if its key can be read, as it may have been `sent`; a last line without its
-end is torn. Rows hold no prompt: an item's request is there as a digest.
+provably did not run), `done`, `away` (answered, and its pictures are behind `urls`), `failed`, `unknown`. Reading
+believes what is whole: a line that is no row is told and passed over, and counts against its item if its key can be
+read, as it may have been `sent`; a last line without its end is torn. Rows hold no prompt: an item's request is there
+as a digest.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ __all__ = [
 FORMAT = 1
 """Grows when an older version would misunderstand the rows."""
 
-STATES = frozenset({"begun", "sent", "refused", "done", "failed", "unknown"})
+STATES = frozenset({"begun", "sent", "refused", "done", "away", "failed", "unknown"})
 
 Row: TypeAlias = dict[str, Any]
 
@@ -148,7 +149,7 @@ def error_fields(error: BaseException) -> Row:
     if isinstance(error, ModerationBlockedError):
         fields |= {"stage": error.stage, "categories": list(error.categories)}
     if isinstance(error, DownloadError):
-        fields["url"] = error.url
+        fields |= {"url": error.url, "status": error.status_code}
     return {name: value for name, value in fields.items() if value is not None}
 
 

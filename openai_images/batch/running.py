@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -23,11 +24,12 @@ from openai_images.batch.cards import cards_of, write_page
 from openai_images.batch.disk import Disk
 from openai_images.batch.gate import Gate
 from openai_images.batch.journal import Journal
+from openai_images.batch.keeping import Means, Task
 from openai_images.batch.opening import Opened
 from openai_images.batch.options import BatchOptions
 from openai_images.batch.pictures import Saver
 from openai_images.batch.rows import Row, files_field, moment
-from openai_images.batch.sending import Means, Sending
+from openai_images.batch.sending import Sending
 from openai_images.batch.summary import BatchSummary, End, Standing
 from openai_images.batch.thumbs import make_thumbnail
 from openai_images.errors import (
@@ -46,6 +48,7 @@ from openai_images.models.outcomes import Failed, Outcome, Progress, Succeeded
 if TYPE_CHECKING:
     from openai_images.http.watch import Watcher
     from openai_images.models.image import Image
+    from openai_images.models.prices import Prices
     from openai_images.models.request import GenerateRequest
     from openai_images.models.results import ImageResult
 
@@ -89,6 +92,7 @@ class Running:
         for key, leader in self.plan.same.items():
             if leader in opened.stems:
                 self._followers.setdefault(leader, []).append(self._asked[key])
+        self._tasks = _tasks(self._asked, opened)
         self._opened = opened
         self._options = options
         self._timing = caller.timing
@@ -101,9 +105,11 @@ class Running:
         self._started = False
         self._means = Means(
             generate=caller.generate,
+            fetch=caller.fetch,
             record=self._record,
             halt=self._halt,
             settled=self._settled.set,
+            root=opened.folder.paths.root,
             gate=Gate(options.max_outage, caller.timing),
             saver=Saver(setting.disk, opened.folder.paths.root),
             threads=self._threads,
@@ -111,17 +117,14 @@ class Running:
             prices=options.prices,
         )
 
-        def cost(request: GenerateRequest, result: ImageResult) -> Decimal | None:
-            return cost_of(result, request.model, options.prices)
-
         self._outcomes = Outcomes(
             self._items(),
             self._work,
             Options(
                 concurrency=options.concurrency or caller.concurrency,
-                total=len(self.plan.to_send),
+                total=len(self._tasks),
                 progress=setting.progress,
-                cost=cost,
+                cost=partial(_cost, options.prices),
                 timing=caller.timing,
             ),
         )
@@ -175,10 +178,10 @@ class Running:
     # What comes next.
 
     async def _items(self) -> AsyncIterator[Item]:
-        """The items to send, as long as there is money for them."""
-        for key in self.plan.to_send:
-            one = self._asked[key]
-            while not self._budget.reserve(one.estimate or Decimal(0)):
+        """What is to be fetched, as URLs end; then the items to send, as long as there is money for them."""
+        for key, task in self._tasks.items():
+            one = task.asked
+            while task.estimate and not self._budget.reserve(task.estimate):
                 if not self._budget.reserved:
                     self.end.reason = self.end.reason or "budget"
                     return
@@ -187,7 +190,7 @@ class Running:
             yield Item(one.index, key, one.request)
 
     async def _work(self, item: Item, watcher: Watcher) -> ImageResult:
-        sending = Sending(self._means, self._asked[item.key], self._opened.stems[item.key], watcher)
+        sending = Sending(self._means, self._tasks[item.key], watcher)
         result = await sending.run()
         if self._options.thumbnail is not None:
             await asyncio.get_running_loop().run_in_executor(self._threads, self._make_thumbnails, item.key)
@@ -251,3 +254,17 @@ class Running:
             msg = f"the batch stopped, as the server stayed away: {error}; run it again to go on"
             return APIConnectionError(msg)
         return error
+
+
+def _cost(prices: Prices, request: GenerateRequest, result: ImageResult) -> Decimal | None:
+    fetched_only = not result.attempts  # it was paid for in an earlier run
+    return Decimal(0) if fetched_only else cost_of(result, request.model, prices)
+
+
+def _tasks(asked: Mapping[str, Asked], opened: Opened) -> dict[str, Task]:
+    """What a run does, in its order: what is away comes first."""
+    away, to_send = {key: opened.ledger.of_key(key) for key in opened.plan.to_fetch}, set(opened.plan.to_send)
+    return {
+        key: Task(asked=asked[key], stem=opened.stems[key], away=away.get(key), may_send=key in to_send)
+        for key in (*away, *opened.plan.to_send)
+    }

@@ -2,91 +2,72 @@
 
 Rules: its `sent` row is on the disk before the first byte goes out. Whatever ends it has its row on the disk before
 anybody is told: `done` behind its pictures, `refused` where it provably did not run, `failed`, or `unknown` where
-it may have been paid for; also when it is cancelled. What concerns all items (no quota, no key, no disk, no server)
-stops the batch and leaves the item to be sent another time.
+it may have been paid for; also when it is cancelled. Where its pictures are behind URLs, these are on the disk before
+they are fetched (`fetching.py`). What concerns all items (no quota, no key, no disk, no server) stops the batch and
+leaves the item to be sent another time.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Executor
 from contextlib import suppress
 from decimal import Decimal
-from typing import NoReturn, TypeAlias
+from typing import NoReturn
 
-from attrs import evolve, frozen
-
-from openai_images.batch.asked import Asked
-from openai_images.batch.budget import Budget
-from openai_images.batch.ending import concerns_all, ending_of, is_away, not_fetched
-from openai_images.batch.gate import Gate
-from openai_images.batch.pictures import Saved, Saver, UnsavedPictureError, to_end
-from openai_images.batch.rows import Row, error_fields, files_field, money, result_fields
+from openai_images.away import is_away
+from openai_images.batch.ending import concerns_all, ending_of, urls_of
+from openai_images.batch.fetching import fetch_away, fetch_beside, fetch_recorded
+from openai_images.batch.keeping import Keeper, Means, Task
+from openai_images.batch.ledger import Record
+from openai_images.batch.pictures import Saved, to_end
+from openai_images.batch.rows import error_fields, money, result_fields
 from openai_images.errors import (
     APIConnectionError,
     APIStatusError,
     ConfigurationError,
+    DownloadError,
     ImagesError,
     RateLimitError,
     RequestInvalidError,
 )
 from openai_images.http.watch import Watcher
 from openai_images.models.cost import cost_of
-from openai_images.models.image import Image
-from openai_images.models.prices import Prices
-from openai_images.models.request import GenerateRequest
-from openai_images.models.results import ImageResult
+from openai_images.models.results import ImageResult, with_images
 
-__all__ = ["Generate", "Means", "Sending"]
+__all__ = ["Sending"]
 
 _ROUNDS = 8
 """How often a server may say "later" to one item, each time after the client's own retries: it may mean the item."""
 
 _ENDED = "the run ended before its answer came"
 
-Generate: TypeAlias = Callable[[GenerateRequest, Watcher], Awaitable[ImageResult]]
-
-
-@frozen(kw_only=True)
-class Means:
-    """What all items of a run share.
-
-    `record` has a row on the disk, behind the names of new pictures where that is said. `halt` keeps what ends the
-    run, with the pictures that had to be saved elsewhere, and stops it. `settled` is told when money was set free.
-    """
-
-    generate: Generate
-    record: Callable[[Row, bool], Awaitable[None]]
-    halt: Callable[[Exception, Sequence[Image]], None]
-    settled: Callable[[], None]
-    gate: Gate
-    saver: Saver
-    threads: Executor
-    budget: Budget
-    prices: Prices
-
 
 class Sending(Watcher):
     """One item under way, to be `run` once; its estimate was set aside in the budget."""
 
-    def __init__(self, means: Means, asked: Asked, stem: str, inner: Watcher) -> None:
+    def __init__(self, means: Means, task: Task, inner: Watcher) -> None:
         """Tell `inner` as well."""
         self._means = means
-        self._asked = asked
-        self._stem = stem
+        self._keeper = Keeper(means, task)
+        self._task = task
+        self._asked = task.asked
         self._inner = inner
-        self._estimate = asked.estimate or Decimal(0)
-        self._is_open = False  # there may be a `sent` row without an end
+        self._estimate = task.estimate
         self._may_have_run = False
         self._is_unknown = False  # an attempt before this one may have run
         self._rounds = 0
 
     async def run(self) -> ImageResult:
         """The result, its pictures and its row on the disk. Raises what ended the item, when that has its row."""
+        if self._task.away is not None:
+            try:
+                return await self._fetch_again(self._task.away)
+            except DownloadError:
+                if not self._task.may_send:
+                    raise
         try:
             result = await self._answer()
         except ImagesError as error:
+            await fetch_beside(error, self._means.fetch)
             await to_end(self._conclude(error))
             raise
         except OSError:  # the journal's, before anything was sent
@@ -95,7 +76,8 @@ class Sending(Watcher):
         except BaseException:
             await to_end(self._leave())
             raise
-        return await to_end(self._keep(result))
+        kept, saved = await to_end(self._keep(result))
+        return await fetch_away(self._keeper, kept, saved) if any(map(is_away, kept.images)) else kept
 
     # What the call tells.
 
@@ -111,15 +93,15 @@ class Sending(Watcher):
             self._is_unknown = True
             self._means.budget.settle(self._estimate, None)
             self._means.budget.reserved += self._estimate
-        self._is_open, self._may_have_run = True, False
+        self._keeper.is_open, self._may_have_run = True, False
         fields = {
-            "stem": self._stem,
+            "stem": self._task.stem,
             "pictures": self._asked.pictures,
             "attempt": attempt,
             "model": self._asked.request.model,
             "estimate": money(self._asked.estimate),
         }
-        await self._record("sent", fields)
+        await self._keeper.record("sent", fields)
         await self._inner.sending(attempt)
         self._may_have_run = True
 
@@ -128,7 +110,7 @@ class Sending(Watcher):
         self._may_have_run = False
         if isinstance(error, RateLimitError):
             self._means.gate.answered()
-        await self._record("refused", error_fields(error))
+        await self._keeper.record("refused", error_fields(error))
         await self._inner.refused(error)
 
     # What comes of it.
@@ -169,24 +151,33 @@ class Sending(Watcher):
         elif knocked:
             self._means.gate.left()
 
-    async def _keep(self, result: ImageResult) -> ImageResult:
-        """Save what came, pictures first."""
+    async def _keep(self, result: ImageResult) -> tuple[ImageResult, Saved]:
+        """Save what came, pictures first, and where those are that did not come."""
         cost = cost_of(result, self._asked.request.model, self._means.prices)
-        here = [image for image in result.images if not is_away(image)]
-        away = [image for image in result.images if is_away(image)]
-        fields = {**result_fields(result), "cost": money(cost)}
+        urls = [image.url for image in result.images if is_away(image)]
+        fields = {**result_fields(result), "cost": money(cost), **({"urls": urls} if urls else {})}
         try:
-            saved = await self._saved(here)
-            if away:
-                error = not_fetched(away)
-                urls = [image.url for image in away]
-                row = {**fields, **error_fields(error), "billed": True, "urls": urls}
-                await self._record("failed", row, saved)
-                raise error
-            await self._record("done", fields, saved)
+            saved = await self._keeper.save([image for image in result.images if not is_away(image)])
+            await self._keeper.record("away" if urls else "done", fields, saved)
         finally:
             self._settle(cost, ran=True)
-        return evolve(result, images=saved.images)
+        here = iter(saved.images)
+        images = [image if is_away(image) else next(here) for image in result.images]
+        return with_images(result, images), saved
+
+    async def _fetch_again(self, away: Record) -> ImageResult:
+        """What an earlier run could not fetch, and paid for."""
+        try:
+            result = await fetch_recorded(self._keeper, away)
+        except DownloadError:
+            if not self._task.may_send:
+                self._settle(None, ran=False)
+            raise
+        except BaseException:
+            self._settle(None, ran=False)
+            raise
+        self._settle(None, ran=False)
+        return result
 
     async def _conclude(self, error: ImagesError) -> None:
         """Save what came before the error, and say whether the item may be sent again."""
@@ -200,9 +191,11 @@ class Sending(Watcher):
                 self._stop()
             return
         try:
-            saved = await self._saved(ending.images)
+            saved = await self._keeper.save(ending.images)
             bill = {"billed": True, "cost": money(ending.cost)} if ending.billed else {}
-            await self._record(ending.state, {**error_fields(error), **bill}, saved)
+            urls = urls_of(error)
+            away = {"urls": urls} if urls else {}
+            await self._keeper.record(ending.state, {**error_fields(error), **bill, **away}, saved)
             for part in getattr(error, "errors", ()):
                 if concerns_all(part):
                     self._means.halt(part, ())
@@ -212,39 +205,13 @@ class Sending(Watcher):
     async def _leave(self, error: ImagesError | None = None) -> None:
         """It ends without an answer."""
         try:
-            if self._is_open:
+            if self._keeper.is_open:
                 with suppress(OSError):  # the batch is halted by then
                     fields = {"message": _ENDED} if error is None else error_fields(error)
                     unknown = self._may_have_run or self._is_unknown
-                    await self._record("unknown" if unknown else "refused", fields)
+                    await self._keeper.record("unknown" if unknown else "refused", fields)
         finally:
             self._settle(None, ran=self._may_have_run)
-
-    async def _saved(self, images: Sequence[Image]) -> Saved:
-        """The pictures on the disk; where they are not in their folder the batch is halted."""
-        if not images:
-            return Saved()
-        loop, saver, pictures = asyncio.get_running_loop(), self._means.saver, self._asked.pictures
-        try:
-            saved = await loop.run_in_executor(self._means.threads, saver.save, self._stem, images, pictures)
-        except UnsavedPictureError as error:
-            self._means.halt(error, ())
-            await self._record("unknown", error_fields(error))
-            raise
-        if saved.error is not None:
-            self._means.halt(saved.error, saved.images)
-        return saved
-
-    async def _record(self, state: str, fields: Row, saved: Saved | None = None) -> None:
-        """Have a row on the disk, behind the names of its pictures. Raises OSError, and halts the batch then."""
-        files = {"files": files_field(saved.files)} if saved is not None and saved.files else {}
-        row = {"state": state, "key": self._asked.key, "request": self._asked.digest, **fields, **files}
-        try:
-            await self._means.record(row, bool(files))
-        except OSError as error:
-            self._means.halt(error, () if saved is None else saved.images)
-            raise
-        self._is_open = state == "sent"
 
     def _settle(self, cost: Decimal | None, *, ran: bool) -> None:
         """The money set aside is spent, or free again."""

@@ -2,16 +2,17 @@
 // when they come close and emptied when they are far. No text from a card is ever read as HTML.
 "use strict";
 (() => {
-  const STATES = ["done", "failed", "blocked", "unknown", "pending"];
-  const NAMES = ["done", "failed", "blocked by moderation", "unknown", "not yet"];
+  const STATES = ["done", "failed", "blocked", "unknown", "away", "pending"];
+  const NAMES = ["done", "failed", "blocked by moderation", "unknown", "behind a URL", "not yet"];
   const OF_ALL = [
     "",
     "The same command with --retry-failed sends these again.",
     "The safety system refused these.",
     "These were sent, and nobody knows whether they ran: they may be on the bill. The same command with --retry-unknown sends them again.",
+    "These are paid for, and their pictures are where the journal says. The same command brings them.",
     "The same command goes on with these.",
   ];
-  const OF_ONE = ["", "", "The safety system refused it.", "It was sent, and may be on the bill.", "It was not sent."];
+  const OF_ONE = ["", "", "The safety system refused it.", "It was sent, and may be on the bill.", "It is paid for.", "It was not sent."];
   const [KEY, PROMPT, STATE, FILES, THUMBS, WIDTH, HEIGHT, REASON, COST, SECONDS] = Array(10).keys();
   const ROWS = 6; // of a section
   const byId = (id) => document.getElementById(id);

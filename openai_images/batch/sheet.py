@@ -34,6 +34,7 @@ _STATES: Final = {
     "failed": "Failed",
     "blocked": "Blocked by moderation",
     "unknown": "Unknown",
+    "away": "Behind a URL",
     "pending": "Not yet",
 }
 _STOPPED: Final = {
@@ -51,9 +52,9 @@ _WRITTEN_AT_ONCE: Final = 256 * 1024
 class Card:
     """One item of a batch: its pictures or what befell it.
 
-    `state` is "done", "failed", "blocked" (by moderation), "unknown" or "pending"; `files` are relative to the batch's
-    folder, with slashes; `width` and `height` in pixels are those of the first; `cost` in US dollars, `seconds` waits
-    included.
+    `state` is "done", "failed", "blocked" (by moderation), "unknown", "away" (behind a URL) or "pending"; `files` are
+    relative to the batch's folder, with slashes; `width` and `height` in pixels are those of the first; `cost` in US
+    dollars, `seconds` waits included.
     """
 
     key: str

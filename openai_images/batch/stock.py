@@ -57,7 +57,7 @@ class Stock:
         rows: list[Row] = []
         for one in asked:
             record = ledger.of_key(one.key)
-            if record.state == "unknown" and (names := self._whole(record, owned)):
+            if record.state in ("unknown", "away") and (names := self._whole(record, owned)):
                 files = [self._placed(name, target) for name, target in names]
                 row = {"state": "done", "key": one.key, "at": at, "request": record.request, "adopted": True}
                 rows.append({**row, "files": files_field(files)})

@@ -21,16 +21,18 @@ __all__ = ["BatchSummary", "End", "Standing"]
 class BatchSummary:
     """Where a batch stands after a run, or in it.
 
-    `done`, `failed`, `unknown`, `missing` and `not_started` are all items there are; `earlier` of the done were so
-    before this run, `blocked` of the failed are the safety system's. `reason` says what ended the run before all was
-    sent: "" (nothing), "budget", "quota", "stopped" (`stop()`), "folder" (it could not be written), "server" (it could
-    not be reached) or "key" (it was not accepted). `spent` US dollars went in all runs, None where no cost is known;
-    `unpriced` results, and requests that may have been billed, are not in it. `saved_elsewhere` are pictures that the
-    folder did not take. `elapsed` seconds are this run's.
+    `done`, `away` (paid for, and behind a URL that could not be fetched), `failed`, `unknown`, `missing` and
+    `not_started` are all items there are; `earlier` of the done were so before this run, `blocked` of the failed are
+    the safety system's. `reason` says what ended the run before all was sent: "" (nothing), "budget", "quota",
+    "stopped" (`stop()`), "folder" (it could not be written), "server" (it could not be reached) or "key" (it was not
+    accepted). `spent` US dollars went in all runs, None where no cost is known; `unpriced` results, and requests that
+    may have been billed, are not in it. `saved_elsewhere` are pictures that the folder did not take. `elapsed` seconds
+    are this run's.
     """
 
     total: int
     done: int = 0
+    away: int = 0
     failed: int = 0
     blocked: int = 0
     unknown: int = 0
@@ -71,7 +73,7 @@ class Standing:
         return record if leader is None or record.state == "done" else self._ledger.of_key(leader)
 
     def state(self, key: str) -> str:
-        """One of "pending", "done", "failed", "unknown" and "missing"."""
+        """One of "pending", "done", "away", "failed", "unknown" and "missing"."""
         record = self.record(key)
         if record is self._missing.get(key):
             return "missing"
@@ -85,6 +87,7 @@ class Standing:
         return BatchSummary(
             total=len(states),
             done=counts["done"],
+            away=counts["away"],
             failed=counts["failed"],
             blocked=blocked,
             unknown=counts["unknown"],

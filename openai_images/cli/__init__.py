@@ -1,4 +1,4 @@
-"""The command line: `openai-images generate`, `batch`, `serve` and `demo`.
+"""The command line: `openai-images generate`, `edit`, `batch`, `serve` and `demo`.
 
 Rules: results go to stdout, everything else to stderr; the exit code is 0 when all went well, 1 when something
 failed, 2 for usage or configuration, 130 when interrupted. Nothing heavy is imported before a command runs, so `--help`

@@ -14,7 +14,7 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from openai_images import Batch, ImagesClient, ImagesError
+from openai_images import Batch, ImagesError
 from openai_images.cli.batch_input import estimate
 from openai_images.cli.batch_live import make_batch_display
 from openai_images.cli.batch_options import Options, Task, read_task
@@ -22,7 +22,7 @@ from openai_images.cli.batch_progress import BatchDisplay
 from openai_images.cli.batch_report import Reporter, unknown_keys
 from openai_images.cli.batch_words import Ending, plan_lines, plan_record
 from openai_images.cli.console import Console
-from openai_images.cli.endpoint import open_client
+from openai_images.cli.endpoint import offline_client, open_client
 from openai_images.cli.failures import Problem, exit_code, problem_of, say_problem, show_problem
 from openai_images.cli.interrupts import Interrupts
 from openai_images.cli.running import INTERRUPTED, run_command
@@ -31,7 +31,7 @@ from openai_images.cli.streams import hush
 from openai_images.cli.words import counted, dollars
 
 if TYPE_CHECKING:
-    from openai_images import BatchPlan
+    from openai_images import BatchPlan, ImagesClient
     from openai_images.cli.streams import Streams
 
 __all__ = ["Options", "run_batch"]
@@ -83,8 +83,7 @@ class Job:
     async def _rehearse(self) -> int:
         """Everything but the sending; a folder that is not there stays so."""
         options = self._options
-        # The key is never used, as nothing is sent.
-        client = ImagesClient(api_key="none", base_url=options.base_url)
+        client = offline_client(self._task.endpoint)
         is_there = os.path.exists(options.out)  # noqa: ASYNC240, PTH110  nobody else is on this loop
         refuse_mixture(Path(options.out), local=options.local)
         with nullcontext(options.out) if is_there else tempfile.TemporaryDirectory() as out:

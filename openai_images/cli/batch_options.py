@@ -13,7 +13,7 @@ from attrs import field, frozen
 
 from openai_images import BatchOptions, Limits
 from openai_images.cli.batch_input import load_items, load_prices, parse_budget
-from openai_images.cli.endpoint import Endpoint
+from openai_images.cli.endpoint import Endpoint, model_for
 from openai_images.cli.naming import format_of
 from openai_images.cli.thumbnails import find_thumbnail
 
@@ -56,6 +56,7 @@ class Options:
     compression: int | None = None
     moderation: str | None = None
     local: bool = False
+    azure: bool | None = None
     base_url: str | None = None
     timeout: float | None = None
     as_json: bool = False
@@ -68,22 +69,10 @@ class Task:
     """What is to be done: the options, and what they name."""
 
     options: Options
+    endpoint: Endpoint
     items: Sequence[BatchItem] = field(repr=False)
     prices: Prices
     budget: Decimal | None
-
-    @property
-    def endpoint(self) -> Endpoint:
-        """Where to send, and how fast."""
-        options = self.options
-        chosen = {"concurrency": options.concurrency, "images_per_minute": options.images_per_minute}
-        return Endpoint(
-            local=options.local,
-            base_url=options.base_url,
-            timeout=options.timeout,
-            limits=Limits(**{name: value for name, value in chosen.items() if value is not None}),
-            pace=0.0,
-        )
 
     @property
     def batch_options(self) -> BatchOptions:
@@ -105,9 +94,12 @@ def read_task(options: Options) -> Task:
     """Read and check all of it; nothing is sent. Raises click.UsageError and `ImagesError`."""
     if options.local and options.base_url:
         raise click.UsageError("--local starts a server of its own; leave --base-url out.")
+    if options.local and options.azure:
+        raise click.UsageError("--local starts a server of its own; leave --azure out.")
+    endpoint = _endpoint(options)
     budget = parse_budget(options.budget)
     defaults = {
-        "model": options.model,
+        "model": model_for(options.model, endpoint),
         "n": options.n,
         "size": options.size,
         "quality": options.quality,
@@ -120,7 +112,21 @@ def read_task(options: Options) -> Task:
     prices = load_prices(options.prices)
     return Task(
         options=options,
+        endpoint=endpoint,
         items=load_items(options.file, options.input_format, given),
         prices=prices,
         budget=budget,
+    )
+
+
+def _endpoint(options: Options) -> Endpoint:
+    """Where to send, and how fast."""
+    chosen = {"concurrency": options.concurrency, "images_per_minute": options.images_per_minute}
+    return Endpoint(
+        local=options.local,
+        azure=options.azure,
+        base_url=options.base_url,
+        timeout=options.timeout,
+        limits=Limits(**{name: value for name, value in chosen.items() if value is not None}),
+        pace=0.0,
     )

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from openai_images import ImagesError, ModerationBlockedError, Succeeded
+from openai_images import DownloadError, ImagesError, ModerationBlockedError, Succeeded
 from openai_images.cli.failures import problem_of
 from openai_images.cli.results import usage_of
 from openai_images.cli.words import clipped
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Reporter", "unknown_keys"]
 
 _LONGEST_REASON = 160
-_STYLES = {"failed": "red", "blocked": "yellow", "unknown": "magenta"}
+_STYLES = {"away": "magenta", "failed": "red", "blocked": "yellow", "unknown": "magenta"}
 
 
 class Reporter:
@@ -134,5 +134,7 @@ def _reason(error: Exception) -> str:
 def _state(error: BaseException) -> str:
     if isinstance(error, ModerationBlockedError):
         return "blocked"
+    if isinstance(error, DownloadError):
+        return "away"
     several = [error, *getattr(error, "errors", ())]
     return "unknown" if any(getattr(one, "maybe_billed", False) for one in several) else "failed"

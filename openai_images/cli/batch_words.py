@@ -24,6 +24,11 @@ __all__ = ["Ending", "plan_lines", "plan_record"]
 
 _MOST_KEYS = 20
 _FEW_KEYS = 5
+_FETCHED_NOW = {
+    False: "paid for; fetched now",
+    True: "paid for; fetched now, and sent again where that fails",
+}
+_RETRY_UNKNOWN = "--retry-unknown sends again what cannot be fetched, and pays twice"
 _RETRY_FAILED = "--retry-failed sends again what failed"
 
 
@@ -32,6 +37,7 @@ def plan_lines(plan: BatchPlan) -> list[str]:
     to_send = set(plan.to_send)
     counts = (
         (plan.done, "done", ""),
+        (plan.to_fetch, "behind a URL", _FETCHED_NOW.get(bool(to_send.intersection(plan.to_fetch)), "")),
         (plan.failed, "failed", "--retry-failed sends them again"),
         (plan.unknown, "unknown", "may have been billed; --retry-unknown sends them again"),
         (plan.missing, "missing", "done, but their pictures are gone; --retry-missing sends them again"),
@@ -39,13 +45,14 @@ def plan_lines(plan: BatchPlan) -> list[str]:
     said: list[str] = []
     for keys, state, hint in counts:
         if keys:
-            what = "sent again now" if to_send.intersection(keys) else hint
+            again = to_send.intersection(keys) and keys != plan.to_fetch
+            what = "sent again now" if again else hint
             said.append(f"{len(keys):,} {state}{f' ({what})' if what else ''}")
     if not said:
         lines = [f"{counted(plan.total, 'request')} to do"]
     else:
         said += [f"{len(plan.pending):,} to do"] if plan.pending else []
-        said += [] if plan.to_send else ["nothing to do"]
+        said += [] if plan.to_send or plan.away else ["nothing to do"]
         lines = [f"resuming: {', '.join(said)}"]
     if plan.same:
         verb = "shares" if len(plan.same) == 1 else "share"
@@ -68,7 +75,7 @@ def plan_record(plan: BatchPlan, estimate: Estimate) -> dict[str, Any]:
     """The plan's JSON line; `at_most` is what it may cost in US dollars, null where that is unknown."""
     counts = {
         name: len(getattr(plan, name))
-        for name in ("done", "failed", "unknown", "missing", "pending", "to_send")
+        for name in ("done", "away", "failed", "unknown", "missing", "pending", "to_send")
     }
     cost = None if estimate.unpriced else _text(estimate.cost)
     return {"plan": {"total": plan.total, **counts, "at_most": cost, "spent": _text(plan.spent)}}
@@ -98,7 +105,7 @@ class Ending:
     def record(self) -> dict[str, Any]:
         """The JSON line."""
         one = self.summary
-        names = ("total", "done", "failed", "blocked", "unknown", "missing", "not_started")
+        names = ("total", "done", "away", "failed", "blocked", "unknown", "missing", "not_started")
         counts = {name: getattr(one, name) for name in names}
         more = {"unknown_keys": list(self.unknown), "spent": _text(one.spent), "unpriced": one.unpriced}
         return {
@@ -117,6 +124,7 @@ class Ending:
         numbers = (
             (one.failed, f"failed{blocked}"),
             (one.unknown, "unknown"),
+            (one.away, "behind a URL"),
             (one.missing, "missing"),
             (one.not_started, "not started"),
         )
@@ -156,6 +164,11 @@ class Ending:
                 "what moderation blocked needs another prompt" if one.blocked == one.failed else _RETRY_FAILED
             )
             said.append(f"{hint}; the reasons are in {self._sheet}")
+        if one.away:
+            said.append(
+                "what is behind a URL is paid for: run the same command again to fetch it, soon, as URLs end (the "
+                f"journal has them); {_RETRY_UNKNOWN}"
+            )
         if one.missing:
             said.append("--retry-missing sends again what was done and is gone")
         return said

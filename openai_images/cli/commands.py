@@ -48,7 +48,10 @@ def run(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     invoke_without_command=True,
-    epilog=f"The default model is {DEFAULT_MODEL}. Set OPENAI_API_KEY, or add --local to try without a key.",
+    epilog=(
+        f"The default model is {DEFAULT_MODEL}. Set OPENAI_API_KEY (for Azure AZURE_OPENAI_ENDPOINT and "
+        "AZURE_OPENAI_API_KEY), or add --local to try without a key."
+    ),
 )
 @click.version_option(__version__, "-V", "--version", prog_name=_NAME)
 @click.pass_context
@@ -74,7 +77,10 @@ _picture = _options(
     click.option("--size", metavar="WxH", help="Such as 1536x1024, or auto."),
     click.option("--quality", metavar="Q", help="low, medium, high, or auto."),
     click.option(
-        "--model", metavar="M", default=DEFAULT_MODEL, show_default=True, help="The model that paints."
+        "--model",
+        metavar="M",
+        help=f"The model that paints; on Azure the name of a deployment.  [default: {DEFAULT_MODEL}; "
+        "on Azure AZURE_OPENAI_DEPLOYMENT before it]",
     ),
     click.option("--format", "output_format", metavar="F", help="png, jpeg or webp."),
     click.option("--background", metavar="B", help="transparent, opaque, or auto."),
@@ -84,6 +90,13 @@ _picture = _options(
 _endpoint = _options(
     click.option("--local", is_flag=True, help="No key, no network: a stand-in is painted on this machine."),
     click.option("--base-url", metavar="URL", help="Another server.  [default: OPENAI_BASE_URL, or OpenAI]"),
+    click.option(
+        "--azure/--no-azure",
+        default=None,
+        help="Send to Azure, with AZURE_OPENAI_ENDPOINT (or --base-url), AZURE_OPENAI_API_KEY (or "
+        "AZURE_OPENAI_AD_TOKEN) and OPENAI_API_VERSION.  [default: where that endpoint is set, and neither "
+        "OPENAI_API_KEY nor a base URL is]",
+    ),
     click.option(
         "--timeout",
         type=click.FloatRange(min=0, min_open=True),
@@ -99,39 +112,66 @@ _words = _options(
     click.option("-q", "--quiet", is_flag=True, help="No progress; errors only."),
     click.option("-v", "--verbose", is_flag=True, help="Log what the client does, and show tracebacks."),
 )
+_call = _options(
+    click.option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="Where to write the picture, or a folder; its suffix chooses the format.  [default: a name from "
+        "the prompt]",
+    ),
+    click.option("--n", type=click.IntRange(min=1), metavar="N", help="How many pictures."),
+    _picture,
+    click.option(
+        "--partial-images",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Stream, with up to N (0 to 3) pictures that are still being painted.",
+    ),
+    click.option("--keep-partials", is_flag=True, help="Leave the partial images beside the picture."),
+    click.option("--overwrite", is_flag=True, help="Replace files instead of adding -2 to the name."),
+    _endpoint,
+    _json,
+    _preview,
+    _words,
+)
 
 
 @cli.command(short_help="Generate pictures from a prompt.")
 @click.argument("prompt")
-@click.option(
-    "-o",
-    "--output",
-    metavar="FILE",
-    help="Where to write the picture, or a folder; its suffix chooses the format.  [default: a name from the prompt]",
-)
-@click.option("--n", type=click.IntRange(min=1), metavar="N", help="How many pictures.")
-@_picture
-@click.option(
-    "--partial-images",
-    type=click.IntRange(min=0),
-    metavar="N",
-    help="Stream, with up to N (0 to 3) pictures that are still being painted.",
-)
-@click.option("--keep-partials", is_flag=True, help="Leave the partial images beside the picture.")
-@click.option("--overwrite", is_flag=True, help="Replace files instead of adding -2 to the name.")
-@_endpoint
-@_json
-@_preview
-@_words
+@_call
 @click.pass_obj
 def generate(streams: Streams, /, **given: Any) -> int:
     """Generate pictures from PROMPT and print the paths of their files.
 
-    PROMPT may be - to read it from stdin. The key is taken from OPENAI_API_KEY.
+    PROMPT may be - to read it from stdin. The key is taken from OPENAI_API_KEY (for Azure see --azure).
     """
     from openai_images.cli.generate import Options, run_generate
 
     return run_generate(Options(**given), streams)
+
+
+@cli.command(short_help="Make pictures from pictures.")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.option(
+    "-p", "--prompt", default="", metavar="TEXT", help="What to make of them, or - for stdin.  [required]"
+)
+@click.option("--mask", metavar="FILE", help="A PNG whose transparent parts are to be edited.")
+@click.option("--markup", metavar="FILE", help="A PNG with your marks, laid over the first IMAGE.")
+@click.option(
+    "--input-fidelity", metavar="F", help="How closely to keep to them: high or low; older models only."
+)
+@_call
+@click.pass_obj
+def edit(streams: Streams, /, **given: Any) -> int:
+    """Make pictures from IMAGE, one or up to 16, as --prompt says, and print the paths of their files.
+
+    IMAGE is a PNG, JPEG or WebP file, - for stdin, or a URL that the server fetches; so are --mask and --markup, which
+    have the size of the first IMAGE. The key is taken from OPENAI_API_KEY (for Azure see --azure).
+    """
+    from openai_images.cli.edit import Options, run_edit
+
+    return run_edit(Options(**given), streams)
 
 
 @cli.command(short_help="Generate a picture for each row of a file; resumes.")
@@ -152,11 +192,15 @@ def generate(streams: Streams, /, **given: Any) -> int:
 @click.option("--budget", metavar="USD", help="Start no request that might not fit.")
 @click.option("--prices", metavar="FILE", help="Prices to reckon with, as JSON.")
 @click.option("--retry-failed", is_flag=True, help="Send again what failed.")
-@click.option("--retry-unknown", is_flag=True, help="Send again what may have been billed already.")
+@click.option(
+    "--retry-unknown",
+    is_flag=True,
+    help="Send again what may have been billed already, or cannot be fetched.",
+)
 @click.option("--retry-missing", is_flag=True, help="Send again what was done and whose pictures are gone.")
 @click.option("--dedupe", is_flag=True, help="Send rows that ask for the same only once.")
 @click.option("--dry-run", is_flag=True, help="Say what would be sent and what it may cost; send nothing.")
-@click.option("--n", type=click.IntRange(1, 10), metavar="N", help="How many pictures of each prompt.")
+@click.option("--n", type=click.IntRange(1, 1000), metavar="N", help="How many pictures of each prompt.")
 @_picture
 @_endpoint
 @_json
@@ -167,7 +211,7 @@ def batch(streams: Streams, /, **given: Any) -> int:
 
     FILE has a prompt on each line (.txt), or a column (.csv) or a key (.jsonl) for each parameter; it may be - for
     stdin. --size, --quality and the like are for rows that do not say otherwise. Running the same command again sends
-    only what is missing, whatever ended it before. The key is taken from OPENAI_API_KEY.
+    only what is missing, whatever ended it before. The key is taken from OPENAI_API_KEY (for Azure see --azure).
     """
     from openai_images.cli.batch import Options, run_batch
 
@@ -199,6 +243,10 @@ def batch(streams: Streams, /, **given: Any) -> int:
     "--fault", "faults", multiple=True, metavar="NAME", help="What the next request meets; may be repeated."
 )
 @click.option("--always", metavar="NAME", help="What every other request meets.")
+@click.option("--legacy", is_flag=True, help="Retired models too.")
+@click.option(
+    "--picture-links", type=click.Choice(["absolute", "relative"]), help="Answer with URLs, not with base64."
+)
 @click.option("--list-faults", is_flag=True, help="Print the names of the faults and stop.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not log requests.")
 @click.pass_obj

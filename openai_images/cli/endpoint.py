@@ -1,7 +1,9 @@
 """Whom a command talks to: the server that the environment names, or one started on this machine.
 
 Rules: without a key and without `--local` nothing is sent and no stand-in painted; with `--local` no key leaves the
-environment, and stderr says that a stand-in paints. It refuses to let a proxy between the client and the local server.
+environment, and stderr says that a stand-in paints. OPENAI_* go together and AZURE_OPENAI_* go together: no key of the
+one is ever sent to the other, and stderr says so where both are set. It refuses to let a proxy between the
+client and the local server.
 """
 
 from __future__ import annotations
@@ -13,17 +15,27 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 
 from openai_images import ConfigurationError, ImagesClient, Limits, Timeouts
+from openai_images.cli.commands import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from openai_images.cli.console import Console
 
-__all__ = ["Endpoint", "open_client"]
+__all__ = ["Endpoint", "model_for", "offline_client", "open_client"]
 
 _NO_KEY = (
-    "no API key: set OPENAI_API_KEY (any text will do for a server that needs none), "
+    "no API key: set OPENAI_API_KEY (any text will do for a server that needs none), or AZURE_OPENAI_ENDPOINT and "
+    "AZURE_OPENAI_API_KEY, or add --local to have a stand-in painted on this machine"
+)
+_NO_ENDPOINT = "no address for Azure: set AZURE_OPENAI_ENDPOINT, or add --base-url"
+_NO_AZURE_KEY = (
+    "no key for Azure: set AZURE_OPENAI_API_KEY (or AZURE_OPENAI_AD_TOKEN), or OPENAI_API_KEY to send to OpenAI, "
     "or add --local to have a stand-in painted on this machine"
+)
+_BOTH = (
+    "OPENAI_API_KEY is set, so this goes to OpenAI; --azure sends to AZURE_OPENAI_ENDPOINT, "
+    "--no-azure leaves this note out"
 )
 _STAND_IN = "local stand-in: painted by a program on this machine, not by a model"
 _PACE = 0.3
@@ -34,10 +46,40 @@ class Endpoint:
     """Where to send, and how fast; `pace` is how many seconds a stand-in's partial images are apart."""
 
     local: bool = False
+    azure: bool | None = None
     base_url: str | None = None
     timeout: float | None = None
     limits: Limits = field(factory=Limits)
     pace: float = _PACE
+
+    @property
+    def is_azure(self) -> bool:
+        """Whether this is Azure: where `--azure` says so, or where AZURE_OPENAI_ENDPOINT is all that is named."""
+        if self.local or self.azure is not None:
+            return bool(self.azure) and not self.local
+        named = self.base_url or _env("OPENAI_BASE_URL") or _env("OPENAI_API_KEY")
+        return not named and bool(_env("AZURE_OPENAI_ENDPOINT"))
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """How long an attempt may take."""
+        return Timeouts() if self.timeout is None else Timeouts(total=self.timeout)
+
+
+def model_for(given: str | None, endpoint: Endpoint) -> str:
+    """The model that was asked for, or else Azure's deployment, or else the default."""
+    if given is not None:
+        return given
+    if not endpoint.is_azure:
+        return DEFAULT_MODEL
+    return _env("AZURE_OPENAI_DEPLOYMENT") or _env("AZURE_OPENAI_DEPLOYMENT_NAME") or DEFAULT_MODEL
+
+
+def offline_client(endpoint: Endpoint) -> ImagesClient:
+    """A client that is never asked for anything, so that it needs no key. Raises `ConfigurationError`."""
+    if endpoint.is_azure:
+        return ImagesClient.azure(endpoint.base_url, api_key="none")
+    return ImagesClient(api_key="none", base_url=endpoint.base_url)
 
 
 @asynccontextmanager
@@ -45,7 +87,6 @@ async def open_client(
     endpoint: Endpoint, console: Console, on_attempt: Callable[[], None]
 ) -> AsyncGenerator[ImagesClient]:
     """A client; `on_attempt` is called each time it is about to send. Raises `ConfigurationError`."""
-    timeouts = Timeouts() if endpoint.timeout is None else Timeouts(total=endpoint.timeout)
     if endpoint.local:
         from openai_images.server import LocalImagesServer
 
@@ -55,23 +96,61 @@ async def open_client(
             ImagesClient(
                 base_url=server.base_url,
                 api_key=_watched(server.api_key, on_attempt),
-                timeouts=timeouts,
+                timeouts=endpoint.timeouts,
                 limits=endpoint.limits,
                 trust_env=False,
             ) as client,
         ):
             yield client
-        return
-    key = os.environ.get("OPENAI_API_KEY", "").strip()
+    elif endpoint.is_azure:
+        async with _azure_client(endpoint, on_attempt) as client:
+            console.note(f"sending to Azure: {client.base_url}")
+            yield client
+    else:
+        async with _openai_client(endpoint, on_attempt) as client:
+            is_open = endpoint.azure is None and not (endpoint.base_url or _env("OPENAI_BASE_URL"))
+            if is_open and _env("AZURE_OPENAI_ENDPOINT"):
+                console.note(_BOTH)
+            yield client
+
+
+def _openai_client(endpoint: Endpoint, on_attempt: Callable[[], None]) -> ImagesClient:
+    """OpenAI, or the server of another base URL, with the key that goes with it."""
+    key = _env("OPENAI_API_KEY")
     if not key:
         raise ConfigurationError(_NO_KEY)
-    async with ImagesClient(
+    ImagesClient(
+        base_url=endpoint.base_url, api_key=key
+    )  # a key that cannot be sent is found before all else
+    return ImagesClient(
         base_url=endpoint.base_url,
         api_key=_watched(key, on_attempt),
-        timeouts=timeouts,
+        timeouts=endpoint.timeouts,
         limits=endpoint.limits,
-    ) as client:
-        yield client
+    )
+
+
+def _azure_client(endpoint: Endpoint, on_attempt: Callable[[], None]) -> ImagesClient:
+    """Azure; of its two credentials the token comes first, as for the client itself."""
+    if not (endpoint.base_url or _env("AZURE_OPENAI_ENDPOINT")):
+        raise ConfigurationError(_NO_ENDPOINT)
+    token, key = _env("AZURE_OPENAI_AD_TOKEN"), _env("AZURE_OPENAI_API_KEY")
+    if not (token or key):
+        raise ConfigurationError(_NO_AZURE_KEY)
+    ImagesClient.azure(endpoint.base_url, api_key=token or key)  # likewise
+    given = _watched(token or key, on_attempt)
+    return ImagesClient.azure(
+        endpoint.base_url,
+        api_key=None if token else given,
+        token_provider=given if token else None,
+        timeouts=endpoint.timeouts,
+        limits=endpoint.limits,
+    )
+
+
+def _env(name: str) -> str:
+    """A variable of the environment; blank is nothing."""
+    return os.environ.get(name, "").strip()
 
 
 def _watched(key: str, on_attempt: Callable[[], None]) -> Callable[[], Awaitable[str]]:

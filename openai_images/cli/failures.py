@@ -16,7 +16,9 @@ from openai_images import (
     APIStatusError,
     APITimeoutError,
     ConfigurationError,
+    DownloadError,
     ImagesError,
+    PartialResultError,
     RateLimitError,
     RequestInvalidError,
 )
@@ -30,6 +32,9 @@ _MAYBE_BILLED = "It may have been billed although no picture came: look before y
 
 _OPTIONS = {
     "background": "--background",
+    "input_fidelity": "--input-fidelity",
+    "markup": "--markup",
+    "mask": "--mask",
     "model": "--model",
     "moderation": "--moderation",
     "n": "--n",
@@ -56,6 +61,7 @@ class Problem:
     status_code: int | None = None
     code: str | None = None
     param: str | None = None
+    urls: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
         """The JSON line."""
@@ -67,6 +73,7 @@ class Problem:
                 "code": self.code,
                 "param": self.param,
                 "maybe_billed": self.maybe_billed,
+                **({"urls": list(self.urls)} if self.urls else {}),
             },
             "request_id": self.request_id,
             "attempts": self.attempts,
@@ -76,9 +83,11 @@ class Problem:
 
 def problem_of(error: ImagesError) -> Problem:
     """A client's exception in words for the command line."""
-    message = str(error)
+    message = error.reason if isinstance(error, DownloadError) else str(error)
     if error.request_id:
         message = message.removesuffix(f"; request {error.request_id}")
+    if isinstance(error, RequestInvalidError):  # what it ends with is for those who write Python
+        message = message.removesuffix('; validate="off" sends it as it is')
     status = error if isinstance(error, APIStatusError) else None
     return Problem(
         kind=type(error).__name__,
@@ -92,6 +101,7 @@ def problem_of(error: ImagesError) -> Problem:
         status_code=status.status_code if status else None,
         code=status.code if status else None,
         param=status.param if status else None,
+        urls=error.urls if isinstance(error, DownloadError) else (),
     )
 
 
@@ -107,8 +117,10 @@ def say_problem(console: Console, problem: Problem, error: BaseException | None 
     if console.verbose and error is not None:
         console.err.write("".join(traceback.format_exception(error)))
     console.always(f"error: {problem.message}", "bold red")
-    hint = _MAYBE_BILLED if problem.maybe_billed and "billed" not in problem.message else ""
-    for line in filter(None, (problem.to_do, hint, problem.facts)):
+    known = "billed" in problem.message or problem.urls
+    hint = _MAYBE_BILLED if problem.maybe_billed and not known else ""
+    # The URLs are whole, signatures included: they are the only way to pictures that are paid for.
+    for line in filter(None, (problem.to_do, *problem.urls, hint, problem.facts)):
         console.always(f"       {line}", "red" if line is hint else "")
 
 
@@ -118,18 +130,29 @@ def exit_code(error: ImagesError) -> int:
 
 
 def _to_do(error: ImagesError) -> str:
+    if isinstance(error, PartialResultError):
+        return _to_do(error.errors[0]) if error.errors else ""
     if isinstance(error, APIStatusError) and error.param in _OPTIONS:
         return f"Change {_OPTIONS[error.param]}."
+    if isinstance(error, APIStatusError) and error.code == "DeploymentNotFound":
+        return "Check the deployment's name (--model, or AZURE_OPENAI_DEPLOYMENT) and OPENAI_API_VERSION."
+    if isinstance(error, DownloadError) and error.urls:
+        was, it = ("It is", "it") if len(error.urls) == 1 else ("All are", "them")
+        return f"{was} paid for, so nothing was sent again. Fetch {it} soon, as such URLs end:"
     if isinstance(error, RateLimitError):
         return f"Wait {error.retry_after:.0f} seconds." if error.retry_after else "Wait a minute."
     if isinstance(error, APITimeoutError) and error.timer == "total":
         return "Give it longer with --timeout SECONDS."
     if isinstance(error, APIConnectionError) and error.safe_to_resend:
-        return "Nothing was sent. The server's address is --base-url, or OPENAI_BASE_URL, or OpenAI's own."
+        return (
+            "Nothing was sent. The server's address is --base-url, or OPENAI_BASE_URL, or AZURE_OPENAI_ENDPOINT, "
+            "or OpenAI's own."
+        )
     return ""
 
 
 def _facts(error: ImagesError) -> str:
     attempts = f"{error.attempts} attempt{'s' if error.attempts > 1 else ''}, {error.elapsed:.1f} s"
     request = f"request {error.request_id}" if error.request_id else ""
-    return ", ".join(filter(None, [request, attempts if error.attempts else ""]))
+    notes: list[str] = getattr(error, "__notes__", [])
+    return ", ".join(filter(None, [request, attempts if error.attempts else "", *notes]))

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import Attribute, asdict, evolve
 
+from openai_images import DownloadError, PartialResultError
 from openai_images.cli.failures import Problem, show_problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from openai_images import Image, ImageResult
+    from openai_images import Image, ImageResult, ImagesError
     from openai_images.cli.console import Console
 
-__all__ = ["report_images", "report_result", "usage_of"]
+__all__ = ["report_error", "report_images", "report_result", "usage_of"]
 
 
 def report_result(console: Console, result: ImageResult, into: Path) -> int:
@@ -59,6 +60,21 @@ def report_images(
     return code
 
 
+def report_error(console: Console, error: ImagesError, into: Path) -> None:
+    """Print the finished pictures that an error carries, with what is known of their call."""
+    if isinstance(error, PartialResultError):
+        report_result(console, error.result, into)
+    else:
+        report_images(console, _images_of(error), into)
+
+
+def _images_of(error: ImagesError) -> Sequence[Image]:
+    """The finished pictures that an error carries; those that could not be fetched are told with it."""
+    if isinstance(error, DownloadError):
+        return [] if error.response is None else [one for one in error.response.images if one.nbytes]
+    return error.images
+
+
 def usage_of(result: ImageResult) -> dict[str, Any] | None:
     """The tokens of a call for a JSON line; None where the server did not count them."""
     return None if result.usage is None else asdict(result.usage, filter=_is_said)
@@ -88,8 +104,8 @@ def _placed(console: Console, image: Image, into: Path) -> Image | None:
     if image.path is not None:
         return image
     if image.url is not None:
-        message = f"the server answered with a URL instead of a picture: fetch it from {image.url}"
-        show_problem(console, Problem(kind="DownloadError", message=message))
+        message = "a picture that is paid for was not fetched from where it is"
+        show_problem(console, Problem(kind="DownloadError", message=message, urls=(image.url,)))
         return None
     folder = tempfile.mkdtemp(prefix="openai-images-")
     path = image.save(Path(folder) / into.stem)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from shlex import join, quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 from attrs import field, frozen
@@ -38,6 +38,8 @@ class Options:
     images_per_minute: int | None = None
     burst: int | None = None
     hide_limits: bool = False
+    legacy: bool = False
+    picture_links: Literal["absolute", "relative"] | None = None
     faults: tuple[str, ...] = ()
     always: str | None = None
     list_faults: bool = False
@@ -62,6 +64,8 @@ def run_serve(options: Options, streams: Streams) -> int:
             images_per_minute=options.images_per_minute,
             rate_limit_burst=options.burst,
             rate_limit_headers=not options.hide_limits,
+            legacy=options.legacy,
+            picture_links=options.picture_links,
             faults=options.faults,
             always=options.always,
             on_answer=lambda answered: _log(answered, console),

@@ -9,27 +9,56 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from attrs import frozen
 
 from openai_images.errors import ConfigurationError
+from openai_images.models.request import GenerateRequest
 from openai_images.wire.protocol import joined
 
 __all__ = [
     "DEFAULT_BASE_URL",
     "Access",
     "ApiKey",
+    "TokenProvider",
     "checked_base_url",
     "checked_key",
     "clean_key",
     "credentials",
+    "is_azure",
+    "is_openai",
+    "without_secrets",
 ]
 
 DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
 
 ApiKey: TypeAlias = str | Callable[[], Awaitable[str]]
+TokenProvider: TypeAlias = Callable[[], str | Awaitable[str]]
+
+_Request = TypeVar("_Request", bound=GenerateRequest)
+
+_NO_KEY: Final = (
+    "no API key: pass api_key=… or set OPENAI_API_KEY (for a server that needs none, any text will do, "
+    "such as api_key='none')"
+)
+_AUTHORIZING: Final = ("authorization", "api-key", "ocp-apim-subscription-key")
+_AZURE: Final = (
+    *(
+        ".openai.azure.com",
+        ".cognitiveservices.azure.com",
+        ".services.ai.azure.com",
+        ".api.cognitive.microsoft.com",
+    ),
+    *(
+        ".openai.azure.us",
+        ".cognitiveservices.azure.us",
+        ".services.ai.azure.us",
+        ".api.cognitive.microsoft.us",
+    ),
+    *(".openai.azure.cn", ".cognitiveservices.azure.cn", ".services.ai.azure.cn", ".api.cognitive.azure.cn"),
+)
 
 
 @frozen(repr=False)
@@ -38,7 +67,7 @@ class Access:
 
     base_url: str
     _headers: Mapping[str, str]
-    _api_key: ApiKey | None
+    _api_key: ApiKey | TokenProvider | None
 
     @classmethod
     def of(
@@ -51,7 +80,13 @@ class Access:
     ) -> Access:
         """From what a client was given, and the environment for what it was not. Raises `ConfigurationError`."""
         env = os.environ
-        url = checked_base_url(base_url or env.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL)
+        address = base_url or env.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL
+        if is_azure(address):
+            # Here, so that those who send elsewhere need not wait for its import.
+            from openai_images.http.azure import AzureAccess  # noqa: PLC0415
+
+            return AzureAccess.of_base_url(address, api_key, organization, project, headers)
+        url = checked_base_url(address)
         named = {
             "OpenAI-Organization": (organization or env.get("OPENAI_ORG_ID") or "").strip(),
             "OpenAI-Project": (project or env.get("OPENAI_PROJECT_ID") or "").strip(),
@@ -62,8 +97,7 @@ class Access:
     @property
     def is_openai(self) -> bool:
         """Whether this is OpenAI's own service, in whatever region; what others accept is their own affair."""
-        host = urlsplit(self.base_url).hostname or ""
-        return host == "api.openai.com" or host.endswith(".api.openai.com")
+        return is_openai(self.base_url)
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -74,11 +108,17 @@ class Access:
         """Where a request for this model goes; `path` is the endpoint's, such as `/images/generations`."""
         return f"{self.base_url}{path}"
 
+    def addressed(self, request: _Request) -> _Request:
+        """The request as this server wants it. Raises `RequestInvalidError`."""
+        return request
+
     async def headers(self) -> tuple[dict[str, str], str | None]:
         """The headers to send, authorization included, and the secret in it. Raises `ConfigurationError`."""
         key = await self._key()
-        authorization = {"Authorization": f"Bearer {key}"} if key else {}
-        return joined(authorization, self._headers), key
+        return joined(self._authorization(key) if key else {}, self._headers), key
+
+    def _authorization(self, key: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {key}"}
 
     async def _key(self) -> str | None:
         if self._api_key is None or isinstance(self._api_key, str):
@@ -87,9 +127,31 @@ class Access:
         if inspect.isawaitable(given):
             given = await given
         if not isinstance(given, str):
-            msg = f"api_key gave {type(given).__name__}; it should be an async function that returns the key as text"
+            msg = f"the function that should return the key or token gave {type(given).__name__}; it should be text"
             raise ConfigurationError(msg)
         return clean_key(given)
+
+
+def is_openai(url: str) -> bool:
+    """Whether this is OpenAI's own service, in whatever region."""
+    return f".{_host(url)}".endswith(".api.openai.com")
+
+
+def is_azure(url: str) -> bool:
+    """Whether this is a host of Azure's own, in whatever cloud; a front of somebody else's cannot be told."""
+    return _host(url).endswith(_AZURE)
+
+
+def _host(url: str) -> str:
+    try:
+        return (urlsplit(url.strip()).hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def without_secrets(url: str) -> str:
+    """A URL for a message: neither query nor password."""
+    return url.partition("?")[0].rpartition("@")[2]
 
 
 def checked_base_url(url: str) -> str:
@@ -101,19 +163,20 @@ def checked_base_url(url: str) -> str:
     except ValueError:
         usable = False
     if not usable or any(mark in clean for mark in "?#@ \r\n\t"):
-        shown = clean.partition("?")[0].rpartition("@")[2]
         msg = (
-            f"base_url {shown!r} cannot be used: it should look like {DEFAULT_BASE_URL}, without query, fragment or "
-            "credentials (headers= takes those)"
+            f"base_url {without_secrets(clean)!r} cannot be used: it should look like {DEFAULT_BASE_URL}, "
+            "without query, fragment or credentials (headers= takes those)"
         )
         raise ConfigurationError(msg)
     return clean
 
 
-def checked_key(given: ApiKey | None, from_env: str | None, headers: Mapping[str, str]) -> ApiKey | None:
+def checked_key(
+    given: ApiKey | None, from_env: str | None, headers: Mapping[str, str], missing: str = _NO_KEY
+) -> ApiKey | None:
     """The key; None only where the user's headers authorize by themselves, and no key was given.
 
-    Raises `ConfigurationError`.
+    Raises `ConfigurationError`, which says `missing` where there is none.
     """
     if credentials(headers) and (given is None or (isinstance(given, str) and not given.strip())):
         return None  # the environment's key may be for another server
@@ -126,18 +189,17 @@ def checked_key(given: ApiKey | None, from_env: str | None, headers: Mapping[str
     elif key is not None:
         msg = f"api_key must be text or an async function that returns it, not {type(key).__name__}"
         raise ConfigurationError(msg)
-    msg = (
-        "no API key: pass api_key=… or set OPENAI_API_KEY (for a server that needs none, any text will do, "
-        "such as api_key='none')"
-    )
-    raise ConfigurationError(msg)
+    raise ConfigurationError(missing)
 
 
 def clean_key(key: str) -> str:
     """The key without the white space that files and environments add. Raises `ConfigurationError`."""
     clean = key.strip()
     if not clean or not clean.isascii() or not clean.isprintable() or " " in clean:
-        msg = "the API key holds characters no key has (spaces, line breaks, beyond ASCII); see where it comes from"
+        msg = (
+            "the API key (or token) holds characters no key has (spaces, line breaks, beyond ASCII); "
+            "see where it comes from"
+        )
         raise ConfigurationError(msg)
     return clean
 
@@ -147,5 +209,5 @@ def credentials(headers: Mapping[str, str]) -> list[str]:
     return [
         value.strip().rpartition(" ")[2]
         for name, value in headers.items()
-        if name.lower() in ("authorization", "api-key") and value.strip()
+        if name.lower() in _AUTHORIZING and value.strip()
     ]

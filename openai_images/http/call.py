@@ -49,16 +49,21 @@ class Means:
 class Call:
     """`open` an exchange, `again` after an error, `release` when the answer was read."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         means: Means,
         build: Callable[[], Awaitable[HttpRequest]],
         secrets: Callable[[], tuple[str, ...]],
         *,
+        prepare: Callable[[], Awaitable[object]] | None = None,
         images: int = 1,
         watcher: Watcher | None = None,
     ) -> None:
-        """Send what `build` gives, for so many `images`; `secrets` are the texts that no error may repeat."""
+        """Send what `build` gives, for so many `images`; `secrets` are the texts that no error may repeat.
+
+        `prepare` comes first and once, before a slot is taken.
+        """
+        self._prepare = prepare
         self._means = means
         self._build = build
         self._secrets = secrets
@@ -68,11 +73,14 @@ class Call:
         self._images = images
         self._slot: Slot | None = None
         self._headers: Mapping[str, str] = {}
+        self._in_doubt = False
         self.attempts = 0
         self.request_id: str | None = None
 
     async def open(self) -> tuple[Exchange, Answered]:
         """An answer that is a success, after as many attempts as the policy allows. Raises `ImagesError`."""
+        if self._prepare is not None:
+            await self._prepare()
         if self._started is None:
             self._started = self._means.timing.monotonic()
         while True:
@@ -81,7 +89,7 @@ class Call:
             except ImagesError as error:
                 self.release()
                 if not await self.again(error):
-                    with_facts(error, self.facts())
+                    self.failed(error)
                     raise
             except BaseException:
                 self.release()
@@ -90,7 +98,7 @@ class Call:
     async def again(self, error: ImagesError) -> bool:
         """Whether to send again; if so, after the wait."""
         means = self._means
-        if self._watcher is not None and self.attempts and error.safe_to_resend:
+        if self._watcher is not None and self.attempts and error.safe_to_resend and not self._in_doubt:
             await self._watcher.refused(error)
         wait = decide(error, means.retry, self._spent, means.timing.random())
         _log.debug(
@@ -101,6 +109,7 @@ class Call:
         )
         if wait is None:
             return False
+        self._in_doubt = self._in_doubt or error.maybe_billed
         if wait.everyone:
             self._spent = evolve(
                 self._spent, refusals=self._spent.refusals + 1, waited=self._spent.waited + wait.seconds
@@ -127,6 +136,11 @@ class Call:
         elapsed = 0.0 if self._started is None else self._means.timing.monotonic() - self._started
         return {"attempts": self.attempts, "elapsed": elapsed, "request_id": self.request_id}
 
+    def failed(self, error: ImagesError) -> ImagesError:
+        """The error with what the call knows, also of attempts before: one that may have been billed stays so."""
+        doubt = {"maybe_billed": True} if self._in_doubt else {}
+        return with_facts(error, {**self.facts(), **doubt})
+
     async def _attempt(self) -> tuple[Exchange, Answered]:
         means = self._means
         if self._watcher is not None:
@@ -145,7 +159,9 @@ class Call:
             self._slot.answered(exchange.headers)
         self.request_id = request_id(exchange.headers)
         _log.debug("attempt %d: status %d, request %s", self.attempts, exchange.status, self.request_id)
-        answered = Answered(exchange.status, exchange.headers, self._secrets(), means.timing.wall())
+        answered = Answered(
+            exchange.status, exchange.headers, self._secrets(), means.timing.wall(), exchange.unsent
+        )
         if exchange.status in _SUCCESS:
             return exchange, answered
         try:

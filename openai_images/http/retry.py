@@ -24,7 +24,7 @@ from openai_images.errors import (
     TimeoutOutcomeUnknownError,
 )
 
-__all__ = ["RetryPolicy", "Spent", "Wait", "decide"]
+__all__ = ["RetryPolicy", "Spent", "Wait", "backoff", "decide"]
 
 _FIRST_DELAY, _LONGEST_DELAY = 0.5, 8.0  # seconds; what the official SDKs wait
 
@@ -85,16 +85,16 @@ def decide(error: ImagesError, policy: RetryPolicy, spent: Spent, chance: float)
     stated = error.retry_after if isinstance(error, APIStatusError) else None
     if isinstance(error, RateLimitError) and error.safe_to_resend:
         # What the server says is believed twice; then it is the least, as "1ms" said for a minute is 60,000 requests.
-        least = _backoff(spent.refusals - 2, chance) if spent.refusals >= 2 else 0.0
-        seconds = max(stated, least) if stated else _backoff(spent.refusals, chance)
+        least = backoff(spent.refusals - 2, chance) if spent.refusals >= 2 else 0.0
+        seconds = max(stated, least) if stated else backoff(spent.refusals, chance)
         return Wait(seconds, everyone=True) if spent.waited + seconds <= policy.max_rate_limit_wait else None
     opted_in = policy.retry_unknown and isinstance(error, _UNKNOWN)
     if not (error.safe_to_resend or opted_in) or spent.retries >= policy.max_retries:
         return None
-    seconds = stated or _backoff(spent.retries, chance)
+    seconds = stated or backoff(spent.retries, chance)
     return Wait(seconds, everyone=False) if seconds <= policy.max_rate_limit_wait else None
 
 
-def _backoff(times: int, chance: float) -> float:
-    """Doubling from half a second, up to a quarter less by chance."""
+def backoff(times: int, chance: float) -> float:
+    """Seconds to wait after so many waits: doubling from half a second, up to a quarter less by `chance`."""
     return min(_FIRST_DELAY * 2.0 ** min(times, 10), _LONGEST_DELAY) * (1 - chance / 4)

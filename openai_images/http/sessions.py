@@ -20,7 +20,7 @@ import aiohttp
 from attrs import field, frozen
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
 __all__ = ["Session", "Sessions", "keepalive_socket"]
 
@@ -54,14 +54,29 @@ class _Owned:
 
 
 class Sessions:
-    """`get` the session of the running loop, `aclose` it."""
+    """`get` the session of the running loop, `aclose` it; `closings` counts how often."""
 
-    def __init__(self, given: aiohttp.ClientSession | None, *, trust_env: bool) -> None:
-        """Use `given`, or make sessions that heed the environment's proxies if `trust_env`."""
+    def __init__(
+        self,
+        given: aiohttp.ClientSession | None,
+        *,
+        trust_env: bool,
+        make: Callable[[], aiohttp.ClientSession] | None = None,
+    ) -> None:
+        """Use `given`, or `make` sessions; heed the environment's proxies if `trust_env`."""
         self.given = given
         self._trust_env = trust_env
+        self._make_session = make or _new_session
+        self._others: list[Sessions] = []
         self._proxies: dict[str, str | None] = {}
         self._owned: dict[asyncio.AbstractEventLoop, _Owned] = {}
+        self.closings = 0
+
+    def others(self, make: Callable[[], aiohttp.ClientSession]) -> Sessions:
+        """Sessions of another make, always ours, that are closed together with these."""
+        others = Sessions(None, trust_env=self._trust_env, make=make)
+        self._others.append(others)
+        return others
 
     async def get(self) -> aiohttp.ClientSession:
         """The session to use now."""
@@ -78,6 +93,9 @@ class Sessions:
 
     async def aclose(self) -> None:
         """Close the running loop's session; `get` would make a new one."""
+        self.closings += 1
+        for others in self._others:
+            await others.aclose()
         await self._drop_dead()
         owned = self._owned.pop(asyncio.get_running_loop(), None)
         if owned is not None:
@@ -102,9 +120,7 @@ class Sessions:
             owned.answers.add(response)
 
     def _make(self) -> _Owned:
-        # No limit here: the limiter has one, and waiting for a connection would count as connecting.
-        connector = aiohttp.TCPConnector(limit=0, socket_factory=keepalive_socket)
-        session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        session = self._make_session()
         return _Owned(session, _close_with_loop(session))
 
     async def _drop_dead(self) -> None:
@@ -114,6 +130,12 @@ class Sessions:
             if owned is not None:
                 with contextlib.suppress(RuntimeError):
                     await owned.session.close()
+
+
+def _new_session() -> aiohttp.ClientSession:
+    # No limit here: the limiter has one, and waiting for a connection would count as connecting.
+    connector = aiohttp.TCPConnector(limit=0, socket_factory=keepalive_socket)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
 def _proxy_of(url: str) -> str | None:

@@ -14,8 +14,6 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import aiohttp
-from aiohttp.http import StreamWriter
-from aiohttp.payload import BytesPayload
 
 from openai_images.errors import (
     APIConnectionError,
@@ -26,13 +24,12 @@ from openai_images.errors import (
     StreamInterruptedError,
     TimeoutOutcomeUnknownError,
 )
+from openai_images.http.sending import Body, Sending, sooner
 from openai_images.wire.redaction import redact
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Mapping
-
-    from aiohttp.abc import AbstractStreamWriter
 
     from openai_images.http.sessions import Sessions
     from openai_images.http.timing import Timing
@@ -69,11 +66,11 @@ class Transport:
     def __init__(
         self, sessions: Sessions, timing: Timing, *, ssl: ssl.SSLContext | bool | None, proxy: str | None
     ) -> None:
-        """Send over these sessions."""
-        self._sessions = sessions
+        """Send over these sessions, with these settings of aiohttp; downloads go the same way."""
+        self.sessions = sessions
         self._timing = timing
-        self._ssl = True if ssl is None else ssl
-        self._proxy = proxy
+        self.ssl = True if ssl is None else ssl
+        self.proxy = proxy
 
     async def open(self, request: HttpRequest, timeouts: Timeouts) -> Exchange:
         """Send the request and wait for the answer's headers; the caller must `close` what comes back.
@@ -81,48 +78,40 @@ class Transport:
         Raises `ConfigurationError`, `APIConnectionError` and `APITimeoutError`, the latter two also as
         `OutcomeUnknownError` once the request was sent.
         """
-        session = await self._sessions.get()
+        session = await self.sessions.get()
         if session.closed:
             msg = "the session that was handed in is closed; keep it open as long as the client is used"
             raise ConfigurationError(msg)
-        timer, seconds = _sooner("first_byte", timeouts.first_byte, "total", timeouts.total)
-        sent_at: float | None = None
-
-        def sent() -> None:
-            nonlocal sent_at
-            if sent_at is None:
-                sent_at = self._timing.monotonic()
-                if seconds is not None:
-                    with contextlib.suppress(RuntimeError):  # given up in the meantime
-                        deadline.reschedule(asyncio.get_running_loop().time() + seconds)
-
-        deadline = asyncio.timeout(None)
+        sending = Sending(request.body, timeouts, self._timing)
         try:
-            async with deadline:
+            async with sending.deadline:
                 response = await session.post(
                     request.url,
-                    data=_Body(request.body, sent),
+                    data=sending.body,
                     headers=request.headers,
                     allow_redirects=False,
-                    ssl=self._ssl,
-                    proxy=self._proxy or self._sessions.proxy_for(request.url),
+                    ssl=self.ssl,
+                    proxy=self.proxy or self.sessions.proxy_for(request.url),
                     timeout=self._connect_timeout(timeouts),
                     raise_for_status=False,  # a session handed in may have it on, and would hide what the server said
                 )
         except _FAILURES as error:
-            if deadline.expired():
-                raise _timed_out(timer, seconds) from None
-            if sent_at is None:
+            timer = sending.timer if sending.deadline.expired() else ""
+            body = sending.body
+            if not isinstance(body, Body) and body.cut:
+                raise body.failed(_name(error), timer, sending.seconds) from None
+            if timer:
+                raise _timed_out(timer, sending.seconds) from None
+            if not sending.began:
                 raise _not_sent(error, timeouts) from _cause(error)
             msg = f"the connection broke before the answer came ({_name(error)}); it may have been billed"
             raise ConnectionOutcomeUnknownError(msg) from _cause(error)
-        self._sessions.watch(response)
-        waited = 0.0 if sent_at is None else self._timing.monotonic() - sent_at
-        return Exchange(response, timeouts, self._timing, waited)
+        self.sessions.watch(response)
+        return Exchange(response, timeouts, self._timing, sending)
 
     def _connect_timeout(self, timeouts: Timeouts) -> aiohttp.ClientTimeout:
         """Aiohttp's own timers, for connecting only; in a session handed in, waiting for its pool is not connecting."""
-        whole = None if self._sessions.given else timeouts.connect
+        whole = None if self.sessions.given else timeouts.connect
         return aiohttp.ClientTimeout(total=None, connect=whole, sock_connect=timeouts.connect, sock_read=None)
 
 
@@ -130,15 +119,17 @@ class Exchange:
     """An answer whose body is still to be read: `status`, `headers`, and `read` until it gives nothing."""
 
     def __init__(
-        self, response: aiohttp.ClientResponse, timeouts: Timeouts, timing: Timing, waited: float
+        self, response: aiohttp.ClientResponse, timeouts: Timeouts, timing: Timing, sending: Sending
     ) -> None:
-        """Go on with the timers where opening left them."""
+        """Go on with the timers where `sending` left them."""
+        self.unsent = sending.body.cut
+        """Whether the server answered before it had the whole request, which then cannot have run."""
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
         self._response = response
         self._timeouts = timeouts
         self._timing = timing
-        self._waited = waited
+        self._waited = sending.waited
         self._silent = 0.0
 
     async def read(self) -> bytes:
@@ -191,32 +182,11 @@ class Exchange:
         limits = self._timeouts
         idle = None if limits.idle is None else limits.idle - self._silent
         total = None if limits.total is None else limits.total - self._waited
-        return _sooner("idle", idle, "total", total)
+        return sooner("idle", idle, "total", total)
 
     def close(self) -> None:
         """Close the connection at once, unless the body was read to its end: then it is free for the next request."""
         self._response.close()
-
-
-class _Body(BytesPayload):
-    """A body that says when it is being sent: from then on nobody knows whether the request ran."""
-
-    def __init__(self, body: bytes, sent: Callable[[], None]) -> None:
-        super().__init__(body, content_type="application/json")
-        self._sent = sent
-
-    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        # On a kept connection that the server has closed meanwhile nothing goes out: the next line raises.
-        if not isinstance(writer, StreamWriter) or (writer.transport and not writer.transport.is_closing()):
-            self._sent()
-        await super().write_with_length(writer, content_length)
-
-
-def _sooner(one: str, first: float | None, other: str, second: float | None) -> tuple[str, float | None]:
-    """The timer that runs out first."""
-    if first is None or (second is not None and second < first):
-        return other, second
-    return one, first
 
 
 def _timed_out(timer: str, seconds: float | None) -> TimeoutOutcomeUnknownError:

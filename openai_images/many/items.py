@@ -18,8 +18,6 @@ from openai_images.wire.jsontypes import is_mapping
 
 __all__ = ["Item", "defaults_of", "item_of", "key_of"]
 
-_NAMES = fields_dict(GenerateRequest).keys()
-
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -33,9 +31,10 @@ class Item:
 
 
 def item_of(index: int, given: object, defaults: Mapping[str, Any] = _NOTHING) -> Item:
-    """The item number `index` from a prompt, a `GenerateRequest`, a mapping of parameters, or an `Item` (as it is).
+    """The item number `index` from a prompt, a request, a mapping of parameters, or an `Item` (as it is).
 
-    A mapping has the endpoint's parameters, `prompt` and, if it likes, `key`; None counts as not set there.
+    A mapping has the endpoint's parameters, `prompt` and, if it likes, `key`; None counts as not set there. One with an
+    `image` is an `EditRequest`.
     `defaults` hold for what a request does not set; `extra_body` is merged name by name. Raises
     `RequestInvalidError`.
     """
@@ -75,17 +74,29 @@ def _request_of(given: object, defaults: Mapping[str, Any]) -> GenerateRequest:
         own = {name: getattr(given, name) for name in defaults}
         return evolve(given, **_laid_over(defaults, own))
     if not is_mapping(given):
-        msg = f"it must be a prompt (str), a GenerateRequest or a mapping with 'prompt', not {type(given).__name__}"
+        what = "a prompt (str), a GenerateRequest, an EditRequest or a mapping with 'prompt'"
+        msg = f"it must be {what}, not {type(given).__name__}"
         raise RequestInvalidError(msg)
     own = {name: value for name, value in given.items() if name != "key"}
-    unknown = [str(name)[:40] for name in own if name not in _NAMES]
+    kind = _kind_of(own)
+    unknown = [str(name)[:40] for name in own if name not in fields_dict(kind)]
     if unknown:
         msg = f"unknown parameter {unknown[0]!r}; what this version does not know goes into extra_body"
         raise RequestInvalidError(msg)
     if own.get("prompt") is None:
         msg = "it has no 'prompt'"
         raise RequestInvalidError(msg)
-    return GenerateRequest(own.pop("prompt"), **_laid_over(defaults, own))
+    return kind(own.pop("prompt"), **_laid_over(defaults, own))
+
+
+def _kind_of(own: Mapping[str, Any]) -> type[GenerateRequest]:
+    """An `EditRequest` where there is a picture to edit."""
+    if own.get("image") is None:
+        return GenerateRequest
+    # Here, so that those who edit nothing need not wait for its import.
+    from openai_images.models.edits import EditRequest  # noqa: PLC0415
+
+    return EditRequest
 
 
 def _laid_over(defaults: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

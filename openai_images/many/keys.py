@@ -12,6 +12,8 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING
 
+from openai_images.models.shares import MOST
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -21,9 +23,6 @@ _LONGEST = 120
 """Bytes of a name: most file systems take 255, and a temporary name and suffixes add to it."""
 
 _NEVER = re.compile(r'(?:\.{2,}|[<>:"/\\|?*\0])+')
-_MOST = 100
-"""Pictures of one request whose names are claimed; no server gives as many."""
-
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".gif", ".svg", ".avif", ".bin")
 
 # Names that Windows keeps for devices, whatever follows their first dot.
@@ -104,7 +103,7 @@ def _places(name: str, pictures: int) -> Iterator[str]:
         yield name
         return
     stem, suffix = _split(name)
-    yield from (f"{stem}-{number}{suffix}" for number in range(min(pictures, _MOST)))
+    yield from (f"{stem}-{number}{suffix}" for number in range(min(pictures, MOST)))
 
 
 def _relatives(place: str) -> Iterator[str]:

@@ -78,7 +78,7 @@ _MANY: Final = 10**12
 
 _TEXTS: Final = (
     *("prompt", "model", "size", "quality", "background", "output_format", "moderation", "complexity"),
-    *("safety_identifier", "user", "response_format", "style"),
+    *("safety_identifier", "user", "response_format", "style", "input_fidelity"),
 )
 _NUMBERS: Final = ("n", "output_compression", "partial_images", "frame_count", "frame_duration_ms")
 _TYPES: Final[Mapping[str, tuple[type, str]]] = {

@@ -78,7 +78,8 @@ def _table() -> Iterable[Model]:
     unsure = frozenset({("background", "transparent")})
     yield evolve(_gpt("gpt-image-2"), snapshots=("gpt-image-2-2026-04-21",), unsure=unsure)
     for name in ("gpt-image-1.5", "gpt-image-1-mini", "chatgpt-image-latest"):
-        yield evolve(_gpt(name), sizes=_SQUARE_AND_TWO_MORE, ends=_END_OF_1_5)
+        fidelity = {"input_fidelity": ("low",) if name.endswith("mini") else ("high", "low")}
+        yield evolve(_gpt(name, fidelity), sizes=_SQUARE_AND_TWO_MORE, ends=_END_OF_1_5)
     yield evolve(_gpt("gpt-image-1"), sizes=_SQUARE_AND_TWO_MORE, ends=date(2026, 10, 23))
     yield Model(
         name="dall-e-3",

@@ -7,16 +7,17 @@ judged, nor is any rule that would depend on it. No message has the prompt in it
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal, TypeAlias
 
 from attrs import fields_dict
 
 from openai_images.errors import ConfigurationError, RequestInvalidError
-from openai_images.models.asked import Problem, asked_of
+from openai_images.models.asked import Asked, Problem, asked_of
 from openai_images.models.request import GenerateRequest
 from openai_images.models.rules import RULES
 
-__all__ = ["Checker", "Mode", "Problem", "check", "problems_of"]
+__all__ = ["Checker", "Mode", "Problem", "check", "judged", "problems_of"]
 
 Mode: TypeAlias = Literal["strict", "warn", "off"]
 _MODES: Final = ("strict", "warn", "off")
@@ -26,6 +27,7 @@ _FIELDS: Final = tuple(
 _PLAIN: Final = (str, int, type(None))
 _SHORT: Final = 1000
 _MOST_SHAPES: Final = 256
+_MOST_TOLD: Final = 1000
 
 
 def problems_of(
@@ -35,10 +37,19 @@ def problems_of(
 
     `official`: the server is OpenAI's own. Another may take more, or less, so that nothing but a wrong type is certain
     there, and models of other names are its own affair. `split`: the client shares `n` pictures out over requests
-    of at most 10, and over streams of one each, so that `n` may be larger.
+    of as many as one may carry, and over streams of one each, so that `n` may be up to 1,000.
     """
     asked = asked_of(request, stream=stream, official=official, split=split)
-    return [problem for rule in RULES for problem in rule(asked)]
+    return [problem for rule in _rules_of(request) for problem in rule(asked)]
+
+
+def _rules_of(request: GenerateRequest) -> Iterable[Callable[[Asked], Iterator[Problem]]]:
+    if request.path == GenerateRequest.path:
+        return RULES
+    # Here, so that those who edit nothing need not wait for its import.
+    from openai_images.models.edit_rules import EDIT_RULES  # noqa: PLC0415
+
+    return (*RULES, *EDIT_RULES)
 
 
 def check(
@@ -54,8 +65,12 @@ def check(
         raise ConfigurationError(msg)
     if mode == "off":
         return []
-    problems = problems_of(request, stream=stream, official=official, split=split)
-    if any(problem.certain or mode == "strict" for problem in problems):
+    return judged(problems_of(request, stream=stream, official=official, split=split), mode)
+
+
+def judged(problems: list[Problem], mode: Mode) -> list[Problem]:
+    """The problems, if all may be sent all the same. Raises `RequestInvalidError`."""
+    if mode != "off" and any(problem.certain or mode == "strict" for problem in problems):
         raise RequestInvalidError(_report(problems))
     return problems
 
@@ -63,10 +78,11 @@ def check(
 class Checker:
     """Checks the requests of one client; those that differ in their prompt alone are judged once."""
 
-    def __init__(self, mode: Mode, *, official: bool) -> None:
+    def __init__(self, mode: Mode, *, official: bool, split: bool = False) -> None:
         """As in `check`. Raises `ConfigurationError` for a mode that does not exist."""
         self._mode: Mode = mode
-        self._official = official
+        self.split = split
+        self.official = official
         self._told: set[str] = set()
         self._good: set[tuple[object, ...]] = set()
         check(GenerateRequest("a"), mode, stream=False)
@@ -78,10 +94,19 @@ class Checker:
         shape = _shape(request, stream)
         if shape is not None and shape in self._good:
             return []
-        problems = check(request, self._mode, stream=stream, official=self._official)
+        problems = check(request, self._mode, stream=stream, official=self.official, split=self.split)
         if shape is not None and len(self._good) < _MOST_SHAPES:
             self._good.add(shape)
+        return self._untold(problems)
+
+    def pictures(self, problems: list[Problem]) -> list[str]:
+        """What of the problems of opened pictures is doubtful and was not told before. Raises as `check` does."""
+        return [] if self._mode == "off" else self._untold(judged(problems, self._mode))
+
+    def _untold(self, problems: list[Problem]) -> list[str]:
         new = sorted({str(problem) for problem in problems} - self._told)
+        if len(self._told) >= _MOST_TOLD:  # what differs in a number each time
+            self._told.clear()
         self._told.update(new)
         return new
 
@@ -89,7 +114,12 @@ class Checker:
 def _shape(request: GenerateRequest, stream: bool) -> tuple[object, ...] | None:
     """All that rules look at, where the prompt is none of it: neither empty nor long for any model."""
     has_more = request.svg is not None or request.extra_body is not None
-    if has_more or not request.prompt.strip() or len(request.prompt) > _SHORT:
+    if (
+        has_more
+        or request.path != GenerateRequest.path
+        or not request.prompt.strip()
+        or len(request.prompt) > _SHORT
+    ):
         return None
     values = tuple(getattr(request, name) for name in _FIELDS)
     # Not isinstance: a truth value equals a number, and is of the wrong type.

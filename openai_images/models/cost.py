@@ -2,13 +2,14 @@
 
 Rules: Decimal throughout; an estimate is never below the bill as far as anything is published, a cost is what the
 server's own numbers prove; where a model, a price or a number is missing, or numbers contradict each other, the
-answer is None and never 0. It refuses to guess what gif and svg pictures take: nothing is published about them.
+answer is None and never 0. It refuses to guess what gif and svg pictures take, and what pictures that are sent to be
+edited do: nothing is published about them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Context, Decimal, localcontext
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from attrs import asdict, frozen
@@ -22,11 +23,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from openai_images.models.request import GenerateRequest
-    from openai_images.models.results import ImageResult, SvgUsage, Usage
+    from openai_images.models.results import ImageResult, Usage
 
 __all__ = ["cost_of", "estimate_cost"]
 
 _PER_TOKEN: Final = Decimal("0.000001")
+_EXACT: Final = Context(prec=100)
+"""Whatever precision the program has set for itself, nothing here is rounded."""
+
+_MOST_TOKENS: Final = 1_000_000_000
+"""More in one answer is a mistake of the server's."""
 
 # The tokenizer works on bytes, so a prompt has at most as many tokens as its UTF-8 has bytes; six more are billed
 # (measured on all models in June 2026).
@@ -70,8 +76,8 @@ def estimate_cost(request: GenerateRequest, prices: Prices = PUBLISHED_PRICES) -
     `auto`, or nothing, as quality or size counts as the dearest it can become. The prompt counts as a token for each
     byte of its UTF-8, once for each of `n` pictures, and each partial image as 100 tokens (they come only in streams).
     What is in `extra_body` counts as it is sent. None: the request names no model or one that is not in `prices`
-    or has no published token counts, a size or quality that this model does not have, a gif or svg, or a parameter
-    whose price is unknown.
+    or has no published token counts, a size or quality that this model does not have, a gif or svg, pictures to edit,
+    or a parameter whose price is unknown.
     """
     asked = _asked(request)
     price = None if asked is None else prices.of(asked.model)
@@ -88,22 +94,32 @@ def estimate_cost(request: GenerateRequest, prices: Prices = PUBLISHED_PRICES) -
             (beside, getattr(price, kind)),
         ]
     )
-    return None if once is None else asked.n * once
+    with localcontext(_EXACT):
+        return None if once is None else asked.n * once
 
 
 def cost_of(result: ImageResult, model: str | None, prices: Prices = PUBLISHED_PRICES) -> Decimal | None:
     """What this result cost, in US dollars, from the tokens that the server counted; None where they do not say.
 
-    Output tokens without details are those of pictures, input tokens without details those of the prompt, which is
-    all that a generation sends. Cached tokens count where the server tells them, at their own price. None: no
-    usage, or zeros in it (some servers write them for what they did not count), numbers that are missing or contradict
-    each other, a model or a kind of token without a price, and an SVG whose author is not in `prices`.
+    `model` is the one whose prices hold, None for the one that the result says was asked for. A result of several
+    requests costs what its parts cost together. Output tokens without details are those of pictures, input tokens
+    without details those of the prompt, which is all that a generation sends. Cached tokens count where the server
+    tells them, at their own price. None: no usage, or zeros in it (some servers write them for what they did not
+    count), numbers that are missing, absurd or contradict each other, a model or a kind of token without a price, an
+    edit whose input is not told apart, an SVG whose author's tokens were not counted, or whose author is not in
+    `prices`, and a part of which any of this is true.
     """
-    price, usage = prices.of(model), result.usage
-    if price is None or usage is None or not usage.input_tokens or not usage.output_tokens:
+    if result.parts:
+        return _together([cost_of(part, model, prices) for part in result.parts])
+    price, usage = prices.of(result.model if model is None else model), result.usage
+    if (
+        price is None
+        or usage is None
+        or not _adds_up(usage.input_tokens, usage.output_tokens, usage.total_tokens)
+    ):
         return None
-    inputs, outputs = _inputs(usage, price), _outputs(usage, price)
-    author = [] if result.svg_usage is None else _author(result.svg_usage, prices)
+    inputs, outputs = _inputs(usage, price, edited=result.edited), _outputs(usage, price)
+    author = _author(result, prices)
     if inputs is None or outputs is None or author is None:
         return None
     return _sum([*inputs, *outputs, *author])
@@ -114,11 +130,23 @@ _Priced = tuple[int, Decimal | None]
 
 def _sum(parts: Iterable[_Priced]) -> Decimal | None:
     """Tokens times prices; None where some tokens have no price."""
+    with localcontext(_EXACT):
+        return _together(
+            [
+                None if tokens and price is None else tokens * (price or 0) * _PER_TOKEN
+                for tokens, price in parts
+            ]
+        )
+
+
+def _together(costs: Iterable[Decimal | None]) -> Decimal | None:
+    """The sum; None where one of them is not known."""
     total = Decimal(0)
-    for tokens, price in parts:
-        if tokens and price is None:
-            return None
-        total += tokens * (price or Decimal(0)) * _PER_TOKEN
+    with localcontext(_EXACT):
+        for cost in costs:
+            if cost is None:
+                return None
+            total += cost
     return total
 
 
@@ -127,6 +155,10 @@ def _sum(parts: Iterable[_Priced]) -> Decimal | None:
 
 def _asked(request: GenerateRequest) -> _Asked | None:
     """What the body will say, `extra_body` laid over it; None where its price cannot be known."""
+    if (
+        getattr(request, "image", None) is not None
+    ):  # an edit: how many tokens its pictures take is not published
+        return None
     body = asdict(request, recurse=False)
     body |= body.pop("extra_body") or {}
     body = {name: value for name, value in body.items() if value is not None}
@@ -162,8 +194,21 @@ def _is_count(value: object) -> TypeGuard[int]:
 # Results
 
 
-def _inputs(usage: Usage, price: ModelPrice) -> list[_Priced] | None:
+def _adds_up(given: object, written: object, total: object) -> bool:
+    """Whether these are counts of something that was sent and something that came, and their total (if it is said)."""
+    if not _is_count(given) or not _is_count(written) or not given or not written:
+        return False
+    return given + written <= _MOST_TOKENS and (total in {None, 0} or total == given + written)
+
+
+def _inputs(usage: Usage, price: ModelPrice, *, edited: bool) -> list[_Priced] | None:
     """The input tokens by kind, fresh and cached."""
+    by_text, by_image = (
+        (price.text_input, price.cached_text_input),
+        (price.image_input, price.cached_image_input),
+    )
+    if edited and by_text != by_image and _is_empty(usage.input_tokens_details):
+        return None
     split = _split(usage.input_tokens, usage.input_tokens_details)
     cached = None if split is None else _cached(usage, *split)
     if split is None or cached is None:
@@ -179,25 +224,32 @@ def _inputs(usage: Usage, price: ModelPrice) -> list[_Priced] | None:
 
 def _outputs(usage: Usage, price: ModelPrice) -> list[_Priced] | None:
     """The output tokens by kind."""
-    details = usage.output_tokens_details or TokenDetails()
-    if details.text_tokens is None and details.image_tokens is None:
-        details = TokenDetails(text_tokens=0)
-    split = _split(usage.output_tokens, details)
+    details = usage.output_tokens_details
+    split = _split(usage.output_tokens, TokenDetails(text_tokens=0) if _is_empty(details) else details)
     return None if split is None else [(split[0], price.text_output), (split[1], price.image_output)]
 
 
-def _author(usage: SvgUsage, prices: Prices) -> list[_Priced] | None:
-    """The tokens of the model that wrote an SVG."""
+def _author(result: ImageResult, prices: Prices) -> list[_Priced] | None:
+    """The tokens of the model that wrote an SVG; none for other pictures."""
+    usage = result.svg_usage
+    if usage is None:
+        is_svg = any(image.media_type == "image/svg+xml" for image in result.images)
+        return None if is_svg or result.output_format == "svg" else []
     price, given, written = prices.of(usage.model), usage.input_tokens, usage.output_tokens
-    if price is None or not _is_count(given) or not _is_count(written):
-        return None
     # Nothing says whether reasoning is a part of the output: the total shows it.
-    apart = usage.reasoning_tokens or 0
-    if apart and usage.total_tokens == given + written:
+    apart, total = usage.reasoning_tokens or 0, usage.total_tokens
+    if price is None or not _is_count(given) or not _is_count(written) or not _is_count(apart):
+        return None
+    if apart and total == given + written:
         apart = 0
-    if apart and usage.total_tokens != given + written + apart:
+    if (apart and not total) or not _adds_up(given, written + apart, total):
         return None
     return [(given, price.text_input), (written + apart, price.text_output)]
+
+
+def _is_empty(details: TokenDetails | None) -> bool:
+    """Whether nothing is said of the kinds of tokens."""
+    return details is None or (details.text_tokens is None and details.image_tokens is None)
 
 
 def _split(total: object, details: TokenDetails | None) -> tuple[int, int] | None:

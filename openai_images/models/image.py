@@ -7,30 +7,41 @@ What the bytes themselves say (media type, size) is taken from them, never from 
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
+import io
 import os
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from openai_images.errors import DownloadError
+from openai_images.errors import ConfigurationError, DownloadError
 from openai_images.models import media
 from openai_images.models.parts import open_part, publish
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
+
+    from PIL.Image import Image as PillowImage
+
+    from openai_images.models.notebooks import MimeBundle
 
 __all__ = ["Image"]
+
+_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*")
+_ENDS_A_FOLDER = tuple(filter(None, (os.sep, os.altsep)))
 
 
 @frozen(repr=False)
 class Image:
     """One picture.
 
-    `nbytes` is its size in bytes, `media_type` such as `image/png`, `width` and `height` in pixels (None where the
-    bytes do not say). `path` is set when it was written to a file with `into=`; then `data` reads that file each time.
+    `nbytes` is its size in bytes, `media_type` such as `image/png`, `width` and `height` in pixels, as they are stored
+    (None where the bytes do not say; of an SVG its own measures in pixels of CSS). `path` is set when it was written
+    to a file with `into=`; then `data` reads that file each time.
     `url`, `revised_prompt` and `generation_id` are the server's, `extra` what else it said of this picture.
     """
 
@@ -48,7 +59,7 @@ class Image:
     @classmethod
     def from_bytes(cls, data: bytes) -> Image:
         """A picture in memory, described by its own bytes."""
-        width, height = media.pixel_size(data[: media.HEAD_BYTES]) or (None, None)
+        width, height = media.pixel_size(data) or (None, None)
         return cls(
             data=data, nbytes=len(data), media_type=media.media_type(data[:4096]), width=width, height=height
         )
@@ -71,22 +82,46 @@ class Image:
             return self._data
         if self.path is not None:
             return self.path.read_bytes()
-        msg = "the server answered with a URL instead of the picture's bytes; fetch it from image.url"
+        msg = "the server gave a URL in the picture's place: await client.download(image) fetches it from image.url"
         raise DownloadError(msg, url=self.url)
 
     async def read(self) -> bytes:
         """The picture's bytes; a file is read off the event loop. Raises as `data` does."""
         return self.data if self.path is None else await asyncio.to_thread(self.path.read_bytes)
 
+    def open(self) -> PillowImage:
+        """The picture as Pillow opens it, a `PIL.Image.Image`; its pixels are decoded when they are first needed.
+
+        This blocks, and so does the first use of the pixels: in a coroutine do both in one `asyncio.to_thread`. Raises
+        `ConfigurationError` where Pillow is not installed, `PIL.UnidentifiedImageError` (an OSError) for what Pillow
+        cannot read, an SVG above all, and what `data` raises.
+        """
+        try:
+            # Here, so that nobody needs Pillow who does not ask for it.
+            from PIL import Image as Pillow, UnidentifiedImageError  # noqa: PLC0415
+        except ImportError as error:
+            msg = "image.open() needs Pillow, which is not installed: pip install 'openai-images[server]' (or pillow)"
+            raise ConfigurationError(msg) from error
+        if self.media_type == "image/svg+xml":
+            msg = "Pillow does not read SVG: save() the picture, or give image.data to a renderer such as CairoSVG"
+            raise UnidentifiedImageError(msg)
+        # From memory also where there is a file: Pillow would hold that open until the pixels are needed.
+        data = io.BytesIO(self.data)
+        try:
+            return Pillow.open(data)
+        except OSError as error:
+            msg = f"this Pillow cannot read the picture ({self.media_type}, {self.nbytes:,} bytes); save() it as it is"
+            raise UnidentifiedImageError(msg) from error
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the picture to `path`, replacing what is there, and return the path written.
 
-        Folders are made, a missing suffix becomes the real format's, and the file appears whole or not at all.
-        This blocks; in a coroutine call it through `asyncio.to_thread`, or use `into=`. Raises OSError.
+        Folders are made, a leading `~` is the home folder, a missing suffix becomes the real format's (what follows
+        the dot in "gpt-image-2.5" is none), and the file appears whole or not at all; another format's suffix is kept,
+        and nothing is converted. This blocks; in a coroutine call it through `asyncio.to_thread`, or use `into=`.
+        Raises OSError, `IsADirectoryError` where `path` is a folder.
         """
-        target = Path(path)
-        if not target.suffix:
-            target = target.with_name(target.name + media.suffix(self.media_type))
+        target = _target(path, media.suffix(self.media_type))
         data = self.data
         file, part = open_part(target.parent, target.name)
         try:
@@ -111,3 +146,23 @@ class Image:
         if self.path is not None:
             return f"<{self.media_type} {self.nbytes:,} bytes at {str(self.path)!r}>"
         return "<image behind a URL>"
+
+    def _repr_mimebundle_(
+        self, include: Container[str] | None = None, exclude: Container[str] | None = None
+    ) -> MimeBundle:
+        """What a notebook shows: the picture, but for one behind a URL, which nobody asked to fetch."""
+        # Here, so that only notebooks import it.
+        from openai_images.models.notebooks import mime_bundle  # noqa: PLC0415
+
+        return mime_bundle([self], repr(self), include, exclude)
+
+
+def _target(path: str | os.PathLike[str], suffix: str) -> Path:
+    """The file that is meant. Raises `IsADirectoryError` where that is a folder."""
+    given: str = os.path.expanduser(path)  # noqa: PTH111  Path's raises where nobody has such a home
+    target = Path(given)
+    if given.endswith(_ENDS_A_FOLDER) or target.is_dir():
+        raise IsADirectoryError(
+            errno.EISDIR, f"a folder; name a file in it, such as {target / 'otter'}", given
+        )
+    return target if _SUFFIX.fullmatch(target.suffix) else target.with_name(target.name + suffix)

@@ -68,10 +68,11 @@ class GenerateParams(TypedDict, total=False):
 class GenerateRequest:
     """One request for pictures; only what is set is sent.
 
-    `n` 1..10 pictures; `size` "auto" or "WIDTHxHEIGHT" in pixels; `output_compression` 0..100, jpeg and webp only;
-    `partial_images` 0..3, streams only; `frame_count` 2..16 and `frame_duration_ms`, gif only; `svg`
-    {"model": …, "reasoning": {…}}, svg only; `user`, `response_format` and `style` are for older models and
-    compatible servers. `extra_body` is laid over the body as it is and may hold anything JSON can.
+    `n` pictures, which the client shares out over requests of at most 10; `size` "auto" or "WIDTHxHEIGHT" in pixels;
+    `output_compression` 0..100, jpeg and webp only; `partial_images` 0..3, streams only; `frame_count` 2..16 and
+    `frame_duration_ms`, gif only; `svg` {"model": …, "reasoning": {…}}, svg only; `user`, `response_format` and `style`
+    are for older models and compatible servers. `extra_body` is laid over the body as it is and may hold anything
+    JSON can.
     Raises `RequestInvalidError` where the prompt is not text.
     """
 
@@ -115,6 +116,6 @@ class GenerateRequest:
         if isinstance(prompt, cls) and prompt.path == cls.path:
             return evolve(prompt, **params) if params else prompt
         if isinstance(prompt, GenerateRequest):
-            msg = f"this verb takes a prompt or a {cls.__name__}, not a {type(prompt).__name__}"
+            msg = f"this verb takes a prompt or its own {cls.__name__}, not {type(prompt).__name__}"
             raise TypeError(msg)
         return cls(prompt, **params)

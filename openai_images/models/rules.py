@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from openai_images.models.asked import Asked, Problem, is_object, wrong_types
 from openai_images.models.catalogue import ANY_MODEL, Model, find_model, known_values, live_models
+from openai_images.models.shares import MOST
 from openai_images.models.sizes import (
     largest_size,
     nearest_size,
@@ -27,6 +28,7 @@ _RASTER: Final = ("png", "webp", "jpeg")
 _FORMATS: Final = known_values("output_format")
 _WITH_VALUES: Final = (
     *("quality", "background", "output_format", "moderation", "complexity", "response_format", "style"),
+    "input_fidelity",  # of edits
 )
 _EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
@@ -122,16 +124,21 @@ def _counts(asked: Asked) -> Iterator[Problem]:
     if n is None:
         return
     shown, most = asked.show(n), model.pictures
-    accepted = "1" if most == 1 or form == "svg" else f"1 to {most}"
+    upper = MOST if asked.split else 1 if form == "svg" else most
+    accepted = "1" if upper == 1 else f"1 to {upper:,}"
     if n < 1:
         yield asked.problem("n", f"{shown} is below 1", accepted)
+    elif asked.split:
+        if n > MOST:
+            message = f"{shown} is more than one call is shared out for"
+            yield asked.problem("n", message, f"{accepted}, or more with generate_many")
     elif n > 1 and form == "svg":
         yield asked.problem("n", f"{shown} is more than one svg", accepted)
     elif n > 1 == most:
         yield asked.problem("n", f"{shown} is more than {model.name} paints", accepted, sure=asked.named)
-    elif n > 1 and asked.of("stream") and not asked.split:
+    elif n > 1 and asked.of("stream"):
         yield asked.problem("n", f"{shown} pictures cannot come in one stream", "1, or no stream")
-    elif n > most and not asked.split:
+    elif n > most:
         yield asked.problem("n", f"{shown} is above {most}", accepted)
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 import re
-from fractions import Fraction
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from openai_images.errors import RequestInvalidError
 from openai_images.models.catalogue import find_model
 from openai_images.models.tokens import FEWEST_PIXELS, LONGEST_EDGE, MOST_PIXELS
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 __all__ = [
     "PROVEN_PIXELS",
@@ -49,6 +51,9 @@ def parse_size(text: str) -> tuple[int, int] | None:
 
 def parse_ratio(text: str) -> Fraction | None:
     """Width by height of a text such as "16:9" or "2.35:1", None where it is no such text."""
+    # Here, so that a client that is given no ratio is built without it, and without the Decimal that comes with it.
+    from fractions import Fraction  # noqa: PLC0415
+
     match = _RATIO.fullmatch(text)
     if match is None or not Fraction(match[1]) or not Fraction(match[2]):
         return None
@@ -115,22 +120,26 @@ def largest_size(ratio: Fraction, most_pixels: int = PROVEN_PIXELS) -> str | Non
     return None if not times or size_faults(*size) else f"{size[0]}x{size[1]}"
 
 
-def size_of_ratio(ratio: str, model: str, *, most_pixels: int = PROVEN_PIXELS) -> str:
+def size_of_ratio(ratio: str, model: str | None = None, *, most_pixels: int = PROVEN_PIXELS) -> str:
     """The largest size of exactly this ratio ("16:9") that `model` takes, with at most `most_pixels` pixels.
 
-    Where a model takes three sizes, it is the one of this ratio. Raises `RequestInvalidError` where there is none,
-    and for a model whose sizes are not known.
+    Without a model it is one for those that take any size within the rules, which all do from gpt-image-2 on. Where a
+    model takes three sizes only, it is the one of this ratio. Nothing is rounded: raises `RequestInvalidError` where
+    there is no such size, with the nearest, and for a model whose sizes are not known. Until `most_pixels` is given,
+    sizes stay below what OpenAI calls experimental (2560x1440).
     """
-    shape, row = parse_ratio(ratio), find_model(model)[0]
+    shape, row = parse_ratio(ratio), None if model is None else find_model(model)[0]
     if shape is None:
         msg = f"{ratio[:20]!r} is no ratio; write one such as 16:9"
         raise RequestInvalidError(msg)
-    if row is None:
+    if row is None and model is not None:
         msg = f"the sizes of the model {model[:80]!r} are not known here; give size as WIDTHxHEIGHT"
         raise RequestInvalidError(msg)
-    found = _fixed(shape, row.sizes) if row.sizes else largest_size(shape, most_pixels)
+    sizes = () if row is None else row.sizes
+    found = _fixed(shape, sizes) if sizes else largest_size(shape, most_pixels)
     if found is None:
-        msg = f"{row.name} has no size of exactly {ratio}; {_instead(shape, row.sizes, most_pixels)}"
+        who = "there is" if row is None else f"{row.name} has"
+        msg = f"{who} no size of exactly {ratio}; {_instead(shape, sizes, most_pixels)}"
         raise RequestInvalidError(msg)
     return found
 
@@ -138,7 +147,7 @@ def size_of_ratio(ratio: str, model: str, *, most_pixels: int = PROVEN_PIXELS) -
 def _fixed(shape: Fraction, sizes: tuple[str, ...]) -> str | None:
     """The largest of these sizes that has this shape."""
     measured = [(size, *(parse_size(size) or (1, 1))) for size in sizes]
-    fitting = [(width * height, size) for size, width, height in measured if Fraction(width, height) == shape]
+    fitting = [(width * height, size) for size, width, height in measured if width == height * shape]
     return max(fitting)[1] if fitting else None
 
 
@@ -146,7 +155,7 @@ def _instead(shape: Fraction, sizes: tuple[str, ...], most_pixels: int) -> str:
     """What to ask for where no size has this shape."""
     if sizes:
         return f"its sizes are {', '.join(sizes)}"
-    if not Fraction(1, _WIDEST) <= shape <= _WIDEST:
+    if not 1 <= shape * _WIDEST <= _WIDEST * _WIDEST:
         return "ratios must be between 1:3 and 3:1"
     high = math.sqrt(max(most_pixels, FEWEST_PIXELS) / shape)
     width, height = nearest_size(high * shape, high)

@@ -6,6 +6,13 @@ another machine.
 
 from openai_images.server.app import LocalImagesServer
 from openai_images.server.faults import FAULTS
-from openai_images.server.traffic import AnsweredRequest, RecordedRequest
+from openai_images.server.records import AnsweredRequest, RecordedDownload, RecordedPart, RecordedRequest
 
-__all__ = ["FAULTS", "AnsweredRequest", "LocalImagesServer", "RecordedRequest"]
+__all__ = [
+    "FAULTS",
+    "AnsweredRequest",
+    "LocalImagesServer",
+    "RecordedDownload",
+    "RecordedPart",
+    "RecordedRequest",
+]

@@ -7,7 +7,6 @@ network and to pretend that a model painted its pictures.
 
 import asyncio
 import errno
-import ipaddress
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -17,16 +16,23 @@ from typing import Final, Self
 import attrs
 from aiohttp import web
 
-from openai_images.server.generations import Conduct, Generations
+from openai_images.server.downloads import Downloads
+from openai_images.server.endpoint import Conduct, ImagesEndpoint
 from openai_images.server.limits import LimitOptions, RateLimits, RetryAfter
+from openai_images.server.options import check_options, is_loopback
 from openai_images.server.paint import Studio
-from openai_images.server.parameters import FORMATS
+from openai_images.server.parameters import House
+from openai_images.server.received import Reception
+from openai_images.server.records import AnsweredRequest, RecordedDownload, RecordedRequest
 from openai_images.server.routes import make_app
-from openai_images.server.script import Script
-from openai_images.server.traffic import AnsweredRequest, RecordedRequest, Traffic
+from openai_images.server.script import Scripts
+from openai_images.server.shelf import Links, Shelf
+from openai_images.server.traffic import Traffic
 
 DEFAULT_KEY: Final = "sk-local-stand-in-0000000000000000"
 MAX_BODY_BYTES: Final = 25 * 1024 * 1024
+# 16 images, a mask and a markup may have just under 50 MiB each.
+MAX_UPLOAD_BYTES: Final = 1024 * 1024 * 1024
 
 # aiohttp logs malformed requests with a traceback and the offending line.
 _SILENT = logging.getLogger("openai_images.server")
@@ -46,7 +52,10 @@ class LocalImagesServer:
     to come back: "exact", in whole "seconds", or "none".
     `pace` is the time in seconds from one picture stage to the next, counted from the arrival of the request.
     `pictures` serves fixed bytes (one value, or one per output format) in place of painting. `faults` is the initial
-    script and `always` the fault of every other request; see `FAULTS`. `keepalive_comments` is the time in seconds
+    script and `always` the fault of every other request; see `FAULTS`. `legacy` brings back the retired dall-e-2,
+    dall-e-3 and gpt-image-1; `picture_links` gives the answers of every model urls in place of base64, "absolute" or
+    "relative" ones. `max_body_bytes` and, for edits, `max_upload_bytes` bound a request.
+    `keepalive_comments` is the time in seconds
     between comments in a stream that waits. `clock` and `now` are the monotonic and the wall clock, `sleep` the wait.
     `on_answer` is called with each request that was answered; `requests` keeps the last `keep_requests`, None for all.
     """
@@ -61,7 +70,10 @@ class LocalImagesServer:
     retry_after: RetryAfter = "exact"
     pace: float = 0.0
     pictures: bytes | Mapping[str, bytes] | None = None
+    legacy: bool = False
+    picture_links: Links | None = None
     max_body_bytes: int = MAX_BODY_BYTES
+    max_upload_bytes: int = MAX_UPLOAD_BYTES
     keepalive_comments: float | None = None
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
@@ -71,17 +83,18 @@ class LocalImagesServer:
     _first_faults: Iterable[str] = attrs.field(default=(), alias="faults")
     _first_always: str | None = attrs.field(default=None, alias="always")
     _limits: RateLimits = attrs.field(init=False, factory=RateLimits)
-    _script: Script = attrs.field(init=False, factory=Script)
+    _script: Scripts = attrs.field(init=False, factory=Scripts)
     _traffic: Traffic = attrs.field(init=False, factory=Traffic)
+    _shelf: Shelf = attrs.field(init=False, factory=Shelf)
     _studio: Studio | None = attrs.field(init=False, default=None)
     _runner: web.AppRunner | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         if self.host == "localhost":
             self.host = "127.0.0.1"
-        if not _is_loopback(self.host):
+        if not is_loopback(self.host):
             raise ValueError(f"host must be a loopback address such as 127.0.0.1 or ::1, not {self.host!r}")
-        _check(self)
+        check_options(self)
         self._traffic.keep_requests = self.keep_requests
         self._limits = LimitOptions(
             images_per_minute=self.images_per_minute,
@@ -111,7 +124,7 @@ class LocalImagesServer:
             raise RuntimeError("the server is already started")
         self._traffic.reopen()
         self._studio = Studio(self.pictures)
-        app = make_app(self._generations(self._studio), self.on_answer)
+        app = make_app(self._images(self._studio), self._downloads(), self.on_answer)
         self._runner = web.AppRunner(
             app, access_log=None, logger=_SILENT, handler_cancellation=True, shutdown_timeout=0.1
         )
@@ -147,8 +160,13 @@ class LocalImagesServer:
 
     @property
     def requests(self) -> list[RecordedRequest]:
-        """The generation requests whose body has arrived, in order."""
+        """The requests for pictures whose body has arrived, in order."""
         return self._traffic.requests
+
+    @property
+    def downloads(self) -> list[RecordedDownload]:
+        """The GETs of pictures behind urls, in the order in which their headers arrived."""
+        return self._traffic.downloads
 
     @property
     def posts(self) -> int:
@@ -181,7 +199,10 @@ class LocalImagesServer:
         self._script.replace(names)
 
     def script(self, *names: str) -> None:
-        """Appends faults: each of the next requests takes one, `ok` meaning none."""
+        """Appends faults: each of the next requests takes one, `ok` meaning none.
+
+        Those whose names begin with `download_` wait for the next downloads, all others for the next POSTs.
+        """
         self._script.extend(names)
 
     def always(self, name: str | None) -> None:
@@ -205,46 +226,32 @@ class LocalImagesServer:
     def _bound(self) -> bool:
         return self._runner is not None and bool(self._runner.addresses)
 
-    def _generations(self, studio: Studio) -> Generations:
+    def _images(self, studio: Studio) -> ImagesEndpoint:
         conduct = Conduct(
             api_key=self.api_key,
             pace=self.pace,
             keepalive=self.keepalive_comments,
-            max_body_bytes=self.max_body_bytes,
             clock=self.clock,
             now=self.now,
             sleep=self.sleep,
         )
-        return Generations(
-            conduct=conduct, traffic=self._traffic, script=self._script, limits=self._limits, studio=studio
+        reception = Reception(
+            max_body_bytes=self.max_body_bytes,
+            max_upload_bytes=self.max_upload_bytes,
+            house=House(legacy=self.legacy, links=self.picture_links),
+            pixels=not isinstance(self.pictures, bytes),
+        )
+        return ImagesEndpoint(
+            conduct=conduct,
+            reception=reception,
+            traffic=self._traffic,
+            script=self._script.posts,
+            limits=self._limits,
+            studio=studio,
+            shelf=self._shelf,
         )
 
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _check(server: LocalImagesServer) -> None:
-    """Refuses options with which no server could be of use, each with what it may be."""
-    if not 0 <= server.port <= 65_535:
-        raise ValueError(f"port must be from 0 (any that is free) to 65535, not {server.port}")
-    if server.pace < 0 or (server.keepalive_comments is not None and server.keepalive_comments <= 0):
-        raise ValueError("pace must not be negative and keepalive_comments must be above 0")
-    if server.max_body_bytes < 1:
-        raise ValueError(f"max_body_bytes must be at least 1, not {server.max_body_bytes}")
-    if server.keep_requests is not None and server.keep_requests < 0:
-        raise ValueError(f"keep_requests must not be negative (None keeps all), not {server.keep_requests}")
-    if server.pictures is not None:
-        _check_pictures(server.pictures if isinstance(server.pictures, Mapping) else {"png": server.pictures})
-
-
-def _check_pictures(by_format: Mapping[str, object]) -> None:
-    if not by_format or not all(isinstance(data, bytes) and data for data in by_format.values()):
-        raise ValueError(
-            "pictures must be a picture's bytes, or a mapping with such bytes (None: they are painted)"
+    def _downloads(self) -> Downloads:
+        return Downloads(
+            traffic=self._traffic, script=self._script.downloads, shelf=self._shelf, clock=self.clock
         )
-    if unknown := sorted(set(by_format) - set(FORMATS)):
-        raise ValueError(f"pictures has {unknown[0]!r}, but what can be asked for is {', '.join(FORMATS)}")

@@ -6,7 +6,7 @@ brackets and a number of ten thousand digits are all refused as "not JSON". It r
 
 import json
 from collections.abc import AsyncIterator
-from typing import Any, NoReturn, cast
+from typing import Any, Final, NoReturn, cast
 
 from aiohttp import web
 
@@ -16,6 +16,10 @@ _NOT_JSON = (
     "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP library "
     "correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON.)"
 )
+
+
+JSON: Final = "application/json"
+FORM: Final = "multipart/form-data"
 
 
 async def read_body(chunks: AsyncIterator[bytes], declared: int | None, limit: int) -> bytes:
@@ -33,13 +37,19 @@ async def read_body(chunks: AsyncIterator[bytes], declared: int | None, limit: i
     return bytes(body)
 
 
-def require_json_type(content_type: str | None) -> None:
-    """Refuses a Content-Type header that is not JSON."""
-    given = content_type or ""
-    if given.partition(";")[0].strip().lower() == "application/json":
+def media_type_of(content_type: str | None) -> str:
+    """The media type in a Content-Type header, in small letters."""
+    return (content_type or "").partition(";")[0].strip().lower()
+
+
+def require_type(content_type: str | None, *accepted: str) -> None:
+    """Refuses a Content-Type header with another media type than those accepted."""
+    if media_type_of(content_type) in accepted:
         return
+    given = content_type or ""
+    listed = " or ".join(f"'{one}'" for one in accepted)
     message = (
-        f"Unsupported content type: {given!r}. This API method only accepts 'application/json' requests, "
+        f"Unsupported content type: {given!r}. This API method only accepts {listed} requests, "
         f"but you specified the header 'Content-Type: {given}'. Please try again with a supported content type."
     )
     raise RefusalError(error_reply(400, message, code="unsupported_content_type"))
@@ -68,7 +78,7 @@ def parse_leniently(body: bytes) -> Any:
 
 
 def describe(value: object) -> str:
-    """A JSON value's type as the API words it."""
+    """The type of a value of JSON or of a form, as the API words it."""
     if value is None:
         return "null"
     names: dict[type, str] = {
@@ -79,7 +89,7 @@ def describe(value: object) -> str:
         list: "an array",
         dict: "an object",
     }
-    return names.get(type(value), "something else")
+    return names.get(type(value), "a file")
 
 
 def _refuse_constant(name: str) -> NoReturn:

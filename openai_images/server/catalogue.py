@@ -12,9 +12,11 @@ import attrs
 
 MODELS_CREATED: Final = 1_776_729_600
 DEFAULT_MODEL: Final = "gpt-image-2"
+FEWEST_PIXELS: Final = 655_360
+MOST_PIXELS: Final = 8_294_400
 FIXED_SIZES: Final = ((1024, 1024), (1024, 1536), (1536, 1024))
 
-Generation = Literal["1.5", "2", "2.5", "2.6"]
+Generation = Literal["dall-e", "1.5", "2", "2.5", "2.6"]
 
 
 @attrs.frozen
@@ -29,7 +31,7 @@ class Model:
     @property
     def free_sizes(self) -> bool:
         """Whether any width and height within the rules is accepted, not only three."""
-        return self.generation != "1.5"
+        return self.generation not in {"dall-e", "1.5"}
 
 
 _THREE = ("low", "medium", "high")
@@ -49,6 +51,14 @@ def _catalogue() -> Mapping[str, Model]:
 
 
 MODELS: Final = _catalogue()
+LEGACY_MODELS: Final[Mapping[str, Model]] = {
+    "gpt-image-1": Model("gpt-image-1", "1.5", _THREE, True),
+    "dall-e-2": Model("dall-e-2", "dall-e", ("standard",), False),
+    "dall-e-3": Model("dall-e-3", "dall-e", ("standard", "hd"), False),
+}
+"""Those that have been retired, for servers that still have them."""
+
+_AUTO_PIXELS: Final = 1536 * 1024
 
 _TABLE_TOKENS: Final[Mapping[tuple[int, int], Mapping[str, int]]] = {
     (1024, 1024): {"low": 272, "medium": 1056, "high": 4160},
@@ -65,7 +75,9 @@ _PATCHES: Final[Mapping[str, Mapping[str, int]]] = {
 
 
 def output_tokens(model: Model, width: int, height: int, quality: str) -> int:
-    """Tokens of one picture, by the published table or formula."""
+    """Tokens of one picture, by the published table or formula; the dall-e models had none."""
+    if model.generation == "dall-e":
+        return 0
     if not model.free_sizes:
         return _TABLE_TOKENS[width, height][quality]
     patches = _PATCHES[model.generation][quality]
@@ -86,9 +98,27 @@ def prompt_tokens(prompt: str) -> int:
     return max(1, round(len(prompt.encode("utf-8", "replace")) / 4))
 
 
-def automatic_size(model: Model) -> tuple[int, int]:
-    """The size of `auto`; from generation 2 on it is often one that may not be asked for."""
-    return (1254, 1254) if model.free_sizes else (1024, 1024)
+def input_tokens(model: Model, width: int, height: int, *, high_fidelity: bool) -> int:
+    """Tokens of one picture that is edited.
+
+    A picture of 1024x1024 was seen at 1024 with generation 2.5: one for each 32x32 pixels, taken here for every size up
+    to 2048x2048. Before it 194 were seen, and high fidelity is documented to add as many as a picture of its shape.
+    """
+    if model.free_sizes:
+        return min(4096, math.ceil(width / 32) * math.ceil(height / 32))
+    return 194 + (0 if not high_fidelity else 4160 if width == height else 6240)
+
+
+def automatic_size(model: Model, like: tuple[int, int] | None = None) -> tuple[int, int]:
+    """The size of `auto`, for an edit of the shape of a picture of the size `like`.
+
+    From generation 2 on it is often one that may not be asked for; before, it is the nearest of three.
+    """
+    width, height = like or (1024, 1024)
+    ratio = min(3.0, max(1 / 3, width / height))
+    if not model.free_sizes:
+        return min(FIXED_SIZES, key=lambda size: abs(math.log(size[0] / size[1] / ratio)))
+    return round(math.sqrt(_AUTO_PIXELS * ratio)), round(math.sqrt(_AUTO_PIXELS / ratio))
 
 
 def automatic_quality(model: Model) -> str:
@@ -110,8 +140,8 @@ def size_problem(model: Model, size: str, width: int, height: int) -> str | None
         problem = "The longest edge must be less than or equal to 3840."
     elif long > 3 * short:
         problem = "The aspect ratio must be between 1:3 and 3:1."
-    elif pixels < 655_360:
+    elif pixels < FEWEST_PIXELS:
         problem = "Requested resolution is below the current minimum pixel budget."
-    elif pixels > 8_294_400:
+    elif pixels > MOST_PIXELS:
         problem = "Requested resolution exceeds the current maximum pixel budget."
     return problem and f"Invalid size '{size}'. {problem}"

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
+from aiohttp import web
 
 JSON_TYPE = "application/json"
 USER_ERROR = "image_generation_user_error"
@@ -114,3 +115,9 @@ def wrong_method(method: str, path: str) -> Reply:
 def too_large(limit: int) -> Reply:
     """The 413 of a body over the limit."""
     return error_reply(413, f"413: Maximum content size limit ({limit}) exceeded", "server_error")
+
+
+def send_whole(reply: Reply, common: Mapping[str, str]) -> web.Response:
+    """A reply as a response, with the common headers."""
+    headers = {"content-type": reply.content_type, **common, **reply.headers}
+    return web.Response(status=reply.status, body=reply.body, headers=headers)

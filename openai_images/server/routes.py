@@ -10,43 +10,49 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from openai_images.server.catalogue import MODELS, MODELS_CREATED
-from openai_images.server.generations import Generations, refuse_stranger, send_whole
+from openai_images.server.catalogue import LEGACY_MODELS, MODELS, MODELS_CREATED
+from openai_images.server.downloads import Downloads
+from openai_images.server.endpoint import ImagesEndpoint, refuse_stranger
+from openai_images.server.records import AnsweredRequest
 from openai_images.server.replies import (
     Reply,
     common_headers,
     compact_json,
     error_reply,
     new_request_id,
+    send_whole,
     unknown_url,
     wrong_method,
 )
-from openai_images.server.traffic import AnsweredRequest
 
 OnAnswer = Callable[[AnsweredRequest], object]
 
 
-def make_app(generations: Generations, on_answer: OnAnswer | None) -> web.Application:
+def make_app(images: ImagesEndpoint, downloads: Downloads, on_answer: OnAnswer | None) -> web.Application:
     """The aiohttp application of one server; `on_answer` is told of each request once it is answered."""
-    app = web.Application(middlewares=[_counting(generations, on_answer)])
-    app.router.add_post("/v1/images/generations", generations.handle)
-    app.router.add_get("/v1/models", _Models(generations).listing)
-    app.router.add_get("/v1/models/{name}", _Models(generations).one)
-    for path in ("/v1/images/generations", "/v1/models", "/v1/models/{name}"):
-        app.router.add_route("*", path, _elsewhere(wrong_method))
+    app = web.Application(middlewares=[_counting(images, on_answer)])
+    models = _Models(images)
+    app.router.add_post("/v1/images/generations", images.handle)
+    app.router.add_post("/v1/images/edits", images.handle)
+    app.router.add_get("/v1/images/{name}/content", downloads.handle, allow_head=False)
+    app.router.add_get("/v1/models", models.listing)
+    app.router.add_get("/v1/models/{name}", models.one)
+    for route in list(app.router.routes()):
+        if route.method != "HEAD" and route.resource is not None:
+            app.router.add_route("*", route.resource.canonical, _elsewhere(wrong_method))
     app.router.add_route("*", "/{path:.*}", _elsewhere(unknown_url))
     return app
 
 
-def _counting(generations: Generations, on_answer: OnAnswer | None) -> Middleware:
+def _counting(images: ImagesEndpoint, on_answer: OnAnswer | None) -> Middleware:
     @web.middleware
     async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.method == "POST" and request.path.startswith("/v1/images/"):
-            generations.traffic.posts += 1
+            images.traffic.posts += 1
         try:
             response = await handler(request)
         finally:
-            fault = generations.traffic.met.pop(id(request), "ok")
+            fault = images.traffic.met.pop(id(request), "ok")
         if on_answer is not None:
             hung_up = isinstance(response, web.Response) and response.body is None and not response.prepared
             status = 0 if hung_up else response.status
@@ -70,24 +76,25 @@ def _headers() -> dict[str, str]:
 class _Models:
     """The catalogue's two paths."""
 
-    def __init__(self, generations: Generations) -> None:
-        self._generations = generations
+    def __init__(self, images: ImagesEndpoint) -> None:
+        self._images = images
+        self._known = [*MODELS, *(LEGACY_MODELS if images.reception.house.legacy else ())]
 
     async def listing(self, request: web.Request) -> web.StreamResponse:
         """All models."""
-        body = compact_json({"object": "list", "data": [_model(name) for name in MODELS]})
+        body = compact_json({"object": "list", "data": [_model(name) for name in self._known]})
         return self._send(request, Reply(200, body))
 
     async def one(self, request: web.Request) -> web.StreamResponse:
         """One model, or 404."""
         name = request.match_info["name"]
-        if name in MODELS:
+        if name in self._known:
             return self._send(request, Reply(200, compact_json(_model(name))))
         message = f"The model '{name}' does not exist"
         return self._send(request, error_reply(404, message, code="model_not_found", param="model"))
 
     def _send(self, request: web.Request, reply: Reply) -> web.Response:
-        stranger = refuse_stranger(request, self._generations.conduct.api_key)
+        stranger = refuse_stranger(request, self._images.conduct.api_key)
         return send_whole(stranger or reply, _headers())
 
 

@@ -1,53 +1,96 @@
 """Which fault the next request takes: a header, then the script, then the one that is always on.
 
-Rules: a scripted fault is used up by one request, in the order in which the headers of requests arrive.
-It refuses to look at requests beyond the one header.
+Rules: a scripted fault is used up by one request, in the order in which the headers of requests arrive; faults whose
+names begin with `download_` wait for downloads, all others for POSTs. It refuses to look at requests beyond the one
+header.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Generic
 
 import attrs
 
-from openai_images.server.faults import OK, Fault, find_fault
+from openai_images.server.faults import (
+    DOWNLOAD_OK,
+    OK,
+    DownloadPlan,
+    Fault,
+    Plan,
+    find_download_fault,
+    find_fault,
+    is_about_downloads,
+)
+from openai_images.server.faults.plan import P
 
 
 @attrs.define
-class Script:
-    """The faults still to come."""
+class Script(Generic[P]):
+    """The faults still to come of one sort of requests; `find` makes a fault of a name, `normal` is none."""
 
-    _queue: deque[Fault] = attrs.field(factory=deque[Fault])
-    _always: Fault | None = None
+    find: Callable[[str], Fault[P]]
+    normal: Fault[P]
+    always: Fault[P] | None = None
+    queue: deque[Fault[P]] = attrs.field(factory=deque[Fault[P]])
     _turns: dict[str, int] = attrs.field(factory=dict[str, int])
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names still in the script."""
-        return tuple(fault.name for fault in self._queue)
-
-    def extend(self, names: Iterable[str]) -> None:
-        """Appends faults; none if one of the names is unknown."""
-        self._queue.extend([find_fault(name) for name in names])
-
-    def replace(self, names: Iterable[str]) -> None:
-        """A new script in place of the rest of the old one."""
-        self._queue = deque([find_fault(name) for name in names])
-
-    def always(self, name: str | None) -> None:
-        """The fault of every request the script says nothing about."""
-        self._always = None if name is None else find_fault(name)
-
-    def next_fault(self, header: str | None) -> Fault:
+    def next_fault(self, header: str | None) -> Fault[P]:
         """The fault for the request that has just arrived; `header` is its X-Local-Fault."""
         if header is not None:
-            return self._in_turn(find_fault(header))
-        if self._queue:
-            return self._queue.popleft()
-        return OK if self._always is None else self._in_turn(self._always)
+            return self._in_turn(self.find(header))
+        if self.queue:
+            return self.queue.popleft()
+        return self.normal if self.always is None else self._in_turn(self.always)
 
-    def _in_turn(self, fault: Fault) -> Fault:
+    def _in_turn(self, fault: Fault[P]) -> Fault[P]:
         if not fault.plan.every_other:
             return fault
         turn = self._turns.get(fault.name, 0)
         self._turns[fault.name] = turn + 1
-        return OK if turn % 2 else fault
+        return self.normal if turn % 2 else fault
+
+
+@attrs.define
+class Scripts:
+    """The two scripts of a server, and what is said of both by name."""
+
+    posts: Script[Plan] = attrs.field(factory=lambda: Script(find_fault, OK))
+    downloads: Script[DownloadPlan] = attrs.field(factory=lambda: Script(find_download_fault, DOWNLOAD_OK))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names still to come, those of downloads last."""
+        posts = [fault.name for fault in self.posts.queue]
+        return (*posts, *(fault.name for fault in self.downloads.queue))
+
+    def extend(self, names: Iterable[str]) -> None:
+        """Appends faults; none if one of the names is unknown."""
+        posts, downloads = _found(names)
+        self.posts.queue.extend(posts)
+        self.downloads.queue.extend(downloads)
+
+    def replace(self, names: Iterable[str]) -> None:
+        """New scripts in place of the rest of the old ones."""
+        posts, downloads = _found(names)
+        self.posts.queue, self.downloads.queue = deque(posts), deque(downloads)
+
+    def always(self, name: str | None) -> None:
+        """The fault of every request the script says nothing about; None for none, of either sort."""
+        if name is None:
+            self.posts.always = self.downloads.always = None
+        elif is_about_downloads(name):
+            self.downloads.always = find_download_fault(name)
+        else:
+            self.posts.always = find_fault(name)
+
+
+def _found(names: Iterable[str]) -> tuple[list[Fault[Plan]], list[Fault[DownloadPlan]]]:
+    """The faults of these names, of either sort."""
+    posts: list[Fault[Plan]] = []
+    downloads: list[Fault[DownloadPlan]] = []
+    for name in names:
+        if is_about_downloads(name):
+            downloads.append(find_download_fault(name))
+        else:
+            posts.append(find_fault(name))
+    return posts, downloads

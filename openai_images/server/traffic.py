@@ -5,37 +5,15 @@ being answered counts as a disconnect, never our own hanging up. It refuses to s
 """
 
 import asyncio
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
 import attrs
 
-from openai_images.server.faults import OK, Fault
+from openai_images.server.faults import OK, Fault, Plan
+from openai_images.server.records import RecordedDownload, RecordedRequest
 from openai_images.server.replies import common_headers, new_request_id
-
-
-@attrs.frozen(kw_only=True)
-class RecordedRequest:
-    """One generation request as it arrived: `json` is None if the body was not JSON, `fault` is what it met."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str] = attrs.field(repr=False)
-    body: bytes = attrs.field(repr=lambda body: f"<{len(body):,} bytes>")
-    json: Any
-    peer_port: int | None
-    fault: str
-
-
-@attrs.frozen(kw_only=True)
-class AnsweredRequest:
-    """One request that was answered, whatever its path; `status` is 0 where nothing went out but a hang-up."""
-
-    method: str
-    path: str
-    status: int
-    fault: str
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -43,7 +21,7 @@ class Exchange:
     """One request being answered."""
 
     clock: Callable[[], float]
-    fault: Fault = OK
+    fault: Fault[Plan] = OK
     connection: asyncio.Transport | None
     hung_up: bool = False
     request_id: str = attrs.field(factory=new_request_id)
@@ -88,6 +66,7 @@ class Traffic:
 
     def __init__(self) -> None:
         self.requests: list[RecordedRequest] = []
+        self.downloads: list[RecordedDownload] = []
         self.keep_requests: int | None = None
         self.met: dict[int, str] = {}  # the faults of the requests that are being answered, by identity
         self.posts = 0
@@ -101,8 +80,12 @@ class Traffic:
     def record(self, request: RecordedRequest) -> None:
         """Keeps the request, and lets go of the oldest where there are too many."""
         self.requests.append(request)
-        if self.keep_requests is not None:
-            del self.requests[: max(0, len(self.requests) - self.keep_requests)]
+        self._let_go(self.requests)
+
+    def record_download(self, download: RecordedDownload) -> None:
+        """Keeps the download, likewise."""
+        self.downloads.append(download)
+        self._let_go(self.downloads)
 
     @contextmanager
     def answering(self, exchange: Exchange) -> Generator[None]:
@@ -132,3 +115,7 @@ class Traffic:
         self._closing = True
         for exchange in tuple(self._active):
             exchange.abort()
+
+    def _let_go(self, kept: list[Any]) -> None:
+        if self.keep_requests is not None:
+            del kept[: max(0, len(kept) - self.keep_requests)]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from openai_images.models.image import Image
     from openai_images.wire.memory import Sink
 
-__all__ = ["Body", "PictureBody"]
+__all__ = ["Body", "PictureBody", "completed_events"]
 
 _HEAD, _TAIL = 12, 64  # what tells whether a picture is whole
 
@@ -103,3 +103,20 @@ class PictureBody:
         if self._is_open:
             self._is_open = False
             self._sink.discard()
+
+
+def completed_events(result: ImageResult) -> Iterator[CompletedImage]:
+    """A result's pictures as events: the first has what is not known here, the last the usage of all."""
+    last = len(result.images) - 1
+    for index, image in enumerate(result.images):
+        yield CompletedImage(
+            image=image,
+            image_index=index,
+            created_at=result.created,
+            background=result.background,
+            output_format=result.output_format,
+            quality=result.quality,
+            size=result.size,
+            usage=result.usage if index == last else None,
+            extra=result.extra if index == 0 else {},
+        )

@@ -15,21 +15,45 @@ from typing import Any, TypeVar, get_args
 from attrs import AttrsInstance, asdict, evolve, fields, resolve_types
 from cattrs import Converter
 
-from openai_images.errors import DecodeError, RequestInvalidError
+from openai_images.errors import RequestInvalidError
 from openai_images.models.events import CompletedImage, PartialImage
 from openai_images.models.image import Image
 from openai_images.models.request import GenerateRequest
 from openai_images.models.results import ImageResult, SvgUsage, TokenDetails, Usage
 from openai_images.wire.jsontypes import is_list, is_mapping, is_object
 
-__all__ = ["encode_request", "read_completed", "read_images", "read_partial", "read_result"]
+__all__ = [
+    "body_of",
+    "encode",
+    "encode_request",
+    "read_completed",
+    "read_images",
+    "read_partial",
+    "read_result",
+]
 
 _C = TypeVar("_C", bound=AttrsInstance)
 
-_NOT_ON_THE_WIRE = frozenset({"image", "images", "request_id", "attempts", "elapsed", "extra"})
+_NOT_ON_THE_WIRE = frozenset(
+    {"image", "images", "request_id", "attempts", "elapsed", "edited", "parts", "extra"}
+)
 
-_OTHER_NAMES = {"prompt_tokens": "input_tokens", "completion_tokens": "output_tokens"}
-"""Compatible servers count in the names of the chat endpoint (SGLang, LocalAI)."""
+_PICTURES = ("image", "mask", "markup", "as_json")
+"""What an `EditRequest` has besides parameters."""
+
+_OTHER_NAMES = {
+    "prompt_tokens": "input_tokens",
+    "completion_tokens": "output_tokens",
+    "created": "created_at",
+    "created_at": "created",
+}
+"""Compatible servers count in the names of the chat endpoint (SGLang, LocalAI), and date events as answers are."""
+
+_LARGEST = 2**53
+"""Whole numbers beyond it are not the same in every program; no count or date comes near."""
+
+_LONGEST_NAME = 128
+"""As many characters a `safety_identifier` may have."""
 
 _OF_THE_IMAGE = ("url", "revised_prompt", "generation_id")
 
@@ -38,12 +62,24 @@ _converter = Converter()
 
 def encode_request(request: GenerateRequest, *, stream: bool) -> bytes:
     """The request's JSON body: what was set and nothing else. Raises `RequestInvalidError`."""
+    return encode(body_of(request, stream=stream))
+
+
+def body_of(request: GenerateRequest, *, stream: bool) -> dict[str, Any]:
+    """The parameters that were set, by their names on the wire; pictures to edit are not among them."""
     body = {name: value for name, value in asdict(request, recurse=False).items() if value is not None}
     extra = body.pop("extra_body", {})
+    for name in _PICTURES:
+        body.pop(name, None)
     if stream:
         body["stream"] = True
+    return {**body, **extra}
+
+
+def encode(body: Mapping[str, Any]) -> bytes:
+    """A JSON object as it is sent. Raises `RequestInvalidError`."""
     try:
-        return _encoder.encode({**body, **extra}).encode()
+        return _encoder.encode(body).encode()
     except UnicodeEncodeError:
         msg = "the request holds half of a surrogate pair, which is no character; check the prompt's encoding"
     except (TypeError, ValueError, RecursionError) as error:
@@ -52,27 +88,21 @@ def encode_request(request: GenerateRequest, *, stream: bool) -> bytes:
 
 
 def read_images(doc: Mapping[str, Any]) -> list[Image]:
-    """The pictures of a JSON answer's `data`, in order; items without one are passed over. Raises `DecodeError`."""
+    """The pictures of a JSON answer's `data`, in order; what holds none is passed over."""
     data = doc.get("data")
-    if data is None:
-        return []
-    if not is_list(data):
-        raise DecodeError(_SHAPE.format("$.data", "a list", type(data).__name__))
     images: list[Image] = []
-    for index, item in enumerate(data):
-        if item is None:
-            continue
-        if not is_object(item):
-            raise DecodeError(_SHAPE.format(f"$.data[{index}]", "an object", type(item).__name__))
-        image, extra = _split_image(item)
+    for item in data if is_list(data) else [data]:
+        image, extra = _split_image(item) if is_object(item) else (None, {})
         if image is not None:
             images.append(evolve(image, extra=extra) if extra else image)
     return images
 
 
 def read_result(doc: Mapping[str, Any], images: tuple[Image, ...]) -> ImageResult:
-    """A JSON answer as a result."""
-    return _read_result({key: value for key, value in doc.items() if key != "data"}, images=images)
+    """A JSON answer as a result; its `model` is the one that was asked for, an answer's own goes to `extra`."""
+    return _read_result(
+        {key: value for key, value in doc.items() if key != "data"}, images=images, model=None
+    )
 
 
 def read_partial(doc: Mapping[str, Any]) -> PartialImage | None:
@@ -87,13 +117,12 @@ def read_completed(doc: Mapping[str, Any]) -> CompletedImage | None:
     return None if image is None else _read_completed(rest, image=image)
 
 
-_SHAPE = "the answer is not what the API promises: {} should be {}, not {}"
-
-
 def _split_image(item: Mapping[str, Any]) -> tuple[Image | None, dict[str, Any]]:
     """The picture of an item or event (decoded, or a URL), and the fields that do not belong to it."""
     rest = dict(item)
     image = rest.pop("b64_json", None)
+    if not isinstance(image, Image) and isinstance(rest.get("url"), Image):
+        image = rest.pop("url")  # it was a data URL
     given = {name: rest.pop(name, None) for name in _OF_THE_IMAGE if isinstance(rest.get(name), str | None)}
     texts = {name: text for name, text in given.items() if text is not None}
     if not isinstance(image, Image):
@@ -114,16 +143,20 @@ _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 
 
 def _text(value: Any, _: Any) -> str:
-    if not isinstance(value, str):
+    """A name such as that of a size; what is longer than one is none, and would fill a `repr`."""
+    if not isinstance(value, str) or len(value) > _LONGEST_NAME:
         raise TypeError
     return value
 
 
 def _whole(value: Any, _: Any) -> int:
-    """A whole number, also spelled as text or with a fraction of zero; a truth value is none."""
+    """A whole number that counts something, also spelled as text or with a fraction of zero; a truth value is none."""
     if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
         raise TypeError
-    return int(value)
+    number = int(value)
+    if not 0 <= number <= _LARGEST:
+        raise ValueError
+    return number
 
 
 def _not_none(kind: Any) -> Any:
@@ -145,7 +178,7 @@ def _reader(cls: type[_C]) -> Callable[..., _C]:
             raise TypeError
         extra: dict[str, Any] = {}
         for key, item in value.items():
-            name = _OTHER_NAMES.get(key, key)
+            name = key if key in hooks else _OTHER_NAMES.get(key, key)
             if name not in hooks or name in given:
                 extra[key] = item
             elif item is not None:

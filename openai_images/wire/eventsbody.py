@@ -1,23 +1,26 @@
 """The body that is a `text/event-stream`.
 
 Rules: an event without its blank line is delivered when its JSON is closed: it was paid for. It refuses to guess: an
-event that is neither partial nor completed by name stays an `UnknownEvent`.
+event that is neither partial nor finished by name, and no whole answer, stays an `UnknownEvent`; where nothing else
+comes, the pictures of the last of them are kept. One picture that failed does not cost the others, nor does a partial
+that is broken.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from openai_images.errors import DecodeError, StreamInterruptedError
+from openai_images.errors import DecodeError, ImagesError, StreamInterruptedError
 from openai_images.models.events import CompletedImage, Event, UnknownEvent
-from openai_images.models.results import ImageResult, Usage
+from openai_images.models.results import ImageResult, Usage, sum_usages
 from openai_images.wire import codec
+from openai_images.wire.bodies import completed_events
 from openai_images.wire.jsontypes import is_object
 from openai_images.wire.refusals import Answered, refusal_from_document
 from openai_images.wire.sse import EventEnd, SSEFramer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from openai_images.models.image import Image
     from openai_images.wire.payload import PayloadScanner
@@ -25,6 +28,12 @@ if TYPE_CHECKING:
 __all__ = ["EventsBody"]
 
 _COMPLETED = ("image_generation.completed", "image_edit.completed")
+_FINISHED = (
+    ".completed",
+    ".partial_succeeded",
+)  # Doubao: each finished picture of several, then one event without any
+_WHOLE_ANSWER = ("", "message", "image")  # a JSON answer as an event: relays, and vLLM-omni's edits
+_LONGEST_NAME = 80  # what calls itself longer would fill a `repr`
 _LF, _CR = 0x0A, 0x0D  # as numbers: `b"\n" in chunk` takes seven times as long
 _NO_PICTURE = (
     "the completed event came without its picture; it may have been paid for, ask the server's operator"
@@ -43,6 +52,10 @@ class EventsBody:
         self._scanner = new_scanner()
         self._events = 0
         self._in_data = False
+        self._completed = 0
+        self._usage: Usage | None = None
+        self._failure: ImagesError | None = None
+        self._strays: list[Image] = []
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Frame, decode, and yield each event at its blank line."""
@@ -62,12 +75,14 @@ class EventsBody:
         return True
 
     def finish(self) -> Iterator[Event]:
-        """Deliver an event that lacks only its blank line."""
-        if self._framer.has_data and self._scanner.is_complete:
+        """Deliver an event that lacks only its blank line. Raises `DecodeError` where it is wrong, and not only cut."""
+        if self._framer.has_data and (self._scanner.is_broken or self._scanner.is_complete):
             yield from self._event(self._framer.event)
 
     def result(self, completed: Sequence[CompletedImage]) -> ImageResult:
         """The completed events as one result, in the order of their index."""
+        if not completed and self._failure is not None:
+            raise self._failure
         if not completed:
             cut = " in the middle of an event" if self._framer.has_data else ""
             seen = f"after {self._events} event{'s' * (self._events != 1)}"
@@ -82,13 +97,15 @@ class EventsBody:
             output_format=first.output_format,
             quality=first.quality,
             size=first.size,
-            usage=_sum([event.usage for event in events if event.usage is not None]),
+            usage=self._usage or sum_usages(event.usage for event in events),
             extra=first.extra,
         )
 
     def images(self) -> list[Image]:
-        """The finished picture of a completed event that was cut behind it."""
-        return self._scanner.pictures if self._framer.event.endswith(".completed") else []
+        """The finished picture of an event that was cut behind it, or those of an unknown event before."""
+        cut = self._scanner.pictures if self._framer.event.endswith(_FINISHED) else []
+        # One that is in a file has its name there already.
+        return cut or [image for image in self._strays if image.path is None and not self._completed]
 
     def discard(self) -> None:
         """Drop the open event."""
@@ -101,44 +118,66 @@ class EventsBody:
             return
         self._events += 1
         try:
-            doc = scanner.finish()
+            events = self._read(self._document(scanner, name, text), name)
+        except ImagesError:
+            self._strays = scanner.pictures or self._strays
+            raise
+        for event in events:
+            if isinstance(event, CompletedImage):
+                self._completed += 1
+            elif isinstance(event, UnknownEvent) and not event.type.endswith(".partial_image"):
+                self._strays = scanner.pictures or self._strays
+            yield event
+
+    def _document(self, scanner: PayloadScanner, name: str, text: str) -> Any:
+        """The event's JSON, or its text where that is none and no picture is lost. Raises `DecodeError`."""
+        try:
+            return scanner.finish()
         except DecodeError:
             scanner.discard()
-            if name.endswith((".partial_image", ".completed")) or text.startswith("{"):
+            is_partial = name.endswith(".partial_image")
+            if name.endswith(_FINISHED) or (text.startswith("{") and not is_partial):
                 raise
-            doc = text
-        yield self._read(doc, name)
+            return text
 
-    def _read(self, doc: Any, name: str) -> Event:
+    def _read(self, doc: Any, name: str) -> Iterable[Event]:
+        doc = _unwrapped(doc)
         kind = doc.get("type") if is_object(doc) else None
-        if "error" in (kind, name) or (is_object(doc) and doc.get("error")):
+        kind = kind if isinstance(kind, str) and kind else name
+        if kind.endswith(".partial_failed"):
+            self._failure = refusal_from_document(self._answered, doc)
+        elif "error" in (kind, name) or (is_object(doc) and doc.get("error")):
             raise refusal_from_document(self._answered, doc)
-        if not is_object(doc):
-            return UnknownEvent(name or "message", doc)
-        kind = kind if isinstance(kind, str) and kind else name or "message"
-        fields = {key: value for key, value in doc.items() if key != "type"}
-        event: Event | None = None
-        if kind.endswith(".partial_image"):
-            event = codec.read_partial(fields)
-        elif kind.endswith(".completed"):
-            event = codec.read_completed(fields)
-            if event is None and kind in _COMPLETED:
-                raise DecodeError(_NO_PICTURE)
+        known = self._known(doc, kind) if is_object(doc) else ()
         # A partial without its picture must not cost the finished one that is still to come.
-        return event or UnknownEvent(kind, doc)
+        return known or [UnknownEvent(kind[:_LONGEST_NAME] or "message", doc)]
+
+    def _known(self, doc: dict[str, Any], kind: str) -> Sequence[Event]:
+        """The pictures of an event, none where it is none of ours. Raises `ImagesError` where they had to be there."""
+        fields = {key: value for key, value in doc.items() if key != "type"}
+        if kind.endswith(".partial_image"):
+            partial = codec.read_partial(fields)
+            return () if partial is None else [partial]
+        is_finished = kind.endswith(_FINISHED)
+        completed = codec.read_completed(fields) if is_finished else None
+        if completed is not None:
+            return [completed]
+        if (is_finished or kind in _WHOLE_ANSWER) and (images := codec.read_images(doc)):
+            result = codec.read_result(fields, tuple(images))
+            self._usage = result.usage
+            return list(completed_events(result))
+        if kind in _COMPLETED:
+            self._end_without_picture(fields)
+        return ()
+
+    def _end_without_picture(self, fields: dict[str, Any]) -> None:
+        """Some servers end with the usage of all pictures; without any before it, they are missing."""
+        if not self._completed:
+            raise self._failure or DecodeError(_NO_PICTURE)
+        self._usage = codec.read_result(fields, ()).usage
 
 
-def _sum(usages: list[Usage]) -> Usage | None:
-    """One usage for several pictures; details of more than one are not added up."""
-    if len(usages) < 2:
-        return usages[0] if usages else None
-
-    def total(name: str) -> int | None:
-        counts = [count for usage in usages if (count := getattr(usage, name)) is not None]
-        return sum(counts) if counts else None
-
-    return Usage(
-        input_tokens=total("input_tokens"),
-        output_tokens=total("output_tokens"),
-        total_tokens=total("total_tokens"),
-    )
+def _unwrapped(doc: Any) -> Any:
+    """The event itself, where it is the only thing in an object named `data`, as in OpenRouter's schema."""
+    inner = doc.get("data") if is_object(doc) and len(doc) == 1 else None
+    return inner if is_object(inner) and isinstance(inner.get("type"), str) else doc

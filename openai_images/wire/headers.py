@@ -39,6 +39,12 @@ _IN_WORDS = re.compile(
 _SECONDS_IN = {"sec": 1, "min": 60, "hour": 3600}
 
 
+_LONGEST_NAME = 200
+"""The API's have 36 characters."""
+
+_LONGEST_RESET = 86_400.0
+"""Seconds; a larger number is a time of day, or a mistake, and would be waited for as long as it says."""
+
 _LIMITS = {"images": ("images", "input-images"), "requests": ("requests",), "tokens": ("tokens",)}
 
 
@@ -55,7 +61,7 @@ def stated_limits(headers: Mapping[str, str]) -> dict[str, StatedLimit]:
     """The limits of an answer's `x-ratelimit-*` headers, by kind: images, requests, tokens; empty where none is whole.
 
     The reset, spelled "12" or "58.891s", is the time until all of `limit` is there again (seen on the wire in 2025); a
-    minute is taken where it is missing or nothing is used.
+    minute is taken where it is missing, more than a day, or nothing is used.
     """
     found = ((kind, _stated(headers, name)) for kind, names in _LIMITS.items() for name in names)
     return {kind: limit for kind, limit in found if limit is not None}
@@ -101,8 +107,10 @@ def should_retry(headers: Mapping[str, str]) -> bool | None:
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:
-    """The server's name for the request; Azure has one of its own."""
-    return headers.get("x-request-id") or headers.get("apim-request-id") or headers.get("x-ms-request-id")
+    """The server's name for the request, such that it can be printed; Azure has one of its own."""
+    names = ("x-request-id", "apim-request-id", "x-ms-request-id")
+    name = next((stated for header in names if (stated := headers.get(header))), None)
+    return name and "".join(one if one.isprintable() else "\ufffd" for one in name[:_LONGEST_NAME])
 
 
 def _stated(headers: Mapping[str, str], name: str) -> StatedLimit | None:
@@ -111,12 +119,11 @@ def _stated(headers: Mapping[str, str], name: str) -> StatedLimit | None:
         return None
     limit = parse_duration(stated)
     remaining = parse_duration(headers.get(f"x-ratelimit-remaining-{name}", ""))
-    if not limit or remaining is None or remaining > limit:
+    if limit is None or limit < 1 or remaining is None or remaining > limit:
         return None
     reset = parse_duration(headers.get(f"x-ratelimit-reset-{name}", ""))
-    return StatedLimit(
-        limit, remaining, (limit - remaining) / reset if reset and remaining < limit else limit / 60
-    )
+    rate = (limit - remaining) / reset if reset and reset <= _LONGEST_RESET else 0.0
+    return StatedLimit(limit, remaining, rate if 0 < rate < math.inf else limit / 60)
 
 
 def _in_words(message: str) -> float | None:

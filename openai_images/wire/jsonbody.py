@@ -12,21 +12,24 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from openai_images.errors import DecodeError, ImagesError, StreamInterruptedError
-from openai_images.models.events import CompletedImage, Event
 from openai_images.models.image import Image
 from openai_images.wire import codec
+from openai_images.wire.bodies import completed_events
 from openai_images.wire.jsontypes import is_list, is_object
-from openai_images.wire.refusals import Answered, refusal_from_document
+from openai_images.wire.refusals import Answered, redact, refusal_from_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from openai_images.models.events import CompletedImage, Event
     from openai_images.models.results import ImageResult
     from openai_images.wire.payload import PayloadScanner
 
 __all__ = ["JsonBody"]
 
-_OF_ERRORS = ("error", "errors", "detail", "message", "msg", "code")
+_GOOD = ("0", "200", "202", "ok", "success")
+_TASKS = ("task_id", "taskId", "job_id")
+_UNDER_WAY = ("submitted", "queued", "pending", "processing", "in_progress", "running")
 
 
 class JsonBody:
@@ -60,17 +63,7 @@ class JsonBody:
             return
         fields, images = self._read(doc)
         self._result = result = codec.read_result(fields, tuple(images))
-        for index, image in enumerate(images):
-            yield CompletedImage(
-                image=image,
-                image_index=index,
-                created_at=result.created,
-                background=result.background,
-                output_format=result.output_format,
-                quality=result.quality,
-                size=result.size,
-                usage=result.usage if index == len(images) - 1 else None,
-            )
+        yield from completed_events(result)
 
     def result(self, completed: Sequence[CompletedImage]) -> ImageResult:
         """The document with the pictures of these events."""
@@ -100,37 +93,71 @@ class JsonBody:
         if not images and isinstance(doc.get("b64_json"), Image):
             images = codec.read_images({"data": [{"b64_json": doc["b64_json"]}]})
             doc = {key: value for key, value in doc.items() if key != "b64_json"}
-        if images:
-            return doc, images
-        if doc.get("type") == "error" or any(doc.get(name) for name in _OF_ERRORS):
-            raise refusal_from_document(self._answered, doc)
-        raise _no_picture(self._answered, doc)
+        if not images:
+            raise _no_picture(self._answered, doc)
+        return doc, images
 
 
 def _no_picture(answered: Answered, doc: dict[str, Any]) -> ImagesError:
-    """A success without a picture: xAI and Azure answer so when their safety system struck, the list or item empty."""
+    """A success without a picture: an error that it holds, a task, a refusal that nobody speaks of, or none of ours."""
+    items = _items(doc)
+    for place in (doc, *items):
+        if _is_error(place):
+            return refusal_from_document(answered, place)
+    task = next(filter(None, map(_task, (doc, *items))), None)
+    if task is not None:
+        shown = redact(task, answered.secrets)
+        return DecodeError(
+            f"the server answered {answered.status} with a task ({shown!r}) instead of a picture: it may paint it "
+            "later, and bill it, but not in this answer; ask its operator for one that answers with pictures"
+        )
+    # xAI and Azure answer so when their safety system struck, the list or its item empty.
     message = "there is no picture in it, as when the safety system refuses the prompt"
     blocked = refusal_from_document(
-        answered, {"error": {"code": "content_filter", "message": message, "innererror": _filters(doc)}}
+        answered,
+        {"error": {"code": "content_filter", "message": message, "innererror": _filters(doc, items)}},
     )
-    items = doc.get("data")
-    if getattr(blocked, "categories", ()) or (is_list(items) and not any(map(_holds_something, items))):
+    is_empty = is_list(doc.get("data")) and not any(map(_holds_something, doc["data"]))
+    if getattr(blocked, "categories", ()) or is_empty:
         return blocked
+    fields = redact(", ".join(doc), answered.secrets) or "nothing"
     return DecodeError(
-        f"the server answered {answered.status} without any picture; check base_url. It may have been billed"
+        f"the server answered {answered.status} with JSON in which no picture is to be found (it holds {fields}); "
+        "check base_url. It may have been billed"
     )
+
+
+def _items(doc: dict[str, Any]) -> list[dict[str, Any]]:
+    """What stands in the place of the pictures."""
+    data = doc.get("data")
+    return [item for item in (data if is_list(data) else [data]) if is_object(item)]
+
+
+def _is_error(place: dict[str, Any]) -> bool:
+    """Whether this speaks of an error; relays also write `"code": 200`, and `"message": "success"` with it."""
+    if place.get("type") == "error" or any(place.get(name) for name in ("error", "errors", "detail")):
+        return True
+    code = place.get("code")
+    said = code if code is not None else place.get("message") or place.get("msg")
+    return bool(said) and str(said).lower() not in _GOOD
+
+
+def _task(place: dict[str, Any]) -> str | None:
+    """The name of a task that somebody will have to ask for."""
+    name = next((place[key] for key in _TASKS if isinstance(place.get(key), str | int) and place[key]), None)
+    if name is None and place.get("status") in _UNDER_WAY:
+        name = place.get("id")
+    return None if name is None else str(name)
 
 
 def _holds_something(item: object) -> bool:
     return any(value not in (None, "") for value in item.values()) if is_object(item) else bool(item)
 
 
-def _filters(doc: dict[str, Any]) -> dict[str, Any]:
+def _filters(doc: dict[str, Any], items: list[dict[str, Any]]) -> dict[str, Any]:
     """Azure's filter results, at the top or in an item."""
-    items = doc.get("data")
-    for place in (doc, *(items if is_list(items) else ())):
-        if is_object(place):
-            for name in ("content_filter_results", "prompt_filter_results"):
-                if place.get(name):
-                    return {"content_filter_results": place[name]}
+    for place in (doc, *items):
+        for name in ("content_filter_results", "prompt_filter_results"):
+            if place.get(name):
+                return {"content_filter_results": place[name]}
     return {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
-__all__ = ["is_list", "is_mapping", "is_object"]
+__all__ = ["is_deeper", "is_list", "is_mapping", "is_object"]
 
 
 def is_object(value: object) -> TypeGuard[dict[str, Any]]:
@@ -21,3 +21,18 @@ def is_mapping(value: object) -> TypeGuard[Mapping[Any, Any]]:
 def is_list(value: object) -> TypeGuard[list[Any]]:
     """Whether this is a JSON array."""
     return isinstance(value, list)
+
+
+def is_deeper(value: object, levels: int) -> bool:
+    """Whether objects and arrays are nested deeper than so many levels; takes no room on the stack."""
+    layer: list[object] = [value]
+    for _ in range(levels):
+        layer = [
+            inner
+            for outer in layer
+            for inner in (outer.values() if is_object(outer) else outer if is_list(outer) else ())
+            if is_object(inner) or is_list(inner)
+        ]
+        if not layer:
+            return False
+    return True

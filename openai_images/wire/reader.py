@@ -37,6 +37,7 @@ _UNTIL_CLEAR = 4096
 
 _EVENT_STREAM = re.compile(rb"(?:data|event|id|retry)[:\r\n]|:")
 
+_ARCHIVE = b"PK\x03\x04"  # vLLM-omni answers response_format=file so where there are several pictures
 _SHOWN = 200  # characters of a body that is none of ours
 _SMALL = 1024
 _ENOUGH = 16 * 1024
@@ -114,14 +115,18 @@ class AnswerReader:
         markup = start.startswith(b"<")
         if start.startswith((b"{", b"[")):
             self._body = JsonBody(self._answered, self._new_scanner)
+        elif start.startswith(_ARCHIVE):
+            raise self._archive()
         elif len(start) < _SNIFF and not ended:
             return
+        elif _EVENT_STREAM.match(start):
+            self._body = EventsBody(self._answered, self._new_scanner)
         elif media.media_type(start) != media.UNKNOWN or (stated.startswith("image/") and not markup):
             self._body = PictureBody(self._new_sink(), self._max_picture_bytes)
-        elif not markup and (_EVENT_STREAM.match(start) or stated == "text/event-stream"):
+        elif stated == "text/event-stream" and not markup:
             self._body = EventsBody(self._answered, self._new_scanner)
         elif ended or len(start) >= _UNTIL_CLEAR:
-            raise self._not_ours(start, stated)
+            raise self._not_ours(start[:_UNTIL_CLEAR], stated)
 
     def _new_scanner(self) -> PayloadScanner:
         return PayloadScanner(self._new_sink, max_picture_bytes=self._max_picture_bytes)
@@ -133,6 +138,12 @@ class AnswerReader:
             f"the server answered {self._answered.status} with an empty body; it may have been billed"
         )
 
+    def _archive(self) -> DecodeError:
+        return DecodeError(
+            f"the server answered {self._answered.status} with a ZIP archive, which is not unpacked here; ask for "
+            "response_format='b64_json', or for one picture at a time. It may have been billed"
+        )
+
     def _not_ours(self, start: bytes, stated: str) -> DecodeError:
         text = redact(start.decode("utf-8", "replace"), self._answered.secrets)
         what = (
@@ -140,7 +151,7 @@ class AnswerReader:
             if start.startswith(b"<")
             else repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
         )
-        kind = stated or "no content type"
+        kind = redact(stated, self._answered.secrets) or "no content type"
         return DecodeError(
             f"the server answered {self._answered.status} with {kind} that holds no picture: {what}. "
             "Check base_url, and what stands between you and the server; it may have been billed"

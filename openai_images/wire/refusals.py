@@ -1,19 +1,18 @@
 """From a status and an error body, or an error event, to the exception that says what happened.
 
-Rules: the codes decide first, then the words, then the status: one `type` of the API covers moderation, sizes and
-models alike, so it counts only where there is no status, in mid-stream. Whatever the shape, a typed error comes of it.
-What a server echoes of the key, the prompt or base64 is blotted out, in the text and in every attribute.
+Rules: the codes decide first, then the words, then the status (`codes.py`). The status that goes with a code counts
+where there is no other, in mid-stream, and where a relay made a 5xx of a refusal. Whatever the shape, a typed error
+comes of it. What a server echoes of the key, the prompt or base64 is blotted out, in the text and in every attribute.
 """
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
 
 from openai_images import errors
-from openai_images.wire import headers as header
+from openai_images.wire import codes, headers as header
 from openai_images.wire.redaction import Redaction, redact
 from openai_images.wire.said import Said, read_body, read_error
 
@@ -21,40 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["Answered", "redact", "refusal_from_body", "refusal_from_document"]
-
-_MODERATION_CODES = frozenset(
-    {
-        "moderation_blocked",
-        "content_policy_violation",
-        "content_filter",
-        "contentFilter",
-        "ResponsibleAIPolicyViolation",
-    }
-)
-# The first words are the API's own and count whatever code a relay put beside them; the others only without a code.
-_MODERATED = re.compile(
-    r"rejected (?:by|as a result of) (?:the|our) safety system|safety_violations=", re.IGNORECASE
-)
-_PERHAPS_MODERATED = re.compile(
-    r"content (?:management )?policy|content filter|safety system|temporarily blocked", re.IGNORECASE
-)
-
-_QUOTA_CODES = frozenset(
-    {
-        "insufficient_quota",
-        "credit_balance_exhausted",
-        "organization_spend_limit_exceeded",
-        "project_spend_limit_exceeded",
-        "organization_usage_limit_exceeded",
-        "billing_hard_limit_reached",
-        "billing_limit_user_error",
-        "billing_not_active",
-    }
-)
-_OUT_OF_MONEY = re.compile(
-    r"exceeded your current quota|billing hard limit|no credits? remaining|insufficient (?:balance|credit|quota)",
-    re.IGNORECASE,
-)
 
 _BY_STATUS: dict[int, type[errors.APIStatusError]] = {
     200: errors.StatusOutcomeUnknownError,
@@ -69,30 +34,9 @@ _BY_STATUS: dict[int, type[errors.APIStatusError]] = {
     429: errors.RateLimitError,
 }
 
-_STATUS_OF = {  # for errors that come without a status of their own: in mid-stream, or in an answer of 200
-    "rate_limit_exceeded": 429,
-    "slow_down": 429,
-    "invalid_api_key": 401,
-    "model_not_found": 404,
-    "invalid_request_error": 400,
-    "image_generation_user_error": 400,
-    "authentication_error": 401,
-    "permission_error": 403,
-    "rate_limit_error": 429,
-    "requests": 429,
-    "tokens": 429,
-    "input-images": 429,
-    "server_error": 500,
-    "image_generation_server_error": 500,
-    "image_generation_failed": 500,
-    "server_is_overloaded": 503,
-    "service_unavailable_error": 503,
-    "upstream_error": 502,
-}
-
 _HINTS: dict[type[errors.APIStatusError], str] = {
-    errors.AuthenticationError: "check api_key or OPENAI_API_KEY, and that it belongs to this base_url",
-    errors.NotFoundError: "check the model's name and base_url",
+    errors.AuthenticationError: "check the key (api_key, OPENAI_API_KEY or AZURE_OPENAI_API_KEY) and whose it is",
+    errors.NotFoundError: "check the model's name and base_url (on Azure the deployment and the api-version)",
     errors.QuotaExhaustedError: "add credit or raise the limit; waiting does not help",
     errors.ModerationBlockedError: "change the prompt; sending the same again does not help",
     errors.ServerOutcomeUnknownError: "it may have been billed, so it was not sent again",
@@ -102,12 +46,16 @@ _HINTS: dict[type[errors.APIStatusError], str] = {
 
 @frozen
 class Answered:
-    """Where an error came from: the status and headers, the texts no message may repeat, and the time (Unix)."""
+    """Where an error came from: the status and headers, the texts no message may repeat, and the time (Unix).
+
+    `unsent`: the server answered before it had the whole request.
+    """
 
     status: int
     headers: Mapping[str, str]
     secrets: tuple[str, ...] = field(repr=False, default=())
     now: float = 0.0
+    unsent: bool = False
 
 
 def refusal_from_body(answered: Answered, body: bytes) -> errors.APIStatusError:
@@ -123,13 +71,13 @@ def refusal_from_document(answered: Answered, doc: object) -> errors.APIStatusEr
 def _error(answered: Answered, said: Said, doc: object) -> errors.APIStatusError:
     wait = header.retry_after(answered.headers, said.message, answered.now)
     kind, safe = _kind(answered, said, wait)
-    request = header.request_id(answered.headers)
     clean = Redaction(answered.secrets)
+    name = header.request_id(answered.headers)
+    request = name and clean.text(name)
     said = _clean(said, clean)
-    advice = clean.text(_advice(answered, kind))
     parts = (
         f"{_where(answered, said)}: {said.message.rstrip('.')}",
-        advice,
+        clean.text(_advice(answered, kind)),
         request and f"request {request}",
     )
     error = kind(
@@ -144,7 +92,7 @@ def _error(answered: Answered, said: Said, doc: object) -> errors.APIStatusError
     error.safe_to_resend = safe
     error.retry_after = wait
     if isinstance(error, errors.ModerationBlockedError):
-        error.categories, error.stage = said.categories, said.stage
+        error.categories, error.stage = said.categories, codes.stage_of(said)
     return error
 
 
@@ -166,51 +114,40 @@ def _clean(said: Said, clean: Redaction) -> Said:
 
 def _kind(answered: Answered, said: Said, wait: float | None) -> tuple[type[errors.APIStatusError], bool]:
     """Which class of exception, and whether the request provably did not run."""
-    if _is_moderation(answered, said):
+    if codes.is_moderation(said, answered.status):
         return errors.ModerationBlockedError, False
-    if _is_quota(said, wait):
+    if codes.is_money(said, wait):
         return errors.QuotaExhaustedError, False
-    kind = _by_status(_status(answered, said))
-    if kind is errors.QuotaExhaustedError or answered.status < 300:
-        safe = False
-    else:
-        by_itself = kind is errors.RateLimitError or (
-            answered.status == 503 and header.asks_to_wait(answered.headers)
-        )
-        stated = header.should_retry(answered.headers)
-        safe = by_itself if stated is None else stated
-    if safe and kind is errors.StatusOutcomeUnknownError:
+    told = codes.status_of(said)
+    kind = _by_status(_status(answered.status, told))
+    safe = kind is not errors.QuotaExhaustedError and _is_safe(answered, kind, told)
+    ran_not = safe or answered.unsent
+    if ran_not and kind is errors.StatusOutcomeUnknownError:
         kind = errors.APIStatusError
-    if not safe and kind is errors.InternalServerError:
+    if not ran_not and kind is errors.InternalServerError:
         kind = errors.ServerOutcomeUnknownError
     return kind, safe
 
 
-def _is_moderation(answered: Answered, said: Said) -> bool:
-    if not _MODERATION_CODES.isdisjoint(said.codes) or _MODERATED.search(said.message):
+def _status(status: int, told: int | None) -> int:
+    """The status, or that of the codes where the answer began as a success or a relay made a failure of a refusal."""
+    if status < 300:
+        return told or 200
+    return told if status >= 500 and told is not None and told < 500 else status
+
+
+def _is_safe(answered: Answered, kind: type[errors.APIStatusError], told: int | None) -> bool:
+    """Whether the request provably did not run, by what the server says of it or by what it is."""
+    if answered.status < 300:
+        return False
+    stated = header.should_retry(answered.headers)
+    if stated is not None:
+        return stated
+    if answered.unsent and kind in (errors.InternalServerError, errors.StatusOutcomeUnknownError):
         return True
-    perhaps = not _has_code(said) and answered.status not in (401, 404, 429)
-    return perhaps and _PERHAPS_MODERATED.search(said.message) is not None
-
-
-def _is_quota(said: Said, wait: float | None) -> bool:
-    """By code; by words only without one, and without a wait, for some servers say "quota" and mean a rate."""
-    if not _QUOTA_CODES.isdisjoint(said.codes):
-        return True
-    return not _has_code(said) and wait is None and _OUT_OF_MONEY.search(said.message) is not None
-
-
-def _has_code(said: Said) -> bool:
-    """Whether there is a code that says more than a status."""
-    return said.code is not None and _number(said.code) is None
-
-
-def _status(answered: Answered, said: Said) -> int:
-    """The status, or the one that would have gone with the codes where the answer began as a success."""
-    if answered.status >= 300:
-        return answered.status
-    of_codes = (_number(name) or _STATUS_OF.get(name) for name in said.codes)
-    return next((status for status in of_codes if status), 200)
+    # A 503 asks to come back before anything ran, unless its code tells of something that did.
+    closed = answered.status == 503 and header.asks_to_wait(answered.headers) and told in (None, 429, 503)
+    return closed or kind is errors.RateLimitError
 
 
 def _by_status(status: int) -> type[errors.APIStatusError]:
@@ -220,7 +157,8 @@ def _by_status(status: int) -> type[errors.APIStatusError]:
 def _where(answered: Answered, said: Said) -> str:
     """What answered what, by name."""
     where = f"the server answered {answered.status}{' with an error' if answered.status < 300 else ''}"
-    names = [said.code or said.type, said.param and f"parameter {said.param!r}"]
+    code = said.code if said.code != str(answered.status) else None
+    names = [code or said.type, said.param and f"parameter {said.param!r}"]
     about = ", ".join(name for name in names if name)
     return f"{where} ({about})" if about else where
 
@@ -231,8 +169,3 @@ def _advice(answered: Answered, kind: type[errors.APIStatusError]) -> str:
     if redirect:
         return f"redirects are not followed with a key; set base_url to where it points ({redirect})"
     return _HINTS.get(kind, "")
-
-
-def _number(code: str | None) -> int | None:
-    """A status that came as a code."""
-    return int(code) if code and re.fullmatch("[45][0-9][0-9]", code) else None

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from openai_images.wire.jsontypes import is_list, is_object
 
@@ -20,8 +20,10 @@ __all__ = ["Said", "read_body", "read_error"]
 
 _NOTHING = "no reason was given"
 _TEXTS = ("message", "msg", "error", "title", "detail", "reason")
-_SAFETY_VIOLATIONS = re.compile(r"safety_violations=\[([^\]]*)\]")
-_HTML_TITLE = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
+# What a class leaves out, its own beginning, keeps a search through many beginnings linear.
+_SAFETY_VIOLATIONS = re.compile(r"safety_violations=\[([^\[\]]*)\]")
+_HTML_TITLE = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
+_STATUS = re.compile("[45][0-9][0-9]")
 _ENVELOPE = re.compile(r'\{\s*"error"')
 
 
@@ -41,13 +43,8 @@ class Said:
 def read_body(body: bytes) -> tuple[Said, object]:
     """What a whole error body says, and its decoded JSON (None where it is none)."""
     text = body.decode("utf-8-sig", "replace").strip()
-    upstream = _ENVELOPE.search(text)  # relays put words before the JSON of the server behind them
-    for start in (0, upstream.start()) if upstream else (0,):
-        if text[start : start + 1] in ("{", "["):
-            try:
-                doc, _ = json.JSONDecoder().raw_decode(text, start)
-            except (ValueError, RecursionError):
-                continue
+    for doc in (_decoded(text, 0), _behind(text)):
+        if is_object(doc) or is_list(doc):
             return read_error(doc), doc
     if text.startswith("<"):
         title = _HTML_TITLE.search(text)
@@ -62,7 +59,41 @@ def read_error(doc: object) -> Said:
         doc = next(iter(doc), None)
     if isinstance(doc, str) and doc:
         return Said(doc)
-    return _read_object(_innermost(doc)) if is_object(doc) else Said(_NOTHING)
+    return _unwrapped(_read_object(_innermost(doc))) if is_object(doc) else Said(_NOTHING)
+
+
+def _decoded(text: str, start: int) -> object:
+    """The JSON object or list that begins there, None where there is none."""
+    if text[start : start + 1] in ("{", "["):
+        try:
+            return json.JSONDecoder().raw_decode(text, start)[0]
+        except (ValueError, RecursionError):
+            pass
+    return None
+
+
+def _behind(text: str) -> object:
+    """The error of the server behind a relay, which puts words before its JSON."""
+    found = _ENVELOPE.search(text)
+    return _decoded(text, found.start()) if found else None
+
+
+def _unwrapped(outer: Said) -> Said:
+    """What the server behind a relay said, where the relay's message holds it as JSON."""
+    doc = _behind(outer.message)
+    if not is_object(doc):
+        return outer
+    inner = _read_object(_innermost(doc))
+    return (
+        inner
+        if inner.message == _NOTHING
+        else evolve(
+            inner,
+            code=inner.code or outer.code,
+            type=inner.type or outer.type,
+            codes=inner.codes + outer.codes,
+        )
+    )
 
 
 def _innermost(doc: dict[str, Any]) -> dict[str, Any]:
@@ -88,7 +119,7 @@ def _read_object(error: dict[str, Any]) -> Said:
         message,
         code,
         kind,
-        _name(error.get("param")),
+        _parameter(error.get("param")),
         tuple(name for name in (code, _name(inner.get("code")), kind) if name),
         _names(details.get("categories"))
         or tuple(name.strip() for name in (listed[1].split(",") if listed else ()) if name.strip())
@@ -119,6 +150,12 @@ def _object(holder: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {}
 
 
+def _parameter(value: object) -> str | None:
+    """A parameter's name; one-api writes the status of the server behind it in its place."""
+    name = _name(value)
+    return None if name is None or _STATUS.fullmatch(name) else name
+
+
 def _names(value: object) -> tuple[str, ...]:
     """The names of a list, or a single one."""
     items = value if is_list(value) else [value]
@@ -126,7 +163,7 @@ def _names(value: object) -> tuple[str, ...]:
 
 
 def _name(value: object) -> str | None:
-    """A name, also where it came as a number."""
-    return (
-        str(value) if value != "" and isinstance(value, str | int) and not isinstance(value, bool) else None
-    )
+    """A name, also where it came as a number; LiteLLM writes Python's None as a text."""
+    if isinstance(value, bool) or not isinstance(value, str | int) or value in ("", "None"):
+        return None
+    return str(value)

@@ -60,7 +60,7 @@ UNKNOWN = error_of(TimeoutOutcomeUnknownError, timer="total", seconds=1.0)
         (error_of(QuotaExhaustedError, status_code=429), "refused", False, 0),
         (error_of(AuthenticationError, status_code=401), "refused", False, 0),
         (error_of(ConfigurationError), "refused", False, 0),
-        (error_of(DownloadError, url="https://pictures.test/1.png"), "failed", True, 0),
+        (error_of(DownloadError, url="https://pictures.test/1.png"), "unknown", True, 0),
         (error_of(StreamInterruptedError), "unknown", True, 0),
         (error_of(StreamInterruptedError, images=(PICTURE, BEHIND_URL)), "unknown", True, 1),
         (error_of(BadRequestError, status_code=400, images=(PICTURE,)), "unknown", True, 1),
@@ -138,11 +138,11 @@ async def test_some_of_many_pictures(
     """Pictures of a call of which a part failed are kept; where that part found the quota used up the batch ends."""
     quota = error_of(QuotaExhaustedError, status_code=429)
 
-    async def generate(request: object, params: object, *, watcher: Watcher, patient: bool) -> ImageResult:
+    async def generate(request: object, *, watcher: Watcher, patient: bool) -> ImageResult:
         await watcher.sending(1)
         raise partial_result(quota)
 
-    monkeypatch.setattr(client, "_generate", generate)
+    monkeypatch.setattr(client._calls, "generate", generate)
     ran = await run(client, many(3, n=4), out, concurrency=1)
     assert isinstance(ran.failed["00001"], PartialResultError)
     assert ran.error is quota
@@ -153,11 +153,11 @@ async def test_some_of_many_pictures(
 async def test_a_bug_in_a_call(client: ImagesClient, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever else a call raises ends the run; what was sent by then may have been paid for."""
 
-    async def generate(request: object, params: object, *, watcher: Watcher, patient: bool) -> ImageResult:
+    async def generate(request: object, *, watcher: Watcher, patient: bool) -> ImageResult:
         await watcher.sending(1)
         raise ZeroDivisionError
 
-    monkeypatch.setattr(client, "_generate", generate)
+    monkeypatch.setattr(client._calls, "generate", generate)
     ran = await run(client, many(3), out, concurrency=1)
     assert isinstance(ran.error, ZeroDivisionError)
     assert (states(out, "00001"), ran.summary.unknown, ran.summary.not_started) == (["sent", "unknown"], 1, 2)

@@ -16,7 +16,6 @@ from openai_images import (
     BatchItem,
     BatchOptions,
     ConfigurationError,
-    DownloadError,
     GenerateRequest,
     ImagesClient,
     Limits,
@@ -241,35 +240,6 @@ async def test_a_key_that_is_not_accepted(client: ImagesClient, server: LocalIma
         "key",
     )
     assert (await run(client, many(20), out)).summary.done == 20
-
-
-async def test_a_url_in_the_pictures_place(out: Path) -> None:
-    """A picture that is elsewhere was paid for: its address is in the journal, and it is not sent again."""
-    body = json.dumps({"created": 1, "data": [{"url": "https://pictures.test/1.png"}]}).encode()
-    async with RawServer([reply(body)]) as server, client_of(server) as client:
-        ran = await run(client, many(1), out)
-        error = ran.failed["00001"]
-        assert isinstance(error, DownloadError)
-        assert error.url == "https://pictures.test/1.png"
-        assert "it is in the journal" in str(error)
-        row = rows(out)[-1]
-        assert (row["state"], row["url"], row["billed"]) == ("failed", error.url, True)
-        assert (ran.summary.failed, ran.summary.unpriced) == (1, 1)
-        assert (await run(client, many(1), out, retry_unknown=True)).outcomes == []
-        assert server.posts == 1
-
-
-async def test_a_picture_beside_a_url(out: Path, tmp_path: Path) -> None:
-    """What did come of several pictures is kept, although the item failed."""
-    data = [{"b64_json": base64.b64encode(PNG).decode()}, {"url": "https://pictures.test/2.png"}]
-    async with RawServer([reply(json.dumps({"data": data}).encode())]) as server, client_of(server) as client:
-        ran = await run(client, many(1, n=2), out)
-        assert isinstance(ran.failed["00001"], DownloadError)
-        assert pictures(out) == ["00001-0.png"]
-        assert (rows(out)[-1]["files"][0]["name"], rows(out)[-1]["urls"]) == (
-            "images/00001-0.png",
-            ["https://pictures.test/2.png"],
-        )
 
 
 async def test_pictures_before_the_answer_broke(out: Path) -> None:

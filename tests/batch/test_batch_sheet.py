@@ -113,7 +113,7 @@ def test_a_row_has_what_there_is(tmp_path: Path) -> None:
     whole = Card("b", "p", "done", ("i/b-0.png", "i/b-1.png"), 1024, 1536, "r", Decimal("0.00527"), 12.34)
     page = written(tmp_path, Card("a", "p", "pending"), whole)
     assert page.rows == [
-        ["a", "p", 4],
+        ["a", "p", 5],
         ["b", "p", 0, ["i/b-0.png", "i/b-1.png"], 0, 1024, 1536, "r", "$0.0053", 12.3],
     ]
     names = re.search(r"const \[(.*)\] = Array\(10\)", page.scripts[1])

@@ -206,6 +206,7 @@ def test_json_lines(cli: Cli, server: Any, prompts: str, pictures: dict[str, byt
     assert summary["summary"] == {
         "total": 3,
         "done": 1,
+        "away": 0,
         "failed": 1,
         "blocked": 1,
         "unknown": 1,

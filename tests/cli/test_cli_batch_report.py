@@ -51,7 +51,7 @@ def blocked(stage: str, *categories: str) -> ModerationBlockedError:
         (blocked("output"), "blocked k: the safety system refused the picture"),
         (blocked("unknown"), "blocked k: the safety system refused this"),
         (StreamInterruptedError("it broke"), "unknown k: it broke"),
-        (DownloadError("it is\nelsewhere"), "failed k: it is elsewhere"),
+        (DownloadError("it is\nelsewhere"), "away k: it is elsewhere"),
         (OSError(28, "No space left on device"), "failed k: [Errno 28] No space left on device"),
         (ImagesError("x" * 500), f"failed k: {'x' * 159}…"),
         (

@@ -399,7 +399,7 @@ async def test_aclose_while_another_task_iterates(
         task = asyncio.create_task(iterate())
         await until(lambda: server.posts == 1)
         if fault != "stall":
-            await until(lambda: stream._exchange is not None and bool(parts(tmp_path)))
+            await until(lambda: stream._engine.is_open and bool(parts(tmp_path)))
         await stream.aclose()
         await server.wait_disconnected(timeout=AT_ONCE)
         with pytest.raises(RuntimeError, match="closed before its end"):

@@ -29,7 +29,8 @@ def test_whose_rules_hold(url: str, expected: bool) -> None:
 
 async def test_what_is_certainly_wrong_is_not_sent_to_openai() -> None:
     """All of it is told at once, and nothing goes out: no name is looked up for this key."""
-    async with ImagesClient(api_key="k", base_url="https://api.openai.com/v1", model="gpt-image-2") as client:
+    url = "https://api.openai.com/v1"
+    async with ImagesClient(api_key="k", base_url=url, model="gpt-image-2", split=False) as client:
         with pytest.raises(RequestInvalidError) as caught:
             await client.generate("a secret prompt", **WRONG)
         with pytest.raises(RequestInvalidError):
@@ -47,7 +48,7 @@ async def test_another_server_is_asked_all_the_same(
     with caplog.at_level(logging.WARNING, "openai_images"):
         async with client_of(server, model="gpt-image-2") as client:
             for _ in range(2):
-                await client.generate("x", output_format="jpeg", safety_identifier="i" * 200)
+                await client.generate("x", safety_identifier="i" * 200)
     assert server.posts == 2
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 1

@@ -3,7 +3,9 @@
 import pytest
 
 from openai_images import (
+    APIStatusError,
     DecodeError,
+    GenerateRequest,
     ImagesError,
     ModerationBlockedError,
     OutcomeUnknownError,
@@ -12,9 +14,10 @@ from openai_images import (
     Timeouts,
     UnknownEvent,
 )
+from openai_images.http.watch import Watcher
 from openai_images.server import LocalImagesServer
 from tests.calling import BOTH, COMPLETED, PROMPT, Call, FakeTime, client_of, event, generate, stream
-from tests.sockets import CLOSE, LAST_CHUNK, RawServer, chunked
+from tests.sockets import CLOSE, LAST_CHUNK, RawServer, chunked, reply
 
 OPTED_IN = RetryPolicy(retry_unknown=True)
 SHORT = Timeouts(first_byte=0.1, idle=0.1)
@@ -36,6 +39,35 @@ async def test_opted_in(call: Call, server: LocalImagesServer, fault: str) -> No
         with pytest.raises(OutcomeUnknownError) as caught:
             await call(client)
     assert (server.posts, caught.value.attempts, time.slept) == (3, 3, [0.5, 1.0])
+
+
+@BOTH
+@pytest.mark.parametrize("last", ["bad_key_401", "slow_429"])
+async def test_a_doubt_stays(call: Call, last: str) -> None:
+    """An attempt that may have been billed is not forgotten when the next one certainly did not run."""
+    refusal = {
+        "bad_key_401": reply(b'{"error":{"code":"invalid_api_key"}}', status=401),
+        "slow_429": reply(b'{"error":{"code":"rate_limit_exceeded"}}', "Retry-After: 9999", status=429),
+    }[last]
+    told = Told()
+    async with RawServer([CLOSE], [refusal]) as server, client_of(server, retry=OPTED_IN) as client:
+        with pytest.raises(APIStatusError) as caught:
+            await call(client)
+        assert (caught.value.attempts, caught.value.maybe_billed) == (2, True)
+        server.heads.clear()
+        with pytest.raises(APIStatusError):
+            await client._calls.generate(GenerateRequest(PROMPT), watcher=told)
+    assert told.refusals == 0
+
+
+class Told(Watcher):
+    """Counts what it is told."""
+
+    refusals = 0
+
+    async def refused(self, error: ImagesError) -> None:
+        """Count."""
+        self.refusals += 1
 
 
 @BOTH

@@ -39,7 +39,8 @@ class Session:
     async def post(self, url: str, *, data: Any, **options: Any) -> None:
         """Fail."""
         if self.sent:
-            data._sent()
+            data._sending.begin()
+            data._sending.sent()
         raise self.error
 
 

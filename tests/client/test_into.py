@@ -412,10 +412,11 @@ def test_memory_does_not_grow_with_the_picture(tmp_path: Path) -> None:
 def test_a_broken_second_picture_does_not_cost_the_first() -> None:
     """Base64 that cannot be decoded ends the call; the picture before it was paid for and stays."""
     reader = AnswerReader(Answered(200, {"content-type": "application/json"}))
-    with pytest.raises(DecodeError):  # noqa: PT012  the block is what is tested
-        for chunk in (b'{"created":1,"data":[{"b64_json":"iVBORw0KGgo="},', b'{"b64_json":"!!!!!!!!"}]}'):
-            list(reader.feed(chunk))
-        list(reader.finish())
+    for chunk in (b'{"created":1,"data":[{"b64_json":"iVBORw0KGgo="},', b'{"b64_json":"!!!!!!!!"}]}'):
+        assert list(reader.feed(chunk)) == []
+    assert list(reader.finish()) == []
+    with pytest.raises(DecodeError):
+        reader.result([])
     assert [image.data for image in reader.images()] == [PNG[:8]]
 
 

@@ -8,11 +8,12 @@ import weakref
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from openai_images import CompletedImage, ImagesClient, PartialImage
+from openai_images.reading import Reading
 from openai_images.server import LocalImagesServer
 from tests.leaks import until
 
@@ -126,7 +127,7 @@ async def test_what_arrived_before_the_break_is_not_lost() -> None:
     ):
         assert isinstance(await anext(stream), PartialImage)
         await sent.wait()
-        exchange = stream._exchange
+        exchange = cast("Reading", stream._engine)._exchange
         assert exchange is not None
         await until(lambda: exchange._response.content.exception() is not None)
         rest = [event async for event in stream]
@@ -152,7 +153,7 @@ async def test_a_slow_consumer_holds_the_server_back() -> None:
         assert (
             accepted < 15_000_000 < sum(map(len, pieces))
         )  # the rest is in the buffers of the kernel's sockets
-        exchange = stream._exchange
+        exchange = cast("Reading", stream._engine)._exchange
         assert exchange is not None
         assert exchange._response.content.total_bytes < 2 * len(partial)
         assert not sent.is_set()

@@ -61,7 +61,10 @@ def test_extra_body_is_merged(kind: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (5, r"request 9: it must be a prompt \(str\), a GenerateRequest or a mapping with 'prompt', not int"),
+        (
+            5,
+            r"request 9: it must be a prompt \(str\), a GenerateRequest, an EditRequest or a mapping with .*, not int",
+        ),
         (None, "not NoneType"),
         (b"an otter", "not bytes"),
         ({}, "request 9: it has no 'prompt'"),

@@ -114,6 +114,8 @@ def test_several_pictures_of_one_request() -> None:
     assert names.claim(2, "a-3", 1)
     assert names.claim(3, "b", 10**9)
     assert not names.claim(4, "b-7", 1)
+    assert names.claim(5, "c", 1_000)
+    assert not names.claim(6, "c-999", 1)
 
 
 def test_what_clashed_has_taken_nothing() -> None:

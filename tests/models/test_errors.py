@@ -65,7 +65,7 @@ def test_one_root(kind: type[errors.ImagesError]) -> None:
     assert issubclass(kind, errors.ImagesError)
     assert kind.__doc__
     error = made(kind)
-    assert error.maybe_billed == isinstance(error, errors.OutcomeUnknownError)
+    assert error.maybe_billed == isinstance(error, errors.OutcomeUnknownError | errors.DownloadError)
     assert error.safe_to_resend is False
 
 

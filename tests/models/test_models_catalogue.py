@@ -16,6 +16,7 @@ from openai_images.models.catalogue import (
     known_values,
     live_models,
 )
+from openai_images.models.edits import EditParams
 from openai_images.models.prices import PUBLISHED_PRICES
 from openai_images.models.request import Model as ModelHint
 from openai_images.models.tokens import qualities
@@ -98,7 +99,7 @@ def test_the_table_agrees_with_prices_tokens_and_hints() -> None:
 def test_parameters_are_parameters() -> None:
     """A row names nothing that a request does not have."""
     for model in MODELS.values():
-        assert model.values.keys() <= GenerateParams.__annotations__.keys()
+        assert model.values.keys() <= {*GenerateParams.__annotations__, *EditParams.__annotations__}
         assert {parameter for parameter, _ in model.unsure} <= model.values.keys()
         assert all(value in model.values[parameter] for parameter, value in model.unsure)
 

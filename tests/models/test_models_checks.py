@@ -14,6 +14,7 @@ from openai_images.models import GenerateRequest, asked as asked_module
 from openai_images.models.asked import asked_of
 from openai_images.models.catalogue import MODELS, live_models
 from openai_images.models.checks import Checker, Mode, Problem, check, problems_of
+from openai_images.models.edits import EditRequest
 
 # Names in the tables, so that a case fits its line.
 NAMES = {
@@ -201,10 +202,11 @@ def test_another_mode() -> None:
 def test_split_and_official_reach_the_rules() -> None:
     """`check` hands on what it is told."""
     request = GenerateRequest("an otter", n=23, model="dall-e-3")
-    assert [p.parameter for p in check(request, "warn", stream=False, official=False, split=True)] == [
-        "model",
-        "n",
+    doubtful = [
+        [problem.parameter for problem in check(request, "warn", stream=False, official=False, split=split)]
+        for split in (False, True)
     ]
+    assert doubtful == [["model", "n"], ["model"]]
     request = GenerateRequest("an otter", n=23, model="gpt-image-2")
     assert check(request, "strict", stream=True, split=True) == []
 
@@ -239,7 +241,9 @@ def test_nothing_is_shown_of_what_is_asked() -> None:
 def test_every_parameter_has_a_type() -> None:
     """A new field of a request must get one, or it would never be looked at."""
     fields = {field.name for field in attrs.fields(GenerateRequest)}
-    assert fields == asked_module._TYPES.keys()
+    pictures = {"image", "mask", "markup", "as_json"}
+    edits = {field.name for field in attrs.fields(EditRequest)} - fields - pictures
+    assert fields | edits == asked_module._TYPES.keys()
     for name in fields - {"prompt"}:
         (problem,) = problems_of(GenerateRequest("x", **{name: object()}), stream=True, official=False)
         assert (problem.parameter, problem.message, problem.certain) == (name, "it is of type object", True)

@@ -1,8 +1,11 @@
 """What a request may cost at most, and what a result did cost."""
 
-from decimal import Decimal, getcontext
+import subprocess
+import sys
+from decimal import Decimal, Inexact, getcontext, localcontext
 from typing import Any
 
+import attrs
 import pytest
 
 from openai_images import (
@@ -19,6 +22,7 @@ from openai_images import (
 )
 
 IMAGE = Image.from_bytes(b"\x89PNG\r\n\x1a\n")
+SVG = Image.from_bytes(b"<svg></svg>")
 TWO: dict[str, Any] = {"model": "gpt-image-2", "size": "1024x1024", "quality": "low"}
 TWO_LOW = 21 * 5 + 196 * 30  # of a prompt of five bytes, in millionths of a dollar
 
@@ -283,11 +287,17 @@ def test_cached_tokens(extra: dict[str, Any], image: int, expected: Decimal | No
         Usage(10, 20, 30, TokenDetails(0, 10), TokenDetails(20, 5)),
         Usage(10, 20, 30, TokenDetails(0, 10), TokenDetails(text_tokens=21)),
         Usage(10, 20, 30, TokenDetails(-1, 11)),
+        Usage(10, 20, 31),
+        Usage(10, 20, 29),
+        Usage(10, 20, -30),
+        Usage(10**9, 1),
+        Usage(10, 10**30),
     ],
 )
 def test_a_cost_that_is_not_known(usage: Usage | None) -> None:
-    """None, never 0: the usage is missing, all zeros, or contradicts itself."""
+    """None, never 0: the usage is missing, all zeros, absurd, or contradicts itself."""
     assert cost(usage) is None
+    assert cost(usage, edited=True) is None
 
 
 @pytest.mark.parametrize("model", [None, "mine", "dall-e-3"])
@@ -313,7 +323,12 @@ def test_a_kind_of_token_without_a_price() -> None:
         (SvgUsage("author", 10, 100, 40, 110), 10 * 2 + 100 * 3),
         (SvgUsage("author", 10, 100, 40, 150), 10 * 2 + 140 * 3),
         (SvgUsage("author", 10, 100), 10 * 2 + 100 * 3),
-        (SvgUsage("author", 10, 100, 0, 7), 10 * 2 + 100 * 3),
+        (SvgUsage("author", 10, 100, 0, 0), 10 * 2 + 100 * 3),
+        (SvgUsage("author", 10, 100, 0, 7), None),
+        (SvgUsage("author", 10, 100, -40, 70), None),
+        (SvgUsage("author", 0, 0, 0, 0), None),
+        (SvgUsage("author", 0, 100), None),
+        (SvgUsage("author", 10**9, 100), None),
         (SvgUsage("author", 10, 100, 40), None),
         (SvgUsage("author", 10, 100, 40, 120), None),
         (SvgUsage("author", 10), None),
@@ -331,6 +346,95 @@ def test_the_cost_of_an_svg(svg: SvgUsage, expected: int | None) -> None:
     assert found == (None if expected is None else 10 * 5 + 20 * 30 + expected)
     assert cost(usage, "gpt-image-2", svg_usage=svg) is None
     assert cost_of(result(None, svg_usage=svg), "gpt-image-2", prices) is None
+
+
+@pytest.mark.parametrize("more", [{"images": (SVG,)}, {"images": (IMAGE, SVG)}, {"output_format": "svg"}])
+def test_an_svg_without_its_authors_tokens(more: dict[str, Any]) -> None:
+    """Somebody wrote it, and was paid: without that the cost would be too low."""
+    counted = attrs.evolve(result(Usage(10, 20)), model="gpt-image-2", **more)
+    assert counted.cost() is None
+    assert attrs.evolve(counted, svg_usage=SvgUsage("gpt-image-2", 0, 0)).cost() is None
+    assert result(Usage(10, 20), model="gpt-image-2").cost() is not None
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        (Usage(430, 4360, 4790, TokenDetails(388, 42)), 42 * 5 + 388 * 8 + 4360 * 30),
+        (Usage(430, 4360, 4790, TokenDetails(text_tokens=42)), 42 * 5 + 388 * 8 + 4360 * 30),
+        (Usage(430, 4360, 4790, TokenDetails(extra={"cached_tokens": 0})), None),
+        (Usage(430, 4360, 4790), None),
+    ],
+)
+def test_the_cost_of_an_edit(usage: Usage, expected: int | None) -> None:
+    """Its input may be pictures or text, which cost differently: not told apart, the cost is not known."""
+    edit = result(usage, model="gpt-image-2", edited=True)
+    assert micro(edit.cost()) == expected
+    same = PUBLISHED_PRICES.with_prices(
+        {"gpt-image-2": ModelPrice(text_input=Decimal(8), image_input=Decimal(8), image_output=Decimal(30))}
+    )
+    assert micro(edit.cost(same)) == 430 * 8 + 4360 * 30
+
+
+def test_a_result_knows_its_cost() -> None:
+    """By the model that was asked for and the published prices, or by others."""
+    generated = result(Usage(21, 196, 217), model="gpt-image-2-2026-04-21")
+    assert generated.cost() == cost_of(generated, None) == Decimal("0.005985")
+    assert generated.cost(model="gpt-image-1.5") == cost_of(generated, "gpt-image-1.5") == Decimal("0.006377")
+    free = PUBLISHED_PRICES.with_prices(
+        {"gpt-image-2": ModelPrice(text_input=Decimal(0), image_output=Decimal(0))}
+    )
+    assert generated.cost(free) == 0
+    assert result(Usage(21, 196, 217)).cost() is None
+    assert result(Usage(21, 196, 217)).cost(model="gpt-image-2") == Decimal("0.005985")
+    assert result(Usage(21, 196, 217), model="my-deployment").cost() is None
+
+
+def test_the_cost_of_several_requests() -> None:
+    """What the parts cost together; the sum in `usage` is not looked at, and one unknown part makes all unknown."""
+    one = result(Usage(21, 196, 217), model="gpt-image-2")
+    other = result(Usage(10, 20, 30, TokenDetails(0, 10)), model="gpt-image-2")
+    whole = result(Usage(1, 1), model="gpt-image-2", parts=(one, other))
+    assert micro(whole.cost()) == TWO_LOW + 10 * 5 + 20 * 30
+    assert micro(whole.cost(model="gpt-image-1.5")) == 31 * 5 + 216 * 32
+    assert attrs.evolve(whole, parts=(one, result(None, model="gpt-image-2"))).cost() is None
+    assert attrs.evolve(whole, parts=(one, result(Usage(0, 0, 0), model="gpt-image-2"))).cost() is None
+    assert attrs.evolve(whole, parts=(whole, one)).cost() == (whole.cost() or 0) + (one.cost() or 0)
+
+
+def test_nothing_is_rounded() -> None:
+    """Whatever the program has set its decimals to, and however long a price is."""
+    third = ModelPrice(text_input=Decimal(1) / 3, image_output=Decimal(1) / 3)
+    prices = PUBLISHED_PRICES.with_prices({"gpt-image-2": third})
+    request = GenerateRequest("otter", n=3, **TWO)
+    generated = result(Usage(21, 196), model="gpt-image-2", parts=())
+    split = result(None, parts=(generated, generated))
+    exact = generated.cost(prices), split.cost(prices), estimate_cost(request, prices)
+    assert exact[0] == Decimal("0.0000723333333333333333333333333261")
+    with localcontext(prec=2) as context:
+        context.traps[Inexact] = True
+        assert (generated.cost(prices), split.cost(prices), estimate_cost(request, prices)) == exact
+
+
+def test_pictures_to_edit_have_no_estimate() -> None:
+    """How many tokens they take is not published: neither as pictures of a request nor in its `extra_body`."""
+
+    @attrs.frozen
+    class Edit(GenerateRequest):
+        image: str = attrs.field(default="otter.png", kw_only=True)
+
+    assert estimate_cost(Edit("make it night", **TWO)) is None
+    assert estimate(extra_body={"images": [{"file_id": "file-1"}]}, **TWO) is None
+
+
+def test_a_result_imports_no_prices() -> None:
+    """Until its cost is asked for: a client that never asks is built without them."""
+    code = (
+        "import sys; from openai_images.models import ImageResult; "
+        "seen = lambda: {'decimal', 'openai_images.models.cost', 'openai_images.models.prices'} & set(sys.modules); "
+        "assert not seen(), seen(); assert ImageResult(()).cost() is None; assert len(seen()) == 3"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize(

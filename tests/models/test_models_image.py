@@ -6,13 +6,14 @@ import io
 import os
 import pickle
 import stat
+import sys
 from pathlib import Path
 
 import attrs
 import pytest
-from PIL import Image as Pillow
+from PIL import Image as Pillow, UnidentifiedImageError
 
-from openai_images.errors import DownloadError
+from openai_images.errors import ConfigurationError, DownloadError
 from openai_images.models.image import Image
 
 
@@ -115,6 +116,12 @@ def test_pickling_and_copying(known: bool) -> None:
         ("otter.png", "otter.png"),
         ("otter.jpg", "otter.jpg"),
         ("a/b/otter", "a/b/otter.png"),
+        ("gpt-image-2.5", "gpt-image-2.5.png"),
+        ("gpt-image-2.5-flare", "gpt-image-2.5-flare.png"),
+        ("St. Bernard", "St. Bernard.png"),
+        ("a red fox v2.0", "a red fox v2.0.png"),
+        ("otter.JPEG", "otter.JPEG"),
+        (".otter", ".otter.png"),
     ],
 )
 def test_saving(tmp_path: Path, name: str, written: str) -> None:
@@ -151,6 +158,28 @@ def test_saving_keeps_the_usual_rights(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
+def test_saving_into_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A leading ~ is the home folder, as in a shell, and no folder of that name; of an unknown user it is a name."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert Image.from_bytes(PNG).save("~/otter") == tmp_path / "otter.png"
+    assert Image.from_bytes(PNG).save("~nobody-of-this-name.png") == Path("~nobody-of-this-name.png")
+    assert listed(tmp_path) == ["otter.png", "~nobody-of-this-name.png"]
+
+
+@pytest.mark.parametrize("path", ["", ".", "..", "pictures", "pictures/", "new/", "~", "~/", "/"])
+def test_a_folder_is_no_file(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever names a folder does not mean a file beside it; the error says what to do, and nothing is made."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"a folder; name a file in it, such as .*otter"):
+        Image.from_bytes(PNG).save(path)
+    assert listed(tmp_path) == ["pictures"]
+
+
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     """A folder in the way is an OSError, and nothing half-written stays."""
     (tmp_path / "otter.png").mkdir()
@@ -173,3 +202,58 @@ def test_a_disk_that_takes_only_a_part(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert listed(tmp_path) == []
+
+
+def test_opening_a_picture(tmp_path: Path) -> None:
+    """As Pillow does, from memory or from its file, which is not held open."""
+    path = tmp_path / "otter.png"
+    path.write_bytes(PNG)
+    for image in (Image.from_bytes(PNG), Image.from_file(path, PNG, len(PNG))):
+        with image.open() as picture:
+            assert isinstance(picture, Pillow.Image)
+            assert (picture.format, picture.size, picture.getpixel((2, 1))) == ("PNG", (3, 2), (0, 0, 0))
+    _ = Image.from_file(path, PNG, len(PNG)).open()  # a file left open would be a ResourceWarning
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        Image.from_file(path, PNG, len(PNG)).open()
+    with pytest.raises(DownloadError, match=r"image\.url"):
+        Image(url="http://x/a.png").open()
+
+
+def test_an_opened_picture_is_not_decoded_before_its_pixels_are_needed() -> None:
+    """Its size is there at once; that its data is cut shows at the first pixel."""
+    out = io.BytesIO()
+    Pillow.effect_noise((64, 64), 50).save(out, "png")
+    picture = Image.from_bytes(out.getvalue()[:2000]).open()
+    assert picture.size == (64, 64)
+    with pytest.raises(OSError, match="truncated"):
+        picture.load()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"<svg width='1' height='1'></svg>", r"Pillow does not read SVG: save\(\)"),
+        (b"no picture", r"cannot read the picture \(application/octet-stream, 10 bytes\)"),
+        (PNG[:20], r"cannot read the picture \(image/png, 20 bytes\)"),
+    ],
+)
+def test_a_picture_that_pillow_cannot_open(data: bytes, message: str) -> None:
+    """The error is Pillow's own, with a sentence of ours."""
+    with pytest.raises(UnidentifiedImageError, match=message) as caught:
+        Image.from_bytes(data).open()
+    assert isinstance(caught.value, OSError)
+
+
+def test_opening_without_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says how to install it."""
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(ConfigurationError, match=r"needs Pillow.*pip install 'openai-images\[server\]'"):
+        Image.from_bytes(PNG).open()
+
+
+def test_a_jpeg_whose_size_comes_late() -> None:
+    """In memory it is found behind hundreds of kilobytes of colour profile, too."""
+    out = io.BytesIO()
+    Pillow.new("RGB", (30, 20)).save(out, "jpeg", icc_profile=b"p" * 300_000)
+    assert (Image.from_bytes(out.getvalue()).width, Image.from_bytes(out.getvalue()).height) == (30, 20)

@@ -218,11 +218,16 @@ def test_the_nearest_size_of_all(size: tuple[int, int]) -> None:
         ("4:6", "gpt-image-1", PROVEN_PIXELS, "1024x1536"),
         ("1:1", "dall-e-2", PROVEN_PIXELS, "1024x1024"),
         ("7:4", "dall-e-3", PROVEN_PIXELS, "1792x1024"),
+        ("16:9", None, PROVEN_PIXELS, "2560x1440"),
+        ("16:9", None, 1_500_000, "1536x864"),
+        ("21:9", None, PROVEN_PIXELS, "2912x1248"),
+        ("4:5", None, PROVEN_PIXELS, "1664x2080"),
     ],
 )
-def test_the_size_of_a_ratio(ratio: str, model: str, most_pixels: int, size: str) -> None:
-    """The largest of exactly this ratio that the model takes."""
+def test_the_size_of_a_ratio(ratio: str, model: str | None, most_pixels: int, size: str) -> None:
+    """The largest of exactly this ratio that the model takes, or any model that takes free sizes."""
     assert size_of_ratio(ratio, model, most_pixels=most_pixels) == size
+    assert most_pixels != PROVEN_PIXELS or size_of_ratio(ratio, model) == size
 
 
 @pytest.mark.parametrize(
@@ -263,9 +268,12 @@ def test_the_size_of_a_ratio(ratio: str, model: str, most_pixels: int, size: str
         ("3:1", "gpt-image-2", 0, "gpt-image-2 has no size of exactly 3:1; the nearest is 1408x480"),
         ("1:3", "gpt-image-2", 0, "gpt-image-2 has no size of exactly 1:3; the nearest is 480x1408"),
         ("1:1", "gpt-image-2", 600_000, "gpt-image-2 has no size of exactly 1:1; the nearest is 816x816"),
+        ("1.91:1", None, PROVEN_PIXELS, "there is no size of exactly 1.91:1; the nearest is 2656x1392"),
+        ("4:1", None, PROVEN_PIXELS, "there is no size of exactly 4:1; ratios must be between 1:3 and 3:1"),
+        ("16x9", None, PROVEN_PIXELS, "'16x9' is no ratio; write one such as 16:9"),
     ],
 )
-def test_no_size_of_a_ratio(ratio: str, model: str, most_pixels: int, message: str) -> None:
+def test_no_size_of_a_ratio(ratio: str, model: str | None, most_pixels: int, message: str) -> None:
     """Nothing is rounded; what would do is told."""
     with pytest.raises(RequestInvalidError) as raised:
         size_of_ratio(ratio, model, most_pixels=most_pixels)

@@ -25,6 +25,8 @@ from openai_images.models import (
     UnknownEvent,
     Usage,
 )
+from openai_images.models.edits import EditParams, EditRequest, ImageReference
+from openai_images.models.results import with_images
 
 IMAGE = Image.from_bytes(b"\x89PNG\r\n\x1a\n")
 EXTRA = {"prompt": "sentinel", "echo": ["sentinel"]}
@@ -38,6 +40,8 @@ VALUES = [
     UnknownEvent("ping", EXTRA),
     SvgUsage("m", extra=EXTRA),
     Timeouts(total=5),
+    EditRequest("sentinel", image=b"sentinel", mask=b"sentinel", extra_body=EXTRA),
+    ImageReference(image_url="https://x.example/?sentinel"),
     Limits(concurrency=3),
 ]
 IDS = [type(value).__name__ for value in VALUES]
@@ -72,12 +76,28 @@ def test_repr_of_a_request() -> None:
     assert "extra_body=None" in repr(GenerateRequest("x"))
 
 
+def test_other_forms_of_the_same_pictures() -> None:
+    """A result whose pictures became files has them in its parts as well, and nothing else is changed."""
+    old = [Image.from_bytes(b"\x89PNG\r\n\x1a\n%d" % number) for number in range(5)]
+    new = [Image(url=f"https://x.example/{number}") for number in range(5)]
+    parts = tuple(ImageResult(tuple(images), created=len(images)) for images in (old[:2], old[2:4], old[4:]))
+    result = ImageResult(tuple(old), created=1, parts=parts)
+    changed = with_images(result, new)
+    assert changed.images == tuple(new)
+    assert [part.images for part in changed.parts] == [tuple(new[:2]), tuple(new[2:4]), tuple(new[4:])]
+    assert with_images(changed, old) == result
+    assert with_images(ImageResult((old[0],)), [new[0]]) == ImageResult((new[0],))
+
+
 def test_parameters_and_fields_stay_in_step() -> None:
     """The keywords of `generate` are the fields of a request, but for the prompt, with the same types."""
     keywords = {name: ref.__forward_arg__ for name, ref in GenerateParams.__annotations__.items()}
-    fields = inspect.get_annotations(GenerateRequest)
+    fields = {name: hint for name, hint in inspect.get_annotations(GenerateRequest).items() if name != "path"}
     assert fields.pop("prompt") == "str"
     assert list(keywords.items()) == list(fields.items())
+    more = {name: hint for name, hint in inspect.get_annotations(EditRequest).items() if name != "path"}
+    keywords = {name: ref.__forward_arg__ for name, ref in EditParams.__annotations__.items()}
+    assert list(keywords.items()) == [*fields.items(), *more.items()]
 
 
 @pytest.mark.parametrize("prompt", [None, 5, b"otter", ["otter"], {"prompt": "otter"}])

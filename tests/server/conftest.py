@@ -1,6 +1,7 @@
 """What the server's tests share: a server with small fixed pictures, a raw client, and a way to ask it things."""
 
 import asyncio
+import io
 import json
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -74,6 +75,28 @@ def ask(server: LocalImagesServer, http: aiohttp.ClientSession) -> Ask:
         all_headers = {"Authorization": f"Bearer {of.api_key}"} | (headers or {})
         body = {"prompt": "a lighthouse"} | body
         async with http.post(url, json=body, headers=all_headers, allow_redirects=False) as response:
+            return Reply(response.status, response.headers, await response.read())
+
+    return post
+
+
+@pytest.fixture
+def edit(server: LocalImagesServer, http: aiohttp.ClientSession) -> Ask:
+    """Posts an edit to `server` (or another one): a form, or keywords as JSON."""
+
+    async def post(
+        form: aiohttp.FormData | None = None,
+        *,
+        of: LocalImagesServer = server,
+        headers: dict[str, str] | None = None,
+        **body: Any,
+    ) -> Reply:
+        all_headers = {"Authorization": f"Bearer {of.api_key}"} | (headers or {})
+        if form is None:
+            all_headers["Content-Type"] = "application/json"
+        # As a file, since aiohttp warns of large bodies that are none.
+        sent = {"data": form or io.BytesIO(json.dumps({"prompt": "night"} | body).encode())}
+        async with http.post(f"{of.base_url}/images/edits", headers=all_headers, **sent) as response:
             return Reply(response.status, response.headers, await response.read())
 
     return post

@@ -114,7 +114,15 @@ async def test_a_start_that_fails_leaves_nothing_open(monkeypatch: pytest.Monkey
         ({"pictures": {}}, "pictures must be a picture's bytes, or a mapping"),
         ({"pictures": b""}, "pictures must be a picture's bytes, or a mapping"),
         ({"pictures": {"png": "text"}}, "pictures must be a picture's bytes, or a mapping"),
-        ({"pictures": {"jpg": b"x"}}, "pictures has 'jpg', but what can be asked for is png, jpeg, webp"),
+        (
+            {"pictures": {"jpg": b"x"}},
+            "pictures has 'jpg', but what can be asked for is png, jpeg, webp, gif, svg",
+        ),
+        ({"max_upload_bytes": 0}, "max_upload_bytes must be at least 1, not 0"),
+        (
+            {"picture_links": "short"},
+            "picture_links must be None or one of 'absolute', 'relative', not 'short'",
+        ),
     ],
 )
 def test_impossible_options_are_refused(options: dict[str, Any], said: str) -> None:

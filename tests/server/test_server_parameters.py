@@ -85,16 +85,10 @@ REFUSED: list[tuple[dict[str, Any], str | None, str | None, str]] = [
     ({"output_format": "bmp"}, "invalid_value", "output_format", "Invalid value: 'bmp'."),
     ({"output_format": "gif"}, "invalid_value", "output_format", "Invalid value: 'gif'."),
     (
-        {"output_format": "gif", "model": "gpt-image-2.6-flare"},
-        "invalid_value",
-        "output_format",
-        "This local server paints png, jpeg and webp only, not 'gif'.",
-    ),
-    (
         {"frame_count": 3, "model": "gpt-image-2.6-flare"},
         "invalid_value",
         "frame_count",
-        "The 'frame_count' param",
+        "The 'frame_count' parameter is only supported when 'output_format' is 'gif'.",
     ),
     (
         {"output_compression": 50},

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import assert_never, assert_type
 
 import aiohttp
+import PIL.Image
 
 from openai_images import (
     PUBLISHED_PRICES,
@@ -18,6 +19,7 @@ from openai_images import (
     BatchItem,
     BatchOptions,
     CompletedImage,
+    DownloadError,
     Failed,
     GenerateRequest,
     Image,
@@ -40,8 +42,9 @@ from openai_images import (
     UnknownEvent,
     Usage,
     read_batch_items,
+    size_of_ratio,
 )
-from openai_images.server import LocalImagesServer
+from openai_images.server import LocalImagesServer, RecordedDownload, RecordedPart
 
 module_level = ImagesClient()
 
@@ -58,13 +61,19 @@ async def await_a_picture() -> bytes:
         assert_type(result.image.width, int | None)
         assert_type(result.usage, Usage | None)
         assert_type(await result.image.read(), bytes)
+        assert_type(result.cost(), Decimal | None)
+        assert_type(result.cost(PUBLISHED_PRICES, model="gpt-image-2"), Decimal | None)
+        assert_type(result.model, str | None)
+        assert_type(result.parts, tuple[ImageResult, ...])
+        with result.image.open() as picture:
+            assert_type(picture, PIL.Image.Image)
         return result.image.data
 
 
 async def every_parameter() -> ImageResult:
     """Known values are hints, and any other string passes; a prompt may be a whole request."""
     request = GenerateRequest("an otter", model="a-model-of-tomorrow", quality="xhigh")
-    await module_level.generate(request, size="2048x1152")
+    await module_level.generate(request, size=size_of_ratio("16:9"))
     return await module_level.generate(
         "an otter",
         n=2,
@@ -77,6 +86,19 @@ async def every_parameter() -> ImageResult:
         extra_body={"seed": 1, "nested": {"any": ["thing", None]}},
         into=Path("out") / "otter",
     )
+
+
+async def fetch_what_is_behind_urls(client: ImagesClient, result: ImageResult) -> bytes:
+    """A picture stays a picture, a result a result; what an error carries can be fetched later."""
+    assert_type(await client.download(result.image), Image)
+    try:
+        assert_type(await client.download(result, into="out/otter", overwrite=True), ImageResult)
+    except DownloadError as error:
+        assert_type(error.url, str | None)
+        assert_type(error.urls, tuple[str, ...])
+        later: ImageResult = await client.download(error.response)
+        return later.image.data
+    return result.image.data
 
 
 async def iterate_partial_images() -> ImageResult:
@@ -233,6 +255,18 @@ async def beside_the_local_server() -> None:
     ):
         results = await asyncio.gather(*(client.generate(prompt) for prompt in ("one", "two")))
         assert_type(results, list[ImageResult])
+
+
+async def what_the_local_server_saw() -> None:
+    """Its options are typed, and so is what it has recorded."""
+    async with LocalImagesServer(
+        legacy=True, picture_links="relative", max_upload_bytes=10_000_000
+    ) as server:
+        server.script("download_404", "ok")
+        assert_type(server.downloads, list[RecordedDownload])
+        assert_type(server.requests[0].parts, tuple[RecordedPart, ...])
+        assert_type(server.requests[0].parts[0].text, str | None)
+        assert_type(server.downloads[0].with_key, bool)
 
 
 async def batch(client: ImagesClient, path: Path) -> tuple[str, ...]:

@@ -1,18 +1,18 @@
 """Reading an answer from start to end, as the client does, and saying all that came of it."""
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from functools import cache
 from typing import Any
 
 from attrs import field, frozen
 
+from benchmarks.corpus import Answer, answers
 from openai_images.errors import ImagesError
 from openai_images.models.events import CompletedImage
 from openai_images.models.image import Image
 from openai_images.wire.reader import AnswerReader
 from openai_images.wire.refusals import Answered
 
-ANSWERS = Path(__file__).parent / "answers"
 EVENT_STREAM, JSON = "text/event-stream; charset=utf-8", "application/json"
 
 
@@ -30,9 +30,15 @@ class Nowhere:
         """Nothing to do."""
 
 
+@cache
+def corpus() -> dict[str, Answer]:
+    """The folder of answers, by name."""
+    return answers()
+
+
 def answer(name: str) -> bytes:
     """A body from the folder of answers."""
-    return (ANSWERS / name).read_bytes()
+    return corpus()[name].body
 
 
 @frozen
@@ -51,30 +57,29 @@ class Read:
         return "".join(type(event).__name__[0] for event in self.events)
 
 
+def read_as(answered: Answered, chunks: Iterable[bytes], **options: Any) -> Read:
+    """What comes of chunks; `options` are the reader's."""
+    reader = AnswerReader(answered, **options)
+    events: list[Any] = []
+    result, failure = None, None
+    try:
+        for chunk in chunks:
+            events += reader.feed(chunk)
+        events += reader.finish()
+        result = reader.result([event for event in events if isinstance(event, CompletedImage)])
+    except ImagesError as error:
+        failure = error
+    images = [image.data for image in reader.images()] if failure else []
+    reader.discard()
+    return Read(events, result, failure, failure and (type(failure), str(failure)), images)
+
+
 def reading(stated: str = "", **options: Any) -> Callable[[Iterable[bytes]], Read]:
     """A function that reads chunks that came with this content type."""
-
-    def read(chunks: Iterable[bytes]) -> Read:
-        answered = Answered(
-            options.get("status", 200),
-            {"content-type": stated},
-            options.get("secrets", ()),
-            options.get("now", 0.0),
-        )
-        reader = AnswerReader(
-            answered, **{key: options[key] for key in options.keys() & {"new_sink", "max_picture_bytes"}}
-        )
-        events: list[Any] = []
-        result, failure = None, None
-        try:
-            for chunk in chunks:
-                events += reader.feed(chunk)
-            events += reader.finish()
-            result = reader.result([event for event in events if isinstance(event, CompletedImage)])
-        except ImagesError as error:
-            failure = error
-        images = [image.data for image in reader.images()]
-        reader.discard()
-        return Read(events, result, failure, failure and (type(failure), str(failure)), images)
-
-    return read
+    answered = Answered(
+        options.pop("status", 200),
+        {"content-type": stated},
+        options.pop("secrets", ()),
+        options.pop("now", 0.0),
+    )
+    return lambda chunks: read_as(answered, chunks, **options)

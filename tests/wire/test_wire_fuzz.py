@@ -1,57 +1,39 @@
-"""Damaged answers: whatever is changed in a good one, what comes of it is a result or an error of ours."""
+"""Damaged answers: whatever is changed in a good one, what comes of it is a result or an error of ours.
 
-import tracemalloc
-from pathlib import Path
-from random import Random
+A million of them are a matter of half an hour (`python -m benchmarks.fuzz`); here are the first of them, and others by
+chance. What earlier runs found stands in the tests of its part, and here where it takes several parts.
+"""
 
+import sys
+from types import FrameType
+from typing import Any
+
+import pytest
 from hypothesis import given, settings, strategies as st
 
+from benchmarks import fuzz, mutating
+from benchmarks.fuzzing import Sinks, broken, outcome
 from openai_images.errors import ImagesError
-from openai_images.wire.refusals import Answered, refusal_from_body
-from tests.feeding import cut
-from tests.wire.reading import ANSWERS, reading
+from openai_images.wire.refusals import Answered
+from tests.wire.reading import corpus, reading
 
-BODIES = [path.read_bytes() for path in sorted(ANSWERS.iterdir())]
-PARTS = [
-    b"\0", b"\xff", b'"', b"\\", b"{", b"}", b"[", b"]", b":", b",", b"\n", b"\n\n", b"\r", b"data:", b"event: error\n",
-    b"null", b"NaN", b'"b64_json":', b'"type":"error"', b"1e999", b"\\u", b"<", b"\xef\xbb\xbf",
-]  # fmt: skip
+CORPUS = list(corpus().values())
 TYPES = ["", "text/event-stream", "application/json", "image/png", "text/html"]
 
 
-def damaged(body: bytes, chance: Random) -> bytes:
-    """The body with some pieces replaced, taken out, doubled or exchanged."""
-    for _ in range(chance.randint(1, 6)):
-        start = chance.randrange(len(body) + 1)
-        end = min(len(body), start + chance.choice([0, 1, 3, 40]))
-        put = chance.choice([b"", chance.choice(PARTS), body[start:end] * 2, chance.choice(BODIES)[:200]])
-        body = body[:start] + put + body[end:]
-    return body
+def test_the_first_of_a_million() -> None:
+    """None of them breaks a promise: see `benchmarks/fuzzing.py` for what those are."""
+    found = fuzz.run(fuzz.Job(seed=1, first=0, count=2_500), CORPUS)
+    assert found.firsts == {}
+    assert found.cases == 2_500
 
 
-@settings(max_examples=300)
-@given(
-    st.sampled_from(BODIES),
-    st.sampled_from(TYPES),
-    st.integers(0, 2**32),
-    st.lists(st.integers(0, 3000), max_size=5),
-)
-def test_damaged_answers(body: bytes, stated: str, seed: int, places: list[int]) -> None:
-    """A damaged answer gives the same events and the same end for any cuts, and raises nothing foreign."""
-    body = damaged(body, Random(seed))
-    read = reading(stated, secrets=("sk-sentinel",))([body])
-    again = reading(stated, secrets=("sk-sentinel",))(cut(body, places))
-    assert (again.events, again.result, again.said) == (read.events, read.result, read.said)
-    assert (read.result is None) == isinstance(read.error, ImagesError)
-    assert read.result is None or len(read.result.images) >= 1
-
-
-@given(st.sampled_from(BODIES), st.integers(0, 2**32), st.sampled_from([400, 429, 500, 503]))
-def test_damaged_refusals(body: bytes, seed: int, status: int) -> None:
-    """The same bodies as refusals give typed errors."""
-    error = refusal_from_body(Answered(status, {}), damaged(body, Random(seed)))
-    assert error.status_code == status
-    assert str(error)
+@settings(max_examples=200)
+@given(st.integers(2, 2**64), st.integers(0, 2**32))
+def test_others_by_chance(seed: int, number: int) -> None:
+    """Nor does any other, whole or in pieces."""
+    with fuzz.watched(fuzz.SECONDS):
+        assert broken(mutating.case(CORPUS, seed, number), seed, thorough=True) == []
 
 
 @given(st.binary(max_size=200), st.sampled_from(TYPES))
@@ -61,13 +43,35 @@ def test_noise(body: bytes, stated: str) -> None:
     assert (read.result is None) == isinstance(read.error, ImagesError)
 
 
-def test_small_bodies_take_little_memory() -> None:
-    """The corpus is small, and reading it takes no more than some hundred kilobytes at a time."""
-    tracemalloc.start()
-    try:
-        for body in BODIES:
-            reading("")([body])
-        assert tracemalloc.get_traced_memory()[1] < 1_000_000
-    finally:
-        tracemalloc.stop()
-    assert sum(path.stat().st_size for path in Path(ANSWERS).iterdir()) < 20_000
+def test_work_is_in_proportion() -> None:
+    """The calls of functions that an answer takes are bounded by its bytes and its pieces."""
+    calls = 0
+
+    def count(_: FrameType, event: str, __: Any) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    for number in range(0, 2_500, 10):
+        damaged = mutating.case(CORPUS, 1, number)
+        pieces = mutating.pieces(damaged, 1)
+        answered = Answered(damaged.status, damaged.headers)
+        calls = 0
+        sys.setprofile(count)
+        try:
+            outcome(answered, pieces, Sinks())
+        finally:
+            sys.setprofile(None)
+        assert calls < 5_000 + 20 * len(damaged.body) + 50 * len(pieces), (number, damaged.made)
+
+
+@pytest.mark.parametrize(
+    "opening", ["safety_violations=[", "<title", '{"error"', "try again in 1", "{ ", "data:"]
+)
+def test_what_begins_again_and_again_is_read_in_proportion(opening: str) -> None:
+    """A body made to send a search back to its start tens of thousands of times takes no time to speak of."""
+    for start in ("", "<html>", '{"error":{"message":"'):
+        with fuzz.watched(5.0):
+            body = (start + opening * (300_000 // len(opening))).encode()
+            for text in (body, body + b'"}}'):
+                damaged = mutating.Case(0, opening, 500, {}, text)
+                assert broken(damaged, 1, thorough=False) == []

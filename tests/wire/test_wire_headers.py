@@ -7,7 +7,14 @@ from email.utils import format_datetime
 import pytest
 from hypothesis import example, given, strategies as st
 
-from openai_images.wire.headers import parse_duration, request_id, retry_after, should_retry
+from openai_images.wire.headers import (
+    StatedLimit,
+    parse_duration,
+    request_id,
+    retry_after,
+    should_retry,
+    stated_limits,
+)
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC).timestamp()
 
@@ -91,6 +98,31 @@ def test_the_name_of_the_request() -> None:
     for name in names.copy():
         assert request_id(names) == names.pop(name)
     assert request_id({}) is None
+    assert request_id({"x-request-id": "a\x1b\udcff\n" + "b" * 500}) == "a\ufffd\ufffd\ufffd" + "b" * 196
+
+
+def limit(stated: str, remaining: str = "0", reset: str = "1s") -> StatedLimit | None:
+    """What three headers about requests say."""
+    headers = {f"x-ratelimit-{name}-requests": text for name, text in
+               (("limit", stated), ("remaining", remaining), ("reset", reset))}  # fmt: skip
+    return stated_limits(headers).get("requests")
+
+
+@pytest.mark.parametrize(
+    "stated", ["0", "0.5", "5e-324", "1e-300", "-1", "nan", "1e999", "", "many", "9" * 400]
+)
+def test_a_limit_below_one_is_none(stated: str) -> None:
+    """It would be waited for until the end of days."""
+    assert limit(stated) is None
+
+
+@pytest.mark.parametrize(
+    "reset", ["1795000000", "1795000000000", "86401s", "1e308", "99999h", "", "0", "never", "5e-324"]
+)
+def test_a_reset_of_more_than_a_day_is_none(reset: str) -> None:
+    """Some servers write the time of day there, in seconds since 1970; a minute is taken."""
+    assert limit("60", reset=reset) == StatedLimit(limit=60, remaining=0, rate=1)
+    assert limit("60", reset="24h") == StatedLimit(limit=60, remaining=0, rate=60 / 86_400)
 
 
 words = st.text(max_size=30) | st.from_regex(

@@ -22,7 +22,7 @@ def document(doc: Any) -> bytes:
 @pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf", b" \n\r\n"])
 def test_the_answer_of_the_api(stated: str, start: bytes) -> None:
     """One picture with its fields, whatever the content type says; each picture is yielded as a completed event."""
-    read = fed(reading(stated), start + answer("generation.json"), trailing=[b" ", b"\n\n"])
+    read = fed(reading(stated), start + answer("openai-generation"), trailing=[b" ", b"\n\n"])
     assert read.kinds == "C"
     image, result = read.result.image, read.result
     assert (image.width, image.height, image.generation_id, image.extra) == (3, 2, "7f1c", {})
@@ -32,23 +32,12 @@ def test_the_answer_of_the_api(stated: str, start: bytes) -> None:
     assert (event.image, event.usage, event.created_at) == (image, result.usage, result.created)
 
 
-def test_the_answer_of_a_compatible_server() -> None:
-    """Holes, nulls, urls, data URLs, strange types and chat names: the pictures come in order, the rest is kept."""
-    read = fed(reading(JSON), answer("compatible.json"))
-    first, second, third = read.result.images
+def test_pictures_are_numbered_and_the_usage_comes_once() -> None:
+    """The events count what is there, whatever holes there are; the usage of all is with the last."""
+    read = fed(reading(JSON), answer("mixed-items"))
     assert [event.image_index for event in read.events] == [0, 1, 2]
-    assert (first.revised_prompt, first.extra) == ("an otter", {"index": 0})
-    assert (second.url, second.nbytes, second.extra) == ("http://127.0.0.1/a.png", 0, {})
-    assert (third.width, third.url) == (3, None)
-    result = read.result
-    assert (result.created, result.size, result.quality, result.background) == (1791443261, None, None, None)
-    assert result.extra == {"id": "x", "quality": 7, "background": ["opaque"], "metrics": {"seconds": 1.5}}
-    assert result.usage == Usage(
-        input_tokens=5,
-        output_tokens=6,
-        extra={"total_tokens": True, "image_count": 2, "input_tokens_details": "none"},
-    )
-    assert [event.usage for event in read.events] == [None, None, result.usage]
+    assert [event.usage for event in read.events] == [None, None, read.result.usage]
+    assert [event.extra for event in read.events] == [read.result.extra, {}, {}]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +120,7 @@ def test_filtered_categories_are_named() -> None:
 
 def test_cut_after_every_byte() -> None:
     """An answer cut anywhere is interrupted, keeping the pictures that were whole."""
-    body = answer("compatible.json").rstrip()
+    body = answer("mixed-items").rstrip()
     first, third = (body.index(b'"', body.index(start)) for start in (b"iVBOR", b"data:image"))
     for end in range(1, len(body)):
         read = reading(JSON)(pieces(body[:end], 100))
@@ -141,19 +130,51 @@ def test_cut_after_every_byte() -> None:
         assert read.kinds == ""
 
 
+@pytest.mark.parametrize("size", [1, 100, 5000, 100_000])
+def test_a_broken_picture_that_is_cut_is_cut(size: int) -> None:
+    """Whether the decoder had come to what is no base64 in it depends on the pieces; that more was due does not."""
+    for text in ("A" * 2000 + "*" + "A" * 2000, "A" * 9000 + "*", "*", '\\"'):
+        body = f'{{"data":[{{"b64_json":"QQ=="}},{{"b64_json":"{text}'.encode()
+        read = reading(JSON)(pieces(body, size))
+        assert (type(read.error), read.images) == (errors.StreamInterruptedError, [b"A"])
+        whole = reading(JSON)(pieces(body + b'"},{"b64_json":"Qg==', size))
+        assert (type(whole.error), whole.images) == (errors.DecodeError, [b"A"])
+
+
 @pytest.mark.parametrize("rest", [b"{}", b"x", b"}", b"data: {}\n\n", b"\0"])
 def test_something_behind_the_document(rest: bytes) -> None:
     """A document with more behind it is no JSON; its pictures are kept."""
-    read = fed(reading(JSON), answer("generation.json") + rest)
+    read = fed(reading(JSON), answer("openai-generation") + rest)
     assert type(read.error) is errors.DecodeError
     assert len(read.images) == 1
 
 
-def test_a_broken_second_picture_does_not_lose_the_first() -> None:
-    """When the second picture is no base64, the first one is kept."""
-    read = fed(reading(JSON), document({"data": [{"b64_json": PICTURE}, {"b64_json": "*"}]}))
+@pytest.mark.parametrize(
+    "text",
+    [
+        "*",
+        "QQ==QQ",
+        "=",
+        "QQ\\",
+        '\\"',
+        'QQ==\\"\\\\',
+        "\\u0022",
+        "\\u00e9",
+        "data:,",
+        "A" * 5000 + "*",
+        "*" * 5000,
+    ],
+)
+@pytest.mark.parametrize("key", ["b64_json", "url"])
+def test_a_broken_picture_does_not_cost_the_others(key: str, text: str) -> None:
+    """Those before it and those behind it are kept, whatever it is that is no base64, quotes in it or not."""
+    text = f"data:image/png;base64,{text}" if key == "url" else text
+    broken = f'{{"{key}":"{text}"}}'.replace('QQ\\"', 'QQ\\\\"')
+    body = f'{{"data":[{{"b64_json":"QQ=="}},{broken},{{"b64_json":"Qg=="}},{broken},{{"b64_json":"Qw=="}}]}}'
+    read = fed(reading(JSON), body.encode())
     assert type(read.error) is errors.DecodeError
-    assert read.images == [BYTES]
+    assert "base64" in str(read.error)
+    assert read.images == [b"A", b"B", b"C"]
 
 
 @pytest.mark.parametrize(("limit", "kind"), [(7, errors.ResponseTooLargeError), (8, type(None))])

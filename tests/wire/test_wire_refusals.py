@@ -158,7 +158,7 @@ def test_the_text_says_what_to_do() -> None:
         "error": {"message": "No such size.", "code": "invalid_value", "type": "user_error", "param": "size"}
     }
     assert str(refused(doc)) == "the server answered 400 (invalid_value, parameter 'size'): No such size"
-    assert "check api_key or OPENAI_API_KEY" in str(refused({}, 401))
+    assert "check the key (api_key, OPENAI_API_KEY or AZURE_OPENAI_API_KEY)" in str(refused({}, 401))
     assert "check the model's name and base_url" in str(refused({}, 404))
     assert "waiting does not help" in str(refused({"error": {"code": "insufficient_quota"}}, 429))
     assert "change the prompt" in str(refused({"error": {"code": "moderation_blocked"}}))
@@ -178,6 +178,7 @@ ECHOES = [
     json.dumps(PROMPT, ensure_ascii=False),
     repr({"prompt": PROMPT}),
     " ".join(PROMPT.split()),
+    PROMPT.replace("\n", "\r\n"),
     f"Bearer {KEY}, and the prompt {PROMPT!s}, twice: {PROMPT}",
     BASE64,
     BASE64.replace("/", "\\/"),
@@ -226,6 +227,22 @@ def test_the_input_of_fastapi_is_never_shown(prompt: str) -> None:
     error = refused({"detail": [item]}, 422, (KEY, prompt))
     assert "<<" not in everything(error)
     assert error.body == {"detail": [{**item, "input": "<hidden>"}]}
+
+
+def test_a_prompt_that_was_typed_elsewhere_is_hidden_whatever_its_line_ends() -> None:
+    """One with CRLF is found in a text with LF, and the other way round."""
+    for sent, echoed in ((PROMPT, PROMPT.replace("\n", "\r\n")), (PROMPT.replace("\n", "\r\n"), PROMPT)):
+        assert redact(f"echo: {echoed}.", (sent,)) == "echo: <hidden>."
+
+
+@pytest.mark.parametrize("name", ["x-request-id", "apim-request-id"])
+def test_the_name_of_the_request_shows_no_secret(name: str) -> None:
+    """Also where a server writes there what it was sent, or what nobody can print."""
+    for text in (f"req_{KEY}", f"req_{BASE64}", "req_\udcff\x1b[2J"):
+        error = refusal_from_body(Answered(400, {name: text}, (KEY, PROMPT)), b"")
+        assert KEY not in everything(error)
+        assert BASE64[:60] not in everything(error)
+        assert str(error).isprintable()
 
 
 def test_a_body_cut_in_the_middle_of_a_secret() -> None:

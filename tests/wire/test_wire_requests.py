@@ -147,7 +147,9 @@ def test_what_cannot_be_sent(options: dict[str, Any], said: str) -> None:
 def test_the_request_over_the_wire() -> None:
     """URL, headers and body; what the caller sets wins, whatever its case; nothing of it shows in a repr."""
     given_headers = {"Authorization": "Bearer sk-sentinel", "user-agent": "mine", "ACCEPT": "*/*"}
-    request = generation("http://x/v1/images/generations", GenerateRequest("sentinel"), given_headers, stream=True)
+    request = generation(
+        "http://x/v1/images/generations", GenerateRequest("sentinel"), given_headers, stream=True
+    )
     assert request.url == "http://x/v1/images/generations"
     assert request.headers == {
         "Content-Type": "application/json",

@@ -9,25 +9,66 @@ from types import MappingProxyType
 from typing import Final
 
 from openai_images.server.faults.content import CONTENT
-from openai_images.server.faults.plan import NORMAL, Fault, Kind, Plan, Situation, fixed
+from openai_images.server.faults.downloads import DOWNLOADS, LOOP, DownloadPlan, Place
+from openai_images.server.faults.plan import NORMAL, AnyPlan, Fault, Kind, P, Plan, Situation, fixed
 from openai_images.server.faults.travel import TRAVEL
 from openai_images.server.faults.whole import WHOLE_REPLIES, moderation_reply
 
-__all__ = ["FAULTS", "OK", "Fault", "Plan", "Situation", "find_fault", "moderation_reply"]
+__all__ = [
+    "DOWNLOAD_OK",
+    "FAULTS",
+    "LOOP",
+    "OK",
+    "AnyPlan",
+    "DownloadPlan",
+    "Fault",
+    "Place",
+    "Plan",
+    "Situation",
+    "find_download_fault",
+    "find_fault",
+    "is_about_downloads",
+    "moderation_reply",
+]
 
 OK: Final = Fault("ok", NORMAL)
+DOWNLOAD_OK: Final = Fault("download_ok", DownloadPlan())
 
-_KINDS: Final[Mapping[str, Kind]] = {"ok": fixed("no fault", NORMAL), **TRAVEL, **CONTENT, **WHOLE_REPLIES}
+_KINDS: Final[Mapping[str, Kind[Plan]]] = {
+    "ok": fixed("no fault", NORMAL),
+    **TRAVEL,
+    **CONTENT,
+    **WHOLE_REPLIES,
+}
 
-FAULTS: Final[Mapping[str, str]] = MappingProxyType({name: kind.about for name, kind in _KINDS.items()})
+FAULTS: Final[Mapping[str, str]] = MappingProxyType(
+    {name: kind.about for name, kind in _KINDS.items()}
+    | {name: kind.about for name, kind in DOWNLOADS.items()}
+)
 
 
-def find_fault(name: str) -> Fault:
+def is_about_downloads(name: str) -> bool:
+    """Whether a fault waits for the download of a picture, not for a request of one."""
+    return name.startswith("download_")
+
+
+def find_fault(name: str) -> Fault[Plan]:
     """The fault called `name`, with the argument behind its colon if it has one."""
+    return _find(name, _KINDS, "POSTs")
+
+
+def find_download_fault(name: str) -> Fault[DownloadPlan]:
+    """The fault of a download called `name`, likewise."""
+    return _find(name, DOWNLOADS, "downloads")
+
+
+def _find(name: str, kinds: Mapping[str, Kind[P]], what: str) -> Fault[P]:
     base, colon, argument = name.partition(":")
-    kind = _KINDS.get(base)
+    kind = kinds.get(base)
+    if kind is None and base in FAULTS:
+        raise ValueError(f"the fault {name!r} is not one of {what}")
     if kind is None:
-        raise ValueError(f"unknown fault {name!r}; known faults: {', '.join(sorted(_KINDS))}")
+        raise ValueError(f"unknown fault {name!r}; known faults: {', '.join(sorted(FAULTS))}")
     if colon and not kind.takes_argument:
         raise ValueError(f"the fault {base!r} takes no argument, but got {argument!r}")
     given = argument if colon else kind.default

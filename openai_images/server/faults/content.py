@@ -108,7 +108,7 @@ _FAILED: Final = _error("image_generation_server_error", "image_generation_faile
 _SERVER: Final = _error("server_error", "server_error", "The server had an error.")
 _FLAT: Final = {"type": "error", "code": "server_error", "message": "The server had an error."}
 
-CONTENT: Final[Mapping[str, Kind]] = {
+CONTENT: Final[Mapping[str, Kind[Plan]]] = {
     "json_instead_of_sse": fixed("a stream is answered with one JSON body", Plan(kind="json")),
     "sse_instead_of_json": fixed("a JSON answer comes as a stream", Plan(kind="sse")),
     "moderation_mid_stream": fixed(
@@ -143,6 +143,9 @@ CONTENT: Final[Mapping[str, Kind]] = {
     "wrapped_base64": fixed("base64 with a newline after every 76 characters", _spelled(_newlines)),
     "null_b64": fixed("b64_json is null", _spelled(_null)),
     "empty_b64": fixed("b64_json is an empty string", _spelled(_empty)),
+    "url_answer": fixed("the picture as an absolute url", Plan(dialect=Dialect(links="absolute"))),
+    "relative_url_answer": fixed("the picture as a relative url", Plan(dialect=Dialect(links="relative"))),
+    "data_url_answer": fixed("the picture as a data: url in `url`", Plan(dialect=Dialect(links="data"))),
     "missing_fields": fixed(
         "everything but the picture is missing or null", Plan(dialect=Dialect(sparse=True))
     ),

@@ -97,7 +97,7 @@ def _bad_chunk(frames: Frames) -> Steps:
     return (*first_partial(frames), HangUp("bad_chunk"))
 
 
-TRAVEL: Final[Mapping[str, Kind]] = {
+TRAVEL: Final[Mapping[str, Kind[Plan]]] = {
     "one_byte_chunks": fixed("the body comes in HTTP chunks of one byte", Plan(piece=1)),
     "tiny_chunks": taking("tiny_chunks:N (64) the body comes in HTTP chunks of N bytes", "64", _tiny),
     "slow_first_byte": taking("slow_first_byte:SECONDS (1) nothing at all for that long", "1", _slow),

@@ -57,7 +57,8 @@ def status_reply(status: int) -> Reply:
     return error_reply(status, message, kind, code=code)
 
 
-def _status(text: str) -> int:
+def parse_status(text: str) -> int:
+    """An HTTP status of an error, or a `ValueError`."""
     status = int(text)
     if not 400 <= status <= 599:
         raise ValueError("a status from 400 to 599")
@@ -65,12 +66,12 @@ def _status(text: str) -> int:
 
 
 def _status_plan(text: str) -> Plan:
-    status = _status(text)
+    status = parse_status(text)
     return Plan(reply=lambda _: status_reply(status))
 
 
 def _should_retry(answer: str, text: str) -> Plan:
-    status = _status(text)
+    status = parse_status(text)
 
     def reply(_: Situation) -> Reply:
         plain = status_reply(status)
@@ -187,7 +188,7 @@ def _echo_secrets(at: Situation) -> Reply:
 
 def _redirect(text: str) -> Plan:
     def reply(at: Situation) -> Reply:
-        target = text or f"http://localhost:{at.port}/v1/images/generations"
+        target = text or f"http://localhost:{at.port}{at.path}"
         return Reply(307, b"", "text/plain", {"location": target})
 
     return Plan(reply=reply)
@@ -205,7 +206,7 @@ _PROBLEM = {
     "status": 502,
 }
 
-WHOLE_REPLIES: Final[Mapping[str, Kind]] = {
+WHOLE_REPLIES: Final[Mapping[str, Kind[Plan]]] = {
     "status": taking("status:NNN answers with that HTTP status and its usual body", None, _status_plan),
     "html_502": fixed("a gateway's HTML page with status 502", Plan(reply=lambda _: html(502))),
     "problem_502": fixed(

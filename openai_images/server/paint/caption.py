@@ -16,8 +16,8 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _ELLIPSIS: Final = "\u2026"
 
 
-def write_caption(image: Image.Image, prompt: str) -> Image.Image:
-    """A copy of the image with its caption."""
+def write_caption(image: Image.Image, prompt: str, *, opaque: bool = False) -> Image.Image:
+    """A copy of the image with its caption; an `opaque` one hides another that may be there already."""
     unit = min(image.size)
     title, text = _font(max(9, round(unit * 0.019))), _font(max(9, round(unit * 0.022)))
     margin, pad = unit * 0.026, unit * 0.014
@@ -31,7 +31,7 @@ def write_caption(image: Image.Image, prompt: str) -> Image.Image:
     if image.mode == "RGBA":
         left, top = (image.width - wide) / 2, top - unit * 0.06
     captioned = image.copy()
-    _plate(captioned, (left, top, left + wide, top + tall), unit)
+    _plate(captioned, (left, top, left + wide, top + tall), unit, 255 if opaque else 120)
     pen = ImageDraw.Draw(captioned)
     for row, (words, font, shade) in enumerate(lines):
         at = left + pad, top + pad * 0.65 + step * (row + 0.5)
@@ -39,28 +39,32 @@ def write_caption(image: Image.Image, prompt: str) -> Image.Image:
     return captioned
 
 
-def _plate(image: Image.Image, box: tuple[float, float, float, float], unit: int) -> None:
-    """A dark translucent plate with round, smooth corners."""
+def _plate(image: Image.Image, box: tuple[float, float, float, float], unit: int, fill: int) -> None:
+    """A dark plate with round, smooth corners, translucent unless `fill` is 255."""
     left, top, right, bottom = (round(edge) for edge in box)
     wide, tall = right - left, bottom - top
     mask = Image.new("L", (wide * 2, tall * 2), 0)
-    ImageDraw.Draw(mask).rounded_rectangle((0, 0, wide * 2 - 1, tall * 2 - 1), radius=unit * 0.032, fill=120)
+    ImageDraw.Draw(mask).rounded_rectangle((0, 0, wide * 2 - 1, tall * 2 - 1), radius=unit * 0.032, fill=fill)
     plate = Image.new(image.mode, (wide, tall), (12, 14, 24, 255)[: len(image.getbands())])
     image.paste(plate, (left, top), mask.reduce(2))
 
 
 def _shortened(prompt: str, font: Font, room: float) -> str:
     """The prompt in one line, cut at a word to fit."""
-    words = unicodedata.normalize("NFKD", " ".join(prompt[:400].split()))
-    words = "".join(letter for letter in words if not unicodedata.combining(letter))
-    line = "".join(letter for letter in words if " " <= letter <= "~")
-    if len(line) < 0.9 * len(words):
-        return ""
+    line = plain_line(prompt)
     if font.getlength(line) <= room:
         return line
     while line and font.getlength(line + _ELLIPSIS) > room:
         line = line.rpartition(" ")[0] if " " in line else line[:-1]
     return line + _ELLIPSIS
+
+
+def plain_line(prompt: str) -> str:
+    """The start of a prompt in one line of letters every font has; nothing of one in another script."""
+    words = unicodedata.normalize("NFKD", " ".join(prompt[:400].split()))
+    words = "".join(letter for letter in words if not unicodedata.combining(letter))
+    line = "".join(letter for letter in words if " " <= letter <= "~")
+    return line if len(line) >= 0.9 * len(words) else ""
 
 
 @lru_cache(maxsize=32)

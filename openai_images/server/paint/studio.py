@@ -13,7 +13,15 @@ from typing import Final, Generic, TypeVar
 
 from PIL import Image
 
-from openai_images.server.paint.pictures import CanvasSpec, PictureSpec, develop, paint_canvas
+from openai_images.server.edits import Edit
+from openai_images.server.paint.pictures import (
+    CanvasSpec,
+    PictureSpec,
+    develop,
+    paint_canvas,
+    spec_of,
+)
+from openai_images.server.paint.vector import draw
 from openai_images.server.parameters import Parameters
 
 K = TypeVar("K")
@@ -82,20 +90,9 @@ class Studio:
         fixed = self._fixed.get(asked.output_format, self._fixed_for_all)
         if fixed is not None:
             return fixed
-        spec = PictureSpec(
-            canvas=CanvasSpec(
-                prompt=asked.prompt,
-                index=index,
-                width=asked.width,
-                height=asked.height,
-                transparent=asked.background == "transparent",
-            ),
-            output_format=asked.output_format,
-            compression=asked.compression,
-            quality=asked.quality,
-            progress=1.0 if stage is None else (stage + 1) / (asked.partials + 1),
-        )
-        return await self._pictures.get(spec, lambda: asyncio.ensure_future(self._develop(spec)))
+        spec = spec_of(asked, index, stage)
+        make = self._write if asked.output_format == "svg" else self._develop
+        return await self._pictures.get(spec, lambda: asyncio.ensure_future(make(spec, asked.edit)))
 
     def close(self) -> None:
         """Stops painting; a stroke under way ends by itself."""
@@ -103,16 +100,23 @@ class Studio:
         self._canvases.cancel()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _develop(self, spec: PictureSpec) -> bytes:
+    async def _develop(self, spec: PictureSpec, edit: Edit | None) -> bytes:
         loop = asyncio.get_running_loop()
         canvas = await self._canvases.get(
-            spec.canvas, lambda: loop.run_in_executor(self._pool, paint_canvas, spec.canvas)
+            spec.canvas, lambda: loop.run_in_executor(self._pool, paint_canvas, spec.canvas, edit)
         )
         return await loop.run_in_executor(self._pool, _develop_base64, canvas, spec)
+
+    async def _write(self, spec: PictureSpec, edit: Edit | None) -> bytes:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, _drawn_base64, spec.canvas, edit)
 
 
 def _develop_base64(canvas: Image.Image, spec: PictureSpec) -> bytes:
     return b64encode(develop(canvas, spec))
+
+
+def _drawn_base64(spec: CanvasSpec, edit: Edit | None) -> bytes:
+    return b64encode(draw(spec, edit).encode())
 
 
 def _canvas_bytes(canvas: Image.Image) -> int:

@@ -1,0 +1,118 @@
+"""What one item of a batch shares with all others, and how what becomes of it gets to the disk: pictures, then rows.
+
+Rules: a picture is synced and named before its row, and a row is on the disk before anybody acts on it. Where the disk
+does not take one, the batch is halted. It refuses to decide what a row says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor
+from decimal import Decimal
+from pathlib import Path
+from typing import TypeAlias
+
+from attrs import frozen
+
+from openai_images.batch.asked import Asked
+from openai_images.batch.budget import Budget
+from openai_images.batch.gate import Gate
+from openai_images.batch.ledger import Record
+from openai_images.batch.pictures import Saved, Saver, UnsavedPictureError
+from openai_images.batch.rows import Row, error_fields, files_field
+from openai_images.http.watch import Watcher
+from openai_images.models.image import Image
+from openai_images.models.prices import Prices
+from openai_images.models.request import GenerateRequest
+from openai_images.models.results import ImageResult
+
+__all__ = ["Fetch", "Generate", "Keeper", "Means", "Task"]
+
+Generate: TypeAlias = Callable[[GenerateRequest, Watcher], Awaitable[ImageResult]]
+Fetch: TypeAlias = Callable[[ImageResult], Awaitable[ImageResult]]
+
+
+@frozen(kw_only=True)
+class Means:
+    """What all items of a run share.
+
+    `record` has a row on the disk, behind the names of new pictures where that is said. `halt` keeps what ends the
+    run, with the pictures that had to be saved elsewhere, and stops it. `settled` is told when money was set free.
+    `root` is the batch's folder.
+    """
+
+    generate: Generate
+    fetch: Fetch
+    record: Callable[[Row, bool], Awaitable[None]]
+    halt: Callable[[Exception, Sequence[Image]], None]
+    settled: Callable[[], None]
+    root: Path
+    gate: Gate
+    saver: Saver
+    threads: Executor
+    budget: Budget
+    prices: Prices
+
+
+@frozen(kw_only=True)
+class Task:
+    """What is to be done for an item: `away` is its record where its pictures are behind URLs.
+
+    Such an item is fetched, and sent only if that fails and `may_send`; its estimate was set aside if it may be sent.
+    """
+
+    asked: Asked
+    stem: str
+    away: Record | None = None
+    may_send: bool = True
+
+    @property
+    def estimate(self) -> Decimal:
+        """What is set aside for it, in US dollars."""
+        return (self.asked.estimate or Decimal(0)) if self.may_send else Decimal(0)
+
+
+class Keeper:
+    """Has pictures and rows of one item on the disk; `is_open` while there may be a `sent` row without an end."""
+
+    def __init__(self, means: Means, task: Task) -> None:
+        """Nothing is written yet."""
+        self.means = means
+        self.task = task
+        self.is_open = False
+
+    async def save(self, images: Sequence[Image], before: int = 0, urls: Sequence[str | None] = ()) -> Saved:
+        """Save pictures, `before` of the item being there already; where that fails the batch is halted.
+
+        Where they cannot be saved anywhere the row says so, and that they are still at `urls`. Raises
+        `UnsavedPictureError` and OSError.
+        """
+        if not images:
+            return Saved()
+        means, task = self.means, self.task
+        loop, pictures = asyncio.get_running_loop(), task.asked.pictures
+        try:
+            saved = await loop.run_in_executor(
+                means.threads, means.saver.save, task.stem, images, pictures, before
+            )
+        except UnsavedPictureError as error:
+            means.halt(error, ())
+            fields = error_fields(error)
+            await self.record(*(("away", {**fields, "urls": urls}) if urls else ("unknown", fields)))
+            raise
+        if saved.error is not None:
+            means.halt(saved.error, saved.images)
+        return saved
+
+    async def record(self, state: str, fields: Row, saved: Saved | None = None) -> None:
+        """Have a row on the disk, behind the names of its pictures. Raises OSError, and halts the batch then."""
+        asked = self.task.asked
+        files = {"files": files_field(saved.files)} if saved is not None and saved.files else {}
+        row = {"state": state, "key": asked.key, "request": asked.digest, **fields, **files}
+        try:
+            await self.means.record(row, bool(files))
+        except OSError as error:
+            self.means.halt(error, () if saved is None else saved.images)
+            raise
+        self.is_open = state == "sent"

@@ -1,0 +1,198 @@
+"""What people hand in as a picture, opened: looked at, measured, and ready to be sent.
+
+Rules: nothing is opened before the call begins; what is wrong is told with the picture's place and name, and all of it
+at once; memory holds one copy of what can be read only once, and none of what lies on a disk. Disks are slow, so
+they are read in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import io
+import os
+import stat
+from collections.abc import AsyncIterable, AsyncIterator
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias, cast
+
+from attrs import frozen
+
+from openai_images.editing.sources import BytesSource, FileSource, PathSource, read_at, size_of
+from openai_images.errors import ImagesError, RequestInvalidError
+from openai_images.models import media
+from openai_images.models.edits import EditRequest, ImageReference, PillowImage, Readable, as_list
+from openai_images.models.image import Image
+from openai_images.wire.uploads import Source
+
+__all__ = ["Handed", "Opened", "opened"]
+
+Handed: TypeAlias = Source | ImageReference
+
+_CHUNK = 256 * 1024
+_MOST_BYTES = 512 * 1024 * 1024
+"""More than any server takes: what never ends is not read for ever."""
+
+_LONGEST_NAME = 255
+"""What is longer and no file's name may be a picture in base64."""
+
+_KEPT_MODES = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
+_NEAREST_MODES = {"La": "LA", "PA": "RGBA", "RGBa": "RGBA", "I": "I;16"}
+"""Pillow's modes that PNG knows, and those that come nearest; of all others (CMYK, LAB, F) a screen's colours."""
+
+
+@frozen(repr=False)
+class Opened:
+    """An opened picture with the part of the request it is, what messages call it, and its first bytes."""
+
+    part: str
+    name: str
+    picture: Handed
+    head: bytes = b""
+
+
+async def opened(request: EditRequest) -> list[Opened]:
+    """Every picture of a request, in order. Raises `RequestInvalidError` with all that cannot be read."""
+    images = as_list(request.image)
+    names = ["image"] if len(images) == 1 else [f"image[{number}]" for number in range(len(images))]
+    wanted = [("image", name, image) for name, image in zip(names, images, strict=True)]
+    layers = (("mask", request.mask), ("markup", request.markup))
+    wanted += [(part, part, layer) for part, layer in layers if layer is not None]
+    found: list[Opened] = []
+    problems: list[str] = []
+    for part, name, given in wanted:
+        try:
+            picture, head = await _open(given)
+        except (ImagesError, OSError, ValueError, TypeError) as error:
+            problems.append(f"{name}: {_why(error)}")
+        else:
+            found.append(Opened(part, name, picture, head))
+    if problems:
+        msg = f"the request was not sent: {'; '.join(problems)}"
+        raise RequestInvalidError(msg)
+    return found
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = "" if error.filename is None else f": {_shown(error.filename)}"
+        return f"it cannot be read ({error.strerror}{where})"
+    return str(error) if isinstance(error, ImagesError) else f"it cannot be read ({error})"
+
+
+def _shown(name: Any) -> str:
+    if len(name) <= _LONGEST_NAME:
+        return repr(name)
+    return f"a text of {len(name):,} characters; base64 has to be decoded to bytes first"
+
+
+async def _open(given: Any) -> tuple[Handed, bytes]:
+    """The picture, and its first bytes."""
+    match given:
+        case ImageReference():
+            return given, b""
+        case str() if given.startswith(("http://", "https://", "data:")):
+            return ImageReference(image_url=given), b""
+        case Image():
+            return await _open(given.data if given.path is None else given.path)
+        case bytes() | bytearray() | memoryview():
+            return _in_memory(memoryview(cast("bytes", given)).cast("B"))
+        case str() | os.PathLike():
+            return await asyncio.to_thread(_on_disk, os.fspath(cast("str", given)))
+        case PillowImage():
+            return _in_memory(await asyncio.to_thread(_painted, given))
+        case Readable() | AsyncIterable():
+            return await _from_reader(given)
+        case _:
+            msg = (
+                f"a {type(given).__name__} is no picture; give a path, bytes, a binary file, a Pillow image, an Image, "
+                "a URL or an ImageReference"
+            )
+            raise RequestInvalidError(msg)
+
+
+def _in_memory(view: memoryview) -> tuple[Source, bytes]:
+    head = bytes(view[: media.HEAD_BYTES])
+    return BytesSource(view, media.media_type(head)), head
+
+
+def _on_disk(path: str) -> tuple[Source, bytes]:
+    with Path(path).open("rb", buffering=0) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):  # a pipe, such as the `<(…)` of a shell, can be read once
+            gathered = bytearray()
+            while chunk := file.read(_CHUNK):
+                _gather(gathered, chunk)
+            return _in_memory(memoryview(gathered))
+        head = file.read(media.HEAD_BYTES)
+        return PathSource(path, status.st_size, media.media_type(head)), head
+
+
+def _painted(image: PillowImage) -> memoryview:
+    """A Pillow image as PNG, which loses nothing."""
+    if image.mode not in _KEPT_MODES:
+        image = cast("Any", image).convert(_NEAREST_MODES.get(image.mode, "RGB"))
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    # Not getbuffer(): collected in a cycle, as that of an error, it would be complained about.
+    return memoryview(buffer.getvalue())
+
+
+async def _from_reader(given: Any) -> tuple[Handed, bytes]:
+    """A binary file where it can be read again, and otherwise a copy of all that comes."""
+    if isinstance(given, io.TextIOBase):
+        msg = "a file opened as text is no picture; open it with 'rb'"
+        raise RequestInvalidError(msg)
+    asks = not isinstance(given, Readable) or inspect.iscoroutinefunction(given.read)
+    if not asks and await asyncio.to_thread(_can_seek, given):
+        return await asyncio.to_thread(_from_file, cast("BinaryIO", given))
+    seek: Any = getattr(given, "seek", None)
+    if inspect.iscoroutinefunction(seek):
+        with contextlib.suppress(OSError):  # it can be read once
+            await seek(0)
+    gathered = bytearray()
+    source: AsyncIterable[Any] = _chunks(given) if isinstance(given, Readable) else given
+    async for chunk in source:
+        _gather(gathered, chunk)
+    return _in_memory(memoryview(gathered))
+
+
+def _gather(gathered: bytearray, chunk: Any) -> None:
+    """Add what was read. Raises `RequestInvalidError`."""
+    if chunk is None:
+        msg = "it has nothing to read yet, as a pipe that does not block"
+        raise RequestInvalidError(msg)
+    if not isinstance(chunk, bytes | bytearray | memoryview):
+        msg = f"reading it gave {type(chunk).__name__} instead of bytes"
+        raise RequestInvalidError(msg)
+    gathered += chunk
+    if len(gathered) > _MOST_BYTES:
+        msg = f"it has more than {_MOST_BYTES:,} bytes; servers take far less"
+        raise RequestInvalidError(msg)
+
+
+async def _chunks(given: Any) -> AsyncIterator[Any]:
+    """What an object whose `read` may have to be awaited gives, until it gives nothing."""
+    asks = inspect.iscoroutinefunction(given.read)
+    while True:
+        chunk = given.read(_CHUNK) if asks else await asyncio.to_thread(partial(given.read, _CHUNK))
+        if inspect.isawaitable(chunk):
+            chunk = await chunk
+        if chunk is not None and not chunk:
+            return
+        yield chunk
+
+
+def _can_seek(file: Any) -> bool:
+    try:
+        return bool(file.seekable())
+    except AttributeError:
+        return False
+
+
+def _from_file(file: BinaryIO) -> tuple[Source, bytes]:
+    head = read_at(file, 0, media.HEAD_BYTES)
+    memory = isinstance(file, io.BytesIO)
+    return FileSource(file, size_of(file), media.media_type(head), blocks=not memory), head

@@ -1,0 +1,221 @@
+"""A picture behind a URL, fetched: a GET with retries of its own, into a sink.
+
+Rules: the session is ours, and sends no cookies and nothing of the user's; what authorizes goes to the API's own origin
+alone, and never again once a redirect has led elsewhere. Each step of a redirect is checked as the first URL was. A GET
+is safe to repeat, so all that may pass is tried again, by the client's own policy; what the server refuses for good is
+not. What came counts when it is a picture by its own bytes, from its beginning to its end. It refuses to send the
+request for the picture again: that is paid for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+import aiohttp
+from yarl import URL
+
+from openai_images._version import __version__
+from openai_images.http.guard import ForbiddenAddressError, Guard
+from openai_images.http.intake import SILENCE, Bounds, take_in
+from openai_images.http.retry import backoff
+from openai_images.http.unfetched import NotFetchedError, PassingError
+from openai_images.wire.headers import retry_after
+from openai_images.wire.locations import Location, UnfitLocationError, located, printable, redirected, shown
+from openai_images.wire.protocol import joined
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from openai_images.http.access import Access
+    from openai_images.http.call import Means
+    from openai_images.models.image import Image
+    from openai_images.wire.memory import Sink
+
+__all__ = ["Fetcher"]
+
+_log = logging.getLogger("openai_images")
+
+_HOPS = 5
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_HERE = frozenset({200, 203})
+_PASSING = frozenset({408, 425, 429, *range(500, 600)})
+_GONE = frozenset({403, 404, 410})
+
+_OURS = {"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": f"openai-images/{__version__}"}
+_OF_A_POST = frozenset({"content-type", "content-length", "transfer-encoding", "expect", "range"})
+
+_FAILURES = (aiohttp.ClientError, OSError, ValueError)  # TimeoutError is an OSError
+_FOR_GOOD = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch, aiohttp.InvalidURL)
+
+
+class Fetcher:
+    """Fetches pictures of one client."""
+
+    def __init__(self, access: Access, means: Means, max_bytes: int) -> None:
+        """Open nothing yet; a picture may have up to `max_bytes`."""
+        transport = means.transport
+        self.max_bytes = max_bytes
+        self._access = access
+        self._means = means
+        self._base = f"{access.base_url}/"
+        self._api = _api(self._base)
+        self._guard = Guard(self._api, means.timing)
+        self._ssl, self._proxy = transport.ssl, transport.proxy
+        self._direct = transport.sessions.others(self._guard.session)
+        self._proxied = transport.sessions.others(self._guard.proxied_session)
+
+    def whole(self, url: str) -> str:
+        """The URL from which `url` is fetched: a relative one is the API's."""
+        try:
+            return located(url, self._base).url
+        except UnfitLocationError:
+            return printable(url)
+
+    async def fetch(
+        self, url: str, new_sink: Callable[[], Sink], drain: Callable[[], Awaitable[None]] | None = None
+    ) -> Image:
+        """The picture, in a sink of its own; `drain` is awaited after each piece. Raises `NotFetchedError`."""
+        try:
+            place = located(url, self._base)
+        except UnfitLocationError as error:
+            raise NotFetchedError(str(error)) from None
+        attempts, closings = 0, self._direct.closings
+        while True:
+            attempts += 1
+            sink = new_sink()
+            try:
+                await self._attempt(place, sink, drain)
+                image = sink.finish()
+            except NotFetchedError as error:
+                sink.discard()
+                error.attempts = attempts
+                _log.debug("download attempt %d of %s: %s", attempts, shown(place.url), error)
+                if self._direct.closings > closings:
+                    raise NotFetchedError("the client was closed meanwhile") from None
+                await self._wait(error)
+            except BaseException:
+                sink.discard()
+                raise
+            else:
+                _log.debug("download attempt %d of %s: %d bytes", attempts, shown(place.url), image.nbytes)
+                return image
+
+    async def _wait(self, error: NotFetchedError) -> None:
+        """Wait for the next attempt. Raises the error where there is none."""
+        policy, timing = self._means.retry, self._means.timing
+        if not isinstance(error, PassingError) or error.attempts > policy.max_retries:
+            raise error
+        seconds = error.seconds or backoff(error.attempts - 1, timing.random())
+        if seconds > policy.max_rate_limit_wait:
+            raise error
+        await timing.sleep(seconds)
+
+    async def _attempt(
+        self, place: Location, sink: Sink, drain: Callable[[], Awaitable[None]] | None
+    ) -> None:
+        """One attempt, redirects included, within `Timeouts.total`."""
+        limits = self._means.timeouts
+        deadline = asyncio.timeout(limits.total)
+        try:
+            async with deadline:
+                response = await self._final(place)
+                try:
+                    await take_in(response, sink, Bounds(self.max_bytes, limits.idle or SILENCE), drain)
+                finally:
+                    response.close()
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            raise PassingError(f"it did not come within {limits.total:g} s (Timeouts(total=…))") from None
+
+    async def _final(self, place: Location) -> aiohttp.ClientResponse:
+        """The answer that holds the picture, behind all redirects."""
+        headers = await self._headers(place)
+        for _ in range(_HOPS + 1):
+            response = await self._get(place, headers)
+            if response.status in _HERE:
+                return response
+            response.close()
+            if response.status not in _REDIRECTS:
+                raise self._refused(response)
+            try:
+                there = redirected(place, response.headers.get("Location", ""))
+            except UnfitLocationError as error:
+                raise NotFetchedError(
+                    f"a redirect is not followed: {error}", status=response.status
+                ) from None
+            if there.origin != place.origin:
+                headers = _OURS
+            place = there
+        raise NotFetchedError(f"it is behind more than {_HOPS} redirects")
+
+    async def _headers(self, place: Location) -> Mapping[str, str]:
+        """What is sent: to the API itself what the user sends there, to others nothing of his."""
+        if self._api is None or place.origin != self._api.origin:
+            return _OURS
+        try:
+            theirs, _ = await self._access.headers()
+        except Exception as error:  # noqa: BLE001
+            # Whatever it is, the picture is paid for, and where it is must not be lost.
+            msg = f"the key for it could not be had ({type(error).__name__})"
+            raise NotFetchedError(msg) from None
+        return joined(
+            {name: value for name, value in theirs.items() if name.lower() not in _OF_A_POST}, _OURS
+        )
+
+    async def _get(self, place: Location, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+        """The answer's headers."""
+        limits = self._means.timeouts
+        proxy = self._proxy or self._direct.proxy_for(place.root)
+        silence = limits.first_byte or limits.idle or SILENCE
+        deadline = asyncio.timeout(None if limits.connect is None else limits.connect + silence)
+        try:
+            await self._guard.check(place, proxied=proxy is not None)
+            sessions = self._direct if proxy is None else self._proxied
+            session = await sessions.get()
+            async with deadline:
+                response = await session.get(
+                    URL(place.url, encoded=True),
+                    headers=headers,
+                    allow_redirects=False,
+                    ssl=self._ssl,
+                    proxy=proxy,
+                    timeout=aiohttp.ClientTimeout(
+                        total=None, connect=limits.connect, sock_connect=limits.connect, sock_read=None
+                    ),
+                )
+        except _FAILURES as error:
+            if deadline.expired():
+                raise PassingError(f"{shown(place.root)} did not answer within {silence:g} s") from None
+            raise _not_connected(error, place) from None
+        sessions.watch(response)
+        return response
+
+    def _refused(self, response: aiohttp.ClientResponse) -> NotFetchedError:
+        status = response.status
+        if status in _PASSING:
+            seconds = retry_after(response.headers, "", self._means.timing.wall())
+            return PassingError(f"status {status}", status=status, seconds=seconds)
+        gone = "; such URLs end, those of the OpenAI API after an hour" if status in _GONE else ""
+        return NotFetchedError(f"status {status}{gone}", status=status)
+
+
+def _api(base: str) -> Location | None:
+    """Where the API is; None where its own URL is one that would not be fetched from."""
+    try:
+        return located(base, base)
+    except UnfitLocationError:
+        return None
+
+
+def _not_connected(error: Exception, place: Location) -> NotFetchedError:
+    """What became of a request that got no answer."""
+    inner = getattr(error, "os_error", error)
+    if isinstance(inner, ForbiddenAddressError):
+        return NotFetchedError(f"{shown(place.url)} is not asked: {inner.strerror}")
+    name = type(error).__name__
+    if isinstance(error, _FOR_GOOD):
+        return NotFetchedError(f"no connection to {shown(place.root)} ({name})")
+    return PassingError(f"no answer from {shown(place.root)} ({name})")

@@ -1,0 +1,140 @@
+"""Connections to addresses that pictures may be fetched from, and to no other.
+
+Rules: what counts is the address that is connected to. A name's addresses are judged where it is looked up, and each is
+judged again when its socket is made, so that no second look-up can slip in another. The API's own addresses are asked
+for only where one is met that is not public, and kept for a minute. Behind a proxy names are the proxy's affair:
+then only what the URL itself spells is judged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from openai_images.http.sessions import keepalive_socket
+from openai_images.wire.addresses import is_allowed, kind_of
+
+if TYPE_CHECKING:
+    from openai_images.http.timing import Timing
+    from openai_images.wire.locations import Location
+
+__all__ = ["ForbiddenAddressError", "Guard"]
+
+_KEPT = 60.0
+"""Seconds for which the API's addresses are believed: a container's change with each start."""
+
+_LOOPBACK = "127.0.0.1"
+
+
+class ForbiddenAddressError(OSError):
+    """The only addresses of a host are such that nothing is fetched from."""
+
+
+class Guard:
+    """Judges places by the addresses of `api`, and makes the session that connects to what it allows."""
+
+    def __init__(self, api: Location | None, timing: Timing) -> None:
+        """Look nothing up yet; without an `api` only public addresses are allowed."""
+        self._api = api
+        self._timing = timing
+        self._addresses: frozenset[str] = frozenset()
+        self._until = 0.0
+        self._lookup = asyncio.Lock()
+
+    async def check(self, place: Location, *, proxied: bool) -> None:
+        """Judge what a URL spells. Raises `ForbiddenAddressError`."""
+        address = place.address
+        if proxied:
+            address = _spelled(place)
+            api = _spelled(self._api) if self._api is not None else None
+            allowed = address is None or is_allowed(address, () if api is None else (api,))
+        else:
+            allowed = address is None or await self._allows(address)
+        if not allowed:
+            raise _forbidden(place.host)
+
+    def session(self) -> aiohttp.ClientSession:
+        """A session that connects to allowed addresses only, keeps no cookies and unpacks nothing."""
+        connector = aiohttp.TCPConnector(
+            limit=0, resolver=_Resolver(self), socket_factory=self._socket, use_dns_cache=False
+        )
+        return _session(connector)
+
+    def proxied_session(self) -> aiohttp.ClientSession:
+        """A session for what goes through a proxy, which may well be in a network of one's own."""
+        return _session(aiohttp.TCPConnector(limit=0, socket_factory=keepalive_socket))
+
+    async def allowed(self, found: list[ResolveResult]) -> list[ResolveResult]:
+        """Those of a name's addresses that may be connected to."""
+        return [one for one in found if await self._allows(one["host"])]
+
+    async def _allows(self, address: str) -> bool:
+        return kind_of(address) == "public" or is_allowed(address, await self._of_the_api())
+
+    async def _of_the_api(self) -> frozenset[str]:
+        """The addresses of the API, none where they cannot be found out."""
+        async with self._lookup:
+            if self._api is not None and self._timing.monotonic() >= self._until:
+                self._addresses = await _addresses(self._api)
+                self._until = self._timing.monotonic() + _KEPT
+        return self._addresses
+
+    def _socket(self, info: tuple[Any, ...]) -> socket.socket:
+        """A socket for one address, if it is allowed by what is known of the API."""
+        if not is_allowed(str(info[4][0]), self._addresses):
+            raise ForbiddenAddressError(errno.EACCES, "not an address that pictures are fetched from")
+        return keepalive_socket(info)
+
+
+class _Resolver(AbstractResolver):
+    """Looks names up as the system does, and leaves out what is not allowed."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self._system = aiohttp.ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await self._system.resolve(host, port, family)
+        allowed = await self._guard.allowed(found)
+        if found and not allowed:
+            raise _forbidden(host)
+        return allowed
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+    )
+
+
+def _forbidden(host: str) -> ForbiddenAddressError:
+    return ForbiddenAddressError(
+        errno.EACCES,
+        f"{host} is in a network of one's own, or no public address, and the API is not there",
+    )
+
+
+def _spelled(place: Location) -> str | None:
+    """The address that a URL spells by itself."""
+    name = place.host.removesuffix(".")
+    return _LOOPBACK if name == "localhost" or name.endswith(".localhost") else place.address
+
+
+async def _addresses(api: Location) -> frozenset[str]:
+    if api.address is not None:
+        return frozenset((api.address,))
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(api.host, api.port, type=socket.SOCK_STREAM)
+    except OSError:
+        return frozenset()
+    return frozenset(str(info[4][0]) for info in found)

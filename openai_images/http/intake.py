@@ -1,0 +1,106 @@
+"""The body of a download, into a sink: as far as it is a picture.
+
+Rules: it counts by its own bytes, from the beginning to the end, whatever it is called; it may not be larger than was
+said, nor silent for longer. No more than a piece of it is held. It refuses to unpack: what is small on the wire may
+be endless behind that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import aiohttp
+from attrs import frozen
+
+from openai_images.http.unfetched import NotFetchedError, PassingError
+from openai_images.models import media
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from openai_images.wire.memory import Sink
+
+__all__ = ["SILENCE", "Bounds", "take_in"]
+
+SILENCE = 60.0
+"""Seconds without a byte before a download begins anew, where `Timeouts.idle` says nothing: files need no painting."""
+
+_PIECE = 256 * 1024
+_HEAD, _TAIL = 12, 64  # what tells whether a picture is whole
+_UNTIL_CLEAR = 4096  # an SVG may begin with a long comment
+_PASSED_OVER = b"\xef\xbb\xbf \t\r\n"
+
+_FAILURES = (aiohttp.ClientError, OSError, ValueError)  # TimeoutError is an OSError
+
+
+@frozen
+class Bounds:
+    """How many bytes a picture may have, and for how many seconds nothing may come."""
+
+    nbytes: int
+    silence: float
+
+
+async def take_in(
+    response: aiohttp.ClientResponse,
+    sink: Sink,
+    bounds: Bounds,
+    drain: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Put the picture into the sink; `drain` is awaited after each piece. Raises `NotFetchedError`."""
+    if response.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
+        raise NotFetchedError("it came compressed, although that was not asked for", status=response.status)
+    if (response.content_length or 0) > bounds.nbytes:
+        raise _too_large(bounds)
+    head = tail = held = b""
+    nbytes = 0
+    while chunk := await _chunk(response, bounds.silence, nbytes):
+        nbytes += len(chunk)
+        if nbytes > bounds.nbytes:
+            raise _too_large(bounds)
+        tail = (tail + chunk[-_TAIL:])[-_TAIL:]
+        if not head:
+            held += chunk
+            if not _is_picture(held, response):
+                continue
+            chunk, held, head = held, b"", held[:_UNTIL_CLEAR]
+        sink.write(chunk)
+        if drain is not None:
+            await drain()
+    if len(held) >= _HEAD:
+        raise _no_picture(response)
+    if not head or media.is_cut(head, tail, nbytes):
+        raise PassingError(f"it ended after {nbytes:,} bytes", status=response.status)
+
+
+async def _chunk(response: aiohttp.ClientResponse, silence: float, nbytes: int) -> bytes:
+    deadline = asyncio.timeout(silence)
+    try:
+        async with deadline:
+            return await response.content.read(_PIECE)
+    except _FAILURES as error:
+        broke = f"the connection broke ({type(error).__name__})"
+        why = f"nothing came for {silence:g} s" if deadline.expired() else broke
+        raise PassingError(f"{why} after {nbytes:,} bytes", status=response.status) from None
+
+
+def _is_picture(start: bytes, response: aiohttp.ClientResponse) -> bool:
+    """Whether these bytes begin a picture; not yet where there are too few. Raises `NotFetchedError`."""
+    if len(start) < _HEAD:
+        return False
+    if media.media_type(start) != media.UNKNOWN:
+        return True
+    may_be = start.lstrip(_PASSED_OVER)[:1] in (b"<", b"") or start[4:8] == b"ftyp"  # SVG, AVIF
+    if may_be and len(start) < _UNTIL_CLEAR:
+        return False
+    raise _no_picture(response)
+
+
+def _no_picture(response: aiohttp.ClientResponse) -> NotFetchedError:
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip()[:60] or "no content type"
+    return NotFetchedError(f"what is there is no picture ({kind})", status=response.status)
+
+
+def _too_large(bounds: Bounds) -> NotFetchedError:
+    return NotFetchedError(f"it is larger than {bounds.nbytes:,} bytes (Limits(max_picture_bytes=…))")

@@ -1,0 +1,51 @@
+"""How many pictures one request may carry, and which of a large `n` each of several requests carries.
+
+Rules: pure; what `extra_body` says counts as it is sent, and an `n` there is the caller's own business. It refuses to
+repair: an `n` that is no number, or out of every reason, is left to the checks and to the server.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from openai_images.models.asked import is_object
+from openai_images.models.catalogue import find_model
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from openai_images.models.request import GenerateRequest
+
+__all__ = ["MOST", "place_of", "shares_of"]
+
+MOST: Final = 1_000
+"""Pictures that one call is shared out for: more are a slip of the finger, or a case for `generate_many`."""
+
+_AT_ONCE: Final = 10
+"""Pictures of one request where nothing else is known."""
+
+
+def shares_of(request: GenerateRequest, *, stream: bool) -> tuple[int, ...]:
+    """How many pictures each of several requests is to ask for; nothing where the request goes as it is."""
+    number: Any = request.n  # callers may be untyped
+    extra = request.extra_body or {}
+    if type(number) is not int or not 1 < number <= MOST or not is_object(extra) or "n" in extra:
+        return ()
+    most = 1 if stream or extra.get("stream") is True else _most(request, extra)
+    whole, rest = divmod(number, most)
+    shares = (most,) * whole + ((rest,) if rest else ())
+    return shares if len(shares) > 1 else ()
+
+
+def place_of(index: int, first: int, count: int) -> int:
+    """The place among all pictures of the one that a part's server counts as `index`, within the part's own."""
+    return first + min(max(index, 0), count - 1)
+
+
+def _most(request: GenerateRequest, extra: Mapping[str, Any]) -> int:
+    """Pictures of one request of this kind that is no stream."""
+    if extra.get("output_format", request.output_format) == "svg":
+        return 1
+    name = extra.get("model", request.model)
+    model = find_model(name)[0] if isinstance(name, str) else None
+    return _AT_ONCE if model is None else min(model.pictures, _AT_ONCE)

@@ -1,0 +1,287 @@
+"""One call, read step by step: what streams and `generate` both drive.
+
+Rules: nothing is sent before the first step. It ends with a completed picture or a failure; a picture that is whole is
+never lost to what comes after it. The end, a failure and `abort` all close the connection at once. It refuses to know
+who asks: how often it may be iterated, and by whom, is `ImageStream`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from abc import ABC, abstractmethod
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
+
+from openai_images.errors import ImagesError, with_facts
+from openai_images.models.events import CompletedImage, Event, PartialImage
+from openai_images.wire.reader import AnswerReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from openai_images.files import FileDestination
+    from openai_images.http.call import Call
+    from openai_images.http.transport import Exchange
+    from openai_images.models.results import ImageResult
+    from openai_images.wire.memory import Sink
+
+__all__ = ["Engine", "Reading"]
+
+_REST_SECONDS = 1.0
+"""How long the end of the body is waited for behind the last picture, so that its connection can be used again."""
+
+
+class Engine(ABC):
+    """What goes on behind a stream: `open`, then `advance` until `is_over`; each step leaves events, or the end."""
+
+    def __init__(self) -> None:
+        """Nothing is sent."""
+        self.queue: deque[Event] = deque()
+        self.is_over = False
+        self.failure: Exception | None = None
+
+    @property
+    @abstractmethod
+    def result(self) -> ImageResult | None:
+        """What it all comes to, once every picture is here."""
+
+    @property
+    @abstractmethod
+    def request_id(self) -> str | None:
+        """The server's name for the request, once it has answered."""
+
+    @property
+    @abstractmethod
+    def is_open(self) -> bool:
+        """Whether something is under way."""
+
+    @property
+    @abstractmethod
+    def seen(self) -> tuple[int, int]:
+        """How many partial and how many completed pictures there are."""
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Send; return when the server has answered. Raises `ImagesError` and OSError."""
+
+    @abstractmethod
+    async def advance(self) -> None:
+        """Leave events in `queue`, or be over, with a `result` or a `failure`. Raises as `open` does."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Stop at once, wherever it is, and drop what is half-written; harmless when it is over."""
+
+    async def settle(self) -> None:  # noqa: B027  most have nothing to wait for
+        """Wait until nothing runs any more that was aborted."""
+
+    async def run(self) -> None:
+        """Read to the end, without the events on the way."""
+        while not self.is_over:
+            await self.advance()
+            self.queue.clear()
+
+    async def finish(self) -> ImageResult:
+        """Read to the end; the result. Raises `ImagesError` and OSError, and leaves nothing open."""
+        try:
+            await self.run()
+        except BaseException as error:
+            await self.stop(error)
+            raise
+        self.raise_failure()
+        return self.the_result()
+
+    async def stop(self, error: BaseException) -> None:
+        """Stop because of this; where one may wait, until nothing runs any more."""
+        self.abort()
+        if not isinstance(error, GeneratorExit):  # a coroutine that is thrown away may not wait
+            await self.settle()
+
+    def the_result(self) -> ImageResult:
+        """The result. Raises RuntimeError where there is none."""
+        result = self.result
+        if result is None:
+            msg = "there is no result yet: iterate the stream to its end, or at least to its CompletedImage"
+            raise RuntimeError(msg)
+        return result
+
+    def raise_failure(self) -> None:
+        """Raise what went wrong, once."""
+        failure, self.failure = self.failure, None
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # it holds this frame
+
+
+class Reading(Engine):
+    """One call: `PartialImage`, `CompletedImage` and `UnknownEvent`, then its result."""
+
+    def __init__(  # noqa: PLR0913  all that a stream is made of
+        self,
+        call: Call,
+        *,
+        new_sink: Callable[[], Sink],
+        files: FileDestination | None,
+        expected: int,
+        max_picture_bytes: int,
+        about: Mapping[str, Any],
+        look: Callable[[ImageResult], None],
+    ) -> None:
+        """Read the answer to `call`, where `expected` pictures are asked for.
+
+        Its result has what is `about` them, and is shown to `look` first.
+        """
+        super().__init__()
+        self.call = call
+        self.expected = expected
+        self.partials: list[PartialImage] = []
+        self._new_sink = new_sink
+        self._files = files
+        self._max_picture_bytes = max_picture_bytes
+        self._about = about
+        self._look = look
+        self._exchange: Exchange | None = None
+        self._reader: AnswerReader | None = None
+        self._completed: list[CompletedImage] = []
+        self._result: ImageResult | None = None
+        self._any_event = False
+
+    @property
+    def result(self) -> ImageResult | None:
+        """What `generate` gives, once enough is here."""
+        return self._result
+
+    @property
+    def request_id(self) -> str | None:
+        """The server's name for the request, once it has answered."""
+        return self.call.request_id
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection."""
+        return self._exchange is not None
+
+    @property
+    def seen(self) -> tuple[int, int]:
+        """How many partial and how many completed pictures there are."""
+        return len(self.partials), len(self._completed)
+
+    async def open(self) -> None:
+        """Send the request; the events are on their way."""
+        if self._exchange is not None:
+            return
+        if self._files is not None:
+            await self._files.prepare()
+        exchange, answered = await self.call.open()
+        self._exchange = exchange
+        self._reader = AnswerReader(answered, self._new_sink, self._max_picture_bytes)
+
+    async def advance(self) -> None:
+        """Read until there is an event, or the end."""
+        while not self.queue and not self.is_over:
+            await self.open()
+            if self._exchange is not None and self._reader is not None:
+                await self._read(self._exchange, self._reader)
+
+    def abort(self) -> None:
+        """Stop at once, wherever it is."""
+        self.is_over = True
+        self._let_go()
+        self.queue.clear()
+
+    async def _read(self, exchange: Exchange, reader: AnswerReader) -> None:
+        if len(self._completed) >= self.expected:
+            await self._read_rest(exchange, reader)
+            return
+        life = reader.life
+        try:
+            chunk = await exchange.read()
+        except ImagesError as error:
+            await self._take(reader.finish())
+            await self._end(error)
+            return
+        failure = await self._take(reader.feed(chunk) if chunk else reader.finish())
+        if reader.life > life:
+            exchange.alive()
+        if failure is not None or not chunk:
+            await self._end(failure)
+
+    async def _read_rest(self, exchange: Exchange, reader: AnswerReader) -> None:
+        """All that was asked for is here: wait a moment for the end, and let nothing that happens there spoil it."""
+        with contextlib.suppress(ImagesError, TimeoutError):
+            async with asyncio.timeout(_REST_SECONDS):
+                while not self.queue and (chunk := await exchange.read()):
+                    if await self._take(reader.feed(chunk)) is not None:
+                        break
+        if not self.queue:
+            await self._end(None)
+
+    async def _take(self, events: Iterator[Event]) -> ImagesError | None:
+        """Put events into the queue, their pictures where they belong; give the error that ended them."""
+        failure: ImagesError | None = None
+        try:
+            for event in events:
+                placed = event if self._files is None else await self._files.place(event)
+                self.queue.append(placed)
+                self._any_event = True
+                if isinstance(placed, PartialImage):
+                    self.partials.append(placed)
+                elif isinstance(placed, CompletedImage):
+                    self._completed.append(placed)
+                    self._conclude()
+        except ImagesError as error:
+            failure = error
+        if self._files is not None:
+            await self._files.drain()
+        return failure
+
+    def _conclude(self) -> None:
+        """Make the result once enough is here; the partials have had their day."""
+        if self._reader is not None and len(self._completed) >= self.expected:
+            self._result = self._told(self._reader.result(self._completed))
+            self.call.used(self._result.usage)
+            self.partials.clear()
+
+    async def _end(self, error: ImagesError | None) -> None:
+        """The body ended or broke: what is whole is the result; otherwise send again where that is allowed, or fail."""
+        reader = self._reader
+        if self._result is None and reader is not None:
+            try:
+                result = reader.result(self._completed)
+            except ImagesError as failure:
+                error = error or failure
+            else:
+                self._result = self._told(result) if error is None else None
+        if self._result is None and error is not None and reader is not None:
+            waiting = reader.images()
+            images = [event.image for event in self._completed]
+            images += waiting if self._files is None else await self._files.keep_many(waiting)
+            with_facts(self.call.failed(error), {"partials": tuple(self.partials), "images": tuple(images)})
+            self._let_go()
+            if not (self._any_event or images) and await self.call.again(error):
+                return
+            self.failure = error
+        self._let_go()
+        self.is_over = True
+
+    def _told(self, result: ImageResult) -> ImageResult:
+        """The result with what the call knows."""
+        self._look(result)
+        return evolve(result, **self._about, **self.call.facts())
+
+    def _let_go(self) -> None:
+        """Close what is open and drop what is half-written."""
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.close()
+        if self._reader is not None:
+            self._reader.discard()
+            self._reader = None
+        if self._files is not None:
+            self._files.discard()
+        self.call.release()

@@ -1,0 +1,236 @@
+"""Reads the multipart body of an edit: its text becomes fields, its files become pictures, and what came is recorded.
+
+Rules: one file is held at a time, looked at off the event loop and let go; only files that may be pictures are held at
+all, and none that is too large; a form that cannot be read is refused when its turn comes, after it was recorded. It
+refuses to judge pictures and parameters: `edits.py` and `parameters.py` do.
+"""
+
+import asyncio
+import hashlib
+import io
+import re
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Final, cast
+
+import attrs
+from aiohttp import web
+
+from openai_images.server.inputs import (
+    MOST_IMAGES,
+    PICTURE_BYTES,
+    Given,
+    GivenPictures,
+    Picture,
+    Role,
+    look_at,
+)
+from openai_images.server.multipart import Closed, FormParser, Found, MalformedError, Opened, boundary_of
+from openai_images.server.records import RecordedPart
+from openai_images.server.replies import RefusalError, refuse, too_large
+
+TEXT_BYTES: Final = 1024 * 1024
+
+_NUMBERS: Final = {"n", "output_compression", "partial_images", "frame_count", "frame_duration_ms"}
+_SWITCHES: Final = {"stream"}
+_NAME: Final = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\]){0,4})")
+
+
+class FileValue:
+    """Stands for a file where text was expected."""
+
+
+@attrs.define
+class Form:
+    """A multipart body that was read; `problem` is why it cannot be used, if it cannot."""
+
+    fields: dict[str, Any] = attrs.field(factory=dict[str, Any])
+    images: list[Given] = attrs.field(factory=list[Given])
+    extras: dict[str, Given] = attrs.field(factory=dict[str, Given])
+    parts: list[RecordedPart] = attrs.field(factory=list[RecordedPart])
+    problem: RefusalError | None = None
+
+    @property
+    def pictures(self) -> GivenPictures:
+        """Its pictures."""
+        images = tuple(self.images)
+        if len(images) > 1 or (images and images[0].name.endswith("]")):
+            images = tuple(attrs.evolve(one, name=f"image[{at}]") for at, one in enumerate(images))
+        return GivenPictures(
+            asked_as="image", images=images, mask=self.extras.get("mask"), markup=self.extras.get("markup")
+        )
+
+
+@attrs.define
+class _Part:
+    """A part that is arriving."""
+
+    opened: Opened
+    role: Role | None
+    content: io.BytesIO = attrs.field(factory=io.BytesIO)
+    nbytes: int = 0
+    digest: Any = attrs.field(factory=hashlib.sha256)
+
+    @property
+    def is_file(self) -> bool:
+        return self.opened.filename is not None
+
+    def add(self, data: bytes) -> None:
+        self.nbytes += len(data)
+        self.digest.update(data)
+        if not self.is_file:
+            if self.nbytes > TEXT_BYTES:
+                raise RefusalError(too_large(TEXT_BYTES))
+            self.content.write(data)
+        elif self.role is not None:
+            if self.nbytes < PICTURE_BYTES:
+                self.content.write(data)
+            else:
+                self.content = io.BytesIO()
+
+    def record(self) -> RecordedPart:
+        return RecordedPart(
+            name=self.opened.name or "",
+            filename=self.opened.filename,
+            content_type=self.opened.headers.get("content-type"),
+            nbytes=self.nbytes,
+            sha256=self.digest.hexdigest(),
+            text=None if self.is_file else self.text,
+            headers=self.opened.headers,
+        )
+
+    @property
+    def text(self) -> str:
+        return self.content.getvalue().decode("utf-8", "replace")
+
+
+@attrs.define(kw_only=True)
+class FormReader:
+    """Reads one form; `looks` is whether its pictures are wanted at all, `pixels` whether to paint from them."""
+
+    limit: int
+    looks: bool
+    pixels: bool
+    _form: Form = attrs.field(init=False, factory=Form)
+    _part: _Part = attrs.field(init=False, factory=lambda: _Part(Opened({}), None))
+
+    async def read(self, chunks: AsyncIterator[bytes], declared: int | None, content_type: str) -> Form:
+        """The form in the body, or a 413 as soon as it is known to be over the limit; `declared` is its length."""
+        if declared is not None and declared > self.limit:
+            raise RefusalError(too_large(self.limit))
+        try:
+            await self._read(chunks, FormParser(boundary_of(content_type)))
+        except MalformedError as error:
+            self._form.problem = refuse(f"Could not parse your multipart form: {error}.", code=None)
+        except web.RequestPayloadError:  # it says gzip and is not, or its chunks are none
+            self._form.problem = refuse("Could not parse your multipart form.", code=None)
+        return self._form
+
+    async def _read(self, chunks: AsyncIterator[bytes], parser: FormParser) -> None:
+        total = 0
+        broken: MalformedError | None = None
+        async for chunk in chunks:
+            total += len(chunk)
+            if total > self.limit:
+                raise RefusalError(too_large(self.limit))
+            # A broken form is read to its end, or its sender would not come to hear of it.
+            if broken is None:
+                try:
+                    await self._take(parser.feed(chunk))
+                except MalformedError as error:
+                    broken = error
+        if broken is not None:
+            raise broken
+        parser.close()
+
+    async def _take(self, pieces: Iterator[Found]) -> None:
+        for found in pieces:
+            if isinstance(found, Opened):
+                self._part = _Part(found, self._role(found))
+            elif isinstance(found, Closed):
+                await self._close()
+            else:
+                self._part.add(found)
+
+    def _role(self, opened: Opened) -> Role | None:
+        """What a file is wanted for; None for those that are not held."""
+        name = opened.name
+        if opened.filename is None or not self.looks:
+            return None
+        if name in {"image", "image[]"} and len(self._form.images) < MOST_IMAGES:
+            return "other" if self._form.images else "first"
+        return "mask" if name == "mask" else "markup" if name == "markup" else None
+
+    async def _close(self) -> None:
+        part = self._part
+        self._form.parts.append(part.record())
+        name = part.opened.name
+        if name is None:
+            self._refuse("Could not parse your multipart form: a part has no name.", None)
+        elif part.is_file and name in {"image", "image[]", "mask", "markup"}:
+            await self._take_picture(name, part)
+            part.content = io.BytesIO()
+        else:
+            self._take_text(name, part)
+
+    async def _take_picture(self, name: str, part: _Part) -> None:
+        given = Given(
+            name=name,
+            media_type=part.opened.headers.get("content-type"),
+            nbytes=part.nbytes,
+            picture=await self._picture(part),
+        )
+        if name in {"image", "image[]"}:
+            self._form.images.append(given)
+        elif name in self._form.extras:
+            self._refuse_twice(name)
+        else:
+            self._form.extras[name] = given
+
+    async def _picture(self, part: _Part) -> Picture | None:
+        if part.role is None or not part.content.getbuffer().nbytes:
+            return None
+        digest = part.digest.hexdigest()
+        return await asyncio.to_thread(look_at, part.content, digest, part.role, pixels=self.pixels)
+
+    def _take_text(self, name: str, part: _Part) -> None:
+        match = _NAME.fullmatch(name)
+        path = [name] if match is None else [match[1], *re.findall(r"\[([^\[\]]*)\]", match[2])]
+        if name in {"image[]", "mask", "markup"}:
+            path = [name.removesuffix("[]")]
+        value = FileValue() if part.is_file else _typed(name, part.text)
+        if not _put(self._form.fields, path, value):
+            self._refuse_twice(name)
+
+    def _refuse_twice(self, name: str) -> None:
+        self._refuse(
+            f"Duplicate parameter: '{name[:200]}'. You provided multiple values for this parameter, whereas only one "
+            "is allowed.",
+            name[:200],
+        )
+
+    def _refuse(self, message: str, param: str | None) -> None:
+        if self._form.problem is None:
+            code = None if param is None else "duplicate_parameter"
+            self._form.problem = refuse(message, code=code, param=param)
+
+
+def _put(place: dict[str, Any], path: list[str], value: Any) -> bool:
+    """Puts a value where its name says; whether nothing was there."""
+    for step in path[:-1]:
+        inner = place.setdefault(step, {})
+        if not isinstance(inner, dict):
+            return False
+        place = cast("dict[str, Any]", inner)
+    if path[-1] in place:
+        return False
+    place[path[-1]] = value
+    return True
+
+
+def _typed(name: str, text: str) -> Any:
+    """The value of a text part; numbers and switches that are none stay text, which is refused as such."""
+    if name in _NUMBERS and re.fullmatch(r"-?[0-9]{1,100}", text.strip()):
+        return int(text)
+    if name in _SWITCHES and text.strip().lower() in {"true", "false"}:
+        return text.strip().lower() == "true"
+    return text

@@ -1,0 +1,121 @@
+"""What several requests for one call come to: one result, or one error that has lost nothing.
+
+Rules: pure; pictures are in the order of the requests, whatever came first; counts are added up, and what one request
+does not tell the whole does not know. A picture that was whole is never left out, also where its own request failed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve, frozen
+
+from openai_images.errors import ImagesError, PartialResultError, with_facts
+from openai_images.models.results import ImageResult, SvgUsage, total_usage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from openai_images.models.image import Image
+
+__all__ = ["Ended", "failure_of", "merged"]
+
+_COUNTS = ("input_tokens", "output_tokens", "reasoning_tokens", "total_tokens")
+
+
+@frozen(kw_only=True)
+class Ended:
+    """How one request ended: with a result or with an error, after so many attempts."""
+
+    result: ImageResult | None
+    error: ImagesError | OSError | None
+    attempts: int
+
+    @property
+    def whole(self) -> ImageResult | None:
+        """The result, or what was whole before the error, as a result whose usage nobody knows."""
+        images: tuple[Image, ...] = tuple(getattr(self.error, "images", ()))
+        if self.error is None or not images:
+            return self.result
+        about = {name: getattr(self.error, name) for name in ("request_id", "attempts", "elapsed")}
+        return ImageResult(images, **about)
+
+
+def merged(results: Sequence[ImageResult], like: ImageResult | None = None) -> ImageResult:
+    """One result of several, which stay in its `parts`; what is said once is that of the first, or of `like`."""
+    return evolve(
+        like or results[0],
+        images=tuple(image for result in results for image in result.images),
+        usage=total_usage(results),
+        svg_usage=_svg_usage([result.svg_usage for result in results]),
+        attempts=sum(result.attempts for result in results),
+        elapsed=max(result.elapsed for result in results),
+        parts=tuple(results),
+    )
+
+
+def failure_of(ended: Sequence[Ended], wanted: int) -> ImagesError | OSError:
+    """The error for `wanted` pictures where some requests have failed: a `PartialResultError`, unless all have."""
+    errors = [one.error for one in ended if one.error is not None]
+    whole = [result for one in ended if (result := one.whole) is not None]
+    good = [one.result for one in ended if one.error is None and one.result is not None]
+    facts: dict[str, Any] = {
+        "attempts": sum(one.attempts for one in ended),
+        "elapsed": max(getattr(one.error or one.result, "elapsed", 0.0) for one in ended),
+        "partials": tuple(event for error in errors for event in getattr(error, "partials", ())),
+        "images": tuple(image for result in whole for image in result.images),
+    }
+    if not good:
+        worst = max(errors, key=_gravity)
+        worst.add_note(_none_came(errors, wanted))
+        return with_facts(worst, facts) if isinstance(worst, ImagesError) else worst
+    told = [error if isinstance(error, ImagesError) else _of_the_disk(error) for error in errors]
+    result = merged(whole, like=good[0])
+    facts["maybe_billed"] = any(error.maybe_billed for error in told)
+    facts["request_id"] = told[0].request_id
+    msg = _some_came(told[0], len(result.images), wanted, billed=facts["maybe_billed"])
+    return with_facts(PartialResultError(msg, result=result, errors=told), facts)
+
+
+def _gravity(error: ImagesError | OSError) -> tuple[bool, bool]:
+    """The gravest is raised for all: one that may have cost money, or that at least says more than "not now"."""
+    return getattr(error, "maybe_billed", False), not getattr(error, "safe_to_resend", False)
+
+
+def _none_came(errors: Sequence[Exception], wanted: int) -> str:
+    kinds = Counter(type(error).__name__ for error in errors)
+    listed = ", ".join(f"{count} x {name}" for name, count in kinds.items())
+    return f"all {len(errors)} requests for the {wanted} pictures failed: {listed}"
+
+
+def _some_came(first: ImagesError, here: int, wanted: int, *, billed: bool) -> str:
+    missing = max(wanted - here, 1)
+    doubt = ", some of which may have been billed" if billed and "billed" not in str(first) else ""
+    came, are = "is" if here == 1 else "are", "is" if missing == 1 else "are"
+    return (
+        f"{missing} of {wanted} pictures {are} missing{doubt}; the {here} that came {came} in the error's result, and "
+        f"n={missing} asks for the rest. The first reason: {first}"
+    )
+
+
+def _of_the_disk(error: OSError) -> ImagesError:
+    """A disk's error among those of requests: its pictures may have been paid for."""
+    told = ImagesError(f"a file could not be written or read back ({error.strerror or type(error).__name__})")
+    told.maybe_billed = True
+    told.__cause__ = error
+    return told
+
+
+def _svg_usage(usages: Sequence[SvgUsage | None]) -> SvgUsage | None:
+    """Several as one; None where one is missing."""
+    counted = [usage for usage in usages if usage is not None]
+    if len(counted) < len(usages):
+        return None
+    totals: dict[str, Any] = {name: _sum([getattr(usage, name) for usage in counted]) for name in _COUNTS}
+    models = {usage.model for usage in counted}
+    return SvgUsage(models.pop() if len(models) == 1 else None, **totals)
+
+
+def _sum(counts: Sequence[int | None]) -> int | None:
+    return None if None in counts else sum(filter(None, counts))
