@@ -4,6 +4,7 @@ Rules: contenders that compute take turns; those that only wait for a limit may 
 a server of its own.
 """
 
+import asyncio
 import json
 import os
 import re
@@ -23,7 +24,7 @@ from benchmarks.loads import Load
 from benchmarks.payloads import SHAPES, digests
 from benchmarks.results import Outcome
 
-__all__ = ["Effort", "compare", "compare_at_once"]
+__all__ = ["Effort", "apart", "compare", "compare_at_once"]
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 300
@@ -83,6 +84,20 @@ def compare_at_once(cases: Sequence[Case], effort: Effort) -> dict[str, Outcome]
         for name in case.contenders:
             _enter(outcome, case, name, reports[case.load, name])
     return outcomes
+
+
+async def apart(module: str, *arguments: str) -> Any:
+    """What a module of the benchmarks prints as JSON, in a process of its own. Raises RuntimeError where that fails."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", module, *arguments),
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if not DISTORTING.fullmatch(name)},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"{module} {arguments[0]} ended with {process.returncode}")
+    return json.loads(out)
 
 
 def _round(

@@ -6,14 +6,12 @@ each way is measured in a process of its own. Prints the figures and the goals; 
 
 import argparse
 import asyncio
-import json
-import os
 import sys
 import tempfile
 
 from benchmarks.contenders import KEY
 from benchmarks.kill import noise
-from benchmarks.running import DISTORTING, ROOT
+from benchmarks.running import apart
 from benchmarks.scaling import WAYS, Seen
 from openai_images.server import LocalImagesServer
 
@@ -31,17 +29,8 @@ async def measure(way: str, prompts: int, concurrency: int, picture: bytes) -> S
     """What one way showed. Raises RuntimeError where its process fails."""
     with tempfile.TemporaryDirectory() as folder:
         async with LocalImagesServer(api_key=KEY, pictures=picture, keep_requests=0) as server:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "benchmarks.scaling", way, server.base_url, folder),
-                *(str(prompts), str(concurrency)),
-                cwd=ROOT,
-                env={name: value for name, value in os.environ.items() if not DISTORTING.fullmatch(name)},
-                stdout=asyncio.subprocess.PIPE,
-            )
-            out, _ = await process.communicate()
-            if process.returncode:
-                raise RuntimeError(f"{way} ended with {process.returncode}")
-            return Seen(**json.loads(out))
+            asked = server.base_url, folder, str(prompts), str(concurrency)
+            return Seen(**await apart("benchmarks.scaling", way, *asked))
 
 
 def judge(way: str, seen: Seen, prompts: int, concurrency: int, picture: int) -> list[tuple[str, str, bool]]:

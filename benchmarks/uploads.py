@@ -6,14 +6,12 @@ its own. Prints the figures and the goals; exits with 1 where a goal is not met.
 
 import argparse
 import asyncio
-import json
-import os
 import re
 import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.running import DISTORTING, ROOT
+from benchmarks.running import apart
 from benchmarks.uploading import WAYS, Sent, png
 
 __all__ = ["Drain", "judge", "main", "measure"]
@@ -66,18 +64,10 @@ async def measure(way: str, count: int, nbytes: int, folder: Path) -> Sent:
     async with server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
         before = Drain.taken
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "benchmarks.uploading", way, url, str(folder), str(count)),
-            cwd=ROOT,
-            env={name: value for name, value in os.environ.items() if not DISTORTING.fullmatch(name)},
-            stdout=asyncio.subprocess.PIPE,
-        )
-        out, _ = await process.communicate()
-        if process.returncode:
-            raise RuntimeError(f"{way} ended with {process.returncode}")
+        seen = await apart("benchmarks.uploading", way, url, str(folder), str(count))
         if Drain.taken - before < count * nbytes:
             raise RuntimeError(f"{way} sent {Drain.taken - before:,} bytes only")
-        return Sent(**json.loads(out))
+        return Sent(**seen)
 
 
 def judge(way: str, seen: Sent, count: int, nbytes: int) -> tuple[str, str, bool]:
