@@ -14,14 +14,13 @@ import click
 from click.exceptions import Exit
 
 from openai_images._version import __version__
+from openai_images.cli.defaults import DEFAULT_MODEL
 from openai_images.cli.streams import Streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["DEFAULT_MODEL", "cli", "run"]
-
-DEFAULT_MODEL = "gpt-image-2"
+__all__ = ["cli", "run"]
 
 _NAME = "openai-images"
 _COMPLETION = "_OPENAI_IMAGES_COMPLETE"
