@@ -250,6 +250,8 @@ class Reading(Engine):
     async def _end(self, error: ImagesError | None) -> None:
         """The body ended or broke: what is whole is the result; otherwise send again where that is allowed, or fail."""
         reader = self._reader
+        if self._result is not None and self._result.usage is None and reader is not None:
+            self._result = self._with_late_usage(self._result, reader)
         if self._result is None and reader is not None:
             try:
                 result = reader.result(self._completed)
@@ -268,6 +270,13 @@ class Reading(Engine):
             self.failure = error
         self._let_go()
         self.is_over = True
+
+    def _with_late_usage(self, result: ImageResult, reader: AnswerReader) -> ImageResult:
+        """The result with a usage that was told behind the last picture, as Doubao does."""
+        with contextlib.suppress(ImagesError):
+            result = evolve(result, usage=reader.result(self._completed).usage)
+            self.call.used(result.usage)
+        return result
 
     def _told(self, result: ImageResult) -> ImageResult:
         """The result with what the call knows."""

@@ -16,5 +16,8 @@ def characters(text: str) -> str:
 
 
 def names(mapping: Mapping[str, Any] | None) -> str:
-    """The keys of a mapping."""
-    return "None" if mapping is None else f"<{', '.join(map(str, mapping))}>" if mapping else "{}"
+    """The keys of a mapping, as far as they can be printed and are short."""
+    if not mapping:
+        return "None" if mapping is None else "{}"
+    listed = ", ".join(str(key)[:40].encode("ascii", "backslashreplace").decode() for key in mapping)
+    return f"<{listed}>"

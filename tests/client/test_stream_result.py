@@ -15,7 +15,9 @@ import pytest
 from openai_images import CompletedImage, ImagesClient, PartialImage
 from openai_images.reading import Reading
 from openai_images.server import LocalImagesServer
+from tests.calling import client_of
 from tests.leaks import until
+from tests.sockets import LAST_CHUNK, RawServer, chunked
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(50_000)
 
@@ -133,6 +135,20 @@ async def test_what_arrived_before_the_break_is_not_lost() -> None:
         rest = [event async for event in stream]
         assert [type(event) for event in rest] == [CompletedImage]
     assert stream.result.image.data == PNG
+
+
+async def test_a_usage_behind_the_last_picture() -> None:
+    """Some servers tell it in an event of its own: it is in the result once the stream has ended."""
+    picture = event("partial_succeeded", PNG, image_index=0)
+    last = b'data: {"type":"image_generation.completed","usage":{"output_tokens":7,"total_tokens":9}}\n\n'
+    body = chunked(picture, last), LAST_CHUNK
+    async with RawServer(body) as server, client_of(server) as client:
+        result = await client.generate("an otter")
+        async with client.stream("an otter") as stream:
+            assert [type(one).__name__ async for one in stream] == ["CompletedImage", "UnknownEvent"]
+    for one in (result, stream.result):
+        assert one.usage is not None
+        assert (one.usage.output_tokens, one.usage.total_tokens) == (7, 9)
 
 
 async def test_a_slow_consumer_holds_the_server_back() -> None:

@@ -74,6 +74,8 @@ def test_repr_of_a_request() -> None:
     assert "size='auto'" in text
     assert "extra_body=<1, seed>" in text
     assert "extra_body=None" in repr(GenerateRequest("x"))
+    odd = repr(GenerateRequest("x", extra_body={"k" * 99: 1, "\ud800ü": 2}))
+    assert f"extra_body=<{'k' * 40}, \\ud800\\xfc>" in odd
 
 
 def test_other_forms_of_the_same_pictures() -> None:
