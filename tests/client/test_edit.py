@@ -280,27 +280,6 @@ async def test_nothing_lingers_behind_an_early_answer() -> None:
         stop.set()
 
 
-async def test_a_slow_upload_is_no_slow_answer() -> None:
-    """`first_byte` begins when all is sent: the time before belongs to the upload."""
-    clock = FakeTime()
-
-    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-        await asyncio.sleep(0.2)
-        await reader.readexactly(length)
-        writer.write(reply(JSON_ANSWER))
-        await writer.drain()
-
-    short = Timeouts(first_byte=0.15, total=5)
-    async with (
-        served(slow) as url,
-        ImagesClient(api_key=KEY, base_url=url, timeouts=short, timing=clock.timing) as client,
-    ):
-        result = await client.edit(PROMPT, image=LARGE, model="gpt-image-2")
-    assert result.attempts == 1
-
-
 async def test_an_answer_that_does_not_begin() -> None:
     """All is sent, and `first_byte` runs out: nobody knows whether it ran."""
     async with RawServer([STALL]) as server, client_of(server, timeouts=Timeouts(first_byte=0.05)) as client:

@@ -1,0 +1,61 @@
+"""Which timer runs while a request is sent, and when its own time begins."""
+
+import asyncio
+
+import pytest
+
+from openai_images import Timeouts, Timing
+from openai_images.editing.sources import BytesSource
+from openai_images.http.sending import Sending
+from openai_images.wire.uploads import Upload
+
+BODY = Upload((b"head", BytesSource(memoryview(b"picture"), "image/png"), b"tail"))
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    now = 100.0
+
+    @property
+    def timing(self) -> Timing:
+        """What a request takes."""
+        return Timing(monotonic=lambda: self.now)
+
+
+def left(sending: Sending) -> float | None:
+    """Seconds until the timer runs out."""
+    when = sending.deadline.when()
+    return None if when is None else round(when - asyncio.get_running_loop().time(), 1)
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "upload", "meanwhile", "afterwards"),
+    [
+        (Timeouts(first_byte=5, total=60), 50, ("total", 60, 60.0), ("first_byte", 5, 5.0)),
+        (Timeouts(first_byte=5, total=60), 57, ("total", 60, 60.0), ("total", 60, 3.0)),
+        (Timeouts(first_byte=5, total=None), 500, ("total", None, None), ("first_byte", 5, 5.0)),
+        (Timeouts(first_byte=None, total=60), 20, ("total", 60, 60.0), ("total", 60, 40.0)),
+        (Timeouts(first_byte=None, total=None), 20, ("total", None, None), ("total", None, None)),
+    ],
+)
+async def test_a_slow_upload_is_no_slow_answer(
+    timeouts: Timeouts,
+    upload: float,
+    meanwhile: tuple[str, float | None, float | None],
+    afterwards: tuple[str, float | None, float | None],
+) -> None:
+    """The timer "first_byte" begins when all is sent; "total" begins with the first byte and goes on."""
+    clock = Clock()
+    sending = Sending(BODY, timeouts, clock.timing)
+    async with sending.deadline:
+        assert (sending.began, left(sending)) == (False, None)
+        sending.begin()
+        assert (sending.began, sending.timer, sending.seconds, left(sending)) == (True, *meanwhile)
+        clock.now += upload
+        sending.begin()
+        assert left(sending) == meanwhile[2]
+        sending.sent()
+        assert (sending.timer, sending.seconds, left(sending)) == afterwards
+        assert sending.waited == upload
+        sending.deadline.reschedule(None)
