@@ -64,6 +64,9 @@ def asked_of(items: Iterable[BatchItem], model: str | None, prices: Prices) -> l
             )
         first.setdefault(item.key, index)
         request = item.request
+        if request.path != GenerateRequest.path:
+            problems.append(f"{where}: a batch takes no {type(request).__name__}; generate_many does")
+            continue
         if request.model is None and model is not None:
             request = GenerateRequest.of(request, {"model": model})
         try:
