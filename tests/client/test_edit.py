@@ -27,7 +27,9 @@ from openai_images import (
     Succeeded,
     Timeouts,
 )
+from openai_images.editing import sources
 from tests.calling import B64, COMPLETED, JSON_ANSWER, KEY, PNG, PROMPT, FakeTime, client_of
+from tests.leaks import until
 from tests.sockets import CLOSE, RESET, STALL, RawServer, chunked, reply
 from tests.wire.test_wire_uploads import fields
 
@@ -420,5 +422,9 @@ async def test_cancelled_in_the_upload(source: str, tmp_path: Path) -> None:
             with pytest.raises(asyncio.CancelledError):
                 await task
             await asyncio.wait_for(left.wait(), 5)
-        assert file.tell() == 0
-    assert path not in [link.resolve() for link in Path("/proc/self/fd").iterdir()]
+        # A thread that was reading ends its chunk first.
+        await until(lambda: sources._handles.acquire(blocking=False))
+        stood = file.tell()
+        sources._handles.release()
+    assert stood == 0
+    await until(lambda: path not in [link.resolve() for link in Path("/proc/self/fd").iterdir()])
