@@ -70,6 +70,12 @@ class Ready:
     request: GenerateRequest
     preparation: Preparation | None
 
+    @property
+    def pictures(self) -> int:
+        """How many are asked for."""
+        number: Any = self.request.n  # callers may be untyped
+        return number if isinstance(number, int) else 1
+
 
 class Calls:
     """`generate` waits for the pictures of a request, `stream` gives them while they are painted."""
@@ -113,9 +119,7 @@ class Calls:
         self, asked: Ready, place: Place | None, means: Means, watcher: Watcher | None, *, stream: bool
     ) -> Engine:
         """What reads the answers, and fetches pictures that are elsewhere where it is said where to put them."""
-        pictures: Any = asked.request.n  # callers may be untyped
-        several = isinstance(pictures, int) and pictures > 1
-        files = None if place is None else place.files(several=several)
+        files = None if place is None else place.files(several=asked.pictures > 1)
         engine = self._reader(asked, files, means, watcher, stream=stream)
         return engine if files is None else Fetching(engine, self._fetch, files)
 
@@ -142,9 +146,7 @@ class Calls:
         stream: bool,
     ) -> Engine:
         """What reads the answer, or the answers of all requests that a large `n` is shared out over."""
-        pictures: Any = asked.request.n  # callers may be untyped
-        is_many = isinstance(pictures, int) and pictures > 1
-        if is_many and self._check.split:
+        if asked.pictures > 1 and self._check.split:
             # Here, so that those who want one picture at a time need not wait for its import.
             from openai_images.several.engine import share_out  # noqa: PLC0415
 
@@ -182,7 +184,6 @@ class Calls:
     ) -> Reading:
         """What reads the answer to one request."""
         request, preparation = asked.request, asked.preparation
-        expected = request.n if isinstance(request.n, int) else 1  # pyright: ignore[reportUnnecessaryIsInstance]  unchecked
         known = (*_texts(request), *self._access.secrets, *(preparation.secrets if preparation else ()))
         secrets = list(known)
         url = self._access.url(request.path, request.model)
@@ -201,12 +202,12 @@ class Calls:
                 build,
                 lambda: tuple(secrets),
                 prepare=None if preparation is None else preparation.ready,
-                images=expected,
+                images=asked.pictures,
                 watcher=watcher,
             ),
             new_sink=self._memory if files is None else files.new_sink,
             files=files,
-            expected=expected,
+            expected=asked.pictures,
             max_picture_bytes=self._limits.max_picture_bytes,
             about={"model": asked.request.model, "edited": preparation is not None},
             look=partial(self._look_at_formats, asked.request.output_format),

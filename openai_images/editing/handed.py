@@ -23,7 +23,14 @@ from attrs import frozen
 from openai_images.editing.sources import BytesSource, FileSource, PathSource, read_at, size_of
 from openai_images.errors import ImagesError, RequestInvalidError
 from openai_images.models import media
-from openai_images.models.edits import EditRequest, ImageReference, PillowImage, Readable, as_list
+from openai_images.models.edits import (
+    EditRequest,
+    ImageReference,
+    PillowImage,
+    Readable,
+    as_list,
+    reference_of,
+)
 from openai_images.models.image import Image
 from openai_images.wire.uploads import Source
 
@@ -90,11 +97,9 @@ def _shown(name: Any) -> str:
 
 async def _open(given: Any) -> tuple[Handed, bytes]:
     """The picture, and its first bytes."""
+    if (reference := reference_of(given)) is not None:
+        return reference, b""
     match given:
-        case ImageReference():
-            return given, b""
-        case str() if given.startswith(("http://", "https://", "data:")):
-            return ImageReference(image_url=given), b""
         case Image():
             return await _open(given.data if given.path is None else given.path)
         case bytes() | bytearray() | memoryview():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from openai_images.editing.handed import Opened, opened
 from openai_images.models.edit_rules import SourceFacts, picture_problems
-from openai_images.models.edits import EditRequest, ImageReference, as_list
+from openai_images.models.edits import EditRequest, ImageReference, as_list, reference_of
 from openai_images.wire.codec import body_of
 from openai_images.wire.protocol import HttpRequest, edit
 from openai_images.wire.uploads import Pictures
@@ -46,9 +46,9 @@ class Preparation:
     def secrets(self) -> Iterator[str]:
         """What no error may repeat: a URL may be signed."""
         for one in (*as_list(self._request.image), self._request.mask, self._request.markup):
-            url = one.image_url if isinstance(one, ImageReference) else one
-            if isinstance(url, str) and url.startswith(("http://", "https://", "data:")):
-                yield url
+            reference = reference_of(one)
+            if reference is not None and reference.image_url is not None:
+                yield reference.image_url
 
     async def ready(self) -> Pictures:
         """The opened pictures. Raises `RequestInvalidError`."""
@@ -62,7 +62,7 @@ class Preparation:
     ) -> HttpRequest:
         """The request of an attempt, for all of the pictures asked for or a part of them."""
         pictures = await self.ready()
-        as_json = self._request.as_json or pictures.referred
+        as_json = self._as_json(pictures)
         # 128 bits of chance: no picture has this line in it.
         boundary = secrets.token_hex(16)
         return edit(
@@ -75,19 +75,17 @@ class Preparation:
         )
 
     def _checked(self, found: list[Opened]) -> Pictures:
+        by_part = {one.part: one.picture for one in found}
+        images = [one.picture for one in found if one.part == "image"]
+        pictures = Pictures(images, by_part.get("mask"), by_part.get("markup"))
         facts = [_facts(one) for one in found]
-        problems = picture_problems(facts, official=self._check.official, as_json=self._as_json(found))
+        problems = picture_problems(facts, official=self._check.official, as_json=self._as_json(pictures))
         for doubtful in self._check.pictures(problems):
             _log.warning("%s; it is sent all the same", doubtful)
-        by_field = {one.part: one.picture for one in found}
-        return Pictures(
-            [one.picture for one in found if one.part == "image"],
-            by_field.get("mask"),
-            by_field.get("markup"),
-        )
+        return pictures
 
-    def _as_json(self, found: list[Opened]) -> bool:
-        return self._request.as_json or any(isinstance(one.picture, ImageReference) for one in found)
+    def _as_json(self, pictures: Pictures) -> bool:
+        return self._request.as_json or pictures.referred
 
 
 def _facts(one: Opened) -> SourceFacts | ImageReference:

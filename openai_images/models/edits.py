@@ -16,7 +16,16 @@ from openai_images.errors import RequestInvalidError
 from openai_images.models.image import Image
 from openai_images.models.request import GenerateParams, GenerateRequest
 
-__all__ = ["EditParams", "EditRequest", "ImageReference", "PillowImage", "Readable", "SourceImage", "as_list"]
+__all__ = [
+    "EditParams",
+    "EditRequest",
+    "ImageReference",
+    "PillowImage",
+    "Readable",
+    "SourceImage",
+    "as_list",
+    "reference_of",
+]
 
 
 @runtime_checkable
@@ -84,6 +93,15 @@ class EditParams(GenerateParams, total=False):
     markup: SourceImage | None
     input_fidelity: str | None
     as_json: bool
+
+
+def reference_of(image: object) -> ImageReference | None:
+    """The reference that was handed in, also as a text that is a URL; None for every other picture."""
+    if isinstance(image, ImageReference):
+        return image
+    if isinstance(image, str) and image.startswith(("http://", "https://", "data:")):
+        return ImageReference(image_url=image)
+    return None
 
 
 def as_list(image: object) -> list[Any]:
