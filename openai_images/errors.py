@@ -24,7 +24,8 @@
     └── OutcomeUnknownError                 it was sent, and nobody knows whether it ran
 
 Rules: this module imports nothing of ours. Each exception has a text that says what happened, on what and what
-to do; each survives pickling and copying with all it carries. Neither a key nor a prompt nor base64 belongs in a text.
+to do; each survives pickling and copying with all it carries. Each can be made again from its `args` alone, as Celery's
+JSON serializer does, with defaults for the rest. Neither a key nor a prompt nor base64 belongs in a text.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ class BatchFolderError(ConfigurationError):
 class BatchInputError(RequestInvalidError):
     """The input of a batch has bad rows: `problems` names each with its line; nothing was sent."""
 
-    def __init__(self, message: str, *, problems: Sequence[str]) -> None:
+    def __init__(self, message: str, *, problems: Sequence[str] = ()) -> None:
         """Keep them all."""
         super().__init__(message)
         self.problems = tuple(problems)
@@ -136,16 +137,18 @@ class APIStatusError(ImagesError):
     """The server refused or failed, by HTTP status or by an error event in mid-stream (`status_code` is 200 then).
 
     `code`, `type` and `param` are the server's own, `body` its decoded answer where it was JSON; `retry_after` is the
-    wait it asked for, in seconds, None where it did not.
+    wait it asked for, in seconds, None where it did not; `reason` is the server's message alone, on one short line,
+    empty where it gave none. `status_code` is 0 where nothing but the text of an error is left.
     """
 
     retry_after: float | None = None
+    reason: str = ""
 
     def __init__(  # noqa: PLR0913  the fields of an error object on the wire
         self,
         message: str,
         *,
-        status_code: int,
+        status_code: int = 0,
         code: str | None = None,
         type: str | None = None,  # noqa: A002  the wire's own name
         param: str | None = None,
@@ -207,7 +210,7 @@ class APIConnectionError(ImagesError):
 class APITimeoutError(APIConnectionError, TimeoutError):
     """A timer ran out: `timer` is "connect", "first_byte", "idle" or "total", `seconds` its length."""
 
-    def __init__(self, message: str, *, timer: str, seconds: float) -> None:
+    def __init__(self, message: str, *, timer: str = "", seconds: float = 0.0) -> None:
         """Keep which timer it was."""
         super().__init__(message)
         self.timer = timer
@@ -258,7 +261,7 @@ class DownloadError(ImagesError):
 class PartialResultError(ImagesError):
     """Some of several pictures failed: `result` holds the good ones, `errors` what befell the others."""
 
-    def __init__(self, message: str, *, result: Any, errors: Sequence[ImagesError]) -> None:
+    def __init__(self, message: str, *, result: Any = None, errors: Sequence[ImagesError] = ()) -> None:
         """Keep both halves."""
         super().__init__(message)
         self.result = result

@@ -43,6 +43,13 @@ _NO_KEY: Final = (
     "no API key: pass api_key=… or set OPENAI_API_KEY (for a server that needs none, any text will do, "
     "such as api_key='none')"
 )
+_QUOTED: Final = (
+    "the API key (or token) stands in quotation marks, which are sent as a part of it; remove them where it comes from "
+    "(an env file read by Docker and %set_env in notebooks keep them)"
+)
+_QUOTATION_MARKS: Final = (
+    "\"'`\u00b4\u00ab\u00bb\u2018\u2019\u201a\u201c\u201d\u201e\u2039\u203a\u300c\u300d\uff02\uff07"
+)
 _AUTHORIZING: Final = ("authorization", "api-key", "ocp-apim-subscription-key")
 _AZURE: Final = (
     *(
@@ -195,6 +202,8 @@ def checked_key(
 def clean_key(key: str) -> str:
     """The key without the white space that files and environments add. Raises `ConfigurationError`."""
     clean = key.strip()
+    if clean and (clean[0] in _QUOTATION_MARKS or clean[-1] in _QUOTATION_MARKS):
+        raise ConfigurationError(_QUOTED)
     if not clean or not clean.isascii() or not clean.isprintable() or " " in clean:
         msg = (
             "the API key (or token) holds characters no key has (spaces, line breaks, beyond ASCII); "

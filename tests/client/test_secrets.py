@@ -258,6 +258,45 @@ def test_keys_that_are_none(key: str) -> None:
     look_at(caught.value)
 
 
+MARKED = [
+    '"sk-sentinel"',
+    "'sk-sentinel'",
+    '"sk-sentinel',
+    "sk-sentinel'",
+    "\u201csk-sentinel\u201d",
+    '""',
+    " 'sk-sentinel'\n",
+]
+
+
+@pytest.mark.parametrize("key", MARKED)
+@pytest.mark.parametrize("place", ["given", "environment", "function", "azure", "azure token"])
+async def test_a_key_in_quotation_marks(
+    server: LocalImagesServer, monkeypatch: pytest.MonkeyPatch, place: str, key: str
+) -> None:
+    """It is refused before anything is sent, wherever it comes from, in words that name the marks and not the key."""
+
+    async def give() -> str:
+        return key
+
+    names = {
+        "environment": "OPENAI_API_KEY",
+        "azure": "AZURE_OPENAI_API_KEY",
+        "azure token": "AZURE_OPENAI_AD_TOKEN",
+    }
+    for name in names.values():
+        monkeypatch.delenv(name, raising=False)
+    if place in names:
+        monkeypatch.setenv(names[place], key)
+    with pytest.raises(ConfigurationError, match="quotation marks") as caught:  # noqa: PT012  where it is found differs
+        if "azure" in place:
+            ImagesClient.azure("http://127.0.0.1:9", deployment="pics")
+        client = a_client(server.base_url, api_key={"given": key, "function": give}.get(place))
+        await client.generate(PROMPT)
+    look_at(caught.value)
+    assert server.posts == 0
+
+
 def test_a_password_in_the_base_url() -> None:
     """It is shown neither by the client nor by the error that refuses the URL."""
     url = "http://someone:sentinel-password@127.0.0.1:9/v1"

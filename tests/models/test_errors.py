@@ -24,6 +24,12 @@ KEYWORDS: dict[type, dict[str, Any]] = {
     errors.PartialResultError: {"result": IMAGE, "errors": [errors.ImagesError("one")]},
 }  # fmt: skip
 
+DEFAULTS: dict[str, Any] = {
+    "status_code": 0, "code": None, "type": None, "param": None, "body": None, "retry_after": None,
+    "timer": "", "seconds": 0.0, "problems": (), "url": None, "urls": (), "response": None, "result": None,
+    "errors": (), "categories": (), "stage": "unknown",
+}  # fmt: skip
+
 
 def made(kind: type[errors.ImagesError]) -> errors.ImagesError:
     """One of this class, with all its keywords and what a call fills in."""
@@ -91,7 +97,7 @@ def test_pickling_and_copying(kind: type[errors.ImagesError]) -> None:
     """Class, text and every attribute survive, in every protocol."""
     error = made(kind)
     if isinstance(error, errors.APIStatusError):
-        error.retry_after, error.safe_to_resend = 12.5, True
+        error.retry_after, error.safe_to_resend, error.reason = 12.5, True, "slow down"
     if isinstance(error, errors.ModerationBlockedError):
         error.categories, error.stage = ("violence",), "output"
     error.add_note("a note")
@@ -112,6 +118,17 @@ def test_a_plain_one_has_its_defaults(kind: type[errors.ImagesError]) -> None:
     assert str(error) == "what happened"
     for name, value in keywords.items():
         assert getattr(error, name) == (tuple(value) if isinstance(value, list) else value)
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_an_error_can_be_made_again_from_its_arguments_alone(kind: type[errors.ImagesError]) -> None:
+    """Celery's JSON serializer keeps the class and `args`: the class and the text come back, the rest has defaults."""
+    again = kind(*made(kind).args)
+    assert (type(again), str(again), again.args) == (kind, "what happened", ("what happened",))
+    assert isinstance(pickle.loads(pickle.dumps(again)), kind)
+    for name, default in DEFAULTS.items():
+        assert getattr(again, name, default) in (default, None)
+    assert (again.attempts, again.elapsed, again.request_id) == (0, 0.0, None)
 
 
 def test_all_names() -> None:
