@@ -13,7 +13,6 @@ from attrs import evolve, frozen
 
 from openai_images.errors import ImagesError, with_facts
 from openai_images.http.retry import RetryPolicy, Spent, decide
-from openai_images.wire.headers import request_id
 from openai_images.wire.refusals import Answered, refusal_from_body
 
 if TYPE_CHECKING:
@@ -157,11 +156,11 @@ class Call:
         self._headers = exchange.headers
         if exchange.status != _RATE_LIMITED:
             self._slot.answered(exchange.headers)
-        self.request_id = request_id(exchange.headers)
-        _log.debug("attempt %d: status %d, request %s", self.attempts, exchange.status, self.request_id)
         answered = Answered(
             exchange.status, exchange.headers, self._secrets(), means.timing.wall(), exchange.unsent
         )
+        self.request_id = answered.request_id
+        _log.debug("attempt %d: status %d, request %s", self.attempts, exchange.status, self.request_id)
         if exchange.status in _SUCCESS:
             return exchange, answered
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import UTC
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "LONGEST_WAIT",
     "StatedLimit",
     "asks_to_wait",
     "parse_duration",
@@ -31,19 +32,38 @@ __all__ = [
 _DURATION = re.compile(
     r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?"
 )
-# "try again in 6m0s", "try again after 51.84 seconds", Azure's "retry after 8 seconds"
+# "try again in 6m0s", "try again after 51.84 seconds", "retry after 8 seconds" (Azure), "quota will reset after 3s",
+# "please wait 20 seconds", "1 hour 30 minutes".
+_UNITS = r"milliseconds?|msecs?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d"
+_PART = rf"\d{{1,15}}(?:\.\d{{1,15}})?[ \t]?(?:{_UNITS})(?![a-z])"
+_AGAIN = r"(?:try(?: it)? again|retry(?:ing)?|resets?|renewed|renews|refreshe[sd]|available(?: again)?)"
 _IN_WORDS = re.compile(
-    r"(?:try again|retry) (?:in|after) (?:(\d+(?:\.\d+)?) ?(sec|min|hour)|((?:\d+(?:\.\d+)?(?:ms|h|m|s))+))",
+    rf"(?:\b{_AGAIN} (?:in|after)|\bwait(?: for)?):? (?:about |approximately |another |at least |~ ?)?"
+    rf"({_PART}(?:(?:,| and)? ?{_PART}){{0,4}})"
+    # "请在10秒后重试", "5 分钟后再试"
+    "|([0-9]{1,15}(?:[.][0-9]{1,15})? ?(?:毫秒|秒|分|小时|小時|天))[钟鐘]?之?[后後][^0-9]{0,3}[再重][试試新]",
     re.IGNORECASE,
 )
-_SECONDS_IN = {"sec": 1, "min": 60, "hour": 3600}
+_PARTS = re.compile(r"([\d.]+)[ \t]?([a-z]+|毫秒|秒|分|小时|小時|天)", re.IGNORECASE)
+_SECONDS_IN = {
+    "s": 1,
+    "m": 60,
+    "h": 3600,
+    "d": 86_400,
+    "毫秒": 0.001,
+    "秒": 1,
+    "分": 60,
+    "小时": 3600,
+    "小時": 3600,
+    "天": 86_400,
+}
 
+LONGEST_WAIT = 86_400.0
+"""Seconds; the longest wait a statement can mean, in a header, a body or words. A larger number is a moment (Unix time,
+in seconds or milliseconds), or a mistake that would be waited for as long as it says: it states nothing."""
 
 _LONGEST_NAME = 200
 """The API's have 36 characters."""
-
-_LONGEST_RESET = 86_400.0
-"""Seconds; a larger number is a time of day, or a mistake, and would be waited for as long as it says."""
 
 _LIMITS = {"images": ("images", "input-images"), "requests": ("requests",), "tokens": ("tokens",)}
 
@@ -80,20 +100,20 @@ def parse_duration(text: str) -> float | None:
     return _sensible(hours * 3600 + minutes * 60 + seconds + milliseconds / 1000)
 
 
-def retry_after(headers: Mapping[str, str], message: str, now: float) -> float | None:
-    """Seconds to wait: `retry-after-ms`, then `retry-after` (seconds or a date), then the message's own words.
+def retry_after(headers: Mapping[str, str], message: str, now: float, stated: str = "") -> float | None:
+    """Seconds to wait: `retry-after-ms`, then `retry-after`, then what the body `stated`, then the message's own words.
 
-    `now` is Unix time, for dates. Zero says nothing and is passed over, as the official SDKs do.
+    Each may be seconds, a duration, a date or a moment; `now` is Unix time, for the last two. Zero says nothing and is
+    passed over, as the official SDKs do; so is whatever is longer than `LONGEST_WAIT`, or past.
     """
     milliseconds = headers.get("retry-after-ms", "").strip()
-    stated = headers.get("retry-after", "")
-    return (
-        parse_duration(f"{milliseconds}ms")
-        or parse_duration(stated)
-        or _until(stated, now)
-        or _in_words(message)
-        or None
+    found = (
+        _read_wait(f"{milliseconds}ms", now),
+        _read_wait(headers.get("retry-after", ""), now),
+        _read_wait(stated, now),
+        _in_words(message),
     )
+    return next((wait for wait in found if wait and wait <= LONGEST_WAIT), None)
 
 
 def asks_to_wait(headers: Mapping[str, str]) -> bool:
@@ -122,27 +142,41 @@ def _stated(headers: Mapping[str, str], name: str) -> StatedLimit | None:
     if limit is None or limit < 1 or remaining is None or remaining > limit:
         return None
     reset = parse_duration(headers.get(f"x-ratelimit-reset-{name}", ""))
-    rate = (limit - remaining) / reset if reset and reset <= _LONGEST_RESET else 0.0
+    rate = (limit - remaining) / reset if reset and reset <= LONGEST_WAIT else 0.0
     return StatedLimit(limit, remaining, rate if 0 < rate < math.inf else limit / 60)
+
+
+def _read_wait(text: str, now: float) -> float | None:
+    """Seconds from a header's or a field's text; None where it is no wait that a server can mean."""
+    wait = parse_duration(text)
+    moments = (_until(text, now),) if wait is None else (wait, wait - now, wait / 1000 - now)
+    return next((seconds for seconds in moments if seconds is not None and 0 < seconds <= LONGEST_WAIT), None)
 
 
 def _in_words(message: str) -> float | None:
     match = _IN_WORDS.search(message)
     if match is None:
         return None
-    number, unit, duration = match.groups()
-    return (
-        parse_duration(duration.lower()) if duration else _sensible(float(number) * _SECONDS_IN[unit.lower()])
-    )
+    parts = _PARTS.findall(match[1] or match[2])
+    return _sensible(sum(float(number) * _seconds_in(unit.lower()) for number, unit in parts))
+
+
+def _seconds_in(unit: str) -> float:
+    """The length of a unit, in English by its beginning."""
+    if unit in _SECONDS_IN:
+        return _SECONDS_IN[unit]
+    return 0.001 if unit.startswith(("ms", "mil")) else _SECONDS_IN[unit[0]]
 
 
 def _until(date: str, now: float) -> float | None:
-    """Seconds until an HTTP date; one without a zone is in UTC, as all of them are."""
-    try:
-        moment = parsedate_to_datetime(date)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return _sensible((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now)
+    """Seconds until an HTTP date or an ISO one; one without a zone is in UTC, as all of them are."""
+    for read in (parsedate_to_datetime, datetime.fromisoformat):
+        try:
+            moment = read(date.strip())
+            return _sensible((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now)
+        except (ValueError, TypeError, IndexError, OverflowError):
+            continue
+    return None
 
 
 def _sensible(seconds: float) -> float | None:

@@ -1,9 +1,10 @@
-"""What an error repeats of a server's words: never the key, the prompt or base64, and no more than is good to read.
+"""What is repeated of a server's words: never the key, the prompt or base64, on one line that one can read.
 
-Rules: pure; a secret is found as it is, on one line, and as JSON and Python spell it, and also where the text breaks
-off in the middle of it. What echoes the prompt by its name (FastAPI's `input`, Azure's `revised_prompt`) is left out
-whatever it holds. A secret of fewer than six characters is not sought: blotting out a prompt of a letter or two would
-leave no text to read. What commands a terminal or cannot be encoded is replaced: a text is there to be printed.
+Rules: pure; every text that comes from a server and is shown, kept or logged passes through here. A secret is found
+unchanged, on one line, as JSON and Python write it, and where the text breaks off in the middle of it. What echoes the
+prompt by its name (FastAPI's `input`, Azure's `revised_prompt`) is left out whatever it holds. A secret of fewer than
+six characters is not sought: without a prompt of a letter or two there would be no text left. Line breaks become
+spaces; what controls a terminal, turns the direction of writing, cannot be seen or cannot be encoded is replaced.
 """
 
 from __future__ import annotations
@@ -14,17 +15,23 @@ from typing import Any
 
 from openai_images.wire.jsontypes import is_deeper, is_list, is_object
 
-__all__ = ["Redaction", "redact"]
+__all__ = ["Redaction", "one_line", "redact"]
 
 _HIDDEN = "<hidden>"
 _SHORTEST_SECRET = 6
 _LONGEST_TEXT = 1000
 _LONGEST_READ = 64 * 1024  # what is behind it is not shown, whatever becomes shorter before it
 _DEEPEST = 100
-_ECHOES = ("input", "prompt", "revised_prompt")
+_ECHOES = (
+    "input",
+    "prompt",
+    "revised_prompt",
+    "flagged_input",
+)  # the last one is OpenRouter's, cut in its middle
 
-# Control characters but the tab and the line feed, what turns the direction of writing, halves of surrogate pairs.
-_UNPRINTABLE = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# Not seen, although Unicode counts them as letters, marks or symbols: `str.isprintable` lets them through.
+_UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\U000e0100-\U000e01ef]")
+_STYLES = re.compile("[\ufe00-\ufe0f]")  # how an emoji is to look
 
 # Eighty characters in a row, or lines of forty and more; `++` and `}+` never go back, so this is linear.
 _CHARACTER = r"(?:[A-Za-z0-9+/_=-]|\\/|\\u00[0-9A-Fa-f]{2})"
@@ -39,22 +46,24 @@ class Redaction:
     def __init__(self, secrets: tuple[str, ...]) -> None:
         """Know each secret in each of its spellings; the longest first, for one may hold another."""
         spellings = {
-            spelled
+            one_line(spelled)
             for secret in secrets
             if len(secret) >= _SHORTEST_SECRET
             for spelled in (
-                secret.replace("\r\n", "\n"),
-                " ".join(secret.split()),
+                secret,
                 json.dumps(secret)[1:-1],
                 json.dumps(secret, ensure_ascii=False)[1:-1],
                 repr(secret)[1:-1],
             )
         }
-        self._spellings = sorted(spellings, key=len, reverse=True)
+        self._spellings = sorted(
+            (spelled for spelled in spellings if len(spelled) >= _SHORTEST_SECRET), key=len, reverse=True
+        )
+        self._longest_read = _LONGEST_READ + max(map(len, spellings), default=0)
 
     def text(self, text: str) -> str:
-        """A text without them and without base64, cut to a length one can read."""
-        text = text.replace("\r\n", "\n")
+        """A text without them and without base64, on one line, cut to a length one can read."""
+        text = one_line(text[: self._longest_read])
         for spelled in self._spellings:
             text = text.replace(spelled, _HIDDEN)
         for spelled in self._spellings:
@@ -62,7 +71,6 @@ class Redaction:
         text = text[:_LONGEST_READ]
         if _PERHAPS_BASE64.search(text):
             text = _BASE64.sub("<base64>", text)
-        text = _UNPRINTABLE.sub("\ufffd", text)
         return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "…"
 
     def document(self, doc: object) -> object:
@@ -80,6 +88,12 @@ class Redaction:
         if is_list(doc):
             return [self._document(value) for value in doc]
         return doc
+
+
+def one_line(text: str) -> str:
+    """A text with all white space as single spaces, and a replacement character for what cannot be seen or encoded."""
+    text = " ".join(_UNSEEN.sub("\ufffd", _STYLES.sub("", text)).split())
+    return text if text.isprintable() else "".join(one if one.isprintable() else "\ufffd" for one in text)
 
 
 def redact(text: str, secrets: tuple[str, ...]) -> str:

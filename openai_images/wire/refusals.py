@@ -14,12 +14,15 @@ from attrs import evolve, field, frozen
 from openai_images import errors
 from openai_images.wire import codes, headers as header
 from openai_images.wire.redaction import Redaction, redact
-from openai_images.wire.said import Said, read_body, read_error
+from openai_images.wire.said import NO_MESSAGES, Said, read_body, read_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Answered", "redact", "refusal_from_body", "refusal_from_document"]
+__all__ = ["LONGEST_REASON", "Answered", "redact", "refusal_from_body", "refusal_from_document"]
+
+LONGEST_REASON = 300
+"""Characters of `reason`: what fits a line of a log beside what else it says."""
 
 _BY_STATUS: dict[int, type[errors.APIStatusError]] = {
     200: errors.StatusOutcomeUnknownError,
@@ -57,6 +60,12 @@ class Answered:
     now: float = 0.0
     unsent: bool = False
 
+    @property
+    def request_id(self) -> str | None:
+        """The server's name for the request, as it may be shown: some echo there what they were sent."""
+        name = header.request_id(self.headers)
+        return name and redact(name, self.secrets)
+
 
 def refusal_from_body(answered: Answered, body: bytes) -> errors.APIStatusError:
     """The exception for an answer that is no success, from its body, whatever that is."""
@@ -72,8 +81,7 @@ def _error(answered: Answered, said: Said, doc: object) -> errors.APIStatusError
     wait = header.retry_after(answered.headers, said.message, answered.now)
     kind, safe = _kind(answered, said, wait)
     clean = Redaction(answered.secrets)
-    name = header.request_id(answered.headers)
-    request = name and clean.text(name)
+    request = answered.request_id
     said = _clean(said, clean)
     parts = (
         f"{_where(answered, said)}: {said.message.rstrip('.')}",
@@ -91,9 +99,18 @@ def _error(answered: Answered, said: Said, doc: object) -> errors.APIStatusError
     )
     error.safe_to_resend = safe
     error.retry_after = wait
+    error.reason = _reason(said)
     if isinstance(error, errors.ModerationBlockedError):
         error.categories, error.stage = said.categories, codes.stage_of(said)
     return error
+
+
+def _reason(said: Said) -> str:
+    """The server's message alone, empty where there is none."""
+    if said.message in NO_MESSAGES:
+        return ""
+    is_short = len(said.message) <= LONGEST_REASON
+    return said.message if is_short else said.message[:LONGEST_REASON].rstrip() + "…"
 
 
 def _clean(said: Said, clean: Redaction) -> Said:

@@ -16,9 +16,9 @@ from attrs import evolve, frozen
 
 from openai_images.wire.jsontypes import is_list, is_object
 
-__all__ = ["Said", "read_body", "read_error"]
+__all__ = ["NO_MESSAGES", "Said", "read_body", "read_error"]
 
-_NOTHING = "no reason was given"
+_NOTHING, _EMPTY = NO_MESSAGES = ("no reason was given", "nothing more was said")
 _TEXTS = ("message", "msg", "error", "title", "detail", "reason")
 # What a class leaves out, its own beginning, keeps a search through many beginnings linear.
 _SAFETY_VIOLATIONS = re.compile(r"safety_violations=\[([^\[\]]*)\]")
@@ -50,7 +50,7 @@ def read_body(body: bytes) -> tuple[Said, object]:
         title = _HTML_TITLE.search(text)
         words = " ".join(html.unescape(title[1]).split()) if title else ""
         return Said(f'an HTML page ("{words}")' if words else "an HTML page"), None
-    return Said(text or "nothing more was said"), None
+    return Said(text or _EMPTY), None
 
 
 def read_error(doc: object) -> Said:

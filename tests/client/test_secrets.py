@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import gc
+import json
 import logging
 import pickle
 import re
@@ -295,6 +296,47 @@ async def test_a_key_in_quotation_marks(
         await client.generate(PROMPT)
     look_at(caught.value)
     assert server.posts == 0
+
+
+ECHOES = [KEY, f"key={KEY}", f"Bearer {KEY}", f"a{KEY}b", KEY[:60]]
+
+
+@CALLS
+@pytest.mark.parametrize("name", ["x-request-id", "apim-request-id", "x-ms-request-id"])
+@pytest.mark.parametrize("status", [200, 400, 429, 503])
+async def test_a_key_in_the_name_of_the_request(status: int, name: str, call: Any) -> None:
+    """Neither result nor error nor log repeats it; a picture with such a name is delivered all the same."""
+    body = (
+        json.dumps({"data": [{"b64_json": b64encode(PICTURE).decode()}]})
+        if status == 200
+        else '{"error": {"message": "no"}}'
+    ).encode()
+    names: list[str | None] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0]))
+        shown = f"{name}: {echo}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+        writer.write(f"HTTP/1.1 {status} x\r\n{shown}\r\nConnection: close\r\n\r\n".encode() + body)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as echoing:
+        base_url = "http://127.0.0.1:{1}/v1".format(*echoing.sockets[0].getsockname())
+        retry = RetryPolicy(max_retries=0, max_rate_limit_wait=0)
+        async with a_client(base_url, retry=retry, timeouts=Timeouts(connect=5, total=5)) as client:
+            for echo in ECHOES:  # noqa: B007  the server reads it
+                try:
+                    result = await client.generate(PROMPT)
+                    await call(client)
+                except ImagesError as error:
+                    look_at(error)
+                    names.append(error.request_id)
+                else:
+                    refuse_secrets(repr(result), str(result.request_id))
+                    names.append(result.request_id)
+    assert len(names) == len(ECHOES)
+    assert all(shown is not None and "<hidden>" in shown for shown in names)
 
 
 def test_a_password_in_the_base_url() -> None:

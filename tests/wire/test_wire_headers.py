@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from openai_images.wire.headers import (
+    LONGEST_WAIT,
     StatedLimit,
     parse_duration,
     request_id,
@@ -75,11 +76,82 @@ def test_durations(text: str, seconds: float | None) -> None:
         ({}, "try again later in 5s", None),
         ({}, f"try again in {'9' * 400} seconds", None),
         ({}, "", None),
+        # A moment, in Unix time.
+        ({"retry-after": f"{NOW + 2:.0f}"}, "", 2),
+        ({"retry-after": f"{NOW + 2.5}"}, "", 2.5),
+        ({"retry-after": f"{(NOW + 2) * 1000:.0f}"}, "", 2),
+        ({"retry-after-ms": f"{(NOW + 2) * 1000:.0f}"}, "", 2),
+        ({"retry-after": f"{NOW - 2:.0f}"}, "", None),
+        ({"retry-after": f"{NOW - 2:.0f}"}, "try again in 4s", 4),
+        ({"retry-after": f"{NOW + 100 * 86_400:.0f}"}, "", None),
+        ({"retry-after": "2026-11-22T12:00:30Z"}, "", 30),
+        ({"retry-after": "2026-11-22T13:00:30.5+01:00"}, "", 30.5),
+        # What nobody can mean, and the next that says something.
+        ({"retry-after": "86400"}, "", 86_400),
+        ({"retry-after": "86401"}, "", None),
+        ({"retry-after": "2147483647"}, "try again in 4s", 4),
+        ({"retry-after": "99999999999"}, "", None),
+        ({"retry-after": "9" * 30}, "", None),
+        ({"retry-after": "-30"}, "", None),
+        ({"retry-after": "-1795000000"}, "", None),
+        ({"retry-after": date(40 * 365 * 86_400)}, "", None),
+        ({"retry-after-ms": "99999999999999999"}, "", None),
+        ({"retry-after-ms": "172800000", "retry-after": "3"}, "", 3),
+        ({}, "try again in 400 hours", None),
+        # More words.
+        ({}, "Your quota will reset after 3s.", 3),
+        ({}, "Your quota will reset after 5h14m36s.", 18_876),
+        ({}, "Your quota will reset after 156h14m36s.", None),
+        ({}, "Please retry in 58.821668433s.", 58.821668433),
+        ({}, "Please wait 20 seconds before trying again", 20),
+        ({}, "please wait for about 2 minutes", 120),
+        ({}, "Limit resets in 1 hour and 30 minutes", 5400),
+        ({}, "try again in 1 hour, 1 minute, 1 second", 3661),
+        ({}, "available again in 500 ms", 0.5),
+        ({}, "try again in 20 milliseconds", 0.02),
+        ({}, "\u8bf7\u572810\u79d2\u540e\u91cd\u8bd5", 10),
+        ({}, "\u8bf7\u6c42\u8fc7\u4e8e\u9891\u7e41\uff0c\u8bf7 5 \u5206\u949f\u540e\u518d\u8bd5", 300),
+        ({}, "we await 3 s", None),
+        ({}, "reset the image in 5 steps", None),
     ],
 )
 def test_the_wait(headers: dict[str, str], message: str, seconds: float | None) -> None:
     """Milliseconds first, then seconds or a date, then the words; zero and nonsense are passed over."""
     assert retry_after(headers, message, NOW) == (seconds if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize(
+    ("stated", "seconds"),
+    [
+        ("34s", 34),
+        ("0.5s", 0.5),
+        ("12", 12),
+        ("0", 9),
+        ("-3", 9),
+        ("5000ms", 5),
+        ("soon", 9),
+        ("", 9),
+        ("1e12", 9),
+    ],
+)
+def test_the_wait_of_a_body(stated: str, seconds: float) -> None:
+    """It counts behind the headers and before the words, and says nothing where it makes no sense."""
+    assert retry_after({}, "try again in 9s", NOW, stated) == seconds
+    assert retry_after({"retry-after": "7"}, "try again in 9s", NOW, stated) == 7
+
+
+@given(
+    st.floats() | st.integers(),
+    st.sampled_from(["retry-after", "retry-after-ms"]),
+    st.sampled_from(["", "s"]),
+)
+def test_no_number_is_waited_for_longer_than_the_bound(number: float, name: str, unit: str) -> None:
+    """Whatever number a server writes, the wait is none or has an end that somebody can live to see."""
+    for wait in (
+        retry_after({name: f"{number}{unit}"}, "", NOW),
+        retry_after({}, "", NOW, f"{number}{unit}"),
+    ):
+        assert wait is None or 0 < wait <= LONGEST_WAIT
 
 
 @pytest.mark.parametrize(

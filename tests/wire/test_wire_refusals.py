@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 
 from openai_images import errors
 from openai_images.wire.redaction import Redaction, redact
-from openai_images.wire.refusals import Answered, refusal_from_body, refusal_from_document
+from openai_images.wire.refusals import LONGEST_REASON, Answered, refusal_from_body, refusal_from_document
 
 KEY = "sk-sentinel-0123456789"
 PROMPT = 'a sentinel otter with "quotes",\na line end, \u00e9 and a \\ backslash'
@@ -243,6 +243,62 @@ def test_the_name_of_the_request_shows_no_secret(name: str) -> None:
         assert KEY not in everything(error)
         assert BASE64[:60] not in everything(error)
         assert str(error).isprintable()
+
+
+BREAKS = ["\n", "\r\n", "\r", "\t", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029", "\xa0", "\u3000"]
+INVISIBLE = [
+    *("\0", "\x07", "\x08", "\x1b", "\x7f", "\x9b"),  # control
+    *("\u202e", "\u2066", "\u200f", "\u061c"),  # direction of writing
+    *("\u200b", "\u200d", "\u2060", "\ufeff", "\xad", "\u180e", "\U000e0041", "\U000e0101"),  # no width
+    *("\u034f", "\u115f", "\u3164", "\uffa0", "\u2800"),  # letters and symbols that are not seen
+    *("\ue000", "\ufdd0"),  # no characters
+]
+
+
+@pytest.mark.parametrize("odd", BREAKS + INVISIBLE)
+def test_no_text_breaks_a_line_or_hides_a_character(odd: str) -> None:
+    """Message, reason, code, type, parameter, categories and body are each one line of what can be seen."""
+    text = f"no{odd}{odd}way"
+    details = {"moderation_stage": text, "categories": [text]}
+    body = {"message": text, "code": text, "type": text, "param": text, "moderation_details": details}
+    blocked = {**body, "inner_error": {"code": "moderation_blocked"}}
+    for error in (
+        refused({"error": body}),
+        refused({"error": blocked}),
+        refusal_from_body(Answered(400, {}), text.encode()),
+    ):
+        shown = "no way" if odd in BREAKS else "no\ufffd\ufffdway"
+        assert error.reason == shown
+        texts = [str(error), error.code, error.type, error.param, *getattr(error, "categories", ())]
+        for one in (*texts, getattr(error, "stage", ""), json.dumps(error.body, ensure_ascii=False)):
+            assert one is None or one.isprintable()
+            assert odd not in (one or "")
+
+
+def test_a_secret_with_unseen_characters_is_found_on_one_line() -> None:
+    """The secret is cleaned as the text is; removing how an emoji looks puts no secret together again."""
+    family = "a boat \U0001f468\u200d\U0001f469\u200d\U0001f467 \u26f5\ufe0f\non\u2028a lake"
+    for echo in (family, json.dumps(family), " ".join(family.split()), family.replace("\ufe0f", "")):
+        assert "boat" not in redact(f"echo: {echo}.", (family,))
+    assert KEY not in redact(f"{KEY[:9]}\ufe0f{KEY[9:]}", (KEY,))
+
+
+def test_a_prompt_of_spaces_hides_nothing_else() -> None:
+    """What is short on one line is not sought."""
+    assert redact("a b and a b", ("a" + " " * 9 + "b", " " * 9)) == "a b and a b"
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [("Slow\n down. ", "Slow down."), (f"no {KEY}", "no <hidden>"), ("x " * 900, ""), ("", ""), (None, "")],
+)
+def test_the_reason_is_the_message_alone(message: str | None, reason: str) -> None:
+    """It has neither status nor advice, is short, and empty where nothing was said."""
+    error = refused({"error": {"message": message, "code": "rate_limit_exceeded"}}, 429)
+    assert error.reason == reason or (len(message or "") > 1000 and error.reason.endswith("x\u2026"))
+    assert len(error.reason) <= LONGEST_REASON + 1
+    assert pickle.loads(pickle.dumps(error)).reason == error.reason
+    assert refusal_from_body(Answered(503, {}), b"").reason == ""
 
 
 def test_a_body_cut_in_the_middle_of_a_secret() -> None:
