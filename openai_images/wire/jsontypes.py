@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
-__all__ = ["is_deeper", "is_list", "is_mapping", "is_object"]
+__all__ = ["decoded", "is_deeper", "is_list", "is_mapping", "is_object"]
 
 
 def is_object(value: object) -> TypeGuard[dict[str, Any]]:
@@ -36,3 +37,12 @@ def is_deeper(value: object, levels: int) -> bool:
         if not layer:
             return False
     return True
+
+
+def decoded(text: str, start: int) -> object:
+    """The JSON object or list that begins there, whatever follows it; None where there is none."""
+    try:
+        doc = json.JSONDecoder().raw_decode(text, start)[0]
+    except (ValueError, RecursionError):
+        return None
+    return doc if is_object(doc) or is_list(doc) else None

@@ -21,7 +21,7 @@ _HIDDEN = "<hidden>"
 _SHORTEST_SECRET = 6
 _LONGEST_TEXT = 1000
 _LONGEST_READ = 64 * 1024  # what is behind it is not shown, whatever becomes shorter before it
-_DEEPEST = 100
+_DEEPEST, _MOST_VALUES = 100, 2000  # of a document that is kept
 _ECHOES = (
     "input",
     "prompt",
@@ -61,7 +61,7 @@ class Redaction:
         )
         self._longest_read = _LONGEST_READ + max(map(len, spellings), default=0)
 
-    def text(self, text: str) -> str:
+    def text(self, text: str, longest: int = _LONGEST_TEXT) -> str:
         """A text without them and without base64, on one line, cut to a length one can read."""
         text = one_line(text[: self._longest_read])
         for spelled in self._spellings:
@@ -71,11 +71,11 @@ class Redaction:
         text = text[:_LONGEST_READ]
         if _PERHAPS_BASE64.search(text):
             text = _BASE64.sub("<base64>", text)
-        return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "…"
+        return text if len(text) <= longest else text[:longest] + "…"
 
     def document(self, doc: object) -> object:
-        """A decoded JSON document without them; None where it is nested too deeply to be copied and pickled."""
-        return None if is_deeper(doc, _DEEPEST) else self._document(doc)
+        """A decoded JSON document without them; None where it is too large or too deep to be copied and pickled."""
+        return None if _is_larger(doc, _MOST_VALUES) or is_deeper(doc, _DEEPEST) else self._document(doc)
 
     def _document(self, doc: Any) -> Any:
         if isinstance(doc, str):
@@ -99,6 +99,17 @@ def one_line(text: str) -> str:
 def redact(text: str, secrets: tuple[str, ...]) -> str:
     """`text` without the key, the prompt and base64, and not longer than is good to read."""
     return Redaction(secrets).text(text)
+
+
+def _is_larger(doc: object, values: int) -> bool:
+    """Whether a document has more values than these; looks at no more of them."""
+    waiting: list[object] = [doc]
+    while waiting and values >= 0:
+        value = waiting.pop()
+        if is_object(value) or is_list(value):
+            values -= len(value)
+            waiting.extend((value.values() if is_object(value) else value) if values >= 0 else ())
+    return values < 0
 
 
 def _without_beginning_of(secret: str, text: str) -> str:

@@ -1,8 +1,9 @@
 """From a status and an error body, or an error event, to the exception that says what happened.
 
-Rules: the codes decide first, then the words, then the status (`codes.py`). The status that goes with a code counts
-where there is no other, in mid-stream, and where a relay made a 5xx of a refusal. Whatever the shape, a typed error
-comes of it. What a server echoes of the key, the prompt or base64 is blotted out, in the text and in every attribute.
+Rules: what it is about is decided by code, words, wait and status (the table in `codes.py`), on words from which the
+key, the prompt and base64 are blotted out, as they are in the text and in every attribute. The status that goes with a
+code counts where there is no other, in mid-stream, and where a relay made a 5xx of a refusal. Whatever the shape, a
+typed error comes of it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from attrs import evolve, field, frozen
 
 from openai_images import errors
 from openai_images.wire import codes, headers as header
+from openai_images.wire.codes import Verdict
 from openai_images.wire.redaction import Redaction, redact
 from openai_images.wire.said import NO_MESSAGES, Said, read_body, read_error
 
@@ -20,6 +22,24 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["LONGEST_REASON", "Answered", "redact", "refusal_from_body", "refusal_from_document"]
+
+_BY_VERDICT: dict[Verdict, type[errors.APIStatusError]] = {
+    Verdict.MODERATION: errors.ModerationBlockedError,
+    Verdict.ACCOUNT: errors.PermissionDeniedError,
+    Verdict.MONEY: errors.QuotaExhaustedError,
+    Verdict.PERIOD: errors.QuotaExhaustedError,
+}
+
+_BY_VERDICT_HINTS = {
+    Verdict.ACCOUNT: "it is about the account and not about the prompt; ask the server's support",
+    Verdict.PERIOD: "go on when the limit is renewed, or raise it; waiting does not help before",
+}
+
+_NOT_ALLOWED = 405
+_WRONG_ADDRESS = (
+    "check base_url: nothing there takes such requests (most servers want one that ends with /v1)"
+)
+_LONGEST_JUDGED = 8 * 1024
 
 LONGEST_REASON = 300
 """Characters of `reason`: what fits a line of a log beside what else it says."""
@@ -78,15 +98,16 @@ def refusal_from_document(answered: Answered, doc: object) -> errors.APIStatusEr
 
 
 def _error(answered: Answered, said: Said, doc: object) -> errors.APIStatusError:
-    wait = header.retry_after(answered.headers, said.message, answered.now)
-    kind, safe = _kind(answered, said, wait)
     clean = Redaction(answered.secrets)
-    request = answered.request_id
+    judged = evolve(said, words=clean.text(said.words, _LONGEST_JUDGED))
+    wait = header.retry_after(answered.headers, judged.words, answered.now, said.wait)
+    verdict = codes.judge(judged, answered.status, wait)
+    kind, safe = _kind(answered, said, verdict)
     said = _clean(said, clean)
     parts = (
         f"{_where(answered, said)}: {said.message.rstrip('.')}",
-        clean.text(_advice(answered, kind)),
-        request and f"request {request}",
+        clean.text(_advice(answered, said, kind, verdict)),
+        answered.request_id and f"request {answered.request_id}",
     )
     error = kind(
         "; ".join(part for part in parts if part),
@@ -94,7 +115,7 @@ def _error(answered: Answered, said: Said, doc: object) -> errors.APIStatusError
         code=said.code,
         type=said.type,
         param=said.param,
-        request_id=request,
+        request_id=answered.request_id,
         body=clean.document(doc),
     )
     error.safe_to_resend = safe
@@ -129,14 +150,12 @@ def _clean(said: Said, clean: Redaction) -> Said:
     )
 
 
-def _kind(answered: Answered, said: Said, wait: float | None) -> tuple[type[errors.APIStatusError], bool]:
+def _kind(answered: Answered, said: Said, verdict: Verdict) -> tuple[type[errors.APIStatusError], bool]:
     """Which class of exception, and whether the request provably did not run."""
-    if codes.is_moderation(said, answered.status):
-        return errors.ModerationBlockedError, False
-    if codes.is_money(said, wait):
-        return errors.QuotaExhaustedError, False
+    if verdict in _BY_VERDICT:
+        return _BY_VERDICT[verdict], False
     told = codes.status_of(said)
-    kind = _by_status(_status(answered.status, told))
+    kind = errors.RateLimitError if verdict is Verdict.RATE else _by_status(_status(answered.status, told))
     safe = kind is not errors.QuotaExhaustedError and _is_safe(answered, kind, told)
     ran_not = safe or answered.unsent
     if ran_not and kind is errors.StatusOutcomeUnknownError:
@@ -180,9 +199,12 @@ def _where(answered: Answered, said: Said) -> str:
     return f"{where} ({about})" if about else where
 
 
-def _advice(answered: Answered, kind: type[errors.APIStatusError]) -> str:
+def _advice(answered: Answered, said: Said, kind: type[errors.APIStatusError], verdict: Verdict) -> str:
     """What to do."""
     redirect = answered.headers.get("location") if 300 <= answered.status < 400 else None
     if redirect:
         return f"redirects are not followed with a key; set base_url to where it points ({redirect})"
-    return _HINTS.get(kind, "")
+    # An API answers in JSON, and takes a POST: what answers otherwise is somebody else, such as the server's web page.
+    if answered.status == _NOT_ALLOWED or (said.is_page and 400 <= answered.status < 500):
+        return _WRONG_ADDRESS
+    return _BY_VERDICT_HINTS.get(verdict) or _HINTS.get(kind, "")

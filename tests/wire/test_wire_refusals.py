@@ -3,6 +3,7 @@
 import html
 import json
 import pickle
+import time
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +113,35 @@ def test_moderation_says_what_and_when(
         ({"title": "Problem", "detail": "Details"}, ": Problem;"),
         ({"detail": [{"loc": ["body", 0], "msg": "wrong"}, "and more", 5, {"loc": 7}]}, ": body.0: wrong; and more;"),
         ({"detail": [{"msg": "wrong"}]}, ": wrong;"),
-        ({"detail": {"detail": {"detail": {"detail": {"detail": "deep"}}}}}, ": no reason was given;"),
+        ({"detail": {"detail": {"detail": {"detail": {"detail": "deep"}}}}}, ": deep;"),
         ({"detail": {"reason": "closed"}}, ": closed;"),
-        ({"errors": {"prompt": ["required"]}}, ": no reason was given;"),
+        ({"errors": {"prompt": ["required"]}}, ": prompt: required;"),
+        ({"errors": {"prompt": ["a", "b"], "n": "high", "x": 5, "y": {}}}, ": prompt: a; b; n: high; x: 5;"),
+        ({"errors": {"message": "Bad", "code": "b"}}, " (b): Bad;"),
+        ({"errors": ["one", "two"]}, ": one; two;"),
+        ({"errors": "one"}, ": one;"),
+        ({"errors": [["one"], None, "two"]}, ": two;"),
+        ({"errors": [{"message": "one", "code": "a"}, {"message": "two", "code": "b"}]}, " (a): one; two;"),
+        ({"message": "Error", "errors": [{"message": "one", "code": "a"}]}, " (a): one;"),
+        ({"message": "Validation failed", "errors": [{"detail": "no size"}]}, ": no size;"),
+        ({"statusCode": 400, "message": ["n is high", "no size"], "error": "Bad Request"}, ": n is high; no size;"),
+        ({"success": False, "errors": [{"code": 10000, "message": "No key"}], "messages": []}, " (10000): No key;"),
+        ([{"message": "one"}, {"message": "two"}], ": one; two;"),
+        # As deep as a gateway puts it, by whatever name.
+        ({"error": {"message": "Provider returned error", "metadata": {"raw": "Too hot"}}}, ": Too hot;"),
+        ({"error": {"message": "Bad", "metadata": {"raw": json.dumps({"a": 1})}}}, ": Bad;"),
+        ({"error": {"message": "x", "cause": {"message": "y", "cause": {"message": "z", "code": "c"}}}}, " (c): z;"),
+        ({"message": "It failed", "wrapper": {"payload": {"message": "hello"}}}, ": It failed;"),
+        ({"message": "Upstream request failed", "a": {"b": {"message": "Small", "code": "c"}}}, " (c): Small;"),
+        ({"Response": {"Error": {"Code": "AuthFailure", "Message": "No."}, "RequestId": "x"}}, " (AuthFailure): No;"),
+        ({"base_resp": {"status_code": 1026, "status_msg": "Too rude"}}, " (1026): Too rude;"),
+        ({"fault": {"faultstring": "Too many", "detail": {"errorcode": "policies.x"}}}, " (policies.x): Too many;"),
+        ({"error": {"message": "Real", "details": [{"@type": "t/x.Help", "message": "See"}]}}, ": Real;"),
+        ({"error": {"message": "Real", "help": {"message": "See"}, "input": {"message": "draw"}}}, ": Real;"),
+        ({"error": "no_such_size", "message": "Ask for another"}, " (no_such_size): Ask for another;"),
+        ({"error": "Forbidden", "detail": "Not for this key"}, ": Not for this key;"),
+        ({"message": f"400: {json.dumps({'type': 'error', 'error': {'type': 't', 'message': 'In'}})}"}, " (t): In;"),
+        ({"message": 'Bad: {"prompt": "x", "message": "draw"}'}, ': Bad: {"prompt": "x", "message": "draw"};'),
         ({"errors": []}, ": no reason was given;"),
         ({"error": {"message": "Bad", "code": True, "param": 0}}, " (parameter '0'): Bad;"),
         ("words", ': "words";'),
@@ -125,6 +152,45 @@ def test_moderation_says_what_and_when(
 def test_the_reason_is_found(doc: Any, said: str) -> None:
     """The text says what the server said, in whatever shape."""
     assert said in f"{refused(doc)};"
+
+
+def nested(levels: int, as_text: int) -> Any:
+    """An error this deep, some of it as JSON in a text."""
+    doc: Any = {
+        "error": {"message": "Your request was rejected.", "code": "moderation_blocked", "param": "prompt"}
+    }
+    for level in range(levels):
+        inner = json.dumps(doc, indent=level) if level < as_text else doc
+        doc = {"error": {"message": "Bad Gateway", "code": 502, "metadata": {"raw": inner, "name": "x"}}}
+    return doc
+
+
+@pytest.mark.parametrize(("levels", "as_text"), [(0, 0), (1, 0), (1, 1), (3, 0), (3, 1), (3, 3)])
+def test_the_innermost_error_counts_however_deep_it_is(levels: int, as_text: int) -> None:
+    """Code, parameter, message and class are its own, through objects and through JSON in texts."""
+    error = refused(nested(levels, as_text), 502)
+    assert type(error) is errors.ModerationBlockedError
+    assert (error.code, error.param, error.reason) == (
+        "moderation_blocked",
+        "prompt",
+        "Your request was rejected.",
+    )
+
+
+def test_what_is_read_of_an_error_is_bounded() -> None:
+    """A server that makes any list long, or anything deep, costs no time; its error has its class."""
+    begun = time.process_time()
+    item = {"message": "no", "code": "c"}
+    wide = {"errors": [item] * 100_000, **{f"k{at}": [item] * 1000 for at in range(1000)}}
+    texts = {"error": {"message": '{"error"' * 100_000, "raw": '{"error": ' * 50_000, "msg": "{" * 500_000}}
+    deep: Any = item
+    for _ in range(5):
+        deep = {f"error{at}": deep for at in range(30)}
+    for doc in (wide, texts, deep, nested(400, 0), nested(9, 9)):
+        error = refusal_from_document(Answered(400, {}), doc)
+        assert isinstance(error, errors.APIStatusError)
+        assert len(str(error)) < 1500
+    assert time.process_time() - begun < 3
 
 
 @pytest.mark.parametrize(
