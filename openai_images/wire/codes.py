@@ -40,7 +40,7 @@ _TABLE: tuple[tuple[set[str], set[str], Verdict], ...] = (
     ({"moderated"}, set(), Verdict.MODERATION),
     # Money comes back by paying: a wait that stands beside it says nothing.
     ({"money"}, set(), Verdict.MONEY),
-    ({"asked to pay"}, {"429", "short period"}, Verdict.MONEY),
+    ({"asked to pay"}, {"429", "short period", "rate"}, Verdict.MONEY),
     ({"limit of zero", "429"}, set(), Verdict.MONEY),
     ({"limit of zero", "quota"}, set(), Verdict.MONEY),
     # A month is waited for by nobody; a day only where the server says when it ends.
@@ -48,11 +48,12 @@ _TABLE: tuple[tuple[set[str], set[str], Verdict], ...] = (
     ({"month", "limit reached"}, set(), Verdict.PERIOD),
     ({"day", "429", "wait"}, set(), Verdict.RATE),
     ({"day", "limit reached", "wait"}, set(), Verdict.RATE),
-    ({"day", "429"}, set(), Verdict.PERIOD),
-    ({"day", "limit reached"}, {"5xx"}, Verdict.PERIOD),
-    # "Quota" is money or a rate: a wait, a minute or a code of rates beside it tells.
+    ({"day", "429"}, {"short period"}, Verdict.PERIOD),
+    ({"day", "limit reached"}, {"short period", "5xx"}, Verdict.PERIOD),
+    # "Quota" is money or a rate: a wait, a minute or a code of rates beside it says which.
     ({"quota", "wait"}, set(), Verdict.RATE),
     ({"quota", "short period"}, set(), Verdict.RATE),
+    ({"quota", "rate"}, set(), Verdict.RATE),
     ({"quota", "rate code"}, set(), Verdict.STATUS),
     ({"quota"}, set(), Verdict.MONEY),
     ({"perhaps moderated"}, {"telling code", "401", "404", "429"}, Verdict.MODERATION),
@@ -151,6 +152,7 @@ def _facts(said: Said, status: int, wait: float | None) -> set[str]:
         "short period": lexicon.SHORT_PERIOD.search(words),
         "day": lexicon.DAY.search(words),
         "month": lexicon.MONTH.search(words),
+        "rate": lexicon.RATE.search(words),
         "rate code": any(map(lexicon.RATE_CODE.search, codes)),
         "wait": wait is not None,
         "account blocked": lexicon.ACCOUNT_BLOCKED.search(words),

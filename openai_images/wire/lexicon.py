@@ -21,6 +21,7 @@ __all__ = [
     "PERHAPS_MODERATED",
     "POLICY",
     "QUOTA",
+    "RATE",
     "RATE_CODE",
     "SHORT_PERIOD",
 ]
@@ -38,7 +39,7 @@ MONEY = _any(
     rf"\b(?:insufficient|not enough|inadequate|lacks?|negative|zero"
     rf"|depleted|exhausted|out of|exceeded){_GAP}{{0,4}}? {_THING}\b",
     rf"(?:n't|\bnot) have{_GAP}{{0,3}}? {_THING}\b|\bno (?:more |remaining |available |prepaid |free )*{_THING}\b",
-    rf"\b{_THING}(?: [\w']+){{0,6}}? (?:insufficient|exhausted"
+    rf"(?<!white )(?<!color )(?<!colour )\b{_THING}(?: [\w']+){{0,6}}? (?:insufficient|exhausted"
     rf"|depleted|used up|too low|negative|expired|ran out|run out"
     r"|not enough|not sufficient|overdrawn)\b",
     rf"\b(?:used|consumed|spent) (?:up|all){_GAP}{{0,4}}? {_THING}\b",
@@ -109,18 +110,21 @@ LIMIT_REACHED = _any(
     r"(?:达到|達到|超[出过過])[^.。]{0,12}?(?:限|额|額|次数|次數)|(?:次数|次數|限额|限額|额度|額度|上限)[^.。]{0,8}?(?:用[完尽盡]|达到|達到|超)",
 )
 SHORT_PERIOD = _any(
-    r"per ?(?:second|minute|min|hour)|\b[a-z]+ per (?:sec|min)"
-    r"|/ ?(?:s|sec|second|m|min|minute|h|hour)\b|\b(?:rpm|tpm|ipm|rps|qps|tps)\b",
-    r"\bconcurren|too many requests|\brate limit|每(?:分|秒|小时|小時)|[频頻][率繁]|[并並][发發]",
+    r"per ?(?:second|minute|hour)|\bper (?:sec|min)\b|/ ?(?:s|sec|second|m|min|minute|h|hour)\b|\b[irt]p[mh]\b",
+    r"\b[rqt]ps\b|\d ?min\b|每(?:分|秒|小时|小時)",
+)
+RATE = _any(
+    r"\bconcurren|too many requests|\brate limit|[频頻][率繁]|[并並][发發]|リクエストが多|요청이 너무"
 )
 DAY = _any(
     r"\bper ?day|perday|\bdaily\b|\b(?:a|each|every) day\b"
-    r"|/ ?(?:d|day)\b|\b[rit]pd\b|\btoday\b|\b24 ?h(?:ours)?\b|\b1 day\b",
+    r"|/ ?(?:d|day)\b|\b[rit]pd\b|\b24 ?h(?:ours)?\b|\b1 day\b",
+    r"\b(?:limit|quota|requests|images)(?: [\w']+){0,6}? today\b",
     r"每[日天]|[今当當本][日天]|日[额額]度|24 ?小[时時]|一天|täglich|diari[oa]|quotidien|日[次配限]|하루|일일|1日",
 )
 MONTH = _any(
     r"\bper ?(?:week|month|year)|per(?:week|month)|\b(?:week|month|year)ly\b"
-    r"|\b(?:this|each|every|a|the) (?:week|month|year)\b",
+    r"|\b(?:this|each|every) (?:week|month|year)\b",
     r"/ ?(?:week|month|mo)\b|\bbilling (?:cycle|period)\b"
     r"|每[周週月年]|[本当當][周週月]|月[度额額]|monatlich|mensual|mensuel|今月|이번 달",
 )

@@ -39,7 +39,7 @@ _NOT_ALLOWED = 405
 _WRONG_ADDRESS = (
     "check base_url: nothing there takes such requests (most servers want one that ends with /v1)"
 )
-_LONGEST_JUDGED = 8 * 1024
+_LONGEST_JUDGED = 4 * 1024  # characters: what is behind them costs more time than it tells
 
 LONGEST_REASON = 300
 """Characters of `reason`: what fits a line of a log beside what else it says."""

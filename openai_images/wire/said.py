@@ -25,7 +25,7 @@ __all__ = ["NO_MESSAGES", "Said", "read_body", "read_error"]
 _NOTHING, _EMPTY = NO_MESSAGES = ("no reason was given", "nothing more was said")
 
 _MOST_OBJECTS, _DEEPEST, _MOST_FIELDS, _MOST_ITEMS = 200, 12, 100, 20
-_LONGEST_WORDS, _LONGEST_JSON, _MOST_STARTS = 8 * 1024, 256 * 1024, 5  # of JSON in a text
+_LONGEST_WORDS, _LONGEST_JSON, _MOST_STARTS = 4 * 1024, 256 * 1024, 5  # of JSON in a text
 
 # Names of fields without their case, `_` and `-`, in the order of preference.
 _MESSAGES = ("message", "msg", "errormessage", "errormsg", "errordescription", "errmsg", "statusmsg", "faultstring",
@@ -275,7 +275,8 @@ def _wait(fields: Mapping[str, Any]) -> str:
 
 
 def _object(holder: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    return next((value for name in names if is_object(value := holder.get(name))), {})
+    found: list[dict[str, Any]] = [value for name in names if is_object(value := holder.get(name))]
+    return found[0] if found else {}
 
 
 def _slug(fields: Mapping[str, Any], name: str) -> str | None:

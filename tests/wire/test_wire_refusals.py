@@ -60,6 +60,73 @@ def test_a_refusal(title: str) -> None:
     assert not (error.safe_to_resend and error.maybe_billed)
 
 
+def verdicts() -> list[tuple[str, str, str, str]]:
+    """Class, wait, status with headers, and body, of each line of the table."""
+    lines = (Path(__file__).parent / "verdicts.txt").read_text(encoding="utf-8").splitlines()
+    parts = (line.split(" | ", 3) for line in lines if line and not line.startswith("#"))
+    return [(kind, wait, start, body) for kind, wait, start, body in parts]
+
+
+@pytest.mark.parametrize(("kind", "wait", "start", "body"), verdicts())
+def test_what_a_refusal_is_about(kind: str, wait: str, start: str, body: str) -> None:
+    """Money, a rate, the account or the prompt: as the table says, also as an error event, and behind a relay."""
+    status, *headers = start.split()
+    pairs = dict(header.split("=", 1) for header in headers)
+    doc = json.loads(body) if body[0] in "{[" else {"error": {"message": body}}
+    raw = {"error": {"message": "Provider returned error", "metadata": {"raw": json.dumps(doc)}}}
+    for said in (doc, raw):
+        error = refusal_from_document(Answered(int(status), pairs, now=1_795_348_800.0), said)
+        assert type(error).__name__ == kind
+        assert ("-" if error.retry_after is None else f"{error.retry_after:g}") == wait
+        assert error.safe_to_resend == (kind == "RateLimitError")
+
+
+@pytest.mark.parametrize(
+    "words", ["insufficient balance", "blocked by our content policy", "try again in 9s"]
+)
+def test_the_words_of_the_prompt_decide_nothing(words: str) -> None:
+    """A server that repeats the prompt in its reason says it of something else."""
+    prompt = f"a neon sign that says: {words}"
+    error = refused({"error": {"message": f"This cannot be painted: {prompt}"}}, 400, (prompt,))
+    assert (type(error), error.retry_after) == (errors.BadRequestError, None)
+    own = refused({"error": {"message": f"No: {words}"}}, 400, (prompt,))
+    assert (type(own), own.retry_after) != (errors.BadRequestError, None)
+
+
+def test_what_openrouter_repeats_of_the_prompt_is_hidden() -> None:
+    """It is cut in its middle, so that it cannot be found by its text; the reasons are the categories."""
+    metadata = {
+        "reasons": ["violence", "sexual"],
+        "flagged_input": "a sentinel ...a lake",
+        "provider_name": "x",
+    }
+    doc = {"error": {"code": 403, "message": "Your input was flagged", "metadata": metadata}}
+    error = refused(doc, 403)
+    assert isinstance(error, errors.ModerationBlockedError)
+    assert error.categories == ("violence", "sexual")
+    assert "sentinel" not in everything(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "hint"),
+    [
+        (405, b'{"detail":"Method Not Allowed"}', True),
+        (405, b"", True),
+        (405, b"<html><title>405 Not Allowed</title>", True),
+        (404, b"<!DOCTYPE html><title>Not found</title>", True),
+        (400, b"<html><title>400 The plain HTTP request was sent to HTTPS port</title>", True),
+        (403, b"<html><title>Just a moment...</title>", True),
+        (404, b'{"detail":"Not Found"}', True),
+        (400, b'{"error":{"message":"Bad"}}', False),
+        (502, b"<html><title>502 Bad Gateway</title>", False),
+    ],
+)
+def test_an_answer_of_somebody_else_hints_at_the_address(status: int, body: bytes, hint: bool) -> None:
+    """A page, or a path that takes no POST, is the server's web site, and not its API."""
+    error = refusal_from_body(Answered(status, {}), body)
+    assert ("base_url" in str(error)) is hint
+
+
 def test_a_bom_and_bytes_that_are_no_text() -> None:
     """A BOM, white space and stray bytes around the body change neither class nor code."""
     for answered, body, _ in ROWS.values():
@@ -182,6 +249,17 @@ def test_what_is_read_of_an_error_is_bounded() -> None:
     begun = time.process_time()
     item = {"message": "no", "code": "c"}
     wide = {"errors": [item] * 100_000, **{f"k{at}": [item] * 1000 for at in range(1000)}}
+    for piece in (
+        "no ",
+        "credits a ",
+        "exceeded a ",
+        "your account a ",
+        "n't have a ",
+        "/ ",
+        "\u4f59\u989d",
+        "0",
+    ):
+        refusal_from_document(Answered(429, {}), {"error": {"message": piece * 100_000}})
     texts = {"error": {"message": '{"error"' * 100_000, "raw": '{"error": ' * 50_000, "msg": "{" * 500_000}}
     deep: Any = item
     for _ in range(5):
