@@ -143,8 +143,8 @@ _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 
 
 def _text(value: Any, _: Any) -> str:
-    """A name such as that of a size; what is longer than one is none, and would fill a `repr`."""
-    if not isinstance(value, str) or len(value) > _LONGEST_NAME:
+    """A name such as that of a size; what is longer, or cannot be printed, is none: it stands in reprs and journals."""
+    if not isinstance(value, str) or len(value) > _LONGEST_NAME or not value.isprintable():
         raise TypeError
     return value
 

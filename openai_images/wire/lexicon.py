@@ -50,7 +50,9 @@ MONEY = _any(
     r"|\b(?:requires?|enable) billing\b",
     r"\bpayment (?:is )?(?:required|overdue|failed|past due|declined)|\bpayment method\b|\bpast due\b|\boverdue\b",
     r"\barrears?\b|\barrearage\b|\bunpaid\b|\bpast invoices\b|\bgood standing\b",
-    r"\boutstanding (?:payment|balance|invoice|bill)",
+    r"\boutstanding (?:payment|balance|invoice|bill)"
+    r"|\bwallet(?: is)? empty\b|\btrial(?: [\w']+){0,3}? (?:ended|expired)\b",
+    r"\bbalance(?: is| of|:| =)* ?[$€£¥]? ?0(?:\.0+)?(?![.,]?\d)",
     r"\bfree (?:[\w']+ )?(?:quota|credits?|trial)(?: [\w']+){0,2}? (?:exceeded|exhausted|used up|expired|ended)\b",
     # Chinese, Japanese, Korean
     r"欠[费費]|(?:余额|餘額|积分|積分|点数|點數|资金|資金|点卷)[^.。]{0,12}?(?:不足|不够|不夠|用[完尽盡]|耗[尽盡]|[为為](?:0|零|负|負)|[过過]期)",
@@ -92,7 +94,9 @@ QUOTA = _any(
     r"\busage limit(?: [\w']+){0,4}? (?:reached|exceeded)"
     r"|\b(?:reached|exceeded|hit)(?: [\w']+){0,3}? usage limit\b",
     r"\bexhausted your capacity\b",
-    r"(?:额度|額度|配额|配額|限额|限額|用量)[^.。]{0,12}?(?:不足|用[完尽盡]|耗[尽盡]|已?超|失[败敗])|超[出过過][^.。]{0,8}?(?:额度|額度|配额|配額)",
+    r"(?:额度|額度|配额|配額|限额|限額|用量)[^.。]{0,12}?(?:[为為] ?0(?![.]?\d)"
+    r"|不足|用[完尽盡]|耗[尽盡]|已?超|失[败敗])"
+    r"|超[出过過][^.。]{0,8}?(?:额度|額度|配额|配額)",
     r"(?:무료 )?할당량(?:을|이)? ?(?:초과|소진)|割り当て(?:を)?超過|クォータ(?:を)?超過"
     r"|cuota(?: \w+){0,3} (?:excedida|agotada)|cota(?: \w+){0,3} excedida",
     r"kontingent(?: \w+){0,3} (?:erschöpft|überschritten|aufgebraucht)"
@@ -162,6 +166,9 @@ MODERATED = _any(
 """The safety system's own words: they count whatever code a relay put beside them."""
 
 PERHAPS_MODERATED = _any(
+    r"\b(?:prompt|input|request|content"
+    r"|image)s?(?: [\w']+){0,3}? violat\w+(?: [\w']+){0,3}? (?:polic|guideline|rules|terms)",
+    r"\bprompt(?: [\w']+){0,2}? blocked\b",
     r"content (?:management )?policy|content filter|safety system"
     r"|temporarily blocked|content moderation|\bflagged\b",
     r"敏感|违规|違規|内容审核|內容審核|安全审核|不当内容|inappropriate content|unsafe content",

@@ -191,3 +191,12 @@ def test_the_largest_picture(form: str, limit: int, kind: type) -> None:
         body.replace(b"\x89PNG", b"TIFF"),
     )
     assert type(read.error) is kind
+
+
+@pytest.mark.parametrize("name", ["size", "quality", "background", "output_format"])
+@pytest.mark.parametrize("text", ["1x1\n", "\x1b[2J", "a\u202eb", "\u200b"])
+def test_a_name_that_cannot_be_printed_is_none(name: str, text: str) -> None:
+    """It would break the line of a journal or a display; the picture counts, and the text is in `extra`."""
+    result = fed(reading(JSON), document({"data": [{"b64_json": PICTURE}], name: text})).result
+    assert getattr(result, name) is None
+    assert result.extra == {name: text}
