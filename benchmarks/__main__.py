@@ -1,4 +1,4 @@
-"""Run the benchmarks: `python -m benchmarks [--quick] [MEASURE...]`.
+"""Run the benchmarks: `python -m benchmarks [--quick] [MEASURE...]`, or a proof: `python -m benchmarks cancel`.
 
 Prints the tables and writes them, the numbers (JSON) and the plots (SVG) into a folder, after each measure: a run that
 was broken off, or one of some measures only, is completed by another. Exits with 1 where a contender broke, gave
@@ -11,6 +11,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -25,11 +26,17 @@ from benchmarks.tables import cases_of, figures, goals, limits, number, page, re
 
 RESULTS = Path(__file__).parent / "results"
 PLOTS = {"cpu": "CPU", "memory": "Memory", "stall": "Worst stall of the event loop"}
+PROOFS = ("cancel", "fuzz", "kill", "scale")
+"""Commands of their own, each the module of this name: right or wrong, no figures."""
+
 PACKAGES = ("openai-images", "aiohttp", "pybase64", "openai", "httpx2")
 
 
 def main() -> int:
     """Measure, print, write; 1 where something is broken."""
+    if sys.argv[1:] and sys.argv[1] in PROOFS:
+        proof = import_module(f"benchmarks.{sys.argv.pop(1)}")
+        return int(proof.main())
     arguments = _arguments()
     effort = Effort(rounds=arguments.rounds)
     folder: Path = arguments.output or RESULTS

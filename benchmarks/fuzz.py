@@ -1,13 +1,15 @@
-"""Feed a million damaged answers to the decoder: `python -m benchmarks.fuzz [--count 1000000] [--seed 1]`.
+"""Feed a million damaged answers to decoder and client: `python -m benchmarks fuzz [--count 1000000] [--seed 1]`.
 
 Rules: each case comes from the seed and its number, so that `--first N --count 1` has it again. A case gets so many
 seconds of processor time, a worker so much memory; what takes more is a finding, as is every promise that was broken.
-Every sixteenth case is examined closely: its memory is measured, and it comes whole as well as in pieces. A table says
-what was found; exits with 1 where anything was. No figures, only right and wrong.
+Every sixteenth case is examined closely: its memory is measured, and it comes whole as well as in pieces. Each also
+comes to the client over a socket, with deadlines on: `driving.py` tells how stalls and deadlines are measured. A table
+says what was found; exits with 1 where anything was. No figures, only right and wrong.
 """
 
 import argparse
 import faulthandler
+import math
 import multiprocessing
 import os
 import re
@@ -23,6 +25,7 @@ from types import FrameType
 from attrs import field, frozen, mutable
 
 from benchmarks.corpus import Answer, answers
+from benchmarks.driving import Driven, drive
 from benchmarks.fuzzing import broken
 from benchmarks.mutating import case
 
@@ -61,18 +64,25 @@ class Finding:
 
 @mutable
 class Found:
-    """What came of cases: how many of each kind, and what was found (of each kind of finding the first)."""
+    """What came of cases: how many of each kind, and what was found (of each kind of finding the first).
+
+    `stall` is the longest of the event loop and `late` how late the latest deadline was, in seconds.
+    """
 
     cases: int = 0
     nbytes: int = 0
     kinds: Counter[str] = field(factory=Counter[str])
     times: Counter[str] = field(factory=Counter[str])
     firsts: dict[str, Finding] = field(factory=dict[str, Finding])
+    stall: float = 0.0
+    late: float = -math.inf
 
     def add(self, other: "Found") -> None:
         """Take in the findings of other cases."""
         self.cases += other.cases
         self.nbytes += other.nbytes
+        self.stall = max(self.stall, other.stall)
+        self.late = max(self.late, other.late)
         self.kinds += other.kinds
         self.times += other.times
         for kind, finding in other.firsts.items():
@@ -120,6 +130,14 @@ def run(job: Job, corpus: list[Answer], seconds: float = SECONDS) -> Found:
     return found
 
 
+def driven(found: Found, came: Driven) -> None:
+    """Add what came of the same cases over a socket."""
+    found.stall = max(found.stall, came.stall)
+    found.late = max(found.late, came.late)
+    for damaged, what in came.findings:
+        found.note(Finding(damaged.number, damaged.made, f"in the client: {what}"))
+
+
 def _work(job: Job) -> Found:
     """In a process of its own, which gives way to all others."""
     faulthandler.enable()
@@ -127,7 +145,10 @@ def _work(job: Job) -> Found:
     os.nice(19 - os.nice(0))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
     try:
-        return run(job, list(answers().values()))
+        corpus = list(answers().values())
+        found = run(job, corpus)
+        driven(found, drive(corpus, job.seed, range(job.first, job.first + job.count)))
+        return found
     finally:
         faulthandler.cancel_dump_traceback_later()
 
@@ -156,6 +177,10 @@ def _summary(found: Found) -> str:
     lines = [_line(found.firsts[kind], times) for kind, times in found.times.most_common()]
     kinds = ", ".join(f"{times:,} {kind}" for kind, times in sorted(found.kinds.items()))
     lines.append(f"{found.cases:,} damaged answers ({found.nbytes / 1e9:.2f} GB; {kinds})")
+    lines.append(
+        f"the longest stall of the event loop {found.stall * 1000:.0f} ms, "
+        f"the latest deadline {found.late * 1000:+.0f} ms"
+    )
     lines.append(f"{sum(found.times.values()):,} promises broken, of {len(found.times)} kinds")
     return "\n".join(lines)
 

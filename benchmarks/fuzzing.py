@@ -34,7 +34,7 @@ from openai_images.wire.reader import AnswerReader
 from openai_images.wire.refusals import Answered, refusal_from_body
 from openai_images.wire.sse import SSEFramer
 
-__all__ = ["Outcome", "Sinks", "broken", "outcome"]
+__all__ = ["Outcome", "Sinks", "broken", "outcome", "where"]
 
 NOW = 1_795_000_000.0
 """When the answers came, in Unix seconds."""
@@ -143,14 +143,15 @@ def broken(damaged: Case, seed: int, *, thorough: bool) -> list[str]:
         found += _headers(damaged)
         _framed(damaged.body, pieces(damaged, seed))
     except Exception as error:  # noqa: BLE001  this is what is looked for
-        found.append(f"{type(error).__name__}: {str(error)[:200]}, raised {_where(error)}")
+        found.append(f"{type(error).__name__}: {str(error)[:200]}, raised {where(error)}")
     finally:
         if tracemalloc.is_tracing():
             tracemalloc.stop()
     return found
 
 
-def _where(error: BaseException) -> str:
+def where(error: BaseException) -> str:
+    """The place where it was raised."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

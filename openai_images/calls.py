@@ -166,6 +166,8 @@ class Calls:
             request = evolve(request, model=self._model)
         for doubtful in self._check(request, stream=stream):
             _log.warning("%s; it is sent all the same", doubtful)
+        for notice in self._check.ending(request):
+            _log.warning("%s", notice)
         if request.path == GenerateRequest.path:
             return Ready(request, None)
         # Here, so that those who edit nothing need not wait for its import.

@@ -87,7 +87,9 @@ class ImagesClient:
             timing,
         )
         self._access = access
-        checker = Checker(validate, official=access.is_openai, split=split)
+        checker = Checker(
+            validate, official=access.is_openai, azure=access.is_azure, split=split, wall=timing.wall
+        )
         self._calls = Calls(access, self._means, limits, model, checker)
 
     @classmethod

@@ -5,7 +5,10 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
+
+NOW: Final = 1_795_867_200.0
+"""Noon of 2026-11-28: for a server that is to have the models that end after it, whatever the day."""
 
 
 @contextmanager

@@ -137,7 +137,7 @@ class Batch:
             return await to_end(opening)
         except asyncio.CancelledError:
             if opening.done() and not opening.cancelled() and opening.exception() is None:
-                await asyncio.to_thread(opening.result().opened.close)
+                await to_end(asyncio.to_thread(opening.result().opened.close))
             raise
 
     def _open(self) -> Setting:

@@ -46,7 +46,7 @@ _OTHERS = (
     Shot(
         "sticker",
         "a planet with a ring",
-        {"model": "gpt-image-1.5", "size": "1024x1024", "background": "transparent"},
+        {"model": "gpt-image-2.6-flare", "size": "1024x1024", "background": "transparent"},
     ),
 )
 _REFUSED = Shot("refused", "words that trigger moderation", {})

@@ -107,6 +107,11 @@ class Access:
         return is_openai(self.base_url)
 
     @property
+    def is_azure(self) -> bool:
+        """Whether this is Azure's service, which has days of its own for the ends of models."""
+        return False
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """What no error may repeat, should a server echo it: all that the user's headers hold."""
         return (*self._headers.values(), *credentials(self._headers))

@@ -118,6 +118,11 @@ class AzureAccess(Access):
         return cls(route.base_url, sent, key, route, None)
 
     @property
+    def is_azure(self) -> bool:
+        """Always."""
+        return True
+
+    @property
     def deployment(self) -> str | None:
         """The one deployment that all requests go to, None where their models name it."""
         return self._route.deployment

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from datetime import date
 from typing import Any, Final, TypeGuard
 
 from attrs import asdict, field, frozen
 
-from openai_images.models.catalogue import ANY_MODEL, Model, find_model
+from openai_images.models.catalogue import Model, any_model, find_model, live_models
 from openai_images.models.request import GenerateRequest
 from openai_images.models.shown import names
 
@@ -44,7 +45,8 @@ class Asked:
 
     `hidden` is what cannot be judged, `mistyped` what of it is not of its type. `model` is the row whose rules hold,
     None where none do; `named`: it is the row of just the model that was asked for. `certain`: what breaks a rule of
-    all models is surely refused. `split`: many pictures are shared out over several requests.
+    all models is surely refused. `split`: many pictures are shared out over several requests. `today` is the day by
+    which the ends of models are judged, `azure` whether by Azure's list of them.
     """
 
     values: Mapping[str, Any] = field(repr=names)
@@ -55,6 +57,12 @@ class Asked:
     certain: bool
     official: bool
     split: bool
+    today: date
+    azure: bool
+
+    def live(self, parameter: str | None = None) -> str:
+        """The names of the live models, or of those among them that take `parameter`."""
+        return ", ".join(live_models(self.today, parameter, azure=self.azure))
 
     def of(self, parameter: str, default: Any = None) -> Any:
         """What a parameter is set to, `default` where it is not set, and None where it cannot be judged."""
@@ -88,7 +96,9 @@ _TYPES: Final[Mapping[str, tuple[type, str]]] = {
 }
 
 
-def asked_of(request: GenerateRequest, *, stream: bool, official: bool, split: bool) -> Asked:
+def asked_of(  # noqa: PLR0913  what a server is, and the day
+    request: GenerateRequest, *, stream: bool, official: bool, split: bool, today: date, azure: bool = False
+) -> Asked:
     """What a request asks, seen so."""
     values = {name: value for name, value in asdict(request, recurse=False).items() if value is not None}
     values["stream"] = stream
@@ -99,17 +109,19 @@ def asked_of(request: GenerateRequest, *, stream: bool, official: bool, split: b
     name = None if "model" in hidden else values.get("model")
     model, named = (None, False) if name is None else find_model(name)
     if model is None and official and "model" not in extra:
-        model = ANY_MODEL
+        model = any_model(today)
     return Asked(
         values=values,
         hidden=frozenset(hidden),
         mistyped=tuple(mistyped),
         # The API takes nothing of a retired model's any more: one problem says it all.
-        model=None if model is not None and model.retired and official else model,
+        model=None if model is not None and official and model.has_ended(today) else model,
         named=named,
         certain=official and (named or (name is None and "model" not in extra)),
         official=official,
         split=split,
+        today=today,
+        azure=azure,
     )
 
 

@@ -1,7 +1,8 @@
 """What each model takes, today's and the retired ones: a dated table.
 
-Rules: data only, and look-ups in it. A new model is a new row and nothing else. It refuses to judge a request: the
-rules do that with this table. Sources: OpenAI's API reference and the official Python package 3.54 (November 2026).
+Rules: data only, and look-ups in it. A new model is a new row and nothing else. Which models are live is judged by the
+day that the caller gives, never by the day of the table. It refuses to judge a request: the rules do that with this
+table. Sources: OpenAI's API reference and the official Python package 3.54 (November 2026).
 The reference names only 2 and 2.5 where it tells of sizes, `xhigh` and `max`; 2.6 has them as well, as several who
 tried it found.
 """
@@ -9,7 +10,7 @@ tried it found.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from attrs import evolve, field, frozen
@@ -18,15 +19,34 @@ from openai_images.models.families import model_family
 from openai_images.models.shown import names
 from openai_images.models.tokens import qualities
 
-__all__ = ["ANY_MODEL", "AS_OF", "MODELS", "Model", "find_model", "known_values", "live_models"]
+__all__ = [
+    "ANY_MODEL",
+    "AS_OF",
+    "MODELS",
+    "REPLACEMENTS",
+    "Model",
+    "any_model",
+    "day_of",
+    "find_model",
+    "known_values",
+    "live_models",
+]
 
-AS_OF: Final = date(2026, 11, 22)
-"""The day on which this table was true."""
+AS_OF: Final = date(2026, 11, 28)
+"""The day on which this table was true; no end is judged by it."""
+
+ANY_MODEL: Final = "any model"
+"""The name of the row that `any_model` gives."""
+
+REPLACEMENTS: Final = ("gpt-image-2.6-sunburst", "gpt-image-2.6-flare")
+"""What OpenAI recommends in place of the models that end in December 2026."""
+
+_NOTICE: Final = timedelta(days=30)
 
 
 @frozen(kw_only=True)
 class Model:
-    """One model: what it takes, and the day of its end where that is known.
+    """One model: what it takes, and the day of its end where that is known, at OpenAI and at Azure.
 
     `values` has the known values of each parameter that has such; a parameter that is missing there is not taken.
     `sizes` are all it knows besides `auto`, and empty where any size within the rules will do. `unsure` are values
@@ -38,16 +58,25 @@ class Model:
     values: Mapping[str, tuple[str, ...]] = field(repr=names, hash=False)
     snapshots: tuple[str, ...] = ()
     ends: date | None = None
+    azure_ends: date | None = None
     sizes: tuple[str, ...] = ()
     unsure: frozenset[tuple[str, str]] = frozenset()
     prompt: int = 32_000
     pictures: int = 10
     streams: bool = True
 
-    @property
-    def retired(self) -> bool:
-        """Whether it had ended when this table was made."""
-        return self.ends is not None and self.ends <= AS_OF
+    def end(self, *, azure: bool = False) -> tuple[str, date | None]:
+        """Who ends it, and on which day: OpenAI, or with `azure` Azure, where that day is known."""
+        return ("Azure", self.azure_ends) if azure and self.azure_ends else ("OpenAI", self.ends)
+
+    def has_ended(self, today: date, *, azure: bool = False) -> bool:
+        """Whether it is gone on this day; the day of its end is the first without it."""
+        _, end = self.end(azure=azure)
+        return end is not None and end <= today
+
+    def ends_soon(self, today: date, *, azure: bool = False) -> bool:
+        """Whether it is still there on this day, but not in 30 days."""
+        return not self.has_ended(today, azure=azure) and self.has_ended(today + _NOTICE, azure=azure)
 
 
 _COMMON: Final = {
@@ -77,9 +106,17 @@ def _table() -> Iterable[Model]:
     # Documented as a preview, refused on the wire since October 2026.
     unsure = frozenset({("background", "transparent")})
     yield evolve(_gpt("gpt-image-2"), snapshots=("gpt-image-2-2026-04-21",), unsure=unsure)
-    for name in ("gpt-image-1.5", "gpt-image-1-mini", "chatgpt-image-latest"):
-        fidelity = {"input_fidelity": ("low",) if name.endswith("mini") else ("high", "low")}
-        yield evolve(_gpt(name, fidelity), sizes=_SQUARE_AND_TWO_MORE, ends=_END_OF_1_5)
+    fidelity = {"input_fidelity": ("high", "low")}
+    yield evolve(
+        _gpt("gpt-image-1.5", fidelity),
+        snapshots=("gpt-image-1.5-2025-12-16",),
+        sizes=_SQUARE_AND_TWO_MORE,
+        ends=_END_OF_1_5,
+        azure_ends=date(2026, 12, 16),
+    )
+    for name in ("gpt-image-1-mini", "chatgpt-image-latest"):
+        taken = {"input_fidelity": ("low",)} if name.endswith("mini") else fidelity
+        yield evolve(_gpt(name, taken), sizes=_SQUARE_AND_TWO_MORE, ends=_END_OF_1_5)
     yield evolve(_gpt("gpt-image-1"), sizes=_SQUARE_AND_TWO_MORE, ends=date(2026, 10, 23))
     yield Model(
         name="dall-e-3",
@@ -113,12 +150,17 @@ def find_model(name: str) -> tuple[Model | None, bool]:
     return model, model is not None and name in (model.name, *model.snapshots)
 
 
-def live_models(parameter: str | None = None) -> list[str]:
-    """The names of the models that had not ended, or of those among them that take `parameter`."""
+def day_of(wall: float) -> date:
+    """The day, in UTC, of a moment in seconds since 1970."""
+    return datetime.fromtimestamp(wall, UTC).date()
+
+
+def live_models(today: date, parameter: str | None = None, *, azure: bool = False) -> list[str]:
+    """The names of the models that have not ended on this day, or of those among them that take `parameter`."""
     return [
         model.name
         for model in MODELS.values()
-        if not model.retired and (parameter is None or parameter in model.values)
+        if not model.has_ended(today, azure=azure) and (parameter is None or parameter in model.values)
     ]
 
 
@@ -127,11 +169,8 @@ def known_values(parameter: str, models: Iterable[Model] = MODELS.values()) -> t
     return tuple(dict.fromkeys(value for model in models for value in model.values.get(parameter, ())))
 
 
-def _any() -> Model:
-    live = [model for model in MODELS.values() if not model.retired]
+def any_model(today: date) -> Model:
+    """What at least one of the models that are live on this day takes: all that can be said where none is named."""
+    live = [MODELS[name] for name in live_models(today)]
     parameters = dict.fromkeys(parameter for model in live for parameter in model.values)
-    return Model(name="any model", values={name: known_values(name, live) for name in parameters})
-
-
-ANY_MODEL: Final = _any()
-"""What at least one of the live models takes: all that can be said where the model is not known."""
+    return Model(name=ANY_MODEL, values={name: known_values(name, live) for name in parameters})

@@ -2,18 +2,21 @@
 
 Rules: pure; nothing is corrected and nothing is sent. What the API surely refuses is told from what is only doubtful: a
 model or a value that this version does not know must always have a way through. What `extra_body` says is never
-judged, nor is any rule that would depend on it. No message has the prompt in it.
+judged, nor is any rule that would depend on it. No message has the prompt in it. The day by which the ends of models
+are judged is a parameter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from datetime import date
 from typing import Final, Literal, TypeAlias
 
 from attrs import fields_dict
 
 from openai_images.errors import ConfigurationError, RequestInvalidError
 from openai_images.models.asked import Asked, Problem, asked_of
+from openai_images.models.catalogue import REPLACEMENTS, day_of, find_model
 from openai_images.models.request import GenerateRequest
 from openai_images.models.rules import RULES
 
@@ -30,16 +33,23 @@ _MOST_SHAPES: Final = 256
 _MOST_TOLD: Final = 1000
 
 
-def problems_of(
-    request: GenerateRequest, *, stream: bool, official: bool = True, split: bool = False
+def problems_of(  # noqa: PLR0913  what a server is, and the day
+    request: GenerateRequest,
+    *,
+    stream: bool,
+    today: date,
+    official: bool = True,
+    azure: bool = False,
+    split: bool = False,
 ) -> list[Problem]:
     """All problems of a request that is to be sent as a `stream` or not.
 
     `official`: the server is OpenAI's own. Another may take more, or less, so that nothing but a wrong type is certain
-    there, and models of other names are its own affair. `split`: the client shares `n` pictures out over requests
-    of as many as one may carry, and over streams of one each, so that `n` may be up to 1,000.
+    there, and models of other names are its own affair. `azure`: it is Azure's, where some models end on other days.
+    `split`: the client shares `n` pictures out over requests of as many as one may carry, and over streams of one
+    each, so that `n` may be up to 1,000. `today` tells which models have ended.
     """
-    asked = asked_of(request, stream=stream, official=official, split=split)
+    asked = asked_of(request, stream=stream, official=official, split=split, today=today, azure=azure)
     return [problem for rule in _rules_of(request) for problem in rule(asked)]
 
 
@@ -52,8 +62,15 @@ def _rules_of(request: GenerateRequest) -> Iterable[Callable[[Asked], Iterator[P
     return (*RULES, *EDIT_RULES)
 
 
-def check(
-    request: GenerateRequest, mode: Mode, *, stream: bool, official: bool = True, split: bool = False
+def check(  # noqa: PLR0913  as `problems_of`
+    request: GenerateRequest,
+    mode: Mode,
+    *,
+    stream: bool,
+    today: date,
+    official: bool = True,
+    azure: bool = False,
+    split: bool = False,
 ) -> list[Problem]:
     """The doubtful problems of a request, which the caller may warn of; none unless `mode` is "warn".
 
@@ -65,7 +82,8 @@ def check(
         raise ConfigurationError(msg)
     if mode == "off":
         return []
-    return judged(problems_of(request, stream=stream, official=official, split=split), mode)
+    problems = problems_of(request, stream=stream, today=today, official=official, azure=azure, split=split)
+    return judged(problems, mode)
 
 
 def judged(problems: list[Problem], mode: Mode) -> list[Problem]:
@@ -76,28 +94,63 @@ def judged(problems: list[Problem], mode: Mode) -> list[Problem]:
 
 
 class Checker:
-    """Checks the requests of one client; those that differ in their prompt alone are judged once."""
+    """Checks the requests of one client; those that differ in their prompt alone are judged once a day."""
 
-    def __init__(self, mode: Mode, *, official: bool, split: bool = False) -> None:
-        """As in `check`. Raises `ConfigurationError` for a mode that does not exist."""
+    def __init__(
+        self,
+        mode: Mode,
+        *,
+        official: bool,
+        wall: Callable[[], float],
+        azure: bool = False,
+        split: bool = False,
+    ) -> None:
+        """As in `check`; `wall` is the clock. Raises `ConfigurationError` for a mode that does not exist."""
         self._mode: Mode = mode
         self.split = split
         self.official = official
+        self._azure = azure
+        self._wall = wall
         self._told: set[str] = set()
+        self._noticed: set[str] = set()
         self._good: set[tuple[object, ...]] = set()
-        check(GenerateRequest("a"), mode, stream=False)
+        check(GenerateRequest("a"), mode, stream=False, today=day_of(wall()))
 
     def __call__(self, request: GenerateRequest, *, stream: bool) -> list[str]:
         """What is doubtful and was not told before. Raises `RequestInvalidError` as `check` does."""
         if self._mode == "off":
             return []
+        today = day_of(self._wall())
         shape = _shape(request, stream)
-        if shape is not None and shape in self._good:
+        if shape is not None and (today, *shape) in self._good:
             return []
-        problems = check(request, self._mode, stream=stream, official=self.official, split=self.split)
-        if shape is not None and len(self._good) < _MOST_SHAPES:
-            self._good.add(shape)
+        problems = check(
+            request,
+            self._mode,
+            stream=stream,
+            today=today,
+            official=self.official,
+            azure=self._azure,
+            split=self.split,
+        )
+        if shape is not None:
+            if len(self._good) >= _MOST_SHAPES:  # those of other days, or too many to be worth it
+                self._good.clear()
+            self._good.add((today, *shape))
         return self._untold(problems)
+
+    def ending(self, request: GenerateRequest) -> list[str]:
+        """That the model of a request will soon be gone, where that was not told before."""
+        if self._mode == "off" or not request.model or "model" in (request.extra_body or {}):
+            return []
+        model = find_model(request.model)[0]
+        if model is None or model.name in self._noticed:
+            return []
+        if not model.ends_soon(day_of(self._wall()), azure=self._azure):
+            return []
+        self._noticed.add(model.name)
+        who, end = model.end(azure=self._azure)
+        return [f"{who} ends {model.name} on {end}: use {' or '.join(REPLACEMENTS)} in its place"]
 
     def pictures(self, problems: list[Problem]) -> list[str]:
         """What of the problems of opened pictures is doubtful and was not told before. Raises as `check` does."""

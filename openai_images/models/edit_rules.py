@@ -57,15 +57,14 @@ def _images(asked: Asked) -> Iterator[Problem]:
 
 
 def _layers(asked: Asked) -> Iterator[Problem]:
-    markup, model = asked.of("markup"), asked.of("model")
+    markup, model = asked.of("markup"), asked.model
     if markup is None:
         return
     if asked.of("mask") is not None:
         yield asked.problem("markup", "it does not go with a mask", "one of the two")
-    if asked.named and model in _WITHOUT_MARKUP:
-        yield asked.problem(
-            "markup", f"{model} is not said to take one", "gpt-image-2.5 or later", sure=False
-        )
+    if asked.named and model is not None and model.name in _WITHOUT_MARKUP:
+        message = f"{model.name} is not said to take one"
+        yield asked.problem("markup", message, "gpt-image-2.5 or later", sure=False)
 
 
 def _reserved(asked: Asked) -> Iterator[Problem]:

@@ -27,9 +27,6 @@ Model: TypeAlias = (
         "gpt-image-2.5-sunburst",
         "gpt-image-2.5-flare",
         "gpt-image-2",
-        "gpt-image-1.5",
-        "gpt-image-1-mini",
-        "chatgpt-image-latest",
     ]
     | str
 )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from openai_images.models.asked import Asked, Problem, is_object, wrong_types
-from openai_images.models.catalogue import ANY_MODEL, Model, find_model, known_values, live_models
+from openai_images.models.catalogue import ANY_MODEL, Model, any_model, find_model, known_values
 from openai_images.models.shares import MOST
 from openai_images.models.sizes import (
     largest_size,
@@ -48,12 +48,13 @@ def _model(asked: Asked) -> Iterator[Problem]:
         return
     model, named = find_model(name)
     shown = asked.show(name)
-    if model is not None and model.retired:
-        yield asked.problem("model", f"OpenAI ended {shown} on {model.ends}", ", ".join(live_models()))
+    if model is not None and model.has_ended(asked.today, azure=asked.azure):
+        who, end = model.end(azure=asked.azure)
+        yield asked.problem("model", f"{who} ended {shown} on {end}", asked.live())
     elif asked.official and not named:
         like = f"; it is taken for a {model.name}" if model else ""
         message = f"{shown} is not known to this version{like}"
-        yield asked.problem("model", message, ", ".join(live_models()), sure=False)
+        yield asked.problem("model", message, asked.live(), sure=False)
 
 
 def _values(asked: Asked) -> Iterator[Problem]:
@@ -66,10 +67,10 @@ def _values(asked: Asked) -> Iterator[Problem]:
 def _value(asked: Asked, model: Model, parameter: str, value: str) -> Iterator[Problem]:
     """What is wrong with the value of one parameter."""
     known, shown = model.values.get(parameter, ()), asked.show(value)
-    refuses = "no live model takes" if model is ANY_MODEL else f"{model.name} does not take"
+    refuses = "no live model takes" if model.name == ANY_MODEL else f"{model.name} does not take"
     if not known:
-        takers = live_models(parameter)
-        accepted = f"leave it out, or use one of {', '.join(takers)}" if takers else "leave it out"
+        takers = asked.live(parameter)
+        accepted = f"leave it out, or use one of {takers}" if takers else "leave it out"
         yield asked.problem(parameter, f"{refuses} it", accepted, sure=asked.named)
     elif (parameter, value) in model.unsure:
         accepted = ", ".join(other for other in known if other != value)
@@ -120,7 +121,7 @@ def _sheet(asked: Asked, shown: str, width: int, height: int) -> Iterator[Proble
 
 
 def _counts(asked: Asked) -> Iterator[Problem]:
-    n, model, form = asked.of("n"), asked.model or ANY_MODEL, asked.of("output_format", "png")
+    n, model, form = asked.of("n"), asked.model or any_model(asked.today), asked.of("output_format", "png")
     if n is None:
         return
     shown, most = asked.show(n), model.pictures

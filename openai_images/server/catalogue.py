@@ -1,11 +1,13 @@
 """What the local server knows about each model: sizes, qualities, backgrounds and what a picture costs in tokens.
 
 Rules: plain tables and pure functions; the numbers are the published ones, and where none are published the line
-says what stands in. It refuses to check requests: `parameters.py` does that with these tables.
+says what stands in; which models there are is judged by the day that is given. It refuses to check requests:
+`parameters.py` does that with these tables.
 """
 
 import math
 from collections.abc import Mapping
+from datetime import UTC, date, datetime
 from typing import Final, Literal
 
 import attrs
@@ -27,6 +29,7 @@ class Model:
     generation: Generation
     qualities: tuple[str, ...]
     transparent: bool
+    ends: date | None = None
 
     @property
     def free_sizes(self) -> bool:
@@ -39,9 +42,14 @@ _FIVE = (*_THREE, "xhigh", "max")
 
 
 def _catalogue() -> Mapping[str, Model]:
+    ended = date(2026, 5, 12)
     models = [
-        Model(n, "1.5", _THREE, True) for n in ("gpt-image-1.5", "gpt-image-1-mini", "chatgpt-image-latest")
+        Model("dall-e-2", "dall-e", ("standard",), False, ended),
+        Model("dall-e-3", "dall-e", ("standard", "hd"), False, ended),
+        Model("gpt-image-1", "1.5", _THREE, True, date(2026, 10, 23)),
     ]
+    last = ("gpt-image-1.5", "gpt-image-1.5-2025-12-16", "gpt-image-1-mini", "chatgpt-image-latest")
+    models += [Model(n, "1.5", _THREE, True, date(2026, 12, 1)) for n in last]
     models += [Model(n, "2", _THREE, False) for n in ("gpt-image-2", "gpt-image-2-2026-04-21")]
     for kind in ("sunburst", "flare"):
         names = (f"gpt-image-2.5-{kind}", f"gpt-image-2.5-{kind}-2026-09-08")
@@ -51,12 +59,16 @@ def _catalogue() -> Mapping[str, Model]:
 
 
 MODELS: Final = _catalogue()
-LEGACY_MODELS: Final[Mapping[str, Model]] = {
-    "gpt-image-1": Model("gpt-image-1", "1.5", _THREE, True),
-    "dall-e-2": Model("dall-e-2", "dall-e", ("standard",), False),
-    "dall-e-3": Model("dall-e-3", "dall-e", ("standard", "hd"), False),
-}
-"""Those that have been retired, for servers that still have them."""
+"""All of them, the ended ones too."""
+
+
+def served_models(now: float, *, legacy: bool) -> Mapping[str, Model]:
+    """Those that have not ended at this moment (seconds since 1970); all for servers that still have the others."""
+    today = datetime.fromtimestamp(now, UTC).date()
+    return {
+        name: model for name, model in MODELS.items() if legacy or model.ends is None or today < model.ends
+    }
+
 
 _AUTO_PIXELS: Final = 1536 * 1024
 

@@ -5,18 +5,18 @@ what is accepted comes out as one frozen `Parameters`. It refuses to paint and t
 """
 
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import attrs
 
 from openai_images.server.catalogue import (
     DEFAULT_MODEL,
-    LEGACY_MODELS,
-    MODELS,
     Model,
     automatic_quality,
     automatic_size,
+    served_models,
     size_problem,
 )
 from openai_images.server.checking import (
@@ -72,10 +72,16 @@ _RANGES: Final = {"n": (1, 10), "output_compression": (0, 100), "partial_images"
 
 @attrs.frozen(kw_only=True)
 class House:
-    """The rules of one server beyond the API's: retired models it still has, urls in place of base64."""
+    """The rules of one server beyond the API's: retired models it still has, urls in place of base64, its clock."""
 
     legacy: bool = False
     links: Links | None = None
+    now: Callable[[], float] = time.time
+
+    @property
+    def models(self) -> Mapping[str, Model]:
+        """The models that it has now."""
+        return served_models(self.now(), legacy=self.legacy)
 
 
 @attrs.frozen(kw_only=True)
@@ -122,7 +128,7 @@ def find_model(given: Mapping[str, Any], house: House) -> Model:
         name = DEFAULT_MODEL
     if not isinstance(name, str):
         wrong_type("model", "a string", name)
-    model = MODELS.get(name) or (LEGACY_MODELS.get(name) if house.legacy else None)
+    model = house.models.get(name)
     if model is None:
         raise unfit("model", f"The model '{name[:200]}' does not exist.")
     return model

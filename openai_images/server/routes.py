@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from openai_images.server.catalogue import LEGACY_MODELS, MODELS, MODELS_CREATED
+from openai_images.server.catalogue import MODELS_CREATED, Model
 from openai_images.server.downloads import Downloads
 from openai_images.server.endpoint import ImagesEndpoint, refuse_stranger
 from openai_images.server.records import AnsweredRequest
@@ -78,18 +78,19 @@ class _Models:
 
     def __init__(self, images: ImagesEndpoint) -> None:
         self._images = images
-        self._known = [*MODELS, *(LEGACY_MODELS if images.reception.house.legacy else ())]
+        self._house = images.reception.house
 
     async def listing(self, request: web.Request) -> web.StreamResponse:
         """All models."""
-        body = compact_json({"object": "list", "data": [_model(name) for name in self._known]})
+        body = compact_json({"object": "list", "data": [_model(one) for one in self._house.models.values()]})
         return self._send(request, Reply(200, body))
 
     async def one(self, request: web.Request) -> web.StreamResponse:
         """One model, or 404."""
         name = request.match_info["name"]
-        if name in self._known:
-            return self._send(request, Reply(200, compact_json(_model(name))))
+        model = self._house.models.get(name)
+        if model is not None:
+            return self._send(request, Reply(200, compact_json(_model(model))))
         message = f"The model '{name}' does not exist"
         return self._send(request, error_reply(404, message, code="model_not_found", param="model"))
 
@@ -98,5 +99,7 @@ class _Models:
         return send_whole(stranger or reply, _headers())
 
 
-def _model(name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": MODELS_CREATED, "owned_by": "system"}
+def _model(model: Model) -> dict[str, Any]:
+    ends = None if model.ends is None else model.ends.isoformat()
+    common = {"object": "model", "created": MODELS_CREATED, "owned_by": "system"}
+    return {"id": model.name, **common, "shutdown_date": ends}

@@ -403,7 +403,7 @@ async def test_the_clients_model_counts(server: LocalImagesServer, out: Path) ->
     async with client_of(server, model="gpt-image-2") as client:
         ran = await run(client, items, out, budget=Decimal(1))
     assert (ran.summary.done, ran.summary.unpriced) == (1, 0)
-    async with client_of(server, model="gpt-image-1.5") as client:
+    async with client_of(server, model="gpt-image-2.6-flare") as client:
         with pytest.raises(ConfigurationError, match="1 item is not what this folder's journal has"):
             await run(client, items, out)
 

@@ -73,14 +73,14 @@ def test_again_sends_only_what_is_missing(cli: Cli, server: Any, prompts: str) -
 def test_options_are_for_rows_that_say_nothing_else(cli: Cli, server: Any) -> None:
     """A CSV file with a column for each parameter, and keys that name the pictures."""
     Path("rows.csv").write_text("key,prompt,size,n\nfox,a red fox,1536x1024,\n../heron,a blue heron,,2\n")
-    argv = ["--model", "gpt-image-1.5", "--quality", "high", "--format", "webp", "--compression", "70"]
+    argv = ["--model", "gpt-image-2.6-flare", "--quality", "high", "--format", "webp", "--compression", "70"]
     done = cli(
         "batch", "rows.csv", "--out", "out/", *argv, "--background", "opaque", "--moderation", "low", "-q"
     )
     assert (done.code, done.err) == (0, "")
     assert lines(done.out) == ["out/images/fox.webp", "out/images/heron-0.webp", "out/images/heron-1.webp"]
     shared = {
-        "model": "gpt-image-1.5",
+        "model": "gpt-image-2.6-flare",
         "quality": "high",
         "output_format": "webp",
         "output_compression": 70,

@@ -51,7 +51,7 @@ def test_every_option_travels(cli: Cli, server: Any, empty_folder: Path) -> None
         "--quality",
         "high",
         "--model",
-        "gpt-image-1.5",
+        "gpt-image-2.6-flare",
         "--format",
         "webp",
     ]
@@ -59,7 +59,7 @@ def test_every_option_travels(cli: Cli, server: Any, empty_folder: Path) -> None
     assert done == (0, "out/x-0.webp\nout/x-1.webp\n", "")
     assert server.requests[0].json == {
         "prompt": "x",
-        "model": "gpt-image-1.5",
+        "model": "gpt-image-2.6-flare",
         "n": 2,
         "size": "1024x1536",
         "quality": "high",

@@ -1,13 +1,16 @@
 """Requests are checked before they are sent, as far as the client was told to."""
 
 import logging
+import re
+from datetime import datetime
 
+import attrs
 import pytest
 
-from openai_images import ConfigurationError, ImagesClient, RequestInvalidError
+from openai_images import ConfigurationError, ImagesClient, RequestInvalidError, Timing
 from openai_images.http.access import Access
 from openai_images.server import LocalImagesServer
-from tests.calling import client_of
+from tests.calling import FakeTime, client_of
 
 WRONG = {"size": "1000x1001", "output_compression": 50, "output_format": "png", "n": 11}
 
@@ -77,3 +80,62 @@ def test_a_mode_that_does_not_exist_is_refused() -> None:
     """At once, with those that do."""
     with pytest.raises(ConfigurationError, match="strict, warn, off"):
         ImagesClient(api_key="k", validate="loud")
+
+
+def on(day: str) -> Timing:
+    """Timing whose wall clock stands at noon of a day, in UTC."""
+    seconds = datetime.fromisoformat(f"{day}T12:00:00+00:00").timestamp()
+    return attrs.evolve(FakeTime().timing, wall=lambda: seconds)
+
+
+@pytest.mark.parametrize("day", ["2026-11-28", "2026-12-01", "2027-11-28"])
+async def test_the_end_of_a_model_is_told_once_by_the_clients_clock(
+    day: str, server: LocalImagesServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By each client for each model: before the end with its replacement, afterwards that it is over."""
+    with caplog.at_level(logging.WARNING, "openai_images"):
+        for _ in range(2):
+            async with client_of(server, timing=on(day)) as client:
+                await client.generate("x", model="gpt-image-1.5")
+                await client.generate("x", model="gpt-image-1.5-2025-12-16")
+                async with client.stream("x", model="gpt-image-1.5") as stream:
+                    assert [event async for event in stream]
+    warnings = [record.getMessage() for record in caplog.records]
+    if day == "2026-11-28":
+        use = "use gpt-image-2.6-sunburst or gpt-image-2.6-flare in its place"
+        assert warnings == [f"OpenAI ends gpt-image-1.5 on 2026-12-01: {use}"] * 2
+    else:
+        assert [warning.partition(" (")[0] for warning in warnings] == [
+            "model: OpenAI ended 'gpt-image-1.5' on 2026-12-01",
+            "model: OpenAI ended 'gpt-image-1.5-2025-12-16' on 2026-12-01",
+        ] * 2
+
+
+async def test_an_ended_model_is_not_sent_to_openai() -> None:
+    """From the day of its end on, and not before it."""
+    url = "https://api.openai.com/v1"
+    async with ImagesClient(api_key="k", base_url=url, timing=on("2026-12-01")) as client:
+        for model in ("gpt-image-1.5", "gpt-image-1-mini", "chatgpt-image-latest"):
+            with pytest.raises(RequestInvalidError, match=f"OpenAI ended '{model}' on 2026-12-01"):
+                await client.generate("x", model=model)
+    async with ImagesClient(api_key="k", base_url=url, timing=on("2026-11-30")) as client:
+        for model in ("gpt-image-1.5", "gpt-image-1-mini", "chatgpt-image-latest"):
+            client.stream("x", model=model)  # checked, and not sent
+
+
+@pytest.mark.parametrize(
+    ("day", "told"),
+    [
+        ("2026-11-10", []),
+        ("2026-12-15", ["Azure ends gpt-image-1.5 on 2026-12-16"]),
+        ("2026-12-16", ["model: Azure ended 'gpt-image-1.5' on 2026-12-16"]),
+    ],
+)
+def test_azure_has_days_of_its_own(day: str, told: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    """A deployment is known by the name of its model, if at all."""
+    client = ImagesClient.azure(
+        "https://x.openai.azure.com", api_key="k", deployment="gpt-image-1.5", timing=on(day)
+    )
+    with caplog.at_level(logging.WARNING, "openai_images"):
+        client.stream("x")
+    assert [re.split(r": use | \(", record.getMessage())[0] for record in caplog.records] == told

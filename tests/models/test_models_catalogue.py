@@ -1,6 +1,6 @@
 """The table of models: its facts, and that it says the same as every other table of the package."""
 
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import get_args
 
 import attrs
@@ -11,7 +11,10 @@ from openai_images.models.catalogue import (
     ANY_MODEL,
     AS_OF,
     MODELS,
+    REPLACEMENTS,
     Model,
+    any_model,
+    day_of,
     find_model,
     known_values,
     live_models,
@@ -20,7 +23,10 @@ from openai_images.models.edits import EditParams
 from openai_images.models.prices import PUBLISHED_PRICES
 from openai_images.models.request import Model as ModelHint
 from openai_images.models.tokens import qualities
-from openai_images.server.catalogue import FIXED_SIZES, MODELS as SERVED
+from openai_images.server.catalogue import FIXED_SIZES, MODELS as SERVED, served_models
+from tests.models.test_models_checks import DAYS
+
+TODAY = date(2026, 11, 28)
 
 # name: generation | qualities | any size | svg, gif, complexity | the day of its end
 TABLE = """
@@ -37,29 +43,38 @@ dall-e-3               | auto standard hd               | no  | no  | 2026-05-12
 dall-e-2               | auto standard                  | no  | no  | 2026-05-12
 """
 ROWS = [[cell.strip() for cell in line.split("|")] for line in TABLE.splitlines() if line]
-RETIRED = {"gpt-image-1", "dall-e-3", "dall-e-2"}
+ENDS = {row[0]: None if row[4] == "-" else date.fromisoformat(row[4]) for row in ROWS}
+
+
+def live_on(day: date) -> list[str]:
+    """Those of the table above that are there on a day."""
+    return [name for name, ends in ENDS.items() if ends is None or day < ends]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
 def test_a_row(row: list[str]) -> None:
     """What each model takes, and when it ends."""
-    name, levels, any_size, animated, ends = row
+    name, levels, any_size, animated, _ = row
     model = MODELS[name]
     assert model.name == name
     assert model.values["quality"] == tuple(levels.split())
     assert (not model.sizes) == (any_size == "yes")
     formats = model.values.get("output_format", ())
     assert ({"gif", "svg"} <= {*formats}) == ("complexity" in model.values) == (animated == "yes")
-    assert model.ends == (None if ends == "-" else date.fromisoformat(ends))
-    assert model.retired == (name in RETIRED)
+    assert model.ends == ENDS[name]
+    assert (model.azure_ends is None) == (name != "gpt-image-1.5")
 
 
 def test_there_are_no_others() -> None:
     """The newest comes first, the oldest last."""
     assert list(MODELS) == [row[0] for row in ROWS]
-    assert live_models() == [row[0] for row in ROWS if row[0] not in RETIRED]
-    assert live_models("complexity") == ["gpt-image-2.6-sunburst", "gpt-image-2.6-flare"]
-    assert live_models("style") == []
+    for day in DAYS:
+        assert live_models(day) == live_on(day)
+        assert live_models(day, "complexity") == list(REPLACEMENTS)
+    assert live_models(date(2026, 5, 11), "style") == ["dall-e-3"]
+    assert live_models(TODAY, "style") == []
+    assert "gpt-image-1.5" in live_models(date(2026, 12, 15), azure=True)
+    assert "gpt-image-1.5" not in live_models(date(2026, 12, 16), azure=True)
 
 
 def test_only_the_retired_ones_are_legacy() -> None:
@@ -73,12 +88,21 @@ def test_only_the_retired_ones_are_legacy() -> None:
 
 
 def test_the_table_agrees_with_the_local_server() -> None:
-    """The server has tables of its own, for the models it plays."""
-    assert {find_model(name)[0] for name in SERVED} == {MODELS[name] for name in live_models()}
+    """The server has tables of its own, for the models it plays; the same are there on each day."""
+    for day in DAYS:
+        for moment in (0, 86_399):
+            now = datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() + moment
+            assert day_of(now) == day
+            served_now = [find_model(name)[0] for name in served_models(now, legacy=False)]
+            assert {model.name for model in served_now if model} == set(live_models(day))
+            assert served_models(now, legacy=True) == SERVED
     for name, served in SERVED.items():
+        if served.generation == "dall-e":
+            continue
         model, named = find_model(name)
         assert model is not None
         assert named
+        assert served.ends == model.ends
         assert model.values["quality"] == ("auto", *served.qualities)
         assert (not model.sizes) == served.free_sizes
         assert (("background", "transparent") not in model.unsure) == served.transparent
@@ -87,13 +111,14 @@ def test_the_table_agrees_with_the_local_server() -> None:
 
 
 def test_the_table_agrees_with_prices_tokens_and_hints() -> None:
-    """Each GPT image model has a price and its qualities; editors suggest the live ones; one day for all tables."""
+    """Each GPT image model has a price and its qualities; editors suggest those without an end."""
     assert set(PUBLISHED_PRICES.models) == {name for name in MODELS if not name.startswith("dall-e")}
-    assert PUBLISHED_PRICES.as_of == AS_OF
+    assert PUBLISHED_PRICES.as_of <= AS_OF
     for name in PUBLISHED_PRICES.models:
         assert MODELS[name].values["quality"] == ("auto", *qualities(name))
     hints = {value for part in get_args(ModelHint) for value in get_args(part)}
-    assert hints == set(live_models())
+    assert hints == {name for name, ends in ENDS.items() if ends is None}
+    assert set(REPLACEMENTS) <= hints
 
 
 def test_parameters_are_parameters() -> None:
@@ -111,6 +136,7 @@ def test_parameters_are_parameters() -> None:
         ("gpt-image-2-2026-04-21", "gpt-image-2", True),
         ("gpt-image-2-2031-01-01", "gpt-image-2", False),
         ("gpt-image-2.5-flare-2026-09-08", "gpt-image-2.5-flare", True),
+        ("gpt-image-1.5-2025-12-16", "gpt-image-1.5", True),
         ("gpt-image-2.6-flare-2026-09-08", "gpt-image-2.6-flare", False),
         ("gpt-image-2.5", None, False),
         ("GPT-Image-2", None, False),
@@ -125,10 +151,13 @@ def test_finding_a_model(name: str, row: str | None, named: bool) -> None:
 
 def test_what_any_live_model_takes() -> None:
     """The newest values of all, and nothing of the retired ones."""
-    assert ANY_MODEL.values["quality"] == ("auto", "low", "medium", "high", "xhigh", "max")
-    assert ANY_MODEL.values["output_format"] == ("png", "webp", "jpeg", "gif", "svg")
-    assert not {"style", "response_format"} & ANY_MODEL.values.keys()
-    assert (ANY_MODEL.sizes, ANY_MODEL.prompt, ANY_MODEL.pictures) == ((), 32_000, 10)
+    for day in DAYS[2:]:
+        row = any_model(day)
+        assert row.values["quality"] == ("auto", "low", "medium", "high", "xhigh", "max")
+        assert row.values["output_format"] == ("png", "webp", "jpeg", "gif", "svg")
+        assert not {"style", "response_format"} & row.values.keys()
+        assert ("input_fidelity" in row.values) == (day < date(2026, 12, 1))
+        assert (row.name, row.sizes, row.prompt, row.pictures) == (ANY_MODEL, (), 32_000, 10)
 
 
 def test_known_values() -> None:
@@ -140,9 +169,18 @@ def test_known_values() -> None:
 
 
 def test_the_day_of_an_end() -> None:
-    """A model that ends after the table was made still counts as live."""
-    for ends, retired in ((AS_OF, True), (AS_OF.replace(day=AS_OF.day + 1), False), (None, False)):
-        assert Model(name="x", values={}, ends=ends).retired is retired
+    """It is the first without the model; in the 30 days before it the end is near; Azure's is its own."""
+    end = date(2027, 3, 1)
+    days = [end - timedelta(days=left) for left in (31, 30, 1, 0, -365)]
+    for azure, model in (
+        (False, Model(name="x", values={}, ends=end, azure_ends=date(2030, 1, 1))),
+        (True, Model(name="x", values={}, ends=date(2020, 1, 1), azure_ends=end)),
+        (True, Model(name="x", values={}, ends=end)),
+    ):
+        assert [model.has_ended(day, azure=azure) for day in days] == [False, False, False, True, True]
+        assert [model.ends_soon(day, azure=azure) for day in days] == [False, True, True, False, False]
+    assert not Model(name="x", values={}).has_ended(end)
+    assert not Model(name="x", values={}).ends_soon(end)
 
 
 def test_a_model_is_a_value() -> None:

@@ -2,6 +2,8 @@
 
 import ast
 import re
+from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,9 +14,16 @@ from hypothesis import given, strategies as st
 from openai_images.errors import ConfigurationError, RequestInvalidError
 from openai_images.models import GenerateRequest, asked as asked_module
 from openai_images.models.asked import asked_of
-from openai_images.models.catalogue import MODELS, live_models
-from openai_images.models.checks import Checker, Mode, Problem, check, problems_of
+from openai_images.models.catalogue import MODELS, find_model
+from openai_images.models.checks import Checker, Mode, Problem, check as check_on, problems_of as problems_on
 from openai_images.models.edits import EditRequest
+
+TODAY = date(2026, 11, 28)
+ENDS = {end for model in MODELS.values() for end in (model.ends, model.azure_ends) if end}
+# Each day on which a model ends, the day before, and a year ahead.
+DAYS = sorted({TODAY, *ENDS, *(end - timedelta(days=1) for end in ENDS), TODAY + timedelta(days=365)})
+
+check, problems_of = partial(check_on, today=TODAY), partial(problems_on, today=TODAY)
 
 # Names in the tables, so that a case fits its line.
 NAMES = {
@@ -27,10 +36,25 @@ NAMES = {
     "CHAT": "chatgpt-image-latest",
     "LONG": "x" * 32_000,
     "TOO_LONG": "x" * 32_001,
-    "LIVE": ", ".join(live_models()),
     "GIF_SIZES": "auto, or for one gif at most 960x960 (2 to 9 frames), 816x816 (to 12) or 720x720 (to 16)",
     "PLAIN": "output_format png or webp, or no transparency",
 }
+
+
+class Clock:
+    """A wall clock that stands on a day."""
+
+    def __init__(self, day: str) -> None:
+        """Noon of it, in UTC."""
+        self.set(day)
+
+    def set(self, day: str) -> None:
+        """Go to another day."""
+        self.seconds = datetime.fromisoformat(f"{day}T12:00:00+00:00").timestamp()
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.seconds
 
 
 def rows(table: str) -> list[str]:
@@ -49,44 +73,76 @@ def arguments(text: str) -> dict[str, Any]:
     return {str(word.arg): eval(ast.unparse(word.value), dict(NAMES)) for word in call.keywords}
 
 
-def found(text: str) -> list[Problem]:
-    """The problems of a case."""
+def found(text: str, today: date = TODAY) -> list[Problem]:
+    """The problems of a case on a day."""
     given = {"prompt": "an otter", "stream": False} | arguments(text)
     how = {name: given.pop(name) for name in ("stream", "official", "split") if name in given}
-    return problems_of(GenerateRequest(given.pop("prompt"), **given), **how)
+    return problems_on(GenerateRequest(given.pop("prompt"), **given), today=today, **how)
 
 
-def spelled(text: str) -> str:
-    """A message with the names of the tables replaced."""
-    return re.sub("LIVE|GIF_SIZES|PLAIN", lambda match: NAMES[match[0]], text)
+def live(today: date, parameter: str = "model") -> str:
+    """The models of a day that take a parameter, by the tables of this folder's tests alone."""
+    names = [name for name, model in MODELS.items() if model.ends is None or today < model.ends]
+    return ", ".join(name for name in names if parameter == "model" or parameter in MODELS[name].values)
+
+
+def spelled(text: str, today: date = TODAY) -> str:
+    """A message with the names of the tables replaced, and what is said of takers as it is on that day."""
+    takers = live(today, text.partition(":")[0])
+    or_use_takers = f", or use one of {takers}" if takers else ""
+    names = NAMES | {"LIVE": live(today), ", or use one of TAKERS": or_use_takers}
+    return re.sub("LIVE|GIF_SIZES|PLAIN|, or use one of TAKERS", lambda match: names[match[0]], text)
+
+
+def end_of(text: str) -> date | None:
+    """The day on which the model of a case ends."""
+    given = arguments(text)
+    name = given.get("model")
+    model = find_model(name)[0] if isinstance(name, str) else None
+    return None if model is None else model.ends
 
 
 @pytest.mark.parametrize("case", VALID)
 def test_valid(case: str) -> None:
-    """Nothing is told, not even as doubtful."""
-    assert found(case) == []
+    """Nothing is told, not even as doubtful, until the day on which its model ends."""
+    end = end_of(case)
+    for day in DAYS:
+        told = [str(problem) for problem in found(case, day)]
+        if end is None or day < end:
+            assert told == []
+        else:
+            assert told[0].startswith("model: OpenAI ended ")
+            assert f" on {end} (accepted: {live(day)})" in told[0]
 
 
 @pytest.mark.parametrize("case", INVALID)
 def test_invalid(case: str) -> None:
-    """Just this problem is told, with what would be accepted, and it is certain or not."""
+    """Just this problem is told, with what would be accepted, and it is certain or not; of an ended model its end."""
     sure, text, message = case.split(" | ")
-    (problem,) = found(text)
-    assert str(problem) == spelled(message)
-    assert problem.certain == (sure == "certain")
-    assert problem.parameter in text
+    end = end_of(text)
+    for day in DAYS:
+        ended = end is not None and end <= day
+        problems = found(text, day)
+        assert ended == any(str(problem).startswith("model: OpenAI ended ") for problem in problems)
+        # Before the dall-e models ended, what they alone take was right for somebody.
+        if ended == (" ended " in message) and day >= MODELS["dall-e-3"].ends:
+            (problem,) = problems
+            assert str(problem) == spelled(message, day)
+            assert problem.certain == (sure == "certain")
+            assert problem.parameter in text
 
 
 @pytest.mark.parametrize("case", RETIRED)
 def test_retired(case: str) -> None:
     """A server that is not OpenAI's may have them; what is known of them is told, as doubtful."""
     model, text, message = case.split(" | ")
-    ended, problem = found(f"{text}, model={model!r}, official=False")
-    assert (ended.parameter, str(problem)) == ("model", spelled(message))
-    assert not ended.certain
-    assert not problem.certain
-    certain = [problem.parameter for problem in found(f"{text}, model={model!r}") if problem.certain]
-    assert certain[0] == "model"
+    for day in DAYS[1:]:
+        ended, problem = found(f"{text}, model={model!r}, official=False", day)
+        assert (ended.parameter, str(problem)) == ("model", spelled(message, day))
+        assert not ended.certain
+        assert not problem.certain
+        certain = [problem.parameter for problem in found(f"{text}, model={model!r}", day) if problem.certain]
+        assert certain[0] == "model"
 
 
 def test_there_are_enough_cases() -> None:
@@ -233,7 +289,8 @@ def test_no_message_has_the_prompt(prompt: str, mistaken: set[str], stream: bool
 
 def test_nothing_is_shown_of_what_is_asked() -> None:
     """The repr of what the rules see has names only."""
-    asked = asked_of(GenerateRequest("an otter", user="x"), stream=False, official=True, split=False)
+    request = GenerateRequest("an otter", user="x")
+    asked = asked_of(request, stream=False, official=True, split=False, today=TODAY)
     assert "values=<prompt, user, stream>" in repr(asked)
     assert "otter" not in repr(asked)
 
@@ -259,7 +316,7 @@ def test_a_request_is_not_changed() -> None:
 
 def test_a_checker_judges_a_shape_once_and_forgets_nothing() -> None:
     """What was good once is good for other prompts; what differs in anything else is judged anew."""
-    checker = Checker("warn", official=True)
+    checker = Checker("warn", official=True, wall=Clock(TODAY.isoformat()))
     good = GenerateRequest("a heron", model="gpt-image-2", n=1)
     assert checker(good, stream=False) == []
     assert checker(GenerateRequest("an otter", model="gpt-image-2", n=1), stream=False) == []
@@ -279,7 +336,73 @@ def test_a_checker_judges_a_shape_once_and_forgets_nothing() -> None:
 
 def test_a_checker_tells_what_is_doubtful_once() -> None:
     """However often it is asked."""
-    checker = Checker("warn", official=True)
+    checker = Checker("warn", official=True, wall=Clock(TODAY.isoformat()))
     told = [checker(GenerateRequest(f"heron {n}", model="brand-new"), stream=False) for n in range(3)]
     assert len(told[0]) == 1
     assert told[1:] == [[], []]
+
+
+SNAPSHOT = "gpt-image-1.5-2025-12-16"
+
+
+@pytest.mark.parametrize(
+    ("model", "azure", "day", "told"),
+    [
+        ("gpt-image-1.5", False, "2026-10-31", None),
+        ("gpt-image-1.5", False, "2026-11-01", "OpenAI ends gpt-image-1.5 on 2026-12-01"),
+        (SNAPSHOT, False, "2026-11-30", "OpenAI ends gpt-image-1.5 on 2026-12-01"),
+        ("gpt-image-1-mini", False, "2026-11-28", "OpenAI ends gpt-image-1-mini on 2026-12-01"),
+        ("chatgpt-image-latest", False, "2026-11-28", "OpenAI ends chatgpt-image-latest on 2026-12-01"),
+        ("gpt-image-1.5", True, "2026-11-15", None),
+        ("gpt-image-1.5", True, "2026-12-15", "Azure ends gpt-image-1.5 on 2026-12-16"),
+        ("gpt-image-1.5", True, "2026-12-16", None),
+        ("gpt-image-1-mini", True, "2026-11-28", "OpenAI ends gpt-image-1-mini on 2026-12-01"),
+        ("gpt-image-1.5", False, "2026-12-01", None),
+        ("gpt-image-2", False, "2026-11-28", None),
+        ("gpt-image-9", False, "2026-11-28", None),
+        (None, False, "2026-11-28", None),
+    ],
+)
+def test_an_end_is_announced(model: str | None, azure: bool, day: str, told: str | None) -> None:
+    """From 30 days before, by the clock and with the replacement, once for each model; never with "off"."""
+    for mode in get_args(Mode):
+        checker = Checker(mode, official=not azure, azure=azure, wall=Clock(day))
+        notices = [checker.ending(GenerateRequest("a heron", model=model)) for _ in range(2)]
+        wanted = [] if told is None or mode == "off" else [told]
+        replacement = "use gpt-image-2.6-sunburst or gpt-image-2.6-flare in its place"
+        assert notices == [[f"{one}: {replacement}" for one in wanted], []]
+
+
+def test_each_model_is_announced_once() -> None:
+    """Its snapshot is the same model; one that `extra_body` replaces is none."""
+    checker = Checker("warn", official=True, wall=Clock("2026-11-28"))
+    names = ("gpt-image-1.5", "gpt-image-1-mini", SNAPSHOT, "gpt-image-1-mini")
+    told = [checker.ending(GenerateRequest("a heron", model=name)) for name in names]
+    assert [len(notices) for notices in told] == [1, 1, 0, 0]
+    replaced = GenerateRequest("a heron", model="chatgpt-image-latest", extra_body={"model": "mine"})
+    assert checker.ending(replaced) == []
+
+
+@pytest.mark.parametrize("name", ["gpt-image-1.5", SNAPSHOT])
+def test_a_checker_sees_a_model_end(name: str) -> None:
+    """A client that lives over midnight refuses what it let pass before, and says until when it was there."""
+    clock = Clock("2026-11-30")
+    checker = Checker("warn", official=True, wall=clock)
+    request = GenerateRequest("a heron", model=name)
+    assert checker(request, stream=False) == []
+    clock.set("2026-12-01")
+    with pytest.raises(RequestInvalidError, match=f"OpenAI ended '{name}' on 2026-12-01"):
+        checker(request, stream=False)
+    with pytest.raises(RequestInvalidError, match=r"accepted: gpt-image-2\.6-sunburst, .*gpt-image-2\)"):
+        checker(request, stream=True)
+
+
+def test_azure_ends_a_model_on_its_own_day() -> None:
+    """Until then nothing is told, then it is doubtful: a deployment may have the name of another model."""
+    request = GenerateRequest("a heron", model="gpt-image-1.5")
+    for day, told in (("2026-12-15", []), ("2026-12-16", ["Azure ended 'gpt-image-1.5' on 2026-12-16"])):
+        (*problems,) = problems_on(
+            request, stream=False, today=date.fromisoformat(day), official=False, azure=True
+        )
+        assert [problem.message for problem in problems] == told
+        assert not any(problem.certain for problem in problems)

@@ -13,6 +13,7 @@ from openai_images import (
     GenerateRequest,
     Image,
     ImageResult,
+    ImagesClient,
     ModelPrice,
     SvgUsage,
     TokenDetails,
@@ -20,6 +21,7 @@ from openai_images import (
     cost_of,
     estimate_cost,
 )
+from openai_images.server import LocalImagesServer
 
 IMAGE = Image.from_bytes(b"\x89PNG\r\n\x1a\n")
 SVG = Image.from_bytes(b"<svg></svg>")
@@ -441,10 +443,14 @@ def test_a_result_imports_no_prices() -> None:
     "model", ["gpt-image-1.5", "gpt-image-2", "gpt-image-2.5-flare", "gpt-image-2.6-flare"]
 )
 @pytest.mark.parametrize("partial_images", [0, 3])
-async def test_an_estimate_is_not_below_the_bill(model: str, partial_images: int, images_client: Any) -> None:
+async def test_an_estimate_is_not_below_the_bill(model: str, partial_images: int) -> None:
     """What the local server counts for `auto` costs no more than was estimated, and not nothing."""
     request = GenerateRequest("an otter in a kayak", model=model, partial_images=partial_images or None)
-    async with images_client.stream(request) as stream:
+    async with (
+        LocalImagesServer(legacy=True) as server,
+        ImagesClient(base_url=server.base_url, api_key=server.api_key) as client,
+        client.stream(request) as stream,
+    ):
         async for _ in stream:
             pass
     billed, estimated = cost_of(stream.result, model), estimate_cost(request)

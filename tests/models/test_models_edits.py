@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 import zlib
 from typing import Any
 
@@ -11,7 +12,7 @@ from PIL import Image as Pillow
 from openai_images import EditRequest, GenerateRequest, ImageReference, RequestInvalidError
 from openai_images.models.checks import Checker, Problem, problems_of
 from openai_images.models.edit_rules import SourceFacts, picture_problems
-from tests.models.test_models_checks import arguments, rows, spelled
+from tests.models.test_models_checks import DAYS, arguments, end_of, rows, spelled
 
 ROWS = [line.split(" | ") for line in rows("edits")]
 MEGABYTE = 1024 * 1024
@@ -37,12 +38,17 @@ LYING = png(size=(6, 8))
 
 @pytest.mark.parametrize("row", ROWS, ids=[row[1][:60] for row in ROWS])
 def test_the_parameters(row: list[str]) -> None:
-    """A row of the table: nothing, or one problem with the message it gives."""
+    """A row of the table: nothing, or one problem with the message it gives; of an ended model its end."""
     given = {"prompt": "an otter", "image": b"p", "stream": False} | arguments(row[1])
     how = {name: given.pop(name) for name in ("stream", "official", "split") if name in given}
-    problems = problems_of(EditRequest(given.pop("prompt"), **given), **how)
-    expected = [] if row[0] == "valid" else [(row[0] == "certain", spelled(row[2]))]
-    assert [(problem.certain, str(problem)) for problem in problems] == expected
+    request, end = EditRequest(given.pop("prompt"), **given), end_of(row[1])
+    for day in DAYS:
+        problems = problems_of(request, today=day, **how)
+        told = [(problem.certain, str(problem)) for problem in problems]
+        if end is None or day < end:
+            assert told == ([] if row[0] == "valid" else [(row[0] == "certain", spelled(row[2], day))])
+        else:
+            assert any(sure and text.startswith("model: OpenAI ended ") for sure, text in told)
 
 
 def judged(
@@ -161,13 +167,13 @@ def test_modes() -> None:
     """Strict raises for doubts, warn tells each once, off says nothing."""
     doubt = Problem("mask", "it has 5 bytes", "less", certain=False)
     sure = Problem("mask", "it is empty", "a picture", certain=True)
-    checker = Checker("warn", official=True)
+    checker = Checker("warn", official=True, wall=time.time)
     assert [checker.pictures([doubt]), checker.pictures([doubt])] == [[str(doubt)], []]
     with pytest.raises(RequestInvalidError, match="it is empty"):
         checker.pictures([doubt, sure])
     with pytest.raises(RequestInvalidError, match="perhaps mask: it has 5 bytes"):
-        Checker("strict", official=True).pictures([doubt])
-    assert Checker("off", official=True).pictures([sure]) == []
+        Checker("strict", official=True, wall=time.time).pictures([doubt])
+    assert Checker("off", official=True, wall=time.time).pictures([sure]) == []
 
 
 def test_verbs_take_their_own_requests() -> None:

@@ -12,6 +12,7 @@ import attrs
 import pytest
 
 from openai_images.server import LocalImagesServer
+from tests.serving import NOW
 
 # Bytes that begin as a PNG does; base64 of them has +, / and = in it.
 PICTURE = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + struct.pack(">II", 1024, 1024) + bytes(range(30, 256))
@@ -53,7 +54,7 @@ def picture() -> bytes:
 @pytest.fixture
 async def server() -> AsyncIterator[LocalImagesServer]:
     """A server that paints nothing."""
-    async with LocalImagesServer(pictures=PICTURE) as server:
+    async with LocalImagesServer(pictures=PICTURE, now=lambda: NOW) as server:
         yield server
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import re
+from datetime import datetime
 from typing import Any
 
 import aiohttp
@@ -145,6 +146,30 @@ async def test_models_are_listed(server: LocalImagesServer, http: aiohttp.Client
         assert (await response.json())["object"] == "model"
     async with http.get(f"{server.base_url}/models") as response:
         assert response.status == 401
+
+
+@pytest.mark.parametrize(
+    ("day", "there"), [("2026-11-30", True), ("2026-12-01", False), ("2027-11-28", False)]
+)
+async def test_models_end_by_the_servers_clock(
+    ask: Any, http: aiohttp.ClientSession, picture: bytes, day: str, there: bool
+) -> None:
+    """Gone from the list and refused from that day on, unless they are kept; the list says when that is."""
+    now = datetime.fromisoformat(f"{day}T00:00:00+00:00").timestamp()
+    name = "gpt-image-1.5-2025-12-16"
+    for legacy in (False, True):
+        async with LocalImagesServer(pictures=picture, now=lambda: now, legacy=legacy) as server:
+            headers = {"Authorization": f"Bearer {server.api_key}"}
+            async with http.get(f"{server.base_url}/models", headers=headers) as response:
+                ends = {model["id"]: model["shutdown_date"] for model in (await response.json())["data"]}
+            async with http.get(f"{server.base_url}/models/{name}", headers=headers) as response:
+                assert (response.status == 200) == (there or legacy)
+            reply = await ask(of=server, model=name)
+        assert ends["gpt-image-2"] is None
+        assert ends.get(name) == ("2026-12-01" if there or legacy else None)
+        assert (name in ends) == (there or legacy) == (reply.status == 200)
+        if reply.status != 200:
+            assert reply.error["message"] == f"The model '{name}' does not exist."
 
 
 async def test_requests_are_recorded(ask: Any, server: LocalImagesServer) -> None:

@@ -17,6 +17,7 @@ from openai_images.server.inputs import look_at
 from openai_images.server.paint import paint_canvas
 from openai_images.server.paint.pictures import CanvasSpec
 from tests.server.drawing import encoded, form, house, layer
+from tests.serving import NOW
 
 SMALL = {"model": "gpt-image-1.5", "prompt": "night"}
 
@@ -123,7 +124,7 @@ async def test_a_stranger_uses_up_no_fault(edit: Any, server: LocalImagesServer)
 
 async def test_limits_count_edits(edit: Any, picture: bytes) -> None:
     """The same buckets as for generations."""
-    async with LocalImagesServer(pictures=picture, images_per_minute=2) as server:
+    async with LocalImagesServer(pictures=picture, images_per_minute=2, now=lambda: NOW) as server:
         sent = [form(("image", encoded(house())), n="2", **SMALL) for _ in range(2)]
         assert [(await edit(one, of=server)).status for one in sent] == [200, 429]
 
@@ -136,7 +137,7 @@ async def test_moderation_is_tried(edit: Any) -> None:
 
 async def test_an_edit_is_made_from_its_picture(edit: Any) -> None:
     """It resembles what was given more than another picture, and changes with the prompt."""
-    async with LocalImagesServer() as server:
+    async with LocalImagesServer(now=lambda: NOW) as server:
         sent = {"model": "gpt-image-1.5", "size": "1024x1024"}
         source, other = house((512, 512)), house((512, 512)).rotate(180)
         night, day, turned = [
@@ -151,7 +152,7 @@ async def test_an_edit_is_made_from_its_picture(edit: Any) -> None:
 
 async def test_only_the_clear_part_of_a_mask_is_painted(edit: Any) -> None:
     """The covered half stays exactly as it was, up to the caption."""
-    async with LocalImagesServer() as server:
+    async with LocalImagesServer(now=lambda: NOW) as server:
         size = (1024, 1024)
         sent = form(
             ("image", encoded(house(size))), ("mask", encoded(layer(size))), size="1024x1024", **SMALL
@@ -164,7 +165,7 @@ async def test_only_the_clear_part_of_a_mask_is_painted(edit: Any) -> None:
 
 async def test_further_pictures_are_seen_at_the_side(edit: Any) -> None:
     """The right edge changes with them, the left one does not."""
-    async with LocalImagesServer() as server:
+    async with LocalImagesServer(now=lambda: NOW) as server:
         first = ("image[]", encoded(house()))
         prints = [
             ("image[]", encoded(Image.new("RGB", (90, 90), shade)))
@@ -181,7 +182,7 @@ async def test_further_pictures_are_seen_at_the_side(edit: Any) -> None:
 
 async def test_markup_lies_on_the_picture(edit: Any) -> None:
     """A thick line drawn on it is seen in the result."""
-    async with LocalImagesServer() as server:
+    async with LocalImagesServer(now=lambda: NOW) as server:
         line = Image.new("RGBA", (512, 512), (0, 0, 0, 0))
         line.paste((255, 0, 255, 255), (0, 200, 512, 300))
         files = [("image", encoded(house((512, 512)))), ("markup", encoded(line))]
@@ -199,7 +200,7 @@ async def test_markup_lies_on_the_picture(edit: Any) -> None:
 
 async def test_an_edit_is_the_same_each_time_and_its_pictures_differ(edit: Any) -> None:
     """The same request gives the same bytes, another number of the same request another picture."""
-    async with LocalImagesServer() as server:
+    async with LocalImagesServer(now=lambda: NOW) as server:
         replies = [await edit(form(("image", encoded(house())), n="2", **SMALL), of=server) for _ in range(2)]
     one, two = ([item["b64_json"] for item in reply.json["data"]] for reply in replies)
     assert one == two
@@ -212,7 +213,7 @@ async def test_every_format(edit: Any, output_format: str) -> None:
     url = "data:image/png;base64," + base64.b64encode(encoded(house())).decode()
     author = {"svg": {"model": "writer"}} if output_format == "svg" else {}
     small = {"size": "288x288", "frame_count": 2} if output_format == "gif" else {"size": "1024x640"}
-    async with LocalImagesServer() as server:
+    async with LocalImagesServer(now=lambda: NOW) as server:
         reply = await edit(
             of=server,
             model="gpt-image-2.6-flare",
@@ -230,7 +231,7 @@ async def test_every_format(edit: Any, output_format: str) -> None:
 async def test_unseen_pictures_differ_by_their_reference(edit: Any) -> None:
     """A placeholder is painted from the file id; its mask need not fit, as nobody knows its size."""
     mask = {"image_url": "data:image/png;base64," + base64.b64encode(encoded(layer())).decode()}
-    async with LocalImagesServer() as server:
+    async with LocalImagesServer(now=lambda: NOW) as server:
         replies = [
             await edit(of=server, size="1024x640", images=[{"file_id": name}], mask=mask)
             for name in ("file-1", "file-2")
@@ -307,7 +308,7 @@ def test_input_tokens(model: str, size: tuple[int, int], high: bool, tokens: int
 
 async def test_reading_pictures_does_not_block_the_loop(edit: Any, http: aiohttp.ClientSession) -> None:
     """While a large picture is looked at the server answers others."""
-    async with LocalImagesServer() as server:
+    async with LocalImagesServer(now=lambda: NOW) as server:
         large = encoded(house((3000, 3000)))
         under_way = asyncio.ensure_future(
             edit(form(("image", large), ("mask", encoded(layer((3000, 3000)))), **SMALL), of=server)

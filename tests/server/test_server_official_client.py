@@ -16,6 +16,7 @@ from openai.types import (
 
 from openai_images.server import LocalImagesServer
 from tests.server.drawing import encoded, house, layer
+from tests.serving import NOW
 
 
 @pytest.fixture
@@ -138,7 +139,7 @@ async def test_edit_streaming(official: openai.AsyncOpenAI, picture: bytes) -> N
 
 async def test_painted_edits(official: openai.AsyncOpenAI) -> None:
     """A server that paints gives partial images of the edited picture, in the shape of the first."""
-    async with LocalImagesServer() as server:
+    async with LocalImagesServer(now=lambda: NOW) as server:
         painting = official.with_options(base_url=server.base_url, api_key=server.api_key)
         stream = await painting.images.edit(
             image=FILES, prompt="night", model="gpt-image-1.5", stream=True, partial_images=1
