@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Literal
 from aiohttp.http import StreamWriter
 from aiohttp.payload import BytesPayload
 
+from openai_images.http.deadlines import sooner
+
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from openai_images.models.options import Timeouts
     from openai_images.wire.uploads import Upload
 
-__all__ = ["Body", "Sending", "sooner"]
+__all__ = ["Body", "Sending"]
 
 
 class Sending:
@@ -95,10 +97,3 @@ class Body(BytesPayload):
             self._sending.begin()
             self._sending.sent()
         await super().write_with_length(writer, content_length)
-
-
-def sooner(one: str, first: float | None, other: str, second: float | None) -> tuple[str, float | None]:
-    """The timer that runs out first."""
-    if first is None or (second is not None and second < first):
-        return other, second
-    return one, first
