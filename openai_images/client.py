@@ -14,6 +14,7 @@ from openai_images.calls import Calls, Place
 from openai_images.http.access import Access, ApiKey
 from openai_images.http.call import Means
 from openai_images.http.limiter import LocalLimiter
+from openai_images.http.proxies import checked_proxy
 from openai_images.http.retry import RetryPolicy
 from openai_images.http.sessions import Session, Sessions
 from openai_images.http.timing import Timing
@@ -80,7 +81,7 @@ class ImagesClient:
         self._limits = limits
         self._sessions = Sessions(session, trust_env=trust_env)
         self._means = Means(
-            Transport(self._sessions, timing, ssl=ssl, proxy=proxy),
+            Transport(self._sessions, timing, ssl=ssl, proxy=checked_proxy(proxy)),
             LocalLimiter(limits, timing),
             retry,
             timeouts,

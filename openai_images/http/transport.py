@@ -25,6 +25,7 @@ from openai_images.errors import (
     TimeoutOutcomeUnknownError,
 )
 from openai_images.http.deadlines import Deadlines
+from openai_images.http.heads import head_flaw
 from openai_images.http.sending import Body, Sending
 from openai_images.wire.pieces import piece_end
 from openai_images.wire.redaction import redact
@@ -113,8 +114,10 @@ class Transport:
                 raise _timed_out(timer, sending.seconds) from None
             if not sending.began:
                 raise _not_sent(error, timeouts) from _cause(error)
-            msg = f"the connection broke before the answer came ({_name(error)}); it may have been billed"
-            raise ConnectionOutcomeUnknownError(msg) from _cause(error)
+            flaw = head_flaw(error)
+            broke = f"the connection broke before the answer came ({_name(error)})"
+            msg = broke if flaw is None else f"the answer's head is malformed: {flaw}"
+            raise ConnectionOutcomeUnknownError(f"{msg}; it may have been billed") from _cause(error)
         self.sessions.watch(response)
         return Exchange(response, timeouts, self._timing, sending)
 
@@ -281,7 +284,9 @@ def _not_sent(error: Exception, timeouts: Timeouts) -> ImagesError:
 
 def _name(error: BaseException) -> str:
     """An exception's name and text, as far as it holds hosts and reasons only."""
-    if isinstance(error, aiohttp.ClientResponseError):  # tells a proxy's password, or the answer's bytes
+    if (flaw := head_flaw(error)) is not None:
+        return f"malformed head: {flaw}"
+    if isinstance(error, aiohttp.ClientResponseError):  # tells a proxy's password
         return f"{type(error).__name__}: status {error.status}"
     return redact(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__, ())
 
