@@ -64,7 +64,7 @@ class Sessions:
 
     def __init__(
         self,
-        given: aiohttp.ClientSession | None,
+        given: object,
         *,
         trust_env: bool,
         make: Callable[[], aiohttp.ClientSession] | None = None,
