@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from openai_images.errors import TimeoutOutcomeUnknownError
+
 if TYPE_CHECKING:
     from openai_images.http.timing import Timing
     from openai_images.models.options import Timeouts
 
-__all__ = ["Deadlines", "sooner"]
+__all__ = ["Deadlines", "sooner", "timed_out"]
 
 
 class Deadlines:
@@ -63,3 +65,17 @@ def sooner(one: str, first: float | None, other: str, second: float | None) -> t
     if first is None or (second is not None and second < first):
         return other, second
     return one, first
+
+
+def timed_out(timer: str, seconds: float | None) -> TimeoutOutcomeUnknownError:
+    """The error for a timer that ran out once the request was sent."""
+    what = {
+        "first_byte": "the answer did not begin",
+        "idle": "nothing came",
+        "total": "the answer was not complete",
+    }[timer]
+    msg = (
+        f"{what} within {seconds:g} s (Timeouts({timer}=…)); the request was sent and may have been billed, "
+        "so it was not sent again"
+    )
+    return TimeoutOutcomeUnknownError(msg, timer=timer, seconds=seconds or 0.0)

@@ -91,8 +91,11 @@ class Sessions:
         return others
 
     async def get(self) -> aiohttp.ClientSession:
-        """The session to use now."""
+        """The session to use now. Raises `ConfigurationError`."""
         if self.given is not None:
+            if self.given.closed:
+                msg = "the session that was handed in is closed; keep it open as long as the client is used"
+                raise ConfigurationError(msg)
             return self.given
         loop = asyncio.get_running_loop()
         owned = self._owned.get(loop)

@@ -22,11 +22,10 @@ from openai_images.errors import (
     ConnectionOutcomeUnknownError,
     ImagesError,
     StreamInterruptedError,
-    TimeoutOutcomeUnknownError,
 )
-from openai_images.http.deadlines import Deadlines
+from openai_images.http.deadlines import Deadlines, timed_out
 from openai_images.http.heads import head_flaw
-from openai_images.http.sending import Body, Sending
+from openai_images.http.sending import BodyBytes, Sending
 from openai_images.wire.pieces import piece_end
 from openai_images.wire.redaction import redact
 
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Mapping
 
-    from openai_images.http.sessions import Sessions
+    from openai_images.http.sessions import Session, Sessions
     from openai_images.http.timing import Timing
     from openai_images.models.options import Timeouts
     from openai_images.wire.protocol import HttpRequest
@@ -89,29 +88,23 @@ class Transport:
         `OutcomeUnknownError` once the request was sent.
         """
         session = await self.sessions.get()
-        if session.closed:
-            msg = "the session that was handed in is closed; keep it open as long as the client is used"
-            raise ConfigurationError(msg)
         sending = Sending(request.body, timeouts, self._timing)
         try:
-            async with sending.deadline:
-                response = await session.post(
-                    request.url,
-                    data=sending.body,
-                    headers=request.headers,
-                    allow_redirects=False,
-                    ssl=self.ssl,
-                    proxy=self.proxy or self.sessions.proxy_for(request.url),
-                    timeout=self._connect_timeout(timeouts),
-                    raise_for_status=False,  # a session handed in may have it on, and would hide what the server said
-                )
+            try:
+                response = await self._post(session, request, sending, timeouts)
+            except _FAILURES:
+                if not sending.is_stale:
+                    raise
+                # A kept connection had ended, and the loop has since read the end of all others that had.
+                sending = Sending(request.body, timeouts, self._timing)
+                response = await self._post(session, request, sending, timeouts)
         except _FAILURES as error:
             timer = sending.timer if sending.deadline.expired() else ""
             body = sending.body
-            if not isinstance(body, Body) and body.cut:
+            if not isinstance(body, BodyBytes) and body.cut:
                 raise body.failed(_name(error), timer, sending.seconds) from None
             if timer:
-                raise _timed_out(timer, sending.seconds) from None
+                raise timed_out(timer, sending.seconds) from None
             if not sending.began:
                 raise _not_sent(error, timeouts) from _cause(error)
             flaw = head_flaw(error)
@@ -120,6 +113,21 @@ class Transport:
             raise ConnectionOutcomeUnknownError(f"{msg}; it may have been billed") from _cause(error)
         self.sessions.watch(response)
         return Exchange(response, timeouts, self._timing, sending)
+
+    async def _post(
+        self, session: Session, request: HttpRequest, sending: Sending, timeouts: Timeouts
+    ) -> aiohttp.ClientResponse:
+        async with sending.deadline:
+            return await session.post(
+                request.url,
+                data=sending.body,
+                headers=request.headers,
+                allow_redirects=False,
+                ssl=self.ssl,
+                proxy=self.proxy or self.sessions.proxy_for(request.url),
+                timeout=self._connect_timeout(timeouts),
+                raise_for_status=False,  # a session handed in may have it on, and would hide what the server said
+            )
 
     def _connect_timeout(self, timeouts: Timeouts) -> aiohttp.ClientTimeout:
         """Aiohttp's own timers, for connecting only; in a session handed in, waiting for its pool is not connecting."""
@@ -210,7 +218,7 @@ class Exchange:
 
     def _run_out(self, timer: str) -> None:
         limits = self._timeouts
-        self._late = _timed_out(timer, limits.idle if timer == "idle" else limits.total)
+        self._late = timed_out(timer, limits.idle if timer == "idle" else limits.total)
         self._late_since = self._monotonic()
 
     def _unread(self) -> bytes:
@@ -241,19 +249,6 @@ class Exchange:
     def close(self) -> None:
         """Close the connection at once, unless the body was read to its end: then it is free for the next request."""
         self._response.close()
-
-
-def _timed_out(timer: str, seconds: float | None) -> TimeoutOutcomeUnknownError:
-    what = {
-        "first_byte": "the answer did not begin",
-        "idle": "nothing came",
-        "total": "the answer was not complete",
-    }[timer]
-    msg = (
-        f"{what} within {seconds:g} s (Timeouts({timer}=…)); the request was sent and may have been billed, "
-        "so it was not sent again"
-    )
-    return TimeoutOutcomeUnknownError(msg, timer=timer, seconds=seconds or 0.0)
 
 
 def _not_sent(error: Exception, timeouts: Timeouts) -> ImagesError:
