@@ -14,13 +14,16 @@ from openai_images.calls import Calls, Place
 from openai_images.http.access import Access, ApiKey
 from openai_images.http.call import Means
 from openai_images.http.limiter import LocalLimiter
+from openai_images.http.proxies import checked_proxy
 from openai_images.http.retry import RetryPolicy
 from openai_images.http.sessions import Session, Sessions
+from openai_images.http.settings import Portable, Settings
 from openai_images.http.timing import Timing
 from openai_images.http.transport import Transport
 from openai_images.models.checks import Checker, Mode
 from openai_images.models.options import Limits, Timeouts
 from openai_images.models.request import GenerateParams, GenerateRequest
+from openai_images.models.shown import safe_repr
 
 if TYPE_CHECKING:
     import ssl as ssl_module
@@ -41,7 +44,8 @@ __all__ = ["ImagesClient"]
 _What = TypeVar("_What", "ImageResult", "Image")
 
 
-class ImagesClient:
+@safe_repr
+class ImagesClient(Portable):
     """Generates pictures over `POST /images/generations` of the OpenAI API, or of any server that speaks it.
 
     `api_key` (a text, or an async function asked before each request), `base_url`, `organization` and `project` default
@@ -75,22 +79,41 @@ class ImagesClient:
         _access: Access | None = None,
     ) -> None:
         """Check the settings; nothing is opened. `timing` is for tests."""
-        access = _access or Access.of(api_key, base_url, organization, project, headers or {})
+        self._access = _access or Access.of(api_key, base_url, organization, project, headers or {})
         self._model = model
         self._limits = limits
-        self._sessions = Sessions(session, trust_env=trust_env)
+        self._settings = Settings(
+            timeouts=timeouts,
+            retry=retry,
+            session=session,
+            ssl=ssl,
+            proxy=checked_proxy(proxy),
+            trust_env=trust_env,
+            validate=validate,
+            split=split,
+            timing=timing,
+        )
+        self._assemble()
+
+    def _assemble(self) -> None:
+        """Make what no setting is: sessions, the pace, and what uses them."""
+        settings = self._settings
+        self._sessions = Sessions(settings.session, trust_env=settings.trust_env)
         self._means = Means(
-            Transport(self._sessions, timing, ssl=ssl, proxy=proxy),
-            LocalLimiter(limits, timing),
-            retry,
-            timeouts,
-            timing,
+            Transport(self._sessions, settings.timing, ssl=settings.ssl, proxy=settings.proxy),
+            LocalLimiter(self._limits, settings.timing),
+            settings.retry,
+            settings.timeouts,
+            settings.timing,
         )
-        self._access = access
         checker = Checker(
-            validate, official=access.is_openai, azure=access.is_azure, split=split, wall=timing.wall
+            settings.validate,
+            official=self._access.is_openai,
+            azure=self._access.is_azure,
+            split=settings.split,
+            wall=settings.timing.wall,
         )
-        self._calls = Calls(access, self._means, limits, model, checker)
+        self._calls = Calls(self._access, self._means, self._limits, self._model, checker)
 
     @classmethod
     def azure(

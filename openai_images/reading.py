@@ -7,7 +7,6 @@ who asks: how often it may be iterated, and by whom, is `ImageStream`'s.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from abc import ABC, abstractmethod
 from collections import deque
@@ -183,10 +182,14 @@ class Reading(Engine):
 
     async def advance(self) -> None:
         """Read until there is an event, or the end."""
-        while not self.queue and not self.is_over:
-            await self.open()
-            if self._exchange is not None and self._reader is not None:
-                await self._read(self._exchange, self._reader)
+        try:
+            while not self.queue and not self.is_over:
+                await self.open()
+                if self._exchange is not None and self._reader is not None:
+                    await self._read(self._exchange, self._reader)
+        finally:
+            if self._exchange is not None:
+                self._exchange.pause()
 
     def abort(self) -> None:
         """Stop at once, wherever it is."""
@@ -195,31 +198,23 @@ class Reading(Engine):
         self.queue.clear()
 
     async def _read(self, exchange: Exchange, reader: AnswerReader) -> None:
-        if len(self._completed) >= self.expected:
-            await self._read_rest(exchange, reader)
-            return
+        """Read and decode a piece. Behind the last picture only a moment is left, and nothing there can spoil it."""
+        has_all = len(self._completed) >= self.expected
+        if has_all:
+            exchange.hurry(_REST_SECONDS)
         life = reader.life
         try:
-            chunk = await exchange.read()
+            piece = await exchange.read()
         except ImagesError as error:
-            await self._take(reader.finish())
-            await self._end(error)
+            if not has_all:
+                await self._take(reader.finish())
+            await self._end(None if has_all else error)
             return
-        failure = await self._take(reader.feed(chunk) if chunk else reader.finish())
+        failure = await self._take(reader.feed(piece) if piece else reader.finish())
         if reader.life > life:
             exchange.alive()
-        if failure is not None or not chunk:
-            await self._end(failure)
-
-    async def _read_rest(self, exchange: Exchange, reader: AnswerReader) -> None:
-        """All that was asked for is here: wait a moment for the end, and let nothing that happens there spoil it."""
-        with contextlib.suppress(ImagesError, TimeoutError):
-            async with asyncio.timeout(_REST_SECONDS):
-                while not self.queue and (chunk := await exchange.read()):
-                    if await self._take(reader.feed(chunk)) is not None:
-                        break
-        if not self.queue:
-            await self._end(None)
+        if failure is not None or not piece:
+            await self._end(None if has_all else failure)
 
     async def _take(self, events: Iterator[Event]) -> ImagesError | None:
         """Put events into the queue, their pictures where they belong; give the error that ended them."""

@@ -14,6 +14,7 @@ import warnings
 from typing import TYPE_CHECKING, Self
 
 from openai_images.http.loops import call_in
+from openai_images.models.shown import safe_repr
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -28,6 +29,7 @@ __all__ = ["ImageStream"]
 _CLOSED = "this stream was closed before its end (aclose, an error or a cancelled step); ask the client for a new one"
 
 
+@safe_repr
 class ImageStream:
     """The events of one call: `PartialImage`, `CompletedImage`, `UnknownEvent`; then `result`.
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from openai_images.models.shown import safe_repr
+
 __all__ = ["Budget"]
 
 _NOTHING = Decimal(0)
 
 
+@safe_repr
 class Budget:
     """A limit in US dollars (None: no limit), what of it is spent, and what is set aside for requests under way."""
 

@@ -17,7 +17,9 @@ import aiohttp
 from yarl import URL
 
 from openai_images._version import __version__
+from openai_images.errors import ConfigurationError
 from openai_images.http.guard import ForbiddenAddressError, Guard
+from openai_images.http.heads import head_flaw
 from openai_images.http.intake import SILENCE, Bounds, take_in
 from openai_images.http.retry import backoff
 from openai_images.http.unfetched import NotFetchedError, PassingError
@@ -168,7 +170,10 @@ class Fetcher:
     async def _get(self, place: Location, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         """The answer's headers."""
         limits = self._means.timeouts
-        proxy = self._proxy or self._direct.proxy_for(place.root)
+        try:
+            proxy = self._proxy or self._direct.proxy_for(place.root)
+        except ConfigurationError as error:
+            raise NotFetchedError(str(error)) from None
         silence = limits.first_byte or limits.idle or SILENCE
         deadline = asyncio.timeout(None if limits.connect is None else limits.connect + silence)
         try:
@@ -215,7 +220,8 @@ def _not_connected(error: Exception, place: Location) -> NotFetchedError:
     inner = getattr(error, "os_error", error)
     if isinstance(inner, ForbiddenAddressError):
         return NotFetchedError(f"{shown(place.url)} is not asked: {inner.strerror}")
-    name = type(error).__name__
+    flaw = head_flaw(error)
+    name = type(error).__name__ if flaw is None else f"malformed head: {flaw}"
     if isinstance(error, _FOR_GOOD):
         return NotFetchedError(f"no connection to {shown(place.root)} ({name})")
     return PassingError(f"no answer from {shown(place.root)} ({name})")

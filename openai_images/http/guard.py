@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from openai_images.http.heads import HEAD_LIMITS
 from openai_images.http.sessions import keepalive_socket
 from openai_images.wire.addresses import is_allowed, kind_of
 
@@ -113,7 +114,7 @@ class _Resolver(AbstractResolver):
 
 def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False, **HEAD_LIMITS
     )
 
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from aiohttp.http import StreamWriter
+from aiohttp import payload_type
 from aiohttp.payload import BytesPayload
+
+from openai_images.http.deadlines import sooner
+from openai_images.http.liveness import is_open
 
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from openai_images.models.options import Timeouts
     from openai_images.wire.uploads import Upload
 
-__all__ = ["Body", "Sending", "sooner"]
+__all__ = ["BodyBytes", "Sending"]
 
 
 class Sending:
@@ -34,6 +37,8 @@ class Sending:
         self._timeouts = timeouts
         self._timing = timing
         self._began: float | None = None
+        self.is_stale = False
+        """Whether the connection was found closed before the first byte."""
         self.body = self._body_of(body)
 
     @property
@@ -68,37 +73,49 @@ class Sending:
         with contextlib.suppress(RuntimeError):  # given up in the meantime
             self.deadline.reschedule(when)
 
-    def _body_of(self, body: bytes | Upload) -> Body | UploadBody:
+    def _body_of(self, body: bytes | Upload) -> BodyBytes | UploadBody:
         if isinstance(body, bytes):
-            return Body(body, self)
+            return BodyBytes(body, self)
         # Here, so that those who send no pictures need not wait for its import.
         from openai_images.http.uploading import UploadBody  # noqa: PLC0415
 
         return UploadBody(body, self)
 
 
-class Body(BytesPayload):
-    """A body in memory."""
+class BodyBytes(bytes):
+    """A body in memory: bytes to whoever looks at it or copies it, and tracked on its way out."""
 
-    cut: Literal[False] = False
+    cut: ClassVar[Literal[False]] = False
     """It goes out with the headers, all of it."""
 
-    def __init__(self, body: bytes, sending: Sending) -> None:
+    sending: Sending
+
+    def __new__(cls, body: bytes, sending: Sending) -> Self:
         """Tell `sending`."""
-        super().__init__(body, content_type="application/json")
-        self._sending = sending
+        made = super().__new__(cls, body)
+        made.sending = sending
+        return made
+
+    def __reduce__(self) -> tuple[type[bytes], tuple[bytes]]:
+        """A copy is plain bytes: what tracks this one belongs to a task."""
+        return bytes, (bytes(self),)
+
+
+@payload_type(BodyBytes)
+class _BodyPayload(BytesPayload):
+    """What aiohttp makes of `BodyBytes`."""
+
+    def __init__(self, body: BodyBytes, **headers: Any) -> None:
+        """Tell its `sending`."""
+        super().__init__(body, **{"content_type": "application/json", **headers})
+        self._sending = body.sending
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         """Write it."""
-        # On a kept connection that the server has closed meanwhile nothing goes out: the next line raises.
-        if not isinstance(writer, StreamWriter) or (writer.transport and not writer.transport.is_closing()):
-            self._sending.begin()
-            self._sending.sent()
+        sending = self._sending
+        if await is_open(writer):
+            sending.begin()
+            sending.sent()
+        else:  # nothing goes out: the next line raises
+            sending.is_stale = True
         await super().write_with_length(writer, content_length)
-
-
-def sooner(one: str, first: float | None, other: str, second: float | None) -> tuple[str, float | None]:
-    """The timer that runs out first."""
-    if first is None or (second is not None and second < first):
-        return other, second
-    return one, first

@@ -12,12 +12,14 @@ import asyncio
 import contextlib
 import socket
 import weakref
-from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import aiohttp
 from attrs import field, frozen
+
+from openai_images.errors import ConfigurationError
+from openai_images.http.heads import HEAD_LIMITS
+from openai_images.http.proxies import environment_proxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["Session", "Sessions", "keepalive_socket"]
 
 Session: TypeAlias = aiohttp.ClientSession
+
+KEPT_SECONDS: Final = 1.5
+"""How long an idle connection is kept for the next request. Many servers close it after 2 s (gunicorn) or 5 s (uvicorn,
+Node): a request that meets that moment may have been billed, for all that can be known. A handshake costs less."""
 
 _KEEPALIVE = {  # seconds of silence before the first probe, seconds between probes, probes before giving up
     "TCP_KEEPIDLE": 60,
@@ -58,12 +64,18 @@ class Sessions:
 
     def __init__(
         self,
-        given: aiohttp.ClientSession | None,
+        given: object,
         *,
         trust_env: bool,
         make: Callable[[], aiohttp.ClientSession] | None = None,
     ) -> None:
-        """Use `given`, or `make` sessions; heed the environment's proxies if `trust_env`."""
+        """Use `given`, or `make` sessions; heed the environment if `trust_env`. Raises `ConfigurationError`."""
+        if not isinstance(given, aiohttp.ClientSession | None):
+            msg = (
+                f"session= must be an aiohttp.ClientSession, not {_class_name(given)}; what wraps one cannot be used, "
+                "and retries are made by the client itself (retry=RetryPolicy(…))"
+            )
+            raise ConfigurationError(msg)
         self.given = given
         self._trust_env = trust_env
         self._make_session = make or _new_session
@@ -79,8 +91,11 @@ class Sessions:
         return others
 
     async def get(self) -> aiohttp.ClientSession:
-        """The session to use now."""
+        """The session to use now. Raises `ConfigurationError`."""
         if self.given is not None:
+            if self.given.closed:
+                msg = "the session that was handed in is closed; keep it open as long as the client is used"
+                raise ConfigurationError(msg)
             return self.given
         loop = asyncio.get_running_loop()
         owned = self._owned.get(loop)
@@ -106,11 +121,12 @@ class Sessions:
     def proxy_for(self, url: str) -> str | None:
         """The environment's proxy for this URL, where the environment counts; asked once for each URL.
 
-        Not left to aiohttp (`trust_env`), which would also take a password from ~/.netrc and refuse to send it
-        beside the key.
+        Raises `ConfigurationError` where it cannot be used.
         """
         if url not in self._proxies:
-            self._proxies[url] = None if self.given is not None or not self._trust_env else _proxy_of(url)
+            self._proxies[url] = (
+                None if self.given is not None or not self._trust_env else environment_proxy(url)
+            )
         return self._proxies[url]
 
     def watch(self, response: aiohttp.ClientResponse) -> None:
@@ -134,14 +150,12 @@ class Sessions:
 
 def _new_session() -> aiohttp.ClientSession:
     # No limit here: the limiter has one, and waiting for a connection would count as connecting.
-    connector = aiohttp.TCPConnector(limit=0, socket_factory=keepalive_socket)
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+    connector = aiohttp.TCPConnector(limit=0, socket_factory=keepalive_socket, keepalive_timeout=KEPT_SECONDS)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), **HEAD_LIMITS)
 
 
-def _proxy_of(url: str) -> str | None:
-    host = urlsplit(url).hostname
-    proxy = None if not host or proxy_bypass(host) else getproxies().get(urlsplit(url).scheme)
-    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
+def _class_name(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
 async def _close_with_loop(session: aiohttp.ClientSession) -> AsyncGenerator[None]:

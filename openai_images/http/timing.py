@@ -12,6 +12,11 @@ from attrs import frozen
 __all__ = ["Timing"]
 
 
+def _chance() -> float:
+    # `random.random` is a method: pickled, it would take its state along, and all workers would wait alike.
+    return random.random()  # noqa: S311
+
+
 @frozen(kw_only=True)
 class Timing:
     """`monotonic` and `wall` give seconds, `sleep` waits, `random` gives 0.0 up to 1.0."""
@@ -19,4 +24,4 @@ class Timing:
     monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
-    random: Callable[[], float] = random.random
+    random: Callable[[], float] = _chance

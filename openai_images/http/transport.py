@@ -22,16 +22,18 @@ from openai_images.errors import (
     ConnectionOutcomeUnknownError,
     ImagesError,
     StreamInterruptedError,
-    TimeoutOutcomeUnknownError,
 )
-from openai_images.http.sending import Body, Sending, sooner
+from openai_images.http.deadlines import Deadlines, timed_out
+from openai_images.http.heads import head_flaw
+from openai_images.http.sending import BodyBytes, Sending
+from openai_images.wire.pieces import piece_end
 from openai_images.wire.redaction import redact
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Mapping
 
-    from openai_images.http.sessions import Sessions
+    from openai_images.http.sessions import Session, Sessions
     from openai_images.http.timing import Timing
     from openai_images.models.options import Timeouts
     from openai_images.wire.protocol import HttpRequest
@@ -55,9 +57,16 @@ _FAILURES = (aiohttp.ClientError, OSError, ValueError)  # TimeoutError is an OSE
 _PIECE = 256 * 1024
 """What asyncio receives at once. aiohttp may hold three of them, and joined they would cost memory twice."""
 
-_REFUSAL_BYTES = 1024 * 1024
+_REFUSAL_BYTES = 128 * 1024
 _REFUSAL_SECONDS = 10.0
-"""How much of a refusal is read, and how long it may take: the status is known, the rest is explanation."""
+"""How much of a refusal is read (looking for its reason and redacting it costs the loop about 0.2 microseconds a byte),
+and how long it may take: the status is known, the rest is explanation."""
+
+_TURN = 0.005
+"""Seconds of decoding after which the loop has its turn."""
+
+_GRACE = 0.05
+"""Seconds for which what has come is still decoded when a timer has run out."""
 
 
 class Transport:
@@ -79,35 +88,46 @@ class Transport:
         `OutcomeUnknownError` once the request was sent.
         """
         session = await self.sessions.get()
-        if session.closed:
-            msg = "the session that was handed in is closed; keep it open as long as the client is used"
-            raise ConfigurationError(msg)
         sending = Sending(request.body, timeouts, self._timing)
         try:
-            async with sending.deadline:
-                response = await session.post(
-                    request.url,
-                    data=sending.body,
-                    headers=request.headers,
-                    allow_redirects=False,
-                    ssl=self.ssl,
-                    proxy=self.proxy or self.sessions.proxy_for(request.url),
-                    timeout=self._connect_timeout(timeouts),
-                    raise_for_status=False,  # a session handed in may have it on, and would hide what the server said
-                )
+            try:
+                response = await self._post(session, request, sending, timeouts)
+            except _FAILURES:
+                if not sending.is_stale:
+                    raise
+                # A kept connection had ended, and the loop has since read the end of all others that had.
+                sending = Sending(request.body, timeouts, self._timing)
+                response = await self._post(session, request, sending, timeouts)
         except _FAILURES as error:
             timer = sending.timer if sending.deadline.expired() else ""
             body = sending.body
-            if not isinstance(body, Body) and body.cut:
+            if not isinstance(body, BodyBytes) and body.cut:
                 raise body.failed(_name(error), timer, sending.seconds) from None
             if timer:
-                raise _timed_out(timer, sending.seconds) from None
+                raise timed_out(timer, sending.seconds) from None
             if not sending.began:
                 raise _not_sent(error, timeouts) from _cause(error)
-            msg = f"the connection broke before the answer came ({_name(error)}); it may have been billed"
-            raise ConnectionOutcomeUnknownError(msg) from _cause(error)
+            flaw = head_flaw(error)
+            broke = f"the connection broke before the answer came ({_name(error)})"
+            msg = broke if flaw is None else f"the answer's head is malformed: {flaw}"
+            raise ConnectionOutcomeUnknownError(f"{msg}; it may have been billed") from _cause(error)
         self.sessions.watch(response)
         return Exchange(response, timeouts, self._timing, sending)
+
+    async def _post(
+        self, session: Session, request: HttpRequest, sending: Sending, timeouts: Timeouts
+    ) -> aiohttp.ClientResponse:
+        async with sending.deadline:
+            return await session.post(
+                request.url,
+                data=sending.body,
+                headers=request.headers,
+                allow_redirects=False,
+                ssl=self.ssl,
+                proxy=self.proxy or self.sessions.proxy_for(request.url),
+                timeout=self._connect_timeout(timeouts),
+                raise_for_status=False,  # a session handed in may have it on, and would hide what the server said
+            )
 
     def _connect_timeout(self, timeouts: Timeouts) -> aiohttp.ClientTimeout:
         """Aiohttp's own timers, for connecting only; in a session handed in, waiting for its pool is not connecting."""
@@ -128,78 +148,107 @@ class Exchange:
         self.headers: Mapping[str, str] = response.headers
         self._response = response
         self._timeouts = timeouts
-        self._timing = timing
-        self._waited = sending.waited
-        self._silent = 0.0
+        self._monotonic = timing.monotonic
+        self._deadlines = Deadlines(timeouts, timing, sending.waited)
+        self._chunk, self._at = b"", 0
+        self._turned = self._monotonic()
+        self._late: APITimeoutError | None = None
+        self._late_since = 0.0
 
     async def read(self) -> bytes:
-        """The next bytes, nothing at the end. Raises `APITimeoutError` or `StreamInterruptedError`."""
-        limits = self._timeouts
-        timer, seconds = self._next_timer()
-        started = self._timing.monotonic()
+        """The next bytes, nothing at the end. Raises `APITimeoutError` or `StreamInterruptedError`.
+
+        A piece takes about `SLOW_BYTES` to decode, and between two of them the loop has its turn. When a timer has run
+        out, what is here already is still given for a moment: it may end a paid image.
+        """
+        self._deadlines.start()
+        await self._give_way()
+        if not self._chunk and self._late is not None:
+            self._chunk = self._unread()
+        elif not self._chunk:
+            await self._receive()
+            if not self._chunk and self._late is None:
+                return b""
+        if self._late is None:
+            self._look_at_the_clock()
+        if self._late is not None and (not self._chunk or self._monotonic() - self._late_since > _GRACE):
+            raise self._late
+        end = piece_end(self._chunk, self._at)
+        piece = self._chunk if end - self._at == len(self._chunk) else self._chunk[self._at : end]
+        self._at = end
+        if end == len(self._chunk):
+            self._chunk, self._at = b"", 0
+        return piece
+
+    def pause(self) -> None:
+        """The caller has the word: no timer runs until the next `read`."""
+        self._deadlines.stop()
+
+    def hurry(self, seconds: float) -> None:
+        """From the first call on, `read` waits for all that is still to come no longer than this."""
+        self._deadlines.shorten(seconds)
+
+    async def _receive(self) -> None:
+        """Wait for bytes; where a timer runs out, or the connection breaks, take what came before."""
+        if self._timeouts.comments_are_life:
+            self._deadlines.active()
+        timer, seconds = self._deadlines.next()
         deadline = asyncio.timeout(seconds)
         try:
             async with deadline:
-                chunk = await self._response.content.read(_PIECE)
+                self._chunk = await self._response.content.read(_PIECE)
         except _FAILURES as error:
+            self._chunk = self._unread()
             if deadline.expired():
-                raise _timed_out(timer, limits.idle if timer == "idle" else limits.total) from None
-            chunk = self._unread()
-            if not chunk:
+                self._run_out(timer)
+            elif not self._chunk:
                 msg = f"the connection broke in the middle of the answer ({_name(error)}); it may have been billed"
                 raise StreamInterruptedError(msg) from _cause(error)
-        spent = self._timing.monotonic() - started
-        self._waited += spent
-        self._silent += spent
-        if limits.comments_are_life:
-            self._silent = 0.0
-        return chunk
+
+    async def _give_way(self) -> None:
+        """Give the loop its turn, if it had none for a while."""
+        if self._monotonic() - self._turned >= _TURN:
+            await asyncio.sleep(0)
+            self._turned = self._monotonic()
+
+    def _look_at_the_clock(self) -> None:
+        timer, seconds = self._deadlines.next()
+        if seconds is not None and seconds <= 0:
+            self._run_out(timer)
+
+    def _run_out(self, timer: str) -> None:
+        limits = self._timeouts
+        self._late = timed_out(timer, limits.idle if timer == "idle" else limits.total)
+        self._late_since = self._monotonic()
 
     def _unread(self) -> bytes:
         """What came before the connection broke: aiohttp raises at once and keeps it, and it may end a paid picture."""
         # There is no public way to it; without this one the answer is as lost as aiohttp has it.
         unread: Callable[[int], bytes] | None = getattr(self._response.content, "_read_nowait", None)
-        return b"" if unread is None else unread(-1)
+        return b"" if unread is None else unread(_PIECE)
 
     def alive(self) -> None:
         """More than comments came: the idle timer starts anew."""
-        self._silent = 0.0
+        self._deadlines.active()
 
     async def read_refusal(self) -> bytes:
         """The body of an answer that is no success, as far as it comes."""
         body = bytearray()
-        _, seconds = self._next_timer()
+        self._deadlines.start()
+        _, seconds = self._deadlines.next()
         with contextlib.suppress(*_FAILURES):
             async with asyncio.timeout(
                 _REFUSAL_SECONDS if seconds is None else min(_REFUSAL_SECONDS, seconds)
             ):
-                while len(body) < _REFUSAL_BYTES and (chunk := await self._response.content.readany()):
+                while (room := _REFUSAL_BYTES - len(body)) > 0 and (
+                    chunk := await self._response.content.read(room)
+                ):
                     body += chunk
         return bytes(body)
-
-    def _next_timer(self) -> tuple[str, float | None]:
-        """Which timer would run out first, and in how many seconds."""
-        limits = self._timeouts
-        idle = None if limits.idle is None else limits.idle - self._silent
-        total = None if limits.total is None else limits.total - self._waited
-        return sooner("idle", idle, "total", total)
 
     def close(self) -> None:
         """Close the connection at once, unless the body was read to its end: then it is free for the next request."""
         self._response.close()
-
-
-def _timed_out(timer: str, seconds: float | None) -> TimeoutOutcomeUnknownError:
-    what = {
-        "first_byte": "the answer did not begin",
-        "idle": "nothing came",
-        "total": "the answer was not complete",
-    }[timer]
-    msg = (
-        f"{what} within {seconds:g} s (Timeouts({timer}=…)); the request was sent and may have been billed, "
-        "so it was not sent again"
-    )
-    return TimeoutOutcomeUnknownError(msg, timer=timer, seconds=seconds or 0.0)
 
 
 def _not_sent(error: Exception, timeouts: Timeouts) -> ImagesError:
@@ -230,7 +279,9 @@ def _not_sent(error: Exception, timeouts: Timeouts) -> ImagesError:
 
 def _name(error: BaseException) -> str:
     """An exception's name and text, as far as it holds hosts and reasons only."""
-    if isinstance(error, aiohttp.ClientResponseError):  # tells a proxy's password, or the answer's bytes
+    if (flaw := head_flaw(error)) is not None:
+        return f"malformed head: {flaw}"
+    if isinstance(error, aiohttp.ClientResponseError):  # tells a proxy's password
         return f"{type(error).__name__}: status {error.status}"
     return redact(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__, ())
 

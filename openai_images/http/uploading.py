@@ -16,6 +16,7 @@ from aiohttp.http import StreamWriter
 from aiohttp.payload import Payload
 
 from openai_images.errors import APIConnectionError, APITimeoutError, ImagesError, RequestInvalidError
+from openai_images.http.liveness import is_open
 from openai_images.wire.uploads import Encoded, Upload
 
 if TYPE_CHECKING:
@@ -47,6 +48,10 @@ class UploadBody(Payload):
         """Nobody reads a body back."""
         raise TypeError(f"a body in pieces is not decoded as {encoding}, {errors}")
 
+    def __deepcopy__(self, memo: object) -> bytes:
+        """All of it in memory: what records requests, such as vcrpy, copies their bodies."""
+        return b"".join(map(_whole, self._value.pieces))
+
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Write all of it."""
         await self.write_with_length(writer, None)
@@ -57,11 +62,12 @@ class UploadBody(Payload):
         content_length: int | None,  # noqa: ARG002  as announced
     ) -> None:
         """Write all of it; where that breaks off, so does the connection: what was buffered is of no use."""
-        # On a kept connection that the server has closed meanwhile nothing goes out: the next write raises.
-        transport = writer.transport if isinstance(writer, StreamWriter) else None
-        if transport is not None and not transport.is_closing():
+        if await is_open(writer):
             self._sending.begin()
             self.cut = True
+        else:  # nothing goes out: the next write raises
+            self._sending.is_stale = True
+        transport = writer.transport if isinstance(writer, StreamWriter) else None
         *pieces, last = self._value.pieces
         try:
             for piece in pieces:
@@ -112,6 +118,19 @@ class UploadBody(Payload):
             raise
         finally:
             reader.close()
+
+
+def _whole(piece: Piece) -> bytes:
+    """The bytes that a piece becomes."""
+    if isinstance(piece, bytes):
+        return piece
+    source = piece.source if isinstance(piece, Encoded) else piece
+    reader = source.open()
+    try:
+        data = bytes(_exactly(reader, source.nbytes))
+    finally:
+        reader.close()
+    return pybase64.b64encode(data) if isinstance(piece, Encoded) else data
 
 
 def _exactly(reader: Reader, count: int) -> bytes | memoryview:

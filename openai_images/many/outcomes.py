@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 from openai_images.http.loops import call_in
 from openai_images.many.options import Options, Work
 from openai_images.many.run import Run
+from openai_images.models.shown import safe_repr
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterable
@@ -33,6 +34,7 @@ _CLOSED = (
 )
 
 
+@safe_repr
 class Outcomes:
     """The outcomes of many calls: `Succeeded` or `Failed` for each that was sent.
 

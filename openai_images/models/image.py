@@ -21,6 +21,7 @@ from attrs import field, frozen
 from openai_images.errors import ConfigurationError, DownloadError
 from openai_images.models import media
 from openai_images.models.parts import open_part, publish
+from openai_images.models.shown import safe_repr
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
@@ -35,6 +36,7 @@ _SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*")
 _ENDS_A_FOLDER = tuple(filter(None, (os.sep, os.altsep)))
 
 
+@safe_repr
 @frozen(repr=False)
 class Image:
     """One picture.

@@ -41,7 +41,7 @@ class Timeouts:
 
     `connect`: name look-up, TCP and TLS. `first_byte`: from the request sent to the answer's headers. `idle`: between
     two pieces of the answer. `total`: one attempt, from the moment its request is sent, without waits for the limiter
-    or a Retry-After. They bound the client's own waiting, never the caller's code between two events.
+    or a Retry-After. They bound the client's own waiting and decoding, never the caller's code between two events.
     `comments_are_life=False` makes `idle` ignore the comment lines that gateways send to keep a stream open.
     """
 

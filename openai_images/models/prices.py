@@ -17,7 +17,7 @@ from attrs import Attribute, evolve, field, fields_dict, frozen
 
 from openai_images.errors import ConfigurationError
 from openai_images.models.families import model_family
-from openai_images.models.shown import names
+from openai_images.models.shown import names, safe_repr
 
 __all__ = ["PUBLISHED_PRICES", "ModelPrice", "Prices", "read_prices"]
 
@@ -51,6 +51,7 @@ def _copied(models: Mapping[str, ModelPrice]) -> Mapping[str, ModelPrice]:
     return dict(models)
 
 
+@safe_repr
 @frozen
 class Prices:
     """The prices of several models, as they were published on the day `as_of`."""

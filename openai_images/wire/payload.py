@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from openai_images.errors import DecodeError, ResponseTooLargeError
 from openai_images.wire.b64 import MAX_PICTURE_BYTES, Base64Decoder
 from openai_images.wire.escapes import Unescaper
-from openai_images.wire.jsontypes import is_deeper
+from openai_images.wire.jsontypes import MAX_VALUES, has_too_many_values, is_deeper
 from openai_images.wire.memory import MemorySink
 
 if TYPE_CHECKING:
@@ -103,11 +103,13 @@ class PayloadScanner:
             raise DecodeError(_NOT_JSON.format("it ends in a string"))
         if self._constant:
             raise DecodeError(_NOT_JSON.format("it holds NaN or Infinity"))
+        if has_too_many_values(self._envelope):
+            raise DecodeError(_TOO_LARGE)
         text = self.text
         try:
             doc = json.loads(text, parse_constant=lambda _: next(pictures), parse_int=_int)
         except RecursionError:
-            raise DecodeError(_TOO_DEEP) from None
+            raise DecodeError(_TOO_LARGE) from None
         except json.JSONDecodeError as error:
             more_was_due = _UNFINISHED_WORD.fullmatch(text, error.pos) is not None
             self.is_cut = more_was_due and not error.msg.startswith("Extra data")
@@ -115,7 +117,7 @@ class PayloadScanner:
                 _NOT_JSON.format(f"{error.msg} at character {error.pos:,} of its envelope")
             ) from None
         if is_deeper(doc, MAX_DEPTH):
-            raise DecodeError(_TOO_DEEP)
+            raise DecodeError(_TOO_LARGE)
         return doc
 
     def discard(self) -> None:
@@ -277,7 +279,7 @@ class PayloadScanner:
 
 
 _NOT_JSON = "the answer is not valid JSON: {}"
-_TOO_DEEP = f"the answer's JSON is nested more than {MAX_DEPTH} levels deep"
+_TOO_LARGE = f"the JSON has over {MAX_VALUES:,} values or is nested more than {MAX_DEPTH} levels deep"
 
 
 def _picture_key(raw: bytes) -> bytes:

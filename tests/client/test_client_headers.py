@@ -27,7 +27,7 @@ class Sent:
     def note(self, options: dict[str, Any]) -> CallbackResult:
         """Keep what was sent."""
         self.headers.append(dict(options["headers"]))
-        self.bodies.append(json.loads(options["data"]._value))
+        self.bodies.append(json.loads(options["data"]))
         self.options.append(options)
         return CallbackResult(body=JSON_ANSWER)
 

@@ -8,7 +8,13 @@ from typing import Any
 import aiohttp
 import pytest
 
-from openai_images import APIConnectionError, AuthenticationError, ConfigurationError, RateLimitError
+from openai_images import (
+    APIConnectionError,
+    AuthenticationError,
+    ConfigurationError,
+    ImagesClient,
+    RateLimitError,
+)
 from openai_images.http.sessions import Sessions, keepalive_socket
 from openai_images.server import LocalImagesServer
 from tests.calling import BOTH, JSON_ANSWER, KEY, Call, client_of, generate
@@ -40,6 +46,13 @@ async def test_closed_session(call: Call, server: LocalImagesServer) -> None:
         with pytest.raises(ConfigurationError, match="session that was handed in is closed"):
             await call(client)
     assert server.posts == 0
+
+
+@pytest.mark.parametrize("session", [object(), "session", aiohttp.ClientSession, aiohttp.ClientTimeout(), 0])
+def test_what_is_no_session(session: Any) -> None:
+    """Something else is refused when it is handed in, as all settings are."""
+    with pytest.raises(ConfigurationError, match=r"session= must be an aiohttp\.ClientSession"):
+        ImagesClient(api_key=KEY, session=session)
 
 
 @BOTH

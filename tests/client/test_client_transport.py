@@ -39,8 +39,8 @@ class Session:
     async def post(self, url: str, *, data: Any, **options: Any) -> None:
         """Fail."""
         if self.sent:
-            data._sending.begin()
-            data._sending.sent()
+            data.sending.begin()
+            data.sending.sent()
         raise self.error
 
 

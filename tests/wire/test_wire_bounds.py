@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from openai_images.errors import DecodeError, ResponseTooLargeError
+from openai_images.wire.jsontypes import MAX_VALUES
 from openai_images.wire.payload import MAX_DEPTH, MAX_PICTURES, PayloadScanner
 from tests.wire.reading import JSON, reading
 
@@ -96,3 +97,19 @@ def test_the_memory_for_an_envelope_is_bounded(part: bytes) -> None:
         tracemalloc.stop()
     assert read.result is None
     assert peak < 80 * len(body)
+
+
+@pytest.mark.parametrize("value", ["[],", "{},", "1,", '"",', "[[[]]],"])
+def test_values_without_number_are_refused(value: str) -> None:
+    """More small values than the loop can look at in a moment; a picture beside them is kept."""
+    values = value * (MAX_VALUES // value.count(",") + 1)
+    scanner = scanned(f'{{"b64_json":"QQ==","a":[{values}1]}}'.encode())
+    with pytest.raises(DecodeError, match="has over 100,000 values"):
+        scanner.finish()
+    assert [picture.data for picture in scanner.pictures] == [b"A"]
+
+
+def test_a_prompt_full_of_commas_is_read() -> None:
+    """The longest prompts, ten times echoed, are within the limit."""
+    text = json.dumps({"data": [{"revised_prompt": "a, " * 3_000} for _ in range(10)]})
+    assert len(scanned(text.encode()).finish()["data"]) == 10
