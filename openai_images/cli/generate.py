@@ -6,7 +6,6 @@ the call fails; partial images leave no file unless `--keep-partials`. It refuse
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
@@ -22,6 +21,7 @@ from openai_images.cli.progress import Progress
 from openai_images.cli.results import report_error, report_images, report_result
 from openai_images.cli.running import run_command
 from openai_images.cli.seen import Seen
+from openai_images.cli.stdin import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -223,9 +223,13 @@ def _params(options: Options, endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _read_prompt(given: str) -> str:
-    prompt = sys.stdin.read() if given == "-" else given
+    prompt = read_text("the prompt") if given == "-" else given
     if not prompt.strip():
         raise click.UsageError("the prompt is empty.")
+    try:
+        prompt.encode()
+    except UnicodeEncodeError:  # how Python shows bytes of a command line that are no text
+        raise click.UsageError("the prompt holds bytes that are not UTF-8; convert it.") from None
     return prompt.strip()
 
 
