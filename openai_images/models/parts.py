@@ -33,7 +33,7 @@ def open_part(folder: Path, name: str) -> tuple[BinaryIO, Path]:
 
 def publish(part: Path, target: Path, *, overwrite: bool) -> Path:
     """Move a finished temporary file to `target`, or to the first free of `target-2`, `-3`, …; give the path taken."""
-    if overwrite:
+    if overwrite and not target.is_dir():  # a folder cannot be replaced, and the picture is paid for
         part.replace(target)
         return target
     taken, number = target, 1
