@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
-from attrs import field, frozen
+from attrs import asdict, field, frozen
 
 from openai_images import CompletedImage, ImageResult, ImagesError, PartialImage
 from openai_images.cli.console import Console
 from openai_images.cli.endpoint import Endpoint, model_for, open_client
-from openai_images.cli.failures import Problem, exit_code, problem_of, show_problem
+from openai_images.cli.failures import Problem, exit_code, hints_for, problem_of, show_problem
 from openai_images.cli.live import make_progress
 from openai_images.cli.naming import destination, format_of
 from openai_images.cli.progress import Progress
@@ -100,7 +100,8 @@ class Job:
 
     def problem(self, error: ImagesError) -> Problem:
         """A failure in the words of what was typed."""
-        return problem_of(error)
+        given = asdict(self._options, recurse=False) | {"output_compression": self._options.compression}
+        return problem_of(error, hints_for(given, self._options.output))
 
     async def run(self) -> int:
         """Send it, show it, report it."""
