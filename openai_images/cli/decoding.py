@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from openai_images import Image
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from PIL.Image import Image as PillowImage
 
@@ -31,7 +31,7 @@ _one_at_a_time = threading.Lock()
 
 
 @contextmanager
-def open_picture(source: Path | bytes) -> Iterator[PillowImage]:
+def open_picture(source: Path | bytes) -> Generator[PillowImage]:
     """The picture in Pillow, while nobody else decodes one; this blocks. Raises whatever Pillow does, or OSError."""
     with _one_at_a_time:
         if isinstance(source, Path) and source.stat().st_size > MAX_BYTES:

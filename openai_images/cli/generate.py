@@ -6,6 +6,7 @@ the call fails; partial images leave no file unless `--keep-partials`. It refuse
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
@@ -228,10 +229,14 @@ def _read_prompt(given: str) -> str:
     if not prompt.strip():
         raise click.UsageError("the prompt is empty.")
     try:
-        prompt.encode()
-    except UnicodeEncodeError:  # how Python shows bytes of a command line that are no text
+        # Python passes on as lone surrogates what the locale's encoding lacks, all of UTF-8 in the locale C.
+        return (prompt if _is_text(prompt) else os.fsencode(prompt).decode()).strip()
+    except UnicodeError:
         raise click.UsageError("the prompt holds bytes that are not UTF-8; convert it.") from None
-    return prompt.strip()
+
+
+def _is_text(prompt: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in prompt)
 
 
 def _unwritable(into: Path, error: OSError, *, sent: bool) -> Problem:

@@ -307,10 +307,17 @@ def test_the_prompt_is_utf_8_however_stdin_is_set(
     assert server.requests[-1].json["prompt"] == prompt
 
 
+def test_a_prompt_in_a_locale_that_has_no_letters_for_it(cli: Cli, server: Any) -> None:
+    """Its bytes are UTF-8 all the same."""
+    given_prompt = "狐 süß".encode().decode("ascii", "surrogateescape")
+    assert cli("generate", given_prompt, "-o", "f").code == 0
+    assert server.requests[-1].json["prompt"] == "狐 süß"
+
+
 def test_a_prompt_that_is_no_text(cli: Cli, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """From stdin or from the command line: it is said before anything is sent."""
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"f\xff"), encoding="utf-8"))
-    for given_prompt in ("-", "f\udcff"):
+    for given_prompt in ("-", "f\udcff", "f\ud83d"):
         done = cli("generate", given_prompt)
         assert (done.code, server.posts) == (2, 0)
         assert "not UTF-8; convert it" in done.err
