@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures.thread  # noqa: F401  # pyright: ignore[reportUnusedImport]  the first request is to import nothing
+import errno
 import io
 import logging
 import os
@@ -34,6 +35,11 @@ _log = logging.getLogger("openai_images")
 
 _FLUSH = 128 * 1024
 """Bytes to gather before a thread writes them: fewer cost more hand-overs, more cost memory for each open stream."""
+
+_ROOM = "-" * 8
+"""How much longer a finished name may be than its temporary one: a number, `.partial-3`, a suffix, and `-2`."""
+
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".gif", ".svg")
 
 _SAME = {".jpeg": ".jpg", ".jpe": ".jpg"}
 
@@ -193,17 +199,20 @@ class FileDestination:
         return part
 
     async def prepare(self) -> None:
-        """Make the folder and try to write there, before anything is paid for. Raises OSError."""
-        if self._count:
-            return
-        sink = self.new_sink()
-        self._sinks.clear()
+        """Make the folder and try to write there, under a name as long, before anything is paid for. Raises OSError."""
+        if not self._count:
+            await asyncio.to_thread(self._try_writing)
 
-        def try_writing() -> None:
-            create_part(sink.part).close()
-            sink.part.unlink()
-
-        await asyncio.to_thread(try_writing)
+    def _try_writing(self) -> None:
+        stem = self._stem
+        if stem.suffix.lower() in _SUFFIXES and stem.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "there is a folder of this name", str(stem))
+        part = part_path(stem.parent, stem.name + _ROOM)
+        try:
+            create_part(part).close()
+        except ValueError as error:  # Python's for a NUL, and for what the file system's encoding lacks
+            raise OSError(errno.EINVAL, "no file can have this name", str(stem)) from error
+        part.unlink()
 
     def new_sink(self) -> FileSink:
         """A sink for one more picture."""

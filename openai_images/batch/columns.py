@@ -2,7 +2,8 @@
 
 Rules: a row that has no form is told and left out, and the others are read on. A quotation that never ends is told: it
 would make one prompt of all that follows. It refuses to guess: a semicolon or a tab separates columns only where the
-header has no comma.
+header has no comma, or where a first line `sep=;` says so, which Excel obeys and never shows. A line of the Batch API
+(custom_id, method, url, body) is the request in its body.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeAlias
 
@@ -22,6 +24,11 @@ __all__ = ["Problem", "RawRow", "read_csv", "read_jsonl", "read_txt"]
 
 Problem: TypeAlias = tuple[int, str]
 """A line, and what is wrong there."""
+
+
+_SEPARATOR = re.compile(r"""[\r\n]*("?sep=([^\s\w"]|\t)"?[\t ,;]*)(?![^\r\n])""", re.IGNORECASE)
+_ENVELOPE = ("custom_id", "method", "url", "body")
+_ENDPOINT = re.compile(r"(?:/[\w.-]+)*/images/generations")
 
 
 @frozen
@@ -52,15 +59,20 @@ def read_jsonl(text: str, problems: list[Problem]) -> list[RawRow]:
         if not is_object(value):
             problems.append((number, f'line {number}: it is no JSON object; write {{"prompt": …}}'))
             continue
-        check_names(value, number, problems, hint="; what is not known here goes into extra_body")
-        rows.append(RawRow(number, {name: item for name, item in value.items() if item is not None}))
+        request = _in_envelope(value, number, problems) if {"custom_id", "body"} & value.keys() else value
+        if request is not None:
+            check_names(request, number, problems, hint="; what is not known here goes into extra_body")
+            rows.append(RawRow(number, {name: item for name, item in request.items() if item is not None}))
     return rows
 
 
 def read_csv(text: str, problems: list[Problem]) -> list[RawRow]:
     """A row for each row behind the header; empty cells set nothing."""
-    first = text.lstrip("\r\n").partition("\n")[0]
-    delimiter = next((mark for mark in ",;\t" if mark in first), ",")
+    if said := _SEPARATOR.match(text):
+        delimiter, text = said[2], text[: said.start(1)] + text[said.end(1) :]
+    else:
+        first = re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0]
+        delimiter = next((mark for mark in ",;\t" if mark in first), ",")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[RawRow] = []
     header: list[str] | None = None
@@ -85,6 +97,24 @@ def read_csv(text: str, problems: list[Problem]) -> list[RawRow]:
             (line, f"line {line}: it cannot be read as CSV ({error}); look at its quotation marks")
         )
     return rows
+
+
+def _in_envelope(row: Mapping[str, Any], line: int, problems: list[Problem]) -> Mapping[str, Any] | None:
+    """The request in a line of the Batch API, with its `custom_id` as the key; None where there is none."""
+    before, url, body = len(problems), row.get("url"), row.get("body")
+    where = f"line {line}: as a line of the Batch API"
+    unknown = [name[:40] for name in row if name not in _ENVELOPE]
+    if unknown:
+        problems.append((line, f"{where} it has only {', '.join(_ENVELOPE)}, not {unknown[0]!r}"))
+    if row.get("method") not in (None, "POST"):
+        problems.append((line, f"{where} its method must be POST"))
+    if url is not None and not (isinstance(url, str) and _ENDPOINT.fullmatch(url)):
+        problems.append((line, f"{where} its url must be /v1/images/generations: nothing else is sent"))
+    if not is_object(body):
+        problems.append((line, f"{where} its body must be a JSON object, the request"))
+        return None
+    key = row.get("custom_id")
+    return None if len(problems) > before else {**body, **({} if key is None else {"key": key})}
 
 
 def _header(cells: Sequence[str], line: int, problems: list[Problem]) -> list[str] | None:

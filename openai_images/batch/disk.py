@@ -15,7 +15,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from openai_images.models.parts import publish
+from openai_images.models.parts import create_part, part_path, publish
 
 if sys.platform == "win32":
     import msvcrt
@@ -69,6 +69,12 @@ class Disk:
     def create(self, path: Path) -> int:
         """A descriptor of a new file."""
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+
+    def try_writing(self, folder: Path) -> None:
+        """Make a file in the folder and remove it again: later it would be too late, and paid for."""
+        part = part_path(folder, "trial")
+        create_part(part).close()
+        part.unlink()
 
     def write(self, descriptor: int, data: bytes) -> None:
         """Write all of it; a nearly full disk takes a part first, and then fails."""

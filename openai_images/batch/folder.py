@@ -106,6 +106,7 @@ class Folder:
         self._lock = lock
         self._refuse_strangers()
         self.disk.make_folder(self.paths.images)
+        self.disk.try_writing(self.paths.images)
 
     def release(self) -> None:
         """Let others in; harmless when called twice."""

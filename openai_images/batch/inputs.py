@@ -57,6 +57,9 @@ def read_batch_items(
         raise input_error(where, [f"{problem}; give format={known}"])
     problems: list[Problem] = []
     text = _text(_bytes(source), problems)
+    if "\0" in text:
+        problems.append((1, "it holds NUL characters, as UTF-16 without a mark does; save it as UTF-8"))
+        text = ""
     rows = _READERS[kind](text, problems)
     check_names(defaults, 0, problems)
     parameters = {name: value for name, value in defaults.items() if name != "prompt"}
@@ -89,7 +92,7 @@ def _text(data: bytes, problems: list[Problem]) -> str:
                 (1, f"it is not the UTF-16 its beginning says ({error.reason}); save it as UTF-8")
             )
             return ""
-    for number, line in enumerate(data.split(b"\n"), 1):
+    for number, line in enumerate(data.splitlines(), 1):
         try:
             line.decode()
         except UnicodeDecodeError as error:

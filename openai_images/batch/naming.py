@@ -8,10 +8,10 @@ a journal or a folder has already given away is never given again.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable
 from itertools import count
 
+from openai_images.filenames import casefold_name as folded
 from openai_images.many.keys import file_name
 
 __all__ = ["Names", "file_stems", "folded", "stem_of"]
@@ -27,11 +27,6 @@ def stem_of(key: str) -> str:
 def file_stems(stem: str, pictures: int) -> tuple[str, ...]:
     """The names of an item's files without their suffixes: one is the stem, several are numbered from 0."""
     return (stem,) if pictures == 1 else tuple(f"{stem}-{number}" for number in range(pictures))
-
-
-def folded(name: str) -> str:
-    """The same for all names that some file system takes for one."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 class Names:

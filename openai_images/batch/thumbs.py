@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
@@ -54,10 +52,9 @@ def make_thumbnail(folder: Path, file: str, make: Thumbnail) -> bool:
 
 
 def make_thumbnails(folder: Path, files: Iterable[str], make: Thumbnail) -> None:
-    """Make those small copies that are not there, as many at once as there are processors; this blocks."""
-    missing = [file for file in files if not has_thumbnail(folder, file)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(partial(make_thumbnail, folder, make=make), missing))
+    """Make those small copies that are not there, one at a time, as each may need much memory; this blocks."""
+    for file in files:
+        make_thumbnail(folder, file, make)
 
 
 def _thumb(folder: Path, file: str) -> Path:

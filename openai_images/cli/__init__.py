@@ -1,17 +1,17 @@
 """The command line: `openai-images generate`, `edit`, `batch`, `serve` and `demo`.
 
 Rules: results go to stdout, everything else to stderr; the exit code is 0 when all went well, 1 when something
-failed, 2 for usage or configuration, 130 when interrupted. Nothing heavy is imported before a command runs, so `--help`
-answers at once. It refuses to show a traceback (unless `--verbose`), a key, a prompt or base64.
+failed, 2 for usage or configuration, 130 when interrupted. A stdout that cannot be written is a failure, and ends
+nothing. Nothing heavy is imported before a command runs, so `--help` answers at once. It refuses to show a traceback
+(unless `--verbose`), a key, a prompt or base64.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from openai_images.cli.streams import hush
+from openai_images.cli.streams import ResilientStream, prepare_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,11 +25,27 @@ def main(
     argv: Sequence[str] | None = None, stdout: TextIO | None = None, stderr: TextIO | None = None
 ) -> int:
     """Run one command and give its exit code; arguments and streams default to the process's own."""
-    out, err = stdout or sys.stdout or _nowhere(), stderr or sys.stderr or _nowhere()
+    if argv is None:
+        prepare_descriptors()
+    out, err = ResilientStream(stdout or sys.stdout), ResilientStream(stderr or sys.stderr)
+    code = _run(sys.argv[1:] if argv is None else argv, out, err)
+    out.flush()
+    if out.error is not None:
+        code = code or 1
+        if not isinstance(out.error, BrokenPipeError):  # the reader left, and knows it
+            why = getattr(out.error, "strerror", None) or out.error
+            err.write(f"error: stdout could not be written: {why}\n")
+    err.flush()
+    for stream in (out, err):
+        stream.release()
+    return code
+
+
+def _run(argv: Sequence[str], out: ResilientStream, err: ResilientStream) -> int:
     try:
         from openai_images.cli.commands import run
 
-        return run(sys.argv[1:] if argv is None else argv, out, err)
+        return run(argv, out, err)
     except ModuleNotFoundError as error:
         missing = _EXTRAS.get((error.name or "").partition(".")[0])
         if missing is None:
@@ -39,11 +55,3 @@ def main(
     except KeyboardInterrupt:
         err.write("interrupted\n")
         return 130
-    except BrokenPipeError:
-        hush(out)
-        return 1
-
-
-def _nowhere() -> TextIO:
-    """Where the shell closed a stream (`>&-`) Python has None; the picture is painted and written all the same."""
-    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123  it stays open as long as the process

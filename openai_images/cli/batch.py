@@ -27,7 +27,7 @@ from openai_images.cli.failures import Problem, exit_code, problem_of, say_probl
 from openai_images.cli.interrupts import Interrupts
 from openai_images.cli.running import INTERRUPTED, run_command
 from openai_images.cli.stand_ins import mark, refuse_mixture
-from openai_images.cli.streams import hush
+from openai_images.cli.streams import wait_writable
 from openai_images.cli.words import counted, dollars
 
 if TYPE_CHECKING:
@@ -47,11 +47,7 @@ def run_batch(options: Options, streams: Streams) -> int:
     except ImagesError as error:
         show_problem(console, problem_of(error), error)
         return exit_code(error)
-    code = run_command(console, job.run, job.interrupted)
-    if job.reporter.is_lost:
-        hush(streams.out)
-        return code or 1
-    return code
+    return run_command(console, job.run, job.interrupted)
 
 
 class Job:
@@ -112,6 +108,7 @@ class Job:
                     self._display = make_batch_display(self._console)
                     async with self._display:
                         async for outcome in batch:
+                            await wait_writable(self._console.out)
                             self.reporter.outcome(outcome, self._display)
             except asyncio.CancelledError:
                 if interrupts.count < 2 or task is None:

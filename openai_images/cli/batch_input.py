@@ -9,7 +9,6 @@ from __future__ import annotations
 import codecs
 import io
 import json
-import sys
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from openai_images import (
     read_batch_items,
     read_prices,
 )
+from openai_images.cli.stdin import read_bytes
 from openai_images.cli.words import at_most, counted
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _EXAMPLE = '{"gpt-image-2": {"text_input": "5", "image_output": "30"}}'
 def load_items(file: str, input_format: str | None, defaults: Mapping[str, Any]) -> Sequence[BatchItem]:
     """The rows of `file`, or of stdin where it is `-`. Raises `BatchInputError` and click.UsageError."""
     if file == "-":
-        data = _Stdin(_stdin())
+        data = _Stdin(read_bytes("the rows"))
         source = io.TextIOWrapper(data, errors="replace")
         return read_batch_items(source, format=input_format or _sniffed(data.getvalue()), defaults=defaults)
     if input_format is None and Path(file).suffix.lower() not in _SUFFIXES:
@@ -57,13 +57,6 @@ def load_items(file: str, input_format: str | None, defaults: Mapping[str, Any])
 
 class _Stdin(io.BytesIO):
     name = "stdin"  # what is said of it
-
-
-def _stdin() -> bytes:
-    """All of it. A test's stdin may be text."""
-    binary = getattr(sys.stdin, "buffer", None)
-    data: bytes = sys.stdin.read().encode() if binary is None else binary.read()
-    return data
 
 
 def _sniffed(data: bytes) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TextIO, cast
 from attrs import evolve
 
 from openai_images.cli.batch_progress import BatchDisplay, Clock, Fact, PlainDisplay, facts
-from openai_images.cli.console import Unbreakable
+from openai_images.cli.streams import ResilientStream
 from openai_images.cli.words import duration
 
 if TYPE_CHECKING:
@@ -91,8 +91,8 @@ class LiveBatchDisplay(BatchDisplay):
     def __init__(self, console: Console, clock: Clock = Clock()) -> None:  # noqa: B008  frozen
         """Write to the console's stderr."""
         super().__init__(console, clock)
-        self._before = console.out, console.err.stream
-        self._terminal = Unbreakable(console.err.stream)
+        self._before = console.out.stream, console.err.stream
+        self._terminal = ResilientStream(console.err.stream)
         self._drawn = ""
         self._widths: list[int] = []
         self._is_shown = False
@@ -103,8 +103,8 @@ class LiveBatchDisplay(BatchDisplay):
         """From now on, what others write to the terminal appears above the region."""
         console = self.console
         console.err.stream = cast("TextIO", _Above(cast("TextIO", self._terminal), self))
-        if console.out.isatty():
-            console.out = cast("TextIO", _Above(console.out, self))
+        if console.out.isatty() and console.out.stream is not None:
+            console.out.stream = cast("TextIO", _Above(console.out.stream, self))
         self._terminal.write(_HIDE_CURSOR)
         self.tick()
 
@@ -125,7 +125,7 @@ class LiveBatchDisplay(BatchDisplay):
         """Take the region away."""
         super().close()
         self.erase()
-        self.console.out, self.console.err.stream = self._before
+        self.console.out.stream, self.console.err.stream = self._before
         self._terminal.write(_SHOW_CURSOR)
         self._terminal.flush()
 

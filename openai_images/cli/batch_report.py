@@ -1,8 +1,8 @@
 """What a batch says: its plan, each outcome, and what became of all of them.
 
 Rules: stdout gets the path of each picture, or with `--json` a line for the plan, for each request and for the end;
-words go to stderr. A stdout that nobody reads any more stops nothing: the pictures are files. It refuses to show a
-prompt; those are in the folder's index.html alone.
+words go to stderr. A stdout that is lost is told once and stops nothing: the pictures are files. It refuses to
+show a prompt; those are in the folder's index.html alone.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from openai_images.cli.results import usage_of
 from openai_images.cli.words import clipped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from openai_images import Failed, Outcome
     from openai_images.cli.batch_progress import BatchDisplay
     from openai_images.cli.console import Console
@@ -32,14 +30,14 @@ _STYLES = {"away": "magenta", "failed": "red", "blocked": "yellow", "unknown": "
 
 
 class Reporter:
-    """Tells each outcome as it comes; `is_lost` once stdout cannot be written."""
+    """Tells each outcome as it comes."""
 
     def __init__(self, console: Console, out: str) -> None:
         """Write to the console; `out` is the batch's folder as the user calls it."""
         self._console = console
         self._out = Path(out)
         self._root = Path(os.path.abspath(out))  # noqa: PTH100  as the batch does
-        self.is_lost = False
+        self._is_lost = console.out.is_lost  # by choice: the shell closed it
 
     def outcome(self, outcome: Outcome, display: BatchDisplay) -> None:
         """A request has ended: its pictures go to stdout, its failure to stderr."""
@@ -55,19 +53,19 @@ class Reporter:
     def line(self, text: str) -> None:
         """A line on stdout, unless JSON is wanted there."""
         if not self._console.as_json:
-            self._write(lambda: self._console.result(text))
+            self._check(is_taken=self._console.result(text))
 
     def record(self, record: dict[str, Any]) -> None:
         """A JSON line on stdout, if JSON is wanted there."""
         if self._console.as_json:
-            self._write(lambda: self._console.record(record))
+            self._check(is_taken=self._console.record(record))
 
-    def _write(self, write: Callable[[], None]) -> None:
-        if not self.is_lost:
-            try:
-                write()
-            except OSError:
-                self.is_lost = True
+    def _check(self, *, is_taken: bool) -> None:
+        if not is_taken and not self._is_lost:
+            self._is_lost = True
+            self._console.always(
+                f"stdout takes nothing more; what is done is in {str(self._out)!r}", "yellow"
+            )
 
     def _shown(self, path: Path | None) -> str:
         """A path as the user would type it; one that had to be elsewhere is whole."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import redirect_stderr, redirect_stdout
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
 from click.exceptions import Exit
@@ -20,19 +20,21 @@ from openai_images.cli.streams import Streams
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from openai_images.cli.streams import ResilientStream
+
 __all__ = ["cli", "run"]
 
 _NAME = "openai-images"
 _COMPLETION = "_OPENAI_IMAGES_COMPLETE"
 
 
-def run(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
+def run(argv: Sequence[str], out: ResilientStream, err: ResilientStream) -> int:
     """Run the command in `argv` and give its exit code."""
-    with redirect_stdout(out), redirect_stderr(err):
-        if instruction := os.environ.get(_COMPLETION):
-            from click.shell_completion import shell_complete
+    if instruction := os.environ.get(_COMPLETION):  # bytes for a shell, so not through streams of text
+        from click.shell_completion import shell_complete
 
-            return shell_complete(cli, {}, _NAME, _COMPLETION, instruction)
+        return shell_complete(cli, {}, _NAME, _COMPLETION, instruction)
+    with redirect_stdout(cast("TextIO", out)), redirect_stderr(cast("TextIO", err)):
         try:
             with cli.make_context(_NAME, list(argv), obj=Streams(out, err)) as context:
                 code: int = cli.invoke(context)
@@ -40,7 +42,7 @@ def run(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
         except Exit as done:
             return done.exit_code
         except click.ClickException as error:
-            error.show(file=err)
+            error.show(file=cast("TextIO", err))
             return 2
 
 

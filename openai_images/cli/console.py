@@ -1,8 +1,8 @@
 """The two streams of a command: results on stdout, words for people on stderr.
 
 Rules: stdout gets whole lines, flushed at once; stderr gets colours only where it is a terminal and NO_COLOR is not
-set; `quiet` leaves out everything but errors; a stderr that nobody reads any more stops nothing. It refuses to pass
-control characters on: a server's text is a stranger's.
+set; `quiet` leaves out everything but errors; neither stream can fail (`streams.py`). It refuses to pass control
+characters on: a server's text is a stranger's.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from __future__ import annotations
 import json
 import os
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from attrs import define, field
 
+from openai_images.cli.streams import ResilientStream, resilient
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     import rich.console
 
-__all__ = ["Console", "Unbreakable", "printable"]
-
-_T = TypeVar("_T")
+__all__ = ["Console", "json_line", "printable"]
 
 
 def printable(text: str) -> str:
@@ -31,42 +31,20 @@ def printable(text: str) -> str:
     )
 
 
-class Unbreakable:
-    """A text stream that goes silent when nobody reads it any more: the picture on its way is paid for."""
-
-    def __init__(self, stream: TextIO) -> None:
-        """Write to `stream` as long as that works."""
-        self.stream = stream
-        self.encoding = stream.encoding
-        self._is_broken = False
-
-    def write(self, text: str) -> int:
-        """Write, or not."""
-        return self._try(lambda: self.stream.write(text)) or 0
-
-    def flush(self) -> None:
-        """Flush, or not."""
-        self._try(self.stream.flush)
-
-    def isatty(self) -> bool:
-        """Whether it is a terminal."""
-        return self.stream.isatty()
-
-    def _try(self, action: Callable[[], _T]) -> _T | None:
-        if not self._is_broken:
-            try:
-                return action()
-            except OSError:
-                self._is_broken = True
-        return None
+def json_line(record: Mapping[str, Any]) -> str:
+    """The record as JSON, whatever a server put into it: what JSON has no form for becomes text."""
+    try:
+        return json.dumps(record, allow_nan=False)
+    except (TypeError, ValueError):
+        return json.dumps(json.loads(json.dumps(record, default=str), parse_constant=str))
 
 
 @define(slots=False, eq=False)
 class Console:
     """Where a command writes; `verbose` adds the client's log and tracebacks."""
 
-    out: TextIO
-    err: Unbreakable = field(converter=Unbreakable)
+    out: ResilientStream = field(converter=resilient)
+    err: ResilientStream = field(converter=resilient)
     quiet: bool = field(default=False, kw_only=True)
     verbose: bool = field(default=False, kw_only=True)
     as_json: bool = field(default=False, kw_only=True)
@@ -80,7 +58,7 @@ class Console:
     def is_unicode(self) -> bool:
         """Whether stderr can be given more than ASCII."""
         try:
-            "▀●○⠋".encode(self.err.encoding or "utf-8")
+            "▀●○⠋".encode(self.err.encoding)
         except UnicodeEncodeError:
             return False
         return True
@@ -99,14 +77,15 @@ class Console:
             emoji=False,
         )
 
-    def result(self, line: str) -> None:
-        """One line on stdout."""
+    def result(self, line: str) -> bool:
+        """One line on stdout; whether it was taken."""
         self.out.write(line + "\n")
         self.out.flush()
+        return not self.out.is_lost
 
-    def record(self, record: Mapping[str, Any]) -> None:
-        """One JSON line on stdout."""
-        self.result(json.dumps(record))
+    def record(self, record: Mapping[str, Any]) -> bool:
+        """One JSON line on stdout; whether it was taken."""
+        return self.result(json_line(record))
 
     def note(self, text: str, style: str = "") -> None:
         """A line on stderr, unless quiet."""

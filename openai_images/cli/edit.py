@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from typing import TYPE_CHECKING, ClassVar
 
 import click
@@ -17,6 +16,7 @@ from attrs import evolve, field, frozen
 
 from openai_images import ImagesError, RequestInvalidError
 from openai_images.cli import generate
+from openai_images.cli.stdin import is_fed, read_bytes
 from openai_images.cli.words import listed
 
 if TYPE_CHECKING:
@@ -115,8 +115,8 @@ def _picture(name: str) -> str | bytes:
     """A path or URL as it is, or what stdin holds. Raises click.UsageError."""
     if name != _STDIN:
         return name
-    if sys.stdin is None or sys.stdin.isatty():
+    if not is_fed():
         raise click.UsageError(
             "- reads a picture from stdin, but nothing is sent there: use < FILE or a pipe."
         )
-    return sys.stdin.buffer.read()
+    return read_bytes("a picture")

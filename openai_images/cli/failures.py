@@ -6,7 +6,9 @@ client's own, which hold neither key nor prompt. It refuses to guess: "billed" i
 
 from __future__ import annotations
 
+import re
 import traceback
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -15,6 +17,7 @@ from openai_images import (
     APIConnectionError,
     APIStatusError,
     APITimeoutError,
+    BadRequestError,
     ConfigurationError,
     DownloadError,
     ImagesError,
@@ -24,9 +27,11 @@ from openai_images import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from openai_images.cli.console import Console
 
-__all__ = ["Problem", "exit_code", "problem_of", "say_problem", "show_problem"]
+__all__ = ["Problem", "exit_code", "hints_for", "problem_of", "say_problem", "show_problem"]
 
 _MAYBE_BILLED = "It may have been billed although no picture came: look before you send it again."
 
@@ -44,6 +49,7 @@ _OPTIONS = {
     "quality": "--quality",
     "size": "--size (WIDTHxHEIGHT such as 1536x1024, or auto)",
 }
+_HINTS = {name: f"Change {option}." for name, option in _OPTIONS.items()}
 
 
 @frozen(kw_only=True)
@@ -81,8 +87,24 @@ class Problem:
         }
 
 
-def problem_of(error: ImagesError) -> Problem:
-    """A client's exception in words for the command line."""
+def hints_for(given: Mapping[str, object], output: str | None) -> dict[str, str]:
+    """What to do about each parameter, for somebody who typed those that are `given`, and `-o output`."""
+    hints = {
+        name: _HINTS[name] if given.get(name) is not None else f"Set it with {option}."
+        for name, option in _OPTIONS.items()
+    }
+    suffix = "" if output is None else PurePath(output).suffix
+    if suffix:
+        hints["output_format"] = (
+            f"-o ends in {suffix}, which asks for that format; a name without a suffix asks for none."
+            if given.get("output_format") is None
+            else f"Change --format and the suffix {suffix} of -o."
+        )
+    return hints
+
+
+def problem_of(error: ImagesError, hints: Mapping[str, str] | None = None) -> Problem:
+    """A client's exception in words for the command line; `hints` say what to do about each parameter."""
     message = error.reason if isinstance(error, DownloadError) else str(error)
     if error.request_id:
         message = message.removesuffix(f"; request {error.request_id}")
@@ -92,7 +114,7 @@ def problem_of(error: ImagesError) -> Problem:
     return Problem(
         kind=type(error).__name__,
         message=message,
-        to_do=_to_do(error),
+        to_do=_to_do(error, hints or _HINTS),
         facts=_facts(error),
         maybe_billed=error.maybe_billed,
         attempts=error.attempts,
@@ -129,11 +151,21 @@ def exit_code(error: ImagesError) -> int:
     return 2 if isinstance(error, ConfigurationError | RequestInvalidError) else 1
 
 
-def _to_do(error: ImagesError) -> str:
-    if isinstance(error, PartialResultError):
-        return _to_do(error.errors[0]) if error.errors else ""
+def _blamed(error: ImagesError) -> str | None:
+    """The parameter that the server names: in its field, or in its sentence where that can be no other word."""
     if isinstance(error, APIStatusError) and error.param in _OPTIONS:
-        return f"Change {_OPTIONS[error.param]}."
+        return error.param
+    if not isinstance(error, BadRequestError):
+        return None
+    words = set(re.findall(r"\w+", str(error)))
+    return next((name for name in _OPTIONS if "_" in name and name in words), None)
+
+
+def _to_do(error: ImagesError, hints: Mapping[str, str]) -> str:
+    if isinstance(error, PartialResultError):
+        return _to_do(error.errors[0], hints) if error.errors else ""
+    if (name := _blamed(error)) is not None:
+        return hints[name]
     if isinstance(error, APIStatusError) and error.code == "DeploymentNotFound":
         return "Check the deployment's name (--model, or AZURE_OPENAI_DEPLOYMENT) and OPENAI_API_VERSION."
     if isinstance(error, DownloadError) and error.urls:

@@ -6,22 +6,23 @@ the call fails; partial images leave no file unless `--keep-partials`. It refuse
 
 from __future__ import annotations
 
-import sys
+import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
-from attrs import field, frozen
+from attrs import asdict, field, frozen
 
 from openai_images import CompletedImage, ImageResult, ImagesError, PartialImage
 from openai_images.cli.console import Console
 from openai_images.cli.endpoint import Endpoint, model_for, open_client
-from openai_images.cli.failures import Problem, exit_code, problem_of, show_problem
+from openai_images.cli.failures import Problem, exit_code, hints_for, problem_of, show_problem
 from openai_images.cli.live import make_progress
 from openai_images.cli.naming import destination, format_of
 from openai_images.cli.progress import Progress
 from openai_images.cli.results import report_error, report_images, report_result
 from openai_images.cli.running import run_command
 from openai_images.cli.seen import Seen
+from openai_images.cli.stdin import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -100,7 +101,8 @@ class Job:
 
     def problem(self, error: ImagesError) -> Problem:
         """A failure in the words of what was typed."""
-        return problem_of(error)
+        given = asdict(self._options, recurse=False) | {"output_compression": self._options.compression}
+        return problem_of(error, hints_for(given, self._options.output))
 
     async def run(self) -> int:
         """Send it, show it, report it."""
@@ -223,10 +225,18 @@ def _params(options: Options, endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _read_prompt(given: str) -> str:
-    prompt = sys.stdin.read() if given == "-" else given
+    prompt = read_text("the prompt") if given == "-" else given
     if not prompt.strip():
         raise click.UsageError("the prompt is empty.")
-    return prompt.strip()
+    try:
+        # Python passes on as lone surrogates what the locale's encoding lacks, all of UTF-8 in the locale C.
+        return (prompt if _is_text(prompt) else os.fsencode(prompt).decode()).strip()
+    except UnicodeError:
+        raise click.UsageError("the prompt holds bytes that are not UTF-8; convert it.") from None
+
+
+def _is_text(prompt: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in prompt)
 
 
 def _unwritable(into: Path, error: OSError, *, sent: bool) -> Problem:

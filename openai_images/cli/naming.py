@@ -1,7 +1,7 @@
 """Where the pictures of a command go, and in which format.
 
 Rules: pure, but for asking whether a path is a folder; what cannot be meant is a usage error, said before anything is
-sent. It refuses to let a prompt choose a folder: a name made from one is letters, digits and hyphens.
+sent. It refuses to let a prompt choose a folder: a name made from one is letters with their marks, digits and hyphens.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from pathlib import Path
 
 import click
 
+from openai_images.filenames import RESERVED, encodable, extends, shorten
+
 __all__ = ["destination", "format_of", "slug"]
 
-_LONGEST = 40
+_LONGEST, _LONGEST_BYTES = 40, 120
 
 _BY_SUFFIX = {
     ".png": "png",
@@ -27,23 +29,32 @@ _BY_SUFFIX = {
 }
 _NEVER_MADE = frozenset({".avif", ".bmp", ".heic", ".ico", ".pdf", ".tif", ".tiff"})
 
-# Names that Windows keeps for devices, whatever their suffix.
-_DEVICES = frozenset(
-    {"aux", "con", "nul", "prn", *(f"{name}{digit}" for name in ("com", "lpt") for digit in range(1, 10))}
-)
-
 
 def slug(prompt: str) -> str:
-    """A file name from a prompt: at most 40 letters, digits and hyphens, cut at a word where one ends."""
-    plain = unicodedata.normalize("NFKC", prompt[:400]).lower()
-    words = "".join(letter if letter.isalnum() else " " for letter in plain).split()
+    """A file name from a prompt: at most 40 letters, digits and hyphens in 120 bytes, cut at a word where one ends."""
     name = ""
-    for word in words:
-        longer = f"{name}-{word}" if name else word[:_LONGEST]
-        if len(longer) > _LONGEST:
+    for word in _words(prompt[:400]):
+        longer = f"{name}-{word}" if name else _first(word)
+        if len(longer) > _LONGEST or len(longer.encode()) > _LONGEST_BYTES:
             break
         name = longer
-    return f"image-{name}".rstrip("-") if not name or name in _DEVICES else name
+    return f"image-{name}".rstrip("-") if not name or name in RESERVED else name
+
+
+def _words(text: str) -> list[str]:
+    """Its words in lower case: letters and digits, with the marks and joiners that belong to them."""
+    kept = ""
+    for letter in encodable(unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())):
+        is_part = letter.isalnum() or (kept[-1:].strip() and extends(letter))
+        kept += letter if is_part else " "
+    return [word.rstrip("\u200c\u200d") for word in kept.split()]
+
+
+def _first(word: str) -> str:
+    """A word, cut between two letters where it is too long for a name."""
+    if len(word) > _LONGEST:  # `shorten` looks at the letter behind the cut
+        word = shorten(word[: _LONGEST + 1], len(word[:_LONGEST].encode()))
+    return shorten(word, _LONGEST_BYTES)
 
 
 def format_of(output: str | None, wanted: str | None) -> str | None:
@@ -64,6 +75,6 @@ def destination(output: str | None, prompt: str) -> Path:
         return Path(slug(prompt))
     if output in ("", "-"):
         raise click.UsageError("-o needs the name of a file or a folder; a picture is not written to stdout.")
-    if output.endswith(("/", os.sep)) or Path(output).is_dir():
+    if output.endswith(("/", os.sep)) or os.path.isdir(output):  # noqa: PTH112  Path's raises where it is too long
         return Path(output) / slug(prompt)
     return Path(output)

@@ -49,14 +49,17 @@ def report_images(
         placed = _placed(console, image, into)
         if placed is None:
             code = 1
-        elif console.as_json:
-            console.record(_record(placed, number, known))
+            continue
+        if console.as_json:
+            is_taken = console.record(_record(placed, number, known))
             known = {
                 **known,
                 "usage": None,
             }  # it is the whole call's: adding up the lines must not count it twice
         else:
-            console.result(str(placed.path))
+            is_taken = console.result(str(placed.path))
+        if not is_taken:
+            console.always(f"stdout takes nothing; the picture is {str(placed.path)!r}", "yellow")
     return code
 
 

@@ -40,7 +40,7 @@ def run_command(
         except ImagesError as error:
             show_problem(console, problem_of(error), error)
             return exit_code(error)
-        except (BrokenPipeError, ModuleNotFoundError):
+        except ModuleNotFoundError:
             raise
         except Exception as error:  # noqa: BLE001  the last line of defence: people get a sentence
             show_problem(console, _unexpected(error), error)
@@ -79,4 +79,7 @@ class _ConsoleHandler(logging.Handler):
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._console.note(f"{record.name}: {record.getMessage()}", "dim")
+        try:
+            self._console.note(f"{record.name}: {record.getMessage()}", "dim")
+        except Exception:  # noqa: BLE001  a line of the log that cannot be made ends no call
+            self.handleError(record)

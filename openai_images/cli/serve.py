@@ -103,11 +103,16 @@ def _introduce(server: LocalImagesServer, console: Console) -> None:
         "-H",
         "Content-Type: application/json",
     ]
-    console.result(f"export OPENAI_BASE_URL={quote(url)}")
-    console.result(f"export OPENAI_API_KEY={quote(key)}")
-    console.result(f"# openai-images generate {quote(_PROMPT)} --partial-images 3")
-    console.result(f"# curl {join([*curl, '-d', json.dumps({'prompt': _PROMPT})])}")
-    console.result(f"# python: ImagesClient(base_url={url!r}, api_key={key!r})")
+    lines = [
+        f"export OPENAI_BASE_URL={quote(url)}",
+        f"export OPENAI_API_KEY={quote(key)}",
+        f"# openai-images generate {quote(_PROMPT)} --partial-images 3",
+        f"# curl {join([*curl, '-d', json.dumps({'prompt': _PROMPT})])}",
+        f"# python: ImagesClient(base_url={url!r}, api_key={key!r})",
+    ]
+    for line in lines:
+        if not console.result(line):
+            console.always(line)
     console.note(
         "local stand-in: painted by a program on this machine, not by a model; Ctrl-C stops it", "yellow"
     )

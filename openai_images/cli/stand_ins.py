@@ -7,6 +7,7 @@ sent yet is free for either. It refuses to guess from the pictures.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from openai_images import ConfigurationError
@@ -25,7 +26,8 @@ _SENT = b'"state":"sent"'
 
 def refuse_mixture(folder: Path, *, local: bool) -> None:
     """Raise `ConfigurationError` where this run's pictures and those of the folder would not be of one kind."""
-    if (folder / _MARK).exists() == local or not _has_sent(folder / "journal.jsonl"):
+    # Not Path's `exists`, which raises where a name is too long: the batch is to say so.
+    if os.path.exists(folder / _MARK) == local or not _has_sent(folder / "journal.jsonl"):  # noqa: PTH110
         return
     there, here = ("a model", "stand-ins") if local else ("local stand-ins", "a model")
     message = f"the pictures in {str(folder)!r} are by {there}, and those of this run would be by {here}"

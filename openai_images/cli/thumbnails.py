@@ -1,7 +1,7 @@
 """Small copies of pictures, for a page with thousands of them.
 
 Rules: Pillow is imported where it is needed, and where it is missing there are no copies: the page shows the originals.
-It refuses pictures so large that decoding them would be an attack.
+Which pictures are decoded at all is `decoding.py`'s to say.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ def find_thumbnail() -> Callable[[Path, Path], object] | None:
 
 def write_thumbnail(source: Path, target: Path) -> None:
     """Write a small WebP copy of the picture in `source` to `target`. Raises whatever Pillow does."""
-    from PIL import Image
+    from openai_images.cli.decoding import open_picture
 
-    with Image.open(source) as picture:
+    with open_picture(source) as picture:
         picture.draft("RGB", (_LONGEST_SIDE, _LONGEST_SIDE))
         has_alpha = "A" in picture.getbands() or "transparency" in picture.info
-        small = picture.convert("RGBA" if has_alpha else "RGB")
+        mode = "RGBA" if has_alpha else "RGB"
+        small = picture if picture.mode == mode else picture.convert(mode)
         small.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), reducing_gap=2.0)
         small.save(target, "WEBP", quality=_QUALITY, method=2)

@@ -12,6 +12,7 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING
 
+from openai_images.filenames import RESERVED, casefold_name, encodable, shorten
 from openai_images.models.shares import MOST
 
 if TYPE_CHECKING:
@@ -25,9 +26,12 @@ _LONGEST = 120
 _NEVER = re.compile(r'(?:\.{2,}|[<>:"/\\|?*\0])+')
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".gif", ".svg", ".avif", ".bin")
 
-# Names that Windows keeps for devices, whatever follows their first dot.
-_DEVICES = frozenset(
-    {"aux", "con", "nul", "prn", *(f"{name}{digit}" for name in ("com", "lpt") for digit in range(1, 10))}
+# Parts of words in Persian and Indic scripts, and of emoji: nothing else that is invisible stays, and these only there.
+_INVISIBLE = frozenset("\u200c\u200d") | {chr(tag) for tag in range(0xE0020, 0xE0080)}
+_STRAY = re.compile(
+    r"""(?<![^\x00-\x7f\u200c\u200d])[\u200c\u200d]|[\u200c\u200d](?![^\x00-\x7f\u200c\u200d])
+    |(?<![\U0001f3f4\U000e0020-\U000e007f])[\U000e0020-\U000e007f]""",
+    re.VERBOSE,
 )
 
 _NUMBERED = re.compile(r"([0-9]{5,})(?:-[0-9]+)?")
@@ -41,19 +45,20 @@ def index_key(index: int) -> str:
 def file_name(key: str) -> str:
     """A file's name, without suffix, from a key; "" where nothing is left that could name a file.
 
-    Separators, "..", control characters and what Windows forbids become hyphens; a name over 120 bytes is cut
-    to that and ends in eight digits of its hash.
+    Separators, "..", control characters, what Windows forbids and what the file system cannot encode become hyphens; a
+    name over 120 bytes is cut between two letters and ends in eight digits of its hash.
     """
     plain = unicodedata.normalize("NFC", key)
-    shown = "".join(mark if mark.isprintable() else "\0" for mark in plain)
+    shown = "".join(mark if mark.isprintable() or mark in _INVISIBLE else "\0" for mark in plain)
+    shown = encodable(_STRAY.sub("\0", shown))
     name = _NEVER.sub("-", shown)
     name = name.strip(" ." if name == plain else " .-")
     if not name.strip("-_. "):
         return ""
     if len(name.encode()) > _LONGEST:
         digest = hashlib.sha256(plain.encode(errors="surrogatepass")).hexdigest()[:8]
-        name = f"{name.encode()[: _LONGEST - 9].decode(errors='ignore')}-{digest}"
-    return f"_{name}" if name.partition(".")[0].strip().casefold() in _DEVICES else name
+        name = f"{shorten(name, _LONGEST - 9)}-{digest}"
+    return f"_{name}" if name.partition(".")[0].strip().casefold() in RESERVED else name
 
 
 class Keys:
@@ -66,7 +71,7 @@ class Keys:
 
     def claim(self, index: int, key: str, pictures: int) -> bool:
         """Take the names of this request's pictures; False, and nothing taken, where one of them has another owner."""
-        places = list(_places(_folded(file_name(key)), pictures))
+        places = list(_places(casefold_name(file_name(key)), pictures))
         if any(name in self._taken for place in places for name in _relatives(place)):
             return False
         if key == index_key(index):
@@ -84,11 +89,6 @@ class Keys:
             return False
         other = int(number[1])
         return index_key(other) == number[1] and other < index and other not in self._keyed
-
-
-def _folded(name: str) -> str:
-    """The name as a file system sees it for which case and spelling of accents do not count."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _split(name: str) -> tuple[str, str]:

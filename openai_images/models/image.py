@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Image"]
 
+_PILLOW_FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "image/gif": "GIF"}
 _SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*")
 _ENDS_A_FOLDER = tuple(filter(None, (os.sep, os.altsep)))
 
@@ -94,9 +95,10 @@ class Image:
     def open(self) -> PillowImage:
         """The picture as Pillow opens it, a `PIL.Image.Image`; its pixels are decoded when they are first needed.
 
-        This blocks, and so does the first use of the pixels: in a coroutine do both in one `asyncio.to_thread`. Raises
-        `ConfigurationError` where Pillow is not installed, `PIL.UnidentifiedImageError` (an OSError) for what Pillow
-        cannot read, an SVG above all, and what `data` raises.
+        This blocks, and so does the first use of the pixels: in a coroutine do both in one `asyncio.to_thread`. Only
+        the decoder of what its first bytes say is tried: PNG, JPEG, WebP or GIF. Raises `ConfigurationError` where
+        Pillow is not installed, `PIL.UnidentifiedImageError` (an OSError) for what Pillow cannot read, an SVG above
+        all, and what `data` raises.
         """
         try:
             # Here, so that nobody needs Pillow who does not ask for it.
@@ -108,9 +110,13 @@ class Image:
             msg = "Pillow does not read SVG: save() the picture, or give image.data to a renderer such as CairoSVG"
             raise UnidentifiedImageError(msg)
         # From memory also where there is a file: Pillow would hold that open until the pixels are needed.
-        data = io.BytesIO(self.data)
+        data = self.data
+        # Pillow would try all its decoders, one of which hands what it reads to Ghostscript.
+        formats = (
+            [_PILLOW_FORMATS[kind]] if (kind := media.media_type(data[:4096])) in _PILLOW_FORMATS else []
+        )
         try:
-            return Pillow.open(data)
+            return Pillow.open(io.BytesIO(data), formats=formats)
         except OSError as error:
             msg = f"this Pillow cannot read the picture ({self.media_type}, {self.nbytes:,} bytes); save() it as it is"
             raise UnidentifiedImageError(msg) from error

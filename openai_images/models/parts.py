@@ -5,6 +5,7 @@ Rules: the temporary name starts with a dot and ends in `.part`; nothing that ex
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import BinaryIO
@@ -19,7 +20,10 @@ def part_path(folder: Path, name: str) -> Path:
 
 def create_part(path: Path) -> BinaryIO:
     """Create the temporary file, and its folder if need be; unbuffered. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent)) from error
     # Not mkstemp: that makes a file only its owner may read, and the picture would keep those rights.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     return os.fdopen(descriptor, "wb", buffering=0)
@@ -33,7 +37,7 @@ def open_part(folder: Path, name: str) -> tuple[BinaryIO, Path]:
 
 def publish(part: Path, target: Path, *, overwrite: bool) -> Path:
     """Move a finished temporary file to `target`, or to the first free of `target-2`, `-3`, …; give the path taken."""
-    if overwrite:
+    if overwrite and not target.is_dir():  # a folder cannot be replaced, and the picture is paid for
         part.replace(target)
         return target
     taken, number = target, 1

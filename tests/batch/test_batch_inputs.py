@@ -2,6 +2,7 @@
 
 import codecs
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,108 @@ def test_csv() -> None:
 def test_other_separators(mark: str) -> None:
     """A header with semicolons or tabs and no comma says what separates the columns."""
     assert read(f"prompt{mark}n\na, b{mark}2\n", "csv") == [item("00001", "a, b", 2, n=2)]
+
+
+@pytest.mark.parametrize(
+    ("first", "mark"),
+    [
+        ("sep=;", ";"),
+        ("SEP=,", ","),
+        ("sep=\t", "\t"),
+        ("sep=|", "|"),
+        ('"sep=;"', ";"),
+        ("sep=;;;;", ";"),
+        ("\n\nsep=;", ";"),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_first_line_that_names_the_separator(first: str, mark: str, end: str) -> None:
+    """Excel obeys it and never shows it; lines are counted with it."""
+    text = f"\ufeff{first}{end}prompt{mark}n{end}a: b{mark}2{end}"
+    assert read(text.encode(), "csv") == [item("00001", "a: b", 3 + first.count("\n"), n=2)]
+
+
+def test_only_a_whole_first_line_names_the_separator() -> None:
+    """A column or a prompt that begins so is one."""
+    assert read("prompt\nsep=;", "csv") == [item("00001", "sep=;", 2)]
+    assert problems("sep=;prompt\na", "csv")[0] == "line 1: unknown parameter 'sep='"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize(
+    ("kind", "lines", "line"),
+    [
+        ("txt", ["ä, b", "", "c"], 1),
+        ("csv", ["prompt;n", "ä, b;", "c;"], 2),
+        ("csv", ["n,prompt", ',"ä, b"', ",c"], 2),
+        ("jsonl", ['{"prompt": "ä, b"}', "", '{"prompt": "c"}'], 1),
+    ],
+)
+def test_every_end_of_line(kind: str, lines: list[str], line: int, end: str, encoding: str) -> None:
+    """Those of old Macs too, in each encoding with a mark."""
+    one, two = read((end.join(lines) + end).encode(encoding), kind)
+    assert (one.request.prompt, one.line, two.request.prompt) == ("ä, b", line, "c")
+
+
+def test_lines_that_end_in_cr_are_counted() -> None:
+    """Also where a byte is no text."""
+    assert problems(b"a\rb\xff\rc", "txt") == ("line 2: byte 2 is not UTF-8; save the file as UTF-8",)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32"])
+def test_an_encoding_without_a_mark(encoding: str) -> None:
+    """It would be prompts full of NULs."""
+    assert problems("prompt\na".encode(encoding), "csv") == (
+        "it holds NUL characters, as UTF-16 without a mark does; save it as UTF-8",
+    )
+
+
+@pytest.mark.parametrize("url", ["/v1/images/generations", "/openai/v1/images/generations", None])
+def test_lines_of_the_batch_api(url: str | None) -> None:
+    """`custom_id` is the key, `body` the request; defaults hold as for every row."""
+    body = {"model": "m", "prompt": "a fox", "n": None}
+    row = {"custom_id": "r-1", "method": "POST", "url": url, "body": body}
+    rows = [row, {"body": {"prompt": "a crow", "size": "auto"}}, {"prompt": "a hen"}]
+    assert read("\n".join(map(json.dumps, rows)), "jsonl", defaults={"size": "1024x1024"}) == [
+        item("r-1", "a fox", 1, model="m", size="1024x1024"),
+        item("00002", "a crow", 2, size="auto"),
+        item("00003", "a hen", 3, size="1024x1024"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ({"url": "/v1/chat/completions"}, "its url must be /v1/images/generations: nothing else is sent"),
+        ({"url": "/v1/images/edits"}, "its url must be /v1/images/generations: nothing else is sent"),
+        ({"url": "http://x/v1/images/generations"}, "its url must be /v1/images/generations: nothing"),
+        ({"url": ["secret"]}, "its url must be /v1/images/generations: nothing else is sent"),
+        ({"method": "GET"}, "its method must be POST"),
+        ({"body": "secret"}, "its body must be a JSON object, the request"),
+        ({"body": None}, "its body must be a JSON object, the request"),
+        ({"params": "secret"}, "it has only custom_id, method, url, body, not 'params'"),
+    ],
+)
+def test_bad_lines_of_the_batch_api(row: dict[str, Any], problem: str) -> None:
+    """One problem each, in the words of that form."""
+    whole = {"custom_id": "r", "method": "POST", "body": {"prompt": "secret"}, **row}
+    (told,) = problems(json.dumps(whole), "jsonl")
+    assert told.startswith(f"line 1: as a line of the Batch API {problem}")
+    assert "secret" not in told
+
+
+def test_what_is_wrong_in_a_body() -> None:
+    """It is told as for every row."""
+    rows = [
+        {"custom_id": "r", "body": {"prompt": "", "seed": 1}},
+        {"custom_id": True, "body": {"prompt": "a"}},
+    ]
+    assert problems("\n".join(map(json.dumps, rows)), "jsonl") == (
+        "line 1: unknown parameter 'seed'; what is not known here goes into extra_body",
+        "line 1: the prompt is empty",
+        "line 2: key must be text",
+    )
 
 
 def test_jsonl() -> None:

@@ -126,7 +126,7 @@ def test_nothing_outside_the_folder_is_touched(tmp_path: Path, file: str) -> Non
     assert listed(tmp_path) == ["a.png", "batch/images/b.png"]
 
 
-def test_many_at_once(tmp_path: Path) -> None:
+def test_many_in_a_row(tmp_path: Path) -> None:
     """Only those that are missing; a broken one does not keep the others from being made."""
     names = [f"images/{number}.png" for number in range(20)]
     for name in names:

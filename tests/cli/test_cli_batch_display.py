@@ -261,7 +261,7 @@ def test_no_bar_where_nobody_knows_the_end() -> None:
 
 def test_the_region_is_drawn_in_place(terminal: Console, time: Time) -> None:
     """Each tick takes the place of the last; time goes on between two updates."""
-    both: Any = terminal.out
+    both: Any = terminal.out.stream
     display = LiveBatchDisplay(terminal, time.clock())
     terminal.note("a word before")
     display.open()
@@ -282,7 +282,7 @@ def test_the_region_is_drawn_in_place(terminal: Console, time: Time) -> None:
 
 def test_everything_else_appears_above_the_region(terminal: Console, time: Time) -> None:
     """Paths on stdout, failures and warnings on stderr; nothing is left of the region in the end."""
-    both: Any = terminal.out
+    both: Any = terminal.out.stream
     display = LiveBatchDisplay(terminal, time.clock())
     display.open()
     display.update(Progress(total=2, in_flight=2))
@@ -298,12 +298,12 @@ def test_everything_else_appears_above_the_region(terminal: Console, time: Time)
     screen = Screen(both.getvalue())
     assert screen.text.splitlines() == ["out/images/00000.png", "00001: refused", "after"]
     assert screen.is_cursor_visible
-    assert (terminal.out, terminal.err.stream) == (both, both)
+    assert (terminal.out.stream, terminal.err.stream) == (both, both)
 
 
 def test_a_line_that_is_not_finished_is_not_drawn_over(terminal: Console, time: Time) -> None:
     """The region waits for the end of the line."""
-    both: Any = terminal.out
+    both: Any = terminal.out.stream
     display = LiveBatchDisplay(terminal, time.clock())
     display.open()
     terminal.err.write("half a ")
@@ -314,7 +314,7 @@ def test_a_line_that_is_not_finished_is_not_drawn_over(terminal: Console, time: 
 
 def test_a_terminal_made_narrower(terminal: Console, time: Time) -> None:
     """It has wrapped the rows that were drawn: all of their lines are erased."""
-    both: Any = terminal.out
+    both: Any = terminal.out.stream
     display = LiveBatchDisplay(terminal, time.clock())
     display.open()
     display.update(FAR)
@@ -328,7 +328,7 @@ def test_a_terminal_made_narrower(terminal: Console, time: Time) -> None:
 def test_a_low_terminal(terminal: Console, time: Time, monkeypatch: pytest.MonkeyPatch) -> None:
     """More rows than it has could not be erased again: the last are left out."""
     monkeypatch.setenv("LINES", "3")
-    both: Any = terminal.out
+    both: Any = terminal.out.stream
     display = LiveBatchDisplay(terminal, time.clock())
     display.open()
     display.update(FAR)

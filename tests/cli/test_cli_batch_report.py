@@ -30,7 +30,7 @@ def told(outcome: Any, *, as_json: bool = False) -> tuple[str, str]:
     """Both streams after one outcome."""
     console = Console(io.StringIO(), io.StringIO(), as_json=as_json)
     Reporter(console, "out/").outcome(outcome, BatchDisplay(console))
-    streams: Any = console.out, console.err.stream
+    streams: Any = console.out.stream, console.err.stream
     return streams[0].getvalue(), streams[1].getvalue()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from openai_images import APITimeoutError, ImageResult, ImagesClient, RateLimitError
+from openai_images import APITimeoutError, BadRequestError, ImageResult, ImagesClient, RateLimitError
 from openai_images.cli.failures import problem_of
 from tests.cli.conftest import Terminal
 
@@ -49,6 +49,42 @@ def test_a_wrong_size_says_which_option(cli: Cli, server: Any) -> None:
     assert second.strip() == "Change --size (WIDTHxHEIGHT such as 1536x1024, or auto)."
     assert third.strip().startswith("request req_")
     assert done.err.count("req_") == 1
+
+
+UNKNOWN = "the parameter `output_format` is not supported"
+SUFFIX = "-o ends in .png, which asks for that format; a name without a suffix asks for none."
+
+
+@pytest.mark.parametrize(
+    ("argv", "message", "param", "hint"),
+    [
+        (["-o", "f.png"], UNKNOWN, "output_format", SUFFIX),
+        (["-o", "f.png"], UNKNOWN, None, SUFFIX),
+        (["-o", "f", "--format", "png"], UNKNOWN, None, "Change --format."),
+        (["-o", "f.png", "--format", "png"], UNKNOWN, None, "Change --format and the suffix .png of -o."),
+        (["-o", "f"], UNKNOWN, "output_format", "Set it with --format."),
+        (["-o", "f.png"], "no such thing", "quality", "Set it with --quality."),
+        (["--quality", "low"], "no such thing", "quality", "Change --quality."),
+        (["--compression", "9"], "output_compression must go", None, "Change --compression."),
+        ([], "no such model", "model", "Set it with --model."),
+        (["--model", "m"], "no such model", "model", "Change --model."),
+        ([], "a size for every taste", None, ""),
+    ],
+)
+def test_a_hint_speaks_of_what_was_typed(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, argv: list[str], message: str, param: str | None, hint: str
+) -> None:
+    """Not of an option that nobody gave."""
+    error = BadRequestError(message, status_code=400, param=param)
+
+    async def fail(*_: object, **__: object) -> ImageResult:
+        raise error
+
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    monkeypatch.setattr(ImagesClient, "generate", fail)
+    done = cli("generate", PROMPT, "-q", *argv)
+    assert done.code == 1
+    assert done.err.splitlines()[1:] == ([f"       {hint}"] if hint else [])
 
 
 def test_a_failure_as_json(cli: Cli, server: Any) -> None:

@@ -25,6 +25,17 @@ from openai_images.cli.naming import destination, format_of, slug
         ("one two three four five six seven eight nine", "one-two-three-four-five-six-seven-eight"),
         ("x" * 90, "x" * 40),
         ("short " + "x" * 90, "short"),
+        ("हिन्दी में लिखा", "हिन्दी-में-लिखा"),
+        ("สวัสดีครับ น้ำ", "สวัสดีครับ-น้ำ"),
+        ("\u0645\u06cc\u200c\u0645\u0645", "\u0645\u06cc\u200c\u0645\u0645"),
+        ("❤️ fox 👨‍👩‍👧 1", "fox-1"),
+        ("İstanbul", "i\u0307stanbul"),
+        ("न" + "ि" * 90, "न" + "ि" * 39),
+        ("हि" * 60, "हि" * 20),
+        ("x" * 39 + "é\u0332" * 3, "x" * 39),
+        ("𒀀" * 60, "𒀀" * 30),
+        ("COM¹", "image-com¹"),
+        ("half \udcff pair", "half-pair"),
     ],
 )
 def test_a_prompt_becomes_a_safe_name(prompt: str, name: str) -> None:
@@ -67,6 +78,12 @@ def test_where_a_picture_goes(empty_folder: Path) -> None:
     assert destination("there", "a prompt") == Path("there/a-prompt")
     assert destination("later/", "a prompt") == Path("later/a-prompt")
     assert destination(None, "a prompt") == Path("a-prompt")
+
+
+def test_a_letter_that_the_file_system_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no part of a name there."""
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "ascii")
+    assert [slug("a 狐 fox"), slug("狐")] == ["a-fox", "image"]
 
 
 @pytest.mark.parametrize("output", ["", "-"])

@@ -1,11 +1,14 @@
 """Names of files from keys: safe whatever the key, and no two of a run alike."""
 
 import asyncio
+import re
+import unicodedata
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from openai_images.filenames import shorten
 from openai_images.files import FileDestination
 from openai_images.many.keys import Keys, file_name, index_key
 from tests.calling import PNG
@@ -58,17 +61,113 @@ def test_a_name_is_one_safe_part_of_a_path(key: str) -> None:
     assert "/" not in name
     assert "\\" not in name
     assert ".." not in name
-    assert name.isprintable()
+    assert re.sub("[\u200c\u200d\U000e0020-\U000e007f]", "", name).isprintable()
     assert len(name.encode()) <= 121
     assert name in ("", Path(name).name)
     assert name == name.strip(" ")
     assert not name.startswith(".")
 
 
-def test_a_name_is_its_own_name() -> None:
+FAMILY = "👩\u200d👩\u200d👧"
+SCOTLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"
+PARTS = [
+    "क",
+    "्",
+    "षि",
+    "\u200d",
+    "\u200c",
+    "é",
+    "e\u0301",
+    "น้ำ",
+    "한",
+    FAMILY,
+    SCOTLAND,
+    "🇩🇪",
+    "👍🏽",
+    "a",
+    "/",
+    " ",
+    "\u3000",
+]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "हिन्दी में लिखा",
+        "สวัสดีครับ น้ำ",
+        "\u0645\u06cc\u200c\u0645\u0645",
+        "क्\u200dष",
+        FAMILY,
+        SCOTLAND,
+        "👍🏽 ❤️",
+        "🇩🇪",
+        "நிலவு",
+        "ម្តាយ",
+    ],
+)
+def test_words_of_every_script_stay_whole(key: str) -> None:
+    """Marks, joiners and sequences of emoji belong to what they follow."""
+    assert file_name(key) == key
+
+
+@pytest.mark.parametrize("mark", ["\u200d", "\u200c", "\U000e0067"])
+def test_joiners_that_join_nothing_go(mark: str) -> None:
+    """Two names that look alike would differ by them."""
+    assert [
+        file_name(key) for key in (f"a{mark}b", f"{mark}狐", f"狐{mark}", f"狐{mark}/", f"\u3000{mark}狐")
+    ] == [
+        "a-b",
+        "狐",
+        "狐",
+        "狐",
+        "狐",
+    ]
+
+
+@pytest.mark.parametrize(
+    "letter", [FAMILY, SCOTLAND, "🇩🇪", "क्षि", "น้ำ", "e\u0332\u0301", "👍🏽", "\u1112\u1161\u11ab\u0301"]
+)
+@pytest.mark.parametrize("before", range(5))
+def test_a_long_name_is_cut_between_letters(letter: str, before: int) -> None:
+    """Never inside one, however many code points and bytes it has."""
+    name = file_name("x" * before + letter * 60)
+    whole = unicodedata.normalize("NFC", letter)
+    kept = name.rpartition("-")[0].removeprefix("x" * before)
+    assert len(name.encode()) <= 120
+    assert len(kept.encode()) > 110 - 2 * len(whole.encode())
+    assert kept == whole * (len(kept) // len(whole))
+
+
+@given(st.text() | st.lists(st.sampled_from(PARTS), max_size=40).map("".join))
+def test_a_name_is_its_own_name(key: str) -> None:
     """What is safe is not changed again."""
-    for key in ("a/b", "CON", "x" * 300, "..a.."):
-        assert file_name(file_name(key)) == file_name(key)
+    assert file_name(file_name(key)) == file_name(key)
+
+
+@pytest.mark.parametrize("key", ["a/b", "CON", "x" * 300, "..a..", "COM¹", "क" * 100])
+def test_a_safe_name_is_its_own_name(key: str) -> None:
+    """What was made safe is not changed again."""
+    assert file_name(file_name(key)) == file_name(key)
+
+
+def test_what_the_file_system_cannot_encode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no part of a name there: no picture that is paid for meets it."""
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "ascii")
+    assert [file_name(key) for key in ("a fox", "fox 狐 1", "狐", "naïve")] == [
+        "a fox",
+        "fox - 1",
+        "",
+        "na-ve",
+    ]
+
+
+@given(st.text(max_size=30), st.integers(0, 40))
+def test_shortening(text: str, nbytes: int) -> None:
+    """It is a beginning, and fits."""
+    short = shorten(text, nbytes)
+    assert text.startswith(short)
+    assert len(short.encode(errors="surrogatepass")) <= nbytes
 
 
 @pytest.mark.parametrize(
@@ -79,6 +178,9 @@ def test_a_name_is_its_own_name() -> None:
         (["otter", "Otter"], [1]),
         (["straße", "STRASSE"], [1]),
         (["é", "e\u0301"], [1]),
+        (["❤\ufe0f", "❤"], [1]),
+        (["\u0645\u06cc\u200c\u0645\u0645", "\u0645\u06cc\u0645\u0645"], [1]),
+        (["ᾳ\u0301", "\u03b1\u0301\u0345"], [1]),
         (["a/b", "a-b"], [1]),
         (["cat", "cat.png"], [1]),
         (["cat.png", "cat"], [1]),

@@ -1,13 +1,12 @@
 """Shrinks a picture to a few cells of the terminal and encodes it.
 
-Rules: this is the only importer of Pillow in the command line, and only when a picture is drawn; it blocks, so it is
-called in a thread. It refuses to raise on a picture it does not understand: there is no drawing then.
+Rules: Pillow is imported only when a picture is drawn (`decoding.py` says which are); this blocks, so it is called in
+a thread. It refuses to raise on a picture it does not understand: there is no drawing then.
 """
 
 from __future__ import annotations
 
 import io
-import warnings
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Drawing", "Preview", "cells"]
 
-_FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 _BACKDROP = (226, 226, 230)
 _CELL = (10, 20)
 """Pixels sent for each cell by the protocols that show real pictures; a cell is about twice as tall as wide."""
@@ -44,13 +42,11 @@ class Preview:
 
     def draw(self, data: bytes) -> Drawing | None:
         """The picture, or None where it cannot be decoded. This blocks."""
-        from PIL import Image
+        from openai_images.cli.decoding import open_picture
 
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
-                with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
-                    return self._draw(picture)
+            with open_picture(data) as picture:
+                return self._draw(picture)
         except Exception:  # noqa: BLE001  a decoder may raise anything, and the picture is paid for
             return None
 

@@ -1,0 +1,50 @@
+"""Pictures of others, opened with Pillow to be shown small.
+
+Invariants: only the decoder that a picture's first bytes name is run; how many pixels it has is looked at before, and
+again when Pillow has read its head; one is decoded at a time, so that memory is bounded by the largest allowed.
+Must not: be imported before a picture is to be shown.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from openai_images import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from PIL.Image import Image as PillowImage
+
+__all__ = ["MAX_BYTES", "MAX_PIXELS", "open_picture"]
+
+MAX_PIXELS = 40_000_000
+"""Pixels of a picture that is decoded: 160 MB, and five times the largest that the API makes."""
+
+MAX_BYTES = 256 * 1024 * 1024
+"""Bytes of a file that is read for it."""
+
+_one_at_a_time = threading.Lock()
+
+
+@contextmanager
+def open_picture(source: Path | bytes) -> Generator[PillowImage]:
+    """The picture in Pillow, while nobody else decodes one; this blocks. Raises whatever Pillow does, or OSError."""
+    with _one_at_a_time:
+        if isinstance(source, Path) and source.stat().st_size > MAX_BYTES:
+            raise OSError(f"a file of more than {MAX_BYTES:,} bytes")
+        image = Image.from_bytes(source.read_bytes() if isinstance(source, Path) else source)
+        _check_size(image)
+        with image.open() as picture:
+            _check_size(picture)
+            yield picture
+
+
+def _check_size(picture: Image | PillowImage) -> None:
+    if picture.width is None or picture.height is None:
+        raise OSError("a picture whose size cannot be told")
+    if picture.width * picture.height > MAX_PIXELS:
+        raise OSError(f"a picture of more than {MAX_PIXELS:,} pixels")
