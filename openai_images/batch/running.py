@@ -126,6 +126,7 @@ class Running:
                 progress=setting.progress,
                 cost=partial(_cost, options.prices),
                 timing=caller.timing,
+                max_identical_failures=options.max_identical_failures,
             ),
         )
 
@@ -143,6 +144,9 @@ class Running:
                     raise
                 told = self._told(error)
                 raise told from (None if told is error else error)
+            except ImagesError:  # one identical failure too many
+                self.end.reason = self.end.reason or "failures"
+                raise
             self._ready.append(outcome)
             self._ready.extend(
                 [await self._shared(one, outcome) for one in self._followers.get(outcome.key, ())]

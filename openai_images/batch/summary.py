@@ -24,10 +24,10 @@ class BatchSummary:
     `done`, `away` (paid for, and behind a URL that could not be fetched), `failed`, `unknown`, `missing` and
     `not_started` are all items there are; `earlier` of the done were so before this run, `blocked` of the failed are
     the safety system's. `reason` says what ended the run before all was sent: "" (nothing), "budget", "quota",
-    "stopped" (`stop()`), "folder" (it could not be written), "server" (it could not be reached) or "key" (it was not
-    accepted). `spent` US dollars went in all runs, None where no cost is known; `unpriced` results, and requests that
-    may have been billed, are not in it. `saved_elsewhere` are pictures that the folder did not take. `elapsed` seconds
-    are this run's.
+    "stopped" (`stop()`), "folder" (it could not be written), "server" (it could not be reached), "key" (it was not
+    accepted) or "failures" (too many identical ones in a row). `spent` US dollars went in all runs, None where no cost
+    is known; `unpriced` results, and requests that may have been billed, are not in it. `saved_elsewhere` are pictures
+    that the folder did not take. `elapsed` seconds are this run's.
     """
 
     total: int

@@ -15,6 +15,7 @@ from openai_images.errors import ImagesError, QuotaExhaustedError
 from openai_images.http.watch import Watcher
 from openai_images.many.scheduler import Scheduler
 from openai_images.many.source import Source
+from openai_images.many.streaks import FailureStreak
 from openai_images.models.outcomes import Failed, Succeeded
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Run:
         self._work = work
         self._options = options
         self._progress = options.progress
+        self._streak = FailureStreak(options.max_identical_failures)
         self._failure: BaseException | None = None
         self._exit: BaseException | None = None
         self._tasks: dict[int, asyncio.Task[Any]] = {}
@@ -91,6 +93,11 @@ class Run:
             self._tasks[ticket].cancel()
         self._source.interrupt()
         _wake(self._room)
+
+    def end(self, error: Exception) -> None:
+        """Stop, because of this, which is raised at the end."""
+        self._fail(error)
+        self.stop()
 
     def cancel(self) -> None:
         """End everything now."""
@@ -166,9 +173,9 @@ class Run:
             # Whoever keeps ten thousand failures keeps no buffers with them.
             traceback.clear_frames(error.__traceback__)
             self._finish(ticket, Failed(item.index, item.key, item.request, error))
-            if isinstance(error, QuotaExhaustedError):
-                self._fail(error)
-                self.stop()
+            ended = error if isinstance(error, QuotaExhaustedError) else self._streak.failed(error)
+            if ended is not None:
+                self.end(ended)
         except _NotSentError:
             self._abandon(ticket)
         except asyncio.CancelledError as error:
@@ -186,6 +193,7 @@ class Run:
             self._abandon(ticket)
             self._crash(error)
         else:
+            self._streak.succeeded(result)
             cost = self._cost(item.request, result)
             self._finish(ticket, Succeeded(item.index, item.key, item.request, result), cost)
 
