@@ -154,7 +154,8 @@ class Folder:
 
     def _refuse_journal(self, data: bytes, found: Read) -> None:
         """A journal nobody could read may hide what was paid for; one of a newer version may be misunderstood."""
-        if not found.rows and data.strip() and not _BEGINNING.startswith(data[: len(_BEGINNING)]):
+        is_torn_beginning = found.torn == data and _BEGINNING.startswith(data[: len(_BEGINNING)])
+        if not found.rows and data.strip() and not is_torn_beginning:
             msg = (
                 f"{str(self.paths.journal)!r} has no row that a batch wrote, so nobody can say what was paid for; "
                 "nothing was sent, and nothing touched. Restore it, or use another folder"
@@ -168,11 +169,7 @@ class Folder:
     def _mend(self, journal: OpenJournal) -> None:
         """Give a whole last line its end, and put a torn one aside."""
         found, disk = journal.found, self.disk
-        if found.unended:
-            disk.write(journal.descriptor, b"\n")
-            disk.sync(journal.descriptor)
-            journal.size += 1
-        elif found.torn:
+        if found.torn:
             aside = disk.open(self.paths.torn)
             try:
                 disk.write(aside, found.torn + b"\n")
@@ -188,3 +185,7 @@ class Folder:
                 "to journal.torn, and what it told is found out anew"
             )
             journal.found = evolve(found, notes=(*found.notes, note))
+        if found.unended:
+            disk.write(journal.descriptor, b"\n")
+            disk.sync(journal.descriptor)
+            journal.size += 1

@@ -8,11 +8,12 @@ have cost its estimate until a later row says what became of it; an unknown cost
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Literal, TypeAlias
 
 from attrs import define, field, frozen
 
+from openai_images.batch.rowcheck import amount_of
 from openai_images.batch.rows import Read, Row, SavedFile
 
 __all__ = ["Ledger", "Record", "Spending", "State"]
@@ -123,14 +124,14 @@ class Ledger:
         was = self._open.get(key)
         if was is not None:  # sent again by choice, although nobody knows about the first time
             self.spending.pay(None, was.estimate)
-        stated = _amount(row.get("estimate"))
+        stated = amount_of(row.get("estimate"))
         estimate = self.estimates.get(key) if stated is None else stated
         self._open[key] = _Open(estimate, before=self.of_key(key))
         self.records[key] = Record(
             "unknown",
             str(row.get("request", "")),
             str(row.get("stem", "")),
-            _whole(row.get("pictures")) or 1,
+            row.get("pictures") or 1,
             reason="it was sent, and the run ended before its answer came",
         )
 
@@ -165,7 +166,7 @@ class Ledger:
 
     def _paid(self, key: str, row: Row) -> None:
         """Pay for what was open; what is not was paid for by an earlier row, unless this one has a cost."""
-        was, cost = self._open.pop(key, None), _amount(row.get("cost"))
+        was, cost = self._open.pop(key, None), amount_of(row.get("cost"))
         if was is not None or cost is not None:
             self.spending.pay(cost, was.estimate if was else None)
 
@@ -180,10 +181,10 @@ class Ledger:
             tuple(map(SavedFile.of, row["files"])) if "files" in row else was.files,
             str(row.get("message", "")),
             row.get("error") == "ModerationBlockedError",
-            was.cost if was.state == "away" and "cost" not in row else _amount(row.get("cost")),
+            was.cost if was.state == "away" and "cost" not in row else amount_of(row.get("cost")),
             float(seconds) if isinstance(seconds, int | float) else None,
             bool(row.get("adopted")),
-            tuple(map(str, row.get("urls") or ())) if state == "away" else (),
+            tuple(row.get("urls") or ()) if state == "away" else (),
         )
 
     def _doubt(self, key: str) -> None:
@@ -199,15 +200,3 @@ class Ledger:
 
 
 _NEW = Record()
-
-
-def _amount(value: object) -> Decimal | None:
-    try:
-        amount = Decimal(value) if isinstance(value, str) else None
-    except InvalidOperation:
-        return None
-    return amount if amount is not None and amount.is_finite() else None
-
-
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
