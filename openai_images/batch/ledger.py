@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+from pathlib import PurePath
 from typing import Literal, TypeAlias
 
 from attrs import define, field, frozen
 
+from openai_images.batch.naming import folded
 from openai_images.batch.rowcheck import amount_of
 from openai_images.batch.rows import Read, Row, SavedFile
 
@@ -82,11 +84,15 @@ class _Open:
 
 @define
 class Ledger:
-    """Records by key; `add` a row once it is in the journal."""
+    """Records by key; `add` a row once it is in the journal.
+
+    `stems` are the names of all files that any row knows, folded, and how many pictures are numbered behind each.
+    """
 
     records: dict[str, Record] = field(factory=dict[str, Record])
     spending: Spending = field(factory=Spending)
     estimates: Mapping[str, Decimal | None] = field(factory=dict[str, "Decimal | None"], repr=False)
+    stems: dict[str, int] = field(factory=dict[str, int], repr=False)
     _open: dict[str, _Open] = field(factory=dict[str, _Open], init=False)
 
     @classmethod
@@ -111,6 +117,10 @@ class Ledger:
         """Count a row."""
         state, key = row["state"], row.get("key")
         if isinstance(key, str) and state != "begun":
+            for file in row.get("files", ()):
+                self.stems.setdefault(folded(PurePath(file["name"]).stem), 1)
+            if stem := folded(row.get("stem", "")):
+                self.stems[stem] = max(row.get("pictures") or 1, self.stems.get(stem, 0))
             {
                 "sent": self._sent,
                 "refused": self._refused,

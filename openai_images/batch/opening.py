@@ -18,7 +18,7 @@ from openai_images.batch.folder import Folder, OpenJournal, Paths
 from openai_images.batch.ledger import Ledger
 from openai_images.batch.naming import Names
 from openai_images.batch.options import BatchOptions
-from openai_images.batch.plan import BatchPlan, Found, make_plan, refuse_changes
+from openai_images.batch.plan import BatchPlan, Found, make_plan, refuse_changes, refuse_lost_rows
 from openai_images.batch.rows import FORMAT, Row, files_field
 from openai_images.batch.stock import Stock
 from openai_images.errors import ConfigurationError
@@ -90,6 +90,7 @@ def _opened(means: _Means, folder: Folder, journal: OpenJournal, asked: Sequence
         notes=notes,
     )
     plan = make_plan(asked, ledger, found, means.options)
+    refuse_lost_rows(stock.strays(plan.to_send, ledger), str(means.paths.images))
     _refuse_unknown_costs(asked, plan, ledger, means.options)
     stems = _stems(asked, plan, ledger, stock)
     rows = _shared_rows(asked, plan, ledger, means.at)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 from openai_images.errors import (
     AuthenticationError,
@@ -30,7 +30,6 @@ _MOST_KINDS = 64
 """Kinds that are counted at a time: a server that makes up a code for each answer is not to fill the memory."""
 
 FailureKind: TypeAlias = tuple[type[BaseException], object, str]
-_E = TypeVar("_E", bound=BaseException)
 
 
 def failure_kind(error: BaseException) -> FailureKind | None:
@@ -49,30 +48,36 @@ def failure_kind(error: BaseException) -> FailureKind | None:
 
 
 class FailureStreak:
-    """Counts identical failures with no success between; `limit` of them are enough, None: none ever are."""
+    """Counts identical failures with no success between; `limit` of them are enough, None: none ever are.
+
+    `verdict` is the exception that says so, until something succeeds all the same: what is in flight by then may.
+    """
 
     def __init__(self, limit: int | None) -> None:
         """Nothing has failed yet."""
         self._limit = limit
         self._counts: Counter[FailureKind] = Counter()
+        self.verdict: ImagesError | OSError | None = None
 
     def succeeded(self, result: ImageResult) -> None:
         """One was answered with pictures."""
         if not _only_fetched(result):
             self._counts.clear()
+            self.verdict = None
 
-    def failed(self, error: _E) -> _E | None:
-        """Count a failure; where it is one too many, the exception that says so: of the same class, with all it has."""
+    def failed(self, error: ImagesError | OSError) -> None:
+        """Count a failure; where it is one too many, the verdict is of the same class, with all that it has."""
         if isinstance(error, PartialResultError):
             self.succeeded(error.result)
-            return None
+            return
         kind = failure_kind(error)
         if kind is None or self._limit is None:
-            return None
+            return
         if kind not in self._counts and len(self._counts) >= _MOST_KINDS:
             self._counts.clear()
         self._counts[kind] += 1
-        return _ended_by(error, self._limit) if self._counts[kind] >= self._limit else None
+        if self.verdict is None and self._counts[kind] >= self._limit:
+            self.verdict = _ended_by(error, self._limit)
 
 
 def _only_fetched(result: object) -> bool:
@@ -80,13 +85,15 @@ def _only_fetched(result: object) -> bool:
     return isinstance(result, ImageResult) and not result.attempts
 
 
-def _ended_by(error: _E, limit: int) -> _E:
+def _ended_by(error: ImagesError | OSError, limit: int) -> ImagesError | OSError:
     times = "a failure" if limit == 1 else f"{limit} identical failures in a row"
     words = f"stopped after {times} and no success, and nothing more was sent; the last one"
     if isinstance(error, OSError) and not isinstance(error, ImagesError):
-        told: BaseException = OSError(error.errno, f"{words}: {error.strerror or error}", error.filename)
+        told: ImagesError | OSError = OSError(
+            error.errno, f"{words}: {error.strerror or error}", error.filename
+        )
     else:
         told = copy.copy(error)
         told.args = (f"{words}: {error}", *error.args[1:])
     told.__cause__ = error
-    return told  # type: ignore[return-value]
+    return told

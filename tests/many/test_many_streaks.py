@@ -1,5 +1,6 @@
 """What makes asking on senseless ends many calls: identical failures in a row, and a disk that takes nothing."""
 
+import asyncio
 import errno
 import os
 from collections.abc import AsyncIterator, Callable
@@ -30,7 +31,8 @@ from openai_images.many.streaks import FailureStreak
 from openai_images.server import LocalImagesServer
 from tests.calling import PNG, FakeTime, client_of
 from tests.leaks import nothing_left
-from tests.many.working import result, told
+from tests.many.test_many_failures import until_raised
+from tests.many.working import Desk, outcomes_of, rest, result, settle, told
 
 FETCHED = ImageResult((Image.from_bytes(PNG),), attempts=0)
 
@@ -62,12 +64,18 @@ OF_THE_REQUEST: dict[str, Make] = {
 }
 
 
+def verdict_of(streak: FailureStreak, error: Any) -> Any:
+    """Whether it is one too many."""
+    streak.failed(error)
+    return streak.verdict
+
+
 @pytest.mark.parametrize("make", COUNTING.values(), ids=COUNTING)
 def test_five_in_a_row(make: Make) -> None:
     """The fifth ends it, with an exception of its class that says so and holds what happened."""
     streak = FailureStreak(5)
     errors = [make() for _ in range(5)]
-    *before, last = map(streak.failed, errors)
+    *before, last = (verdict_of(streak, error) for error in errors)
     assert before == [None] * 4
     assert type(last) is type(errors[-1])
     assert last is not errors[-1]
@@ -80,38 +88,38 @@ def test_five_in_a_row(make: Make) -> None:
 def test_the_requests_own(make: Make) -> None:
     """What is the prompt's fault, cost nothing, or brought images ends nothing, however often."""
     streak = FailureStreak(1)
-    assert [streak.failed(make()) for _ in range(20)] == [None] * 20
+    assert [verdict_of(streak, make()) for _ in range(20)] == [None] * 20
 
 
 def test_a_success_between() -> None:
     """It makes those before count for nothing; other failures, and images that were only fetched, do not."""
     streak = FailureStreak(3)
     for _ in range(5):
-        assert [streak.failed(DecodeError("no")) for _ in range(2)] == [None, None]
+        assert [verdict_of(streak, DecodeError("no")) for _ in range(2)] == [None, None]
         streak.succeeded(result())
     streak.failed(DecodeError("no"))
     streak.failed(ModerationBlockedError("no", status_code=400))
     streak.failed(server_error())
     streak.succeeded(FETCHED)
     streak.failed(DecodeError("no"))
-    assert isinstance(streak.failed(DecodeError("no")), DecodeError)
+    assert isinstance(verdict_of(streak, DecodeError("no")), DecodeError)
 
 
 def test_what_is_identical() -> None:
     """Class, status and code; a server that makes up codes without end fills no memory."""
     streak = FailureStreak(3)
     different = [server_error(), server_error("busy"), server_error(status=502), DecodeError("no")]
-    assert [streak.failed(error) for error in different * 2] == [None] * 8
-    assert streak.failed(server_error("busy")) is not None
+    assert [verdict_of(streak, error) for error in different * 2] == [None] * 8
+    assert verdict_of(streak, server_error("busy")) is not None
     streak = FailureStreak(2)
-    assert [streak.failed(server_error(f"code {number}")) for number in range(10_000)] == [None] * 10_000
+    assert [verdict_of(streak, server_error(f"code {number}")) for number in range(10_000)] == [None] * 10_000
     assert len(streak._counts) <= 64
 
 
 def test_no_limit() -> None:
     """None: nothing is ever too much."""
     streak = FailureStreak(None)
-    assert [streak.failed(DecodeError("no")) for _ in range(100)] == [None] * 100
+    assert [verdict_of(streak, DecodeError("no")) for _ in range(100)] == [None] * 100
 
 
 # Over sockets.
@@ -166,12 +174,61 @@ async def test_the_setting(server: LocalImagesServer, limit: int | None, sent: i
             client.generate_many(["p"], max_identical_failures=0)
 
 
+async def test_nothing_is_left_to_send(server: LocalImagesServer) -> None:
+    """Where all were sent by then there is nothing to end."""
+    server.always("html_200")
+    async with client_of(server) as client:
+        found, error = await collect(client, ["p"] * 5, concurrency=1)
+    assert (len(found), error, server.posts) == (5, None, 5)
+
+
 async def test_failures_with_successes_between(server: LocalImagesServer) -> None:
     """A fault that only some answers have ends nothing."""
     server.script(*(["html_200"] * 4 + ["ok"]) * 4)
     async with client_of(server) as client:
         found, error = await collect(client, ["p"] * 20, concurrency=1)
     assert (len(found), error, server.posts) == (20, None, 20)
+
+
+async def test_what_is_in_flight_may_prove_the_contrary() -> None:
+    """Fast failures before the first slow success hold new requests back, and end nothing once it comes."""
+    desk = Desk()
+    async with nothing_left(), outcomes_of([f"p {n}" for n in range(40)], desk, 12) as outcomes:
+        collected = asyncio.ensure_future(rest(outcomes))
+        await settle()
+        for index in range(11):
+            await desk.watchers[index].sending(1)
+        for index in range(10):
+            desk.fail(index, DecodeError("no image"))
+        await settle()
+        held = asyncio.ensure_future(desk.watchers[11].sending(1))
+        await settle()
+        assert (len(desk.begun), held.done()) == (12, False)
+        desk.end(10)
+        await settle()
+        assert (len(desk.begun), held.done()) == (23, True)
+        desk.at_once = True
+        desk.end(*desk.open)
+        assert len(await collected) == 40
+
+
+async def test_nothing_in_flight_proves_it() -> None:
+    """The last one in flight fails as well: what was held back is dropped without an outcome, and nothing is sent."""
+    desk = Desk()
+    async with nothing_left(), outcomes_of([f"p {n}" for n in range(40)], desk, 12) as outcomes:
+        collected = asyncio.ensure_future(until_raised(outcomes))
+        await settle()
+        for index in range(11):
+            await desk.watchers[index].sending(1)
+        desk.watchers[11].waiting()
+        for index in range(10):
+            desk.fail(index, DecodeError("no image"))
+        await settle()
+        assert not collected.done()
+        desk.fail(10, ModerationBlockedError("no", status_code=400))
+        found, error = await collected
+    assert isinstance(error, DecodeError)
+    assert (len(found), len(desk.begun), desk.cancelled) == (11, 12, [11])
 
 
 # A disk that takes nothing.
