@@ -31,6 +31,8 @@ def cards_of(asked: Iterable[Asked], standing: Standing) -> Iterator[Card]:
         reason = "" if state in ("done", "pending") else record.reason
         if state == "failed" and record.blocked:
             state = "blocked"
+        elif state in ("failed", "unknown") and record.is_incomplete:
+            reason = f"{len(record.files)} of {record.pictures} images: {reason}"
         elif state == "away":
             reason = reason or _NOT_FETCHED
         elif state == "missing":

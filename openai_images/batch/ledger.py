@@ -12,7 +12,7 @@ from decimal import Decimal
 from pathlib import PurePath
 from typing import Literal, TypeAlias
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from openai_images.batch.naming import folded
 from openai_images.batch.rowcheck import amount_of
@@ -29,7 +29,7 @@ class Record:
 
     `request` is the digest of what was sent last, `stem` the name its files were to have, `pictures` how many were
     asked for; `files` are there, whatever the state, and `urls` lead to those that are away. `blocked` failures are
-    the safety system's.
+    the safety system's; of a `partial` one the other pictures can be asked for.
     """
 
     state: State = "pending"
@@ -43,6 +43,12 @@ class Record:
     seconds: float | None = None
     adopted: bool = False
     urls: tuple[str, ...] = field(default=(), repr=False)
+    partial: bool = False
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether some of its pictures are there, and others are not."""
+        return 0 < len(self.files) < self.pictures
 
 
 @define
@@ -136,13 +142,18 @@ class Ledger:
             self.spending.pay(None, was.estimate)
         stated = amount_of(row.get("estimate"))
         estimate = self.estimates.get(key) if stated is None else stated
-        self._open[key] = _Open(estimate, before=self.of_key(key))
+        before = self.of_key(key)
+        self._open[key] = _Open(estimate, before)
+        kept = tuple(map(SavedFile.of, row.get("files", ())))  # it asks for the others
         self.records[key] = Record(
             "unknown",
             str(row.get("request", "")),
             str(row.get("stem", "")),
             row.get("pictures") or 1,
+            kept,
             reason="it was sent, and the run ended before its answer came",
+            cost=before.cost if kept else None,
+            partial=bool(kept),
         )
 
     def _refused(self, key: str, _: Row) -> None:
@@ -181,7 +192,13 @@ class Ledger:
             self.spending.pay(cost, was.estimate if was else None)
 
     def _put(self, key: str, row: Row, state: State) -> None:
-        was = self.of_key(key)
+        was, cost = self.of_key(key), amount_of(row.get("cost"))
+        if "cost" not in row and (state != "unknown" or was.state == "away"):
+            cost = was.cost
+        elif (
+            cost is not None and was.state == "unknown" and was.cost is not None
+        ):  # its other pictures cost that
+            cost += was.cost
         seconds = row.get("seconds")
         self.records[key] = Record(
             state,
@@ -191,16 +208,19 @@ class Ledger:
             tuple(map(SavedFile.of, row["files"])) if "files" in row else was.files,
             str(row.get("message", "")),
             row.get("error") == "ModerationBlockedError",
-            was.cost if was.state == "away" and "cost" not in row else amount_of(row.get("cost")),
+            cost,
             float(seconds) if isinstance(seconds, int | float) else None,
             bool(row.get("adopted")),
             tuple(row.get("urls") or ()) if state == "away" else (),
+            row.get("error") == "PartialResultError" or (was.partial and state != "done"),
         )
 
     def _doubt(self, key: str) -> None:
         """A row of this item cannot be read. It may have been the one that says it was sent."""
         if self.of_key(key).state != "done":
+            files = self.of_key(key).files
             self._sent(key, {"request": self.of_key(key).request, "stem": self.of_key(key).stem})
+            self.records[key] = evolve(self.of_key(key), files=files)
 
     def _close(self) -> None:
         """Nothing is under way: what has no end is unknown, and may have cost its estimate."""

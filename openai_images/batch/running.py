@@ -92,7 +92,7 @@ class Running:
         for key, leader in self.plan.same.items():
             if leader in opened.stems:
                 self._followers.setdefault(leader, []).append(self._asked[key])
-        self._tasks = _tasks(self._asked, opened)
+        self._tasks = _tasks(self._asked, opened, options.prices)
         self._opened = opened
         self._options = options
         self._timing = caller.timing
@@ -191,7 +191,7 @@ class Running:
                     return
                 self._settled.clear()
                 await self._settled.wait()
-            yield Item(one.index, key, one.request)
+            yield Item(one.index, key, self._asked[key].request)
 
     async def _work(self, item: Item, watcher: Watcher) -> ImageResult:
         sending = Sending(self._means, self._tasks[item.key], watcher)
@@ -265,10 +265,17 @@ def _cost(prices: Prices, request: GenerateRequest, result: ImageResult) -> Deci
     return Decimal(0) if fetched_only else cost_of(result, request.model, prices)
 
 
-def _tasks(asked: Mapping[str, Asked], opened: Opened) -> dict[str, Task]:
+def _tasks(asked: Mapping[str, Asked], opened: Opened, prices: Prices) -> dict[str, Task]:
     """What a run does, in its order: what is away comes first."""
     away, to_send = {key: opened.ledger.of_key(key) for key in opened.plan.to_fetch}, set(opened.plan.to_send)
-    return {
-        key: Task(asked=asked[key], stem=opened.stems[key], away=away.get(key), may_send=key in to_send)
-        for key in (*away, *opened.plan.to_send)
-    }
+    tasks: dict[str, Task] = {}
+    for key in (*away, *opened.plan.to_send):
+        kept = opened.kept.get(key, ())
+        tasks[key] = Task(
+            asked=asked[key].rest(len(kept), prices) or asked[key],
+            stem=opened.stems[key],
+            away=away.get(key),
+            may_send=key in to_send,
+            kept=kept,
+        )
+    return tasks

@@ -65,6 +65,10 @@ class Stock:
         seen = [self._judge(file) for file in record.files]
         return "missing" if "missing" in seen or not seen else "altered" if "altered" in seen else "there"
 
+    def kept(self, record: Record) -> tuple[SavedFile, ...]:
+        """Those pictures of an item that came although others did not, and are there."""
+        return tuple(file for file in record.files if self._judge(file) != "missing")
+
     def adopted(self, asked: Iterable[Asked], ledger: Ledger, at: str) -> list[Row]:
         """The rows of items whose pictures are all there although no row says so; the pictures have their names."""
         owned = {
