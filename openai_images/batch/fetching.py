@@ -35,9 +35,15 @@ async def fetch_recorded(keeper: Keeper, away: Record) -> ImageResult:
 
 
 async def fetch_beside(error: ImagesError, fetch: Fetch) -> None:
-    """Fetch what came of an item of which other parts failed; where it cannot be fetched stays in the result."""
-    if isinstance(error, PartialResultError) and any(map(is_away, error.result.images)):
-        error.result, _ = await _fetched(error.result, fetch)
+    """Fetch what came of an item that failed all the same; what cannot be fetched stays there with its URL."""
+    if isinstance(error, PartialResultError):
+        if any(map(is_away, error.result.images)):
+            error.result, _ = await _fetched(error.result, fetch)
+        return
+    images = tuple(image for image in error.images if isinstance(image, Image))
+    if any(map(is_away, images)):
+        result, _ = await _fetched(ImageResult(images=images), fetch)
+        error.images = result.images
 
 
 async def _fetched(result: ImageResult, fetch: Fetch) -> tuple[ImageResult, DownloadError | None]:

@@ -172,7 +172,7 @@ class Ledger:
         self._put(key, row, "away")
 
     def _failed(self, key: str, row: Row) -> None:
-        if row.get("urls") and row.get("error") == "DownloadError":  # as older versions wrote it
+        if row.get("urls"):
             self._away(key, row)
             return
         if row.get("billed"):
@@ -181,6 +181,9 @@ class Ledger:
         self._put(key, row, "failed")
 
     def _unknown(self, key: str, row: Row) -> None:
+        if row.get("urls"):
+            self._away(key, row)
+            return
         if key in self._open:
             self.spending.pay(None, self._open.pop(key).estimate)
         self._put(key, row, "unknown")

@@ -19,7 +19,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from attrs import asdict, field, frozen
 
 from openai_images.batch.rowcheck import STATES, split_line
-from openai_images.errors import APIStatusError, DownloadError, ImagesError, ModerationBlockedError
+from openai_images.errors import (
+    APIStatusError,
+    DecodeError,
+    DownloadError,
+    ImagesError,
+    ModerationBlockedError,
+)
 from openai_images.models.image import Image
 from openai_images.models.plain import json_value
 from openai_images.models.results import usage_fields
@@ -33,6 +39,7 @@ __all__ = [
     "Read",
     "Row",
     "SavedFile",
+    "body_field",
     "encode",
     "error_fields",
     "moment",
@@ -46,6 +53,7 @@ FORMAT = 1
 Row: TypeAlias = dict[str, Any]
 
 _MOST_NOTES = 20
+_SHORTEST_SECRET = 6
 _LONGEST_SHOWN = 60
 _EXACT = frozenset({"state", "key", "request", "stem", "same_as", "files"})
 """What rows are found by."""
@@ -176,6 +184,18 @@ def error_fields(error: BaseException) -> Row:
         for name, value in fields.items()
         if value is not None
     }
+
+
+def body_field(error: BaseException, prompt: str) -> Row:
+    """The small document of an answer that was paid for and could not be understood, without the prompt."""
+    body = getattr(error, "body", None)
+    if body is None or not isinstance(error, DecodeError):
+        return {}
+    text = json.dumps(json_value(body.decode(errors="replace") if isinstance(body, bytes) else body))
+    secret = json.dumps(prompt)[1:-1]
+    if len(secret) >= _SHORTEST_SECRET:
+        text = text.replace(secret, "<hidden>")
+    return {"body": json.loads(text)}
 
 
 def files_field(files: Iterable[SavedFile]) -> list[Row]:

@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING
@@ -204,7 +205,8 @@ class Running:
         """In a thread: the small copies of an item's pictures, as far as they can be made."""
         if self._options.thumbnail is not None:
             for file in self._ledger.of_key(key).files:
-                make_thumbnail(self._opened.folder.paths.root, file.name, self._options.thumbnail)
+                with suppress(OSError):  # a full disk may not even let go of a half-written one
+                    make_thumbnail(self._opened.folder.paths.root, file.name, self._options.thumbnail)
 
     # What is known.
 

@@ -22,7 +22,7 @@ from openai_images.batch.fetching import fetch_away, fetch_beside, fetch_recorde
 from openai_images.batch.keeping import Keeper, Means, Task
 from openai_images.batch.ledger import Record
 from openai_images.batch.pictures import Saved, to_end
-from openai_images.batch.rows import error_fields, money, result_fields
+from openai_images.batch.rows import body_field, error_fields, money, result_fields
 from openai_images.errors import (
     APIConnectionError,
     APIStatusError,
@@ -71,8 +71,10 @@ class Sending(Watcher):
         try:
             result = await self._answer()
         except ImagesError as error:
-            await fetch_beside(error, self._means.fetch)
-            await to_end(self._conclude(error))
+            try:
+                await fetch_beside(error, self._means.fetch)
+            finally:
+                await to_end(self._conclude(error))
             raise
         except OSError:  # the journal's, before anything was sent
             await to_end(self._leave())
@@ -212,7 +214,8 @@ class Sending(Watcher):
             bill = {"billed": True, "cost": money(ending.cost)} if ending.billed else {}
             urls = urls_of(error)
             away = {"urls": urls} if urls else {}
-            await self._keeper.record(ending.state, {**error_fields(error), **bill, **away}, saved)
+            body = body_field(error, self._asked.request.prompt)
+            await self._keeper.record(ending.state, {**error_fields(error), **body, **bill, **away}, saved)
             for part in getattr(error, "errors", ()):
                 if concerns_all(part):
                     self._means.halt(part, ())
