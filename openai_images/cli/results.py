@@ -80,10 +80,10 @@ def usage_of(result: ImageResult) -> dict[str, Any] | None:
     if result.usage is None:
         return None
     told = _grouped(Usage, result.usage.as_dict())
-    details = {name: told[name] for name in ("input_tokens_details", "output_tokens_details")}
-    return told | {
-        name: _grouped(TokenDetails, value) for name, value in details.items() if isinstance(value, dict)
-    }
+    for name in ("input_tokens_details", "output_tokens_details"):
+        if getattr(result.usage, name) is not None and isinstance(told[name], dict):
+            told[name] = _grouped(TokenDetails, told[name])
+    return told
 
 
 def _grouped(cls: type[Usage | TokenDetails], told: dict[str, Any]) -> dict[str, Any]:

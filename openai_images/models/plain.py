@@ -56,7 +56,8 @@ class _Copy:
         if isinstance(value, Decimal):
             return _text(str(value))
         if isinstance(value, Mapping | list | tuple):
-            return self._several(value, depth) if depth else "<nested deeper>"
+            several: Any = value
+            return self._several(several, depth) if depth else "<nested deeper>"
         return f"<{type(value).__name__}>"
 
     def _several(self, value: Mapping[Any, Any] | list[Any] | tuple[Any, ...], depth: int) -> Any:

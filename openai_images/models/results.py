@@ -138,7 +138,7 @@ def usage_fields(usage: Usage | SvgUsage | TokenDetails) -> dict[str, Any]:
         value = getattr(usage, name)
         if name != "extra" and value is not None:
             fields[name] = usage_fields(value) if isinstance(value, TokenDetails) else json_value(value)
-    extra: object = usage.extra  # callers may be untyped
+    extra: Any = usage.extra  # callers may be untyped
     more = json_value(extra) if isinstance(extra, Mapping) else None
     return (
         fields | {name: value for name, value in more.items() if name not in fields}

@@ -211,7 +211,7 @@ async def test_no_room_for_the_locks_words(
         return write(descriptor, data)
 
     def failing(descriptor: int, size: int) -> None:
-        if os.readlink(f"/proc/self/fd/{descriptor}").endswith("batch.lock"):
+        if Path(f"/proc/self/fd/{descriptor}").readlink().name == "batch.lock":
             raise OSError(errno.EIO, "no")
         truncate(descriptor, size)
 
