@@ -41,7 +41,7 @@ class _Copy:
     def __init__(self) -> None:
         self._left = _MOST_VALUES
 
-    def of(self, value: object, depth: int) -> Any:
+    def of(self, value: Any, depth: int) -> Any:
         self._left -= 1
         if value is None or isinstance(value, bool):
             return value
@@ -56,8 +56,7 @@ class _Copy:
         if isinstance(value, Decimal):
             return _text(str(value))
         if isinstance(value, Mapping | list | tuple):
-            several: Any = value
-            return self._several(several, depth) if depth else "<nested deeper>"
+            return self._several(value, depth) if depth else "<nested deeper>"  # pyright: ignore[reportUnknownArgumentType]
         return f"<{type(value).__name__}>"
 
     def _several(self, value: Mapping[Any, Any] | list[Any] | tuple[Any, ...], depth: int) -> Any:

@@ -139,7 +139,7 @@ def usage_fields(usage: Usage | SvgUsage | TokenDetails) -> dict[str, Any]:
         if name != "extra" and value is not None:
             fields[name] = usage_fields(value) if isinstance(value, TokenDetails) else json_value(value)
     extra: Any = usage.extra  # callers may be untyped
-    more = json_value(extra) if isinstance(extra, Mapping) else None
+    more = json_value(extra) if _is_object(extra) else None
     return (
         fields | {name: value for name, value in more.items() if name not in fields}
         if _is_object(more)
