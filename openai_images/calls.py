@@ -24,7 +24,7 @@ from openai_images.wire.memory import MemorySinks
 from openai_images.wire.protocol import HttpRequest, generation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from openai_images.downloads import Downloads
     from openai_images.editing.preparing import Preparation
@@ -48,18 +48,28 @@ class Place:
     into: str | os.PathLike[str]
     overwrite: bool
     keep_partials: bool
+    disk_failed: Callable[[OSError], None] | None = None
 
     @classmethod
     def of(
-        cls, into: str | os.PathLike[str] | None, overwrite: bool, *, keep_partials: bool = True
+        cls,
+        into: str | os.PathLike[str] | None,
+        overwrite: bool,
+        *,
+        keep_partials: bool = True,
+        disk_failed: Callable[[OSError], None] | None = None,
     ) -> Place | None:
-        """A place, None for the memory."""
-        return None if into is None else cls(into, overwrite, keep_partials)
+        """A place, None for the memory; `disk_failed` is told when an image had to stay in memory."""
+        return None if into is None else cls(into, overwrite, keep_partials, disk_failed)
 
     def files(self, *, several: bool) -> FileDestination:
         """The files of one call, for one or several pictures."""
         return FileDestination(
-            self.into, overwrite=self.overwrite, keep_partials=self.keep_partials, several=several
+            self.into,
+            overwrite=self.overwrite,
+            keep_partials=self.keep_partials,
+            several=several,
+            disk_failed=self.disk_failed,
         )
 
 

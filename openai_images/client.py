@@ -239,6 +239,7 @@ class ImagesClient(Portable):
         overwrite: bool = False,
         progress: Callable[[Progress], object] | None = None,
         prices: Prices | None = None,
+        max_identical_failures: int | None = 5,
         **params: Unpack[GenerateParams],
     ) -> Outcomes:
         """Generate for many requests at once; `async with` it and iterate the outcomes.
@@ -257,9 +258,11 @@ class ImagesClient(Portable):
         is a `Failed`.
 
         `progress` is called with a `Progress` after each change; `prices` (default: `PUBLISHED_PRICES`) are for what it
-        says of money. If it raises, or the source does, nothing new is started, what was under way comes first, and
-        then the exception is raised; so is the first `QuotaExhaustedError`, since all others would fail alike. Keywords
-        that make no sense raise `RequestInvalidError`, `ConfigurationError` or TypeError at once.
+        says of money. What ends all of it is raised after the outcomes of in-flight requests; nothing new is started:
+        what the callback or the source raises, the first `QuotaExhaustedError`, the OSError of a disk that takes no
+        image (those in hand are in memory), and the last of `max_identical_failures` with no success between that may
+        have cost money or refuse the account (None: they end nothing). Keywords that make no sense raise
+        `RequestInvalidError`, `ConfigurationError` or TypeError at once.
         """
         # Here, so that those who make single calls need not wait for its import.
         from openai_images.many.calls import Manner, many_calls  # noqa: PLC0415
@@ -272,6 +275,7 @@ class ImagesClient(Portable):
             progress=progress,
             prices=prices,
             timing=self._means.timing,
+            max_identical_failures=max_identical_failures,
         )
         return many_calls(self._calls.generate, requests, {"model": self._model, **params}, manner)
 

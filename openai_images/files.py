@@ -17,7 +17,7 @@ import os
 import threading
 from copy import copy
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from attrs import evolve
 
@@ -28,6 +28,9 @@ from openai_images.models.image import Image
 from openai_images.models.parts import create_part, part_path, publish
 from openai_images.models.shares import place_of
 from openai_images.wire.jsontypes import is_list, is_object
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["FileDestination", "FileSink"]
 
@@ -57,6 +60,7 @@ class FileSink:
         self._nbytes = 0
         self._file: BinaryIO | None = None
         self._memory: io.BytesIO | None = None
+        self.error: OSError | None = None
         self._finished = False
         self._dropped = False
 
@@ -143,7 +147,7 @@ class FileSink:
 
     def _failed(self, error: OSError, rest: bytes) -> None:
         """The disk did not take it: a paid picture is not lost to that."""
-        where = self.part.parent
+        self.error, where = error, self.part.parent
         _log.warning("a picture could not be written to %s (%s) and is kept in memory", where, error.strerror)
         self._to_memory(rest)
 
@@ -170,11 +174,18 @@ class FileDestination:
     """The files of one call: sinks for the pictures that arrive, names for those that are whole."""
 
     def __init__(
-        self, into: str | os.PathLike[str], *, overwrite: bool, several: bool, keep_partials: bool = True
+        self,
+        into: str | os.PathLike[str],
+        *,
+        overwrite: bool,
+        several: bool,
+        keep_partials: bool = True,
+        disk_failed: Callable[[OSError], None] | None = None,
     ) -> None:
         """`into` is a stem; the suffix comes from the bytes; `several` pictures get -0, -1, ….
 
-        Partial images go to memory unless `keep_partials`. Raises `RequestInvalidError` where `into` cannot be the
+        Partial images go to memory unless `keep_partials`. `disk_failed` is told, in the loop's thread, when the disk
+        did not take an image, which is in memory then. Raises `RequestInvalidError` where `into` cannot be the
         start of a file's name.
         """
         self._stem = Path(into)
@@ -184,6 +195,7 @@ class FileDestination:
         self._overwrite = overwrite
         self._several = several
         self._keep_partials = keep_partials
+        self._disk_failed = disk_failed
         self._sinks: dict[Path, FileSink] = {}
         self._given: set[Path] = set()
         self._unknown = 0
@@ -224,6 +236,7 @@ class FileDestination:
         """Write what has been gathered, if it is enough."""
         for sink in [sink for sink in self._sinks.values() if sink.is_due]:
             await asyncio.to_thread(sink.flush)
+            self._tell(sink)
 
     async def place(self, event: Event) -> Event:
         """Give the event's picture its name; the event with the picture there."""
@@ -256,12 +269,17 @@ class FileDestination:
         overwrite = self._overwrite and target not in self._given
         self._given.add(target)
         kept = await asyncio.to_thread(sink.publish, image, target, overwrite=overwrite)
+        self._tell(sink)
         del self._sinks[sink.part]
         return kept
 
     async def keep_many(self, images: list[Image]) -> list[Image]:
         """Give several whole pictures their names, by their place."""
         return [await self.keep(image, index) for index, image in enumerate(images)]
+
+    def _tell(self, sink: FileSink) -> None:
+        if sink.error is not None and self._disk_failed is not None:
+            self._disk_failed(sink.error)
 
     async def _take_back(self, image: Image) -> Image:
         sink = None if image.path is None else self._sinks.get(image.path)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from openai_images.errors import BatchInputError, RequestInvalidError
 from openai_images.models.cost import estimate_cost
@@ -49,6 +49,14 @@ class Asked:
     def pictures(self) -> int:
         """How many are asked for."""
         return self.request.n or 1
+
+    def rest(self, kept: int, prices: Prices) -> Asked | None:
+        """The same item, asking only for what is missing when so many are kept; None where it must ask for all."""
+        missing = self.pictures - kept
+        if not 0 < kept < self.pictures or "n" in (self.request.extra_body or {}):
+            return None
+        request = evolve(self.request, n=missing)
+        return evolve(self, request=request, estimate=estimate_cost(request, prices))
 
 
 def asked_of(items: Iterable[BatchItem], model: str | None, prices: Prices) -> list[Asked]:

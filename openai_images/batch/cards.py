@@ -13,7 +13,7 @@ from pathlib import Path
 
 from openai_images.batch.asked import Asked
 from openai_images.batch.options import BatchOptions
-from openai_images.batch.sheet import Card, Totals, write_sheet
+from openai_images.batch.sheet import STOPPED, Card, Totals, write_sheet
 from openai_images.batch.summary import BatchSummary, Standing
 
 __all__ = ["cards_of", "write_page"]
@@ -31,6 +31,8 @@ def cards_of(asked: Iterable[Asked], standing: Standing) -> Iterator[Card]:
         reason = "" if state in ("done", "pending") else record.reason
         if state == "failed" and record.blocked:
             state = "blocked"
+        elif state in ("failed", "unknown") and record.is_incomplete:
+            reason = f"{len(record.files)} of {record.pictures} images: {reason}"
         elif state == "away":
             reason = reason or _NOT_FETCHED
         elif state == "missing":
@@ -59,7 +61,7 @@ def write_page(root: Path, cards: Iterable[Card], summary: BatchSummary, options
         spent=summary.spent,
         unpriced=summary.unpriced,
         elapsed=summary.elapsed,
-        stopped=summary.reason if summary.reason in ("budget", "quota", "stopped") else "",
+        stopped=summary.reason if summary.reason in STOPPED else "",
         note=options.note,
     )
     try:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from attrs import frozen
@@ -25,6 +27,14 @@ else:
 __all__ = ["Disk", "Entry", "FolderLock"]
 
 _CANNOT = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+
+_TAKEN = frozenset({errno.EACCES, errno.EAGAIN, errno.EDEADLK})
+
+_NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
+"""What is to be changed is opened only where it is no link: one in a folder from elsewhere may lead anywhere."""
+
+_HOLDER = re.compile(rb"[0-9]{0,20}\s{0,2}")
+_LONGEST_HOLDER = 64
 
 _LOCKED_AT = 1 << 30
 """The byte that Windows locks: far behind the text, which others are to read."""
@@ -63,8 +73,18 @@ class Disk:
 
     def open(self, path: Path) -> int:
         """A descriptor that appends to a file, which is made if need be."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | _NO_LINKS | getattr(os, "O_BINARY", 0)
         return os.open(path, flags, 0o666)
+
+    def hold(self, descriptor: int) -> bool:
+        """Lock an open file until it is closed; False where another opening of it is locked."""
+        try:
+            _lock(descriptor)
+        except OSError as error:
+            if error.errno in _TAKEN:
+                return False
+            raise
+        return True
 
     def create(self, path: Path) -> int:
         """A descriptor of a new file."""
@@ -139,31 +159,37 @@ class Disk:
 
     def lock(self, path: Path) -> FolderLock | None:
         """The lock of a folder, None where another process holds it."""
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINKS, 0o666)
         try:
-            _lock(descriptor)
-        except OSError as error:
+            if self.hold(descriptor):
+                return FolderLock(descriptor)
+        except BaseException:
             os.close(descriptor)
-            if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
-                return None
             raise
-        return FolderLock(descriptor)
+        os.close(descriptor)
+        return None
 
 
 class FolderLock:
     """Held until it is released, or until the process ends, however it ends."""
 
     def __init__(self, descriptor: int) -> None:
-        """Write down who holds it."""
+        """Write down who holds it, as far as there is room, and where it holds nothing else: it may be a hard link."""
         self._descriptor: int | None = descriptor
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
+        self._is_ours = _HOLDER.fullmatch(os.read(descriptor, _LONGEST_HOLDER)) is not None
+        if self._is_ours:
+            with suppress(OSError):
+                os.ftruncate(descriptor, 0)
+                os.lseek(descriptor, 0, os.SEEK_SET)
+                os.write(descriptor, f"{os.getpid()}\n".encode())
 
     def release(self) -> None:
         """Let the next one in; harmless when called twice."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
-            os.ftruncate(descriptor, 0)
+            if self._is_ours:
+                with suppress(OSError):
+                    os.ftruncate(descriptor, 0)
             os.close(descriptor)
 
 

@@ -6,6 +6,7 @@ next run. Nothing is sent to the API but, where the picture is there, a GET.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from attrs import evolve
@@ -14,12 +15,12 @@ from openai_images.away import is_away
 from openai_images.batch.keeping import Fetch, Keeper
 from openai_images.batch.ledger import Record
 from openai_images.batch.pictures import Saved, to_end
-from openai_images.batch.rows import error_fields
+from openai_images.batch.rows import SavedFile, error_fields
 from openai_images.errors import DownloadError, ImagesError, PartialResultError
 from openai_images.models.image import Image
 from openai_images.models.results import ImageResult
 
-__all__ = ["fetch_away", "fetch_beside", "fetch_recorded"]
+__all__ = ["fetch_away", "fetch_beside", "fetch_recorded", "images_of"]
 
 
 async def fetch_away(keeper: Keeper, result: ImageResult, saved: Saved) -> ImageResult:
@@ -34,9 +35,15 @@ async def fetch_recorded(keeper: Keeper, away: Record) -> ImageResult:
 
 
 async def fetch_beside(error: ImagesError, fetch: Fetch) -> None:
-    """Fetch what came of an item of which other parts failed; where it cannot be fetched stays in the result."""
-    if isinstance(error, PartialResultError) and any(map(is_away, error.result.images)):
-        error.result, _ = await _fetched(error.result, fetch)
+    """Fetch what came of an item that failed all the same; what cannot be fetched stays there with its URL."""
+    if isinstance(error, PartialResultError):
+        if any(map(is_away, error.result.images)):
+            error.result, _ = await _fetched(error.result, fetch)
+        return
+    images = tuple(image for image in error.images if isinstance(image, Image))
+    if any(map(is_away, images)):
+        result, _ = await _fetched(ImageResult(images=images), fetch)
+        error.images = result.images
 
 
 async def _fetched(result: ImageResult, fetch: Fetch) -> tuple[ImageResult, DownloadError | None]:
@@ -64,14 +71,21 @@ async def _keep(
         urls = [new.url for _, new in pairs if is_away(new)]
         await keeper.record("away", {**error_fields(error), "urls": urls}, both)
         raise error
-    await keeper.record("done", {}, both)
     here = iter(more.images)
-    return evolve(fetched, images=tuple(next(here) if is_away(old) else old for old, _ in pairs))
+    result = evolve(fetched, images=tuple(next(here) if is_away(old) else old for old, _ in pairs))
+    await keeper.finish(result, {}, both)
+    return result
 
 
 def _known(away: Record, root: Path) -> ImageResult:
     """What the journal knows of an item: the pictures that are there, and those that are away."""
-    here = [
+    away_ones = (Image(url=url) for url in away.urls)
+    return ImageResult(images=(*images_of(away.files, root), *away_ones), attempts=0)
+
+
+def images_of(files: Iterable[SavedFile], root: Path) -> list[Image]:
+    """The pictures that are there."""
+    return [
         Image(
             path=root / file.name,
             nbytes=file.nbytes,
@@ -79,6 +93,5 @@ def _known(away: Record, root: Path) -> ImageResult:
             width=file.width,
             height=file.height,
         )
-        for file in away.files
+        for file in files
     ]
-    return ImageResult(images=(*here, *(Image(url=url) for url in away.urls)), attempts=0)

@@ -8,6 +8,8 @@ in a thread.
 from __future__ import annotations
 
 import errno
+import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from openai_images.errors import BatchFolderError
 
 __all__ = ["Folder", "OpenJournal", "Paths"]
 
+_LONGEST_HOLDER = 64
 _BEGINNING = b'{"state":"begun"'
 _NOT_OURS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # put there by systems that show folders
 
@@ -38,6 +41,11 @@ class Paths:
     def journal(self) -> Path:
         """The rows."""
         return self.root / "journal.jsonl"
+
+    @property
+    def thumbs(self) -> Path:
+        """The folder of small copies."""
+        return self.root / "thumbs"
 
     @property
     def torn(self) -> Path:
@@ -99,10 +107,7 @@ class Folder:
             )
             raise BatchFolderError(msg) from error
         if lock is None:
-            holder = self.disk.read(self.paths.lock).decode(errors="replace").strip()
-            who = f"process {holder}" if holder.isdecimal() else "another process"
-            msg = f"{who} is working on the batch in {self._shown}; wait until it has ended, or use another folder"
-            raise BatchFolderError(msg)
+            raise self._in_use()
         self._lock = lock
         self._refuse_strangers()
         self.disk.make_folder(self.paths.images)
@@ -114,12 +119,13 @@ class Folder:
             self._lock.release()
 
     def open_journal(self) -> OpenJournal:
-        """Read the journal and mend its end. Raises `BatchFolderError` and OSError."""
-        data = self.disk.read(self.paths.journal)
-        found = read(data)
-        self._refuse_journal(data, found)
+        """Read the journal and mend its end; it is locked too. Raises `BatchFolderError` and OSError."""
         descriptor = self.disk.open(self.paths.journal)
         try:
+            self._hold(descriptor)
+            data = self.disk.read(self.paths.journal)
+            found = read(data)
+            self._refuse_journal(data, found)
             journal = OpenJournal(self.disk, descriptor, len(data), found)
             self._mend(journal)
             self.disk.sync_folder(self.paths.root)
@@ -132,8 +138,37 @@ class Folder:
     def _shown(self) -> str:
         return repr(str(self.paths.root))
 
+    def _hold(self, descriptor: int) -> None:
+        """Keep others out although somebody may have removed the lock of a run that goes on."""
+        if not self.disk.hold(descriptor):
+            raise self._in_use()
+
+    def _in_use(self) -> BatchFolderError:
+        holder = self.disk.read(self.paths.lock, 0, _LONGEST_HOLDER).decode(errors="replace").strip()
+        mine = str(os.getpid()) if self._lock is not None else ""  # it is this run that wrote it then
+        who = f"process {holder}" if holder.isdecimal() and holder != mine else "another process"
+        msg = (
+            f"{who} is working on the batch in {self._shown}; wait until it has ended, or use another folder"
+        )
+        return BatchFolderError(msg)
+
+    def _refuse_links(self) -> None:
+        """What is written must be in the folder itself."""
+        paths = self.paths
+        files = dict.fromkeys((paths.lock, paths.journal, paths.torn), stat.S_ISREG)
+        for path, is_right in {**files, paths.images: stat.S_ISDIR, paths.thumbs: stat.S_ISDIR}.items():
+            try:
+                mode = path.lstat().st_mode
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            if not is_right(mode):
+                what = "a symbolic link" if stat.S_ISLNK(mode) else "not what a batch makes"
+                msg = f"{str(path)!r} is {what}; nothing was touched. Remove it, or use another folder"
+                raise BatchFolderError(msg)
+
     def _refuse_strangers(self) -> None:
         """A folder with something in it must be a batch's."""
+        self._refuse_links()
         root, paths = self.paths.root, self.paths
         if paths.journal.is_file():
             if not _BEGINNING.startswith(self.disk.read(paths.journal, 0, len(_BEGINNING))):
@@ -155,9 +190,16 @@ class Folder:
 
     def _refuse_journal(self, data: bytes, found: Read) -> None:
         """A journal nobody could read may hide what was paid for; one of a newer version may be misunderstood."""
-        if not found.rows and data.strip() and not _BEGINNING.startswith(data[: len(_BEGINNING)]):
+        is_torn_beginning = found.torn == data and _BEGINNING.startswith(data[: len(_BEGINNING)])
+        if not found.rows and data.strip() and not is_torn_beginning:
             msg = (
                 f"{str(self.paths.journal)!r} has no row that a batch wrote, so nobody can say what was paid for; "
+                "nothing was sent, and nothing touched. Restore it, or use another folder"
+            )
+            raise BatchFolderError(msg)
+        if not found.rows and self.paths.images.is_dir() and any(self.paths.images.iterdir()):
+            msg = (
+                f"{str(self.paths.journal)!r} has no row, and there are images beside it, so its rows were lost; "
                 "nothing was sent, and nothing touched. Restore it, or use another folder"
             )
             raise BatchFolderError(msg)
@@ -169,11 +211,7 @@ class Folder:
     def _mend(self, journal: OpenJournal) -> None:
         """Give a whole last line its end, and put a torn one aside."""
         found, disk = journal.found, self.disk
-        if found.unended:
-            disk.write(journal.descriptor, b"\n")
-            disk.sync(journal.descriptor)
-            journal.size += 1
-        elif found.torn:
+        if found.torn:
             aside = disk.open(self.paths.torn)
             try:
                 disk.write(aside, found.torn + b"\n")
@@ -189,3 +227,7 @@ class Folder:
                 "to journal.torn, and what it told is found out anew"
             )
             journal.found = evolve(found, notes=(*found.notes, note))
+        if found.unended:
+            disk.write(journal.descriptor, b"\n")
+            disk.sync(journal.descriptor)
+            journal.size += 1

@@ -7,6 +7,7 @@ does not take one, the batch is halted. It refuses to decide what a row says.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from decimal import Decimal
@@ -20,12 +21,17 @@ from openai_images.batch.budget import Budget
 from openai_images.batch.gate import Gate
 from openai_images.batch.ledger import Record
 from openai_images.batch.pictures import Saved, Saver, UnsavedPictureError
-from openai_images.batch.rows import Row, error_fields, files_field
+from openai_images.batch.rows import Row, SavedFile, error_fields, files_field
+from openai_images.errors import ImagesError, PartialResultError, with_facts
 from openai_images.http.watch import Watcher
 from openai_images.models.image import Image
 from openai_images.models.prices import Prices
 from openai_images.models.request import GenerateRequest
 from openai_images.models.results import ImageResult
+
+_log = logging.getLogger("openai_images")
+
+_LONGEST_SHOWN_KEY = 60
 
 __all__ = ["Fetch", "Generate", "Keeper", "Means", "Task"]
 
@@ -60,12 +66,19 @@ class Task:
     """What is to be done for an item: `away` is its record where its pictures are behind URLs.
 
     Such an item is fetched, and sent only if that fails and `may_send`; its estimate was set aside if it may be sent.
+    `kept` are those of its pictures that came earlier: `asked` is for the rest.
     """
 
     asked: Asked
     stem: str
     away: Record | None = None
     may_send: bool = True
+    kept: tuple[SavedFile, ...] = ()
+
+    @property
+    def pictures(self) -> int:
+        """How many there are when it is done."""
+        return len(self.kept) + self.asked.pictures
 
     @property
     def estimate(self) -> Decimal:
@@ -83,7 +96,7 @@ class Keeper:
         self.is_open = False
 
     async def save(self, images: Sequence[Image], before: int = 0, urls: Sequence[str | None] = ()) -> Saved:
-        """Save pictures, `before` of the item being there already; where that fails the batch is halted.
+        """Save pictures, so many of the item being there already; where that fails the batch is halted.
 
         Where they cannot be saved anywhere the row says so, and that they are still at `urls`. Raises
         `UnsavedPictureError` and OSError.
@@ -91,7 +104,7 @@ class Keeper:
         if not images:
             return Saved()
         means, task = self.means, self.task
-        loop, pictures = asyncio.get_running_loop(), task.asked.pictures
+        loop, pictures = asyncio.get_running_loop(), task.pictures
         try:
             saved = await loop.run_in_executor(
                 means.threads, means.saver.save, task.stem, images, pictures, before
@@ -116,3 +129,23 @@ class Keeper:
             self.means.halt(error, () if saved is None else saved.images)
             raise
         self.is_open = state == "sent"
+        number = len(files.get("files", ()))
+        if state in ("failed", "unknown") and 0 < number < self.task.pictures:
+            _log.warning(
+                "%r has %d of %d images; retry_%s asks for the missing ones",
+                *(asked.key[:_LONGEST_SHOWN_KEY], number, self.task.pictures, state),
+            )
+
+    async def finish(self, result: ImageResult, fields: Row, saved: Saved) -> None:
+        """Have it on the disk that it is done. Raises `PartialResultError` where pictures are missing, and OSError."""
+        number, asked = len(saved.files), self.task.pictures
+        if number >= asked or "n" in (self.task.asked.request.extra_body or {}):
+            await self.record("done", fields, saved)
+            return
+        msg = f"the server sent {number} of {asked} images; those are kept, and retry_failed asks for the missing ones"
+        error = PartialResultError(msg, result=result, errors=[ImagesError(msg)])
+        with_facts(
+            error, {"attempts": result.attempts, "elapsed": result.elapsed, "request_id": result.request_id}
+        )
+        await self.record("failed", {**fields, **error_fields(error), "billed": True}, saved)
+        raise error

@@ -8,11 +8,14 @@ have cost its estimate until a later row says what became of it; an unknown cost
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
+from pathlib import PurePath
 from typing import Literal, TypeAlias
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
+from openai_images.batch.naming import folded
+from openai_images.batch.rowcheck import amount_of
 from openai_images.batch.rows import Read, Row, SavedFile
 
 __all__ = ["Ledger", "Record", "Spending", "State"]
@@ -26,7 +29,7 @@ class Record:
 
     `request` is the digest of what was sent last, `stem` the name its files were to have, `pictures` how many were
     asked for; `files` are there, whatever the state, and `urls` lead to those that are away. `blocked` failures are
-    the safety system's.
+    the safety system's; of a `partial` one the other pictures can be asked for.
     """
 
     state: State = "pending"
@@ -40,6 +43,12 @@ class Record:
     seconds: float | None = None
     adopted: bool = False
     urls: tuple[str, ...] = field(default=(), repr=False)
+    partial: bool = False
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether some of its pictures are there, and others are not."""
+        return 0 < len(self.files) < self.pictures
 
 
 @define
@@ -81,11 +90,15 @@ class _Open:
 
 @define
 class Ledger:
-    """Records by key; `add` a row once it is in the journal."""
+    """Records by key; `add` a row once it is in the journal.
+
+    `stems` are the names of all files that any row knows, folded, and how many pictures are numbered behind each.
+    """
 
     records: dict[str, Record] = field(factory=dict[str, Record])
     spending: Spending = field(factory=Spending)
     estimates: Mapping[str, Decimal | None] = field(factory=dict[str, "Decimal | None"], repr=False)
+    stems: dict[str, int] = field(factory=dict[str, int], repr=False)
     _open: dict[str, _Open] = field(factory=dict[str, _Open], init=False)
 
     @classmethod
@@ -110,6 +123,10 @@ class Ledger:
         """Count a row."""
         state, key = row["state"], row.get("key")
         if isinstance(key, str) and state != "begun":
+            for file in row.get("files", ()):
+                self.stems.setdefault(folded(PurePath(file["name"]).stem), 1)
+            if stem := folded(row.get("stem", "")):
+                self.stems[stem] = max(row.get("pictures") or 1, self.stems.get(stem, 0))
             {
                 "sent": self._sent,
                 "refused": self._refused,
@@ -123,15 +140,20 @@ class Ledger:
         was = self._open.get(key)
         if was is not None:  # sent again by choice, although nobody knows about the first time
             self.spending.pay(None, was.estimate)
-        stated = _amount(row.get("estimate"))
+        stated = amount_of(row.get("estimate"))
         estimate = self.estimates.get(key) if stated is None else stated
-        self._open[key] = _Open(estimate, before=self.of_key(key))
+        before = self.of_key(key)
+        self._open[key] = _Open(estimate, before)
+        kept = tuple(map(SavedFile.of, row.get("files", ())))  # it asks for the others
         self.records[key] = Record(
             "unknown",
             str(row.get("request", "")),
             str(row.get("stem", "")),
-            _whole(row.get("pictures")) or 1,
+            row.get("pictures") or 1,
+            kept,
             reason="it was sent, and the run ended before its answer came",
+            cost=before.cost if kept else None,
+            partial=bool(kept),
         )
 
     def _refused(self, key: str, _: Row) -> None:
@@ -150,7 +172,7 @@ class Ledger:
         self._put(key, row, "away")
 
     def _failed(self, key: str, row: Row) -> None:
-        if row.get("urls") and row.get("error") == "DownloadError":  # as older versions wrote it
+        if row.get("urls"):
             self._away(key, row)
             return
         if row.get("billed"):
@@ -159,18 +181,27 @@ class Ledger:
         self._put(key, row, "failed")
 
     def _unknown(self, key: str, row: Row) -> None:
+        if row.get("urls"):
+            self._away(key, row)
+            return
         if key in self._open:
             self.spending.pay(None, self._open.pop(key).estimate)
         self._put(key, row, "unknown")
 
     def _paid(self, key: str, row: Row) -> None:
         """Pay for what was open; what is not was paid for by an earlier row, unless this one has a cost."""
-        was, cost = self._open.pop(key, None), _amount(row.get("cost"))
+        was, cost = self._open.pop(key, None), amount_of(row.get("cost"))
         if was is not None or cost is not None:
             self.spending.pay(cost, was.estimate if was else None)
 
     def _put(self, key: str, row: Row, state: State) -> None:
-        was = self.of_key(key)
+        was, cost = self.of_key(key), amount_of(row.get("cost"))
+        if "cost" not in row and (state != "unknown" or was.state == "away"):
+            cost = was.cost
+        elif (
+            cost is not None and was.state == "unknown" and was.cost is not None
+        ):  # its other pictures cost that
+            cost += was.cost
         seconds = row.get("seconds")
         self.records[key] = Record(
             state,
@@ -180,16 +211,19 @@ class Ledger:
             tuple(map(SavedFile.of, row["files"])) if "files" in row else was.files,
             str(row.get("message", "")),
             row.get("error") == "ModerationBlockedError",
-            was.cost if was.state == "away" and "cost" not in row else _amount(row.get("cost")),
+            cost,
             float(seconds) if isinstance(seconds, int | float) else None,
             bool(row.get("adopted")),
-            tuple(map(str, row.get("urls") or ())) if state == "away" else (),
+            tuple(row.get("urls") or ()) if state == "away" else (),
+            row.get("error") == "PartialResultError" or (was.partial and state != "done"),
         )
 
     def _doubt(self, key: str) -> None:
         """A row of this item cannot be read. It may have been the one that says it was sent."""
         if self.of_key(key).state != "done":
+            files = self.of_key(key).files
             self._sent(key, {"request": self.of_key(key).request, "stem": self.of_key(key).stem})
+            self.records[key] = evolve(self.of_key(key), files=files)
 
     def _close(self) -> None:
         """Nothing is under way: what has no end is unknown, and may have cost its estimate."""
@@ -199,15 +233,3 @@ class Ledger:
 
 
 _NEW = Record()
-
-
-def _amount(value: object) -> Decimal | None:
-    try:
-        amount = Decimal(value) if isinstance(value, str) else None
-    except InvalidOperation:
-        return None
-    return amount if amount is not None and amount.is_finite() else None
-
-
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None

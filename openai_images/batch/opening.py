@@ -18,10 +18,11 @@ from openai_images.batch.folder import Folder, OpenJournal, Paths
 from openai_images.batch.ledger import Ledger
 from openai_images.batch.naming import Names
 from openai_images.batch.options import BatchOptions
-from openai_images.batch.plan import BatchPlan, Found, make_plan, refuse_changes
-from openai_images.batch.rows import FORMAT, Row, files_field
+from openai_images.batch.plan import BatchPlan, Found, make_plan, refuse_changes, refuse_lost_rows
+from openai_images.batch.rows import FORMAT, Row, SavedFile, files_field
 from openai_images.batch.stock import Stock
 from openai_images.errors import ConfigurationError
+from openai_images.models.prices import PUBLISHED_PRICES
 
 __all__ = ["Opened", "open_batch"]
 
@@ -35,6 +36,7 @@ class Opened:
     ledger: Ledger
     plan: BatchPlan
     stems: Mapping[str, str] = field(repr=False)
+    kept: Mapping[str, tuple[SavedFile, ...]] = field(repr=False)
 
     def close(self) -> None:
         """Let go of it all."""
@@ -90,11 +92,13 @@ def _opened(means: _Means, folder: Folder, journal: OpenJournal, asked: Sequence
         notes=notes,
     )
     plan = make_plan(asked, ledger, found, means.options)
+    refuse_lost_rows(stock.strays(plan.to_send, ledger), str(means.paths.images))
     _refuse_unknown_costs(asked, plan, ledger, means.options)
-    stems = _stems(asked, plan, ledger, stock)
+    kept = _kept(asked, plan, ledger, stock)
+    stems = _stems(asked, plan, ledger, stock, kept)
     rows = _shared_rows(asked, plan, ledger, means.at)
     _write(journal, ledger, [*rows, _begun(plan, means.at)])
-    return Opened(folder, journal, ledger, plan, stems)
+    return Opened(folder, journal, ledger, plan, stems, kept)
 
 
 def _write(journal: OpenJournal, ledger: Ledger, rows: Sequence[Row]) -> None:
@@ -120,7 +124,24 @@ def _shared_rows(asked: Sequence[Asked], plan: BatchPlan, ledger: Ledger, at: st
     return rows
 
 
-def _stems(asked: Sequence[Asked], plan: BatchPlan, ledger: Ledger, stock: Stock) -> dict[str, str]:
+def _kept(
+    asked: Sequence[Asked], plan: BatchPlan, ledger: Ledger, stock: Stock
+) -> dict[str, tuple[SavedFile, ...]]:
+    """The pictures of items of which only the missing ones are to be asked for."""
+    found: dict[str, tuple[SavedFile, ...]] = {}
+    to_send, to_fetch = set(plan.to_send), set(plan.to_fetch)
+    for one in asked:
+        record = ledger.of_key(one.key)
+        if one.key in to_send and one.key not in to_fetch and record.stem and record.request == one.digest:
+            kept = stock.kept(record) if record.partial else ()
+            if one.rest(len(kept), PUBLISHED_PRICES) is not None:
+                found[one.key] = kept
+    return found
+
+
+def _stems(
+    asked: Sequence[Asked], plan: BatchPlan, ledger: Ledger, stock: Stock, kept: Collection[str]
+) -> dict[str, str]:
     """The names of the files to come; those in the journal stay, as far as they are free."""
     to_send = {*plan.to_send, *plan.to_fetch}
     names = Names(stock.stems)
@@ -128,7 +149,7 @@ def _stems(asked: Sequence[Asked], plan: BatchPlan, ledger: Ledger, stock: Stock
         if key not in to_send and record.stem:
             names.take(record.stem, record.pictures)
     stems: dict[str, str] = {}
-    for key in plan.to_fetch:  # some of its pictures may be there under this name
+    for key in (*plan.to_fetch, *kept):  # some of its pictures may be there under this name
         if ledger.of_key(key).stem:
             stems[key] = ledger.of_key(key).stem
             names.take(stems[key], ledger.of_key(key).pictures)

@@ -12,6 +12,7 @@ from attrs import Attribute, field, frozen
 
 from openai_images.batch.thumbs import Thumbnail
 from openai_images.errors import ConfigurationError
+from openai_images.many.streaks import DEFAULT_IDENTICAL_FAILURES
 from openai_images.models.prices import PUBLISHED_PRICES, Prices
 
 __all__ = ["BatchOptions"]
@@ -42,7 +43,9 @@ class BatchOptions:
     `concurrency` requests at once, None for as many as the client's `Limits` allow. `budget` US dollars for all runs of
     the folder together, by `prices`. `retry_failed` sends failures again, `retry_unknown` what may have been billed, or
     is behind a URL that cannot be fetched, `retry_missing` what was done and whose pictures are gone. `dedupe` sends
-    identical requests once. While the server cannot be reached the batch waits, for `max_outage` seconds at a time.
+    identical requests once. After `max_identical_failures` with no success between, each of which may have cost money
+    or refused the account, the batch ends, so that no more is paid for nothing; None: it goes on. While the server
+    cannot be reached the batch waits, for `max_outage` seconds at a time.
     `thumbnail` makes a small WebP copy of the picture in its first path at its second, for `index.html`, which begins
     with the remark `note`. Raises `ConfigurationError`.
     """
@@ -54,6 +57,7 @@ class BatchOptions:
     retry_unknown: bool = False
     retry_missing: bool = False
     dedupe: bool = False
+    max_identical_failures: int | None = field(default=DEFAULT_IDENTICAL_FAILURES, validator=_count)
     max_outage: float = field(default=600.0, validator=_seconds)
     thumbnail: Thumbnail | None = None
     note: str = ""

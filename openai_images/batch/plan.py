@@ -17,7 +17,7 @@ from openai_images.batch.ledger import Ledger
 from openai_images.batch.options import BatchOptions
 from openai_images.errors import BatchFolderError
 
-__all__ = ["BatchPlan", "Found", "make_plan", "refuse_changes"]
+__all__ = ["BatchPlan", "Found", "make_plan", "refuse_changes", "refuse_lost_rows"]
 
 _SHOWN = 10
 
@@ -78,6 +78,20 @@ def refuse_changes(asked: Iterable[Asked], ledger: Ledger) -> None:
             f"{items} not what this folder's journal has under the same key, and may have been paid for already: "
             f"{shown}{more}; nothing was sent. Use another folder, give new prompts keys of their own or put them "
             "behind the old ones, or go back to the old prompts and parameters"
+        )
+        raise BatchFolderError(msg)
+
+
+def refuse_lost_rows(strays: Sequence[str], folder: str) -> None:
+    """Raise `BatchFolderError` where pictures of what would be sent are there, and the journal does not know them."""
+    if strays:
+        shown = ", ".join(repr(name[:80]) for name in strays[:_SHOWN])
+        more = f" and {len(strays) - _SHOWN:,} more" if len(strays) > _SHOWN else ""
+        images = "1 image is" if len(strays) == 1 else f"{len(strays):,} images are"
+        msg = (
+            f"{images} in {folder!r} that no row of the journal knows, with the names of items that would be sent, and "
+            f"paid for again: {shown}{more}; nothing was sent. journal.jsonl has lost rows: restore it. To have them "
+            "generated again, move these images to another folder first"
         )
         raise BatchFolderError(msg)
 

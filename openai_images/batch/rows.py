@@ -9,8 +9,8 @@ as a digest.
 
 from __future__ import annotations
 
+import codecs
 import json
-import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -18,12 +18,20 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import asdict, field, frozen
 
-from openai_images.errors import APIStatusError, DownloadError, ImagesError, ModerationBlockedError
+from openai_images.batch.rowcheck import STATES, split_line
+from openai_images.errors import (
+    APIStatusError,
+    DecodeError,
+    DownloadError,
+    ImagesError,
+    ModerationBlockedError,
+)
 from openai_images.models.image import Image
-from openai_images.wire.jsontypes import is_object
+from openai_images.models.plain import json_value
+from openai_images.models.results import usage_fields
 
 if TYPE_CHECKING:
-    from openai_images.models.results import ImageResult, SvgUsage, Usage
+    from openai_images.models.results import ImageResult
 
 __all__ = [
     "FORMAT",
@@ -31,6 +39,7 @@ __all__ = [
     "Read",
     "Row",
     "SavedFile",
+    "body_field",
     "encode",
     "error_fields",
     "moment",
@@ -41,11 +50,13 @@ __all__ = [
 FORMAT = 1
 """Grows when an older version would misunderstand the rows."""
 
-STATES = frozenset({"begun", "sent", "refused", "done", "away", "failed", "unknown"})
-
 Row: TypeAlias = dict[str, Any]
 
-_KEY = re.compile(r'"key":\s*("(?:[^"\\]|\\.)*")')
+_MOST_NOTES = 20
+_SHORTEST_SECRET = 6
+_LONGEST_SHOWN = 60
+_EXACT = frozenset({"state", "key", "request", "stem", "same_as", "files"})
+"""What rows are found by."""
 
 _OF_THE_RESULT = ("created", "size", "quality", "background", "output_format", "request_id", "attempts")
 
@@ -64,15 +75,15 @@ class SavedFile:
 
     @classmethod
     def of(cls, fields: Row) -> SavedFile:
-        """One entry of a row's `files`."""
-        known = {name: fields.get(name) for name in ("width", "height")}
+        """One entry of a row's `files`, which was checked."""
         return cls(
-            str(fields["name"]),
-            int(fields["nbytes"]),
-            str(fields["sha256"]),
-            int(fields.get("written") or 0),
-            **{name: value if isinstance(value, int) else None for name, value in known.items()},
-            media_type=str(fields.get("media_type") or ""),
+            fields["name"],
+            fields["nbytes"],
+            fields["sha256"],
+            fields.get("written") or 0,
+            fields.get("width"),
+            fields.get("height"),
+            fields.get("media_type") or "",
         )
 
 
@@ -96,8 +107,16 @@ def moment(wall: float) -> str:
 
 
 def encode(row: Row) -> bytes:
-    """A row as its line."""
-    return json.dumps(row, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+    """A row as its line; a value that JSON cannot hold is written as text, as none may keep a row from being there."""
+    try:
+        line = _line(row)
+    except (TypeError, ValueError, RecursionError):
+        line = _line({name: value if name in _EXACT else json_value(value) for name, value in row.items()})
+    return line.encode() + b"\n"
+
+
+def _line(row: Row) -> str:
+    return json.dumps(row, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 
 
 def read(data: bytes) -> Read:
@@ -105,33 +124,42 @@ def read(data: bytes) -> Read:
     rows: list[Row] = []
     notes: list[str] = []
     doubtful: list[tuple[int, str]] = []
-    *lines, last = data.split(b"\n")
-    for number, line in enumerate(lines, 1):
-        row = _row(line)
-        if row is not None:
-            rows.append(row)
-        elif line.strip():
-            key = _readable_key(line)
-            if key is not None:
-                doubtful.append((len(rows), key))
-            about = "" if key is None else f"; it is about {key!r}, which may have been sent"
+    lines = data.removeprefix(codecs.BOM_UTF8).split(b"\n")
+    torn, unended = b"", False
+    for number, text in enumerate(lines, 1):
+        line = split_line(text)
+        rows += line.rows
+        if number == len(lines):
+            torn = text[len(text) - line.unread :]
+            unended = len(text) > len(torn)
+        # A single row that was torn by a crash was not acted upon yet; more than one is no crash's work.
+        if not torn or len(line.doubtful) > 1:
+            doubtful += [(len(rows), key) for key in line.doubtful]
+        if not (line.is_whole or torn):
+            about = _about(line.doubtful)
             notes.append(f"journal.jsonl, line {number} cannot be read and was passed over{about}")
-    row = _row(last)
-    if row is not None:
-        rows.append(row)
-    torn = last if row is None else b""
-    return Read(rows, notes, torn, unended=row is not None, doubtful=doubtful)
+    if len(notes) > _MOST_NOTES:
+        notes[_MOST_NOTES:] = [f"so were {len(notes) - _MOST_NOTES:,} more lines"]
+    return Read(rows, notes, torn, unended=unended, doubtful=doubtful)
+
+
+def _about(keys: Sequence[str]) -> str:
+    """What a line that cannot be read is about."""
+    if not keys:
+        return ""
+    more = f" and {len(keys) - 1:,} more" if len(keys) > 1 else ""
+    return f"; it is about {keys[0][:_LONGEST_SHOWN]!r}{more}, which may have been sent"
 
 
 def result_fields(result: ImageResult) -> Row:
     """What a row keeps of a result besides its pictures."""
     kept = {name: getattr(result, name) for name in _OF_THE_RESULT}
-    fields = {name: value for name, value in kept.items() if value is not None}
+    fields = {name: json_value(value) for name, value in kept.items() if value is not None}
     fields["seconds"] = round(result.elapsed, 3)
     for name in ("usage", "svg_usage"):
         usage = getattr(result, name)
         if usage is not None:
-            fields[name] = _usage(usage)
+            fields[name] = usage_fields(usage)
     return fields
 
 
@@ -150,7 +178,24 @@ def error_fields(error: BaseException) -> Row:
         fields |= {"stage": error.stage, "categories": list(error.categories)}
     if isinstance(error, DownloadError):
         fields |= {"url": error.url, "status": error.status_code}
-    return {name: value for name, value in fields.items() if value is not None}
+    exact = ("url",)  # it must lead there
+    return {
+        name: value if name in exact else json_value(value)
+        for name, value in fields.items()
+        if value is not None
+    }
+
+
+def body_field(error: BaseException, prompt: str) -> Row:
+    """The small document of an answer that was paid for and could not be understood, without the prompt."""
+    body = getattr(error, "body", None)
+    if body is None or not isinstance(error, DecodeError):
+        return {}
+    text = json.dumps(json_value(body.decode(errors="replace") if isinstance(body, bytes) else body))
+    secret = json.dumps(prompt)[1:-1]
+    if len(secret) >= _SHORTEST_SECRET:
+        text = text.replace(secret, "<hidden>")
+    return {"body": json.loads(text)}
 
 
 def files_field(files: Iterable[SavedFile]) -> list[Row]:
@@ -174,44 +219,3 @@ def described(image: Image, name: str, sha256: str, written: int) -> SavedFile:
         height=image.height,
         media_type=image.media_type,
     )
-
-
-def _usage(usage: Usage | SvgUsage) -> Row:
-    """A usage as JSON, unknown fields included."""
-    fields: Row = {}
-    for name, value in asdict(usage, recurse=False).items():
-        if name == "extra":
-            fields |= {key: item for key, item in value.items() if key not in fields}
-        elif value is not None:
-            fields[name] = value if isinstance(value, str | int) else _usage(value)
-    return fields
-
-
-def _row(line: bytes) -> Row | None:
-    """A line as a row, None where it is none."""
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not is_object(value) or value.get("state") not in STATES:
-        return None
-    if value["state"] == "begun":
-        return value
-    try:
-        for fields in value.get("files", ()):
-            SavedFile.of(fields)
-    except (TypeError, ValueError, KeyError, AttributeError):
-        return None
-    return value if isinstance(value.get("key"), str) else None
-
-
-def _readable_key(line: bytes) -> str | None:
-    """The key in what is left of a row."""
-    found = _KEY.search(line.decode(errors="replace"))
-    if found is None:
-        return None
-    try:
-        key = json.loads(found[1])
-    except ValueError:
-        return None
-    return key if isinstance(key, str) else None

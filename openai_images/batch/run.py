@@ -107,7 +107,7 @@ class Batch:
 
         Behind the last one it raises what ended the batch for all its items: `QuotaExhaustedError`,
         `AuthenticationError`, `BatchFolderError` where it could not be written any more, `APIConnectionError` where the
-        server stayed away. Run it again to go on.
+        server stayed away, the last of too many identical failures. Run it again to go on.
         """
         return await self._run.next()
 

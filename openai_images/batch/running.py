@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING
@@ -92,7 +93,7 @@ class Running:
         for key, leader in self.plan.same.items():
             if leader in opened.stems:
                 self._followers.setdefault(leader, []).append(self._asked[key])
-        self._tasks = _tasks(self._asked, opened)
+        self._tasks = _tasks(self._asked, opened, options.prices)
         self._opened = opened
         self._options = options
         self._timing = caller.timing
@@ -126,6 +127,7 @@ class Running:
                 progress=setting.progress,
                 cost=partial(_cost, options.prices),
                 timing=caller.timing,
+                max_identical_failures=options.max_identical_failures,
             ),
         )
 
@@ -143,6 +145,9 @@ class Running:
                     raise
                 told = self._told(error)
                 raise told from (None if told is error else error)
+            except ImagesError:  # one identical failure too many
+                self.end.reason = self.end.reason or "failures"
+                raise
             self._ready.append(outcome)
             self._ready.extend(
                 [await self._shared(one, outcome) for one in self._followers.get(outcome.key, ())]
@@ -187,7 +192,7 @@ class Running:
                     return
                 self._settled.clear()
                 await self._settled.wait()
-            yield Item(one.index, key, one.request)
+            yield Item(one.index, key, self._asked[key].request)
 
     async def _work(self, item: Item, watcher: Watcher) -> ImageResult:
         sending = Sending(self._means, self._tasks[item.key], watcher)
@@ -200,7 +205,8 @@ class Running:
         """In a thread: the small copies of an item's pictures, as far as they can be made."""
         if self._options.thumbnail is not None:
             for file in self._ledger.of_key(key).files:
-                make_thumbnail(self._opened.folder.paths.root, file.name, self._options.thumbnail)
+                with suppress(OSError):  # a full disk may not even let go of a half-written one
+                    make_thumbnail(self._opened.folder.paths.root, file.name, self._options.thumbnail)
 
     # What is known.
 
@@ -261,10 +267,17 @@ def _cost(prices: Prices, request: GenerateRequest, result: ImageResult) -> Deci
     return Decimal(0) if fetched_only else cost_of(result, request.model, prices)
 
 
-def _tasks(asked: Mapping[str, Asked], opened: Opened) -> dict[str, Task]:
+def _tasks(asked: Mapping[str, Asked], opened: Opened, prices: Prices) -> dict[str, Task]:
     """What a run does, in its order: what is away comes first."""
     away, to_send = {key: opened.ledger.of_key(key) for key in opened.plan.to_fetch}, set(opened.plan.to_send)
-    return {
-        key: Task(asked=asked[key], stem=opened.stems[key], away=away.get(key), may_send=key in to_send)
-        for key in (*away, *opened.plan.to_send)
-    }
+    tasks: dict[str, Task] = {}
+    for key in (*away, *opened.plan.to_send):
+        kept = opened.kept.get(key, ())
+        tasks[key] = Task(
+            asked=asked[key].rest(len(kept), prices) or asked[key],
+            stem=opened.stems[key],
+            away=away.get(key),
+            may_send=key in to_send,
+            kept=kept,
+        )
+    return tasks

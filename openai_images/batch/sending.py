@@ -9,17 +9,20 @@ leaves the item to be sent another time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from decimal import Decimal
 from typing import NoReturn
 
+from attrs import evolve
+
 from openai_images.away import is_away
 from openai_images.batch.ending import concerns_all, ending_of, urls_of
-from openai_images.batch.fetching import fetch_away, fetch_beside, fetch_recorded
+from openai_images.batch.fetching import fetch_away, fetch_beside, fetch_recorded, images_of
 from openai_images.batch.keeping import Keeper, Means, Task
 from openai_images.batch.ledger import Record
 from openai_images.batch.pictures import Saved, to_end
-from openai_images.batch.rows import error_fields, money, result_fields
+from openai_images.batch.rows import body_field, error_fields, money, result_fields
 from openai_images.errors import (
     APIConnectionError,
     APIStatusError,
@@ -31,6 +34,7 @@ from openai_images.errors import (
 )
 from openai_images.http.watch import Watcher
 from openai_images.models.cost import cost_of
+from openai_images.models.image import Image
 from openai_images.models.results import ImageResult, with_images
 
 __all__ = ["Sending"]
@@ -67,8 +71,10 @@ class Sending(Watcher):
         try:
             result = await self._answer()
         except ImagesError as error:
-            await fetch_beside(error, self._means.fetch)
-            await to_end(self._conclude(error))
+            try:
+                await fetch_beside(error, self._means.fetch)
+            finally:
+                await to_end(self._conclude(error))
             raise
         except OSError:  # the journal's, before anything was sent
             await to_end(self._leave())
@@ -77,7 +83,10 @@ class Sending(Watcher):
             await to_end(self._leave())
             raise
         kept, saved = await to_end(self._keep(result))
-        return await fetch_away(self._keeper, kept, saved) if any(map(is_away, kept.images)) else kept
+        if any(map(is_away, kept.images)):
+            kept = await fetch_away(self._keeper, kept, saved)
+        before = images_of(self._task.kept, self._means.root)
+        return evolve(kept, images=(*before, *kept.images)) if before else kept
 
     # What the call tells.
 
@@ -96,12 +105,12 @@ class Sending(Watcher):
         self._keeper.is_open, self._may_have_run = True, False
         fields = {
             "stem": self._task.stem,
-            "pictures": self._asked.pictures,
+            "pictures": self._task.pictures,
             "attempt": attempt,
             "model": self._asked.request.model,
             "estimate": money(self._asked.estimate),
         }
-        await self._keeper.record("sent", fields)
+        await self._keeper.record("sent", fields, Saved(files=self._task.kept))
         await self._inner.sending(attempt)
         self._may_have_run = True
 
@@ -157,13 +166,23 @@ class Sending(Watcher):
         urls = [image.url for image in result.images if is_away(image)]
         fields = {**result_fields(result), "cost": money(cost), **({"urls": urls} if urls else {})}
         try:
-            saved = await self._keeper.save([image for image in result.images if not is_away(image)])
-            await self._keeper.record("away" if urls else "done", fields, saved)
+            saved = await self._save([image for image in result.images if not is_away(image)])
+            here = iter(saved.images)
+            images = [image if is_away(image) else next(here) for image in result.images]
+            result = with_images(result, images)
+            if urls:
+                await self._keeper.record("away", fields, saved)
+            else:
+                await self._keeper.finish(result, fields, saved)
         finally:
             self._settle(cost, ran=True)
-        here = iter(saved.images)
-        images = [image if is_away(image) else next(here) for image in result.images]
-        return with_images(result, images), saved
+        return result, saved
+
+    async def _save(self, images: Sequence[Image]) -> Saved:
+        """Save these behind those that are kept; all of the item's. Raises OSError."""
+        kept = self._task.kept
+        saved = await self._keeper.save(images, len(kept))
+        return evolve(saved, files=(*kept, *saved.files))
 
     async def _fetch_again(self, away: Record) -> ImageResult:
         """What an earlier run could not fetch, and paid for."""
@@ -191,11 +210,12 @@ class Sending(Watcher):
                 self._stop()
             return
         try:
-            saved = await self._keeper.save(ending.images)
+            saved = await self._save(ending.images)
             bill = {"billed": True, "cost": money(ending.cost)} if ending.billed else {}
             urls = urls_of(error)
             away = {"urls": urls} if urls else {}
-            await self._keeper.record(ending.state, {**error_fields(error), **bill, **away}, saved)
+            body = body_field(error, self._asked.request.prompt)
+            await self._keeper.record(ending.state, {**error_fields(error), **body, **bill, **away}, saved)
             for part in getattr(error, "errors", ()):
                 if concerns_all(part):
                     self._means.halt(part, ())

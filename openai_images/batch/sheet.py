@@ -27,7 +27,7 @@ from openai_images.batch.thumbs import Thumbnail, has_thumbnail, make_thumbnails
 from openai_images.models.parts import open_part, publish
 from openai_images.models.shown import characters
 
-__all__ = ["Card", "Totals", "write_sheet"]
+__all__ = ["STOPPED", "Card", "Totals", "write_sheet"]
 
 _STATES: Final = {
     "done": "Done",
@@ -37,10 +37,11 @@ _STATES: Final = {
     "away": "Behind a URL",
     "pending": "Not yet",
 }
-_STOPPED: Final = {
+STOPPED: Final = {
     "budget": "It stopped because the next prompt might not have fitted into the budget.",
     "quota": "It stopped because the account's quota is used up.",
     "stopped": "It was stopped before its end.",
+    "failures": "It stopped after too many identical failures in a row.",
 }
 _LONGEST_PROMPT: Final = 4_000
 _LONGEST_REASON: Final = 1_000
@@ -73,7 +74,7 @@ class Totals:
     """What stands above the cards.
 
     `title` names the batch; `spent` is in US dollars, None where nothing has a known cost, and `unpriced` results have
-    none; `elapsed` is in seconds; `stopped` is "", "budget", "quota" or "stopped"; `note` is a remark to make first.
+    none; `elapsed` is in seconds; `stopped` is "" or one of `STOPPED`; `note` is a remark to make first.
     """
 
     title: str = "Batch"
@@ -128,7 +129,7 @@ def _pieces(folder: Path, cards: Sequence[Card], totals: Totals) -> Iterator[str
         "lead": [_lead(cards, totals)],
         "notes": [
             f'<p class="note">{escape(note)}</p>'
-            for note in (totals.note, _STOPPED.get(totals.stopped))
+            for note in (totals.note, STOPPED.get(totals.stopped))
             if note
         ],
         "states": _states(cards),

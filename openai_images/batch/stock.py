@@ -17,7 +17,7 @@ from openai_images.batch.asked import Asked
 from openai_images.batch.disk import Disk, Entry
 from openai_images.batch.folder import Paths
 from openai_images.batch.ledger import Ledger, Record
-from openai_images.batch.naming import file_stems
+from openai_images.batch.naming import file_stems, folded, stem_of
 from openai_images.batch.rows import Row, SavedFile, files_field
 from openai_images.models import media
 from openai_images.models.parts import part_path
@@ -27,6 +27,7 @@ __all__ = ["Stock"]
 _SUFFIXES = (".png", ".jpg", ".webp", ".gif", ".svg", ".avif")
 _PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.part", re.DOTALL)
 _TAIL = 64
+_MOST_DIGITS = 10
 
 
 class Stock:
@@ -44,10 +45,29 @@ class Stock:
         """The names of the files without their suffixes; half-written ones have none."""
         return (Path(name).stem for name in self._there if name not in self._parts)
 
+    def strays(self, keys: Iterable[str], ledger: Ledger) -> list[str]:
+        """Pictures that no row knows, with names that items of these keys would have: their rows were lost."""
+        lost: dict[str, list[str]] = {}
+        for name in self._there:
+            target = Path(self._parts.get(name, name))
+            stem = folded(target.stem)
+            base, _, number = stem.rpartition("-")
+            numbered = number.isdecimal() and len(number) < _MOST_DIGITS
+            known = stem in ledger.stems or (numbered and int(number) < ledger.stems.get(base, 0))
+            if not known and target.suffix.lower() in (*_SUFFIXES, ".jpeg", ".bin"):
+                for owner in {stem, base} if numbered else {stem}:
+                    lost.setdefault(owner, []).append(name)
+        found = {name for key in keys for name in lost.get(folded(stem_of(key)), ())}
+        return sorted(filter(self._is_whole, found))
+
     def judge(self, record: Record) -> str:
         """Whether the pictures of a done item are "there", "missing" or "altered"."""
         seen = [self._judge(file) for file in record.files]
         return "missing" if "missing" in seen or not seen else "altered" if "altered" in seen else "there"
+
+    def kept(self, record: Record) -> tuple[SavedFile, ...]:
+        """Those pictures of an item that came although others did not, and are there."""
+        return tuple(file for file in record.files if self._judge(file) != "missing")
 
     def adopted(self, asked: Iterable[Asked], ledger: Ledger, at: str) -> list[Row]:
         """The rows of items whose pictures are all there although no row says so; the pictures have their names."""

@@ -23,11 +23,12 @@ class BatchSummary:
 
     `done`, `away` (paid for, and behind a URL that could not be fetched), `failed`, `unknown`, `missing` and
     `not_started` are all items there are; `earlier` of the done were so before this run, `blocked` of the failed are
-    the safety system's. `reason` says what ended the run before all was sent: "" (nothing), "budget", "quota",
-    "stopped" (`stop()`), "folder" (it could not be written), "server" (it could not be reached) or "key" (it was not
-    accepted). `spent` US dollars went in all runs, None where no cost is known; `unpriced` results, and requests that
-    may have been billed, are not in it. `saved_elsewhere` are pictures that the folder did not take. `elapsed` seconds
-    are this run's.
+    the safety system's, and `incomplete` failed and unknown ones have some of their images, but not all. `reason` says
+    what ended the run before all was sent: "" (nothing), "budget", "quota", "stopped" (`stop()`), "folder" (it could
+    not be written), "server" (it could not be reached), "key" (it was not accepted) or "failures" (too many identical
+    ones in a row). `spent` US dollars went in all runs, None where no cost is known; `unpriced` results, and requests
+    that may have been billed, are not in it. `saved_elsewhere` are pictures that the folder did not take. `elapsed`
+    seconds are this run's.
     """
 
     total: int
@@ -44,6 +45,7 @@ class BatchSummary:
     unpriced: int = 0
     saved_elsewhere: tuple[str, ...] = ()
     elapsed: float = 0.0
+    incomplete: int = 0
 
 
 @define
@@ -99,4 +101,8 @@ class Standing:
             unpriced=self._ledger.spending.unpriced,
             saved_elsewhere=tuple(end.elsewhere),
             elapsed=elapsed,
+            incomplete=sum(
+                state in ("failed", "unknown") and self.record(key).is_incomplete
+                for key, state in states.items()
+            ),
         )

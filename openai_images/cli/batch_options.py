@@ -42,6 +42,7 @@ class Options:
     images_per_minute: int | None = None
     budget: str | None = None
     prices: str | None = None
+    max_identical_failures: int = 5
     retry_failed: bool = False
     retry_unknown: bool = False
     retry_missing: bool = False
@@ -81,6 +82,7 @@ class Task:
         return BatchOptions(
             budget=self.budget,
             prices=self.prices,
+            max_identical_failures=options.max_identical_failures or None,
             retry_failed=options.retry_failed,
             retry_unknown=options.retry_unknown,
             retry_missing=options.retry_missing,

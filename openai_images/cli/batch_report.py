@@ -104,7 +104,7 @@ def unknown_keys(journal: Path) -> set[str]:
     states: dict[str, str] = {}
     with suppress(OSError), journal.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
-            with suppress(ValueError, TypeError, KeyError):
+            with suppress(ValueError, TypeError, KeyError, RecursionError):
                 row: dict[str, Any] = json.loads(line)
                 states[row["key"]] = row["state"]
     return {key for key, state in states.items() if state in ("sent", "unknown")}

@@ -107,6 +107,7 @@ class Ending:
         one = self.summary
         names = ("total", "done", "away", "failed", "blocked", "unknown", "missing", "not_started")
         counts = {name: getattr(one, name) for name in names}
+        counts |= {"incomplete": one.incomplete} if one.incomplete else {}
         more = {"unknown_keys": list(self.unknown), "spent": _text(one.spent), "unpriced": one.unpriced}
         return {
             "summary": {**counts, **more, "stopped": one.reason or None, "elapsed": round(one.elapsed, 3)}
@@ -120,9 +121,11 @@ class Ending:
     @property
     def _counts(self) -> str:
         one = self.summary
-        blocked = f" ({one.blocked:,} blocked by moderation)" if one.blocked else ""
+        parts = ((one.blocked, "blocked by moderation"), (one.incomplete, "with only some of the images"))
+        of_these = ", ".join(f"{number:,} {words}" for number, words in parts if number)
+        said_of = f" ({of_these})" if of_these else ""
         numbers = (
-            (one.failed, f"failed{blocked}"),
+            (one.failed, f"failed{said_of}"),
             (one.unknown, "unknown"),
             (one.away, "behind a URL"),
             (one.missing, "missing"),
@@ -164,6 +167,8 @@ class Ending:
                 "what moderation blocked needs another prompt" if one.blocked == one.failed else _RETRY_FAILED
             )
             said.append(f"{hint}; the reasons are in {self._sheet}")
+        if one.incomplete:
+            said.append("where only some of the images came, a retry asks for the missing ones")
         if one.away:
             said.append(
                 "what is behind a URL is paid for: run the same command again to fetch it, soon, as URLs end (the "

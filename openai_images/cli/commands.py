@@ -192,6 +192,13 @@ def edit(streams: Streams, /, **given: Any) -> int:
 @click.option("--images-per-minute", type=click.IntRange(min=1), metavar="N", help="Your account's limit.")
 @click.option("--budget", metavar="USD", help="Start no request that might not fit.")
 @click.option("--prices", metavar="FILE", help="Prices to reckon with, as JSON.")
+@click.option(
+    "--max-identical-failures",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=5,
+    help="End after N alike that may be billed, with no success between; 0: never.  [default: 5]",
+)
 @click.option("--retry-failed", is_flag=True, help="Send again what failed.")
 @click.option(
     "--retry-unknown",

@@ -10,9 +10,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import Attribute, asdict, evolve
+from attrs import evolve, fields
 
-from openai_images import DownloadError, PartialResultError
+from openai_images import DownloadError, PartialResultError, TokenDetails, Usage
 from openai_images.cli.failures import Problem, show_problem
 
 if TYPE_CHECKING:
@@ -80,12 +80,20 @@ def _images_of(error: ImagesError) -> Sequence[Image]:
 
 def usage_of(result: ImageResult) -> dict[str, Any] | None:
     """The tokens of a call for a JSON line; None where the server did not count them."""
-    return None if result.usage is None else asdict(result.usage, filter=_is_said)
+    if result.usage is None:
+        return None
+    told = _grouped(Usage, result.usage.as_dict())
+    for name in ("input_tokens_details", "output_tokens_details"):
+        if getattr(result.usage, name) is not None and isinstance(told[name], dict):
+            told[name] = _grouped(TokenDetails, told[name])
+    return told
 
 
-def _is_said(attribute: Attribute[Any], value: object) -> bool:
-    """Everything but an `extra` that holds nothing."""
-    return attribute.name != "extra" or bool(value)
+def _grouped(cls: type[Usage | TokenDetails], told: dict[str, Any]) -> dict[str, Any]:
+    """What is known of a usage, null where the server did not say it, and the rest as `extra`."""
+    rest = dict(told)
+    known = {field.name: rest.pop(field.name, None) for field in fields(cls) if field.name != "extra"}
+    return known | ({"extra": rest} if rest else {})
 
 
 def _record(image: Image, index: int, about: dict[str, Any]) -> dict[str, Any]:

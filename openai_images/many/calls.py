@@ -20,6 +20,7 @@ from openai_images.http.watch import Watcher
 from openai_images.many.items import Item, defaults_of
 from openai_images.many.keys import file_name
 from openai_images.many.outcomes import Options, Outcomes
+from openai_images.many.streaks import DEFAULT_IDENTICAL_FAILURES
 from openai_images.models.cost import cost_of
 from openai_images.models.outcomes import Progress
 from openai_images.models.prices import PUBLISHED_PRICES, Prices
@@ -42,6 +43,7 @@ class Manner:
     progress: Callable[[Progress], object] | None
     prices: Prices | None
     timing: Timing
+    max_identical_failures: int | None = DEFAULT_IDENTICAL_FAILURES
 
 
 def many_calls(
@@ -60,9 +62,12 @@ def many_calls(
         raise RequestInvalidError(msg)
     folder = None if into is None else Path(into)
 
+    def disk_failed(error: OSError) -> None:
+        outcomes.end(_no_more_files(error, folder))
+
     async def work(item: Item, watcher: Watcher) -> ImageResult:
         stem = None if folder is None else folder / file_name(item.key)
-        place = Place.of(stem, manner.overwrite)
+        place = Place.of(stem, manner.overwrite, disk_failed=disk_failed)
         return await generate(item.request, place, watcher=watcher, patient=True)
 
     options = Options(
@@ -73,5 +78,17 @@ def many_calls(
         cost=lambda request, result: cost_of(result, request.model, prices),
         timing=manner.timing,
         defaults=defaults_of(params),
+        max_identical_failures=manner.max_identical_failures,
     )
-    return Outcomes(requests, work, options)
+    outcomes = Outcomes(requests, work, options)
+    return outcomes
+
+
+def _no_more_files(error: OSError, folder: Path | None) -> OSError:
+    """What ends many calls whose images the disk does not take."""
+    why = error.strerror or type(error).__name__
+    msg = (
+        f"{why}; nothing more was sent. Images that were paid for and did not fit are in memory, in the outcomes whose "
+        "images have no path; make room, and ask for what is missing again"
+    )
+    return OSError(error.errno, msg, None if folder is None else str(folder))

@@ -15,6 +15,7 @@ from openai_images.errors import ConfigurationError
 from openai_images.http.timing import Timing
 from openai_images.http.watch import Watcher
 from openai_images.many.items import Item
+from openai_images.many.streaks import DEFAULT_IDENTICAL_FAILURES
 from openai_images.models.outcomes import Progress
 from openai_images.models.request import GenerateRequest
 from openai_images.models.results import ImageResult
@@ -23,6 +24,11 @@ __all__ = ["Options", "Work"]
 
 Work: TypeAlias = Callable[[Item, Watcher], Awaitable[ImageResult]]
 """Makes one call, and tells the watcher when it waits and when it is about to send."""
+
+
+def _count_or_none(_: Any, attribute: Attribute[Any], value: object) -> None:
+    if value is not None:
+        _count(_, attribute, value)
 
 
 def _count(_: Any, attribute: Attribute[Any], value: object) -> None:
@@ -37,7 +43,8 @@ class Options:
 
     At most `concurrency` requests and results are held; `ordered` hands outcomes over in the order of the requests.
     `total` is how many will come, where that is known; `progress` is called after each change, `cost` for each
-    result. `defaults` are parameters laid under each request. Raises `ConfigurationError`.
+    result. `defaults` are parameters laid under each request. `max_identical_failures` with no success between end it,
+    None: however many (`FailureStreak`). Raises `ConfigurationError`.
     """
 
     concurrency: int = field(validator=_count)
@@ -47,3 +54,4 @@ class Options:
     cost: Callable[[GenerateRequest, ImageResult], Decimal | None] | None = None
     timing: Timing = Timing()  # noqa: RUF009  frozen
     defaults: Mapping[str, Any] = field(factory=dict[str, Any], repr=False)
+    max_identical_failures: int | None = field(default=DEFAULT_IDENTICAL_FAILURES, validator=_count_or_none)

@@ -80,9 +80,10 @@ class Outcomes:
     async def __anext__(self) -> Outcome:
         """The next outcome.
 
-        Behind the last one it raises what went wrong for the whole: the source's own exception, `QuotaExhaustedError`,
-        what the `progress` callback raised; RuntimeError where it was closed before its end. A step that is cancelled
-        inside `async with` loses nothing; elsewhere it ends the run.
+        After the last one it raises what ended the whole: the source's own exception, `QuotaExhaustedError`, the last
+        of too many identical failures, the OSError of a disk that takes nothing, what the `progress` callback raised;
+        RuntimeError where it was closed before its end. A step that is cancelled inside `async with` loses nothing;
+        elsewhere it ends the run.
         """
         if self._stepping:
             msg = "another task is waiting for the next outcome; let one task iterate"
@@ -107,6 +108,10 @@ class Outcomes:
         Requests that wait for a limit and were not sent are dropped without an outcome. Call it in the loop's thread.
         """
         self._run.stop()
+
+    def end(self, error: Exception) -> None:
+        """Start nothing new, as `stop`; this is raised after the outcomes, unless something else came first."""
+        self._run.end(error)
 
     async def aclose(self) -> None:
         """Cancel everything and wait until no task is left; harmless when it is over, and when called twice."""

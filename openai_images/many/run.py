@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from openai_images.errors import ImagesError, QuotaExhaustedError
 from openai_images.http.watch import Watcher
+from openai_images.many.doubt import Doubt
 from openai_images.many.scheduler import Scheduler
 from openai_images.many.source import Source
 from openai_images.models.outcomes import Failed, Succeeded
@@ -45,6 +46,7 @@ class Run:
         self._work = work
         self._options = options
         self._progress = options.progress
+        self.doubt = Doubt(options.max_identical_failures, self.scheduler)
         self._failure: BaseException | None = None
         self._exit: BaseException | None = None
         self._tasks: dict[int, asyncio.Task[Any]] = {}
@@ -92,6 +94,11 @@ class Run:
         self._source.interrupt()
         _wake(self._room)
 
+    def end(self, error: Exception) -> None:
+        """Stop, because of this, which is raised at the end."""
+        self._fail(error)
+        self.stop()
+
     def cancel(self) -> None:
         """End everything now."""
         self.is_cancelled = True
@@ -134,7 +141,7 @@ class Run:
 
     async def _has_room(self) -> bool:
         """Wait until one more may start; False where none ever will."""
-        while not self.scheduler.may_start:
+        while not self.scheduler.may_start or self.doubt.is_open:
             if self.scheduler.is_closed:
                 return False
             self._room = asyncio.get_running_loop().create_future()
@@ -165,10 +172,10 @@ class Run:
         except (ImagesError, OSError) as error:
             # Whoever keeps ten thousand failures keeps no buffers with them.
             traceback.clear_frames(error.__traceback__)
+            self.doubt.streak.failed(error)
             self._finish(ticket, Failed(item.index, item.key, item.request, error))
             if isinstance(error, QuotaExhaustedError):
-                self._fail(error)
-                self.stop()
+                self.end(error)
         except _NotSentError:
             self._abandon(ticket)
         except asyncio.CancelledError as error:
@@ -186,6 +193,7 @@ class Run:
             self._abandon(ticket)
             self._crash(error)
         else:
+            self.doubt.streak.succeeded(result)
             cost = self._cost(item.request, result)
             self._finish(ticket, Succeeded(item.index, item.key, item.request, result), cost)
 
@@ -213,12 +221,17 @@ class Run:
 
     def _finish(self, ticket: int, outcome: Outcome, cost: Decimal | None = None) -> None:
         self.scheduler.finish(ticket, outcome, self._now(), cost)
-        _wake(self._news)
-        self.changed()
+        self._ended_one()
 
     def _abandon(self, ticket: int) -> None:
         self.scheduler.abandon(ticket)
-        _wake(self._news)
+        self._ended_one()
+
+    def _ended_one(self) -> None:
+        if (verdict := self.doubt.judge()) is not None:
+            self.end(verdict)
+        for waiter in (self._news, self._room):
+            _wake(waiter)
         self.changed()
 
     def _fail(self, error: BaseException) -> None:
@@ -258,6 +271,7 @@ class _Place(Watcher):
 
     async def sending(self, attempt: int) -> None:  # noqa: ARG002  all attempts are alike here
         """Raises where nothing new is to be sent."""
+        await self._run.doubt.passed(self._ticket)
         self._run.scheduler.resume(self._ticket)
         self._go_on()
         self._run.scheduler.send(self._ticket)

@@ -63,6 +63,16 @@ class Scheduler:
         return self._closed
 
     @property
+    def has_sent(self) -> bool:
+        """Whether something is on the wire."""
+        return bool(self._sent)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether anything is under way or, as far as that is known, still to come."""
+        return bool(self._open) or not (self._closed or self._started == self._total)
+
+    @property
     def has_ready(self) -> bool:
         """Whether `take` would give something."""
         return bool(self._ready)

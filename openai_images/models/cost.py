@@ -111,10 +111,12 @@ def cost_of(result: ImageResult, model: str | None, prices: Prices = PUBLISHED_P
     """
     if result.parts:
         return _together([cost_of(part, model, prices) for part in result.parts])
-    price, usage = prices.of(result.model if model is None else model), result.usage
+    name: Any = result.model if model is None else model  # callers may be untyped
+    price, usage = prices.of(name) if isinstance(name, str) else None, result.usage
     if (
         price is None
         or usage is None
+        or not _is_readable(usage)
         or not _adds_up(usage.input_tokens, usage.output_tokens, usage.total_tokens)
     ):
         return None
@@ -198,7 +200,20 @@ def _adds_up(given: object, written: object, total: object) -> bool:
     """Whether these are counts of something that was sent and something that came, and their total (if it is said)."""
     if not _is_count(given) or not _is_count(written) or not given or not written:
         return False
-    return given + written <= _MOST_TOKENS and (total in {None, 0} or total == given + written)
+    sums = total is None or (_is_count(total) and total in (0, given + written))
+    return given + written <= _MOST_TOKENS and sums
+
+
+def _is_readable(usage: Usage) -> bool:
+    """Whether its parts are what they should be; who makes a result by hand may be untyped."""
+    parts: tuple[Any, ...] = (usage.input_tokens_details, usage.output_tokens_details)
+    objects: tuple[Any, ...] = (
+        usage.extra,
+        *(part.extra for part in parts if isinstance(part, TokenDetails)),
+    )
+    return all(part is None or isinstance(part, TokenDetails) for part in parts) and all(
+        map(_is_object, objects)
+    )
 
 
 def _inputs(usage: Usage, price: ModelPrice, *, edited: bool) -> list[_Priced] | None:
@@ -235,9 +250,11 @@ def _author(result: ImageResult, prices: Prices) -> list[_Priced] | None:
     if usage is None:
         is_svg = any(image.media_type == "image/svg+xml" for image in result.images)
         return None if is_svg or result.output_format == "svg" else []
-    price, given, written = prices.of(usage.model), usage.input_tokens, usage.output_tokens
+    model: Any = usage.model
+    price = prices.of(model) if isinstance(model, str) else None
+    given, written = usage.input_tokens, usage.output_tokens
     # Nothing says whether reasoning is a part of the output: the total shows it.
-    apart, total = usage.reasoning_tokens or 0, usage.total_tokens
+    apart, total = 0 if usage.reasoning_tokens is None else usage.reasoning_tokens, usage.total_tokens
     if price is None or not _is_count(given) or not _is_count(written) or not _is_count(apart):
         return None
     if apart and total == given + written:

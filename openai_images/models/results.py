@@ -24,7 +24,16 @@ if TYPE_CHECKING:
     from openai_images.models.notebooks import MimeBundle
     from openai_images.models.prices import Prices
 
-__all__ = ["ImageResult", "SvgUsage", "TokenDetails", "Usage", "sum_usages", "total_usage", "with_images"]
+__all__ = [
+    "ImageResult",
+    "SvgUsage",
+    "TokenDetails",
+    "Usage",
+    "sum_usages",
+    "total_usage",
+    "usage_fields",
+    "with_images",
+]
 
 
 @frozen
@@ -46,6 +55,10 @@ class Usage:
     input_tokens_details: TokenDetails | None = None
     output_tokens_details: TokenDetails | None = None
     extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=names)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All counts that are there, as JSON can hold them, unknown fields among the others; never raises."""
+        return usage_fields(self)
 
 
 @frozen
@@ -113,6 +126,25 @@ class ImageResult:
         from openai_images.models.notebooks import mime_bundle  # noqa: PLC0415
 
         return mime_bundle(self.images, repr(self), include, exclude)
+
+
+def usage_fields(usage: Usage | SvgUsage | TokenDetails) -> dict[str, Any]:
+    """What is there of a usage as a JSON object; a server's odd values are written as text. Never raises."""
+    # Here, so that a client is built without Decimal.
+    from openai_images.models.plain import json_value  # noqa: PLC0415
+
+    fields: dict[str, Any] = {}
+    for name in fields_dict(type(usage)):
+        value = getattr(usage, name)
+        if name != "extra" and value is not None:
+            fields[name] = usage_fields(value) if isinstance(value, TokenDetails) else json_value(value)
+    extra: Any = usage.extra  # callers may be untyped
+    more = json_value(extra) if _is_object(extra) else None
+    return (
+        fields | {name: value for name, value in more.items() if name not in fields}
+        if _is_object(more)
+        else fields
+    )
 
 
 def total_usage(results: Iterable[ImageResult]) -> Usage | None:

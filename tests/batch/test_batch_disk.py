@@ -186,6 +186,59 @@ async def test_a_journal_that_cannot_be_mended(
     assert (again.summary.done, server.posts) == (4, 4)
 
 
+async def test_no_room_for_small_copies(
+    client: ImagesClient, server: LocalImagesServer, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small copy that can neither be written nor removed spoils nothing."""
+
+    def full(*args: object) -> bool:
+        raise OSError(errno.ENOSPC, FULL)
+
+    monkeypatch.setattr("openai_images.batch.running.make_thumbnail", full)
+    ran = await run(client, many(3), out, thumbnail=lambda picture, copy: None)
+    assert (ran.error, ran.summary.done) == (None, 3)
+
+
+async def test_no_room_for_the_locks_words(
+    client: ImagesClient, server: LocalImagesServer, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock holds without the number in it, and is let go at the end."""
+    write, truncate = os.write, os.ftruncate
+
+    def full(descriptor: int, data: bytes) -> int:
+        if data == f"{os.getpid()}\n".encode():
+            raise OSError(errno.ENOSPC, FULL)
+        return write(descriptor, data)
+
+    def failing(descriptor: int, size: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").readlink().name == "batch.lock":
+            raise OSError(errno.EIO, "no")
+        truncate(descriptor, size)
+
+    monkeypatch.setattr(os, "write", full)
+    monkeypatch.setattr(os, "ftruncate", failing)
+    async with nothing_left():
+        for number in (1, 2):
+            assert (await run(client, many(number), out)).summary.done == number
+        await client.aclose()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
+@pytest.mark.parametrize("concurrency", [1, 4])
+async def test_nothing_new_is_sent_once_the_disk_is_full(
+    client: ImagesClient, server: LocalImagesServer, out: Path, number: int, concurrency: int
+) -> None:
+    """Whatever the disk says: the images in hand are handed over, and the rest of a hundred is never paid for."""
+    disk = full_for_pictures(out, "write")
+    disk.number = number
+    ran = await run(client, many(100), out, disk=disk, concurrency=concurrency)
+    assert isinstance(ran.error, BatchFolderError)
+    assert server.posts == len(ran.done) <= 3 + 2 * concurrency
+    assert all(
+        image.data == PNG for one in ran.outcomes if isinstance(one, Succeeded) for image in one.result.images
+    )
+
+
 async def test_a_page_that_cannot_be_written(
     client: ImagesClient, out: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

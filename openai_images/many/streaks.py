@@ -1,0 +1,99 @@
+"""When failures of many calls show that asking on is senseless: the same one again and again, and nothing succeeds.
+
+Rules: pure. A failure counts if it may have cost money, or if it refuses the account and not the prompt; two are
+identical if class, status and the server's code are. A success in between makes all earlier ones count for nothing,
+another failure does not. What only fetched pictures that were paid for before says nothing about asking for more.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from typing import TypeAlias
+
+from openai_images.errors import (
+    AuthenticationError,
+    DownloadError,
+    ImagesError,
+    ModerationBlockedError,
+    NotFoundError,
+    PartialResultError,
+    PermissionDeniedError,
+)
+from openai_images.models.results import ImageResult
+
+__all__ = ["DEFAULT_IDENTICAL_FAILURES", "FailureStreak", "failure_kind"]
+
+DEFAULT_IDENTICAL_FAILURES = 5
+
+_MOST_KINDS = 64
+"""Kinds that are counted at a time: a server that makes up a code for each answer is not to fill the memory."""
+
+FailureKind: TypeAlias = tuple[type[BaseException], object, str]
+
+
+def failure_kind(error: BaseException) -> FailureKind | None:
+    """What identical failures have in common; None for those that are the request's own, or cost nothing."""
+    if isinstance(error, OSError) and not isinstance(error, ImagesError):
+        return OSError, error.errno, ""
+    if isinstance(error, ModerationBlockedError) or (
+        isinstance(error, DownloadError) and _only_fetched(error.response)
+    ):
+        return None
+    refused = isinstance(error, AuthenticationError | PermissionDeniedError | NotFoundError)
+    if not refused and not getattr(error, "maybe_billed", False):
+        return None
+    status, code = getattr(error, "status_code", None), getattr(error, "code", None)
+    return type(error), status if isinstance(status, int) else None, code if isinstance(code, str) else ""
+
+
+class FailureStreak:
+    """Counts identical failures with no success between; `limit` of them are enough, None: none ever are.
+
+    `verdict` is the exception that says so, until something succeeds all the same: what is in flight by then may.
+    """
+
+    def __init__(self, limit: int | None) -> None:
+        """Nothing has failed yet."""
+        self._limit = limit
+        self._counts: Counter[FailureKind] = Counter()
+        self.verdict: ImagesError | OSError | None = None
+
+    def succeeded(self, result: ImageResult) -> None:
+        """One was answered with pictures."""
+        if not _only_fetched(result):
+            self._counts.clear()
+            self.verdict = None
+
+    def failed(self, error: ImagesError | OSError) -> None:
+        """Count a failure; where it is one too many, the verdict is of the same class, with all that it has."""
+        if isinstance(error, PartialResultError):
+            self.succeeded(error.result)
+            return
+        kind = failure_kind(error)
+        if kind is None or self._limit is None:
+            return
+        if kind not in self._counts and len(self._counts) >= _MOST_KINDS:
+            self._counts.clear()
+        self._counts[kind] += 1
+        if self.verdict is None and self._counts[kind] >= self._limit:
+            self.verdict = _ended_by(error, self._limit)
+
+
+def _only_fetched(result: object) -> bool:
+    """Whether no request was made for it: its pictures were paid for in an earlier run."""
+    return isinstance(result, ImageResult) and not result.attempts
+
+
+def _ended_by(error: ImagesError | OSError, limit: int) -> ImagesError | OSError:
+    times = "a failure" if limit == 1 else f"{limit} identical failures in a row"
+    words = f"stopped after {times} and no success, and nothing more was sent; the last one"
+    if isinstance(error, OSError) and not isinstance(error, ImagesError):
+        told: ImagesError | OSError = OSError(
+            error.errno, f"{words}: {error.strerror or error}", error.filename
+        )
+    else:
+        told = copy.copy(error)
+        told.args = (f"{words}: {error}", *error.args[1:])
+    told.__cause__ = error
+    return told

@@ -1,0 +1,84 @@
+"""Values of others as JSON can hold them, in bounded room.
+
+Rules: pure, and total: whatever a server sent or a caller made, there is an answer and no exception. What JSON has no
+word for (not finite numbers, bytes, objects, halves of surrogate pairs) is written as text; what is too deep, too long
+or too much is cut, and says so. It refuses to look into objects: an image is named by its class, never read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from math import isfinite
+from typing import Any, Final
+
+__all__ = ["json_value", "well_formed"]
+
+_DEEPEST: Final = 16
+_MOST_VALUES: Final = 1_000
+_LONGEST_TEXT: Final = 4_000
+_MOST_BITS: Final = 64
+LONGEST_VALUE: Final = 16_000
+"""Characters of JSON that one value may take."""
+
+
+def json_value(value: object) -> Any:
+    """The value as `json.dumps` takes it with `allow_nan=False`, at most 16,000 characters of JSON."""
+    plain = _Copy().of(value, _DEEPEST)
+    length = len(json.dumps(plain, allow_nan=False))
+    return plain if length <= LONGEST_VALUE else f"<{length:,} characters of JSON, left out>"
+
+
+def well_formed(text: str) -> str:
+    """A text without halves of surrogate pairs, which no file can hold; pairs of halves become their character."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+class _Copy:
+    """Copies as many values as there is room for."""
+
+    def __init__(self) -> None:
+        self._left = _MOST_VALUES
+
+    def of(self, value: Any, depth: int) -> Any:
+        self._left -= 1
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, str):
+            return _text(value)
+        if isinstance(value, int):
+            return (
+                int(value) if value.bit_length() <= _MOST_BITS else f"<number of {value.bit_length()} bits>"
+            )
+        if isinstance(value, float):
+            return float(value) if isfinite(value) else str(float(value))
+        if isinstance(value, Decimal):
+            return _text(str(value))
+        if isinstance(value, Mapping | list | tuple):
+            return self._several(value, depth) if depth else "<nested deeper>"  # pyright: ignore[reportUnknownArgumentType]
+        return f"<{type(value).__name__}>"
+
+    def _several(self, value: Mapping[Any, Any] | list[Any] | tuple[Any, ...], depth: int) -> Any:
+        if isinstance(value, Mapping):
+            fields: dict[str, Any] = {}
+            for key, item in value.items():
+                if self._left <= 0:
+                    fields["…"] = f"<{len(value) - len(fields)} more>"
+                    break
+                fields[_text(key) if isinstance(key, str) else f"<{type(key).__name__}>"] = self.of(
+                    item, depth - 1
+                )
+            return fields
+        items: list[Any] = []
+        for item in value:
+            if self._left <= 0:
+                items.append(f"<{len(value) - len(items)} more>")
+                break
+            items.append(self.of(item, depth - 1))
+        return items
+
+
+def _text(text: str) -> str:
+    text = str(text[: _LONGEST_TEXT + 1])
+    return well_formed(text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…")
