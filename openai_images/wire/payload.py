@@ -20,7 +20,7 @@ from openai_images.wire.b64 import MAX_PICTURE_BYTES, Base64Decoder, both
 from openai_images.wire.envelope import NotWholeError, documents
 from openai_images.wire.escapes import Unescaper
 from openai_images.wire.memory import MemorySink
-from openai_images.wire.starts import BASE64, HELD, LONGEST_KEY, PREFIXES, URL, begins_image, image_key
+from openai_images.wire.starts import BASE64, FIRST, HELD, LONGEST_KEY, PREFIXES, URL, begins_image, image_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -168,6 +168,8 @@ class PayloadScanner:
             return len(data)
         if self._value_due == BASE64:
             self._begin_picture(is_due=True)
+        elif data[quote + 1 : quote + 2] not in FIRST:
+            self._begin_string()
         else:
             self._is_url = self._value_due == URL
             self._state = PayloadScanner._in_start

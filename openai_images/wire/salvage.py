@@ -1,14 +1,15 @@
 """Images of an answer that stand anywhere but where they belong: found by what they are, not by who answered.
 
-Rules: pure, linear in the document, and it guesses in one order only: what is an image by its own bytes, then what is a
-URL in a place where an image could be. What the request itself said, and what speaks of errors or of tasks, is no such
-place. It refuses to fetch, and to find more than `MAX_FOUND`.
+Rules: pure, linear in the document and bounded (`MAX_VALUES`). It guesses in one order only: what is an image by its
+own bytes, then what is a URL in a place where an image could be. What the request itself said, and what speaks of
+errors or of tasks, is no such place. It refuses to fetch, and to find more than `MAX_FOUND`.
 """
 
 from __future__ import annotations
 
 import re
-from itertools import islice
+from collections import deque
+from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any
 
 from openai_images.models import media
@@ -25,6 +26,9 @@ __all__ = ["MAX_FOUND", "answer_within", "found_images", "found_urls", "outline"
 
 MAX_FOUND = 1000
 """As many as an answer may have pictures: four megabytes hold 350,000 short URLs."""
+
+MAX_VALUES = 20_000
+"""How many values are looked at: four megabytes hold two million, and an answer with an image few beside it."""
 
 _MAX_OUTLINED = 1000
 """Values of a document that an error keeps."""
@@ -46,12 +50,14 @@ _IMAGE_FILE = re.compile(r"[^?#]*\.(?:png|jpe?g|webp|gif|svg|avif|heic|tiff?|bmp
 
 def answer_within(doc: object) -> dict[str, Any] | None:
     """The object nearest to the top that holds images where they belong, as where an answer is wrapped in another."""
-    layer: list[object] = [doc]
-    while layer:
-        for value in layer:
-            if is_object(value) and next(codec.read_images(value), None) is not None:
-                return value
-        layer = [inner for value in layer for inner in _inner(value)]
+    left: deque[object] = deque([doc])
+    for _ in range(MAX_VALUES):
+        if not left:
+            break
+        value = left.popleft()
+        if is_object(value) and next(codec.read_images(value), None) is not None:
+            return value
+        left.extend(islice(_inner(value), MAX_VALUES))
     return None
 
 
@@ -107,14 +113,20 @@ def outline(doc: object) -> object:
 
 
 def _values(doc: object) -> Iterator[tuple[str, object]]:
-    """Every value that holds no others, with the key that it stands under, in document order."""
-    left: list[tuple[str, object]] = [("", doc)]
-    while left:
-        key, value = left.pop()
+    """The values that hold no others, with the key that each stands under, in document order."""
+    left: list[Iterator[tuple[str, object]]] = [iter([("", doc)])]
+    for _ in range(MAX_VALUES):
+        entry = next(left[-1], None)
+        while entry is None and len(left) > 1:
+            left.pop()
+            entry = next(left[-1], None)
+        if entry is None:
+            break
+        key, value = entry
         if is_object(value):
-            left.extend((name, item) for name, item in reversed(value.items()) if not _ECHO.search(name))
+            left.append((name, item) for name, item in value.items() if not _ECHO.search(name))
         elif is_list(value):
-            left.extend((key, item) for item in reversed(value))
+            left.append(zip(repeat(key), value, strict=False))
         else:
             yield key, value
 

@@ -16,7 +16,7 @@ from openai_images.errors import DecodeError
 from openai_images.models import media
 from openai_images.wire.escapes import Unescaper
 
-__all__ = ["BASE64", "HELD", "LONGEST_KEY", "PREFIXES", "URL", "begins_image", "image_key"]
+__all__ = ["BASE64", "FIRST", "HELD", "LONGEST_KEY", "PREFIXES", "URL", "begins_image", "image_key"]
 
 BASE64, URL = b"b64_json", b"url"
 LONGEST_KEY = 6 * len(BASE64)  # each character spelled \uXXXX
@@ -29,6 +29,9 @@ PREFIXES = (
     b"data:", b"iVBORw0K", b"/9j/", b"_9j_", b"R0lGOD", b"UklGR", b"SUkqA", b"TU0AK", b"AAABAA", b"AAAA",
     b"Qk0", b"Qk1", b"Qk2", b"Qk3", b"PHN2Z", b"PD94bWw",
 )  # fmt: skip
+
+FIRST = frozenset({prefix[:1] for prefix in PREFIXES} | {b"\\", b""})
+"""The first characters of these, of an escape, and of what has not come yet: most texts begin otherwise."""
 
 _DATA_URL = re.compile(rb"data:image/[^,]*;base64,", re.IGNORECASE)
 _SAMPLE = 24

@@ -302,6 +302,13 @@ def test_many_documents_take_bounded_work() -> None:
     assert calls(lambda: reading(JSON)(many)) <= 2 * calls(lambda: reading(JSON)(few))
 
 
+def test_only_so_many_values_are_looked_at() -> None:
+    """Four megabytes of nothing hold two million."""
+    few, more = ({"rows": [[{}] for _ in range(number)]} for number in (salvage.MAX_VALUES, 120_000))
+    for look in (salvage.answer_within, salvage.found_images, salvage.found_urls):
+        assert calls(lambda: look(more)) <= 1.2 * calls(lambda: look(few))  # noqa: B023  called at once
+
+
 def test_an_item_is_read_once() -> None:
     """The codec makes no picture twice."""
     assert calls(lambda: list(codec.read_images({"data": [{"url": "x"}] * 400}))) <= 6 * calls(
