@@ -90,13 +90,18 @@ class CountedSink(MemorySink):
 
 @frozen
 class Outcome:
-    """What came of an answer: its events, and a result or an error; `kept` are the pictures that were whole besides."""
+    """What came of an answer: its events, and a result or an error; `kept` are the pictures that were whole besides.
+
+    `damaged` is what came in the place of others.
+    """
 
     events: list[Event]
     result: ImageResult | None
     error: ImagesError | None = field(eq=False)
     said: str
     kept: list[Image]
+    damaged: list[Image]
+    reasons: list[ImagesError] = field(eq=False, factory=list[ImagesError])
 
 
 def outcome(answered: Answered, chunks: Iterable[bytes], sinks: Sinks) -> Outcome:
@@ -104,7 +109,7 @@ def outcome(answered: Answered, chunks: Iterable[bytes], sinks: Sinks) -> Outcom
     events: list[Event] = []
     if answered.status >= 300:
         refusal = refusal_from_body(answered, b"".join(chunks))
-        return Outcome(events, None, refusal, f"{type(refusal).__name__}: {refusal}", [])
+        return Outcome(events, None, refusal, f"{type(refusal).__name__}: {refusal}", [], [])
     reader = AnswerReader(answered, sinks)
     life = 0
     try:
@@ -115,10 +120,11 @@ def outcome(answered: Answered, chunks: Iterable[bytes], sinks: Sinks) -> Outcom
         events += reader.finish()
         result = reader.result([event for event in events if isinstance(event, CompletedImage)])
     except ImagesError as error:
-        return Outcome(events, None, error, f"{type(error).__name__}: {error}", reader.images())
+        said = f"{type(error).__name__}: {error}"
+        return Outcome(events, None, error, said, reader.images(), reader.damaged())
     finally:
         reader.discard()
-    return Outcome(events, result, None, "", [])
+    return Outcome(events, result, None, "", [], reader.damaged(), reader.errors())
 
 
 def broken(damaged: Case, seed: int, *, thorough: bool) -> list[str]:
@@ -180,7 +186,7 @@ def _lost(damaged: Case, came: Outcome) -> list[str]:
     if came.error is None or isinstance(came.error, StreamInterruptedError):
         there += pictures_of_events(damaged.body)
     images = () if came.result is None else came.result.images
-    here = {image.data for image in (*images, *came.kept) if image.nbytes}
+    here = {image.data for image in (*images, *came.kept, *came.damaged) if image.nbytes}
     lost = sum(picture not in here for picture in there)
     return [f"{lost} of {len(there)} pictures were lost"] if lost else []
 
@@ -196,7 +202,11 @@ def _judged(answered: Answered, came: Outcome) -> list[str]:
             found += _of_image(event.image)
             found += _counts(event, "image_index", "partial_image_index", "created_at", "sequence_number")
         found += _shown(repr(event), secret=False)
-    return found + [line for image in came.kept for line in _of_image(image)]
+    given = () if came.result is None else came.result.images
+    flawed = [image for image in (*given, *came.kept) if image.flaw is not None]
+    found += [f"{len(flawed)} that are no whole pictures were given as such"] if flawed else []
+    found += [line for error in came.reasons for line in _of_error(answered, error)]
+    return found + [line for image in (*came.kept, *came.damaged) for line in _of_image(image)]
 
 
 # Results

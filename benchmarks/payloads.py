@@ -132,8 +132,12 @@ def _event(kind: str, nbytes: int, number: int, last: dict[str, object]) -> byte
 
 
 def _picture(nbytes: int, number: int) -> bytes:
-    head = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBB", 13, b"IHDR", 1024, 1024, 8, 6, 0, 0, 0)
-    return head + random.Random(number).randbytes(nbytes - len(head))  # noqa: S311  repeatable, not secret
+    """Noise with the beginning and the end of a PNG around it."""
+    head = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBBI", 13, b"IHDR", 1024, 1024, 8, 6, 0, 0, 0, 0)
+    end = struct.pack(">II4sI", 0, 0, b"IEND", 0)
+    length = nbytes - len(head) - 8 - len(end)
+    noise = random.Random(number).randbytes(length)  # noqa: S311  repeatable, not secret
+    return head + struct.pack(">I4s", length, b"IDAT") + noise + end
 
 
 def _base64(nbytes: int, number: int) -> str:

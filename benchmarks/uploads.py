@@ -21,7 +21,7 @@ SPARE = 4  # megabytes
 COPIES = {"paths": 0, "files": 0, "bytes": 1, "json": 0}
 """How often the pictures may lie in memory: what the user holds is one copy."""
 
-ANSWER = b'{"created":1,"data":[{"b64_json":"iVBORw0KGgo="}]}'
+ANSWER = b'{"created":1,"data":[{"b64_json":"R0lGODlhQQABAAAAADs="}]}'
 
 
 class Drain(asyncio.Protocol):

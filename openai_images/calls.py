@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Calls", "Place"]
 
+_MOST_PARTIALS = 10
+"""Partial images of one picture that are kept for an error, whatever is asked for: the API gives three."""
+
 _log = logging.getLogger("openai_images")
 
 
@@ -83,8 +86,14 @@ class Ready:
     @property
     def pictures(self) -> int:
         """How many are asked for."""
-        number: Any = self.request.n  # callers may be untyped
-        return number if isinstance(number, int) else 1
+        number: Any = (self.request.extra_body or {}).get("n", self.request.n)  # callers may be untyped
+        return max(number, 1) if isinstance(number, int) else 1
+
+    @property
+    def partials(self) -> int:
+        """How many partial images of them are asked for."""
+        each: Any = (self.request.extra_body or {}).get("partial_images", self.request.partial_images)
+        return self.pictures * min(max(each, 0), _MOST_PARTIALS) if isinstance(each, int) else 0
 
 
 class Calls:
@@ -220,6 +229,7 @@ class Calls:
             new_sink=self._memory if files is None else files.new_sink,
             files=files,
             expected=asked.pictures,
+            partials=asked.partials if stream else 0,
             max_picture_bytes=self._limits.max_picture_bytes,
             about={"model": asked.request.model, "edited": preparation is not None},
             look=partial(self._look_at_formats, asked.request.output_format),

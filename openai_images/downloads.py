@@ -15,7 +15,6 @@ from attrs import evolve
 from openai_images.away import is_away
 from openai_images.errors import DecodeError, DownloadError, RequestInvalidError, ResponseTooLargeError
 from openai_images.http.unfetched import NotFetchedError
-from openai_images.models import media
 from openai_images.models.image import Image
 from openai_images.models.results import ImageResult, with_images
 from openai_images.wire.locations import decode_data_url, is_data_url, shown
@@ -140,7 +139,7 @@ def _decoded(url: str, sink: Sink, max_bytes: int) -> Image:
     except (DecodeError, ResponseTooLargeError) as error:
         sink.discard()
         raise NotFetchedError(str(error)) from None
-    if image.media_type == media.UNKNOWN:
+    if image.flaw is not None:
         sink.discard()
-        raise NotFetchedError("it holds no picture")
+        raise NotFetchedError(f"what it holds is no whole picture ({image.flaw})")
     return image

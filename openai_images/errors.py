@@ -80,7 +80,8 @@ class ImagesError(Exception):
 
     `attempts` counts the requests that were made for the call, `elapsed` the seconds it took, waits included;
     `request_id` is the server's name for the last of them; `partials` holds the `PartialImage` events that
-    had arrived, and `images` the pictures that were complete, before things went wrong.
+    had arrived, and `images` the pictures that were complete, before things went wrong. `damaged` holds what came in a
+    picture's place and is none by its own bytes, or lacks its end (`Image.flaw`): it may have been paid for.
     """
 
     maybe_billed: bool = False
@@ -97,6 +98,7 @@ class ImagesError(Exception):
         self.request_id: str | None = None
         self.partials: Sequence[Any] = ()
         self.images: Sequence[Any] = ()
+        self.damaged: Sequence[Any] = ()
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle by class, arguments and state, whatever the signature of `__init__`."""
@@ -222,7 +224,12 @@ class StreamInterruptedError(APIConnectionError, OutcomeUnknownError):
 
 
 class DecodeError(OutcomeUnknownError):
-    """A successful answer could not be understood; its picture may have been paid for."""
+    """A successful answer could not be understood; its picture may have been paid for.
+
+    `body` is its decoded JSON without secrets and base64, as far as it is small; None where it was no JSON.
+    """
+
+    body: object = None
 
 
 class ResponseTooLargeError(OutcomeUnknownError):

@@ -273,9 +273,9 @@ class FileDestination:
         del self._sinks[sink.part]
         return kept
 
-    async def keep_many(self, images: list[Image]) -> list[Image]:
+    async def keep_many(self, images: list[Image], more: str = "") -> list[Image]:
         """Give several whole pictures their names, by their place."""
-        return [await self.keep(image, index) for index, image in enumerate(images)]
+        return [await self.keep(image, index, more) for index, image in enumerate(images)]
 
     def _tell(self, sink: FileSink) -> None:
         if sink.error is not None and self._disk_failed is not None:

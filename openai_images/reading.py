@@ -7,7 +7,6 @@ who asks: how often it may be iterated, and by whom, is `ImageStream`'s.
 
 from __future__ import annotations
 
-import contextlib
 from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -127,18 +126,19 @@ class Reading(Engine):
         new_sink: Callable[[], Sink],
         files: FileDestination | None,
         expected: int,
+        partials: int,
         max_picture_bytes: int,
         about: Mapping[str, Any],
         look: Callable[[ImageResult], None],
     ) -> None:
-        """Read the answer to `call`, where `expected` pictures are asked for.
+        """Read the answer to `call`, where `expected` pictures are asked for, and so many `partials` of them.
 
-        Its result has what is `about` them, and is shown to `look` first.
+        An error keeps no more partials than that. The result has what is `about` them, and is shown to `look`.
         """
         super().__init__()
         self.call = call
         self.expected = expected
-        self.partials: list[PartialImage] = []
+        self.partials: deque[PartialImage] = deque(maxlen=partials)
         self._new_sink = new_sink
         self._files = files
         self._max_picture_bytes = max_picture_bytes
@@ -228,50 +228,53 @@ class Reading(Engine):
                     self.partials.append(placed)
                 elif isinstance(placed, CompletedImage):
                     self._completed.append(placed)
-                    self._conclude()
         except ImagesError as error:
             failure = error
+        self._conclude()
         if self._files is not None:
             await self._files.drain()
         return failure
 
     def _conclude(self) -> None:
-        """Make the result once enough is here; the partials have had their day."""
-        if self._reader is not None and len(self._completed) >= self.expected:
+        """Make the result once enough is here, and once only; the partials have had their day."""
+        if self._result is None and self._reader is not None and len(self._completed) >= self.expected:
             self._result = self._told(self._reader.result(self._completed))
             self.call.used(self._result.usage)
             self.partials.clear()
 
     async def _end(self, error: ImagesError | None) -> None:
         """The body ended or broke: what is whole is the result; otherwise send again where that is allowed, or fail."""
-        reader = self._reader
-        if self._result is not None and self._result.usage is None and reader is not None:
-            self._result = self._with_late_usage(self._result, reader)
-        if self._result is None and reader is not None:
+        reader, result = self._reader, None
+        if reader is not None and (error is None or self._result is not None):
             try:
-                result = reader.result(self._completed)
+                result = self._told(reader.result(self._completed))
             except ImagesError as failure:
                 error = error or failure
-            else:
-                self._result = self._told(result) if error is None else None
-        if self._result is None and error is not None and reader is not None:
-            waiting = reader.images()
-            images = [event.image for event in self._completed]
-            images += waiting if self._files is None else await self._files.keep_many(waiting)
-            with_facts(self.call.failed(error), {"partials": tuple(self.partials), "images": tuple(images)})
+        if self._result is not None:
+            if result is not None and self._result.usage is None:  # Doubao tells it behind the last picture
+                self.call.used(result.usage)
+            self._result = result or self._result
+        elif reader is not None and (failed := await self._failed(reader, result, error)) is not None:
             self._let_go()
-            if not (self._any_event or images) and await self.call.again(error):
+            if not (self._any_event or failed.images or failed.damaged) and await self.call.again(failed):
                 return
-            self.failure = error
+            self.failure = failed
         self._let_go()
         self.is_over = True
 
-    def _with_late_usage(self, result: ImageResult, reader: AnswerReader) -> ImageResult:
-        """The result with a usage that was told behind the last picture, as Doubao does."""
-        with contextlib.suppress(ImagesError):
-            result = evolve(result, usage=reader.result(self._completed).usage)
-            self.call.used(result.usage)
-        return result
+    async def _failed(
+        self, reader: AnswerReader, result: ImageResult | None, error: ImagesError | None
+    ) -> ImagesError | None:
+        """The error, or what a result lacks of what was asked for, with all that came."""
+        # Here, so that those who get what they asked for need not wait for its import.
+        from openai_images.several.short import came_short, keep_rest  # noqa: PLC0415
+
+        if result is not None:
+            error = came_short(result, reader, self.call, self.expected)
+        if error is not None:
+            rest = await keep_rest(reader, self._files, self._completed)
+            with_facts(self.call.failed(error), {**rest, "partials": tuple(self.partials)})
+        return error
 
     def _told(self, result: ImageResult) -> ImageResult:
         """The result with what the call knows."""

@@ -20,6 +20,7 @@ PNG: Final = base64.b64decode(
 )
 B64: Final = base64.b64encode(PNG).decode()
 JSON_ANSWER: Final = json.dumps({"created": 1, "data": [{"b64_json": B64}]}).encode()
+TWO_PICTURES: Final = json.dumps({"created": 1, "data": [{"b64_json": B64}] * 2}).encode()
 
 
 def event(kind: str, **fields: Any) -> bytes:

@@ -1,7 +1,7 @@
 """What an item's error means for its row: whether it may be sent again, what it cost, and what of it is worth keeping.
 
 Rules: pure. What nobody knows is `unknown`, what provably did not run is `refused`, the rest has `failed`. Pictures
-that were whole before things went wrong were paid for, and are kept.
+that were whole before things went wrong were paid for, and are kept, and so is what came in the place of one.
 """
 
 from __future__ import annotations
@@ -47,8 +47,10 @@ def ending_of(error: ImagesError, model: str | None, prices: Prices) -> Ending:
         unknown = any(part.maybe_billed for part in error.errors)
         cost = None if unknown else cost_of(result, model, prices)
         here = [image for image in result.images if not is_away(image)]
-        return Ending("unknown" if unknown else "failed", billed=True, cost=cost, images=here)
+        state: Literal["failed", "unknown"] = "unknown" if unknown else "failed"
+        return Ending(state, billed=True, cost=cost, images=[*here, *error.damaged])
     images = [image for image in error.images if isinstance(image, Image) and not is_away(image)]
+    images += error.damaged
     if error.maybe_billed or images:
         return Ending("unknown", billed=True, images=images)
     return Ending("failed")

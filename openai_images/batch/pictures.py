@@ -77,7 +77,8 @@ class Saver:
         parts: list[tuple[Path, Path, Image, int]] = []
         try:
             for stem, image in named:
-                name = stem + media.suffix(image.media_type)
+                # What is no whole picture must not be adopted as one by the next run.
+                name = f"{stem}{'.damaged' if image.flaw else ''}{media.suffix(image.media_type)}"
                 part = part_path(folder, name)
                 parts.append((part, folder / name, image, self._write(part, image.data)))
             placed = [(self._disk.publish(part, target), image, at) for part, target, image, at in parts]

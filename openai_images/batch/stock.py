@@ -20,14 +20,15 @@ from openai_images.batch.ledger import Ledger, Record
 from openai_images.batch.naming import file_stems, folded, stem_of
 from openai_images.batch.rows import Row, SavedFile, files_field
 from openai_images.models import media
+from openai_images.models.completeness import flaw_of
 from openai_images.models.parts import part_path
 
 __all__ = ["Stock"]
 
-_SUFFIXES = (".png", ".jpg", ".webp", ".gif", ".svg", ".avif")
+_SUFFIXES = media.SUFFIXES
 _PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.part", re.DOTALL)
-_TAIL = 64
 _MOST_DIGITS = 10
+_PIECE = 256 * 1024
 
 
 class Stock:
@@ -150,9 +151,7 @@ class Stock:
     def _is_whole(self, name: str) -> bool:
         """Whether a file is a picture from its beginning to its end, as far as its kind shows it."""
         path, size = self._paths.images / name, self._there[name].size
-        head = self._disk.read(path, 0, 4096)
-        tail = self._disk.read(path, max(0, size - _TAIL), _TAIL)
-        return media.media_type(head) != media.UNKNOWN and not media.is_cut(head, tail, size)
+        return flaw_of(self._disk.read(path, at, _PIECE) for at in range(0, size, _PIECE)) is None
 
     def _placed(self, name: str, target: str) -> SavedFile:
         """A picture under the name it should have."""

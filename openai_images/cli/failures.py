@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["Problem", "exit_code", "hints_for", "problem_of", "say_problem", "show_problem"]
 
 _MAYBE_BILLED = "It may have been billed although no picture came: look before you send it again."
+_PARTLY_BILLED = "What did not come may have been billed as well: look before you send it again."
+_DAMAGED_BILLED = "It may have been billed, so what came in a picture's place was kept: look at that first."
 
 _OPTIONS = {
     "background": "--background",
@@ -68,6 +70,7 @@ class Problem:
     code: str | None = None
     param: str | None = None
     urls: tuple[str, ...] = ()
+    hint: str = _MAYBE_BILLED
 
     def record(self) -> dict[str, Any]:
         """The JSON line."""
@@ -124,6 +127,7 @@ def problem_of(error: ImagesError, hints: Mapping[str, str] | None = None) -> Pr
         code=status.code if status else None,
         param=status.param if status else None,
         urls=error.urls if isinstance(error, DownloadError) else (),
+        hint=_PARTLY_BILLED if error.images else _DAMAGED_BILLED if error.damaged else _MAYBE_BILLED,
     )
 
 
@@ -140,7 +144,7 @@ def say_problem(console: Console, problem: Problem, error: BaseException | None 
         console.err.write("".join(traceback.format_exception(error)))
     console.always(f"error: {problem.message}", "bold red")
     known = "billed" in problem.message or problem.urls
-    hint = _MAYBE_BILLED if problem.maybe_billed and not known else ""
+    hint = problem.hint if problem.maybe_billed and not known else ""
     # The URLs are whole, signatures included: they are the only way to pictures that are paid for.
     for line in filter(None, (problem.to_do, *problem.urls, hint, problem.facts)):
         console.always(f"       {line}", "red" if line is hint else "")

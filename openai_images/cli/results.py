@@ -69,6 +69,10 @@ def report_error(console: Console, error: ImagesError, into: Path) -> None:
         report_result(console, error.result, into)
     else:
         report_images(console, _images_of(error), into)
+    for image in error.damaged:
+        kept = _placed(console, image, into)
+        where = "" if kept is None else f" is kept in {str(kept.path)!r}"
+        console.always(f"warning: what came in a picture's place ({image.flaw}){where}", "yellow")
 
 
 def _images_of(error: ImagesError) -> Sequence[Image]:

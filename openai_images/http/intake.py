@@ -15,6 +15,7 @@ from attrs import frozen
 
 from openai_images.http.unfetched import NotFetchedError, PassingError
 from openai_images.models import media
+from openai_images.models.completeness import ImageProbe
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,7 +28,7 @@ SILENCE = 60.0
 """Seconds without a byte before a download begins anew, where `Timeouts.idle` says nothing: files need no painting."""
 
 _PIECE = 256 * 1024
-_HEAD, _TAIL = 12, 64  # what tells whether a picture is whole
+_HEAD = 12  # what tells most kinds of pictures
 _UNTIL_CLEAR = 4096  # an SVG may begin with a long comment
 _PASSED_OVER = b"\xef\xbb\xbf \t\r\n"
 
@@ -53,25 +54,24 @@ async def take_in(
         raise NotFetchedError("it came compressed, although that was not asked for", status=response.status)
     if (response.content_length or 0) > bounds.nbytes:
         raise _too_large(bounds)
-    head = tail = held = b""
-    nbytes = 0
-    while chunk := await _chunk(response, bounds.silence, nbytes):
-        nbytes += len(chunk)
-        if nbytes > bounds.nbytes:
+    held, begun = b"", False
+    probe = ImageProbe()
+    while chunk := await _chunk(response, bounds.silence, probe.nbytes):
+        probe.feed(chunk)
+        if probe.nbytes > bounds.nbytes:
             raise _too_large(bounds)
-        tail = (tail + chunk[-_TAIL:])[-_TAIL:]
-        if not head:
+        if not begun:
             held += chunk
             if not _is_picture(held, response):
                 continue
-            chunk, held, head = held, b"", held[:_UNTIL_CLEAR]
+            chunk, held, begun = held, b"", True
         sink.write(chunk)
         if drain is not None:
             await drain()
     if len(held) >= _HEAD:
         raise _no_picture(response)
-    if not head or media.is_cut(head, tail, nbytes):
-        raise PassingError(f"it ended after {nbytes:,} bytes", status=response.status)
+    if probe.flaw is not None:
+        raise PassingError(f"it ended after {probe.nbytes:,} bytes", status=response.status)
 
 
 async def _chunk(response: aiohttp.ClientResponse, silence: float, nbytes: int) -> bytes:

@@ -46,6 +46,8 @@ class Image:
     (None where the bytes do not say; of an SVG its own measures in pixels of CSS). `path` is set when it was written
     to a file with `into=`; then `data` reads that file each time.
     `url`, `revised_prompt` and `generation_id` are the server's, `extra` what else it said of this picture.
+    `flaw` says what the bytes lack of being a whole image: "no image" or "truncated". Only what an exception has in
+    `damaged` has one: it may have been paid for, and is never delivered as an image.
     """
 
     _data: bytes | None = field(default=None, alias="data")
@@ -58,6 +60,7 @@ class Image:
     revised_prompt: str | None = None
     generation_id: str | None = None
     extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False)
+    flaw: str | None = None
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Image:
@@ -149,10 +152,11 @@ class Image:
 
     def __repr__(self) -> str:
         """The kind, the size, and where it is or its digest."""
+        what = f"{self.flaw}: {self.media_type}" if self.flaw else self.media_type
         if self._data is not None:
-            return f"<{self.media_type} {self.nbytes:,} bytes sha256:{self.sha256[:8]}…>"
+            return f"<{what} {self.nbytes:,} bytes sha256:{self.sha256[:8]}…>"
         if self.path is not None:
-            return f"<{self.media_type} {self.nbytes:,} bytes at {str(self.path)!r}>"
+            return f"<{what} {self.nbytes:,} bytes at {str(self.path)!r}>"
         return "<image behind a URL>"
 
     def _repr_mimebundle_(

@@ -3,7 +3,8 @@
 Rules: pure functions on bytes; nothing is decoded, nothing is believed that the bytes do not say, and nothing raises
 on bytes that make no sense: an unknown format is `application/octet-stream`, an unknown size is None. A size is the
 stored one: that a camera's JPEG is to be shown on its side (EXIF) does not turn it. An SVG has the size that it gives
-itself in pixels of CSS, 96 to the inch; where it gives none, that of its `viewBox`.
+itself in pixels of CSS, 96 to the inch; where it gives none, that of its `viewBox`. Whether the bytes are all there is
+for `completeness.py` to say.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HEAD_BYTES",
+    "JPEG_ALONE",
+    "SUFFIXES",
     "UNKNOWN",
     "format_mismatch",
     "format_warning",
-    "is_cut",
+    "is_empty_svg",
     "media_type",
     "pixel_size",
     "suffix",
@@ -39,7 +42,16 @@ _SUFFIXES = {
     "image/gif": ".gif",
     "image/svg+xml": ".svg",
     "image/avif": ".avif",
+    "image/heic": ".heic",
+    "image/tiff": ".tiff",
+    "image/bmp": ".bmp",
+    "image/x-icon": ".ico",
+    "image/jxl": ".jxl",
+    "image/jp2": ".jp2",
 }
+
+SUFFIXES = tuple(_SUFFIXES.values())
+"""The endings of the names that pictures get."""
 
 _FORMATS = {kind.partition("/")[2].partition("+")[0]: kind for kind in _SUFFIXES} | {"jpg": "image/jpeg"}
 
@@ -48,11 +60,22 @@ _SIGNATURES = (
     (b"\xff\xd8\xff", "image/jpeg"),
     (b"GIF87a", "image/gif"),
     (b"GIF89a", "image/gif"),
+    (b"II*\0", "image/tiff"),
+    (b"MM\0*", "image/tiff"),
+    (b"\xff\x0a", "image/jxl"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", "image/jxl"),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", "image/jp2"),
 )
+_BMP_HEADERS = frozenset({12, 40, 52, 56, 64, 108, 124})
+"""The lengths that the header of a BMP may have; its two letters alone begin many a word."""
+_BRANDS = {
+    "image/avif": frozenset({b"avif", b"avis"}),
+    "image/heic": frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}),
+}
 
 # Start-of-frame markers hold the size; C4, C8 and CC in that range are something else (ITU T.81, table B.1).
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_JPEG_ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
+JPEG_ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 """Markers that no length follows."""
 _JPEG_PICTURE = frozenset({0xD9, 0xDA})
 """The end, and the start of the compressed data: behind these no size comes."""
@@ -95,8 +118,12 @@ def media_type(head: bytes) -> str:
             return kind
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "image/webp"
-    if head[4:8] == b"ftyp" and _is_avif(head):
-        return "image/avif"
+    if head[4:8] == b"ftyp":
+        return _of_brands(head)
+    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
+        return "image/bmp"
+    if head[:4] == b"\0\0\1\0" and head[4:6] != b"\0\0" and head[9:10] == b"\0":
+        return "image/x-icon"
     return "image/svg+xml" if _SVG.match(head[:_SVG_HEAD]) else UNKNOWN
 
 
@@ -144,21 +171,10 @@ def pixel_size(head: bytes) -> tuple[int, int] | None:
     return size if size is not None and min(size) > 0 else None
 
 
-def is_cut(head: bytes, tail: bytes, nbytes: int) -> bool:
-    """Whether a picture of `nbytes` bytes, lacks its end, by its first 12 bytes and its last 64."""
-    match media_type(head):
-        case "image/png":
-            return b"IEND\xaeB`\x82" not in tail
-        case "image/jpeg":
-            return b"\xff\xd9" not in tail
-        case "image/gif":
-            return not tail.rstrip(b"\0").endswith(b";")
-        case "image/webp":
-            return nbytes < 8 + int.from_bytes(head[4:8], "little")
-        case "image/svg+xml":
-            return b"</svg" not in tail
-        case _:
-            return False
+def is_empty_svg(head: bytes) -> bool:
+    """Whether this is an SVG whose root closes itself."""
+    tag = _SVG.match(head)
+    return tag is not None and tag[1].endswith(b"/")
 
 
 def _declared(name: str | None) -> str | None:
@@ -189,7 +205,7 @@ def _jpeg(head: bytes) -> tuple[int, int] | None:
             return width, height
         if marker == 0xFF:  # any number of FF may stand before a marker
             at += 1
-        elif marker in _JPEG_ALONE:
+        elif marker in JPEG_ALONE:
             at += 2
         else:
             at += 2 + struct.unpack_from(">H", head, at + 2)[0]
@@ -211,11 +227,11 @@ def _webp(head: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _is_avif(head: bytes) -> bool:
-    """Whether the file-type box names one of AVIF's brands: the first, or one of those it is compatible with."""
+def _of_brands(head: bytes) -> str:
+    """What the file-type box of an ISO media file names: its brand, or one of those it is compatible with."""
     end = min(int.from_bytes(head[:4]), 256)
     brands = {head[8:12], *(head[at : at + 4] for at in range(16, end, 4))}
-    return not brands.isdisjoint((b"avif", b"avis"))
+    return next((kind for kind, known in _BRANDS.items() if not known.isdisjoint(brands)), UNKNOWN)
 
 
 def _avif(head: bytes) -> tuple[int, int] | None:

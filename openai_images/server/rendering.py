@@ -73,8 +73,9 @@ def _huge_base64(megabytes: float, width: int, height: int) -> bytes:
 
 
 def huge_png(megabytes: float, width: int, height: int) -> bytes:
-    """So many megabytes (10**6 bytes) that begin as a PNG does, always the same ones."""
+    """So many megabytes (10**6 bytes) with the beginning and the end of a PNG, always the same ones."""
     head = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    size = max(0, round(megabytes * 1_000_000) - len(head))
+    end = struct.pack(">II4sI", 0, 0, b"IEND", 0xAE426082)
+    size = max(0, round(megabytes * 1_000_000) - len(head) - 12 - len(end))
     noise = random.Random(size)  # noqa: S311  # the same bytes for the same size, guards nothing
-    return head + noise.randbytes(size)
+    return head + bytes(4) + struct.pack(">I4s", size, b"IDAT") + noise.randbytes(size) + end

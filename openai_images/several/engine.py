@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import define, evolve
 
-from openai_images.errors import ImagesError
+from openai_images.errors import ImagesError, PartialResultError
 from openai_images.models.events import Event, UnknownEvent
 from openai_images.models.shares import place_of, shares_of
 from openai_images.reading import Engine, Reading
@@ -60,7 +60,9 @@ class Part:
     @property
     def ended(self) -> Ended:
         """How it ended."""
-        return Ended(result=self.reading.result, error=self.error, attempts=self.reading.call.attempts)
+        error = self.error
+        result = error.result if isinstance(error, PartialResultError) else self.reading.result
+        return Ended(result=result, error=error, attempts=self.reading.call.attempts)
 
 
 def share_out(

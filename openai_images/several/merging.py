@@ -19,14 +19,17 @@ if TYPE_CHECKING:
 
     from openai_images.models.image import Image
 
-__all__ = ["Ended", "failure_of", "merged"]
+__all__ = ["Ended", "failure_of", "merged", "shortfall"]
 
 _COUNTS = ("input_tokens", "output_tokens", "reasoning_tokens", "total_tokens")
 
 
 @frozen(kw_only=True)
 class Ended:
-    """How one request ended: with a result or with an error, after so many attempts."""
+    """How one request ended: with a result or with an error, after so many attempts.
+
+    Where it came short it is both: the `result` of the pictures that came, and the `error`.
+    """
 
     result: ImageResult | None
     error: ImagesError | OSError | None
@@ -36,10 +39,17 @@ class Ended:
     def whole(self) -> ImageResult | None:
         """The result, or what was whole before the error, as a result whose usage nobody knows."""
         images: tuple[Image, ...] = tuple(getattr(self.error, "images", ()))
-        if self.error is None or not images:
+        if self.result is not None or not images:
             return self.result
         about = {name: getattr(self.error, name) for name in ("request_id", "attempts", "elapsed")}
         return ImageResult(images, **about)
+
+    @property
+    def errors(self) -> tuple[ImagesError | OSError, ...]:
+        """What befell the pictures that did not come."""
+        if isinstance(self.error, PartialResultError):
+            return self.error.errors
+        return () if self.error is None else (self.error,)
 
 
 def merged(results: Sequence[ImageResult], like: ImageResult | None = None) -> ImageResult:
@@ -57,14 +67,15 @@ def merged(results: Sequence[ImageResult], like: ImageResult | None = None) -> I
 
 def failure_of(ended: Sequence[Ended], wanted: int) -> ImagesError | OSError:
     """The error for `wanted` pictures where some requests have failed: a `PartialResultError`, unless all have."""
-    errors = [one.error for one in ended if one.error is not None]
+    errors = [error for one in ended for error in one.errors]
     whole = [result for one in ended if (result := one.whole) is not None]
-    good = [one.result for one in ended if one.error is None and one.result is not None]
+    good = [one.result for one in ended if one.result is not None]
     facts: dict[str, Any] = {
         "attempts": sum(one.attempts for one in ended),
         "elapsed": max(getattr(one.error or one.result, "elapsed", 0.0) for one in ended),
         "partials": tuple(event for error in errors for event in getattr(error, "partials", ())),
         "images": tuple(image for result in whole for image in result.images),
+        "damaged": tuple(image for one in ended for image in getattr(one.error, "damaged", ())),
     }
     if not good:
         worst = max(errors, key=_gravity)
@@ -76,6 +87,16 @@ def failure_of(ended: Sequence[Ended], wanted: int) -> ImagesError | OSError:
     facts["request_id"] = told[0].request_id
     msg = _some_came(told[0], len(result.images), wanted, billed=facts["maybe_billed"])
     return with_facts(PartialResultError(msg, result=result, errors=told), facts)
+
+
+def shortfall(result: ImageResult, errors: Sequence[ImagesError], wanted: int) -> PartialResultError:
+    """The error for an answer that is whole and has fewer pictures than were `wanted`; `errors` say why, if it does."""
+    here = len(result.images)
+    told = errors or [ImagesError(f"the server sent {here} of {wanted} images, and said no reason")]
+    billed = any(error.maybe_billed for error in told)
+    error = PartialResultError(_some_came(told[0], here, wanted, billed=billed), result=result, errors=told)
+    error.maybe_billed = billed
+    return error
 
 
 def _gravity(error: ImagesError | OSError) -> tuple[bool, bool]:

@@ -18,7 +18,7 @@ from openai_images.errors import DecodeError, ResponseTooLargeError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["MAX_PICTURE_BYTES", "Base64Decoder", "picture_too_large"]
+__all__ = ["MAX_PICTURE_BYTES", "Base64Decoder", "both", "picture_too_large"]
 
 MAX_PICTURE_BYTES = 64 * 1024 * 1024
 """Twice what the largest picture of the API (8,294,400 pixels) takes uncompressed."""
@@ -127,6 +127,16 @@ class Base64Decoder:
             raise _invalid()
         self._start = None
         return rest
+
+
+def both(one: Callable[[bytes], object], other: Callable[[bytes], object]) -> Callable[[bytes], object]:
+    """A function that tells both."""
+
+    def write(data: bytes) -> None:
+        one(data)
+        other(data)
+
+    return write
 
 
 def picture_too_large(max_bytes: int) -> ResponseTooLargeError:

@@ -8,21 +8,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from openai_images.errors import StreamInterruptedError
-from openai_images.models import media
+from attrs import evolve
+
+from openai_images.errors import DecodeError, StreamInterruptedError
+from openai_images.models.completeness import NO_IMAGE, ImageProbe
 from openai_images.models.events import CompletedImage, Event
 from openai_images.models.results import ImageResult
 from openai_images.wire.b64 import picture_too_large
+from openai_images.wire.refusals import Answered, redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from openai_images.errors import ImagesError
     from openai_images.models.image import Image
     from openai_images.wire.memory import Sink
 
-__all__ = ["Body", "PictureBody", "completed_events"]
+__all__ = ["MAX_DAMAGED", "MAX_ERRORS", "Body", "PictureBody", "completed_events", "no_image"]
 
-_HEAD, _TAIL = 12, 64  # what tells whether a picture is whole
+MAX_ERRORS = 100
+"""Reasons that are kept for the pictures that did not come; a server may send 100,000 items with an error each."""
+
+MAX_DAMAGED = 10
+"""What is no picture and is kept all the same, in memory perhaps: as many as one request of the API may ask for."""
+
+_SHOWN = 40
+"""Characters of what is no picture that an error repeats: enough to know words or a page from noise."""
 
 
 class Body(Protocol):
@@ -50,6 +61,14 @@ class Body(Protocol):
         """Pictures that are whole but were not yielded."""
         ...
 
+    def damaged(self) -> list[Image]:
+        """What came in the place of a picture, and is none by its own bytes."""
+        ...
+
+    def errors(self) -> list[ImagesError]:
+        """Why there are fewer pictures than were asked for, as far as the answer says; at most `MAX_ERRORS`."""
+        ...
+
     def discard(self) -> None:
         """Drop what is not whole."""
 
@@ -57,23 +76,22 @@ class Body(Protocol):
 class PictureBody:
     """The bare bytes of one picture, as some compatible servers answer."""
 
-    def __init__(self, sink: Sink, max_bytes: int) -> None:
+    def __init__(self, answered: Answered, sink: Sink, max_bytes: int) -> None:
         """Collect into the sink, up to `max_bytes`."""
         self.life = 0
+        self._answered = answered
         self._sink = sink
         self._is_open = True
         self._max_bytes = max_bytes
-        self._nbytes = 0
-        self._head = self._tail = b""
+        self._probe = ImageProbe()
+        self._damaged: list[Image] = []
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Collect."""
         self.life += 1
-        self._nbytes += len(chunk)
-        if self._nbytes > self._max_bytes:
+        self._probe.feed(chunk)
+        if self._probe.nbytes > self._max_bytes:
             raise picture_too_large(self._max_bytes)
-        self._head = self._head or chunk[:_HEAD]
-        self._tail = (self._tail + chunk[-_TAIL:])[-_TAIL:]
         self._sink.write(chunk)
         return iter(())
 
@@ -83,19 +101,35 @@ class PictureBody:
 
     def finish(self) -> Iterator[Event]:
         """Yield the picture, if its own bytes say that it is whole."""
-        if self._is_open and not media.is_cut(self._head, self._tail, self._nbytes):
+        if self._is_open and self._probe.nbytes:
             self._is_open = False
-            yield CompletedImage(image=self._sink.finish())
+            image, flaw = self._sink.finish(), self._probe.flaw
+            if flaw is None:
+                yield CompletedImage(image=image)
+            else:
+                self._damaged = [evolve(image, flaw=flaw)]
 
     def result(self, completed: Sequence[CompletedImage]) -> ImageResult:
         """The picture; nothing else is known."""
+        if not completed and self._probe.flaw == NO_IMAGE:
+            raise no_image(self._answered, self._damaged)
         if not completed:
-            msg = f"the answer ended after {self._nbytes:,} bytes of its picture; it may have been billed"
+            msg = (
+                f"the answer ended after {self._probe.nbytes:,} bytes of its picture; it may have been billed"
+            )
             raise StreamInterruptedError(msg)
         return ImageResult(images=tuple(event.image for event in completed))
 
     def images(self) -> list[Image]:
-        """None: it was yielded or is cut."""
+        """None: it was yielded or is damaged."""
+        return []
+
+    def damaged(self) -> list[Image]:
+        """The picture, where it is none."""
+        return self._damaged
+
+    def errors(self) -> list[ImagesError]:
+        """Nobody says anything."""
         return []
 
     def discard(self) -> None:
@@ -103,6 +137,21 @@ class PictureBody:
         if self._is_open:
             self._is_open = False
             self._sink.discard()
+
+
+def no_image(answered: Answered, damaged: Sequence[Image]) -> DecodeError:
+    """The error for what came in the place of a picture."""
+    first = damaged[0] if damaged else None
+    if first is None or first.flaw == NO_IMAGE:
+        start = b"" if first is None or first.path is not None else first.data[:_SHOWN]
+        begins = redact(start.decode("utf-8", "replace"), answered.secrets)
+        what = f"what is no image by its own bytes{f' (it begins {begins!r})' if begins else ''}"
+    else:
+        what = f"an image that lacks its end ({first.media_type}, {first.nbytes:,} bytes)"
+    return DecodeError(
+        f"the server answered {answered.status} with {what}; it may have been billed, so what came is kept in the "
+        "error's damaged. Check base_url, and what stands between you and the server"
+    )
 
 
 def completed_events(result: ImageResult) -> Iterator[CompletedImage]:

@@ -8,9 +8,9 @@ cattrs' JSON preset is not used: it would turn the text "false" into True and by
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import NoneType
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeGuard, TypeVar, get_args
 
 from attrs import AttrsInstance, asdict, evolve, fields, resolve_types
 from cattrs import Converter
@@ -26,6 +26,7 @@ __all__ = [
     "body_of",
     "encode",
     "encode_request",
+    "holds_image",
     "read_completed",
     "read_images",
     "read_partial",
@@ -87,15 +88,18 @@ def encode(body: Mapping[str, Any]) -> bytes:
     raise RequestInvalidError(msg)
 
 
-def read_images(doc: Mapping[str, Any]) -> list[Image]:
+def read_images(doc: Mapping[str, Any]) -> Iterator[Image]:
     """The pictures of a JSON answer's `data`, in order; what holds none is passed over."""
     data = doc.get("data")
-    images: list[Image] = []
     for item in data if is_list(data) else [data]:
         image, extra = _split_image(item) if is_object(item) else (None, {})
         if image is not None:
-            images.append(evolve(image, extra=extra) if extra else image)
-    return images
+            yield evolve(image, extra=extra) if extra else image
+
+
+def holds_image(item: Mapping[str, Any]) -> bool:
+    """Whether this item of a `data` has a picture."""
+    return _split_image(item)[0] is not None
 
 
 def read_result(doc: Mapping[str, Any], images: tuple[Image, ...]) -> ImageResult:
@@ -118,18 +122,25 @@ def read_completed(doc: Mapping[str, Any]) -> CompletedImage | None:
 
 
 def _split_image(item: Mapping[str, Any]) -> tuple[Image | None, dict[str, Any]]:
-    """The picture of an item or event (decoded, or a URL), and the fields that do not belong to it."""
+    """The picture of an item or event (decoded, or a URL), and the fields that do not belong to it.
+
+    What is no picture by its own bytes is none here.
+    """
     rest = dict(item)
     image = rest.pop("b64_json", None)
-    if not isinstance(image, Image) and isinstance(rest.get("url"), Image):
+    if not _is_whole(image) and isinstance(rest.get("url"), Image):
         image = rest.pop("url")  # it was a data URL
     given = {name: rest.pop(name, None) for name in _OF_THE_IMAGE if isinstance(rest.get(name), str | None)}
     texts = {name: text for name, text in given.items() if text is not None}
-    if not isinstance(image, Image):
+    if not _is_whole(image):
         if not texts.get("url"):
             return None, rest
         image = Image()
     return evolve(image, **texts) if texts else image, rest
+
+
+def _is_whole(value: object) -> TypeGuard[Image]:
+    return isinstance(value, Image) and value.flaw is None
 
 
 def _dict_of(value: object) -> dict[Any, Any]:

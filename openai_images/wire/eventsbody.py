@@ -8,15 +8,19 @@ that is broken.
 
 from __future__ import annotations
 
+from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from openai_images.errors import DecodeError, ImagesError, StreamInterruptedError
 from openai_images.models.events import CompletedImage, Event, UnknownEvent
 from openai_images.models.results import ImageResult, Usage, sum_usages
 from openai_images.wire import codec
-from openai_images.wire.bodies import completed_events
+from openai_images.wire.bodies import MAX_DAMAGED, MAX_ERRORS, completed_events, no_image
 from openai_images.wire.jsontypes import is_object
+from openai_images.wire.payload import MAX_PICTURES, too_many_pictures
 from openai_images.wire.refusals import Answered, refusal_from_document
+from openai_images.wire.salvage import found_images, without_images
 from openai_images.wire.sse import EventEnd, SSEFramer
 
 if TYPE_CHECKING:
@@ -54,8 +58,9 @@ class EventsBody:
         self._in_data = False
         self._completed = 0
         self._usage: Usage | None = None
-        self._failure: ImagesError | None = None
+        self._errors: list[ImagesError] = []
         self._strays: list[Image] = []
+        self._damaged: list[Image] = []
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Frame, decode, and yield each event at its blank line."""
@@ -81,8 +86,8 @@ class EventsBody:
 
     def result(self, completed: Sequence[CompletedImage]) -> ImageResult:
         """The completed events as one result, in the order of their index."""
-        if not completed and self._failure is not None:
-            raise self._failure
+        if not completed and self._errors:
+            raise self._errors[-1]
         if not completed:
             cut = " in the middle of an event" if self._framer.has_data else ""
             seen = f"after {self._events} event{'s' * (self._events != 1)}"
@@ -107,6 +112,14 @@ class EventsBody:
         # One that is in a file has its name there already.
         return cut or [image for image in self._strays if image.path is None and not self._completed]
 
+    def damaged(self) -> list[Image]:
+        """What finished events had in the place of their picture."""
+        return self._damaged
+
+    def errors(self) -> list[ImagesError]:
+        """Why pictures failed, one by one."""
+        return self._errors
+
     def discard(self) -> None:
         """Drop the open event."""
         self._scanner.discard()
@@ -118,13 +131,15 @@ class EventsBody:
             return
         self._events += 1
         try:
-            events = self._read(self._document(scanner, name, text), name)
+            events = self._read(self._document(scanner, name, text), name, scanner.damaged)
         except ImagesError:
             self._strays = scanner.pictures or self._strays
             raise
         for event in events:
             if isinstance(event, CompletedImage):
                 self._completed += 1
+                if self._completed > MAX_PICTURES:
+                    raise too_many_pictures()
             elif isinstance(event, UnknownEvent) and not event.type.endswith(".partial_image"):
                 self._strays = scanner.pictures or self._strays
             yield event
@@ -134,25 +149,28 @@ class EventsBody:
         try:
             return scanner.finish()
         except DecodeError:
+            if text.startswith("{") and not scanner.is_broken:
+                with suppress(DecodeError):  # whole, with something behind it
+                    return scanner.documents()[0]
             scanner.discard()
             is_partial = name.endswith(".partial_image")
             if name.endswith(_FINISHED) or (text.startswith("{") and not is_partial):
                 raise
             return text
 
-    def _read(self, doc: Any, name: str) -> Iterable[Event]:
+    def _read(self, doc: Any, name: str, damaged: list[Image]) -> Iterable[Event]:
         doc = _unwrapped(doc)
         kind = doc.get("type") if is_object(doc) else None
         kind = kind if isinstance(kind, str) and kind else name
         if kind.endswith(".partial_failed"):
-            self._failure = refusal_from_document(self._answered, doc)
+            self._fail(refusal_from_document(self._answered, doc))
         elif "error" in (kind, name) or (is_object(doc) and doc.get("error")):
             raise refusal_from_document(self._answered, doc)
-        known = self._known(doc, kind) if is_object(doc) else ()
+        known = self._known(doc, kind, damaged) if is_object(doc) else ()
         # A partial without its picture must not cost the finished one that is still to come.
         return known or [UnknownEvent(kind[:_LONGEST_NAME] or "message", doc)]
 
-    def _known(self, doc: dict[str, Any], kind: str) -> Sequence[Event]:
+    def _known(self, doc: dict[str, Any], kind: str, damaged: list[Image]) -> Sequence[Event]:
         """The pictures of an event, none where it is none of ours. Raises `ImagesError` where they had to be there."""
         fields = {key: value for key, value in doc.items() if key != "type"}
         if kind.endswith(".partial_image"):
@@ -162,18 +180,31 @@ class EventsBody:
         completed = codec.read_completed(fields) if is_finished else None
         if completed is not None:
             return [completed]
-        if (is_finished or kind in _WHOLE_ANSWER) and (images := codec.read_images(doc)):
-            result = codec.read_result(fields, tuple(images))
-            self._usage = result.usage
-            return list(completed_events(result))
-        if kind in _COMPLETED:
+        if is_finished or kind in _WHOLE_ANSWER:
+            images = list(islice(codec.read_images(doc), MAX_PICTURES))
+            if not images and is_finished:
+                images = found_images(doc)
+                fields = without_images(fields)
+            if images:
+                result = codec.read_result(fields, tuple(images))
+                self._usage = result.usage
+                return list(completed_events(result))
+        if is_finished and damaged:
+            self._damaged += damaged[: MAX_DAMAGED - len(self._damaged)]
+            self._fail(no_image(self._answered, damaged))
+        elif kind in _COMPLETED:
             self._end_without_picture(fields)
         return ()
+
+    def _fail(self, error: ImagesError) -> None:
+        """One picture of several, or the only one, did not come."""
+        if len(self._errors) < MAX_ERRORS:
+            self._errors.append(error)
 
     def _end_without_picture(self, fields: dict[str, Any]) -> None:
         """Some servers end with the usage of all pictures; without any before it, they are missing."""
         if not self._completed:
-            raise self._failure or DecodeError(_NO_PICTURE)
+            raise self._errors[-1] if self._errors else DecodeError(_NO_PICTURE)
         self._usage = codec.read_result(fields, ()).usage
 
 

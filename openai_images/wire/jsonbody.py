@@ -1,27 +1,32 @@
-"""The body that is one JSON document: what `generate` asks for, and what some servers answer to `stream`.
+"""The body that is a JSON document: what `generate` asks for, and what some servers answer to `stream`.
 
-Rules: a picture is never lost to what stands beside it: it counts although the document also names an error, and what
-was whole when the document broke off is kept.
+Rules: a picture is never lost to what stands beside or behind it: it counts although the document also names an error,
+wherever it stands, and what was whole when the document broke off is kept. Where there is none, the URLs that may lead
+to one and the small document go with the error. What is none by its own bytes is never given as one.
 """
 
 from __future__ import annotations
 
+from itertools import islice
 from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
 from openai_images.errors import DecodeError, ImagesError, StreamInterruptedError
-from openai_images.models.image import Image
 from openai_images.wire import codec
-from openai_images.wire.bodies import completed_events
+from openai_images.wire.bodies import MAX_DAMAGED, MAX_ERRORS, completed_events, no_image
 from openai_images.wire.jsontypes import is_list, is_object
+from openai_images.wire.payload import MAX_PICTURES, too_many_pictures
+from openai_images.wire.redaction import Redaction
 from openai_images.wire.refusals import Answered, redact, refusal_from_document
+from openai_images.wire.salvage import answer_within, found_images, found_urls, outline, without_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from openai_images.models.events import CompletedImage, Event
+    from openai_images.models.image import Image
     from openai_images.models.results import ImageResult
     from openai_images.wire.payload import PayloadScanner
 
@@ -29,19 +34,27 @@ __all__ = ["JsonBody"]
 
 _GOOD = ("0", "200", "202", "ok", "success")
 _TASKS = ("task_id", "taskId", "job_id")
+_MOST_NAMES = 50
+"""Fields of a document that an error names."""
 _UNDER_WAY = ("submitted", "queued", "pending", "processing", "in_progress", "running")
 
 
 class JsonBody:
-    """One JSON document."""
+    """One JSON document; what stands behind it counts as far as it holds pictures."""
 
-    def __init__(self, answered: Answered, new_scanner: Callable[[], PayloadScanner]) -> None:
-        """Decode the one document."""
+    def __init__(
+        self, answered: Answered, new_scanner: Callable[[], PayloadScanner], *, is_bare: bool = False
+    ) -> None:
+        """Decode the one document; what `is_bare` is the text of one picture, without quotes."""
         self.life = 0
         self._answered = answered
         self._scanner = new_scanner()
+        self._quote = b'"' if is_bare else b""
+        self._scanner.feed(self._quote)
+        self._docs: list[Any] = []
         self._result: ImageResult | None = None
-        self._failure: DecodeError | None = None
+        self._failure: ImagesError | None = None
+        self._kept: list[Image] = []
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Decode; nothing is complete before the end."""
@@ -56,18 +69,20 @@ class JsonBody:
 
     def finish(self) -> Iterator[Event]:
         """Yield the pictures as completed events; the usage is the last one's."""
+        self._scanner.feed(self._quote)
         try:
-            doc = self._scanner.finish()
+            docs = self._scanner.documents()
         except DecodeError as failure:
-            self._failure = failure
+            self._failure = self._scanner.failure or failure
             return
-        fields, images = self._read(doc)
+        self._docs = [{"data": doc} if is_list(doc) else doc for doc in docs]
+        fields, images = self._read()
         self._result = result = codec.read_result(fields, tuple(images))
         yield from completed_events(result)
 
     def result(self, completed: Sequence[CompletedImage]) -> ImageResult:
         """The document with the pictures of these events."""
-        if self._failure is not None and not self._scanner.is_cut:
+        if self._failure is not None and (self._scanner.is_broken or not self._scanner.is_cut):
             raise self._failure
         if self._result is None:
             msg = "the answer ended in the middle of its JSON; it may have been billed"
@@ -77,59 +92,116 @@ class JsonBody:
         return self._result if is_same else evolve(self._result, images=images)
 
     def images(self) -> list[Image]:
-        """The pictures that were whole when the document was cut or went wrong."""
-        return self._scanner.pictures if self._result is None else []
+        """The pictures that were whole when the document was cut or went wrong, and where others may be."""
+        return [] if self._result is not None else self._kept or self._scanner.pictures
+
+    def damaged(self) -> list[Image]:
+        """What came in the place of a picture."""
+        return self._scanner.damaged[:MAX_DAMAGED]
+
+    def errors(self) -> list[ImagesError]:
+        """What the items without a picture say, and the document itself."""
+        answers = [inner for doc in self._docs for inner in (answer_within(doc), doc) if is_object(inner)]
+        places = {id(place): place for doc in answers for place in (*_items(doc), doc)}.values()
+        silent = (place for place in places if _is_error(place) and not codec.holds_image(place))
+        errors: list[ImagesError] = [
+            refusal_from_document(self._answered, place) for place in islice(silent, MAX_ERRORS)
+        ]
+        if self._scanner.failure is not None:
+            errors.append(self._scanner.failure)
+        if self.damaged():
+            errors.append(no_image(self._answered, self.damaged()))
+        return errors
 
     def discard(self) -> None:
         """Drop the picture that is being decoded."""
         self._scanner.discard()
 
-    def _read(self, doc: Any) -> tuple[dict[str, Any], list[Image]]:
+    def _read(self) -> tuple[dict[str, Any], list[Image]]:
         """The document and its pictures."""
-        if not is_object(doc):
-            msg = f"the answer is a JSON {type(doc).__name__}, not an object; check base_url"
-            raise DecodeError(msg)
-        images = codec.read_images(doc)
-        if not images and isinstance(doc.get("b64_json"), Image):
-            images = codec.read_images({"data": [{"b64_json": doc["b64_json"]}]})
-            doc = {key: value for key, value in doc.items() if key != "b64_json"}
-        if not images:
-            raise _no_picture(self._answered, doc)
-        return doc, images
-
-
-def _no_picture(answered: Answered, doc: dict[str, Any]) -> ImagesError:
-    """A success without a picture: an error that it holds, a task, a refusal that nobody speaks of, or none of ours."""
-    items = _items(doc)
-    for place in (doc, *items):
-        if _is_error(place):
-            return refusal_from_document(answered, place)
-    task = next(filter(None, map(_task, (doc, *items))), None)
-    if task is not None:
-        shown = redact(task, answered.secrets)
-        return DecodeError(
-            f"the server answered {answered.status} with a task ({shown!r}) instead of a picture: it may paint it "
-            "later, and bill it, but not in this answer; ask its operator for one that answers with pictures"
+        holders = [(doc, inner) for doc in self._docs if (inner := answer_within(doc)) is not None]
+        images = list(
+            islice((image for _, inner in holders for image in codec.read_images(inner)), MAX_PICTURES + 1)
         )
-    # xAI and Azure answer so when their safety system struck, the list or its item empty.
-    message = "there is no picture in it, as when the safety system refuses the prompt"
-    blocked = refusal_from_document(
-        answered,
-        {"error": {"code": "content_filter", "message": message, "innererror": _filters(doc, items)}},
-    )
-    is_empty = is_list(doc.get("data")) and not any(map(_holds_something, doc["data"]))
-    if getattr(blocked, "categories", ()) or is_empty:
-        return blocked
-    fields = redact(", ".join(doc), answered.secrets) or "nothing"
-    return DecodeError(
-        f"the server answered {answered.status} with JSON in which no picture is to be found (it holds {fields}); "
-        "check base_url. It may have been billed"
-    )
+        if len(images) > MAX_PICTURES:
+            self._kept = images[:MAX_PICTURES]
+            raise too_many_pictures()
+        if images:
+            doc, inner = holders[0]
+            is_plain = inner is doc and len(self._scanner.pictures) <= len(images)
+            return doc if is_plain else _fields(doc, inner), images
+        for doc in self._docs:
+            if images := found_images(doc):
+                return _fields(doc), images
+        error = self._scanner.failure or self._why_none()
+        urls = found_urls(self._docs)
+        if error is None and urls:
+            return _fields(self._docs[0]), urls
+        self._kept = urls
+        error = error or self._no_picture()
+        if isinstance(error, DecodeError):
+            error.body = Redaction(self._answered.secrets).document(outline(self._docs[0]))
+        raise error
+
+    def _why_none(self) -> ImagesError | None:
+        """Why a success came without a picture: an error that it holds, what is no image, a task under way."""
+        for doc in self._docs:
+            for place in (doc, *_items(doc)):
+                if is_object(place) and _is_error(place):
+                    return refusal_from_document(self._answered, place)
+        if self.damaged():
+            return no_image(self._answered, self.damaged())
+        return _task_error(self._answered, self._docs[0], under_way=True)
+
+    def _no_picture(self) -> ImagesError:
+        """A success that explains nothing: a task, a refusal that nobody speaks of, or none of ours."""
+        answered, doc = self._answered, self._docs[0]
+        if (task := _task_error(answered, doc, under_way=False)) is not None:
+            return task
+        items = _items(doc)
+        # xAI and Azure answer so when their safety system struck, the list or its item empty.
+        message = "there is no picture in it, as when the safety system refuses the prompt"
+        blocked = refusal_from_document(
+            answered,
+            {"error": {"code": "content_filter", "message": message, "innererror": _filters(doc, items)}},
+        )
+        data = doc.get("data") if is_object(doc) else None
+        is_empty = is_list(data) and not any(map(_holds_something, data))
+        if getattr(blocked, "categories", ()) or is_empty:
+            return blocked
+        what = (
+            redact(", ".join(islice(doc, _MOST_NAMES)), answered.secrets) if is_object(doc) else "no object"
+        )
+        return DecodeError(
+            f"the server answered {answered.status} with JSON in which no picture is to be found (it holds "
+            f"{what or 'nothing'}); check base_url. It may have been billed"
+        )
 
 
-def _items(doc: dict[str, Any]) -> list[dict[str, Any]]:
+def _fields(doc: object, inner: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What an answer says beside its pictures; of one that is wrapped, what the wrapping says as well."""
+    fields: dict[str, Any] = without_images({**(doc if is_object(doc) else {}), **(inner or {})})
+    return fields
+
+
+def _task_error(answered: Answered, doc: object, *, under_way: bool) -> DecodeError | None:
+    """The error for a task in the place of a picture; whether it must be one that is `under_way`."""
+    for place in (doc, *_items(doc)):
+        if not is_object(place) or (under_way and place.get("status") not in _UNDER_WAY):
+            continue
+        name = _task(place)
+        if name is not None:
+            return DecodeError(
+                f"the server answered {answered.status} with a task ({redact(name, answered.secrets)!r}) instead of a "
+                "picture: it may paint it later, and bill it, but not in this answer; ask its operator for one that "
+                "answers with pictures"
+            )
+    return None
+
+
+def _items(doc: object) -> list[dict[str, Any]]:
     """What stands in the place of the pictures."""
-    data = doc.get("data")
+    data = doc.get("data") if is_object(doc) else None
     return [item for item in (data if is_list(data) else [data]) if is_object(item)]
 
 
@@ -154,9 +226,9 @@ def _holds_something(item: object) -> bool:
     return any(value not in (None, "") for value in item.values()) if is_object(item) else bool(item)
 
 
-def _filters(doc: dict[str, Any], items: list[dict[str, Any]]) -> dict[str, Any]:
+def _filters(doc: object, items: list[dict[str, Any]]) -> dict[str, Any]:
     """Azure's filter results, at the top or in an item."""
-    for place in (doc, *items):
+    for place in filter(is_object, (doc, *items)):
         for name in ("content_filter_results", "prompt_filter_results"):
             if place.get(name):
                 return {"content_filter_results": place[name]}

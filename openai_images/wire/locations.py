@@ -13,10 +13,11 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from openai_images.errors import DecodeError
-from openai_images.wire.b64 import Base64Decoder, picture_too_large
+from openai_images.models.completeness import ImageProbe
+from openai_images.wire.b64 import Base64Decoder, both, picture_too_large
 
 if TYPE_CHECKING:
     from openai_images.models.image import Image
@@ -124,20 +125,24 @@ def is_data_url(url: str) -> bool:
 
 
 def decode_data_url(url: str, sink: Sink, max_bytes: int) -> Image:
-    """The picture in a `data:` URL, put into the sink. Raises `DecodeError` and `ResponseTooLargeError`."""
+    """The picture in a `data:` URL, put into the sink; it may have a `flaw`.
+
+    Raises `DecodeError` and `ResponseTooLargeError`.
+    """
     head, comma, body = url.partition(",")
     if not comma:
         raise DecodeError("its data: URL has no data")
+    probe = ImageProbe()
     plain = unquote_to_bytes(body) if "%" in body else body.encode()
     if head.lower().endswith(";base64"):
-        decoder = Base64Decoder(sink.write, max_bytes)
+        decoder = Base64Decoder(both(probe.feed, sink.write), max_bytes)
         decoder.feed(plain)
         decoder.close()
     elif len(plain) > max_bytes:
         raise picture_too_large(max_bytes)
     else:
-        sink.write(plain)
-    return sink.finish()
+        both(probe.feed, sink.write)(plain)
+    return evolve(sink.finish(), flaw=probe.flaw)
 
 
 def _host(text: str, *, bracketed: bool) -> tuple[str, str | None]:

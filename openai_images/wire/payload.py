@@ -1,24 +1,27 @@
 """One JSON document whose base64 pictures are decoded while it arrives.
 
 Rules: exact JSON, not a search for a key. Strings are walked with their escapes, keys told from values; the value of a
-key that spells `b64_json`, and a data URL under `url`, goes to a base64 decoder and its sink, everything else into a
-small envelope, in which the picture's place is taken by `NaN`. That is no legal JSON, so no legal document can
-counterfeit it: at the end `json.loads` meets each `NaN` in document order and puts the picture there. Nesting,
-duplicate keys and grammar are thus `json.loads`'s own, and the result is what it would give. It refuses envelopes
-over `MAX_ENVELOPE_BYTES`, more than `MAX_PICTURES`, and nesting deeper than `MAX_DEPTH`.
+key that spells `b64_json`, a data URL under `url`, and wherever it stands a text that begins as an image in base64
+does, go to a base64 decoder and its sink, everything else into a small envelope, in which the picture's place is taken
+by `NaN` (`envelope.py`). A picture that is none by its own bytes has a `flaw`. It refuses envelopes over
+`MAX_ENVELOPE_BYTES` and more than `MAX_PICTURES`.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from openai_images.errors import DecodeError, ResponseTooLargeError
-from openai_images.wire.b64 import MAX_PICTURE_BYTES, Base64Decoder
+from openai_images.models.completeness import ImageProbe
+from openai_images.wire.b64 import MAX_PICTURE_BYTES, Base64Decoder, both
+from openai_images.wire.envelope import TOO_LARGE, NotWholeError, documents
 from openai_images.wire.escapes import Unescaper
-from openai_images.wire.jsontypes import MAX_VALUES, has_too_many_values, is_deeper
+from openai_images.wire.jsontypes import has_too_many_values
 from openai_images.wire.memory import MemorySink
+from openai_images.wire.starts import BASE64, FIRST, HELD, LONGEST_KEY, PREFIXES, URL, begins_image, image_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from openai_images.models.image import Image
     from openai_images.wire.memory import Sink
 
-__all__ = ["MAX_DEPTH", "MAX_ENVELOPE_BYTES", "MAX_PICTURES", "PayloadScanner"]
+__all__ = ["MAX_ENVELOPE_BYTES", "MAX_PICTURES", "PayloadScanner", "too_many_pictures"]
 
 MAX_ENVELOPE_BYTES = 4 * 1024 * 1024
 """The JSON without its pictures is about a kilobyte; a prompt echoed back may be 32,000 characters of it."""
@@ -34,17 +37,12 @@ MAX_ENVELOPE_BYTES = 4 * 1024 * 1024
 MAX_PICTURES = 1000
 """The API gives ten at most; each takes memory, or a file, however few bytes it has."""
 
-MAX_DEPTH = 100
-"""Python's own limit depends on who calls, and what passes it here may fail where it is copied or pickled."""
-
 _SPACE = b" \t\r\n"
 _N, _I = b"NI"  # as numbers, which are sought faster; legal JSON has neither outside its strings
-_BASE64, _URL = b"b64_json", b"url"
-_PLAIN = re.compile(rb'(?:[^"NI]++|"(?!(?:b64_json|url)")[^"\\]*+")*+')
-"""All up to the next string that needs a closer look: a picture's key, one with escapes, one that is cut."""
-_LONGEST_KEY = 6 * len(_BASE64)  # each character spelled \uXXXX
-_DATA_URL = b"data:"
-_UNFINISHED_WORD = re.compile(r"[\w.+-]*\s*")
+_PLAIN = re.compile(
+    rb'(?:[^"NI]++|"(?!(?:b64_json|url)"|%s)[^"\\]*+")*+' % b"|".join(map(re.escape, PREFIXES))
+)
+"""All up to the next string that needs a closer look: a picture or its key, one with escapes, one that is cut."""
 
 
 class PayloadScanner:
@@ -69,13 +67,16 @@ class PayloadScanner:
         # The key that has just ended, and the one whose value is due, where they may have a picture.
         self._after_key = b""
         self._value_due = b""
-        self._constant = False
-        self._url = b""  # its first characters, until it is clear whether it is a data URL
+        self._constant_at: int | None = None
+        self._start = b""  # a string's first characters, until it is clear whether it is a picture
+        self._is_url = False
+        self._is_due = False  # whether the picture has a picture's name: one that is broken is a failure then
         self._escapes = Unescaper()
         self._broken: DecodeError | None = None
-        self._failure: DecodeError | None = None
+        self.failure: DecodeError | None = None
         self._sink: Sink | None = None
         self._decoder: Base64Decoder | None = None
+        self._probe = ImageProbe()
         self._pictures: list[Image | None] = []
         self.is_cut = False
 
@@ -95,30 +96,27 @@ class PayloadScanner:
 
     def finish(self) -> Any:
         """The document. Raises `DecodeError` where it is not whole, legal JSON; `is_cut` says whether more was due."""
-        pictures = iter(self._pictures)
-        if self._failure is not None:
-            raise self._failure
-        if self._state is not PayloadScanner._between:
-            self.is_cut = True
-            raise DecodeError(_NOT_JSON.format("it ends in a string"))
-        if self._constant:
-            raise DecodeError(_NOT_JSON.format("it holds NaN or Infinity"))
+        if self.failure is not None:
+            raise self.failure
+        return self._documents(strict=True)[0]
+
+    def documents(self) -> list[Any]:
+        """The document and those behind it, whatever else is there, a broken picture included. Raises `DecodeError`."""
+        return self._documents(strict=False)
+
+    def _documents(self, *, strict: bool) -> list[Any]:
+        in_string = self._state is not PayloadScanner._between
+        at = self._constant_at
         if has_too_many_values(self._envelope):
-            raise DecodeError(_TOO_LARGE)
-        text = self.text
+            raise DecodeError(TOO_LARGE)
+        constant_at = None if at is None else len(self._envelope[:at].decode("utf-8", "replace"))
         try:
-            doc = json.loads(text, parse_constant=lambda _: next(pictures), parse_int=_int)
-        except RecursionError:
-            raise DecodeError(_TOO_LARGE) from None
-        except json.JSONDecodeError as error:
-            more_was_due = _UNFINISHED_WORD.fullmatch(text, error.pos) is not None
-            self.is_cut = more_was_due and not error.msg.startswith("Extra data")
-            raise DecodeError(
-                _NOT_JSON.format(f"{error.msg} at character {error.pos:,} of its envelope")
-            ) from None
-        if is_deeper(doc, MAX_DEPTH):
-            raise DecodeError(_TOO_LARGE)
-        return doc
+            if in_string and strict:
+                raise NotWholeError(_IN_STRING)
+            return documents(self.text, self._pictures, constant_at, strict=strict)
+        except DecodeError as error:
+            self.is_cut = in_string or isinstance(error, NotWholeError)
+            raise DecodeError(_IN_STRING if in_string else str(error)) from None
 
     def discard(self) -> None:
         """The document will not be finished: drop the picture that is being decoded."""
@@ -129,7 +127,7 @@ class PayloadScanner:
     @property
     def is_broken(self) -> bool:
         """Whether a picture is no base64, so that `finish` raises whatever is still to come."""
-        return self._failure is not None
+        return self.failure is not None
 
     @property
     def is_complete(self) -> bool:
@@ -143,7 +141,12 @@ class PayloadScanner:
     @property
     def pictures(self) -> list[Image]:
         """The pictures that are complete so far, in document order."""
-        return [picture for picture in self._pictures if picture is not None]
+        return [picture for picture in self._pictures if picture is not None and picture.flaw is None]
+
+    @property
+    def damaged(self) -> list[Image]:
+        """What came in the place of a picture so far, and is none by its own bytes or lacks its end."""
+        return [picture for picture in self._pictures if picture is not None and picture.flaw is not None]
 
     # The five states. Each takes (data, at) and gives the index of the first byte it left alone.
 
@@ -156,52 +159,56 @@ class PayloadScanner:
                 at = plain.end()
         quote = data.find(b'"', at)
         outside = data[at:] if quote < 0 else data[at:quote]
+        if self._constant_at is None and (_N in outside or _I in outside):
+            places = (outside.find(letter) for letter in (_N, _I))
+            self._constant_at = len(self._envelope) + min(place for place in places if place >= 0)
         self._envelope += outside
-        self._constant = self._constant or _N in outside or _I in outside
         token = outside.strip(_SPACE)
         if token:
             self._value_due = self._after_key if token == b":" else b""
             self._after_key = b""
         if quote < 0:
             return len(data)
-        if self._value_due == _BASE64:
-            self._begin_picture()
-        elif self._value_due:
-            self._state = PayloadScanner._in_url
-        else:
+        if self._value_due == BASE64:
+            self._begin_picture(is_due=True)
+        elif data[quote + 1 : quote + 2] not in FIRST:
             self._begin_string()
+        else:
+            self._is_url = self._value_due == URL
+            self._state = PayloadScanner._in_start
         self._after_key = self._value_due = b""
         return quote + 1
 
-    def _in_url(self, data: bytes, at: int) -> int:
-        """At the start of a URL: one that is `data:` is a picture, any other one a string."""
-        seen, self._url = self._url, b""
-        end = at + len(_DATA_URL) - len(seen)
-        start = seen + data[at:end]
-        if start == _DATA_URL:
-            self._begin_picture()
-            assert self._decoder is not None  # noqa: S101  it was begun
-            self._decoder.feed(_DATA_URL)
-            return end
-        if _DATA_URL.startswith(start):
-            self._url = start
-            return len(data)
-        self._begin_string()
-        self._envelope += seen
-        return at
+    def _in_start(self, data: bytes, at: int) -> int:
+        """At the start of a string: a picture, or any other text."""
+        end = at + HELD - len(self._start)
+        quote = data.find(b'"', at, end)
+        end = min(end, len(data)) if quote < 0 else quote
+        start = self._start + data[at:end]
+        is_whole = quote >= 0 or len(start) == HELD
+        begins = begins_image(start, is_whole=is_whole, is_url=self._is_url)
+        self._start = start if begins is None else b""
+        if begins:
+            self._begin_picture(is_due=self._is_url)
+            self._in_picture(start, 0)
+        elif begins is not None:
+            self._begin_string()
+            self._in_string(start, 0)
+        return end
 
     def _begin_string(self) -> None:
         self._envelope += b'"'
         self._string_start = len(self._envelope)
         self._state = PayloadScanner._in_string
 
-    def _begin_picture(self) -> None:
+    def _begin_picture(self, *, is_due: bool) -> None:
         if len(self._pictures) == MAX_PICTURES:
-            msg = f"the answer holds more than {MAX_PICTURES:,} pictures and was abandoned"
-            raise ResponseTooLargeError(msg)
+            raise too_many_pictures()
         self._envelope += b"NaN"
+        self._is_due = is_due
         self._sink = self._new_sink()
-        self._decoder = Base64Decoder(self._sink.write, self._max_picture_bytes)
+        self._probe = ImageProbe()
+        self._decoder = Base64Decoder(both(self._probe.feed, self._sink.write), self._max_picture_bytes)
         self._state = PayloadScanner._in_picture
 
     def _in_string(self, data: bytes, at: int) -> int:
@@ -212,8 +219,8 @@ class PayloadScanner:
             return len(data)
         self._envelope += data[at : quote + 1]
         end = len(self._envelope) - 1
-        if end - self._string_start <= _LONGEST_KEY:
-            self._after_key = _picture_key(bytes(self._envelope[self._string_start : end]))
+        if end - self._string_start <= LONGEST_KEY:
+            self._after_key = image_key(bytes(self._envelope[self._string_start : end]))
         self._state = PayloadScanner._between
         return quote + 1
 
@@ -261,7 +268,8 @@ class PayloadScanner:
         quote = self._closing_quote(data, at)
         if quote < 0:
             return len(data)
-        self._failure = self._failure or self._broken
+        if self._is_due:
+            self.failure = self.failure or self._broken
         self._state = PayloadScanner._between
         return quote + 1
 
@@ -270,7 +278,8 @@ class PayloadScanner:
         assert self._sink is not None  # noqa: S101  set together with the state
         self._decoder.close()
         if self._decoder.nbytes:
-            self._pictures.append(self._sink.finish())
+            image, flaw = self._sink.finish(), self._probe.flaw
+            self._pictures.append(image if flaw is None else evolve(image, flaw=flaw))
         else:
             self._sink.discard()
             self._pictures.append(None)
@@ -278,23 +287,9 @@ class PayloadScanner:
         self._state = PayloadScanner._between
 
 
-_NOT_JSON = "the answer is not valid JSON: {}"
-_TOO_LARGE = f"the JSON has over {MAX_VALUES:,} values or is nested more than {MAX_DEPTH} levels deep"
+def too_many_pictures() -> ResponseTooLargeError:
+    """The error for an answer with more than `MAX_PICTURES`."""
+    return ResponseTooLargeError(f"the answer holds more than {MAX_PICTURES:,} pictures and was abandoned")
 
 
-def _picture_key(raw: bytes) -> bytes:
-    """The key that these characters spell, plainly or with escapes, if it may have a picture; else nothing."""
-    if b"\\" in raw:
-        try:
-            raw = json.loads(b'"%s"' % raw).encode()
-        except ValueError:
-            return b""
-    return raw if raw in (_BASE64, _URL) else b""
-
-
-def _int(digits: str) -> int | float:
-    """A whole number; as a float where it has more digits than Python reads."""
-    try:
-        return int(digits)
-    except ValueError:
-        return float(digits)
+_IN_STRING = "the answer is not valid JSON: it ends in a string"

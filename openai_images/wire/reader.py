@@ -18,10 +18,12 @@ from openai_images.wire.jsonbody import JsonBody
 from openai_images.wire.memory import MemorySink, Sink
 from openai_images.wire.payload import PayloadScanner
 from openai_images.wire.refusals import Answered, redact
+from openai_images.wire.starts import HELD, begins_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from openai_images.errors import ImagesError
     from openai_images.models.events import CompletedImage, Event
     from openai_images.models.image import Image
     from openai_images.models.results import ImageResult
@@ -37,6 +39,7 @@ _UNTIL_CLEAR = 4096
 
 _EVENT_STREAM = re.compile(rb"(?:data|event|id|retry)[:\r\n]|:")
 
+_DATA_URL = b"data:image/"  # no event's data, which are JSON or a word
 _ARCHIVE = b"PK\x03\x04"  # vLLM-omni answers response_format=file so where there are several pictures
 _SHOWN = 200  # characters of a body that is none of ours
 _SMALL = 1024
@@ -91,6 +94,14 @@ class AnswerReader:
         """Pictures that were whole when a JSON answer was cut, and so were never yielded."""
         return self._body.images() if self._body else []
 
+    def damaged(self) -> list[Image]:
+        """What came in the place of a picture, and is none by its own bytes or lacks its end."""
+        return self._body.damaged() if self._body else []
+
+    def errors(self) -> list[ImagesError]:
+        """Why there are fewer pictures than were asked for, as far as the answer says."""
+        return self._body.errors() if self._body else []
+
     def discard(self) -> None:
         """Leave nothing half-written behind."""
         if self._body is not None:
@@ -113,16 +124,22 @@ class AnswerReader:
         start = bytes(self._held)
         stated = self._answered.headers.get("content-type", "").partition(";")[0].strip().lower()
         markup = start.startswith(b"<")
-        if start.startswith((b"{", b"[")):
+        if start.startswith((b"{", b"[", b'"')):
             self._body = JsonBody(self._answered, self._new_scanner)
         elif start.startswith(_ARCHIVE):
             raise self._archive()
         elif len(start) < _SNIFF and not ended:
             return
-        elif _EVENT_STREAM.match(start):
+        elif _EVENT_STREAM.match(start) and not start.startswith(_DATA_URL):
             self._body = EventsBody(self._answered, self._new_scanner)
+        elif (
+            is_text := begins_image(start[:HELD], is_whole=ended or len(start) >= HELD, is_url=False)
+        ) is None:
+            return
+        elif is_text:  # base64 without any JSON around it, whatever it is called
+            self._body = JsonBody(self._answered, self._new_scanner, is_bare=True)
         elif media.media_type(start) != media.UNKNOWN or (stated.startswith("image/") and not markup):
-            self._body = PictureBody(self._new_sink(), self._max_picture_bytes)
+            self._body = PictureBody(self._answered, self._new_sink(), self._max_picture_bytes)
         elif stated == "text/event-stream" and not markup:
             self._body = EventsBody(self._answered, self._new_scanner)
         elif ended or len(start) >= _UNTIL_CLEAR:

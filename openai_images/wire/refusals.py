@@ -17,6 +17,7 @@ from openai_images.wire import codes, headers as header
 from openai_images.wire.codes import Verdict
 from openai_images.wire.redaction import Redaction, redact
 from openai_images.wire.said import NO_MESSAGES, Said, read_body, read_error
+from openai_images.wire.salvage import outline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,7 +117,7 @@ def _error(answered: Answered, said: Said, doc: object) -> errors.APIStatusError
         type=said.type,
         param=said.param,
         request_id=answered.request_id,
-        body=clean.document(doc),
+        body=clean.document(outline(doc)),
     )
     error.safe_to_resend = safe
     error.retry_after = wait

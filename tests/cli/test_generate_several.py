@@ -10,7 +10,9 @@ import pytest
 from openai_images import ImageResult, ImagesClient
 from openai_images.cli.seen import Seen
 from tests.cli.conftest import Terminal, names
+from tests.recording import Answer, recording
 from tests.serving import serving
+from tests.tiny import text
 
 PROMPT = "an otter on a raft"
 Cli = Callable[..., Any]
@@ -189,3 +191,33 @@ def test_interrupted_without_a_stream(cli: Cli, server: Any, monkeypatch: pytest
     done = cli("generate", PROMPT, "--n", "23", "-o", "o", "-q")
     assert (done.code, done.out) == (130, "")
     assert "requests were sent and may be billed; pictures that were finished are in '.'" in done.err
+
+
+def answered(*items: Any) -> Answer:
+    """What a server answers."""
+    return Answer(json.dumps({"created": 1, "data": items}).encode())
+
+
+def test_fewer_than_asked_for(cli: Cli, monkeypatch: pytest.MonkeyPatch, empty_folder: Path) -> None:
+    """What came is on stdout, what did not on stderr with the server's reason, and the exit code is 1."""
+    reason = {"error": {"code": "moderation_blocked", "message": "the output may hold sensitive things"}}
+    with recording(answered({"b64_json": text("A")}, reason)) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
+        monkeypatch.setenv("OPENAI_API_KEY", "k")
+        done = cli("generate", PROMPT, "--n", "3", "-o", "o")
+    assert (done.code, done.out.splitlines()) == (1, ["o-0.gif"])
+    assert "2 of 3 pictures are missing" in done.err
+    assert "the output may hold sensitive things" in done.err
+    assert "no picture came" not in done.err
+    assert names(empty_folder) == ["o-0.gif"]
+
+
+def test_what_is_no_picture(cli: Cli, monkeypatch: pytest.MonkeyPatch, empty_folder: Path) -> None:
+    """It is kept in a file that says so, which is on stderr and not on stdout."""
+    with recording(answered({"b64_json": text("A")[:16]})) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
+        monkeypatch.setenv("OPENAI_API_KEY", "k")
+        done = cli("generate", PROMPT, "-o", "o")
+    assert (done.code, done.out) == (1, "")
+    assert "what came in a picture's place (truncated) is kept in 'o.damaged.gif'" in done.err
+    assert names(empty_folder) == ["o.damaged.gif"]

@@ -237,7 +237,7 @@ async def test_the_deployments_path(call: Call) -> None:
     [
         ({"api_version": DATE, "deployment": "pics"}, {"model": "other"}, "/openai/deployments/pics", {}),
         ({"api_version": DATE, "model": "mine"}, {}, "/openai/deployments/mine", {}),
-        ({"api_version": DATE, "model": "mine"}, {"model": "own", "n": 2}, "/openai/deployments/own", {"n": 2}),
+        ({"api_version": DATE, "model": "mine"}, {"model": "own", "n": 1}, "/openai/deployments/own", {"n": 1}),
         (
             {"api_version": DATE, "deployment": "pics"},
             {"extra_body": {"model": "gpt-image-1"}},

@@ -19,8 +19,9 @@ from openai_images.http.timing import Timing
 from openai_images.models import parts as parts_module
 from openai_images.server import LocalImagesServer
 from tests.leaks import nothing_left, only, parts, until
+from tests.tiny import png
 
-PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(1_000_000)  # its half is enough to be written to a file
+PICTURE = png(bytes(1_000_000))  # its half is enough to be written to a file
 AT_ONCE = 0.1  # seconds in which the server sees the connection close
 
 Call = Callable[[ImagesClient, str | None], Awaitable[object]]

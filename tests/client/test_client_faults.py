@@ -152,7 +152,7 @@ async def test_malformed_chunk_in_a_later_segment() -> None:
     later = asyncio.Event()
     script = [chunked(partial()), later, b"zz\r\nlost\r\n", STALL]
     async with RawServer(script) as server, client_of(server, timeouts=SHORT) as client:
-        async with client.stream(PROMPT) as events:
+        async with client.stream(PROMPT, partial_images=1) as events:
             assert isinstance(await anext(events), PartialImage)
             later.set()
             with pytest.raises(OutcomeUnknownError) as caught:

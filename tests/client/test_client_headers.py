@@ -155,10 +155,10 @@ BODIES = [
     ({}, {"prompt": PROMPT}),
     ({"model": "gpt-image-2", "size": None}, {"prompt": PROMPT, "model": "gpt-image-2"}),
     (
-        {"n": 2, "size": "1024x1024", "quality": "low", "output_format": "webp", "output_compression": 0},
+        {"n": 1, "size": "1024x1024", "quality": "low", "output_format": "webp", "output_compression": 0},
         {
             "prompt": PROMPT,
-            "n": 2,
+            "n": 1,
             "size": "1024x1024",
             "quality": "low",
             "output_format": "webp",

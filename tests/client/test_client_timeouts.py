@@ -149,7 +149,7 @@ async def test_waiting_adds_up() -> None:
         timeouts = Timeouts(idle=50, total=10)
         async with (
             client_of(server, timeouts=timeouts, timing=clock.timing) as client,
-            client.stream(PROMPT) as events,
+            client.stream(PROMPT, partial_images=1) as events,
         ):
             waiting = asyncio.create_task(anext(events))
             await asyncio.sleep(0)

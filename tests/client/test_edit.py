@@ -28,7 +28,7 @@ from openai_images import (
     Timeouts,
 )
 from openai_images.editing import sources
-from tests.calling import B64, COMPLETED, JSON_ANSWER, KEY, PNG, PROMPT, FakeTime, client_of
+from tests.calling import B64, COMPLETED, JSON_ANSWER, KEY, PNG, PROMPT, TWO_PICTURES, FakeTime, client_of
 from tests.leaks import until
 from tests.sockets import CLOSE, RESET, STALL, RawServer, chunked, reply
 from tests.wire.test_wire_uploads import fields
@@ -45,7 +45,7 @@ def sent(server: RawServer, post: int = 0) -> list[tuple[Any, ...]]:
 
 async def test_an_edit() -> None:
     """One picture is `image`; only what was set travels; the key and the path are right; the result is a result."""
-    async with RawServer([reply(JSON_ANSWER)]) as server, client_of(server) as client:
+    async with RawServer([reply(TWO_PICTURES)]) as server, client_of(server) as client:
         result = await client.edit(PROMPT, image=PNG, model="gpt-image-2", size="1024x1024", n=2)
         assert result.image.data == PNG
         assert result.attempts == 1
@@ -107,7 +107,7 @@ async def test_as_the_official_package_has_it(several: bool) -> None:
         "size": "1024x1024",
         "user": "u",
     }
-    async with RawServer([reply(JSON_ANSWER)]) as server, client_of(server, split=False) as client:
+    async with RawServer([reply(TWO_PICTURES)]) as server, client_of(server, split=False) as client:
         await client.edit(**params)
         await official(server, **params)
     ours, theirs = ([(name, value) for name, _, _, value in sent(server, post)] for post in (0, 1))
@@ -166,7 +166,7 @@ async def test_references_travel_as_json() -> None:
     import json
 
     images = ["https://x.example/a.png", ImageReference(file_id="file-1"), PNG]
-    async with RawServer([reply(JSON_ANSWER)]) as server, client_of(server) as client:
+    async with RawServer([reply(TWO_PICTURES)]) as server, client_of(server) as client:
         await client.edit(PROMPT, image=images, mask=PNG, model="gpt-image-2", n=2)
     assert server.header("content-type") == ["application/json"]
     data = {"image_url": f"data:image/png;base64,{B64}"}

@@ -31,9 +31,10 @@ from openai_images.wire.reader import AnswerReader
 from openai_images.wire.refusals import Answered
 from tests.leaks import parts
 from tests.serving import serving
+from tests.tiny import gif, png
 
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(700_000)
-JPEG = b"\xff\xd8\xff\xe0" + bytes(700_000)
+PNG = png(bytes(700_000))
+JPEG = b"\xff\xd8\xff\xda" + bytes(700_000) + b"\xff\xd9"
 WEBP = b"RIFF\x00\x00\x00\x00WEBP" + bytes(700_000)
 
 
@@ -410,14 +411,14 @@ def test_memory_does_not_grow_with_the_picture(tmp_path: Path) -> None:
 
 
 def test_a_broken_second_picture_does_not_cost_the_first() -> None:
-    """Base64 that cannot be decoded ends the call; the picture before it was paid for and stays."""
+    """The picture before base64 that cannot be decoded is delivered, and the reason for the other is there."""
     reader = AnswerReader(Answered(200, {"content-type": "application/json"}))
-    for chunk in (b'{"created":1,"data":[{"b64_json":"iVBORw0KGgo="},', b'{"b64_json":"!!!!!!!!"}]}'):
+    for chunk in (b'{"created":1,"data":[{"b64_json":"R0lGODlhQQABAAAAADs="},', b'{"b64_json":"!!!!!!!!"}]}'):
         assert list(reader.feed(chunk)) == []
-    assert list(reader.finish()) == []
-    with pytest.raises(DecodeError):
-        reader.result([])
-    assert [image.data for image in reader.images()] == [PNG[:8]]
+    [event] = reader.finish()
+    assert isinstance(event, CompletedImage)
+    assert event.image.data == gif("A")
+    assert [type(error) for error in reader.errors()] == [DecodeError]
 
 
 async def test_partials_may_stay_in_memory(client: ImagesClient, tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from openai_images import ConfigurationError, ImagesClient
 from openai_images.server import LocalImagesServer
 from tests.leaks import nothing_left, until
 from tests.serving import serving
+from tests.tiny import png
 
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(5_000)
+PNG = png(bytes(5_000))
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,7 @@ from openai_images import (
 )
 from openai_images.http.timing import Timing
 from openai_images.server import FAULTS, LocalImagesServer
+from tests.tiny import png
 
 KEY = "sk-sentinel-4b7e0c55d1f94a2e"
 PROMPT = 'an otter named "Sentinel", ünder\nthe prompt\'s moon'
@@ -46,7 +47,7 @@ ARGUMENTS = {
     "redirect_307": ":http://127.0.0.1:9/elsewhere",
 }
 MORE = tuple(f"status:{status}" for status in (400, 401, 404, 408, 409, 413, 418, 429, 500, 502, 503, 524))
-PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
+PICTURE = png(bytes(range(256)) * 40)
 
 
 class Hurried:

@@ -248,15 +248,21 @@ async def test_one_is_cut_and_its_whole_pictures_count() -> None:
     assert (error.request_id, error.result.request_id) == ("req_9", "req_1")
 
 
-async def test_a_short_answer_is_no_error() -> None:
-    """A request for ten that gives nine gives nine, as it does alone."""
+async def test_a_short_answer_is_told() -> None:
+    """A request for ten that gives nine has lost one, as it has alone; what came is one result."""
 
     async def answer(_: web.Request, asked: Asked) -> web.Response:
         return whole(asked.number, min(asked["n"], 9))
 
     async with painting(answer) as painter, client_of(painter) as client:
-        result = await client.generate(PROMPT, n=23)
-    assert [len(part.images) for part in result.parts] == [9, 9, 3]
+        with pytest.raises(PartialResultError, match="2 of 23 pictures are missing") as caught:
+            await client.generate(PROMPT, n=23)
+    error = caught.value
+    assert [len(part.images) for part in error.result.parts] == [9, 9, 3]
+    assert [str(reason) for reason in error.errors] == [
+        "the server sent 9 of 10 images, and said no reason"
+    ] * 2
+    assert (len(error.images), error.attempts, error.maybe_billed) == (21, 3, False)
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,9 @@ from openai_images.server import LocalImagesServer
 from tests.calling import client_of
 from tests.leaks import until
 from tests.sockets import LAST_CHUNK, RawServer, chunked
+from tests.tiny import png
 
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(50_000)
+PNG = png(bytes(50_000))
 
 
 @pytest.fixture

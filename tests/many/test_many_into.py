@@ -1,6 +1,5 @@
 """`generate_many(into=...)`: a folder of files named by number or key."""
 
-import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from openai_images.server import LocalImagesServer
 from tests.calling import PNG, FakeTime, client_of
 from tests.leaks import nothing_left, parts, until
 from tests.many.working import told
+from tests.tiny import png
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ async def test_a_folder_that_cannot_be(server: LocalImagesServer, tmp_path: Path
 
 async def test_pictures_are_not_in_memory(tmp_path: Path) -> None:
     """A result with a path holds no bytes: a thousand of them may be kept."""
-    big = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + struct.pack(">II", 1024, 1024) + bytes(500_000)
+    big = png(bytes(500_000), (1024, 1024))
     async with LocalImagesServer(pictures=big) as server, client_of(server) as client:
         found = await collect(client.generate_many(["a"] * 5, into=tmp_path))
     for outcome in found:

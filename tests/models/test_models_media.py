@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image as Pillow, features
 
 from openai_images.models import media
+from openai_images.models.completeness import NO_IMAGE, TRUNCATED, flaw_of
+from tests.feeding import pieces
 
 SIZES = [(1, 1), (3, 2), (16, 1024), (1254, 1254), (3840, 16)]
 
@@ -49,7 +51,7 @@ def test_type_and_size_of_a_real_picture(kind: str, size: tuple[int, int]) -> No
     assert media.media_type(data[:12]) == mime
     assert media.suffix(mime) == suffix
     assert media.pixel_size(data[: media.HEAD_BYTES]) == size
-    assert not media.is_cut(data[:12], data[-64:], len(data))
+    assert flaw_of([data]) is flaw_of(pieces(data, 7)) is None
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -58,7 +60,7 @@ def test_a_cut_picture_is_seen(kind: str) -> None:
     mime, _, options = KINDS[kind]
     data = painted(mime.partition("/")[2], (64, 64), **options)
     for end in (12, len(data) // 2, len(data) - 2, len(data) - 1):
-        assert media.is_cut(data[:12], data[:end][-64:], end), end
+        assert flaw_of([data[:end]]) == flaw_of(pieces(data[:end], 7)) == TRUNCATED, end
 
 
 def test_every_webp_kind_is_covered() -> None:
@@ -137,11 +139,11 @@ def test_size_of_an_svg(text: str, size: tuple[int, int] | None) -> None:
     ],
 )
 def test_other_bytes_are_unknown(data: bytes) -> None:
-    """What is no picture has no type and no size, and cannot be said to be cut."""
+    """What is no picture has no type and no size, and is said to be none."""
     assert media.media_type(data) == media.UNKNOWN
     assert media.pixel_size(data) is None
     assert media.suffix(media.UNKNOWN) == ".bin"
-    assert not media.is_cut(data, data, len(data))
+    assert flaw_of([data]) == NO_IMAGE
 
 
 def box(kind: bytes, *content: bytes) -> bytes:
@@ -190,17 +192,16 @@ def test_size_of_an_avif(data: bytes, size: tuple[int, int] | None) -> None:
     """The largest item's: tiles, thumbnails and the boxes in front do not count, and nothing raises."""
     assert media.media_type(data[:64]) == "image/avif"
     assert media.pixel_size(data) == size
-    assert not media.is_cut(data, data, len(data))
 
 
-def test_other_iso_media_are_unknown() -> None:
-    """A video and a HEIC picture are no AVIF; neither is a picture whose brands lie outside of their box."""
-    for data in (
-        box(b"ftyp", b"isom\0\0\0\0mp42"),
-        box(b"ftyp", b"heic\0\0\0\0mif1"),
-        box(b"ftyp", b"mif1\0\0\0\0") + b"avif",
+def test_other_iso_media_are_no_avif() -> None:
+    """A video and a HEIC picture are none; neither is a picture whose brands lie outside of their box."""
+    for data, kind in (
+        (box(b"ftyp", b"isom\0\0\0\0mp42"), media.UNKNOWN),
+        (box(b"ftyp", b"heic\0\0\0\0mif1"), "image/heic"),
+        (box(b"ftyp", b"mif1\0\0\0\0") + b"avif", "image/heic"),
     ):
-        assert media.media_type(data) == media.UNKNOWN
+        assert media.media_type(data) == kind
 
 
 @pytest.mark.parametrize("piece", [box(b"free"), b"\xff\xfe\0\2", b"\xff", b"\xff\xd0"])
@@ -282,7 +283,8 @@ def test_sizes_are_those_that_pillow_reads(kind: str, data: st.DataObject, size:
         ("b64_json", "image/png", False),
         ("png", media.UNKNOWN, False),
         (None, media.UNKNOWN, False),
-        ("png", "image/tiff", False),
+        ("png", "image/tiff", True),
+        ("png", "application/pdf", False),
     ],
 )
 def test_a_declared_format_that_is_not_the_real_one(declared: str | None, kind: str, wrong: bool) -> None:
@@ -353,7 +355,7 @@ def test_nothing_raises(start: bytes, rest: bytes) -> None:
     assert media.suffix(media.media_type(head)).startswith(".")
     size = media.pixel_size(head)
     assert size is None or min(size) >= 0
-    assert media.is_cut(head[:12], head[-64:], len(head)) in (True, False)
+    assert flaw_of([head]) == flaw_of(pieces(head, 1))
 
 
 @pytest.mark.parametrize(

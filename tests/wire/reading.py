@@ -43,13 +43,18 @@ def answer(name: str) -> bytes:
 
 @frozen
 class Read:
-    """The events of an answer, its result or error, and the pictures that were whole besides."""
+    """The events of an answer, its result or error, and the pictures that were whole besides.
+
+    `damaged` is what came in the place of pictures, `reasons` why there are not more.
+    """
 
     events: list[Any]
     result: Any
     error: ImagesError | None = field(eq=False)
     said: tuple[type[ImagesError], str] | None
-    images: list[bytes]
+    images: list[bytes | str | None]
+    damaged: list[Any] = field(factory=list[Any])
+    reasons: list[ImagesError] = field(eq=False, factory=list[ImagesError])
 
     @property
     def kinds(self) -> str:
@@ -69,9 +74,11 @@ def read_as(answered: Answered, chunks: Iterable[bytes], **options: Any) -> Read
         result = reader.result([event for event in events if isinstance(event, CompletedImage)])
     except ImagesError as error:
         failure = error
-    images = [image.data for image in reader.images()] if failure else []
+    images = [image.data if image.nbytes else image.url for image in reader.images()] if failure else []
+    damaged, reasons = reader.damaged(), reader.errors()
     reader.discard()
-    return Read(events, result, failure, failure and (type(failure), str(failure)), images)
+    said = failure and (type(failure), str(failure))
+    return Read(events, result, failure, said, images, damaged, reasons)
 
 
 def reading(stated: str = "", **options: Any) -> Callable[[Iterable[bytes]], Read]:

@@ -15,7 +15,7 @@ from tests.feeding import pieces
 from tests.wire.reading import Nowhere
 
 MB = 1 << 20
-BLOCK = bytes(range(256)) * (3 * MB // 256)
+BLOCK = b"II*\0" + bytes(range(4, 256)) + bytes(range(256)) * (3 * MB // 256 - 1)  # by its first bytes a TIFF
 TEXT = pybase64.b64encode(BLOCK)  # whole quads, so that it can be repeated
 
 

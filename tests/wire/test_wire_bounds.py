@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from openai_images.errors import DecodeError, ResponseTooLargeError
+from openai_images.wire.envelope import MAX_DEPTH
 from openai_images.wire.jsontypes import MAX_VALUES
-from openai_images.wire.payload import MAX_DEPTH, MAX_PICTURES, PayloadScanner
+from openai_images.wire.payload import MAX_PICTURES, PayloadScanner
+from tests.tiny import gif
 from tests.wire.reading import JSON, reading
 
 
@@ -25,11 +27,11 @@ def scanned(text: bytes) -> PayloadScanner:
 def test_deep_nesting_is_refused(opening: str, closing: str, levels: int) -> None:
     """By a limit of ours, not by Python's, which depends on who calls; a picture beside it is kept."""
     deep = opening * levels + "1" + closing * levels
-    scanner = scanned(f'{{"b64_json":"QQ==","a":{deep}}}'.encode())
+    scanner = scanned(f'{{"b64_json":"R0lGODlhQQABAAAAADs=","a":{deep}}}'.encode())
     with pytest.raises(DecodeError, match="nested more than 100 levels deep") as caught:
         scanner.finish()
     assert caught.value.__cause__ is None
-    assert [picture.data for picture in scanner.pictures] == [b"A"]
+    assert [picture.data for picture in scanner.pictures] == [gif("A")]
 
 
 def test_nesting_that_is_not_too_deep_is_read() -> None:
@@ -40,9 +42,11 @@ def test_nesting_that_is_not_too_deep_is_read() -> None:
 
 def test_a_number_with_more_digits_than_python_reads_is_a_float() -> None:
     """It costs no picture that stands beside it."""
-    scanner = scanned(b'{"seed":' + b"9" * 5000 + b',"b64_json":"QQ==","n":[-1' + b"0" * 5000 + b"]}")
+    scanner = scanned(
+        b'{"seed":' + b"9" * 5000 + b',"b64_json":"R0lGODlhQQABAAAAADs=","n":[-1' + b"0" * 5000 + b"]}"
+    )
     doc = scanner.finish()
-    assert (doc["seed"], doc["n"], doc["b64_json"].data) == (math.inf, [-math.inf], b"A")
+    assert (doc["seed"], doc["n"], doc["b64_json"].data) == (math.inf, [-math.inf], gif("A"))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +54,7 @@ def test_a_number_with_more_digits_than_python_reads_is_a_float() -> None:
 )
 def test_what_is_no_count_is_kept_beside(count: Any) -> None:
     """A usage counts, or it says nothing; whatever it holds instead is in `extra`."""
-    doc = {"data": [{"b64_json": "QQ=="}], "usage": {"input_tokens": count}}
+    doc = {"data": [{"b64_json": "R0lGODlhQQABAAAAADs="}], "usage": {"input_tokens": count}}
     body = json.dumps(doc).replace("Infinity", "1e999").encode()
     usage = reading(JSON)([body]).result.usage
     assert usage.input_tokens is None
@@ -60,14 +64,19 @@ def test_what_is_no_count_is_kept_beside(count: Any) -> None:
 @pytest.mark.parametrize("count", [0, 2**53, 7.0, "7", " 7 "])
 def test_what_is_a_count(count: Any) -> None:
     """However it is spelled."""
-    doc = {"data": [{"b64_json": "QQ=="}], "usage": {"input_tokens": count}}
+    doc = {"data": [{"b64_json": "R0lGODlhQQABAAAAADs="}], "usage": {"input_tokens": count}}
     assert reading(JSON)([json.dumps(doc).encode()]).result.usage.input_tokens == int(count)
 
 
 def test_what_is_too_long_for_a_name_is_kept_beside() -> None:
     """A size, a quality or an event's type of a thousand characters is none, and fills no `repr`."""
     long = "QUJD" * 250
-    doc = {"data": [{"b64_json": "QQ=="}], "size": long, "quality": "q" * 128, "background": "b" * 129}
+    doc = {
+        "data": [{"b64_json": "R0lGODlhQQABAAAAADs="}],
+        "size": long,
+        "quality": "q" * 128,
+        "background": "b" * 129,
+    }
     result = reading(JSON)([json.dumps(doc).encode()]).result
     assert (result.size, result.quality, result.background) == (None, "q" * 128, None)
     assert result.extra == {"size": long, "background": "b" * 129}
@@ -79,7 +88,7 @@ def test_what_is_too_long_for_a_name_is_kept_beside() -> None:
 
 def test_too_many_pictures_are_abandoned() -> None:
     """Each takes memory, or a file, however small it is."""
-    scanner = scanned(b"[" + b'{"b64_json":"QQ=="},' * MAX_PICTURES)
+    scanner = scanned(b"[" + b'{"b64_json":"R0lGODlhQQABAAAAADs="},' * MAX_PICTURES)
     with pytest.raises(ResponseTooLargeError, match="more than 1,000 pictures"):
         scanner.feed(b'{"b64_json":"')
     assert len(scanner.pictures) == MAX_PICTURES
@@ -103,10 +112,10 @@ def test_the_memory_for_an_envelope_is_bounded(part: bytes) -> None:
 def test_values_without_number_are_refused(value: str) -> None:
     """More small values than the loop can look at in a moment; a picture beside them is kept."""
     values = value * (MAX_VALUES // value.count(",") + 1)
-    scanner = scanned(f'{{"b64_json":"QQ==","a":[{values}1]}}'.encode())
+    scanner = scanned(f'{{"b64_json":"R0lGODlhQQABAAAAADs=","a":[{values}1]}}'.encode())
     with pytest.raises(DecodeError, match="has over 100,000 values"):
         scanner.finish()
-    assert [picture.data for picture in scanner.pictures] == [b"A"]
+    assert [picture.data for picture in scanner.pictures] == [gif("A")]
 
 
 def test_a_prompt_full_of_commas_is_read() -> None:

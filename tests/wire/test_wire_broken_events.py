@@ -4,14 +4,15 @@ import pytest
 
 from openai_images import errors
 from tests.feeding import fed
+from tests.tiny import gif
 from tests.wire.reading import EVENT_STREAM, reading
 
-COMPLETED = b'data: {"type":"image_generation.completed","b64_json":"iVBORw0KGgo="}\n\n'
+COMPLETED = b'data: {"type":"image_generation.completed","b64_json":"R0lGODlhQQABAAAAADs="}\n\n'
 
 BROKEN = [
     b'data: {"b64_json":"***","type":"image_generation.partial_image"}',
     b'data: {"b64_json":"QQ=',
-    b'data: {"b64_json":"QQ==",}',
+    b'data: {"b64_json":"R0lGODlhQQABAAAAADs=",}',
     b"data: sorry",
     b'data: {"b64_json":"***"\ndata: ,"a":[',
 ]
@@ -39,7 +40,11 @@ def test_a_broken_event_without_its_blank_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b'{"b64_json":"QQ==",}', b'{"b64_json":"QQ==","type":"image_generation.partial_image"}']
+    "data",
+    [
+        b'{"b64_json":"R0lGODlhQQABAAAAADs=",}',
+        b'{"b64_json":"R0lGODlhQQABAAAAADs=","type":"image_generation.partial_image"}',
+    ],
 )
 def test_a_partial_is_not_kept_as_a_picture(data: bytes) -> None:
     """Neither a broken one nor a whole one is what was paid for."""
@@ -50,5 +55,8 @@ def test_a_partial_is_not_kept_as_a_picture(data: bytes) -> None:
 
 def test_a_whole_picture_in_a_broken_event_is_kept() -> None:
     """With the error that says what is wrong with it."""
-    read = fed(reading(EVENT_STREAM), b'event: image_generation.completed\ndata: {"b64_json":"QQ==",}\n\n')
-    assert (type(read.error), read.images) == (errors.DecodeError, [b"A"])
+    read = fed(
+        reading(EVENT_STREAM),
+        b'event: image_generation.completed\ndata: {"b64_json":"R0lGODlhQQABAAAAADs=",}\n\n',
+    )
+    assert (type(read.error), read.images) == (errors.DecodeError, [gif("A")])

@@ -1,5 +1,6 @@
 """A picture inside its URL, as relays write it: `"url": "data:image/png;base64,…"`."""
 
+import json
 import time
 from collections.abc import Iterable
 
@@ -9,6 +10,7 @@ from openai_images.errors import DecodeError
 from openai_images.models.image import Image
 from openai_images.wire.payload import PayloadScanner
 from tests.feeding import fed, pieces
+from tests.tiny import gif, text
 from tests.wire.reading import EVENT_STREAM, JSON, reading
 
 
@@ -74,13 +76,13 @@ def test_one_of_many_megabytes_takes_no_room_in_the_envelope() -> None:
 
 def test_both_at_once() -> None:
     """The picture under its own name comes first; in an event as in an answer, one is enough."""
-    url = "data:image/png;base64,Qg=="
-    item = f'{{"b64_json":"QQ==","url":"{url}"}}'
-    assert reading(JSON)([f'{{"data":[{item}]}}'.encode()]).result.image.data == b"A"
+    url = "data:image/png;base64," + text("B")
+    item = json.dumps({"b64_json": text("A"), "url": url})
+    assert reading(JSON)([f'{{"data":[{item}]}}'.encode()]).result.image.data == gif("A")
     for fields in (f'"b64_json":null,"url":"{url}"', f'"url":"{url}"'):
         event = f'data: {{"type":"image_generation.completed",{fields}}}\n\n'
         image = fed(reading(EVENT_STREAM), event.encode()).result.image
-        assert (image.data, image.url) == (b"B", None)
+        assert (image.data, image.url) == (gif("B"), None)
 
 
 def seconds(urls: int) -> float:

@@ -48,9 +48,13 @@ def test_a_bare_svg(start: bytes) -> None:
 
 
 def test_a_picture_of_an_unknown_format() -> None:
-    """What is declared as a picture is one, although its bytes say nothing."""
+    """What is declared as a picture is one if its own bytes say so, and is kept with the error if not."""
     assert fed(reading("image/tiff"), b"II*\0 and so on").result.image.data == b"II*\0 and so on"
-    assert fed(reading("IMAGE/X-MINE; v=1"), b"short").result.image.data == b"short"
+    read = fed(reading("IMAGE/X-MINE; v=1"), b"sorry, try again later")
+    assert type(read.error) is errors.DecodeError
+    assert "it begins 'sorry, try again later'" in str(read.error)
+    [kept] = read.damaged
+    assert (kept.data, kept.flaw) == (b"sorry, try again later", "no image")
 
 
 @pytest.mark.parametrize("kind", [*PICTURES, "svg"])
@@ -84,13 +88,16 @@ class Sink(MemorySink):
     ("body", "done"),
     [
         (PICTURES["png"], ["finished"]),
-        (PICTURES["png"][:-1], ["discarded"]),
-        (b'{"b64_json":"QQ==","data":[]}', ["finished"]),
+        (PICTURES["png"][:-1], ["finished"]),
+        (b'{"b64_json":"R0lGODlhQQABAAAAADs=","data":[]}', ["finished"]),
         (b'{"b64_json":"QQ=', ["discarded"]),
         (b'{"b64_json":"*"}', ["discarded"]),
         (b'{"b64_json":""}', ["discarded"]),
-        (b'data: {"type":"image_generation.completed","b64_json":"QQ==","a":1}\n\n', ["finished"]),
-        (b'data: {"type":"image_generation.completed","b64_json":"QQ==', ["discarded"]),
+        (
+            b'data: {"type":"image_generation.completed","b64_json":"R0lGODlhQQABAAAAADs=","a":1}\n\n',
+            ["finished"],
+        ),
+        (b'data: {"type":"image_generation.completed","b64_json":"R0lGODlhQQABAAAAADs=', ["discarded"]),
         (b'data: {"type":"image_generation.completed","b64_json":"QQ\n\ndata: {}\n\n', ["discarded"]),
         (b'event: note\ndata: "b64_json":"QQ\n\ndata: {}\n\n', ["discarded"]),
     ],

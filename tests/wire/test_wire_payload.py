@@ -19,6 +19,7 @@ from openai_images.models.image import Image
 from openai_images.wire.memory import MemorySink
 from openai_images.wire.payload import PayloadScanner
 from tests.feeding import cut, fed, pieces, said
+from tests.tiny import gif, text
 from tests.wire.documents import Pairs, Picture, by_the_plain_way, documents, pictures_as_bytes, spelled
 from tests.wire.reading import Nowhere
 
@@ -84,10 +85,10 @@ READ = {
     "a broken escape in a key": (r'{"\u005":"%s"}', (DecodeError, "escape")),
     "bytes that are no text in a key": (b'{"\xff\\n":"x"}', {"\ufffd\n": "x"}),
     "the value of another key": ('{"a":"b64_json","b":"x"}', {"a": "b64_json", "b": "x"}),
-    "texts of a list": ('["b64_json","%s"]', ["b64_json", TEXT]),
-    "a list under the key": ('{"b64_json":["%s"]}', {"b64_json": [TEXT]}),
-    "an object under the key": ('{"b64_json":{"a":"%s"}}', {"b64_json": {"a": TEXT}}),
-    "null": ('{"b64_json":null,"a":"%s"}', {"b64_json": None, "a": TEXT}),
+    "texts of a list": ('["b64_json","%s"]', ["b64_json", OTTER]),
+    "a list under the key": ('{"b64_json":["%s"]}', {"b64_json": [OTTER]}),
+    "an object under the key": ('{"b64_json":{"a":"%s"}}', {"b64_json": {"a": OTTER}}),
+    "null": ('{"b64_json":null,"a":"%s"}', {"b64_json": None, "a": OTTER}),
     "a number": ('{"b64_json":5}', {"b64_json": 5}),
     "empty": ('{"b64_json":""}', {"b64_json": None}),
     "an empty data URL": ('{"b64_json":"data:image/png;base64,"}', {"b64_json": None}),
@@ -210,8 +211,10 @@ def test_a_wrong_document_is_not_taken_for_a_cut_one(text: str) -> None:
 def test_pictures_that_are_whole_survive_a_cut() -> None:
     """When a document breaks off, the pictures before the break are there, in order."""
     scanner = PayloadScanner()
-    scanner.feed(b'{"data":[{"b64_json":"QQ=="},{"b64_json":""},{"b64_json":"Qg=="},{"b64_json":"Qw')
-    assert [picture.data for picture in scanner.pictures] == [b"A", b"B"]
+    one, two, three = map(text, "ABC")
+    body = f'{{"data":[{{"b64_json":"{one}"}},{{"b64_json":""}},{{"b64_json":"{two}"}},{{"b64_json":"{three[:-4]}'
+    scanner.feed(body.encode())
+    assert [picture.data for picture in scanner.pictures] == [gif("A"), gif("B")]
 
 
 @pytest.mark.parametrize(

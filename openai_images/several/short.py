@@ -1,0 +1,47 @@
+"""A call that failed, or whose answer has fewer pictures than were asked for: an error that has lost nothing.
+
+Rules: what is whole goes with the error as pictures, what is none by its own bytes as `damaged`, and both into the
+files of `into=` where there are any. An answer that is short is said in the log as well. It is imported when something
+failed.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from openai_images.several.merging import shortfall
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from openai_images.errors import PartialResultError
+    from openai_images.files import FileDestination
+    from openai_images.http.call import Call
+    from openai_images.models.events import CompletedImage
+    from openai_images.models.results import ImageResult
+    from openai_images.wire.reader import AnswerReader
+
+__all__ = ["came_short", "keep_rest"]
+
+_log = logging.getLogger("openai_images")
+
+
+def came_short(result: ImageResult, reader: AnswerReader, call: Call, wanted: int) -> PartialResultError:
+    """The error for an answer that is whole and has fewer pictures than were `wanted`."""
+    call.used(result.usage)
+    error = shortfall(result, reader.errors(), wanted)
+    for reason in error.errors:
+        call.failed(reason)
+    _log.warning("%s", error)
+    return error
+
+
+async def keep_rest(
+    reader: AnswerReader, files: FileDestination | None, completed: Sequence[CompletedImage]
+) -> dict[str, Any]:
+    """What the error has besides: the pictures that are whole, and what came in the place of others."""
+    images, damaged = reader.images(), reader.damaged()
+    if files is not None:
+        images, damaged = await files.keep_many(images), await files.keep_many(damaged, ".damaged")
+    return {"images": (*(event.image for event in completed), *images), "damaged": tuple(damaged)}
