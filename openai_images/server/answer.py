@@ -98,8 +98,8 @@ class Answer:
 
     @property
     def _is_chunked(self) -> bool:
-        """Whether a body without a length comes in chunks; HTTP/1.0 has none, and the end is the connection's."""
-        return self.request.version >= HttpVersion11
+        """Whether we put a body without a length into chunks; in HTTP/1.0 its end is that of the connection."""
+        return self.request.version == HttpVersion11
 
     async def _take(self, step: Step) -> None:
         match step:

@@ -100,7 +100,7 @@ class _Delivery:
         data = await self._bytes(picture)
         response = web.StreamResponse(headers={"content-type": picture.media_type, **self.exchange.headers()})
         if self.plan.body == "endless":
-            if self.request.version >= HttpVersion11:
+            if self.request.version == HttpVersion11:
                 response.enable_chunked_encoding()
         else:
             response.content_length = len(data)

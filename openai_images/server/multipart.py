@@ -7,6 +7,7 @@ It refuses to guess: nothing is read behind the last delimiter, and no transfer 
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Final, TypeAlias
 from urllib.parse import unquote
 
@@ -15,6 +16,7 @@ import attrs
 HEAD_BYTES: Final = 16 * 1024
 MOST_PARTS: Final = 1000
 MOST_HEADERS: Final = 32
+MOST_PARAMETERS: Final = 32  # of one header; those behind are not looked at
 _LINE_BYTES: Final = 80  # what may follow a boundary in its line
 
 # Possessive, so that each character is looked at once; a quoted value that never ends is taken as it stands.
@@ -172,7 +174,8 @@ def _headers(lines: list[str]) -> dict[str, str]:
 def _parameters(value: str) -> dict[str, str]:
     """The parameters of a header such as `form-data; name="image[]"`, by their names in small letters."""
     found: dict[str, str] = {}
-    for name, text in _PARAMETER.findall(value):
+    for match in islice(_PARAMETER.finditer(value), MOST_PARAMETERS):
+        name, text = match.groups()
         plain = re.sub(r"\\(.)", r"\1", text[1:-1], flags=re.DOTALL) if text[:1] == '"' == text[-1:] else text
         found.setdefault(name.lower(), plain.strip() if plain is text else plain)
     for name in [name for name in found if name.endswith("*")]:  # RFC 8187: charset'language'percent-encoded

@@ -177,6 +177,8 @@ class FormReader:
             part.content = io.BytesIO()
         else:
             self._take_text(name, part)
+        # A chunk may hold a thousand parts: each is one turn of the event loop.
+        await asyncio.sleep(0)
 
     async def _take_picture(self, name: str, part: _Part) -> None:
         given = Given(
