@@ -21,6 +21,8 @@ FIRST_EDGE: Final = 3840
 OTHER_EDGE: Final = 768
 MOST_PIXELS: Final = 50_000_000
 """Width x height of a picture that is decoded: 200 MB of memory, one picture at a time."""
+# Pillow copies a decoded WebP while no other thread can run: 50 ms for so many pixels.
+MOST_WEBP_PIXELS: Final = 25_000_000
 
 Role = Literal["first", "other", "mask", "markup"]
 
@@ -87,7 +89,8 @@ def look_at(data: io.BytesIO, digest: str, role: Role, *, pixels: bool) -> Pictu
 
 def _look_at(data: io.BytesIO, digest: str, role: Role, *, pixels: bool) -> Picture | None:
     measured = measure(data)
-    if measured is None or measured.width * measured.height > MOST_PIXELS:
+    most = MOST_WEBP_PIXELS if measured is not None and measured.kind == "WEBP" else MOST_PIXELS
+    if measured is None or measured.width * measured.height > most:
         return None
     image: Image.Image = Image.open(data, formats=(measured.kind,))
     if image.size != (measured.width, measured.height):

@@ -86,7 +86,7 @@ def png_of(width: int, height: int) -> bytes:
     "data",
     [
         png_of(8000, MOST_PIXELS // 8000 + 1),
-        b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\xff\x3f\0\xff\x3f\0" + bytes(100),
+        b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\x87\x13\0\x88\x13\0" + bytes(100),
         b"\xff\xd8\xff\xc0\0\x11\x08\xff\xff\xff\xff" + bytes(100),
     ],
 )
