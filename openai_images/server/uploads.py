@@ -31,6 +31,7 @@ from openai_images.server.records import RecordedPart
 from openai_images.server.replies import RefusalError, refuse, too_large
 
 TEXT_BYTES: Final = 1024 * 1024
+_PARTS_A_TURN: Final = 32  # parts after which the event loop has its turn; one chunk may hold a thousand
 
 _NUMBERS: Final = {"n", "output_compression", "partial_images", "frame_count", "frame_duration_ms"}
 _SWITCHES: Final = {"stream"}
@@ -177,8 +178,8 @@ class FormReader:
             part.content = io.BytesIO()
         else:
             self._take_text(name, part)
-        # A chunk may hold a thousand parts: each is one turn of the event loop.
-        await asyncio.sleep(0)
+        if len(self._form.parts) % _PARTS_A_TURN == 0:
+            await asyncio.sleep(0)
 
     async def _take_picture(self, name: str, part: _Part) -> None:
         given = Given(
