@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import attrs
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from openai_images.server.faults import Plan
 from openai_images.server.steps import (
@@ -90,11 +90,16 @@ class Answer:
     async def _prepare(self, length: int | None) -> None:
         kind = "text/event-stream; charset=utf-8" if self.as_stream else "application/json"
         self._response.headers.update({"content-type": kind, **self.exchange.headers(), **self.headers})
-        if length is None:
-            self._response.enable_chunked_encoding()
-        else:
+        if length is not None:
             self._response.content_length = length
+        elif self._is_chunked:
+            self._response.enable_chunked_encoding()
         await self._response.prepare(self.request)
+
+    @property
+    def _is_chunked(self) -> bool:
+        """Whether we put a body without a length into chunks; in HTTP/1.0 its end is that of the connection."""
+        return self.request.version == HttpVersion11
 
     async def _take(self, step: Step) -> None:
         match step:
@@ -160,8 +165,11 @@ class Answer:
             await self._response.write(data[at : at + 1])
             await asyncio.sleep(0)
         for at in range(ALONE, len(data), SEGMENT):
-            chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in data[at : at + SEGMENT])
-            self._transport().write(chunks)
+            piece = data[at : at + SEGMENT]
+            if self._is_chunked:
+                self._transport().write(b"".join(b"1\r\n%c\r\n" % byte for byte in piece))
+            else:
+                await self._response.write(piece)
             await asyncio.sleep(0)
 
     async def _hang_up(self, how: HangUpKind) -> None:

@@ -1,21 +1,27 @@
 """The local images server: its life, and what tests and embedders may ask of it.
 
 Rules: it binds to loopback only; starting and closing are quick, and `aclose()` may be called twice and with answers
-still stalled; it is silent on stdout, stderr and the log. It refuses to serve anyone but this machine, to talk to the
-network and to pretend that a model painted its pictures.
+still stalled; its state changes in its own loop alone, while every thread may read it and ask for changes; it is silent
+on stdout, stderr and the log. It refuses to serve anyone but this machine, to talk to the network and to pretend that a
+model painted its pictures.
 """
 
 import asyncio
 import errno
 import logging
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import partial
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import attrs
 from aiohttp import web
 
+from openai_images.server.arriving import BODY_SILENCE
 from openai_images.server.downloads import Downloads
 from openai_images.server.endpoint import Conduct, ImagesEndpoint
 from openai_images.server.limits import LimitOptions, RateLimits, RetryAfter
@@ -27,20 +33,24 @@ from openai_images.server.records import AnsweredRequest, RecordedDownload, Reco
 from openai_images.server.routes import make_app
 from openai_images.server.script import Scripts
 from openai_images.server.shelf import Links, Shelf
+from openai_images.server.thread import await_in, call_in, in_thread
 from openai_images.server.traffic import Traffic
 
-DEFAULT_KEY: Final = "sk-local-stand-in-0000000000000000"
 MAX_BODY_BYTES: Final = 25 * 1024 * 1024
 # 16 images, a mask and a markup may have just under 50 MiB each.
 MAX_UPLOAD_BYTES: Final = 1024 * 1024 * 1024
+# Seconds for the head of a request, and between two requests of a connection: more than clients keep idle ones.
+HEAD_SILENCE: Final = 20.0
+# Seconds in which a body that was refused unread is read and dropped, so that its sender comes to read the answer.
+LINGERING: Final = 2.0
 
 # aiohttp logs malformed requests with a traceback and the offending line.
 _SILENT = logging.getLogger("openai_images.server")
 _SILENT.setLevel(logging.CRITICAL + 1)
 
 
-def _key_or_default(key: str | None) -> str:
-    return DEFAULT_KEY if key is None else key
+def _key_or_new(key: str | None) -> str:
+    return f"sk-local-{secrets.token_hex(16)}" if key is None else key
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)
@@ -52,17 +62,18 @@ class LocalImagesServer:
     to come back: "exact", in whole "seconds", or "none".
     `pace` is the time in seconds from one picture stage to the next, counted from the arrival of the request.
     `pictures` serves fixed bytes (one value, or one per output format) in place of painting. `faults` is the initial
-    script and `always` the fault of every other request; see `FAULTS`. `legacy` brings back the models that have
-    ended by the clock `now`; `picture_links` gives the answers of every model urls in place of base64, "absolute" or
-    "relative" ones. `max_body_bytes` and, for edits, `max_upload_bytes` bound a request.
-    `keepalive_comments` is the time in seconds
-    between comments in a stream that waits. `clock` and `now` are the monotonic and the wall clock, `sleep` the wait.
-    `on_answer` is called with each request that was answered; `requests` keeps the last `keep_requests`, None for all.
+    script and `always` the fault of every other request; see `FAULTS`. `legacy` brings back the models that
+    have ended by the clock `now`; `picture_links` gives the answers of every model urls in place of base64, "absolute" or
+    "relative" ones. `max_body_bytes` and, for edits, `max_upload_bytes` bound a request, `body_timeout` the seconds
+    without a byte of its body. `api_key` is a new random one where none is given. `keepalive_comments` is the time in
+    seconds between comments in a stream that waits. `clock` and `now` are the monotonic and the wall clock, `sleep` the
+    wait. `on_answer` is called with each request that was answered; `requests` keeps the last `keep_requests`, None for
+    all. All callbacks are called in the server's own loop.
     """
 
     host: str = "127.0.0.1"
     port: int = 0
-    api_key: str = attrs.field(default=None, converter=_key_or_default)
+    api_key: str = attrs.field(default=None, converter=_key_or_new)
     images_per_minute: int | None = None
     requests_per_minute: int | None = None
     rate_limit_burst: int | None = None
@@ -74,6 +85,7 @@ class LocalImagesServer:
     picture_links: Links | None = None
     max_body_bytes: int = MAX_BODY_BYTES
     max_upload_bytes: int = MAX_UPLOAD_BYTES
+    body_timeout: float = BODY_SILENCE
     keepalive_comments: float | None = None
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
@@ -87,7 +99,9 @@ class LocalImagesServer:
     _traffic: Traffic = attrs.field(init=False, factory=Traffic)
     _shelf: Shelf = attrs.field(init=False, factory=Shelf)
     _studio: Studio | None = attrs.field(init=False, default=None)
+    _reader: ThreadPoolExecutor | None = attrs.field(init=False, default=None)
     _runner: web.AppRunner | None = attrs.field(init=False, default=None)
+    _loop: asyncio.AbstractEventLoop | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         if self.host == "localhost":
@@ -118,15 +132,33 @@ class LocalImagesServer:
     def __repr__(self) -> str:
         return f"<LocalImagesServer {self.base_url if self._bound else 'not started'}>"
 
+    @classmethod
+    def in_thread(cls, **options: Any) -> AbstractContextManager[Self]:
+        """A started server for a `with` block, in a thread with a loop of its own; `options` are the constructor's.
+
+        For code that is synchronous, or has several loops: attributes and methods work from every thread and loop.
+        """
+        return in_thread(partial(cls, **options))
+
     async def start(self) -> None:
         """Binds the port and begins to answer; a port in use is an `OSError` that says so."""
         if self._runner is not None:
             raise RuntimeError("the server is already started")
         self._traffic.reopen()
+        self._loop = asyncio.get_running_loop()
         self._studio = Studio(self.pictures)
-        app = make_app(self._images(self._studio), self._downloads(), self.on_answer)
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="local-images-reader")
+        app = make_app(self._images(self._studio, self._reader), self._downloads(), self.on_answer, self.host)
         self._runner = web.AppRunner(
-            app, access_log=None, logger=_SILENT, handler_cancellation=True, shutdown_timeout=0.1
+            app,
+            access_log=None,
+            logger=_SILENT,
+            handler_cancellation=True,
+            shutdown_timeout=0.1,
+            # Unbounded in some versions of aiohttp, and done before the key is looked at.
+            auto_decompress=False,
+            keepalive_timeout=HEAD_SILENCE,
+            lingering_time=LINGERING,
         )
         try:
             await self._runner.setup()
@@ -142,11 +174,18 @@ class LocalImagesServer:
 
     async def aclose(self) -> None:
         """Drops what is being answered, frees the port and forgets the painted pictures; may be called again."""
+        await await_in(self._loop, self._close())
+
+    async def _close(self) -> None:
         runner, self._runner = self._runner, None
         studio, self._studio = self._studio, None
+        reader, self._reader = self._reader, None
+        self._loop = None
         self._traffic.close()
         if studio is not None:
             studio.close()
+        if reader is not None:
+            reader.shutdown(wait=False, cancel_futures=True)
         if runner is not None:
             await runner.cleanup()
 
@@ -211,13 +250,13 @@ class LocalImagesServer:
 
     def release(self) -> None:
         """Lets every answer that is stalled now go on."""
-        self._traffic.gate.open()
+        call_in(self._loop, self._traffic.gate.open)
 
     async def wait_disconnected(self, n: int = 1, timeout: float | None = 5.0) -> None:  # noqa: ASYNC109  # for callers without one around them
         """Waits until `n` clients in all have left while they were being answered."""
         try:
             async with asyncio.timeout(timeout):
-                await self._traffic.wait_disconnected(n)
+                await await_in(self._loop, self._traffic.wait_disconnected(n))
         except TimeoutError:
             seen = self._traffic.disconnects
             raise TimeoutError(f"{seen} of {n} clients have left within {timeout} s") from None
@@ -226,7 +265,7 @@ class LocalImagesServer:
     def _bound(self) -> bool:
         return self._runner is not None and bool(self._runner.addresses)
 
-    def _images(self, studio: Studio) -> ImagesEndpoint:
+    def _images(self, studio: Studio, reader: ThreadPoolExecutor) -> ImagesEndpoint:
         conduct = Conduct(
             api_key=self.api_key,
             pace=self.pace,
@@ -238,6 +277,8 @@ class LocalImagesServer:
         reception = Reception(
             max_body_bytes=self.max_body_bytes,
             max_upload_bytes=self.max_upload_bytes,
+            silence=self.body_timeout,
+            reader=reader,
             house=House(legacy=self.legacy, links=self.picture_links, now=self.now),
             pixels=not isinstance(self.pictures, bytes),
         )

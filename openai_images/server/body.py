@@ -1,15 +1,13 @@
-"""Reads a request body and makes JSON of it, whatever was sent.
+"""Reads a whole request body and says what is wrong with it, in the words of the API.
 
-Rules: no input may end in anything but a value or a `RefusalError`; NaN, Infinity, half a surrogate pair, a mile of
-brackets and a number of ten thousand digits are all refused as "not JSON". It refuses to look at what the JSON means.
+Rules: no input may end in anything but a value or a `RefusalError`. It refuses to look at what the JSON means.
 """
 
-import json
+import asyncio
 from collections.abc import AsyncIterator
-from typing import Any, Final, NoReturn, cast
+from typing import Any, Final, cast
 
-from aiohttp import web
-
+from openai_images.server.arriving import UnreadableError
 from openai_images.server.replies import RefusalError, error_reply, refuse, too_large
 
 _NOT_JSON = (
@@ -20,21 +18,30 @@ _NOT_JSON = (
 
 JSON: Final = "application/json"
 FORM: Final = "multipart/form-data"
+_JOINED_HERE: Final = 1024 * 1024
+
+
+def not_json() -> RefusalError:
+    """The refusal of a body that is no JSON."""
+    return refuse(_NOT_JSON, code=None)
 
 
 async def read_body(chunks: AsyncIterator[bytes], declared: int | None, limit: int) -> bytes:
     """The whole body, or a 413 as soon as it is known to be over `limit`."""
     if declared is not None and declared > limit:
         raise RefusalError(too_large(limit))
-    body = bytearray()
+    pieces: list[bytes] = []
+    total = 0
     try:
         async for chunk in chunks:
-            body += chunk
-            if len(body) > limit:
+            pieces.append(chunk)
+            total += len(chunk)
+            if total > limit:
                 raise RefusalError(too_large(limit))
-    except web.RequestPayloadError:  # it says gzip and is not, or its chunks are none
-        raise refuse(_NOT_JSON, code=None) from None
-    return bytes(body)
+    except UnreadableError:
+        raise not_json() from None
+    # A long join lets go of the interpreter's lock, so that only its own thread waits for it.
+    return b"".join(pieces) if total <= _JOINED_HERE else await asyncio.to_thread(b"".join, pieces)
 
 
 def media_type_of(content_type: str | None) -> str:
@@ -55,26 +62,13 @@ def require_type(content_type: str | None, *accepted: str) -> None:
     raise RefusalError(error_reply(400, message, code="unsupported_content_type"))
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in `body`."""
-    try:
-        value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
-    except (ValueError, RecursionError):
-        raise refuse(_NOT_JSON, code=None) from None
+def require_object(value: object) -> dict[str, Any]:
+    """The members of a JSON object, or the 400 for another value."""
     if not isinstance(value, dict):
         raise refuse(
             f"Invalid body: expected an object, but got {describe(value)} instead.", code="invalid_type"
         )
-    return cast("dict[str, Any]", value)
-
-
-def parse_leniently(body: bytes) -> Any:
-    """The JSON in `body`, or None: for the record of what was received."""
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None
+    return dict(cast("dict[str, Any]", value))
 
 
 def describe(value: object) -> str:
@@ -90,7 +84,3 @@ def describe(value: object) -> str:
         dict: "an object",
     }
     return names.get(type(value), "a file")
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(name)

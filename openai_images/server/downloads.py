@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final, Literal
 
 import attrs
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from openai_images.server.answer import LATER_SEGMENT, SLICE, hang_up, open_transport
 from openai_images.server.faults import DOWNLOAD_OK, LOOP, DownloadPlan, Fault, Place
@@ -100,7 +100,8 @@ class _Delivery:
         data = await self._bytes(picture)
         response = web.StreamResponse(headers={"content-type": picture.media_type, **self.exchange.headers()})
         if self.plan.body == "endless":
-            response.enable_chunked_encoding()
+            if self.request.version == HttpVersion11:
+                response.enable_chunked_encoding()
         else:
             response.content_length = len(data)
         await response.prepare(self.request)

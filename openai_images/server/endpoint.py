@@ -1,11 +1,11 @@
 """Answers `POST /v1/images/generations` and `/edits`: key, body, fault, parameters, limits, picture, in that order.
 
-Rules: the key is checked before a fault is taken, so that a stranger uses none up; a fault that replaces the whole
-answer also replaces the checks; JSON or stream is decided by `stream` in the body alone, as the official clients send
-`Accept: application/json` with both. It refuses to hold state: that is in `Traffic`, `Scripts` and `RateLimits`.
+Rules: the key is checked before a body is read or a fault is taken, so that a stranger costs nothing; a fault that
+replaces the whole answer also replaces the checks; JSON or stream is decided by `stream` in the body alone, as the
+official clients send `Accept: application/json` with both. It refuses to hold state: that is in `Traffic`, `Scripts`
+and `RateLimits`.
 """
 
-import hmac
 from base64 import b64decode
 from collections.abc import Awaitable, Callable
 
@@ -15,6 +15,7 @@ from aiohttp import web
 from openai_images.server.answer import Answer, hang_up, open_transport
 from openai_images.server.encode import Encoder, Link
 from openai_images.server.faults import Fault, Plan, Situation, moderation_reply
+from openai_images.server.guard import refuse_stranger
 from openai_images.server.limits import RateLimits
 from openai_images.server.paint import Studio
 from openai_images.server.parameters import MODERATED_PHRASE, Parameters
@@ -23,8 +24,6 @@ from openai_images.server.rendering import Renderer
 from openai_images.server.replies import (
     RefusalError,
     Reply,
-    invalid_key,
-    missing_key,
     refuse,
     send_whole,
 )
@@ -72,16 +71,14 @@ class ImagesEndpoint:
 
     async def _answer(self, request: web.Request, exchange: Exchange) -> web.StreamResponse:
         stranger = refuse_stranger(request, self.conduct.api_key)
-        if stranger is None:
-            exchange.fault = self._fault_of(request)
+        if stranger is not None:
+            self.traffic.record(Received(reception=self.reception).record(request, exchange.fault))
+            raise RefusalError(stranger)
+        exchange.fault = self._fault_of(request)
         plan = exchange.fault.plan
-        received = await self.reception.receive(
-            request, looks=stranger is None and plan.reply is None and plan.hang_up is None
-        )
+        received = await self.reception.receive(request, looks=plan.reply is None and plan.hang_up is None)
         self.traffic.met[id(request)] = exchange.fault.name
         self.traffic.record(received.record(request, exchange.fault))
-        if stranger is not None:
-            raise RefusalError(stranger)
         if plan.delay:
             await self.conduct.sleep(plan.delay)
         if plan.hold:
@@ -197,13 +194,3 @@ def _steps(asked: Parameters, fault: Fault[Plan], *, as_stream: bool) -> Steps:
         steps = plan.edit(frames)
     mark: tuple[Step, ...] = (Text(b"\xef\xbb\xbf"),) if as_stream and plan.dialect.byte_order_mark else ()
     return (*mark, *steps)
-
-
-def refuse_stranger(request: web.Request, api_key: str) -> Reply | None:
-    """The 401 for a request without the right key, or None."""
-    given = request.headers.get("authorization")
-    if given is None:
-        return missing_key()
-    scheme, _, key = given.partition(" ")
-    right = hmac.compare_digest(key.strip().encode("utf-8", "replace"), api_key.encode())
-    return None if scheme.lower() == "bearer" and right else invalid_key(key.strip())

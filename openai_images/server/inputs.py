@@ -1,7 +1,9 @@
 """Looks at the pictures of an edit: what format they have, how large they are, whether one can see through them.
 
-Rules: the bytes decide, never a name; a picture is decoded no larger than painting needs it, and its bytes are not
-kept; what cannot be decoded is None. It refuses to fetch: a url or a file id stands for a picture nobody has seen.
+Rules: the bytes decide, never a name; Pillow opens nothing but what they say, and only after its width and height were
+read from them; a picture is kept no larger than painting needs it, and its bytes are not kept; what cannot be decoded
+is None. It refuses to run in several threads at once (its caller has one), and to fetch: a url or a file id stands for
+a picture nobody has seen.
 """
 
 import hashlib
@@ -9,13 +11,18 @@ import io
 from typing import Final, Literal
 
 import attrs
-from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import Image, ImageOps
+
+from openai_images.server.measure import measure
 
 MOST_IMAGES: Final = 16
 PICTURE_BYTES: Final = 50 * 1024 * 1024
 FIRST_EDGE: Final = 3840
 OTHER_EDGE: Final = 768
-MOST_PIXELS: Final = 100_000_000
+MOST_PIXELS: Final = 50_000_000
+"""Width x height of a picture that is decoded: 200 MB of memory, one picture at a time."""
+# Pillow copies a decoded WebP while no other thread can run: 50 ms for so many pixels.
+MOST_WEBP_PIXELS: Final = 25_000_000
 
 Role = Literal["first", "other", "mask", "markup"]
 
@@ -81,10 +88,14 @@ def look_at(data: io.BytesIO, digest: str, role: Role, *, pixels: bool) -> Pictu
 
 
 def _look_at(data: io.BytesIO, digest: str, role: Role, *, pixels: bool) -> Picture | None:
-    image = _opened(data)
-    if image is None or image.width * image.height > MOST_PIXELS:
+    measured = measure(data)
+    most = MOST_WEBP_PIXELS if measured is not None and measured.kind == "WEBP" else MOST_PIXELS
+    if measured is None or measured.width * measured.height > most:
         return None
-    mode, kind = image.mode, image.format or ""
+    image: Image.Image = Image.open(data, formats=(measured.kind,))
+    if image.size != (measured.width, measured.height):
+        return None
+    mode = image.mode
     has_alpha = mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info
     turned = image.getexif().get(0x0112, 1) in {5, 6, 7, 8}
     width, height = (image.height, image.width) if turned else image.size
@@ -97,7 +108,7 @@ def _look_at(data: io.BytesIO, digest: str, role: Role, *, pixels: bool) -> Pict
         clear = has_alpha and _least_alpha(drawn) < 255
     return Picture(
         digest=digest,
-        format="JPEG" if kind == "MPO" else kind,
+        format=measured.kind,
         width=width,
         height=height,
         mode=mode,
@@ -105,23 +116,6 @@ def _look_at(data: io.BytesIO, digest: str, role: Role, *, pixels: bool) -> Pict
         is_clear_somewhere=clear,
         image=drawn if pixels else None,
     )
-
-
-def _opened(data: io.BytesIO) -> Image.Image | None:
-    """The picture, its pixels not yet decoded.
-
-    Not by `Image.open`, which warns of large pictures and knows formats that the API does not.
-    """
-    data.seek(0)
-    start = data.read(16)
-    data.seek(0)
-    if start.startswith(b"\x89PNG\r\n\x1a\n"):
-        return PngImagePlugin.PngImageFile(data)
-    if start.startswith(b"\xff\xd8\xff"):
-        return JpegImagePlugin.JpegImageFile(data)
-    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
-        return WebPImagePlugin.WebPImageFile(data)
-    return None
 
 
 def _least_alpha(image: Image.Image) -> int:

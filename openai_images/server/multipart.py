@@ -5,14 +5,23 @@ what is held back is no longer than a delimiter or a head. A body that is not wh
 It refuses to guess: nothing is read behind the last delimiter, and no transfer encoding is undone.
 """
 
+import re
 from collections.abc import Iterator, Mapping
-from email.message import Message
-from email.utils import collapse_rfc2231_value
+from itertools import islice
 from typing import Final, TypeAlias
+from urllib.parse import unquote
 
 import attrs
 
 HEAD_BYTES: Final = 16 * 1024
+MOST_PARTS: Final = 1000
+MOST_HEADERS: Final = 32
+MOST_PARAMETERS: Final = 32  # of one header; those behind are not looked at
+_LINE_BYTES: Final = 80  # what may follow a boundary in its line
+
+# Possessive, so that each character is looked at once; a quoted value that never ends is taken as it stands.
+_PARAMETER: Final = re.compile(r';\s*+([^\s=;"]++)\s*+=\s*+("(?:[^"\\]|\\.)*+"|[^;]*+)', re.DOTALL)
+_CHARSETS: Final = {"utf-8", "iso-8859-1", "us-ascii"}
 
 
 class MalformedError(Exception):
@@ -24,16 +33,22 @@ class Opened:
     """A part begins; `headers` have small names."""
 
     headers: Mapping[str, str]
+    _disposition: Mapping[str, str] = attrs.field(
+        init=False,
+        eq=False,
+        repr=False,
+        default=attrs.Factory(lambda self: _parameters(_disposition_of(self)), takes_self=True),
+    )
 
     @property
     def name(self) -> str | None:
         """The name of its field."""
-        return _parameter(self.headers.get("content-disposition", ""), "name")
+        return self._disposition.get("name")
 
     @property
     def filename(self) -> str | None:
         """The name of its file; None if it is none."""
-        return _parameter(self.headers.get("content-disposition", ""), "filename")
+        return self._disposition.get("filename")
 
 
 @attrs.frozen
@@ -47,7 +62,7 @@ _Step: TypeAlias = tuple[list[Found], bool]
 
 def boundary_of(content_type: str) -> bytes:
     """The boundary that a Content-Type header tells."""
-    boundary = _parameter(content_type, "boundary")
+    boundary = _parameters(content_type).get("boundary")
     if not boundary or len(boundary) > 70:
         raise MalformedError("the Content-Type header has no boundary of 1 to 70 characters")
     return boundary.encode("utf-8", "surrogateescape")
@@ -61,6 +76,7 @@ class FormParser:
         # So that the delimiter at the very start is one like all others.
         self._buffer = bytearray(b"\r\n")
         self._step = self._preamble
+        self._parts = 0
         self.done = False
 
     def feed(self, chunk: bytes) -> Iterator[Found]:
@@ -91,12 +107,12 @@ class FormParser:
         if self._buffer.startswith(b"--"):
             self.done = True
             return [], False
-        line, end, _ = bytes(self._buffer[:80]).partition(b"\r\n")
+        line, end, _ = bytes(self._buffer[:_LINE_BYTES]).partition(b"\r\n")
         if end and not line.strip(b" \t"):
             del self._buffer[: len(line)]
             self._step = self._head
             return [], True
-        if len(self._buffer) > 2 and line.strip(b" \t\r-"):
+        if len(self._buffer) > 2 and (line.strip(b" \t\r-") or len(line) == _LINE_BYTES):
             raise MalformedError("a boundary is followed by something else than the end of its line")
         return [], False
 
@@ -111,6 +127,9 @@ class FormParser:
         # The last line break stays: it may belong to the delimiter of a part without data.
         del self._buffer[: end + 2]
         self._step = self._first_data
+        self._parts += 1
+        if self._parts > MOST_PARTS:
+            raise MalformedError(f"it has more than {MOST_PARTS} parts")
         return [Opened(_headers(lines))], True
 
     def _first_data(self) -> _Step:
@@ -136,7 +155,13 @@ class FormParser:
         return [piece], False
 
 
+def _disposition_of(part: Opened) -> str:
+    return part.headers.get("content-disposition", "")
+
+
 def _headers(lines: list[str]) -> dict[str, str]:
+    if len(lines) > MOST_HEADERS:
+        raise MalformedError(f"a part has more than {MOST_HEADERS} headers")
     headers: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(":")
@@ -146,9 +171,15 @@ def _headers(lines: list[str]) -> dict[str, str]:
     return headers
 
 
-def _parameter(value: str, name: str) -> str | None:
-    """A parameter of a header such as `form-data; name="image[]"`."""
-    message = Message()
-    message["content-type"] = f"x/x;{value.partition(';')[2]}".replace("\r", " ").replace("\n", " ")
-    found = message.get_param(name)
-    return None if found is None else collapse_rfc2231_value(found)
+def _parameters(value: str) -> dict[str, str]:
+    """The parameters of a header such as `form-data; name="image[]"`, by their names in small letters."""
+    found: dict[str, str] = {}
+    for match in islice(_PARAMETER.finditer(value), MOST_PARAMETERS):
+        name, text = match.groups()
+        plain = re.sub(r"\\(.)", r"\1", text[1:-1], flags=re.DOTALL) if text[:1] == '"' == text[-1:] else text
+        found.setdefault(name.lower(), plain.strip() if plain is text else plain)
+    for name in [name for name in found if name.endswith("*")]:  # RFC 8187: charset'language'percent-encoded
+        charset, _, rest = found.pop(name).partition("'")
+        encoding = charset.lower() if charset.lower() in _CHARSETS else "utf-8"
+        found[name[:-1]] = unquote(rest.partition("'")[2], encoding, "replace")
+    return found

@@ -19,6 +19,7 @@ class Options(Protocol):
     keepalive_comments: float | None
     max_body_bytes: int
     max_upload_bytes: int
+    body_timeout: float
     keep_requests: int | None
     picture_links: Links | None
     pictures: bytes | Mapping[str, bytes] | None
@@ -42,6 +43,8 @@ def check_options(server: Options) -> None:
         raise ValueError(f"max_body_bytes must be at least 1, not {server.max_body_bytes}")
     if server.max_upload_bytes < 1:
         raise ValueError(f"max_upload_bytes must be at least 1, not {server.max_upload_bytes}")
+    if server.body_timeout <= 0:
+        raise ValueError(f"body_timeout must be above 0 seconds, not {server.body_timeout}")
     if server.picture_links not in {None, *get_args(Links)}:
         known = ", ".join(map(repr, get_args(Links)))
         raise ValueError(f"picture_links must be None or one of {known}, not {server.picture_links!r}")

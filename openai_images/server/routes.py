@@ -1,7 +1,8 @@
 """The paths of the local server and what every request passes through.
 
-Rules: an unknown path, a wrong method and a mistake of ours are answered in the error shape of the API; a POST to an
-images path is counted when its headers arrive. It refuses to know how pictures are made.
+Rules: a request under a foreign name or from a foreign site goes no further; an unknown path, a wrong method and a
+mistake of ours are answered in the error shape of the API; a POST to an images path is counted when its headers
+arrive. It refuses to know how pictures are made.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,8 @@ from aiohttp.typedefs import Handler, Middleware
 
 from openai_images.server.catalogue import MODELS_CREATED, Model
 from openai_images.server.downloads import Downloads
-from openai_images.server.endpoint import ImagesEndpoint, refuse_stranger
+from openai_images.server.endpoint import ImagesEndpoint
+from openai_images.server.guard import refuse_foreign, refuse_stranger
 from openai_images.server.records import AnsweredRequest
 from openai_images.server.replies import (
     Reply,
@@ -28,9 +30,11 @@ from openai_images.server.replies import (
 OnAnswer = Callable[[AnsweredRequest], object]
 
 
-def make_app(images: ImagesEndpoint, downloads: Downloads, on_answer: OnAnswer | None) -> web.Application:
-    """The aiohttp application of one server; `on_answer` is told of each request once it is answered."""
-    app = web.Application(middlewares=[_counting(images, on_answer)])
+def make_app(
+    images: ImagesEndpoint, downloads: Downloads, on_answer: OnAnswer | None, host: str
+) -> web.Application:
+    """The aiohttp application of the server at `host`; `on_answer` is told of each request once it is answered."""
+    app = web.Application(middlewares=[_counting(images, on_answer), _guarding(host)])
     models = _Models(images)
     app.router.add_post("/v1/images/generations", images.handle)
     app.router.add_post("/v1/images/edits", images.handle)
@@ -60,6 +64,15 @@ def _counting(images: ImagesEndpoint, on_answer: OnAnswer | None) -> Middleware:
         return response
 
     return count
+
+
+def _guarding(host: str) -> Middleware:
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        refusal = refuse_foreign(request, host)
+        return await handler(request) if refusal is None else send_whole(refusal, _headers())
+
+    return guard
 
 
 def _elsewhere(reply: Any) -> Handler:

@@ -1,10 +1,11 @@
 """Which fault the next request takes: a header, then the script, then the one that is always on.
 
 Rules: a scripted fault is used up by one request, in the order in which the headers of requests arrive; faults whose
-names begin with `download_` wait for downloads, all others for POSTs. It refuses to look at requests beyond the one
-header.
+names begin with `download_` wait for downloads, all others for POSTs; each change is one step under a lock, since tests
+script from other threads. It refuses to look at requests beyond the one header.
 """
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Generic
@@ -32,15 +33,17 @@ class Script(Generic[P]):
     normal: Fault[P]
     always: Fault[P] | None = None
     queue: deque[Fault[P]] = attrs.field(factory=deque[Fault[P]])
+    lock: threading.Lock = attrs.field(factory=threading.Lock)
     _turns: dict[str, int] = attrs.field(factory=dict[str, int])
 
     def next_fault(self, header: str | None) -> Fault[P]:
         """The fault for the request that has just arrived; `header` is its X-Local-Fault."""
-        if header is not None:
-            return self._in_turn(self.find(header))
-        if self.queue:
-            return self.queue.popleft()
-        return self.normal if self.always is None else self._in_turn(self.always)
+        with self.lock:
+            if header is not None:
+                return self._in_turn(self.find(header))
+            if self.queue:
+                return self.queue.popleft()
+            return self.normal if self.always is None else self._in_turn(self.always)
 
     def _in_turn(self, fault: Fault[P]) -> Fault[P]:
         if not fault.plan.every_other:
@@ -54,25 +57,33 @@ class Script(Generic[P]):
 class Scripts:
     """The two scripts of a server, and what is said of both by name."""
 
-    posts: Script[Plan] = attrs.field(factory=lambda: Script(find_fault, OK))
-    downloads: Script[DownloadPlan] = attrs.field(factory=lambda: Script(find_download_fault, DOWNLOAD_OK))
+    posts: Script[Plan] = attrs.field(init=False)
+    downloads: Script[DownloadPlan] = attrs.field(init=False)
+    _lock: threading.Lock = attrs.field(init=False, factory=threading.Lock)
+
+    def __attrs_post_init__(self) -> None:
+        self.posts = Script(find_fault, OK, lock=self._lock)
+        self.downloads = Script(find_download_fault, DOWNLOAD_OK, lock=self._lock)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names still to come, those of downloads last."""
-        posts = [fault.name for fault in self.posts.queue]
-        return (*posts, *(fault.name for fault in self.downloads.queue))
+        with self._lock:
+            posts = [fault.name for fault in self.posts.queue]
+            return (*posts, *(fault.name for fault in self.downloads.queue))
 
     def extend(self, names: Iterable[str]) -> None:
         """Appends faults; none if one of the names is unknown."""
         posts, downloads = _found(names)
-        self.posts.queue.extend(posts)
-        self.downloads.queue.extend(downloads)
+        with self._lock:
+            self.posts.queue.extend(posts)
+            self.downloads.queue.extend(downloads)
 
     def replace(self, names: Iterable[str]) -> None:
         """New scripts in place of the rest of the old ones."""
         posts, downloads = _found(names)
-        self.posts.queue, self.downloads.queue = deque(posts), deque(downloads)
+        with self._lock:
+            self.posts.queue, self.downloads.queue = deque(posts), deque(downloads)
 
     def always(self, name: str | None) -> None:
         """The fault of every request the script says nothing about; None for none, of either sort."""

@@ -1,7 +1,8 @@
 """What the server has seen: requests, answers in progress, clients that left, and the gate of stalled answers.
 
-Rules: everything is counted on the event loop, so a test reads plain attributes; only a client that leaves while it is
-being answered counts as a disconnect, never our own hanging up. It refuses to send or to decide anything.
+Rules: everything is counted on the event loop, so a test reads plain attributes, in whatever thread; only a client that
+leaves while it is being answered counts as a disconnect, never our own hanging up. It refuses to send or to decide
+anything.
 """
 
 import asyncio
@@ -107,8 +108,9 @@ class Traffic:
             await self._changed.wait()
 
     def reopen(self) -> None:
-        """Clients that leave count again."""
+        """Clients that leave count again, perhaps in another loop than before."""
         self._closing = False
+        self.gate, self._changed = Gate(), Gate()
 
     def close(self) -> None:
         """Drops every answer in progress."""

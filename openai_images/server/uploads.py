@@ -1,6 +1,6 @@
 """Reads the multipart body of an edit: its text becomes fields, its files become pictures, and what came is recorded.
 
-Rules: one file is held at a time, looked at off the event loop and let go; only files that may be pictures are held at
+Rules: one file is held at a time, looked at in a thread and let go; only files that may be pictures are held at
 all, and none that is too large; a form that cannot be read is refused when its turn comes, after it was recorded. It
 refuses to judge pictures and parameters: `edits.py` and `parameters.py` do.
 """
@@ -10,11 +10,13 @@ import hashlib
 import io
 import re
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Executor
+from functools import partial
 from typing import Any, Final, cast
 
 import attrs
-from aiohttp import web
 
+from openai_images.server.arriving import UnreadableError
 from openai_images.server.inputs import (
     MOST_IMAGES,
     PICTURE_BYTES,
@@ -29,6 +31,7 @@ from openai_images.server.records import RecordedPart
 from openai_images.server.replies import RefusalError, refuse, too_large
 
 TEXT_BYTES: Final = 1024 * 1024
+_PARTS_A_TURN: Final = 32  # parts after which the event loop has its turn; one chunk may hold a thousand
 
 _NUMBERS: Final = {"n", "output_compression", "partial_images", "frame_count", "frame_duration_ms"}
 _SWITCHES: Final = {"stream"}
@@ -105,11 +108,15 @@ class _Part:
 
 @attrs.define(kw_only=True)
 class FormReader:
-    """Reads one form; `looks` is whether its pictures are wanted at all, `pixels` whether to paint from them."""
+    """Reads one form; `looks` is whether its pictures are wanted at all, `pixels` whether to paint from them.
+
+    Pictures are opened in `thread`.
+    """
 
     limit: int
     looks: bool
     pixels: bool
+    thread: Executor
     _form: Form = attrs.field(init=False, factory=Form)
     _part: _Part = attrs.field(init=False, factory=lambda: _Part(Opened({}), None))
 
@@ -121,7 +128,7 @@ class FormReader:
             await self._read(chunks, FormParser(boundary_of(content_type)))
         except MalformedError as error:
             self._form.problem = refuse(f"Could not parse your multipart form: {error}.", code=None)
-        except web.RequestPayloadError:  # it says gzip and is not, or its chunks are none
+        except UnreadableError:
             self._form.problem = refuse("Could not parse your multipart form.", code=None)
         return self._form
 
@@ -171,6 +178,8 @@ class FormReader:
             part.content = io.BytesIO()
         else:
             self._take_text(name, part)
+        if len(self._form.parts) % _PARTS_A_TURN == 0:
+            await asyncio.sleep(0)
 
     async def _take_picture(self, name: str, part: _Part) -> None:
         given = Given(
@@ -189,8 +198,8 @@ class FormReader:
     async def _picture(self, part: _Part) -> Picture | None:
         if part.role is None or not part.content.getbuffer().nbytes:
             return None
-        digest = part.digest.hexdigest()
-        return await asyncio.to_thread(look_at, part.content, digest, part.role, pixels=self.pixels)
+        look = partial(look_at, part.content, part.digest.hexdigest(), part.role, pixels=self.pixels)
+        return await asyncio.get_running_loop().run_in_executor(self.thread, look)
 
     def _take_text(self, name: str, part: _Part) -> None:
         match = _NAME.fullmatch(name)

@@ -114,7 +114,7 @@ class RawConnection:
         """Sends a generation request, after whose answer the connection may close."""
         data = json.dumps({"prompt": "a lighthouse", **body}).encode()
         head = (
-            "POST /v1/images/generations HTTP/1.1\r\nHost: local\r\nContent-Type: application/json\r\n"
+            "POST /v1/images/generations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             f"Authorization: Bearer {key}\r\nContent-Length: {len(data)}\r\n"
             f"Connection: {'close' if close else 'keep-alive'}\r\n\r\n"
         )

@@ -250,7 +250,7 @@ async def test_a_client_gone_before_its_download(
     server.script("download_stall")
     connection = await connect()
     connection.writer.write(
-        f"GET {url.partition('/v1')[1] + url.partition('/v1')[2]} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        f"GET {url.partition('/v1')[1] + url.partition('/v1')[2]} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
     )
     while not server.downloads:
         await asyncio.sleep(0)

@@ -252,7 +252,7 @@ async def test_a_client_that_was_answered_is_no_disconnect(ask: Any, server: Loc
 async def test_a_post_counts_when_its_headers_arrive(connect: Any, server: LocalImagesServer) -> None:
     """A request whose body never comes is counted, and not recorded."""
     connection = await connect()
-    head = f"POST /v1/images/generations HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.api_key}\r\n"
+    head = f"POST /v1/images/generations HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {server.api_key}\r\n"
     connection.writer.write(f"{head}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n".encode())
     while not server.posts:
         await asyncio.sleep(0)
@@ -289,7 +289,7 @@ async def main():
             server.script(fault)
             reader, writer = await asyncio.open_connection(host, int(port))
             body = '{"prompt": "quiet", "stream": true, "partial_images": 1}'
-            head = ["POST /v1/images/generations HTTP/1.1", "Host: x", "Content-Type: application/json"]
+            head = ["POST /v1/images/generations HTTP/1.1", "Host: localhost", "Content-Type: application/json"]
             head += [f"Authorization: Bearer {server.api_key}", f"Content-Length: {len(body)}", "", body]
             writer.write("\\r\\n".join(head).encode())
             await reader.readexactly(3000)

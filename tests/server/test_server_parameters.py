@@ -313,6 +313,8 @@ async def test_a_host_header_with_an_impossible_port() -> None:
         aiohttp.ClientSession(headers={"Authorization": f"Bearer {server.api_key}"}) as session,
     ):
         url = f"{server.base_url}/images/generations"
-        post = session.post(url, json={"prompt": "a"}, headers={"Host": "a:99999999"}, allow_redirects=False)
+        post = session.post(
+            url, json={"prompt": "a"}, headers={"Host": "localhost:99999999"}, allow_redirects=False
+        )
         async with post as answer:
             assert answer.status == 307
