@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from openai_images.calls import Calls, Place
 from openai_images.http.access import Access, ApiKey
 from openai_images.http.call import Means
-from openai_images.http.limiter import LocalLimiter
 from openai_images.http.proxies import checked_proxy
 from openai_images.http.retry import RetryPolicy
 from openai_images.http.sessions import Session, Sessions
@@ -24,6 +23,8 @@ from openai_images.models.checks import Checker, Mode
 from openai_images.models.options import Limits, Timeouts
 from openai_images.models.request import GenerateParams, GenerateRequest
 from openai_images.models.shown import safe_repr
+from openai_images.ratelimit.limiter import LocalLimiter
+from openai_images.stream import ImageStream
 
 if TYPE_CHECKING:
     import ssl as ssl_module
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from openai_images.models.outcomes import Progress
     from openai_images.models.prices import Prices
     from openai_images.models.results import ImageResult
-    from openai_images.stream import ImageStream
 
 __all__ = ["ImagesClient"]
 
@@ -78,7 +78,6 @@ class ImagesClient(Portable):
         timing: Timing = Timing(),  # noqa: B008  frozen
         _access: Access | None = None,
     ) -> None:
-        """Check the settings; nothing is opened. `timing` is for tests."""
         self._access = _access or Access.of(api_key, base_url, organization, project, headers or {})
         self._model = model
         self._limits = limits
@@ -96,7 +95,6 @@ class ImagesClient(Portable):
         self._assemble()
 
     def _assemble(self) -> None:
-        """Make what no setting is: sessions, the pace, and what uses them."""
         settings = self._settings
         self._sessions = Sessions(settings.session, trust_env=settings.trust_env)
         self._means = Means(
@@ -251,7 +249,7 @@ class ImagesClient(Portable):
         Each gives a `Succeeded` or a `Failed` (an `ImagesError`, or the OSError of `into`), as they finish, or in their
         order if `ordered`. `concurrency` (default: that of `Limits`) bounds what is held: requests under way and
         outcomes up to the one in your hands, so a slow consumer holds back new requests. Rate limits are waited
-        for as long as they take.
+        for as long as some requests succeed (`RetryPolicy.max_stall`).
 
         With `into`, a folder, pictures are files named by their key made safe, or by the request's number (`00000`),
         with `-0`, `-1`, … added for several; `overwrite` as in `generate`. A key that names an earlier request's file
@@ -259,10 +257,10 @@ class ImagesClient(Portable):
 
         `progress` is called with a `Progress` after each change; `prices` (default: `PUBLISHED_PRICES`) are for what it
         says of money. What ends all of it is raised after the outcomes of in-flight requests; nothing new is started:
-        what the callback or the source raises, the first `QuotaExhaustedError`, the OSError of a disk that takes no
-        image (those in hand are in memory), and the last of `max_identical_failures` with no success between that may
-        have cost money or refuse the account (None: they end nothing). Keywords that make no sense raise
-        `RequestInvalidError`, `ConfigurationError` or TypeError at once.
+        what the callback or the source raises, the first `QuotaExhaustedError`, the `RateLimitError` of a limit that
+        lasts too long, and the last of `max_identical_failures` with no success between that may have cost money or
+        refuse the account (None: they end nothing). Keywords that make no sense raise `RequestInvalidError`,
+        `ConfigurationError` or TypeError at once.
         """
         # Here, so that those who make single calls need not wait for its import.
         from openai_images.many.calls import Manner, many_calls  # noqa: PLC0415
@@ -274,7 +272,7 @@ class ImagesClient(Portable):
             overwrite=overwrite,
             progress=progress,
             prices=prices,
-            timing=self._means.timing,
+            means=self._means,
             max_identical_failures=max_identical_failures,
         )
         return many_calls(self._calls.generate, requests, {"model": self._model, **params}, manner)
@@ -284,17 +282,14 @@ class ImagesClient(Portable):
         await self._sessions.aclose()
 
     async def __aenter__(self) -> Self:
-        """Nothing happens yet."""
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close the connections."""
         await self.aclose()
 
     def __repr__(self) -> str:
-        """Where it sends to, and nothing secret."""
         return f"<ImagesClient {self.base_url}>"
 
 

@@ -43,7 +43,6 @@ _ROOM = "-" * 8
 """How much longer a finished name may be than its temporary one: a number, `.partial-3`, a suffix, and `-2`."""
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".gif", ".svg")
-
 _SAME = {".jpeg": ".jpg", ".jpe": ".jpg"}
 
 
@@ -51,7 +50,6 @@ class FileSink:
     """One picture on its way to a file. `write` gathers; `flush` and `publish` do the disk's work, in any thread."""
 
     def __init__(self, part: Path) -> None:
-        """Write to the temporary file `part`; nothing is opened before the first byte."""
         self.part = part
         self._lock = threading.Lock()
         self._pending: list[bytes] = []
@@ -156,17 +154,15 @@ class FileSink:
 
     def _to_memory(self, rest: bytes) -> None:
         """Read back what was written, and go on in memory."""
-        memory = io.BytesIO()
-        if self._file is not None:
-            memory.write(self.part.read_bytes())
-        memory.write(rest)
-        self._memory = memory
+        written = b"" if self._file is None else self.part.read_bytes()
+        self._memory = io.BytesIO()
+        self._memory.writelines((written, rest))
         self._remove()
 
     def _remove(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
             self.part.unlink(missing_ok=True)
 
 
@@ -185,8 +181,7 @@ class FileDestination:
         """`into` is a stem; the suffix comes from the bytes; `several` pictures get -0, -1, ….
 
         Partial images go to memory unless `keep_partials`. `disk_failed` is told, in the loop's thread, when the disk
-        did not take an image, which is in memory then. Raises `RequestInvalidError` where `into` cannot be the
-        start of a file's name.
+        did not take an image, which is in memory then. Raises `RequestInvalidError` where `into` is no file's name.
         """
         self._stem = Path(into)
         if self._stem.name in ("", "..") or "\0" in str(self._stem):
@@ -258,10 +253,8 @@ class FileDestination:
             return image
         suffix = media.suffix(image.media_type)
         stem, given = self._stem.stem, self._stem.suffix.lower()
-        if _SAME.get(given, given) == suffix:
-            suffix = self._stem.suffix
-        else:
-            stem = self._stem.name
+        is_named = _SAME.get(given, given) == suffix
+        stem, suffix = (stem, self._stem.suffix) if is_named else (self._stem.name, suffix)
         index = place_of(index, self._first, self._count) if self._count else index
         number = f"-{index}" if self._several or index else ""
         target = self._stem.with_name(f"{stem}{number}{more}{suffix}")

@@ -22,6 +22,7 @@ CORE = {
     "http",
     "many",
     "models",
+    "ratelimit",
     "reading",
     "several",
     "stream",
@@ -35,7 +36,8 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "models": {"errors"},
     "wire": {"errors", "models"},
-    "http": {"errors", "models", "wire"},
+    "http": {"errors", "models", "ratelimit", "wire"},
+    "ratelimit": {"errors", "http", "models", "wire"},  # of http the type `Timing` alone
     "away": CORE,
     "calls": CORE,
     "client": CORE,

@@ -8,6 +8,7 @@ Rules: the one place of this package that looks behind a client's public names.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -34,12 +35,21 @@ class Caller:
     model: str | None
     concurrency: int
     timing: Timing
+    wait_reason: Callable[[], str | None]
 
 
 def caller_of(client: ImagesClient) -> Caller:
     """The batch's side of this client."""
     generate = partial(_generate, client)
-    return Caller(generate, client.download, client._model, client._limits.concurrency, client._means.timing)
+    means = client._means
+    return Caller(
+        generate,
+        client.download,
+        client._model,
+        client._limits.concurrency,
+        means.timing,
+        lambda: means.limiter.wait_reason,
+    )
 
 
 async def _generate(client: ImagesClient, request: GenerateRequest, watcher: Watcher) -> ImageResult:

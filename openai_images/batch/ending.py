@@ -18,8 +18,8 @@ from openai_images.errors import (
     ConfigurationError,
     ImagesError,
     PartialResultError,
-    QuotaExhaustedError,
 )
+from openai_images.many.streaks import ends_all
 from openai_images.models.cost import cost_of
 from openai_images.models.image import Image
 from openai_images.models.prices import Prices
@@ -57,8 +57,8 @@ def ending_of(error: ImagesError, model: str | None, prices: Prices) -> Ending:
 
 
 def concerns_all(error: ImagesError) -> bool:
-    """Whether all items would be told the same, and none was run: no quota, no key, a client that is set up wrongly."""
-    return isinstance(error, AuthenticationError | ConfigurationError | QuotaExhaustedError)
+    """Whether all items would be told the same, and none was run: no quota, no key, a limit that lasts."""
+    return isinstance(error, AuthenticationError | ConfigurationError) or ends_all(error)
 
 
 def urls_of(error: ImagesError) -> list[str]:

@@ -127,6 +127,7 @@ class Running:
                 progress=setting.progress,
                 cost=partial(_cost, options.prices),
                 timing=caller.timing,
+                wait_reason=caller.wait_reason,
                 max_identical_failures=options.max_identical_failures,
             ),
         )

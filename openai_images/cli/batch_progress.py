@@ -63,6 +63,8 @@ def facts(progress: Progress) -> list[Fact]:
         said.append(Fact(f"{dollars(progress.spent)} spent{more}"))
     if progress.eta is not None and progress.in_flight:
         said.append(Fact(f"{duration(progress.eta)} left"))
+    if progress.wait_reason is not None:
+        said.append(Fact(progress.wait_reason, "yellow"))
     return said
 
 

@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
-from openai_images.errors import ImagesError, with_facts
+from openai_images.errors import ImagesError, RateLimitError, with_facts
 from openai_images.http.retry import RetryPolicy, Spent, decide
+from openai_images.ratelimit.limiter import Patience
 from openai_images.wire.refusals import Answered, refusal_from_body
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from openai_images.http.limiter import Limiter, Slot
     from openai_images.http.timing import Timing
     from openai_images.http.transport import Exchange, Transport
     from openai_images.http.watch import Watcher
     from openai_images.models.options import Timeouts
     from openai_images.models.results import Usage
+    from openai_images.ratelimit.limiter import Limiter, Slot
     from openai_images.wire.protocol import HttpRequest
 
 __all__ = ["Call", "Means"]
@@ -110,11 +111,9 @@ class Call:
             return False
         self._in_doubt = self._in_doubt or error.maybe_billed
         if wait.everyone:
-            self._spent = evolve(
-                self._spent, refusals=self._spent.refusals + 1, waited=self._spent.waited + wait.seconds
-            )
-            if self._slot is not None:
-                self._slot.refused(self._headers, wait.seconds)
+            self._spent = evolve(self._spent, refusals=self._spent.refusals + 1)
+            if self._slot is not None and isinstance(error, RateLimitError):
+                self._slot.record_rejection(self._headers, wait.seconds, error)
         else:
             self._spent = evolve(self._spent, retries=self._spent.retries + 1)
             await means.timing.sleep(wait.seconds)
@@ -128,7 +127,7 @@ class Call:
     def used(self, usage: Usage | None) -> None:
         """Tell the limiter what the call took, where the server said it."""
         if self._slot is not None and usage is not None and usage.total_tokens is not None:
-            self._slot.used(usage.total_tokens)
+            self._slot.record_usage(usage.total_tokens)
 
     def facts(self) -> dict[str, Any]:
         """What results and errors carry: attempts, elapsed seconds, the request's name."""
@@ -145,7 +144,9 @@ class Call:
         if self._watcher is not None:
             self._watcher.waiting()
         self._slot = None
-        self._slot = await means.limiter.acquire(self._images)
+        longest = means.retry.max_rate_limit_wait - self._spent.waited
+        self._slot = await means.limiter.acquire(self._images, Patience(longest, means.retry.max_stall))
+        self._spent = evolve(self._spent, waited=self._spent.waited + self._slot.waited)
         request = await self._build()
         if self._watcher is not None:
             await self._watcher.sending(self.attempts + 1)
@@ -155,7 +156,7 @@ class Call:
         exchange = await means.transport.open(request, means.timeouts)
         self._headers = exchange.headers
         if exchange.status != _RATE_LIMITED:
-            self._slot.answered(exchange.headers)
+            self._slot.record_success(exchange.headers)
         answered = Answered(
             exchange.status, exchange.headers, self._secrets(), means.timing.wall(), exchange.unsent
         )

@@ -15,7 +15,7 @@ from attrs import frozen
 
 from openai_images.calls import Place
 from openai_images.errors import RequestInvalidError
-from openai_images.http.timing import Timing
+from openai_images.http.call import Means
 from openai_images.http.watch import Watcher
 from openai_images.many.items import Item, defaults_of
 from openai_images.many.keys import file_name
@@ -42,7 +42,7 @@ class Manner:
     overwrite: bool
     progress: Callable[[Progress], object] | None
     prices: Prices | None
-    timing: Timing
+    means: Means
     max_identical_failures: int | None = DEFAULT_IDENTICAL_FAILURES
 
 
@@ -76,7 +76,8 @@ def many_calls(
         total=len(requests) if isinstance(requests, Sized) else None,
         progress=manner.progress,
         cost=lambda request, result: cost_of(result, request.model, prices),
-        timing=manner.timing,
+        timing=manner.means.timing,
+        wait_reason=lambda: manner.means.limiter.wait_reason,
         defaults=defaults_of(params),
         max_identical_failures=manner.max_identical_failures,
     )

@@ -43,7 +43,8 @@ class Options:
 
     At most `concurrency` requests and results are held; `ordered` hands outcomes over in the order of the requests.
     `total` is how many will come, where that is known; `progress` is called after each change, `cost` for each
-    result. `defaults` are parameters laid under each request. `max_identical_failures` with no success between end it,
+    result; `wait_reason` says why nothing is sent and until when. `defaults` are parameters laid under each request.
+    `max_identical_failures` with no success between end it,
     None: however many (`FailureStreak`). Raises `ConfigurationError`.
     """
 
@@ -53,5 +54,6 @@ class Options:
     progress: Callable[[Progress], object] | None = None
     cost: Callable[[GenerateRequest, ImageResult], Decimal | None] | None = None
     timing: Timing = Timing()  # noqa: RUF009  frozen
+    wait_reason: Callable[[], str | None] = lambda: None
     defaults: Mapping[str, Any] = field(factory=dict[str, Any], repr=False)
     max_identical_failures: int | None = field(default=DEFAULT_IDENTICAL_FAILURES, validator=_count_or_none)

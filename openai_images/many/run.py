@@ -11,11 +11,12 @@ import asyncio
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from openai_images.errors import ImagesError, QuotaExhaustedError
+from openai_images.errors import ImagesError
 from openai_images.http.watch import Watcher
 from openai_images.many.doubt import Doubt
 from openai_images.many.scheduler import Scheduler
 from openai_images.many.source import Source
+from openai_images.many.streaks import ends_all
 from openai_images.models.outcomes import Failed, Succeeded
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Run:
 
     def progress(self) -> Progress:
         """How far it is."""
-        return self.scheduler.progress(self._now())
+        return self.scheduler.progress(self._now(), self._options.wait_reason())
 
     def start(self) -> None:
         """Make the task that reads and starts; once."""
@@ -174,7 +175,7 @@ class Run:
             traceback.clear_frames(error.__traceback__)
             self.doubt.streak.failed(error)
             self._finish(ticket, Failed(item.index, item.key, item.request, error))
-            if isinstance(error, QuotaExhaustedError):
+            if ends_all(error):
                 self.end(error)
         except _NotSentError:
             self._abandon(ticket)

@@ -158,7 +158,7 @@ class Scheduler:
         self._early.clear()
         self._in_hand = 0
 
-    def progress(self, now: float) -> Progress:
+    def progress(self, now: float, wait_reason: str | None = None) -> Progress:
         """How far it is."""
         tally, waiting = self._tally, len(self._waiting)
         total = self._started if self._total is None and self._closed and not self._stopped else self._total
@@ -177,6 +177,7 @@ class Scheduler:
             eta=tally.eta(left, now),
             spent=tally.spent,
             unpriced=tally.unpriced,
+            wait_reason=wait_reason if waiting else None,
         )
 
     def _end(self, ticket: int) -> None:

@@ -19,10 +19,12 @@ from openai_images.errors import (
     NotFoundError,
     PartialResultError,
     PermissionDeniedError,
+    QuotaExhaustedError,
+    RateLimitError,
 )
 from openai_images.models.results import ImageResult
 
-__all__ = ["DEFAULT_IDENTICAL_FAILURES", "FailureStreak", "failure_kind"]
+__all__ = ["DEFAULT_IDENTICAL_FAILURES", "FailureStreak", "ends_all", "failure_kind"]
 
 DEFAULT_IDENTICAL_FAILURES = 5
 
@@ -45,6 +47,13 @@ def failure_kind(error: BaseException) -> FailureKind | None:
         return None
     status, code = getattr(error, "status_code", None), getattr(error, "code", None)
     return type(error), status if isinstance(status, int) else None, code if isinstance(code, str) else ""
+
+
+def ends_all(error: BaseException) -> bool:
+    """Whether it ends many calls at once: money is used up, or a rate limit that was waited for too long."""
+    return isinstance(error, QuotaExhaustedError) or (
+        isinstance(error, RateLimitError) and error.safe_to_resend
+    )
 
 
 class FailureStreak:

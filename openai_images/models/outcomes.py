@@ -54,6 +54,7 @@ class Progress:
     that the safety system caused and `unknown` those that may have been billed. `in_flight` requests are under way,
     `waiting` are held back by a limit. `images` pictures came within `elapsed` seconds; `eta` is how many seconds
     are probably left. `spent` is in US dollars, None while nothing has a known cost; `unpriced` results have none.
+    `wait_reason` says why nothing is sent for more than a few seconds and until when, None where it is not so.
     """
 
     total: int | None = None
@@ -69,3 +70,4 @@ class Progress:
     eta: float | None = None
     spent: Decimal | None = None
     unpriced: int = 0
+    wait_reason: str | None = None

@@ -62,8 +62,8 @@ class LocalImagesServer:
     to come back: "exact", in whole "seconds", or "none".
     `pace` is the time in seconds from one picture stage to the next, counted from the arrival of the request.
     `pictures` serves fixed bytes (one value, or one per output format) in place of painting. `faults` is the initial
-    script and `always` the fault of every other request; see `FAULTS`. `legacy` brings back the models that
-    have ended by the clock `now`; `picture_links` gives the answers of every model urls in place of base64, "absolute" or
+    script and `always` the fault of every other request; see `FAULTS`. `legacy` brings back the models that have ended
+    by the clock `now`; `picture_links` gives the answers of every model urls in place of base64, "absolute" or
     "relative" ones. `max_body_bytes` and, for edits, `max_upload_bytes` bound a request, `body_timeout` the seconds
     without a byte of its body. `api_key` is a new random one where none is given. `keepalive_comments` is the time in
     seconds between comments in a stream that waits. `clock` and `now` are the monotonic and the wall clock, `sleep` the

@@ -139,8 +139,8 @@ async def test_cancel_while_waiting_for_the_limiter(
         limiter = client._means.limiter
         await until(
             lambda: (
-                limiter._of_this_loop().slots._waiters is not None
-                and len(limiter._of_this_loop().slots._waiters) == 1
+                limiter._loop_state().slots._waiters is not None
+                and len(limiter._loop_state().slots._waiters) == 1
             )
         )
         await cancel(waiter)
@@ -175,7 +175,7 @@ async def test_cancel_while_waiting_to_send_again(
             task = asyncio.create_task(call(client, str(tmp_path / "o")))
             await asleep.wait()
             await cancel(task)
-            assert not client._means.limiter._of_this_loop().slots.locked()
+            assert not client._means.limiter._loop_state().slots.locked()
         assert server.posts == 1
         await only(tmp_path, [])
 

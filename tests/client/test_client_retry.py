@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from openai_images import ImagesError, Limits, RetryPolicy, Timing, errors
-from openai_images.http.limiter import LocalLimiter
 from openai_images.http.retry import Spent, Wait, decide
+from openai_images.ratelimit.limiter import LocalLimiter
 
 DEFAULT = RetryPolicy()
 OPTED_IN = RetryPolicy(retry_unknown=True)
@@ -112,6 +112,9 @@ def test_chance_spreads_our_waits_only(chance: float) -> None:
     assert decide(BUSY, DEFAULT, Spent(), chance) == mine(7.0)
 
 
+BUSY_ERROR = errors.RateLimitError("slow down", status_code=429)
+
+
 class Slept(list[float]):
     """A sleep that notes how long and lets no time pass."""
 
@@ -126,7 +129,7 @@ async def test_limiter_waits_for_a_pause_once() -> None:
     limiter = LocalLimiter(Limits(), Timing(monotonic=lambda: 100.0, sleep=slept))
     for seconds in (30, 5):
         slot = await limiter.acquire()
-        slot.refused({}, seconds)
+        slot.record_rejection({}, seconds, BUSY_ERROR)
         slot.release()
         if seconds == 30:
             assert slept == []
@@ -142,12 +145,12 @@ async def test_limiter_waits_on_when_the_pause_grows() -> None:
         nonlocal now
         now += seconds
         if not slept:
-            second.refused({}, 7)
+            second.record_rejection({}, 7, BUSY_ERROR)
         slept.append(seconds)
 
     limiter = LocalLimiter(Limits(concurrency=3), Timing(monotonic=lambda: now, sleep=sleep))
     first, second = await limiter.acquire(), await limiter.acquire()
-    first.refused({}, 30)
+    first.record_rejection({}, 30, BUSY_ERROR)
     await limiter.acquire()
     assert (slept, now) == ([30.0, 7.0], 137.0)
 
@@ -159,7 +162,7 @@ async def test_limiter_gives_back_the_slot_of_a_cancelled_wait() -> None:
         Limits(concurrency=1), Timing(monotonic=lambda: now, sleep=lambda seconds: asyncio.Event().wait())
     )
     slot = await limiter.acquire()
-    slot.refused({}, 30)
+    slot.record_rejection({}, 30, BUSY_ERROR)
     slot.release()
     waiting = asyncio.create_task(limiter.acquire())
     await asyncio.sleep(0)

@@ -24,6 +24,7 @@ from openai_images import (
     RequestInvalidError,
     RetryPolicy,
 )
+from openai_images.ratelimit.limiter import Patience
 from openai_images.server import LocalImagesServer
 from tests import calling
 from tests.calling import KEY, PNG
@@ -167,9 +168,9 @@ async def test_under_the_limits(server: LocalImagesServer) -> None:
         limiter = client._means.limiter
         acquire, held = limiter.acquire, 0
 
-        async def counted(images: int) -> Any:
+        async def counted(images: int, patience: Patience) -> Any:
             nonlocal most, held
-            slot = await acquire(images)
+            slot = await acquire(images, patience)
             asked.append(images)
             held += 1
             most = max(most, held)
@@ -376,7 +377,7 @@ async def test_a_cancelled_call_leaves_nothing() -> None:
             ours = [one for one in asyncio.all_tasks() - tasks if one.get_name().startswith("openai_images")]
             assert ours == []
             await until(lambda: painter.busy == 0)
-            assert not client._means.limiter._of_this_loop().slots.locked()
+            assert not client._means.limiter._loop_state().slots.locked()
             gate.go_on.set()
             assert len((await client.generate(PROMPT, n=11)).images) == 11
         assert len(painter.asked) == 5
