@@ -14,13 +14,13 @@ from typing import Any, TypeAlias
 from attrs import frozen
 
 from openai_images.calls import Place
-from openai_images.errors import RequestInvalidError
+from openai_images.errors import ImagesError, RequestInvalidError
 from openai_images.http.call import Means
 from openai_images.http.watch import Watcher
 from openai_images.many.items import Item, defaults_of
 from openai_images.many.keys import file_name
 from openai_images.many.outcomes import Options, Outcomes
-from openai_images.many.streaks import DEFAULT_IDENTICAL_FAILURES
+from openai_images.many.streaks import DEFAULT_IDENTICAL_FAILURES, UnsentOSError
 from openai_images.models.cost import cost_of
 from openai_images.models.outcomes import Progress
 from openai_images.models.prices import PUBLISHED_PRICES, Prices
@@ -62,13 +62,12 @@ def many_calls(
         raise RequestInvalidError(msg)
     folder = None if into is None else Path(into)
 
-    def disk_failed(error: OSError) -> None:
-        outcomes.end(_no_more_files(error, folder))
+    disk = _Disk(folder)
 
     async def work(item: Item, watcher: Watcher) -> ImageResult:
         stem = None if folder is None else folder / file_name(item.key)
-        place = Place.of(stem, manner.overwrite, disk_failed=disk_failed)
-        return await generate(item.request, place, watcher=watcher, patient=True)
+        place = Place.of(stem, manner.overwrite, disk_failed=disk.fail)
+        return await generate(item.request, place, watcher=_DiskObserver(disk, watcher), patient=True)
 
     options = Options(
         concurrency=manner.concurrency,
@@ -81,15 +80,44 @@ def many_calls(
         defaults=defaults_of(params),
         max_identical_failures=manner.max_identical_failures,
     )
-    outcomes = Outcomes(requests, work, options)
-    return outcomes
+    return Outcomes(requests, work, options)
 
 
-def _no_more_files(error: OSError, folder: Path | None) -> OSError:
-    """What ends many calls whose images the disk does not take."""
-    why = error.strerror or type(error).__name__
-    msg = (
-        f"{why}; nothing more was sent. Images that were paid for and did not fit are in memory, in the outcomes whose "
-        "images have no path; make room, and ask for what is missing again"
-    )
-    return OSError(error.errno, msg, None if folder is None else str(folder))
+class _Disk:
+    """The folder of `into=`: once it has taken no image, no request is sent."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._error: OSError | None = None
+
+    def fail(self, error: OSError) -> None:
+        self._error = self._error or error
+
+    def check(self) -> None:
+        """Raise where an image was not taken."""
+        if self._error is not None:
+            why = self._error.strerror or type(self._error).__name__
+            msg = (
+                f"{why}, so this was not sent. Images that were paid for and did not fit are in memory, in the "
+                "outcomes whose images have no path; make room, and send what failed again"
+            )
+            raise UnsentOSError(self._error.errno, msg, str(self._folder))
+
+
+class _DiskObserver(Watcher):
+    """Keeps a call from sending once the disk takes nothing; all else is the inner observer's."""
+
+    def __init__(self, disk: _Disk, inner: Watcher) -> None:
+        self._disk = disk
+        self._inner = inner
+
+    def waiting(self) -> None:
+        self._disk.check()
+        self._inner.waiting()
+
+    async def sending(self, attempt: int) -> None:
+        self._disk.check()
+        await self._inner.sending(attempt)
+
+    async def refused(self, error: ImagesError) -> None:
+        await self._inner.refused(error)

@@ -109,10 +109,6 @@ class Outcomes:
         """
         self._run.stop()
 
-    def end(self, error: Exception) -> None:
-        """Start nothing new, as `stop`; this is raised after the outcomes, unless something else came first."""
-        self._run.end(error)
-
     async def aclose(self) -> None:
         """Cancel everything and wait until no task is left; harmless when it is over, and when called twice."""
         run = self._run

@@ -24,12 +24,17 @@ from openai_images.errors import (
 )
 from openai_images.models.results import ImageResult
 
-__all__ = ["DEFAULT_IDENTICAL_FAILURES", "FailureStreak", "ends_all", "failure_kind"]
+__all__ = ["DEFAULT_IDENTICAL_FAILURES", "FailureStreak", "UnsentOSError", "ends_all", "failure_kind"]
 
 DEFAULT_IDENTICAL_FAILURES = 5
 
 _MOST_KINDS = 64
 """Kinds that are counted at a time: a server that makes up a code for each answer is not to fill the memory."""
+
+
+class UnsentOSError(OSError):
+    """The disk takes no image, so the request was not sent."""
+
 
 FailureKind: TypeAlias = tuple[type[BaseException], object, str]
 
@@ -37,7 +42,7 @@ FailureKind: TypeAlias = tuple[type[BaseException], object, str]
 def failure_kind(error: BaseException) -> FailureKind | None:
     """What identical failures have in common; None for those that are the request's own, or cost nothing."""
     if isinstance(error, OSError) and not isinstance(error, ImagesError):
-        return OSError, error.errno, ""
+        return None if isinstance(error, UnsentOSError) else (OSError, error.errno, "")
     if isinstance(error, ModerationBlockedError) or (
         isinstance(error, DownloadError) and _only_fetched(error.response)
     ):

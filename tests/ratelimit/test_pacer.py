@@ -247,3 +247,45 @@ def test_limits_that_make_no_sense_are_refused(name: str, value: object) -> None
     """A rate is a number above 0."""
     with pytest.raises(ConfigurationError, match=name):
         Limits(**{name: value})
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["accept", "reject", "crowd"]),
+            st.one_of(st.floats(-1e6, 1e9), st.floats(0, 100)),
+            st.one_of(st.just(1), st.integers(1, 10_000)),
+            st.floats(0, 86_400),
+        ),
+        max_size=40,
+    ),
+    st.booleans(),
+)
+def test_no_time_that_passes_breaks_the_arithmetic(
+    steps: list[tuple[str, float, int, float]], stated: bool
+) -> None:
+    """Years, bursts, clocks that run backwards, and requests as large as the limit."""
+    pacer, now = Pacer(Limits(tokens_per_minute=1000.0 if stated else None), 0.0), 0.0
+    advertised = {"images": StatedLimit(10_000, 5, 1e-9)} if stated else {}
+    for what, passed, images, seconds in steps:
+        now += passed
+        permits = [pacer.acquire(images, now) for _ in range(50 if what == "crowd" else 1)]
+        for permit in permits:
+            if what == "accept":
+                pacer.record_success(permit, advertised, now)
+            else:
+                pacer.record_rejection(permit, advertised, seconds, now)
+            pacer.record_usage(permit, images, 10, now)
+            pacer.close(permit)
+        assert 0.0 <= pacer.delay(images, now) < math.inf
+        assert pacer.binding_limit(now)
+
+
+def test_quiet_client_goes_on_as_before() -> None:
+    """Idle time is no evidence that the rate was used: after any pause the next request goes at once."""
+    pacer, now = Pacer(Limits(), 0.0), 0.0
+    pacer.record_rejection(pacer.acquire(1, now), {}, 1.0, now + 0.05)
+    for minutes in (7, 7, 60, 60 * 24 * 365 * 10):
+        now += minutes * 60
+        assert pacer.delay(1, now) == 0.0
+        pacer.record_success(pacer.acquire(1, now), {}, now)
