@@ -87,8 +87,9 @@ class Call:
             try:
                 return await self._attempt()
             except ImagesError as error:
+                has_slot = self._slot is not None  # without one the limiter has given up
                 self.release()
-                if not await self.again(error):
+                if not has_slot or not await self.again(error):
                     self.failed(error)
                     raise
             except BaseException:

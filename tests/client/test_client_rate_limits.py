@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from openai_images import InternalServerError, Limits, RateLimitError, RetryPolicy, Timing
+from openai_images.ratelimit.limiter import LocalSlot, Patience
 from openai_images.server import LocalImagesServer
 from tests.calling import BOTH, JSON_ANSWER, Call, FakeTime, client_of, generate
 from tests.sockets import RawServer, reply
@@ -128,3 +129,33 @@ async def test_a_refusal_keeps_the_connection() -> None:
     async with RawServer([refusal], [reply(JSON_ANSWER)]) as server, client_of(server) as client:
         assert (await generate(client)).attempts == 2
         assert server.connections == 1
+
+
+async def test_a_call_ends_when_the_limiter_gives_up(server: LocalImagesServer) -> None:
+    """Its error is not one to wait for, although nothing was sent."""
+    asked = 0
+
+    async def give_up(images: int, patience: Patience) -> LocalSlot:
+        nonlocal asked
+        asked += 1
+        error = RateLimitError("the pause is too long", status_code=429)
+        error.safe_to_resend, error.retry_after = True, 1.0
+        raise error
+
+    async with client_of(server) as client:
+        client._means.limiter.acquire = give_up  # type: ignore[method-assign, assignment]
+        with pytest.raises(RateLimitError, match="the pause is too long"):
+            await generate(client)
+    assert (asked, server.posts) == (1, 0)
+
+
+async def test_many_calls_end_when_nothing_succeeds_for_long(server: LocalImagesServer) -> None:
+    """One 429 after the other for a quarter of an hour ends them, with the server's words and nothing lost."""
+    server.always("rate_limited:20")
+    time = FakeTime()
+    async with client_of(server, timing=time.timing) as client:
+        async with client.generate_many(f"p {n}" for n in range(1000)) as outcomes:
+            with pytest.raises(RateLimitError, match="Rate limit reached"):
+                [outcome async for outcome in outcomes]
+            assert outcomes.progress.failed < 10
+    assert 900 < time.skipped < 1000
