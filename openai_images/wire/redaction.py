@@ -20,7 +20,7 @@ __all__ = ["Redaction", "one_line", "redact"]
 _HIDDEN = "<hidden>"
 _SHORTEST_SECRET = 6
 _LONGEST_TEXT = 1000
-_LONGEST_READ = 64 * 1024  # what is behind it is not shown, whatever becomes shorter before it
+_LONGEST_READ = 16 * 1024  # what is behind it is not shown, whatever becomes shorter before it
 _DEEPEST, _MOST_VALUES = 100, 2000  # of a document that is kept
 _ECHOES = (
     "input",
@@ -37,6 +37,7 @@ _STYLES = re.compile("[\ufe00-\ufe0f]")  # how an emoji is to look
 _CHARACTER = r"(?:[A-Za-z0-9+/_=-]|\\/|\\u00[0-9A-Fa-f]{2})"
 _LINE_END = r"(?:\s|\\[nr])++"
 _PERHAPS_BASE64 = re.compile(r"[A-Za-z0-9+/_=\\-]{40}")  # many times as fast, and there wherever the other is
+_LONG_RUN = re.compile(r"([A-Za-z0-9+/_=-]{80})[A-Za-z0-9+/_=-]++")  # cut: `_BASE64` is slow
 _BASE64 = re.compile(rf"{_CHARACTER}{{80,}}+|{_CHARACTER}{{40,}}+(?:{_LINE_END}{_CHARACTER}{{40,}}+)+")
 
 
@@ -70,7 +71,7 @@ class Redaction:
             text = _without_beginning_of(spelled, text)
         text = text[:_LONGEST_READ]
         if _PERHAPS_BASE64.search(text):
-            text = _BASE64.sub("<base64>", text)
+            text = _BASE64.sub("<base64>", _LONG_RUN.sub(r"\1", text))
         return text if len(text) <= longest else text[:longest] + "…"
 
     def document(self, doc: object) -> object:

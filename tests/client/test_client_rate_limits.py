@@ -153,9 +153,11 @@ async def test_many_calls_end_when_nothing_succeeds_for_long(server: LocalImages
     """One 429 after the other for a quarter of an hour ends them, with the server's words and nothing lost."""
     server.always("rate_limited:20")
     time = FakeTime()
-    async with client_of(server, timing=time.timing) as client:
-        async with client.generate_many(f"p {n}" for n in range(1000)) as outcomes:
-            with pytest.raises(RateLimitError, match="Rate limit reached"):
-                [outcome async for outcome in outcomes]
-            assert outcomes.progress.failed < 10
+    async with (
+        client_of(server, timing=time.timing) as client,
+        client.generate_many(f"p {n}" for n in range(1000)) as outcomes,
+    ):
+        with pytest.raises(RateLimitError, match="Rate limit reached"):
+            [outcome async for outcome in outcomes]
+        assert outcomes.progress.failed < 10
     assert 900 < time.skipped < 1000
