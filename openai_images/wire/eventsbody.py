@@ -149,10 +149,10 @@ class EventsBody:
         try:
             return scanner.finish()
         except DecodeError:
+            scanner.discard()
             if text.startswith("{") and not scanner.is_broken:
                 with suppress(DecodeError):  # whole, with something behind it
                     return scanner.documents()[0]
-            scanner.discard()
             is_partial = name.endswith(".partial_image")
             if name.endswith(_FINISHED) or (text.startswith("{") and not is_partial):
                 raise

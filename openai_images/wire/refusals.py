@@ -138,7 +138,7 @@ def _reason(said: Said) -> str:
 def _clean(said: Said, clean: Redaction) -> Said:
     """The same without what no error repeats."""
     code, kind, param = (
-        None if name is None else clean.text(name) for name in (said.code, said.type, said.param)
+        None if name is None else clean.text(name) or None for name in (said.code, said.type, said.param)
     )
     return evolve(
         said,

@@ -26,6 +26,7 @@ _NOTHING, _EMPTY = NO_MESSAGES = ("no reason was given", "nothing more was said"
 
 _MOST_OBJECTS, _DEEPEST, _MOST_FIELDS, _MOST_ITEMS = 200, 12, 100, 20
 _LONGEST_WORDS, _LONGEST_JSON, _MOST_STARTS = 4 * 1024, 256 * 1024, 5  # of JSON in a text
+_LONGEST_KEY = 200  # characters of a key that are looked at
 
 # Names of fields without their case, `_` and `-`, in the order of preference.
 _MESSAGES = ("message", "msg", "errormessage", "errormsg", "errordescription", "errmsg", "statusmsg", "faultstring",
@@ -177,7 +178,8 @@ def _inner(part: _Part, depth: int) -> Iterator[_Part]:
         if name in _NOT_READ:
             continue
         inner = _embedded(value) if isinstance(value, str) else value
-        is_error = inner is not value or bool(_ERROR.search(name)) or (part.is_error and part.depth > 0)
+        is_named = _ERROR.search(name, 0, _LONGEST_KEY) is not None
+        is_error = inner is not value or is_named or (part.is_error and part.depth > 0)
         if name == "errors" and is_object(inner):
             inner = _by_field(inner)
         lines = (

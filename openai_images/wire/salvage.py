@@ -33,6 +33,7 @@ MAX_VALUES = 20_000
 _MAX_OUTLINED = 1000
 """Values of a document that an error keeps."""
 _LONGEST_TEXT = 1000
+_LONGEST_KEY = 200  # characters of a key that are looked at: a server may write megabytes
 _LONGEST_URL = 8192
 
 _PLACE = re.compile(
@@ -131,7 +132,9 @@ def _values(doc: object) -> Iterator[tuple[str, object]]:
             break
         key, value = entry
         if is_object(value):
-            left.append((name, item) for name, item in value.items() if not _ECHO.search(name))
+            left.append(
+                (name, item) for name, item in value.items() if not _ECHO.search(name, 0, _LONGEST_KEY)
+            )
         elif is_list(value):
             left.append(zip(repeat(key), value, strict=False))
         else:
@@ -142,7 +145,7 @@ def _inner(value: object) -> Iterator[object]:
     """The objects and lists in this one."""
     if is_object(value):
         for name, item in value.items():
-            if (is_object(item) or is_list(item)) and not _ECHO.search(name):
+            if (is_object(item) or is_list(item)) and not _ECHO.search(name, 0, _LONGEST_KEY):
                 yield item
     elif is_list(value):
         yield from (item for item in value if is_object(item) or is_list(item))
@@ -152,9 +155,9 @@ def _is_place(key: str, text: str) -> bool:
     """Whether an image could be behind this text."""
     if text[:11].lower() == "data:image/":
         return True
-    if not _URL.fullmatch(text) or _OTHER_LINK.search(key):
+    if not _URL.fullmatch(text) or _OTHER_LINK.search(key, 0, _LONGEST_KEY):
         return False
-    return _PLACE.search(key) is not None or _IMAGE_FILE.fullmatch(text) is not None
+    return _PLACE.search(key, 0, _LONGEST_KEY) is not None or _IMAGE_FILE.fullmatch(text) is not None
 
 
 def _svg(text: str) -> Image | None:

@@ -511,3 +511,11 @@ def test_words_alone_do_not_make_a_503_safe() -> None:
     """Only a header tells that it did not run; the message may still tell how long to wait."""
     error = refusal_from_body(Answered(503, {}), b'{"error":{"message":"try again in 2s"}}')
     assert (type(error), error.safe_to_resend) == (errors.ServerOutcomeUnknownError, False)
+
+
+@pytest.mark.parametrize("name", ["code", "type", "param"])
+def test_a_name_of_white_space_is_none(name: str) -> None:
+    """Nothing to show is nothing."""
+    error = refusal_from_document(Answered(429, {}), {"error": {"message": "no", name: " \u200b"}})
+    assert getattr(error, name) in (None, "\ufffd")
+    assert getattr(refusal_from_document(Answered(429, {}), {name: " "}), name) is None

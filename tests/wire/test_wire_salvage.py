@@ -314,3 +314,12 @@ def test_an_item_is_read_once() -> None:
     assert calls(lambda: list(codec.read_images({"data": [{"url": "x"}] * 400}))) <= 6 * calls(
         lambda: list(codec.read_images({"data": [{"url": "x"}] * 100}))
     )
+
+
+def test_long_keys_cost_no_time() -> None:
+    """A key is judged by its beginning, however much a server writes into it."""
+    key = "a" * 1_000_000
+    doc = {key: {key: [{"x": "y"}]}}
+    looked = [list(salvage.found_images(doc)), list(salvage.found_urls(doc))]
+    assert looked == [[], []]
+    assert salvage._ECHO.search(key + "error", 0, salvage._LONGEST_KEY) is None
