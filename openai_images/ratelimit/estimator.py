@@ -15,7 +15,7 @@ from attrs import evolve, frozen
 
 from openai_images.ratelimit.token_bucket import TokenBucket
 
-_SPACING, _FIRST_BURST, _BURST_PER_SUCCESS, _MAX_BURST = 0.003, 4, 2, 1000.0
+_SPACING, _FIRST_BURST, _BURST_PER_SUCCESS, _MAX_BURST = 0.005, 4, 2, 1000.0
 _MIN_SPAN, _RECENT_REQUESTS, _MIN_PROOF = 0.005, 64, 0.1  # seconds, requests, seconds
 _SLACK = 0.2  # of an image: what growth must exceed the estimate by, before a rejection is explained
 _FIRST_DOUBLING, _DOUBLINGS_PER_WAIT, _MAX_WAIT = 0.2, 8, 60.0
