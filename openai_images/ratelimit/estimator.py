@@ -17,11 +17,12 @@ from openai_images.ratelimit.token_bucket import TokenBucket
 
 _SPACING, _FIRST_BURST, _BURST_PER_SUCCESS, _MAX_BURST = 0.005, 4, 2, 1000.0
 _MIN_SPAN, _RECENT_REQUESTS, _MIN_PROOF = 0.005, 64, 0.1  # seconds, requests, seconds
-_SLACK = 0.2  # of an image: what growth must exceed the estimate by, before a rejection is explained
+_SLACK = 0.3  # of an image: what growth must exceed the estimate by, before a rejection is explained
 _FIRST_DOUBLING, _DOUBLINGS_PER_WAIT, _MAX_WAIT = 0.2, 8, 60.0
-_SLOWER, _PROBE_SECONDS = 16.0, 200.0  # growth slows by the first, until it meets the limit that rarely
+_SLOWER, _PROBE_SECONDS, _PROBE_REQUESTS = 16.0, 60.0, 24  # growth slows until it meets the limit that rarely
 _DOUBLINGS_PER_REQUEST, _MAX_DOUBLINGS = 1.5, 60.0
 _TOWARDS_HIGH, _DECREASE, _TOLERANCE = 0.6, 0.85, 0.1
+_MAX_EVASION = 5.0  # seconds by which clients who wait for the same moment keep out of each other's way
 _MEMORY = 420.0  # seconds without a rejection after which the estimate is dropped
 
 
@@ -127,7 +128,10 @@ class RateEstimator:
             last = evolve(last, accepted=last.accepted - sent.images)
         self._rejection = last
         self._estimate = _first_estimate(last) if last.before is None else _next_estimate(last, last.before)
-        self._bucket = TokenBucket(self._estimate.rate, self._estimate.capacity, resume_at, sent.images)
+        # Nothing accepted in between: others were there before us, and would be once more.
+        late = 0.0 if last.accepted > 0 or last.before is None else self._estimate.rate * _MAX_EVASION
+        level = max(sent.images / 2, sent.images - late)
+        self._bucket = TokenBucket(self._estimate.rate, self._estimate.capacity, resume_at, level)
         self._resumed_at = resume_at
         self._start(resume_at)
 
@@ -171,7 +175,8 @@ def _next_estimate(rejection: _Rejection, last: _Estimate) -> _Estimate:
         return evolve(estimate, rate=rate, doubling=max(first, last.doubling / _SLOWER))
     rate = max(low + _TOWARDS_HIGH * (min(high, max(pace, low)) - low), _proved_rate(rejection, capacity))
     rate = min(rate, max(pace, low))
-    slowest = max(first, _PROBE_SECONDS**2 * rate * math.log(2) / 2)
+    probe = max(_PROBE_SECONDS, _PROBE_REQUESTS * sent.images / rate)
+    slowest = max(first, probe**2 * rate * math.log(2) / (2 * sent.images))
     return evolve(estimate, rate=rate, doubling=min(last.doubling * _SLOWER, slowest))
 
 

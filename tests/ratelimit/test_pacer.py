@@ -90,8 +90,8 @@ def run(
     ("way", "configured", "slower", "refusals"),
     [
         ("exactly", True, 1.05, 2),
-        ("exactly", False, 1.08, 12),
-        ("in whole seconds", False, 1.35, 20),  # a pause of a second costs a tenth of nine
+        ("exactly", False, 1.08, 16),
+        ("in whole seconds", False, 1.35, 28),  # a pause of a second costs a tenth of nine
     ],
 )
 def test_a_limit_is_used_up_and_hardly_run_into(
