@@ -54,7 +54,7 @@ class Pacer:
         self._advertised: dict[str, TokenBucket] = {}
         self._estimator = RateEstimator(now)
         self._resume_at = now
-        self._open = dict.fromkeys(_KINDS, 0.0)
+        self._open: dict[str, float] = dict.fromkeys(_KINDS, 0.0)
         self._tokens_per_image = 0.0
 
     @property
