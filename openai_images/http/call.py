@@ -99,9 +99,17 @@ class Call:
     async def again(self, error: ImagesError) -> bool:
         """Whether to send again; if so, after the wait."""
         means = self._means
+        wait = decide(error, means.retry, self._spent, means.timing.random())
+        if (
+            wait is not None
+            and wait.everyone
+            and self._slot is not None
+            and isinstance(error, RateLimitError)
+        ):
+            # Before anything is awaited, as the slot is free for the next one.
+            self._slot.record_rejection(self._headers, wait.seconds, error)
         if self._watcher is not None and self.attempts and error.safe_to_resend and not self._in_doubt:
             await self._watcher.refused(error)
-        wait = decide(error, means.retry, self._spent, means.timing.random())
         _log.debug(
             "attempt %d: %s, %s",
             self.attempts,
@@ -113,8 +121,6 @@ class Call:
         self._in_doubt = self._in_doubt or error.maybe_billed
         if wait.everyone:
             self._spent = evolve(self._spent, refusals=self._spent.refusals + 1)
-            if self._slot is not None and isinstance(error, RateLimitError):
-                self._slot.record_rejection(self._headers, wait.seconds, error)
         else:
             self._spent = evolve(self._spent, retries=self._spent.retries + 1)
             await means.timing.sleep(wait.seconds)

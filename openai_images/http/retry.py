@@ -51,9 +51,10 @@ class RetryPolicy:
 
     `max_retries` more attempts where the request provably did not run; `retry_unknown=True` also where nobody knows,
     which may pay twice. `max_rate_limit_wait` is how many seconds one call may wait for rate limits in all, whether a
-    429, an `x-ratelimit-*` header or `Limits` asks for it; after that it is sent, or raises `RateLimitError` where the
-    server asked for a longer pause. Many calls wait as long as some succeed: they end after `max_stall` seconds of
-    429s without a success, in addition to a wait of up to an hour that the server announced.
+    429, an `x-ratelimit-*` header or an estimate asks for it (`Limits` are kept however long that takes); after that
+    it is sent, or raises `RateLimitError` where the server asked for a longer pause. Many calls wait as long as some
+    succeed: they end after `max_stall` seconds of 429s without a success, in addition to a wait of up to an hour that
+    the server announced.
     """
 
     max_retries: int = field(default=2, validator=_not_negative)

@@ -13,16 +13,14 @@ import asyncio
 import logging
 import math
 import threading
-from collections import OrderedDict
-from collections.abc import Generator
-from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
-from attrs import define, frozen
+from attrs import frozen
 
 from openai_images.errors import RateLimitError
 from openai_images.ratelimit.pacer import Pacer, Permit
+from openai_images.ratelimit.queue import LOOK_INTERVAL, LoopState, Waiter
 from openai_images.wire.headers import stated_limits
 
 if TYPE_CHECKING:
@@ -38,6 +36,9 @@ _LONG_WAIT = 5.0
 
 _SHORT_LIMIT = 3600.0
 """Seconds; a server that asks for a longer pause speaks of a limit that no run waits for."""
+
+_IDLE = 300.0
+"""Seconds after a pause in which nothing was tried: that is no stall."""
 
 _LOG_INTERVAL = 60.0
 _DAY = 86_400.0
@@ -85,45 +86,6 @@ class Limiter(Protocol):
         """Why the next request waits and until when; None where it goes within a few seconds."""
 
 
-@define(eq=False)
-class _Waiter:
-    images: int
-    patience: Patience
-    waited: float = 0.0
-    is_due: bool = False
-    """Whether it waits no longer for limits that nobody configured."""
-    now: float = -math.inf
-    turn: asyncio.Future[None] | None = None
-
-
-class _LoopState:
-    """Of one event loop: the slots, and who waits for the limits."""
-
-    def __init__(self, concurrency: int) -> None:
-        self.slots = asyncio.Semaphore(concurrency)
-        self.queue = OrderedDict[int, _Waiter]()
-        self.images = 0
-
-    def is_first(self, waiter: _Waiter) -> bool:
-        return next(iter(self.queue.values())) is waiter
-
-    @contextmanager
-    def waiting(self, waiter: _Waiter, *, first: bool) -> Generator[None]:
-        """In the queue; whoever is first then has its turn."""
-        self.queue[id(waiter)] = waiter
-        if first:
-            self.queue.move_to_end(id(waiter), last=False)
-        self.images += waiter.images
-        try:
-            yield
-        finally:
-            del self.queue[id(waiter)]
-            self.images -= waiter.images
-            turn = next((waiter.turn for waiter in self.queue.values()), None)
-            if turn is not None and not turn.done():
-                turn.set_result(None)
-
-
 class LocalLimiter:
     """The limiter of one process."""
 
@@ -133,8 +95,9 @@ class LocalLimiter:
         self.timing = timing
         self.pacer = Pacer(limits, timing.monotonic())
         self.lock = threading.Lock()
-        self._loops: dict[asyncio.AbstractEventLoop, _LoopState] = {}
+        self._loops: dict[asyncio.AbstractEventLoop, LoopState] = {}
         self._stalled_since: float | None = None
+        self._paused_until = -math.inf
         self._reason = ""
         self._announced = 0.0
         self._logged_until = -math.inf
@@ -146,27 +109,44 @@ class LocalLimiter:
         with self.lock:
             pause, delay = self.pacer.pause_left(now), self.pacer.delay(1, now)
             limit = self.pacer.binding_limit(now) if delay > _LONG_WAIT else ""
-        if pause > _LONG_WAIT:
+            is_long = self._is_long(pause, now)
+        if is_long:
             return self._describe_pause(pause)
         return f"{limit}: the next request goes in {delay:.0f} s" if limit else None
 
     async def acquire(self, images: int = 1, patience: Patience = Patience()) -> LocalSlot:
         """Wait until every limit allows so many images, and for a slot. Raises `RateLimitError`."""
-        state, waiter = self._loop_state(), _Waiter(images, patience)
-        while True:
-            with state.waiting(waiter, first=waiter.waited > 0):
-                await self._wait_for_limits(state, waiter)
-            await state.slots.acquire()
-            permit = self._try(waiter)
-            if permit is not None:
-                return LocalSlot(self, permit, waiter, state.slots)
-            state.slots.release()  # the limits have changed meanwhile
+        state = self._loop_state()
+        waiter = Waiter(images, patience.max_wait, state.held, self.timing.monotonic())
+        with state.waiting(waiter):
+            while True:
+                await self._wait_for_limits(state, waiter, patience.max_stall)
+                await state.slots.acquire()
+                permit = self._try(waiter)
+                if permit is not None:
+                    break
+                state.slots.release()  # the limits have changed meanwhile
+        return LocalSlot(self, permit, waiter, state)
 
     def record_success(self, permit: Permit, headers: Mapping[str, str]) -> None:
         """A request was accepted."""
         with self.lock:
-            self._stalled_since = None
             self.pacer.record_success(permit, stated_limits(headers), self.timing.monotonic())
+
+    def release(self, permit: Permit, *, is_success: bool) -> float | None:
+        """A request is over. What it returns is for `resume_stall`, should its answer turn out to be a rejection."""
+        now = self.timing.monotonic()
+        with self.lock:
+            self.pacer.close(permit)
+            before = self._stalled_since
+            if is_success:  # what was sent before a pause does not say that waiting for its end makes sense
+                self._stalled_since = now if self.pacer.pause_left(now) > 0 else None
+            return before
+
+    def resume_stall(self, since: float | None) -> None:
+        """It was no success."""
+        with self.lock:
+            self._stalled_since = since
 
     def record_rejection(
         self, permit: Permit, headers: Mapping[str, str], seconds: float, error: RateLimitError
@@ -176,64 +156,82 @@ class LocalLimiter:
         with self.lock:
             self.pacer.record_rejection(permit, stated_limits(headers), seconds, now)
             left = self.pacer.pause_left(now)
-            self._stalled_since = now if self._stalled_since is None else self._stalled_since
+            if self._stalled_since is None or now - self._paused_until > _IDLE:
+                self._stalled_since = now
+            self._paused_until = now + left
             self._reason, self._announced = error.reason, error.retry_after or 0.0
-            is_news = left > _LONG_WAIT and now + left > self._logged_until + 1
-            self._logged_until = max(self._logged_until, now + left)
+            is_news = self._is_long(left, now) and now + left > self._logged_until + 1
+            after = _LOG_INTERVAL if is_news and left <= _LONG_WAIT else 0.0
+            self._logged_until = max(self._logged_until, now + left + after)
         if is_news:
             _log.warning("%s", self._describe_pause(left))
 
-    def _try(self, waiter: _Waiter) -> Permit | None:
+    def record_usage(self, permit: Permit, images: int, tokens: int) -> None:
+        """A request took so many tokens."""
+        with self.lock:
+            self.pacer.record_usage(permit, images, tokens, self.timing.monotonic())
+
+    def _try(self, waiter: Waiter) -> Permit | None:
         """A permit, where the limits allow it, or where it has waited long enough for all but a pause."""
         now = max(self.timing.monotonic(), waiter.now)
         with self.lock:
             delay = self.pacer.delay(waiter.images, now, only_configured=waiter.is_due)
             return None if delay > 0 else self.pacer.acquire(waiter.images, now)
 
-    async def _wait_for_limits(self, state: _LoopState, waiter: _Waiter) -> None:
+    async def _wait_for_limits(self, state: LoopState, waiter: Waiter, max_stall: float) -> None:
         """Until the limits allow it to go. Raises `RateLimitError`."""
-        waiter.now = max(waiter.now, self.timing.monotonic())
         while True:
-            now, left = waiter.now, waiter.patience.max_wait - waiter.waited
-            is_first = state.is_first(waiter)
+            now = waiter.now = max(waiter.now, self.timing.monotonic())
+            left, is_first = max(0.0, waiter.left(state.held)), state.first is waiter
             with self.lock:
                 pause = self.pacer.pause_left(now)
                 at_least = self.pacer.delay(waiter.images, now, only_configured=True)
-                delay = self.pacer.delay(waiter.images if is_first else state.images, now)
-            if pause > left or self._is_stalled(pause, waiter.patience, now):
+                delay = self.pacer.delay(waiter.images, now)
+            if pause > left or self._is_stalled(pause, max_stall, now):
                 raise self._error(pause)
             # A limit that takes longer than it may wait is tried: the server's answer is sure, and a 429 costs nothing.
             waiter.is_due = left <= 0 or (is_first and delay > left)
             delay = at_least if waiter.is_due else delay
-            if delay <= 0 and (is_first or waiter.is_due):
+            if not (is_first or waiter.is_due):
+                waiter.turn = asyncio.get_running_loop().create_future()
+                await waiter.turn
+                continue
+            if delay <= 0:
                 return
             if is_first:
                 self._log_limit(delay, now)
-                await self.timing.sleep(delay)
-            else:
-                await self._wait_for_turn(waiter, delay if waiter.is_due else min(delay, left))
-            # A timer may be a little early; one that waits for its turn may have it at once.
-            waiter.now = max(self.timing.monotonic(), now + delay if is_first else now)
-            waiter.waited += max(0.0, waiter.now - now - (at_least - pause))
+            waiter.now = await self._sleep(state, waiter, delay)
+            if is_first:
+                passed = waiter.now - now
+                held = min(passed, pause) + max(0.0, passed - at_least)
+                state.hold(held, max(0.0, pause - passed))
 
-    async def _wait_for_turn(self, waiter: _Waiter, seconds: float) -> None:
-        """Until it is the first, or for so many seconds where its patience has an end."""
+    async def _sleep(self, state: LoopState, waiter: Waiter, seconds: float) -> float:
+        """So long, or until somebody comes who may not wait as long; the time then."""
+        seconds = min(seconds, LOOK_INTERVAL) if state.impatient and len(state.queue) > 1 else seconds
         turn = waiter.turn = asyncio.get_running_loop().create_future()
-        if waiter.patience.max_wait == math.inf:
-            await turn
-            return
         timer = asyncio.ensure_future(self.timing.sleep(seconds))
         try:
             await asyncio.wait((turn, timer), return_when=asyncio.FIRST_COMPLETED)
+            if not timer.done():
+                return max(waiter.now, self.timing.monotonic())
+            await timer  # which may have failed
         finally:
             timer.cancel()
+        # A timer may be a little early, and a clock may stand still.
+        return max(waiter.now + seconds, self.timing.monotonic())
 
-    def _is_stalled(self, pause: float, patience: Patience, now: float) -> bool:
+    def _is_long(self, pause: float, now: float) -> bool:
+        """Whether a pause is worth saying: it is long, or one of many with no success."""
+        stalled = 0.0 if self._stalled_since is None else now - self._stalled_since
+        return pause > _LONG_WAIT or (pause > 0 and stalled > _LONG_WAIT)
+
+    def _is_stalled(self, pause: float, max_stall: float, now: float) -> bool:
         """Whether nothing was accepted for so long that waiting on makes no sense."""
-        if pause <= 0 or self._stalled_since is None or patience.max_stall == math.inf:
+        if pause <= 0 or self._stalled_since is None or max_stall == math.inf:
             return False
         announced = self._announced if self._announced <= _SHORT_LIMIT else 0.0
-        return pause > _SHORT_LIMIT or now - self._stalled_since > patience.max_stall + announced
+        return pause > _SHORT_LIMIT or now - self._stalled_since > max_stall + announced
 
     def _error(self, pause: float) -> RateLimitError:
         error = RateLimitError(f"{self._describe_pause(pause)}; nothing was sent", status_code=429)
@@ -255,46 +253,48 @@ class LocalLimiter:
             limit = self.pacer.binding_limit(now)
         _log.info("%s: the next request goes in %.0f s", limit, delay)
 
-    def _loop_state(self) -> _LoopState:
+    def _loop_state(self) -> LoopState:
         loop = asyncio.get_running_loop()
         with self.lock:
             state = self._loops.get(loop)
             if state is None:
                 self._loops = {other: kept for other, kept in self._loops.items() if not other.is_closed()}
-                state = self._loops[loop] = _LoopState(self._concurrency)
+                state = self._loops[loop] = LoopState(self._concurrency)
             return state
 
 
 class LocalSlot:
     """A slot of a `LocalLimiter`."""
 
-    def __init__(
-        self, limiter: LocalLimiter, permit: Permit, waiter: _Waiter, slots: asyncio.Semaphore
-    ) -> None:
+    def __init__(self, limiter: LocalLimiter, permit: Permit, waiter: Waiter, state: LoopState) -> None:
         self.waited = waiter.waited
         self._limiter = limiter
         self._permit = permit
         self._images = waiter.images
-        self._slots: asyncio.Semaphore | None = slots
+        self._state: LoopState | None = state
+        self._is_success = False
+        self._stall: float | None = None
 
     def record_success(self, headers: Mapping[str, str]) -> None:
         """The server took the request; its headers may advertise limits."""
+        self._is_success = True
         self._limiter.record_success(self._permit, headers)
 
     def record_rejection(self, headers: Mapping[str, str], seconds: float, error: RateLimitError) -> None:
         """The server rejected it for the rate (429): nobody starts for that many seconds."""
+        if self._is_success and self._state is None:  # a 429 in the body of a 200, read to its end
+            self._limiter.resume_stall(self._stall)
+        self._is_success = False
         self._limiter.record_rejection(self._permit, headers, seconds, error)
 
     def record_usage(self, tokens: int) -> None:
         """It took so many tokens."""
-        limiter = self._limiter
-        with limiter.lock:
-            limiter.pacer.record_usage(self._permit, self._images, tokens, limiter.timing.monotonic())
+        self._limiter.record_usage(self._permit, self._images, tokens)
 
     def release(self) -> None:
         """The request is over. Idempotent."""
-        slots, self._slots = self._slots, None
-        if slots is not None:
-            with self._limiter.lock:
-                self._limiter.pacer.close(self._permit)
-            slots.release()
+        state, self._state = self._state, None
+        if state is not None:
+            self._stall = self._limiter.release(self._permit, is_success=self._is_success)
+            state.slots.release()
+            state.wake_first()  # limits may have become wider

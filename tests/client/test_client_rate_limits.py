@@ -1,10 +1,21 @@
 """A 429 about the rate costs time and no attempt, holds everyone back, and is bounded by `max_rate_limit_wait`."""
 
+# pyright: reportPrivateUsage=false
+
 import asyncio
 
 import pytest
 
-from openai_images import InternalServerError, Limits, RateLimitError, RetryPolicy, Timing
+from openai_images import (
+    GenerateRequest,
+    ImagesError,
+    InternalServerError,
+    Limits,
+    RateLimitError,
+    RetryPolicy,
+    Timing,
+)
+from openai_images.http.watch import Watcher
 from openai_images.ratelimit.limiter import LocalSlot, Patience
 from openai_images.server import LocalImagesServer
 from tests.calling import BOTH, JSON_ANSWER, Call, FakeTime, client_of, generate
@@ -161,3 +172,31 @@ async def test_many_calls_end_when_nothing_succeeds_for_long(server: LocalImages
             [outcome async for outcome in outcomes]
         assert outcomes.progress.failed < 10
     assert 900 < time.skipped < 1000
+
+
+async def test_a_rejection_holds_the_others_back_before_it_is_written_down(server: LocalImagesServer) -> None:
+    """A journal takes a while: the slot that became free meanwhile is not used to be rejected again."""
+    server.script("rate_limited:30")
+    writing, written, over = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    class Slow(Watcher):
+        async def refused(self, error: ImagesError) -> None:
+            writing.set()
+            await written.wait()
+
+    timing = Timing(monotonic=lambda: 1000.0, sleep=lambda seconds: over.wait())
+    async with (
+        client_of(server, timing=timing, limits=Limits(concurrency=1)) as client,
+        asyncio.TaskGroup() as group,
+    ):
+        calls = client._calls
+        request = GenerateRequest(prompt="a cat", model="gpt-image-2")
+        first = group.create_task(calls.generate(request, watcher=Slow()))
+        await writing.wait()
+        second = group.create_task(generate(client))
+        for _ in range(50):
+            await asyncio.sleep(0.001)
+        assert server.posts == 1
+        over.set()
+        written.set()
+        assert [(await call).attempts for call in (first, second)] == [2, 1]
