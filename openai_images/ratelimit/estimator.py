@@ -22,7 +22,6 @@ _FIRST_DOUBLING, _DOUBLINGS_PER_WAIT, _MAX_WAIT = 0.2, 8, 60.0
 _SLOWER, _PROBE_SECONDS, _PROBE_REQUESTS = 16.0, 60.0, 24  # growth slows until it meets the limit that rarely
 _DOUBLINGS_PER_REQUEST, _MAX_DOUBLINGS = 1.5, 60.0
 _TOWARDS_HIGH, _DECREASE, _TOLERANCE = 0.6, 0.85, 0.1
-_MAX_EVASION = 5.0  # seconds by which clients who wait for the same moment keep out of each other's way
 _MEMORY = 420.0  # seconds without a rejection after which the estimate is dropped
 
 
@@ -128,10 +127,7 @@ class RateEstimator:
             last = evolve(last, accepted=last.accepted - sent.images)
         self._rejection = last
         self._estimate = _first_estimate(last) if last.before is None else _next_estimate(last, last.before)
-        # Nothing accepted in between: others were there before us, and would be once more.
-        late = 0.0 if last.accepted > 0 or last.before is None else self._estimate.rate * _MAX_EVASION
-        level = max(sent.images / 2, sent.images - late)
-        self._bucket = TokenBucket(self._estimate.rate, self._estimate.capacity, resume_at, level)
+        self._bucket = TokenBucket(self._estimate.rate, self._estimate.capacity, resume_at, sent.images)
         self._resumed_at = resume_at
         self._start(resume_at)
 

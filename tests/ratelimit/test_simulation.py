@@ -120,7 +120,7 @@ def test_clients_share_a_limit(clients: int, hint: str, rate: float, burst: int)
         concurrency=64,
     )
     ratio, figures = run(case)
-    assert ratio <= (2.1 if (clients, hint, rate) == (3, "exact", 5) else 1.3)
+    assert ratio <= 1.45
     assert figures.rejected <= 225 * clients
 
 
