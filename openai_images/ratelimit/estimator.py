@@ -18,7 +18,8 @@ from openai_images.ratelimit.token_bucket import TokenBucket
 _SPACING, _FIRST_BURST, _BURST_PER_SUCCESS, _MAX_BURST = 0.005, 4, 2, 1000.0
 _MIN_SPAN, _RECENT_REQUESTS, _MIN_PROOF = 0.005, 64, 0.1  # seconds, requests, seconds
 _SLACK = 0.3  # of an image: what growth must exceed the estimate by, before a rejection is explained
-_FIRST_DOUBLING, _DOUBLINGS_PER_WAIT, _MAX_WAIT = 0.2, 8, 60.0
+_FIRST_DOUBLING, _DOUBLINGS_PER_WAIT = 0.2, 8
+_MAX_WAIT = 60.0  # seconds between two requests: what is slower is a pause, and no rate
 _SLOWER, _PROBE_SECONDS, _PROBE_REQUESTS = 16.0, 60.0, 24  # growth slows until it meets the limit that rarely
 _DOUBLINGS_PER_REQUEST, _MAX_DOUBLINGS = 1.5, 60.0
 _TOWARDS_HIGH, _DECREASE, _TOLERANCE = 0.6, 0.85, 0.1
@@ -126,7 +127,8 @@ class RateEstimator:
         else:  # it went earlier and was overtaken: it was not accepted either
             last = evolve(last, accepted=last.accepted - sent.images)
         self._rejection = last
-        self._estimate = _first_estimate(last) if last.before is None else _next_estimate(last, last.before)
+        estimate = _first_estimate(last) if last.before is None else _next_estimate(last, last.before)
+        self._estimate = evolve(estimate, rate=max(estimate.rate, sent.images / _MAX_WAIT))
         self._bucket = TokenBucket(self._estimate.rate, self._estimate.capacity, resume_at, sent.images)
         self._resumed_at = resume_at
         self._start(resume_at)

@@ -289,3 +289,17 @@ def test_quiet_client_goes_on_as_before() -> None:
         now += minutes * 60
         assert pacer.delay(1, now) == 0.0
         pacer.record_success(pacer.acquire(1, now), {}, now)
+
+
+@pytest.mark.parametrize("hours", [1, 24])
+def test_long_pause_teaches_no_rate(hours: int) -> None:
+    """A limit of an hour or a day is a pause: when it is over, the next requests do not wait as long once more."""
+    pacer, now = Pacer(Limits(), 0.0), 0.0
+    pacer.record_rejection(pacer.acquire(1, now), {}, hours * 3600.0, now)
+    now = hours * 3600.0
+    for _ in range(10):
+        delay = pacer.delay(1, now)
+        assert delay <= 80.0
+        now += delay
+        pacer.record_success(pacer.acquire(1, now), {}, now)
+    assert now < hours * 3600.0 + 180.0
