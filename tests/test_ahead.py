@@ -29,8 +29,9 @@ def test_the_clock_is_ahead() -> None:
     year = "import time; print(time.time() // 86_400)"
     code = f"import subprocess, sys; {year}; subprocess.run([sys.executable, '-c', {year!r}], check=True)"
     today = subprocess.run([sys.executable, "-c", year], capture_output=True, text=True, check=True).stdout
+    already = float(os.environ.get("DAYS_AHEAD", "0"))  # where the whole suite runs ahead
     for day in ahead("-c", code).split():
-        assert float(day) - float(today) in (365, 366)
+        assert float(day) - float(today) + already in (365, 366)
 
 
 def test_nothing_depends_on_models_that_end() -> None:

@@ -1,5 +1,7 @@
 """Heads that aiohttp refuses, and heads that are merely long."""
 
+import re
+
 import pytest
 
 from openai_images import ImagesError, OutcomeUnknownError
@@ -20,7 +22,7 @@ REFUSED = {
     "a control character": (OK + b"X: sentinel\0\r\n\r\n", "Invalid"),
     "too long a line": (OK + b"X: " + b"sentinel" * 10_000 + b"\r\n\r\n", "more than 65536 bytes"),
     "no status": (b"HTTP/1.1 sentinel OK\r\n\r\n", "status"),
-    "another protocol": (b"SSH-2.0-sentinel\r\n\r\n", "Bad status line"),
+    "another protocol": (b"SSH-2.0-sentinel\r\n\r\n", "Bad status line|Expected HTTP/"),
 }
 
 
@@ -36,7 +38,7 @@ async def test_malformed(call: Call, case: str) -> None:
     text = str(caught.value)
     assert isinstance(caught.value, OutcomeUnknownError)
     assert text.startswith("the answer's head is malformed: ")
-    assert reason in text
+    assert re.search(reason, text)
     assert "may have been billed" in text
     assert not any(word in text for word in ("sentinel", "connection broke", "400"))
     assert caught.value.__cause__ is None

@@ -51,7 +51,11 @@ WHOLE: dict[str, bytes] = {
     "svg": SVG,
     "svg without content": b'<svg width="3" height="2"/>',
 }
-NO_END: dict[str, bytes] = {"tiff": painted("tiff"), "ico": painted("ico"), "jxl": b"\xff\x0a" + bytes(40)}
+NO_END: dict[str, bytes] = {
+    "tiff": painted("tiff"),
+    "ico": b"\0\0\1\0\1\0\x10\x10" + bytes(60),
+    "jxl": b"\xff\x0a" + bytes(40),
+}
 
 
 @pytest.mark.parametrize("kind", WHOLE | NO_END)
