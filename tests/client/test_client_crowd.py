@@ -7,7 +7,7 @@ from openai_images.server import LocalImagesServer
 from tests.calling import PNG, client_of, generate, stream
 from tests.sockets import free_port
 
-MANY, AT_ONCE = 200, 10
+MANY, AT_ONCE = 400, 10
 
 
 async def test_many_at_once() -> None:
