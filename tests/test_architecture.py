@@ -4,58 +4,51 @@
 """
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "openai_images"
-CORE = {
-    "away",
-    "calls",
-    "client",
-    "downloads",
-    "editing",
-    "errors",
-    "filenames",
-    "files",
-    "http",
-    "many",
-    "models",
-    "ratelimit",
-    "reading",
-    "several",
-    "stream",
-    "wire",
-}
 PUBLIC = "the public names"  # what `from openai_images import ...` gives
 
 # Which parts a part may import, besides itself and the version.
 ALLOWED: dict[str, set[str]] = {
     "_version": set(),
     "errors": set(),
+    "filenames": set(),
     "models": {"errors"},
     "wire": {"errors", "models"},
     "http": {"errors", "models", "ratelimit", "wire"},
     "ratelimit": {"errors", "http", "models", "wire"},  # of http the type `Timing` alone
-    "away": CORE,
-    "calls": CORE,
-    "client": CORE,
-    "downloads": CORE,
-    "editing": CORE,
-    "reading": CORE,
-    "several": CORE,
-    "stream": CORE,
-    "filenames": set(),
-    "files": CORE,
-    "many": CORE,
-    "batch": CORE,
+    "editing": {"errors", "models", "wire"},
+    "files": {"errors", "models", "wire"},
+    "several": {"errors", "files", "http", "models", "reading", "wire"},
+    "reading": {"errors", "files", "http", "models", "several", "wire"},
+    "stream": {"http", "models", "reading"},
+    "away": {"errors", "files", "models", "reading"},
+    "calls": {
+        "away",
+        "downloads",
+        "editing",
+        "files",
+        "http",
+        "models",
+        "reading",
+        "several",
+        "stream",
+        "wire",
+    },
+    "downloads": {"away", "calls", "errors", "files", "http", "models", "wire"},
+    "many": {"calls", "errors", "filenames", "http", "models", "wire"},
+    "client": {"calls", "http", "many", "models", "ratelimit", "stream"},
+    "batch": {"away", "client", "errors", "filenames", "http", "many", "models", "wire"},
     "server": {"errors", "models"},
     "cli": {PUBLIC, "filenames", "server"},
     "web": {PUBLIC},
     "pytest_plugin": {PUBLIC, "server"},
     "__main__": {"cli"},
-    "__init__": CORE | {"batch"},
+    "__init__": {"batch", "client", "errors", "http", "many", "models", "stream"},
 }
 # Which parts may import a library; the client core lives from attrs and pybase64 besides.
 LIBRARIES = {"aiohttp": {"http", "server"}, "click": {"cli"}, "rich": {"cli"}, "PIL": {"cli", "server"}}
@@ -162,6 +155,63 @@ FILES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
 def test_a_file_keeps_the_rules(path: str) -> None:
     """Each file of the package passes every check."""
     assert check(path, (PACKAGE / path).read_text()) == []
+
+
+def graph(sources: Mapping[str, str]) -> dict[str, set[str]]:
+    """Which modules each module imports, those for type checkers and those inside functions included."""
+    modules = {module_name(path): ast.parse(text) for path, text in sources.items()}
+    edges: dict[str, set[str]] = {module: set() for module in modules}
+    for path in sources:
+        module = module_name(path)
+        for _, name in imports(Path(path), modules[module]):
+            while name and name not in modules:
+                name = name.rpartition(".")[0]  # noqa: PLW2901  a name of a module, or a module
+            edges[module] |= {name} - {"", module}
+    return edges
+
+
+def module_name(path: str) -> str:
+    """The dotted name of a file of the package."""
+    return ".".join(["openai_images", *Path(path).with_suffix("").parts]).removesuffix(".__init__")
+
+
+def circles(edges: Mapping[str, set[str]]) -> list[set[str]]:
+    """The groups of modules that reach each other, and themselves, by imports."""
+    reached = {module: reachable(edges, module) for module in edges}
+    groups = {
+        frozenset({module} | {other for other in reached[module] if module in reached[other]})
+        for module in edges
+        if module in reached[module]
+    }
+    return sorted((set(group) for group in groups), key=sorted)
+
+
+def reachable(edges: Mapping[str, set[str]], module: str) -> set[str]:
+    """All that a module imports, and what those import."""
+    found: set[str] = set()
+    ahead = set(edges[module])
+    while ahead:
+        found |= ahead
+        ahead = {further for each in ahead for further in edges[each]} - found
+    return found
+
+
+@pytest.mark.xfail(reason="five circles are left")
+def test_no_module_reaches_itself() -> None:
+    """Imports run down, never round."""
+    assert circles(graph({path: (PACKAGE / path).read_text() for path in FILES})) == []
+
+
+def test_a_circle_is_seen() -> None:
+    """Also one that only type checkers and functions walk."""
+    sources = {
+        "a.py": "if TYPE_CHECKING:\n    from openai_images import b",
+        "b.py": "def f():\n    from openai_images.c.d import name",
+        "c/__init__.py": "",
+        "c/d.py": "import openai_images.a",
+        "e.py": "from openai_images.a import name",
+    }
+    assert circles(graph(sources)) == [{"openai_images.a", "openai_images.b", "openai_images.c.d"}]
 
 
 LONG = "def f():\n    '''Doc.\n    More.'''\n" + "    x = 1\n" * 50
