@@ -10,6 +10,7 @@ import os
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
+from openai_images._util.attrs import safe_repr
 from openai_images.calls import Calls, Place
 from openai_images.http.access import Access, ApiKey
 from openai_images.http.call import Means
@@ -22,7 +23,6 @@ from openai_images.http.transport import Transport
 from openai_images.models.checks import Checker, Mode
 from openai_images.models.options import Limits, Timeouts
 from openai_images.models.request import GenerateParams, GenerateRequest
-from openai_images.models.shown import safe_repr
 from openai_images.ratelimit.limiter import LocalLimiter
 from openai_images.stream import ImageStream
 

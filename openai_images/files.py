@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from attrs import evolve
 
+from openai_images._util.atomic_file import create_part, part_path, publish
+from openai_images._util.json import is_list, is_object
 from openai_images.errors import RequestInvalidError
 from openai_images.models import media
 from openai_images.models.events import CompletedImage, Event, PartialImage, UnknownEvent
 from openai_images.models.image import Image
-from openai_images.models.parts import create_part, part_path, publish
 from openai_images.models.shares import place_of
-from openai_images.wire.jsontypes import is_list, is_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,8 +13,8 @@ import contextlib
 import warnings
 from typing import TYPE_CHECKING, Self
 
-from openai_images.http.loops import call_in
-from openai_images.models.shown import safe_repr
+from openai_images._util.aio import call_in
+from openai_images._util.attrs import safe_repr
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

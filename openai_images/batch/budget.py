@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from openai_images.models.shown import safe_repr
+from openai_images._util.attrs import safe_repr
 
 __all__ = ["Budget"]
 

@@ -17,8 +17,8 @@ from typing import Any, NoReturn, TypeAlias
 
 from attrs import field, frozen
 
+from openai_images._util.json import is_object
 from openai_images.batch.values import check_names
-from openai_images.wire.jsontypes import is_object
 
 __all__ = ["Problem", "RawRow", "read_csv", "read_jsonl", "read_txt"]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from openai_images.models.parts import create_part, part_path, publish
+from openai_images._util.atomic_file import create_part, part_path, publish
 
 if sys.platform == "win32":
     import msvcrt

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from itertools import count
 
-from openai_images.filenames import casefold_name as folded
+from openai_images._util.filenames import casefold_name as folded
 from openai_images.many.keys import file_name
 
 __all__ = ["Names", "file_stems", "folded", "stem_of"]

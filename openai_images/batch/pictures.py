@@ -15,12 +15,12 @@ from typing import TypeVar
 
 from attrs import evolve, frozen
 
+from openai_images._util.atomic_file import part_path
 from openai_images.batch.disk import Disk
 from openai_images.batch.naming import file_stems
 from openai_images.batch.rows import SavedFile
 from openai_images.models import media
 from openai_images.models.image import Image
-from openai_images.models.parts import part_path
 
 __all__ = ["Saved", "Saver", "UnsavedPictureError", "to_end"]
 

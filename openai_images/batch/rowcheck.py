@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from attrs import define, field
 
-from openai_images.wire.jsontypes import is_list, is_object
+from openai_images._util.json import is_list, is_object
 
 __all__ = ["STATES", "Line", "amount_of", "is_file", "split_line"]
 

@@ -23,9 +23,9 @@ from urllib.parse import quote
 
 from attrs import field, frozen, validators
 
+from openai_images._util.atomic_file import open_part, publish
+from openai_images._util.attrs import characters
 from openai_images.batch.thumbs import Thumbnail, has_thumbnail, make_thumbnails
-from openai_images.models.parts import open_part, publish
-from openai_images.models.shown import characters
 
 __all__ = ["STOPPED", "Card", "Totals", "write_sheet"]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from attrs import evolve
 
+from openai_images._util.atomic_file import part_path
 from openai_images.batch.asked import Asked
 from openai_images.batch.disk import Disk, Entry
 from openai_images.batch.folder import Paths
@@ -21,7 +22,6 @@ from openai_images.batch.naming import file_stems, folded, stem_of
 from openai_images.batch.rows import Row, SavedFile, files_field
 from openai_images.models import media
 from openai_images.models.completeness import flaw_of
-from openai_images.models.parts import part_path
 
 __all__ = ["Stock"]
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
-from openai_images.models.parts import part_path, publish
+from openai_images._util.atomic_file import part_path, publish
 
 __all__ = ["Thumbnail", "has_thumbnail", "make_thumbnail", "make_thumbnails"]
 

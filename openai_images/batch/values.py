@@ -11,8 +11,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args, get_origin, get_type_hints
 
+from openai_images._util.json import is_mapping
 from openai_images.models.request import GenerateParams
-from openai_images.wire.jsontypes import is_mapping
 
 __all__ = ["check_names", "check_values"]
 

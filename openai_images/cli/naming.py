@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from openai_images.filenames import RESERVED, encodable, extends, shorten
+from openai_images._util.filenames import RESERVED, encodable, extends, shorten
 
 __all__ = ["destination", "format_of", "slug"]
 

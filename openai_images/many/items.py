@@ -11,10 +11,10 @@ from typing import Any
 
 from attrs import evolve, fields_dict, frozen
 
+from openai_images._util.json import is_mapping
 from openai_images.errors import RequestInvalidError
 from openai_images.many.keys import file_name, index_key
 from openai_images.models.request import GenerateRequest
-from openai_images.wire.jsontypes import is_mapping
 
 __all__ = ["Item", "defaults_of", "item_of", "key_of"]
 

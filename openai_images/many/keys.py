@@ -12,7 +12,7 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING
 
-from openai_images.filenames import RESERVED, casefold_name, encodable, shorten
+from openai_images._util.filenames import RESERVED, casefold_name, encodable, shorten
 from openai_images.models.shares import MOST
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import field, frozen
 
+from openai_images._util.attrs import names
 from openai_images.models.results import Usage
-from openai_images.models.shown import names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
+from openai_images._util.atomic_file import open_part, publish
+from openai_images._util.attrs import safe_repr
 from openai_images.errors import ConfigurationError, DownloadError
 from openai_images.models import media
-from openai_images.models.parts import open_part, publish
-from openai_images.models.shown import safe_repr
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping

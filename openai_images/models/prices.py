@@ -15,9 +15,9 @@ from typing import Any, Final, TypeGuard
 
 from attrs import Attribute, evolve, field, fields_dict, frozen
 
+from openai_images._util.attrs import names, safe_repr
 from openai_images.errors import ConfigurationError
 from openai_images.models.families import model_family
-from openai_images.models.shown import names, safe_repr
 
 __all__ = ["PUBLISHED_PRICES", "ModelPrice", "Prices", "read_prices"]
 

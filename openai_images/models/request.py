@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, Typed
 
 from attrs import evolve, field, fields_dict, frozen
 
+from openai_images._util.attrs import characters, names
 from openai_images.errors import RequestInvalidError
-from openai_images.models.shown import characters, names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from attrs import AttrsInstance, evolve, field, fields_dict, frozen, has
 
-from openai_images.models.shown import names
+from openai_images._util.attrs import names
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence

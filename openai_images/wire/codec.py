@@ -15,12 +15,12 @@ from typing import Any, TypeGuard, TypeVar, get_args
 from attrs import AttrsInstance, asdict, evolve, fields, resolve_types
 from cattrs import Converter
 
+from openai_images._util.json import is_list, is_mapping, is_object
 from openai_images.errors import RequestInvalidError
 from openai_images.models.events import CompletedImage, PartialImage
 from openai_images.models.image import Image
 from openai_images.models.request import GenerateRequest
 from openai_images.models.results import ImageResult, SvgUsage, TokenDetails, Usage
-from openai_images.wire.jsontypes import is_list, is_mapping, is_object
 
 __all__ = [
     "body_of",

@@ -13,8 +13,8 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from openai_images._util.json import MAX_VALUES, is_deeper, is_list, is_object
 from openai_images.errors import DecodeError
-from openai_images.wire.jsontypes import MAX_VALUES, is_deeper, is_list, is_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

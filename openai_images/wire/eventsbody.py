@@ -12,12 +12,12 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from openai_images._util.json import is_object
 from openai_images.errors import DecodeError, ImagesError, StreamInterruptedError
 from openai_images.models.events import CompletedImage, Event, UnknownEvent
 from openai_images.models.results import ImageResult, Usage, sum_usages
 from openai_images.wire import codec
 from openai_images.wire.bodies import MAX_DAMAGED, MAX_ERRORS, completed_events, no_image
-from openai_images.wire.jsontypes import is_object
 from openai_images.wire.payload import MAX_PICTURES, too_many_pictures
 from openai_images.wire.refusals import Answered, refusal_from_document
 from openai_images.wire.salvage import found_images, without_images

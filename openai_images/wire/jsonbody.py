@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
+from openai_images._util.json import is_list, is_object
 from openai_images.errors import DecodeError, ImagesError, StreamInterruptedError
 from openai_images.wire import codec
 from openai_images.wire.bodies import MAX_DAMAGED, MAX_ERRORS, completed_events, no_image
-from openai_images.wire.jsontypes import is_list, is_object
 from openai_images.wire.payload import MAX_PICTURES, too_many_pictures
 from openai_images.wire.redaction import Redaction
 from openai_images.wire.refusals import Answered, redact, refusal_from_document

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
+from openai_images._util.json import has_too_many_values
 from openai_images.errors import DecodeError, ResponseTooLargeError
 from openai_images.models.completeness import ImageProbe
 from openai_images.wire.b64 import MAX_PICTURE_BYTES, Base64Decoder, both
 from openai_images.wire.envelope import TOO_LARGE, NotWholeError, documents
 from openai_images.wire.escapes import Unescaper
-from openai_images.wire.jsontypes import has_too_many_values
 from openai_images.wire.memory import MemorySink
 from openai_images.wire.starts import BASE64, FIRST, HELD, LONGEST_KEY, PREFIXES, URL, begins_image, image_key
 

@@ -13,7 +13,7 @@ import json
 import re
 from typing import Any
 
-from openai_images.wire.jsontypes import is_deeper, is_list, is_object
+from openai_images._util.json import is_deeper, is_list, is_object
 
 __all__ = ["Redaction", "one_line", "redact"]
 

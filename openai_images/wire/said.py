@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from openai_images.wire.jsontypes import decoded, is_list, is_object
+from openai_images._util.json import decoded, is_list, is_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

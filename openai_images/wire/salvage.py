@@ -12,12 +12,12 @@ from collections import deque
 from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any
 
+from openai_images._util.json import is_list, is_object
 from openai_images.models import media
 from openai_images.models.completeness import flaw_of
 from openai_images.models.image import Image
 from openai_images.wire import codec
 from openai_images.wire.envelope import MAX_DEPTH
-from openai_images.wire.jsontypes import is_list, is_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

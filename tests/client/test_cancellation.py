@@ -15,8 +15,8 @@ from unittest.mock import MagicMock
 import pytest
 
 from openai_images import CompletedImage, ImagesClient, Limits, PartialImage, StreamInterruptedError, files
+from openai_images._util import atomic_file as parts_module
 from openai_images.http.timing import Timing
-from openai_images.models import parts as parts_module
 from openai_images.server import LocalImagesServer
 from tests.leaks import nothing_left, only, parts, until
 from tests.tiny import png

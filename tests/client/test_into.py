@@ -23,9 +23,9 @@ from openai_images import (
     UnknownEvent,
     files,
 )
+from openai_images._util import atomic_file as parts_module
 from openai_images.errors import DecodeError
 from openai_images.http.timing import Timing
-from openai_images.models import parts as parts_module
 from openai_images.server import LocalImagesServer
 from openai_images.wire.reader import AnswerReader
 from openai_images.wire.refusals import Answered

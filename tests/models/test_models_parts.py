@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from openai_images.models.parts import create_part, open_part, part_path, publish
+from openai_images._util.atomic_file import create_part, open_part, part_path, publish
 
 
 def listed(folder: Path) -> list[str]:

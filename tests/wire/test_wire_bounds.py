@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from openai_images._util.json import MAX_VALUES
 from openai_images.errors import DecodeError, ResponseTooLargeError
 from openai_images.wire.envelope import MAX_DEPTH
-from openai_images.wire.jsontypes import MAX_VALUES
 from openai_images.wire.payload import MAX_PICTURES, PayloadScanner
 from tests.tiny import gif
 from tests.wire.reading import JSON, reading

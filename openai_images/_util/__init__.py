@@ -1,0 +1,1 @@
+"""Helpers that know nothing of images; any file here could be a library."""
