@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from openai_images.batch.plan import BatchPlan
     from openai_images.batch.run import Batch
     from openai_images.batch.summary import BatchSummary
+    from openai_images.catalog.prices import PUBLISHED_PRICES, ModelPrice, Prices, read_prices
+    from openai_images.catalog.sizes import size_of_ratio
     from openai_images.client import ImagesClient
     from openai_images.errors import (
         APIConnectionError,
@@ -51,10 +53,8 @@ if TYPE_CHECKING:
     from openai_images.models.image import Image
     from openai_images.models.options import Limits, Timeouts
     from openai_images.models.outcomes import Failed, Outcome, Progress, Succeeded
-    from openai_images.models.prices import PUBLISHED_PRICES, ModelPrice, Prices, read_prices
     from openai_images.models.request import GenerateRequest
     from openai_images.models.results import ImageResult, SvgUsage, TokenDetails, Usage
-    from openai_images.models.sizes import size_of_ratio
     from openai_images.stream import ImageStream
 
 _HOMES = {
@@ -108,8 +108,8 @@ _HOMES = {
     "models.cost": ("cost_of", "estimate_cost"),
     "models.edits": ("EditRequest", "ImageReference"),
     "models.outcomes": ("Failed", "Outcome", "Progress", "Succeeded"),
-    "models.prices": ("PUBLISHED_PRICES", "ModelPrice", "Prices", "read_prices"),
-    "models.sizes": ("size_of_ratio",),
+    "catalog.prices": ("PUBLISHED_PRICES", "ModelPrice", "Prices", "read_prices"),
+    "catalog.sizes": ("size_of_ratio",),
     "stream": ("ImageStream",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     import ssl as ssl_module
     from types import TracebackType
 
+    from openai_images.catalog.prices import Prices
     from openai_images.http.access import TokenProvider
     from openai_images.http.azure import AzureSettings
     from openai_images.many.outcomes import Outcomes
     from openai_images.models.edits import EditParams, EditRequest
     from openai_images.models.image import Image
     from openai_images.models.outcomes import Progress
-    from openai_images.models.prices import Prices
     from openai_images.models.results import ImageResult
 
 __all__ = ["ImagesClient"]

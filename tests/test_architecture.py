@@ -20,9 +20,10 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "_util": set(),
     "_version": set(),
-    "models": set(),
+    "catalog": {"models"},
+    "models": {"catalog"},
     "wire": {"models"},
-    "many": {"calls", "http", "models"},
+    "many": {"calls", "catalog", "http", "models"},
     "ratelimit": {"http", "models", "wire"},
     "http": {"models", "ratelimit", "wire"},
     "editing": {"models", "wire"},
@@ -44,13 +45,13 @@ ALLOWED: dict[str, set[str]] = {
         "wire",
     },
     "downloads": {"away", "calls", "files", "http", "models", "wire"},
-    "client": {"calls", "http", "many", "models", "ratelimit", "stream"},
-    "batch": {"away", "client", "http", "many", "models", "wire"},
+    "client": {"calls", "catalog", "http", "many", "models", "ratelimit", "stream"},
+    "batch": {"away", "catalog", "client", "http", "many", "models", "wire"},
     "server": set(),
     "cli": {PUBLIC, "_util", "_version", "server"},
     "pytest_plugin": {PUBLIC, "server"},
     "__main__": {"cli"},
-    "__init__": {"batch", "client", "http", "many", "models", "stream"},
+    "__init__": {"batch", "catalog", "client", "http", "many", "models", "stream"},
 }
 # Which parts may import a library; the client core lives from attrs and pybase64 besides.
 LIBRARIES = {"aiohttp": {"http", "server"}, "click": {"cli"}, "rich": {"cli"}, "PIL": {"cli", "server"}}
@@ -59,7 +60,7 @@ LAZY = {"cli", "pytest_plugin"}
 # Libraries of an extra that one file uses besides, inside a function: `image.open()` is for those who have Pillow.
 LATE_LIBRARIES = {("models/image.py", "PIL")}
 # Bytes to values and back: no clock, no chance, no I/O.
-PURE, IMPURE = {"models", "wire"}, {"asyncio", "logging", "random", "socket", "time"}
+PURE, IMPURE = {"catalog", "models", "validation", "wire"}, {"asyncio", "logging", "random", "socket", "time"}
 PURE_BUT = {("models/image.py", "asyncio")}  # `await image.read()` reads its file in a thread
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -14,9 +14,9 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
+from openai_images.catalog.prices import Prices
 from openai_images.errors import BatchInputError, RequestInvalidError
 from openai_images.models.cost import estimate_cost
-from openai_images.models.prices import Prices
 from openai_images.models.request import GenerateRequest
 from openai_images.wire.codec import encode_request
 

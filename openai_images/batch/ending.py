@@ -13,6 +13,7 @@ from typing import Literal
 from attrs import frozen
 
 from openai_images.away import is_away
+from openai_images.catalog.prices import Prices
 from openai_images.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -22,7 +23,6 @@ from openai_images.errors import (
 from openai_images.many.streaks import ends_all
 from openai_images.models.cost import cost_of
 from openai_images.models.image import Image
-from openai_images.models.prices import Prices
 from openai_images.models.results import ImageResult
 
 __all__ = ["Ending", "concerns_all", "ending_of", "urls_of"]

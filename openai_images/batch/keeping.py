@@ -22,10 +22,10 @@ from openai_images.batch.gate import Gate
 from openai_images.batch.ledger import Record
 from openai_images.batch.pictures import Saved, Saver, UnsavedPictureError
 from openai_images.batch.rows import Row, SavedFile, error_fields, files_field
+from openai_images.catalog.prices import Prices
 from openai_images.errors import ImagesError, PartialResultError, with_facts
 from openai_images.http.watch import Watcher
 from openai_images.models.image import Image
-from openai_images.models.prices import Prices
 from openai_images.models.request import GenerateRequest
 from openai_images.models.results import ImageResult
 

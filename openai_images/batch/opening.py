@@ -21,8 +21,8 @@ from openai_images.batch.options import BatchOptions
 from openai_images.batch.plan import BatchPlan, Found, make_plan, refuse_changes, refuse_lost_rows
 from openai_images.batch.rows import FORMAT, Row, SavedFile, files_field
 from openai_images.batch.stock import Stock
+from openai_images.catalog.prices import PUBLISHED_PRICES
 from openai_images.errors import ConfigurationError
-from openai_images.models.prices import PUBLISHED_PRICES
 
 __all__ = ["Opened", "open_batch"]
 

@@ -11,9 +11,9 @@ from typing import Any
 from attrs import Attribute, field, frozen
 
 from openai_images.batch.thumbs import Thumbnail
+from openai_images.catalog.prices import PUBLISHED_PRICES, Prices
 from openai_images.errors import ConfigurationError
 from openai_images.many.streaks import DEFAULT_IDENTICAL_FAILURES
-from openai_images.models.prices import PUBLISHED_PRICES, Prices
 
 __all__ = ["BatchOptions"]
 

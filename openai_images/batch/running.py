@@ -47,9 +47,9 @@ from openai_images.models.cost import cost_of
 from openai_images.models.outcomes import Failed, Outcome, Progress, Succeeded
 
 if TYPE_CHECKING:
+    from openai_images.catalog.prices import Prices
     from openai_images.http.watch import Watcher
     from openai_images.models.image import Image
-    from openai_images.models.prices import Prices
     from openai_images.models.request import GenerateRequest
     from openai_images.models.results import ImageResult
 

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from attrs import frozen
 
 from openai_images.calls import Place
+from openai_images.catalog.prices import PUBLISHED_PRICES, Prices
 from openai_images.errors import ImagesError, RequestInvalidError
 from openai_images.http.call import Means
 from openai_images.http.watch import Watcher
@@ -23,7 +24,6 @@ from openai_images.many.outcomes import Options, Outcomes
 from openai_images.many.streaks import DEFAULT_IDENTICAL_FAILURES, UnsentOSError
 from openai_images.models.cost import cost_of
 from openai_images.models.outcomes import Progress
-from openai_images.models.prices import PUBLISHED_PRICES, Prices
 from openai_images.models.results import ImageResult
 
 __all__ = ["Generate", "Manner", "many_calls"]

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeGuard
 from attrs import asdict, field, frozen
 
 from openai_images._util.attrs import names
-from openai_images.models.catalogue import Model, any_model, find_model, live_models
+from openai_images.catalog.models import Model, any_model, find_model, live_models
 from openai_images.models.request import GenerateRequest
 
 __all__ = ["Asked", "Problem", "asked_of", "is_object", "wrong_types"]

@@ -14,9 +14,9 @@ from typing import Final, Literal, TypeAlias
 
 from attrs import fields_dict
 
+from openai_images.catalog.models import REPLACEMENTS, day_of, find_model
 from openai_images.errors import ConfigurationError, RequestInvalidError
 from openai_images.models.asked import Asked, Problem, asked_of
-from openai_images.models.catalogue import REPLACEMENTS, day_of, find_model
 from openai_images.models.request import GenerateRequest
 from openai_images.models.rules import RULES
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from attrs import asdict, frozen
 
+from openai_images.catalog.prices import PUBLISHED_PRICES, ModelPrice, Prices
+from openai_images.catalog.tokens import dearest_size, output_tokens, qualities
 from openai_images.models.families import model_family
-from openai_images.models.prices import PUBLISHED_PRICES, ModelPrice, Prices
 from openai_images.models.results import TokenDetails
-from openai_images.models.tokens import dearest_size, output_tokens, qualities
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence
     from decimal import Decimal
 
+    from openai_images.catalog.prices import Prices
     from openai_images.models.image import Image
     from openai_images.models.notebooks import MimeBundle
-    from openai_images.models.prices import Prices
 
 __all__ = [
     "ImageResult",
@@ -113,8 +113,8 @@ class ImageResult:
         `model` that was asked for (a deployment may have any name). See `cost_of`.
         """
         # Here, so that a client is built without Decimal and a table of prices.
+        from openai_images.catalog.prices import PUBLISHED_PRICES  # noqa: PLC0415
         from openai_images.models.cost import cost_of  # noqa: PLC0415
-        from openai_images.models.prices import PUBLISHED_PRICES  # noqa: PLC0415
 
         return cost_of(self, model, PUBLISHED_PRICES if prices is None else prices)
 

@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from openai_images.models.asked import Asked, Problem, is_object, wrong_types
-from openai_images.models.catalogue import ANY_MODEL, Model, any_model, find_model, known_values
-from openai_images.models.shares import MOST
-from openai_images.models.sizes import (
+from openai_images.catalog.models import ANY_MODEL, Model, any_model, find_model, known_values
+from openai_images.catalog.sizes import (
     largest_size,
     nearest_size,
     parse_ratio,
@@ -21,6 +19,8 @@ from openai_images.models.sizes import (
     sheet_faults,
     size_faults,
 )
+from openai_images.models.asked import Asked, Problem, is_object, wrong_types
+from openai_images.models.shares import MOST
 
 __all__ = ["RULES"]
 

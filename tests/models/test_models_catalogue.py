@@ -6,8 +6,7 @@ from typing import get_args
 import attrs
 import pytest
 
-from openai_images.models import GenerateParams
-from openai_images.models.catalogue import (
+from openai_images.catalog.models import (
     ANY_MODEL,
     AS_OF,
     MODELS,
@@ -19,10 +18,11 @@ from openai_images.models.catalogue import (
     known_values,
     live_models,
 )
+from openai_images.catalog.prices import PUBLISHED_PRICES
+from openai_images.catalog.tokens import qualities
+from openai_images.models import GenerateParams
 from openai_images.models.edits import EditParams
-from openai_images.models.prices import PUBLISHED_PRICES
 from openai_images.models.request import Model as ModelHint
-from openai_images.models.tokens import qualities
 from openai_images.server.catalogue import FIXED_SIZES, MODELS as SERVED, served_models
 from tests.models.test_models_checks import DAYS
 

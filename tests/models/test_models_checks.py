@@ -11,10 +11,10 @@ import attrs
 import pytest
 from hypothesis import given, strategies as st
 
+from openai_images.catalog.models import MODELS, find_model
 from openai_images.errors import ConfigurationError, RequestInvalidError
 from openai_images.models import GenerateRequest, asked as asked_module
 from openai_images.models.asked import asked_of
-from openai_images.models.catalogue import MODELS, find_model
 from openai_images.models.checks import Checker, Mode, Problem, check as check_on, problems_of as problems_on
 from openai_images.models.edits import EditRequest
 

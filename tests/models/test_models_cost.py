@@ -433,7 +433,7 @@ def test_a_result_imports_no_prices() -> None:
     """Until its cost is asked for: a client that never asks is built without them."""
     code = (
         "import sys; from openai_images.models import ImageResult; "
-        "seen = lambda: {'decimal', 'openai_images.models.cost', 'openai_images.models.prices'} & set(sys.modules); "
+        "seen = lambda: {'decimal', 'openai_images.models.cost', 'openai_images.catalog.prices'} & set(sys.modules); "
         "assert not seen(), seen(); assert ImageResult(()).cost() is None; assert len(seen()) == 3"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -6,10 +6,9 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, strategies as st
 
-from openai_images.errors import RequestInvalidError
-from openai_images.models import sizes
-from openai_images.models.catalogue import MODELS
-from openai_images.models.sizes import (
+from openai_images.catalog import sizes
+from openai_images.catalog.models import MODELS
+from openai_images.catalog.sizes import (
     PROVEN_PIXELS,
     largest_size,
     nearest_size,
@@ -19,7 +18,8 @@ from openai_images.models.sizes import (
     size_faults,
     size_of_ratio,
 )
-from openai_images.models.tokens import MOST_PIXELS
+from openai_images.catalog.tokens import MOST_PIXELS
+from openai_images.errors import RequestInvalidError
 from openai_images.server.catalogue import MODELS as SERVED, size_problem
 
 EDGES = st.one_of(st.integers(1, 5000), st.integers(1, 300).map(lambda n: n * 16), st.integers(1, 10**9 - 1))

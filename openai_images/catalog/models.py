@@ -16,8 +16,8 @@ from typing import Final
 from attrs import evolve, field, frozen
 
 from openai_images._util.attrs import names
+from openai_images.catalog.tokens import qualities
 from openai_images.models.families import model_family
-from openai_images.models.tokens import qualities
 
 __all__ = [
     "ANY_MODEL",

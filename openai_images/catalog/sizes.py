@@ -11,9 +11,9 @@ import math
 import re
 from typing import TYPE_CHECKING, Final
 
+from openai_images.catalog.models import find_model
+from openai_images.catalog.tokens import FEWEST_PIXELS, LONGEST_EDGE, MOST_PIXELS
 from openai_images.errors import RequestInvalidError
-from openai_images.models.catalogue import find_model
-from openai_images.models.tokens import FEWEST_PIXELS, LONGEST_EDGE, MOST_PIXELS
 
 if TYPE_CHECKING:
     from fractions import Fraction

@@ -1,0 +1,1 @@
+"""What is publicly known of each AI model, as dated data."""
