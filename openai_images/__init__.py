@@ -48,12 +48,12 @@ if TYPE_CHECKING:
     from openai_images.http.timing import Timing
     from openai_images.many.outcomes import Outcomes
     from openai_images.models.cost import cost_of, estimate_cost
-    from openai_images.models.edits import EditRequest, ImageReference
+    from openai_images.models.edit_requests import EditRequest, ImageReference
     from openai_images.models.events import CompletedImage, PartialImage, UnknownEvent
     from openai_images.models.image import Image
     from openai_images.models.options import Limits, Timeouts
     from openai_images.models.outcomes import Failed, Outcome, Progress, Succeeded
-    from openai_images.models.request import GenerateRequest
+    from openai_images.models.requests import GenerateRequest
     from openai_images.models.results import ImageResult, SvgUsage, TokenDetails, Usage
     from openai_images.stream import ImageStream
 
@@ -106,7 +106,7 @@ _HOMES = {
         "Usage",
     ),
     "models.cost": ("cost_of", "estimate_cost"),
-    "models.edits": ("EditRequest", "ImageReference"),
+    "models.edit_requests": ("EditRequest", "ImageReference"),
     "models.outcomes": ("Failed", "Outcome", "Progress", "Succeeded"),
     "catalog.prices": ("PUBLISHED_PRICES", "ModelPrice", "Prices", "read_prices"),
     "catalog.sizes": ("size_of_ratio",),

@@ -17,7 +17,7 @@ from openai_images.away import Fetching
 from openai_images.files import FileDestination
 from openai_images.http.call import Call, Means
 from openai_images.models.media import format_warning
-from openai_images.models.request import GenerateRequest
+from openai_images.models.requests import GenerateRequest
 from openai_images.reading import Reading
 from openai_images.stream import ImageStream
 from openai_images.wire.memory import MemorySinks

@@ -22,7 +22,7 @@ from openai_images.http.timing import Timing
 from openai_images.http.transport import Transport
 from openai_images.models.checks import Checker, Mode
 from openai_images.models.options import Limits, Timeouts
-from openai_images.models.request import GenerateParams, GenerateRequest
+from openai_images.models.requests import GenerateParams, GenerateRequest
 from openai_images.ratelimit.limiter import LocalLimiter
 from openai_images.stream import ImageStream
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from openai_images.http.access import TokenProvider
     from openai_images.http.azure import AzureSettings
     from openai_images.many.outcomes import Outcomes
-    from openai_images.models.edits import EditParams, EditRequest
+    from openai_images.models.edit_requests import EditParams, EditRequest
     from openai_images.models.image import Image
     from openai_images.models.outcomes import Progress
     from openai_images.models.results import ImageResult
@@ -295,6 +295,6 @@ class ImagesClient(Portable):
 
 def _edit_of(prompt: str | EditRequest, params: EditParams) -> EditRequest:
     # Here, so that those who edit nothing need not wait for its import.
-    from openai_images.models.edits import EditRequest  # noqa: PLC0415
+    from openai_images.models.edit_requests import EditRequest  # noqa: PLC0415
 
     return EditRequest.of(prompt, params)

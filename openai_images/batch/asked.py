@@ -17,7 +17,7 @@ from attrs import evolve, field, frozen
 from openai_images.catalog.prices import Prices
 from openai_images.errors import BatchInputError, RequestInvalidError
 from openai_images.models.cost import estimate_cost
-from openai_images.models.request import GenerateRequest
+from openai_images.models.requests import GenerateRequest
 from openai_images.wire.codec import encode_request
 
 __all__ = ["Asked", "BatchItem", "asked_of", "input_error"]

@@ -20,7 +20,7 @@ from openai_images.http.timing import Timing
 if TYPE_CHECKING:
     from openai_images.client import ImagesClient
     from openai_images.http.watch import Watcher
-    from openai_images.models.request import GenerateRequest
+    from openai_images.models.requests import GenerateRequest
     from openai_images.models.results import ImageResult
 
 __all__ = ["Caller", "caller_of"]

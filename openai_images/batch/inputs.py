@@ -17,7 +17,7 @@ from typing import Any, TextIO
 from openai_images.batch.asked import BatchItem, input_error
 from openai_images.batch.columns import Problem, RawRow, read_csv, read_jsonl, read_txt
 from openai_images.batch.values import check_names, check_values
-from openai_images.models.request import GenerateRequest
+from openai_images.models.requests import GenerateRequest
 
 __all__ = ["read_batch_items"]
 

@@ -26,7 +26,7 @@ from openai_images.catalog.prices import Prices
 from openai_images.errors import ImagesError, PartialResultError, with_facts
 from openai_images.http.watch import Watcher
 from openai_images.models.image import Image
-from openai_images.models.request import GenerateRequest
+from openai_images.models.requests import GenerateRequest
 from openai_images.models.results import ImageResult
 
 _log = logging.getLogger("openai_images")

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from openai_images.catalog.prices import Prices
     from openai_images.http.watch import Watcher
     from openai_images.models.image import Image
-    from openai_images.models.request import GenerateRequest
+    from openai_images.models.requests import GenerateRequest
     from openai_images.models.results import ImageResult
 
 __all__ = ["Running", "Setting"]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, get_args, get_origin, get_type_hints
 
 from openai_images._util.json import is_mapping
-from openai_images.models.request import GenerateParams
+from openai_images.models.requests import GenerateParams
 
 __all__ = ["check_names", "check_values"]
 

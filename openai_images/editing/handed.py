@@ -23,7 +23,7 @@ from attrs import frozen
 from openai_images.editing.sources import BytesSource, FileSource, PathSource, read_at, size_of
 from openai_images.errors import ImagesError, RequestInvalidError
 from openai_images.models import media
-from openai_images.models.edits import (
+from openai_images.models.edit_requests import (
     EditRequest,
     ImageReference,
     PillowImage,

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 from openai_images.errors import ConfigurationError
-from openai_images.models.request import GenerateRequest
+from openai_images.models.requests import GenerateRequest
 from openai_images.wire.protocol import joined
 
 __all__ = [

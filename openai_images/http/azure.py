@@ -24,7 +24,7 @@ from openai_images.http.access import (
     is_azure,
 )
 from openai_images.http.azure_routes import NO_DEPLOYMENT, AzureOptions, AzureRoute, route_of
-from openai_images.models.request import GenerateRequest
+from openai_images.models.requests import GenerateRequest
 from openai_images.wire.protocol import joined
 
 if TYPE_CHECKING:

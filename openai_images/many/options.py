@@ -17,7 +17,7 @@ from openai_images.http.watch import Watcher
 from openai_images.many.items import Item
 from openai_images.many.streaks import DEFAULT_IDENTICAL_FAILURES
 from openai_images.models.outcomes import Progress
-from openai_images.models.request import GenerateRequest
+from openai_images.models.requests import GenerateRequest
 from openai_images.models.results import ImageResult
 
 __all__ = ["Options", "Work"]

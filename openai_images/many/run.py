@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from openai_images.many.items import Item
     from openai_images.many.options import Options, Work
     from openai_images.models.outcomes import Outcome, Progress
-    from openai_images.models.request import GenerateRequest
+    from openai_images.models.requests import GenerateRequest
     from openai_images.models.results import ImageResult
 
 __all__ = ["Run"]

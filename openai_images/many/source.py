@@ -15,7 +15,7 @@ from openai_images.errors import RequestInvalidError
 from openai_images.many.items import Item, item_of, key_of
 from openai_images.many.keys import Keys, index_key
 from openai_images.models.outcomes import Failed
-from openai_images.models.request import GenerateRequest
+from openai_images.models.requests import GenerateRequest
 
 __all__ = ["Source"]
 

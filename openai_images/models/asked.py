@@ -16,7 +16,7 @@ from attrs import asdict, field, frozen
 
 from openai_images._util.attrs import names
 from openai_images.catalog.models import Model, any_model, find_model, live_models
-from openai_images.models.request import GenerateRequest
+from openai_images.models.requests import GenerateRequest
 
 __all__ = ["Asked", "Problem", "asked_of", "is_object", "wrong_types"]
 

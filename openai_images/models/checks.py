@@ -17,7 +17,7 @@ from attrs import fields_dict
 from openai_images.catalog.models import REPLACEMENTS, day_of, find_model
 from openai_images.errors import ConfigurationError, RequestInvalidError
 from openai_images.models.asked import Asked, Problem, asked_of
-from openai_images.models.request import GenerateRequest
+from openai_images.models.requests import GenerateRequest
 from openai_images.models.rules import RULES
 
 __all__ = ["Checker", "Mode", "Problem", "check", "judged", "problems_of"]

@@ -22,7 +22,7 @@ from openai_images.models.results import TokenDetails
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from openai_images.models.request import GenerateRequest
+    from openai_images.models.requests import GenerateRequest
     from openai_images.models.results import ImageResult, Usage
 
 __all__ = ["cost_of", "estimate_cost"]

@@ -15,7 +15,7 @@ from attrs import field, frozen
 
 from openai_images.models import media
 from openai_images.models.asked import Asked, Problem
-from openai_images.models.edits import ImageReference, as_list
+from openai_images.models.edit_requests import ImageReference, as_list
 
 __all__ = ["EDIT_RULES", "SourceFacts", "picture_problems"]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from openai_images.errors import ImagesError
-    from openai_images.models.request import GenerateRequest
+    from openai_images.models.requests import GenerateRequest
     from openai_images.models.results import ImageResult
 
 __all__ = ["Failed", "Outcome", "Progress", "Succeeded"]

@@ -14,7 +14,7 @@ from openai_images.models.asked import is_object
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from openai_images.models.request import GenerateRequest
+    from openai_images.models.requests import GenerateRequest
 
 __all__ = ["MOST", "place_of", "shares_of"]
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from openai_images.files import FileDestination
     from openai_images.http.watch import Watcher
-    from openai_images.models.request import GenerateRequest
+    from openai_images.models.requests import GenerateRequest
     from openai_images.models.results import ImageResult
 
 __all__ = ["Several", "share_out"]

@@ -19,7 +19,7 @@ from openai_images._util.json import is_list, is_mapping, is_object
 from openai_images.errors import RequestInvalidError
 from openai_images.models.events import CompletedImage, PartialImage
 from openai_images.models.image import Image
-from openai_images.models.request import GenerateRequest
+from openai_images.models.requests import GenerateRequest
 from openai_images.models.results import ImageResult, SvgUsage, TokenDetails, Usage
 
 __all__ = [

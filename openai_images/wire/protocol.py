@@ -15,7 +15,7 @@ from openai_images.wire.codec import encode, encode_request
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from openai_images.models.request import GenerateRequest
+    from openai_images.models.requests import GenerateRequest
     from openai_images.wire.uploads import Pictures, Upload
 
 __all__ = ["HttpRequest", "edit", "generation", "joined"]

@@ -12,7 +12,7 @@ from attrs import fields
 from hypothesis import given, strategies as st
 
 from openai_images.errors import RequestInvalidError
-from openai_images.models.request import GenerateRequest
+from openai_images.models.requests import GenerateRequest
 from openai_images.wire.codec import encode_request
 from openai_images.wire.protocol import generation
 

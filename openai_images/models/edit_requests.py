@@ -14,7 +14,7 @@ from attrs import field, frozen
 
 from openai_images.errors import RequestInvalidError
 from openai_images.models.image import Image
-from openai_images.models.request import GenerateParams, GenerateRequest
+from openai_images.models.requests import GenerateParams, GenerateRequest
 
 __all__ = [
     "EditParams",
