@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from openai_images.editing.preparing import Preparation
     from openai_images.http.access import Access
     from openai_images.http.watch import Watcher
-    from openai_images.models.checks import Checker
     from openai_images.models.image import Image
     from openai_images.models.options import Limits
     from openai_images.models.results import ImageResult
     from openai_images.reading import Engine
+    from openai_images.validation.validator import Checker
 
 __all__ = ["Calls", "Place"]
 

@@ -20,11 +20,11 @@ from openai_images.http.sessions import Session, Sessions
 from openai_images.http.settings import Portable, Settings
 from openai_images.http.timing import Timing
 from openai_images.http.transport import Transport
-from openai_images.models.checks import Checker, Mode
 from openai_images.models.options import Limits, Timeouts
 from openai_images.models.requests import GenerateParams, GenerateRequest
 from openai_images.ratelimit.limiter import LocalLimiter
 from openai_images.stream import ImageStream
+from openai_images.validation.validator import Checker, Mode
 
 if TYPE_CHECKING:
     import ssl as ssl_module

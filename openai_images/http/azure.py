@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from openai_images.http.retry import RetryPolicy
     from openai_images.http.sessions import Session
     from openai_images.http.timing import Timing
-    from openai_images.models.checks import Mode
     from openai_images.models.options import Limits, Timeouts
+    from openai_images.validation.validator import Mode
 
 __all__ = ["AzureAccess", "AzureSettings"]
 

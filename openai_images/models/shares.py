@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from openai_images.catalog.models import find_model
-from openai_images.models.asked import is_object
+from openai_images.validation.context import is_object
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,10 +13,17 @@ from hypothesis import given, strategies as st
 
 from openai_images.catalog.models import MODELS, find_model
 from openai_images.errors import ConfigurationError, RequestInvalidError
-from openai_images.models import GenerateRequest, asked as asked_module
-from openai_images.models.asked import asked_of
-from openai_images.models.checks import Checker, Mode, Problem, check as check_on, problems_of as problems_on
+from openai_images.models import GenerateRequest
 from openai_images.models.edit_requests import EditRequest
+from openai_images.validation import context as asked_module
+from openai_images.validation.context import asked_of
+from openai_images.validation.validator import (
+    Checker,
+    Mode,
+    Problem,
+    check as check_on,
+    problems_of as problems_on,
+)
 
 TODAY = date(2026, 11, 28)
 ENDS = {end for model in MODELS.values() for end in (model.ends, model.azure_ends) if end}

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image as Pillow
 
 from openai_images import EditRequest, GenerateRequest, ImageReference, RequestInvalidError
-from openai_images.models.checks import Checker, Problem, problems_of
-from openai_images.models.edit_rules import SourceFacts, picture_problems
+from openai_images.validation.edit_rules import SourceFacts, picture_problems
+from openai_images.validation.validator import Checker, Problem, problems_of
 from tests.models.test_models_checks import DAYS, arguments, end_of, rows, spelled
 
 ROWS = [line.split(" | ") for line in rows("edits")]

@@ -19,8 +19,8 @@ from openai_images.catalog.sizes import (
     sheet_faults,
     size_faults,
 )
-from openai_images.models.asked import Asked, Problem, is_object, wrong_types
 from openai_images.models.shares import MOST
+from openai_images.validation.context import Asked, Problem, is_object, wrong_types
 
 __all__ = ["RULES"]
 

@@ -16,9 +16,9 @@ from attrs import fields_dict
 
 from openai_images.catalog.models import REPLACEMENTS, day_of, find_model
 from openai_images.errors import ConfigurationError, RequestInvalidError
-from openai_images.models.asked import Asked, Problem, asked_of
 from openai_images.models.requests import GenerateRequest
-from openai_images.models.rules import RULES
+from openai_images.validation.context import Asked, Problem, asked_of
+from openai_images.validation.generate_rules import RULES
 
 __all__ = ["Checker", "Mode", "Problem", "check", "judged", "problems_of"]
 
@@ -57,7 +57,7 @@ def _rules_of(request: GenerateRequest) -> Iterable[Callable[[Asked], Iterator[P
     if request.path == GenerateRequest.path:
         return RULES
     # Here, so that those who edit nothing need not wait for its import.
-    from openai_images.models.edit_rules import EDIT_RULES  # noqa: PLC0415
+    from openai_images.validation.edit_rules import EDIT_RULES  # noqa: PLC0415
 
     return (*RULES, *EDIT_RULES)
 
