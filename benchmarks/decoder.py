@@ -35,8 +35,8 @@ def _growth(turn: Turn, size: int) -> float:
 def _decoder(shape: Shape, size: int) -> Callable[[], None]:
     """A function that decodes the answer once."""
     from openai_images.models.events import CompletedImage
-    from openai_images.wire.reader import AnswerReader
-    from openai_images.wire.refusals import Answered
+    from openai_images.wire.error_mapping import Answered
+    from openai_images.wire.response import AnswerReader
 
     content = body(shape)
     pieces = [content[at : at + size] for at in range(0, len(content), size)]

@@ -30,9 +30,9 @@ from openai_images.models.events import CompletedImage, Event, PartialImage
 from openai_images.models.image import Image
 from openai_images.models.results import ImageResult, TokenDetails, Usage
 from openai_images.wire import headers as header
-from openai_images.wire.memory import MemorySink
-from openai_images.wire.reader import AnswerReader
-from openai_images.wire.refusals import Answered, refusal_from_body
+from openai_images.wire.error_mapping import Answered, refusal_from_body
+from openai_images.wire.response import AnswerReader
+from openai_images.wire.sinks import MemorySink
 from openai_images.wire.sse import SSEFramer
 
 __all__ = ["Outcome", "Sinks", "broken", "outcome", "where"]

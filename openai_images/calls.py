@@ -20,8 +20,8 @@ from openai_images.models.media import format_warning
 from openai_images.models.requests import GenerateRequest
 from openai_images.reading import Reading
 from openai_images.stream import ImageStream
-from openai_images.wire.memory import MemorySinks
-from openai_images.wire.protocol import HttpRequest, generation
+from openai_images.wire.requests import HttpRequest, generation
+from openai_images.wire.sinks import MemorySinks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from openai_images.calls import Place
     from openai_images.files import FileDestination
     from openai_images.http.download import Fetcher
-    from openai_images.wire.memory import Sink
+    from openai_images.wire.sinks import Sink
 
 __all__ = ["Downloads"]
 

@@ -15,7 +15,7 @@ from attrs import evolve
 
 from openai_images.errors import ImagesError, with_facts
 from openai_images.models.events import CompletedImage, Event, PartialImage
-from openai_images.wire.reader import AnswerReader
+from openai_images.wire.response import AnswerReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from openai_images.http.call import Call
     from openai_images.http.transport import Exchange
     from openai_images.models.results import ImageResult
-    from openai_images.wire.memory import Sink
+    from openai_images.wire.sinks import Sink
 
 __all__ = ["Engine", "Reading"]
 

@@ -239,7 +239,7 @@ LONG = "def f():\n    '''Doc.\n    More.'''\n" + "    x = 1\n" * 50
         ("pytest_plugin.py", "import openai_images.server", "before it is needed"),
         ("wire/codec.py", "from ..http import retry", "wire imports http"),
         ("files.py", "from . import batch", "files imports batch"),
-        ("wire/protocol.py", "from cattrs.preconf.json import make_converter", "imports cattrs"),
+        ("wire/requests.py", "from cattrs.preconf.json import make_converter", "imports cattrs"),
         ("client.py", "import aiohttp", "client.py imports aiohttp"),
         ("wire/headers.py", "from time import monotonic", "wire is pure, and imports time"),
         ("models/image.py", "from PIL import Image", "imports PIL before it is needed"),

@@ -15,7 +15,7 @@ from openai_images.editing.handed import Opened, opened
 from openai_images.models.edit_requests import EditRequest, ImageReference, as_list, reference_of
 from openai_images.validation.edit_rules import SourceFacts, picture_problems
 from openai_images.wire.codec import body_of
-from openai_images.wire.protocol import HttpRequest, edit
+from openai_images.wire.requests import HttpRequest, edit
 from openai_images.wire.uploads import Pictures
 
 if TYPE_CHECKING:

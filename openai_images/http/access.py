@@ -16,7 +16,7 @@ from attrs import frozen
 
 from openai_images.errors import ConfigurationError
 from openai_images.models.requests import GenerateRequest
-from openai_images.wire.protocol import joined
+from openai_images.wire.requests import joined
 
 __all__ = [
     "DEFAULT_BASE_URL",

@@ -25,7 +25,7 @@ from openai_images.http.access import (
 )
 from openai_images.http.azure_routes import NO_DEPLOYMENT, AzureOptions, AzureRoute, route_of
 from openai_images.models.requests import GenerateRequest
-from openai_images.wire.protocol import joined
+from openai_images.wire.requests import joined
 
 if TYPE_CHECKING:
     import ssl as ssl_module

@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 from openai_images.errors import ImagesError, RateLimitError, with_facts
 from openai_images.http.retry import RetryPolicy, Spent, decide
 from openai_images.ratelimit.limiter import Patience
-from openai_images.wire.refusals import Answered, refusal_from_body
+from openai_images.wire.error_mapping import Answered, refusal_from_body
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from openai_images.models.options import Timeouts
     from openai_images.models.results import Usage
     from openai_images.ratelimit.limiter import Limiter, Slot
-    from openai_images.wire.protocol import HttpRequest
+    from openai_images.wire.requests import HttpRequest
 
 __all__ = ["Call", "Means"]
 

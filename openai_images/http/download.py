@@ -25,7 +25,7 @@ from openai_images.http.retry import backoff
 from openai_images.http.unfetched import NotFetchedError, PassingError
 from openai_images.wire.headers import retry_after
 from openai_images.wire.locations import Location, UnfitLocationError, located, printable, redirected, shown
-from openai_images.wire.protocol import joined
+from openai_images.wire.requests import joined
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from openai_images.http.access import Access
     from openai_images.http.call import Means
     from openai_images.models.image import Image
-    from openai_images.wire.memory import Sink
+    from openai_images.wire.sinks import Sink
 
 __all__ = ["Fetcher"]
 

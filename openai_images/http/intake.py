@@ -20,7 +20,7 @@ from openai_images.models.completeness import ImageProbe
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from openai_images.wire.memory import Sink
+    from openai_images.wire.sinks import Sink
 
 __all__ = ["SILENCE", "Bounds", "take_in"]
 

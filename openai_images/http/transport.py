@@ -26,7 +26,7 @@ from openai_images.errors import (
 from openai_images.http.deadlines import Deadlines, timed_out
 from openai_images.http.heads import head_flaw
 from openai_images.http.sending import BodyBytes, Sending
-from openai_images.wire.pieces import piece_end
+from openai_images.wire.chunks import piece_end
 from openai_images.wire.redaction import redact
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from openai_images.http.sessions import Session, Sessions
     from openai_images.http.timing import Timing
     from openai_images.models.options import Timeouts
-    from openai_images.wire.protocol import HttpRequest
+    from openai_images.wire.requests import HttpRequest
 
 __all__ = ["Exchange", "Transport"]
 

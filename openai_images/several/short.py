@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from openai_images.http.call import Call
     from openai_images.models.events import CompletedImage
     from openai_images.models.results import ImageResult
-    from openai_images.wire.reader import AnswerReader
+    from openai_images.wire.response import AnswerReader
 
 __all__ = ["came_short", "keep_rest"]
 

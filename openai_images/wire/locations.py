@@ -17,11 +17,11 @@ from attrs import evolve, field, frozen
 
 from openai_images.errors import DecodeError
 from openai_images.models.completeness import ImageProbe
-from openai_images.wire.b64 import Base64Decoder, both, picture_too_large
+from openai_images.wire.base64_decoder import Base64Decoder, both, picture_too_large
 
 if TYPE_CHECKING:
     from openai_images.models.image import Image
-    from openai_images.wire.memory import Sink
+    from openai_images.wire.sinks import Sink
 
 __all__ = [
     "Location",

@@ -10,7 +10,7 @@ from benchmarks import driving, fuzz
 from benchmarks.corpus import answers
 from benchmarks.driving import drive
 from openai_images import Timeouts
-from openai_images.wire import reader
+from openai_images.wire import response as reader
 
 CORPUS = list(answers().values())
 STOPPED = range(driving._STOPPED, 3 * driving._STOPPED, driving._STOPPED)

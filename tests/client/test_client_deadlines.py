@@ -8,7 +8,7 @@ import pytest
 from openai_images import APITimeoutError, CompletedImage, Timeouts, Timing, UnknownEvent
 from openai_images.http.sending import Sending
 from openai_images.http.transport import Exchange
-from openai_images.wire.pieces import SLOW_BYTES
+from openai_images.wire.chunks import SLOW_BYTES
 from tests.calling import BOTH, COMPLETED, PROMPT, Call, client_of, event, generate
 from tests.sockets import LAST_CHUNK, STALL, RawServer, chunk, chunked
 

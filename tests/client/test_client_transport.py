@@ -20,7 +20,7 @@ from openai_images import (
 )
 from openai_images.errors import ConnectionOutcomeUnknownError
 from openai_images.http.transport import Transport
-from openai_images.wire.protocol import HttpRequest
+from openai_images.wire.requests import HttpRequest
 
 KEY = ConnectionKey("images.example", 443, True, True, None, None, None)
 REFUSED = OSError(111, "refused")

@@ -27,8 +27,8 @@ from openai_images._util import atomic_file as parts_module
 from openai_images.errors import DecodeError
 from openai_images.http.timing import Timing
 from openai_images.server import LocalImagesServer
-from openai_images.wire.reader import AnswerReader
-from openai_images.wire.refusals import Answered
+from openai_images.wire.error_mapping import Answered
+from openai_images.wire.response import AnswerReader
 from tests.leaks import parts
 from tests.serving import serving
 from tests.tiny import gif, png

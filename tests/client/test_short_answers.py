@@ -176,7 +176,7 @@ async def test_partials_are_kept_as_many_as_were_asked_for() -> None:
 @pytest.mark.parametrize("form", ["urls", "events", "pictures"])
 async def test_the_result_is_made_once_however_many_come(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hundreds of pictures behind the one that was asked for are work once, not once for each."""
-    from openai_images.wire.reader import AnswerReader
+    from openai_images.wire.response import AnswerReader
 
     items = [{"url": "https://x.example/a.png"} if form == "urls" else GOOD] * 300
     body = reply(COMPLETED * 300, kind=EVENTS) if form == "events" else answer(*items)

@@ -8,8 +8,8 @@ from attrs import asdict
 from benchmarks.corpus import KEY, PROMPT, Answer
 from openai_images.errors import APIStatusError, ImagesError
 from openai_images.models.image import Image
+from openai_images.wire.error_mapping import Answered, refusal_from_body
 from openai_images.wire.headers import stated_limits
-from openai_images.wire.refusals import Answered, refusal_from_body
 from tests.wire.reading import Read, read_as
 
 _OF_THE_BYTES = ("_data", "path", "nbytes", "media_type", "width", "height")

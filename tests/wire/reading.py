@@ -10,8 +10,8 @@ from benchmarks.corpus import Answer, answers
 from openai_images.errors import ImagesError
 from openai_images.models.events import CompletedImage
 from openai_images.models.image import Image
-from openai_images.wire.reader import AnswerReader
-from openai_images.wire.refusals import Answered
+from openai_images.wire.error_mapping import Answered
+from openai_images.wire.response import AnswerReader
 
 EVENT_STREAM, JSON = "text/event-stream; charset=utf-8", "application/json"
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from openai_images.errors import DecodeError, ResponseTooLargeError
-from openai_images.wire.b64 import Base64Decoder
+from openai_images.wire.base64_decoder import Base64Decoder
 from tests.feeding import cut, fed, pieces, said
 
 PICTURE = bytes(range(256)) * 41  # longer than what is gathered before decoding, and no multiple of three

@@ -9,8 +9,8 @@ import pybase64
 import pytest
 
 from openai_images.models.events import CompletedImage
-from openai_images.wire.reader import AnswerReader
-from openai_images.wire.refusals import Answered
+from openai_images.wire.error_mapping import Answered
+from openai_images.wire.response import AnswerReader
 from tests.feeding import pieces
 from tests.wire.reading import Nowhere
 

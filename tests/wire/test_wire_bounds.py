@@ -10,7 +10,7 @@ import pytest
 from openai_images._util.json import MAX_VALUES
 from openai_images.errors import DecodeError, ResponseTooLargeError
 from openai_images.wire.envelope import MAX_DEPTH
-from openai_images.wire.payload import MAX_PICTURES, PayloadScanner
+from openai_images.wire.json_decoder import MAX_PICTURES, PayloadScanner
 from tests.tiny import gif
 from tests.wire.reading import JSON, reading
 

@@ -8,7 +8,7 @@ import pytest
 
 from openai_images.errors import DecodeError
 from openai_images.models.image import Image
-from openai_images.wire.payload import PayloadScanner
+from openai_images.wire.json_decoder import PayloadScanner
 from tests.feeding import fed, pieces
 from tests.tiny import gif, text
 from tests.wire.reading import EVENT_STREAM, JSON, reading

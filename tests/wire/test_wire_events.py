@@ -10,8 +10,8 @@ from openai_images import errors
 from openai_images.models.events import CompletedImage, PartialImage, UnknownEvent
 from openai_images.models.image import Image
 from openai_images.models.results import TokenDetails, Usage
-from openai_images.wire.reader import AnswerReader
-from openai_images.wire.refusals import Answered
+from openai_images.wire.error_mapping import Answered
+from openai_images.wire.response import AnswerReader
 from tests.feeding import fed, pieces
 from tests.tiny import gif, text
 from tests.wire.reading import EVENT_STREAM, answer, reading

@@ -14,7 +14,7 @@ from hypothesis import given, settings, strategies as st
 from benchmarks import fuzz, mutating
 from benchmarks.fuzzing import Sinks, broken, outcome
 from openai_images.errors import ImagesError
-from openai_images.wire.refusals import Answered
+from openai_images.wire.error_mapping import Answered
 from tests.wire.reading import corpus, reading
 
 CORPUS = list(corpus().values())

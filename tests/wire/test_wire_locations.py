@@ -17,7 +17,7 @@ from openai_images.wire.locations import (
     redirected,
     shown,
 )
-from openai_images.wire.memory import MemorySink
+from openai_images.wire.sinks import MemorySink
 from tests.calling import PNG
 
 BASE = "https://api.test/v1/"

@@ -5,7 +5,7 @@ import tracemalloc
 
 import pytest
 
-from openai_images.wire.memory import MemorySink, MemorySinks
+from openai_images.wire.sinks import MemorySink, MemorySinks
 
 MB = 1_000_000
 

@@ -8,7 +8,7 @@ from PIL import Image as Pillow
 
 from openai_images import errors
 from openai_images.models.image import Image
-from openai_images.wire.memory import MemorySink
+from openai_images.wire.sinks import MemorySink
 from tests.feeding import fed, pieces
 from tests.wire.reading import EVENT_STREAM, JSON, answer, reading
 
@@ -168,8 +168,8 @@ def test_what_is_shown_of_a_body_is_the_same_however_it_came(size: int) -> None:
 
 def test_blank_bytes_are_not_gathered() -> None:
     """A gateway that sends blanks to keep the connection open fills no memory, and the answer is read after them."""
-    from openai_images.wire.reader import AnswerReader
-    from openai_images.wire.refusals import Answered
+    from openai_images.wire.error_mapping import Answered
+    from openai_images.wire.response import AnswerReader
 
     reader = AnswerReader(Answered(200, {}))
     for _ in range(2000):

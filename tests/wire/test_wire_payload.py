@@ -16,8 +16,8 @@ from hypothesis import example, given, settings, strategies as st
 
 from openai_images.errors import DecodeError, ImagesError, ResponseTooLargeError
 from openai_images.models.image import Image
-from openai_images.wire.memory import MemorySink
-from openai_images.wire.payload import PayloadScanner
+from openai_images.wire.json_decoder import PayloadScanner
+from openai_images.wire.sinks import MemorySink
 from tests.feeding import cut, fed, pieces, said
 from tests.tiny import gif, text
 from tests.wire.documents import Pairs, Picture, by_the_plain_way, documents, pictures_as_bytes, spelled

@@ -4,7 +4,7 @@ import time
 
 from hypothesis import given, strategies as st
 
-from openai_images.wire.pieces import SLOW_BYTES, piece_end
+from openai_images.wire.chunks import SLOW_BYTES, piece_end
 
 MARKS = b'\n\r"\\'
 

@@ -11,8 +11,13 @@ import pytest
 from hypothesis import given, strategies as st
 
 from openai_images import errors
+from openai_images.wire.error_mapping import (
+    LONGEST_REASON,
+    Answered,
+    refusal_from_body,
+    refusal_from_document,
+)
 from openai_images.wire.redaction import Redaction, redact
-from openai_images.wire.refusals import LONGEST_REASON, Answered, refusal_from_body, refusal_from_document
 
 KEY = "sk-sentinel-0123456789"
 PROMPT = 'a sentinel otter with "quotes",\na line end, \u00e9 and a \\ backslash'

@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 from openai_images.errors import RequestInvalidError
 from openai_images.models.requests import GenerateRequest
 from openai_images.wire.codec import encode_request
-from openai_images.wire.protocol import generation
+from openai_images.wire.requests import generation
 
 VALUES: dict[str, Any] = {
     "model": "gpt-image-2.6-sunburst", "n": 2, "size": "1024x1024", "quality": "xhigh", "background": "transparent",

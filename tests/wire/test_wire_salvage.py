@@ -10,8 +10,8 @@ import pytest
 
 from openai_images import errors
 from openai_images.wire import codec, salvage
-from openai_images.wire.bodies import MAX_DAMAGED, MAX_ERRORS
-from openai_images.wire.payload import MAX_PICTURES
+from openai_images.wire.image_body import MAX_DAMAGED, MAX_ERRORS
+from openai_images.wire.json_decoder import MAX_PICTURES
 from tests.feeding import fed
 from tests.tiny import gif, png, text
 from tests.wire.reading import EVENT_STREAM, JSON, Read, reading

@@ -13,7 +13,7 @@ from openai_images.editing.sources import BytesSource
 from openai_images.errors import RequestInvalidError
 from openai_images.models.edit_requests import EditRequest, ImageReference
 from openai_images.wire.codec import body_of, encode
-from openai_images.wire.protocol import edit
+from openai_images.wire.requests import edit
 from openai_images.wire.uploads import Encoded, Pictures, Upload, form, json_form
 
 BOUNDARY = "0f" * 16

@@ -10,26 +10,29 @@ by `NaN` (`envelope.py`). A picture that is none by its own bytes has a `flaw`. 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from attrs import evolve
 
 from openai_images._util.json import has_too_many_values
 from openai_images.errors import DecodeError, ResponseTooLargeError
 from openai_images.models.completeness import ImageProbe
-from openai_images.wire.b64 import MAX_PICTURE_BYTES, Base64Decoder, both
+from openai_images.models.image import Image
+from openai_images.wire.base64_decoder import MAX_PICTURE_BYTES, Base64Decoder, both
 from openai_images.wire.envelope import TOO_LARGE, NotWholeError, documents
 from openai_images.wire.escapes import Unescaper
-from openai_images.wire.memory import MemorySink
-from openai_images.wire.starts import BASE64, FIRST, HELD, LONGEST_KEY, PREFIXES, URL, begins_image, image_key
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from openai_images.models.image import Image
-    from openai_images.wire.memory import Sink
-
-__all__ = ["MAX_ENVELOPE_BYTES", "MAX_PICTURES", "PayloadScanner", "too_many_pictures"]
+from openai_images.wire.image_text import (
+    BASE64,
+    FIRST,
+    HELD,
+    LONGEST_KEY,
+    PREFIXES,
+    URL,
+    begins_image,
+    image_key,
+)
+from openai_images.wire.sinks import MemorySink, Sink
 
 MAX_ENVELOPE_BYTES = 4 * 1024 * 1024
 """The JSON without its pictures is about a kilobyte; a prompt echoed back may be 32,000 characters of it."""

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from openai_images.errors import DecodeError, StreamInterruptedError
 from openai_images.models import media
-from openai_images.wire.b64 import MAX_PICTURE_BYTES
-from openai_images.wire.bodies import Body, PictureBody
-from openai_images.wire.eventsbody import EventsBody
-from openai_images.wire.jsonbody import JsonBody
-from openai_images.wire.memory import MemorySink, Sink
-from openai_images.wire.payload import PayloadScanner
-from openai_images.wire.refusals import Answered, redact
-from openai_images.wire.starts import HELD, begins_image
+from openai_images.wire.base64_decoder import MAX_PICTURE_BYTES
+from openai_images.wire.error_mapping import Answered, redact
+from openai_images.wire.event_body import EventsBody
+from openai_images.wire.image_body import Body, PictureBody
+from openai_images.wire.image_text import HELD, begins_image
+from openai_images.wire.json_body import JsonBody
+from openai_images.wire.json_decoder import PayloadScanner
+from openai_images.wire.sinks import MemorySink, Sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from attrs import evolve, field, frozen
 
 from openai_images import errors
-from openai_images.wire import codes, headers as header
-from openai_images.wire.codes import Verdict
+from openai_images.wire import error_codes as codes, headers as header
+from openai_images.wire.error_body import NO_MESSAGES, Said, read_body, read_error
+from openai_images.wire.error_codes import Verdict
 from openai_images.wire.redaction import Redaction, redact
-from openai_images.wire.said import NO_MESSAGES, Said, read_body, read_error
 from openai_images.wire.salvage import outline
 
 if TYPE_CHECKING:

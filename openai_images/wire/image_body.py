@@ -14,15 +14,15 @@ from openai_images.errors import DecodeError, StreamInterruptedError
 from openai_images.models.completeness import NO_IMAGE, ImageProbe
 from openai_images.models.events import CompletedImage, Event
 from openai_images.models.results import ImageResult
-from openai_images.wire.b64 import picture_too_large
-from openai_images.wire.refusals import Answered, redact
+from openai_images.wire.base64_decoder import picture_too_large
+from openai_images.wire.error_mapping import Answered, redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from openai_images.errors import ImagesError
     from openai_images.models.image import Image
-    from openai_images.wire.memory import Sink
+    from openai_images.wire.sinks import Sink
 
 __all__ = ["MAX_DAMAGED", "MAX_ERRORS", "Body", "PictureBody", "completed_events", "no_image"]
 

@@ -17,9 +17,9 @@ from openai_images.errors import DecodeError, ImagesError, StreamInterruptedErro
 from openai_images.models.events import CompletedImage, Event, UnknownEvent
 from openai_images.models.results import ImageResult, Usage, sum_usages
 from openai_images.wire import codec
-from openai_images.wire.bodies import MAX_DAMAGED, MAX_ERRORS, completed_events, no_image
-from openai_images.wire.payload import MAX_PICTURES, too_many_pictures
-from openai_images.wire.refusals import Answered, refusal_from_document
+from openai_images.wire.error_mapping import Answered, refusal_from_document
+from openai_images.wire.image_body import MAX_DAMAGED, MAX_ERRORS, completed_events, no_image
+from openai_images.wire.json_decoder import MAX_PICTURES, too_many_pictures
 from openai_images.wire.salvage import found_images, without_images
 from openai_images.wire.sse import EventEnd, SSEFramer
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from openai_images.models.image import Image
-    from openai_images.wire.payload import PayloadScanner
+    from openai_images.wire.json_decoder import PayloadScanner
 
 __all__ = ["EventsBody"]
 

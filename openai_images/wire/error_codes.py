@@ -11,10 +11,10 @@ import re
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from openai_images.wire import lexicon
+from openai_images.wire import error_words as lexicon
 
 if TYPE_CHECKING:
-    from openai_images.wire.said import Said
+    from openai_images.wire.error_body import Said
 
 __all__ = ["Verdict", "judge", "stage_of", "status_of"]
 

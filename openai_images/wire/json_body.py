@@ -16,10 +16,10 @@ from attrs import evolve
 from openai_images._util.json import is_list, is_object
 from openai_images.errors import DecodeError, ImagesError, StreamInterruptedError
 from openai_images.wire import codec
-from openai_images.wire.bodies import MAX_DAMAGED, MAX_ERRORS, completed_events, no_image
-from openai_images.wire.payload import MAX_PICTURES, too_many_pictures
+from openai_images.wire.error_mapping import Answered, redact, refusal_from_document
+from openai_images.wire.image_body import MAX_DAMAGED, MAX_ERRORS, completed_events, no_image
+from openai_images.wire.json_decoder import MAX_PICTURES, too_many_pictures
 from openai_images.wire.redaction import Redaction
-from openai_images.wire.refusals import Answered, redact, refusal_from_document
 from openai_images.wire.salvage import answer_within, found_images, found_urls, outline, without_images
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from openai_images.models.events import CompletedImage, Event
     from openai_images.models.image import Image
     from openai_images.models.results import ImageResult
-    from openai_images.wire.payload import PayloadScanner
+    from openai_images.wire.json_decoder import PayloadScanner
 
 __all__ = ["JsonBody"]
 
