@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from openai_images.downloads import Downloads
     from openai_images.editing.preparing import Preparation
-    from openai_images.http.access import Access
+    from openai_images.http.endpoint import Access
     from openai_images.http.watch import Watcher
     from openai_images.models.image import Image
     from openai_images.models.options import Limits
@@ -149,7 +149,7 @@ class Calls:
         """What fetches pictures; imported with the first that is elsewhere."""
         if self._fetches is None:
             from openai_images.downloads import Downloads  # noqa: PLC0415
-            from openai_images.http.download import Fetcher  # noqa: PLC0415
+            from openai_images.http.downloader import Fetcher  # noqa: PLC0415
 
             fetcher = Fetcher(self._access, self._means, self._limits.max_picture_bytes)
             self._fetches = Downloads(fetcher, self._memory)

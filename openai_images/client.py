@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from openai_images._util.attrs import safe_repr
 from openai_images.calls import Calls, Place
-from openai_images.http.access import Access, ApiKey
 from openai_images.http.call import Means
-from openai_images.http.proxies import checked_proxy
+from openai_images.http.endpoint import Access, ApiKey
+from openai_images.http.proxy import checked_proxy
 from openai_images.http.retry import RetryPolicy
 from openai_images.http.sessions import Session, Sessions
 from openai_images.http.settings import Portable, Settings
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from openai_images.catalog.prices import Prices
-    from openai_images.http.access import TokenProvider
     from openai_images.http.azure import AzureSettings
+    from openai_images.http.endpoint import TokenProvider
     from openai_images.many.outcomes import Outcomes
     from openai_images.models.edit_requests import EditParams, EditRequest
     from openai_images.models.image import Image

@@ -15,16 +15,16 @@ from attrs import evolve
 from openai_images.away import is_away
 from openai_images.errors import DecodeError, DownloadError, RequestInvalidError, ResponseTooLargeError
 from openai_images.http.unfetched import NotFetchedError
+from openai_images.http.urls import decode_data_url, is_data_url, shown
 from openai_images.models.image import Image
 from openai_images.models.results import ImageResult, with_images
-from openai_images.wire.locations import decode_data_url, is_data_url, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from openai_images.calls import Place
     from openai_images.files import FileDestination
-    from openai_images.http.download import Fetcher
+    from openai_images.http.downloader import Fetcher
     from openai_images.wire.sinks import Sink
 
 __all__ = ["Downloads"]

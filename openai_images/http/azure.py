@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final, TypedDict, TypeVar
 from attrs import evolve, frozen
 
 from openai_images.errors import ConfigurationError, RequestInvalidError
-from openai_images.http.access import (
+from openai_images.http.azure_routes import NO_DEPLOYMENT, AzureOptions, AzureRoute, route_of
+from openai_images.http.endpoint import (
     Access,
     ApiKey,
     TokenProvider,
@@ -23,7 +24,6 @@ from openai_images.http.access import (
     credentials,
     is_azure,
 )
-from openai_images.http.azure_routes import NO_DEPLOYMENT, AzureOptions, AzureRoute, route_of
 from openai_images.models.requests import GenerateRequest
 from openai_images.wire.requests import joined
 

@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 from attrs import field, frozen
 
 from openai_images.errors import ConfigurationError, RequestInvalidError
-from openai_images.http.access import ApiKey, TokenProvider, is_azure, is_openai, without_secrets
+from openai_images.http.endpoint import ApiKey, TokenProvider, is_azure, is_openai, without_secrets
 
 __all__ = ["NO_DEPLOYMENT", "AzureOptions", "AzureRoute", "route_of"]
 

@@ -18,8 +18,8 @@ import aiohttp
 from attrs import field, frozen
 
 from openai_images.errors import ConfigurationError
-from openai_images.http.heads import HEAD_LIMITS
-from openai_images.http.proxies import environment_proxy
+from openai_images.http.proxy import environment_proxy
+from openai_images.http.response_head import HEAD_LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable

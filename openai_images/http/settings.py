@@ -16,7 +16,7 @@ from attrs import frozen
 if TYPE_CHECKING:
     import ssl as ssl_module
 
-    from openai_images.http.access import Access
+    from openai_images.http.endpoint import Access
     from openai_images.http.retry import RetryPolicy
     from openai_images.http.sessions import Session
     from openai_images.http.timing import Timing

@@ -22,7 +22,7 @@ from openai_images.wire.uploads import Encoded, Upload
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
 
-    from openai_images.http.sending import Sending
+    from openai_images.http.request_body import Sending
     from openai_images.wire.uploads import Piece, Reader, Source
 
 __all__ = ["UploadBody"]

@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from openai_images import ConfigurationError, ImagesClient, RequestInvalidError, Timing
-from openai_images.http.access import Access
+from openai_images.http.endpoint import Access
 from openai_images.server import LocalImagesServer
 from tests.calling import FakeTime, client_of
 

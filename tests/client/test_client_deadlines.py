@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from openai_images import APITimeoutError, CompletedImage, Timeouts, Timing, UnknownEvent
-from openai_images.http.sending import Sending
+from openai_images.http.request_body import Sending
 from openai_images.http.transport import Exchange
 from openai_images.wire.chunks import SLOW_BYTES
 from tests.calling import BOTH, COMPLETED, PROMPT, Call, client_of, event, generate

@@ -7,7 +7,7 @@ import pytest
 from yarl import URL
 
 from openai_images import ConfigurationError, ImagesClient
-from openai_images.http.proxies import checked_proxy, environment_proxy
+from openai_images.http.proxy import checked_proxy, environment_proxy
 from tests.calling import BOTH, JSON_ANSWER, KEY, Call, client_of, generate
 from tests.sockets import RawServer, reply
 

@@ -10,7 +10,7 @@ import pytest
 
 from openai_images import ImagesClient, Timeouts, Timing
 from openai_images.editing.sources import ViewReader
-from openai_images.http.sending import BodyBytes, Sending
+from openai_images.http.request_body import BodyBytes, Sending
 from openai_images.server import LocalImagesServer
 from openai_images.wire.uploads import Encoded, Upload
 from tests.calling import BOTH, PNG, Call, client_of, generate

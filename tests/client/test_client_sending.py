@@ -6,7 +6,7 @@ import pytest
 
 from openai_images import Timeouts, Timing
 from openai_images.editing.sources import BytesSource
-from openai_images.http.sending import Sending
+from openai_images.http.request_body import Sending
 from openai_images.wire.uploads import Upload
 
 BODY = Upload((b"head", BytesSource(memoryview(b"picture"), "image/png"), b"tail"))

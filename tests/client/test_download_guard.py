@@ -9,9 +9,9 @@ import aiohttp
 import pytest
 
 from openai_images import DownloadError, ImagesClient
-from openai_images.http.guard import Guard
+from openai_images.http.address_guard import Guard
 from openai_images.http.timing import Timing
-from openai_images.wire.locations import Location, located
+from openai_images.http.urls import Location, located
 from tests.calling import KEY, PNG, FakeTime, client_of, generate
 from tests.client.downloading import PUBLIC, away, names
 from tests.leaks import nothing_left, until
@@ -342,8 +342,8 @@ def test_nothing_is_imported_before_it_is_needed() -> None:
     """Most servers send no URLs: a client, and a call, cost nothing for those that do."""
     code = (
         "import sys, openai_images; openai_images.ImagesClient(api_key='k').generate; "
-        "print([n for n in sys.modules if n in ('openai_images.downloads', 'openai_images.http.download', "
-        "'openai_images.http.guard', 'openai_images.wire.locations', 'openai_images.wire.addresses')])"
+        "print([n for n in sys.modules if n in ('openai_images.downloads', 'openai_images.http.downloader', "
+        "'openai_images.http.address_guard', 'openai_images.http.urls', 'openai_images.http.addresses')])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from openai_images.errors import DecodeError, ResponseTooLargeError
-from openai_images.wire.locations import (
+from openai_images.http.urls import (
     UnfitLocationError,
     decode_data_url,
     is_data_url,

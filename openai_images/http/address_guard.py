@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from openai_images.http.heads import HEAD_LIMITS
+from openai_images.http.addresses import is_allowed, kind_of
+from openai_images.http.response_head import HEAD_LIMITS
 from openai_images.http.sessions import keepalive_socket
-from openai_images.wire.addresses import is_allowed, kind_of
 
 if TYPE_CHECKING:
     from openai_images.http.timing import Timing
-    from openai_images.wire.locations import Location
+    from openai_images.http.urls import Location
 
 __all__ = ["ForbiddenAddressError", "Guard"]
 
