@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from openai_images.batch.summary import BatchSummary
     from openai_images.catalog.prices import PUBLISHED_PRICES, ModelPrice, Prices, read_prices
     from openai_images.catalog.sizes import size_of_ratio
-    from openai_images.client import ImagesClient
+    from openai_images.client.client import ImagesClient
+    from openai_images.client.stream import ImageStream
     from openai_images.errors import (
         APIConnectionError,
         APIStatusError,
@@ -55,7 +56,6 @@ if TYPE_CHECKING:
     from openai_images.models.outcomes import Failed, Outcome, Progress, Succeeded
     from openai_images.models.requests import GenerateRequest
     from openai_images.models.results import ImageResult, SvgUsage, TokenDetails, Usage
-    from openai_images.stream import ImageStream
 
 _HOMES = {
     "batch.asked": ("BatchItem",),
@@ -64,7 +64,7 @@ _HOMES = {
     "batch.plan": ("BatchPlan",),
     "batch.run": ("Batch",),
     "batch.summary": ("BatchSummary",),
-    "client": ("ImagesClient",),
+    "client.client": ("ImagesClient",),
     "errors": (
         "APIConnectionError",
         "APIStatusError",
@@ -110,7 +110,7 @@ _HOMES = {
     "models.outcomes": ("Failed", "Outcome", "Progress", "Succeeded"),
     "catalog.prices": ("PUBLISHED_PRICES", "ModelPrice", "Prices", "read_prices"),
     "catalog.sizes": ("size_of_ratio",),
-    "stream": ("ImageStream",),
+    "client.stream": ("ImageStream",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

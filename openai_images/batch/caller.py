@@ -18,7 +18,7 @@ from openai_images.batch.keeping import Fetch, Generate
 from openai_images.http.timing import Timing
 
 if TYPE_CHECKING:
-    from openai_images.client import ImagesClient
+    from openai_images.client.client import ImagesClient
     from openai_images.http.watch import Watcher
     from openai_images.models.requests import GenerateRequest
     from openai_images.models.results import ImageResult

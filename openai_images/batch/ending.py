@@ -12,8 +12,8 @@ from typing import Literal
 
 from attrs import frozen
 
-from openai_images.away import is_away
 from openai_images.catalog.prices import Prices
+from openai_images.client.downloads import is_away
 from openai_images.errors import (
     AuthenticationError,
     ConfigurationError,

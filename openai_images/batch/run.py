@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from openai_images.batch.plan import BatchPlan
     from openai_images.batch.summary import BatchSummary
-    from openai_images.client import ImagesClient
+    from openai_images.client.client import ImagesClient
     from openai_images.models.outcomes import Outcome, Progress
 
 __all__ = ["Batch"]

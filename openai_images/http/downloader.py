@@ -30,7 +30,7 @@ from openai_images.wire.requests import joined
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from openai_images.http.call import Means
+    from openai_images.client.attempts import Means
     from openai_images.http.endpoint import Access
     from openai_images.models.image import Image
     from openai_images.wire.sinks import Sink

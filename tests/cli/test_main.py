@@ -68,7 +68,7 @@ def test_help_imports_nothing_heavy(command: str) -> None:
     """`--help` needs neither aiohttp nor rich nor Pillow nor the client."""
     code = (
         f"import sys; from openai_images.cli import main; code = main(['{command}', '--help']);"
-        "print(sorted({'aiohttp', 'rich', 'PIL', 'attrs', 'cattrs', 'asyncio', 'openai_images.client'}"
+        "print(sorted({'aiohttp', 'rich', 'PIL', 'attrs', 'cattrs', 'asyncio', 'openai_images.client.client'}"
         " & sys.modules.keys()), file=sys.stderr); sys.exit(code)"
     )
     done = python("-c", code, PYTHONDEVMODE="")

@@ -14,8 +14,9 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from openai_images import CompletedImage, ImagesClient, Limits, PartialImage, StreamInterruptedError, files
+from openai_images import CompletedImage, ImagesClient, Limits, PartialImage, StreamInterruptedError
 from openai_images._util import atomic_file as parts_module
+from openai_images.client import files
 from openai_images.http.timing import Timing
 from openai_images.server import LocalImagesServer
 from tests.leaks import nothing_left, only, parts, until

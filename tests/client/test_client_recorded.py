@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from openai_images import ImagesClient, Timeouts, Timing
-from openai_images.editing.sources import ViewReader
+from openai_images.client.sources import ViewReader
 from openai_images.http.request_body import BodyBytes, Sending
 from openai_images.server import LocalImagesServer
 from openai_images.wire.uploads import Encoded, Upload

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from openai_images import Timeouts, Timing
-from openai_images.editing.sources import BytesSource
+from openai_images.client.sources import BytesSource
 from openai_images.http.request_body import Sending
 from openai_images.wire.uploads import Upload
 

@@ -199,7 +199,7 @@ async def elapsed(client: ImagesClient) -> tuple[ImageResult, float]:
 )
 async def test_a_stream_that_never_ends(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind the completed picture nothing is waited for longer than a moment."""
-    monkeypatch.setattr("openai_images.reading._REST_SECONDS", 0.1)
+    monkeypatch.setattr("openai_images.client.call._REST_SECONDS", 0.1)
     async with RawServer(script) as server, client_of(server) as client:
         result, seconds = await elapsed(client)
         assert (result.attempts, server.posts) == (1, 1)

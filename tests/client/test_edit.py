@@ -27,7 +27,7 @@ from openai_images import (
     Succeeded,
     Timeouts,
 )
-from openai_images.editing import sources
+from openai_images.client import sources
 from tests.calling import B64, COMPLETED, JSON_ANSWER, KEY, PNG, PROMPT, TWO_PICTURES, FakeTime, client_of
 from tests.leaks import until
 from tests.sockets import CLOSE, RESET, STALL, RawServer, chunked, reply

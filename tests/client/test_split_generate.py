@@ -464,7 +464,7 @@ def test_one_picture_needs_none_of_it() -> None:
         "    asyncio.run(client.generate('an otter'))\n"
         "except Exception: pass\n"
         "client.stream('an otter')\n"
-        "print([name for name in sys.modules if name.startswith('openai_images.several')])\n"
+        "print([name for name in sys.modules if name.startswith('openai_images.client.split')])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

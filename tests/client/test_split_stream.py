@@ -23,7 +23,7 @@ from openai_images import (
     StreamInterruptedError,
     UnknownEvent,
 )
-from openai_images.several.engine import Several
+from openai_images.client.split import Several
 from tests.calling import event
 from tests.client.splitting import (
     Asked,

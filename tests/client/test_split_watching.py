@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from openai_images import ImagesError
+from openai_images.client.split_observer import SharedWatch
 from openai_images.http.watch import Watcher
-from openai_images.several.watching import SharedWatch
 
 
 class Log(Watcher):

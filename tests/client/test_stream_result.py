@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 
 from openai_images import CompletedImage, ImagesClient, PartialImage
-from openai_images.reading import Reading
+from openai_images.client.call import Reading
 from openai_images.server import LocalImagesServer
 from tests.calling import client_of
 from tests.leaks import until

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image as Pillow
 
 from openai_images import EditRequest, Image, ImageReference, RequestInvalidError
-from openai_images.editing.handed import Opened, opened
+from openai_images.client.open_sources import Opened, opened
 
 
 def picture(kind: str = "PNG", size: tuple[int, int] = (8, 6)) -> bytes:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from openai_images._util.filenames import shorten
-from openai_images.files import FileDestination
+from openai_images.client.files import FileDestination
 from openai_images.many.keys import Keys, file_name, index_key
 from tests.calling import PNG
 from tests.leaks import parts

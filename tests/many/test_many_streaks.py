@@ -260,7 +260,7 @@ async def test_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, concurrency: int, *, ordered: bool
 ) -> None:
     """Images in hand are handed over in memory, and whatever was not sent by then fails with the OSError, unsent."""
-    from openai_images import files
+    from openai_images.client import files
 
     big, made, create = PNG + bytes(300_000), count(), files.create_part
 

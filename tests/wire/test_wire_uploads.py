@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from openai_images.editing.sources import BytesSource
+from openai_images.client.sources import BytesSource
 from openai_images.errors import RequestInvalidError
 from openai_images.models.edit_requests import EditRequest, ImageReference
 from openai_images.wire.codec import body_of, encode

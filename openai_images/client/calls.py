@@ -13,27 +13,27 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
-from openai_images.away import Fetching
-from openai_images.files import FileDestination
-from openai_images.http.call import Call, Means
+from openai_images.client.attempts import Call, Means
+from openai_images.client.call import Reading
+from openai_images.client.downloads import Fetching
+from openai_images.client.files import FileDestination
+from openai_images.client.stream import ImageStream
 from openai_images.models.media import format_warning
 from openai_images.models.requests import GenerateRequest
-from openai_images.reading import Reading
-from openai_images.stream import ImageStream
 from openai_images.wire.requests import HttpRequest, generation
 from openai_images.wire.sinks import MemorySinks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from openai_images.downloads import Downloads
-    from openai_images.editing.preparing import Preparation
+    from openai_images.client.call import Engine
+    from openai_images.client.prepared import Preparation
+    from openai_images.client.remote_images import Downloads
     from openai_images.http.endpoint import Access
     from openai_images.http.watch import Watcher
     from openai_images.models.image import Image
     from openai_images.models.options import Limits
     from openai_images.models.results import ImageResult
-    from openai_images.reading import Engine
     from openai_images.validation.validator import Checker
 
 __all__ = ["Calls", "Place"]
@@ -148,7 +148,7 @@ class Calls:
     def _downloads(self) -> Downloads:
         """What fetches pictures; imported with the first that is elsewhere."""
         if self._fetches is None:
-            from openai_images.downloads import Downloads  # noqa: PLC0415
+            from openai_images.client.remote_images import Downloads  # noqa: PLC0415
             from openai_images.http.downloader import Fetcher  # noqa: PLC0415
 
             fetcher = Fetcher(self._access, self._means, self._limits.max_picture_bytes)
@@ -167,7 +167,7 @@ class Calls:
         """What reads the answer, or the answers of all requests that a large `n` is shared out over."""
         if asked.pictures > 1 and self._check.split:
             # Here, so that those who want one picture at a time need not wait for its import.
-            from openai_images.several.engine import share_out  # noqa: PLC0415
+            from openai_images.client.split import share_out  # noqa: PLC0415
 
             def open_part(
                 request: GenerateRequest, files: FileDestination | None, watcher: Watcher | None
@@ -190,7 +190,7 @@ class Calls:
         if request.path == GenerateRequest.path:
             return Ready(request, None)
         # Here, so that those who edit nothing need not wait for its import.
-        from openai_images.editing.preparing import preparation_of  # noqa: PLC0415
+        from openai_images.client.prepared import preparation_of  # noqa: PLC0415
 
         return Ready(request, preparation_of(request, self._check))
 

@@ -11,19 +11,19 @@ from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from openai_images._util.attrs import safe_repr
-from openai_images.calls import Calls, Place
-from openai_images.http.call import Means
+from openai_images.client.attempts import Means
+from openai_images.client.calls import Calls, Place
+from openai_images.client.settings import Portable, Settings
+from openai_images.client.stream import ImageStream
 from openai_images.http.endpoint import Access, ApiKey
 from openai_images.http.proxy import checked_proxy
 from openai_images.http.retry import RetryPolicy
 from openai_images.http.sessions import Session, Sessions
-from openai_images.http.settings import Portable, Settings
 from openai_images.http.timing import Timing
 from openai_images.http.transport import Transport
 from openai_images.models.options import Limits, Timeouts
 from openai_images.models.requests import GenerateParams, GenerateRequest
 from openai_images.ratelimit.limiter import LocalLimiter
-from openai_images.stream import ImageStream
 from openai_images.validation.validator import Checker, Mode
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ class ImagesClient(Portable):
         `ConfigurationError` or TypeError at once.
         """
         # Here, so that those who make single calls need not wait for its import.
-        from openai_images.many.calls import Manner, many_calls  # noqa: PLC0415
+        from openai_images.client.many import Manner, many_calls  # noqa: PLC0415
 
         manner = Manner(
             concurrency=self._limits.concurrency if concurrency is None else concurrency,

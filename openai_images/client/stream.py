@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from types import TracebackType
 
+    from openai_images.client.call import Engine
     from openai_images.models.events import Event
     from openai_images.models.results import ImageResult
-    from openai_images.reading import Engine
 
 __all__ = ["ImageStream"]
 

@@ -13,10 +13,10 @@ from typing import Any, TypeAlias
 
 from attrs import frozen
 
-from openai_images.calls import Place
 from openai_images.catalog.prices import PUBLISHED_PRICES, Prices
+from openai_images.client.attempts import Means
+from openai_images.client.calls import Place
 from openai_images.errors import ImagesError, RequestInvalidError
-from openai_images.http.call import Means
 from openai_images.http.watch import Watcher
 from openai_images.many.items import Item, defaults_of
 from openai_images.many.keys import file_name

@@ -10,14 +10,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from openai_images.several.merging import shortfall
+from openai_images.client.split_summary import shortfall
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from openai_images.client.attempts import Call
+    from openai_images.client.files import FileDestination
     from openai_images.errors import PartialResultError
-    from openai_images.files import FileDestination
-    from openai_images.http.call import Call
     from openai_images.models.events import CompletedImage
     from openai_images.models.results import ImageResult
     from openai_images.wire.response import AnswerReader

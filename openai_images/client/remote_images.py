@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from openai_images.away import is_away
+from openai_images.client.downloads import is_away
 from openai_images.errors import DecodeError, DownloadError, RequestInvalidError, ResponseTooLargeError
 from openai_images.http.unfetched import NotFetchedError
 from openai_images.http.urls import decode_data_url, is_data_url, shown
@@ -22,8 +22,8 @@ from openai_images.models.results import ImageResult, with_images
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from openai_images.calls import Place
-    from openai_images.files import FileDestination
+    from openai_images.client.calls import Place
+    from openai_images.client.files import FileDestination
     from openai_images.http.downloader import Fetcher
     from openai_images.wire.sinks import Sink
 

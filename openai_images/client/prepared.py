@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from openai_images.editing.handed import Opened, opened
+from openai_images.client.open_sources import Opened, opened
 from openai_images.models.edit_requests import EditRequest, ImageReference, as_list, reference_of
 from openai_images.validation.edit_rules import SourceFacts, picture_problems
 from openai_images.wire.codec import body_of

@@ -20,8 +20,8 @@ from openai_images.wire.response import AnswerReader
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from openai_images.files import FileDestination
-    from openai_images.http.call import Call
+    from openai_images.client.attempts import Call
+    from openai_images.client.files import FileDestination
     from openai_images.http.transport import Exchange
     from openai_images.models.results import ImageResult
     from openai_images.wire.sinks import Sink
@@ -267,7 +267,7 @@ class Reading(Engine):
     ) -> ImagesError | None:
         """The error, or what a result lacks of what was asked for, with all that came."""
         # Here, so that those who get what they asked for need not wait for its import.
-        from openai_images.several.short import came_short, keep_rest  # noqa: PLC0415
+        from openai_images.client.incomplete import came_short, keep_rest  # noqa: PLC0415
 
         if result is not None:
             error = came_short(result, reader, self.call, self.expected)

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, TypeAlias, cast
 
 from attrs import frozen
 
-from openai_images.editing.sources import BytesSource, FileSource, PathSource, read_at, size_of
+from openai_images.client.sources import BytesSource, FileSource, PathSource, read_at, size_of
 from openai_images.errors import ImagesError, RequestInvalidError
 from openai_images.models import media
 from openai_images.models.edit_requests import (

@@ -1,0 +1,1 @@
+"""One call, from the public verb to its result."""
