@@ -20,7 +20,7 @@ from openai_images.errors import (
     ImagesError,
     PartialResultError,
 )
-from openai_images.many.streaks import ends_all
+from openai_images.many.failure_streaks import ends_all
 from openai_images.models.cost import cost_of
 from openai_images.models.image import Image
 from openai_images.models.results import ImageResult

@@ -13,7 +13,7 @@ from attrs import Attribute, field, frozen
 from openai_images.batch.thumbs import Thumbnail
 from openai_images.catalog.prices import PUBLISHED_PRICES, Prices
 from openai_images.errors import ConfigurationError
-from openai_images.many.streaks import DEFAULT_IDENTICAL_FAILURES
+from openai_images.many.failure_streaks import DEFAULT_IDENTICAL_FAILURES
 
 __all__ = ["BatchOptions"]
 

@@ -18,10 +18,10 @@ from openai_images.client.attempts import Means
 from openai_images.client.calls import Place
 from openai_images.errors import ImagesError, RequestInvalidError
 from openai_images.http.watch import Watcher
+from openai_images.many.failure_streaks import DEFAULT_IDENTICAL_FAILURES, UnsentOSError
 from openai_images.many.items import Item, defaults_of
 from openai_images.many.keys import file_name
 from openai_images.many.outcomes import Options, Outcomes
-from openai_images.many.streaks import DEFAULT_IDENTICAL_FAILURES, UnsentOSError
 from openai_images.models.cost import cost_of
 from openai_images.models.outcomes import Progress
 from openai_images.models.results import ImageResult

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from openai_images.many.streaks import FailureStreak
+from openai_images.many.failure_streaks import FailureStreak
 
 if TYPE_CHECKING:
     from openai_images.errors import ImagesError

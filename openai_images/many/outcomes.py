@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 from openai_images._util.aio import call_in
 from openai_images._util.attrs import safe_repr
 from openai_images.many.options import Options, Work
-from openai_images.many.run import Run
+from openai_images.many.runner import Run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterable

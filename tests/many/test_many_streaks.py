@@ -28,7 +28,7 @@ from openai_images import (
     Succeeded,
 )
 from openai_images.errors import ServerOutcomeUnknownError, TimeoutOutcomeUnknownError
-from openai_images.many.streaks import FailureStreak
+from openai_images.many.failure_streaks import FailureStreak
 from openai_images.server import LocalImagesServer
 from tests.calling import PNG, FakeTime, client_of
 from tests.leaks import nothing_left

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from openai_images.errors import ImagesError
 from openai_images.http.watch import Watcher
 from openai_images.many.doubt import Doubt
+from openai_images.many.failure_streaks import ends_all
 from openai_images.many.scheduler import Scheduler
 from openai_images.many.source import Source
-from openai_images.many.streaks import ends_all
 from openai_images.models.outcomes import Failed, Succeeded
 
 if TYPE_CHECKING:
