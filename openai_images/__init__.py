@@ -12,10 +12,10 @@ from openai_images._version import __version__
 
 if TYPE_CHECKING:
     from openai_images.batch.asked import BatchItem
-    from openai_images.batch.inputs import read_batch_items
-    from openai_images.batch.options import BatchOptions
+    from openai_images.batch.batch import Batch
+    from openai_images.batch.input import read_batch_items
+    from openai_images.batch.models import BatchOptions
     from openai_images.batch.plan import BatchPlan
-    from openai_images.batch.run import Batch
     from openai_images.batch.summary import BatchSummary
     from openai_images.catalog.prices import PUBLISHED_PRICES, ModelPrice, Prices, read_prices
     from openai_images.catalog.sizes import size_of_ratio
@@ -59,10 +59,10 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "batch.asked": ("BatchItem",),
-    "batch.inputs": ("read_batch_items",),
-    "batch.options": ("BatchOptions",),
+    "batch.input": ("read_batch_items",),
+    "batch.models": ("BatchOptions",),
     "batch.plan": ("BatchPlan",),
-    "batch.run": ("Batch",),
+    "batch.batch": ("Batch",),
     "batch.summary": ("BatchSummary",),
     "client.client": ("ImagesClient",),
     "errors": (

@@ -215,7 +215,7 @@ LONG = "def f():\n    '''Doc.\n    More.'''\n" + "    x = 1\n" * 50
             "def f():\n    'D.'\n    import openai_images.cli.commands",
             "http imports cli",
         ),
-        ("client/calls.py", "from openai_images.batch.run import Run", "client imports batch"),
+        ("client/calls.py", "from openai_images.batch.batch import Run", "client imports batch"),
         ("server/app.py", "from openai_images.wire.sse import SSEFramer", "server imports wire"),
         ("cli/main.py", "from openai_images.errors import ImagesError", "cli imports errors"),
         ("cli/main.py", "import_module('openai_images.wire.sse')", "cli imports wire"),

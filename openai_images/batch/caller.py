@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from openai_images.batch.keeping import Fetch, Generate
+from openai_images.batch.recorder import Fetch, Generate
 from openai_images.http.timing import Timing
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from attrs import evolve
 
-from openai_images.batch.keeping import Fetch, Keeper
+from openai_images.batch.journal_rows import SavedFile, error_fields
 from openai_images.batch.ledger import Record
 from openai_images.batch.pictures import Saved, to_end
-from openai_images.batch.rows import SavedFile, error_fields
+from openai_images.batch.recorder import Fetch, Keeper
 from openai_images.client.downloads import is_away
 from openai_images.errors import DownloadError, ImagesError, PartialResultError
 from openai_images.models.image import Image

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from attrs import define, evolve, field, frozen
 
-from openai_images.batch.disk import Disk, FolderLock
-from openai_images.batch.rows import FORMAT, Read, Row, encode, read
+from openai_images.batch.filesystem import Disk, FolderLock
+from openai_images.batch.journal_rows import FORMAT, Read, Row, encode, read
 from openai_images.errors import BatchFolderError
 
 __all__ = ["Folder", "OpenJournal", "Paths"]

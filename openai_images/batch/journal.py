@@ -16,8 +16,8 @@ from pathlib import Path
 
 from attrs import frozen
 
-from openai_images.batch.disk import Disk
-from openai_images.batch.rows import Row, encode
+from openai_images.batch.filesystem import Disk
+from openai_images.batch.journal_rows import Row, encode
 
 __all__ = ["Journal"]
 

@@ -14,9 +14,9 @@ from typing import Literal, TypeAlias
 
 from attrs import define, evolve, field, frozen
 
+from openai_images.batch.journal_rows import Read, Row, SavedFile
 from openai_images.batch.naming import folded
-from openai_images.batch.rowcheck import amount_of
-from openai_images.batch.rows import Read, Row, SavedFile
+from openai_images.batch.row_checks import amount_of
 
 __all__ = ["Ledger", "Record", "Spending", "State"]
 

@@ -16,9 +16,9 @@ from typing import TypeVar
 from attrs import evolve, frozen
 
 from openai_images._util.atomic_file import part_path
-from openai_images.batch.disk import Disk
+from openai_images.batch.filesystem import Disk
+from openai_images.batch.journal_rows import SavedFile
 from openai_images.batch.naming import file_stems
-from openai_images.batch.rows import SavedFile
 from openai_images.models import media
 from openai_images.models.image import Image
 

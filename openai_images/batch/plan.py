@@ -14,7 +14,7 @@ from attrs import field, frozen
 
 from openai_images.batch.asked import Asked
 from openai_images.batch.ledger import Ledger
-from openai_images.batch.options import BatchOptions
+from openai_images.batch.models import BatchOptions
 from openai_images.errors import BatchFolderError
 
 __all__ = ["BatchPlan", "Found", "make_plan", "refuse_changes", "refuse_lost_rows"]

@@ -19,8 +19,8 @@ from openai_images import (
     PartialResultError,
     Succeeded,
 )
+from openai_images.batch.journal_rows import read
 from openai_images.batch.ledger import Ledger
-from openai_images.batch.rows import read
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import items_of, many, pictures, posts, rows, run, states
 from tests.batch.plugs import HastyDisk

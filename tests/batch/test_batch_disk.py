@@ -194,7 +194,7 @@ async def test_no_room_for_small_copies(
     def full(*args: object) -> bool:
         raise OSError(errno.ENOSPC, FULL)
 
-    monkeypatch.setattr("openai_images.batch.running.make_thumbnail", full)
+    monkeypatch.setattr("openai_images.batch.runner.make_thumbnail", full)
     ran = await run(client, many(3), out, thumbnail=lambda picture, copy: None)
     assert (ran.error, ran.summary.done) == (None, 3)
 
@@ -247,7 +247,7 @@ async def test_a_page_that_cannot_be_written(
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(errno.ENOSPC, FULL)
 
-    monkeypatch.setattr("openai_images.batch.cards.write_sheet", full)
+    monkeypatch.setattr("openai_images.batch.sheet_cards.write_sheet", full)
     ran = await run(client, items_of("an otter"), out)
     assert ran.summary.done == 1
     assert caplog.messages == [f"index.html could not be written to {out} ({FULL})"]

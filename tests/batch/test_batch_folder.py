@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from openai_images import Batch, BatchFolderError, BatchInputError, BatchItem, EditRequest, ImagesClient
-from openai_images.batch.disk import Disk, FolderLock
+from openai_images.batch.filesystem import Disk, FolderLock
 from openai_images.batch.folder import Folder, Paths
 from openai_images.batch.ledger import Ledger
 from openai_images.server import LocalImagesServer
@@ -24,7 +24,7 @@ from tests.leaks import nothing_left, parts
 TAKEN = """
 import sys, time
 from pathlib import Path
-from openai_images.batch.disk import Disk, FolderLock
+from openai_images.batch.filesystem import Disk, FolderLock
 from openai_images.batch.folder import Folder, Paths
 folder = Folder(Disk(), Paths(Path(sys.argv[1])))
 folder.claim()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from openai_images import APIConnectionError, Batch, BatchOptions, ImagesClient, RetryPolicy, Timing
-from openai_images.batch.gate import Gate
+from openai_images.batch.circuit_breaker import Gate
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import many, posts, rows, run, states
 from tests.calling import JSON_ANSWER, KEY, FakeTime

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from PIL import Image as Pillow
 
-from openai_images.batch import sheet
-from openai_images.batch.sheet import Card, Totals, write_sheet
+from openai_images.batch import contact_sheet as sheet
+from openai_images.batch.contact_sheet import Card, Totals, write_sheet
 
 VOID = {"meta", "input", "img"}
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from openai_images.batch.asked import Asked
-from openai_images.batch.options import BatchOptions
-from openai_images.batch.sheet import STOPPED, Card, Totals, write_sheet
+from openai_images.batch.contact_sheet import STOPPED, Card, Totals, write_sheet
+from openai_images.batch.models import BatchOptions
 from openai_images.batch.summary import BatchSummary, Standing
 
 __all__ = ["cards_of", "write_page"]

@@ -21,16 +21,16 @@ from attrs import frozen
 from openai_images.batch.asked import Asked
 from openai_images.batch.budget import Budget
 from openai_images.batch.caller import Caller
-from openai_images.batch.cards import cards_of, write_page
-from openai_images.batch.disk import Disk
-from openai_images.batch.gate import Gate
+from openai_images.batch.circuit_breaker import Gate
+from openai_images.batch.filesystem import Disk
+from openai_images.batch.item_runner import Sending
 from openai_images.batch.journal import Journal
-from openai_images.batch.keeping import Means, Task
-from openai_images.batch.opening import Opened
-from openai_images.batch.options import BatchOptions
+from openai_images.batch.journal_rows import Row, files_field, moment
+from openai_images.batch.models import BatchOptions
 from openai_images.batch.pictures import Saver
-from openai_images.batch.rows import Row, files_field, moment
-from openai_images.batch.sending import Sending
+from openai_images.batch.recorder import Means, Task
+from openai_images.batch.recovery import Opened
+from openai_images.batch.sheet_cards import cards_of, write_page
 from openai_images.batch.summary import BatchSummary, End, Standing
 from openai_images.batch.thumbs import make_thumbnail
 from openai_images.errors import (

@@ -18,10 +18,10 @@ from attrs import evolve
 
 from openai_images.batch.ending import concerns_all, ending_of, urls_of
 from openai_images.batch.fetching import fetch_away, fetch_beside, fetch_recorded, images_of
-from openai_images.batch.keeping import Keeper, Means, Task
+from openai_images.batch.journal_rows import body_field, error_fields, money, result_fields
 from openai_images.batch.ledger import Record
 from openai_images.batch.pictures import Saved, to_end
-from openai_images.batch.rows import body_field, error_fields, money, result_fields
+from openai_images.batch.recorder import Keeper, Means, Task
 from openai_images.client.downloads import is_away
 from openai_images.errors import (
     APIConnectionError,

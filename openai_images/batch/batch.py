@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Self
 
 from openai_images.batch.asked import BatchItem, asked_of
 from openai_images.batch.caller import caller_of
-from openai_images.batch.disk import Disk
-from openai_images.batch.opening import open_batch
-from openai_images.batch.options import BatchOptions
+from openai_images.batch.filesystem import Disk
+from openai_images.batch.journal_rows import moment
+from openai_images.batch.models import BatchOptions
 from openai_images.batch.pictures import to_end
-from openai_images.batch.rows import moment
-from openai_images.batch.running import Running, Setting
+from openai_images.batch.recovery import open_batch
+from openai_images.batch.runner import Running, Setting
 
 if TYPE_CHECKING:
     from types import TracebackType

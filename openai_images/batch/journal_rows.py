@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import asdict, field, frozen
 
-from openai_images.batch.rowcheck import STATES, split_line
+from openai_images.batch.row_checks import STATES, split_line
 from openai_images.errors import (
     APIStatusError,
     DecodeError,
