@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from openai_images.cli.streams import ResilientStream, prepare_descriptors
+from openai_images.cli.startup import ResilientStream, prepare_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

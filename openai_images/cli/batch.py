@@ -21,18 +21,18 @@ from openai_images.cli.batch_options import Options, Task, read_task
 from openai_images.cli.batch_progress import BatchDisplay
 from openai_images.cli.batch_report import Reporter, unknown_keys
 from openai_images.cli.batch_words import Ending, plan_lines, plan_record
+from openai_images.cli.command_runner import INTERRUPTED, run_command
 from openai_images.cli.console import Console
 from openai_images.cli.endpoint import offline_client, open_client
 from openai_images.cli.failures import Problem, exit_code, problem_of, say_problem, show_problem
 from openai_images.cli.interrupts import Interrupts
-from openai_images.cli.running import INTERRUPTED, run_command
 from openai_images.cli.stand_ins import mark, refuse_mixture
-from openai_images.cli.streams import wait_writable
-from openai_images.cli.words import counted, dollars
+from openai_images.cli.startup import wait_writable
+from openai_images.cli.text import counted, dollars
 
 if TYPE_CHECKING:
     from openai_images import BatchPlan, ImagesClient
-    from openai_images.cli.streams import Streams
+    from openai_images.cli.startup import Streams
 
 __all__ = ["Options", "run_batch"]
 

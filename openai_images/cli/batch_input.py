@@ -25,7 +25,7 @@ from openai_images import (
     read_prices,
 )
 from openai_images.cli.stdin import read_bytes
-from openai_images.cli.words import at_most, counted
+from openai_images.cli.text import at_most, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, TextIO, cast
 from attrs import evolve
 
 from openai_images.cli.batch_progress import BatchDisplay, Clock, Fact, PlainDisplay, facts
-from openai_images.cli.streams import ResilientStream
-from openai_images.cli.words import duration
+from openai_images.cli.startup import ResilientStream
+from openai_images.cli.text import duration
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -14,7 +14,7 @@ from attrs import field, frozen
 from openai_images import BatchOptions, Limits
 from openai_images.cli.batch_input import load_items, load_prices, parse_budget
 from openai_images.cli.endpoint import Endpoint, model_for
-from openai_images.cli.naming import format_of
+from openai_images.cli.paths import format_of
 from openai_images.cli.thumbnails import find_thumbnail
 
 if TYPE_CHECKING:

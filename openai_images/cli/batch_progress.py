@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from attrs import field, frozen
 
 from openai_images import Progress
-from openai_images.cli.words import counted, dollars, duration, pace
+from openai_images.cli.text import counted, dollars, duration, pace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

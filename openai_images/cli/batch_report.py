@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from openai_images import DownloadError, ImagesError, ModerationBlockedError, Succeeded
 from openai_images.cli.failures import problem_of
-from openai_images.cli.results import usage_of
-from openai_images.cli.words import clipped
+from openai_images.cli.report import usage_of
+from openai_images.cli.text import clipped
 
 if TYPE_CHECKING:
     from openai_images import Failed, Outcome

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from openai_images.cli.words import counted, dollars, duration, listed, pace
+from openai_images.cli.text import counted, dollars, duration, listed, pace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,12 +15,12 @@ from click.exceptions import Exit
 
 from openai_images._version import __version__
 from openai_images.cli.defaults import DEFAULT_MODEL
-from openai_images.cli.streams import Streams
+from openai_images.cli.startup import Streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from openai_images.cli.streams import ResilientStream
+    from openai_images.cli.startup import ResilientStream
 
 __all__ = ["cli", "run"]
 

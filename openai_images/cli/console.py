@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from attrs import define, field
 
-from openai_images.cli.streams import ResilientStream, resilient
+from openai_images.cli.startup import ResilientStream, resilient
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

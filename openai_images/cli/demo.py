@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from openai_images import ImageResult, ImagesClient, ModerationBlockedError, PartialImage
+from openai_images.cli.command_runner import run_command
 from openai_images.cli.console import Console
 from openai_images.cli.failures import Problem, show_problem
 from openai_images.cli.live import make_progress
 from openai_images.cli.page import Arrival, Finished, Shot, write_page
 from openai_images.cli.progress import Progress, Step
-from openai_images.cli.running import run_command
 
 if TYPE_CHECKING:
-    from openai_images.cli.streams import Streams
+    from openai_images.cli.startup import Streams
 
 __all__ = ["Options", "run_demo"]
 

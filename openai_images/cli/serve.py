@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Literal
 import click
 from attrs import field, frozen
 
+from openai_images.cli.command_runner import run_command
 from openai_images.cli.console import Console
 from openai_images.cli.failures import Problem, show_problem
-from openai_images.cli.running import run_command
 
 if TYPE_CHECKING:
-    from openai_images.cli.streams import Streams
+    from openai_images.cli.startup import Streams
     from openai_images.server import AnsweredRequest, LocalImagesServer
 
 __all__ = ["Options", "run_serve"]

@@ -8,7 +8,7 @@ import pytest
 from openai_images import PUBLISHED_PRICES, BatchItem, BatchPlan, BatchSummary, GenerateRequest
 from openai_images.cli.batch_input import estimate
 from openai_images.cli.batch_words import Ending, plan_lines
-from openai_images.cli.words import at_most, clipped, counted, dollars, duration, listed
+from openai_images.cli.text import at_most, clipped, counted, dollars, duration, listed
 
 
 @pytest.mark.parametrize(

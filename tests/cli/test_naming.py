@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import pytest
 
-from openai_images.cli.naming import destination, format_of, slug
+from openai_images.cli.paths import destination, format_of, slug
 
 
 @pytest.mark.parametrize(
