@@ -216,7 +216,7 @@ LONG = "def f():\n    '''Doc.\n    More.'''\n" + "    x = 1\n" * 50
             "http imports cli",
         ),
         ("client/calls.py", "from openai_images.batch.batch import Run", "client imports batch"),
-        ("server/app.py", "from openai_images.wire.sse import SSEFramer", "server imports wire"),
+        ("server/server.py", "from openai_images.wire.sse import SSEFramer", "server imports wire"),
         ("cli/main.py", "from openai_images.errors import ImagesError", "cli imports errors"),
         ("cli/main.py", "import_module('openai_images.wire.sse')", "cli imports wire"),
         ("cli/main.py", "from openai_images.server import LocalImagesServer", "before it is needed"),
@@ -253,7 +253,7 @@ def test_the_check_sees_what_is_wrong(path: str, text: str, found: str) -> None:
         ("cli/main.py", "if TYPE_CHECKING:\n    from openai_images.server import LocalImagesServer"),
         ("cli/main.py", "from openai_images import ImagesClient\nfrom openai_images.cli import show"),
         (
-            "server/app.py",
+            "server/server.py",
             "import aiohttp\nfrom PIL import Image\nfrom . import paint\nfrom .paint.sky import draw",
         ),
         ("models/image.py", "def f():\n    'D.'\n    from PIL import Image"),

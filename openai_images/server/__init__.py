@@ -4,9 +4,9 @@ Rules: it shares no code with the client, so that one mistake cannot hide on bot
 another machine.
 """
 
-from openai_images.server.app import LocalImagesServer
 from openai_images.server.faults import FAULTS
 from openai_images.server.records import AnsweredRequest, RecordedDownload, RecordedPart, RecordedRequest
+from openai_images.server.server import LocalImagesServer
 
 __all__ = [
     "FAULTS",

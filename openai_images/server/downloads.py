@@ -12,14 +12,14 @@ from typing import Final, Literal
 import attrs
 from aiohttp import HttpVersion11, web
 
-from openai_images.server.answer import LATER_SEGMENT, SLICE, hang_up, open_transport
+from openai_images.server.delivery import LATER_SEGMENT, SLICE, hang_up, open_transport
+from openai_images.server.error_replies import RefusalError, Reply, error_reply, refuse, send_whole
 from openai_images.server.faults import DOWNLOAD_OK, LOOP, DownloadPlan, Fault, Place
 from openai_images.server.records import RecordedDownload
 from openai_images.server.rendering import huge_png
-from openai_images.server.replies import RefusalError, Reply, error_reply, refuse, send_whole
 from openai_images.server.script import Script
 from openai_images.server.shelf import Shelf, Shelved
-from openai_images.server.traffic import Exchange, Traffic
+from openai_images.server.state import Exchange, Traffic
 
 _ON_THE_LOOP: Final = 64 * 1024
 

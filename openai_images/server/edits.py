@@ -13,8 +13,9 @@ from typing import Any, Final, cast
 
 import attrs
 
-from openai_images.server.catalogue import Model, input_tokens
-from openai_images.server.checking import check_length, missing, one_of, unfit, unknown, wrong_type
+from openai_images.server.catalog import Model, input_tokens
+from openai_images.server.checks import check_length, missing, one_of, unfit, unknown, wrong_type
+from openai_images.server.error_replies import USER_ERROR, RefusalError, refuse
 from openai_images.server.inputs import (
     MOST_IMAGES,
     PICTURE_BYTES,
@@ -25,7 +26,6 @@ from openai_images.server.inputs import (
     look_at,
     unseen,
 )
-from openai_images.server.replies import USER_ERROR, RefusalError, refuse
 
 _TYPES: Final = ("image/jpeg", "image/png", "image/webp")
 _MOST_URL: Final = 20_971_520

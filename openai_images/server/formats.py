@@ -10,8 +10,8 @@ from typing import Any, Final, cast
 
 import attrs
 
-from openai_images.server.catalogue import MOST_PIXELS, Model, size_problem
-from openai_images.server.checking import check_range, missing, one_of, unfit, unknown, wrong_type
+from openai_images.server.catalog import MOST_PIXELS, Model, size_problem
+from openai_images.server.checks import check_range, missing, one_of, unfit, unknown, wrong_type
 
 FORMATS: Final = ("png", "jpeg", "webp")
 MOVING_AND_DRAWN: Final = ("gif", "svg")

@@ -13,7 +13,7 @@ from typing import Final, Literal
 import attrs
 from PIL import Image, ImageOps
 
-from openai_images.server.measure import measure
+from openai_images.server.image_info import measure
 
 MOST_IMAGES: Final = 16
 PICTURE_BYTES: Final = 50 * 1024 * 1024

@@ -7,12 +7,12 @@ dall-e-3, and no usage. It refuses to know the models of today: `parameters.py` 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from openai_images.server.catalogue import Model
-from openai_images.server.checking import Types, check_names_and_types, check_range, prompt_of, unfit
+from openai_images.server.catalog import Model
+from openai_images.server.checks import Types, check_names_and_types, check_range, prompt_of, unfit
 from openai_images.server.edits import Edit
+from openai_images.server.error_replies import RefusalError, refuse
 from openai_images.server.inputs import Given, GivenPictures, Picture
 from openai_images.server.parameters import House, Parameters, parse_size
-from openai_images.server.replies import RefusalError, refuse
 
 _STRING: Final = ("a string", str)
 _TYPES: Final[Types] = {

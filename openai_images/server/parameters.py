@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import attrs
 
-from openai_images.server.catalogue import (
+from openai_images.server.catalog import (
     DEFAULT_MODEL,
     Model,
     automatic_quality,
@@ -19,7 +19,7 @@ from openai_images.server.catalogue import (
     served_models,
     size_problem,
 )
-from openai_images.server.checking import (
+from openai_images.server.checks import (
     Types,
     check_names_and_types,
     check_range,

@@ -13,8 +13,15 @@ from typing import Any, Final, cast
 import attrs
 from aiohttp import web
 
-from openai_images.server.arriving import Arriving
-from openai_images.server.body import (
+from openai_images.server.body_chunks import Arriving
+from openai_images.server.edits import take_references
+from openai_images.server.faults import Fault, Plan
+from openai_images.server.inputs import GivenPictures
+from openai_images.server.json_parser import MOST_STRUCTURE, parse
+from openai_images.server.legacy import check_legacy
+from openai_images.server.parameters import House, Parameters, check, find_model
+from openai_images.server.records import RecordedRequest
+from openai_images.server.request_body import (
     FORM,
     JSON,
     media_type_of,
@@ -23,13 +30,6 @@ from openai_images.server.body import (
     require_object,
     require_type,
 )
-from openai_images.server.edits import take_references
-from openai_images.server.faults import Fault, Plan
-from openai_images.server.inputs import GivenPictures
-from openai_images.server.json_body import MOST_STRUCTURE, parse
-from openai_images.server.legacy import check_legacy
-from openai_images.server.parameters import House, Parameters, check, find_model
-from openai_images.server.records import RecordedRequest
 from openai_images.server.uploads import Form, FormReader
 
 _NO_JSON: Final = object()

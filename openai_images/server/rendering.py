@@ -13,10 +13,10 @@ from collections.abc import Awaitable, Callable
 
 import attrs
 
-from openai_images.server.encode import Encoder
+from openai_images.server.encoder import Encoder
 from openai_images.server.paint import Studio
+from openai_images.server.state import Exchange
 from openai_images.server.steps import Event, Frame
-from openai_images.server.traffic import Exchange
 
 
 @attrs.define(kw_only=True)

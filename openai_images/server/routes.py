@@ -11,12 +11,10 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from openai_images.server.catalogue import MODELS_CREATED, Model
+from openai_images.server.access import refuse_foreign, refuse_stranger
+from openai_images.server.catalog import MODELS_CREATED, Model
 from openai_images.server.downloads import Downloads
-from openai_images.server.endpoint import ImagesEndpoint
-from openai_images.server.guard import refuse_foreign, refuse_stranger
-from openai_images.server.records import AnsweredRequest
-from openai_images.server.replies import (
+from openai_images.server.error_replies import (
     Reply,
     common_headers,
     compact_json,
@@ -26,6 +24,8 @@ from openai_images.server.replies import (
     unknown_url,
     wrong_method,
 )
+from openai_images.server.handler import ImagesEndpoint
+from openai_images.server.records import AnsweredRequest
 
 OnAnswer = Callable[[AnsweredRequest], object]
 

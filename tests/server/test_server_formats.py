@@ -9,13 +9,13 @@ import pytest
 from PIL import Image, ImageChops
 
 from openai_images.server import LocalImagesServer
-from openai_images.server.catalogue import MODELS
+from openai_images.server.catalog import MODELS
 from openai_images.server.edits import Edit
 from openai_images.server.formats import Animation, automatic_gif_size, gif_problem
 from openai_images.server.inputs import look_at
-from openai_images.server.paint.caption import STATEMENT
-from openai_images.server.paint.pictures import CanvasSpec
-from openai_images.server.paint.vector import draw
+from openai_images.server.paint.finish import STATEMENT
+from openai_images.server.paint.painter import CanvasSpec
+from openai_images.server.paint.svg import draw
 from tests.server.drawing import encoded, house
 
 GIF = {"model": "gpt-image-2.6-flare", "output_format": "gif"}

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from openai_images.server import LocalImagesServer, app
+from openai_images.server import LocalImagesServer, server as app
 from openai_images.server.multipart import MOST_HEADERS, MOST_PARTS
 from tests.server.drawing import encoded, house
 

@@ -15,8 +15,8 @@ import pytest
 from aiohttp import web
 
 from openai_images.server import AnsweredRequest, LocalImagesServer
-from openai_images.server.answer import open_transport
-from openai_images.server.traffic import Exchange
+from openai_images.server.delivery import open_transport
+from openai_images.server.state import Exchange
 
 STREAM = {"stream": True, "partial_images": 1}
 

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from openai_images.server import inputs
+from openai_images.server.image_info import MOST_SEGMENTS, Measure, measure
 from openai_images.server.inputs import MOST_PIXELS, look_at
-from openai_images.server.measure import MOST_SEGMENTS, Measure, measure
 from tests.server.drawing import encoded, form, house
 
 SIZES = [(1, 1), (7, 300), (640, 33)]

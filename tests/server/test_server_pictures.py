@@ -11,9 +11,9 @@ from PIL import Image, ImageChops, ImageFilter, ImageStat
 
 from openai_images.server import LocalImagesServer
 from openai_images.server.paint import PictureSpec, develop, paint_canvas
-from openai_images.server.paint.caption import STATEMENT
+from openai_images.server.paint.finish import STATEMENT
+from openai_images.server.paint.painter import CanvasSpec
 from openai_images.server.paint.palette import PALETTES, choose_palette
-from openai_images.server.paint.pictures import CanvasSpec
 from openai_images.server.paint.scenes import SCENES, choose_scene, words_of
 from openai_images.server.paint.studio import OnceCache
 
@@ -55,7 +55,7 @@ def test_every_scene_fits_every_shape(
     monkeypatch: pytest.MonkeyPatch, name: str, size: tuple[int, int]
 ) -> None:
     """Each scene paints wide, high and square pictures that are not blank."""
-    monkeypatch.setattr("openai_images.server.paint.pictures.choose_scene", lambda *_: SCENES[name])
+    monkeypatch.setattr("openai_images.server.paint.painter.choose_scene", lambda *_: SCENES[name])
     image = opened(painted(spec(size=size)))
     assert (image.size, image.mode) == (size, "RGB")
     assert len(image.getcolors(size[0] * size[1]) or []) > 1000

@@ -9,9 +9,9 @@ from typing import Final, Literal
 
 import attrs
 
+from openai_images.server.error_replies import Reply, error_reply
 from openai_images.server.faults.plan import Kind, fixed, taking
-from openai_images.server.faults.whole import html, parse_status, status_reply
-from openai_images.server.replies import Reply, error_reply
+from openai_images.server.faults.statuses import html, parse_status, status_reply
 
 _EXPIRED: Final = (
     b'\xef\xbb\xbf<?xml version="1.0" encoding="utf-8"?><Error><Code>AuthenticationFailed</Code><Message>Server failed '

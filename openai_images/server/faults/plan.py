@@ -9,8 +9,8 @@ from typing import Generic, Literal, Protocol, TypeVar
 
 import attrs
 
-from openai_images.server.encode import Dialect
-from openai_images.server.replies import Reply
+from openai_images.server.encoder import Dialect
+from openai_images.server.error_replies import Reply
 from openai_images.server.steps import Edit
 
 

@@ -9,7 +9,7 @@ from random import Random
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from openai_images.server.paint.canvas import (
+from openai_images.server.paint.drawing import (
     Colour,
     Point,
     Size,

@@ -9,7 +9,7 @@ from typing import Final
 
 from PIL import Image, ImageChops, ImageFilter
 
-from openai_images.server.paint.canvas import (
+from openai_images.server.paint.drawing import (
     Colour,
     Point,
     Size,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from PIL import Image
 
 from openai_images.server.formats import Animation
-from openai_images.server.paint.canvas import Size, scaled
+from openai_images.server.paint.drawing import Size, scaled
 
 MARGIN = 1.14
 

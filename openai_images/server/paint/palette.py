@@ -10,7 +10,7 @@ from typing import Final
 
 import attrs
 
-from openai_images.server.paint.canvas import Colour, mix
+from openai_images.server.paint.drawing import Colour, mix
 
 
 @attrs.frozen

@@ -12,7 +12,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
 
 from openai_images.server.edits import Edit
 from openai_images.server.inputs import Picture
-from openai_images.server.paint.canvas import Colour, Size, mapped, mix, scaled, soften
+from openai_images.server.paint.drawing import Colour, Size, mapped, mix, scaled, soften
 from openai_images.server.paint.palette import Palette
 
 _MOST_PRINTS: Final = 4

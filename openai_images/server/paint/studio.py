@@ -14,14 +14,14 @@ from typing import Final, Generic, TypeVar
 from PIL import Image
 
 from openai_images.server.edits import Edit
-from openai_images.server.paint.pictures import (
+from openai_images.server.paint.painter import (
     CanvasSpec,
     PictureSpec,
     develop,
     paint_canvas,
     spec_of,
 )
-from openai_images.server.paint.vector import draw
+from openai_images.server.paint.svg import draw
 from openai_images.server.parameters import Parameters
 
 K = TypeVar("K")

@@ -10,8 +10,8 @@ from typing import Literal, TypeAlias, get_args
 
 import attrs
 
-from openai_images.server.catalogue import Model
-from openai_images.server.replies import RefusalError, Reply, error_reply
+from openai_images.server.catalog import Model
+from openai_images.server.error_replies import RefusalError, Reply, error_reply
 
 RetryAfter: TypeAlias = Literal["exact", "seconds", "none"]
 """How a 429 says when to come back: to the millisecond, in whole seconds rounded up, or not at all."""

@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 import attrs
 from aiohttp import web
 
-from openai_images.server.replies import RefusalError, error_reply, refuse
+from openai_images.server.error_replies import RefusalError, error_reply, refuse
 
 # aiohttp.web does not tell a handler that waits for its body of a malformed chunk: it waits for ever.
 BODY_SILENCE: Final = 2.5

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from email.utils import formatdate
 from typing import Final
 
+from openai_images.server.error_replies import USER_ERROR, Reply, compact_json, error_reply, invalid_key
 from openai_images.server.faults.plan import Kind, Plan, Situation, fixed, taking
-from openai_images.server.limits import images_message, rate_limit_reply, retry_headers
-from openai_images.server.replies import USER_ERROR, Reply, compact_json, error_reply, invalid_key
+from openai_images.server.rate_limits import images_message, rate_limit_reply, retry_headers
 
 _HTML: Final = (
     b"<!DOCTYPE html>\n<html><head><title>%d</title></head><body><center><h1>%d</h1></center></body></html>\n"

@@ -7,8 +7,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Final, cast
 
-from openai_images.server.arriving import UnreadableError
-from openai_images.server.replies import RefusalError, error_reply, refuse, too_large
+from openai_images.server.body_chunks import UnreadableError
+from openai_images.server.error_replies import RefusalError, error_reply, refuse, too_large
 
 _NOT_JSON = (
     "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP library "

@@ -8,9 +8,9 @@ import base64
 from collections.abc import Mapping
 from typing import Any, Final
 
-from openai_images.server.encode import Dialect, Spelling, as_string
+from openai_images.server.encoder import Dialect, Spelling, as_string
+from openai_images.server.error_replies import USER_ERROR
 from openai_images.server.faults.plan import Kind, Plan, fixed, taking
-from openai_images.server.replies import USER_ERROR
 from openai_images.server.steps import Edit, Event, Frames, Steps, Text, first_partial
 
 

@@ -21,20 +21,20 @@ from typing import Any, Final, Self
 import attrs
 from aiohttp import web
 
-from openai_images.server.arriving import BODY_SILENCE
+from openai_images.server.body_chunks import BODY_SILENCE
 from openai_images.server.downloads import Downloads
-from openai_images.server.endpoint import Conduct, ImagesEndpoint
-from openai_images.server.limits import LimitOptions, RateLimits, RetryAfter
+from openai_images.server.handler import Conduct, ImagesEndpoint
 from openai_images.server.options import check_options, is_loopback
 from openai_images.server.paint import Studio
 from openai_images.server.parameters import House
+from openai_images.server.rate_limits import LimitOptions, RateLimits, RetryAfter
 from openai_images.server.received import Reception
 from openai_images.server.records import AnsweredRequest, RecordedDownload, RecordedRequest
 from openai_images.server.routes import make_app
 from openai_images.server.script import Scripts
 from openai_images.server.shelf import Links, Shelf
+from openai_images.server.state import Traffic
 from openai_images.server.thread import await_in, call_in, in_thread
-from openai_images.server.traffic import Traffic
 
 MAX_BODY_BYTES: Final = 25 * 1024 * 1024
 # 16 images, a mask and a markup may have just under 50 MiB each.

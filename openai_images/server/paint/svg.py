@@ -14,10 +14,10 @@ import attrs
 from PIL import Image, ImageOps
 
 from openai_images.server.edits import Edit
-from openai_images.server.paint.canvas import Colour, Point, mix, ridge, swell
-from openai_images.server.paint.caption import STATEMENT, plain_line
+from openai_images.server.paint.drawing import Colour, Point, mix, ridge, swell
+from openai_images.server.paint.finish import STATEMENT, plain_line
+from openai_images.server.paint.painter import CanvasSpec
 from openai_images.server.paint.palette import Palette, choose_palette
-from openai_images.server.paint.pictures import CanvasSpec
 from openai_images.server.paint.scenes import words_of
 
 _LETTERS: Final = 44

@@ -16,8 +16,8 @@ from PIL import Image, ImageChops, ImageDraw, PngImagePlugin
 
 from openai_images.server.edits import Edit
 from openai_images.server.formats import Animation
-from openai_images.server.paint.canvas import Size, mapped, scaled, soften
-from openai_images.server.paint.caption import STATEMENT, write_caption
+from openai_images.server.paint.drawing import Size, mapped, scaled, soften
+from openai_images.server.paint.finish import STATEMENT, write_caption
 from openai_images.server.paint.motion import MARGIN, animated
 from openai_images.server.paint.palette import choose_palette
 from openai_images.server.paint.retouch import retouch

@@ -11,8 +11,8 @@ from typing import Final
 
 from aiohttp import web
 
+from openai_images.server.error_replies import Reply, error_reply, invalid_key, missing_key
 from openai_images.server.options import is_loopback
-from openai_images.server.replies import Reply, error_reply, invalid_key, missing_key
 
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:@/\s]+)(?::[0-9]*)?", re.IGNORECASE)
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import attrs
 
+from openai_images.server.error_replies import common_headers, new_request_id
 from openai_images.server.faults import OK, Fault, Plan
 from openai_images.server.records import RecordedDownload, RecordedRequest
-from openai_images.server.replies import common_headers, new_request_id
 
 
 @attrs.define(kw_only=True, eq=False)

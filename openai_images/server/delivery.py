@@ -15,6 +15,7 @@ import attrs
 from aiohttp import HttpVersion11, web
 
 from openai_images.server.faults import Plan
+from openai_images.server.state import Exchange, Gate
 from openai_images.server.steps import (
     CommentsUntilReleased,
     Event,
@@ -26,7 +27,6 @@ from openai_images.server.steps import (
     Steps,
     Text,
 )
-from openai_images.server.traffic import Exchange, Gate
 
 SLICE: Final = 64 * 1024
 # Of each frame sent in one-byte chunks so many bytes travel alone and the rest a segment at a time: a picture of two
