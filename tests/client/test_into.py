@@ -21,9 +21,9 @@ from openai_images import (
     RetryPolicy,
     StreamInterruptedError,
     UnknownEvent,
-    files,
 )
 from openai_images._util import atomic_file as parts_module
+from openai_images.client import files
 from openai_images.errors import DecodeError
 from openai_images.http.timing import Timing
 from openai_images.server import LocalImagesServer
