@@ -14,7 +14,7 @@ import os
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import field, frozen
 
@@ -24,13 +24,19 @@ from openai_images.errors import ConfigurationError, DownloadError
 from openai_images.models import media
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Container, Mapping, Sequence
 
     from PIL.Image import Image as PillowImage
 
-    from openai_images.models.notebooks import MimeBundle
+MimeBundle: TypeAlias = tuple[dict[str, str], dict[str, Any]]
+"""The data by media type, and what is to be known of each."""
 
-__all__ = ["Image"]
+_AS_THEY_ARE = ("image/png", "image/jpeg")
+_SVG = "image/svg+xml"
+_IN_HTML = ("image/webp", "image/gif", "image/avif", _SVG)
+
+_ROW = "display:flex;flex-wrap:wrap;gap:8px;align-items:flex-start"
+_ALONE, _AMONG_OTHERS = "100%", "min(100%,24em)"
 
 _PILLOW_FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "image/gif": "GIF"}
 _SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*")
@@ -163,9 +169,6 @@ class Image:
         self, include: Container[str] | None = None, exclude: Container[str] | None = None
     ) -> MimeBundle:
         """What a notebook shows: the picture, but for one behind a URL, which nobody asked to fetch."""
-        # Here, so that only notebooks import it.
-        from openai_images.models.notebooks import mime_bundle  # noqa: PLC0415
-
         return mime_bundle([self], repr(self), include, exclude)
 
 
@@ -178,3 +181,64 @@ def _target(path: str | os.PathLike[str], suffix: str) -> Path:
             errno.EISDIR, f"a folder; name a file in it, such as {target / 'otter'}", given
         )
     return target if _SUFFIX.fullmatch(target.suffix) else target.with_name(target.name + suffix)
+
+
+def mime_bundle(
+    images: Sequence[Image], text: str, include: Container[str] | None, exclude: Container[str] | None
+) -> MimeBundle:
+    """Images for a notebook, `text` being what is shown without any; `include` and `exclude` are media types.
+
+    Nothing is fetched and nothing raises: an image behind a URL, or in a file that is gone, is its `repr`. PNG and JPEG
+    go unchanged, as every frontend shows them; the other formats as an `<img>` of HTML, in which an SVG can run no
+    script and load nothing. An SVG's text is there as well, for frontends without HTML.
+    """
+    data = {"text/plain": text}
+    shown = [(image, _read(image)) for image in images]
+    if len(shown) == 1 and shown[0][1] is not None:
+        data |= _one(shown[0][0], shown[0][1])
+    elif any(read is not None for _, read in shown):
+        figures = "".join(_figure(image, read, _AMONG_OTHERS) for image, read in shown)
+        data["text/html"] = f'<div style="{_ROW}">{figures}</div>'
+    wanted = {
+        kind: value
+        for kind, value in data.items()
+        if (include is None or kind in include) and (exclude is None or kind not in exclude)
+    }
+    size = {"width": images[0].width, "height": images[0].height}
+    is_known = len(images) == 1 and None not in size.values()
+    return wanted, {kind: size for kind in wanted if is_known and kind.startswith("image/")}
+
+
+def _read(image: Image) -> bytes | None:
+    """The bytes of a picture of a known kind, None where they are not at hand."""
+    if image.media_type not in (*_AS_THEY_ARE, *_IN_HTML) or not image.nbytes:
+        return None
+    try:
+        return image.data
+    except OSError:
+        return None
+
+
+def _one(image: Image, data: bytes) -> dict[str, str]:
+    """One picture."""
+    if image.media_type in _AS_THEY_ARE:
+        return {image.media_type: _base64(data)}
+    shown = {"text/html": _figure(image, data, _ALONE)}
+    return shown | {_SVG: data.decode("utf-8-sig", "replace")} if image.media_type == _SVG else shown
+
+
+def _base64(data: bytes) -> str:
+    from base64 import b64encode  # noqa: PLC0415  only notebooks need it
+
+    return b64encode(data).decode("ascii")
+
+
+def _figure(image: Image, data: bytes | None, most: str) -> str:
+    """One picture in HTML, at most as wide as `most`."""
+    from html import escape  # noqa: PLC0415  only notebooks need it
+
+    if data is None:
+        return f"<pre>{escape(repr(image))}</pre>"
+    size = "" if image.width is None else f' width="{image.width}" height="{image.height}"'
+    source = f"data:{image.media_type};base64,{_base64(data)}"
+    return f'<img src="{source}"{size} style="max-width:{most};height:auto" alt="{escape(repr(image))}">'

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from attrs import AttrsInstance, evolve, field, fields_dict, frozen, has
 
 from openai_images._util.attrs import names
+from openai_images.models.image import Image, MimeBundle, mime_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence
     from decimal import Decimal
 
     from openai_images.catalog.prices import Prices
-    from openai_images.models.image import Image
-    from openai_images.models.notebooks import MimeBundle
 
 __all__ = [
     "ImageResult",
@@ -122,9 +121,6 @@ class ImageResult:
         self, include: Container[str] | None = None, exclude: Container[str] | None = None
     ) -> MimeBundle:
         """What a notebook shows: the picture, or all of them side by side."""
-        # Here, so that only notebooks import it.
-        from openai_images.models.notebooks import mime_bundle  # noqa: PLC0415
-
         return mime_bundle(self.images, repr(self), include, exclude)
 
 
