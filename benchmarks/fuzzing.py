@@ -26,9 +26,9 @@ from openai_images.errors import (
     StreamInterruptedError,
 )
 from openai_images.models.completeness import NO_IMAGE, flaw_of
-from openai_images.models.events import CompletedImage, Event, PartialImage
 from openai_images.models.image import Image
-from openai_images.models.results import ImageResult, TokenDetails, Usage
+from openai_images.models.results import CompletedImage, Event, ImageResult, PartialImage
+from openai_images.models.usage import TokenDetails, Usage
 from openai_images.wire import headers as header
 from openai_images.wire.error_mapping import Answered, refusal_from_body
 from openai_images.wire.response import AnswerReader

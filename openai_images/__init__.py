@@ -45,17 +45,14 @@ if TYPE_CHECKING:
         ResponseTooLargeError,
         StreamInterruptedError,
     )
-    from openai_images.http.retry import RetryPolicy
-    from openai_images.http.timing import Timing
     from openai_images.many.outcomes import Outcomes
     from openai_images.models.cost import cost_of, estimate_cost
-    from openai_images.models.edit_requests import EditRequest, ImageReference
-    from openai_images.models.events import CompletedImage, PartialImage, UnknownEvent
     from openai_images.models.image import Image
-    from openai_images.models.options import Limits, Timeouts
+    from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
     from openai_images.models.outcomes import Failed, Outcome, Progress, Succeeded
-    from openai_images.models.requests import GenerateRequest
-    from openai_images.models.results import ImageResult, SvgUsage, TokenDetails, Usage
+    from openai_images.models.requests import EditRequest, GenerateRequest, ImageReference
+    from openai_images.models.results import CompletedImage, ImageResult, PartialImage, UnknownEvent
+    from openai_images.models.usage import SvgUsage, TokenDetails, Usage
 
 _HOMES = {
     "batch.asked": ("BatchItem",),
@@ -89,8 +86,6 @@ _HOMES = {
         "ResponseTooLargeError",
         "StreamInterruptedError",
     ),
-    "http.retry": ("RetryPolicy",),
-    "http.timing": ("Timing",),
     "many.outcomes": ("Outcomes",),
     "models": (
         "CompletedImage",
@@ -106,7 +101,8 @@ _HOMES = {
         "Usage",
     ),
     "models.cost": ("cost_of", "estimate_cost"),
-    "models.edit_requests": ("EditRequest", "ImageReference"),
+    "models.requests": ("EditRequest", "ImageReference"),
+    "models.options": ("RetryPolicy", "Timing"),
     "models.outcomes": ("Failed", "Outcome", "Progress", "Succeeded"),
     "catalog.prices": ("PUBLISHED_PRICES", "ModelPrice", "Prices", "read_prices"),
     "catalog.sizes": ("size_of_ratio",),

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["call_in"]
-
 
 def call_in(loop: asyncio.AbstractEventLoop | None, function: Callable[[], object]) -> None:
     """Call it in the thread of `loop`, soon, or here and now where that is the same or does not run any more."""

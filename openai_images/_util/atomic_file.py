@@ -10,8 +10,6 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["create_part", "open_part", "part_path", "publish"]
-
 
 def part_path(folder: Path, name: str) -> Path:
     """A temporary name for `name` in `folder`, unlike any other."""

@@ -1,4 +1,4 @@
-"""How values show themselves in a `repr`: names and sizes, never contents, which may echo a prompt.
+"""Validators of attrs fields, and reprs that show names and sizes, never contents, which may echo a prompt.
 
 Invariants: a `repr` never raises. Error reporters show the locals of a traceback, and what a constructor refuses is
 among them, half-built, with the value that it refused.
@@ -6,12 +6,41 @@ among them, half-built, with the value that it refused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-__all__ = ["characters", "names", "safe_repr"]
+from openai_images._util.json import is_mapping
+from openai_images.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from attrs import Attribute
 
 _Class = TypeVar("_Class")
+
+
+def must_be(
+    wanted: str, is_valid: Callable[[Any], bool], *, names_class: bool = True
+) -> Callable[[Any, Attribute[Any], Any], None]:
+    """A validator: `Class(field=value): must be ...` as a `ConfigurationError` where the value is not valid."""
+
+    def validate(instance: Any, attribute: Attribute[Any], value: Any) -> None:
+        if not is_valid(value):
+            shown = f"{attribute.name}={value!r}"
+            shown = f"{type(instance).__name__}({shown})" if names_class else shown
+            raise ConfigurationError(f"{shown}: must be {wanted}")
+
+    return validate
+
+
+def is_number(value: object) -> bool:
+    """Whether this is an int or a float; True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_count(value: object) -> bool:
+    """Whether this is a whole number above 0."""
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def safe_repr(cls: type[_Class]) -> type[_Class]:
@@ -42,8 +71,3 @@ def names(mapping: object) -> str:
         return "None" if mapping is None else "{}"
     listed = ", ".join(str(key)[:40].encode("ascii", "backslashreplace").decode() for key in mapping)
     return f"<{listed}>"
-
-
-def is_mapping(value: object) -> TypeGuard[Mapping[Any, Any]]:
-    """Whether it has keys; type checkers follow."""
-    return isinstance(value, Mapping)

@@ -11,8 +11,6 @@ import re
 import sys
 import unicodedata
 
-__all__ = ["RESERVED", "casefold_name", "encodable", "extends", "shorten"]
-
 # Names that Windows keeps for devices, whatever follows their first dot.
 RESERVED = frozenset(
     {"aux", "con", "nul", "prn", *(f"{name}{digit}" for name in ("com", "lpt") for digit in "123456789¹²³")}

@@ -6,8 +6,6 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final, TypeGuard
 
-__all__ = ["MAX_VALUES", "decoded", "has_too_many_values", "is_deeper", "is_list", "is_mapping", "is_object"]
-
 MAX_VALUES: Final = 100_000
 """An answer has a few dozen; `json.loads` and what looks at them keep the loop for about 20 ms with so many."""
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from openai_images.batch.recorder import Fetch, Generate
-from openai_images.http.timing import Timing
+from openai_images.models.options import Timing
 
 if TYPE_CHECKING:
     from openai_images.client.client import ImagesClient
-    from openai_images.http.watch import Watcher
+    from openai_images.models.outcomes import Watcher
     from openai_images.models.requests import GenerateRequest
     from openai_images.models.results import ImageResult
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from openai_images.http.timing import Timing
+    from openai_images.models.options import Timing
 
 __all__ = ["Gate"]
 

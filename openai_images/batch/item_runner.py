@@ -32,9 +32,9 @@ from openai_images.errors import (
     RateLimitError,
     RequestInvalidError,
 )
-from openai_images.http.watch import Watcher
 from openai_images.models.cost import cost_of
 from openai_images.models.image import Image
+from openai_images.models.outcomes import Watcher
 from openai_images.models.results import ImageResult, with_images
 
 __all__ = ["Sending"]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import asdict, field, frozen
 
+from openai_images._util.plain_json import json_value
 from openai_images.batch.row_checks import STATES, split_line
 from openai_images.errors import (
     APIStatusError,
@@ -27,8 +28,7 @@ from openai_images.errors import (
     ModerationBlockedError,
 )
 from openai_images.models.image import Image
-from openai_images.models.plain import json_value
-from openai_images.models.results import usage_fields
+from openai_images.models.usage import usage_fields
 
 if TYPE_CHECKING:
     from openai_images.models.results import ImageResult

@@ -24,8 +24,8 @@ from openai_images.batch.ledger import Record
 from openai_images.batch.pictures import Saved, Saver, UnsavedPictureError
 from openai_images.catalog.prices import Prices
 from openai_images.errors import ImagesError, PartialResultError, with_facts
-from openai_images.http.watch import Watcher
 from openai_images.models.image import Image
+from openai_images.models.outcomes import Watcher
 from openai_images.models.requests import GenerateRequest
 from openai_images.models.results import ImageResult
 

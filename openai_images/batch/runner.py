@@ -42,14 +42,15 @@ from openai_images.errors import (
     QuotaExhaustedError,
 )
 from openai_images.many.items import Item
-from openai_images.many.outcomes import Options, Outcomes
+from openai_images.many.options import Options
+from openai_images.many.outcomes import Outcomes
 from openai_images.models.cost import cost_of
 from openai_images.models.outcomes import Failed, Outcome, Progress, Succeeded
 
 if TYPE_CHECKING:
     from openai_images.catalog.prices import Prices
-    from openai_images.http.watch import Watcher
     from openai_images.models.image import Image
+    from openai_images.models.outcomes import Watcher
     from openai_images.models.requests import GenerateRequest
     from openai_images.models.results import ImageResult
 

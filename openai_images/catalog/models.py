@@ -16,21 +16,7 @@ from typing import Final
 from attrs import evolve, field, frozen
 
 from openai_images._util.attrs import names
-from openai_images.catalog.tokens import qualities
-from openai_images.models.families import model_family
-
-__all__ = [
-    "ANY_MODEL",
-    "AS_OF",
-    "MODELS",
-    "REPLACEMENTS",
-    "Model",
-    "any_model",
-    "day_of",
-    "find_model",
-    "known_values",
-    "live_models",
-]
+from openai_images.catalog.tokens import model_family, qualities
 
 AS_OF: Final = date(2026, 11, 28)
 """The day on which this table was true; no end is judged by it."""
@@ -40,6 +26,9 @@ ANY_MODEL: Final = "any model"
 
 REPLACEMENTS: Final = ("gpt-image-2.6-sunburst", "gpt-image-2.6-flare")
 """What OpenAI recommends in place of the models that end in December 2026."""
+
+MAX_IMAGES_PER_CALL: Final = 1_000
+"""`n` of one call, which is split into several requests: more is probably a mistake, or a case for `generate_many`."""
 
 _NOTICE: Final = timedelta(days=30)
 

@@ -11,15 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
 from attrs import Attribute, evolve, field, fields_dict, frozen
 
 from openai_images._util.attrs import names, safe_repr
+from openai_images._util.json import is_mapping
+from openai_images.catalog.tokens import model_family
 from openai_images.errors import ConfigurationError
-from openai_images.models.families import model_family
-
-__all__ = ["PUBLISHED_PRICES", "ModelPrice", "Prices", "read_prices"]
 
 _WANTED: Final = 'US dollars for 1,000,000 tokens, such as "8" or "0.25"'
 
@@ -110,7 +109,7 @@ def read_prices(document: object) -> dict[str, ModelPrice]:
     Numbers and texts of numbers are US dollars for 1,000,000 tokens; null and what is left out are unknown prices.
     Give the answer to `Prices.with_prices`. Raises `ConfigurationError`, which names everything that is wrong.
     """
-    if not _is_object(document):
+    if not is_mapping(document):
         msg = f"the prices cannot be used: they should be an object of models, not {_kind(document)}"
         raise ConfigurationError(msg)
     problems: list[str] = []
@@ -123,7 +122,7 @@ def read_prices(document: object) -> dict[str, ModelPrice]:
 
 def _read_model(model: str, given: object, problems: list[str]) -> ModelPrice:
     """One model's prices; what is wrong with them goes to `problems`."""
-    if not _is_object(given):
+    if not is_mapping(given):
         problems.append(f"{model!r} should be an object of prices, not {_kind(given)}")
         return ModelPrice()
     known = fields_dict(ModelPrice)
@@ -148,10 +147,6 @@ def _read_usd(value: object) -> Decimal | None:
     except InvalidOperation:
         return None
     return price if price.is_finite() and price >= 0 else None
-
-
-def _is_object(value: object) -> TypeGuard[Mapping[str, object]]:
-    return isinstance(value, Mapping)
 
 
 def _kind(value: object) -> str:

@@ -18,17 +18,6 @@ from openai_images.errors import RequestInvalidError
 if TYPE_CHECKING:
     from fractions import Fraction
 
-__all__ = [
-    "PROVEN_PIXELS",
-    "largest_size",
-    "nearest_size",
-    "parse_ratio",
-    "parse_size",
-    "sheet_faults",
-    "size_faults",
-    "size_of_ratio",
-]
-
 PROVEN_PIXELS: Final = 2560 * 1440
 """Above this many pixels OpenAI calls sizes experimental."""
 

@@ -11,12 +11,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from openai_images.models.families import model_family
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["FEWEST_PIXELS", "LONGEST_EDGE", "MOST_PIXELS", "dearest_size", "output_tokens", "qualities"]
+_SNAPSHOT = re.compile(r"-[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+def model_family(model: str) -> str:
+    """`gpt-image-2` for `gpt-image-2-2026-04-21`; a name without a date is its own."""
+    return model[:-11] if _SNAPSHOT.fullmatch(model[-11:]) else model
+
 
 _FIXED: Final[Mapping[str, Mapping[str, int]]] = {
     "1024x1024": {"low": 272, "medium": 1056, "high": 4160},

@@ -12,22 +12,20 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, frozen
 
 from openai_images.errors import ImagesError, RateLimitError, with_facts
-from openai_images.http.retry import RetryPolicy, Spent, decide
+from openai_images.http.retry import Spent, decide
+from openai_images.models.options import RetryPolicy
 from openai_images.ratelimit.limiter import Patience
 from openai_images.wire.error_mapping import Answered, refusal_from_body
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from openai_images.http.timing import Timing
     from openai_images.http.transport import Exchange, Transport
-    from openai_images.http.watch import Watcher
-    from openai_images.models.options import Timeouts
-    from openai_images.models.results import Usage
+    from openai_images.models.options import Timeouts, Timing
+    from openai_images.models.outcomes import Watcher
+    from openai_images.models.usage import Usage
     from openai_images.ratelimit.limiter import Limiter, Slot
     from openai_images.wire.requests import HttpRequest
-
-__all__ = ["Call", "Means"]
 
 _log = logging.getLogger("openai_images")
 

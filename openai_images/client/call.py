@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from openai_images.errors import ImagesError, with_facts
-from openai_images.models.events import CompletedImage, Event, PartialImage
+from openai_images.models.results import CompletedImage, Event, PartialImage
 from openai_images.wire.response import AnswerReader
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from openai_images.http.transport import Exchange
     from openai_images.models.results import ImageResult
     from openai_images.wire.sinks import Sink
-
-__all__ = ["Engine", "Reading"]
 
 _REST_SECONDS = 1.0
 """How long the end of the body is waited for behind the last picture, so that its connection can be used again."""

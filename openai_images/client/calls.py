@@ -30,13 +30,11 @@ if TYPE_CHECKING:
     from openai_images.client.prepared import Preparation
     from openai_images.client.remote_images import Downloads
     from openai_images.http.endpoint import Access
-    from openai_images.http.watch import Watcher
     from openai_images.models.image import Image
     from openai_images.models.options import Limits
+    from openai_images.models.outcomes import Watcher
     from openai_images.models.results import ImageResult
     from openai_images.validation.validator import Checker
-
-__all__ = ["Calls", "Place"]
 
 _MOST_PARTIALS = 10
 """Partial images of one picture that are kept for an error, whatever is asked for: the API gives three."""

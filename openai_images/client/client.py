@@ -17,11 +17,9 @@ from openai_images.client.settings import Portable, Settings
 from openai_images.client.stream import ImageStream
 from openai_images.http.endpoint import Access, ApiKey
 from openai_images.http.proxy import checked_proxy
-from openai_images.http.retry import RetryPolicy
 from openai_images.http.sessions import Session, Sessions
-from openai_images.http.timing import Timing
 from openai_images.http.transport import Transport
-from openai_images.models.options import Limits, Timeouts
+from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
 from openai_images.models.requests import GenerateParams, GenerateRequest
 from openai_images.ratelimit.limiter import LocalLimiter
 from openai_images.validation.validator import Checker, Mode
@@ -34,12 +32,10 @@ if TYPE_CHECKING:
     from openai_images.http.azure import AzureSettings
     from openai_images.http.endpoint import TokenProvider
     from openai_images.many.outcomes import Outcomes
-    from openai_images.models.edit_requests import EditParams, EditRequest
     from openai_images.models.image import Image
     from openai_images.models.outcomes import Progress
+    from openai_images.models.requests import EditParams, EditRequest
     from openai_images.models.results import ImageResult
-
-__all__ = ["ImagesClient"]
 
 _What = TypeVar("_What", "ImageResult", "Image")
 
@@ -295,6 +291,6 @@ class ImagesClient(Portable):
 
 def _edit_of(prompt: str | EditRequest, params: EditParams) -> EditRequest:
     # Here, so that those who edit nothing need not wait for its import.
-    from openai_images.models.edit_requests import EditRequest  # noqa: PLC0415
+    from openai_images.models.requests import EditRequest  # noqa: PLC0415
 
     return EditRequest.of(prompt, params)

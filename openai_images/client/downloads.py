@@ -13,17 +13,14 @@ from attrs import evolve
 
 from openai_images.client.call import Engine
 from openai_images.errors import DownloadError, PartialResultError, with_facts
-from openai_images.models.events import CompletedImage
+from openai_images.models.results import CompletedImage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from openai_images.client.files import FileDestination
-    from openai_images.models.events import Event
     from openai_images.models.image import Image
-    from openai_images.models.results import ImageResult
-
-__all__ = ["Fetch", "Fetching", "is_away"]
+    from openai_images.models.results import Event, ImageResult
 
 
 class Fetch(Protocol):

@@ -23,16 +23,14 @@ from attrs import evolve
 
 from openai_images._util.atomic_file import create_part, part_path, publish
 from openai_images._util.json import is_list, is_object
+from openai_images.client.shares import place_of
 from openai_images.errors import RequestInvalidError
 from openai_images.models import media
-from openai_images.models.events import CompletedImage, Event, PartialImage, UnknownEvent
 from openai_images.models.image import Image
-from openai_images.models.shares import place_of
+from openai_images.models.results import CompletedImage, Event, PartialImage, UnknownEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-__all__ = ["FileDestination", "FileSink"]
 
 _log = logging.getLogger("openai_images")
 

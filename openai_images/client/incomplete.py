@@ -18,11 +18,8 @@ if TYPE_CHECKING:
     from openai_images.client.attempts import Call
     from openai_images.client.files import FileDestination
     from openai_images.errors import PartialResultError
-    from openai_images.models.events import CompletedImage
-    from openai_images.models.results import ImageResult
+    from openai_images.models.results import CompletedImage, ImageResult
     from openai_images.wire.response import AnswerReader
-
-__all__ = ["came_short", "keep_rest"]
 
 _log = logging.getLogger("openai_images")
 

@@ -17,16 +17,14 @@ from openai_images.catalog.prices import PUBLISHED_PRICES, Prices
 from openai_images.client.attempts import Means
 from openai_images.client.calls import Place
 from openai_images.errors import ImagesError, RequestInvalidError
-from openai_images.http.watch import Watcher
 from openai_images.many.failure_streaks import DEFAULT_IDENTICAL_FAILURES, UnsentOSError
 from openai_images.many.items import Item, defaults_of
 from openai_images.many.keys import file_name
-from openai_images.many.outcomes import Options, Outcomes
+from openai_images.many.options import Options
+from openai_images.many.outcomes import Outcomes
 from openai_images.models.cost import cost_of
-from openai_images.models.outcomes import Progress
+from openai_images.models.outcomes import Progress, Watcher
 from openai_images.models.results import ImageResult
-
-__all__ = ["Generate", "Manner", "many_calls"]
 
 Generate: TypeAlias = Callable[..., Awaitable[ImageResult]]
 """`Calls.generate`."""

@@ -23,7 +23,8 @@ from attrs import frozen
 from openai_images.client.sources import BytesSource, FileSource, PathSource, read_at, size_of
 from openai_images.errors import ImagesError, RequestInvalidError
 from openai_images.models import media
-from openai_images.models.edit_requests import (
+from openai_images.models.image import Image
+from openai_images.models.requests import (
     EditRequest,
     ImageReference,
     PillowImage,
@@ -31,10 +32,7 @@ from openai_images.models.edit_requests import (
     as_list,
     reference_of,
 )
-from openai_images.models.image import Image
 from openai_images.wire.uploads import Source
-
-__all__ = ["Handed", "Opened", "opened"]
 
 Handed: TypeAlias = Source | ImageReference
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from openai_images.client.open_sources import Opened, opened
-from openai_images.models.edit_requests import EditRequest, ImageReference, as_list, reference_of
+from openai_images.models.requests import EditRequest, ImageReference, as_list, reference_of
 from openai_images.validation.edit_rules import SourceFacts, picture_problems
 from openai_images.wire.codec import body_of
 from openai_images.wire.requests import HttpRequest, edit
@@ -21,8 +21,6 @@ from openai_images.wire.uploads import Pictures
 if TYPE_CHECKING:
     from openai_images.models.requests import GenerateRequest
     from openai_images.validation.validator import Checker
-
-__all__ = ["Preparation", "preparation_of"]
 
 _log = logging.getLogger("openai_images")
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from openai_images.http.downloader import Fetcher
     from openai_images.wire.sinks import Sink
 
-__all__ = ["Downloads"]
-
 _AT_ONCE = 4
 """Pictures of one result that are fetched at once: enough to fill a line, few enough for a server of pictures."""
 

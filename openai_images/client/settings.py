@@ -17,13 +17,9 @@ if TYPE_CHECKING:
     import ssl as ssl_module
 
     from openai_images.http.endpoint import Access
-    from openai_images.http.retry import RetryPolicy
     from openai_images.http.sessions import Session
-    from openai_images.http.timing import Timing
-    from openai_images.models.options import Timeouts
+    from openai_images.models.options import RetryPolicy, Timeouts, Timing
     from openai_images.validation.validator import Mode
-
-__all__ = ["Portable", "Settings"]
 
 _BY_VALUE = frozenset({"cloudpickle", "dill"})
 """Where one of these is imported (Dask, Ray and joblib have them), functions may travel that `pickle` refuses."""

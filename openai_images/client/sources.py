@@ -15,8 +15,6 @@ from attrs import frozen
 
 from openai_images.errors import RequestInvalidError
 
-__all__ = ["BytesSource", "FileSource", "PathSource", "ViewReader", "read_at", "size_of"]
-
 _handles = threading.Lock()
 """For all open files people hand in: seeking and reading one is two steps."""
 

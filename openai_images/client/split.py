@@ -16,21 +16,19 @@ from typing import TYPE_CHECKING, TypeAlias
 from attrs import define, evolve
 
 from openai_images.client.call import Engine, Reading
+from openai_images.client.shares import place_of, shares_of
 from openai_images.client.split_observer import SharedWatch
 from openai_images.client.split_summary import Ended, failure_of, merged
 from openai_images.errors import ImagesError, PartialResultError
-from openai_images.models.events import Event, UnknownEvent
-from openai_images.models.shares import place_of, shares_of
+from openai_images.models.results import Event, UnknownEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from openai_images.client.files import FileDestination
-    from openai_images.http.watch import Watcher
+    from openai_images.models.outcomes import Watcher
     from openai_images.models.requests import GenerateRequest
     from openai_images.models.results import ImageResult
-
-__all__ = ["Several", "share_out"]
 
 _Open: TypeAlias = "Callable[[GenerateRequest, FileDestination | None, Watcher | None], Reading]"
 

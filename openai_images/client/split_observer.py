@@ -11,12 +11,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from openai_images.http.watch import Watcher
+from openai_images.models.outcomes import Watcher
 
 if TYPE_CHECKING:
     from openai_images.errors import ImagesError
-
-__all__ = ["SharedWatch"]
 
 
 class SharedWatch:

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, frozen
 
 from openai_images.errors import ImagesError, PartialResultError, with_facts
-from openai_images.models.results import ImageResult, SvgUsage, total_usage
+from openai_images.models.results import ImageResult, total_usage
+from openai_images.models.usage import SvgUsage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from openai_images.models.image import Image
-
-__all__ = ["Ended", "failure_of", "merged", "shortfall"]
 
 _COUNTS = ("input_tokens", "output_tokens", "reasoning_tokens", "total_tokens")
 

@@ -21,10 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from openai_images.client.call import Engine
-    from openai_images.models.events import Event
-    from openai_images.models.results import ImageResult
-
-__all__ = ["ImageStream"]
+    from openai_images.models.results import Event, ImageResult
 
 _CLOSED = "this stream was closed before its end (aclose, an error or a cancelled step); ask the client for a new one"
 

@@ -21,10 +21,8 @@ from openai_images.http.response_head import HEAD_LIMITS
 from openai_images.http.sessions import keepalive_socket
 
 if TYPE_CHECKING:
-    from openai_images.http.timing import Timing
     from openai_images.http.urls import Location
-
-__all__ = ["ForbiddenAddressError", "Guard"]
+    from openai_images.models.options import Timing
 
 _KEPT = 60.0
 """Seconds for which the API's addresses are believed: a container's change with each start."""

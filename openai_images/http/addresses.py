@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["Kind", "canonical", "is_allowed", "kind_of"]
-
 Kind: TypeAlias = Literal["public", "private", "loopback", "forbidden"]
 
 _Address: TypeAlias = IPv4Address | IPv6Address

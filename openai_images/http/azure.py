@@ -30,13 +30,9 @@ from openai_images.wire.requests import joined
 if TYPE_CHECKING:
     import ssl as ssl_module
 
-    from openai_images.http.retry import RetryPolicy
     from openai_images.http.sessions import Session
-    from openai_images.http.timing import Timing
-    from openai_images.models.options import Limits, Timeouts
+    from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
     from openai_images.validation.validator import Mode
-
-__all__ = ["AzureAccess", "AzureSettings"]
 
 _Request = TypeVar("_Request", bound=GenerateRequest)
 

@@ -16,8 +16,6 @@ from attrs import field, frozen
 from openai_images.errors import ConfigurationError, RequestInvalidError
 from openai_images.http.endpoint import ApiKey, TokenProvider, is_azure, is_openai, without_secrets
 
-__all__ = ["NO_DEPLOYMENT", "AzureOptions", "AzureRoute", "route_of"]
-
 NO_DEPLOYMENT: Final = (
     "the request was not sent: it names no Azure deployment; pass model=… with the deployment's name, "
     "or deployment=… to ImagesClient.azure()"

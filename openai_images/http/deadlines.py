@@ -12,10 +12,7 @@ from typing import TYPE_CHECKING
 from openai_images.errors import TimeoutOutcomeUnknownError
 
 if TYPE_CHECKING:
-    from openai_images.http.timing import Timing
-    from openai_images.models.options import Timeouts
-
-__all__ = ["Deadlines", "sooner", "timed_out"]
+    from openai_images.models.options import Timeouts, Timing
 
 
 class Deadlines:

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from openai_images.models.image import Image
     from openai_images.wire.sinks import Sink
 
-__all__ = ["Fetcher"]
-
 _log = logging.getLogger("openai_images")
 
 _HOPS = 5

@@ -18,20 +18,6 @@ from openai_images.errors import ConfigurationError
 from openai_images.models.requests import GenerateRequest
 from openai_images.wire.requests import joined
 
-__all__ = [
-    "DEFAULT_BASE_URL",
-    "Access",
-    "ApiKey",
-    "TokenProvider",
-    "checked_base_url",
-    "checked_key",
-    "clean_key",
-    "credentials",
-    "is_azure",
-    "is_openai",
-    "without_secrets",
-]
-
 DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
 
 ApiKey: TypeAlias = str | Callable[[], Awaitable[str]]

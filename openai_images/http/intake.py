@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from openai_images.wire.sinks import Sink
 
-__all__ = ["SILENCE", "Bounds", "take_in"]
-
 SILENCE = 60.0
 """Seconds without a byte before a download begins anew, where `Timeouts.idle` says nothing: files need no painting."""
 

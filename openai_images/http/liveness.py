@@ -15,8 +15,6 @@ from aiohttp.http import StreamWriter
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
 
-__all__ = ["is_open"]
-
 _TURNS = 4
 """Turns of the loop, in which it reads an end: asyncio needs two. TLS has something to read without one, too."""
 

@@ -16,8 +16,6 @@ from yarl import URL
 
 from openai_images.errors import ConfigurationError
 
-__all__ = ["checked_proxy", "environment_proxy"]
-
 _PORTS = {"http": 80, "https": 443}
 _HOST_PORT = re.compile(r"(\[[^\]]+\]|[^:]+):(\d+)")
 _UNFIT = re.compile(r"[\s\x00-\x20\x7f]")

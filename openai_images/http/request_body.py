@@ -19,12 +19,9 @@ from openai_images.http.liveness import is_open
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
 
-    from openai_images.http.timing import Timing
     from openai_images.http.uploading import UploadBody
-    from openai_images.models.options import Timeouts
+    from openai_images.models.options import Timeouts, Timing
     from openai_images.wire.uploads import Upload
-
-__all__ = ["BodyBytes", "Sending"]
 
 
 class Sending:

@@ -10,8 +10,6 @@ from typing import Final, TypedDict
 
 import aiohttp
 
-__all__ = ["HEAD_LIMITS", "head_flaw"]
-
 
 class _Limits(TypedDict):
     max_line_size: int

@@ -7,14 +7,10 @@ quota and invalid requests are never sent again.
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
-from attrs import Attribute, evolve, field, frozen
+from attrs import frozen
 
 from openai_images.errors import (
     APIStatusError,
-    ConfigurationError,
     ConnectionOutcomeUnknownError,
     ImagesError,
     RateLimitError,
@@ -23,8 +19,7 @@ from openai_images.errors import (
     StreamInterruptedError,
     TimeoutOutcomeUnknownError,
 )
-
-__all__ = ["RetryPolicy", "Spent", "Wait", "backoff", "decide"]
+from openai_images.models.options import RetryPolicy
 
 _FIRST_DELAY, _LONGEST_DELAY = 0.5, 8.0  # seconds; what the official SDKs wait
 
@@ -35,37 +30,6 @@ _UNKNOWN = (
     StreamInterruptedError,
     TimeoutOutcomeUnknownError,
 )
-
-
-def _not_negative(_: object, attribute: Attribute[Any], value: Any) -> None:
-    kinds = (int,) if attribute.name == "max_retries" else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not value >= 0:
-        what = "a whole number" if kinds == (int,) else "a number of seconds"
-        msg = f"RetryPolicy({attribute.name}={value!r}): must be {what}, 0 or more"
-        raise ConfigurationError(msg)
-
-
-@frozen(kw_only=True)
-class RetryPolicy:
-    """How often and how long.
-
-    `max_retries` more attempts where the request provably did not run; `retry_unknown=True` also where nobody knows,
-    which may pay twice. `max_rate_limit_wait` is how many seconds one call may wait for rate limits in all, whether a
-    429, an `x-ratelimit-*` header or an estimate asks for it (`Limits` are kept however long that takes); after that
-    it is sent, or raises `RateLimitError` where the server asked for a longer pause. Many calls wait as long as some
-    succeed: they end after `max_stall` seconds of 429s without a success, in addition to a wait of up to an hour that
-    the server announced.
-    """
-
-    max_retries: int = field(default=2, validator=_not_negative)
-    retry_unknown: bool = False
-    max_rate_limit_wait: float = field(default=120.0, validator=_not_negative)
-    max_stall: float = field(default=900.0, validator=_not_negative)
-
-    @property
-    def patient(self) -> RetryPolicy:
-        """The same policy for one of many calls: a rate limit is waited for as long as it takes."""
-        return evolve(self, max_rate_limit_wait=math.inf)
 
 
 @frozen

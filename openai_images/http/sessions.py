@@ -24,8 +24,6 @@ from openai_images.http.response_head import HEAD_LIMITS
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-__all__ = ["Session", "Sessions", "keepalive_socket"]
-
 Session: TypeAlias = aiohttp.ClientSession
 
 KEPT_SECONDS: Final = 1.5

@@ -34,11 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from openai_images.http.sessions import Session, Sessions
-    from openai_images.http.timing import Timing
-    from openai_images.models.options import Timeouts
+    from openai_images.models.options import Timeouts, Timing
     from openai_images.wire.requests import HttpRequest
-
-__all__ = ["Exchange", "Transport"]
 
 _NOT_SENT: tuple[tuple[type[Exception], str], ...] = (  # the first that fits
     (aiohttp.ClientConnectorDNSError, "the host name could not be resolved; check base_url and the network"),

@@ -6,8 +6,6 @@ people get a `DownloadError`, which also knows what did come.
 
 from __future__ import annotations
 
-__all__ = ["NotFetchedError", "PassingError"]
-
 
 class NotFetchedError(Exception):
     """Why a picture did not come, after how many `attempts`; `status` is that of the last answer, if one came."""

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from openai_images.http.request_body import Sending
     from openai_images.wire.uploads import Piece, Reader, Source
 
-__all__ = ["UploadBody"]
-
 _CHUNK = 384 * 1024
 """Bytes read at once; a multiple of three, so that base64 needs no padding in between."""
 

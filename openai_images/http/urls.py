@@ -23,17 +23,6 @@ if TYPE_CHECKING:
     from openai_images.models.image import Image
     from openai_images.wire.sinks import Sink
 
-__all__ = [
-    "Location",
-    "UnfitLocationError",
-    "decode_data_url",
-    "is_data_url",
-    "located",
-    "printable",
-    "redirected",
-    "shown",
-]
-
 _PORTS = {"http": 80, "https": 443}
 _NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from openai_images.errors import ImagesError
     from openai_images.many.scheduler import Scheduler
 
-__all__ = ["Doubt"]
-
 
 class Doubt:
     """`judge` after each end of a call; `passed` before each is sent."""

@@ -24,8 +24,6 @@ from openai_images.errors import (
 )
 from openai_images.models.results import ImageResult
 
-__all__ = ["DEFAULT_IDENTICAL_FAILURES", "FailureStreak", "UnsentOSError", "ends_all", "failure_kind"]
-
 DEFAULT_IDENTICAL_FAILURES = 5
 
 _MOST_KINDS = 64

@@ -16,8 +16,6 @@ from openai_images.errors import RequestInvalidError
 from openai_images.many.keys import file_name, index_key
 from openai_images.models.requests import GenerateRequest
 
-__all__ = ["Item", "defaults_of", "item_of", "key_of"]
-
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -94,7 +92,7 @@ def _kind_of(own: Mapping[str, Any]) -> type[GenerateRequest]:
     if own.get("image") is None:
         return GenerateRequest
     # Here, so that those who edit nothing need not wait for its import.
-    from openai_images.models.edit_requests import EditRequest  # noqa: PLC0415
+    from openai_images.models.requests import EditRequest  # noqa: PLC0415
 
     return EditRequest
 

@@ -13,12 +13,10 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 from openai_images._util.filenames import RESERVED, casefold_name, encodable, shorten
-from openai_images.models.shares import MOST
+from openai_images.catalog.models import MAX_IMAGES_PER_CALL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-__all__ = ["Keys", "file_name", "index_key"]
 
 _LONGEST = 120
 """Bytes of a name: most file systems take 255, and a temporary name and suffixes add to it."""
@@ -103,7 +101,7 @@ def _places(name: str, pictures: int) -> Iterator[str]:
         yield name
         return
     stem, suffix = _split(name)
-    yield from (f"{stem}-{number}{suffix}" for number in range(min(pictures, MOST)))
+    yield from (f"{stem}-{number}{suffix}" for number in range(min(pictures, MAX_IMAGES_PER_CALL)))
 
 
 def _relatives(place: str) -> Iterator[str]:

@@ -12,15 +12,12 @@ from typing import Any, TypeAlias
 from attrs import Attribute, field, frozen
 
 from openai_images.errors import ConfigurationError
-from openai_images.http.timing import Timing
-from openai_images.http.watch import Watcher
 from openai_images.many.failure_streaks import DEFAULT_IDENTICAL_FAILURES
 from openai_images.many.items import Item
-from openai_images.models.outcomes import Progress
+from openai_images.models.options import Timing
+from openai_images.models.outcomes import Progress, Watcher
 from openai_images.models.requests import GenerateRequest
 from openai_images.models.results import ImageResult
-
-__all__ = ["Options", "Work"]
 
 Work: TypeAlias = Callable[[Item, Watcher], Awaitable[ImageResult]]
 """Makes one call, and tells the watcher when it waits and when it is about to send."""

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from openai_images.models.outcomes import Outcome, Progress
 
-__all__ = ["Options", "Outcomes", "Work"]
-
 _log = logging.getLogger("openai_images")
 
 _CLOSED = (

@@ -12,12 +12,11 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from openai_images.errors import ImagesError
-from openai_images.http.watch import Watcher
 from openai_images.many.doubt import Doubt
 from openai_images.many.failure_streaks import ends_all
 from openai_images.many.scheduler import Scheduler
 from openai_images.many.source import Source
-from openai_images.models.outcomes import Failed, Succeeded
+from openai_images.models.outcomes import Failed, Succeeded, Watcher
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterable
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from openai_images.models.outcomes import Outcome, Progress
     from openai_images.models.requests import GenerateRequest
     from openai_images.models.results import ImageResult
-
-__all__ = ["Run"]
 
 
 class _NotSentError(Exception):

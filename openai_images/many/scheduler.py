@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from openai_images.models.outcomes import Outcome
 
-__all__ = ["Scheduler"]
-
 
 class Scheduler:
     """`start` gives a ticket; `finish` or `abandon` ends it; `take` hands an outcome over."""

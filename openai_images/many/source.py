@@ -17,8 +17,6 @@ from openai_images.many.keys import Keys, index_key
 from openai_images.models.outcomes import Failed
 from openai_images.models.requests import GenerateRequest
 
-__all__ = ["Source"]
-
 _END: Final = object()
 
 

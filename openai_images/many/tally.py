@@ -18,8 +18,6 @@ from openai_images.models.outcomes import Succeeded
 if TYPE_CHECKING:
     from openai_images.models.outcomes import Outcome
 
-__all__ = ["Tally"]
-
 _WINDOW = 300.0
 """Seconds that the speed looks back: several times what the slowest pictures take."""
 

@@ -15,8 +15,6 @@ from typing import TypeAlias
 
 from openai_images.models import media
 
-__all__ = ["NO_IMAGE", "TRUNCATED", "ImageProbe", "flaw_of"]
-
 NO_IMAGE = "no image"
 TRUNCATED = "truncated"
 

@@ -8,24 +8,21 @@ edited do: nothing is published about them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import Context, Decimal, localcontext
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from attrs import asdict, frozen
 
+from openai_images._util.json import is_mapping
 from openai_images.catalog.prices import PUBLISHED_PRICES, ModelPrice, Prices
-from openai_images.catalog.tokens import dearest_size, output_tokens, qualities
-from openai_images.models.families import model_family
-from openai_images.models.results import TokenDetails
+from openai_images.catalog.tokens import dearest_size, model_family, output_tokens, qualities
+from openai_images.models.usage import PricedResult, TokenDetails
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from openai_images.models.requests import GenerateRequest
-    from openai_images.models.results import ImageResult, Usage
-
-__all__ = ["cost_of", "estimate_cost"]
+    from openai_images.models.usage import Usage
 
 _PER_TOKEN: Final = Decimal("0.000001")
 _EXACT: Final = Context(prec=100)
@@ -98,7 +95,7 @@ def estimate_cost(request: GenerateRequest, prices: Prices = PUBLISHED_PRICES) -
         return None if once is None else asked.n * once
 
 
-def cost_of(result: ImageResult, model: str | None, prices: Prices = PUBLISHED_PRICES) -> Decimal | None:
+def cost_of(result: PricedResult, model: str | None, prices: Prices = PUBLISHED_PRICES) -> Decimal | None:
     """What this result cost, in US dollars, from the tokens that the server counted; None where they do not say.
 
     `model` is the one whose prices hold, None for the one that the result says was asked for. A result of several
@@ -185,10 +182,6 @@ def _dearest(asked: _Asked) -> int | None:
     )
 
 
-def _is_object(value: object) -> TypeGuard[Mapping[str, Any]]:
-    return isinstance(value, Mapping)
-
-
 def _is_count(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
@@ -212,7 +205,7 @@ def _is_readable(usage: Usage) -> bool:
         *(part.extra for part in parts if isinstance(part, TokenDetails)),
     )
     return all(part is None or isinstance(part, TokenDetails) for part in parts) and all(
-        map(_is_object, objects)
+        map(is_mapping, objects)
     )
 
 
@@ -244,7 +237,7 @@ def _outputs(usage: Usage, price: ModelPrice) -> list[_Priced] | None:
     return None if split is None else [(split[0], price.text_output), (split[1], price.image_output)]
 
 
-def _author(result: ImageResult, prices: Prices) -> list[_Priced] | None:
+def _author(result: PricedResult, prices: Prices) -> list[_Priced] | None:
     """The tokens of the model that wrote an SVG; none for other pictures."""
     usage = result.svg_usage
     if usage is None:
@@ -289,7 +282,7 @@ def _cached(usage: Usage, text: int, image: int) -> tuple[int, int] | None:
     total, kinds = said.get("cached_tokens"), said.get("cached_tokens_details")
     if total is None and kinds is None:
         return 0, 0
-    found = TokenDetails(kinds.get("image_tokens"), kinds.get("text_tokens")) if _is_object(kinds) else None
+    found = TokenDetails(kinds.get("image_tokens"), kinds.get("text_tokens")) if is_mapping(kinds) else None
     if found is None and text == 0:
         found = TokenDetails(text_tokens=0)
     elif found is None and image != 0 and total != 0:

@@ -17,19 +17,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = [
-    "HEAD_BYTES",
-    "JPEG_ALONE",
-    "SUFFIXES",
-    "UNKNOWN",
-    "format_mismatch",
-    "format_warning",
-    "is_empty_svg",
-    "media_type",
-    "pixel_size",
-    "suffix",
-]
-
 UNKNOWN = "application/octet-stream"
 
 HEAD_BYTES = 65_536

@@ -1,4 +1,4 @@
-"""What becomes of many calls: an outcome for each, and how far they are.
+"""What becomes of many calls: an outcome for each, how far they are, and the observer of a call.
 
 Rules: frozen values; one call's failure is an outcome and never an exception of the whole; an unknown cost is None,
 never zero. `repr` never shows a prompt.
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from openai_images.errors import ImagesError
     from openai_images.models.requests import GenerateRequest
     from openai_images.models.results import ImageResult
-
-__all__ = ["Failed", "Outcome", "Progress", "Succeeded"]
 
 
 @frozen
@@ -71,3 +69,20 @@ class Progress:
     spent: Decimal | None = None
     unpriced: int = 0
     wait_reason: str | None = None
+
+
+class Watcher:
+    """Is called in the task of a call; does nothing unless overridden.
+
+    What a method raises ends the call; before the first byte that means that nothing was sent. Whether a call is sent
+    again is not decided here.
+    """
+
+    def waiting(self) -> None:
+        """The call waits: for a slot, for a limit, or for its next attempt."""
+
+    async def sending(self, attempt: int) -> None:
+        """Attempt number `attempt` is ready: its first byte goes out when this returns."""
+
+    async def refused(self, error: ImagesError) -> None:
+        """The attempt provably did not run; the call may be sent again."""

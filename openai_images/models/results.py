@@ -8,68 +8,21 @@ sum of usages leaves nothing out that it was not told: what one of them lacks, t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import reduce
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from attrs import AttrsInstance, evolve, field, fields_dict, frozen, has
+from attrs import evolve, field, frozen
 
 from openai_images._util.attrs import names
 from openai_images.models.image import Image, MimeBundle, mime_bundle
+from openai_images.models.usage import SvgUsage, Usage, sum_usages
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
     from decimal import Decimal
 
     from openai_images.catalog.prices import Prices
-
-__all__ = [
-    "ImageResult",
-    "SvgUsage",
-    "TokenDetails",
-    "Usage",
-    "sum_usages",
-    "total_usage",
-    "usage_fields",
-    "with_images",
-]
-
-
-@frozen
-class TokenDetails:
-    """Tokens by kind."""
-
-    image_tokens: int | None = None
-    text_tokens: int | None = None
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=names)
-
-
-@frozen
-class Usage:
-    """Tokens as the server counted them; streams come without `output_tokens_details` (seen on the wire in 2026)."""
-
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    total_tokens: int | None = None
-    input_tokens_details: TokenDetails | None = None
-    output_tokens_details: TokenDetails | None = None
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=names)
-
-    def as_dict(self) -> dict[str, Any]:
-        """All counts that are there, as JSON can hold them, unknown fields among the others; never raises."""
-        return usage_fields(self)
-
-
-@frozen
-class SvgUsage:
-    """Tokens of the model that wrote an SVG, counted apart."""
-
-    model: str | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    reasoning_tokens: int | None = None
-    total_tokens: int | None = None
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=names)
+    from openai_images.models.image import Image
 
 
 @frozen
@@ -124,41 +77,9 @@ class ImageResult:
         return mime_bundle(self.images, repr(self), include, exclude)
 
 
-def usage_fields(usage: Usage | SvgUsage | TokenDetails) -> dict[str, Any]:
-    """What is there of a usage as a JSON object; a server's odd values are written as text. Never raises."""
-    # Here, so that a client is built without Decimal.
-    from openai_images.models.plain import json_value  # noqa: PLC0415
-
-    fields: dict[str, Any] = {}
-    for name in fields_dict(type(usage)):
-        value = getattr(usage, name)
-        if name != "extra" and value is not None:
-            fields[name] = usage_fields(value) if isinstance(value, TokenDetails) else json_value(value)
-    extra: Any = usage.extra  # callers may be untyped
-    more = json_value(extra) if _is_object(extra) else None
-    return (
-        fields | {name: value for name, value in more.items() if name not in fields}
-        if _is_object(more)
-        else fields
-    )
-
-
 def total_usage(results: Iterable[ImageResult]) -> Usage | None:
     """The usage of several results together; None where one of them has none. See `sum_usages`."""
     return sum_usages(result.usage for result in results)
-
-
-def sum_usages(usages: Iterable[Usage | None]) -> Usage | None:
-    """Several usages as one, with their details; a count that one of them lacks is None.
-
-    None where one of them is None, or all zeros, which some servers write for what they did not count: a sum without
-    it would be too low. In `extra`, whole numbers of tokens are added up, what all say alike is kept, and all else left
-    out.
-    """
-    counted = list(usages)
-    if not counted or not all(usage and _is_counted(usage) for usage in counted):
-        return None
-    return reduce(_add, counted)
 
 
 def with_images(result: ImageResult, images: Sequence[Image]) -> ImageResult:
@@ -168,27 +89,47 @@ def with_images(result: ImageResult, images: Sequence[Image]) -> ImageResult:
     return evolve(result, images=tuple(images), parts=parts)
 
 
-def _is_counted(usage: Usage) -> bool:
-    return any((usage.input_tokens, usage.output_tokens, usage.total_tokens))
+@frozen(kw_only=True)
+class PartialImage:
+    """A picture still being painted.
+
+    `partial_image_index` counts from 0; fewer than asked for may come. `image_index` tells several pictures apart.
+    """
+
+    image: Image
+    partial_image_index: int | None = None
+    image_index: int = 0
+    created_at: int | None = None
+    background: str | None = None
+    output_format: str | None = None
+    quality: str | None = None
+    size: str | None = None
+    sequence_number: int | None = None
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=names)
 
 
-def _add(one: Any, other: Any, name: str = "tokens") -> Any:
-    """The sum of two counts, or of all counts in two values; None where there is none."""
-    if _is_value(one) and type(one) is type(other):
-        return type(one)(
-            **{key: _add(getattr(one, key), getattr(other, key), key) for key in fields_dict(type(one))}
-        )
-    if _is_object(one) and _is_object(other):
-        both = {key: _add(one[key], other[key], str(key)) for key in one if key in other}
-        return {key: value for key, value in both.items() if value is not None}
-    if "tokens" in name and type(one) is type(other) is int:
-        return one + other
-    return one if type(one) is type(other) and one == other else None
+@frozen(kw_only=True)
+class CompletedImage:
+    """A finished picture, with its usage."""
+
+    image: Image
+    image_index: int = 0
+    created_at: int | None = None
+    background: str | None = None
+    output_format: str | None = None
+    quality: str | None = None
+    size: str | None = None
+    sequence_number: int | None = None
+    usage: Usage | None = None
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=names)
 
 
-def _is_value(value: object) -> TypeGuard[AttrsInstance]:
-    return has(type(value))
+@frozen
+class UnknownEvent:
+    """An event this version does not know: its `type` and its decoded JSON (or its text), pictures as `Image`."""
+
+    type: str
+    raw: Any = field(repr=False, hash=False)
 
 
-def _is_object(value: object) -> TypeGuard[Mapping[str, Any]]:
-    return isinstance(value, Mapping)
+Event: TypeAlias = PartialImage | CompletedImage | UnknownEvent

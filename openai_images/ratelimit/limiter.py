@@ -26,8 +26,7 @@ from openai_images.wire.headers import stated_limits
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from openai_images.http.timing import Timing
-    from openai_images.models.options import Limits
+    from openai_images.models.options import Limits, Timing
 
 _log = logging.getLogger("openai_images")
 

@@ -10,15 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from datetime import date
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
 from attrs import asdict, field, frozen
 
 from openai_images._util.attrs import names
+from openai_images._util.json import is_mapping
 from openai_images.catalog.models import Model, any_model, find_model, live_models
 from openai_images.models.requests import GenerateRequest
-
-__all__ = ["Asked", "Problem", "asked_of", "is_object", "wrong_types"]
 
 
 @frozen
@@ -103,7 +102,7 @@ def asked_of(  # noqa: PLR0913  what a server is, and the day
     values = {name: value for name, value in asdict(request, recurse=False).items() if value is not None}
     values["stream"] = stream
     given = values.get("extra_body")
-    extra: Mapping[str, Any] = given if is_object(given) else {}
+    extra: Mapping[str, Any] = given if is_mapping(given) else {}
     mistyped = [name for name, value in values.items() if name not in extra and not _fits(name, value)]
     hidden = {*extra, *mistyped}
     name = None if "model" in hidden else values.get("model")
@@ -130,11 +129,6 @@ def wrong_types(asked: Asked) -> Iterator[Problem]:
     for name in asked.mistyped:
         kind = type(asked.values[name]).__name__
         yield Problem(name, f"it is of type {kind}", _TYPES[name][1], certain=True)
-
-
-def is_object(value: object) -> TypeGuard[Mapping[str, Any]]:
-    """Whether a value is what JSON calls an object."""
-    return isinstance(value, Mapping)
 
 
 def _fits(name: str, value: object) -> bool:

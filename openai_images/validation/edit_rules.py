@@ -14,10 +14,8 @@ from typing import Any, Final
 from attrs import field, frozen
 
 from openai_images.models import media
-from openai_images.models.edit_requests import ImageReference, as_list
+from openai_images.models.requests import ImageReference, as_list
 from openai_images.validation.context import Asked, Problem
-
-__all__ = ["EDIT_RULES", "SourceFacts", "picture_problems"]
 
 _MOST_IMAGES: Final = 16
 _MEGABYTE: Final = 1024 * 1024

@@ -10,7 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from openai_images.catalog.models import ANY_MODEL, Model, any_model, find_model, known_values
+from openai_images._util.json import is_mapping
+from openai_images.catalog.models import (
+    ANY_MODEL,
+    MAX_IMAGES_PER_CALL,
+    Model,
+    any_model,
+    find_model,
+    known_values,
+)
 from openai_images.catalog.sizes import (
     largest_size,
     nearest_size,
@@ -19,10 +27,7 @@ from openai_images.catalog.sizes import (
     sheet_faults,
     size_faults,
 )
-from openai_images.models.shares import MOST
-from openai_images.validation.context import Asked, Problem, is_object, wrong_types
-
-__all__ = ["RULES"]
+from openai_images.validation.context import Asked, Problem, wrong_types
 
 _RASTER: Final = ("png", "webp", "jpeg")
 _FORMATS: Final = known_values("output_format")
@@ -125,12 +130,12 @@ def _counts(asked: Asked) -> Iterator[Problem]:
     if n is None:
         return
     shown, most = asked.show(n), model.pictures
-    upper = MOST if asked.split else 1 if form == "svg" else most
+    upper = MAX_IMAGES_PER_CALL if asked.split else 1 if form == "svg" else most
     accepted = "1" if upper == 1 else f"1 to {upper:,}"
     if n < 1:
         yield asked.problem("n", f"{shown} is below 1", accepted)
     elif asked.split:
-        if n > MOST:
+        if n > MAX_IMAGES_PER_CALL:
             message = f"{shown} is more than one call is shared out for"
             yield asked.problem("n", message, f"{accepted}, or more with generate_many")
     elif n > 1 and form == "svg":
@@ -226,7 +231,7 @@ def _author(asked: Asked, svg: Mapping[str, Any]) -> Iterator[Problem]:
     reasoning = svg.get("reasoning")
     if reasoning is None:
         return
-    effort = reasoning.get("effort") if is_object(reasoning) else 0
+    effort = reasoning.get("effort") if is_mapping(reasoning) else 0
     if not isinstance(effort, str | None):
         yield asked.problem("svg", "its reasoning is not an object with an effort", '{"effort": …}')
     elif effort is not None and effort not in _EFFORTS:

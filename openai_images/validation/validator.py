@@ -20,8 +20,6 @@ from openai_images.models.requests import GenerateRequest
 from openai_images.validation.context import Asked, Problem, asked_of
 from openai_images.validation.generate_rules import RULES
 
-__all__ = ["Checker", "Mode", "Problem", "check", "judged", "problems_of"]
-
 Mode: TypeAlias = Literal["strict", "warn", "off"]
 _MODES: Final = ("strict", "warn", "off")
 _FIELDS: Final = tuple(

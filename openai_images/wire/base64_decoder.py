@@ -18,8 +18,6 @@ from openai_images.errors import DecodeError, ResponseTooLargeError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["MAX_PICTURE_BYTES", "Base64Decoder", "both", "picture_too_large"]
-
 MAX_PICTURE_BYTES = 64 * 1024 * 1024
 """Twice what the largest picture of the API (8,294,400 pixels) takes uncompressed."""
 

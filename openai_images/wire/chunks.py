@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["SLOW_BYTES", "piece_end"]
-
 SLOW_BYTES: Final = 4 * 1024
 """Decoding costs up to 1.3 microseconds a byte (events of one digit), so this is about 5 ms."""
 

@@ -17,21 +17,10 @@ from cattrs import Converter
 
 from openai_images._util.json import is_list, is_mapping, is_object
 from openai_images.errors import RequestInvalidError
-from openai_images.models.events import CompletedImage, PartialImage
 from openai_images.models.image import Image
 from openai_images.models.requests import GenerateRequest
-from openai_images.models.results import ImageResult, SvgUsage, TokenDetails, Usage
-
-__all__ = [
-    "body_of",
-    "encode",
-    "encode_request",
-    "holds_image",
-    "read_completed",
-    "read_images",
-    "read_partial",
-    "read_result",
-]
+from openai_images.models.results import CompletedImage, ImageResult, PartialImage
+from openai_images.models.usage import SvgUsage, TokenDetails, Usage
 
 _C = TypeVar("_C", bound=AttrsInstance)
 

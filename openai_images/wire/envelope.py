@@ -19,8 +19,6 @@ from openai_images.errors import DecodeError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["MAX_DEPTH", "MAX_DOCUMENTS", "TOO_LARGE", "NotWholeError", "documents"]
-
 MAX_DEPTH = 100
 """Python's own limit depends on who calls, and what passes it here may fail where it is copied or pickled."""
 

@@ -20,8 +20,6 @@ from openai_images._util.json import decoded, is_list, is_object
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["NO_MESSAGES", "Said", "read_body", "read_error"]
-
 _NOTHING, _EMPTY = NO_MESSAGES = ("no reason was given", "nothing more was said")
 
 _MOST_OBJECTS, _DEEPEST, _MOST_FIELDS, _MOST_ITEMS = 200, 12, 100, 20

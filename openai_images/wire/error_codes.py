@@ -16,8 +16,6 @@ from openai_images.wire import error_words as lexicon
 if TYPE_CHECKING:
     from openai_images.wire.error_body import Said
 
-__all__ = ["Verdict", "judge", "stage_of", "status_of"]
-
 
 class Verdict(Enum):
     """What a refusal is about."""

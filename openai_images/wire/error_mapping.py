@@ -22,8 +22,6 @@ from openai_images.wire.salvage import outline
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["LONGEST_REASON", "Answered", "redact", "refusal_from_body", "refusal_from_document"]
-
 _BY_VERDICT: dict[Verdict, type[errors.APIStatusError]] = {
     Verdict.MODERATION: errors.ModerationBlockedError,
     Verdict.ACCOUNT: errors.PermissionDeniedError,

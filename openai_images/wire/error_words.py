@@ -8,24 +8,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = [
-    "ACCOUNT_BLOCKED",
-    "DAY",
-    "LIMIT_REACHED",
-    "LIMIT_ZERO",
-    "MODERATED",
-    "MONEY",
-    "MONEY_CODE",
-    "MONTH",
-    "PAY",
-    "PERHAPS_MODERATED",
-    "POLICY",
-    "QUOTA",
-    "RATE",
-    "RATE_CODE",
-    "SHORT_PERIOD",
-]
-
 
 def _any(*patterns: str) -> re.Pattern[str]:
     return re.compile("|".join(patterns))

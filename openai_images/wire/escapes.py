@@ -9,8 +9,6 @@ import re
 
 from openai_images.errors import DecodeError
 
-__all__ = ["Unescaper"]
-
 _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _UNFINISHED = re.compile(rb"\\(?:u[0-9a-fA-F]{0,3})?\Z")
 _LONGEST = len(rb"\u002")

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from openai_images._util.json import is_object
 from openai_images.errors import DecodeError, ImagesError, StreamInterruptedError
-from openai_images.models.events import CompletedImage, Event, UnknownEvent
-from openai_images.models.results import ImageResult, Usage, sum_usages
+from openai_images.models.results import CompletedImage, Event, ImageResult, UnknownEvent
+from openai_images.models.usage import Usage, sum_usages
 from openai_images.wire import codec
 from openai_images.wire.error_mapping import Answered, refusal_from_document
 from openai_images.wire.image_body import MAX_DAMAGED, MAX_ERRORS, completed_events, no_image
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from openai_images.models.image import Image
     from openai_images.wire.json_decoder import PayloadScanner
-
-__all__ = ["EventsBody"]
 
 _COMPLETED = ("image_generation.completed", "image_edit.completed")
 _FINISHED = (

@@ -17,17 +17,6 @@ from attrs import frozen
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = [
-    "LONGEST_WAIT",
-    "StatedLimit",
-    "asks_to_wait",
-    "parse_duration",
-    "request_id",
-    "retry_after",
-    "should_retry",
-    "stated_limits",
-]
-
 # Go's spelling of a duration, which OpenAI's limits use: "1ms", "58.891s", "6m0s"; a bare number means seconds.
 _DURATION = re.compile(
     r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?"

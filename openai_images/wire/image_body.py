@@ -12,10 +12,10 @@ from attrs import evolve
 
 from openai_images.errors import DecodeError, StreamInterruptedError
 from openai_images.models.completeness import NO_IMAGE, ImageProbe
-from openai_images.models.events import CompletedImage, Event
-from openai_images.models.results import ImageResult
+from openai_images.models.results import CompletedImage, Event, ImageResult
 from openai_images.wire.base64_decoder import picture_too_large
-from openai_images.wire.error_mapping import Answered, redact
+from openai_images.wire.error_mapping import Answered
+from openai_images.wire.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from openai_images.errors import ImagesError
     from openai_images.models.image import Image
     from openai_images.wire.sinks import Sink
-
-__all__ = ["MAX_DAMAGED", "MAX_ERRORS", "Body", "PictureBody", "completed_events", "no_image"]
 
 MAX_ERRORS = 100
 """Reasons that are kept for the pictures that did not come; a server may send 100,000 items with an error each."""

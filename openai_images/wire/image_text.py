@@ -16,8 +16,6 @@ from openai_images.errors import DecodeError
 from openai_images.models import media
 from openai_images.wire.escapes import Unescaper
 
-__all__ = ["BASE64", "FIRST", "HELD", "LONGEST_KEY", "PREFIXES", "URL", "begins_image", "image_key"]
-
 BASE64, URL = b"b64_json", b"url"
 LONGEST_KEY = 6 * len(BASE64)  # each character spelled \uXXXX
 

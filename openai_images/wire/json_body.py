@@ -16,21 +16,18 @@ from attrs import evolve
 from openai_images._util.json import is_list, is_object
 from openai_images.errors import DecodeError, ImagesError, StreamInterruptedError
 from openai_images.wire import codec
-from openai_images.wire.error_mapping import Answered, redact, refusal_from_document
+from openai_images.wire.error_mapping import Answered, refusal_from_document
 from openai_images.wire.image_body import MAX_DAMAGED, MAX_ERRORS, completed_events, no_image
 from openai_images.wire.json_decoder import MAX_PICTURES, too_many_pictures
-from openai_images.wire.redaction import Redaction
+from openai_images.wire.redaction import Redaction, redact
 from openai_images.wire.salvage import answer_within, found_images, found_urls, outline, without_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from openai_images.models.events import CompletedImage, Event
     from openai_images.models.image import Image
-    from openai_images.models.results import ImageResult
+    from openai_images.models.results import CompletedImage, Event, ImageResult
     from openai_images.wire.json_decoder import PayloadScanner
-
-__all__ = ["JsonBody"]
 
 _GOOD = ("0", "200", "202", "ok", "success")
 _TASKS = ("task_id", "taskId", "job_id")

@@ -15,8 +15,6 @@ from typing import Any
 
 from openai_images._util.json import is_deeper, is_list, is_object
 
-__all__ = ["Redaction", "one_line", "redact"]
-
 _HIDDEN = "<hidden>"
 _SHORTEST_SECRET = 6
 _LONGEST_TEXT = 1000

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from openai_images.models.requests import GenerateRequest
     from openai_images.wire.uploads import Pictures, Upload
 
-__all__ = ["HttpRequest", "edit", "generation", "joined"]
-
 _USER_AGENT = f"openai-images/{__version__}"
 
 

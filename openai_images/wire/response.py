@@ -12,23 +12,21 @@ from typing import TYPE_CHECKING
 from openai_images.errors import DecodeError, StreamInterruptedError
 from openai_images.models import media
 from openai_images.wire.base64_decoder import MAX_PICTURE_BYTES
-from openai_images.wire.error_mapping import Answered, redact
+from openai_images.wire.error_mapping import Answered
 from openai_images.wire.event_body import EventsBody
 from openai_images.wire.image_body import Body, PictureBody
 from openai_images.wire.image_text import HELD, begins_image
 from openai_images.wire.json_body import JsonBody
 from openai_images.wire.json_decoder import PayloadScanner
+from openai_images.wire.redaction import redact
 from openai_images.wire.sinks import MemorySink, Sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from openai_images.errors import ImagesError
-    from openai_images.models.events import CompletedImage, Event
     from openai_images.models.image import Image
-    from openai_images.models.results import ImageResult
-
-__all__ = ["AnswerReader"]
+    from openai_images.models.results import CompletedImage, Event, ImageResult
 
 _PASSED_OVER = b"\xef\xbb\xbf \t\r\n"  # a BOM and white space: no body begins with any of these bytes
 _SNIFF = 12

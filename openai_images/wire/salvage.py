@@ -22,8 +22,6 @@ from openai_images.wire.envelope import MAX_DEPTH
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["MAX_FOUND", "answer_within", "found_images", "found_urls", "outline", "without_images"]
-
 MAX_FOUND = 1000
 """As many as an answer may have pictures: four megabytes hold 350,000 short URLs."""
 

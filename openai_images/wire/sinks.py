@@ -12,8 +12,6 @@ from typing import Protocol
 
 from openai_images.models.image import Image
 
-__all__ = ["MemorySink", "MemorySinks", "Sink"]
-
 _SMALL = 256 * 1024
 """Pictures up to this size, in bytes, are not worth any room: the allocator has it ready."""
 

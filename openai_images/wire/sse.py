@@ -13,8 +13,6 @@ from enum import Enum, auto
 
 from attrs import frozen
 
-__all__ = ["EventEnd", "SSEFramer"]
-
 _BOM = b"\xef\xbb\xbf"
 _LF, _SPACE = 0x0A, 0x20
 _LONGEST_NAME = len(b"event")

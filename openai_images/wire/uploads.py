@@ -15,10 +15,8 @@ from attrs import frozen
 from openai_images._util.json import is_mapping
 from openai_images.errors import RequestInvalidError
 from openai_images.models import media
-from openai_images.models.edit_requests import ImageReference
+from openai_images.models.requests import ImageReference
 from openai_images.wire.codec import encode
-
-__all__ = ["Encoded", "Pictures", "Piece", "Reader", "Source", "Upload", "form", "json_form"]
 
 
 class Reader(Protocol):

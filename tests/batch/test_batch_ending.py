@@ -24,7 +24,7 @@ from openai_images import (
 )
 from openai_images.batch.ending import ending_of
 from openai_images.errors import TimeoutOutcomeUnknownError
-from openai_images.http.watch import Watcher
+from openai_images.models.outcomes import Watcher
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import many, pictures, run, states
 from tests.calling import PNG

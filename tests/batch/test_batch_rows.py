@@ -19,10 +19,10 @@ from openai_images import (
     Usage,
     cost_of,
 )
+from openai_images._util.plain_json import json_value
 from openai_images.batch.journal_rows import encode, error_fields, read, result_fields
 from openai_images.batch.ledger import Ledger
 from openai_images.errors import ServerOutcomeUnknownError
-from openai_images.models.plain import json_value
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import items_of, many, posts, rows, run
 from tests.calling import PNG, client_of

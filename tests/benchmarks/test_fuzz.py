@@ -14,7 +14,7 @@ from benchmarks.fuzzing import Sinks, broken
 from benchmarks.mutating import Case
 from openai_images.errors import APIStatusError, BadRequestError, DecodeError, ImagesError
 from openai_images.models.image import Image
-from openai_images.models.results import Usage
+from openai_images.models.usage import Usage
 from openai_images.wire import headers, response as reader, sse
 from openai_images.wire.headers import StatedLimit
 

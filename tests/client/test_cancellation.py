@@ -17,7 +17,7 @@ import pytest
 from openai_images import CompletedImage, ImagesClient, Limits, PartialImage, StreamInterruptedError
 from openai_images._util import atomic_file as parts_module
 from openai_images.client import files
-from openai_images.http.timing import Timing
+from openai_images.models.options import Timing
 from openai_images.server import LocalImagesServer
 from tests.leaks import nothing_left, only, parts, until
 from tests.tiny import png

@@ -15,7 +15,7 @@ from openai_images import (
     RetryPolicy,
     Timing,
 )
-from openai_images.http.watch import Watcher
+from openai_images.models.outcomes import Watcher
 from openai_images.ratelimit.limiter import LocalSlot, Patience
 from openai_images.server import LocalImagesServer
 from tests.calling import BOTH, JSON_ANSWER, Call, FakeTime, client_of, generate

@@ -14,7 +14,7 @@ from openai_images import (
     Timeouts,
     UnknownEvent,
 )
-from openai_images.http.watch import Watcher
+from openai_images.models.outcomes import Watcher
 from openai_images.server import LocalImagesServer
 from tests.calling import BOTH, COMPLETED, PROMPT, Call, FakeTime, client_of, event, generate, stream
 from tests.sockets import CLOSE, LAST_CHUNK, RawServer, chunked, reply

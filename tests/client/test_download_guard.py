@@ -10,8 +10,8 @@ import pytest
 
 from openai_images import DownloadError, ImagesClient
 from openai_images.http.address_guard import Guard
-from openai_images.http.timing import Timing
 from openai_images.http.urls import Location, located
+from openai_images.models.options import Timing
 from tests.calling import KEY, PNG, FakeTime, client_of, generate
 from tests.client.downloading import PUBLIC, away, names
 from tests.leaks import nothing_left, until

@@ -25,7 +25,7 @@ from openai_images import (
 from openai_images._util import atomic_file as parts_module
 from openai_images.client import files
 from openai_images.errors import DecodeError
-from openai_images.http.timing import Timing
+from openai_images.models.options import Timing
 from openai_images.server import LocalImagesServer
 from openai_images.wire.error_mapping import Answered
 from openai_images.wire.response import AnswerReader

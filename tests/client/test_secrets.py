@@ -27,7 +27,7 @@ from openai_images import (
     RetryPolicy,
     Timeouts,
 )
-from openai_images.http.timing import Timing
+from openai_images.models.options import Timing
 from openai_images.server import FAULTS, LocalImagesServer
 from tests.tiny import png
 

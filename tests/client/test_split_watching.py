@@ -6,7 +6,7 @@ import pytest
 
 from openai_images import ImagesError
 from openai_images.client.split_observer import SharedWatch
-from openai_images.http.watch import Watcher
+from openai_images.models.outcomes import Watcher
 
 
 class Log(Watcher):

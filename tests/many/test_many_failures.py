@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from openai_images import ImageResult, ImagesError, Outcomes, Progress, QuotaExhaustedError
-from openai_images.http.watch import Watcher
 from openai_images.many.items import Item
+from openai_images.models.outcomes import Watcher
 from tests.leaks import nothing_left
 from tests.many.working import Desk, outcomes_of, result, settle, told
 

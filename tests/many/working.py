@@ -5,9 +5,9 @@ from collections.abc import AsyncIterable, Iterable
 from typing import Any
 
 from openai_images import Failed, Image, ImageResult, Outcome, Outcomes, Succeeded
-from openai_images.http.watch import Watcher
 from openai_images.many.items import Item
 from openai_images.many.options import Options
+from openai_images.models.outcomes import Watcher
 from tests.calling import PNG
 
 

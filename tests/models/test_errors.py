@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from openai_images import errors
-from openai_images.models.events import PartialImage
 from openai_images.models.image import Image
+from openai_images.models.results import PartialImage
 
 IMAGE = Image.from_bytes(b"\x89PNG\r\n\x1a\n")
 CLASSES = [getattr(errors, name) for name in errors.__all__]

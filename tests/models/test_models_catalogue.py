@@ -21,8 +21,7 @@ from openai_images.catalog.models import (
 from openai_images.catalog.prices import PUBLISHED_PRICES
 from openai_images.catalog.tokens import qualities
 from openai_images.models import GenerateParams
-from openai_images.models.edit_requests import EditParams
-from openai_images.models.requests import Model as ModelHint
+from openai_images.models.requests import EditParams, Model as ModelHint
 from openai_images.server.catalog import FIXED_SIZES, MODELS as SERVED, served_models
 from tests.models.test_models_checks import DAYS
 

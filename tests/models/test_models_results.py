@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from openai_images.models import Image, ImageResult, SvgUsage, TokenDetails, Usage
-from openai_images.models.results import sum_usages, total_usage
+from openai_images.models.results import total_usage
+from openai_images.models.usage import sum_usages
 from openai_images.wire.codec import read_completed, read_result
 
 IMAGE = Image.from_bytes(b"\x89PNG\r\n\x1a\n")

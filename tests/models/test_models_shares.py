@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from openai_images import GenerateRequest
-from openai_images.models.shares import MOST, place_of, shares_of
+from openai_images.catalog.models import MAX_IMAGES_PER_CALL
+from openai_images.client.shares import place_of, shares_of
 
 
 @pytest.mark.parametrize(
@@ -29,7 +30,7 @@ from openai_images.models.shares import MOST, place_of, shares_of
         ({"n": 12, "model": "someone-elses"}, (10, 2)),
         ({"n": 12, "model": 7}, (10, 2)),
         ({"n": 2, "extra_body": {"stream": True}}, (1, 1)),
-        ({"n": MOST, "stream": True}, (1,) * MOST),
+        ({"n": MAX_IMAGES_PER_CALL, "stream": True}, (1,) * MAX_IMAGES_PER_CALL),
     ],
 )
 def test_shares(params: dict[str, Any], shares: tuple[int, ...]) -> None:
@@ -46,7 +47,7 @@ def test_shares(params: dict[str, Any], shares: tuple[int, ...]) -> None:
         {"n": True},
         {"n": "23"},
         {"n": 23.0},
-        {"n": MOST + 1},
+        {"n": MAX_IMAGES_PER_CALL + 1},
         {"n": 10**100},
         {"n": 23, "extra_body": {"n": 23}},
         {"n": 23, "extra_body": ["seed"]},

@@ -25,7 +25,7 @@ from openai_images.models import (
     UnknownEvent,
     Usage,
 )
-from openai_images.models.edit_requests import EditParams, EditRequest, ImageReference
+from openai_images.models.requests import EditParams, EditRequest, ImageReference
 from openai_images.models.results import with_images
 
 IMAGE = Image.from_bytes(b"\x89PNG\r\n\x1a\n")

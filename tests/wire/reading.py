@@ -8,8 +8,8 @@ from attrs import field, frozen
 
 from benchmarks.corpus import Answer, answers
 from openai_images.errors import ImagesError
-from openai_images.models.events import CompletedImage
 from openai_images.models.image import Image
+from openai_images.models.results import CompletedImage
 from openai_images.wire.error_mapping import Answered
 from openai_images.wire.response import AnswerReader
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pybase64
 import pytest
 
-from openai_images.models.events import CompletedImage
+from openai_images.models.results import CompletedImage
 from openai_images.wire.error_mapping import Answered
 from openai_images.wire.response import AnswerReader
 from tests.feeding import pieces

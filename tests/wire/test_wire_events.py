@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from openai_images import errors
-from openai_images.models.events import CompletedImage, PartialImage, UnknownEvent
 from openai_images.models.image import Image
-from openai_images.models.results import TokenDetails, Usage
+from openai_images.models.results import CompletedImage, PartialImage, UnknownEvent
+from openai_images.models.usage import TokenDetails, Usage
 from openai_images.wire.error_mapping import Answered
 from openai_images.wire.response import AnswerReader
 from tests.feeding import fed, pieces

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from openai_images import errors
-from openai_images.models.results import SvgUsage, TokenDetails, Usage
+from openai_images.models.usage import SvgUsage, TokenDetails, Usage
 from tests.feeding import fed, pieces
 from tests.tiny import gif, text
 from tests.wire.reading import EVENT_STREAM, JSON, answer, reading

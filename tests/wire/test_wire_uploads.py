@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 
 from openai_images.client.sources import BytesSource
 from openai_images.errors import RequestInvalidError
-from openai_images.models.edit_requests import EditRequest, ImageReference
+from openai_images.models.requests import EditRequest, ImageReference
 from openai_images.wire.codec import body_of, encode
 from openai_images.wire.requests import edit
 from openai_images.wire.uploads import Encoded, Pictures, Upload, form, json_form

@@ -8,18 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from openai_images.catalog.models import find_model
-from openai_images.validation.context import is_object
+from openai_images._util.json import is_mapping
+from openai_images.catalog.models import MAX_IMAGES_PER_CALL, find_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from openai_images.models.requests import GenerateRequest
-
-__all__ = ["MOST", "place_of", "shares_of"]
-
-MOST: Final = 1_000
-"""Pictures that one call is shared out for: more are a slip of the finger, or a case for `generate_many`."""
 
 _AT_ONCE: Final = 10
 """Pictures of one request where nothing else is known."""
@@ -29,7 +24,12 @@ def shares_of(request: GenerateRequest, *, stream: bool) -> tuple[int, ...]:
     """How many pictures each of several requests is to ask for; nothing where the request goes as it is."""
     number: Any = request.n  # callers may be untyped
     extra = request.extra_body or {}
-    if type(number) is not int or not 1 < number <= MOST or not is_object(extra) or "n" in extra:
+    if (
+        type(number) is not int
+        or not 1 < number <= MAX_IMAGES_PER_CALL
+        or not is_mapping(extra)
+        or "n" in extra
+    ):
         return ()
     most = 1 if stream or extra.get("stream") is True else _most(request, extra)
     whole, rest = divmod(number, most)

@@ -13,8 +13,6 @@ from decimal import Decimal
 from math import isfinite
 from typing import Any, Final
 
-__all__ = ["json_value", "well_formed"]
-
 _DEEPEST: Final = 16
 _MOST_VALUES: Final = 1_000
 _LONGEST_TEXT: Final = 4_000
