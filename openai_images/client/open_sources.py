@@ -32,7 +32,7 @@ from openai_images.models.requests import (
     as_list,
     reference_of,
 )
-from openai_images.wire.uploads import Source
+from openai_images.wire.requests import Source
 
 Handed: TypeAlias = Source | ImageReference
 

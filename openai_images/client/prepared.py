@@ -15,8 +15,7 @@ from openai_images.client.open_sources import Opened, opened
 from openai_images.models.requests import EditRequest, ImageReference, as_list, reference_of
 from openai_images.validation.edit_rules import SourceFacts, picture_problems
 from openai_images.wire.codec import body_of
-from openai_images.wire.requests import HttpRequest, edit
-from openai_images.wire.uploads import Pictures
+from openai_images.wire.requests import HttpRequest, Pictures, edit
 
 if TYPE_CHECKING:
     from openai_images.models.requests import GenerateRequest

@@ -14,7 +14,7 @@ from attrs import evolve
 
 from openai_images.client.downloads import is_away
 from openai_images.errors import DecodeError, DownloadError, RequestInvalidError, ResponseTooLargeError
-from openai_images.http.unfetched import NotFetchedError
+from openai_images.http.intake import NotFetchedError
 from openai_images.http.urls import decode_data_url, is_data_url, shown
 from openai_images.models.image import Image
 from openai_images.models.results import ImageResult, with_images

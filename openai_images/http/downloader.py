@@ -19,10 +19,9 @@ from yarl import URL
 from openai_images._version import __version__
 from openai_images.errors import ConfigurationError
 from openai_images.http.address_guard import ForbiddenAddressError, Guard
-from openai_images.http.intake import SILENCE, Bounds, take_in
-from openai_images.http.response_head import head_flaw
+from openai_images.http.intake import SILENCE, Bounds, NotFetchedError, PassingError, take_in
 from openai_images.http.retry import backoff
-from openai_images.http.unfetched import NotFetchedError, PassingError
+from openai_images.http.sessions import head_flaw
 from openai_images.http.urls import Location, UnfitLocationError, located, printable, redirected, shown
 from openai_images.wire.headers import retry_after
 from openai_images.wire.requests import joined

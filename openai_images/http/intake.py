@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import aiohttp
 from attrs import frozen
 
-from openai_images.http.unfetched import NotFetchedError, PassingError
 from openai_images.models import media
 from openai_images.models.completeness import ImageProbe
 
@@ -21,6 +20,26 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from openai_images.wire.sinks import Sink
+
+
+class NotFetchedError(Exception):
+    """Why a picture did not come, after how many `attempts`; `status` is that of the last answer, if one came."""
+
+    def __init__(self, why: str, *, status: int | None = None) -> None:
+        """Keep the reason, which holds nothing secret."""
+        super().__init__(why)
+        self.status = status
+        self.attempts = 0
+
+
+class PassingError(NotFetchedError):
+    """What another attempt may mend; `seconds` is the wait that the server asked for."""
+
+    def __init__(self, why: str, *, status: int | None = None, seconds: float | None = None) -> None:
+        """Keep how long to wait."""
+        super().__init__(why, status=status)
+        self.seconds = seconds
+
 
 SILENCE = 60.0
 """Seconds without a byte before a download begins anew, where `Timeouts.idle` says nothing: files need no painting."""

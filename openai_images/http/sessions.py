@@ -10,19 +10,73 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
+import select
 import socket
 import weakref
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypedDict
 
 import aiohttp
+from aiohttp.http import StreamWriter
 from attrs import field, frozen
 
 from openai_images.errors import ConfigurationError
 from openai_images.http.proxy import environment_proxy
-from openai_images.http.response_head import HEAD_LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
+
+    from aiohttp.abc import AbstractStreamWriter
+
+
+class _Limits(TypedDict):
+    max_line_size: int
+    max_field_size: int
+
+
+HEAD_LIMITS: Final = _Limits(max_line_size=64 * 1024, max_field_size=64 * 1024)
+"""For the package's own sessions. Gateways send policies and echo prompts in headers beyond aiohttp's 8,190 bytes."""
+
+_BYTES = re.compile(
+    r"(?: when reading)?:?\s*(?:b['\"]|bytearray\().*", re.DOTALL
+)  # aiohttp quotes the answer
+
+
+def head_flaw(error: BaseException) -> str | None:
+    """What is wrong with the head that aiohttp refused; None where the error is another one."""
+    if not isinstance(error, aiohttp.ClientResponseError) or isinstance(error, aiohttp.ClientHttpProxyError):
+        return None
+    return " ".join(_BYTES.sub("", error.message).split()) or "aiohttp cannot parse it"
+
+
+_TURNS = 4
+"""Turns of the loop, in which it reads an end: asyncio needs two. TLS has something to read without one, too."""
+
+
+async def is_open(writer: AbstractStreamWriter) -> bool:
+    """Whether a request that is written now would go out, for all that has arrived here."""
+    for _ in range(_TURNS):
+        if not isinstance(writer, StreamWriter):
+            return True
+        if writer.transport is None or writer.transport.is_closing():
+            return False
+        if not _is_readable(writer.transport.get_extra_info("socket")):
+            return True
+        await asyncio.sleep(0)
+    return writer.transport is not None and not writer.transport.is_closing()
+
+
+def _is_readable(sock: Any) -> bool:
+    """Whether something came that the loop has not read yet: before a request that can hardly be but an end."""
+    try:
+        if hasattr(select, "poll"):
+            poll = select.poll()
+            poll.register(sock, select.POLLIN)
+            return bool(poll.poll(0))
+        return bool(select.select([sock], [], [], 0)[0])
+    except (OSError, TypeError, ValueError):  # no socket, or a closed one
+        return False
+
 
 Session: TypeAlias = aiohttp.ClientSession
 

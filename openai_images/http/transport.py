@@ -25,7 +25,7 @@ from openai_images.errors import (
 )
 from openai_images.http.deadlines import Deadlines, timed_out
 from openai_images.http.request_body import BodyBytes, Sending
-from openai_images.http.response_head import head_flaw
+from openai_images.http.sessions import head_flaw
 from openai_images.wire.chunks import piece_end
 from openai_images.wire.redaction import redact
 

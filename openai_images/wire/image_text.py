@@ -14,7 +14,7 @@ import pybase64
 
 from openai_images.errors import DecodeError
 from openai_images.models import media
-from openai_images.wire.escapes import Unescaper
+from openai_images.wire.base64_decoder import Unescaper
 
 BASE64, URL = b"b64_json", b"url"
 LONGEST_KEY = 6 * len(BASE64)  # each character spelled \uXXXX

@@ -19,9 +19,8 @@ from openai_images._util.json import has_too_many_values
 from openai_images.errors import DecodeError, ResponseTooLargeError
 from openai_images.models.completeness import ImageProbe
 from openai_images.models.image import Image
-from openai_images.wire.base64_decoder import MAX_PICTURE_BYTES, Base64Decoder, both
+from openai_images.wire.base64_decoder import MAX_PICTURE_BYTES, Base64Decoder, Unescaper, both
 from openai_images.wire.envelope import TOO_LARGE, NotWholeError, documents
-from openai_images.wire.escapes import Unescaper
 from openai_images.wire.image_text import (
     BASE64,
     FIRST,

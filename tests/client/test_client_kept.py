@@ -13,8 +13,7 @@ import pytest
 import trustme
 
 from openai_images import ConfigurationError, ImageResult, ImagesClient, RetryPolicy
-from openai_images.http.liveness import is_open
-from openai_images.http.sessions import KEPT_SECONDS
+from openai_images.http.sessions import KEPT_SECONDS, is_open
 from openai_images.server import LocalImagesServer
 from tests.calling import JSON_ANSWER, PNG, client_of, generate, stream
 from tests.sockets import RawServer, reply

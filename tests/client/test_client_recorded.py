@@ -12,7 +12,7 @@ from openai_images import ImagesClient, Timeouts, Timing
 from openai_images.client.sources import ViewReader
 from openai_images.http.request_body import BodyBytes, Sending
 from openai_images.server import LocalImagesServer
-from openai_images.wire.uploads import Encoded, Upload
+from openai_images.wire.requests import Encoded, Upload
 from tests.calling import BOTH, PNG, Call, client_of, generate
 
 vcr = pytest.importorskip("vcr")

@@ -7,7 +7,7 @@ import pytest
 from openai_images import Timeouts, Timing
 from openai_images.client.sources import BytesSource
 from openai_images.http.request_body import Sending
-from openai_images.wire.uploads import Upload
+from openai_images.wire.requests import Upload
 
 BODY = Upload((b"head", BytesSource(memoryview(b"picture"), "image/png"), b"tail"))
 

@@ -5,7 +5,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 from hypothesis import given, strategies as st
 
-from openai_images.http.addresses import canonical, is_allowed, kind_of
+from openai_images.http.address_guard import canonical, is_allowed, kind_of
 
 KINDS = [
     ("8.8.8.8", "public"),

@@ -13,8 +13,7 @@ from openai_images.client.sources import BytesSource
 from openai_images.errors import RequestInvalidError
 from openai_images.models.requests import EditRequest, ImageReference
 from openai_images.wire.codec import body_of, encode
-from openai_images.wire.requests import edit
-from openai_images.wire.uploads import Encoded, Pictures, Upload, form, json_form
+from openai_images.wire.requests import Encoded, Pictures, Upload, edit, form, json_form
 
 BOUNDARY = "0f" * 16
 PNG = BytesSource(memoryview(b"\x89PNG of nothing"), "image/png")
