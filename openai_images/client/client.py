@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from openai_images._util.attrs import safe_repr
 from openai_images.client.attempts import Means
 from openai_images.client.calls import Calls, Place
-from openai_images.client.settings import Portable, Settings
+from openai_images.client.settings import Portable, Settings, endpoint_from
 from openai_images.client.stream import ImageStream
 from openai_images.http.endpoint import Access, ApiKey
 from openai_images.http.proxy import checked_proxy
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from openai_images.catalog.prices import Prices
-    from openai_images.http.azure import AzureSettings
+    from openai_images.client.settings import AzureSettings
     from openai_images.http.endpoint import TokenProvider
     from openai_images.many.outcomes import Outcomes
     from openai_images.models.image import Image
@@ -74,7 +74,7 @@ class ImagesClient(Portable):
         timing: Timing = Timing(),  # noqa: B008  frozen
         _access: Access | None = None,
     ) -> None:
-        self._access = _access or Access.of(api_key, base_url, organization, project, headers or {})
+        self._access = _access or endpoint_from(api_key, base_url, organization, project, headers or {})
         self._model = model
         self._limits = limits
         self._settings = Settings(
@@ -131,8 +131,7 @@ class ImagesClient(Portable):
         constructor. Raises `ConfigurationError`.
         """
         # Here, so that those who send elsewhere need not wait for its import.
-        from openai_images.http.azure import AzureAccess  # noqa: PLC0415
-        from openai_images.http.azure_routes import AzureOptions  # noqa: PLC0415
+        from openai_images.http.azure import AzureAccess, AzureOptions  # noqa: PLC0415
 
         options = AzureOptions(endpoint, deployment, api_version, api_key, token_provider)
         access = AzureAccess.of_options(options, settings.get("headers") or {})

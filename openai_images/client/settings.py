@@ -6,19 +6,24 @@ Must not: check the settings, which those who use them do.
 
 from __future__ import annotations
 
+import os
 import pickle
 import sys
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 from attrs import frozen
 
+from openai_images.http.endpoint import DEFAULT_BASE_URL, Access, checked_base_url, checked_key, is_azure
+from openai_images.wire.requests import joined
+
 if TYPE_CHECKING:
     import ssl as ssl_module
+    from collections.abc import Mapping
 
-    from openai_images.http.endpoint import Access
+    from openai_images.http.endpoint import ApiKey
     from openai_images.http.sessions import Session
-    from openai_images.models.options import RetryPolicy, Timeouts, Timing
+    from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
     from openai_images.validation.validator import Mode
 
 _BY_VALUE = frozenset({"cloudpickle", "dill"})
@@ -38,6 +43,23 @@ class Settings:
     timeouts: Timeouts
     retry: RetryPolicy
     session: Session | None
+    ssl: ssl_module.SSLContext | bool | None
+    proxy: str | None
+    trust_env: bool
+    validate: Mode
+    split: bool
+    timing: Timing
+
+
+class AzureSettings(TypedDict, total=False):
+    """The settings of `ImagesClient` that `ImagesClient.azure` takes besides its own; keep in step with them."""
+
+    timeouts: Timeouts
+    retry: RetryPolicy
+    limits: Limits
+    model: str | None
+    session: Session | None
+    headers: Mapping[str, str] | None
     ssl: ssl_module.SSLContext | bool | None
     proxy: str | None
     trust_env: bool
@@ -93,3 +115,26 @@ def _check(settings: Settings, access: Access) -> None:
         except Exception as error:  # noqa: BLE001  whatever a function holds may raise
             what = f"whose key comes from a function that cannot be pickled ({type(error).__name__})"
             raise TypeError(_CANNOT.format(what, "use a function of a module, not a lambda")) from None
+
+
+def endpoint_from(
+    api_key: ApiKey | None,
+    base_url: str | None,
+    organization: str | None,
+    project: str | None,
+    headers: Mapping[str, str],
+) -> Access:
+    """From what a client was given, and the environment for what it was not. Raises `ConfigurationError`."""
+    env = os.environ
+    address = base_url or env.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL
+    if is_azure(address):
+        # Here, so that those who send elsewhere need not wait for its import.
+        from openai_images.http.azure import AzureAccess  # noqa: PLC0415
+
+        return AzureAccess.of_base_url(address, api_key, organization, project, headers)
+    named = {
+        "OpenAI-Organization": (organization or env.get("OPENAI_ORG_ID") or "").strip(),
+        "OpenAI-Project": (project or env.get("OPENAI_PROJECT_ID") or "").strip(),
+    }
+    sent = joined({name: value for name, value in named.items() if value}, headers)
+    return Access(checked_base_url(address), sent, checked_key(api_key, env.get("OPENAI_API_KEY"), sent))

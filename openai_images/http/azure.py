@@ -1,7 +1,8 @@
-"""A client's access to Azure: its route, its key or token, and the header that travels in.
+"""Azure: an endpoint as people copied it, its URLs, its key or token, and the header for it.
 
-Rules: the environment is read once, when a client is built, and AZURE_OPENAI_* only where Azure was asked for by name:
-a base URL goes with OPENAI_API_KEY. It refuses to send a key of OpenAI's to a host of Azure's.
+Invariants: the environment is read once, when a client is built, and AZURE_OPENAI_* only by `ImagesClient.azure`: a
+base URL goes with OPENAI_API_KEY. An endpoint is understood or refused, and what it and the settings say must agree.
+Must not: send a key of OpenAI's to Azure, or any key to OpenAI's own address or to Azure's over plain http.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, TypedDict, TypeVar
+from typing import Final, TypeVar
+from urllib.parse import parse_qsl, quote, unquote
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from openai_images.errors import ConfigurationError, RequestInvalidError
-from openai_images.http.azure_routes import NO_DEPLOYMENT, AzureOptions, AzureRoute, route_of
 from openai_images.http.endpoint import (
     Access,
     ApiKey,
@@ -23,16 +24,170 @@ from openai_images.http.endpoint import (
     clean_key,
     credentials,
     is_azure,
+    is_openai,
+    split_url,
+    without_secrets,
 )
 from openai_images.models.requests import GenerateRequest
 from openai_images.wire.requests import joined
 
-if TYPE_CHECKING:
-    import ssl as ssl_module
+NO_DEPLOYMENT: Final = (
+    "the request was not sent: it names no Azure deployment; pass model=… with the deployment's name, "
+    "or deployment=… to ImagesClient.azure()"
+)
 
-    from openai_images.http.sessions import Session
-    from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
-    from openai_images.validation.validator import Mode
+_LIKE: Final = (
+    "it should look like https://NAME.openai.azure.com, https://NAME.openai.azure.com/openai/v1, "
+    "or the target URI of an image deployment, and its only query may be api-version"
+)
+
+# From left to right: what a front puts before it, Azure's own part (fronts may leave it out), and the kind of address.
+_PATH: Final = re.compile(
+    r"(?P<prefix>.*?)(?P<openai>/openai)?(?:(?P<v1>/v1)|/deployments/(?P<deployment>[^/]+))?"
+)
+_OPERATION: Final = re.compile(r"(?:/images/(?:generations|edits))?/*$")
+_PROJECT: Final = re.compile(r"/api/projects/[^/]+")
+_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
+_VERSION: Final = re.compile(rf"(?:{_DATE.pattern}|[A-Za-z])[A-Za-z0-9._-]*")
+
+
+@frozen
+class AzureOptions:
+    """What somebody said of an Azure resource; None is for the environment to say."""
+
+    endpoint: str | None = None
+    deployment: str | None = None
+    api_version: str | None = None
+    api_key: ApiKey | None = field(default=None, repr=False)
+    token_provider: TokenProvider | None = field(default=None, repr=False)
+
+
+@frozen
+class AzureRoute:
+    """Where one resource's requests go: below `root`, by `deployment` if `classic`, else by the body's model."""
+
+    root: str
+    classic: bool
+    deployment: str | None
+    api_version: str | None
+
+    @property
+    def base_url(self) -> str:
+        """What all its requests have in common."""
+        if not self.classic:
+            return f"{self.root}/v1"
+        return (
+            self.root if self.deployment is None else f"{self.root}/deployments/{_segment(self.deployment)}"
+        )
+
+    def url(self, path: str, model: str | None) -> str:
+        """Where a request for this model goes. Raises `RequestInvalidError`."""
+        query = f"?api-version={self.api_version}" if self.api_version else ""
+        if not self.classic:
+            return f"{self.root}/v1{path}{query}"
+        name = self.deployment or model
+        if not name:
+            raise RequestInvalidError(NO_DEPLOYMENT)
+        return f"{self.root}/deployments/{_segment(name)}{path}{query}"
+
+
+def route_of(endpoint: str, name: str, options: AzureOptions, version: str | None) -> AzureRoute:
+    """The route of an endpoint, `name` being its setting's; `version` holds where nobody names one.
+
+    Raises `ConfigurationError`.
+    """
+    said = _parse(endpoint, name)
+    deployment = _agreed("deployment", said.deployment, options.deployment)
+    stated = _agreed("api_version", said.api_version, options.api_version)
+    if stated is None and version is not None and (said.kind != "v1" or not _DATE.match(version)):
+        stated = version
+    if stated is not None and not _VERSION.fullmatch(stated):
+        raise ConfigurationError("the api-version can only be a date such as 2025-04-01-preview, or preview")
+    dated = stated is not None and _DATE.match(stated) is not None
+    if said.kind == "deployment" and not dated:
+        raise ConfigurationError(
+            "an endpoint with /deployments/ needs an api-version that is a date: "
+            "pass api_version='2025-04-01-preview' or the like, or set OPENAI_API_VERSION"
+        )
+    if said.kind == "v1" and dated:
+        raise ConfigurationError(
+            f"the endpoint's /openai/v1 takes no dated api-version; leave {stated!r} out, or leave /v1 out"
+        )
+    if deployment is not None:
+        _segment(deployment, ConfigurationError)
+    return AzureRoute(said.root, dated, deployment, stated)
+
+
+@frozen
+class _Endpoint:
+    """What an address says: `kind` is "v1", "deployment", or empty where both are possible."""
+
+    root: str
+    kind: str
+    deployment: str | None
+    api_version: str | None
+
+
+def _parse(given: str, name: str) -> _Endpoint:
+    """What an address says that people copied from wherever. Raises `ConfigurationError`."""
+    clean = given.strip()
+    parts = split_url(clean)
+    if parts is None:
+        raise _unusable(clean, name, _LIKE)
+    if is_openai(clean):
+        raise _unusable(clean, name, "it is OpenAI's own address, not Azure's")
+    if parts.scheme == "http" and is_azure(clean):
+        raise _unusable(clean, name, "it must begin with https, lest the key travels in the clear")
+    path = _PATH.fullmatch(_OPERATION.sub("", re.sub("/{2,}", "/", parts.path)))
+    if path is None or not _fits(path, own=is_azure(clean)):
+        raise _unusable(clean, name, f"its path is not one for images; {_LIKE}")
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    if any(key != "api-version" for key, _ in query) or len(query) > 1:
+        raise _unusable(clean, name, _LIKE)
+    explicit = path["v1"] or path["deployment"]
+    below = path["openai"] or ("" if explicit else "/openai")
+    return _Endpoint(
+        f"{parts.scheme}://{parts.netloc}{path['prefix']}{below}",
+        "v1" if path["v1"] else "deployment" if path["deployment"] else "",
+        unquote(path["deployment"]) if path["deployment"] else None,
+        query[0][1] if query else None,
+    )
+
+
+def _fits(path: re.Match[str], *, own: bool) -> bool:
+    """Whether what stands before Azure's own part can stand there."""
+    prefix = path["prefix"]
+    if own and not path["openai"]:
+        explicit = path["v1"] or path["deployment"]
+        return bool(prefix) if explicit else not prefix or _PROJECT.fullmatch(prefix) is not None
+    return not {"openai", "deployments"} & set(prefix.split("/"))
+
+
+def _agreed(name: str, in_endpoint: str | None, given: str | None) -> str | None:
+    """What one or both of them say; blank is nothing. Raises `ConfigurationError`."""
+    first, second = (in_endpoint or "").strip(), (given or "").strip()
+    if first and second and first != second:
+        raise ConfigurationError(
+            f"the endpoint says {first!r} and {name}= says {second!r}; leave one of them out"
+        )
+    return first or second or None
+
+
+def _segment(
+    deployment: str, error: type[ConfigurationError | RequestInvalidError] = RequestInvalidError
+) -> str:
+    """A deployment's name as one segment of a path, from which no dots lead up."""
+    try:
+        if deployment not in {".", ".."}:
+            return quote(deployment, safe="")
+    except (TypeError, UnicodeEncodeError):  # no text, or half of a surrogate pair: callers may be untyped
+        pass
+    raise error("the deployment's name cannot stand in a URL; see model= and deployment=")
+
+
+def _unusable(url: str, name: str, why: str) -> ConfigurationError:
+    return ConfigurationError(f"{name} {without_secrets(url)!r} cannot be used: {why}")
+
 
 _Request = TypeVar("_Request", bound=GenerateRequest)
 
@@ -53,23 +208,6 @@ _FOREIGN_KEY: Final = (
 _TOKEN: Final = re.compile(r"eyJ[\w-]*\.[\w-]+\.[\w-]*", re.ASCII)
 
 
-class AzureSettings(TypedDict, total=False):
-    """The settings of `ImagesClient` that `ImagesClient.azure` takes besides its own; keep in step with them."""
-
-    timeouts: Timeouts
-    retry: RetryPolicy
-    limits: Limits
-    model: str | None
-    session: Session | None
-    headers: Mapping[str, str] | None
-    ssl: ssl_module.SSLContext | bool | None
-    proxy: str | None
-    trust_env: bool
-    validate: Mode
-    split: bool
-    timing: Timing
-
-
 @frozen(repr=False)
 class AzureAccess(Access):
     """Where requests to Azure go, and what authorizes them."""
@@ -79,7 +217,6 @@ class AzureAccess(Access):
     """What the key travels in; None where it must be told from a token by its looks."""
 
     def __attrs_post_init__(self) -> None:
-        """Refuse a key that cannot be sent, where it is a text. Raises `ConfigurationError`."""
         if isinstance(self._api_key, str):
             self._authorization(self._api_key)
 
@@ -113,10 +250,7 @@ class AzureAccess(Access):
         key = checked_key(api_key, os.environ.get("OPENAI_API_KEY"), sent, _NO_KEY)
         return cls(route.base_url, sent, key, route, None)
 
-    @property
-    def is_azure(self) -> bool:
-        """Always."""
-        return True
+    is_azure = True
 
     @property
     def deployment(self) -> str | None:
@@ -153,14 +287,12 @@ def _credential(
     provider = options.token_provider
     if provider is not None:
         if options.api_key is not None:
-            msg = "api_key and token_provider exclude each other; pass one of them"
-            raise ConfigurationError(msg)
+            raise ConfigurationError("api_key and token_provider exclude each other; pass one of them")
         if not callable(provider):  # pyright: ignore[reportUnnecessaryComparison]  callers may be untyped
-            msg = (
+            raise ConfigurationError(
                 f"token_provider must be a function that returns the token, not {type(provider).__name__}; "
                 "azure-identity's get_bearer_token_provider makes one of a credential"
             )
-            raise ConfigurationError(msg)
         return provider, "Authorization"
     token = env.get("AZURE_OPENAI_AD_TOKEN", "").strip()
     if token and options.api_key is None and not credentials(headers):

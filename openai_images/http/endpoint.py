@@ -7,10 +7,9 @@ password.
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, TypeAlias, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, ClassVar, Final, TypeAlias, TypeVar
+from urllib.parse import SplitResult, urlsplit
 
 from attrs import frozen
 
@@ -62,40 +61,13 @@ class Access:
     _headers: Mapping[str, str]
     _api_key: ApiKey | TokenProvider | None
 
-    @classmethod
-    def of(
-        cls,
-        api_key: ApiKey | None,
-        base_url: str | None,
-        organization: str | None,
-        project: str | None,
-        headers: Mapping[str, str],
-    ) -> Access:
-        """From what a client was given, and the environment for what it was not. Raises `ConfigurationError`."""
-        env = os.environ
-        address = base_url or env.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL
-        if is_azure(address):
-            # Here, so that those who send elsewhere need not wait for its import.
-            from openai_images.http.azure import AzureAccess  # noqa: PLC0415
-
-            return AzureAccess.of_base_url(address, api_key, organization, project, headers)
-        url = checked_base_url(address)
-        named = {
-            "OpenAI-Organization": (organization or env.get("OPENAI_ORG_ID") or "").strip(),
-            "OpenAI-Project": (project or env.get("OPENAI_PROJECT_ID") or "").strip(),
-        }
-        sent = joined({name: value for name, value in named.items() if value}, headers)
-        return cls(url, sent, checked_key(api_key, env.get("OPENAI_API_KEY"), sent))
+    is_azure: ClassVar[bool] = False
+    """Whether this is Azure's service, which has days of its own for the ends of models."""
 
     @property
     def is_openai(self) -> bool:
         """Whether this is OpenAI's own service, in whatever region; what others accept is their own affair."""
         return is_openai(self.base_url)
-
-    @property
-    def is_azure(self) -> bool:
-        """Whether this is Azure's service, which has days of its own for the ends of models."""
-        return False
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -147,6 +119,16 @@ def _host(url: str) -> str:
         return ""
 
 
+def split_url(url: str) -> SplitResult | None:
+    """The parts of a URL that requests can be sent to; None where there is none."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return None
+    return parts if usable and not any(mark in url for mark in "#@ \r\n\t") else None
+
+
 def without_secrets(url: str) -> str:
     """A URL for a message: neither query nor password."""
     return url.partition("?")[0].rpartition("@")[2]
@@ -155,12 +137,7 @@ def without_secrets(url: str) -> str:
 def checked_base_url(url: str) -> str:
     """The URL without its last slash, if requests can be sent there. Raises `ConfigurationError`."""
     clean = url.strip().rstrip("/")
-    try:
-        parts = urlsplit(clean)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or any(mark in clean for mark in "?#@ \r\n\t"):
+    if split_url(clean) is None or "?" in clean:
         msg = (
             f"base_url {without_secrets(clean)!r} cannot be used: it should look like {DEFAULT_BASE_URL}, "
             "without query, fragment or credentials (headers= takes those)"

@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from openai_images import ConfigurationError, GenerateRequest, ImagesClient, RequestInvalidError
-from openai_images.http.azure import AzureSettings
+from openai_images.client.settings import AzureSettings
 from tests.calling import B64, BOTH, COMPLETED, PNG, PROMPT, Call, FakeTime, partial
 from tests.recording import Answer, Recorder
 
