@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from openai_images.client.attempts import Call
-    from openai_images.client.files import FileDestination
+    from openai_images.client.files import OutputFiles
     from openai_images.http.transport import Exchange
     from openai_images.models.results import ImageResult
     from openai_images.wire.sinks import Sink
@@ -122,7 +122,7 @@ class Reading(Engine):
         call: Call,
         *,
         new_sink: Callable[[], Sink],
-        files: FileDestination | None,
+        files: OutputFiles | None,
         expected: int,
         partials: int,
         max_picture_bytes: int,

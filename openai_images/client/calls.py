@@ -7,7 +7,6 @@ error may repeat is gathered here, beside the request that holds it.
 from __future__ import annotations
 
 import logging
-import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from attrs import evolve, frozen
 from openai_images.client.attempts import Call, Means
 from openai_images.client.call import Reading
 from openai_images.client.downloads import Fetching
-from openai_images.client.files import FileDestination
+from openai_images.client.files import Output, OutputFiles
 from openai_images.client.stream import ImageStream
 from openai_images.models.media import format_warning
 from openai_images.models.requests import GenerateRequest
@@ -24,7 +23,7 @@ from openai_images.wire.requests import HttpRequest, generation
 from openai_images.wire.sinks import MemorySinks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from openai_images.client.call import Engine
     from openai_images.client.prepared import Preparation
@@ -40,38 +39,6 @@ _MOST_PARTIALS = 10
 """Partial images of one picture that are kept for an error, whatever is asked for: the API gives three."""
 
 _log = logging.getLogger("openai_images")
-
-
-@frozen
-class Place:
-    """Where pictures go: the keywords of `into=`."""
-
-    into: str | os.PathLike[str]
-    overwrite: bool
-    keep_partials: bool
-    disk_failed: Callable[[OSError], None] | None = None
-
-    @classmethod
-    def of(
-        cls,
-        into: str | os.PathLike[str] | None,
-        overwrite: bool,
-        *,
-        keep_partials: bool = True,
-        disk_failed: Callable[[OSError], None] | None = None,
-    ) -> Place | None:
-        """A place, None for the memory; `disk_failed` is told when an image had to stay in memory."""
-        return None if into is None else cls(into, overwrite, keep_partials, disk_failed)
-
-    def files(self, *, several: bool) -> FileDestination:
-        """The files of one call, for one or several pictures."""
-        return FileDestination(
-            self.into,
-            overwrite=self.overwrite,
-            keep_partials=self.keep_partials,
-            several=several,
-            disk_failed=self.disk_failed,
-        )
 
 
 @frozen
@@ -113,7 +80,7 @@ class Calls:
     async def generate(
         self,
         request: GenerateRequest,
-        place: Place | None = None,
+        output: Output | None = None,
         *,
         watcher: Watcher | None = None,
         patient: bool = False,
@@ -121,26 +88,26 @@ class Calls:
         """The pictures of a request; a `patient` call waits for rate limits as long as they take."""
         means = evolve(self._means, retry=self._means.retry.patient) if patient else self._means
         asked = self._ready(request, stream=False)
-        return await self._engine(asked, place, means, watcher, stream=False).finish()
+        return await self._engine(asked, output, means, watcher, stream=False).finish()
 
-    def stream(self, request: GenerateRequest, place: Place | None = None) -> ImageStream:
+    def stream(self, request: GenerateRequest, output: Output | None = None) -> ImageStream:
         """The events of a request."""
         asked = self._ready(request, stream=True)
-        return ImageStream(self._engine(asked, place, self._means, None, stream=True))
+        return ImageStream(self._engine(asked, output, self._means, None, stream=True))
 
-    async def download(self, what: object, place: Place | None) -> ImageResult | Image:
+    async def download(self, what: object, output: Output | None) -> ImageResult | Image:
         """The same with the pictures that are behind URLs."""
-        return await self._downloads().download(what, place)
+        return await self._downloads().download(what, output)
 
     def _engine(
-        self, asked: Ready, place: Place | None, means: Means, watcher: Watcher | None, *, stream: bool
+        self, asked: Ready, output: Output | None, means: Means, watcher: Watcher | None, *, stream: bool
     ) -> Engine:
         """What reads the answers, and fetches pictures that are elsewhere where it is said where to put them."""
-        files = None if place is None else place.files(several=asked.pictures > 1)
+        files = None if output is None else OutputFiles(output, several=asked.pictures > 1)
         engine = self._reader(asked, files, means, watcher, stream=stream)
         return engine if files is None else Fetching(engine, self._fetch, files)
 
-    async def _fetch(self, result: ImageResult, files: FileDestination, places: Sequence[int]) -> ImageResult:
+    async def _fetch(self, result: ImageResult, files: OutputFiles, places: Sequence[int]) -> ImageResult:
         return await self._downloads().fetch(result, files, places)
 
     def _downloads(self) -> Downloads:
@@ -156,7 +123,7 @@ class Calls:
     def _reader(
         self,
         asked: Ready,
-        files: FileDestination | None,
+        files: OutputFiles | None,
         means: Means,
         watcher: Watcher | None,
         *,
@@ -168,7 +135,7 @@ class Calls:
             from openai_images.client.split import share_out  # noqa: PLC0415
 
             def open_part(
-                request: GenerateRequest, files: FileDestination | None, watcher: Watcher | None
+                request: GenerateRequest, files: OutputFiles | None, watcher: Watcher | None
             ) -> Reading:
                 return self._open(evolve(asked, request=request), files, means, watcher, stream=stream)
 
@@ -195,7 +162,7 @@ class Calls:
     def _open(
         self,
         asked: Ready,
-        files: FileDestination | None,
+        files: OutputFiles | None,
         means: Means,
         watcher: Watcher | None,
         *,

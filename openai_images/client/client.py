@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from openai_images._util.attrs import safe_repr
 from openai_images.client.attempts import Means
-from openai_images.client.calls import Calls, Place
+from openai_images.client.calls import Calls
+from openai_images.client.files import Output
 from openai_images.client.settings import Portable, Settings, endpoint_from
 from openai_images.client.stream import ImageStream
 from openai_images.http.endpoint import Access, ApiKey
@@ -157,7 +158,9 @@ class ImagesClient(Portable):
         added for several, and `-2` and so on rather than overwriting, unless `overwrite`. The other keywords are the
         endpoint's parameters (see `GenerateRequest`). Raises `ImagesError`, and OSError where `into` cannot be written.
         """
-        return await self._calls.generate(GenerateRequest.of(prompt, params), Place.of(into, overwrite))
+        return await self._calls.generate(
+            GenerateRequest.of(prompt, params), Output.from_into(into, overwrite)
+        )
 
     def stream(
         self,
@@ -175,7 +178,7 @@ class ImagesClient(Portable):
         Nothing is sent before it is entered or iterated, and errors are raised there.
         """
         return self._calls.stream(
-            GenerateRequest.of(prompt, params), Place.of(into, overwrite, keep_partials=keep_partials)
+            GenerateRequest.of(prompt, params), Output.from_into(into, overwrite, keep_partials=keep_partials)
         )
 
     async def edit(
@@ -193,7 +196,7 @@ class ImagesClient(Portable):
         while they are sent, and once more when the request is sent once more. Raises `ImagesError`; a picture that
         cannot be read is a `RequestInvalidError`.
         """
-        return await self._calls.generate(_edit_of(prompt, params), Place.of(into, overwrite))
+        return await self._calls.generate(_edit_of(prompt, params), Output.from_into(into, overwrite))
 
     def stream_edit(
         self,
@@ -205,8 +208,8 @@ class ImagesClient(Portable):
         **params: Unpack[EditParams],
     ) -> ImageStream:
         """A stream of the pictures of an edit while they are painted: `edit` as `stream` is for `generate`."""
-        place = Place.of(into, overwrite, keep_partials=keep_partials)
-        return self._calls.stream(_edit_of(prompt, params), place)
+        output = Output.from_into(into, overwrite, keep_partials=keep_partials)
+        return self._calls.stream(_edit_of(prompt, params), output)
 
     async def download(
         self, what: _What, *, into: str | os.PathLike[str] | None = None, overwrite: bool = False
@@ -217,7 +220,7 @@ class ImagesClient(Portable):
         the picture is there, a GET. Raises `DownloadError`, whose `response` can be given to this again, and OSError
         where `into` cannot be written.
         """
-        fetched: Any = await self._calls.download(what, Place.of(into, overwrite))
+        fetched: Any = await self._calls.download(what, Output.from_into(into, overwrite))
         same: _What = fetched
         return same
 

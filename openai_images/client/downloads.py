@@ -18,7 +18,7 @@ from openai_images.models.results import CompletedImage
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from openai_images.client.files import FileDestination
+    from openai_images.client.files import OutputFiles
     from openai_images.models.image import Image
     from openai_images.models.results import Event, ImageResult
 
@@ -27,7 +27,7 @@ class Fetch(Protocol):
     """Fetches those pictures of a result that are behind URLs into files; `places` are their numbers there."""
 
     async def __call__(
-        self, result: ImageResult, files: FileDestination, places: Sequence[int], /
+        self, result: ImageResult, files: OutputFiles, places: Sequence[int], /
     ) -> ImageResult:
         """The result with its pictures. Raises `DownloadError`."""
         ...
@@ -41,7 +41,7 @@ def is_away(image: Image) -> bool:
 class Fetching(Engine):
     """Another engine, whose pictures come from where they are."""
 
-    def __init__(self, inner: Engine, fetch: Fetch, files: FileDestination) -> None:
+    def __init__(self, inner: Engine, fetch: Fetch, files: OutputFiles) -> None:
         """Fetch into these files when `inner` is over."""
         super().__init__()
         self._inner = inner

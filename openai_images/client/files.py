@@ -1,9 +1,8 @@
-"""`into=`: pictures written to files while they arrive, named when they are known.
+"""`into=`: images written to files while they arrive, named when they are complete.
 
-Rules: a picture is written under a temporary name and moved to its own when complete, so what is there is whole;
-nothing is overwritten unless asked; what is half-written vanishes. Disks are slow, so writing happens in threads,
-and no more than a few hundred kilobytes of a picture wait for it. A disk that fails in the middle does not lose
-a paid picture: it goes on in memory, with a warning in the log.
+Invariants: an image is written to a part file that gets its name when it is complete; nothing is overwritten unless
+asked for; no more than a few hundred kilobytes of an image wait for the disk, which threads write to. A disk that fails
+does not lose a paid image: it goes on in memory, with a warning in the log.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from openai_images._util.atomic_file import create_part, part_path, publish
 from openai_images._util.json import is_list, is_object
@@ -44,6 +43,25 @@ _SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".gif", ".svg")
 _SAME = {".jpeg": ".jpg", ".jpe": ".jpg"}
 
 
+@frozen
+class Output:
+    """Where images go: `into` is a stem.
+
+    Partial images stay in memory unless `keep_partials`. `on_disk_error` is called, in the loop's thread, when the disk
+    did not take an image, which is in memory then.
+    """
+
+    into: str | os.PathLike[str]
+    overwrite: bool = False
+    keep_partials: bool = True
+    on_disk_error: Callable[[OSError], None] | None = None
+
+    @classmethod
+    def from_into(cls, into: str | os.PathLike[str] | None, overwrite: bool, **options: Any) -> Output | None:
+        """None for images in memory."""
+        return None if into is None else cls(into, overwrite, **options)
+
+
 class FileSink:
     """One picture on its way to a file. `write` gathers; `flush` and `publish` do the disk's work, in any thread."""
 
@@ -51,14 +69,11 @@ class FileSink:
         self.part = part
         self._lock = threading.Lock()
         self._pending: list[bytes] = []
-        self._pending_bytes = 0
-        self._head = b""
-        self._nbytes = 0
+        self._pending_bytes, self._nbytes, self._head = 0, 0, b""
         self._file: BinaryIO | None = None
         self._memory: io.BytesIO | None = None
         self.error: OSError | None = None
-        self._finished = False
-        self._dropped = False
+        self._finished, self._dropped = False, False
 
     @property
     def is_due(self) -> bool:
@@ -164,37 +179,24 @@ class FileSink:
             self.part.unlink(missing_ok=True)
 
 
-class FileDestination:
+class OutputFiles:
     """The files of one call: sinks for the pictures that arrive, names for those that are whole."""
 
-    def __init__(
-        self,
-        into: str | os.PathLike[str],
-        *,
-        overwrite: bool,
-        several: bool,
-        keep_partials: bool = True,
-        disk_failed: Callable[[OSError], None] | None = None,
-    ) -> None:
-        """`into` is a stem; the suffix comes from the bytes; `several` pictures get -0, -1, ….
-
-        Partial images go to memory unless `keep_partials`. `disk_failed` is told, in the loop's thread, when the disk
-        did not take an image, which is in memory then. Raises `RequestInvalidError` where `into` is no file's name.
-        """
+    def __init__(self, output: Output, *, several: bool) -> None:
+        """The suffix comes from the bytes; `several` images get -0, -1, …. Raises `RequestInvalidError`."""
+        into = output.into
         self._stem = Path(into)
         if self._stem.name in ("", "..") or "\0" in str(self._stem):
-            msg = f"into={str(into)!r} is no name for a file; give the start of one, such as 'out/otter'"
-            raise RequestInvalidError(msg)
-        self._overwrite = overwrite
+            raise RequestInvalidError(
+                f"into={str(into)!r} is no name for a file; give the start of one, such as 'out/otter'"
+            )
+        self._output = output
         self._several = several
-        self._keep_partials = keep_partials
-        self._disk_failed = disk_failed
         self._sinks: dict[Path, FileSink] = {}
         self._given: set[Path] = set()
-        self._unknown = 0
-        self._first, self._count = 0, 0  # of a part: its first picture, and how many are its own
+        self._unknown, self._first, self._count = 0, 0, 0  # `_first` and `_count` are of a part
 
-    def part(self, first: int, count: int) -> FileDestination:
+    def part(self, first: int, count: int) -> OutputFiles:
         """The files of one of several requests for this call, whose `count` pictures are counted from `first`.
 
         It takes it that this one was prepared, and overwrites nothing of its siblings.
@@ -235,7 +237,7 @@ class FileDestination:
         """Give the event's picture its name; the event with the picture there."""
         if isinstance(event, CompletedImage):
             return evolve(event, image=await self.keep(event.image, event.image_index))
-        if isinstance(event, PartialImage) and not self._keep_partials:
+        if isinstance(event, PartialImage) and not self._output.keep_partials:
             return evolve(event, image=await self._take_back(event.image))
         if isinstance(event, PartialImage):
             index = f".partial-{event.partial_image_index or 0}"
@@ -257,7 +259,7 @@ class FileDestination:
         number = f"-{index}" if self._several or index else ""
         target = self._stem.with_name(f"{stem}{number}{more}{suffix}")
         # A server may count two pictures alike, and both were paid for: only what was there before is replaced.
-        overwrite = self._overwrite and target not in self._given
+        overwrite = self._output.overwrite and target not in self._given
         self._given.add(target)
         kept = await asyncio.to_thread(sink.publish, image, target, overwrite=overwrite)
         self._tell(sink)
@@ -269,8 +271,8 @@ class FileDestination:
         return [await self.keep(image, index, more) for index, image in enumerate(images)]
 
     def _tell(self, sink: FileSink) -> None:
-        if sink.error is not None and self._disk_failed is not None:
-            self._disk_failed(sink.error)
+        if sink.error is not None and self._output.on_disk_error is not None:
+            self._output.on_disk_error(sink.error)
 
     async def _take_back(self, image: Image) -> Image:
         sink = None if image.path is None else self._sinks.get(image.path)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from openai_images.client.attempts import Call
-    from openai_images.client.files import FileDestination
+    from openai_images.client.files import OutputFiles
     from openai_images.errors import PartialResultError
     from openai_images.models.results import CompletedImage, ImageResult
     from openai_images.wire.response import AnswerReader
@@ -35,7 +35,7 @@ def came_short(result: ImageResult, reader: AnswerReader, call: Call, wanted: in
 
 
 async def keep_rest(
-    reader: AnswerReader, files: FileDestination | None, completed: Sequence[CompletedImage]
+    reader: AnswerReader, files: OutputFiles | None, completed: Sequence[CompletedImage]
 ) -> dict[str, Any]:
     """What the error has besides: the pictures that are whole, and what came in the place of others."""
     images, damaged = reader.images(), reader.damaged()

@@ -15,7 +15,7 @@ from attrs import frozen
 
 from openai_images.catalog.prices import PUBLISHED_PRICES, Prices
 from openai_images.client.attempts import Means
-from openai_images.client.calls import Place
+from openai_images.client.files import Output
 from openai_images.errors import ImagesError, RequestInvalidError
 from openai_images.many.failure_streaks import DEFAULT_IDENTICAL_FAILURES, UnsentOSError
 from openai_images.many.items import Item, defaults_of
@@ -64,8 +64,8 @@ def many_calls(
 
     async def work(item: Item, watcher: Watcher) -> ImageResult:
         stem = None if folder is None else folder / file_name(item.key)
-        place = Place.of(stem, manner.overwrite, disk_failed=disk.fail)
-        return await generate(item.request, place, watcher=_DiskObserver(disk, watcher), patient=True)
+        output = Output.from_into(stem, manner.overwrite, on_disk_error=disk.fail)
+        return await generate(item.request, output, watcher=_DiskObserver(disk, watcher), patient=True)
 
     options = Options(
         concurrency=manner.concurrency,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from openai_images.client.downloads import is_away
+from openai_images.client.files import Output, OutputFiles
 from openai_images.errors import DecodeError, DownloadError, RequestInvalidError, ResponseTooLargeError
 from openai_images.http.intake import NotFetchedError
 from openai_images.http.urls import decode_data_url, is_data_url, shown
@@ -22,8 +23,6 @@ from openai_images.models.results import ImageResult, with_images
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from openai_images.client.calls import Place
-    from openai_images.client.files import FileDestination
     from openai_images.http.downloader import Fetcher
     from openai_images.wire.sinks import Sink
 
@@ -39,28 +38,28 @@ class Downloads:
         self._fetcher = fetcher
         self._new_sink = new_sink
 
-    async def download(self, what: object, place: Place | None) -> ImageResult | Image:
+    async def download(self, what: object, output: Output | None) -> ImageResult | Image:
         """An `ImageResult` or an `Image`, the same with its pictures.
 
         Raises `DownloadError`, `RequestInvalidError`, and OSError where the files cannot be written.
         """
         if isinstance(what, Image):
-            return (await self._download(ImageResult(images=(what,)), place)).image
+            return (await self._download(ImageResult(images=(what,)), output)).image
         if isinstance(what, ImageResult):
-            return await self._download(what, place)
+            return await self._download(what, output)
         msg = f"download takes an ImageResult or an Image, such as error.response, not {type(what).__name__}"
         raise RequestInvalidError(msg)
 
-    async def _download(self, result: ImageResult, place: Place | None) -> ImageResult:
+    async def _download(self, result: ImageResult, output: Output | None) -> ImageResult:
         if not any(map(is_away, result.images)):
             return result
-        files = None if place is None else place.files(several=len(result.images) > 1)
+        files = None if output is None else OutputFiles(output, several=len(result.images) > 1)
         if files is not None:
             await files.prepare()
         return await self.fetch(result, files, range(len(result.images)))
 
     async def fetch(
-        self, result: ImageResult, files: FileDestination | None, places: Sequence[int]
+        self, result: ImageResult, files: OutputFiles | None, places: Sequence[int]
     ) -> ImageResult:
         """The result with all its pictures; into files their numbers are `places`. Raises `DownloadError`."""
         room = asyncio.Semaphore(_AT_ONCE)
@@ -93,7 +92,7 @@ class Downloads:
             raise self._error(here, failures)
         return here
 
-    async def _fetched(self, image: Image, files: FileDestination | None, place: int) -> Image:
+    async def _fetched(self, image: Image, files: OutputFiles | None, place: int) -> Image:
         """One picture, with what was said of it. Raises `NotFetchedError`."""
         url = image.url or ""
         new_sink = self._new_sink if files is None else files.new_sink

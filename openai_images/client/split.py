@@ -25,12 +25,12 @@ from openai_images.models.results import Event, UnknownEvent
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from openai_images.client.files import FileDestination
+    from openai_images.client.files import OutputFiles
     from openai_images.models.outcomes import Watcher
     from openai_images.models.requests import GenerateRequest
     from openai_images.models.results import ImageResult
 
-_Open: TypeAlias = "Callable[[GenerateRequest, FileDestination | None, Watcher | None], Reading]"
+_Open: TypeAlias = "Callable[[GenerateRequest, OutputFiles | None, Watcher | None], Reading]"
 
 
 @define(eq=False)
@@ -65,7 +65,7 @@ class Part:
 
 def share_out(
     request: GenerateRequest,
-    files: FileDestination | None,
+    files: OutputFiles | None,
     watcher: Watcher | None,
     open_part: _Open,
     *,
@@ -86,7 +86,7 @@ def share_out(
 class Several(Engine):
     """The requests of one call."""
 
-    def __init__(self, parts: Sequence[Part], files: FileDestination | None, wanted: int) -> None:
+    def __init__(self, parts: Sequence[Part], files: OutputFiles | None, wanted: int) -> None:
         """Run all parts; `files` are prepared first."""
         super().__init__()
         self._parts = parts

@@ -358,7 +358,7 @@ async def test_pictures_of_unknown_events_get_names(
     client: ImagesClient, server: LocalImagesServer, tmp_path: Path
 ) -> None:
     """A picture in an event that is not known is a file, too, wherever in the event it stands."""
-    destination = files.FileDestination(tmp_path / "o", overwrite=False, several=False)
+    destination = files.OutputFiles(files.Output(tmp_path / "o"), several=False)
     raw: dict[str, Any] = {"b64_json": None, "more": [{"b64_json": None}]}
     for holder in (raw, raw["more"][0]):
         sink = destination.new_sink()

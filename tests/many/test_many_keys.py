@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from openai_images._util.filenames import shorten
-from openai_images.client.files import FileDestination
+from openai_images.client.files import Output, OutputFiles
 from openai_images.many.keys import Keys, file_name, index_key
 from tests.calling import PNG
 from tests.leaks import parts
@@ -249,12 +249,12 @@ KEYS = st.lists(
 def test_what_does_not_clash_is_never_overwritten(
     tmp_path_factory: pytest.TempPathFactory, given_keys: list[tuple[str | None, int]]
 ) -> None:
-    """Written by FileDestination with overwrite=True, each picture of each accepted request has its own file."""
+    """Written by OutputFiles with overwrite=True, each picture of each accepted request has its own file."""
     folder = tmp_path_factory.mktemp("names")
     names, wanted = Keys(), 0
 
     async def write(name: str, pictures: int) -> None:
-        files = FileDestination(folder / name, overwrite=True, several=pictures > 1)
+        files = OutputFiles(Output(folder / name, overwrite=True), several=pictures > 1)
         for number in range(pictures):
             sink = files.new_sink()
             sink.write(PNG)
