@@ -11,8 +11,7 @@ import re
 from collections.abc import Iterable
 from itertools import count
 
-from openai_images._util.filenames import casefold_name as folded
-from openai_images.many.keys import file_name
+from openai_images._util.filenames import casefold_name as folded, file_name
 
 __all__ = ["Names", "file_stems", "folded", "stem_of"]
 

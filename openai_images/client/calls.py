@@ -116,7 +116,15 @@ class Calls:
             from openai_images.client.remote_images import Downloads  # noqa: PLC0415
             from openai_images.http.downloader import Fetcher  # noqa: PLC0415
 
-            fetcher = Fetcher(self._access, self._means, self._limits.max_picture_bytes)
+            means = self._means
+            fetcher = Fetcher(
+                self._access,
+                means.transport,
+                retry=means.retry,
+                timeouts=means.timeouts,
+                timing=means.timing,
+                max_bytes=self._limits.max_picture_bytes,
+            )
             self._fetches = Downloads(fetcher, self._memory)
         return self._fetches
 

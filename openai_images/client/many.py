@@ -13,13 +13,13 @@ from typing import Any, TypeAlias
 
 from attrs import frozen
 
+from openai_images._util.filenames import file_name
 from openai_images.catalog.prices import PUBLISHED_PRICES, Prices
 from openai_images.client.attempts import Means
 from openai_images.client.files import Output
 from openai_images.errors import ImagesError, RequestInvalidError
 from openai_images.many.failure_streaks import DEFAULT_IDENTICAL_FAILURES, UnsentOSError
 from openai_images.many.items import Item, defaults_of
-from openai_images.many.keys import file_name
 from openai_images.many.options import Options
 from openai_images.many.outcomes import Outcomes
 from openai_images.models.cost import cost_of

@@ -17,8 +17,7 @@ from attrs import define, evolve
 
 from openai_images.client.call import Engine, Reading
 from openai_images.client.shares import place_of, shares_of
-from openai_images.client.split_observer import SharedWatch
-from openai_images.client.split_summary import Ended, failure_of, merged
+from openai_images.client.split_summary import Ended, SharedWatch, failure_of, merged
 from openai_images.errors import ImagesError, PartialResultError
 from openai_images.models.results import Event, UnknownEvent
 

@@ -6,12 +6,14 @@ does not tell the whole does not know. A picture that was whole is never left ou
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
 from openai_images.errors import ImagesError, PartialResultError, with_facts
+from openai_images.models.outcomes import Watcher
 from openai_images.models.results import ImageResult, total_usage
 from openai_images.models.usage import SvgUsage
 
@@ -139,3 +141,56 @@ def _svg_usage(usages: Sequence[SvgUsage | None]) -> SvgUsage | None:
 
 def _sum(counts: Sequence[int | None]) -> int | None:
     return None if None in counts else sum(filter(None, counts))
+
+
+class SharedWatch:
+    """Stands between the watcher of the call and `of` each request."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        """Tell `watcher`."""
+        self._watcher = watcher
+        self._one_at_a_time = asyncio.Lock()
+        self._may_have_run: set[int] = set()
+
+    def of(self, number: int) -> Watcher:
+        """The watcher of one of the requests."""
+        return _PartWatcher(self, number)
+
+    def waiting(self) -> None:
+        """One waits; the call does where none is under way or over."""
+        if not self._may_have_run:
+            self._watcher.waiting()
+
+    async def sending(self, number: int, attempt: int) -> None:
+        """One is about to be sent."""
+        async with self._one_at_a_time:
+            if not self._may_have_run or number in self._may_have_run:
+                await self._watcher.sending(attempt)
+            self._may_have_run.add(number)
+
+    async def refused(self, number: int, error: ImagesError) -> None:
+        """One provably did not run; the call did not where none did."""
+        async with self._one_at_a_time:
+            self._may_have_run.discard(number)
+            if not self._may_have_run:
+                await self._watcher.refused(error)
+
+
+class _PartWatcher(Watcher):
+    """One request's side of it."""
+
+    def __init__(self, shared: SharedWatch, number: int) -> None:
+        self._shared = shared
+        self._number = number
+
+    def waiting(self) -> None:
+        """It waits."""
+        self._shared.waiting()
+
+    async def sending(self, attempt: int) -> None:
+        """It is about to be sent."""
+        await self._shared.sending(self._number, attempt)
+
+    async def refused(self, error: ImagesError) -> None:
+        """It provably did not run."""
+        await self._shared.refused(self._number, error)

@@ -29,9 +29,10 @@ from openai_images.wire.requests import joined
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from openai_images.client.attempts import Means
     from openai_images.http.endpoint import Access
+    from openai_images.http.transport import Transport
     from openai_images.models.image import Image
+    from openai_images.models.options import RetryPolicy, Timeouts, Timing
     from openai_images.wire.sinks import Sink
 
 _log = logging.getLogger("openai_images")
@@ -52,15 +53,25 @@ _FOR_GOOD = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintM
 class Fetcher:
     """Fetches pictures of one client."""
 
-    def __init__(self, access: Access, means: Means, max_bytes: int) -> None:
-        """Open nothing yet; a picture may have up to `max_bytes`."""
-        transport = means.transport
+    def __init__(  # noqa: PLR0913
+        self,
+        access: Access,
+        transport: Transport,
+        *,
+        retry: RetryPolicy,
+        timeouts: Timeouts,
+        timing: Timing,
+        max_bytes: int,
+    ) -> None:
+        """Open nothing yet; an image may have up to `max_bytes`."""
         self.max_bytes = max_bytes
         self._access = access
-        self._means = means
+        self._retry = retry
+        self._timeouts = timeouts
+        self._timing = timing
         self._base = f"{access.base_url}/"
         self._api = _api(self._base)
-        self._guard = Guard(self._api, means.timing)
+        self._guard = Guard(self._api, timing)
         self._ssl, self._proxy = transport.ssl, transport.proxy
         self._direct = transport.sessions.others(self._guard.session)
         self._proxied = transport.sessions.others(self._guard.proxied_session)
@@ -103,7 +114,7 @@ class Fetcher:
 
     async def _wait(self, error: NotFetchedError) -> None:
         """Wait for the next attempt. Raises the error where there is none."""
-        policy, timing = self._means.retry, self._means.timing
+        policy, timing = self._retry, self._timing
         if not isinstance(error, PassingError) or error.attempts > policy.max_retries:
             raise error
         seconds = error.seconds or backoff(error.attempts - 1, timing.random())
@@ -115,7 +126,7 @@ class Fetcher:
         self, place: Location, sink: Sink, drain: Callable[[], Awaitable[None]] | None
     ) -> None:
         """One attempt, redirects included, within `Timeouts.total`."""
-        limits = self._means.timeouts
+        limits = self._timeouts
         deadline = asyncio.timeout(limits.total)
         try:
             async with deadline:
@@ -166,7 +177,7 @@ class Fetcher:
 
     async def _get(self, place: Location, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         """The answer's headers."""
-        limits = self._means.timeouts
+        limits = self._timeouts
         try:
             proxy = self._proxy or self._direct.proxy_for(place.root)
         except ConfigurationError as error:
@@ -198,7 +209,7 @@ class Fetcher:
     def _refused(self, response: aiohttp.ClientResponse) -> NotFetchedError:
         status = response.status
         if status in _PASSING:
-            seconds = retry_after(response.headers, "", self._means.timing.wall())
+            seconds = retry_after(response.headers, "", self._timing.wall())
             return PassingError(f"status {status}", status=status, seconds=seconds)
         gone = "; such URLs end, those of the OpenAI API after an hour" if status in _GONE else ""
         return NotFetchedError(f"status {status}{gone}", status=status)

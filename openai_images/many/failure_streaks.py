@@ -7,9 +7,10 @@ another failure does not. What only fetched pictures that were paid for before s
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections import Counter
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from openai_images.errors import (
     AuthenticationError,
@@ -23,6 +24,9 @@ from openai_images.errors import (
     RateLimitError,
 )
 from openai_images.models.results import ImageResult
+
+if TYPE_CHECKING:
+    from openai_images.many.scheduler import Scheduler
 
 DEFAULT_IDENTICAL_FAILURES = 5
 
@@ -109,3 +113,37 @@ def _ended_by(error: ImagesError | OSError, limit: int) -> ImagesError | OSError
         told.args = (f"{words}: {error}", *error.args[1:])
     told.__cause__ = error
     return told
+
+
+class Doubt:
+    """`judge` after each end of a call; `passed` before each is sent."""
+
+    def __init__(self, limit: int | None, scheduler: Scheduler) -> None:
+        """There is none before `limit` identical failures."""
+        self.streak = FailureStreak(limit)
+        self._scheduler = scheduler
+        self._settled = asyncio.Event()
+        self._settled.set()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing new is to be started."""
+        return self.streak.verdict is not None
+
+    def judge(self) -> ImagesError | OSError | None:
+        """What ends all of it, None while nothing does."""
+        verdict = self.streak.verdict
+        if verdict is not None and self._scheduler.has_sent:
+            self._settled.clear()
+            return None
+        if verdict is not None and self._scheduler.has_more:
+            return verdict
+        self.streak.verdict = None
+        self._settled.set()
+        return None
+
+    async def passed(self, ticket: int) -> None:
+        """Wait while it is open whether this is to be sent."""
+        while not self._settled.is_set():
+            self._scheduler.wait(ticket)
+            await self._settled.wait()

@@ -12,10 +12,9 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from openai_images.errors import ImagesError
-from openai_images.many.doubt import Doubt
-from openai_images.many.failure_streaks import ends_all
+from openai_images.many.failure_streaks import Doubt, ends_all
+from openai_images.many.items import Source
 from openai_images.many.scheduler import Scheduler
-from openai_images.many.source import Source
 from openai_images.models.outcomes import Failed, Succeeded, Watcher
 
 if TYPE_CHECKING:

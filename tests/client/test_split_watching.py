@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from openai_images import ImagesError
-from openai_images.client.split_observer import SharedWatch
+from openai_images.client.split_summary import SharedWatch
 from openai_images.models.outcomes import Watcher
 
 

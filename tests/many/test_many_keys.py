@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from openai_images._util.filenames import shorten
+from openai_images._util.filenames import NameClaims, file_name, index_key, shorten
+from openai_images.catalog.models import MAX_IMAGES_PER_CALL
 from openai_images.client.files import Output, OutputFiles
-from openai_images.many.keys import Keys, file_name, index_key
 from tests.calling import PNG
 from tests.leaks import parts
 
@@ -203,14 +203,14 @@ def test_shortening(text: str, nbytes: int) -> None:
 )
 def test_which_keys_clash(keys: list[str | None], clashing: list[int]) -> None:
     """The later one of two that name the same file clashes; requests without a key have their number."""
-    names = Keys()
+    names = NameClaims(MAX_IMAGES_PER_CALL)
     given_keys = [key or index_key(index) for index, key in enumerate(keys)]
     assert [index for index, key in enumerate(given_keys) if not names.claim(index, key, 1)] == clashing
 
 
 def test_several_pictures_of_one_request() -> None:
     """Their numbered names are taken, and only those."""
-    names = Keys()
+    names = NameClaims(MAX_IMAGES_PER_CALL)
     assert names.claim(0, "a", 3)
     assert not names.claim(1, "a-2", 1)
     assert names.claim(2, "a-3", 1)
@@ -222,7 +222,7 @@ def test_several_pictures_of_one_request() -> None:
 
 def test_what_clashed_has_taken_nothing() -> None:
     """A request that is refused leaves its other names free."""
-    names = Keys()
+    names = NameClaims(MAX_IMAGES_PER_CALL)
     assert names.claim(0, "a-0", 1)
     assert not names.claim(1, "a", 2)
     assert names.claim(2, "a-1", 1)
@@ -230,7 +230,7 @@ def test_what_clashed_has_taken_nothing() -> None:
 
 def test_numbers_are_not_remembered() -> None:
     """An endless run without keys needs no memory for them."""
-    names = Keys()
+    names = NameClaims(MAX_IMAGES_PER_CALL)
     assert all(names.claim(index, index_key(index), 1) for index in range(1000))
     assert (len(names._taken), len(names._keyed)) == (0, 0)
 
@@ -251,7 +251,7 @@ def test_what_does_not_clash_is_never_overwritten(
 ) -> None:
     """Written by OutputFiles with overwrite=True, each picture of each accepted request has its own file."""
     folder = tmp_path_factory.mktemp("names")
-    names, wanted = Keys(), 0
+    names, wanted = NameClaims(MAX_IMAGES_PER_CALL), 0
 
     async def write(name: str, pictures: int) -> None:
         files = OutputFiles(Output(folder / name, overwrite=True), several=pictures > 1)
