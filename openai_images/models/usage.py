@@ -63,6 +63,7 @@ class PricedResult(Protocol):
     @property
     def images(self) -> Sequence[Image]:
         """The images; an SVG among them has an author."""
+        ...
 
     @property
     def output_format(self) -> str | None:
@@ -83,10 +84,12 @@ class PricedResult(Protocol):
     @property
     def edited(self) -> bool:
         """Whether images were sent with the prompt."""
+        ...
 
     @property
     def parts(self) -> Sequence[PricedResult]:
         """The results of the requests that the call was split into."""
+        ...
 
 
 def usage_fields(usage: Usage | SvgUsage | TokenDetails) -> dict[str, Any]:
