@@ -41,17 +41,18 @@ class Caller:
 def caller_of(client: ImagesClient) -> Caller:
     """The batch's side of this client."""
     generate = partial(_generate, client)
-    means = client._means
+    context = client._context
     return Caller(
         generate,
         client.download,
         client._model,
         client._limits.concurrency,
-        means.timing,
-        lambda: means.limiter.wait_reason,
+        context.timing,
+        lambda: context.limiter.wait_reason,
     )
 
 
 async def _generate(client: ImagesClient, request: GenerateRequest, watcher: Watcher) -> ImageResult:
     """One call that waits for rate limits as long as they take."""
-    return await client._calls.generate(request, watcher=watcher, patient=True)
+    call = client._calls.new(request, observer=watcher, waits_for_rate_limits=True)
+    return await call.result_or_raise()

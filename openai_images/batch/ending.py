@@ -13,7 +13,6 @@ from typing import Literal
 from attrs import frozen
 
 from openai_images.catalog.prices import Prices
-from openai_images.client.downloads import is_away
 from openai_images.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -22,7 +21,7 @@ from openai_images.errors import (
 )
 from openai_images.many.failure_streaks import ends_all
 from openai_images.models.cost import cost_of
-from openai_images.models.image import Image
+from openai_images.models.image import Image, is_remote as is_away
 from openai_images.models.results import ImageResult
 
 __all__ = ["Ending", "concerns_all", "ending_of", "urls_of"]

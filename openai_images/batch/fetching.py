@@ -15,9 +15,8 @@ from openai_images.batch.journal_rows import SavedFile, error_fields
 from openai_images.batch.ledger import Record
 from openai_images.batch.pictures import Saved, to_end
 from openai_images.batch.recorder import Fetch, Keeper
-from openai_images.client.downloads import is_away
 from openai_images.errors import DownloadError, ImagesError, PartialResultError
-from openai_images.models.image import Image
+from openai_images.models.image import Image, is_remote as is_away
 from openai_images.models.results import ImageResult
 
 __all__ = ["fetch_away", "fetch_beside", "fetch_recorded", "images_of"]

@@ -22,7 +22,6 @@ from openai_images.batch.journal_rows import body_field, error_fields, money, re
 from openai_images.batch.ledger import Record
 from openai_images.batch.pictures import Saved, to_end
 from openai_images.batch.recorder import Keeper, Means, Task
-from openai_images.client.downloads import is_away
 from openai_images.errors import (
     APIConnectionError,
     APIStatusError,
@@ -33,7 +32,7 @@ from openai_images.errors import (
     RequestInvalidError,
 )
 from openai_images.models.cost import cost_of
-from openai_images.models.image import Image
+from openai_images.models.image import Image, is_remote as is_away
 from openai_images.models.outcomes import Watcher
 from openai_images.models.results import ImageResult, with_images
 

@@ -1,7 +1,8 @@
-"""One call: its attempts, the waits between them, and what it knows when it fails.
+"""The attempts of one call: a slot, a request, its status, and the waits between them.
 
-Rules: a slot of the limiter is held only while a request is under way, never while waiting to send again; each attempt
-asks for the key anew; an answer that is no success becomes its exception here.
+Invariants: a slot of the limiter is held only while a request is in flight, never while waiting to send again; a
+response that is no success becomes its exception here.
+Must not: read a successful response.
 """
 
 from __future__ import annotations
@@ -9,23 +10,22 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from openai_images.errors import ImagesError, RateLimitError, with_facts
 from openai_images.http.retry import Spent, decide
-from openai_images.models.options import RetryPolicy
 from openai_images.ratelimit.limiter import Patience
 from openai_images.wire.error_mapping import Answered, refusal_from_body
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
 
+    from openai_images.client.prepared import PreparedRequest
     from openai_images.http.transport import Exchange, Transport
-    from openai_images.models.options import Timeouts, Timing
+    from openai_images.models.options import RetryPolicy, Timeouts, Timing
     from openai_images.models.outcomes import Watcher
     from openai_images.models.usage import Usage
     from openai_images.ratelimit.limiter import Limiter, Slot
-    from openai_images.wire.requests import HttpRequest
 
 _log = logging.getLogger("openai_images")
 
@@ -34,143 +34,124 @@ _RATE_LIMITED = 429
 
 
 @frozen
-class Means:
-    """What every call of a client uses."""
+class CallContext:
+    """What all calls of a client share; `reported` holds the warnings that were logged."""
 
     transport: Transport
     limiter: Limiter
     retry: RetryPolicy
     timeouts: Timeouts
     timing: Timing
+    max_image_bytes: int
+    reported: set[str] = field(factory=set[str])
 
 
-class Call:
-    """`open` an exchange, `again` after an error, `release` when the answer was read."""
+class Attempts:
+    """`open` a response, `wait_to_retry` after an error, `release` when the response was read."""
 
-    def __init__(  # noqa: PLR0913
-        self,
-        means: Means,
-        build: Callable[[], Awaitable[HttpRequest]],
-        secrets: Callable[[], tuple[str, ...]],
-        *,
-        prepare: Callable[[], Awaitable[object]] | None = None,
-        images: int = 1,
-        watcher: Watcher | None = None,
-    ) -> None:
-        """Send what `build` gives, for so many `images`; `secrets` are the texts that no error may repeat.
-
-        `prepare` comes first and once, before a slot is taken.
-        """
-        self._prepare = prepare
-        self._means = means
-        self._build = build
-        self._secrets = secrets
-        self._watcher = watcher
-        self._spent = Spent()
+    def __init__(self, context: CallContext, prepared: PreparedRequest, observer: Watcher | None) -> None:
+        """Nothing is sent yet."""
+        self.context = context
+        self.count = 0
+        self.request_id: str | None = None
+        self._prepared = prepared
+        self._observer = observer
+        self._retry_state = Spent()
         self._started: float | None = None
-        self._images = images
         self._slot: Slot | None = None
         self._headers: Mapping[str, str] = {}
-        self._in_doubt = False
-        self.attempts = 0
-        self.request_id: str | None = None
+        self._outcome_unknown = False
 
     async def open(self) -> tuple[Exchange, Answered]:
-        """An answer that is a success, after as many attempts as the policy allows. Raises `ImagesError`."""
-        if self._prepare is not None:
-            await self._prepare()
+        """A successful response, after as many attempts as the policy allows. Raises `ImagesError`."""
+        await self._prepared.prepare()
         if self._started is None:
-            self._started = self._means.timing.monotonic()
+            self._started = self.context.timing.monotonic()
         while True:
             try:
                 return await self._attempt()
             except ImagesError as error:
                 has_slot = self._slot is not None  # without one the limiter has given up
                 self.release()
-                if not has_slot or not await self.again(error):
-                    self.failed(error)
+                if not has_slot or not await self.wait_to_retry(error):
+                    self.annotate(error)
                     raise
             except BaseException:
                 self.release()
                 raise
 
-    async def again(self, error: ImagesError) -> bool:
-        """Whether to send again; if so, after the wait."""
-        means = self._means
-        wait = decide(error, means.retry, self._spent, means.timing.random())
-        if (
-            wait is not None
-            and wait.everyone
-            and self._slot is not None
-            and isinstance(error, RateLimitError)
-        ):
+    async def wait_to_retry(self, error: ImagesError) -> bool:
+        """Sleep until the next attempt; False if there is none."""
+        context, state = self.context, self._retry_state
+        delay = decide(error, context.retry, state, context.timing.random())
+        if delay is not None and delay.everyone and self._slot and isinstance(error, RateLimitError):
             # Before anything is awaited, as the slot is free for the next one.
-            self._slot.record_rejection(self._headers, wait.seconds, error)
-        if self._watcher is not None and self.attempts and error.safe_to_resend and not self._in_doubt:
-            await self._watcher.refused(error)
-        _log.debug(
-            "attempt %d: %s, %s",
-            self.attempts,
-            type(error).__name__,
-            f"again in {wait.seconds:.3g} s" if wait else "given up",
-        )
-        if wait is None:
+            self._slot.record_rejection(self._headers, delay.seconds, error)
+        if self._observer is not None and self.count and error.safe_to_resend and not self._outcome_unknown:
+            await self._observer.refused(error)
+        what_next = f"again in {delay.seconds:.3g} s" if delay else "given up"
+        _log.debug("attempt %d: %s, %s", self.count, type(error).__name__, what_next)
+        if delay is None:
             return False
-        self._in_doubt = self._in_doubt or error.maybe_billed
-        if wait.everyone:
-            self._spent = evolve(self._spent, refusals=self._spent.refusals + 1)
+        self._outcome_unknown = self._outcome_unknown or error.maybe_billed
+        if delay.everyone:
+            self._retry_state = evolve(state, refusals=state.refusals + 1)
         else:
-            self._spent = evolve(self._spent, retries=self._spent.retries + 1)
-            await means.timing.sleep(wait.seconds)
+            self._retry_state = evolve(state, retries=state.retries + 1)
+            await context.timing.sleep(delay.seconds)
         return True
 
     def release(self) -> None:
-        """Give the limiter's slot back; harmless when called twice."""
+        """Release the limiter's slot. Idempotent."""
         if self._slot is not None:
             self._slot.release()
 
-    def used(self, usage: Usage | None) -> None:
+    def record_usage(self, usage: Usage | None) -> None:
         """Tell the limiter what the call took, where the server said it."""
         if self._slot is not None and usage is not None and usage.total_tokens is not None:
             self._slot.record_usage(usage.total_tokens)
 
-    def facts(self) -> dict[str, Any]:
-        """What results and errors carry: attempts, elapsed seconds, the request's name."""
-        elapsed = 0.0 if self._started is None else self._means.timing.monotonic() - self._started
-        return {"attempts": self.attempts, "elapsed": elapsed, "request_id": self.request_id}
+    def call_info(self) -> dict[str, Any]:
+        """What results and errors carry: attempts, elapsed seconds, the server's request id."""
+        elapsed = 0.0 if self._started is None else self.context.timing.monotonic() - self._started
+        return {"attempts": self.count, "elapsed": elapsed, "request_id": self.request_id}
 
-    def failed(self, error: ImagesError) -> ImagesError:
-        """The error with what the call knows, also of attempts before: one that may have been billed stays so."""
-        doubt = {"maybe_billed": True} if self._in_doubt else {}
-        return with_facts(error, {**self.facts(), **doubt})
+    def annotate(self, error: ImagesError) -> ImagesError:
+        """The error with the call's info; one attempt that may have been billed makes the call one."""
+        doubt = {"maybe_billed": True} if self._outcome_unknown else {}
+        return with_facts(error, {**self.call_info(), **doubt})
 
     async def _attempt(self) -> tuple[Exchange, Answered]:
-        means = self._means
-        if self._watcher is not None:
-            self._watcher.waiting()
+        context, state = self.context, self._retry_state
+        if self._observer is not None:
+            self._observer.waiting()
         self._slot = None
-        longest = means.retry.max_rate_limit_wait - self._spent.waited
-        self._slot = await means.limiter.acquire(self._images, Patience(longest, means.retry.max_stall))
-        self._spent = evolve(self._spent, waited=self._spent.waited + self._slot.waited)
-        request = await self._build()
-        if self._watcher is not None:
-            await self._watcher.sending(self.attempts + 1)
-        self.attempts += 1
+        patience = Patience(context.retry.max_rate_limit_wait - state.waited, context.retry.max_stall)
+        self._slot = await context.limiter.acquire(self._prepared.image_count, patience)
+        self._retry_state = evolve(state, waited=state.waited + self._slot.waited)
+        request = await self._prepared.build()
+        if self._observer is not None:
+            await self._observer.sending(self.count + 1)
+        self.count += 1
         self.request_id = None
-        _log.debug("attempt %d: POST, %d bytes", self.attempts, len(request.body))
-        exchange = await means.transport.open(request, means.timeouts)
-        self._headers = exchange.headers
-        if exchange.status != _RATE_LIMITED:
-            self._slot.record_success(exchange.headers)
+        _log.debug("attempt %d: POST, %d bytes", self.count, len(request.body))
+        response = await context.transport.open(request, context.timeouts)
+        self._headers = response.headers
+        if response.status != _RATE_LIMITED:
+            self._slot.record_success(response.headers)
         answered = Answered(
-            exchange.status, exchange.headers, self._secrets(), means.timing.wall(), exchange.unsent
+            response.status,
+            response.headers,
+            self._prepared.secrets,
+            context.timing.wall(),
+            response.unsent,
         )
         self.request_id = answered.request_id
-        _log.debug("attempt %d: status %d, request %s", self.attempts, exchange.status, self.request_id)
-        if exchange.status in _SUCCESS:
-            return exchange, answered
+        _log.debug("attempt %d: status %d, request %s", self.count, response.status, self.request_id)
+        if response.status in _SUCCESS:
+            return response, answered
         try:
-            body = await exchange.read_refusal()
+            body = await response.read_refusal()
         finally:
-            exchange.close()
+            response.close()
         raise refusal_from_body(answered, body)

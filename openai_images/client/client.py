@@ -11,8 +11,8 @@ from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from openai_images._util.attrs import safe_repr
-from openai_images.client.attempts import Means
-from openai_images.client.calls import Calls
+from openai_images.client.attempts import CallContext
+from openai_images.client.calls import CallFactory
 from openai_images.client.files import Output
 from openai_images.client.settings import Portable, Settings, endpoint_from
 from openai_images.client.stream import ImageStream
@@ -94,12 +94,13 @@ class ImagesClient(Portable):
     def _assemble(self) -> None:
         settings = self._settings
         self._sessions = Sessions(settings.session, trust_env=settings.trust_env)
-        self._means = Means(
+        self._context = CallContext(
             Transport(self._sessions, settings.timing, ssl=settings.ssl, proxy=settings.proxy),
             LocalLimiter(self._limits, settings.timing),
             settings.retry,
             settings.timeouts,
             settings.timing,
+            self._limits.max_picture_bytes,
         )
         checker = Checker(
             settings.validate,
@@ -108,7 +109,7 @@ class ImagesClient(Portable):
             split=settings.split,
             wall=settings.timing.wall,
         )
-        self._calls = Calls(self._access, self._means, self._limits, self._model, checker)
+        self._calls = CallFactory(self._access, self._context, self._model, checker)
 
     @classmethod
     def azure(
@@ -158,9 +159,8 @@ class ImagesClient(Portable):
         added for several, and `-2` and so on rather than overwriting, unless `overwrite`. The other keywords are the
         endpoint's parameters (see `GenerateRequest`). Raises `ImagesError`, and OSError where `into` cannot be written.
         """
-        return await self._calls.generate(
-            GenerateRequest.of(prompt, params), Output.from_into(into, overwrite)
-        )
+        call = self._calls.new(GenerateRequest.of(prompt, params), Output.from_into(into, overwrite))
+        return await call.result_or_raise()
 
     def stream(
         self,
@@ -177,9 +177,8 @@ class ImagesClient(Portable):
         in memory, and only the finished picture is written.
         Nothing is sent before it is entered or iterated, and errors are raised there.
         """
-        return self._calls.stream(
-            GenerateRequest.of(prompt, params), Output.from_into(into, overwrite, keep_partials=keep_partials)
-        )
+        output = Output.from_into(into, overwrite, keep_partials=keep_partials)
+        return ImageStream(self._calls.new(GenerateRequest.of(prompt, params), output, stream=True))
 
     async def edit(
         self,
@@ -196,7 +195,8 @@ class ImagesClient(Portable):
         while they are sent, and once more when the request is sent once more. Raises `ImagesError`; a picture that
         cannot be read is a `RequestInvalidError`.
         """
-        return await self._calls.generate(_edit_of(prompt, params), Output.from_into(into, overwrite))
+        call = self._calls.new(_edit_of(prompt, params), Output.from_into(into, overwrite))
+        return await call.result_or_raise()
 
     def stream_edit(
         self,
@@ -209,7 +209,7 @@ class ImagesClient(Portable):
     ) -> ImageStream:
         """A stream of the pictures of an edit while they are painted: `edit` as `stream` is for `generate`."""
         output = Output.from_into(into, overwrite, keep_partials=keep_partials)
-        return self._calls.stream(_edit_of(prompt, params), output)
+        return ImageStream(self._calls.new(_edit_of(prompt, params), output, stream=True))
 
     async def download(
         self, what: _What, *, into: str | os.PathLike[str] | None = None, overwrite: bool = False
@@ -220,7 +220,8 @@ class ImagesClient(Portable):
         the picture is there, a GET. Raises `DownloadError`, whose `response` can be given to this again, and OSError
         where `into` cannot be written.
         """
-        fetched: Any = await self._calls.download(what, Output.from_into(into, overwrite))
+        output = Output.from_into(into, overwrite)
+        fetched: Any = await self._calls.remote_images().download(what, output)
         same: _What = fetched
         return same
 
@@ -270,10 +271,10 @@ class ImagesClient(Portable):
             overwrite=overwrite,
             progress=progress,
             prices=prices,
-            means=self._means,
+            context=self._context,
             max_identical_failures=max_identical_failures,
         )
-        return many_calls(self._calls.generate, requests, {"model": self._model, **params}, manner)
+        return many_calls(self._calls, requests, {"model": self._model, **params}, manner)
 
     async def aclose(self) -> None:
         """Close the running event loop's connections; harmless when called twice. A later call opens new ones."""

@@ -1,51 +1,151 @@
-"""Pictures behind URLs, fetched into the files of `into=` when the answer that names them is complete.
+"""Remote images fetched: `client.download`, and the images that `into=` writes to files when the answer is complete.
 
-Rules: fetching begins when the call's connection is closed and its slot is given back. A `CompletedImage` whose picture
-is a file elsewhere is held until it is a file here, and given as it is where that fails; then comes the
-`DownloadError`. It refuses to fetch for those who did not say where to put it: they have `client.download`.
+Invariants: what the server said of an image stays with it; one that fails stops no other, and then a `DownloadError`
+has them all. Fetching begins when the call's connection is closed and its slot is free; a `CompletedImage` that is
+remote is held until it is fetched, and given unchanged where that fails.
+Must not: fetch for those who gave no `into=`; they have `client.download`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import asyncio
+from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from openai_images.client.call import Engine
-from openai_images.errors import DownloadError, PartialResultError, with_facts
-from openai_images.models.results import CompletedImage
+from openai_images.client.call import Call
+from openai_images.client.files import Output, OutputFiles
+from openai_images.errors import (
+    DecodeError,
+    DownloadError,
+    PartialResultError,
+    RequestInvalidError,
+    ResponseTooLargeError,
+    with_facts,
+)
+from openai_images.http.intake import NotFetchedError
+from openai_images.http.urls import decode_data_url, is_data_url, shown
+from openai_images.models.image import Image, is_remote
+from openai_images.models.results import CompletedImage, ImageResult, with_images
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from openai_images.client.files import OutputFiles
-    from openai_images.models.image import Image
-    from openai_images.models.results import Event, ImageResult
+    from openai_images.http.downloader import Fetcher
+    from openai_images.models.results import Event
+    from openai_images.wire.sinks import Sink
+
+_CONCURRENCY = 4
+"""Pictures of one result that are fetched at once: enough to fill a line, few enough for a server of pictures."""
 
 
-class Fetch(Protocol):
-    """Fetches those pictures of a result that are behind URLs into files; `places` are their numbers there."""
+class RemoteImages:
+    """Fetches the pictures of one client."""
 
-    async def __call__(
-        self, result: ImageResult, files: OutputFiles, places: Sequence[int], /
+    def __init__(self, downloader: Fetcher, new_sink: Callable[[], Sink]) -> None:
+        """Pictures that are for no file go into sinks of this kind."""
+        self._downloader = downloader
+        self._new_sink = new_sink
+
+    async def download(self, what: object, output: Output | None) -> ImageResult | Image:
+        """An `ImageResult` or an `Image`, the same with its pictures.
+
+        Raises `DownloadError`, `RequestInvalidError`, and OSError where the files cannot be written.
+        """
+        if isinstance(what, Image):
+            return (await self._download(ImageResult(images=(what,)), output)).image
+        if isinstance(what, ImageResult):
+            return await self._download(what, output)
+        msg = f"download takes an ImageResult or an Image, such as error.response, not {type(what).__name__}"
+        raise RequestInvalidError(msg)
+
+    async def _download(self, result: ImageResult, output: Output | None) -> ImageResult:
+        if not any(map(is_remote, result.images)):
+            return result
+        files = None if output is None else OutputFiles(output, several=len(result.images) > 1)
+        if files is not None:
+            await files.prepare()
+        return await self.fetch(result, files, range(len(result.images)))
+
+    async def fetch(
+        self, result: ImageResult, files: OutputFiles | None, places: Sequence[int]
     ) -> ImageResult:
-        """The result with its pictures. Raises `DownloadError`."""
-        ...
+        """The result with all its pictures; into files their numbers are `places`. Raises `DownloadError`."""
+        room = asyncio.Semaphore(_CONCURRENCY)
+        failures: dict[int, NotFetchedError] = {}
+
+        async def one(number: int, image: Image) -> Image:
+            async with room:
+                try:
+                    return await self._fetched(image, files, places[number])
+                except NotFetchedError as failure:
+                    failures[number] = failure
+                    return image
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(one(number, image)) if is_remote(image) else None
+                    for number, image in enumerate(result.images)
+                ]
+        except BaseExceptionGroup as several:
+            raise several.exceptions[0] from None
+        finally:
+            if files is not None:
+                files.discard()
+        images = [
+            image if task is None else task.result() for task, image in zip(tasks, result.images, strict=True)
+        ]
+        fetched = with_images(result, images)
+        if failures:
+            raise self._error(fetched, failures)
+        return fetched
+
+    async def _fetched(self, image: Image, files: OutputFiles | None, place: int) -> Image:
+        """One picture, with what was said of it. Raises `NotFetchedError`."""
+        url = image.url or ""
+        new_sink = self._new_sink if files is None else files.new_sink
+        if is_data_url(url):
+            here, url = _decoded(url, new_sink(), self._downloader.max_bytes), ""
+        else:
+            here = await self._downloader.fetch(url, new_sink, None if files is None else files.drain)
+        if files is not None:
+            here = await files.keep(here, place)
+        return evolve(
+            here,
+            url=url or None,
+            revised_prompt=image.revised_prompt,
+            generation_id=image.generation_id,
+            extra=image.extra,
+        )
+
+    def _error(self, response: ImageResult, failures: dict[int, NotFetchedError]) -> DownloadError:
+        """What befell those that did not come."""
+        given = [response.images[number].url or "" for number in sorted(failures)]
+        urls = [self._downloader.whole(url) for url in given if not is_data_url(url)]
+        first = failures[min(failures)]
+        tries = f", after {first.attempts} attempts" if first.attempts > 1 else ""
+        where = f"{shown(self._downloader.whole(given[0]))} ({first}{tries})"
+        if len(response.images) == 1:
+            reason, it = f"the picture could not be fetched from {where}", "it is"
+        else:
+            number = f"{len(given)} of {len(response.images)} pictures could not be fetched"
+            reason, it = f"{number}, the first of them from {where}", "all are"
+        msg = (
+            f"{reason}; {it} paid for, so nothing was generated again: await client.download(error.response) tries "
+            "once more, and error.url is the whole address"
+        )
+        return DownloadError(msg, urls=urls, response=response, status_code=first.status, reason=reason)
 
 
-def is_away(image: Image) -> bool:
-    """Whether the server gave a URL in the picture's place, and nobody has fetched it yet."""
-    return image.url is not None and not image.nbytes
+class DownloadingCall(Call):
+    """Another call, whose remote images are fetched into its files."""
 
-
-class Fetching(Engine):
-    """Another engine, whose pictures come from where they are."""
-
-    def __init__(self, inner: Engine, fetch: Fetch, files: OutputFiles) -> None:
-        """Fetch into these files when `inner` is over."""
+    def __init__(self, inner: Call, remote_images: Callable[[], RemoteImages], files: OutputFiles) -> None:
+        """Fetch when `inner` is over; `remote_images` is called where there is something to fetch."""
         super().__init__()
         self._inner = inner
-        self._fetch = fetch
+        self._remote_images = remote_images
         self._files = files
         self._held: list[CompletedImage] = []
         self._completed: list[CompletedImage] = []
@@ -53,96 +153,105 @@ class Fetching(Engine):
 
     @property
     def result(self) -> ImageResult | None:
-        """That of the call, with the pictures once they are here."""
+        """That of the call, with the images once they are fetched."""
         return self._result or self._inner.result
 
     @property
     def request_id(self) -> str | None:
-        """The server's name for the request."""
+        """The server's request id."""
         return self._inner.request_id
 
     @property
     def is_open(self) -> bool:
-        """Whether the call is under way."""
+        """Whether the call is in flight."""
         return self._inner.is_open
 
     @property
-    def seen(self) -> tuple[int, int]:
-        """How many partial and how many completed pictures there are."""
-        return self._inner.seen
+    def counts(self) -> tuple[int, int]:
+        """How many partial and how many completed images there are."""
+        return self._inner.counts
 
     async def open(self) -> None:
         """Send. Raises `ImagesError` and OSError."""
         await self._inner.open()
 
-    async def advance(self) -> None:
-        """Read until there is an event that need not be held, or the end."""
-        inner = self._inner
-        while not self.queue and not self.is_over:
-            if not inner.is_over:
-                await inner.advance()
-            while inner.queue:
-                self._take(inner.queue.popleft())
-            if inner.is_over and not (self.queue and self._is_due()):
-                await self._conclude()
+    async def read(self) -> list[Event]:
+        """The next events that need not be held; none when the call is over."""
+        events: list[Event] = []
+        while not events and not self.is_over:
+            events = [event for event in await self._inner.read() if not self._holds(event)]
+            if self._inner.is_over and not (events and self._has_remote()):
+                events += await self._finish()
                 self.is_over = True
+        return events
 
-    def abort(self) -> None:
-        """Stop at once, wherever it is."""
+    def close(self) -> None:
+        """Stop, wherever it is. Idempotent."""
         self.is_over = True
-        self._inner.abort()
+        self._inner.close()
         self._files.discard()
-        self.queue.clear()
 
-    async def settle(self) -> None:
-        """Wait until nothing runs any more that was aborted."""
-        await self._inner.settle()
+    async def wait_closed(self) -> None:
+        """Wait for cancelled tasks to end."""
+        await self._inner.wait_closed()
 
-    def _take(self, event: Event) -> None:
-        if isinstance(event, CompletedImage):
-            self._completed.append(event)
-            if is_away(event.image):
-                self._held.append(event)
-                return
-        self.queue.append(event)
+    def _holds(self, event: Event) -> bool:
+        if not isinstance(event, CompletedImage):
+            return False
+        self._completed.append(event)
+        if is_remote(event.image):
+            self._held.append(event)
+        return is_remote(event.image)
 
-    def _is_due(self) -> bool:
-        """Whether something is to be fetched."""
-        result = _result_of(self._inner)
-        return result is not None and any(map(is_away, result.images))
+    def _has_remote(self) -> bool:
+        result = _available_result(self._inner)
+        return result is not None and any(map(is_remote, result.images))
 
-    async def _conclude(self) -> None:
-        """The call is over: fetch what is away."""
+    async def _finish(self) -> list[Event]:
+        """The inner call is over: fetch what is remote; the events that were held."""
         inner = self._inner
-        result = _result_of(inner) if self._is_due() else None
-        self.failure, inner.failure = inner.failure, None
+        result = _available_result(inner) if self._has_remote() else None
+        self.error, inner.error = inner.error, None
         if result is None:
-            self._give({})
-            return
+            return self._release_held({})
         numbers = {id(event.image): event.image_index for event in self._completed}
-        places = [numbers.get(id(image), index) for index, image in enumerate(result.images)]
+        indexes = [numbers.get(id(image), index) for index, image in enumerate(result.images)]
         error: DownloadError | None = None
         try:
-            fetched = await self._fetch(result, self._files, places)
+            fetched = await self._remote_images().fetch(result, self._files, indexes)
         except DownloadError as failure:
             error, fetched = failure, failure.response
-            facts = {"attempts": result.attempts, "elapsed": result.elapsed, "request_id": result.request_id}
-            with_facts(error, facts)
-        if isinstance(self.failure, PartialResultError):
-            self.failure.result = fetched
-            self.failure.errors += () if error is None else (error,)
+            info = {"attempts": result.attempts, "elapsed": result.elapsed, "request_id": result.request_id}
+            with_facts(error, info)
+        if isinstance(self.error, PartialResultError):
+            self.error.result = fetched
+            self.error.errors += () if error is None else (error,)
         else:
-            self._result, self.failure = fetched, error
-        self._give({id(old): new for old, new in zip(result.images, fetched.images, strict=True)})
+            self._result, self.error = fetched, error
+        return self._release_held(
+            {id(old): new for old, new in zip(result.images, fetched.images, strict=True)}
+        )
 
-    def _give(self, here: dict[int, Image]) -> None:
-        """Let go of the events that were held, with their pictures."""
+    def _release_held(self, fetched: dict[int, Image]) -> list[Event]:
         held, self._held = self._held, []
-        self.queue.extend(evolve(event, image=here.get(id(event.image), event.image)) for event in held)
+        return [evolve(event, image=fetched.get(id(event.image), event.image)) for event in held]
 
 
-def _result_of(engine: Engine) -> ImageResult | None:
+def _available_result(call: Call) -> ImageResult | None:
     """What came, also where it is not all that was asked for."""
-    failure = engine.failure
-    result: ImageResult | None = failure.result if isinstance(failure, PartialResultError) else engine.result
+    error = call.error
+    result: ImageResult | None = error.result if isinstance(error, PartialResultError) else call.result
     return result
+
+
+def _decoded(url: str, sink: Sink, max_bytes: int) -> Image:
+    """The picture in a `data:` URL. Raises `NotFetchedError`."""
+    try:
+        image = decode_data_url(url, sink, max_bytes)
+    except (DecodeError, ResponseTooLargeError) as error:
+        sink.discard()
+        raise NotFetchedError(str(error)) from None
+    if image.flaw is not None:
+        sink.discard()
+        raise NotFetchedError(f"what it holds is no whole picture ({image.flaw})")
+    return image

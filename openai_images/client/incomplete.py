@@ -15,7 +15,7 @@ from openai_images.client.split_summary import shortfall
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from openai_images.client.attempts import Call
+    from openai_images.client.attempts import Attempts
     from openai_images.client.files import OutputFiles
     from openai_images.errors import PartialResultError
     from openai_images.models.results import CompletedImage, ImageResult
@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 _log = logging.getLogger("openai_images")
 
 
-def came_short(result: ImageResult, reader: AnswerReader, call: Call, wanted: int) -> PartialResultError:
+def came_short(
+    result: ImageResult, reader: AnswerReader, attempts: Attempts, wanted: int
+) -> PartialResultError:
     """The error for an answer that is whole and has fewer pictures than were `wanted`."""
-    call.used(result.usage)
+    attempts.record_usage(result.usage)
     error = shortfall(result, reader.errors(), wanted)
     for reason in error.errors:
-        call.failed(reason)
+        attempts.annotate(reason)
     _log.warning("%s", error)
     return error
 

@@ -7,15 +7,16 @@ imported with the first such call and not with the client, whose import is to co
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sized
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sized
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from attrs import frozen
 
 from openai_images._util.filenames import file_name
 from openai_images.catalog.prices import PUBLISHED_PRICES, Prices
-from openai_images.client.attempts import Means
+from openai_images.client.attempts import CallContext
+from openai_images.client.calls import CallFactory
 from openai_images.client.files import Output
 from openai_images.errors import ImagesError, RequestInvalidError
 from openai_images.many.failure_streaks import DEFAULT_IDENTICAL_FAILURES, UnsentOSError
@@ -25,9 +26,6 @@ from openai_images.many.outcomes import Outcomes
 from openai_images.models.cost import cost_of
 from openai_images.models.outcomes import Progress, Watcher
 from openai_images.models.results import ImageResult
-
-Generate: TypeAlias = Callable[..., Awaitable[ImageResult]]
-"""`Calls.generate`."""
 
 
 @frozen(kw_only=True)
@@ -40,17 +38,17 @@ class Manner:
     overwrite: bool
     progress: Callable[[Progress], object] | None
     prices: Prices | None
-    means: Means
+    context: CallContext
     max_identical_failures: int | None = DEFAULT_IDENTICAL_FAILURES
 
 
 def many_calls(
-    generate: Generate,
+    calls: CallFactory,
     requests: Iterable[object] | AsyncIterable[object],
     params: Mapping[str, Any],
     manner: Manner,
 ) -> Outcomes:
-    """Outcomes that call `generate` for each request; `params` hold for those that do not set them.
+    """The outcomes of a call for each request; `params` hold for those that do not set them.
 
     Raises `RequestInvalidError`, `ConfigurationError` and TypeError.
     """
@@ -65,7 +63,9 @@ def many_calls(
     async def work(item: Item, watcher: Watcher) -> ImageResult:
         stem = None if folder is None else folder / file_name(item.key)
         output = Output.from_into(stem, manner.overwrite, on_disk_error=disk.fail)
-        return await generate(item.request, output, watcher=_DiskObserver(disk, watcher), patient=True)
+        observer = _DiskObserver(disk, watcher)
+        call = calls.new(item.request, output, observer, waits_for_rate_limits=True)
+        return await call.result_or_raise()
 
     options = Options(
         concurrency=manner.concurrency,
@@ -73,8 +73,8 @@ def many_calls(
         total=len(requests) if isinstance(requests, Sized) else None,
         progress=manner.progress,
         cost=lambda request, result: cost_of(result, request.model, prices),
-        timing=manner.means.timing,
-        wait_reason=lambda: manner.means.limiter.wait_reason,
+        timing=manner.context.timing,
+        wait_reason=lambda: manner.context.limiter.wait_reason,
         defaults=defaults_of(params),
         max_identical_failures=manner.max_identical_failures,
     )

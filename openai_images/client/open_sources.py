@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import inspect
 import io
+import logging
 import os
 import stat
 from collections.abc import AsyncIterable, AsyncIterator
@@ -32,7 +33,11 @@ from openai_images.models.requests import (
     as_list,
     reference_of,
 )
-from openai_images.wire.requests import Source
+from openai_images.validation.edit_rules import SourceFacts, picture_problems
+from openai_images.validation.validator import Checker
+from openai_images.wire.requests import Pictures, Source
+
+_log = logging.getLogger("openai_images")
 
 Handed: TypeAlias = Source | ImageReference
 
@@ -58,7 +63,26 @@ class Opened:
     head: bytes = b""
 
 
-async def opened(request: EditRequest) -> list[Opened]:
+async def open_images(request: EditRequest, validator: Checker) -> Pictures:
+    """The images of an edit, opened and checked; doubtful ones are logged. Raises `RequestInvalidError`."""
+    found = await open_all(request)
+    by_part = {one.part: one.picture for one in found}
+    images = [one.picture for one in found if one.part == "image"]
+    pictures = Pictures(images, by_part.get("mask"), by_part.get("markup"))
+    as_json = request.as_json or pictures.referred
+    problems = picture_problems([_facts(one) for one in found], official=validator.official, as_json=as_json)
+    for doubt in validator.pictures(problems):
+        _log.warning("%s; it is sent all the same", doubt)
+    return pictures
+
+
+def _facts(one: Opened) -> SourceFacts | ImageReference:
+    if isinstance(one.picture, ImageReference):
+        return one.picture
+    return SourceFacts(one.part, one.name, one.picture.nbytes, one.head)
+
+
+async def open_all(request: EditRequest) -> list[Opened]:
     """Every picture of a request, in order. Raises `RequestInvalidError` with all that cannot be read."""
     images = as_list(request.image)
     names = ["image"] if len(images) == 1 else [f"image[{number}]" for number in range(len(images))]

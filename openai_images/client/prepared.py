@@ -1,91 +1,135 @@
-"""The pictures of one call: opened once, checked, and sent with each of its attempts and parts.
+"""What one call sends: a checked request, built anew for each attempt, and the texts that no error may repeat.
 
-Rules: a call that is split, or sent again, opens what it was handed once: what can be read only once would be gone.
+Invariants: `prepare` opens the images of an edit once, also for a call that is split or sent again, as some can be read
+only once; each attempt asks for the key anew.
+Must not: send, or know the rate limits.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import secrets
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+import secrets as random_secrets
+from copy import copy
+from typing import TYPE_CHECKING, Any, Self
 
-from openai_images.client.open_sources import Opened, opened
-from openai_images.models.requests import EditRequest, ImageReference, as_list, reference_of
-from openai_images.validation.edit_rules import SourceFacts, picture_problems
+from openai_images.models.requests import EditRequest, GenerateRequest, as_list, reference_of
 from openai_images.wire.codec import body_of
-from openai_images.wire.requests import HttpRequest, Pictures, edit
+from openai_images.wire.requests import HttpRequest, Pictures, edit, generation
 
 if TYPE_CHECKING:
-    from openai_images.models.requests import GenerateRequest
+    from collections.abc import Iterator, Mapping
+
+    from openai_images.http.endpoint import Access
     from openai_images.validation.validator import Checker
 
-_log = logging.getLogger("openai_images")
+_MAX_PARTIALS = 10
+"""Partial images of one image that are kept for an error, whatever is asked for: the API gives three."""
 
 
-def preparation_of(request: GenerateRequest, check: Checker) -> Preparation | None:
-    """What has to be opened for a request, None where that is nothing."""
-    return Preparation(request, check) if isinstance(request, EditRequest) else None
+class PreparedRequest:
+    """A generation; `request` has the model, and `secrets` are those of the last attempt."""
 
+    def __init__(self, request: GenerateRequest, endpoint: Access, *, stream: bool) -> None:
+        """Raises `RequestInvalidError` where the endpoint cannot send it."""
+        self.stream = stream
+        self._endpoint = endpoint
+        self._set(request)
 
-class Preparation:
-    """`await ready()` before a slot is taken, `build` for each attempt."""
+    def _set(self, request: GenerateRequest) -> None:
+        self.request = request
+        self._url = self._endpoint.url(request.path, request.model)
+        self._adapted = self._endpoint.addressed(request)
+        self._known = (*self._texts(), *self._endpoint.secrets)
+        self.secrets = self._known
 
-    def __init__(self, request: EditRequest, check: Checker) -> None:
-        """Nothing is opened yet."""
-        self._request = request
-        self._check = check
-        self._opening = asyncio.Lock()
-        self._pictures: Pictures | None = None
+    def with_request(self, request: GenerateRequest) -> Self:
+        """The same for a part of the images; opened images are shared."""
+        part = copy(self)
+        part._set(request)  # noqa: SLF001  its own kind
+        return part
 
     @property
-    def secrets(self) -> Iterator[str]:
-        """What no error may repeat: a URL may be signed."""
-        for one in (*as_list(self._request.image), self._request.mask, self._request.markup):
-            reference = reference_of(one)
+    def image_count(self) -> int:
+        """How many images are asked for."""
+        number: Any = (self.request.extra_body or {}).get("n", self.request.n)  # callers may be untyped
+        return max(number, 1) if isinstance(number, int) else 1
+
+    @property
+    def partial_count(self) -> int:
+        """How many partial images are asked for."""
+        if not self.stream:
+            return 0
+        each: Any = (self.request.extra_body or {}).get("partial_images", self.request.partial_images)
+        return self.image_count * min(max(each, 0), _MAX_PARTIALS) if isinstance(each, int) else 0
+
+    @property
+    def result_fields(self) -> dict[str, Any]:
+        """What the result says of the request."""
+        return {"model": self.request.model, "edited": isinstance(self.request, EditRequest)}
+
+    async def prepare(self) -> None:
+        """Do what must be done before a slot is taken. Raises `RequestInvalidError`."""
+
+    async def build(self) -> HttpRequest:
+        """The request of an attempt. Raises `ConfigurationError`."""
+        headers, key = await self._endpoint.headers()
+        self.secrets = (*self._known, key) if key else self._known
+        return await self._build(headers)
+
+    async def _build(self, headers: Mapping[str, str]) -> HttpRequest:
+        return generation(self._url, self._adapted, headers, stream=self.stream)
+
+    def _texts(self) -> Iterator[str]:
+        overlaid = (self.request.extra_body or {}).get("prompt")
+        yield self.request.prompt
+        if isinstance(overlaid, str):
+            yield overlaid
+
+
+class PreparedEdit(PreparedRequest):
+    """An edit, whose images are opened by `prepare`."""
+
+    request: EditRequest
+
+    def __init__(self, request: EditRequest, endpoint: Access, validator: Checker, *, stream: bool) -> None:
+        """Raises `RequestInvalidError` where the endpoint cannot send it."""
+        super().__init__(request, endpoint, stream=stream)
+        self._images = _EditImages(request, validator)
+
+    async def prepare(self) -> None:
+        """Open the images. Raises `RequestInvalidError`."""
+        await self._images.open()
+
+    async def _build(self, headers: Mapping[str, str]) -> HttpRequest:
+        images = await self._images.open()
+        as_json = self.request.as_json or images.referred
+        # 128 bits of chance: no image has this line in it.
+        boundary = None if as_json else random_secrets.token_hex(16)
+        body = body_of(self._adapted, stream=self.stream)
+        return edit(self._url, body, images, headers, stream=self.stream, boundary=boundary)
+
+    def _texts(self) -> Iterator[str]:
+        yield from super()._texts()
+        for image in (*as_list(self.request.image), self.request.mask, self.request.markup):
+            reference = reference_of(image)
             if reference is not None and reference.image_url is not None:
-                yield reference.image_url
-
-    async def ready(self) -> Pictures:
-        """The opened pictures. Raises `RequestInvalidError`."""
-        async with self._opening:
-            if self._pictures is None:
-                self._pictures = self._checked(await opened(self._request))
-            return self._pictures
-
-    async def build(
-        self, url: str, request: GenerateRequest, headers: Mapping[str, str], *, stream: bool
-    ) -> HttpRequest:
-        """The request of an attempt, for all of the pictures asked for or a part of them."""
-        pictures = await self.ready()
-        as_json = self._as_json(pictures)
-        # 128 bits of chance: no picture has this line in it.
-        boundary = secrets.token_hex(16)
-        return edit(
-            url,
-            body_of(request, stream=stream),
-            pictures,
-            headers,
-            stream=stream,
-            boundary=None if as_json else boundary,
-        )
-
-    def _checked(self, found: list[Opened]) -> Pictures:
-        by_part = {one.part: one.picture for one in found}
-        images = [one.picture for one in found if one.part == "image"]
-        pictures = Pictures(images, by_part.get("mask"), by_part.get("markup"))
-        facts = [_facts(one) for one in found]
-        problems = picture_problems(facts, official=self._check.official, as_json=self._as_json(pictures))
-        for doubtful in self._check.pictures(problems):
-            _log.warning("%s; it is sent all the same", doubtful)
-        return pictures
-
-    def _as_json(self, pictures: Pictures) -> bool:
-        return self._request.as_json or pictures.referred
+                yield reference.image_url  # it may be signed
 
 
-def _facts(one: Opened) -> SourceFacts | ImageReference:
-    if isinstance(one.picture, ImageReference):
-        return one.picture
-    return SourceFacts(one.part, one.name, one.picture.nbytes, one.head)
+class _EditImages:
+    """Opens the images of a request once, whoever asks first."""
+
+    def __init__(self, request: EditRequest, validator: Checker) -> None:
+        self._request = request
+        self._validator = validator
+        self._lock = asyncio.Lock()
+        self._opened: Pictures | None = None
+
+    async def open(self) -> Pictures:
+        # Here, so that those who edit nothing need not wait for its import.
+        from openai_images.client.open_sources import open_images  # noqa: PLC0415
+
+        async with self._lock:
+            if self._opened is None:
+                self._opened = await open_images(self._request, self._validator)
+            return self._opened

@@ -30,7 +30,7 @@ _BY_VALUE = frozenset({"cloudpickle", "dill"})
 """Where one of these is imported (Dask, Ray and joblib have them), functions may travel that `pickle` refuses."""
 
 
-_MADE = ("_sessions", "_means", "_calls")
+_MADE = ("_sessions", "_context", "_calls")
 """What `_assemble` makes."""
 
 _CANNOT = "a client {} cannot be pickled: build the client where it is used, or {}"

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import define, evolve
 
-from openai_images.client.call import Engine, Reading
+from openai_images.client.call import Call, SingleCall
 from openai_images.client.shares import place_of, shares_of
-from openai_images.client.split_summary import Ended, SharedWatch, failure_of, merged
+from openai_images.client.split_summary import SharedWatch, SubCallOutcome, failure_of, merged
 from openai_images.errors import ImagesError, PartialResultError
 from openai_images.models.results import Event, UnknownEvent
 
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from openai_images.client.files import OutputFiles
+    from openai_images.client.prepared import PreparedRequest
     from openai_images.models.outcomes import Watcher
-    from openai_images.models.requests import GenerateRequest
     from openai_images.models.results import ImageResult
 
-_Open: TypeAlias = "Callable[[GenerateRequest, OutputFiles | None, Watcher | None], Reading]"
+_NewCall: TypeAlias = "Callable[[PreparedRequest, OutputFiles | None, Watcher | None], SingleCall]"
 
 
 @define(eq=False)
-class Part:
+class SubCall:
     """One of the requests: its pictures are `count`, counted from `first`."""
 
-    reading: Reading
+    call: SingleCall
     first: int
     count: int
     error: ImagesError | OSError | None = None
 
-    def placed(self, event: Event) -> Event:
+    def with_global_index(self, event: Event) -> Event:
         """The event with its picture's place among all."""
         if isinstance(event, UnknownEvent):
             return event
@@ -49,51 +49,47 @@ class Part:
 
     def fail(self, error: ImagesError | OSError) -> None:
         """It ended so."""
-        self.reading.abort()
+        self.call.close()
         self.error = error
         if isinstance(error, ImagesError):
-            error.partials = tuple(map(self.placed, error.partials))
+            error.partials = tuple(map(self.with_global_index, error.partials))
 
     @property
-    def ended(self) -> Ended:
+    def outcome(self) -> SubCallOutcome:
         """How it ended."""
         error = self.error
-        result = error.result if isinstance(error, PartialResultError) else self.reading.result
-        return Ended(result=result, error=error, attempts=self.reading.call.attempts)
+        result = error.result if isinstance(error, PartialResultError) else self.call.result
+        return SubCallOutcome(result=result, error=error, attempts=self.call.attempts.count)
 
 
-def share_out(
-    request: GenerateRequest,
-    files: OutputFiles | None,
-    watcher: Watcher | None,
-    open_part: _Open,
-    *,
-    stream: bool,
-) -> Several | None:
-    """The requests that this one is shared out over, each made by `open_part`; None where it goes as it is."""
-    parts: list[Part] = []
-    shared = None if watcher is None else SharedWatch(watcher)
+def split_call(
+    prepared: PreparedRequest, files: OutputFiles | None, observer: Watcher | None, new_call: _NewCall
+) -> SplitCall | None:
+    """The call whose requests have a part of the images each; None where it need not be split."""
+    sub_calls: list[SubCall] = []
+    shared = None if observer is None else SharedWatch(observer)
     first = 0
-    for number, count in enumerate(shares_of(request, stream=stream)):
+    for number, count in enumerate(shares_of(prepared.request, stream=prepared.stream)):
         own = None if files is None else files.part(first, count)
         watch = None if shared is None else shared.of(number)
-        parts.append(Part(open_part(evolve(request, n=count), own, watch), first, count))
+        part = prepared.with_request(evolve(prepared.request, n=count))
+        sub_calls.append(SubCall(new_call(part, own, watch), first, count))
         first += count
-    return Several(parts, files, first) if parts else None
+    return SplitCall(sub_calls, files, first) if sub_calls else None
 
 
-class Several(Engine):
+class SplitCall(Call):
     """The requests of one call."""
 
-    def __init__(self, parts: Sequence[Part], files: OutputFiles | None, wanted: int) -> None:
-        """Run all parts; `files` are prepared first."""
+    def __init__(self, sub_calls: Sequence[SubCall], files: OutputFiles | None, wanted: int) -> None:
+        """Run all sub-calls; `files` are prepared first."""
         super().__init__()
-        self._parts = parts
+        self._sub_calls = sub_calls
         self._files = files
         self._wanted = wanted
         self._tasks: list[asyncio.Task[None]] = []
-        self._ready: deque[tuple[Event, asyncio.Future[None]]] = deque()
-        self._news: asyncio.Future[None] | None = None
+        self._events: deque[tuple[Event, asyncio.Future[None]]] = deque()
+        self._wakeup: asyncio.Future[None] | None = None
         self._running = 0
         self._has_answer = False
         self._crash: BaseException | None = None
@@ -103,16 +99,16 @@ class Several(Engine):
     def result(self) -> ImageResult | None:
         """What `generate` gives, once every part has its own."""
         if self._result is None:
-            results = [part.reading.result for part in self._parts if part.error is None]
+            results = [sub_call.call.result for sub_call in self._sub_calls if sub_call.error is None]
             whole = [result for result in results if result is not None]
-            if len(whole) == len(self._parts):
+            if len(whole) == len(self._sub_calls):
                 self._result = merged(whole)
         return self._result
 
     @property
     def request_id(self) -> str | None:
         """The server's name for the first request that it has answered."""
-        return next(filter(None, (part.reading.request_id for part in self._parts)), None)
+        return next(filter(None, (sub_call.call.request_id for sub_call in self._sub_calls)), None)
 
     @property
     def is_open(self) -> bool:
@@ -120,9 +116,9 @@ class Several(Engine):
         return bool(self._tasks) and not self.is_over
 
     @property
-    def seen(self) -> tuple[int, int]:
+    def counts(self) -> tuple[int, int]:
         """How many partial and how many completed pictures there are."""
-        partial, completed = zip(*(part.reading.seen for part in self._parts), strict=True)
+        partial, completed = zip(*(sub_call.call.counts for sub_call in self._sub_calls), strict=True)
         return sum(partial), sum(completed)
 
     async def open(self) -> None:
@@ -130,39 +126,40 @@ class Several(Engine):
         if not self._tasks:
             if self._files is not None:
                 await self._files.prepare()
-            self._running = len(self._parts)
-            self._tasks = [self._start(number, part) for number, part in enumerate(self._parts)]
+            self._running = len(self._sub_calls)
+            self._tasks = [self._start(number, sub_call) for number, sub_call in enumerate(self._sub_calls)]
         while not self._has_answer and self._is_running:
-            await self._wait()
+            await self._wait_for_change()
         if not self._has_answer:
-            raise self._crash or self._why_not()
+            raise self._crash or self._error()
 
-    async def advance(self) -> None:
-        """Take one event over, or come to the end."""
+    async def read(self) -> list[Event]:
+        """The next event; none when all sub-calls are over. Raises as `open` does."""
+        if self.is_over:
+            return []
         await self.open()
-        while not self._ready and self._is_running:
-            await self._wait()
-        if self._ready and self._crash is None:
-            event, taken = self._ready.popleft()
-            self.queue.append(event)
-            if not taken.done():
-                taken.set_result(None)
-        else:
-            self._conclude()
+        while not self._events and self._is_running:
+            await self._wait_for_change()
+        if self._events and self._crash is None:
+            event, delivered = self._events.popleft()
+            if not delivered.done():
+                delivered.set_result(None)
+            return [event]
+        self._finish()
+        return []
 
-    def abort(self) -> None:
-        """Stop all at once, wherever they are."""
+    def close(self) -> None:
+        """Stop all, wherever they are. Idempotent."""
         self.is_over = True
-        for part in self._parts:
-            part.reading.abort()
+        for sub_call in self._sub_calls:
+            sub_call.call.close()
         with contextlib.suppress(RuntimeError):  # their loop may be gone
             for task in self._tasks:
                 task.cancel()
-        self._ready.clear()
-        self.queue.clear()
+        self._events.clear()
 
-    async def settle(self) -> None:
-        """Wait until no task is left."""
+    async def wait_closed(self) -> None:
+        """Wait for the tasks to end."""
         loop = asyncio.get_running_loop()
         left = [task for task in self._tasks if not task.done() and task.get_loop() is loop]
         if left:
@@ -170,53 +167,53 @@ class Several(Engine):
 
     # The tasks, one for each part.
 
-    def _start(self, number: int, part: Part) -> asyncio.Task[None]:
-        name = f"openai_images: request {number + 1} of {len(self._parts)}"
-        task = asyncio.get_running_loop().create_task(self._read(part), name=name)
+    def _start(self, number: int, sub_call: SubCall) -> asyncio.Task[None]:
+        name = f"openai_images: request {number + 1} of {len(self._sub_calls)}"
+        task = asyncio.get_running_loop().create_task(self._run(sub_call), name=name)
         task.add_done_callback(_look_at)
         return task
 
-    async def _read(self, part: Part) -> None:
-        """One part, whatever becomes of it."""
-        reading = part.reading
+    async def _run(self, sub_call: SubCall) -> None:
+        """One sub-call, whatever becomes of it."""
+        call = sub_call.call
         try:
-            await reading.open()
+            await call.open()
             self._has_answer = True
-            while not reading.is_over:
-                _wake(self._news)
-                was_whole = reading.result is not None
-                await reading.advance()
-                # With the last picture it reads on to the end at once: the slot and the connection are for others then.
-                is_last = reading.result is not None and not was_whole
-                while reading.queue:
-                    taken = self._hand_over(part.placed(reading.queue.popleft()))
+            while not call.is_over:
+                _wake(self._wakeup)
+                was_complete = call.result is not None
+                events = await call.read()
+                # After the last image it reads on to the end: the slot and the connection are for others then.
+                is_last = call.result is not None and not was_complete
+                for event in events:
+                    delivered = self._put(sub_call.with_global_index(event))
                     if not is_last:
-                        await taken
-            reading.raise_failure()
+                        await delivered
+            call.raise_error()
         except (ImagesError, OSError) as error:
-            part.fail(error)
+            sub_call.fail(error)
         except asyncio.CancelledError as error:
-            reading.abort()
+            call.close()
             if not self.is_over:
-                self._give_up(RuntimeError("a request was cancelled from outside, so its call was"), error)
+                self._abort_all(RuntimeError("a request was cancelled from outside, so its call was"), error)
             raise
         except BaseException as error:
-            reading.abort()
-            self._give_up(error)
+            call.close()
+            self._abort_all(error)
             if not isinstance(error, Exception):
                 raise
         finally:
             self._running -= 1
-            _wake(self._news)
+            _wake(self._wakeup)
 
-    def _hand_over(self, event: Event) -> asyncio.Future[None]:
+    def _put(self, event: Event) -> asyncio.Future[None]:
         """Have the event ready; what comes back tells when it is taken."""
         taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._ready.append((event, taken))
-        _wake(self._news)
+        self._events.append((event, taken))
+        _wake(self._wakeup)
         return taken
 
-    def _give_up(self, error: BaseException, cause: BaseException | None = None) -> None:
+    def _abort_all(self, error: BaseException, cause: BaseException | None = None) -> None:
         """A mistake in the code ends all: keep the first."""
         if self._crash is None:
             error.__cause__ = error.__cause__ or cause
@@ -232,21 +229,21 @@ class Several(Engine):
         """Whether something will still come."""
         return self._running > 0 and self._crash is None
 
-    async def _wait(self) -> None:
+    async def _wait_for_change(self) -> None:
         """Until something has happened."""
-        self._news = asyncio.get_running_loop().create_future()
-        await self._news
+        self._wakeup = asyncio.get_running_loop().create_future()
+        await self._wakeup
 
-    def _conclude(self) -> None:
+    def _finish(self) -> None:
         """All parts have ended: what they come to."""
         if self._crash is not None:
             raise self._crash
         self.is_over = True
-        if any(part.error is not None for part in self._parts):
-            self.failure = self._why_not()
+        if any(sub_call.error is not None for sub_call in self._sub_calls):
+            self.error = self._error()
 
-    def _why_not(self) -> ImagesError | OSError:
-        return failure_of([part.ended for part in self._parts], self._wanted)
+    def _error(self) -> ImagesError | OSError:
+        return failure_of([sub_call.outcome for sub_call in self._sub_calls], self._wanted)
 
 
 def _look_at(task: asyncio.Task[None]) -> None:

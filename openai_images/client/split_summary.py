@@ -26,7 +26,7 @@ _COUNTS = ("input_tokens", "output_tokens", "reasoning_tokens", "total_tokens")
 
 
 @frozen(kw_only=True)
-class Ended:
+class SubCallOutcome:
     """How one request ended: with a result or with an error, after so many attempts.
 
     Where it came short it is both: the `result` of the pictures that came, and the `error`.
@@ -66,7 +66,7 @@ def merged(results: Sequence[ImageResult], like: ImageResult | None = None) -> I
     )
 
 
-def failure_of(ended: Sequence[Ended], wanted: int) -> ImagesError | OSError:
+def failure_of(ended: Sequence[SubCallOutcome], wanted: int) -> ImagesError | OSError:
     """The error for `wanted` pictures where some requests have failed: a `PartialResultError`, unless all have."""
     errors = [error for one in ended for error in one.errors]
     whole = [result for one in ended if (result := one.whole) is not None]

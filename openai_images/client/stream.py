@@ -1,9 +1,9 @@
-"""A call under way, as people hold it: an async iterator of events that owns its connections.
+"""`ImageStream`: a call as an async iterator of events that owns its connections.
 
-Rules: nothing is sent before `__aenter__` or the first `__anext__`, and what the server refuses is raised there. It is
-iterated once, by one task at a time. It ends with every picture completed or raises, also where it was closed before
-its end. Leaving `async with`, an error, a cancellation and the end all close the connections at once; a stream that
-was dropped without any of these is aborted with a ResourceWarning. It refuses to read: that is its engine's.
+Invariants: nothing is sent before `__aenter__` or the first `__anext__`. It is iterated once, by one task at a time,
+and ends with every image completed or raises. Leaving `async with`, an error, a cancellation and the end close the
+connections; a stream that was dropped without any of these is closed with a ResourceWarning.
+Must not: read; its `Call` does.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import warnings
+from collections import deque
 from typing import TYPE_CHECKING, Self
 
 from openai_images._util.aio import call_in
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from types import TracebackType
 
-    from openai_images.client.call import Engine
+    from openai_images.client.call import Call
     from openai_images.models.results import Event, ImageResult
 
 _CLOSED = "this stream was closed before its end (aclose, an error or a cancelled step); ask the client for a new one"
@@ -34,9 +35,10 @@ class ImageStream:
     of `into=` cannot be written). The events of several pictures come as they arrive, told apart by `image_index`.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, call: Call) -> None:
         """Made by `ImagesClient.stream`."""
-        self._engine = engine
+        self._call = call
+        self._events: deque[Event] = deque()
         self._iterated = False
         self._closed_early = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -45,16 +47,16 @@ class ImageStream:
     @property
     def result(self) -> ImageResult:
         """What `generate` gives. Raises RuntimeError before the completed pictures have arrived."""
-        return self._engine.the_result()
+        return self._call.require_result()
 
     @property
     def request_id(self) -> str | None:
         """The server's name for the request (of several, the first), once it has answered."""
-        return self._engine.request_id
+        return self._call.request_id
 
     async def __aenter__(self) -> Self:
         """Send the request; the events are on their way."""
-        await self._guarded(self._open)
+        await self._guard(self._open)
         return self
 
     async def __aexit__(
@@ -73,20 +75,20 @@ class ImageStream:
 
     async def __anext__(self) -> Event:
         """The next event. Raises `ImagesError`, and RuntimeError where the stream was closed before its end."""
-        engine = self._engine
-        if not engine.queue and not engine.is_over:
-            await self._guarded(engine.advance)
-        if engine.queue:
-            return engine.queue.popleft()
-        engine.raise_failure()
+        if not self._events and not self._call.is_over:
+            await self._guard(self._read)
+        if self._events:
+            return self._events.popleft()
+        self._call.raise_error()
         if self._closed_early:
             raise RuntimeError(_CLOSED)
         raise StopAsyncIteration
 
     async def finish(self) -> ImageResult:
         """Read to the end, without the events on the way; the result. Raises as iterating does."""
-        await self._guarded(self._engine.run)
-        self._engine.raise_failure()
+        await self._guard(self._call.drain)
+        self._events.clear()
+        self._call.raise_error()
         return self.result
 
     async def aclose(self) -> None:
@@ -96,25 +98,27 @@ class ImageStream:
         """
         if self._step is not None:
             self._step.reschedule(asyncio.get_running_loop().time())
-        self._abort()
-        await self._engine.settle()
+        self._closed_early = self._closed_early or not self._call.is_over
+        self._events.clear()
+        self._call.close()
+        await self._call.wait_closed()
 
     def __del__(self) -> None:
         """A stream nobody closed: abort it and say so."""
-        engine: Engine | None = getattr(self, "_engine", None)
-        if engine is not None and engine.is_open:
+        call: Call | None = getattr(self, "_call", None)
+        if call is not None and call.is_open:
             what = f"unclosed {self!r}: iterate it to its end or use async with"
             with contextlib.suppress(RuntimeError):  # its loop may be gone
-                call_in(self._loop, engine.abort)
+                call_in(self._loop, call.close)
             warnings.warn(what, ResourceWarning, stacklevel=2, source=self)
 
     def __repr__(self) -> str:
         """Where it stands."""
-        engine = self._engine
-        state = "ended" if engine.is_over else "open" if engine.is_open else "not sent"
-        return "<ImageStream {}, {} partial, {} completed>".format(state, *engine.seen)
+        call = self._call
+        state = "ended" if call.is_over else "open" if call.is_open else "not sent"
+        return "<ImageStream {}, {} partial, {} completed>".format(state, *call.counts)
 
-    async def _guarded(self, step: Callable[[], Awaitable[None]]) -> None:
+    async def _guard(self, step: Callable[[], Awaitable[None]]) -> None:
         """Take a step that `aclose` can end; whatever it raises aborts the stream."""
         if self._step is not None:
             msg = "another task is waiting for this stream's next event; let one task iterate it"
@@ -126,20 +130,19 @@ class ImageStream:
                 await step()
         except BaseException as error:
             self._step = None
-            self._closed_early = self._closed_early or not self._engine.is_over
-            await self._engine.stop(error)
+            self._closed_early = self._closed_early or not self._call.is_over
+            self._events.clear()
+            await self._call.fail(error)
             if guard.expired() and isinstance(error, TimeoutError):
                 raise RuntimeError(_CLOSED) from None
             raise
         self._step = None
 
     async def _open(self) -> None:
-        if self._engine.is_over:
+        if self._call.is_over:
             msg = "this stream is over; ask the client for a new one"
             raise RuntimeError(msg)
-        await self._engine.open()
+        await self._call.open()
 
-    def _abort(self) -> None:
-        """Stop at once, wherever it is."""
-        self._closed_early = self._closed_early or not self._engine.is_over
-        self._engine.abort()
+    async def _read(self) -> None:
+        self._events.extend(await self._call.read())

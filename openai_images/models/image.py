@@ -183,6 +183,11 @@ def _target(path: str | os.PathLike[str], suffix: str) -> Path:
     return target if _SUFFIX.fullmatch(target.suffix) else target.with_name(target.name + suffix)
 
 
+def is_remote(image: Image) -> bool:
+    """Whether the server gave a URL in the image's place, and nobody has fetched it yet."""
+    return image.url is not None and not image.nbytes
+
+
 def mime_bundle(
     images: Sequence[Image], text: str, include: Container[str] | None, exclude: Container[str] | None
 ) -> MimeBundle:

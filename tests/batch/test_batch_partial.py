@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from openai_images import (
 )
 from openai_images.batch.journal_rows import read
 from openai_images.batch.ledger import Ledger
+from openai_images.client.call import Call
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import items_of, pictures, rows, run, states
 from tests.calling import PNG
@@ -36,13 +38,24 @@ class Stingy:
         """In the client's place."""
         self.gives = list(gives)
         self.asked: list[int | None] = []
-        monkeypatch.setattr(client._calls, "generate", self.generate)
+        monkeypatch.setattr(client._calls, "new", partial(StingyCall, self))
 
-    async def generate(self, request: GenerateRequest, **keywords: Any) -> ImageResult:
-        """One call."""
-        await keywords["watcher"].sending(1)
-        self.asked.append(request.n)
-        number = self.gives.pop(0)
+
+class StingyCall:
+    """One of them."""
+
+    def __init__(self, calls: Stingy, request: GenerateRequest, **keywords: Any) -> None:
+        """Of this request."""
+        self.calls = calls
+        self.request = request
+        self.observer = keywords["observer"]
+
+    async def result_or_raise(self) -> ImageResult:
+        """Send it."""
+        request = self.request
+        await self.observer.sending(1)
+        self.calls.asked.append(request.n)
+        number = self.calls.gives.pop(0)
         result = ImageResult((Image.from_bytes(PNG),) * number, usage=USAGE, model=request.model)
         if number >= (request.n or 1):
             return result
@@ -166,12 +179,12 @@ async def test_fewer_without_an_error(
     client: ImagesClient, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A result with fewer images than were asked for is no success either."""
-    generate = client._calls.generate
+    new = client._calls.new
 
-    async def less(request: GenerateRequest, **keywords: Any) -> ImageResult:
-        return await generate(evolve(request, n=1), **keywords)
+    def less(request: GenerateRequest, **keywords: Any) -> Call:
+        return new(evolve(request, n=1), **keywords)
 
-    monkeypatch.setattr(client._calls, "generate", less)
+    monkeypatch.setattr(client._calls, "new", less)
     ran = await run(client, items_of("an otter", n=3), out)
     error = ran.failed[ITEM]
     assert isinstance(error, PartialResultError)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import frozen
 from hypothesis import example, given, settings, strategies as st
 
 from openai_images import (
@@ -318,21 +319,30 @@ class Odd:
         raise ZeroDivisionError
 
 
+@frozen
+class OddCall:
+    """A call that is sent, and fails with an error that nobody has foreseen."""
+
+    observer: Any
+
+    async def result_or_raise(self) -> ImageResult:
+        """It fails."""
+        await self.observer.sending(1)
+        error = DecodeError("half \ud800")
+        error.request_id = Odd()  # type: ignore[assignment]
+        raise error
+
+
 async def test_an_odd_error_ends_nothing(
     client: ImagesClient, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An exception that carries what no row can hold has its row, and the other items go on."""
-    generate = client._calls.generate
+    new = client._calls.new
 
-    async def odd(request: Any, **keywords: Any) -> ImageResult:
-        if request.prompt.endswith("2"):
-            await keywords["watcher"].sending(1)
-            error = DecodeError("half \ud800")
-            error.request_id = Odd()  # type: ignore[assignment]
-            raise error
-        return await generate(request, **keywords)
+    def odd(request: Any, **keywords: Any) -> Any:
+        return OddCall(keywords["observer"]) if request.prompt.endswith("2") else new(request, **keywords)
 
-    monkeypatch.setattr(client._calls, "generate", odd)
+    monkeypatch.setattr(client._calls, "new", odd)
     ran = await run(client, many(3), out, concurrency=1)
     assert (ran.error, ran.summary.done, ran.summary.unknown) == (None, 2, 1)
     assert rows(out)[-3]["request_id"] == "<Odd>"

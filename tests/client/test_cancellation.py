@@ -137,7 +137,7 @@ async def test_cancel_while_waiting_for_the_limiter(
         holder = asyncio.create_task(generate(client, None))
         await until(lambda: server.posts == 1)
         waiter = asyncio.create_task(call(client, str(tmp_path / "o")))
-        limiter = client._means.limiter
+        limiter = client._context.limiter
         await until(
             lambda: (
                 limiter._loop_state().slots._waiters is not None
@@ -176,7 +176,7 @@ async def test_cancel_while_waiting_to_send_again(
             task = asyncio.create_task(call(client, str(tmp_path / "o")))
             await asleep.wait()
             await cancel(task)
-            assert not client._means.limiter._loop_state().slots.locked()
+            assert not client._context.limiter._loop_state().slots.locked()
         assert server.posts == 1
         await only(tmp_path, [])
 
@@ -401,7 +401,7 @@ async def test_aclose_while_another_task_iterates(
         task = asyncio.create_task(iterate())
         await until(lambda: server.posts == 1)
         if fault != "stall":
-            await until(lambda: stream._engine.is_open and bool(parts(tmp_path)))
+            await until(lambda: stream._call.is_open and bool(parts(tmp_path)))
         await stream.aclose()
         await server.wait_disconnected(timeout=AT_ONCE)
         with pytest.raises(RuntimeError, match="closed before its end"):

@@ -154,7 +154,7 @@ async def test_a_call_ends_when_the_limiter_gives_up(server: LocalImagesServer) 
         raise error
 
     async with client_of(server) as client:
-        client._means.limiter.acquire = give_up  # type: ignore[method-assign, assignment]
+        client._context.limiter.acquire = give_up  # type: ignore[method-assign, assignment]
         with pytest.raises(RateLimitError, match="the pause is too long"):
             await generate(client)
     assert (asked, server.posts) == (1, 0)
@@ -191,7 +191,7 @@ async def test_a_rejection_holds_the_others_back_before_it_is_written_down(serve
     ):
         calls = client._calls
         request = GenerateRequest(prompt="a cat", model="gpt-image-2")
-        first = group.create_task(calls.generate(request, watcher=Slow()))
+        first = group.create_task(calls.new(request, observer=Slow()).result_or_raise())
         await writing.wait()
         second = group.create_task(generate(client))
         for _ in range(50):

@@ -56,7 +56,7 @@ async def test_a_doubt_stays(call: Call, last: str) -> None:
         assert (caught.value.attempts, caught.value.maybe_billed) == (2, True)
         server.heads.clear()
         with pytest.raises(APIStatusError):
-            await client._calls.generate(GenerateRequest(PROMPT), watcher=told)
+            await client._calls.new(GenerateRequest(PROMPT), observer=told).result_or_raise()
     assert told.refusals == 0
 
 

@@ -186,7 +186,7 @@ def test_loops_that_come_and_go_in_threads() -> None:
     failures: list[BaseException] = []
 
     async def touch() -> None:
-        limiter = client._means.limiter
+        limiter = client._context.limiter
         (await limiter.acquire()).release()
         await client._sessions.get()
 

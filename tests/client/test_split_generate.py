@@ -165,7 +165,7 @@ async def test_under_the_limits(server: LocalImagesServer) -> None:
     async with ImagesClient(
         base_url=server.base_url, api_key=server.api_key, limits=Limits(concurrency=2)
     ) as client:
-        limiter = client._means.limiter
+        limiter = client._context.limiter
         acquire, held = limiter.acquire, 0
 
         async def counted(images: int, patience: Patience) -> Any:
@@ -377,7 +377,7 @@ async def test_a_cancelled_call_leaves_nothing() -> None:
             ours = [one for one in asyncio.all_tasks() - tasks if one.get_name().startswith("openai_images")]
             assert ours == []
             await until(lambda: painter.busy == 0)
-            assert not client._means.limiter._loop_state().slots.locked()
+            assert not client._context.limiter._loop_state().slots.locked()
             gate.go_on.set()
             assert len((await client.generate(PROMPT, n=11)).images) == 11
         assert len(painter.asked) == 5

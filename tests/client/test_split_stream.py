@@ -23,7 +23,7 @@ from openai_images import (
     StreamInterruptedError,
     UnknownEvent,
 )
-from openai_images.client.split import Several
+from openai_images.client.split import SplitCall
 from tests.calling import event
 from tests.client.splitting import (
     Asked,
@@ -93,7 +93,7 @@ async def test_fewer_slots_than_streams(painter: Painter, concurrency: int) -> N
         async with asyncio.timeout(5), client.stream(PROMPT, n=7, partial_images=1) as stream:
             events = [one async for one in stream]
         assert (len(events), painter.most <= concurrency) == (14, True)
-        assert not client._means.limiter._loop_state().slots.locked()
+        assert not client._context.limiter._loop_state().slots.locked()
 
 
 async def test_servers_that_count_otherwise() -> None:
@@ -253,7 +253,7 @@ async def test_leaving_it_closes_all_connections(how: str) -> None:
         ours = {one for one in asyncio.all_tasks() - tasks if "openai_images" in one.get_name()}
         assert ours == set()
         await until(lambda: painter.busy == 0)
-        assert not client._means.limiter._loop_state().slots.locked()
+        assert not client._context.limiter._loop_state().slots.locked()
         with pytest.raises(RuntimeError, match="over"):
             async with stream:
                 pass
@@ -361,7 +361,7 @@ async def test_a_cancelled_request_is_not_waited_for() -> None:
         client.stream(PROMPT, n=2, partial_images=1) as stream,
     ):
         await anext(stream)
-        cast("Several", stream._engine)._tasks[1].cancel()
+        cast("SplitCall", stream._call)._tasks[1].cancel()
         with pytest.raises(RuntimeError, match="cancelled from outside"):  # noqa: PT012  when it is told does not matter
             async with asyncio.timeout(5):
                 while True:
@@ -395,8 +395,8 @@ async def test_a_slow_consumer_holds_all_back() -> None:
             before = list(sent)
             for _ in range(300):
                 await asyncio.sleep(0)
-        engine = cast("Several", stream._engine)
-        waiting = len(engine._ready) + sum(len(part.reading.queue) for part in engine._parts)
+        engine = cast("SplitCall", stream._call)
+        waiting = len(engine._events)
         assert (waiting, min(sent) > 0) == (4, True)
         assert max(sent) < 15_000_000 < 30 * len(big)  # the rest is in the buffers of the kernel's sockets
         assert len([one async for one in stream]) == 123
@@ -438,7 +438,7 @@ async def test_a_server_that_goes_on_behind_the_picture() -> None:
             before = sent
             for _ in range(300):
                 await asyncio.sleep(0)
-        assert len(cast("Several", stream._engine)._ready) < 10
+        assert len(cast("SplitCall", stream._call)._events) < 10
     await until(lambda: painter.busy == 0)
 
 

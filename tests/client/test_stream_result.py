@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 
 from openai_images import CompletedImage, ImagesClient, PartialImage
-from openai_images.client.call import Reading
+from openai_images.client.call import SingleCall
 from openai_images.server import LocalImagesServer
 from tests.calling import client_of
 from tests.leaks import until
@@ -130,7 +130,7 @@ async def test_what_arrived_before_the_break_is_not_lost() -> None:
     ):
         assert isinstance(await anext(stream), PartialImage)
         await sent.wait()
-        exchange = cast("Reading", stream._engine)._exchange
+        exchange = cast("SingleCall", stream._call)._response
         assert exchange is not None
         await until(lambda: exchange._response.content.exception() is not None)
         rest = [event async for event in stream]
@@ -170,7 +170,7 @@ async def test_a_slow_consumer_holds_the_server_back() -> None:
         assert (
             accepted < 15_000_000 < sum(map(len, pieces))
         )  # the rest is in the buffers of the kernel's sockets
-        exchange = cast("Reading", stream._engine)._exchange
+        exchange = cast("SingleCall", stream._call)._response
         assert exchange is not None
         assert exchange._response.content.total_bytes < 2 * len(partial)
         assert not sent.is_set()

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image as Pillow
 
 from openai_images import EditRequest, Image, ImageReference, RequestInvalidError
-from openai_images.client.open_sources import Opened, opened
+from openai_images.client.open_sources import Opened, open_all
 
 
 def picture(kind: str = "PNG", size: tuple[int, int] = (8, 6)) -> bytes:
@@ -109,7 +109,7 @@ HANDS: dict[str, Callable[[bytes, Path], Any]] = {
 async def test_whatever_is_handed_in(hand: str, data: bytes, tmp_path: Path) -> None:
     """Its type is told by its bytes, and it can be read more than once."""
     given = HANDS[hand](data, tmp_path)
-    (one,) = await opened(EditRequest("x", image=given))
+    (one,) = await open_all(EditRequest("x", image=given))
     assert not isinstance(one.picture, ImageReference)
     assert one.name == one.part == "image"
     assert one.picture.nbytes == len(data)
@@ -123,7 +123,7 @@ async def test_a_file_stands_where_it_stood(tmp_path: Path) -> None:
     """It is sent from its start, wherever it stands, and can be sent twice at once."""
     with file_of(PNG, tmp_path).open("rb") as file:
         file.seek(5)
-        one, other = await opened(EditRequest("x", image=[file, file]))
+        one, other = await open_all(EditRequest("x", image=[file, file]))
         assert not isinstance(one.picture, ImageReference)
         assert not isinstance(other.picture, ImageReference)
         readers = [one.picture.open(), other.picture.open()]
@@ -136,7 +136,7 @@ async def test_pillow_images(mode: str) -> None:
     """They become PNG, whatever their mode."""
     image = Pillow.new("RGB", (5, 4), "teal")
     image = image.convert(mode) if mode not in ("LAB", "HSV") else Pillow.new(mode, (5, 4))
-    (one,) = await opened(EditRequest("x", image=image))
+    (one,) = await open_all(EditRequest("x", image=image))
     with Pillow.open(io.BytesIO(content(one))) as read:
         assert (read.format, read.size) == ("PNG", (5, 4))
 
@@ -144,7 +144,7 @@ async def test_pillow_images(mode: str) -> None:
 async def test_references() -> None:
     """URLs and file ids are not opened."""
     url, reference = "https://x.example/a.png", ImageReference(file_id="file-1")
-    found = await opened(EditRequest("x", image=[url, reference], mask="data:image/png;base64,AA"))
+    found = await open_all(EditRequest("x", image=[url, reference], mask="data:image/png;base64,AA"))
     assert [one.picture for one in found] == [
         ImageReference(image_url=url),
         reference,
@@ -160,7 +160,7 @@ async def test_all_that_is_wrong_at_once(tmp_path: Path) -> None:
     text = io.StringIO("sentinel")
     images: Any = [str(tmp_path / "absent.png"), PNG, 5, tmp_path, text, shut, None, {"file_id": "x"}]
     with pytest.raises(RequestInvalidError) as caught:
-        await opened(EditRequest("x", image=images, mask="a\0b"))
+        await open_all(EditRequest("x", image=images, mask="a\0b"))
     said = str(caught.value)
     assert f"image[0]: it cannot be read (No such file or directory: '{tmp_path / 'absent.png'}')" in said
     assert "image[1]" not in said
@@ -182,13 +182,13 @@ async def test_a_reader_of_texts() -> None:
             return "x" * count
 
     with pytest.raises(RequestInvalidError, match="image: reading it gave str instead of bytes"):
-        await opened(EditRequest("x", image=Texts()))
+        await open_all(EditRequest("x", image=Texts()))
 
 
 async def test_an_image_behind_a_url() -> None:
     """It has no bytes yet; what to do is said."""
     with pytest.raises(RequestInvalidError, match="image: the server gave a URL"):
-        await opened(EditRequest("x", image=Image(url="https://x.example/a.png")))
+        await open_all(EditRequest("x", image=Image(url="https://x.example/a.png")))
 
 
 @pytest.mark.parametrize("given", [{}, {"image_url": "u", "file_id": "f"}, {"file_id": ""}, {"image_url": 5}])
@@ -220,7 +220,7 @@ def fifo_of(data: bytes, folder: Path) -> Path:
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such pipes")
 async def test_a_pipe_with_a_path(tmp_path: Path) -> None:
     """It has no size and is gone once it was read: its bytes are kept."""
-    (one,) = await opened(EditRequest("x", image=fifo_of(PNG, tmp_path)))
+    (one,) = await open_all(EditRequest("x", image=fifo_of(PNG, tmp_path)))
     assert content(one) == content(one) == PNG
 
 
@@ -238,7 +238,7 @@ async def test_an_upload_that_was_read_already() -> None:
     for kind, expected in ((Rewound, PNG), (Fixed, PNG[7:])):
         upload = kind(PNG)
         await upload.read(8)
-        (one,) = await opened(EditRequest("x", image=upload))
+        (one,) = await open_all(EditRequest("x", image=upload))
         assert content(one) == expected
 
 
@@ -250,7 +250,7 @@ async def test_a_file_that_has_nothing_yet() -> None:
             return None
 
     with pytest.raises(RequestInvalidError, match="image: it has nothing to read yet"):
-        await opened(EditRequest("x", image=Slow(PNG)))
+        await open_all(EditRequest("x", image=Slow(PNG)))
 
 
 async def test_a_file_that_gives_more_than_was_asked_for() -> None:
@@ -260,7 +260,7 @@ async def test_a_file_that_gives_more_than_was_asked_for() -> None:
         def read(self, count: int | None = -1) -> bytes:
             return super().read(count) + b"more"
 
-    (one,) = await opened(EditRequest("x", image=Generous(PNG)))
+    (one,) = await open_all(EditRequest("x", image=Generous(PNG)))
     assert not isinstance(one.picture, ImageReference)
     assert one.picture.open().read(len(PNG)) == PNG
 
@@ -268,20 +268,20 @@ async def test_a_file_that_gives_more_than_was_asked_for() -> None:
 async def test_base64_that_was_not_decoded() -> None:
     """It is taken for a path, and is not repeated; what to do is said."""
     with pytest.raises(RequestInvalidError, match=r"a text of 4,000 characters; base64 .* decoded") as caught:
-        await opened(EditRequest("x", image="iVBORw0KGgo/" + "sentinel" * 498 + "A" * 4))
+        await open_all(EditRequest("x", image="iVBORw0KGgo/" + "sentinel" * 498 + "A" * 4))
     assert "sentinel" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("mode", "kept"), [("RGBa", "RGBA"), ("PA", "RGBA"), ("La", "LA"), ("I", "I;16")])
 async def test_what_pillow_images_have_besides_colours(mode: str, kept: str) -> None:
     """Transparency stays, and so do more than 256 shades."""
-    (one,) = await opened(EditRequest("x", image=Pillow.new(mode, (5, 4))))
+    (one,) = await open_all(EditRequest("x", image=Pillow.new(mode, (5, 4))))
     with Pillow.open(io.BytesIO(content(one))) as read:
         assert read.mode in (kept, mode)
 
 
 async def test_a_pillow_image_is_held_as_bytes() -> None:
     """A view into a `BytesIO` would be complained about where an error's cycle of references is collected."""
-    (one,) = await opened(EditRequest("x", image=Pillow.new("RGB", (5, 4))))
+    (one,) = await open_all(EditRequest("x", image=Pillow.new("RGB", (5, 4))))
     picture: Any = one.picture
     assert type(picture.view.obj) is bytes
