@@ -35,15 +35,15 @@ def _growth(turn: Turn, size: int) -> float:
 def _decoder(shape: Shape, size: int) -> Callable[[], None]:
     """A function that decodes the answer once."""
     from openai_images.models.results import CompletedImage
-    from openai_images.wire.error_mapping import Answered
-    from openai_images.wire.response import AnswerReader
+    from openai_images.wire.error_mapping import ResponseContext
+    from openai_images.wire.response import ResponseDecoder
 
     content = body(shape)
     pieces = [content[at : at + size] for at in range(0, len(content), size)]
-    answered = Answered(200, {"content-type": "text/event-stream"}, (), 0.0)
+    answered = ResponseContext(200, {"content-type": "text/event-stream"}, (), 0.0)
 
     def decode() -> None:
-        reader = AnswerReader(answered)
+        reader = ResponseDecoder(answered)
         events = [event for piece in pieces for event in reader.feed(piece)]
         events += reader.finish()
         decoded = sum(len(event.image.data) for event in events if isinstance(event, CompletedImage))

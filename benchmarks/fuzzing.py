@@ -30,8 +30,8 @@ from openai_images.models.image import Image
 from openai_images.models.results import CompletedImage, Event, ImageResult, PartialImage
 from openai_images.models.usage import TokenDetails, Usage
 from openai_images.wire import headers as header
-from openai_images.wire.error_mapping import Answered, refusal_from_body
-from openai_images.wire.response import AnswerReader
+from openai_images.wire.error_mapping import ResponseContext, error_from_body
+from openai_images.wire.response import ResponseDecoder
 from openai_images.wire.sinks import MemorySink
 from openai_images.wire.sse import SSEFramer
 
@@ -105,24 +105,24 @@ class Outcome:
     reasons: list[ImagesError] = field(eq=False, factory=list[ImagesError])
 
 
-def outcome(answered: Answered, chunks: Iterable[bytes], sinks: Sinks) -> Outcome:
+def outcome(answered: ResponseContext, chunks: Iterable[bytes], sinks: Sinks) -> Outcome:
     """What the client would make of it."""
     events: list[Event] = []
     if answered.status >= 300:
-        refusal = refusal_from_body(answered, b"".join(chunks))
+        refusal = error_from_body(answered, b"".join(chunks))
         return Outcome(events, None, refusal, f"{type(refusal).__name__}: {refusal}", [], [])
-    reader = AnswerReader(answered, sinks)
+    reader = ResponseDecoder(answered, sinks)
     life = 0
     try:
         for chunk in chunks:
             events += reader.feed(chunk)
-            assert reader.life >= life, "life went back"
-            life = reader.life
+            assert reader.activity >= life, "life went back"
+            life = reader.activity
         events += reader.finish()
         result = reader.result([event for event in events if isinstance(event, CompletedImage)])
     except ImagesError as error:
         said = f"{type(error).__name__}: {error}"
-        return Outcome(events, None, error, said, reader.images(), reader.damaged())
+        return Outcome(events, None, error, said, reader.undelivered_images(), reader.damaged())
     finally:
         reader.discard()
     return Outcome(events, result, None, "", [], reader.damaged(), reader.errors())
@@ -130,7 +130,7 @@ def outcome(answered: Answered, chunks: Iterable[bytes], sinks: Sinks) -> Outcom
 
 def broken(damaged: Case, seed: int, *, thorough: bool) -> list[str]:
     """The promises that this answer broke. `thorough`: memory is measured, and other pieces must come to the same."""
-    answered = Answered(damaged.status, damaged.headers, (KEY, PROMPT), NOW)
+    answered = ResponseContext(damaged.status, damaged.headers, (KEY, PROMPT), NOW)
     sinks = Sinks()
     found: list[str] = []
     try:
@@ -194,7 +194,7 @@ def _lost(damaged: Case, came: Outcome) -> list[str]:
     return [f"{lost} of {len(there)} pictures were lost"] if lost else []
 
 
-def _judged(answered: Answered, came: Outcome) -> list[str]:
+def _judged(answered: ResponseContext, came: Outcome) -> list[str]:
     found: list[str] = []
     if came.error is not None:
         found += _of_error(answered, came.error)
@@ -268,7 +268,7 @@ def _is_count(value: object) -> bool:
 # Errors
 
 
-def _of_error(answered: Answered, error: ImagesError) -> list[str]:
+def _of_error(answered: ResponseContext, error: ImagesError) -> list[str]:
     found = (
         _shown(str(error), secret=True)
         + _shown(repr(error), secret=True)
@@ -282,7 +282,7 @@ def _of_error(answered: Answered, error: ImagesError) -> list[str]:
     return found + (_of_status_error(answered, error) if isinstance(error, APIStatusError) else [])
 
 
-def _of_status_error(answered: Answered, error: APIStatusError) -> list[str]:
+def _of_status_error(answered: ResponseContext, error: APIStatusError) -> list[str]:
     found = [
         f"{name} is a {type(value).__name__}"
         for name, value in (("code", error.code), ("type", error.type), ("param", error.param))
@@ -321,11 +321,11 @@ def _pickled(value: object) -> list[str]:
 # Parts by themselves
 
 
-def _refused(answered: Answered, body: bytes) -> list[str]:
+def _refused(answered: ResponseContext, body: bytes) -> list[str]:
     """The same body as a refusal."""
     status = answered.status if answered.status >= 300 else (400, 429, 500, 503)[len(body) % 4]
-    refusal = Answered(status, answered.headers, answered.secrets, answered.now)
-    return _of_error(refusal, refusal_from_body(refusal, body))
+    refusal = ResponseContext(status, answered.headers, answered.secrets, answered.now)
+    return _of_error(refusal, error_from_body(refusal, body))
 
 
 def _headers(damaged: Case) -> list[str]:
@@ -338,7 +338,7 @@ def _headers(damaged: Case) -> list[str]:
         length = header.parse_duration(words)
         if length is not None and not 0 <= length < math.inf:
             found.append(f"a duration of {length}")
-    for kind, limit in header.stated_limits(damaged.headers).items():
+    for kind, limit in header.advertised_limits(damaged.headers).items():
         if not (
             0 <= limit.remaining <= limit.limit < math.inf and 0 < limit.rate < math.inf and limit.limit > 0
         ):

@@ -291,7 +291,7 @@ class ServerOutcomeUnknownError(InternalServerError, OutcomeUnknownError):
     """The server failed (5xx) while it held the request."""
 
 
-def with_facts(error: ImagesError, facts: Mapping[str, object]) -> ImagesError:
+def annotate(error: ImagesError, facts: Mapping[str, object]) -> ImagesError:
     """Fill in what the call knows (attempts, elapsed, …) and give the same exception back."""
     error.__dict__.update(facts)
     return error

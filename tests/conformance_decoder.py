@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from openai_images.wire.sse import EventEnd, SSEFramer
+from openai_images.wire.sse import SSEEventEnd, SSEFramer
 
 
 def decode(chunks: Iterable[bytes]) -> Iterator[tuple[str, str, str]]:
@@ -10,7 +10,7 @@ def decode(chunks: Iterable[bytes]) -> Iterator[tuple[str, str, str]]:
     framer, data = SSEFramer(), bytearray()
     for chunk in chunks:
         for piece in framer.feed(chunk):
-            if isinstance(piece, EventEnd):
+            if isinstance(piece, SSEEventEnd):
                 yield piece.event, data.decode("utf-8", "replace"), piece.id
                 data.clear()
             else:

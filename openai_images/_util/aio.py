@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def call_in(loop: asyncio.AbstractEventLoop | None, function: Callable[[], object]) -> None:
+def call_in_loop(loop: asyncio.AbstractEventLoop | None, function: Callable[[], object]) -> None:
     """Call it in the thread of `loop`, soon, or here and now where that is the same or does not run any more."""
     if loop is not None and loop.is_running() and loop is not _running():
         loop.call_soon_threadsafe(function)

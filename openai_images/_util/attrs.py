@@ -58,12 +58,12 @@ def safe_repr(cls: type[_Class]) -> type[_Class]:
     return cls
 
 
-def characters(text: object) -> str:
+def repr_length(text: object) -> str:
     """How long a text is."""
     return f"<{len(text):,} characters>" if isinstance(text, str) else f"<{type(text).__name__}>"
 
 
-def names(mapping: object) -> str:
+def repr_keys(mapping: object) -> str:
     """The keys of a mapping, as far as they can be printed and are short."""
     if mapping is not None and not is_mapping(mapping):
         return f"<{type(mapping).__name__}>"

@@ -95,12 +95,12 @@ _STRAY = re.compile(
 _NUMBERED = re.compile(r"([0-9]{5,})(?:-[0-9]+)?")
 
 
-def index_key(index: int) -> str:
+def default_key(index: int) -> str:
     """The key of a request that was given none: five digits, more where they are needed."""
     return f"{index:05d}"
 
 
-def file_name(key: str) -> str:
+def safe_file_name(key: str) -> str:
     """A file's name, without suffix, from a key; "" where nothing is left that could name a file.
 
     Separators, "..", control characters, what Windows forbids and what the file system cannot encode become hyphens; a
@@ -130,10 +130,10 @@ class NameClaims:
 
     def claim(self, index: int, key: str, pictures: int) -> bool:
         """Take the names of this request's pictures; False, and nothing taken, where one of them has another owner."""
-        places = list(_places(casefold_name(file_name(key)), min(pictures, self._max_files)))
-        if any(name in self._taken for place in places for name in _relatives(place)):
+        places = list(_file_names(casefold_name(safe_file_name(key)), min(pictures, self._max_files)))
+        if any(name in self._taken for place in places for name in _possible_collisions(place)):
             return False
-        if key == index_key(index):
+        if key == default_key(index):
             return True
         if any(self._is_number_of_another(place, index) for place in places):
             return False
@@ -147,7 +147,7 @@ class NameClaims:
         if number is None:
             return False
         other = int(number[1])
-        return index_key(other) == number[1] and other < index and other not in self._keyed
+        return default_key(other) == number[1] and other < index and other not in self._keyed
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -156,7 +156,7 @@ def _split(name: str) -> tuple[str, str]:
     return (stem, dot + rest) if stem and dot + rest in _SUFFIXES else (name, "")
 
 
-def _places(name: str, pictures: int) -> Iterator[str]:
+def _file_names(name: str, pictures: int) -> Iterator[str]:
     """The names that a request's pictures get; keep in step with `OutputFiles`."""
     if pictures <= 1:
         yield name
@@ -165,7 +165,7 @@ def _places(name: str, pictures: int) -> Iterator[str]:
     yield from (f"{stem}-{number}{suffix}" for number in range(pictures))
 
 
-def _relatives(place: str) -> Iterator[str]:
+def _possible_collisions(place: str) -> Iterator[str]:
     """Names which may be the same file, since a suffix that is missing is added."""
     stem, suffix = _split(place)
     yield place

@@ -24,7 +24,7 @@ from urllib.parse import quote
 from attrs import field, frozen, validators
 
 from openai_images._util.atomic_file import open_part, publish
-from openai_images._util.attrs import characters
+from openai_images._util.attrs import repr_length
 from openai_images.batch.thumbs import Thumbnail, has_thumbnail, make_thumbnails
 
 __all__ = ["STOPPED", "Card", "Totals", "write_sheet"]
@@ -59,12 +59,12 @@ class Card:
     """
 
     key: str
-    prompt: str = field(repr=characters)
+    prompt: str = field(repr=repr_length)
     state: str = field(validator=validators.in_(_STATES))
     files: tuple[str, ...] = ()
     width: int | None = None
     height: int | None = None
-    reason: str = field(default="", repr=characters)
+    reason: str = field(default="", repr=repr_length)
     cost: Decimal | None = None
     seconds: float | None = None
 

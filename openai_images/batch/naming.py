@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from itertools import count
 
-from openai_images._util.filenames import casefold_name as folded, file_name
+from openai_images._util.filenames import casefold_name as folded, safe_file_name
 
 __all__ = ["Names", "file_stems", "folded", "stem_of"]
 
@@ -20,7 +20,7 @@ _PICTURE = re.compile(r"\.(?:png|jpe?g|jpe|webp|gif|svg|avif)$", re.IGNORECASE)
 
 def stem_of(key: str) -> str:
     """A file name without its suffix, made of a key; `_` where nothing of it could name a file."""
-    return file_name(_PICTURE.sub("", key.strip())) or "_"
+    return safe_file_name(_PICTURE.sub("", key.strip())) or "_"
 
 
 def file_stems(stem: str, pictures: int) -> tuple[str, ...]:

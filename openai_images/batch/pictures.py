@@ -78,7 +78,7 @@ class Saver:
         try:
             for stem, image in named:
                 # What is no whole picture must not be adopted as one by the next run.
-                name = f"{stem}{'.damaged' if image.flaw else ''}{media.suffix(image.media_type)}"
+                name = f"{stem}{'.damaged' if image.flaw else ''}{media.file_suffix(image.media_type)}"
                 part = part_path(folder, name)
                 parts.append((part, folder / name, image, self._write(part, image.data)))
             placed = [(self._disk.publish(part, target), image, at) for part, target, image, at in parts]

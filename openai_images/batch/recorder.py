@@ -23,7 +23,7 @@ from openai_images.batch.journal_rows import Row, SavedFile, error_fields, files
 from openai_images.batch.ledger import Record
 from openai_images.batch.pictures import Saved, Saver, UnsavedPictureError
 from openai_images.catalog.prices import Prices
-from openai_images.errors import ImagesError, PartialResultError, with_facts
+from openai_images.errors import ImagesError, PartialResultError, annotate
 from openai_images.models.image import Image
 from openai_images.models.outcomes import Watcher
 from openai_images.models.requests import GenerateRequest
@@ -144,7 +144,7 @@ class Keeper:
             return
         msg = f"the server sent {number} of {asked} images; those are kept, and retry_failed asks for the missing ones"
         error = PartialResultError(msg, result=result, errors=[ImagesError(msg)])
-        with_facts(
+        annotate(
             error, {"attempts": result.attempts, "elapsed": result.elapsed, "request_id": result.request_id}
         )
         await self.record("failed", {**fields, **error_fields(error), "billed": True}, saved)

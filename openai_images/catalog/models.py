@@ -15,7 +15,7 @@ from typing import Final
 
 from attrs import evolve, field, frozen
 
-from openai_images._util.attrs import names
+from openai_images._util.attrs import repr_keys
 from openai_images.catalog.tokens import model_family, qualities
 
 AS_OF: Final = date(2026, 11, 28)
@@ -34,7 +34,7 @@ _NOTICE: Final = timedelta(days=30)
 
 
 @frozen(kw_only=True)
-class Model:
+class ModelSpec:
     """One model: what it takes, and the day of its end where that is known, at OpenAI and at Azure.
 
     `values` has the known values of each parameter that has such; a parameter that is missing there is not taken.
@@ -44,14 +44,14 @@ class Model:
     """
 
     name: str
-    values: Mapping[str, tuple[str, ...]] = field(repr=names, hash=False)
+    values: Mapping[str, tuple[str, ...]] = field(repr=repr_keys, hash=False)
     snapshots: tuple[str, ...] = ()
     ends: date | None = None
     azure_ends: date | None = None
     sizes: tuple[str, ...] = ()
     unsure: frozenset[tuple[str, str]] = frozenset()
     prompt: int = 32_000
-    pictures: int = 10
+    max_images: int = 10
     streams: bool = True
 
     def end(self, *, azure: bool = False) -> tuple[str, date | None]:
@@ -82,12 +82,12 @@ _SQUARE_AND_TWO_MORE: Final = ("1024x1024", "1536x1024", "1024x1536")
 _END_OF_1_5: Final = date(2026, 12, 1)
 
 
-def _gpt(name: str, more: Mapping[str, tuple[str, ...]] | None = None) -> Model:
+def _gpt(name: str, more: Mapping[str, tuple[str, ...]] | None = None) -> ModelSpec:
     """A GPT image model with the parameters that all of them take, and `more`."""
-    return Model(name=name, values={"quality": ("auto", *qualities(name)), **_COMMON, **(more or {})})
+    return ModelSpec(name=name, values={"quality": ("auto", *qualities(name)), **_COMMON, **(more or {})})
 
 
-def _table() -> Iterable[Model]:
+def _table() -> Iterable[ModelSpec]:
     for name in ("gpt-image-2.6-sunburst", "gpt-image-2.6-flare"):
         yield _gpt(name, _SINCE_2_6)
     for name in ("gpt-image-2.5-sunburst", "gpt-image-2.5-flare"):
@@ -107,16 +107,16 @@ def _table() -> Iterable[Model]:
         taken = {"input_fidelity": ("low",)} if name.endswith("mini") else fidelity
         yield evolve(_gpt(name, taken), sizes=_SQUARE_AND_TWO_MORE, ends=_END_OF_1_5)
     yield evolve(_gpt("gpt-image-1"), sizes=_SQUARE_AND_TWO_MORE, ends=date(2026, 10, 23))
-    yield Model(
+    yield ModelSpec(
         name="dall-e-3",
         values={"quality": ("auto", "standard", "hd"), "style": ("vivid", "natural"), **_URL_OR_BASE64},
         ends=date(2026, 5, 12),
         sizes=("1024x1024", "1792x1024", "1024x1792"),
         prompt=4000,
-        pictures=1,
+        max_images=1,
         streams=False,
     )
-    yield Model(
+    yield ModelSpec(
         name="dall-e-2",
         values={"quality": ("auto", "standard"), **_URL_OR_BASE64},
         ends=date(2026, 5, 12),
@@ -126,11 +126,11 @@ def _table() -> Iterable[Model]:
     )
 
 
-MODELS: Final[Mapping[str, Model]] = {model.name: model for model in _table()}
+MODELS: Final[Mapping[str, ModelSpec]] = {model.name: model for model in _table()}
 """Every model this version knows, the newest first."""
 
 
-def find_model(name: str) -> tuple[Model | None, bool]:
+def find_model(name: str) -> tuple[ModelSpec | None, bool]:
     """The row of a model, None where there is none, and whether the table knows this very name.
 
     A dated snapshot that is newer than the table has the row of its model, but not its name.
@@ -139,7 +139,7 @@ def find_model(name: str) -> tuple[Model | None, bool]:
     return model, model is not None and name in (model.name, *model.snapshots)
 
 
-def day_of(wall: float) -> date:
+def utc_date(wall: float) -> date:
     """The day, in UTC, of a moment in seconds since 1970."""
     return datetime.fromtimestamp(wall, UTC).date()
 
@@ -153,13 +153,13 @@ def live_models(today: date, parameter: str | None = None, *, azure: bool = Fals
     ]
 
 
-def known_values(parameter: str, models: Iterable[Model] = MODELS.values()) -> tuple[str, ...]:
+def known_values(parameter: str, models: Iterable[ModelSpec] = MODELS.values()) -> tuple[str, ...]:
     """The values of `parameter` that any of `models` takes."""
     return tuple(dict.fromkeys(value for model in models for value in model.values.get(parameter, ())))
 
 
-def any_model(today: date) -> Model:
+def any_model(today: date) -> ModelSpec:
     """What at least one of the models that are live on this day takes: all that can be said where none is named."""
     live = [MODELS[name] for name in live_models(today)]
     parameters = dict.fromkeys(parameter for model in live for parameter in model.values)
-    return Model(name=ANY_MODEL, values={name: known_values(name, live) for name in parameters})
+    return ModelSpec(name=ANY_MODEL, values={name: known_values(name, live) for name in parameters})

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from attrs import Attribute, evolve, field, fields_dict, frozen
 
-from openai_images._util.attrs import names, safe_repr
+from openai_images._util.attrs import repr_keys, safe_repr
 from openai_images._util.json import is_mapping
 from openai_images.catalog.tokens import model_family
 from openai_images.errors import ConfigurationError
@@ -56,7 +56,7 @@ class Prices:
     """The prices of several models, as they were published on the day `as_of`."""
 
     as_of: date
-    models: Mapping[str, ModelPrice] = field(converter=_copied, hash=False, repr=names)
+    models: Mapping[str, ModelPrice] = field(converter=_copied, hash=False, repr=repr_keys)
 
     def of(self, model: str | None) -> ModelPrice | None:
         """The prices of `model`, None where they are not known; a dated snapshot counts as its model."""

@@ -49,7 +49,7 @@ def parse_ratio(text: str) -> Fraction | None:
     return Fraction(match[1]) / Fraction(match[2])
 
 
-def size_faults(width: int, height: int) -> list[str]:
+def size_problems(width: int, height: int) -> list[str]:
     """What is wrong with a size for a model that takes any within the rules; every rule it breaks."""
     long, short, pixels = max(width, height), min(width, height), width * height
     checks = {
@@ -62,7 +62,7 @@ def size_faults(width: int, height: int) -> list[str]:
     return [fault for fault, broken in checks.items() if broken]
 
 
-def sheet_faults(width: int, height: int, frames: int, gifs: int = 1) -> list[str]:
+def gif_sheet_problems(width: int, height: int, frames: int, gifs: int = 1) -> list[str]:
     """What is probably wrong with gifs of so many frames (2 to 16) of this size; measured, not published."""
     columns, rows = next((grid[1], grid[2]) for grid in _GRIDS if frames <= grid[0])
     long = min(max(width * columns, height * rows), max(width * rows, height * columns))
@@ -95,7 +95,7 @@ def nearest_size(width: float, height: float) -> tuple[int, int]:
     w, h = w * by, h * by
     column, row = round(w / _STEP), round(h / _STEP)
     around = [((column + i) * _STEP, (row + j) * _STEP) for i in range(-2, 3) for j in range(-2, 3)]
-    within = [size for size in around if not size_faults(*size)]
+    within = [size for size in around if not size_problems(*size)]
     return min(within, key=lambda size: math.log(size[0] / w) ** 2 + math.log(size[1] / h) ** 2)
 
 
@@ -106,7 +106,7 @@ def largest_size(ratio: Fraction, most_pixels: int = PROVEN_PIXELS) -> str | Non
     width, height = wide * unit, high * unit
     times = min(LONGEST_EDGE // max(width, height), math.isqrt(max(most_pixels, 0) // (width * height)))
     size = width * times, height * times
-    return None if not times or size_faults(*size) else f"{size[0]}x{size[1]}"
+    return None if not times or size_problems(*size) else f"{size[0]}x{size[1]}"
 
 
 def size_of_ratio(ratio: str, model: str | None = None, *, most_pixels: int = PROVEN_PIXELS) -> str:
@@ -128,7 +128,7 @@ def size_of_ratio(ratio: str, model: str | None = None, *, most_pixels: int = PR
     found = _fixed(shape, sizes) if sizes else largest_size(shape, most_pixels)
     if found is None:
         who = "there is" if row is None else f"{row.name} has"
-        msg = f"{who} no size of exactly {ratio}; {_instead(shape, sizes, most_pixels)}"
+        msg = f"{who} no size of exactly {ratio}; {_suggestion(shape, sizes, most_pixels)}"
         raise RequestInvalidError(msg)
     return found
 
@@ -140,7 +140,7 @@ def _fixed(shape: Fraction, sizes: tuple[str, ...]) -> str | None:
     return max(fitting)[1] if fitting else None
 
 
-def _instead(shape: Fraction, sizes: tuple[str, ...], most_pixels: int) -> str:
+def _suggestion(shape: Fraction, sizes: tuple[str, ...], most_pixels: int) -> str:
     """What to ask for where no size has this shape."""
     if sizes:
         return f"its sizes are {', '.join(sizes)}"

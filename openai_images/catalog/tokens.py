@@ -54,7 +54,7 @@ def qualities(model: str) -> tuple[str, ...]:
     return ("low", "medium", "high") if family in _OF_FIXED_SIZES else ()
 
 
-def dearest_size(model: str) -> str:
+def most_expensive_size(model: str) -> str:
     """The size that takes the most tokens of all that a picture of this model can have, whatever its quality.
 
     From gpt-image-2 on a picture takes `G * round(G * short / long) * (2,000,000 + pixels) / 4,000,000` tokens, so

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
 
-from openai_images.errors import ImagesError, RateLimitError, with_facts
-from openai_images.http.retry import Spent, decide
+from openai_images.errors import ImagesError, RateLimitError, annotate
+from openai_images.http.retry import RetryState, decide
 from openai_images.ratelimit.limiter import Patience
-from openai_images.wire.error_mapping import Answered, refusal_from_body
+from openai_images.wire.error_mapping import ResponseContext, error_from_body
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from openai_images.client.prepared import PreparedRequest
-    from openai_images.http.transport import Exchange, Transport
+    from openai_images.http.transport import Response, Transport
     from openai_images.models.options import RetryPolicy, Timeouts, Timing
     from openai_images.models.outcomes import Watcher
     from openai_images.models.usage import Usage
@@ -56,13 +56,13 @@ class Attempts:
         self.request_id: str | None = None
         self._prepared = prepared
         self._observer = observer
-        self._retry_state = Spent()
+        self._retry_state = RetryState()
         self._started: float | None = None
         self._slot: Slot | None = None
         self._headers: Mapping[str, str] = {}
         self._outcome_unknown = False
 
-    async def open(self) -> tuple[Exchange, Answered]:
+    async def open(self) -> tuple[Response, ResponseContext]:
         """A successful response, after as many attempts as the policy allows. Raises `ImagesError`."""
         await self._prepared.prepare()
         if self._started is None:
@@ -119,9 +119,9 @@ class Attempts:
     def annotate(self, error: ImagesError) -> ImagesError:
         """The error with the call's info; one attempt that may have been billed makes the call one."""
         doubt = {"maybe_billed": True} if self._outcome_unknown else {}
-        return with_facts(error, {**self.call_info(), **doubt})
+        return annotate(error, {**self.call_info(), **doubt})
 
-    async def _attempt(self) -> tuple[Exchange, Answered]:
+    async def _attempt(self) -> tuple[Response, ResponseContext]:
         context, state = self.context, self._retry_state
         if self._observer is not None:
             self._observer.waiting()
@@ -139,7 +139,7 @@ class Attempts:
         self._headers = response.headers
         if response.status != _RATE_LIMITED:
             self._slot.record_success(response.headers)
-        answered = Answered(
+        answered = ResponseContext(
             response.status,
             response.headers,
             self._prepared.secrets,
@@ -151,7 +151,7 @@ class Attempts:
         if response.status in _SUCCESS:
             return response, answered
         try:
-            body = await response.read_refusal()
+            body = await response.read_error_body()
         finally:
             response.close()
-        raise refusal_from_body(answered, body)
+        raise error_from_body(answered, body)

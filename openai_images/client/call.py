@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from openai_images.errors import ImagesError, with_facts
+from openai_images.errors import ImagesError, annotate
 from openai_images.models.media import format_warning
 from openai_images.models.results import CompletedImage, Event, PartialImage
-from openai_images.wire.response import AnswerReader
+from openai_images.wire.response import ResponseDecoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from openai_images.client.attempts import Attempts
     from openai_images.client.files import OutputFiles
     from openai_images.client.prepared import PreparedRequest
-    from openai_images.http.transport import Exchange
+    from openai_images.http.transport import Response
     from openai_images.models.results import ImageResult
     from openai_images.wire.sinks import Sink
 
@@ -138,8 +138,8 @@ class SingleCall(Call):
         self._completed: list[CompletedImage] = []
         self._new_sink = new_sink
         self._files = files
-        self._response: Exchange | None = None
-        self._decoder: AnswerReader | None = None
+        self._response: Response | None = None
+        self._decoder: ResponseDecoder | None = None
         self._result: ImageResult | None = None
         self._any_event = False
 
@@ -170,7 +170,7 @@ class SingleCall(Call):
         if self._files is not None:
             await self._files.prepare()
         self._response, answered = await self.attempts.open()
-        self._decoder = AnswerReader(answered, self._new_sink, self.attempts.context.max_image_bytes)
+        self._decoder = ResponseDecoder(answered, self._new_sink, self.attempts.context.max_image_bytes)
 
     async def read(self) -> list[Event]:
         """The next events; none when the call is over. Raises as `open` does."""
@@ -190,12 +190,12 @@ class SingleCall(Call):
         self.is_over = True
         self._release()
 
-    async def _read_chunk(self, response: Exchange, decoder: AnswerReader, events: list[Event]) -> None:
+    async def _read_chunk(self, response: Response, decoder: ResponseDecoder, events: list[Event]) -> None:
         """Read and decode a chunk. After the last image only a moment is left, and nothing there can spoil it."""
         has_all = len(self._completed) >= self._expected
         if has_all:
             response.hurry(_REST_SECONDS)
-        activity = decoder.life
+        activity = decoder.activity
         try:
             chunk = await response.read()
         except ImagesError as error:
@@ -204,8 +204,8 @@ class SingleCall(Call):
             await self._finish(None if has_all else error)
             return
         failure = await self._emit(decoder.feed(chunk) if chunk else decoder.finish(), events)
-        if decoder.life > activity:
-            response.alive()
+        if decoder.activity > activity:
+            response.reset_idle()
         if failure is not None or not chunk:
             await self._finish(None if has_all else failure)
 
@@ -214,7 +214,7 @@ class SingleCall(Call):
         error: ImagesError | None = None
         try:
             for each in decoded:
-                event = each if self._files is None else await self._files.place(each)
+                event = each if self._files is None else await self._files.store_event(each)
                 events.append(event)
                 self._any_event = True
                 if isinstance(event, PartialImage):
@@ -225,7 +225,7 @@ class SingleCall(Call):
             error = failure
         self._complete()
         if self._files is not None:
-            await self._files.drain()
+            await self._files.flush_due()
         return error
 
     def _complete(self) -> None:
@@ -257,17 +257,17 @@ class SingleCall(Call):
         self.is_over = True
 
     async def _failure(
-        self, decoder: AnswerReader, result: ImageResult | None, error: ImagesError | None
+        self, decoder: ResponseDecoder, result: ImageResult | None, error: ImagesError | None
     ) -> ImagesError | None:
         """The error, or what a result lacks of what was asked for, with all that came."""
         # Here, so that those who get what they asked for need not wait for its import.
-        from openai_images.client.incomplete import came_short, keep_rest  # noqa: PLC0415
+        from openai_images.client.incomplete import incomplete_error, store_rest  # noqa: PLC0415
 
         if result is not None:
-            error = came_short(result, decoder, self.attempts, self._expected)
+            error = incomplete_error(result, decoder, self.attempts, self._expected)
         if error is not None:
-            rest = await keep_rest(decoder, self._files, self._completed)
-            with_facts(self.attempts.annotate(error), {**rest, "partials": tuple(self._partials)})
+            rest = await store_rest(decoder, self._files, self._completed)
+            annotate(self.attempts.annotate(error), {**rest, "partials": tuple(self._partials)})
         return error
 
     def _annotate(self, result: ImageResult) -> ImageResult:

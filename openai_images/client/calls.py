@@ -16,13 +16,13 @@ from openai_images.client.call import Call, SingleCall
 from openai_images.client.files import Output, OutputFiles
 from openai_images.client.prepared import PreparedEdit, PreparedRequest
 from openai_images.models.requests import EditRequest, GenerateRequest
-from openai_images.wire.sinks import MemorySinks
+from openai_images.wire.sinks import MemorySinkFactory
 
 if TYPE_CHECKING:
     from openai_images.client.downloads import RemoteImages
-    from openai_images.http.endpoint import Access
+    from openai_images.http.endpoint import Endpoint
     from openai_images.models.outcomes import Watcher
-    from openai_images.validation.validator import Checker
+    from openai_images.validation.validator import RequestValidator
 
 _log = logging.getLogger("openai_images")
 
@@ -30,13 +30,15 @@ _log = logging.getLogger("openai_images")
 class CallFactory:
     """`new` makes a call of a request."""
 
-    def __init__(self, endpoint: Access, context: CallContext, model: str | None, validator: Checker) -> None:
+    def __init__(
+        self, endpoint: Endpoint, context: CallContext, model: str | None, validator: RequestValidator
+    ) -> None:
         """Send there; `model` where a request names none; the validator knows whether `n` is split."""
         self._endpoint = endpoint
         self._context = context
         self._model = model
         self._validator = validator
-        self._new_memory_sink = MemorySinks()
+        self._new_memory_sink = MemorySinkFactory()
         self._remote_images: RemoteImages | None = None
 
     def new(
@@ -69,10 +71,10 @@ class CallFactory:
         """What fetches images; imported with the first that is behind a URL."""
         if self._remote_images is None:
             from openai_images.client.downloads import RemoteImages  # noqa: PLC0415
-            from openai_images.http.downloader import Fetcher  # noqa: PLC0415
+            from openai_images.http.downloader import ImageDownloader  # noqa: PLC0415
 
             context = self._context
-            downloader = Fetcher(
+            downloader = ImageDownloader(
                 self._endpoint,
                 context.transport,
                 retry=context.retry,

@@ -16,21 +16,21 @@ from openai_images.client.calls import CallFactory
 from openai_images.client.files import Output
 from openai_images.client.settings import Portable, Settings, endpoint_from
 from openai_images.client.stream import ImageStream
-from openai_images.http.endpoint import Access, ApiKey
-from openai_images.http.proxy import checked_proxy
-from openai_images.http.sessions import Session, Sessions
+from openai_images.http.endpoint import ApiKey, Endpoint
+from openai_images.http.proxy import parse_proxy
+from openai_images.http.sessions import Session, SessionPool
 from openai_images.http.transport import Transport
 from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
 from openai_images.models.requests import GenerateParams, GenerateRequest
 from openai_images.ratelimit.limiter import LocalLimiter
-from openai_images.validation.validator import Checker, Mode
+from openai_images.validation.validator import Mode, RequestValidator
 
 if TYPE_CHECKING:
     import ssl as ssl_module
     from types import TracebackType
 
     from openai_images.catalog.prices import Prices
-    from openai_images.client.settings import AzureSettings
+    from openai_images.client.settings import ClientSettings
     from openai_images.http.endpoint import TokenProvider
     from openai_images.many.outcomes import Outcomes
     from openai_images.models.image import Image
@@ -73,7 +73,7 @@ class ImagesClient(Portable):
         validate: Mode = "warn",
         split: bool = True,
         timing: Timing = Timing(),  # noqa: B008  frozen
-        _access: Access | None = None,
+        _access: Endpoint | None = None,
     ) -> None:
         self._access = _access or endpoint_from(api_key, base_url, organization, project, headers or {})
         self._model = model
@@ -83,7 +83,7 @@ class ImagesClient(Portable):
             retry=retry,
             session=session,
             ssl=ssl,
-            proxy=checked_proxy(proxy),
+            proxy=parse_proxy(proxy),
             trust_env=trust_env,
             validate=validate,
             split=split,
@@ -93,7 +93,7 @@ class ImagesClient(Portable):
 
     def _assemble(self) -> None:
         settings = self._settings
-        self._sessions = Sessions(settings.session, trust_env=settings.trust_env)
+        self._sessions = SessionPool(settings.session, trust_env=settings.trust_env)
         self._context = CallContext(
             Transport(self._sessions, settings.timing, ssl=settings.ssl, proxy=settings.proxy),
             LocalLimiter(self._limits, settings.timing),
@@ -102,7 +102,7 @@ class ImagesClient(Portable):
             settings.timing,
             self._limits.max_picture_bytes,
         )
-        checker = Checker(
+        checker = RequestValidator(
             settings.validate,
             official=self._access.is_openai,
             azure=self._access.is_azure,
@@ -120,7 +120,7 @@ class ImagesClient(Portable):
         api_version: str | None = None,
         api_key: ApiKey | None = None,
         token_provider: TokenProvider | None = None,
-        **settings: Unpack[AzureSettings],
+        **settings: Unpack[ClientSettings],
     ) -> Self:
         """A client of Azure OpenAI, or of a front that speaks as it does.
 
@@ -133,10 +133,10 @@ class ImagesClient(Portable):
         constructor. Raises `ConfigurationError`.
         """
         # Here, so that those who send elsewhere need not wait for its import.
-        from openai_images.http.azure import AzureAccess, AzureOptions  # noqa: PLC0415
+        from openai_images.http.azure import AzureConfig, AzureEndpoint  # noqa: PLC0415
 
-        options = AzureOptions(endpoint, deployment, api_version, api_key, token_provider)
-        access = AzureAccess.of_options(options, settings.get("headers") or {})
+        options = AzureConfig(endpoint, deployment, api_version, api_key, token_provider)
+        access = AzureEndpoint.from_config(options, settings.get("headers") or {})
         settings.setdefault("model", access.deployment)
         return cls(**settings, _access=access)
 
@@ -262,9 +262,9 @@ class ImagesClient(Portable):
         `ConfigurationError` or TypeError at once.
         """
         # Here, so that those who make single calls need not wait for its import.
-        from openai_images.client.many import Manner, many_calls  # noqa: PLC0415
+        from openai_images.client.many import ManyOptions, start_many  # noqa: PLC0415
 
-        manner = Manner(
+        manner = ManyOptions(
             concurrency=self._limits.concurrency if concurrency is None else concurrency,
             ordered=ordered,
             into=into,
@@ -274,7 +274,7 @@ class ImagesClient(Portable):
             context=self._context,
             max_identical_failures=max_identical_failures,
         )
-        return many_calls(self._calls, requests, {"model": self._model, **params}, manner)
+        return start_many(self._calls, requests, {"model": self._model, **params}, manner)
 
     async def aclose(self) -> None:
         """Close the running event loop's connections; harmless when called twice. A later call opens new ones."""

@@ -21,17 +21,17 @@ from openai_images.errors import (
     PartialResultError,
     RequestInvalidError,
     ResponseTooLargeError,
-    with_facts,
+    annotate,
 )
-from openai_images.http.intake import NotFetchedError
-from openai_images.http.urls import decode_data_url, is_data_url, shown
+from openai_images.http.intake import FetchError
+from openai_images.http.urls import decode_data_url, display_url, is_data_url
 from openai_images.models.image import Image, is_remote
 from openai_images.models.results import CompletedImage, ImageResult, with_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from openai_images.http.downloader import Fetcher
+    from openai_images.http.downloader import ImageDownloader
     from openai_images.models.results import Event
     from openai_images.wire.sinks import Sink
 
@@ -42,7 +42,7 @@ _CONCURRENCY = 4
 class RemoteImages:
     """Fetches the pictures of one client."""
 
-    def __init__(self, downloader: Fetcher, new_sink: Callable[[], Sink]) -> None:
+    def __init__(self, downloader: ImageDownloader, new_sink: Callable[[], Sink]) -> None:
         """Pictures that are for no file go into sinks of this kind."""
         self._downloader = downloader
         self._new_sink = new_sink
@@ -72,13 +72,13 @@ class RemoteImages:
     ) -> ImageResult:
         """The result with all its pictures; into files their numbers are `places`. Raises `DownloadError`."""
         room = asyncio.Semaphore(_CONCURRENCY)
-        failures: dict[int, NotFetchedError] = {}
+        failures: dict[int, FetchError] = {}
 
         async def one(number: int, image: Image) -> Image:
             async with room:
                 try:
                     return await self._fetched(image, files, places[number])
-                except NotFetchedError as failure:
+                except FetchError as failure:
                     failures[number] = failure
                     return image
 
@@ -108,9 +108,9 @@ class RemoteImages:
         if is_data_url(url):
             here, url = _decoded(url, new_sink(), self._downloader.max_bytes), ""
         else:
-            here = await self._downloader.fetch(url, new_sink, None if files is None else files.drain)
+            here = await self._downloader.fetch(url, new_sink, None if files is None else files.flush_due)
         if files is not None:
-            here = await files.keep(here, place)
+            here = await files.store(here, place)
         return evolve(
             here,
             url=url or None,
@@ -119,13 +119,13 @@ class RemoteImages:
             extra=image.extra,
         )
 
-    def _error(self, response: ImageResult, failures: dict[int, NotFetchedError]) -> DownloadError:
+    def _error(self, response: ImageResult, failures: dict[int, FetchError]) -> DownloadError:
         """What befell those that did not come."""
         given = [response.images[number].url or "" for number in sorted(failures)]
-        urls = [self._downloader.whole(url) for url in given if not is_data_url(url)]
+        urls = [self._downloader.resolve(url) for url in given if not is_data_url(url)]
         first = failures[min(failures)]
         tries = f", after {first.attempts} attempts" if first.attempts > 1 else ""
-        where = f"{shown(self._downloader.whole(given[0]))} ({first}{tries})"
+        where = f"{display_url(self._downloader.resolve(given[0]))} ({first}{tries})"
         if len(response.images) == 1:
             reason, it = f"the picture could not be fetched from {where}", "it is"
         else:
@@ -222,7 +222,7 @@ class DownloadingCall(Call):
         except DownloadError as failure:
             error, fetched = failure, failure.response
             info = {"attempts": result.attempts, "elapsed": result.elapsed, "request_id": result.request_id}
-            with_facts(error, info)
+            annotate(error, info)
         if isinstance(self.error, PartialResultError):
             self.error.result = fetched
             self.error.errors += () if error is None else (error,)
@@ -250,8 +250,8 @@ def _decoded(url: str, sink: Sink, max_bytes: int) -> Image:
         image = decode_data_url(url, sink, max_bytes)
     except (DecodeError, ResponseTooLargeError) as error:
         sink.discard()
-        raise NotFetchedError(str(error)) from None
+        raise FetchError(str(error)) from None
     if image.flaw is not None:
         sink.discard()
-        raise NotFetchedError(f"what it holds is no whole picture ({image.flaw})")
+        raise FetchError(f"what it holds is no whole picture ({image.flaw})")
     return image

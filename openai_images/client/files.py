@@ -22,7 +22,7 @@ from attrs import evolve, frozen
 
 from openai_images._util.atomic_file import create_part, part_path, publish
 from openai_images._util.json import is_list, is_object
-from openai_images.client.shares import place_of
+from openai_images.client.shares import global_index
 from openai_images.errors import RequestInvalidError
 from openai_images.models import media
 from openai_images.models.image import Image
@@ -76,7 +76,7 @@ class FileSink:
         self._finished, self._dropped = False, False
 
     @property
-    def is_due(self) -> bool:
+    def needs_flush(self) -> bool:
         """Whether there is enough to be written, or no more to come."""
         return self._pending_bytes >= (1 if self._finished else _FLUSH)
 
@@ -128,7 +128,7 @@ class FileSink:
                     return evolve(image, path=path)
             return self._in_memory(image)
 
-    def take_back(self, image: Image) -> Image:
+    def to_memory(self, image: Image) -> Image:
         """The picture in memory after all, and no file."""
         with self._lock:
             if self._dropped:
@@ -196,7 +196,7 @@ class OutputFiles:
         self._given: set[Path] = set()
         self._unknown, self._first, self._count = 0, 0, 0  # `_first` and `_count` are of a part
 
-    def part(self, first: int, count: int) -> OutputFiles:
+    def for_sub_call(self, first: int, count: int) -> OutputFiles:
         """The files of one of several requests for this call, whose `count` pictures are counted from `first`.
 
         It takes it that this one was prepared, and overwrites nothing of its siblings.
@@ -227,35 +227,35 @@ class OutputFiles:
         self._sinks[sink.part] = sink
         return sink
 
-    async def drain(self) -> None:
+    async def flush_due(self) -> None:
         """Write what has been gathered, if it is enough."""
-        for sink in [sink for sink in self._sinks.values() if sink.is_due]:
+        for sink in [sink for sink in self._sinks.values() if sink.needs_flush]:
             await asyncio.to_thread(sink.flush)
             self._tell(sink)
 
-    async def place(self, event: Event) -> Event:
+    async def store_event(self, event: Event) -> Event:
         """Give the event's picture its name; the event with the picture there."""
         if isinstance(event, CompletedImage):
-            return evolve(event, image=await self.keep(event.image, event.image_index))
+            return evolve(event, image=await self.store(event.image, event.image_index))
         if isinstance(event, PartialImage) and not self._output.keep_partials:
-            return evolve(event, image=await self._take_back(event.image))
+            return evolve(event, image=await self._to_memory(event.image))
         if isinstance(event, PartialImage):
             index = f".partial-{event.partial_image_index or 0}"
-            return evolve(event, image=await self.keep(event.image, event.image_index, index))
+            return evolve(event, image=await self.store(event.image, event.image_index, index))
         if not self._sinks:
             return event
         return UnknownEvent(event.type, await self._keep_all(event.raw))
 
-    async def keep(self, image: Image, index: int, more: str = "") -> Image:
+    async def store(self, image: Image, index: int, more: str = "") -> Image:
         """Give a whole picture its name; `more` goes between the stem and the suffix."""
         sink = None if image.path is None else self._sinks.get(image.path)
         if sink is None:
             return image
-        suffix = media.suffix(image.media_type)
+        suffix = media.file_suffix(image.media_type)
         stem, given = self._stem.stem, self._stem.suffix.lower()
         is_named = _SAME.get(given, given) == suffix
         stem, suffix = (stem, self._stem.suffix) if is_named else (self._stem.name, suffix)
-        index = place_of(index, self._first, self._count) if self._count else index
+        index = global_index(index, self._first, self._count) if self._count else index
         number = f"-{index}" if self._several or index else ""
         target = self._stem.with_name(f"{stem}{number}{more}{suffix}")
         # A server may count two pictures alike, and both were paid for: only what was there before is replaced.
@@ -266,19 +266,19 @@ class OutputFiles:
         del self._sinks[sink.part]
         return kept
 
-    async def keep_many(self, images: list[Image], more: str = "") -> list[Image]:
+    async def store_all(self, images: list[Image], more: str = "") -> list[Image]:
         """Give several whole pictures their names, by their place."""
-        return [await self.keep(image, index, more) for index, image in enumerate(images)]
+        return [await self.store(image, index, more) for index, image in enumerate(images)]
 
     def _tell(self, sink: FileSink) -> None:
         if sink.error is not None and self._output.on_disk_error is not None:
             self._output.on_disk_error(sink.error)
 
-    async def _take_back(self, image: Image) -> Image:
+    async def _to_memory(self, image: Image) -> Image:
         sink = None if image.path is None else self._sinks.get(image.path)
         if sink is None:
             return image
-        taken = await asyncio.to_thread(sink.take_back, image)
+        taken = await asyncio.to_thread(sink.to_memory, image)
         del self._sinks[sink.part]
         return taken
 
@@ -286,7 +286,7 @@ class OutputFiles:
         """Give every picture in an event that is not known a name."""
         if isinstance(value, Image):
             self._unknown += 1
-            return await self.keep(value, 0, f".unknown-{self._unknown - 1}")
+            return await self.store(value, 0, f".unknown-{self._unknown - 1}")
         if is_object(value):
             return {key: await self._keep_all(item) for key, item in value.items()}
         if is_list(value):

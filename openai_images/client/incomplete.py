@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from openai_images.client.files import OutputFiles
     from openai_images.errors import PartialResultError
     from openai_images.models.results import CompletedImage, ImageResult
-    from openai_images.wire.response import AnswerReader
+    from openai_images.wire.response import ResponseDecoder
 
 _log = logging.getLogger("openai_images")
 
 
-def came_short(
-    result: ImageResult, reader: AnswerReader, attempts: Attempts, wanted: int
+def incomplete_error(
+    result: ImageResult, reader: ResponseDecoder, attempts: Attempts, wanted: int
 ) -> PartialResultError:
     """The error for an answer that is whole and has fewer pictures than were `wanted`."""
     attempts.record_usage(result.usage)
@@ -36,11 +36,11 @@ def came_short(
     return error
 
 
-async def keep_rest(
-    reader: AnswerReader, files: OutputFiles | None, completed: Sequence[CompletedImage]
+async def store_rest(
+    reader: ResponseDecoder, files: OutputFiles | None, completed: Sequence[CompletedImage]
 ) -> dict[str, Any]:
     """What the error has besides: the pictures that are whole, and what came in the place of others."""
-    images, damaged = reader.images(), reader.damaged()
+    images, damaged = reader.undelivered_images(), reader.damaged()
     if files is not None:
-        images, damaged = await files.keep_many(images), await files.keep_many(damaged, ".damaged")
+        images, damaged = await files.store_all(images), await files.store_all(damaged, ".damaged")
     return {"images": (*(event.image for event in completed), *images), "damaged": tuple(damaged)}

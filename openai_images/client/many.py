@@ -13,14 +13,14 @@ from typing import Any
 
 from attrs import frozen
 
-from openai_images._util.filenames import file_name
+from openai_images._util.filenames import safe_file_name
 from openai_images.catalog.prices import PUBLISHED_PRICES, Prices
 from openai_images.client.attempts import CallContext
 from openai_images.client.calls import CallFactory
 from openai_images.client.files import Output
 from openai_images.errors import ImagesError, RequestInvalidError
 from openai_images.many.failure_streaks import DEFAULT_IDENTICAL_FAILURES, UnsentOSError
-from openai_images.many.items import Item, defaults_of
+from openai_images.many.items import Item, parse_defaults
 from openai_images.many.options import Options
 from openai_images.many.outcomes import Outcomes
 from openai_images.models.cost import cost_of
@@ -29,7 +29,7 @@ from openai_images.models.results import ImageResult
 
 
 @frozen(kw_only=True)
-class Manner:
+class ManyOptions:
     """How: the keywords of `generate_many`."""
 
     concurrency: int
@@ -42,11 +42,11 @@ class Manner:
     max_identical_failures: int | None = DEFAULT_IDENTICAL_FAILURES
 
 
-def many_calls(
+def start_many(
     calls: CallFactory,
     requests: Iterable[object] | AsyncIterable[object],
     params: Mapping[str, Any],
-    manner: Manner,
+    manner: ManyOptions,
 ) -> Outcomes:
     """The outcomes of a call for each request; `params` hold for those that do not set them.
 
@@ -61,7 +61,7 @@ def many_calls(
     disk = _Disk(folder)
 
     async def work(item: Item, watcher: Watcher) -> ImageResult:
-        stem = None if folder is None else folder / file_name(item.key)
+        stem = None if folder is None else folder / safe_file_name(item.key)
         output = Output.from_into(stem, manner.overwrite, on_disk_error=disk.fail)
         observer = _DiskObserver(disk, watcher)
         call = calls.new(item.request, output, observer, waits_for_rate_limits=True)
@@ -75,7 +75,7 @@ def many_calls(
         cost=lambda request, result: cost_of(result, request.model, prices),
         timing=manner.context.timing,
         wait_reason=lambda: manner.context.limiter.wait_reason,
-        defaults=defaults_of(params),
+        defaults=parse_defaults(params),
         max_identical_failures=manner.max_identical_failures,
     )
     return Outcomes(requests, work, options)

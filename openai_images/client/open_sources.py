@@ -33,13 +33,13 @@ from openai_images.models.requests import (
     as_list,
     reference_of,
 )
-from openai_images.validation.edit_rules import SourceFacts, picture_problems
-from openai_images.validation.validator import Checker
-from openai_images.wire.requests import Pictures, Source
+from openai_images.validation.edit_rules import SourceInfo, image_problems
+from openai_images.validation.validator import RequestValidator
+from openai_images.wire.requests import EditImages, ImageSource
 
 _log = logging.getLogger("openai_images")
 
-Handed: TypeAlias = Source | ImageReference
+Handed: TypeAlias = ImageSource | ImageReference
 
 _CHUNK = 256 * 1024
 _MOST_BYTES = 512 * 1024 * 1024
@@ -54,7 +54,7 @@ _NEAREST_MODES = {"La": "LA", "PA": "RGBA", "RGBa": "RGBA", "I": "I;16"}
 
 
 @frozen(repr=False)
-class Opened:
+class OpenedImage:
     """An opened picture with the part of the request it is, what messages call it, and its first bytes."""
 
     part: str
@@ -63,33 +63,33 @@ class Opened:
     head: bytes = b""
 
 
-async def open_images(request: EditRequest, validator: Checker) -> Pictures:
+async def open_images(request: EditRequest, validator: RequestValidator) -> EditImages:
     """The images of an edit, opened and checked; doubtful ones are logged. Raises `RequestInvalidError`."""
     found = await open_all(request)
     by_part = {one.part: one.picture for one in found}
     images = [one.picture for one in found if one.part == "image"]
-    pictures = Pictures(images, by_part.get("mask"), by_part.get("markup"))
+    pictures = EditImages(images, by_part.get("mask"), by_part.get("markup"))
     as_json = request.as_json or pictures.referred
-    problems = picture_problems([_facts(one) for one in found], official=validator.official, as_json=as_json)
+    problems = image_problems([_facts(one) for one in found], official=validator.official, as_json=as_json)
     for doubt in validator.pictures(problems):
         _log.warning("%s; it is sent all the same", doubt)
     return pictures
 
 
-def _facts(one: Opened) -> SourceFacts | ImageReference:
+def _facts(one: OpenedImage) -> SourceInfo | ImageReference:
     if isinstance(one.picture, ImageReference):
         return one.picture
-    return SourceFacts(one.part, one.name, one.picture.nbytes, one.head)
+    return SourceInfo(one.part, one.name, one.picture.nbytes, one.head)
 
 
-async def open_all(request: EditRequest) -> list[Opened]:
+async def open_all(request: EditRequest) -> list[OpenedImage]:
     """Every picture of a request, in order. Raises `RequestInvalidError` with all that cannot be read."""
     images = as_list(request.image)
     names = ["image"] if len(images) == 1 else [f"image[{number}]" for number in range(len(images))]
     wanted = [("image", name, image) for name, image in zip(names, images, strict=True)]
     layers = (("mask", request.mask), ("markup", request.markup))
     wanted += [(part, part, layer) for part, layer in layers if layer is not None]
-    found: list[Opened] = []
+    found: list[OpenedImage] = []
     problems: list[str] = []
     for part, name, given in wanted:
         try:
@@ -97,7 +97,7 @@ async def open_all(request: EditRequest) -> list[Opened]:
         except (ImagesError, OSError, ValueError, TypeError) as error:
             problems.append(f"{name}: {_why(error)}")
         else:
-            found.append(Opened(part, name, picture, head))
+            found.append(OpenedImage(part, name, picture, head))
     if problems:
         msg = f"the request was not sent: {'; '.join(problems)}"
         raise RequestInvalidError(msg)
@@ -125,11 +125,11 @@ async def _open(given: Any) -> tuple[Handed, bytes]:
         case Image():
             return await _open(given.data if given.path is None else given.path)
         case bytes() | bytearray() | memoryview():
-            return _in_memory(memoryview(cast("bytes", given)).cast("B"))
+            return _open_bytes(memoryview(cast("bytes", given)).cast("B"))
         case str() | os.PathLike():
-            return await asyncio.to_thread(_on_disk, os.fspath(cast("str", given)))
+            return await asyncio.to_thread(_open_path, os.fspath(cast("str", given)))
         case PillowImage():
-            return _in_memory(await asyncio.to_thread(_painted, given))
+            return _open_bytes(await asyncio.to_thread(_encode_pillow, given))
         case Readable() | AsyncIterable():
             return await _from_reader(given)
         case _:
@@ -140,24 +140,24 @@ async def _open(given: Any) -> tuple[Handed, bytes]:
             raise RequestInvalidError(msg)
 
 
-def _in_memory(view: memoryview) -> tuple[Source, bytes]:
+def _open_bytes(view: memoryview) -> tuple[ImageSource, bytes]:
     head = bytes(view[: media.HEAD_BYTES])
     return BytesSource(view, media.media_type(head)), head
 
 
-def _on_disk(path: str) -> tuple[Source, bytes]:
+def _open_path(path: str) -> tuple[ImageSource, bytes]:
     with Path(path).open("rb", buffering=0) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):  # a pipe, such as the `<(…)` of a shell, can be read once
             gathered = bytearray()
             while chunk := file.read(_CHUNK):
-                _gather(gathered, chunk)
-            return _in_memory(memoryview(gathered))
+                _append_chunk(gathered, chunk)
+            return _open_bytes(memoryview(gathered))
         head = file.read(media.HEAD_BYTES)
         return PathSource(path, status.st_size, media.media_type(head)), head
 
 
-def _painted(image: PillowImage) -> memoryview:
+def _encode_pillow(image: PillowImage) -> memoryview:
     """A Pillow image as PNG, which loses nothing."""
     if image.mode not in _KEPT_MODES:
         image = cast("Any", image).convert(_NEAREST_MODES.get(image.mode, "RGB"))
@@ -182,11 +182,11 @@ async def _from_reader(given: Any) -> tuple[Handed, bytes]:
     gathered = bytearray()
     source: AsyncIterable[Any] = _chunks(given) if isinstance(given, Readable) else given
     async for chunk in source:
-        _gather(gathered, chunk)
-    return _in_memory(memoryview(gathered))
+        _append_chunk(gathered, chunk)
+    return _open_bytes(memoryview(gathered))
 
 
-def _gather(gathered: bytearray, chunk: Any) -> None:
+def _append_chunk(gathered: bytearray, chunk: Any) -> None:
     """Add what was read. Raises `RequestInvalidError`."""
     if chunk is None:
         msg = "it has nothing to read yet, as a pipe that does not block"
@@ -219,7 +219,7 @@ def _can_seek(file: Any) -> bool:
         return False
 
 
-def _from_file(file: BinaryIO) -> tuple[Source, bytes]:
+def _from_file(file: BinaryIO) -> tuple[ImageSource, bytes]:
     head = read_at(file, 0, media.HEAD_BYTES)
     memory = isinstance(file, io.BytesIO)
     return FileSource(file, size_of(file), media.media_type(head), blocks=not memory), head

@@ -13,14 +13,14 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, Self
 
 from openai_images.models.requests import EditRequest, GenerateRequest, as_list, reference_of
-from openai_images.wire.codec import body_of
-from openai_images.wire.requests import HttpRequest, Pictures, edit, generation
+from openai_images.wire.codec import request_params
+from openai_images.wire.requests import EditImages, HTTPRequest, edit_request, generate_request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from openai_images.http.endpoint import Access
-    from openai_images.validation.validator import Checker
+    from openai_images.http.endpoint import Endpoint
+    from openai_images.validation.validator import RequestValidator
 
 _MAX_PARTIALS = 10
 """Partial images of one image that are kept for an error, whatever is asked for: the API gives three."""
@@ -29,7 +29,7 @@ _MAX_PARTIALS = 10
 class PreparedRequest:
     """A generation; `request` has the model, and `secrets` are those of the last attempt."""
 
-    def __init__(self, request: GenerateRequest, endpoint: Access, *, stream: bool) -> None:
+    def __init__(self, request: GenerateRequest, endpoint: Endpoint, *, stream: bool) -> None:
         """Raises `RequestInvalidError` where the endpoint cannot send it."""
         self.stream = stream
         self._endpoint = endpoint
@@ -38,7 +38,7 @@ class PreparedRequest:
     def _set(self, request: GenerateRequest) -> None:
         self.request = request
         self._url = self._endpoint.url(request.path, request.model)
-        self._adapted = self._endpoint.addressed(request)
+        self._adapted = self._endpoint.adapt(request)
         self._known = (*self._texts(), *self._endpoint.secrets)
         self.secrets = self._known
 
@@ -70,14 +70,14 @@ class PreparedRequest:
     async def prepare(self) -> None:
         """Do what must be done before a slot is taken. Raises `RequestInvalidError`."""
 
-    async def build(self) -> HttpRequest:
+    async def build(self) -> HTTPRequest:
         """The request of an attempt. Raises `ConfigurationError`."""
         headers, key = await self._endpoint.headers()
         self.secrets = (*self._known, key) if key else self._known
         return await self._build(headers)
 
-    async def _build(self, headers: Mapping[str, str]) -> HttpRequest:
-        return generation(self._url, self._adapted, headers, stream=self.stream)
+    async def _build(self, headers: Mapping[str, str]) -> HTTPRequest:
+        return generate_request(self._url, self._adapted, headers, stream=self.stream)
 
     def _texts(self) -> Iterator[str]:
         overlaid = (self.request.extra_body or {}).get("prompt")
@@ -91,7 +91,9 @@ class PreparedEdit(PreparedRequest):
 
     request: EditRequest
 
-    def __init__(self, request: EditRequest, endpoint: Access, validator: Checker, *, stream: bool) -> None:
+    def __init__(
+        self, request: EditRequest, endpoint: Endpoint, validator: RequestValidator, *, stream: bool
+    ) -> None:
         """Raises `RequestInvalidError` where the endpoint cannot send it."""
         super().__init__(request, endpoint, stream=stream)
         self._images = _EditImages(request, validator)
@@ -100,13 +102,13 @@ class PreparedEdit(PreparedRequest):
         """Open the images. Raises `RequestInvalidError`."""
         await self._images.open()
 
-    async def _build(self, headers: Mapping[str, str]) -> HttpRequest:
+    async def _build(self, headers: Mapping[str, str]) -> HTTPRequest:
         images = await self._images.open()
         as_json = self.request.as_json or images.referred
         # 128 bits of chance: no image has this line in it.
         boundary = None if as_json else random_secrets.token_hex(16)
-        body = body_of(self._adapted, stream=self.stream)
-        return edit(self._url, body, images, headers, stream=self.stream, boundary=boundary)
+        body = request_params(self._adapted, stream=self.stream)
+        return edit_request(self._url, body, images, headers, stream=self.stream, boundary=boundary)
 
     def _texts(self) -> Iterator[str]:
         yield from super()._texts()
@@ -119,13 +121,13 @@ class PreparedEdit(PreparedRequest):
 class _EditImages:
     """Opens the images of a request once, whoever asks first."""
 
-    def __init__(self, request: EditRequest, validator: Checker) -> None:
+    def __init__(self, request: EditRequest, validator: RequestValidator) -> None:
         self._request = request
         self._validator = validator
         self._lock = asyncio.Lock()
-        self._opened: Pictures | None = None
+        self._opened: EditImages | None = None
 
-    async def open(self) -> Pictures:
+    async def open(self) -> EditImages:
         # Here, so that those who edit nothing need not wait for its import.
         from openai_images.client.open_sources import open_images  # noqa: PLC0415
 

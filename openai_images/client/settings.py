@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 from attrs import frozen
 
-from openai_images.http.endpoint import DEFAULT_BASE_URL, Access, checked_base_url, checked_key, is_azure
-from openai_images.wire.requests import joined
+from openai_images.http.endpoint import DEFAULT_BASE_URL, Endpoint, is_azure, parse_base_url, resolve_api_key
+from openai_images.wire.requests import merge_headers
 
 if TYPE_CHECKING:
     import ssl as ssl_module
@@ -51,7 +51,7 @@ class Settings:
     timing: Timing
 
 
-class AzureSettings(TypedDict, total=False):
+class ClientSettings(TypedDict, total=False):
     """The settings of `ImagesClient` that `ImagesClient.azure` takes besides its own; keep in step with them."""
 
     timeouts: Timeouts
@@ -71,7 +71,7 @@ class AzureSettings(TypedDict, total=False):
 class Portable(ABC):
     """A client that is copied and pickled by its settings: what it holds besides is left behind and made anew."""
 
-    _access: Access
+    _access: Endpoint
     _settings: Settings
 
     @abstractmethod
@@ -103,7 +103,7 @@ class Portable(ABC):
         return {name: value for name, value in self.__dict__.items() if name not in _MADE}
 
 
-def _check(settings: Settings, access: Access) -> None:
+def _check(settings: Settings, access: Endpoint) -> None:
     """Raise TypeError, which says what to do, for what cannot be pickled."""
     if settings.session is not None:
         raise TypeError(_CANNOT.format("with session=", "leave session= out"))
@@ -123,18 +123,18 @@ def endpoint_from(
     organization: str | None,
     project: str | None,
     headers: Mapping[str, str],
-) -> Access:
+) -> Endpoint:
     """From what a client was given, and the environment for what it was not. Raises `ConfigurationError`."""
     env = os.environ
     address = base_url or env.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL
     if is_azure(address):
         # Here, so that those who send elsewhere need not wait for its import.
-        from openai_images.http.azure import AzureAccess  # noqa: PLC0415
+        from openai_images.http.azure import AzureEndpoint  # noqa: PLC0415
 
-        return AzureAccess.of_base_url(address, api_key, organization, project, headers)
+        return AzureEndpoint.from_base_url(address, api_key, organization, project, headers)
     named = {
         "OpenAI-Organization": (organization or env.get("OPENAI_ORG_ID") or "").strip(),
         "OpenAI-Project": (project or env.get("OPENAI_PROJECT_ID") or "").strip(),
     }
-    sent = joined({name: value for name, value in named.items() if value}, headers)
-    return Access(checked_base_url(address), sent, checked_key(api_key, env.get("OPENAI_API_KEY"), sent))
+    sent = merge_headers({name: value for name, value in named.items() if value}, headers)
+    return Endpoint(parse_base_url(address), sent, resolve_api_key(api_key, env.get("OPENAI_API_KEY"), sent))

@@ -20,7 +20,7 @@ _AT_ONCE: Final = 10
 """Pictures of one request where nothing else is known."""
 
 
-def shares_of(request: GenerateRequest, *, stream: bool) -> tuple[int, ...]:
+def split_counts(request: GenerateRequest, *, stream: bool) -> tuple[int, ...]:
     """How many pictures each of several requests is to ask for; nothing where the request goes as it is."""
     number: Any = request.n  # callers may be untyped
     extra = request.extra_body or {}
@@ -31,21 +31,21 @@ def shares_of(request: GenerateRequest, *, stream: bool) -> tuple[int, ...]:
         or "n" in extra
     ):
         return ()
-    most = 1 if stream or extra.get("stream") is True else _most(request, extra)
+    most = 1 if stream or extra.get("stream") is True else _max_images(request, extra)
     whole, rest = divmod(number, most)
     shares = (most,) * whole + ((rest,) if rest else ())
     return shares if len(shares) > 1 else ()
 
 
-def place_of(index: int, first: int, count: int) -> int:
+def global_index(index: int, first: int, count: int) -> int:
     """The place among all pictures of the one that a part's server counts as `index`, within the part's own."""
     return first + min(max(index, 0), count - 1)
 
 
-def _most(request: GenerateRequest, extra: Mapping[str, Any]) -> int:
+def _max_images(request: GenerateRequest, extra: Mapping[str, Any]) -> int:
     """Pictures of one request of this kind that is no stream."""
     if extra.get("output_format", request.output_format) == "svg":
         return 1
     name = extra.get("model", request.model)
     model = find_model(name)[0] if isinstance(name, str) else None
-    return _AT_ONCE if model is None else min(model.pictures, _AT_ONCE)
+    return _AT_ONCE if model is None else min(model.max_images, _AT_ONCE)

@@ -19,7 +19,7 @@ _handles = threading.Lock()
 """For all open files people hand in: seeking and reading one is two steps."""
 
 
-class ViewReader:
+class _BytesReader:
     """Reads what is in memory."""
 
     def __init__(self, view: memoryview) -> None:
@@ -50,9 +50,9 @@ class BytesSource:
         """How many."""
         return len(self.view)
 
-    def open(self) -> ViewReader:
+    def open(self) -> _BytesReader:
         """Start to read."""
-        return ViewReader(self.view)
+        return _BytesReader(self.view)
 
 
 @frozen

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from attrs import define, evolve
 
 from openai_images.client.call import Call, SingleCall
-from openai_images.client.shares import place_of, shares_of
-from openai_images.client.split_summary import SharedWatch, SubCallOutcome, failure_of, merged
+from openai_images.client.shares import global_index, split_counts
+from openai_images.client.split_summary import SharedObserver, SubCallOutcome, combined_error, merge_results
 from openai_images.errors import ImagesError, PartialResultError
 from openai_images.models.results import Event, UnknownEvent
 
@@ -45,7 +45,7 @@ class SubCall:
         """The event with its picture's place among all."""
         if isinstance(event, UnknownEvent):
             return event
-        return evolve(event, image_index=place_of(event.image_index, self.first, self.count))
+        return evolve(event, image_index=global_index(event.image_index, self.first, self.count))
 
     def fail(self, error: ImagesError | OSError) -> None:
         """It ended so."""
@@ -67,11 +67,11 @@ def split_call(
 ) -> SplitCall | None:
     """The call whose requests have a part of the images each; None where it need not be split."""
     sub_calls: list[SubCall] = []
-    shared = None if observer is None else SharedWatch(observer)
+    shared = None if observer is None else SharedObserver(observer)
     first = 0
-    for number, count in enumerate(shares_of(prepared.request, stream=prepared.stream)):
-        own = None if files is None else files.part(first, count)
-        watch = None if shared is None else shared.of(number)
+    for number, count in enumerate(split_counts(prepared.request, stream=prepared.stream)):
+        own = None if files is None else files.for_sub_call(first, count)
+        watch = None if shared is None else shared.for_sub_call(number)
         part = prepared.with_request(evolve(prepared.request, n=count))
         sub_calls.append(SubCall(new_call(part, own, watch), first, count))
         first += count
@@ -102,7 +102,7 @@ class SplitCall(Call):
             results = [sub_call.call.result for sub_call in self._sub_calls if sub_call.error is None]
             whole = [result for result in results if result is not None]
             if len(whole) == len(self._sub_calls):
-                self._result = merged(whole)
+                self._result = merge_results(whole)
         return self._result
 
     @property
@@ -170,7 +170,7 @@ class SplitCall(Call):
     def _start(self, number: int, sub_call: SubCall) -> asyncio.Task[None]:
         name = f"openai_images: request {number + 1} of {len(self._sub_calls)}"
         task = asyncio.get_running_loop().create_task(self._run(sub_call), name=name)
-        task.add_done_callback(_look_at)
+        task.add_done_callback(_mark_retrieved)
         return task
 
     async def _run(self, sub_call: SubCall) -> None:
@@ -243,10 +243,10 @@ class SplitCall(Call):
             self.error = self._error()
 
     def _error(self) -> ImagesError | OSError:
-        return failure_of([sub_call.outcome for sub_call in self._sub_calls], self._wanted)
+        return combined_error([sub_call.outcome for sub_call in self._sub_calls], self._wanted)
 
 
-def _look_at(task: asyncio.Task[None]) -> None:
+def _mark_retrieved(task: asyncio.Task[None]) -> None:
     """Its exception is told where the events are taken."""
     if not task.cancelled():
         task.exception()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
-from openai_images.errors import ImagesError, PartialResultError, with_facts
+from openai_images.errors import ImagesError, PartialResultError, annotate
 from openai_images.models.outcomes import Watcher
 from openai_images.models.results import ImageResult, total_usage
 from openai_images.models.usage import SvgUsage
@@ -53,7 +53,7 @@ class SubCallOutcome:
         return () if self.error is None else (self.error,)
 
 
-def merged(results: Sequence[ImageResult], like: ImageResult | None = None) -> ImageResult:
+def merge_results(results: Sequence[ImageResult], like: ImageResult | None = None) -> ImageResult:
     """One result of several, which stay in its `parts`; what is said once is that of the first, or of `like`."""
     return evolve(
         like or results[0],
@@ -66,7 +66,7 @@ def merged(results: Sequence[ImageResult], like: ImageResult | None = None) -> I
     )
 
 
-def failure_of(ended: Sequence[SubCallOutcome], wanted: int) -> ImagesError | OSError:
+def combined_error(ended: Sequence[SubCallOutcome], wanted: int) -> ImagesError | OSError:
     """The error for `wanted` pictures where some requests have failed: a `PartialResultError`, unless all have."""
     errors = [error for one in ended for error in one.errors]
     whole = [result for one in ended if (result := one.whole) is not None]
@@ -79,15 +79,15 @@ def failure_of(ended: Sequence[SubCallOutcome], wanted: int) -> ImagesError | OS
         "damaged": tuple(image for one in ended for image in getattr(one.error, "damaged", ())),
     }
     if not good:
-        worst = max(errors, key=_gravity)
-        worst.add_note(_none_came(errors, wanted))
-        return with_facts(worst, facts) if isinstance(worst, ImagesError) else worst
+        worst = max(errors, key=_severity)
+        worst.add_note(_total_message(errors, wanted))
+        return annotate(worst, facts) if isinstance(worst, ImagesError) else worst
     told = [error if isinstance(error, ImagesError) else _of_the_disk(error) for error in errors]
-    result = merged(whole, like=good[0])
+    result = merge_results(whole, like=good[0])
     facts["maybe_billed"] = any(error.maybe_billed for error in told)
     facts["request_id"] = told[0].request_id
-    msg = _some_came(told[0], len(result.images), wanted, billed=facts["maybe_billed"])
-    return with_facts(PartialResultError(msg, result=result, errors=told), facts)
+    msg = _partial_message(told[0], len(result.images), wanted, billed=facts["maybe_billed"])
+    return annotate(PartialResultError(msg, result=result, errors=told), facts)
 
 
 def shortfall(result: ImageResult, errors: Sequence[ImagesError], wanted: int) -> PartialResultError:
@@ -95,23 +95,25 @@ def shortfall(result: ImageResult, errors: Sequence[ImagesError], wanted: int) -
     here = len(result.images)
     told = errors or [ImagesError(f"the server sent {here} of {wanted} images, and said no reason")]
     billed = any(error.maybe_billed for error in told)
-    error = PartialResultError(_some_came(told[0], here, wanted, billed=billed), result=result, errors=told)
+    error = PartialResultError(
+        _partial_message(told[0], here, wanted, billed=billed), result=result, errors=told
+    )
     error.maybe_billed = billed
     return error
 
 
-def _gravity(error: ImagesError | OSError) -> tuple[bool, bool]:
+def _severity(error: ImagesError | OSError) -> tuple[bool, bool]:
     """The gravest is raised for all: one that may have cost money, or that at least says more than "not now"."""
     return getattr(error, "maybe_billed", False), not getattr(error, "safe_to_resend", False)
 
 
-def _none_came(errors: Sequence[Exception], wanted: int) -> str:
+def _total_message(errors: Sequence[Exception], wanted: int) -> str:
     kinds = Counter(type(error).__name__ for error in errors)
     listed = ", ".join(f"{count} x {name}" for name, count in kinds.items())
     return f"all {len(errors)} requests for the {wanted} pictures failed: {listed}"
 
 
-def _some_came(first: ImagesError, here: int, wanted: int, *, billed: bool) -> str:
+def _partial_message(first: ImagesError, here: int, wanted: int, *, billed: bool) -> str:
     missing = max(wanted - here, 1)
     doubt = ", some of which may have been billed" if billed and "billed" not in str(first) else ""
     came, are = "is" if here == 1 else "are", "is" if missing == 1 else "are"
@@ -143,7 +145,7 @@ def _sum(counts: Sequence[int | None]) -> int | None:
     return None if None in counts else sum(filter(None, counts))
 
 
-class SharedWatch:
+class SharedObserver:
     """Stands between the watcher of the call and `of` each request."""
 
     def __init__(self, watcher: Watcher) -> None:
@@ -152,9 +154,9 @@ class SharedWatch:
         self._one_at_a_time = asyncio.Lock()
         self._may_have_run: set[int] = set()
 
-    def of(self, number: int) -> Watcher:
+    def for_sub_call(self, number: int) -> Watcher:
         """The watcher of one of the requests."""
-        return _PartWatcher(self, number)
+        return _SubCallObserver(self, number)
 
     def waiting(self) -> None:
         """One waits; the call does where none is under way or over."""
@@ -176,10 +178,10 @@ class SharedWatch:
                 await self._watcher.refused(error)
 
 
-class _PartWatcher(Watcher):
+class _SubCallObserver(Watcher):
     """One request's side of it."""
 
-    def __init__(self, shared: SharedWatch, number: int) -> None:
+    def __init__(self, shared: SharedObserver, number: int) -> None:
         self._shared = shared
         self._number = number
 

@@ -14,7 +14,7 @@ import warnings
 from collections import deque
 from typing import TYPE_CHECKING, Self
 
-from openai_images._util.aio import call_in
+from openai_images._util.aio import call_in_loop
 from openai_images._util.attrs import safe_repr
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class ImageStream:
         if call is not None and call.is_open:
             what = f"unclosed {self!r}: iterate it to its end or use async with"
             with contextlib.suppress(RuntimeError):  # its loop may be gone
-                call_in(self._loop, call.close)
+                call_in_loop(self._loop, call.close)
             warnings.warn(what, ResourceWarning, stacklevel=2, source=self)
 
     def __repr__(self) -> str:

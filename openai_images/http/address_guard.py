@@ -22,7 +22,7 @@ from openai_images.http.sessions import HEAD_LIMITS, keepalive_socket
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from openai_images.http.urls import Location
+    from openai_images.http.urls import ImageURL
     from openai_images.models.options import Timing
 
 Kind: TypeAlias = Literal["public", "private", "loopback", "forbidden"]
@@ -83,12 +83,12 @@ _CARRIERS = (  # networks of addresses that carry an IPv4 address, and how far f
 )
 
 
-def canonical(address: str) -> str:
+def normalize(address: str) -> str:
     """The one spelling of an IP address, the one it carries in its place, without a zone. Raises ValueError."""
     return str(_inner(address))
 
 
-def kind_of(address: str) -> Kind:
+def classify(address: str) -> Kind:
     """What an IP address is. Raises ValueError where the text is none."""
     inner = _inner(address)
     if inner in _METADATA:
@@ -101,10 +101,10 @@ def kind_of(address: str) -> Kind:
 
 def is_allowed(address: str, api: Collection[str]) -> bool:
     """Whether a picture may be fetched from this address, where `api` are those of the API. Raises ValueError."""
-    kind = kind_of(address)
-    if kind == "public" or canonical(address) in map(canonical, api):
+    kind = classify(address)
+    if kind == "public" or normalize(address) in map(normalize, api):
         return True
-    return kind != "forbidden" and any(kind_of(one) in ("private", "loopback") for one in api)
+    return kind != "forbidden" and any(classify(one) in ("private", "loopback") for one in api)
 
 
 def _inner(text: str) -> _Address:
@@ -123,14 +123,14 @@ _KEPT = 60.0
 _LOOPBACK = "127.0.0.1"
 
 
-class ForbiddenAddressError(OSError):
+class BlockedAddressError(OSError):
     """The only addresses of a host are such that nothing is fetched from."""
 
 
-class Guard:
+class AddressGuard:
     """Judges places by the addresses of `api`, and makes the session that connects to what it allows."""
 
-    def __init__(self, api: Location | None, timing: Timing) -> None:
+    def __init__(self, api: ImageURL | None, timing: Timing) -> None:
         """Look nothing up yet; without an `api` only public addresses are allowed."""
         self._api = api
         self._timing = timing
@@ -138,7 +138,7 @@ class Guard:
         self._until = 0.0
         self._lookup = asyncio.Lock()
 
-    async def check(self, place: Location, *, proxied: bool) -> None:
+    async def check(self, place: ImageURL, *, proxied: bool) -> None:
         """Judge what a URL spells. Raises `ForbiddenAddressError`."""
         address = place.address
         if proxied:
@@ -166,7 +166,7 @@ class Guard:
         return [one for one in found if await self._allows(one["host"])]
 
     async def _allows(self, address: str) -> bool:
-        return kind_of(address) == "public" or is_allowed(address, await self._of_the_api())
+        return classify(address) == "public" or is_allowed(address, await self._of_the_api())
 
     async def _of_the_api(self) -> frozenset[str]:
         """The addresses of the API, none where they cannot be found out."""
@@ -179,14 +179,14 @@ class Guard:
     def _socket(self, info: tuple[Any, ...]) -> socket.socket:
         """A socket for one address, if it is allowed by what is known of the API."""
         if not is_allowed(str(info[4][0]), self._addresses):
-            raise ForbiddenAddressError(errno.EACCES, "not an address that pictures are fetched from")
+            raise BlockedAddressError(errno.EACCES, "not an address that pictures are fetched from")
         return keepalive_socket(info)
 
 
 class _Resolver(AbstractResolver):
     """Looks names up as the system does, and leaves out what is not allowed."""
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: AddressGuard) -> None:
         self._guard = guard
         self._system = aiohttp.ThreadedResolver()
 
@@ -209,20 +209,20 @@ def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
     )
 
 
-def _forbidden(host: str) -> ForbiddenAddressError:
-    return ForbiddenAddressError(
+def _forbidden(host: str) -> BlockedAddressError:
+    return BlockedAddressError(
         errno.EACCES,
         f"{host} is in a network of one's own, or no public address, and the API is not there",
     )
 
 
-def _spelled(place: Location) -> str | None:
+def _spelled(place: ImageURL) -> str | None:
     """The address that a URL spells by itself."""
     name = place.host.removesuffix(".")
     return _LOOPBACK if name == "localhost" or name.endswith(".localhost") else place.address
 
 
-async def _addresses(api: Location) -> frozenset[str]:
+async def _addresses(api: ImageURL) -> frozenset[str]:
     if api.address is not None:
         return frozenset((api.address,))
     try:

@@ -17,19 +17,19 @@ from attrs import evolve, field, frozen
 
 from openai_images.errors import ConfigurationError, RequestInvalidError
 from openai_images.http.endpoint import (
-    Access,
     ApiKey,
+    Endpoint,
     TokenProvider,
-    checked_key,
-    clean_key,
     credentials,
     is_azure,
     is_openai,
+    redact_url,
+    resolve_api_key,
     split_url,
-    without_secrets,
+    strip_api_key,
 )
 from openai_images.models.requests import GenerateRequest
-from openai_images.wire.requests import joined
+from openai_images.wire.requests import merge_headers
 
 NO_DEPLOYMENT: Final = (
     "the request was not sent: it names no Azure deployment; pass model=… with the deployment's name, "
@@ -52,7 +52,7 @@ _VERSION: Final = re.compile(rf"(?:{_DATE.pattern}|[A-Za-z])[A-Za-z0-9._-]*")
 
 
 @frozen
-class AzureOptions:
+class AzureConfig:
     """What somebody said of an Azure resource; None is for the environment to say."""
 
     endpoint: str | None = None
@@ -63,7 +63,7 @@ class AzureOptions:
 
 
 @frozen
-class AzureRoute:
+class AzureURLs:
     """Where one resource's requests go: below `root`, by `deployment` if `classic`, else by the body's model."""
 
     root: str
@@ -77,7 +77,9 @@ class AzureRoute:
         if not self.classic:
             return f"{self.root}/v1"
         return (
-            self.root if self.deployment is None else f"{self.root}/deployments/{_segment(self.deployment)}"
+            self.root
+            if self.deployment is None
+            else f"{self.root}/deployments/{_quote_segment(self.deployment)}"
         )
 
     def url(self, path: str, model: str | None) -> str:
@@ -88,17 +90,17 @@ class AzureRoute:
         name = self.deployment or model
         if not name:
             raise RequestInvalidError(NO_DEPLOYMENT)
-        return f"{self.root}/deployments/{_segment(name)}{path}{query}"
+        return f"{self.root}/deployments/{_quote_segment(name)}{path}{query}"
 
 
-def route_of(endpoint: str, name: str, options: AzureOptions, version: str | None) -> AzureRoute:
+def parse_endpoint(endpoint: str, name: str, options: AzureConfig, version: str | None) -> AzureURLs:
     """The route of an endpoint, `name` being its setting's; `version` holds where nobody names one.
 
     Raises `ConfigurationError`.
     """
     said = _parse(endpoint, name)
-    deployment = _agreed("deployment", said.deployment, options.deployment)
-    stated = _agreed("api_version", said.api_version, options.api_version)
+    deployment = _reconcile("deployment", said.deployment, options.deployment)
+    stated = _reconcile("api_version", said.api_version, options.api_version)
     if stated is None and version is not None and (said.kind != "v1" or not _DATE.match(version)):
         stated = version
     if stated is not None and not _VERSION.fullmatch(stated):
@@ -114,12 +116,12 @@ def route_of(endpoint: str, name: str, options: AzureOptions, version: str | Non
             f"the endpoint's /openai/v1 takes no dated api-version; leave {stated!r} out, or leave /v1 out"
         )
     if deployment is not None:
-        _segment(deployment, ConfigurationError)
-    return AzureRoute(said.root, dated, deployment, stated)
+        _quote_segment(deployment, ConfigurationError)
+    return AzureURLs(said.root, dated, deployment, stated)
 
 
 @frozen
-class _Endpoint:
+class _ParsedEndpoint:
     """What an address says: `kind` is "v1", "deployment", or empty where both are possible."""
 
     root: str
@@ -128,7 +130,7 @@ class _Endpoint:
     api_version: str | None
 
 
-def _parse(given: str, name: str) -> _Endpoint:
+def _parse(given: str, name: str) -> _ParsedEndpoint:
     """What an address says that people copied from wherever. Raises `ConfigurationError`."""
     clean = given.strip()
     parts = split_url(clean)
@@ -139,14 +141,14 @@ def _parse(given: str, name: str) -> _Endpoint:
     if parts.scheme == "http" and is_azure(clean):
         raise _unusable(clean, name, "it must begin with https, lest the key travels in the clear")
     path = _PATH.fullmatch(_OPERATION.sub("", re.sub("/{2,}", "/", parts.path)))
-    if path is None or not _fits(path, own=is_azure(clean)):
+    if path is None or not _prefix_is_valid(path, own=is_azure(clean)):
         raise _unusable(clean, name, f"its path is not one for images; {_LIKE}")
     query = parse_qsl(parts.query, keep_blank_values=True)
     if any(key != "api-version" for key, _ in query) or len(query) > 1:
         raise _unusable(clean, name, _LIKE)
     explicit = path["v1"] or path["deployment"]
     below = path["openai"] or ("" if explicit else "/openai")
-    return _Endpoint(
+    return _ParsedEndpoint(
         f"{parts.scheme}://{parts.netloc}{path['prefix']}{below}",
         "v1" if path["v1"] else "deployment" if path["deployment"] else "",
         unquote(path["deployment"]) if path["deployment"] else None,
@@ -154,7 +156,7 @@ def _parse(given: str, name: str) -> _Endpoint:
     )
 
 
-def _fits(path: re.Match[str], *, own: bool) -> bool:
+def _prefix_is_valid(path: re.Match[str], *, own: bool) -> bool:
     """Whether what stands before Azure's own part can stand there."""
     prefix = path["prefix"]
     if own and not path["openai"]:
@@ -163,7 +165,7 @@ def _fits(path: re.Match[str], *, own: bool) -> bool:
     return not {"openai", "deployments"} & set(prefix.split("/"))
 
 
-def _agreed(name: str, in_endpoint: str | None, given: str | None) -> str | None:
+def _reconcile(name: str, in_endpoint: str | None, given: str | None) -> str | None:
     """What one or both of them say; blank is nothing. Raises `ConfigurationError`."""
     first, second = (in_endpoint or "").strip(), (given or "").strip()
     if first and second and first != second:
@@ -173,7 +175,7 @@ def _agreed(name: str, in_endpoint: str | None, given: str | None) -> str | None
     return first or second or None
 
 
-def _segment(
+def _quote_segment(
     deployment: str, error: type[ConfigurationError | RequestInvalidError] = RequestInvalidError
 ) -> str:
     """A deployment's name as one segment of a path, from which no dots lead up."""
@@ -186,7 +188,7 @@ def _segment(
 
 
 def _unusable(url: str, name: str, why: str) -> ConfigurationError:
-    return ConfigurationError(f"{name} {without_secrets(url)!r} cannot be used: {why}")
+    return ConfigurationError(f"{name} {redact_url(url)!r} cannot be used: {why}")
 
 
 _Request = TypeVar("_Request", bound=GenerateRequest)
@@ -209,10 +211,10 @@ _TOKEN: Final = re.compile(r"eyJ[\w-]*\.[\w-]+\.[\w-]*", re.ASCII)
 
 
 @frozen(repr=False)
-class AzureAccess(Access):
+class AzureEndpoint(Endpoint):
     """Where requests to Azure go, and what authorizes them."""
 
-    _route: AzureRoute
+    _route: AzureURLs
     _header: str | None
     """What the key travels in; None where it must be told from a token by its looks."""
 
@@ -221,7 +223,7 @@ class AzureAccess(Access):
             self._authorization(self._api_key)
 
     @classmethod
-    def of_options(cls, options: AzureOptions, headers: Mapping[str, str]) -> AzureAccess:
+    def from_config(cls, options: AzureConfig, headers: Mapping[str, str]) -> AzureEndpoint:
         """From what was said, and the environment for what was not. Raises `ConfigurationError`."""
         env = os.environ
         name = "endpoint" if options.endpoint else "AZURE_OPENAI_ENDPOINT"
@@ -229,25 +231,25 @@ class AzureAccess(Access):
         if not endpoint.strip():
             raise ConfigurationError(_NO_ENDPOINT)
         versions = (env.get(name, "").strip() for name in ("AZURE_OPENAI_API_VERSION", "OPENAI_API_VERSION"))
-        route = route_of(endpoint, name, options, next(filter(None, versions), None))
+        route = parse_endpoint(endpoint, name, options, next(filter(None, versions), None))
         key, header = _credential(options, env, headers)
         return cls(route.base_url, dict(headers), key, route, header)
 
     @classmethod
-    def of_base_url(
+    def from_base_url(
         cls,
         base_url: str,
         api_key: ApiKey | None,
         organization: str | None,
         project: str | None,
         headers: Mapping[str, str],
-    ) -> AzureAccess:
+    ) -> AzureEndpoint:
         """From the settings of a client whose base URL is Azure's. Raises `ConfigurationError`."""
-        route = route_of(base_url, "base_url", AzureOptions(), None)
+        route = parse_endpoint(base_url, "base_url", AzureConfig(), None)
         # The environment's are OpenAI's own.
         named = {"OpenAI-Organization": organization, "OpenAI-Project": project}
-        sent = joined({name: value.strip() for name, value in named.items() if value}, headers)
-        key = checked_key(api_key, os.environ.get("OPENAI_API_KEY"), sent, _NO_KEY)
+        sent = merge_headers({name: value.strip() for name, value in named.items() if value}, headers)
+        key = resolve_api_key(api_key, os.environ.get("OPENAI_API_KEY"), sent, _NO_KEY)
         return cls(route.base_url, sent, key, route, None)
 
     is_azure = True
@@ -261,7 +263,7 @@ class AzureAccess(Access):
         """Where a request goes. Raises `RequestInvalidError` where it names no deployment."""
         return self._route.url(path, model)
 
-    def addressed(self, request: _Request) -> _Request:
+    def adapt(self, request: _Request) -> _Request:
         """The request with the deployment as its model, or with none where the path says it.
 
         On the classic path a model beside the deployment is needless, and newer models were seen to fail with it.
@@ -281,7 +283,7 @@ class AzureAccess(Access):
 
 
 def _credential(
-    options: AzureOptions, env: Mapping[str, str], headers: Mapping[str, str]
+    options: AzureConfig, env: Mapping[str, str], headers: Mapping[str, str]
 ) -> tuple[ApiKey | TokenProvider | None, str]:
     """The key or token and its header; the token comes first in the environment, as in the official client."""
     provider = options.token_provider
@@ -296,5 +298,7 @@ def _credential(
         return provider, "Authorization"
     token = env.get("AZURE_OPENAI_AD_TOKEN", "").strip()
     if token and options.api_key is None and not credentials(headers):
-        return clean_key(token), "Authorization"
-    return checked_key(options.api_key, env.get("AZURE_OPENAI_API_KEY"), headers, _NO_CREDENTIAL), "api-key"
+        return strip_api_key(token), "Authorization"
+    return resolve_api_key(
+        options.api_key, env.get("AZURE_OPENAI_API_KEY"), headers, _NO_CREDENTIAL
+    ), "api-key"

@@ -54,10 +54,12 @@ class Deadlines:
         limits, elapsed = self._timeouts, self.elapsed
         idle = None if limits.idle is None else limits.idle - (elapsed - self._active)
         end = min(self._shortened, math.inf if limits.total is None else limits.total)
-        return sooner("idle", idle, "total", None if math.isinf(end) else end - elapsed)
+        return earlier_timeout("idle", idle, "total", None if math.isinf(end) else end - elapsed)
 
 
-def sooner(one: str, first: float | None, other: str, second: float | None) -> tuple[str, float | None]:
+def earlier_timeout(
+    one: str, first: float | None, other: str, second: float | None
+) -> tuple[str, float | None]:
     """The timer that runs out first."""
     if first is None or (second is not None and second < first):
         return other, second

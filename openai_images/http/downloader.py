@@ -18,18 +18,25 @@ from yarl import URL
 
 from openai_images._version import __version__
 from openai_images.errors import ConfigurationError
-from openai_images.http.address_guard import ForbiddenAddressError, Guard
-from openai_images.http.intake import SILENCE, Bounds, NotFetchedError, PassingError, take_in
+from openai_images.http.address_guard import AddressGuard, BlockedAddressError
+from openai_images.http.intake import SILENCE, Bounds, FetchError, TransientFetchError, read_image
 from openai_images.http.retry import backoff
 from openai_images.http.sessions import head_flaw
-from openai_images.http.urls import Location, UnfitLocationError, located, printable, redirected, shown
+from openai_images.http.urls import (
+    ImageURL,
+    UnsafeURLError,
+    display_url,
+    encode_url,
+    resolve_redirect,
+    resolve_url,
+)
 from openai_images.wire.headers import retry_after
-from openai_images.wire.requests import joined
+from openai_images.wire.requests import merge_headers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from openai_images.http.endpoint import Access
+    from openai_images.http.endpoint import Endpoint
     from openai_images.http.transport import Transport
     from openai_images.models.image import Image
     from openai_images.models.options import RetryPolicy, Timeouts, Timing
@@ -50,12 +57,12 @@ _FAILURES = (aiohttp.ClientError, OSError, ValueError)  # TimeoutError is an OSE
 _FOR_GOOD = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch, aiohttp.InvalidURL)
 
 
-class Fetcher:
+class ImageDownloader:
     """Fetches pictures of one client."""
 
     def __init__(  # noqa: PLR0913
         self,
-        access: Access,
+        access: Endpoint,
         transport: Transport,
         *,
         retry: RetryPolicy,
@@ -71,26 +78,26 @@ class Fetcher:
         self._timing = timing
         self._base = f"{access.base_url}/"
         self._api = _api(self._base)
-        self._guard = Guard(self._api, timing)
+        self._guard = AddressGuard(self._api, timing)
         self._ssl, self._proxy = transport.ssl, transport.proxy
-        self._direct = transport.sessions.others(self._guard.session)
-        self._proxied = transport.sessions.others(self._guard.proxied_session)
+        self._direct = transport.sessions.sibling(self._guard.session)
+        self._proxied = transport.sessions.sibling(self._guard.proxied_session)
 
-    def whole(self, url: str) -> str:
+    def resolve(self, url: str) -> str:
         """The URL from which `url` is fetched: a relative one is the API's."""
         try:
-            return located(url, self._base).url
-        except UnfitLocationError:
-            return printable(url)
+            return resolve_url(url, self._base).url
+        except UnsafeURLError:
+            return encode_url(url)
 
     async def fetch(
         self, url: str, new_sink: Callable[[], Sink], drain: Callable[[], Awaitable[None]] | None = None
     ) -> Image:
         """The picture, in a sink of its own; `drain` is awaited after each piece. Raises `NotFetchedError`."""
         try:
-            place = located(url, self._base)
-        except UnfitLocationError as error:
-            raise NotFetchedError(str(error)) from None
+            place = resolve_url(url, self._base)
+        except UnsafeURLError as error:
+            raise FetchError(str(error)) from None
         attempts, closings = 0, self._direct.closings
         while True:
             attempts += 1
@@ -98,24 +105,26 @@ class Fetcher:
             try:
                 await self._attempt(place, sink, drain)
                 image = sink.finish()
-            except NotFetchedError as error:
+            except FetchError as error:
                 sink.discard()
                 error.attempts = attempts
-                _log.debug("download attempt %d of %s: %s", attempts, shown(place.url), error)
+                _log.debug("download attempt %d of %s: %s", attempts, display_url(place.url), error)
                 if self._direct.closings > closings:
-                    raise NotFetchedError("the client was closed meanwhile") from None
+                    raise FetchError("the client was closed meanwhile") from None
                 await self._wait(error)
             except BaseException:
                 sink.discard()
                 raise
             else:
-                _log.debug("download attempt %d of %s: %d bytes", attempts, shown(place.url), image.nbytes)
+                _log.debug(
+                    "download attempt %d of %s: %d bytes", attempts, display_url(place.url), image.nbytes
+                )
                 return image
 
-    async def _wait(self, error: NotFetchedError) -> None:
+    async def _wait(self, error: FetchError) -> None:
         """Wait for the next attempt. Raises the error where there is none."""
         policy, timing = self._retry, self._timing
-        if not isinstance(error, PassingError) or error.attempts > policy.max_retries:
+        if not isinstance(error, TransientFetchError) or error.attempts > policy.max_retries:
             raise error
         seconds = error.seconds or backoff(error.attempts - 1, timing.random())
         if seconds > policy.max_rate_limit_wait:
@@ -123,24 +132,26 @@ class Fetcher:
         await timing.sleep(seconds)
 
     async def _attempt(
-        self, place: Location, sink: Sink, drain: Callable[[], Awaitable[None]] | None
+        self, place: ImageURL, sink: Sink, drain: Callable[[], Awaitable[None]] | None
     ) -> None:
         """One attempt, redirects included, within `Timeouts.total`."""
         limits = self._timeouts
         deadline = asyncio.timeout(limits.total)
         try:
             async with deadline:
-                response = await self._final(place)
+                response = await self._follow_redirects(place)
                 try:
-                    await take_in(response, sink, Bounds(self.max_bytes, limits.idle or SILENCE), drain)
+                    await read_image(response, sink, Bounds(self.max_bytes, limits.idle or SILENCE), drain)
                 finally:
                     response.close()
         except TimeoutError:
             if not deadline.expired():
                 raise
-            raise PassingError(f"it did not come within {limits.total:g} s (Timeouts(total=…))") from None
+            raise TransientFetchError(
+                f"it did not come within {limits.total:g} s (Timeouts(total=…))"
+            ) from None
 
-    async def _final(self, place: Location) -> aiohttp.ClientResponse:
+    async def _follow_redirects(self, place: ImageURL) -> aiohttp.ClientResponse:
         """The answer that holds the picture, behind all redirects."""
         headers = await self._headers(place)
         for _ in range(_HOPS + 1):
@@ -149,19 +160,17 @@ class Fetcher:
                 return response
             response.close()
             if response.status not in _REDIRECTS:
-                raise self._refused(response)
+                raise self._status_failure(response)
             try:
-                there = redirected(place, response.headers.get("Location", ""))
-            except UnfitLocationError as error:
-                raise NotFetchedError(
-                    f"a redirect is not followed: {error}", status=response.status
-                ) from None
+                there = resolve_redirect(place, response.headers.get("Location", ""))
+            except UnsafeURLError as error:
+                raise FetchError(f"a redirect is not followed: {error}", status=response.status) from None
             if there.origin != place.origin:
                 headers = _OURS
             place = there
-        raise NotFetchedError(f"it is behind more than {_HOPS} redirects")
+        raise FetchError(f"it is behind more than {_HOPS} redirects")
 
-    async def _headers(self, place: Location) -> Mapping[str, str]:
+    async def _headers(self, place: ImageURL) -> Mapping[str, str]:
         """What is sent: to the API itself what the user sends there, to others nothing of his."""
         if self._api is None or place.origin != self._api.origin:
             return _OURS
@@ -170,18 +179,18 @@ class Fetcher:
         except Exception as error:  # noqa: BLE001
             # Whatever it is, the picture is paid for, and where it is must not be lost.
             msg = f"the key for it could not be had ({type(error).__name__})"
-            raise NotFetchedError(msg) from None
-        return joined(
+            raise FetchError(msg) from None
+        return merge_headers(
             {name: value for name, value in theirs.items() if name.lower() not in _OF_A_POST}, _OURS
         )
 
-    async def _get(self, place: Location, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def _get(self, place: ImageURL, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         """The answer's headers."""
         limits = self._timeouts
         try:
             proxy = self._proxy or self._direct.proxy_for(place.root)
         except ConfigurationError as error:
-            raise NotFetchedError(str(error)) from None
+            raise FetchError(str(error)) from None
         silence = limits.first_byte or limits.idle or SILENCE
         deadline = asyncio.timeout(None if limits.connect is None else limits.connect + silence)
         try:
@@ -201,35 +210,37 @@ class Fetcher:
                 )
         except _FAILURES as error:
             if deadline.expired():
-                raise PassingError(f"{shown(place.root)} did not answer within {silence:g} s") from None
-            raise _not_connected(error, place) from None
-        sessions.watch(response)
+                raise TransientFetchError(
+                    f"{display_url(place.root)} did not answer within {silence:g} s"
+                ) from None
+            raise _connect_failure(error, place) from None
+        sessions.track(response)
         return response
 
-    def _refused(self, response: aiohttp.ClientResponse) -> NotFetchedError:
+    def _status_failure(self, response: aiohttp.ClientResponse) -> FetchError:
         status = response.status
         if status in _PASSING:
             seconds = retry_after(response.headers, "", self._timing.wall())
-            return PassingError(f"status {status}", status=status, seconds=seconds)
+            return TransientFetchError(f"status {status}", status=status, seconds=seconds)
         gone = "; such URLs end, those of the OpenAI API after an hour" if status in _GONE else ""
-        return NotFetchedError(f"status {status}{gone}", status=status)
+        return FetchError(f"status {status}{gone}", status=status)
 
 
-def _api(base: str) -> Location | None:
+def _api(base: str) -> ImageURL | None:
     """Where the API is; None where its own URL is one that would not be fetched from."""
     try:
-        return located(base, base)
-    except UnfitLocationError:
+        return resolve_url(base, base)
+    except UnsafeURLError:
         return None
 
 
-def _not_connected(error: Exception, place: Location) -> NotFetchedError:
+def _connect_failure(error: Exception, place: ImageURL) -> FetchError:
     """What became of a request that got no answer."""
     inner = getattr(error, "os_error", error)
-    if isinstance(inner, ForbiddenAddressError):
-        return NotFetchedError(f"{shown(place.url)} is not asked: {inner.strerror}")
+    if isinstance(inner, BlockedAddressError):
+        return FetchError(f"{display_url(place.url)} is not asked: {inner.strerror}")
     flaw = head_flaw(error)
     name = type(error).__name__ if flaw is None else f"malformed head: {flaw}"
     if isinstance(error, _FOR_GOOD):
-        return NotFetchedError(f"no connection to {shown(place.root)} ({name})")
-    return PassingError(f"no answer from {shown(place.root)} ({name})")
+        return FetchError(f"no connection to {display_url(place.root)} ({name})")
+    return TransientFetchError(f"no answer from {display_url(place.root)} ({name})")

@@ -15,7 +15,7 @@ from attrs import frozen
 
 from openai_images.errors import ConfigurationError
 from openai_images.models.requests import GenerateRequest
-from openai_images.wire.requests import joined
+from openai_images.wire.requests import merge_headers
 
 DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
 
@@ -54,7 +54,7 @@ _AZURE: Final = (
 
 
 @frozen(repr=False)
-class Access:
+class Endpoint:
     """Where a client's requests go, and what authorizes them: `url`, and `headers` asked anew for each attempt."""
 
     base_url: str
@@ -78,14 +78,14 @@ class Access:
         """Where a request for this model goes; `path` is the endpoint's, such as `/images/generations`."""
         return f"{self.base_url}{path}"
 
-    def addressed(self, request: _Request) -> _Request:
+    def adapt(self, request: _Request) -> _Request:
         """The request as this server wants it. Raises `RequestInvalidError`."""
         return request
 
     async def headers(self) -> tuple[dict[str, str], str | None]:
         """The headers to send, authorization included, and the secret in it. Raises `ConfigurationError`."""
         key = await self._key()
-        return joined(self._authorization(key) if key else {}, self._headers), key
+        return merge_headers(self._authorization(key) if key else {}, self._headers), key
 
     def _authorization(self, key: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {key}"}
@@ -99,7 +99,7 @@ class Access:
         if not isinstance(given, str):
             msg = f"the function that should return the key or token gave {type(given).__name__}; it should be text"
             raise ConfigurationError(msg)
-        return clean_key(given)
+        return strip_api_key(given)
 
 
 def is_openai(url: str) -> bool:
@@ -129,24 +129,24 @@ def split_url(url: str) -> SplitResult | None:
     return parts if usable and not any(mark in url for mark in "#@ \r\n\t") else None
 
 
-def without_secrets(url: str) -> str:
+def redact_url(url: str) -> str:
     """A URL for a message: neither query nor password."""
     return url.partition("?")[0].rpartition("@")[2]
 
 
-def checked_base_url(url: str) -> str:
+def parse_base_url(url: str) -> str:
     """The URL without its last slash, if requests can be sent there. Raises `ConfigurationError`."""
     clean = url.strip().rstrip("/")
     if split_url(clean) is None or "?" in clean:
         msg = (
-            f"base_url {without_secrets(clean)!r} cannot be used: it should look like {DEFAULT_BASE_URL}, "
+            f"base_url {redact_url(clean)!r} cannot be used: it should look like {DEFAULT_BASE_URL}, "
             "without query, fragment or credentials (headers= takes those)"
         )
         raise ConfigurationError(msg)
     return clean
 
 
-def checked_key(
+def resolve_api_key(
     given: ApiKey | None, from_env: str | None, headers: Mapping[str, str], missing: str = _NO_KEY
 ) -> ApiKey | None:
     """The key; None only where the user's headers authorize by themselves, and no key was given.
@@ -158,7 +158,7 @@ def checked_key(
     key = from_env if given is None else given
     if isinstance(key, str):
         if key.strip():
-            return clean_key(key)
+            return strip_api_key(key)
     elif callable(key):
         return key
     elif key is not None:
@@ -167,7 +167,7 @@ def checked_key(
     raise ConfigurationError(missing)
 
 
-def clean_key(key: str) -> str:
+def strip_api_key(key: str) -> str:
     """The key without the white space that files and environments add. Raises `ConfigurationError`."""
     clean = key.strip()
     if clean and (clean[0] in _QUOTATION_MARKS or clean[-1] in _QUOTATION_MARKS):

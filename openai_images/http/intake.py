@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from openai_images.wire.sinks import Sink
 
 
-class NotFetchedError(Exception):
+class FetchError(Exception):
     """Why a picture did not come, after how many `attempts`; `status` is that of the last answer, if one came."""
 
     def __init__(self, why: str, *, status: int | None = None) -> None:
@@ -32,7 +32,7 @@ class NotFetchedError(Exception):
         self.attempts = 0
 
 
-class PassingError(NotFetchedError):
+class TransientFetchError(FetchError):
     """What another attempt may mend; `seconds` is the wait that the server asked for."""
 
     def __init__(self, why: str, *, status: int | None = None, seconds: float | None = None) -> None:
@@ -60,7 +60,7 @@ class Bounds:
     silence: float
 
 
-async def take_in(
+async def read_image(
     response: aiohttp.ClientResponse,
     sink: Sink,
     bounds: Bounds,
@@ -68,30 +68,30 @@ async def take_in(
 ) -> None:
     """Put the picture into the sink; `drain` is awaited after each piece. Raises `NotFetchedError`."""
     if response.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
-        raise NotFetchedError("it came compressed, although that was not asked for", status=response.status)
+        raise FetchError("it came compressed, although that was not asked for", status=response.status)
     if (response.content_length or 0) > bounds.nbytes:
         raise _too_large(bounds)
     held, begun = b"", False
     probe = ImageProbe()
-    while chunk := await _chunk(response, bounds.silence, probe.nbytes):
+    while chunk := await _read_chunk(response, bounds.silence, probe.nbytes):
         probe.feed(chunk)
         if probe.nbytes > bounds.nbytes:
             raise _too_large(bounds)
         if not begun:
             held += chunk
-            if not _is_picture(held, response):
+            if not _begins_image(held, response):
                 continue
             chunk, held, begun = held, b"", True
         sink.write(chunk)
         if drain is not None:
             await drain()
     if len(held) >= _HEAD:
-        raise _no_picture(response)
+        raise _not_an_image(response)
     if probe.flaw is not None:
-        raise PassingError(f"it ended after {probe.nbytes:,} bytes", status=response.status)
+        raise TransientFetchError(f"it ended after {probe.nbytes:,} bytes", status=response.status)
 
 
-async def _chunk(response: aiohttp.ClientResponse, silence: float, nbytes: int) -> bytes:
+async def _read_chunk(response: aiohttp.ClientResponse, silence: float, nbytes: int) -> bytes:
     deadline = asyncio.timeout(silence)
     try:
         async with deadline:
@@ -99,10 +99,10 @@ async def _chunk(response: aiohttp.ClientResponse, silence: float, nbytes: int) 
     except _FAILURES as error:
         broke = f"the connection broke ({type(error).__name__})"
         why = f"nothing came for {silence:g} s" if deadline.expired() else broke
-        raise PassingError(f"{why} after {nbytes:,} bytes", status=response.status) from None
+        raise TransientFetchError(f"{why} after {nbytes:,} bytes", status=response.status) from None
 
 
-def _is_picture(start: bytes, response: aiohttp.ClientResponse) -> bool:
+def _begins_image(start: bytes, response: aiohttp.ClientResponse) -> bool:
     """Whether these bytes begin a picture; not yet where there are too few. Raises `NotFetchedError`."""
     if len(start) < _HEAD:
         return False
@@ -111,13 +111,13 @@ def _is_picture(start: bytes, response: aiohttp.ClientResponse) -> bool:
     may_be = start.lstrip(_PASSED_OVER)[:1] in (b"<", b"") or start[4:8] == b"ftyp"  # SVG, AVIF
     if may_be and len(start) < _UNTIL_CLEAR:
         return False
-    raise _no_picture(response)
+    raise _not_an_image(response)
 
 
-def _no_picture(response: aiohttp.ClientResponse) -> NotFetchedError:
+def _not_an_image(response: aiohttp.ClientResponse) -> FetchError:
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip()[:60] or "no content type"
-    return NotFetchedError(f"what is there is no picture ({kind})", status=response.status)
+    return FetchError(f"what is there is no picture ({kind})", status=response.status)
 
 
-def _too_large(bounds: Bounds) -> NotFetchedError:
-    return NotFetchedError(f"it is larger than {bounds.nbytes:,} bytes (Limits(max_picture_bytes=…))")
+def _too_large(bounds: Bounds) -> FetchError:
+    return FetchError(f"it is larger than {bounds.nbytes:,} bytes (Limits(max_picture_bytes=…))")

@@ -21,7 +21,7 @@ _HOST_PORT = re.compile(r"(\[[^\]]+\]|[^:]+):(\d+)")
 _UNFIT = re.compile(r"[\s\x00-\x20\x7f]")
 
 
-def checked_proxy(proxy: object, setting: str = "proxy=") -> str | None:
+def parse_proxy(proxy: object, setting: str = "proxy=") -> str | None:
     """The proxy's URL, http: where it names no scheme; None for none. Raises `ConfigurationError`."""
     if proxy is None or proxy == "":
         return None
@@ -61,7 +61,7 @@ def environment_proxy(url: str) -> str | None:
         return None
     if proxy_bypass(parts.netloc.rpartition("@")[2]):  # also what the settings of macOS and Windows except
         return None
-    return checked_proxy(proxy, f"the environment's {kind.upper()}_PROXY")
+    return parse_proxy(proxy, f"the environment's {kind.upper()}_PROXY")
 
 
 def _names_host(url: str) -> bool:

@@ -17,9 +17,9 @@ from aiohttp.http import StreamWriter
 from aiohttp.payload import BytesPayload, Payload
 
 from openai_images.errors import APIConnectionError, APITimeoutError, ImagesError, RequestInvalidError
-from openai_images.http.deadlines import sooner
+from openai_images.http.deadlines import earlier_timeout
 from openai_images.http.sessions import is_open
-from openai_images.wire.requests import Encoded, Piece, Reader, Source, Upload
+from openai_images.wire.requests import Base64Source, CompositeBody, ImageReader, ImageSource, Piece
 
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from openai_images.models.options import Timeouts, Timing
 
 
-class Sending:
+class RequestProgress:
     """The body of one attempt, and the timer around it."""
 
-    def __init__(self, body: bytes | Upload, timeouts: Timeouts, timing: Timing) -> None:
+    def __init__(self, body: bytes | CompositeBody, timeouts: Timeouts, timing: Timing) -> None:
         """Nothing is sent yet."""
         self.deadline = asyncio.timeout(None)
         self.timer, self.seconds = "total", timeouts.total
@@ -42,26 +42,26 @@ class Sending:
         self.body = self._body_of(body)
 
     @property
-    def began(self) -> bool:
+    def started(self) -> bool:
         """Whether its first byte went out."""
         return self._began is not None
 
     @property
-    def waited(self) -> float:
+    def elapsed(self) -> float:
         """Seconds since then."""
         return 0.0 if self._began is None else self._timing.monotonic() - self._began
 
-    def begin(self) -> None:
+    def mark_started(self) -> None:
         """The first byte is about to go out."""
         if self._began is None:
             self._began = self._timing.monotonic()
             self._start("total", self._timeouts.total, 0.0)
 
-    def sent(self) -> None:
+    def mark_sent(self) -> None:
         """The last byte is about to go out: now the answer is waited for."""
-        waited, first_byte = self.waited, self._timeouts.first_byte
+        waited, first_byte = self.elapsed, self._timeouts.first_byte
         total = None if self._timeouts.total is None else self._timeouts.total - waited
-        timer, _ = sooner("first_byte", first_byte, "total", total)
+        timer, _ = earlier_timeout("first_byte", first_byte, "total", total)
         if timer == "total":
             self._start("total", self._timeouts.total, waited)
         else:
@@ -73,19 +73,19 @@ class Sending:
         with contextlib.suppress(RuntimeError):  # given up in the meantime
             self.deadline.reschedule(when)
 
-    def _body_of(self, body: bytes | Upload) -> BodyBytes | UploadBody:
-        return BodyBytes(body, self) if isinstance(body, bytes) else UploadBody(body, self)
+    def _body_of(self, body: bytes | CompositeBody) -> BytesBody | UploadBody:
+        return BytesBody(body, self) if isinstance(body, bytes) else UploadBody(body, self)
 
 
-class BodyBytes(bytes):
+class BytesBody(bytes):
     """A body in memory: bytes to whoever looks at it or copies it, and tracked on its way out."""
 
     cut: ClassVar[Literal[False]] = False
     """It goes out with the headers, all of it."""
 
-    sending: Sending
+    sending: RequestProgress
 
-    def __new__(cls, body: bytes, sending: Sending) -> Self:
+    def __new__(cls, body: bytes, sending: RequestProgress) -> Self:
         """Tell `sending`."""
         made = super().__new__(cls, body)
         made.sending = sending
@@ -96,11 +96,11 @@ class BodyBytes(bytes):
         return bytes, (bytes(self),)
 
 
-@payload_type(BodyBytes)
+@payload_type(BytesBody)
 class _BodyPayload(BytesPayload):
     """What aiohttp makes of `BodyBytes`."""
 
-    def __init__(self, body: BodyBytes, **headers: Any) -> None:
+    def __init__(self, body: BytesBody, **headers: Any) -> None:
         """Tell its `sending`."""
         super().__init__(body, **{"content_type": "application/json", **headers})
         self._sending = body.sending
@@ -109,8 +109,8 @@ class _BodyPayload(BytesPayload):
         """Write it."""
         sending = self._sending
         if await is_open(writer):
-            sending.begin()
-            sending.sent()
+            sending.mark_started()
+            sending.mark_sent()
         else:  # nothing goes out: the next line raises
             sending.is_stale = True
         await super().write_with_length(writer, content_length)
@@ -123,9 +123,9 @@ _CHUNK = 384 * 1024
 class UploadBody(Payload):
     """The body; `cut` says that its sending began and did not come to its end."""
 
-    _value: Upload
+    _value: CompositeBody
 
-    def __init__(self, body: Upload, sending: Sending) -> None:
+    def __init__(self, body: CompositeBody, sending: RequestProgress) -> None:
         """Send these pieces, and tell `sending`."""
         super().__init__(body, content_type="application/octet-stream")
         self._size = len(body)
@@ -152,7 +152,7 @@ class UploadBody(Payload):
     ) -> None:
         """Write all of it; where that breaks off, so does the connection: what was buffered is of no use."""
         if await is_open(writer):
-            self._sending.begin()
+            self._sending.mark_started()
             self.cut = True
         else:  # nothing goes out: the next write raises
             self._sending.is_stale = True
@@ -162,7 +162,7 @@ class UploadBody(Payload):
             for piece in pieces:
                 await self._write(piece, writer)
             self.cut = False
-            self._sending.sent()
+            self._sending.mark_sent()
             await self._write(last, writer)
         except BaseException:
             # Closing alone would wait until a server that reads no more has read it.
@@ -190,12 +190,12 @@ class UploadBody(Payload):
     async def _write(self, piece: Piece, writer: AbstractStreamWriter) -> None:
         if isinstance(piece, bytes):
             await writer.write(piece)
-        elif isinstance(piece, Encoded):
+        elif isinstance(piece, Base64Source):
             await self._copy(piece.source, writer, encode=True)
         else:
             await self._copy(piece, writer, encode=False)
 
-    async def _copy(self, source: Source, writer: AbstractStreamWriter, *, encode: bool) -> None:
+    async def _copy(self, source: ImageSource, writer: AbstractStreamWriter, *, encode: bool) -> None:
         reader = source.open()
         try:
             for start in range(0, source.nbytes, _CHUNK):
@@ -213,16 +213,16 @@ def _whole(piece: Piece) -> bytes:
     """The bytes that a piece becomes."""
     if isinstance(piece, bytes):
         return piece
-    source = piece.source if isinstance(piece, Encoded) else piece
+    source = piece.source if isinstance(piece, Base64Source) else piece
     reader = source.open()
     try:
         data = bytes(_exactly(reader, source.nbytes))
     finally:
         reader.close()
-    return pybase64.b64encode(data) if isinstance(piece, Encoded) else data
+    return pybase64.b64encode(data) if isinstance(piece, Base64Source) else data
 
 
-def _exactly(reader: Reader, count: int) -> bytes | memoryview:
+def _exactly(reader: ImageReader, count: int) -> bytes | memoryview:
     """So many bytes. Raises `RequestInvalidError`."""
     try:
         chunk = reader.read(count)

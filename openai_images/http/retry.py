@@ -33,7 +33,7 @@ _UNKNOWN = (
 
 
 @frozen
-class Spent:
+class RetryState:
     """What a call has used up: retries, rate-limit answers, and the seconds waited for those."""
 
     retries: int = 0
@@ -42,26 +42,30 @@ class Spent:
 
 
 @frozen
-class Wait:
+class RetryDelay:
     """Send again after `seconds`; `everyone` says that it is the limit all requests share."""
 
     seconds: float
     everyone: bool
 
 
-def decide(error: ImagesError, policy: RetryPolicy, spent: Spent, chance: float) -> Wait | None:
+def decide(error: ImagesError, policy: RetryPolicy, spent: RetryState, chance: float) -> RetryDelay | None:
     """When to send again after this error, None for never. `chance` (0 to 1) spreads the waits of many clients."""
     stated = error.retry_after if isinstance(error, APIStatusError) else None
     if isinstance(error, RateLimitError) and error.safe_to_resend:
         # What the server says is believed twice; then it is the least, as "1ms" said for a minute is 60,000 requests.
         least = backoff(spent.refusals - 2, chance) if spent.refusals >= 2 else 0.0
         seconds = max(stated, least) if stated else backoff(spent.refusals, chance)
-        return Wait(seconds, everyone=True) if spent.waited + seconds <= policy.max_rate_limit_wait else None
+        return (
+            RetryDelay(seconds, everyone=True)
+            if spent.waited + seconds <= policy.max_rate_limit_wait
+            else None
+        )
     opted_in = policy.retry_unknown and isinstance(error, _UNKNOWN)
     if not (error.safe_to_resend or opted_in) or spent.retries >= policy.max_retries:
         return None
     seconds = stated or backoff(spent.retries, chance)
-    return Wait(seconds, everyone=False) if seconds <= policy.max_rate_limit_wait else None
+    return RetryDelay(seconds, everyone=False) if seconds <= policy.max_rate_limit_wait else None
 
 
 def backoff(times: int, chance: float) -> float:

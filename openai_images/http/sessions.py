@@ -105,13 +105,13 @@ def keepalive_socket(info: tuple[Any, ...]) -> socket.socket:
 
 
 @frozen
-class _Owned:
+class _LoopSession:
     session: aiohttp.ClientSession
     lifeline: AsyncGenerator[None]
     answers: weakref.WeakSet[aiohttp.ClientResponse] = field(factory=weakref.WeakSet[aiohttp.ClientResponse])
 
 
-class Sessions:
+class SessionPool:
     """`get` the session of the running loop, `aclose` it; `closings` counts how often."""
 
     def __init__(
@@ -131,14 +131,14 @@ class Sessions:
         self.given = given
         self._trust_env = trust_env
         self._make_session = make or _new_session
-        self._others: list[Sessions] = []
+        self._others: list[SessionPool] = []
         self._proxies: dict[str, str | None] = {}
-        self._owned: dict[asyncio.AbstractEventLoop, _Owned] = {}
+        self._owned: dict[asyncio.AbstractEventLoop, _LoopSession] = {}
         self.closings = 0
 
-    def others(self, make: Callable[[], aiohttp.ClientSession]) -> Sessions:
+    def sibling(self, make: Callable[[], aiohttp.ClientSession]) -> SessionPool:
         """Sessions of another make, always ours, that are closed together with these."""
-        others = Sessions(None, trust_env=self._trust_env, make=make)
+        others = SessionPool(None, trust_env=self._trust_env, make=make)
         self._others.append(others)
         return others
 
@@ -181,15 +181,15 @@ class Sessions:
             )
         return self._proxies[url]
 
-    def watch(self, response: aiohttp.ClientResponse) -> None:
+    def track(self, response: aiohttp.ClientResponse) -> None:
         """Close this answer with its session: aiohttp (3.14) lets whoever is reading one wait for ever."""
         owned = self._owned.get(asyncio.get_running_loop())
         if owned is not None:
             owned.answers.add(response)
 
-    def _make(self) -> _Owned:
+    def _make(self) -> _LoopSession:
         session = self._make_session()
-        return _Owned(session, _close_with_loop(session))
+        return _LoopSession(session, _close_with_loop(session))
 
     async def _drop_dead(self) -> None:
         """Forget sessions whose loop ended without closing its generators; their sockets went with it."""

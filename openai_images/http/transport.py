@@ -24,18 +24,18 @@ from openai_images.errors import (
     StreamInterruptedError,
 )
 from openai_images.http.deadlines import Deadlines, timed_out
-from openai_images.http.request_body import BodyBytes, Sending
+from openai_images.http.request_body import BytesBody, RequestProgress
 from openai_images.http.sessions import head_flaw
-from openai_images.wire.chunks import piece_end
+from openai_images.wire.chunks import chunk_end
 from openai_images.wire.redaction import redact
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Mapping
 
-    from openai_images.http.sessions import Session, Sessions
+    from openai_images.http.sessions import Session, SessionPool
     from openai_images.models.options import Timeouts, Timing
-    from openai_images.wire.requests import HttpRequest
+    from openai_images.wire.requests import HTTPRequest
 
 _NOT_SENT: tuple[tuple[type[Exception], str], ...] = (  # the first that fits
     (aiohttp.ClientConnectorDNSError, "the host name could not be resolved; check base_url and the network"),
@@ -70,7 +70,7 @@ class Transport:
     """Opens exchanges."""
 
     def __init__(
-        self, sessions: Sessions, timing: Timing, *, ssl: ssl.SSLContext | bool | None, proxy: str | None
+        self, sessions: SessionPool, timing: Timing, *, ssl: ssl.SSLContext | bool | None, proxy: str | None
     ) -> None:
         """Send over these sessions, with these settings of aiohttp; downloads go the same way."""
         self.sessions = sessions
@@ -78,14 +78,14 @@ class Transport:
         self.ssl = True if ssl is None else ssl
         self.proxy = proxy
 
-    async def open(self, request: HttpRequest, timeouts: Timeouts) -> Exchange:
+    async def open(self, request: HTTPRequest, timeouts: Timeouts) -> Response:
         """Send the request and wait for the answer's headers; the caller must `close` what comes back.
 
         Raises `ConfigurationError`, `APIConnectionError` and `APITimeoutError`, the latter two also as
         `OutcomeUnknownError` once the request was sent.
         """
         session = await self.sessions.get()
-        sending = Sending(request.body, timeouts, self._timing)
+        sending = RequestProgress(request.body, timeouts, self._timing)
         try:
             try:
                 response = await self._post(session, request, sending, timeouts)
@@ -93,26 +93,26 @@ class Transport:
                 if not sending.is_stale:
                     raise
                 # A kept connection had ended, and the loop has since read the end of all others that had.
-                sending = Sending(request.body, timeouts, self._timing)
+                sending = RequestProgress(request.body, timeouts, self._timing)
                 response = await self._post(session, request, sending, timeouts)
         except _FAILURES as error:
             timer = sending.timer if sending.deadline.expired() else ""
             body = sending.body
-            if not isinstance(body, BodyBytes) and body.cut:
+            if not isinstance(body, BytesBody) and body.cut:
                 raise body.failed(_name(error), timer, sending.seconds) from None
             if timer:
                 raise timed_out(timer, sending.seconds) from None
-            if not sending.began:
+            if not sending.started:
                 raise _not_sent(error, timeouts) from _cause(error)
             flaw = head_flaw(error)
             broke = f"the connection broke before the answer came ({_name(error)})"
             msg = broke if flaw is None else f"the answer's head is malformed: {flaw}"
             raise ConnectionOutcomeUnknownError(f"{msg}; it may have been billed") from _cause(error)
-        self.sessions.watch(response)
-        return Exchange(response, timeouts, self._timing, sending)
+        self.sessions.track(response)
+        return Response(response, timeouts, self._timing, sending)
 
     async def _post(
-        self, session: Session, request: HttpRequest, sending: Sending, timeouts: Timeouts
+        self, session: Session, request: HTTPRequest, sending: RequestProgress, timeouts: Timeouts
     ) -> aiohttp.ClientResponse:
         async with sending.deadline:
             return await session.post(
@@ -132,11 +132,11 @@ class Transport:
         return aiohttp.ClientTimeout(total=None, connect=whole, sock_connect=timeouts.connect, sock_read=None)
 
 
-class Exchange:
+class Response:
     """An answer whose body is still to be read: `status`, `headers`, and `read` until it gives nothing."""
 
     def __init__(
-        self, response: aiohttp.ClientResponse, timeouts: Timeouts, timing: Timing, sending: Sending
+        self, response: aiohttp.ClientResponse, timeouts: Timeouts, timing: Timing, sending: RequestProgress
     ) -> None:
         """Go on with the timers where `sending` left them."""
         self.unsent = sending.body.cut
@@ -146,7 +146,7 @@ class Exchange:
         self._response = response
         self._timeouts = timeouts
         self._monotonic = timing.monotonic
-        self._deadlines = Deadlines(timeouts, timing, sending.waited)
+        self._deadlines = Deadlines(timeouts, timing, sending.elapsed)
         self._chunk, self._at = b"", 0
         self._turned = self._monotonic()
         self._late: APITimeoutError | None = None
@@ -170,7 +170,7 @@ class Exchange:
             self._look_at_the_clock()
         if self._late is not None and (not self._chunk or self._monotonic() - self._late_since > _GRACE):
             raise self._late
-        end = piece_end(self._chunk, self._at)
+        end = chunk_end(self._chunk, self._at)
         piece = self._chunk if end - self._at == len(self._chunk) else self._chunk[self._at : end]
         self._at = end
         if end == len(self._chunk):
@@ -224,11 +224,11 @@ class Exchange:
         unread: Callable[[int], bytes] | None = getattr(self._response.content, "_read_nowait", None)
         return b"" if unread is None else unread(_PIECE)
 
-    def alive(self) -> None:
+    def reset_idle(self) -> None:
         """More than comments came: the idle timer starts anew."""
         self._deadlines.active()
 
-    async def read_refusal(self) -> bytes:
+    async def read_error_body(self) -> bytes:
         """The body of an answer that is no success, as far as it comes."""
         body = bytearray()
         self._deadlines.start()

@@ -17,7 +17,7 @@ from attrs import evolve, field, frozen
 
 from openai_images.errors import DecodeError
 from openai_images.models.completeness import ImageProbe
-from openai_images.wire.base64_decoder import Base64Decoder, both, picture_too_large
+from openai_images.wire.base64_decoder import Base64Decoder, image_too_large, join_bytes
 
 if TYPE_CHECKING:
     from openai_images.models.image import Image
@@ -31,12 +31,12 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LONGEST_SHOWN = 200
 
 
-class UnfitLocationError(Exception):
+class UnsafeURLError(Exception):
     """Why nothing is fetched from a URL."""
 
 
 @frozen
-class Location:
+class ImageURL:
     """A place that can be asked: `url` is whole and ASCII, `address` set where the host is an IP address."""
 
     url: str = field(repr=False)
@@ -57,41 +57,39 @@ class Location:
         return f"{self.scheme}://{host}:{self.port}/"
 
 
-def located(url: str, base: str) -> Location:
+def resolve_url(url: str, base: str) -> ImageURL:
     """Where `url` leads, seen from `base`. Raises `UnfitLocationError`."""
     text = url.strip(" \t\r\n")
     if _CONTROL.search(text):
-        raise UnfitLocationError("its URL holds control characters")
+        raise UnsafeURLError("its URL holds control characters")
     try:
         parts = urlsplit(urljoin(base, text))
         port, host = parts.port, parts.hostname or ""
         path, query = _sendable(parts.path) or "/", _sendable(parts.query)
     except ValueError:
-        raise UnfitLocationError("its URL cannot be understood") from None
+        raise UnsafeURLError("its URL cannot be understood") from None
     if parts.scheme not in _PORTS:
-        raise UnfitLocationError(
-            f"its URL is one of {parts.scheme[:20]}:, and only http and https are fetched"
-        )
+        raise UnsafeURLError(f"its URL is one of {parts.scheme[:20]}:, and only http and https are fetched")
     if "@" in parts.netloc:
-        raise UnfitLocationError("its URL holds credentials, which are not sent on")
+        raise UnsafeURLError("its URL holds credentials, which are not sent on")
     host, address = _host(host, bracketed="[" in parts.netloc)
     if port == 0:
-        raise UnfitLocationError("its URL has the port 0")
+        raise UnsafeURLError("its URL has the port 0")
     spelled = f"[{host}]" if ":" in host else host
     authority = spelled if port is None else f"{spelled}:{port}"
     whole = f"{parts.scheme}://{authority}{path}{'?' if query else ''}{query}"
-    return Location(whole, parts.scheme, host, port or _PORTS[parts.scheme], address)
+    return ImageURL(whole, parts.scheme, host, port or _PORTS[parts.scheme], address)
 
 
-def redirected(here: Location, header: str) -> Location:
+def resolve_redirect(here: ImageURL, header: str) -> ImageURL:
     """Where a redirect leads, which must not be from https to http. Raises `UnfitLocationError`."""
-    there = located(header, here.url)
+    there = resolve_url(header, here.url)
     if here.scheme == "https" and there.scheme == "http":
-        raise UnfitLocationError("a redirect leads from https to http")
+        raise UnsafeURLError("a redirect leads from https to http")
     return there
 
 
-def shown(url: str) -> str:
+def display_url(url: str) -> str:
     """A URL as it may stand in a text: without its query, which may be a signature, and not too long to read."""
     if is_data_url(url):
         return "a data: URL"
@@ -103,7 +101,7 @@ def shown(url: str) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
-def printable(url: str) -> str:
+def encode_url(url: str) -> str:
     """A URL whole, for people to use: what could move a terminal's cursor, or is no character, is encoded."""
     return _NOT_SENT.sub(lambda found: quote(found[0], safe="", errors="replace"), url)
 
@@ -124,13 +122,13 @@ def decode_data_url(url: str, sink: Sink, max_bytes: int) -> Image:
     probe = ImageProbe()
     plain = unquote_to_bytes(body) if "%" in body else body.encode()
     if head.lower().endswith(";base64"):
-        decoder = Base64Decoder(both(probe.feed, sink.write), max_bytes)
+        decoder = Base64Decoder(join_bytes(probe.feed, sink.write), max_bytes)
         decoder.feed(plain)
         decoder.close()
     elif len(plain) > max_bytes:
-        raise picture_too_large(max_bytes)
+        raise image_too_large(max_bytes)
     else:
-        both(probe.feed, sink.write)(plain)
+        join_bytes(probe.feed, sink.write)(plain)
     return evolve(sink.finish(), flaw=probe.flaw)
 
 
@@ -150,7 +148,7 @@ def _host(text: str, *, bracketed: bool) -> tuple[str, str | None]:
                 return str(IPv4Address(host)), host
     except (AddressValueError, UnicodeError):
         pass
-    raise UnfitLocationError(
+    raise UnsafeURLError(
         "its URL names no host that can be asked: a plain name, or a plainly spelled address"
     )
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from attrs import evolve, fields_dict, frozen
 
-from openai_images._util.filenames import NameClaims, file_name, index_key
+from openai_images._util.filenames import NameClaims, default_key, safe_file_name
 from openai_images._util.json import is_mapping
 from openai_images.catalog.models import MAX_IMAGES_PER_CALL
 from openai_images.errors import RequestInvalidError
@@ -31,7 +31,7 @@ class Item:
     request: GenerateRequest
 
 
-def item_of(index: int, given: object, defaults: Mapping[str, Any] = _NOTHING) -> Item:
+def parse_item(index: int, given: object, defaults: Mapping[str, Any] = _NOTHING) -> Item:
     """The item number `index` from a prompt, a request, a mapping of parameters, or an `Item` (as it is).
 
     A mapping has the endpoint's parameters, `prompt` and, if it likes, `key`; None counts as not set there. One with an
@@ -42,27 +42,27 @@ def item_of(index: int, given: object, defaults: Mapping[str, Any] = _NOTHING) -
     if isinstance(given, Item):
         return given
     try:
-        return Item(index, key_of(index, given), _checked(_request_of(given, defaults)))
+        return Item(index, parse_key(index, given), _checked(_request_of(given, defaults)))
     except RequestInvalidError as error:
         msg = f"request {index}: {error}"
         raise RequestInvalidError(msg) from None
 
 
-def key_of(index: int, given: object) -> str:
+def parse_key(index: int, given: object) -> str:
     """The key in what was given, or the place with leading zeros. Raises `RequestInvalidError`."""
     key = given.get("key") if is_mapping(given) else None
     if key is None:
-        return index_key(index)
+        return default_key(index)
     if isinstance(key, bool) or not isinstance(key, str | int):
         msg = f"its key must be text, not {type(key).__name__}"
         raise RequestInvalidError(msg)
-    if not file_name(str(key)):
+    if not safe_file_name(str(key)):
         msg = f"its key {str(key)[:40]!r} leaves nothing that could name a file; use letters or digits"
         raise RequestInvalidError(msg)
     return str(key)
 
 
-def defaults_of(params: Mapping[str, Any]) -> dict[str, Any]:
+def parse_defaults(params: Mapping[str, Any]) -> dict[str, Any]:
     """What of these keywords is set. Raises TypeError and `RequestInvalidError`."""
     _checked(GenerateRequest.of("", params))
     return {name: value for name, value in params.items() if value is not None}
@@ -124,7 +124,7 @@ def _checked(request: GenerateRequest) -> GenerateRequest:
 _END: Final = object()
 
 
-class Source:
+class RequestReader:
     """`read` until None; `interrupt` a read that waits; `aclose` where it is left before its end."""
 
     def __init__(
@@ -189,7 +189,7 @@ class Source:
 
     def _item(self, index: int, given: object) -> Item | Failed:
         try:
-            item = item_of(index, given, self._defaults)
+            item = parse_item(index, given, self._defaults)
         except RequestInvalidError as error:
             return Failed(index, _key(index, given), None, error)
         if item is given or self._keys.claim(index, item.key, item.request.n or 1):
@@ -204,6 +204,6 @@ class Source:
 def _key(index: int, given: object) -> str:
     """The key of what is no request, as far as it has one."""
     try:
-        return key_of(index, given)
+        return parse_key(index, given)
     except RequestInvalidError:
-        return index_key(index)
+        return default_key(index)

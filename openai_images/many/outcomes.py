@@ -14,10 +14,10 @@ import logging
 import warnings
 from typing import TYPE_CHECKING, Self
 
-from openai_images._util.aio import call_in
+from openai_images._util.aio import call_in_loop
 from openai_images._util.attrs import safe_repr
 from openai_images.many.options import Options, Work
-from openai_images.many.runner import Run
+from openai_images.many.runner import Runner
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterable
@@ -42,7 +42,7 @@ class Outcomes:
 
     def __init__(self, given: Iterable[object] | AsyncIterable[object], work: Work, options: Options) -> None:
         """Made by `ImagesClient.generate_many`. Raises TypeError where `given` holds no requests."""
-        self._run = Run(given, work, options)
+        self._run = Runner(given, work, options)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._iterated = False
         self._entered = False
@@ -117,17 +117,17 @@ class Outcomes:
         if not run.task.done():
             await asyncio.wait([run.task])
         run.scheduler.clear()
-        await run.close_source()  # the task may have been cancelled before its first step
-        if (failure := run.take_failure()) is not None:
+        await run.close_requests()  # the task may have been cancelled before its first step
+        if (failure := run.pop_error()) is not None:
             _log.warning("outcomes were left before %s could be raised", type(failure).__name__)
 
     def __del__(self) -> None:
         """Outcomes that nobody closed: abort them and say so."""
-        run: Run | None = getattr(self, "_run", None)
+        run: Runner | None = getattr(self, "_run", None)
         if run is not None and run.task is not None and not (run.task.done() or run.is_cancelled):
             what = f"unclosed {self!r}: iterate it to its end or use async with"
             with contextlib.suppress(RuntimeError):  # its loop may be gone
-                call_in(self._loop, run.cancel)
+                call_in_loop(self._loop, run.cancel)
             warnings.warn(what, ResourceWarning, stacklevel=2, source=self)
 
     def __repr__(self) -> str:
@@ -154,7 +154,7 @@ class Outcomes:
 
     def _conclude(self) -> None:
         """Raise what went wrong for the whole, once."""
-        failure = self._run.take_failure()
+        failure = self._run.pop_error()
         if failure is not None:
             self._raised = True
             try:

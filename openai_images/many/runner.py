@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from openai_images.errors import ImagesError
 from openai_images.many.failure_streaks import Doubt, ends_all
-from openai_images.many.items import Source
+from openai_images.many.items import RequestReader
 from openai_images.many.scheduler import Scheduler
 from openai_images.models.outcomes import Failed, Succeeded, Watcher
 
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from openai_images.models.results import ImageResult
 
 
-class _NotSentError(Exception):
+class _StoppedBeforeSendError(Exception):
     """Ends a call that waited to send its request when the run was stopped."""
 
 
-class Run:
+class Runner:
     """`start` it, `take` outcomes, `wait` for the next; `stop` or `cancel` it."""
 
     def __init__(self, given: Iterable[object] | AsyncIterable[object], work: Work, options: Options) -> None:
         """Nothing is read, and no task is made. Raises TypeError where `given` holds no requests."""
         self.scheduler = Scheduler(options.concurrency, ordered=options.ordered, total=options.total)
         self.task: asyncio.Task[None] | None = None
-        self._source = Source(given, options.defaults)
+        self._source = RequestReader(given, options.defaults)
         self._work = work
         self._options = options
         self._progress = options.progress
@@ -79,7 +79,7 @@ class Run:
             self._news = asyncio.get_running_loop().create_future()
             await self._news
 
-    def take_failure(self) -> BaseException | None:
+    def pop_error(self) -> BaseException | None:
         """What went wrong for the whole, once."""
         failure, self._failure = self._failure, None
         return failure
@@ -102,7 +102,7 @@ class Run:
         if self.task is not None:
             self.task.cancel()
 
-    async def close_source(self) -> None:
+    async def close_requests(self) -> None:
         """Close where the requests come from; harmless when called twice."""
         try:
             await self._source.aclose()
@@ -129,16 +129,16 @@ class Run:
                     started = await self._start_next()
                     if started is not None:
                         group.create_task(self._one(*started))
-                await self.close_source()
+                await self.close_requests()
         except (KeyboardInterrupt, SystemExit) as error:
             if error is not self._exit:  # or else the call's own task has raised it out of the loop already
                 raise
         finally:
-            await self.close_source()
+            await self.close_requests()
 
     async def _has_room(self) -> bool:
         """Wait until one more may start; False where none ever will."""
-        while not self.scheduler.may_start or self.doubt.is_open:
+        while not self.scheduler.can_start or self.doubt.is_open:
             if self.scheduler.is_closed:
                 return False
             self._room = asyncio.get_running_loop().create_future()
@@ -173,10 +173,10 @@ class Run:
             self._finish(ticket, Failed(item.index, item.key, item.request, error))
             if ends_all(error):
                 self.end(error)
-        except _NotSentError:
+        except _StoppedBeforeSendError:
             self._abandon(ticket)
         except asyncio.CancelledError as error:
-            expected = self.is_cancelled or not self.scheduler.may_send(ticket)
+            expected = self.is_cancelled or not self.scheduler.can_send(ticket)
             self._abandon(ticket)
             if not expected:
                 self._crash(RuntimeError("a call was cancelled from outside, so all of them were"), error)
@@ -196,11 +196,11 @@ class Run:
 
     async def _call(self, ticket: int, item: Item) -> ImageResult:
         task = asyncio.current_task()
-        if task is None or not self.scheduler.may_send(ticket):
-            raise _NotSentError
+        if task is None or not self.scheduler.can_send(ticket):
+            raise _StoppedBeforeSendError
         self._tasks[ticket] = task
         try:
-            return await self._work(item, _Place(self, ticket))
+            return await self._work(item, _RunObserver(self, ticket))
         finally:
             del self._tasks[ticket]
 
@@ -221,7 +221,7 @@ class Run:
         self._ended_one()
 
     def _abandon(self, ticket: int) -> None:
-        self.scheduler.abandon(ticket)
+        self.scheduler.drop(ticket)
         self._ended_one()
 
     def _ended_one(self) -> None:
@@ -253,10 +253,10 @@ class Run:
         return self._options.timing.monotonic()
 
 
-class _Place(Watcher):
+class _RunObserver(Watcher):
     """Tells the run where one call stands, and keeps it from sending once the run is stopped."""
 
-    def __init__(self, run: Run, ticket: int) -> None:
+    def __init__(self, run: Runner, ticket: int) -> None:
         """Watch for this ticket."""
         self._run = run
         self._ticket = ticket
@@ -275,13 +275,13 @@ class _Place(Watcher):
 
     async def refused(self, error: ImagesError) -> None:  # noqa: ARG002  whatever the reason
         """It may go out again, after a wait, or be given up."""
-        self._run.scheduler.refuse(self._ticket)
+        self._run.scheduler.record_not_executed(self._ticket)
         self._run.changed()
 
     def _go_on(self) -> None:
         self._run.changed()
-        if not self._run.scheduler.may_send(self._ticket):
-            raise _NotSentError
+        if not self._run.scheduler.can_send(self._ticket):
+            raise _StoppedBeforeSendError
 
 
 def _wake(waiter: asyncio.Future[None] | None) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from openai_images.many.tally import Tally
+from openai_images.many.tally import ProgressMeter
 from openai_images.models.outcomes import Progress
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Scheduler:
         self._concurrency = concurrency
         self._ordered = ordered
         self._total = total
-        self._tally = Tally()
+        self._tally = ProgressMeter()
         self._started = 0
         self._open: set[int] = set()
         self._waiting: set[int] = set()
@@ -51,7 +51,7 @@ class Scheduler:
         return len(self._open) + len(self._early) + len(self._ready) + self._in_hand
 
     @property
-    def may_start(self) -> bool:
+    def can_start(self) -> bool:
         """Whether there is room for one more, and nothing speaks against it."""
         return not self._closed and self.held < self._concurrency
 
@@ -93,7 +93,7 @@ class Scheduler:
         if ticket in self._open:
             self._waiting.add(ticket)
 
-    def may_send(self, ticket: int) -> bool:
+    def can_send(self, ticket: int) -> bool:
         """Whether its request may go out: after a stop only where it may have been paid already."""
         return not self._stopped or ticket in self._sent
 
@@ -107,7 +107,7 @@ class Scheduler:
         if ticket in self._open:
             self._sent.add(ticket)
 
-    def refuse(self, ticket: int) -> None:
+    def record_not_executed(self, ticket: int) -> None:
         """Its request did not run, and may go out again."""
         self._sent.discard(ticket)
         self.wait(ticket)
@@ -122,7 +122,7 @@ class Scheduler:
         else:
             self._ready.append(outcome)
 
-    def abandon(self, ticket: int) -> None:
+    def drop(self, ticket: int) -> None:
         """It ended without an outcome."""
         self._end(ticket)
         self._advance()
@@ -148,7 +148,7 @@ class Scheduler:
         """All is over: the time stands still, and whoever was still under way has no outcome."""
         self._tally.end(now)
         for ticket in sorted(self._open):
-            self.abandon(ticket)
+            self.drop(ticket)
 
     def clear(self) -> None:
         """Nobody wants what is ready any more."""

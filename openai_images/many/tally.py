@@ -26,7 +26,7 @@ _ENOUGH = 10
 
 
 @define
-class _Slot:
+class _Second:
     """What ended in one second of the clock, or in all of the window."""
 
     second: int = 0
@@ -34,7 +34,7 @@ class _Slot:
     images: int = 0
 
 
-class Tally:
+class ProgressMeter:
     """`add` each outcome; read the rest."""
 
     def __init__(self) -> None:
@@ -43,8 +43,8 @@ class Tally:
         self.spent: Decimal | None = None
         self._began: float | None = None
         self._ended: float | None = None
-        self._recent: deque[_Slot] = deque()
-        self._late = _Slot()
+        self._recent: deque[_Second] = deque()
+        self._late = _Second()
 
     @property
     def finished(self) -> int:
@@ -75,7 +75,7 @@ class Tally:
             self.spent = (self.spent or Decimal(0)) + cost
         if not self._recent or self._recent[-1].second != int(now):
             self._forget(now)
-            self._recent.append(_Slot(int(now)))
+            self._recent.append(_Second(int(now)))
         for slot in (self._recent[-1], self._late):
             slot.requests += 1
             slot.images += images

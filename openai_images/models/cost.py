@@ -15,7 +15,7 @@ from attrs import asdict, frozen
 
 from openai_images._util.json import is_mapping
 from openai_images.catalog.prices import PUBLISHED_PRICES, ModelPrice, Prices
-from openai_images.catalog.tokens import dearest_size, model_family, output_tokens, qualities
+from openai_images.catalog.tokens import model_family, most_expensive_size, output_tokens, qualities
 from openai_images.models.usage import PricedResult, TokenDetails
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ _FREE: Final = frozenset(
 
 
 @frozen
-class _Asked:
+class _PricedRequest:
     """What decides the price of a request."""
 
     prompt: str
@@ -76,11 +76,11 @@ def estimate_cost(request: GenerateRequest, prices: Prices = PUBLISHED_PRICES) -
     or has no published token counts, a size or quality that this model does not have, a gif or svg, pictures to edit,
     or a parameter whose price is unknown.
     """
-    asked = _asked(request)
+    asked = _priced_request(request)
     price = None if asked is None else prices.of(asked.model)
     if asked is None or price is None:
         return None
-    output = _dearest(asked)
+    output = _most_tokens(asked)
     if output is None:
         return None
     beside, kind = _BESIDES.get(model_family(asked.model), (0, "text_output"))
@@ -152,7 +152,7 @@ def _together(costs: Iterable[Decimal | None]) -> Decimal | None:
 # Estimates
 
 
-def _asked(request: GenerateRequest) -> _Asked | None:
+def _priced_request(request: GenerateRequest) -> _PricedRequest | None:
     """What the body will say, `extra_body` laid over it; None where its price cannot be known."""
     if (
         getattr(request, "image", None) is not None
@@ -170,15 +170,15 @@ def _asked(request: GenerateRequest) -> _Asked | None:
         return None
     if not _is_count(n) or not _is_count(partial_images) or n == 0:
         return None
-    return _Asked(str(prompt), str(model), size, quality, n, partial_images)
+    return _PricedRequest(str(prompt), str(model), size, quality, n, partial_images)
 
 
-def _dearest(asked: _Asked) -> int | None:
+def _most_tokens(asked: _PricedRequest) -> int | None:
     """The most tokens that one picture of this size and quality can take, `auto` being the dearest."""
     names = qualities(asked.model)
     quality = names[-1] if names and asked.quality == "auto" else asked.quality
     return output_tokens(
-        asked.model, dearest_size(asked.model) if asked.size == "auto" else asked.size, quality
+        asked.model, most_expensive_size(asked.model) if asked.size == "auto" else asked.size, quality
     )
 
 

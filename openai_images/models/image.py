@@ -138,7 +138,7 @@ class Image:
         and nothing is converted. This blocks; in a coroutine call it through `asyncio.to_thread`, or use `into=`.
         Raises OSError, `IsADirectoryError` where `path` is a folder.
         """
-        target = _target(path, media.suffix(self.media_type))
+        target = _target(path, media.file_suffix(self.media_type))
         data = self.data
         file, part = open_part(target.parent, target.name)
         try:

@@ -114,7 +114,7 @@ def media_type(head: bytes) -> str:
     return "image/svg+xml" if _SVG.match(head[:_SVG_HEAD]) else UNKNOWN
 
 
-def suffix(kind: str) -> str:
+def file_suffix(kind: str) -> str:
     """The file name's usual ending for a media type, `.bin` for an unknown one."""
     return _SUFFIXES.get(kind, ".bin")
 

@@ -25,7 +25,7 @@ from typing import (
 
 from attrs import evolve, field, fields_dict, frozen
 
-from openai_images._util.attrs import characters, names
+from openai_images._util.attrs import repr_keys, repr_length
 from openai_images.errors import RequestInvalidError
 from openai_images.models.image import Image
 
@@ -88,7 +88,7 @@ class GenerateRequest:
     path: ClassVar[str] = "/images/generations"
     """The endpoint's path below the base URL."""
 
-    prompt: str = field(repr=characters)
+    prompt: str = field(repr=repr_length)
     model: Model | None = field(default=None, kw_only=True)
     n: int | None = field(default=None, kw_only=True)
     size: Size | None = field(default=None, kw_only=True)
@@ -106,7 +106,7 @@ class GenerateRequest:
     user: str | None = field(default=None, kw_only=True, repr=False)
     response_format: str | None = field(default=None, kw_only=True)
     style: str | None = field(default=None, kw_only=True)
-    extra_body: Mapping[str, Any] | None = field(default=None, kw_only=True, repr=names, hash=False)
+    extra_body: Mapping[str, Any] | None = field(default=None, kw_only=True, repr=repr_keys, hash=False)
 
     def __attrs_post_init__(self) -> None:
         """Refuse what is certainly no prompt: it could only come back as a puzzling answer of the server."""

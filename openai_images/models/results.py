@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import evolve, field, frozen
 
-from openai_images._util.attrs import names
+from openai_images._util.attrs import repr_keys
 from openai_images.models.image import Image, MimeBundle, mime_bundle
 from openai_images.models.usage import SvgUsage, Usage, sum_usages
 
@@ -45,7 +45,7 @@ class ImageResult:
     usage: Usage | None = None
     svg_usage: SvgUsage | None = None
     safety_identifier: str | None = field(default=None, repr=False)
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=names)
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=repr_keys)
     request_id: str | None = None
     attempts: int = 1
     elapsed: float = 0.0
@@ -105,7 +105,7 @@ class PartialImage:
     quality: str | None = None
     size: str | None = None
     sequence_number: int | None = None
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=names)
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=repr_keys)
 
 
 @frozen(kw_only=True)
@@ -121,7 +121,7 @@ class CompletedImage:
     size: str | None = None
     sequence_number: int | None = None
     usage: Usage | None = None
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=names)
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=repr_keys)
 
 
 @frozen

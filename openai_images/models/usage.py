@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 from attrs import AttrsInstance, field, fields_dict, frozen, has
 
-from openai_images._util.attrs import names
+from openai_images._util.attrs import repr_keys
 from openai_images._util.json import is_mapping
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class TokenDetails:
 
     image_tokens: int | None = None
     text_tokens: int | None = None
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=names)
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=repr_keys)
 
 
 @frozen
@@ -38,7 +38,7 @@ class Usage:
     total_tokens: int | None = None
     input_tokens_details: TokenDetails | None = None
     output_tokens_details: TokenDetails | None = None
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=names)
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=repr_keys)
 
     def as_dict(self) -> dict[str, Any]:
         """All counts that are there, as JSON can hold them, unknown fields among the others; never raises."""
@@ -54,7 +54,7 @@ class SvgUsage:
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
     total_tokens: int | None = None
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=names)
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=repr_keys)
 
 
 class PricedResult(Protocol):

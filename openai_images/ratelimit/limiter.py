@@ -21,7 +21,7 @@ from attrs import frozen
 from openai_images.errors import RateLimitError
 from openai_images.ratelimit.pacer import Pacer, Permit
 from openai_images.ratelimit.queue import LOOK_INTERVAL, LoopState, Waiter
-from openai_images.wire.headers import stated_limits
+from openai_images.wire.headers import advertised_limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -130,7 +130,7 @@ class LocalLimiter:
     def record_success(self, permit: Permit, headers: Mapping[str, str]) -> None:
         """A request was accepted."""
         with self.lock:
-            self.pacer.record_success(permit, stated_limits(headers), self.timing.monotonic())
+            self.pacer.record_success(permit, advertised_limits(headers), self.timing.monotonic())
 
     def release(self, permit: Permit, *, is_success: bool) -> float | None:
         """A request is over. What it returns is for `resume_stall`, should its answer turn out to be a rejection."""
@@ -153,7 +153,7 @@ class LocalLimiter:
         """A request was rejected: nothing goes for so many seconds."""
         now = self.timing.monotonic()
         with self.lock:
-            self.pacer.record_rejection(permit, stated_limits(headers), seconds, now)
+            self.pacer.record_rejection(permit, advertised_limits(headers), seconds, now)
             left = self.pacer.pause_left(now)
             if self._stalled_since is None or now - self._paused_until > _IDLE:
                 self._stalled_since = now

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from openai_images.models.options import Limits
-    from openai_images.wire.headers import StatedLimit
+    from openai_images.wire.headers import AdvertisedLimit
 
 _BURST = 4
 """Requests of a configured limit that may go at once: servers differ in how unevenly they let it be used."""
@@ -101,14 +101,14 @@ class Pacer:
             self._open[kind] += charge[kind]
         return Permit(self._estimator.acquire(images, now), charge, held)
 
-    def record_success(self, permit: Permit, advertised: Mapping[str, StatedLimit], now: float) -> None:
+    def record_success(self, permit: Permit, advertised: Mapping[str, AdvertisedLimit], now: float) -> None:
         """It was accepted; the server said this of its limits."""
         self._estimator.record_success(now)
         self.close(permit)
         self._follow(permit, advertised, now)
 
     def record_rejection(
-        self, permit: Permit, advertised: Mapping[str, StatedLimit], seconds: float, now: float
+        self, permit: Permit, advertised: Mapping[str, AdvertisedLimit], seconds: float, now: float
     ) -> None:
         """It was rejected (429): nothing was charged, and nothing goes for `seconds`."""
         self.close(permit)
@@ -136,7 +136,7 @@ class Pacer:
     def _charge(self, images: int) -> dict[str, float]:
         return {"images": images, "requests": 1, "tokens": self._tokens_per_image * images}
 
-    def _follow(self, permit: Permit, advertised: Mapping[str, StatedLimit], now: float) -> None:
+    def _follow(self, permit: Permit, advertised: Mapping[str, AdvertisedLimit], now: float) -> None:
         """Believe what the server says is left, less what is in flight."""
         for kind, limit in advertised.items():
             # Servers count on arrival or on answering: either way so much is left at least.

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from attrs import asdict, field, frozen
 
-from openai_images._util.attrs import names
+from openai_images._util.attrs import repr_keys
 from openai_images._util.json import is_mapping
-from openai_images.catalog.models import Model, any_model, find_model, live_models
+from openai_images.catalog.models import ModelSpec, any_model, find_model, live_models
 from openai_images.models.requests import GenerateRequest
 
 
@@ -39,7 +39,7 @@ class Problem:
 
 
 @frozen(kw_only=True)
-class Asked:
+class CheckContext:
     """What is asked, with what is needed to judge it.
 
     `hidden` is what cannot be judged, `mistyped` what of it is not of its type. `model` is the row whose rules hold,
@@ -48,10 +48,10 @@ class Asked:
     which the ends of models are judged, `azure` whether by Azure's list of them.
     """
 
-    values: Mapping[str, Any] = field(repr=names)
+    values: Mapping[str, Any] = field(repr=repr_keys)
     hidden: frozenset[str]
     mistyped: tuple[str, ...]
-    model: Model | None
+    model: ModelSpec | None
     named: bool
     certain: bool
     official: bool
@@ -63,7 +63,7 @@ class Asked:
         """The names of the live models, or of those among them that take `parameter`."""
         return ", ".join(live_models(self.today, parameter, azure=self.azure))
 
-    def of(self, parameter: str, default: Any = None) -> Any:
+    def get(self, parameter: str, default: Any = None) -> Any:
         """What a parameter is set to, `default` where it is not set, and None where it cannot be judged."""
         return None if parameter in self.hidden else self.values.get(parameter, default)
 
@@ -71,7 +71,7 @@ class Asked:
         """A broken rule, certain if `sure` and where all models share it."""
         return Problem(parameter, message, accepted, self.certain and sure)
 
-    def show(self, value: object) -> str:
+    def display(self, value: object) -> str:
         """A value in a message."""
         if isinstance(value, str) and (not _WORD.fullmatch(value) or value == self.values.get("prompt")):
             return f"a text of {len(value):,} characters"
@@ -95,9 +95,9 @@ _TYPES: Final[Mapping[str, tuple[type, str]]] = {
 }
 
 
-def asked_of(  # noqa: PLR0913  what a server is, and the day
+def context_from(  # noqa: PLR0913  what a server is, and the day
     request: GenerateRequest, *, stream: bool, official: bool, split: bool, today: date, azure: bool = False
-) -> Asked:
+) -> CheckContext:
     """What a request asks, seen so."""
     values = {name: value for name, value in asdict(request, recurse=False).items() if value is not None}
     values["stream"] = stream
@@ -109,7 +109,7 @@ def asked_of(  # noqa: PLR0913  what a server is, and the day
     model, named = (None, False) if name is None else find_model(name)
     if model is None and official and "model" not in extra:
         model = any_model(today)
-    return Asked(
+    return CheckContext(
         values=values,
         hidden=frozenset(hidden),
         mistyped=tuple(mistyped),
@@ -124,7 +124,7 @@ def asked_of(  # noqa: PLR0913  what a server is, and the day
     )
 
 
-def wrong_types(asked: Asked) -> Iterator[Problem]:
+def wrong_types(asked: CheckContext) -> Iterator[Problem]:
     """The parameters that are not of their type: no server was meant to get them so, whosever it is."""
     for name in asked.mistyped:
         kind = type(asked.values[name]).__name__

@@ -15,7 +15,7 @@ from attrs import field, frozen
 
 from openai_images.models import media
 from openai_images.models.requests import ImageReference, as_list
-from openai_images.validation.context import Asked, Problem
+from openai_images.validation.context import CheckContext, Problem
 
 _MOST_IMAGES: Final = 16
 _MEGABYTE: Final = 1024 * 1024
@@ -27,7 +27,7 @@ _WITHOUT_MARKUP: Final = ("gpt-image-2", "gpt-image-1.5", "gpt-image-1-mini", "c
 
 
 @frozen
-class SourceFacts:
+class SourceInfo:
     """What is known of a picture to edit: the part of the request it is, its name in messages, its first bytes."""
 
     part: str
@@ -46,7 +46,7 @@ class SourceFacts:
         return media.pixel_size(self.head)
 
 
-def _images(asked: Asked) -> Iterator[Problem]:
+def _images(asked: CheckContext) -> Iterator[Problem]:
     images = as_list(asked.values.get("image"))
     if not images:  # no server edits nothing, but one may paint all the same
         yield Problem("image", "there are 0 pictures", f"1 to {_MOST_IMAGES}", certain=True)
@@ -54,18 +54,18 @@ def _images(asked: Asked) -> Iterator[Problem]:
         yield asked.problem("image", f"there are {len(images)} pictures", f"1 to {_MOST_IMAGES}")
 
 
-def _layers(asked: Asked) -> Iterator[Problem]:
-    markup, model = asked.of("markup"), asked.model
+def _layers(asked: CheckContext) -> Iterator[Problem]:
+    markup, model = asked.get("markup"), asked.model
     if markup is None:
         return
-    if asked.of("mask") is not None:
+    if asked.get("mask") is not None:
         yield asked.problem("markup", "it does not go with a mask", "one of the two")
     if asked.named and model is not None and model.name in _WITHOUT_MARKUP:
         message = f"{model.name} is not said to take one"
         yield asked.problem("markup", message, "gpt-image-2.5 or later", sure=False)
 
 
-def _reserved(asked: Asked) -> Iterator[Problem]:
+def _reserved(asked: CheckContext) -> Iterator[Problem]:
     extra: Mapping[str, Any] = asked.values.get("extra_body") or {}
     for name in ("image", "images", "image[]", "mask", "markup"):
         if name in extra:
@@ -75,20 +75,20 @@ def _reserved(asked: Asked) -> Iterator[Problem]:
 EDIT_RULES: Final = (_images, _layers, _reserved)
 
 
-def picture_problems(
-    pictures: Sequence[SourceFacts | ImageReference], *, official: bool, as_json: bool
+def image_problems(
+    pictures: Sequence[SourceInfo | ImageReference], *, official: bool, as_json: bool
 ) -> list[Problem]:
     """What is wrong with the opened pictures; certain only where the server is OpenAI's own, or there is no picture."""
-    known = [one for one in pictures if isinstance(one, SourceFacts)]
+    known = [one for one in pictures if isinstance(one, SourceInfo)]
     problems = [problem for one in known for problem in _each(one, official, as_json)]
-    first = pictures[0] if pictures and isinstance(pictures[0], SourceFacts) else None
+    first = pictures[0] if pictures and isinstance(pictures[0], SourceInfo) else None
     for layer in known:
         if layer.part != "image":
             problems += _layer(layer, first, official)
     return problems
 
 
-def _each(one: SourceFacts, official: bool, as_json: bool) -> Iterator[Problem]:
+def _each(one: SourceInfo, official: bool, as_json: bool) -> Iterator[Problem]:
     if not one.nbytes:
         yield Problem(one.name, "it is empty", "a picture", certain=True)
         return
@@ -107,7 +107,7 @@ def _each(one: SourceFacts, official: bool, as_json: bool) -> Iterator[Problem]:
         )
 
 
-def _layer(layer: SourceFacts, first: SourceFacts | None, official: bool) -> Iterator[Problem]:
+def _layer(layer: SourceInfo, first: SourceInfo | None, official: bool) -> Iterator[Problem]:
     """A mask or a markup beside the first picture."""
     if layer.media_type == "image/png" and not _has_alpha(layer.head):
         yield Problem(layer.name, "it has no transparency", "a PNG with an alpha channel", certain=official)

@@ -14,20 +14,20 @@ from openai_images._util.json import is_mapping
 from openai_images.catalog.models import (
     ANY_MODEL,
     MAX_IMAGES_PER_CALL,
-    Model,
+    ModelSpec,
     any_model,
     find_model,
     known_values,
 )
 from openai_images.catalog.sizes import (
+    gif_sheet_problems,
     largest_size,
     nearest_size,
     parse_ratio,
     parse_size,
-    sheet_faults,
-    size_faults,
+    size_problems,
 )
-from openai_images.validation.context import Asked, Problem, wrong_types
+from openai_images.validation.context import CheckContext, Problem, wrong_types
 
 _RASTER: Final = ("png", "webp", "jpeg")
 _FORMATS: Final = known_values("output_format")
@@ -38,8 +38,8 @@ _WITH_VALUES: Final = (
 _EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 
-def _prompt(asked: Asked) -> Iterator[Problem]:
-    text = asked.of("prompt")
+def _prompt(asked: CheckContext) -> Iterator[Problem]:
+    text = asked.get("prompt")
     if text == "":
         yield asked.problem("prompt", "it is empty", "text")
     if text and asked.model and len(text) > asked.model.prompt:
@@ -47,12 +47,12 @@ def _prompt(asked: Asked) -> Iterator[Problem]:
         yield asked.problem("prompt", message, f"at most {asked.model.prompt:,}", sure=asked.named)
 
 
-def _model(asked: Asked) -> Iterator[Problem]:
-    name = asked.of("model")
+def _model(asked: CheckContext) -> Iterator[Problem]:
+    name = asked.get("model")
     if name is None:
         return
     model, named = find_model(name)
-    shown = asked.show(name)
+    shown = asked.display(name)
     if model is not None and model.has_ended(asked.today, azure=asked.azure):
         who, end = model.end(azure=asked.azure)
         yield asked.problem("model", f"{who} ended {shown} on {end}", asked.live())
@@ -62,16 +62,16 @@ def _model(asked: Asked) -> Iterator[Problem]:
         yield asked.problem("model", message, asked.live(), sure=False)
 
 
-def _values(asked: Asked) -> Iterator[Problem]:
+def _values(asked: CheckContext) -> Iterator[Problem]:
     for parameter in _WITH_VALUES:
-        value = asked.of(parameter)
+        value = asked.get(parameter)
         if value is not None and asked.model is not None:
             yield from _value(asked, asked.model, parameter, value)
 
 
-def _value(asked: Asked, model: Model, parameter: str, value: str) -> Iterator[Problem]:
+def _value(asked: CheckContext, model: ModelSpec, parameter: str, value: str) -> Iterator[Problem]:
     """What is wrong with the value of one parameter."""
-    known, shown = model.values.get(parameter, ()), asked.show(value)
+    known, shown = model.values.get(parameter, ()), asked.display(value)
     refuses = "no live model takes" if model.name == ANY_MODEL else f"{model.name} does not take"
     if not known:
         takers = asked.live(parameter)
@@ -88,11 +88,11 @@ def _value(asked: Asked, model: Model, parameter: str, value: str) -> Iterator[P
         yield asked.problem(parameter, message, ", ".join(known), sure=False)
 
 
-def _size(asked: Asked) -> Iterator[Problem]:
-    size, form, model = asked.of("size"), asked.of("output_format", "png"), asked.model
+def _size(asked: CheckContext) -> Iterator[Problem]:
+    size, form, model = asked.get("size"), asked.get("output_format", "png"), asked.model
     if size in {None, "auto"} or model is None or form is None or size in model.sizes:
         return
-    measured, shown = parse_size(size), asked.show(size)
+    measured, shown = parse_size(size), asked.display(size)
     if model.sizes:
         message = f"{model.name} does not take {shown}"
         accepted = ", ".join((*model.sizes, "auto"))
@@ -102,7 +102,7 @@ def _size(asked: Asked) -> Iterator[Problem]:
         yield asked.problem("size", f"{shown} is not known to this version", accepted, sure=False)
     elif form == "gif":
         yield from _sheet(asked, shown, *measured)
-    elif faults := size_faults(*measured):
+    elif faults := size_problems(*measured):
         width, height = nearest_size(*measured)
         accepted = f"auto, or the nearest, {width}x{height}"
         sure = asked.named and form in _RASTER
@@ -115,21 +115,21 @@ def _example(size: str) -> str:
     return (largest_size(ratio) if ratio else None) or "1536x864"
 
 
-def _sheet(asked: Asked, shown: str, width: int, height: int) -> Iterator[Problem]:
+def _sheet(asked: CheckContext, shown: str, width: int, height: int) -> Iterator[Problem]:
     """The size of a gif's frames; nothing of this is published."""
-    frames, gifs = asked.of("frame_count", 9), asked.of("n", 1)
+    frames, gifs = asked.get("frame_count", 9), asked.get("n", 1)
     if frames is None or not 2 <= frames <= 16 or gifs is None:
         return
-    if faults := sheet_faults(width, height, frames, max(1, min(gifs, 10))):
+    if faults := gif_sheet_problems(width, height, frames, max(1, min(gifs, 10))):
         accepted = "auto, or for one gif at most 960x960 (2 to 9 frames), 816x816 (to 12) or 720x720 (to 16)"
         yield asked.problem("size", f"{shown}: {', '.join(faults)}", accepted, sure=False)
 
 
-def _counts(asked: Asked) -> Iterator[Problem]:
-    n, model, form = asked.of("n"), asked.model or any_model(asked.today), asked.of("output_format", "png")
+def _counts(asked: CheckContext) -> Iterator[Problem]:
+    n, model, form = asked.get("n"), asked.model or any_model(asked.today), asked.get("output_format", "png")
     if n is None:
         return
-    shown, most = asked.show(n), model.pictures
+    shown, most = asked.display(n), model.max_images
     upper = MAX_IMAGES_PER_CALL if asked.split else 1 if form == "svg" else most
     accepted = "1" if upper == 1 else f"1 to {upper:,}"
     if n < 1:
@@ -142,15 +142,15 @@ def _counts(asked: Asked) -> Iterator[Problem]:
         yield asked.problem("n", f"{shown} is more than one svg", accepted)
     elif n > 1 == most:
         yield asked.problem("n", f"{shown} is more than {model.name} paints", accepted, sure=asked.named)
-    elif n > 1 and asked.of("stream"):
+    elif n > 1 and asked.get("stream"):
         yield asked.problem("n", f"{shown} pictures cannot come in one stream", "1, or no stream")
     elif n > most:
         yield asked.problem("n", f"{shown} is above {most}", accepted)
 
 
-def _streaming(asked: Asked) -> Iterator[Problem]:
-    stream, form = asked.of("stream"), asked.of("output_format", "png")
-    partials = asked.of("partial_images", 0)
+def _streaming(asked: CheckContext) -> Iterator[Problem]:
+    stream, form = asked.get("stream"), asked.get("output_format", "png")
+    partials = asked.get("partial_images", 0)
     if stream and form in {"gif", "svg"}:
         accepted = "no stream, or output_format png, webp or jpeg"
         yield asked.problem("stream", f"{form} is not streamed", accepted)
@@ -159,19 +159,19 @@ def _streaming(asked: Asked) -> Iterator[Problem]:
     if partials is None:
         return
     if not 0 <= partials <= 3:
-        yield asked.problem("partial_images", f"{asked.show(partials)} is not within 0 to 3", "0 to 3")
+        yield asked.problem("partial_images", f"{asked.display(partials)} is not within 0 to 3", "0 to 3")
     if partials > 0 and stream is False:
         yield asked.problem("partial_images", "they come in streams only", "a stream, or leave it out")
     if partials > 0 and form in {"gif", "svg"}:
         yield asked.problem("partial_images", f"{form} has none", "leave it out")
 
 
-def _compression(asked: Asked) -> Iterator[Problem]:
-    form, compression = asked.of("output_format", "png"), asked.of("output_compression")
+def _compression(asked: CheckContext) -> Iterator[Problem]:
+    form, compression = asked.get("output_format", "png"), asked.get("output_compression")
     if compression is None:
         return
     if not 0 <= compression <= 100:
-        message = f"{asked.show(compression)} is not within 0 to 100"
+        message = f"{asked.display(compression)} is not within 0 to 100"
         yield asked.problem("output_compression", message, "0 to 100")
     # 100 is the default and changes nothing; only svg excludes even that.
     if form == "svg" or (form in {"png", "gif"} and compression != 100):
@@ -179,9 +179,9 @@ def _compression(asked: Asked) -> Iterator[Problem]:
         yield asked.problem("output_compression", f"{form} is not compressed so", accepted)
 
 
-def _transparency(asked: Asked) -> Iterator[Problem]:
-    form = asked.of("output_format", "png")
-    if asked.of("background") != "transparent":
+def _transparency(asked: CheckContext) -> Iterator[Problem]:
+    form = asked.get("output_format", "png")
+    if asked.get("background") != "transparent":
         return
     accepted = "output_format png or webp, or no transparency"
     if form == "jpeg":
@@ -192,23 +192,23 @@ def _transparency(asked: Asked) -> Iterator[Problem]:
         yield asked.problem("background", message, accepted, sure=False)
 
 
-def _frames(asked: Asked) -> Iterator[Problem]:
-    form = asked.of("output_format", "png")
+def _frames(asked: CheckContext) -> Iterator[Problem]:
+    form = asked.get("output_format", "png")
     for parameter in ("frame_count", "frame_duration_ms"):
-        if asked.of(parameter) is not None and form not in {None, "gif"}:
+        if asked.get(parameter) is not None and form not in {None, "gif"}:
             message = f"{form} has no frames" if form in _FORMATS else "only a gif is known to have frames"
             accepted = "output_format gif, or leave it out"
             yield asked.problem(parameter, message, accepted, sure=form in _FORMATS)
-    count, duration = asked.of("frame_count", 9), asked.of("frame_duration_ms", 200)
+    count, duration = asked.get("frame_count", 9), asked.get("frame_duration_ms", 200)
     if count is not None and not 2 <= count <= 16:
-        yield asked.problem("frame_count", f"{asked.show(count)} is not within 2 to 16", "2 to 16")
+        yield asked.problem("frame_count", f"{asked.display(count)} is not within 2 to 16", "2 to 16")
     if duration is not None and not 10 <= duration <= 655_350:
-        message = f"{asked.show(duration)} is not what a gif can say"
+        message = f"{asked.display(duration)} is not what a gif can say"
         yield asked.problem("frame_duration_ms", message, "10 to 655350, in tens", sure=False)
 
 
-def _svg(asked: Asked) -> Iterator[Problem]:
-    form, svg = asked.of("output_format", "png"), asked.of("svg")
+def _svg(asked: CheckContext) -> Iterator[Problem]:
+    form, svg = asked.get("output_format", "png"), asked.get("svg")
     if svg is None:
         if form == "svg" and "svg" not in asked.hidden:
             # Accounts without a choice of that model must leave it out.
@@ -224,7 +224,7 @@ def _svg(asked: Asked) -> Iterator[Problem]:
 _SVG: Final = 'svg={"model": …}'
 
 
-def _author(asked: Asked, svg: Mapping[str, Any]) -> Iterator[Problem]:
+def _author(asked: CheckContext, svg: Mapping[str, Any]) -> Iterator[Problem]:
     """The model that writes an svg, and its reasoning."""
     if not isinstance(svg.get("model"), str) or not svg["model"]:
         yield asked.problem("svg", "it has no model", _SVG)
@@ -235,19 +235,19 @@ def _author(asked: Asked, svg: Mapping[str, Any]) -> Iterator[Problem]:
     if not isinstance(effort, str | None):
         yield asked.problem("svg", "its reasoning is not an object with an effort", '{"effort": …}')
     elif effort is not None and effort not in _EFFORTS:
-        message = f"the effort {asked.show(effort)} is not known to this version"
+        message = f"the effort {asked.display(effort)} is not known to this version"
         yield asked.problem("svg", message, ", ".join(_EFFORTS), sure=False)
 
 
-def _identifier(asked: Asked) -> Iterator[Problem]:
-    text = asked.of("safety_identifier")
+def _identifier(asked: CheckContext) -> Iterator[Problem]:
+    text = asked.get("safety_identifier")
     if text and len(text) > 128:
         # Said in a guide; the reference has no number.
         message = f"it has {len(text):,} characters"
         yield asked.problem("safety_identifier", message, "at most 128, such as a hash", sure=False)
 
 
-RULES: Final[tuple[Callable[[Asked], Iterator[Problem]], ...]] = (
+RULES: Final[tuple[Callable[[CheckContext], Iterator[Problem]], ...]] = (
     *(wrong_types, _model, _prompt, _counts, _size, _values),
     *(_transparency, _compression, _streaming, _frames, _svg, _identifier),
 )

@@ -14,10 +14,10 @@ from typing import Final, Literal, TypeAlias
 
 from attrs import fields_dict
 
-from openai_images.catalog.models import REPLACEMENTS, day_of, find_model
+from openai_images.catalog.models import REPLACEMENTS, find_model, utc_date
 from openai_images.errors import ConfigurationError, RequestInvalidError
 from openai_images.models.requests import GenerateRequest
-from openai_images.validation.context import Asked, Problem, asked_of
+from openai_images.validation.context import CheckContext, Problem, context_from
 from openai_images.validation.generate_rules import RULES
 
 Mode: TypeAlias = Literal["strict", "warn", "off"]
@@ -31,7 +31,7 @@ _MOST_SHAPES: Final = 256
 _MOST_TOLD: Final = 1000
 
 
-def problems_of(  # noqa: PLR0913  what a server is, and the day
+def find_problems(  # noqa: PLR0913  what a server is, and the day
     request: GenerateRequest,
     *,
     stream: bool,
@@ -47,11 +47,11 @@ def problems_of(  # noqa: PLR0913  what a server is, and the day
     `split`: the client shares `n` pictures out over requests of as many as one may carry, and over streams of one
     each, so that `n` may be up to 1,000. `today` tells which models have ended.
     """
-    asked = asked_of(request, stream=stream, official=official, split=split, today=today, azure=azure)
+    asked = context_from(request, stream=stream, official=official, split=split, today=today, azure=azure)
     return [problem for rule in _rules_of(request) for problem in rule(asked)]
 
 
-def _rules_of(request: GenerateRequest) -> Iterable[Callable[[Asked], Iterator[Problem]]]:
+def _rules_of(request: GenerateRequest) -> Iterable[Callable[[CheckContext], Iterator[Problem]]]:
     if request.path == GenerateRequest.path:
         return RULES
     # Here, so that those who edit nothing need not wait for its import.
@@ -80,18 +80,18 @@ def check(  # noqa: PLR0913  as `problems_of`
         raise ConfigurationError(msg)
     if mode == "off":
         return []
-    problems = problems_of(request, stream=stream, today=today, official=official, azure=azure, split=split)
-    return judged(problems, mode)
+    problems = find_problems(request, stream=stream, today=today, official=official, azure=azure, split=split)
+    return raise_if_invalid(problems, mode)
 
 
-def judged(problems: list[Problem], mode: Mode) -> list[Problem]:
+def raise_if_invalid(problems: list[Problem], mode: Mode) -> list[Problem]:
     """The problems, if all may be sent all the same. Raises `RequestInvalidError`."""
     if mode != "off" and any(problem.certain or mode == "strict" for problem in problems):
         raise RequestInvalidError(_report(problems))
     return problems
 
 
-class Checker:
+class RequestValidator:
     """Checks the requests of one client; those that differ in their prompt alone are judged once a day."""
 
     def __init__(
@@ -112,13 +112,13 @@ class Checker:
         self._told: set[str] = set()
         self._noticed: set[str] = set()
         self._good: set[tuple[object, ...]] = set()
-        check(GenerateRequest("a"), mode, stream=False, today=day_of(wall()))
+        check(GenerateRequest("a"), mode, stream=False, today=utc_date(wall()))
 
     def __call__(self, request: GenerateRequest, *, stream: bool) -> list[str]:
         """What is doubtful and was not told before. Raises `RequestInvalidError` as `check` does."""
         if self._mode == "off":
             return []
-        today = day_of(self._wall())
+        today = utc_date(self._wall())
         shape = _shape(request, stream)
         if shape is not None and (today, *shape) in self._good:
             return []
@@ -144,7 +144,7 @@ class Checker:
         model = find_model(request.model)[0]
         if model is None or model.name in self._noticed:
             return []
-        if not model.ends_soon(day_of(self._wall()), azure=self._azure):
+        if not model.ends_soon(utc_date(self._wall()), azure=self._azure):
             return []
         self._noticed.add(model.name)
         who, end = model.end(azure=self._azure)
@@ -152,7 +152,7 @@ class Checker:
 
     def pictures(self, problems: list[Problem]) -> list[str]:
         """What of the problems of opened pictures is doubtful and was not told before. Raises as `check` does."""
-        return [] if self._mode == "off" else self._untold(judged(problems, self._mode))
+        return [] if self._mode == "off" else self._untold(raise_if_invalid(problems, self._mode))
 
     def _untold(self, problems: list[Problem]) -> list[str]:
         new = sorted({str(problem) for problem in problems} - self._told)

@@ -26,7 +26,7 @@ _SIMPLE = {b"/": b"/", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"f": b"\f"}
 _BAD = "the answer holds a picture with an escape that is no base64"
 
 
-class Unescaper:
+class JSONUnescaper:
     """Feed it the text of a string; `held` is the beginning of an escape, at the end of what has come."""
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ def _plain(escape: re.Match[bytes]) -> bytes:
     return plain
 
 
-MAX_PICTURE_BYTES = 64 * 1024 * 1024
+MAX_IMAGE_BYTES = 64 * 1024 * 1024
 """Twice what the largest picture of the API (8,294,400 pixels) takes uncompressed."""
 
 _COALESCE = 4096
@@ -82,7 +82,7 @@ _LINE_ENDS = b"\t\r\n\f"  # no space: that is what a + becomes where a text is t
 class Base64Decoder:
     """Feed it characters, `write` gets the bytes; `close` says the text has ended. `nbytes` counts what was written."""
 
-    def __init__(self, write: Callable[[bytes], object], max_bytes: int = MAX_PICTURE_BYTES) -> None:
+    def __init__(self, write: Callable[[bytes], object], max_bytes: int = MAX_IMAGE_BYTES) -> None:
         """Decode into `write`, up to `max_bytes`."""
         self.nbytes = 0
         self._write = write
@@ -154,7 +154,7 @@ class Base64Decoder:
         self._padded = len(data) * 4 != len(quads) * 3
         self.nbytes += len(data)
         if self.nbytes > self._max_bytes:
-            raise picture_too_large(self._max_bytes)
+            raise image_too_large(self._max_bytes)
         self._write(data)
         return True
 
@@ -175,7 +175,7 @@ class Base64Decoder:
         return rest
 
 
-def both(one: Callable[[bytes], object], other: Callable[[bytes], object]) -> Callable[[bytes], object]:
+def join_bytes(one: Callable[[bytes], object], other: Callable[[bytes], object]) -> Callable[[bytes], object]:
     """A function that tells both."""
 
     def write(data: bytes) -> None:
@@ -185,7 +185,7 @@ def both(one: Callable[[bytes], object], other: Callable[[bytes], object]) -> Ca
     return write
 
 
-def picture_too_large(max_bytes: int) -> ResponseTooLargeError:
+def image_too_large(max_bytes: int) -> ResponseTooLargeError:
     """The error for a picture over the limit."""
     return ResponseTooLargeError(
         f"a picture in the answer is larger than {max_bytes:,} bytes and was abandoned; "

@@ -17,7 +17,7 @@ _WINDOW: Final = (
 _MARKS: Final = (b"\n", b'"', b"\\", b"\r")
 
 
-def piece_end(data: bytes, start: int) -> int:
+def chunk_end(data: bytes, start: int) -> int:
     """Where the piece that begins at `start` ends."""
     if len(data) - start <= SLOW_BYTES:
         return len(data)

@@ -52,10 +52,10 @@ _converter = Converter()
 
 def encode_request(request: GenerateRequest, *, stream: bool) -> bytes:
     """The request's JSON body: what was set and nothing else. Raises `RequestInvalidError`."""
-    return encode(body_of(request, stream=stream))
+    return encode_json(request_params(request, stream=stream))
 
 
-def body_of(request: GenerateRequest, *, stream: bool) -> dict[str, Any]:
+def request_params(request: GenerateRequest, *, stream: bool) -> dict[str, Any]:
     """The parameters that were set, by their names on the wire; pictures to edit are not among them."""
     body = {name: value for name, value in asdict(request, recurse=False).items() if value is not None}
     extra = body.pop("extra_body", {})
@@ -66,7 +66,7 @@ def body_of(request: GenerateRequest, *, stream: bool) -> dict[str, Any]:
     return {**body, **extra}
 
 
-def encode(body: Mapping[str, Any]) -> bytes:
+def encode_json(body: Mapping[str, Any]) -> bytes:
     """A JSON object as it is sent. Raises `RequestInvalidError`."""
     try:
         return _encoder.encode(body).encode()
@@ -77,7 +77,7 @@ def encode(body: Mapping[str, Any]) -> bytes:
     raise RequestInvalidError(msg)
 
 
-def read_images(doc: Mapping[str, Any]) -> Iterator[Image]:
+def structure_images(doc: Mapping[str, Any]) -> Iterator[Image]:
     """The pictures of a JSON answer's `data`, in order; what holds none is passed over."""
     data = doc.get("data")
     for item in data if is_list(data) else [data]:
@@ -91,20 +91,20 @@ def holds_image(item: Mapping[str, Any]) -> bool:
     return _split_image(item)[0] is not None
 
 
-def read_result(doc: Mapping[str, Any], images: tuple[Image, ...]) -> ImageResult:
+def structure_result(doc: Mapping[str, Any], images: tuple[Image, ...]) -> ImageResult:
     """A JSON answer as a result; its `model` is the one that was asked for, an answer's own goes to `extra`."""
     return _read_result(
         {key: value for key, value in doc.items() if key != "data"}, images=images, model=None
     )
 
 
-def read_partial(doc: Mapping[str, Any]) -> PartialImage | None:
+def structure_partial(doc: Mapping[str, Any]) -> PartialImage | None:
     """A `*.partial_image` event, None where it has no picture."""
     image, rest = _split_image(doc)
     return None if image is None else _read_partial(rest, image=image)
 
 
-def read_completed(doc: Mapping[str, Any]) -> CompletedImage | None:
+def structure_completed(doc: Mapping[str, Any]) -> CompletedImage | None:
     """A `*.completed` event, None where it has no picture."""
     image, rest = _split_image(doc)
     return None if image is None else _read_completed(rest, image=image)

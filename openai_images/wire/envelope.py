@@ -31,11 +31,11 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _UNFINISHED_WORD = re.compile(r"[\w.+-]*\s*")
 
 
-class NotWholeError(DecodeError):
+class IncompleteJSONError(DecodeError):
     """More was due: never leaves the decoder."""
 
 
-def documents(
+def parse_documents(
     text: str, pictures: Iterable[object], constant_at: int | None = None, *, strict: bool
 ) -> list[Any]:
     """The document, and those behind it if it is an object or a list; at `constant_at` is a `NaN` of the server's own.
@@ -66,7 +66,7 @@ def _decoded(decoder: json.JSONDecoder, text: str, start: int) -> tuple[Any, int
     except RecursionError:
         raise DecodeError(TOO_LARGE) from None
     except json.JSONDecodeError as error:
-        kind = NotWholeError if _UNFINISHED_WORD.fullmatch(text, error.pos) else DecodeError
+        kind = IncompleteJSONError if _UNFINISHED_WORD.fullmatch(text, error.pos) else DecodeError
         raise kind(_NOT_JSON.format(f"{error.msg} at character {error.pos:,} of its envelope")) from None
     if is_deeper(document, MAX_DEPTH):
         raise DecodeError(TOO_LARGE)

@@ -62,7 +62,7 @@ _USELESS = frozenset({
 
 
 @frozen
-class Said:
+class ErrorDetails:
     """What an error body says.
 
     `code`, `type` and `param` are those beside the message, or else the next ones outside of it; `codes` are all the
@@ -104,7 +104,7 @@ class _Part:
     @property
     def code(self) -> str | None:
         """Its code, or a field that is used like one."""
-        codes = [_name(self.fields.get(name)) for name in _CODES]
+        codes = [_as_name(self.fields.get(name)) for name in _CODES]
         codes += [
             _no_status(self.fields.get("statuscode")),
             _slug(self.fields, "error"),
@@ -115,37 +115,37 @@ class _Part:
     @property
     def type(self) -> str | None:
         """Its type, unless that is the type of an event."""
-        types = (_name(self.fields.get(name)) for name in _TYPES)
+        types = (_as_name(self.fields.get(name)) for name in _TYPES)
         return next((kind for kind in types if kind and not _EVENT.fullmatch(kind)), None)
 
 
-def read_body(body: bytes) -> tuple[Said, object]:
+def read_body(body: bytes) -> tuple[ErrorDetails, object]:
     """What a whole error body says, and its decoded JSON (None where it is none)."""
     text = body.decode("utf-8-sig", "replace").strip()
-    doc = _embedded(text)
+    doc = _embedded_error(text)
     if doc is not None:
         return read_error(doc), doc
     if text.startswith("<"):
         title = _HTML_TITLE.search(text)
         words = " ".join(html.unescape(title[1]).split()) if title else ""
         message = f'an HTML page ("{words}")' if words else "an HTML page"
-        return Said(message, words=words[:_LONGEST_WORDS], is_page=True), None
-    return Said(text or _EMPTY, words=text[:_LONGEST_WORDS]), None
+        return ErrorDetails(message, words=words[:_LONGEST_WORDS], is_page=True), None
+    return ErrorDetails(text or _EMPTY, words=text[:_LONGEST_WORDS]), None
 
 
-def read_error(doc: object) -> Said:
+def read_error(doc: object) -> ErrorDetails:
     """What a decoded error body or error event says."""
     if isinstance(doc, str):
-        return Said(doc or _NOTHING, words=doc[:_LONGEST_WORDS])
+        return ErrorDetails(doc or _NOTHING, words=doc[:_LONGEST_WORDS])
     parts = sorted(
         _parts({"errors": doc} if is_list(doc) else doc), key=lambda part: (not part.is_error, -part.depth)
     )
     speaking = [part for part in parts if part.message and not part.is_mute]
     best = next((part for part in speaking if _is_useful(part.message)), next(iter(speaking), None))
     parts.sort(key=lambda part: part is not best)
-    words = (text for part in parts for text in (part.message, _name(part.fields.get("quotaid"))))
+    words = (text for part in parts for text in (part.message, _as_name(part.fields.get("quotaid"))))
     names = (name for part in parts for name in (part.code, part.type, _slug(part.fields, "status")))
-    return Said(
+    return ErrorDetails(
         best.message if best else _NOTHING,
         next(filter(None, (part.code for part in parts)), None),
         next(filter(None, (part.type for part in parts)), None),
@@ -154,7 +154,7 @@ def read_error(doc: object) -> Said:
         next(filter(None, (_categories(part.fields, part.message) for part in parts)), ()),
         next(filter(None, (_stage(part.fields) for part in parts)), "unknown"),
         words=" | ".join(dict.fromkeys(filter(None, words)))[:_LONGEST_WORDS],
-        wait=next(filter(None, (_wait(part.fields) for part in parts)), ""),
+        wait=next(filter(None, (_retry_after(part.fields) for part in parts)), ""),
     )
 
 
@@ -167,21 +167,23 @@ def _parts(doc: object) -> Iterator[_Part]:
         left -= len(level)
         if left <= 0:
             return
-        level = list(islice((inner for part in level for inner in _inner(part, depth)), left))
+        level = list(islice((inner for part in level for inner in _innermost_error(part, depth)), left))
 
 
-def _inner(part: _Part, depth: int) -> Iterator[_Part]:
+def _innermost_error(part: _Part, depth: int) -> Iterator[_Part]:
     """What is inside of an object, also in JSON that is a text."""
     for name, value in part.fields.items():
         if name in _NOT_READ:
             continue
-        inner = _embedded(value) if isinstance(value, str) else value
+        inner = _embedded_error(value) if isinstance(value, str) else value
         is_named = _ERROR.search(name, 0, _LONGEST_KEY) is not None
         is_error = inner is not value or is_named or (part.is_error and part.depth > 0)
         if name == "errors" and is_object(inner):
             inner = _by_field(inner)
         lines = (
-            "; ".join(filter(None, map(_line, _items(inner)))) if name in _LISTS and is_list(inner) else ""
+            "; ".join(filter(None, map(_validation_message, _items(inner))))
+            if name in _LISTS and is_list(inner)
+            else ""
         )
         if lines:
             yield _Part({}, depth, is_error, is_mute=part.is_mute, lines=lines)
@@ -200,7 +202,7 @@ def _by_field(errors: dict[str, Any]) -> object:
     return [{"loc": name, "msg": "; ".join(_names(texts))} for name, texts in items if not is_object(texts)]
 
 
-def _embedded(text: str) -> object:
+def _embedded_error(text: str) -> object:
     """The JSON object or list that a text is, or the error that it holds behind words; None where there is none."""
     text = text[:_LONGEST_JSON]
     if text.lstrip()[:1] in ("{", "[") and (doc := decoded(text, len(text) - len(text.lstrip()))) is not None:
@@ -226,7 +228,7 @@ def _is_useful(text: str) -> bool:
     return text[:1] not in ("{", "[") and text[:100].strip(" .!:\n").casefold() not in _USELESS
 
 
-def _line(item: object) -> str | None:
+def _validation_message(item: object) -> str | None:
     """What an item of a list of errors says; FastAPI's says where and what."""
     if not is_object(item):
         return item if isinstance(item, str) else None
@@ -234,7 +236,7 @@ def _line(item: object) -> str | None:
         return None
     fields = _fields(item)
     what = next(
-        filter(None, (_name(fields.get(name)) for name in ("msg", "message", *_OTHER_MESSAGES))), None
+        filter(None, (_as_name(fields.get(name)) for name in ("msg", "message", *_OTHER_MESSAGES))), None
     )
     where = ".".join(_names(fields.get("loc")))
     return f"{where}: {what}" if where and what else what
@@ -242,16 +244,16 @@ def _line(item: object) -> str | None:
 
 def _no_status(value: object) -> str | None:
     """A name that is no HTTP status: one-api writes the one of the server behind it in `param`."""
-    name = _name(value)
+    name = _as_name(value)
     return None if name is None or _STATUS.fullmatch(name) else name
 
 
 def _categories(fields: Mapping[str, Any], message: str) -> tuple[str, ...]:
     """What moderation found: OpenAI's list, OpenRouter's reasons, those named in the message, Azure's filters."""
     listed = _SAFETY_VIOLATIONS.search(message)
-    results = _object(fields, "contentfilterresult", "contentfilterresults")
+    results = _as_object(fields, "contentfilterresult", "contentfilterresults")
     return (
-        _names(_object(fields, "moderationdetails").get("categories"))
+        _names(_as_object(fields, "moderationdetails").get("categories"))
         or (_names(fields.get("reasons")) if is_list(fields.get("reasons")) else ())
         or tuple(name.strip() for name in (listed[1].split(",") if listed else ()) if name.strip())
         or tuple(name for name, result in results.items() if is_object(result) and result.get("filtered"))
@@ -259,12 +261,12 @@ def _categories(fields: Mapping[str, Any], message: str) -> tuple[str, ...]:
 
 
 def _stage(fields: Mapping[str, Any]) -> str | None:
-    return _name(_object(fields, "moderationdetails").get("moderation_stage"))
+    return _as_name(_as_object(fields, "moderationdetails").get("moderation_stage"))
 
 
-def _wait(fields: Mapping[str, Any]) -> str:
+def _retry_after(fields: Mapping[str, Any]) -> str:
     """A wait that a field states, as `retry-after` would: "34s", a number of seconds, a moment."""
-    for holder in (fields, _fields(_object(fields, "headers"))):
+    for holder in (fields, _fields(_as_object(fields, "headers"))):
         for name in _WAITS:
             value = holder.get(name)
             if is_object(value):  # Google's, as JSON that is no Protobuf's writes it
@@ -274,7 +276,7 @@ def _wait(fields: Mapping[str, Any]) -> str:
     return ""
 
 
-def _object(holder: Mapping[str, Any], *names: str) -> dict[str, Any]:
+def _as_object(holder: Mapping[str, Any], *names: str) -> dict[str, Any]:
     found: list[dict[str, Any]] = [value for name in names if is_object(value := holder.get(name))]
     return found[0] if found else {}
 
@@ -286,10 +288,10 @@ def _slug(fields: Mapping[str, Any], name: str) -> str | None:
 
 def _names(value: object) -> tuple[str, ...]:
     """The names of a list, or a single one."""
-    return tuple(name for item in _items(value) if (name := _name(item)))
+    return tuple(name for item in _items(value) if (name := _as_name(item)))
 
 
-def _name(value: object) -> str | None:
+def _as_name(value: object) -> str | None:
     """A name, also where it came as a number; LiteLLM writes Python's None as a text."""
     if isinstance(value, bool) or not isinstance(value, str | int) or value in ("", "None"):
         return None

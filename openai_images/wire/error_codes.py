@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from openai_images.wire import error_words as lexicon
 
 if TYPE_CHECKING:
-    from openai_images.wire.error_body import Said
+    from openai_images.wire.error_body import ErrorDetails
 
 
 class Verdict(Enum):
@@ -111,7 +111,7 @@ _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _MARKS = re.compile(r"[_\-\u2010-\u2015]")
 
 
-def judge(said: Said, status: int, wait: float | None) -> Verdict:
+def judge(said: ErrorDetails, status: int, wait: float | None) -> Verdict:
     """What a refusal is about."""
     facts = _facts(said, status, wait)
     return next(
@@ -120,7 +120,7 @@ def judge(said: Said, status: int, wait: float | None) -> Verdict:
     )
 
 
-def stage_of(said: Said) -> str:
+def moderation_stage(said: ErrorDetails) -> str:
     """Whether the prompt ("input") or the picture ("output") was refused; "unknown" where it was not said."""
     if said.stage != "unknown":
         return said.stage
@@ -128,18 +128,18 @@ def stage_of(said: Said) -> str:
     return next(stages, "unknown").lower()
 
 
-def status_of(said: Said) -> int | None:
+def status_for_codes(said: ErrorDetails) -> int | None:
     """The status that goes with the codes, None where they tell none."""
     found = (_number(name) or _STATUS_OF.get(name) for name in said.codes)
     return next((status for status in found if status), None)
 
 
-def _facts(said: Said, status: int, wait: float | None) -> set[str]:
+def _facts(said: ErrorDetails, status: int, wait: float | None) -> set[str]:
     """What holds of a refusal, by the names that the table has for it."""
     words = _plain(said.words)
     codes = [_plain(_CAMEL.sub(" ", name[:100])) for name in said.codes]
     is_failure = status < 300 or status >= 500
-    told = status_of(said) if is_failure else None
+    told = status_for_codes(said) if is_failure else None
     found = {
         "money code": any(map(lexicon.MONEY_CODE.search, codes)) or not _MONEY_CODES.isdisjoint(said.codes),
         "money": lexicon.MONEY.search(words) or any(map(lexicon.MONEY.search, codes)),
@@ -175,7 +175,7 @@ def _plain(text: str) -> str:
     return " ".join(_MARKS.sub(" ", _CAMEL.sub(" ", text)).replace("\u2019", "'").lower().split())
 
 
-def _has_code(said: Said) -> bool:
+def _has_code(said: ErrorDetails) -> bool:
     """Whether there is a code that says more than a status."""
     return said.code is not None and said.code not in _EMPTY_CODES and _number(said.code) is None
 

@@ -14,7 +14,7 @@ from attrs import evolve, field, frozen
 
 from openai_images import errors
 from openai_images.wire import error_codes as codes, headers as header
-from openai_images.wire.error_body import NO_MESSAGES, Said, read_body, read_error
+from openai_images.wire.error_body import NO_MESSAGES, ErrorDetails, read_body, read_error
 from openai_images.wire.error_codes import Verdict
 from openai_images.wire.redaction import Redaction, redact
 from openai_images.wire.salvage import outline
@@ -67,7 +67,7 @@ _HINTS: dict[type[errors.APIStatusError], str] = {
 
 
 @frozen
-class Answered:
+class ResponseContext:
     """Where an error came from: the status and headers, the texts no message may repeat, and the time (Unix).
 
     `unsent`: the server answered before it had the whole request.
@@ -86,25 +86,25 @@ class Answered:
         return name and redact(name, self.secrets)
 
 
-def refusal_from_body(answered: Answered, body: bytes) -> errors.APIStatusError:
+def error_from_body(answered: ResponseContext, body: bytes) -> errors.APIStatusError:
     """The exception for an answer that is no success, from its body, whatever that is."""
     return _error(answered, *read_body(body))
 
 
-def refusal_from_document(answered: Answered, doc: object) -> errors.APIStatusError:
+def error_from_document(answered: ResponseContext, doc: object) -> errors.APIStatusError:
     """The exception for a decoded error body or error event."""
     return _error(answered, read_error(doc), doc)
 
 
-def _error(answered: Answered, said: Said, doc: object) -> errors.APIStatusError:
+def _error(answered: ResponseContext, said: ErrorDetails, doc: object) -> errors.APIStatusError:
     clean = Redaction(answered.secrets)
     judged = evolve(said, words=clean.text(said.words, _LONGEST_JUDGED))
     wait = header.retry_after(answered.headers, judged.words, answered.now, said.wait)
     verdict = codes.judge(judged, answered.status, wait)
-    kind, safe = _kind(answered, said, verdict)
+    kind, safe = _error_class(answered, said, verdict)
     said = _clean(said, clean)
     parts = (
-        f"{_where(answered, said)}: {said.message.rstrip('.')}",
+        f"{_request_suffix(answered, said)}: {said.message.rstrip('.')}",
         clean.text(_advice(answered, said, kind, verdict)),
         answered.request_id and f"request {answered.request_id}",
     )
@@ -121,11 +121,11 @@ def _error(answered: Answered, said: Said, doc: object) -> errors.APIStatusError
     error.retry_after = wait
     error.reason = _reason(said)
     if isinstance(error, errors.ModerationBlockedError):
-        error.categories, error.stage = said.categories, codes.stage_of(said)
+        error.categories, error.stage = said.categories, codes.moderation_stage(said)
     return error
 
 
-def _reason(said: Said) -> str:
+def _reason(said: ErrorDetails) -> str:
     """The server's message alone, empty where there is none."""
     if said.message in NO_MESSAGES:
         return ""
@@ -133,7 +133,7 @@ def _reason(said: Said) -> str:
     return said.message if is_short else said.message[:LONGEST_REASON].rstrip() + "…"
 
 
-def _clean(said: Said, clean: Redaction) -> Said:
+def _clean(said: ErrorDetails, clean: Redaction) -> ErrorDetails:
     """The same without what no error repeats."""
     code, kind, param = (
         None if name is None else clean.text(name) or None for name in (said.code, said.type, said.param)
@@ -149,12 +149,18 @@ def _clean(said: Said, clean: Redaction) -> Said:
     )
 
 
-def _kind(answered: Answered, said: Said, verdict: Verdict) -> tuple[type[errors.APIStatusError], bool]:
+def _error_class(
+    answered: ResponseContext, said: ErrorDetails, verdict: Verdict
+) -> tuple[type[errors.APIStatusError], bool]:
     """Which class of exception, and whether the request provably did not run."""
     if verdict in _BY_VERDICT:
         return _BY_VERDICT[verdict], False
-    told = codes.status_of(said)
-    kind = errors.RateLimitError if verdict is Verdict.RATE else _by_status(_status(answered.status, told))
+    told = codes.status_for_codes(said)
+    kind = (
+        errors.RateLimitError
+        if verdict is Verdict.RATE
+        else _class_for_status(_status(answered.status, told))
+    )
     safe = kind is not errors.QuotaExhaustedError and _is_safe(answered, kind, told)
     ran_not = safe or answered.unsent
     if ran_not and kind is errors.StatusOutcomeUnknownError:
@@ -171,7 +177,7 @@ def _status(status: int, told: int | None) -> int:
     return told if status >= 500 and told is not None and told < 500 else status
 
 
-def _is_safe(answered: Answered, kind: type[errors.APIStatusError], told: int | None) -> bool:
+def _is_safe(answered: ResponseContext, kind: type[errors.APIStatusError], told: int | None) -> bool:
     """Whether the request provably did not run, by what the server says of it or by what it is."""
     if answered.status < 300:
         return False
@@ -181,15 +187,15 @@ def _is_safe(answered: Answered, kind: type[errors.APIStatusError], told: int | 
     if answered.unsent and kind in (errors.InternalServerError, errors.StatusOutcomeUnknownError):
         return True
     # A 503 asks to come back before anything ran, unless its code tells of something that did.
-    closed = answered.status == 503 and header.asks_to_wait(answered.headers) and told in (None, 429, 503)
+    closed = answered.status == 503 and header.has_retry_after(answered.headers) and told in (None, 429, 503)
     return closed or kind is errors.RateLimitError
 
 
-def _by_status(status: int) -> type[errors.APIStatusError]:
+def _class_for_status(status: int) -> type[errors.APIStatusError]:
     return errors.InternalServerError if status >= 500 else _BY_STATUS.get(status, errors.APIStatusError)
 
 
-def _where(answered: Answered, said: Said) -> str:
+def _request_suffix(answered: ResponseContext, said: ErrorDetails) -> str:
     """What answered what, by name."""
     where = f"the server answered {answered.status}{' with an error' if answered.status < 300 else ''}"
     code = said.code if said.code != str(answered.status) else None
@@ -198,7 +204,9 @@ def _where(answered: Answered, said: Said) -> str:
     return f"{where} ({about})" if about else where
 
 
-def _advice(answered: Answered, said: Said, kind: type[errors.APIStatusError], verdict: Verdict) -> str:
+def _advice(
+    answered: ResponseContext, said: ErrorDetails, kind: type[errors.APIStatusError], verdict: Verdict
+) -> str:
     """What to do."""
     redirect = answered.headers.get("location") if 300 <= answered.status < 400 else None
     if redirect:

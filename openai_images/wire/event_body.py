@@ -17,17 +17,17 @@ from openai_images.errors import DecodeError, ImagesError, StreamInterruptedErro
 from openai_images.models.results import CompletedImage, Event, ImageResult, UnknownEvent
 from openai_images.models.usage import Usage, sum_usages
 from openai_images.wire import codec
-from openai_images.wire.error_mapping import Answered, refusal_from_document
+from openai_images.wire.error_mapping import ResponseContext, error_from_document
 from openai_images.wire.image_body import MAX_DAMAGED, MAX_ERRORS, completed_events, no_image
-from openai_images.wire.json_decoder import MAX_PICTURES, too_many_pictures
-from openai_images.wire.salvage import found_images, without_images
-from openai_images.wire.sse import EventEnd, SSEFramer
+from openai_images.wire.json_decoder import MAX_IMAGES, too_many_images
+from openai_images.wire.salvage import find_images, without_images
+from openai_images.wire.sse import SSEEventEnd, SSEFramer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from openai_images.models.image import Image
-    from openai_images.wire.json_decoder import PayloadScanner
+    from openai_images.wire.json_decoder import JSONImageDecoder
 
 _COMPLETED = ("image_generation.completed", "image_edit.completed")
 _FINISHED = (
@@ -42,10 +42,10 @@ _NO_PICTURE = (
 )
 
 
-class EventsBody:
+class EventStreamBody:
     """A `text/event-stream`."""
 
-    def __init__(self, answered: Answered, new_scanner: Callable[[], PayloadScanner]) -> None:
+    def __init__(self, answered: ResponseContext, new_scanner: Callable[[], JSONImageDecoder]) -> None:
         """Decode each event with a scanner of its own."""
         self.life = 0
         self._answered = answered
@@ -64,13 +64,13 @@ class EventsBody:
         """Frame, decode, and yield each event at its blank line."""
         for token in self._framer.feed(chunk):
             self.life += 1
-            if isinstance(token, EventEnd):
+            if isinstance(token, SSEEventEnd):
                 yield from self._event(token.event)
             else:
                 self._scanner.feed(token)
         self._in_data = self._framer.in_data
 
-    def can_wait(self, chunk: bytes) -> bool:
+    def can_buffer(self, chunk: bytes) -> bool:
         """In the middle of a data line, which is where the megabytes are, nothing is complete before its end."""
         if not self._in_data or _LF in chunk or _CR in chunk:
             return False
@@ -106,7 +106,7 @@ class EventsBody:
 
     def images(self) -> list[Image]:
         """The finished picture of an event that was cut behind it, or those of an unknown event before."""
-        cut = self._scanner.pictures if self._framer.event.endswith(_FINISHED) else []
+        cut = self._scanner.images if self._framer.event.endswith(_FINISHED) else []
         # One that is in a file has its name there already.
         return cut or [image for image in self._strays if image.path is None and not self._completed]
 
@@ -131,18 +131,18 @@ class EventsBody:
         try:
             events = self._read(self._document(scanner, name, text), name, scanner.damaged)
         except ImagesError:
-            self._strays = scanner.pictures or self._strays
+            self._strays = scanner.images or self._strays
             raise
         for event in events:
             if isinstance(event, CompletedImage):
                 self._completed += 1
-                if self._completed > MAX_PICTURES:
-                    raise too_many_pictures()
+                if self._completed > MAX_IMAGES:
+                    raise too_many_images()
             elif isinstance(event, UnknownEvent) and not event.type.endswith(".partial_image"):
-                self._strays = scanner.pictures or self._strays
+                self._strays = scanner.images or self._strays
             yield event
 
-    def _document(self, scanner: PayloadScanner, name: str, text: str) -> Any:
+    def _document(self, scanner: JSONImageDecoder, name: str, text: str) -> Any:
         """The event's JSON, or its text where that is none and no picture is lost. Raises `DecodeError`."""
         try:
             return scanner.finish()
@@ -161,9 +161,9 @@ class EventsBody:
         kind = doc.get("type") if is_object(doc) else None
         kind = kind if isinstance(kind, str) and kind else name
         if kind.endswith(".partial_failed"):
-            self._fail(refusal_from_document(self._answered, doc))
+            self._fail(error_from_document(self._answered, doc))
         elif "error" in (kind, name) or (is_object(doc) and doc.get("error")):
-            raise refusal_from_document(self._answered, doc)
+            raise error_from_document(self._answered, doc)
         known = self._known(doc, kind, damaged) if is_object(doc) else ()
         # A partial without its picture must not cost the finished one that is still to come.
         return known or [UnknownEvent(kind[:_LONGEST_NAME] or "message", doc)]
@@ -172,19 +172,19 @@ class EventsBody:
         """The pictures of an event, none where it is none of ours. Raises `ImagesError` where they had to be there."""
         fields = {key: value for key, value in doc.items() if key != "type"}
         if kind.endswith(".partial_image"):
-            partial = codec.read_partial(fields)
+            partial = codec.structure_partial(fields)
             return () if partial is None else [partial]
         is_finished = kind.endswith(_FINISHED)
-        completed = codec.read_completed(fields) if is_finished else None
+        completed = codec.structure_completed(fields) if is_finished else None
         if completed is not None:
             return [completed]
         if is_finished or kind in _WHOLE_ANSWER:
-            images = list(islice(codec.read_images(doc), MAX_PICTURES))
+            images = list(islice(codec.structure_images(doc), MAX_IMAGES))
             if not images and is_finished:
-                images = found_images(doc)
+                images = find_images(doc)
                 fields = without_images(fields)
             if images:
-                result = codec.read_result(fields, tuple(images))
+                result = codec.structure_result(fields, tuple(images))
                 self._usage = result.usage
                 return list(completed_events(result))
         if is_finished and damaged:
@@ -203,7 +203,7 @@ class EventsBody:
         """Some servers end with the usage of all pictures; without any before it, they are missing."""
         if not self._completed:
             raise self._errors[-1] if self._errors else DecodeError(_NO_PICTURE)
-        self._usage = codec.read_result(fields, ()).usage
+        self._usage = codec.structure_result(fields, ()).usage
 
 
 def _unwrapped(doc: Any) -> Any:

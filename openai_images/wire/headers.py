@@ -58,7 +58,7 @@ _LIMITS = {"images": ("images", "input-images"), "requests": ("requests",), "tok
 
 
 @frozen
-class StatedLimit:
+class AdvertisedLimit:
     """A rate limit as an answer states it: `remaining` of `limit` are left, and `rate` a second come back."""
 
     limit: float
@@ -66,27 +66,27 @@ class StatedLimit:
     rate: float
 
 
-def stated_limits(headers: Mapping[str, str]) -> dict[str, StatedLimit]:
+def advertised_limits(headers: Mapping[str, str]) -> dict[str, AdvertisedLimit]:
     """The limits of an answer's `x-ratelimit-*` headers, by kind: images, requests, tokens; empty where none is whole.
 
     The reset, spelled "12" or "58.891s", is the time until all of `limit` is there again (seen on the wire in 2025); a
     minute is taken where it is missing, more than a day, or nothing is used.
     """
-    found = ((kind, _stated(headers, name)) for kind, names in _LIMITS.items() for name in names)
+    found = ((kind, _advertised(headers, name)) for kind, names in _LIMITS.items() for name in names)
     return {kind: limit for kind, limit in found if limit is not None}
 
 
 def parse_duration(text: str) -> float | None:
     """Seconds from "12", "12.5", "1ms", "58.891s" or "6m0s"."""
     try:
-        return _sensible(float(text))
+        return _valid_seconds(float(text))
     except ValueError:
         pass
     match = _DURATION.fullmatch(text.strip())
     if match is None or not text.strip():
         return None
     hours, minutes, seconds, milliseconds = (float(part or 0) for part in match.groups())
-    return _sensible(hours * 3600 + minutes * 60 + seconds + milliseconds / 1000)
+    return _valid_seconds(hours * 3600 + minutes * 60 + seconds + milliseconds / 1000)
 
 
 def retry_after(headers: Mapping[str, str], message: str, now: float, stated: str = "") -> float | None:
@@ -97,15 +97,15 @@ def retry_after(headers: Mapping[str, str], message: str, now: float, stated: st
     """
     milliseconds = headers.get("retry-after-ms", "").strip()
     found = (
-        _read_wait(f"{milliseconds}ms", now),
-        _read_wait(headers.get("retry-after", ""), now),
-        _read_wait(stated, now),
-        _in_words(message),
+        _parse_wait(f"{milliseconds}ms", now),
+        _parse_wait(headers.get("retry-after", ""), now),
+        _parse_wait(stated, now),
+        _from_message(message),
     )
     return next((wait for wait in found if wait and wait <= LONGEST_WAIT), None)
 
 
-def asks_to_wait(headers: Mapping[str, str]) -> bool:
+def has_retry_after(headers: Mapping[str, str]) -> bool:
     """Whether a header asks for another attempt later, even if it does not say sensibly when."""
     return "retry-after" in headers or "retry-after-ms" in headers
 
@@ -122,7 +122,7 @@ def request_id(headers: Mapping[str, str]) -> str | None:
     return name and "".join(one if one.isprintable() else "\ufffd" for one in name[:_LONGEST_NAME])
 
 
-def _stated(headers: Mapping[str, str], name: str) -> StatedLimit | None:
+def _advertised(headers: Mapping[str, str], name: str) -> AdvertisedLimit | None:
     stated = headers.get(f"x-ratelimit-limit-{name}")
     if stated is None:
         return None
@@ -132,22 +132,22 @@ def _stated(headers: Mapping[str, str], name: str) -> StatedLimit | None:
         return None
     reset = parse_duration(headers.get(f"x-ratelimit-reset-{name}", ""))
     rate = (limit - remaining) / reset if reset and reset <= LONGEST_WAIT else 0.0
-    return StatedLimit(limit, remaining, rate if 0 < rate < math.inf else limit / 60)
+    return AdvertisedLimit(limit, remaining, rate if 0 < rate < math.inf else limit / 60)
 
 
-def _read_wait(text: str, now: float) -> float | None:
+def _parse_wait(text: str, now: float) -> float | None:
     """Seconds from a header's or a field's text; None where it is no wait that a server can mean."""
     wait = parse_duration(text)
-    moments = (_until(text, now),) if wait is None else (wait, wait - now, wait / 1000 - now)
+    moments = (_from_date(text, now),) if wait is None else (wait, wait - now, wait / 1000 - now)
     return next((seconds for seconds in moments if seconds is not None and 0 < seconds <= LONGEST_WAIT), None)
 
 
-def _in_words(message: str) -> float | None:
+def _from_message(message: str) -> float | None:
     match = _IN_WORDS.search(message)
     if match is None:
         return None
     parts = _PARTS.findall(match[1] or match[2])
-    return _sensible(sum(float(number) * _seconds_in(unit.lower()) for number, unit in parts))
+    return _valid_seconds(sum(float(number) * _seconds_in(unit.lower()) for number, unit in parts))
 
 
 def _seconds_in(unit: str) -> float:
@@ -157,16 +157,16 @@ def _seconds_in(unit: str) -> float:
     return 0.001 if unit.startswith(("ms", "mil")) else _SECONDS_IN[unit[0]]
 
 
-def _until(date: str, now: float) -> float | None:
+def _from_date(date: str, now: float) -> float | None:
     """Seconds until an HTTP date or an ISO one; one without a zone is in UTC, as all of them are."""
     for read in (parsedate_to_datetime, datetime.fromisoformat):
         try:
             moment = read(date.strip())
-            return _sensible((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now)
+            return _valid_seconds((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now)
         except (ValueError, TypeError, IndexError, OverflowError):
             continue
     return None
 
 
-def _sensible(seconds: float) -> float | None:
+def _valid_seconds(seconds: float) -> float | None:
     return seconds if math.isfinite(seconds) and seconds >= 0 else None

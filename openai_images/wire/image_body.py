@@ -13,8 +13,8 @@ from attrs import evolve
 from openai_images.errors import DecodeError, StreamInterruptedError
 from openai_images.models.completeness import NO_IMAGE, ImageProbe
 from openai_images.models.results import CompletedImage, Event, ImageResult
-from openai_images.wire.base64_decoder import picture_too_large
-from openai_images.wire.error_mapping import Answered
+from openai_images.wire.base64_decoder import image_too_large
+from openai_images.wire.error_mapping import ResponseContext
 from openai_images.wire.redaction import redact
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _SHOWN = 40
 """Characters of what is no picture that an error repeats: enough to know words or a page from noise."""
 
 
-class Body(Protocol):
+class BodyDecoder(Protocol):
     """One way in which pictures arrive. `life` grows with every byte that is not a comment."""
 
     life: int
@@ -43,7 +43,7 @@ class Body(Protocol):
         """Take the next bytes. Raises `ImagesError`."""
         ...
 
-    def can_wait(self, chunk: bytes) -> bool:
+    def can_buffer(self, chunk: bytes) -> bool:
         """Whether these bytes cannot complete an event, so that they may be gathered first."""
         ...
 
@@ -71,10 +71,10 @@ class Body(Protocol):
         """Drop what is not whole."""
 
 
-class PictureBody:
+class ImageBody:
     """The bare bytes of one picture, as some compatible servers answer."""
 
-    def __init__(self, answered: Answered, sink: Sink, max_bytes: int) -> None:
+    def __init__(self, answered: ResponseContext, sink: Sink, max_bytes: int) -> None:
         """Collect into the sink, up to `max_bytes`."""
         self.life = 0
         self._answered = answered
@@ -89,11 +89,11 @@ class PictureBody:
         self.life += 1
         self._probe.feed(chunk)
         if self._probe.nbytes > self._max_bytes:
-            raise picture_too_large(self._max_bytes)
+            raise image_too_large(self._max_bytes)
         self._sink.write(chunk)
         return iter(())
 
-    def can_wait(self, chunk: bytes) -> bool:
+    def can_buffer(self, chunk: bytes) -> bool:
         """Never: there is nothing to gain."""
         return not chunk
 
@@ -137,7 +137,7 @@ class PictureBody:
             self._sink.discard()
 
 
-def no_image(answered: Answered, damaged: Sequence[Image]) -> DecodeError:
+def no_image(answered: ResponseContext, damaged: Sequence[Image]) -> DecodeError:
     """The error for what came in the place of a picture."""
     first = damaged[0] if damaged else None
     if first is None or first.flaw == NO_IMAGE:

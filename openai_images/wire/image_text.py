@@ -14,12 +14,12 @@ import pybase64
 
 from openai_images.errors import DecodeError
 from openai_images.models import media
-from openai_images.wire.base64_decoder import Unescaper
+from openai_images.wire.base64_decoder import JSONUnescaper
 
 BASE64, URL = b"b64_json", b"url"
 LONGEST_KEY = 6 * len(BASE64)  # each character spelled \uXXXX
 
-HELD = 128
+MAX_HELD = 128
 """Characters after which it is decided: a `data:` URL may name a type and a character set before its base64."""
 
 # "data:", then the signatures of PNG, JPEG, GIF, WebP, TIFF, ICO, AVIF and its like, BMP, SVG and XML before it.
@@ -50,7 +50,7 @@ def begins_image(start: bytes, *, is_whole: bool, is_url: bool) -> bool | None:
         return True
     if b"\\" in start:
         try:
-            start = Unescaper().feed(start, last=False)
+            start = JSONUnescaper().feed(start, last=False)
         except DecodeError:
             return False
     if not any(start.startswith(prefix) or prefix.startswith(start) for prefix in PREFIXES):

@@ -16,18 +16,18 @@ from attrs import evolve
 from openai_images._util.json import is_list, is_object
 from openai_images.errors import DecodeError, ImagesError, StreamInterruptedError
 from openai_images.wire import codec
-from openai_images.wire.error_mapping import Answered, refusal_from_document
+from openai_images.wire.error_mapping import ResponseContext, error_from_document
 from openai_images.wire.image_body import MAX_DAMAGED, MAX_ERRORS, completed_events, no_image
-from openai_images.wire.json_decoder import MAX_PICTURES, too_many_pictures
+from openai_images.wire.json_decoder import MAX_IMAGES, too_many_images
 from openai_images.wire.redaction import Redaction, redact
-from openai_images.wire.salvage import answer_within, found_images, found_urls, outline, without_images
+from openai_images.wire.salvage import find_images, find_urls, nested_answer, outline, without_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from openai_images.models.image import Image
     from openai_images.models.results import CompletedImage, Event, ImageResult
-    from openai_images.wire.json_decoder import PayloadScanner
+    from openai_images.wire.json_decoder import JSONImageDecoder
 
 _GOOD = ("0", "200", "202", "ok", "success")
 _TASKS = ("task_id", "taskId", "job_id")
@@ -36,11 +36,11 @@ _MOST_NAMES = 50
 _UNDER_WAY = ("submitted", "queued", "pending", "processing", "in_progress", "running")
 
 
-class JsonBody:
+class JSONBody:
     """One JSON document; what stands behind it counts as far as it holds pictures."""
 
     def __init__(
-        self, answered: Answered, new_scanner: Callable[[], PayloadScanner], *, is_bare: bool = False
+        self, answered: ResponseContext, new_scanner: Callable[[], JSONImageDecoder], *, is_bare: bool = False
     ) -> None:
         """Decode the one document; what `is_bare` is the text of one picture, without quotes."""
         self.life = 0
@@ -59,7 +59,7 @@ class JsonBody:
         self._scanner.feed(chunk)
         return iter(())
 
-    def can_wait(self, chunk: bytes) -> bool:
+    def can_buffer(self, chunk: bytes) -> bool:
         """Always: only the end completes it."""
         self.life += bool(chunk)
         return True
@@ -74,7 +74,7 @@ class JsonBody:
             return
         self._docs = [{"data": doc} if is_list(doc) else doc for doc in docs]
         fields, images = self._read()
-        self._result = result = codec.read_result(fields, tuple(images))
+        self._result = result = codec.structure_result(fields, tuple(images))
         yield from completed_events(result)
 
     def result(self, completed: Sequence[CompletedImage]) -> ImageResult:
@@ -90,7 +90,7 @@ class JsonBody:
 
     def images(self) -> list[Image]:
         """The pictures that were whole when the document was cut or went wrong, and where others may be."""
-        return [] if self._result is not None else self._kept or self._scanner.pictures
+        return [] if self._result is not None else self._kept or self._scanner.images
 
     def damaged(self) -> list[Image]:
         """What came in the place of a picture."""
@@ -98,11 +98,11 @@ class JsonBody:
 
     def errors(self) -> list[ImagesError]:
         """What the items without a picture say, and the document itself."""
-        answers = [inner for doc in self._docs for inner in (answer_within(doc), doc) if is_object(inner)]
+        answers = [inner for doc in self._docs for inner in (nested_answer(doc), doc) if is_object(inner)]
         places = {id(place): place for doc in answers for place in (*_items(doc), doc)}.values()
         silent = (place for place in places if _is_error(place) and not codec.holds_image(place))
         errors: list[ImagesError] = [
-            refusal_from_document(self._answered, place) for place in islice(silent, MAX_ERRORS)
+            error_from_document(self._answered, place) for place in islice(silent, MAX_ERRORS)
         ]
         if self._scanner.failure is not None:
             errors.append(self._scanner.failure)
@@ -116,22 +116,22 @@ class JsonBody:
 
     def _read(self) -> tuple[dict[str, Any], list[Image]]:
         """The document and its pictures."""
-        holders = [(doc, inner) for doc in self._docs if (inner := answer_within(doc)) is not None]
+        holders = [(doc, inner) for doc in self._docs if (inner := nested_answer(doc)) is not None]
         images = list(
-            islice((image for _, inner in holders for image in codec.read_images(inner)), MAX_PICTURES + 1)
+            islice((image for _, inner in holders for image in codec.structure_images(inner)), MAX_IMAGES + 1)
         )
-        if len(images) > MAX_PICTURES:
-            self._kept = images[:MAX_PICTURES]
-            raise too_many_pictures()
+        if len(images) > MAX_IMAGES:
+            self._kept = images[:MAX_IMAGES]
+            raise too_many_images()
         if images:
             doc, inner = holders[0]
-            is_plain = inner is doc and len(self._scanner.pictures) <= len(images)
+            is_plain = inner is doc and len(self._scanner.images) <= len(images)
             return doc if is_plain else _fields(doc, inner), images
         for doc in self._docs:
-            if images := found_images(doc):
+            if images := find_images(doc):
                 return _fields(doc), images
         error = self._scanner.failure or self._why_none()
-        urls = found_urls(self._docs)
+        urls = find_urls(self._docs)
         if error is None and urls:
             return _fields(self._docs[0]), urls
         self._kept = urls
@@ -145,7 +145,7 @@ class JsonBody:
         for doc in self._docs:
             for place in (doc, *_items(doc)):
                 if is_object(place) and _is_error(place):
-                    return refusal_from_document(self._answered, place)
+                    return error_from_document(self._answered, place)
         if self.damaged():
             return no_image(self._answered, self.damaged())
         return _task_error(self._answered, self._docs[0], under_way=True)
@@ -158,7 +158,7 @@ class JsonBody:
         items = _items(doc)
         # xAI and Azure answer so when their safety system struck, the list or its item empty.
         message = "there is no picture in it, as when the safety system refuses the prompt"
-        blocked = refusal_from_document(
+        blocked = error_from_document(
             answered,
             {"error": {"code": "content_filter", "message": message, "innererror": _filters(doc, items)}},
         )
@@ -181,7 +181,7 @@ def _fields(doc: object, inner: dict[str, Any] | None = None) -> dict[str, Any]:
     return fields
 
 
-def _task_error(answered: Answered, doc: object, *, under_way: bool) -> DecodeError | None:
+def _task_error(answered: ResponseContext, doc: object, *, under_way: bool) -> DecodeError | None:
     """The error for a task in the place of a picture; whether it must be one that is `under_way`."""
     for place in (doc, *_items(doc)):
         if not is_object(place) or (under_way and place.get("status") not in _UNDER_WAY):

@@ -19,13 +19,13 @@ from openai_images._util.json import has_too_many_values
 from openai_images.errors import DecodeError, ResponseTooLargeError
 from openai_images.models.completeness import ImageProbe
 from openai_images.models.image import Image
-from openai_images.wire.base64_decoder import MAX_PICTURE_BYTES, Base64Decoder, Unescaper, both
-from openai_images.wire.envelope import TOO_LARGE, NotWholeError, documents
+from openai_images.wire.base64_decoder import MAX_IMAGE_BYTES, Base64Decoder, JSONUnescaper, join_bytes
+from openai_images.wire.envelope import TOO_LARGE, IncompleteJSONError, parse_documents
 from openai_images.wire.image_text import (
     BASE64,
     FIRST,
-    HELD,
     LONGEST_KEY,
+    MAX_HELD,
     PREFIXES,
     URL,
     begins_image,
@@ -36,25 +36,25 @@ from openai_images.wire.sinks import MemorySink, Sink
 MAX_ENVELOPE_BYTES = 4 * 1024 * 1024
 """The JSON without its pictures is about a kilobyte; a prompt echoed back may be 32,000 characters of it."""
 
-MAX_PICTURES = 1000
+MAX_IMAGES = 1000
 """The API gives ten at most; each takes memory, or a file, however few bytes it has."""
 
 _SPACE = b" \t\r\n"
 _N, _I = b"NI"  # as numbers, which are sought faster; legal JSON has neither outside its strings
-_PLAIN = re.compile(
+_NO_IMAGE_KEYS = re.compile(
     rb'(?:[^"NI]++|"(?!(?:b64_json|url)"|%s)[^"\\]*+")*+' % b"|".join(map(re.escape, PREFIXES))
 )
 """All up to the next string that needs a closer look: a picture or its key, one with escapes, one that is cut."""
 
 
-class PayloadScanner:
+class JSONImageDecoder:
     """Feed it a document's bytes, then `finish` gives the document with an `Image` for each picture."""
 
     def __init__(
         self,
         new_sink: Callable[[], Sink] = MemorySink,
         *,
-        max_picture_bytes: int = MAX_PICTURE_BYTES,
+        max_picture_bytes: int = MAX_IMAGE_BYTES,
         max_envelope_bytes: int = MAX_ENVELOPE_BYTES,
     ) -> None:
         """Give each picture a sink of its own."""
@@ -63,7 +63,7 @@ class PayloadScanner:
         self._max_envelope_bytes = max_envelope_bytes
         self._envelope = bytearray()
         # Functions, not bound methods: a cycle would keep the pictures until the garbage collector comes by.
-        self._state = PayloadScanner._between
+        self._state = JSONImageDecoder._outside_strings
         self._escaped = False
         self._string_start = 0
         # The key that has just ended, and the one whose value is due, where they may have a picture.
@@ -73,7 +73,7 @@ class PayloadScanner:
         self._start = b""  # a string's first characters, until it is clear whether it is a picture
         self._is_url = False
         self._is_due = False  # whether the picture has a picture's name: one that is broken is a failure then
-        self._escapes = Unescaper()
+        self._escapes = JSONUnescaper()
         self._broken: DecodeError | None = None
         self.failure: DecodeError | None = None
         self._sink: Sink | None = None
@@ -107,17 +107,17 @@ class PayloadScanner:
         return self._documents(strict=False)
 
     def _documents(self, *, strict: bool) -> list[Any]:
-        in_string = self._state is not PayloadScanner._between
+        in_string = self._state is not JSONImageDecoder._outside_strings
         at = self._constant_at
         if has_too_many_values(self._envelope):
             raise DecodeError(TOO_LARGE)
         constant_at = None if at is None else len(self._envelope[:at].decode("utf-8", "replace"))
         try:
             if in_string and strict:
-                raise NotWholeError(_IN_STRING)
-            return documents(self.text, self._pictures, constant_at, strict=strict)
+                raise IncompleteJSONError(_IN_STRING)
+            return parse_documents(self.text, self._pictures, constant_at, strict=strict)
         except DecodeError as error:
-            self.is_cut = in_string or isinstance(error, NotWholeError)
+            self.is_cut = in_string or isinstance(error, IncompleteJSONError)
             raise DecodeError(_IN_STRING if in_string else str(error)) from None
 
     def discard(self) -> None:
@@ -141,7 +141,7 @@ class PayloadScanner:
         return True
 
     @property
-    def pictures(self) -> list[Image]:
+    def images(self) -> list[Image]:
         """The pictures that are complete so far, in document order."""
         return [picture for picture in self._pictures if picture is not None and picture.flaw is None]
 
@@ -152,10 +152,10 @@ class PayloadScanner:
 
     # The five states. Each takes (data, at) and gives the index of the first byte it left alone.
 
-    def _between(self, data: bytes, at: int) -> int:
+    def _outside_strings(self, data: bytes, at: int) -> int:
         """Outside strings: copy, and watch for `key :` before the next string."""
         if not (self._after_key or self._value_due):
-            plain = _PLAIN.match(data, at)
+            plain = _NO_IMAGE_KEYS.match(data, at)
             if plain is not None and plain.end() > at:
                 self._envelope += plain[0]
                 at = plain.end()
@@ -177,17 +177,17 @@ class PayloadScanner:
             self._begin_string()
         else:
             self._is_url = self._value_due == URL
-            self._state = PayloadScanner._in_start
+            self._state = JSONImageDecoder._in_start
         self._after_key = self._value_due = b""
         return quote + 1
 
     def _in_start(self, data: bytes, at: int) -> int:
         """At the start of a string: a picture, or any other text."""
-        end = at + HELD - len(self._start)
+        end = at + MAX_HELD - len(self._start)
         quote = data.find(b'"', at, end)
         end = min(end, len(data)) if quote < 0 else quote
         start = self._start + data[at:end]
-        is_whole = quote >= 0 or len(start) == HELD
+        is_whole = quote >= 0 or len(start) == MAX_HELD
         begins = begins_image(start, is_whole=is_whole, is_url=self._is_url)
         self._start = start if begins is None else b""
         if begins:
@@ -201,17 +201,17 @@ class PayloadScanner:
     def _begin_string(self) -> None:
         self._envelope += b'"'
         self._string_start = len(self._envelope)
-        self._state = PayloadScanner._in_string
+        self._state = JSONImageDecoder._in_string
 
     def _begin_picture(self, *, is_due: bool) -> None:
-        if len(self._pictures) == MAX_PICTURES:
-            raise too_many_pictures()
+        if len(self._pictures) == MAX_IMAGES:
+            raise too_many_images()
         self._envelope += b"NaN"
         self._is_due = is_due
         self._sink = self._new_sink()
         self._probe = ImageProbe()
-        self._decoder = Base64Decoder(both(self._probe.feed, self._sink.write), self._max_picture_bytes)
-        self._state = PayloadScanner._in_picture
+        self._decoder = Base64Decoder(join_bytes(self._probe.feed, self._sink.write), self._max_picture_bytes)
+        self._state = JSONImageDecoder._in_picture
 
     def _in_string(self, data: bytes, at: int) -> int:
         """In a string that is no picture: copy up to its closing quote."""
@@ -223,7 +223,7 @@ class PayloadScanner:
         end = len(self._envelope) - 1
         if end - self._string_start <= LONGEST_KEY:
             self._after_key = image_key(bytes(self._envelope[self._string_start : end]))
-        self._state = PayloadScanner._between
+        self._state = JSONImageDecoder._outside_strings
         return quote + 1
 
     def _closing_quote(self, data: bytes, at: int) -> int:
@@ -261,18 +261,18 @@ class PayloadScanner:
             self.discard()
             self._decoder = None
             self._pictures.append(None)
-            self._state = PayloadScanner._in_broken
+            self._state = JSONImageDecoder._in_invalid_image
             return at
         return len(data) if quote < 0 else quote + 1
 
-    def _in_broken(self, data: bytes, at: int) -> int:
+    def _in_invalid_image(self, data: bytes, at: int) -> int:
         """In a picture that is none: pass over the rest of it. It is a failure when it has ended, till then a cut."""
         quote = self._closing_quote(data, at)
         if quote < 0:
             return len(data)
         if self._is_due:
             self.failure = self.failure or self._broken
-        self._state = PayloadScanner._between
+        self._state = JSONImageDecoder._outside_strings
         return quote + 1
 
     def _end_picture(self) -> None:
@@ -286,12 +286,12 @@ class PayloadScanner:
             self._sink.discard()
             self._pictures.append(None)
         self._sink = self._decoder = None
-        self._state = PayloadScanner._between
+        self._state = JSONImageDecoder._outside_strings
 
 
-def too_many_pictures() -> ResponseTooLargeError:
+def too_many_images() -> ResponseTooLargeError:
     """The error for an answer with more than `MAX_PICTURES`."""
-    return ResponseTooLargeError(f"the answer holds more than {MAX_PICTURES:,} pictures and was abandoned")
+    return ResponseTooLargeError(f"the answer holds more than {MAX_IMAGES:,} pictures and was abandoned")
 
 
 _IN_STRING = "the answer is not valid JSON: it ends in a string"

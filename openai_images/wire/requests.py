@@ -15,7 +15,7 @@ from openai_images._version import __version__
 from openai_images.errors import RequestInvalidError
 from openai_images.models import media
 from openai_images.models.requests import ImageReference
-from openai_images.wire.codec import encode, encode_request
+from openai_images.wire.codec import encode_json, encode_request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,41 +26,41 @@ _USER_AGENT = f"openai-images/{__version__}"
 
 
 @frozen
-class HttpRequest:
+class HTTPRequest:
     """What goes over the wire; always a POST."""
 
     url: str
     headers: Mapping[str, str] = field(repr=False)
-    body: bytes | Upload = field(repr=False)
+    body: bytes | CompositeBody = field(repr=False)
 
 
-def generation(
+def generate_request(
     url: str, request: GenerateRequest, headers: Mapping[str, str], *, stream: bool
-) -> HttpRequest:
+) -> HTTPRequest:
     """A request for pictures; `headers` (authorization, the user's own) win over ours."""
     ours = _headers("application/json", stream)
-    return HttpRequest(url, joined(ours, headers), encode_request(request, stream=stream))
+    return HTTPRequest(url, merge_headers(ours, headers), encode_request(request, stream=stream))
 
 
-def edit(  # noqa: PLR0913  a generation's, the pictures, and what parts them
+def edit_request(  # noqa: PLR0913  a generation's, the pictures, and what parts them
     url: str,
     body: Mapping[str, Any],
-    pictures: Pictures,
+    pictures: EditImages,
     headers: Mapping[str, str],
     *,
     stream: bool,
     boundary: str | None,
-) -> HttpRequest:
+) -> HTTPRequest:
     """A request for pictures made from `pictures`: a form with this `boundary`, or JSON without one.
 
     Raises `RequestInvalidError`.
     """
     if boundary is None:
         ours = _headers("application/json", stream)
-        return HttpRequest(url, joined(ours, headers), json_form(encode(body), pictures))
+        return HTTPRequest(url, merge_headers(ours, headers), json_edit_body(encode_json(body), pictures))
     ours = _headers(f"multipart/form-data; boundary={boundary}", stream)
     theirs = {name: value for name, value in headers.items() if name.lower() != "content-type"}
-    return HttpRequest(url, joined(ours, theirs), form(body, pictures, boundary))
+    return HTTPRequest(url, merge_headers(ours, theirs), multipart_body(body, pictures, boundary))
 
 
 def _headers(content_type: str, stream: bool) -> dict[str, str]:
@@ -73,13 +73,13 @@ def _headers(content_type: str, stream: bool) -> dict[str, str]:
     }
 
 
-def joined(ours: Mapping[str, str], theirs: Mapping[str, str]) -> dict[str, str]:
+def merge_headers(ours: Mapping[str, str], theirs: Mapping[str, str]) -> dict[str, str]:
     """Both, and no name twice: theirs win, however they are spelled."""
     names = {name.lower() for name in theirs}
     return {name: value for name, value in ours.items() if name.lower() not in names} | dict(theirs)
 
 
-class Reader(Protocol):
+class ImageReader(Protocol):
     """A picture that is being read, from its start."""
 
     def read(self, count: int, /) -> bytes | memoryview:
@@ -91,7 +91,7 @@ class Reader(Protocol):
         ...
 
 
-class Source(Protocol):
+class ImageSource(Protocol):
     """A picture to be sent: its bytes may be read several times."""
 
     @property
@@ -109,27 +109,27 @@ class Source(Protocol):
         """Whether reading waits for a disk."""
         ...
 
-    def open(self) -> Reader:
+    def open(self) -> ImageReader:
         """Start to read. Raises OSError and `RequestInvalidError`."""
         ...
 
 
 @frozen
-class Encoded:
+class Base64Source:
     """A picture's bytes in base64."""
 
-    source: Source
+    source: ImageSource
 
     def __len__(self) -> int:
         """Characters."""
         return (self.source.nbytes + 2) // 3 * 4
 
 
-Piece: TypeAlias = bytes | Source | Encoded
+Piece: TypeAlias = bytes | ImageSource | Base64Source
 
 
 @frozen(repr=False)
-class Upload:
+class CompositeBody:
     """A body in pieces; `len` is its length in bytes."""
 
     pieces: tuple[Piece, ...]
@@ -137,17 +137,17 @@ class Upload:
     def __len__(self) -> int:
         """All of it."""
         return sum(
-            len(piece) if isinstance(piece, bytes | Encoded) else piece.nbytes for piece in self.pieces
+            len(piece) if isinstance(piece, bytes | Base64Source) else piece.nbytes for piece in self.pieces
         )
 
 
 @frozen(repr=False)
-class Pictures:
+class EditImages:
     """The opened pictures of a request."""
 
-    images: Sequence[Source | ImageReference]
-    mask: Source | ImageReference | None = None
-    markup: Source | ImageReference | None = None
+    images: Sequence[ImageSource | ImageReference]
+    mask: ImageSource | ImageReference | None = None
+    markup: ImageSource | ImageReference | None = None
 
     @property
     def referred(self) -> bool:
@@ -155,7 +155,7 @@ class Pictures:
         return any(isinstance(image, ImageReference) for _, image in self.named)
 
     @property
-    def named(self) -> list[tuple[str, Source | ImageReference]]:
+    def named(self) -> list[tuple[str, ImageSource | ImageReference]]:
         """Each with its field in a form."""
         field = "image" if len(self.images) == 1 else "image[]"
         layers = (("mask", self.mask), ("markup", self.markup))
@@ -165,7 +165,7 @@ class Pictures:
         ]
 
 
-def form(body: Mapping[str, Any], pictures: Pictures, boundary: str) -> Upload:
+def multipart_body(body: Mapping[str, Any], pictures: EditImages, boundary: str) -> CompositeBody:
     """A `multipart/form-data` body of these parameters and pictures. Raises `RequestInvalidError`."""
     pieces: list[Piece] = []
     for name, text in _texts(body):
@@ -175,13 +175,13 @@ def form(body: Mapping[str, Any], pictures: Pictures, boundary: str) -> Upload:
         if isinstance(source, ImageReference):
             msg = "a form cannot hold an ImageReference"
             raise RequestInvalidError(msg)
-        file = f"{name.removesuffix('[]')}-{number}{media.suffix(source.media_type)}"
+        file = f"{name.removesuffix('[]')}-{number}{media.file_suffix(source.media_type)}"
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="{file}"\r\n'
         pieces += (f"{head}Content-Type: {source.media_type}\r\n\r\n".encode(), source, b"\r\n")
-    return Upload((*pieces, f"--{boundary}--\r\n".encode()))
+    return CompositeBody((*pieces, f"--{boundary}--\r\n".encode()))
 
 
-def json_form(encoded: bytes, pictures: Pictures) -> Upload:
+def json_edit_body(encoded: bytes, pictures: EditImages) -> CompositeBody:
     """A JSON body: the parameters as they were encoded, and the pictures behind them as references."""
     pieces: list[Piece] = [encoded.removesuffix(b"}")]
     separator = b"" if encoded == b"{}" else b","
@@ -192,17 +192,17 @@ def json_form(encoded: bytes, pictures: Pictures) -> Upload:
     for name, layer in (("mask", pictures.mask), ("markup", pictures.markup)):
         if layer is not None:
             pieces += (f',"{name}":'.encode(), *_reference(layer))
-    return Upload((*pieces, b"}"))
+    return CompositeBody((*pieces, b"}"))
 
 
-def _reference(image: Source | ImageReference) -> Iterator[Piece]:
+def _reference(image: ImageSource | ImageReference) -> Iterator[Piece]:
     """`{"image_url": …}` or `{"file_id": …}`."""
     if isinstance(image, ImageReference):
         kind = "file_id" if image.image_url is None else "image_url"
-        yield encode({kind: image.image_url or image.file_id})
+        yield encode_json({kind: image.image_url or image.file_id})
         return
     yield f'{{"image_url":"data:{image.media_type};base64,'.encode()
-    yield Encoded(image)
+    yield Base64Source(image)
     yield b'"}'
 
 

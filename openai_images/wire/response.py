@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from openai_images.errors import DecodeError, StreamInterruptedError
 from openai_images.models import media
-from openai_images.wire.base64_decoder import MAX_PICTURE_BYTES
-from openai_images.wire.error_mapping import Answered
-from openai_images.wire.event_body import EventsBody
-from openai_images.wire.image_body import Body, PictureBody
-from openai_images.wire.image_text import HELD, begins_image
-from openai_images.wire.json_body import JsonBody
-from openai_images.wire.json_decoder import PayloadScanner
+from openai_images.wire.base64_decoder import MAX_IMAGE_BYTES
+from openai_images.wire.error_mapping import ResponseContext
+from openai_images.wire.event_body import EventStreamBody
+from openai_images.wire.image_body import BodyDecoder, ImageBody
+from openai_images.wire.image_text import MAX_HELD, begins_image
+from openai_images.wire.json_body import JSONBody
+from openai_images.wire.json_decoder import JSONImageDecoder
 from openai_images.wire.redaction import redact
 from openai_images.wire.sinks import MemorySink, Sink
 
@@ -45,31 +45,31 @@ _ENOUGH = 16 * 1024
 """Pieces below `_SMALL` that cannot complete anything are gathered to this size: a call costs more than their bytes."""
 
 
-class AnswerReader:
+class ResponseDecoder:
     """Feed it the body; it yields events. Then `finish`, then `result`."""
 
     def __init__(
         self,
-        answered: Answered,
+        answered: ResponseContext,
         new_sink: Callable[[], Sink] = MemorySink,
-        max_picture_bytes: int = MAX_PICTURE_BYTES,
+        max_picture_bytes: int = MAX_IMAGE_BYTES,
     ) -> None:
         """Read what came with this status and these headers; each picture gets a sink of its own."""
         self._answered = answered
         self._new_sink = new_sink
         self._max_picture_bytes = max_picture_bytes
-        self._body: Body | None = None
+        self._body: BodyDecoder | None = None
         self._held = bytearray()
 
     @property
-    def life(self) -> int:
+    def activity(self) -> int:
         """Grows with every byte that is not part of a comment."""
         return self._body.life if self._body else 0
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Take the next bytes. Raises `ImagesError`; events yielded before that stand."""
         body = self._body
-        if body is not None and len(chunk) < _SMALL and len(self._held) < _ENOUGH and body.can_wait(chunk):
+        if body is not None and len(chunk) < _SMALL and len(self._held) < _ENOUGH and body.can_buffer(chunk):
             self._held += chunk
             return iter(())  # not a generator: a picture in tiny pieces comes here millions of times
         return self._read(chunk)
@@ -85,10 +85,10 @@ class AnswerReader:
     def result(self, completed: Sequence[CompletedImage]) -> ImageResult:
         """The result of the completed events that were yielded. Raises `ImagesError` where there is none."""
         if self._body is None:
-            raise self._nothing()
+            raise self._empty()
         return self._body.result(completed)
 
-    def images(self) -> list[Image]:
+    def undelivered_images(self) -> list[Image]:
         """Pictures that were whole when a JSON answer was cut, and so were never yielded."""
         return self._body.images() if self._body else []
 
@@ -123,43 +123,43 @@ class AnswerReader:
         stated = self._answered.headers.get("content-type", "").partition(";")[0].strip().lower()
         markup = start.startswith(b"<")
         if start.startswith((b"{", b"[", b'"')):
-            self._body = JsonBody(self._answered, self._new_scanner)
+            self._body = JSONBody(self._answered, self._new_scanner)
         elif start.startswith(_ARCHIVE):
-            raise self._archive()
+            raise self._zip_archive()
         elif len(start) < _SNIFF and not ended:
             return
         elif _EVENT_STREAM.match(start) and not start.startswith(_DATA_URL):
-            self._body = EventsBody(self._answered, self._new_scanner)
+            self._body = EventStreamBody(self._answered, self._new_scanner)
         elif (
-            is_text := begins_image(start[:HELD], is_whole=ended or len(start) >= HELD, is_url=False)
+            is_text := begins_image(start[:MAX_HELD], is_whole=ended or len(start) >= MAX_HELD, is_url=False)
         ) is None:
             return
         elif is_text:  # base64 without any JSON around it, whatever it is called
-            self._body = JsonBody(self._answered, self._new_scanner, is_bare=True)
+            self._body = JSONBody(self._answered, self._new_scanner, is_bare=True)
         elif media.media_type(start) != media.UNKNOWN or (stated.startswith("image/") and not markup):
-            self._body = PictureBody(self._answered, self._new_sink(), self._max_picture_bytes)
+            self._body = ImageBody(self._answered, self._new_sink(), self._max_picture_bytes)
         elif stated == "text/event-stream" and not markup:
-            self._body = EventsBody(self._answered, self._new_scanner)
+            self._body = EventStreamBody(self._answered, self._new_scanner)
         elif ended or len(start) >= _UNTIL_CLEAR:
-            raise self._not_ours(start[:_UNTIL_CLEAR], stated)
+            raise self._unrecognized(start[:_UNTIL_CLEAR], stated)
 
-    def _new_scanner(self) -> PayloadScanner:
-        return PayloadScanner(self._new_sink, max_picture_bytes=self._max_picture_bytes)
+    def _new_scanner(self) -> JSONImageDecoder:
+        return JSONImageDecoder(self._new_sink, max_picture_bytes=self._max_picture_bytes)
 
-    def _nothing(self) -> DecodeError | StreamInterruptedError:
+    def _empty(self) -> DecodeError | StreamInterruptedError:
         if self._answered.headers.get("content-type", "").lower().startswith("text/event-stream"):
             return StreamInterruptedError("the stream ended before its first event; it may have been billed")
         return DecodeError(
             f"the server answered {self._answered.status} with an empty body; it may have been billed"
         )
 
-    def _archive(self) -> DecodeError:
+    def _zip_archive(self) -> DecodeError:
         return DecodeError(
             f"the server answered {self._answered.status} with a ZIP archive, which is not unpacked here; ask for "
             "response_format='b64_json', or for one picture at a time. It may have been billed"
         )
 
-    def _not_ours(self, start: bytes, stated: str) -> DecodeError:
+    def _unrecognized(self, start: bytes, stated: str) -> DecodeError:
         text = redact(start.decode("utf-8", "replace"), self._answered.secrets)
         what = (
             "an HTML page"

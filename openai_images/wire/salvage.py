@@ -47,20 +47,20 @@ _URL = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)
 _IMAGE_FILE = re.compile(r"[^?#]*\.(?:png|jpe?g|webp|gif|svg|avif|heic|tiff?|bmp)(?:[?#].*)?", re.IGNORECASE)
 
 
-def answer_within(doc: object) -> dict[str, Any] | None:
+def nested_answer(doc: object) -> dict[str, Any] | None:
     """The object nearest to the top that holds images where they belong, as where an answer is wrapped in another."""
     left: deque[object] = deque([doc])
     for _ in range(MAX_VALUES):
         if not left:
             break
         value = left.popleft()
-        if is_object(value) and next(codec.read_images(value), None) is not None:
+        if is_object(value) and next(codec.structure_images(value), None) is not None:
             return value
         left.extend(islice(_inner(value), MAX_VALUES))
     return None
 
 
-def found_images(doc: object) -> list[Image]:
+def find_images(doc: object) -> list[Image]:
     """The images that are whole by their own bytes, an SVG in plain text among them, in document order."""
     found: list[Image] = []
     for _, value in _values(doc):
@@ -73,7 +73,7 @@ def found_images(doc: object) -> list[Image]:
     return found
 
 
-def found_urls(doc: object) -> list[Image]:
+def find_urls(doc: object) -> list[Image]:
     """What is behind the URLs that stand where an image could."""
     urls = (
         value

@@ -33,7 +33,7 @@ class Sink(Protocol):
 class MemorySink:
     """The default sink: the picture's bytes in memory, once."""
 
-    def __init__(self, room: MemorySinks | None = None) -> None:
+    def __init__(self, room: MemorySinkFactory | None = None) -> None:
         """Start empty; take the room that `room` has come to expect, and tell it what was needed."""
         self._buffer = io.BytesIO()
         self._nbytes = 0
@@ -61,7 +61,7 @@ class MemorySink:
         self._buffer.close()
 
 
-class MemorySinks:
+class MemorySinkFactory:
     """Makes sinks for a client's pictures; `expected` bytes is what the next one will probably take."""
 
     def __init__(self) -> None:

@@ -21,7 +21,7 @@ _MAX_VALUE = 4096
 
 
 @frozen
-class EventEnd:
+class SSEEventEnd:
     """The blank line that ends an event: its name ("" where none was given) and the last id seen."""
 
     event: str
@@ -60,11 +60,11 @@ class SSEFramer:
         """Whether the next bytes belong to a `data:` line."""
         return self._in is _In.DATA
 
-    def feed(self, chunk: bytes) -> list[bytes | EventEnd]:
+    def feed(self, chunk: bytes) -> list[bytes | SSEEventEnd]:
         """Frame the next bytes."""
         if self._start is not None:
             chunk = self._after_bom(self._start + chunk)
-        out: list[bytes | EventEnd] = []
+        out: list[bytes | SSEEventEnd] = []
         at, end = 0, len(chunk)
         lf = (
             cr
@@ -88,7 +88,7 @@ class SSEFramer:
             at = stop + 1
         return out
 
-    def _read(self, out: list[bytes | EventEnd], chunk: bytes, at: int, stop: int) -> None:
+    def _read(self, out: list[bytes | SSEEventEnd], chunk: bytes, at: int, stop: int) -> None:
         """Take a piece of a line, without its end."""
         if self._in is _In.NAME:
             colon = chunk.find(b":", at, stop)
@@ -108,7 +108,7 @@ class SSEFramer:
         elif self._in is _In.VALUE:
             self._value += chunk[at : min(stop, at + _MAX_VALUE - len(self._value))]
 
-    def _begin_value(self, out: list[bytes | EventEnd]) -> None:
+    def _begin_value(self, out: list[bytes | SSEEventEnd]) -> None:
         """The line's name is complete."""
         name = self._name
         if name == b"data":
@@ -117,7 +117,7 @@ class SSEFramer:
             self.has_data = True
         self._in = _In.SPACE if name in (b"data", b"event", b"id") else _In.NOTHING
 
-    def _end_line(self, out: list[bytes | EventEnd]) -> None:
+    def _end_line(self, out: list[bytes | SSEEventEnd]) -> None:
         """The line is complete: a blank one ends the event."""
         if self._in is _In.NAME:
             if not self._name:
@@ -132,9 +132,9 @@ class SSEFramer:
         self._name = b""
         self._value = b""
 
-    def _end_event(self, out: list[bytes | EventEnd]) -> None:
+    def _end_event(self, out: list[bytes | SSEEventEnd]) -> None:
         if self.has_data:
-            out.append(EventEnd(self.event, self._id))
+            out.append(SSEEventEnd(self.event, self._id))
         self.has_data = False
         self.event = ""
 

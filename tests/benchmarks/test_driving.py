@@ -39,7 +39,7 @@ def spinning(whole: Any, seconds: float) -> Any:
 
 def test_a_stall_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the processor time of one callback."""
-    monkeypatch.setattr(reader.AnswerReader, "finish", spinning(reader.AnswerReader.finish, 0.07))
+    monkeypatch.setattr(reader.ResponseDecoder, "finish", spinning(reader.ResponseDecoder.finish, 0.07))
     driven = drive(CORPUS, 1, range(1, 12))
     assert driven.stall >= 0.07
     assert all("ms of processor time" in what for _, what in driven.findings)
@@ -56,7 +56,7 @@ def test_a_wait_is_no_stall(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return wait
 
-    monkeypatch.setattr(reader.AnswerReader, "finish", rest(reader.AnswerReader.finish))
+    monkeypatch.setattr(reader.ResponseDecoder, "finish", rest(reader.ResponseDecoder.finish))
     assert drive(CORPUS, 1, range(1, 6)).stall < 0.05
 
 
@@ -85,7 +85,7 @@ def test_a_foreign_exception_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: Any) -> Any:
         raise KeyError("otter")
 
-    monkeypatch.setattr(reader.AnswerReader, "finish", fail)
+    monkeypatch.setattr(reader.ResponseDecoder, "finish", fail)
     driven = drive(CORPUS, 1, range(1, 12))
     assert driven.findings
     for _, what in driven.findings:

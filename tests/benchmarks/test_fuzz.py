@@ -16,7 +16,7 @@ from openai_images.errors import APIStatusError, BadRequestError, DecodeError, I
 from openai_images.models.image import Image
 from openai_images.models.usage import Usage
 from openai_images.wire import headers, response as reader, sse
-from openai_images.wire.headers import StatedLimit
+from openai_images.wire.headers import AdvertisedLimit
 
 CORPUS = list(corpus.answers().values())
 BASE64 = "iVBORw0KGgo/+AAA" * 20
@@ -46,7 +46,7 @@ def raising(error: Exception) -> Callable[..., Any]:
 
 def test_a_foreign_exception_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """With its class, its text and its place."""
-    monkeypatch.setattr(reader.AnswerReader, "finish", raising(KeyError("otter")))
+    monkeypatch.setattr(reader.ResponseDecoder, "finish", raising(KeyError("otter")))
     [found] = broken(made_of("openai-generation"), 1, thorough=True)
     assert found.startswith("KeyError: 'otter', raised in ")
     assert "test_fuzz.py, line" in found
@@ -69,7 +69,7 @@ REFUSALS: dict[str, tuple[ImagesError, str]] = {
 def test_an_error_that_is_not_as_it_should_be_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it shows, and what it says of itself."""
     error, what = REFUSALS[name]
-    monkeypatch.setattr(reader.AnswerReader, "result", raising(error))
+    monkeypatch.setattr(reader.ResponseDecoder, "result", raising(error))
     assert what in broken(made_of("openai-generation"), 1, thorough=False)
 
 
@@ -88,13 +88,13 @@ def test_an_error_that_promises_too_much_is_found(
     """To be safe to send again, to wait for ever, and what no pickle takes."""
     error = BadRequestError("bad", status_code=200)
     vars(error).update(change)
-    monkeypatch.setattr(reader.AnswerReader, "result", raising(error))
+    monkeypatch.setattr(reader.ResponseDecoder, "result", raising(error))
     assert what in " ".join(broken(made_of("openai-generation"), 1, thorough=False))
 
 
 def test_a_result_that_does_not_hold_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without pictures, with counts that are none, with pictures that are not what they say."""
-    whole = reader.AnswerReader.result
+    whole = reader.ResponseDecoder.result
 
     def result(self: Any, completed: Any) -> Any:
         image = whole(self, completed).image
@@ -102,7 +102,7 @@ def test_a_result_that_does_not_hold_is_found(monkeypatch: pytest.MonkeyPatch) -
         usage = Usage(input_tokens=-1, output_tokens=2**60)
         return evolve(whole(self, completed), images=images, usage=usage, created=True, size=BASE64)
 
-    monkeypatch.setattr(reader.AnswerReader, "result", result)
+    monkeypatch.setattr(reader.ResponseDecoder, "result", result)
     assert broken(made_of("openai-generation"), 1, thorough=False) == [
         "a picture that is not as long as it says",
         "a picture that has neither bytes nor a URL",
@@ -113,7 +113,7 @@ def test_a_result_that_does_not_hold_is_found(monkeypatch: pytest.MonkeyPatch) -
         "base64 is shown",
     ]
     monkeypatch.setattr(
-        reader.AnswerReader, "result", lambda self, done: evolve(whole(self, done), images=())
+        reader.ResponseDecoder, "result", lambda self, done: evolve(whole(self, done), images=())
     )
     assert broken(made_of("openai-generation"), 1, thorough=False) == [
         "a result without a picture",
@@ -124,17 +124,17 @@ def test_a_result_that_does_not_hold_is_found(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("name", ["openai-generation", "mixed-items", "openai-stream", "openai-stream-2025"])
 def test_a_picture_that_is_lost_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A plain reader of the whole body sees it, in JSON and in events."""
-    whole = reader.AnswerReader.result
+    whole = reader.ResponseDecoder.result
     other = Image.from_bytes(b"another one")
     monkeypatch.setattr(
-        reader.AnswerReader, "result", lambda self, done: evolve(whole(self, done), images=(other,))
+        reader.ResponseDecoder, "result", lambda self, done: evolve(whole(self, done), images=(other,))
     )
     assert broken(made_of(name), 1, thorough=False) == ["1 of 1 pictures were lost"]
 
 
 def test_a_sink_that_is_left_open_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing discards it."""
-    monkeypatch.setattr(reader.AnswerReader, "discard", lambda _: None)
+    monkeypatch.setattr(reader.ResponseDecoder, "discard", lambda _: None)
     assert broken(made_of("openai-stream-cut"), 1, thorough=False) == ["2 sinks were begun and 1 ended"]
 
 
@@ -151,13 +151,13 @@ def test_a_sink_that_is_used_after_its_end_is_found() -> None:
 
 def test_memory_out_of_proportion_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A decoder that keeps more than it was given."""
-    whole = reader.AnswerReader.finish
+    whole = reader.ResponseDecoder.finish
 
     def finish(self: Any) -> Any:
         self.hoard = bytes(5_000_000)
         return whole(self)
 
-    monkeypatch.setattr(reader.AnswerReader, "finish", finish)
+    monkeypatch.setattr(reader.ResponseDecoder, "finish", finish)
     [found] = broken(made_of("openai-generation"), 1, thorough=True)
     assert "bytes of memory for a body of" in found
 
@@ -169,8 +169,8 @@ def test_pieces_that_matter_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
         for number in range(100)
         if len(mutating.pieces(case := evolve(made_of("openai-stream"), number=number), 1)) > 2
     )
-    whole = reader.AnswerReader.feed
-    monkeypatch.setattr(reader.AnswerReader, "feed", lambda self, chunk: whole(self, chunk[:-1]))
+    whole = reader.ResponseDecoder.feed
+    monkeypatch.setattr(reader.ResponseDecoder, "feed", lambda self, chunk: whole(self, chunk[:-1]))
     assert "other pieces, another outcome" in " ".join(broken(damaged, 1, thorough=True))
     monkeypatch.undo()
     frames = sse.SSEFramer.feed
@@ -181,7 +181,7 @@ def test_pieces_that_matter_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_headers_that_are_misread_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A limit, a wait and a duration that cannot be."""
     monkeypatch.setattr(
-        headers, "stated_limits", lambda _: {"images": StatedLimit(limit=5, remaining=9, rate=0)}
+        headers, "stated_limits", lambda _: {"images": AdvertisedLimit(limit=5, remaining=9, rate=0)}
     )
     monkeypatch.setattr(headers, "retry_after", lambda *_: -1.0)
     monkeypatch.setattr(headers, "parse_duration", lambda _: float("nan"))
@@ -275,7 +275,7 @@ def test_errors_of_the_corpus_are_of_every_kind() -> None:
     kinds = set[str]()
     for number in range(1_500):
         damaged = mutating.case(CORPUS, 2, number)
-        answered = fuzzing.Answered(damaged.status, damaged.headers)
+        answered = fuzzing.ResponseContext(damaged.status, damaged.headers)
         came = fuzzing.outcome(answered, [damaged.body], sinks)
         kinds.add(type(came.error or came.result).__name__)
         kinds |= {type(event).__name__ for event in came.events}

@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from openai_images import ConfigurationError, GenerateRequest, ImagesClient, RequestInvalidError
-from openai_images.client.settings import AzureSettings
+from openai_images.client.settings import ClientSettings
 from tests.calling import B64, BOTH, COMPLETED, PNG, PROMPT, Call, FakeTime, partial
 from tests.recording import Answer, Recorder
 
@@ -387,7 +387,7 @@ def test_every_setting_is_taken() -> None:
     """`azure` takes what the constructor takes, but for what Azure has other names for."""
     taken = {name for name in inspect.signature(ImagesClient).parameters if not name.startswith("_")}
     of_azure = {"api_key", "base_url", "organization", "project"}
-    assert set(AzureSettings.__annotations__) == taken - of_azure
+    assert set(ClientSettings.__annotations__) == taken - of_azure
 
 
 def test_a_plain_client_does_not_import_it() -> None:
@@ -405,5 +405,5 @@ def test_a_plain_client_does_not_import_it() -> None:
 def test_the_settings_keep_their_types() -> None:
     """The types are those of the constructor, word for word."""
     parameters = inspect.signature(ImagesClient).parameters
-    of_azure = {name: hint.__forward_arg__ for name, hint in AzureSettings.__annotations__.items()}
+    of_azure = {name: hint.__forward_arg__ for name, hint in ClientSettings.__annotations__.items()}
     assert of_azure == {name: parameters[name].annotation for name in of_azure}

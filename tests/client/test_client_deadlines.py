@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from openai_images import APITimeoutError, CompletedImage, Timeouts, Timing, UnknownEvent
-from openai_images.http.request_body import Sending
-from openai_images.http.transport import Exchange
+from openai_images.http.request_body import RequestProgress
+from openai_images.http.transport import Response
 from openai_images.wire.chunks import SLOW_BYTES
 from tests.calling import BOTH, COMPLETED, PROMPT, Call, client_of, event, generate
 from tests.sockets import LAST_CHUNK, STALL, RawServer, chunk, chunked
@@ -144,7 +144,7 @@ class Content:
         return piece
 
 
-class Response:
+class FakeResponse:
     """An answer with that body."""
 
     status, headers = 200, {"Content-Type": "text/event-stream"}
@@ -157,9 +157,9 @@ class Response:
 async def test_what_is_here_when_the_timer_runs_out_is_given() -> None:
     """A loop that was blocked finds the timer run out and the paid image in its buffer: the image counts."""
     clock = Ticking(0.0)
-    response: Any = Response(b"A" * 300_000)
+    response: Any = FakeResponse(b"A" * 300_000)
     timeouts = Timeouts(total=0.001)
-    exchange = Exchange(response, timeouts, clock.timing, Sending(b"", timeouts, clock.timing))
+    exchange = Response(response, timeouts, clock.timing, RequestProgress(b"", timeouts, clock.timing))
     assert await exchange.read() + await exchange.read() == b"A" * 300_000
     with pytest.raises(APITimeoutError):
         await exchange.read()
@@ -168,9 +168,9 @@ async def test_what_is_here_when_the_timer_runs_out_is_given() -> None:
 async def test_not_for_ever() -> None:
     """What is here has a twentieth of a second: it may be a flood."""
     clock = Ticking(0.0)
-    response: Any = Response(b": hi\n\n" * 10_000)
+    response: Any = FakeResponse(b": hi\n\n" * 10_000)
     timeouts = Timeouts(total=0.001)
-    exchange = Exchange(response, timeouts, clock.timing, Sending(b"", timeouts, clock.timing))
+    exchange = Response(response, timeouts, clock.timing, RequestProgress(b"", timeouts, clock.timing))
     assert await exchange.read()
     clock.now += 0.06
     with pytest.raises(APITimeoutError):

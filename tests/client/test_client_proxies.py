@@ -7,7 +7,7 @@ import pytest
 from yarl import URL
 
 from openai_images import ConfigurationError, ImagesClient
-from openai_images.http.proxy import checked_proxy, environment_proxy
+from openai_images.http.proxy import environment_proxy, parse_proxy
 from tests.calling import BOTH, JSON_ANSWER, KEY, Call, client_of, generate
 from tests.sockets import RawServer, reply
 
@@ -39,7 +39,7 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_usable(given: object, url: str | None) -> None:
     """A missing scheme is http."""
-    assert checked_proxy(given) == url
+    assert parse_proxy(given) == url
 
 
 UNFIT = [

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from openai_images import ImagesClient, Timeouts, Timing
-from openai_images.client.sources import ViewReader
-from openai_images.http.request_body import BodyBytes, Sending
+from openai_images.client.sources import _BytesReader
+from openai_images.http.request_body import BytesBody, RequestProgress
 from openai_images.server import LocalImagesServer
-from openai_images.wire.requests import Encoded, Upload
+from openai_images.wire.requests import Base64Source, CompositeBody
 from tests.calling import BOTH, PNG, Call, client_of, generate
 
 vcr = pytest.importorskip("vcr")
@@ -48,9 +48,9 @@ async def test_matched_by_its_body(call: Call, server: LocalImagesServer, tmp_pa
 
 async def test_a_body_is_its_bytes() -> None:
     """To whoever looks at it, in every copy."""
-    sending = Sending(b'{"a": 1}', Timeouts(), Timing())
+    sending = RequestProgress(b'{"a": 1}', Timeouts(), Timing())
     body = sending.body
-    assert isinstance(body, BodyBytes)
+    assert isinstance(body, BytesBody)
     assert json.loads(body) == {"a": 1}
     for other in (copy.copy(body), copy.deepcopy(body), pickle.loads(pickle.dumps(body))):
         assert (type(other), other) == (bytes, b'{"a": 1}')
@@ -61,14 +61,14 @@ class Source:
 
     nbytes, blocks = 5, False
 
-    def open(self) -> ViewReader:
+    def open(self) -> _BytesReader:
         """Read it from the start."""
-        return ViewReader(b"otter")
+        return _BytesReader(b"otter")
 
 
 async def test_an_upload_is_copied_as_its_bytes() -> None:
     """All of it."""
     source: Any = Source()
-    upload = Upload((b"<", source, b"|", Encoded(source), b">"))
-    body = Sending(upload, Timeouts(), Timing()).body
+    upload = CompositeBody((b"<", source, b"|", Base64Source(source), b">"))
+    body = RequestProgress(upload, Timeouts(), Timing()).body
     assert copy.deepcopy(body) == b"<otter|b3R0ZXI=>"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from openai_images import ImagesError, Limits, RetryPolicy, Timing, errors
-from openai_images.http.retry import Spent, Wait, decide
+from openai_images.http.retry import RetryDelay, RetryState, decide
 from openai_images.ratelimit.limiter import LocalLimiter
 
 DEFAULT = RetryPolicy()
@@ -28,14 +28,14 @@ def error(kind: type[ImagesError], *, safe: bool = False, after: float | None = 
     return made  # type: ignore[no-any-return]
 
 
-def mine(seconds: float) -> Wait:
+def mine(seconds: float) -> RetryDelay:
     """A wait of this call alone."""
-    return Wait(seconds, everyone=False)
+    return RetryDelay(seconds, everyone=False)
 
 
-def everyone(seconds: float) -> Wait:
+def everyone(seconds: float) -> RetryDelay:
     """A wait of all."""
-    return Wait(seconds, everyone=True)
+    return RetryDelay(seconds, everyone=True)
 
 
 CONNECT = error(errors.APIConnectionError, safe=True)
@@ -67,40 +67,57 @@ FINAL = [
 @pytest.mark.parametrize(
     ("failure", "policy", "spent", "expected"),
     [
-        (CONNECT, DEFAULT, Spent(), mine(0.5)),
-        (CONNECT, DEFAULT, Spent(retries=1), mine(1.0)),
-        (CONNECT, DEFAULT, Spent(retries=2), None),
-        (CONNECT, NEVER, Spent(), None),
-        (CONNECT, RetryPolicy(max_retries=99), Spent(retries=4), mine(8.0)),
-        (CONNECT, RetryPolicy(max_retries=9999), Spent(retries=5000), mine(8.0)),
-        (CONNECT, DEFAULT, Spent(refusals=9, waited=119.0), mine(0.5)),
-        (BUSY, DEFAULT, Spent(), mine(7.0)),
-        (BUSY, DEFAULT, Spent(retries=1), mine(7.0)),
-        (BUSY, DEFAULT, Spent(retries=2), None),
-        (BUSY, RetryPolicy(max_rate_limit_wait=6), Spent(), None),
-        (RATE, DEFAULT, Spent(), everyone(0.5)),
-        (RATE, NEVER, Spent(), everyone(0.5)),
-        (RATE, DEFAULT, Spent(retries=2), everyone(0.5)),
-        (RATE, DEFAULT, Spent(refusals=3), everyone(4.0)),
-        (RATE, RetryPolicy(max_rate_limit_wait=0), Spent(), None),
-        (error(errors.RateLimitError, safe=True, after=12), DEFAULT, Spent(), everyone(12)),
-        (error(errors.RateLimitError, safe=True, after=12), DEFAULT, Spent(waited=108), everyone(12)),
-        (error(errors.RateLimitError, safe=True, after=12), DEFAULT, Spent(waited=108.1), None),
-        (error(errors.RateLimitError, safe=True, after=121), DEFAULT, Spent(), None),
-        (error(errors.RateLimitError, safe=True, after=0.001), DEFAULT, Spent(refusals=1), everyone(0.001)),
-        (error(errors.RateLimitError, safe=True, after=0.001), DEFAULT, Spent(refusals=2), everyone(0.5)),
-        (error(errors.RateLimitError, safe=True, after=0.001), DEFAULT, Spent(refusals=9), everyone(8.0)),
-        (error(errors.RateLimitError, safe=True, after=12), DEFAULT, Spent(refusals=9), everyone(12)),
-        (error(errors.RateLimitError), OPTED_IN, Spent(), None),
-        *((error(kind), DEFAULT, Spent(), None) for kind in UNKNOWN),
-        *((error(kind), OPTED_IN, Spent(), mine(0.5)) for kind in UNKNOWN),
-        *((error(kind), OPTED_IN, Spent(retries=2), None) for kind in UNKNOWN),
-        *((error(kind), OPTED_IN, Spent(), None) for kind in FINAL),
-        (error(errors.ServerOutcomeUnknownError, after=3), OPTED_IN, Spent(), mine(3)),
-        (error(errors.ServerOutcomeUnknownError, after=300), OPTED_IN, Spent(), None),
+        (CONNECT, DEFAULT, RetryState(), mine(0.5)),
+        (CONNECT, DEFAULT, RetryState(retries=1), mine(1.0)),
+        (CONNECT, DEFAULT, RetryState(retries=2), None),
+        (CONNECT, NEVER, RetryState(), None),
+        (CONNECT, RetryPolicy(max_retries=99), RetryState(retries=4), mine(8.0)),
+        (CONNECT, RetryPolicy(max_retries=9999), RetryState(retries=5000), mine(8.0)),
+        (CONNECT, DEFAULT, RetryState(refusals=9, waited=119.0), mine(0.5)),
+        (BUSY, DEFAULT, RetryState(), mine(7.0)),
+        (BUSY, DEFAULT, RetryState(retries=1), mine(7.0)),
+        (BUSY, DEFAULT, RetryState(retries=2), None),
+        (BUSY, RetryPolicy(max_rate_limit_wait=6), RetryState(), None),
+        (RATE, DEFAULT, RetryState(), everyone(0.5)),
+        (RATE, NEVER, RetryState(), everyone(0.5)),
+        (RATE, DEFAULT, RetryState(retries=2), everyone(0.5)),
+        (RATE, DEFAULT, RetryState(refusals=3), everyone(4.0)),
+        (RATE, RetryPolicy(max_rate_limit_wait=0), RetryState(), None),
+        (error(errors.RateLimitError, safe=True, after=12), DEFAULT, RetryState(), everyone(12)),
+        (error(errors.RateLimitError, safe=True, after=12), DEFAULT, RetryState(waited=108), everyone(12)),
+        (error(errors.RateLimitError, safe=True, after=12), DEFAULT, RetryState(waited=108.1), None),
+        (error(errors.RateLimitError, safe=True, after=121), DEFAULT, RetryState(), None),
+        (
+            error(errors.RateLimitError, safe=True, after=0.001),
+            DEFAULT,
+            RetryState(refusals=1),
+            everyone(0.001),
+        ),
+        (
+            error(errors.RateLimitError, safe=True, after=0.001),
+            DEFAULT,
+            RetryState(refusals=2),
+            everyone(0.5),
+        ),
+        (
+            error(errors.RateLimitError, safe=True, after=0.001),
+            DEFAULT,
+            RetryState(refusals=9),
+            everyone(8.0),
+        ),
+        (error(errors.RateLimitError, safe=True, after=12), DEFAULT, RetryState(refusals=9), everyone(12)),
+        (error(errors.RateLimitError), OPTED_IN, RetryState(), None),
+        *((error(kind), DEFAULT, RetryState(), None) for kind in UNKNOWN),
+        *((error(kind), OPTED_IN, RetryState(), mine(0.5)) for kind in UNKNOWN),
+        *((error(kind), OPTED_IN, RetryState(retries=2), None) for kind in UNKNOWN),
+        *((error(kind), OPTED_IN, RetryState(), None) for kind in FINAL),
+        (error(errors.ServerOutcomeUnknownError, after=3), OPTED_IN, RetryState(), mine(3)),
+        (error(errors.ServerOutcomeUnknownError, after=300), OPTED_IN, RetryState(), None),
     ],
 )
-def test_decide(failure: ImagesError, policy: RetryPolicy, spent: Spent, expected: Wait | None) -> None:
+def test_decide(
+    failure: ImagesError, policy: RetryPolicy, spent: RetryState, expected: RetryDelay | None
+) -> None:
     """When to send again, or not at all, by what happened and what was spent."""
     assert decide(failure, policy, spent, 0.0) == expected
 
@@ -108,8 +125,8 @@ def test_decide(failure: ImagesError, policy: RetryPolicy, spent: Spent, expecte
 @pytest.mark.parametrize("chance", [0.0, 0.5, 0.999])
 def test_chance_spreads_our_waits_only(chance: float) -> None:
     """Chance takes up to a quarter off our own curve, and nothing off what the server asked for."""
-    assert decide(CONNECT, DEFAULT, Spent(), chance) == mine(0.5 * (1 - chance / 4))
-    assert decide(BUSY, DEFAULT, Spent(), chance) == mine(7.0)
+    assert decide(CONNECT, DEFAULT, RetryState(), chance) == mine(0.5 * (1 - chance / 4))
+    assert decide(BUSY, DEFAULT, RetryState(), chance) == mine(7.0)
 
 
 BUSY_ERROR = errors.RateLimitError("slow down", status_code=429)

@@ -6,10 +6,10 @@ import pytest
 
 from openai_images import Timeouts, Timing
 from openai_images.client.sources import BytesSource
-from openai_images.http.request_body import Sending
-from openai_images.wire.requests import Upload
+from openai_images.http.request_body import RequestProgress
+from openai_images.wire.requests import CompositeBody
 
-BODY = Upload((b"head", BytesSource(memoryview(b"picture"), "image/png"), b"tail"))
+BODY = CompositeBody((b"head", BytesSource(memoryview(b"picture"), "image/png"), b"tail"))
 
 
 class Clock:
@@ -23,7 +23,7 @@ class Clock:
         return Timing(monotonic=lambda: self.now)
 
 
-def left(sending: Sending) -> float | None:
+def left(sending: RequestProgress) -> float | None:
     """Seconds until the timer runs out."""
     when = sending.deadline.when()
     return None if when is None else round(when - asyncio.get_running_loop().time(), 1)
@@ -47,15 +47,15 @@ async def test_a_slow_upload_is_no_slow_answer(
 ) -> None:
     """The timer "first_byte" begins when all is sent; "total" begins with the first byte and goes on."""
     clock = Clock()
-    sending = Sending(BODY, timeouts, clock.timing)
+    sending = RequestProgress(BODY, timeouts, clock.timing)
     async with sending.deadline:
-        assert (sending.began, left(sending)) == (False, None)
-        sending.begin()
-        assert (sending.began, sending.timer, sending.seconds, left(sending)) == (True, *meanwhile)
+        assert (sending.started, left(sending)) == (False, None)
+        sending.mark_started()
+        assert (sending.started, sending.timer, sending.seconds, left(sending)) == (True, *meanwhile)
         clock.now += upload
-        sending.begin()
+        sending.mark_started()
         assert left(sending) == meanwhile[2]
-        sending.sent()
+        sending.mark_sent()
         assert (sending.timer, sending.seconds, left(sending)) == afterwards
-        assert sending.waited == upload
+        assert sending.elapsed == upload
         sending.deadline.reschedule(None)

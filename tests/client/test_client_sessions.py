@@ -15,7 +15,7 @@ from openai_images import (
     ImagesClient,
     RateLimitError,
 )
-from openai_images.http.sessions import Sessions, keepalive_socket
+from openai_images.http.sessions import SessionPool, keepalive_socket
 from openai_images.server import LocalImagesServer
 from tests.calling import BOTH, JSON_ANSWER, KEY, Call, client_of, generate
 from tests.sockets import RawServer, free_port, reply
@@ -225,7 +225,7 @@ async def test_keepalive_of_a_live_connection(
 
 async def test_one_session_for_many() -> None:
     """Calls that start at once, right after another loop has gone, share one session."""
-    sessions = Sessions(None, trust_env=True)
+    sessions = SessionPool(None, trust_env=True)
     gone = asyncio.new_event_loop()
     await asyncio.to_thread(gone.run_until_complete, sessions.get())
     left = next(iter(sessions._owned.values())).session

@@ -20,7 +20,7 @@ from openai_images import (
 )
 from openai_images.errors import ConnectionOutcomeUnknownError
 from openai_images.http.transport import Transport
-from openai_images.wire.requests import HttpRequest
+from openai_images.wire.requests import HTTPRequest
 
 KEY = ConnectionKey("images.example", 443, True, True, None, None, None)
 REFUSED = OSError(111, "refused")
@@ -66,7 +66,7 @@ async def translated(error: BaseException, *, sent: bool) -> ImagesError:
     sessions: Any = Sessions(Session(error, sent=sent))
     transport = Transport(sessions, Timing(), ssl=None, proxy=None)
     with pytest.raises(ImagesError) as caught:
-        await transport.open(HttpRequest("https://images.example/v1", {}, b"{}"), Timeouts())
+        await transport.open(HTTPRequest("https://images.example/v1", {}, b"{}"), Timeouts())
     return caught.value
 
 
@@ -145,4 +145,4 @@ async def test_what_is_not_ours_passes(*, sent: bool) -> None:
     for error in (asyncio.CancelledError(), KeyError("x")):
         transport = Transport(Sessions(Session(error, sent=sent)), Timing(), ssl=None, proxy=None)  # type: ignore[arg-type]
         with pytest.raises(type(error)):
-            await transport.open(HttpRequest("https://images.example/v1", {}, b"{}"), Timeouts())
+            await transport.open(HTTPRequest("https://images.example/v1", {}, b"{}"), Timeouts())

@@ -9,8 +9,8 @@ import aiohttp
 import pytest
 
 from openai_images import DownloadError, ImagesClient
-from openai_images.http.address_guard import Guard
-from openai_images.http.urls import Location, located
+from openai_images.http.address_guard import AddressGuard
+from openai_images.http.urls import ImageURL, resolve_url
 from openai_images.models.options import Timing
 from tests.calling import KEY, PNG, FakeTime, client_of, generate
 from tests.client.downloading import PUBLIC, away, names
@@ -96,12 +96,12 @@ async def test_an_api_nobody_can_find(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_second_look_up_slips_nothing_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """The address that is connected to is judged once more: a name may lead elsewhere a moment later."""
 
-    async def all_of_them(guard: Guard, found: Any) -> Any:
+    async def all_of_them(guard: AddressGuard, found: Any) -> Any:
         return found
 
     async with RawServer([PICTURE]) as server:
         names(monkeypatch, api=[PUBLIC], inside=["127.0.0.1"])
-        monkeypatch.setattr(Guard, "allowed", all_of_them)
+        monkeypatch.setattr(AddressGuard, "allowed", all_of_them)
         async with nothing_left(), client_at(API) as client:
             with pytest.raises(DownloadError, match=r"inside\.test"):
                 await client.download(away(f"http://inside.test:{server.port}/a.png"))
@@ -111,7 +111,7 @@ async def test_a_second_look_up_slips_nothing_in(monkeypatch: pytest.MonkeyPatch
 async def test_the_fit_ones_of_several_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     """A name may lead to several addresses: those that are not allowed are left out."""
     names(monkeypatch, api=[PUBLIC])
-    guard = Guard(located(API, API), FakeTime().timing)
+    guard = AddressGuard(resolve_url(API, API), FakeTime().timing)
     found: Any = [{"host": host} for host in ("10.0.0.1", "8.8.8.8", "::1", "fe80::1%eth0", "2606:4700::1")]
     assert [one["host"] for one in await guard.allowed(found)] == ["8.8.8.8", "2606:4700::1"]
 
@@ -120,9 +120,9 @@ async def test_the_apis_addresses_are_asked_for_once(monkeypatch: pytest.MonkeyP
     """Only where one is met that is not public, and again after a minute: a container's address changes."""
     now = 0.0
     asked = names(monkeypatch, api=["10.0.0.5"])
-    guard = Guard(located(API, API), Timing(monotonic=lambda: now))
-    place: Location = located("http://10.0.0.9/", API)
-    await guard.check(located("http://8.8.8.8/", API), proxied=False)
+    guard = AddressGuard(resolve_url(API, API), Timing(monotonic=lambda: now))
+    place: ImageURL = resolve_url("http://10.0.0.9/", API)
+    await guard.check(resolve_url("http://8.8.8.8/", API), proxied=False)
     assert asked == []
     await asyncio.gather(*(guard.check(place, proxied=False) for _ in range(5)))
     assert asked == ["api.test"]

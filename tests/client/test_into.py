@@ -27,8 +27,8 @@ from openai_images.client import files
 from openai_images.errors import DecodeError
 from openai_images.models.options import Timing
 from openai_images.server import LocalImagesServer
-from openai_images.wire.error_mapping import Answered
-from openai_images.wire.response import AnswerReader
+from openai_images.wire.error_mapping import ResponseContext
+from openai_images.wire.response import ResponseDecoder
 from tests.leaks import parts
 from tests.serving import serving
 from tests.tiny import gif, png
@@ -364,7 +364,7 @@ async def test_pictures_of_unknown_events_get_names(
         sink = destination.new_sink()
         sink.write(PNG)
         holder["b64_json"] = sink.finish()
-    event = await destination.place(UnknownEvent("image.preview", raw))
+    event = await destination.store_event(UnknownEvent("image.preview", raw))
     assert isinstance(event, UnknownEvent)
     assert parts(tmp_path) == ["o.unknown-0.png", "o.unknown-1.png"]
     assert event.raw["b64_json"].data == event.raw["more"][0]["b64_json"].data == PNG
@@ -412,7 +412,7 @@ def test_memory_does_not_grow_with_the_picture(tmp_path: Path) -> None:
 
 def test_a_broken_second_picture_does_not_cost_the_first() -> None:
     """The picture before base64 that cannot be decoded is delivered, and the reason for the other is there."""
-    reader = AnswerReader(Answered(200, {"content-type": "application/json"}))
+    reader = ResponseDecoder(ResponseContext(200, {"content-type": "application/json"}))
     for chunk in (b'{"created":1,"data":[{"b64_json":"R0lGODlhQQABAAAAADs="},', b'{"b64_json":"!!!!!!!!"}]}'):
         assert list(reader.feed(chunk)) == []
     [event] = reader.finish()

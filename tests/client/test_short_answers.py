@@ -176,19 +176,19 @@ async def test_partials_are_kept_as_many_as_were_asked_for() -> None:
 @pytest.mark.parametrize("form", ["urls", "events", "pictures"])
 async def test_the_result_is_made_once_however_many_come(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hundreds of pictures behind the one that was asked for are work once, not once for each."""
-    from openai_images.wire.response import AnswerReader
+    from openai_images.wire.response import ResponseDecoder
 
     items = [{"url": "https://x.example/a.png"} if form == "urls" else GOOD] * 300
     body = reply(COMPLETED * 300, kind=EVENTS) if form == "events" else answer(*items)
     made = 0
-    result = AnswerReader.result
+    result = ResponseDecoder.result
 
-    def counted(self: AnswerReader, completed: Any) -> Any:
+    def counted(self: ResponseDecoder, completed: Any) -> Any:
         nonlocal made
         made += 1
         return result(self, completed)
 
-    monkeypatch.setattr(AnswerReader, "result", counted)
+    monkeypatch.setattr(ResponseDecoder, "result", counted)
     async with RawServer([body]) as server, client_of(server) as client:
         assert len((await client.generate(PROMPT)).images) == 300
     assert made <= 2

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from openai_images import ImagesError
-from openai_images.client.split_summary import SharedWatch
+from openai_images.client.split_summary import SharedObserver
 from openai_images.models.outcomes import Watcher
 
 
@@ -52,8 +52,8 @@ class Log(Watcher):
 async def test_as_if_it_were_one(steps: str, told: str) -> None:
     """w, s, r: a request waits, is sent, is refused; s after s is one that may have run and is sent again."""
     log = Log()
-    shared = SharedWatch(log)
-    watchers = [shared.of(number) for number in range(2)]
+    shared = SharedObserver(log)
+    watchers = [shared.for_sub_call(number) for number in range(2)]
     sent = [0, 0]
     for step, number in ((step[0], int(step[1])) for step in steps.split()):
         if step == "w":
@@ -71,8 +71,8 @@ async def test_nobody_sends_before_it_is_written_down() -> None:
     """The second request waits until the first one's row is on the disk."""
     log = Log()
     log.slow = asyncio.Event()
-    shared = SharedWatch(log)
-    first, second = (asyncio.create_task(shared.of(number).sending(1)) for number in range(2))
+    shared = SharedObserver(log)
+    first, second = (asyncio.create_task(shared.for_sub_call(number).sending(1)) for number in range(2))
     for _ in range(5):
         await asyncio.sleep(0)
     assert not (first.done())
@@ -85,11 +85,11 @@ async def test_nobody_sends_before_it_is_written_down() -> None:
 async def test_what_could_not_be_written_down_was_not_told() -> None:
     """A disk that fails keeps that request from being sent, and the next one asks again."""
     log = Log()
-    shared = SharedWatch(log)
+    shared = SharedObserver(log)
     log.fails = True
     for number in range(2):
         with pytest.raises(OSError):  # noqa: PT011  any
-            await shared.of(number).sending(1)
+            await shared.for_sub_call(number).sending(1)
     log.fails = False
-    await shared.of(0).sending(1)
+    await shared.for_sub_call(0).sending(1)
     assert log.told == ["sending 1"]

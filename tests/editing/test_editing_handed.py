@@ -14,7 +14,7 @@ import pytest
 from PIL import Image as Pillow
 
 from openai_images import EditRequest, Image, ImageReference, RequestInvalidError
-from openai_images.client.open_sources import Opened, open_all
+from openai_images.client.open_sources import OpenedImage, open_all
 
 
 def picture(kind: str = "PNG", size: tuple[int, int] = (8, 6)) -> bytes:
@@ -64,7 +64,7 @@ async def pieces(data: bytes) -> AsyncIterator[bytes]:
         yield data[at : at + 9]
 
 
-def content(one: Opened) -> bytes:
+def content(one: OpenedImage) -> bytes:
     """All bytes of an opened picture, in small reads."""
     assert not isinstance(one.picture, ImageReference)
     reader, gathered = one.picture.open(), bytearray()

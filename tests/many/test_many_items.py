@@ -5,27 +5,27 @@ from typing import Any
 import pytest
 
 from openai_images import GenerateRequest, RequestInvalidError
-from openai_images.many.items import Item, defaults_of, item_of
+from openai_images.many.items import Item, parse_defaults, parse_item
 
 
 def test_a_prompt() -> None:
     """It is named by its place, with five digits or more."""
-    assert item_of(7, "an otter") == Item(7, "00007", GenerateRequest("an otter"))
-    assert item_of(123_456, "an otter").key == "123456"
+    assert parse_item(7, "an otter") == Item(7, "00007", GenerateRequest("an otter"))
+    assert parse_item(123_456, "an otter").key == "123456"
 
 
 def test_an_item_stays_as_it_is() -> None:
     """What is an item already is passed through, defaults or not."""
     item = Item(3, "mine", GenerateRequest("an otter"))
-    assert item_of(99, item, {"model": "other"}) is item
+    assert parse_item(99, item, {"model": "other"}) is item
 
 
 def test_a_mapping() -> None:
     """Parameters by their names, a key of its own, and None for what is not set."""
     row = {"prompt": "an otter", "key": "otter", "size": "1024x1024", "n": 2, "quality": None}
-    assert item_of(0, row) == Item(0, "otter", GenerateRequest("an otter", size="1024x1024", n=2))
-    assert item_of(4, {"prompt": "an otter", "key": None}).key == "00004"
-    assert item_of(4, {"prompt": "an otter", "key": 12}).key == "12"
+    assert parse_item(0, row) == Item(0, "otter", GenerateRequest("an otter", size="1024x1024", n=2))
+    assert parse_item(4, {"prompt": "an otter", "key": None}).key == "00004"
+    assert parse_item(4, {"prompt": "an otter", "key": 12}).key == "12"
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_a_mapping() -> None:
 )
 def test_defaults_are_laid_under(given: object) -> None:
     """What a request does not set comes from the defaults."""
-    item = item_of(0, given, {"model": "m", "size": "s"})
+    item = parse_item(0, given, {"model": "m", "size": "s"})
     assert item.request == GenerateRequest("an otter", model="m", size="s")
 
 
@@ -43,7 +43,7 @@ def test_defaults_are_laid_under(given: object) -> None:
 )
 def test_what_a_request_sets_wins(given: object) -> None:
     """Its own values are kept."""
-    assert item_of(0, given, {"model": "m", "size": "s"}).request == GenerateRequest(
+    assert parse_item(0, given, {"model": "m", "size": "s"}).request == GenerateRequest(
         "an otter", model="m", size="own"
     )
 
@@ -52,10 +52,13 @@ def test_what_a_request_sets_wins(given: object) -> None:
 def test_extra_body_is_merged(kind: Any) -> None:
     """Name by name, the request's own winning; the defaults are not changed by it."""
     defaults = {"extra_body": {"seed": 1, "safety": "strict"}}
-    item = item_of(0, kind(prompt="an otter", extra_body={"seed": 2}), defaults)
+    item = parse_item(0, kind(prompt="an otter", extra_body={"seed": 2}), defaults)
     assert item.request.extra_body == {"seed": 2, "safety": "strict"}
     assert defaults == {"extra_body": {"seed": 1, "safety": "strict"}}
-    assert item_of(0, kind(prompt="an otter"), defaults).request.extra_body == {"seed": 1, "safety": "strict"}
+    assert parse_item(0, kind(prompt="an otter"), defaults).request.extra_body == {
+        "seed": 1,
+        "safety": "strict",
+    }
 
 
 @pytest.mark.parametrize(
@@ -88,23 +91,23 @@ def test_extra_body_is_merged(kind: Any) -> None:
 def test_what_is_no_request(given: object, said: str) -> None:
     """It is told what was wrong with which one, and what to do."""
     with pytest.raises(RequestInvalidError, match=said):
-        item_of(9, given)
+        parse_item(9, given)
 
 
 def test_no_text_quotes_a_prompt() -> None:
     """Errors and reprs tell the length of a prompt, never its words."""
     with pytest.raises(RequestInvalidError) as caught:
-        item_of(0, {"prompt": "a secret otter", "n": "2"})
+        parse_item(0, {"prompt": "a secret otter", "n": "2"})
     assert "secret" not in str(caught.value)
-    assert "secret" not in repr(item_of(0, "a secret otter"))
+    assert "secret" not in repr(parse_item(0, "a secret otter"))
 
 
 def test_defaults_are_checked_at_once() -> None:
     """Unknown names are a mistake in the code; the client's model comes last; None is not set."""
-    assert defaults_of({"size": "s", "quality": None}) == {"size": "s"}
-    assert defaults_of({"model": "own"}) == {"model": "own"}
-    assert defaults_of({}) == {}
+    assert parse_defaults({"size": "s", "quality": None}) == {"size": "s"}
+    assert parse_defaults({"model": "own"}) == {"model": "own"}
+    assert parse_defaults({}) == {}
     with pytest.raises(TypeError, match="unknown parameter 'siez'"):
-        defaults_of({"siez": "s"})
+        parse_defaults({"siez": "s"})
     with pytest.raises(RequestInvalidError, match="n must be a whole number"):
-        defaults_of({"n": "2"})
+        parse_defaults({"n": "2"})

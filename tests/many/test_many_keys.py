@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from openai_images._util.filenames import NameClaims, file_name, index_key, shorten
+from openai_images._util.filenames import NameClaims, default_key, safe_file_name, shorten
 from openai_images.catalog.models import MAX_IMAGES_PER_CALL
 from openai_images.client.files import Output, OutputFiles
 from tests.calling import PNG
@@ -44,12 +44,12 @@ from tests.leaks import parts
 )
 def test_a_name_from_a_key(key: str, name: str) -> None:
     """Nothing of a path is left, nothing a system refuses, and as much of the rest as possible."""
-    assert file_name(key) == name
+    assert safe_file_name(key) == name
 
 
 def test_a_long_key_is_cut_and_stays_itself() -> None:
     """Two long keys that begin alike have names of their own, which fit."""
-    names = {file_name("獺" * 100 + end) for end in ("a", "b")}
+    names = {safe_file_name("獺" * 100 + end) for end in ("a", "b")}
     assert len(names) == 2
     assert all(len(name.encode()) <= 120 and name.startswith("獺" * 37) for name in names)
 
@@ -57,7 +57,7 @@ def test_a_long_key_is_cut_and_stays_itself() -> None:
 @given(st.text())
 def test_a_name_is_one_safe_part_of_a_path(key: str) -> None:
     """Whatever the key: no separator, no parent folder, no control character, not too long."""
-    name = file_name(key)
+    name = safe_file_name(key)
     assert "/" not in name
     assert "\\" not in name
     assert ".." not in name
@@ -108,14 +108,15 @@ PARTS = [
 )
 def test_words_of_every_script_stay_whole(key: str) -> None:
     """Marks, joiners and sequences of emoji belong to what they follow."""
-    assert file_name(key) == key
+    assert safe_file_name(key) == key
 
 
 @pytest.mark.parametrize("mark", ["\u200d", "\u200c", "\U000e0067"])
 def test_joiners_that_join_nothing_go(mark: str) -> None:
     """Two names that look alike would differ by them."""
     assert [
-        file_name(key) for key in (f"a{mark}b", f"{mark}狐", f"狐{mark}", f"狐{mark}/", f"\u3000{mark}狐")
+        safe_file_name(key)
+        for key in (f"a{mark}b", f"{mark}狐", f"狐{mark}", f"狐{mark}/", f"\u3000{mark}狐")
     ] == [
         "a-b",
         "狐",
@@ -131,7 +132,7 @@ def test_joiners_that_join_nothing_go(mark: str) -> None:
 @pytest.mark.parametrize("before", range(5))
 def test_a_long_name_is_cut_between_letters(letter: str, before: int) -> None:
     """Never inside one, however many code points and bytes it has."""
-    name = file_name("x" * before + letter * 60)
+    name = safe_file_name("x" * before + letter * 60)
     whole = unicodedata.normalize("NFC", letter)
     kept = name.rpartition("-")[0].removeprefix("x" * before)
     assert len(name.encode()) <= 120
@@ -142,19 +143,19 @@ def test_a_long_name_is_cut_between_letters(letter: str, before: int) -> None:
 @given(st.text() | st.lists(st.sampled_from(PARTS), max_size=40).map("".join))
 def test_a_name_is_its_own_name(key: str) -> None:
     """What is safe is not changed again."""
-    assert file_name(file_name(key)) == file_name(key)
+    assert safe_file_name(safe_file_name(key)) == safe_file_name(key)
 
 
 @pytest.mark.parametrize("key", ["a/b", "CON", "x" * 300, "..a..", "COM¹", "क" * 100])
 def test_a_safe_name_is_its_own_name(key: str) -> None:
     """What was made safe is not changed again."""
-    assert file_name(file_name(key)) == file_name(key)
+    assert safe_file_name(safe_file_name(key)) == safe_file_name(key)
 
 
 def test_what_the_file_system_cannot_encode(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is no part of a name there: no picture that is paid for meets it."""
     monkeypatch.setattr("sys.getfilesystemencoding", lambda: "ascii")
-    assert [file_name(key) for key in ("a fox", "fox 狐 1", "狐", "naïve")] == [
+    assert [safe_file_name(key) for key in ("a fox", "fox 狐 1", "狐", "naïve")] == [
         "a fox",
         "fox - 1",
         "",
@@ -204,7 +205,7 @@ def test_shortening(text: str, nbytes: int) -> None:
 def test_which_keys_clash(keys: list[str | None], clashing: list[int]) -> None:
     """The later one of two that name the same file clashes; requests without a key have their number."""
     names = NameClaims(MAX_IMAGES_PER_CALL)
-    given_keys = [key or index_key(index) for index, key in enumerate(keys)]
+    given_keys = [key or default_key(index) for index, key in enumerate(keys)]
     assert [index for index, key in enumerate(given_keys) if not names.claim(index, key, 1)] == clashing
 
 
@@ -231,7 +232,7 @@ def test_what_clashed_has_taken_nothing() -> None:
 def test_numbers_are_not_remembered() -> None:
     """An endless run without keys needs no memory for them."""
     names = NameClaims(MAX_IMAGES_PER_CALL)
-    assert all(names.claim(index, index_key(index), 1) for index in range(1000))
+    assert all(names.claim(index, default_key(index), 1) for index in range(1000))
     assert (len(names._taken), len(names._keyed)) == (0, 0)
 
 
@@ -258,12 +259,12 @@ def test_what_does_not_clash_is_never_overwritten(
         for number in range(pictures):
             sink = files.new_sink()
             sink.write(PNG)
-            await files.keep(sink.finish(), number)
+            await files.store(sink.finish(), number)
 
     for index, (key, pictures) in enumerate(given_keys):
-        if names.claim(index, key or index_key(index), pictures):
+        if names.claim(index, key or default_key(index), pictures):
             wanted += pictures
-            asyncio.run(write(file_name(key or index_key(index)), pictures))
+            asyncio.run(write(safe_file_name(key or default_key(index)), pictures))
     found = parts(folder)
     assert len(found) == wanted
     assert len({name.casefold() for name in found}) == wanted

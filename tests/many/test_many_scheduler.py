@@ -49,7 +49,7 @@ def test_in_order() -> None:
     scheduler.finish(2, done(2), 0.0)
     scheduler.finish(1, done(1), 0.0)
     assert indices(scheduler) == []
-    scheduler.abandon(0)
+    scheduler.drop(0)
     assert indices(scheduler) == [1, 2]
     scheduler.finish(4, done(4), 0.0)
     scheduler.end(0.0)
@@ -62,14 +62,14 @@ def test_room(ordered: bool) -> None:
     scheduler = Scheduler(2, ordered=ordered)
     scheduler.start()
     scheduler.start()
-    assert not scheduler.may_start
+    assert not scheduler.can_start
     scheduler.finish(0, done(0), 0.0)
-    assert not scheduler.may_start
+    assert not scheduler.can_start
     assert scheduler.take() == done(0)
-    assert not scheduler.may_start
+    assert not scheduler.can_start
     assert scheduler.take() is None
-    assert scheduler.may_start
-    scheduler.abandon(1)
+    assert scheduler.can_start
+    scheduler.drop(1)
     assert scheduler.held == 0
 
 
@@ -82,14 +82,14 @@ def test_a_close_lets_go_on_and_a_stop_does_not() -> None:
     scheduler.wait(1)
     scheduler.send(1)  # on the wire
     scheduler.send(2)
-    scheduler.refuse(2)  # did not run, and waits
+    scheduler.record_not_executed(2)  # did not run, and waits
     scheduler.send(3)
     scheduler.wait(3)  # may have run, and waits for another attempt
     scheduler.close()
-    assert not scheduler.may_start
-    assert [scheduler.may_send(ticket) for ticket in range(4)] == [True] * 4
+    assert not scheduler.can_start
+    assert [scheduler.can_send(ticket) for ticket in range(4)] == [True] * 4
     assert scheduler.stop() == (0, 2)
-    assert [scheduler.may_send(ticket) for ticket in range(4)] == [False, True, False, True]
+    assert [scheduler.can_send(ticket) for ticket in range(4)] == [False, True, False, True]
 
 
 def test_waiting_and_in_flight() -> None:
@@ -105,7 +105,7 @@ def test_waiting_and_in_flight() -> None:
         scheduler.start,
         lambda: scheduler.wait(0),
         lambda: scheduler.send(0),
-        lambda: scheduler.refuse(0),
+        lambda: scheduler.record_not_executed(0),
         lambda: scheduler.resume(0),
         lambda: scheduler.finish(0, done(0), 0.0),
         lambda: scheduler.wait(0),
@@ -139,7 +139,7 @@ def test_total_and_eta() -> None:
     scheduler.stop()
     progress = scheduler.progress(6.0)
     assert (progress.total, progress.eta) == (10, 6.0)
-    scheduler.abandon(1)
+    scheduler.drop(1)
     scheduler.end(7.0)
     progress = scheduler.progress(99.0)
     assert (progress.eta, progress.elapsed, progress.spent) == (0.0, 7.0, None)
@@ -152,7 +152,7 @@ def test_what_nobody_wants() -> None:
         scheduler.start()
         scheduler.finish(ticket, done(ticket), 0.0) if ticket else None
     scheduler.clear()
-    scheduler.abandon(0)
+    scheduler.drop(0)
     assert (scheduler.take(), scheduler.held, scheduler.progress(0.0).done) == (None, 0, 2)
 
 
@@ -221,7 +221,7 @@ class Scheduling(RuleBasedStateMachine):
     @rule(ticket=consumes(tickets))
     def abandon(self, ticket: int) -> None:
         """One has none."""
-        self.scheduler.abandon(ticket)
+        self.scheduler.drop(ticket)
         del self.open[ticket]
         self.given_up.add(ticket)
 
@@ -260,7 +260,7 @@ class Scheduling(RuleBasedStateMachine):
         if hasattr(self, "scheduler"):
             held = len(self.open) + len(self.ended) - len(self.taken) + self.in_hand
             assert self.scheduler.held == held <= self.concurrency
-            assert self.scheduler.may_start == (held < self.concurrency and not self.closed)
+            assert self.scheduler.can_start == (held < self.concurrency and not self.closed)
 
     @invariant()
     def says_what_is_so(self) -> None:
@@ -274,7 +274,7 @@ class Scheduling(RuleBasedStateMachine):
             assert progress.spent == (good or None)
             assert self.scheduler.has_ready == (self._next() is not None)
             for ticket, state in self.open.items():
-                assert self.scheduler.may_send(ticket) == (not self.stopped or state.startswith("sent"))
+                assert self.scheduler.can_send(ticket) == (not self.stopped or state.startswith("sent"))
 
 
 TestScheduling = Scheduling.TestCase

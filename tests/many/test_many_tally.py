@@ -6,7 +6,7 @@ import pytest
 
 from openai_images import Failed, GenerateRequest, ImageResult, ModerationBlockedError, Succeeded
 from openai_images.errors import ImagesError, StreamInterruptedError
-from openai_images.many.tally import Tally
+from openai_images.many.tally import ProgressMeter
 from tests.many.working import result
 
 REQUEST = GenerateRequest("an otter")
@@ -24,7 +24,7 @@ def bad(error: ImagesError | OSError) -> Failed:
 
 def test_counts() -> None:
     """Pictures are counted one by one, failures by what they mean."""
-    tally = Tally()
+    tally = ProgressMeter()
     blocked = ModerationBlockedError("no", status_code=400)
     for outcome in (good(), good(3), bad(blocked), bad(StreamInterruptedError("cut")), bad(OSError("full"))):
         tally.add(outcome, 0.0, None)
@@ -33,7 +33,7 @@ def test_counts() -> None:
 
 def test_money() -> None:
     """Unknown costs are counted and never taken for zero; a cost of zero is one."""
-    tally = Tally()
+    tally = ProgressMeter()
     tally.add(good(), 0.0, None)
     assert (tally.spent, tally.unpriced) == (None, 1)
     tally.add(good(), 0.0, Decimal(0))
@@ -46,7 +46,7 @@ def test_money() -> None:
 
 def test_before_it_begins() -> None:
     """No time, no speed, no division by zero."""
-    tally = Tally()
+    tally = ProgressMeter()
     tally.add(good(), 5.0, None)
     assert (tally.elapsed(5.0), tally.images_per_minute(5.0), tally.eta(3, 5.0)) == (0.0, 0.0, None)
     tally.begin(5.0)
@@ -56,7 +56,7 @@ def test_before_it_begins() -> None:
 
 def test_the_first_minutes() -> None:
     """Speed is that of the whole time, by pictures; what is left is reckoned by requests."""
-    tally = Tally()
+    tally = ProgressMeter()
     tally.begin(1000.0)
     for second in range(1, 31):
         tally.add(good(2), 1000.0 + 2 * second, None)
@@ -68,7 +68,7 @@ def test_the_first_minutes() -> None:
 
 def test_of_late() -> None:
     """After an hour at one a second, and then one in ten, the last five minutes count."""
-    tally = Tally()
+    tally = ProgressMeter()
     tally.begin(0.0)
     for second in range(3600):
         tally.add(good(), second, None)
@@ -81,7 +81,7 @@ def test_of_late() -> None:
 
 def test_when_little_ends() -> None:
     """Where the last five minutes hold next to nothing, the whole time counts."""
-    tally = Tally()
+    tally = ProgressMeter()
     tally.begin(0.0)
     for minute in range(60):
         tally.add(good(), minute * 60.0, None)
@@ -91,7 +91,7 @@ def test_when_little_ends() -> None:
 
 def test_the_end() -> None:
     """Time stands still behind it."""
-    tally = Tally()
+    tally = ProgressMeter()
     tally.begin(0.0)
     for second in range(3600):
         tally.add(good(), second, None)

@@ -36,7 +36,7 @@ def made(kind: type[errors.ImagesError]) -> errors.ImagesError:
     keywords = next((words for base, words in KEYWORDS.items() if issubclass(kind, base)), {})
     error = kind("what happened", **keywords)
     facts = {"attempts": 3, "elapsed": 1.25, "partials": (PartialImage(image=IMAGE),), "images": (IMAGE,)}
-    return errors.with_facts(error, facts)
+    return errors.annotate(error, facts)
 
 
 def drawn() -> dict[str, str]:

@@ -11,12 +11,12 @@ from openai_images.catalog.models import (
     AS_OF,
     MODELS,
     REPLACEMENTS,
-    Model,
+    ModelSpec,
     any_model,
-    day_of,
     find_model,
     known_values,
     live_models,
+    utc_date,
 )
 from openai_images.catalog.prices import PUBLISHED_PRICES
 from openai_images.catalog.tokens import qualities
@@ -81,7 +81,7 @@ def test_only_the_retired_ones_are_legacy() -> None:
     assert [name for name in MODELS if "response_format" in MODELS[name].values] == ["dall-e-3", "dall-e-2"]
     assert [name for name in MODELS if "style" in MODELS[name].values] == ["dall-e-3"]
     assert [name for name in MODELS if not MODELS[name].streams] == ["dall-e-3", "dall-e-2"]
-    assert [name for name in MODELS if MODELS[name].pictures != 10] == ["dall-e-3"]
+    assert [name for name in MODELS if MODELS[name].max_images != 10] == ["dall-e-3"]
     prompts = {model.prompt for name, model in MODELS.items() if name.startswith(("gpt", "chatgpt"))}
     assert (prompts, MODELS["dall-e-3"].prompt, MODELS["dall-e-2"].prompt) == ({32_000}, 4000, 1000)
 
@@ -91,7 +91,7 @@ def test_the_table_agrees_with_the_local_server() -> None:
     for day in DAYS:
         for moment in (0, 86_399):
             now = datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() + moment
-            assert day_of(now) == day
+            assert utc_date(now) == day
             served_now = [find_model(name)[0] for name in served_models(now, legacy=False)]
             assert {model.name for model in served_now if model} == set(live_models(day))
             assert served_models(now, legacy=True) == SERVED
@@ -156,7 +156,7 @@ def test_what_any_live_model_takes() -> None:
         assert row.values["output_format"] == ("png", "webp", "jpeg", "gif", "svg")
         assert not {"style", "response_format"} & row.values.keys()
         assert ("input_fidelity" in row.values) == (day < date(2026, 12, 1))
-        assert (row.name, row.sizes, row.prompt, row.pictures) == (ANY_MODEL, (), 32_000, 10)
+        assert (row.name, row.sizes, row.prompt, row.max_images) == (ANY_MODEL, (), 32_000, 10)
 
 
 def test_known_values() -> None:
@@ -172,14 +172,14 @@ def test_the_day_of_an_end() -> None:
     end = date(2027, 3, 1)
     days = [end - timedelta(days=left) for left in (31, 30, 1, 0, -365)]
     for azure, model in (
-        (False, Model(name="x", values={}, ends=end, azure_ends=date(2030, 1, 1))),
-        (True, Model(name="x", values={}, ends=date(2020, 1, 1), azure_ends=end)),
-        (True, Model(name="x", values={}, ends=end)),
+        (False, ModelSpec(name="x", values={}, ends=end, azure_ends=date(2030, 1, 1))),
+        (True, ModelSpec(name="x", values={}, ends=date(2020, 1, 1), azure_ends=end)),
+        (True, ModelSpec(name="x", values={}, ends=end)),
     ):
         assert [model.has_ended(day, azure=azure) for day in days] == [False, False, False, True, True]
         assert [model.ends_soon(day, azure=azure) for day in days] == [False, True, True, False, False]
-    assert not Model(name="x", values={}).has_ended(end)
-    assert not Model(name="x", values={}).ends_soon(end)
+    assert not ModelSpec(name="x", values={}).has_ended(end)
+    assert not ModelSpec(name="x", values={}).ends_soon(end)
 
 
 def test_a_model_is_a_value() -> None:

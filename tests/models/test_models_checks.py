@@ -16,13 +16,13 @@ from openai_images.errors import ConfigurationError, RequestInvalidError
 from openai_images.models import GenerateRequest
 from openai_images.models.requests import EditRequest
 from openai_images.validation import context as asked_module
-from openai_images.validation.context import asked_of
+from openai_images.validation.context import context_from
 from openai_images.validation.validator import (
-    Checker,
     Mode,
     Problem,
+    RequestValidator,
     check as check_on,
-    problems_of as problems_on,
+    find_problems as problems_on,
 )
 
 TODAY = date(2026, 11, 28)
@@ -297,7 +297,7 @@ def test_no_message_has_the_prompt(prompt: str, mistaken: set[str], stream: bool
 def test_nothing_is_shown_of_what_is_asked() -> None:
     """The repr of what the rules see has names only."""
     request = GenerateRequest("an otter", user="x")
-    asked = asked_of(request, stream=False, official=True, split=False, today=TODAY)
+    asked = context_from(request, stream=False, official=True, split=False, today=TODAY)
     assert "values=<prompt, user, stream>" in repr(asked)
     assert "otter" not in repr(asked)
 
@@ -323,7 +323,7 @@ def test_a_request_is_not_changed() -> None:
 
 def test_a_checker_judges_a_shape_once_and_forgets_nothing() -> None:
     """What was good once is good for other prompts; what differs in anything else is judged anew."""
-    checker = Checker("warn", official=True, wall=Clock(TODAY.isoformat()))
+    checker = RequestValidator("warn", official=True, wall=Clock(TODAY.isoformat()))
     good = GenerateRequest("a heron", model="gpt-image-2", n=1)
     assert checker(good, stream=False) == []
     assert checker(GenerateRequest("an otter", model="gpt-image-2", n=1), stream=False) == []
@@ -343,7 +343,7 @@ def test_a_checker_judges_a_shape_once_and_forgets_nothing() -> None:
 
 def test_a_checker_tells_what_is_doubtful_once() -> None:
     """However often it is asked."""
-    checker = Checker("warn", official=True, wall=Clock(TODAY.isoformat()))
+    checker = RequestValidator("warn", official=True, wall=Clock(TODAY.isoformat()))
     told = [checker(GenerateRequest(f"heron {n}", model="brand-new"), stream=False) for n in range(3)]
     assert len(told[0]) == 1
     assert told[1:] == [[], []]
@@ -373,7 +373,7 @@ SNAPSHOT = "gpt-image-1.5-2025-12-16"
 def test_an_end_is_announced(model: str | None, azure: bool, day: str, told: str | None) -> None:
     """From 30 days before, by the clock and with the replacement, once for each model; never with "off"."""
     for mode in get_args(Mode):
-        checker = Checker(mode, official=not azure, azure=azure, wall=Clock(day))
+        checker = RequestValidator(mode, official=not azure, azure=azure, wall=Clock(day))
         notices = [checker.ending(GenerateRequest("a heron", model=model)) for _ in range(2)]
         wanted = [] if told is None or mode == "off" else [told]
         replacement = "use gpt-image-2.6-sunburst or gpt-image-2.6-flare in its place"
@@ -382,7 +382,7 @@ def test_an_end_is_announced(model: str | None, azure: bool, day: str, told: str
 
 def test_each_model_is_announced_once() -> None:
     """Its snapshot is the same model; one that `extra_body` replaces is none."""
-    checker = Checker("warn", official=True, wall=Clock("2026-11-28"))
+    checker = RequestValidator("warn", official=True, wall=Clock("2026-11-28"))
     names = ("gpt-image-1.5", "gpt-image-1-mini", SNAPSHOT, "gpt-image-1-mini")
     told = [checker.ending(GenerateRequest("a heron", model=name)) for name in names]
     assert [len(notices) for notices in told] == [1, 1, 0, 0]
@@ -394,7 +394,7 @@ def test_each_model_is_announced_once() -> None:
 def test_a_checker_sees_a_model_end(name: str) -> None:
     """A client that lives over midnight refuses what it let pass before, and says until when it was there."""
     clock = Clock("2026-11-30")
-    checker = Checker("warn", official=True, wall=clock)
+    checker = RequestValidator("warn", official=True, wall=clock)
     request = GenerateRequest("a heron", model=name)
     assert checker(request, stream=False) == []
     clock.set("2026-12-01")

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image as Pillow
 
 from openai_images import EditRequest, GenerateRequest, ImageReference, RequestInvalidError
-from openai_images.validation.edit_rules import SourceFacts, picture_problems
-from openai_images.validation.validator import Checker, Problem, problems_of
+from openai_images.validation.edit_rules import SourceInfo, image_problems
+from openai_images.validation.validator import Problem, RequestValidator, find_problems
 from tests.models.test_models_checks import DAYS, arguments, end_of, rows, spelled
 
 ROWS = [line.split(" | ") for line in rows("edits")]
@@ -43,7 +43,7 @@ def test_the_parameters(row: list[str]) -> None:
     how = {name: given.pop(name) for name in ("stream", "official", "split") if name in given}
     request, end = EditRequest(given.pop("prompt"), **given), end_of(row[1])
     for day in DAYS:
-        problems = problems_of(request, today=day, **how)
+        problems = find_problems(request, today=day, **how)
         told = [(problem.certain, str(problem)) for problem in problems]
         if end is None or day < end:
             assert told == ([] if row[0] == "valid" else [(row[0] == "certain", spelled(row[2], day))])
@@ -51,17 +51,15 @@ def test_the_parameters(row: list[str]) -> None:
             assert any(sure and text.startswith("model: OpenAI ended ") for sure, text in told)
 
 
-def judged(
-    *pictures: SourceFacts | ImageReference, official: bool = True, as_json: bool = False
-) -> list[str]:
+def judged(*pictures: SourceInfo | ImageReference, official: bool = True, as_json: bool = False) -> list[str]:
     """The problems of pictures, each with how sure it is."""
-    problems = picture_problems(pictures, official=official, as_json=as_json)
+    problems = image_problems(pictures, official=official, as_json=as_json)
     return [f"{'certain' if problem.certain else 'perhaps'} {problem}" for problem in problems]
 
 
-def fact(data: bytes, name: str = "image", nbytes: int | None = None) -> SourceFacts:
+def fact(data: bytes, name: str = "image", nbytes: int | None = None) -> SourceInfo:
     """What is known of a picture."""
-    return SourceFacts(name.partition("[")[0], name, len(data) if nbytes is None else nbytes, data)
+    return SourceInfo(name.partition("[")[0], name, len(data) if nbytes is None else nbytes, data)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +113,7 @@ def test_good_pictures(data: bytes) -> None:
         ),
     ],
 )
-def test_bad_pictures(pictures: list[SourceFacts], said: list[str]) -> None:
+def test_bad_pictures(pictures: list[SourceInfo], said: list[str]) -> None:
     """Each with its message; elsewhere than at OpenAI only an empty one is certain."""
     assert judged(*pictures) == said
     elsewhere = judged(*pictures, official=False)
@@ -167,13 +165,13 @@ def test_modes() -> None:
     """Strict raises for doubts, warn tells each once, off says nothing."""
     doubt = Problem("mask", "it has 5 bytes", "less", certain=False)
     sure = Problem("mask", "it is empty", "a picture", certain=True)
-    checker = Checker("warn", official=True, wall=time.time)
+    checker = RequestValidator("warn", official=True, wall=time.time)
     assert [checker.pictures([doubt]), checker.pictures([doubt])] == [[str(doubt)], []]
     with pytest.raises(RequestInvalidError, match="it is empty"):
         checker.pictures([doubt, sure])
     with pytest.raises(RequestInvalidError, match="perhaps mask: it has 5 bytes"):
-        Checker("strict", official=True, wall=time.time).pictures([doubt])
-    assert Checker("off", official=True, wall=time.time).pictures([sure]) == []
+        RequestValidator("strict", official=True, wall=time.time).pictures([doubt])
+    assert RequestValidator("off", official=True, wall=time.time).pictures([sure]) == []
 
 
 def test_verbs_take_their_own_requests() -> None:

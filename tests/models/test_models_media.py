@@ -49,7 +49,7 @@ def test_type_and_size_of_a_real_picture(kind: str, size: tuple[int, int]) -> No
     data = painted(mime.partition("/")[2], size, **options)
     assert media.media_type(data[:4096]) == mime
     assert media.media_type(data[:12]) == mime
-    assert media.suffix(mime) == suffix
+    assert media.file_suffix(mime) == suffix
     assert media.pixel_size(data[: media.HEAD_BYTES]) == size
     assert flaw_of([data]) is flaw_of(pieces(data, 7)) is None
 
@@ -142,7 +142,7 @@ def test_other_bytes_are_unknown(data: bytes) -> None:
     """What is no picture has no type and no size, and is said to be none."""
     assert media.media_type(data) == media.UNKNOWN
     assert media.pixel_size(data) is None
-    assert media.suffix(media.UNKNOWN) == ".bin"
+    assert media.file_suffix(media.UNKNOWN) == ".bin"
     assert flaw_of([data]) == NO_IMAGE
 
 
@@ -352,7 +352,7 @@ STARTS = [
 def test_nothing_raises(start: bytes, rest: bytes) -> None:
     """Any bytes at all have a type and a size or none."""
     head = start + rest
-    assert media.suffix(media.media_type(head)).startswith(".")
+    assert media.file_suffix(media.media_type(head)).startswith(".")
     size = media.pixel_size(head)
     assert size is None or min(size) >= 0
     assert flaw_of([head]) == flaw_of(pieces(head, 1))

@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from openai_images import PUBLISHED_PRICES, ConfigurationError, ModelPrice, Prices, read_prices
-from openai_images.catalog.tokens import dearest_size, output_tokens, qualities
+from openai_images.catalog.tokens import most_expensive_size, output_tokens, qualities
 from openai_images.server.catalog import MODELS, output_tokens as served_tokens, size_problem
 
 SUNBURST, FLARE = "gpt-image-2.5-sunburst", "gpt-image-2.5-flare"
@@ -222,7 +222,7 @@ def test_the_dearest_size(model: str) -> None:
     """No size that may be asked for takes more tokens, in any quality; nor does the local server count more."""
     everything = sizes()
     assert len(everything) > 10_000
-    assert dearest_size(model) == "2880x2880"
+    assert most_expensive_size(model) == "2880x2880"
     for quality in qualities(model):
         counts = {size: output_tokens(model, f"{size[0]}x{size[1]}", quality) or 0 for size in everything}
         assert max(counts.values()) == counts[2880, 2880]
@@ -231,7 +231,7 @@ def test_the_dearest_size(model: str) -> None:
 
 def test_the_dearest_size_of_the_fixed_ones() -> None:
     """Portrait."""
-    assert dearest_size("gpt-image-1.5") == max(FIXED, key=FIXED.__getitem__) == "1024x1536"
+    assert most_expensive_size("gpt-image-1.5") == max(FIXED, key=FIXED.__getitem__) == "1024x1536"
 
 
 def test_the_dearest_quality_is_the_last() -> None:

@@ -13,9 +13,9 @@ import pytest
 
 import openai_images
 from openai_images import EditRequest, GenerateRequest, ImagesClient, Limits, Prices, RetryPolicy, Timeouts
-from openai_images._util.attrs import characters, names
+from openai_images._util.attrs import repr_keys, repr_length
 from openai_images.batch.budget import Budget
-from openai_images.http.azure import AzureAccess
+from openai_images.http.azure import AzureEndpoint
 
 
 def shown_by_hand() -> Iterator[type]:
@@ -46,7 +46,7 @@ REFUSED: list[Callable[[], object]] = [
     lambda: ImagesClient(api_key="sk-x", session="none"),  # type: ignore[arg-type]
     lambda: ImagesClient(api_key="sk-x", proxy="socks5://proxy"),
     lambda: ImagesClient.azure("nowhere", api_key="k"),
-    lambda: AzureAccess.of_base_url("nowhere", "k", None, None, {}),
+    lambda: AzureEndpoint.from_base_url("nowhere", "k", None, None, {}),
     lambda: GenerateRequest(5),  # type: ignore[arg-type]
     lambda: GenerateRequest("an otter", extra_body=5),  # type: ignore[arg-type]
     lambda: EditRequest("an otter", image=None),  # type: ignore[arg-type]
@@ -73,5 +73,5 @@ def test_what_was_refused(build: Callable[[], object]) -> None:
 @pytest.mark.parametrize("value", [None, 5, b"x", [1], object()])
 def test_what_is_shown_of_a_wrong_value(value: Any) -> None:
     """The two short forms take what is no text and no mapping."""
-    assert characters(value).startswith("<")
-    assert names(value)
+    assert repr_length(value).startswith("<")
+    assert repr_keys(value)

@@ -7,7 +7,7 @@ import pytest
 from openai_images.models import Image, ImageResult, SvgUsage, TokenDetails, Usage
 from openai_images.models.results import total_usage
 from openai_images.models.usage import sum_usages
-from openai_images.wire.codec import read_completed, read_result
+from openai_images.wire.codec import structure_completed, structure_result
 
 IMAGE = Image.from_bytes(b"\x89PNG\r\n\x1a\n")
 OF_2026 = {
@@ -60,8 +60,8 @@ OF_2026 = {
 )
 def test_usage_as_servers_write_it(said: Any, usage: Usage | None) -> None:
     """Typed where it is known, under either name; what is not known, or of a strange type, is kept in `extra`."""
-    assert read_result({"usage": said}, (IMAGE,)).usage == usage
-    completed = read_completed({"usage": said, "b64_json": IMAGE})
+    assert structure_result({"usage": said}, (IMAGE,)).usage == usage
+    completed = structure_completed({"usage": said, "b64_json": IMAGE})
     assert completed is not None
     assert completed.usage == usage
 
@@ -69,7 +69,7 @@ def test_usage_as_servers_write_it(said: Any, usage: Usage | None) -> None:
 def test_the_usage_of_an_svgs_author() -> None:
     """Its model is a part of it; the model that an answer names is not the one that was asked for."""
     author = {"model": "author", "input_tokens": 1, "output_tokens": 2, "total_tokens": 3, "more": 4}
-    found = read_result({"svg_usage": author, "model": "resolved", "edited": 1, "parts": [1]}, (IMAGE,))
+    found = structure_result({"svg_usage": author, "model": "resolved", "edited": 1, "parts": [1]}, (IMAGE,))
     assert found.svg_usage == SvgUsage("author", 1, 2, None, 3, {"more": 4})
     assert (found.model, found.edited, found.parts) == (None, False, ())
     assert found.extra == {"model": "resolved", "edited": 1, "parts": [1]}

@@ -6,7 +6,7 @@ import pytest
 
 from openai_images import GenerateRequest
 from openai_images.catalog.models import MAX_IMAGES_PER_CALL
-from openai_images.client.shares import place_of, shares_of
+from openai_images.client.shares import global_index, split_counts
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ from openai_images.client.shares import place_of, shares_of
 def test_shares(params: dict[str, Any], shares: tuple[int, ...]) -> None:
     """Ten at most, one of a stream, of an svg and of a model that paints one; none where one request will do."""
     stream = params.pop("stream", False)
-    assert shares_of(GenerateRequest("an otter", **params), stream=stream) == shares
+    assert split_counts(GenerateRequest("an otter", **params), stream=stream) == shares
 
 
 @pytest.mark.parametrize(
@@ -57,9 +57,9 @@ def test_shares(params: dict[str, Any], shares: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 def test_what_is_left_alone(params: dict[str, Any], *, stream: bool) -> None:
     """What is no number in reason, or is the caller's own business."""
-    assert shares_of(GenerateRequest("an otter", **params), stream=stream) == ()
+    assert split_counts(GenerateRequest("an otter", **params), stream=stream) == ()
 
 
 def test_places() -> None:
     """A server that counts beyond its part's pictures, or below, stays among them."""
-    assert [place_of(index, 10, 3) for index in (-1, 0, 1, 2, 3, 10**9)] == [10, 10, 11, 12, 12, 12]
+    assert [global_index(index, 10, 3) for index in (-1, 0, 1, 2, 3, 10**9)] == [10, 10, 11, 12, 12, 12]

@@ -9,13 +9,13 @@ from hypothesis import given, strategies as st
 from openai_images.catalog.models import MODELS
 from openai_images.catalog.sizes import (
     PROVEN_PIXELS,
+    gif_sheet_problems,
     largest_size,
     nearest_size,
     parse_ratio,
     parse_size,
-    sheet_faults,
-    size_faults,
     size_of_ratio,
+    size_problems,
 )
 from openai_images.catalog.tokens import MOST_PIXELS
 from openai_images.errors import RequestInvalidError
@@ -108,13 +108,13 @@ def test_parsing_a_ratio(text: str, ratio: Fraction | None) -> None:
 )
 def test_faults(size: str, faults: list[str]) -> None:
     """Every rule that is broken is told, and the limits themselves are allowed."""
-    assert size_faults(*(int(edge) for edge in size.split("x"))) == faults
+    assert size_problems(*(int(edge) for edge in size.split("x"))) == faults
 
 
 @given(EDGES, EDGES)
 def test_the_rules_are_the_local_servers(width: int, height: int) -> None:
     """The server has them in words of its own."""
-    assert (size_faults(width, height) == []) == (
+    assert (size_problems(width, height) == []) == (
         size_problem(SERVED["gpt-image-2"], "", width, height) is None
     )
 
@@ -127,8 +127,8 @@ LARGEST_SQUARES = {2: 960, 6: 960, 8: 960, 9: 960, 10: 816, 12: 816, 13: 720, 16
 def test_the_sheet_of_a_square_gif(frames: int) -> None:
     """The measured limits are those of the sheet."""
     edge = LARGEST_SQUARES[frames]
-    assert sheet_faults(edge, edge, frames) == []
-    assert sheet_faults(edge + 16, edge + 16, frames) != []
+    assert gif_sheet_problems(edge, edge, frames) == []
+    assert gif_sheet_problems(edge + 16, edge + 16, frames) != []
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_the_sheet_of_a_square_gif(frames: int) -> None:
 )
 def test_the_sheet_of_a_gif(size: tuple[int, int], frames: int, gifs: int, faults: list[str]) -> None:
     """Either way round, whichever fits; several gifs share the pixels."""
-    assert sheet_faults(*size, frames, gifs) == faults
+    assert gif_sheet_problems(*size, frames, gifs) == faults
 
 
 @pytest.mark.parametrize(
@@ -183,8 +183,8 @@ def test_the_nearest_size(asked: tuple[int, int], nearest: tuple[int, int]) -> N
 def test_the_nearest_size_is_within_the_rules(width: int, height: int) -> None:
     """Always; one that is within is its own, and turning it turns the answer."""
     nearest = nearest_size(width, height)
-    assert size_faults(*nearest) == []
-    assert size_faults(width, height) != [] or nearest == (width, height)
+    assert size_problems(*nearest) == []
+    assert size_problems(width, height) != [] or nearest == (width, height)
     assert math.prod(nearest_size(height, width)) == pytest.approx(math.prod(nearest), rel=0.05)
 
 
@@ -195,7 +195,7 @@ def test_the_nearest_size_of_all(size: tuple[int, int]) -> None:
     def distance(other: tuple[int, int]) -> float:
         return sum(math.log(edge / asked) ** 2 for edge, asked in zip(other, size, strict=True))
 
-    assert size_faults(*size) == ["width and height must be multiples of 16"]
+    assert size_problems(*size) == ["width and height must be multiples of 16"]
     assert distance(nearest_size(*size)) == pytest.approx(min(map(distance, EVERY_SIZE)))
 
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from attrs import define, evolve, field, frozen
 
-from openai_images.wire.headers import StatedLimit
+from openai_images.wire.headers import AdvertisedLimit
 
 _TRAVEL = 0.02
 """Seconds from a client to the server, and from a rejection back."""
@@ -29,11 +29,11 @@ class Pacing(Protocol):
     def acquire(self, images: int, now: float) -> Any:
         """It goes."""
 
-    def record_success(self, permit: Any, advertised: Mapping[str, StatedLimit], now: float) -> None:
+    def record_success(self, permit: Any, advertised: Mapping[str, AdvertisedLimit], now: float) -> None:
         """It was accepted."""
 
     def record_rejection(
-        self, permit: Any, advertised: Mapping[str, StatedLimit], seconds: float, now: float
+        self, permit: Any, advertised: Mapping[str, AdvertisedLimit], seconds: float, now: float
     ) -> None:
         """It was rejected."""
 
@@ -115,7 +115,7 @@ class Case:
     clients: int = 1
     hint: str = "exact"
     """How a rejection tells its wait: exact, seconds (whole ones), or none."""
-    advertised: Callable[[float], dict[str, StatedLimit]] | None = None
+    advertised: Callable[[float], dict[str, AdvertisedLimit]] | None = None
     """What the headers say, by the images accepted in the last minute."""
     chance: float = 0.0
     """Of a rejection that has nothing to do with the limit, asking for `foreign_wait` seconds."""
@@ -211,7 +211,7 @@ class Simulation:
         self.figures.rejected += 1
         self._push(now + _TRAVEL, "rejected", client, permit, wait)
 
-    def _advertised(self, now: float) -> dict[str, StatedLimit]:
+    def _advertised(self, now: float) -> dict[str, AdvertisedLimit]:
         if self.case.advertised is None:
             return {}
         while self._accepted and self._accepted[0][0] < now - 60:

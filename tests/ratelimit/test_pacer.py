@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 from openai_images.errors import ConfigurationError
 from openai_images.models.options import Limits
 from openai_images.ratelimit.pacer import Pacer, Permit
-from openai_images.wire.headers import StatedLimit, stated_limits
+from openai_images.wire.headers import AdvertisedLimit, advertised_limits
 
 WAYS: dict[str, Callable[[float], float]] = {
     "exactly": lambda seconds: math.ceil(seconds * 1000) / 1000,
@@ -46,10 +46,10 @@ class Server:
         self.refusals += 1
         return self.way((amount - self.level) / self.rate)
 
-    def stated(self) -> dict[str, StatedLimit]:
+    def stated(self) -> dict[str, AdvertisedLimit]:
         """What its headers would say."""
         left = math.floor(self.level)
-        return {"images": StatedLimit(self.burst, left, self.rate)} if self.states else {}
+        return {"images": AdvertisedLimit(self.burst, left, self.rate)} if self.states else {}
 
 
 def run(
@@ -135,10 +135,10 @@ def test_others_under_the_same_limit_are_noticed() -> None:
     """Where less is left than we thought, we wait for it."""
     pacer = Pacer(Limits(), 0.0)
     first = pacer.acquire(1, 0.0)
-    pacer.record_success(first, {"images": StatedLimit(10, 9, 1.0)}, 0.1)
+    pacer.record_success(first, {"images": AdvertisedLimit(10, 9, 1.0)}, 0.1)
     second = pacer.acquire(1, 0.2)
     assert pacer.delay(1, 0.3) == 0.0
-    pacer.record_success(second, {"images": StatedLimit(10, 0, 1.0)}, 0.3)
+    pacer.record_success(second, {"images": AdvertisedLimit(10, 0, 1.0)}, 0.3)
     assert pacer.delay(1, 0.3) == pytest.approx(1.0, abs=0.2)
 
 
@@ -220,21 +220,24 @@ def header(name: str, limit: str, remaining: str, reset: str) -> dict[str, str]:
     ("headers", "expected"),
     [
         ({}, {}),
-        (header("requests", "500", "499", "120ms"), {"requests": StatedLimit(500, 499, 1 / 0.12)}),
-        (header("tokens", "30000", "554", "58.891s"), {"tokens": StatedLimit(30000, 554, 29446 / 58.891)}),
-        (header("input-images", "5", "0", "60"), {"images": StatedLimit(5, 0, 5 / 60)}),
-        (header("images", "5", "2", "36s"), {"images": StatedLimit(5, 2, 3 / 36)}),
-        (header("images", "5", "5", "0s"), {"images": StatedLimit(5, 5, 5 / 60)}),
-        (header("images", "5", "0", "soon"), {"images": StatedLimit(5, 0, 5 / 60)}),
+        (header("requests", "500", "499", "120ms"), {"requests": AdvertisedLimit(500, 499, 1 / 0.12)}),
+        (
+            header("tokens", "30000", "554", "58.891s"),
+            {"tokens": AdvertisedLimit(30000, 554, 29446 / 58.891)},
+        ),
+        (header("input-images", "5", "0", "60"), {"images": AdvertisedLimit(5, 0, 5 / 60)}),
+        (header("images", "5", "2", "36s"), {"images": AdvertisedLimit(5, 2, 3 / 36)}),
+        (header("images", "5", "5", "0s"), {"images": AdvertisedLimit(5, 5, 5 / 60)}),
+        (header("images", "5", "0", "soon"), {"images": AdvertisedLimit(5, 0, 5 / 60)}),
         (header("images", "0", "0", "1s"), {}),
         (header("images", "5", "9", "1s"), {}),
         (header("images", "many", "9", "1s"), {}),
         (header("widgets", "5", "2", "1s"), {}),
     ],
 )
-def test_what_headers_state(headers: dict[str, str], expected: dict[str, StatedLimit]) -> None:
+def test_what_headers_state(headers: dict[str, str], expected: dict[str, AdvertisedLimit]) -> None:
     """Both spellings of the reset, both names of the images' limit; what makes no sense says nothing."""
-    found = stated_limits(headers)
+    found = advertised_limits(headers)
     assert found.keys() == expected.keys()
     for kind, limit in expected.items():
         assert found[kind].rate == pytest.approx(limit.rate)
@@ -266,7 +269,7 @@ def test_no_time_that_passes_breaks_the_arithmetic(
 ) -> None:
     """Years, bursts, clocks that run backwards, and requests as large as the limit."""
     pacer, now = Pacer(Limits(tokens_per_minute=1000.0 if stated else None), 0.0), 0.0
-    advertised = {"images": StatedLimit(10_000, 5, 1e-9)} if stated else {}
+    advertised = {"images": AdvertisedLimit(10_000, 5, 1e-9)} if stated else {}
     for what, passed, images, seconds in steps:
         now += passed
         permits = [pacer.acquire(images, now) for _ in range(50 if what == "crowd" else 1)]

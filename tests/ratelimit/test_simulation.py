@@ -10,7 +10,7 @@ import pytest
 
 from openai_images.models.options import Limits
 from openai_images.ratelimit.pacer import Pacer
-from openai_images.wire.headers import StatedLimit
+from openai_images.wire.headers import AdvertisedLimit
 from tests.ratelimit.simulation import BucketLimit, Case, Figures, NoLimit, Simulation, WindowLimit, ideal
 
 
@@ -138,8 +138,8 @@ def test_clients_share_a_limit(clients: int, hint: str, rate: float, burst: int)
 def test_advertised_limit_is_never_slower_than_none(limit: int, enforced: object, hint: str) -> None:
     """A limit a minute that is enforced over one or ten seconds, as Azure does, or evenly, or in a fixed minute."""
 
-    def advertised(used: float) -> dict[str, StatedLimit]:
-        return {"requests": StatedLimit(limit, max(0.0, limit - used), limit / 60)}
+    def advertised(used: float) -> dict[str, AdvertisedLimit]:
+        return {"requests": AdvertisedLimit(limit, max(0.0, limit - used), limit / 60)}
 
     silent = Case(enforced, requests=max(50, limit // 5), latency=0.2, hint=hint)  # type: ignore[arg-type]
     stated = Simulation(

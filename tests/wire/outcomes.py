@@ -8,8 +8,8 @@ from attrs import asdict
 from benchmarks.corpus import KEY, PROMPT, Answer
 from openai_images.errors import APIStatusError, ImagesError
 from openai_images.models.image import Image
-from openai_images.wire.error_mapping import Answered, refusal_from_body
-from openai_images.wire.headers import stated_limits
+from openai_images.wire.error_mapping import ResponseContext, error_from_body
+from openai_images.wire.headers import advertised_limits
 from tests.wire.reading import Read, read_as
 
 _OF_THE_BYTES = ("_data", "path", "nbytes", "media_type", "width", "height")
@@ -18,16 +18,16 @@ _SHOWN = 80
 
 def decoded(answer: Answer, chunks: Iterable[bytes]) -> Read:
     """What the client would make of it: of the body of a success, or of a refusal."""
-    answered = Answered(answer.status, answer.headers, (KEY, PROMPT))
+    answered = ResponseContext(answer.status, answer.headers, (KEY, PROMPT))
     if answer.status < 300:
         return read_as(answered, chunks)
-    error = refusal_from_body(answered, b"".join(chunks))
+    error = error_from_body(answered, b"".join(chunks))
     return Read([], None, error, (type(error), str(error)), [])
 
 
 def outcome(answer: Answer, read: Read) -> tuple[str, ...]:
     """The lines."""
-    limits = [f"limit: {kind}, {_set(limit)}" for kind, limit in stated_limits(answer.headers).items()]
+    limits = [f"limit: {kind}, {_set(limit)}" for kind, limit in advertised_limits(answer.headers).items()]
     return (*_of_body(read), *limits)
 
 

@@ -10,8 +10,8 @@ from benchmarks.corpus import Answer, answers
 from openai_images.errors import ImagesError
 from openai_images.models.image import Image
 from openai_images.models.results import CompletedImage
-from openai_images.wire.error_mapping import Answered
-from openai_images.wire.response import AnswerReader
+from openai_images.wire.error_mapping import ResponseContext
+from openai_images.wire.response import ResponseDecoder
 
 EVENT_STREAM, JSON = "text/event-stream; charset=utf-8", "application/json"
 
@@ -62,9 +62,9 @@ class Read:
         return "".join(type(event).__name__[0] for event in self.events)
 
 
-def read_as(answered: Answered, chunks: Iterable[bytes], **options: Any) -> Read:
+def read_as(answered: ResponseContext, chunks: Iterable[bytes], **options: Any) -> Read:
     """What comes of chunks; `options` are the reader's."""
-    reader = AnswerReader(answered, **options)
+    reader = ResponseDecoder(answered, **options)
     events: list[Any] = []
     result, failure = None, None
     try:
@@ -74,7 +74,11 @@ def read_as(answered: Answered, chunks: Iterable[bytes], **options: Any) -> Read
         result = reader.result([event for event in events if isinstance(event, CompletedImage)])
     except ImagesError as error:
         failure = error
-    images = [image.data if image.nbytes else image.url for image in reader.images()] if failure else []
+    images = (
+        [image.data if image.nbytes else image.url for image in reader.undelivered_images()]
+        if failure
+        else []
+    )
     damaged, reasons = reader.damaged(), reader.errors()
     reader.discard()
     said = failure and (type(failure), str(failure))
@@ -83,7 +87,7 @@ def read_as(answered: Answered, chunks: Iterable[bytes], **options: Any) -> Read
 
 def reading(stated: str = "", **options: Any) -> Callable[[Iterable[bytes]], Read]:
     """A function that reads chunks that came with this content type."""
-    answered = Answered(
+    answered = ResponseContext(
         options.pop("status", 200),
         {"content-type": stated},
         options.pop("secrets", ()),

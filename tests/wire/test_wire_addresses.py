@@ -5,7 +5,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 from hypothesis import given, strategies as st
 
-from openai_images.http.address_guard import canonical, is_allowed, kind_of
+from openai_images.http.address_guard import classify, is_allowed, normalize
 
 KINDS = [
     ("8.8.8.8", "public"),
@@ -80,7 +80,7 @@ ALL_IPV6 = st.ip_addresses(v=6).map(str)
 @pytest.mark.parametrize(("address", "kind"), KINDS)
 def test_what_an_address_is(address: str, kind: str) -> None:
     """Each is what the registries of IANA, and the clouds, say of it."""
-    assert kind_of(address) == kind
+    assert classify(address) == kind
 
 
 @pytest.mark.parametrize(("address", "kind"), KINDS)
@@ -103,22 +103,22 @@ def test_the_apis_own_address(address: str) -> None:
 @given(ALL_IPV4, st.sampled_from(["::ffff:{}", "::ffff:0:{}", "64:ff9b::{}"]))
 def test_carried_addresses(address: str, carrier: str) -> None:
     """An IPv4 address within IPv6 is that address."""
-    assert canonical(carrier.format(address)) == canonical(address) == address
-    assert kind_of(carrier.format(address)) == kind_of(address)
+    assert normalize(carrier.format(address)) == normalize(address) == address
+    assert classify(carrier.format(address)) == classify(address)
 
 
 @given(ALL_IPV4 | ALL_IPV6)
 def test_no_address_is_more_than_python_says(address: str) -> None:
     """What Python calls local, multicast or reserved is never public here."""
-    inner = ip_address(canonical(address))
+    inner = ip_address(normalize(address))
     names = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16") if inner.version == 4 else ("fc00::/7",)
     own = any(inner in ip_network(name) for name in names)
     if own or inner.is_loopback or inner.is_link_local or inner.is_multicast or inner.is_reserved:
-        assert kind_of(address) != "public"
+        assert classify(address) != "public"
 
 
 @pytest.mark.parametrize("text", ["", "localhost", "127.1", "0x7f000001", "1.2.3", "::g"])
 def test_what_is_no_address(text: str) -> None:
     """A name, and a way of writing an address that readers understand differently, is none."""
     with pytest.raises(ValueError, match="IPv4 or IPv6"):
-        kind_of(text)
+        classify(text)

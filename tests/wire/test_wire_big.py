@@ -9,8 +9,8 @@ import pybase64
 import pytest
 
 from openai_images.models.results import CompletedImage
-from openai_images.wire.error_mapping import Answered
-from openai_images.wire.response import AnswerReader
+from openai_images.wire.error_mapping import ResponseContext
+from openai_images.wire.response import ResponseDecoder
 from tests.feeding import pieces
 from tests.wire.reading import Nowhere
 
@@ -34,7 +34,7 @@ def body(blocks: int, form: str) -> Iterable[bytes]:
 
 def picture(parts: Iterable[bytes], size: int) -> bytes:
     """The picture, fed in pieces of this size."""
-    reader = AnswerReader(Answered(200, {}))
+    reader = ResponseDecoder(ResponseContext(200, {}))
     events = [event for part in parts for piece in pieces(part, size) for event in reader.feed(piece)]
     events += reader.finish()
     [event] = events
@@ -75,7 +75,7 @@ def test_a_picture_is_held_once() -> None:
 
 def seconds(blocks: int, size: int) -> float:
     """The processor time of one run, without the memory for the picture."""
-    reader = AnswerReader(Answered(200, {}), Nowhere)
+    reader = ResponseDecoder(ResponseContext(200, {}), Nowhere)
     begun = time.process_time()
     for part in body(blocks, "events"):
         for piece in pieces(part, size):

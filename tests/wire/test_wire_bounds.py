@@ -10,14 +10,14 @@ import pytest
 from openai_images._util.json import MAX_VALUES
 from openai_images.errors import DecodeError, ResponseTooLargeError
 from openai_images.wire.envelope import MAX_DEPTH
-from openai_images.wire.json_decoder import MAX_PICTURES, PayloadScanner
+from openai_images.wire.json_decoder import MAX_IMAGES, JSONImageDecoder
 from tests.tiny import gif
 from tests.wire.reading import JSON, reading
 
 
-def scanned(text: bytes) -> PayloadScanner:
+def scanned(text: bytes) -> JSONImageDecoder:
     """A scanner that was fed it."""
-    scanner = PayloadScanner()
+    scanner = JSONImageDecoder()
     scanner.feed(text)
     return scanner
 
@@ -31,7 +31,7 @@ def test_deep_nesting_is_refused(opening: str, closing: str, levels: int) -> Non
     with pytest.raises(DecodeError, match="nested more than 100 levels deep") as caught:
         scanner.finish()
     assert caught.value.__cause__ is None
-    assert [picture.data for picture in scanner.pictures] == [gif("A")]
+    assert [picture.data for picture in scanner.images] == [gif("A")]
 
 
 def test_nesting_that_is_not_too_deep_is_read() -> None:
@@ -88,10 +88,10 @@ def test_what_is_too_long_for_a_name_is_kept_beside() -> None:
 
 def test_too_many_pictures_are_abandoned() -> None:
     """Each takes memory, or a file, however small it is."""
-    scanner = scanned(b"[" + b'{"b64_json":"R0lGODlhQQABAAAAADs="},' * MAX_PICTURES)
+    scanner = scanned(b"[" + b'{"b64_json":"R0lGODlhQQABAAAAADs="},' * MAX_IMAGES)
     with pytest.raises(ResponseTooLargeError, match="more than 1,000 pictures"):
         scanner.feed(b'{"b64_json":"')
-    assert len(scanner.pictures) == MAX_PICTURES
+    assert len(scanner.images) == MAX_IMAGES
 
 
 @pytest.mark.parametrize("part", [b"[],", b"{},", b'"",', b"0,", b'{"a":0},', b'"\\u0000",', b"1e5,"])
@@ -115,7 +115,7 @@ def test_values_without_number_are_refused(value: str) -> None:
     scanner = scanned(f'{{"b64_json":"R0lGODlhQQABAAAAADs=","a":[{values}1]}}'.encode())
     with pytest.raises(DecodeError, match="has over 100,000 values"):
         scanner.finish()
-    assert [picture.data for picture in scanner.pictures] == [gif("A")]
+    assert [picture.data for picture in scanner.images] == [gif("A")]
 
 
 def test_a_prompt_full_of_commas_is_read() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from openai_images.errors import DecodeError
 from openai_images.models.image import Image
-from openai_images.wire.json_decoder import PayloadScanner
+from openai_images.wire.json_decoder import JSONImageDecoder
 from tests.feeding import fed, pieces
 from tests.tiny import gif, text
 from tests.wire.reading import EVENT_STREAM, JSON, reading
@@ -16,7 +16,7 @@ from tests.wire.reading import EVENT_STREAM, JSON, reading
 
 def value(chunks: Iterable[bytes]) -> object:
     """The only value of a document, a picture as its bytes."""
-    scanner = PayloadScanner()
+    scanner = JSONImageDecoder()
     for chunk in chunks:
         scanner.feed(chunk)
     [value] = scanner.finish().values()
@@ -57,7 +57,7 @@ def test_a_data_url_that_is_no_base64_is_an_error(text: str) -> None:
 @pytest.mark.parametrize("text", ['{"url":"', '{"url":"d', '{"url":"data:', '{"url":"data:;base64,QQ=='])
 def test_one_that_is_cut_is_cut(text: str) -> None:
     """More was due."""
-    scanner = PayloadScanner()
+    scanner = JSONImageDecoder()
     scanner.feed(text.encode())
     with pytest.raises(DecodeError):
         scanner.finish()
@@ -67,7 +67,7 @@ def test_one_that_is_cut_is_cut(text: str) -> None:
 def test_one_of_many_megabytes_takes_no_room_in_the_envelope() -> None:
     """It is decoded while it arrives, as a picture under its own name is."""
     text = b'{"data":[{"url":"data:image/png;base64,' + b"QUJD" * 2_000_000 + b'"}]}'
-    scanner = PayloadScanner()
+    scanner = JSONImageDecoder()
     for piece in pieces(text, 65_536):
         scanner.feed(piece)
         assert len(scanner.text) < 100
@@ -89,7 +89,7 @@ def seconds(urls: int) -> float:
     """The processor time that so many URLs take."""
     text = b'{"data":[' + b'{"url":"https://x"},' * urls + b"{}]}"
     begun = time.process_time()
-    PayloadScanner().feed(text)
+    JSONImageDecoder().feed(text)
     return time.process_time() - begun
 
 

@@ -10,8 +10,8 @@ from openai_images import errors
 from openai_images.models.image import Image
 from openai_images.models.results import CompletedImage, PartialImage, UnknownEvent
 from openai_images.models.usage import TokenDetails, Usage
-from openai_images.wire.error_mapping import Answered
-from openai_images.wire.response import AnswerReader
+from openai_images.wire.error_mapping import ResponseContext
+from openai_images.wire.response import ResponseDecoder
 from tests.feeding import fed, pieces
 from tests.tiny import gif, text
 from tests.wire.reading import EVENT_STREAM, answer, reading
@@ -300,7 +300,7 @@ def test_a_finished_picture_in_a_cut_event_is_kept() -> None:
 def test_comments_are_no_life() -> None:
     """`life` grows with data and stands still while only comments come, in pieces of any size."""
     for size in (1, 7, 2000):
-        reader = AnswerReader(Answered(200, {}))
+        reader = ResponseDecoder(ResponseContext(200, {}))
         lives = []
         for part in (
             b"event: x\ndata: {",
@@ -311,7 +311,7 @@ def test_comments_are_no_life() -> None:
         ):
             for piece in pieces(part, size):
                 list(reader.feed(piece))
-            lives.append(reader.life)
+            lives.append(reader.activity)
         assert 0 < lives[0] < lives[1] < lives[2] == lives[3] < lives[4]
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings, strategies as st
 from benchmarks import fuzz, mutating
 from benchmarks.fuzzing import Sinks, broken, outcome
 from openai_images.errors import ImagesError
-from openai_images.wire.error_mapping import Answered
+from openai_images.wire.error_mapping import ResponseContext
 from tests.wire.reading import corpus, reading
 
 CORPUS = list(corpus().values())
@@ -54,7 +54,7 @@ def test_work_is_in_proportion() -> None:
     for number in range(0, 2_500, 10):
         damaged = mutating.case(CORPUS, 1, number)
         pieces = mutating.pieces(damaged, 1)
-        answered = Answered(damaged.status, damaged.headers)
+        answered = ResponseContext(damaged.status, damaged.headers)
         calls = 0
         sys.setprofile(count)
         try:

@@ -9,12 +9,12 @@ from hypothesis import example, given, strategies as st
 
 from openai_images.wire.headers import (
     LONGEST_WAIT,
-    StatedLimit,
+    AdvertisedLimit,
+    advertised_limits,
     parse_duration,
     request_id,
     retry_after,
     should_retry,
-    stated_limits,
 )
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC).timestamp()
@@ -173,11 +173,11 @@ def test_the_name_of_the_request() -> None:
     assert request_id({"x-request-id": "a\x1b\udcff\n" + "b" * 500}) == "a\ufffd\ufffd\ufffd" + "b" * 196
 
 
-def limit(stated: str, remaining: str = "0", reset: str = "1s") -> StatedLimit | None:
+def limit(stated: str, remaining: str = "0", reset: str = "1s") -> AdvertisedLimit | None:
     """What three headers about requests say."""
     headers = {f"x-ratelimit-{name}-requests": text for name, text in
                (("limit", stated), ("remaining", remaining), ("reset", reset))}  # fmt: skip
-    return stated_limits(headers).get("requests")
+    return advertised_limits(headers).get("requests")
 
 
 @pytest.mark.parametrize(
@@ -193,8 +193,8 @@ def test_a_limit_below_one_is_none(stated: str) -> None:
 )
 def test_a_reset_of_more_than_a_day_is_none(reset: str) -> None:
     """Some servers write the time of day there, in seconds since 1970; a minute is taken."""
-    assert limit("60", reset=reset) == StatedLimit(limit=60, remaining=0, rate=1)
-    assert limit("60", reset="24h") == StatedLimit(limit=60, remaining=0, rate=60 / 86_400)
+    assert limit("60", reset=reset) == AdvertisedLimit(limit=60, remaining=0, rate=1)
+    assert limit("60", reset="24h") == AdvertisedLimit(limit=60, remaining=0, rate=60 / 86_400)
 
 
 words = st.text(max_size=30) | st.from_regex(

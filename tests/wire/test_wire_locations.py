@@ -9,13 +9,13 @@ from hypothesis import example, given, strategies as st
 
 from openai_images.errors import DecodeError, ResponseTooLargeError
 from openai_images.http.urls import (
-    UnfitLocationError,
+    UnsafeURLError,
     decode_data_url,
+    display_url,
+    encode_url,
     is_data_url,
-    located,
-    printable,
-    redirected,
-    shown,
+    resolve_redirect,
+    resolve_url,
 )
 from openai_images.wire.sinks import MemorySink
 from tests.calling import PNG
@@ -49,7 +49,7 @@ BASE = "https://api.test/v1/"
 )
 def test_a_url_made_whole(url: str, whole: str | None) -> None:
     """Relative ones are the API's; what is signed travels as it was written, without its fragment."""
-    assert located(url, BASE).url == (url.partition("#")[0] if whole is None else whole)
+    assert resolve_url(url, BASE).url == (url.partition("#")[0] if whole is None else whole)
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,8 @@ def test_a_url_made_whole(url: str, whole: str | None) -> None:
 )
 def test_nothing_is_fetched_from(url: str, why: str) -> None:
     """Other schemes, credentials, and what two readers could take for different hosts."""
-    with pytest.raises(UnfitLocationError, match=why):
-        located(url, BASE)
+    with pytest.raises(UnsafeURLError, match=why):
+        resolve_url(url, BASE)
 
 
 @pytest.mark.parametrize(
@@ -114,22 +114,22 @@ def test_nothing_is_fetched_from(url: str, why: str) -> None:
 )
 def test_an_address_is_known_as_one(url: str, address: str | None) -> None:
     """In whatever characters it is written; a name with an address in it is a name."""
-    place = located(url, BASE)
+    place = resolve_url(url, BASE)
     assert place.address == (None if address is None else str(ip_address(address)))
     assert address is None or place.host == place.address
 
 
 def test_bytes_of_a_header() -> None:
     """Those that are no UTF-8 travel as they were; half a pair of surrogates is no byte at all."""
-    assert located("/\udcfc.png?a=\udcfc", BASE).url == "https://api.test/%FC.png?a=%FC"
-    with pytest.raises(UnfitLocationError, match="understood"):
-        located("/\ud800.png", BASE)
+    assert resolve_url("/\udcfc.png?a=\udcfc", BASE).url == "https://api.test/%FC.png?a=%FC"
+    with pytest.raises(UnsafeURLError, match="understood"):
+        resolve_url("/\ud800.png", BASE)
 
 
 def test_a_url_for_people() -> None:
     """Whole, and harmless on a terminal."""
-    assert printable("file:///etc/x?sig=a%2Bb") == "file:///etc/x?sig=a%2Bb"
-    assert printable("x:\x1b[2J\ud800ü") == "x:%1B[2J%3F%C3%BC"
+    assert encode_url("file:///etc/x?sig=a%2Bb") == "file:///etc/x?sig=a%2Bb"
+    assert encode_url("x:\x1b[2J\ud800ü") == "x:%1B[2J%3F%C3%BC"
 
 
 @given(
@@ -144,8 +144,8 @@ def test_a_url_for_people() -> None:
 def test_any_text(text: str, before: str) -> None:
     """Whatever a server writes is refused, or becomes a URL that every reader understands alike."""
     try:
-        place = located(before + text, BASE)
-    except UnfitLocationError:
+        place = resolve_url(before + text, BASE)
+    except UnsafeURLError:
         return
     assert place.url.isascii()
     assert place.url.isprintable()
@@ -153,28 +153,31 @@ def test_any_text(text: str, before: str) -> None:
     parts = urlsplit(place.url)
     assert (parts.scheme, parts.hostname, parts.username) == (place.scheme, place.host, None)
     assert (parts.port or {"http": 80, "https": 443}[parts.scheme]) == place.port
-    assert located(place.url, BASE) == place
+    assert resolve_url(place.url, BASE) == place
 
 
 def test_an_origin() -> None:
     """The same scheme, host and port, said or not."""
-    same = [located(url, BASE) for url in ("/a", "https://api.test/b", "https://API.test:443/c")]
+    same = [resolve_url(url, BASE) for url in ("/a", "https://api.test/b", "https://API.test:443/c")]
     others = ["http://api.test/", "https://api.test:444/", "https://api.test./", "https://www.api.test/"]
     assert {place.origin for place in same} == {("https", "api.test", 443)}
-    assert all(located(url, BASE).origin != same[0].origin for url in others)
-    assert located("http://[::1]:8/x", BASE).root == "http://[::1]:8/"
+    assert all(resolve_url(url, BASE).origin != same[0].origin for url in others)
+    assert resolve_url("http://[::1]:8/x", BASE).root == "http://[::1]:8/"
 
 
 def test_a_redirect() -> None:
     """It is seen from where it was met, and may become safer only."""
-    here = located("https://pictures.test/a/b.png?x=1", BASE)
-    assert redirected(here, "c.png").url == "https://pictures.test/a/c.png"
-    assert redirected(here, "//other.test/d").url == "https://other.test/d"
-    assert redirected(located("http://pictures.test/", BASE), "https://pictures.test/").scheme == "https"
-    with pytest.raises(UnfitLocationError, match="https to http"):
-        redirected(here, "http://pictures.test/a")
-    with pytest.raises(UnfitLocationError, match="file:"):
-        redirected(here, "file:///etc/passwd")
+    here = resolve_url("https://pictures.test/a/b.png?x=1", BASE)
+    assert resolve_redirect(here, "c.png").url == "https://pictures.test/a/c.png"
+    assert resolve_redirect(here, "//other.test/d").url == "https://other.test/d"
+    assert (
+        resolve_redirect(resolve_url("http://pictures.test/", BASE), "https://pictures.test/").scheme
+        == "https"
+    )
+    with pytest.raises(UnsafeURLError, match="https to http"):
+        resolve_redirect(here, "http://pictures.test/a")
+    with pytest.raises(UnsafeURLError, match="file:"):
+        resolve_redirect(here, "file:///etc/passwd")
 
 
 @pytest.mark.parametrize(
@@ -191,7 +194,7 @@ def test_a_redirect() -> None:
 )
 def test_what_is_shown(url: str, text: str) -> None:
     """No query, no credentials, no control characters, no end of it."""
-    assert shown(url) == text
+    assert display_url(url) == text
 
 
 @pytest.mark.parametrize(

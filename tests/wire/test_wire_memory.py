@@ -5,12 +5,12 @@ import tracemalloc
 
 import pytest
 
-from openai_images.wire.sinks import MemorySink, MemorySinks
+from openai_images.wire.sinks import MemorySink, MemorySinkFactory
 
 MB = 1_000_000
 
 
-def written(sinks: MemorySinks, picture: bytes, piece: int = 65_536) -> MemorySink:
+def written(sinks: MemorySinkFactory, picture: bytes, piece: int = 65_536) -> MemorySink:
     """A sink that was given the picture in pieces."""
     sink = sinks()
     for at in range(0, len(picture), piece):
@@ -21,7 +21,7 @@ def written(sinks: MemorySinks, picture: bytes, piece: int = 65_536) -> MemorySi
 @pytest.mark.parametrize("expected", [0, 1, 262_144, 262_145, 300_000, 999_999, MB, MB + 1, 5 * MB])
 def test_the_picture_is_what_was_written_whatever_was_expected(expected: int) -> None:
     """No guess changes a byte."""
-    sinks = MemorySinks()
+    sinks = MemorySinkFactory()
     sinks.expected = expected
     for size in (1, 262_143, 262_144, 262_145, MB):
         picture = random.Random(size).randbytes(size)
@@ -30,7 +30,7 @@ def test_the_picture_is_what_was_written_whatever_was_expected(expected: int) ->
 
 def test_room_that_is_not_needed_is_given_back() -> None:
     """Twenty MB were expected, one came: one is kept."""
-    sinks = MemorySinks()
+    sinks = MemorySinkFactory()
     sinks.expected = 20 * MB
     picture = random.Random(1).randbytes(MB)
     tracemalloc.start()
@@ -45,7 +45,7 @@ def test_room_that_is_not_needed_is_given_back() -> None:
 
 def test_a_picture_of_the_expected_size_never_moves() -> None:
     """The second picture of a size is held once at every moment."""
-    sinks = MemorySinks()
+    sinks = MemorySinkFactory()
     picture = random.Random(2).randbytes(8 * MB)
     written(sinks, picture).finish()
     tracemalloc.start()
@@ -60,7 +60,7 @@ def test_a_picture_of_the_expected_size_never_moves() -> None:
 
 def test_what_is_expected_follows_the_largest_of_late() -> None:
     """It rises at once and sinks slowly."""
-    sinks = MemorySinks()
+    sinks = MemorySinkFactory()
     sinks.learn(8 * MB)
     assert sinks.expected == 8 * MB
     sinks.learn(9 * MB)
@@ -72,7 +72,7 @@ def test_what_is_expected_follows_the_largest_of_late() -> None:
 
 def test_a_small_picture_takes_no_room() -> None:
     """Whatever larger ones needed."""
-    sinks = MemorySinks()
+    sinks = MemorySinkFactory()
     sinks.expected = 50 * MB
     tracemalloc.start()
     try:

@@ -168,10 +168,10 @@ def test_what_is_shown_of_a_body_is_the_same_however_it_came(size: int) -> None:
 
 def test_blank_bytes_are_not_gathered() -> None:
     """A gateway that sends blanks to keep the connection open fills no memory, and the answer is read after them."""
-    from openai_images.wire.error_mapping import Answered
-    from openai_images.wire.response import AnswerReader
+    from openai_images.wire.error_mapping import ResponseContext
+    from openai_images.wire.response import ResponseDecoder
 
-    reader = AnswerReader(Answered(200, {}))
+    reader = ResponseDecoder(ResponseContext(200, {}))
     for _ in range(2000):
         assert list(reader.feed(b" " * 100)) == []
         assert len(reader._held) == 0

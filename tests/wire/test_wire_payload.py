@@ -16,7 +16,7 @@ from hypothesis import example, given, settings, strategies as st
 
 from openai_images.errors import DecodeError, ImagesError, ResponseTooLargeError
 from openai_images.models.image import Image
-from openai_images.wire.json_decoder import PayloadScanner
+from openai_images.wire.json_decoder import JSONImageDecoder
 from openai_images.wire.sinks import MemorySink
 from tests.feeding import cut, fed, pieces, said
 from tests.tiny import gif, text
@@ -32,7 +32,7 @@ assert TEXT.endswith("=")
 
 def decode(chunks: Iterable[bytes], **limits: int) -> Any:
     """The document, with bytes for pictures."""
-    scanner = PayloadScanner(**limits)
+    scanner = JSONImageDecoder(**limits)
     for chunk in chunks:
         scanner.feed(chunk)
     return pictures_as_bytes(scanner.finish())
@@ -65,7 +65,7 @@ def test_any_document_in_any_spelling_cut_anywhere(document: Any, seed: int, pla
     text = spelled(document, Random(seed)).encode()
     expected = by_the_plain_way(json.loads(text))
     sinks: list[Sink] = []
-    scanner = PayloadScanner(lambda: Sink(sinks))
+    scanner = JSONImageDecoder(lambda: Sink(sinks))
     for chunk in cut(text, places):
         scanner.feed(chunk)
     assert scanner.is_complete
@@ -143,7 +143,7 @@ NO_PICTURES = [
 ]  # fmt: skip
 
 
-def scan(scanner: PayloadScanner, chunks: Iterable[bytes]) -> Any:
+def scan(scanner: JSONImageDecoder, chunks: Iterable[bytes]) -> Any:
     """Feed it and finish it."""
     for chunk in chunks:
         scanner.feed(chunk)
@@ -158,7 +158,7 @@ def test_a_broken_picture_is_an_error(text: str, around: int) -> None:
     document = f'{{"b64_json":"{fill}{text}{fill}"}}'.encode()
     sinks: list[Sink] = []
     for size in (1, 7, 10**6):
-        scanner = PayloadScanner(lambda: Sink(sinks))
+        scanner = JSONImageDecoder(lambda: Sink(sinks))
         with pytest.raises(DecodeError, match="ends in a string" if text + fill == "\\" else "base64"):
             scan(scanner, pieces(document, size))
         scanner.discard()
@@ -190,7 +190,7 @@ def test_every_truncation_is_seen() -> None:
     """A document cut after any byte is refused, as cut and not as wrong; the whole one is not."""
     text = (Path(__file__).parent / "answer.json").read_bytes().rstrip()
     for end in range(len(text)):
-        scanner = PayloadScanner()
+        scanner = JSONImageDecoder()
         scanner.feed(text[:end])
         assert not scanner.is_complete
         assert scanner.is_cut, text[:end]
@@ -202,7 +202,7 @@ def test_every_truncation_is_seen() -> None:
 )
 def test_a_wrong_document_is_not_taken_for_a_cut_one(text: str) -> None:
     """`is_cut` is only said of what more bytes could have completed."""
-    scanner = PayloadScanner()
+    scanner = JSONImageDecoder()
     scanner.feed(text.encode())
     assert not scanner.is_complete
     assert not scanner.is_cut
@@ -210,11 +210,11 @@ def test_a_wrong_document_is_not_taken_for_a_cut_one(text: str) -> None:
 
 def test_pictures_that_are_whole_survive_a_cut() -> None:
     """When a document breaks off, the pictures before the break are there, in order."""
-    scanner = PayloadScanner()
+    scanner = JSONImageDecoder()
     one, two, three = map(text, "ABC")
     body = f'{{"data":[{{"b64_json":"{one}"}},{{"b64_json":""}},{{"b64_json":"{two}"}},{{"b64_json":"{three[:-4]}'
     scanner.feed(body.encode())
-    assert [picture.data for picture in scanner.pictures] == [gif("A"), gif("B")]
+    assert [picture.data for picture in scanner.images] == [gif("A"), gif("B")]
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_a_picture_has_a_largest_size() -> None:
     text = f'{{"b64_json":"{TEXT}"}}'.encode()
     assert decode([text], max_picture_bytes=len(OTTER))["b64_json"] == OTTER
     sinks: list[Sink] = []
-    scanner = PayloadScanner(lambda: Sink(sinks), max_picture_bytes=len(OTTER) - 1)
+    scanner = JSONImageDecoder(lambda: Sink(sinks), max_picture_bytes=len(OTTER) - 1)
     with pytest.raises(ResponseTooLargeError, match="max_picture_bytes"):
         scanner.feed(text)
     scanner.discard()
@@ -247,7 +247,7 @@ def test_a_picture_has_a_largest_size() -> None:
 def test_nothing_of_the_size_of_the_picture_is_held(line: bytes) -> None:
     """While twenty megabytes go through to a sink that drops them, less than half a megabyte is in use."""
     line *= 64_000 // len(line)
-    scanner = PayloadScanner(Nowhere)
+    scanner = JSONImageDecoder(Nowhere)
     scanner.feed(b'{"b64_json":"')
     tracemalloc.start()
     try:
@@ -267,7 +267,7 @@ def test_a_damaged_document_never_surprises(document: Any, chance: Random, noise
     text = spelled(document, chance).encode()
     at = chance.randrange(len(text) + 1)
     sinks: list[Sink] = []
-    scanner = PayloadScanner(lambda: Sink(sinks))
+    scanner = JSONImageDecoder(lambda: Sink(sinks))
     with suppress(ImagesError):
         scan(scanner, pieces(text[:at] + noise + text[at + len(noise) :], 5))
     scanner.discard()
@@ -279,7 +279,7 @@ def test_a_dropped_scanner_frees_its_pictures_at_once() -> None:
     gc.collect()
     gc.disable()
     try:
-        scanner = PayloadScanner()
+        scanner = JSONImageDecoder()
         scanner.feed(b'{"b64_json":"QUJD","a":["b"')
         gone = weakref.ref(scanner)
         del scanner

@@ -4,7 +4,7 @@ import time
 
 from hypothesis import given, strategies as st
 
-from openai_images.wire.chunks import SLOW_BYTES, piece_end
+from openai_images.wire.chunks import SLOW_BYTES, chunk_end
 
 MARKS = b'\n\r"\\'
 
@@ -13,7 +13,7 @@ def pieces(data: bytes) -> list[bytes]:
     """All of them."""
     found, start = [], 0
     while start < len(data):
-        end = piece_end(data, start)
+        end = chunk_end(data, start)
         found.append(data[start:end])
         start = end
     return found

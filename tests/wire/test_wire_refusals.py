@@ -13,9 +13,9 @@ from hypothesis import given, strategies as st
 from openai_images import errors
 from openai_images.wire.error_mapping import (
     LONGEST_REASON,
-    Answered,
-    refusal_from_body,
-    refusal_from_document,
+    ResponseContext,
+    error_from_body,
+    error_from_document,
 )
 from openai_images.wire.redaction import Redaction, redact
 
@@ -24,9 +24,9 @@ PROMPT = 'a sentinel otter with "quotes",\na line end, \u00e9 and a \\ backslash
 BASE64 = "iVBORw0KGgo/+AAA" * 12
 
 
-def rows() -> dict[str, tuple[Answered, bytes, list[str]]]:
+def rows() -> dict[str, tuple[ResponseContext, bytes, list[str]]]:
     """Title, status and headers, body, and what must come of them."""
-    found: dict[str, tuple[Answered, bytes, list[str]]] = {}
+    found: dict[str, tuple[ResponseContext, bytes, list[str]]] = {}
     for line in (Path(__file__).parent / "refusals.txt").read_text().splitlines():
         mark, text = line[:1], line[2:]
         if mark == "=":
@@ -35,7 +35,7 @@ def rows() -> dict[str, tuple[Answered, bytes, list[str]]]:
             start, _, body = text.partition("|")
             status, *headers = start.split()
             pairs = dict(header.split("=", 1) for header in headers)
-            answered = Answered(int(status), {**pairs, "x-request-id": "req_7"}, (KEY, PROMPT))
+            answered = ResponseContext(int(status), {**pairs, "x-request-id": "req_7"}, (KEY, PROMPT))
             found[title] = (answered, body.strip().encode().replace(b"\\r\\n", b"\r\n"), [])
         elif mark == ">":
             found[title][2].extend(text.split(" | "))
@@ -49,7 +49,7 @@ ROWS = rows()
 def test_a_refusal(title: str) -> None:
     """Class, code, parameter, whether it may be sent again and when are those of the table."""
     answered, body, expected = ROWS[title]
-    error = refusal_from_body(answered, body)
+    error = error_from_body(answered, body)
     wait = error.retry_after
     assert [
         type(error).__name__,
@@ -80,7 +80,7 @@ def test_what_a_refusal_is_about(kind: str, wait: str, start: str, body: str) ->
     doc = json.loads(body) if body[0] in "{[" else {"error": {"message": body}}
     raw = {"error": {"message": "Provider returned error", "metadata": {"raw": json.dumps(doc)}}}
     for said in (doc, raw):
-        error = refusal_from_document(Answered(int(status), pairs, now=1_795_348_800.0), said)
+        error = error_from_document(ResponseContext(int(status), pairs, now=1_795_348_800.0), said)
         assert type(error).__name__ == kind
         assert ("-" if error.retry_after is None else f"{error.retry_after:g}") == wait
         assert error.safe_to_resend == (kind == "RateLimitError")
@@ -128,23 +128,23 @@ def test_what_openrouter_repeats_of_the_prompt_is_hidden() -> None:
 )
 def test_an_answer_of_somebody_else_hints_at_the_address(status: int, body: bytes, hint: bool) -> None:
     """A page, or a path that takes no POST, is the server's web site, and not its API."""
-    error = refusal_from_body(Answered(status, {}), body)
+    error = error_from_body(ResponseContext(status, {}), body)
     assert ("base_url" in str(error)) is hint
 
 
 def test_a_bom_and_bytes_that_are_no_text() -> None:
     """A BOM, white space and stray bytes around the body change neither class nor code."""
     for answered, body, _ in ROWS.values():
-        plain = refusal_from_body(answered, body)
+        plain = error_from_body(answered, body)
         for other in (b"\xef\xbb\xbf" + body, b" \r\n" + body + b"\n", body.replace(b".", b"\xff.")):
-            error = refusal_from_body(answered, other)
+            error = error_from_body(answered, other)
             assert (type(error), error.code) == (type(plain), plain.code)
             assert error.safe_to_resend == plain.safe_to_resend
 
 
 def refused(doc: Any, status: int = 400, secrets: tuple[str, ...] = (KEY, PROMPT)) -> errors.APIStatusError:
     """The exception for a JSON body."""
-    return refusal_from_body(Answered(status, {}, secrets), json.dumps(doc).encode())
+    return error_from_body(ResponseContext(status, {}, secrets), json.dumps(doc).encode())
 
 
 @pytest.mark.parametrize(
@@ -264,13 +264,13 @@ def test_what_is_read_of_an_error_is_bounded() -> None:
         "\u4f59\u989d",
         "0",
     ):
-        refusal_from_document(Answered(429, {}), {"error": {"message": piece * 100_000}})
+        error_from_document(ResponseContext(429, {}), {"error": {"message": piece * 100_000}})
     texts = {"error": {"message": '{"error"' * 100_000, "raw": '{"error": ' * 50_000, "msg": "{" * 500_000}}
     deep: Any = item
     for _ in range(5):
         deep = {f"error{at}": deep for at in range(30)}
     for doc in (wide, texts, deep, nested(400, 0), nested(9, 9)):
-        error = refusal_from_document(Answered(400, {}), doc)
+        error = error_from_document(ResponseContext(400, {}), doc)
         assert isinstance(error, errors.APIStatusError)
         assert len(str(error)) < 1500
     assert time.process_time() - begun < 3
@@ -294,7 +294,7 @@ def test_what_is_read_of_an_error_is_bounded() -> None:
 )
 def test_odd_bodies(body: bytes, said: str) -> None:
     """Pages, words and nothing give a text that can be read, with the advice still at its end."""
-    error = refusal_from_body(Answered(500, {"x-request-id": "req_7"}), body)
+    error = error_from_body(ResponseContext(500, {"x-request-id": "req_7"}), body)
     assert said.rstrip("\u2026") in str(error)
     assert ("\u2026" in str(error)) == (len(body) > 1500)
     assert str(error).endswith("it may have been billed, so it was not sent again; request req_7")
@@ -311,7 +311,7 @@ def test_the_text_says_what_to_do() -> None:
     assert "check the model's name and base_url" in str(refused({}, 404))
     assert "waiting does not help" in str(refused({"error": {"code": "insufficient_quota"}}, 429))
     assert "change the prompt" in str(refused({"error": {"code": "moderation_blocked"}}))
-    redirect = refusal_from_body(Answered(308, {"location": f"https://x.example/{KEY}"}, (KEY,)), b"")
+    redirect = error_from_body(ResponseContext(308, {"location": f"https://x.example/{KEY}"}, (KEY,)), b"")
     assert "base_url to where it points (https://x.example/<hidden>)" in str(redirect)
 
 
@@ -357,7 +357,7 @@ def test_no_echo_gets_through(place: str) -> None:
     for echo in ECHOES:
         body = {"text": f"words and {echo}", "title": f"<html><title>{html.escape(echo)}</title>"}.get(place)
         whole = json.dumps(echoing(place, echo)) if body is None else body
-        shown = everything(refusal_from_body(Answered(400, {}, (KEY, PROMPT)), whole.encode()))
+        shown = everything(error_from_body(ResponseContext(400, {}, (KEY, PROMPT)), whole.encode()))
         assert "0123456789" not in shown
         assert "sentinel otter" not in shown
         assert BASE64[:60] not in shown
@@ -388,7 +388,7 @@ def test_a_prompt_that_was_typed_elsewhere_is_hidden_whatever_its_line_ends() ->
 def test_the_name_of_the_request_shows_no_secret(name: str) -> None:
     """Also where a server writes there what it was sent, or what nobody can print."""
     for text in (f"req_{KEY}", f"req_{BASE64}", "req_\udcff\x1b[2J"):
-        error = refusal_from_body(Answered(400, {name: text}, (KEY, PROMPT)), b"")
+        error = error_from_body(ResponseContext(400, {name: text}, (KEY, PROMPT)), b"")
         assert KEY not in everything(error)
         assert BASE64[:60] not in everything(error)
         assert str(error).isprintable()
@@ -414,7 +414,7 @@ def test_no_text_breaks_a_line_or_hides_a_character(odd: str) -> None:
     for error in (
         refused({"error": body}),
         refused({"error": blocked}),
-        refusal_from_body(Answered(400, {}), text.encode()),
+        error_from_body(ResponseContext(400, {}), text.encode()),
     ):
         shown = "no way" if odd in BREAKS else "no\ufffd\ufffdway"
         assert error.reason == shown
@@ -447,14 +447,14 @@ def test_the_reason_is_the_message_alone(message: str | None, reason: str) -> No
     assert error.reason == reason or (len(message or "") > 1000 and error.reason.endswith("x\u2026"))
     assert len(error.reason) <= LONGEST_REASON + 1
     assert pickle.loads(pickle.dumps(error)).reason == error.reason
-    assert refusal_from_body(Answered(503, {}), b"").reason == ""
+    assert error_from_body(ResponseContext(503, {}), b"").reason == ""
 
 
 def test_a_body_cut_in_the_middle_of_a_secret() -> None:
     """A body that was read only in part does not show the part of the prompt that it holds."""
     for end in range(6, len(PROMPT)):
         for cut in (f"echo: {PROMPT[:end]}", json.dumps(f"echo: {PROMPT[:end]}")[:-1]):
-            shown = everything(refusal_from_body(Answered(500, {}, (KEY, PROMPT)), cut.encode()))
+            shown = everything(error_from_body(ResponseContext(500, {}, (KEY, PROMPT)), cut.encode()))
             assert "a sent" not in shown
 
 
@@ -468,9 +468,11 @@ def test_deep_bodies_are_left_out() -> None:
     deep: Any = PROMPT
     for _ in range(3000):
         deep = [deep]
-    error = refusal_from_document(Answered(400, {}, (PROMPT,)), {"error": {"message": "Bad", "more": deep}})
+    error = error_from_document(
+        ResponseContext(400, {}, (PROMPT,)), {"error": {"message": "Bad", "more": deep}}
+    )
     assert error.body is None
-    error = refusal_from_document(Answered(400, {}, (PROMPT,)), {"error": deep, "detail": deep})
+    error = error_from_document(ResponseContext(400, {}, (PROMPT,)), {"error": deep, "detail": deep})
     assert type(error) is errors.BadRequestError
 
 
@@ -498,7 +500,7 @@ values = st.recursive(
 @given(values, st.sampled_from([200, 307, 400, 403, 429, 503]))
 def test_any_document_gives_a_typed_error(doc: Any, status: int) -> None:
     """No JSON at all, in body or stream, surprises the reader of errors; the error pickles and shows no secret."""
-    for error in (refused(doc, status), refusal_from_document(Answered(status, {}, (KEY, PROMPT)), doc)):
+    for error in (refused(doc, status), error_from_document(ResponseContext(status, {}, (KEY, PROMPT)), doc)):
         assert isinstance(error, errors.APIStatusError)
         assert error.status_code == status
         shown = everything(pickle.loads(pickle.dumps(error)))
@@ -508,19 +510,19 @@ def test_any_document_gives_a_typed_error(doc: Any, status: int) -> None:
 @pytest.mark.parametrize("wait", ["0", "0.0", "Wed, 01 Jan 2020 00:00:00 GMT", "soon"])
 def test_a_503_with_retry_after_did_not_run_whatever_the_wait(wait: str) -> None:
     """The header's presence says that it may be sent again, although its value says nothing of use."""
-    error = refusal_from_body(Answered(503, {"retry-after": wait}, now=1_795_000_000.0), b"")
+    error = error_from_body(ResponseContext(503, {"retry-after": wait}, now=1_795_000_000.0), b"")
     assert (type(error), error.safe_to_resend, error.retry_after) == (errors.InternalServerError, True, None)
 
 
 def test_words_alone_do_not_make_a_503_safe() -> None:
     """Only a header tells that it did not run; the message may still tell how long to wait."""
-    error = refusal_from_body(Answered(503, {}), b'{"error":{"message":"try again in 2s"}}')
+    error = error_from_body(ResponseContext(503, {}), b'{"error":{"message":"try again in 2s"}}')
     assert (type(error), error.safe_to_resend) == (errors.ServerOutcomeUnknownError, False)
 
 
 @pytest.mark.parametrize("name", ["code", "type", "param"])
 def test_a_name_of_white_space_is_none(name: str) -> None:
     """Nothing to show is nothing."""
-    error = refusal_from_document(Answered(429, {}), {"error": {"message": "no", name: " \u200b"}})
+    error = error_from_document(ResponseContext(429, {}), {"error": {"message": "no", name: " \u200b"}})
     assert getattr(error, name) in (None, "\ufffd")
-    assert getattr(refusal_from_document(Answered(429, {}), {name: " "}), name) is None
+    assert getattr(error_from_document(ResponseContext(429, {}), {name: " "}), name) is None

@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 from openai_images.errors import RequestInvalidError
 from openai_images.models.requests import GenerateRequest
 from openai_images.wire.codec import encode_request
-from openai_images.wire.requests import generation
+from openai_images.wire.requests import generate_request
 
 VALUES: dict[str, Any] = {
     "model": "gpt-image-2.6-sunburst", "n": 2, "size": "1024x1024", "quality": "xhigh", "background": "transparent",
@@ -147,7 +147,7 @@ def test_what_cannot_be_sent(options: dict[str, Any], said: str) -> None:
 def test_the_request_over_the_wire() -> None:
     """URL, headers and body; what the caller sets wins, whatever its case; nothing of it shows in a repr."""
     given_headers = {"Authorization": "Bearer sk-sentinel", "user-agent": "mine", "ACCEPT": "*/*"}
-    request = generation(
+    request = generate_request(
         "http://x/v1/images/generations", GenerateRequest("sentinel"), given_headers, stream=True
     )
     assert request.url == "http://x/v1/images/generations"
@@ -165,6 +165,6 @@ def test_the_request_over_the_wire() -> None:
 )
 def test_what_is_accepted(stream: bool, accept: str) -> None:
     """Streams are asked for where events are wanted, JSON always; the client names itself."""
-    request = generation("http://x", GenerateRequest("otter"), {}, stream=stream)
+    request = generate_request("http://x", GenerateRequest("otter"), {}, stream=stream)
     assert request.headers["Accept"] == accept
     assert request.headers["User-Agent"].startswith("openai-images/")

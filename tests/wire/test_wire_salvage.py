@@ -11,7 +11,7 @@ import pytest
 from openai_images import errors
 from openai_images.wire import codec, salvage
 from openai_images.wire.image_body import MAX_DAMAGED, MAX_ERRORS
-from openai_images.wire.json_decoder import MAX_PICTURES
+from openai_images.wire.json_decoder import MAX_IMAGES
 from tests.feeding import fed
 from tests.tiny import gif, png, text
 from tests.wire.reading import EVENT_STREAM, JSON, Read, reading
@@ -243,12 +243,12 @@ def test_documents_in_a_row_are_all_read() -> None:
 
 def test_more_urls_than_an_answer_can_have() -> None:
     """As with pictures: it is abandoned, and as many as are read are kept."""
-    came = reading(JSON)([json.dumps({"data": [{"url": "x"}] * (MAX_PICTURES + 1)}).encode()])
+    came = reading(JSON)([json.dumps({"data": [{"url": "x"}] * (MAX_IMAGES + 1)}).encode()])
     assert type(came.error) is errors.ResponseTooLargeError
-    assert len(came.images) == MAX_PICTURES
+    assert len(came.images) == MAX_IMAGES
     found = reading(JSON)([json.dumps({"images": [f"{URL}{n}" for n in range(3000)]}).encode()])
     assert len(found.result.images) == salvage.MAX_FOUND
-    stream = b'data: {"type":"image_generation.completed","url":"x"}\n\n' * (MAX_PICTURES + 1)
+    stream = b'data: {"type":"image_generation.completed","url":"x"}\n\n' * (MAX_IMAGES + 1)
     assert type(reading(EVENT_STREAM)([stream]).error) is errors.ResponseTooLargeError
 
 
@@ -305,14 +305,14 @@ def test_many_documents_take_bounded_work() -> None:
 def test_only_so_many_values_are_looked_at() -> None:
     """Four megabytes of nothing hold two million."""
     few, more = ({"rows": [[{}] for _ in range(number)]} for number in (salvage.MAX_VALUES, 120_000))
-    for look in (salvage.answer_within, salvage.found_images, salvage.found_urls):
+    for look in (salvage.nested_answer, salvage.find_images, salvage.find_urls):
         assert calls(lambda: look(more)) <= 1.2 * calls(lambda: look(few))  # noqa: B023  called at once
 
 
 def test_an_item_is_read_once() -> None:
     """The codec makes no picture twice."""
-    assert calls(lambda: list(codec.read_images({"data": [{"url": "x"}] * 400}))) <= 6 * calls(
-        lambda: list(codec.read_images({"data": [{"url": "x"}] * 100}))
+    assert calls(lambda: list(codec.structure_images({"data": [{"url": "x"}] * 400}))) <= 6 * calls(
+        lambda: list(codec.structure_images({"data": [{"url": "x"}] * 100}))
     )
 
 
@@ -320,6 +320,6 @@ def test_long_keys_cost_no_time() -> None:
     """A key is judged by its beginning, however much a server writes into it."""
     key = "a" * 1_000_000
     doc = {key: {key: [{"x": "y"}]}}
-    looked = [list(salvage.found_images(doc)), list(salvage.found_urls(doc))]
+    looked = [list(salvage.find_images(doc)), list(salvage.find_urls(doc))]
     assert looked == [[], []]
     assert salvage._ECHO.search(key + "error", 0, salvage._LONGEST_KEY) is None

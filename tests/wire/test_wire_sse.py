@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from openai_images.wire import sse
-from openai_images.wire.sse import EventEnd, SSEFramer
+from openai_images.wire.sse import SSEEventEnd, SSEFramer
 from tests.feeding import fed, pieces
 
 Events = list[tuple[str, str, bytes]]
@@ -17,7 +17,7 @@ def decode(chunks: Iterable[bytes]) -> Events:
     framer, data, events = SSEFramer(), bytearray(), []
     for chunk in chunks:
         for token in framer.feed(chunk):
-            if isinstance(token, EventEnd):
+            if isinstance(token, SSEEventEnd):
                 events.append((token.event, token.id, bytes(data)))
                 data.clear()
             else:
@@ -75,8 +75,8 @@ def test_every_pair_of_cuts() -> None:
 def test_the_end_of_line_waits_for_nothing() -> None:
     """A blank line ends the event at its CR: the LF that may follow is not waited for."""
     framer = SSEFramer()
-    assert framer.feed(b"data: x\r\n\r") == [b"x", EventEnd("", "")]
-    assert framer.feed(b"\ndata: y\n\n") == [b"y", EventEnd("", "")]
+    assert framer.feed(b"data: x\r\n\r") == [b"x", SSEEventEnd("", "")]
+    assert framer.feed(b"\ndata: y\n\n") == [b"y", SSEEventEnd("", "")]
 
 
 def test_data_is_handed_on_before_its_line_ends() -> None:
@@ -111,7 +111,7 @@ def test_a_long_name_or_comment_is_not_kept() -> None:
         framer.feed(b"\n")
     [data, end] = framer.feed(b"data: x\n\n")
     assert data == b"x"
-    assert isinstance(end, EventEnd)
+    assert isinstance(end, SSEEventEnd)
     assert (len(end.event), len(end.id)) == (4096, 4096)
 
 

@@ -12,21 +12,28 @@ from hypothesis import given, strategies as st
 from openai_images.client.sources import BytesSource
 from openai_images.errors import RequestInvalidError
 from openai_images.models.requests import EditRequest, ImageReference
-from openai_images.wire.codec import body_of, encode
-from openai_images.wire.requests import Encoded, Pictures, Upload, edit, form, json_form
+from openai_images.wire.codec import encode_json, request_params
+from openai_images.wire.requests import (
+    Base64Source,
+    CompositeBody,
+    EditImages,
+    edit_request,
+    json_edit_body,
+    multipart_body,
+)
 
 BOUNDARY = "0f" * 16
 PNG = BytesSource(memoryview(b"\x89PNG of nothing"), "image/png")
 JPEG = BytesSource(memoryview(b"\xff\xd8 of nothing, longer"), "image/jpeg")
 
 
-def joined(upload: Upload) -> bytes:
+def joined(upload: CompositeBody) -> bytes:
     """All pieces, as they are written."""
     body = bytearray()
     for piece in upload.pieces:
         if isinstance(piece, bytes):
             body += piece
-        elif isinstance(piece, Encoded):
+        elif isinstance(piece, Base64Source):
             body += base64.b64encode(bytes(piece.source.open().read(piece.source.nbytes)))
         else:
             body += bytes(piece.open().read(piece.nbytes))
@@ -75,7 +82,7 @@ def test_every_parameter_of_a_form() -> None:
         input_fidelity="high",
         extra_body={"seed": 7, "tiled": False, "quality": "max"},
     )
-    parts = fields(joined(form(body_of(request, stream=True), Pictures([PNG]), BOUNDARY)))
+    parts = fields(joined(multipart_body(request_params(request, stream=True), EditImages([PNG]), BOUNDARY)))
     assert [(name, value.decode()) for name, file, _, value in parts if file is None] == [
         ("prompt", "make it night, ünïcödé"),
         ("model", "gpt-image-2.6-flare"),
@@ -108,14 +115,18 @@ def test_every_parameter_of_a_form() -> None:
 def test_nothing_that_was_not_set() -> None:
     """A prompt and a picture, and no third part."""
     parts = fields(
-        joined(form(body_of(EditRequest("x", image=b""), stream=False), Pictures([PNG]), BOUNDARY))
+        joined(
+            multipart_body(
+                request_params(EditRequest("x", image=b""), stream=False), EditImages([PNG]), BOUNDARY
+            )
+        )
     )
     assert [name for name, *_ in parts] == ["prompt", "image"]
 
 
 def test_several_pictures() -> None:
     """Two are `image[]` each; mask and markup keep their names; each has its own type and ending."""
-    parts = fields(joined(form({}, Pictures([PNG, JPEG], PNG, JPEG), BOUNDARY)))
+    parts = fields(joined(multipart_body({}, EditImages([PNG, JPEG], PNG, JPEG), BOUNDARY)))
     assert [(name, file, kind) for name, file, kind, _ in parts] == [
         ("image[]", "image-0.png", "image/png"),
         ("image[]", "image-1.jpg", "image/jpeg"),
@@ -138,14 +149,14 @@ TEXTS = st.text(
 def test_any_text_and_any_bytes(body: dict[str, str], data: bytes) -> None:
     """What goes in comes out, whatever characters and bytes there are."""
     source = BytesSource(memoryview(data + b"."), "image/png")
-    parts = fields(joined(form(body, Pictures([source]), BOUNDARY)))
+    parts = fields(joined(multipart_body(body, EditImages([source]), BOUNDARY)))
     assert [(name, value.decode()) for name, _, _, value in parts[:-1]] == list(body.items())
     assert parts[-1][3] == data + b"."
 
 
 def test_a_name_cannot_break_out() -> None:
     """Quotes and line ends in a name of `extra_body` are spelled as the HTML standard has it."""
-    body = joined(form({'a"\r\nContent-Type: text/evil\r\n\r\n': "x"}, Pictures([PNG]), BOUNDARY))
+    body = joined(multipart_body({'a"\r\nContent-Type: text/evil\r\n\r\n': "x"}, EditImages([PNG]), BOUNDARY))
     assert b'name="a%22%0D%0AContent-Type: text/evil%0D%0A%0D%0A"\r\n\r\nx\r\n' in body
 
 
@@ -155,19 +166,19 @@ def test_a_name_cannot_break_out() -> None:
 def test_what_no_form_can_hold(body: dict[str, Any], said: str) -> None:
     """It is refused, and not shown."""
     with pytest.raises(RequestInvalidError, match=said) as caught:
-        form(body, Pictures([PNG]), BOUNDARY)
+        multipart_body(body, EditImages([PNG]), BOUNDARY)
     assert caught.value.__context__ is None
 
 
-@pytest.mark.parametrize("encoded", [b"{}", encode({"prompt": "x", "n": 2})])
+@pytest.mark.parametrize("encoded", [b"{}", encode_json({"prompt": "x", "n": 2})])
 def test_the_json_form(encoded: bytes) -> None:
     """Pictures are `images` with a `data:` URL or what refers to them, mask and markup one such object each."""
-    pictures = Pictures(
+    pictures = EditImages(
         [PNG, ImageReference(image_url="https://x.example/a.png?sig=1"), ImageReference(file_id="file-1")],
         JPEG,
         PNG,
     )
-    body = json.loads(joined(json_form(encoded, pictures)))
+    body = json.loads(joined(json_edit_body(encoded, pictures)))
     png = {"image_url": "data:image/png;base64," + base64.b64encode(PNG.view).decode()}
     jpeg = {"image_url": "data:image/jpeg;base64," + base64.b64encode(JPEG.view).decode()}
     assert body == {
@@ -181,7 +192,9 @@ def test_the_json_form(encoded: bytes) -> None:
 def test_headers() -> None:
     """The form's content type is ours to name, the rest is as in a generation."""
     given = {"Authorization": "Bearer sk-sentinel", "content-type": "text/plain", "user-agent": "mine"}
-    request = edit("http://x/v1/images/edits", {}, Pictures([PNG]), given, stream=True, boundary=BOUNDARY)
+    request = edit_request(
+        "http://x/v1/images/edits", {}, EditImages([PNG]), given, stream=True, boundary=BOUNDARY
+    )
     assert request.headers == {
         "Content-Type": f"multipart/form-data; boundary={BOUNDARY}",
         "Accept": "text/event-stream, application/json",
@@ -190,11 +203,11 @@ def test_headers() -> None:
         "user-agent": "mine",
     }
     assert "sentinel" not in repr(request)
-    as_json = edit("http://x", {}, Pictures([PNG]), {}, stream=False, boundary=None)
+    as_json = edit_request("http://x", {}, EditImages([PNG]), {}, stream=False, boundary=None)
     assert as_json.headers["Content-Type"] == "application/json"
 
 
 def test_a_reference_cannot_be_in_a_form() -> None:
     """There is no field for it."""
     with pytest.raises(RequestInvalidError, match="ImageReference"):
-        form({}, Pictures([ImageReference(file_id="file-1")]), BOUNDARY)
+        multipart_body({}, EditImages([ImageReference(file_id="file-1")]), BOUNDARY)
