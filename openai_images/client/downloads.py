@@ -102,7 +102,7 @@ class RemoteImages:
         return fetched
 
     async def _fetched(self, image: Image, files: OutputFiles | None, place: int) -> Image:
-        """One picture, with what was said of it. Raises `NotFetchedError`."""
+        """One picture, with what was said of it. Raises `FetchError`."""
         url = image.url or ""
         new_sink = self._new_sink if files is None else files.new_sink
         if is_data_url(url):
@@ -245,7 +245,7 @@ def _available_result(call: Call) -> ImageResult | None:
 
 
 def _decoded(url: str, sink: Sink, max_bytes: int) -> Image:
-    """The picture in a `data:` URL. Raises `NotFetchedError`."""
+    """The picture in a `data:` URL. Raises `FetchError`."""
     try:
         image = decode_data_url(url, sink, max_bytes)
     except (DecodeError, ResponseTooLargeError) as error:

@@ -122,7 +122,7 @@ class SplitCall(Call):
         return sum(partial), sum(completed)
 
     async def open(self) -> None:
-        """Send all; return when one is answered. Where all fail before that, raises what `failure_of` says."""
+        """Send all; return when one is answered. Where all fail before that, raises what `combined_error` says."""
         if not self._tasks:
             if self._files is not None:
                 await self._files.prepare()

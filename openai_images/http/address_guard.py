@@ -139,7 +139,7 @@ class AddressGuard:
         self._lookup = asyncio.Lock()
 
     async def check(self, place: ImageURL, *, proxied: bool) -> None:
-        """Judge what a URL spells. Raises `ForbiddenAddressError`."""
+        """Judge what a URL spells. Raises `BlockedAddressError`."""
         address = place.address
         if proxied:
             address = _spelled(place)

@@ -93,7 +93,7 @@ class ImageDownloader:
     async def fetch(
         self, url: str, new_sink: Callable[[], Sink], drain: Callable[[], Awaitable[None]] | None = None
     ) -> Image:
-        """The picture, in a sink of its own; `drain` is awaited after each piece. Raises `NotFetchedError`."""
+        """The picture, in a sink of its own; `drain` is awaited after each piece. Raises `FetchError`."""
         try:
             place = resolve_url(url, self._base)
         except UnsafeURLError as error:

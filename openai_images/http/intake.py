@@ -66,7 +66,7 @@ async def read_image(
     bounds: Bounds,
     drain: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Put the picture into the sink; `drain` is awaited after each piece. Raises `NotFetchedError`."""
+    """Put the picture into the sink; `drain` is awaited after each piece. Raises `FetchError`."""
     if response.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
         raise FetchError("it came compressed, although that was not asked for", status=response.status)
     if (response.content_length or 0) > bounds.nbytes:
@@ -103,7 +103,7 @@ async def _read_chunk(response: aiohttp.ClientResponse, silence: float, nbytes: 
 
 
 def _begins_image(start: bytes, response: aiohttp.ClientResponse) -> bool:
-    """Whether these bytes begin a picture; not yet where there are too few. Raises `NotFetchedError`."""
+    """Whether these bytes begin a picture; not yet where there are too few. Raises `FetchError`."""
     if len(start) < _HEAD:
         return False
     if media.media_type(start) != media.UNKNOWN:

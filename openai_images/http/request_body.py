@@ -98,7 +98,7 @@ class BytesBody(bytes):
 
 @payload_type(BytesBody)
 class _BodyPayload(BytesPayload):
-    """What aiohttp makes of `BodyBytes`."""
+    """What aiohttp makes of `BytesBody`."""
 
     def __init__(self, body: BytesBody, **headers: Any) -> None:
         """Tell its `sending`."""

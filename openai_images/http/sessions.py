@@ -137,7 +137,7 @@ class SessionPool:
         self.closings = 0
 
     def sibling(self, make: Callable[[], aiohttp.ClientSession]) -> SessionPool:
-        """Sessions of another make, always ours, that are closed together with these."""
+        """Sessions of another kind, always ours, that are closed together with these."""
         others = SessionPool(None, trust_env=self._trust_env, make=make)
         self._others.append(others)
         return others

@@ -58,7 +58,7 @@ class ImageURL:
 
 
 def resolve_url(url: str, base: str) -> ImageURL:
-    """Where `url` leads, seen from `base`. Raises `UnfitLocationError`."""
+    """Where `url` leads, seen from `base`. Raises `UnsafeURLError`."""
     text = url.strip(" \t\r\n")
     if _CONTROL.search(text):
         raise UnsafeURLError("its URL holds control characters")
@@ -82,7 +82,7 @@ def resolve_url(url: str, base: str) -> ImageURL:
 
 
 def resolve_redirect(here: ImageURL, header: str) -> ImageURL:
-    """Where a redirect leads, which must not be from https to http. Raises `UnfitLocationError`."""
+    """Where a redirect leads, which must not be from https to http. Raises `UnsafeURLError`."""
     there = resolve_url(header, here.url)
     if here.scheme == "https" and there.scheme == "http":
         raise UnsafeURLError("a redirect leads from https to http")
@@ -133,7 +133,7 @@ def decode_data_url(url: str, sink: Sink, max_bytes: int) -> Image:
 
 
 def _host(text: str, *, bracketed: bool) -> tuple[str, str | None]:
-    """A host as it is sent, and its address where it is one. Raises `UnfitLocationError`."""
+    """A host as it is sent, and its address where it is one. Raises `UnsafeURLError`."""
     try:
         if bracketed:
             address = str(IPv6Address(text)) if "%" not in text else ""

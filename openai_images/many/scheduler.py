@@ -80,7 +80,7 @@ class Scheduler:
         self._tally.begin(now)
 
     def start(self) -> int:
-        """One more is under way; its ticket. Only where `may_start`."""
+        """One more is under way; its ticket. Only where `can_start`."""
         ticket = self._started
         self._started += 1
         self._open.add(ticket)

@@ -60,7 +60,7 @@ def _rules_of(request: GenerateRequest) -> Iterable[Callable[[CheckContext], Ite
     return (*RULES, *EDIT_RULES)
 
 
-def check(  # noqa: PLR0913  as `problems_of`
+def check(  # noqa: PLR0913  as `find_problems`
     request: GenerateRequest,
     mode: Mode,
     *,
@@ -73,7 +73,7 @@ def check(  # noqa: PLR0913  as `problems_of`
     """The doubtful problems of a request, which the caller may warn of; none unless `mode` is "warn".
 
     "strict" raises `RequestInvalidError` for any problem, "warn" for certain ones, "off" for none; the message lists
-    all problems and what would be accepted. Raises `ConfigurationError` for another mode. See `problems_of`.
+    all problems and what would be accepted. Raises `ConfigurationError` for another mode. See `find_problems`.
     """
     if mode not in _MODES:
         msg = f"validate={str(mode)[:40]!r} is not known: it must be one of {', '.join(_MODES)}"

@@ -40,7 +40,7 @@ def parse_documents(
 ) -> list[Any]:
     """The document, and those behind it if it is an object or a list; at `constant_at` is a `NaN` of the server's own.
 
-    Raises `DecodeError` where the first is not whole, legal JSON (a `NotWholeError` where more could complete it), or
+    Raises `DecodeError` where the first is not legal JSON (`IncompleteJSONError` where more would complete it), or
     where `strict` and it is not the only thing.
     """
     left = iter(pictures)

@@ -1,7 +1,7 @@
 """Where an image may be in JSON: under the keys that have one, and in a text that begins as one in base64 does.
 
 Rules: pure, and quick to say no, as it is asked of every text of an answer. A signature of two bytes decides nothing:
-words begin so. It refuses to read further than `HELD`: whether the rest is base64, its decoder says.
+words begin so. It refuses to read further than `MAX_HELD`: whether the rest is base64, its decoder says.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Rules: exact JSON, not a search for a key. Strings are walked with their escapes
 key that spells `b64_json`, a data URL under `url`, and wherever it stands a text that begins as an image in base64
 does, go to a base64 decoder and its sink, everything else into a small envelope, in which the picture's place is taken
 by `NaN` (`envelope.py`). A picture that is none by its own bytes has a `flaw`. It refuses envelopes over
-`MAX_ENVELOPE_BYTES` and more than `MAX_PICTURES`.
+`MAX_ENVELOPE_BYTES` and more than `MAX_IMAGES`.
 """
 
 from __future__ import annotations
@@ -290,7 +290,7 @@ class JSONImageDecoder:
 
 
 def too_many_images() -> ResponseTooLargeError:
-    """The error for an answer with more than `MAX_PICTURES`."""
+    """The error for an answer with more than `MAX_IMAGES`."""
     return ResponseTooLargeError(f"the answer holds more than {MAX_IMAGES:,} pictures and was abandoned")
 
 

@@ -39,7 +39,7 @@ class _In(Enum):
 
 
 class SSEFramer:
-    """Feed it bytes; it gives each event's data in pieces, then its `EventEnd`.
+    """Feed it bytes; it gives each event's data in pieces, then its `SSEEventEnd`.
 
     `has_data` says whether an event is open (at the end of the body it will never be dispatched), `event` its name.
     """
