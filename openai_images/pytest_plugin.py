@@ -1,9 +1,9 @@
-"""Fixtures for tests of programs that generate images: `images_server`, and `images_client` bound to it.
+"""Pytest fixtures: `images_server`, and `images_client` for it.
 
-Rules: each test has a server of its own, on a real socket of this machine and in a thread of its own, so that tests of
-every kind can use it: synchronous ones, and those of any async plugin, whatever loops it gives to tests and fixtures.
-Nothing heavy is imported before a test asks for a fixture, since pytest loads this module in every run. It refuses to
-reach the network and to need a key.
+Invariants: each test has a server of its own, on a loopback socket and in a thread of its own, so that synchronous
+tests and those of any async plugin can use it. Nothing heavy is imported before a test uses a fixture, as pytest
+imports this module in every run.
+Must not: reach the network, or need a key.
 """
 
 from __future__ import annotations

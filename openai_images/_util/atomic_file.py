@@ -1,6 +1,7 @@
-"""Files that appear whole or not at all: written under a temporary name beside their place, then moved there.
+"""Files that appear complete or not at all: written as a part file, then moved to their name.
 
-Rules: the temporary name starts with a dot and ends in `.part`; nothing that exists is overwritten unless asked to.
+Invariants: a part file's name starts with a dot and ends in `.part`; nothing that exists is overwritten unless asked
+to.
 """
 
 from __future__ import annotations

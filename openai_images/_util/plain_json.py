@@ -1,8 +1,9 @@
-"""Values of others as JSON can hold them, in bounded room.
+"""Any value as JSON can hold it, in bounded space.
 
-Rules: pure, and total: whatever a server sent or a caller made, there is an answer and no exception. What JSON has no
-word for (not finite numbers, bytes, objects, halves of surrogate pairs) is written as text; what is too deep, too long
-or too much is cut, and says so. It refuses to look into objects: an image is named by its class, never read.
+Invariants: pure and total: there is a result for every value and never an exception. What JSON lacks (infinite
+numbers, bytes, objects, halves of surrogate pairs) becomes text; what is too deep, too long or too much is cut, with
+a mark.
+Must not: read objects; an image is named by its class.
 """
 
 from __future__ import annotations

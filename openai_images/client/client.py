@@ -1,7 +1,8 @@
-"""The client: short verbs, and nothing that happens before they are called.
+"""`ImagesClient`: the public verbs.
 
-Rules: building one does no I/O and needs no event loop, so it may live at module level and serve several
-`asyncio.run`s; what was not set is never sent; the key is checked when the client is built and appears in no text.
+Invariants: building a client does no I/O and needs no event loop, so it may live at module level and serve several
+`asyncio.run`s. A setting that was not given is never sent; the key is checked when the client is built.
+Must not: show the key in any text.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""A call that failed, or whose answer has fewer pictures than were asked for: an error that has lost nothing.
+"""The error of a call that failed, or whose response has fewer images than were requested, with all that came.
 
-Rules: what is whole goes with the error as pictures, what is none by its own bytes as `damaged`, and both into the
-files of `into=` where there are any. An answer that is short is said in the log as well. It is imported when something
-failed.
+Invariants: complete images go with the error as `images`, what is no image by its own bytes as `damaged`, and both
+into the files of `into=`. A response with too few images is logged as well. Imported with the first failure.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`generate_many`: the outcomes of many calls of one client.
 
-Rules: pure but for what it hands over; every keyword that makes no sense is refused before anything is read. It is
-imported with the first such call and not with the client, whose import is to cost little.
+Invariants: a keyword that makes no sense is rejected before anything is read; once the disk took no image, no request
+is sent. Imported with the first such call, so that the client's import stays cheap.
 """
 
 from __future__ import annotations

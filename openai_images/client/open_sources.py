@@ -1,8 +1,7 @@
-"""What people hand in as a picture, opened: looked at, measured, and ready to be sent.
+"""The images passed by the caller for an edit: opened, measured, checked, ready to be sent.
 
-Rules: nothing is opened before the call begins; what is wrong is told with the picture's place and name, and all of it
-at once; memory holds one copy of what can be read only once, and none of what lies on a disk. Disks are slow, so
-they are read in threads.
+Invariants: nothing is opened before the call begins; all problems are reported together, each with its position and
+name. Memory holds one copy of what can be read only once, and none of what is on a disk; threads read the disk.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How many pictures one request may carry, and which of a large `n` each of several requests carries.
+"""How many images each of the requests has that a large `n` is split into.
 
-Rules: pure; what `extra_body` says counts as it is sent, and an `n` there is the caller's own business. It refuses to
-repair: an `n` that is no number, or out of every reason, is left to the checks and to the server.
+Invariants: pure; an `n` in `extra_body` is sent unchanged.
+Must not: repair an `n` that is no number or too large; validation and the server judge it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Where the bytes of a picture to edit come from: memory, a path, or an open file.
+"""`ImageSource`s: the bytes of an image to edit, in memory, behind a path or in an open file.
 
-Rules: nothing is copied, and a file is read from its start each time, wherever it stands, and is left standing
-there: one file may be sent in several requests at once. What is read blocks; whoever sends sees to the thread.
+Invariants: nothing is copied; a file is read from its start each time and its position stays, so that one file may be
+sent in several concurrent requests.
+Must not: start threads; reading blocks, and who sends sees to that.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Several requests for one call, all at once, as one stream of events.
+"""`SplitCall`: one call as several concurrent requests, and one sequence of events.
 
-Rules: each request is read by a task of its own, which hands one event over and waits until it is taken, so no more
-than about one picture of each waits for a slow consumer. A request that fails leaves its siblings alone, and what went
-wrong is told behind them; a mistake in the code ends them all. The end, `abort` and `stop` leave no task. It refuses to
-know limits: each request waits for its own slot, and holds it no longer than its own answer lasts.
+Invariants: each request is read by a task that hands one event over and waits until it is taken, so that about one
+image of each waits for a slow consumer. A request that fails leaves the others alone; its error is raised after their
+events. A bug ends all of them. The end and `close` leave no task.
+Must not: know limits; each request waits for its own slot.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What several requests for one call come to: one result, or one error that has lost nothing.
+"""What the requests of a split call come to: one result, one error, or one observer's notifications.
 
-Rules: pure; pictures are in the order of the requests, whatever came first; counts are added up, and what one request
-does not tell the whole does not know. A picture that was whole is never left out, also where its own request failed.
+Invariants: images are in the order of the requests; counts are added up, and one that a request lacks is unknown. An
+image that was complete is never left out, also where its own request failed.
 """
 
 from __future__ import annotations

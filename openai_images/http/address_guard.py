@@ -1,9 +1,8 @@
-"""Connections to addresses that pictures may be fetched from, and to no other.
+"""The SSRF guard: connects only to addresses from which images may be fetched.
 
-Rules: what counts is the address that is connected to. A name's addresses are judged where it is looked up, and each is
-judged again when its socket is made, so that no second look-up can slip in another. The API's own addresses are asked
-for only where one is met that is not public, and kept for a minute. Behind a proxy names are the proxy's affair:
-then only what the URL itself spells is judged.
+Invariants: the address that is connected to counts: it is judged when a name is resolved, and again when its socket
+is made, so that a second look-up cannot replace it. The API's own addresses are looked up only where one is not
+public, and kept for a minute. Behind a proxy, which resolves names itself, only an address in the URL is judged.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""A picture behind a URL, fetched: a GET with retries of its own, into a sink.
+"""`ImageDownloader`: an image behind a URL, fetched with retries and redirects into a sink.
 
-Rules: the session is ours, and sends no cookies and nothing of the user's; what authorizes goes to the API's own origin
-alone, and never again once a redirect has led elsewhere. Each step of a redirect is checked as the first URL was. A GET
-is safe to repeat, so all that may pass is tried again, by the client's own policy; what the server refuses for good is
-not. What came counts when it is a picture by its own bytes, from its beginning to its end. It refuses to send the
-request for the picture again: that is paid for.
+Invariants: the package's own session sends no cookies; credentials go to the API's own origin alone, and not after a
+redirect to another one. Every redirect is checked as the first URL was. What may pass is retried by the client's
+policy. An image counts when it is complete by its own bytes.
+Must not: send the request for the image again, which is paid for.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Where a client sends to, and with what right: the base URL and the key, checked.
+"""`Endpoint`: where requests go and what authorizes them: the base URL and the key, checked.
 
-Rules: pure; what cannot be used is refused when the client is built, and no text of a refusal holds a key or a
-password.
+Invariants: what cannot be used is rejected when the client is built.
+Must not: show a key or a password in an error.
 """
 
 from __future__ import annotations

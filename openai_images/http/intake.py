@@ -1,8 +1,8 @@
-"""The body of a download, into a sink: as far as it is a picture.
+"""The body of a download, read into a sink as far as it is an image.
 
-Rules: it counts by its own bytes, from the beginning to the end, whatever it is called; it may not be larger than was
-said, nor silent for longer. No more than a piece of it is held. It refuses to unpack: what is small on the wire may
-be endless behind that.
+Invariants: its own bytes decide, from the first to the last; it is bounded in bytes and in seconds of silence, and
+only a chunk of it is held.
+Must not: decompress; a small body may be endless after that.
 """
 
 from __future__ import annotations

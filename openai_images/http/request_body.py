@@ -1,7 +1,7 @@
-"""A request on its way out: when it began to be sent, when all of it was, and which timer runs meanwhile.
+"""Bodies on their way out: when the first and the last byte went, and which timer runs.
 
-Rules: before its first byte goes out nothing can have run; from then on nobody knows, unless the body comes in pieces
-and was cut. "first_byte" waits for the answer alone, so it begins behind the last piece; "total" begins with the first.
+Invariants: before its first byte nothing can have run; after it the outcome is unknown, unless a body in chunks was
+cut. "first_byte" begins after the last chunk, "total" with the first.
 """
 
 from __future__ import annotations

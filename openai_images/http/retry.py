@@ -1,7 +1,7 @@
-"""Whether to send again, and when: a frozen policy and one pure decision.
+"""`decide`: whether to send again, and when.
 
-Rules: a request is sent again by itself only where it provably did not run (`error.safe_to_resend`); where nobody
-knows, only when the user opted in. A 429 about the rate uses up no attempt but is bounded by time. Moderation,
+Invariants: pure; a request is sent again only where it provably did not run (`error.safe_to_resend`), or where the
+user opted in and the outcome is unknown. A 429 for the rate uses up no attempt but is bounded in time. Moderation,
 quota and invalid requests are never sent again.
 """
 

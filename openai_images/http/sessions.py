@@ -1,9 +1,9 @@
-"""An aiohttp session for each event loop, made when it is first needed and closed with its loop.
+"""`SessionPool`: an aiohttp session for each event loop, and what is set on its sockets.
 
-Rules: a session that was handed in is used and never closed. One of ours is closed by `aclose`, or when its loop ends:
-`asyncio.run` closes the loop's async generators, and one of them holds the session. Nothing is opened before that.
-TCP keep-alive is on: a picture takes minutes without a byte, and NAT gateways drop silent connections
-(AWS after 350 s).
+Invariants: an external session is used and never closed. The package's own one is closed by `aclose`, or with its
+loop: `asyncio.run` closes the loop's async generators, and one of them holds the session. TCP keep-alive is on: an
+image takes minutes without a byte, and NAT gateways drop silent connections (AWS after 350 s). A kept connection is
+looked at before the first byte of a request goes out.
 """
 
 from __future__ import annotations

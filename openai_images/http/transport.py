@@ -1,10 +1,10 @@
-"""One POST on the wire: opened, read piece by piece, closed; and the one table of aiohttp's exceptions.
+"""`Transport.open`: one POST, its response read chunk by chunk; and the one table of aiohttp's exceptions.
 
-Rules: no exception of aiohttp leaves this module. Before the request is sent a failure is an `APIConnectionError` that
-is safe to resend, afterwards an `OutcomeUnknownError`. Every wait has a timer of ours around it (aiohttp's `sock_read`
-does not fire after a malformed chunk, seen in 3.14); timers run while we wait, not while the caller thinks. Lines are
-never read: a picture is one line, and aiohttp refuses long ones. Redirects are not followed: they would
-carry the key elsewhere.
+Invariants: no exception of aiohttp leaves this module: before the request is sent it is an `APIConnectionError` that
+is safe to resend, afterwards an `OutcomeUnknownError`. Every wait has a timer of the package's own (aiohttp's
+`sock_read` does not fire after a malformed chunk, seen in 3.14), which runs while the client waits and not while the
+caller's code does.
+Must not: read lines (an image is one line, and aiohttp rejects long ones), or follow redirects with the key.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Where a picture is, as a server says it: URLs made whole, and checked before anybody connects to them.
+"""Image URLs as servers send them: resolved, checked before anybody connects, and made printable.
 
-Rules: pure. http and https only, no credentials in it, and nothing that two readers could understand differently: a
-host is a plain name or a plainly spelled address. What is signed travels as it was written, since a signature may hold
-for exactly that. A query may be a secret: it is not shown. Names are not looked up here, `addresses.py` judges what
-they lead to.
+Invariants: pure; http and https only, no credentials, and a host that all parsers read alike. The signed part is sent
+unchanged, as the signature may be for exactly that; a query may be a secret and is not shown.
+Must not: resolve names; `address_guard.py` judges the addresses.
 """
 
 from __future__ import annotations

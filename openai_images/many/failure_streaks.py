@@ -1,8 +1,8 @@
-"""When failures of many calls show that asking on is senseless: the same one again and again, and nothing succeeds.
+"""When identical failures of many calls end them, as further spending makes no sense.
 
-Rules: pure. A failure counts if it may have cost money, or if it refuses the account and not the prompt; two are
-identical if class, status and the server's code are. A success in between makes all earlier ones count for nothing,
-another failure does not. What only fetched pictures that were paid for before says nothing about asking for more.
+Invariants: a failure counts if it may have cost money, or is about the account and not the prompt; two are identical
+if class, status and the server's code are. A success resets all counts, another failure does not. While a streak is
+in doubt nothing new is sent: what is in flight may still end it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What many calls are asked for: an item for each thing that was given.
+"""What the caller passed to many calls, read lazily and made into one `Item` each.
 
-Rules: pure; what cannot be a request is told with its place, and never quotes a prompt. Parameters for all are laid
-under each request's own. It refuses to repair: a number that came as text is told, not turned into one.
+Invariants: what cannot be a request is reported with its position, without quoting a prompt. Parameters for all are
+laid under each request's own.
+Must not: repair; a number that came as text is an error.
 """
 
 from __future__ import annotations

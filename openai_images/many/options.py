@@ -1,7 +1,4 @@
-"""How many calls are made: one frozen value, and the function that makes one call.
-
-Rules: what makes no sense is refused when it is made, before anything is read or sent.
-"""
+"""The options of many calls, checked when they are made, and the function that makes one call."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""What becomes of many calls, one after the other: an async iterator that owns their tasks.
+"""`Outcomes`: the outcomes of many calls as an async iterator that owns their tasks.
 
-Rules: nothing is read or sent before `__aenter__` or the first `__anext__`. It is iterated once, by one task at a time.
-Each request that was sent gives an outcome, whatever else goes wrong; what goes wrong for the whole is raised behind
-them. The end, leaving `async with`, an error and a cancellation leave no task; one that was dropped without any of
-these is aborted with a ResourceWarning.
+Invariants: nothing is read or sent before `__aenter__` or the first `__anext__`. It is iterated once, by one task at
+a time. Each request that was sent gives an outcome; an error of the whole is raised after them. The end, leaving
+`async with`, an error and a cancellation leave no task; one that was dropped without any of these is closed with a
+ResourceWarning.
 """
 
 from __future__ import annotations

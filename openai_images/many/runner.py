@@ -1,8 +1,8 @@
-"""The tasks of many calls: one that reads the requests and starts them, and one for each that is under way.
+"""The tasks of many calls: one that reads the requests and starts them, and one for each call in flight.
 
-Rules: the scheduler decides, this acts. The reading task owns the others and ends after all of them, so nothing
-outlives it; the first thing that goes wrong for the whole is kept and told when what was under way has been handed
-over. It knows nothing of who iterates, so that an iterator that is dropped can be noticed.
+Invariants: the scheduler decides, this acts. The reading task owns the others and ends after all of them; the first
+error of the whole is kept, and raised after the outcomes of what was in flight.
+Must not: know who iterates, so that an iterator that is dropped can be noticed.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Who of many may start, what is ready to be handed over, and how far it all is.
+"""Which of many calls may start, which outcomes are ready, and the progress of all.
 
-Rules: pure state; each change is one synchronous call, and the clock's reading is a parameter, in seconds. Whatever was
-started counts until it was handed over and the next one is asked for, so that no more than `concurrency` results are
-ever held. Handed over as they finish, or in the order in which they were started. It refuses to know tasks: it says
-whom to drop, and the caller does it.
+Invariants: pure state; each change is one synchronous call, and times are parameters, in seconds. A call counts from
+its start until its outcome was delivered and the next is asked for, so that at most `concurrency` results are held.
+Must not: know tasks; it says which to drop, and the runner does it.
 """
 
 from __future__ import annotations

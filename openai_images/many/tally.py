@@ -1,7 +1,7 @@
-"""What became of many calls so far: counts, money, and how fast it goes.
+"""The progress of many calls: counts, money and speed.
 
-Rules: pure; the clock's reading is a parameter, in seconds. Speed is that of the last five minutes, or of the whole
-run where little ended in them; what is not known is None, never 0.
+Invariants: pure; times are parameters, in seconds. Speed is that of the last five minutes, or of the whole run where
+little ended in them; what is not known is None, never 0.
 """
 
 from __future__ import annotations
