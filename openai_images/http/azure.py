@@ -76,11 +76,8 @@ class AzureURLs:
         """What all its requests have in common."""
         if not self.classic:
             return f"{self.root}/v1"
-        return (
-            self.root
-            if self.deployment is None
-            else f"{self.root}/deployments/{_quote_segment(self.deployment)}"
-        )
+        name = self.deployment
+        return self.root if name is None else f"{self.root}/deployments/{_quote_segment(name)}"
 
     def url(self, path: str, model: str | None) -> str:
         """Where a request for this model goes. Raises `RequestInvalidError`."""
@@ -94,10 +91,7 @@ class AzureURLs:
 
 
 def parse_endpoint(endpoint: str, name: str, options: AzureConfig, version: str | None) -> AzureURLs:
-    """The route of an endpoint, `name` being its setting's; `version` holds where nobody names one.
-
-    Raises `ConfigurationError`.
-    """
+    """The URLs of an endpoint; `version` is used where neither names one. Raises `ConfigurationError`."""
     said = _parse(endpoint, name)
     deployment = _reconcile("deployment", said.deployment, options.deployment)
     stated = _reconcile("api_version", said.api_version, options.api_version)
@@ -214,7 +208,7 @@ _TOKEN: Final = re.compile(r"eyJ[\w-]*\.[\w-]+\.[\w-]*", re.ASCII)
 class AzureEndpoint(Endpoint):
     """Where requests to Azure go, and what authorizes them."""
 
-    _route: AzureURLs
+    _urls: AzureURLs
     _header: str | None
     """What the key travels in; None where it must be told from a token by its looks."""
 
@@ -231,9 +225,9 @@ class AzureEndpoint(Endpoint):
         if not endpoint.strip():
             raise ConfigurationError(_NO_ENDPOINT)
         versions = (env.get(name, "").strip() for name in ("AZURE_OPENAI_API_VERSION", "OPENAI_API_VERSION"))
-        route = parse_endpoint(endpoint, name, options, next(filter(None, versions), None))
+        urls = parse_endpoint(endpoint, name, options, next(filter(None, versions), None))
         key, header = _credential(options, env, headers)
-        return cls(route.base_url, dict(headers), key, route, header)
+        return cls(urls.base_url, dict(headers), key, urls, header)
 
     @classmethod
     def from_base_url(
@@ -245,23 +239,23 @@ class AzureEndpoint(Endpoint):
         headers: Mapping[str, str],
     ) -> AzureEndpoint:
         """From the settings of a client whose base URL is Azure's. Raises `ConfigurationError`."""
-        route = parse_endpoint(base_url, "base_url", AzureConfig(), None)
+        urls = parse_endpoint(base_url, "base_url", AzureConfig(), None)
         # The environment's are OpenAI's own.
         named = {"OpenAI-Organization": organization, "OpenAI-Project": project}
         sent = merge_headers({name: value.strip() for name, value in named.items() if value}, headers)
         key = resolve_api_key(api_key, os.environ.get("OPENAI_API_KEY"), sent, _NO_KEY)
-        return cls(route.base_url, sent, key, route, None)
+        return cls(urls.base_url, sent, key, urls, None)
 
     is_azure = True
 
     @property
     def deployment(self) -> str | None:
         """The one deployment that all requests go to, None where their models name it."""
-        return self._route.deployment
+        return self._urls.deployment
 
     def url(self, path: str, model: str | None) -> str:
         """Where a request goes. Raises `RequestInvalidError` where it names no deployment."""
-        return self._route.url(path, model)
+        return self._urls.url(path, model)
 
     def adapt(self, request: _Request) -> _Request:
         """The request with the deployment as its model, or with none where the path says it.
@@ -269,9 +263,9 @@ class AzureEndpoint(Endpoint):
         On the classic path a model beside the deployment is needless, and newer models were seen to fail with it.
         Raises `RequestInvalidError` where it names no deployment.
         """
-        route = self._route
-        model = None if route.classic else route.deployment or request.model
-        if not model and not route.classic and "model" not in (request.extra_body or {}):
+        urls = self._urls
+        model = None if urls.classic else urls.deployment or request.model
+        if not model and not urls.classic and "model" not in (request.extra_body or {}):
             raise RequestInvalidError(NO_DEPLOYMENT)
         return request if model == request.model else evolve(request, model=model)
 
