@@ -14,27 +14,22 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from openai_images import Batch, ImagesError
-from openai_images.cli.batch_input import estimate
+from openai_images import Batch, ConfigurationError, ImagesError
+from openai_images.cli.batch_input import Options, Task, estimate, read_task
 from openai_images.cli.batch_live import make_batch_display
-from openai_images.cli.batch_options import Options, Task, read_task
 from openai_images.cli.batch_progress import BatchDisplay
 from openai_images.cli.batch_report import Reporter, unknown_keys
 from openai_images.cli.batch_words import Ending, plan_lines, plan_record
-from openai_images.cli.command_runner import INTERRUPTED, run_command
+from openai_images.cli.command_runner import INTERRUPTED, Interrupts, run_command
 from openai_images.cli.console import Console
 from openai_images.cli.endpoint import offline_client, open_client
-from openai_images.cli.failures import Problem, exit_code, problem_of, say_problem, show_problem
-from openai_images.cli.interrupts import Interrupts
-from openai_images.cli.stand_ins import mark, refuse_mixture
+from openai_images.cli.report import Problem, exit_code, problem_of, say_problem, show_problem
 from openai_images.cli.startup import wait_writable
 from openai_images.cli.text import counted, dollars
 
 if TYPE_CHECKING:
     from openai_images import BatchPlan, ImagesClient
     from openai_images.cli.startup import Streams
-
-__all__ = ["Options", "run_batch"]
 
 
 def run_batch(options: Options, streams: Streams) -> int:
@@ -201,3 +196,35 @@ class Job:
 def _unwritable(out: str, error: OSError, to_do: str) -> Problem:
     kind = type(error).__name__
     return Problem(kind=kind, message=f"cannot write to {out!r}: {error.strerror or kind}", to_do=to_do)
+
+
+_MARK = "stand-ins.txt"
+_WORDS = (
+    "The pictures in this folder are local stand-ins: painted by a program on this machine, not by a model.\n"
+)
+_SENT = b'"state":"sent"'
+
+
+def refuse_mixture(folder: Path, *, local: bool) -> None:
+    """Raise `ConfigurationError` where this run's pictures and those of the folder would not be of one kind."""
+    # Not Path's `exists`, which raises where a name is too long: the batch is to say so.
+    if os.path.exists(folder / _MARK) == local or not _has_sent(folder / "journal.jsonl"):  # noqa: PTH110
+        return
+    there, here = ("a model", "stand-ins") if local else ("local stand-ins", "a model")
+    message = f"the pictures in {str(folder)!r} are by {there}, and those of this run would be by {here}"
+    raise ConfigurationError(f"{message}; nothing was sent. Choose another folder with --out")
+
+
+def mark(folder: Path, *, local: bool) -> None:
+    """Say in the folder whether stand-ins are painted into it. Raises OSError."""
+    if local:
+        (folder / _MARK).write_text(_WORDS, encoding="utf-8")
+    else:
+        (folder / _MARK).unlink(missing_ok=True)
+
+
+def _has_sent(journal: Path) -> bool:
+    try:
+        return _SENT in journal.read_bytes()
+    except OSError:
+        return False

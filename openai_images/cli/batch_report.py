@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openai_images import DownloadError, ImagesError, ModerationBlockedError, Succeeded
-from openai_images.cli.failures import problem_of
-from openai_images.cli.report import usage_of
+from openai_images.cli.report import problem_of, usage_of
 from openai_images.cli.text import clipped
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Runs a command's coroutine and turns how it ended into an exit code.
 
-Rules: `asyncio.run` is called once; every ending has its words (failures.py) and its code; Ctrl-C cancels the
+Rules: `asyncio.run` is called once; every ending has its words (report.py) and its code; Ctrl-C cancels the
 coroutine, which cleans up, and gives 130. It refuses to let an exception out as a traceback, unless `--verbose` asks
 for it.
 """
@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
+import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from openai_images import ImagesError
-from openai_images.cli.failures import Problem, exit_code, problem_of, show_problem
+from openai_images.cli.report import Problem, exit_code, problem_of, show_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
+    from types import TracebackType
 
     from openai_images.cli.console import Console
-
-__all__ = ["INTERRUPTED", "run_command"]
 
 INTERRUPTED = 130
 
@@ -83,3 +84,44 @@ class _ConsoleHandler(logging.Handler):
             self._console.note(f"{record.name}: {record.getMessage()}", "dim")
         except Exception:  # noqa: BLE001  a line of the log that cannot be made ends no call
             self.handleError(record)
+
+
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+
+
+class Interrupts:
+    """While entered, the first signal calls `stop` and the second `abandon`; `count` says how many there were."""
+
+    def __init__(self, stop: Callable[[], object], abandon: Callable[[], object]) -> None:
+        """Call these, in the running event loop."""
+        self._steps = (stop, abandon)
+        self._loop = asyncio.get_running_loop()
+        self._before: dict[signal.Signals, Any] = {}
+        self.count = 0
+
+    def __enter__(self) -> Self:
+        """From now on."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)):
+                # Whoever started this with a signal ignored, as nohup does, is obeyed; None is none of Python's.
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                    self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """As it was before."""
+        self._put_back()
+
+    def _on_signal(self, *_: object) -> None:
+        self.count += 1
+        if self.count == len(self._steps):
+            self._put_back()
+        # A handler runs between any two instructions of Python: what it calls had better wait for its turn.
+        self._loop.call_soon_threadsafe(self._steps[self.count - 1])
+
+    def _put_back(self) -> None:
+        while self._before:
+            number, handler = self._before.popitem()
+            signal.signal(number, handler)

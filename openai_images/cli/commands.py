@@ -14,8 +14,7 @@ import click
 from click.exceptions import Exit
 
 from openai_images._version import __version__
-from openai_images.cli.defaults import DEFAULT_MODEL
-from openai_images.cli.startup import Streams
+from openai_images.cli.startup import DEFAULT_MODEL, Streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -221,7 +220,8 @@ def batch(streams: Streams, /, **given: Any) -> int:
     stdin. --size, --quality and the like are for rows that do not say otherwise. Running the same command again sends
     only what is missing, whatever ended it before. The key is taken from OPENAI_API_KEY (for Azure see --azure).
     """
-    from openai_images.cli.batch import Options, run_batch
+    from openai_images.cli.batch import run_batch
+    from openai_images.cli.batch_input import Options
 
     return run_batch(Options(**given), streams)
 

@@ -1,17 +1,20 @@
 """The two streams of a command: results on stdout, words for people on stderr.
 
 Rules: stdout gets whole lines, flushed at once; stderr gets colours only where it is a terminal and NO_COLOR is not
-set; `quiet` leaves out everything but errors; neither stream can fail (`streams.py`). It refuses to pass control
+set; `quiet` leaves out everything but errors; neither stream can fail (startup.py). It refuses to pass control
 characters on: a server's text is a stranger's.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
+import sys
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
+import click
 from attrs import define, field
 
 from openai_images.cli.startup import ResilientStream, resilient
@@ -20,8 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import rich.console
-
-__all__ = ["Console", "json_line", "printable"]
 
 
 def printable(text: str) -> str:
@@ -96,3 +97,37 @@ class Console:
         """A line on stderr, quiet or not."""
         self.rich.print(printable(text), style=style or None, soft_wrap=True)
         self.err.flush()
+
+
+def is_fed() -> bool:
+    """Whether there is a stdin that nobody would have to type."""
+    try:
+        return sys.stdin is not None and not sys.stdin.isatty()
+    except ValueError:  # closed
+        return False
+
+
+def read_bytes(what: str) -> bytes:
+    """All of stdin, which is `what` is read. Raises click.UsageError."""
+    stdin: Any = sys.stdin
+    if stdin is None:
+        raise click.UsageError(f"- reads {what} from stdin, which is closed; use < FILE or a pipe.")
+    try:
+        data: Any = getattr(stdin, "buffer", stdin).read()  # a test's may be text
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise click.UsageError(f"- reads {what} from stdin, which cannot be read: {why}.") from None
+    return data.encode(errors="surrogatepass") if isinstance(data, str) else data or b""
+
+
+def read_text(what: str) -> str:
+    """All of stdin as text. Raises click.UsageError."""
+    data = read_bytes(what)
+    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    encodings = ["utf-16"] if marked else ["utf-8-sig", getattr(sys.stdin, "encoding", None) or "utf-8"]
+    for encoding in encodings:
+        try:
+            return data.decode(encoding)
+        except (UnicodeDecodeError, LookupError):
+            continue
+    raise click.UsageError(f"- reads {what} from stdin, and what is there is not UTF-8; convert it.")

@@ -16,7 +16,7 @@ from attrs import evolve, field, frozen
 
 from openai_images import ImagesError, RequestInvalidError
 from openai_images.cli import generate
-from openai_images.cli.stdin import is_fed, read_bytes
+from openai_images.cli.console import is_fed, read_bytes
 from openai_images.cli.text import listed
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from openai_images import ImageResult, ImagesClient, ImageStream
     from openai_images.cli.console import Console
-    from openai_images.cli.failures import Problem
+    from openai_images.cli.report import Problem
     from openai_images.cli.startup import Streams
 
 __all__ = ["Options", "run_edit"]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 
 from openai_images import ConfigurationError, ImagesClient, Limits, Timeouts
-from openai_images.cli.defaults import DEFAULT_MODEL
+from openai_images.cli.startup import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable

@@ -14,15 +14,20 @@ from attrs import asdict, field, frozen
 
 from openai_images import CompletedImage, ImageResult, ImagesError, PartialImage
 from openai_images.cli.command_runner import run_command
-from openai_images.cli.console import Console
+from openai_images.cli.console import Console, read_text
 from openai_images.cli.endpoint import Endpoint, model_for, open_client
-from openai_images.cli.failures import Problem, exit_code, hints_for, problem_of, show_problem
-from openai_images.cli.live import make_progress
 from openai_images.cli.paths import destination, format_of
-from openai_images.cli.progress import Progress
-from openai_images.cli.report import report_error, report_images, report_result
-from openai_images.cli.seen import Seen
-from openai_images.cli.stdin import read_text
+from openai_images.cli.progress import Progress, Seen, make_progress
+from openai_images.cli.report import (
+    Problem,
+    exit_code,
+    hints_for,
+    problem_of,
+    report_error,
+    report_images,
+    report_result,
+    show_problem,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

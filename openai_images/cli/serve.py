@@ -16,7 +16,7 @@ from attrs import field, frozen
 
 from openai_images.cli.command_runner import run_command
 from openai_images.cli.console import Console
-from openai_images.cli.failures import Problem, show_problem
+from openai_images.cli.report import Problem, show_problem
 
 if TYPE_CHECKING:
     from openai_images.cli.startup import Streams

@@ -12,12 +12,10 @@ import os
 import sys
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-__all__ = ["ResilientStream", "Streams", "prepare_descriptors", "resilient", "wait_writable"]
 
 _T = TypeVar("_T")
 
@@ -131,3 +129,7 @@ async def wait_writable(stream: ResilientStream) -> None:
         await ready.wait()
     finally:
         loop.remove_writer(descriptor)
+
+
+DEFAULT_MODEL: Final = "gpt-image-2"
+"""Sent by every command; a client from Python sends none by itself."""

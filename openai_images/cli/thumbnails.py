@@ -1,19 +1,53 @@
-"""Small copies of pictures, for a page with thousands of them.
+"""Pictures of others, opened with Pillow to be shown small.
 
-Rules: Pillow is imported where it is needed, and where it is missing there are no copies: the page shows the originals.
-Which pictures are decoded at all is `decoding.py`'s to say.
+Invariants: only the decoder that a picture's first bytes name is run; how many pixels it has is looked at before, and
+again when Pillow has read its head; one is decoded at a time, so that memory is bounded by the largest allowed.
+Must not: be imported before a picture is to be shown.
 """
 
 from __future__ import annotations
 
+import threading
+from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+from openai_images import Image
 
-__all__ = ["find_thumbnail", "write_thumbnail"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from PIL.Image import Image as PillowImage
+
+MAX_PIXELS = 40_000_000
+"""Pixels of a picture that is decoded: 160 MB, and five times the largest that the API makes."""
+
+MAX_BYTES = 256 * 1024 * 1024
+"""Bytes of a file that is read for it."""
+
+_one_at_a_time = threading.Lock()
+
+
+@contextmanager
+def open_picture(source: Path | bytes) -> Generator[PillowImage]:
+    """The picture in Pillow, while nobody else decodes one; this blocks. Raises whatever Pillow does, or OSError."""
+    with _one_at_a_time:
+        if isinstance(source, Path) and source.stat().st_size > MAX_BYTES:
+            raise OSError(f"a file of more than {MAX_BYTES:,} bytes")
+        image = Image.from_bytes(source.read_bytes() if isinstance(source, Path) else source)
+        _check_size(image)
+        with image.open() as picture:
+            _check_size(picture)
+            yield picture
+
+
+def _check_size(picture: Image | PillowImage) -> None:
+    if picture.width is None or picture.height is None:
+        raise OSError("a picture whose size cannot be told")
+    if picture.width * picture.height > MAX_PIXELS:
+        raise OSError(f"a picture of more than {MAX_PIXELS:,} pixels")
+
 
 _LONGEST_SIDE = 480
 _QUALITY = 78
@@ -26,7 +60,7 @@ def find_thumbnail() -> Callable[[Path, Path], object] | None:
 
 def write_thumbnail(source: Path, target: Path) -> None:
     """Write a small WebP copy of the picture in `source` to `target`. Raises whatever Pillow does."""
-    from openai_images.cli.decoding import open_picture
+    from openai_images.cli.thumbnails import open_picture
 
     with open_picture(source) as picture:
         picture.draft("RGB", (_LONGEST_SIDE, _LONGEST_SIDE))

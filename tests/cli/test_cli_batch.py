@@ -258,7 +258,7 @@ def test_a_server_that_is_not_there(
     """It is waited for, and then the batch ends instead of failing row by row."""
     from attrs import evolve
 
-    from openai_images.cli.batch_options import Task
+    from openai_images.cli.batch_input import Task
 
     patient = Task.batch_options.fget  # type: ignore[attr-defined]
     monkeypatch.setattr(Task, "batch_options", property(lambda task: evolve(patient(task), max_outage=0)))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from openai_images.cli.interrupts import Interrupts
+from openai_images.cli.command_runner import Interrupts
 
 ENDINGS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 

@@ -10,10 +10,9 @@ import pytest
 from PIL import Image as Pillow, UnidentifiedImageError
 
 from openai_images import Image
-from openai_images.cli import decoding
-from openai_images.cli.decoding import MAX_PIXELS, open_picture
+from openai_images.cli import thumbnails
 from openai_images.cli.preview import Preview, Way
-from openai_images.cli.thumbnails import write_thumbnail
+from openai_images.cli.thumbnails import MAX_PIXELS, open_picture, write_thumbnail
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
 KNOWN = ["PNG", "JPEG", "WEBP", "GIF"]
@@ -89,7 +88,7 @@ def test_a_size_that_grows_in_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     """A GIF whose first frame is larger than it says of itself."""
     data = bytearray(encoded("GIF", (64, 64)))
     data[6:10] = struct.pack("<HH", 1, 1)
-    monkeypatch.setattr(decoding, "MAX_PIXELS", 64 * 64 - 1)
+    monkeypatch.setattr(thumbnails, "MAX_PIXELS", 64 * 64 - 1)
     with pytest.raises(OSError, match="pixels"), open_picture(bytes(data)):
         pass
 
@@ -97,7 +96,7 @@ def test_a_size_that_grows_in_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_large_file_is_not_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Memory is bounded by bytes as well."""
     (tmp_path / "a.png").write_bytes(encoded("PNG"))
-    monkeypatch.setattr(decoding, "MAX_BYTES", 10)
+    monkeypatch.setattr(thumbnails, "MAX_BYTES", 10)
     with pytest.raises(OSError, match="more than 10 bytes"), open_picture(tmp_path / "a.png"):
         pass
 

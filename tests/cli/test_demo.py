@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from openai_images import Image, ImageResult
-from openai_images.cli.page import Arrival, Finished, Shot, call_text, write_page
+from openai_images.cli.demo import Arrival, Finished, Shot, call_text, write_page
 
 Cli = Callable[..., Any]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from openai_images import ImageResult, ImagesClient
-from openai_images.cli.seen import Seen
+from openai_images.cli.progress import Seen
 from tests.cli.conftest import Terminal, names
 from tests.recording import Answer, recording
 from tests.serving import serving

@@ -7,9 +7,7 @@ import re
 import pytest
 from PIL import Image
 
-from openai_images.cli.preview import Preview, Way, find_way
-from openai_images.cli.preview.draw import cells
-from openai_images.cli.preview.encode import half_blocks, iterm2, kitty, nearest_256
+from openai_images.cli.preview import Preview, Way, cells, find_way, half_blocks, iterm2, kitty, nearest_256
 
 RED, BLUE, GREY = (255, 0, 0), (0, 0, 255), (128, 128, 128)
 

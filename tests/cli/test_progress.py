@@ -10,9 +10,16 @@ import pytest
 
 from openai_images import Image
 from openai_images.cli.console import Console
-from openai_images.cli.live import LiveProgress, make_progress
 from openai_images.cli.preview import Preview, Way
-from openai_images.cli.progress import PlainProgress, Progress, Step, in_bytes, make_preview
+from openai_images.cli.progress import (
+    LiveProgress,
+    PlainProgress,
+    Progress,
+    Step,
+    in_bytes,
+    make_preview,
+    make_progress,
+)
 from tests.cli.conftest import Terminal
 
 Cli = Callable[..., Any]

@@ -1,0 +1,188 @@
+"""Pictures shown in the terminal, small, beside the text.
+
+Rules: which way depends on the environment alone, the terminal is never asked; decoding and shrinking block and
+belong in a thread; a picture that cannot be shown is not shown, and nothing else changes. It refuses to be needed:
+results are files.
+"""
+
+from __future__ import annotations
+
+import io
+from base64 import b64encode
+from enum import Enum
+from typing import TYPE_CHECKING, TypeAlias
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from PIL.Image import Image
+
+
+class Way(Enum):
+    """How a picture reaches the screen."""
+
+    KITTY = "the graphics protocol of kitty"
+    ITERM2 = "the inline images of iTerm2"
+    BLOCKS_24_BIT = "half blocks in 24-bit colours"
+    BLOCKS_256 = "half blocks in 256 colours"
+
+
+# https://sw.kovidgoyal.net/kitty/graphics-protocol/ and https://iterm2.com/documentation-images.html
+_KITTY_TERMS = ("xterm-kitty", "xterm-ghostty")
+_KITTY_PROGRAMS = ("ghostty",)
+_ITERM2_PROGRAMS = ("iTerm.app", "WezTerm", "mintty")
+_24_BIT_PROGRAMS = ("Hyper", "vscode")
+
+
+def find_way(env: Mapping[str, str]) -> Way | None:
+    """The best way that `env` promises, None for none."""
+    term, program = env.get("TERM", ""), env.get("TERM_PROGRAM", "")
+    inside = "TMUX" in env or "STY" in env or term.startswith(("tmux", "screen"))
+    if term in ("", "dumb"):
+        return None
+    if not inside:
+        if "KITTY_WINDOW_ID" in env or term in _KITTY_TERMS or program in _KITTY_PROGRAMS:
+            return Way.KITTY
+        if program in _ITERM2_PROGRAMS or env.get("LC_TERMINAL") == "iTerm2":
+            return Way.ITERM2
+    if env.get("NO_COLOR"):
+        return None
+    if env.get("COLORTERM", "").lower() in ("truecolor", "24bit") or term.endswith("-direct"):
+        return Way.BLOCKS_24_BIT
+    if program in _24_BIT_PROGRAMS and not inside:
+        return Way.BLOCKS_24_BIT
+    return Way.BLOCKS_256 if "256color" in term else None
+
+
+_BACKDROP = (226, 226, 230)
+_CELL = (10, 20)
+"""Pixels sent for each cell by the protocols that show real pictures; a cell is about twice as tall as wide."""
+
+
+@frozen
+class Drawing:
+    """What to write at the left edge of `rows` free lines."""
+
+    text: str
+    rows: int
+
+
+@frozen
+class Preview:
+    """A way to show pictures within `columns` times `rows` cells."""
+
+    way: Way
+    columns: int
+    rows: int
+
+    def draw(self, data: bytes) -> Drawing | None:
+        """The picture, or None where it cannot be decoded. This blocks."""
+        from openai_images.cli.thumbnails import open_picture
+
+        try:
+            with open_picture(data) as picture:
+                return self._draw(picture)
+        except Exception:  # noqa: BLE001  a decoder may raise anything, and the picture is paid for
+            return None
+
+    def _draw(self, picture: Image) -> Drawing:
+        columns, rows = cells(picture.width, picture.height, self.columns, self.rows)
+        if self.way in (Way.BLOCKS_24_BIT, Way.BLOCKS_256):
+            pixels = _pixels(picture, columns, rows * 2)
+            return Drawing(half_blocks(pixels, in_24_bit=self.way is Way.BLOCKS_24_BIT), rows)
+        picture.thumbnail((columns * _CELL[0], rows * _CELL[1]))
+        shrunk = io.BytesIO()
+        picture.save(shrunk, "PNG", compress_level=3)
+        encode = kitty if self.way is Way.KITTY else iterm2
+        return Drawing(encode(shrunk.getvalue(), columns, rows), rows)
+
+
+def cells(width: int, height: int, columns: int, rows: int) -> tuple[int, int]:
+    """How many cells a picture fills, at most `columns` times `rows`, in its own proportions."""
+    scale = min(columns / width, 2 * rows / height)
+    return max(1, min(columns, round(width * scale))), max(1, min(rows, round(height * scale / 2)))
+
+
+def _pixels(picture: Image, width: int, height: int) -> list[list[Pixel]]:
+    """The picture in so many pixels, on a light backdrop where it is transparent."""
+    from PIL import Image, ImageOps
+
+    picture.draft("RGB", (width * 2, height * 2))
+    whole = ImageOps.fit(picture.convert("RGBA"), (width, height), Image.Resampling.LANCZOS)
+    flat = Image.new("RGB", whole.size, _BACKDROP)
+    flat.paste(whole, mask=whole.getchannel("A"))
+    data = flat.tobytes()
+    row = width * 3
+    return [
+        [(data[at], data[at + 1], data[at + 2]) for at in range(start, start + row, 3)]
+        for start in range(0, len(data), row)
+    ]
+
+
+Pixel: TypeAlias = tuple[int, int, int]
+
+_CHUNK = 4096  # the most that one escape code of kitty may carry
+_CUBE = (0, 95, 135, 175, 215, 255)
+_SAVE, _RESTORE = "\x1b7", "\x1b8"
+
+
+def kitty(png: bytes, columns: int, rows: int) -> str:
+    """The PNG over so many cells; a picture that was there before goes."""
+    payload = b64encode(png).decode("ascii")
+    chunks = [payload[at : at + _CHUNK] for at in range(0, len(payload), _CHUNK)] or [""]
+    codes = ["\x1b_Ga=d,d=C,q=2\x1b\\"]
+    for number, chunk in enumerate(chunks):
+        first = f"a=T,f=100,q=2,c={columns},r={rows},C=1," if number == 0 else ""
+        more = int(number < len(chunks) - 1)
+        codes.append(f"\x1b_G{first}m={more};{chunk}\x1b\\")
+    return f"{_SAVE}{''.join(codes)}{_RESTORE}" + "\n" * rows
+
+
+def iterm2(png: bytes, columns: int, rows: int) -> str:
+    """The PNG over so many cells."""
+    payload = b64encode(png).decode("ascii")
+    settings = (
+        f"inline=1;size={len(png)};width={columns};height={rows};preserveAspectRatio=0;doNotMoveCursor=1"
+    )
+    return f"{_SAVE}\x1b]1337;File={settings}:{payload}\x07{_RESTORE}" + "\n" * rows
+
+
+def half_blocks(pixels: Sequence[Sequence[Pixel]], *, in_24_bit: bool) -> str:
+    """Two rows of pixels in each line: the upper one in the colour of the block, the lower one behind it."""
+    pairs = zip(pixels[::2], pixels[1::2], strict=True)
+    return "".join("".join(_cells(*pair, in_24_bit=in_24_bit)) + "\x1b[0m\n" for pair in pairs)
+
+
+def nearest_256(pixel: Pixel) -> int:
+    """The number of the nearest of the 240 fixed colours of a 256-colour terminal."""
+    levels = [min(range(6), key=lambda i: abs(_CUBE[i] - value)) for value in pixel]
+    in_cube = tuple(_CUBE[level] for level in levels)
+    step = min(23, max(0, round((sum(pixel) / 3 - 8) / 10)))
+    grey = 8 + 10 * step
+    if _distance(pixel, (grey, grey, grey)) < _distance(pixel, in_cube):
+        return 232 + step
+    return 16 + 36 * levels[0] + 6 * levels[1] + levels[2]
+
+
+def _cells(upper: Sequence[Pixel], lower: Sequence[Pixel], *, in_24_bit: bool) -> Iterator[str]:
+    """A line of blocks; a colour is named only where it changes."""
+    before: tuple[str, str] = ("", "")
+    for above, below in zip(upper, lower, strict=True):
+        colours = (_colour(above, in_24_bit=in_24_bit), _colour(below, in_24_bit=in_24_bit))
+        codes = [
+            f"{ground};{new}"
+            for ground, new, old in zip(("38", "48"), colours, before, strict=True)
+            if new != old
+        ]
+        before = colours
+        yield f"\x1b[{';'.join(codes)}m▀" if codes else "▀"
+
+
+def _colour(pixel: Pixel, *, in_24_bit: bool) -> str:
+    return f"2;{pixel[0]};{pixel[1]};{pixel[2]}" if in_24_bit else f"5;{nearest_256(pixel)}"
+
+
+def _distance(one: Sequence[int], other: Sequence[int]) -> int:
+    return sum((a - b) ** 2 for a, b in zip(one, other, strict=True))
