@@ -15,187 +15,193 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openai_images import Batch, ConfigurationError, ImagesError
-from openai_images.cli.batch_input import Options, Task, estimate, read_task
+from openai_images.cli.batch_input import BatchCommandOptions, BatchJob, estimate_items, load_job
 from openai_images.cli.batch_live import make_batch_display
 from openai_images.cli.batch_progress import BatchDisplay
-from openai_images.cli.batch_report import Reporter, unknown_keys
-from openai_images.cli.batch_words import Ending, plan_lines, plan_record
-from openai_images.cli.command_runner import INTERRUPTED, Interrupts, run_command
+from openai_images.cli.batch_report import BatchReporter, read_unknown_keys
+from openai_images.cli.batch_words import RunSummary, plan_lines, plan_record
+from openai_images.cli.command_runner import INTERRUPTED, InterruptHandler, run_command
 from openai_images.cli.console import Console
 from openai_images.cli.endpoint import offline_client, open_client
-from openai_images.cli.report import Problem, exit_code, problem_of, say_problem, show_problem
+from openai_images.cli.report import ErrorReport, exit_code, print_error, report_error, report_from
 from openai_images.cli.startup import wait_writable
-from openai_images.cli.text import counted, dollars
+from openai_images.cli.text import dollars, plural
 
 if TYPE_CHECKING:
     from openai_images import BatchPlan, ImagesClient
     from openai_images.cli.startup import Streams
 
 
-def run_batch(options: Options, streams: Streams) -> int:
+def run_batch(options: BatchCommandOptions, streams: Streams) -> int:
     """Run the batch and give the exit code. Raises click.UsageError."""
     console = Console(
         streams.out, streams.err, quiet=options.quiet, verbose=options.verbose, as_json=options.as_json
     )
     try:
-        job = Job(read_task(options), console)
+        job = BatchCommand(load_job(options), console)
     except ImagesError as error:
-        show_problem(console, problem_of(error), error)
+        report_error(console, report_from(error), error)
         return exit_code(error)
     return run_command(console, job.run, job.interrupted)
 
 
-class Job:
+class BatchCommand:
     """One run of a batch."""
 
-    def __init__(self, task: Task, console: Console) -> None:
+    def __init__(self, job: BatchJob, console: Console) -> None:
         """Nothing happens yet."""
-        self._task = task
-        self._options = task.options
+        self._job = job
+        self._options = job.options
         self._console = console
         self._display = BatchDisplay(console)
         self._batch: Batch | None = None
-        self.reporter = Reporter(console, task.options.out)
+        self.reporter = BatchReporter(console, job.options.out)
 
     async def run(self) -> int:
         """Plan it, run it, say what became of it, and give the exit code."""
         if self._options.dry_run:
-            return await self._rehearse()
-        async with open_client(self._task.endpoint, self._console, lambda: None) as client:
+            return await self._dry_run()
+        async with open_client(self._job.endpoint, self._console, lambda: None) as client:
             return await self._run(client)
 
-    def interrupted(self) -> Problem:
+    def interrupted(self) -> ErrorReport:
         """What Ctrl-C left behind where it came before the first request, or more than twice."""
         batch = self._batch
         sent = batch is not None and batch.summary.unknown > len(batch.plan.unknown)
         message = f"interrupted: {'what was sent may be billed' if sent else 'nothing was sent'}"
-        return Problem(kind="Interrupted", message=message, maybe_billed=sent)
+        return ErrorReport(error_type="Interrupted", message=message, maybe_billed=sent)
 
-    async def _rehearse(self) -> int:
+    async def _dry_run(self) -> int:
         """Everything but the sending; a folder that is not there stays so."""
         options = self._options
-        client = offline_client(self._task.endpoint)
+        client = offline_client(self._job.endpoint)
         is_there = os.path.exists(options.out)  # noqa: ASYNC240, PTH110  nobody else is on this loop
-        refuse_mixture(Path(options.out), local=options.local)
+        reject_mixed_folder(Path(options.out), local=options.local)
         with nullcontext(options.out) if is_there else tempfile.TemporaryDirectory() as out:
             try:
                 async with self._new_batch(client, out) as batch:
-                    self._introduce(batch.plan)
+                    self._print_plan(batch.plan)
             except OSError as error:
-                return self._refuse(error)
-        self._console.note("dry run: nothing was sent")
+                return self._report_unusable_folder(error)
+        self._console.print_note("dry run: nothing was sent")
         return 0
 
     async def _run(self, client: ImagesClient) -> int:
         task = asyncio.current_task()
-        interrupts = Interrupts(self._stop, lambda: task and task.cancel())
+        interrupts = InterruptHandler(self._on_first_interrupt, lambda: task and task.cancel())
         folder = Path(self._options.out)
-        refuse_mixture(folder, local=self._options.local)
+        reject_mixed_folder(folder, local=self._options.local)
         batch = self._new_batch(client, self._options.out)
         # The signals are watched until the batch is closed, as it says then what is unknown.
         with ExitStack() as signals:
             try:
                 async with batch as self._batch:
-                    mark(folder, local=self._options.local)
-                    self._introduce(batch.plan)
+                    mark_stand_ins(folder, local=self._options.local)
+                    self._print_plan(batch.plan)
                     await asyncio.sleep(0)  # a Ctrl-C until now is heard here, before anything is sent
                     signals.enter_context(interrupts)
                     self._display = make_batch_display(self._console)
                     async with self._display:
                         async for outcome in batch:
                             await wait_writable(self._console.out)
-                            self.reporter.outcome(outcome, self._display)
+                            self.reporter.report_outcome(outcome, self._display)
             except asyncio.CancelledError:
                 if interrupts.count < 2 or task is None:
                     raise
                 task.uncancel()
             except (ImagesError, OSError) as error:
                 if self._batch is None:
-                    return self._refuse(error)
-                self._explain(error)
-            code = self._conclude(batch)
+                    return self._report_unusable_folder(error)
+                self._report_run_error(error)
+            code = self._print_summary(batch)
         return INTERRUPTED if interrupts.count else code
 
     def _new_batch(self, client: ImagesClient, out: str) -> Batch:
         # The display of that time, not of now: it is made when the plan was shown.
         return Batch(
             client,
-            self._task.items,
+            self._job.items,
             out,
-            options=self._task.batch_options,
+            options=self._job.batch_options,
             progress=lambda progress: self._display.update(progress),  # noqa: PLW0108
         )
 
-    def _introduce(self, plan: BatchPlan) -> None:
+    def _print_plan(self, plan: BatchPlan) -> None:
         """Say what will be done and what it may cost."""
         to_send = set(plan.to_send)
-        items = [item for item in self._task.items if item.key in to_send]
-        cost = estimate(items, self._task.prices, self._options.prices)
+        items = [item for item in self._job.items if item.key in to_send]
+        cost = estimate_items(items, self._job.prices, self._options.prices)
         for line in plan_lines(plan):
-            self._console.note(line)
+            self._console.print_note(line)
         if plan.to_send:
             free = "nothing (a stand-in paints); at the API " if self._options.local else ""
-            self._console.note(f"estimated cost: {free}{cost}")
-        if plan.to_send and self._task.budget is not None:
+            self._console.print_note(f"estimated cost: {free}{cost}")
+        if plan.to_send and self._job.budget is not None:
             spent = "" if plan.spent is None else f", {dollars(plan.spent)} of it spent before"
-            self._console.note(f"budget: {dollars(self._task.budget)} for all runs of this folder{spent}")
-        self.reporter.record(plan_record(plan, cost))
+            self._console.print_note(
+                f"budget: {dollars(self._job.budget)} for all runs of this folder{spent}"
+            )
+        self.reporter.print_record(plan_record(plan, cost))
 
-    def _stop(self) -> None:
+    def _on_first_interrupt(self) -> None:
         """The first Ctrl-C."""
         if self._batch is not None:
             self._batch.stop()
         number = self._display.progress.in_flight
-        several = any((item.request.n or 1) > 1 for item in self._task.items)
-        paid = f"{counted(number, 'request' if several else 'picture')} that {'is' if number == 1 else 'are'} paid for"
+        several = any((item.request.n or 1) > 1 for item in self._job.items)
+        paid = f"{plural(number, 'request' if several else 'picture')} that {'is' if number == 1 else 'are'} paid for"
         abandon = f"press Ctrl-C again to abandon {'it' if number == 1 else 'them'}"
-        self._console.always(f"finishing {paid}; {abandon}" if number else "stopping", "bold yellow")
+        self._console.print_message(f"finishing {paid}; {abandon}" if number else "stopping", "bold yellow")
 
-    def _refuse(self, error: ImagesError | OSError) -> int:
+    def _report_unusable_folder(self, error: ImagesError | OSError) -> int:
         """The folder cannot be worked in."""
         if isinstance(error, ImagesError):
             raise error
-        to_do = "Nothing was sent. Choose another folder with --out."
-        show_problem(self._console, _unwritable(self._options.out, error, to_do), error)
+        advice = "Nothing was sent. Choose another folder with --out."
+        report_error(self._console, _write_error(self._options.out, error, advice), error)
         return 2
 
-    def _explain(self, error: ImagesError | OSError) -> None:
+    def _report_run_error(self, error: ImagesError | OSError) -> None:
         """Say what ended the run, on stdout as far as it is there."""
-        to_do = "What is finished is there. See to the folder, then run the same command again."
-        problem = (
-            _unwritable(self._options.out, error, to_do) if isinstance(error, OSError) else problem_of(error)
+        advice = "What is finished is there. See to the folder, then run the same command again."
+        report = (
+            _write_error(self._options.out, error, advice)
+            if isinstance(error, OSError)
+            else report_from(error)
         )
-        self.reporter.record(problem.record())
-        say_problem(self._console, problem, error)
+        self.reporter.print_record(report.record())
+        print_error(self._console, report, error)
 
-    def _conclude(self, batch: Batch) -> int:
+    def _print_summary(self, batch: Batch) -> int:
         """Say what became of everything; 1 where something is missing."""
         summary, progress = batch.summary, self._display.progress
-        ending = Ending(
+        run_summary = RunSummary(
             summary=summary,
             out=self._options.out,
             images_per_minute=progress.images_per_minute,
             spent=progress.spent,
-            budget=self._task.budget,
+            budget=self._job.budget,
             unknown=self._unknown_keys() if summary.unknown else (),
             is_local=self._options.local,
         )
-        for line in ending.lines:
-            self._console.note(line)
-        if ending.warning:
-            self._console.always(ending.warning, "magenta")
-        self.reporter.record(ending.record)
-        return ending.exit_code
+        for line in run_summary.lines:
+            self._console.print_note(line)
+        if run_summary.warning:
+            self._console.print_message(run_summary.warning, "magenta")
+        self.reporter.print_record(run_summary.record)
+        return run_summary.exit_code
 
     def _unknown_keys(self) -> list[str]:
         """In the order of the input; what is abandoned has no outcome, and a row in the journal all the same."""
-        found = unknown_keys(Path(self._options.out) / "journal.jsonl")
-        return [item.key for item in self._task.items if item.key in found]
+        found = read_unknown_keys(Path(self._options.out) / "journal.jsonl")
+        return [item.key for item in self._job.items if item.key in found]
 
 
-def _unwritable(out: str, error: OSError, to_do: str) -> Problem:
+def _write_error(out: str, error: OSError, advice: str) -> ErrorReport:
     kind = type(error).__name__
-    return Problem(kind=kind, message=f"cannot write to {out!r}: {error.strerror or kind}", to_do=to_do)
+    return ErrorReport(
+        error_type=kind, message=f"cannot write to {out!r}: {error.strerror or kind}", advice=advice
+    )
 
 
 _MARK = "stand-ins.txt"
@@ -205,7 +211,7 @@ _WORDS = (
 _SENT = b'"state":"sent"'
 
 
-def refuse_mixture(folder: Path, *, local: bool) -> None:
+def reject_mixed_folder(folder: Path, *, local: bool) -> None:
     """Raise `ConfigurationError` where this run's pictures and those of the folder would not be of one kind."""
     # Not Path's `exists`, which raises where a name is too long: the batch is to say so.
     if os.path.exists(folder / _MARK) == local or not _has_sent(folder / "journal.jsonl"):  # noqa: PTH110
@@ -215,7 +221,7 @@ def refuse_mixture(folder: Path, *, local: bool) -> None:
     raise ConfigurationError(f"{message}; nothing was sent. Choose another folder with --out")
 
 
-def mark(folder: Path, *, local: bool) -> None:
+def mark_stand_ins(folder: Path, *, local: bool) -> None:
     """Say in the folder whether stand-ins are painted into it. Raises OSError."""
     if local:
         (folder / _MARK).write_text(_WORDS, encoding="utf-8")

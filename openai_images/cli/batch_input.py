@@ -26,11 +26,11 @@ from openai_images import (
     read_batch_items,
     read_prices,
 )
-from openai_images.cli.console import read_bytes
-from openai_images.cli.endpoint import Endpoint, model_for
-from openai_images.cli.paths import format_of
-from openai_images.cli.text import at_most, counted
-from openai_images.cli.thumbnails import find_thumbnail
+from openai_images.cli.console import read_stdin_bytes
+from openai_images.cli.endpoint import Endpoint, choose_model
+from openai_images.cli.paths import output_format
+from openai_images.cli.text import dollars_rounded_up, plural
+from openai_images.cli.thumbnails import find_thumbnail_writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -44,7 +44,7 @@ _STAND_IN = (
 
 
 @frozen(kw_only=True)
-class Options:
+class BatchCommandOptions:
     """What was typed."""
 
     file: str
@@ -78,10 +78,10 @@ class Options:
 
 
 @frozen(kw_only=True)
-class Task:
+class BatchJob:
     """What is to be done: the options, and what they name."""
 
-    options: Options
+    options: BatchCommandOptions
     endpoint: Endpoint
     items: Sequence[BatchItem] = field(repr=False)
     prices: Prices
@@ -99,12 +99,12 @@ class Task:
             retry_unknown=options.retry_unknown,
             retry_missing=options.retry_missing,
             dedupe=options.dedupe,
-            thumbnail=find_thumbnail(),
+            thumbnail=find_thumbnail_writer(),
             note=_STAND_IN if options.local else "",
         )
 
 
-def read_task(options: Options) -> Task:
+def load_job(options: BatchCommandOptions) -> BatchJob:
     """Read and check all of it; nothing is sent. Raises click.UsageError and `ImagesError`."""
     if options.local and options.base_url:
         raise click.UsageError("--local starts a server of its own; leave --base-url out.")
@@ -113,18 +113,18 @@ def read_task(options: Options) -> Task:
     endpoint = _endpoint(options)
     budget = parse_budget(options.budget)
     defaults = {
-        "model": model_for(options.model, endpoint),
+        "model": choose_model(options.model, endpoint),
         "n": options.n,
         "size": options.size,
         "quality": options.quality,
         "background": options.background,
-        "output_format": format_of(None, options.output_format),
+        "output_format": output_format(None, options.output_format),
         "output_compression": options.compression,
         "moderation": options.moderation,
     }
     given = {name: value for name, value in defaults.items() if value is not None}
     prices = load_prices(options.prices)
-    return Task(
+    return BatchJob(
         options=options,
         endpoint=endpoint,
         items=load_items(options.file, options.input_format, given),
@@ -133,7 +133,7 @@ def read_task(options: Options) -> Task:
     )
 
 
-def _endpoint(options: Options) -> Endpoint:
+def _endpoint(options: BatchCommandOptions) -> Endpoint:
     """Where to send, and how fast."""
     chosen = {"concurrency": options.concurrency, "images_per_minute": options.images_per_minute}
     return Endpoint(
@@ -154,9 +154,11 @@ _EXAMPLE = '{"gpt-image-2": {"text_input": "5", "image_output": "30"}}'
 def load_items(file: str, input_format: str | None, defaults: Mapping[str, Any]) -> Sequence[BatchItem]:
     """The rows of `file`, or of stdin where it is `-`. Raises `BatchInputError` and click.UsageError."""
     if file == "-":
-        data = _Stdin(read_bytes("the rows"))
+        data = _NamedBytes(read_stdin_bytes("the rows"))
         source = io.TextIOWrapper(data, errors="replace")
-        return read_batch_items(source, format=input_format or _sniffed(data.getvalue()), defaults=defaults)
+        return read_batch_items(
+            source, format=input_format or _sniff_format(data.getvalue()), defaults=defaults
+        )
     if input_format is None and Path(file).suffix.lower() not in _SUFFIXES:
         raise click.UsageError(
             f"the name {file!r} does not say what is in it: end it in .txt, .csv or .jsonl, or add --input-format."
@@ -167,11 +169,11 @@ def load_items(file: str, input_format: str | None, defaults: Mapping[str, Any])
         raise click.UsageError(f"cannot read {file!r}: {error.strerror or type(error).__name__}.") from None
 
 
-class _Stdin(io.BytesIO):
+class _NamedBytes(io.BytesIO):
     name = "stdin"  # what is said of it
 
 
-def _sniffed(data: bytes) -> str:
+def _sniff_format(data: bytes) -> str:
     """The format of what has no name: JSON Lines begin with an object."""
     encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     return "jsonl" if data[:4096].decode(encoding, errors="replace").lstrip().startswith("{") else "txt"
@@ -211,51 +213,51 @@ def load_prices(file: str | None) -> Prices:
 
 
 @frozen
-class Estimate:
-    """What `total` requests may cost: `cost` US dollars at most, without those `unpriced`, for the reason `why`."""
+class CostEstimate:
+    """What `total` requests may cost: `cost` US dollars at most, without those `unpriced`, for the reason `reason`."""
 
     total: int
     cost: Decimal
     unpriced: int
-    why: str
+    reason: str
     prices: str
 
     def __str__(self) -> str:
         """In words."""
         if self.unpriced == self.total:
-            return f"unknown ({self.why})"
-        known = f"at most {at_most(self.cost)} ({self.prices})"
+            return f"unknown ({self.reason})"
+        known = f"at most {dollars_rounded_up(self.cost)} ({self.prices})"
         if not self.unpriced:
             return known
-        of = f"{self.total - self.unpriced:,} of {counted(self.total, 'request')}"
-        return f"{known} for {of}, unknown for the rest ({self.why})"
+        of = f"{self.total - self.unpriced:,} of {plural(self.total, 'request')}"
+        return f"{known} for {of}, unknown for the rest ({self.reason})"
 
 
-def estimate(items: Iterable[BatchItem], prices: Prices, file: str | None = None) -> Estimate:
+def estimate_items(items: Iterable[BatchItem], prices: Prices, file: str | None = None) -> CostEstimate:
     """What sending these may cost; `file` is where the user's own prices are."""
     items = tuple(items)
     source = f"prices of {prices.as_of.isoformat()}" if file is None else f"prices in {file}"
     costs = [(item.request, estimate_cost(item.request, prices)) for item in items]
     unpriced = [request for request, cost in costs if cost is None]
-    why = ""
+    reason = ""
     if unpriced:
         one = unpriced[0]
         whole = prices.of(one.model) is None
         model = "a model that is not named" if one.model is None else repr(one.model)
-        why = (
+        reason = (
             f"no price is known for {model}"
             if whole
             else f"no price is known for all that is asked of {model}"
         )
-    return Estimate(
+    return CostEstimate(
         total=len(costs),
         cost=sum((cost for _, cost in costs if cost is not None), Decimal(0)),
         unpriced=len(unpriced),
-        why=why,
-        prices="; ".join(filter(None, [source, _AUTO if any(map(_is_open, items)) else ""])),
+        reason=reason,
+        prices="; ".join(filter(None, [source, _AUTO if any(map(_has_auto, items)) else ""])),
     )
 
 
-def _is_open(item: BatchItem) -> bool:
+def _has_auto(item: BatchItem) -> bool:
     """Whether the server chooses what decides the price."""
     return {item.request.size, item.request.quality} & {None, "auto"} != set()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TextIO, cast
 
 from attrs import evolve
 
-from openai_images.cli.batch_progress import BatchDisplay, Clock, Fact, PlainDisplay, facts
+from openai_images.cli.batch_progress import BatchDisplay, Clock, PlainDisplay, StatusField, status_fields
 from openai_images.cli.startup import ResilientStream
 from openai_images.cli.text import duration
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from openai_images import Progress
     from openai_images.cli.console import Console
-
-__all__ = ["LiveBatchDisplay", "make_batch_display", "rows"]
 
 _TICK = 0.2
 _WIDEST_BAR = 100
@@ -39,7 +37,9 @@ def rows(progress: Progress, elapsed: float, width: int, *, is_unicode: bool = T
     full, begun, empty, between = _LINES if is_unicode else _LINES_ASCII
     room = max(1, width - 1)
     made = _bar(progress, room, (full, begun, empty)) if progress.total else []
-    return made + _flowed([*facts(progress), Fact(f"{duration(elapsed)} so far", "dim")], room, between)
+    return made + _flowed(
+        [*status_fields(progress), StatusField(f"{duration(elapsed)} so far", "dim")], room, between
+    )
 
 
 def _bar(progress: Progress, room: int, marks: tuple[str, str, str]) -> list[Text]:
@@ -68,7 +68,7 @@ def _share(number: int, total: int, length: int) -> int:
     return min(length, math.ceil(number * length / total))
 
 
-def _flowed(said: list[Fact], room: int, between: str) -> list[Text]:
+def _flowed(said: list[StatusField], room: int, between: str) -> list[Text]:
     """Facts in rows, broken between them; one that is too long for a row of its own is cut."""
     from rich.text import Text
 

@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from attrs import field, frozen
 
 from openai_images import Progress
-from openai_images.cli.text import counted, dollars, duration, pace
+from openai_images.cli.text import dollars, duration, images_per_minute, plural
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from types import TracebackType
 
     from openai_images.cli.console import Console
-
-__all__ = ["BatchDisplay", "Clock", "Fact", "PlainDisplay", "facts"]
 
 _PERIOD = 10.0
 _HEARTBEAT = 60.0
@@ -37,14 +35,14 @@ class Clock:
     sleep: Callable[[float], Awaitable[object]] = field(default=asyncio.sleep)
 
 
-class Fact(NamedTuple):
+class StatusField(NamedTuple):
     """A few words about a batch and their style."""
 
     text: str
     style: str = ""
 
 
-def facts(progress: Progress) -> list[Fact]:
+def status_fields(progress: Progress) -> list[StatusField]:
     """What is worth saying, the most important first; what is zero or unknown is left out."""
     failed = progress.failed - progress.blocked - progress.unknown
     counts = (
@@ -55,16 +53,16 @@ def facts(progress: Progress) -> list[Fact]:
         (progress.in_flight, "in flight", "cyan"),
         (progress.waiting, "waiting for limit or retry", ""),
     )
-    said = [Fact(f"{number:,} {words}", style) for number, words, style in counts if number]
+    said = [StatusField(f"{number:,} {words}", style) for number, words, style in counts if number]
     if progress.images:
-        said.append(Fact(pace(progress.images_per_minute)))
+        said.append(StatusField(images_per_minute(progress.images_per_minute)))
     if progress.spent is not None:
         more = f" and {progress.unpriced:,} of unknown cost" if progress.unpriced else ""
-        said.append(Fact(f"{dollars(progress.spent)} spent{more}"))
+        said.append(StatusField(f"{dollars(progress.spent)} spent{more}"))
     if progress.eta is not None and progress.in_flight:
-        said.append(Fact(f"{duration(progress.eta)} left"))
+        said.append(StatusField(f"{duration(progress.eta)} left"))
     if progress.wait_reason is not None:
-        said.append(Fact(progress.wait_reason, "yellow"))
+        said.append(StatusField(progress.wait_reason, "yellow"))
     return said
 
 
@@ -115,7 +113,7 @@ class BatchDisplay:
         self._count_the_rest()
         self._failures += 1
         if self._failures <= _MOST_FAILURES:
-            self.console.always(text, style)
+            self.console.print_message(text, style)
 
     def tick(self) -> None:
         """`period` seconds have passed."""
@@ -130,7 +128,9 @@ class BatchDisplay:
         if not now and self.clock.now() - self._failures_since < _PERIOD:
             return
         if self._failures > _MOST_FAILURES:
-            self.console.always(f"and {counted(self._failures - _MOST_FAILURES, 'more failure')}", "red")
+            self.console.print_message(
+                f"and {plural(self._failures - _MOST_FAILURES, 'more failure')}", "red"
+            )
         self._failures, self._failures_since = 0, self.clock.now()
 
     async def _keep_ticking(self) -> None:
@@ -145,17 +145,17 @@ class PlainDisplay(BatchDisplay):
     def __init__(self, console: Console, clock: Clock = Clock()) -> None:
         """Write to the console's stderr."""
         super().__init__(console, clock)
-        self._said: list[Fact] = []
+        self._said: list[StatusField] = []
         self._said_at = self._started
 
     def tick(self) -> None:
         """A line, where there is something to say."""
         super().tick()
-        said, now = facts(self.progress), self.clock.now()
+        said, now = status_fields(self.progress), self.clock.now()
         if not said or (said == self._said and now - self._said_at < _HEARTBEAT):
             return
         self._said, self._said_at = said, now
         of = "" if self.progress.total is None else f" of {self.progress.total:,}"
         first = f"{self.progress.done:,}{of} done"
         others = (fact.text for fact in (said[1:] if self.progress.done else said))
-        self.console.note(f"{duration(self.elapsed):>12}  {', '.join([first, *others])}")
+        self.console.print_note(f"{duration(self.elapsed):>12}  {', '.join([first, *others])}")

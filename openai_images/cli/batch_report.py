@@ -14,21 +14,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openai_images import DownloadError, ImagesError, ModerationBlockedError, Succeeded
-from openai_images.cli.report import problem_of, usage_of
-from openai_images.cli.text import clipped
+from openai_images.cli.report import report_from, usage_record
+from openai_images.cli.text import truncate
 
 if TYPE_CHECKING:
     from openai_images import Failed, Outcome
     from openai_images.cli.batch_progress import BatchDisplay
     from openai_images.cli.console import Console
 
-__all__ = ["Reporter", "unknown_keys"]
-
 _LONGEST_REASON = 160
 _STYLES = {"away": "magenta", "failed": "red", "blocked": "yellow", "unknown": "magenta"}
 
 
-class Reporter:
+class BatchReporter:
     """Tells each outcome as it comes."""
 
     def __init__(self, console: Console, out: str) -> None:
@@ -38,45 +36,45 @@ class Reporter:
         self._root = Path(os.path.abspath(out))  # noqa: PTH100  as the batch does
         self._is_lost = console.out.is_lost  # by choice: the shell closed it
 
-    def outcome(self, outcome: Outcome, display: BatchDisplay) -> None:
+    def report_outcome(self, outcome: Outcome, display: BatchDisplay) -> None:
         """A request has ended: its pictures go to stdout, its failure to stderr."""
         if isinstance(outcome, Succeeded):
             for image in outcome.result.images:
-                self.line(self._shown(image.path))
-            self.record(self._done(outcome))
+                self.print_line(self._display_path(image.path))
+            self.print_record(self._success_record(outcome))
             return
-        state = _state(outcome.error)
-        display.failure(f"{state} {outcome.key}: {_reason(outcome.error)}", _STYLES[state])
-        self.record(_failed(outcome, state))
+        state = _failure_state(outcome.error)
+        display.failure(f"{state} {outcome.key}: {_error_line(outcome.error)}", _STYLES[state])
+        self.print_record(_failure_record(outcome, state))
 
-    def line(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """A line on stdout, unless JSON is wanted there."""
         if not self._console.as_json:
-            self._check(is_taken=self._console.result(text))
+            self._check(is_taken=self._console.print_result(text))
 
-    def record(self, record: dict[str, Any]) -> None:
+    def print_record(self, record: dict[str, Any]) -> None:
         """A JSON line on stdout, if JSON is wanted there."""
         if self._console.as_json:
-            self._check(is_taken=self._console.record(record))
+            self._check(is_taken=self._console.print_record(record))
 
     def _check(self, *, is_taken: bool) -> None:
         if not is_taken and not self._is_lost:
             self._is_lost = True
-            self._console.always(
+            self._console.print_message(
                 f"stdout takes nothing more; what is done is in {str(self._out)!r}", "yellow"
             )
 
-    def _shown(self, path: Path | None) -> str:
+    def _display_path(self, path: Path | None) -> str:
         """A path as the user would type it; one that had to be elsewhere is whole."""
         if path is not None and path.is_relative_to(self._root):
             path = self._out / path.relative_to(self._root)
         return str(path)
 
-    def _done(self, outcome: Succeeded) -> dict[str, Any]:
+    def _success_record(self, outcome: Succeeded) -> dict[str, Any]:
         result = outcome.result
         images = [
             {
-                "path": self._shown(image.path),
+                "path": self._display_path(image.path),
                 "media_type": image.media_type,
                 "width": image.width,
                 "height": image.height,
@@ -91,14 +89,14 @@ class Reporter:
             "images": images,
             "size": result.size,
             "quality": result.quality,
-            "usage": usage_of(result),
+            "usage": usage_record(result),
             "request_id": result.request_id,
             "attempts": result.attempts,
             "elapsed": round(result.elapsed, 3),
         }
 
 
-def unknown_keys(journal: Path) -> set[str]:
+def read_unknown_keys(journal: Path) -> set[str]:
     """The keys whose last row in the journal leaves open what became of them."""
     states: dict[str, str] = {}
     with suppress(OSError), journal.open(encoding="utf-8", errors="replace") as lines:
@@ -109,26 +107,26 @@ def unknown_keys(journal: Path) -> set[str]:
     return {key for key, state in states.items() if state in ("sent", "unknown")}
 
 
-def _failed(outcome: Failed, state: str) -> dict[str, Any]:
+def _failure_record(outcome: Failed, state: str) -> dict[str, Any]:
     error = outcome.error
     about: dict[str, Any] = {"error": {"type": type(error).__name__, "message": str(error)}}
     if isinstance(error, ImagesError):
-        about = problem_of(error).record()
+        about = report_from(error).record()
     return {"key": outcome.key, "index": outcome.index, "state": state, **about}
 
 
-def _reason(error: Exception) -> str:
+def _error_line(error: Exception) -> str:
     """The error in a line; of a refusal for safety not the server's whole letter."""
     if isinstance(error, ModerationBlockedError):
         what = {"input": "the prompt", "output": "the picture"}.get(error.stage, "this")
         categories = f" ({', '.join(error.categories)})" if error.categories else ""
-        return clipped(f"the safety system refused {what}{categories}", _LONGEST_REASON)
-    return clipped(
-        problem_of(error).message if isinstance(error, ImagesError) else str(error), _LONGEST_REASON
+        return truncate(f"the safety system refused {what}{categories}", _LONGEST_REASON)
+    return truncate(
+        report_from(error).message if isinstance(error, ImagesError) else str(error), _LONGEST_REASON
     )
 
 
-def _state(error: BaseException) -> str:
+def _failure_state(error: BaseException) -> str:
     if isinstance(error, ModerationBlockedError):
         return "blocked"
     if isinstance(error, DownloadError):

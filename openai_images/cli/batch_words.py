@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from openai_images.cli.text import counted, dollars, duration, listed, pace
+from openai_images.cli.text import dollars, duration, images_per_minute, join_limited, plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from decimal import Decimal
 
     from openai_images import BatchPlan, BatchSummary
-    from openai_images.cli.batch_input import Estimate
-
-__all__ = ["Ending", "plan_lines", "plan_record"]
+    from openai_images.cli.batch_input import CostEstimate
 
 _MOST_KEYS = 20
 _FEW_KEYS = 5
@@ -49,14 +47,14 @@ def plan_lines(plan: BatchPlan) -> list[str]:
             what = "sent again now" if again else hint
             said.append(f"{len(keys):,} {state}{f' ({what})' if what else ''}")
     if not said:
-        lines = [f"{counted(plan.total, 'request')} to do"]
+        lines = [f"{plural(plan.total, 'request')} to do"]
     else:
         said += [f"{len(plan.pending):,} to do"] if plan.pending else []
         said += [] if plan.to_send or plan.away else ["nothing to do"]
         lines = [f"resuming: {', '.join(said)}"]
     if plan.same:
         verb = "shares" if len(plan.same) == 1 else "share"
-        lines.append(f"{counted(len(plan.same), 'request')} {verb} the pictures of an identical one")
+        lines.append(f"{plural(len(plan.same), 'request')} {verb} the pictures of an identical one")
     return lines + _noticed(plan)
 
 
@@ -67,22 +65,22 @@ def _noticed(plan: BatchPlan) -> list[str]:
         (plan.altered, "the picture is not as it was written; it is left as it is"),
         (plan.removed, "is in the journal, and no longer in the input"),
     )
-    lines = [f"{what}: {listed(keys, _FEW_KEYS)}" for keys, what in noticed if keys]
+    lines = [f"{what}: {join_limited(keys, _FEW_KEYS)}" for keys, what in noticed if keys]
     return [f"note: {line}" for line in (*lines, *plan.notes)]
 
 
-def plan_record(plan: BatchPlan, estimate: Estimate) -> dict[str, Any]:
+def plan_record(plan: BatchPlan, estimate_items: CostEstimate) -> dict[str, Any]:
     """The plan's JSON line; `at_most` is what it may cost in US dollars, null where that is unknown."""
     counts = {
         name: len(getattr(plan, name))
         for name in ("done", "away", "failed", "unknown", "missing", "pending", "to_send")
     }
-    cost = None if estimate.unpriced else _text(estimate.cost)
+    cost = None if estimate_items.unpriced else _text(estimate_items.cost)
     return {"plan": {"total": plan.total, **counts, "at_most": cost, "spent": _text(plan.spent)}}
 
 
 @frozen(kw_only=True)
-class Ending:
+class RunSummary:
     """How a run ended: the numbers, what it spent itself, and the keys that are unknown.
 
     `out` is the batch's folder as the user calls it; `is_local` means that stand-ins were painted.
@@ -132,14 +130,14 @@ class Ending:
             (one.not_started, "not started"),
         )
         said = [f"{number:,} {words}" for number, words in numbers if number]
-        return ", ".join([f"{one.done:,} of {counted(one.total, 'request')} done", *said])
+        return ", ".join([f"{one.done:,} of {plural(one.total, 'request')} done", *said])
 
     @property
     def _pace(self) -> str:
         """How long it took, how fast that was, and what it cost."""
         one, said = self.summary, [f"in {duration(self.summary.elapsed)}"]
         if self.images_per_minute:
-            said.append(pace(self.images_per_minute))
+            said.append(images_per_minute(self.images_per_minute))
         if self.is_local:
             would = "" if self.spent is None else f" (the API would have taken {dollars(self.spent)})"
             said.append(f"nothing is billed{would}")
@@ -149,7 +147,7 @@ class Ending:
         if one.spent is not None and one.spent != self.spent:
             said.append(f"{dollars(one.spent)} in all runs")
         if one.unpriced:
-            unpriced = f"{counted(one.unpriced, 'request')} of unknown cost"
+            unpriced = f"{plural(one.unpriced, 'request')} of unknown cost"
             said.append(unpriced if one.spent is None else f"not counting {unpriced}")
         return ", ".join(said)
 

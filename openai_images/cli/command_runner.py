@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from openai_images import ImagesError
-from openai_images.cli.report import Problem, exit_code, problem_of, show_problem
+from openai_images.cli.report import ErrorReport, exit_code, report_error, report_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
@@ -29,36 +29,36 @@ INTERRUPTED = 130
 def run_command(
     console: Console,
     command: Callable[[], Coroutine[Any, Any, int]],
-    interrupted: Callable[[], Problem],
+    interrupted: Callable[[], ErrorReport],
 ) -> int:
     """Run it to its end and give the exit code; `interrupted` says what Ctrl-C left behind."""
-    with _client_log(console):
+    with _log_to_console(console):
         try:
             return asyncio.run(command())
         except KeyboardInterrupt:
-            show_problem(console, interrupted())
+            report_error(console, interrupted())
             return INTERRUPTED
         except ImagesError as error:
-            show_problem(console, problem_of(error), error)
+            report_error(console, report_from(error), error)
             return exit_code(error)
         except ModuleNotFoundError:
             raise
         except Exception as error:  # noqa: BLE001  the last line of defence: people get a sentence
-            show_problem(console, _unexpected(error), error)
+            report_error(console, _unexpected_report(error), error)
             return 1
 
 
-def _unexpected(error: Exception) -> Problem:
+def _unexpected_report(error: Exception) -> ErrorReport:
     """A mistake of ours; its text may hold anything, so only its name is shown."""
-    return Problem(
-        kind=type(error).__name__,
+    return ErrorReport(
+        error_type=type(error).__name__,
         message=f"something unexpected happened ({type(error).__name__})",
-        to_do="Please report it with what --verbose shows.",
+        advice="Please report it with what --verbose shows.",
     )
 
 
 @contextmanager
-def _client_log(console: Console) -> Generator[None]:
+def _log_to_console(console: Console) -> Generator[None]:
     """The client's log on stderr: its warnings, and all of it with `--verbose`."""
     log = logging.getLogger("openai_images")
     handler = _ConsoleHandler(console)
@@ -81,7 +81,7 @@ class _ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._console.note(f"{record.name}: {record.getMessage()}", "dim")
+            self._console.print_note(f"{record.name}: {record.getMessage()}", "dim")
         except Exception:  # noqa: BLE001  a line of the log that cannot be made ends no call
             self.handleError(record)
 
@@ -89,14 +89,14 @@ class _ConsoleHandler(logging.Handler):
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 
 
-class Interrupts:
+class InterruptHandler:
     """While entered, the first signal calls `stop` and the second `abandon`; `count` says how many there were."""
 
     def __init__(self, stop: Callable[[], object], abandon: Callable[[], object]) -> None:
         """Call these, in the running event loop."""
         self._steps = (stop, abandon)
         self._loop = asyncio.get_running_loop()
-        self._before: dict[signal.Signals, Any] = {}
+        self._previous: dict[signal.Signals, Any] = {}
         self.count = 0
 
     def __enter__(self) -> Self:
@@ -105,23 +105,23 @@ class Interrupts:
             for number in (getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)):
                 # Whoever started this with a signal ignored, as nohup does, is obeyed; None is none of Python's.
                 if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                    self._before[number] = signal.signal(number, self._on_signal)
+                    self._previous[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """As it was before."""
-        self._put_back()
+        self._restore()
 
     def _on_signal(self, *_: object) -> None:
         self.count += 1
         if self.count == len(self._steps):
-            self._put_back()
+            self._restore()
         # A handler runs between any two instructions of Python: what it calls had better wait for its turn.
         self._loop.call_soon_threadsafe(self._steps[self.count - 1])
 
-    def _put_back(self) -> None:
-        while self._before:
-            number, handler = self._before.popitem()
+    def _restore(self) -> None:
+        while self._previous:
+            number, handler = self._previous.popitem()
             signal.signal(number, handler)

@@ -1,7 +1,7 @@
 """What can be typed: the commands, their options and their help.
 
 Rules: only click is imported here, everything that works is imported by the command that runs; an option that is not
-given is not sent. It refuses to do the work: each command hands its options to a module of its own.
+values is not sent. It refuses to do the work: each command hands its options to a module of its own.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from openai_images.cli.startup import ResilientStream
-
-__all__ = ["cli", "run"]
 
 _NAME = "openai-images"
 _COMPLETION = "_OPENAI_IMAGES_COMPLETE"
@@ -62,7 +60,7 @@ def cli(context: click.Context) -> None:
         context.exit(2)
 
 
-def _options(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _combine(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Several options at once, in the order of `--help`."""
 
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -73,7 +71,7 @@ def _options(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Cal
     return add
 
 
-_picture = _options(
+_image_options = _combine(
     click.option("--size", metavar="WxH", help="Such as 1536x1024, or auto."),
     click.option("--quality", metavar="Q", help="low, medium, high, or auto."),
     click.option(
@@ -87,7 +85,7 @@ _picture = _options(
     click.option("--compression", type=click.IntRange(0, 100), metavar="0..100", help="For jpeg and webp."),
     click.option("--moderation", metavar="M", help="low, or auto."),
 )
-_endpoint = _options(
+_endpoint_options = _combine(
     click.option("--local", is_flag=True, help="No key, no network: a stand-in is painted on this machine."),
     click.option("--base-url", metavar="URL", help="Another server.  [default: OPENAI_BASE_URL, or OpenAI]"),
     click.option(
@@ -104,15 +102,15 @@ _endpoint = _options(
         help="How long one attempt may take in all.  [default: 600]",
     ),
 )
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead of paths.")
-_preview = click.option(
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead of paths.")
+_preview_option = click.option(
     "--preview/--no-preview", default=None, help="Show pictures in the terminal.  [default: where it can]"
 )
-_words = _options(
+_verbosity_options = _combine(
     click.option("-q", "--quiet", is_flag=True, help="No progress; errors only."),
     click.option("-v", "--verbose", is_flag=True, help="Log what the client does, and show tracebacks."),
 )
-_call = _options(
+_call_options = _combine(
     click.option(
         "-o",
         "--output",
@@ -121,7 +119,7 @@ _call = _options(
         "the prompt]",
     ),
     click.option("--n", type=click.IntRange(min=1), metavar="N", help="How many pictures."),
-    _picture,
+    _image_options,
     click.option(
         "--partial-images",
         type=click.IntRange(min=0),
@@ -130,25 +128,25 @@ _call = _options(
     ),
     click.option("--keep-partials", is_flag=True, help="Leave the partial images beside the picture."),
     click.option("--overwrite", is_flag=True, help="Replace files instead of adding -2 to the name."),
-    _endpoint,
-    _json,
-    _preview,
-    _words,
+    _endpoint_options,
+    _json_option,
+    _preview_option,
+    _verbosity_options,
 )
 
 
 @cli.command(short_help="Generate pictures from a prompt.")
 @click.argument("prompt")
-@_call
+@_call_options
 @click.pass_obj
-def generate(streams: Streams, /, **given: Any) -> int:
+def generate(streams: Streams, /, **values: Any) -> int:
     """Generate pictures from PROMPT and print the paths of their files.
 
     PROMPT may be - to read it from stdin. The key is taken from OPENAI_API_KEY (for Azure see --azure).
     """
-    from openai_images.cli.generate import Options, run_generate
+    from openai_images.cli.generate import GenerateOptions, run_generate
 
-    return run_generate(Options(**given), streams)
+    return run_generate(GenerateOptions(**values), streams)
 
 
 @cli.command(short_help="Make pictures from pictures.")
@@ -161,17 +159,17 @@ def generate(streams: Streams, /, **given: Any) -> int:
 @click.option(
     "--input-fidelity", metavar="F", help="How closely to keep to them: high or low; older models only."
 )
-@_call
+@_call_options
 @click.pass_obj
-def edit(streams: Streams, /, **given: Any) -> int:
+def edit(streams: Streams, /, **values: Any) -> int:
     """Make pictures from IMAGE, one or up to 16, as --prompt says, and print the paths of their files.
 
     IMAGE is a PNG, JPEG or WebP file, - for stdin, or a URL that the server fetches; so are --mask and --markup, which
     have the size of the first IMAGE. The key is taken from OPENAI_API_KEY (for Azure see --azure).
     """
-    from openai_images.cli.edit import Options, run_edit
+    from openai_images.cli.edit import EditOptions, run_edit
 
-    return run_edit(Options(**given), streams)
+    return run_edit(EditOptions(**values), streams)
 
 
 @cli.command(short_help="Generate a picture for each row of a file; resumes.")
@@ -208,12 +206,12 @@ def edit(streams: Streams, /, **given: Any) -> int:
 @click.option("--dedupe", is_flag=True, help="Send rows that ask for the same only once.")
 @click.option("--dry-run", is_flag=True, help="Say what would be sent and what it may cost; send nothing.")
 @click.option("--n", type=click.IntRange(1, 1000), metavar="N", help="How many pictures of each prompt.")
-@_picture
-@_endpoint
-@_json
-@_words
+@_image_options
+@_endpoint_options
+@_json_option
+@_verbosity_options
 @click.pass_obj
-def batch(streams: Streams, /, **given: Any) -> int:
+def batch(streams: Streams, /, **values: Any) -> int:
     """Generate a picture for each row of FILE, and print the paths of the pictures as they are done.
 
     FILE has a prompt on each line (.txt), or a column (.csv) or a key (.jsonl) for each parameter; it may be - for
@@ -221,9 +219,9 @@ def batch(streams: Streams, /, **given: Any) -> int:
     only what is missing, whatever ended it before. The key is taken from OPENAI_API_KEY (for Azure see --azure).
     """
     from openai_images.cli.batch import run_batch
-    from openai_images.cli.batch_input import Options
+    from openai_images.cli.batch_input import BatchCommandOptions
 
-    return run_batch(Options(**given), streams)
+    return run_batch(BatchCommandOptions(**values), streams)
 
 
 @cli.command(short_help="Run the local images server.")
@@ -258,23 +256,23 @@ def batch(streams: Streams, /, **given: Any) -> int:
 @click.option("--list-faults", is_flag=True, help="Print the names of the faults and stop.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not log requests.")
 @click.pass_obj
-def serve(streams: Streams, /, **given: Any) -> int:
+def serve(streams: Streams, /, **values: Any) -> int:
     """Run the local images server until Ctrl-C.
 
     It speaks the wire format of the OpenAI Images API on this machine alone, and paints stand-ins.
     """
-    from openai_images.cli.serve import Options, run_serve
+    from openai_images.cli.serve import ServeOptions, run_serve
 
-    return run_serve(Options(**given), streams)
+    return run_serve(ServeOptions(**values), streams)
 
 
 @cli.command(short_help="Paint a few pictures and a page, without a key.")
 @click.option("--out", default="demo-output", show_default=True, metavar="DIR", help="Where the page goes.")
-@_preview
-@_words
+@_preview_option
+@_verbosity_options
 @click.pass_obj
-def demo(streams: Streams, /, **given: Any) -> int:
+def demo(streams: Streams, /, **values: Any) -> int:
     """Paint a few pictures with the local server and write a page about them; needs no key and no network."""
-    from openai_images.cli.demo import Options, run_demo
+    from openai_images.cli.demo import DemoOptions, run_demo
 
-    return run_demo(Options(**given), streams)
+    return run_demo(DemoOptions(**values), streams)

@@ -78,28 +78,28 @@ class Console:
             emoji=False,
         )
 
-    def result(self, line: str) -> bool:
+    def print_result(self, line: str) -> bool:
         """One line on stdout; whether it was taken."""
         self.out.write(line + "\n")
         self.out.flush()
         return not self.out.is_lost
 
-    def record(self, record: Mapping[str, Any]) -> bool:
+    def print_record(self, record: Mapping[str, Any]) -> bool:
         """One JSON line on stdout; whether it was taken."""
-        return self.result(json_line(record))
+        return self.print_result(json_line(record))
 
-    def note(self, text: str, style: str = "") -> None:
+    def print_note(self, text: str, style: str = "") -> None:
         """A line on stderr, unless quiet."""
         if not self.quiet:
-            self.always(text, style)
+            self.print_message(text, style)
 
-    def always(self, text: str, style: str = "") -> None:
+    def print_message(self, text: str, style: str = "") -> None:
         """A line on stderr, quiet or not."""
         self.rich.print(printable(text), style=style or None, soft_wrap=True)
         self.err.flush()
 
 
-def is_fed() -> bool:
+def has_piped_stdin() -> bool:
     """Whether there is a stdin that nobody would have to type."""
     try:
         return sys.stdin is not None and not sys.stdin.isatty()
@@ -107,7 +107,7 @@ def is_fed() -> bool:
         return False
 
 
-def read_bytes(what: str) -> bytes:
+def read_stdin_bytes(what: str) -> bytes:
     """All of stdin, which is `what` is read. Raises click.UsageError."""
     stdin: Any = sys.stdin
     if stdin is None:
@@ -120,9 +120,9 @@ def read_bytes(what: str) -> bytes:
     return data.encode(errors="surrogatepass") if isinstance(data, str) else data or b""
 
 
-def read_text(what: str) -> str:
+def read_stdin_text(what: str) -> str:
     """All of stdin as text. Raises click.UsageError."""
-    data = read_bytes(what)
+    data = read_stdin_bytes(what)
     marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     encodings = ["utf-16"] if marked else ["utf-8-sig", getattr(sys.stdin, "encoding", None) or "utf-8"]
     for encoding in encodings:

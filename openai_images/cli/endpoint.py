@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from openai_images.cli.console import Console
 
-__all__ = ["Endpoint", "model_for", "offline_client", "open_client"]
-
 _NO_KEY = (
     "no API key: set OPENAI_API_KEY (any text will do for a server that needs none), or AZURE_OPENAI_ENDPOINT and "
     "AZURE_OPENAI_API_KEY, or add --local to have a stand-in painted on this machine"
@@ -33,7 +31,7 @@ _NO_AZURE_KEY = (
     "no key for Azure: set AZURE_OPENAI_API_KEY (or AZURE_OPENAI_AD_TOKEN), or OPENAI_API_KEY to send to OpenAI, "
     "or add --local to have a stand-in painted on this machine"
 )
-_BOTH = (
+_BOTH_SET = (
     "OPENAI_API_KEY is set, so this goes to OpenAI; --azure sends to AZURE_OPENAI_ENDPOINT, "
     "--no-azure leaves this note out"
 )
@@ -66,7 +64,7 @@ class Endpoint:
         return Timeouts() if self.timeout is None else Timeouts(total=self.timeout)
 
 
-def model_for(given: str | None, endpoint: Endpoint) -> str:
+def choose_model(given: str | None, endpoint: Endpoint) -> str:
     """The model that was asked for, or else Azure's deployment, or else the default."""
     if given is not None:
         return given
@@ -90,12 +88,12 @@ async def open_client(
     if endpoint.local:
         from openai_images.server import LocalImagesServer
 
-        console.note(_STAND_IN, "yellow")
+        console.print_note(_STAND_IN, "yellow")
         async with (
             LocalImagesServer(pace=endpoint.pace) as server,
             ImagesClient(
                 base_url=server.base_url,
-                api_key=_watched(server.api_key, on_attempt),
+                api_key=_observed_key(server.api_key, on_attempt),
                 timeouts=endpoint.timeouts,
                 limits=endpoint.limits,
                 trust_env=False,
@@ -104,13 +102,13 @@ async def open_client(
             yield client
     elif endpoint.is_azure:
         async with _azure_client(endpoint, on_attempt) as client:
-            console.note(f"sending to Azure: {client.base_url}")
+            console.print_note(f"sending to Azure: {client.base_url}")
             yield client
     else:
         async with _openai_client(endpoint, on_attempt) as client:
             is_open = endpoint.azure is None and not (endpoint.base_url or _env("OPENAI_BASE_URL"))
             if is_open and _env("AZURE_OPENAI_ENDPOINT"):
-                console.note(_BOTH)
+                console.print_note(_BOTH_SET)
             yield client
 
 
@@ -124,7 +122,7 @@ def _openai_client(endpoint: Endpoint, on_attempt: Callable[[], None]) -> Images
     )  # a key that cannot be sent is found before all else
     return ImagesClient(
         base_url=endpoint.base_url,
-        api_key=_watched(key, on_attempt),
+        api_key=_observed_key(key, on_attempt),
         timeouts=endpoint.timeouts,
         limits=endpoint.limits,
     )
@@ -138,7 +136,7 @@ def _azure_client(endpoint: Endpoint, on_attempt: Callable[[], None]) -> ImagesC
     if not (token or key):
         raise ConfigurationError(_NO_AZURE_KEY)
     ImagesClient.azure(endpoint.base_url, api_key=token or key)  # likewise
-    given = _watched(token or key, on_attempt)
+    given = _observed_key(token or key, on_attempt)
     return ImagesClient.azure(
         endpoint.base_url,
         api_key=None if token else given,
@@ -153,7 +151,7 @@ def _env(name: str) -> str:
     return os.environ.get(name, "").strip()
 
 
-def _watched(key: str, on_attempt: Callable[[], None]) -> Callable[[], Awaitable[str]]:
+def _observed_key(key: str, on_attempt: Callable[[], None]) -> Callable[[], Awaitable[str]]:
     """The key as the client asks for it before each attempt."""
 
     async def give() -> str:

@@ -14,8 +14,6 @@ import click
 
 from openai_images._util.filenames import RESERVED, encodable, extends, shorten
 
-__all__ = ["destination", "format_of", "slug"]
-
 _LONGEST, _LONGEST_BYTES = 40, 120
 
 _BY_SUFFIX = {
@@ -30,7 +28,7 @@ _BY_SUFFIX = {
 _NEVER_MADE = frozenset({".avif", ".bmp", ".heic", ".ico", ".pdf", ".tif", ".tiff"})
 
 
-def slug(prompt: str) -> str:
+def slugify(prompt: str) -> str:
     """A file name from a prompt: at most 40 letters, digits and hyphens in 120 bytes, cut at a word where one ends."""
     name = ""
     for word in _words(prompt[:400]):
@@ -57,7 +55,7 @@ def _first(word: str) -> str:
     return shorten(word, _LONGEST_BYTES)
 
 
-def format_of(output: str | None, wanted: str | None) -> str | None:
+def output_format(output: str | None, wanted: str | None) -> str | None:
     """The format to ask for: `--format`, or what the suffix of `-o` says; None where neither does."""
     named = None if wanted is None else {"jpg": "jpeg"}.get(wanted.lower(), wanted.lower())
     suffix = "" if output is None else Path(output).suffix.lower()
@@ -69,12 +67,12 @@ def format_of(output: str | None, wanted: str | None) -> str | None:
     return named or by_suffix
 
 
-def destination(output: str | None, prompt: str) -> Path:
+def output_path(output: str | None, prompt: str) -> Path:
     """The stem or file that `-o` names: a name from the prompt in the folder it names, or in the current one."""
     if output is None:
-        return Path(slug(prompt))
+        return Path(slugify(prompt))
     if output in ("", "-"):
         raise click.UsageError("-o needs the name of a file or a folder; a picture is not written to stdout.")
     if output.endswith(("/", os.sep)) or os.path.isdir(output):  # noqa: PTH112  Path's raises where it is too long
-        return Path(output) / slug(prompt)
+        return Path(output) / slugify(prompt)
     return Path(output)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-class Way(Enum):
+class TerminalProtocol(Enum):
     """How a picture reaches the screen."""
 
     KITTY = "the graphics protocol of kitty"
@@ -36,7 +36,7 @@ _ITERM2_PROGRAMS = ("iTerm.app", "WezTerm", "mintty")
 _24_BIT_PROGRAMS = ("Hyper", "vscode")
 
 
-def find_way(env: Mapping[str, str]) -> Way | None:
+def detect_protocol(env: Mapping[str, str]) -> TerminalProtocol | None:
     """The best way that `env` promises, None for none."""
     term, program = env.get("TERM", ""), env.get("TERM_PROGRAM", "")
     inside = "TMUX" in env or "STY" in env or term.startswith(("tmux", "screen"))
@@ -44,16 +44,16 @@ def find_way(env: Mapping[str, str]) -> Way | None:
         return None
     if not inside:
         if "KITTY_WINDOW_ID" in env or term in _KITTY_TERMS or program in _KITTY_PROGRAMS:
-            return Way.KITTY
+            return TerminalProtocol.KITTY
         if program in _ITERM2_PROGRAMS or env.get("LC_TERMINAL") == "iTerm2":
-            return Way.ITERM2
+            return TerminalProtocol.ITERM2
     if env.get("NO_COLOR"):
         return None
     if env.get("COLORTERM", "").lower() in ("truecolor", "24bit") or term.endswith("-direct"):
-        return Way.BLOCKS_24_BIT
+        return TerminalProtocol.BLOCKS_24_BIT
     if program in _24_BIT_PROGRAMS and not inside:
-        return Way.BLOCKS_24_BIT
-    return Way.BLOCKS_256 if "256color" in term else None
+        return TerminalProtocol.BLOCKS_24_BIT
+    return TerminalProtocol.BLOCKS_256 if "256color" in term else None
 
 
 _BACKDROP = (226, 226, 230)
@@ -73,39 +73,41 @@ class Drawing:
 class Preview:
     """A way to show pictures within `columns` times `rows` cells."""
 
-    way: Way
+    protocol: TerminalProtocol
     columns: int
     rows: int
 
     def draw(self, data: bytes) -> Drawing | None:
         """The picture, or None where it cannot be decoded. This blocks."""
-        from openai_images.cli.thumbnails import open_picture
+        from openai_images.cli.thumbnails import open_image
 
         try:
-            with open_picture(data) as picture:
+            with open_image(data) as picture:
                 return self._draw(picture)
         except Exception:  # noqa: BLE001  a decoder may raise anything, and the picture is paid for
             return None
 
     def _draw(self, picture: Image) -> Drawing:
-        columns, rows = cells(picture.width, picture.height, self.columns, self.rows)
-        if self.way in (Way.BLOCKS_24_BIT, Way.BLOCKS_256):
-            pixels = _pixels(picture, columns, rows * 2)
-            return Drawing(half_blocks(pixels, in_24_bit=self.way is Way.BLOCKS_24_BIT), rows)
+        columns, rows = fit_cells(picture.width, picture.height, self.columns, self.rows)
+        if self.protocol in (TerminalProtocol.BLOCKS_24_BIT, TerminalProtocol.BLOCKS_256):
+            pixels = _scale_pixels(picture, columns, rows * 2)
+            return Drawing(
+                encode_half_blocks(pixels, in_24_bit=self.protocol is TerminalProtocol.BLOCKS_24_BIT), rows
+            )
         picture.thumbnail((columns * _CELL[0], rows * _CELL[1]))
         shrunk = io.BytesIO()
         picture.save(shrunk, "PNG", compress_level=3)
-        encode = kitty if self.way is Way.KITTY else iterm2
+        encode = encode_kitty if self.protocol is TerminalProtocol.KITTY else encode_iterm2
         return Drawing(encode(shrunk.getvalue(), columns, rows), rows)
 
 
-def cells(width: int, height: int, columns: int, rows: int) -> tuple[int, int]:
+def fit_cells(width: int, height: int, columns: int, rows: int) -> tuple[int, int]:
     """How many cells a picture fills, at most `columns` times `rows`, in its own proportions."""
     scale = min(columns / width, 2 * rows / height)
     return max(1, min(columns, round(width * scale))), max(1, min(rows, round(height * scale / 2)))
 
 
-def _pixels(picture: Image, width: int, height: int) -> list[list[Pixel]]:
+def _scale_pixels(picture: Image, width: int, height: int) -> list[list[Pixel]]:
     """The picture in so many pixels, on a light backdrop where it is transparent."""
     from PIL import Image, ImageOps
 
@@ -128,7 +130,7 @@ _CUBE = (0, 95, 135, 175, 215, 255)
 _SAVE, _RESTORE = "\x1b7", "\x1b8"
 
 
-def kitty(png: bytes, columns: int, rows: int) -> str:
+def encode_kitty(png: bytes, columns: int, rows: int) -> str:
     """The PNG over so many cells; a picture that was there before goes."""
     payload = b64encode(png).decode("ascii")
     chunks = [payload[at : at + _CHUNK] for at in range(0, len(payload), _CHUNK)] or [""]
@@ -140,7 +142,7 @@ def kitty(png: bytes, columns: int, rows: int) -> str:
     return f"{_SAVE}{''.join(codes)}{_RESTORE}" + "\n" * rows
 
 
-def iterm2(png: bytes, columns: int, rows: int) -> str:
+def encode_iterm2(png: bytes, columns: int, rows: int) -> str:
     """The PNG over so many cells."""
     payload = b64encode(png).decode("ascii")
     settings = (
@@ -149,10 +151,10 @@ def iterm2(png: bytes, columns: int, rows: int) -> str:
     return f"{_SAVE}\x1b]1337;File={settings}:{payload}\x07{_RESTORE}" + "\n" * rows
 
 
-def half_blocks(pixels: Sequence[Sequence[Pixel]], *, in_24_bit: bool) -> str:
+def encode_half_blocks(pixels: Sequence[Sequence[Pixel]], *, in_24_bit: bool) -> str:
     """Two rows of pixels in each line: the upper one in the colour of the block, the lower one behind it."""
     pairs = zip(pixels[::2], pixels[1::2], strict=True)
-    return "".join("".join(_cells(*pair, in_24_bit=in_24_bit)) + "\x1b[0m\n" for pair in pairs)
+    return "".join("".join(_block_codes(*pair, in_24_bit=in_24_bit)) + "\x1b[0m\n" for pair in pairs)
 
 
 def nearest_256(pixel: Pixel) -> int:
@@ -166,7 +168,7 @@ def nearest_256(pixel: Pixel) -> int:
     return 16 + 36 * levels[0] + 6 * levels[1] + levels[2]
 
 
-def _cells(upper: Sequence[Pixel], lower: Sequence[Pixel], *, in_24_bit: bool) -> Iterator[str]:
+def _block_codes(upper: Sequence[Pixel], lower: Sequence[Pixel], *, in_24_bit: bool) -> Iterator[str]:
     """A line of blocks; a colour is named only where it changes."""
     before: tuple[str, str] = ("", "")
     for above, below in zip(upper, lower, strict=True):

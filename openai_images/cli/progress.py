@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from attrs import define, frozen
 
-from openai_images.cli.preview import Preview, Way, find_way
+from openai_images.cli.preview import Preview, TerminalProtocol, detect_protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,28 +31,28 @@ _BESIDE = 3  # lines of the terminal that are left for text
 
 
 @frozen(kw_only=True)
-class Step:
-    """How far a call has come: `seen` of `wanted` partial images, `nbytes` of pictures received."""
+class ProgressStep:
+    """How far a call has come: `received` of `expected` partial images, `nbytes` of pictures received."""
 
     stage: str
-    seen: int = 0
-    wanted: int = 0
+    received: int = 0
+    expected: int = 0
     nbytes: int = 0
     is_last: bool = False
 
     def __str__(self) -> str:
         """In words."""
-        return ", ".join(filter(None, [self.stage, in_bytes(self.nbytes) if self.nbytes else ""]))
+        return ", ".join(filter(None, [self.stage, format_bytes(self.nbytes) if self.nbytes else ""]))
 
 
-def in_bytes(number: int) -> str:
+def format_bytes(number: int) -> str:
     """A size as people read it."""
     if number < 1000:
         return f"{number} bytes"
     return f"{number / 1000:.0f} kB" if number < 1_000_000 else f"{number / 1_000_000:.1f} MB"
 
 
-class Progress:
+class ProgressDisplay:
     """Shows nothing."""
 
     async def __aenter__(self) -> Self:
@@ -64,14 +64,14 @@ class Progress:
     ) -> None:
         """End, well or not."""
 
-    def advance(self, step: Step) -> None:
+    def advance(self, step: ProgressStep) -> None:
         """Something happened."""
 
     async def show(self, image: Image, *, anew: bool = False) -> None:
         """Show a picture in the place of the last one, or, `anew`, below it."""
 
 
-class PlainProgress(Progress):
+class PlainProgress(ProgressDisplay):
     """A line for each step, and no control codes; pictures only if `--preview` asked for them."""
 
     def __init__(
@@ -88,9 +88,9 @@ class PlainProgress(Progress):
         """Seconds since the start."""
         return self._clock() - self._started
 
-    def advance(self, step: Step) -> None:
+    def advance(self, step: ProgressStep) -> None:
         """A line."""
-        self.console.note(f"{self.elapsed:6.1f} s  {step}")
+        self.console.print_note(f"{self.elapsed:6.1f} s  {step}")
 
     async def show(self, image: Image, *, anew: bool = False) -> None:  # noqa: ARG002  every picture is below the last
         """The picture in lines."""
@@ -106,68 +106,70 @@ def make_preview(console: Console, wish: bool | None) -> Preview | None:
     """How to show pictures: as `--preview` or `--no-preview` say; by itself only where stderr is a terminal."""
     if wish is False or console.quiet or not (wish or console.is_terminal):
         return None
-    way = find_way(os.environ)
-    if way is None or not console.is_unicode:
+    protocol = detect_protocol(os.environ)
+    if protocol is None or not console.is_unicode:
         return None
     if find_spec("PIL") is None:
         if wish:
             raise ModuleNotFoundError(name="PIL")
         return None
-    if not console.is_terminal and way in (Way.KITTY, Way.ITERM2):
-        way = Way.BLOCKS_24_BIT
+    if not console.is_terminal and protocol in (TerminalProtocol.KITTY, TerminalProtocol.ITERM2):
+        protocol = TerminalProtocol.BLOCKS_24_BIT
     columns, lines = shutil.get_terminal_size()
-    return Preview(way, max(8, columns - 1), max(4, min(_TALLEST, lines - _BESIDE)))
+    return Preview(protocol, max(8, columns - 1), max(4, min(_TALLEST, lines - _BESIDE)))
 
 
-_MOST_DOTS = 40
+_MAX_DOTS = 40
 
 
 @define
-class Seen:
-    """Of so many `pictures`, with up to `each` partial images each: how many of both have come, and their bytes."""
+class CallProgress:
+    """Of so many `image_count`, each with up to `partials_per_image`: how many of both have come, and their bytes."""
 
-    pictures: int
-    each: int
-    partial: int = 0
+    image_count: int
+    partials_per_image: int
+    partials: int = 0
     done: int = 0
     nbytes: int = 0
 
     @property
-    def is_several(self) -> bool:
+    def has_several_images(self) -> bool:
         """Whether pictures are counted."""
-        return self.pictures > 1
+        return self.image_count > 1
 
-    def step(self, stage: str) -> Step:
+    def step(self, stage: str) -> ProgressStep:
         """A step with the dots of what has come."""
-        if not self.is_several:
-            return Step(stage=stage, seen=self.partial, wanted=self.each, nbytes=self.nbytes)
-        dots = self.pictures if self.pictures <= _MOST_DOTS else 0
-        return Step(stage=stage, seen=min(self.done, dots), wanted=dots, nbytes=self.nbytes)
+        if not self.has_several_images:
+            return ProgressStep(
+                stage=stage, received=self.partials, expected=self.partials_per_image, nbytes=self.nbytes
+            )
+        dots = self.image_count if self.image_count <= _MAX_DOTS else 0
+        return ProgressStep(stage=stage, received=min(self.done, dots), expected=dots, nbytes=self.nbytes)
 
-    def sending(self, stage: str, attempts: int) -> Step:
+    def send(self, stage: str, attempts: int) -> ProgressStep:
         """One more request goes out."""
         if attempts > 1:
-            stage += f" ({attempts} requests sent)" if self.is_several else f" (attempt {attempts})"
+            stage += f" ({attempts} requests sent)" if self.has_several_images else f" (attempt {attempts})"
         return self.step(stage)
 
-    def partial_image(self, image: Image) -> Step:
+    def add_partial(self, image: Image) -> ProgressStep:
         """A partial image has come."""
-        self.partial += 1
+        self.partials += 1
         self.nbytes += image.nbytes
-        return self.step(f"partial image {self.partial} of {self.each * self.pictures}")
+        return self.step(f"partial image {self.partials} of {self.partials_per_image * self.image_count}")
 
-    def completed(self, image: Image) -> Step | None:
+    def add_image(self, image: Image) -> ProgressStep | None:
         """A finished picture has come; of one alone that is the end, and told there."""
         self.done += 1
         self.nbytes += image.nbytes
-        return self.step(f"picture {self.done} of {self.pictures}") if self.is_several else None
+        return self.step(f"picture {self.done} of {self.image_count}") if self.has_several_images else None
 
-    def end(self, nbytes: int) -> Step:
+    def finish(self, nbytes: int) -> ProgressStep:
         """All is here, so many bytes of finished pictures."""
         after = (
-            f" after {self.partial} partial image{'s' if self.partial > 1 else ''}" if self.partial else ""
+            f" after {self.partials} partial image{'s' if self.partials > 1 else ''}" if self.partials else ""
         )
-        return Step(stage=f"done{after}", nbytes=nbytes, is_last=True)
+        return ProgressStep(stage=f"done{after}", nbytes=nbytes, is_last=True)
 
 
 _TICK = 0.1
@@ -185,7 +187,7 @@ class LiveProgress(PlainProgress):
     ) -> None:
         """Write to the console's stderr."""
         super().__init__(console, preview, clock)
-        self._step = Step(stage="starting")
+        self._step = ProgressStep(stage="starting")
         self._rows = 0
         self._ticker: asyncio.Task[None] | None = None
         self._spinner = _SPINNER if console.is_unicode else _SPINNER_ASCII
@@ -210,7 +212,7 @@ class LiveProgress(PlainProgress):
             super().advance(self._step)
         self.console.err.flush()
 
-    def advance(self, step: Step) -> None:
+    def advance(self, step: ProgressStep) -> None:
         """Change the line."""
         self._step = step
         self._draw_line()
@@ -245,9 +247,11 @@ class LiveProgress(PlainProgress):
         step, seconds = self._step, self.elapsed
         line = Text()
         line.append(self._spinner[int(seconds / _TICK) % len(self._spinner)] + " ", style="cyan")
-        if step.wanted:
+        if step.expected:
             done, to_come = self._dots
-            line.append(done * step.seen + to_come * (step.wanted - step.seen) + " ", style="magenta")
+            line.append(
+                done * step.received + to_come * (step.expected - step.received) + " ", style="magenta"
+            )
         line.append(str(step))
         line.append(f"  {seconds:.1f} s", style="dim")
         line.truncate(max(1, self.console.rich.width - 1))
@@ -256,10 +260,10 @@ class LiveProgress(PlainProgress):
         self.console.err.flush()
 
 
-def make_progress(console: Console, wish: bool | None) -> Progress:
+def make_progress_display(console: Console, wish: bool | None) -> ProgressDisplay:
     """The progress for this console; `wish` is `--preview`, `--no-preview` or None for neither."""
     if console.quiet:
-        return Progress()
+        return ProgressDisplay()
     preview = make_preview(console, wish)
     if console.is_terminal and not console.verbose:
         return LiveProgress(console, preview)

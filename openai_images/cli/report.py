@@ -36,81 +36,81 @@ if TYPE_CHECKING:
     from openai_images.cli.console import Console
 
 
-def report_result(console: Console, result: ImageResult, into: Path) -> int:
+def report_result(console: Console, result: ImageResult, destination: Path) -> int:
     """Print what came and give the exit code."""
-    about = {
+    call_fields = {
         "size": result.size,
         "quality": result.quality,
         "background": result.background,
         "output_format": result.output_format,
         "created": result.created,
-        "usage": usage_of(result),
+        "usage": usage_record(result),
         "request_id": result.request_id,
         "attempts": result.attempts,
         "elapsed": round(result.elapsed, 3),
     }
-    return report_images(console, result.images, into, about)
+    return report_images(console, result.images, destination, call_fields)
 
 
 def report_images(
-    console: Console, images: Sequence[Image], into: Path, about: dict[str, Any] | None = None
+    console: Console, images: Sequence[Image], destination: Path, call_fields: dict[str, Any] | None = None
 ) -> int:
-    """Print where each picture is, with what is known `about` their call; 1 if one is not here."""
-    known, code = about or {}, 0
+    """Print where each picture is, with what is known `call_fields` their call; 1 if one is not here."""
+    known, code = call_fields or {}, 0
     for number, image in enumerate(images):
-        placed = _placed(console, image, into)
-        if placed is None:
+        saved = _ensure_saved(console, image, destination)
+        if saved is None:
             code = 1
             continue
         if console.as_json:
-            is_taken = console.record(_record(placed, number, known))
+            is_taken = console.print_record(_record(saved, number, known))
             # It is the whole call's: adding up the lines must not count it twice.
             known = {**known, "usage": None}
         else:
-            is_taken = console.result(str(placed.path))
+            is_taken = console.print_result(str(saved.path))
         if not is_taken:
-            console.always(f"stdout takes nothing; the picture is {str(placed.path)!r}", "yellow")
+            console.print_message(f"stdout takes nothing; the picture is {str(saved.path)!r}", "yellow")
     return code
 
 
-def report_error(console: Console, error: ImagesError, into: Path) -> None:
+def report_error_images(console: Console, error: ImagesError, destination: Path) -> None:
     """Print the finished pictures that an error carries, with what is known of their call."""
     if isinstance(error, PartialResultError):
-        report_result(console, error.result, into)
+        report_result(console, error.result, destination)
     else:
-        report_images(console, _images_of(error), into)
+        report_images(console, _finished_images(error), destination)
     for image in error.damaged:
-        kept = _placed(console, image, into)
+        kept = _ensure_saved(console, image, destination)
         where = "" if kept is None else f" is kept in {str(kept.path)!r}"
-        console.always(f"warning: what came in a picture's place ({image.flaw}){where}", "yellow")
+        console.print_message(f"warning: what came in a picture's place ({image.flaw}){where}", "yellow")
 
 
-def _images_of(error: ImagesError) -> Sequence[Image]:
+def _finished_images(error: ImagesError) -> Sequence[Image]:
     """The finished pictures that an error carries; those that could not be fetched are told with it."""
     if isinstance(error, DownloadError):
         return [] if error.response is None else [one for one in error.response.images if one.nbytes]
     return error.images
 
 
-def usage_of(result: ImageResult) -> dict[str, Any] | None:
+def usage_record(result: ImageResult) -> dict[str, Any] | None:
     """The tokens of a call for a JSON line; None where the server did not count them."""
     if result.usage is None:
         return None
-    told = _grouped(Usage, result.usage.as_dict())
+    counts = _split_extra(Usage, result.usage.as_dict())
     for name in ("input_tokens_details", "output_tokens_details"):
-        if getattr(result.usage, name) is not None and isinstance(told[name], dict):
-            told[name] = _grouped(TokenDetails, told[name])
-    return told
+        if getattr(result.usage, name) is not None and isinstance(counts[name], dict):
+            counts[name] = _split_extra(TokenDetails, counts[name])
+    return counts
 
 
-def _grouped(cls: type[Usage | TokenDetails], told: dict[str, Any]) -> dict[str, Any]:
+def _split_extra(cls: type[Usage | TokenDetails], counts: dict[str, Any]) -> dict[str, Any]:
     """What is known of a usage, null where the server did not say it, and the rest as `extra`."""
-    rest = dict(told)
+    rest = dict(counts)
     known = {field.name: rest.pop(field.name, None) for field in fields(cls) if field.name != "extra"}
     return known | ({"extra": rest} if rest else {})
 
 
-def _record(image: Image, index: int, about: dict[str, Any]) -> dict[str, Any]:
+def _record(image: Image, index: int, call_fields: dict[str, Any]) -> dict[str, Any]:
     return {
         "index": index,
         "path": str(image.path),
@@ -120,21 +120,22 @@ def _record(image: Image, index: int, about: dict[str, Any]) -> dict[str, Any]:
         "bytes": image.nbytes,
         "sha256": image.sha256,
         "revised_prompt": image.revised_prompt,
-        **about,
+        **call_fields,
     }
 
 
-def _placed(console: Console, image: Image, into: Path) -> Image | None:
+def _ensure_saved(console: Console, image: Image, destination: Path) -> Image | None:
     """The picture with a path; None where it cannot have one."""
     if image.path is not None:
         return image
     if image.url is not None:
         message = "a picture that is paid for was not fetched from where it is"
-        show_problem(console, Problem(kind="DownloadError", message=message, urls=(image.url,)))
+        report_error(console, ErrorReport(error_type="DownloadError", message=message, urls=(image.url,)))
         return None
     folder = tempfile.mkdtemp(prefix="openai-images-")
-    path = image.save(Path(folder) / into.stem)
-    console.always(f"warning: {str(into)!r} could not be written; the picture is in {folder}", "yellow")
+    path = image.save(Path(folder) / destination.stem)
+    warning = f"warning: {str(destination)!r} could not be written; the picture is in {folder}"
+    console.print_message(warning, "yellow")
     return evolve(image, path=path)
 
 
@@ -160,13 +161,13 @@ _HINTS = {name: f"Change {option}." for name, option in _OPTIONS.items()}
 
 
 @frozen(kw_only=True)
-class Problem:
-    """A failure in words: `kind` names it in JSON, `facts` are what else is known of it."""
+class ErrorReport:
+    """A failure in words: `error_type` names it in JSON, `details` are what else is known of it."""
 
-    kind: str
+    error_type: str
     message: str
-    to_do: str = ""
-    facts: str = ""
+    advice: str = ""
+    details: str = ""
     maybe_billed: bool = False
     attempts: int = 0
     elapsed: float = 0.0
@@ -175,13 +176,13 @@ class Problem:
     code: str | None = None
     param: str | None = None
     urls: tuple[str, ...] = ()
-    hint: str = _MAYBE_BILLED
+    billing_hint: str = _MAYBE_BILLED
 
     def record(self) -> dict[str, Any]:
         """The JSON line."""
         return {
             "error": {
-                "type": self.kind,
+                "type": self.error_type,
                 "message": self.message,
                 "status_code": self.status_code,
                 "code": self.code,
@@ -195,7 +196,7 @@ class Problem:
         }
 
 
-def hints_for(given: Mapping[str, object], output: str | None) -> dict[str, str]:
+def parameter_hints(given: Mapping[str, object], output: str | None) -> dict[str, str]:
     """What to do about each parameter, for somebody who typed those that are `given`, and `-o output`."""
     hints = {
         name: _HINTS[name] if given.get(name) is not None else f"Set it with {option}."
@@ -211,7 +212,7 @@ def hints_for(given: Mapping[str, object], output: str | None) -> dict[str, str]
     return hints
 
 
-def problem_of(error: ImagesError, hints: Mapping[str, str] | None = None) -> Problem:
+def report_from(error: ImagesError, hints: Mapping[str, str] | None = None) -> ErrorReport:
     """A client's exception in words for the command line; `hints` say what to do about each parameter."""
     message = error.reason if isinstance(error, DownloadError) else str(error)
     if error.request_id:
@@ -219,11 +220,11 @@ def problem_of(error: ImagesError, hints: Mapping[str, str] | None = None) -> Pr
     if isinstance(error, RequestInvalidError):  # what it ends with is for those who write Python
         message = message.removesuffix('; validate="off" sends it as it is')
     status = error if isinstance(error, APIStatusError) else None
-    return Problem(
-        kind=type(error).__name__,
+    return ErrorReport(
+        error_type=type(error).__name__,
         message=message,
-        to_do=_to_do(error, hints or _HINTS),
-        facts=_facts(error),
+        advice=_advice(error, hints or _HINTS),
+        details=_details(error),
         maybe_billed=error.maybe_billed,
         attempts=error.attempts,
         elapsed=error.elapsed,
@@ -232,27 +233,27 @@ def problem_of(error: ImagesError, hints: Mapping[str, str] | None = None) -> Pr
         code=status.code if status else None,
         param=status.param if status else None,
         urls=error.urls if isinstance(error, DownloadError) else (),
-        hint=_PARTLY_BILLED if error.images else _DAMAGED_BILLED if error.damaged else _MAYBE_BILLED,
+        billing_hint=_PARTLY_BILLED if error.images else _DAMAGED_BILLED if error.damaged else _MAYBE_BILLED,
     )
 
 
-def show_problem(console: Console, problem: Problem, error: BaseException | None = None) -> None:
+def report_error(console: Console, report: ErrorReport, error: BaseException | None = None) -> None:
     """Say it on stderr, and on stdout with `--json`; `error` adds its traceback with `--verbose`."""
     if console.as_json:
-        console.record(problem.record())
-    say_problem(console, problem, error)
+        console.print_record(report.record())
+    print_error(console, report, error)
 
 
-def say_problem(console: Console, problem: Problem, error: BaseException | None = None) -> None:
+def print_error(console: Console, report: ErrorReport, error: BaseException | None = None) -> None:
     """Say it on stderr; `error` adds its traceback with `--verbose`."""
     if console.verbose and error is not None:
         console.err.write("".join(traceback.format_exception(error)))
-    console.always(f"error: {problem.message}", "bold red")
-    known = "billed" in problem.message or problem.urls
-    hint = problem.hint if problem.maybe_billed and not known else ""
+    console.print_message(f"error: {report.message}", "bold red")
+    known = "billed" in report.message or report.urls
+    hint = report.billing_hint if report.maybe_billed and not known else ""
     # The URLs are whole, signatures included: they are the only way to pictures that are paid for.
-    for line in filter(None, (problem.to_do, *problem.urls, hint, problem.facts)):
-        console.always(f"       {line}", "red" if line is hint else "")
+    for line in filter(None, (report.advice, *report.urls, hint, report.details)):
+        console.print_message(f"       {line}", "red" if line is hint else "")
 
 
 def exit_code(error: ImagesError) -> int:
@@ -260,7 +261,7 @@ def exit_code(error: ImagesError) -> int:
     return 2 if isinstance(error, ConfigurationError | RequestInvalidError) else 1
 
 
-def _blamed(error: ImagesError) -> str | None:
+def _blamed_parameter(error: ImagesError) -> str | None:
     """The parameter that the server names: in its field, or in its sentence where that can be no other word."""
     if isinstance(error, APIStatusError) and error.param in _OPTIONS:
         return error.param
@@ -270,10 +271,10 @@ def _blamed(error: ImagesError) -> str | None:
     return next((name for name in _OPTIONS if "_" in name and name in words), None)
 
 
-def _to_do(error: ImagesError, hints: Mapping[str, str]) -> str:
+def _advice(error: ImagesError, hints: Mapping[str, str]) -> str:
     if isinstance(error, PartialResultError):
-        return _to_do(error.errors[0], hints) if error.errors else ""
-    if (name := _blamed(error)) is not None:
+        return _advice(error.errors[0], hints) if error.errors else ""
+    if (name := _blamed_parameter(error)) is not None:
         return hints[name]
     if isinstance(error, APIStatusError) and error.code == "DeploymentNotFound":
         return "Check the deployment's name (--model, or AZURE_OPENAI_DEPLOYMENT) and OPENAI_API_VERSION."
@@ -292,7 +293,7 @@ def _to_do(error: ImagesError, hints: Mapping[str, str]) -> str:
     return ""
 
 
-def _facts(error: ImagesError) -> str:
+def _details(error: ImagesError) -> str:
     attempts = f"{error.attempts} attempt{'s' if error.attempts > 1 else ''}, {error.elapsed:.1f} s"
     request = f"request {error.request_id}" if error.request_id else ""
     notes: list[str] = getattr(error, "__notes__", [])

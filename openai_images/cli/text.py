@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["at_most", "clipped", "counted", "dollars", "duration", "listed", "pace"]
-
 _CENT, _FINE = Decimal("0.01"), Decimal("0.0001")
 
 
-def counted(number: int, thing: str) -> str:
+def plural(number: int, thing: str) -> str:
     """`1 picture`, `1,200 pictures`."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
@@ -44,7 +42,7 @@ def dollars(amount: Decimal) -> str:
     return _money(amount, ROUND_HALF_UP)
 
 
-def at_most(amount: Decimal) -> str:
+def dollars_rounded_up(amount: Decimal) -> str:
     """US dollars, rounded up: for what something may cost."""
     return _money(amount, ROUND_UP)
 
@@ -59,19 +57,19 @@ def _money(amount: Decimal, rounding: str) -> str:
     return f"${cents if cents == fine else fine}"
 
 
-def pace(images_per_minute: float) -> str:
+def images_per_minute(rate: float) -> str:
     """How fast pictures come: `118 images/min`, `4.3 images/min`."""
-    digits = 0 if images_per_minute >= 10 else 1
-    return f"{images_per_minute:,.{digits}f} images/min"
+    digits = 0 if rate >= 10 else 1
+    return f"{rate:,.{digits}f} images/min"
 
 
-def clipped(text: str, longest: int) -> str:
-    """The text in one line, cut where it is longer than `longest` characters."""
+def truncate(text: str, limit: int) -> str:
+    """The text in one line, cut where it is longer than `limit` characters."""
     line = " ".join(text.split())
-    return line if len(line) <= longest else line[: longest - 1] + "…"
+    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def listed(names: Sequence[str], most: int) -> str:
-    """Names in a row: `a, b, c and 12 more`, with no more than `most` of them said."""
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
+def join_limited(names: Sequence[str], limit: int) -> str:
+    """Names in a row: `a, b, c and 12 more`, with no more than `limit` of them said."""
+    shown = ", ".join(names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit:,} more"

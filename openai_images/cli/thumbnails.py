@@ -26,13 +26,13 @@ MAX_PIXELS = 40_000_000
 MAX_BYTES = 256 * 1024 * 1024
 """Bytes of a file that is read for it."""
 
-_one_at_a_time = threading.Lock()
+_decode_lock = threading.Lock()
 
 
 @contextmanager
-def open_picture(source: Path | bytes) -> Generator[PillowImage]:
+def open_image(source: Path | bytes) -> Generator[PillowImage]:
     """The picture in Pillow, while nobody else decodes one; this blocks. Raises whatever Pillow does, or OSError."""
-    with _one_at_a_time:
+    with _decode_lock:
         if isinstance(source, Path) and source.stat().st_size > MAX_BYTES:
             raise OSError(f"a file of more than {MAX_BYTES:,} bytes")
         image = Image.from_bytes(source.read_bytes() if isinstance(source, Path) else source)
@@ -53,16 +53,16 @@ _LONGEST_SIDE = 480
 _QUALITY = 78
 
 
-def find_thumbnail() -> Callable[[Path, Path], object] | None:
+def find_thumbnail_writer() -> Callable[[Path, Path], object] | None:
     """What makes small copies; None without Pillow."""
     return write_thumbnail if find_spec("PIL") is not None else None
 
 
 def write_thumbnail(source: Path, target: Path) -> None:
     """Write a small WebP copy of the picture in `source` to `target`. Raises whatever Pillow does."""
-    from openai_images.cli.thumbnails import open_picture
+    from openai_images.cli.thumbnails import open_image
 
-    with open_picture(source) as picture:
+    with open_image(source) as picture:
         picture.draft("RGB", (_LONGEST_SIDE, _LONGEST_SIDE))
         has_alpha = "A" in picture.getbands() or "transparency" in picture.info
         mode = "RGBA" if has_alpha else "RGB"
