@@ -34,9 +34,7 @@ if TYPE_CHECKING:
 
 def run_batch(options: BatchCommandOptions, streams: Streams) -> int:
     """Run the batch and give the exit code. Raises click.UsageError."""
-    console = Console(
-        streams.out, streams.err, quiet=options.quiet, verbose=options.verbose, as_json=options.as_json
-    )
+    console = options.make_console(streams)
     try:
         job = BatchCommand(load_job(options), console)
     except ImagesError as error:

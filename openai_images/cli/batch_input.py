@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from openai_images import (
     PUBLISHED_PRICES,
@@ -27,8 +27,8 @@ from openai_images import (
     read_prices,
 )
 from openai_images.cli.console import read_stdin_bytes
-from openai_images.cli.endpoint import Endpoint, choose_model
-from openai_images.cli.paths import output_format
+from openai_images.cli.endpoint import Endpoint
+from openai_images.cli.options import CallOptions
 from openai_images.cli.text import dollars_rounded_up, plural
 from openai_images.cli.thumbnails import find_thumbnail_writer
 
@@ -44,7 +44,7 @@ _STAND_IN = (
 
 
 @frozen(kw_only=True)
-class BatchCommandOptions:
+class BatchCommandOptions(CallOptions):
     """What was typed."""
 
     file: str
@@ -60,21 +60,6 @@ class BatchCommandOptions:
     retry_missing: bool = False
     dedupe: bool = False
     dry_run: bool = False
-    n: int | None = None
-    size: str | None = None
-    quality: str | None = None
-    model: str | None = None
-    output_format: str | None = None
-    background: str | None = None
-    compression: int | None = None
-    moderation: str | None = None
-    local: bool = False
-    azure: bool | None = None
-    base_url: str | None = None
-    timeout: float | None = None
-    as_json: bool = False
-    verbose: bool = False
-    quiet: bool = False
 
 
 @frozen(kw_only=True)
@@ -106,43 +91,19 @@ class BatchJob:
 
 def load_job(options: BatchCommandOptions) -> BatchJob:
     """Read and check all of it; nothing is sent. Raises click.UsageError and `ImagesError`."""
-    if options.local and options.base_url:
-        raise click.UsageError("--local starts a server of its own; leave --base-url out.")
-    if options.local and options.azure:
-        raise click.UsageError("--local starts a server of its own; leave --azure out.")
-    endpoint = _endpoint(options)
+    options.check()
+    pacing = {"concurrency": options.concurrency, "images_per_minute": options.images_per_minute}
+    limits = Limits(**{name: value for name, value in pacing.items() if value is not None})
+    endpoint = evolve(options.make_endpoint(), limits=limits, pace=0.0)
     budget = parse_budget(options.budget)
-    defaults = {
-        "model": choose_model(options.model, endpoint),
-        "n": options.n,
-        "size": options.size,
-        "quality": options.quality,
-        "background": options.background,
-        "output_format": output_format(None, options.output_format),
-        "output_compression": options.compression,
-        "moderation": options.moderation,
-    }
-    given = {name: value for name, value in defaults.items() if value is not None}
+    defaults = options.request_params(endpoint)
     prices = load_prices(options.prices)
     return BatchJob(
         options=options,
         endpoint=endpoint,
-        items=load_items(options.file, options.input_format, given),
+        items=load_items(options.file, options.input_format, defaults),
         prices=prices,
         budget=budget,
-    )
-
-
-def _endpoint(options: BatchCommandOptions) -> Endpoint:
-    """Where to send, and how fast."""
-    chosen = {"concurrency": options.concurrency, "images_per_minute": options.images_per_minute}
-    return Endpoint(
-        local=options.local,
-        azure=options.azure,
-        base_url=options.base_url,
-        timeout=options.timeout,
-        limits=Limits(**{name: value for name, value in chosen.items() if value is not None}),
-        pace=0.0,
     )
 
 

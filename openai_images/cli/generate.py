@@ -7,7 +7,7 @@ the call fails; partial images leave no file unless `--keep-partials`. It refuse
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 from attrs import asdict, field, frozen
@@ -15,7 +15,8 @@ from attrs import asdict, field, frozen
 from openai_images import CompletedImage, ImageResult, ImagesError, PartialImage
 from openai_images.cli.command_runner import run_command
 from openai_images.cli.console import Console, read_stdin_text
-from openai_images.cli.endpoint import Endpoint, choose_model, open_client
+from openai_images.cli.endpoint import open_client
+from openai_images.cli.options import CallOptions
 from openai_images.cli.paths import output_format, output_path
 from openai_images.cli.progress import CallProgress, ProgressDisplay, make_progress_display
 from openai_images.cli.report import (
@@ -38,30 +39,15 @@ if TYPE_CHECKING:
 
 
 @frozen(kw_only=True)
-class GenerateOptions:
+class GenerateOptions(CallOptions):
     """What was typed."""
 
     prompt: str = field(repr=False)
     output: str | None = None
-    n: int | None = None
-    size: str | None = None
-    quality: str | None = None
-    model: str | None = None
-    output_format: str | None = None
     partial_images: int | None = None
     keep_partials: bool = False
-    background: str | None = None
-    compression: int | None = None
-    moderation: str | None = None
     overwrite: bool = False
-    local: bool = False
-    azure: bool | None = None
-    base_url: str | None = None
-    timeout: float | None = None
-    as_json: bool = False
     preview: bool | None = None
-    verbose: bool = False
-    quiet: bool = False
 
 
 def run_generate(
@@ -70,9 +56,7 @@ def run_generate(
     make_command: Callable[[Console], GenerateCommand] | None = None,
 ) -> int:
     """Generate, or do what `make_command` makes, report, and give the exit code. Raises click.UsageError."""
-    console = Console(
-        streams.out, streams.err, quiet=options.quiet, verbose=options.verbose, as_json=options.as_json
-    )
+    console = options.make_console(streams)
     command = GenerateCommand(options, console) if make_command is None else make_command(console)
     return run_command(console, command.run, command.interrupted)
 
@@ -89,10 +73,10 @@ class GenerateCommand:
         self._console = console
         self._prompt = _read_prompt(options.prompt)
         self._destination = output_path(options.output, self._prompt)
-        self._endpoint = Endpoint(
-            local=options.local, azure=options.azure, base_url=options.base_url, timeout=options.timeout
-        )
-        self._params = _request_params(options, self._endpoint)
+        self._endpoint = options.make_endpoint()
+        self._params = options.request_params(self._endpoint, options.output)
+        if options.partial_images is not None:
+            self._params["partial_images"] = options.partial_images
         self._call_progress = CallProgress(
             image_count=options.n or 1, partials_per_image=options.partial_images or 0
         )
@@ -222,27 +206,8 @@ class GenerateCommand:
 def _check_options(options: GenerateOptions) -> None:
     if options.keep_partials and not options.partial_images:
         raise click.UsageError("--keep-partials needs --partial-images N.")
-    if options.local and options.base_url:
-        raise click.UsageError("--local starts a server of its own; leave --base-url out.")
-    if options.local and options.azure:
-        raise click.UsageError("--local starts a server of its own; leave --azure out.")
+    options.check()
     output_format(options.output, options.output_format)
-
-
-def _request_params(options: GenerateOptions, endpoint: Endpoint) -> dict[str, Any]:
-    """What is sent: only what was given."""
-    params = {
-        "model": choose_model(options.model, endpoint),
-        "n": options.n,
-        "size": options.size,
-        "quality": options.quality,
-        "background": options.background,
-        "output_format": output_format(options.output, options.output_format),
-        "output_compression": options.compression,
-        "moderation": options.moderation,
-        "partial_images": options.partial_images,
-    }
-    return {name: value for name, value in params.items() if value is not None}
 
 
 def _read_prompt(given: str) -> str:
