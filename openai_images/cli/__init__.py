@@ -9,12 +9,10 @@ nothing. Nothing heavy is imported before a command runs, so `--help` answers at
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Sequence
+from typing import TextIO
 
 from openai_images.cli.startup import ResilientStream, prepare_descriptors
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 __all__ = ["main"]
 

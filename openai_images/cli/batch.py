@@ -12,9 +12,8 @@ import os
 import tempfile
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from openai_images import Batch, ConfigurationError, ImagesError
+from openai_images import Batch, BatchPlan, ConfigurationError, ImagesClient, ImagesError
 from openai_images.cli.batch_input import BatchCommandOptions, BatchJob, estimate_items, load_job
 from openai_images.cli.batch_live import make_batch_display
 from openai_images.cli.batch_progress import BatchDisplay
@@ -24,12 +23,8 @@ from openai_images.cli.command_runner import INTERRUPTED, InterruptHandler, run_
 from openai_images.cli.console import Console
 from openai_images.cli.endpoint import offline_client, open_client
 from openai_images.cli.report import ErrorReport, exit_code, print_error, report_error, report_from
-from openai_images.cli.startup import wait_writable
+from openai_images.cli.startup import Streams, wait_writable
 from openai_images.cli.text import dollars, plural
-
-if TYPE_CHECKING:
-    from openai_images import BatchPlan, ImagesClient
-    from openai_images.cli.startup import Streams
 
 
 def run_batch(options: BatchCommandOptions, streams: Streams) -> int:
@@ -47,7 +42,6 @@ class BatchCommand:
     """One run of a batch."""
 
     def __init__(self, job: BatchJob, console: Console) -> None:
-        """Nothing happens yet."""
         self._job = job
         self._options = job.options
         self._console = console

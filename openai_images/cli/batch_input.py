@@ -9,15 +9,17 @@ from __future__ import annotations
 import codecs
 import io
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from attrs import evolve, field, frozen
 
 from openai_images import (
     PUBLISHED_PRICES,
+    BatchItem,
     BatchOptions,
     ConfigurationError,
     Limits,
@@ -31,11 +33,6 @@ from openai_images.cli.endpoint import Endpoint
 from openai_images.cli.options import CallOptions
 from openai_images.cli.text import dollars_rounded_up, plural
 from openai_images.cli.thumbnails import find_thumbnail_writer
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from openai_images import BatchItem, Prices
 
 _STAND_IN = (
     "Local stand-ins: painted by a program on this machine, not by a model. Nothing was billed: amounts are what the "
@@ -184,7 +181,6 @@ class CostEstimate:
     prices: str
 
     def __str__(self) -> str:
-        """In words."""
         if self.unpriced == self.total:
             return f"unknown ({self.reason})"
         known = f"at most {dollars_rounded_up(self.cost)} ({self.prices})"

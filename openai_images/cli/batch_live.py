@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, TextIO, cast
 
 from attrs import evolve
 
+from openai_images import Progress
 from openai_images.cli.batch_progress import BatchDisplay, Clock, PlainDisplay, StatusField, status_fields
+from openai_images.cli.console import Console
 from openai_images.cli.startup import ResilientStream
 from openai_images.cli.text import duration
 
 if TYPE_CHECKING:
     from rich.text import Text
-
-    from openai_images import Progress
-    from openai_images.cli.console import Console
 
 _TICK = 0.2
 _WIDEST_BAR = 100
@@ -89,7 +88,6 @@ class LiveBatchDisplay(BatchDisplay):
     period = _TICK
 
     def __init__(self, console: Console, clock: Clock = Clock()) -> None:  # noqa: B008  frozen
-        """Write to the console's stderr."""
         super().__init__(console, clock)
         self._before = console.out.stream, console.err.stream
         self._terminal = ResilientStream(console.err.stream)

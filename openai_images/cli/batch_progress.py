@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, NamedTuple, Self
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import NamedTuple, Self
 
 from attrs import field, frozen
 
 from openai_images import Progress
+from openai_images.cli.console import Console
 from openai_images.cli.text import dollars, duration, images_per_minute, plural
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from types import TracebackType
-
-    from openai_images.cli.console import Console
 
 _PERIOD = 10.0
 _HEARTBEAT = 60.0
@@ -72,7 +69,6 @@ class BatchDisplay:
     period = _PERIOD
 
     def __init__(self, console: Console, clock: Clock = Clock()) -> None:
-        """Write to the console's stderr."""
         self.console = console
         self.progress = Progress()
         self.clock = clock
@@ -82,7 +78,6 @@ class BatchDisplay:
         self._failures_since = self._started
 
     async def __aenter__(self) -> Self:
-        """Begin."""
         self.open()
         self._ticker = asyncio.create_task(self._keep_ticking())
         return self
@@ -90,7 +85,6 @@ class BatchDisplay:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End, well or not."""
         if self._ticker is not None:
             self._ticker.cancel()
             await asyncio.wait([self._ticker])
@@ -143,7 +137,6 @@ class PlainDisplay(BatchDisplay):
     """A line now and then."""
 
     def __init__(self, console: Console, clock: Clock = Clock()) -> None:
-        """Write to the console's stderr."""
         super().__init__(console, clock)
         self._said: list[StatusField] = []
         self._said_at = self._started

@@ -11,16 +11,13 @@ import json
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from openai_images import DownloadError, ImagesError, ModerationBlockedError, Succeeded
+from openai_images import DownloadError, Failed, ImagesError, ModerationBlockedError, Outcome, Succeeded
+from openai_images.cli.batch_progress import BatchDisplay
+from openai_images.cli.console import Console
 from openai_images.cli.report import report_from, usage_record
 from openai_images.cli.text import truncate
-
-if TYPE_CHECKING:
-    from openai_images import Failed, Outcome
-    from openai_images.cli.batch_progress import BatchDisplay
-    from openai_images.cli.console import Console
 
 _LONGEST_REASON = 160
 _STYLES = {"away": "magenta", "failed": "red", "blocked": "yellow", "unknown": "magenta"}
@@ -30,7 +27,6 @@ class BatchReporter:
     """Tells each outcome as it comes."""
 
     def __init__(self, console: Console, out: str) -> None:
-        """Write to the console; `out` is the batch's folder as the user calls it."""
         self._console = console
         self._out = Path(out)
         self._root = Path(os.path.abspath(out))  # noqa: PTH100  as the batch does

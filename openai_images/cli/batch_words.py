@@ -7,18 +7,15 @@ nothing, or a stand-in's price a bill.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
 
 from attrs import frozen
 
+from openai_images import BatchPlan, BatchSummary
+from openai_images.cli.batch_input import CostEstimate
 from openai_images.cli.text import dollars, duration, images_per_minute, join_limited, plural
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from decimal import Decimal
-
-    from openai_images import BatchPlan, BatchSummary
-    from openai_images.cli.batch_input import CostEstimate
 
 _MOST_KEYS = 20
 _FEW_KEYS = 5

@@ -11,17 +11,14 @@ import asyncio
 import logging
 import signal
 import threading
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from types import TracebackType
+from typing import Any, Self
 
 from openai_images import ImagesError
+from openai_images.cli.console import Console
 from openai_images.cli.report import ErrorReport, exit_code, report_error, report_from
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator
-    from types import TracebackType
-
-    from openai_images.cli.console import Console
 
 INTERRUPTED = 130
 
@@ -93,14 +90,12 @@ class InterruptHandler:
     """While entered, the first signal calls `stop` and the second `abandon`; `count` says how many there were."""
 
     def __init__(self, stop: Callable[[], object], abandon: Callable[[], object]) -> None:
-        """Call these, in the running event loop."""
         self._steps = (stop, abandon)
         self._loop = asyncio.get_running_loop()
         self._previous: dict[signal.Signals, Any] = {}
         self.count = 0
 
     def __enter__(self) -> Self:
-        """From now on."""
         if threading.current_thread() is threading.main_thread():
             for number in (getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)):
                 # Whoever started this with a signal ignored, as nohup does, is obeyed; None is none of Python's.
@@ -111,7 +106,6 @@ class InterruptHandler:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """As it was before."""
         self._restore()
 
     def _on_signal(self, *_: object) -> None:

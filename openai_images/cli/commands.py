@@ -7,19 +7,15 @@ values is not sent. It refuses to do the work: each command hands its options to
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import Any, TextIO, cast
 
 import click
 from click.exceptions import Exit
 
 from openai_images._version import __version__
-from openai_images.cli.startup import DEFAULT_MODEL, Streams
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from openai_images.cli.startup import ResilientStream
+from openai_images.cli.startup import DEFAULT_MODEL, ResilientStream, Streams
 
 _NAME = "openai-images"
 _COMPLETION = "_OPENAI_IMAGES_COMPLETE"

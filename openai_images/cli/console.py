@@ -11,6 +11,7 @@ import codecs
 import json
 import os
 import sys
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
@@ -20,8 +21,6 @@ from attrs import define, field
 from openai_images.cli.startup import ResilientStream, resilient
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import rich.console
 
 

@@ -9,25 +9,21 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import frozen
 
-from openai_images import ImageResult, ImagesClient, ModerationBlockedError, PartialImage
+from openai_images import Image, ImageResult, ImagesClient, ModerationBlockedError, PartialImage, Usage
 from openai_images.cli.command_runner import run_command
 from openai_images.cli.console import Console
 from openai_images.cli.progress import ProgressDisplay, ProgressStep, format_bytes, make_progress_display
 from openai_images.cli.report import ErrorReport, report_error
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from openai_images import Image, Usage
-    from openai_images.cli.startup import Streams
+from openai_images.cli.startup import Streams
 
 
 @frozen

@@ -9,23 +9,18 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import ClassVar
 
 import click
 from attrs import evolve, field, frozen
 
-from openai_images import ImagesError, RequestInvalidError
+from openai_images import ImageResult, ImagesClient, ImagesError, ImageStream, RequestInvalidError
 from openai_images.cli import generate
-from openai_images.cli.console import has_piped_stdin, read_stdin_bytes
+from openai_images.cli.console import Console, has_piped_stdin, read_stdin_bytes
+from openai_images.cli.report import ErrorReport
+from openai_images.cli.startup import Streams
 from openai_images.cli.text import join_limited
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
-    from openai_images import ImageResult, ImagesClient, ImageStream
-    from openai_images.cli.console import Console
-    from openai_images.cli.report import ErrorReport
-    from openai_images.cli.startup import Streams
 
 _STDIN = "-"
 _URL_PREFIXES = ("http://", "https://", "data:")
@@ -58,7 +53,6 @@ class EditCommand(generate.GenerateCommand):
     send_stage: ClassVar[str] = "sending, then waiting for the first byte"
 
     def __init__(self, options: EditOptions, console: Console) -> None:
-        """Check the options and read stdin. Raises click.UsageError."""
         _check_options(options)
         super().__init__(options, console)
         self._names = options.images

@@ -9,18 +9,14 @@ client and the local server.
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
 from openai_images import ConfigurationError, ImagesClient, Limits, Timeouts
+from openai_images.cli.console import Console
 from openai_images.cli.startup import DEFAULT_MODEL
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
-
-    from openai_images.cli.console import Console
 
 _NO_KEY = (
     "no API key: set OPENAI_API_KEY (any text will do for a server that needs none), or AZURE_OPENAI_ENDPOINT and "

@@ -7,12 +7,22 @@ the call fails; partial images leave no file unless `--keep-partials`. It refuse
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import ClassVar
 
 import click
 from attrs import asdict, field, frozen
 
-from openai_images import CompletedImage, ImageResult, ImagesError, PartialImage
+from openai_images import (
+    CompletedImage,
+    Image,
+    ImageResult,
+    ImagesClient,
+    ImagesError,
+    ImageStream,
+    PartialImage,
+)
 from openai_images.cli.command_runner import run_command
 from openai_images.cli.console import Console, read_stdin_text
 from openai_images.cli.endpoint import open_client
@@ -29,13 +39,7 @@ from openai_images.cli.report import (
     report_images,
     report_result,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from pathlib import Path
-
-    from openai_images import Image, ImagesClient, ImageStream
-    from openai_images.cli.startup import Streams
+from openai_images.cli.startup import Streams
 
 
 @frozen(kw_only=True)
@@ -67,7 +71,6 @@ class GenerateCommand:
     send_stage: ClassVar[str] = "waiting for the first byte"
 
     def __init__(self, options: GenerateOptions, console: Console) -> None:
-        """Check the options. Raises click.UsageError."""
         _check_options(options)
         self._options = options
         self._console = console

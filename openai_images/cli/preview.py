@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import io
 from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
     from PIL.Image import Image
 
 

@@ -11,20 +11,16 @@ import asyncio
 import os
 import shutil
 import time
+from collections.abc import Callable
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Self
+from types import TracebackType
+from typing import Self
 
 from attrs import define, frozen
 
-from openai_images.cli.preview import Preview, TerminalProtocol, detect_protocol
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
-
-    from openai_images import Image
-    from openai_images.cli.console import Console
-    from openai_images.cli.preview import Drawing
+from openai_images import Image
+from openai_images.cli.console import Console
+from openai_images.cli.preview import Drawing, Preview, TerminalProtocol, detect_protocol
 
 _TALLEST = 30
 _BESIDE = 3  # lines of the terminal that are left for text
@@ -41,7 +37,6 @@ class ProgressStep:
     is_last: bool = False
 
     def __str__(self) -> str:
-        """In words."""
         return ", ".join(filter(None, [self.stage, format_bytes(self.nbytes) if self.nbytes else ""]))
 
 
@@ -56,7 +51,6 @@ class ProgressDisplay:
     """Shows nothing."""
 
     async def __aenter__(self) -> Self:
-        """Begin."""
         return self
 
     async def __aexit__(
@@ -77,7 +71,6 @@ class PlainProgress(ProgressDisplay):
     def __init__(
         self, console: Console, preview: Preview | None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Write to the console's stderr."""
         self.console = console
         self.preview = preview
         self._clock = clock
@@ -185,7 +178,6 @@ class LiveProgress(PlainProgress):
     def __init__(
         self, console: Console, preview: Preview | None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Write to the console's stderr."""
         super().__init__(console, preview, clock)
         self._step = ProgressStep(stage="starting")
         self._rows = 0
@@ -194,7 +186,6 @@ class LiveProgress(PlainProgress):
         self._dots = _DOTS if console.is_unicode else _DOTS_ASCII
 
     async def __aenter__(self) -> Self:
-        """Start to redraw."""
         self.console.err.write(_HIDE_CURSOR)
         self._draw_line()
         self._ticker = asyncio.create_task(self._tick())
@@ -203,7 +194,6 @@ class LiveProgress(PlainProgress):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Clear the line, or leave the last step's words in it."""
         if self._ticker is not None:
             self._ticker.cancel()
             await asyncio.wait([self._ticker])

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 import tempfile
 import traceback
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import evolve, fields, frozen
 
@@ -21,6 +22,8 @@ from openai_images import (
     BadRequestError,
     ConfigurationError,
     DownloadError,
+    Image,
+    ImageResult,
     ImagesError,
     PartialResultError,
     RateLimitError,
@@ -28,12 +31,7 @@ from openai_images import (
     TokenDetails,
     Usage,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from openai_images import Image, ImageResult
-    from openai_images.cli.console import Console
+from openai_images.cli.console import Console
 
 
 def report_result(console: Console, result: ImageResult, destination: Path) -> int:

@@ -17,9 +17,9 @@ from attrs import field, frozen
 from openai_images.cli.command_runner import run_command
 from openai_images.cli.console import Console
 from openai_images.cli.report import ErrorReport, report_error
+from openai_images.cli.startup import Streams
 
 if TYPE_CHECKING:
-    from openai_images.cli.startup import Streams
     from openai_images.server import AnsweredRequest, LocalImagesServer
 
 _PROMPT = "a lighthouse at dusk"

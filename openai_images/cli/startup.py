@@ -10,12 +10,10 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO, TypeVar, cast
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import Any, Final, NamedTuple, TextIO, TypeVar, cast
 
 _T = TypeVar("_T")
 
@@ -24,7 +22,6 @@ class ResilientStream:
     """A text stream that cannot fail; `is_lost` once nothing more can be written, `error` is why."""
 
     def __init__(self, stream: TextIO | None) -> None:
-        """Write to `stream`; None where the process was started without one."""
         self.stream = stream
         self.error: Exception | None = None
         self._first = stream

@@ -5,11 +5,8 @@ Rules: pure functions; an amount that is not zero never reads as zero. It refuse
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, ROUND_UP, Decimal
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _CENT, _FINE = Decimal("0.01"), Decimal("0.0001")
 

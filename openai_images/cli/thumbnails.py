@@ -8,6 +8,7 @@ Must not: be imported before a picture is to be shown.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,8 +17,6 @@ from typing import TYPE_CHECKING
 from openai_images import Image
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-
     from PIL.Image import Image as PillowImage
 
 MAX_PIXELS = 40_000_000
