@@ -1,8 +1,8 @@
-"""`openai-images batch`: many prompts into one folder, to be run again until all is there.
+"""`openai-images batch`: many prompts into one folder; the same command again resumes.
 
-Rules: the plan and what it may cost are said before anything is sent; an outcome is told when it is on the disk. The
-first Ctrl-C sends nothing new and awaits what is paid for, the second abandons it; a closed terminal or a reader that
-leaves loses nothing. It refuses to send anything twice unless an option asks for it.
+Invariants: plan and cost are printed before anything is sent, an outcome when it is on disk; the first Ctrl-C drains,
+the second cancels; a closed terminal or pipe loses nothing; placeholder images and a model's never share a folder.
+Must not: send anything twice unless an option says so.
 """
 
 from __future__ import annotations
@@ -50,24 +50,24 @@ class BatchCommand:
         self.reporter = BatchReporter(console, job.options.out)
 
     async def run(self) -> int:
-        """Plan it, run it, say what became of it, and give the exit code."""
+        """Plan, run and summarize; return the exit code."""
         if self._options.dry_run:
             return await self._dry_run()
         async with open_client(self._job.endpoint, self._console, lambda: None) as client:
             return await self._run(client)
 
     def interrupted(self) -> ErrorReport:
-        """What Ctrl-C left behind where it came before the first request, or more than twice."""
+        """Report a Ctrl-C before the first request, or a third one."""
         batch = self._batch
         sent = batch is not None and batch.summary.unknown > len(batch.plan.unknown)
         message = f"interrupted: {'what was sent may be billed' if sent else 'nothing was sent'}"
         return ErrorReport(error_type="Interrupted", message=message, maybe_billed=sent)
 
     async def _dry_run(self) -> int:
-        """Everything but the sending; a folder that is not there stays so."""
+        """Plan without sending; no folder is created."""
         options = self._options
         client = offline_client(self._job.endpoint)
-        is_there = os.path.exists(options.out)  # noqa: ASYNC240, PTH110  nobody else is on this loop
+        is_there = os.path.exists(options.out)  # noqa: ASYNC240, PTH110  the loop is idle
         reject_mixed_folder(Path(options.out), local=options.local)
         with nullcontext(options.out) if is_there else tempfile.TemporaryDirectory() as out:
             try:
@@ -84,13 +84,13 @@ class BatchCommand:
         folder = Path(self._options.out)
         reject_mixed_folder(folder, local=self._options.local)
         batch = self._new_batch(client, self._options.out)
-        # The signals are watched until the batch is closed, as it says then what is unknown.
+        # Signals are handled until the batch is closed: only then it knows what is unknown.
         with ExitStack() as signals:
             try:
                 async with batch as self._batch:
                     mark_stand_ins(folder, local=self._options.local)
                     self._print_plan(batch.plan)
-                    await asyncio.sleep(0)  # a Ctrl-C until now is heard here, before anything is sent
+                    await asyncio.sleep(0)  # an earlier Ctrl-C is raised here, before anything is sent
                     signals.enter_context(interrupts)
                     self._display = make_batch_display(self._console)
                     async with self._display:
@@ -109,7 +109,7 @@ class BatchCommand:
         return INTERRUPTED if interrupts.count else code
 
     def _new_batch(self, client: ImagesClient, out: str) -> Batch:
-        # The display of that time, not of now: it is made when the plan was shown.
+        # Looked up at each call: the display is made after the plan was printed.
         return Batch(
             client,
             self._job.items,
@@ -119,7 +119,6 @@ class BatchCommand:
         )
 
     def _print_plan(self, plan: BatchPlan) -> None:
-        """Say what will be done and what it may cost."""
         to_send = set(plan.to_send)
         items = [item for item in self._job.items if item.key in to_send]
         cost = estimate_items(items, self._job.prices, self._options.prices)
@@ -136,7 +135,6 @@ class BatchCommand:
         self.reporter.print_record(plan_record(plan, cost))
 
     def _on_first_interrupt(self) -> None:
-        """The first Ctrl-C."""
         if self._batch is not None:
             self._batch.stop()
         number = self._display.progress.in_flight
@@ -146,7 +144,6 @@ class BatchCommand:
         self._console.print_message(f"finishing {paid}; {abandon}" if number else "stopping", "bold yellow")
 
     def _report_unusable_folder(self, error: ImagesError | OSError) -> int:
-        """The folder cannot be worked in."""
         if isinstance(error, ImagesError):
             raise error
         advice = "Nothing was sent. Choose another folder with --out."
@@ -154,7 +151,6 @@ class BatchCommand:
         return 2
 
     def _report_run_error(self, error: ImagesError | OSError) -> None:
-        """Say what ended the run, on stdout as far as it is there."""
         advice = "What is finished is there. See to the folder, then run the same command again."
         report = (
             _write_error(self._options.out, error, advice)
@@ -165,7 +161,6 @@ class BatchCommand:
         print_error(self._console, report, error)
 
     def _print_summary(self, batch: Batch) -> int:
-        """Say what became of everything; 1 where something is missing."""
         summary, progress = batch.summary, self._display.progress
         run_summary = RunSummary(
             summary=summary,
@@ -184,7 +179,7 @@ class BatchCommand:
         return run_summary.exit_code
 
     def _unknown_keys(self) -> list[str]:
-        """In the order of the input; what is abandoned has no outcome, and a row in the journal all the same."""
+        """Keys in input order; a cancelled item has no outcome, but a row in the journal."""
         found = read_unknown_keys(Path(self._options.out) / "journal.jsonl")
         return [item.key for item in self._job.items if item.key in found]
 
@@ -204,8 +199,8 @@ _SENT = b'"state":"sent"'
 
 
 def reject_mixed_folder(folder: Path, *, local: bool) -> None:
-    """Raise `ConfigurationError` where this run's pictures and those of the folder would not be of one kind."""
-    # Not Path's `exists`, which raises where a name is too long: the batch is to say so.
+    """Raise `ConfigurationError` if placeholder images and a model's would share the folder."""
+    # `Path.exists` raises if a name is too long; the batch reports that.
     if os.path.exists(folder / _MARK) == local or not _has_sent(folder / "journal.jsonl"):  # noqa: PTH110
         return
     there, here = ("a model", "stand-ins") if local else ("local stand-ins", "a model")
@@ -214,7 +209,7 @@ def reject_mixed_folder(folder: Path, *, local: bool) -> None:
 
 
 def mark_stand_ins(folder: Path, *, local: bool) -> None:
-    """Say in the folder whether stand-ins are painted into it. Raises OSError."""
+    """Write or remove the file that marks a folder of placeholder images. Raises OSError."""
     if local:
         (folder / _MARK).write_text(_WORDS, encoding="utf-8")
     else:

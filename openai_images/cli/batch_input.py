@@ -1,7 +1,7 @@
-"""What was typed behind `openai-images batch`, and what it comes to.
+"""The input of `batch`: options, rows, prices and budget, checked, and what they may cost.
 
-Rules: options that are not given are not sent; what can be found wrong is found here, before anything is sent. It
-refuses to mix up two servers.
+Invariants: everything is read and checked before anything is sent; a row's own parameters override the options.
+Must not: accept part of an input: one bad row rejects it, and every bad row is named.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _STAND_IN = (
 
 @frozen(kw_only=True)
 class BatchCommandOptions(CallOptions):
-    """What was typed."""
+    """Options of `batch`."""
 
     file: str
     out: str
@@ -61,7 +61,7 @@ class BatchCommandOptions(CallOptions):
 
 @frozen(kw_only=True)
 class BatchJob:
-    """What is to be done: the options, and what they name."""
+    """The options, and what was read for them."""
 
     options: BatchCommandOptions
     endpoint: Endpoint
@@ -71,7 +71,7 @@ class BatchJob:
 
     @property
     def batch_options(self) -> BatchOptions:
-        """How the batch behaves."""
+        """Options of the `Batch`."""
         options = self.options
         return BatchOptions(
             budget=self.budget,
@@ -87,7 +87,7 @@ class BatchJob:
 
 
 def load_job(options: BatchCommandOptions) -> BatchJob:
-    """Read and check all of it; nothing is sent. Raises click.UsageError and `ImagesError`."""
+    """Read and check everything that the options name. Raises click.UsageError and `ImagesError`."""
     options.check()
     pacing = {"concurrency": options.concurrency, "images_per_minute": options.images_per_minute}
     limits = Limits(**{name: value for name, value in pacing.items() if value is not None})
@@ -110,7 +110,7 @@ _EXAMPLE = '{"gpt-image-2": {"text_input": "5", "image_output": "30"}}'
 
 
 def load_items(file: str, input_format: str | None, defaults: Mapping[str, Any]) -> Sequence[BatchItem]:
-    """The rows of `file`, or of stdin where it is `-`. Raises `BatchInputError` and click.UsageError."""
+    """Read the rows of `file`, or of stdin if it is `-`. Raises `BatchInputError` and click.UsageError."""
     if file == "-":
         data = _NamedBytes(read_stdin_bytes("the rows"))
         source = io.TextIOWrapper(data, errors="replace")
@@ -128,17 +128,16 @@ def load_items(file: str, input_format: str | None, defaults: Mapping[str, Any])
 
 
 class _NamedBytes(io.BytesIO):
-    name = "stdin"  # what is said of it
+    name = "stdin"  # in errors
 
 
 def _sniff_format(data: bytes) -> str:
-    """The format of what has no name: JSON Lines begin with an object."""
     encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     return "jsonl" if data[:4096].decode(encoding, errors="replace").lstrip().startswith("{") else "txt"
 
 
 def parse_budget(text: str | None) -> Decimal | None:
-    """US dollars. Raises click.UsageError."""
+    """Parse US dollars. Raises click.UsageError."""
     if text is None:
         return None
     try:
@@ -151,7 +150,7 @@ def parse_budget(text: str | None) -> Decimal | None:
 
 
 def load_prices(file: str | None) -> Prices:
-    """The published prices, and those of a JSON file in their place. Raises `ConfigurationError`, click.UsageError."""
+    """Return the published prices, overridden by a JSON file. Raises `ConfigurationError` and click.UsageError."""
     if file is None:
         return PUBLISHED_PRICES
     try:
@@ -172,7 +171,7 @@ def load_prices(file: str | None) -> Prices:
 
 @frozen
 class CostEstimate:
-    """What `total` requests may cost: `cost` US dollars at most, without those `unpriced`, for the reason `reason`."""
+    """What `total` requests may cost: at most `cost` US dollars; `unpriced` are not counted, for `reason`."""
 
     total: int
     cost: Decimal
@@ -191,7 +190,7 @@ class CostEstimate:
 
 
 def estimate_items(items: Iterable[BatchItem], prices: Prices, file: str | None = None) -> CostEstimate:
-    """What sending these may cost; `file` is where the user's own prices are."""
+    """Estimate the cost of these items; `file` is where the user's own prices are."""
     items = tuple(items)
     source = f"prices of {prices.as_of.isoformat()}" if file is None else f"prices in {file}"
     costs = [(item.request, estimate_cost(item.request, prices)) for item in items]
@@ -216,5 +215,4 @@ def estimate_items(items: Iterable[BatchItem], prices: Prices, file: str | None 
 
 
 def _has_auto(item: BatchItem) -> bool:
-    """Whether the server chooses what decides the price."""
     return {item.request.size, item.request.quality} & {None, "auto"} != set()

@@ -1,9 +1,8 @@
-"""How far a batch is, on a terminal: a bar and a few facts below everything else that is written.
+"""How far a batch is, on a terminal: a bar and status fields, below everything else that is written.
 
-Rules: what is written to the terminal meanwhile, a path on stdout or a warning on stderr, appears above the region,
-which is taken away for it and drawn again at once; no row is as wide as the terminal, and no more rows are drawn than
-it has. The end leaves nothing of the region behind, and the cursor visible. It refuses to take a line of its own for
-each picture.
+Invariants: a write to either stream appears above the region, which is erased for it and drawn again; no row is as
+wide as the terminal, no more rows are drawn than it has; `close` leaves nothing of it and the cursor visible.
+Must not: print a line for each image.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _LINES, _LINES_ASCII = ("━", "╍", "─", " · "), ("#", ">", "-", ", ")
 
 
 def rows(progress: Progress, elapsed: float, width: int, *, is_unicode: bool = True) -> list[Text]:
-    """The region's rows, each narrower than `width`: a bar where the total is known, then facts."""
+    """Lay out the region in rows narrower than `width`: a bar if the total is known, then the fields."""
     full, begun, empty, between = _LINES if is_unicode else _LINES_ASCII
     room = max(1, width - 1)
     made = _bar(progress, room, (full, begun, empty)) if progress.total else []
@@ -42,7 +41,7 @@ def rows(progress: Progress, elapsed: float, width: int, *, is_unicode: bool = T
 
 
 def _bar(progress: Progress, room: int, marks: tuple[str, str, str]) -> list[Text]:
-    """One row: done, failed and begun in their colours, then how many of how many."""
+    """One row: done, failed and in flight in their colours, then the count; none without room."""
     from rich.text import Text
 
     total = progress.total or 1
@@ -51,7 +50,7 @@ def _bar(progress: Progress, room: int, marks: tuple[str, str, str]) -> list[Tex
     length = min(_WIDEST_BAR, room - len(label))
     if length < 4:
         return []
-    # A failure among thousands still shows: every share that is not nothing has a mark.
+    # Every share that is not zero has a mark, so that a failure among thousands shows.
     failed = _share(progress.failed, total, length)
     done = min(length - failed, length * (ended - progress.failed) // total)
     begun = min(length - failed - done, _share(progress.in_flight, total, length))
@@ -68,7 +67,7 @@ def _share(number: int, total: int, length: int) -> int:
 
 
 def _flowed(said: list[StatusField], room: int, between: str) -> list[Text]:
-    """Facts in rows, broken between them; one that is too long for a row of its own is cut."""
+    """Fields in rows, broken between fields; one too long for a row is cut."""
     from rich.text import Text
 
     made: list[Text] = []
@@ -83,7 +82,7 @@ def _flowed(said: list[StatusField], room: int, between: str) -> list[Text]:
 
 
 class LiveBatchDisplay(BatchDisplay):
-    """Draws its region anew five times a second while it is entered."""
+    """Redraws its region five times a second while it is entered."""
 
     period = _TICK
 
@@ -98,7 +97,7 @@ class LiveBatchDisplay(BatchDisplay):
         self._updated = self._started
 
     def open(self) -> None:
-        """From now on, what others write to the terminal appears above the region."""
+        """Draw the region and divert both streams to write above it."""
         console = self.console
         console.err.stream = cast("TextIO", _Above(cast("TextIO", self._terminal), self))
         if console.out.isatty() and console.out.stream is not None:
@@ -107,12 +106,12 @@ class LiveBatchDisplay(BatchDisplay):
         self.tick()
 
     def update(self, progress: Progress) -> None:
-        """It has come this far; the next tick shows it."""
+        """Take the progress, for the next tick."""
         self._updated = self.clock.now()
         super().update(progress)
 
     def tick(self) -> None:
-        """Draw the region."""
+        """Redraw the region."""
         super().tick()
         if not self._is_line_open:
             self.erase()
@@ -120,7 +119,7 @@ class LiveBatchDisplay(BatchDisplay):
             self.draw()
 
     def close(self) -> None:
-        """Take the region away."""
+        """Erase the region and restore the streams."""
         super().close()
         self.erase()
         self.console.out.stream, self.console.err.stream = self._before
@@ -128,9 +127,9 @@ class LiveBatchDisplay(BatchDisplay):
         self._terminal.flush()
 
     def erase(self) -> None:
-        """Take the region away, to write in its place."""
+        """Erase the region, to write in its place."""
         if self._is_shown:
-            # A terminal that was made narrower meanwhile has wrapped the rows.
+            # A terminal that was made narrower since has wrapped the rows.
             width = max(1, self.console.rich.width)
             lines = sum(max(1, math.ceil(row / width)) for row in self._widths)
             self._terminal.write(_ERASE_LINE + _ERASE_LINE_ABOVE * (lines - 1))
@@ -138,10 +137,9 @@ class LiveBatchDisplay(BatchDisplay):
             self._is_shown = False
 
     def draw(self, after: str = "\n") -> None:
-        """Write the region as it was, below what was written `after` it was taken away."""
-        self._is_line_open = not _STYLE.sub("", after).endswith(
-            "\n"
-        )  # rich before 15 ends the style behind it
+        """Write the region again, below the text `after` which it is due; not after an unfinished line."""
+        # rich before 15 ends the style after the line feed.
+        self._is_line_open = not _STYLE.sub("", after).endswith("\n")
         if self._drawn and not self._is_line_open:
             self._terminal.write(self._drawn)
             self._terminal.flush()
@@ -158,7 +156,7 @@ class LiveBatchDisplay(BatchDisplay):
         self._drawn = capture.get()
 
     def _now(self) -> Progress:
-        """The progress, less the time that has passed since it was told."""
+        """The progress, its ETA reduced by the time since the update."""
         eta = self.progress.eta
         if eta is None:
             return self.progress
@@ -166,7 +164,7 @@ class LiveBatchDisplay(BatchDisplay):
 
 
 class _Above:
-    """A stream to the same terminal: what is written appears above the region."""
+    """A stream to the same terminal that writes above the region."""
 
     def __init__(self, stream: TextIO, display: LiveBatchDisplay) -> None:
         self._stream = stream
@@ -192,7 +190,7 @@ class _Above:
 
 
 def make_batch_display(console: Console) -> BatchDisplay:
-    """The display for this console: a region on a terminal, unless a log runs beside it; lines elsewhere."""
+    """Choose the display: a region on a terminal without a log, lines elsewhere, failures only if quiet."""
     if console.quiet:
         return BatchDisplay(console)
     return LiveBatchDisplay(console) if console.is_terminal and not console.verbose else PlainDisplay(console)

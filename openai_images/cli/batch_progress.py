@@ -1,8 +1,8 @@
-"""How far a batch is, on stderr: lines of plain text now and then, and what every display of a batch shares.
+"""How far a batch is, on stderr, as lines of plain text, and what every display of a batch shares.
 
-Rules: there is a line every ten seconds while something changes, and every minute while nothing does; a failure is said
-at once, quiet or not, but no more than ten are in ten seconds: a line counts the rest. The clock and the sleep are
-parameters. It refuses to fail: progress never stops a call that is paid for.
+Invariants: a line every 10 s while something changes, every 60 s while nothing does; a failure is printed immediately,
+quiet or not, but at most ten in 10 s: a line counts the rest.
+Must not: raise: progress never stops a call that is paid for.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from types import TracebackType
 from typing import NamedTuple, Self
 
 from attrs import field, frozen
@@ -26,21 +25,21 @@ _MOST_FAILURES = 10
 
 @frozen
 class Clock:
-    """How the time is told and passed."""
+    """Time source and sleep."""
 
     now: Callable[[], float] = field(default=time.monotonic)
     sleep: Callable[[float], Awaitable[object]] = field(default=asyncio.sleep)
 
 
 class StatusField(NamedTuple):
-    """A few words about a batch and their style."""
+    """A text about a batch, and its style."""
 
     text: str
     style: str = ""
 
 
 def status_fields(progress: Progress) -> list[StatusField]:
-    """What is worth saying, the most important first; what is zero or unknown is left out."""
+    """List what is not zero and not unknown, the most important first."""
     failed = progress.failed - progress.blocked - progress.unknown
     counts = (
         (progress.done, "done", "green"),
@@ -82,9 +81,7 @@ class BatchDisplay:
         self._ticker = asyncio.create_task(self._keep_ticking())
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._ticker is not None:
             self._ticker.cancel()
             await asyncio.wait([self._ticker])
@@ -96,29 +93,29 @@ class BatchDisplay:
         return self.clock.now() - self._started
 
     def open(self) -> None:
-        """The first may be on its way."""
+        """Called before the first request."""
 
     def update(self, progress: Progress) -> None:
-        """It has come this far."""
+        """Take the progress."""
         self.progress = progress
 
     def failure(self, text: str, style: str = "red") -> None:
-        """Say that a request failed, unless too many were said of late."""
+        """Print a failure, unless too many were printed recently."""
         self._count_the_rest()
         self._failures += 1
         if self._failures <= _MOST_FAILURES:
             self.console.print_message(text, style)
 
     def tick(self) -> None:
-        """`period` seconds have passed."""
+        """Called every `period` seconds."""
         self._count_the_rest()
 
     def close(self) -> None:
-        """Nothing more will come."""
+        """Called when nothing more will come."""
         self._count_the_rest(now=True)
 
     def _count_the_rest(self, *, now: bool = False) -> None:
-        """Once in ten seconds, count the failures that were not said."""
+        """Print, every 10 s, how many failures were not printed."""
         if not now and self.clock.now() - self._failures_since < _PERIOD:
             return
         if self._failures > _MOST_FAILURES:
@@ -134,7 +131,7 @@ class BatchDisplay:
 
 
 class PlainDisplay(BatchDisplay):
-    """A line now and then."""
+    """Prints a line every 10 or 60 seconds."""
 
     def __init__(self, console: Console, clock: Clock = Clock()) -> None:
         super().__init__(console, clock)
@@ -142,7 +139,7 @@ class PlainDisplay(BatchDisplay):
         self._said_at = self._started
 
     def tick(self) -> None:
-        """A line, where there is something to say."""
+        """Print a line if one is due."""
         super().tick()
         said, now = status_fields(self.progress), self.clock.now()
         if not said or (said == self._said and now - self._said_at < _HEARTBEAT):

@@ -1,8 +1,7 @@
-"""What a batch says: its plan, each outcome, and what became of all of them.
+"""The outcomes of a batch: paths or JSON lines on stdout, failures on stderr.
 
-Rules: stdout gets the path of each picture, or with `--json` a line for the plan, for each request and for the end;
-words go to stderr. A stdout that is lost is told once and stops nothing: the pictures are files. It refuses to
-show a prompt; those are in the folder's index.html alone.
+Invariants: a stdout that is lost is reported once and stops nothing.
+Must not: print a prompt.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ _STYLES = {"away": "magenta", "failed": "red", "blocked": "yellow", "unknown": "
 
 
 class BatchReporter:
-    """Tells each outcome as it comes."""
+    """Reports each outcome."""
 
     def __init__(self, console: Console, out: str) -> None:
         self._console = console
         self._out = Path(out)
         self._root = Path(os.path.abspath(out))  # noqa: PTH100  as the batch does
-        self._is_lost = console.out.is_lost  # by choice: the shell closed it
+        self._is_lost = console.out.is_lost  # the shell closed it: nothing to report
 
     def report_outcome(self, outcome: Outcome, display: BatchDisplay) -> None:
-        """A request has ended: its pictures go to stdout, its failure to stderr."""
+        """Print the images of an outcome to stdout, or its failure to stderr."""
         if isinstance(outcome, Succeeded):
             for image in outcome.result.images:
                 self.print_line(self._display_path(image.path))
@@ -44,12 +43,12 @@ class BatchReporter:
         self.print_record(_failure_record(outcome, state))
 
     def print_line(self, text: str) -> None:
-        """A line on stdout, unless JSON is wanted there."""
+        """Print a line on stdout, unless `--json`."""
         if not self._console.as_json:
             self._check(is_taken=self._console.print_result(text))
 
     def print_record(self, record: dict[str, Any]) -> None:
-        """A JSON line on stdout, if JSON is wanted there."""
+        """Print a JSON line on stdout, if `--json`."""
         if self._console.as_json:
             self._check(is_taken=self._console.print_record(record))
 
@@ -61,7 +60,7 @@ class BatchReporter:
             )
 
     def _display_path(self, path: Path | None) -> str:
-        """A path as the user would type it; one that had to be elsewhere is whole."""
+        """The path as the user would type it; absolute if it is outside the folder."""
         if path is not None and path.is_relative_to(self._root):
             path = self._out / path.relative_to(self._root)
         return str(path)
@@ -93,7 +92,7 @@ class BatchReporter:
 
 
 def read_unknown_keys(journal: Path) -> set[str]:
-    """The keys whose last row in the journal leaves open what became of them."""
+    """Read from the journal the keys whose outcome is unknown."""
     states: dict[str, str] = {}
     with suppress(OSError), journal.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
@@ -112,7 +111,7 @@ def _failure_record(outcome: Failed, state: str) -> dict[str, Any]:
 
 
 def _error_line(error: Exception) -> str:
-    """The error in a line; of a refusal for safety not the server's whole letter."""
+    """The error in one line; a moderation error without the server's long text."""
     if isinstance(error, ModerationBlockedError):
         what = {"input": "the prompt", "output": "the picture"}.get(error.stage, "this")
         categories = f" ({', '.join(error.categories)})" if error.categories else ""

@@ -1,7 +1,7 @@
-"""A batch's plan and its end in words, and as JSON lines.
+"""The plan and the summary of a batch, as text and as JSON lines.
 
-Rules: pure; every count that is not zero is said, with what can be done about it. It refuses to call an unknown cost
-nothing, or a stand-in's price a bill.
+Invariants: every count that is not zero is printed, with what can be done about it.
+Must not: call an unknown cost zero, or the price of a placeholder image a bill.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _RETRY_FAILED = "--retry-failed sends again what failed"
 
 
 def plan_lines(plan: BatchPlan) -> list[str]:
-    """What was done before, what will be done now, and what was noticed on the way."""
+    """Describe what was done before, what will be done now, and what was noticed."""
     to_send = set(plan.to_send)
     counts = (
         (plan.done, "done", ""),
@@ -67,7 +67,7 @@ def _noticed(plan: BatchPlan) -> list[str]:
 
 
 def plan_record(plan: BatchPlan, estimate_items: CostEstimate) -> dict[str, Any]:
-    """The plan's JSON line; `at_most` is what it may cost in US dollars, null where that is unknown."""
+    """Make the plan's JSON line; `at_most` is the cost in US dollars, null if unknown."""
     counts = {
         name: len(getattr(plan, name))
         for name in ("done", "away", "failed", "unknown", "missing", "pending", "to_send")
@@ -93,7 +93,7 @@ class RunSummary:
 
     @property
     def lines(self) -> list[str]:
-        """What to say."""
+        """The lines to print."""
         return [self._counts, self._pace, *self._advice, f"contact sheet: {self._sheet}"]
 
     @property
@@ -110,7 +110,7 @@ class RunSummary:
 
     @property
     def exit_code(self) -> int:
-        """0 where every request is done, else 1."""
+        """0 if every request is done, else 1."""
         return 0 if self.summary.done == self.summary.total else 1
 
     @property
@@ -131,7 +131,6 @@ class RunSummary:
 
     @property
     def _pace(self) -> str:
-        """How long it took, how fast that was, and what it cost."""
         one, said = self.summary, [f"in {duration(self.summary.elapsed)}"]
         if self.images_per_minute:
             said.append(images_per_minute(self.images_per_minute))
@@ -150,7 +149,6 @@ class RunSummary:
 
     @property
     def _advice(self) -> list[str]:
-        """What can be done about what is not done."""
         one, said = self.summary, list[str]()
         if one.reason == "budget":
             of = "" if self.budget is None else f" of {dollars(self.budget)}"
@@ -175,7 +173,7 @@ class RunSummary:
 
     @property
     def warning(self) -> str:
-        """What may have been paid for nothing, by key; "" where there is none."""
+        """The keys whose outcome is unknown; "" if there are none."""
         number, shown = self.summary.unknown, self.unknown[:_MOST_KEYS]
         if not number:
             return ""

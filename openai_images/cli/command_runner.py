@@ -1,8 +1,8 @@
-"""Runs a command's coroutine and turns how it ended into an exit code.
+"""Runs the coroutine of a command: `asyncio.run` once, exit codes, Ctrl-C in two steps.
 
-Rules: `asyncio.run` is called once; every ending has its words (report.py) and its code; Ctrl-C cancels the
-coroutine, which cleans up, and gives 130. It refuses to let an exception out as a traceback, unless `--verbose` asks
-for it.
+Invariants: every way to end has a message (`report.py`) and a code; previous signal handlers are restored; outside the
+main thread no signal is handled.
+Must not: show a traceback unless `--verbose`; decide what stopping means.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import signal
 import threading
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any, Self
 
 from openai_images import ImagesError
@@ -28,7 +27,7 @@ def run_command(
     command: Callable[[], Coroutine[Any, Any, int]],
     interrupted: Callable[[], ErrorReport],
 ) -> int:
-    """Run it to its end and give the exit code; `interrupted` says what Ctrl-C left behind."""
+    """Run the command and return its exit code; `interrupted` reports a Ctrl-C."""
     with _log_to_console(console):
         try:
             return asyncio.run(command())
@@ -40,13 +39,13 @@ def run_command(
             return exit_code(error)
         except ModuleNotFoundError:
             raise
-        except Exception as error:  # noqa: BLE001  the last line of defence: people get a sentence
+        except Exception as error:  # noqa: BLE001  a bug gets a message too
             report_error(console, _unexpected_report(error), error)
             return 1
 
 
 def _unexpected_report(error: Exception) -> ErrorReport:
-    """A mistake of ours; its text may hold anything, so only its name is shown."""
+    """Report a bug; the text of the error may hold secrets, so only its name is shown."""
     return ErrorReport(
         error_type=type(error).__name__,
         message=f"something unexpected happened ({type(error).__name__})",
@@ -56,7 +55,7 @@ def _unexpected_report(error: Exception) -> ErrorReport:
 
 @contextmanager
 def _log_to_console(console: Console) -> Generator[None]:
-    """The client's log on stderr: its warnings, and all of it with `--verbose`."""
+    """Write the package's log to stderr: warnings, and with `--verbose` everything."""
     log = logging.getLogger("openai_images")
     handler = _ConsoleHandler(console)
     level = log.level
@@ -70,8 +69,6 @@ def _log_to_console(console: Console) -> Generator[None]:
 
 
 class _ConsoleHandler(logging.Handler):
-    """Writes records as notes."""
-
     def __init__(self, console: Console) -> None:
         super().__init__()
         self._console = console
@@ -79,7 +76,7 @@ class _ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._console.print_note(f"{record.name}: {record.getMessage()}", "dim")
-        except Exception:  # noqa: BLE001  a line of the log that cannot be made ends no call
+        except Exception:  # noqa: BLE001  logging ends no call
             self.handleError(record)
 
 
@@ -87,7 +84,7 @@ _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 
 
 class InterruptHandler:
-    """While entered, the first signal calls `stop` and the second `abandon`; `count` says how many there were."""
+    """Calls `stop` in the event loop on the first signal and `abandon` on the second; a third is Python's own."""
 
     def __init__(self, stop: Callable[[], object], abandon: Callable[[], object]) -> None:
         self._steps = (stop, abandon)
@@ -98,21 +95,19 @@ class InterruptHandler:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for number in (getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)):
-                # Whoever started this with a signal ignored, as nohup does, is obeyed; None is none of Python's.
+                # A signal that the parent ignores, as nohup does, stays so; None: not a handler of Python.
                 if signal.getsignal(number) not in (signal.SIG_IGN, None):
                     self._previous[number] = signal.signal(number, self._on_signal)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._restore()
 
     def _on_signal(self, *_: object) -> None:
         self.count += 1
         if self.count == len(self._steps):
             self._restore()
-        # A handler runs between any two instructions of Python: what it calls had better wait for its turn.
+        # A handler runs between any two instructions: the loop calls the step when it is its turn.
         self._loop.call_soon_threadsafe(self._steps[self.count - 1])
 
     def _restore(self) -> None:

@@ -1,7 +1,7 @@
-"""What can be typed: the commands, their options and their help.
+"""The commands, their options and their help.
 
-Rules: only click is imported here, everything that works is imported by the command that runs; an option that is not
-values is not sent. It refuses to do the work: each command hands its options to a module of its own.
+Invariants: click is all that is imported here, each command imports its module when it runs; docstrings are help texts.
+Must not: do any work.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""`openai-images demo`: the client and the local server at work, and a page about what came.
+"""`openai-images demo`: the client at work with the local server, and an HTML page of the results.
 
-Rules: no key and no network; the calls it shows are the calls it made; running it again replaces what it wrote and
-nothing else. It refuses to pass the local server's pictures off as a model's.
+Invariants: no key, no network; the code shown is made from the values of the calls; every text of the page is escaped;
+a second run replaces only what the first one wrote.
+Must not: pass placeholder images off as a model's.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from openai_images.cli.startup import Streams
 
 @frozen
 class DemoCall:
-    """A call to make: the name of its file, its prompt, its other parameters."""
+    """A call of the demo: file name, prompt, other parameters."""
 
     name: str
     prompt: str
@@ -37,7 +38,7 @@ class DemoCall:
 
 @frozen
 class StreamedImage:
-    """A picture of the stream and the seconds after which it came; the usage comes with the last."""
+    """A partial or final image, and seconds since the start; the usage comes with the last."""
 
     image: Image
     seconds: float
@@ -59,7 +60,7 @@ def write_page(
     finished: Sequence[DemoResult],
     refused: tuple[DemoCall, str],
 ) -> Path:
-    """Write `index.html` into `out` and give its path. Raises OSError."""
+    """Write `index.html` into `out` and return its path. Raises OSError."""
     template = Template(files("openai_images.cli").joinpath("demo.html").read_text("utf-8"))
     call, refusal = refused
     text = template.substitute(
@@ -81,7 +82,7 @@ def write_page(
 
 
 def call_text(verb: str, call: DemoCall, *, into: bool = True) -> str:
-    """The call as it stands in Python."""
+    """Return the call as Python code."""
     given = [json.dumps(call.prompt, ensure_ascii=False)]
     given += [f"{name}={json.dumps(value)}" for name, value in call.params.items()]
     given += [f'into="{call.name}"'] if into else []
@@ -130,7 +131,6 @@ def _card(call: DemoResult) -> str:
 
 
 def _join_facts(facts: Sequence[str]) -> str:
-    """Facts in a row, which breaks between them only."""
     return " · ".join(escape(fact).replace(" ", "&nbsp;") for fact in facts)
 
 
@@ -170,7 +170,7 @@ _REFUSED_CALL = DemoCall("refused", "words that trigger moderation", {})
 
 @frozen(kw_only=True)
 class DemoOptions:
-    """What was typed."""
+    """Options of `demo`."""
 
     out: str = "demo-output"
     preview: bool | None = None
@@ -179,7 +179,7 @@ class DemoOptions:
 
 
 def run_demo(options: DemoOptions, streams: Streams) -> int:
-    """Paint, write the page, and give the exit code."""
+    """Make the calls, write the page, and return the exit code."""
     console = Console(streams.out, streams.err, quiet=options.quiet, verbose=options.verbose)
     return run_command(
         console,
@@ -223,7 +223,6 @@ async def _demo(options: DemoOptions, console: Console) -> int:
 
 
 async def _stream(client: ImagesClient, out: Path, progress: ProgressDisplay) -> list[StreamedImage]:
-    """One picture while it is painted; what came, and when."""
     arrivals: list[StreamedImage] = []
     progress.advance(ProgressStep(stage="streaming, waiting for the first partial image", expected=_PARTIALS))
     started = time.monotonic()
@@ -253,7 +252,6 @@ async def _stream(client: ImagesClient, out: Path, progress: ProgressDisplay) ->
 
 
 async def _generate_others(client: ImagesClient, out: Path, progress: ProgressDisplay) -> list[DemoResult]:
-    """The other calls, all at once."""
     done = 0
     progress.advance(ProgressStep(stage=f"{len(_OTHER_CALLS)} calls at once", expected=len(_OTHER_CALLS)))
 
@@ -280,7 +278,6 @@ async def _generate_others(client: ImagesClient, out: Path, progress: ProgressDi
 
 
 async def _refusal(client: ImagesClient) -> str:
-    """A prompt that the server refuses, turned into a sentence."""
     try:
         await client.generate(_REFUSED_CALL.prompt)
     except ModerationBlockedError as error:

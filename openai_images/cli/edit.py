@@ -1,8 +1,8 @@
-"""`openai-images edit`: what was typed as pictures, and then a call as `generate` makes it.
+"""`openai-images edit`: the image arguments, then a call as `generate` makes it.
 
-Rules: a picture that is not there is told before anything is sent, and so are all others; stdin is read before the
-event loop runs, so that Ctrl-C ends it; a URL is the server's to fetch. It refuses to judge pictures: the client does,
-and its words are given the names that were typed.
+Invariants: every missing file is reported before anything is sent; stdin is read before the event loop runs, so that
+Ctrl-C works; URLs are the server's to fetch.
+Must not: judge images: the client does; its errors are shown with the names that were typed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MAX_NAMES = 5
 
 @frozen(kw_only=True)
 class EditOptions(generate.GenerateOptions):
-    """What was typed."""
+    """Options of `edit`."""
 
     images: tuple[str, ...] = field(repr=False)
     mask: str | None = field(default=None, repr=False)
@@ -38,17 +38,17 @@ class EditOptions(generate.GenerateOptions):
 
     @property
     def image_arguments(self) -> list[str]:
-        """All that stands for a picture."""
+        """Everything that names an image."""
         return [*self.images, *(layer for layer in (self.mask, self.markup) if layer is not None)]
 
 
 def run_edit(options: EditOptions, streams: Streams) -> int:
-    """Edit, report, and give the exit code. Raises click.UsageError."""
+    """Edit, report, and return the exit code. Raises click.UsageError."""
     return generate.run_generate(options, streams, lambda console: EditCommand(options, console))
 
 
 class EditCommand(generate.GenerateCommand):
-    """One call that takes pictures with it."""
+    """One edit."""
 
     send_stage: ClassVar[str] = "sending, then waiting for the first byte"
 
@@ -67,11 +67,11 @@ class EditCommand(generate.GenerateCommand):
     def verbs(
         self, client: ImagesClient
     ) -> tuple[Callable[..., Awaitable[ImageResult]], Callable[..., ImageStream]]:
-        """Those of edits."""
+        """The client's methods to call."""
         return client.edit, client.stream_edit
 
     def error_report(self, error: ImagesError) -> ErrorReport:
-        """The client numbers the pictures, or says `image` where there is one: people know them by their names."""
+        """Report a failure with the names of files in place of `image[0]`."""
         report = super().error_report(error)
         if not isinstance(error, RequestInvalidError):
             return report
@@ -108,7 +108,7 @@ def _join_quoted(names: Sequence[str]) -> str:
 
 
 def _read_image(name: str) -> str | bytes:
-    """A path or URL as it is, or what stdin holds. Raises click.UsageError."""
+    """Return a path or URL unchanged, or the bytes of stdin. Raises click.UsageError."""
     if name != _STDIN:
         return name
     if not has_piped_stdin():

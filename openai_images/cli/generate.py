@@ -1,7 +1,8 @@
 """`openai-images generate`: one call, its files, its progress.
 
-Rules: whatever can be found wrong here is found before anything is sent; every finished picture is reported, also when
-the call fails; partial images leave no file unless `--keep-partials`. It refuses to print a path that is not whole.
+Invariants: options are checked before anything is sent; every finished image is reported, also when the call fails;
+partial images leave no file without `--keep-partials`.
+Must not: print the path of an incomplete file.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from openai_images.cli.startup import Streams
 
 @frozen(kw_only=True)
 class GenerateOptions(CallOptions):
-    """What was typed."""
+    """Options of `generate`."""
 
     prompt: str = field(repr=False)
     output: str | None = None
@@ -59,7 +60,7 @@ def run_generate(
     streams: Streams,
     make_command: Callable[[Console], GenerateCommand] | None = None,
 ) -> int:
-    """Generate, or do what `make_command` makes, report, and give the exit code. Raises click.UsageError."""
+    """Generate, or run another command, report, and return the exit code. Raises click.UsageError."""
     console = options.make_console(streams)
     command = GenerateCommand(options, console) if make_command is None else make_command(console)
     return run_command(console, command.run, command.interrupted)
@@ -92,16 +93,16 @@ class GenerateCommand:
     def verbs(
         self, client: ImagesClient
     ) -> tuple[Callable[..., Awaitable[ImageResult]], Callable[..., ImageStream]]:
-        """What waits for the pictures, and what streams them."""
+        """The client's methods to call: one that waits, one that streams."""
         return client.generate, client.stream
 
     def error_report(self, error: ImagesError) -> ErrorReport:
-        """A failure in the words of what was typed."""
+        """Report a failure with hints for the options that were typed."""
         given = asdict(self._options, recurse=False) | {"output_compression": self._options.compression}
         return report_from(error, parameter_hints(given, self._options.output))
 
     async def run(self) -> int:
-        """Send it, show it, report it."""
+        """Send, show progress and report; return the exit code."""
         options, console = self._options, self._console
         async with open_client(self._endpoint, console, self._on_attempt) as client:
             try:
@@ -119,7 +120,7 @@ class GenerateCommand:
         return report_result(console, result, self._destination)
 
     def interrupted(self) -> ErrorReport:
-        """Report what is finished all the same, and say what Ctrl-C means at this point."""
+        """Print the finished images, and report what a Ctrl-C costs at this point."""
         report_images(self._console, self._images, self._destination)
         return ErrorReport(
             error_type="Interrupted",
@@ -130,7 +131,6 @@ class GenerateCommand:
 
     @property
     def _is_complete(self) -> bool:
-        """Whether all is here that was paid for."""
         return self._has_result or len(self._images) >= self._call_progress.image_count
 
     def _describe_interrupt(self) -> str:
@@ -195,7 +195,7 @@ class GenerateCommand:
                         self._display.advance(step)
                 elif isinstance(event, PartialImage):
                     self._display.advance(seen.add_partial(event.image))
-                    # They are shown in one place, which several would take from one another.
+                    # Partial images are shown in one place: those of one image only.
                     if event.image_index == 0:
                         await self._display.show(event.image)
         return stream.result
@@ -218,7 +218,7 @@ def _read_prompt(given: str) -> str:
     if not prompt.strip():
         raise click.UsageError("the prompt is empty.")
     try:
-        # Python passes on as lone surrogates what the locale's encoding lacks, all of UTF-8 in the locale C.
+        # Python makes lone surrogates of bytes that the locale cannot decode; in the locale C of all UTF-8.
         return (prompt if _has_no_surrogates(prompt) else os.fsencode(prompt).decode()).strip()
     except UnicodeError:
         raise click.UsageError("the prompt holds bytes that are not UTF-8; convert it.") from None
@@ -229,7 +229,6 @@ def _has_no_surrogates(prompt: str) -> bool:
 
 
 def _write_error(destination: Path, error: OSError, *, sent: bool) -> ErrorReport:
-    """The client tries to write before it sends; a disk that fails later it can seldom make up for."""
     return ErrorReport(
         error_type=type(error).__name__,
         message=f"cannot write to {str(destination)!r}: {error.strerror or type(error).__name__}",

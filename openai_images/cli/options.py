@@ -1,7 +1,6 @@
-"""Options that every command has that sends requests: what to generate, where to send it, what to print.
+"""Options of all commands that send requests: what to generate, where to send it, what to print.
 
 Invariants: an option that was not typed is not sent.
-Must not: read anything; only `check` refuses.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from openai_images.cli.startup import Streams
 
 @frozen(kw_only=True)
 class CallOptions:
-    """What was typed."""
+    """Options of `generate`, `edit` and `batch`."""
 
     n: int | None = None
     size: str | None = None

@@ -1,7 +1,7 @@
-"""Where the pictures of a command go, and in which format.
+"""Where the images of a command go, and in which format.
 
-Rules: pure, but for asking whether a path is a folder; what cannot be meant is a usage error, said before anything is
-sent. It refuses to let a prompt choose a folder: a name made from one is letters with their marks, digits and hyphens.
+Invariants: pure, except for asking whether a path is a folder; contradictions are usage errors before anything is sent.
+Must not: let a prompt choose a folder: names made from prompts are letters with their marks, digits and hyphens.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NEVER_MADE = frozenset({".avif", ".bmp", ".heic", ".ico", ".pdf", ".tif", ".tif
 
 
 def slugify(prompt: str) -> str:
-    """A file name from a prompt: at most 40 letters, digits and hyphens in 120 bytes, cut at a word where one ends."""
+    """Make a file name from a prompt: at most 40 characters and 120 bytes, cut at the end of a word."""
     name = ""
     for word in _words(prompt[:400]):
         longer = f"{name}-{word}" if name else _first(word)
@@ -40,7 +40,7 @@ def slugify(prompt: str) -> str:
 
 
 def _words(text: str) -> list[str]:
-    """Its words in lower case: letters and digits, with the marks and joiners that belong to them."""
+    """The words in lower case: letters and digits, with their marks and joiners."""
     kept = ""
     for letter in encodable(unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())):
         is_part = letter.isalnum() or (kept[-1:].strip() and extends(letter))
@@ -49,14 +49,13 @@ def _words(text: str) -> list[str]:
 
 
 def _first(word: str) -> str:
-    """A word, cut between two letters where it is too long for a name."""
-    if len(word) > _LONGEST:  # `shorten` looks at the letter behind the cut
+    if len(word) > _LONGEST:  # `shorten` looks at the letter after the cut
         word = shorten(word[: _LONGEST + 1], len(word[:_LONGEST].encode()))
     return shorten(word, _LONGEST_BYTES)
 
 
 def output_format(output: str | None, wanted: str | None) -> str | None:
-    """The format to ask for: `--format`, or what the suffix of `-o` says; None where neither does."""
+    """Choose the format from `--format` or the suffix of `-o`; None if neither names one. Raises click.UsageError."""
     named = None if wanted is None else {"jpg": "jpeg"}.get(wanted.lower(), wanted.lower())
     suffix = "" if output is None else Path(output).suffix.lower()
     if suffix in _NEVER_MADE:
@@ -68,11 +67,11 @@ def output_format(output: str | None, wanted: str | None) -> str | None:
 
 
 def output_path(output: str | None, prompt: str) -> Path:
-    """The stem or file that `-o` names: a name from the prompt in the folder it names, or in the current one."""
+    """Return the file or stem that `-o` names, or a name from the prompt in its folder. Raises click.UsageError."""
     if output is None:
         return Path(slugify(prompt))
     if output in ("", "-"):
         raise click.UsageError("-o needs the name of a file or a folder; a picture is not written to stdout.")
-    if output.endswith(("/", os.sep)) or os.path.isdir(output):  # noqa: PTH112  Path's raises where it is too long
+    if output.endswith(("/", os.sep)) or os.path.isdir(output):  # noqa: PTH112  Path's raises if too long
         return Path(output) / slugify(prompt)
     return Path(output)

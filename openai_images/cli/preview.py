@@ -1,8 +1,8 @@
-"""Pictures shown in the terminal, small, beside the text.
+"""Images shown in the terminal: kitty, iTerm2 or half blocks.
 
-Rules: which way depends on the environment alone, the terminal is never asked; decoding and shrinking block and
-belong in a thread; a picture that cannot be shown is not shown, and nothing else changes. It refuses to be needed:
-results are files.
+Invariants: the environment alone chooses the protocol; an image that cannot be decoded is not shown. Drawing blocks:
+call it in a thread. Each text is written at the left edge of free lines and leaves the cursor below them.
+Must not: query the terminal: one that does not answer would leave the question in the shell.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class TerminalProtocol(Enum):
-    """How a picture reaches the screen."""
+    """How a terminal is given an image."""
 
     KITTY = "the graphics protocol of kitty"
     ITERM2 = "the inline images of iTerm2"
@@ -36,7 +36,7 @@ _24_BIT_PROGRAMS = ("Hyper", "vscode")
 
 
 def detect_protocol(env: Mapping[str, str]) -> TerminalProtocol | None:
-    """The best way that `env` promises, None for none."""
+    """Choose the best protocol that the environment promises."""
     term, program = env.get("TERM", ""), env.get("TERM_PROGRAM", "")
     inside = "TMUX" in env or "STY" in env or term.startswith(("tmux", "screen"))
     if term in ("", "dumb"):
@@ -57,12 +57,12 @@ def detect_protocol(env: Mapping[str, str]) -> TerminalProtocol | None:
 
 _BACKDROP = (226, 226, 230)
 _CELL = (10, 20)
-"""Pixels sent for each cell by the protocols that show real pictures; a cell is about twice as tall as wide."""
+"""Pixels sent for each cell by kitty and iTerm2; a cell is about twice as tall as wide."""
 
 
 @frozen
 class Drawing:
-    """What to write at the left edge of `rows` free lines."""
+    """A text to write at the left edge of `rows` free lines."""
 
     text: str
     rows: int
@@ -70,20 +70,20 @@ class Drawing:
 
 @frozen
 class Preview:
-    """A way to show pictures within `columns` times `rows` cells."""
+    """Draws images within `columns` times `rows` cells."""
 
     protocol: TerminalProtocol
     columns: int
     rows: int
 
     def draw(self, data: bytes) -> Drawing | None:
-        """The picture, or None where it cannot be decoded. This blocks."""
+        """Draw the image; None if it cannot be decoded. This blocks."""
         from openai_images.cli.thumbnails import open_image
 
         try:
             with open_image(data) as picture:
                 return self._draw(picture)
-        except Exception:  # noqa: BLE001  a decoder may raise anything, and the picture is paid for
+        except Exception:  # noqa: BLE001  a decoder may raise anything
             return None
 
     def _draw(self, picture: Image) -> Drawing:
@@ -101,13 +101,12 @@ class Preview:
 
 
 def fit_cells(width: int, height: int, columns: int, rows: int) -> tuple[int, int]:
-    """How many cells a picture fills, at most `columns` times `rows`, in its own proportions."""
+    """Compute the cells that an image fills in its own proportions."""
     scale = min(columns / width, 2 * rows / height)
     return max(1, min(columns, round(width * scale))), max(1, min(rows, round(height * scale / 2)))
 
 
 def _scale_pixels(picture: Image, width: int, height: int) -> list[list[Pixel]]:
-    """The picture in so many pixels, on a light backdrop where it is transparent."""
     from PIL import Image, ImageOps
 
     picture.draft("RGB", (width * 2, height * 2))
@@ -124,13 +123,13 @@ def _scale_pixels(picture: Image, width: int, height: int) -> list[list[Pixel]]:
 
 Pixel: TypeAlias = tuple[int, int, int]
 
-_CHUNK = 4096  # the most that one escape code of kitty may carry
+_CHUNK = 4096  # kitty's limit for one escape code
 _CUBE = (0, 95, 135, 175, 215, 255)
 _SAVE, _RESTORE = "\x1b7", "\x1b8"
 
 
 def encode_kitty(png: bytes, columns: int, rows: int) -> str:
-    """The PNG over so many cells; a picture that was there before goes."""
+    """Encode a PNG for kitty, replacing the image at the cursor."""
     payload = b64encode(png).decode("ascii")
     chunks = [payload[at : at + _CHUNK] for at in range(0, len(payload), _CHUNK)] or [""]
     codes = ["\x1b_Ga=d,d=C,q=2\x1b\\"]
@@ -142,7 +141,7 @@ def encode_kitty(png: bytes, columns: int, rows: int) -> str:
 
 
 def encode_iterm2(png: bytes, columns: int, rows: int) -> str:
-    """The PNG over so many cells."""
+    """Encode a PNG for iTerm2."""
     payload = b64encode(png).decode("ascii")
     settings = (
         f"inline=1;size={len(png)};width={columns};height={rows};preserveAspectRatio=0;doNotMoveCursor=1"
@@ -151,13 +150,13 @@ def encode_iterm2(png: bytes, columns: int, rows: int) -> str:
 
 
 def encode_half_blocks(pixels: Sequence[Sequence[Pixel]], *, in_24_bit: bool) -> str:
-    """Two rows of pixels in each line: the upper one in the colour of the block, the lower one behind it."""
+    """Encode two rows of pixels in each line: the upper as foreground, the lower as background."""
     pairs = zip(pixels[::2], pixels[1::2], strict=True)
     return "".join("".join(_block_codes(*pair, in_24_bit=in_24_bit)) + "\x1b[0m\n" for pair in pairs)
 
 
 def nearest_256(pixel: Pixel) -> int:
-    """The number of the nearest of the 240 fixed colours of a 256-colour terminal."""
+    """Return the nearest of the 240 fixed colours of a 256-colour terminal."""
     levels = [min(range(6), key=lambda i: abs(_CUBE[i] - value)) for value in pixel]
     in_cube = tuple(_CUBE[level] for level in levels)
     step = min(23, max(0, round((sum(pixel) / 3 - 8) / 10)))
@@ -168,7 +167,6 @@ def nearest_256(pixel: Pixel) -> int:
 
 
 def _block_codes(upper: Sequence[Pixel], lower: Sequence[Pixel], *, in_24_bit: bool) -> Iterator[str]:
-    """A line of blocks; a colour is named only where it changes."""
     before: tuple[str, str] = ("", "")
     for above, below in zip(upper, lower, strict=True):
         colours = (_colour(above, in_24_bit=in_24_bit), _colour(below, in_24_bit=in_24_bit))

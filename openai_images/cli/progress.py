@@ -1,8 +1,8 @@
-"""What people see on stderr while a picture is painted.
+"""Progress of one call on stderr: plain lines, or on a terminal one changing line below the images.
 
-Rules: a terminal gets one line that changes, with the pictures above it (`LiveProgress`); everything else gets plain
-lines, one for each thing that happens; quiet gets nothing. It refuses to fail: progress never stops a call that is
-paid for.
+Invariants: images are drawn into lines freed before, so nothing scrolls away under them; no line is as wide as the
+terminal; the end leaves whole lines and the cursor visible.
+Must not: raise: progress never stops a call that is paid for.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import shutil
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
-from types import TracebackType
 from typing import Self
 
 from attrs import define, frozen
@@ -22,13 +21,13 @@ from openai_images import Image
 from openai_images.cli.console import Console
 from openai_images.cli.preview import Drawing, Preview, TerminalProtocol, detect_protocol
 
-_TALLEST = 30
-_BESIDE = 3  # lines of the terminal that are left for text
+_MAX_ROWS = 30
+_TEXT_LINES = 3  # lines left for text
 
 
 @frozen(kw_only=True)
 class ProgressStep:
-    """How far a call has come: `received` of `expected` partial images, `nbytes` of pictures received."""
+    """How far a call is: `received` of `expected` partial images, `nbytes` of images."""
 
     stage: str
     received: int = 0
@@ -41,7 +40,7 @@ class ProgressStep:
 
 
 def format_bytes(number: int) -> str:
-    """A size as people read it."""
+    """Format a size: `999 bytes`, `205 kB`, `1.8 MB`."""
     if number < 1000:
         return f"{number} bytes"
     return f"{number / 1000:.0f} kB" if number < 1_000_000 else f"{number / 1_000_000:.1f} MB"
@@ -53,20 +52,18 @@ class ProgressDisplay:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """End, well or not."""
+    async def __aexit__(self, *_: object) -> None:
+        pass
 
     def advance(self, step: ProgressStep) -> None:
-        """Something happened."""
+        """Show a step."""
 
     async def show(self, image: Image, *, anew: bool = False) -> None:
-        """Show a picture in the place of the last one, or, `anew`, below it."""
+        """Show an image in place of the last one, or, if `anew`, below it."""
 
 
 class PlainProgress(ProgressDisplay):
-    """A line for each step, and no control codes; pictures only if `--preview` asked for them."""
+    """Prints a line for each step, without control codes; images only with `--preview`."""
 
     def __init__(
         self, console: Console, preview: Preview | None, clock: Callable[[], float] = time.monotonic
@@ -82,11 +79,11 @@ class PlainProgress(ProgressDisplay):
         return self._clock() - self._started
 
     def advance(self, step: ProgressStep) -> None:
-        """A line."""
+        """Print a line."""
         self.console.print_note(f"{self.elapsed:6.1f} s  {step}")
 
-    async def show(self, image: Image, *, anew: bool = False) -> None:  # noqa: ARG002  every picture is below the last
-        """The picture in lines."""
+    async def show(self, image: Image, *, anew: bool = False) -> None:  # noqa: ARG002  always below the last
+        """Print the image as lines."""
         if self.preview is not None:
             try:
                 drawing = await asyncio.to_thread(self.preview.draw, await image.read())
@@ -96,7 +93,7 @@ class PlainProgress(ProgressDisplay):
 
 
 def make_preview(console: Console, wish: bool | None) -> Preview | None:
-    """How to show pictures: as `--preview` or `--no-preview` say; by itself only where stderr is a terminal."""
+    """Choose how to show images: as `--preview` says, else only on a terminal. Raises ModuleNotFoundError."""
     if wish is False or console.quiet or not (wish or console.is_terminal):
         return None
     protocol = detect_protocol(os.environ)
@@ -109,7 +106,7 @@ def make_preview(console: Console, wish: bool | None) -> Preview | None:
     if not console.is_terminal and protocol in (TerminalProtocol.KITTY, TerminalProtocol.ITERM2):
         protocol = TerminalProtocol.BLOCKS_24_BIT
     columns, lines = shutil.get_terminal_size()
-    return Preview(protocol, max(8, columns - 1), max(4, min(_TALLEST, lines - _BESIDE)))
+    return Preview(protocol, max(8, columns - 1), max(4, min(_MAX_ROWS, lines - _TEXT_LINES)))
 
 
 _MAX_DOTS = 40
@@ -117,7 +114,7 @@ _MAX_DOTS = 40
 
 @define
 class CallProgress:
-    """Of so many `image_count`, each with up to `partials_per_image`: how many of both have come, and their bytes."""
+    """Counts the images of a call and their partial images; each event gives the step to show."""
 
     image_count: int
     partials_per_image: int
@@ -127,11 +124,11 @@ class CallProgress:
 
     @property
     def has_several_images(self) -> bool:
-        """Whether pictures are counted."""
+        """Whether images are counted, not partial images."""
         return self.image_count > 1
 
     def step(self, stage: str) -> ProgressStep:
-        """A step with the dots of what has come."""
+        """Make a step with the current counts."""
         if not self.has_several_images:
             return ProgressStep(
                 stage=stage, received=self.partials, expected=self.partials_per_image, nbytes=self.nbytes
@@ -140,25 +137,25 @@ class CallProgress:
         return ProgressStep(stage=stage, received=min(self.done, dots), expected=dots, nbytes=self.nbytes)
 
     def send(self, stage: str, attempts: int) -> ProgressStep:
-        """One more request goes out."""
+        """Count a request."""
         if attempts > 1:
             stage += f" ({attempts} requests sent)" if self.has_several_images else f" (attempt {attempts})"
         return self.step(stage)
 
     def add_partial(self, image: Image) -> ProgressStep:
-        """A partial image has come."""
+        """Count a partial image."""
         self.partials += 1
         self.nbytes += image.nbytes
         return self.step(f"partial image {self.partials} of {self.partials_per_image * self.image_count}")
 
     def add_image(self, image: Image) -> ProgressStep | None:
-        """A finished picture has come; of one alone that is the end, and told there."""
+        """Count a finished image; None for a single one, which `finish` reports."""
         self.done += 1
         self.nbytes += image.nbytes
         return self.step(f"picture {self.done} of {self.image_count}") if self.has_several_images else None
 
     def finish(self, nbytes: int) -> ProgressStep:
-        """All is here, so many bytes of finished pictures."""
+        """Make the last step."""
         after = (
             f" after {self.partials} partial image{'s' if self.partials > 1 else ''}" if self.partials else ""
         )
@@ -173,7 +170,7 @@ _HIDE_CURSOR, _SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 
 
 class LiveProgress(PlainProgress):
-    """Redraws its line ten times a second while it is entered."""
+    """Redraws one line ten times a second while it is entered."""
 
     def __init__(
         self, console: Console, preview: Preview | None, clock: Callable[[], float] = time.monotonic
@@ -191,9 +188,7 @@ class LiveProgress(PlainProgress):
         self._ticker = asyncio.create_task(self._tick())
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._ticker is not None:
             self._ticker.cancel()
             await asyncio.wait([self._ticker])
@@ -208,7 +203,7 @@ class LiveProgress(PlainProgress):
         self._draw_line()
 
     async def show(self, image: Image, *, anew: bool = False) -> None:
-        """Draw the picture above the line."""
+        """Draw the image above the line."""
         if self.preview is None:
             return
         try:
@@ -251,7 +246,7 @@ class LiveProgress(PlainProgress):
 
 
 def make_progress_display(console: Console, wish: bool | None) -> ProgressDisplay:
-    """The progress for this console; `wish` is `--preview`, `--no-preview` or None for neither."""
+    """Choose the display; `wish` is True for `--preview`, False for `--no-preview`, else None."""
     if console.quiet:
         return ProgressDisplay()
     preview = make_preview(console, wish)

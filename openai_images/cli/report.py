@@ -1,7 +1,8 @@
-"""Finished pictures on stdout: their paths, or JSON lines.
+"""Finished images as paths or JSON lines on stdout; errors as messages on stderr.
 
-Rules: a path is printed when its file is whole; a picture that could not be written where it belongs is written
-elsewhere, for it is paid for. This blocks, and is called when the call is over. It refuses to print bytes.
+Invariants: a path is printed when its file is complete; an image that cannot be written to its place is saved
+elsewhere; an error says what happened, what to do, and "billed" only where the outcome is unknown. All of this blocks.
+Must not: print bytes, a key or a prompt.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from openai_images.cli.console import Console
 
 
 def report_result(console: Console, result: ImageResult, destination: Path) -> int:
-    """Print what came and give the exit code."""
+    """Print the images of a result and return the exit code."""
     call_fields = {
         "size": result.size,
         "quality": result.quality,
@@ -53,7 +54,7 @@ def report_result(console: Console, result: ImageResult, destination: Path) -> i
 def report_images(
     console: Console, images: Sequence[Image], destination: Path, call_fields: dict[str, Any] | None = None
 ) -> int:
-    """Print where each picture is, with what is known `call_fields` their call; 1 if one is not here."""
+    """Print the path of each image; `call_fields` are added to JSON lines. Return 1 if an image is not local."""
     known, code = call_fields or {}, 0
     for number, image in enumerate(images):
         saved = _ensure_saved(console, image, destination)
@@ -62,7 +63,7 @@ def report_images(
             continue
         if console.as_json:
             is_taken = console.print_record(_record(saved, number, known))
-            # It is the whole call's: adding up the lines must not count it twice.
+            # Usage is of the whole call: adding up the lines must not count it twice.
             known = {**known, "usage": None}
         else:
             is_taken = console.print_result(str(saved.path))
@@ -72,7 +73,7 @@ def report_images(
 
 
 def report_error_images(console: Console, error: ImagesError, destination: Path) -> None:
-    """Print the finished pictures that an error carries, with what is known of their call."""
+    """Print the finished images that an error carries."""
     if isinstance(error, PartialResultError):
         report_result(console, error.result, destination)
     else:
@@ -84,14 +85,14 @@ def report_error_images(console: Console, error: ImagesError, destination: Path)
 
 
 def _finished_images(error: ImagesError) -> Sequence[Image]:
-    """The finished pictures that an error carries; those that could not be fetched are told with it."""
+    """The finished images that an error carries; the error itself lists the URLs of others."""
     if isinstance(error, DownloadError):
         return [] if error.response is None else [one for one in error.response.images if one.nbytes]
     return error.images
 
 
 def usage_record(result: ImageResult) -> dict[str, Any] | None:
-    """The tokens of a call for a JSON line; None where the server did not count them."""
+    """Return the token counts for a JSON line; None if the server sent none."""
     if result.usage is None:
         return None
     counts = _split_extra(Usage, result.usage.as_dict())
@@ -102,7 +103,7 @@ def usage_record(result: ImageResult) -> dict[str, Any] | None:
 
 
 def _split_extra(cls: type[Usage | TokenDetails], counts: dict[str, Any]) -> dict[str, Any]:
-    """What is known of a usage, null where the server did not say it, and the rest as `extra`."""
+    """The known fields, None if absent, and the others as `extra`."""
     rest = dict(counts)
     known = {field.name: rest.pop(field.name, None) for field in fields(cls) if field.name != "extra"}
     return known | ({"extra": rest} if rest else {})
@@ -123,7 +124,7 @@ def _record(image: Image, index: int, call_fields: dict[str, Any]) -> dict[str, 
 
 
 def _ensure_saved(console: Console, image: Image, destination: Path) -> Image | None:
-    """The picture with a path; None where it cannot have one."""
+    """The image with a path, saved elsewhere if need be; None if it is remote."""
     if image.path is not None:
         return image
     if image.url is not None:
@@ -160,7 +161,7 @@ _HINTS = {name: f"Change {option}." for name, option in _OPTIONS.items()}
 
 @frozen(kw_only=True)
 class ErrorReport:
-    """A failure in words: `error_type` names it in JSON, `details` are what else is known of it."""
+    """A failure as text and as JSON."""
 
     error_type: str
     message: str
@@ -195,7 +196,7 @@ class ErrorReport:
 
 
 def parameter_hints(given: Mapping[str, object], output: str | None) -> dict[str, str]:
-    """What to do about each parameter, for somebody who typed those that are `given`, and `-o output`."""
+    """Map each parameter to advice, depending on the options that were `given` and on `-o`."""
     hints = {
         name: _HINTS[name] if given.get(name) is not None else f"Set it with {option}."
         for name, option in _OPTIONS.items()
@@ -211,11 +212,11 @@ def parameter_hints(given: Mapping[str, object], output: str | None) -> dict[str
 
 
 def report_from(error: ImagesError, hints: Mapping[str, str] | None = None) -> ErrorReport:
-    """A client's exception in words for the command line; `hints` say what to do about each parameter."""
+    """Make a report from an exception; `hints` are advice by parameter."""
     message = error.reason if isinstance(error, DownloadError) else str(error)
     if error.request_id:
         message = message.removesuffix(f"; request {error.request_id}")
-    if isinstance(error, RequestInvalidError):  # what it ends with is for those who write Python
+    if isinstance(error, RequestInvalidError):  # advice for programs
         message = message.removesuffix('; validate="off" sends it as it is')
     status = error if isinstance(error, APIStatusError) else None
     return ErrorReport(
@@ -236,31 +237,31 @@ def report_from(error: ImagesError, hints: Mapping[str, str] | None = None) -> E
 
 
 def report_error(console: Console, report: ErrorReport, error: BaseException | None = None) -> None:
-    """Say it on stderr, and on stdout with `--json`; `error` adds its traceback with `--verbose`."""
+    """Print a report on stderr, and with `--json` on stdout; `error` adds a traceback if verbose."""
     if console.as_json:
         console.print_record(report.record())
     print_error(console, report, error)
 
 
 def print_error(console: Console, report: ErrorReport, error: BaseException | None = None) -> None:
-    """Say it on stderr; `error` adds its traceback with `--verbose`."""
+    """Print a report on stderr; `error` adds a traceback if verbose."""
     if console.verbose and error is not None:
         console.err.write("".join(traceback.format_exception(error)))
     console.print_message(f"error: {report.message}", "bold red")
     known = "billed" in report.message or report.urls
     hint = report.billing_hint if report.maybe_billed and not known else ""
-    # The URLs are whole, signatures included: they are the only way to pictures that are paid for.
+    # URLs keep their signatures: they are the only way to images that are paid for.
     for line in filter(None, (report.advice, *report.urls, hint, report.details)):
         console.print_message(f"       {line}", "red" if line is hint else "")
 
 
 def exit_code(error: ImagesError) -> int:
-    """2 where nothing could have been sent for want of sense, else 1."""
+    """Return 2 for errors found before sending, else 1."""
     return 2 if isinstance(error, ConfigurationError | RequestInvalidError) else 1
 
 
 def _blamed_parameter(error: ImagesError) -> str | None:
-    """The parameter that the server names: in its field, or in its sentence where that can be no other word."""
+    """The parameter that the server names in `param`, or unmistakably in its message."""
     if isinstance(error, APIStatusError) and error.param in _OPTIONS:
         return error.param
     if not isinstance(error, BadRequestError):

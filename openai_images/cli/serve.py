@@ -1,7 +1,8 @@
 """`openai-images serve`: the local images server in the foreground.
 
-Rules: stdout says how to reach it, in lines a shell can read; stderr has a line for each request, without its
-prompt; Ctrl-C closes it and gives 130. It refuses any address but loopback.
+Invariants: stdout says how to reach it, in lines that a shell can read; stderr has a line for each request, without its
+prompt; Ctrl-C closes it and gives 130.
+Must not: listen on an address that is not loopback.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _PROMPT = "a lighthouse at dusk"
 
 @frozen(kw_only=True)
 class ServeOptions:
-    """What was typed."""
+    """Options of `serve`."""
 
     port: int = 0
     host: str = "127.0.0.1"
@@ -45,7 +46,7 @@ class ServeOptions:
 
 
 def run_serve(options: ServeOptions, streams: Streams) -> int:
-    """Serve until Ctrl-C and give the exit code. Raises click.UsageError."""
+    """Serve until Ctrl-C and return the exit code. Raises click.UsageError."""
     from openai_images.server import FAULTS, LocalImagesServer
 
     console = Console(streams.out, streams.err, quiet=options.quiet)
@@ -79,7 +80,6 @@ def run_serve(options: ServeOptions, streams: Streams) -> int:
 
 
 async def _serve(server: LocalImagesServer, console: Console) -> int:
-    """Answer until cancelled; 2 where the port cannot be had."""
     try:
         await server.start()
     except OSError as error:
@@ -96,7 +96,6 @@ async def _serve(server: LocalImagesServer, console: Console) -> int:
 
 
 def _print_connection(server: LocalImagesServer, console: Console) -> None:
-    """How to reach it: two settings, and examples as a shell's comments."""
     url, key = server.base_url, server.api_key
     curl = [
         url + "/images/generations",
@@ -121,7 +120,6 @@ def _print_connection(server: LocalImagesServer, console: Console) -> None:
 
 
 def _log_request(answered: AnsweredRequest, console: Console) -> None:
-    """A line for a request that was answered."""
     fault = "" if answered.fault == "ok" else f"  fault {answered.fault}"
     status = answered.status or "hung up"
     console.print_note(f"{answered.method} {answered.path} {status}{fault}")

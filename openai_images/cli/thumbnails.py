@@ -1,8 +1,8 @@
-"""Pictures of others, opened with Pillow to be shown small.
+"""Images decoded with Pillow, within bounds, to be shown small; small copies for the contact sheet.
 
-Invariants: only the decoder that a picture's first bytes name is run; how many pixels it has is looked at before, and
-again when Pillow has read its head; one is decoded at a time, so that memory is bounded by the largest allowed.
-Must not: be imported before a picture is to be shown.
+Invariants: only the decoder named by an image's first bytes runs; pixels are counted before decoding and again when
+Pillow has read the header; one image is decoded at a time, so that the largest allowed bounds the memory.
+Must not: import Pillow before it is needed; without it there are no thumbnails.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
 MAX_PIXELS = 40_000_000
-"""Pixels of a picture that is decoded: 160 MB, and five times the largest that the API makes."""
+"""Pixels of an image that is decoded: 160 MB, and five times the largest that the API makes."""
 
 MAX_BYTES = 256 * 1024 * 1024
-"""Bytes of a file that is read for it."""
+"""Bytes of a file that is decoded."""
 
 _decode_lock = threading.Lock()
 
 
 @contextmanager
 def open_image(source: Path | bytes) -> Generator[PillowImage]:
-    """The picture in Pillow, while nobody else decodes one; this blocks. Raises whatever Pillow does, or OSError."""
+    """Open the image in Pillow, one at a time; this blocks. Raises OSError, or whatever Pillow does."""
     with _decode_lock:
         if isinstance(source, Path) and source.stat().st_size > MAX_BYTES:
             raise OSError(f"a file of more than {MAX_BYTES:,} bytes")
@@ -53,12 +53,12 @@ _QUALITY = 78
 
 
 def find_thumbnail_writer() -> Callable[[Path, Path], object] | None:
-    """What makes small copies; None without Pillow."""
+    """Return `write_thumbnail`; None without Pillow."""
     return write_thumbnail if find_spec("PIL") is not None else None
 
 
 def write_thumbnail(source: Path, target: Path) -> None:
-    """Write a small WebP copy of the picture in `source` to `target`. Raises whatever Pillow does."""
+    """Write a small WebP copy of `source` to `target`. Raises OSError, or whatever Pillow does."""
     from openai_images.cli.thumbnails import open_image
 
     with open_image(source) as picture:
