@@ -15,8 +15,19 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import frozen
 
+from openai_images.cli.thumbnails import open_image
+
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+Pixel: TypeAlias = tuple[int, int, int]
+
+_BACKDROP = (226, 226, 230)
+_CELL = (10, 20)  # pixels sent for each cell by kitty and iTerm2; a cell is about twice as tall as wide
+_CHUNK = 4096  # kitty's limit for one escape code
+_CUBE = (0, 95, 135, 175, 215, 255)
+_SAVE, _RESTORE = "\x1b7", "\x1b8"
 
 
 class TerminalProtocol(Enum):
@@ -55,11 +66,6 @@ def detect_protocol(env: Mapping[str, str]) -> TerminalProtocol | None:
     return TerminalProtocol.BLOCKS_256 if "256color" in term else None
 
 
-_BACKDROP = (226, 226, 230)
-_CELL = (10, 20)
-"""Pixels sent for each cell by kitty and iTerm2; a cell is about twice as tall as wide."""
-
-
 @frozen
 class Drawing:
     """A text to write at the left edge of `rows` free lines."""
@@ -78,24 +84,22 @@ class Preview:
 
     def draw(self, data: bytes) -> Drawing | None:
         """Draw the image; None if it cannot be decoded. This blocks."""
-        from openai_images.cli.thumbnails import open_image
-
         try:
-            with open_image(data) as picture:
-                return self._draw(picture)
+            with open_image(data) as image:
+                return self._draw(image)
         except Exception:  # noqa: BLE001  a decoder may raise anything
             return None
 
-    def _draw(self, picture: Image) -> Drawing:
-        columns, rows = fit_cells(picture.width, picture.height, self.columns, self.rows)
+    def _draw(self, image: Image) -> Drawing:
+        columns, rows = fit_cells(image.width, image.height, self.columns, self.rows)
         if self.protocol in (TerminalProtocol.BLOCKS_24_BIT, TerminalProtocol.BLOCKS_256):
-            pixels = _scale_pixels(picture, columns, rows * 2)
+            pixels = _scale_pixels(image, columns, rows * 2)
             return Drawing(
                 encode_half_blocks(pixels, in_24_bit=self.protocol is TerminalProtocol.BLOCKS_24_BIT), rows
             )
-        picture.thumbnail((columns * _CELL[0], rows * _CELL[1]))
+        image.thumbnail((columns * _CELL[0], rows * _CELL[1]))
         shrunk = io.BytesIO()
-        picture.save(shrunk, "PNG", compress_level=3)
+        image.save(shrunk, "PNG", compress_level=3)
         encode = encode_kitty if self.protocol is TerminalProtocol.KITTY else encode_iterm2
         return Drawing(encode(shrunk.getvalue(), columns, rows), rows)
 
@@ -106,11 +110,11 @@ def fit_cells(width: int, height: int, columns: int, rows: int) -> tuple[int, in
     return max(1, min(columns, round(width * scale))), max(1, min(rows, round(height * scale / 2)))
 
 
-def _scale_pixels(picture: Image, width: int, height: int) -> list[list[Pixel]]:
+def _scale_pixels(image: Image, width: int, height: int) -> list[list[Pixel]]:
     from PIL import Image, ImageOps
 
-    picture.draft("RGB", (width * 2, height * 2))
-    whole = ImageOps.fit(picture.convert("RGBA"), (width, height), Image.Resampling.LANCZOS)
+    image.draft("RGB", (width * 2, height * 2))
+    whole = ImageOps.fit(image.convert("RGBA"), (width, height), Image.Resampling.LANCZOS)
     flat = Image.new("RGB", whole.size, _BACKDROP)
     flat.paste(whole, mask=whole.getchannel("A"))
     data = flat.tobytes()
@@ -119,13 +123,6 @@ def _scale_pixels(picture: Image, width: int, height: int) -> list[list[Pixel]]:
         [(data[at], data[at + 1], data[at + 2]) for at in range(start, start + row, 3)]
         for start in range(0, len(data), row)
     ]
-
-
-Pixel: TypeAlias = tuple[int, int, int]
-
-_CHUNK = 4096  # kitty's limit for one escape code
-_CUBE = (0, 95, 135, 175, 215, 255)
-_SAVE, _RESTORE = "\x1b7", "\x1b8"
 
 
 def encode_kitty(png: bytes, columns: int, rows: int) -> str:

@@ -25,6 +25,9 @@ MAX_PIXELS = 40_000_000
 MAX_BYTES = 256 * 1024 * 1024
 """Bytes of a file that is decoded."""
 
+_LONGEST_SIDE = 480
+_QUALITY = 78
+
 _decode_lock = threading.Lock()
 
 
@@ -36,20 +39,16 @@ def open_image(source: Path | bytes) -> Generator[PillowImage]:
             raise OSError(f"a file of more than {MAX_BYTES:,} bytes")
         image = Image.from_bytes(source.read_bytes() if isinstance(source, Path) else source)
         _check_size(image)
-        with image.open() as picture:
-            _check_size(picture)
-            yield picture
+        with image.open() as pillow_image:
+            _check_size(pillow_image)
+            yield pillow_image
 
 
-def _check_size(picture: Image | PillowImage) -> None:
-    if picture.width is None or picture.height is None:
+def _check_size(image: Image | PillowImage) -> None:
+    if image.width is None or image.height is None:
         raise OSError("a picture whose size cannot be told")
-    if picture.width * picture.height > MAX_PIXELS:
+    if image.width * image.height > MAX_PIXELS:
         raise OSError(f"a picture of more than {MAX_PIXELS:,} pixels")
-
-
-_LONGEST_SIDE = 480
-_QUALITY = 78
 
 
 def find_thumbnail_writer() -> Callable[[Path, Path], object] | None:
@@ -59,12 +58,10 @@ def find_thumbnail_writer() -> Callable[[Path, Path], object] | None:
 
 def write_thumbnail(source: Path, target: Path) -> None:
     """Write a small WebP copy of `source` to `target`. Raises OSError, or whatever Pillow does."""
-    from openai_images.cli.thumbnails import open_image
-
-    with open_image(source) as picture:
-        picture.draft("RGB", (_LONGEST_SIDE, _LONGEST_SIDE))
-        has_alpha = "A" in picture.getbands() or "transparency" in picture.info
+    with open_image(source) as image:
+        image.draft("RGB", (_LONGEST_SIDE, _LONGEST_SIDE))
+        has_alpha = "A" in image.getbands() or "transparency" in image.info
         mode = "RGBA" if has_alpha else "RGB"
-        small = picture if picture.mode == mode else picture.convert(mode)
+        small = image if image.mode == mode else image.convert(mode)
         small.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), reducing_gap=2.0)
         small.save(target, "WEBP", quality=_QUALITY, method=2)
