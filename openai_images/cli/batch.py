@@ -15,10 +15,14 @@ from pathlib import Path
 
 from openai_images import Batch, BatchPlan, ConfigurationError, ImagesClient, ImagesError
 from openai_images.cli.batch_input import BatchCommandOptions, BatchJob, estimate_items, load_job
-from openai_images.cli.batch_live import make_batch_display
-from openai_images.cli.batch_progress import BatchDisplay
-from openai_images.cli.batch_report import BatchReporter, read_unknown_keys
-from openai_images.cli.batch_words import RunSummary, plan_lines, plan_record
+from openai_images.cli.batch_progress import BatchDisplay, make_batch_display
+from openai_images.cli.batch_report import (
+    BatchReporter,
+    RunSummary,
+    plan_lines,
+    plan_record,
+    read_unknown_keys,
+)
 from openai_images.cli.command_runner import INTERRUPTED, InterruptHandler, run_command
 from openai_images.cli.console import Console
 from openai_images.cli.endpoint import offline_client, open_client

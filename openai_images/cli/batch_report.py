@@ -1,24 +1,43 @@
-"""The outcomes of a batch: paths or JSON lines on stdout, failures on stderr.
+"""The plan, outcomes and summary of a batch, as text and as JSON lines.
 
-Invariants: a stdout that is lost is reported once and stops nothing.
-Must not: print a prompt.
+Invariants: every count that is not zero is printed, with what can be done about it; a stdout that is lost is reported
+once and stops nothing.
+Must not: print a prompt; call an unknown cost zero, or the price of a placeholder image a bill.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from openai_images import DownloadError, Failed, ImagesError, ModerationBlockedError, Outcome, Succeeded
+from attrs import frozen
+
+from openai_images import (
+    BatchPlan,
+    BatchSummary,
+    DownloadError,
+    Failed,
+    ImagesError,
+    ModerationBlockedError,
+    Outcome,
+    Succeeded,
+)
+from openai_images.cli.batch_input import CostEstimate
 from openai_images.cli.batch_progress import BatchDisplay
 from openai_images.cli.console import Console
-from openai_images.cli.report import report_from, usage_record
-from openai_images.cli.text import truncate
+from openai_images.cli.report import call_record, image_record, report_from
+from openai_images.cli.text import dollars, duration, images_per_minute, join_limited, plural, truncate
 
-_LONGEST_REASON = 160
+_MAX_REASON_LENGTH = 160
+_MAX_UNKNOWN_KEYS = 20
+_MAX_NOTED_KEYS = 5
+_RETRY_UNKNOWN = "--retry-unknown sends again what cannot be fetched, and pays twice"
+_RETRY_FAILED = "--retry-failed sends again what failed"
 _STYLES = {"away": "magenta", "failed": "red", "blocked": "yellow", "unknown": "magenta"}
 
 
@@ -67,27 +86,12 @@ class BatchReporter:
 
     def _success_record(self, outcome: Succeeded) -> dict[str, Any]:
         result = outcome.result
-        images = [
-            {
-                "path": self._display_path(image.path),
-                "media_type": image.media_type,
-                "width": image.width,
-                "height": image.height,
-                "bytes": image.nbytes,
-            }
-            for image in result.images
-        ]
         return {
             "key": outcome.key,
             "index": outcome.index,
             "state": "done",
-            "images": images,
-            "size": result.size,
-            "quality": result.quality,
-            "usage": usage_record(result),
-            "request_id": result.request_id,
-            "attempts": result.attempts,
-            "elapsed": round(result.elapsed, 3),
+            "images": [image_record(image, self._display_path(image.path)) for image in result.images],
+            **call_record(result, "size", "quality"),
         }
 
 
@@ -115,10 +119,10 @@ def _error_line(error: Exception) -> str:
     if isinstance(error, ModerationBlockedError):
         what = {"input": "the prompt", "output": "the picture"}.get(error.stage, "this")
         categories = f" ({', '.join(error.categories)})" if error.categories else ""
-        return truncate(f"the safety system refused {what}{categories}", _LONGEST_REASON)
-    return truncate(
-        report_from(error).message if isinstance(error, ImagesError) else str(error), _LONGEST_REASON
-    )
+        line = f"the safety system refused {what}{categories}"
+    else:
+        line = report_from(error).message if isinstance(error, ImagesError) else str(error)
+    return truncate(line, _MAX_REASON_LENGTH)
 
 
 def _failure_state(error: BaseException) -> str:
@@ -128,3 +132,166 @@ def _failure_state(error: BaseException) -> str:
         return "away"
     several = [error, *getattr(error, "errors", ())]
     return "unknown" if any(getattr(one, "maybe_billed", False) for one in several) else "failed"
+
+
+def plan_lines(plan: BatchPlan) -> list[str]:
+    """Describe what was done before, what will be done now, and what was noticed."""
+    to_send = set(plan.to_send)
+    resent = ", and sent again where that fails" if to_send.intersection(plan.to_fetch) else ""
+    counts = (
+        (plan.done, "done", ""),
+        (plan.to_fetch, "behind a URL", f"paid for; fetched now{resent}"),
+        (plan.failed, "failed", "--retry-failed sends them again"),
+        (plan.unknown, "unknown", "may have been billed; --retry-unknown sends them again"),
+        (plan.missing, "missing", "done, but their pictures are gone; --retry-missing sends them again"),
+    )
+    said: list[str] = []
+    for keys, state, hint in counts:
+        if keys:
+            again = to_send.intersection(keys) and keys != plan.to_fetch
+            what = "sent again now" if again else hint
+            said.append(f"{len(keys):,} {state}{f' ({what})' if what else ''}")
+    if not said:
+        lines = [f"{plural(plan.total, 'request')} to do"]
+    else:
+        said += [f"{len(plan.pending):,} to do"] if plan.pending else []
+        said += [] if plan.to_send or plan.away else ["nothing to do"]
+        lines = [f"resuming: {', '.join(said)}"]
+    if plan.same:
+        verb = "shares" if len(plan.same) == 1 else "share"
+        lines.append(f"{plural(len(plan.same), 'request')} {verb} the pictures of an identical one")
+    return lines + _noticed(plan)
+
+
+def _noticed(plan: BatchPlan) -> list[str]:
+    noticed = (
+        (plan.changed, "failed before, and is another request now"),
+        (plan.adopted, "the picture was there, and the journal did not know it; it does now"),
+        (plan.altered, "the picture is not as it was written; it is left as it is"),
+        (plan.removed, "is in the journal, and no longer in the input"),
+    )
+    lines = [f"{what}: {join_limited(keys, _MAX_NOTED_KEYS)}" for keys, what in noticed if keys]
+    return [f"note: {line}" for line in (*lines, *plan.notes)]
+
+
+def plan_record(plan: BatchPlan, estimate: CostEstimate) -> dict[str, Any]:
+    """Make the plan's JSON line; `at_most` is the cost in US dollars, null if unknown."""
+    names = ("done", "away", "failed", "unknown", "missing", "pending", "to_send")
+    counts = {name: len(getattr(plan, name)) for name in names}
+    cost = None if estimate.unpriced else _text(estimate.cost)
+    return {"plan": {"total": plan.total, **counts, "at_most": cost, "spent": _text(plan.spent)}}
+
+
+@frozen(kw_only=True)
+class RunSummary:
+    """How a run ended; `out` is the folder as the user wrote it, `spent` the cost of this run."""
+
+    summary: BatchSummary
+    out: str
+    images_per_minute: float = 0.0
+    spent: Decimal | None = None
+    budget: Decimal | None = None
+    unknown: Sequence[str] = ()
+    is_local: bool = False
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines to print."""
+        return [self._counts, self._pace, *self._advice, f"contact sheet: {self._sheet}"]
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The JSON line."""
+        one = self.summary
+        names = ("total", "done", "away", "failed", "blocked", "unknown", "missing", "not_started")
+        counts = {name: getattr(one, name) for name in names}
+        counts |= {"incomplete": one.incomplete} if one.incomplete else {}
+        more = {"unknown_keys": list(self.unknown), "spent": _text(one.spent), "unpriced": one.unpriced}
+        return {
+            "summary": {**counts, **more, "stopped": one.reason or None, "elapsed": round(one.elapsed, 3)}
+        }
+
+    @property
+    def exit_code(self) -> int:
+        """0 if every request is done, else 1."""
+        return 0 if self.summary.done == self.summary.total else 1
+
+    @property
+    def _counts(self) -> str:
+        one = self.summary
+        parts = ((one.blocked, "blocked by moderation"), (one.incomplete, "with only some of the images"))
+        of_these = ", ".join(f"{number:,} {words}" for number, words in parts if number)
+        said_of = f" ({of_these})" if of_these else ""
+        numbers = (
+            (one.failed, f"failed{said_of}"),
+            (one.unknown, "unknown"),
+            (one.away, "behind a URL"),
+            (one.missing, "missing"),
+            (one.not_started, "not started"),
+        )
+        said = [f"{number:,} {words}" for number, words in numbers if number]
+        return ", ".join([f"{one.done:,} of {plural(one.total, 'request')} done", *said])
+
+    @property
+    def _pace(self) -> str:
+        one, said = self.summary, [f"in {duration(self.summary.elapsed)}"]
+        if self.images_per_minute:
+            said.append(images_per_minute(self.images_per_minute))
+        if self.is_local:
+            would = "" if self.spent is None else f" (the API would have taken {dollars(self.spent)})"
+            said.append(f"nothing is billed{would}")
+            return ", ".join(said)
+        if self.spent is not None:
+            said.append(f"{dollars(self.spent)} spent")
+        if one.spent is not None and one.spent != self.spent:
+            said.append(f"{dollars(one.spent)} in all runs")
+        if one.unpriced:
+            unpriced = f"{plural(one.unpriced, 'request')} of unknown cost"
+            said.append(unpriced if one.spent is None else f"not counting {unpriced}")
+        return ", ".join(said)
+
+    @property
+    def _advice(self) -> list[str]:
+        one, said = self.summary, list[str]()
+        if one.reason == "budget":
+            of = "" if self.budget is None else f" of {dollars(self.budget)}"
+            said.append(f"the next request might not fit into the budget{of}: raise --budget to go on")
+        elif one.not_started:
+            said.append("run the same command again to send what was not started")
+        if one.failed:
+            hint = (
+                "what moderation blocked needs another prompt" if one.blocked == one.failed else _RETRY_FAILED
+            )
+            said.append(f"{hint}; the reasons are in {self._sheet}")
+        if one.incomplete:
+            said.append("where only some of the images came, a retry asks for the missing ones")
+        if one.away:
+            said.append(
+                "what is behind a URL is paid for: run the same command again to fetch it, soon, as URLs end (the "
+                f"journal has them); {_RETRY_UNKNOWN}"
+            )
+        if one.missing:
+            said.append("--retry-missing sends again what was done and is gone")
+        return said
+
+    @property
+    def warning(self) -> str:
+        """The keys whose outcome is unknown; "" if there are none."""
+        number, shown = self.summary.unknown, self.unknown[:_MAX_UNKNOWN_KEYS]
+        if not number:
+            return ""
+        more = f"{number - len(shown):,} more, see {self._sheet}" if number > len(shown) else ""
+        keys = " and ".join(filter(None, [", ".join(shown), more]))
+        it, was, them = ("it", "was", "it") if number == 1 else ("they", "were", "them")
+        return (
+            f"unknown: {keys}: {it} {was} sent and no picture came back, so {it} may have been billed; "
+            f"--retry-unknown sends {them} again, and may pay twice"
+        )
+
+    @property
+    def _sheet(self) -> str:
+        return os.path.join(self.out, "index.html")  # noqa: PTH118  as the user would type it
+
+
+def _text(amount: Decimal | None) -> str | None:
+    return None if amount is None else f"{amount.normalize():f}"

@@ -22,6 +22,11 @@ from openai_images.cli.console import Console
 from openai_images.cli.preview import Drawing, Preview, TerminalProtocol, detect_protocol
 
 _MAX_ROWS = 30
+_MAX_DOTS = 40
+_SPINNER, _SPINNER_ASCII = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "|/-\\"
+_DOTS, _DOTS_ASCII = ("●", "○"), ("*", ".")
+_CLEAR = "\r\x1b[2K"
+HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 _TEXT_LINES = 3  # lines left for text
 
 
@@ -84,12 +89,17 @@ class PlainProgress(ProgressDisplay):
 
     async def show(self, image: Image, *, anew: bool = False) -> None:  # noqa: ARG002  always below the last
         """Print the image as lines."""
-        if self.preview is not None:
-            try:
-                drawing = await asyncio.to_thread(self.preview.draw, await image.read())
-            except OSError:
-                return
-            self.console.err.write("" if drawing is None else drawing.text)
+        drawing = await self.draw(image)
+        self.console.err.write("" if drawing is None else drawing.text)
+
+    async def draw(self, image: Image) -> Drawing | None:
+        """Draw the image in a thread; None if it cannot be shown."""
+        if self.preview is None:
+            return None
+        try:
+            return await asyncio.to_thread(self.preview.draw, await image.read())
+        except OSError:
+            return None
 
 
 def make_preview(console: Console, wish: bool | None) -> Preview | None:
@@ -107,9 +117,6 @@ def make_preview(console: Console, wish: bool | None) -> Preview | None:
         protocol = TerminalProtocol.BLOCKS_24_BIT
     columns, lines = shutil.get_terminal_size()
     return Preview(protocol, max(8, columns - 1), max(4, min(_MAX_ROWS, lines - _TEXT_LINES)))
-
-
-_MAX_DOTS = 40
 
 
 @define
@@ -162,14 +169,43 @@ class CallProgress:
         return ProgressStep(stage=f"done{after}", nbytes=nbytes, is_last=True)
 
 
-_TICK = 0.1
-_SPINNER, _SPINNER_ASCII = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "|/-\\"
-_DOTS, _DOTS_ASCII = ("●", "○"), ("*", ".")
-_CLEAR = "\r\x1b[2K"
-_HIDE_CURSOR, _SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
+class Ticker:
+    """While entered, calls `tick` every `period` seconds, between `open` and `close`."""
+
+    period = 0.1
+    _ticker: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self.open()
+        self._ticker = asyncio.create_task(self._keep_ticking())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._ticker is not None:
+            self._ticker.cancel()
+            await asyncio.wait([self._ticker])
+        self.close()
+
+    def open(self) -> None:
+        """Called when it is entered."""
+
+    def tick(self) -> None:
+        """Called every `period` seconds."""
+
+    def close(self) -> None:
+        """Called when it is left."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep between two ticks."""
+        await asyncio.sleep(seconds)
+
+    async def _keep_ticking(self) -> None:
+        while True:
+            await self.sleep(self.period)
+            self.tick()
 
 
-class LiveProgress(PlainProgress):
+class LiveProgress(Ticker, PlainProgress):
     """Redraws one line ten times a second while it is entered."""
 
     def __init__(
@@ -178,21 +214,17 @@ class LiveProgress(PlainProgress):
         super().__init__(console, preview, clock)
         self._step = ProgressStep(stage="starting")
         self._rows = 0
-        self._ticker: asyncio.Task[None] | None = None
         self._spinner = _SPINNER if console.is_unicode else _SPINNER_ASCII
         self._dots = _DOTS if console.is_unicode else _DOTS_ASCII
 
-    async def __aenter__(self) -> Self:
-        self.console.err.write(_HIDE_CURSOR)
-        self._draw_line()
-        self._ticker = asyncio.create_task(self._tick())
-        return self
+    def open(self) -> None:
+        """Hide the cursor and draw the line."""
+        self.console.err.write(HIDE_CURSOR)
+        self.tick()
 
-    async def __aexit__(self, *_: object) -> None:
-        if self._ticker is not None:
-            self._ticker.cancel()
-            await asyncio.wait([self._ticker])
-        self.console.err.write(_CLEAR + _SHOW_CURSOR)
+    def close(self) -> None:
+        """Clear the line, or leave the last step in it."""
+        self.console.err.write(_CLEAR + SHOW_CURSOR)
         if self._step.is_last:
             super().advance(self._step)
         self.console.err.flush()
@@ -200,43 +232,28 @@ class LiveProgress(PlainProgress):
     def advance(self, step: ProgressStep) -> None:
         """Change the line."""
         self._step = step
-        self._draw_line()
+        self.tick()
 
     async def show(self, image: Image, *, anew: bool = False) -> None:
         """Draw the image above the line."""
-        if self.preview is None:
+        drawing, err = await self.draw(image), self.console.err
+        if drawing is None:
             return
-        try:
-            drawing = await asyncio.to_thread(self.preview.draw, await image.read())
-        except OSError:
-            return
-        if drawing is not None:
-            self._place(drawing, anew=anew)
-
-    def _place(self, drawing: Drawing, *, anew: bool) -> None:
-        err = self.console.err
         if anew or drawing.rows != self._rows:
             err.write(_CLEAR + "\n" * drawing.rows)
             self._rows = drawing.rows
         err.write(f"{_CLEAR}\x1b[{self._rows}A{drawing.text}")
-        self._draw_line()
+        self.tick()
 
-    async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(_TICK)
-            self._draw_line()
-
-    def _draw_line(self) -> None:
+    def tick(self) -> None:
+        """Draw the line."""
         from rich.text import Text
 
         step, seconds = self._step, self.elapsed
-        line = Text()
-        line.append(self._spinner[int(seconds / _TICK) % len(self._spinner)] + " ", style="cyan")
+        line = Text().append(self._spinner[int(seconds / self.period) % len(self._spinner)] + " ", "cyan")
         if step.expected:
-            done, to_come = self._dots
-            line.append(
-                done * step.received + to_come * (step.expected - step.received) + " ", style="magenta"
-            )
+            dots = self._dots[0] * step.received + self._dots[1] * (step.expected - step.received)
+            line.append(dots + " ", style="magenta")
         line.append(str(step))
         line.append(f"  {seconds:.1f} s", style="dim")
         line.truncate(max(1, self.console.rich.width - 1))

@@ -37,17 +37,7 @@ from openai_images.cli.console import Console
 
 def report_result(console: Console, result: ImageResult, destination: Path) -> int:
     """Print the images of a result and return the exit code."""
-    call_fields = {
-        "size": result.size,
-        "quality": result.quality,
-        "background": result.background,
-        "output_format": result.output_format,
-        "created": result.created,
-        "usage": usage_record(result),
-        "request_id": result.request_id,
-        "attempts": result.attempts,
-        "elapsed": round(result.elapsed, 3),
-    }
+    call_fields = call_record(result, "size", "quality", "background", "output_format", "created")
     return report_images(console, result.images, destination, call_fields)
 
 
@@ -91,6 +81,22 @@ def _finished_images(error: ImagesError) -> Sequence[Image]:
     return error.images
 
 
+def call_record(result: ImageResult, *names: str) -> dict[str, Any]:
+    """Return these fields of a result for a JSON line, then those of its call."""
+    return {name: getattr(result, name) for name in names} | {
+        "usage": usage_record(result),
+        "request_id": result.request_id,
+        "attempts": result.attempts,
+        "elapsed": round(result.elapsed, 3),
+    }
+
+
+def image_record(image: Image, path: str) -> dict[str, Any]:
+    """Return what a JSON line says of an image."""
+    size = {"width": image.width, "height": image.height, "bytes": image.nbytes}
+    return {"path": path, "media_type": image.media_type, **size}
+
+
 def usage_record(result: ImageResult) -> dict[str, Any] | None:
     """Return the token counts for a JSON line; None if the server sent none."""
     if result.usage is None:
@@ -110,17 +116,8 @@ def _split_extra(cls: type[Usage | TokenDetails], counts: dict[str, Any]) -> dic
 
 
 def _record(image: Image, index: int, call_fields: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "index": index,
-        "path": str(image.path),
-        "media_type": image.media_type,
-        "width": image.width,
-        "height": image.height,
-        "bytes": image.nbytes,
-        "sha256": image.sha256,
-        "revised_prompt": image.revised_prompt,
-        **call_fields,
-    }
+    own = {"sha256": image.sha256, "revised_prompt": image.revised_prompt}
+    return {"index": index, **image_record(image, str(image.path)), **own, **call_fields}
 
 
 def _ensure_saved(console: Console, image: Image, destination: Path) -> Image | None:

@@ -10,8 +10,15 @@ import pytest
 from attrs import evolve
 
 from openai_images import Progress
-from openai_images.cli.batch_live import LiveBatchDisplay, make_batch_display, rows
-from openai_images.cli.batch_progress import BatchDisplay, Clock, PlainDisplay, status_fields
+from openai_images.cli.batch_progress import (
+    BatchDisplay,
+    Clock,
+    LiveBatchDisplay,
+    PlainDisplay,
+    make_batch_display,
+    rows,
+    status_fields,
+)
 from openai_images.cli.console import Console
 from tests.cli.conftest import Terminal
 
