@@ -23,12 +23,18 @@ from openai_images.cli.batch_report import (
     plan_record,
     read_unknown_keys,
 )
-from openai_images.cli.command_runner import INTERRUPTED, InterruptHandler, run_command
+from openai_images.cli.command_runner import INTERRUPTED, InterruptHandler, run_command, write_error_report
 from openai_images.cli.console import Console
 from openai_images.cli.endpoint import offline_client, open_client
 from openai_images.cli.report import ErrorReport, exit_code, print_error, report_error, report_from
 from openai_images.cli.startup import Streams, wait_writable
 from openai_images.cli.text import dollars, plural
+
+_MARKER = "stand-ins.txt"
+_MARKER_TEXT = (
+    "The pictures in this folder are local stand-ins: painted by a program on this machine, not by a model.\n"
+)
+_SENT = b'"state":"sent"'
 
 
 def run_batch(options: BatchCommandOptions, streams: Streams) -> int:
@@ -151,13 +157,13 @@ class BatchCommand:
         if isinstance(error, ImagesError):
             raise error
         advice = "Nothing was sent. Choose another folder with --out."
-        report_error(self._console, _write_error(self._options.out, error, advice), error)
+        report_error(self._console, write_error_report(self._options.out, error, advice), error)
         return 2
 
     def _report_run_error(self, error: ImagesError | OSError) -> None:
         advice = "What is finished is there. See to the folder, then run the same command again."
         report = (
-            _write_error(self._options.out, error, advice)
+            write_error_report(self._options.out, error, advice)
             if isinstance(error, OSError)
             else report_from(error)
         )
@@ -188,24 +194,10 @@ class BatchCommand:
         return [item.key for item in self._job.items if item.key in found]
 
 
-def _write_error(out: str, error: OSError, advice: str) -> ErrorReport:
-    kind = type(error).__name__
-    return ErrorReport(
-        error_type=kind, message=f"cannot write to {out!r}: {error.strerror or kind}", advice=advice
-    )
-
-
-_MARK = "stand-ins.txt"
-_WORDS = (
-    "The pictures in this folder are local stand-ins: painted by a program on this machine, not by a model.\n"
-)
-_SENT = b'"state":"sent"'
-
-
 def reject_mixed_folder(folder: Path, *, local: bool) -> None:
     """Raise `ConfigurationError` if placeholder images and a model's would share the folder."""
     # `Path.exists` raises if a name is too long; the batch reports that.
-    if os.path.exists(folder / _MARK) == local or not _has_sent(folder / "journal.jsonl"):  # noqa: PTH110
+    if os.path.exists(folder / _MARKER) == local or not _has_sent(folder / "journal.jsonl"):  # noqa: PTH110
         return
     there, here = ("a model", "stand-ins") if local else ("local stand-ins", "a model")
     message = f"the pictures in {str(folder)!r} are by {there}, and those of this run would be by {here}"
@@ -215,9 +207,9 @@ def reject_mixed_folder(folder: Path, *, local: bool) -> None:
 def mark_stand_ins(folder: Path, *, local: bool) -> None:
     """Write or remove the file that marks a folder of placeholder images. Raises OSError."""
     if local:
-        (folder / _MARK).write_text(_WORDS, encoding="utf-8")
+        (folder / _MARKER).write_text(_MARKER_TEXT, encoding="utf-8")
     else:
-        (folder / _MARK).unlink(missing_ok=True)
+        (folder / _MARKER).unlink(missing_ok=True)
 
 
 def _has_sent(journal: Path) -> bool:

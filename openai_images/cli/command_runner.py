@@ -23,9 +23,7 @@ INTERRUPTED = 130
 
 
 def run_command(
-    console: Console,
-    command: Callable[[], Coroutine[Any, Any, int]],
-    interrupted: Callable[[], ErrorReport],
+    console: Console, command: Callable[[], Coroutine[Any, Any, int]], interrupted: Callable[[], ErrorReport]
 ) -> int:
     """Run the command and return its exit code; `interrupted` reports a Ctrl-C."""
     with _log_to_console(console):
@@ -42,6 +40,15 @@ def run_command(
         except Exception as error:  # noqa: BLE001  a bug gets a message too
             report_error(console, _unexpected_report(error), error)
             return 1
+
+
+def write_error_report(
+    path: str, error: OSError, advice: str = "", *, maybe_billed: bool = False
+) -> ErrorReport:
+    """Make a report of a path that cannot be written."""
+    kind = type(error).__name__
+    message = f"cannot write to {path!r}: {error.strerror or kind}"
+    return ErrorReport(error_type=kind, message=message, advice=advice, maybe_billed=maybe_billed)
 
 
 def _unexpected_report(error: Exception) -> ErrorReport:

@@ -17,7 +17,10 @@ from click.exceptions import Exit
 from openai_images._version import __version__
 from openai_images.cli.startup import DEFAULT_MODEL, ResilientStream, Streams
 
+option = click.option
+
 _NAME = "openai-images"
+_POSITIVE, _NOT_NEGATIVE = click.IntRange(min=1), click.IntRange(min=0)
 _COMPLETION = "_OPENAI_IMAGES_COMPLETE"
 
 
@@ -68,62 +71,62 @@ def _combine(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Cal
 
 
 _image_options = _combine(
-    click.option("--size", metavar="WxH", help="Such as 1536x1024, or auto."),
-    click.option("--quality", metavar="Q", help="low, medium, high, or auto."),
-    click.option(
+    option("--size", metavar="WxH", help="Such as 1536x1024, or auto."),
+    option("--quality", metavar="Q", help="low, medium, high, or auto."),
+    option(
         "--model",
         metavar="M",
         help=f"The model that paints; on Azure the name of a deployment.  [default: {DEFAULT_MODEL}; "
         "on Azure AZURE_OPENAI_DEPLOYMENT before it]",
     ),
-    click.option("--format", "output_format", metavar="F", help="png, jpeg or webp."),
-    click.option("--background", metavar="B", help="transparent, opaque, or auto."),
-    click.option("--compression", type=click.IntRange(0, 100), metavar="0..100", help="For jpeg and webp."),
-    click.option("--moderation", metavar="M", help="low, or auto."),
+    option("--format", "output_format", metavar="F", help="png, jpeg or webp."),
+    option("--background", metavar="B", help="transparent, opaque, or auto."),
+    option("--compression", type=click.IntRange(0, 100), metavar="0..100", help="For jpeg and webp."),
+    option("--moderation", metavar="M", help="low, or auto."),
 )
 _endpoint_options = _combine(
-    click.option("--local", is_flag=True, help="No key, no network: a stand-in is painted on this machine."),
-    click.option("--base-url", metavar="URL", help="Another server.  [default: OPENAI_BASE_URL, or OpenAI]"),
-    click.option(
+    option("--local", is_flag=True, help="No key, no network: a stand-in is painted on this machine."),
+    option("--base-url", metavar="URL", help="Another server.  [default: OPENAI_BASE_URL, or OpenAI]"),
+    option(
         "--azure/--no-azure",
         default=None,
         help="Send to Azure, with AZURE_OPENAI_ENDPOINT (or --base-url), AZURE_OPENAI_API_KEY (or "
         "AZURE_OPENAI_AD_TOKEN) and OPENAI_API_VERSION.  [default: where that endpoint is set, and neither "
         "OPENAI_API_KEY nor a base URL is]",
     ),
-    click.option(
+    option(
         "--timeout",
         type=click.FloatRange(min=0, min_open=True),
         metavar="SECONDS",
         help="How long one attempt may take in all.  [default: 600]",
     ),
 )
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead of paths.")
-_preview_option = click.option(
+_json_option = option("--json", "as_json", is_flag=True, help="Print JSON lines instead of paths.")
+_preview_option = option(
     "--preview/--no-preview", default=None, help="Show pictures in the terminal.  [default: where it can]"
 )
 _verbosity_options = _combine(
-    click.option("-q", "--quiet", is_flag=True, help="No progress; errors only."),
-    click.option("-v", "--verbose", is_flag=True, help="Log what the client does, and show tracebacks."),
+    option("-q", "--quiet", is_flag=True, help="No progress; errors only."),
+    option("-v", "--verbose", is_flag=True, help="Log what the client does, and show tracebacks."),
 )
 _call_options = _combine(
-    click.option(
+    option(
         "-o",
         "--output",
         metavar="FILE",
         help="Where to write the picture, or a folder; its suffix chooses the format.  [default: a name from "
         "the prompt]",
     ),
-    click.option("--n", type=click.IntRange(min=1), metavar="N", help="How many pictures."),
+    option("--n", type=_POSITIVE, metavar="N", help="How many pictures."),
     _image_options,
-    click.option(
+    option(
         "--partial-images",
-        type=click.IntRange(min=0),
+        type=_NOT_NEGATIVE,
         metavar="N",
         help="Stream, with up to N (0 to 3) pictures that are still being painted.",
     ),
-    click.option("--keep-partials", is_flag=True, help="Leave the partial images beside the picture."),
-    click.option("--overwrite", is_flag=True, help="Replace files instead of adding -2 to the name."),
+    option("--keep-partials", is_flag=True, help="Leave the partial images beside the picture."),
+    option("--overwrite", is_flag=True, help="Replace files instead of adding -2 to the name."),
     _endpoint_options,
     _json_option,
     _preview_option,
@@ -147,14 +150,12 @@ def generate(streams: Streams, /, **values: Any) -> int:
 
 @cli.command(short_help="Make pictures from pictures.")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option(
+@option(
     "-p", "--prompt", default="", metavar="TEXT", help="What to make of them, or - for stdin.  [required]"
 )
-@click.option("--mask", metavar="FILE", help="A PNG whose transparent parts are to be edited.")
-@click.option("--markup", metavar="FILE", help="A PNG with your marks, laid over the first IMAGE.")
-@click.option(
-    "--input-fidelity", metavar="F", help="How closely to keep to them: high or low; older models only."
-)
+@option("--mask", metavar="FILE", help="A PNG whose transparent parts are to be edited.")
+@option("--markup", metavar="FILE", help="A PNG with your marks, laid over the first IMAGE.")
+@option("--input-fidelity", metavar="F", help="How closely to keep to them: high or low; older models only.")
 @_call_options
 @click.pass_obj
 def edit(streams: Streams, /, **values: Any) -> int:
@@ -170,38 +171,34 @@ def edit(streams: Streams, /, **values: Any) -> int:
 
 @cli.command(short_help="Generate a picture for each row of a file; resumes.")
 @click.argument("file")
-@click.option(
-    "--out", metavar="DIR", required=True, help="The batch's folder: pictures, journal, index.html."
-)
-@click.option(
+@option("--out", metavar="DIR", required=True, help="The batch's folder: pictures, journal, index.html.")
+@option(
     "--input-format",
     type=click.Choice(["txt", "csv", "jsonl"]),
     metavar="F",
     help="txt, csv or jsonl.  [default: by FILE's suffix; stdin is jsonl where it begins with {, else txt]",
 )
-@click.option(
-    "--concurrency", type=click.IntRange(min=1), metavar="N", help="Requests at once.  [default: 100]"
-)
-@click.option("--images-per-minute", type=click.IntRange(min=1), metavar="N", help="Your account's limit.")
-@click.option("--budget", metavar="USD", help="Start no request that might not fit.")
-@click.option("--prices", metavar="FILE", help="Prices to reckon with, as JSON.")
-@click.option(
+@option("--concurrency", type=_POSITIVE, metavar="N", help="Requests at once.  [default: 100]")
+@option("--images-per-minute", type=_POSITIVE, metavar="N", help="Your account's limit.")
+@option("--budget", metavar="USD", help="Start no request that might not fit.")
+@option("--prices", metavar="FILE", help="Prices to reckon with, as JSON.")
+@option(
     "--max-identical-failures",
-    type=click.IntRange(min=0),
+    type=_NOT_NEGATIVE,
     metavar="N",
     default=5,
     help="End after N alike that may be billed, with no success between; 0: never.  [default: 5]",
 )
-@click.option("--retry-failed", is_flag=True, help="Send again what failed.")
-@click.option(
+@option("--retry-failed", is_flag=True, help="Send again what failed.")
+@option(
     "--retry-unknown",
     is_flag=True,
     help="Send again what may have been billed already, or cannot be fetched.",
 )
-@click.option("--retry-missing", is_flag=True, help="Send again what was done and whose pictures are gone.")
-@click.option("--dedupe", is_flag=True, help="Send rows that ask for the same only once.")
-@click.option("--dry-run", is_flag=True, help="Say what would be sent and what it may cost; send nothing.")
-@click.option("--n", type=click.IntRange(1, 1000), metavar="N", help="How many pictures of each prompt.")
+@option("--retry-missing", is_flag=True, help="Send again what was done and whose pictures are gone.")
+@option("--dedupe", is_flag=True, help="Send rows that ask for the same only once.")
+@option("--dry-run", is_flag=True, help="Say what would be sent and what it may cost; send nothing.")
+@option("--n", type=click.IntRange(1, 1000), metavar="N", help="How many pictures of each prompt.")
 @_image_options
 @_endpoint_options
 @_json_option
@@ -221,36 +218,29 @@ def batch(streams: Streams, /, **values: Any) -> int:
 
 
 @cli.command(short_help="Run the local images server.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=0, metavar="P", help="[default: any that is free]"
-)
-@click.option("--host", default="127.0.0.1", show_default=True, help="A loopback address.")
-@click.option("--api-key", metavar="KEY", help="The key to ask for.  [default: one that is printed]")
-@click.option(
+@option("--port", type=click.IntRange(0, 65535), default=0, metavar="P", help="[default: any that is free]")
+@option("--host", default="127.0.0.1", show_default=True, help="A loopback address.")
+@option("--api-key", metavar="KEY", help="The key to ask for.  [default: one that is printed]")
+@option(
     "--pace",
     type=click.FloatRange(min=0),
     default=0.0,
     metavar="SECONDS",
     help="The time from one partial image to the next.",
 )
-@click.option("--images-per-minute", type=click.IntRange(min=1), metavar="N", help="A rate limit.")
-@click.option(
-    "--burst",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="How many pictures at once.  [default: the limit]",
-)
-@click.option("--hide-limits", is_flag=True, help="No x-ratelimit headers.")
-@click.option(
+@option("--images-per-minute", type=_POSITIVE, metavar="N", help="A rate limit.")
+@option("--burst", type=_POSITIVE, metavar="N", help="How many pictures at once.  [default: the limit]")
+@option("--hide-limits", is_flag=True, help="No x-ratelimit headers.")
+@option(
     "--fault", "faults", multiple=True, metavar="NAME", help="What the next request meets; may be repeated."
 )
-@click.option("--always", metavar="NAME", help="What every other request meets.")
-@click.option("--legacy", is_flag=True, help="Retired models too.")
-@click.option(
+@option("--always", metavar="NAME", help="What every other request meets.")
+@option("--legacy", is_flag=True, help="Retired models too.")
+@option(
     "--picture-links", type=click.Choice(["absolute", "relative"]), help="Answer with URLs, not with base64."
 )
-@click.option("--list-faults", is_flag=True, help="Print the names of the faults and stop.")
-@click.option("-q", "--quiet", is_flag=True, help="Do not log requests.")
+@option("--list-faults", is_flag=True, help="Print the names of the faults and stop.")
+@option("-q", "--quiet", is_flag=True, help="Do not log requests.")
 @click.pass_obj
 def serve(streams: Streams, /, **values: Any) -> int:
     """Run the local images server until Ctrl-C.
@@ -263,7 +253,7 @@ def serve(streams: Streams, /, **values: Any) -> int:
 
 
 @cli.command(short_help="Paint a few pictures and a page, without a key.")
-@click.option("--out", default="demo-output", show_default=True, metavar="DIR", help="Where the page goes.")
+@option("--out", default="demo-output", show_default=True, metavar="DIR", help="Where the page goes.")
 @_preview_option
 @_verbosity_options
 @click.pass_obj

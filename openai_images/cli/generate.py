@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import ClassVar
 
 import click
@@ -24,7 +23,7 @@ from openai_images import (
     ImageStream,
     PartialImage,
 )
-from openai_images.cli.command_runner import run_command
+from openai_images.cli.command_runner import run_command, write_error_report
 from openai_images.cli.console import Console, read_stdin_text
 from openai_images.cli.endpoint import open_client
 from openai_images.cli.options import CallOptions
@@ -113,10 +112,11 @@ class GenerateCommand:
                 report_error(console, self.error_report(error), error)
                 return exit_code(error)
             except OSError as error:
-                report_error(
-                    console, _write_error(self._destination, error, sent=bool(self._attempts)), error
-                )
-                return 1 if self._attempts else 2
+                sent = bool(self._attempts)
+                advice = "" if sent else "Nothing was sent. Choose another place with -o."
+                report = write_error_report(str(self._destination), error, advice, maybe_billed=sent)
+                report_error(console, report, error)
+                return 1 if sent else 2
         return report_result(console, result, self._destination)
 
     def interrupted(self) -> ErrorReport:
@@ -226,12 +226,3 @@ def _read_prompt(given: str) -> str:
 
 def _has_no_surrogates(prompt: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in prompt)
-
-
-def _write_error(destination: Path, error: OSError, *, sent: bool) -> ErrorReport:
-    return ErrorReport(
-        error_type=type(error).__name__,
-        message=f"cannot write to {str(destination)!r}: {error.strerror or type(error).__name__}",
-        advice="" if sent else "Nothing was sent. Choose another place with -o.",
-        maybe_billed=sent,
-    )
