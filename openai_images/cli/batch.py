@@ -38,14 +38,14 @@ _SENT = b'"state":"sent"'
 
 
 def run_batch(options: BatchCommandOptions, streams: Streams) -> int:
-    """Run the batch and give the exit code. Raises click.UsageError."""
+    """Run the batch and return the exit code. Raises click.UsageError."""
     console = options.make_console(streams)
     try:
-        job = BatchCommand(load_job(options), console)
+        command = BatchCommand(load_job(options), console)
     except ImagesError as error:
         report_error(console, report_from(error), error)
         return exit_code(error)
-    return run_command(console, job.run, job.interrupted)
+    return run_command(console, command.run, command.interrupted)
 
 
 class BatchCommand:

@@ -37,6 +37,7 @@ _MAX_REASON_LENGTH = 160
 _MAX_UNKNOWN_KEYS = 20
 _MAX_NOTED_KEYS = 5
 _RETRY_UNKNOWN = "--retry-unknown sends again what cannot be fetched, and pays twice"
+_NEW_PROMPT = "what moderation blocked needs another prompt"
 _RETRY_FAILED = "--retry-failed sends again what failed"
 _STYLES = {"away": "magenta", "failed": "red", "blocked": "yellow", "unknown": "magenta"}
 
@@ -130,8 +131,8 @@ def _failure_state(error: BaseException) -> str:
         return "blocked"
     if isinstance(error, DownloadError):
         return "away"
-    several = [error, *getattr(error, "errors", ())]
-    return "unknown" if any(getattr(one, "maybe_billed", False) for one in several) else "failed"
+    errors = [error, *getattr(error, "errors", ())]
+    return "unknown" if any(getattr(each, "maybe_billed", False) for each in errors) else "failed"
 
 
 def plan_lines(plan: BatchPlan) -> list[str]:
@@ -145,18 +146,18 @@ def plan_lines(plan: BatchPlan) -> list[str]:
         (plan.unknown, "unknown", "may have been billed; --retry-unknown sends them again"),
         (plan.missing, "missing", "done, but their pictures are gone; --retry-missing sends them again"),
     )
-    said: list[str] = []
+    parts: list[str] = []
     for keys, state, hint in counts:
         if keys:
             again = to_send.intersection(keys) and keys != plan.to_fetch
             what = "sent again now" if again else hint
-            said.append(f"{len(keys):,} {state}{f' ({what})' if what else ''}")
-    if not said:
+            parts.append(f"{len(keys):,} {state}{f' ({what})' if what else ''}")
+    if not parts:
         lines = [f"{plural(plan.total, 'request')} to do"]
     else:
-        said += [f"{len(plan.pending):,} to do"] if plan.pending else []
-        said += [] if plan.to_send or plan.away else ["nothing to do"]
-        lines = [f"resuming: {', '.join(said)}"]
+        parts += [f"{len(plan.pending):,} to do"] if plan.pending else []
+        parts += [] if plan.to_send or plan.away else ["nothing to do"]
+        lines = [f"resuming: {', '.join(parts)}"]
     if plan.same:
         verb = "shares" if len(plan.same) == 1 else "share"
         lines.append(f"{plural(len(plan.same), 'request')} {verb} the pictures of an identical one")
@@ -178,8 +179,8 @@ def plan_record(plan: BatchPlan, estimate: CostEstimate) -> dict[str, Any]:
     """Make the plan's JSON line; `at_most` is the cost in US dollars, null if unknown."""
     names = ("done", "away", "failed", "unknown", "missing", "pending", "to_send")
     counts = {name: len(getattr(plan, name)) for name in names}
-    cost = None if estimate.unpriced else _text(estimate.cost)
-    return {"plan": {"total": plan.total, **counts, "at_most": cost, "spent": _text(plan.spent)}}
+    cost = None if estimate.unpriced else _decimal_text(estimate.cost)
+    return {"plan": {"total": plan.total, **counts, "at_most": cost, "spent": _decimal_text(plan.spent)}}
 
 
 @frozen(kw_only=True)
@@ -202,14 +203,13 @@ class RunSummary:
     @property
     def record(self) -> dict[str, Any]:
         """The JSON line."""
-        one = self.summary
+        summary = self.summary
         names = ("total", "done", "away", "failed", "blocked", "unknown", "missing", "not_started")
-        counts = {name: getattr(one, name) for name in names}
-        counts |= {"incomplete": one.incomplete} if one.incomplete else {}
-        more = {"unknown_keys": list(self.unknown), "spent": _text(one.spent), "unpriced": one.unpriced}
-        return {
-            "summary": {**counts, **more, "stopped": one.reason or None, "elapsed": round(one.elapsed, 3)}
-        }
+        record: dict[str, Any] = {name: getattr(summary, name) for name in names}
+        record |= {"incomplete": summary.incomplete} if summary.incomplete else {}
+        record |= {"unknown_keys": list(self.unknown), "spent": _decimal_text(summary.spent)}
+        record |= {"unpriced": summary.unpriced, "stopped": summary.reason or None}
+        return {"summary": record | {"elapsed": round(summary.elapsed, 3)}}
 
     @property
     def exit_code(self) -> int:
@@ -218,61 +218,57 @@ class RunSummary:
 
     @property
     def _counts(self) -> str:
-        one = self.summary
-        parts = ((one.blocked, "blocked by moderation"), (one.incomplete, "with only some of the images"))
-        of_these = ", ".join(f"{number:,} {words}" for number, words in parts if number)
-        said_of = f" ({of_these})" if of_these else ""
-        numbers = (
-            (one.failed, f"failed{said_of}"),
-            (one.unknown, "unknown"),
-            (one.away, "behind a URL"),
-            (one.missing, "missing"),
-            (one.not_started, "not started"),
+        summary = self.summary
+        blocked = (summary.blocked, "blocked by moderation")
+        of_these = ", ".join(_not_zero(blocked, (summary.incomplete, "with only some of the images")))
+        parts = _not_zero(
+            (summary.failed, f"failed ({of_these})" if of_these else "failed"),
+            (summary.unknown, "unknown"),
+            (summary.away, "behind a URL"),
+            (summary.missing, "missing"),
+            (summary.not_started, "not started"),
         )
-        said = [f"{number:,} {words}" for number, words in numbers if number]
-        return ", ".join([f"{one.done:,} of {plural(one.total, 'request')} done", *said])
+        return ", ".join([f"{summary.done:,} of {plural(summary.total, 'request')} done", *parts])
 
     @property
     def _pace(self) -> str:
-        one, said = self.summary, [f"in {duration(self.summary.elapsed)}"]
+        summary, parts = self.summary, [f"in {duration(self.summary.elapsed)}"]
         if self.images_per_minute:
-            said.append(images_per_minute(self.images_per_minute))
+            parts.append(images_per_minute(self.images_per_minute))
         if self.is_local:
             would = "" if self.spent is None else f" (the API would have taken {dollars(self.spent)})"
-            said.append(f"nothing is billed{would}")
-            return ", ".join(said)
+            parts.append(f"nothing is billed{would}")
+            return ", ".join(parts)
         if self.spent is not None:
-            said.append(f"{dollars(self.spent)} spent")
-        if one.spent is not None and one.spent != self.spent:
-            said.append(f"{dollars(one.spent)} in all runs")
-        if one.unpriced:
-            unpriced = f"{plural(one.unpriced, 'request')} of unknown cost"
-            said.append(unpriced if one.spent is None else f"not counting {unpriced}")
-        return ", ".join(said)
+            parts.append(f"{dollars(self.spent)} spent")
+        if summary.spent is not None and summary.spent != self.spent:
+            parts.append(f"{dollars(summary.spent)} in all runs")
+        if summary.unpriced:
+            unpriced = f"{plural(summary.unpriced, 'request')} of unknown cost"
+            parts.append(unpriced if summary.spent is None else f"not counting {unpriced}")
+        return ", ".join(parts)
 
     @property
     def _advice(self) -> list[str]:
-        one, said = self.summary, list[str]()
-        if one.reason == "budget":
+        summary, parts = self.summary, list[str]()
+        if summary.reason == "budget":
             of = "" if self.budget is None else f" of {dollars(self.budget)}"
-            said.append(f"the next request might not fit into the budget{of}: raise --budget to go on")
-        elif one.not_started:
-            said.append("run the same command again to send what was not started")
-        if one.failed:
-            hint = (
-                "what moderation blocked needs another prompt" if one.blocked == one.failed else _RETRY_FAILED
-            )
-            said.append(f"{hint}; the reasons are in {self._sheet}")
-        if one.incomplete:
-            said.append("where only some of the images came, a retry asks for the missing ones")
-        if one.away:
-            said.append(
+            parts.append(f"the next request might not fit into the budget{of}: raise --budget to go on")
+        elif summary.not_started:
+            parts.append("run the same command again to send what was not started")
+        if summary.failed:
+            hint = _NEW_PROMPT if summary.blocked == summary.failed else _RETRY_FAILED
+            parts.append(f"{hint}; the reasons are in {self._sheet}")
+        if summary.incomplete:
+            parts.append("where only some of the images came, a retry asks for the missing ones")
+        if summary.away:
+            parts.append(
                 "what is behind a URL is paid for: run the same command again to fetch it, soon, as URLs end (the "
                 f"journal has them); {_RETRY_UNKNOWN}"
             )
-        if one.missing:
-            said.append("--retry-missing sends again what was done and is gone")
-        return said
+        if summary.missing:
+            parts.append("--retry-missing sends again what was done and is gone")
+        return parts
 
     @property
     def warning(self) -> str:
@@ -293,5 +289,9 @@ class RunSummary:
         return os.path.join(self.out, "index.html")  # noqa: PTH118  as the user would type it
 
 
-def _text(amount: Decimal | None) -> str | None:
+def _decimal_text(amount: Decimal | None) -> str | None:
     return None if amount is None else f"{amount.normalize():f}"
+
+
+def _not_zero(*counts: tuple[int, str]) -> list[str]:
+    return [f"{number:,} {words}" for number, words in counts if number]

@@ -202,10 +202,10 @@ def write_page(
 
 def call_text(verb: str, call: DemoCall, *, into: bool = True) -> str:
     """Return the call as Python code."""
-    given = [json.dumps(call.prompt, ensure_ascii=False)]
-    given += [f"{name}={json.dumps(value)}" for name, value in call.params.items()]
-    given += [f'into="{call.name}"'] if into else []
-    return f"client.{verb}({', '.join(given)})"
+    arguments = [json.dumps(call.prompt, ensure_ascii=False)]
+    arguments += [f"{name}={json.dumps(value)}" for name, value in call.params.items()]
+    arguments += [f'into="{call.name}"'] if into else []
+    return f"client.{verb}({', '.join(arguments)})"
 
 
 def _stream_text(call: DemoCall) -> str:

@@ -56,13 +56,13 @@ class EditCommand(generate.GenerateCommand):
         _check_options(options)
         super().__init__(options, console)
         self._names = options.images
-        given = {
+        values = {
             "image": [_read_image(name) for name in options.images],
             "mask": options.mask and _read_image(options.mask),
             "markup": options.markup and _read_image(options.markup),
             "input_fidelity": options.input_fidelity,
         }
-        self._params |= {name: value for name, value in given.items() if value is not None}
+        self._params |= {name: value for name, value in values.items() if value is not None}
 
     def verbs(
         self, client: ImagesClient

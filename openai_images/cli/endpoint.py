@@ -59,10 +59,10 @@ class Endpoint:
         return Timeouts() if self.timeout is None else Timeouts(total=self.timeout)
 
 
-def choose_model(given: str | None, endpoint: Endpoint) -> str:
+def choose_model(model: str | None, endpoint: Endpoint) -> str:
     """Return the requested model, or Azure's deployment, or the default."""
-    if given is not None:
-        return given
+    if model is not None:
+        return model
     if not endpoint.is_azure:
         return DEFAULT_MODEL
     return _env("AZURE_OPENAI_DEPLOYMENT") or _env("AZURE_OPENAI_DEPLOYMENT_NAME") or DEFAULT_MODEL
@@ -127,11 +127,11 @@ def _azure_client(endpoint: Endpoint, on_attempt: Callable[[], None]) -> ImagesC
     if not (token or key):
         raise ConfigurationError(_NO_AZURE_KEY)
     ImagesClient.azure(endpoint.base_url, api_key=token or key)  # raises likewise
-    given = _observed_key(token or key, on_attempt)
+    provider = _observed_key(token or key, on_attempt)
     return ImagesClient.azure(
         endpoint.base_url,
-        api_key=None if token else given,
-        token_provider=given if token else None,
+        api_key=None if token else provider,
+        token_provider=provider if token else None,
         timeouts=endpoint.timeouts,
         limits=endpoint.limits,
     )

@@ -97,8 +97,8 @@ class GenerateCommand:
 
     def error_report(self, error: ImagesError) -> ErrorReport:
         """Report a failure with hints for the options that were typed."""
-        given = asdict(self._options, recurse=False) | {"output_compression": self._options.compression}
-        return report_from(error, parameter_hints(given, self._options.output))
+        values = asdict(self._options, recurse=False) | {"output_compression": self._options.compression}
+        return report_from(error, parameter_hints(values, self._options.output))
 
     async def run(self) -> int:
         """Send, show progress and report; return the exit code."""
@@ -213,8 +213,8 @@ def _check_options(options: GenerateOptions) -> None:
     output_format(options.output, options.output_format)
 
 
-def _read_prompt(given: str) -> str:
-    prompt = read_stdin_text("the prompt") if given == "-" else given
+def _read_prompt(argument: str) -> str:
+    prompt = read_stdin_text("the prompt") if argument == "-" else argument
     if not prompt.strip():
         raise click.UsageError("the prompt is empty.")
     try:

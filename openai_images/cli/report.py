@@ -34,6 +34,26 @@ from openai_images import (
 )
 from openai_images.cli.console import Console
 
+_MAYBE_BILLED = "It may have been billed although no picture came: look before you send it again."
+_PARTLY_BILLED = "What did not come may have been billed as well: look before you send it again."
+_DAMAGED_BILLED = "It may have been billed, so what came in a picture's place was kept: look at that first."
+
+_OPTIONS = {
+    "background": "--background",
+    "input_fidelity": "--input-fidelity",
+    "markup": "--markup",
+    "mask": "--mask",
+    "model": "--model",
+    "moderation": "--moderation",
+    "n": "--n",
+    "output_compression": "--compression",
+    "output_format": "--format",
+    "partial_images": "--partial-images",
+    "quality": "--quality",
+    "size": "--size (WIDTHxHEIGHT such as 1536x1024, or auto)",
+}
+_HINTS = {name: f"Change {option}." for name, option in _OPTIONS.items()}
+
 
 def report_result(console: Console, result: ImageResult, destination: Path) -> int:
     """Print the images of a result and return the exit code."""
@@ -135,27 +155,6 @@ def _ensure_saved(console: Console, image: Image, destination: Path) -> Image | 
     return evolve(image, path=path)
 
 
-_MAYBE_BILLED = "It may have been billed although no picture came: look before you send it again."
-_PARTLY_BILLED = "What did not come may have been billed as well: look before you send it again."
-_DAMAGED_BILLED = "It may have been billed, so what came in a picture's place was kept: look at that first."
-
-_OPTIONS = {
-    "background": "--background",
-    "input_fidelity": "--input-fidelity",
-    "markup": "--markup",
-    "mask": "--mask",
-    "model": "--model",
-    "moderation": "--moderation",
-    "n": "--n",
-    "output_compression": "--compression",
-    "output_format": "--format",
-    "partial_images": "--partial-images",
-    "quality": "--quality",
-    "size": "--size (WIDTHxHEIGHT such as 1536x1024, or auto)",
-}
-_HINTS = {name: f"Change {option}." for name, option in _OPTIONS.items()}
-
-
 @frozen(kw_only=True)
 class ErrorReport:
     """A failure as text and as JSON."""
@@ -192,17 +191,17 @@ class ErrorReport:
         }
 
 
-def parameter_hints(given: Mapping[str, object], output: str | None) -> dict[str, str]:
-    """Map each parameter to advice, depending on the options that were `given` and on `-o`."""
+def parameter_hints(values: Mapping[str, object], output: str | None) -> dict[str, str]:
+    """Map each parameter to advice, depending on the options that were `values` and on `-o`."""
     hints = {
-        name: _HINTS[name] if given.get(name) is not None else f"Set it with {option}."
+        name: _HINTS[name] if values.get(name) is not None else f"Set it with {option}."
         for name, option in _OPTIONS.items()
     }
     suffix = "" if output is None else PurePath(output).suffix
     if suffix:
         hints["output_format"] = (
             f"-o ends in {suffix}, which asks for that format; a name without a suffix asks for none."
-            if given.get("output_format") is None
+            if values.get("output_format") is None
             else f"Change --format and the suffix {suffix} of -o."
         )
     return hints
