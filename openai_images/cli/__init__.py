@@ -1,20 +1,17 @@
 """The command line: `openai-images generate`, `edit`, `batch`, `serve` and `demo`.
 
-Rules: results go to stdout, everything else to stderr; the exit code is 0 when all went well, 1 when something
-failed, 2 for usage or configuration, 130 when interrupted. A stdout that cannot be written is a failure, and ends
-nothing. Nothing heavy is imported before a command runs, so `--help` answers at once. It refuses to show a traceback
-(unless `--verbose`), a key, a prompt or base64.
+Invariants: results go to stdout, everything else to stderr; exit code 0: all done, 1: something failed (also a stdout
+that cannot be written), 2: usage or configuration, 130: interrupted.
+Must not: import anything heavy before a command runs; show a key, a prompt, base64, or without `--verbose` a traceback.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Sequence
+from typing import TextIO
 
 from openai_images.cli.startup import ResilientStream, prepare_descriptors
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 __all__ = ["main"]
 
@@ -24,7 +21,7 @@ _EXTRAS = {"click": "click", "rich": "rich", "PIL": "Pillow"}
 def main(
     argv: Sequence[str] | None = None, stdout: TextIO | None = None, stderr: TextIO | None = None
 ) -> int:
-    """Run one command and give its exit code; arguments and streams default to the process's own."""
+    """Run one command and return its exit code; arguments and streams default to the process's own."""
     if argv is None:
         prepare_descriptors()
     out, err = ResilientStream(stdout or sys.stdout), ResilientStream(stderr or sys.stderr)
@@ -32,7 +29,7 @@ def main(
     out.flush()
     if out.error is not None:
         code = code or 1
-        if not isinstance(out.error, BrokenPipeError):  # the reader left, and knows it
+        if not isinstance(out.error, BrokenPipeError):
             why = getattr(out.error, "strerror", None) or out.error
             err.write(f"error: stdout could not be written: {why}\n")
     err.flush()

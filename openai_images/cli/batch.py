@@ -1,8 +1,8 @@
-"""`openai-images batch`: many prompts into one folder, to be run again until all is there.
+"""`openai-images batch`: many prompts into one folder; the same command again resumes.
 
-Rules: the plan and what it may cost are said before anything is sent; an outcome is told when it is on the disk. The
-first Ctrl-C sends nothing new and awaits what is paid for, the second abandons it; a closed terminal or a reader that
-leaves loses nothing. It refuses to send anything twice unless an option asks for it.
+Invariants: plan and cost are printed before anything is sent, an outcome when it is on disk; the first Ctrl-C drains,
+the second cancels; a closed terminal or pipe loses nothing; placeholder images and a model's never share a folder.
+Must not: send anything twice unless an option says so.
 """
 
 from __future__ import annotations
@@ -12,192 +12,208 @@ import os
 import tempfile
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from openai_images import Batch, ImagesError
-from openai_images.cli.batch_input import estimate
-from openai_images.cli.batch_live import make_batch_display
-from openai_images.cli.batch_options import Options, Task, read_task
-from openai_images.cli.batch_progress import BatchDisplay
-from openai_images.cli.batch_report import Reporter, unknown_keys
-from openai_images.cli.batch_words import Ending, plan_lines, plan_record
-from openai_images.cli.command_runner import INTERRUPTED, run_command
+from openai_images import Batch, BatchPlan, ConfigurationError, ImagesClient, ImagesError
+from openai_images.cli.batch_input import BatchCommandOptions, BatchJob, estimate_items, load_job
+from openai_images.cli.batch_progress import BatchDisplay, make_batch_display
+from openai_images.cli.batch_report import (
+    BatchReporter,
+    RunSummary,
+    plan_lines,
+    plan_record,
+    read_unknown_keys,
+)
+from openai_images.cli.command_runner import INTERRUPTED, InterruptHandler, run_command, write_error_report
 from openai_images.cli.console import Console
 from openai_images.cli.endpoint import offline_client, open_client
-from openai_images.cli.failures import Problem, exit_code, problem_of, say_problem, show_problem
-from openai_images.cli.interrupts import Interrupts
-from openai_images.cli.stand_ins import mark, refuse_mixture
-from openai_images.cli.startup import wait_writable
-from openai_images.cli.text import counted, dollars
+from openai_images.cli.report import ErrorReport, exit_code, print_error, report_error, report_from
+from openai_images.cli.startup import Streams, wait_writable
+from openai_images.cli.text import dollars, plural
 
-if TYPE_CHECKING:
-    from openai_images import BatchPlan, ImagesClient
-    from openai_images.cli.startup import Streams
-
-__all__ = ["Options", "run_batch"]
+_MARKER = "stand-ins.txt"
+_MARKER_TEXT = (
+    "The pictures in this folder are local stand-ins: painted by a program on this machine, not by a model.\n"
+)
+_SENT = b'"state":"sent"'
 
 
-def run_batch(options: Options, streams: Streams) -> int:
-    """Run the batch and give the exit code. Raises click.UsageError."""
-    console = Console(
-        streams.out, streams.err, quiet=options.quiet, verbose=options.verbose, as_json=options.as_json
-    )
+def run_batch(options: BatchCommandOptions, streams: Streams) -> int:
+    """Run the batch and return the exit code. Raises click.UsageError."""
+    console = options.make_console(streams)
     try:
-        job = Job(read_task(options), console)
+        command = BatchCommand(load_job(options), console)
     except ImagesError as error:
-        show_problem(console, problem_of(error), error)
+        report_error(console, report_from(error), error)
         return exit_code(error)
-    return run_command(console, job.run, job.interrupted)
+    return run_command(console, command.run, command.interrupted)
 
 
-class Job:
+class BatchCommand:
     """One run of a batch."""
 
-    def __init__(self, task: Task, console: Console) -> None:
-        """Nothing happens yet."""
-        self._task = task
-        self._options = task.options
+    def __init__(self, job: BatchJob, console: Console) -> None:
+        self._job = job
+        self._options = job.options
         self._console = console
         self._display = BatchDisplay(console)
         self._batch: Batch | None = None
-        self.reporter = Reporter(console, task.options.out)
+        self.reporter = BatchReporter(console, job.options.out)
 
     async def run(self) -> int:
-        """Plan it, run it, say what became of it, and give the exit code."""
+        """Plan, run and summarize; return the exit code."""
         if self._options.dry_run:
-            return await self._rehearse()
-        async with open_client(self._task.endpoint, self._console, lambda: None) as client:
+            return await self._dry_run()
+        async with open_client(self._job.endpoint, self._console, lambda: None) as client:
             return await self._run(client)
 
-    def interrupted(self) -> Problem:
-        """What Ctrl-C left behind where it came before the first request, or more than twice."""
+    def interrupted(self) -> ErrorReport:
+        """Report a Ctrl-C before the first request, or a third one."""
         batch = self._batch
         sent = batch is not None and batch.summary.unknown > len(batch.plan.unknown)
         message = f"interrupted: {'what was sent may be billed' if sent else 'nothing was sent'}"
-        return Problem(kind="Interrupted", message=message, maybe_billed=sent)
+        return ErrorReport(error_type="Interrupted", message=message, maybe_billed=sent)
 
-    async def _rehearse(self) -> int:
-        """Everything but the sending; a folder that is not there stays so."""
+    async def _dry_run(self) -> int:
+        """Plan without sending; no folder is created."""
         options = self._options
-        client = offline_client(self._task.endpoint)
-        is_there = os.path.exists(options.out)  # noqa: ASYNC240, PTH110  nobody else is on this loop
-        refuse_mixture(Path(options.out), local=options.local)
+        client = offline_client(self._job.endpoint)
+        is_there = os.path.exists(options.out)  # noqa: ASYNC240, PTH110  the loop is idle
+        reject_mixed_folder(Path(options.out), local=options.local)
         with nullcontext(options.out) if is_there else tempfile.TemporaryDirectory() as out:
             try:
                 async with self._new_batch(client, out) as batch:
-                    self._introduce(batch.plan)
+                    self._print_plan(batch.plan)
             except OSError as error:
-                return self._refuse(error)
-        self._console.note("dry run: nothing was sent")
+                return self._report_unusable_folder(error)
+        self._console.print_note("dry run: nothing was sent")
         return 0
 
     async def _run(self, client: ImagesClient) -> int:
         task = asyncio.current_task()
-        interrupts = Interrupts(self._stop, lambda: task and task.cancel())
+        interrupts = InterruptHandler(self._on_first_interrupt, lambda: task and task.cancel())
         folder = Path(self._options.out)
-        refuse_mixture(folder, local=self._options.local)
+        reject_mixed_folder(folder, local=self._options.local)
         batch = self._new_batch(client, self._options.out)
-        # The signals are watched until the batch is closed, as it says then what is unknown.
+        # Signals are handled until the batch is closed: only then it knows what is unknown.
         with ExitStack() as signals:
             try:
                 async with batch as self._batch:
-                    mark(folder, local=self._options.local)
-                    self._introduce(batch.plan)
-                    await asyncio.sleep(0)  # a Ctrl-C until now is heard here, before anything is sent
+                    mark_stand_ins(folder, local=self._options.local)
+                    self._print_plan(batch.plan)
+                    await asyncio.sleep(0)  # an earlier Ctrl-C is raised here, before anything is sent
                     signals.enter_context(interrupts)
                     self._display = make_batch_display(self._console)
                     async with self._display:
                         async for outcome in batch:
                             await wait_writable(self._console.out)
-                            self.reporter.outcome(outcome, self._display)
+                            self.reporter.report_outcome(outcome, self._display)
             except asyncio.CancelledError:
                 if interrupts.count < 2 or task is None:
                     raise
                 task.uncancel()
             except (ImagesError, OSError) as error:
                 if self._batch is None:
-                    return self._refuse(error)
-                self._explain(error)
-            code = self._conclude(batch)
+                    return self._report_unusable_folder(error)
+                self._report_run_error(error)
+            code = self._print_summary(batch)
         return INTERRUPTED if interrupts.count else code
 
     def _new_batch(self, client: ImagesClient, out: str) -> Batch:
-        # The display of that time, not of now: it is made when the plan was shown.
+        # Looked up at each call: the display is made after the plan was printed.
         return Batch(
             client,
-            self._task.items,
+            self._job.items,
             out,
-            options=self._task.batch_options,
+            options=self._job.batch_options,
             progress=lambda progress: self._display.update(progress),  # noqa: PLW0108
         )
 
-    def _introduce(self, plan: BatchPlan) -> None:
-        """Say what will be done and what it may cost."""
+    def _print_plan(self, plan: BatchPlan) -> None:
         to_send = set(plan.to_send)
-        items = [item for item in self._task.items if item.key in to_send]
-        cost = estimate(items, self._task.prices, self._options.prices)
+        items = [item for item in self._job.items if item.key in to_send]
+        cost = estimate_items(items, self._job.prices, self._options.prices)
         for line in plan_lines(plan):
-            self._console.note(line)
+            self._console.print_note(line)
         if plan.to_send:
             free = "nothing (a stand-in paints); at the API " if self._options.local else ""
-            self._console.note(f"estimated cost: {free}{cost}")
-        if plan.to_send and self._task.budget is not None:
+            self._console.print_note(f"estimated cost: {free}{cost}")
+        if plan.to_send and self._job.budget is not None:
             spent = "" if plan.spent is None else f", {dollars(plan.spent)} of it spent before"
-            self._console.note(f"budget: {dollars(self._task.budget)} for all runs of this folder{spent}")
-        self.reporter.record(plan_record(plan, cost))
+            self._console.print_note(
+                f"budget: {dollars(self._job.budget)} for all runs of this folder{spent}"
+            )
+        self.reporter.print_record(plan_record(plan, cost))
 
-    def _stop(self) -> None:
-        """The first Ctrl-C."""
+    def _on_first_interrupt(self) -> None:
         if self._batch is not None:
             self._batch.stop()
         number = self._display.progress.in_flight
-        several = any((item.request.n or 1) > 1 for item in self._task.items)
-        paid = f"{counted(number, 'request' if several else 'picture')} that {'is' if number == 1 else 'are'} paid for"
+        several = any((item.request.n or 1) > 1 for item in self._job.items)
+        paid = f"{plural(number, 'request' if several else 'picture')} that {'is' if number == 1 else 'are'} paid for"
         abandon = f"press Ctrl-C again to abandon {'it' if number == 1 else 'them'}"
-        self._console.always(f"finishing {paid}; {abandon}" if number else "stopping", "bold yellow")
+        self._console.print_message(f"finishing {paid}; {abandon}" if number else "stopping", "bold yellow")
 
-    def _refuse(self, error: ImagesError | OSError) -> int:
-        """The folder cannot be worked in."""
+    def _report_unusable_folder(self, error: ImagesError | OSError) -> int:
         if isinstance(error, ImagesError):
             raise error
-        to_do = "Nothing was sent. Choose another folder with --out."
-        show_problem(self._console, _unwritable(self._options.out, error, to_do), error)
+        advice = "Nothing was sent. Choose another folder with --out."
+        report_error(self._console, write_error_report(self._options.out, error, advice), error)
         return 2
 
-    def _explain(self, error: ImagesError | OSError) -> None:
-        """Say what ended the run, on stdout as far as it is there."""
-        to_do = "What is finished is there. See to the folder, then run the same command again."
-        problem = (
-            _unwritable(self._options.out, error, to_do) if isinstance(error, OSError) else problem_of(error)
+    def _report_run_error(self, error: ImagesError | OSError) -> None:
+        advice = "What is finished is there. See to the folder, then run the same command again."
+        report = (
+            write_error_report(self._options.out, error, advice)
+            if isinstance(error, OSError)
+            else report_from(error)
         )
-        self.reporter.record(problem.record())
-        say_problem(self._console, problem, error)
+        self.reporter.print_record(report.record())
+        print_error(self._console, report, error)
 
-    def _conclude(self, batch: Batch) -> int:
-        """Say what became of everything; 1 where something is missing."""
+    def _print_summary(self, batch: Batch) -> int:
         summary, progress = batch.summary, self._display.progress
-        ending = Ending(
+        run_summary = RunSummary(
             summary=summary,
             out=self._options.out,
             images_per_minute=progress.images_per_minute,
             spent=progress.spent,
-            budget=self._task.budget,
+            budget=self._job.budget,
             unknown=self._unknown_keys() if summary.unknown else (),
             is_local=self._options.local,
         )
-        for line in ending.lines:
-            self._console.note(line)
-        if ending.warning:
-            self._console.always(ending.warning, "magenta")
-        self.reporter.record(ending.record)
-        return ending.exit_code
+        for line in run_summary.lines:
+            self._console.print_note(line)
+        if run_summary.warning:
+            self._console.print_message(run_summary.warning, "magenta")
+        self.reporter.print_record(run_summary.record)
+        return run_summary.exit_code
 
     def _unknown_keys(self) -> list[str]:
-        """In the order of the input; what is abandoned has no outcome, and a row in the journal all the same."""
-        found = unknown_keys(Path(self._options.out) / "journal.jsonl")
-        return [item.key for item in self._task.items if item.key in found]
+        """Keys in input order; a cancelled item has no outcome, but a row in the journal."""
+        found = read_unknown_keys(Path(self._options.out) / "journal.jsonl")
+        return [item.key for item in self._job.items if item.key in found]
 
 
-def _unwritable(out: str, error: OSError, to_do: str) -> Problem:
-    kind = type(error).__name__
-    return Problem(kind=kind, message=f"cannot write to {out!r}: {error.strerror or kind}", to_do=to_do)
+def reject_mixed_folder(folder: Path, *, local: bool) -> None:
+    """Raise `ConfigurationError` if placeholder images and a model's would share the folder."""
+    # `Path.exists` raises if a name is too long; the batch reports that.
+    if os.path.exists(folder / _MARKER) == local or not _has_sent(folder / "journal.jsonl"):  # noqa: PTH110
+        return
+    there, here = ("a model", "stand-ins") if local else ("local stand-ins", "a model")
+    message = f"the pictures in {str(folder)!r} are by {there}, and those of this run would be by {here}"
+    raise ConfigurationError(f"{message}; nothing was sent. Choose another folder with --out")
+
+
+def mark_stand_ins(folder: Path, *, local: bool) -> None:
+    """Write or remove the file that marks a folder of placeholder images. Raises OSError."""
+    if local:
+        (folder / _MARKER).write_text(_MARKER_TEXT, encoding="utf-8")
+    else:
+        (folder / _MARKER).unlink(missing_ok=True)
+
+
+def _has_sent(journal: Path) -> bool:
+    try:
+        return _SENT in journal.read_bytes()
+    except OSError:
+        return False

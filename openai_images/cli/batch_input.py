@@ -1,7 +1,7 @@
-"""What a batch is given: its rows, what they may cost, and what the options under them say.
+"""The input of `batch`: options, rows, prices and budget, checked, and what they may cost.
 
-Rules: everything is read and checked before anything is sent; a row's own parameters come before the options. stdin is
-read whole, as UTF-8. It refuses to send part of an input: one bad row stops them all, and every one is named.
+Invariants: everything is read and checked before anything is sent; a row's own parameters override the options.
+Must not: accept part of an input: one bad row rejects it, and every bad row is named.
 """
 
 from __future__ import annotations
@@ -9,30 +9,100 @@ from __future__ import annotations
 import codecs
 import io
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-from attrs import frozen
+from attrs import evolve, field, frozen
 
 from openai_images import (
     PUBLISHED_PRICES,
+    BatchItem,
+    BatchOptions,
     ConfigurationError,
+    Limits,
     Prices,
     estimate_cost,
     read_batch_items,
     read_prices,
 )
-from openai_images.cli.stdin import read_bytes
-from openai_images.cli.text import at_most, counted
+from openai_images.cli.console import read_stdin_bytes
+from openai_images.cli.endpoint import Endpoint
+from openai_images.cli.options import CallOptions
+from openai_images.cli.text import dollars_rounded_up, plural
+from openai_images.cli.thumbnails import find_thumbnail_writer
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+_STAND_IN = (
+    "Local stand-ins: painted by a program on this machine, not by a model. Nothing was billed: amounts are what the "
+    "API would have taken."
+)
 
-    from openai_images import BatchItem
 
-__all__ = ["Estimate", "estimate", "load_items", "load_prices", "parse_budget"]
+@frozen(kw_only=True)
+class BatchCommandOptions(CallOptions):
+    """Options of `batch`."""
+
+    file: str
+    out: str
+    input_format: str | None = None
+    concurrency: int | None = None
+    images_per_minute: int | None = None
+    budget: str | None = None
+    prices: str | None = None
+    max_identical_failures: int = 5
+    retry_failed: bool = False
+    retry_unknown: bool = False
+    retry_missing: bool = False
+    dedupe: bool = False
+    dry_run: bool = False
+
+
+@frozen(kw_only=True)
+class BatchJob:
+    """The options, and what was read for them."""
+
+    options: BatchCommandOptions
+    endpoint: Endpoint
+    items: Sequence[BatchItem] = field(repr=False)
+    prices: Prices
+    budget: Decimal | None
+
+    @property
+    def batch_options(self) -> BatchOptions:
+        """Options of the `Batch`."""
+        options = self.options
+        return BatchOptions(
+            budget=self.budget,
+            prices=self.prices,
+            max_identical_failures=options.max_identical_failures or None,
+            retry_failed=options.retry_failed,
+            retry_unknown=options.retry_unknown,
+            retry_missing=options.retry_missing,
+            dedupe=options.dedupe,
+            thumbnail=find_thumbnail_writer(),
+            note=_STAND_IN if options.local else "",
+        )
+
+
+def load_job(options: BatchCommandOptions) -> BatchJob:
+    """Read and check everything that the options name. Raises click.UsageError and `ImagesError`."""
+    options.check()
+    pacing = {"concurrency": options.concurrency, "images_per_minute": options.images_per_minute}
+    limits = Limits(**{name: value for name, value in pacing.items() if value is not None})
+    endpoint = evolve(options.make_endpoint(), limits=limits, pace=0.0)
+    budget = parse_budget(options.budget)
+    defaults = options.request_params(endpoint)
+    prices = load_prices(options.prices)
+    return BatchJob(
+        options=options,
+        endpoint=endpoint,
+        items=load_items(options.file, options.input_format, defaults),
+        prices=prices,
+        budget=budget,
+    )
+
 
 _SUFFIXES = (".txt", ".text", ".csv", ".tsv", ".jsonl", ".ndjson")
 _AUTO = "auto counts as the dearest size and quality"
@@ -40,11 +110,13 @@ _EXAMPLE = '{"gpt-image-2": {"text_input": "5", "image_output": "30"}}'
 
 
 def load_items(file: str, input_format: str | None, defaults: Mapping[str, Any]) -> Sequence[BatchItem]:
-    """The rows of `file`, or of stdin where it is `-`. Raises `BatchInputError` and click.UsageError."""
+    """Read the rows of `file`, or of stdin if it is `-`. Raises `BatchInputError` and click.UsageError."""
     if file == "-":
-        data = _Stdin(read_bytes("the rows"))
+        data = _NamedBytes(read_stdin_bytes("the rows"))
         source = io.TextIOWrapper(data, errors="replace")
-        return read_batch_items(source, format=input_format or _sniffed(data.getvalue()), defaults=defaults)
+        return read_batch_items(
+            source, format=input_format or _sniff_format(data.getvalue()), defaults=defaults
+        )
     if input_format is None and Path(file).suffix.lower() not in _SUFFIXES:
         raise click.UsageError(
             f"the name {file!r} does not say what is in it: end it in .txt, .csv or .jsonl, or add --input-format."
@@ -55,18 +127,17 @@ def load_items(file: str, input_format: str | None, defaults: Mapping[str, Any])
         raise click.UsageError(f"cannot read {file!r}: {error.strerror or type(error).__name__}.") from None
 
 
-class _Stdin(io.BytesIO):
-    name = "stdin"  # what is said of it
+class _NamedBytes(io.BytesIO):
+    name = "stdin"  # in errors
 
 
-def _sniffed(data: bytes) -> str:
-    """The format of what has no name: JSON Lines begin with an object."""
+def _sniff_format(data: bytes) -> str:
     encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     return "jsonl" if data[:4096].decode(encoding, errors="replace").lstrip().startswith("{") else "txt"
 
 
 def parse_budget(text: str | None) -> Decimal | None:
-    """US dollars. Raises click.UsageError."""
+    """Parse US dollars. Raises click.UsageError."""
     if text is None:
         return None
     try:
@@ -79,7 +150,7 @@ def parse_budget(text: str | None) -> Decimal | None:
 
 
 def load_prices(file: str | None) -> Prices:
-    """The published prices, and those of a JSON file in their place. Raises `ConfigurationError`, click.UsageError."""
+    """Return the published prices, overridden by a JSON file. Raises `ConfigurationError` and click.UsageError."""
     if file is None:
         return PUBLISHED_PRICES
     try:
@@ -99,51 +170,49 @@ def load_prices(file: str | None) -> Prices:
 
 
 @frozen
-class Estimate:
-    """What `total` requests may cost: `cost` US dollars at most, without those `unpriced`, for the reason `why`."""
+class CostEstimate:
+    """What `total` requests may cost: at most `cost` US dollars; `unpriced` are not counted, for `reason`."""
 
     total: int
     cost: Decimal
     unpriced: int
-    why: str
+    reason: str
     prices: str
 
     def __str__(self) -> str:
-        """In words."""
         if self.unpriced == self.total:
-            return f"unknown ({self.why})"
-        known = f"at most {at_most(self.cost)} ({self.prices})"
+            return f"unknown ({self.reason})"
+        known = f"at most {dollars_rounded_up(self.cost)} ({self.prices})"
         if not self.unpriced:
             return known
-        of = f"{self.total - self.unpriced:,} of {counted(self.total, 'request')}"
-        return f"{known} for {of}, unknown for the rest ({self.why})"
+        of = f"{self.total - self.unpriced:,} of {plural(self.total, 'request')}"
+        return f"{known} for {of}, unknown for the rest ({self.reason})"
 
 
-def estimate(items: Iterable[BatchItem], prices: Prices, file: str | None = None) -> Estimate:
-    """What sending these may cost; `file` is where the user's own prices are."""
+def estimate_items(items: Iterable[BatchItem], prices: Prices, file: str | None = None) -> CostEstimate:
+    """Estimate the cost of these items; `file` is where the user's own prices are."""
     items = tuple(items)
     source = f"prices of {prices.as_of.isoformat()}" if file is None else f"prices in {file}"
     costs = [(item.request, estimate_cost(item.request, prices)) for item in items]
     unpriced = [request for request, cost in costs if cost is None]
-    why = ""
+    reason = ""
     if unpriced:
         one = unpriced[0]
         whole = prices.of(one.model) is None
         model = "a model that is not named" if one.model is None else repr(one.model)
-        why = (
+        reason = (
             f"no price is known for {model}"
             if whole
             else f"no price is known for all that is asked of {model}"
         )
-    return Estimate(
+    return CostEstimate(
         total=len(costs),
         cost=sum((cost for _, cost in costs if cost is not None), Decimal(0)),
         unpriced=len(unpriced),
-        why=why,
-        prices="; ".join(filter(None, [source, _AUTO if any(map(_is_open, items)) else ""])),
+        reason=reason,
+        prices="; ".join(filter(None, [source, _AUTO if any(map(_has_auto, items)) else ""])),
     )
 
 
-def _is_open(item: BatchItem) -> bool:
-    """Whether the server chooses what decides the price."""
+def _has_auto(item: BatchItem) -> bool:
     return {item.request.size, item.request.quality} & {None, "auto"} != set()

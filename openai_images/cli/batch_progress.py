@@ -1,51 +1,57 @@
-"""How far a batch is, on stderr: lines of plain text now and then, and what every display of a batch shares.
+"""How far a batch is, on stderr: plain lines, or on a terminal a bar and status fields below everything else.
 
-Rules: there is a line every ten seconds while something changes, and every minute while nothing does; a failure is said
-at once, quiet or not, but no more than ten are in ten seconds: a line counts the rest. The clock and the sleep are
-parameters. It refuses to fail: progress never stops a call that is paid for.
+Invariants: at most ten failures are printed in 10 s, a line counts the rest; what either stream gets appears above the
+region, which is never as wide or high as the terminal; `close` leaves nothing of it, and the cursor visible.
+Must not: raise: progress never stops a call that is paid for.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+import re
 import time
-from typing import TYPE_CHECKING, NamedTuple, Self
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TextIO, cast
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from openai_images import Progress
-from openai_images.cli.text import counted, dollars, duration, pace
+from openai_images.cli.console import Console
+from openai_images.cli.progress import HIDE_CURSOR, SHOW_CURSOR, Ticker
+from openai_images.cli.startup import ResilientStream
+from openai_images.cli.text import dollars, duration, images_per_minute, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from types import TracebackType
-
-    from openai_images.cli.console import Console
-
-__all__ = ["BatchDisplay", "Clock", "Fact", "PlainDisplay", "facts"]
+    from rich.text import Text
 
 _PERIOD = 10.0
 _HEARTBEAT = 60.0
-_MOST_FAILURES = 10
+_MAX_FAILURES = 10
+_TICK = 0.2
+_MAX_BAR_LENGTH = 100
+_ERASE_LINE, _ERASE_LINE_ABOVE = "\r\x1b[2K", "\x1b[1A\x1b[2K"
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
+_LINES, _LINES_ASCII = ("━", "╍", "─", " · "), ("#", ">", "-", ", ")
 
 
 @frozen
 class Clock:
-    """How the time is told and passed."""
+    """Time source and sleep."""
 
     now: Callable[[], float] = field(default=time.monotonic)
     sleep: Callable[[float], Awaitable[object]] = field(default=asyncio.sleep)
 
 
-class Fact(NamedTuple):
-    """A few words about a batch and their style."""
+class StatusField(NamedTuple):
+    """A text about a batch, and its style."""
 
     text: str
     style: str = ""
 
 
-def facts(progress: Progress) -> list[Fact]:
-    """What is worth saying, the most important first; what is zero or unknown is left out."""
+def status_fields(progress: Progress) -> list[StatusField]:
+    """List what is not zero and not unknown, the most important first."""
     failed = progress.failed - progress.blocked - progress.unknown
     counts = (
         (progress.done, "done", "green"),
@@ -55,107 +61,234 @@ def facts(progress: Progress) -> list[Fact]:
         (progress.in_flight, "in flight", "cyan"),
         (progress.waiting, "waiting for limit or retry", ""),
     )
-    said = [Fact(f"{number:,} {words}", style) for number, words, style in counts if number]
+    fields = [StatusField(f"{number:,} {words}", style) for number, words, style in counts if number]
     if progress.images:
-        said.append(Fact(pace(progress.images_per_minute)))
+        fields.append(StatusField(images_per_minute(progress.images_per_minute)))
     if progress.spent is not None:
         more = f" and {progress.unpriced:,} of unknown cost" if progress.unpriced else ""
-        said.append(Fact(f"{dollars(progress.spent)} spent{more}"))
+        fields.append(StatusField(f"{dollars(progress.spent)} spent{more}"))
     if progress.eta is not None and progress.in_flight:
-        said.append(Fact(f"{duration(progress.eta)} left"))
+        fields.append(StatusField(f"{duration(progress.eta)} left"))
     if progress.wait_reason is not None:
-        said.append(Fact(progress.wait_reason, "yellow"))
-    return said
+        fields.append(StatusField(progress.wait_reason, "yellow"))
+    return fields
 
 
-class BatchDisplay:
+class BatchDisplay(Ticker):
     """Shows failures, and nothing else."""
 
     period = _PERIOD
 
     def __init__(self, console: Console, clock: Clock = Clock()) -> None:
-        """Write to the console's stderr."""
         self.console = console
         self.progress = Progress()
         self.clock = clock
-        self._started = clock.now()
-        self._ticker: asyncio.Task[None] | None = None
+        self._started = self._updated = clock.now()
         self._failures = 0
         self._failures_since = self._started
-
-    async def __aenter__(self) -> Self:
-        """Begin."""
-        self.open()
-        self._ticker = asyncio.create_task(self._keep_ticking())
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """End, well or not."""
-        if self._ticker is not None:
-            self._ticker.cancel()
-            await asyncio.wait([self._ticker])
-        self.close()
 
     @property
     def elapsed(self) -> float:
         """Seconds since the start."""
         return self.clock.now() - self._started
 
-    def open(self) -> None:
-        """The first may be on its way."""
-
     def update(self, progress: Progress) -> None:
-        """It has come this far."""
-        self.progress = progress
+        """Take the progress."""
+        self.progress, self._updated = progress, self.clock.now()
 
     def failure(self, text: str, style: str = "red") -> None:
-        """Say that a request failed, unless too many were said of late."""
+        """Print a failure, unless too many were printed recently."""
         self._count_the_rest()
         self._failures += 1
-        if self._failures <= _MOST_FAILURES:
-            self.console.always(text, style)
+        if self._failures <= _MAX_FAILURES:
+            self.console.print_message(text, style)
 
     def tick(self) -> None:
-        """`period` seconds have passed."""
+        """Called every `period` seconds."""
         self._count_the_rest()
 
     def close(self) -> None:
-        """Nothing more will come."""
+        """Called when nothing more will come."""
         self._count_the_rest(now=True)
 
     def _count_the_rest(self, *, now: bool = False) -> None:
-        """Once in ten seconds, count the failures that were not said."""
+        """Print, every 10 s, how many failures were not printed."""
         if not now and self.clock.now() - self._failures_since < _PERIOD:
             return
-        if self._failures > _MOST_FAILURES:
-            self.console.always(f"and {counted(self._failures - _MOST_FAILURES, 'more failure')}", "red")
+        if (unprinted := self._failures - _MAX_FAILURES) > 0:
+            self.console.print_message(f"and {plural(unprinted, 'more failure')}", "red")
         self._failures, self._failures_since = 0, self.clock.now()
 
-    async def _keep_ticking(self) -> None:
-        while True:
-            await self.clock.sleep(self.period)
-            self.tick()
+    async def sleep(self, seconds: float) -> None:
+        """Sleep by the clock."""
+        await self.clock.sleep(seconds)
 
 
 class PlainDisplay(BatchDisplay):
-    """A line now and then."""
+    """Prints a line every 10 or 60 seconds."""
 
-    def __init__(self, console: Console, clock: Clock = Clock()) -> None:
-        """Write to the console's stderr."""
-        super().__init__(console, clock)
-        self._said: list[Fact] = []
-        self._said_at = self._started
+    _printed: Sequence[StatusField] = ()
+    _printed_at = 0.0
 
     def tick(self) -> None:
-        """A line, where there is something to say."""
+        """Print a line if one is due."""
         super().tick()
-        said, now = facts(self.progress), self.clock.now()
-        if not said or (said == self._said and now - self._said_at < _HEARTBEAT):
+        shown, now = status_fields(self.progress), self.clock.now()
+        if not shown or (shown == self._printed and now - self._printed_at < _HEARTBEAT):
             return
-        self._said, self._said_at = said, now
+        self._printed, self._printed_at = shown, now
         of = "" if self.progress.total is None else f" of {self.progress.total:,}"
         first = f"{self.progress.done:,}{of} done"
-        others = (fact.text for fact in (said[1:] if self.progress.done else said))
-        self.console.note(f"{duration(self.elapsed):>12}  {', '.join([first, *others])}")
+        others = (each.text for each in (shown[1:] if self.progress.done else shown))
+        self.console.print_note(f"{duration(self.elapsed):>12}  {', '.join([first, *others])}")
+
+
+def rows(progress: Progress, elapsed: float, width: int, *, is_unicode: bool = True) -> list[Text]:
+    """Lay out the region in rows narrower than `width`: a bar if the total is known, then the fields."""
+    full, begun, empty, between = _LINES if is_unicode else _LINES_ASCII
+    room = max(1, width - 1)
+    bar = _bar(progress, room, (full, begun, empty)) if progress.total else []
+    shown = [*status_fields(progress), StatusField(f"{duration(elapsed)} so far", "dim")]
+    return bar + _flow(shown, room, between)
+
+
+def _bar(progress: Progress, room: int, marks: tuple[str, str, str]) -> list[Text]:
+    """One row: done, failed and in flight in their colours, then the count; none without room."""
+    from rich.text import Text
+
+    total = progress.total or 1
+    ended = min(total, progress.done + progress.failed)
+    label = f" {ended:,}/{total:,} {100 * ended // total}%"
+    length = min(_MAX_BAR_LENGTH, room - len(label))
+    if length < 4:
+        return []
+    # Rounded up, so that a failure among thousands shows.
+    failed = min(length, math.ceil(progress.failed * length / total))
+    done = min(length - failed, length * (ended - progress.failed) // total)
+    begun = min(length - failed - done, math.ceil(progress.in_flight * length / total))
+    rest = length - done - failed - begun
+    parts = ((0, done, "green"), (0, failed, "red"), (1, begun, "cyan"), (2, rest, "dim"))
+    return [Text.assemble(*((marks[mark] * count, style) for mark, count, style in parts), (label, "bold"))]
+
+
+def _flow(shown: list[StatusField], room: int, between: str) -> list[Text]:
+    """Fields in rows, broken between fields; one too long for a row is cut."""
+    from rich.text import Text
+
+    flowed: list[Text] = []
+    for each in shown:
+        piece = Text(each.text, style=each.style)
+        piece.truncate(room)
+        if flowed and flowed[-1].cell_len + len(between) + piece.cell_len <= room:
+            flowed[-1].append(between, style="dim").append_text(piece)
+        else:
+            flowed.append(Text().append_text(piece))
+    return flowed
+
+
+class LiveBatchDisplay(BatchDisplay):
+    """Redraws its region five times a second while it is entered."""
+
+    period = _TICK
+
+    def __init__(self, console: Console, clock: Clock = Clock()) -> None:
+        super().__init__(console, clock)
+        self._previous = console.out.stream, console.err.stream
+        self._terminal = ResilientStream(console.err.stream)
+        self._drawn = ""
+        self._widths: list[int] = []
+        self._is_shown = False
+        self._is_line_open = False
+
+    def open(self) -> None:
+        """Draw the region and divert both streams to write above it."""
+        console = self.console
+        console.err.stream = cast("TextIO", _StreamAbove(cast("TextIO", self._terminal), self))
+        if console.out.isatty() and console.out.stream is not None:
+            console.out.stream = cast("TextIO", _StreamAbove(console.out.stream, self))
+        self._terminal.write(HIDE_CURSOR)
+        self.tick()
+
+    def tick(self) -> None:
+        """Redraw the region."""
+        super().tick()
+        if not self._is_line_open:
+            self.erase()
+            self._drawn = self._render()
+            self.draw()
+
+    def close(self) -> None:
+        """Erase the region and restore the streams."""
+        super().close()
+        self.erase()
+        self.console.out.stream, self.console.err.stream = self._previous
+        self._terminal.write(SHOW_CURSOR)
+        self._terminal.flush()
+
+    def erase(self) -> None:
+        """Erase the region, to write in its place."""
+        if self._is_shown:
+            # A terminal that was made narrower since has wrapped the rows.
+            width = max(1, self.console.rich.width)
+            lines = sum(max(1, math.ceil(row / width)) for row in self._widths)
+            self._terminal.write(_ERASE_LINE + _ERASE_LINE_ABOVE * (lines - 1))
+            self._terminal.flush()
+            self._is_shown = False
+
+    def draw(self, after: str = "\n") -> None:
+        """Write the region again, below the text `after` which it is due; not after an unfinished line."""
+        # rich before 15 ends the style after the line feed.
+        self._is_line_open = not _STYLE.sub("", after).endswith("\n")
+        if self._drawn and not self._is_line_open:
+            self._terminal.write(self._drawn)
+            self._terminal.flush()
+            self._is_shown = True
+
+    def _render(self) -> str:
+        size = self.console.rich.size
+        shown = rows(self._now(), self.elapsed, size.width, is_unicode=self.console.is_unicode)
+        shown = shown[: max(1, size.height - 1)]
+        self._widths = [row.cell_len for row in shown]
+        with self.console.rich.capture() as capture:
+            for number, row in enumerate(shown, 1):
+                self.console.rich.print(row, end="" if number == len(shown) else "\n", no_wrap=True)
+        return capture.get()
+
+    def _now(self) -> Progress:
+        """The progress, its ETA reduced by the time since the update."""
+        if (eta := self.progress.eta) is None:
+            return self.progress
+        return evolve(self.progress, eta=max(0.0, eta - (self.clock.now() - self._updated)))
+
+
+class _StreamAbove:
+    """A stream to the same terminal that writes above the region."""
+
+    def __init__(self, stream: TextIO, display: LiveBatchDisplay) -> None:
+        self._stream = stream
+        self._display = display
+        self.encoding = stream.encoding
+
+    def write(self, text: str) -> int:
+        if not text:
+            return 0
+        self._display.erase()
+        try:
+            count = self._stream.write(text)
+            self._stream.flush()
+        finally:
+            self._display.draw(after=text)
+        return count
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return True
+
+
+def make_batch_display(console: Console) -> BatchDisplay:
+    """Choose the display: a region on a terminal without a log, lines elsewhere, failures only if quiet."""
+    if console.quiet:
+        return BatchDisplay(console)
+    return LiveBatchDisplay(console) if console.is_terminal and not console.verbose else PlainDisplay(console)

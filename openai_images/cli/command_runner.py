@@ -1,64 +1,68 @@
-"""Runs a command's coroutine and turns how it ended into an exit code.
+"""Runs the coroutine of a command: `asyncio.run` once, exit codes, Ctrl-C in two steps.
 
-Rules: `asyncio.run` is called once; every ending has its words (failures.py) and its code; Ctrl-C cancels the
-coroutine, which cleans up, and gives 130. It refuses to let an exception out as a traceback, unless `--verbose` asks
-for it.
+Invariants: every way to end has a message (`report.py`) and a code; previous signal handlers are restored; outside the
+main thread no signal is handled.
+Must not: show a traceback unless `--verbose`; decide what stopping means.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 from openai_images import ImagesError
-from openai_images.cli.failures import Problem, exit_code, problem_of, show_problem
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator
-
-    from openai_images.cli.console import Console
-
-__all__ = ["INTERRUPTED", "run_command"]
+from openai_images.cli.console import Console
+from openai_images.cli.report import ErrorReport, exit_code, report_error, report_from
 
 INTERRUPTED = 130
 
 
 def run_command(
-    console: Console,
-    command: Callable[[], Coroutine[Any, Any, int]],
-    interrupted: Callable[[], Problem],
+    console: Console, command: Callable[[], Coroutine[Any, Any, int]], interrupted: Callable[[], ErrorReport]
 ) -> int:
-    """Run it to its end and give the exit code; `interrupted` says what Ctrl-C left behind."""
-    with _client_log(console):
+    """Run the command and return its exit code; `interrupted` reports a Ctrl-C."""
+    with _log_to_console(console):
         try:
             return asyncio.run(command())
         except KeyboardInterrupt:
-            show_problem(console, interrupted())
+            report_error(console, interrupted())
             return INTERRUPTED
         except ImagesError as error:
-            show_problem(console, problem_of(error), error)
+            report_error(console, report_from(error), error)
             return exit_code(error)
         except ModuleNotFoundError:
             raise
-        except Exception as error:  # noqa: BLE001  the last line of defence: people get a sentence
-            show_problem(console, _unexpected(error), error)
+        except Exception as error:  # noqa: BLE001  a bug gets a message too
+            report_error(console, _unexpected_report(error), error)
             return 1
 
 
-def _unexpected(error: Exception) -> Problem:
-    """A mistake of ours; its text may hold anything, so only its name is shown."""
-    return Problem(
-        kind=type(error).__name__,
+def write_error_report(
+    path: str, error: OSError, advice: str = "", *, maybe_billed: bool = False
+) -> ErrorReport:
+    """Make a report of a path that cannot be written."""
+    kind = type(error).__name__
+    message = f"cannot write to {path!r}: {error.strerror or kind}"
+    return ErrorReport(error_type=kind, message=message, advice=advice, maybe_billed=maybe_billed)
+
+
+def _unexpected_report(error: Exception) -> ErrorReport:
+    """Report a bug; the text of the error may hold secrets, so only its name is shown."""
+    return ErrorReport(
+        error_type=type(error).__name__,
         message=f"something unexpected happened ({type(error).__name__})",
-        to_do="Please report it with what --verbose shows.",
+        advice="Please report it with what --verbose shows.",
     )
 
 
 @contextmanager
-def _client_log(console: Console) -> Generator[None]:
-    """The client's log on stderr: its warnings, and all of it with `--verbose`."""
+def _log_to_console(console: Console) -> Generator[None]:
+    """Write the package's log to stderr: warnings, and with `--verbose` everything."""
     log = logging.getLogger("openai_images")
     handler = _ConsoleHandler(console)
     level = log.level
@@ -72,14 +76,48 @@ def _client_log(console: Console) -> Generator[None]:
 
 
 class _ConsoleHandler(logging.Handler):
-    """Writes records as notes."""
-
     def __init__(self, console: Console) -> None:
         super().__init__()
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._console.note(f"{record.name}: {record.getMessage()}", "dim")
-        except Exception:  # noqa: BLE001  a line of the log that cannot be made ends no call
+            self._console.print_note(f"{record.name}: {record.getMessage()}", "dim")
+        except Exception:  # noqa: BLE001  logging ends no call
             self.handleError(record)
+
+
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+
+
+class InterruptHandler:
+    """Calls `stop` in the event loop on the first signal and `abandon` on the second; a third is Python's own."""
+
+    def __init__(self, stop: Callable[[], object], abandon: Callable[[], object]) -> None:
+        self._steps = (stop, abandon)
+        self._loop = asyncio.get_running_loop()
+        self._previous: dict[signal.Signals, Any] = {}
+        self.count = 0
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)):
+                # A signal that the parent ignores, as nohup does, stays so; None: not a handler of Python.
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                    self._previous[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    def _on_signal(self, *_: object) -> None:
+        self.count += 1
+        if self.count == len(self._steps):
+            self._restore()
+        # A handler runs between any two instructions: the loop calls the step when it is its turn.
+        self._loop.call_soon_threadsafe(self._steps[self.count - 1])
+
+    def _restore(self) -> None:
+        while self._previous:
+            number, handler = self._previous.popitem()
+            signal.signal(number, handler)

@@ -1,30 +1,26 @@
-"""What can be typed: the commands, their options and their help.
+"""The commands, their options and their help.
 
-Rules: only click is imported here, everything that works is imported by the command that runs; an option that is not
-given is not sent. It refuses to do the work: each command hands its options to a module of its own.
+Invariants: click is all that is imported here, each command imports its module when it runs; docstrings are help texts.
+Must not: do any work.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import Any, TextIO, cast
 
 import click
 from click.exceptions import Exit
 
 from openai_images._version import __version__
-from openai_images.cli.defaults import DEFAULT_MODEL
-from openai_images.cli.startup import Streams
+from openai_images.cli.startup import DEFAULT_MODEL, ResilientStream, Streams
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from openai_images.cli.startup import ResilientStream
-
-__all__ = ["cli", "run"]
+option = click.option
 
 _NAME = "openai-images"
+_POSITIVE, _NOT_NEGATIVE = click.IntRange(min=1), click.IntRange(min=0)
 _COMPLETION = "_OPENAI_IMAGES_COMPLETE"
 
 
@@ -63,7 +59,7 @@ def cli(context: click.Context) -> None:
         context.exit(2)
 
 
-def _options(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _combine(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Several options at once, in the order of `--help`."""
 
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -74,207 +70,195 @@ def _options(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Cal
     return add
 
 
-_picture = _options(
-    click.option("--size", metavar="WxH", help="Such as 1536x1024, or auto."),
-    click.option("--quality", metavar="Q", help="low, medium, high, or auto."),
-    click.option(
+_image_options = _combine(
+    option("--size", metavar="WxH", help="Such as 1536x1024, or auto."),
+    option("--quality", metavar="Q", help="low, medium, high, or auto."),
+    option(
         "--model",
         metavar="M",
         help=f"The model that paints; on Azure the name of a deployment.  [default: {DEFAULT_MODEL}; "
         "on Azure AZURE_OPENAI_DEPLOYMENT before it]",
     ),
-    click.option("--format", "output_format", metavar="F", help="png, jpeg or webp."),
-    click.option("--background", metavar="B", help="transparent, opaque, or auto."),
-    click.option("--compression", type=click.IntRange(0, 100), metavar="0..100", help="For jpeg and webp."),
-    click.option("--moderation", metavar="M", help="low, or auto."),
+    option("--format", "output_format", metavar="F", help="png, jpeg or webp."),
+    option("--background", metavar="B", help="transparent, opaque, or auto."),
+    option("--compression", type=click.IntRange(0, 100), metavar="0..100", help="For jpeg and webp."),
+    option("--moderation", metavar="M", help="low, or auto."),
 )
-_endpoint = _options(
-    click.option("--local", is_flag=True, help="No key, no network: a stand-in is painted on this machine."),
-    click.option("--base-url", metavar="URL", help="Another server.  [default: OPENAI_BASE_URL, or OpenAI]"),
-    click.option(
+_endpoint_options = _combine(
+    option("--local", is_flag=True, help="No key, no network: a stand-in is painted on this machine."),
+    option("--base-url", metavar="URL", help="Another server.  [default: OPENAI_BASE_URL, or OpenAI]"),
+    option(
         "--azure/--no-azure",
         default=None,
         help="Send to Azure, with AZURE_OPENAI_ENDPOINT (or --base-url), AZURE_OPENAI_API_KEY (or "
         "AZURE_OPENAI_AD_TOKEN) and OPENAI_API_VERSION.  [default: where that endpoint is set, and neither "
         "OPENAI_API_KEY nor a base URL is]",
     ),
-    click.option(
+    option(
         "--timeout",
         type=click.FloatRange(min=0, min_open=True),
         metavar="SECONDS",
         help="How long one attempt may take in all.  [default: 600]",
     ),
 )
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead of paths.")
-_preview = click.option(
+_json_option = option("--json", "as_json", is_flag=True, help="Print JSON lines instead of paths.")
+_preview_option = option(
     "--preview/--no-preview", default=None, help="Show pictures in the terminal.  [default: where it can]"
 )
-_words = _options(
-    click.option("-q", "--quiet", is_flag=True, help="No progress; errors only."),
-    click.option("-v", "--verbose", is_flag=True, help="Log what the client does, and show tracebacks."),
+_verbosity_options = _combine(
+    option("-q", "--quiet", is_flag=True, help="No progress; errors only."),
+    option("-v", "--verbose", is_flag=True, help="Log what the client does, and show tracebacks."),
 )
-_call = _options(
-    click.option(
+_call_options = _combine(
+    option(
         "-o",
         "--output",
         metavar="FILE",
         help="Where to write the picture, or a folder; its suffix chooses the format.  [default: a name from "
         "the prompt]",
     ),
-    click.option("--n", type=click.IntRange(min=1), metavar="N", help="How many pictures."),
-    _picture,
-    click.option(
+    option("--n", type=_POSITIVE, metavar="N", help="How many pictures."),
+    _image_options,
+    option(
         "--partial-images",
-        type=click.IntRange(min=0),
+        type=_NOT_NEGATIVE,
         metavar="N",
         help="Stream, with up to N (0 to 3) pictures that are still being painted.",
     ),
-    click.option("--keep-partials", is_flag=True, help="Leave the partial images beside the picture."),
-    click.option("--overwrite", is_flag=True, help="Replace files instead of adding -2 to the name."),
-    _endpoint,
-    _json,
-    _preview,
-    _words,
+    option("--keep-partials", is_flag=True, help="Leave the partial images beside the picture."),
+    option("--overwrite", is_flag=True, help="Replace files instead of adding -2 to the name."),
+    _endpoint_options,
+    _json_option,
+    _preview_option,
+    _verbosity_options,
 )
 
 
 @cli.command(short_help="Generate pictures from a prompt.")
 @click.argument("prompt")
-@_call
+@_call_options
 @click.pass_obj
-def generate(streams: Streams, /, **given: Any) -> int:
+def generate(streams: Streams, /, **values: Any) -> int:
     """Generate pictures from PROMPT and print the paths of their files.
 
     PROMPT may be - to read it from stdin. The key is taken from OPENAI_API_KEY (for Azure see --azure).
     """
-    from openai_images.cli.generate import Options, run_generate
+    from openai_images.cli.generate import GenerateOptions, run_generate
 
-    return run_generate(Options(**given), streams)
+    return run_generate(GenerateOptions(**values), streams)
 
 
 @cli.command(short_help="Make pictures from pictures.")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option(
+@option(
     "-p", "--prompt", default="", metavar="TEXT", help="What to make of them, or - for stdin.  [required]"
 )
-@click.option("--mask", metavar="FILE", help="A PNG whose transparent parts are to be edited.")
-@click.option("--markup", metavar="FILE", help="A PNG with your marks, laid over the first IMAGE.")
-@click.option(
-    "--input-fidelity", metavar="F", help="How closely to keep to them: high or low; older models only."
-)
-@_call
+@option("--mask", metavar="FILE", help="A PNG whose transparent parts are to be edited.")
+@option("--markup", metavar="FILE", help="A PNG with your marks, laid over the first IMAGE.")
+@option("--input-fidelity", metavar="F", help="How closely to keep to them: high or low; older models only.")
+@_call_options
 @click.pass_obj
-def edit(streams: Streams, /, **given: Any) -> int:
+def edit(streams: Streams, /, **values: Any) -> int:
     """Make pictures from IMAGE, one or up to 16, as --prompt says, and print the paths of their files.
 
     IMAGE is a PNG, JPEG or WebP file, - for stdin, or a URL that the server fetches; so are --mask and --markup, which
     have the size of the first IMAGE. The key is taken from OPENAI_API_KEY (for Azure see --azure).
     """
-    from openai_images.cli.edit import Options, run_edit
+    from openai_images.cli.edit import EditOptions, run_edit
 
-    return run_edit(Options(**given), streams)
+    return run_edit(EditOptions(**values), streams)
 
 
 @cli.command(short_help="Generate a picture for each row of a file; resumes.")
 @click.argument("file")
-@click.option(
-    "--out", metavar="DIR", required=True, help="The batch's folder: pictures, journal, index.html."
-)
-@click.option(
+@option("--out", metavar="DIR", required=True, help="The batch's folder: pictures, journal, index.html.")
+@option(
     "--input-format",
     type=click.Choice(["txt", "csv", "jsonl"]),
     metavar="F",
     help="txt, csv or jsonl.  [default: by FILE's suffix; stdin is jsonl where it begins with {, else txt]",
 )
-@click.option(
-    "--concurrency", type=click.IntRange(min=1), metavar="N", help="Requests at once.  [default: 100]"
-)
-@click.option("--images-per-minute", type=click.IntRange(min=1), metavar="N", help="Your account's limit.")
-@click.option("--budget", metavar="USD", help="Start no request that might not fit.")
-@click.option("--prices", metavar="FILE", help="Prices to reckon with, as JSON.")
-@click.option(
+@option("--concurrency", type=_POSITIVE, metavar="N", help="Requests at once.  [default: 100]")
+@option("--images-per-minute", type=_POSITIVE, metavar="N", help="Your account's limit.")
+@option("--budget", metavar="USD", help="Start no request that might not fit.")
+@option("--prices", metavar="FILE", help="Prices to reckon with, as JSON.")
+@option(
     "--max-identical-failures",
-    type=click.IntRange(min=0),
+    type=_NOT_NEGATIVE,
     metavar="N",
     default=5,
     help="End after N alike that may be billed, with no success between; 0: never.  [default: 5]",
 )
-@click.option("--retry-failed", is_flag=True, help="Send again what failed.")
-@click.option(
+@option("--retry-failed", is_flag=True, help="Send again what failed.")
+@option(
     "--retry-unknown",
     is_flag=True,
     help="Send again what may have been billed already, or cannot be fetched.",
 )
-@click.option("--retry-missing", is_flag=True, help="Send again what was done and whose pictures are gone.")
-@click.option("--dedupe", is_flag=True, help="Send rows that ask for the same only once.")
-@click.option("--dry-run", is_flag=True, help="Say what would be sent and what it may cost; send nothing.")
-@click.option("--n", type=click.IntRange(1, 1000), metavar="N", help="How many pictures of each prompt.")
-@_picture
-@_endpoint
-@_json
-@_words
+@option("--retry-missing", is_flag=True, help="Send again what was done and whose pictures are gone.")
+@option("--dedupe", is_flag=True, help="Send rows that ask for the same only once.")
+@option("--dry-run", is_flag=True, help="Say what would be sent and what it may cost; send nothing.")
+@option("--n", type=click.IntRange(1, 1000), metavar="N", help="How many pictures of each prompt.")
+@_image_options
+@_endpoint_options
+@_json_option
+@_verbosity_options
 @click.pass_obj
-def batch(streams: Streams, /, **given: Any) -> int:
+def batch(streams: Streams, /, **values: Any) -> int:
     """Generate a picture for each row of FILE, and print the paths of the pictures as they are done.
 
     FILE has a prompt on each line (.txt), or a column (.csv) or a key (.jsonl) for each parameter; it may be - for
     stdin. --size, --quality and the like are for rows that do not say otherwise. Running the same command again sends
     only what is missing, whatever ended it before. The key is taken from OPENAI_API_KEY (for Azure see --azure).
     """
-    from openai_images.cli.batch import Options, run_batch
+    from openai_images.cli.batch import run_batch
+    from openai_images.cli.batch_input import BatchCommandOptions
 
-    return run_batch(Options(**given), streams)
+    return run_batch(BatchCommandOptions(**values), streams)
 
 
 @cli.command(short_help="Run the local images server.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=0, metavar="P", help="[default: any that is free]"
-)
-@click.option("--host", default="127.0.0.1", show_default=True, help="A loopback address.")
-@click.option("--api-key", metavar="KEY", help="The key to ask for.  [default: one that is printed]")
-@click.option(
+@option("--port", type=click.IntRange(0, 65535), default=0, metavar="P", help="[default: any that is free]")
+@option("--host", default="127.0.0.1", show_default=True, help="A loopback address.")
+@option("--api-key", metavar="KEY", help="The key to ask for.  [default: one that is printed]")
+@option(
     "--pace",
     type=click.FloatRange(min=0),
     default=0.0,
     metavar="SECONDS",
     help="The time from one partial image to the next.",
 )
-@click.option("--images-per-minute", type=click.IntRange(min=1), metavar="N", help="A rate limit.")
-@click.option(
-    "--burst",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="How many pictures at once.  [default: the limit]",
-)
-@click.option("--hide-limits", is_flag=True, help="No x-ratelimit headers.")
-@click.option(
+@option("--images-per-minute", type=_POSITIVE, metavar="N", help="A rate limit.")
+@option("--burst", type=_POSITIVE, metavar="N", help="How many pictures at once.  [default: the limit]")
+@option("--hide-limits", is_flag=True, help="No x-ratelimit headers.")
+@option(
     "--fault", "faults", multiple=True, metavar="NAME", help="What the next request meets; may be repeated."
 )
-@click.option("--always", metavar="NAME", help="What every other request meets.")
-@click.option("--legacy", is_flag=True, help="Retired models too.")
-@click.option(
+@option("--always", metavar="NAME", help="What every other request meets.")
+@option("--legacy", is_flag=True, help="Retired models too.")
+@option(
     "--picture-links", type=click.Choice(["absolute", "relative"]), help="Answer with URLs, not with base64."
 )
-@click.option("--list-faults", is_flag=True, help="Print the names of the faults and stop.")
-@click.option("-q", "--quiet", is_flag=True, help="Do not log requests.")
+@option("--list-faults", is_flag=True, help="Print the names of the faults and stop.")
+@option("-q", "--quiet", is_flag=True, help="Do not log requests.")
 @click.pass_obj
-def serve(streams: Streams, /, **given: Any) -> int:
+def serve(streams: Streams, /, **values: Any) -> int:
     """Run the local images server until Ctrl-C.
 
     It speaks the wire format of the OpenAI Images API on this machine alone, and paints stand-ins.
     """
-    from openai_images.cli.serve import Options, run_serve
+    from openai_images.cli.serve import ServeOptions, run_serve
 
-    return run_serve(Options(**given), streams)
+    return run_serve(ServeOptions(**values), streams)
 
 
 @cli.command(short_help="Paint a few pictures and a page, without a key.")
-@click.option("--out", default="demo-output", show_default=True, metavar="DIR", help="Where the page goes.")
-@_preview
-@_words
+@option("--out", default="demo-output", show_default=True, metavar="DIR", help="Where the page goes.")
+@_preview_option
+@_verbosity_options
 @click.pass_obj
-def demo(streams: Streams, /, **given: Any) -> int:
+def demo(streams: Streams, /, **values: Any) -> int:
     """Paint a few pictures with the local server and write a page about them; needs no key and no network."""
-    from openai_images.cli.demo import Options, run_demo
+    from openai_images.cli.demo import DemoOptions, run_demo
 
-    return run_demo(Options(**given), streams)
+    return run_demo(DemoOptions(**values), streams)

@@ -1,38 +1,38 @@
-"""The two streams of a command: results on stdout, words for people on stderr.
+"""Where a command writes and reads: results on stdout, messages on stderr, `-` from stdin.
 
-Rules: stdout gets whole lines, flushed at once; stderr gets colours only where it is a terminal and NO_COLOR is not
-set; `quiet` leaves out everything but errors; neither stream can fail (`streams.py`). It refuses to pass control
-characters on: a server's text is a stranger's.
+Invariants: stdout gets whole lines, each flushed; stderr gets colours only on a terminal without NO_COLOR; a stdin that
+is absent or unreadable is a usage error before anything is sent; text is UTF-8, UTF-16 with its mark, or the locale's.
+Must not: pass control characters of a server's text on to the terminal.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
+import sys
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
+import click
 from attrs import define, field
 
 from openai_images.cli.startup import ResilientStream, resilient
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import rich.console
-
-__all__ = ["Console", "json_line", "printable"]
 
 
 def printable(text: str) -> str:
-    """The text without control characters, which a terminal would obey."""
+    """Replace control characters, which a terminal would obey."""
     return "".join(
         letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text
     )
 
 
 def json_line(record: Mapping[str, Any]) -> str:
-    """The record as JSON, whatever a server put into it: what JSON has no form for becomes text."""
+    """Encode the record; a value that JSON cannot hold becomes text."""
     try:
         return json.dumps(record, allow_nan=False)
     except (TypeError, ValueError):
@@ -41,7 +41,7 @@ def json_line(record: Mapping[str, Any]) -> str:
 
 @define(slots=False, eq=False)
 class Console:
-    """Where a command writes; `verbose` adds the client's log and tracebacks."""
+    """The output of a command; `verbose` adds the log and tracebacks."""
 
     out: ResilientStream = field(converter=resilient)
     err: ResilientStream = field(converter=resilient)
@@ -56,7 +56,7 @@ class Console:
 
     @cached_property
     def is_unicode(self) -> bool:
-        """Whether stderr can be given more than ASCII."""
+        """Whether stderr can encode more than ASCII."""
         try:
             "▀●○⠋".encode(self.err.encoding)
         except UnicodeEncodeError:
@@ -65,7 +65,7 @@ class Console:
 
     @cached_property
     def rich(self) -> rich.console.Console:
-        """stderr, with styles where they can be shown."""
+        """stderr, with styles if they can be shown."""
         from rich.console import Console as RichConsole
 
         return RichConsole(
@@ -77,22 +77,56 @@ class Console:
             emoji=False,
         )
 
-    def result(self, line: str) -> bool:
-        """One line on stdout; whether it was taken."""
+    def print_result(self, line: str) -> bool:
+        """Print a line on stdout; return whether it was written."""
         self.out.write(line + "\n")
         self.out.flush()
         return not self.out.is_lost
 
-    def record(self, record: Mapping[str, Any]) -> bool:
-        """One JSON line on stdout; whether it was taken."""
-        return self.result(json_line(record))
+    def print_record(self, record: Mapping[str, Any]) -> bool:
+        """Print a JSON line on stdout; return whether it was written."""
+        return self.print_result(json_line(record))
 
-    def note(self, text: str, style: str = "") -> None:
-        """A line on stderr, unless quiet."""
+    def print_note(self, text: str, style: str = "") -> None:
+        """Print a line on stderr, unless quiet."""
         if not self.quiet:
-            self.always(text, style)
+            self.print_message(text, style)
 
-    def always(self, text: str, style: str = "") -> None:
-        """A line on stderr, quiet or not."""
+    def print_message(self, text: str, style: str = "") -> None:
+        """Print a line on stderr, quiet or not."""
         self.rich.print(printable(text), style=style or None, soft_wrap=True)
         self.err.flush()
+
+
+def has_piped_stdin() -> bool:
+    """Return whether stdin is a file or a pipe."""
+    try:
+        return sys.stdin is not None and not sys.stdin.isatty()
+    except ValueError:  # closed
+        return False
+
+
+def read_stdin_bytes(what: str) -> bytes:
+    """Read all of stdin; `what` names it in errors. Raises click.UsageError."""
+    stdin: Any = sys.stdin
+    if stdin is None:
+        raise click.UsageError(f"- reads {what} from stdin, which is closed; use < FILE or a pipe.")
+    try:
+        data: Any = getattr(stdin, "buffer", stdin).read()  # one in memory may be text
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise click.UsageError(f"- reads {what} from stdin, which cannot be read: {why}.") from None
+    return data.encode(errors="surrogatepass") if isinstance(data, str) else data or b""
+
+
+def read_stdin_text(what: str) -> str:
+    """Read all of stdin as text. Raises click.UsageError."""
+    data = read_stdin_bytes(what)
+    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    encodings = ["utf-16"] if marked else ["utf-8-sig", getattr(sys.stdin, "encoding", None) or "utf-8"]
+    for encoding in encodings:
+        try:
+            return data.decode(encoding)
+        except (UnicodeDecodeError, LookupError):
+            continue
+    raise click.UsageError(f"- reads {what} from stdin, and what is there is not UTF-8; convert it.")

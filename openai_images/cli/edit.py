@@ -1,42 +1,35 @@
-"""`openai-images edit`: what was typed as pictures, and then a call as `generate` makes it.
+"""`openai-images edit`: the image arguments, then a call as `generate` makes it.
 
-Rules: a picture that is not there is told before anything is sent, and so are all others; stdin is read before the
-event loop runs, so that Ctrl-C ends it; a URL is the server's to fetch. It refuses to judge pictures: the client does,
-and its words are given the names that were typed.
+Invariants: every missing file is reported before anything is sent; stdin is read before the event loop runs, so that
+Ctrl-C works; URLs are the server's to fetch.
+Must not: judge images: the client does; its errors are shown with the names that were typed.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import ClassVar
 
 import click
 from attrs import evolve, field, frozen
 
-from openai_images import ImagesError, RequestInvalidError
+from openai_images import ImageResult, ImagesClient, ImagesError, ImageStream, RequestInvalidError
 from openai_images.cli import generate
-from openai_images.cli.stdin import is_fed, read_bytes
-from openai_images.cli.text import listed
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
-    from openai_images import ImageResult, ImagesClient, ImageStream
-    from openai_images.cli.console import Console
-    from openai_images.cli.failures import Problem
-    from openai_images.cli.startup import Streams
-
-__all__ = ["Options", "run_edit"]
+from openai_images.cli.console import Console, has_piped_stdin, read_stdin_bytes
+from openai_images.cli.report import ErrorReport
+from openai_images.cli.startup import Streams
+from openai_images.cli.text import join_limited
 
 _STDIN = "-"
-_AWAY = ("http://", "https://", "data:")
-_MOST_NAMED = 5
+_URL_PREFIXES = ("http://", "https://", "data:")
+_MAX_NAMES = 5
 
 
 @frozen(kw_only=True)
-class Options(generate.Options):
-    """What was typed."""
+class EditOptions(generate.GenerateOptions):
+    """Options of `edit`."""
 
     images: tuple[str, ...] = field(repr=False)
     mask: str | None = field(default=None, repr=False)
@@ -44,79 +37,82 @@ class Options(generate.Options):
     input_fidelity: str | None = None
 
     @property
-    def pictures(self) -> list[str]:
-        """All that stands for a picture."""
+    def image_arguments(self) -> list[str]:
+        """Everything that names an image."""
         return [*self.images, *(layer for layer in (self.mask, self.markup) if layer is not None)]
 
 
-def run_edit(options: Options, streams: Streams) -> int:
-    """Edit, report, and give the exit code. Raises click.UsageError."""
-    return generate.run_generate(options, streams, lambda console: _EditJob(options, console))
+def run_edit(options: EditOptions, streams: Streams) -> int:
+    """Edit, report, and return the exit code. Raises click.UsageError."""
+    return generate.run_generate(options, streams, lambda console: EditCommand(options, console))
 
 
-class _EditJob(generate.Job):
-    """One call that takes pictures with it."""
+class EditCommand(generate.GenerateCommand):
+    """One edit."""
 
-    sending: ClassVar[str] = "sending, then waiting for the first byte"
+    send_stage: ClassVar[str] = "sending, then waiting for the first byte"
 
-    def __init__(self, options: Options, console: Console) -> None:
-        """Check the options and read stdin. Raises click.UsageError."""
-        _check(options)
+    def __init__(self, options: EditOptions, console: Console) -> None:
+        _check_options(options)
         super().__init__(options, console)
         self._names = options.images
-        given = {
-            "image": [_picture(name) for name in options.images],
-            "mask": options.mask and _picture(options.mask),
-            "markup": options.markup and _picture(options.markup),
+        values = {
+            "image": [_read_image(name) for name in options.images],
+            "mask": options.mask and _read_image(options.mask),
+            "markup": options.markup and _read_image(options.markup),
             "input_fidelity": options.input_fidelity,
         }
-        self._params |= {name: value for name, value in given.items() if value is not None}
+        self._params |= {name: value for name, value in values.items() if value is not None}
 
     def verbs(
         self, client: ImagesClient
     ) -> tuple[Callable[..., Awaitable[ImageResult]], Callable[..., ImageStream]]:
-        """Those of edits."""
+        """The client's methods to call."""
         return client.edit, client.stream_edit
 
-    def problem(self, error: ImagesError) -> Problem:
-        """The client numbers the pictures, or says `image` where there is one: people know them by their names."""
-        problem = super().problem(error)
+    def error_report(self, error: ImagesError) -> ErrorReport:
+        """Report a failure with the names of files in place of `image[0]`."""
+        report = super().error_report(error)
         if not isinstance(error, RequestInvalidError):
-            return problem
-        message = re.sub(r"\bimage\[(\d+)\](?=: )", lambda found: self._name(int(found[1])), problem.message)
+            return report
+        message = re.sub(r"\bimage\[(\d+)\](?=: )", lambda found: self._name(int(found[1])), report.message)
         if len(self._names) == 1:
             message = re.sub(r"\bimage(?=: )", lambda _: self._name(0), message)
-        return evolve(problem, message=message)
+        return evolve(report, message=message)
 
     def _name(self, number: int) -> str:
         name = self._names[number]
         return "stdin" if name == _STDIN else repr(name)
 
 
-def _check(options: Options) -> None:
-    away = [name for name in options.pictures if name != _STDIN and not name.startswith(_AWAY)]
-    absent = [name for name in away if not os.path.exists(name)]  # noqa: PTH110  Path's raises where a name is too long
+def _check_options(options: EditOptions) -> None:
+    files = [
+        name for name in options.image_arguments if name != _STDIN and not name.startswith(_URL_PREFIXES)
+    ]
+    missing = [name for name in files if not os.path.exists(name)]  # noqa: PTH110  Path's raises if too long
     if not options.prompt.strip():
-        said = "the prompt is missing: --prompt TEXT says what to make of the pictures."
-        raise click.UsageError(f"{said} {_quoted(absent[:1])} is no file: was it meant?" if absent else said)
-    if absent:
-        raise click.UsageError(f"there is no such picture: {_quoted(absent)}.")
-    if folders := [name for name in away if os.path.isdir(name)]:  # noqa: PTH112  as above
-        raise click.UsageError(f"a folder is no picture, name those in it: {_quoted(folders)}.")
-    if [*options.pictures, options.prompt].count(_STDIN) > 1:
+        message = "the prompt is missing: --prompt TEXT says what to make of the pictures."
+        raise click.UsageError(
+            f"{message} {_join_quoted(missing[:1])} is no file: was it meant?" if missing else message
+        )
+    if missing:
+        raise click.UsageError(f"there is no such picture: {_join_quoted(missing)}.")
+    if folders := [name for name in files if os.path.isdir(name)]:  # noqa: PTH112  as above
+        raise click.UsageError(f"a folder is no picture, name those in it: {_join_quoted(folders)}.")
+    if [*options.image_arguments, options.prompt].count(_STDIN) > 1:
         raise click.UsageError("- stands for stdin, which can be read once; it is given more than once.")
 
 
-def _quoted(names: Sequence[str]) -> str:
-    return listed([repr(name) for name in names], _MOST_NAMED)
+def _join_quoted(names: Sequence[str]) -> str:
+    return join_limited([repr(name) for name in names], _MAX_NAMES)
 
 
-def _picture(name: str) -> str | bytes:
-    """A path or URL as it is, or what stdin holds. Raises click.UsageError."""
+def _read_image(name: str) -> str | bytes:
+    """Return a path or URL unchanged, or the bytes of stdin. Raises click.UsageError."""
     if name != _STDIN:
         return name
-    if not is_fed():
+    if not has_piped_stdin():
         raise click.UsageError(
             "- reads a picture from stdin, but nothing is sent there: use < FILE or a pipe."
         )
-    return read_bytes("a picture")
+    return read_stdin_bytes("a picture")

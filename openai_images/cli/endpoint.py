@@ -1,28 +1,21 @@
-"""Whom a command talks to: the server that the environment names, or one started on this machine.
+"""Which server a command talks to: the one of the environment, or one started on this machine.
 
-Rules: without a key and without `--local` nothing is sent and no stand-in painted; with `--local` no key leaves the
-environment, and stderr says that a stand-in paints. OPENAI_* go together and AZURE_OPENAI_* go together: no key of the
-one is ever sent to the other, and stderr says so where both are set. It refuses to let a proxy between the
-client and the local server.
+Invariants: without a key nothing is sent; with `--local` no key leaves the environment and no proxy is used; OPENAI_*
+and AZURE_OPENAI_* never mix: neither's key goes to the other, and a note says which is used where both are set.
+Must not: fall back to placeholder images.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
 from openai_images import ConfigurationError, ImagesClient, Limits, Timeouts
-from openai_images.cli.defaults import DEFAULT_MODEL
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
-
-    from openai_images.cli.console import Console
-
-__all__ = ["Endpoint", "model_for", "offline_client", "open_client"]
+from openai_images.cli.console import Console
+from openai_images.cli.startup import DEFAULT_MODEL
 
 _NO_KEY = (
     "no API key: set OPENAI_API_KEY (any text will do for a server that needs none), or AZURE_OPENAI_ENDPOINT and "
@@ -33,7 +26,7 @@ _NO_AZURE_KEY = (
     "no key for Azure: set AZURE_OPENAI_API_KEY (or AZURE_OPENAI_AD_TOKEN), or OPENAI_API_KEY to send to OpenAI, "
     "or add --local to have a stand-in painted on this machine"
 )
-_BOTH = (
+_BOTH_SET = (
     "OPENAI_API_KEY is set, so this goes to OpenAI; --azure sends to AZURE_OPENAI_ENDPOINT, "
     "--no-azure leaves this note out"
 )
@@ -43,7 +36,7 @@ _PACE = 0.3
 
 @frozen(kw_only=True)
 class Endpoint:
-    """Where to send, and how fast; `pace` is how many seconds a stand-in's partial images are apart."""
+    """Where to send, and how fast; `pace`: seconds between partial images of the local server."""
 
     local: bool = False
     azure: bool | None = None
@@ -54,7 +47,7 @@ class Endpoint:
 
     @property
     def is_azure(self) -> bool:
-        """Whether this is Azure: where `--azure` says so, or where AZURE_OPENAI_ENDPOINT is all that is named."""
+        """Whether this is Azure: as `--azure` says, or if only AZURE_OPENAI_ENDPOINT is set."""
         if self.local or self.azure is not None:
             return bool(self.azure) and not self.local
         named = self.base_url or _env("OPENAI_BASE_URL") or _env("OPENAI_API_KEY")
@@ -62,21 +55,21 @@ class Endpoint:
 
     @property
     def timeouts(self) -> Timeouts:
-        """How long an attempt may take."""
+        """Timeouts of the client."""
         return Timeouts() if self.timeout is None else Timeouts(total=self.timeout)
 
 
-def model_for(given: str | None, endpoint: Endpoint) -> str:
-    """The model that was asked for, or else Azure's deployment, or else the default."""
-    if given is not None:
-        return given
+def choose_model(model: str | None, endpoint: Endpoint) -> str:
+    """Return the requested model, or Azure's deployment, or the default."""
+    if model is not None:
+        return model
     if not endpoint.is_azure:
         return DEFAULT_MODEL
     return _env("AZURE_OPENAI_DEPLOYMENT") or _env("AZURE_OPENAI_DEPLOYMENT_NAME") or DEFAULT_MODEL
 
 
 def offline_client(endpoint: Endpoint) -> ImagesClient:
-    """A client that is never asked for anything, so that it needs no key. Raises `ConfigurationError`."""
+    """Make a client that sends nothing and needs no key. Raises `ConfigurationError`."""
     if endpoint.is_azure:
         return ImagesClient.azure(endpoint.base_url, api_key="none")
     return ImagesClient(api_key="none", base_url=endpoint.base_url)
@@ -86,16 +79,16 @@ def offline_client(endpoint: Endpoint) -> ImagesClient:
 async def open_client(
     endpoint: Endpoint, console: Console, on_attempt: Callable[[], None]
 ) -> AsyncGenerator[ImagesClient]:
-    """A client; `on_attempt` is called each time it is about to send. Raises `ConfigurationError`."""
+    """Open a client; `on_attempt` is called before each request. Raises `ConfigurationError`."""
     if endpoint.local:
         from openai_images.server import LocalImagesServer
 
-        console.note(_STAND_IN, "yellow")
+        console.print_note(_STAND_IN, "yellow")
         async with (
             LocalImagesServer(pace=endpoint.pace) as server,
             ImagesClient(
                 base_url=server.base_url,
-                api_key=_watched(server.api_key, on_attempt),
+                api_key=_observed_key(server.api_key, on_attempt),
                 timeouts=endpoint.timeouts,
                 limits=endpoint.limits,
                 trust_env=False,
@@ -104,57 +97,52 @@ async def open_client(
             yield client
     elif endpoint.is_azure:
         async with _azure_client(endpoint, on_attempt) as client:
-            console.note(f"sending to Azure: {client.base_url}")
+            console.print_note(f"sending to Azure: {client.base_url}")
             yield client
     else:
         async with _openai_client(endpoint, on_attempt) as client:
             is_open = endpoint.azure is None and not (endpoint.base_url or _env("OPENAI_BASE_URL"))
             if is_open and _env("AZURE_OPENAI_ENDPOINT"):
-                console.note(_BOTH)
+                console.print_note(_BOTH_SET)
             yield client
 
 
 def _openai_client(endpoint: Endpoint, on_attempt: Callable[[], None]) -> ImagesClient:
-    """OpenAI, or the server of another base URL, with the key that goes with it."""
     key = _env("OPENAI_API_KEY")
     if not key:
         raise ConfigurationError(_NO_KEY)
-    ImagesClient(
-        base_url=endpoint.base_url, api_key=key
-    )  # a key that cannot be sent is found before all else
+    ImagesClient(base_url=endpoint.base_url, api_key=key)  # raises for a key that cannot be sent
     return ImagesClient(
         base_url=endpoint.base_url,
-        api_key=_watched(key, on_attempt),
+        api_key=_observed_key(key, on_attempt),
         timeouts=endpoint.timeouts,
         limits=endpoint.limits,
     )
 
 
 def _azure_client(endpoint: Endpoint, on_attempt: Callable[[], None]) -> ImagesClient:
-    """Azure; of its two credentials the token comes first, as for the client itself."""
     if not (endpoint.base_url or _env("AZURE_OPENAI_ENDPOINT")):
         raise ConfigurationError(_NO_ENDPOINT)
     token, key = _env("AZURE_OPENAI_AD_TOKEN"), _env("AZURE_OPENAI_API_KEY")
     if not (token or key):
         raise ConfigurationError(_NO_AZURE_KEY)
-    ImagesClient.azure(endpoint.base_url, api_key=token or key)  # likewise
-    given = _watched(token or key, on_attempt)
+    ImagesClient.azure(endpoint.base_url, api_key=token or key)  # raises likewise
+    provider = _observed_key(token or key, on_attempt)
     return ImagesClient.azure(
         endpoint.base_url,
-        api_key=None if token else given,
-        token_provider=given if token else None,
+        api_key=None if token else provider,
+        token_provider=provider if token else None,
         timeouts=endpoint.timeouts,
         limits=endpoint.limits,
     )
 
 
 def _env(name: str) -> str:
-    """A variable of the environment; blank is nothing."""
     return os.environ.get(name, "").strip()
 
 
-def _watched(key: str, on_attempt: Callable[[], None]) -> Callable[[], Awaitable[str]]:
-    """The key as the client asks for it before each attempt."""
+def _observed_key(key: str, on_attempt: Callable[[], None]) -> Callable[[], Awaitable[str]]:
+    """The key as a provider, which the client calls before each attempt."""
 
     async def give() -> str:
         on_attempt()

@@ -1,249 +1,228 @@
 """`openai-images generate`: one call, its files, its progress.
 
-Rules: whatever can be found wrong here is found before anything is sent; every finished picture is reported, also when
-the call fails; partial images leave no file unless `--keep-partials`. It refuses to print a path that is not whole.
+Invariants: options are checked before anything is sent; every finished image is reported, also when the call fails;
+partial images leave no file without `--keep-partials`.
+Must not: print the path of an incomplete file.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Awaitable, Callable
+from typing import ClassVar
 
 import click
 from attrs import asdict, field, frozen
 
-from openai_images import CompletedImage, ImageResult, ImagesError, PartialImage
-from openai_images.cli.command_runner import run_command
-from openai_images.cli.console import Console
-from openai_images.cli.endpoint import Endpoint, model_for, open_client
-from openai_images.cli.failures import Problem, exit_code, hints_for, problem_of, show_problem
-from openai_images.cli.live import make_progress
-from openai_images.cli.paths import destination, format_of
-from openai_images.cli.progress import Progress
-from openai_images.cli.report import report_error, report_images, report_result
-from openai_images.cli.seen import Seen
-from openai_images.cli.stdin import read_text
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from pathlib import Path
-
-    from openai_images import Image, ImagesClient, ImageStream
-    from openai_images.cli.startup import Streams
-
-__all__ = ["Job", "Options", "run_generate"]
+from openai_images import (
+    CompletedImage,
+    Image,
+    ImageResult,
+    ImagesClient,
+    ImagesError,
+    ImageStream,
+    PartialImage,
+)
+from openai_images.cli.command_runner import run_command, write_error_report
+from openai_images.cli.console import Console, read_stdin_text
+from openai_images.cli.endpoint import open_client
+from openai_images.cli.options import CallOptions
+from openai_images.cli.paths import output_format, output_path
+from openai_images.cli.progress import CallProgress, ProgressDisplay, make_progress_display
+from openai_images.cli.report import (
+    ErrorReport,
+    exit_code,
+    parameter_hints,
+    report_error,
+    report_error_images,
+    report_from,
+    report_images,
+    report_result,
+)
+from openai_images.cli.startup import Streams
 
 
 @frozen(kw_only=True)
-class Options:
-    """What was typed."""
+class GenerateOptions(CallOptions):
+    """Options of `generate`."""
 
     prompt: str = field(repr=False)
     output: str | None = None
-    n: int | None = None
-    size: str | None = None
-    quality: str | None = None
-    model: str | None = None
-    output_format: str | None = None
     partial_images: int | None = None
     keep_partials: bool = False
-    background: str | None = None
-    compression: int | None = None
-    moderation: str | None = None
     overwrite: bool = False
-    local: bool = False
-    azure: bool | None = None
-    base_url: str | None = None
-    timeout: float | None = None
-    as_json: bool = False
     preview: bool | None = None
-    verbose: bool = False
-    quiet: bool = False
 
 
-def run_generate(options: Options, streams: Streams, make_job: Callable[[Console], Job] | None = None) -> int:
-    """Generate, or do what `make_job` makes, report, and give the exit code. Raises click.UsageError."""
-    console = Console(
-        streams.out, streams.err, quiet=options.quiet, verbose=options.verbose, as_json=options.as_json
-    )
-    job = Job(options, console) if make_job is None else make_job(console)
-    return run_command(console, job.run, job.interrupted)
+def run_generate(
+    options: GenerateOptions,
+    streams: Streams,
+    make_command: Callable[[Console], GenerateCommand] | None = None,
+) -> int:
+    """Generate, or run another command, report, and return the exit code. Raises click.UsageError."""
+    console = options.make_console(streams)
+    command = GenerateCommand(options, console) if make_command is None else make_command(console)
+    return run_command(console, command.run, command.interrupted)
 
 
-class Job:
+class GenerateCommand:
     """One call."""
 
-    sending: ClassVar[str] = "waiting for the first byte"
+    send_stage: ClassVar[str] = "waiting for the first byte"
 
-    def __init__(self, options: Options, console: Console) -> None:
-        """Check the options. Raises click.UsageError."""
-        _check(options)
+    def __init__(self, options: GenerateOptions, console: Console) -> None:
+        _check_options(options)
         self._options = options
         self._console = console
         self._prompt = _read_prompt(options.prompt)
-        self._into = destination(options.output, self._prompt)
-        self._endpoint = Endpoint(
-            local=options.local, azure=options.azure, base_url=options.base_url, timeout=options.timeout
+        self._destination = output_path(options.output, self._prompt)
+        self._endpoint = options.make_endpoint()
+        self._params = options.request_params(self._endpoint, options.output)
+        if options.partial_images is not None:
+            self._params["partial_images"] = options.partial_images
+        self._call_progress = CallProgress(
+            image_count=options.n or 1, partials_per_image=options.partial_images or 0
         )
-        self._params = _params(options, self._endpoint)
-        self._seen = Seen(pictures=options.n or 1, each=options.partial_images or 0)
-        self._progress = Progress()
+        self._display = ProgressDisplay()
         self._attempts = 0
-        self._answered = False
-        self._finished: tuple[Image, ...] = ()
+        self._response_started = False
+        self._images: tuple[Image, ...] = ()
         self._has_result = False
 
     def verbs(
         self, client: ImagesClient
     ) -> tuple[Callable[..., Awaitable[ImageResult]], Callable[..., ImageStream]]:
-        """What waits for the pictures, and what streams them."""
+        """The client's methods to call: one that waits, one that streams."""
         return client.generate, client.stream
 
-    def problem(self, error: ImagesError) -> Problem:
-        """A failure in the words of what was typed."""
-        given = asdict(self._options, recurse=False) | {"output_compression": self._options.compression}
-        return problem_of(error, hints_for(given, self._options.output))
+    def error_report(self, error: ImagesError) -> ErrorReport:
+        """Report a failure with hints for the options that were typed."""
+        values = asdict(self._options, recurse=False) | {"output_compression": self._options.compression}
+        return report_from(error, parameter_hints(values, self._options.output))
 
     async def run(self) -> int:
-        """Send it, show it, report it."""
+        """Send, show progress and report; return the exit code."""
         options, console = self._options, self._console
         async with open_client(self._endpoint, console, self._on_attempt) as client:
             try:
-                async with make_progress(console, options.preview) as self._progress:
-                    result = await self._paint(client)
+                async with make_progress_display(console, options.preview) as self._display:
+                    result = await self._generate(client)
             except ImagesError as error:
-                report_error(console, error, self._into)
-                show_problem(console, self.problem(error), error)
+                report_error_images(console, error, self._destination)
+                report_error(console, self.error_report(error), error)
                 return exit_code(error)
             except OSError as error:
-                show_problem(console, _unwritable(self._into, error, sent=bool(self._attempts)), error)
-                return 1 if self._attempts else 2
-        return report_result(console, result, self._into)
+                sent = bool(self._attempts)
+                advice = "" if sent else "Nothing was sent. Choose another place with -o."
+                report = write_error_report(str(self._destination), error, advice, maybe_billed=sent)
+                report_error(console, report, error)
+                return 1 if sent else 2
+        return report_result(console, result, self._destination)
 
-    def interrupted(self) -> Problem:
-        """Report what is finished all the same, and say what Ctrl-C means at this point."""
-        report_images(self._console, self._finished, self._into)
-        return Problem(
-            kind="Interrupted",
-            message=f"interrupted: {self._left_behind()}",
-            maybe_billed=bool(self._attempts) and not (self._is_whole or self._options.local),
+    def interrupted(self) -> ErrorReport:
+        """Print the finished images, and report what a Ctrl-C costs at this point."""
+        report_images(self._console, self._images, self._destination)
+        return ErrorReport(
+            error_type="Interrupted",
+            message=f"interrupted: {self._describe_interrupt()}",
+            maybe_billed=bool(self._attempts) and not (self._is_complete or self._options.local),
             attempts=self._attempts,
         )
 
     @property
-    def _is_whole(self) -> bool:
-        """Whether all is here that was paid for."""
-        return self._has_result or len(self._finished) >= self._seen.pictures
+    def _is_complete(self) -> bool:
+        return self._has_result or len(self._images) >= self._call_progress.image_count
 
-    def _left_behind(self) -> str:
-        several, here, wanted = self._seen.is_several, len(self._finished), self._seen.pictures
+    def _describe_interrupt(self) -> str:
+        several, here, wanted = (
+            self._call_progress.has_several_images,
+            len(self._images),
+            self._call_progress.image_count,
+        )
         what = "nothing was sent"
-        if self._is_whole:
+        if self._is_complete:
             what = "the pictures were finished" if several else "the picture was finished"
         elif self._options.local:
             what = "the local stand-in costs nothing"
-        elif self._finished:
+        elif self._images:
             what = f"{here} of {wanted} pictures were finished, and the others may be billed"
         elif several and self._attempts:
-            folder = str(self._into.parent)
+            folder = str(self._destination.parent)
             what = f"requests were sent and may be billed; pictures that were finished are in {folder!r}"
-        elif self._answered:
+        elif self._response_started:
             what = "the request was sent and may be billed"
         elif self._attempts:
             what = "the request may have been sent, and then it may be billed"
         return what
 
-    async def _paint(self, client: ImagesClient) -> ImageResult:
-        options, seen = self._options, self._seen
-        self._progress.advance(seen.step("connecting"))
+    async def _generate(self, client: ImagesClient) -> ImageResult:
+        options, seen = self._options, self._call_progress
+        self._display.advance(seen.step("connecting"))
         if options.partial_images is None:
             wait, _ = self.verbs(client)
-            result = await wait(self._prompt, into=self._into, overwrite=options.overwrite, **self._params)
+            result = await wait(
+                self._prompt, into=self._destination, overwrite=options.overwrite, **self._params
+            )
         else:
             result = await self._stream(client)
-        self._finished, self._has_result = result.images, True
+        self._images, self._has_result = result.images, True
         for number, image in enumerate(result.images):
-            await self._progress.show(image, anew=number > 0)
-        self._progress.advance(seen.end(sum(image.nbytes for image in result.images)))
+            await self._display.show(image, anew=number > 0)
+        self._display.advance(seen.finish(sum(image.nbytes for image in result.images)))
         return result
 
     async def _stream(self, client: ImagesClient) -> ImageResult:
-        options, seen = self._options, self._seen
+        options, seen = self._options, self._call_progress
         _, watch = self.verbs(client)
         async with watch(
             self._prompt,
-            into=self._into,
+            into=self._destination,
             overwrite=options.overwrite,
             keep_partials=options.keep_partials,
             **self._params,
         ) as stream:
-            self._answered = True
-            first = "waiting for the first partial image" if seen.each else "waiting for the picture"
-            self._progress.advance(seen.step(first))
+            self._response_started = True
+            first = (
+                "waiting for the first partial image"
+                if seen.partials_per_image
+                else "waiting for the picture"
+            )
+            self._display.advance(seen.step(first))
             async for event in stream:
                 if isinstance(event, CompletedImage):
-                    self._finished = (*self._finished, event.image)
-                    if (step := seen.completed(event.image)) is not None:
-                        self._progress.advance(step)
+                    self._images = (*self._images, event.image)
+                    if (step := seen.add_image(event.image)) is not None:
+                        self._display.advance(step)
                 elif isinstance(event, PartialImage):
-                    self._progress.advance(seen.partial_image(event.image))
-                    # They are shown in one place, which several would take from one another.
+                    self._display.advance(seen.add_partial(event.image))
+                    # Partial images are shown in one place: those of one image only.
                     if event.image_index == 0:
-                        await self._progress.show(event.image)
+                        await self._display.show(event.image)
         return stream.result
 
     def _on_attempt(self) -> None:
         self._attempts += 1
-        if not self._answered:
-            self._progress.advance(self._seen.sending(self.sending, self._attempts))
+        if not self._response_started:
+            self._display.advance(self._call_progress.send(self.send_stage, self._attempts))
 
 
-def _check(options: Options) -> None:
+def _check_options(options: GenerateOptions) -> None:
     if options.keep_partials and not options.partial_images:
         raise click.UsageError("--keep-partials needs --partial-images N.")
-    if options.local and options.base_url:
-        raise click.UsageError("--local starts a server of its own; leave --base-url out.")
-    if options.local and options.azure:
-        raise click.UsageError("--local starts a server of its own; leave --azure out.")
-    format_of(options.output, options.output_format)
+    options.check()
+    output_format(options.output, options.output_format)
 
 
-def _params(options: Options, endpoint: Endpoint) -> dict[str, Any]:
-    """What is sent: only what was given."""
-    params = {
-        "model": model_for(options.model, endpoint),
-        "n": options.n,
-        "size": options.size,
-        "quality": options.quality,
-        "background": options.background,
-        "output_format": format_of(options.output, options.output_format),
-        "output_compression": options.compression,
-        "moderation": options.moderation,
-        "partial_images": options.partial_images,
-    }
-    return {name: value for name, value in params.items() if value is not None}
-
-
-def _read_prompt(given: str) -> str:
-    prompt = read_text("the prompt") if given == "-" else given
+def _read_prompt(argument: str) -> str:
+    prompt = read_stdin_text("the prompt") if argument == "-" else argument
     if not prompt.strip():
         raise click.UsageError("the prompt is empty.")
     try:
-        # Python passes on as lone surrogates what the locale's encoding lacks, all of UTF-8 in the locale C.
-        return (prompt if _is_text(prompt) else os.fsencode(prompt).decode()).strip()
+        # Python makes lone surrogates of bytes that the locale cannot decode; in the locale C of all UTF-8.
+        return (prompt if _has_no_surrogates(prompt) else os.fsencode(prompt).decode()).strip()
     except UnicodeError:
         raise click.UsageError("the prompt holds bytes that are not UTF-8; convert it.") from None
 
 
-def _is_text(prompt: str) -> bool:
+def _has_no_surrogates(prompt: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in prompt)
-
-
-def _unwritable(into: Path, error: OSError, *, sent: bool) -> Problem:
-    """The client tries to write before it sends; a disk that fails later it can seldom make up for."""
-    return Problem(
-        kind=type(error).__name__,
-        message=f"cannot write to {str(into)!r}: {error.strerror or type(error).__name__}",
-        to_do="" if sent else "Nothing was sent. Choose another place with -o.",
-        maybe_billed=sent,
-    )

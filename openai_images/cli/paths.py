@@ -1,7 +1,7 @@
-"""Where the pictures of a command go, and in which format.
+"""Where the images of a command go, and in which format.
 
-Rules: pure, but for asking whether a path is a folder; what cannot be meant is a usage error, said before anything is
-sent. It refuses to let a prompt choose a folder: a name made from one is letters with their marks, digits and hyphens.
+Invariants: pure, except for asking whether a path is a folder; contradictions are usage errors before anything is sent.
+Must not: let a prompt choose a folder: names made from prompts are letters with their marks, digits and hyphens.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from pathlib import Path
 import click
 
 from openai_images._util.filenames import RESERVED, encodable, extends, shorten
-
-__all__ = ["destination", "format_of", "slug"]
 
 _LONGEST, _LONGEST_BYTES = 40, 120
 
@@ -30,8 +28,8 @@ _BY_SUFFIX = {
 _NEVER_MADE = frozenset({".avif", ".bmp", ".heic", ".ico", ".pdf", ".tif", ".tiff"})
 
 
-def slug(prompt: str) -> str:
-    """A file name from a prompt: at most 40 letters, digits and hyphens in 120 bytes, cut at a word where one ends."""
+def slugify(prompt: str) -> str:
+    """Make a file name from a prompt: at most 40 characters and 120 bytes, cut at the end of a word."""
     name = ""
     for word in _words(prompt[:400]):
         longer = f"{name}-{word}" if name else _first(word)
@@ -42,7 +40,7 @@ def slug(prompt: str) -> str:
 
 
 def _words(text: str) -> list[str]:
-    """Its words in lower case: letters and digits, with the marks and joiners that belong to them."""
+    """The words in lower case: letters and digits, with their marks and joiners."""
     kept = ""
     for letter in encodable(unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())):
         is_part = letter.isalnum() or (kept[-1:].strip() and extends(letter))
@@ -51,14 +49,13 @@ def _words(text: str) -> list[str]:
 
 
 def _first(word: str) -> str:
-    """A word, cut between two letters where it is too long for a name."""
-    if len(word) > _LONGEST:  # `shorten` looks at the letter behind the cut
+    if len(word) > _LONGEST:  # `shorten` looks at the letter after the cut
         word = shorten(word[: _LONGEST + 1], len(word[:_LONGEST].encode()))
     return shorten(word, _LONGEST_BYTES)
 
 
-def format_of(output: str | None, wanted: str | None) -> str | None:
-    """The format to ask for: `--format`, or what the suffix of `-o` says; None where neither does."""
+def output_format(output: str | None, wanted: str | None) -> str | None:
+    """Choose the format from `--format` or the suffix of `-o`; None if neither names one. Raises click.UsageError."""
     named = None if wanted is None else {"jpg": "jpeg"}.get(wanted.lower(), wanted.lower())
     suffix = "" if output is None else Path(output).suffix.lower()
     if suffix in _NEVER_MADE:
@@ -69,12 +66,12 @@ def format_of(output: str | None, wanted: str | None) -> str | None:
     return named or by_suffix
 
 
-def destination(output: str | None, prompt: str) -> Path:
-    """The stem or file that `-o` names: a name from the prompt in the folder it names, or in the current one."""
+def output_path(output: str | None, prompt: str) -> Path:
+    """Return the file or stem that `-o` names, or a name from the prompt in its folder. Raises click.UsageError."""
     if output is None:
-        return Path(slug(prompt))
+        return Path(slugify(prompt))
     if output in ("", "-"):
         raise click.UsageError("-o needs the name of a file or a folder; a picture is not written to stdout.")
-    if output.endswith(("/", os.sep)) or os.path.isdir(output):  # noqa: PTH112  Path's raises where it is too long
-        return Path(output) / slug(prompt)
+    if output.endswith(("/", os.sep)) or os.path.isdir(output):  # noqa: PTH112  Path's raises if too long
+        return Path(output) / slugify(prompt)
     return Path(output)

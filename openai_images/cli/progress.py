@@ -1,7 +1,8 @@
-"""What people see on stderr while a picture is painted.
+"""Progress of one call on stderr: plain lines, or on a terminal one changing line below the images.
 
-Rules: a terminal gets one line that changes, with the pictures above it (`live.py`); everything else gets plain lines,
-one for each thing that happens; quiet gets nothing. It refuses to fail: progress never stops a call that is paid for.
+Invariants: images are drawn into lines freed before, so nothing scrolls away under them; no line is as wide as the
+terminal; the end leaves whole lines and the cursor visible.
+Must not: raise: progress never stops a call that is paid for.
 """
 
 from __future__ import annotations
@@ -10,74 +11,68 @@ import asyncio
 import os
 import shutil
 import time
+from collections.abc import Callable
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-from attrs import frozen
+from attrs import define, frozen
 
-from openai_images.cli.preview import Preview, Way, find_way
+from openai_images import Image
+from openai_images.cli.console import Console
+from openai_images.cli.preview import Drawing, Preview, TerminalProtocol, detect_protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
-
-    from openai_images import Image
-    from openai_images.cli.console import Console
-
-__all__ = ["PlainProgress", "Progress", "Step", "in_bytes", "make_preview"]
-
-_TALLEST = 30
-_BESIDE = 3  # lines of the terminal that are left for text
+_MAX_ROWS = 30
+_MAX_DOTS = 40
+_SPINNER, _SPINNER_ASCII = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "|/-\\"
+_DOTS, _DOTS_ASCII = ("●", "○"), ("*", ".")
+_CLEAR = "\r\x1b[2K"
+HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
+_TEXT_LINES = 3  # lines left for text
 
 
 @frozen(kw_only=True)
-class Step:
-    """How far a call has come: `seen` of `wanted` partial images, `nbytes` of pictures received."""
+class ProgressStep:
+    """How far a call is: `received` of `expected` partial images, `nbytes` of images."""
 
     stage: str
-    seen: int = 0
-    wanted: int = 0
+    received: int = 0
+    expected: int = 0
     nbytes: int = 0
     is_last: bool = False
 
     def __str__(self) -> str:
-        """In words."""
-        return ", ".join(filter(None, [self.stage, in_bytes(self.nbytes) if self.nbytes else ""]))
+        return ", ".join(filter(None, [self.stage, format_bytes(self.nbytes) if self.nbytes else ""]))
 
 
-def in_bytes(number: int) -> str:
-    """A size as people read it."""
+def format_bytes(number: int) -> str:
+    """Format a size: `999 bytes`, `205 kB`, `1.8 MB`."""
     if number < 1000:
         return f"{number} bytes"
     return f"{number / 1000:.0f} kB" if number < 1_000_000 else f"{number / 1_000_000:.1f} MB"
 
 
-class Progress:
+class ProgressDisplay:
     """Shows nothing."""
 
     async def __aenter__(self) -> Self:
-        """Begin."""
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """End, well or not."""
+    async def __aexit__(self, *_: object) -> None:
+        pass
 
-    def advance(self, step: Step) -> None:
-        """Something happened."""
+    def advance(self, step: ProgressStep) -> None:
+        """Show a step."""
 
     async def show(self, image: Image, *, anew: bool = False) -> None:
-        """Show a picture in the place of the last one, or, `anew`, below it."""
+        """Show an image in place of the last one, or, if `anew`, below it."""
 
 
-class PlainProgress(Progress):
-    """A line for each step, and no control codes; pictures only if `--preview` asked for them."""
+class PlainProgress(ProgressDisplay):
+    """Prints a line for each step, without control codes; images only with `--preview`."""
 
     def __init__(
         self, console: Console, preview: Preview | None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Write to the console's stderr."""
         self.console = console
         self.preview = preview
         self._clock = clock
@@ -88,32 +83,190 @@ class PlainProgress(Progress):
         """Seconds since the start."""
         return self._clock() - self._started
 
-    def advance(self, step: Step) -> None:
-        """A line."""
-        self.console.note(f"{self.elapsed:6.1f} s  {step}")
+    def advance(self, step: ProgressStep) -> None:
+        """Print a line."""
+        self.console.print_note(f"{self.elapsed:6.1f} s  {step}")
 
-    async def show(self, image: Image, *, anew: bool = False) -> None:  # noqa: ARG002  every picture is below the last
-        """The picture in lines."""
-        if self.preview is not None:
-            try:
-                drawing = await asyncio.to_thread(self.preview.draw, await image.read())
-            except OSError:
-                return
-            self.console.err.write("" if drawing is None else drawing.text)
+    async def show(self, image: Image, *, anew: bool = False) -> None:  # noqa: ARG002  always below the last
+        """Print the image as lines."""
+        drawing = await self.draw(image)
+        self.console.err.write("" if drawing is None else drawing.text)
+
+    async def draw(self, image: Image) -> Drawing | None:
+        """Draw the image in a thread; None if it cannot be shown."""
+        if self.preview is None:
+            return None
+        try:
+            return await asyncio.to_thread(self.preview.draw, await image.read())
+        except OSError:
+            return None
 
 
 def make_preview(console: Console, wish: bool | None) -> Preview | None:
-    """How to show pictures: as `--preview` or `--no-preview` say; by itself only where stderr is a terminal."""
+    """Choose how to show images: as `--preview` says, else only on a terminal. Raises ModuleNotFoundError."""
     if wish is False or console.quiet or not (wish or console.is_terminal):
         return None
-    way = find_way(os.environ)
-    if way is None or not console.is_unicode:
+    protocol = detect_protocol(os.environ)
+    if protocol is None or not console.is_unicode:
         return None
     if find_spec("PIL") is None:
         if wish:
             raise ModuleNotFoundError(name="PIL")
         return None
-    if not console.is_terminal and way in (Way.KITTY, Way.ITERM2):
-        way = Way.BLOCKS_24_BIT
+    if not console.is_terminal and protocol in (TerminalProtocol.KITTY, TerminalProtocol.ITERM2):
+        protocol = TerminalProtocol.BLOCKS_24_BIT
     columns, lines = shutil.get_terminal_size()
-    return Preview(way, max(8, columns - 1), max(4, min(_TALLEST, lines - _BESIDE)))
+    return Preview(protocol, max(8, columns - 1), max(4, min(_MAX_ROWS, lines - _TEXT_LINES)))
+
+
+@define
+class CallProgress:
+    """Counts the images of a call and their partial images; each event gives the step to show."""
+
+    image_count: int
+    partials_per_image: int
+    partials: int = 0
+    done: int = 0
+    nbytes: int = 0
+
+    @property
+    def has_several_images(self) -> bool:
+        """Whether images are counted, not partial images."""
+        return self.image_count > 1
+
+    def step(self, stage: str) -> ProgressStep:
+        """Make a step with the current counts."""
+        if not self.has_several_images:
+            return ProgressStep(
+                stage=stage, received=self.partials, expected=self.partials_per_image, nbytes=self.nbytes
+            )
+        dots = self.image_count if self.image_count <= _MAX_DOTS else 0
+        return ProgressStep(stage=stage, received=min(self.done, dots), expected=dots, nbytes=self.nbytes)
+
+    def send(self, stage: str, attempts: int) -> ProgressStep:
+        """Count a request."""
+        if attempts > 1:
+            stage += f" ({attempts} requests sent)" if self.has_several_images else f" (attempt {attempts})"
+        return self.step(stage)
+
+    def add_partial(self, image: Image) -> ProgressStep:
+        """Count a partial image."""
+        self.partials += 1
+        self.nbytes += image.nbytes
+        return self.step(f"partial image {self.partials} of {self.partials_per_image * self.image_count}")
+
+    def add_image(self, image: Image) -> ProgressStep | None:
+        """Count a finished image; None for a single one, which `finish` reports."""
+        self.done += 1
+        self.nbytes += image.nbytes
+        return self.step(f"picture {self.done} of {self.image_count}") if self.has_several_images else None
+
+    def finish(self, nbytes: int) -> ProgressStep:
+        """Make the last step."""
+        after = (
+            f" after {self.partials} partial image{'s' if self.partials > 1 else ''}" if self.partials else ""
+        )
+        return ProgressStep(stage=f"done{after}", nbytes=nbytes, is_last=True)
+
+
+class Ticker:
+    """While entered, calls `tick` every `period` seconds, between `open` and `close`."""
+
+    period = 0.1
+    _ticker: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self.open()
+        self._ticker = asyncio.create_task(self._keep_ticking())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._ticker is not None:
+            self._ticker.cancel()
+            await asyncio.wait([self._ticker])
+        self.close()
+
+    def open(self) -> None:
+        """Called when it is entered."""
+
+    def tick(self) -> None:
+        """Called every `period` seconds."""
+
+    def close(self) -> None:
+        """Called when it is left."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep between two ticks."""
+        await asyncio.sleep(seconds)
+
+    async def _keep_ticking(self) -> None:
+        while True:
+            await self.sleep(self.period)
+            self.tick()
+
+
+class LiveProgress(Ticker, PlainProgress):
+    """Redraws one line ten times a second while it is entered."""
+
+    def __init__(
+        self, console: Console, preview: Preview | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__(console, preview, clock)
+        self._step = ProgressStep(stage="starting")
+        self._rows = 0
+        self._spinner = _SPINNER if console.is_unicode else _SPINNER_ASCII
+        self._dots = _DOTS if console.is_unicode else _DOTS_ASCII
+
+    def open(self) -> None:
+        """Hide the cursor and draw the line."""
+        self.console.err.write(HIDE_CURSOR)
+        self.tick()
+
+    def close(self) -> None:
+        """Clear the line, or leave the last step in it."""
+        self.console.err.write(_CLEAR + SHOW_CURSOR)
+        if self._step.is_last:
+            super().advance(self._step)
+        self.console.err.flush()
+
+    def advance(self, step: ProgressStep) -> None:
+        """Change the line."""
+        self._step = step
+        self.tick()
+
+    async def show(self, image: Image, *, anew: bool = False) -> None:
+        """Draw the image above the line."""
+        drawing, err = await self.draw(image), self.console.err
+        if drawing is None:
+            return
+        if anew or drawing.rows != self._rows:
+            err.write(_CLEAR + "\n" * drawing.rows)
+            self._rows = drawing.rows
+        err.write(f"{_CLEAR}\x1b[{self._rows}A{drawing.text}")
+        self.tick()
+
+    def tick(self) -> None:
+        """Draw the line."""
+        from rich.text import Text
+
+        step, seconds = self._step, self.elapsed
+        line = Text().append(self._spinner[int(seconds / self.period) % len(self._spinner)] + " ", "cyan")
+        if step.expected:
+            dots = self._dots[0] * step.received + self._dots[1] * (step.expected - step.received)
+            line.append(dots + " ", style="magenta")
+        line.append(str(step))
+        line.append(f"  {seconds:.1f} s", style="dim")
+        line.truncate(max(1, self.console.rich.width - 1))
+        self.console.err.write(_CLEAR)
+        self.console.rich.print(line, end="", no_wrap=True, overflow="ignore")
+        self.console.err.flush()
+
+
+def make_progress_display(console: Console, wish: bool | None) -> ProgressDisplay:
+    """Choose the display; `wish` is True for `--preview`, False for `--no-preview`, else None."""
+    if console.quiet:
+        return ProgressDisplay()
+    preview = make_preview(console, wish)
+    if console.is_terminal and not console.verbose:
+        return LiveProgress(console, preview)
+    return PlainProgress(console, preview)

@@ -1,7 +1,8 @@
 """`openai-images serve`: the local images server in the foreground.
 
-Rules: stdout says how to reach it, in lines a shell can read; stderr has a line for each request, without its
-prompt; Ctrl-C closes it and gives 130. It refuses any address but loopback.
+Invariants: stdout says how to reach it, in lines that a shell can read; stderr has a line for each request, without its
+prompt; Ctrl-C closes it and gives 130.
+Must not: listen on an address that is not loopback.
 """
 
 from __future__ import annotations
@@ -16,20 +17,18 @@ from attrs import field, frozen
 
 from openai_images.cli.command_runner import run_command
 from openai_images.cli.console import Console
-from openai_images.cli.failures import Problem, show_problem
+from openai_images.cli.report import ErrorReport, report_error
+from openai_images.cli.startup import Streams
 
 if TYPE_CHECKING:
-    from openai_images.cli.startup import Streams
     from openai_images.server import AnsweredRequest, LocalImagesServer
-
-__all__ = ["Options", "run_serve"]
 
 _PROMPT = "a lighthouse at dusk"
 
 
 @frozen(kw_only=True)
-class Options:
-    """What was typed."""
+class ServeOptions:
+    """Options of `serve`."""
 
     port: int = 0
     host: str = "127.0.0.1"
@@ -46,14 +45,14 @@ class Options:
     quiet: bool = False
 
 
-def run_serve(options: Options, streams: Streams) -> int:
-    """Serve until Ctrl-C and give the exit code. Raises click.UsageError."""
+def run_serve(options: ServeOptions, streams: Streams) -> int:
+    """Serve until Ctrl-C and return the exit code. Raises click.UsageError."""
     from openai_images.server import FAULTS, LocalImagesServer
 
     console = Console(streams.out, streams.err, quiet=options.quiet)
     if options.list_faults:
         for name, about in sorted(FAULTS.items()):
-            console.result(f"{name:30} {about}")
+            console.print_result(f"{name:30} {about}")
         return 0
     try:
         server = LocalImagesServer(
@@ -68,33 +67,35 @@ def run_serve(options: Options, streams: Streams) -> int:
             picture_links=options.picture_links,
             faults=options.faults,
             always=options.always,
-            on_answer=lambda answered: _log(answered, console),
+            on_answer=lambda answered: _log_request(answered, console),
             keep_requests=0,
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     return run_command(
-        console, lambda: _serve(server, console), lambda: Problem(kind="Interrupted", message="stopped")
+        console,
+        lambda: _serve(server, console),
+        lambda: ErrorReport(error_type="Interrupted", message="stopped"),
     )
 
 
 async def _serve(server: LocalImagesServer, console: Console) -> int:
-    """Answer until cancelled; 2 where the port cannot be had."""
     try:
         await server.start()
     except OSError as error:
-        show_problem(console, Problem(kind=type(error).__name__, message=error.strerror or str(error)))
+        report_error(
+            console, ErrorReport(error_type=type(error).__name__, message=error.strerror or str(error))
+        )
         return 2
     try:
-        _introduce(server, console)
+        _print_connection(server, console)
         while True:
             await asyncio.Event().wait()
     finally:
         await server.aclose()
 
 
-def _introduce(server: LocalImagesServer, console: Console) -> None:
-    """How to reach it: two settings, and examples as a shell's comments."""
+def _print_connection(server: LocalImagesServer, console: Console) -> None:
     url, key = server.base_url, server.api_key
     curl = [
         url + "/images/generations",
@@ -111,15 +112,14 @@ def _introduce(server: LocalImagesServer, console: Console) -> None:
         f"# python: ImagesClient(base_url={url!r}, api_key={key!r})",
     ]
     for line in lines:
-        if not console.result(line):
-            console.always(line)
-    console.note(
+        if not console.print_result(line):
+            console.print_message(line)
+    console.print_note(
         "local stand-in: painted by a program on this machine, not by a model; Ctrl-C stops it", "yellow"
     )
 
 
-def _log(answered: AnsweredRequest, console: Console) -> None:
-    """A line for a request that was answered."""
+def _log_request(answered: AnsweredRequest, console: Console) -> None:
     fault = "" if answered.fault == "ok" else f"  fault {answered.fault}"
     status = answered.status or "hung up"
-    console.note(f"{answered.method} {answered.path} {status}{fault}")
+    console.print_note(f"{answered.method} {answered.path} {status}{fault}")

@@ -1,28 +1,23 @@
-"""Numbers, times and money as people read them.
+"""Numbers, durations and money as text.
 
-Rules: pure functions; an amount that is not zero never reads as zero. It refuses to guess: what is unknown says so.
+Invariants: pure; an amount that is not zero never reads as zero.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, ROUND_UP, Decimal
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-__all__ = ["at_most", "clipped", "counted", "dollars", "duration", "listed", "pace"]
 
 _CENT, _FINE = Decimal("0.01"), Decimal("0.0001")
 
 
-def counted(number: int, thing: str) -> str:
-    """`1 picture`, `1,200 pictures`."""
+def plural(number: int, thing: str) -> str:
+    """Format a count: `1 image`, `1,200 images`."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:
-    """`42 s`, `3 min 12 s`, `2 h 5 min`, `3 d 4 h`: the two largest units."""
+    """Format the two largest units: `42 s`, `3 min 12 s`, `2 h 5 min`, `3 d 4 h`."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"
@@ -40,12 +35,12 @@ def _pair(large: int, large_unit: str, small: int, small_unit: str) -> str:
 
 
 def dollars(amount: Decimal) -> str:
-    """US dollars: cents from one dollar on, and below it as many as four digits: `$12.30`, `$0.0412`, `$0.41`."""
+    """Format US dollars: cents, and below one dollar up to four digits: `$12.30`, `$0.0412`, `$0.41`."""
     return _money(amount, ROUND_HALF_UP)
 
 
-def at_most(amount: Decimal) -> str:
-    """US dollars, rounded up: for what something may cost."""
+def dollars_rounded_up(amount: Decimal) -> str:
+    """Format US dollars, rounded up: for upper bounds."""
     return _money(amount, ROUND_UP)
 
 
@@ -59,19 +54,19 @@ def _money(amount: Decimal, rounding: str) -> str:
     return f"${cents if cents == fine else fine}"
 
 
-def pace(images_per_minute: float) -> str:
-    """How fast pictures come: `118 images/min`, `4.3 images/min`."""
-    digits = 0 if images_per_minute >= 10 else 1
-    return f"{images_per_minute:,.{digits}f} images/min"
+def images_per_minute(rate: float) -> str:
+    """Format a rate: `118 images/min`, `4.3 images/min`."""
+    digits = 0 if rate >= 10 else 1
+    return f"{rate:,.{digits}f} images/min"
 
 
-def clipped(text: str, longest: int) -> str:
-    """The text in one line, cut where it is longer than `longest` characters."""
+def truncate(text: str, limit: int) -> str:
+    """Return the text in one line of at most `limit` characters."""
     line = " ".join(text.split())
-    return line if len(line) <= longest else line[: longest - 1] + "…"
+    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def listed(names: Sequence[str], most: int) -> str:
-    """Names in a row: `a, b, c and 12 more`, with no more than `most` of them said."""
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
+def join_limited(names: Sequence[str], limit: int) -> str:
+    """Join at most `limit` names: `a, b, c and 12 more`."""
+    shown = ", ".join(names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit:,} more"

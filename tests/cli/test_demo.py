@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from openai_images import Image, ImageResult
-from openai_images.cli.page import Arrival, Finished, Shot, call_text, write_page
+from openai_images.cli.demo import DemoCall, DemoResult, StreamedImage, call_text, write_page
 
 Cli = Callable[..., Any]
 
@@ -75,7 +75,7 @@ def test_a_folder_that_cannot_be_made(cli: Cli, quick: None, empty_folder: Path)
 
 def test_the_code_shown_is_the_call() -> None:
     """It could be pasted."""
-    shot = Shot("name", 'a "quoted" word', {"n": 2, "size": "1024x1024"})
+    shot = DemoCall("name", 'a "quoted" word', {"n": 2, "size": "1024x1024"})
     assert call_text("generate", shot) == (
         'client.generate("a \\"quoted\\" word", n=2, size="1024x1024", into="name")'
     )
@@ -84,10 +84,10 @@ def test_the_code_shown_is_the_call() -> None:
 
 def test_every_text_of_the_page_is_escaped(empty_folder: Path) -> None:
     """A prompt cannot become markup; what is missing is left out."""
-    shot = Shot("name", "<script>alert('$x')</script>", {})
+    shot = DemoCall("name", "<script>alert('$x')</script>", {})
     image = Image(path=Path("a&b.png"), nbytes=12, media_type="image/png", width=4, height=3)
-    finished = Finished(shot, ImageResult((image,)))
-    page = write_page(empty_folder, shot, [Arrival(image, 0.5)], [finished], (shot, "<b>no</b>"))
+    finished = DemoResult(shot, ImageResult((image,)))
+    page = write_page(empty_folder, shot, [StreamedImage(image, 0.5)], [finished], (shot, "<b>no</b>"))
     text = page.read_text("utf-8")
     assert "<script" not in text
     assert "<b>no</b>" not in text

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from openai_images import ImageResult, ImagesClient
-from openai_images.cli.seen import Seen
+from openai_images.cli.progress import CallProgress
 from tests.cli.conftest import Terminal, names
 from tests.recording import Answer, recording
 from tests.serving import serving
@@ -172,7 +172,7 @@ def test_interrupted_in_the_middle(
         if seen == after:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Seen, "completed", completed)
+    monkeypatch.setattr(CallProgress, "add_image", completed)
     done = cli("generate", PROMPT, "--n", "3", "--partial-images", "0", "-o", "o", "--json", "-q")
     *lines, error = (json.loads(line) for line in done.out.splitlines())
     assert (done.code, len(lines), error["error"]["message"]) == (130, after, said)

@@ -7,9 +7,16 @@ import re
 import pytest
 from PIL import Image
 
-from openai_images.cli.preview import Preview, Way, find_way
-from openai_images.cli.preview.draw import cells
-from openai_images.cli.preview.encode import half_blocks, iterm2, kitty, nearest_256
+from openai_images.cli.preview import (
+    Preview,
+    TerminalProtocol,
+    detect_protocol,
+    encode_half_blocks,
+    encode_iterm2,
+    encode_kitty,
+    fit_cells,
+    nearest_256,
+)
 
 RED, BLUE, GREY = (255, 0, 0), (0, 0, 255), (128, 128, 128)
 
@@ -25,39 +32,39 @@ def xterm(**env: str) -> dict[str, str]:
         ({}, None),
         ({"TERM": "dumb", "COLORTERM": "truecolor"}, None),
         ({"TERM": "xterm"}, None),
-        ({"TERM": "xterm-kitty"}, Way.KITTY),
-        (xterm(KITTY_WINDOW_ID="1"), Way.KITTY),
-        (xterm(TERM_PROGRAM="ghostty"), Way.KITTY),
-        (xterm(TERM_PROGRAM="iTerm.app", COLORTERM="truecolor"), Way.ITERM2),
-        (xterm(TERM_PROGRAM="WezTerm"), Way.ITERM2),
-        (xterm(LC_TERMINAL="iTerm2"), Way.ITERM2),
-        (xterm(TERM_PROGRAM="iTerm.app", TMUX="/tmp/tmux"), Way.BLOCKS_256),
-        (xterm(KITTY_WINDOW_ID="1", STY="1.pts", COLORTERM="truecolor"), Way.BLOCKS_24_BIT),
-        ({"TERM": "tmux-256color", "KITTY_WINDOW_ID": "1"}, Way.BLOCKS_256),
+        ({"TERM": "xterm-kitty"}, TerminalProtocol.KITTY),
+        (xterm(KITTY_WINDOW_ID="1"), TerminalProtocol.KITTY),
+        (xterm(TERM_PROGRAM="ghostty"), TerminalProtocol.KITTY),
+        (xterm(TERM_PROGRAM="iTerm.app", COLORTERM="truecolor"), TerminalProtocol.ITERM2),
+        (xterm(TERM_PROGRAM="WezTerm"), TerminalProtocol.ITERM2),
+        (xterm(LC_TERMINAL="iTerm2"), TerminalProtocol.ITERM2),
+        (xterm(TERM_PROGRAM="iTerm.app", TMUX="/tmp/tmux"), TerminalProtocol.BLOCKS_256),
+        (xterm(KITTY_WINDOW_ID="1", STY="1.pts", COLORTERM="truecolor"), TerminalProtocol.BLOCKS_24_BIT),
+        ({"TERM": "tmux-256color", "KITTY_WINDOW_ID": "1"}, TerminalProtocol.BLOCKS_256),
         ({"TERM": "screen", "LC_TERMINAL": "iTerm2"}, None),
-        (xterm(COLORTERM="24bit"), Way.BLOCKS_24_BIT),
-        ({"TERM": "xterm-direct"}, Way.BLOCKS_24_BIT),
-        (xterm(TERM_PROGRAM="vscode"), Way.BLOCKS_24_BIT),
-        (xterm(), Way.BLOCKS_256),
+        (xterm(COLORTERM="24bit"), TerminalProtocol.BLOCKS_24_BIT),
+        ({"TERM": "xterm-direct"}, TerminalProtocol.BLOCKS_24_BIT),
+        (xterm(TERM_PROGRAM="vscode"), TerminalProtocol.BLOCKS_24_BIT),
+        (xterm(), TerminalProtocol.BLOCKS_256),
         (xterm(COLORTERM="truecolor", NO_COLOR="1"), None),
-        ({"TERM": "xterm-kitty", "NO_COLOR": "1"}, Way.KITTY),
-        (xterm(NO_COLOR=""), Way.BLOCKS_256),
+        ({"TERM": "xterm-kitty", "NO_COLOR": "1"}, TerminalProtocol.KITTY),
+        (xterm(NO_COLOR=""), TerminalProtocol.BLOCKS_256),
     ],
 )
-def test_the_environment_says_how(env: dict[str, str], way: Way | None) -> None:
+def test_the_environment_says_how(env: dict[str, str], way: TerminalProtocol | None) -> None:
     """The best way a terminal promises, half blocks inside tmux and screen, none where colours are unwanted."""
-    assert find_way(env) is way
+    assert detect_protocol(env) is way
 
 
 def test_half_blocks_in_24_bit() -> None:
     """Upper pixels are the block's colour, lower ones lie behind it; a colour is named only where it changes."""
-    text = half_blocks([[RED, RED, BLUE], [BLUE, BLUE, BLUE]], in_24_bit=True)
+    text = encode_half_blocks([[RED, RED, BLUE], [BLUE, BLUE, BLUE]], in_24_bit=True)
     assert text == "\x1b[38;2;255;0;0;48;2;0;0;255m▀▀\x1b[38;2;0;0;255m▀\x1b[0m\n"
 
 
 def test_half_blocks_in_256_colours() -> None:
     """The same with numbers."""
-    assert half_blocks([[RED], [GREY]], in_24_bit=False) == "\x1b[38;5;196;48;5;244m▀\x1b[0m\n"
+    assert encode_half_blocks([[RED], [GREY]], in_24_bit=False) == "\x1b[38;5;196;48;5;244m▀\x1b[0m\n"
 
 
 @pytest.mark.parametrize(
@@ -72,7 +79,7 @@ def test_nearest_colour(pixel: tuple[int, int, int], number: int) -> None:
 @pytest.mark.parametrize("size", [0, 1, 3072, 3073, 10_000])
 def test_kitty_carries_the_bytes_in_chunks(size: int) -> None:
     """No chunk is longer than the protocol allows; only the last one says that it is the last."""
-    text = kitty(b"\xff" * size, 40, 12)
+    text = encode_kitty(b"\xff" * size, 40, 12)
     chunks = re.findall(r"\x1b_G([^;\x1b]*);([^\x1b]*)\x1b\\", text)
     assert base64.b64decode("".join(data for _, data in chunks)) == b"\xff" * size
     assert max(len(data) for _, data in chunks) <= 4096
@@ -84,7 +91,7 @@ def test_kitty_carries_the_bytes_in_chunks(size: int) -> None:
 
 def test_iterm2_carries_the_bytes() -> None:
     """One code, with the size in cells; the cursor ends below the picture."""
-    assert iterm2(b"abc", 40, 12) == (
+    assert encode_iterm2(b"abc", 40, 12) == (
         "\x1b7\x1b]1337;File=inline=1;size=3;width=40;height=12;preserveAspectRatio=0;doNotMoveCursor=1:YWJj\x07\x1b8"
         + "\n" * 12
     )
@@ -105,7 +112,7 @@ def test_cells_keep_proportions(
     picture: tuple[int, int], room: tuple[int, int], expected: tuple[int, int]
 ) -> None:
     """A cell counts as twice as tall as wide."""
-    assert cells(*picture, *room) == expected
+    assert fit_cells(*picture, *room) == expected
 
 
 def encoded(mode: str, colour: object, kind: str) -> bytes:
@@ -118,20 +125,20 @@ def encoded(mode: str, colour: object, kind: str) -> bytes:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
 def test_a_picture_of_any_format_is_drawn(kind: str) -> None:
     """So many lines of so many blocks."""
-    drawing = Preview(Way.BLOCKS_24_BIT, 8, 4).draw(encoded("RGB", (0, 0, 0), kind))
+    drawing = Preview(TerminalProtocol.BLOCKS_24_BIT, 8, 4).draw(encoded("RGB", (0, 0, 0), kind))
     assert drawing is not None
     assert (drawing.rows, drawing.text) == (4, ("\x1b[38;2;0;0;0;48;2;0;0;0m" + "▀" * 8 + "\x1b[0m\n") * 4)
 
 
 def test_what_is_transparent_lies_on_a_light_backdrop() -> None:
     """A sticker is not drawn on black."""
-    drawing = Preview(Way.BLOCKS_256, 2, 1).draw(encoded("RGBA", (0, 0, 0, 0), "PNG"))
+    drawing = Preview(TerminalProtocol.BLOCKS_256, 2, 1).draw(encoded("RGBA", (0, 0, 0, 0), "PNG"))
     assert drawing is not None
     assert drawing.text == "\x1b[38;5;254;48;5;254m▀▀\x1b[0m\n"
 
 
-@pytest.mark.parametrize("way", [Way.KITTY, Way.ITERM2])
-def test_real_pictures_are_sent_small(way: Way) -> None:
+@pytest.mark.parametrize("way", [TerminalProtocol.KITTY, TerminalProtocol.ITERM2])
+def test_real_pictures_are_sent_small(way: TerminalProtocol) -> None:
     """Never more pixels than the cells can show."""
     drawing = Preview(way, 4, 2).draw(encoded("RGB", RED, "PNG"))
     assert drawing is not None
@@ -145,10 +152,10 @@ def test_real_pictures_are_sent_small(way: Way) -> None:
 )
 def test_what_cannot_be_decoded_is_not_drawn(data: bytes) -> None:
     """No exception either."""
-    assert Preview(Way.KITTY, 8, 4).draw(data) is None
+    assert Preview(TerminalProtocol.KITTY, 8, 4).draw(data) is None
 
 
 def test_a_bomb_is_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small file that would unpack to gigabytes."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64 * 64 - 1)
-    assert Preview(Way.KITTY, 8, 4).draw(encoded("RGB", RED, "PNG")) is None
+    assert Preview(TerminalProtocol.KITTY, 8, 4).draw(encoded("RGB", RED, "PNG")) is None

@@ -10,9 +10,16 @@ import pytest
 
 from openai_images import Image
 from openai_images.cli.console import Console
-from openai_images.cli.live import LiveProgress, make_progress
-from openai_images.cli.preview import Preview, Way
-from openai_images.cli.progress import PlainProgress, Progress, Step, in_bytes, make_preview
+from openai_images.cli.preview import Preview, TerminalProtocol
+from openai_images.cli.progress import (
+    LiveProgress,
+    PlainProgress,
+    ProgressDisplay,
+    ProgressStep,
+    format_bytes,
+    make_preview,
+    make_progress_display,
+)
 from tests.cli.conftest import Terminal
 
 Cli = Callable[..., Any]
@@ -39,15 +46,19 @@ def written(console: Console) -> str:
 )
 def test_sizes(number: int, text: str) -> None:
     """As people read them."""
-    assert in_bytes(number) == text
+    assert format_bytes(number) == text
 
 
 def test_which_progress(terminal: Console) -> None:
     """Live on a terminal, plain elsewhere and beside a log, none when quiet."""
-    assert type(make_progress(terminal, None)) is LiveProgress
-    assert type(make_progress(Console(io.StringIO(), Terminal(), verbose=True), None)) is PlainProgress
-    assert type(make_progress(Console(io.StringIO(), io.StringIO()), None)) is PlainProgress
-    assert type(make_progress(Console(io.StringIO(), Terminal(), quiet=True), None)) is Progress
+    assert type(make_progress_display(terminal, None)) is LiveProgress
+    assert (
+        type(make_progress_display(Console(io.StringIO(), Terminal(), verbose=True), None)) is PlainProgress
+    )
+    assert type(make_progress_display(Console(io.StringIO(), io.StringIO()), None)) is PlainProgress
+    assert (
+        type(make_progress_display(Console(io.StringIO(), Terminal(), quiet=True), None)) is ProgressDisplay
+    )
 
 
 def test_pictures_need_pillow(terminal: Console, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,13 +88,13 @@ def test_which_preview(terminal: Console, monkeypatch: pytest.MonkeyPatch) -> No
     file = Console(io.StringIO(), io.StringIO())
     preview = make_preview(terminal, None)
     assert preview is not None
-    assert preview.way is Way.BLOCKS_24_BIT
+    assert preview.protocol is TerminalProtocol.BLOCKS_24_BIT
     assert make_preview(terminal, wish=False) is None
     assert make_preview(file, None) is None
     assert make_preview(Console(io.StringIO(), Terminal(), quiet=True), wish=True) is None
     monkeypatch.setenv("TERM", "xterm-kitty")
     shown = make_preview(file, wish=True), make_preview(terminal, wish=True)
-    assert [one and one.way for one in shown] == [Way.BLOCKS_24_BIT, Way.KITTY]
+    assert [one and one.protocol for one in shown] == [TerminalProtocol.BLOCKS_24_BIT, TerminalProtocol.KITTY]
 
 
 def test_ascii_terminals_get_no_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,15 +106,15 @@ def test_ascii_terminals_get_no_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
     console = Console(io.StringIO(), AsciiTerminal())
     assert make_preview(console, None) is None
-    LiveProgress(console, None).advance(Step(stage="painting", seen=1, wanted=2))
+    LiveProgress(console, None).advance(ProgressStep(stage="painting", received=1, expected=2))
     assert CODES.sub("", written(console)).startswith("| *. painting")
 
 
 async def test_a_line_that_changes(terminal: Console) -> None:
     """Each step takes the place of the last; the last one stays, and the cursor is back."""
     async with LiveProgress(terminal, None, clock=lambda: 7.0) as progress:
-        progress.advance(Step(stage="partial image 1 of 3", seen=1, wanted=3, nbytes=2000))
-        progress.advance(Step(stage="done", nbytes=5000, is_last=True))
+        progress.advance(ProgressStep(stage="partial image 1 of 3", received=1, expected=3, nbytes=2000))
+        progress.advance(ProgressStep(stage="done", nbytes=5000, is_last=True))
     text = written(terminal)
     lines = [CODES.sub("", line) for line in text.split("\r\x1b[2K")]
     assert lines[1:] == [
@@ -128,14 +139,14 @@ async def test_the_line_is_never_wider_than_the_terminal(
 ) -> None:
     """A line that wraps could not be cleared."""
     monkeypatch.setenv("COLUMNS", "20")
-    LiveProgress(terminal, None).advance(Step(stage="a long story " * 9))
+    LiveProgress(terminal, None).advance(ProgressStep(stage="a long story " * 9))
     assert len(CODES.sub("", written(terminal))) == 19
 
 
 async def test_pictures_are_shown_in_place(terminal: Console, pictures: dict[str, bytes]) -> None:
     """Lines are made free for the first; the second is drawn over it; a new one comes below."""
     image = Image.from_bytes(pictures["png"])
-    progress = LiveProgress(terminal, Preview(Way.BLOCKS_24_BIT, 6, 2))
+    progress = LiveProgress(terminal, Preview(TerminalProtocol.BLOCKS_24_BIT, 6, 2))
     await progress.show(image)
     first = written(terminal)
     assert first.startswith("\r\x1b[2K\n\n\r\x1b[2K\x1b[2A\x1b[38;2;")
@@ -149,7 +160,7 @@ async def test_pictures_are_shown_in_place(terminal: Console, pictures: dict[str
 
 async def test_what_cannot_be_shown_changes_nothing(terminal: Console, tmp_path: Any) -> None:
     """Neither a file that is gone, nor a picture nobody understands, nor a terminal without pictures."""
-    preview = Preview(Way.KITTY, 6, 2)
+    preview = Preview(TerminalProtocol.KITTY, 6, 2)
     gone = Image(path=tmp_path / "gone.png")
     for progress in (
         LiveProgress(terminal, preview),

@@ -258,10 +258,10 @@ def test_a_server_that_is_not_there(
     """It is waited for, and then the batch ends instead of failing row by row."""
     from attrs import evolve
 
-    from openai_images.cli.batch_options import Task
+    from openai_images.cli.batch_input import BatchJob
 
-    patient = Task.batch_options.fget  # type: ignore[attr-defined]
-    monkeypatch.setattr(Task, "batch_options", property(lambda task: evolve(patient(task), max_outage=0)))
+    patient = BatchJob.batch_options.fget  # type: ignore[attr-defined]
+    monkeypatch.setattr(BatchJob, "batch_options", property(lambda job: evolve(patient(job), max_outage=0)))
     done = cli("batch", prompts, "--out", "out", "--base-url", "http://127.0.0.1:1/v1")
     assert (done.code, done.out, server.posts) == (1, "", 0)
     assert "error: the batch stopped, as the server stayed away: " in done.err

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from openai_images import PUBLISHED_PRICES, BatchItem, BatchPlan, BatchSummary, GenerateRequest
-from openai_images.cli.batch_input import estimate
-from openai_images.cli.batch_words import Ending, plan_lines
-from openai_images.cli.text import at_most, clipped, counted, dollars, duration, listed
+from openai_images.cli.batch_input import estimate_items
+from openai_images.cli.batch_report import RunSummary, plan_lines
+from openai_images.cli.text import dollars, dollars_rounded_up, duration, join_limited, plural, truncate
 
 
 @pytest.mark.parametrize(
@@ -44,16 +44,16 @@ def test_durations(seconds: float, text: str) -> None:
 )
 def test_dollars(amount: str, spent: str, may_cost: str) -> None:
     """Enough digits for what a picture costs; an upper bound is rounded up."""
-    assert (dollars(Decimal(amount)), at_most(Decimal(amount))) == (spent, may_cost)
+    assert (dollars(Decimal(amount)), dollars_rounded_up(Decimal(amount))) == (spent, may_cost)
 
 
 def test_names_and_counts() -> None:
     """As a sentence has them."""
-    assert (counted(1, "request"), counted(1200, "request")) == ("1 request", "1,200 requests")
-    assert listed(["a", "b", "c"], 3) == "a, b, c"
-    assert listed(["a", "b", "c", "d"], 2) == "a, b and 2 more"
-    assert clipped("one\n two", 20) == "one two"
-    assert clipped("0123456789", 5) == "0123…"
+    assert (plural(1, "request"), plural(1200, "request")) == ("1 request", "1,200 requests")
+    assert join_limited(["a", "b", "c"], 3) == "a, b, c"
+    assert join_limited(["a", "b", "c", "d"], 2) == "a, b and 2 more"
+    assert truncate("one\n two", 20) == "one two"
+    assert truncate("0123456789", 5) == "0123…"
 
 
 def keys(number: int) -> tuple[str, ...]:
@@ -121,15 +121,15 @@ def test_plans(plan: BatchPlan, said: list[str]) -> None:
     assert plan_lines(plan) == said
 
 
-def ending(**known: Any) -> Ending:
-    """An ending with this summary; names that begin with `of_` are the ending's own."""
+def run_summary(**known: Any) -> RunSummary:
+    """A run summary of this; names that begin with `of_` are its own."""
     own = {name[3:]: known.pop(name) for name in list(known) if name.startswith("of_")}
-    return Ending(summary=BatchSummary(**known), out="out", **own)
+    return RunSummary(summary=BatchSummary(**known), out="out", **own)
 
 
 def test_an_end_that_is_good() -> None:
     """Three lines, and nothing to be done."""
-    good = ending(
+    good = run_summary(
         total=9, done=9, elapsed=843.0, spent=Decimal(5), of_spent=Decimal(2), of_images_per_minute=70.3
     )
     assert good.lines == [
@@ -142,7 +142,9 @@ def test_an_end_that_is_good() -> None:
 
 def test_an_end_that_is_not() -> None:
     """Each count with what can be done about it."""
-    bad = ending(total=20, done=5, failed=4, blocked=3, unknown=2, missing=1, not_started=8, reason="stopped")
+    bad = run_summary(
+        total=20, done=5, failed=4, blocked=3, unknown=2, missing=1, not_started=8, reason="stopped"
+    )
     assert bad.lines == [
         "5 of 20 requests done, 4 failed (3 blocked by moderation), 2 unknown, 1 missing, 8 not started",
         "in 0 s",
@@ -152,7 +154,7 @@ def test_an_end_that_is_not() -> None:
         "contact sheet: out/index.html",
     ]
     assert bad.exit_code == 1
-    blocked = ending(total=2, done=1, failed=1, blocked=1)
+    blocked = run_summary(total=2, done=1, failed=1, blocked=1)
     assert (
         blocked.lines[2] == "what moderation blocked needs another prompt; the reasons are in out/index.html"
     )
@@ -160,11 +162,13 @@ def test_an_end_that_is_not() -> None:
 
 def test_unknown_keys_are_capped() -> None:
     """With where to find the rest."""
-    many = ending(total=30, unknown=30, of_unknown=keys(30))
+    many = run_summary(total=30, unknown=30, of_unknown=keys(30))
     assert many.warning.startswith(
         f"unknown: {', '.join(keys(20))} and 10 more, see out/index.html: they were sent"
     )
-    assert ending(total=1, unknown=1).warning.startswith("unknown: 1 more, see out/index.html: it was sent")
+    assert run_summary(total=1, unknown=1).warning.startswith(
+        "unknown: 1 more, see out/index.html: it was sent"
+    )
     assert many.record["summary"]["unknown_keys"] == list(keys(30))
 
 
@@ -186,18 +190,20 @@ def items(*requests: GenerateRequest) -> list[BatchItem]:
 )
 def test_estimates_that_are_unknown(requests: tuple[GenerateRequest, ...], said: str) -> None:
     """Why, and never as nothing."""
-    assert str(estimate(items(*requests), PUBLISHED_PRICES)) == said
+    assert str(estimate_items(items(*requests), PUBLISHED_PRICES)) == said
 
 
 def test_estimates() -> None:
     """At most so much, for as many as have a price."""
     priced = GenerateRequest("x", model="gpt-image-2", size="1024x1024", quality="low")
-    whole = estimate(items(priced, priced), PUBLISHED_PRICES)
+    whole = estimate_items(items(priced, priced), PUBLISHED_PRICES)
     assert str(whole).startswith("at most $0.0")
     assert str(whole).endswith(f" (prices of {PUBLISHED_PRICES.as_of})")
     auto = GenerateRequest("x", model="gpt-image-2", size="1024x1024", quality="auto")
-    assert "; auto counts as the dearest size and quality)" in str(estimate(items(auto), PUBLISHED_PRICES))
-    part = estimate(items(priced, GenerateRequest("x", model="m")), PUBLISHED_PRICES, "p.json")
+    assert "; auto counts as the dearest size and quality)" in str(
+        estimate_items(items(auto), PUBLISHED_PRICES)
+    )
+    part = estimate_items(items(priced, GenerateRequest("x", model="m")), PUBLISHED_PRICES, "p.json")
     assert str(part).endswith(
         " (prices in p.json; auto counts as the dearest size and quality) for 1 of 2 requests, "
         "unknown for the rest (no price is known for 'm')"

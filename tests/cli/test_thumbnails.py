@@ -10,10 +10,9 @@ import pytest
 from PIL import Image as Pillow, UnidentifiedImageError
 
 from openai_images import Image
-from openai_images.cli import decoding
-from openai_images.cli.decoding import MAX_PIXELS, open_picture
-from openai_images.cli.preview import Preview, Way
-from openai_images.cli.thumbnails import write_thumbnail
+from openai_images.cli import thumbnails
+from openai_images.cli.preview import Preview, TerminalProtocol
+from openai_images.cli.thumbnails import MAX_PIXELS, open_image, write_thumbnail
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
 KNOWN = ["PNG", "JPEG", "WEBP", "GIF"]
@@ -42,7 +41,7 @@ def test_the_known_formats_are_decoded(kind: str, tmp_path: Path) -> None:
     data = encoded(kind)
     (tmp_path / "a").write_bytes(data)
     for source in (data, tmp_path / "a"):
-        with open_picture(source) as picture:
+        with open_image(source) as picture:
             assert (picture.format, picture.size) == (kind, (6, 4))
     with Image.from_bytes(data).open() as picture:
         assert picture.format == kind
@@ -60,7 +59,7 @@ def test_no_other_decoder_is_run(kind: str, monkeypatch: pytest.MonkeyPatch, tmp
     Pillow.init()
     for name in set(Pillow.OPEN) - set(KNOWN):
         monkeypatch.setitem(Pillow.OPEN, name, (fail, fail))
-    assert Preview(Way.KITTY, 8, 4).draw(data) is None
+    assert Preview(TerminalProtocol.KITTY, 8, 4).draw(data) is None
     with pytest.raises(OSError, match="size"):
         write_thumbnail(tmp_path / "a.png", tmp_path / "b.webp")
     with pytest.raises(UnidentifiedImageError, match="save"):
@@ -82,23 +81,23 @@ def test_what_is_too_large_is_not_opened(
     monkeypatch.setattr(Pillow, "open", None)
     with pytest.raises(OSError, match="more than 40,000,000 pixels"):
         write_thumbnail(tmp_path / "a.png", tmp_path / "b.webp")
-    assert Preview(Way.KITTY, 8, 4).draw(png_of(*size)) is None
+    assert Preview(TerminalProtocol.KITTY, 8, 4).draw(png_of(*size)) is None
 
 
 def test_a_size_that_grows_in_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     """A GIF whose first frame is larger than it says of itself."""
     data = bytearray(encoded("GIF", (64, 64)))
     data[6:10] = struct.pack("<HH", 1, 1)
-    monkeypatch.setattr(decoding, "MAX_PIXELS", 64 * 64 - 1)
-    with pytest.raises(OSError, match="pixels"), open_picture(bytes(data)):
+    monkeypatch.setattr(thumbnails, "MAX_PIXELS", 64 * 64 - 1)
+    with pytest.raises(OSError, match="pixels"), open_image(bytes(data)):
         pass
 
 
 def test_a_large_file_is_not_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Memory is bounded by bytes as well."""
     (tmp_path / "a.png").write_bytes(encoded("PNG"))
-    monkeypatch.setattr(decoding, "MAX_BYTES", 10)
-    with pytest.raises(OSError, match="more than 10 bytes"), open_picture(tmp_path / "a.png"):
+    monkeypatch.setattr(thumbnails, "MAX_BYTES", 10)
+    with pytest.raises(OSError, match="more than 10 bytes"), open_image(tmp_path / "a.png"):
         pass
 
 
@@ -108,10 +107,10 @@ def test_one_at_a_time() -> None:
 
     def second() -> None:
         entered.set()
-        with open_picture(encoded("PNG")):
+        with open_image(encoded("PNG")):
             order.append("second")
 
-    with open_picture(encoded("PNG")):
+    with open_image(encoded("PNG")):
         thread = threading.Thread(target=second)
         thread.start()
         entered.wait(10)

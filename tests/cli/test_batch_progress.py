@@ -10,8 +10,15 @@ import pytest
 from attrs import evolve
 
 from openai_images import Progress
-from openai_images.cli.batch_live import LiveBatchDisplay, make_batch_display, rows
-from openai_images.cli.batch_progress import BatchDisplay, Clock, PlainDisplay, facts
+from openai_images.cli.batch_progress import (
+    BatchDisplay,
+    Clock,
+    LiveBatchDisplay,
+    PlainDisplay,
+    make_batch_display,
+    rows,
+    status_fields,
+)
 from openai_images.cli.console import Console
 from tests.cli.conftest import Terminal
 
@@ -111,7 +118,7 @@ def test_which_display(terminal: Console) -> None:
 
 def test_what_is_worth_saying() -> None:
     """Failures are those that are neither blocked nor unknown; nothing is counted twice."""
-    assert [fact.text for fact in facts(FAR)] == [
+    assert [fact.text for fact in status_fields(FAR)] == [
         "740 done",
         "12 failed",
         "3 blocked by moderation",
@@ -126,9 +133,9 @@ def test_what_is_worth_saying() -> None:
 
 def test_what_is_nothing_is_not_said() -> None:
     """Neither a zero nor an unknown sum; a rate below ten has a decimal."""
-    assert facts(Progress(total=3)) == []
+    assert status_fields(Progress(total=3)) == []
     few = Progress(total=3, done=1, images=1, images_per_minute=4.26, eta=9.0)
-    assert [fact.text for fact in facts(few)] == ["1 done", "4.3 images/min"]
+    assert [fact.text for fact in status_fields(few)] == ["1 done", "4.3 images/min"]
 
 
 def test_lines_now_and_then(time: Time) -> None:
@@ -263,7 +270,7 @@ def test_the_region_is_drawn_in_place(terminal: Console, time: Time) -> None:
     """Each tick takes the place of the last; time goes on between two updates."""
     both: Any = terminal.out.stream
     display = LiveBatchDisplay(terminal, time.clock())
-    terminal.note("a word before")
+    terminal.print_note("a word before")
     display.open()
     display.update(FAR)
     display.tick()
@@ -287,14 +294,14 @@ def test_everything_else_appears_above_the_region(terminal: Console, time: Time)
     display.open()
     display.update(Progress(total=2, in_flight=2))
     display.tick()
-    terminal.result("out/images/00000.png")
+    terminal.print_result("out/images/00000.png")
     display.failure("00001: refused")
     shown = Screen(both.getvalue()).text.splitlines()
     assert shown[:2] == ["out/images/00000.png", "00001: refused"]
     assert shown[2].endswith(" 0/2 0%")
     assert shown[3:] == ["2 in flight · 0 s so far"]
     display.close()
-    terminal.note("after")
+    terminal.print_note("after")
     screen = Screen(both.getvalue())
     assert screen.text.splitlines() == ["out/images/00000.png", "00001: refused", "after"]
     assert screen.is_cursor_visible

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import pytest
 
-from openai_images.cli.paths import destination, format_of, slug
+from openai_images.cli.paths import output_format, output_path, slugify
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ from openai_images.cli.paths import destination, format_of, slug
 )
 def test_a_prompt_becomes_a_safe_name(prompt: str, name: str) -> None:
     """It stays in its folder, is short, and hides nothing."""
-    assert slug(prompt) == name
+    assert slugify(prompt) == name
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_prompt_becomes_a_safe_name(prompt: str, name: str) -> None:
 )
 def test_the_suffix_asks_for_a_format(output: str | None, wanted: str | None, format_: str | None) -> None:
     """What `-o` ends in is what is sent, where `--format` says nothing."""
-    assert format_of(output, wanted) == format_
+    assert output_format(output, wanted) == format_
 
 
 @pytest.mark.parametrize(
@@ -68,26 +68,26 @@ def test_the_suffix_asks_for_a_format(output: str | None, wanted: str | None, fo
 def test_a_contradiction_is_a_usage_error(output: str, wanted: str | None) -> None:
     """A suffix and a format that cannot both be."""
     with pytest.raises(click.UsageError):
-        format_of(output, wanted)
+        output_format(output, wanted)
 
 
 def test_where_a_picture_goes(empty_folder: Path) -> None:
     """A file, a folder that is there, one that is not yet, or the current one."""
     (empty_folder / "there").mkdir()
-    assert destination("otter.png", "p") == Path("otter.png")
-    assert destination("there", "a prompt") == Path("there/a-prompt")
-    assert destination("later/", "a prompt") == Path("later/a-prompt")
-    assert destination(None, "a prompt") == Path("a-prompt")
+    assert output_path("otter.png", "p") == Path("otter.png")
+    assert output_path("there", "a prompt") == Path("there/a-prompt")
+    assert output_path("later/", "a prompt") == Path("later/a-prompt")
+    assert output_path(None, "a prompt") == Path("a-prompt")
 
 
 def test_a_letter_that_the_file_system_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is no part of a name there."""
     monkeypatch.setattr("sys.getfilesystemencoding", lambda: "ascii")
-    assert [slug("a 狐 fox"), slug("狐")] == ["a-fox", "image"]
+    assert [slugify("a 狐 fox"), slugify("狐")] == ["a-fox", "image"]
 
 
 @pytest.mark.parametrize("output", ["", "-"])
 def test_a_picture_is_not_written_to_stdout(output: str) -> None:
     """Stdout holds paths."""
     with pytest.raises(click.UsageError):
-        destination(output, "p")
+        output_path(output, "p")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from openai_images import APITimeoutError, BadRequestError, ImageResult, ImagesClient, RateLimitError
-from openai_images.cli.failures import problem_of
+from openai_images.cli.report import report_from
 from tests.cli.conftest import Terminal
 
 PROMPT = "a prompt that nobody else may read"
@@ -162,11 +162,11 @@ def test_a_mistake_of_ours_is_a_sentence(cli: Cli, server: Any, monkeypatch: pyt
 def test_hints_for_waiting() -> None:
     """How long, where the server said; and which option gives more time."""
     limit = RateLimitError("slow down", status_code=429)
-    assert problem_of(limit).to_do == "Wait a minute."
+    assert report_from(limit).advice == "Wait a minute."
     limit.retry_after = 12.0
-    assert problem_of(limit).to_do == "Wait 12 seconds."
-    assert "--timeout" in problem_of(APITimeoutError("too long", timer="total", seconds=600)).to_do
-    assert problem_of(APITimeoutError("too long", timer="idle", seconds=600)).to_do == ""
+    assert report_from(limit).advice == "Wait 12 seconds."
+    assert "--timeout" in report_from(APITimeoutError("too long", timer="total", seconds=600)).advice
+    assert report_from(APITimeoutError("too long", timer="idle", seconds=600)).advice == ""
 
 
 def test_a_timeout_is_the_users_to_set(cli: Cli, server: Any) -> None:

@@ -20,7 +20,7 @@ from openai_images import (
     Succeeded,
 )
 from openai_images.cli.batch_progress import BatchDisplay
-from openai_images.cli.batch_report import Reporter, unknown_keys
+from openai_images.cli.batch_report import BatchReporter, read_unknown_keys
 from openai_images.cli.console import Console
 
 REQUEST = GenerateRequest("a prompt that nobody else may read")
@@ -29,7 +29,7 @@ REQUEST = GenerateRequest("a prompt that nobody else may read")
 def told(outcome: Any, *, as_json: bool = False) -> tuple[str, str]:
     """Both streams after one outcome."""
     console = Console(io.StringIO(), io.StringIO(), as_json=as_json)
-    Reporter(console, "out/").outcome(outcome, BatchDisplay(console))
+    BatchReporter(console, "out/").report_outcome(outcome, BatchDisplay(console))
     streams: Any = console.out.stream, console.err.stream
     return streams[0].getvalue(), streams[1].getvalue()
 
@@ -80,7 +80,7 @@ def test_a_path_is_as_the_user_would_type_it(tmp_path: Path) -> None:
 def test_unknown_keys_are_in_the_journal(tmp_path: Path) -> None:
     """The last row of a key counts; what is no row is passed over."""
     journal = tmp_path / "journal.jsonl"
-    assert unknown_keys(journal) == set()
+    assert read_unknown_keys(journal) == set()
     rows = [
         "begun ",
         "sent a",
@@ -95,4 +95,4 @@ def test_unknown_keys_are_in_the_journal(tmp_path: Path) -> None:
     ]
     lines = [json.dumps(dict(zip(("state", "key"), row.split(" "), strict=True))) for row in rows]
     journal.write_text("\n".join([*lines, "", "7", "null", "{}", '{"state": "sent", "key": "torn']))
-    assert unknown_keys(journal) == {"a", "c"}
+    assert read_unknown_keys(journal) == {"a", "c"}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from openai_images.cli.interrupts import Interrupts
+from openai_images.cli.command_runner import InterruptHandler
 
 ENDINGS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
@@ -36,7 +36,7 @@ async def test_the_first_stops_and_the_second_abandons(
 ) -> None:
     """In the loop, and in this order; then the signals are as they were, so that a third one ends everything."""
     called: list[str] = []
-    with Interrupts(lambda: called.append("stop"), lambda: called.append("abandon")) as interrupts:
+    with InterruptHandler(lambda: called.append("stop"), lambda: called.append("abandon")) as interrupts:
         signal.raise_signal(number)
         assert called == []
         await asyncio.sleep(0)
@@ -51,7 +51,7 @@ async def test_the_first_stops_and_the_second_abandons(
 
 async def test_without_a_signal_everything_is_put_back(handlers: dict[Any, Any]) -> None:
     """Also where the block fails."""
-    interrupts = Interrupts(lambda: None, lambda: None)
+    interrupts = InterruptHandler(lambda: None, lambda: None)
     with pytest.raises(ZeroDivisionError), interrupts:
         raise ZeroDivisionError
     assert {each: signal.getsignal(each) for each in ENDINGS} == handlers
@@ -61,7 +61,7 @@ async def test_an_ignored_signal_stays_ignored() -> None:
     """`nohup` means that a closed terminal is to change nothing."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     called: list[str] = []
-    with Interrupts(lambda: called.append("stop"), lambda: called.append("abandon")):
+    with InterruptHandler(lambda: called.append("stop"), lambda: called.append("abandon")):
         signal.raise_signal(signal.SIGHUP)
         await asyncio.sleep(0)
     assert (called, signal.getsignal(signal.SIGHUP)) == ([], signal.SIG_IGN)
@@ -72,7 +72,7 @@ def test_another_thread_changes_nothing(handlers: dict[Any, Any]) -> None:
     counts: list[int] = []
 
     async def enter() -> None:
-        with Interrupts(lambda: None, lambda: None) as interrupts:
+        with InterruptHandler(lambda: None, lambda: None) as interrupts:
             counts.append(interrupts.count)
 
     thread = threading.Thread(target=lambda: asyncio.run(enter()))
