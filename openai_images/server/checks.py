@@ -6,8 +6,7 @@ Rules: each either returns or raises the 400; null means "not given". It refuses
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from openai_images.server.error_replies import USER_ERROR, RefusalError, refuse
-from openai_images.server.request_body import describe
+from openai_images.server.error_replies import USER_ERROR, RefusalError, describe, refuse
 
 Types = Mapping[str, tuple[str, type]]
 

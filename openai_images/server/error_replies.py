@@ -81,6 +81,21 @@ def common_headers(request_id: str, elapsed: float) -> dict[str, str]:
     }
 
 
+def describe(value: object) -> str:
+    """The type of a value of JSON or of a form, as the API words it."""
+    if value is None:
+        return "null"
+    names: dict[type, str] = {
+        bool: "a boolean",
+        int: "an integer",
+        float: "a decimal number",
+        str: "a string",
+        list: "an array",
+        dict: "an object",
+    }
+    return names.get(type(value), "a file")
+
+
 def invalid_key(shown: str) -> Reply:
     """The 401 for a wrong key, whose message shows both ends of the key as the API does."""
     masked = shown if len(shown) < 12 else f"{shown[:6]}{'*' * 8}{shown[-4:]}"

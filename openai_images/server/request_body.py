@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final, cast
 
 from openai_images.server.body_chunks import UnreadableError
-from openai_images.server.error_replies import RefusalError, error_reply, refuse, too_large
+from openai_images.server.error_replies import RefusalError, describe, error_reply, refuse, too_large
 
 _NOT_JSON = (
     "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP library "
@@ -69,18 +69,3 @@ def require_object(value: object) -> dict[str, Any]:
             f"Invalid body: expected an object, but got {describe(value)} instead.", code="invalid_type"
         )
     return dict(cast("dict[str, Any]", value))
-
-
-def describe(value: object) -> str:
-    """The type of a value of JSON or of a form, as the API words it."""
-    if value is None:
-        return "null"
-    names: dict[type, str] = {
-        bool: "a boolean",
-        int: "an integer",
-        float: "a decimal number",
-        str: "a string",
-        list: "an array",
-        dict: "an object",
-    }
-    return names.get(type(value), "a file")

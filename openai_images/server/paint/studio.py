@@ -116,7 +116,7 @@ def _develop_base64(canvas: Image.Image, spec: PictureSpec) -> bytes:
 
 
 def _drawn_base64(spec: CanvasSpec, edit: Edit | None) -> bytes:
-    return b64encode(draw(spec, edit).encode())
+    return b64encode(draw(spec.prompt, spec.index, (spec.width, spec.height), edit).encode())
 
 
 def _canvas_bytes(canvas: Image.Image) -> int:

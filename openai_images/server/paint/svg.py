@@ -14,9 +14,8 @@ import attrs
 from PIL import Image, ImageOps
 
 from openai_images.server.edits import Edit
-from openai_images.server.paint.drawing import Colour, Point, mix, ridge, swell
+from openai_images.server.paint.drawing import Colour, Point, Size, mix, ridge, swell
 from openai_images.server.paint.finish import STATEMENT, plain_line
-from openai_images.server.paint.painter import CanvasSpec
 from openai_images.server.paint.palette import Palette, choose_palette
 from openai_images.server.paint.scenes import words_of
 
@@ -33,9 +32,9 @@ class _Sheet:
     palette: Palette
 
 
-def draw(spec: CanvasSpec, edit: Edit | None) -> str:
-    """The svg of a canvas; that of an edit is a mosaic in the colours of its first picture."""
-    prompt, index, width, height = spec.prompt, spec.index, spec.width, spec.height
+def draw(prompt: str, index: int, size: Size, edit: Edit | None) -> str:
+    """The svg of a prompt's picture in its size; that of an edit is a mosaic in the colours of its first picture."""
+    width, height = size
     seed = hashlib.sha256(f"{index}\x00{prompt}".encode("utf-8", "replace")).digest()
     rng = Random(seed)  # noqa: S311  # draws the same picture for the same prompt, guards nothing
     words = words_of(prompt)
