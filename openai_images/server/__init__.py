@@ -5,8 +5,8 @@ another machine.
 """
 
 from openai_images.server.faults import FAULTS
-from openai_images.server.records import AnsweredRequest, RecordedDownload, RecordedPart, RecordedRequest
 from openai_images.server.server import LocalImagesServer
+from openai_images.server.state import AnsweredRequest, RecordedDownload, RecordedPart, RecordedRequest
 
 __all__ = [
     "FAULTS",

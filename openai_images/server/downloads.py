@@ -1,25 +1,69 @@
-"""Answers `GET /v1/images/{id}/content`: the pictures behind the urls of answers, and what may go wrong with them.
+"""Answers `GET /v1/images/{id}/content`: keeps the images behind URLs in responses, and serves them.
 
-Rules: no key is needed, and whether one came along is recorded; where a redirect of ours led, nothing more goes wrong,
-except in a loop. It refuses to know how an answer came to carry a url.
+Invariants: a link is an id that cannot be guessed; what is kept is bounded in bytes, the oldest goes first; no key is
+needed; after one of the server's own redirects nothing more goes wrong, except in a loop.
+Must not: know how a response came to carry a URL.
 """
 
 import asyncio
+import uuid
 from base64 import b64decode
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Final, Literal
 
 import attrs
 from aiohttp import HttpVersion11, web
 
-from openai_images.server.delivery import LATER_SEGMENT, SLICE, hang_up, open_transport
+from openai_images.server.delivery import LATER_SEGMENT, SLICE, hang_up, huge_png, open_transport
 from openai_images.server.error_replies import RefusalError, Reply, error_reply, refuse, send_whole
 from openai_images.server.faults import DOWNLOAD_OK, LOOP, DownloadPlan, Fault, Place
-from openai_images.server.records import RecordedDownload
-from openai_images.server.rendering import huge_png
-from openai_images.server.script import Script
-from openai_images.server.shelf import Shelf, Shelved
-from openai_images.server.state import Exchange, Traffic
+from openai_images.server.state import Exchange, RecordedDownload, Script, Traffic
+
+SHELF_BYTES: Final = 256 * 1024 * 1024
+MOST_LINKS: Final = 100_000
+
+
+@attrs.frozen
+class Shelved:
+    """One picture: its base64 and its media type."""
+
+    base64: bytes = attrs.field(repr=lambda text: f"<{len(text):,} characters>")
+    media_type: str
+
+
+class Shelf:
+    """The pictures behind the urls of one server."""
+
+    def __init__(self, limit: int = SHELF_BYTES) -> None:
+        self._limit = limit
+        self._held = 0
+        self._times = Counter[int]()
+        self._pictures: OrderedDict[str, Shelved] = OrderedDict()
+
+    def put(self, picture: Shelved, number: int) -> str:
+        """Keeps a picture and gives the path of its url."""
+        path = f"/v1/images/img_{uuid.uuid4().hex}/content?variant={number}"
+        self._pictures[path] = picture
+        key = id(picture.base64)
+        self._held += 0 if self._times[key] else len(picture.base64)
+        self._times[key] += 1
+        while len(self._pictures) > 1 and (self._held > self._limit or len(self._pictures) > MOST_LINKS):
+            self._drop_oldest()
+        return path
+
+    def find(self, name: str, number: str) -> Shelved | None:
+        """The picture of a link, or None if there is none such or it is over."""
+        return self._pictures.get(f"/v1/images/{name}/content?variant={number}")
+
+    def _drop_oldest(self) -> None:
+        _, oldest = self._pictures.popitem(last=False)
+        key = id(oldest.base64)
+        self._times[key] -= 1
+        if not self._times[key]:
+            del self._times[key]
+            self._held -= len(oldest.base64)
+
 
 _ON_THE_LOOP: Final = 64 * 1024
 

@@ -16,7 +16,7 @@ import attrs
 from openai_images.server.catalog import Model, input_tokens
 from openai_images.server.checks import check_length, missing, one_of, unfit, unknown, wrong_type
 from openai_images.server.error_replies import USER_ERROR, RefusalError, refuse
-from openai_images.server.inputs import (
+from openai_images.server.image_info import (
     MOST_IMAGES,
     PICTURE_BYTES,
     Given,

@@ -13,7 +13,8 @@ import attrs
 from aiohttp import web
 
 from openai_images.server.access import refuse_stranger
-from openai_images.server.delivery import Answer, hang_up, open_transport
+from openai_images.server.delivery import Answer, Renderer, hang_up, open_transport
+from openai_images.server.downloads import Shelf, Shelved
 from openai_images.server.encoder import Encoder, Link
 from openai_images.server.error_replies import (
     RefusalError,
@@ -22,15 +23,12 @@ from openai_images.server.error_replies import (
     send_whole,
 )
 from openai_images.server.faults import Fault, Plan, Situation, moderation_reply
+from openai_images.server.faults.plan import Step, Steps, Text, normal_steps
 from openai_images.server.paint import Studio
 from openai_images.server.parameters import MODERATED_PHRASE, Parameters
 from openai_images.server.rate_limits import RateLimits
 from openai_images.server.received import Received, Reception
-from openai_images.server.rendering import Renderer
-from openai_images.server.script import Script
-from openai_images.server.shelf import Shelf, Shelved
-from openai_images.server.state import Exchange, Traffic
-from openai_images.server.steps import Step, Steps, Text, normal_steps
+from openai_images.server.state import Exchange, Script, Traffic
 
 
 @attrs.frozen(kw_only=True)

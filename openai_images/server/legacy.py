@@ -11,7 +11,7 @@ from openai_images.server.catalog import Model
 from openai_images.server.checks import Types, check_names_and_types, check_range, prompt_of, unfit
 from openai_images.server.edits import Edit
 from openai_images.server.error_replies import RefusalError, refuse
-from openai_images.server.inputs import Given, GivenPictures, Picture
+from openai_images.server.image_info import Given, GivenPictures, Picture
 from openai_images.server.parameters import House, Parameters, parse_size
 
 _STRING: Final = ("a string", str)

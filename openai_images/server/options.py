@@ -7,8 +7,8 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Protocol, get_args
 
-from openai_images.server.formats import PAINTED
-from openai_images.server.shelf import Links
+from openai_images.server.checks import PAINTED
+from openai_images.server.parameters import Links
 
 
 class Options(Protocol):

@@ -7,7 +7,7 @@ what is accepted comes out as one frozen `Parameters`. It refuses to paint and t
 import re
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
@@ -20,28 +20,28 @@ from openai_images.server.catalog import (
     size_problem,
 )
 from openai_images.server.checks import (
+    FORMATS,
+    MOVING_AND_DRAWN,
+    Animation,
+    Author,
     Types,
+    animation_of,
+    author_of,
+    automatic_gif_size,
     check_names_and_types,
+    check_output,
     check_range,
+    gif_problem,
     one_of,
     prompt_of,
     unfit,
     wrong_type,
 )
 from openai_images.server.edits import Edit, check_edit
-from openai_images.server.formats import (
-    FORMATS,
-    MOVING_AND_DRAWN,
-    Animation,
-    Author,
-    animation_of,
-    author_of,
-    automatic_gif_size,
-    check_output,
-    gif_problem,
-)
-from openai_images.server.inputs import GivenPictures
-from openai_images.server.shelf import Links
+from openai_images.server.image_info import GivenPictures
+
+Links: TypeAlias = Literal["absolute", "relative"]
+"""How urls of pictures are written: with this server's address, or as a path alone."""
 
 MODERATED_PHRASE: Final = "trigger moderation"
 

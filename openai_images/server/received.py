@@ -13,23 +13,24 @@ from typing import Any, Final, cast
 import attrs
 from aiohttp import web
 
-from openai_images.server.body_chunks import Arriving
 from openai_images.server.edits import take_references
 from openai_images.server.faults import Fault, Plan
-from openai_images.server.inputs import GivenPictures
-from openai_images.server.json_parser import MOST_STRUCTURE, parse
+from openai_images.server.image_info import GivenPictures
 from openai_images.server.legacy import check_legacy
 from openai_images.server.parameters import House, Parameters, check, find_model
-from openai_images.server.records import RecordedRequest
 from openai_images.server.request_body import (
     FORM,
     JSON,
+    MOST_STRUCTURE,
+    Arriving,
     media_type_of,
     not_json,
+    parse,
     read_body,
     require_object,
     require_type,
 )
+from openai_images.server.state import RecordedRequest
 from openai_images.server.uploads import Form, FormReader
 
 _NO_JSON: Final = object()

@@ -25,7 +25,7 @@ from openai_images.server.error_replies import (
     wrong_method,
 )
 from openai_images.server.handler import ImagesEndpoint
-from openai_images.server.records import AnsweredRequest
+from openai_images.server.state import AnsweredRequest
 
 OnAnswer = Callable[[AnsweredRequest], object]
 

@@ -21,19 +21,16 @@ from typing import Any, Final, Self
 import attrs
 from aiohttp import web
 
-from openai_images.server.body_chunks import BODY_SILENCE
-from openai_images.server.downloads import Downloads
+from openai_images.server.downloads import Downloads, Shelf
 from openai_images.server.handler import Conduct, ImagesEndpoint
 from openai_images.server.options import check_options, is_loopback
 from openai_images.server.paint import Studio
-from openai_images.server.parameters import House
+from openai_images.server.parameters import House, Links
 from openai_images.server.rate_limits import LimitOptions, RateLimits, RetryAfter
 from openai_images.server.received import Reception
-from openai_images.server.records import AnsweredRequest, RecordedDownload, RecordedRequest
+from openai_images.server.request_body import BODY_SILENCE
 from openai_images.server.routes import make_app
-from openai_images.server.script import Scripts
-from openai_images.server.shelf import Links, Shelf
-from openai_images.server.state import Traffic
+from openai_images.server.state import AnsweredRequest, RecordedDownload, RecordedRequest, Scripts, Traffic
 from openai_images.server.thread import await_in, call_in, in_thread
 
 MAX_BODY_BYTES: Final = 25 * 1024 * 1024

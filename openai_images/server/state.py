@@ -1,20 +1,181 @@
-"""What the server has seen: requests, answers in progress, clients that left, and the gate of stalled answers.
+"""What the server has seen and will do: recorded requests, counters, requests in progress, queued faults.
 
-Rules: everything is counted on the event loop, so a test reads plain attributes, in whatever thread; only a client that
-leaves while it is being answered counts as a disconnect, never our own hanging up. It refuses to send or to decide
-anything.
+Invariants: counters change on the event loop alone; fault queues change under a lock, as tests fill them from other
+threads; a fault is used up by one request, in order of arrival.
+Must not: keep the bytes of uploads, count the server's own hang-ups as disconnects, send or decide anything.
 """
 
 import asyncio
-from collections.abc import Callable, Generator
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Generic
 
 import attrs
 
 from openai_images.server.error_replies import common_headers, new_request_id
-from openai_images.server.faults import OK, Fault, Plan
-from openai_images.server.records import RecordedDownload, RecordedRequest
+from openai_images.server.faults import (
+    DOWNLOAD_OK,
+    OK,
+    DownloadPlan,
+    Fault,
+    Plan,
+    find_download_fault,
+    find_fault,
+    is_about_downloads,
+)
+from openai_images.server.faults.plan import P
+
+
+def _count_of_characters(text: str | None) -> str:
+    return "None" if text is None else f"<{len(text):,} characters>"
+
+
+@attrs.frozen(kw_only=True)
+class RecordedPart:
+    """One part of a multipart request as it arrived; `text` is None for a file, whose bytes are not kept.
+
+    `filename` and `content_type` are None where the part did not say, `sha256` is of its bytes, in hexadecimal.
+    """
+
+    name: str
+    filename: str | None
+    content_type: str | None
+    nbytes: int
+    sha256: str
+    text: str | None = attrs.field(repr=_count_of_characters)
+    headers: Mapping[str, str] = attrs.field(repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class RecordedRequest:
+    """One request for pictures as it arrived: `json` is None if the body was not JSON, `fault` is what it met.
+
+    Of a multipart body there are `parts`, in order, and `body` is empty.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=lambda body: f"<{len(body):,} bytes>")
+    json: Any
+    peer_port: int | None
+    fault: str
+    parts: tuple[RecordedPart, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class RecordedDownload:
+    """One GET of a picture behind a url as its headers arrived; `path` has its query, `fault` is what it met."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    peer_port: int | None
+    fault: str
+
+    @property
+    def host(self) -> str:
+        """The Host header: the name under which the server was asked."""
+        return self.headers.get("Host", "")
+
+    @property
+    def with_key(self) -> bool:
+        """Whether a key came along."""
+        return any(name.lower() in {"authorization", "api-key", "x-api-key"} for name in self.headers)
+
+
+@attrs.frozen(kw_only=True)
+class AnsweredRequest:
+    """One request that was answered, whatever its path; `status` is 0 where nothing went out but a hang-up."""
+
+    method: str
+    path: str
+    status: int
+    fault: str
+
+
+@attrs.define
+class Script(Generic[P]):
+    """The faults still to come of one sort of requests; `find` makes a fault of a name, `normal` is none."""
+
+    find: Callable[[str], Fault[P]]
+    normal: Fault[P]
+    always: Fault[P] | None = None
+    queue: deque[Fault[P]] = attrs.field(factory=deque[Fault[P]])
+    lock: threading.Lock = attrs.field(factory=threading.Lock)
+    _turns: dict[str, int] = attrs.field(factory=dict[str, int])
+
+    def next_fault(self, header: str | None) -> Fault[P]:
+        """The fault for the request that has just arrived; `header` is its X-Local-Fault."""
+        with self.lock:
+            if header is not None:
+                return self._in_turn(self.find(header))
+            if self.queue:
+                return self.queue.popleft()
+            return self.normal if self.always is None else self._in_turn(self.always)
+
+    def _in_turn(self, fault: Fault[P]) -> Fault[P]:
+        if not fault.plan.every_other:
+            return fault
+        turn = self._turns.get(fault.name, 0)
+        self._turns[fault.name] = turn + 1
+        return self.normal if turn % 2 else fault
+
+
+@attrs.define
+class Scripts:
+    """The two scripts of a server, and what is said of both by name."""
+
+    posts: Script[Plan] = attrs.field(init=False)
+    downloads: Script[DownloadPlan] = attrs.field(init=False)
+    _lock: threading.Lock = attrs.field(init=False, factory=threading.Lock)
+
+    def __attrs_post_init__(self) -> None:
+        self.posts = Script(find_fault, OK, lock=self._lock)
+        self.downloads = Script(find_download_fault, DOWNLOAD_OK, lock=self._lock)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names still to come, those of downloads last."""
+        with self._lock:
+            posts = [fault.name for fault in self.posts.queue]
+            return (*posts, *(fault.name for fault in self.downloads.queue))
+
+    def extend(self, names: Iterable[str]) -> None:
+        """Appends faults; none if one of the names is unknown."""
+        posts, downloads = _found(names)
+        with self._lock:
+            self.posts.queue.extend(posts)
+            self.downloads.queue.extend(downloads)
+
+    def replace(self, names: Iterable[str]) -> None:
+        """New scripts in place of the rest of the old ones."""
+        posts, downloads = _found(names)
+        with self._lock:
+            self.posts.queue, self.downloads.queue = deque(posts), deque(downloads)
+
+    def always(self, name: str | None) -> None:
+        """The fault of every request the script says nothing about; None for none, of either sort."""
+        if name is None:
+            self.posts.always = self.downloads.always = None
+        elif is_about_downloads(name):
+            self.downloads.always = find_download_fault(name)
+        else:
+            self.posts.always = find_fault(name)
+
+
+def _found(names: Iterable[str]) -> tuple[list[Fault[Plan]], list[Fault[DownloadPlan]]]:
+    """The faults of these names, of either sort."""
+    posts: list[Fault[Plan]] = []
+    downloads: list[Fault[DownloadPlan]] = []
+    for name in names:
+        if is_about_downloads(name):
+            downloads.append(find_download_fault(name))
+        else:
+            posts.append(find_fault(name))
+    return posts, downloads
 
 
 @attrs.define(kw_only=True, eq=False)

@@ -16,9 +16,8 @@ from typing import Any, Final, cast
 
 import attrs
 
-from openai_images.server.body_chunks import UnreadableError
 from openai_images.server.error_replies import RefusalError, refuse, too_large
-from openai_images.server.inputs import (
+from openai_images.server.image_info import (
     MOST_IMAGES,
     PICTURE_BYTES,
     Given,
@@ -28,7 +27,8 @@ from openai_images.server.inputs import (
     look_at,
 )
 from openai_images.server.multipart import Closed, FormParser, Found, MalformedError, Opened, boundary_of
-from openai_images.server.records import RecordedPart
+from openai_images.server.request_body import UnreadableError
+from openai_images.server.state import RecordedPart
 
 TEXT_BYTES: Final = 1024 * 1024
 _PARTS_A_TURN: Final = 32  # parts after which the event loop has its turn; one chunk may hold a thousand

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from openai_images.server import LocalImagesServer
-from openai_images.server.shelf import Shelf, Shelved
+from openai_images.server.downloads import Shelf, Shelved
 
 MARK = b"\x89PNG\r\n\x1a\n"
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageChops, ImageStat
 from openai_images.server import LocalImagesServer
 from openai_images.server.catalog import MODELS, automatic_size, input_tokens
 from openai_images.server.edits import Edit
-from openai_images.server.inputs import look_at
+from openai_images.server.image_info import look_at
 from openai_images.server.paint import paint_canvas
 from openai_images.server.paint.painter import CanvasSpec
 from tests.server.drawing import encoded, form, house, layer

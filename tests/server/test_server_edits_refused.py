@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from openai_images.server import LocalImagesServer
-from openai_images.server.inputs import PICTURE_BYTES
+from openai_images.server.image_info import PICTURE_BYTES
 from tests.server.drawing import encoded, form, house, layer
 
 USER = "image_generation_user_error"

@@ -10,9 +10,9 @@ from PIL import Image, ImageChops
 
 from openai_images.server import LocalImagesServer
 from openai_images.server.catalog import MODELS
+from openai_images.server.checks import Animation, automatic_gif_size, gif_problem
 from openai_images.server.edits import Edit
-from openai_images.server.formats import Animation, automatic_gif_size, gif_problem
-from openai_images.server.inputs import look_at
+from openai_images.server.image_info import look_at
 from openai_images.server.paint.finish import STATEMENT
 from openai_images.server.paint.svg import draw
 from tests.server.drawing import encoded, house

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from openai_images.server.json_parser import _SLICE, MOST_STRUCTURE, MOST_TEXT, parse
+from openai_images.server.request_body import _SLICE, MOST_STRUCTURE, MOST_TEXT, parse
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(
     ["\U0001f600" * 9, '"\\' * 40, "é" * 70]

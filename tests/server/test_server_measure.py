@@ -11,9 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from openai_images.server import inputs
-from openai_images.server.image_info import MOST_SEGMENTS, Measure, measure
-from openai_images.server.inputs import MOST_PIXELS, look_at
+from openai_images.server.image_info import MOST_PIXELS, MOST_SEGMENTS, Measure, look_at, measure
 from tests.server.drawing import encoded, form, house
 
 SIZES = [(1, 1), (7, 300), (640, 33)]
@@ -118,7 +116,7 @@ async def test_pictures_are_opened_one_at_a_time_and_off_the_loop(
             with lock:
                 running -= 1
 
-    monkeypatch.setattr(inputs.Image, "open", opened)
+    monkeypatch.setattr(Image, "open", opened)
     image = encoded(house((400, 400)))
     sent = [form(*[("image[]", image)] * 3, model="gpt-image-2", prompt="night") for _ in range(4)]
     assert [reply.status for reply in await asyncio.gather(*map(edit, sent))] == [200] * 4

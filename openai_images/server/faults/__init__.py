@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from openai_images.server.faults.bodies import CONTENT
+from openai_images.server.faults.bodies import CONTENT, TRAVEL
 from openai_images.server.faults.downloads import DOWNLOADS, LOOP, DownloadPlan, Place
 from openai_images.server.faults.plan import NORMAL, AnyPlan, Fault, Kind, P, Plan, Situation, fixed
 from openai_images.server.faults.statuses import WHOLE_REPLIES, moderation_reply
-from openai_images.server.faults.travel import TRAVEL
 
 __all__ = [
     "DOWNLOAD_OK",

@@ -4,7 +4,6 @@ Rules: the same request gives the same bytes, on any machine with the same Pillo
 loop; every picture carries a caption that says what it is. It refuses to pass for the work of a model.
 """
 
-from openai_images.server.paint.painter import PictureSpec, develop, paint_canvas
-from openai_images.server.paint.studio import Studio
+from openai_images.server.paint.painter import PictureSpec, Studio, develop, paint_canvas
 
 __all__ = ["PictureSpec", "Studio", "develop", "paint_canvas"]

@@ -11,6 +11,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from openai_images.server.paint.drawing import (
     Colour,
+    Palette,
     Point,
     Size,
     brush,
@@ -25,7 +26,6 @@ from openai_images.server.paint.drawing import (
     scaled,
     soften,
 )
-from openai_images.server.paint.palette import Palette
 
 
 def flower(size: Size, rng: Random, palette: Palette) -> Image.Image:

@@ -1,15 +1,24 @@
-"""The small caption that says what a picture is.
+"""What is done to a scene before it is encoded: the caption, edits of source images, frames of a gif.
 
-Rules: it is on every picture and partial image, at the lower left (on a sticker in its middle), and says that no
-model made it; the prompt follows, shortened to what fits. It refuses to set letters the font does not have: accents
-fall away, and of a prompt in another script it shows nothing.
+Invariants: every image and partial image has the caption, which says that no model made it; only what a mask leaves
+clear is drawn anew; every gif frame differs from the one before, and all share one palette.
+Must not: follow the prompt of an edit, or draw letters that the font lacks.
 """
 
+import io
+import math
 import unicodedata
+from collections.abc import Callable
 from functools import lru_cache
+from random import Random
 from typing import Final
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, ImageOps
+
+from openai_images.server.checks import Animation
+from openai_images.server.edits import Edit
+from openai_images.server.image_info import Picture
+from openai_images.server.paint.drawing import Colour, Palette, Size, mapped, mix, scaled, soften
 
 STATEMENT: Final = "local stand-in \u00b7 not a model"
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -70,3 +79,173 @@ def plain_line(prompt: str) -> str:
 @lru_cache(maxsize=32)
 def _font(size: int) -> Font:
     return ImageFont.load_default(size)
+
+
+MARGIN = 1.14
+
+
+def animated(
+    canvas: Image.Image, size: Size, animation: Animation, finish: Callable[[Image.Image], Image.Image]
+) -> bytes:
+    """The gif: frames of `size` cut out of a larger `canvas`, each finished (captioned) by itself."""
+    views = [finish(_view(canvas, size, step / animation.frames)) for step in range(animation.frames)]
+    colours = _palette(views)
+    frames = [view.quantize(palette=colours, dither=Image.Dither.FLOYDSTEINBERG) for view in views]
+    file = io.BytesIO()
+    frames[0].save(
+        file,
+        "GIF",
+        save_all=True,
+        append_images=frames[1:],
+        duration=animation.milliseconds,
+        loop=0,
+        optimize=False,
+    )
+    return file.getvalue()
+
+
+def _view(canvas: Image.Image, size: Size, turn: float) -> Image.Image:
+    """The part of the canvas that is seen at a time from 0 to 1, nearer in the middle of it."""
+    angle = math.tau * turn
+    nearness = 1 - 0.05 * (1 - math.cos(angle)) / 2
+    width, height = size[0] * nearness, size[1] * nearness
+    left = (canvas.width - width) / 2 * (1 + 0.9 * math.sin(angle))
+    top = (canvas.height - height) / 2 * (1 + 0.6 * math.sin(2 * angle) / 2)
+    view = canvas.crop((round(left), round(top), round(left + width), round(top + height)))
+    return scaled(view.convert("RGB"), size)
+
+
+def _palette(views: list[Image.Image]) -> Image.Image:
+    """The colours of them all, from small copies."""
+    width, height = (max(8, edge // 4) for edge in views[0].size)
+    strip = Image.new("RGB", (width, height * len(views)))
+    for number, view in enumerate(views):
+        strip.paste(scaled(view, (width, height), Image.Resampling.NEAREST), (0, number * height))
+    return strip.quantize(256)
+
+
+_MOST_PRINTS: Final = 4
+_PAPER: Final[Colour] = (250, 248, 243)
+
+
+def retouch(edit: Edit, scene: Image.Image, palette: Palette, rng: Random) -> Image.Image:
+    """The edited picture in the size of `scene`, which is the picture the prompt alone would give."""
+    size = scene.size
+    base = _fitted(edit.images[0], size)
+    if edit.markup is not None and edit.markup.image is not None:
+        layer = _cover(edit.markup.image.convert("RGBA"), size)
+        base.paste(layer, mask=layer.getchannel("A"))
+    mask = edit.mask
+    painted = _painted_over(base, scene, palette) if mask is None else _painted_in(base, scene, mask)
+    return _with_prints(painted, edit.images[1:], rng)
+
+
+def _fitted(picture: Picture, size: Size) -> Image.Image:
+    """A picture that fills the frame, cropped around its middle; what one could see through is paper."""
+    source = picture.image
+    if source is None:
+        return _unseen(picture, size)
+    whole = _cover(source, size)
+    if whole.mode != "RGBA":
+        return whole
+    paper = Image.new("RGB", size, _PAPER)
+    paper.paste(whole, mask=whole.getchannel("A"))
+    return paper
+
+
+def _cover(image: Image.Image, size: Size) -> Image.Image:
+    if image.size == size:
+        return image.copy()
+    return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
+
+
+def _unseen(picture: Picture, size: Size) -> Image.Image:
+    """Soft colours out of the digest of a picture that is known by its reference only."""
+    colours = bytes.fromhex(picture.digest)[:27]
+    tiles = Image.frombytes("RGB", (3, 3), bytes(96 + value // 2 for value in colours))
+    return scaled(tiles, size)
+
+
+def _painted_in(base: Image.Image, scene: Image.Image, mask: Picture) -> Image.Image:
+    """The scene where the mask is clear, with soft edges, and the picture untouched elsewhere."""
+    if mask.image is None or mask.image.mode != "RGBA":
+        clear = Image.new("L", base.size, 255)
+    else:
+        clear = ImageChops.invert(_cover(mask.image.getchannel("A"), base.size))
+    soft = soften(clear, max(1.0, min(base.size) / 220))
+    # Soft on the inside only: what the mask covers stays as it was.
+    return Image.composite(scene, base, ImageChops.darker(soft, clear))
+
+
+def _painted_over(base: Image.Image, scene: Image.Image, palette: Palette) -> Image.Image:
+    """The picture in broad strokes and in the colours of the prompt's mood, under the light of its scene."""
+    strokes = _in_strokes(base)
+    grey = ImageOps.autocontrast(strokes.convert("L"), cutoff=1)
+    ramp = (mix(palette.near, (8, 9, 20), 0.35), palette.far, palette.middle, palette.low, palette.light)
+    toned = _toned(grey, ramp)
+    painted = Image.blend(strokes, toned, 0.48)
+    lit = ImageChops.soft_light(painted, soften(scene, max(scene.size) / 40))
+    painted = Image.blend(painted, lit, 0.7)
+    lines = _outlines(base)
+    return ImageChops.multiply(painted, Image.merge("RGB", [lines] * 3))
+
+
+def _in_strokes(image: Image.Image) -> Image.Image:
+    """The image without its small detail, as if by a brush."""
+    scale = max(1.0, min(image.size) / 512)
+    few = max(8, round(image.width / scale)), max(8, round(image.height / scale))
+    small = scaled(image, few, Image.Resampling.BOX).filter(ImageFilter.MedianFilter(7))
+    small = small.filter(ImageFilter.MedianFilter(5))
+    return scaled(small, image.size)
+
+
+def _toned(grey: Image.Image, ramp: tuple[Colour, ...]) -> Image.Image:
+    """A grey picture in colours, from its shadows to its lights."""
+    steps = len(ramp) - 1
+    bands: list[Image.Image] = []
+    for band in range(3):
+        levels = [colour[band] for colour in ramp]
+
+        def curve(value: int, levels: list[int] = levels) -> float:
+            at = value / 255 * steps
+            left = min(int(at), steps - 1)
+            return levels[left] + (levels[left + 1] - levels[left]) * (at - left)
+
+        bands.append(mapped(grey, curve))
+    return Image.merge("RGB", bands)
+
+
+def _outlines(image: Image.Image) -> Image.Image:
+    """Light lines of a pencil along the edges of what is in the picture; white elsewhere."""
+    scale = max(1.0, min(image.size) / 768)
+    few = max(8, round(image.width / scale)), max(8, round(image.height / scale))
+    grey = scaled(image.convert("L"), few, Image.Resampling.BOX).filter(ImageFilter.GaussianBlur(1.2))
+    edges = grey.filter(ImageFilter.FIND_EDGES)
+    # The filter leaves the rim as it was.
+    ImageDraw.Draw(edges).rectangle((0, 0, few[0] - 1, few[1] - 1), outline=0, width=2)
+    return scaled(mapped(edges, lambda value: 255 - min(110, value * 2.2)), image.size)
+
+
+def _with_prints(image: Image.Image, others: tuple[Picture, ...], rng: Random) -> Image.Image:
+    """The further pictures as small prints along the right edge."""
+    shown = others[:_MOST_PRINTS]
+    edge = round(min(image.size) * (0.27 if len(shown) < 4 else 0.22))
+    for number, other in enumerate(shown):
+        turned = _print(_fitted(other, (edge, edge)), rng.uniform(-7, 7))
+        left = image.width - turned.width - round(edge * 0.06)
+        top = round(edge * 0.06) + number * round(turned.height * 0.86)
+        shadow = Image.new("RGB", turned.size, (10, 10, 16))
+        dim = soften(mapped(turned.getchannel("A"), lambda value: value * 0.45), max(1.0, edge / 30))
+        image.paste(shadow, (left + round(edge * 0.02), top + round(edge * 0.035)), dim)
+        image.paste(turned, (left, top), turned.getchannel("A"))
+    return image
+
+
+def _print(image: Image.Image, degrees: float) -> Image.Image:
+    """A print on white paper, slightly turned."""
+    rim = max(2, round(image.width * 0.05))
+    paper = Image.new("RGBA", (image.width + 2 * rim, image.height + 3 * rim), (*_PAPER, 255))
+    paper.paste(image, (rim, rim))
+    clear = Image.new("RGBA", (paper.width + 4 * rim, paper.height + 2 * rim), (*_PAPER, 0))
+    clear.paste(paper, (2 * rim, rim))
+    return clear.rotate(degrees, Image.Resampling.BICUBIC)

@@ -11,6 +11,7 @@ from PIL import Image, ImageChops, ImageFilter
 
 from openai_images.server.paint.drawing import (
     Colour,
+    Palette,
     Point,
     Size,
     brush,
@@ -28,7 +29,6 @@ from openai_images.server.paint.drawing import (
     soften,
     swell,
 )
-from openai_images.server.paint.palette import Palette
 
 _LIGHTS: Final[tuple[Colour, ...]] = ((70, 226, 160), (64, 170, 214), (168, 96, 214))
 

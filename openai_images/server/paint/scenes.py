@@ -12,9 +12,8 @@ from typing import Final
 from PIL import Image
 
 from openai_images.server.paint.abstracts import cut_paper, flower, planet, ribbons
-from openai_images.server.paint.drawing import Size
+from openai_images.server.paint.drawing import Palette, Size
 from openai_images.server.paint.landscapes import hills, northern_lights, sea
-from openai_images.server.paint.palette import Palette
 
 Scene = Callable[[Size, Random, Palette], Image.Image]
 

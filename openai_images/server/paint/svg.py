@@ -14,9 +14,8 @@ import attrs
 from PIL import Image, ImageOps
 
 from openai_images.server.edits import Edit
-from openai_images.server.paint.drawing import Colour, Point, Size, mix, ridge, swell
+from openai_images.server.paint.drawing import Colour, Palette, Point, Size, choose_palette, mix, ridge, swell
 from openai_images.server.paint.finish import STATEMENT, plain_line
-from openai_images.server.paint.palette import Palette, choose_palette
 from openai_images.server.paint.scenes import words_of
 
 _LETTERS: Final = 44
