@@ -5,6 +5,7 @@ text is written as ASCII JSON, so nothing a caller sent can make a reply unencod
 It refuses to know about pictures, models or faults.
 """
 
+import hmac
 import json
 import uuid
 from collections.abc import Mapping
@@ -114,6 +115,16 @@ def missing_key() -> Reply:
         "https://platform.openai.com/account/api-keys."
     )
     return error_reply(401, message)
+
+
+def refuse_stranger(request: web.Request, api_key: str) -> Reply | None:
+    """The 401 for a request without the right key, or None."""
+    given = request.headers.get("authorization")
+    if given is None:
+        return missing_key()
+    scheme, _, key = given.partition(" ")
+    right = hmac.compare_digest(key.strip().encode("utf-8", "replace"), api_key.encode())
+    return None if scheme.lower() == "bearer" and right else invalid_key(key.strip())
 
 
 def unknown_url(method: str, path: str) -> Reply:

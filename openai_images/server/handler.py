@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable
 import attrs
 from aiohttp import web
 
-from openai_images.server.access import refuse_stranger
 from openai_images.server.delivery import Answer, Renderer, hang_up, open_transport
 from openai_images.server.downloads import Shelf, Shelved
 from openai_images.server.encoder import Encoder, Link
@@ -20,6 +19,7 @@ from openai_images.server.error_replies import (
     RefusalError,
     Reply,
     refuse,
+    refuse_stranger,
     send_whole,
 )
 from openai_images.server.faults import Fault, Plan, Situation, moderation_reply

@@ -5,13 +5,13 @@ mistake of ours are answered in the error shape of the API; a POST to an images 
 arrive. It refuses to know how pictures are made.
 """
 
+import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from openai_images.server.access import refuse_foreign, refuse_stranger
 from openai_images.server.catalog import MODELS_CREATED, Model
 from openai_images.server.downloads import Downloads
 from openai_images.server.error_replies import (
@@ -20,14 +20,18 @@ from openai_images.server.error_replies import (
     compact_json,
     error_reply,
     new_request_id,
+    refuse_stranger,
     send_whole,
     unknown_url,
     wrong_method,
 )
 from openai_images.server.handler import ImagesEndpoint
+from openai_images.server.options import is_loopback
 from openai_images.server.state import AnsweredRequest
 
 OnAnswer = Callable[[AnsweredRequest], object]
+
+_HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:@/\s]+)(?::[0-9]*)?", re.IGNORECASE)
 
 
 def make_app(
@@ -69,10 +73,37 @@ def _counting(images: ImagesEndpoint, on_answer: OnAnswer | None) -> Middleware:
 def _guarding(host: str) -> Middleware:
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        refusal = refuse_foreign(request, host)
+        refusal = _refuse_foreign(request, host)
         return await handler(request) if refusal is None else send_whole(refusal, _headers())
 
     return guard
+
+
+def _refuse_foreign(request: web.Request, bound: str) -> Reply | None:
+    """The 403 for a request under another name than one of loopback or `bound`, or from another site; else None."""
+    for host in request.headers.getall("Host", ()):
+        if not _is_here(host, bound):
+            return _foreign("Host", host, "host_not_allowed")
+    for origin in request.headers.getall("Origin", ()):
+        scheme, _, host = origin.partition("://")
+        if scheme.lower() not in {"http", "https"} or not _is_here(host, bound):
+            return _foreign("Origin", origin, "origin_not_allowed")
+    return None
+
+
+def _is_here(host: str, bound: str) -> bool:
+    """Whether `host`, with or without a port, is a name of this machine."""
+    match = _HOST.fullmatch(host.strip())
+    name = "" if match is None else match[1].strip("[]").rstrip(".").lower()
+    return name in {"localhost", bound} or is_loopback(name)
+
+
+def _foreign(header: str, value: str, code: str) -> Reply:
+    message = (
+        f"The local images server does not answer requests with the header '{header}: {value[:200]}'. "
+        "Use an address of this machine: 127.0.0.1, localhost or [::1]."
+    )
+    return error_reply(403, message, code=code)
 
 
 def _elsewhere(reply: Any) -> Handler:
