@@ -11,10 +11,10 @@ from PIL import Image, ImageChops, ImageFilter, ImageStat
 
 from openai_images.server import LocalImagesServer
 from openai_images.server.paint import PictureSpec, develop, paint_canvas
-from openai_images.server.paint.drawing import PALETTES, choose_palette
+from openai_images.server.paint.drawing import PALETTES
 from openai_images.server.paint.finish import STATEMENT
 from openai_images.server.paint.painter import CanvasSpec, OnceCache
-from openai_images.server.paint.scenes import SCENES, choose_scene, words_of
+from openai_images.server.paint.scenes import SCENES, choose_palette, choose_scene, words_of
 
 
 def spec(prompt: str = "a lighthouse", *, size: tuple[int, int] = (256, 256), **more: Any) -> PictureSpec:

@@ -57,11 +57,11 @@ def ramp(colours: Sequence[Colour], at: float) -> Colour:
     return mix(colours[left], colours[left + 1], scaled - left)
 
 
-def gradient(size: Size, colours: Sequence[Colour], reach: float = 1.0) -> Image.Image:
-    """A vertical gradient through the colours, which has come to the last at `reach` of the height."""
+def gradient(size: Size, colours: Sequence[Colour], reach: float = 1.0, start: float = 0.0) -> Image.Image:
+    """A vertical gradient through the colours; `start` and `reach` are shares of the height."""
     strip = Image.new("RGB", (1, 512))
     for row in range(512):
-        strip.putpixel((0, row), ramp(colours, row / 511 / reach))
+        strip.putpixel((0, row), ramp(colours, (row / 511 - start) / reach))
     return scaled(strip, size)
 
 
@@ -161,12 +161,12 @@ class Palette:
     accent: Colour
 
     @property
-    def sky(self) -> tuple[Colour, ...]:
+    def sky(self) -> tuple[Colour, Colour, Colour]:
         """From the top of the sky to the horizon."""
         return self.high, self.middle, self.low
 
     @property
-    def night(self) -> tuple[Colour, ...]:
+    def night(self) -> tuple[Colour, Colour, Colour]:
         """The same sky after dark."""
         dark = (9, 11, 28)
         return mix(self.high, dark, 0.84), mix(self.high, dark, 0.66), mix(self.middle, dark, 0.52)
@@ -197,29 +197,3 @@ PALETTES: Final[Mapping[str, Palette]] = {
     "sand": _palette("4d6f86 b9b8a4 f3dfbb fff7e2 b79f86 4a342c d4643f"),
     "plum": _palette("2c2a5c 70508f d98ca6 ffdcc2 6d5590 171536 f7a072"),
 }
-
-_MOODS: Final[Mapping[str, str]] = {
-    "sunset": "ember",
-    "sunrise": "dawn",
-    "autumn": "ember",
-    "desert": "sand",
-    "winter": "glacier",
-    "snow": "glacier",
-    "ice": "glacier",
-    "forest": "meadow",
-    "spring": "meadow",
-    "lemon": "citrus",
-    "pink": "rose",
-    "purple": "lavender",
-    "tropical": "lagoon",
-}
-
-
-def choose_palette(rng: Random, words: frozenset[str]) -> Palette:
-    """The palette of a mood word in the prompt, else one by chance."""
-    chosen = rng.choice(sorted(PALETTES))
-    for word, name in _MOODS.items():
-        if word in words:
-            chosen = name
-            break
-    return PALETTES[chosen]

@@ -22,9 +22,9 @@ from PIL import Image, ImageChops, ImageDraw, PngImagePlugin
 
 from openai_images.server.checks import Animation
 from openai_images.server.edits import Edit
-from openai_images.server.paint.drawing import Size, choose_palette, mapped, scaled, soften
+from openai_images.server.paint.drawing import Size, mapped, scaled, soften
 from openai_images.server.paint.finish import MARGIN, STATEMENT, animated, retouch, write_caption
-from openai_images.server.paint.scenes import choose_scene, words_of
+from openai_images.server.paint.scenes import choose_palette, choose_scene, words_of
 from openai_images.server.paint.svg import draw
 from openai_images.server.parameters import Parameters
 
