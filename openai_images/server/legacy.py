@@ -12,7 +12,8 @@ from openai_images.server.checks import Types, check_names_and_types, check_rang
 from openai_images.server.edits import Edit
 from openai_images.server.error_replies import RefusalError, refuse
 from openai_images.server.image_info import Given, GivenPictures, Picture
-from openai_images.server.parameters import House, Parameters, parse_size
+from openai_images.server.parameters import Parameters, parse_size
+from openai_images.server.settings import ServerSettings
 
 _STRING: Final = ("a string", str)
 _TYPES: Final[Types] = {
@@ -35,7 +36,7 @@ _PICTURE_BYTES: Final = 4 * 1024 * 1024
 
 
 def check_legacy(
-    given: Mapping[str, Any], model: Model, house: House, pictures: GivenPictures | None = None
+    given: Mapping[str, Any], model: Model, settings: ServerSettings, pictures: GivenPictures | None = None
 ) -> Parameters:
     """The parameters of a request to a dall-e model, or a `RefusalError`; `pictures` are those of an edit."""
     is_3 = model.name == "dall-e-3"
@@ -64,7 +65,7 @@ def check_legacy(
         height=height,
         quality=_quality(set_ones, model),
         edit=edit,
-        links=(house.links or "absolute") if wanted == "url" else None,
+        links=(settings.picture_links or "absolute") if wanted == "url" else None,
         bare=True,
         revised_prompt=f"{prompt} (a local stand-in, painted by a program)" if is_3 else None,
     )

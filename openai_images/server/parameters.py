@@ -5,9 +5,8 @@ what is accepted comes out as one frozen `Parameters`. It refuses to paint and t
 """
 
 import re
-import time
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Final
 
 import attrs
 
@@ -39,9 +38,7 @@ from openai_images.server.checks import (
 )
 from openai_images.server.edits import Edit, check_edit
 from openai_images.server.image_info import GivenPictures
-
-Links: TypeAlias = Literal["absolute", "relative"]
-"""How urls of pictures are written: with this server's address, or as a path alone."""
+from openai_images.server.settings import Links, ServerSettings
 
 MODERATED_PHRASE: Final = "trigger moderation"
 
@@ -68,20 +65,6 @@ _ONLY_2_6: Final[Types] = {
 }
 _FILES: Final[Types] = dict.fromkeys(("image", "mask", "markup"), ("a file", object))
 _RANGES: Final = {"n": (1, 10), "output_compression": (0, 100), "partial_images": (0, 3)}
-
-
-@attrs.frozen(kw_only=True)
-class House:
-    """The rules of one server beyond the API's: retired models it still has, urls in place of base64, its clock."""
-
-    legacy: bool = False
-    links: Links | None = None
-    now: Callable[[], float] = time.time
-
-    @property
-    def models(self) -> Mapping[str, Model]:
-        """The models that it has now."""
-        return served_models(self.now(), legacy=self.legacy)
 
 
 @attrs.frozen(kw_only=True)
@@ -121,24 +104,24 @@ class Parameters:
         return f"image/{self.output_format}{'+xml' if self.output_format == 'svg' else ''}"
 
 
-def find_model(given: Mapping[str, Any], house: House) -> Model:
+def find_model(given: Mapping[str, Any], settings: ServerSettings) -> Model:
     """The model that is asked for, or the 400 of one that does not exist."""
     name = given.get("model")
     if name is None:
         name = DEFAULT_MODEL
     if not isinstance(name, str):
         wrong_type("model", "a string", name)
-    model = house.models.get(name)
+    model = served_models(settings.now(), legacy=settings.legacy).get(name)
     if model is None:
         raise unfit("model", f"The model '{name[:200]}' does not exist.")
     return model
 
 
 def check(
-    given: Mapping[str, Any], model: Model, house: House, pictures: GivenPictures | None = None
+    given: Mapping[str, Any], model: Model, settings: ServerSettings, pictures: GivenPictures | None = None
 ) -> Parameters:
     """The parameters in `given`, or a `RefusalError` with the API's error body; `pictures` are those of an edit."""
-    check_names_and_types(given, _known(model, house, pictures))
+    check_names_and_types(given, _known(model, settings, pictures))
     set_ones = {name: value for name, value in given.items() if value is not None}
     prompt = prompt_of(set_ones, 32_000)
     edit = None if pictures is None else check_edit(set_ones, pictures, model)
@@ -168,16 +151,16 @@ def check(
         edit=edit,
         animation=animation,
         author=author_of(set_ones, output_format),
-        links=_links(set_ones, house),
+        links=_links(set_ones, settings),
     )
 
 
-def _known(model: Model, house: House, pictures: GivenPictures | None) -> Types:
+def _known(model: Model, settings: ServerSettings, pictures: GivenPictures | None) -> Types:
     """The parameters there are."""
     known = dict(_TYPES)
     if model.generation == "2.6":
         known |= _ONLY_2_6
-    if house.links is not None:
+    if settings.picture_links is not None:
         known["response_format"] = ("a string", str)
     if pictures is not None and pictures.asked_as == "image":
         known |= _FILES
@@ -186,10 +169,10 @@ def _known(model: Model, house: House, pictures: GivenPictures | None) -> Types:
     return known
 
 
-def _links(given: Mapping[str, Any], house: House) -> Links | None:
+def _links(given: Mapping[str, Any], settings: ServerSettings) -> Links | None:
     """How urls are written, None for base64."""
     wanted = one_of(given, "response_format", ("url", "b64_json"), "url")
-    return house.links if wanted == "url" else None
+    return settings.picture_links if wanted == "url" else None
 
 
 def _check_stream(given: Mapping[str, Any]) -> None:

@@ -6,15 +6,13 @@ is a parameter. It refuses to wait: whoever is over the limit gets the 429, whic
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Literal, TypeAlias, get_args
+from typing import Self
 
 import attrs
 
 from openai_images.server.catalog import Model
 from openai_images.server.error_replies import RefusalError, Reply, error_reply
-
-RetryAfter: TypeAlias = Literal["exact", "seconds", "none"]
-"""How a 429 says when to come back: to the millisecond, in whole seconds rounded up, or not at all."""
+from openai_images.server.settings import RetryAfter, ServerSettings
 
 _VISIT = "Visit https://platform.openai.com/account/rate-limits to learn more."
 
@@ -117,6 +115,20 @@ class RateLimits:
     shown: bool = True
     retry_after: RetryAfter = "exact"
 
+    @classmethod
+    def from_settings(cls, settings: ServerSettings) -> Self:
+        """The limits of a server, their buckets full."""
+
+        def bucket(limit: int | None) -> Bucket | None:
+            return None if limit is None else Bucket(limit, settings.clock, settings.rate_limit_burst)
+
+        return cls(
+            images=bucket(settings.images_per_minute),
+            requests=bucket(settings.requests_per_minute),
+            shown=settings.rate_limit_headers,
+            retry_after=settings.retry_after,
+        )
+
     def charge(self, model: Model, n: int) -> None:
         """Pays for a request of `n` pictures or raises the 429."""
         image_wait = self.images.wait_for(n) if self.images else 0.0
@@ -171,44 +183,3 @@ class RateLimits:
 def rate_limit_reply(kind: str, message: str, headers: Mapping[str, str]) -> Reply:
     """A 429 about the rate."""
     return error_reply(429, message, kind, code="rate_limit_exceeded", headers=headers)
-
-
-@attrs.frozen(kw_only=True)
-class LimitOptions:
-    """What a server's limits are made of; raises ValueError where that makes no sense."""
-
-    images_per_minute: int | None
-    requests_per_minute: int | None
-    burst: int | None
-    shown: bool
-    retry_after: RetryAfter
-
-    def __attrs_post_init__(self) -> None:
-        limits = {
-            "images_per_minute": self.images_per_minute,
-            "requests_per_minute": self.requests_per_minute,
-            "rate_limit_burst": self.burst,
-        }
-        for name, value in limits.items():
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
-        if self.burst is not None and self.images_per_minute is None and self.requests_per_minute is None:
-            raise ValueError(
-                "rate_limit_burst needs images_per_minute or requests_per_minute to be the burst of"
-            )
-        if self.retry_after not in get_args(RetryAfter):
-            known = ", ".join(map(repr, get_args(RetryAfter)))
-            raise ValueError(f"retry_after must be one of {known}, not {self.retry_after!r}")
-
-    def make(self, clock: Callable[[], float]) -> RateLimits:
-        """The limits, their buckets full."""
-
-        def bucket(limit: int | None) -> Bucket | None:
-            return None if limit is None else Bucket(limit, clock, self.burst)
-
-        return RateLimits(
-            images=bucket(self.images_per_minute),
-            requests=bucket(self.requests_per_minute),
-            shown=self.shown,
-            retry_after=self.retry_after,
-        )

@@ -19,9 +19,6 @@ from aiohttp import web
 
 from openai_images.server.error_replies import RefusalError, describe, error_reply, refuse, too_large
 
-# aiohttp.web does not tell a handler that waits for its body of a malformed chunk: it waits for ever.
-BODY_SILENCE: Final = 2.5
-"""Seconds without a byte after which a body is taken to have stopped."""
 PIECE_BYTES: Final = 256 * 1024
 
 _COMPRESSED: Final = {"gzip", "x-gzip", "deflate"}

@@ -6,13 +6,13 @@ arrive. It refuses to know how pictures are made.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from openai_images.server.catalog import MODELS_CREATED, Model
+from openai_images.server.catalog import MODELS_CREATED, Model, served_models
 from openai_images.server.downloads import Downloads
 from openai_images.server.error_replies import (
     Reply,
@@ -26,7 +26,7 @@ from openai_images.server.error_replies import (
     wrong_method,
 )
 from openai_images.server.handler import ImagesEndpoint
-from openai_images.server.options import is_loopback
+from openai_images.server.settings import ServerSettings, is_loopback
 from openai_images.server.state import AnsweredRequest
 
 OnAnswer = Callable[[AnsweredRequest], object]
@@ -34,12 +34,10 @@ OnAnswer = Callable[[AnsweredRequest], object]
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:@/\s]+)(?::[0-9]*)?", re.IGNORECASE)
 
 
-def make_app(
-    images: ImagesEndpoint, downloads: Downloads, on_answer: OnAnswer | None, host: str
-) -> web.Application:
-    """The aiohttp application of the server at `host`; `on_answer` is told of each request once it is answered."""
-    app = web.Application(middlewares=[_counting(images, on_answer), _guarding(host)])
-    models = _Models(images)
+def make_app(images: ImagesEndpoint, downloads: Downloads, on_answer: OnAnswer | None) -> web.Application:
+    """The aiohttp application of a server; `on_answer` is called with each request once it is answered."""
+    app = web.Application(middlewares=[_counting(images, on_answer), _guarding(images.settings.host)])
+    models = _Models(images.settings)
     app.router.add_post("/v1/images/generations", images.handle)
     app.router.add_post("/v1/images/edits", images.handle)
     app.router.add_get("/v1/images/{name}/content", downloads.handle, allow_head=False)
@@ -120,26 +118,28 @@ def _headers() -> dict[str, str]:
 class _Models:
     """The catalogue's two paths."""
 
-    def __init__(self, images: ImagesEndpoint) -> None:
-        self._images = images
-        self._house = images.reception.house
+    def __init__(self, settings: ServerSettings) -> None:
+        self._settings = settings
 
     async def listing(self, request: web.Request) -> web.StreamResponse:
         """All models."""
-        body = compact_json({"object": "list", "data": [_model(one) for one in self._house.models.values()]})
+        body = compact_json({"object": "list", "data": [_model(one) for one in self._served().values()]})
         return self._send(request, Reply(200, body))
 
     async def one(self, request: web.Request) -> web.StreamResponse:
         """One model, or 404."""
         name = request.match_info["name"]
-        model = self._house.models.get(name)
+        model = self._served().get(name)
         if model is not None:
             return self._send(request, Reply(200, compact_json(_model(model))))
         message = f"The model '{name}' does not exist"
         return self._send(request, error_reply(404, message, code="model_not_found", param="model"))
 
+    def _served(self) -> Mapping[str, Model]:
+        return served_models(self._settings.now(), legacy=self._settings.legacy)
+
     def _send(self, request: web.Request, reply: Reply) -> web.Response:
-        stranger = refuse_stranger(request, self._images.conduct.api_key)
+        stranger = refuse_stranger(request, self._settings.api_key)
         return send_whole(stranger or reply, _headers())
 
 

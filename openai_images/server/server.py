@@ -9,9 +9,7 @@ model painted its pictures.
 import asyncio
 import errno
 import logging
-import secrets
-import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import partial
@@ -22,20 +20,14 @@ import attrs
 from aiohttp import web
 
 from openai_images.server.downloads import Downloads, Shelf
-from openai_images.server.handler import Conduct, ImagesEndpoint
-from openai_images.server.options import check_options, is_loopback
+from openai_images.server.handler import ImagesEndpoint
 from openai_images.server.paint import Studio
-from openai_images.server.parameters import House, Links
-from openai_images.server.rate_limits import LimitOptions, RateLimits, RetryAfter
-from openai_images.server.received import Reception
-from openai_images.server.request_body import BODY_SILENCE
+from openai_images.server.rate_limits import RateLimits
 from openai_images.server.routes import make_app
+from openai_images.server.settings import ServerSettings
 from openai_images.server.state import AnsweredRequest, RecordedDownload, RecordedRequest, Scripts, Traffic
 from openai_images.server.thread import await_in, call_in, in_thread
 
-MAX_BODY_BYTES: Final = 25 * 1024 * 1024
-# 16 images, a mask and a markup may have just under 50 MiB each.
-MAX_UPLOAD_BYTES: Final = 1024 * 1024 * 1024
 # Seconds for the head of a request, and between two requests of a connection: more than clients keep idle ones.
 HEAD_SILENCE: Final = 20.0
 # Seconds in which a body that was refused unread is read and dropped, so that its sender comes to read the answer.
@@ -46,12 +38,13 @@ _SILENT = logging.getLogger("openai_images.server")
 _SILENT.setLevel(logging.CRITICAL + 1)
 
 
-def _key_or_new(key: str | None) -> str:
-    return f"sk-local-{secrets.token_hex(16)}" if key is None else key
+def _check_keep(_: object, __: object, count: int | None) -> None:
+    if count is not None and count < 0:
+        raise ValueError(f"keep_requests must not be negative (None keeps all), not {count}")
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)
-class LocalImagesServer:
+class LocalImagesServer(ServerSettings):
     """An images server on loopback that speaks the wire format of the OpenAI API and paints stand-ins.
 
     `rate_limit_burst` is how much the limits' buckets hold, by default what they let through in a minute;
@@ -68,27 +61,8 @@ class LocalImagesServer:
     all. All callbacks are called in the server's own loop.
     """
 
-    host: str = "127.0.0.1"
-    port: int = 0
-    api_key: str = attrs.field(default=None, converter=_key_or_new)
-    images_per_minute: int | None = None
-    requests_per_minute: int | None = None
-    rate_limit_burst: int | None = None
-    rate_limit_headers: bool = True
-    retry_after: RetryAfter = "exact"
-    pace: float = 0.0
-    pictures: bytes | Mapping[str, bytes] | None = None
-    legacy: bool = False
-    picture_links: Links | None = None
-    max_body_bytes: int = MAX_BODY_BYTES
-    max_upload_bytes: int = MAX_UPLOAD_BYTES
-    body_timeout: float = BODY_SILENCE
-    keepalive_comments: float | None = None
-    clock: Callable[[], float] = time.monotonic
-    now: Callable[[], float] = time.time
-    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     on_answer: Callable[[AnsweredRequest], object] | None = None
-    keep_requests: int | None = None
+    keep_requests: int | None = attrs.field(default=None, validator=_check_keep)
     _first_faults: Iterable[str] = attrs.field(default=(), alias="faults")
     _first_always: str | None = attrs.field(default=None, alias="always")
     _limits: RateLimits = attrs.field(init=False, factory=RateLimits)
@@ -101,19 +75,8 @@ class LocalImagesServer:
     _loop: asyncio.AbstractEventLoop | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
-        if self.host == "localhost":
-            self.host = "127.0.0.1"
-        if not is_loopback(self.host):
-            raise ValueError(f"host must be a loopback address such as 127.0.0.1 or ::1, not {self.host!r}")
-        check_options(self)
         self._traffic.keep_requests = self.keep_requests
-        self._limits = LimitOptions(
-            images_per_minute=self.images_per_minute,
-            requests_per_minute=self.requests_per_minute,
-            burst=self.rate_limit_burst,
-            shown=self.rate_limit_headers,
-            retry_after=self.retry_after,
-        ).make(self.clock)
+        self._limits = RateLimits.from_settings(self)
         self._script.extend(self._first_faults)
         self._script.always(self._first_always)
 
@@ -145,7 +108,7 @@ class LocalImagesServer:
         self._loop = asyncio.get_running_loop()
         self._studio = Studio(self.pictures)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="local-images-reader")
-        app = make_app(self._images(self._studio, self._reader), self._downloads(), self.on_answer, self.host)
+        app = make_app(self._images(self._studio, self._reader), self._downloads(), self.on_answer)
         self._runner = web.AppRunner(
             app,
             access_log=None,
@@ -263,25 +226,9 @@ class LocalImagesServer:
         return self._runner is not None and bool(self._runner.addresses)
 
     def _images(self, studio: Studio, reader: ThreadPoolExecutor) -> ImagesEndpoint:
-        conduct = Conduct(
-            api_key=self.api_key,
-            pace=self.pace,
-            keepalive=self.keepalive_comments,
-            clock=self.clock,
-            now=self.now,
-            sleep=self.sleep,
-        )
-        reception = Reception(
-            max_body_bytes=self.max_body_bytes,
-            max_upload_bytes=self.max_upload_bytes,
-            silence=self.body_timeout,
-            reader=reader,
-            house=House(legacy=self.legacy, links=self.picture_links, now=self.now),
-            pixels=not isinstance(self.pictures, bytes),
-        )
         return ImagesEndpoint(
-            conduct=conduct,
-            reception=reception,
+            settings=self,
+            reader=reader,
             traffic=self._traffic,
             script=self._script.posts,
             limits=self._limits,
