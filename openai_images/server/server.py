@@ -1,20 +1,20 @@
-"""The local images server: its life, and what tests and embedders may ask of it.
+"""`LocalImagesServer`: its life, what tests may ask of it, and the thread in which it can run.
 
-Rules: it binds to loopback only; starting and closing are quick, and `aclose()` may be called twice and with answers
-still stalled; its state changes in its own loop alone, while every thread may read it and ask for changes; it is silent
-on stdout, stderr and the log. It refuses to serve anyone but this machine, to talk to the network and to pretend that a
-model painted its pictures.
+Invariants: it binds to loopback only; `aclose` is quick and idempotent; its state changes in its own loop alone, while
+every thread may read it and request changes; a server in a thread ends with its block, and every wait has an end.
+Must not: write to stdout, stderr or the log, use the network, or pretend that a model made its images.
 """
 
 import asyncio
 import errno
 import logging
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import attrs
 from aiohttp import web
@@ -26,12 +26,17 @@ from openai_images.server.rate_limits import RateLimits
 from openai_images.server.routes import make_app
 from openai_images.server.settings import ServerSettings
 from openai_images.server.state import AnsweredRequest, RecordedDownload, RecordedRequest, Scripts, Traffic
-from openai_images.server.thread import await_in, call_in, in_thread
+
+T = TypeVar("T")
+S = TypeVar("S", bound="LocalImagesServer")
 
 # Seconds for the head of a request, and between two requests of a connection: more than clients keep idle ones.
 HEAD_SILENCE: Final = 20.0
 # Seconds in which a body that was refused unread is read and dropped, so that its sender comes to read the answer.
 LINGERING: Final = 2.0
+
+_START_SECONDS: Final = 30.0
+_STOP_SECONDS: Final = 30.0
 
 # aiohttp logs malformed requests with a traceback and the offending line.
 _SILENT = logging.getLogger("openai_images.server")
@@ -98,7 +103,7 @@ class LocalImagesServer(ServerSettings):
 
         For code that is synchronous, or has several loops: attributes and methods work from every thread and loop.
         """
-        return in_thread(partial(cls, **options))
+        return _in_thread(partial(cls, **options))
 
     async def start(self) -> None:
         """Binds the port and begins to answer; a port in use is an `OSError` that says so."""
@@ -108,9 +113,8 @@ class LocalImagesServer(ServerSettings):
         self._loop = asyncio.get_running_loop()
         self._studio = Studio(self.pictures)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="local-images-reader")
-        app = make_app(self._images(self._studio, self._reader), self._downloads(), self.on_answer)
         self._runner = web.AppRunner(
-            app,
+            self._app(self._studio, self._reader),
             access_log=None,
             logger=_SILENT,
             handler_cancellation=True,
@@ -126,15 +130,13 @@ class LocalImagesServer(ServerSettings):
         except BaseException as error:
             await self.aclose()
             if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-                message = (
-                    f"port {self.port} on {self.host} is already in use; choose another one, or 0 for any"
-                )
-                raise OSError(errno.EADDRINUSE, message) from None
+                taken = f"port {self.port} on {self.host} is already in use"
+                raise OSError(errno.EADDRINUSE, f"{taken}; choose another one, or 0 for any") from None
             raise
 
     async def aclose(self) -> None:
         """Drops what is being answered, frees the port and forgets the painted pictures; may be called again."""
-        await await_in(self._loop, self._close())
+        await _await_in(self._loop, self._close())
 
     async def _close(self) -> None:
         runner, self._runner = self._runner, None
@@ -210,13 +212,13 @@ class LocalImagesServer(ServerSettings):
 
     def release(self) -> None:
         """Lets every answer that is stalled now go on."""
-        call_in(self._loop, self._traffic.gate.open)
+        _call_in(self._loop, self._traffic.gate.open)
 
     async def wait_disconnected(self, n: int = 1, timeout: float | None = 5.0) -> None:  # noqa: ASYNC109  # for callers without one around them
         """Waits until `n` clients in all have left while they were being answered."""
         try:
             async with asyncio.timeout(timeout):
-                await await_in(self._loop, self._traffic.wait_disconnected(n))
+                await _await_in(self._loop, self._traffic.wait_disconnected(n))
         except TimeoutError:
             seen = self._traffic.disconnects
             raise TimeoutError(f"{seen} of {n} clients have left within {timeout} s") from None
@@ -225,8 +227,8 @@ class LocalImagesServer(ServerSettings):
     def _bound(self) -> bool:
         return self._runner is not None and bool(self._runner.addresses)
 
-    def _images(self, studio: Studio, reader: ThreadPoolExecutor) -> ImagesEndpoint:
-        return ImagesEndpoint(
+    def _app(self, studio: Studio, reader: ThreadPoolExecutor) -> web.Application:
+        images = ImagesEndpoint(
             settings=self,
             reader=reader,
             traffic=self._traffic,
@@ -235,8 +237,63 @@ class LocalImagesServer(ServerSettings):
             studio=studio,
             shelf=self._shelf,
         )
-
-    def _downloads(self) -> Downloads:
-        return Downloads(
+        downloads = Downloads(
             traffic=self._traffic, script=self._script.downloads, shelf=self._shelf, clock=self.clock
         )
+        return make_app(images, downloads, self.on_answer)
+
+
+@contextmanager
+def _in_thread(make: Callable[[], S]) -> Generator[S]:
+    up: Future[tuple[S, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+    thread = threading.Thread(target=_run, args=(make, up), name="local-images-server", daemon=True)
+    thread.start()
+    try:
+        made, loop, done = up.result(_START_SECONDS)
+        try:
+            yield made
+        finally:
+            loop.call_soon_threadsafe(done.set)
+    finally:
+        thread.join(_STOP_SECONDS)
+    if thread.is_alive():  # pragma: no cover  # a callback of the user that never returns
+        raise RuntimeError(f"the local images server has not stopped within {_STOP_SECONDS:g} s")
+
+
+def _run(make: Callable[[], LocalImagesServer], up: "Future[Any]") -> None:
+    async def serve() -> None:
+        done = asyncio.Event()
+        async with make() as made:
+            up.set_result((made, asyncio.get_running_loop(), done))
+            await done.wait()
+
+    try:
+        # Not the loop factory that a test may have set for its own loops, and no trace in the thread's policy.
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+            runner.run(serve())
+    except BaseException as error:
+        if up.done():
+            raise
+        up.set_exception(error)
+
+
+def _call_in(loop: asyncio.AbstractEventLoop | None, do: Callable[[], object]) -> None:
+    """Calls it in a loop: now where this is its thread or there is none, else as soon as the loop comes to it."""
+    if loop is None or loop is _running():
+        do()
+    elif not loop.is_closed():
+        loop.call_soon_threadsafe(do)
+
+
+async def _await_in(loop: asyncio.AbstractEventLoop | None, coroutine: Coroutine[Any, Any, T]) -> T:
+    """Awaits it in a loop, from whichever loop this is."""
+    if loop is None or loop is _running() or loop.is_closed():
+        return await coroutine
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
+
+
+def _running() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
