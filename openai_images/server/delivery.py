@@ -18,34 +18,34 @@ import attrs
 from aiohttp import HttpVersion11, web
 
 from openai_images.server.encoder import Encoder
-from openai_images.server.faults import Plan
 from openai_images.server.faults.plan import (
     CommentsUntilReleased,
     Event,
+    FaultPlan,
     Frame,
     HangUp,
     HangUpKind,
-    Hold,
     Step,
     Steps,
     Text,
+    WaitForRelease,
 )
-from openai_images.server.paint import Studio
-from openai_images.server.state import Exchange, Gate
+from openai_images.server.paint.painter import ImageCache
+from openai_images.server.state import ActiveRequest, ReleaseGate
 
 
 @attrs.define(kw_only=True)
-class Renderer:
+class FrameRenderer:
     """The source of one answer's bytes; call it with a step."""
 
     encoder: Encoder
-    studio: Studio
-    exchange: Exchange
+    cache: ImageCache
+    active: ActiveRequest
     pace: float
     sleep: Callable[[float], Awaitable[object]]
     as_stream: bool
     partials: int
-    huge: float | None = None
+    megabytes: float | None = None
     _number: int = attrs.field(init=False, default=0)
     _last: tuple[int | None, bytes] | None = attrs.field(init=False, default=None)
 
@@ -59,22 +59,22 @@ class Renderer:
 
     async def _frame(self, stage: int | None) -> bytes:
         if not self.as_stream:
-            pictures = [await self._picture(None, index) for index in range(self.encoder.parameters.n)]
-            await self._until_due(0)
-            return self.encoder.json_body(pictures)
-        picture = await self._picture(stage, 0)
-        await self._until_due(self.partials if stage is None else stage)
-        return self.encoder.picture_event(stage, picture, self._next_number())
+            images = [await self._image(None, index) for index in range(self.encoder.parameters.n)]
+            await self._wait_until_due(0)
+            return self.encoder.json_body(images)
+        image = await self._image(stage, 0)
+        await self._wait_until_due(self.partials if stage is None else stage)
+        return self.encoder.image_event(stage, image, self._next_number())
 
-    async def _picture(self, stage: int | None, index: int) -> bytes:
-        asked = self.encoder.parameters
-        if self.huge is not None and stage is None:
-            return await asyncio.to_thread(_huge_base64, self.huge, asked.width, asked.height)
-        return await self.studio.picture(asked, index, stage)
+    async def _image(self, stage: int | None, index: int) -> bytes:
+        parameters = self.encoder.parameters
+        if self.megabytes is not None and stage is None:
+            return await asyncio.to_thread(_huge_base64, self.megabytes, parameters.width, parameters.height)
+        return await self.cache.image(parameters, index, stage)
 
-    async def _until_due(self, stage: int) -> None:
-        due = self.exchange.started + self.pace * (stage + 1)
-        wait = due - self.exchange.clock()
+    async def _wait_until_due(self, stage: int) -> None:
+        due = self.active.started + self.pace * (stage + 1)
+        wait = due - self.active.clock()
         if self.pace and wait > 0:
             await self.sleep(wait)
 
@@ -102,7 +102,7 @@ SLICE: Final = 64 * 1024
 ALONE: Final = 4096
 SEGMENT: Final = 256
 # Seconds in which a client reads what came before, so that a bad chunk or a reset is a read of its own.
-LATER_SEGMENT: Final = 0.05
+SEGMENT_DELAY: Final = 0.05
 MISSING_BYTES: Final = 1000
 
 Sleep = Callable[[float], Awaitable[object]]
@@ -110,13 +110,13 @@ Render = Callable[[Frame | Event], Awaitable[bytes]]
 
 
 @attrs.define(kw_only=True)
-class Answer:
+class ResponseWriter:
     """One answer, or as much of it as its plan lets through."""
 
     request: web.Request
-    exchange: Exchange
-    plan: Plan
-    gate: Gate
+    active: ActiveRequest
+    plan: FaultPlan
+    gate: ReleaseGate
     sleep: Sleep
     render: Render
     as_stream: bool
@@ -133,8 +133,8 @@ class Answer:
         else:
             await self._prepare(None)
             for step in steps:
-                await self._take(step)
-        if not self.exchange.hung_up:
+                await self._send_step(step)
+        if not self.active.hung_up:
             await self._response.write_eof()
         return self._response
 
@@ -156,8 +156,8 @@ class Answer:
         await self._hang_up("close")
 
     async def _prepare(self, length: int | None) -> None:
-        kind = "text/event-stream; charset=utf-8" if self.as_stream else "application/json"
-        self._response.headers.update({"content-type": kind, **self.exchange.headers(), **self.headers})
+        content_type = "text/event-stream; charset=utf-8" if self.as_stream else "application/json"
+        self._response.headers.update({"content-type": content_type, **self.active.headers(), **self.headers})
         if length is not None:
             self._response.content_length = length
         elif self._is_chunked:
@@ -169,9 +169,9 @@ class Answer:
         """Whether we put a body without a length into chunks; in HTTP/1.0 its end is that of the connection."""
         return self.request.version == HttpVersion11
 
-    async def _take(self, step: Step) -> None:
+    async def _send_step(self, step: Step) -> None:
         match step:
-            case Hold():
+            case WaitForRelease():
                 await self.gate.wait()
             case CommentsUntilReleased():
                 await self._comments(self.gate.event)
@@ -183,14 +183,14 @@ class Answer:
     async def _bytes(self, step: Frame | Event | Text) -> bytes:
         if isinstance(step, Text):
             return step.data
-        data = await self._rendered(step)
+        data = await self._render(step)
         if isinstance(step, Event):
             return data
         if self.as_stream and not step.closed:
             data = data.rstrip(b"\r\n")
         return data[int(len(data) * step.start) : int(len(data) * step.end)]
 
-    async def _rendered(self, step: Frame | Event) -> bytes:
+    async def _render(self, step: Frame | Event) -> bytes:
         """The bytes of a step; where comments are on, they fill the time until it is painted."""
         if self.keepalive is None or not self.as_stream:
             return await self.render(step)
@@ -242,11 +242,11 @@ class Answer:
 
     async def _hang_up(self, how: HangUpKind) -> None:
         if how != "close":
-            await asyncio.sleep(LATER_SEGMENT)
+            await asyncio.sleep(SEGMENT_DELAY)
         if how == "bad_chunk":
             self._transport().write(b"not-a-size\r\nlost\r\n")
             await self.gate.wait()
-        hang_up(self.exchange, self._transport(), how)
+        hang_up(self.active, self._transport(), how)
 
     def _transport(self) -> asyncio.Transport:
         return open_transport(self.request)
@@ -260,9 +260,9 @@ def open_transport(request: web.Request) -> asyncio.Transport:
     return transport
 
 
-def hang_up(exchange: Exchange, transport: asyncio.Transport, how: HangUpKind) -> None:
+def hang_up(active: ActiveRequest, transport: asyncio.Transport, how: HangUpKind) -> None:
     """Ends the connection from our side: a FIN behind what was written, or an RST at once."""
-    exchange.hung_up = True
+    active.hung_up = True
     if how == "reset":
         sock: socket.socket = transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

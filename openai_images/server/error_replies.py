@@ -29,7 +29,7 @@ class Reply:
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
 
 
-class RefusalError(Exception):
+class RequestRejectedError(Exception):
     """Raised anywhere on the way to a picture; the handler sends its `reply`."""
 
     def __init__(self, reply: Reply) -> None:
@@ -45,7 +45,7 @@ def compact_json(value: object) -> bytes:
 def error_reply(  # noqa: PLR0913  # the fields of the envelope
     status: int,
     message: str | None,
-    kind: str = INVALID_REQUEST,
+    error_type: str = INVALID_REQUEST,
     *,
     code: str | None = None,
     param: str | None = None,
@@ -53,15 +53,15 @@ def error_reply(  # noqa: PLR0913  # the fields of the envelope
     **more: Any,
 ) -> Reply:
     """An error in the envelope of the API; `more` goes to the end of the error object."""
-    error = {"message": message, "type": kind, "param": param, "code": code, **more}
+    error = {"message": message, "type": error_type, "param": param, "code": code, **more}
     return Reply(status, compact_json({"error": error}), headers=headers or {})
 
 
-def refuse(
-    message: str, *, code: str | None, param: str | None = None, kind: str = INVALID_REQUEST
-) -> RefusalError:
+def bad_request(
+    message: str, *, code: str | None, param: str | None = None, error_type: str = INVALID_REQUEST
+) -> RequestRejectedError:
     """A 400 to raise."""
-    return RefusalError(error_reply(400, message, kind, code=code, param=param))
+    return RequestRejectedError(error_reply(400, message, error_type, code=code, param=param))
 
 
 def new_request_id() -> str:
@@ -97,7 +97,7 @@ def describe(value: object) -> str:
     return names.get(type(value), "a file")
 
 
-def invalid_key(shown: str) -> Reply:
+def invalid_api_key(shown: str) -> Reply:
     """The 401 for a wrong key, whose message shows both ends of the key as the API does."""
     masked = shown if len(shown) < 12 else f"{shown[:6]}{'*' * 8}{shown[-4:]}"
     message = (
@@ -107,7 +107,7 @@ def invalid_key(shown: str) -> Reply:
     return error_reply(401, message, code="invalid_api_key")
 
 
-def missing_key() -> Reply:
+def missing_api_key() -> Reply:
     """The 401 for a request without an Authorization header."""
     message = (
         "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer "
@@ -117,14 +117,14 @@ def missing_key() -> Reply:
     return error_reply(401, message)
 
 
-def refuse_stranger(request: web.Request, api_key: str) -> Reply | None:
+def check_api_key(request: web.Request, api_key: str) -> Reply | None:
     """The 401 for a request without the right key, or None."""
-    given = request.headers.get("authorization")
-    if given is None:
-        return missing_key()
-    scheme, _, key = given.partition(" ")
+    header = request.headers.get("authorization")
+    if header is None:
+        return missing_api_key()
+    scheme, _, key = header.partition(" ")
     right = hmac.compare_digest(key.strip().encode("utf-8", "replace"), api_key.encode())
-    return None if scheme.lower() == "bearer" and right else invalid_key(key.strip())
+    return None if scheme.lower() == "bearer" and right else invalid_api_key(key.strip())
 
 
 def unknown_url(method: str, path: str) -> Reply:
@@ -143,7 +143,7 @@ def too_large(limit: int) -> Reply:
     return error_reply(413, f"413: Maximum content size limit ({limit}) exceeded", "server_error")
 
 
-def send_whole(reply: Reply, common: Mapping[str, str]) -> web.Response:
+def to_response(reply: Reply, common: Mapping[str, str]) -> web.Response:
     """A reply as a response, with the common headers."""
     headers = {"content-type": reply.content_type, **common, **reply.headers}
     return web.Response(status=reply.status, body=reply.body, headers=headers)

@@ -15,39 +15,45 @@ from typing import Any, Final, cast
 import attrs
 from aiohttp import web
 
-from openai_images.server.delivery import Answer, Renderer, hang_up, open_transport
-from openai_images.server.downloads import Shelf, Shelved
-from openai_images.server.edits import take_references
-from openai_images.server.encoder import Encoder, Link
-from openai_images.server.error_replies import RefusalError, Reply, refuse, refuse_stranger, send_whole
-from openai_images.server.faults import Fault, Plan, Situation, moderation_reply
-from openai_images.server.faults.plan import Step, Steps, Text, normal_steps
-from openai_images.server.image_info import GivenPictures
+from openai_images.server.delivery import FrameRenderer, ResponseWriter, hang_up, open_transport
+from openai_images.server.downloads import LinkedImage, LinkStore
+from openai_images.server.edits import resolve_references
+from openai_images.server.encoder import Encoder, MakeURL
+from openai_images.server.error_replies import (
+    Reply,
+    RequestRejectedError,
+    bad_request,
+    check_api_key,
+    to_response,
+)
+from openai_images.server.faults.plan import Fault, FaultPlan, RequestInfo
+from openai_images.server.faults.statuses import moderation_reply
+from openai_images.server.image_info import UploadedImages
 from openai_images.server.legacy import check_legacy
-from openai_images.server.paint import Studio
-from openai_images.server.parameters import MODERATED_PHRASE, Parameters, check, find_model
+from openai_images.server.paint.painter import ImageCache
+from openai_images.server.parameters import MODERATED_PHRASE, Parameters, check_parameters, find_model
 from openai_images.server.rate_limits import RateLimits
 from openai_images.server.request_body import (
     FORM,
     JSON,
-    MOST_STRUCTURE,
-    Arriving,
-    media_type_of,
+    MAX_STRUCTURE,
+    BodyChunks,
     not_json,
     parse,
+    parse_media_type,
     read_body,
     require_object,
     require_type,
 )
 from openai_images.server.settings import ServerSettings
-from openai_images.server.state import Exchange, RecordedRequest, Script, Traffic
+from openai_images.server.state import ActiveRequest, FaultQueue, RecordedRequest, ServerState
 from openai_images.server.uploads import Form, FormReader
 
 _NO_JSON: Final = object()
 
 
 @attrs.frozen(kw_only=True)
-class Received:
+class ReceivedBody:
     """A body that has arrived: a form, or bytes and the JSON in them, if there is any."""
 
     form: Form | None = None
@@ -64,10 +70,10 @@ class Received:
         """The parameters in it, unchecked."""
         if self.form is not None:
             return self.form.fields
-        given: Any = self.json
-        return cast("dict[str, Any]", given) if isinstance(given, dict) else {}
+        values: Any = self.json
+        return cast("dict[str, Any]", values) if isinstance(values, dict) else {}
 
-    def record(self, request: web.Request, fault: Fault[Plan]) -> RecordedRequest:
+    def record(self, request: web.Request, fault: Fault[FaultPlan]) -> RecordedRequest:
         """What the server remembers of it."""
         peer = request.transport.get_extra_info("peername") if request.transport else None
         return RecordedRequest(
@@ -83,65 +89,65 @@ class Received:
 
 
 @attrs.frozen(kw_only=True)
-class ImagesEndpoint:
+class ImagesHandler:
     """The handler of one server; `reader` is an executor with one thread."""
 
     settings: ServerSettings
     reader: Executor
-    traffic: Traffic
-    script: Script[Plan]
+    state: ServerState
+    faults: FaultQueue[FaultPlan]
     limits: RateLimits
-    studio: Studio
-    shelf: Shelf
+    cache: ImageCache
+    links: LinkStore
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answers one request."""
-        exchange = Exchange(clock=self.settings.clock, connection=request.transport)
+        active = ActiveRequest(clock=self.settings.clock, connection=request.transport)
         try:
-            with self.traffic.answering(exchange):
-                return await self._answer(request, exchange)
-        except RefusalError as refusal:
-            return self._refuse(refusal.reply, exchange)
+            with self.state.track(active):
+                return await self._answer(request, active)
+        except RequestRejectedError as refusal:
+            return self._refuse(refusal.reply, active)
         except ConnectionError:
             # The client has gone: aiohttp would log the error, and drops a response without a word.
             return web.Response()
 
-    async def _answer(self, request: web.Request, exchange: Exchange) -> web.StreamResponse:
-        stranger = refuse_stranger(request, self.settings.api_key)
-        if stranger is not None:
-            self.traffic.record(Received().record(request, exchange.fault))
-            raise RefusalError(stranger)
-        exchange.fault = self._fault_of(request)
-        plan = exchange.fault.plan
-        received = await self._receive(request, looks=plan.reply is None and plan.hang_up is None)
-        self.traffic.met[id(request)] = exchange.fault.name
-        self.traffic.record(received.record(request, exchange.fault))
+    async def _answer(self, request: web.Request, active: ActiveRequest) -> web.StreamResponse:
+        unauthorized = check_api_key(request, self.settings.api_key)
+        if unauthorized is not None:
+            self.state.record(ReceivedBody().record(request, active.fault))
+            raise RequestRejectedError(unauthorized)
+        active.fault = self._fault_of(request)
+        plan = active.fault.plan
+        received = await self._receive(request, inspect=plan.reply is None and plan.hang_up is None)
+        self.state.faults_by_request[id(request)] = active.fault.name
+        self.state.record(received.record(request, active.fault))
         if plan.delay:
             await self.settings.sleep(plan.delay)
         if plan.hold:
-            await self.traffic.gate.wait()
+            await self.state.gate.wait()
         if plan.hang_up is not None:
-            hang_up(exchange, open_transport(request), plan.hang_up)
+            hang_up(active, open_transport(request), plan.hang_up)
             return web.Response()
         if plan.reply is not None:
-            raise RefusalError(plan.reply(self._situation(request, exchange, received)))
-        return await self._paint(request, exchange, await self._parameters(request, exchange, received))
+            raise RequestRejectedError(plan.reply(self._situation(request, active, received)))
+        return await self._paint(request, active, await self._parameters(request, active, received))
 
-    async def _receive(self, request: web.Request, *, looks: bool) -> Received:
-        """The body of a request, or the 413; `looks` is whether its images will matter."""
-        given = request.headers.get("content-type", "")
-        chunks, declared = Arriving(request, self.settings.body_timeout), request.content_length
+    async def _receive(self, request: web.Request, *, inspect: bool) -> ReceivedBody:
+        """The body of a request, or the 413; `inspect` is whether its images will matter."""
+        values = request.headers.get("content-type", "")
+        chunks, declared = BodyChunks(request, self.settings.body_timeout), request.content_length
         limit = self.settings.max_upload_bytes if _is_edit(request) else self.settings.max_body_bytes
-        if _is_edit(request) and media_type_of(given) == FORM:
-            reader = FormReader(limit=limit, looks=looks, pixels=self._pixels, thread=self.reader)
-            return Received(form=await reader.read(chunks, declared, given))
+        if _is_edit(request) and parse_media_type(values) == FORM:
+            reader = FormReader(limit=limit, inspect=inspect, pixels=self._pixels, thread=self.reader)
+            return ReceivedBody(form=await reader.read(chunks, declared, values))
         body = await read_body(chunks, declared, limit)
-        return Received(body=body, value=await self._parsed(body))
+        return ReceivedBody(body=body, value=await self._parsed(body))
 
     async def _parsed(self, body: bytes) -> Any:
         """The value of a body, or `_NO_JSON`."""
         try:
-            if len(body) <= MOST_STRUCTURE:
+            if len(body) <= MAX_STRUCTURE:
                 return parse(body)
             return await asyncio.get_running_loop().run_in_executor(self.reader, parse, body)
         except ValueError:
@@ -152,96 +158,100 @@ class ImagesEndpoint:
         """Whether images are drawn from source images."""
         return not isinstance(self.settings.pictures, bytes)
 
-    def _refuse(self, reply: Reply, exchange: Exchange) -> web.Response:
-        self.traffic.refused += reply.status == 429
+    def _refuse(self, reply: Reply, active: ActiveRequest) -> web.Response:
+        self.state.refused += reply.status == 429
         shown = attrs.evolve(reply, headers=self.limits.visible(reply.headers))
-        return send_whole(shown, exchange.headers())
+        return to_response(shown, active.headers())
 
-    def _fault_of(self, request: web.Request) -> Fault[Plan]:
+    def _fault_of(self, request: web.Request) -> Fault[FaultPlan]:
         try:
-            return self.script.next_fault(request.headers.get("X-Local-Fault"))
+            return self.faults.next_fault(request.headers.get("X-Local-Fault"))
         except ValueError as error:
-            raise refuse(str(error), code="invalid_value", param="X-Local-Fault") from None
+            raise bad_request(str(error), code="invalid_value", param="X-Local-Fault") from None
 
-    async def _parameters(self, request: web.Request, exchange: Exchange, received: Received) -> Parameters:
-        asked = await self._checked(request, received)
-        self.limits.charge(asked.model, asked.n)
-        if MODERATED_PHRASE in asked.prompt.lower():
-            raise RefusalError(moderation_reply(self._situation(request, exchange, received)))
-        return asked
+    async def _parameters(
+        self, request: web.Request, active: ActiveRequest, received: ReceivedBody
+    ) -> Parameters:
+        parameters = await self._check_parameters(request, received)
+        self.limits.charge(parameters.model, parameters.n)
+        if MODERATED_PHRASE in parameters.prompt.lower():
+            raise RequestRejectedError(moderation_reply(self._situation(request, active, received)))
+        return parameters
 
-    async def _checked(self, request: web.Request, received: Received) -> Parameters:
+    async def _check_parameters(self, request: web.Request, received: ReceivedBody) -> Parameters:
         is_edit, form = _is_edit(request), received.form
         require_type(request.headers.get("content-type"), *((FORM, JSON) if is_edit else (JSON,)))
         if form is not None:
             if form.problem is not None:
                 raise form.problem
-            return self._accept(form.fields, form.pictures)
+            return self._accept(form.fields, form.uploads)
         if received.value is _NO_JSON:
             raise not_json()
-        given = require_object(received.value)
+        values = require_object(received.value)
         if not is_edit:
-            return self._accept(given, None)
-        return await asyncio.get_running_loop().run_in_executor(self.reader, self._accept_references, given)
+            return self._accept(values, None)
+        return await asyncio.get_running_loop().run_in_executor(self.reader, self._accept_references, values)
 
-    def _accept_references(self, given: dict[str, Any]) -> Parameters:
-        return self._accept(given, take_references(given, pixels=self._pixels))
+    def _accept_references(self, values: dict[str, Any]) -> Parameters:
+        return self._accept(values, resolve_references(values, pixels=self._pixels))
 
-    def _accept(self, given: Mapping[str, Any], pictures: GivenPictures | None) -> Parameters:
-        model = find_model(given, self.settings)
-        check_all = check_legacy if model.generation == "dall-e" else check
-        return check_all(given, model, self.settings, pictures)
+    def _accept(self, values: Mapping[str, Any], uploads: UploadedImages | None) -> Parameters:
+        model = find_model(values, self.settings)
+        check_all = check_legacy if model.generation == "dall-e" else check_parameters
+        return check_all(values, model, self.settings, uploads)
 
-    async def _paint(self, request: web.Request, exchange: Exchange, asked: Parameters) -> web.StreamResponse:
-        plan = exchange.fault.plan
-        as_stream = plan.kind == "sse" or (asked.stream and plan.kind != "json")
+    async def _paint(
+        self, request: web.Request, active: ActiveRequest, parameters: Parameters
+    ) -> web.StreamResponse:
+        plan = active.fault.plan
+        as_stream = plan.kind == "sse" or (parameters.stream and plan.kind != "json")
         encoder = Encoder(
-            parameters=asked,
+            parameters=parameters,
             dialect=plan.dialect,
             created=int(self.settings.now()),
-            link=self._link(request, asked, plan),
+            link=self._link(request, parameters, plan),
         )
-        renderer = Renderer(
+        renderer = FrameRenderer(
             encoder=encoder,
-            studio=self.studio,
-            exchange=exchange,
+            cache=self.cache,
+            active=active,
             pace=self.settings.pace,
             sleep=self.settings.sleep,
             as_stream=as_stream,
-            partials=asked.partials,
-            huge=plan.picture_megabytes,
+            partials=parameters.partials,
+            megabytes=plan.image_megabytes,
         )
-        answer = Answer(
+        answer = ResponseWriter(
             request=request,
-            exchange=exchange,
+            active=active,
             plan=plan,
-            gate=self.traffic.gate,
+            gate=self.state.gate,
             sleep=self.settings.sleep,
             render=renderer,
             as_stream=as_stream,
             headers=self.limits.headers(),
             keepalive=self.settings.keepalive_comments,
         )
-        return await answer.send(_steps(asked, exchange.fault, as_stream=as_stream))
+        return await answer.send(plan.steps(parameters.partials if as_stream else 0, as_stream=as_stream))
 
-    def _link(self, request: web.Request, asked: Parameters, plan: Plan) -> Link | None:
+    def _link(self, request: web.Request, parameters: Parameters, plan: FaultPlan) -> MakeURL | None:
         """What gives a picture its url, None where pictures come as base64."""
-        links = plan.dialect.links or asked.links
+        links = plan.dialect.links or parameters.links
         if links is None:
             return None
         origin = _origin(request) if links == "absolute" else ""
 
         def link(base64: bytes, number: int) -> bytes:
-            media_type = _media_type(base64, asked)
+            media_type = _media_type(base64, parameters)
             if links == "data":
                 return b"data:%s;base64,%s" % (media_type.encode(), base64)
-            return (origin + self.shelf.put(Shelved(base64, media_type), number)).encode()
+            return (origin + self.links.add(LinkedImage(base64, media_type), number)).encode()
 
         return link
 
-    def _situation(self, request: web.Request, exchange: Exchange, received: Received) -> Situation:
-        return Situation(
-            request_id=exchange.request_id,
+    def _situation(self, request: web.Request, active: ActiveRequest, received: ReceivedBody) -> RequestInfo:
+        return RequestInfo(
+            request_id=active.request_id,
             authorization=request.headers.get("authorization", ""),
             prompt=str(received.fields.get("prompt", "")),
             model=str(received.fields.get("model", "gpt-image-2")),
@@ -266,19 +276,9 @@ def _origin(request: web.Request) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _media_type(base64: bytes, asked: Parameters) -> str:
+def _media_type(base64: bytes, parameters: Parameters) -> str:
     """What the bytes are, which need not be what was asked for where fixed pictures are served."""
     start = b64decode(base64[:16])
     known = {b"\x89PNG": "png", b"\xff\xd8": "jpeg", b"RIFF": "webp", b"GIF8": "gif"}
     found = [f"image/{name}" for magic, name in known.items() if start.startswith(magic)]
-    return found[0] if found else asked.media_type
-
-
-def _steps(asked: Parameters, fault: Fault[Plan], *, as_stream: bool) -> Steps:
-    plan = fault.plan
-    frames = normal_steps(asked.partials if as_stream else 0)
-    steps: Steps = frames
-    if plan.edit is not None and (as_stream or not plan.stream_only):
-        steps = plan.edit(frames)
-    mark: tuple[Step, ...] = (Text(b"\xef\xbb\xbf"),) if as_stream and plan.dialect.byte_order_mark else ()
-    return (*mark, *steps)
+    return found[0] if found else parameters.media_type

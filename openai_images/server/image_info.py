@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 Kind: TypeAlias = Literal["PNG", "JPEG", "WEBP"]
 
-MOST_SEGMENTS: Final = 1000
+MAX_SEGMENTS: Final = 1000
 """Segments before the size of a JPEG; a camera writes a dozen, a long colour profile some hundred more."""
 
 _START_BYTES: Final = 32
@@ -24,7 +24,7 @@ _LAST: Final = {0xD9, 0xDA}
 
 
 @attrs.frozen
-class Measure:
+class ImageHeader:
     """A format, and a size in pixels before any turn."""
 
     kind: Kind
@@ -32,32 +32,32 @@ class Measure:
     height: int
 
 
-def measure(file: BinaryIO) -> Measure | None:
+def read_header(file: BinaryIO) -> ImageHeader | None:
     """The measure of the picture in `file`, or None if it is none of ours; leaves the file at its beginning."""
     file.seek(0)
     start = file.read(_START_BYTES)
-    measured = None
+    header = None
     if start.startswith(b"\x89PNG\r\n\x1a\n") and start[12:16] == b"IHDR":
-        measured = Measure("PNG", int.from_bytes(start[16:20]), int.from_bytes(start[20:24]))
+        header = ImageHeader("PNG", int.from_bytes(start[16:20]), int.from_bytes(start[20:24]))
     elif start.startswith(b"\xff\xd8\xff"):
-        measured = _jpeg(file)
+        header = _jpeg(file)
     elif start[:4] == b"RIFF" and start[8:12] == b"WEBP":
-        measured = _webp(start)
+        header = _webp(start)
     file.seek(0)
-    return measured if measured is not None and measured.width and measured.height else None
+    return header if header is not None and header.width and header.height else None
 
 
-def _jpeg(file: BinaryIO) -> Measure | None:
+def _jpeg(file: BinaryIO) -> ImageHeader | None:
     """Walks from segment to segment up to the one with the size."""
     at = 2
-    for _ in range(MOST_SEGMENTS):
+    for _ in range(MAX_SEGMENTS):
         file.seek(at)
         head = file.read(9)
         if len(head) < 4 or head[0] != 0xFF:
             return None
         marker = head[1]
         if marker in _SIZED:
-            return Measure("JPEG", int.from_bytes(head[7:9]), int.from_bytes(head[5:7]))
+            return ImageHeader("JPEG", int.from_bytes(head[7:9]), int.from_bytes(head[5:7]))
         if marker in _LAST:
             return None
         if marker == 0xFF:  # a byte that fills
@@ -67,7 +67,7 @@ def _jpeg(file: BinaryIO) -> Measure | None:
     return None
 
 
-def _webp(start: bytes) -> Measure | None:
+def _webp(start: bytes) -> ImageHeader | None:
     """The canvas, or the size of the only frame."""
     match start[12:16]:
         case b"VP8X":
@@ -77,29 +77,29 @@ def _webp(start: bytes) -> Measure | None:
             return _webp_size(bits & 0x3FFF, bits >> 14 & 0x3FFF)
         case b"VP8 ":
             width, height = (int.from_bytes(start[at : at + 2], "little") & 0x3FFF for at in (26, 28))
-            return Measure("WEBP", width, height)
+            return ImageHeader("WEBP", width, height)
         case _:
             return None
 
 
-def _webp_size(width: int, height: int) -> Measure:
-    return Measure("WEBP", width + 1, height + 1)
+def _webp_size(width: int, height: int) -> ImageHeader:
+    return ImageHeader("WEBP", width + 1, height + 1)
 
 
-MOST_IMAGES: Final = 16
-PICTURE_BYTES: Final = 50 * 1024 * 1024
+MAX_IMAGES: Final = 16
+MAX_IMAGE_BYTES: Final = 50 * 1024 * 1024
 FIRST_EDGE: Final = 3840
 OTHER_EDGE: Final = 768
-MOST_PIXELS: Final = 50_000_000
+MAX_PIXELS: Final = 50_000_000
 """Width x height of a picture that is decoded: 200 MB of memory, one picture at a time."""
 # Pillow copies a decoded WebP while no other thread can run: 50 ms for so many pixels.
-MOST_WEBP_PIXELS: Final = 25_000_000
+MAX_WEBP_PIXELS: Final = 25_000_000
 
 Role = Literal["first", "other", "mask", "markup"]
 
 
 @attrs.frozen(kw_only=True)
-class Picture:
+class ImageInfo:
     """One picture of an edit as far as it was looked at; it is its digest, wherever two are compared.
 
     `width` and `height` are in pixels, after the turn its EXIF data ask for; `image` is None where nobody needs it.
@@ -111,7 +111,7 @@ class Picture:
     height: int = attrs.field(eq=False)
     mode: str = attrs.field(eq=False)
     has_alpha: bool = attrs.field(eq=False)
-    is_clear_somewhere: bool = attrs.field(eq=False, default=False)
+    has_clear_pixels: bool = attrs.field(eq=False, default=False)
     image: Image.Image | None = attrs.field(eq=False, repr=False, default=None)
     fetched: bool = attrs.field(eq=False, default=True)
 
@@ -122,70 +122,72 @@ class Picture:
 
 
 @attrs.frozen(kw_only=True)
-class Given:
+class UploadedImage:
     """A picture as it was given: under which name of the API, with which declared type, and what it was.
 
-    `media_type` is None where none was declared, `picture` where the bytes are none that can be decoded.
+    `media_type` is None where none was declared, `info` where the bytes are none that can be decoded.
     """
 
     name: str
     media_type: str | None
     nbytes: int
-    picture: Picture | None
+    info: ImageInfo | None
 
 
 @attrs.frozen(kw_only=True)
-class GivenPictures:
-    """The pictures of an edit, before they are checked; `asked_as` is the name of the parameter of the images."""
+class UploadedImages:
+    """The pictures of an edit, before they are checked; `parameter` is the name of the parameter of the images."""
 
-    asked_as: Literal["image", "images"]
-    images: tuple[Given, ...] = ()
-    mask: Given | None = None
-    markup: Given | None = None
+    parameter: Literal["image", "images"]
+    images: tuple[UploadedImage, ...] = ()
+    mask: UploadedImage | None = None
+    markup: UploadedImage | None = None
 
 
-def unseen(reference: str) -> Picture:
+def unresolved_image(reference: str) -> ImageInfo:
     """The picture behind a url or a file id, which nobody fetches."""
     digest = hashlib.sha256(reference.encode("utf-8", "replace")).hexdigest()
-    return Picture(digest=digest, format="", width=1024, height=1024, mode="", has_alpha=True, fetched=False)
+    return ImageInfo(
+        digest=digest, format="", width=1024, height=1024, mode="", has_alpha=True, fetched=False
+    )
 
 
-def look_at(data: io.BytesIO, digest: str, role: Role, *, pixels: bool) -> Picture | None:
+def inspect_image(data: io.BytesIO, digest: str, role: Role, *, pixels: bool) -> ImageInfo | None:
     """The picture in `data`, with pixels to paint from where they are wanted; None if it is none."""
     try:
-        return _look_at(data, digest, role, pixels=pixels)
+        return _inspect(data, digest, role, pixels=pixels)
     except Exception:  # noqa: BLE001  # whatever a decoder stumbles over: it is no picture
         return None
 
 
-def _look_at(data: io.BytesIO, digest: str, role: Role, *, pixels: bool) -> Picture | None:
-    measured = measure(data)
-    most = MOST_WEBP_PIXELS if measured is not None and measured.kind == "WEBP" else MOST_PIXELS
-    if measured is None or measured.width * measured.height > most:
+def _inspect(data: io.BytesIO, digest: str, role: Role, *, pixels: bool) -> ImageInfo | None:
+    header = read_header(data)
+    limit = MAX_WEBP_PIXELS if header is not None and header.kind == "WEBP" else MAX_PIXELS
+    if header is None or header.width * header.height > limit:
         return None
-    image: Image.Image = Image.open(data, formats=(measured.kind,))
-    if image.size != (measured.width, measured.height):
+    image: Image.Image = Image.open(data, formats=(header.kind,))
+    if image.size != (header.width, header.height):
         return None
     mode = image.mode
     has_alpha = mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info
     turned = image.getexif().get(0x0112, 1) in {5, 6, 7, 8}
     width, height = (image.height, image.width) if turned else image.size
-    drawn = None
+    reduced = None
     clear = False
     if pixels or role in {"mask", "markup"}:
         edge = OTHER_EDGE if role == "other" else FIRST_EDGE
         image.thumbnail((edge, edge))
-        drawn = ImageOps.exif_transpose(image).convert("RGBA" if has_alpha else "RGB")
-        clear = has_alpha and _least_alpha(drawn) < 255
-    return Picture(
+        reduced = ImageOps.exif_transpose(image).convert("RGBA" if has_alpha else "RGB")
+        clear = has_alpha and _least_alpha(reduced) < 255
+    return ImageInfo(
         digest=digest,
-        format=measured.kind,
+        format=header.kind,
         width=width,
         height=height,
         mode=mode,
         has_alpha=has_alpha,
-        is_clear_somewhere=clear,
-        image=drawn if pixels else None,
+        has_clear_pixels=clear,
+        image=reduced if pixels else None,
     )
 
 

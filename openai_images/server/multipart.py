@@ -1,7 +1,7 @@
 """Takes a multipart/form-data body apart while it arrives.
 
 Rules: pure: chunks go in, the heads, data and ends of parts come out, in time linear in the body whatever its chunks;
-what is held back is no longer than a delimiter or a head. A body that is not what it says is a `MalformedError`.
+what is held back is no longer than a delimiter or a head. A body that is not what it says is a `MalformedFormError`.
 It refuses to guess: nothing is read behind the last delimiter, and no transfer encoding is undone.
 """
 
@@ -14,9 +14,9 @@ from urllib.parse import unquote
 import attrs
 
 HEAD_BYTES: Final = 16 * 1024
-MOST_PARTS: Final = 1000
-MOST_HEADERS: Final = 32
-MOST_PARAMETERS: Final = 32  # of one header; those behind are not looked at
+MAX_PARTS: Final = 1000
+MAX_HEADERS: Final = 32
+MAX_PARAMETERS: Final = 32  # of one header; those behind are not looked at
 _LINE_BYTES: Final = 80  # what may follow a boundary in its line
 
 # Possessive, so that each character is looked at once; a quoted value that never ends is taken as it stands.
@@ -24,12 +24,12 @@ _PARAMETER: Final = re.compile(r';\s*+([^\s=;"]++)\s*+=\s*+("(?:[^"\\]|\\.)*+"|[
 _CHARSETS: Final = {"utf-8", "iso-8859-1", "us-ascii"}
 
 
-class MalformedError(Exception):
+class MalformedFormError(Exception):
     """Raised where a body is no multipart/form-data; says what is wrong."""
 
 
 @attrs.frozen
-class Opened:
+class PartStart:
     """A part begins; `headers` have small names."""
 
     headers: Mapping[str, str]
@@ -52,19 +52,19 @@ class Opened:
 
 
 @attrs.frozen
-class Closed:
+class PartEnd:
     """The part is complete."""
 
 
-Found: TypeAlias = Opened | bytes | Closed
-_Step: TypeAlias = tuple[list[Found], bool]
+PartEvent: TypeAlias = PartStart | bytes | PartEnd
+_Step: TypeAlias = tuple[list[PartEvent], bool]
 
 
-def boundary_of(content_type: str) -> bytes:
+def parse_boundary(content_type: str) -> bytes:
     """The boundary that a Content-Type header tells."""
     boundary = _parameters(content_type).get("boundary")
     if not boundary or len(boundary) > 70:
-        raise MalformedError("the Content-Type header has no boundary of 1 to 70 characters")
+        raise MalformedFormError("the Content-Type header has no boundary of 1 to 70 characters")
     return boundary.encode("utf-8", "surrogateescape")
 
 
@@ -79,7 +79,7 @@ class FormParser:
         self._parts = 0
         self.done = False
 
-    def feed(self, chunk: bytes) -> Iterator[Found]:
+    def feed(self, chunk: bytes) -> Iterator[PartEvent]:
         """What this chunk completes."""
         if self.done:
             return
@@ -92,7 +92,7 @@ class FormParser:
     def close(self) -> None:
         """Says that the body is over."""
         if not self.done:
-            raise MalformedError("it ends before its last boundary")
+            raise MalformedFormError("it ends before its last boundary")
 
     def _preamble(self) -> _Step:
         at = self._buffer.find(self._delimiter)
@@ -113,7 +113,7 @@ class FormParser:
             self._step = self._head
             return [], True
         if len(self._buffer) > 2 and (line.strip(b" \t\r-") or len(line) == _LINE_BYTES):
-            raise MalformedError("a boundary is followed by something else than the end of its line")
+            raise MalformedFormError("a boundary is followed by something else than the end of its line")
         return [], False
 
     def _head(self) -> _Step:
@@ -121,16 +121,16 @@ class FormParser:
         end = self._buffer.find(b"\r\n\r\n", 0, HEAD_BYTES)
         if end < 0:
             if len(self._buffer) > HEAD_BYTES:
-                raise MalformedError(f"the headers of a part are longer than {HEAD_BYTES} bytes")
+                raise MalformedFormError(f"the headers of a part are longer than {HEAD_BYTES} bytes")
             return [], False
         lines = bytes(self._buffer[2:end]).decode("utf-8", "replace").split("\r\n") if end > 2 else []
         # The last line break stays: it may belong to the delimiter of a part without data.
         del self._buffer[: end + 2]
         self._step = self._first_data
         self._parts += 1
-        if self._parts > MOST_PARTS:
-            raise MalformedError(f"it has more than {MOST_PARTS} parts")
-        return [Opened(_headers(lines))], True
+        if self._parts > MAX_PARTS:
+            raise MalformedFormError(f"it has more than {MAX_PARTS} parts")
+        return [PartStart(_headers(lines))], True
 
     def _first_data(self) -> _Step:
         if len(self._buffer) < len(self._delimiter):
@@ -146,7 +146,7 @@ class FormParser:
             piece = bytes(self._buffer[:at])
             del self._buffer[: at + len(self._delimiter)]
             self._step = self._after_delimiter
-            return [piece, Closed()] if piece else [Closed()], True
+            return [piece, PartEnd()] if piece else [PartEnd()], True
         sure = len(self._buffer) - len(self._delimiter) + 1
         if sure <= 0:
             return [], False
@@ -155,18 +155,18 @@ class FormParser:
         return [piece], False
 
 
-def _disposition_of(part: Opened) -> str:
+def _disposition_of(part: PartStart) -> str:
     return part.headers.get("content-disposition", "")
 
 
 def _headers(lines: list[str]) -> dict[str, str]:
-    if len(lines) > MOST_HEADERS:
-        raise MalformedError(f"a part has more than {MOST_HEADERS} headers")
+    if len(lines) > MAX_HEADERS:
+        raise MalformedFormError(f"a part has more than {MAX_HEADERS} headers")
     headers: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(":")
         if not colon or not name.strip():
-            raise MalformedError("a part has a header line without a colon")
+            raise MalformedFormError("a part has a header line without a colon")
         headers[name.strip().lower()] = value.strip()
     return headers
 
@@ -174,7 +174,7 @@ def _headers(lines: list[str]) -> dict[str, str]:
 def _parameters(value: str) -> dict[str, str]:
     """The parameters of a header such as `form-data; name="image[]"`, by their names in small letters."""
     found: dict[str, str] = {}
-    for match in islice(_PARAMETER.finditer(value), MOST_PARAMETERS):
+    for match in islice(_PARAMETER.finditer(value), MAX_PARAMETERS):
         name, text = match.groups()
         plain = re.sub(r"\\(.)", r"\1", text[1:-1], flags=re.DOTALL) if text[:1] == '"' == text[-1:] else text
         found.setdefault(name.lower(), plain.strip() if plain is text else plain)

@@ -10,8 +10,8 @@ from typing import Self
 
 import attrs
 
-from openai_images.server.catalog import Model
-from openai_images.server.error_replies import RefusalError, Reply, error_reply
+from openai_images.server.catalog import ServedModel
+from openai_images.server.error_replies import Reply, RequestRejectedError, error_reply
 from openai_images.server.settings import RetryAfter, ServerSettings
 
 _VISIT = "Visit https://platform.openai.com/account/rate-limits to learn more."
@@ -36,7 +36,7 @@ def images_message(model: str, limit: int, used: int, requested: int, wait: floa
     """The sentence of a 429 about images per minute; a `wait` of None is not told."""
     return (
         f"Rate limit reached for {model} (for limit gpt-image) in organization org-local on input-images per min: "
-        f"Limit {limit}, Used {used}, Requested {requested}. {_again(wait)}{_VISIT}"
+        f"Limit {limit}, Used {used}, Requested {requested}. {_try_again(wait)}{_VISIT}"
     )
 
 
@@ -44,16 +44,16 @@ def requests_message(model: str, limit: int, used: int, wait: float | None) -> s
     """The sentence of a 429 about requests per minute; a `wait` of None is not told."""
     return (
         f"Rate limit reached for {model} in organization org-local on requests per min (RPM): "
-        f"Limit {limit}, Used {used}, Requested 1. {_again(wait)}{_VISIT}"
+        f"Limit {limit}, Used {used}, Requested 1. {_try_again(wait)}{_VISIT}"
     )
 
 
-def _again(wait: float | None) -> str:
+def _try_again(wait: float | None) -> str:
     return "" if wait is None else f"Please try again in {go_duration(wait)}. "
 
 
 @attrs.define
-class Bucket:
+class MinuteBucket:
     """A token bucket that refills by `limit` per minute and holds `burst`, or `limit` where that is None."""
 
     limit: int
@@ -110,8 +110,8 @@ class Bucket:
 class RateLimits:
     """The limits of one server; a missing bucket is no limit, and hidden ones show no x-ratelimit headers."""
 
-    images: Bucket | None = None
-    requests: Bucket | None = None
+    images: MinuteBucket | None = None
+    requests: MinuteBucket | None = None
     shown: bool = True
     retry_after: RetryAfter = "exact"
 
@@ -119,8 +119,8 @@ class RateLimits:
     def from_settings(cls, settings: ServerSettings) -> Self:
         """The limits of a server, their buckets full."""
 
-        def bucket(limit: int | None) -> Bucket | None:
-            return None if limit is None else Bucket(limit, settings.clock, settings.rate_limit_burst)
+        def bucket(limit: int | None) -> MinuteBucket | None:
+            return None if limit is None else MinuteBucket(limit, settings.clock, settings.rate_limit_burst)
 
         return cls(
             images=bucket(settings.images_per_minute),
@@ -129,20 +129,20 @@ class RateLimits:
             retry_after=settings.retry_after,
         )
 
-    def charge(self, model: Model, n: int) -> None:
+    def charge(self, model: ServedModel, n: int) -> None:
         """Pays for a request of `n` pictures or raises the 429."""
         image_wait = self.images.wait_for(n) if self.images else 0.0
         request_wait = self.requests.wait_for(1) if self.requests else 0.0
         if self.images and n > self.images.capacity:
-            raise RefusalError(self._too_many(model, n, self.images))
+            raise RequestRejectedError(self._too_many(model, n, self.images))
         if self.images and image_wait:
-            told = self._told(image_wait)
-            message = images_message(model.name, self.images.limit, self.images.used, n, told)
-            raise RefusalError(self._reply("input-images", message, told))
+            stated = self._stated_wait(image_wait)
+            message = images_message(model.name, self.images.limit, self.images.used, n, stated)
+            raise RequestRejectedError(self._reply("input-images", message, stated))
         if self.requests and request_wait:
-            told = self._told(request_wait)
-            message = requests_message(model.name, self.requests.limit, self.requests.used, told)
-            raise RefusalError(self._reply("requests", message, told))
+            stated = self._stated_wait(request_wait)
+            message = requests_message(model.name, self.requests.limit, self.requests.used, stated)
+            raise RequestRejectedError(self._reply("requests", message, stated))
         if self.images:
             self.images.take(n)
         if self.requests:
@@ -160,19 +160,19 @@ class RateLimits:
         kept = (name for name in headers if self.shown or not name.lower().startswith("x-ratelimit-"))
         return {name: headers[name] for name in kept}
 
-    def _told(self, wait: float) -> float | None:
+    def _stated_wait(self, wait: float) -> float | None:
         """The wait in seconds as a refusal tells it."""
         if self.retry_after == "none":
             return None
         return wait if self.retry_after == "exact" else float(math.ceil(wait))
 
-    def _reply(self, kind: str, message: str, wait: float | None) -> Reply:
+    def _reply(self, limit_name: str, message: str, wait: float | None) -> Reply:
         retry = {} if wait is None else retry_headers(wait)
         if self.retry_after == "seconds":
             del retry["retry-after-ms"]
-        return rate_limit_reply(kind, message, {**self.headers(), **retry})
+        return rate_limit_reply(limit_name, message, {**self.headers(), **retry})
 
-    def _too_many(self, model: Model, n: int, bucket: Bucket) -> Reply:
+    def _too_many(self, model: ServedModel, n: int, bucket: MinuteBucket) -> Reply:
         message = (
             f"Request too large for {model.name} (for limit gpt-image) in organization org-local on input-images "
             f"per min: Limit {bucket.capacity}, Requested {n}. {_VISIT}"
@@ -180,6 +180,6 @@ class RateLimits:
         return rate_limit_reply("input-images", message, self.headers())
 
 
-def rate_limit_reply(kind: str, message: str, headers: Mapping[str, str]) -> Reply:
+def rate_limit_reply(limit_name: str, message: str, headers: Mapping[str, str]) -> Reply:
     """A 429 about the rate."""
-    return error_reply(429, message, kind, code="rate_limit_exceeded", headers=headers)
+    return error_reply(429, message, limit_name, code="rate_limit_exceeded", headers=headers)

@@ -1,7 +1,7 @@
 """Reads a request body: decompressed chunks with a bound on silence, the size limit, and JSON of any length.
 
-Invariants: any input ends in a value, a `RefusalError` or a ValueError; no chunk is large and each leaves the event
-loop a turn; JSON is parsed in linear time, in slices between which other threads run.
+Invariants: any input ends in a value, a `RequestRejectedError` or a ValueError; no chunk is large, and each leaves the
+event loop a turn; JSON is parsed in linear time, in slices between which other threads run.
 Must not: look at what the JSON means.
 """
 
@@ -17,32 +17,38 @@ from typing import Any, Final, NoReturn, Self, cast
 import attrs
 from aiohttp import web
 
-from openai_images.server.error_replies import RefusalError, describe, error_reply, refuse, too_large
+from openai_images.server.error_replies import (
+    RequestRejectedError,
+    bad_request,
+    describe,
+    error_reply,
+    too_large,
+)
 
-PIECE_BYTES: Final = 256 * 1024
+MAX_PIECE_BYTES: Final = 256 * 1024
 
 _COMPRESSED: Final = {"gzip", "x-gzip", "deflate"}
 _EITHER_HEADER: Final = 32 + zlib.MAX_WBITS
 
 
-class UnreadableError(Exception):
+class UnreadableBodyError(Exception):
     """Raised where a body's framing or compression is broken."""
 
 
 @attrs.define
-class Arriving:
-    """The pieces of one body; `silence` is in seconds. Iterating raises `RefusalError` and `UnreadableError`."""
+class BodyChunks:
+    """The pieces of one body; `timeout` is in seconds. Raises `RequestRejectedError`, `UnreadableBodyError`."""
 
     request: web.Request
-    silence: float
+    timeout: float
     _inflater: Any = attrs.field(init=False)
-    _held: bytes = attrs.field(init=False, default=b"")
+    _buffer: bytes = attrs.field(init=False, default=b"")
 
     def __attrs_post_init__(self) -> None:
         encoding = self.request.headers.get("content-encoding", "").strip().lower()
         if encoding not in {"", "identity", *_COMPRESSED}:
             message = f"Unsupported content encoding: {encoding[:80]!r}. Supported are 'gzip' and 'deflate'."
-            raise RefusalError(error_reply(415, message, code="unsupported_content_encoding"))
+            raise RequestRejectedError(error_reply(415, message, code="unsupported_content_encoding"))
         self._inflater = zlib.decompressobj(_EITHER_HEADER) if encoding in _COMPRESSED else None
 
     def __aiter__(self) -> Self:
@@ -50,12 +56,12 @@ class Arriving:
 
     async def __anext__(self) -> bytes:
         while not (piece := self._piece()):
-            self._held = await self._read()
-            if not self._held:
+            self._buffer = await self._read()
+            if not self._buffer:
                 if self._inflater is not None and not self._inflater.eof:
-                    raise UnreadableError
+                    raise UnreadableBodyError
                 raise StopAsyncIteration
-        if self._held or self._inflater is not None:
+        if self._buffer or self._inflater is not None:
             # More is at hand without a wait, and nobody else would have their turn. Where there is none, no turn is
             # lost: a test that has seen a request counted may release its stall at once.
             await asyncio.sleep(0)
@@ -64,26 +70,26 @@ class Arriving:
     def _piece(self) -> bytes:
         """The next bytes of what is held, none if more must be read."""
         if self._inflater is None:
-            piece, self._held = self._held[:PIECE_BYTES], self._held[PIECE_BYTES:]
+            piece, self._buffer = self._buffer[:MAX_PIECE_BYTES], self._buffer[MAX_PIECE_BYTES:]
             return piece
         if self._inflater.eof:
             return b""
         try:
-            inflated: bytes = self._inflater.decompress(self._held, PIECE_BYTES)
+            inflated: bytes = self._inflater.decompress(self._buffer, MAX_PIECE_BYTES)
         except zlib.error:
-            raise UnreadableError from None
-        self._held = self._inflater.unconsumed_tail
+            raise UnreadableBodyError from None
+        self._buffer = self._inflater.unconsumed_tail
         return inflated
 
     async def _read(self) -> bytes:
         try:
-            async with asyncio.timeout(self.silence):
+            async with asyncio.timeout(self.timeout):
                 return await self.request.content.readany()
         except TimeoutError:
-            message = f"The body of your request stopped: nothing of it arrived for {self.silence:g} s."
-            raise refuse(message, code="incomplete_body") from None
+            message = f"The body of your request stopped: nothing of it arrived for {self.timeout:g} s."
+            raise bad_request(message, code="incomplete_body") from None
         except web.RequestPayloadError:
-            raise UnreadableError from None
+            raise UnreadableBodyError from None
 
 
 _NOT_JSON = (
@@ -97,15 +103,15 @@ FORM: Final = "multipart/form-data"
 _JOINED_HERE: Final = 1024 * 1024
 
 
-def not_json() -> RefusalError:
+def not_json() -> RequestRejectedError:
     """The refusal of a body that is no JSON."""
-    return refuse(_NOT_JSON, code=None)
+    return bad_request(_NOT_JSON, code=None)
 
 
 async def read_body(chunks: AsyncIterator[bytes], declared: int | None, limit: int) -> bytes:
     """The whole body, or a 413 as soon as it is known to be over `limit`."""
     if declared is not None and declared > limit:
-        raise RefusalError(too_large(limit))
+        raise RequestRejectedError(too_large(limit))
     pieces: list[bytes] = []
     total = 0
     try:
@@ -113,43 +119,43 @@ async def read_body(chunks: AsyncIterator[bytes], declared: int | None, limit: i
             pieces.append(chunk)
             total += len(chunk)
             if total > limit:
-                raise RefusalError(too_large(limit))
-    except UnreadableError:
+                raise RequestRejectedError(too_large(limit))
+    except UnreadableBodyError:
         raise not_json() from None
     # A long join lets go of the interpreter's lock, so that only its own thread waits for it.
     return b"".join(pieces) if total <= _JOINED_HERE else await asyncio.to_thread(b"".join, pieces)
 
 
-def media_type_of(content_type: str | None) -> str:
+def parse_media_type(content_type: str | None) -> str:
     """The media type in a Content-Type header, in small letters."""
     return (content_type or "").partition(";")[0].strip().lower()
 
 
 def require_type(content_type: str | None, *accepted: str) -> None:
     """Refuses a Content-Type header with another media type than those accepted."""
-    if media_type_of(content_type) in accepted:
+    if parse_media_type(content_type) in accepted:
         return
-    given = content_type or ""
+    header = content_type or ""
     listed = " or ".join(f"'{one}'" for one in accepted)
     message = (
-        f"Unsupported content type: {given!r}. This API method only accepts {listed} requests, "
-        f"but you specified the header 'Content-Type: {given}'. Please try again with a supported content type."
+        f"Unsupported content type: {header!r}. This API method only accepts {listed} requests, "
+        f"but you specified the header 'Content-Type: {header}'. Please try again with a supported content type."
     )
-    raise RefusalError(error_reply(400, message, code="unsupported_content_type"))
+    raise RequestRejectedError(error_reply(400, message, code="unsupported_content_type"))
 
 
 def require_object(value: object) -> dict[str, Any]:
     """The members of a JSON object, or the 400 for another value."""
     if not isinstance(value, dict):
-        raise refuse(
+        raise bad_request(
             f"Invalid body: expected an object, but got {describe(value)} instead.", code="invalid_type"
         )
     return dict(cast("dict[str, Any]", value))
 
 
-MOST_STRUCTURE: Final = 64 * 1024
+MAX_STRUCTURE: Final = 64 * 1024
 """Bytes outside its strings that a body may have; a request needs a few hundred."""
-MOST_TEXT: Final = 32 * 1024 * 1024
+MAX_STRING_BYTES: Final = 32 * 1024 * 1024
 """Bytes that a string may be long as it is written; the longest that the API takes has 20 MiB."""
 
 _SHORT: Final = 64
@@ -163,25 +169,25 @@ _WHOLE: Final = re.compile(
 def parse(body: bytes) -> Any:
     """The value; raises ValueError where the body is no JSON or has more than the bounds allow."""
     try:
-        if len(body) <= MOST_STRUCTURE:
-            return _loaded(body.decode("utf-8"))
+        if len(body) <= MAX_STRUCTURE:
+            return _load(body.decode("utf-8"))
         mark = secrets.token_hex(8)
-        skeleton, texts = _taken_apart(body, mark)
-        return _put_together(_loaded(skeleton.decode("utf-8")), mark, texts)
+        skeleton, texts = _split(body, mark)
+        return _join(_load(skeleton.decode("utf-8")), mark, texts)
     except RecursionError:
         raise ValueError("too deep") from None
 
 
-def _taken_apart(body: bytes, mark: str) -> tuple[bytes, list[str]]:
+def _split(body: bytes, mark: str) -> tuple[bytes, list[str]]:
     """The body with a mark and a number in the place of each longer string, and those strings."""
     pieces: list[bytes] = []
     texts: list[str] = []
     at = structure = 0
     while at < len(body):
-        opening = body.find(b'"', at, at + MOST_STRUCTURE)
-        outside = body[at : opening if opening >= 0 else at + MOST_STRUCTURE]
+        opening = body.find(b'"', at, at + MAX_STRUCTURE)
+        outside = body[at : opening if opening >= 0 else at + MAX_STRUCTURE]
         structure += len(outside) + 2
-        if structure > MOST_STRUCTURE:
+        if structure > MAX_STRUCTURE:
             raise ValueError("too much outside strings")
         pieces.append(outside)
         if opening < 0:
@@ -190,7 +196,7 @@ def _taken_apart(body: bytes, mark: str) -> tuple[bytes, list[str]]:
         raw = body[opening + 1 : closing]
         if len(raw) > _SHORT or b"\\" in raw:
             pieces.append(b'"%s%d"' % (mark.encode(), len(texts)))
-            texts.append(_text(raw))
+            texts.append(_decode_string(raw))
         else:
             pieces.append(body[opening : closing + 1])
         at = closing + 1
@@ -201,7 +207,7 @@ def _end_of_string(body: bytes, start: int) -> int:
     """Where the quotation mark is that ends the string."""
     at = start
     while True:
-        quote = body.find(b'"', at, start + MOST_TEXT)
+        quote = body.find(b'"', at, start + MAX_STRING_BYTES)
         if quote < 0:
             raise ValueError("a string without an end, or a very long one")
         before = body[at:quote]
@@ -210,7 +216,7 @@ def _end_of_string(body: bytes, start: int) -> int:
         at = quote + 1
 
 
-def _text(raw: bytes) -> str:
+def _decode_string(raw: bytes) -> str:
     """What a string says, from what stands between its quotation marks."""
     decode = codecs.getincrementaldecoder("utf-8")().decode
     found: list[str] = []
@@ -219,34 +225,31 @@ def _text(raw: bytes) -> str:
         final = at + _SLICE >= len(raw)
         held += decode(raw[at : at + _SLICE], final)
         end = len(held) if final else cast("re.Match[str]", _WHOLE.match(held)).end()
-        found.append(_loaded(f'"{held[:end]}"'))
+        found.append(_load(f'"{held[:end]}"'))
         held = held[end:]
     return "".join(found)
 
 
-def _put_together(value: Any, mark: str, texts: list[str]) -> Any:
+def _join(value: Any, mark: str, texts: list[str]) -> Any:
     """The value of a skeleton, its strings put back."""
     match value:
         case str() if value.startswith(mark):
             return texts[int(value.removeprefix(mark))]
         case list():
-            return [_put_together(one, mark, texts) for one in cast("list[Any]", value)]  # type: ignore[redundant-cast]  # pyright needs it
+            return [_join(one, mark, texts) for one in cast("list[Any]", value)]  # type: ignore[redundant-cast]  # pyright needs it
         case dict():
-            given = cast("dict[str, Any]", value)
-            return {
-                _put_together(name, mark, texts): _put_together(one, mark, texts)
-                for name, one in given.items()
-            }
+            header = cast("dict[str, Any]", value)
+            return {_join(name, mark, texts): _join(one, mark, texts) for name, one in header.items()}
         case _:
             return value
 
 
-def _loaded(text: str) -> Any:
-    value = json.loads(text, parse_constant=_refuse_constant)
+def _load(text: str) -> Any:
+    value = json.loads(text, parse_constant=_reject_constant)
     if "\\u" in text:  # the only way to half a surrogate pair
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     return value
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def _reject_constant(name: str) -> NoReturn:
     raise ValueError(name)

@@ -12,20 +12,20 @@ from typing import Any, Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from openai_images.server.catalog import MODELS_CREATED, Model, served_models
-from openai_images.server.downloads import Downloads
+from openai_images.server.catalog import MODELS_CREATED, ServedModel, served_models
+from openai_images.server.downloads import DownloadHandler
 from openai_images.server.error_replies import (
     Reply,
+    check_api_key,
     common_headers,
     compact_json,
     error_reply,
     new_request_id,
-    refuse_stranger,
-    send_whole,
+    to_response,
     unknown_url,
     wrong_method,
 )
-from openai_images.server.handler import ImagesEndpoint
+from openai_images.server.handler import ImagesHandler
 from openai_images.server.settings import ServerSettings, is_loopback
 from openai_images.server.state import AnsweredRequest
 
@@ -34,31 +34,35 @@ OnAnswer = Callable[[AnsweredRequest], object]
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:@/\s]+)(?::[0-9]*)?", re.IGNORECASE)
 
 
-def make_app(images: ImagesEndpoint, downloads: Downloads, on_answer: OnAnswer | None) -> web.Application:
+def make_app(
+    images: ImagesHandler, downloads: DownloadHandler, on_answer: OnAnswer | None
+) -> web.Application:
     """The aiohttp application of a server; `on_answer` is called with each request once it is answered."""
-    app = web.Application(middlewares=[_counting(images, on_answer), _guarding(images.settings.host)])
+    app = web.Application(
+        middlewares=[_count_requests(images, on_answer), _reject_foreign(images.settings.host)]
+    )
     models = _Models(images.settings)
     app.router.add_post("/v1/images/generations", images.handle)
     app.router.add_post("/v1/images/edits", images.handle)
     app.router.add_get("/v1/images/{name}/content", downloads.handle, allow_head=False)
-    app.router.add_get("/v1/models", models.listing)
+    app.router.add_get("/v1/models", models.list_models)
     app.router.add_get("/v1/models/{name}", models.one)
     for route in list(app.router.routes()):
         if route.method != "HEAD" and route.resource is not None:
-            app.router.add_route("*", route.resource.canonical, _elsewhere(wrong_method))
-    app.router.add_route("*", "/{path:.*}", _elsewhere(unknown_url))
+            app.router.add_route("*", route.resource.canonical, _fixed_reply(wrong_method))
+    app.router.add_route("*", "/{path:.*}", _fixed_reply(unknown_url))
     return app
 
 
-def _counting(images: ImagesEndpoint, on_answer: OnAnswer | None) -> Middleware:
+def _count_requests(images: ImagesHandler, on_answer: OnAnswer | None) -> Middleware:
     @web.middleware
     async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.method == "POST" and request.path.startswith("/v1/images/"):
-            images.traffic.posts += 1
+            images.state.posts += 1
         try:
             response = await handler(request)
         finally:
-            fault = images.traffic.met.pop(id(request), "ok")
+            fault = images.state.faults_by_request.pop(id(request), "ok")
         if on_answer is not None:
             hung_up = isinstance(response, web.Response) and response.body is None and not response.prepared
             status = 0 if hung_up else response.status
@@ -68,28 +72,28 @@ def _counting(images: ImagesEndpoint, on_answer: OnAnswer | None) -> Middleware:
     return count
 
 
-def _guarding(host: str) -> Middleware:
+def _reject_foreign(host: str) -> Middleware:
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        refusal = _refuse_foreign(request, host)
-        return await handler(request) if refusal is None else send_whole(refusal, _headers())
+        refusal = _foreign_reply(request, host)
+        return await handler(request) if refusal is None else to_response(refusal, _headers())
 
     return guard
 
 
-def _refuse_foreign(request: web.Request, bound: str) -> Reply | None:
+def _foreign_reply(request: web.Request, bound: str) -> Reply | None:
     """The 403 for a request under another name than one of loopback or `bound`, or from another site; else None."""
     for host in request.headers.getall("Host", ()):
-        if not _is_here(host, bound):
+        if not _is_local_name(host, bound):
             return _foreign("Host", host, "host_not_allowed")
     for origin in request.headers.getall("Origin", ()):
         scheme, _, host = origin.partition("://")
-        if scheme.lower() not in {"http", "https"} or not _is_here(host, bound):
+        if scheme.lower() not in {"http", "https"} or not _is_local_name(host, bound):
             return _foreign("Origin", origin, "origin_not_allowed")
     return None
 
 
-def _is_here(host: str, bound: str) -> bool:
+def _is_local_name(host: str, bound: str) -> bool:
     """Whether `host`, with or without a port, is a name of this machine."""
     match = _HOST.fullmatch(host.strip())
     name = "" if match is None else match[1].strip("[]").rstrip(".").lower()
@@ -104,9 +108,9 @@ def _foreign(header: str, value: str, code: str) -> Reply:
     return error_reply(403, message, code=code)
 
 
-def _elsewhere(reply: Any) -> Handler:
+def _fixed_reply(reply: Any) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
-        return send_whole(reply(request.method, request.path), _headers())
+        return to_response(reply(request.method, request.path), _headers())
 
     return handle
 
@@ -121,7 +125,7 @@ class _Models:
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
 
-    async def listing(self, request: web.Request) -> web.StreamResponse:
+    async def list_models(self, request: web.Request) -> web.StreamResponse:
         """All models."""
         body = compact_json({"object": "list", "data": [_model(one) for one in self._served().values()]})
         return self._send(request, Reply(200, body))
@@ -135,15 +139,15 @@ class _Models:
         message = f"The model '{name}' does not exist"
         return self._send(request, error_reply(404, message, code="model_not_found", param="model"))
 
-    def _served(self) -> Mapping[str, Model]:
+    def _served(self) -> Mapping[str, ServedModel]:
         return served_models(self._settings.now(), legacy=self._settings.legacy)
 
     def _send(self, request: web.Request, reply: Reply) -> web.Response:
-        stranger = refuse_stranger(request, self._settings.api_key)
-        return send_whole(stranger or reply, _headers())
+        unauthorized = check_api_key(request, self._settings.api_key)
+        return to_response(unauthorized or reply, _headers())
 
 
-def _model(model: Model) -> dict[str, Any]:
+def _model(model: ServedModel) -> dict[str, Any]:
     ends = None if model.ends is None else model.ends.isoformat()
     common = {"object": "model", "created": MODELS_CREATED, "owned_by": "system"}
     return {"id": model.name, **common, "shutdown_date": ends}

@@ -19,33 +19,31 @@ from typing import Any, Final, Self, TypeVar
 import attrs
 from aiohttp import web
 
-from openai_images.server.downloads import Downloads, Shelf
-from openai_images.server.handler import ImagesEndpoint
-from openai_images.server.paint import Studio
+from openai_images.server.downloads import DownloadHandler, LinkStore
+from openai_images.server.handler import ImagesHandler
+from openai_images.server.paint.painter import ImageCache
 from openai_images.server.rate_limits import RateLimits
 from openai_images.server.routes import make_app
-from openai_images.server.settings import ServerSettings
-from openai_images.server.state import AnsweredRequest, RecordedDownload, RecordedRequest, Scripts, Traffic
+from openai_images.server.settings import ServerSettings, check_keep
+from openai_images.server.state import (
+    AnsweredRequest,
+    FaultQueues,
+    RecordedDownload,
+    RecordedRequest,
+    ServerState,
+)
 
 T = TypeVar("T")
 S = TypeVar("S", bound="LocalImagesServer")
 
 # Seconds for the head of a request, and between two requests of a connection: more than clients keep idle ones.
-HEAD_SILENCE: Final = 20.0
+HEAD_TIMEOUT: Final = 20.0
 # Seconds in which a body that was refused unread is read and dropped, so that its sender comes to read the answer.
-LINGERING: Final = 2.0
-
-_START_SECONDS: Final = 30.0
-_STOP_SECONDS: Final = 30.0
-
+LINGER_SECONDS: Final = 2.0
+_THREAD_SECONDS: Final = 30.0
 # aiohttp logs malformed requests with a traceback and the offending line.
 _SILENT = logging.getLogger("openai_images.server")
 _SILENT.setLevel(logging.CRITICAL + 1)
-
-
-def _check_keep(_: object, __: object, count: int | None) -> None:
-    if count is not None and count < 0:
-        raise ValueError(f"keep_requests must not be negative (None keeps all), not {count}")
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)
@@ -67,23 +65,23 @@ class LocalImagesServer(ServerSettings):
     """
 
     on_answer: Callable[[AnsweredRequest], object] | None = None
-    keep_requests: int | None = attrs.field(default=None, validator=_check_keep)
+    keep_requests: int | None = attrs.field(default=None, validator=check_keep)
     _first_faults: Iterable[str] = attrs.field(default=(), alias="faults")
     _first_always: str | None = attrs.field(default=None, alias="always")
     _limits: RateLimits = attrs.field(init=False, factory=RateLimits)
-    _script: Scripts = attrs.field(init=False, factory=Scripts)
-    _traffic: Traffic = attrs.field(init=False, factory=Traffic)
-    _shelf: Shelf = attrs.field(init=False, factory=Shelf)
-    _studio: Studio | None = attrs.field(init=False, default=None)
+    _faults: FaultQueues = attrs.field(init=False, factory=FaultQueues)
+    _state: ServerState = attrs.field(init=False, factory=ServerState)
+    _links: LinkStore = attrs.field(init=False, factory=LinkStore)
+    _cache: ImageCache | None = attrs.field(init=False, default=None)
     _reader: ThreadPoolExecutor | None = attrs.field(init=False, default=None)
     _runner: web.AppRunner | None = attrs.field(init=False, default=None)
     _loop: asyncio.AbstractEventLoop | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
-        self._traffic.keep_requests = self.keep_requests
+        self._state.keep_requests = self.keep_requests
         self._limits = RateLimits.from_settings(self)
-        self._script.extend(self._first_faults)
-        self._script.always(self._first_always)
+        self._faults.extend(self._first_faults)
+        self._faults.always(self._first_always)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -109,20 +107,20 @@ class LocalImagesServer(ServerSettings):
         """Binds the port and begins to answer; a port in use is an `OSError` that says so."""
         if self._runner is not None:
             raise RuntimeError("the server is already started")
-        self._traffic.reopen()
+        self._state.reopen()
         self._loop = asyncio.get_running_loop()
-        self._studio = Studio(self.pictures)
+        self._cache = ImageCache(self.pictures)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="local-images-reader")
         self._runner = web.AppRunner(
-            self._app(self._studio, self._reader),
+            self._app(self._cache, self._reader),
             access_log=None,
             logger=_SILENT,
             handler_cancellation=True,
             shutdown_timeout=0.1,
             # Unbounded in some versions of aiohttp, and done before the key is looked at.
             auto_decompress=False,
-            keepalive_timeout=HEAD_SILENCE,
-            lingering_time=LINGERING,
+            keepalive_timeout=HEAD_TIMEOUT,
+            lingering_time=LINGER_SECONDS,
         )
         try:
             await self._runner.setup()
@@ -140,12 +138,12 @@ class LocalImagesServer(ServerSettings):
 
     async def _close(self) -> None:
         runner, self._runner = self._runner, None
-        studio, self._studio = self._studio, None
+        cache, self._cache = self._cache, None
         reader, self._reader = self._reader, None
         self._loop = None
-        self._traffic.close()
-        if studio is not None:
-            studio.close()
+        self._state.close()
+        if cache is not None:
+            cache.close()
         if reader is not None:
             reader.shutdown(wait=False, cancel_futures=True)
         if runner is not None:
@@ -162,27 +160,27 @@ class LocalImagesServer(ServerSettings):
     @property
     def requests(self) -> list[RecordedRequest]:
         """The requests for pictures whose body has arrived, in order."""
-        return self._traffic.requests
+        return self._state.requests
 
     @property
     def downloads(self) -> list[RecordedDownload]:
         """The GETs of pictures behind urls, in the order in which their headers arrived."""
-        return self._traffic.downloads
+        return self._state.downloads
 
     @property
     def posts(self) -> int:
         """How many POSTs to an images path arrived, counted with their headers."""
-        return self._traffic.posts
+        return self._state.posts
 
     @property
     def refused(self) -> int:
         """How many answers were a 429, whatever their reason."""
-        return self._traffic.refused
+        return self._state.refused
 
     @property
     def disconnects(self) -> int:
         """How many clients left while they were being answered."""
-        return self._traffic.disconnects
+        return self._state.disconnects
 
     @property
     def open_connections(self) -> int:
@@ -193,52 +191,52 @@ class LocalImagesServer(ServerSettings):
     @property
     def faults(self) -> tuple[str, ...]:
         """The faults still in the script; assign names to replace it."""
-        return self._script.names
+        return self._faults.names
 
     @faults.setter
     def faults(self, names: Iterable[str]) -> None:
-        self._script.replace(names)
+        self._faults.replace(names)
 
     def script(self, *names: str) -> None:
         """Appends faults: each of the next requests takes one, `ok` meaning none.
 
         Those whose names begin with `download_` wait for the next downloads, all others for the next POSTs.
         """
-        self._script.extend(names)
+        self._faults.extend(names)
 
     def always(self, name: str | None) -> None:
         """The fault of every request the script says nothing about, or None for none."""
-        self._script.always(name)
+        self._faults.always(name)
 
     def release(self) -> None:
         """Lets every answer that is stalled now go on."""
-        _call_in(self._loop, self._traffic.gate.open)
+        _call_in(self._loop, self._state.gate.open)
 
     async def wait_disconnected(self, n: int = 1, timeout: float | None = 5.0) -> None:  # noqa: ASYNC109  # for callers without one around them
         """Waits until `n` clients in all have left while they were being answered."""
         try:
             async with asyncio.timeout(timeout):
-                await _await_in(self._loop, self._traffic.wait_disconnected(n))
+                await _await_in(self._loop, self._state.wait_disconnected(n))
         except TimeoutError:
-            seen = self._traffic.disconnects
+            seen = self._state.disconnects
             raise TimeoutError(f"{seen} of {n} clients have left within {timeout} s") from None
 
     @property
     def _bound(self) -> bool:
         return self._runner is not None and bool(self._runner.addresses)
 
-    def _app(self, studio: Studio, reader: ThreadPoolExecutor) -> web.Application:
-        images = ImagesEndpoint(
+    def _app(self, cache: ImageCache, reader: ThreadPoolExecutor) -> web.Application:
+        images = ImagesHandler(
             settings=self,
             reader=reader,
-            traffic=self._traffic,
-            script=self._script.posts,
+            state=self._state,
+            faults=self._faults.posts,
             limits=self._limits,
-            studio=studio,
-            shelf=self._shelf,
+            cache=cache,
+            links=self._links,
         )
-        downloads = Downloads(
-            traffic=self._traffic, script=self._script.downloads, shelf=self._shelf, clock=self.clock
+        downloads = DownloadHandler(
+            state=self._state, faults=self._faults.downloads, links=self._links, clock=self.clock
         )
         return make_app(images, downloads, self.on_answer)
 
@@ -249,15 +247,15 @@ def _in_thread(make: Callable[[], S]) -> Generator[S]:
     thread = threading.Thread(target=_run, args=(make, up), name="local-images-server", daemon=True)
     thread.start()
     try:
-        made, loop, done = up.result(_START_SECONDS)
+        made, loop, done = up.result(_THREAD_SECONDS)
         try:
             yield made
         finally:
             loop.call_soon_threadsafe(done.set)
     finally:
-        thread.join(_STOP_SECONDS)
+        thread.join(_THREAD_SECONDS)
     if thread.is_alive():  # pragma: no cover  # a callback of the user that never returns
-        raise RuntimeError(f"the local images server has not stopped within {_STOP_SECONDS:g} s")
+        raise RuntimeError(f"the local images server has not stopped within {_THREAD_SECONDS:g} s")
 
 
 def _run(make: Callable[[], LocalImagesServer], up: "Future[Any]") -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
-from openai_images.server.checks import PAINTED
+from openai_images.server.checks import ALL_FORMATS
 
 RetryAfter: TypeAlias = Literal["exact", "seconds", "none"]
 """How a 429 says when to come back: to the millisecond, in whole seconds rounded up, or not at all."""
@@ -24,7 +24,7 @@ MAX_BODY_BYTES: Final = 25 * 1024 * 1024
 # 16 images, a mask and a markup may have just under 50 MiB each.
 MAX_UPLOAD_BYTES: Final = 1024 * 1024 * 1024
 # aiohttp.web does not tell a handler that waits for its body of a malformed chunk: it waits for ever.
-BODY_SILENCE: Final = 2.5
+BODY_TIMEOUT: Final = 2.5
 """Seconds without a byte after which a body is taken to have stopped."""
 
 _Attribute: TypeAlias = "attrs.Attribute[Any]"
@@ -86,6 +86,12 @@ def _check_timeout(_: object, __: _Attribute, seconds: float) -> None:
         raise ValueError(f"body_timeout must be above 0 seconds, not {seconds}")
 
 
+def check_keep(_: object, __: _Attribute, count: int | None) -> None:
+    """Refuses a negative number of requests to keep."""
+    if count is not None and count < 0:
+        raise ValueError(f"keep_requests must not be negative (None keeps all), not {count}")
+
+
 def _check_pictures(_: object, __: _Attribute, pictures: bytes | Mapping[str, bytes] | None) -> None:
     if pictures is None:
         return
@@ -95,8 +101,10 @@ def _check_pictures(_: object, __: _Attribute, pictures: bytes | Mapping[str, by
         raise ValueError(
             "pictures must be a picture's bytes, or a mapping with such bytes (None: they are painted)"
         )
-    if unknown := sorted(set(by_format) - set(PAINTED)):
-        raise ValueError(f"pictures has {unknown[0]!r}, but what can be asked for is {', '.join(PAINTED)}")
+    if unknown := sorted(set(by_format) - set(ALL_FORMATS)):
+        raise ValueError(
+            f"pictures has {unknown[0]!r}, but what can be asked for is {', '.join(ALL_FORMATS)}"
+        )
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)
@@ -117,7 +125,7 @@ class ServerSettings:
     picture_links: Links | None = attrs.field(default=None, validator=_check_choice)
     max_body_bytes: int = attrs.field(default=MAX_BODY_BYTES, validator=_check_count)
     max_upload_bytes: int = attrs.field(default=MAX_UPLOAD_BYTES, validator=_check_count)
-    body_timeout: float = attrs.field(default=BODY_SILENCE, validator=_check_timeout)
+    body_timeout: float = attrs.field(default=BODY_TIMEOUT, validator=_check_timeout)
     keepalive_comments: float | None = attrs.field(default=None, validator=_check_pace)
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time

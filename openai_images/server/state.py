@@ -15,17 +15,9 @@ from typing import Any, Generic
 import attrs
 
 from openai_images.server.error_replies import common_headers, new_request_id
-from openai_images.server.faults import (
-    DOWNLOAD_OK,
-    OK,
-    DownloadPlan,
-    Fault,
-    Plan,
-    find_download_fault,
-    find_fault,
-    is_about_downloads,
-)
-from openai_images.server.faults.plan import P
+from openai_images.server.faults import DOWNLOAD_OK, OK, find_download_fault, find_fault, is_download_fault
+from openai_images.server.faults.downloads import DownloadPlan
+from openai_images.server.faults.plan import Fault, FaultPlan, P
 
 
 def _count_of_characters(text: str | None) -> str:
@@ -97,13 +89,13 @@ class AnsweredRequest:
 
 
 @attrs.define
-class Script(Generic[P]):
+class FaultQueue(Generic[P]):
     """The faults still to come of one sort of requests; `find` makes a fault of a name, `normal` is none."""
 
     find: Callable[[str], Fault[P]]
     normal: Fault[P]
     always: Fault[P] | None = None
-    queue: deque[Fault[P]] = attrs.field(factory=deque[Fault[P]])
+    pending: deque[Fault[P]] = attrs.field(factory=deque[Fault[P]])
     lock: threading.Lock = attrs.field(factory=threading.Lock)
     _turns: dict[str, int] = attrs.field(factory=dict[str, int])
 
@@ -111,12 +103,12 @@ class Script(Generic[P]):
         """The fault for the request that has just arrived; `header` is its X-Local-Fault."""
         with self.lock:
             if header is not None:
-                return self._in_turn(self.find(header))
-            if self.queue:
-                return self.queue.popleft()
-            return self.normal if self.always is None else self._in_turn(self.always)
+                return self._alternate(self.find(header))
+            if self.pending:
+                return self.pending.popleft()
+            return self.normal if self.always is None else self._alternate(self.always)
 
-    def _in_turn(self, fault: Fault[P]) -> Fault[P]:
+    def _alternate(self, fault: Fault[P]) -> Fault[P]:
         if not fault.plan.every_other:
             return fault
         turn = self._turns.get(fault.name, 0)
@@ -125,53 +117,53 @@ class Script(Generic[P]):
 
 
 @attrs.define
-class Scripts:
+class FaultQueues:
     """The two scripts of a server, and what is said of both by name."""
 
-    posts: Script[Plan] = attrs.field(init=False)
-    downloads: Script[DownloadPlan] = attrs.field(init=False)
+    posts: FaultQueue[FaultPlan] = attrs.field(init=False)
+    downloads: FaultQueue[DownloadPlan] = attrs.field(init=False)
     _lock: threading.Lock = attrs.field(init=False, factory=threading.Lock)
 
     def __attrs_post_init__(self) -> None:
-        self.posts = Script(find_fault, OK, lock=self._lock)
-        self.downloads = Script(find_download_fault, DOWNLOAD_OK, lock=self._lock)
+        self.posts = FaultQueue(find_fault, OK, lock=self._lock)
+        self.downloads = FaultQueue(find_download_fault, DOWNLOAD_OK, lock=self._lock)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names still to come, those of downloads last."""
         with self._lock:
-            posts = [fault.name for fault in self.posts.queue]
-            return (*posts, *(fault.name for fault in self.downloads.queue))
+            posts = [fault.name for fault in self.posts.pending]
+            return (*posts, *(fault.name for fault in self.downloads.pending))
 
     def extend(self, names: Iterable[str]) -> None:
         """Appends faults; none if one of the names is unknown."""
         posts, downloads = _found(names)
         with self._lock:
-            self.posts.queue.extend(posts)
-            self.downloads.queue.extend(downloads)
+            self.posts.pending.extend(posts)
+            self.downloads.pending.extend(downloads)
 
     def replace(self, names: Iterable[str]) -> None:
         """New scripts in place of the rest of the old ones."""
         posts, downloads = _found(names)
         with self._lock:
-            self.posts.queue, self.downloads.queue = deque(posts), deque(downloads)
+            self.posts.pending, self.downloads.pending = deque(posts), deque(downloads)
 
     def always(self, name: str | None) -> None:
         """The fault of every request the script says nothing about; None for none, of either sort."""
         if name is None:
             self.posts.always = self.downloads.always = None
-        elif is_about_downloads(name):
+        elif is_download_fault(name):
             self.downloads.always = find_download_fault(name)
         else:
             self.posts.always = find_fault(name)
 
 
-def _found(names: Iterable[str]) -> tuple[list[Fault[Plan]], list[Fault[DownloadPlan]]]:
+def _found(names: Iterable[str]) -> tuple[list[Fault[FaultPlan]], list[Fault[DownloadPlan]]]:
     """The faults of these names, of either sort."""
-    posts: list[Fault[Plan]] = []
+    posts: list[Fault[FaultPlan]] = []
     downloads: list[Fault[DownloadPlan]] = []
     for name in names:
-        if is_about_downloads(name):
+        if is_download_fault(name):
             downloads.append(find_download_fault(name))
         else:
             posts.append(find_fault(name))
@@ -179,11 +171,11 @@ def _found(names: Iterable[str]) -> tuple[list[Fault[Plan]], list[Fault[Download
 
 
 @attrs.define(kw_only=True, eq=False)
-class Exchange:
+class ActiveRequest:
     """One request being answered."""
 
     clock: Callable[[], float]
-    fault: Fault[Plan] = OK
+    fault: Fault[FaultPlan] = OK
     connection: asyncio.Transport | None
     hung_up: bool = False
     request_id: str = attrs.field(factory=new_request_id)
@@ -202,7 +194,7 @@ class Exchange:
         return common_headers(self.request_id, self.clock() - self.started)
 
 
-class Gate:
+class ReleaseGate:
     """Holds answers back until it is opened; it closes again behind those it let through."""
 
     def __init__(self) -> None:
@@ -223,45 +215,47 @@ class Gate:
         self._event = asyncio.Event()
 
 
-class Traffic:
+class ServerState:
     """The counters and records of one server."""
 
     def __init__(self) -> None:
         self.requests: list[RecordedRequest] = []
         self.downloads: list[RecordedDownload] = []
         self.keep_requests: int | None = None
-        self.met: dict[int, str] = {}  # the faults of the requests that are being answered, by identity
+        self.faults_by_request: dict[
+            int, str
+        ] = {}  # the faults of the requests that are being answered, by identity
         self.posts = 0
         self.refused = 0
         self.disconnects = 0
-        self.gate = Gate()
+        self.gate = ReleaseGate()
         self._closing = False
-        self._active: set[Exchange] = set()
-        self._changed = Gate()
+        self._active: set[ActiveRequest] = set()
+        self._changed = ReleaseGate()
 
     def record(self, request: RecordedRequest) -> None:
         """Keeps the request, and lets go of the oldest where there are too many."""
         self.requests.append(request)
-        self._let_go(self.requests)
+        self._drop_oldest(self.requests)
 
     def record_download(self, download: RecordedDownload) -> None:
         """Keeps the download, likewise."""
         self.downloads.append(download)
-        self._let_go(self.downloads)
+        self._drop_oldest(self.downloads)
 
     @contextmanager
-    def answering(self, exchange: Exchange) -> Generator[None]:
+    def track(self, active: ActiveRequest) -> Generator[None]:
         """Around the answer to one request: notices that its client has left."""
-        self._active.add(exchange)
+        self._active.add(active)
         try:
             yield
         except (asyncio.CancelledError, ConnectionError):
-            if not exchange.hung_up and not self._closing:
+            if not active.hung_up and not self._closing:
                 self.disconnects += 1
                 self._changed.open()
             raise
         finally:
-            self._active.discard(exchange)
+            self._active.discard(active)
 
     async def wait_disconnected(self, n: int) -> None:
         """Waits until `n` clients in all have left while they were being answered."""
@@ -271,14 +265,14 @@ class Traffic:
     def reopen(self) -> None:
         """Clients that leave count again, perhaps in another loop than before."""
         self._closing = False
-        self.gate, self._changed = Gate(), Gate()
+        self.gate, self._changed = ReleaseGate(), ReleaseGate()
 
     def close(self) -> None:
         """Drops every answer in progress."""
         self._closing = True
-        for exchange in tuple(self._active):
-            exchange.abort()
+        for active in tuple(self._active):
+            active.abort()
 
-    def _let_go(self, kept: list[Any]) -> None:
+    def _drop_oldest(self, kept: list[Any]) -> None:
         if self.keep_requests is not None:
             del kept[: max(0, len(kept) - self.keep_requests)]

@@ -11,8 +11,8 @@ from PIL import Image, ImageChops
 from openai_images.server import LocalImagesServer
 from openai_images.server.catalog import MODELS
 from openai_images.server.checks import Animation, automatic_gif_size, gif_problem
-from openai_images.server.edits import Edit
-from openai_images.server.image_info import look_at
+from openai_images.server.edits import CheckedEdit
+from openai_images.server.image_info import inspect_image
 from openai_images.server.paint.finish import STATEMENT
 from openai_images.server.paint.svg import draw
 from tests.server.drawing import encoded, house
@@ -271,8 +271,8 @@ def test_every_drawing_fits_every_shape(prompt: str, size: tuple[int, int]) -> N
 
 def test_the_svg_of_an_edit_is_made_from_its_picture() -> None:
     """A mosaic in its colours: blue above, green below."""
-    seen = look_at(io.BytesIO(encoded(house())), "00" * 32, "first", pixels=True)
+    seen = inspect_image(io.BytesIO(encoded(house())), "00" * 32, "first", pixels=True)
     assert seen is not None
-    dots = list(ET.fromstring(draw("x", 0, (400, 400), Edit(images=(seen,)))).iter(f"{NS}circle"))
+    dots = list(ET.fromstring(draw("x", 0, (400, 400), CheckedEdit(images=(seen,)))).iter(f"{NS}circle"))
     assert len(dots) == 1600
     assert (dots[0].get("fill"), dots[-1].get("fill")) == ("#8cbef0", "#469646")

@@ -10,8 +10,8 @@ from typing import Final, Literal
 import attrs
 
 from openai_images.server.error_replies import Reply, error_reply
-from openai_images.server.faults.plan import Kind, fixed, taking
-from openai_images.server.faults.statuses import html, parse_status, status_reply
+from openai_images.server.faults.plan import FaultType, fault, fault_with_argument
+from openai_images.server.faults.statuses import html_page, parse_status, status_reply
 
 _EXPIRED: Final = (
     b'\xef\xbb\xbf<?xml version="1.0" encoding="utf-8"?><Error><Code>AuthenticationFailed</Code><Message>Server failed '
@@ -23,7 +23,7 @@ Body = Literal["whole", "cut", "reset", "endless", "stalled", "empty"]
 
 
 @attrs.frozen(kw_only=True)
-class Place:
+class DownloadInfo:
     """Where a download came to: the server's port and the path with its query."""
 
     port: int
@@ -36,7 +36,7 @@ class DownloadPlan:
     """How one download strays from the normal one; the defaults are the normal one."""
 
     reply: Callable[[], Reply] | None = None
-    location: Callable[[Place], str] | None = None
+    location: Callable[[DownloadInfo], str] | None = None
     body: Body = "whole"
     megabytes: float | None = None
     hold: bool = False
@@ -65,59 +65,63 @@ def _gone() -> Reply:
     return error_reply(404, "The picture was not found.", code="not_found")
 
 
-def next_hop(place: Place, hop: str) -> str:
+def next_hop(place: DownloadInfo, hop: str) -> str:
     """The path of a download behind one more redirect."""
     path, _, query = place.path.partition("?")
     kept = [pair for pair in query.split("&") if pair and not pair.startswith("hop=")]
     return f"{path}?{'&'.join([*kept, f'hop={hop}'])}"
 
 
-def _in_circles(place: Place) -> str:
+def _in_circles(place: DownloadInfo) -> str:
     return next_hop(place, "loop-b" if place.hop == "loop-a" else "loop-a")
 
 
 LOOP: Final = DownloadPlan(location=_in_circles)
 
-DOWNLOADS: Final[Mapping[str, Kind[DownloadPlan]]] = {
-    "download_ok": fixed("no fault for this download", DownloadPlan()),
-    "download_status": taking("download_status:NNN (500) a download gets that HTTP status", "500", _status),
-    "download_404": fixed("a download finds nothing: 404", DownloadPlan(reply=_gone)),
-    "download_expired_403": fixed(
+DOWNLOADS: Final[Mapping[str, FaultType[DownloadPlan]]] = {
+    "download_ok": fault("no fault for this download", DownloadPlan()),
+    "download_status": fault_with_argument(
+        "download_status:NNN (500) a download gets that HTTP status", "500", _status
+    ),
+    "download_404": fault("a download finds nothing: 404", DownloadPlan(reply=_gone)),
+    "download_expired_403": fault(
         "a download comes too late: 403 with the XML of a storage",
         DownloadPlan(reply=lambda: Reply(403, _EXPIRED, "application/xml")),
     ),
-    "download_500_then_ok": fixed(
+    "download_500_then_ok": fault(
         "500 for this download, the picture for the next",
         DownloadPlan(reply=lambda: status_reply(500), every_other=True),
     ),
-    "download_redirect": taking(
+    "download_redirect": fault_with_argument(
         "download_redirect:URL (this server under another host name) a download is sent there, 302",
         "",
         _redirect,
     ),
-    "download_redirect_relative": fixed(
+    "download_redirect_relative": fault(
         "a download is sent to a relative url that works", DownloadPlan(location=lambda at: next_hop(at, "1"))
     ),
-    "download_redirect_other_host": fixed(
+    "download_redirect_other_host": fault(
         "a download is sent to this server under the name localhost",
         _redirect(""),
     ),
-    "download_redirect_link_local": fixed(
+    "download_redirect_link_local": fault(
         "a download is sent to http://169.254.169.254/latest/meta-data/",
         _redirect("http://169.254.169.254/latest/meta-data/"),
     ),
-    "download_redirect_file": fixed(
+    "download_redirect_file": fault(
         "a download is sent to file:///etc/passwd", _redirect("file:///etc/passwd")
     ),
-    "download_redirect_loop": fixed("a download is sent from here to there and back, for ever", LOOP),
-    "download_endless": fixed("a download begins as a picture and never ends", DownloadPlan(body="endless")),
-    "download_huge": taking("download_huge:MB (100) a download of that many megabytes", "100", _huge),
-    "download_cut": fixed("a download ends after half of its declared length", DownloadPlan(body="cut")),
-    "download_reset": fixed("TCP reset after half of a download", DownloadPlan(body="reset")),
-    "download_html": fixed("a download gives an HTML page", DownloadPlan(reply=lambda: html(200))),
-    "download_empty": fixed("a download gives nothing, with status 200", DownloadPlan(body="empty")),
-    "download_stall": fixed("a download gives not even headers until release()", DownloadPlan(hold=True)),
-    "download_stall_mid_body": fixed(
+    "download_redirect_loop": fault("a download is sent from here to there and back, for ever", LOOP),
+    "download_endless": fault("a download begins as a picture and never ends", DownloadPlan(body="endless")),
+    "download_huge": fault_with_argument(
+        "download_huge:MB (100) a download of that many megabytes", "100", _huge
+    ),
+    "download_cut": fault("a download ends after half of its declared length", DownloadPlan(body="cut")),
+    "download_reset": fault("TCP reset after half of a download", DownloadPlan(body="reset")),
+    "download_html": fault("a download gives an HTML page", DownloadPlan(reply=lambda: html_page(200))),
+    "download_empty": fault("a download gives nothing, with status 200", DownloadPlan(body="empty")),
+    "download_stall": fault("a download gives not even headers until release()", DownloadPlan(hold=True)),
+    "download_stall_mid_body": fault(
         "a download gives its first half, then nothing until release()", DownloadPlan(body="stalled")
     ),
 }

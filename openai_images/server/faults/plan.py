@@ -42,7 +42,7 @@ class Text:
 
 
 @attrs.frozen
-class Hold:
+class WaitForRelease:
     """Nothing more until `server.release()`."""
 
 
@@ -58,10 +58,10 @@ class HangUp:
     how: HangUpKind
 
 
-Step = Frame | Event | Text | Hold | CommentsUntilReleased | HangUp
+Step = Frame | Event | Text | WaitForRelease | CommentsUntilReleased | HangUp
 Steps = tuple[Step, ...]
 Frames = tuple[Frame, ...]
-Edit = Callable[[Frames], Steps]
+StepTransform = Callable[[Frames], Steps]
 
 FINAL = None
 
@@ -81,7 +81,7 @@ def halves(frame: Frame) -> tuple[Frame, Frame]:
     return attrs.evolve(frame, end=0.5), attrs.evolve(frame, start=0.5)
 
 
-class AnyPlan(Protocol):
+class AlternatingPlan(Protocol):
     """What a script wants to know of a plan, whatever it is a plan of."""
 
     @property
@@ -90,11 +90,11 @@ class AnyPlan(Protocol):
         ...
 
 
-P = TypeVar("P", bound=AnyPlan)
+P = TypeVar("P", bound=AlternatingPlan)
 
 
 @attrs.frozen(kw_only=True)
-class Situation:
+class RequestInfo:
     """What a whole reply may quote from the request it answers."""
 
     request_id: str
@@ -107,22 +107,31 @@ class Situation:
 
 
 @attrs.frozen(kw_only=True)
-class Plan:
+class FaultPlan:
     """How one answer with pictures strays from the normal one; the defaults are the normal one."""
 
-    reply: Callable[[Situation], Reply] | None = None
-    edit: Edit | None = None
+    reply: Callable[[RequestInfo], Reply] | None = None
+    transform: StepTransform | None = None
     stream_only: bool = False
     dialect: Dialect = attrs.field(factory=Dialect)
     kind: Literal["asked", "json", "sse"] = "asked"
     piece: int | None = None
     overlong: bool = False
     gzip: bool = False
-    picture_megabytes: float | None = None
+    image_megabytes: float | None = None
     hold: bool = False
     delay: float = 0.0
     hang_up: Literal["close", "reset"] | None = None
     every_other: bool = False
+
+    def steps(self, partials: int, *, as_stream: bool) -> Steps:
+        """The body of a response, as this plan rearranges it."""
+        frames = normal_steps(partials)
+        steps: Steps = frames
+        if self.transform is not None and (as_stream or not self.stream_only):
+            steps = self.transform(frames)
+        mark: Steps = (Text(b"\xef\xbb\xbf"),) if as_stream and self.dialect.byte_order_mark else ()
+        return (*mark, *steps)
 
 
 @attrs.frozen
@@ -133,11 +142,11 @@ class Fault(Generic[P]):
     plan: P
 
 
-NORMAL = Plan()
+NORMAL = FaultPlan()
 
 
 @attrs.frozen
-class Kind(Generic[P]):
+class FaultType(Generic[P]):
     """An entry of the registry: `make` builds the plan from what follows the colon."""
 
     about: str
@@ -146,11 +155,11 @@ class Kind(Generic[P]):
     takes_argument: bool = False
 
 
-def fixed(about: str, plan: P) -> Kind[P]:
+def fault(about: str, plan: P) -> FaultType[P]:
     """A kind without an argument."""
-    return Kind(about, lambda _: plan)
+    return FaultType(about, lambda _: plan)
 
 
-def taking(about: str, default: str | None, make: Callable[[str], P]) -> Kind[P]:
+def fault_with_argument(about: str, default: str | None, make: Callable[[str], P]) -> FaultType[P]:
     """A kind with an argument; a `default` of None means that it must be given."""
-    return Kind(about, make, default, takes_argument=True)
+    return FaultType(about, make, default, takes_argument=True)

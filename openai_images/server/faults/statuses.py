@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from email.utils import formatdate
 from typing import Final
 
-from openai_images.server.error_replies import USER_ERROR, Reply, compact_json, error_reply, invalid_key
-from openai_images.server.faults.plan import Kind, Plan, Situation, fixed, taking
+from openai_images.server.error_replies import USER_ERROR, Reply, compact_json, error_reply, invalid_api_key
+from openai_images.server.faults.plan import FaultPlan, FaultType, RequestInfo, fault, fault_with_argument
 from openai_images.server.rate_limits import images_message, rate_limit_reply, retry_headers
 
 _HTML: Final = (
@@ -42,7 +42,7 @@ _STATUSES: Final[Mapping[int, tuple[str, str, str | None]]] = {
 _GATEWAY: Final = (502, 504, 520, 521, 522, 523, 524)
 
 
-def html(status: int) -> Reply:
+def html_page(status: int) -> Reply:
     """A gateway's HTML page."""
     return Reply(status, _HTML % (status, status), _HTML_TYPE)
 
@@ -50,9 +50,9 @@ def html(status: int) -> Reply:
 def status_reply(status: int) -> Reply:
     """What the API, or the gateway in front of it, says with `status`."""
     if status == 401:
-        return invalid_key("sk-local-000000000000")
+        return invalid_api_key("sk-local-000000000000")
     if status in _GATEWAY:
-        return html(status)
+        return html_page(status)
     message, kind, code = _STATUSES.get(status, (f"HTTP status {status}.", "server_error", None))
     return error_reply(status, message, kind, code=code)
 
@@ -65,22 +65,22 @@ def parse_status(text: str) -> int:
     return status
 
 
-def _status_plan(text: str) -> Plan:
+def _status_plan(text: str) -> FaultPlan:
     status = parse_status(text)
-    return Plan(reply=lambda _: status_reply(status))
+    return FaultPlan(reply=lambda _: status_reply(status))
 
 
-def _should_retry(answer: str, text: str) -> Plan:
+def _should_retry(answer: str, text: str) -> FaultPlan:
     status = parse_status(text)
 
-    def reply(_: Situation) -> Reply:
+    def reply(_: RequestInfo) -> Reply:
         plain = status_reply(status)
         return Reply(status, plain.body, plain.content_type, {"x-should-retry": answer})
 
-    return Plan(reply=reply)
+    return FaultPlan(reply=reply)
 
 
-def _limited(seconds: float, at: Situation, headers: Mapping[str, str]) -> Reply:
+def _limited(seconds: float, at: RequestInfo, headers: Mapping[str, str]) -> Reply:
     return rate_limit_reply("input-images", images_message(at.model, 5, 5, 1, seconds), headers)
 
 
@@ -91,43 +91,43 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _rate_limited(text: str) -> Plan:
+def _rate_limited(text: str) -> FaultPlan:
     seconds = _seconds(text)
 
-    def reply(at: Situation) -> Reply:
+    def reply(at: RequestInfo) -> Reply:
         counts = {"limit": "5", "remaining": "0", "reset": f"{seconds:g}s"}
         headers = {f"x-ratelimit-{name}-input-images": value for name, value in counts.items()}
         return _limited(seconds, at, headers | retry_headers(seconds))
 
-    return Plan(reply=reply)
+    return FaultPlan(reply=reply)
 
 
-def _retry_after_seconds(text: str) -> Plan:
+def _retry_after_seconds(text: str) -> FaultPlan:
     seconds = _seconds(text)
-    return Plan(reply=lambda _: _bare_limit({"retry-after": f"{seconds:g}"}))
+    return FaultPlan(reply=lambda _: _bare_limit({"retry-after": f"{seconds:g}"}))
 
 
-def _retry_after_ms(text: str) -> Plan:
+def _retry_after_ms(text: str) -> FaultPlan:
     milliseconds = round(_seconds(text) * 1000)
-    return Plan(reply=lambda _: _bare_limit({"retry-after-ms": str(milliseconds)}))
+    return FaultPlan(reply=lambda _: _bare_limit({"retry-after-ms": str(milliseconds)}))
 
 
-def _retry_after_date(text: str) -> Plan:
+def _retry_after_date(text: str) -> FaultPlan:
     seconds = _seconds(text)
-    return Plan(reply=lambda at: _bare_limit({"retry-after": formatdate(at.now + seconds, usegmt=True)}))
+    return FaultPlan(reply=lambda at: _bare_limit({"retry-after": formatdate(at.now + seconds, usegmt=True)}))
 
 
-def _retry_after_message(text: str) -> Plan:
+def _retry_after_message(text: str) -> FaultPlan:
     seconds = _seconds(text)
-    return Plan(reply=lambda at: _limited(seconds, at, {}))
+    return FaultPlan(reply=lambda at: _limited(seconds, at, {}))
 
 
 def _bare_limit(headers: Mapping[str, str]) -> Reply:
     return rate_limit_reply("input-images", "Rate limit reached for images per minute.", headers)
 
 
-def _overloaded(headers: Mapping[str, str]) -> Plan:
-    return Plan(
+def _overloaded(headers: Mapping[str, str]) -> FaultPlan:
+    return FaultPlan(
         reply=lambda _: error_reply(
             503,
             "The server is currently overloaded. Please try again later.",
@@ -138,15 +138,15 @@ def _overloaded(headers: Mapping[str, str]) -> Plan:
     )
 
 
-def _overloaded_plan(text: str) -> Plan:
+def _overloaded_plan(text: str) -> FaultPlan:
     return _overloaded({"retry-after": str(max(1, round(_seconds(text))))})
 
 
-def _refused(status: int, message: str | None, kind: str, code: str | None) -> Plan:
-    return Plan(reply=lambda _: error_reply(status, message, kind, code=code))
+def _refused(status: int, message: str | None, kind: str, code: str | None) -> FaultPlan:
+    return FaultPlan(reply=lambda _: error_reply(status, message, kind, code=code))
 
 
-def moderation_reply(at: Situation, stage: str = "input") -> Reply:
+def moderation_reply(at: RequestInfo, stage: str = "input") -> Reply:
     """The refusal of the safety system as the API words it today."""
     message = (
         f"{_SAFETY} If you believe this is an error, contact us at help.openai.com and include the request ID "
@@ -156,7 +156,7 @@ def moderation_reply(at: Situation, stage: str = "input") -> Reply:
     return error_reply(400, message, USER_ERROR, code="moderation_blocked", moderation_details=details)
 
 
-def _moderation_in_message(at: Situation) -> Reply:
+def _moderation_in_message(at: RequestInfo) -> Reply:
     message = (
         f"{_SAFETY} If you believe this is an error, contact us at help.openai.com and include the request ID "
         f"{at.request_id}. safety_violations=[sexual,violence]."
@@ -164,34 +164,34 @@ def _moderation_in_message(at: Situation) -> Reply:
     return error_reply(400, message, USER_ERROR, code="moderation_blocked")
 
 
-def _moderation_azure(at: Situation) -> Reply:
+def _moderation_azure(at: RequestInfo) -> Reply:
     error = {"code": "contentFilter", "message": "Your task failed as a result of our safety system."}
     return Reply(400, compact_json({"created": int(at.now), "error": error}))
 
 
-def _moderation_plan(text: str) -> Plan:
+def _moderation_plan(text: str) -> FaultPlan:
     if text not in ("input", "output", "unknown"):
         raise ValueError("input, output or unknown")
-    return Plan(reply=lambda at: moderation_reply(at, text))
+    return FaultPlan(reply=lambda at: moderation_reply(at, text))
 
 
-def _error_200(_: Situation) -> Reply:
+def _error_200(_: RequestInfo) -> Reply:
     return Reply(200, status_reply(500).body)
 
 
-def _echo_secrets(at: Situation) -> Reply:
+def _echo_secrets(at: RequestInfo) -> Reply:
     message = (
         f"Upstream refused the request with Authorization '{at.authorization}' and prompt '{at.prompt}'."
     )
     return error_reply(400, message, "upstream_error")
 
 
-def _redirect(text: str) -> Plan:
-    def reply(at: Situation) -> Reply:
+def _redirect(text: str) -> FaultPlan:
+    def reply(at: RequestInfo) -> Reply:
         target = text or f"http://localhost:{at.port}{at.path}"
         return Reply(307, b"", "text/plain", {"location": target})
 
-    return Plan(reply=reply)
+    return FaultPlan(reply=reply)
 
 
 _BILLING = "Billing hard limit has been reached."
@@ -206,89 +206,95 @@ _PROBLEM = {
     "status": 502,
 }
 
-WHOLE_REPLIES: Final[Mapping[str, Kind[Plan]]] = {
-    "status": taking("status:NNN answers with that HTTP status and its usual body", None, _status_plan),
-    "html_502": fixed("a gateway's HTML page with status 502", Plan(reply=lambda _: html(502))),
-    "problem_502": fixed(
-        "a gateway's JSON problem with status 502, without an error object",
-        Plan(reply=lambda _: Reply(502, json.dumps(_PROBLEM, indent=2).encode())),
+WHOLE_REPLIES: Final[Mapping[str, FaultType[FaultPlan]]] = {
+    "status": fault_with_argument(
+        "status:NNN answers with that HTTP status and its usual body", None, _status_plan
     ),
-    "html_200": fixed("an HTML page with status 200", Plan(reply=lambda _: html(200))),
-    "empty_200": fixed("status 200 with an empty body", Plan(reply=lambda _: Reply(200, b""))),
-    "text_200": fixed("status 200 with plain text", Plan(reply=lambda _: Reply(200, b"ok", "text/plain"))),
-    "error_200": fixed("status 200 with a JSON error object", Plan(reply=_error_200)),
-    "rate_limited": taking(
+    "html_502": fault("a gateway's HTML page with status 502", FaultPlan(reply=lambda _: html_page(502))),
+    "problem_502": fault(
+        "a gateway's JSON problem with status 502, without an error object",
+        FaultPlan(reply=lambda _: Reply(502, json.dumps(_PROBLEM, indent=2).encode())),
+    ),
+    "html_200": fault("an HTML page with status 200", FaultPlan(reply=lambda _: html_page(200))),
+    "empty_200": fault("status 200 with an empty body", FaultPlan(reply=lambda _: Reply(200, b""))),
+    "text_200": fault(
+        "status 200 with plain text", FaultPlan(reply=lambda _: Reply(200, b"ok", "text/plain"))
+    ),
+    "error_200": fault("status 200 with a JSON error object", FaultPlan(reply=_error_200)),
+    "rate_limited": fault_with_argument(
         "rate_limited:SECONDS (1) answers 429 with Retry-After, retry-after-ms, x-ratelimit-* and the message",
         "1",
         _rate_limited,
     ),
-    "rate_limited_then_ok": Kind(
+    "rate_limited_then_ok": FaultType(
         "429 with a wait of one second for this request, a picture for the next",
-        lambda _: Plan(reply=_rate_limited("1").reply, every_other=True),
+        lambda _: FaultPlan(reply=_rate_limited("1").reply, every_other=True),
     ),
-    "retry_after_seconds": taking(
+    "retry_after_seconds": fault_with_argument(
         "retry_after_seconds:S (1) 429 with only Retry-After: S", "1", _retry_after_seconds
     ),
-    "retry_after_ms": taking(
+    "retry_after_ms": fault_with_argument(
         "retry_after_ms:S (1) 429 with only retry-after-ms: 1000*S", "1", _retry_after_ms
     ),
-    "retry_after_date": taking(
+    "retry_after_date": fault_with_argument(
         "retry_after_date:S (1) 429 with Retry-After as an HTTP date", "1", _retry_after_date
     ),
-    "retry_after_message": taking(
+    "retry_after_message": fault_with_argument(
         "retry_after_message:S (1) 429 whose message alone says to try again in S seconds",
         "1",
         _retry_after_message,
     ),
-    "quota_429": fixed(
+    "quota_429": fault(
         "429 insufficient_quota: waiting does not help",
         _refused(429, _QUOTA, "insufficient_quota", "insufficient_quota"),
     ),
-    "quota_400": fixed(
+    "quota_400": fault(
         "400 billing_hard_limit_reached",
         _refused(400, _BILLING, "billing_limit_user_error", "billing_hard_limit_reached"),
     ),
-    "overloaded_503": fixed("503 server_is_overloaded without Retry-After", _overloaded({})),
-    "overloaded_503_retry_after": taking(
+    "overloaded_503": fault("503 server_is_overloaded without Retry-After", _overloaded({})),
+    "overloaded_503_retry_after": fault_with_argument(
         "overloaded_503_retry_after:S (1) 503 server_is_overloaded with Retry-After: S", "1", _overloaded_plan
     ),
-    "should_retry_true": taking(
+    "should_retry_true": fault_with_argument(
         "should_retry_true:NNN (500) that status with x-should-retry: true",
         "500",
         lambda t: _should_retry("true", t),
     ),
-    "should_retry_false": taking(
+    "should_retry_false": fault_with_argument(
         "should_retry_false:NNN (500) that status with x-should-retry: false",
         "500",
         lambda t: _should_retry("false", t),
     ),
-    "moderation_400": taking(
+    "moderation_400": fault_with_argument(
         "moderation_400:STAGE (input) 400 moderation_blocked with moderation_details",
         "input",
         _moderation_plan,
     ),
-    "moderation_400_message_only": fixed(
+    "moderation_400_message_only": fault(
         "400 moderation_blocked with safety_violations=[...] in the message only",
-        Plan(reply=_moderation_in_message),
+        FaultPlan(reply=_moderation_in_message),
     ),
-    "moderation_400_old": fixed(
+    "moderation_400_old": fault(
         "400 of the old safety system, without a code",
         _refused(400, _OLD_SAFETY, "invalid_request_error", None),
     ),
-    "moderation_content_policy": fixed(
+    "moderation_content_policy": fault(
         "400 content_policy_violation",
         _refused(400, _OLD_SAFETY, "invalid_request_error", "content_policy_violation"),
     ),
-    "moderation_azure": fixed("400 contentFilter beside a created field", Plan(reply=_moderation_azure)),
-    "moderation_null_message": fixed(
+    "moderation_azure": fault("400 contentFilter beside a created field", FaultPlan(reply=_moderation_azure)),
+    "moderation_null_message": fault(
         "400 moderation_blocked whose message is null", _refused(400, None, USER_ERROR, "moderation_blocked")
     ),
-    "moderation_403": fixed(
+    "moderation_403": fault(
         "403 of the safety system: temporarily blocked",
         _refused(403, _BLOCKED, USER_ERROR, "moderation_blocked"),
     ),
-    "redirect_307": taking("redirect_307:URL (this server under another host name) 307", "", _redirect),
-    "echo_secrets": fixed(
-        "400 whose message repeats the Authorization header and the prompt", Plan(reply=_echo_secrets)
+    "redirect_307": fault_with_argument(
+        "redirect_307:URL (this server under another host name) 307", "", _redirect
+    ),
+    "echo_secrets": fault(
+        "400 whose message repeats the Authorization header and the prompt", FaultPlan(reply=_echo_secrets)
     ),
 }

@@ -28,18 +28,18 @@ class _Plain(Protocol):
     def getbands(self) -> tuple[str, ...]: ...
 
 
-def scaled(image: _Plain, size: Size, resample: int = Image.Resampling.BICUBIC) -> Image.Image:
+def resize(image: _Plain, size: Size, resample: int = Image.Resampling.BICUBIC) -> Image.Image:
     """The image in another size."""
     return image.resize(size, resample)
 
 
-def mapped(image: _Plain, curve: Callable[[int], float]) -> Image.Image:
+def apply_curve(image: _Plain, curve: Callable[[int], float]) -> Image.Image:
     """Every value of an eight-bit image through a curve, kept within 0 and 255."""
     table = [min(255, max(0, round(curve(value)))) for value in range(256)]
     return image.point(table * len(image.getbands()))
 
 
-def linear(image: _Plain, factor: float, offset: float) -> Image.Image:
+def scale_values(image: _Plain, factor: float, offset: float) -> Image.Image:
     """Every value of a floating-point image times `factor` plus `offset`."""
     return image.point(lambda value: value * factor + offset)
 
@@ -52,9 +52,9 @@ def mix(one: Colour, other: Colour, share: float) -> Colour:
 
 def ramp(colours: Sequence[Colour], at: float) -> Colour:
     """The colour at a position from 0 to 1 along several."""
-    scaled = min(max(at, 0.0), 1.0) * (len(colours) - 1)
-    left = min(int(scaled), len(colours) - 2)
-    return mix(colours[left], colours[left + 1], scaled - left)
+    resize = min(max(at, 0.0), 1.0) * (len(colours) - 1)
+    left = min(int(resize), len(colours) - 2)
+    return mix(colours[left], colours[left + 1], resize - left)
 
 
 def gradient(size: Size, colours: Sequence[Colour], reach: float = 1.0, start: float = 0.0) -> Image.Image:
@@ -62,14 +62,14 @@ def gradient(size: Size, colours: Sequence[Colour], reach: float = 1.0, start: f
     strip = Image.new("RGB", (1, 512))
     for row in range(512):
         strip.putpixel((0, row), ramp(colours, (row / 511 - start) / reach))
-    return scaled(strip, size)
+    return resize(strip, size)
 
 
 def glow(image: Image.Image, centre: Point, radius: float, colour: Colour, strength: float = 1.0) -> None:
     """A soft light around a point."""
     side = max(2, round(radius * 2))
-    falling = mapped(Image.radial_gradient("L"), lambda v: 255 * strength * max(0.0, 1 - v / 180) ** 2.4)
-    mask = scaled(falling, (side, side))
+    falling = apply_curve(Image.radial_gradient("L"), lambda v: 255 * strength * max(0.0, 1 - v / 180) ** 2.4)
+    mask = resize(falling, (side, side))
     left, top = round(centre[0] - radius), round(centre[1] - radius)
     image.paste(colour, (left, top, left + side, top + side), mask)
 
@@ -91,8 +91,8 @@ def noise(rng: Random, size: Size, cells: Size, octaves: int = 4) -> Image.Image
     weight = 0.5
     for octave in range(octaves):
         grid = cells[0] << octave, cells[1] << octave
-        layer = scaled(Image.frombytes("L", grid, rng.randbytes(grid[0] * grid[1])), size)
-        total = ImageChops.add(total, mapped(layer, partial(mul, weight)))
+        layer = resize(Image.frombytes("L", grid, rng.randbytes(grid[0] * grid[1])), size)
+        total = ImageChops.add(total, apply_curve(layer, partial(mul, weight)))
         weight /= 2
     return total
 
@@ -138,14 +138,14 @@ def shape_mask(size: Size, outline: Sequence[Point]) -> Image.Image:
     return mask
 
 
-def soften(image: Image.Image, radius: float) -> Image.Image:
+def blur(image: Image.Image, radius: float) -> Image.Image:
     """A blur made on a small copy: at any radius in the same short time."""
     scale = max(1, int(radius / 3))
     if scale == 1:
         return image.filter(ImageFilter.GaussianBlur(radius))
     few = max(1, image.width // scale), max(1, image.height // scale)
-    small = scaled(image, few, Image.Resampling.BOX).filter(ImageFilter.GaussianBlur(radius / scale))
-    return scaled(small, image.size)
+    small = resize(image, few, Image.Resampling.BOX).filter(ImageFilter.GaussianBlur(radius / scale))
+    return resize(small, image.size)
 
 
 @attrs.frozen

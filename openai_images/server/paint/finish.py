@@ -16,9 +16,9 @@ from typing import Final
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 from openai_images.server.checks import Animation
-from openai_images.server.edits import Edit
-from openai_images.server.image_info import Picture
-from openai_images.server.paint.drawing import Colour, Palette, Size, mapped, mix, scaled, soften
+from openai_images.server.edits import CheckedEdit
+from openai_images.server.image_info import ImageInfo
+from openai_images.server.paint.drawing import Colour, Palette, Size, apply_curve, blur, mix, resize
 
 STATEMENT: Final = "local stand-in \u00b7 not a model"
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -31,16 +31,16 @@ def write_caption(image: Image.Image, prompt: str, *, opaque: bool = False) -> I
     title, text = _font(max(9, round(unit * 0.019))), _font(max(9, round(unit * 0.022)))
     margin, pad = unit * 0.026, unit * 0.014
     room = image.width - 2 * margin - 2 * pad
-    lines = [(STATEMENT, title, 205), (_shortened(prompt, text, min(room, unit * 0.6)), text, 255)]
+    lines = [(STATEMENT, title, 205), (_shorten(prompt, text, min(room, unit * 0.6)), text, 255)]
     lines = [line for line in lines if line[0]]
     step = unit * 0.031
-    wide = max(font.getlength(words) for words, font, _ in lines) + 2 * pad
+    width_ = max(font.getlength(words) for words, font, _ in lines) + 2 * pad
     tall = step * len(lines) + pad * 1.3
     left, top = margin, image.height - margin - tall
     if image.mode == "RGBA":
-        left, top = (image.width - wide) / 2, top - unit * 0.06
+        left, top = (image.width - width_) / 2, top - unit * 0.06
     captioned = image.copy()
-    _plate(captioned, (left, top, left + wide, top + tall), unit, 255 if opaque else 120)
+    _plate(captioned, (left, top, left + width_, top + tall), unit, 255 if opaque else 120)
     pen = ImageDraw.Draw(captioned)
     for row, (words, font, shade) in enumerate(lines):
         at = left + pad, top + pad * 0.65 + step * (row + 0.5)
@@ -51,14 +51,16 @@ def write_caption(image: Image.Image, prompt: str, *, opaque: bool = False) -> I
 def _plate(image: Image.Image, box: tuple[float, float, float, float], unit: int, fill: int) -> None:
     """A dark plate with round, smooth corners, translucent unless `fill` is 255."""
     left, top, right, bottom = (round(edge) for edge in box)
-    wide, tall = right - left, bottom - top
-    mask = Image.new("L", (wide * 2, tall * 2), 0)
-    ImageDraw.Draw(mask).rounded_rectangle((0, 0, wide * 2 - 1, tall * 2 - 1), radius=unit * 0.032, fill=fill)
-    plate = Image.new(image.mode, (wide, tall), (12, 14, 24, 255)[: len(image.getbands())])
+    width_, tall = right - left, bottom - top
+    mask = Image.new("L", (width_ * 2, tall * 2), 0)
+    ImageDraw.Draw(mask).rounded_rectangle(
+        (0, 0, width_ * 2 - 1, tall * 2 - 1), radius=unit * 0.032, fill=fill
+    )
+    plate = Image.new(image.mode, (width_, tall), (12, 14, 24, 255)[: len(image.getbands())])
     image.paste(plate, (left, top), mask.reduce(2))
 
 
-def _shortened(prompt: str, font: Font, room: float) -> str:
+def _shorten(prompt: str, font: Font, room: float) -> str:
     """The prompt in one line, cut at a word to fit."""
     line = plain_line(prompt)
     if font.getlength(line) <= room:
@@ -84,7 +86,7 @@ def _font(size: int) -> Font:
 MARGIN = 1.14
 
 
-def animated(
+def encode_gif(
     canvas: Image.Image, size: Size, animation: Animation, finish: Callable[[Image.Image], Image.Image]
 ) -> bytes:
     """The gif: frames of `size` cut out of a larger `canvas`, each finished (captioned) by itself."""
@@ -112,7 +114,7 @@ def _view(canvas: Image.Image, size: Size, turn: float) -> Image.Image:
     left = (canvas.width - width) / 2 * (1 + 0.9 * math.sin(angle))
     top = (canvas.height - height) / 2 * (1 + 0.6 * math.sin(2 * angle) / 2)
     view = canvas.crop((round(left), round(top), round(left + width), round(top + height)))
-    return scaled(view.convert("RGB"), size)
+    return resize(view.convert("RGB"), size)
 
 
 def _palette(views: list[Image.Image]) -> Image.Image:
@@ -120,31 +122,31 @@ def _palette(views: list[Image.Image]) -> Image.Image:
     width, height = (max(8, edge // 4) for edge in views[0].size)
     strip = Image.new("RGB", (width, height * len(views)))
     for number, view in enumerate(views):
-        strip.paste(scaled(view, (width, height), Image.Resampling.NEAREST), (0, number * height))
+        strip.paste(resize(view, (width, height), Image.Resampling.NEAREST), (0, number * height))
     return strip.quantize(256)
 
 
-_MOST_PRINTS: Final = 4
+_MAX_PRINTS: Final = 4
 _PAPER: Final[Colour] = (250, 248, 243)
 
 
-def retouch(edit: Edit, scene: Image.Image, palette: Palette, rng: Random) -> Image.Image:
+def apply_edit(edit: CheckedEdit, scene: Image.Image, palette: Palette, rng: Random) -> Image.Image:
     """The edited picture in the size of `scene`, which is the picture the prompt alone would give."""
     size = scene.size
-    base = _fitted(edit.images[0], size)
+    base = _fit(edit.images[0], size)
     if edit.markup is not None and edit.markup.image is not None:
         layer = _cover(edit.markup.image.convert("RGBA"), size)
         base.paste(layer, mask=layer.getchannel("A"))
     mask = edit.mask
-    painted = _painted_over(base, scene, palette) if mask is None else _painted_in(base, scene, mask)
-    return _with_prints(painted, edit.images[1:], rng)
+    painted = _paint_over(base, scene, palette) if mask is None else _fill_clear_parts(base, scene, mask)
+    return _add_prints(painted, edit.images[1:], rng)
 
 
-def _fitted(picture: Picture, size: Size) -> Image.Image:
+def _fit(info: ImageInfo, size: Size) -> Image.Image:
     """A picture that fills the frame, cropped around its middle; what one could see through is paper."""
-    source = picture.image
+    source = info.image
     if source is None:
-        return _unseen(picture, size)
+        return _placeholder(info, size)
     whole = _cover(source, size)
     if whole.mode != "RGBA":
         return whole
@@ -159,47 +161,47 @@ def _cover(image: Image.Image, size: Size) -> Image.Image:
     return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
 
 
-def _unseen(picture: Picture, size: Size) -> Image.Image:
+def _placeholder(info: ImageInfo, size: Size) -> Image.Image:
     """Soft colours out of the digest of a picture that is known by its reference only."""
-    colours = bytes.fromhex(picture.digest)[:27]
+    colours = bytes.fromhex(info.digest)[:27]
     tiles = Image.frombytes("RGB", (3, 3), bytes(96 + value // 2 for value in colours))
-    return scaled(tiles, size)
+    return resize(tiles, size)
 
 
-def _painted_in(base: Image.Image, scene: Image.Image, mask: Picture) -> Image.Image:
+def _fill_clear_parts(base: Image.Image, scene: Image.Image, mask: ImageInfo) -> Image.Image:
     """The scene where the mask is clear, with soft edges, and the picture untouched elsewhere."""
     if mask.image is None or mask.image.mode != "RGBA":
         clear = Image.new("L", base.size, 255)
     else:
         clear = ImageChops.invert(_cover(mask.image.getchannel("A"), base.size))
-    soft = soften(clear, max(1.0, min(base.size) / 220))
+    soft = blur(clear, max(1.0, min(base.size) / 220))
     # Soft on the inside only: what the mask covers stays as it was.
     return Image.composite(scene, base, ImageChops.darker(soft, clear))
 
 
-def _painted_over(base: Image.Image, scene: Image.Image, palette: Palette) -> Image.Image:
+def _paint_over(base: Image.Image, scene: Image.Image, palette: Palette) -> Image.Image:
     """The picture in broad strokes and in the colours of the prompt's mood, under the light of its scene."""
-    strokes = _in_strokes(base)
+    strokes = _brush_strokes(base)
     grey = ImageOps.autocontrast(strokes.convert("L"), cutoff=1)
     ramp = (mix(palette.near, (8, 9, 20), 0.35), palette.far, palette.middle, palette.low, palette.light)
-    toned = _toned(grey, ramp)
+    toned = _colourize(grey, ramp)
     painted = Image.blend(strokes, toned, 0.48)
-    lit = ImageChops.soft_light(painted, soften(scene, max(scene.size) / 40))
+    lit = ImageChops.soft_light(painted, blur(scene, max(scene.size) / 40))
     painted = Image.blend(painted, lit, 0.7)
-    lines = _outlines(base)
+    lines = _pencil_lines(base)
     return ImageChops.multiply(painted, Image.merge("RGB", [lines] * 3))
 
 
-def _in_strokes(image: Image.Image) -> Image.Image:
+def _brush_strokes(image: Image.Image) -> Image.Image:
     """The image without its small detail, as if by a brush."""
     scale = max(1.0, min(image.size) / 512)
     few = max(8, round(image.width / scale)), max(8, round(image.height / scale))
-    small = scaled(image, few, Image.Resampling.BOX).filter(ImageFilter.MedianFilter(7))
+    small = resize(image, few, Image.Resampling.BOX).filter(ImageFilter.MedianFilter(7))
     small = small.filter(ImageFilter.MedianFilter(5))
-    return scaled(small, image.size)
+    return resize(small, image.size)
 
 
-def _toned(grey: Image.Image, ramp: tuple[Colour, ...]) -> Image.Image:
+def _colourize(grey: Image.Image, ramp: tuple[Colour, ...]) -> Image.Image:
     """A grey picture in colours, from its shadows to its lights."""
     steps = len(ramp) - 1
     bands: list[Image.Image] = []
@@ -211,31 +213,31 @@ def _toned(grey: Image.Image, ramp: tuple[Colour, ...]) -> Image.Image:
             left = min(int(at), steps - 1)
             return levels[left] + (levels[left + 1] - levels[left]) * (at - left)
 
-        bands.append(mapped(grey, curve))
+        bands.append(apply_curve(grey, curve))
     return Image.merge("RGB", bands)
 
 
-def _outlines(image: Image.Image) -> Image.Image:
+def _pencil_lines(image: Image.Image) -> Image.Image:
     """Light lines of a pencil along the edges of what is in the picture; white elsewhere."""
     scale = max(1.0, min(image.size) / 768)
     few = max(8, round(image.width / scale)), max(8, round(image.height / scale))
-    grey = scaled(image.convert("L"), few, Image.Resampling.BOX).filter(ImageFilter.GaussianBlur(1.2))
+    grey = resize(image.convert("L"), few, Image.Resampling.BOX).filter(ImageFilter.GaussianBlur(1.2))
     edges = grey.filter(ImageFilter.FIND_EDGES)
     # The filter leaves the rim as it was.
     ImageDraw.Draw(edges).rectangle((0, 0, few[0] - 1, few[1] - 1), outline=0, width=2)
-    return scaled(mapped(edges, lambda value: 255 - min(110, value * 2.2)), image.size)
+    return resize(apply_curve(edges, lambda value: 255 - min(110, value * 2.2)), image.size)
 
 
-def _with_prints(image: Image.Image, others: tuple[Picture, ...], rng: Random) -> Image.Image:
+def _add_prints(image: Image.Image, others: tuple[ImageInfo, ...], rng: Random) -> Image.Image:
     """The further pictures as small prints along the right edge."""
-    shown = others[:_MOST_PRINTS]
+    shown = others[:_MAX_PRINTS]
     edge = round(min(image.size) * (0.27 if len(shown) < 4 else 0.22))
     for number, other in enumerate(shown):
-        turned = _print(_fitted(other, (edge, edge)), rng.uniform(-7, 7))
+        turned = _print(_fit(other, (edge, edge)), rng.uniform(-7, 7))
         left = image.width - turned.width - round(edge * 0.06)
         top = round(edge * 0.06) + number * round(turned.height * 0.86)
         shadow = Image.new("RGB", turned.size, (10, 10, 16))
-        dim = soften(mapped(turned.getchannel("A"), lambda value: value * 0.45), max(1.0, edge / 30))
+        dim = blur(apply_curve(turned.getchannel("A"), lambda value: value * 0.45), max(1.0, edge / 30))
         image.paste(shadow, (left + round(edge * 0.02), top + round(edge * 0.035)), dim)
         image.paste(turned, (left, top), turned.getchannel("A"))
     return image

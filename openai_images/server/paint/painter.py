@@ -21,34 +21,34 @@ import attrs
 from PIL import Image, ImageChops, ImageDraw, PngImagePlugin
 
 from openai_images.server.checks import Animation
-from openai_images.server.edits import Edit
-from openai_images.server.paint.drawing import Size, mapped, scaled, soften
-from openai_images.server.paint.finish import MARGIN, STATEMENT, animated, retouch, write_caption
-from openai_images.server.paint.scenes import choose_palette, choose_scene, words_of
+from openai_images.server.edits import CheckedEdit
+from openai_images.server.paint.drawing import Size, apply_curve, blur, resize
+from openai_images.server.paint.finish import MARGIN, STATEMENT, apply_edit, encode_gif, write_caption
+from openai_images.server.paint.scenes import choose_palette, choose_scene, prompt_words
 from openai_images.server.paint.svg import draw
 from openai_images.server.parameters import Parameters
 
 # Scenes are painted larger than asked for, which makes smooth edges, up to so many pixels: more is slow.
 OVERSIZE: Final = 1.5
-MOST_PIXELS: Final = 9_500_000
+MAX_PIXELS: Final = 9_500_000
 _GRAIN_TILE: Final = 512
 _GRAIN_DEPTH: Final = 4
 
 
 @attrs.frozen(kw_only=True)
 class CanvasSpec:
-    """What decides the motif; `pictures` are the digests of those that are edited."""
+    """What decides the motif; `sources` are the digests of those that are edited."""
 
     prompt: str
     index: int
     width: int
     height: int
     transparent: bool
-    pictures: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
-class PictureSpec:
+class ImageSpec:
     """What decides the bytes of a file; `progress` is 1 for the finished picture.
 
     The canvas of an animation is larger than its frames, by `MARGIN`.
@@ -68,62 +68,62 @@ class PictureSpec:
         return round(self.canvas.width / margin), round(self.canvas.height / margin)
 
 
-def spec_of(asked: Parameters, index: int, stage: int | None) -> PictureSpec:
+def image_spec(parameters: Parameters, index: int, stage: int | None) -> ImageSpec:
     """What decides the picture of this index, or a partial image of it."""
-    margin = 1 if asked.animation is None else MARGIN
-    edit = asked.edit
-    pictures = () if edit is None else (*edit.images, edit.mask, edit.markup)
-    return PictureSpec(
+    margin = 1 if parameters.animation is None else MARGIN
+    edit = parameters.edit
+    sources = () if edit is None else (*edit.images, edit.mask, edit.markup)
+    return ImageSpec(
         canvas=CanvasSpec(
-            prompt=asked.prompt,
+            prompt=parameters.prompt,
             index=index,
-            width=round(asked.width * margin),
-            height=round(asked.height * margin),
-            transparent=asked.background == "transparent",
-            pictures=tuple("" if picture is None else picture.digest for picture in pictures),
+            width=round(parameters.width * margin),
+            height=round(parameters.height * margin),
+            transparent=parameters.background == "transparent",
+            sources=tuple("" if image is None else image.digest for image in sources),
         ),
-        output_format=asked.output_format,
-        compression=asked.compression,
-        quality=asked.quality,
-        progress=1.0 if stage is None else (stage + 1) / (asked.partials + 1),
-        animation=asked.animation,
+        output_format=parameters.output_format,
+        compression=parameters.compression,
+        quality=parameters.quality,
+        progress=1.0 if stage is None else (stage + 1) / (parameters.partials + 1),
+        animation=parameters.animation,
     )
 
 
-def paint_canvas(spec: CanvasSpec, edit: Edit | None = None) -> Image.Image:
+def paint_canvas(spec: CanvasSpec, edit: CheckedEdit | None = None) -> Image.Image:
     """The finished picture in its full size, without its caption; `edit` holds the pictures `spec` names."""
     seed = hashlib.sha256(f"{spec.index}\x00{spec.prompt}".encode("utf-8", "replace")).digest()
     rng = Random(seed)  # noqa: S311  # paints the same picture for the same prompt, guards nothing
-    words = words_of(spec.prompt)
+    words = prompt_words(spec.prompt)
     palette, scene = choose_palette(rng, words), choose_scene(rng, words)
-    scale = min(OVERSIZE, math.sqrt(MOST_PIXELS / (spec.width * spec.height)))
+    scale = min(OVERSIZE, math.sqrt(MAX_PIXELS / (spec.width * spec.height)))
     size = max(2, round(spec.width * scale)), max(2, round(spec.height * scale))
     painted = scene(size, rng, palette)
-    image = scaled(painted, (spec.width, spec.height), Image.Resampling.LANCZOS)
-    image = _grained(image, rng)
+    image = resize(painted, (spec.width, spec.height), Image.Resampling.LANCZOS)
+    image = _add_grain(image, rng)
     if edit is not None:
-        image = retouch(edit, image, palette, rng)
+        image = apply_edit(edit, image, palette, rng)
     return _as_sticker(image) if spec.transparent else image
 
 
-def develop(canvas: Image.Image, spec: PictureSpec) -> bytes:
+def encode_image(canvas: Image.Image, spec: ImageSpec) -> bytes:
     """The bytes of the file: the canvas as sharp as `progress` says, captioned and encoded.
 
     That of an animation is cut out of its canvas, frame by frame.
     """
-    caption = partial(write_caption, prompt=spec.canvas.prompt, opaque=bool(spec.canvas.pictures))
+    caption = partial(write_caption, prompt=spec.canvas.prompt, opaque=bool(spec.canvas.sources))
     if spec.animation is not None:
-        return animated(canvas, spec.size, spec.animation, caption)
+        return encode_gif(canvas, spec.size, spec.animation, caption)
     image = canvas
     if spec.progress < 1:
-        image = soften(canvas, (1 - spec.progress) ** 1.6 * max(canvas.size) / 18)
-    return _encoded(caption(image), spec.output_format, spec.compression)
+        image = blur(canvas, (1 - spec.progress) ** 1.6 * max(canvas.size) / 18)
+    return _encode(caption(image), spec.output_format, spec.compression)
 
 
-def _grained(image: Image.Image, rng: Random) -> Image.Image:
+def _add_grain(image: Image.Image, rng: Random) -> Image.Image:
     """The image with a breath of film grain, which also hides the steps of gradients."""
     tile = Image.frombytes("L", (_GRAIN_TILE, _GRAIN_TILE), rng.randbytes(_GRAIN_TILE * _GRAIN_TILE))
-    tile = mapped(tile, lambda value: 128 + (value - 128) * _GRAIN_DEPTH / 128)
+    tile = apply_curve(tile, lambda value: 128 + (value - 128) * _GRAIN_DEPTH / 128)
     grain = Image.new("L", image.size)
     for left in range(0, image.width, _GRAIN_TILE):
         for top in range(0, image.height, _GRAIN_TILE):
@@ -150,7 +150,7 @@ def _rounded(size: tuple[int, int], inset: int, corner: int) -> Image.Image:
     return mask.reduce(2)
 
 
-def _encoded(image: Image.Image, output_format: str, compression: int) -> bytes:
+def _encode(image: Image.Image, output_format: str, compression: int) -> bytes:
     file = io.BytesIO()
     if output_format == "png":
         info = PngImagePlugin.PngInfo()
@@ -166,11 +166,11 @@ def _encoded(image: Image.Image, output_format: str, compression: int) -> bytes:
 K = TypeVar("K")
 V = TypeVar("V")
 
-PICTURE_BYTES: Final = 96 * 1024 * 1024
-CANVAS_BYTES: Final = 64 * 1024 * 1024
+MAX_CACHED_BYTES: Final = 96 * 1024 * 1024
+MAX_CANVAS_BYTES: Final = 64 * 1024 * 1024
 
 
-class OnceCache(Generic[K, V]):
+class SingleFlightCache(Generic[K, V]):
     """Values made once per key by a function run in a pool, the least recently used forgotten first."""
 
     def __init__(self, limit: int, size: Callable[[V], int]) -> None:
@@ -213,7 +213,7 @@ class OnceCache(Generic[K, V]):
             done.exception()
 
 
-class Studio:
+class ImageCache:
     """The painter of one server."""
 
     def __init__(self, fixed: bytes | Mapping[str, bytes] | None = None, *, threads: int = 2) -> None:
@@ -221,40 +221,40 @@ class Studio:
         by_format = fixed.items() if isinstance(fixed, Mapping) else ()
         self._fixed = {name: b64encode(data) for name, data in by_format}
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="local-images-painter")
-        self._pictures = OnceCache[PictureSpec, bytes](PICTURE_BYTES, len)
-        self._canvases = OnceCache[CanvasSpec, Image.Image](CANVAS_BYTES, _canvas_bytes)
+        self._files = SingleFlightCache[ImageSpec, bytes](MAX_CACHED_BYTES, len)
+        self._canvases = SingleFlightCache[CanvasSpec, Image.Image](MAX_CANVAS_BYTES, _canvas_bytes)
 
-    async def picture(self, asked: Parameters, index: int, stage: int | None) -> bytes:
+    async def image(self, parameters: Parameters, index: int, stage: int | None) -> bytes:
         """The base64 of one picture, or of a partial image of it."""
-        fixed = self._fixed.get(asked.output_format, self._fixed_for_all)
+        fixed = self._fixed.get(parameters.output_format, self._fixed_for_all)
         if fixed is not None:
             return fixed
-        spec = spec_of(asked, index, stage)
-        make = self._write if asked.output_format == "svg" else self._develop
-        return await self._pictures.get(spec, lambda: asyncio.ensure_future(make(spec, asked.edit)))
+        spec = image_spec(parameters, index, stage)
+        make = self._svg if parameters.output_format == "svg" else self._raster
+        return await self._files.get(spec, lambda: asyncio.ensure_future(make(spec, parameters.edit)))
 
     def close(self) -> None:
         """Stops painting; a stroke under way ends by itself."""
-        self._pictures.cancel()
+        self._files.cancel()
         self._canvases.cancel()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _develop(self, spec: PictureSpec, edit: Edit | None) -> bytes:
+    async def _raster(self, spec: ImageSpec, edit: CheckedEdit | None) -> bytes:
         loop = asyncio.get_running_loop()
         canvas = await self._canvases.get(
             spec.canvas, lambda: loop.run_in_executor(self._pool, paint_canvas, spec.canvas, edit)
         )
-        return await loop.run_in_executor(self._pool, _develop_base64, canvas, spec)
+        return await loop.run_in_executor(self._pool, _encode_base64, canvas, spec)
 
-    async def _write(self, spec: PictureSpec, edit: Edit | None) -> bytes:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, _drawn_base64, spec.canvas, edit)
-
-
-def _develop_base64(canvas: Image.Image, spec: PictureSpec) -> bytes:
-    return b64encode(develop(canvas, spec))
+    async def _svg(self, spec: ImageSpec, edit: CheckedEdit | None) -> bytes:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, _svg_base64, spec.canvas, edit)
 
 
-def _drawn_base64(spec: CanvasSpec, edit: Edit | None) -> bytes:
+def _encode_base64(canvas: Image.Image, spec: ImageSpec) -> bytes:
+    return b64encode(encode_image(canvas, spec))
+
+
+def _svg_base64(spec: CanvasSpec, edit: CheckedEdit | None) -> bytes:
     return b64encode(draw(spec.prompt, spec.index, (spec.width, spec.height), edit).encode())
 
 

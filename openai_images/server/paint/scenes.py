@@ -19,20 +19,20 @@ from openai_images.server.paint.drawing import (
     Palette,
     Point,
     Size,
+    apply_curve,
+    blur,
     brush,
     disc,
     glow,
     gradient,
     land,
-    linear,
-    mapped,
     mix,
     noise,
     ramp,
+    resize,
     ridge,
-    scaled,
+    scale_values,
     shape_mask,
-    soften,
     swell,
 )
 
@@ -60,7 +60,7 @@ _WORDS: Final[Mapping[str, str]] = {
 }
 
 
-def words_of(prompt: str) -> frozenset[str]:
+def prompt_words(prompt: str) -> frozenset[str]:
     """The words of a prompt, in small letters."""
     return frozenset(re.findall(r"[a-z]+", prompt[:4000].lower()))
 
@@ -157,9 +157,9 @@ def _clouds(image: Image.Image, rng: Random, light: Colour, reach: float) -> Non
     width, height = image.size
     band = max(2, round(height * reach))
     field = noise(rng, (width // 4, band // 4), (3, 7), 4)
-    fade = mapped(scaled(Image.linear_gradient("L"), field.size), lambda value: 255 - abs(value - 150))
-    mask = ImageChops.multiply(mapped(field, lambda value: (value - 128) * 2.6), fade)
-    image.paste(light, (0, 0, width, band), scaled(mask, (width, band)))
+    fade = apply_curve(resize(Image.linear_gradient("L"), field.size), lambda value: 255 - abs(value - 150))
+    mask = ImageChops.multiply(apply_curve(field, lambda value: (value - 128) * 2.6), fade)
+    image.paste(light, (0, 0, width, band), resize(mask, (width, band)))
 
 
 def _birds(image: Image.Image, rng: Random, colour: Colour) -> None:
@@ -241,7 +241,7 @@ def _petals(  # noqa: PLR0913, PLR0917  # a ring of them
     outlines = [_petal(centre, angle, length, 2.48 / len(angles)) for angle in angles]
     for outline in outlines:
         ImageDraw.Draw(shade).polygon(outline, fill=150)
-    image.paste(mix(palette.near, BLACK, 0.4), mask=soften(shade, length * 0.05))
+    image.paste(mix(palette.near, BLACK, 0.4), mask=blur(shade, length * 0.05))
     for angle, outline in zip(angles, outlines, strict=True):
         lit = 0.5 + 0.5 * math.cos(angle + 2.2)
         colour = mix(mix(tone, palette.near, 0.22), mix(tone, palette.light, 0.3), lit)
@@ -272,12 +272,12 @@ def cut_paper(size: Size, rng: Random, palette: Palette) -> Image.Image:
     image = Image.new("RGB", size, colours[0])
     for sheet in range(1, 8):
         share = sheet / 8
-        mask = linear(field, steep, 128 - (0.1 + 0.84 * share) * steep).convert("L")
-        shadow = soften(mask, unit * 0.014)
+        mask = scale_values(field, steep, 128 - (0.1 + 0.84 * share) * steep).convert("L")
+        shadow = blur(mask, unit * 0.014)
         shadow.paste(shadow.copy(), (round(unit * 0.008), round(unit * 0.014)))
-        image.paste(mix(palette.near, BLACK, 0.5), mask=mapped(shadow, lambda value: value / 2))
+        image.paste(mix(palette.near, BLACK, 0.5), mask=apply_curve(shadow, lambda value: value / 2))
         image.paste(ramp(colours, share * 1.05), mask=mask)
-    return scaled(image, full)
+    return resize(image, full)
 
 
 def _smooth_field(rng: Random, size: Size) -> Image.Image:
@@ -293,7 +293,7 @@ def _smooth_field(rng: Random, size: Size) -> Image.Image:
         heights = [math.sin(x * across + y * down + phase) for across, down, phase in waves]
         value = sum(weight * height for weight, height in zip(weights, heights, strict=True))
         field.putpixel((cell % grid, cell // grid), 0.5 + 0.7 * value / sum(weights))
-    return scaled(field, size)
+    return resize(field, size)
 
 
 SCENES: Final[Mapping[str, Scene]] = {"hills": hills, "sea": sea, "flower": flower, "cut_paper": cut_paper}

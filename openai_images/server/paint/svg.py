@@ -12,10 +12,10 @@ from xml.sax.saxutils import escape
 import attrs
 from PIL import Image, ImageOps
 
-from openai_images.server.edits import Edit
+from openai_images.server.edits import CheckedEdit
 from openai_images.server.paint.drawing import Colour, Palette, Point, Size, mix, ridge, swell
 from openai_images.server.paint.finish import STATEMENT, plain_line
-from openai_images.server.paint.scenes import choose_palette, words_of
+from openai_images.server.paint.scenes import choose_palette, prompt_words
 
 _LETTERS: Final = 44
 
@@ -32,12 +32,12 @@ class _Sheet:
         return min(self.width, self.height)
 
 
-def draw(prompt: str, index: int, size: Size, edit: Edit | None) -> str:
+def draw(prompt: str, index: int, size: Size, edit: CheckedEdit | None) -> str:
     """The svg of a prompt's image; that of an edit is a mosaic in the colours of its first image."""
     width, height = size
     seed = hashlib.sha256(f"{index}\x00{prompt}".encode("utf-8", "replace")).digest()
     rng = Random(seed)  # noqa: S311  # draws the same image for the same prompt, guards nothing
-    sheet = _Sheet(width, height, rng, choose_palette(rng, words_of(prompt)))
+    sheet = _Sheet(width, height, rng, choose_palette(rng, prompt_words(prompt)))
     source = None if edit is None else edit.images[0].image
     drawn = _mosaic(sheet, source) if source else _hills(sheet)
     return (
