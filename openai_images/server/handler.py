@@ -175,7 +175,7 @@ class ImagesHandler:
         parameters = await self._check_parameters(request, received)
         self.limits.charge(parameters.model, parameters.n)
         if MODERATED_PHRASE in parameters.prompt.lower():
-            raise RequestRejectedError(moderation_reply(self._situation(request, active, received)))
+            raise RequestRejectedError(moderation_reply("input", self._situation(request, active, received)))
         return parameters
 
     async def _check_parameters(self, request: web.Request, received: ReceivedBody) -> Parameters:

@@ -8,24 +8,23 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from openai_images.server.faults.bodies import CONTENT, TRAVEL
-from openai_images.server.faults.downloads import DOWNLOADS, DownloadPlan
+from openai_images.server.faults.bodies import BODY_FAULTS
+from openai_images.server.faults.downloads import DOWNLOAD_FAULTS, DownloadPlan
 from openai_images.server.faults.plan import NORMAL, Fault, FaultPlan, FaultType, P, fault
-from openai_images.server.faults.statuses import WHOLE_REPLIES
+from openai_images.server.faults.statuses import STATUS_FAULTS
 
 OK: Final = Fault("ok", NORMAL)
 DOWNLOAD_OK: Final = Fault("download_ok", DownloadPlan())
 
 _POSTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
     "ok": fault("no fault", NORMAL),
-    **TRAVEL,
-    **CONTENT,
-    **WHOLE_REPLIES,
+    **BODY_FAULTS,
+    **STATUS_FAULTS,
 }
 
 FAULTS: Final[Mapping[str, str]] = MappingProxyType(
     {name: type_.about for name, type_ in _POSTS.items()}
-    | {name: type_.about for name, type_ in DOWNLOADS.items()}
+    | {name: type_.about for name, type_ in DOWNLOAD_FAULTS.items()}
 )
 
 
@@ -41,7 +40,7 @@ def find_fault(name: str) -> Fault[FaultPlan]:
 
 def find_download_fault(name: str) -> Fault[DownloadPlan]:
     """The fault of a download called `name`, likewise."""
-    return _find(name, DOWNLOADS, "downloads")
+    return _find(name, DOWNLOAD_FAULTS, "downloads")
 
 
 def _find(name: str, types: Mapping[str, FaultType[P]], what: str) -> Fault[P]:

@@ -10,14 +10,23 @@ from typing import Final, Literal
 import attrs
 
 from openai_images.server.error_replies import Reply, error_reply
-from openai_images.server.faults.plan import FaultType, fault, fault_with_argument
-from openai_images.server.faults.statuses import html_page, parse_status, status_reply
+from openai_images.server.faults.plan import (
+    MEGABYTES,
+    STATUS,
+    Argument,
+    FaultType,
+    fault,
+    fault_with_argument,
+)
+from openai_images.server.faults.statuses import html_page, status_reply
 
 _EXPIRED: Final = (
     b'\xef\xbb\xbf<?xml version="1.0" encoding="utf-8"?><Error><Code>AuthenticationFailed</Code><Message>Server failed '
     b"to authenticate the request.</Message><AuthenticationErrorDetail>Signature not valid in the specified time frame"
     b"</AuthenticationErrorDetail></Error>"
 )
+
+_URL: Final = Argument(str, lambda url: url.isprintable() and " " not in url, "a url")
 
 Body = Literal["whole", "cut", "reset", "endless", "stalled", "empty"]
 
@@ -43,26 +52,12 @@ class DownloadPlan:
     every_other: bool = False
 
 
-def _redirect(text: str) -> DownloadPlan:
-    if not text.isprintable() or " " in text:
-        raise ValueError("a url")
-    return DownloadPlan(location=lambda at: text or f"http://localhost:{at.port}{next_hop(at, '1')}")
+def _redirect(url: str) -> DownloadPlan:
+    return DownloadPlan(location=lambda at: url or f"http://localhost:{at.port}{next_hop(at, '1')}")
 
 
-def _huge(text: str) -> DownloadPlan:
-    megabytes = float(text)
-    if not 0 < megabytes <= 1024:
-        raise ValueError("megabytes from just above 0 to 1024")
-    return DownloadPlan(megabytes=megabytes)
-
-
-def _status(text: str) -> DownloadPlan:
-    status = parse_status(text)
-    return DownloadPlan(reply=lambda: status_reply(status))
-
-
-def _gone() -> Reply:
-    return error_reply(404, "The picture was not found.", code="not_found")
+def _reply(reply: Reply) -> DownloadPlan:
+    return DownloadPlan(reply=lambda: reply)
 
 
 def next_hop(place: DownloadInfo, hop: str) -> str:
@@ -78,15 +73,21 @@ def _in_circles(place: DownloadInfo) -> str:
 
 LOOP: Final = DownloadPlan(location=_in_circles)
 
-DOWNLOADS: Final[Mapping[str, FaultType[DownloadPlan]]] = {
+DOWNLOAD_FAULTS: Final[Mapping[str, FaultType[DownloadPlan]]] = {
     "download_ok": fault("no fault for this download", DownloadPlan()),
     "download_status": fault_with_argument(
-        "download_status:NNN (500) a download gets that HTTP status", "500", _status
+        "download_status:NNN (500) a download gets that HTTP status",
+        "500",
+        STATUS,
+        lambda status: _reply(status_reply(status)),
     ),
-    "download_404": fault("a download finds nothing: 404", DownloadPlan(reply=_gone)),
+    "download_404": fault(
+        "a download finds nothing: 404",
+        _reply(error_reply(404, "The picture was not found.", code="not_found")),
+    ),
     "download_expired_403": fault(
         "a download comes too late: 403 with the XML of a storage",
-        DownloadPlan(reply=lambda: Reply(403, _EXPIRED, "application/xml")),
+        _reply(Reply(403, _EXPIRED, "application/xml")),
     ),
     "download_500_then_ok": fault(
         "500 for this download, the picture for the next",
@@ -95,14 +96,14 @@ DOWNLOADS: Final[Mapping[str, FaultType[DownloadPlan]]] = {
     "download_redirect": fault_with_argument(
         "download_redirect:URL (this server under another host name) a download is sent there, 302",
         "",
+        _URL,
         _redirect,
     ),
     "download_redirect_relative": fault(
         "a download is sent to a relative url that works", DownloadPlan(location=lambda at: next_hop(at, "1"))
     ),
     "download_redirect_other_host": fault(
-        "a download is sent to this server under the name localhost",
-        _redirect(""),
+        "a download is sent to this server under the name localhost", _redirect("")
     ),
     "download_redirect_link_local": fault(
         "a download is sent to http://169.254.169.254/latest/meta-data/",
@@ -114,11 +115,14 @@ DOWNLOADS: Final[Mapping[str, FaultType[DownloadPlan]]] = {
     "download_redirect_loop": fault("a download is sent from here to there and back, for ever", LOOP),
     "download_endless": fault("a download begins as a picture and never ends", DownloadPlan(body="endless")),
     "download_huge": fault_with_argument(
-        "download_huge:MB (100) a download of that many megabytes", "100", _huge
+        "download_huge:MB (100) a download of that many megabytes",
+        "100",
+        MEGABYTES,
+        lambda megabytes: DownloadPlan(megabytes=megabytes),
     ),
     "download_cut": fault("a download ends after half of its declared length", DownloadPlan(body="cut")),
     "download_reset": fault("TCP reset after half of a download", DownloadPlan(body="reset")),
-    "download_html": fault("a download gives an HTML page", DownloadPlan(reply=lambda: html_page(200))),
+    "download_html": fault("a download gives an HTML page", _reply(html_page(200))),
     "download_empty": fault("a download gives nothing, with status 200", DownloadPlan(body="empty")),
     "download_stall": fault("a download gives not even headers until release()", DownloadPlan(hold=True)),
     "download_stall_mid_body": fault(

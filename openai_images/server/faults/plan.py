@@ -6,7 +6,7 @@ Must not: make bytes or send them.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 
 import attrs
 
@@ -91,6 +91,7 @@ class AlternatingPlan(Protocol):
 
 
 P = TypeVar("P", bound=AlternatingPlan)
+A = TypeVar("A")
 
 
 @attrs.frozen(kw_only=True)
@@ -155,11 +156,33 @@ class FaultType(Generic[P]):
     takes_argument: bool = False
 
 
+@attrs.frozen
+class Argument(Generic[A]):
+    """Parses the argument of a fault; what it does not accept is a ValueError that says what is expected."""
+
+    convert: Callable[[str], A]
+    accepts: Callable[[A], bool]
+    expected: str
+
+    def __call__(self, text: str) -> A:
+        """The value of what follows the colon."""
+        value = self.convert(text)
+        if not self.accepts(value):
+            raise ValueError(self.expected)
+        return value
+
+
+MEGABYTES: Final = Argument(float, lambda size: 0 < size <= 1024, "megabytes from just above 0 to 1024")
+STATUS: Final = Argument(int, lambda status: 400 <= status <= 599, "a status from 400 to 599")
+
+
 def fault(about: str, plan: P) -> FaultType[P]:
-    """A kind without an argument."""
+    """A fault without an argument."""
     return FaultType(about, lambda _: plan)
 
 
-def fault_with_argument(about: str, default: str | None, make: Callable[[str], P]) -> FaultType[P]:
-    """A kind with an argument; a `default` of None means that it must be given."""
-    return FaultType(about, make, default, takes_argument=True)
+def fault_with_argument(
+    about: str, default: str | None, argument: Callable[[str], A], make: Callable[[A], P]
+) -> FaultType[P]:
+    """A fault with an argument; a `default` of None means that it is required."""
+    return FaultType(about, lambda text: make(argument(text)), default, takes_argument=True)
