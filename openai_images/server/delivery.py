@@ -11,7 +11,7 @@ import random
 import socket
 import struct
 from base64 import b64encode
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import attrs
@@ -31,25 +31,23 @@ from openai_images.server.faults.plan import (
     WaitForRelease,
 )
 from openai_images.server.paint.painter import ImageCache
+from openai_images.server.settings import ServerSettings
 from openai_images.server.state import ActiveRequest, ReleaseGate
 
 
 @attrs.define(kw_only=True)
 class FrameRenderer:
-    """The source of one answer's bytes; call it with a step."""
+    """The source of one response's bytes."""
 
     encoder: Encoder
     cache: ImageCache
     active: ActiveRequest
-    pace: float
-    sleep: Callable[[float], Awaitable[object]]
+    settings: ServerSettings
     as_stream: bool
-    partials: int
-    megabytes: float | None = None
     _number: int = attrs.field(init=False, default=0)
     _last: tuple[int | None, bytes] | None = attrs.field(init=False, default=None)
 
-    async def __call__(self, step: Frame | Event) -> bytes:
+    async def render(self, step: Frame | Event) -> bytes:
         """The bytes of `step`."""
         if isinstance(step, Event):
             return self.encoder.plain_event(step.name, step.data, self._next_number())
@@ -63,20 +61,20 @@ class FrameRenderer:
             await self._wait_until_due(0)
             return self.encoder.json_body(images)
         image = await self._image(stage, 0)
-        await self._wait_until_due(self.partials if stage is None else stage)
+        await self._wait_until_due(self.encoder.parameters.partials if stage is None else stage)
         return self.encoder.image_event(stage, image, self._next_number())
 
     async def _image(self, stage: int | None, index: int) -> bytes:
-        parameters = self.encoder.parameters
-        if self.megabytes is not None and stage is None:
-            return await asyncio.to_thread(_huge_base64, self.megabytes, parameters.width, parameters.height)
+        parameters, megabytes = self.encoder.parameters, self.active.fault.plan.image_megabytes
+        if megabytes is not None and stage is None:
+            return await asyncio.to_thread(_huge_base64, megabytes, parameters.width, parameters.height)
         return await self.cache.image(parameters, index, stage)
 
     async def _wait_until_due(self, stage: int) -> None:
-        due = self.active.started + self.pace * (stage + 1)
+        due = self.active.started + self.settings.pace * (stage + 1)
         wait = due - self.active.clock()
-        if self.pace and wait > 0:
-            await self.sleep(wait)
+        if self.settings.pace and wait > 0:
+            await self.settings.sleep(wait)
 
     def _next_number(self) -> int:
         self._number += 1
@@ -105,9 +103,6 @@ SEGMENT: Final = 256
 SEGMENT_DELAY: Final = 0.05
 MISSING_BYTES: Final = 1000
 
-Sleep = Callable[[float], Awaitable[object]]
-Render = Callable[[Frame | Event], Awaitable[bytes]]
-
 
 @attrs.define(kw_only=True)
 class ResponseWriter:
@@ -115,14 +110,15 @@ class ResponseWriter:
 
     request: web.Request
     active: ActiveRequest
-    plan: FaultPlan
     gate: ReleaseGate
-    sleep: Sleep
-    render: Render
-    as_stream: bool
+    renderer: FrameRenderer
     headers: Mapping[str, str]
-    keepalive: float | None
     _response: web.StreamResponse = attrs.field(init=False, factory=web.StreamResponse)
+
+    @property
+    def plan(self) -> FaultPlan:
+        """How the response differs from a normal one."""
+        return self.active.fault.plan
 
     async def send(self, steps: Steps) -> web.StreamResponse:
         """Sends the steps and returns the response, ended or broken."""
@@ -139,7 +135,7 @@ class ResponseWriter:
         return self._response
 
     def _is_whole(self, steps: Steps) -> bool:
-        return not self.as_stream and self.plan.piece is None and steps == (Frame(None),)
+        return not self.renderer.as_stream and self.plan.piece is None and steps == (Frame(None),)
 
     async def _send_whole(self) -> None:
         body = await self._bytes(Frame(None))
@@ -156,7 +152,7 @@ class ResponseWriter:
         await self._hang_up("close")
 
     async def _prepare(self, length: int | None) -> None:
-        content_type = "text/event-stream; charset=utf-8" if self.as_stream else "application/json"
+        content_type = "text/event-stream; charset=utf-8" if self.renderer.as_stream else "application/json"
         self._response.headers.update({"content-type": content_type, **self.active.headers(), **self.headers})
         if length is not None:
             self._response.content_length = length
@@ -186,15 +182,15 @@ class ResponseWriter:
         data = await self._render(step)
         if isinstance(step, Event):
             return data
-        if self.as_stream and not step.closed:
+        if self.renderer.as_stream and not step.closed:
             data = data.rstrip(b"\r\n")
         return data[int(len(data) * step.start) : int(len(data) * step.end)]
 
     async def _render(self, step: Frame | Event) -> bytes:
         """The bytes of a step; where comments are on, they fill the time until it is painted."""
-        if self.keepalive is None or not self.as_stream:
-            return await self.render(step)
-        painting = asyncio.ensure_future(self.render(step))
+        if self.renderer.settings.keepalive_comments is None or not self.renderer.as_stream:
+            return await self.renderer.render(step)
+        painting = asyncio.ensure_future(self.renderer.render(step))
         ready = asyncio.Event()
         painting.add_done_callback(lambda _: ready.set())
         try:
@@ -218,7 +214,7 @@ class ResponseWriter:
             waiting.cancel()
 
     async def _tick(self) -> None:
-        await self.sleep(0.05 if self.keepalive is None else self.keepalive)
+        await self.renderer.settings.sleep(self.renderer.settings.keepalive_comments or 0.05)
 
     async def _write(self, data: bytes) -> None:
         if self.plan.piece == 1:
@@ -250,6 +246,18 @@ class ResponseWriter:
 
     def _transport(self) -> asyncio.Transport:
         return open_transport(self.request)
+
+
+def local_address(request: web.Request) -> tuple[str, int]:
+    """The address and port that a request came to; its Host header may name none that exists."""
+    name = request.transport.get_extra_info("sockname") if request.transport else None
+    return (str(name[0]), int(name[1])) if name else ("127.0.0.1", 0)
+
+
+def peer_port(request: web.Request) -> int | None:
+    """The client's port."""
+    peer = request.transport.get_extra_info("peername") if request.transport else None
+    return peer[1] if peer else None
 
 
 def open_transport(request: web.Request) -> asyncio.Transport:

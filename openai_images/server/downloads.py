@@ -15,11 +15,18 @@ from typing import Final, Literal
 import attrs
 from aiohttp import HttpVersion11, web
 
-from openai_images.server.delivery import SEGMENT_DELAY, SLICE, hang_up, huge_png, open_transport
+from openai_images.server.delivery import (
+    SEGMENT_DELAY,
+    SLICE,
+    hang_up,
+    huge_png,
+    local_address,
+    open_transport,
+    peer_port,
+)
 from openai_images.server.error_replies import (
     Reply,
     RequestRejectedError,
-    bad_request,
     error_reply,
     to_response,
 )
@@ -106,7 +113,9 @@ class DownloadHandler:
         if plan.reply is not None:
             raise RequestRejectedError(plan.reply())
         if plan.location is not None:
-            place = DownloadInfo(port=_port(request), path=request.path_qs, hop=request.query.get("hop", ""))
+            place = DownloadInfo(
+                port=local_address(request)[1], path=request.path_qs, hop=request.query.get("hop", "")
+            )
             raise RequestRejectedError(Reply(302, b"", "text/plain", {"location": plan.location(place)}))
         image = self.links.find(request.match_info["name"], request.query.get("variant", "0"))
         if image is None:
@@ -119,20 +128,16 @@ class DownloadHandler:
             return Fault("download_redirect_loop", LOOP)
         if hop:
             return DOWNLOAD_OK
-        try:
-            return self.faults.next_fault(request.headers.get("X-Local-Fault"))
-        except ValueError as error:
-            raise bad_request(str(error), code="invalid_value", param="X-Local-Fault") from None
+        return self.faults.next_fault(request.headers.get("X-Local-Fault"))
 
     def _record(self, request: web.Request, fault: Fault[DownloadPlan]) -> None:
         self.state.faults_by_request[id(request)] = fault.name
-        peer = request.transport.get_extra_info("peername") if request.transport else None
         self.state.record_download(
             RecordedDownload(
                 method=request.method,
                 path=request.path_qs,
                 headers=request.headers,
-                peer_port=peer[1] if peer else None,
+                peer_port=peer_port(request),
                 fault=fault.name,
             )
         )
@@ -200,9 +205,3 @@ async def _write(response: web.StreamResponse, data: bytes) -> None:
     view = memoryview(data)
     for at in range(0, len(data), SLICE):
         await response.write(view[at : at + SLICE])
-
-
-def _port(request: web.Request) -> int:
-    """The port the request came to."""
-    name = request.transport.get_extra_info("sockname") if request.transport else None
-    return int(name[1]) if name else 0

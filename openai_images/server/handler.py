@@ -15,14 +15,20 @@ from typing import Any, Final, cast
 import attrs
 from aiohttp import web
 
-from openai_images.server.delivery import FrameRenderer, ResponseWriter, hang_up, open_transport
+from openai_images.server.delivery import (
+    FrameRenderer,
+    ResponseWriter,
+    hang_up,
+    local_address,
+    open_transport,
+    peer_port,
+)
 from openai_images.server.downloads import LinkedImage, LinkStore
 from openai_images.server.edits import resolve_references
 from openai_images.server.encoder import Encoder, MakeURL
 from openai_images.server.error_replies import (
     Reply,
     RequestRejectedError,
-    bad_request,
     check_api_key,
     to_response,
 )
@@ -75,14 +81,13 @@ class ReceivedBody:
 
     def record(self, request: web.Request, fault: Fault[FaultPlan]) -> RecordedRequest:
         """What the server remembers of it."""
-        peer = request.transport.get_extra_info("peername") if request.transport else None
         return RecordedRequest(
             method=request.method,
             path=request.path,
             headers=request.headers,
             body=self.body,
             json=self.json,
-            peer_port=peer[1] if peer else None,
+            peer_port=peer_port(request),
             fault=fault.name,
             parts=() if self.form is None else tuple(self.form.parts),
         )
@@ -117,7 +122,7 @@ class ImagesHandler:
         if unauthorized is not None:
             self.state.record(ReceivedBody().record(request, active.fault))
             raise RequestRejectedError(unauthorized)
-        active.fault = self._fault_of(request)
+        active.fault = self.faults.next_fault(request.headers.get("X-Local-Fault"))
         plan = active.fault.plan
         received = await self._receive(request, inspect=plan.reply is None and plan.hang_up is None)
         self.state.faults_by_request[id(request)] = active.fault.name
@@ -135,12 +140,12 @@ class ImagesHandler:
 
     async def _receive(self, request: web.Request, *, inspect: bool) -> ReceivedBody:
         """The body of a request, or the 413; `inspect` is whether its images will matter."""
-        values = request.headers.get("content-type", "")
+        content_type = request.headers.get("content-type", "")
         chunks, declared = BodyChunks(request, self.settings.body_timeout), request.content_length
         limit = self.settings.max_upload_bytes if _is_edit(request) else self.settings.max_body_bytes
-        if _is_edit(request) and parse_media_type(values) == FORM:
+        if _is_edit(request) and parse_media_type(content_type) == FORM:
             reader = FormReader(limit=limit, inspect=inspect, pixels=self._pixels, thread=self.reader)
-            return ReceivedBody(form=await reader.read(chunks, declared, values))
+            return ReceivedBody(form=await reader.read(chunks, declared, content_type))
         body = await read_body(chunks, declared, limit)
         return ReceivedBody(body=body, value=await self._parsed(body))
 
@@ -162,12 +167,6 @@ class ImagesHandler:
         self.state.refused += reply.status == 429
         shown = attrs.evolve(reply, headers=self.limits.visible(reply.headers))
         return to_response(shown, active.headers())
-
-    def _fault_of(self, request: web.Request) -> Fault[FaultPlan]:
-        try:
-            return self.faults.next_fault(request.headers.get("X-Local-Fault"))
-        except ValueError as error:
-            raise bad_request(str(error), code="invalid_value", param="X-Local-Fault") from None
 
     async def _parameters(
         self, request: web.Request, active: ActiveRequest, received: ReceivedBody
@@ -212,27 +211,16 @@ class ImagesHandler:
             link=self._link(request, parameters, plan),
         )
         renderer = FrameRenderer(
-            encoder=encoder,
-            cache=self.cache,
-            active=active,
-            pace=self.settings.pace,
-            sleep=self.settings.sleep,
-            as_stream=as_stream,
-            partials=parameters.partials,
-            megabytes=plan.image_megabytes,
+            encoder=encoder, cache=self.cache, active=active, settings=self.settings, as_stream=as_stream
         )
-        answer = ResponseWriter(
+        writer = ResponseWriter(
             request=request,
             active=active,
-            plan=plan,
             gate=self.state.gate,
-            sleep=self.settings.sleep,
-            render=renderer,
-            as_stream=as_stream,
+            renderer=renderer,
             headers=self.limits.headers(),
-            keepalive=self.settings.keepalive_comments,
         )
-        return await answer.send(plan.steps(parameters.partials if as_stream else 0, as_stream=as_stream))
+        return await writer.send(plan.steps(parameters.partials if as_stream else 0, as_stream=as_stream))
 
     def _link(self, request: web.Request, parameters: Parameters, plan: FaultPlan) -> MakeURL | None:
         """What gives a picture its url, None where pictures come as base64."""
@@ -256,7 +244,7 @@ class ImagesHandler:
             prompt=str(received.fields.get("prompt", "")),
             model=str(received.fields.get("model", "gpt-image-2")),
             path=request.path,
-            port=_address(request)[1],
+            port=local_address(request)[1],
             now=self.settings.now(),
         )
 
@@ -265,14 +253,8 @@ def _is_edit(request: web.Request) -> bool:
     return request.path.endswith("/edits")
 
 
-def _address(request: web.Request) -> tuple[str, int]:
-    """The address and port the request came to; its Host header may name none that exists."""
-    name = request.transport.get_extra_info("sockname") if request.transport else None
-    return (str(name[0]), int(name[1])) if name else ("127.0.0.1", 0)
-
-
 def _origin(request: web.Request) -> str:
-    host, port = _address(request)
+    host, port = local_address(request)
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 

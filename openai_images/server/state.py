@@ -14,7 +14,7 @@ from typing import Any, Generic
 
 import attrs
 
-from openai_images.server.error_replies import common_headers, new_request_id
+from openai_images.server.error_replies import bad_request, common_headers, new_request_id
 from openai_images.server.faults import DOWNLOAD_OK, OK, find_download_fault, find_fault, is_download_fault
 from openai_images.server.faults.downloads import DownloadPlan
 from openai_images.server.faults.plan import Fault, FaultPlan, P
@@ -103,10 +103,16 @@ class FaultQueue(Generic[P]):
         """The fault for the request that has just arrived; `header` is its X-Local-Fault."""
         with self.lock:
             if header is not None:
-                return self._alternate(self.find(header))
+                return self._alternate(self._find_in_header(header))
             if self.pending:
                 return self.pending.popleft()
             return self.normal if self.always is None else self._alternate(self.always)
+
+    def _find_in_header(self, name: str) -> Fault[P]:
+        try:
+            return self.find(name)
+        except ValueError as error:
+            raise bad_request(str(error), code="invalid_value", param="X-Local-Fault") from None
 
     def _alternate(self, fault: Fault[P]) -> Fault[P]:
         if not fault.plan.every_other:
@@ -159,15 +165,9 @@ class FaultQueues:
 
 
 def _found(names: Iterable[str]) -> tuple[list[Fault[FaultPlan]], list[Fault[DownloadPlan]]]:
-    """The faults of these names, of either sort."""
-    posts: list[Fault[FaultPlan]] = []
-    downloads: list[Fault[DownloadPlan]] = []
-    for name in names:
-        if is_download_fault(name):
-            downloads.append(find_download_fault(name))
-        else:
-            posts.append(find_fault(name))
-    return posts, downloads
+    listed = list(names)
+    posts = [find_fault(name) for name in listed if not is_download_fault(name)]
+    return posts, [find_download_fault(name) for name in listed if is_download_fault(name)]
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -222,9 +222,7 @@ class ServerState:
         self.requests: list[RecordedRequest] = []
         self.downloads: list[RecordedDownload] = []
         self.keep_requests: int | None = None
-        self.faults_by_request: dict[
-            int, str
-        ] = {}  # the faults of the requests that are being answered, by identity
+        self.faults_by_request: dict[int, str] = {}  # of active requests, by identity
         self.posts = 0
         self.refused = 0
         self.disconnects = 0
