@@ -168,7 +168,7 @@ class ResponseWriter:
     async def _send_step(self, step: Step) -> None:
         match step:
             case WaitForRelease():
-                await self.gate.wait()
+                await self.gate.event.wait()
             case CommentsUntilReleased():
                 await self._comments(self.gate.event)
             case HangUp(how):
@@ -241,7 +241,7 @@ class ResponseWriter:
             await asyncio.sleep(SEGMENT_DELAY)
         if how == "bad_chunk":
             self._transport().write(b"not-a-size\r\nlost\r\n")
-            await self.gate.wait()
+            await self.gate.event.wait()
         hang_up(self.active, self._transport(), how)
 
     def _transport(self) -> asyncio.Transport:

@@ -24,12 +24,7 @@ from openai_images.server.delivery import (
     open_transport,
     peer_port,
 )
-from openai_images.server.error_replies import (
-    Reply,
-    RequestRejectedError,
-    error_reply,
-    to_response,
-)
+from openai_images.server.error_replies import Reply, RequestRejectedError, error_reply, to_response
 from openai_images.server.faults import DOWNLOAD_OK
 from openai_images.server.faults.downloads import LOOP, DownloadInfo, DownloadPlan
 from openai_images.server.faults.plan import Fault
@@ -109,7 +104,7 @@ class DownloadHandler:
         self._record(request, fault)
         plan = fault.plan
         if plan.hold:
-            await self.state.gate.wait()
+            await self.state.gate.event.wait()
         if plan.reply is not None:
             raise RequestRejectedError(plan.reply())
         if plan.location is not None:
@@ -168,7 +163,7 @@ class _DownloadWriter:
             case "endless":
                 await self._never_end(response, data)
             case "stalled":
-                await self.state.gate.wait()
+                await self.state.gate.event.wait()
                 await _write(response, data[len(data) // 2 :])
             case "cut":
                 self._hang_up("close")

@@ -26,12 +26,7 @@ from openai_images.server.delivery import (
 from openai_images.server.downloads import LinkedImage, LinkStore
 from openai_images.server.edits import resolve_references
 from openai_images.server.encoder import Encoder, MakeURL
-from openai_images.server.error_replies import (
-    Reply,
-    RequestRejectedError,
-    check_api_key,
-    to_response,
-)
+from openai_images.server.error_replies import Reply, RequestRejectedError, check_api_key, to_response
 from openai_images.server.faults.plan import Fault, FaultPlan, RequestInfo
 from openai_images.server.faults.statuses import moderation_reply
 from openai_images.server.image_info import UploadedImages
@@ -130,7 +125,7 @@ class ImagesHandler:
         if plan.delay:
             await self.settings.sleep(plan.delay)
         if plan.hold:
-            await self.state.gate.wait()
+            await self.state.gate.event.wait()
         if plan.hang_up is not None:
             hang_up(active, open_transport(request), plan.hang_up)
             return web.Response()

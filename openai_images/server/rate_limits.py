@@ -130,19 +130,20 @@ class RateLimits:
         )
 
     def charge(self, model: ServedModel, n: int) -> None:
-        """Pays for a request of `n` pictures or raises the 429."""
+        """Pays for a request of `n` images or raises the 429."""
+        # Both refill here, as the headers of either 429 show both.
         image_wait = self.images.wait_for(n) if self.images else 0.0
         request_wait = self.requests.wait_for(1) if self.requests else 0.0
         if self.images and n > self.images.capacity:
             raise RequestRejectedError(self._too_many(model, n, self.images))
         if self.images and image_wait:
-            stated = self._stated_wait(image_wait)
-            message = images_message(model.name, self.images.limit, self.images.used, n, stated)
-            raise RequestRejectedError(self._reply("input-images", message, stated))
+            wait, bucket = self._stated_wait(image_wait), self.images
+            message = images_message(model.name, bucket.limit, bucket.used, n, wait)
+            raise RequestRejectedError(self._reply("input-images", message, wait))
         if self.requests and request_wait:
-            stated = self._stated_wait(request_wait)
-            message = requests_message(model.name, self.requests.limit, self.requests.used, stated)
-            raise RequestRejectedError(self._reply("requests", message, stated))
+            wait, bucket = self._stated_wait(request_wait), self.requests
+            message = requests_message(model.name, bucket.limit, bucket.used, wait)
+            raise RequestRejectedError(self._reply("requests", message, wait))
         if self.images:
             self.images.take(n)
         if self.requests:

@@ -6,7 +6,7 @@ arrive. It refuses to know how pictures are made.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 from aiohttp import web
@@ -41,12 +41,12 @@ def make_app(
     app = web.Application(
         middlewares=[_count_requests(images, on_answer), _reject_foreign(images.settings.host)]
     )
-    models = _Models(images.settings)
+    models = _models(images.settings)
     app.router.add_post("/v1/images/generations", images.handle)
     app.router.add_post("/v1/images/edits", images.handle)
     app.router.add_get("/v1/images/{name}/content", downloads.handle, allow_head=False)
-    app.router.add_get("/v1/models", models.list_models)
-    app.router.add_get("/v1/models/{name}", models.one)
+    app.router.add_get("/v1/models", models)
+    app.router.add_get("/v1/models/{name}", models)
     for route in list(app.router.routes()):
         if route.method != "HEAD" and route.resource is not None:
             app.router.add_route("*", route.resource.canonical, _fixed_reply(wrong_method))
@@ -119,32 +119,21 @@ def _headers() -> dict[str, str]:
     return common_headers(new_request_id(), 0.0)
 
 
-class _Models:
-    """The catalogue's two paths."""
+def _models(settings: ServerSettings) -> Handler:
+    """All models that are served, or the one that is named in the path."""
 
-    def __init__(self, settings: ServerSettings) -> None:
-        self._settings = settings
+    async def handle(request: web.Request) -> web.StreamResponse:
+        served, name = served_models(settings.now(), legacy=settings.legacy), request.match_info.get("name")
+        if name is None:
+            reply = Reply(200, compact_json({"object": "list", "data": [_model(m) for m in served.values()]}))
+        elif name in served:
+            reply = Reply(200, compact_json(_model(served[name])))
+        else:
+            message = f"The model '{name}' does not exist"
+            reply = error_reply(404, message, code="model_not_found", param="model")
+        return to_response(check_api_key(request, settings.api_key) or reply, _headers())
 
-    async def list_models(self, request: web.Request) -> web.StreamResponse:
-        """All models."""
-        body = compact_json({"object": "list", "data": [_model(one) for one in self._served().values()]})
-        return self._send(request, Reply(200, body))
-
-    async def one(self, request: web.Request) -> web.StreamResponse:
-        """One model, or 404."""
-        name = request.match_info["name"]
-        model = self._served().get(name)
-        if model is not None:
-            return self._send(request, Reply(200, compact_json(_model(model))))
-        message = f"The model '{name}' does not exist"
-        return self._send(request, error_reply(404, message, code="model_not_found", param="model"))
-
-    def _served(self) -> Mapping[str, ServedModel]:
-        return served_models(self._settings.now(), legacy=self._settings.legacy)
-
-    def _send(self, request: web.Request, reply: Reply) -> web.Response:
-        unauthorized = check_api_key(request, self._settings.api_key)
-        return to_response(unauthorized or reply, _headers())
+    return handle
 
 
 def _model(model: ServedModel) -> dict[str, Any]:

@@ -195,24 +195,15 @@ class ActiveRequest:
 
 
 class ReleaseGate:
-    """Holds answers back until it is opened; it closes again behind those it let through."""
+    """Holds back whoever awaits `event` until it is opened; it closes again behind those it let through."""
 
     def __init__(self) -> None:
-        self._event = asyncio.Event()
-
-    async def wait(self) -> None:
-        """Waits for the next opening."""
-        await self._event.wait()
-
-    @property
-    def event(self) -> asyncio.Event:
-        """The event of the next opening."""
-        return self._event
+        self.event = asyncio.Event()
 
     def open(self) -> None:
-        """Lets go on everyone who waits now."""
-        self._event.set()
-        self._event = asyncio.Event()
+        """Releases everyone who waits now."""
+        self.event.set()
+        self.event = asyncio.Event()
 
 
 class ServerState:
@@ -258,7 +249,7 @@ class ServerState:
     async def wait_disconnected(self, n: int) -> None:
         """Waits until `n` clients in all have left while they were being answered."""
         while self.disconnects < n:
-            await self._changed.wait()
+            await self._changed.event.wait()
 
     def reopen(self) -> None:
         """Clients that leave count again, perhaps in another loop than before."""

@@ -49,11 +49,7 @@ _OLD_SAFETY: Final = "Your request was rejected as a result of our safety system
 _STATUSES: Final[Mapping[int, tuple[str, str, str | None]]] = {
     400: ("Invalid value for 'size'.", USER_ERROR, "invalid_value"),
     403: ("Your organization must be verified to use this model.", INVALID_REQUEST, None),
-    404: (
-        "The model does not exist or you do not have access to it.",
-        INVALID_REQUEST,
-        "model_not_found",
-    ),
+    404: ("The model does not exist or you do not have access to it.", INVALID_REQUEST, "model_not_found"),
     408: ("Request timed out.", "server_error", None),
     409: ("The request conflicts with another one.", INVALID_REQUEST, "conflict"),
     413: ("413: Maximum content size limit (26214400) exceeded", "server_error", None),

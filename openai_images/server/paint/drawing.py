@@ -138,6 +138,15 @@ def shape_mask(size: Size, outline: Sequence[Point]) -> Image.Image:
     return mask
 
 
+def rounded_mask(size: Size, inset: int, radius: float, fill: int = 255) -> Image.Image:
+    """A mask of `fill` with round, smooth corners, `inset` away from the edges."""
+    width, height = size[0] * 2, size[1] * 2
+    mask = Image.new("L", (width, height), 0)
+    box = (inset * 2, inset * 2, width - inset * 2 - 1, height - inset * 2 - 1)
+    ImageDraw.Draw(mask).rounded_rectangle(box, radius=radius * 2, fill=fill)
+    return mask.reduce(2)
+
+
 def blur(image: Image.Image, radius: float) -> Image.Image:
     """A blur made on a small copy: at any radius in the same short time."""
     scale = max(1, int(radius / 3))

@@ -8,7 +8,7 @@ Must not: follow the prompt of an edit, or draw letters that the font lacks.
 import io
 import math
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from random import Random
 from typing import Final
@@ -18,7 +18,17 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, ImageOps
 from openai_images.server.checks import Animation
 from openai_images.server.edits import CheckedEdit
 from openai_images.server.image_info import ImageInfo
-from openai_images.server.paint.drawing import Colour, Palette, Size, apply_curve, blur, mix, resize
+from openai_images.server.paint.drawing import (
+    Colour,
+    Palette,
+    Size,
+    apply_curve,
+    blur,
+    mix,
+    ramp,
+    resize,
+    rounded_mask,
+)
 
 STATEMENT: Final = "local stand-in \u00b7 not a model"
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -34,13 +44,13 @@ def write_caption(image: Image.Image, prompt: str, *, opaque: bool = False) -> I
     lines = [(STATEMENT, title, 205), (_shorten(prompt, text, min(room, unit * 0.6)), text, 255)]
     lines = [line for line in lines if line[0]]
     step = unit * 0.031
-    width_ = max(font.getlength(words) for words, font, _ in lines) + 2 * pad
-    tall = step * len(lines) + pad * 1.3
-    left, top = margin, image.height - margin - tall
+    width = max(font.getlength(words) for words, font, _ in lines) + 2 * pad
+    height = step * len(lines) + pad * 1.3
+    left, top = margin, image.height - margin - height
     if image.mode == "RGBA":
-        left, top = (image.width - width_) / 2, top - unit * 0.06
+        left, top = (image.width - width) / 2, top - unit * 0.06
     captioned = image.copy()
-    _plate(captioned, (left, top, left + width_, top + tall), unit, 255 if opaque else 120)
+    _plate(captioned, (left, top, left + width, top + height), unit, 255 if opaque else 120)
     pen = ImageDraw.Draw(captioned)
     for row, (words, font, shade) in enumerate(lines):
         at = left + pad, top + pad * 0.65 + step * (row + 0.5)
@@ -51,13 +61,9 @@ def write_caption(image: Image.Image, prompt: str, *, opaque: bool = False) -> I
 def _plate(image: Image.Image, box: tuple[float, float, float, float], unit: int, fill: int) -> None:
     """A dark plate with round, smooth corners, translucent unless `fill` is 255."""
     left, top, right, bottom = (round(edge) for edge in box)
-    width_, tall = right - left, bottom - top
-    mask = Image.new("L", (width_ * 2, tall * 2), 0)
-    ImageDraw.Draw(mask).rounded_rectangle(
-        (0, 0, width_ * 2 - 1, tall * 2 - 1), radius=unit * 0.032, fill=fill
-    )
-    plate = Image.new(image.mode, (width_, tall), (12, 14, 24, 255)[: len(image.getbands())])
-    image.paste(plate, (left, top), mask.reduce(2))
+    mask = rounded_mask((right - left, bottom - top), 0, unit * 0.016, fill)
+    plate = Image.new(image.mode, mask.size, (12, 14, 24, 255)[: len(image.getbands())])
+    image.paste(plate, (left, top), mask)
 
 
 def _shorten(prompt: str, font: Font, room: float) -> str:
@@ -183,8 +189,8 @@ def _paint_over(base: Image.Image, scene: Image.Image, palette: Palette) -> Imag
     """The picture in broad strokes and in the colours of the prompt's mood, under the light of its scene."""
     strokes = _brush_strokes(base)
     grey = ImageOps.autocontrast(strokes.convert("L"), cutoff=1)
-    ramp = (mix(palette.near, (8, 9, 20), 0.35), palette.far, palette.middle, palette.low, palette.light)
-    toned = _colourize(grey, ramp)
+    shadows = mix(palette.near, (8, 9, 20), 0.35)
+    toned = _colourize(grey, (shadows, palette.far, palette.middle, palette.low, palette.light))
     painted = Image.blend(strokes, toned, 0.48)
     lit = ImageChops.soft_light(painted, blur(scene, max(scene.size) / 40))
     painted = Image.blend(painted, lit, 0.7)
@@ -201,20 +207,11 @@ def _brush_strokes(image: Image.Image) -> Image.Image:
     return resize(small, image.size)
 
 
-def _colourize(grey: Image.Image, ramp: tuple[Colour, ...]) -> Image.Image:
-    """A grey picture in colours, from its shadows to its lights."""
-    steps = len(ramp) - 1
-    bands: list[Image.Image] = []
-    for band in range(3):
-        levels = [colour[band] for colour in ramp]
-
-        def curve(value: int, levels: list[int] = levels) -> float:
-            at = value / 255 * steps
-            left = min(int(at), steps - 1)
-            return levels[left] + (levels[left + 1] - levels[left]) * (at - left)
-
-        bands.append(apply_curve(grey, curve))
-    return Image.merge("RGB", bands)
+def _colourize(grey: Image.Image, colours: Sequence[Colour]) -> Image.Image:
+    """A grey image in colours, from its shadows to its lights."""
+    toned = grey.copy()
+    toned.putpalette([band for value in range(256) for band in ramp(colours, value / 255)])
+    return toned.convert("RGB")
 
 
 def _pencil_lines(image: Image.Image) -> Image.Image:

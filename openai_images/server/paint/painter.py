@@ -18,11 +18,11 @@ from random import Random
 from typing import Final, Generic, TypeVar
 
 import attrs
-from PIL import Image, ImageChops, ImageDraw, PngImagePlugin
+from PIL import Image, ImageChops, PngImagePlugin
 
 from openai_images.server.checks import Animation
 from openai_images.server.edits import CheckedEdit
-from openai_images.server.paint.drawing import Size, apply_curve, blur, resize
+from openai_images.server.paint.drawing import Size, apply_curve, blur, resize, rounded_mask
 from openai_images.server.paint.finish import MARGIN, STATEMENT, apply_edit, encode_gif, write_caption
 from openai_images.server.paint.scenes import choose_palette, choose_scene, prompt_words
 from openai_images.server.paint.svg import draw
@@ -133,21 +133,13 @@ def _add_grain(image: Image.Image, rng: Random) -> Image.Image:
 
 def _as_sticker(image: Image.Image) -> Image.Image:
     """The picture as a round sticker with a white rim on a transparent ground."""
-    width, height = image.size
     edge = round(min(image.size) * 0.04)
     corner = round(min(image.size) * 0.3)
-    outer, inner = (_rounded((width, height), inset, corner) for inset in (edge, round(edge * 1.7)))
+    outer, inner = (rounded_mask(image.size, inset, corner - inset) for inset in (edge, round(edge * 1.7)))
     sticker = Image.new("RGB", image.size, (255, 255, 255))
     sticker.paste(image, mask=inner)
     sticker.putalpha(outer)
     return sticker
-
-
-def _rounded(size: tuple[int, int], inset: int, corner: int) -> Image.Image:
-    mask = Image.new("L", (size[0] * 2, size[1] * 2), 0)
-    box = (inset * 2, inset * 2, (size[0] - inset) * 2, (size[1] - inset) * 2)
-    ImageDraw.Draw(mask).rounded_rectangle(box, radius=(corner - inset) * 2, fill=255)
-    return mask.reduce(2)
 
 
 def _encode(image: Image.Image, output_format: str, compression: int) -> bytes:
@@ -230,8 +222,7 @@ class ImageCache:
         if fixed is not None:
             return fixed
         spec = image_spec(parameters, index, stage)
-        make = self._svg if parameters.output_format == "svg" else self._raster
-        return await self._files.get(spec, lambda: asyncio.ensure_future(make(spec, parameters.edit)))
+        return await self._files.get(spec, lambda: asyncio.ensure_future(self._make(spec, parameters.edit)))
 
     def close(self) -> None:
         """Stops painting; a stroke under way ends by itself."""
@@ -239,19 +230,14 @@ class ImageCache:
         self._canvases.cancel()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _raster(self, spec: ImageSpec, edit: CheckedEdit | None) -> bytes:
-        loop = asyncio.get_running_loop()
-        canvas = await self._canvases.get(
-            spec.canvas, lambda: loop.run_in_executor(self._pool, paint_canvas, spec.canvas, edit)
+    async def _make(self, spec: ImageSpec, edit: CheckedEdit | None) -> bytes:
+        loop, canvas = asyncio.get_running_loop(), spec.canvas
+        if spec.output_format == "svg":
+            return await loop.run_in_executor(self._pool, _svg_base64, canvas, edit)
+        image = await self._canvases.get(
+            canvas, lambda: loop.run_in_executor(self._pool, paint_canvas, canvas, edit)
         )
-        return await loop.run_in_executor(self._pool, _encode_base64, canvas, spec)
-
-    async def _svg(self, spec: ImageSpec, edit: CheckedEdit | None) -> bytes:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, _svg_base64, spec.canvas, edit)
-
-
-def _encode_base64(canvas: Image.Image, spec: ImageSpec) -> bytes:
-    return b64encode(encode_image(canvas, spec))
+        return await loop.run_in_executor(self._pool, lambda: b64encode(encode_image(image, spec)))
 
 
 def _svg_base64(spec: CanvasSpec, edit: CheckedEdit | None) -> bytes:
