@@ -1,7 +1,7 @@
-"""The local images server: the wire format of the OpenAI Images API on loopback, with stand-in pictures and faults.
+"""The local images server: the wire format of the OpenAI Images API on loopback, with stand-in images and faults.
 
-Rules: it shares no code with the client, so that one mistake cannot hide on both sides. It refuses to be reached from
-another machine.
+Invariants: it shares no code with the client, so that one mistake cannot hide on both sides.
+Must not: be reachable from another machine.
 """
 
 from openai_images.server.faults import FAULTS

@@ -1,8 +1,7 @@
-"""What the local server knows about each model: sizes, qualities, backgrounds and what a picture costs in tokens.
+"""The AI models of the local server: sizes, qualities, backgrounds, tokens per image, end dates.
 
-Rules: plain tables and pure functions; the numbers are the published ones, and where none are published the line
-says what stands in; which models there are is judged by the day that is given. It refuses to check requests:
-`parameters.py` does that with these tables.
+Invariants: plain tables and pure functions; numbers are the published ones, and a comment says where none are.
+Must not: check requests; `parameters.py` does.
 """
 
 import math
@@ -23,7 +22,7 @@ Generation = Literal["dall-e", "1.5", "2", "2.5", "2.6"]
 
 @attrs.frozen
 class ServedModel:
-    """One model of the catalogue."""
+    """One AI model."""
 
     name: str
     generation: Generation
@@ -63,7 +62,7 @@ MODELS: Final = _catalogue()
 
 
 def served_models(now: float, *, legacy: bool) -> Mapping[str, ServedModel]:
-    """Those that have not ended at this moment (seconds since 1970); all for servers that still have the others."""
+    """The models that have not ended at `now` (seconds since 1970); all of them with `legacy`."""
     today = datetime.fromtimestamp(now, UTC).date()
     return {
         name: model for name, model in MODELS.items() if legacy or model.ends is None or today < model.ends
@@ -87,7 +86,7 @@ _PATCHES: Final[Mapping[str, Mapping[str, int]]] = {
 
 
 def output_tokens(model: ServedModel, width: int, height: int, quality: str) -> int:
-    """Tokens of one picture, by the published table or formula; the dall-e models had none."""
+    """Tokens of one image, by the published table or formula; the dall-e models had none."""
     if model.generation == "dall-e":
         return 0
     if not model.free_sizes:
@@ -111,10 +110,10 @@ def prompt_tokens(prompt: str) -> int:
 
 
 def input_tokens(model: ServedModel, width: int, height: int, *, high_fidelity: bool) -> int:
-    """Tokens of one picture that is edited.
+    """Tokens of one image that is edited.
 
-    A picture of 1024x1024 was seen at 1024 with generation 2.5: one for each 32x32 pixels, taken here for every size up
-    to 2048x2048. Before it 194 were seen, and high fidelity is documented to add as many as a picture of its shape.
+    An image of 1024x1024 was seen at 1024 with generation 2.5: one for each 32x32 pixels, taken here for every size up
+    to 2048x2048. Before it 194 were seen, and high fidelity is documented to add as many as an image of its shape.
     """
     if model.free_sizes:
         return min(4096, math.ceil(width / 32) * math.ceil(height / 32))
@@ -122,9 +121,9 @@ def input_tokens(model: ServedModel, width: int, height: int, *, high_fidelity: 
 
 
 def automatic_size(model: ServedModel, like: tuple[int, int] | None = None) -> tuple[int, int]:
-    """The size of `auto`, for an edit of the shape of a picture of the size `like`.
+    """The size of `auto`, for an edit of the shape of an image of the size `like`.
 
-    From generation 2 on it is often one that may not be asked for; before, it is the nearest of three.
+    From generation 2 on it is often a size that may not be requested; before, it is the nearest of three.
     """
     width, height = like or (1024, 1024)
     ratio = min(3.0, max(1 / 3, width / height))
@@ -139,7 +138,7 @@ def automatic_quality(model: ServedModel) -> str:
 
 
 def size_problem(model: ServedModel, size: str, width: int, height: int) -> str | None:
-    """The sentence with which the API refuses a size, or None where it is legal."""
+    """The API's message about a size, or None if it is valid."""
     if not model.free_sizes:
         if (width, height) in FIXED_SIZES:
             return None

@@ -18,7 +18,7 @@ Types = Mapping[str, tuple[str, type]]
 
 
 def check_names_and_types(values: Mapping[str, Any], known: Types) -> None:
-    """Refuses a name that is not known, or a value of another type than it has."""
+    """Rejects unknown names and values of another type."""
     for name, value in values.items():
         if name not in known:
             raise unknown_parameter(name)
@@ -29,30 +29,30 @@ def check_names_and_types(values: Mapping[str, Any], known: Types) -> None:
 
 
 def unknown_parameter(name: str) -> RequestRejectedError:
-    """The refusal of a parameter that there is not."""
+    """The 400 for a parameter that does not exist."""
     return bad_request(f"Unknown parameter: '{name[:200]}'.", code="unknown_parameter", param=name[:200])
 
 
 def missing_parameter(name: str) -> RequestRejectedError:
-    """The refusal of a request without a parameter it must have."""
+    """The 400 for a missing parameter."""
     return bad_request(
         f"Missing required parameter: '{name}'.", code="missing_required_parameter", param=name
     )
 
 
 def invalid_value(name: str, message: str) -> RequestRejectedError:
-    """The refusal of a value that does not go with the others."""
+    """The 400 for a value that cannot be combined with the others."""
     return bad_request(message, code="invalid_value", param=name, error_type=USER_ERROR)
 
 
 def wrong_type(name: str, expected: str, value: object) -> NoReturn:
-    """Refuses a value of another type than `expected` say."""
+    """Rejects a value of another type than `expected`."""
     message = f"Invalid type for '{name}': expected {expected}, but got {describe(value)} instead."
     raise bad_request(message, code="invalid_type", param=name)
 
 
 def check_range(name: str, value: int | None, low: int, high: int) -> None:
-    """Refuses an integer outside a range."""
+    """Rejects an integer outside a range."""
     if value is None or low <= value <= high:
         return
     side, bound, code = (
@@ -66,7 +66,7 @@ def check_range(name: str, value: int | None, low: int, high: int) -> None:
 
 
 def check_length(name: str, text: str, longest: int) -> None:
-    """Refuses a string that is too long."""
+    """Rejects a string that is too long."""
     if len(text) <= longest:
         return
     message = (
@@ -77,7 +77,7 @@ def check_length(name: str, text: str, longest: int) -> None:
 
 
 def choice(values: Mapping[str, Any], name: str, allowed: tuple[str, ...], default: str) -> str:
-    """The value of a parameter that has only these."""
+    """The value of a parameter that allows only these."""
     value: str = values.get(name, default)
     if value in allowed:
         return value
@@ -87,7 +87,7 @@ def choice(values: Mapping[str, Any], name: str, allowed: tuple[str, ...], defau
 
 
 def check_prompt(values: Mapping[str, Any], longest: int) -> str:
-    """The prompt, which must be there and have a length from 1 to `longest`."""
+    """The prompt, whose length must be from 1 to `longest`."""
     if "prompt" not in values:
         raise missing_parameter("prompt")
     prompt: str = values["prompt"]
@@ -128,7 +128,7 @@ class SVGModel:
 
 
 def check_format(values: Mapping[str, Any], output_format: str) -> None:
-    """Refuses what does not go with the format."""
+    """Rejects what cannot be combined with the format."""
     for name, owner in (("frame_count", "gif"), ("frame_duration_ms", "gif"), ("svg", "svg")):
         if name in values and output_format != owner:
             raise invalid_value(
@@ -146,7 +146,7 @@ def check_format(values: Mapping[str, Any], output_format: str) -> None:
 
 
 def _check_single(values: Mapping[str, Any], shown: str) -> None:
-    """Refuses to send a gif or an svg in stages, or several svgs."""
+    """Rejects streams of a gif or svg, and several svgs."""
     if values.get("stream"):
         raise invalid_value("stream", f"Streaming is not supported for {shown} output format.")
     if shown == "SVG" and values.get("n", 1) > 1:
@@ -164,7 +164,7 @@ def gif_animation(values: Mapping[str, Any], output_format: str) -> Animation | 
 
 
 def svg_model(values: Mapping[str, Any], output_format: str) -> SVGModel | None:
-    """The author of an svg, None for other formats."""
+    """The model that writes an svg, None for other formats."""
     if output_format != "svg":
         return None
     svg: dict[str, Any] | None = values.get("svg")
@@ -200,7 +200,7 @@ def _effort(reasoning: Mapping[str, Any]) -> str | None:
 
 
 def gif_problem(model: ServedModel, size: tuple[int, int], animation: Animation, n: int) -> str | None:
-    """The sentence with which gifs of this size are refused, or None where it is legal."""
+    """The API's message about a gif's size, or None if it is valid."""
     width, height = size
     columns, rows = animation.grid
     shown = f"{width}x{height}"

@@ -86,7 +86,7 @@ def _huge_base64(megabytes: float, width: int, height: int) -> bytes:
 
 
 def huge_png(megabytes: float, width: int, height: int) -> bytes:
-    """So many megabytes (10**6 bytes) with the beginning and the end of a PNG, always the same ones."""
+    """Bytes with the beginning and the end of a PNG, the same for the same size; a megabyte is 10**6 bytes."""
     head = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     end = struct.pack(">II4sI", 0, 0, b"IEND", 0xAE426082)
     size = max(0, round(megabytes * 1_000_000) - len(head) - 12 - len(end))
@@ -95,8 +95,8 @@ def huge_png(megabytes: float, width: int, height: int) -> bytes:
 
 
 SLICE: Final = 64 * 1024
-# Of each frame sent in one-byte chunks so many bytes travel alone and the rest a segment at a time: a picture of two
-# megabytes would take minutes otherwise.
+# So many bytes of each frame in one-byte chunks are segments of their own, the rest share segments: 2 MB would take
+# minutes otherwise.
 ALONE: Final = 4096
 SEGMENT: Final = 256
 # Seconds in which a client reads what came before, so that a bad chunk or a reset is a read of its own.
@@ -106,7 +106,7 @@ MISSING_BYTES: Final = 1000
 
 @attrs.define(kw_only=True)
 class ResponseWriter:
-    """One answer, or as much of it as its plan lets through."""
+    """Sends one response, or as much of it as its plan lets through."""
 
     request: web.Request
     active: ActiveRequest
@@ -162,7 +162,7 @@ class ResponseWriter:
 
     @property
     def _is_chunked(self) -> bool:
-        """Whether we put a body without a length into chunks; in HTTP/1.0 its end is that of the connection."""
+        """HTTP/1.0 has no chunks: the end of a body without a length is that of the connection."""
         return self.request.version == HttpVersion11
 
     async def _send_step(self, step: Step) -> None:
@@ -187,7 +187,7 @@ class ResponseWriter:
         return data[int(len(data) * step.start) : int(len(data) * step.end)]
 
     async def _render(self, step: Frame | Event) -> bytes:
-        """The bytes of a step; where comments are on, they fill the time until it is painted."""
+        """The bytes of a step; keepalive comments fill the time until it is drawn."""
         if self.renderer.settings.keepalive_comments is None or not self.renderer.as_stream:
             return await self.renderer.render(step)
         painting = asyncio.ensure_future(self.renderer.render(step))
@@ -269,7 +269,7 @@ def open_transport(request: web.Request) -> asyncio.Transport:
 
 
 def hang_up(active: ActiveRequest, transport: asyncio.Transport, how: HangUpKind) -> None:
-    """Ends the connection from our side: a FIN behind what was written, or an RST at once."""
+    """Closes the connection: a FIN after what was written, or an immediate RST."""
     active.hung_up = True
     if how == "reset":
         sock: socket.socket = transport.get_extra_info("socket")

@@ -36,14 +36,14 @@ MAX_LINKS: Final = 100_000
 
 @attrs.frozen
 class LinkedImage:
-    """One picture: its base64 and its media type."""
+    """One image: its base64 and its media type."""
 
     base64: bytes = attrs.field(repr=lambda text: f"<{len(text):,} characters>")
     media_type: str
 
 
 class LinkStore:
-    """The pictures behind the urls of one server."""
+    """The images behind the URLs of one server."""
 
     def __init__(self, limit: int = MAX_LINKED_BYTES) -> None:
         self._limit = limit
@@ -52,7 +52,7 @@ class LinkStore:
         self._images: OrderedDict[str, LinkedImage] = OrderedDict()
 
     def add(self, image: LinkedImage, number: int) -> str:
-        """Keeps a picture and gives the path of its url."""
+        """Keeps an image and gives the path of its URL."""
         path = f"/v1/images/img_{uuid.uuid4().hex}/content?variant={number}"
         self._images[path] = image
         key = id(image.base64)
@@ -63,7 +63,7 @@ class LinkStore:
         return path
 
     def find(self, name: str, number: str) -> LinkedImage | None:
-        """The picture of a link, or None if there is none such or it is over."""
+        """The image behind a link, or None if it does not exist any more."""
         return self._images.get(f"/v1/images/{name}/content?variant={number}")
 
     def _drop_oldest(self) -> None:
@@ -140,7 +140,7 @@ class DownloadHandler:
 
 @attrs.frozen
 class _DownloadWriter:
-    """One picture on its way, or as much of it as its plan lets through."""
+    """Sends one image, or as much of it as its plan lets through."""
 
     request: web.Request
     active: ActiveRequest
@@ -148,7 +148,7 @@ class _DownloadWriter:
     state: ServerState
 
     async def send(self, image: LinkedImage) -> web.StreamResponse:
-        """Sends the picture and returns the response, ended or broken."""
+        """Sends the image and returns the response, ended or broken."""
         data = await self._bytes(image)
         response = web.StreamResponse(headers={"content-type": image.media_type, **self.active.headers()})
         if self.plan.body == "endless":
@@ -189,7 +189,7 @@ class _DownloadWriter:
         piece = (data * (SLICE // len(data) + 1))[:SLICE]
         while True:
             await response.write(piece)
-            # A write that finds room does not wait, and nobody else would have their turn.
+            # A write that finds room does not wait, so other tasks need a turn.
             await asyncio.sleep(0)
 
     def _hang_up(self, how: Literal["close", "reset"]) -> None:

@@ -1,7 +1,8 @@
-"""Checks the pictures of an edit as the API does: how many, of what type and size, and what goes with what.
+"""Checks the source images of an edit as the API does: number, type, size, and what goes with what.
 
-Rules: the first wrong picture is answered with the API's words, where they are known; of a picture that is given by url
-or file id nothing is known, and it passes. It refuses to decode pictures: `inputs.py` does.
+Invariants: the first wrong image gets the API's own message, where it is known; an image given by URL or file id is
+unknown and passes.
+Must not: decode images; `image_info.py` does.
 """
 
 import binascii
@@ -42,7 +43,7 @@ _BASE64_SLICE: Final = 1024 * 1024  # characters decoded in one go, a multiple o
 
 @attrs.frozen(kw_only=True)
 class CheckedEdit:
-    """The pictures of an edit that was accepted, and how many tokens they are."""
+    """The images of an edit that was accepted, and how many tokens they are."""
 
     images: tuple[ImageInfo, ...]
     mask: ImageInfo | None = None
@@ -51,12 +52,12 @@ class CheckedEdit:
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Width and height of the first picture, None where nobody has seen it."""
+        """Width and height of the first image, None if it is unresolved."""
         return self.images[0].size if self.images[0].fetched else None
 
 
 def check_edit(values: Mapping[str, Any], uploads: UploadedImages, model: ServedModel) -> CheckedEdit:
-    """The pictures of an edit with `model`, or a `RequestRejectedError`."""
+    """The images of an edit with `model`, or a `RequestRejectedError`."""
     high = _fidelity(values, model)
     if not uploads.images:
         raise missing_parameter(uploads.parameter)
@@ -82,7 +83,7 @@ def check_edit(values: Mapping[str, Any], uploads: UploadedImages, model: Served
 
 
 def resolve_references(values: dict[str, Any], *, pixels: bool) -> UploadedImages:
-    """Takes the pictures of a JSON edit out of its parameters; decodes those in data: URLs."""
+    """Takes the images of a JSON edit out of its parameters; decodes those in data: URLs."""
     images = values.pop("images", None)
     if images is None:
         raise missing_parameter("images")
@@ -108,7 +109,6 @@ def resolve_references(values: dict[str, Any], *, pixels: bool) -> UploadedImage
 
 
 def _fidelity(values: Mapping[str, Any], model: ServedModel) -> bool:
-    """Whether the pictures are to be looked at closely."""
     if "input_fidelity" not in values:
         return False
     if model.generation == "2":
@@ -135,7 +135,7 @@ def _check_count(number: int, name: str) -> None:
 
 
 def _check_image(values: UploadedImage, number: int | None) -> ImageInfo:
-    """One picture with a type the API takes, not too large, and readable; `number` counts images from 1."""
+    """One image with a type the API takes, not too large, and readable; `number` counts images from 1."""
     if values.info is None or values.info.fetched:
         declared = (values.media_type or "application/octet-stream").partition(";")[0].strip().lower()
         accepted = _TYPES if number is not None else ("image/png",)
@@ -159,7 +159,7 @@ def _unsupported(name: str, declared: str, accepted: tuple[str, ...]) -> Request
 
 
 def _check_layer(layer: ImageInfo, first: ImageInfo, name: str) -> None:
-    """Refuses a mask or markup that is no png, has no alpha channel, or another size than the first image."""
+    """Rejects a mask or markup that is no png, has no alpha channel, or another size than the first image."""
     if not layer.fetched:
         return
     problem = None
@@ -174,7 +174,6 @@ def _check_layer(layer: ImageInfo, first: ImageInfo, name: str) -> None:
 
 
 def _reference(one: object, name: str, role: Role, *, pixels: bool) -> UploadedImage:
-    """One picture of a JSON edit: an object with either a url or a file id."""
     if not isinstance(one, dict):
         wrong_type(name, "an object", one)
     fields = {key: value for key, value in cast("dict[str, Any]", one).items() if value is not None}

@@ -1,8 +1,7 @@
-"""Turns pictures into the bytes of an answer, as the API spells them or in one of the dialects seen elsewhere.
+"""Images -> the bytes of a response, encoded as the API does or in one of the dialects seen elsewhere.
 
-Rules: field order, line ends and names are those of real recordings; base64 text is spliced in and copied once, never
-passed through `json`; a dialect changes the spelling only. It shares no code with the client, so that a mistake made on
-both sides cannot cancel out.
+Invariants: field order, line ends and names are those of recordings; base64 is copied once and never goes through
+`json`; a dialect changes the encoding only.
 """
 
 import math
@@ -30,7 +29,7 @@ def as_string(text: bytes) -> bytes:
 
 @attrs.frozen(kw_only=True)
 class Dialect:
-    """How an answer is spelled."""
+    """How a response is encoded."""
 
     base64: Base64Encoding = as_string
     line_end: bytes = b"\n"
@@ -44,7 +43,7 @@ class Dialect:
 
 @attrs.frozen(kw_only=True)
 class Encoder:
-    """Writes the frames of one answer; `link` gives the url of a picture and its number, None meaning base64."""
+    """Writes the frames of one response; `link` gives the URL of an image and its number, None meaning base64."""
 
     parameters: Parameters
     dialect: Dialect
@@ -52,7 +51,7 @@ class Encoder:
     link: MakeURL | None = None
 
     def json_body(self, images: Sequence[bytes]) -> bytes:
-        """The body of a JSON answer; `images` are base64."""
+        """The body of a JSON response; `images` are base64."""
         shown = () if self.dialect.empty_data else images
         items = [self._item(number, image) for number, image in enumerate(shown)]
         data = (b'"data":[', *chain.from_iterable(items), b"]")
@@ -81,7 +80,7 @@ class Encoder:
         return self.frame(name, *self._image_data(name, stage, image, sequence_number))
 
     def plain_event(self, name: str | None, data: Mapping[str, Any], sequence_number: int) -> bytes:
-        """An event without a picture; a None in `sequence_number` is filled in."""
+        """An event without an image; a None in `sequence_number` is filled in."""
         filled = dict(data)
         if "sequence_number" in filled:
             filled["sequence_number"] = sequence_number
@@ -95,7 +94,7 @@ class Encoder:
         return b"".join((comment, event, b"data: ", *data, end, end))
 
     def _image(self, image: bytes, number: int, *, linked: bool = True) -> Pieces:
-        """The field with the picture, as base64 or as a url."""
+        """The field with the image, as base64 or as a URL."""
         if linked and self.link is not None:
             return b'"url":"', self.link(image, number), b'"'
         encoded = self.dialect.base64

@@ -1,8 +1,8 @@
-"""Whole HTTP replies in the shape of the OpenAI API: headers, error bodies, and the refusal that carries one.
+"""Whole replies in the shape of the OpenAI API: headers, error bodies, and the exception that carries one.
 
-Rules: an error body is `{"error": {message, type, param, code}}` in that order; every reply has an `x-request-id`;
-text is written as ASCII JSON, so nothing a caller sent can make a reply unencodable.
-It refuses to know about pictures, models or faults.
+Invariants: an error body is `{"error": {message, type, param, code}}` in that order; every reply has an `x-request-id`;
+JSON is ASCII, so nothing a caller sent can make a reply unencodable.
+Must not: know about images, AI models or faults.
 """
 
 import hmac
@@ -30,7 +30,7 @@ class Reply:
 
 
 class RequestRejectedError(Exception):
-    """Raised anywhere on the way to a picture; the handler sends its `reply`."""
+    """The request is answered with `reply` in place of an image."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(reply.status)
@@ -70,7 +70,7 @@ def new_request_id() -> str:
 
 
 def common_headers(request_id: str, elapsed: float) -> dict[str, str]:
-    """The headers every answer of the API has; `elapsed` is in seconds."""
+    """The headers every response of the API has; `elapsed` is in seconds."""
     return {
         "server": "openai-images-local",
         "openai-organization": "org-local",

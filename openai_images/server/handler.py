@@ -55,7 +55,7 @@ _NO_JSON: Final = object()
 
 @attrs.frozen(kw_only=True)
 class ReceivedBody:
-    """A body that has arrived: a form, or bytes and the JSON in them, if there is any."""
+    """A complete body: a form, or bytes and the JSON in them."""
 
     form: Form | None = None
     body: bytes = attrs.field(default=b"", repr=lambda body: f"<{len(body):,} bytes>")
@@ -145,7 +145,6 @@ class ImagesHandler:
         return ReceivedBody(body=body, value=await self._parsed(body))
 
     async def _parsed(self, body: bytes) -> Any:
-        """The value of a body, or `_NO_JSON`."""
         try:
             if len(body) <= MAX_STRUCTURE:
                 return parse(body)
@@ -155,7 +154,7 @@ class ImagesHandler:
 
     @property
     def _pixels(self) -> bool:
-        """Whether images are drawn from source images."""
+        """Whether images are drawn from the pixels of source images."""
         return not isinstance(self.settings.pictures, bytes)
 
     def _refuse(self, reply: Reply, active: ActiveRequest) -> web.Response:
@@ -218,7 +217,7 @@ class ImagesHandler:
         return await writer.send(plan.steps(parameters.partials if as_stream else 0, as_stream=as_stream))
 
     def _link(self, request: web.Request, parameters: Parameters, plan: FaultPlan) -> MakeURL | None:
-        """What gives a picture its url, None where pictures come as base64."""
+        """Makes the URL of an image; None where images are sent as base64."""
         links = plan.dialect.links or parameters.links
         if links is None:
             return None
@@ -254,7 +253,7 @@ def _origin(request: web.Request) -> str:
 
 
 def _media_type(base64: bytes, parameters: Parameters) -> str:
-    """What the bytes are, which need not be what was asked for where fixed pictures are served."""
+    """The type of the bytes, which may differ from the request where fixed images are served."""
     start = b64decode(base64[:16])
     known = {b"\x89PNG": "png", b"\xff\xd8": "jpeg", b"RIFF": "webp", b"GIF8": "gif"}
     found = [f"image/{name}" for magic, name in known.items() if start.startswith(magic)]

@@ -25,7 +25,7 @@ _LAST: Final = {0xD9, 0xDA}
 
 @attrs.frozen
 class ImageHeader:
-    """A format, and a size in pixels before any turn."""
+    """A format, and a size in pixels before EXIF rotation."""
 
     kind: Kind
     width: int
@@ -33,7 +33,7 @@ class ImageHeader:
 
 
 def read_header(file: BinaryIO) -> ImageHeader | None:
-    """The measure of the picture in `file`, or None if it is none of ours; leaves the file at its beginning."""
+    """The format and size of the image in `file`, or None if it has none of the API's formats; rewinds the file."""
     file.seek(0)
     start = file.read(_START_BYTES)
     header = None
@@ -48,7 +48,6 @@ def read_header(file: BinaryIO) -> ImageHeader | None:
 
 
 def _jpeg(file: BinaryIO) -> ImageHeader | None:
-    """Walks from segment to segment up to the one with the size."""
     at = 2
     for _ in range(MAX_SEGMENTS):
         file.seek(at)
@@ -100,9 +99,9 @@ Role = Literal["first", "other", "mask", "markup"]
 
 @attrs.frozen(kw_only=True)
 class ImageInfo:
-    """One picture of an edit as far as it was looked at; it is its digest, wherever two are compared.
+    """A source image as far as it was inspected; two are equal if their digests are.
 
-    `width` and `height` are in pixels, after the turn its EXIF data ask for; `image` is None where nobody needs it.
+    `width` and `height` are in pixels, after EXIF rotation; `image` is None where its pixels are not needed.
     """
 
     digest: str
@@ -123,9 +122,9 @@ class ImageInfo:
 
 @attrs.frozen(kw_only=True)
 class UploadedImage:
-    """A picture as it was given: under which name of the API, with which declared type, and what it was.
+    """A source image as it was uploaded: its parameter, declared type and size.
 
-    `media_type` is None where none was declared, `info` where the bytes are none that can be decoded.
+    `media_type` is None if none was declared, `info` if the bytes cannot be decoded.
     """
 
     name: str
@@ -136,7 +135,7 @@ class UploadedImage:
 
 @attrs.frozen(kw_only=True)
 class UploadedImages:
-    """The pictures of an edit, before they are checked; `parameter` is the name of the parameter of the images."""
+    """The source images of an edit, unchecked; `parameter` is the name of the parameter of `images`."""
 
     parameter: Literal["image", "images"]
     images: tuple[UploadedImage, ...] = ()
@@ -145,7 +144,7 @@ class UploadedImages:
 
 
 def unresolved_image(reference: str) -> ImageInfo:
-    """The picture behind a url or a file id, which nobody fetches."""
+    """An image known by its URL or file id only; it is not fetched."""
     digest = hashlib.sha256(reference.encode("utf-8", "replace")).hexdigest()
     return ImageInfo(
         digest=digest, format="", width=1024, height=1024, mode="", has_alpha=True, fetched=False
@@ -153,7 +152,7 @@ def unresolved_image(reference: str) -> ImageInfo:
 
 
 def inspect_image(data: io.BytesIO, digest: str, role: Role, *, pixels: bool) -> ImageInfo | None:
-    """The picture in `data`, with pixels to paint from where they are wanted; None if it is none."""
+    """The image in `data`, with its pixels if they are needed; None if it cannot be decoded."""
     try:
         return _inspect(data, digest, role, pixels=pixels)
     except Exception:  # noqa: BLE001  # whatever a decoder stumbles over: it is no picture

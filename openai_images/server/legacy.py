@@ -1,7 +1,7 @@
 """The rules of dall-e-2 and dall-e-3, for servers that still have them.
 
-Rules: the messages are those these models gave; an answer has urls unless base64 is asked for, a revised prompt from
-dall-e-3, and no usage. It refuses to know the models of today: `parameters.py` does.
+Invariants: messages are those of these models; responses have URLs unless base64 is requested, a revised prompt from
+dall-e-3, and no usage.
 """
 
 from collections.abc import Mapping

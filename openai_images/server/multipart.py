@@ -1,8 +1,8 @@
-"""Takes a multipart/form-data body apart while it arrives.
+"""Parses a multipart/form-data body while it arrives.
 
-Rules: pure: chunks go in, the heads, data and ends of parts come out, in time linear in the body whatever its chunks;
-what is held back is no longer than a delimiter or a head. A body that is not what it says is a `MalformedFormError`.
-It refuses to guess: nothing is read behind the last delimiter, and no transfer encoding is undone.
+Invariants: pure; linear in the body however it is chunked; at most a delimiter or the headers of a part are buffered;
+a malformed body is a `MalformedFormError`.
+Must not: read after the last delimiter, or undo a transfer encoding.
 """
 
 import re
@@ -16,21 +16,21 @@ import attrs
 HEAD_BYTES: Final = 16 * 1024
 MAX_PARTS: Final = 1000
 MAX_HEADERS: Final = 32
-MAX_PARAMETERS: Final = 32  # of one header; those behind are not looked at
+MAX_PARAMETERS: Final = 32  # of one header; the rest is ignored
 _LINE_BYTES: Final = 80  # what may follow a boundary in its line
 
-# Possessive, so that each character is looked at once; a quoted value that never ends is taken as it stands.
+# Possessive, so that each character is read once; a quoted value without an end is taken literally.
 _PARAMETER: Final = re.compile(r';\s*+([^\s=;"]++)\s*+=\s*+("(?:[^"\\]|\\.)*+"|[^;]*+)', re.DOTALL)
 _CHARSETS: Final = {"utf-8", "iso-8859-1", "us-ascii"}
 
 
 class MalformedFormError(Exception):
-    """Raised where a body is no multipart/form-data; says what is wrong."""
+    """The body is not multipart/form-data; the message says what is wrong."""
 
 
 @attrs.frozen
 class PartStart:
-    """A part begins; `headers` have small names."""
+    """The headers of a part, their names in lower case."""
 
     headers: Mapping[str, str]
     _disposition: Mapping[str, str] = attrs.field(
@@ -61,7 +61,7 @@ _Step: TypeAlias = tuple[list[PartEvent], bool]
 
 
 def parse_boundary(content_type: str) -> bytes:
-    """The boundary that a Content-Type header tells."""
+    """The boundary in a Content-Type header."""
     boundary = _parameters(content_type).get("boundary")
     if not boundary or len(boundary) > 70:
         raise MalformedFormError("the Content-Type header has no boundary of 1 to 70 characters")
@@ -69,7 +69,7 @@ def parse_boundary(content_type: str) -> bytes:
 
 
 class FormParser:
-    """Takes one body apart; `done` once its last delimiter has come."""
+    """Parses one body; `done` after its last delimiter."""
 
     def __init__(self, boundary: bytes) -> None:
         self._delimiter = b"\r\n--" + boundary
@@ -80,7 +80,7 @@ class FormParser:
         self.done = False
 
     def feed(self, chunk: bytes) -> Iterator[PartEvent]:
-        """What this chunk completes."""
+        """The events that this chunk completes."""
         if self.done:
             return
         self._buffer += chunk
@@ -90,7 +90,7 @@ class FormParser:
             yield from found
 
     def close(self) -> None:
-        """Says that the body is over."""
+        """Raises `MalformedFormError` if the body is incomplete."""
         if not self.done:
             raise MalformedFormError("it ends before its last boundary")
 
@@ -172,7 +172,7 @@ def _headers(lines: list[str]) -> dict[str, str]:
 
 
 def _parameters(value: str) -> dict[str, str]:
-    """The parameters of a header such as `form-data; name="image[]"`, by their names in small letters."""
+    """The parameters of a header such as `form-data; name="image[]"`, by their names in lower case."""
     found: dict[str, str] = {}
     for match in islice(_PARAMETER.finditer(value), MAX_PARAMETERS):
         name, text = match.groups()

@@ -1,7 +1,7 @@
-"""Checks the parameters of a request for pictures as the API does and settles what `auto` means.
+"""Checks the parameters of a request as the API does, and settles what `auto` means.
 
-Rules: the first wrong parameter is answered with the API's own message, code and `param`; null means "not given";
-what is accepted comes out as one frozen `Parameters`. It refuses to paint and to count.
+Invariants: the first wrong parameter gets the API's own message, code and `param`; null means "not given"; what is
+accepted is one frozen `Parameters`.
 """
 
 import re
@@ -69,9 +69,9 @@ _RANGES: Final = {"n": (1, 10), "output_compression": (0, 100), "partial_images"
 
 @attrs.frozen(kw_only=True)
 class Parameters:
-    """A request for pictures the server has accepted; nothing in it is `auto`.
+    """An accepted request; nothing in it is `auto`.
 
-    `links` is how urls are written that come in place of base64; `bare` an answer without usage and the like.
+    `links` says how URLs are written in place of base64; a `bare` response has no usage and no echoed parameters.
     """
 
     model: ServedModel
@@ -100,12 +100,12 @@ class Parameters:
 
     @property
     def media_type(self) -> str:
-        """What the picture's bytes are."""
+        """The type of the image's bytes."""
         return f"image/{self.output_format}{'+xml' if self.output_format == 'svg' else ''}"
 
 
 def find_model(values: Mapping[str, Any], settings: ServerSettings) -> ServedModel:
-    """The model that is asked for, or the 400 of one that does not exist."""
+    """The requested model, or the 400 for one that does not exist."""
     name = values.get("model")
     if name is None:
         name = DEFAULT_MODEL
@@ -159,7 +159,6 @@ def check_parameters(
 
 
 def _known(model: ServedModel, settings: ServerSettings, uploads: UploadedImages | None) -> Types:
-    """The parameters there are."""
     known = dict(_TYPES)
     if model.generation == "2.6":
         known |= _ONLY_2_6
@@ -173,7 +172,6 @@ def _known(model: ServedModel, settings: ServerSettings, uploads: UploadedImages
 
 
 def _links(values: Mapping[str, Any], settings: ServerSettings) -> Links | None:
-    """How urls are written, None for base64."""
     wanted = choice(values, "response_format", ("url", "b64_json"), "url")
     return settings.picture_links if wanted == "url" else None
 
@@ -207,7 +205,7 @@ def _size(
 
 
 def parse_size(size: str) -> tuple[int, int]:
-    """Width and height, or the 400 of what is no size."""
+    """Width and height, or the 400 for what is not a size."""
     match = re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", size)
     if match is None:
         raise invalid_value("size", f"Invalid size '{size[:40]}'. Expected WIDTHxHEIGHT or auto.")

@@ -1,7 +1,7 @@
 """Rate limits as the API applies them: one bucket for images and one for requests per minute.
 
-Rules: a bucket refills evenly and starts full; a request is charged only when every bucket can pay for it; the clock
-is a parameter. It refuses to wait: whoever is over the limit gets the 429, which says how long unless it is to hide it.
+Invariants: a bucket refills evenly and starts full; a request is charged only when every bucket can pay for it.
+Must not: wait; a request over the limit gets a 429.
 """
 
 import math
@@ -33,7 +33,7 @@ def retry_headers(seconds: float) -> dict[str, str]:
 
 
 def images_message(model: str, limit: int, used: int, requested: int, wait: float | None) -> str:
-    """The sentence of a 429 about images per minute; a `wait` of None is not told."""
+    """The sentence of a 429 about images per minute; a `wait` of None is left out."""
     return (
         f"Rate limit reached for {model} (for limit gpt-image) in organization org-local on input-images per min: "
         f"Limit {limit}, Used {used}, Requested {requested}. {_try_again(wait)}{_VISIT}"
@@ -41,7 +41,7 @@ def images_message(model: str, limit: int, used: int, requested: int, wait: floa
 
 
 def requests_message(model: str, limit: int, used: int, wait: float | None) -> str:
-    """The sentence of a 429 about requests per minute; a `wait` of None is not told."""
+    """The sentence of a 429 about requests per minute; a `wait` of None is left out."""
     return (
         f"Rate limit reached for {model} in organization org-local on requests per min (RPM): "
         f"Limit {limit}, Used {used}, Requested 1. {_try_again(wait)}{_VISIT}"
@@ -78,7 +78,7 @@ class MinuteBucket:
         return 0.0 if lacking <= 1e-9 else lacking * 60 / self.limit
 
     def take(self, amount: int) -> None:
-        """Takes `amount`, which `wait_for` said is there."""
+        """Takes `amount`, for which `wait_for` returned 0."""
         self._level = max(0.0, self._level - amount)
 
     @property
@@ -88,7 +88,7 @@ class MinuteBucket:
 
     @property
     def used(self) -> int:
-        """What a refusal says is used of the limit: all of it where the bucket is empty."""
+        """How much of the limit is used, for the message of a 429."""
         return max(0, self.limit - self.remaining)
 
     def headers(self, name: str) -> dict[str, str]:
@@ -157,12 +157,11 @@ class RateLimits:
         return headers | (self.requests.headers("requests") if self.requests else {})
 
     def visible(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """What of these headers may go out."""
+        """These headers without x-ratelimit ones, if those are hidden."""
         kept = (name for name in headers if self.shown or not name.lower().startswith("x-ratelimit-"))
         return {name: headers[name] for name in kept}
 
     def _stated_wait(self, wait: float) -> float | None:
-        """The wait in seconds as a refusal tells it."""
         if self.retry_after == "none":
             return None
         return wait if self.retry_after == "exact" else float(math.ceil(wait))

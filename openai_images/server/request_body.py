@@ -32,7 +32,7 @@ _EITHER_HEADER: Final = 32 + zlib.MAX_WBITS
 
 
 class UnreadableBodyError(Exception):
-    """Raised where a body's framing or compression is broken."""
+    """The framing or the compression of a body is malformed."""
 
 
 @attrs.define
@@ -62,13 +62,13 @@ class BodyChunks:
                     raise UnreadableBodyError
                 raise StopAsyncIteration
         if self._buffer or self._inflater is not None:
-            # More is at hand without a wait, and nobody else would have their turn. Where there is none, no turn is
-            # lost: a test that has seen a request counted may release its stall at once.
+            # Reading on does not wait, so other tasks need a turn. With nothing buffered there must be none: a test
+            # that has seen a request counted may release its stall immediately.
             await asyncio.sleep(0)
         return piece
 
     def _piece(self) -> bytes:
-        """The next bytes of what is held, none if more must be read."""
+        """The next decompressed bytes, none if more must be read."""
         if self._inflater is None:
             piece, self._buffer = self._buffer[:MAX_PIECE_BYTES], self._buffer[MAX_PIECE_BYTES:]
             return piece
@@ -104,7 +104,7 @@ _JOINED_HERE: Final = 1024 * 1024
 
 
 def not_json() -> RequestRejectedError:
-    """The refusal of a body that is no JSON."""
+    """The 400 for a body that is not JSON."""
     return bad_request(_NOT_JSON, code=None)
 
 
@@ -122,17 +122,17 @@ async def read_body(chunks: AsyncIterator[bytes], declared: int | None, limit: i
                 raise RequestRejectedError(too_large(limit))
     except UnreadableBodyError:
         raise not_json() from None
-    # A long join lets go of the interpreter's lock, so that only its own thread waits for it.
+    # A long join releases the interpreter's lock, so that only its own thread waits for it.
     return b"".join(pieces) if total <= _JOINED_HERE else await asyncio.to_thread(b"".join, pieces)
 
 
 def parse_media_type(content_type: str | None) -> str:
-    """The media type in a Content-Type header, in small letters."""
+    """The media type in a Content-Type header, in lower case."""
     return (content_type or "").partition(";")[0].strip().lower()
 
 
 def require_type(content_type: str | None, *accepted: str) -> None:
-    """Refuses a Content-Type header with another media type than those accepted."""
+    """Rejects another media type than those accepted."""
     if parse_media_type(content_type) in accepted:
         return
     header = content_type or ""
@@ -167,7 +167,7 @@ _WHOLE: Final = re.compile(
 
 
 def parse(body: bytes) -> Any:
-    """The value; raises ValueError where the body is no JSON or has more than the bounds allow."""
+    """The value of a JSON body; ValueError if it is not JSON or exceeds the bounds."""
     try:
         if len(body) <= MAX_STRUCTURE:
             return _load(body.decode("utf-8"))
@@ -179,7 +179,7 @@ def parse(body: bytes) -> Any:
 
 
 def _split(body: bytes, mark: str) -> tuple[bytes, list[str]]:
-    """The body with a mark and a number in the place of each longer string, and those strings."""
+    """The body with a mark and a number in place of each long string, and those strings."""
     pieces: list[bytes] = []
     texts: list[str] = []
     at = structure = 0
@@ -204,7 +204,6 @@ def _split(body: bytes, mark: str) -> tuple[bytes, list[str]]:
 
 
 def _end_of_string(body: bytes, start: int) -> int:
-    """Where the quotation mark is that ends the string."""
     at = start
     while True:
         quote = body.find(b'"', at, start + MAX_STRING_BYTES)
@@ -217,7 +216,6 @@ def _end_of_string(body: bytes, start: int) -> int:
 
 
 def _decode_string(raw: bytes) -> str:
-    """What a string says, from what stands between its quotation marks."""
     decode = codecs.getincrementaldecoder("utf-8")().decode
     found: list[str] = []
     held = ""
@@ -231,7 +229,6 @@ def _decode_string(raw: bytes) -> str:
 
 
 def _join(value: Any, mark: str, texts: list[str]) -> Any:
-    """The value of a skeleton, its strings put back."""
     match value:
         case str() if value.startswith(mark):
             return texts[int(value.removeprefix(mark))]

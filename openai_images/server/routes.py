@@ -1,8 +1,8 @@
-"""The paths of the local server and what every request passes through.
+"""The paths of the local server, and what every request passes through.
 
-Rules: a request under a foreign name or from a foreign site goes no further; an unknown path, a wrong method and a
-mistake of ours are answered in the error shape of the API; a POST to an images path is counted when its headers
-arrive. It refuses to know how pictures are made.
+Invariants: a request with a foreign Host or Origin goes no further; unknown paths and wrong methods get an error of the
+API's shape; a POST to an images path is counted when its headers arrive.
+Must not: know how images are made.
 """
 
 import re
@@ -82,7 +82,7 @@ def _reject_foreign(host: str) -> Middleware:
 
 
 def _foreign_reply(request: web.Request, bound: str) -> Reply | None:
-    """The 403 for a request under another name than one of loopback or `bound`, or from another site; else None."""
+    """The 403 for a Host that is not of loopback or `bound`, or an Origin of another site; else None."""
     for host in request.headers.getall("Host", ()):
         if not _is_local_name(host, bound):
             return _foreign("Host", host, "host_not_allowed")

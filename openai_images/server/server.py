@@ -36,9 +36,9 @@ from openai_images.server.state import (
 T = TypeVar("T")
 S = TypeVar("S", bound="LocalImagesServer")
 
-# Seconds for the head of a request, and between two requests of a connection: more than clients keep idle ones.
+# Seconds for the headers of a request, and between two requests of a connection: longer than clients keep idle ones.
 HEAD_TIMEOUT: Final = 20.0
-# Seconds in which a body that was refused unread is read and dropped, so that its sender comes to read the answer.
+# Seconds in which a rejected body is read and dropped, so that its sender comes to read the response.
 LINGER_SECONDS: Final = 2.0
 _THREAD_SECONDS: Final = 30.0
 # aiohttp logs malformed requests with a traceback and the offending line.
@@ -51,12 +51,12 @@ class LocalImagesServer(ServerSettings):
     """An images server on loopback that speaks the wire format of the OpenAI API and paints stand-ins.
 
     `rate_limit_burst` is how much the limits' buckets hold, by default what they let through in a minute;
-    `rate_limit_headers=False` hides them: no answer has x-ratelimit headers. `retry_after` is how their 429 says when
+    `rate_limit_headers=False` hides them: no response has x-ratelimit headers. `retry_after` is how their 429 says when
     to come back: "exact", in whole "seconds", or "none".
-    `pace` is the time in seconds from one picture stage to the next, counted from the arrival of the request.
+    `pace` is the time in seconds from one image stage to the next, counted from the arrival of the request.
     `pictures` serves fixed bytes (one value, or one per output format) in place of painting. `faults` is the initial
     script and `always` the fault of every other request; see `FAULTS`. `legacy` brings back the models that have ended
-    by the clock `now`; `picture_links` gives the answers of every model urls in place of base64, "absolute" or
+    by the clock `now`; `picture_links` gives the answers of every model URLs in place of base64, "absolute" or
     "relative" ones. `max_body_bytes` and, for edits, `max_upload_bytes` bound a request, `body_timeout` the seconds
     without a byte of its body. `api_key` is a new random one where none is given. `keepalive_comments` is the time in
     seconds between comments in a stream that waits. `clock` and `now` are the monotonic and the wall clock, `sleep` the
@@ -104,7 +104,7 @@ class LocalImagesServer(ServerSettings):
         return _in_thread(partial(cls, **options))
 
     async def start(self) -> None:
-        """Binds the port and begins to answer; a port in use is an `OSError` that says so."""
+        """Binds the port and starts to answer; raises `OSError` if the port is in use."""
         if self._runner is not None:
             raise RuntimeError("the server is already started")
         self._state.reopen()
@@ -117,7 +117,7 @@ class LocalImagesServer(ServerSettings):
             logger=_SILENT,
             handler_cancellation=True,
             shutdown_timeout=0.1,
-            # Unbounded in some versions of aiohttp, and done before the key is looked at.
+            # Unbounded in some versions of aiohttp, and done before the key is checked.
             auto_decompress=False,
             keepalive_timeout=HEAD_TIMEOUT,
             lingering_time=LINGER_SECONDS,
@@ -133,7 +133,7 @@ class LocalImagesServer(ServerSettings):
             raise
 
     async def aclose(self) -> None:
-        """Drops what is being answered, frees the port and forgets the painted pictures; may be called again."""
+        """Drops requests in progress, frees the port and the cached images; idempotent."""
         await _await_in(self._loop, self._close())
 
     async def _close(self) -> None:
@@ -159,12 +159,12 @@ class LocalImagesServer(ServerSettings):
 
     @property
     def requests(self) -> list[RecordedRequest]:
-        """The requests for pictures whose body has arrived, in order."""
+        """The requests for images whose body has arrived, in order."""
         return self._state.requests
 
     @property
     def downloads(self) -> list[RecordedDownload]:
-        """The GETs of pictures behind urls, in the order in which their headers arrived."""
+        """The GETs of images behind URLs, in the order in which their headers arrived."""
         return self._state.downloads
 
     @property
@@ -174,7 +174,7 @@ class LocalImagesServer(ServerSettings):
 
     @property
     def refused(self) -> int:
-        """How many answers were a 429, whatever their reason."""
+        """How many responses were a 429, for any reason."""
         return self._state.refused
 
     @property
@@ -190,7 +190,7 @@ class LocalImagesServer(ServerSettings):
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """The faults still in the script; assign names to replace it."""
+        """The faults still queued; assign names to replace them."""
         return self._faults.names
 
     @faults.setter
@@ -205,11 +205,11 @@ class LocalImagesServer(ServerSettings):
         self._faults.extend(names)
 
     def always(self, name: str | None) -> None:
-        """The fault of every request the script says nothing about, or None for none."""
+        """The fault of every request for which none is queued, or None for none."""
         self._faults.always(name)
 
     def release(self) -> None:
-        """Lets every answer that is stalled now go on."""
+        """Lets every response that is stalled now continue."""
         _call_in(self._loop, self._state.gate.open)
 
     async def wait_disconnected(self, n: int = 1, timeout: float | None = 5.0) -> None:  # noqa: ASYNC109  # for callers without one around them
@@ -276,7 +276,7 @@ def _run(make: Callable[[], LocalImagesServer], up: "Future[Any]") -> None:
 
 
 def _call_in(loop: asyncio.AbstractEventLoop | None, do: Callable[[], object]) -> None:
-    """Calls it in a loop: now where this is its thread or there is none, else as soon as the loop comes to it."""
+    """Calls `do` in a loop: now if it is this one or there is none, else as soon as possible."""
     if loop is None or loop is _running():
         do()
     elif not loop.is_closed():
@@ -284,7 +284,7 @@ def _call_in(loop: asyncio.AbstractEventLoop | None, do: Callable[[], object]) -
 
 
 async def _await_in(loop: asyncio.AbstractEventLoop | None, coroutine: Coroutine[Any, Any, T]) -> T:
-    """Awaits it in a loop, from whichever loop this is."""
+    """Awaits `coroutine` in a loop, from any loop."""
     if loop is None or loop is _running() or loop.is_closed():
         return await coroutine
     return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))

@@ -87,7 +87,7 @@ def _check_timeout(_: object, __: _Attribute, seconds: float) -> None:
 
 
 def check_keep(_: object, __: _Attribute, count: int | None) -> None:
-    """Refuses a negative number of requests to keep."""
+    """Rejects a negative number of requests to keep."""
     if count is not None and count < 0:
         raise ValueError(f"keep_requests must not be negative (None keeps all), not {count}")
 
@@ -109,7 +109,7 @@ def _check_pictures(_: object, __: _Attribute, pictures: bytes | Mapping[str, by
 
 @attrs.define(kw_only=True, eq=False, repr=False)
 class ServerSettings:
-    """All but the faults and the records of a server; `LocalImagesServer` says what each means."""
+    """The options of a server but those of faults and records; `LocalImagesServer` describes them."""
 
     host: str = attrs.field(default="127.0.0.1", converter=_address, validator=_check_host)
     port: int = attrs.field(default=0, validator=_check_port)

@@ -42,7 +42,7 @@ class RecordedPart:
 
 @attrs.frozen(kw_only=True)
 class RecordedRequest:
-    """One request for pictures as it arrived: `json` is None if the body was not JSON, `fault` is what it met.
+    """One request for images as it arrived: `json` is None if the body was not JSON, `fault` is its fault's name.
 
     Of a multipart body there are `parts`, in order, and `body` is empty.
     """
@@ -59,7 +59,7 @@ class RecordedRequest:
 
 @attrs.frozen(kw_only=True)
 class RecordedDownload:
-    """One GET of a picture behind a url as its headers arrived; `path` has its query, `fault` is what it met."""
+    """One GET of an image behind a URL as its headers arrived; `path` has its query, `fault` is its fault's name."""
 
     method: str
     path: str
@@ -80,7 +80,7 @@ class RecordedDownload:
 
 @attrs.frozen(kw_only=True)
 class AnsweredRequest:
-    """One request that was answered, whatever its path; `status` is 0 where nothing went out but a hang-up."""
+    """One answered request, whatever its path; `status` is 0 if the connection was closed without a response."""
 
     method: str
     path: str
@@ -90,7 +90,7 @@ class AnsweredRequest:
 
 @attrs.define
 class FaultQueue(Generic[P]):
-    """The faults still to come of one sort of requests; `find` makes a fault of a name, `normal` is none."""
+    """Queued faults of POSTs or of downloads; `find` makes a fault of a name, `normal` is none."""
 
     find: Callable[[str], Fault[P]]
     normal: Fault[P]
@@ -124,7 +124,7 @@ class FaultQueue(Generic[P]):
 
 @attrs.define
 class FaultQueues:
-    """The two scripts of a server, and what is said of both by name."""
+    """The two queues of a server, filled by name."""
 
     posts: FaultQueue[FaultPlan] = attrs.field(init=False)
     downloads: FaultQueue[DownloadPlan] = attrs.field(init=False)
@@ -136,7 +136,7 @@ class FaultQueues:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names still to come, those of downloads last."""
+        """The queued names, those of downloads last."""
         with self._lock:
             posts = [fault.name for fault in self.posts.pending]
             return (*posts, *(fault.name for fault in self.downloads.pending))
@@ -149,13 +149,13 @@ class FaultQueues:
             self.downloads.pending.extend(downloads)
 
     def replace(self, names: Iterable[str]) -> None:
-        """New scripts in place of the rest of the old ones."""
+        """Replaces the queued faults."""
         posts, downloads = _found(names)
         with self._lock:
             self.posts.pending, self.downloads.pending = deque(posts), deque(downloads)
 
     def always(self, name: str | None) -> None:
-        """The fault of every request the script says nothing about; None for none, of either sort."""
+        """The fault of every request for which none is queued; None for none of either kind."""
         if name is None:
             self.posts.always = self.downloads.always = None
         elif is_download_fault(name):
@@ -190,12 +190,12 @@ class ActiveRequest:
             self.connection.abort()
 
     def headers(self) -> dict[str, str]:
-        """The common headers of the answer."""
+        """The common headers of the response."""
         return common_headers(self.request_id, self.clock() - self.started)
 
 
 class ReleaseGate:
-    """Holds back whoever awaits `event` until it is opened; it closes again behind those it let through."""
+    """Holds back who awaits `event` until it is opened; it closes again immediately."""
 
     def __init__(self) -> None:
         self.event = asyncio.Event()
@@ -223,7 +223,7 @@ class ServerState:
         self._changed = ReleaseGate()
 
     def record(self, request: RecordedRequest) -> None:
-        """Keeps the request, and lets go of the oldest where there are too many."""
+        """Keeps the request, and drops the oldest if there are too many."""
         self.requests.append(request)
         self._drop_oldest(self.requests)
 
@@ -234,7 +234,7 @@ class ServerState:
 
     @contextmanager
     def track(self, active: ActiveRequest) -> Generator[None]:
-        """Around the answer to one request: notices that its client has left."""
+        """Counts a client that leaves while the block answers it."""
         self._active.add(active)
         try:
             yield
@@ -252,12 +252,12 @@ class ServerState:
             await self._changed.event.wait()
 
     def reopen(self) -> None:
-        """Clients that leave count again, perhaps in another loop than before."""
+        """Starts again, perhaps in another loop."""
         self._closing = False
         self.gate, self._changed = ReleaseGate(), ReleaseGate()
 
     def close(self) -> None:
-        """Drops every answer in progress."""
+        """Drops every response in progress."""
         self._closing = True
         for active in tuple(self._active):
             active.abort()

@@ -1,8 +1,8 @@
-"""Reads the multipart body of an edit: its text becomes fields, its files become pictures, and what came is recorded.
+"""Reads the multipart body of an edit: text becomes fields, files become images, every part is recorded.
 
-Rules: one file is held at a time, looked at in a thread and let go; only files that may be pictures are held at
-all, and none that is too large; a form that cannot be read is refused when its turn comes, after it was recorded. It
-refuses to judge pictures and parameters: `edits.py` and `parameters.py` do.
+Invariants: one file is held at a time and inspected in a thread; only files that may be images and are small enough are
+held at all; a malformed form is rejected after it was recorded.
+Must not: judge images and parameters; `edits.py` and `parameters.py` do.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ class FilePlaceholder:
 
 @attrs.define
 class Form:
-    """A multipart body that was read; `problem` is why it cannot be used, if it cannot."""
+    """A complete multipart body; `problem` says why it cannot be used."""
 
     fields: dict[str, Any] = attrs.field(factory=dict[str, Any])
     images: list[UploadedImage] = attrs.field(factory=list[UploadedImage])
@@ -61,7 +61,7 @@ class Form:
 
     @property
     def uploads(self) -> UploadedImages:
-        """Its pictures."""
+        """Its images."""
         images = tuple(self.images)
         if len(images) > 1 or (images and images[0].name.endswith("]")):
             images = tuple(attrs.evolve(one, name=f"image[{at}]") for at, one in enumerate(images))
@@ -72,8 +72,6 @@ class Form:
 
 @attrs.define
 class _Part:
-    """A part that is arriving."""
-
     start: PartStart
     role: Role | None
     content: io.BytesIO = attrs.field(factory=io.BytesIO)
@@ -115,9 +113,9 @@ class _Part:
 
 @attrs.define(kw_only=True)
 class FormReader:
-    """Reads one form; `inspect` is whether its pictures are wanted at all, `pixels` whether to paint from them.
+    """Reads one form; `inspect` is whether its images matter at all, `pixels` whether images are drawn from them.
 
-    Pictures are opened in `thread`.
+    Images are opened in `thread`.
     """
 
     limit: int
@@ -146,7 +144,7 @@ class FormReader:
             total += len(chunk)
             if total > self.limit:
                 raise RequestRejectedError(too_large(self.limit))
-            # A broken form is read to its end, or its sender would not come to hear of it.
+            # A malformed form is read to its end, or its sender would not read the response.
             if broken is None:
                 try:
                     await self._handle(parser.feed(chunk))
@@ -166,7 +164,7 @@ class FormReader:
                 self._part.add(found)
 
     def _role(self, start: PartStart) -> Role | None:
-        """What a file is wanted for; None for those that are not held."""
+        """What a file is for; None if it is not held."""
         name = start.name
         if start.filename is None or not self.inspect:
             return None
@@ -231,7 +229,7 @@ class FormReader:
 
 
 def _set_nested(target: dict[str, Any], path: list[str], value: Any) -> bool:
-    """Puts a value where its name says; whether nothing was there."""
+    """Sets a nested value; False if there is one already."""
     for step in path[:-1]:
         inner = target.setdefault(step, {})
         if not isinstance(inner, dict):
@@ -244,7 +242,7 @@ def _set_nested(target: dict[str, Any], path: list[str], value: Any) -> bool:
 
 
 def _typed(name: str, text: str) -> Any:
-    """The value of a text part; numbers and switches that are none stay text, which is refused as such."""
+    """The value of a text part; invalid numbers and booleans stay text, which the checks reject."""
     if name in _NUMBERS and re.fullmatch(r"-?[0-9]{1,100}", text.strip()):
         return int(text)
     if name in _SWITCHES and text.strip().lower() in {"true", "false"}:

@@ -1,7 +1,6 @@
-"""The faults the local server can commit, by name; some take an argument after a colon (`status:503`).
+"""The faults of the local server by name; some take an argument after a colon (`status:503`).
 
-Rules: `FAULTS` is read-only and says in a line what each does; an unknown name or a bad argument is a `ValueError`
-that lists what is known. It refuses to be extended at run time: a fault is part of the server.
+Invariants: `FAULTS` is read-only; an unknown name or a bad argument is a `ValueError` that lists what is known.
 """
 
 from collections.abc import Mapping
@@ -29,12 +28,12 @@ FAULTS: Final[Mapping[str, str]] = MappingProxyType(
 
 
 def is_download_fault(name: str) -> bool:
-    """Whether a fault waits for the download of a picture, not for a request of one."""
+    """Whether a fault waits for the download of an image, not for a request of one."""
     return name.startswith("download_")
 
 
 def find_fault(name: str) -> Fault[FaultPlan]:
-    """The fault called `name`, with the argument behind its colon if it has one."""
+    """The fault called `name`, with the argument after its colon if it has one."""
     return _find(name, _POSTS, "POSTs")
 
 

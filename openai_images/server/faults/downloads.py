@@ -1,7 +1,6 @@
-"""Faults of downloads: what may go wrong when the picture behind a url is fetched.
+"""Faults of downloads: what may go wrong when the image behind a URL is fetched.
 
-Rules: their names begin with `download_`; each is about one GET, and the picture itself stays as it is; where a
-redirect leads on this server, nothing more goes wrong. It refuses to send anything itself.
+Invariants: names begin with `download_`; each is about one GET, and the image itself is unchanged.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,7 +32,7 @@ Body = Literal["whole", "cut", "reset", "endless", "stalled", "empty"]
 
 @attrs.frozen(kw_only=True)
 class DownloadInfo:
-    """Where a download came to: the server's port and the path with its query."""
+    """The port and the path (with its query) of a download."""
 
     port: int
     path: str
@@ -42,7 +41,7 @@ class DownloadInfo:
 
 @attrs.frozen(kw_only=True)
 class DownloadPlan:
-    """How one download strays from the normal one; the defaults are the normal one."""
+    """How one download differs from the normal one, which is the default."""
 
     reply: Callable[[], Reply] | None = None
     location: Callable[[DownloadInfo], str] | None = None
@@ -61,7 +60,7 @@ def _reply(reply: Reply) -> DownloadPlan:
 
 
 def next_hop(place: DownloadInfo, hop: str) -> str:
-    """The path of a download behind one more redirect."""
+    """The path of a download after one more redirect."""
     path, _, query = place.path.partition("?")
     kept = [pair for pair in query.split("&") if pair and not pair.startswith("hop=")]
     return f"{path}?{'&'.join([*kept, f'hop={hop}'])}"

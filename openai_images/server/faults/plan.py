@@ -18,7 +18,7 @@ HangUpKind = Literal["close", "reset", "bad_chunk"]
 
 @attrs.frozen
 class Frame:
-    """An event with a picture, or the whole JSON body; `start` and `end` are the part of its bytes to send."""
+    """An event with an image, or the whole JSON body; `start` and `end` are the part of its bytes to send."""
 
     stage: int | None
     start: float = 0.0
@@ -28,7 +28,7 @@ class Frame:
 
 @attrs.frozen
 class Event:
-    """An event without a picture; a `sequence_number` of None is filled in when it is sent."""
+    """An event without an image; a `sequence_number` of None is filled in when it is sent."""
 
     name: str | None
     data: Mapping[str, Any]
@@ -36,7 +36,7 @@ class Event:
 
 @attrs.frozen
 class Text:
-    """Bytes sent as they are."""
+    """Bytes that are sent unchanged."""
 
     data: bytes
 
@@ -67,7 +67,7 @@ FINAL = None
 
 
 def normal_steps(partials: int) -> Frames:
-    """A picture as it should be sent: its partials in order, then the final one."""
+    """The normal body: the partial images in order, then the final one."""
     return (*(Frame(index) for index in range(partials)), Frame(FINAL))
 
 
@@ -82,11 +82,11 @@ def halves(frame: Frame) -> tuple[Frame, Frame]:
 
 
 class AlternatingPlan(Protocol):
-    """What a script wants to know of a plan, whatever it is a plan of."""
+    """What a fault queue knows of a plan."""
 
     @property
     def every_other(self) -> bool:
-        """Whether it lets the next one pass."""
+        """Whether every other request is normal."""
         ...
 
 
@@ -96,7 +96,7 @@ A = TypeVar("A")
 
 @attrs.frozen(kw_only=True)
 class RequestInfo:
-    """What a whole reply may quote from the request it answers."""
+    """What a reply may quote from its request."""
 
     request_id: str
     authorization: str
@@ -109,7 +109,7 @@ class RequestInfo:
 
 @attrs.frozen(kw_only=True)
 class FaultPlan:
-    """How one answer with pictures strays from the normal one; the defaults are the normal one."""
+    """How one response differs from the normal one, which is the default."""
 
     reply: Callable[[RequestInfo], Reply] | None = None
     transform: StepTransform | None = None
@@ -137,7 +137,7 @@ class FaultPlan:
 
 @attrs.frozen
 class Fault(Generic[P]):
-    """A fault as it was named, with its plan."""
+    """A fault with its argument, and its plan."""
 
     name: str
     plan: P

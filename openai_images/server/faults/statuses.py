@@ -1,7 +1,6 @@
-"""Faults that put another whole reply in the place of the picture: statuses, limits, refusals, foreign bodies.
+"""Faults that replace the whole response: statuses, rate limits, moderation, foreign bodies.
 
-Rules: bodies are those recorded from the API and from the gateways in front of it; a reply is made anew for each
-request. It refuses to touch how a reply travels; that is `travel.py`.
+Invariants: bodies are those recorded from the API and from the gateways in front of it.
 """
 
 import json
@@ -69,7 +68,7 @@ def html_page(status: int) -> Reply:
 
 
 def status_reply(status: int) -> Reply:
-    """What the API, or the gateway in front of it, says with `status`."""
+    """The reply of the API, or of the gateway in front of it, with `status`."""
     if status == 401:
         return invalid_api_key("sk-local-000000000000")
     if status in _GATEWAY:
@@ -103,7 +102,7 @@ def _overloaded(headers: Mapping[str, str]) -> Reply:
 
 
 def moderation_reply(stage: str, request: RequestInfo) -> Reply:
-    """The refusal of the safety system as the API words it today."""
+    """The safety system's 400 in today's wording."""
     details = {"moderation_stage": stage, "categories": ["other"]}
     return _blocked(f"{_CONTACT} {request.request_id}.", moderation_details=details)
 

@@ -21,7 +21,7 @@ Size = tuple[int, int]
 
 
 class _Plain(Protocol):
-    """The methods of `Image` whose own types speak of arrays, as they are used here."""
+    """Methods of `Image` whose own annotations need numpy."""
 
     def resize(self, size: Size, resample: int) -> Image.Image: ...
     def point(self, lut: Sequence[float] | Callable[[float], float]) -> Image.Image: ...
@@ -34,7 +34,7 @@ def resize(image: _Plain, size: Size, resample: int = Image.Resampling.BICUBIC) 
 
 
 def apply_curve(image: _Plain, curve: Callable[[int], float]) -> Image.Image:
-    """Every value of an eight-bit image through a curve, kept within 0 and 255."""
+    """Maps every value of an eight-bit image by a curve, limited to 0..255."""
     table = [min(255, max(0, round(curve(value)))) for value in range(256)]
     return image.point(table * len(image.getbands()))
 
@@ -148,7 +148,7 @@ def rounded_mask(size: Size, inset: int, radius: float, fill: int = 255) -> Imag
 
 
 def blur(image: Image.Image, radius: float) -> Image.Image:
-    """A blur made on a small copy: at any radius in the same short time."""
+    """A blur made on a small copy: it takes the same short time at any radius."""
     scale = max(1, int(radius / 3))
     if scale == 1:
         return image.filter(ImageFilter.GaussianBlur(radius))

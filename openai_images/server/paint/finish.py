@@ -59,7 +59,6 @@ def write_caption(image: Image.Image, prompt: str, *, opaque: bool = False) -> I
 
 
 def _plate(image: Image.Image, box: tuple[float, float, float, float], unit: int, fill: int) -> None:
-    """A dark plate with round, smooth corners, translucent unless `fill` is 255."""
     left, top, right, bottom = (round(edge) for edge in box)
     mask = rounded_mask((right - left, bottom - top), 0, unit * 0.016, fill)
     plate = Image.new(image.mode, mask.size, (12, 14, 24, 255)[: len(image.getbands())])
@@ -67,7 +66,6 @@ def _plate(image: Image.Image, box: tuple[float, float, float, float], unit: int
 
 
 def _shorten(prompt: str, font: Font, room: float) -> str:
-    """The prompt in one line, cut at a word to fit."""
     line = plain_line(prompt)
     if font.getlength(line) <= room:
         return line
@@ -137,7 +135,7 @@ _PAPER: Final[Colour] = (250, 248, 243)
 
 
 def apply_edit(edit: CheckedEdit, scene: Image.Image, palette: Palette, rng: Random) -> Image.Image:
-    """The edited picture in the size of `scene`, which is the picture the prompt alone would give."""
+    """The edited image in the size of `scene`, which is the image the prompt alone would give."""
     size = scene.size
     base = _fit(edit.images[0], size)
     if edit.markup is not None and edit.markup.image is not None:
@@ -149,7 +147,7 @@ def apply_edit(edit: CheckedEdit, scene: Image.Image, palette: Palette, rng: Ran
 
 
 def _fit(info: ImageInfo, size: Size) -> Image.Image:
-    """A picture that fills the frame, cropped around its middle; what one could see through is paper."""
+    """An image that fills the frame, cropped around its middle; what one could see through is paper."""
     source = info.image
     if source is None:
         return _placeholder(info, size)
@@ -168,14 +166,14 @@ def _cover(image: Image.Image, size: Size) -> Image.Image:
 
 
 def _placeholder(info: ImageInfo, size: Size) -> Image.Image:
-    """Soft colours out of the digest of a picture that is known by its reference only."""
+    """Soft colours out of the digest of an image that is known by its reference only."""
     colours = bytes.fromhex(info.digest)[:27]
     tiles = Image.frombytes("RGB", (3, 3), bytes(96 + value // 2 for value in colours))
     return resize(tiles, size)
 
 
 def _fill_clear_parts(base: Image.Image, scene: Image.Image, mask: ImageInfo) -> Image.Image:
-    """The scene where the mask is clear, with soft edges, and the picture untouched elsewhere."""
+    """The scene where the mask is clear, with soft edges, and the image untouched elsewhere."""
     if mask.image is None or mask.image.mode != "RGBA":
         clear = Image.new("L", base.size, 255)
     else:
@@ -186,7 +184,7 @@ def _fill_clear_parts(base: Image.Image, scene: Image.Image, mask: ImageInfo) ->
 
 
 def _paint_over(base: Image.Image, scene: Image.Image, palette: Palette) -> Image.Image:
-    """The picture in broad strokes and in the colours of the prompt's mood, under the light of its scene."""
+    """The image in broad strokes and in the colours of the prompt's mood, under the light of its scene."""
     strokes = _brush_strokes(base)
     grey = ImageOps.autocontrast(strokes.convert("L"), cutoff=1)
     shadows = mix(palette.near, (8, 9, 20), 0.35)
@@ -199,7 +197,6 @@ def _paint_over(base: Image.Image, scene: Image.Image, palette: Palette) -> Imag
 
 
 def _brush_strokes(image: Image.Image) -> Image.Image:
-    """The image without its small detail, as if by a brush."""
     scale = max(1.0, min(image.size) / 512)
     few = max(8, round(image.width / scale)), max(8, round(image.height / scale))
     small = resize(image, few, Image.Resampling.BOX).filter(ImageFilter.MedianFilter(7))
@@ -208,14 +205,13 @@ def _brush_strokes(image: Image.Image) -> Image.Image:
 
 
 def _colourize(grey: Image.Image, colours: Sequence[Colour]) -> Image.Image:
-    """A grey image in colours, from its shadows to its lights."""
     toned = grey.copy()
     toned.putpalette([band for value in range(256) for band in ramp(colours, value / 255)])
     return toned.convert("RGB")
 
 
 def _pencil_lines(image: Image.Image) -> Image.Image:
-    """Light lines of a pencil along the edges of what is in the picture; white elsewhere."""
+    """Light lines of a pencil along the edges of what is in the image; white elsewhere."""
     scale = max(1.0, min(image.size) / 768)
     few = max(8, round(image.width / scale)), max(8, round(image.height / scale))
     grey = resize(image.convert("L"), few, Image.Resampling.BOX).filter(ImageFilter.GaussianBlur(1.2))
@@ -226,7 +222,7 @@ def _pencil_lines(image: Image.Image) -> Image.Image:
 
 
 def _add_prints(image: Image.Image, others: tuple[ImageInfo, ...], rng: Random) -> Image.Image:
-    """The further pictures as small prints along the right edge."""
+    """The other images as small prints along the right edge."""
     shown = others[:_MAX_PRINTS]
     edge = round(min(image.size) * (0.27 if len(shown) < 4 else 0.22))
     for number, other in enumerate(shown):
@@ -241,7 +237,6 @@ def _add_prints(image: Image.Image, others: tuple[ImageInfo, ...], rng: Random) 
 
 
 def _print(image: Image.Image, degrees: float) -> Image.Image:
-    """A print on white paper, slightly turned."""
     rim = max(2, round(image.width * 0.05))
     paper = Image.new("RGBA", (image.width + 2 * rim, image.height + 3 * rim), (*_PAPER, 255))
     paper.paste(image, (rim, rim))

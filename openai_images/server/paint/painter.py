@@ -28,7 +28,7 @@ from openai_images.server.paint.scenes import choose_palette, choose_scene, prom
 from openai_images.server.paint.svg import draw
 from openai_images.server.parameters import Parameters
 
-# Scenes are painted larger than asked for, which makes smooth edges, up to so many pixels: more is slow.
+# Scenes are drawn larger than requested, which makes smooth edges, up to so many pixels: more is slow.
 OVERSIZE: Final = 1.5
 MAX_PIXELS: Final = 9_500_000
 _GRAIN_TILE: Final = 512
@@ -37,7 +37,7 @@ _GRAIN_DEPTH: Final = 4
 
 @attrs.frozen(kw_only=True)
 class CanvasSpec:
-    """What decides the motif; `sources` are the digests of those that are edited."""
+    """What determines a canvas; `sources` are the digests of source images."""
 
     prompt: str
     index: int
@@ -49,7 +49,7 @@ class CanvasSpec:
 
 @attrs.frozen(kw_only=True)
 class ImageSpec:
-    """What decides the bytes of a file; `progress` is 1 for the finished picture.
+    """What determines the bytes of a file; `progress` is 1 for the final image.
 
     The canvas of an animation is larger than its frames, by `MARGIN`.
     """
@@ -63,13 +63,13 @@ class ImageSpec:
 
     @property
     def size(self) -> Size:
-        """Width and height of the file's picture."""
+        """Width and height of the file's image."""
         margin = 1 if self.animation is None else MARGIN
         return round(self.canvas.width / margin), round(self.canvas.height / margin)
 
 
 def image_spec(parameters: Parameters, index: int, stage: int | None) -> ImageSpec:
-    """What decides the picture of this index, or a partial image of it."""
+    """The specification of an image, or of a partial image of it."""
     margin = 1 if parameters.animation is None else MARGIN
     edit = parameters.edit
     sources = () if edit is None else (*edit.images, edit.mask, edit.markup)
@@ -91,7 +91,7 @@ def image_spec(parameters: Parameters, index: int, stage: int | None) -> ImageSp
 
 
 def paint_canvas(spec: CanvasSpec, edit: CheckedEdit | None = None) -> Image.Image:
-    """The finished picture in its full size, without its caption; `edit` holds the pictures `spec` names."""
+    """The image in its full size, without its caption; `edit` has the images that `spec` names."""
     seed = hashlib.sha256(f"{spec.index}\x00{spec.prompt}".encode("utf-8", "replace")).digest()
     rng = Random(seed)  # noqa: S311  # paints the same picture for the same prompt, guards nothing
     words = prompt_words(spec.prompt)
@@ -109,7 +109,7 @@ def paint_canvas(spec: CanvasSpec, edit: CheckedEdit | None = None) -> Image.Ima
 def encode_image(canvas: Image.Image, spec: ImageSpec) -> bytes:
     """The bytes of the file: the canvas as sharp as `progress` says, captioned and encoded.
 
-    That of an animation is cut out of its canvas, frame by frame.
+    The frames of a gif are cut out of its larger canvas.
     """
     caption = partial(write_caption, prompt=spec.canvas.prompt, opaque=bool(spec.canvas.sources))
     if spec.animation is not None:
@@ -132,7 +132,6 @@ def _add_grain(image: Image.Image, rng: Random) -> Image.Image:
 
 
 def _as_sticker(image: Image.Image) -> Image.Image:
-    """The picture as a round sticker with a white rim on a transparent ground."""
     edge = round(min(image.size) * 0.04)
     corner = round(min(image.size) * 0.3)
     outer, inner = (rounded_mask(image.size, inset, corner - inset) for inset in (edge, round(edge * 1.7)))
@@ -163,7 +162,7 @@ MAX_CANVAS_BYTES: Final = 64 * 1024 * 1024
 
 
 class SingleFlightCache(Generic[K, V]):
-    """Values made once per key by a function run in a pool, the least recently used forgotten first."""
+    """A bounded LRU cache whose values are made once per key, also for concurrent callers."""
 
     def __init__(self, limit: int, size: Callable[[V], int]) -> None:
         self._limit = limit
@@ -173,7 +172,7 @@ class SingleFlightCache(Generic[K, V]):
         self._making: dict[K, asyncio.Task[V]] = {}
 
     async def get(self, key: K, make: Callable[[], "asyncio.Future[V]"]) -> V:
-        """The value of `key`, waiting for it to be made if need be."""
+        """The value of `key`, made by `make` if it is not cached."""
         if key in self._values:
             self._values.move_to_end(key)
             return self._values[key]
@@ -185,7 +184,7 @@ class SingleFlightCache(Generic[K, V]):
         return await asyncio.shield(task)
 
     def cancel(self) -> None:
-        """Gives up on everything that is being made."""
+        """Cancels what is being made."""
         for task in tuple(self._making.values()):
             task.cancel()
 
@@ -200,13 +199,13 @@ class SingleFlightCache(Generic[K, V]):
 
     def _forget_task(self, key: K, done: asyncio.Task[V]) -> None:
         self._making.pop(key, None)
-        # Looked at here, or a failure nobody waited for would be reported at its collection.
+        # Retrieved here, or asyncio would report a failure that nobody waited for.
         if not done.cancelled():
             done.exception()
 
 
 class ImageCache:
-    """The painter of one server."""
+    """Stand-in images of one server, drawn in a thread pool."""
 
     def __init__(self, fixed: bytes | Mapping[str, bytes] | None = None, *, threads: int = 2) -> None:
         self._fixed_for_all = b64encode(fixed) if isinstance(fixed, bytes) else None
@@ -217,7 +216,7 @@ class ImageCache:
         self._canvases = SingleFlightCache[CanvasSpec, Image.Image](MAX_CANVAS_BYTES, _canvas_bytes)
 
     async def image(self, parameters: Parameters, index: int, stage: int | None) -> bytes:
-        """The base64 of one picture, or of a partial image of it."""
+        """The base64 of one image, or of a partial image of it."""
         fixed = self._fixed.get(parameters.output_format, self._fixed_for_all)
         if fixed is not None:
             return fixed
@@ -225,7 +224,7 @@ class ImageCache:
         return await self._files.get(spec, lambda: asyncio.ensure_future(self._make(spec, parameters.edit)))
 
     def close(self) -> None:
-        """Stops painting; a stroke under way ends by itself."""
+        """Stops drawing; running threads end by themselves."""
         self._files.cancel()
         self._canvases.cancel()
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -61,7 +61,7 @@ _WORDS: Final[Mapping[str, str]] = {
 
 
 def prompt_words(prompt: str) -> frozenset[str]:
-    """The words of a prompt, in small letters."""
+    """The words of a prompt, in lower case."""
     return frozenset(re.findall(r"[a-z]+", prompt[:4000].lower()))
 
 

@@ -48,7 +48,6 @@ def draw(prompt: str, index: int, size: Size, edit: CheckedEdit | None) -> str:
 
 
 def _hills(sheet: _Sheet) -> str:
-    """A sun above ranges of hills, each nearer and darker."""
     rng, palette = sheet.rng, sheet.palette
     sun = sheet.width * rng.uniform(0.25, 0.75), sheet.height * rng.uniform(0.28, 0.44)
     parts = [_sky(sheet, palette.sky), _glow(sheet, sun), _disc(sun, sheet.unit * 0.075, palette.light)]
@@ -116,7 +115,6 @@ def _ground(sheet: _Sheet, line: list[float], base: float, rise: float, colour: 
 
 
 def _caption(sheet: _Sheet, prompt: str) -> str:
-    """The statement and the prompt on a dark plate at the lower left."""
     unit = sheet.unit
     text = plain_line(prompt)
     if len(text) > _LETTERS:
