@@ -50,10 +50,10 @@ def _catalogue() -> Mapping[str, ServedModel]:
     last = ("gpt-image-1.5", "gpt-image-1.5-2025-12-16", "gpt-image-1-mini", "chatgpt-image-latest")
     models += [ServedModel(n, "1.5", _THREE, True, date(2026, 12, 1)) for n in last]
     models += [ServedModel(n, "2", _THREE, False) for n in ("gpt-image-2", "gpt-image-2-2026-04-21")]
-    for kind in ("sunburst", "flare"):
-        names = (f"gpt-image-2.5-{kind}", f"gpt-image-2.5-{kind}-2026-09-08")
+    for variant in ("sunburst", "flare"):
+        names = (f"gpt-image-2.5-{variant}", f"gpt-image-2.5-{variant}-2026-09-08")
         models += [ServedModel(n, "2.5", _FIVE, True) for n in names]
-        models.append(ServedModel(f"gpt-image-2.6-{kind}", "2.6", _FIVE, True))
+        models.append(ServedModel(f"gpt-image-2.6-{variant}", "2.6", _FIVE, True))
     return {model.name: model for model in models}
 
 

@@ -60,8 +60,8 @@ def check_range(name: str, value: int | None, low: int, high: int) -> None:
         if value < low
         else ("above maximum", f"<= {high}", "above_max")
     )
-    shown = str(value) if abs(value) < 10**18 else "a larger number"
-    message = f"Invalid '{name}': integer {side} value. Expected a value {bound}, but got {shown} instead."
+    text = str(value) if abs(value) < 10**18 else "a larger number"
+    message = f"Invalid '{name}': integer {side} value. Expected a value {bound}, but got {text} instead."
     raise bad_request(message, code=f"integer_{code}_value", param=name)
 
 
@@ -81,7 +81,7 @@ def choice(values: Mapping[str, Any], name: str, allowed: tuple[str, ...], defau
     value: str = values.get(name, default)
     if value in allowed:
         return value
-    listed = ", ".join(f"'{one}'" for one in allowed[:-1])
+    listed = ", ".join(f"'{value}'" for value in allowed[:-1])
     message = f"Invalid value: '{value[:200]}'. Supported values are: {listed}, and '{allowed[-1]}'."
     raise bad_request(message, code="invalid_value", param=name)
 
@@ -138,18 +138,18 @@ def check_format(values: Mapping[str, Any], output_format: str) -> None:
     if output_format == "svg" and compression is not None:
         raise invalid_value("output_compression", "Compression is not supported for SVG output format.")
     if output_format in {"png", "gif"} and compression not in {None, 100}:
-        shown = output_format.upper()
-        message = f"Compression less than 100 is not supported for {shown} output format."
+        text = output_format.upper()
+        message = f"Compression less than 100 is not supported for {text} output format."
         raise invalid_value("output_compression", message)
     if output_format in EXTRA_FORMATS:
         _check_single(values, output_format.upper())
 
 
-def _check_single(values: Mapping[str, Any], shown: str) -> None:
+def _check_single(values: Mapping[str, Any], text: str) -> None:
     """Rejects streams of a gif or svg, and several svgs."""
     if values.get("stream"):
-        raise invalid_value("stream", f"Streaming is not supported for {shown} output format.")
-    if shown == "SVG" and values.get("n", 1) > 1:
+        raise invalid_value("stream", f"Streaming is not supported for {text} output format.")
+    if text == "SVG" and values.get("n", 1) > 1:
         raise invalid_value("n", "SVG output format is only supported with n=1.")
 
 
@@ -203,15 +203,15 @@ def gif_problem(model: ServedModel, size: tuple[int, int], animation: Animation,
     """The API's message about a gif's size, or None if it is valid."""
     width, height = size
     columns, rows = animation.grid
-    shown = f"{width}x{height}"
+    text = f"{width}x{height}"
     if width % 16 or height % 16:
-        return size_problem(model, shown, width, height)
+        return size_problem(model, text, width, height)
     sheets = [(width * columns, height * rows), (width * rows, height * columns)]
-    problems = [size_problem(model, shown, *sheet) for sheet in sheets]
+    problems = [size_problem(model, text, *sheet) for sheet in sheets]
     if None not in problems:
         return f"{problems[0]} The sheet of {animation.frames} frames is {sheets[0][0]}x{sheets[0][1]}."
     if n * columns * rows * width * height > MAX_PIXELS:
-        return f"Invalid size '{shown}'. {n} animations together exceed the current maximum pixel budget."
+        return f"Invalid size '{text}'. {n} animations together exceed the current maximum pixel budget."
     return None
 
 

@@ -221,15 +221,15 @@ class ResponseWriter:
             await self._write_bytes_alone(data)
             return
         view, size = memoryview(data), self.plan.piece or SLICE
-        for at in range(0, len(data), size):
-            await self._response.write(view[at : at + size])
+        for start in range(0, len(data), size):
+            await self._response.write(view[start : start + size])
 
     async def _write_bytes_alone(self, data: bytes) -> None:
-        for at in range(min(ALONE, len(data))):
-            await self._response.write(data[at : at + 1])
+        for start in range(min(ALONE, len(data))):
+            await self._response.write(data[start : start + 1])
             await asyncio.sleep(0)
-        for at in range(ALONE, len(data), SEGMENT):
-            piece = data[at : at + SEGMENT]
+        for start in range(ALONE, len(data), SEGMENT):
+            piece = data[start : start + SEGMENT]
             if self._is_chunked:
                 self._transport().write(b"".join(b"1\r\n%c\r\n" % byte for byte in piece))
             else:

@@ -100,7 +100,7 @@ class DownloadHandler:
             return web.Response()
 
     async def _answer(self, request: web.Request, active: ActiveRequest) -> web.StreamResponse:
-        fault = self._fault_of(request)
+        fault = self._next_fault(request)
         self._record(request, fault)
         plan = fault.plan
         if plan.hold:
@@ -108,16 +108,16 @@ class DownloadHandler:
         if plan.reply is not None:
             raise RequestRejectedError(plan.reply())
         if plan.location is not None:
-            place = DownloadInfo(
+            info = DownloadInfo(
                 port=local_address(request)[1], path=request.path_qs, hop=request.query.get("hop", "")
             )
-            raise RequestRejectedError(Reply(302, b"", "text/plain", {"location": plan.location(place)}))
+            raise RequestRejectedError(Reply(302, b"", "text/plain", {"location": plan.location(info)}))
         image = self.links.find(request.match_info["name"], request.query.get("variant", "0"))
         if image is None:
             raise RequestRejectedError(error_reply(404, "The picture does not exist, or its link is over."))
         return await _DownloadWriter(request, active, plan, self.state).send(image)
 
-    def _fault_of(self, request: web.Request) -> Fault[DownloadPlan]:
+    def _next_fault(self, request: web.Request) -> Fault[DownloadPlan]:
         hop = request.query.get("hop", "")
         if hop.startswith("loop-"):
             return Fault("download_redirect_loop", LOOP)
@@ -198,5 +198,5 @@ class _DownloadWriter:
 
 async def _write(response: web.StreamResponse, data: bytes) -> None:
     view = memoryview(data)
-    for at in range(0, len(data), SLICE):
-        await response.write(view[at : at + SLICE])
+    for start in range(0, len(data), SLICE):
+        await response.write(view[start : start + SLICE])

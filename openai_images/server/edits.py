@@ -62,7 +62,7 @@ def check_edit(values: Mapping[str, Any], uploads: UploadedImages, model: Served
     if not uploads.images:
         raise missing_parameter(uploads.parameter)
     _check_count(len(uploads.images), uploads.parameter)
-    images = tuple(_check_image(one, at) for at, one in enumerate(uploads.images, 1))
+    images = tuple(_check_image(item, index) for index, item in enumerate(uploads.images, 1))
     first = images[0]
     mask = None if uploads.mask is None else _check_image(uploads.mask, None)
     markup = None if uploads.markup is None else _check_image(uploads.markup, None)
@@ -78,7 +78,7 @@ def check_edit(values: Mapping[str, Any], uploads: UploadedImages, model: Served
             )
     if mask is not None:
         _check_layer(mask, first, "mask")
-    tokens = sum(input_tokens(model, *one.size, high_fidelity=high) for one in images)
+    tokens = sum(input_tokens(model, *item.size, high_fidelity=high) for item in images)
     return CheckedEdit(images=images, mask=mask, markup=markup, tokens=tokens)
 
 
@@ -96,16 +96,16 @@ def resolve_references(values: dict[str, Any], *, pixels: bool) -> UploadedImage
         )
         raise bad_request(message, code="empty_array", param="images")
     _check_count(len(listed), "images")
-    found = tuple(
-        _reference(one, f"images[{at}]", "other" if at else "first", pixels=pixels)
-        for at, one in enumerate(listed)
+    images = tuple(
+        _reference(item, f"images[{index}]", "other" if index else "first", pixels=pixels)
+        for index, item in enumerate(listed)
     )
     layers = {name: values.pop(name, None) for name in ("mask", "markup")}
     mask, markup = (
-        None if one is None else _reference(one, name, cast("Role", name), pixels=pixels)
-        for name, one in layers.items()
+        None if item is None else _reference(item, name, cast("Role", name), pixels=pixels)
+        for name, item in layers.items()
     )
-    return UploadedImages(parameter="images", images=found, mask=mask, markup=markup)
+    return UploadedImages(parameter="images", images=images, mask=mask, markup=markup)
 
 
 def _fidelity(values: Mapping[str, Any], model: ServedModel) -> bool:
@@ -134,25 +134,25 @@ def _check_count(number: int, name: str) -> None:
         raise bad_request(message, code="array_above_max_length", param=name)
 
 
-def _check_image(values: UploadedImage, number: int | None) -> ImageInfo:
+def _check_image(upload: UploadedImage, number: int | None) -> ImageInfo:
     """One image with a type the API takes, not too large, and readable; `number` counts images from 1."""
-    if values.info is None or values.info.fetched:
-        declared = (values.media_type or "application/octet-stream").partition(";")[0].strip().lower()
+    if upload.info is None or upload.info.fetched:
+        declared = (upload.media_type or "application/octet-stream").partition(";")[0].strip().lower()
         accepted = _TYPES if number is not None else ("image/png",)
         if declared not in accepted:
-            raise _unsupported(values.name, declared, accepted)
-    if values.nbytes >= MAX_IMAGE_BYTES:
-        message = f"Invalid file '{values.name}': file too large. Images must be less than 50MB."
-        raise invalid_value(values.name, message)
-    if values.info is None:
-        what = f"image {number}" if number is not None else values.name
-        message = f"Invalid image file or mode for {what}, please check your image file."
+            raise _unsupported_type(upload.name, declared, accepted)
+    if upload.nbytes >= MAX_IMAGE_BYTES:
+        message = f"Invalid file '{upload.name}': file too large. Images must be less than 50MB."
+        raise invalid_value(upload.name, message)
+    if upload.info is None:
+        subject = f"image {number}" if number is not None else upload.name
+        message = f"Invalid image file or mode for {subject}, please check your image file."
         raise bad_request(message, code="invalid_image_file", error_type=USER_ERROR)
-    return values.info
+    return upload.info
 
 
-def _unsupported(name: str, declared: str, accepted: tuple[str, ...]) -> RequestRejectedError:
-    quoted = [f"'{one}'" for one in accepted]
+def _unsupported_type(name: str, declared: str, accepted: tuple[str, ...]) -> RequestRejectedError:
+    quoted = [f"'{item}'" for item in accepted]
     listed = f"{', '.join(quoted[:-1])}, and {quoted[-1]}" if len(quoted) > 1 else quoted[0]
     message = f"Invalid file '{name}': unsupported mimetype ('{declared[:80]}'). Supported file formats are {listed}."
     return bad_request(message, code="unsupported_file_mimetype", param=name)
@@ -173,10 +173,10 @@ def _check_layer(layer: ImageInfo, first: ImageInfo, name: str) -> None:
         raise invalid_value(name, f"Invalid {name} image format - {problem}")
 
 
-def _reference(one: object, name: str, role: Role, *, pixels: bool) -> UploadedImage:
-    if not isinstance(one, dict):
-        wrong_type(name, "an object", one)
-    fields = {key: value for key, value in cast("dict[str, Any]", one).items() if value is not None}
+def _reference(item: object, name: str, role: Role, *, pixels: bool) -> UploadedImage:
+    if not isinstance(item, dict):
+        wrong_type(name, "an object", item)
+    fields = {key: value for key, value in cast("dict[str, Any]", item).items() if value is not None}
     for key, value in fields.items():
         if key not in {"image_url", "file_id"}:
             raise unknown_parameter(f"{name}.{key}")
@@ -203,7 +203,7 @@ def _from_url(url: str, name: str, role: Role, *, pixels: bool) -> UploadedImage
         )
         raise bad_request(message, code="invalid_value", param=name)
     try:
-        data = _decoded(url, match.end())
+        data = _decode(url, match.end())
     except ValueError:
         message = (
             f"Invalid '{name}'. Expected a base64-encoded data URL, but got a value with invalid base64."
@@ -214,9 +214,11 @@ def _from_url(url: str, name: str, role: Role, *, pixels: bool) -> UploadedImage
     return UploadedImage(name=name, media_type=match[1].lower(), nbytes=len(data), info=info)
 
 
-def _decoded(text: str, start: int) -> bytes:
+def _decode(text: str, start: int) -> bytes:
     """The bytes whose base64 begins at `start`, in slices between which other threads have their turn."""
     if 0 <= text.find("=", start) < len(text) - 2:
         raise ValueError("padding before the end")
     slices = range(start, len(text), _BASE64_SLICE)
-    return b"".join(binascii.a2b_base64(text[at : at + _BASE64_SLICE], strict_mode=True) for at in slices)
+    return b"".join(
+        binascii.a2b_base64(text[index : index + _BASE64_SLICE], strict_mode=True) for index in slices
+    )

@@ -52,8 +52,8 @@ class Encoder:
 
     def json_body(self, images: Sequence[bytes]) -> bytes:
         """The body of a JSON response; `images` are base64."""
-        shown = () if self.dialect.empty_data else images
-        items = [self._item(number, image) for number, image in enumerate(shown)]
+        listed = () if self.dialect.empty_data else images
+        items = [self._item(number, image) for number, image in enumerate(listed)]
         data = (b'"data":[', *chain.from_iterable(items), b"]")
         if self.dialect.sparse:
             return b"".join(_splice({"created": None}, data, {"usage": None}))

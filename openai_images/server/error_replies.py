@@ -97,9 +97,9 @@ def describe(value: object) -> str:
     return names.get(type(value), "a file")
 
 
-def invalid_api_key(shown: str) -> Reply:
+def invalid_api_key(key: str) -> Reply:
     """The 401 for a wrong key, whose message shows both ends of the key as the API does."""
-    masked = shown if len(shown) < 12 else f"{shown[:6]}{'*' * 8}{shown[-4:]}"
+    masked = key if len(key) < 12 else f"{key[:6]}{'*' * 8}{key[-4:]}"
     message = (
         f"Incorrect API key provided: {masked}. "
         "You can find your API key at https://platform.openai.com/account/api-keys."

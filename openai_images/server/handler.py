@@ -130,7 +130,7 @@ class ImagesHandler:
             hang_up(active, open_transport(request), plan.hang_up)
             return web.Response()
         if plan.reply is not None:
-            raise RequestRejectedError(plan.reply(self._situation(request, active, received)))
+            raise RequestRejectedError(plan.reply(self._request_info(request, active, received)))
         return await self._paint(request, active, await self._parameters(request, active, received))
 
     async def _receive(self, request: web.Request, *, inspect: bool) -> ReceivedBody:
@@ -142,9 +142,9 @@ class ImagesHandler:
             reader = FormReader(limit=limit, inspect=inspect, pixels=self._pixels, thread=self.reader)
             return ReceivedBody(form=await reader.read(chunks, declared, content_type))
         body = await read_body(chunks, declared, limit)
-        return ReceivedBody(body=body, value=await self._parsed(body))
+        return ReceivedBody(body=body, value=await self._parse_json(body))
 
-    async def _parsed(self, body: bytes) -> Any:
+    async def _parse_json(self, body: bytes) -> Any:
         try:
             if len(body) <= MAX_STRUCTURE:
                 return parse(body)
@@ -159,8 +159,8 @@ class ImagesHandler:
 
     def _refuse(self, reply: Reply, active: ActiveRequest) -> web.Response:
         self.state.refused += reply.status == 429
-        shown = attrs.evolve(reply, headers=self.limits.visible(reply.headers))
-        return to_response(shown, active.headers())
+        visible = attrs.evolve(reply, headers=self.limits.visible(reply.headers))
+        return to_response(visible, active.headers())
 
     async def _parameters(
         self, request: web.Request, active: ActiveRequest, received: ReceivedBody
@@ -168,7 +168,9 @@ class ImagesHandler:
         parameters = await self._check_parameters(request, received)
         self.limits.charge(parameters.model, parameters.n)
         if MODERATED_PHRASE in parameters.prompt.lower():
-            raise RequestRejectedError(moderation_reply("input", self._situation(request, active, received)))
+            raise RequestRejectedError(
+                moderation_reply("input", self._request_info(request, active, received))
+            )
         return parameters
 
     async def _check_parameters(self, request: web.Request, received: ReceivedBody) -> Parameters:
@@ -231,7 +233,9 @@ class ImagesHandler:
 
         return link
 
-    def _situation(self, request: web.Request, active: ActiveRequest, received: ReceivedBody) -> RequestInfo:
+    def _request_info(
+        self, request: web.Request, active: ActiveRequest, received: ReceivedBody
+    ) -> RequestInfo:
         return RequestInfo(
             request_id=active.request_id,
             authorization=request.headers.get("authorization", ""),
@@ -256,5 +260,5 @@ def _media_type(base64: bytes, parameters: Parameters) -> str:
     """The type of the bytes, which may differ from the request where fixed images are served."""
     start = b64decode(base64[:16])
     known = {b"\x89PNG": "png", b"\xff\xd8": "jpeg", b"RIFF": "webp", b"GIF8": "gif"}
-    found = [f"image/{name}" for magic, name in known.items() if start.startswith(magic)]
-    return found[0] if found else parameters.media_type
+    matches = [f"image/{name}" for magic, name in known.items() if start.startswith(magic)]
+    return matches[0] if matches else parameters.media_type

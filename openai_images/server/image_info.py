@@ -12,7 +12,7 @@ from typing import BinaryIO, Final, Literal, TypeAlias
 import attrs
 from PIL import Image, ImageOps
 
-Kind: TypeAlias = Literal["PNG", "JPEG", "WEBP"]
+Format: TypeAlias = Literal["PNG", "JPEG", "WEBP"]
 
 MAX_SEGMENTS: Final = 1000
 """Segments before the size of a JPEG; a camera writes a dozen, a long colour profile some hundred more."""
@@ -27,7 +27,7 @@ _LAST: Final = {0xD9, 0xDA}
 class ImageHeader:
     """A format, and a size in pixels before EXIF rotation."""
 
-    kind: Kind
+    format: Format
     width: int
     height: int
 
@@ -48,9 +48,9 @@ def read_header(file: BinaryIO) -> ImageHeader | None:
 
 
 def _jpeg(file: BinaryIO) -> ImageHeader | None:
-    at = 2
+    offset = 2
     for _ in range(MAX_SEGMENTS):
-        file.seek(at)
+        file.seek(offset)
         head = file.read(9)
         if len(head) < 4 or head[0] != 0xFF:
             return None
@@ -60,9 +60,9 @@ def _jpeg(file: BinaryIO) -> ImageHeader | None:
         if marker in _LAST:
             return None
         if marker == 0xFF:  # a byte that fills
-            at += 1
+            offset += 1
         else:
-            at += 2 if marker in _BARE else 2 + int.from_bytes(head[2:4])
+            offset += 2 if marker in _BARE else 2 + int.from_bytes(head[2:4])
     return None
 
 
@@ -75,7 +75,9 @@ def _webp(start: bytes) -> ImageHeader | None:
             bits = int.from_bytes(start[21:25], "little")
             return _webp_size(bits & 0x3FFF, bits >> 14 & 0x3FFF)
         case b"VP8 ":
-            width, height = (int.from_bytes(start[at : at + 2], "little") & 0x3FFF for at in (26, 28))
+            width, height = (
+                int.from_bytes(start[offset : offset + 2], "little") & 0x3FFF for offset in (26, 28)
+            )
             return ImageHeader("WEBP", width, height)
         case _:
             return None
@@ -161,10 +163,10 @@ def inspect_image(data: io.BytesIO, digest: str, role: Role, *, pixels: bool) ->
 
 def _inspect(data: io.BytesIO, digest: str, role: Role, *, pixels: bool) -> ImageInfo | None:
     header = read_header(data)
-    limit = MAX_WEBP_PIXELS if header is not None and header.kind == "WEBP" else MAX_PIXELS
+    limit = MAX_WEBP_PIXELS if header is not None and header.format == "WEBP" else MAX_PIXELS
     if header is None or header.width * header.height > limit:
         return None
-    image: Image.Image = Image.open(data, formats=(header.kind,))
+    image: Image.Image = Image.open(data, formats=(header.format,))
     if image.size != (header.width, header.height):
         return None
     mode = image.mode
@@ -180,7 +182,7 @@ def _inspect(data: io.BytesIO, digest: str, role: Role, *, pixels: bool) -> Imag
         clear = has_alpha and _least_alpha(reduced) < 255
     return ImageInfo(
         digest=digest,
-        format=header.kind,
+        format=header.format,
         width=width,
         height=height,
         mode=mode,

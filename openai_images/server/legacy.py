@@ -58,7 +58,7 @@ def check_legacy(
         raise bad_request("You must provide n=1 for this model.", code=None, param="n")
     size = _choice(present, "size", _SIZES[model.name], "1024x1024")
     _choice(present, "style", ("vivid", "natural"), "vivid")
-    wanted = _choice(present, "response_format", ("url", "b64_json"), "url")
+    response_format = _choice(present, "response_format", ("url", "b64_json"), "url")
     width, height = parse_size(size)
     return Parameters(
         model=model,
@@ -68,7 +68,7 @@ def check_legacy(
         height=height,
         quality=_quality(present, model),
         edit=edit,
-        links=(settings.picture_links or "absolute") if wanted == "url" else None,
+        links=(settings.picture_links or "absolute") if response_format == "url" else None,
         bare=True,
         revised_prompt=f"{prompt} (a local stand-in, painted by a program)" if is_3 else None,
     )
@@ -77,7 +77,7 @@ def check_legacy(
 def _choice(values: Mapping[str, Any], name: str, allowed: tuple[str, ...], default: str) -> str:
     value: str = values.get(name, default)
     if value not in allowed:
-        listed = ", ".join(f"'{one}'" for one in allowed)
+        listed = ", ".join(f"'{option}'" for option in allowed)
         raise bad_request(f"'{value[:200]}' is not one of [{listed}] - '{name}'", code=None)
     return value
 
@@ -91,8 +91,8 @@ def _edit(uploads: UploadedImages) -> CheckedEdit:
     """One square png below 4 MB, with alpha where there is no mask for it."""
     if not uploads.images:
         raise bad_request("'image' is a required property", code=None)
-    first, *others = uploads.images
-    if others:
+    first, *rest = uploads.images
+    if rest:
         raise invalid_value("image", "Only one image is supported for this model.")
     image = _square_png(first, "image")
     if uploads.mask is None and image.fetched and not image.has_alpha:
@@ -105,9 +105,9 @@ def _edit(uploads: UploadedImages) -> CheckedEdit:
     return CheckedEdit(images=(image,), mask=mask or image)
 
 
-def _square_png(values: UploadedImage, name: str) -> ImageInfo:
-    info = values.info
-    if info is None or (info.fetched and info.format != "PNG") or values.nbytes >= _PICTURE_BYTES:
+def _square_png(upload: UploadedImage, name: str) -> ImageInfo:
+    info = upload.info
+    if info is None or (info.fetched and info.format != "PNG") or upload.nbytes >= _PICTURE_BYTES:
         raise _no_png(name)
     if info.width != info.height:
         raise bad_request(f"Uploaded {name} must be square.", code=None)

@@ -37,7 +37,7 @@ class PartStart:
         init=False,
         eq=False,
         repr=False,
-        default=attrs.Factory(lambda self: _parameters(_disposition_of(self)), takes_self=True),
+        default=attrs.Factory(lambda self: _parameters(_disposition_header(self)), takes_self=True),
     )
 
     @property
@@ -86,8 +86,8 @@ class FormParser:
         self._buffer += chunk
         more = True
         while more and not self.done:
-            found, more = self._step()
-            yield from found
+            events, more = self._step()
+            yield from events
 
     def close(self) -> None:
         """Raises `MalformedFormError` if the body is incomplete."""
@@ -95,11 +95,11 @@ class FormParser:
             raise MalformedFormError("it ends before its last boundary")
 
     def _preamble(self) -> _Step:
-        at = self._buffer.find(self._delimiter)
-        if at < 0:
+        index = self._buffer.find(self._delimiter)
+        if index < 0:
             del self._buffer[: -len(self._delimiter)]
             return [], False
-        del self._buffer[: at + len(self._delimiter)]
+        del self._buffer[: index + len(self._delimiter)]
         self._step = self._after_delimiter
         return [], True
 
@@ -141,10 +141,10 @@ class FormParser:
         return [], True
 
     def _data(self) -> _Step:
-        at = self._buffer.find(self._delimiter)
-        if at >= 0:
-            piece = bytes(self._buffer[:at])
-            del self._buffer[: at + len(self._delimiter)]
+        index = self._buffer.find(self._delimiter)
+        if index >= 0:
+            piece = bytes(self._buffer[:index])
+            del self._buffer[: index + len(self._delimiter)]
             self._step = self._after_delimiter
             return [piece, PartEnd()] if piece else [PartEnd()], True
         sure = len(self._buffer) - len(self._delimiter) + 1
@@ -155,7 +155,7 @@ class FormParser:
         return [piece], False
 
 
-def _disposition_of(part: PartStart) -> str:
+def _disposition_header(part: PartStart) -> str:
     return part.headers.get("content-disposition", "")
 
 
@@ -173,13 +173,14 @@ def _headers(lines: list[str]) -> dict[str, str]:
 
 def _parameters(value: str) -> dict[str, str]:
     """The parameters of a header such as `form-data; name="image[]"`, by their names in lower case."""
-    found: dict[str, str] = {}
+    parameters: dict[str, str] = {}
     for match in islice(_PARAMETER.finditer(value), MAX_PARAMETERS):
         name, text = match.groups()
         plain = re.sub(r"\\(.)", r"\1", text[1:-1], flags=re.DOTALL) if text[:1] == '"' == text[-1:] else text
-        found.setdefault(name.lower(), plain.strip() if plain is text else plain)
-    for name in [name for name in found if name.endswith("*")]:  # RFC 8187: charset'language'percent-encoded
-        charset, _, rest = found.pop(name).partition("'")
+        parameters.setdefault(name.lower(), plain.strip() if plain is text else plain)
+    # RFC 8187: charset'language'percent-encoded
+    for name in [name for name in parameters if name.endswith("*")]:
+        charset, _, rest = parameters.pop(name).partition("'")
         encoding = charset.lower() if charset.lower() in _CHARSETS else "utf-8"
-        found[name[:-1]] = unquote(rest.partition("'")[2], encoding, "replace")
-    return found
+        parameters[name[:-1]] = unquote(rest.partition("'")[2], encoding, "replace")
+    return parameters

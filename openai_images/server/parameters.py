@@ -172,8 +172,8 @@ def _known(model: ServedModel, settings: ServerSettings, uploads: UploadedImages
 
 
 def _links(values: Mapping[str, Any], settings: ServerSettings) -> Links | None:
-    wanted = choice(values, "response_format", ("url", "b64_json"), "url")
-    return settings.picture_links if wanted == "url" else None
+    response_format = choice(values, "response_format", ("url", "b64_json"), "url")
+    return settings.picture_links if response_format == "url" else None
 
 
 def _check_stream(values: Mapping[str, Any]) -> None:

@@ -112,7 +112,7 @@ class RateLimits:
 
     images: MinuteBucket | None = None
     requests: MinuteBucket | None = None
-    shown: bool = True
+    are_visible: bool = True
     retry_after: RetryAfter = "exact"
 
     @classmethod
@@ -125,7 +125,7 @@ class RateLimits:
         return cls(
             images=bucket(settings.images_per_minute),
             requests=bucket(settings.requests_per_minute),
-            shown=settings.rate_limit_headers,
+            are_visible=settings.rate_limit_headers,
             retry_after=settings.retry_after,
         )
 
@@ -151,15 +151,15 @@ class RateLimits:
 
     def headers(self) -> dict[str, str]:
         """The x-ratelimit headers of the limits that are on and shown."""
-        if not self.shown:
+        if not self.are_visible:
             return {}
         headers = self.images.headers("input-images") if self.images else {}
         return headers | (self.requests.headers("requests") if self.requests else {})
 
     def visible(self, headers: Mapping[str, str]) -> dict[str, str]:
         """These headers without x-ratelimit ones, if those are hidden."""
-        kept = (name for name in headers if self.shown or not name.lower().startswith("x-ratelimit-"))
-        return {name: headers[name] for name in kept}
+        names = (name for name in headers if self.are_visible or not name.lower().startswith("x-ratelimit-"))
+        return {name: headers[name] for name in names}
 
     def _stated_wait(self, wait: float) -> float | None:
         if self.retry_after == "none":

@@ -136,7 +136,7 @@ def require_type(content_type: str | None, *accepted: str) -> None:
     if parse_media_type(content_type) in accepted:
         return
     header = content_type or ""
-    listed = " or ".join(f"'{one}'" for one in accepted)
+    listed = " or ".join(f"'{item}'" for item in accepted)
     message = (
         f"Unsupported content type: {header!r}. This API method only accepts {listed} requests, "
         f"but you specified the header 'Content-Type: {header}'. Please try again with a supported content type."
@@ -182,10 +182,10 @@ def _split(body: bytes, mark: str) -> tuple[bytes, list[str]]:
     """The body with a mark and a number in place of each long string, and those strings."""
     pieces: list[bytes] = []
     texts: list[str] = []
-    at = structure = 0
-    while at < len(body):
-        opening = body.find(b'"', at, at + MAX_STRUCTURE)
-        outside = body[at : opening if opening >= 0 else at + MAX_STRUCTURE]
+    offset = structure = 0
+    while offset < len(body):
+        opening = body.find(b'"', offset, offset + MAX_STRUCTURE)
+        outside = body[offset : opening if opening >= 0 else offset + MAX_STRUCTURE]
         structure += len(outside) + 2
         if structure > MAX_STRUCTURE:
             raise ValueError("too much outside strings")
@@ -199,33 +199,33 @@ def _split(body: bytes, mark: str) -> tuple[bytes, list[str]]:
             texts.append(_decode_string(raw))
         else:
             pieces.append(body[opening : closing + 1])
-        at = closing + 1
+        offset = closing + 1
     return b"".join(pieces), texts
 
 
 def _end_of_string(body: bytes, start: int) -> int:
-    at = start
+    offset = start
     while True:
-        quote = body.find(b'"', at, start + MAX_STRING_BYTES)
+        quote = body.find(b'"', offset, start + MAX_STRING_BYTES)
         if quote < 0:
             raise ValueError("a string without an end, or a very long one")
-        before = body[at:quote]
+        before = body[offset:quote]
         if (len(before) - len(before.rstrip(b"\\"))) % 2 == 0:
             return quote
-        at = quote + 1
+        offset = quote + 1
 
 
 def _decode_string(raw: bytes) -> str:
     decode = codecs.getincrementaldecoder("utf-8")().decode
-    found: list[str] = []
-    held = ""
-    for at in range(0, len(raw), _SLICE):
-        final = at + _SLICE >= len(raw)
-        held += decode(raw[at : at + _SLICE], final)
-        end = len(held) if final else cast("re.Match[str]", _WHOLE.match(held)).end()
-        found.append(_load(f'"{held[:end]}"'))
-        held = held[end:]
-    return "".join(found)
+    parts: list[str] = []
+    text = ""
+    for offset in range(0, len(raw), _SLICE):
+        final = offset + _SLICE >= len(raw)
+        text += decode(raw[offset : offset + _SLICE], final)
+        end = len(text) if final else cast("re.Match[str]", _WHOLE.match(text)).end()
+        parts.append(_load(f'"{text[:end]}"'))
+        text = text[end:]
+    return "".join(parts)
 
 
 def _join(value: Any, mark: str, texts: list[str]) -> Any:
@@ -233,10 +233,10 @@ def _join(value: Any, mark: str, texts: list[str]) -> Any:
         case str() if value.startswith(mark):
             return texts[int(value.removeprefix(mark))]
         case list():
-            return [_join(one, mark, texts) for one in cast("list[Any]", value)]  # type: ignore[redundant-cast]  # pyright needs it
+            return [_join(item, mark, texts) for item in cast("list[Any]", value)]  # type: ignore[redundant-cast]  # pyright needs it
         case dict():
-            header = cast("dict[str, Any]", value)
-            return {_join(name, mark, texts): _join(one, mark, texts) for name, one in header.items()}
+            members = cast("dict[str, Any]", value)
+            return {_join(name, mark, texts): _join(item, mark, texts) for name, item in members.items()}
         case _:
             return value
 

@@ -247,9 +247,9 @@ def _in_thread(make: Callable[[], S]) -> Generator[S]:
     thread = threading.Thread(target=_run, args=(make, up), name="local-images-server", daemon=True)
     thread.start()
     try:
-        made, loop, done = up.result(_THREAD_SECONDS)
+        server, loop, done = up.result(_THREAD_SECONDS)
         try:
-            yield made
+            yield server
         finally:
             loop.call_soon_threadsafe(done.set)
     finally:
@@ -261,8 +261,8 @@ def _in_thread(make: Callable[[], S]) -> Generator[S]:
 def _run(make: Callable[[], LocalImagesServer], up: "Future[Any]") -> None:
     async def serve() -> None:
         done = asyncio.Event()
-        async with make() as made:
-            up.set_result((made, asyncio.get_running_loop(), done))
+        async with make() as server:
+            up.set_result((server, asyncio.get_running_loop(), done))
             await done.wait()
 
     try:
@@ -275,12 +275,12 @@ def _run(make: Callable[[], LocalImagesServer], up: "Future[Any]") -> None:
         up.set_exception(error)
 
 
-def _call_in(loop: asyncio.AbstractEventLoop | None, do: Callable[[], object]) -> None:
-    """Calls `do` in a loop: now if it is this one or there is none, else as soon as possible."""
+def _call_in(loop: asyncio.AbstractEventLoop | None, function: Callable[[], object]) -> None:
+    """Calls `function` in a loop: now if it is this one or there is none, else as soon as possible."""
     if loop is None or loop is _running():
-        do()
+        function()
     elif not loop.is_closed():
-        loop.call_soon_threadsafe(do)
+        loop.call_soon_threadsafe(function)
 
 
 async def _await_in(loop: asyncio.AbstractEventLoop | None, coroutine: Coroutine[Any, Any, T]) -> T:

@@ -143,14 +143,14 @@ class FaultQueues:
 
     def extend(self, names: Iterable[str]) -> None:
         """Appends faults; none if one of the names is unknown."""
-        posts, downloads = _found(names)
+        posts, downloads = _find_all(names)
         with self._lock:
             self.posts.pending.extend(posts)
             self.downloads.pending.extend(downloads)
 
     def replace(self, names: Iterable[str]) -> None:
         """Replaces the queued faults."""
-        posts, downloads = _found(names)
+        posts, downloads = _find_all(names)
         with self._lock:
             self.posts.pending, self.downloads.pending = deque(posts), deque(downloads)
 
@@ -164,7 +164,7 @@ class FaultQueues:
             self.posts.always = find_fault(name)
 
 
-def _found(names: Iterable[str]) -> tuple[list[Fault[FaultPlan]], list[Fault[DownloadPlan]]]:
+def _find_all(names: Iterable[str]) -> tuple[list[Fault[FaultPlan]], list[Fault[DownloadPlan]]]:
     listed = list(names)
     posts = [find_fault(name) for name in listed if not is_download_fault(name)]
     return posts, [find_download_fault(name) for name in listed if is_download_fault(name)]

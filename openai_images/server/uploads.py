@@ -64,14 +64,14 @@ class Form:
         """Its images."""
         images = tuple(self.images)
         if len(images) > 1 or (images and images[0].name.endswith("]")):
-            images = tuple(attrs.evolve(one, name=f"image[{at}]") for at, one in enumerate(images))
+            images = tuple(attrs.evolve(image, name=f"image[{index}]") for index, image in enumerate(images))
         return UploadedImages(
             parameter="image", images=images, mask=self.extras.get("mask"), markup=self.extras.get("markup")
         )
 
 
 @attrs.define
-class _Part:
+class _PartBuffer:
     start: PartStart
     role: Role | None
     content: io.BytesIO = attrs.field(factory=io.BytesIO)
@@ -123,7 +123,7 @@ class FormReader:
     pixels: bool
     thread: Executor
     _form: Form = attrs.field(init=False, factory=Form)
-    _part: _Part = attrs.field(init=False, factory=lambda: _Part(PartStart({}), None))
+    _part: _PartBuffer = attrs.field(init=False, factory=lambda: _PartBuffer(PartStart({}), None))
 
     async def read(self, chunks: AsyncIterator[bytes], declared: int | None, content_type: str) -> Form:
         """The form in the body, or a 413 as soon as it is known to be over the limit; `declared` is its length."""
@@ -155,13 +155,13 @@ class FormReader:
         parser.close()
 
     async def _handle(self, pieces: Iterator[PartEvent]) -> None:
-        for found in pieces:
-            if isinstance(found, PartStart):
-                self._part = _Part(found, self._role(found))
-            elif isinstance(found, PartEnd):
+        for event in pieces:
+            if isinstance(event, PartStart):
+                self._part = _PartBuffer(event, self._role(event))
+            elif isinstance(event, PartEnd):
                 await self._close()
             else:
-                self._part.add(found)
+                self._part.add(event)
 
     def _role(self, start: PartStart) -> Role | None:
         """What a file is for; None if it is not held."""
@@ -186,7 +186,7 @@ class FormReader:
         if len(self._form.parts) % _PARTS_A_TURN == 0:
             await asyncio.sleep(0)
 
-    async def _add_image(self, name: str, part: _Part) -> None:
+    async def _add_image(self, name: str, part: _PartBuffer) -> None:
         upload = UploadedImage(
             name=name,
             media_type=part.start.headers.get("content-type"),
@@ -200,18 +200,20 @@ class FormReader:
         else:
             self._form.extras[name] = upload
 
-    async def _image_info(self, part: _Part) -> ImageInfo | None:
+    async def _image_info(self, part: _PartBuffer) -> ImageInfo | None:
         if part.role is None or not part.content.getbuffer().nbytes:
             return None
-        look = partial(inspect_image, part.content, part.digest.hexdigest(), part.role, pixels=self.pixels)
-        return await asyncio.get_running_loop().run_in_executor(self.thread, look)
+        inspection = partial(
+            inspect_image, part.content, part.digest.hexdigest(), part.role, pixels=self.pixels
+        )
+        return await asyncio.get_running_loop().run_in_executor(self.thread, inspection)
 
-    def _add_text(self, name: str, part: _Part) -> None:
+    def _add_text(self, name: str, part: _PartBuffer) -> None:
         match = _NAME.fullmatch(name)
         path = [name] if match is None else [match[1], *re.findall(r"\[([^\[\]]*)\]", match[2])]
         if name in {"image[]", "mask", "markup"}:
             path = [name.removesuffix("[]")]
-        value = FilePlaceholder() if part.is_file else _typed(name, part.text)
+        value = FilePlaceholder() if part.is_file else _parse_text(name, part.text)
         if not _set_nested(self._form.fields, path, value):
             self._reject_duplicate(name)
 
@@ -241,7 +243,7 @@ def _set_nested(target: dict[str, Any], path: list[str], value: Any) -> bool:
     return True
 
 
-def _typed(name: str, text: str) -> Any:
+def _parse_text(name: str, text: str) -> Any:
     """The value of a text part; invalid numbers and booleans stay text, which the checks reject."""
     if name in _NUMBERS and re.fullmatch(r"-?[0-9]{1,100}", text.strip()):
         return int(text)

@@ -64,32 +64,32 @@ def _break_second(how: HangUpKind) -> StepTransform:
     return transform
 
 
-def _invalid(text: bytes) -> bytes:
+def _corrupt(text: bytes) -> bytes:
     middle = len(text) // 2
     return as_string(text[:middle] + b"!*?" + text[middle:])
 
 
-def _escaped(text: bytes) -> bytes:
+def _escape(text: bytes) -> bytes:
     return as_string(text.replace(b"/", b"\\/").replace(b"+", b"\\u002B").replace(b"=", b"\\u003d"))
 
 
-def _data_url(text: bytes) -> bytes:
+def _make_data_url(text: bytes) -> bytes:
     start = base64.b64decode(text[:16])
     subtype = b"jpeg" if start.startswith(b"\xff\xd8") else b"webp" if start.startswith(b"RIFF") else b"png"
     return as_string(b"data:image/" + subtype + b";base64," + text)
 
 
-def _url_safe(text: bytes) -> bytes:
+def _make_url_safe(text: bytes) -> bytes:
     return as_string(text.translate(bytes.maketrans(b"+/", b"-_")))
 
 
-def _unpadded(text: bytes) -> bytes:
+def _strip_padding(text: bytes) -> bytes:
     # An image whose base64 needs no padding gets a zero byte, which every decoder of images ignores.
     padded = text if text.endswith(b"=") else text + b"AA=="
     return as_string(padded.rstrip(b"="))
 
 
-def _wrapped(text: bytes) -> bytes:
+def _wrap(text: bytes) -> bytes:
     return as_string(b"\\n".join(text[start : start + 76] for start in range(0, len(text), 76)))
 
 
@@ -114,7 +114,7 @@ def _error_event(about: str, data: Mapping[str, Any]) -> FaultType[FaultPlan]:
     return _stream(about, lambda frames: (*first_partial(frames), Event("error", data)))
 
 
-def _nested(error: Mapping[str, Any]) -> dict[str, Any]:
+def _nest(error: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "error", "error": error, "sequence_number": None}
 
 
@@ -186,11 +186,11 @@ BODY_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
     "gzip": fault("a JSON answer with Content-Encoding: gzip", FaultPlan(gzip=True)),
     "json_instead_of_sse": fault("a stream is answered with one JSON body", FaultPlan(kind="json")),
     "sse_instead_of_json": fault("a JSON answer comes as a stream", FaultPlan(kind="sse")),
-    "moderation_mid_stream": _error_event(", moderation_blocked", _nested(_BLOCKED)),
-    "error_event_nested": _error_event(" with an error inside", _nested(_SERVER)),
+    "moderation_mid_stream": _error_event(", moderation_blocked", _nest(_BLOCKED)),
+    "error_event_nested": _error_event(" with an error inside", _nest(_SERVER)),
     "error_event_bare": _error_event(" of an error object only", {"error": _SERVER}),
     "error_event_flat": _error_event(" without an inner object", _FLAT),
-    "error_event_server": _error_event(", image_generation_failed", _nested(_FAILED)),
+    "error_event_server": _error_event(", image_generation_failed", _nest(_FAILED)),
     "unknown_event": _stream(
         "an event of an unknown type comes first",
         lambda frames: (Event("image_generation.queued", _QUEUED), *frames),
@@ -207,12 +207,12 @@ BODY_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
     "cr": _dialect("lines of the stream end in CR alone", Dialect(line_end=b"\r")),
     "bom": _dialect("the stream begins with a byte order mark", Dialect(byte_order_mark=True)),
     "no_event_line": _dialect("events have a data line only", Dialect(event_line=False)),
-    "invalid_base64": _base64("characters that are not base64 in the middle of it", _invalid),
-    "escaped_base64": _base64(r"base64 with the JSON escapes \/, \u002B and \u003d", _escaped),
-    "data_url_base64": _base64("base64 behind a data: URL prefix", _data_url),
-    "urlsafe_base64": _base64("base64 in the url-safe alphabet", _url_safe),
-    "unpadded_base64": _base64("base64 without its padding", _unpadded),
-    "wrapped_base64": _base64("base64 with a newline after every 76 characters", _wrapped),
+    "invalid_base64": _base64("characters that are not base64 in the middle of it", _corrupt),
+    "escaped_base64": _base64(r"base64 with the JSON escapes \/, \u002B and \u003d", _escape),
+    "data_url_base64": _base64("base64 behind a data: URL prefix", _make_data_url),
+    "urlsafe_base64": _base64("base64 in the url-safe alphabet", _make_url_safe),
+    "unpadded_base64": _base64("base64 without its padding", _strip_padding),
+    "wrapped_base64": _base64("base64 with a newline after every 76 characters", _wrap),
     "null_b64": _base64("b64_json is null", lambda _: b"null"),
     "empty_b64": _base64("b64_json is an empty string", lambda _: b'""'),
     "url_answer": _dialect("the picture as an absolute url", Dialect(links="absolute")),

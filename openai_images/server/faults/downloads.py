@@ -52,22 +52,22 @@ class DownloadPlan:
 
 
 def _redirect(url: str) -> DownloadPlan:
-    return DownloadPlan(location=lambda at: url or f"http://localhost:{at.port}{next_hop(at, '1')}")
+    return DownloadPlan(location=lambda info: url or f"http://localhost:{info.port}{next_hop(info, '1')}")
 
 
 def _reply(reply: Reply) -> DownloadPlan:
     return DownloadPlan(reply=lambda: reply)
 
 
-def next_hop(place: DownloadInfo, hop: str) -> str:
+def next_hop(info: DownloadInfo, hop: str) -> str:
     """The path of a download after one more redirect."""
-    path, _, query = place.path.partition("?")
+    path, _, query = info.path.partition("?")
     kept = [pair for pair in query.split("&") if pair and not pair.startswith("hop=")]
     return f"{path}?{'&'.join([*kept, f'hop={hop}'])}"
 
 
-def _in_circles(place: DownloadInfo) -> str:
-    return next_hop(place, "loop-b" if place.hop == "loop-a" else "loop-a")
+def _in_circles(info: DownloadInfo) -> str:
+    return next_hop(info, "loop-b" if info.hop == "loop-a" else "loop-a")
 
 
 LOOP: Final = DownloadPlan(location=_in_circles)
@@ -99,7 +99,8 @@ DOWNLOAD_FAULTS: Final[Mapping[str, FaultType[DownloadPlan]]] = {
         _redirect,
     ),
     "download_redirect_relative": fault(
-        "a download is sent to a relative url that works", DownloadPlan(location=lambda at: next_hop(at, "1"))
+        "a download is sent to a relative url that works",
+        DownloadPlan(location=lambda info: next_hop(info, "1")),
     ),
     "download_redirect_other_host": fault(
         "a download is sent to this server under the name localhost", _redirect("")

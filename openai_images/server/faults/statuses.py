@@ -73,21 +73,21 @@ def status_reply(status: int) -> Reply:
         return invalid_api_key("sk-local-000000000000")
     if status in _GATEWAY:
         return html_page(status)
-    message, kind, code = _STATUSES.get(status, (f"HTTP status {status}.", "server_error", None))
-    return error_reply(status, message, kind, code=code)
+    message, error_type, code = _STATUSES.get(status, (f"HTTP status {status}.", "server_error", None))
+    return error_reply(status, message, error_type, code=code)
 
 
 def _should_retry(answer: str, status: int) -> Reply:
     return attrs.evolve(status_reply(status), headers={"x-should-retry": answer})
 
 
-def _rate_limited(seconds: float, request: RequestInfo) -> Reply:
+def _full_rate_limit(seconds: float, request: RequestInfo) -> Reply:
     counts = {"limit": "5", "remaining": "0", "reset": f"{seconds:g}s"}
     headers = {f"x-ratelimit-{name}-input-images": value for name, value in counts.items()}
-    return _limited(seconds, request, headers | retry_headers(seconds))
+    return _rate_limit(seconds, request, headers | retry_headers(seconds))
 
 
-def _limited(seconds: float, request: RequestInfo, headers: Mapping[str, str]) -> Reply:
+def _rate_limit(seconds: float, request: RequestInfo, headers: Mapping[str, str]) -> Reply:
     return rate_limit_reply("input-images", images_message(request.model, 5, 5, 1, seconds), headers)
 
 
@@ -95,7 +95,7 @@ def _bare_limit(name: str, value: str) -> Reply:
     return rate_limit_reply("input-images", "Rate limit reached for images per minute.", {name: value})
 
 
-def _overloaded(headers: Mapping[str, str]) -> Reply:
+def _overload(headers: Mapping[str, str]) -> Reply:
     message = "The server is currently overloaded. Please try again later."
     error_type, code = "service_unavailable_error", "server_is_overloaded"
     return error_reply(503, message, error_type, code=code, headers=headers)
@@ -104,14 +104,14 @@ def _overloaded(headers: Mapping[str, str]) -> Reply:
 def moderation_reply(stage: str, request: RequestInfo) -> Reply:
     """The safety system's 400 in today's wording."""
     details = {"moderation_stage": stage, "categories": ["other"]}
-    return _blocked(f"{_CONTACT} {request.request_id}.", moderation_details=details)
+    return _moderation_error(f"{_CONTACT} {request.request_id}.", moderation_details=details)
 
 
 def _moderation_in_message(request: RequestInfo) -> Reply:
-    return _blocked(f"{_CONTACT} {request.request_id}. safety_violations=[sexual,violence].")
+    return _moderation_error(f"{_CONTACT} {request.request_id}. safety_violations=[sexual,violence].")
 
 
-def _blocked(message: str, **more: Any) -> Reply:
+def _moderation_error(message: str, **more: Any) -> Reply:
     return error_reply(400, message, USER_ERROR, code="moderation_blocked", **more)
 
 
@@ -178,11 +178,11 @@ STATUS_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
         "rate_limited:SECONDS (1) answers 429 with Retry-After, retry-after-ms, x-ratelimit-* and the message",
         "1",
         _SECONDS,
-        _rate_limited,
+        _full_rate_limit,
     ),
     "rate_limited_then_ok": fault(
         "429 with a wait of one second for this request, a picture for the next",
-        FaultPlan(reply=partial(_rate_limited, 1.0), every_other=True),
+        FaultPlan(reply=partial(_full_rate_limit, 1.0), every_other=True),
     ),
     "retry_after_seconds": _reply_with(
         "retry_after_seconds:S (1) 429 with only Retry-After: S",
@@ -206,7 +206,7 @@ STATUS_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
         "retry_after_message:S (1) 429 whose message alone says to try again in S seconds",
         "1",
         _SECONDS,
-        lambda seconds, request: _limited(seconds, request, {}),
+        lambda seconds, request: _rate_limit(seconds, request, {}),
     ),
     "quota_429": _error(
         "429 insufficient_quota: waiting does not help",
@@ -222,12 +222,12 @@ STATUS_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
         "billing_limit_user_error",
         "billing_hard_limit_reached",
     ),
-    "overloaded_503": _reply("503 server_is_overloaded without Retry-After", lambda _: _overloaded({})),
+    "overloaded_503": _reply("503 server_is_overloaded without Retry-After", lambda _: _overload({})),
     "overloaded_503_retry_after": _reply_with(
         "overloaded_503_retry_after:S (1) 503 server_is_overloaded with Retry-After: S",
         "1",
         _SECONDS,
-        lambda seconds, _: _overloaded({"retry-after": str(max(1, round(seconds)))}),
+        lambda seconds, _: _overload({"retry-after": str(max(1, round(seconds)))}),
     ),
     "should_retry_true": _reply_with(
         "should_retry_true:NNN (500) that status with x-should-retry: true",

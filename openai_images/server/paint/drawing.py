@@ -44,17 +44,17 @@ def scale_values(image: _Plain, factor: float, offset: float) -> Image.Image:
     return image.point(lambda value: value * factor + offset)
 
 
-def mix(one: Colour, other: Colour, share: float) -> Colour:
+def mix(first: Colour, second: Colour, share: float) -> Colour:
     """`share` of the other colour in the one."""
-    red, green, blue = (round(a + (b - a) * share) for a, b in zip(one, other, strict=True))
+    red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
     return red, green, blue
 
 
-def ramp(colours: Sequence[Colour], at: float) -> Colour:
+def ramp(colours: Sequence[Colour], position: float) -> Colour:
     """The colour at a position from 0 to 1 along several."""
-    resize = min(max(at, 0.0), 1.0) * (len(colours) - 1)
-    left = min(int(resize), len(colours) - 2)
-    return mix(colours[left], colours[left + 1], resize - left)
+    step = min(max(position, 0.0), 1.0) * (len(colours) - 1)
+    left = min(int(step), len(colours) - 2)
+    return mix(colours[left], colours[left + 1], step - left)
 
 
 def gradient(size: Size, colours: Sequence[Colour], reach: float = 1.0, start: float = 0.0) -> Image.Image:
@@ -118,8 +118,8 @@ def swell(rng: Random, points: int, count: int, pitch: float) -> list[float]:
     ]
     total = sum(weight for _, _, weight in parts)
     return [
-        0.5 + sum(w * math.sin(math.tau * f * at / points + phase) for f, phase, w in parts) / total / 2
-        for at in range(points + 1)
+        0.5 + sum(w * math.sin(math.tau * f * position / points + phase) for f, phase, w in parts) / total / 2
+        for position in range(points + 1)
     ]
 
 

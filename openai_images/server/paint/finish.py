@@ -40,8 +40,8 @@ def write_caption(image: Image.Image, prompt: str, *, opaque: bool = False) -> I
     unit = min(image.size)
     title, text = _font(max(9, round(unit * 0.019))), _font(max(9, round(unit * 0.022)))
     margin, pad = unit * 0.026, unit * 0.014
-    room = image.width - 2 * margin - 2 * pad
-    lines = [(STATEMENT, title, 205), (_shorten(prompt, text, min(room, unit * 0.6)), text, 255)]
+    space = image.width - 2 * margin - 2 * pad
+    lines = [(STATEMENT, title, 205), (_shorten(prompt, text, min(space, unit * 0.6)), text, 255)]
     lines = [line for line in lines if line[0]]
     step = unit * 0.031
     width = max(font.getlength(words) for words, font, _ in lines) + 2 * pad
@@ -65,11 +65,11 @@ def _plate(image: Image.Image, box: tuple[float, float, float, float], unit: int
     image.paste(plate, (left, top), mask)
 
 
-def _shorten(prompt: str, font: Font, room: float) -> str:
+def _shorten(prompt: str, font: Font, space: float) -> str:
     line = plain_line(prompt)
-    if font.getlength(line) <= room:
+    if font.getlength(line) <= space:
         return line
-    while line and font.getlength(line + _ELLIPSIS) > room:
+    while line and font.getlength(line + _ELLIPSIS) > space:
         line = line.rpartition(" ")[0] if " " in line else line[:-1]
     return line + _ELLIPSIS
 
@@ -142,8 +142,8 @@ def apply_edit(edit: CheckedEdit, scene: Image.Image, palette: Palette, rng: Ran
         layer = _cover(edit.markup.image.convert("RGBA"), size)
         base.paste(layer, mask=layer.getchannel("A"))
     mask = edit.mask
-    painted = _paint_over(base, scene, palette) if mask is None else _fill_clear_parts(base, scene, mask)
-    return _add_prints(painted, edit.images[1:], rng)
+    result = _paint_over(base, scene, palette) if mask is None else _fill_clear_parts(base, scene, mask)
+    return _add_prints(result, edit.images[1:], rng)
 
 
 def _fit(info: ImageInfo, size: Size) -> Image.Image:
@@ -188,12 +188,12 @@ def _paint_over(base: Image.Image, scene: Image.Image, palette: Palette) -> Imag
     strokes = _brush_strokes(base)
     grey = ImageOps.autocontrast(strokes.convert("L"), cutoff=1)
     shadows = mix(palette.near, (8, 9, 20), 0.35)
-    toned = _colourize(grey, (shadows, palette.far, palette.middle, palette.low, palette.light))
-    painted = Image.blend(strokes, toned, 0.48)
-    lit = ImageChops.soft_light(painted, blur(scene, max(scene.size) / 40))
-    painted = Image.blend(painted, lit, 0.7)
+    tinted = _colourize(grey, (shadows, palette.far, palette.middle, palette.low, palette.light))
+    result = Image.blend(strokes, tinted, 0.48)
+    lit = ImageChops.soft_light(result, blur(scene, max(scene.size) / 40))
+    result = Image.blend(result, lit, 0.7)
     lines = _pencil_lines(base)
-    return ImageChops.multiply(painted, Image.merge("RGB", [lines] * 3))
+    return ImageChops.multiply(result, Image.merge("RGB", [lines] * 3))
 
 
 def _brush_strokes(image: Image.Image) -> Image.Image:
@@ -205,9 +205,9 @@ def _brush_strokes(image: Image.Image) -> Image.Image:
 
 
 def _colourize(grey: Image.Image, colours: Sequence[Colour]) -> Image.Image:
-    toned = grey.copy()
-    toned.putpalette([band for value in range(256) for band in ramp(colours, value / 255)])
-    return toned.convert("RGB")
+    tinted = grey.copy()
+    tinted.putpalette([band for value in range(256) for band in ramp(colours, value / 255)])
+    return tinted.convert("RGB")
 
 
 def _pencil_lines(image: Image.Image) -> Image.Image:
@@ -221,12 +221,12 @@ def _pencil_lines(image: Image.Image) -> Image.Image:
     return resize(apply_curve(edges, lambda value: 255 - min(110, value * 2.2)), image.size)
 
 
-def _add_prints(image: Image.Image, others: tuple[ImageInfo, ...], rng: Random) -> Image.Image:
+def _add_prints(image: Image.Image, rest: tuple[ImageInfo, ...], rng: Random) -> Image.Image:
     """The other images as small prints along the right edge."""
-    shown = others[:_MAX_PRINTS]
-    edge = round(min(image.size) * (0.27 if len(shown) < 4 else 0.22))
-    for number, other in enumerate(shown):
-        turned = _print(_fit(other, (edge, edge)), rng.uniform(-7, 7))
+    visible = rest[:_MAX_PRINTS]
+    edge = round(min(image.size) * (0.27 if len(visible) < 4 else 0.22))
+    for number, info in enumerate(visible):
+        turned = _print(_fit(info, (edge, edge)), rng.uniform(-7, 7))
         left = image.width - turned.width - round(edge * 0.06)
         top = round(edge * 0.06) + number * round(turned.height * 0.86)
         shadow = Image.new("RGB", turned.size, (10, 10, 16))

@@ -119,8 +119,8 @@ def sea(size: Size, rng: Random, palette: Palette) -> Image.Image:
         depth = index / (rows - 1)
         level, rise = _wave(image, rng, palette, horizon + (1.0 - horizon) * depth**1.6 * 0.95, depth)
         if index == sail_row:
-            at = rng.uniform(0.2, 0.8) * width, (level - rise * 0.4) * height
-            _boat(image, at, unit * 0.085, palette)
+            centre = rng.uniform(0.2, 0.8) * width, (level - rise * 0.4) * height
+            _boat(image, centre, unit * 0.085, palette)
         if index < rows - 1:
             _glitter(image, rng, (sun[0], level * height), palette.light, depth)
     _birds(image, rng, mix(palette.near, palette.middle, 0.3))
@@ -166,14 +166,14 @@ def _birds(image: Image.Image, rng: Random, colour: Colour) -> None:
     unit = min(image.size)
     x, y = rng.uniform(0.2, 0.75) * image.width, rng.uniform(0.14, 0.26) * image.height
     for _ in range(rng.randint(3, 6)):
-        at = x + rng.gauss(0, 0.06) * unit, y + rng.gauss(0, 0.03) * unit
+        centre = x + rng.gauss(0, 0.06) * unit, y + rng.gauss(0, 0.03) * unit
         wings = [(-1.0, -0.35), (-0.5, -0.5), (0.0, 0.0), (0.5, -0.5), (1.0, -0.3)]
-        outline = _placed(wings, at, unit * rng.uniform(0.011, 0.02))
+        outline = _transform(wings, centre, unit * rng.uniform(0.011, 0.02))
         brush(image).line(outline, (*colour, 210), max(2, round(unit * 0.0028)), "curve")
 
 
-def _placed(outline: list[Point], at: Point, scale: float) -> list[Point]:
-    return [(at[0] + x * scale, at[1] + y * scale) for x, y in outline]
+def _transform(outline: list[Point], centre: Point, scale: float) -> list[Point]:
+    return [(centre[0] + x * scale, centre[1] + y * scale) for x, y in outline]
 
 
 def _firs(image: Image.Image, rng: Random, line: list[Point], tall: float, colour: Colour) -> None:
@@ -185,26 +185,26 @@ def _firs(image: Image.Image, rng: Random, line: list[Point], tall: float, colou
         for tier in range(3):
             wide = 0.13 + 0.07 * tier
             triangle = [(0.0, -1 + 0.25 * tier), (-wide, -0.54 + 0.25 * tier), (wide, -0.54 + 0.25 * tier)]
-            pen.polygon(_placed(triangle, (x, y), high), fill=(*colour, 255))
+            pen.polygon(_transform(triangle, (x, y), high), fill=(*colour, 255))
         pen.rectangle((x - high * 0.025, y - high * 0.1, x + high * 0.025, y + high * 0.1), (*colour, 255))
 
 
-def _boat(image: Image.Image, at: Point, tall: float, palette: Palette) -> None:
+def _boat(image: Image.Image, centre: Point, tall: float, palette: Palette) -> None:
     hull = [(-0.55, -0.14), (0.6, -0.14), (0.42, 0.06), (-0.4, 0.06)]
     main = [(0.03, -1.2), (0.03, -0.2), (0.56, -0.2)]
     jib = [(-0.03, -1.05), (-0.03, -0.2), (-0.46, -0.2)]
     sail = mix(palette.light, WHITE, 0.5)
     for outline, colour in ((main, sail), (jib, palette.accent), (hull, palette.near)):
-        brush(image).polygon(_placed(outline, at, tall), fill=(*colour, 255))
+        brush(image).polygon(_transform(outline, centre, tall), fill=(*colour, 255))
 
 
-def _glitter(image: Image.Image, rng: Random, at: Point, colour: Colour, depth: float) -> None:
+def _glitter(image: Image.Image, rng: Random, centre: Point, colour: Colour, depth: float) -> None:
     unit = min(image.size)
     thick = max(2, round(unit * 0.0022 * (1 + depth)))
     for _ in range(14):
         half = unit * rng.uniform(0.006, 0.04) * (0.4 + depth)
-        x = at[0] + rng.gauss(0, 0.045 + 0.08 * depth) * unit
-        y = at[1] + rng.uniform(-0.2, 1.0) * unit * (0.012 + 0.07 * depth)
+        x = centre[0] + rng.gauss(0, 0.045 + 0.08 * depth) * unit
+        y = centre[1] + rng.uniform(-0.2, 1.0) * unit * (0.012 + 0.07 * depth)
         brush(image).line((x - half, y, x + half, y), fill=(*colour, rng.randint(50, 170)), width=thick)
 
 
@@ -216,9 +216,9 @@ def flower(size: Size, rng: Random, palette: Palette) -> Image.Image:
     centre = width * rng.uniform(0.47, 0.53), height * rng.uniform(0.46, 0.52)
     glow(image, centre, unit * 0.95, palette.middle, 0.75)
     for _ in range(26):
-        at = rng.random() * width, rng.random() * height
+        spot = rng.random() * width, rng.random() * height
         tone = ramp(palette.petals, rng.random())
-        glow(image, at, unit * rng.uniform(0.03, 0.12), tone, rng.uniform(0.15, 0.45))
+        glow(image, spot, unit * rng.uniform(0.03, 0.12), tone, rng.uniform(0.15, 0.45))
     rings, count, turn = rng.randint(5, 7), rng.choice((8, 10, 12, 14)), rng.random()
     for ring in range(rings):
         share = ring / (rings - 1)
@@ -229,8 +229,8 @@ def flower(size: Size, rng: Random, palette: Palette) -> Image.Image:
     golden = math.pi * (3 - math.sqrt(5))
     for index in range(130):
         reach = unit * 0.058 * math.sqrt(index / 130)
-        at = centre[0] + reach * math.cos(index * golden), centre[1] + reach * math.sin(index * golden)
-        disc(image, at, unit * 0.0032, mix(palette.light, palette.accent, index / 130))
+        seed = centre[0] + reach * math.cos(index * golden), centre[1] + reach * math.sin(index * golden)
+        disc(image, seed, unit * 0.0032, mix(palette.light, palette.accent, index / 130))
     return image
 
 
@@ -258,7 +258,7 @@ def _petal(centre: Point, angle: float, length: float, width: float) -> list[Poi
     side = [(t / 24, math.sin(math.pi * (t / 24) ** 1.35) ** 0.85 * width / 2) for t in range(25)]
     outline = side + [(along, -across) for along, across in reversed(side)]
     turned = [(along * cos - across * sin, along * sin + across * cos) for along, across in outline]
-    return _placed(turned, centre, length)
+    return _transform(turned, centre, length)
 
 
 def cut_paper(size: Size, rng: Random, palette: Palette) -> Image.Image:

@@ -39,11 +39,11 @@ def draw(prompt: str, index: int, size: Size, edit: CheckedEdit | None) -> str:
     rng = Random(seed)  # noqa: S311  # draws the same image for the same prompt, guards nothing
     sheet = _Sheet(width, height, rng, choose_palette(rng, prompt_words(prompt)))
     source = None if edit is None else edit.images[0].image
-    drawn = _mosaic(sheet, source) if source else _hills(sheet)
+    shapes = _mosaic(sheet, source) if source else _hills(sheet)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}" role="img">\n'
-        f"<title>{escape(STATEMENT)}</title>\n{drawn}{_caption(sheet, prompt)}</svg>\n"
+        f"<title>{escape(STATEMENT)}</title>\n{shapes}{_caption(sheet, prompt)}</svg>\n"
     )
 
 
@@ -87,15 +87,17 @@ def _sky(sheet: _Sheet, colours: tuple[Colour, Colour, Colour]) -> str:
     )
 
 
-def _glow(sheet: _Sheet, at: Point) -> str:
+def _glow(sheet: _Sheet, centre: Point) -> str:
     stop = f'stop-color="{_hex(sheet.palette.light)}" stop-opacity'
     stops = f'<stop offset="0" {stop}=".85"/><stop offset="1" {stop}="0"/>'
-    circle = f'<circle cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="{sheet.unit * 0.42:.1f}" fill="url(#glow)"/>'
+    circle = (
+        f'<circle cx="{centre[0]:.1f}" cy="{centre[1]:.1f}" r="{sheet.unit * 0.42:.1f}" fill="url(#glow)"/>'
+    )
     return f'<defs><radialGradient id="glow">{stops}</radialGradient></defs>\n{circle}\n'
 
 
-def _disc(at: Point, radius: float, colour: Colour) -> str:
-    return f'<circle cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="{radius:.1f}" fill="{_hex(colour)}"/>\n'
+def _disc(centre: Point, radius: float, colour: Colour) -> str:
+    return f'<circle cx="{centre[0]:.1f}" cy="{centre[1]:.1f}" r="{radius:.1f}" fill="{_hex(colour)}"/>\n'
 
 
 def _cloud(sheet: _Sheet) -> str:
@@ -124,10 +126,10 @@ def _caption(sheet: _Sheet, prompt: str) -> str:
     wide = max(len(words) * size * 0.56 for words, size, _ in lines) + unit * 0.028
     tall = unit * 0.031 * len(lines) + unit * 0.02
     left, top = unit * 0.026, sheet.height - unit * 0.026 - tall
-    place = f'x="{left:.1f}" y="{top:.1f}" width="{wide:.1f}" height="{tall:.1f}" rx="{unit * 0.016:.1f}"'
+    box = f'x="{left:.1f}" y="{top:.1f}" width="{wide:.1f}" height="{tall:.1f}" rx="{unit * 0.016:.1f}"'
     rows = [
         f'<text x="{left + unit * 0.014:.1f}" y="{top + unit * (0.029 + 0.031 * row):.1f}" font-size="{size:.1f}" '
         f'font-family="sans-serif" fill="{shade}">{escape(words)}</text>\n'
         for row, (words, size, shade) in enumerate(lines)
     ]
-    return f'<rect {place} fill="#0c0e18" opacity=".47"/>\n' + "".join(rows)
+    return f'<rect {box} fill="#0c0e18" opacity=".47"/>\n' + "".join(rows)
