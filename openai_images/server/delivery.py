@@ -11,7 +11,8 @@ import random
 import socket
 import struct
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import count
 from typing import Final
 
 import attrs
@@ -44,13 +45,13 @@ class FrameRenderer:
     active: ActiveRequest
     settings: ServerSettings
     as_stream: bool
-    _number: int = attrs.field(init=False, default=0)
+    _numbers: Iterator[int] = attrs.field(init=False, factory=count)
     _last: tuple[int | None, bytes] | None = attrs.field(init=False, default=None)
 
     async def render(self, step: Frame | Event) -> bytes:
         """The bytes of `step`."""
         if isinstance(step, Event):
-            return self.encoder.plain_event(step.name, step.data, self._next_number())
+            return self.encoder.plain_event(step.name, step.data, next(self._numbers))
         if self._last is None or self._last[0] != step.stage:
             self._last = (step.stage, await self._frame(step.stage))
         return self._last[1]
@@ -62,7 +63,7 @@ class FrameRenderer:
             return self.encoder.json_body(images)
         image = await self._image(stage, 0)
         await self._wait_until_due(self.encoder.parameters.partials if stage is None else stage)
-        return self.encoder.image_event(stage, image, self._next_number())
+        return self.encoder.image_event(stage, image, next(self._numbers))
 
     async def _image(self, stage: int | None, index: int) -> bytes:
         parameters, megabytes = self.encoder.parameters, self.active.fault.plan.image_megabytes
@@ -75,10 +76,6 @@ class FrameRenderer:
         wait = due - self.active.clock()
         if self.settings.pace and wait > 0:
             await self.settings.sleep(wait)
-
-    def _next_number(self) -> int:
-        self._number += 1
-        return self._number - 1
 
 
 def _huge_base64(megabytes: float, width: int, height: int) -> bytes:

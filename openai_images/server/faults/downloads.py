@@ -14,6 +14,7 @@ from openai_images.server.faults.plan import (
     STATUS,
     Argument,
     FaultType,
+    Plan,
     fault,
     fault_with_argument,
 )
@@ -40,15 +41,13 @@ class DownloadInfo:
 
 
 @attrs.frozen(kw_only=True)
-class DownloadPlan:
+class DownloadPlan(Plan):
     """How one download differs from the normal one, which is the default."""
 
     reply: Callable[[], Reply] | None = None
     location: Callable[[DownloadInfo], str] | None = None
     body: Body = "whole"
     megabytes: float | None = None
-    hold: bool = False
-    every_other: bool = False
 
 
 def _redirect(url: str) -> DownloadPlan:

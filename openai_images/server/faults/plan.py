@@ -6,7 +6,7 @@ Must not: make bytes or send them.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Generic, Literal, Protocol, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 import attrs
 
@@ -81,16 +81,15 @@ def halves(frame: Frame) -> tuple[Frame, Frame]:
     return attrs.evolve(frame, end=0.5), attrs.evolve(frame, start=0.5)
 
 
-class AlternatingPlan(Protocol):
-    """What a fault queue knows of a plan."""
+@attrs.frozen(kw_only=True)
+class Plan:
+    """What the plans of POSTs and of downloads share: stall until `server.release()`, or pass every other request."""
 
-    @property
-    def every_other(self) -> bool:
-        """Whether every other request is normal."""
-        ...
+    hold: bool = False
+    every_other: bool = False
 
 
-P = TypeVar("P", bound=AlternatingPlan)
+P = TypeVar("P", bound=Plan)
 A = TypeVar("A")
 
 
@@ -108,7 +107,7 @@ class RequestInfo:
 
 
 @attrs.frozen(kw_only=True)
-class FaultPlan:
+class FaultPlan(Plan):
     """How one response differs from the normal one, which is the default."""
 
     reply: Callable[[RequestInfo], Reply] | None = None
@@ -120,10 +119,8 @@ class FaultPlan:
     overlong: bool = False
     gzip: bool = False
     image_megabytes: float | None = None
-    hold: bool = False
     delay: float = 0.0
     hang_up: Literal["close", "reset"] | None = None
-    every_other: bool = False
 
     def steps(self, partials: int, *, as_stream: bool) -> Steps:
         """The body of a response, as this plan rearranges it."""
