@@ -17,6 +17,13 @@ from openai_images.server.error_replies import USER_ERROR, RequestRejectedError,
 Types = Mapping[str, tuple[str, type]]
 
 
+FORMATS: Final = ("png", "jpeg", "webp")
+EXTRA_FORMATS: Final = ("gif", "svg")
+ALL_FORMATS: Final = (*FORMATS, *EXTRA_FORMATS)
+_EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+_GIF_EDGE: Final = 640
+
+
 def check_names_and_types(values: Mapping[str, Any], known: Types) -> None:
     """Rejects unknown names and values of another type."""
     for name, value in values.items():
@@ -81,7 +88,7 @@ def choice(values: Mapping[str, Any], name: str, allowed: tuple[str, ...], defau
     value: str = values.get(name, default)
     if value in allowed:
         return value
-    listed = ", ".join(f"'{value}'" for value in allowed[:-1])
+    listed = ", ".join(f"'{item}'" for item in allowed[:-1])
     message = f"Invalid value: '{value[:200]}'. Supported values are: {listed}, and '{allowed[-1]}'."
     raise bad_request(message, code="invalid_value", param=name)
 
@@ -96,14 +103,6 @@ def check_prompt(values: Mapping[str, Any], longest: int) -> str:
         raise bad_request(message, code="empty_string", param="prompt")
     check_length("prompt", prompt, longest)
     return prompt
-
-
-FORMATS: Final = ("png", "jpeg", "webp")
-EXTRA_FORMATS: Final = ("gif", "svg")
-ALL_FORMATS: Final = (*FORMATS, *EXTRA_FORMATS)
-
-_EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
-_GIF_EDGE: Final = 640
 
 
 @attrs.frozen

@@ -35,6 +35,15 @@ from openai_images.server.paint.painter import ImageCache
 from openai_images.server.settings import ServerSettings
 from openai_images.server.state import ActiveRequest, ReleaseGate
 
+SLICE: Final = 64 * 1024
+# So many bytes of each frame in one-byte chunks are segments of their own, the rest share segments: 2 MB would take
+# minutes otherwise.
+ALONE: Final = 4096
+SEGMENT: Final = 256
+# Seconds in which a client reads what came before, so that a bad chunk or a reset is a read of its own.
+SEGMENT_DELAY: Final = 0.05
+MISSING_BYTES: Final = 1000
+
 
 @attrs.define(kw_only=True)
 class FrameRenderer:
@@ -68,7 +77,8 @@ class FrameRenderer:
     async def _image(self, stage: int | None, index: int) -> bytes:
         parameters, megabytes = self.encoder.parameters, self.active.fault.plan.image_megabytes
         if megabytes is not None and stage is None:
-            return await asyncio.to_thread(_huge_base64, megabytes, parameters.width, parameters.height)
+            size = parameters.width, parameters.height
+            return await asyncio.to_thread(lambda: b64encode(huge_png(megabytes, *size)))
         return await self.cache.image(parameters, index, stage)
 
     async def _wait_until_due(self, stage: int) -> None:
@@ -78,10 +88,6 @@ class FrameRenderer:
             await self.settings.sleep(wait)
 
 
-def _huge_base64(megabytes: float, width: int, height: int) -> bytes:
-    return b64encode(huge_png(megabytes, width, height))
-
-
 def huge_png(megabytes: float, width: int, height: int) -> bytes:
     """Bytes with the beginning and the end of a PNG, the same for the same size; a megabyte is 10**6 bytes."""
     head = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
@@ -89,16 +95,6 @@ def huge_png(megabytes: float, width: int, height: int) -> bytes:
     size = max(0, round(megabytes * 1_000_000) - len(head) - 12 - len(end))
     noise = random.Random(size)  # noqa: S311  # the same bytes for the same size, guards nothing
     return head + bytes(4) + struct.pack(">I4s", size, b"IDAT") + noise.randbytes(size) + end
-
-
-SLICE: Final = 64 * 1024
-# So many bytes of each frame in one-byte chunks are segments of their own, the rest share segments: 2 MB would take
-# minutes otherwise.
-ALONE: Final = 4096
-SEGMENT: Final = 256
-# Seconds in which a client reads what came before, so that a bad chunk or a reset is a read of its own.
-SEGMENT_DELAY: Final = 0.05
-MISSING_BYTES: Final = 1000
 
 
 @attrs.define(kw_only=True)
@@ -198,10 +194,11 @@ class ResponseWriter:
 
     async def _comments(self, until: asyncio.Event) -> None:
         """A comment after every `keepalive` seconds until the event is set."""
+        settings = self.renderer.settings
         waiting = asyncio.ensure_future(until.wait())
         try:
             while not until.is_set():
-                tick = asyncio.ensure_future(self._tick())
+                tick = asyncio.ensure_future(settings.sleep(settings.keepalive_comments or 0.05))
                 await asyncio.wait((waiting, tick), return_when=asyncio.FIRST_COMPLETED)
                 if not tick.done():
                     tick.cancel()
@@ -209,9 +206,6 @@ class ResponseWriter:
                     await self._write(b": keepalive\n\n")
         finally:
             waiting.cancel()
-
-    async def _tick(self) -> None:
-        await self.renderer.settings.sleep(self.renderer.settings.keepalive_comments or 0.05)
 
     async def _write(self, data: bytes) -> None:
         if self.plan.piece == 1:
@@ -228,7 +222,7 @@ class ResponseWriter:
         for start in range(ALONE, len(data), SEGMENT):
             piece = data[start : start + SEGMENT]
             if self._is_chunked:
-                self._transport().write(b"".join(b"1\r\n%c\r\n" % byte for byte in piece))
+                open_transport(self.request).write(b"".join(b"1\r\n%c\r\n" % byte for byte in piece))
             else:
                 await self._response.write(piece)
             await asyncio.sleep(0)
@@ -237,12 +231,9 @@ class ResponseWriter:
         if how != "close":
             await asyncio.sleep(SEGMENT_DELAY)
         if how == "bad_chunk":
-            self._transport().write(b"not-a-size\r\nlost\r\n")
+            open_transport(self.request).write(b"not-a-size\r\nlost\r\n")
             await self.gate.event.wait()
-        hang_up(self.active, self._transport(), how)
-
-    def _transport(self) -> asyncio.Transport:
-        return open_transport(self.request)
+        hang_up(self.active, open_transport(self.request), how)
 
 
 def local_address(request: web.Request) -> tuple[str, int]:

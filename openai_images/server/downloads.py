@@ -34,6 +34,9 @@ MAX_LINKED_BYTES: Final = 256 * 1024 * 1024
 MAX_LINKS: Final = 100_000
 
 
+_ON_THE_LOOP: Final = 64 * 1024
+
+
 @attrs.frozen
 class LinkedImage:
     """One image: its base64 and its media type."""
@@ -75,9 +78,6 @@ class LinkStore:
             self._held -= len(oldest.base64)
 
 
-_ON_THE_LOOP: Final = 64 * 1024
-
-
 @attrs.frozen(kw_only=True)
 class DownloadHandler:
     """The handler of one server's downloads."""
@@ -93,8 +93,8 @@ class DownloadHandler:
         try:
             with self.state.track(active):
                 return await self._answer(request, active)
-        except RequestRejectedError as refusal:
-            return to_response(refusal.reply, active.headers())
+        except RequestRejectedError as error:
+            return to_response(error.reply, active.headers())
         except ConnectionError:
             # The client has gone: aiohttp would log the error, and drops a response without a word.
             return web.Response()

@@ -112,17 +112,15 @@ def _fidelity(values: Mapping[str, Any], model: ServedModel) -> bool:
     if "input_fidelity" not in values:
         return False
     if model.generation == "2":
-        message = f"The model '{model.name}' does not support the 'input_fidelity' parameter."
-        raise bad_request(
-            message, code="invalid_input_fidelity_model", param="input_fidelity", error_type=USER_ERROR
-        )
-    fidelity = choice(values, "input_fidelity", ("high", "low"), "low")
-    if fidelity == "high" and model.name == "gpt-image-1-mini":
-        message = f"input_fidelity 'high' is not supported for model '{model.name}'."
-        raise bad_request(
-            message, code="invalid_input_fidelity_model", param="input_fidelity", error_type=USER_ERROR
-        )
-    return fidelity == "high"
+        problem = f"The model '{model.name}' does not support the 'input_fidelity' parameter."
+    elif choice(values, "input_fidelity", ("high", "low"), "low") == "low":
+        return False
+    elif model.name != "gpt-image-1-mini":
+        return True
+    else:
+        problem = f"input_fidelity 'high' is not supported for model '{model.name}'."
+    code = "invalid_input_fidelity_model"
+    raise bad_request(problem, code=code, param="input_fidelity", error_type=USER_ERROR)
 
 
 def _check_count(number: int, name: str) -> None:

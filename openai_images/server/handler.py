@@ -1,8 +1,7 @@
 """Answers `POST /v1/images/generations` and `/edits`: key, body, fault, parameters, limits, image, in that order.
 
-Invariants: the key is checked before a body is read or a fault is taken; what came is recorded before it is judged; a
-fault that replaces the whole response also replaces the checks; `stream` in the body alone decides JSON or stream, as
-the official clients send `Accept: application/json` with both.
+Invariants: the key is checked before a body is read; a request is recorded before it is checked; `stream` in the body
+alone decides JSON or stream, as the official clients send `Accept: application/json` with both.
 Must not: hold state, or parse long JSON and decode images on the event loop.
 """
 
@@ -106,8 +105,8 @@ class ImagesHandler:
         try:
             with self.state.track(active):
                 return await self._answer(request, active)
-        except RequestRejectedError as refusal:
-            return self._refuse(refusal.reply, active)
+        except RequestRejectedError as error:
+            return self._send_error(error.reply, active)
         except ConnectionError:
             # The client has gone: aiohttp would log the error, and drops a response without a word.
             return web.Response()
@@ -157,7 +156,7 @@ class ImagesHandler:
         """Whether images are drawn from the pixels of source images."""
         return not isinstance(self.settings.pictures, bytes)
 
-    def _refuse(self, reply: Reply, active: ActiveRequest) -> web.Response:
+    def _send_error(self, reply: Reply, active: ActiveRequest) -> web.Response:
         self.state.refused += reply.status == 429
         visible = attrs.evolve(reply, headers=self.limits.visible(reply.headers))
         return to_response(visible, active.headers())

@@ -23,6 +23,17 @@ _BARE: Final = {0x01, *range(0xD0, 0xD9)}
 _LAST: Final = {0xD9, 0xDA}
 
 
+MAX_IMAGES: Final = 16
+MAX_IMAGE_BYTES: Final = 50 * 1024 * 1024
+FIRST_EDGE: Final = 3840
+OTHER_EDGE: Final = 768
+MAX_PIXELS: Final = 50_000_000
+"""Width x height of an image that is decoded: 200 MB of memory, one image at a time."""
+# Pillow copies a decoded WebP while no other thread can run: 50 ms for so many pixels.
+MAX_WEBP_PIXELS: Final = 25_000_000
+Role = Literal["first", "other", "mask", "markup"]
+
+
 @attrs.frozen
 class ImageHeader:
     """A format, and a size in pixels before EXIF rotation."""
@@ -87,18 +98,6 @@ def _webp_size(width: int, height: int) -> ImageHeader:
     return ImageHeader("WEBP", width + 1, height + 1)
 
 
-MAX_IMAGES: Final = 16
-MAX_IMAGE_BYTES: Final = 50 * 1024 * 1024
-FIRST_EDGE: Final = 3840
-OTHER_EDGE: Final = 768
-MAX_PIXELS: Final = 50_000_000
-"""Width x height of a picture that is decoded: 200 MB of memory, one picture at a time."""
-# Pillow copies a decoded WebP while no other thread can run: 50 ms for so many pixels.
-MAX_WEBP_PIXELS: Final = 25_000_000
-
-Role = Literal["first", "other", "mask", "markup"]
-
-
 @attrs.frozen(kw_only=True)
 class ImageInfo:
     """A source image as far as it was inspected; two are equal if their digests are.
@@ -157,7 +156,7 @@ def inspect_image(data: io.BytesIO, digest: str, role: Role, *, pixels: bool) ->
     """The image in `data`, with its pixels if they are needed; None if it cannot be decoded."""
     try:
         return _inspect(data, digest, role, pixels=pixels)
-    except Exception:  # noqa: BLE001  # whatever a decoder stumbles over: it is no picture
+    except Exception:  # noqa: BLE001  # whatever a decoder stumbles over: it is not an image
         return None
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from openai_images.server.catalog import ServedModel
 from openai_images.server.checks import Types, check_names_and_types, check_prompt, check_range, invalid_value
 from openai_images.server.edits import CheckedEdit
-from openai_images.server.error_replies import RequestRejectedError, bad_request
+from openai_images.server.error_replies import bad_request
 from openai_images.server.image_info import ImageInfo, UploadedImage, UploadedImages
 from openai_images.server.parameters import Parameters, parse_size
 from openai_images.server.settings import ServerSettings
@@ -32,7 +32,7 @@ _SIZES: Final[Mapping[str, tuple[str, ...]]] = {
     "dall-e-3": ("1024x1024", "1024x1792", "1792x1024"),
 }
 _PROMPTS: Final = {"dall-e-2": 1000, "dall-e-3": 4000}
-_PICTURE_BYTES: Final = 4 * 1024 * 1024
+_MAX_IMAGE_BYTES: Final = 4 * 1024 * 1024
 
 
 def check_legacy(
@@ -107,12 +107,8 @@ def _edit(uploads: UploadedImages) -> CheckedEdit:
 
 def _square_png(upload: UploadedImage, name: str) -> ImageInfo:
     info = upload.info
-    if info is None or (info.fetched and info.format != "PNG") or upload.nbytes >= _PICTURE_BYTES:
-        raise _no_png(name)
+    if info is None or (info.fetched and info.format != "PNG") or upload.nbytes >= _MAX_IMAGE_BYTES:
+        raise bad_request(f"Uploaded {name} must be a PNG and less than 4 MB.", code=None)
     if info.width != info.height:
         raise bad_request(f"Uploaded {name} must be square.", code=None)
     return info
-
-
-def _no_png(name: str) -> RequestRejectedError:
-    return bad_request(f"Uploaded {name} must be a PNG and less than 4 MB.", code=None)

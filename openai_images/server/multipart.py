@@ -7,6 +7,7 @@ Must not: read after the last delimiter, or undo a transfer encoding.
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from itertools import islice
 from typing import Final, TypeAlias
 from urllib.parse import unquote
@@ -33,12 +34,10 @@ class PartStart:
     """The headers of a part, their names in lower case."""
 
     headers: Mapping[str, str]
-    _disposition: Mapping[str, str] = attrs.field(
-        init=False,
-        eq=False,
-        repr=False,
-        default=attrs.Factory(lambda self: _parameters(_disposition_header(self)), takes_self=True),
-    )
+
+    @cached_property
+    def _disposition(self) -> Mapping[str, str]:
+        return _parameters(self.headers.get("content-disposition", ""))
 
     @property
     def name(self) -> str | None:
@@ -153,10 +152,6 @@ class FormParser:
         piece = bytes(self._buffer[:sure])
         del self._buffer[:sure]
         return [piece], False
-
-
-def _disposition_header(part: PartStart) -> str:
-    return part.headers.get("content-disposition", "")
 
 
 def _headers(lines: list[str]) -> dict[str, str]:

@@ -31,6 +31,25 @@ _COMPRESSED: Final = {"gzip", "x-gzip", "deflate"}
 _EITHER_HEADER: Final = 32 + zlib.MAX_WBITS
 
 
+_NOT_JSON = (
+    "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP library "
+    "correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON.)"
+)
+JSON: Final = "application/json"
+FORM: Final = "multipart/form-data"
+_JOINED_HERE: Final = 1024 * 1024
+MAX_STRUCTURE: Final = 64 * 1024
+"""Bytes outside its strings that a body may have; a request needs a few hundred."""
+MAX_STRING_BYTES: Final = 32 * 1024 * 1024
+"""Bytes that a string may be long as it is written; the longest that the API takes has 20 MiB."""
+_SHORT: Final = 64
+_SLICE: Final = 256 * 1024
+# What `json.loads` may be given alone: no escape is cut in two, and no pair of surrogates.
+_WHOLE: Final = re.compile(
+    r"(?:[^\\]|\\[^u]|\\u(?![dD][89abAB])....|\\u[dD][89abAB]..(?:\\u....|(?=[^\\]|\\[^u])))*+", re.DOTALL
+)
+
+
 class UnreadableBodyError(Exception):
     """The framing or the compression of a body is malformed."""
 
@@ -92,17 +111,6 @@ class BodyChunks:
             raise UnreadableBodyError from None
 
 
-_NOT_JSON = (
-    "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP library "
-    "correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON.)"
-)
-
-
-JSON: Final = "application/json"
-FORM: Final = "multipart/form-data"
-_JOINED_HERE: Final = 1024 * 1024
-
-
 def not_json() -> RequestRejectedError:
     """The 400 for a body that is not JSON."""
     return bad_request(_NOT_JSON, code=None)
@@ -151,19 +159,6 @@ def require_object(value: object) -> dict[str, Any]:
             f"Invalid body: expected an object, but got {describe(value)} instead.", code="invalid_type"
         )
     return dict(cast("dict[str, Any]", value))
-
-
-MAX_STRUCTURE: Final = 64 * 1024
-"""Bytes outside its strings that a body may have; a request needs a few hundred."""
-MAX_STRING_BYTES: Final = 32 * 1024 * 1024
-"""Bytes that a string may be long as it is written; the longest that the API takes has 20 MiB."""
-
-_SHORT: Final = 64
-_SLICE: Final = 256 * 1024
-# What `json.loads` may be given alone: no escape is cut in two, and no pair of surrogates.
-_WHOLE: Final = re.compile(
-    r"(?:[^\\]|\\[^u]|\\u(?![dD][89abAB])....|\\u[dD][89abAB]..(?:\\u....|(?=[^\\]|\\[^u])))*+", re.DOTALL
-)
 
 
 def parse(body: bytes) -> Any:

@@ -75,8 +75,8 @@ def _count_requests(images: ImagesHandler, on_answer: OnAnswer | None) -> Middle
 def _reject_foreign(host: str) -> Middleware:
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        refusal = _foreign_reply(request, host)
-        return await handler(request) if refusal is None else to_response(refusal, _headers())
+        reply = _foreign_reply(request, host)
+        return await handler(request) if reply is None else to_response(reply, _headers())
 
     return guard
 

@@ -35,6 +35,11 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _ELLIPSIS: Final = "\u2026"
 
 
+MARGIN = 1.14
+_MAX_PRINTS: Final = 4
+_PAPER: Final[Colour] = (250, 248, 243)
+
+
 def write_caption(image: Image.Image, prompt: str, *, opaque: bool = False) -> Image.Image:
     """A copy of the image with its caption; an `opaque` one hides another that may be there already."""
     unit = min(image.size)
@@ -87,9 +92,6 @@ def _font(size: int) -> Font:
     return ImageFont.load_default(size)
 
 
-MARGIN = 1.14
-
-
 def encode_gif(
     canvas: Image.Image, size: Size, animation: Animation, finish: Callable[[Image.Image], Image.Image]
 ) -> bytes:
@@ -128,10 +130,6 @@ def _palette(views: list[Image.Image]) -> Image.Image:
     for number, view in enumerate(views):
         strip.paste(resize(view, (width, height), Image.Resampling.NEAREST), (0, number * height))
     return strip.quantize(256)
-
-
-_MAX_PRINTS: Final = 4
-_PAPER: Final[Colour] = (250, 248, 243)
 
 
 def apply_edit(edit: CheckedEdit, scene: Image.Image, palette: Palette, rng: Random) -> Image.Image:

@@ -93,7 +93,7 @@ def image_spec(parameters: Parameters, index: int, stage: int | None) -> ImageSp
 def paint_canvas(spec: CanvasSpec, edit: CheckedEdit | None = None) -> Image.Image:
     """The image in its full size, without its caption; `edit` has the images that `spec` names."""
     seed = hashlib.sha256(f"{spec.index}\x00{spec.prompt}".encode("utf-8", "replace")).digest()
-    rng = Random(seed)  # noqa: S311  # paints the same picture for the same prompt, guards nothing
+    rng = Random(seed)  # noqa: S311  # paints the same image for the same prompt, guards nothing
     words = prompt_words(spec.prompt)
     palette, scene = choose_palette(rng, words), choose_scene(rng, words)
     scale = min(OVERSIZE, math.sqrt(MAX_PIXELS / (spec.width * spec.height)))
