@@ -195,7 +195,7 @@ class LocalImagesServer(ServerSettings):
 
     @faults.setter
     def faults(self, names: Iterable[str]) -> None:
-        self._faults.replace(names)
+        self._faults.extend(names, replace=True)
 
     def script(self, *names: str) -> None:
         """Appends faults: each of the next requests takes one, `ok` meaning none.

@@ -16,7 +16,6 @@ import attrs
 
 from openai_images.server.error_replies import bad_request, common_headers, new_request_id
 from openai_images.server.faults import DOWNLOAD_OK, OK, find_download_fault, find_fault, is_download_fault
-from openai_images.server.faults.downloads import DownloadPlan
 from openai_images.server.faults.plan import Fault, FaultPlan, P
 
 
@@ -94,9 +93,9 @@ class FaultQueue(Generic[P]):
 
     find: Callable[[str], Fault[P]]
     normal: Fault[P]
+    lock: threading.Lock
     always: Fault[P] | None = None
     pending: deque[Fault[P]] = attrs.field(factory=deque[Fault[P]])
-    lock: threading.Lock = attrs.field(factory=threading.Lock)
     _turns: dict[str, int] = attrs.field(factory=dict[str, int])
 
     def next_fault(self, header: str | None) -> Fault[P]:
@@ -122,17 +121,13 @@ class FaultQueue(Generic[P]):
         return self.normal if turn % 2 else fault
 
 
-@attrs.define
 class FaultQueues:
     """The two queues of a server, filled by name."""
 
-    posts: FaultQueue[FaultPlan] = attrs.field(init=False)
-    downloads: FaultQueue[DownloadPlan] = attrs.field(init=False)
-    _lock: threading.Lock = attrs.field(init=False, factory=threading.Lock)
-
-    def __attrs_post_init__(self) -> None:
-        self.posts = FaultQueue(find_fault, OK, lock=self._lock)
-        self.downloads = FaultQueue(find_download_fault, DOWNLOAD_OK, lock=self._lock)
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.posts = FaultQueue(find_fault, OK, self._lock)
+        self.downloads = FaultQueue(find_download_fault, DOWNLOAD_OK, self._lock)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -141,18 +136,17 @@ class FaultQueues:
             posts = [fault.name for fault in self.posts.pending]
             return (*posts, *(fault.name for fault in self.downloads.pending))
 
-    def extend(self, names: Iterable[str]) -> None:
-        """Appends faults; none if one of the names is unknown."""
-        posts, downloads = _find_all(names)
+    def extend(self, names: Iterable[str], *, replace: bool = False) -> None:
+        """Appends faults, or replaces the queued ones; changes nothing if one of the names is unknown."""
+        listed = list(names)
+        posts = [find_fault(name) for name in listed if not is_download_fault(name)]
+        downloads = [find_download_fault(name) for name in listed if is_download_fault(name)]
         with self._lock:
+            if replace:
+                self.posts.pending.clear()
+                self.downloads.pending.clear()
             self.posts.pending.extend(posts)
             self.downloads.pending.extend(downloads)
-
-    def replace(self, names: Iterable[str]) -> None:
-        """Replaces the queued faults."""
-        posts, downloads = _find_all(names)
-        with self._lock:
-            self.posts.pending, self.downloads.pending = deque(posts), deque(downloads)
 
     def always(self, name: str | None) -> None:
         """The fault of every request for which none is queued; None for none of either kind."""
@@ -162,12 +156,6 @@ class FaultQueues:
             self.downloads.always = find_download_fault(name)
         else:
             self.posts.always = find_fault(name)
-
-
-def _find_all(names: Iterable[str]) -> tuple[list[Fault[FaultPlan]], list[Fault[DownloadPlan]]]:
-    listed = list(names)
-    posts = [find_fault(name) for name in listed if not is_download_fault(name)]
-    return posts, [find_download_fault(name) for name in listed if is_download_fault(name)]
 
 
 @attrs.define(kw_only=True, eq=False)
