@@ -1,8 +1,7 @@
-"""What the local server knows about each model: sizes, qualities, backgrounds and what a picture costs in tokens.
+"""The AI models of the local server: sizes, qualities, backgrounds, tokens per image, end dates.
 
-Rules: plain tables and pure functions; the numbers are the published ones, and where none are published the line
-says what stands in; which models there are is judged by the day that is given. It refuses to check requests:
-`parameters.py` does that with these tables.
+Invariants: plain tables and pure functions; numbers are the published ones, and a comment says where none are.
+Must not: check requests; `parameters.py` does.
 """
 
 import math
@@ -14,16 +13,16 @@ import attrs
 
 MODELS_CREATED: Final = 1_776_729_600
 DEFAULT_MODEL: Final = "gpt-image-2"
-FEWEST_PIXELS: Final = 655_360
-MOST_PIXELS: Final = 8_294_400
+MIN_PIXELS: Final = 655_360
+MAX_PIXELS: Final = 8_294_400
 FIXED_SIZES: Final = ((1024, 1024), (1024, 1536), (1536, 1024))
 
 Generation = Literal["dall-e", "1.5", "2", "2.5", "2.6"]
 
 
 @attrs.frozen
-class Model:
-    """One model of the catalogue."""
+class ServedModel:
+    """One AI model."""
 
     name: str
     generation: Generation
@@ -41,20 +40,20 @@ _THREE = ("low", "medium", "high")
 _FIVE = (*_THREE, "xhigh", "max")
 
 
-def _catalogue() -> Mapping[str, Model]:
+def _catalogue() -> Mapping[str, ServedModel]:
     ended = date(2026, 5, 12)
     models = [
-        Model("dall-e-2", "dall-e", ("standard",), False, ended),
-        Model("dall-e-3", "dall-e", ("standard", "hd"), False, ended),
-        Model("gpt-image-1", "1.5", _THREE, True, date(2026, 10, 23)),
+        ServedModel("dall-e-2", "dall-e", ("standard",), False, ended),
+        ServedModel("dall-e-3", "dall-e", ("standard", "hd"), False, ended),
+        ServedModel("gpt-image-1", "1.5", _THREE, True, date(2026, 10, 23)),
     ]
     last = ("gpt-image-1.5", "gpt-image-1.5-2025-12-16", "gpt-image-1-mini", "chatgpt-image-latest")
-    models += [Model(n, "1.5", _THREE, True, date(2026, 12, 1)) for n in last]
-    models += [Model(n, "2", _THREE, False) for n in ("gpt-image-2", "gpt-image-2-2026-04-21")]
-    for kind in ("sunburst", "flare"):
-        names = (f"gpt-image-2.5-{kind}", f"gpt-image-2.5-{kind}-2026-09-08")
-        models += [Model(n, "2.5", _FIVE, True) for n in names]
-        models.append(Model(f"gpt-image-2.6-{kind}", "2.6", _FIVE, True))
+    models += [ServedModel(n, "1.5", _THREE, True, date(2026, 12, 1)) for n in last]
+    models += [ServedModel(n, "2", _THREE, False) for n in ("gpt-image-2", "gpt-image-2-2026-04-21")]
+    for variant in ("sunburst", "flare"):
+        names = (f"gpt-image-2.5-{variant}", f"gpt-image-2.5-{variant}-2026-09-08")
+        models += [ServedModel(n, "2.5", _FIVE, True) for n in names]
+        models.append(ServedModel(f"gpt-image-2.6-{variant}", "2.6", _FIVE, True))
     return {model.name: model for model in models}
 
 
@@ -62,8 +61,8 @@ MODELS: Final = _catalogue()
 """All of them, the ended ones too."""
 
 
-def served_models(now: float, *, legacy: bool) -> Mapping[str, Model]:
-    """Those that have not ended at this moment (seconds since 1970); all for servers that still have the others."""
+def served_models(now: float, *, legacy: bool) -> Mapping[str, ServedModel]:
+    """The models that have not ended at `now` (seconds since 1970); all of them with `legacy`."""
     today = datetime.fromtimestamp(now, UTC).date()
     return {
         name: model for name, model in MODELS.items() if legacy or model.ends is None or today < model.ends
@@ -86,8 +85,8 @@ _PATCHES: Final[Mapping[str, Mapping[str, int]]] = {
 }
 
 
-def output_tokens(model: Model, width: int, height: int, quality: str) -> int:
-    """Tokens of one picture, by the published table or formula; the dall-e models had none."""
+def output_tokens(model: ServedModel, width: int, height: int, quality: str) -> int:
+    """Tokens of one image, by the published table or formula; the dall-e models had none."""
     if model.generation == "dall-e":
         return 0
     if not model.free_sizes:
@@ -98,7 +97,7 @@ def output_tokens(model: Model, width: int, height: int, quality: str) -> int:
     return math.ceil(patches * short_patches * (2_000_000 + width * height) / 4_000_000)
 
 
-def partial_tokens(model: Model, partials: int) -> int:
+def partial_tokens(model: ServedModel, partials: int) -> int:
     """What the partial images of a stream add: 100 each is documented, 77 and 153 were seen from generation 2 on."""
     if not model.free_sizes:
         return 100 * partials
@@ -110,21 +109,21 @@ def prompt_tokens(prompt: str) -> int:
     return max(1, round(len(prompt.encode("utf-8", "replace")) / 4))
 
 
-def input_tokens(model: Model, width: int, height: int, *, high_fidelity: bool) -> int:
-    """Tokens of one picture that is edited.
+def input_tokens(model: ServedModel, width: int, height: int, *, high_fidelity: bool) -> int:
+    """Tokens of one image that is edited.
 
-    A picture of 1024x1024 was seen at 1024 with generation 2.5: one for each 32x32 pixels, taken here for every size up
-    to 2048x2048. Before it 194 were seen, and high fidelity is documented to add as many as a picture of its shape.
+    An image of 1024x1024 was seen at 1024 with generation 2.5: one for each 32x32 pixels, taken here for every size up
+    to 2048x2048. Before it 194 were seen, and high fidelity is documented to add as many as an image of its shape.
     """
     if model.free_sizes:
         return min(4096, math.ceil(width / 32) * math.ceil(height / 32))
     return 194 + (0 if not high_fidelity else 4160 if width == height else 6240)
 
 
-def automatic_size(model: Model, like: tuple[int, int] | None = None) -> tuple[int, int]:
-    """The size of `auto`, for an edit of the shape of a picture of the size `like`.
+def automatic_size(model: ServedModel, like: tuple[int, int] | None = None) -> tuple[int, int]:
+    """The size of `auto`, for an edit of the shape of an image of the size `like`.
 
-    From generation 2 on it is often one that may not be asked for; before, it is the nearest of three.
+    From generation 2 on it is often a size that may not be requested; before, it is the nearest of three.
     """
     width, height = like or (1024, 1024)
     ratio = min(3.0, max(1 / 3, width / height))
@@ -133,13 +132,13 @@ def automatic_size(model: Model, like: tuple[int, int] | None = None) -> tuple[i
     return round(math.sqrt(_AUTO_PIXELS * ratio)), round(math.sqrt(_AUTO_PIXELS / ratio))
 
 
-def automatic_quality(model: Model) -> str:
+def automatic_quality(model: ServedModel) -> str:
     """The quality of `auto`."""
     return "low" if model.free_sizes else "medium"
 
 
-def size_problem(model: Model, size: str, width: int, height: int) -> str | None:
-    """The sentence with which the API refuses a size, or None where it is legal."""
+def size_problem(model: ServedModel, size: str, width: int, height: int) -> str | None:
+    """The API's message about a size, or None if it is valid."""
     if not model.free_sizes:
         if (width, height) in FIXED_SIZES:
             return None
@@ -152,8 +151,8 @@ def size_problem(model: Model, size: str, width: int, height: int) -> str | None
         problem = "The longest edge must be less than or equal to 3840."
     elif long > 3 * short:
         problem = "The aspect ratio must be between 1:3 and 3:1."
-    elif pixels < FEWEST_PIXELS:
+    elif pixels < MIN_PIXELS:
         problem = "Requested resolution is below the current minimum pixel budget."
-    elif pixels > MOST_PIXELS:
+    elif pixels > MAX_PIXELS:
         problem = "Requested resolution exceeds the current maximum pixel budget."
     return problem and f"Invalid size '{size}'. {problem}"

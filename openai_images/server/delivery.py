@@ -1,60 +1,117 @@
-"""Sends one answer with a picture: walks its steps, and breaks the connection where a fault says so.
+"""Renders the frames of a response when they are due and writes them, or breaks the connection where a fault says so.
 
-Rules: the headers of a stream go out before its first picture is painted, those of a JSON answer with it; nothing is
-written in slices larger than `SLICE`, so a slow reader slows us down. It refuses to choose steps: a plan does.
+Invariants: image stages are due one `pace` apart, counted from the arrival of the request; a stream's headers go out
+before its first image is drawn; nothing is written in slices larger than `SLICE`.
+Must not: choose the steps; a fault plan does.
 """
 
 import asyncio
 import gzip
+import random
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Mapping
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from itertools import count
 from typing import Final
 
 import attrs
 from aiohttp import HttpVersion11, web
 
-from openai_images.server.faults import Plan
-from openai_images.server.state import Exchange, Gate
-from openai_images.server.steps import (
+from openai_images.server.encoder import Encoder
+from openai_images.server.faults.plan import (
     CommentsUntilReleased,
     Event,
+    FaultPlan,
     Frame,
     HangUp,
     HangUpKind,
-    Hold,
     Step,
     Steps,
     Text,
+    WaitForRelease,
 )
+from openai_images.server.paint.painter import ImageCache
+from openai_images.server.settings import ServerSettings
+from openai_images.server.state import ActiveRequest, ReleaseGate
 
 SLICE: Final = 64 * 1024
-# Of each frame sent in one-byte chunks so many bytes travel alone and the rest a segment at a time: a picture of two
-# megabytes would take minutes otherwise.
+# So many bytes of each frame in one-byte chunks are segments of their own, the rest share segments: 2 MB would take
+# minutes otherwise.
 ALONE: Final = 4096
 SEGMENT: Final = 256
 # Seconds in which a client reads what came before, so that a bad chunk or a reset is a read of its own.
-LATER_SEGMENT: Final = 0.05
+SEGMENT_DELAY: Final = 0.05
 MISSING_BYTES: Final = 1000
-
-Sleep = Callable[[float], Awaitable[object]]
-Render = Callable[[Frame | Event], Awaitable[bytes]]
 
 
 @attrs.define(kw_only=True)
-class Answer:
-    """One answer, or as much of it as its plan lets through."""
+class FrameRenderer:
+    """The source of one response's bytes."""
+
+    encoder: Encoder
+    cache: ImageCache
+    active: ActiveRequest
+    settings: ServerSettings
+    as_stream: bool
+    _numbers: Iterator[int] = attrs.field(init=False, factory=count)
+    _last: tuple[int | None, bytes] | None = attrs.field(init=False, default=None)
+
+    async def render(self, step: Frame | Event) -> bytes:
+        """The bytes of `step`."""
+        if isinstance(step, Event):
+            return self.encoder.plain_event(step.name, step.data, next(self._numbers))
+        if self._last is None or self._last[0] != step.stage:
+            self._last = (step.stage, await self._frame(step.stage))
+        return self._last[1]
+
+    async def _frame(self, stage: int | None) -> bytes:
+        if not self.as_stream:
+            images = [await self._image(None, index) for index in range(self.encoder.parameters.n)]
+            await self._wait_until_due(0)
+            return self.encoder.json_body(images)
+        image = await self._image(stage, 0)
+        await self._wait_until_due(self.encoder.parameters.partials if stage is None else stage)
+        return self.encoder.image_event(stage, image, next(self._numbers))
+
+    async def _image(self, stage: int | None, index: int) -> bytes:
+        parameters, megabytes = self.encoder.parameters, self.active.fault.plan.image_megabytes
+        if megabytes is not None and stage is None:
+            size = parameters.width, parameters.height
+            return await asyncio.to_thread(lambda: b64encode(huge_png(megabytes, *size)))
+        return await self.cache.image(parameters, index, stage)
+
+    async def _wait_until_due(self, stage: int) -> None:
+        due = self.active.started + self.settings.pace * (stage + 1)
+        wait = due - self.active.clock()
+        if self.settings.pace and wait > 0:
+            await self.settings.sleep(wait)
+
+
+def huge_png(megabytes: float, width: int, height: int) -> bytes:
+    """Bytes with the beginning and the end of a PNG, the same for the same size; a megabyte is 10**6 bytes."""
+    head = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    end = struct.pack(">II4sI", 0, 0, b"IEND", 0xAE426082)
+    size = max(0, round(megabytes * 1_000_000) - len(head) - 12 - len(end))
+    noise = random.Random(size)  # noqa: S311  # the same bytes for the same size, guards nothing
+    return head + bytes(4) + struct.pack(">I4s", size, b"IDAT") + noise.randbytes(size) + end
+
+
+@attrs.define(kw_only=True)
+class ResponseWriter:
+    """Sends one response, or as much of it as its plan lets through."""
 
     request: web.Request
-    exchange: Exchange
-    plan: Plan
-    gate: Gate
-    sleep: Sleep
-    render: Render
-    as_stream: bool
+    active: ActiveRequest
+    gate: ReleaseGate
+    renderer: FrameRenderer
     headers: Mapping[str, str]
-    keepalive: float | None
     _response: web.StreamResponse = attrs.field(init=False, factory=web.StreamResponse)
+
+    @property
+    def plan(self) -> FaultPlan:
+        """How the response differs from a normal one."""
+        return self.active.fault.plan
 
     async def send(self, steps: Steps) -> web.StreamResponse:
         """Sends the steps and returns the response, ended or broken."""
@@ -65,13 +122,13 @@ class Answer:
         else:
             await self._prepare(None)
             for step in steps:
-                await self._take(step)
-        if not self.exchange.hung_up:
+                await self._send_step(step)
+        if not self.active.hung_up:
             await self._response.write_eof()
         return self._response
 
     def _is_whole(self, steps: Steps) -> bool:
-        return not self.as_stream and self.plan.piece is None and steps == (Frame(None),)
+        return not self.renderer.as_stream and self.plan.piece is None and steps == (Frame(None),)
 
     async def _send_whole(self) -> None:
         body = await self._bytes(Frame(None))
@@ -88,8 +145,8 @@ class Answer:
         await self._hang_up("close")
 
     async def _prepare(self, length: int | None) -> None:
-        kind = "text/event-stream; charset=utf-8" if self.as_stream else "application/json"
-        self._response.headers.update({"content-type": kind, **self.exchange.headers(), **self.headers})
+        content_type = "text/event-stream; charset=utf-8" if self.renderer.as_stream else "application/json"
+        self._response.headers.update({"content-type": content_type, **self.active.headers(), **self.headers})
         if length is not None:
             self._response.content_length = length
         elif self._is_chunked:
@@ -98,13 +155,13 @@ class Answer:
 
     @property
     def _is_chunked(self) -> bool:
-        """Whether we put a body without a length into chunks; in HTTP/1.0 its end is that of the connection."""
+        """HTTP/1.0 has no chunks: the end of a body without a length is that of the connection."""
         return self.request.version == HttpVersion11
 
-    async def _take(self, step: Step) -> None:
+    async def _send_step(self, step: Step) -> None:
         match step:
-            case Hold():
-                await self.gate.wait()
+            case WaitForRelease():
+                await self.gate.event.wait()
             case CommentsUntilReleased():
                 await self._comments(self.gate.event)
             case HangUp(how):
@@ -115,18 +172,18 @@ class Answer:
     async def _bytes(self, step: Frame | Event | Text) -> bytes:
         if isinstance(step, Text):
             return step.data
-        data = await self._rendered(step)
+        data = await self._render(step)
         if isinstance(step, Event):
             return data
-        if self.as_stream and not step.closed:
+        if self.renderer.as_stream and not step.closed:
             data = data.rstrip(b"\r\n")
         return data[int(len(data) * step.start) : int(len(data) * step.end)]
 
-    async def _rendered(self, step: Frame | Event) -> bytes:
-        """The bytes of a step; where comments are on, they fill the time until it is painted."""
-        if self.keepalive is None or not self.as_stream:
-            return await self.render(step)
-        painting = asyncio.ensure_future(self.render(step))
+    async def _render(self, step: Frame | Event) -> bytes:
+        """The bytes of a step; keepalive comments fill the time until it is drawn."""
+        if self.renderer.settings.keepalive_comments is None or not self.renderer.as_stream:
+            return await self.renderer.render(step)
+        painting = asyncio.ensure_future(self.renderer.render(step))
         ready = asyncio.Event()
         painting.add_done_callback(lambda _: ready.set())
         try:
@@ -137,10 +194,11 @@ class Answer:
 
     async def _comments(self, until: asyncio.Event) -> None:
         """A comment after every `keepalive` seconds until the event is set."""
+        settings = self.renderer.settings
         waiting = asyncio.ensure_future(until.wait())
         try:
             while not until.is_set():
-                tick = asyncio.ensure_future(self._tick())
+                tick = asyncio.ensure_future(settings.sleep(settings.keepalive_comments or 0.05))
                 await asyncio.wait((waiting, tick), return_when=asyncio.FIRST_COMPLETED)
                 if not tick.done():
                     tick.cancel()
@@ -149,39 +207,45 @@ class Answer:
         finally:
             waiting.cancel()
 
-    async def _tick(self) -> None:
-        await self.sleep(0.05 if self.keepalive is None else self.keepalive)
-
     async def _write(self, data: bytes) -> None:
         if self.plan.piece == 1:
             await self._write_bytes_alone(data)
             return
         view, size = memoryview(data), self.plan.piece or SLICE
-        for at in range(0, len(data), size):
-            await self._response.write(view[at : at + size])
+        for start in range(0, len(data), size):
+            await self._response.write(view[start : start + size])
 
     async def _write_bytes_alone(self, data: bytes) -> None:
-        for at in range(min(ALONE, len(data))):
-            await self._response.write(data[at : at + 1])
+        for start in range(min(ALONE, len(data))):
+            await self._response.write(data[start : start + 1])
             await asyncio.sleep(0)
-        for at in range(ALONE, len(data), SEGMENT):
-            piece = data[at : at + SEGMENT]
+        for start in range(ALONE, len(data), SEGMENT):
+            piece = data[start : start + SEGMENT]
             if self._is_chunked:
-                self._transport().write(b"".join(b"1\r\n%c\r\n" % byte for byte in piece))
+                open_transport(self.request).write(b"".join(b"1\r\n%c\r\n" % byte for byte in piece))
             else:
                 await self._response.write(piece)
             await asyncio.sleep(0)
 
     async def _hang_up(self, how: HangUpKind) -> None:
         if how != "close":
-            await asyncio.sleep(LATER_SEGMENT)
+            await asyncio.sleep(SEGMENT_DELAY)
         if how == "bad_chunk":
-            self._transport().write(b"not-a-size\r\nlost\r\n")
-            await self.gate.wait()
-        hang_up(self.exchange, self._transport(), how)
+            open_transport(self.request).write(b"not-a-size\r\nlost\r\n")
+            await self.gate.event.wait()
+        hang_up(self.active, open_transport(self.request), how)
 
-    def _transport(self) -> asyncio.Transport:
-        return open_transport(self.request)
+
+def local_address(request: web.Request) -> tuple[str, int]:
+    """The address and port that a request came to; its Host header may name none that exists."""
+    name = request.transport.get_extra_info("sockname") if request.transport else None
+    return (str(name[0]), int(name[1])) if name else ("127.0.0.1", 0)
+
+
+def peer_port(request: web.Request) -> int | None:
+    """The client's port."""
+    peer = request.transport.get_extra_info("peername") if request.transport else None
+    return peer[1] if peer else None
 
 
 def open_transport(request: web.Request) -> asyncio.Transport:
@@ -192,9 +256,9 @@ def open_transport(request: web.Request) -> asyncio.Transport:
     return transport
 
 
-def hang_up(exchange: Exchange, transport: asyncio.Transport, how: HangUpKind) -> None:
-    """Ends the connection from our side: a FIN behind what was written, or an RST at once."""
-    exchange.hung_up = True
+def hang_up(active: ActiveRequest, transport: asyncio.Transport, how: HangUpKind) -> None:
+    """Closes the connection: a FIN after what was written, or an immediate RST."""
+    active.hung_up = True
     if how == "reset":
         sock: socket.socket = transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,8 +1,7 @@
-"""Turns pictures into the bytes of an answer, as the API spells them or in one of the dialects seen elsewhere.
+"""Images -> the bytes of a response, encoded as the API does or in one of the dialects seen elsewhere.
 
-Rules: field order, line ends and names are those of real recordings; base64 text is spliced in and copied once, never
-passed through `json`; a dialect changes the spelling only. It shares no code with the client, so that a mistake made on
-both sides cannot cancel out.
+Invariants: field order, line ends and names are those of recordings; base64 is copied once and never goes through
+`json`; a dialect changes the encoding only.
 """
 
 import math
@@ -14,13 +13,13 @@ from typing import Any, Final, Literal
 import attrs
 
 from openai_images.server.catalog import output_tokens, partial_tokens, prompt_tokens
+from openai_images.server.checks import SVGModel
 from openai_images.server.error_replies import compact_json
-from openai_images.server.formats import Author
 from openai_images.server.parameters import Parameters
 
-Spelling = Callable[[bytes], bytes]
+Base64Encoding = Callable[[bytes], bytes]
 Pieces = tuple[bytes, ...]
-Link = Callable[[bytes, int], bytes]
+MakeURL = Callable[[bytes, int], bytes]
 
 
 def as_string(text: bytes) -> bytes:
@@ -30,9 +29,9 @@ def as_string(text: bytes) -> bytes:
 
 @attrs.frozen(kw_only=True)
 class Dialect:
-    """How an answer is spelled."""
+    """How a response is encoded."""
 
-    base64: Spelling = as_string
+    base64: Base64Encoding = as_string
     line_end: bytes = b"\n"
     byte_order_mark: bool = False
     event_line: bool = True
@@ -44,44 +43,44 @@ class Dialect:
 
 @attrs.frozen(kw_only=True)
 class Encoder:
-    """Writes the frames of one answer; `link` gives the url of a picture and its number, None meaning base64."""
+    """Writes the frames of one response; `link` gives the URL of an image and its number, None meaning base64."""
 
     parameters: Parameters
     dialect: Dialect
     created: int
-    link: Link | None = None
+    link: MakeURL | None = None
 
-    def json_body(self, pictures: Sequence[bytes]) -> bytes:
-        """The body of a JSON answer; `pictures` are base64."""
-        shown = () if self.dialect.empty_data else pictures
-        items = [self._item(number, picture) for number, picture in enumerate(shown)]
+    def json_body(self, images: Sequence[bytes]) -> bytes:
+        """The body of a JSON response; `images` are base64."""
+        listed = () if self.dialect.empty_data else images
+        items = [self._item(number, image) for number, image in enumerate(listed)]
         data = (b'"data":[', *chain.from_iterable(items), b"]")
         if self.dialect.sparse:
             return b"".join(_splice({"created": None}, data, {"usage": None}))
-        asked = self.parameters
-        if asked.bare:
+        parameters = self.parameters
+        if parameters.bare:
             return b"".join(_splice({"created": self.created}, data, {}))
-        head = {"created": self.created, "background": asked.background}
+        head = {"created": self.created, "background": parameters.background}
         tail: dict[str, Any] = {
-            "output_format": asked.output_format,
-            "quality": asked.quality,
-            "size": asked.size,
+            "output_format": parameters.output_format,
+            "quality": parameters.quality,
+            "size": parameters.size,
         }
-        if asked.safety_identifier is not None:
-            tail["safety_identifier"] = asked.safety_identifier
+        if parameters.safety_identifier is not None:
+            tail["safety_identifier"] = parameters.safety_identifier
         tail["usage"] = self._usage(details=True)
-        if asked.author is not None:
-            tail["svg_usage"] = _svg_usage(asked.author, pictures)
+        if parameters.svg_model is not None:
+            tail["svg_usage"] = _svg_usage(parameters.svg_model, images)
         return b"".join(_splice(head, data, tail))
 
-    def picture_event(self, stage: int | None, picture: bytes, sequence_number: int) -> bytes:
-        """A partial image event, or the completed one where `stage` is None; `picture` is base64."""
+    def image_event(self, stage: int | None, image: bytes, sequence_number: int) -> bytes:
+        """A partial image event, or the completed one where `stage` is None; `image` is base64."""
         prefix = "image_generation" if self.parameters.edit is None else "image_edit"
         name = f"{prefix}.completed" if stage is None else f"{prefix}.partial_image"
-        return self.frame(name, *self._picture_data(name, stage, picture, sequence_number))
+        return self.frame(name, *self._image_data(name, stage, image, sequence_number))
 
     def plain_event(self, name: str | None, data: Mapping[str, Any], sequence_number: int) -> bytes:
-        """An event without a picture; a None in `sequence_number` is filled in."""
+        """An event without an image; a None in `sequence_number` is filled in."""
         filled = dict(data)
         if "sequence_number" in filled:
             filled["sequence_number"] = sequence_number
@@ -94,47 +93,50 @@ class Encoder:
         event = b"event: " + name.encode() + end if name and self.dialect.event_line else b""
         return b"".join((comment, event, b"data: ", *data, end, end))
 
-    def _picture(self, picture: bytes, number: int, *, linked: bool = True) -> Pieces:
-        """The field with the picture, as base64 or as a url."""
+    def _image(self, image: bytes, number: int, *, linked: bool = True) -> Pieces:
+        """The field with the image, as base64 or as a URL."""
         if linked and self.link is not None:
-            return b'"url":"', self.link(picture, number), b'"'
-        spelled = self.dialect.base64
-        if spelled is as_string:
-            return b'"b64_json":"', picture, b'"'
-        return b'"b64_json":', spelled(picture)
+            return b'"url":"', self.link(image, number), b'"'
+        encoded = self.dialect.base64
+        if encoded is as_string:
+            return b'"b64_json":"', image, b'"'
+        return b'"b64_json":', encoded(image)
 
-    def _item(self, number: int, picture: bytes) -> Pieces:
+    def _item(self, number: int, image: bytes) -> Pieces:
         start, end = b",{" if number else b"{", b"}"
-        asked = self.parameters
-        if asked.revised_prompt is not None:
-            start += b'"revised_prompt":' + compact_json(asked.revised_prompt) + b","
-        if not self.dialect.sparse and not asked.bare:
+        parameters = self.parameters
+        if parameters.revised_prompt is not None:
+            start += b'"revised_prompt":' + compact_json(parameters.revised_prompt) + b","
+        if not self.dialect.sparse and not parameters.bare:
             end = b',"generation_id":"%s"}' % str(uuid.uuid4()).encode()
-        return (start, *self._picture(picture, number), end)
+        return (start, *self._image(image, number), end)
 
-    def _picture_data(self, name: str, stage: int | None, base64: bytes, sequence_number: int) -> Pieces:
-        picture = self._picture(base64, 0, linked=stage is None)
+    def _image_data(self, name: str, stage: int | None, base64: bytes, sequence_number: int) -> Pieces:
+        image = self._image(base64, 0, linked=stage is None)
         if self.dialect.sparse:
             return _splice(
-                {"created_at": None, "type": name}, picture, {"usage": None} if stage is None else {}
+                {"created_at": None, "type": name}, image, {"usage": None} if stage is None else {}
             )
-        asked = self.parameters
-        tail: dict[str, Any] = {"background": asked.background, "output_format": asked.output_format}
+        parameters = self.parameters
+        tail: dict[str, Any] = {
+            "background": parameters.background,
+            "output_format": parameters.output_format,
+        }
         if stage is not None:
             tail["partial_image_index"] = stage
-        tail |= {"quality": asked.quality, "sequence_number": sequence_number, "size": asked.size}
+        tail |= {"quality": parameters.quality, "sequence_number": sequence_number, "size": parameters.size}
         if stage is None:
             tail["usage"] = self._usage(details=False)
-        return _splice({"created_at": self.created, "type": name}, picture, tail)
+        return _splice({"created_at": self.created, "type": name}, image, tail)
 
     def _usage(self, *, details: bool) -> dict[str, Any]:
-        asked = self.parameters
-        text = prompt_tokens(asked.prompt)
-        image = 0 if asked.edit is None else asked.edit.tokens
-        columns, rows = (1, 1) if asked.animation is None else asked.animation.grid
-        width, height = asked.width * columns, asked.height * rows
-        output = asked.n * output_tokens(asked.model, width, height, asked.quality)
-        output += partial_tokens(asked.model, asked.partials)
+        parameters = self.parameters
+        text = prompt_tokens(parameters.prompt)
+        image = 0 if parameters.edit is None else parameters.edit.tokens
+        columns, rows = (1, 1) if parameters.animation is None else parameters.animation.grid
+        width, height = parameters.width * columns, parameters.height * rows
+        output = parameters.n * output_tokens(parameters.model, width, height, parameters.quality)
+        output += partial_tokens(parameters.model, parameters.partials)
         usage: dict[str, Any] = {
             "input_tokens": text + image,
             "input_tokens_details": {"image_tokens": image, "text_tokens": text},
@@ -157,12 +159,12 @@ _EFFORT_TOKENS: Final = {
 }
 
 
-def _svg_usage(author: Author, pictures: Sequence[bytes]) -> dict[str, Any]:
+def _svg_usage(svg_model: SVGModel, images: Sequence[bytes]) -> dict[str, Any]:
     """The tokens of the model that wrote an svg: four characters each, and made-up ones for its reasoning."""
-    reasoning = _EFFORT_TOKENS[author.effort or "medium"]
-    written = math.ceil(sum(map(len, pictures)) * 3 / 4 / 4)
+    reasoning = _EFFORT_TOKENS[svg_model.effort or "medium"]
+    written = math.ceil(sum(map(len, images)) * 3 / 4 / 4)
     return {
-        "model": author.model,
+        "model": svg_model.model,
         "input_tokens": 512,
         "output_tokens": written + reasoning,
         "reasoning_tokens": reasoning,

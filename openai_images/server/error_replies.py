@@ -1,10 +1,11 @@
-"""Whole HTTP replies in the shape of the OpenAI API: headers, error bodies, and the refusal that carries one.
+"""Whole replies in the shape of the OpenAI API: headers, error bodies, and the exception that carries one.
 
-Rules: an error body is `{"error": {message, type, param, code}}` in that order; every reply has an `x-request-id`;
-text is written as ASCII JSON, so nothing a caller sent can make a reply unencodable.
-It refuses to know about pictures, models or faults.
+Invariants: an error body is `{"error": {message, type, param, code}}` in that order; every reply has an `x-request-id`;
+JSON is ASCII, so nothing a caller sent can make a reply unencodable.
+Must not: know about images, AI models or faults.
 """
 
+import hmac
 import json
 import uuid
 from collections.abc import Mapping
@@ -28,8 +29,8 @@ class Reply:
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
 
 
-class RefusalError(Exception):
-    """Raised anywhere on the way to a picture; the handler sends its `reply`."""
+class RequestRejectedError(Exception):
+    """The request is answered with `reply` in place of an image."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(reply.status)
@@ -44,7 +45,7 @@ def compact_json(value: object) -> bytes:
 def error_reply(  # noqa: PLR0913  # the fields of the envelope
     status: int,
     message: str | None,
-    kind: str = INVALID_REQUEST,
+    error_type: str = INVALID_REQUEST,
     *,
     code: str | None = None,
     param: str | None = None,
@@ -52,15 +53,15 @@ def error_reply(  # noqa: PLR0913  # the fields of the envelope
     **more: Any,
 ) -> Reply:
     """An error in the envelope of the API; `more` goes to the end of the error object."""
-    error = {"message": message, "type": kind, "param": param, "code": code, **more}
+    error = {"message": message, "type": error_type, "param": param, "code": code, **more}
     return Reply(status, compact_json({"error": error}), headers=headers or {})
 
 
-def refuse(
-    message: str, *, code: str | None, param: str | None = None, kind: str = INVALID_REQUEST
-) -> RefusalError:
+def bad_request(
+    message: str, *, code: str | None, param: str | None = None, error_type: str = INVALID_REQUEST
+) -> RequestRejectedError:
     """A 400 to raise."""
-    return RefusalError(error_reply(400, message, kind, code=code, param=param))
+    return RequestRejectedError(error_reply(400, message, error_type, code=code, param=param))
 
 
 def new_request_id() -> str:
@@ -69,7 +70,7 @@ def new_request_id() -> str:
 
 
 def common_headers(request_id: str, elapsed: float) -> dict[str, str]:
-    """The headers every answer of the API has; `elapsed` is in seconds."""
+    """The headers every response of the API has; `elapsed` is in seconds."""
     return {
         "server": "openai-images-local",
         "openai-organization": "org-local",
@@ -81,9 +82,24 @@ def common_headers(request_id: str, elapsed: float) -> dict[str, str]:
     }
 
 
-def invalid_key(shown: str) -> Reply:
+def describe(value: object) -> str:
+    """The type of a value of JSON or of a form, as the API words it."""
+    if value is None:
+        return "null"
+    names: dict[type, str] = {
+        bool: "a boolean",
+        int: "an integer",
+        float: "a decimal number",
+        str: "a string",
+        list: "an array",
+        dict: "an object",
+    }
+    return names.get(type(value), "a file")
+
+
+def invalid_api_key(key: str) -> Reply:
     """The 401 for a wrong key, whose message shows both ends of the key as the API does."""
-    masked = shown if len(shown) < 12 else f"{shown[:6]}{'*' * 8}{shown[-4:]}"
+    masked = key if len(key) < 12 else f"{key[:6]}{'*' * 8}{key[-4:]}"
     message = (
         f"Incorrect API key provided: {masked}. "
         "You can find your API key at https://platform.openai.com/account/api-keys."
@@ -91,7 +107,7 @@ def invalid_key(shown: str) -> Reply:
     return error_reply(401, message, code="invalid_api_key")
 
 
-def missing_key() -> Reply:
+def missing_api_key() -> Reply:
     """The 401 for a request without an Authorization header."""
     message = (
         "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer "
@@ -99,6 +115,16 @@ def missing_key() -> Reply:
         "https://platform.openai.com/account/api-keys."
     )
     return error_reply(401, message)
+
+
+def check_api_key(request: web.Request, api_key: str) -> Reply | None:
+    """The 401 for a request without the right key, or None."""
+    header = request.headers.get("authorization")
+    if header is None:
+        return missing_api_key()
+    scheme, _, key = header.partition(" ")
+    right = hmac.compare_digest(key.strip().encode("utf-8", "replace"), api_key.encode())
+    return None if scheme.lower() == "bearer" and right else invalid_api_key(key.strip())
 
 
 def unknown_url(method: str, path: str) -> Reply:
@@ -117,7 +143,7 @@ def too_large(limit: int) -> Reply:
     return error_reply(413, f"413: Maximum content size limit ({limit}) exceeded", "server_error")
 
 
-def send_whole(reply: Reply, common: Mapping[str, str]) -> web.Response:
+def to_response(reply: Reply, common: Mapping[str, str]) -> web.Response:
     """A reply as a response, with the common headers."""
     headers = {"content-type": reply.content_type, **common, **reply.headers}
     return web.Response(status=reply.status, body=reply.body, headers=headers)

@@ -1,196 +1,263 @@
-"""Answers `POST /v1/images/generations` and `/edits`: key, body, fault, parameters, limits, picture, in that order.
+"""Answers `POST /v1/images/generations` and `/edits`: key, body, fault, parameters, limits, image, in that order.
 
-Rules: the key is checked before a body is read or a fault is taken, so that a stranger costs nothing; a fault that
-replaces the whole answer also replaces the checks; JSON or stream is decided by `stream` in the body alone, as the
-official clients send `Accept: application/json` with both. It refuses to hold state: that is in `Traffic`, `Scripts`
-and `RateLimits`.
+Invariants: the key is checked before a body is read; a request is recorded before it is checked; `stream` in the body
+alone decides JSON or stream, as the official clients send `Accept: application/json` with both.
+Must not: hold state, or parse long JSON and decode images on the event loop.
 """
 
+import asyncio
 from base64 import b64decode
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from typing import Any, Final, cast
 
 import attrs
 from aiohttp import web
 
-from openai_images.server.access import refuse_stranger
-from openai_images.server.delivery import Answer, hang_up, open_transport
-from openai_images.server.encoder import Encoder, Link
-from openai_images.server.error_replies import (
-    RefusalError,
-    Reply,
-    refuse,
-    send_whole,
+from openai_images.server.delivery import (
+    FrameRenderer,
+    ResponseWriter,
+    hang_up,
+    local_address,
+    open_transport,
+    peer_port,
 )
-from openai_images.server.faults import Fault, Plan, Situation, moderation_reply
-from openai_images.server.paint import Studio
-from openai_images.server.parameters import MODERATED_PHRASE, Parameters
+from openai_images.server.downloads import LinkedImage, LinkStore
+from openai_images.server.edits import resolve_references
+from openai_images.server.encoder import Encoder, MakeURL
+from openai_images.server.error_replies import Reply, RequestRejectedError, check_api_key, to_response
+from openai_images.server.faults.plan import Fault, FaultPlan, RequestInfo
+from openai_images.server.faults.statuses import moderation_reply
+from openai_images.server.image_info import UploadedImages
+from openai_images.server.legacy import check_legacy
+from openai_images.server.paint.painter import ImageCache
+from openai_images.server.parameters import MODERATED_PHRASE, Parameters, check_parameters, find_model
 from openai_images.server.rate_limits import RateLimits
-from openai_images.server.received import Received, Reception
-from openai_images.server.rendering import Renderer
-from openai_images.server.script import Script
-from openai_images.server.shelf import Shelf, Shelved
-from openai_images.server.state import Exchange, Traffic
-from openai_images.server.steps import Step, Steps, Text, normal_steps
+from openai_images.server.request_body import (
+    FORM,
+    JSON,
+    MAX_STRUCTURE,
+    BodyChunks,
+    not_json,
+    parse,
+    parse_media_type,
+    read_body,
+    require_object,
+    require_type,
+)
+from openai_images.server.settings import ServerSettings
+from openai_images.server.state import ActiveRequest, FaultQueue, RecordedRequest, ServerState
+from openai_images.server.uploads import Form, FormReader
+
+_NO_JSON: Final = object()
 
 
 @attrs.frozen(kw_only=True)
-class Conduct:
-    """How a server behaves; its options in one value."""
+class ReceivedBody:
+    """A complete body: a form, or bytes and the JSON in them."""
 
-    api_key: str
-    pace: float
-    keepalive: float | None
-    clock: Callable[[], float]
-    now: Callable[[], float]
-    sleep: Callable[[float], Awaitable[object]]
+    form: Form | None = None
+    body: bytes = attrs.field(default=b"", repr=lambda body: f"<{len(body):,} bytes>")
+    value: Any = attrs.field(default=_NO_JSON, repr=False)
+
+    @property
+    def json(self) -> Any:
+        """The JSON in it, or None."""
+        return None if self.value is _NO_JSON else self.value
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """The parameters in it, unchecked."""
+        if self.form is not None:
+            return self.form.fields
+        values: Any = self.json
+        return cast("dict[str, Any]", values) if isinstance(values, dict) else {}
+
+    def record(self, request: web.Request, fault: Fault[FaultPlan]) -> RecordedRequest:
+        """What the server remembers of it."""
+        return RecordedRequest(
+            method=request.method,
+            path=request.path,
+            headers=request.headers,
+            body=self.body,
+            json=self.json,
+            peer_port=peer_port(request),
+            fault=fault.name,
+            parts=() if self.form is None else tuple(self.form.parts),
+        )
 
 
 @attrs.frozen(kw_only=True)
-class ImagesEndpoint:
-    """The handler of one server."""
+class ImagesHandler:
+    """The handler of one server; `reader` is an executor with one thread."""
 
-    conduct: Conduct
-    reception: Reception
-    traffic: Traffic
-    script: Script[Plan]
+    settings: ServerSettings
+    reader: Executor
+    state: ServerState
+    faults: FaultQueue[FaultPlan]
     limits: RateLimits
-    studio: Studio
-    shelf: Shelf
+    cache: ImageCache
+    links: LinkStore
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answers one request."""
-        exchange = Exchange(clock=self.conduct.clock, connection=request.transport)
+        active = ActiveRequest(clock=self.settings.clock, connection=request.transport)
         try:
-            with self.traffic.answering(exchange):
-                return await self._answer(request, exchange)
-        except RefusalError as refusal:
-            return self._refuse(refusal.reply, exchange)
+            with self.state.track(active):
+                return await self._answer(request, active)
+        except RequestRejectedError as error:
+            return self._send_error(error.reply, active)
         except ConnectionError:
             # The client has gone: aiohttp would log the error, and drops a response without a word.
             return web.Response()
 
-    async def _answer(self, request: web.Request, exchange: Exchange) -> web.StreamResponse:
-        stranger = refuse_stranger(request, self.conduct.api_key)
-        if stranger is not None:
-            self.traffic.record(Received(reception=self.reception).record(request, exchange.fault))
-            raise RefusalError(stranger)
-        exchange.fault = self._fault_of(request)
-        plan = exchange.fault.plan
-        received = await self.reception.receive(request, looks=plan.reply is None and plan.hang_up is None)
-        self.traffic.met[id(request)] = exchange.fault.name
-        self.traffic.record(received.record(request, exchange.fault))
+    async def _answer(self, request: web.Request, active: ActiveRequest) -> web.StreamResponse:
+        unauthorized = check_api_key(request, self.settings.api_key)
+        if unauthorized is not None:
+            self.state.record(ReceivedBody().record(request, active.fault))
+            raise RequestRejectedError(unauthorized)
+        active.fault = self.faults.next_fault(request.headers.get("X-Local-Fault"))
+        plan = active.fault.plan
+        received = await self._receive(request, inspect=plan.reply is None and plan.hang_up is None)
+        self.state.faults_by_request[id(request)] = active.fault.name
+        self.state.record(received.record(request, active.fault))
         if plan.delay:
-            await self.conduct.sleep(plan.delay)
+            await self.settings.sleep(plan.delay)
         if plan.hold:
-            await self.traffic.gate.wait()
+            await self.state.gate.event.wait()
         if plan.hang_up is not None:
-            hang_up(exchange, open_transport(request), plan.hang_up)
+            hang_up(active, open_transport(request), plan.hang_up)
             return web.Response()
         if plan.reply is not None:
-            raise RefusalError(plan.reply(self._situation(request, exchange, received)))
-        return await self._paint(request, exchange, await self._parameters(request, exchange, received))
+            raise RequestRejectedError(plan.reply(self._request_info(request, active, received)))
+        return await self._paint(request, active, await self._parameters(request, active, received))
 
-    def _refuse(self, reply: Reply, exchange: Exchange) -> web.Response:
-        self.traffic.refused += reply.status == 429
-        shown = attrs.evolve(reply, headers=self.limits.visible(reply.headers))
-        return send_whole(shown, exchange.headers())
+    async def _receive(self, request: web.Request, *, inspect: bool) -> ReceivedBody:
+        """The body of a request, or the 413; `inspect` is whether its images will matter."""
+        content_type = request.headers.get("content-type", "")
+        chunks, declared = BodyChunks(request, self.settings.body_timeout), request.content_length
+        limit = self.settings.max_upload_bytes if _is_edit(request) else self.settings.max_body_bytes
+        if _is_edit(request) and parse_media_type(content_type) == FORM:
+            reader = FormReader(limit=limit, inspect=inspect, pixels=self._pixels, thread=self.reader)
+            return ReceivedBody(form=await reader.read(chunks, declared, content_type))
+        body = await read_body(chunks, declared, limit)
+        return ReceivedBody(body=body, value=await self._parse_json(body))
 
-    def _fault_of(self, request: web.Request) -> Fault[Plan]:
+    async def _parse_json(self, body: bytes) -> Any:
         try:
-            return self.script.next_fault(request.headers.get("X-Local-Fault"))
-        except ValueError as error:
-            raise refuse(str(error), code="invalid_value", param="X-Local-Fault") from None
+            if len(body) <= MAX_STRUCTURE:
+                return parse(body)
+            return await asyncio.get_running_loop().run_in_executor(self.reader, parse, body)
+        except ValueError:
+            return _NO_JSON
 
-    async def _parameters(self, request: web.Request, exchange: Exchange, received: Received) -> Parameters:
-        asked = await received.parameters(request.headers.get("content-type"))
-        self.limits.charge(asked.model, asked.n)
-        if MODERATED_PHRASE in asked.prompt.lower():
-            raise RefusalError(moderation_reply(self._situation(request, exchange, received)))
-        return asked
+    @property
+    def _pixels(self) -> bool:
+        """Whether images are drawn from the pixels of source images."""
+        return not isinstance(self.settings.pictures, bytes)
 
-    async def _paint(self, request: web.Request, exchange: Exchange, asked: Parameters) -> web.StreamResponse:
-        plan = exchange.fault.plan
-        as_stream = plan.kind == "sse" or (asked.stream and plan.kind != "json")
+    def _send_error(self, reply: Reply, active: ActiveRequest) -> web.Response:
+        self.state.refused += reply.status == 429
+        visible = attrs.evolve(reply, headers=self.limits.visible(reply.headers))
+        return to_response(visible, active.headers())
+
+    async def _parameters(
+        self, request: web.Request, active: ActiveRequest, received: ReceivedBody
+    ) -> Parameters:
+        parameters = await self._check_parameters(request, received)
+        self.limits.charge(parameters.model, parameters.n)
+        if MODERATED_PHRASE in parameters.prompt.lower():
+            raise RequestRejectedError(
+                moderation_reply("input", self._request_info(request, active, received))
+            )
+        return parameters
+
+    async def _check_parameters(self, request: web.Request, received: ReceivedBody) -> Parameters:
+        is_edit, form = _is_edit(request), received.form
+        require_type(request.headers.get("content-type"), *((FORM, JSON) if is_edit else (JSON,)))
+        if form is not None:
+            if form.problem is not None:
+                raise form.problem
+            return self._accept(form.fields, form.uploads)
+        if received.value is _NO_JSON:
+            raise not_json()
+        values = require_object(received.value)
+        if not is_edit:
+            return self._accept(values, None)
+        return await asyncio.get_running_loop().run_in_executor(self.reader, self._accept_references, values)
+
+    def _accept_references(self, values: dict[str, Any]) -> Parameters:
+        return self._accept(values, resolve_references(values, pixels=self._pixels))
+
+    def _accept(self, values: Mapping[str, Any], uploads: UploadedImages | None) -> Parameters:
+        model = find_model(values, self.settings)
+        check_all = check_legacy if model.generation == "dall-e" else check_parameters
+        return check_all(values, model, self.settings, uploads)
+
+    async def _paint(
+        self, request: web.Request, active: ActiveRequest, parameters: Parameters
+    ) -> web.StreamResponse:
+        plan = active.fault.plan
+        as_stream = plan.kind == "sse" or (parameters.stream and plan.kind != "json")
         encoder = Encoder(
-            parameters=asked,
+            parameters=parameters,
             dialect=plan.dialect,
-            created=int(self.conduct.now()),
-            link=self._link(request, asked, plan),
+            created=int(self.settings.now()),
+            link=self._link(request, parameters, plan),
         )
-        renderer = Renderer(
-            encoder=encoder,
-            studio=self.studio,
-            exchange=exchange,
-            pace=self.conduct.pace,
-            sleep=self.conduct.sleep,
-            as_stream=as_stream,
-            partials=asked.partials,
-            huge=plan.picture_megabytes,
+        renderer = FrameRenderer(
+            encoder=encoder, cache=self.cache, active=active, settings=self.settings, as_stream=as_stream
         )
-        answer = Answer(
+        writer = ResponseWriter(
             request=request,
-            exchange=exchange,
-            plan=plan,
-            gate=self.traffic.gate,
-            sleep=self.conduct.sleep,
-            render=renderer,
-            as_stream=as_stream,
+            active=active,
+            gate=self.state.gate,
+            renderer=renderer,
             headers=self.limits.headers(),
-            keepalive=self.conduct.keepalive,
         )
-        return await answer.send(_steps(asked, exchange.fault, as_stream=as_stream))
+        return await writer.send(plan.steps(parameters.partials if as_stream else 0, as_stream=as_stream))
 
-    def _link(self, request: web.Request, asked: Parameters, plan: Plan) -> Link | None:
-        """What gives a picture its url, None where pictures come as base64."""
-        links = plan.dialect.links or asked.links
+    def _link(self, request: web.Request, parameters: Parameters, plan: FaultPlan) -> MakeURL | None:
+        """Makes the URL of an image; None where images are sent as base64."""
+        links = plan.dialect.links or parameters.links
         if links is None:
             return None
         origin = _origin(request) if links == "absolute" else ""
 
         def link(base64: bytes, number: int) -> bytes:
-            media_type = _media_type(base64, asked)
+            media_type = _media_type(base64, parameters)
             if links == "data":
                 return b"data:%s;base64,%s" % (media_type.encode(), base64)
-            return (origin + self.shelf.put(Shelved(base64, media_type), number)).encode()
+            return (origin + self.links.add(LinkedImage(base64, media_type), number)).encode()
 
         return link
 
-    def _situation(self, request: web.Request, exchange: Exchange, received: Received) -> Situation:
-        return Situation(
-            request_id=exchange.request_id,
+    def _request_info(
+        self, request: web.Request, active: ActiveRequest, received: ReceivedBody
+    ) -> RequestInfo:
+        return RequestInfo(
+            request_id=active.request_id,
             authorization=request.headers.get("authorization", ""),
             prompt=str(received.fields.get("prompt", "")),
             model=str(received.fields.get("model", "gpt-image-2")),
             path=request.path,
-            port=_address(request)[1],
-            now=self.conduct.now(),
+            port=local_address(request)[1],
+            now=self.settings.now(),
         )
 
 
-def _address(request: web.Request) -> tuple[str, int]:
-    """The address and port the request came to; its Host header may name none that exists."""
-    name = request.transport.get_extra_info("sockname") if request.transport else None
-    return (str(name[0]), int(name[1])) if name else ("127.0.0.1", 0)
+def _is_edit(request: web.Request) -> bool:
+    return request.path.endswith("/edits")
 
 
 def _origin(request: web.Request) -> str:
-    host, port = _address(request)
+    host, port = local_address(request)
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _media_type(base64: bytes, asked: Parameters) -> str:
-    """What the bytes are, which need not be what was asked for where fixed pictures are served."""
+def _media_type(base64: bytes, parameters: Parameters) -> str:
+    """The type of the bytes, which may differ from the request where fixed images are served."""
     start = b64decode(base64[:16])
     known = {b"\x89PNG": "png", b"\xff\xd8": "jpeg", b"RIFF": "webp", b"GIF8": "gif"}
-    found = [f"image/{name}" for magic, name in known.items() if start.startswith(magic)]
-    return found[0] if found else asked.media_type
-
-
-def _steps(asked: Parameters, fault: Fault[Plan], *, as_stream: bool) -> Steps:
-    plan = fault.plan
-    frames = normal_steps(asked.partials if as_stream else 0)
-    steps: Steps = frames
-    if plan.edit is not None and (as_stream or not plan.stream_only):
-        steps = plan.edit(frames)
-    mark: tuple[Step, ...] = (Text(b"\xef\xbb\xbf"),) if as_stream and plan.dialect.byte_order_mark else ()
-    return (*mark, *steps)
+    matches = [f"image/{name}" for magic, name in known.items() if start.startswith(magic)]
+    return matches[0] if matches else parameters.media_type

@@ -1,18 +1,19 @@
 """The rules of dall-e-2 and dall-e-3, for servers that still have them.
 
-Rules: the messages are those these models gave; an answer has urls unless base64 is asked for, a revised prompt from
-dall-e-3, and no usage. It refuses to know the models of today: `parameters.py` does.
+Invariants: messages are those of these models; responses have URLs unless base64 is requested, a revised prompt from
+dall-e-3, and no usage.
 """
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from openai_images.server.catalog import Model
-from openai_images.server.checks import Types, check_names_and_types, check_range, prompt_of, unfit
-from openai_images.server.edits import Edit
-from openai_images.server.error_replies import RefusalError, refuse
-from openai_images.server.inputs import Given, GivenPictures, Picture
-from openai_images.server.parameters import House, Parameters, parse_size
+from openai_images.server.catalog import ServedModel
+from openai_images.server.checks import Types, check_names_and_types, check_prompt, check_range, invalid_value
+from openai_images.server.edits import CheckedEdit
+from openai_images.server.error_replies import bad_request
+from openai_images.server.image_info import ImageInfo, UploadedImage, UploadedImages
+from openai_images.server.parameters import Parameters, parse_size
+from openai_images.server.settings import ServerSettings
 
 _STRING: Final = ("a string", str)
 _TYPES: Final[Types] = {
@@ -31,84 +32,83 @@ _SIZES: Final[Mapping[str, tuple[str, ...]]] = {
     "dall-e-3": ("1024x1024", "1024x1792", "1792x1024"),
 }
 _PROMPTS: Final = {"dall-e-2": 1000, "dall-e-3": 4000}
-_PICTURE_BYTES: Final = 4 * 1024 * 1024
+_MAX_IMAGE_BYTES: Final = 4 * 1024 * 1024
 
 
 def check_legacy(
-    given: Mapping[str, Any], model: Model, house: House, pictures: GivenPictures | None = None
+    values: Mapping[str, Any],
+    model: ServedModel,
+    settings: ServerSettings,
+    uploads: UploadedImages | None = None,
 ) -> Parameters:
-    """The parameters of a request to a dall-e model, or a `RefusalError`; `pictures` are those of an edit."""
+    """The parameters of a request to a dall-e model, or a `RequestRejectedError`; `uploads` are those of an edit."""
     is_3 = model.name == "dall-e-3"
-    if pictures is not None and is_3:
+    if uploads is not None and is_3:
         message = "Invalid value: 'dall-e-3'. Value must be 'dall-e-2'."
-        raise refuse(message, code="invalid_value", param="model")
+        raise bad_request(message, code="invalid_value", param="model")
     known = dict(_TYPES)
     known |= _ONLY_3 if is_3 else {}
-    known |= _FILES if pictures is not None else {}
-    check_names_and_types(given, known)
-    set_ones = {name: value for name, value in given.items() if value is not None}
-    prompt = prompt_of(set_ones, _PROMPTS[model.name])
-    edit = None if pictures is None else _edit(pictures)
-    check_range("n", set_ones.get("n"), 1, 10)
-    if is_3 and set_ones.get("n", 1) > 1:
-        raise refuse("You must provide n=1 for this model.", code=None, param="n")
-    size = _listed(set_ones, "size", _SIZES[model.name], "1024x1024")
-    _listed(set_ones, "style", ("vivid", "natural"), "vivid")
-    wanted = _listed(set_ones, "response_format", ("url", "b64_json"), "url")
+    known |= _FILES if uploads is not None else {}
+    check_names_and_types(values, known)
+    present = {name: value for name, value in values.items() if value is not None}
+    prompt = check_prompt(present, _PROMPTS[model.name])
+    edit = None if uploads is None else _edit(uploads)
+    check_range("n", present.get("n"), 1, 10)
+    if is_3 and present.get("n", 1) > 1:
+        raise bad_request("You must provide n=1 for this model.", code=None, param="n")
+    size = _choice(present, "size", _SIZES[model.name], "1024x1024")
+    _choice(present, "style", ("vivid", "natural"), "vivid")
+    response_format = _choice(present, "response_format", ("url", "b64_json"), "url")
     width, height = parse_size(size)
     return Parameters(
         model=model,
         prompt=prompt,
-        n=set_ones.get("n", 1),
+        n=present.get("n", 1),
         width=width,
         height=height,
-        quality=_quality(set_ones, model),
+        quality=_quality(present, model),
         edit=edit,
-        links=(house.links or "absolute") if wanted == "url" else None,
+        links=(settings.picture_links or "absolute") if response_format == "url" else None,
         bare=True,
         revised_prompt=f"{prompt} (a local stand-in, painted by a program)" if is_3 else None,
     )
 
 
-def _listed(given: Mapping[str, Any], name: str, allowed: tuple[str, ...], default: str) -> str:
-    value: str = given.get(name, default)
+def _choice(values: Mapping[str, Any], name: str, allowed: tuple[str, ...], default: str) -> str:
+    value: str = values.get(name, default)
     if value not in allowed:
-        listed = ", ".join(f"'{one}'" for one in allowed)
-        raise refuse(f"'{value[:200]}' is not one of [{listed}] - '{name}'", code=None)
+        listed = ", ".join(f"'{option}'" for option in allowed)
+        raise bad_request(f"'{value[:200]}' is not one of [{listed}] - '{name}'", code=None)
     return value
 
 
-def _quality(given: Mapping[str, Any], model: Model) -> str:
-    quality = _listed(given, "quality", (*model.qualities, "auto"), "standard")
+def _quality(values: Mapping[str, Any], model: ServedModel) -> str:
+    quality = _choice(values, "quality", (*model.qualities, "auto"), "standard")
     return "standard" if quality == "auto" else quality
 
 
-def _edit(pictures: GivenPictures) -> Edit:
+def _edit(uploads: UploadedImages) -> CheckedEdit:
     """One square png below 4 MB, with alpha where there is no mask for it."""
-    if not pictures.images:
-        raise refuse("'image' is a required property", code=None)
-    first, *others = pictures.images
-    if others:
-        raise unfit("image", "Only one image is supported for this model.")
+    if not uploads.images:
+        raise bad_request("'image' is a required property", code=None)
+    first, *rest = uploads.images
+    if rest:
+        raise invalid_value("image", "Only one image is supported for this model.")
     image = _square_png(first, "image")
-    if pictures.mask is None and image.fetched and not image.has_alpha:
-        raise refuse(
+    if uploads.mask is None and image.fetched and not image.has_alpha:
+        raise bad_request(
             f"Invalid input image - format must be in ['RGBA', 'LA', 'L'], got {image.mode}.", code=None
         )
-    mask = None if pictures.mask is None else _square_png(pictures.mask, "mask")
+    mask = None if uploads.mask is None else _square_png(uploads.mask, "mask")
     if mask is not None and mask.fetched and image.fetched and mask.size != image.size:
-        raise refuse("Uploaded image and mask must be the same size.", code=None)
-    return Edit(images=(image,), mask=mask or image)
+        raise bad_request("Uploaded image and mask must be the same size.", code=None)
+    return CheckedEdit(images=(image,), mask=mask or image)
 
 
-def _square_png(given: Given, name: str) -> Picture:
-    picture = given.picture
-    if picture is None or (picture.fetched and picture.format != "PNG") or given.nbytes >= _PICTURE_BYTES:
-        raise _no_png(name)
-    if picture.width != picture.height:
-        raise refuse(f"Uploaded {name} must be square.", code=None)
-    return picture
-
-
-def _no_png(name: str) -> RefusalError:
-    return refuse(f"Uploaded {name} must be a PNG and less than 4 MB.", code=None)
+def _square_png(upload: UploadedImage, name: str) -> ImageInfo:
+    info = upload.info
+    if info is None or (info.fetched and info.format != "PNG") or upload.nbytes >= _MAX_IMAGE_BYTES:
+        raise bad_request(f"Uploaded {name} must be a PNG and less than 4 MB.", code=None)
+    if info.width != info.height:
+        raise bad_request(f"Uploaded {name} must be square.", code=None)
+    return info

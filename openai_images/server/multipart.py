@@ -1,12 +1,13 @@
-"""Takes a multipart/form-data body apart while it arrives.
+"""Parses a multipart/form-data body while it arrives.
 
-Rules: pure: chunks go in, the heads, data and ends of parts come out, in time linear in the body whatever its chunks;
-what is held back is no longer than a delimiter or a head. A body that is not what it says is a `MalformedError`.
-It refuses to guess: nothing is read behind the last delimiter, and no transfer encoding is undone.
+Invariants: pure; linear in the body however it is chunked; at most a delimiter or the headers of a part are buffered;
+a malformed body is a `MalformedFormError`.
+Must not: read after the last delimiter, or undo a transfer encoding.
 """
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from itertools import islice
 from typing import Final, TypeAlias
 from urllib.parse import unquote
@@ -14,31 +15,29 @@ from urllib.parse import unquote
 import attrs
 
 HEAD_BYTES: Final = 16 * 1024
-MOST_PARTS: Final = 1000
-MOST_HEADERS: Final = 32
-MOST_PARAMETERS: Final = 32  # of one header; those behind are not looked at
+MAX_PARTS: Final = 1000
+MAX_HEADERS: Final = 32
+MAX_PARAMETERS: Final = 32  # of one header; the rest is ignored
 _LINE_BYTES: Final = 80  # what may follow a boundary in its line
 
-# Possessive, so that each character is looked at once; a quoted value that never ends is taken as it stands.
+# Possessive, so that each character is read once; a quoted value without an end is taken literally.
 _PARAMETER: Final = re.compile(r';\s*+([^\s=;"]++)\s*+=\s*+("(?:[^"\\]|\\.)*+"|[^;]*+)', re.DOTALL)
 _CHARSETS: Final = {"utf-8", "iso-8859-1", "us-ascii"}
 
 
-class MalformedError(Exception):
-    """Raised where a body is no multipart/form-data; says what is wrong."""
+class MalformedFormError(Exception):
+    """The body is not multipart/form-data; the message says what is wrong."""
 
 
 @attrs.frozen
-class Opened:
-    """A part begins; `headers` have small names."""
+class PartStart:
+    """The headers of a part, their names in lower case."""
 
     headers: Mapping[str, str]
-    _disposition: Mapping[str, str] = attrs.field(
-        init=False,
-        eq=False,
-        repr=False,
-        default=attrs.Factory(lambda self: _parameters(_disposition_of(self)), takes_self=True),
-    )
+
+    @cached_property
+    def _disposition(self) -> Mapping[str, str]:
+        return _parameters(self.headers.get("content-disposition", ""))
 
     @property
     def name(self) -> str | None:
@@ -52,24 +51,24 @@ class Opened:
 
 
 @attrs.frozen
-class Closed:
+class PartEnd:
     """The part is complete."""
 
 
-Found: TypeAlias = Opened | bytes | Closed
-_Step: TypeAlias = tuple[list[Found], bool]
+PartEvent: TypeAlias = PartStart | bytes | PartEnd
+_Step: TypeAlias = tuple[list[PartEvent], bool]
 
 
-def boundary_of(content_type: str) -> bytes:
-    """The boundary that a Content-Type header tells."""
+def parse_boundary(content_type: str) -> bytes:
+    """The boundary in a Content-Type header."""
     boundary = _parameters(content_type).get("boundary")
     if not boundary or len(boundary) > 70:
-        raise MalformedError("the Content-Type header has no boundary of 1 to 70 characters")
+        raise MalformedFormError("the Content-Type header has no boundary of 1 to 70 characters")
     return boundary.encode("utf-8", "surrogateescape")
 
 
 class FormParser:
-    """Takes one body apart; `done` once its last delimiter has come."""
+    """Parses one body; `done` after its last delimiter."""
 
     def __init__(self, boundary: bytes) -> None:
         self._delimiter = b"\r\n--" + boundary
@@ -79,27 +78,27 @@ class FormParser:
         self._parts = 0
         self.done = False
 
-    def feed(self, chunk: bytes) -> Iterator[Found]:
-        """What this chunk completes."""
+    def feed(self, chunk: bytes) -> Iterator[PartEvent]:
+        """The events that this chunk completes."""
         if self.done:
             return
         self._buffer += chunk
         more = True
         while more and not self.done:
-            found, more = self._step()
-            yield from found
+            events, more = self._step()
+            yield from events
 
     def close(self) -> None:
-        """Says that the body is over."""
+        """Raises `MalformedFormError` if the body is incomplete."""
         if not self.done:
-            raise MalformedError("it ends before its last boundary")
+            raise MalformedFormError("it ends before its last boundary")
 
     def _preamble(self) -> _Step:
-        at = self._buffer.find(self._delimiter)
-        if at < 0:
+        index = self._buffer.find(self._delimiter)
+        if index < 0:
             del self._buffer[: -len(self._delimiter)]
             return [], False
-        del self._buffer[: at + len(self._delimiter)]
+        del self._buffer[: index + len(self._delimiter)]
         self._step = self._after_delimiter
         return [], True
 
@@ -113,7 +112,7 @@ class FormParser:
             self._step = self._head
             return [], True
         if len(self._buffer) > 2 and (line.strip(b" \t\r-") or len(line) == _LINE_BYTES):
-            raise MalformedError("a boundary is followed by something else than the end of its line")
+            raise MalformedFormError("a boundary is followed by something else than the end of its line")
         return [], False
 
     def _head(self) -> _Step:
@@ -121,16 +120,16 @@ class FormParser:
         end = self._buffer.find(b"\r\n\r\n", 0, HEAD_BYTES)
         if end < 0:
             if len(self._buffer) > HEAD_BYTES:
-                raise MalformedError(f"the headers of a part are longer than {HEAD_BYTES} bytes")
+                raise MalformedFormError(f"the headers of a part are longer than {HEAD_BYTES} bytes")
             return [], False
         lines = bytes(self._buffer[2:end]).decode("utf-8", "replace").split("\r\n") if end > 2 else []
         # The last line break stays: it may belong to the delimiter of a part without data.
         del self._buffer[: end + 2]
         self._step = self._first_data
         self._parts += 1
-        if self._parts > MOST_PARTS:
-            raise MalformedError(f"it has more than {MOST_PARTS} parts")
-        return [Opened(_headers(lines))], True
+        if self._parts > MAX_PARTS:
+            raise MalformedFormError(f"it has more than {MAX_PARTS} parts")
+        return [PartStart(_headers(lines))], True
 
     def _first_data(self) -> _Step:
         if len(self._buffer) < len(self._delimiter):
@@ -141,12 +140,12 @@ class FormParser:
         return [], True
 
     def _data(self) -> _Step:
-        at = self._buffer.find(self._delimiter)
-        if at >= 0:
-            piece = bytes(self._buffer[:at])
-            del self._buffer[: at + len(self._delimiter)]
+        index = self._buffer.find(self._delimiter)
+        if index >= 0:
+            piece = bytes(self._buffer[:index])
+            del self._buffer[: index + len(self._delimiter)]
             self._step = self._after_delimiter
-            return [piece, Closed()] if piece else [Closed()], True
+            return [piece, PartEnd()] if piece else [PartEnd()], True
         sure = len(self._buffer) - len(self._delimiter) + 1
         if sure <= 0:
             return [], False
@@ -155,31 +154,28 @@ class FormParser:
         return [piece], False
 
 
-def _disposition_of(part: Opened) -> str:
-    return part.headers.get("content-disposition", "")
-
-
 def _headers(lines: list[str]) -> dict[str, str]:
-    if len(lines) > MOST_HEADERS:
-        raise MalformedError(f"a part has more than {MOST_HEADERS} headers")
+    if len(lines) > MAX_HEADERS:
+        raise MalformedFormError(f"a part has more than {MAX_HEADERS} headers")
     headers: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(":")
         if not colon or not name.strip():
-            raise MalformedError("a part has a header line without a colon")
+            raise MalformedFormError("a part has a header line without a colon")
         headers[name.strip().lower()] = value.strip()
     return headers
 
 
 def _parameters(value: str) -> dict[str, str]:
-    """The parameters of a header such as `form-data; name="image[]"`, by their names in small letters."""
-    found: dict[str, str] = {}
-    for match in islice(_PARAMETER.finditer(value), MOST_PARAMETERS):
+    """The parameters of a header such as `form-data; name="image[]"`, by their names in lower case."""
+    parameters: dict[str, str] = {}
+    for match in islice(_PARAMETER.finditer(value), MAX_PARAMETERS):
         name, text = match.groups()
         plain = re.sub(r"\\(.)", r"\1", text[1:-1], flags=re.DOTALL) if text[:1] == '"' == text[-1:] else text
-        found.setdefault(name.lower(), plain.strip() if plain is text else plain)
-    for name in [name for name in found if name.endswith("*")]:  # RFC 8187: charset'language'percent-encoded
-        charset, _, rest = found.pop(name).partition("'")
+        parameters.setdefault(name.lower(), plain.strip() if plain is text else plain)
+    # RFC 8187: charset'language'percent-encoded
+    for name in [name for name in parameters if name.endswith("*")]:
+        charset, _, rest = parameters.pop(name).partition("'")
         encoding = charset.lower() if charset.lower() in _CHARSETS else "utf-8"
-        found[name[:-1]] = unquote(rest.partition("'")[2], encoding, "replace")
-    return found
+        parameters[name[:-1]] = unquote(rest.partition("'")[2], encoding, "replace")
+    return parameters

@@ -1,47 +1,44 @@
-"""Checks the parameters of a request for pictures as the API does and settles what `auto` means.
+"""Checks the parameters of a request as the API does, and settles what `auto` means.
 
-Rules: the first wrong parameter is answered with the API's own message, code and `param`; null means "not given";
-what is accepted comes out as one frozen `Parameters`. It refuses to paint and to count.
+Invariants: the first wrong parameter gets the API's own message, code and `param`; null means "not given"; what is
+accepted is one frozen `Parameters`.
 """
 
 import re
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import attrs
 
 from openai_images.server.catalog import (
     DEFAULT_MODEL,
-    Model,
+    ServedModel,
     automatic_quality,
     automatic_size,
     served_models,
     size_problem,
 )
 from openai_images.server.checks import (
+    EXTRA_FORMATS,
+    FORMATS,
+    Animation,
+    SVGModel,
     Types,
+    automatic_gif_size,
+    check_format,
     check_names_and_types,
+    check_prompt,
     check_range,
-    one_of,
-    prompt_of,
-    unfit,
+    choice,
+    gif_animation,
+    gif_problem,
+    invalid_value,
+    svg_model,
     wrong_type,
 )
-from openai_images.server.edits import Edit, check_edit
-from openai_images.server.formats import (
-    FORMATS,
-    MOVING_AND_DRAWN,
-    Animation,
-    Author,
-    animation_of,
-    author_of,
-    automatic_gif_size,
-    check_output,
-    gif_problem,
-)
-from openai_images.server.inputs import GivenPictures
-from openai_images.server.shelf import Links
+from openai_images.server.edits import CheckedEdit, check_edit
+from openai_images.server.image_info import UploadedImages
+from openai_images.server.settings import Links, ServerSettings
 
 MODERATED_PHRASE: Final = "trigger moderation"
 
@@ -71,27 +68,13 @@ _RANGES: Final = {"n": (1, 10), "output_compression": (0, 100), "partial_images"
 
 
 @attrs.frozen(kw_only=True)
-class House:
-    """The rules of one server beyond the API's: retired models it still has, urls in place of base64, its clock."""
-
-    legacy: bool = False
-    links: Links | None = None
-    now: Callable[[], float] = time.time
-
-    @property
-    def models(self) -> Mapping[str, Model]:
-        """The models that it has now."""
-        return served_models(self.now(), legacy=self.legacy)
-
-
-@attrs.frozen(kw_only=True)
 class Parameters:
-    """A request for pictures the server has accepted; nothing in it is `auto`.
+    """An accepted request; nothing in it is `auto`.
 
-    `links` is how urls are written that come in place of base64; `bare` an answer without usage and the like.
+    `links` says how URLs are written in place of base64; a `bare` response has no usage and no echoed parameters.
     """
 
-    model: Model
+    model: ServedModel
     prompt: str
     n: int
     width: int
@@ -103,9 +86,9 @@ class Parameters:
     stream: bool = False
     partials: int = 0
     safety_identifier: str | None = None
-    edit: Edit | None = None
+    edit: CheckedEdit | None = None
     animation: Animation | None = None
-    author: Author | None = None
+    svg_model: SVGModel | None = None
     links: Links | None = None
     bare: bool = False
     revised_prompt: str | None = None
@@ -117,95 +100,96 @@ class Parameters:
 
     @property
     def media_type(self) -> str:
-        """What the picture's bytes are."""
+        """The type of the image's bytes."""
         return f"image/{self.output_format}{'+xml' if self.output_format == 'svg' else ''}"
 
 
-def find_model(given: Mapping[str, Any], house: House) -> Model:
-    """The model that is asked for, or the 400 of one that does not exist."""
-    name = given.get("model")
+def find_model(values: Mapping[str, Any], settings: ServerSettings) -> ServedModel:
+    """The requested model, or the 400 for one that does not exist."""
+    name = values.get("model")
     if name is None:
         name = DEFAULT_MODEL
     if not isinstance(name, str):
         wrong_type("model", "a string", name)
-    model = house.models.get(name)
+    model = served_models(settings.now(), legacy=settings.legacy).get(name)
     if model is None:
-        raise unfit("model", f"The model '{name[:200]}' does not exist.")
+        raise invalid_value("model", f"The model '{name[:200]}' does not exist.")
     return model
 
 
-def check(
-    given: Mapping[str, Any], model: Model, house: House, pictures: GivenPictures | None = None
+def check_parameters(
+    values: Mapping[str, Any],
+    model: ServedModel,
+    settings: ServerSettings,
+    uploads: UploadedImages | None = None,
 ) -> Parameters:
-    """The parameters in `given`, or a `RefusalError` with the API's error body; `pictures` are those of an edit."""
-    check_names_and_types(given, _known(model, house, pictures))
-    set_ones = {name: value for name, value in given.items() if value is not None}
-    prompt = prompt_of(set_ones, 32_000)
-    edit = None if pictures is None else check_edit(set_ones, pictures, model)
+    """The parameters of a request, or a `RequestRejectedError`; `uploads` are the source images of an edit."""
+    check_names_and_types(values, _known(model, settings, uploads))
+    present = {name: value for name, value in values.items() if value is not None}
+    prompt = check_prompt(present, 32_000)
+    edit = None if uploads is None else check_edit(present, uploads, model)
     for name, (low, high) in _RANGES.items():
-        check_range(name, set_ones.get(name), low, high)
-    _check_stream(set_ones)
-    formats = (*FORMATS, *(MOVING_AND_DRAWN if model.generation == "2.6" else ()))
-    output_format = one_of(set_ones, "output_format", formats, "png")
-    check_output(set_ones, output_format)
-    one_of(set_ones, "moderation", ("auto", "low"), "auto")
-    one_of(set_ones, "complexity", ("low", "medium", "high"), "high")
-    animation = animation_of(set_ones, output_format)
-    width, height = _size(set_ones, model, animation, edit)
+        check_range(name, present.get(name), low, high)
+    _check_stream(present)
+    formats = (*FORMATS, *(EXTRA_FORMATS if model.generation == "2.6" else ()))
+    output_format = choice(present, "output_format", formats, "png")
+    check_format(present, output_format)
+    choice(present, "moderation", ("auto", "low"), "auto")
+    choice(present, "complexity", ("low", "medium", "high"), "high")
+    animation = gif_animation(present, output_format)
+    width, height = _size(present, model, animation, edit)
     return Parameters(
         model=model,
         prompt=prompt,
-        n=set_ones.get("n", 1),
+        n=present.get("n", 1),
         width=width,
         height=height,
-        quality=_quality(set_ones, model),
-        background=_background(set_ones, model, output_format),
+        quality=_quality(present, model),
+        background=_background(present, model, output_format),
         output_format=output_format,
-        compression=set_ones.get("output_compression", 100),
-        stream=set_ones.get("stream", False),
-        partials=set_ones.get("partial_images", 0),
-        safety_identifier=set_ones.get("safety_identifier"),
+        compression=present.get("output_compression", 100),
+        stream=present.get("stream", False),
+        partials=present.get("partial_images", 0),
+        safety_identifier=present.get("safety_identifier"),
         edit=edit,
         animation=animation,
-        author=author_of(set_ones, output_format),
-        links=_links(set_ones, house),
+        svg_model=svg_model(present, output_format),
+        links=_links(present, settings),
     )
 
 
-def _known(model: Model, house: House, pictures: GivenPictures | None) -> Types:
-    """The parameters there are."""
+def _known(model: ServedModel, settings: ServerSettings, uploads: UploadedImages | None) -> Types:
     known = dict(_TYPES)
     if model.generation == "2.6":
         known |= _ONLY_2_6
-    if house.links is not None:
+    if settings.picture_links is not None:
         known["response_format"] = ("a string", str)
-    if pictures is not None and pictures.asked_as == "image":
+    if uploads is not None and uploads.parameter == "image":
         known |= _FILES
-    if pictures is not None and model.generation in {"1.5", "2"}:
+    if uploads is not None and model.generation in {"1.5", "2"}:
         known["input_fidelity"] = ("a string", str)
     return known
 
 
-def _links(given: Mapping[str, Any], house: House) -> Links | None:
-    """How urls are written, None for base64."""
-    wanted = one_of(given, "response_format", ("url", "b64_json"), "url")
-    return house.links if wanted == "url" else None
+def _links(values: Mapping[str, Any], settings: ServerSettings) -> Links | None:
+    response_format = choice(values, "response_format", ("url", "b64_json"), "url")
+    return settings.picture_links if response_format == "url" else None
 
 
-def _check_stream(given: Mapping[str, Any]) -> None:
-    if given.get("stream") and given.get("n", 1) > 1:
-        raise unfit("n", "Streaming is only supported with n=1.")
-    if given.get("partial_images") and not given.get("stream"):
-        raise unfit(
+def _check_stream(values: Mapping[str, Any]) -> None:
+    if values.get("stream") and values.get("n", 1) > 1:
+        raise invalid_value("n", "Streaming is only supported with n=1.")
+    if values.get("partial_images") and not values.get("stream"):
+        raise invalid_value(
             "partial_images", "The 'partial_images' parameter is only supported when 'stream' is true."
         )
 
 
 def _size(
-    given: Mapping[str, Any], model: Model, animation: Animation | None, edit: Edit | None
+    values: Mapping[str, Any], model: ServedModel, animation: Animation | None, edit: CheckedEdit | None
 ) -> tuple[int, int]:
-    size: str = given.get("size", "auto")
-    n: int = given.get("n", 1)
+    size: str = values.get("size", "auto")
+    n: int = values.get("n", 1)
     if size == "auto":
         if animation is not None:
             return automatic_gif_size(animation, n)
@@ -216,35 +200,35 @@ def _size(
     else:
         problem = size_problem(model, size, width, height)
     if problem is not None:
-        raise unfit("size", problem)
+        raise invalid_value("size", problem)
     return width, height
 
 
 def parse_size(size: str) -> tuple[int, int]:
-    """Width and height, or the 400 of what is no size."""
+    """Width and height, or the 400 for what is not a size."""
     match = re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", size)
     if match is None:
-        raise unfit("size", f"Invalid size '{size[:40]}'. Expected WIDTHxHEIGHT or auto.")
+        raise invalid_value("size", f"Invalid size '{size[:40]}'. Expected WIDTHxHEIGHT or auto.")
     return int(match[1]), int(match[2])
 
 
-def _quality(given: Mapping[str, Any], model: Model) -> str:
-    quality: str = given.get("quality", "auto")
+def _quality(values: Mapping[str, Any], model: ServedModel) -> str:
+    quality: str = values.get("quality", "auto")
     if quality == "auto":
         return automatic_quality(model)
     if quality in model.qualities:
         return quality
     # The live text names these four for every model, though xhigh and max work from 2.5 on.
-    return one_of(given, "quality", ("low", "medium", "high", "auto"), "auto")
+    return choice(values, "quality", ("low", "medium", "high", "auto"), "auto")
 
 
-def _background(given: Mapping[str, Any], model: Model, output_format: str) -> str:
-    background = one_of(given, "background", ("transparent", "opaque", "auto"), "auto")
+def _background(values: Mapping[str, Any], model: ServedModel, output_format: str) -> str:
+    background = choice(values, "background", ("transparent", "opaque", "auto"), "auto")
     if background != "transparent":
         return "opaque"
     if not model.transparent:
-        raise unfit("background", "Transparent background is not supported for this model.")
+        raise invalid_value("background", "Transparent background is not supported for this model.")
     if output_format not in {"png", "webp"}:
         message = f"Transparent background is not supported for {output_format.upper()} output format."
-        raise unfit("background", message)
+        raise invalid_value("background", message)
     return background

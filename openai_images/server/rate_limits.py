@@ -1,20 +1,18 @@
 """Rate limits as the API applies them: one bucket for images and one for requests per minute.
 
-Rules: a bucket refills evenly and starts full; a request is charged only when every bucket can pay for it; the clock
-is a parameter. It refuses to wait: whoever is over the limit gets the 429, which says how long unless it is to hide it.
+Invariants: a bucket refills evenly and starts full; a request is charged only when every bucket can pay for it.
+Must not: wait; a request over the limit gets a 429.
 """
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Literal, TypeAlias, get_args
+from typing import Self
 
 import attrs
 
-from openai_images.server.catalog import Model
-from openai_images.server.error_replies import RefusalError, Reply, error_reply
-
-RetryAfter: TypeAlias = Literal["exact", "seconds", "none"]
-"""How a 429 says when to come back: to the millisecond, in whole seconds rounded up, or not at all."""
+from openai_images.server.catalog import ServedModel
+from openai_images.server.error_replies import Reply, RequestRejectedError, error_reply
+from openai_images.server.settings import RetryAfter, ServerSettings
 
 _VISIT = "Visit https://platform.openai.com/account/rate-limits to learn more."
 
@@ -35,27 +33,27 @@ def retry_headers(seconds: float) -> dict[str, str]:
 
 
 def images_message(model: str, limit: int, used: int, requested: int, wait: float | None) -> str:
-    """The sentence of a 429 about images per minute; a `wait` of None is not told."""
+    """The sentence of a 429 about images per minute; a `wait` of None is left out."""
     return (
         f"Rate limit reached for {model} (for limit gpt-image) in organization org-local on input-images per min: "
-        f"Limit {limit}, Used {used}, Requested {requested}. {_again(wait)}{_VISIT}"
+        f"Limit {limit}, Used {used}, Requested {requested}. {_try_again(wait)}{_VISIT}"
     )
 
 
 def requests_message(model: str, limit: int, used: int, wait: float | None) -> str:
-    """The sentence of a 429 about requests per minute; a `wait` of None is not told."""
+    """The sentence of a 429 about requests per minute; a `wait` of None is left out."""
     return (
         f"Rate limit reached for {model} in organization org-local on requests per min (RPM): "
-        f"Limit {limit}, Used {used}, Requested 1. {_again(wait)}{_VISIT}"
+        f"Limit {limit}, Used {used}, Requested 1. {_try_again(wait)}{_VISIT}"
     )
 
 
-def _again(wait: float | None) -> str:
+def _try_again(wait: float | None) -> str:
     return "" if wait is None else f"Please try again in {go_duration(wait)}. "
 
 
 @attrs.define
-class Bucket:
+class MinuteBucket:
     """A token bucket that refills by `limit` per minute and holds `burst`, or `limit` where that is None."""
 
     limit: int
@@ -80,7 +78,7 @@ class Bucket:
         return 0.0 if lacking <= 1e-9 else lacking * 60 / self.limit
 
     def take(self, amount: int) -> None:
-        """Takes `amount`, which `wait_for` said is there."""
+        """Takes `amount`, for which `wait_for` returned 0."""
         self._level = max(0.0, self._level - amount)
 
     @property
@@ -90,7 +88,7 @@ class Bucket:
 
     @property
     def used(self) -> int:
-        """What a refusal says is used of the limit: all of it where the bucket is empty."""
+        """How much of the limit is used, for the message of a 429."""
         return max(0, self.limit - self.remaining)
 
     def headers(self, name: str) -> dict[str, str]:
@@ -112,25 +110,40 @@ class Bucket:
 class RateLimits:
     """The limits of one server; a missing bucket is no limit, and hidden ones show no x-ratelimit headers."""
 
-    images: Bucket | None = None
-    requests: Bucket | None = None
-    shown: bool = True
+    images: MinuteBucket | None = None
+    requests: MinuteBucket | None = None
+    are_visible: bool = True
     retry_after: RetryAfter = "exact"
 
-    def charge(self, model: Model, n: int) -> None:
-        """Pays for a request of `n` pictures or raises the 429."""
+    @classmethod
+    def from_settings(cls, settings: ServerSettings) -> Self:
+        """The limits of a server, their buckets full."""
+
+        def bucket(limit: int | None) -> MinuteBucket | None:
+            return None if limit is None else MinuteBucket(limit, settings.clock, settings.rate_limit_burst)
+
+        return cls(
+            images=bucket(settings.images_per_minute),
+            requests=bucket(settings.requests_per_minute),
+            are_visible=settings.rate_limit_headers,
+            retry_after=settings.retry_after,
+        )
+
+    def charge(self, model: ServedModel, n: int) -> None:
+        """Pays for a request of `n` images or raises the 429."""
+        # Both refill here, as the headers of either 429 show both.
         image_wait = self.images.wait_for(n) if self.images else 0.0
         request_wait = self.requests.wait_for(1) if self.requests else 0.0
         if self.images and n > self.images.capacity:
-            raise RefusalError(self._too_many(model, n, self.images))
+            raise RequestRejectedError(self._too_many(model, n, self.images))
         if self.images and image_wait:
-            told = self._told(image_wait)
-            message = images_message(model.name, self.images.limit, self.images.used, n, told)
-            raise RefusalError(self._reply("input-images", message, told))
+            wait, bucket = self._stated_wait(image_wait), self.images
+            message = images_message(model.name, bucket.limit, bucket.used, n, wait)
+            raise RequestRejectedError(self._reply("input-images", message, wait))
         if self.requests and request_wait:
-            told = self._told(request_wait)
-            message = requests_message(model.name, self.requests.limit, self.requests.used, told)
-            raise RefusalError(self._reply("requests", message, told))
+            wait, bucket = self._stated_wait(request_wait), self.requests
+            message = requests_message(model.name, bucket.limit, bucket.used, wait)
+            raise RequestRejectedError(self._reply("requests", message, wait))
         if self.images:
             self.images.take(n)
         if self.requests:
@@ -138,29 +151,28 @@ class RateLimits:
 
     def headers(self) -> dict[str, str]:
         """The x-ratelimit headers of the limits that are on and shown."""
-        if not self.shown:
+        if not self.are_visible:
             return {}
         headers = self.images.headers("input-images") if self.images else {}
         return headers | (self.requests.headers("requests") if self.requests else {})
 
     def visible(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """What of these headers may go out."""
-        kept = (name for name in headers if self.shown or not name.lower().startswith("x-ratelimit-"))
-        return {name: headers[name] for name in kept}
+        """These headers without x-ratelimit ones, if those are hidden."""
+        names = (name for name in headers if self.are_visible or not name.lower().startswith("x-ratelimit-"))
+        return {name: headers[name] for name in names}
 
-    def _told(self, wait: float) -> float | None:
-        """The wait in seconds as a refusal tells it."""
+    def _stated_wait(self, wait: float) -> float | None:
         if self.retry_after == "none":
             return None
         return wait if self.retry_after == "exact" else float(math.ceil(wait))
 
-    def _reply(self, kind: str, message: str, wait: float | None) -> Reply:
+    def _reply(self, limit_name: str, message: str, wait: float | None) -> Reply:
         retry = {} if wait is None else retry_headers(wait)
         if self.retry_after == "seconds":
             del retry["retry-after-ms"]
-        return rate_limit_reply(kind, message, {**self.headers(), **retry})
+        return rate_limit_reply(limit_name, message, {**self.headers(), **retry})
 
-    def _too_many(self, model: Model, n: int, bucket: Bucket) -> Reply:
+    def _too_many(self, model: ServedModel, n: int, bucket: MinuteBucket) -> Reply:
         message = (
             f"Request too large for {model.name} (for limit gpt-image) in organization org-local on input-images "
             f"per min: Limit {bucket.capacity}, Requested {n}. {_VISIT}"
@@ -168,47 +180,6 @@ class RateLimits:
         return rate_limit_reply("input-images", message, self.headers())
 
 
-def rate_limit_reply(kind: str, message: str, headers: Mapping[str, str]) -> Reply:
+def rate_limit_reply(limit_name: str, message: str, headers: Mapping[str, str]) -> Reply:
     """A 429 about the rate."""
-    return error_reply(429, message, kind, code="rate_limit_exceeded", headers=headers)
-
-
-@attrs.frozen(kw_only=True)
-class LimitOptions:
-    """What a server's limits are made of; raises ValueError where that makes no sense."""
-
-    images_per_minute: int | None
-    requests_per_minute: int | None
-    burst: int | None
-    shown: bool
-    retry_after: RetryAfter
-
-    def __attrs_post_init__(self) -> None:
-        limits = {
-            "images_per_minute": self.images_per_minute,
-            "requests_per_minute": self.requests_per_minute,
-            "rate_limit_burst": self.burst,
-        }
-        for name, value in limits.items():
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
-        if self.burst is not None and self.images_per_minute is None and self.requests_per_minute is None:
-            raise ValueError(
-                "rate_limit_burst needs images_per_minute or requests_per_minute to be the burst of"
-            )
-        if self.retry_after not in get_args(RetryAfter):
-            known = ", ".join(map(repr, get_args(RetryAfter)))
-            raise ValueError(f"retry_after must be one of {known}, not {self.retry_after!r}")
-
-    def make(self, clock: Callable[[], float]) -> RateLimits:
-        """The limits, their buckets full."""
-
-        def bucket(limit: int | None) -> Bucket | None:
-            return None if limit is None else Bucket(limit, clock, self.burst)
-
-        return RateLimits(
-            images=bucket(self.images_per_minute),
-            requests=bucket(self.requests_per_minute),
-            shown=self.shown,
-            retry_after=self.retry_after,
-        )
+    return error_reply(429, message, limit_name, code="rate_limit_exceeded", headers=headers)

@@ -1,35 +1,125 @@
-"""Reads a whole request body and says what is wrong with it, in the words of the API.
+"""Reads a request body: decompressed chunks with a bound on silence, the size limit, and JSON of any length.
 
-Rules: no input may end in anything but a value or a `RefusalError`. It refuses to look at what the JSON means.
+Invariants: any input ends in a value, a `RequestRejectedError` or a ValueError; no chunk is large, and each leaves the
+event loop a turn; JSON is parsed in linear time, in slices between which other threads run.
+Must not: look at what the JSON means.
 """
 
 import asyncio
+import codecs
+import json
+import re
+import secrets
+import zlib
 from collections.abc import AsyncIterator
-from typing import Any, Final, cast
+from typing import Any, Final, NoReturn, Self, cast
 
-from openai_images.server.body_chunks import UnreadableError
-from openai_images.server.error_replies import RefusalError, error_reply, refuse, too_large
+import attrs
+from aiohttp import web
+
+from openai_images.server.error_replies import (
+    RequestRejectedError,
+    bad_request,
+    describe,
+    error_reply,
+    too_large,
+)
+
+MAX_PIECE_BYTES: Final = 256 * 1024
+
+_COMPRESSED: Final = {"gzip", "x-gzip", "deflate"}
+_EITHER_HEADER: Final = 32 + zlib.MAX_WBITS
+
 
 _NOT_JSON = (
     "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP library "
     "correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON.)"
 )
-
-
 JSON: Final = "application/json"
 FORM: Final = "multipart/form-data"
 _JOINED_HERE: Final = 1024 * 1024
+MAX_STRUCTURE: Final = 64 * 1024
+"""Bytes outside its strings that a body may have; a request needs a few hundred."""
+MAX_STRING_BYTES: Final = 32 * 1024 * 1024
+"""Bytes that a string may be long as it is written; the longest that the API takes has 20 MiB."""
+_SHORT: Final = 64
+_SLICE: Final = 256 * 1024
+# What `json.loads` may be given alone: no escape is cut in two, and no pair of surrogates.
+_WHOLE: Final = re.compile(
+    r"(?:[^\\]|\\[^u]|\\u(?![dD][89abAB])....|\\u[dD][89abAB]..(?:\\u....|(?=[^\\]|\\[^u])))*+", re.DOTALL
+)
 
 
-def not_json() -> RefusalError:
-    """The refusal of a body that is no JSON."""
-    return refuse(_NOT_JSON, code=None)
+class UnreadableBodyError(Exception):
+    """The framing or the compression of a body is malformed."""
+
+
+@attrs.define
+class BodyChunks:
+    """The pieces of one body; `timeout` is in seconds. Raises `RequestRejectedError`, `UnreadableBodyError`."""
+
+    request: web.Request
+    timeout: float
+    _inflater: Any = attrs.field(init=False)
+    _buffer: bytes = attrs.field(init=False, default=b"")
+
+    def __attrs_post_init__(self) -> None:
+        encoding = self.request.headers.get("content-encoding", "").strip().lower()
+        if encoding not in {"", "identity", *_COMPRESSED}:
+            message = f"Unsupported content encoding: {encoding[:80]!r}. Supported are 'gzip' and 'deflate'."
+            raise RequestRejectedError(error_reply(415, message, code="unsupported_content_encoding"))
+        self._inflater = zlib.decompressobj(_EITHER_HEADER) if encoding in _COMPRESSED else None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not (piece := self._piece()):
+            self._buffer = await self._read()
+            if not self._buffer:
+                if self._inflater is not None and not self._inflater.eof:
+                    raise UnreadableBodyError
+                raise StopAsyncIteration
+        if self._buffer or self._inflater is not None:
+            # Reading on does not wait, so other tasks need a turn. With nothing buffered there must be none: a test
+            # that has seen a request counted may release its stall immediately.
+            await asyncio.sleep(0)
+        return piece
+
+    def _piece(self) -> bytes:
+        """The next decompressed bytes, none if more must be read."""
+        if self._inflater is None:
+            piece, self._buffer = self._buffer[:MAX_PIECE_BYTES], self._buffer[MAX_PIECE_BYTES:]
+            return piece
+        if self._inflater.eof:
+            return b""
+        try:
+            inflated: bytes = self._inflater.decompress(self._buffer, MAX_PIECE_BYTES)
+        except zlib.error:
+            raise UnreadableBodyError from None
+        self._buffer = self._inflater.unconsumed_tail
+        return inflated
+
+    async def _read(self) -> bytes:
+        try:
+            async with asyncio.timeout(self.timeout):
+                return await self.request.content.readany()
+        except TimeoutError:
+            message = f"The body of your request stopped: nothing of it arrived for {self.timeout:g} s."
+            raise bad_request(message, code="incomplete_body") from None
+        except web.RequestPayloadError:
+            raise UnreadableBodyError from None
+
+
+def not_json() -> RequestRejectedError:
+    """The 400 for a body that is not JSON."""
+    return bad_request(_NOT_JSON, code=None)
 
 
 async def read_body(chunks: AsyncIterator[bytes], declared: int | None, limit: int) -> bytes:
     """The whole body, or a 413 as soon as it is known to be over `limit`."""
     if declared is not None and declared > limit:
-        raise RefusalError(too_large(limit))
+        raise RequestRejectedError(too_large(limit))
     pieces: list[bytes] = []
     total = 0
     try:
@@ -37,50 +127,121 @@ async def read_body(chunks: AsyncIterator[bytes], declared: int | None, limit: i
             pieces.append(chunk)
             total += len(chunk)
             if total > limit:
-                raise RefusalError(too_large(limit))
-    except UnreadableError:
+                raise RequestRejectedError(too_large(limit))
+    except UnreadableBodyError:
         raise not_json() from None
-    # A long join lets go of the interpreter's lock, so that only its own thread waits for it.
+    # A long join releases the interpreter's lock, so that only its own thread waits for it.
     return b"".join(pieces) if total <= _JOINED_HERE else await asyncio.to_thread(b"".join, pieces)
 
 
-def media_type_of(content_type: str | None) -> str:
-    """The media type in a Content-Type header, in small letters."""
+def parse_media_type(content_type: str | None) -> str:
+    """The media type in a Content-Type header, in lower case."""
     return (content_type or "").partition(";")[0].strip().lower()
 
 
 def require_type(content_type: str | None, *accepted: str) -> None:
-    """Refuses a Content-Type header with another media type than those accepted."""
-    if media_type_of(content_type) in accepted:
+    """Rejects another media type than those accepted."""
+    if parse_media_type(content_type) in accepted:
         return
-    given = content_type or ""
-    listed = " or ".join(f"'{one}'" for one in accepted)
+    header = content_type or ""
+    listed = " or ".join(f"'{item}'" for item in accepted)
     message = (
-        f"Unsupported content type: {given!r}. This API method only accepts {listed} requests, "
-        f"but you specified the header 'Content-Type: {given}'. Please try again with a supported content type."
+        f"Unsupported content type: {header!r}. This API method only accepts {listed} requests, "
+        f"but you specified the header 'Content-Type: {header}'. Please try again with a supported content type."
     )
-    raise RefusalError(error_reply(400, message, code="unsupported_content_type"))
+    raise RequestRejectedError(error_reply(400, message, code="unsupported_content_type"))
 
 
 def require_object(value: object) -> dict[str, Any]:
     """The members of a JSON object, or the 400 for another value."""
     if not isinstance(value, dict):
-        raise refuse(
+        raise bad_request(
             f"Invalid body: expected an object, but got {describe(value)} instead.", code="invalid_type"
         )
     return dict(cast("dict[str, Any]", value))
 
 
-def describe(value: object) -> str:
-    """The type of a value of JSON or of a form, as the API words it."""
-    if value is None:
-        return "null"
-    names: dict[type, str] = {
-        bool: "a boolean",
-        int: "an integer",
-        float: "a decimal number",
-        str: "a string",
-        list: "an array",
-        dict: "an object",
-    }
-    return names.get(type(value), "a file")
+def parse(body: bytes) -> Any:
+    """The value of a JSON body; ValueError if it is not JSON or exceeds the bounds."""
+    try:
+        if len(body) <= MAX_STRUCTURE:
+            return _load(body.decode("utf-8"))
+        mark = secrets.token_hex(8)
+        skeleton, texts = _split(body, mark)
+        return _join(_load(skeleton.decode("utf-8")), mark, texts)
+    except RecursionError:
+        raise ValueError("too deep") from None
+
+
+def _split(body: bytes, mark: str) -> tuple[bytes, list[str]]:
+    """The body with a mark and a number in place of each long string, and those strings."""
+    pieces: list[bytes] = []
+    texts: list[str] = []
+    offset = structure = 0
+    while offset < len(body):
+        opening = body.find(b'"', offset, offset + MAX_STRUCTURE)
+        outside = body[offset : opening if opening >= 0 else offset + MAX_STRUCTURE]
+        structure += len(outside) + 2
+        if structure > MAX_STRUCTURE:
+            raise ValueError("too much outside strings")
+        pieces.append(outside)
+        if opening < 0:
+            break
+        closing = _end_of_string(body, opening + 1)
+        raw = body[opening + 1 : closing]
+        if len(raw) > _SHORT or b"\\" in raw:
+            pieces.append(b'"%s%d"' % (mark.encode(), len(texts)))
+            texts.append(_decode_string(raw))
+        else:
+            pieces.append(body[opening : closing + 1])
+        offset = closing + 1
+    return b"".join(pieces), texts
+
+
+def _end_of_string(body: bytes, start: int) -> int:
+    offset = start
+    while True:
+        quote = body.find(b'"', offset, start + MAX_STRING_BYTES)
+        if quote < 0:
+            raise ValueError("a string without an end, or a very long one")
+        before = body[offset:quote]
+        if (len(before) - len(before.rstrip(b"\\"))) % 2 == 0:
+            return quote
+        offset = quote + 1
+
+
+def _decode_string(raw: bytes) -> str:
+    decode = codecs.getincrementaldecoder("utf-8")().decode
+    parts: list[str] = []
+    text = ""
+    for offset in range(0, len(raw), _SLICE):
+        final = offset + _SLICE >= len(raw)
+        text += decode(raw[offset : offset + _SLICE], final)
+        end = len(text) if final else cast("re.Match[str]", _WHOLE.match(text)).end()
+        parts.append(_load(f'"{text[:end]}"'))
+        text = text[end:]
+    return "".join(parts)
+
+
+def _join(value: Any, mark: str, texts: list[str]) -> Any:
+    match value:
+        case str() if value.startswith(mark):
+            return texts[int(value.removeprefix(mark))]
+        case list():
+            return [_join(item, mark, texts) for item in cast("list[Any]", value)]  # type: ignore[redundant-cast]  # pyright needs it
+        case dict():
+            members = cast("dict[str, Any]", value)
+            return {_join(name, mark, texts): _join(item, mark, texts) for name, item in members.items()}
+        case _:
+            return value
+
+
+def _load(text: str) -> Any:
+    value = json.loads(text, parse_constant=_reject_constant)
+    if "\\u" in text:  # the only way to half a surrogate pair
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    return value
+
+
+def _reject_constant(name: str) -> NoReturn:
+    raise ValueError(name)

@@ -1,62 +1,68 @@
-"""The paths of the local server and what every request passes through.
+"""The paths of the local server, and what every request passes through.
 
-Rules: a request under a foreign name or from a foreign site goes no further; an unknown path, a wrong method and a
-mistake of ours are answered in the error shape of the API; a POST to an images path is counted when its headers
-arrive. It refuses to know how pictures are made.
+Invariants: a request with a foreign Host or Origin goes no further; unknown paths and wrong methods get an error of the
+API's shape; a POST to an images path is counted when its headers arrive.
+Must not: know how images are made.
 """
 
+import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from openai_images.server.access import refuse_foreign, refuse_stranger
-from openai_images.server.catalog import MODELS_CREATED, Model
-from openai_images.server.downloads import Downloads
+from openai_images.server.catalog import MODELS_CREATED, ServedModel, served_models
+from openai_images.server.downloads import DownloadHandler
 from openai_images.server.error_replies import (
     Reply,
+    check_api_key,
     common_headers,
     compact_json,
     error_reply,
     new_request_id,
-    send_whole,
+    to_response,
     unknown_url,
     wrong_method,
 )
-from openai_images.server.handler import ImagesEndpoint
-from openai_images.server.records import AnsweredRequest
+from openai_images.server.handler import ImagesHandler
+from openai_images.server.settings import ServerSettings, is_loopback
+from openai_images.server.state import AnsweredRequest
 
 OnAnswer = Callable[[AnsweredRequest], object]
 
+_HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:@/\s]+)(?::[0-9]*)?", re.IGNORECASE)
+
 
 def make_app(
-    images: ImagesEndpoint, downloads: Downloads, on_answer: OnAnswer | None, host: str
+    images: ImagesHandler, downloads: DownloadHandler, on_answer: OnAnswer | None
 ) -> web.Application:
-    """The aiohttp application of the server at `host`; `on_answer` is told of each request once it is answered."""
-    app = web.Application(middlewares=[_counting(images, on_answer), _guarding(host)])
-    models = _Models(images)
+    """The aiohttp application of a server; `on_answer` is called with each request once it is answered."""
+    app = web.Application(
+        middlewares=[_count_requests(images, on_answer), _reject_foreign(images.settings.host)]
+    )
+    models = _models(images.settings)
     app.router.add_post("/v1/images/generations", images.handle)
     app.router.add_post("/v1/images/edits", images.handle)
     app.router.add_get("/v1/images/{name}/content", downloads.handle, allow_head=False)
-    app.router.add_get("/v1/models", models.listing)
-    app.router.add_get("/v1/models/{name}", models.one)
+    app.router.add_get("/v1/models", models)
+    app.router.add_get("/v1/models/{name}", models)
     for route in list(app.router.routes()):
         if route.method != "HEAD" and route.resource is not None:
-            app.router.add_route("*", route.resource.canonical, _elsewhere(wrong_method))
-    app.router.add_route("*", "/{path:.*}", _elsewhere(unknown_url))
+            app.router.add_route("*", route.resource.canonical, _fixed_reply(wrong_method))
+    app.router.add_route("*", "/{path:.*}", _fixed_reply(unknown_url))
     return app
 
 
-def _counting(images: ImagesEndpoint, on_answer: OnAnswer | None) -> Middleware:
+def _count_requests(images: ImagesHandler, on_answer: OnAnswer | None) -> Middleware:
     @web.middleware
     async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.method == "POST" and request.path.startswith("/v1/images/"):
-            images.traffic.posts += 1
+            images.state.posts += 1
         try:
             response = await handler(request)
         finally:
-            fault = images.traffic.met.pop(id(request), "ok")
+            fault = images.state.faults_by_request.pop(id(request), "ok")
         if on_answer is not None:
             hung_up = isinstance(response, web.Response) and response.body is None and not response.prepared
             status = 0 if hung_up else response.status
@@ -66,18 +72,45 @@ def _counting(images: ImagesEndpoint, on_answer: OnAnswer | None) -> Middleware:
     return count
 
 
-def _guarding(host: str) -> Middleware:
+def _reject_foreign(host: str) -> Middleware:
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        refusal = refuse_foreign(request, host)
-        return await handler(request) if refusal is None else send_whole(refusal, _headers())
+        reply = _foreign_reply(request, host)
+        return await handler(request) if reply is None else to_response(reply, _headers())
 
     return guard
 
 
-def _elsewhere(reply: Any) -> Handler:
+def _foreign_reply(request: web.Request, bound: str) -> Reply | None:
+    """The 403 for a Host that is not of loopback or `bound`, or an Origin of another site; else None."""
+    for host in request.headers.getall("Host", ()):
+        if not _is_local_name(host, bound):
+            return _foreign("Host", host, "host_not_allowed")
+    for origin in request.headers.getall("Origin", ()):
+        scheme, _, host = origin.partition("://")
+        if scheme.lower() not in {"http", "https"} or not _is_local_name(host, bound):
+            return _foreign("Origin", origin, "origin_not_allowed")
+    return None
+
+
+def _is_local_name(host: str, bound: str) -> bool:
+    """Whether `host`, with or without a port, is a name of this machine."""
+    match = _HOST.fullmatch(host.strip())
+    name = "" if match is None else match[1].strip("[]").rstrip(".").lower()
+    return name in {"localhost", bound} or is_loopback(name)
+
+
+def _foreign(header: str, value: str, code: str) -> Reply:
+    message = (
+        f"The local images server does not answer requests with the header '{header}: {value[:200]}'. "
+        "Use an address of this machine: 127.0.0.1, localhost or [::1]."
+    )
+    return error_reply(403, message, code=code)
+
+
+def _fixed_reply(reply: Any) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
-        return send_whole(reply(request.method, request.path), _headers())
+        return to_response(reply(request.method, request.path), _headers())
 
     return handle
 
@@ -86,33 +119,24 @@ def _headers() -> dict[str, str]:
     return common_headers(new_request_id(), 0.0)
 
 
-class _Models:
-    """The catalogue's two paths."""
+def _models(settings: ServerSettings) -> Handler:
+    """All models that are served, or the one that is named in the path."""
 
-    def __init__(self, images: ImagesEndpoint) -> None:
-        self._images = images
-        self._house = images.reception.house
+    async def handle(request: web.Request) -> web.StreamResponse:
+        served, name = served_models(settings.now(), legacy=settings.legacy), request.match_info.get("name")
+        if name is None:
+            reply = Reply(200, compact_json({"object": "list", "data": [_model(m) for m in served.values()]}))
+        elif name in served:
+            reply = Reply(200, compact_json(_model(served[name])))
+        else:
+            message = f"The model '{name}' does not exist"
+            reply = error_reply(404, message, code="model_not_found", param="model")
+        return to_response(check_api_key(request, settings.api_key) or reply, _headers())
 
-    async def listing(self, request: web.Request) -> web.StreamResponse:
-        """All models."""
-        body = compact_json({"object": "list", "data": [_model(one) for one in self._house.models.values()]})
-        return self._send(request, Reply(200, body))
-
-    async def one(self, request: web.Request) -> web.StreamResponse:
-        """One model, or 404."""
-        name = request.match_info["name"]
-        model = self._house.models.get(name)
-        if model is not None:
-            return self._send(request, Reply(200, compact_json(_model(model))))
-        message = f"The model '{name}' does not exist"
-        return self._send(request, error_reply(404, message, code="model_not_found", param="model"))
-
-    def _send(self, request: web.Request, reply: Reply) -> web.Response:
-        stranger = refuse_stranger(request, self._images.conduct.api_key)
-        return send_whole(stranger or reply, _headers())
+    return handle
 
 
-def _model(model: Model) -> dict[str, Any]:
+def _model(model: ServedModel) -> dict[str, Any]:
     ends = None if model.ends is None else model.ends.isoformat()
     common = {"object": "model", "created": MODELS_CREATED, "owned_by": "system"}
     return {"id": model.name, **common, "shutdown_date": ends}

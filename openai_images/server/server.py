@@ -1,69 +1,62 @@
-"""The local images server: its life, and what tests and embedders may ask of it.
+"""`LocalImagesServer`: its life, what tests may ask of it, and the thread in which it can run.
 
-Rules: it binds to loopback only; starting and closing are quick, and `aclose()` may be called twice and with answers
-still stalled; its state changes in its own loop alone, while every thread may read it and ask for changes; it is silent
-on stdout, stderr and the log. It refuses to serve anyone but this machine, to talk to the network and to pretend that a
-model painted its pictures.
+Invariants: it binds to loopback only; `aclose` is quick and idempotent; its state changes in its own loop alone, while
+every thread may read it and request changes; a server in a thread ends with its block, and every wait has an end.
+Must not: write to stdout, stderr or the log, use the network, or pretend that a model made its images.
 """
 
 import asyncio
 import errno
 import logging
-import secrets
-import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import attrs
 from aiohttp import web
 
-from openai_images.server.body_chunks import BODY_SILENCE
-from openai_images.server.downloads import Downloads
-from openai_images.server.handler import Conduct, ImagesEndpoint
-from openai_images.server.options import check_options, is_loopback
-from openai_images.server.paint import Studio
-from openai_images.server.parameters import House
-from openai_images.server.rate_limits import LimitOptions, RateLimits, RetryAfter
-from openai_images.server.received import Reception
-from openai_images.server.records import AnsweredRequest, RecordedDownload, RecordedRequest
+from openai_images.server.downloads import DownloadHandler, LinkStore
+from openai_images.server.handler import ImagesHandler
+from openai_images.server.paint.painter import ImageCache
+from openai_images.server.rate_limits import RateLimits
 from openai_images.server.routes import make_app
-from openai_images.server.script import Scripts
-from openai_images.server.shelf import Links, Shelf
-from openai_images.server.state import Traffic
-from openai_images.server.thread import await_in, call_in, in_thread
+from openai_images.server.settings import ServerSettings, check_keep
+from openai_images.server.state import (
+    AnsweredRequest,
+    FaultQueues,
+    RecordedDownload,
+    RecordedRequest,
+    ServerState,
+)
 
-MAX_BODY_BYTES: Final = 25 * 1024 * 1024
-# 16 images, a mask and a markup may have just under 50 MiB each.
-MAX_UPLOAD_BYTES: Final = 1024 * 1024 * 1024
-# Seconds for the head of a request, and between two requests of a connection: more than clients keep idle ones.
-HEAD_SILENCE: Final = 20.0
-# Seconds in which a body that was refused unread is read and dropped, so that its sender comes to read the answer.
-LINGERING: Final = 2.0
+T = TypeVar("T")
+S = TypeVar("S", bound="LocalImagesServer")
 
+# Seconds for the headers of a request, and between two requests of a connection: longer than clients keep idle ones.
+HEAD_TIMEOUT: Final = 20.0
+# Seconds in which a rejected body is read and dropped, so that its sender comes to read the response.
+LINGER_SECONDS: Final = 2.0
+_THREAD_SECONDS: Final = 30.0
 # aiohttp logs malformed requests with a traceback and the offending line.
 _SILENT = logging.getLogger("openai_images.server")
 _SILENT.setLevel(logging.CRITICAL + 1)
 
 
-def _key_or_new(key: str | None) -> str:
-    return f"sk-local-{secrets.token_hex(16)}" if key is None else key
-
-
 @attrs.define(kw_only=True, eq=False, repr=False)
-class LocalImagesServer:
+class LocalImagesServer(ServerSettings):
     """An images server on loopback that speaks the wire format of the OpenAI API and paints stand-ins.
 
     `rate_limit_burst` is how much the limits' buckets hold, by default what they let through in a minute;
-    `rate_limit_headers=False` hides them: no answer has x-ratelimit headers. `retry_after` is how their 429 says when
+    `rate_limit_headers=False` hides them: no response has x-ratelimit headers. `retry_after` is how their 429 says when
     to come back: "exact", in whole "seconds", or "none".
-    `pace` is the time in seconds from one picture stage to the next, counted from the arrival of the request.
+    `pace` is the time in seconds from one image stage to the next, counted from the arrival of the request.
     `pictures` serves fixed bytes (one value, or one per output format) in place of painting. `faults` is the initial
     script and `always` the fault of every other request; see `FAULTS`. `legacy` brings back the models that have ended
-    by the clock `now`; `picture_links` gives the answers of every model urls in place of base64, "absolute" or
+    by the clock `now`; `picture_links` gives the answers of every model URLs in place of base64, "absolute" or
     "relative" ones. `max_body_bytes` and, for edits, `max_upload_bytes` bound a request, `body_timeout` the seconds
     without a byte of its body. `api_key` is a new random one where none is given. `keepalive_comments` is the time in
     seconds between comments in a stream that waits. `clock` and `now` are the monotonic and the wall clock, `sleep` the
@@ -71,54 +64,24 @@ class LocalImagesServer:
     all. All callbacks are called in the server's own loop.
     """
 
-    host: str = "127.0.0.1"
-    port: int = 0
-    api_key: str = attrs.field(default=None, converter=_key_or_new)
-    images_per_minute: int | None = None
-    requests_per_minute: int | None = None
-    rate_limit_burst: int | None = None
-    rate_limit_headers: bool = True
-    retry_after: RetryAfter = "exact"
-    pace: float = 0.0
-    pictures: bytes | Mapping[str, bytes] | None = None
-    legacy: bool = False
-    picture_links: Links | None = None
-    max_body_bytes: int = MAX_BODY_BYTES
-    max_upload_bytes: int = MAX_UPLOAD_BYTES
-    body_timeout: float = BODY_SILENCE
-    keepalive_comments: float | None = None
-    clock: Callable[[], float] = time.monotonic
-    now: Callable[[], float] = time.time
-    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     on_answer: Callable[[AnsweredRequest], object] | None = None
-    keep_requests: int | None = None
+    keep_requests: int | None = attrs.field(default=None, validator=check_keep)
     _first_faults: Iterable[str] = attrs.field(default=(), alias="faults")
     _first_always: str | None = attrs.field(default=None, alias="always")
     _limits: RateLimits = attrs.field(init=False, factory=RateLimits)
-    _script: Scripts = attrs.field(init=False, factory=Scripts)
-    _traffic: Traffic = attrs.field(init=False, factory=Traffic)
-    _shelf: Shelf = attrs.field(init=False, factory=Shelf)
-    _studio: Studio | None = attrs.field(init=False, default=None)
+    _faults: FaultQueues = attrs.field(init=False, factory=FaultQueues)
+    _state: ServerState = attrs.field(init=False, factory=ServerState)
+    _links: LinkStore = attrs.field(init=False, factory=LinkStore)
+    _cache: ImageCache | None = attrs.field(init=False, default=None)
     _reader: ThreadPoolExecutor | None = attrs.field(init=False, default=None)
     _runner: web.AppRunner | None = attrs.field(init=False, default=None)
     _loop: asyncio.AbstractEventLoop | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
-        if self.host == "localhost":
-            self.host = "127.0.0.1"
-        if not is_loopback(self.host):
-            raise ValueError(f"host must be a loopback address such as 127.0.0.1 or ::1, not {self.host!r}")
-        check_options(self)
-        self._traffic.keep_requests = self.keep_requests
-        self._limits = LimitOptions(
-            images_per_minute=self.images_per_minute,
-            requests_per_minute=self.requests_per_minute,
-            burst=self.rate_limit_burst,
-            shown=self.rate_limit_headers,
-            retry_after=self.retry_after,
-        ).make(self.clock)
-        self._script.extend(self._first_faults)
-        self._script.always(self._first_always)
+        self._state.keep_requests = self.keep_requests
+        self._limits = RateLimits.from_settings(self)
+        self._faults.extend(self._first_faults)
+        self._faults.always(self._first_always)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -138,27 +101,26 @@ class LocalImagesServer:
 
         For code that is synchronous, or has several loops: attributes and methods work from every thread and loop.
         """
-        return in_thread(partial(cls, **options))
+        return _in_thread(partial(cls, **options))
 
     async def start(self) -> None:
-        """Binds the port and begins to answer; a port in use is an `OSError` that says so."""
+        """Binds the port and starts to answer; raises `OSError` if the port is in use."""
         if self._runner is not None:
             raise RuntimeError("the server is already started")
-        self._traffic.reopen()
+        self._state.reopen()
         self._loop = asyncio.get_running_loop()
-        self._studio = Studio(self.pictures)
+        self._cache = ImageCache(self.pictures)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="local-images-reader")
-        app = make_app(self._images(self._studio, self._reader), self._downloads(), self.on_answer, self.host)
         self._runner = web.AppRunner(
-            app,
+            self._app(self._cache, self._reader),
             access_log=None,
             logger=_SILENT,
             handler_cancellation=True,
             shutdown_timeout=0.1,
-            # Unbounded in some versions of aiohttp, and done before the key is looked at.
+            # Unbounded in some versions of aiohttp, and done before the key is checked.
             auto_decompress=False,
-            keepalive_timeout=HEAD_SILENCE,
-            lingering_time=LINGERING,
+            keepalive_timeout=HEAD_TIMEOUT,
+            lingering_time=LINGER_SECONDS,
         )
         try:
             await self._runner.setup()
@@ -166,24 +128,22 @@ class LocalImagesServer:
         except BaseException as error:
             await self.aclose()
             if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-                message = (
-                    f"port {self.port} on {self.host} is already in use; choose another one, or 0 for any"
-                )
-                raise OSError(errno.EADDRINUSE, message) from None
+                taken = f"port {self.port} on {self.host} is already in use"
+                raise OSError(errno.EADDRINUSE, f"{taken}; choose another one, or 0 for any") from None
             raise
 
     async def aclose(self) -> None:
-        """Drops what is being answered, frees the port and forgets the painted pictures; may be called again."""
-        await await_in(self._loop, self._close())
+        """Drops requests in progress, frees the port and the cached images; idempotent."""
+        await _await_in(self._loop, self._close())
 
     async def _close(self) -> None:
         runner, self._runner = self._runner, None
-        studio, self._studio = self._studio, None
+        cache, self._cache = self._cache, None
         reader, self._reader = self._reader, None
         self._loop = None
-        self._traffic.close()
-        if studio is not None:
-            studio.close()
+        self._state.close()
+        if cache is not None:
+            cache.close()
         if reader is not None:
             reader.shutdown(wait=False, cancel_futures=True)
         if runner is not None:
@@ -199,28 +159,28 @@ class LocalImagesServer:
 
     @property
     def requests(self) -> list[RecordedRequest]:
-        """The requests for pictures whose body has arrived, in order."""
-        return self._traffic.requests
+        """The requests for images whose body has arrived, in order."""
+        return self._state.requests
 
     @property
     def downloads(self) -> list[RecordedDownload]:
-        """The GETs of pictures behind urls, in the order in which their headers arrived."""
-        return self._traffic.downloads
+        """The GETs of images behind URLs, in the order in which their headers arrived."""
+        return self._state.downloads
 
     @property
     def posts(self) -> int:
         """How many POSTs to an images path arrived, counted with their headers."""
-        return self._traffic.posts
+        return self._state.posts
 
     @property
     def refused(self) -> int:
-        """How many answers were a 429, whatever their reason."""
-        return self._traffic.refused
+        """How many responses were a 429, for any reason."""
+        return self._state.refused
 
     @property
     def disconnects(self) -> int:
         """How many clients left while they were being answered."""
-        return self._traffic.disconnects
+        return self._state.disconnects
 
     @property
     def open_connections(self) -> int:
@@ -230,69 +190,108 @@ class LocalImagesServer:
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """The faults still in the script; assign names to replace it."""
-        return self._script.names
+        """The faults still queued; assign names to replace them."""
+        return self._faults.names
 
     @faults.setter
     def faults(self, names: Iterable[str]) -> None:
-        self._script.replace(names)
+        self._faults.extend(names, replace=True)
 
     def script(self, *names: str) -> None:
         """Appends faults: each of the next requests takes one, `ok` meaning none.
 
         Those whose names begin with `download_` wait for the next downloads, all others for the next POSTs.
         """
-        self._script.extend(names)
+        self._faults.extend(names)
 
     def always(self, name: str | None) -> None:
-        """The fault of every request the script says nothing about, or None for none."""
-        self._script.always(name)
+        """The fault of every request for which none is queued, or None for none."""
+        self._faults.always(name)
 
     def release(self) -> None:
-        """Lets every answer that is stalled now go on."""
-        call_in(self._loop, self._traffic.gate.open)
+        """Lets every response that is stalled now continue."""
+        _call_in(self._loop, self._state.gate.open)
 
     async def wait_disconnected(self, n: int = 1, timeout: float | None = 5.0) -> None:  # noqa: ASYNC109  # for callers without one around them
         """Waits until `n` clients in all have left while they were being answered."""
         try:
             async with asyncio.timeout(timeout):
-                await await_in(self._loop, self._traffic.wait_disconnected(n))
+                await _await_in(self._loop, self._state.wait_disconnected(n))
         except TimeoutError:
-            seen = self._traffic.disconnects
+            seen = self._state.disconnects
             raise TimeoutError(f"{seen} of {n} clients have left within {timeout} s") from None
 
     @property
     def _bound(self) -> bool:
         return self._runner is not None and bool(self._runner.addresses)
 
-    def _images(self, studio: Studio, reader: ThreadPoolExecutor) -> ImagesEndpoint:
-        conduct = Conduct(
-            api_key=self.api_key,
-            pace=self.pace,
-            keepalive=self.keepalive_comments,
-            clock=self.clock,
-            now=self.now,
-            sleep=self.sleep,
-        )
-        reception = Reception(
-            max_body_bytes=self.max_body_bytes,
-            max_upload_bytes=self.max_upload_bytes,
-            silence=self.body_timeout,
+    def _app(self, cache: ImageCache, reader: ThreadPoolExecutor) -> web.Application:
+        images = ImagesHandler(
+            settings=self,
             reader=reader,
-            house=House(legacy=self.legacy, links=self.picture_links, now=self.now),
-            pixels=not isinstance(self.pictures, bytes),
-        )
-        return ImagesEndpoint(
-            conduct=conduct,
-            reception=reception,
-            traffic=self._traffic,
-            script=self._script.posts,
+            state=self._state,
+            faults=self._faults.posts,
             limits=self._limits,
-            studio=studio,
-            shelf=self._shelf,
+            cache=cache,
+            links=self._links,
         )
+        downloads = DownloadHandler(
+            state=self._state, faults=self._faults.downloads, links=self._links, clock=self.clock
+        )
+        return make_app(images, downloads, self.on_answer)
 
-    def _downloads(self) -> Downloads:
-        return Downloads(
-            traffic=self._traffic, script=self._script.downloads, shelf=self._shelf, clock=self.clock
-        )
+
+@contextmanager
+def _in_thread(make: Callable[[], S]) -> Generator[S]:
+    up: Future[tuple[S, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+    thread = threading.Thread(target=_run, args=(make, up), name="local-images-server", daemon=True)
+    thread.start()
+    try:
+        server, loop, done = up.result(_THREAD_SECONDS)
+        try:
+            yield server
+        finally:
+            loop.call_soon_threadsafe(done.set)
+    finally:
+        thread.join(_THREAD_SECONDS)
+    if thread.is_alive():  # pragma: no cover  # a callback of the user that never returns
+        raise RuntimeError(f"the local images server has not stopped within {_THREAD_SECONDS:g} s")
+
+
+def _run(make: Callable[[], LocalImagesServer], up: "Future[Any]") -> None:
+    async def serve() -> None:
+        done = asyncio.Event()
+        async with make() as server:
+            up.set_result((server, asyncio.get_running_loop(), done))
+            await done.wait()
+
+    try:
+        # Not the loop factory that a test may have set for its own loops, and no trace in the thread's policy.
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+            runner.run(serve())
+    except BaseException as error:
+        if up.done():
+            raise
+        up.set_exception(error)
+
+
+def _call_in(loop: asyncio.AbstractEventLoop | None, function: Callable[[], object]) -> None:
+    """Calls `function` in a loop: now if it is this one or there is none, else as soon as possible."""
+    if loop is None or loop is _running():
+        function()
+    elif not loop.is_closed():
+        loop.call_soon_threadsafe(function)
+
+
+async def _await_in(loop: asyncio.AbstractEventLoop | None, coroutine: Coroutine[Any, Any, T]) -> T:
+    """Awaits `coroutine` in a loop, from any loop."""
+    if loop is None or loop is _running() or loop.is_closed():
+        return await coroutine
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
+
+
+def _running() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -1,8 +1,8 @@
-"""Reads the multipart body of an edit: its text becomes fields, its files become pictures, and what came is recorded.
+"""Reads the multipart body of an edit: text becomes fields, files become images, every part is recorded.
 
-Rules: one file is held at a time, looked at in a thread and let go; only files that may be pictures are held at
-all, and none that is too large; a form that cannot be read is refused when its turn comes, after it was recorded. It
-refuses to judge pictures and parameters: `edits.py` and `parameters.py` do.
+Invariants: one file is held at a time and inspected in a thread; only files that may be images and are small enough are
+held at all; a malformed form is rejected after it was recorded.
+Must not: judge images and parameters; `edits.py` and `parameters.py` do.
 """
 
 import asyncio
@@ -16,19 +16,26 @@ from typing import Any, Final, cast
 
 import attrs
 
-from openai_images.server.body_chunks import UnreadableError
-from openai_images.server.error_replies import RefusalError, refuse, too_large
-from openai_images.server.inputs import (
-    MOST_IMAGES,
-    PICTURE_BYTES,
-    Given,
-    GivenPictures,
-    Picture,
+from openai_images.server.error_replies import RequestRejectedError, bad_request, too_large
+from openai_images.server.image_info import (
+    MAX_IMAGE_BYTES,
+    MAX_IMAGES,
+    ImageInfo,
     Role,
-    look_at,
+    UploadedImage,
+    UploadedImages,
+    inspect_image,
 )
-from openai_images.server.multipart import Closed, FormParser, Found, MalformedError, Opened, boundary_of
-from openai_images.server.records import RecordedPart
+from openai_images.server.multipart import (
+    FormParser,
+    MalformedFormError,
+    PartEnd,
+    PartEvent,
+    PartStart,
+    parse_boundary,
+)
+from openai_images.server.request_body import UnreadableBodyError
+from openai_images.server.state import RecordedPart
 
 TEXT_BYTES: Final = 1024 * 1024
 _PARTS_A_TURN: Final = 32  # parts after which the event loop has its turn; one chunk may hold a thousand
@@ -38,36 +45,34 @@ _SWITCHES: Final = {"stream"}
 _NAME: Final = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\]){0,4})")
 
 
-class FileValue:
+class FilePlaceholder:
     """Stands for a file where text was expected."""
 
 
 @attrs.define
 class Form:
-    """A multipart body that was read; `problem` is why it cannot be used, if it cannot."""
+    """A complete multipart body; `problem` says why it cannot be used."""
 
     fields: dict[str, Any] = attrs.field(factory=dict[str, Any])
-    images: list[Given] = attrs.field(factory=list[Given])
-    extras: dict[str, Given] = attrs.field(factory=dict[str, Given])
+    images: list[UploadedImage] = attrs.field(factory=list[UploadedImage])
+    extras: dict[str, UploadedImage] = attrs.field(factory=dict[str, UploadedImage])
     parts: list[RecordedPart] = attrs.field(factory=list[RecordedPart])
-    problem: RefusalError | None = None
+    problem: RequestRejectedError | None = None
 
     @property
-    def pictures(self) -> GivenPictures:
-        """Its pictures."""
+    def uploads(self) -> UploadedImages:
+        """Its images."""
         images = tuple(self.images)
         if len(images) > 1 or (images and images[0].name.endswith("]")):
-            images = tuple(attrs.evolve(one, name=f"image[{at}]") for at, one in enumerate(images))
-        return GivenPictures(
-            asked_as="image", images=images, mask=self.extras.get("mask"), markup=self.extras.get("markup")
+            images = tuple(attrs.evolve(image, name=f"image[{index}]") for index, image in enumerate(images))
+        return UploadedImages(
+            parameter="image", images=images, mask=self.extras.get("mask"), markup=self.extras.get("markup")
         )
 
 
 @attrs.define
-class _Part:
-    """A part that is arriving."""
-
-    opened: Opened
+class _PartBuffer:
+    start: PartStart
     role: Role | None
     content: io.BytesIO = attrs.field(factory=io.BytesIO)
     nbytes: int = 0
@@ -75,30 +80,30 @@ class _Part:
 
     @property
     def is_file(self) -> bool:
-        return self.opened.filename is not None
+        return self.start.filename is not None
 
     def add(self, data: bytes) -> None:
         self.nbytes += len(data)
         self.digest.update(data)
         if not self.is_file:
             if self.nbytes > TEXT_BYTES:
-                raise RefusalError(too_large(TEXT_BYTES))
+                raise RequestRejectedError(too_large(TEXT_BYTES))
             self.content.write(data)
         elif self.role is not None:
-            if self.nbytes < PICTURE_BYTES:
+            if self.nbytes < MAX_IMAGE_BYTES:
                 self.content.write(data)
             else:
                 self.content = io.BytesIO()
 
     def record(self) -> RecordedPart:
         return RecordedPart(
-            name=self.opened.name or "",
-            filename=self.opened.filename,
-            content_type=self.opened.headers.get("content-type"),
+            name=self.start.name or "",
+            filename=self.start.filename,
+            content_type=self.start.headers.get("content-type"),
             nbytes=self.nbytes,
             sha256=self.digest.hexdigest(),
             text=None if self.is_file else self.text,
-            headers=self.opened.headers,
+            headers=self.start.headers,
         )
 
     @property
@@ -108,136 +113,138 @@ class _Part:
 
 @attrs.define(kw_only=True)
 class FormReader:
-    """Reads one form; `looks` is whether its pictures are wanted at all, `pixels` whether to paint from them.
+    """Reads one form; `inspect` is whether its images matter at all, `pixels` whether images are drawn from them.
 
-    Pictures are opened in `thread`.
+    Images are opened in `thread`.
     """
 
     limit: int
-    looks: bool
+    inspect: bool
     pixels: bool
     thread: Executor
     _form: Form = attrs.field(init=False, factory=Form)
-    _part: _Part = attrs.field(init=False, factory=lambda: _Part(Opened({}), None))
+    _part: _PartBuffer = attrs.field(init=False, factory=lambda: _PartBuffer(PartStart({}), None))
 
     async def read(self, chunks: AsyncIterator[bytes], declared: int | None, content_type: str) -> Form:
         """The form in the body, or a 413 as soon as it is known to be over the limit; `declared` is its length."""
         if declared is not None and declared > self.limit:
-            raise RefusalError(too_large(self.limit))
+            raise RequestRejectedError(too_large(self.limit))
         try:
-            await self._read(chunks, FormParser(boundary_of(content_type)))
-        except MalformedError as error:
-            self._form.problem = refuse(f"Could not parse your multipart form: {error}.", code=None)
-        except UnreadableError:
-            self._form.problem = refuse("Could not parse your multipart form.", code=None)
+            await self._read(chunks, FormParser(parse_boundary(content_type)))
+        except MalformedFormError as error:
+            self._form.problem = bad_request(f"Could not parse your multipart form: {error}.", code=None)
+        except UnreadableBodyError:
+            self._form.problem = bad_request("Could not parse your multipart form.", code=None)
         return self._form
 
     async def _read(self, chunks: AsyncIterator[bytes], parser: FormParser) -> None:
         total = 0
-        broken: MalformedError | None = None
+        broken: MalformedFormError | None = None
         async for chunk in chunks:
             total += len(chunk)
             if total > self.limit:
-                raise RefusalError(too_large(self.limit))
-            # A broken form is read to its end, or its sender would not come to hear of it.
+                raise RequestRejectedError(too_large(self.limit))
+            # A malformed form is read to its end, or its sender would not read the response.
             if broken is None:
                 try:
-                    await self._take(parser.feed(chunk))
-                except MalformedError as error:
+                    await self._handle(parser.feed(chunk))
+                except MalformedFormError as error:
                     broken = error
         if broken is not None:
             raise broken
         parser.close()
 
-    async def _take(self, pieces: Iterator[Found]) -> None:
-        for found in pieces:
-            if isinstance(found, Opened):
-                self._part = _Part(found, self._role(found))
-            elif isinstance(found, Closed):
+    async def _handle(self, pieces: Iterator[PartEvent]) -> None:
+        for event in pieces:
+            if isinstance(event, PartStart):
+                self._part = _PartBuffer(event, self._role(event))
+            elif isinstance(event, PartEnd):
                 await self._close()
             else:
-                self._part.add(found)
+                self._part.add(event)
 
-    def _role(self, opened: Opened) -> Role | None:
-        """What a file is wanted for; None for those that are not held."""
-        name = opened.name
-        if opened.filename is None or not self.looks:
+    def _role(self, start: PartStart) -> Role | None:
+        """What a file is for; None if it is not held."""
+        name = start.name
+        if start.filename is None or not self.inspect:
             return None
-        if name in {"image", "image[]"} and len(self._form.images) < MOST_IMAGES:
+        if name in {"image", "image[]"} and len(self._form.images) < MAX_IMAGES:
             return "other" if self._form.images else "first"
         return "mask" if name == "mask" else "markup" if name == "markup" else None
 
     async def _close(self) -> None:
         part = self._part
         self._form.parts.append(part.record())
-        name = part.opened.name
+        name = part.start.name
         if name is None:
-            self._refuse("Could not parse your multipart form: a part has no name.", None)
+            self._reject("Could not parse your multipart form: a part has no name.", None)
         elif part.is_file and name in {"image", "image[]", "mask", "markup"}:
-            await self._take_picture(name, part)
+            await self._add_image(name, part)
             part.content = io.BytesIO()
         else:
-            self._take_text(name, part)
+            self._add_text(name, part)
         if len(self._form.parts) % _PARTS_A_TURN == 0:
             await asyncio.sleep(0)
 
-    async def _take_picture(self, name: str, part: _Part) -> None:
-        given = Given(
+    async def _add_image(self, name: str, part: _PartBuffer) -> None:
+        upload = UploadedImage(
             name=name,
-            media_type=part.opened.headers.get("content-type"),
+            media_type=part.start.headers.get("content-type"),
             nbytes=part.nbytes,
-            picture=await self._picture(part),
+            info=await self._image_info(part),
         )
         if name in {"image", "image[]"}:
-            self._form.images.append(given)
+            self._form.images.append(upload)
         elif name in self._form.extras:
-            self._refuse_twice(name)
+            self._reject_duplicate(name)
         else:
-            self._form.extras[name] = given
+            self._form.extras[name] = upload
 
-    async def _picture(self, part: _Part) -> Picture | None:
+    async def _image_info(self, part: _PartBuffer) -> ImageInfo | None:
         if part.role is None or not part.content.getbuffer().nbytes:
             return None
-        look = partial(look_at, part.content, part.digest.hexdigest(), part.role, pixels=self.pixels)
-        return await asyncio.get_running_loop().run_in_executor(self.thread, look)
+        inspection = partial(
+            inspect_image, part.content, part.digest.hexdigest(), part.role, pixels=self.pixels
+        )
+        return await asyncio.get_running_loop().run_in_executor(self.thread, inspection)
 
-    def _take_text(self, name: str, part: _Part) -> None:
+    def _add_text(self, name: str, part: _PartBuffer) -> None:
         match = _NAME.fullmatch(name)
         path = [name] if match is None else [match[1], *re.findall(r"\[([^\[\]]*)\]", match[2])]
         if name in {"image[]", "mask", "markup"}:
             path = [name.removesuffix("[]")]
-        value = FileValue() if part.is_file else _typed(name, part.text)
-        if not _put(self._form.fields, path, value):
-            self._refuse_twice(name)
+        value = FilePlaceholder() if part.is_file else _parse_text(name, part.text)
+        if not _set_nested(self._form.fields, path, value):
+            self._reject_duplicate(name)
 
-    def _refuse_twice(self, name: str) -> None:
-        self._refuse(
+    def _reject_duplicate(self, name: str) -> None:
+        self._reject(
             f"Duplicate parameter: '{name[:200]}'. You provided multiple values for this parameter, whereas only one "
             "is allowed.",
             name[:200],
         )
 
-    def _refuse(self, message: str, param: str | None) -> None:
+    def _reject(self, message: str, param: str | None) -> None:
         if self._form.problem is None:
             code = None if param is None else "duplicate_parameter"
-            self._form.problem = refuse(message, code=code, param=param)
+            self._form.problem = bad_request(message, code=code, param=param)
 
 
-def _put(place: dict[str, Any], path: list[str], value: Any) -> bool:
-    """Puts a value where its name says; whether nothing was there."""
+def _set_nested(target: dict[str, Any], path: list[str], value: Any) -> bool:
+    """Sets a nested value; False if there is one already."""
     for step in path[:-1]:
-        inner = place.setdefault(step, {})
+        inner = target.setdefault(step, {})
         if not isinstance(inner, dict):
             return False
-        place = cast("dict[str, Any]", inner)
-    if path[-1] in place:
+        target = cast("dict[str, Any]", inner)
+    if path[-1] in target:
         return False
-    place[path[-1]] = value
+    target[path[-1]] = value
     return True
 
 
-def _typed(name: str, text: str) -> Any:
-    """The value of a text part; numbers and switches that are none stay text, which is refused as such."""
+def _parse_text(name: str, text: str) -> Any:
+    """The value of a text part; invalid numbers and booleans stay text, which the checks reject."""
     if name in _NUMBERS and re.fullmatch(r"-?[0-9]{1,100}", text.strip()):
         return int(text)
     if name in _SWITCHES and text.strip().lower() in {"true", "false"}:

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from openai_images.server import LocalImagesServer
-from openai_images.server.shelf import Shelf, Shelved
+from openai_images.server.downloads import LinkedImage, LinkStore
 
 MARK = b"\x89PNG\r\n\x1a\n"
 
@@ -318,15 +318,15 @@ async def test_the_number_of_records_is_bounded(
 
 def test_the_shelf_forgets_the_oldest() -> None:
     """By their bytes; a picture that is there many times counts once."""
-    shelf = Shelf(limit=10)
+    shelf = LinkStore(limit=10)
     shared, other = b"12345678", b"abcdefgh"
 
     def named(path: str) -> Any:
         name, _, number = path.removeprefix("/v1/images/").partition("/content?variant=")
         return shelf.find(name, number)
 
-    paths = [shelf.put(Shelved(shared, "image/png"), number) for number in range(5)]
+    paths = [shelf.add(LinkedImage(shared, "image/png"), number) for number in range(5)]
     assert all(named(path) is not None for path in paths)
-    last = shelf.put(Shelved(other, "image/png"), 0)
+    last = shelf.add(LinkedImage(other, "image/png"), 0)
     assert [named(path) for path in paths] == [None] * 5
     assert named(last).base64 is other

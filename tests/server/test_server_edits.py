@@ -12,10 +12,9 @@ from PIL import Image, ImageChops, ImageStat
 
 from openai_images.server import LocalImagesServer
 from openai_images.server.catalog import MODELS, automatic_size, input_tokens
-from openai_images.server.edits import Edit
-from openai_images.server.inputs import look_at
-from openai_images.server.paint import paint_canvas
-from openai_images.server.paint.painter import CanvasSpec
+from openai_images.server.edits import CheckedEdit
+from openai_images.server.image_info import inspect_image
+from openai_images.server.paint.painter import CanvasSpec, paint_canvas
 from tests.server.drawing import encoded, form, house, layer
 from tests.serving import NOW
 
@@ -255,13 +254,13 @@ def test_every_mode_can_be_edited(mode: str, kind: str, media_type: str) -> None
     """Whatever a PNG, JPEG or WebP may hold."""
     image = layer((64, 48)) if mode == "RGBA" else house((64, 48)).convert("L" if mode == "I;16" else mode)
     data = encoded(image.convert(mode), kind)
-    seen = look_at(io.BytesIO(data), "00" * 32, "first", pixels=True)
+    seen = inspect_image(io.BytesIO(data), "00" * 32, "first", pixels=True)
     assert seen is not None
     assert (seen.size, seen.format, media_type) == ((64, 48), kind, f"image/{kind.lower()}")
     assert seen.has_alpha == (mode in {"LA", "RGBA"})
-    spec = CanvasSpec(prompt="night", index=0, width=96, height=64, transparent=False, pictures=("x",))
-    assert paint_canvas(spec, Edit(images=(seen, seen), mask=seen)).size == (96, 64)
-    assert paint_canvas(spec, Edit(images=(seen,))).size == (96, 64)
+    spec = CanvasSpec(prompt="night", index=0, width=96, height=64, transparent=False, sources=("x",))
+    assert paint_canvas(spec, CheckedEdit(images=(seen, seen), mask=seen)).size == (96, 64)
+    assert paint_canvas(spec, CheckedEdit(images=(seen,))).size == (96, 64)
 
 
 async def test_auto_follows_the_first_picture(edit: Any) -> None:

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from openai_images.server import LocalImagesServer
-from openai_images.server.inputs import PICTURE_BYTES
+from openai_images.server.image_info import MAX_IMAGE_BYTES
 from tests.server.drawing import encoded, form, house, layer
 
 USER = "image_generation_user_error"
@@ -492,7 +492,7 @@ async def test_a_form_that_is_too_large_is_a_413(http: aiohttp.ClientSession) ->
 async def test_a_picture_that_is_too_large(edit: Any, server: LocalImagesServer) -> None:
     """50 MiB are refused and one byte less is looked at; both are recorded whole, and neither is kept."""
     start = encoded(house())
-    for size, code in ((PICTURE_BYTES, "invalid_value"), (PICTURE_BYTES - 1, None)):
+    for size, code in ((MAX_IMAGE_BYTES, "invalid_value"), (MAX_IMAGE_BYTES - 1, None)):
         reply = await edit(form(("image", start + bytes(size - len(start))), **SENT))
         assert (reply.status, server.requests[-1].parts[-1].nbytes) == (400 if code else 200, size)
         if code:

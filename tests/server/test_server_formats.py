@@ -10,11 +10,10 @@ from PIL import Image, ImageChops
 
 from openai_images.server import LocalImagesServer
 from openai_images.server.catalog import MODELS
-from openai_images.server.edits import Edit
-from openai_images.server.formats import Animation, automatic_gif_size, gif_problem
-from openai_images.server.inputs import look_at
+from openai_images.server.checks import Animation, automatic_gif_size, gif_problem
+from openai_images.server.edits import CheckedEdit
+from openai_images.server.image_info import inspect_image
 from openai_images.server.paint.finish import STATEMENT
-from openai_images.server.paint.painter import CanvasSpec
 from openai_images.server.paint.svg import draw
 from tests.server.drawing import encoded, house
 
@@ -263,19 +262,17 @@ async def test_an_svg_is_text_that_parses(ask: Any) -> None:
 @pytest.mark.parametrize("size", [(1024, 1024), (1536, 512), (512, 1536)])
 def test_every_drawing_fits_every_shape(prompt: str, size: tuple[int, int]) -> None:
     """Each parses, is drawn, is the same each time, and is small."""
-    spec = CanvasSpec(prompt=prompt, index=0, width=size[0], height=size[1], transparent=False)
-    text = draw(spec, None)
+    text = draw(prompt, 0, size, None)
     shapes = [node for node in ET.fromstring(text).iter() if node.tag.endswith(("path", "circle", "ellipse"))]
     assert len(shapes) >= 5
-    assert text == draw(spec, None)
+    assert text == draw(prompt, 0, size, None)
     assert len(text) < 20_000
 
 
 def test_the_svg_of_an_edit_is_made_from_its_picture() -> None:
     """A mosaic in its colours: blue above, green below."""
-    seen = look_at(io.BytesIO(encoded(house())), "00" * 32, "first", pixels=True)
+    seen = inspect_image(io.BytesIO(encoded(house())), "00" * 32, "first", pixels=True)
     assert seen is not None
-    spec = CanvasSpec(prompt="x", index=0, width=400, height=400, transparent=False, pictures=(seen.digest,))
-    dots = list(ET.fromstring(draw(spec, Edit(images=(seen,)))).iter(f"{NS}circle"))
+    dots = list(ET.fromstring(draw("x", 0, (400, 400), CheckedEdit(images=(seen,)))).iter(f"{NS}circle"))
     assert len(dots) == 1600
     assert (dots[0].get("fill"), dots[-1].get("fill")) == ("#8cbef0", "#469646")

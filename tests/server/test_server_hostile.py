@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from openai_images.server import LocalImagesServer, server as app
-from openai_images.server.multipart import MOST_HEADERS, MOST_PARTS
+from openai_images.server.multipart import MAX_HEADERS, MAX_PARTS
 from tests.server.drawing import encoded, house
 
 FORM = "multipart/form-data; boundary=b"
@@ -61,7 +61,7 @@ HUGE: dict[str, Callable[[], tuple[bytes, str]]] = {
         FORM,
     ),
     "parts": lambda: (many_parts(100_000), FORM),
-    "parts without a name": lambda: (many_parts(MOST_PARTS), FORM),
+    "parts without a name": lambda: (many_parts(MAX_PARTS), FORM),
     "headers": lambda: (many_parts(500, b"a:b\r\n" * 3000 + b"a:b"), FORM),
     "lines": lambda: (HEAD + b"\r\n" * 400_000 + b"--b--", FORM),
     "almost boundaries": lambda: (HEAD + b"\r\n--" * 200_000 + b"\r\n--b--", FORM),
@@ -172,7 +172,7 @@ async def test_a_head_that_stops_is_closed(
     connect: Any, picture: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither half a head nor none holds a connection for ever."""
-    monkeypatch.setattr(app, "HEAD_SILENCE", QUIET)
+    monkeypatch.setattr(app, "HEAD_TIMEOUT", QUIET)
     async with LocalImagesServer(pictures=picture) as server:
         for start in (b"", b"POST /v1/images/generations HT", b"GET /v1/models HTTP/1.1\r\nHost: loc"):
             connection = await connect(server)
@@ -184,8 +184,8 @@ async def test_a_head_that_stops_is_closed(
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (many_parts(MOST_PARTS + 1), b"it has more than 1000 parts"),
-        (many_parts(1, b"a:b\r\n" * MOST_HEADERS + b"a:b"), b"a part has more than 32 headers"),
+        (many_parts(MAX_PARTS + 1), b"it has more than 1000 parts"),
+        (many_parts(1, b"a:b\r\n" * MAX_HEADERS + b"a:b"), b"a part has more than 32 headers"),
         (b"--b" + b" " * 90, b"a boundary is followed by something else"),
     ],
 )

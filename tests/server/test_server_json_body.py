@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from openai_images.server.json_parser import _SLICE, MOST_STRUCTURE, MOST_TEXT, parse
+from openai_images.server.request_body import _SLICE, MAX_STRING_BYTES, MAX_STRUCTURE, parse
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(
     ["\U0001f600" * 9, '"\\' * 40, "é" * 70]
@@ -20,7 +20,7 @@ VALUES = st.recursive(
 @given(VALUES, st.booleans())
 def test_long_json_is_what_short_json_is(value: Any, ascii_only: bool) -> None:
     """The same value comes out, however its strings are written."""
-    filler = "x" * MOST_STRUCTURE
+    filler = "x" * MAX_STRUCTURE
     body = json.dumps([value, filler], ensure_ascii=ascii_only).encode()
     assert parse(body) == [value, filler]
 
@@ -35,7 +35,7 @@ def test_a_string_may_be_cut_anywhere(unit: str, shift: int) -> None:
     assert parse(text.encode()) == json.loads(text)
 
 
-LONG = b"x" * MOST_STRUCTURE
+LONG = b"x" * MAX_STRUCTURE
 
 
 @pytest.mark.parametrize("pad", [b"", LONG])
@@ -63,13 +63,13 @@ def test_a_long_string_with_a_fault_is_an_error(text: str) -> None:
 
 def test_the_bounds() -> None:
     """Outside strings, and of a string: as much as is allowed passes, and a little more does not."""
-    spaces = b" " * (MOST_STRUCTURE - 1000)
+    spaces = b" " * (MAX_STRUCTURE - 1000)
     assert parse(spaces + b'{"a":"' + LONG + b'"}') == {"a": LONG.decode()}
     with pytest.raises(ValueError, match="outside strings"):
         parse(spaces + b" " * 2000 + b'{"a":"' + LONG + b'"}')
     with pytest.raises(ValueError, match="very long"):
-        parse(b'"' + b"x" * MOST_TEXT + b'"')
-    assert len(parse(b'"' + b"x" * (MOST_TEXT - 1) + b'"')) == MOST_TEXT - 1
+        parse(b'"' + b"x" * MAX_STRING_BYTES + b'"')
+    assert len(parse(b'"' + b"x" * (MAX_STRING_BYTES - 1) + b'"')) == MAX_STRING_BYTES - 1
 
 
 def test_equal_names_are_read_as_ever() -> None:

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from openai_images.server import AnsweredRequest, LocalImagesServer
 from openai_images.server.delivery import open_transport
-from openai_images.server.state import Exchange
+from openai_images.server.state import ActiveRequest
 
 STREAM = {"stream": True, "partial_images": 1}
 
@@ -222,7 +222,7 @@ async def test_it_closes_while_it_paints(connect: Any) -> None:
 
 def test_an_exchange_without_a_connection_is_dropped_too() -> None:
     """A connection lost before its request was looked at leaves nothing to abort."""
-    Exchange(clock=time.monotonic, connection=None).abort()
+    ActiveRequest(clock=time.monotonic, connection=None).abort()
     with pytest.raises(ConnectionResetError):
         open_transport(SimpleNamespace(transport=None))
 

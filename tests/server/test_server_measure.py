@@ -11,9 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from openai_images.server import inputs
-from openai_images.server.image_info import MOST_SEGMENTS, Measure, measure
-from openai_images.server.inputs import MOST_PIXELS, look_at
+from openai_images.server.image_info import MAX_PIXELS, MAX_SEGMENTS, ImageHeader, inspect_image, read_header
 from tests.server.drawing import encoded, form, house
 
 SIZES = [(1, 1), (7, 300), (640, 33)]
@@ -34,9 +32,9 @@ SIZES = [(1, 1), (7, 300), (640, 33)]
 def test_the_size_is_what_pillow_finds(kind: Any, options: dict[str, Any], size: tuple[int, int]) -> None:
     """In each format and each way to write it."""
     file = io.BytesIO(encoded(house(size), kind, **options))
-    assert measure(file) == Measure(kind, *size)
+    assert read_header(file) == ImageHeader(kind, *size)
     assert file.tell() == 0
-    picture = look_at(file, "", "first", pixels=True)
+    picture = inspect_image(file, "", "first", pixels=True)
     assert picture is not None
     assert (picture.format, picture.size) == (kind, size)
 
@@ -46,7 +44,7 @@ def test_the_size_is_what_pillow_finds(kind: Any, options: dict[str, Any], size:
     [
         b"", b"GIF89a" + bytes(50), b"BM" + bytes(60), b"%!PS-Adobe-3.0 EPSF-3.0\n", b"II*\0" + bytes(60),
         b"\x89PNG\r\n\x1a\n", b"\x89PNG\r\n\x1a\n" + bytes(40), b"\xff\xd8\xff", b"\xff\xd8\xff\xd9" + bytes(20),
-        b"\xff\xd8" + b"\xff" * 2000, b"\xff\xd8" + b"\xff\xe0\0\x02" * (MOST_SEGMENTS + 9) + b"\xff\xc0" + bytes(20),
+        b"\xff\xd8" + b"\xff" * 2000, b"\xff\xd8" + b"\xff\xe0\0\x02" * (MAX_SEGMENTS + 9) + b"\xff\xc0" + bytes(20),
         b"\xff\xd8" + b"\xff\xe0\0\0" * 9, b"RIFF\0\0\0\0WEBPxxxx" + bytes(40), b"RIFF\0\0\0\0WEBP",
         b"RIFF\0\0\0\0WAVEVP8X" + bytes(40),
     ],
@@ -54,8 +52,8 @@ def test_the_size_is_what_pillow_finds(kind: Any, options: dict[str, Any], size:
 def test_what_is_none_of_ours_is_nothing(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pillow is not asked about it."""
     monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("opened"))
-    assert measure(io.BytesIO(data)) is None
-    assert look_at(io.BytesIO(data), "", "first", pixels=True) is None
+    assert read_header(io.BytesIO(data)) is None
+    assert inspect_image(io.BytesIO(data), "", "first", pixels=True) is None
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
@@ -67,7 +65,7 @@ def test_a_damaged_picture_is_measured_or_not(kind: str) -> None:
         for _ in range(chance.randrange(4)):
             if hurt:
                 hurt[chance.randrange(min(len(hurt), 64))] = chance.randrange(256)
-        measure(io.BytesIO(bytes(hurt)))
+        read_header(io.BytesIO(bytes(hurt)))
 
 
 def png_of(width: int, height: int) -> bytes:
@@ -85,7 +83,7 @@ def png_of(width: int, height: int) -> bytes:
 @pytest.mark.parametrize(
     "data",
     [
-        png_of(8000, MOST_PIXELS // 8000 + 1),
+        png_of(8000, MAX_PIXELS // 8000 + 1),
         b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\x87\x13\0\x88\x13\0" + bytes(100),
         b"\xff\xd8\xff\xc0\0\x11\x08\xff\xff\xff\xff" + bytes(100),
     ],
@@ -93,7 +91,7 @@ def png_of(width: int, height: int) -> bytes:
 def test_what_has_too_many_pixels_is_not_opened(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever its format: a decoder may need all the memory as soon as it opens a file."""
     monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("opened"))
-    assert look_at(io.BytesIO(data), "", "first", pixels=True) is None
+    assert inspect_image(io.BytesIO(data), "", "first", pixels=True) is None
 
 
 async def test_pictures_are_opened_one_at_a_time_and_off_the_loop(
@@ -118,7 +116,7 @@ async def test_pictures_are_opened_one_at_a_time_and_off_the_loop(
             with lock:
                 running -= 1
 
-    monkeypatch.setattr(inputs.Image, "open", opened)
+    monkeypatch.setattr(Image, "open", opened)
     image = encoded(house((400, 400)))
     sent = [form(*[("image[]", image)] * 3, model="gpt-image-2", prompt="night") for _ in range(4)]
     assert [reply.status for reply in await asyncio.gather(*map(edit, sent))] == [200] * 4

@@ -5,7 +5,14 @@ from typing import Any
 
 import pytest
 
-from openai_images.server.multipart import HEAD_BYTES, Closed, FormParser, MalformedError, Opened, boundary_of
+from openai_images.server.multipart import (
+    HEAD_BYTES,
+    FormParser,
+    MalformedFormError,
+    PartEnd,
+    PartStart,
+    parse_boundary,
+)
 
 BODY = (
     b"a preamble nobody reads\r\n--XX\r\n"
@@ -27,9 +34,9 @@ def read(chunks: list[bytes], boundary: bytes = b"XX") -> list[Any]:
     for chunk in chunks:
         for found in parser.feed(chunk):
             match found:
-                case Opened():
+                case PartStart():
                     parts.append([found.name, found.filename, b""])
-                case Closed():
+                case PartEnd():
                     ended += 1
                 case data:
                     parts[-1][2] += data
@@ -70,7 +77,7 @@ def test_a_body_is_the_same_in_any_pieces(seed: int) -> None:
 def test_what_is_no_form_is_refused(body: bytes, said: str) -> None:
     """Each is an error that says why, in one piece or in many."""
     for chunks in ([body], [bytes([byte]) for byte in body]):
-        with pytest.raises(MalformedError, match=said):
+        with pytest.raises(MalformedFormError, match=said):
             read(chunks)
 
 
@@ -84,14 +91,14 @@ def test_what_is_no_form_is_refused(body: bytes, said: str) -> None:
 )
 def test_the_boundary_is_found(header: str, boundary: bytes) -> None:
     """Bare, quoted and in large letters."""
-    assert boundary_of(header) == boundary
+    assert parse_boundary(header) == boundary
 
 
 @pytest.mark.parametrize("header", ["multipart/form-data", "multipart/form-data; boundary=" + "x" * 71, ""])
 def test_a_missing_boundary_is_refused(header: str) -> None:
     """So is one that is too long."""
-    with pytest.raises(MalformedError, match="boundary of 1 to 70"):
-        boundary_of(header)
+    with pytest.raises(MalformedFormError, match="boundary of 1 to 70"):
+        parse_boundary(header)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +114,7 @@ def test_a_missing_boundary_is_refused(header: str) -> None:
 )
 def test_file_names(written: str, filename: str | None) -> None:
     """However they are written; an empty one is a file too."""
-    assert Opened({"content-disposition": written}).filename == filename
+    assert PartStart({"content-disposition": written}).filename == filename
 
 
 def test_a_part_without_data_may_lack_a_line() -> None:

@@ -10,15 +10,19 @@ import pytest
 from PIL import Image, ImageChops, ImageFilter, ImageStat
 
 from openai_images.server import LocalImagesServer
-from openai_images.server.paint import PictureSpec, develop, paint_canvas
+from openai_images.server.paint.drawing import PALETTES
 from openai_images.server.paint.finish import STATEMENT
-from openai_images.server.paint.painter import CanvasSpec
-from openai_images.server.paint.palette import PALETTES, choose_palette
-from openai_images.server.paint.scenes import SCENES, choose_scene, words_of
-from openai_images.server.paint.studio import OnceCache
+from openai_images.server.paint.painter import (
+    CanvasSpec,
+    ImageSpec,
+    SingleFlightCache,
+    encode_image,
+    paint_canvas,
+)
+from openai_images.server.paint.scenes import SCENES, choose_palette, choose_scene, prompt_words
 
 
-def spec(prompt: str = "a lighthouse", *, size: tuple[int, int] = (256, 256), **more: Any) -> PictureSpec:
+def spec(prompt: str = "a lighthouse", *, size: tuple[int, int] = (256, 256), **more: Any) -> ImageSpec:
     """A specification of a small picture."""
     canvas = CanvasSpec(
         prompt=prompt,
@@ -28,12 +32,12 @@ def spec(prompt: str = "a lighthouse", *, size: tuple[int, int] = (256, 256), **
         transparent=more.pop("clear", False),
     )
     options = {"output_format": "png", "compression": 100, "quality": "low", "progress": 1.0} | more
-    return PictureSpec(canvas=canvas, **options)
+    return ImageSpec(canvas=canvas, **options)
 
 
-def painted(what: PictureSpec) -> bytes:
+def painted(what: ImageSpec) -> bytes:
     """The bytes of a picture."""
-    return develop(paint_canvas(what.canvas), what)
+    return encode_image(paint_canvas(what.canvas), what)
 
 
 def opened(data: bytes) -> Image.Image:
@@ -69,7 +73,7 @@ def test_the_same_request_gives_the_same_bytes() -> None:
 @pytest.mark.parametrize(
     "other", [spec("a harbour"), spec(index=1), spec(size=(256, 384)), spec(progress=0.5)]
 )
-def test_another_request_gives_another_picture(other: PictureSpec) -> None:
+def test_another_request_gives_another_picture(other: ImageSpec) -> None:
     """Prompt, number, size and progress each make a difference."""
     assert painted(other) != painted(spec())
 
@@ -81,7 +85,7 @@ def test_partial_images_come_to_be_sharp(prompt: str) -> None:
     """Each stage has more detail than the one before."""
     what = [spec(prompt, size=(384, 384), progress=part) for part in (0.25, 0.5, 0.75, 1.0)]
     canvas = paint_canvas(what[0].canvas)
-    stages = [sharpness(opened(develop(canvas, one))) for one in what]
+    stages = [sharpness(opened(encode_image(canvas, one))) for one in what]
     assert stages == sorted(stages)
     assert stages[-1] > 1.5 * stages[0]
 
@@ -121,7 +125,7 @@ def test_every_picture_is_captioned(prompt: str) -> None:
     """The caption is there whatever the prompt, and only at the lower left."""
     what = spec(prompt, size=(512, 384))
     canvas = paint_canvas(what.canvas)
-    changed = ImageChops.difference(canvas, opened(develop(canvas, what))).getbbox()
+    changed = ImageChops.difference(canvas, opened(encode_image(canvas, what))).getbbox()
     assert changed is not None
     left, top, right, bottom = changed
     assert left < 20
@@ -134,8 +138,8 @@ def test_words_choose_scene_and_mood() -> None:
     """Words of the prompt pick a scene and a palette; other prompts get one by chance."""
     import random
 
-    assert choose_scene(random.Random(1), words_of("An Otter, at sea!")) is SCENES["sea"]
-    assert choose_palette(random.Random(1), words_of("autumn")) is PALETTES["ember"]
+    assert choose_scene(random.Random(1), prompt_words("An Otter, at sea!")) is SCENES["sea"]
+    assert choose_palette(random.Random(1), prompt_words("autumn")) is PALETTES["ember"]
     chosen = {choose_scene(random.Random(seed), frozenset()) for seed in range(60)}
     assert chosen == set(SCENES.values())
 
@@ -187,7 +191,7 @@ async def test_fixed_pictures_are_served_as_they_are(ask: Any) -> None:
 
 async def test_the_cache_makes_each_value_once_and_forgets_the_oldest() -> None:
     """Askers at the same time share one making; the limit is in bytes; failures are not kept."""
-    cache = OnceCache[str, bytes](10, len)
+    cache = SingleFlightCache[str, bytes](10, len)
     made: list[str] = []
 
     def make(key: str) -> Any:
@@ -213,7 +217,7 @@ async def test_the_cache_makes_each_value_once_and_forgets_the_oldest() -> None:
 
 async def test_an_asker_who_leaves_does_not_stop_the_painter() -> None:
     """A cancelled asker leaves the making to the others."""
-    cache = OnceCache[str, bytes](10, len)
+    cache = SingleFlightCache[str, bytes](10, len)
     go = asyncio.Event()
 
     async def work() -> bytes:

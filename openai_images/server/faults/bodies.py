@@ -1,154 +1,229 @@
-"""Faults of what is said: odd spellings of base64 and of events, missing fields, errors in mid-stream.
+"""Faults of a body: odd encodings, events and fields; stalls, cuts and resets of the connection.
 
-Rules: one fault strays in one way; the rest of the answer stays as the API sends it. Faults about events leave a JSON
-answer as it is. It refuses to touch how an answer travels; that is `travel.py`.
+Invariants: one fault differs in one way; a fault about events leaves a JSON response unchanged; "stall" lasts until
+`server.release()` or until the client has gone.
+Must not: replace the whole response; `statuses.py` does.
 """
 
 import base64
 from collections.abc import Mapping
 from typing import Any, Final
 
-from openai_images.server.encoder import Dialect, Spelling, as_string
+from openai_images.server.encoder import Base64Encoding, Dialect, as_string
 from openai_images.server.error_replies import USER_ERROR
-from openai_images.server.faults.plan import Kind, Plan, fixed, taking
-from openai_images.server.steps import Edit, Event, Frames, Steps, Text, first_partial
+from openai_images.server.faults.plan import (
+    FINAL,
+    MEGABYTES,
+    Argument,
+    CommentsUntilReleased,
+    Event,
+    FaultPlan,
+    FaultType,
+    Frame,
+    Frames,
+    HangUp,
+    HangUpKind,
+    Steps,
+    StepTransform,
+    Text,
+    WaitForRelease,
+    fault,
+    fault_with_argument,
+    first_partial,
+    halves,
+)
+
+_COUNT: Final = Argument(int, lambda count: 0 <= count <= 3, "a number from 0 to 3")
+_SIZE: Final = Argument(int, lambda size: size >= 1, "a size from 1 byte")
+_DELAY: Final = Argument(float, lambda seconds: 0 <= seconds <= 3600, "seconds from 0 to 3600")
 
 
-def _invalid(text: bytes) -> bytes:
+def _stall_mid_event(frames: Frames) -> Steps:
+    head, tail = halves(frames[0])
+    return (head, WaitForRelease(), tail, *frames[1:])
+
+
+def _stall_between_events(frames: Frames) -> Steps:
+    sent = first_partial(frames)
+    return (*sent, WaitForRelease(), *frames[len(sent) :])
+
+
+def _first_partials(count: int) -> FaultPlan:
+    return FaultPlan(transform=lambda frames: frames[:-1][:count], stream_only=True)
+
+
+def _fewer_partials(count: int) -> FaultPlan:
+    return FaultPlan(transform=lambda frames: (*frames[:-1][:count], frames[-1]), stream_only=True)
+
+
+def _break_second(how: HangUpKind) -> StepTransform:
+    def transform(frames: Frames) -> Steps:
+        sent = first_partial(frames)
+        return (*sent, halves(frames[len(sent)])[0], HangUp(how))
+
+    return transform
+
+
+def _corrupt(text: bytes) -> bytes:
     middle = len(text) // 2
     return as_string(text[:middle] + b"!*?" + text[middle:])
 
 
-def _escaped(text: bytes) -> bytes:
+def _escape(text: bytes) -> bytes:
     return as_string(text.replace(b"/", b"\\/").replace(b"+", b"\\u002B").replace(b"=", b"\\u003d"))
 
 
-def _data_url(text: bytes) -> bytes:
+def _make_data_url(text: bytes) -> bytes:
     start = base64.b64decode(text[:16])
-    kind = b"jpeg" if start.startswith(b"\xff\xd8") else b"webp" if start.startswith(b"RIFF") else b"png"
-    return as_string(b"data:image/" + kind + b";base64," + text)
+    subtype = b"jpeg" if start.startswith(b"\xff\xd8") else b"webp" if start.startswith(b"RIFF") else b"png"
+    return as_string(b"data:image/" + subtype + b";base64," + text)
 
 
-def _url_safe(text: bytes) -> bytes:
+def _make_url_safe(text: bytes) -> bytes:
     return as_string(text.translate(bytes.maketrans(b"+/", b"-_")))
 
 
-def _unpadded(text: bytes) -> bytes:
-    # A picture whose base64 needs no padding gets a zero byte, which every decoder of pictures ignores.
+def _strip_padding(text: bytes) -> bytes:
+    # An image whose base64 needs no padding gets a zero byte, which every decoder of images ignores.
     padded = text if text.endswith(b"=") else text + b"AA=="
     return as_string(padded.rstrip(b"="))
 
 
-def _newlines(text: bytes) -> bytes:
-    lines = [text[at : at + 76] for at in range(0, len(text), 76)]
-    return as_string(b"\\n".join(lines))
+def _wrap(text: bytes) -> bytes:
+    return as_string(b"\\n".join(text[start : start + 76] for start in range(0, len(text), 76)))
 
 
-def _empty(_: bytes) -> bytes:
-    return b'""'
+def _body(about: str, transform: StepTransform) -> FaultType[FaultPlan]:
+    return fault(about, FaultPlan(transform=transform))
 
 
-def _null(_: bytes) -> bytes:
-    return b"null"
+def _stream(about: str, transform: StepTransform) -> FaultType[FaultPlan]:
+    return fault(about, FaultPlan(transform=transform, stream_only=True))
 
 
-def _spelled(spelling: Spelling) -> Plan:
-    return Plan(dialect=Dialect(base64=spelling))
+def _dialect(about: str, dialect: Dialect) -> FaultType[FaultPlan]:
+    return fault(about, FaultPlan(dialect=dialect))
 
 
-def _after_first_partial(name: str | None, data: Mapping[str, Any]) -> Edit:
-    def edit(frames: Frames) -> Steps:
-        return (*first_partial(frames), Event(name, data))
-
-    return edit
+def _base64(about: str, encoding: Base64Encoding) -> FaultType[FaultPlan]:
+    return _dialect(about, Dialect(base64=encoding))
 
 
-def _unknown(frames: Frames) -> Steps:
-    data = {"type": "image_generation.queued", "position": 3, "sequence_number": None}
-    return (Event("image_generation.queued", data), *frames)
+def _error_event(about: str, data: Mapping[str, Any]) -> FaultType[FaultPlan]:
+    about = f"after one partial image an error event{about}"
+    return _stream(about, lambda frames: (*first_partial(frames), Event("error", data)))
 
 
-def _ping(frames: Frames) -> Steps:
-    return (Event("ping", {}), *frames)
+def _nest(error: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "error", "error": error, "sequence_number": None}
 
 
-def _done(frames: Frames) -> Steps:
-    return (*frames, Text(b"data: [DONE]\n\n"))
+def _error(error_type: str, code: str, message: str) -> dict[str, Any]:
+    return {"type": error_type, "code": code, "message": message, "param": None}
 
 
-def _done_only(frames: Frames) -> Steps:
-    return (*frames[:-1], Text(b"data: [DONE]\n\n"))
-
-
-def _huge(text: str) -> Plan:
-    megabytes = float(text)
-    if not 0 < megabytes <= 1024:
-        raise ValueError("megabytes from just above 0 to 1024")
-    return Plan(picture_megabytes=megabytes)
-
-
-def _error(kind: str, code: str, message: str) -> dict[str, Any]:
-    return {"type": kind, "code": code, "message": message, "param": None}
-
-
-def _nested(error: Mapping[str, Any]) -> Plan:
-    return _error_event({"type": "error", "error": error, "sequence_number": None})
-
-
-def _error_event(data: Mapping[str, Any]) -> Plan:
-    return Plan(edit=_after_first_partial("error", data), stream_only=True)
-
-
-def _stream_edit(edit: Edit) -> Plan:
-    return Plan(edit=edit, stream_only=True)
-
-
+_DONE: Final = Text(b"data: [DONE]\n\n")
 _BLOCKED: Final = _error(USER_ERROR, "moderation_blocked", "Your request was rejected by the safety system.")
 _FAILED: Final = _error("image_generation_server_error", "image_generation_failed", "Image generation failed")
 _SERVER: Final = _error("server_error", "server_error", "The server had an error.")
 _FLAT: Final = {"type": "error", "code": "server_error", "message": "The server had an error."}
+_QUEUED: Final = {"type": "image_generation.queued", "position": 3, "sequence_number": None}
 
-CONTENT: Final[Mapping[str, Kind[Plan]]] = {
-    "json_instead_of_sse": fixed("a stream is answered with one JSON body", Plan(kind="json")),
-    "sse_instead_of_json": fixed("a JSON answer comes as a stream", Plan(kind="sse")),
-    "moderation_mid_stream": fixed(
-        "after one partial image an error event, moderation_blocked", _nested(_BLOCKED)
+BODY_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
+    "one_byte_chunks": fault("the body comes in HTTP chunks of one byte", FaultPlan(piece=1)),
+    "tiny_chunks": fault_with_argument(
+        "tiny_chunks:N (64) the body comes in HTTP chunks of N bytes",
+        "64",
+        _SIZE,
+        lambda n: FaultPlan(piece=n),
     ),
-    "error_event_nested": fixed(
-        "after one partial image an error event with an error inside", _nested(_SERVER)
+    "slow_first_byte": fault_with_argument(
+        "slow_first_byte:SECONDS (1) nothing at all for that long", "1", _DELAY, lambda s: FaultPlan(delay=s)
     ),
-    "error_event_bare": fixed(
-        "after one partial image an error event of an error object only", _error_event({"error": _SERVER})
+    "stall": fault("not even headers until release()", FaultPlan(hold=True)),
+    "stall_after_headers": _body(
+        "headers, then nothing until release()", lambda frames: (WaitForRelease(), *frames)
     ),
-    "error_event_flat": fixed(
-        "after one partial image an error event without an inner object", _error_event(_FLAT)
+    "stall_mid_event": _body("half of the first event, then nothing until release()", _stall_mid_event),
+    "stall_between_events": _body(
+        "the first partial image, then nothing until release()", _stall_between_events
     ),
-    "error_event_server": fixed(
-        "after one partial image an error event, image_generation_failed", _nested(_FAILED)
+    "comments_forever": _stream(
+        "comments and no event until release() (stream)", lambda frames: (CommentsUntilReleased(), *frames)
     ),
-    "unknown_event": fixed("an event of an unknown type comes first", _stream_edit(_unknown)),
-    "ping_event": fixed("an event `ping` with an empty object comes first", _stream_edit(_ping)),
-    "done_marker": fixed("[DONE] follows the completed event", _stream_edit(_done)),
-    "done_without_completed": fixed("[DONE] in place of the completed event", _stream_edit(_done_only)),
-    "keepalive_comments": fixed("a comment before every event", Plan(dialect=Dialect(comments=True))),
-    "crlf": fixed("lines of the stream end in CR LF", Plan(dialect=Dialect(line_end=b"\r\n"))),
-    "cr": fixed("lines of the stream end in CR alone", Plan(dialect=Dialect(line_end=b"\r"))),
-    "bom": fixed("the stream begins with a byte order mark", Plan(dialect=Dialect(byte_order_mark=True))),
-    "no_event_line": fixed("events have a data line only", Plan(dialect=Dialect(event_line=False))),
-    "invalid_base64": fixed("characters that are not base64 in the middle of it", _spelled(_invalid)),
-    "escaped_base64": fixed(r"base64 with the JSON escapes \/, \u002B and \u003d", _spelled(_escaped)),
-    "data_url_base64": fixed("base64 behind a data: URL prefix", _spelled(_data_url)),
-    "urlsafe_base64": fixed("base64 in the url-safe alphabet", _spelled(_url_safe)),
-    "unpadded_base64": fixed("base64 without its padding", _spelled(_unpadded)),
-    "wrapped_base64": fixed("base64 with a newline after every 76 characters", _spelled(_newlines)),
-    "null_b64": fixed("b64_json is null", _spelled(_null)),
-    "empty_b64": fixed("b64_json is an empty string", _spelled(_empty)),
-    "url_answer": fixed("the picture as an absolute url", Plan(dialect=Dialect(links="absolute"))),
-    "relative_url_answer": fixed("the picture as a relative url", Plan(dialect=Dialect(links="relative"))),
-    "data_url_answer": fixed("the picture as a data: url in `url`", Plan(dialect=Dialect(links="data"))),
-    "missing_fields": fixed(
-        "everything but the picture is missing or null", Plan(dialect=Dialect(sparse=True))
+    "cut_mid_event": _body(
+        "a clean end of the body in the middle of the last event",
+        lambda frames: (*frames[:-1], halves(frames[-1])[0]),
     ),
-    "empty_data": fixed("a JSON answer whose data is empty", Plan(dialect=Dialect(empty_data=True))),
-    "huge_picture": taking("huge_picture:MB (16) a picture of that many megabytes", "16", _huge),
+    "eof_without_completed": _stream("a clean end after the partial images", lambda frames: frames[:-1]),
+    "eof_after_partials": fault_with_argument(
+        "eof_after_partials:N (1) a clean end after N partial images", "1", _COUNT, _first_partials
+    ),
+    "fewer_partials": fault_with_argument(
+        "fewer_partials:N (0) at most N partial images, then the picture", "0", _COUNT, _fewer_partials
+    ),
+    "completed_without_blank_line": _body(
+        "the body ends right after the JSON of the completed event",
+        lambda frames: (*frames[:-1], Frame(FINAL, closed=False)),
+    ),
+    "reset_after_body": fault(
+        "TCP reset once the request was read, without an answer", FaultPlan(hang_up="reset")
+    ),
+    "close_after_body": fault(
+        "clean close once the request was read, without an answer", FaultPlan(hang_up="close")
+    ),
+    "reset_mid_stream": _body("TCP reset in the middle of the second event", _break_second("reset")),
+    "cut_chunked_body": _body(
+        "close in the middle of a chunked body, without its last chunk", _break_second("close")
+    ),
+    "short_content_length": fault(
+        "a body shorter than the declared Content-Length", FaultPlan(overlong=True)
+    ),
+    "malformed_chunk": _body(
+        "after headers and first partial a chunk size that is no number, connection left open",
+        lambda frames: (*first_partial(frames), HangUp("bad_chunk")),
+    ),
+    "gzip": fault("a JSON answer with Content-Encoding: gzip", FaultPlan(gzip=True)),
+    "json_instead_of_sse": fault("a stream is answered with one JSON body", FaultPlan(kind="json")),
+    "sse_instead_of_json": fault("a JSON answer comes as a stream", FaultPlan(kind="sse")),
+    "moderation_mid_stream": _error_event(", moderation_blocked", _nest(_BLOCKED)),
+    "error_event_nested": _error_event(" with an error inside", _nest(_SERVER)),
+    "error_event_bare": _error_event(" of an error object only", {"error": _SERVER}),
+    "error_event_flat": _error_event(" without an inner object", _FLAT),
+    "error_event_server": _error_event(", image_generation_failed", _nest(_FAILED)),
+    "unknown_event": _stream(
+        "an event of an unknown type comes first",
+        lambda frames: (Event("image_generation.queued", _QUEUED), *frames),
+    ),
+    "ping_event": _stream(
+        "an event `ping` with an empty object comes first", lambda frames: (Event("ping", {}), *frames)
+    ),
+    "done_marker": _stream("[DONE] follows the completed event", lambda frames: (*frames, _DONE)),
+    "done_without_completed": _stream(
+        "[DONE] in place of the completed event", lambda frames: (*frames[:-1], _DONE)
+    ),
+    "keepalive_comments": _dialect("a comment before every event", Dialect(comments=True)),
+    "crlf": _dialect("lines of the stream end in CR LF", Dialect(line_end=b"\r\n")),
+    "cr": _dialect("lines of the stream end in CR alone", Dialect(line_end=b"\r")),
+    "bom": _dialect("the stream begins with a byte order mark", Dialect(byte_order_mark=True)),
+    "no_event_line": _dialect("events have a data line only", Dialect(event_line=False)),
+    "invalid_base64": _base64("characters that are not base64 in the middle of it", _corrupt),
+    "escaped_base64": _base64(r"base64 with the JSON escapes \/, \u002B and \u003d", _escape),
+    "data_url_base64": _base64("base64 behind a data: URL prefix", _make_data_url),
+    "urlsafe_base64": _base64("base64 in the url-safe alphabet", _make_url_safe),
+    "unpadded_base64": _base64("base64 without its padding", _strip_padding),
+    "wrapped_base64": _base64("base64 with a newline after every 76 characters", _wrap),
+    "null_b64": _base64("b64_json is null", lambda _: b"null"),
+    "empty_b64": _base64("b64_json is an empty string", lambda _: b'""'),
+    "url_answer": _dialect("the picture as an absolute url", Dialect(links="absolute")),
+    "relative_url_answer": _dialect("the picture as a relative url", Dialect(links="relative")),
+    "data_url_answer": _dialect("the picture as a data: url in `url`", Dialect(links="data")),
+    "missing_fields": _dialect("everything but the picture is missing or null", Dialect(sparse=True)),
+    "empty_data": _dialect("a JSON answer whose data is empty", Dialect(empty_data=True)),
+    "huge_picture": fault_with_argument(
+        "huge_picture:MB (16) a picture of that many megabytes",
+        "16",
+        MEGABYTES,
+        lambda megabytes: FaultPlan(image_megabytes=megabytes),
+    ),
 }

@@ -1,7 +1,6 @@
-"""Faults of downloads: what may go wrong when the picture behind a url is fetched.
+"""Faults of downloads: what may go wrong when the image behind a URL is fetched.
 
-Rules: their names begin with `download_`; each is about one GET, and the picture itself stays as it is; where a
-redirect leads on this server, nothing more goes wrong. It refuses to send anything itself.
+Invariants: names begin with `download_`; each is about one GET, and the image itself is unchanged.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,8 +9,16 @@ from typing import Final, Literal
 import attrs
 
 from openai_images.server.error_replies import Reply, error_reply
-from openai_images.server.faults.plan import Kind, fixed, taking
-from openai_images.server.faults.statuses import html, parse_status, status_reply
+from openai_images.server.faults.plan import (
+    MEGABYTES,
+    STATUS,
+    Argument,
+    FaultType,
+    Plan,
+    fault,
+    fault_with_argument,
+)
+from openai_images.server.faults.statuses import html_page, status_reply
 
 _EXPIRED: Final = (
     b'\xef\xbb\xbf<?xml version="1.0" encoding="utf-8"?><Error><Code>AuthenticationFailed</Code><Message>Server failed '
@@ -19,12 +26,14 @@ _EXPIRED: Final = (
     b"</AuthenticationErrorDetail></Error>"
 )
 
+_URL: Final = Argument(str, lambda url: url.isprintable() and " " not in url, "a url")
+
 Body = Literal["whole", "cut", "reset", "endless", "stalled", "empty"]
 
 
 @attrs.frozen(kw_only=True)
-class Place:
-    """Where a download came to: the server's port and the path with its query."""
+class DownloadInfo:
+    """The port and the path (with its query) of a download."""
 
     port: int
     path: str
@@ -32,92 +41,90 @@ class Place:
 
 
 @attrs.frozen(kw_only=True)
-class DownloadPlan:
-    """How one download strays from the normal one; the defaults are the normal one."""
+class DownloadPlan(Plan):
+    """How one download differs from the normal one, which is the default."""
 
     reply: Callable[[], Reply] | None = None
-    location: Callable[[Place], str] | None = None
+    location: Callable[[DownloadInfo], str] | None = None
     body: Body = "whole"
     megabytes: float | None = None
-    hold: bool = False
-    every_other: bool = False
 
 
-def _redirect(text: str) -> DownloadPlan:
-    if not text.isprintable() or " " in text:
-        raise ValueError("a url")
-    return DownloadPlan(location=lambda at: text or f"http://localhost:{at.port}{next_hop(at, '1')}")
+def _redirect(url: str) -> DownloadPlan:
+    return DownloadPlan(location=lambda info: url or f"http://localhost:{info.port}{next_hop(info, '1')}")
 
 
-def _huge(text: str) -> DownloadPlan:
-    megabytes = float(text)
-    if not 0 < megabytes <= 1024:
-        raise ValueError("megabytes from just above 0 to 1024")
-    return DownloadPlan(megabytes=megabytes)
+def _reply(reply: Reply) -> DownloadPlan:
+    return DownloadPlan(reply=lambda: reply)
 
 
-def _status(text: str) -> DownloadPlan:
-    status = parse_status(text)
-    return DownloadPlan(reply=lambda: status_reply(status))
-
-
-def _gone() -> Reply:
-    return error_reply(404, "The picture was not found.", code="not_found")
-
-
-def next_hop(place: Place, hop: str) -> str:
-    """The path of a download behind one more redirect."""
-    path, _, query = place.path.partition("?")
+def next_hop(info: DownloadInfo, hop: str) -> str:
+    """The path of a download after one more redirect."""
+    path, _, query = info.path.partition("?")
     kept = [pair for pair in query.split("&") if pair and not pair.startswith("hop=")]
     return f"{path}?{'&'.join([*kept, f'hop={hop}'])}"
 
 
-def _in_circles(place: Place) -> str:
-    return next_hop(place, "loop-b" if place.hop == "loop-a" else "loop-a")
+def _in_circles(info: DownloadInfo) -> str:
+    return next_hop(info, "loop-b" if info.hop == "loop-a" else "loop-a")
 
 
 LOOP: Final = DownloadPlan(location=_in_circles)
 
-DOWNLOADS: Final[Mapping[str, Kind[DownloadPlan]]] = {
-    "download_ok": fixed("no fault for this download", DownloadPlan()),
-    "download_status": taking("download_status:NNN (500) a download gets that HTTP status", "500", _status),
-    "download_404": fixed("a download finds nothing: 404", DownloadPlan(reply=_gone)),
-    "download_expired_403": fixed(
-        "a download comes too late: 403 with the XML of a storage",
-        DownloadPlan(reply=lambda: Reply(403, _EXPIRED, "application/xml")),
+DOWNLOAD_FAULTS: Final[Mapping[str, FaultType[DownloadPlan]]] = {
+    "download_ok": fault("no fault for this download", DownloadPlan()),
+    "download_status": fault_with_argument(
+        "download_status:NNN (500) a download gets that HTTP status",
+        "500",
+        STATUS,
+        lambda status: _reply(status_reply(status)),
     ),
-    "download_500_then_ok": fixed(
+    "download_404": fault(
+        "a download finds nothing: 404",
+        _reply(error_reply(404, "The picture was not found.", code="not_found")),
+    ),
+    "download_expired_403": fault(
+        "a download comes too late: 403 with the XML of a storage",
+        _reply(Reply(403, _EXPIRED, "application/xml")),
+    ),
+    "download_500_then_ok": fault(
         "500 for this download, the picture for the next",
         DownloadPlan(reply=lambda: status_reply(500), every_other=True),
     ),
-    "download_redirect": taking(
+    "download_redirect": fault_with_argument(
         "download_redirect:URL (this server under another host name) a download is sent there, 302",
         "",
+        _URL,
         _redirect,
     ),
-    "download_redirect_relative": fixed(
-        "a download is sent to a relative url that works", DownloadPlan(location=lambda at: next_hop(at, "1"))
+    "download_redirect_relative": fault(
+        "a download is sent to a relative url that works",
+        DownloadPlan(location=lambda info: next_hop(info, "1")),
     ),
-    "download_redirect_other_host": fixed(
-        "a download is sent to this server under the name localhost",
-        _redirect(""),
+    "download_redirect_other_host": fault(
+        "a download is sent to this server under the name localhost", _redirect("")
     ),
-    "download_redirect_link_local": fixed(
+    "download_redirect_link_local": fault(
         "a download is sent to http://169.254.169.254/latest/meta-data/",
         _redirect("http://169.254.169.254/latest/meta-data/"),
     ),
-    "download_redirect_file": fixed(
+    "download_redirect_file": fault(
         "a download is sent to file:///etc/passwd", _redirect("file:///etc/passwd")
     ),
-    "download_redirect_loop": fixed("a download is sent from here to there and back, for ever", LOOP),
-    "download_endless": fixed("a download begins as a picture and never ends", DownloadPlan(body="endless")),
-    "download_huge": taking("download_huge:MB (100) a download of that many megabytes", "100", _huge),
-    "download_cut": fixed("a download ends after half of its declared length", DownloadPlan(body="cut")),
-    "download_reset": fixed("TCP reset after half of a download", DownloadPlan(body="reset")),
-    "download_html": fixed("a download gives an HTML page", DownloadPlan(reply=lambda: html(200))),
-    "download_empty": fixed("a download gives nothing, with status 200", DownloadPlan(body="empty")),
-    "download_stall": fixed("a download gives not even headers until release()", DownloadPlan(hold=True)),
-    "download_stall_mid_body": fixed(
+    "download_redirect_loop": fault("a download is sent from here to there and back, for ever", LOOP),
+    "download_endless": fault("a download begins as a picture and never ends", DownloadPlan(body="endless")),
+    "download_huge": fault_with_argument(
+        "download_huge:MB (100) a download of that many megabytes",
+        "100",
+        MEGABYTES,
+        lambda megabytes: DownloadPlan(megabytes=megabytes),
+    ),
+    "download_cut": fault("a download ends after half of its declared length", DownloadPlan(body="cut")),
+    "download_reset": fault("TCP reset after half of a download", DownloadPlan(body="reset")),
+    "download_html": fault("a download gives an HTML page", _reply(html_page(200))),
+    "download_empty": fault("a download gives nothing, with status 200", DownloadPlan(body="empty")),
+    "download_stall": fault("a download gives not even headers until release()", DownloadPlan(hold=True)),
+    "download_stall_mid_body": fault(
         "a download gives its first half, then nothing until release()", DownloadPlan(body="stalled")
     ),
 }

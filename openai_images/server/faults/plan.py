@@ -1,34 +1,101 @@
-"""What a fault is: a name, a sentence about it, and a plan that says how one answer strays.
+"""What a fault is: a name, a description and a plan of how one response differs from the normal one.
 
-Rules: a plan is a frozen value made when the fault is named; it changes steps, spelling, framing or the whole reply,
-and everything it leaves alone stays as the API does it. It refuses to send anything itself.
+Invariants: a normal body is one `Frame` per image stage (JSON has only the final one) and a clean end; a plan is a
+frozen value that rearranges those steps, changes the encoding or replaces the response.
+Must not: make bytes or send them.
 """
 
-from collections.abc import Callable
-from typing import Generic, Literal, Protocol, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Generic, Literal, TypeVar
 
 import attrs
 
 from openai_images.server.encoder import Dialect
 from openai_images.server.error_replies import Reply
-from openai_images.server.steps import Edit
+
+HangUpKind = Literal["close", "reset", "bad_chunk"]
 
 
-class AnyPlan(Protocol):
-    """What a script wants to know of a plan, whatever it is a plan of."""
+@attrs.frozen
+class Frame:
+    """An event with an image, or the whole JSON body; `start` and `end` are the part of its bytes to send."""
 
-    @property
-    def every_other(self) -> bool:
-        """Whether it lets the next one pass."""
-        ...
+    stage: int | None
+    start: float = 0.0
+    end: float = 1.0
+    closed: bool = True
 
 
-P = TypeVar("P", bound=AnyPlan)
+@attrs.frozen
+class Event:
+    """An event without an image; a `sequence_number` of None is filled in when it is sent."""
+
+    name: str | None
+    data: Mapping[str, Any]
+
+
+@attrs.frozen
+class Text:
+    """Bytes that are sent unchanged."""
+
+    data: bytes
+
+
+@attrs.frozen
+class WaitForRelease:
+    """Nothing more until `server.release()`."""
+
+
+@attrs.frozen
+class CommentsUntilReleased:
+    """Comment lines, one after the other, until `server.release()`."""
+
+
+@attrs.frozen
+class HangUp:
+    """An end of the connection that is not the end of the body."""
+
+    how: HangUpKind
+
+
+Step = Frame | Event | Text | WaitForRelease | CommentsUntilReleased | HangUp
+Steps = tuple[Step, ...]
+Frames = tuple[Frame, ...]
+StepTransform = Callable[[Frames], Steps]
+
+FINAL = None
+
+
+def normal_steps(partials: int) -> Frames:
+    """The normal body: the partial images in order, then the final one."""
+    return (*(Frame(index) for index in range(partials)), Frame(FINAL))
+
+
+def first_partial(frames: Frames) -> Frames:
+    """The first frame if it is a partial image, else nothing."""
+    return tuple(frame for frame in frames[:1] if frame.stage is not FINAL)
+
+
+def halves(frame: Frame) -> tuple[Frame, Frame]:
+    """A frame cut in its middle."""
+    return attrs.evolve(frame, end=0.5), attrs.evolve(frame, start=0.5)
 
 
 @attrs.frozen(kw_only=True)
-class Situation:
-    """What a whole reply may quote from the request it answers."""
+class Plan:
+    """What the plans of POSTs and of downloads share: stall until `server.release()`, or pass every other request."""
+
+    hold: bool = False
+    every_other: bool = False
+
+
+P = TypeVar("P", bound=Plan)
+A = TypeVar("A")
+
+
+@attrs.frozen(kw_only=True)
+class RequestInfo:
+    """What a reply may quote from its request."""
 
     request_id: str
     authorization: str
@@ -40,37 +107,44 @@ class Situation:
 
 
 @attrs.frozen(kw_only=True)
-class Plan:
-    """How one answer with pictures strays from the normal one; the defaults are the normal one."""
+class FaultPlan(Plan):
+    """How one response differs from the normal one, which is the default."""
 
-    reply: Callable[[Situation], Reply] | None = None
-    edit: Edit | None = None
+    reply: Callable[[RequestInfo], Reply] | None = None
+    transform: StepTransform | None = None
     stream_only: bool = False
     dialect: Dialect = attrs.field(factory=Dialect)
     kind: Literal["asked", "json", "sse"] = "asked"
     piece: int | None = None
     overlong: bool = False
     gzip: bool = False
-    picture_megabytes: float | None = None
-    hold: bool = False
+    image_megabytes: float | None = None
     delay: float = 0.0
     hang_up: Literal["close", "reset"] | None = None
-    every_other: bool = False
+
+    def steps(self, partials: int, *, as_stream: bool) -> Steps:
+        """The body of a response, as this plan rearranges it."""
+        frames = normal_steps(partials)
+        steps: Steps = frames
+        if self.transform is not None and (as_stream or not self.stream_only):
+            steps = self.transform(frames)
+        mark: Steps = (Text(b"\xef\xbb\xbf"),) if as_stream and self.dialect.byte_order_mark else ()
+        return (*mark, *steps)
 
 
 @attrs.frozen
 class Fault(Generic[P]):
-    """A fault as it was named, with its plan."""
+    """A fault with its argument, and its plan."""
 
     name: str
     plan: P
 
 
-NORMAL = Plan()
+NORMAL = FaultPlan()
 
 
 @attrs.frozen
-class Kind(Generic[P]):
+class FaultType(Generic[P]):
     """An entry of the registry: `make` builds the plan from what follows the colon."""
 
     about: str
@@ -79,11 +153,33 @@ class Kind(Generic[P]):
     takes_argument: bool = False
 
 
-def fixed(about: str, plan: P) -> Kind[P]:
-    """A kind without an argument."""
-    return Kind(about, lambda _: plan)
+@attrs.frozen
+class Argument(Generic[A]):
+    """Parses the argument of a fault; what it does not accept is a ValueError that says what is expected."""
+
+    convert: Callable[[str], A]
+    accepts: Callable[[A], bool]
+    expected: str
+
+    def __call__(self, text: str) -> A:
+        """The value of what follows the colon."""
+        value = self.convert(text)
+        if not self.accepts(value):
+            raise ValueError(self.expected)
+        return value
 
 
-def taking(about: str, default: str | None, make: Callable[[str], P]) -> Kind[P]:
-    """A kind with an argument; a `default` of None means that it must be given."""
-    return Kind(about, make, default, takes_argument=True)
+MEGABYTES: Final = Argument(float, lambda size: 0 < size <= 1024, "megabytes from just above 0 to 1024")
+STATUS: Final = Argument(int, lambda status: 400 <= status <= 599, "a status from 400 to 599")
+
+
+def fault(about: str, plan: P) -> FaultType[P]:
+    """A fault without an argument."""
+    return FaultType(about, lambda _: plan)
+
+
+def fault_with_argument(
+    about: str, default: str | None, argument: Callable[[str], A], make: Callable[[A], P]
+) -> FaultType[P]:
+    """A fault with an argument; a `default` of None means that it is required."""
+    return FaultType(about, lambda text: make(argument(text)), default, takes_argument=True)

@@ -1,16 +1,34 @@
-"""Faults that put another whole reply in the place of the picture: statuses, limits, refusals, foreign bodies.
+"""Faults that replace the whole response: statuses, rate limits, moderation, foreign bodies.
 
-Rules: bodies are those recorded from the API and from the gateways in front of it; a reply is made anew for each
-request. It refuses to touch how a reply travels; that is `travel.py`.
+Invariants: bodies are those recorded from the API and from the gateways in front of it.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import formatdate
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
-from openai_images.server.error_replies import USER_ERROR, Reply, compact_json, error_reply, invalid_key
-from openai_images.server.faults.plan import Kind, Plan, Situation, fixed, taking
+import attrs
+
+from openai_images.server.error_replies import (
+    INVALID_REQUEST,
+    USER_ERROR,
+    Reply,
+    compact_json,
+    error_reply,
+    invalid_api_key,
+)
+from openai_images.server.faults.plan import (
+    STATUS,
+    A,
+    Argument,
+    FaultPlan,
+    FaultType,
+    RequestInfo,
+    fault,
+    fault_with_argument,
+)
 from openai_images.server.rate_limits import images_message, rate_limit_reply, retry_headers
 
 _HTML: Final = (
@@ -21,19 +39,18 @@ _SERVER_SENTENCE: Final = (
     "The server had an error processing your request. Sorry about that! You can retry your request, or contact us "
     "through our help center at help.openai.com if you keep seeing this error."
 )
-_SAFETY: Final = "Your request was rejected by the safety system."
+_CONTACT: Final = (
+    "Your request was rejected by the safety system. If you believe this is an error, contact us at help.openai.com "
+    "and include the request ID"
+)
 _OLD_SAFETY: Final = "Your request was rejected as a result of our safety system."
 
 _STATUSES: Final[Mapping[int, tuple[str, str, str | None]]] = {
     400: ("Invalid value for 'size'.", USER_ERROR, "invalid_value"),
-    403: ("Your organization must be verified to use this model.", "invalid_request_error", None),
-    404: (
-        "The model does not exist or you do not have access to it.",
-        "invalid_request_error",
-        "model_not_found",
-    ),
+    403: ("Your organization must be verified to use this model.", INVALID_REQUEST, None),
+    404: ("The model does not exist or you do not have access to it.", INVALID_REQUEST, "model_not_found"),
     408: ("Request timed out.", "server_error", None),
-    409: ("The request conflicts with another one.", "invalid_request_error", "conflict"),
+    409: ("The request conflicts with another one.", INVALID_REQUEST, "conflict"),
     413: ("413: Maximum content size limit (26214400) exceeded", "server_error", None),
     429: ("Rate limit reached for requests.", "requests", "rate_limit_exceeded"),
     500: (_SERVER_SENTENCE, "server_error", None),
@@ -41,157 +58,92 @@ _STATUSES: Final[Mapping[int, tuple[str, str, str | None]]] = {
 }
 _GATEWAY: Final = (502, 504, 520, 521, 522, 523, 524)
 
+_SECONDS: Final = Argument(float, lambda seconds: 0 <= seconds <= 86_400, "seconds from 0 to 86400")
+_STAGE: Final = Argument(str, {"input", "output", "unknown"}.__contains__, "input, output or unknown")
 
-def html(status: int) -> Reply:
+
+def html_page(status: int) -> Reply:
     """A gateway's HTML page."""
     return Reply(status, _HTML % (status, status), _HTML_TYPE)
 
 
 def status_reply(status: int) -> Reply:
-    """What the API, or the gateway in front of it, says with `status`."""
+    """The reply of the API, or of the gateway in front of it, with `status`."""
     if status == 401:
-        return invalid_key("sk-local-000000000000")
+        return invalid_api_key("sk-local-000000000000")
     if status in _GATEWAY:
-        return html(status)
-    message, kind, code = _STATUSES.get(status, (f"HTTP status {status}.", "server_error", None))
-    return error_reply(status, message, kind, code=code)
+        return html_page(status)
+    message, error_type, code = _STATUSES.get(status, (f"HTTP status {status}.", "server_error", None))
+    return error_reply(status, message, error_type, code=code)
 
 
-def parse_status(text: str) -> int:
-    """An HTTP status of an error, or a `ValueError`."""
-    status = int(text)
-    if not 400 <= status <= 599:
-        raise ValueError("a status from 400 to 599")
-    return status
+def _should_retry(answer: str, status: int) -> Reply:
+    return attrs.evolve(status_reply(status), headers={"x-should-retry": answer})
 
 
-def _status_plan(text: str) -> Plan:
-    status = parse_status(text)
-    return Plan(reply=lambda _: status_reply(status))
+def _full_rate_limit(seconds: float, request: RequestInfo) -> Reply:
+    counts = {"limit": "5", "remaining": "0", "reset": f"{seconds:g}s"}
+    headers = {f"x-ratelimit-{name}-input-images": value for name, value in counts.items()}
+    return _rate_limit(seconds, request, headers | retry_headers(seconds))
 
 
-def _should_retry(answer: str, text: str) -> Plan:
-    status = parse_status(text)
-
-    def reply(_: Situation) -> Reply:
-        plain = status_reply(status)
-        return Reply(status, plain.body, plain.content_type, {"x-should-retry": answer})
-
-    return Plan(reply=reply)
+def _rate_limit(seconds: float, request: RequestInfo, headers: Mapping[str, str]) -> Reply:
+    return rate_limit_reply("input-images", images_message(request.model, 5, 5, 1, seconds), headers)
 
 
-def _limited(seconds: float, at: Situation, headers: Mapping[str, str]) -> Reply:
-    return rate_limit_reply("input-images", images_message(at.model, 5, 5, 1, seconds), headers)
+def _bare_limit(name: str, value: str) -> Reply:
+    return rate_limit_reply("input-images", "Rate limit reached for images per minute.", {name: value})
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds <= 86_400:
-        raise ValueError("seconds from 0 to 86400")
-    return seconds
+def _overload(headers: Mapping[str, str]) -> Reply:
+    message = "The server is currently overloaded. Please try again later."
+    error_type, code = "service_unavailable_error", "server_is_overloaded"
+    return error_reply(503, message, error_type, code=code, headers=headers)
 
 
-def _rate_limited(text: str) -> Plan:
-    seconds = _seconds(text)
-
-    def reply(at: Situation) -> Reply:
-        counts = {"limit": "5", "remaining": "0", "reset": f"{seconds:g}s"}
-        headers = {f"x-ratelimit-{name}-input-images": value for name, value in counts.items()}
-        return _limited(seconds, at, headers | retry_headers(seconds))
-
-    return Plan(reply=reply)
-
-
-def _retry_after_seconds(text: str) -> Plan:
-    seconds = _seconds(text)
-    return Plan(reply=lambda _: _bare_limit({"retry-after": f"{seconds:g}"}))
-
-
-def _retry_after_ms(text: str) -> Plan:
-    milliseconds = round(_seconds(text) * 1000)
-    return Plan(reply=lambda _: _bare_limit({"retry-after-ms": str(milliseconds)}))
-
-
-def _retry_after_date(text: str) -> Plan:
-    seconds = _seconds(text)
-    return Plan(reply=lambda at: _bare_limit({"retry-after": formatdate(at.now + seconds, usegmt=True)}))
-
-
-def _retry_after_message(text: str) -> Plan:
-    seconds = _seconds(text)
-    return Plan(reply=lambda at: _limited(seconds, at, {}))
-
-
-def _bare_limit(headers: Mapping[str, str]) -> Reply:
-    return rate_limit_reply("input-images", "Rate limit reached for images per minute.", headers)
-
-
-def _overloaded(headers: Mapping[str, str]) -> Plan:
-    return Plan(
-        reply=lambda _: error_reply(
-            503,
-            "The server is currently overloaded. Please try again later.",
-            "service_unavailable_error",
-            code="server_is_overloaded",
-            headers=headers,
-        )
-    )
-
-
-def _overloaded_plan(text: str) -> Plan:
-    return _overloaded({"retry-after": str(max(1, round(_seconds(text))))})
-
-
-def _refused(status: int, message: str | None, kind: str, code: str | None) -> Plan:
-    return Plan(reply=lambda _: error_reply(status, message, kind, code=code))
-
-
-def moderation_reply(at: Situation, stage: str = "input") -> Reply:
-    """The refusal of the safety system as the API words it today."""
-    message = (
-        f"{_SAFETY} If you believe this is an error, contact us at help.openai.com and include the request ID "
-        f"{at.request_id}."
-    )
+def moderation_reply(stage: str, request: RequestInfo) -> Reply:
+    """The safety system's 400 in today's wording."""
     details = {"moderation_stage": stage, "categories": ["other"]}
-    return error_reply(400, message, USER_ERROR, code="moderation_blocked", moderation_details=details)
+    return _moderation_error(f"{_CONTACT} {request.request_id}.", moderation_details=details)
 
 
-def _moderation_in_message(at: Situation) -> Reply:
-    message = (
-        f"{_SAFETY} If you believe this is an error, contact us at help.openai.com and include the request ID "
-        f"{at.request_id}. safety_violations=[sexual,violence]."
-    )
-    return error_reply(400, message, USER_ERROR, code="moderation_blocked")
+def _moderation_in_message(request: RequestInfo) -> Reply:
+    return _moderation_error(f"{_CONTACT} {request.request_id}. safety_violations=[sexual,violence].")
 
 
-def _moderation_azure(at: Situation) -> Reply:
+def _moderation_error(message: str, **more: Any) -> Reply:
+    return error_reply(400, message, USER_ERROR, code="moderation_blocked", **more)
+
+
+def _moderation_azure(request: RequestInfo) -> Reply:
     error = {"code": "contentFilter", "message": "Your task failed as a result of our safety system."}
-    return Reply(400, compact_json({"created": int(at.now), "error": error}))
+    return Reply(400, compact_json({"created": int(request.now), "error": error}))
 
 
-def _moderation_plan(text: str) -> Plan:
-    if text not in ("input", "output", "unknown"):
-        raise ValueError("input, output or unknown")
-    return Plan(reply=lambda at: moderation_reply(at, text))
+def _echo_secrets(request: RequestInfo) -> Reply:
+    secrets = f"Authorization '{request.authorization}' and prompt '{request.prompt}'"
+    return error_reply(400, f"Upstream refused the request with {secrets}.", "upstream_error")
 
 
-def _error_200(_: Situation) -> Reply:
-    return Reply(200, status_reply(500).body)
+def _redirect(url: str, request: RequestInfo) -> Reply:
+    target = url or f"http://localhost:{request.port}{request.path}"
+    return Reply(307, b"", "text/plain", {"location": target})
 
 
-def _echo_secrets(at: Situation) -> Reply:
-    message = (
-        f"Upstream refused the request with Authorization '{at.authorization}' and prompt '{at.prompt}'."
-    )
-    return error_reply(400, message, "upstream_error")
+def _reply(about: str, reply: Callable[[RequestInfo], Reply]) -> FaultType[FaultPlan]:
+    return fault(about, FaultPlan(reply=reply))
 
 
-def _redirect(text: str) -> Plan:
-    def reply(at: Situation) -> Reply:
-        target = text or f"http://localhost:{at.port}{at.path}"
-        return Reply(307, b"", "text/plain", {"location": target})
+def _reply_with(
+    about: str, default: str | None, argument: Callable[[str], A], reply: Callable[[A, RequestInfo], Reply]
+) -> FaultType[FaultPlan]:
+    return fault_with_argument(about, default, argument, lambda value: FaultPlan(reply=partial(reply, value)))
 
-    return Plan(reply=reply)
+
+def _error(
+    about: str, status: int, message: str | None, error_type: str, code: str | None
+) -> FaultType[FaultPlan]:
+    return _reply(about, lambda _: error_reply(status, message, error_type, code=code))
 
 
 _BILLING = "Billing hard limit has been reached."
@@ -206,89 +158,115 @@ _PROBLEM = {
     "status": 502,
 }
 
-WHOLE_REPLIES: Final[Mapping[str, Kind[Plan]]] = {
-    "status": taking("status:NNN answers with that HTTP status and its usual body", None, _status_plan),
-    "html_502": fixed("a gateway's HTML page with status 502", Plan(reply=lambda _: html(502))),
-    "problem_502": fixed(
-        "a gateway's JSON problem with status 502, without an error object",
-        Plan(reply=lambda _: Reply(502, json.dumps(_PROBLEM, indent=2).encode())),
+STATUS_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
+    "status": _reply_with(
+        "status:NNN answers with that HTTP status and its usual body",
+        None,
+        STATUS,
+        lambda status, _: status_reply(status),
     ),
-    "html_200": fixed("an HTML page with status 200", Plan(reply=lambda _: html(200))),
-    "empty_200": fixed("status 200 with an empty body", Plan(reply=lambda _: Reply(200, b""))),
-    "text_200": fixed("status 200 with plain text", Plan(reply=lambda _: Reply(200, b"ok", "text/plain"))),
-    "error_200": fixed("status 200 with a JSON error object", Plan(reply=_error_200)),
-    "rate_limited": taking(
+    "html_502": _reply("a gateway's HTML page with status 502", lambda _: html_page(502)),
+    "problem_502": _reply(
+        "a gateway's JSON problem with status 502, without an error object",
+        lambda _: Reply(502, json.dumps(_PROBLEM, indent=2).encode()),
+    ),
+    "html_200": _reply("an HTML page with status 200", lambda _: html_page(200)),
+    "empty_200": _reply("status 200 with an empty body", lambda _: Reply(200, b"")),
+    "text_200": _reply("status 200 with plain text", lambda _: Reply(200, b"ok", "text/plain")),
+    "error_200": _reply("status 200 with a JSON error object", lambda _: Reply(200, status_reply(500).body)),
+    "rate_limited": _reply_with(
         "rate_limited:SECONDS (1) answers 429 with Retry-After, retry-after-ms, x-ratelimit-* and the message",
         "1",
-        _rate_limited,
+        _SECONDS,
+        _full_rate_limit,
     ),
-    "rate_limited_then_ok": Kind(
+    "rate_limited_then_ok": fault(
         "429 with a wait of one second for this request, a picture for the next",
-        lambda _: Plan(reply=_rate_limited("1").reply, every_other=True),
+        FaultPlan(reply=partial(_full_rate_limit, 1.0), every_other=True),
     ),
-    "retry_after_seconds": taking(
-        "retry_after_seconds:S (1) 429 with only Retry-After: S", "1", _retry_after_seconds
+    "retry_after_seconds": _reply_with(
+        "retry_after_seconds:S (1) 429 with only Retry-After: S",
+        "1",
+        _SECONDS,
+        lambda seconds, _: _bare_limit("retry-after", f"{seconds:g}"),
     ),
-    "retry_after_ms": taking(
-        "retry_after_ms:S (1) 429 with only retry-after-ms: 1000*S", "1", _retry_after_ms
+    "retry_after_ms": _reply_with(
+        "retry_after_ms:S (1) 429 with only retry-after-ms: 1000*S",
+        "1",
+        _SECONDS,
+        lambda seconds, _: _bare_limit("retry-after-ms", str(round(seconds * 1000))),
     ),
-    "retry_after_date": taking(
-        "retry_after_date:S (1) 429 with Retry-After as an HTTP date", "1", _retry_after_date
+    "retry_after_date": _reply_with(
+        "retry_after_date:S (1) 429 with Retry-After as an HTTP date",
+        "1",
+        _SECONDS,
+        lambda s, request: _bare_limit("retry-after", formatdate(request.now + s, usegmt=True)),
     ),
-    "retry_after_message": taking(
+    "retry_after_message": _reply_with(
         "retry_after_message:S (1) 429 whose message alone says to try again in S seconds",
         "1",
-        _retry_after_message,
+        _SECONDS,
+        lambda seconds, request: _rate_limit(seconds, request, {}),
     ),
-    "quota_429": fixed(
+    "quota_429": _error(
         "429 insufficient_quota: waiting does not help",
-        _refused(429, _QUOTA, "insufficient_quota", "insufficient_quota"),
+        429,
+        _QUOTA,
+        "insufficient_quota",
+        "insufficient_quota",
     ),
-    "quota_400": fixed(
+    "quota_400": _error(
         "400 billing_hard_limit_reached",
-        _refused(400, _BILLING, "billing_limit_user_error", "billing_hard_limit_reached"),
+        400,
+        _BILLING,
+        "billing_limit_user_error",
+        "billing_hard_limit_reached",
     ),
-    "overloaded_503": fixed("503 server_is_overloaded without Retry-After", _overloaded({})),
-    "overloaded_503_retry_after": taking(
-        "overloaded_503_retry_after:S (1) 503 server_is_overloaded with Retry-After: S", "1", _overloaded_plan
+    "overloaded_503": _reply("503 server_is_overloaded without Retry-After", lambda _: _overload({})),
+    "overloaded_503_retry_after": _reply_with(
+        "overloaded_503_retry_after:S (1) 503 server_is_overloaded with Retry-After: S",
+        "1",
+        _SECONDS,
+        lambda seconds, _: _overload({"retry-after": str(max(1, round(seconds)))}),
     ),
-    "should_retry_true": taking(
+    "should_retry_true": _reply_with(
         "should_retry_true:NNN (500) that status with x-should-retry: true",
         "500",
-        lambda t: _should_retry("true", t),
+        STATUS,
+        lambda status, _: _should_retry("true", status),
     ),
-    "should_retry_false": taking(
+    "should_retry_false": _reply_with(
         "should_retry_false:NNN (500) that status with x-should-retry: false",
         "500",
-        lambda t: _should_retry("false", t),
+        STATUS,
+        lambda status, _: _should_retry("false", status),
     ),
-    "moderation_400": taking(
+    "moderation_400": _reply_with(
         "moderation_400:STAGE (input) 400 moderation_blocked with moderation_details",
         "input",
-        _moderation_plan,
+        _STAGE,
+        moderation_reply,
     ),
-    "moderation_400_message_only": fixed(
-        "400 moderation_blocked with safety_violations=[...] in the message only",
-        Plan(reply=_moderation_in_message),
+    "moderation_400_message_only": _reply(
+        "400 moderation_blocked with safety_violations=[...] in the message only", _moderation_in_message
     ),
-    "moderation_400_old": fixed(
-        "400 of the old safety system, without a code",
-        _refused(400, _OLD_SAFETY, "invalid_request_error", None),
+    "moderation_400_old": _error(
+        "400 of the old safety system, without a code", 400, _OLD_SAFETY, INVALID_REQUEST, None
     ),
-    "moderation_content_policy": fixed(
-        "400 content_policy_violation",
-        _refused(400, _OLD_SAFETY, "invalid_request_error", "content_policy_violation"),
+    "moderation_content_policy": _error(
+        "400 content_policy_violation", 400, _OLD_SAFETY, INVALID_REQUEST, "content_policy_violation"
     ),
-    "moderation_azure": fixed("400 contentFilter beside a created field", Plan(reply=_moderation_azure)),
-    "moderation_null_message": fixed(
-        "400 moderation_blocked whose message is null", _refused(400, None, USER_ERROR, "moderation_blocked")
+    "moderation_azure": _reply("400 contentFilter beside a created field", _moderation_azure),
+    "moderation_null_message": _error(
+        "400 moderation_blocked whose message is null", 400, None, USER_ERROR, "moderation_blocked"
     ),
-    "moderation_403": fixed(
-        "403 of the safety system: temporarily blocked",
-        _refused(403, _BLOCKED, USER_ERROR, "moderation_blocked"),
+    "moderation_403": _error(
+        "403 of the safety system: temporarily blocked", 403, _BLOCKED, USER_ERROR, "moderation_blocked"
     ),
-    "redirect_307": taking("redirect_307:URL (this server under another host name) 307", "", _redirect),
-    "echo_secrets": fixed(
-        "400 whose message repeats the Authorization header and the prompt", Plan(reply=_echo_secrets)
+    "redirect_307": _reply_with(
+        "redirect_307:URL (this server under another host name) 307", "", str, _redirect
+    ),
+    "echo_secrets": _reply(
+        "400 whose message repeats the Authorization header and the prompt", _echo_secrets
     ),
 }

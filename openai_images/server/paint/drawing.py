@@ -1,17 +1,18 @@
-"""Brushes shared by the scenes: colours, gradients, glows, noise and rolling lines.
+"""Colours and shapes shared by the scenes: palettes chosen by hand, gradients, glows, noise, rolling lines.
 
-Rules: everything random comes from the `Random` handed in; lengths are in units of the canvas, so that a scene fits
-any size. It refuses to know what is being painted.
+Invariants: randomness comes from the `Random` passed in; lengths are relative to the canvas, so a scene fits any size.
+Must not: know what is drawn.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from operator import mul
 from random import Random
-from typing import Protocol
+from typing import Final, Protocol
 
+import attrs
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 Colour = tuple[int, int, int]
@@ -20,55 +21,55 @@ Size = tuple[int, int]
 
 
 class _Plain(Protocol):
-    """The methods of `Image` whose own types speak of arrays, as they are used here."""
+    """Methods of `Image` whose own annotations need numpy."""
 
     def resize(self, size: Size, resample: int) -> Image.Image: ...
     def point(self, lut: Sequence[float] | Callable[[float], float]) -> Image.Image: ...
     def getbands(self) -> tuple[str, ...]: ...
 
 
-def scaled(image: _Plain, size: Size, resample: int = Image.Resampling.BICUBIC) -> Image.Image:
+def resize(image: _Plain, size: Size, resample: int = Image.Resampling.BICUBIC) -> Image.Image:
     """The image in another size."""
     return image.resize(size, resample)
 
 
-def mapped(image: _Plain, curve: Callable[[int], float]) -> Image.Image:
-    """Every value of an eight-bit image through a curve, kept within 0 and 255."""
+def apply_curve(image: _Plain, curve: Callable[[int], float]) -> Image.Image:
+    """Maps every value of an eight-bit image by a curve, limited to 0..255."""
     table = [min(255, max(0, round(curve(value)))) for value in range(256)]
     return image.point(table * len(image.getbands()))
 
 
-def linear(image: _Plain, factor: float, offset: float) -> Image.Image:
+def scale_values(image: _Plain, factor: float, offset: float) -> Image.Image:
     """Every value of a floating-point image times `factor` plus `offset`."""
     return image.point(lambda value: value * factor + offset)
 
 
-def mix(one: Colour, other: Colour, share: float) -> Colour:
+def mix(first: Colour, second: Colour, share: float) -> Colour:
     """`share` of the other colour in the one."""
-    red, green, blue = (round(a + (b - a) * share) for a, b in zip(one, other, strict=True))
+    red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
     return red, green, blue
 
 
-def ramp(colours: Sequence[Colour], at: float) -> Colour:
+def ramp(colours: Sequence[Colour], position: float) -> Colour:
     """The colour at a position from 0 to 1 along several."""
-    scaled = min(max(at, 0.0), 1.0) * (len(colours) - 1)
-    left = min(int(scaled), len(colours) - 2)
-    return mix(colours[left], colours[left + 1], scaled - left)
+    step = min(max(position, 0.0), 1.0) * (len(colours) - 1)
+    left = min(int(step), len(colours) - 2)
+    return mix(colours[left], colours[left + 1], step - left)
 
 
-def gradient(size: Size, colours: Sequence[Colour], reach: float = 1.0) -> Image.Image:
-    """A vertical gradient through the colours, which has come to the last at `reach` of the height."""
+def gradient(size: Size, colours: Sequence[Colour], reach: float = 1.0, start: float = 0.0) -> Image.Image:
+    """A vertical gradient through the colours; `start` and `reach` are shares of the height."""
     strip = Image.new("RGB", (1, 512))
     for row in range(512):
-        strip.putpixel((0, row), ramp(colours, row / 511 / reach))
-    return scaled(strip, size)
+        strip.putpixel((0, row), ramp(colours, (row / 511 - start) / reach))
+    return resize(strip, size)
 
 
 def glow(image: Image.Image, centre: Point, radius: float, colour: Colour, strength: float = 1.0) -> None:
     """A soft light around a point."""
     side = max(2, round(radius * 2))
-    falling = mapped(Image.radial_gradient("L"), lambda v: 255 * strength * max(0.0, 1 - v / 180) ** 2.4)
-    mask = scaled(falling, (side, side))
+    falling = apply_curve(Image.radial_gradient("L"), lambda v: 255 * strength * max(0.0, 1 - v / 180) ** 2.4)
+    mask = resize(falling, (side, side))
     left, top = round(centre[0] - radius), round(centre[1] - radius)
     image.paste(colour, (left, top, left + side, top + side), mask)
 
@@ -90,8 +91,8 @@ def noise(rng: Random, size: Size, cells: Size, octaves: int = 4) -> Image.Image
     weight = 0.5
     for octave in range(octaves):
         grid = cells[0] << octave, cells[1] << octave
-        layer = scaled(Image.frombytes("L", grid, rng.randbytes(grid[0] * grid[1])), size)
-        total = ImageChops.add(total, mapped(layer, partial(mul, weight)))
+        layer = resize(Image.frombytes("L", grid, rng.randbytes(grid[0] * grid[1])), size)
+        total = ImageChops.add(total, apply_curve(layer, partial(mul, weight)))
         weight /= 2
     return total
 
@@ -117,8 +118,8 @@ def swell(rng: Random, points: int, count: int, pitch: float) -> list[float]:
     ]
     total = sum(weight for _, _, weight in parts)
     return [
-        0.5 + sum(w * math.sin(math.tau * f * at / points + phase) for f, phase, w in parts) / total / 2
-        for at in range(points + 1)
+        0.5 + sum(w * math.sin(math.tau * f * position / points + phase) for f, phase, w in parts) / total / 2
+        for position in range(points + 1)
     ]
 
 
@@ -137,11 +138,71 @@ def shape_mask(size: Size, outline: Sequence[Point]) -> Image.Image:
     return mask
 
 
-def soften(image: Image.Image, radius: float) -> Image.Image:
-    """A blur made on a small copy: at any radius in the same short time."""
+def rounded_mask(size: Size, inset: int, radius: float, fill: int = 255) -> Image.Image:
+    """A mask of `fill` with round, smooth corners, `inset` away from the edges."""
+    width, height = size[0] * 2, size[1] * 2
+    mask = Image.new("L", (width, height), 0)
+    box = (inset * 2, inset * 2, width - inset * 2 - 1, height - inset * 2 - 1)
+    ImageDraw.Draw(mask).rounded_rectangle(box, radius=radius * 2, fill=fill)
+    return mask.reduce(2)
+
+
+def blur(image: Image.Image, radius: float) -> Image.Image:
+    """A blur made on a small copy: it takes the same short time at any radius."""
     scale = max(1, int(radius / 3))
     if scale == 1:
         return image.filter(ImageFilter.GaussianBlur(radius))
     few = max(1, image.width // scale), max(1, image.height // scale)
-    small = scaled(image, few, Image.Resampling.BOX).filter(ImageFilter.GaussianBlur(radius / scale))
-    return scaled(small, image.size)
+    small = resize(image, few, Image.Resampling.BOX).filter(ImageFilter.GaussianBlur(radius / scale))
+    return resize(small, image.size)
+
+
+@attrs.frozen
+class Palette:
+    """Seven colours of one mood."""
+
+    high: Colour
+    middle: Colour
+    low: Colour
+    light: Colour
+    far: Colour
+    near: Colour
+    accent: Colour
+
+    @property
+    def sky(self) -> tuple[Colour, Colour, Colour]:
+        """From the top of the sky to the horizon."""
+        return self.high, self.middle, self.low
+
+    @property
+    def night(self) -> tuple[Colour, Colour, Colour]:
+        """The same sky after dark."""
+        dark = (9, 11, 28)
+        return mix(self.high, dark, 0.84), mix(self.high, dark, 0.66), mix(self.middle, dark, 0.52)
+
+    @property
+    def petals(self) -> tuple[Colour, ...]:
+        """From the edge of a flower to its heart."""
+        return self.high, self.middle, self.accent, self.low, self.light
+
+
+def _colour(text: str) -> Colour:
+    return int(text[:2], 16), int(text[2:4], 16), int(text[4:], 16)
+
+
+def _palette(colours: str) -> Palette:
+    return Palette(*(_colour(text) for text in colours.split()))
+
+
+PALETTES: Final[Mapping[str, Palette]] = {
+    "dawn": _palette("34497f 9a74a8 f6ad8c ffe6b8 8a78a8 1f2747 f2705f"),
+    "lagoon": _palette("1b6175 56a3a9 cdeadb fff6da 5ea7ab 0c3540 f98f5c"),
+    "rose": _palette("6a3f74 cf7a94 fbcbb0 fff1dc a9688a 38203f ffc65c"),
+    "meadow": _palette("2f6f8f 86b9a6 f1edc4 fff9dc 86ad8a 1f4034 e8973a"),
+    "ember": _palette("4a2040 ab4350 f48f50 ffdf99 8e465f 260f22 ffe2a0"),
+    "glacier": _palette("23406f 6f9cc7 dcecf1 ffffff 8fb0cf 14233f f0936b"),
+    "lavender": _palette("463d94 9a8adb f6d2e6 fff5e1 8d7fc0 221c4f ffad5e"),
+    "citrus": _palette("1c7a6c 7cc09a fde7a4 fffce8 79ba97 0d4034 ee6b4a"),
+    "sand": _palette("4d6f86 b9b8a4 f3dfbb fff7e2 b79f86 4a342c d4643f"),
+    "plum": _palette("2c2a5c 70508f d98ca6 ffdcc2 6d5590 171536 f7a072"),
+}

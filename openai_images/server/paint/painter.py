@@ -1,51 +1,55 @@
-"""From a request to the bytes of a file: paint the canvas, soften it as far as it is unfinished, caption, encode.
+"""From a request to the bytes of an image file, cached and drawn in a small thread pool.
 
-Rules: pure functions of their arguments; a canvas is painted once and developed once per stage. It refuses to cache
-and to know about threads: the studio does.
+Invariants: an image requested concurrently is drawn once, and a caller that leaves does not stop it for the others; the
+cache is bounded in bytes, the least recently used goes first.
+Must not: draw on the event loop.
 """
 
+import asyncio
 import hashlib
 import io
 import math
+from base64 import b64encode
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from random import Random
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import attrs
-from PIL import Image, ImageChops, ImageDraw, PngImagePlugin
+from PIL import Image, ImageChops, PngImagePlugin
 
-from openai_images.server.edits import Edit
-from openai_images.server.formats import Animation
-from openai_images.server.paint.drawing import Size, mapped, scaled, soften
-from openai_images.server.paint.finish import STATEMENT, write_caption
-from openai_images.server.paint.motion import MARGIN, animated
-from openai_images.server.paint.palette import choose_palette
-from openai_images.server.paint.retouch import retouch
-from openai_images.server.paint.scenes import choose_scene, words_of
+from openai_images.server.checks import Animation
+from openai_images.server.edits import CheckedEdit
+from openai_images.server.paint.drawing import Size, apply_curve, blur, resize, rounded_mask
+from openai_images.server.paint.finish import MARGIN, STATEMENT, apply_edit, encode_gif, write_caption
+from openai_images.server.paint.scenes import choose_palette, choose_scene, prompt_words
+from openai_images.server.paint.svg import draw
 from openai_images.server.parameters import Parameters
 
-# Scenes are painted larger than asked for, which makes smooth edges, up to so many pixels: more is slow.
+# Scenes are drawn larger than requested, which makes smooth edges, up to so many pixels: more is slow.
 OVERSIZE: Final = 1.5
-MOST_PIXELS: Final = 9_500_000
+MAX_PIXELS: Final = 9_500_000
 _GRAIN_TILE: Final = 512
 _GRAIN_DEPTH: Final = 4
 
 
 @attrs.frozen(kw_only=True)
 class CanvasSpec:
-    """What decides the motif; `pictures` are the digests of those that are edited."""
+    """What determines a canvas; `sources` are the digests of source images."""
 
     prompt: str
     index: int
     width: int
     height: int
     transparent: bool
-    pictures: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
-class PictureSpec:
-    """What decides the bytes of a file; `progress` is 1 for the finished picture.
+class ImageSpec:
+    """What determines the bytes of a file; `progress` is 1 for the final image.
 
     The canvas of an animation is larger than its frames, by `MARGIN`.
     """
@@ -59,67 +63,67 @@ class PictureSpec:
 
     @property
     def size(self) -> Size:
-        """Width and height of the file's picture."""
+        """Width and height of the file's image."""
         margin = 1 if self.animation is None else MARGIN
         return round(self.canvas.width / margin), round(self.canvas.height / margin)
 
 
-def spec_of(asked: Parameters, index: int, stage: int | None) -> PictureSpec:
-    """What decides the picture of this index, or a partial image of it."""
-    margin = 1 if asked.animation is None else MARGIN
-    edit = asked.edit
-    pictures = () if edit is None else (*edit.images, edit.mask, edit.markup)
-    return PictureSpec(
+def image_spec(parameters: Parameters, index: int, stage: int | None) -> ImageSpec:
+    """The specification of an image, or of a partial image of it."""
+    margin = 1 if parameters.animation is None else MARGIN
+    edit = parameters.edit
+    sources = () if edit is None else (*edit.images, edit.mask, edit.markup)
+    return ImageSpec(
         canvas=CanvasSpec(
-            prompt=asked.prompt,
+            prompt=parameters.prompt,
             index=index,
-            width=round(asked.width * margin),
-            height=round(asked.height * margin),
-            transparent=asked.background == "transparent",
-            pictures=tuple("" if picture is None else picture.digest for picture in pictures),
+            width=round(parameters.width * margin),
+            height=round(parameters.height * margin),
+            transparent=parameters.background == "transparent",
+            sources=tuple("" if image is None else image.digest for image in sources),
         ),
-        output_format=asked.output_format,
-        compression=asked.compression,
-        quality=asked.quality,
-        progress=1.0 if stage is None else (stage + 1) / (asked.partials + 1),
-        animation=asked.animation,
+        output_format=parameters.output_format,
+        compression=parameters.compression,
+        quality=parameters.quality,
+        progress=1.0 if stage is None else (stage + 1) / (parameters.partials + 1),
+        animation=parameters.animation,
     )
 
 
-def paint_canvas(spec: CanvasSpec, edit: Edit | None = None) -> Image.Image:
-    """The finished picture in its full size, without its caption; `edit` holds the pictures `spec` names."""
+def paint_canvas(spec: CanvasSpec, edit: CheckedEdit | None = None) -> Image.Image:
+    """The image in its full size, without its caption; `edit` has the images that `spec` names."""
     seed = hashlib.sha256(f"{spec.index}\x00{spec.prompt}".encode("utf-8", "replace")).digest()
-    rng = Random(seed)  # noqa: S311  # paints the same picture for the same prompt, guards nothing
-    words = words_of(spec.prompt)
+    rng = Random(seed)  # noqa: S311  # paints the same image for the same prompt, guards nothing
+    words = prompt_words(spec.prompt)
     palette, scene = choose_palette(rng, words), choose_scene(rng, words)
-    scale = min(OVERSIZE, math.sqrt(MOST_PIXELS / (spec.width * spec.height)))
+    scale = min(OVERSIZE, math.sqrt(MAX_PIXELS / (spec.width * spec.height)))
     size = max(2, round(spec.width * scale)), max(2, round(spec.height * scale))
     painted = scene(size, rng, palette)
-    image = scaled(painted, (spec.width, spec.height), Image.Resampling.LANCZOS)
-    image = _grained(image, rng)
+    image = resize(painted, (spec.width, spec.height), Image.Resampling.LANCZOS)
+    image = _add_grain(image, rng)
     if edit is not None:
-        image = retouch(edit, image, palette, rng)
+        image = apply_edit(edit, image, palette, rng)
     return _as_sticker(image) if spec.transparent else image
 
 
-def develop(canvas: Image.Image, spec: PictureSpec) -> bytes:
+def encode_image(canvas: Image.Image, spec: ImageSpec) -> bytes:
     """The bytes of the file: the canvas as sharp as `progress` says, captioned and encoded.
 
-    That of an animation is cut out of its canvas, frame by frame.
+    The frames of a gif are cut out of its larger canvas.
     """
-    caption = partial(write_caption, prompt=spec.canvas.prompt, opaque=bool(spec.canvas.pictures))
+    caption = partial(write_caption, prompt=spec.canvas.prompt, opaque=bool(spec.canvas.sources))
     if spec.animation is not None:
-        return animated(canvas, spec.size, spec.animation, caption)
+        return encode_gif(canvas, spec.size, spec.animation, caption)
     image = canvas
     if spec.progress < 1:
-        image = soften(canvas, (1 - spec.progress) ** 1.6 * max(canvas.size) / 18)
-    return _encoded(caption(image), spec.output_format, spec.compression)
+        image = blur(canvas, (1 - spec.progress) ** 1.6 * max(canvas.size) / 18)
+    return _encode(caption(image), spec.output_format, spec.compression)
 
 
-def _grained(image: Image.Image, rng: Random) -> Image.Image:
+def _add_grain(image: Image.Image, rng: Random) -> Image.Image:
     """The image with a breath of film grain, which also hides the steps of gradients."""
     tile = Image.frombytes("L", (_GRAIN_TILE, _GRAIN_TILE), rng.randbytes(_GRAIN_TILE * _GRAIN_TILE))
-    tile = mapped(tile, lambda value: 128 + (value - 128) * _GRAIN_DEPTH / 128)
+    tile = apply_curve(tile, lambda value: 128 + (value - 128) * _GRAIN_DEPTH / 128)
     grain = Image.new("L", image.size)
     for left in range(0, image.width, _GRAIN_TILE):
         for top in range(0, image.height, _GRAIN_TILE):
@@ -128,25 +132,16 @@ def _grained(image: Image.Image, rng: Random) -> Image.Image:
 
 
 def _as_sticker(image: Image.Image) -> Image.Image:
-    """The picture as a round sticker with a white rim on a transparent ground."""
-    width, height = image.size
     edge = round(min(image.size) * 0.04)
     corner = round(min(image.size) * 0.3)
-    outer, inner = (_rounded((width, height), inset, corner) for inset in (edge, round(edge * 1.7)))
+    outer, inner = (rounded_mask(image.size, inset, corner - inset) for inset in (edge, round(edge * 1.7)))
     sticker = Image.new("RGB", image.size, (255, 255, 255))
     sticker.paste(image, mask=inner)
     sticker.putalpha(outer)
     return sticker
 
 
-def _rounded(size: tuple[int, int], inset: int, corner: int) -> Image.Image:
-    mask = Image.new("L", (size[0] * 2, size[1] * 2), 0)
-    box = (inset * 2, inset * 2, (size[0] - inset) * 2, (size[1] - inset) * 2)
-    ImageDraw.Draw(mask).rounded_rectangle(box, radius=(corner - inset) * 2, fill=255)
-    return mask.reduce(2)
-
-
-def _encoded(image: Image.Image, output_format: str, compression: int) -> bytes:
+def _encode(image: Image.Image, output_format: str, compression: int) -> bytes:
     file = io.BytesIO()
     if output_format == "png":
         info = PngImagePlugin.PngInfo()
@@ -157,3 +152,96 @@ def _encoded(image: Image.Image, output_format: str, compression: int) -> bytes:
     else:
         image.save(file, "WEBP", quality=compression, method=1)
     return file.getvalue()
+
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+MAX_CACHED_BYTES: Final = 96 * 1024 * 1024
+MAX_CANVAS_BYTES: Final = 64 * 1024 * 1024
+
+
+class SingleFlightCache(Generic[K, V]):
+    """A bounded LRU cache whose values are made once per key, also for concurrent callers."""
+
+    def __init__(self, limit: int, size: Callable[[V], int]) -> None:
+        self._limit = limit
+        self._size = size
+        self._held = 0
+        self._values: OrderedDict[K, V] = OrderedDict()
+        self._making: dict[K, asyncio.Task[V]] = {}
+
+    async def get(self, key: K, make: Callable[[], "asyncio.Future[V]"]) -> V:
+        """The value of `key`, made by `make` if it is not cached."""
+        if key in self._values:
+            self._values.move_to_end(key)
+            return self._values[key]
+        task = self._making.get(key)
+        if task is None:
+            task = asyncio.ensure_future(self._make(key, make))
+            self._making[key] = task
+            task.add_done_callback(lambda done: self._forget_task(key, done))
+        return await asyncio.shield(task)
+
+    def cancel(self) -> None:
+        """Cancels what is being made."""
+        for task in tuple(self._making.values()):
+            task.cancel()
+
+    async def _make(self, key: K, make: Callable[[], "asyncio.Future[V]"]) -> V:
+        value = await make()
+        self._values[key] = value
+        self._held += self._size(value)
+        while self._held > self._limit and len(self._values) > 1:
+            _, oldest = self._values.popitem(last=False)
+            self._held -= self._size(oldest)
+        return value
+
+    def _forget_task(self, key: K, done: asyncio.Task[V]) -> None:
+        self._making.pop(key, None)
+        # Retrieved here, or asyncio would report a failure that nobody waited for.
+        if not done.cancelled():
+            done.exception()
+
+
+class ImageCache:
+    """Stand-in images of one server, drawn in a thread pool."""
+
+    def __init__(self, fixed: bytes | Mapping[str, bytes] | None = None, *, threads: int = 2) -> None:
+        self._fixed_for_all = b64encode(fixed) if isinstance(fixed, bytes) else None
+        by_format = fixed.items() if isinstance(fixed, Mapping) else ()
+        self._fixed = {name: b64encode(data) for name, data in by_format}
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="local-images-painter")
+        self._files = SingleFlightCache[ImageSpec, bytes](MAX_CACHED_BYTES, len)
+        self._canvases = SingleFlightCache[CanvasSpec, Image.Image](MAX_CANVAS_BYTES, _canvas_bytes)
+
+    async def image(self, parameters: Parameters, index: int, stage: int | None) -> bytes:
+        """The base64 of one image, or of a partial image of it."""
+        fixed = self._fixed.get(parameters.output_format, self._fixed_for_all)
+        if fixed is not None:
+            return fixed
+        spec = image_spec(parameters, index, stage)
+        return await self._files.get(spec, lambda: asyncio.ensure_future(self._make(spec, parameters.edit)))
+
+    def close(self) -> None:
+        """Stops drawing; running threads end by themselves."""
+        self._files.cancel()
+        self._canvases.cancel()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _make(self, spec: ImageSpec, edit: CheckedEdit | None) -> bytes:
+        loop, canvas = asyncio.get_running_loop(), spec.canvas
+        if spec.output_format == "svg":
+            return await loop.run_in_executor(self._pool, _svg_base64, canvas, edit)
+        image = await self._canvases.get(
+            canvas, lambda: loop.run_in_executor(self._pool, paint_canvas, canvas, edit)
+        )
+        return await loop.run_in_executor(self._pool, lambda: b64encode(encode_image(image, spec)))
+
+
+def _svg_base64(spec: CanvasSpec, edit: CheckedEdit | None) -> bytes:
+    return b64encode(draw(spec.prompt, spec.index, (spec.width, spec.height), edit).encode())
+
+
+def _canvas_bytes(canvas: Image.Image) -> int:
+    return canvas.width * canvas.height * len(canvas.getbands())
