@@ -86,7 +86,8 @@ def members(name: str, cls: type[Any]) -> Iterator[str]:
 def signature(function: Callable[..., Any]) -> str:
     """Parameters, with the keywords that a TypedDict stands for, and the result."""
     found = inspect.signature(function)
-    shown = [part for parameter in found.parameters.values() for part in parameter_texts(parameter)]
+    parameters = [each for each in found.parameters.values() if not each.name.startswith("_")]
+    shown = [part for parameter in parameters for part in parameter_texts(parameter)]
     returns = "" if found.return_annotation is found.empty else f" -> {text_of(found.return_annotation)}"
     return f"({', '.join(shown)}){returns}"
 

@@ -74,9 +74,9 @@ class ImagesClient(Portable):
         validate: Mode = "warn",
         split: bool = True,
         timing: Timing = Timing(),  # noqa: B008  frozen
-        _access: Endpoint | None = None,
+        _endpoint: Endpoint | None = None,
     ) -> None:
-        self._access = _access or endpoint_from(api_key, base_url, organization, project, headers or {})
+        self._endpoint = _endpoint or endpoint_from(api_key, base_url, organization, project, headers or {})
         self._model = model
         self._limits = limits
         self._settings = Settings(
@@ -105,12 +105,12 @@ class ImagesClient(Portable):
         )
         checker = RequestValidator(
             settings.validate,
-            official=self._access.is_openai,
-            azure=self._access.is_azure,
+            official=self._endpoint.is_openai,
+            azure=self._endpoint.is_azure,
             split=settings.split,
             wall=settings.timing.wall,
         )
-        self._calls = CallFactory(self._access, self._context, self._model, checker)
+        self._calls = CallFactory(self._endpoint, self._context, self._model, checker)
 
     @classmethod
     def azure(
@@ -136,15 +136,15 @@ class ImagesClient(Portable):
         # Here, so that those who send elsewhere need not wait for its import.
         from openai_images.http.azure import AzureConfig, AzureEndpoint  # noqa: PLC0415
 
-        options = AzureConfig(endpoint, deployment, api_version, api_key, token_provider)
-        access = AzureEndpoint.from_config(options, settings.get("headers") or {})
-        settings.setdefault("model", access.deployment)
-        return cls(**settings, _access=access)
+        config = AzureConfig(endpoint, deployment, api_version, api_key, token_provider)
+        azure = AzureEndpoint.from_config(config, settings.get("headers") or {})
+        settings.setdefault("model", azure.deployment)
+        return cls(**settings, _endpoint=azure)
 
     @property
     def base_url(self) -> str:
         """Where requests go, without a slash at the end."""
-        return self._access.base_url
+        return self._endpoint.base_url
 
     async def generate(
         self,

@@ -71,7 +71,7 @@ class ClientSettings(TypedDict, total=False):
 class Portable(ABC):
     """A client that is copied and pickled by its settings: what it holds besides is left behind and made anew."""
 
-    _access: Endpoint
+    _endpoint: Endpoint
     _settings: Settings
 
     @abstractmethod
@@ -80,7 +80,7 @@ class Portable(ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         """The settings, the key among them. Raises TypeError for what cannot be taken to another process."""
-        _check(self._settings, self._access)
+        _check(self._settings, self._endpoint)
         return self._kept()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -103,7 +103,7 @@ class Portable(ABC):
         return {name: value for name, value in self.__dict__.items() if name not in _MADE}
 
 
-def _check(settings: Settings, access: Endpoint) -> None:
+def _check(settings: Settings, endpoint: Endpoint) -> None:
     """Raise TypeError, which says what to do, for what cannot be pickled."""
     if settings.session is not None:
         raise TypeError(_CANNOT.format("with session=", "leave session= out"))
@@ -111,7 +111,7 @@ def _check(settings: Settings, access: Endpoint) -> None:
         raise TypeError(_CANNOT.format("with an ssl= context", "set SSL_CERT_FILE there"))
     if _BY_VALUE.isdisjoint(name.rpartition(".")[2] for name in list(sys.modules)):
         try:
-            pickle.dumps((access, settings.timing))
+            pickle.dumps((endpoint, settings.timing))
         except Exception as error:  # noqa: BLE001  whatever a function holds may raise
             what = f"whose key comes from a function that cannot be pickled ({type(error).__name__})"
             raise TypeError(_CANNOT.format(what, "use a function of a module, not a lambda")) from None

@@ -61,7 +61,7 @@ class ImageDownloader:
 
     def __init__(  # noqa: PLR0913
         self,
-        access: Endpoint,
+        endpoint: Endpoint,
         transport: Transport,
         *,
         retry: RetryPolicy,
@@ -71,11 +71,11 @@ class ImageDownloader:
     ) -> None:
         """Open nothing yet; an image may have up to `max_bytes`."""
         self.max_bytes = max_bytes
-        self._access = access
+        self._endpoint = endpoint
         self._retry = retry
         self._timeouts = timeouts
         self._timing = timing
-        self._base = f"{access.base_url}/"
+        self._base = f"{endpoint.base_url}/"
         self._api = _api(self._base)
         self._guard = AddressGuard(self._api, timing)
         self._ssl, self._proxy = transport.ssl, transport.proxy
@@ -174,7 +174,7 @@ class ImageDownloader:
         if self._api is None or place.origin != self._api.origin:
             return _OURS
         try:
-            theirs, _ = await self._access.headers()
+            theirs, _ = await self._endpoint.headers()
         except Exception as error:  # noqa: BLE001
             # Whatever it is, the picture is paid for, and where it is must not be lost.
             msg = f"the key for it could not be had ({type(error).__name__})"

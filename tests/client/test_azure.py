@@ -22,7 +22,7 @@ CLASSIC = f"{HOST}/openai/deployments/pics/images/generations?api-version={DATE}
 
 def target(client: ImagesClient, model: str | None = None, path: str = "/images/generations") -> str:
     """Where a client sends a request for this model."""
-    return client._access.url(path, model)
+    return client._endpoint.url(path, model)
 
 
 def azure(endpoint: str | None, **settings: Any) -> ImagesClient:

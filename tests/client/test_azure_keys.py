@@ -303,5 +303,5 @@ async def test_nothing_shows_it(settings: dict[str, Any], caplog: pytest.LogCapt
                 await generate(client)
     secret = KEY if "api_key" in settings else TOKEN
     error = caught.value
-    shown = [str(error), repr(error), str(error.body), repr(client), repr(client._access), caplog.text]
+    shown = [str(error), repr(error), str(error.body), repr(client), repr(client._endpoint), caplog.text]
     assert not any(secret in text for text in (*shown, *traceback.format_exception(error)))

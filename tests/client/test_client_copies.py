@@ -73,7 +73,7 @@ def test_all_settings(copied: Any) -> None:
     client.team = "a"  # type: ignore[attr-defined]
     other = copied(client)
     assert vars(other).keys() == vars(client).keys()
-    kept = ("_model", "_settings", "_access", "_limits", "team")
+    kept = ("_model", "_settings", "_endpoint", "_limits", "team")
     assert [getattr(other, name) for name in kept] == [getattr(client, name) for name in kept]
 
 
@@ -81,7 +81,9 @@ def test_azure() -> None:
     """Azure's as well."""
     client = ImagesClient.azure(AZURE, deployment="d", api_key="k", api_version="2025-04-01-preview")
     other = again(client)
-    assert other._access.url("/images/generations", None) == client._access.url("/images/generations", None)
+    assert other._endpoint.url("/images/generations", None) == client._endpoint.url(
+        "/images/generations", None
+    )
 
 
 async def test_a_session_does_not_travel(server: LocalImagesServer) -> None:
@@ -125,4 +127,4 @@ def test_functions_that_do_not_travel(monkeypatch: pytest.MonkeyPatch) -> None:
         assert KEY not in str(caught.value)
         copy.deepcopy(client)
     monkeypatch.setitem(sys.modules, "cloudpickle", sys)
-    assert client.__getstate__()["_access"] is client._access
+    assert client.__getstate__()["_endpoint"] is client._endpoint
