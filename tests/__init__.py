@@ -1,1 +1,1 @@
-"""The tests; helper modules are imported from here: `from tests.mocking import mock_responses`."""
+"""The tests; helper modules are imported from here: `from tests.helpers.aioresponses_compat import mock_responses`."""

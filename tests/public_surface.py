@@ -24,8 +24,8 @@ from PIL import Image
 import openai_images
 from openai_images import ImagesError, ImageStream, Outcomes, pytest_plugin, server
 from openai_images.cli import main
-from tests.serving import serving
-from tests.tiny import png
+from tests.helpers.server_thread import serving
+from tests.helpers.tiny_images import png
 
 BUILT_BY_THE_CLIENT = (ImageStream, Outcomes)
 COMMANDS = ((), ("generate",), ("edit",), ("batch",), ("serve",), ("demo",))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 TESTS = Path(__file__).parent
 KNOWING = (
-    *("models/test_models_catalogue.py", "models/test_models_checks.py", "models/test_models_cost.py"),
-    *("models/test_models_edits.py", "server/test_server_answers.py", "server/test_server_parameters.py"),
-    *("client/test_client_checks.py", "cli/test_demo.py", "test_docs.py"),
+    *("catalog/test_models.py", "validation/test_validator.py", "models/test_cost.py"),
+    *("models/test_edit_requests.py", "server/test_answers.py", "server/test_parameters.py"),
+    *("client/test_validation.py", "cli/test_demo.py", "test_docs.py"),
 )
 SLOW_PAGES = "README or docs/editing or docs/command-line"
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.markdown import blocks, run_page
-from tests.serving import serving
+from tests.helpers.markdown import blocks, run_page
+from tests.helpers.server_thread import serving
 
 ROOT = Path(__file__).parents[1]
 PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))) if page.exists()]

@@ -2,7 +2,7 @@
 
 import aiohttp
 
-from tests.mocking import CallbackResult, MockResponses
+from tests.helpers.aioresponses_compat import CallbackResult, MockResponses
 
 URL = "http://images.example/v1/images/generations"
 

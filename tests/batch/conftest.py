@@ -7,7 +7,7 @@ import pytest
 
 from openai_images import ImagesClient
 from openai_images.server import LocalImagesServer
-from tests.calling import PNG, FakeTime, client_of
+from tests.helpers.clients import PNG, FakeTime, client_of
 
 
 @pytest.fixture

@@ -24,9 +24,9 @@ from openai_images.batch.ledger import Ledger
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import items_of, many, pictures, posts, rows, run, states
 from tests.batch.plugs import HastyDisk
-from tests.calling import PNG, FakeTime, client_of
-from tests.leaks import until
-from tests.sockets import RawServer, reply
+from tests.helpers.clients import PNG, FakeTime, client_of
+from tests.helpers.leaks import until
+from tests.helpers.raw_server import RawServer, reply
 
 PICTURE = reply(PNG, kind="image/png")
 

@@ -18,7 +18,7 @@ from openai_images import (
     Limits,
 )
 from openai_images.server import AnsweredRequest, LocalImagesServer
-from tests.calling import PNG
+from tests.helpers.clients import PNG
 
 # gpt-image-2 in low quality at 1024x1024: 196 tokens of output at $30 for a million; the prompt's at $5.
 OUTPUT_USD = Decimal(196) * 30 / 1_000_000

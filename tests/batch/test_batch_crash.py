@@ -9,7 +9,7 @@ from openai_images import BatchItem, ImagesClient
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import Ran, items_of, many, pictures, posts, rows, run, states
 from tests.batch.plugs import PluggedDisk, Pulled
-from tests.calling import PNG
+from tests.helpers.clients import PNG
 
 PROMPT = "an otter on a raft"
 ITEM = "00001"

@@ -5,7 +5,7 @@ from pathlib import Path
 from openai_images import DecodeError
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import many, pictures, rows, run, states
-from tests.calling import PNG, client_of
+from tests.helpers.clients import PNG, client_of
 
 
 async def test_half_a_picture_is_kept(out: Path) -> None:

@@ -12,8 +12,8 @@ from openai_images.batch.pictures import UnsavedPictureError
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import items_of, many, pictures, posts, rows, run, states
 from tests.batch.plugs import FailingDisk
-from tests.calling import PNG
-from tests.leaks import nothing_left, parts
+from tests.helpers.clients import PNG
+from tests.helpers.leaks import nothing_left, parts
 
 FULL = os.strerror(errno.ENOSPC)
 

@@ -27,7 +27,7 @@ from openai_images.errors import TimeoutOutcomeUnknownError
 from openai_images.models.outcomes import Watcher
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import many, pictures, run, states
-from tests.calling import PNG
+from tests.helpers.clients import PNG
 
 PICTURE = Image.from_bytes(PNG)
 BEHIND_URL = Image(url="https://pictures.test/1.png")

@@ -18,8 +18,8 @@ from openai_images.batch.ledger import Ledger
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import items_of, many, pictures, rows, run, states
 from tests.batch.plugs import FailingDisk, HastyDisk
-from tests.calling import PNG
-from tests.leaks import nothing_left, parts
+from tests.helpers.clients import PNG
+from tests.helpers.leaks import nothing_left, parts
 
 TAKEN = """
 import sys, time

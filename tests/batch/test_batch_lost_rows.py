@@ -9,8 +9,8 @@ import pytest
 from openai_images import Batch, BatchFolderError, ImagesClient
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import items_of, many, posts, run
-from tests.calling import PNG
-from tests.leaks import nothing_left, parts
+from tests.helpers.clients import PNG
+from tests.helpers.leaks import nothing_left, parts
 
 Damage = Callable[[bytes], bytes]
 

@@ -8,7 +8,7 @@ import pytest
 from openai_images import ImagesClient
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import items_of, pictures, posts, run
-from tests.calling import PNG
+from tests.helpers.clients import PNG
 
 JOURNAL = Path(__file__).with_name("journal-0.1.0.jsonl").read_text()
 ITEMS = items_of("an otter", "a fox", "a cat", "a dog", "a hen", "a bee")

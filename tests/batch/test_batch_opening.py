@@ -10,7 +10,7 @@ import pytest
 
 from openai_images import Batch, ImagesClient
 from tests.batch.batches import items_of
-from tests.leaks import until
+from tests.helpers.leaks import until
 
 
 async def test_a_second_cancellation_does_not_cut_short_the_closing(

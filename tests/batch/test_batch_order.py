@@ -12,7 +12,7 @@ from openai_images import Batch
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import items_of
 from tests.batch.plugs import WatchedDisk
-from tests.calling import PNG, client_of
+from tests.helpers.clients import PNG, client_of
 
 
 class Recorder(WatchedDisk):

@@ -10,8 +10,8 @@ from openai_images import APIConnectionError, Batch, BatchOptions, ImagesClient,
 from openai_images.batch.circuit_breaker import Gate
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import many, posts, rows, run, states
-from tests.calling import JSON_ANSWER, KEY, FakeTime
-from tests.sockets import RawServer, free_port, reply
+from tests.helpers.clients import JSON_ANSWER, KEY, FakeTime
+from tests.helpers.raw_server import RawServer, free_port, reply
 
 
 class Away(FakeTime):

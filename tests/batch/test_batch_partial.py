@@ -25,7 +25,7 @@ from openai_images.batch.ledger import Ledger
 from openai_images.client.call import Call
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import items_of, pictures, rows, run, states
-from tests.calling import PNG
+from tests.helpers.clients import PNG
 
 ITEM = "00001"
 USAGE = Usage(input_tokens=10, output_tokens=100, total_tokens=110)

@@ -10,7 +10,7 @@ from openai_images import Batch, BatchFolderError, BatchItem, GenerateRequest, I
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import items_of, many, pictures, posts, rows, run, states
 from tests.batch.plugs import FailingDisk, WatchedDisk
-from tests.calling import PNG, FakeTime, client_of
+from tests.helpers.clients import PNG, FakeTime, client_of
 
 
 async def test_appended_and_removed(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:

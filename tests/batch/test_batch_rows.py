@@ -26,8 +26,8 @@ from openai_images.batch.ledger import Ledger
 from openai_images.errors import ServerOutcomeUnknownError
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import items_of, many, posts, rows, run
-from tests.calling import PNG, client_of
-from tests.sockets import RawServer, reply
+from tests.helpers.clients import PNG, client_of
+from tests.helpers.raw_server import RawServer, reply
 
 
 def nested(levels: int, inside: object = 1) -> Any:

@@ -31,9 +31,9 @@ from openai_images import (
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import items_of, many, pictures, posts, rows, run, states
 from tests.batch.plugs import FailingDisk
-from tests.calling import PNG, client_of
-from tests.leaks import nothing_left, until
-from tests.sockets import RawServer, reply
+from tests.helpers.clients import PNG, client_of
+from tests.helpers.leaks import nothing_left, until
+from tests.helpers.raw_server import RawServer, reply
 
 
 async def test_all_of_it(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:

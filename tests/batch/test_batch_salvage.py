@@ -19,7 +19,7 @@ from openai_images import (
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import items_of, pictures, rows, run
 from tests.batch.plugs import HastyDisk
-from tests.calling import PNG
+from tests.helpers.clients import PNG
 
 HERE, ELSEWHERE = Image.from_bytes(PNG), Image(url="https://images.test/a.png?signed=1")
 PROMPT = "a very secret otter"

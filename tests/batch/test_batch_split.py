@@ -16,7 +16,7 @@ from openai_images import (
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import items_of, pictures, rows, run, states
 from tests.batch.plugs import PluggedDisk, Pulled
-from tests.calling import PNG, FakeTime, client_of
+from tests.helpers.clients import PNG, FakeTime, client_of
 
 PROMPT = "an otter on a raft"
 ITEM = "00001"

@@ -14,8 +14,8 @@ from openai_images import (
 )
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import many, posts, run
-from tests.calling import PNG, FakeTime, client_of
-from tests.leaks import nothing_left
+from tests.helpers.clients import PNG, FakeTime, client_of
+from tests.helpers.leaks import nothing_left
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from openai_images.cli import main
-from tests.serving import serving
+from tests.helpers.server_thread import serving
 
 TERMINAL_SETTINGS = (
     "COLORTERM",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Done, names
-from tests.recording import Answer, Recorder, recording
+from tests.helpers.tcp_recorder import Answer, Recorder, recording
 
 PROMPT = "an otter on a raft"
 KEY = "0123456789abcdef0123456789abcdef"

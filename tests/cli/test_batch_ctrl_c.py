@@ -15,7 +15,7 @@ import pytest
 
 from openai_images.server import LocalImagesServer
 from tests.cli.conftest import names
-from tests.leaks import until
+from tests.helpers.leaks import until
 
 Cli = Callable[..., Any]
 FINISHING = "finishing 2 pictures that are paid for; press Ctrl-C again to abandon them\n"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import names
-from tests.serving import serving
+from tests.helpers.server_thread import serving
 
 PROMPT = "a cute baby sea otter"
 Cli = Callable[..., Any]

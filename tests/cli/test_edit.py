@@ -14,7 +14,7 @@ import pytest
 
 from openai_images import ImagesClient
 from tests.cli.conftest import names
-from tests.serving import serving
+from tests.helpers.server_thread import serving
 
 PROMPT = "make it night"
 Cli = Callable[..., Any]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from openai_images import Image, ImageResult, ImagesClient
-from tests.serving import serving
+from tests.helpers.server_thread import serving
 
 PROMPT = "a cute baby sea otter"
 Cli = Callable[..., Any]

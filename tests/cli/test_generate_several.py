@@ -10,9 +10,9 @@ import pytest
 from openai_images import ImageResult, ImagesClient
 from openai_images.cli.progress import CallProgress
 from tests.cli.conftest import Terminal, names
-from tests.recording import Answer, recording
-from tests.serving import serving
-from tests.tiny import text
+from tests.helpers.server_thread import serving
+from tests.helpers.tcp_recorder import Answer, recording
+from tests.helpers.tiny_images import text
 
 PROMPT = "an otter on a raft"
 Cli = Callable[..., Any]

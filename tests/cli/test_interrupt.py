@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.processes import started, wait_for
+from tests.helpers.cli_processes import started, wait_for
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from openai_images.server import LocalImagesServer
-from tests.calling import PNG, FakeTime
+from tests.helpers.clients import PNG, FakeTime
 
 
 @pytest.fixture

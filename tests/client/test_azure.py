@@ -11,8 +11,8 @@ import pytest
 
 from openai_images import ConfigurationError, GenerateRequest, ImagesClient, RequestInvalidError
 from openai_images.client.settings import ClientSettings
-from tests.calling import B64, BOTH, COMPLETED, PNG, PROMPT, Call, FakeTime, partial
-from tests.recording import Answer, Recorder
+from tests.helpers.clients import B64, BOTH, COMPLETED, PNG, PROMPT, Call, FakeTime, partial
+from tests.helpers.tcp_recorder import Answer, Recorder
 
 HOST = "https://x.openai.azure.com"
 KEY = "0123456789abcdef0123456789abcdef"

@@ -18,8 +18,8 @@ from openai_images import (
     RateLimitError,
     RetryPolicy,
 )
-from tests.calling import B64, BOTH, COMPLETED, Call, FakeTime, event, generate, partial, stream
-from tests.recording import Answer, Recorder
+from tests.helpers.clients import B64, BOTH, COMPLETED, Call, FakeTime, event, generate, partial, stream
+from tests.helpers.tcp_recorder import Answer, Recorder
 
 DATE = "2025-04-01-preview"
 ID = "3a5c7e9b-0000-0000-0000-000000000000"

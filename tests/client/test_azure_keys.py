@@ -14,8 +14,8 @@ import trustme
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from openai_images import AuthenticationError, ConfigurationError, ImagesClient
-from tests.calling import BOTH, COMPLETED, Call, FakeTime, generate
-from tests.recording import Answer, Recorded, Recorder
+from tests.helpers.clients import BOTH, COMPLETED, Call, FakeTime, generate
+from tests.helpers.tcp_recorder import Answer, Recorded, Recorder
 
 HOST = "https://x.openai.azure.com"
 KEY = "0123456789abcdef0123456789abcdef"

@@ -19,8 +19,8 @@ from openai_images._util import atomic_file as parts_module
 from openai_images.client import files
 from openai_images.models.options import Timing
 from openai_images.server import LocalImagesServer
-from tests.leaks import nothing_left, only, parts, until
-from tests.tiny import png
+from tests.helpers.leaks import nothing_left, only, parts, until
+from tests.helpers.tiny_images import png
 
 PICTURE = png(bytes(1_000_000))  # its half is enough to be written to a file
 AT_ONCE = 0.1  # seconds in which the server sees the connection close

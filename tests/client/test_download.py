@@ -19,10 +19,10 @@ from openai_images import (
     Timeouts,
 )
 from openai_images.server import LocalImagesServer
-from tests.calling import KEY, PNG, PROMPT, FakeTime, client_of
-from tests.client.downloading import away
-from tests.leaks import nothing_left, parts
-from tests.sockets import CLOSE, RawServer, chunk, reply
+from tests.helpers.clients import KEY, PNG, PROMPT, FakeTime, client_of
+from tests.helpers.download_servers import away
+from tests.helpers.leaks import nothing_left, parts
+from tests.helpers.raw_server import CLOSE, RawServer, chunk, reply
 
 MODEL = "gpt-image-2"
 PICTURE = reply(PNG, kind="image/png")

@@ -12,10 +12,10 @@ from openai_images import DownloadError, ImagesClient
 from openai_images.http.address_guard import AddressGuard
 from openai_images.http.urls import ImageURL, resolve_url
 from openai_images.models.options import Timing
-from tests.calling import KEY, PNG, FakeTime, client_of, generate
-from tests.client.downloading import PUBLIC, away, names
-from tests.leaks import nothing_left, until
-from tests.sockets import RawServer, reply
+from tests.helpers.clients import KEY, PNG, FakeTime, client_of, generate
+from tests.helpers.download_servers import PUBLIC, away, names
+from tests.helpers.leaks import nothing_left, until
+from tests.helpers.raw_server import RawServer, reply
 
 PICTURE = reply(PNG, kind="image/png")
 API = "http://api.test/v1"

@@ -19,9 +19,9 @@ from openai_images import (
     Succeeded,
 )
 from openai_images.server import LocalImagesServer
-from tests.calling import B64, BOTH, PNG, PROMPT, Call, FakeTime, client_of, event, partial
-from tests.leaks import nothing_left, only, parts, until
-from tests.sockets import CLOSE, LAST_CHUNK, RawServer, chunked, reply
+from tests.helpers.clients import B64, BOTH, PNG, PROMPT, Call, FakeTime, client_of, event, partial
+from tests.helpers.leaks import nothing_left, only, parts, until
+from tests.helpers.raw_server import CLOSE, LAST_CHUNK, RawServer, chunked, reply
 
 MODEL = "gpt-image-2"
 PICTURE = reply(PNG, kind="image/png")

@@ -28,10 +28,20 @@ from openai_images import (
     Timeouts,
 )
 from openai_images.client import sources
-from tests.calling import B64, COMPLETED, JSON_ANSWER, KEY, PNG, PROMPT, TWO_PICTURES, FakeTime, client_of
-from tests.leaks import until
-from tests.sockets import CLOSE, RESET, STALL, RawServer, chunked, reply
-from tests.wire.test_wire_uploads import fields
+from tests.helpers.clients import (
+    B64,
+    COMPLETED,
+    JSON_ANSWER,
+    KEY,
+    PNG,
+    PROMPT,
+    TWO_PICTURES,
+    FakeTime,
+    client_of,
+)
+from tests.helpers.leaks import until
+from tests.helpers.raw_server import CLOSE, RESET, STALL, RawServer, chunked, reply
+from tests.wire.test_request_bodies import fields
 
 BUSY = reply(b'{"error":{"message":"slow down","code":"rate_limit_exceeded"}}', "Retry-After: 1", status=429)
 LARGE = b"\x89PNG\r\n\x1a\n" + os.urandom(8_000_000)  # more than the buffers of a loopback connection hold

@@ -29,9 +29,9 @@ from openai_images.models.options import Timing
 from openai_images.server import LocalImagesServer
 from openai_images.wire.error_mapping import ResponseContext
 from openai_images.wire.response import ResponseDecoder
-from tests.leaks import parts
-from tests.serving import serving
-from tests.tiny import gif, png
+from tests.helpers.leaks import parts
+from tests.helpers.server_thread import serving
+from tests.helpers.tiny_images import gif, png
 
 PNG = png(bytes(700_000))
 JPEG = b"\xff\xd8\xff\xda" + bytes(700_000) + b"\xff\xd9"

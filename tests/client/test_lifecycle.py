@@ -13,9 +13,9 @@ import pytest
 
 from openai_images import ConfigurationError, ImagesClient
 from openai_images.server import LocalImagesServer
-from tests.leaks import nothing_left, until
-from tests.serving import serving
-from tests.tiny import png
+from tests.helpers.leaks import nothing_left, until
+from tests.helpers.server_thread import serving
+from tests.helpers.tiny_images import png
 
 PNG = png(bytes(5_000))
 

@@ -29,7 +29,7 @@ from openai_images import (
 )
 from openai_images.models.options import Timing
 from openai_images.server import FAULTS, LocalImagesServer
-from tests.tiny import png
+from tests.helpers.tiny_images import png
 
 KEY = "sk-sentinel-4b7e0c55d1f94a2e"
 PROMPT = 'an otter named "Sentinel", ünder\nthe prompt\'s moon'

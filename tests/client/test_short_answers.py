@@ -18,10 +18,10 @@ from openai_images import (
     StreamInterruptedError,
     errors,
 )
-from tests.calling import B64, COMPLETED, PNG, PROMPT, client_of, event, partial
-from tests.leaks import parts
-from tests.sockets import CLOSE, RawServer, reply
-from tests.tiny import gif, text
+from tests.helpers.clients import B64, COMPLETED, PNG, PROMPT, client_of, event, partial
+from tests.helpers.leaks import parts
+from tests.helpers.raw_server import CLOSE, RawServer, reply
+from tests.helpers.tiny_images import gif, text
 
 EVENTS = "text/event-stream"
 GOOD = {"b64_json": B64}

@@ -8,7 +8,7 @@ import pytest
 
 from openai_images import CompletedImage
 from openai_images.server import LocalImagesServer
-from tests.calling import PNG, client_of
+from tests.helpers.clients import PNG, client_of
 
 PROMPT = "an otter on a raft"
 

@@ -15,7 +15,8 @@ from openai_images import (
     PartialResultError,
     StreamInterruptedError,
 )
-from tests.client.splitting import (
+from tests.helpers.leaks import nothing_left, only, parts, until
+from tests.helpers.split_servers import (
     Asked,
     Gate,
     b64,
@@ -29,7 +30,6 @@ from tests.client.splitting import (
     streamed,
     whole,
 )
-from tests.leaks import nothing_left, only, parts, until
 
 PROMPT = "an otter on a raft"
 IN_ORDER = Limits(concurrency=1)

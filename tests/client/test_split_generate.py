@@ -26,10 +26,10 @@ from openai_images import (
 )
 from openai_images.ratelimit.limiter import Patience
 from openai_images.server import LocalImagesServer
-from tests import calling
-from tests.calling import KEY, PNG
-from tests.client.splitting import Asked, Gate, b64, client_of, painting, picture, refusal, whole
-from tests.leaks import nothing_left, until
+from tests.helpers import clients as calling
+from tests.helpers.clients import KEY, PNG
+from tests.helpers.leaks import nothing_left, until
+from tests.helpers.split_servers import Asked, Gate, b64, client_of, painting, picture, refusal, whole
 
 PROMPT = "an otter on a raft"
 

@@ -24,8 +24,9 @@ from openai_images import (
     UnknownEvent,
 )
 from openai_images.client.split import SplitCall
-from tests.calling import event
-from tests.client.splitting import (
+from tests.helpers.clients import event
+from tests.helpers.leaks import nothing_left, until
+from tests.helpers.split_servers import (
     Asked,
     Gate,
     Painter,
@@ -40,7 +41,6 @@ from tests.client.splitting import (
     streamed,
     whole,
 )
-from tests.leaks import nothing_left, until
 
 PROMPT = "an otter on a raft"
 

@@ -15,10 +15,10 @@ import pytest
 from openai_images import CompletedImage, ImagesClient, PartialImage
 from openai_images.client.call import SingleCall
 from openai_images.server import LocalImagesServer
-from tests.calling import client_of
-from tests.leaks import until
-from tests.sockets import LAST_CHUNK, RawServer, chunked
-from tests.tiny import png
+from tests.helpers.clients import client_of
+from tests.helpers.leaks import until
+from tests.helpers.raw_server import LAST_CHUNK, RawServer, chunked
+from tests.helpers.tiny_images import png
 
 PNG = png(bytes(50_000))
 

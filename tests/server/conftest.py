@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from openai_images.server import LocalImagesServer
-from tests.serving import NOW
+from tests.helpers.server_thread import NOW
 
 # Bytes that begin as a PNG does; base64 of them has +, / and = in it.
 PICTURE = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + struct.pack(">II", 1024, 1024) + bytes(range(30, 256))
