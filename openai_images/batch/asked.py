@@ -14,25 +14,17 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
+from openai_images.batch.models import BatchItem
 from openai_images.catalog.prices import Prices
 from openai_images.errors import BatchInputError, RequestInvalidError
 from openai_images.models.cost import estimate_cost
 from openai_images.models.requests import GenerateRequest
 from openai_images.wire.codec import encode_request
 
-__all__ = ["Asked", "BatchItem", "asked_of", "input_error"]
+__all__ = ["Asked", "asked_of", "input_error"]
 
 _SHOWN = 20
 _MOST = 1_000
-
-
-@frozen
-class BatchItem:
-    """One request of a batch: its `key` names it and its files; `line` is where it stands in its file, if in one."""
-
-    key: str
-    request: GenerateRequest
-    line: int | None = None
 
 
 @frozen

@@ -25,7 +25,8 @@ from attrs import field, frozen, validators
 
 from openai_images._util.atomic_file import open_part, publish
 from openai_images._util.attrs import characters
-from openai_images.batch.thumbs import Thumbnail, has_thumbnail, make_thumbnails
+from openai_images.batch.models import Thumbnail
+from openai_images.batch.thumbs import has_thumbnail, make_thumbnails
 
 __all__ = ["STOPPED", "Card", "Totals", "write_sheet"]
 

@@ -1,21 +1,34 @@
-"""How a batch behaves, as a frozen value.
+"""The values of a batch that people hold: its items and options, its plan and its summary.
 
-Rules: what may cost money again is off unless it is asked for; a value that makes no sense is refused when it is made.
+Rules: frozen; what may cost money again is off unless it is asked for; a value that makes no sense is refused when it
+is made; an unknown cost is None, never zero.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
 from attrs import Attribute, field, frozen
 
-from openai_images.batch.thumbs import Thumbnail
 from openai_images.catalog.prices import PUBLISHED_PRICES, Prices
 from openai_images.errors import ConfigurationError
 from openai_images.many.failure_streaks import DEFAULT_IDENTICAL_FAILURES
+from openai_images.models.requests import GenerateRequest
 
-__all__ = ["BatchOptions"]
+Thumbnail: TypeAlias = Callable[[Path, Path], object]
+"""Makes a small WebP copy of the first path's picture at the second, which has another suffix; may raise anything."""
+
+
+@frozen
+class BatchItem:
+    """One request of a batch: its `key` names it and its files; `line` is where it stands in its file, if in one."""
+
+    key: str
+    request: GenerateRequest
+    line: int | None = None
 
 
 def _count(_: object, attribute: Attribute[Any], value: object) -> None:
@@ -61,3 +74,70 @@ class BatchOptions:
     max_outage: float = field(default=600.0, validator=_seconds)
     thumbnail: Thumbnail | None = None
     note: str = ""
+
+
+@frozen(kw_only=True)
+class BatchPlan:
+    """Where a batch stands, by keys in the order of its items; `to_send` is what a run will send.
+
+    `done`, `away`, `pending`, `failed`, `unknown` and `missing` are apart from each other and are all there is: `away`
+    was paid for, and its pictures are behind URLs from which a run fetches them; `pending` was never sent, or provably
+    did not run; `unknown` may have been billed; `missing` was done, and its pictures are gone. Of the done, `adopted`
+    pictures were found without the row that says so, and `altered` ones are not what was written. `changed` are
+    pending: they had failed, and their request is another one now. `removed` are in the journal and not asked for any
+    more. `same` names for each item that is not sent the one whose pictures it shares. `notes` tell what was repaired.
+    `spent` US dollars went before this run, None where no cost is known; `unpriced` results are not in it.
+    """
+
+    total: int
+    done: tuple[str, ...] = ()
+    away: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    adopted: tuple[str, ...] = ()
+    altered: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    to_send: tuple[str, ...] = ()
+    same: Mapping[str, str] = field(factory=dict[str, str], hash=False, repr=False)
+    notes: tuple[str, ...] = ()
+    spent: Decimal | None = None
+    unpriced: int = 0
+
+    @property
+    def to_fetch(self) -> tuple[str, ...]:
+        """The keys whose pictures a run fetches; those that `to_send` names too are sent where that fails."""
+        return tuple(key for key in self.away if key not in self.same)
+
+
+@frozen(kw_only=True)
+class BatchSummary:
+    """Where a batch stands after a run, or in it.
+
+    `done`, `away` (paid for, and behind a URL that could not be fetched), `failed`, `unknown`, `missing` and
+    `not_started` are all items there are; `earlier` of the done were so before this run, `blocked` of the failed are
+    the safety system's, and `incomplete` failed and unknown ones have some of their images, but not all. `reason` says
+    what ended the run before all was sent: "" (nothing), "budget", "quota", "stopped" (`stop()`), "folder" (it could
+    not be written), "server" (it could not be reached), "key" (it was not accepted) or "failures" (too many identical
+    ones in a row). `spent` US dollars went in all runs, None where no cost is known; `unpriced` results, and requests
+    that may have been billed, are not in it. `saved_elsewhere` are pictures that the folder did not take. `elapsed`
+    seconds are this run's.
+    """
+
+    total: int
+    done: int = 0
+    away: int = 0
+    failed: int = 0
+    blocked: int = 0
+    unknown: int = 0
+    missing: int = 0
+    not_started: int = 0
+    earlier: int = 0
+    reason: str = ""
+    spent: Decimal | None = None
+    unpriced: int = 0
+    saved_elsewhere: tuple[str, ...] = ()
+    elapsed: float = 0.0
+    incomplete: int = 0

@@ -8,54 +8,17 @@ is not the one in the journal stops the run before anything is sent, unless it w
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from decimal import Decimal
 
-from attrs import field, frozen
+from attrs import frozen
 
 from openai_images.batch.asked import Asked
 from openai_images.batch.ledger import Ledger
-from openai_images.batch.models import BatchOptions
+from openai_images.batch.models import BatchOptions, BatchPlan
 from openai_images.errors import BatchFolderError
 
-__all__ = ["BatchPlan", "Found", "make_plan", "refuse_changes", "refuse_lost_rows"]
+__all__ = ["Found", "make_plan", "refuse_changes", "refuse_lost_rows"]
 
 _SHOWN = 10
-
-
-@frozen(kw_only=True)
-class BatchPlan:
-    """Where a batch stands, by keys in the order of its items; `to_send` is what a run will send.
-
-    `done`, `away`, `pending`, `failed`, `unknown` and `missing` are apart from each other and are all there is: `away`
-    was paid for, and its pictures are behind URLs from which a run fetches them; `pending` was never sent, or provably
-    did not run; `unknown` may have been billed; `missing` was done, and its pictures are gone. Of the done, `adopted`
-    pictures were found without the row that says so, and `altered` ones are not what was written. `changed` are
-    pending: they had failed, and their request is another one now. `removed` are in the journal and not asked for any
-    more. `same` names for each item that is not sent the one whose pictures it shares. `notes` tell what was repaired.
-    `spent` US dollars went before this run, None where no cost is known; `unpriced` results are not in it.
-    """
-
-    total: int
-    done: tuple[str, ...] = ()
-    away: tuple[str, ...] = ()
-    pending: tuple[str, ...] = ()
-    failed: tuple[str, ...] = ()
-    unknown: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    adopted: tuple[str, ...] = ()
-    altered: tuple[str, ...] = ()
-    changed: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-    to_send: tuple[str, ...] = ()
-    same: Mapping[str, str] = field(factory=dict[str, str], hash=False, repr=False)
-    notes: tuple[str, ...] = ()
-    spent: Decimal | None = None
-    unpriced: int = 0
-
-    @property
-    def to_fetch(self) -> tuple[str, ...]:
-        """The keys whose pictures a run fetches; those that `to_send` names too are sent where that fails."""
-        return tuple(key for key in self.away if key not in self.same)
 
 
 @frozen(kw_only=True)

@@ -26,12 +26,12 @@ from openai_images.batch.filesystem import Disk
 from openai_images.batch.item_runner import Sending
 from openai_images.batch.journal import Journal
 from openai_images.batch.journal_rows import Row, files_field, moment
-from openai_images.batch.models import BatchOptions
+from openai_images.batch.models import BatchOptions, BatchSummary
 from openai_images.batch.pictures import Saver
 from openai_images.batch.recorder import Means, Task
 from openai_images.batch.recovery import Opened
 from openai_images.batch.sheet_cards import cards_of, write_page
-from openai_images.batch.summary import BatchSummary, End, Standing
+from openai_images.batch.summary import End, Standing
 from openai_images.batch.thumbs import make_thumbnail
 from openai_images.errors import (
     APIConnectionError,

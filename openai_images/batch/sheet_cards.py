@@ -13,8 +13,8 @@ from pathlib import Path
 
 from openai_images.batch.asked import Asked
 from openai_images.batch.contact_sheet import STOPPED, Card, Totals, write_sheet
-from openai_images.batch.models import BatchOptions
-from openai_images.batch.summary import BatchSummary, Standing
+from openai_images.batch.models import BatchOptions, BatchSummary
+from openai_images.batch.summary import Standing
 
 __all__ = ["cards_of", "write_page"]
 

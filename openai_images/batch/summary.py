@@ -7,45 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from decimal import Decimal
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from openai_images.batch.ledger import Ledger, Record
-from openai_images.batch.plan import BatchPlan
+from openai_images.batch.models import BatchPlan, BatchSummary
 
-__all__ = ["BatchSummary", "End", "Standing"]
-
-
-@frozen(kw_only=True)
-class BatchSummary:
-    """Where a batch stands after a run, or in it.
-
-    `done`, `away` (paid for, and behind a URL that could not be fetched), `failed`, `unknown`, `missing` and
-    `not_started` are all items there are; `earlier` of the done were so before this run, `blocked` of the failed are
-    the safety system's, and `incomplete` failed and unknown ones have some of their images, but not all. `reason` says
-    what ended the run before all was sent: "" (nothing), "budget", "quota", "stopped" (`stop()`), "folder" (it could
-    not be written), "server" (it could not be reached), "key" (it was not accepted) or "failures" (too many identical
-    ones in a row). `spent` US dollars went in all runs, None where no cost is known; `unpriced` results, and requests
-    that may have been billed, are not in it. `saved_elsewhere` are pictures that the folder did not take. `elapsed`
-    seconds are this run's.
-    """
-
-    total: int
-    done: int = 0
-    away: int = 0
-    failed: int = 0
-    blocked: int = 0
-    unknown: int = 0
-    missing: int = 0
-    not_started: int = 0
-    earlier: int = 0
-    reason: str = ""
-    spent: Decimal | None = None
-    unpriced: int = 0
-    saved_elsewhere: tuple[str, ...] = ()
-    elapsed: float = 0.0
-    incomplete: int = 0
+__all__ = ["End", "Standing"]
 
 
 @define

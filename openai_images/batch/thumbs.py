@@ -9,16 +9,13 @@ read or write outside the batch's folder.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import TypeAlias
 
 from openai_images._util.atomic_file import part_path, publish
+from openai_images.batch.models import Thumbnail
 
-__all__ = ["Thumbnail", "has_thumbnail", "make_thumbnail", "make_thumbnails"]
-
-Thumbnail: TypeAlias = Callable[[Path, Path], object]
-"""Makes a small WebP copy of the first path's picture at the second, which has another suffix; may raise anything."""
+__all__ = ["has_thumbnail", "make_thumbnail", "make_thumbnails"]
 
 
 def has_thumbnail(folder: Path, file: str) -> bool:
