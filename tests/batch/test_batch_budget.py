@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import given, strategies as st
 
-from openai_images.batch.budget import Budget
+from openai_images.batch.ledger import Budget
 
 D = Decimal
 
