@@ -14,12 +14,12 @@ from pathlib import Path
 from attrs import evolve
 
 from openai_images._util.atomic_file import part_path
-from openai_images.batch.asked import Asked
 from openai_images.batch.filesystem import Disk, Entry
 from openai_images.batch.folder import Paths
 from openai_images.batch.journal_rows import Row, SavedFile, files_field
 from openai_images.batch.ledger import Ledger, Record
 from openai_images.batch.naming import file_stems, folded, stem_of
+from openai_images.batch.plan import Asked
 from openai_images.models import media
 from openai_images.models.completeness import flaw_of
 

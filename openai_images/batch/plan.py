@@ -1,22 +1,114 @@
 """What a run will do, decided before anything is sent: from what is asked, what the journal says, and what is there.
 
-Rules: pure. What is done is never sent again; what may have been billed only when asked for, and so is what failed and
-what was deleted. What is behind a URL is fetched, which costs nothing, before anything is sent. An item whose request
-is not the one in the journal stops the run before anything is sent, unless it was never paid for.
+Rules: pure. Two requests are the same if their bodies are, the client's model included; the digest of a body stands
+for it in the journal, so that a journal holds no prompt. What is done is never sent again; what may have been billed
+only when asked for, and so is what failed and what was deleted. What is behind a URL is fetched, which costs nothing,
+before anything is sent. An item whose request is not the one in the journal stops the run before anything is sent,
+unless it was never paid for.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
 
-from attrs import frozen
+from attrs import define, evolve, field, frozen
 
-from openai_images.batch.asked import Asked
-from openai_images.batch.ledger import Ledger
-from openai_images.batch.models import BatchOptions, BatchPlan
-from openai_images.errors import BatchFolderError
+from openai_images.batch.ledger import Ledger, Record
+from openai_images.batch.models import BatchItem, BatchOptions, BatchPlan, BatchSummary
+from openai_images.catalog.prices import Prices
+from openai_images.errors import BatchFolderError, BatchInputError, RequestInvalidError
+from openai_images.models.cost import estimate_cost
+from openai_images.models.requests import GenerateRequest
+from openai_images.wire.codec import encode_request
 
-__all__ = ["Found", "make_plan", "refuse_changes", "refuse_lost_rows"]
+_SHOWN_PROBLEMS = 20
+
+_MOST = 1_000
+
+
+@frozen
+class Asked:
+    """An item as it will be sent: its place, the whole `request`, its body's digest, its estimate in US dollars."""
+
+    index: int
+    key: str
+    request: GenerateRequest
+    digest: str
+    estimate: Decimal | None = field(default=None)
+
+    @property
+    def pictures(self) -> int:
+        """How many are asked for."""
+        return self.request.n or 1
+
+    def rest(self, kept: int, prices: Prices) -> Asked | None:
+        """The same item, asking only for what is missing when so many are kept; None where it must ask for all."""
+        missing = self.pictures - kept
+        if not 0 < kept < self.pictures or "n" in (self.request.extra_body or {}):
+            return None
+        request = evolve(self.request, n=missing)
+        return evolve(self, request=request, estimate=estimate_cost(request, prices))
+
+
+def asked_of(items: Iterable[BatchItem], model: str | None, prices: Prices) -> list[Asked]:
+    """The items as they will be sent, `model` where one names none. Raises `BatchInputError` with all that is wrong."""
+    asked: list[Asked] = []
+    problems: list[str] = []
+    first: dict[str, int] = {}
+    for index, item in enumerate(items):
+        where = f"item {index + 1}" if item.line is None else f"line {item.line}"
+        if item.key in first:
+            problems.append(
+                f"{where}: the key {item.key[:40]!r} is that of item {first[item.key] + 1} already"
+            )
+        first.setdefault(item.key, index)
+        request = item.request
+        if request.path != GenerateRequest.path:
+            problems.append(f"{where}: a batch takes no {type(request).__name__}; generate_many does")
+            continue
+        if request.model is None and model is not None:
+            request = GenerateRequest.of(request, {"model": model})
+        try:
+            _check_number(request)
+            asked.append(Asked(index, item.key, request, _digest(request), estimate_cost(request, prices)))
+        except RequestInvalidError as error:
+            problems.append(f"{where}: {error}")
+    if problems:
+        raise input_error("the items", problems)
+    return asked
+
+
+def _check_number(request: GenerateRequest) -> None:
+    """Refuse a number of pictures that nobody could name files for. Raises `RequestInvalidError`."""
+    number: Any = request.n  # callers may be untyped
+    if number is not None and (
+        isinstance(number, bool) or not isinstance(number, int) or not 0 < number <= _MOST
+    ):
+        msg = f"n must be a whole number from 1 to {_MOST:,}"
+        raise RequestInvalidError(msg)
+
+
+def input_error(where: str, problems: Sequence[str]) -> BatchInputError:
+    """The exception that tells what is wrong: all of it in `problems`, the beginning in its text."""
+    shown = "".join(f"\n  {problem}" for problem in problems[:_SHOWN_PROBLEMS])
+    more = f"\n  … and {len(problems) - _SHOWN_PROBLEMS:,} more" if len(problems) > _SHOWN_PROBLEMS else ""
+    rows = "1 problem" if len(problems) == 1 else f"{len(problems):,} problems"
+    return BatchInputError(
+        f"{where} cannot be used, and nothing was sent: {rows}{shown}{more}", problems=problems
+    )
+
+
+def _digest(request: GenerateRequest) -> str:
+    """The SHA-256 of the request's body, in one spelling. Raises `RequestInvalidError`."""
+    body = json.loads(encode_request(request, stream=False))
+    canonical = json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
 
 _SHOWN = 10
 
@@ -130,3 +222,63 @@ def _leader(group: Sequence[str], states: Mapping[str, str], waiting: Sequence[s
     settled = [key for key in group if key not in waiting and states[key] in ("failed", "unknown")]
     done = [key for state in ("done", "away") for key in group if states[key] == state]
     return next(iter([*done, *by_choice, *settled, *group]))
+
+
+@define
+class End:
+    """Why a run ends before all is sent: a word, the error, and pictures that had to be saved elsewhere."""
+
+    reason: str = ""
+    error: Exception | None = None
+    elsewhere: list[str] = field(factory=list[str])
+
+
+class Standing:
+    """Where the items of a batch stand: by its plan at first, by the journal's rows from then on."""
+
+    def __init__(self, plan: BatchPlan, ledger: Ledger) -> None:
+        """Start with the plan."""
+        self._plan = plan
+        self._ledger = ledger
+        self._done = frozenset(plan.done)
+        self._missing = {key: ledger.of_key(key) for key in plan.missing}
+        self._changed = {key: ledger.of_key(key) for key in plan.changed}
+
+    def record(self, key: str) -> Record:
+        """What is known of an item, or of the one whose pictures it shares."""
+        record = self._ledger.of_key(key)
+        leader = self._plan.same.get(key)
+        return record if leader is None or record.state == "done" else self._ledger.of_key(leader)
+
+    def state(self, key: str) -> str:
+        """One of "pending", "done", "away", "failed", "unknown" and "missing"."""
+        record = self.record(key)
+        if record is self._missing.get(key):
+            return "missing"
+        return "pending" if record is self._changed.get(key) else record.state
+
+    def summary(self, keys: Iterable[str], end: End, elapsed: float) -> BatchSummary:
+        """The numbers."""
+        states = {key: self.state(key) for key in keys}
+        counts = Counter(states.values())
+        blocked = sum(state == "failed" and self.record(key).blocked for key, state in states.items())
+        return BatchSummary(
+            total=len(states),
+            done=counts["done"],
+            away=counts["away"],
+            failed=counts["failed"],
+            blocked=blocked,
+            unknown=counts["unknown"],
+            missing=counts["missing"],
+            not_started=counts["pending"],
+            earlier=len(self._done),
+            reason=end.reason,
+            spent=self._ledger.spending.known,
+            unpriced=self._ledger.spending.unpriced,
+            saved_elsewhere=tuple(end.elsewhere),
+            elapsed=elapsed,
+            incomplete=sum(
+                state in ("failed", "unknown") and self.record(key).is_incomplete
+                for key, state in states.items()
+            ),
+        )

@@ -16,11 +16,11 @@ from typing import TypeAlias
 
 from attrs import frozen
 
-from openai_images.batch.asked import Asked
 from openai_images.batch.circuit_breaker import Gate
 from openai_images.batch.journal_rows import Row, SavedFile, error_fields, files_field
 from openai_images.batch.ledger import Budget, Record
 from openai_images.batch.pictures import Saved, Saver, UnsavedPictureError
+from openai_images.batch.plan import Asked
 from openai_images.catalog.prices import Prices
 from openai_images.errors import ImagesError, PartialResultError, with_facts
 from openai_images.http.watch import Watcher

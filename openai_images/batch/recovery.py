@@ -12,7 +12,6 @@ from pathlib import Path
 from attrs import define, field, frozen
 
 from openai_images._version import __version__
-from openai_images.batch.asked import Asked
 from openai_images.batch.filesystem import Disk
 from openai_images.batch.folder import Folder, OpenJournal, Paths
 from openai_images.batch.inventory import Stock
@@ -20,7 +19,7 @@ from openai_images.batch.journal_rows import FORMAT, Row, SavedFile, files_field
 from openai_images.batch.ledger import Ledger
 from openai_images.batch.models import BatchOptions, BatchPlan
 from openai_images.batch.naming import Names
-from openai_images.batch.plan import Found, make_plan, refuse_changes, refuse_lost_rows
+from openai_images.batch.plan import Asked, Found, make_plan, refuse_changes, refuse_lost_rows
 from openai_images.catalog.prices import PUBLISHED_PRICES
 from openai_images.errors import ConfigurationError
 

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from openai_images.batch.asked import Asked
 from openai_images.batch.caller import Caller
 from openai_images.batch.circuit_breaker import Gate
 from openai_images.batch.filesystem import Disk
@@ -28,10 +27,10 @@ from openai_images.batch.journal_rows import Row, files_field, moment
 from openai_images.batch.ledger import Budget
 from openai_images.batch.models import BatchOptions, BatchSummary
 from openai_images.batch.pictures import Saver
+from openai_images.batch.plan import Asked, End, Standing
 from openai_images.batch.recorder import Means, Task
 from openai_images.batch.recovery import Opened
 from openai_images.batch.sheet_cards import cards_of, write_page
-from openai_images.batch.summary import End, Standing
 from openai_images.batch.thumbs import make_thumbnail
 from openai_images.errors import (
     APIConnectionError,

@@ -11,10 +11,9 @@ import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from openai_images.batch.asked import Asked
 from openai_images.batch.contact_sheet import STOPPED, Card, Totals, write_sheet
 from openai_images.batch.models import BatchOptions, BatchSummary
-from openai_images.batch.summary import Standing
+from openai_images.batch.plan import Asked, Standing
 
 __all__ = ["cards_of", "write_page"]
 

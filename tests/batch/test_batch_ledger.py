@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from openai_images import BatchFolderError, BatchOptions, BatchPlan, GenerateRequest
-from openai_images.batch.asked import Asked
 from openai_images.batch.journal_rows import Row, encode, read
 from openai_images.batch.ledger import Ledger
-from openai_images.batch.plan import Found, make_plan, refuse_changes
+from openai_images.batch.plan import Asked, Found, make_plan, refuse_changes
 
 FILE = {"name": "images/a.png", "nbytes": 1, "sha256": "00"}
 
