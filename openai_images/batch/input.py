@@ -14,10 +14,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from openai_images.batch.columns import Problem, RawRow, read_csv, read_jsonl, read_txt
+from openai_images.batch.input_rows import (
+    Problem,
+    RawRow,
+    check_names,
+    check_values,
+    read_csv,
+    read_jsonl,
+    read_txt,
+)
 from openai_images.batch.models import BatchItem
 from openai_images.batch.plan import input_error
-from openai_images.batch.values import check_names, check_values
 from openai_images.models.requests import GenerateRequest
 
 __all__ = ["read_batch_items"]

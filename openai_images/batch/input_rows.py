@@ -1,33 +1,34 @@
-"""Rows of text, CSV and JSON Lines, with the lines they stand on: their form, not yet their values.
+"""Rows of text, CSV and JSON Lines with the lines they stand on, and the parameters in them.
 
-Rules: a row that has no form is told and left out, and the others are read on. A quotation that never ends is told: it
-would make one prompt of all that follows. It refuses to guess: a semicolon or a tab separates columns only where the
-header has no comma, or where a first line `sep=;` says so, which Excel obeys and never shows. A line of the Batch API
-(custom_id, method, url, body) is the request in its body.
+Rules: pure. A row that has no form is told and left out, and the others are read on. A quotation that never ends is
+told: it would make one prompt of all that follows. It refuses to guess: a semicolon or a tab separates columns only
+where the header has no comma, or where a first line `sep=;` says so, which Excel obeys and never shows. A line of the
+Batch API (custom_id, method, url, body) is the request in its body. The kinds of values are read from
+`GenerateParams`. No value is ever repeated in a complaint: in a file whose columns slipped it may be a prompt.
 """
 
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NoReturn, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn, TypeAlias, get_args, get_origin, get_type_hints
 
 from attrs import field, frozen
 
-from openai_images._util.json import is_object
-from openai_images.batch.values import check_names
-
-__all__ = ["Problem", "RawRow", "read_csv", "read_jsonl", "read_txt"]
+from openai_images._util.json import is_mapping, is_object
+from openai_images.models.requests import GenerateParams
 
 Problem: TypeAlias = tuple[int, str]
 """A line, and what is wrong there."""
 
-
 _SEPARATOR = re.compile(r"""[\r\n]*("?sep=([^\s\w"]|\t)"?[\t ,;]*)(?![^\r\n])""", re.IGNORECASE)
+
 _ENVELOPE = ("custom_id", "method", "url", "body")
+
 _ENDPOINT = re.compile(r"(?:/[\w.-]+)*/images/generations")
 
 
@@ -146,3 +147,76 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number in JSON")
+
+
+_NOT_IN_BATCHES = {
+    "stream": "a batch does not stream; leave it out",
+    "partial_images": "a batch does not stream, so there are no partial images; leave it out",
+}
+
+
+def _kind(hint: Any) -> type:
+    """What a value must be: int, dict (any mapping) or str."""
+    kinds = {get_origin(part) or part for part in get_args(hint)}
+    return int if int in kinds else dict if Mapping in kinds else str
+
+
+_KINDS = {
+    name: _kind(hint)
+    for name, hint in get_type_hints(GenerateParams, localns={"Mapping": Mapping}).items()
+    if name not in _NOT_IN_BATCHES
+}
+
+_NAMES = ("prompt", "key", *_KINDS)
+
+_WANTED = {int: "a whole number", dict: "a JSON object", str: "text"}
+
+
+def check_names(names: Iterable[str], line: int, problems: list[tuple[int, str]], hint: str = "") -> None:
+    """Tell which names are no parameters of a batch; line 0 stands for the defaults."""
+    where = f"line {line}" if line else "defaults"
+    for name in names:
+        if name in _NOT_IN_BATCHES:
+            problems.append((line, f"{where}: {name}: {_NOT_IN_BATCHES[name]}"))
+        elif name not in (_NAMES if line else _KINDS):
+            close = difflib.get_close_matches(name, _NAMES, 1)
+            meant = f"; did you mean {close[0]!r}?" if close and close[0] != name else hint
+            problems.append((line, f"{where}: unknown parameter {name[:40]!r}{meant}"))
+
+
+def check_values(
+    values: Mapping[str, Any], line: int, problems: list[tuple[int, str]], *, from_text: bool
+) -> dict[str, Any]:
+    """The parameters that are set, each as what it must be; what cannot be that is told. `key` is left out."""
+    where = f"line {line}" if line else "defaults"
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if name == "prompt":
+            found[name] = value
+        if name not in _KINDS or value is None:
+            continue
+        kind = _KINDS[name]
+        try:
+            found[name] = _from_text(kind, value) if from_text else _checked(kind, value)
+        except (TypeError, ValueError, RecursionError):
+            problems.append((line, f"{where}: {name} must be {_WANTED[kind]}"))
+    return found
+
+
+def _from_text(kind: type, value: str) -> Any:
+    """A cell as this kind. Raises ValueError and TypeError."""
+    text = value.strip()
+    if kind is int:
+        return _checked(int, float(text) if "." in text else int(text))
+    return _checked(dict, json.loads(text)) if kind is dict else text
+
+
+def _checked(kind: type, value: Any) -> Any:
+    """A value of this kind. Raises TypeError."""
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)  # spreadsheets write 2.0
+    if kind is dict and is_mapping(value):
+        return dict(value)
+    if isinstance(value, bool) or not isinstance(value, kind):
+        raise TypeError
+    return value
