@@ -5,6 +5,8 @@ anybody is told: `done` behind its pictures, `refused` where it provably did not
 it may have been paid for; also when it is cancelled. Where its pictures are behind URLs, these are on the disk before
 they are fetched (`fetching.py`). What concerns all items (no quota, no key, no disk, no server) stops the batch and
 leaves the item to be sent another time.
+What nobody knows is `unknown`, what provably did not run is `refused`, the rest has `failed`. Pictures that were whole
+before things went wrong were paid for, and are kept, and so is what came in the place of one.
 """
 
 from __future__ import annotations
@@ -12,32 +14,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from decimal import Decimal
-from typing import NoReturn
+from typing import Literal, NoReturn
 
-from attrs import evolve
+from attrs import evolve, frozen
 
-from openai_images.batch.ending import concerns_all, ending_of, urls_of
 from openai_images.batch.fetching import fetch_away, fetch_beside, fetch_recorded, images_of
 from openai_images.batch.journal_rows import body_field, error_fields, money, result_fields
 from openai_images.batch.ledger import Record
 from openai_images.batch.pictures import Saved, to_end
 from openai_images.batch.recorder import Keeper, Means, Task
+from openai_images.catalog.prices import Prices
 from openai_images.client.downloads import is_away
 from openai_images.errors import (
     APIConnectionError,
     APIStatusError,
+    AuthenticationError,
     ConfigurationError,
     DownloadError,
     ImagesError,
+    PartialResultError,
     RateLimitError,
     RequestInvalidError,
 )
 from openai_images.http.watch import Watcher
+from openai_images.many.failure_streaks import ends_all
 from openai_images.models.cost import cost_of
 from openai_images.models.image import Image
 from openai_images.models.results import ImageResult, with_images
-
-__all__ = ["Sending"]
 
 _ROUNDS = 8
 """How often a server may say "later" to one item, each time after the client's own retries: it may mean the item."""
@@ -245,3 +248,43 @@ class Sending(Watcher):
         """End without an outcome, as the batch was halted."""
         self._inner.waiting()  # raises, since nothing more is to be sent
         raise AssertionError
+
+
+@frozen
+class Ending:
+    """What becomes of an item: its state, whether it was paid for and how much that was, as far as it is known."""
+
+    state: Literal["refused", "failed", "unknown"]
+    billed: bool = False
+    cost: Decimal | None = None
+    images: Sequence[Image] = ()
+
+
+def ending_of(error: ImagesError, model: str | None, prices: Prices) -> Ending:
+    """What this error means."""
+    if error.safe_to_resend or concerns_all(error):
+        return Ending("refused")
+    if isinstance(error, PartialResultError):
+        result: ImageResult = error.result
+        unknown = any(part.maybe_billed for part in error.errors)
+        cost = None if unknown else cost_of(result, model, prices)
+        here = [image for image in result.images if not is_away(image)]
+        state: Literal["failed", "unknown"] = "unknown" if unknown else "failed"
+        return Ending(state, billed=True, cost=cost, images=[*here, *error.damaged])
+    images = [image for image in error.images if isinstance(image, Image) and not is_away(image)]
+    images += error.damaged
+    if error.maybe_billed or images:
+        return Ending("unknown", billed=True, images=images)
+    return Ending("failed")
+
+
+def concerns_all(error: ImagesError) -> bool:
+    """Whether all items would be told the same, and none was run: no quota, no key, a limit that lasts."""
+    return isinstance(error, AuthenticationError | ConfigurationError) or ends_all(error)
+
+
+def urls_of(error: ImagesError) -> list[str]:
+    """Where pictures are that came with this error, and were not fetched."""
+    result: ImageResult | None = getattr(error, "result", None)
+    images = error.images if result is None else result.images
+    return [image.url for image in images if isinstance(image, Image) and is_away(image) and image.url]

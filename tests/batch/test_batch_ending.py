@@ -22,7 +22,7 @@ from openai_images import (
     RateLimitError,
     StreamInterruptedError,
 )
-from openai_images.batch.ending import ending_of
+from openai_images.batch.item_runner import ending_of
 from openai_images.errors import TimeoutOutcomeUnknownError
 from openai_images.http.watch import Watcher
 from openai_images.server import LocalImagesServer
