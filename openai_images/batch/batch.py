@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Self
 
 from openai_images.batch.caller import caller_of
 from openai_images.batch.filesystem import Disk
+from openai_images.batch.image_store import to_end
 from openai_images.batch.journal_rows import moment
 from openai_images.batch.models import BatchItem, BatchOptions
-from openai_images.batch.pictures import to_end
 from openai_images.batch.plan import asked_of
 from openai_images.batch.recovery import open_batch
 from openai_images.batch.runner import Running, Setting

@@ -18,11 +18,18 @@ from typing import Literal, NoReturn
 
 from attrs import evolve, frozen
 
-from openai_images.batch.fetching import fetch_away, fetch_beside, fetch_recorded, images_of
+from openai_images.batch.image_store import Saved, to_end
 from openai_images.batch.journal_rows import body_field, error_fields, money, result_fields
 from openai_images.batch.ledger import Record
-from openai_images.batch.pictures import Saved, to_end
-from openai_images.batch.recorder import Keeper, Means, Task
+from openai_images.batch.recorder import (
+    Keeper,
+    Means,
+    Task,
+    fetch_away,
+    fetch_beside,
+    fetch_recorded,
+    images_of,
+)
 from openai_images.catalog.prices import Prices
 from openai_images.client.downloads import is_away
 from openai_images.errors import (

@@ -2,27 +2,30 @@
 
 Rules: a picture is synced and named before its row, and a row is on the disk before anybody acts on it. Where the disk
 does not take one, the batch is halted. It refuses to decide what a row says.
+Pictures behind URLs are fetched and never asked for again: the URLs are on the disk before, and what came of them
+after; what could not be fetched stays on record for the next run.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from decimal import Decimal
 from pathlib import Path
 from typing import TypeAlias
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from openai_images.batch.circuit_breaker import Gate
+from openai_images.batch.image_store import Saved, Saver, UnsavedPictureError, to_end
 from openai_images.batch.journal_rows import Row, SavedFile, error_fields, files_field
 from openai_images.batch.ledger import Budget, Record
-from openai_images.batch.pictures import Saved, Saver, UnsavedPictureError
 from openai_images.batch.plan import Asked
 from openai_images.catalog.prices import Prices
-from openai_images.errors import ImagesError, PartialResultError, with_facts
+from openai_images.client.downloads import is_away
+from openai_images.errors import DownloadError, ImagesError, PartialResultError, with_facts
 from openai_images.http.watch import Watcher
 from openai_images.models.image import Image
 from openai_images.models.requests import GenerateRequest
@@ -32,9 +35,8 @@ _log = logging.getLogger("openai_images")
 
 _LONGEST_SHOWN_KEY = 60
 
-__all__ = ["Fetch", "Generate", "Keeper", "Means", "Task"]
-
 Generate: TypeAlias = Callable[[GenerateRequest, Watcher], Awaitable[ImageResult]]
+
 Fetch: TypeAlias = Callable[[ImageResult], Awaitable[ImageResult]]
 
 
@@ -148,3 +150,77 @@ class Keeper:
         )
         await self.record("failed", {**fields, **error_fields(error), "billed": True}, saved)
         raise error
+
+
+async def fetch_away(keeper: Keeper, result: ImageResult, saved: Saved) -> ImageResult:
+    """Fetch and save what is away, beside what is `saved`; that is on record. Raises `DownloadError` and OSError."""
+    fetched, error = await _fetched(result, keeper.means.fetch)
+    return await to_end(_keep(keeper, result, fetched, saved, error))
+
+
+async def fetch_recorded(keeper: Keeper, away: Record) -> ImageResult:
+    """Fetch what an earlier run could not; the result made no attempt. Raises as `fetch_away`."""
+    return await fetch_away(keeper, _known(away, keeper.means.root), Saved(files=away.files))
+
+
+async def fetch_beside(error: ImagesError, fetch: Fetch) -> None:
+    """Fetch what came of an item that failed all the same; what cannot be fetched stays there with its URL."""
+    if isinstance(error, PartialResultError):
+        if any(map(is_away, error.result.images)):
+            error.result, _ = await _fetched(error.result, fetch)
+        return
+    images = tuple(image for image in error.images if isinstance(image, Image))
+    if any(map(is_away, images)):
+        result, _ = await _fetched(ImageResult(images=images), fetch)
+        error.images = result.images
+
+
+async def _fetched(result: ImageResult, fetch: Fetch) -> tuple[ImageResult, DownloadError | None]:
+    """The result as far as it could be fetched, and why not the rest."""
+    try:
+        return await fetch(result), None
+    except DownloadError as error:
+        response: ImageResult = error.response
+        msg = f"{error.reason}; it is paid for, and the journal has its URL: run the batch again to fetch it"
+        told = DownloadError(
+            msg, urls=error.urls, response=response, status_code=error.status_code, reason=error.reason
+        )
+        return response, told
+
+
+async def _keep(
+    keeper: Keeper, before: ImageResult, fetched: ImageResult, saved: Saved, error: DownloadError | None
+) -> ImageResult:
+    """Have what was fetched on the disk, and on record."""
+    pairs = list(zip(before.images, fetched.images, strict=True))
+    came = [new for old, new in pairs if is_away(old) and not is_away(new)]
+    more = await keeper.save(came, len(saved.files), [old.url for old, _ in pairs if is_away(old)])
+    both = Saved(more.images, (*saved.files, *more.files))
+    if error is not None:
+        urls = [new.url for _, new in pairs if is_away(new)]
+        await keeper.record("away", {**error_fields(error), "urls": urls}, both)
+        raise error
+    here = iter(more.images)
+    result = evolve(fetched, images=tuple(next(here) if is_away(old) else old for old, _ in pairs))
+    await keeper.finish(result, {}, both)
+    return result
+
+
+def _known(away: Record, root: Path) -> ImageResult:
+    """What the journal knows of an item: the pictures that are there, and those that are away."""
+    away_ones = (Image(url=url) for url in away.urls)
+    return ImageResult(images=(*images_of(away.files, root), *away_ones), attempts=0)
+
+
+def images_of(files: Iterable[SavedFile], root: Path) -> list[Image]:
+    """The pictures that are there."""
+    return [
+        Image(
+            path=root / file.name,
+            nbytes=file.nbytes,
+            media_type=file.media_type,
+            width=file.width,
+            height=file.height,
+        )
+        for file in files
+    ]

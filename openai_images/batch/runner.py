@@ -21,12 +21,12 @@ from attrs import frozen
 from openai_images.batch.caller import Caller
 from openai_images.batch.circuit_breaker import Gate
 from openai_images.batch.filesystem import Disk
+from openai_images.batch.image_store import Saver
 from openai_images.batch.item_runner import Sending
 from openai_images.batch.journal import Journal
 from openai_images.batch.journal_rows import Row, files_field, moment
 from openai_images.batch.ledger import Budget
 from openai_images.batch.models import BatchOptions, BatchSummary
-from openai_images.batch.pictures import Saver
 from openai_images.batch.plan import Asked, End, Standing
 from openai_images.batch.recorder import Means, Task
 from openai_images.batch.recovery import Opened
