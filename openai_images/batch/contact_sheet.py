@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,69 +22,35 @@ from pathlib import Path
 from typing import BinaryIO, Final
 from urllib.parse import quote
 
-from attrs import field, frozen, validators
-
 from openai_images._util.atomic_file import open_part, publish
-from openai_images._util.attrs import characters
-from openai_images.batch.models import Thumbnail
-from openai_images.batch.thumbs import has_thumbnail, make_thumbnails
+from openai_images.batch.models import BatchOptions, BatchSummary, Thumbnail
+from openai_images.batch.sheet_cards import STATES, STOPPED, Card, Totals, has_thumbnail, make_thumbnails
 
-__all__ = ["STOPPED", "Card", "Totals", "write_sheet"]
-
-_STATES: Final = {
-    "done": "Done",
-    "failed": "Failed",
-    "blocked": "Blocked by moderation",
-    "unknown": "Unknown",
-    "away": "Behind a URL",
-    "pending": "Not yet",
-}
-STOPPED: Final = {
-    "budget": "It stopped because the next prompt might not have fitted into the budget.",
-    "quota": "It stopped because the account's quota is used up.",
-    "stopped": "It was stopped before its end.",
-    "failures": "It stopped after too many identical failures in a row.",
-}
 _LONGEST_PROMPT: Final = 4_000
+
 _LONGEST_REASON: Final = 1_000
+
 _LONGEST_IN_LIST: Final = 200
+
 _WRITTEN_AT_ONCE: Final = 256 * 1024
 
-
-@frozen
-class Card:
-    """One item of a batch: its pictures or what befell it.
-
-    `state` is "done", "failed", "blocked" (by moderation), "unknown", "away" (behind a URL) or "pending"; `files` are
-    relative to the batch's folder, with slashes; `width` and `height` in pixels are those of the first; `cost` in US
-    dollars, `seconds` waits included.
-    """
-
-    key: str
-    prompt: str = field(repr=characters)
-    state: str = field(validator=validators.in_(_STATES))
-    files: tuple[str, ...] = ()
-    width: int | None = None
-    height: int | None = None
-    reason: str = field(default="", repr=characters)
-    cost: Decimal | None = None
-    seconds: float | None = None
+_log = logging.getLogger("openai_images")
 
 
-@frozen(kw_only=True)
-class Totals:
-    """What stands above the cards.
-
-    `title` names the batch; `spent` is in US dollars, None where nothing has a known cost, and `unpriced` results have
-    none; `elapsed` is in seconds; `stopped` is "" or one of `STOPPED`; `note` is a remark to make first.
-    """
-
-    title: str = "Batch"
-    spent: Decimal | None = None
-    unpriced: int = 0
-    elapsed: float | None = None
-    stopped: str = ""
-    note: str = ""
+def write_page(root: Path, cards: Iterable[Card], summary: BatchSummary, options: BatchOptions) -> None:
+    """Write `index.html`, as well as it goes."""
+    totals = Totals(
+        title=root.name or "Batch",
+        spent=summary.spent,
+        unpriced=summary.unpriced,
+        elapsed=summary.elapsed,
+        stopped=summary.reason if summary.reason in STOPPED else "",
+        note=options.note,
+    )
+    try:
+        write_sheet(root, cards, totals, thumbnail=options.thumbnail)
+    except OSError as error:
+        _log.warning("index.html could not be written to %s (%s)", root, error.strerror)
 
 
 def write_sheet(
@@ -123,7 +90,7 @@ def _write(file: BinaryIO, pieces: Iterable[str]) -> None:
 
 def _pieces(folder: Path, cards: Sequence[Card], totals: Totals) -> Iterator[str]:
     """The page's text: the template, and what belongs in its places."""
-    script = _resource("sheet.js")
+    script = _resource("contact_sheet.js")
     places: dict[str, Iterable[str]] = {
         "policy": [_policy(script)],
         "title": [escape(_whole(totals.title))],
@@ -138,7 +105,7 @@ def _pieces(folder: Path, cards: Sequence[Card], totals: Totals) -> Iterator[str
         "cards": _joined("[\n", (_row(folder, card) for card in cards), "\n]"),
         "script": [script],
     }
-    for number, text in enumerate(re.split(r"<!--(\w+)-->", _resource("sheet.html"))):
+    for number, text in enumerate(re.split(r"<!--(\w+)-->", _resource("contact_sheet.html"))):
         if number % 2:
             yield from places[text]
         else:
@@ -176,7 +143,7 @@ def _states(cards: Sequence[Card]) -> Iterator[str]:
     """A link for each state there is, with its number."""
     counts = Counter(card.state for card in cards)
     yield f'<a href="#">All <b>{len(cards):,}</b></a>'
-    for state, name in _STATES.items():
+    for state, name in STATES.items():
         if counts[state]:
             yield (
                 f'<a href="#state={state}" data-state="{state}" class="{state}"><span class="dot"></span>'
@@ -190,7 +157,7 @@ def _row(folder: Path, card: Card) -> str:
     row = [
         _whole(card.key),
         _cut(card.prompt, _LONGEST_PROMPT),
-        list(_STATES).index(card.state),
+        list(STATES).index(card.state),
         [_whole(file) for file in card.files],
         thumbs,
         card.width or 0,
@@ -216,7 +183,7 @@ def _line(card: Card) -> str:
     state = (
         ""
         if card.state == "done"
-        else f"<b>{_STATES[card.state]}</b> {escape(_cut(card.reason, _LONGEST_IN_LIST))} "
+        else f"<b>{STATES[card.state]}</b> {escape(_cut(card.reason, _LONGEST_IN_LIST))} "
     )
     return f"<li>{links} {state}<bdi>{escape(_cut(card.prompt, _LONGEST_IN_LIST))}</bdi></li>\n"
 

@@ -20,6 +20,7 @@ from attrs import frozen
 
 from openai_images.batch.caller import Caller
 from openai_images.batch.circuit_breaker import Gate
+from openai_images.batch.contact_sheet import write_page
 from openai_images.batch.filesystem import Disk
 from openai_images.batch.image_store import Saver
 from openai_images.batch.item_runner import Sending
@@ -30,8 +31,7 @@ from openai_images.batch.models import BatchOptions, BatchSummary
 from openai_images.batch.plan import Asked, End, Standing
 from openai_images.batch.recorder import Means, Task
 from openai_images.batch.recovery import Opened
-from openai_images.batch.sheet_cards import cards_of, write_page
-from openai_images.batch.thumbs import make_thumbnail
+from openai_images.batch.sheet_cards import cards_of, make_thumbnail
 from openai_images.errors import (
     APIConnectionError,
     AuthenticationError,

@@ -1,25 +1,82 @@
-"""The cards of a batch's contact sheet, from where its items stand.
+"""The cards of a batch's contact sheet, from where its items stand, and small copies of their pictures.
 
 Rules: an item whose pictures are gone is shown as failed, with what to do; pictures that had to be saved elsewhere
-are named, as a page in the folder cannot show them. Writing the page blocks, and spoils nothing: a page that cannot
-be written is told in the log.
+are named, as a page in the folder cannot show them. How a picture is made small is given as a function, since this
+package's core cannot; a copy appears whole or not at all, in `thumbs/` beside the pictures, and bears its picture's
+time of change, so that one of an older picture is never shown. A copy that cannot be made is left out: nothing here
+raises because of a picture. It refuses to read or write outside the batch's folder.
 """
 
 from __future__ import annotations
 
-import logging
+import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from decimal import Decimal
+from pathlib import Path, PurePosixPath
+from typing import Final
 
-from openai_images.batch.contact_sheet import STOPPED, Card, Totals, write_sheet
-from openai_images.batch.models import BatchOptions, BatchSummary
+from attrs import field, frozen, validators
+
+from openai_images._util.atomic_file import part_path, publish
+from openai_images._util.attrs import characters
+from openai_images.batch.models import Thumbnail
 from openai_images.batch.plan import Asked, Standing
 
-__all__ = ["cards_of", "write_page"]
+STATES: Final = {
+    "done": "Done",
+    "failed": "Failed",
+    "blocked": "Blocked by moderation",
+    "unknown": "Unknown",
+    "away": "Behind a URL",
+    "pending": "Not yet",
+}
 
-_log = logging.getLogger("openai_images")
+STOPPED: Final = {
+    "budget": "It stopped because the next prompt might not have fitted into the budget.",
+    "quota": "It stopped because the account's quota is used up.",
+    "stopped": "It was stopped before its end.",
+    "failures": "It stopped after too many identical failures in a row.",
+}
+
+
+@frozen
+class Card:
+    """One item of a batch: its pictures or what befell it.
+
+    `state` is "done", "failed", "blocked" (by moderation), "unknown", "away" (behind a URL) or "pending"; `files` are
+    relative to the batch's folder, with slashes; `width` and `height` in pixels are those of the first; `cost` in US
+    dollars, `seconds` waits included.
+    """
+
+    key: str
+    prompt: str = field(repr=characters)
+    state: str = field(validator=validators.in_(STATES))
+    files: tuple[str, ...] = ()
+    width: int | None = None
+    height: int | None = None
+    reason: str = field(default="", repr=characters)
+    cost: Decimal | None = None
+    seconds: float | None = None
+
+
+@frozen(kw_only=True)
+class Totals:
+    """What stands above the cards.
+
+    `title` names the batch; `spent` is in US dollars, None where nothing has a known cost, and `unpriced` results have
+    none; `elapsed` is in seconds; `stopped` is "" or one of `STOPPED`; `note` is a remark to make first.
+    """
+
+    title: str = "Batch"
+    spent: Decimal | None = None
+    unpriced: int = 0
+    elapsed: float | None = None
+    stopped: str = ""
+    note: str = ""
+
 
 _NOT_FETCHED = "its picture is paid for, and was not fetched yet; the journal has its URL"
+
 _GONE = "it was done, and its pictures are gone; retry_missing sends it again"
 
 
@@ -53,17 +110,48 @@ def cards_of(asked: Iterable[Asked], standing: Standing) -> Iterator[Card]:
         )
 
 
-def write_page(root: Path, cards: Iterable[Card], summary: BatchSummary, options: BatchOptions) -> None:
-    """Write `index.html`, as well as it goes."""
-    totals = Totals(
-        title=root.name or "Batch",
-        spent=summary.spent,
-        unpriced=summary.unpriced,
-        elapsed=summary.elapsed,
-        stopped=summary.reason if summary.reason in STOPPED else "",
-        note=options.note,
-    )
+def has_thumbnail(folder: Path, file: str) -> bool:
+    """Whether the picture `file`, relative to `folder`, has a small copy of what it is now."""
     try:
-        write_sheet(root, cards, totals, thumbnail=options.thumbnail)
-    except OSError as error:
-        _log.warning("index.html could not be written to %s (%s)", root, error.strerror)
+        copy, picture = _thumb(folder, file).stat(), (folder / file).stat()
+    except (OSError, ValueError):
+        return False
+    return copy.st_mtime_ns == picture.st_mtime_ns and copy.st_size > 0
+
+
+def make_thumbnail(folder: Path, file: str, make: Thumbnail) -> bool:
+    """Make the small copy of `file`, relative to `folder`, unless it is there; whether there is one now."""
+    if not _is_inside(file):
+        return False
+    if has_thumbnail(folder, file):
+        return True
+    part = None
+    try:
+        target = _thumb(folder, file)
+        before = (folder / file).stat()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = part_path(target.parent, target.name)
+        make(folder / file, part)
+        os.utime(part, ns=(before.st_atime_ns, before.st_mtime_ns))
+        publish(part, target, overwrite=True)
+    except Exception:  # noqa: BLE001  imaging libraries raise anything at a broken file; the original is shown then
+        if part is not None:
+            part.unlink(missing_ok=True)
+    return has_thumbnail(folder, file)
+
+
+def make_thumbnails(folder: Path, files: Iterable[str], make: Thumbnail) -> None:
+    """Make those small copies that are not there, one at a time, as each may need much memory; this blocks."""
+    for file in files:
+        make_thumbnail(folder, file, make)
+
+
+def _thumb(folder: Path, file: str) -> Path:
+    """Where the small copy of `file` belongs; contact_sheet.js knows it too."""
+    return folder / "thumbs" / f"{file}.webp"
+
+
+def _is_inside(file: str) -> bool:
+    """Whether this is a path below its folder: a journal may have been edited by hand."""
+    path = PurePosixPath(file)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\\" not in file

@@ -247,7 +247,7 @@ async def test_a_page_that_cannot_be_written(
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(errno.ENOSPC, FULL)
 
-    monkeypatch.setattr("openai_images.batch.sheet_cards.write_sheet", full)
+    monkeypatch.setattr("openai_images.batch.contact_sheet.write_sheet", full)
     ran = await run(client, items_of("an otter"), out)
     assert ran.summary.done == 1
     assert caplog.messages == [f"index.html could not be written to {out} ({FULL})"]

@@ -16,7 +16,8 @@ import pytest
 from PIL import Image as Pillow
 
 from openai_images.batch import contact_sheet as sheet
-from openai_images.batch.contact_sheet import Card, Totals, write_sheet
+from openai_images.batch.contact_sheet import write_sheet
+from openai_images.batch.sheet_cards import Card, Totals
 
 VOID = {"meta", "input", "img"}
 
@@ -119,7 +120,7 @@ def test_a_row_has_what_there_is(tmp_path: Path) -> None:
     names = re.search(r"const \[(.*)\] = Array\(10\)", page.scripts[1])
     assert names is not None
     assert names[1] == "KEY, PROMPT, STATE, FILES, THUMBS, WIDTH, HEIGHT, REASON, COST, SECONDS"
-    assert f"const STATES = {json.dumps(list(sheet._STATES))};" in page.scripts[1]
+    assert f"const STATES = {json.dumps(list(sheet.STATES))};" in page.scripts[1]
 
 
 def test_nothing_is_fetched(tmp_path: Path) -> None:
