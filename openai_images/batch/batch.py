@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 from openai_images.batch.caller import caller_of
 from openai_images.batch.filesystem import Disk
 from openai_images.batch.image_store import to_end
-from openai_images.batch.journal_rows import moment
+from openai_images.batch.journal import moment
 from openai_images.batch.models import BatchItem, BatchOptions
 from openai_images.batch.plan import asked_of
 from openai_images.batch.recovery import open_batch

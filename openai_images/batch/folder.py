@@ -16,7 +16,8 @@ from pathlib import Path
 from attrs import define, evolve, field, frozen
 
 from openai_images.batch.filesystem import Disk, FolderLock
-from openai_images.batch.journal_rows import FORMAT, Read, Row, encode, read
+from openai_images.batch.journal import FORMAT, encode
+from openai_images.batch.journal_reader import Read, Row, read
 from openai_images.errors import BatchFolderError
 
 __all__ = ["Folder", "OpenJournal", "Paths"]

@@ -17,7 +17,7 @@ from attrs import evolve, frozen
 
 from openai_images._util.atomic_file import part_path
 from openai_images.batch.filesystem import Disk
-from openai_images.batch.journal_rows import SavedFile
+from openai_images.batch.journal_reader import SavedFile
 from openai_images.batch.naming import file_stems
 from openai_images.models import media
 from openai_images.models.image import Image

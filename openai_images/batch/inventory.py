@@ -16,7 +16,8 @@ from attrs import evolve
 from openai_images._util.atomic_file import part_path
 from openai_images.batch.filesystem import Disk, Entry
 from openai_images.batch.folder import Paths
-from openai_images.batch.journal_rows import Row, SavedFile, files_field
+from openai_images.batch.journal import files_field
+from openai_images.batch.journal_reader import Row, SavedFile
 from openai_images.batch.ledger import Ledger, Record
 from openai_images.batch.naming import file_stems, folded, stem_of
 from openai_images.batch.plan import Asked

@@ -19,7 +19,7 @@ from typing import Literal, NoReturn
 from attrs import evolve, frozen
 
 from openai_images.batch.image_store import Saved, to_end
-from openai_images.batch.journal_rows import body_field, error_fields, money, result_fields
+from openai_images.batch.journal import body_field, error_fields, money, result_fields
 from openai_images.batch.ledger import Record
 from openai_images.batch.recorder import (
     Keeper,

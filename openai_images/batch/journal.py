@@ -1,25 +1,39 @@
-"""The journal on the disk: rows appended, and told to be there only when they are.
+"""The journal on the disk: rows made and appended, and told to be there only when they are.
 
-Rules: rows stand in the file in the order in which they were appended. One thread writes them: all that wait go in one
-write and one sync, so that a thousand items cost a few. Pictures' names are synced before the rows that tell of them.
-What was written in part, because the disk is full, is cut off again; where even that fails, nothing more is
-written, as it would be joined to the torn row.
+Rules: one JSON object a line, one line for each change of state. A row says what became true: `begun` (a run), `sent`
+(the next byte is the request's first), `refused` (it provably did not run), `done`, `away` (answered, and its pictures
+are behind `urls`), `failed`, `unknown`. Rows hold no prompt: an item's request is there as a digest. They stand in the
+file in the order in which they were appended. One thread writes them: all that wait go in one write and one sync, so
+that a thousand items cost a few. Names of pictures are synced before the rows that tell of them. What was written in
+part, because the disk is full, is cut off again; where even that fails, nothing more is written, as it would be
+joined to the torn row.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
-from attrs import frozen
+from attrs import asdict, frozen
 
 from openai_images.batch.filesystem import Disk
-from openai_images.batch.journal_rows import Row, encode
-
-__all__ = ["Journal"]
+from openai_images.batch.journal_reader import Row, SavedFile
+from openai_images.errors import (
+    APIStatusError,
+    DecodeError,
+    DownloadError,
+    ImagesError,
+    ModerationBlockedError,
+)
+from openai_images.models.plain import json_value
+from openai_images.models.results import ImageResult, usage_fields
 
 
 @frozen
@@ -106,3 +120,89 @@ class Journal:
             self._disk.truncate(self._descriptor, self._size)
         except BaseException as failure:  # noqa: BLE001
             self._broken = failure
+
+
+FORMAT = 1
+"""Grows when an older version would misunderstand the rows."""
+
+_SHORTEST_SECRET = 6
+
+_EXACT = frozenset({"state", "key", "request", "stem", "same_as", "files"})
+"""What rows are found by."""
+
+_OF_THE_RESULT = ("created", "size", "quality", "background", "output_format", "request_id", "attempts")
+
+
+def moment(wall: float) -> str:
+    """A time (Unix seconds) as rows have it."""
+    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def encode(row: Row) -> bytes:
+    """A row as its line; a value that JSON cannot hold is written as text, as none may keep a row from being there."""
+    try:
+        line = _line(row)
+    except (TypeError, ValueError, RecursionError):
+        line = _line({name: value if name in _EXACT else json_value(value) for name, value in row.items()})
+    return line.encode() + b"\n"
+
+
+def _line(row: Row) -> str:
+    return json.dumps(row, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+
+
+def result_fields(result: ImageResult) -> Row:
+    """What a row keeps of a result besides its pictures."""
+    kept = {name: getattr(result, name) for name in _OF_THE_RESULT}
+    fields = {name: json_value(value) for name, value in kept.items() if value is not None}
+    fields["seconds"] = round(result.elapsed, 3)
+    for name in ("usage", "svg_usage"):
+        usage = getattr(result, name)
+        if usage is not None:
+            fields[name] = usage_fields(usage)
+    return fields
+
+
+def error_fields(error: BaseException) -> Row:
+    """What a row keeps of an error: its texts hold neither keys nor prompts."""
+    fields: Row = {"error": type(error).__name__, "message": str(error)}
+    if isinstance(error, ImagesError):
+        fields |= {
+            "attempts": error.attempts,
+            "seconds": round(error.elapsed, 3),
+            "request_id": error.request_id,
+        }
+    if isinstance(error, APIStatusError):
+        fields |= {"status": error.status_code, "code": error.code}
+    if isinstance(error, ModerationBlockedError):
+        fields |= {"stage": error.stage, "categories": list(error.categories)}
+    if isinstance(error, DownloadError):
+        fields |= {"url": error.url, "status": error.status_code}
+    exact = ("url",)  # it must lead there
+    return {
+        name: value if name in exact else json_value(value)
+        for name, value in fields.items()
+        if value is not None
+    }
+
+
+def body_field(error: BaseException, prompt: str) -> Row:
+    """The small document of an answer that was paid for and could not be understood, without the prompt."""
+    body = getattr(error, "body", None)
+    if body is None or not isinstance(error, DecodeError):
+        return {}
+    text = json.dumps(json_value(body.decode(errors="replace") if isinstance(body, bytes) else body))
+    secret = json.dumps(prompt)[1:-1]
+    if len(secret) >= _SHORTEST_SECRET:
+        text = text.replace(secret, "<hidden>")
+    return {"body": json.loads(text)}
+
+
+def files_field(files: Iterable[SavedFile]) -> list[Row]:
+    """Files as a row has them."""
+    return [{name: value for name, value in asdict(file).items() if value is not None} for file in files]
+
+
+def money(value: Decimal | None) -> str | None:
+    """An amount as a row has it: text, as a float would lose digits."""
+    return None if value is None else str(value)

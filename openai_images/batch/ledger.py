@@ -18,9 +18,8 @@ from typing import Literal, TypeAlias
 from attrs import define, evolve, field, frozen
 
 from openai_images._util.attrs import safe_repr
-from openai_images.batch.journal_rows import Read, Row, SavedFile
+from openai_images.batch.journal_reader import Read, Row, SavedFile, amount_of
 from openai_images.batch.naming import folded
-from openai_images.batch.row_checks import amount_of
 
 State: TypeAlias = Literal["pending", "done", "away", "failed", "unknown"]
 

@@ -20,7 +20,8 @@ from attrs import evolve, frozen
 
 from openai_images.batch.circuit_breaker import Gate
 from openai_images.batch.image_store import Saved, Saver, UnsavedPictureError, to_end
-from openai_images.batch.journal_rows import Row, SavedFile, error_fields, files_field
+from openai_images.batch.journal import error_fields, files_field
+from openai_images.batch.journal_reader import Row, SavedFile
 from openai_images.batch.ledger import Budget, Record
 from openai_images.batch.plan import Asked
 from openai_images.catalog.prices import Prices

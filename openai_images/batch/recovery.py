@@ -15,7 +15,8 @@ from openai_images._version import __version__
 from openai_images.batch.filesystem import Disk
 from openai_images.batch.folder import Folder, OpenJournal, Paths
 from openai_images.batch.inventory import Stock
-from openai_images.batch.journal_rows import FORMAT, Row, SavedFile, files_field
+from openai_images.batch.journal import FORMAT, files_field
+from openai_images.batch.journal_reader import Row, SavedFile
 from openai_images.batch.ledger import Ledger
 from openai_images.batch.models import BatchOptions, BatchPlan
 from openai_images.batch.naming import Names

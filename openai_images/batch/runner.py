@@ -24,8 +24,8 @@ from openai_images.batch.contact_sheet import write_page
 from openai_images.batch.filesystem import Disk
 from openai_images.batch.image_store import Saver
 from openai_images.batch.item_runner import Sending
-from openai_images.batch.journal import Journal
-from openai_images.batch.journal_rows import Row, files_field, moment
+from openai_images.batch.journal import Journal, files_field, moment
+from openai_images.batch.journal_reader import Row
 from openai_images.batch.ledger import Budget
 from openai_images.batch.models import BatchOptions, BatchSummary
 from openai_images.batch.plan import Asked, End, Standing

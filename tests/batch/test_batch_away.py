@@ -19,7 +19,7 @@ from openai_images import (
     PartialResultError,
     Succeeded,
 )
-from openai_images.batch.journal_rows import read
+from openai_images.batch.journal_reader import read
 from openai_images.batch.ledger import Ledger
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import items_of, many, pictures, posts, rows, run, states

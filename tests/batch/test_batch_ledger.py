@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from openai_images import BatchFolderError, BatchOptions, BatchPlan, GenerateRequest
-from openai_images.batch.journal_rows import Row, encode, read
+from openai_images.batch.journal import encode
+from openai_images.batch.journal_reader import Row, read
 from openai_images.batch.ledger import Ledger
 from openai_images.batch.plan import Asked, Found, make_plan, refuse_changes
 

@@ -19,7 +19,8 @@ from openai_images import (
     Usage,
     cost_of,
 )
-from openai_images.batch.journal_rows import encode, error_fields, read, result_fields
+from openai_images.batch.journal import encode, error_fields, result_fields
+from openai_images.batch.journal_reader import read
 from openai_images.batch.ledger import Ledger
 from openai_images.errors import ServerOutcomeUnknownError
 from openai_images.models.plain import json_value

@@ -1,40 +1,128 @@
-"""What a row of a journal may hold: whatever stands in the file, what is read of it is of its kind and within bounds.
+"""The journal as it was found: its rows, as far as they can be read, and what is wrong with the rest.
 
-Rules: pure and total, in time that is linear in the bytes. A field that is no more than an ornament is left out where
-it is odd; a row without what it is about (its state, its key, its files, its URLs) is no row. A name in a row leads out
-of the folder only where a picture had to be saved elsewhere, and then by its whole path. A line may hold several rows,
-as in a journal whose line ends were lost.
+Rules: pure and total, in time that is linear in the bytes: whatever stands in the file, what is read of it is of its
+kind and within bounds. Reading believes what is whole: a line that is no row is told and passed over, and counts
+against its item if its key can be read, as it may have been `sent`; a last line without its end is torn. A field that
+is no more than an ornament is left out where it is odd; a row without what it is about (its state, its key, its files,
+its URLs) is no row. A name in a row leads out of the folder only where a picture had to be saved elsewhere, and then by
+its whole path. A line may hold several rows, as in a journal whose line ends were lost.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from math import isfinite
 from pathlib import Path, PurePath
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from openai_images._util.json import is_list, is_object
 
-__all__ = ["STATES", "Line", "amount_of", "is_file", "split_line"]
-
 STATES: Final = frozenset({"begun", "sent", "refused", "done", "away", "failed", "unknown"})
 
+Row: TypeAlias = dict[str, Any]
+
+_MOST_NOTES = 20
+
+_LONGEST_SHOWN = 60
+
+
+@frozen
+class SavedFile:
+    """A picture on the disk: `name` relative to the folder (absolute where it had to be saved elsewhere), `nbytes`."""
+
+    name: str
+    nbytes: int
+    sha256: str
+    written: int = 0
+    width: int | None = None
+    height: int | None = None
+    media_type: str = ""
+
+    @classmethod
+    def of(cls, fields: Row) -> SavedFile:
+        """One entry of a row's `files`, which was checked."""
+        return cls(
+            fields["name"],
+            fields["nbytes"],
+            fields["sha256"],
+            fields.get("written") or 0,
+            fields.get("width"),
+            fields.get("height"),
+            fields.get("media_type") or "",
+        )
+
+
+@frozen
+class Read:
+    """A journal as it was found: its rows, what was wrong, the bytes of a torn last line, and whether it lacks its end.
+
+    `doubtful` are keys of lines that could not be read, each with the number of rows before it.
+    """
+
+    rows: Sequence[Row] = field(repr=False)
+    notes: Sequence[str] = ()
+    torn: bytes = field(default=b"", repr=False)
+    unended: bool = False
+    doubtful: Sequence[tuple[int, str]] = ()
+
+
+def read(data: bytes) -> Read:
+    """The rows of a journal, whatever befell it."""
+    rows: list[Row] = []
+    notes: list[str] = []
+    doubtful: list[tuple[int, str]] = []
+    lines = data.removeprefix(codecs.BOM_UTF8).split(b"\n")
+    torn, unended = b"", False
+    for number, text in enumerate(lines, 1):
+        line = split_line(text)
+        rows += line.rows
+        if number == len(lines):
+            torn = text[len(text) - line.unread :]
+            unended = len(text) > len(torn)
+        # A single row that was torn by a crash was not acted upon yet; more than one is no crash's work.
+        if not torn or len(line.doubtful) > 1:
+            doubtful += [(len(rows), key) for key in line.doubtful]
+        if not (line.is_whole or torn):
+            about = _about(line.doubtful)
+            notes.append(f"journal.jsonl, line {number} cannot be read and was passed over{about}")
+    if len(notes) > _MOST_NOTES:
+        notes[_MOST_NOTES:] = [f"so were {len(notes) - _MOST_NOTES:,} more lines"]
+    return Read(rows, notes, torn, unended=unended, doubtful=doubtful)
+
+
+def _about(keys: Sequence[str]) -> str:
+    """What a line that cannot be read is about."""
+    if not keys:
+        return ""
+    more = f" and {len(keys) - 1:,} more" if len(keys) > 1 else ""
+    return f"; it is about {keys[0][:_LONGEST_SHOWN]!r}{more}, which may have been sent"
+
+
 _MOST_PICTURES: Final = 1_000
+
 _LONGEST_NAME: Final = 4_096
+
 _LONGEST_AMOUNT: Final = 150
+
 _LARGEST_AMOUNT: Final = Decimal(10) ** 12
+
 _LARGEST: Final = 2**63
+
 _MOST_PIXELS: Final = 2**31
+
 _LONGEST_SHOWN_KEY: Final = 60
 
 _KEY = re.compile(r'"key":\s*("(?:[^"\\]|\\.)*")')
+
 _SPACE = re.compile(r"[ \t\r]*")
+
 _DECODER = json.JSONDecoder()
 
 
