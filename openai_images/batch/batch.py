@@ -13,14 +13,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from openai_images.batch.caller import caller_of
+from openai_images.batch.caller import caller_from
 from openai_images.batch.filesystem import Disk
-from openai_images.batch.image_store import to_end
-from openai_images.batch.journal import moment
+from openai_images.batch.image_store import run_to_completion
+from openai_images.batch.journal import timestamp
 from openai_images.batch.models import BatchItem, BatchOptions
-from openai_images.batch.plan import asked_of
+from openai_images.batch.plan import resolve_items
 from openai_images.batch.recovery import open_batch
-from openai_images.batch.runner import Running, Setting
+from openai_images.batch.runner import BatchRunner, RunSettings
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from openai_images.batch.models import BatchPlan, BatchSummary
     from openai_images.client.client import ImagesClient
     from openai_images.models.outcomes import Outcome, Progress
-
-__all__ = ["Batch"]
 
 
 class Batch:
@@ -51,27 +49,27 @@ class Batch:
         disk: Disk | None = None,
     ) -> None:
         """Nothing happens yet. `disk` is for tests."""
-        self._caller = caller_of(client)
+        self._caller = caller_from(client)
         self._items = tuple(items)
         self._root = Path(os.path.abspath(out))  # noqa: PTH100  Path.resolve would follow a link the user made
         self._options = options
         self._progress = progress
         self._disk = disk or Disk()
-        self._running: Running | None = None
-        self._began = 0.0
-        self._ended: float | None = None
-        self._iterated = False
-        self._closed = False
+        self._runner: BatchRunner | None = None
+        self._start_time = 0.0
+        self._end_time: float | None = None
+        self._is_iterated = False
+        self._is_closed = False
 
     @property
     def plan(self) -> BatchPlan:
         """What was found, and what this run sends. Raises RuntimeError before it is entered."""
-        return self._run.plan
+        return self._entered_runner.plan
 
     @property
     def summary(self) -> BatchSummary:
         """Where the batch stands now. Raises RuntimeError before it is entered."""
-        return self._run.summary(self._elapsed())
+        return self._entered_runner.summary(self._elapsed())
 
     async def __aenter__(self) -> Self:
         """Claim the folder and make the plan; nothing is sent.
@@ -80,25 +78,25 @@ class Batch:
         may have been paid for is now asked for differently; `BatchInputError` for items that cannot be sent;
         `ConfigurationError` for a budget that cannot be kept; OSError where the folder cannot be written.
         """
-        if self._running is not None or self._closed:
+        if self._runner is not None or self._is_closed:
             msg = "a batch is entered once; make a new one to run it again"
             raise RuntimeError(msg)
-        self._began = self._caller.timing.monotonic()
-        self._running = Running(await self._setting())
+        self._start_time = self._caller.timing.monotonic()
+        self._runner = BatchRunner(await self._open_settings())
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self, cls: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Close it."""
         await self.aclose()
 
     def __aiter__(self) -> Self:
         """Start the one iteration."""
-        if self._iterated:
+        if self._is_iterated:
             msg = "a batch can be iterated once; make a new one to run it again"
             raise RuntimeError(msg)
-        self._iterated = True
+        self._is_iterated = True
         return self
 
     async def __anext__(self) -> Outcome:
@@ -108,45 +106,45 @@ class Batch:
         `AuthenticationError`, `BatchFolderError` where it could not be written any more, `APIConnectionError` where the
         server stayed away, the last of too many identical failures. Run it again to go on.
         """
-        return await self._run.next()
+        return await self._entered_runner.next()
 
     def stop(self) -> None:
         """Start nothing new; what was sent finishes and is yielded, then the iteration ends."""
-        self._run.stop()
+        self._entered_runner.stop()
 
     async def aclose(self) -> None:
         """Cancel what is under way, write `index.html` and let others into the folder; harmless when called twice."""
-        if self._closed:
+        if self._is_closed:
             return
-        self._closed = True
-        if self._running is not None:
-            await to_end(self._running.aclose(self._end))
+        self._is_closed = True
+        if self._runner is not None:
+            await run_to_completion(self._runner.aclose(self._stop_clock))
 
     @property
-    def _run(self) -> Running:
-        if self._running is None:
+    def _entered_runner(self) -> BatchRunner:
+        if self._runner is None:
             msg = "enter the batch first: async with Batch(...) as batch"
             raise RuntimeError(msg)
-        return self._running
+        return self._runner
 
-    async def _setting(self) -> Setting:
+    async def _open_settings(self) -> RunSettings:
         """Open the folder in a thread; where that is cancelled it is let go again."""
         opening = asyncio.ensure_future(asyncio.to_thread(self._open))
         try:
-            return await to_end(opening)
+            return await run_to_completion(opening)
         except asyncio.CancelledError:
             if opening.done() and not opening.cancelled() and opening.exception() is None:
-                await to_end(asyncio.to_thread(opening.result().opened.close))
+                await run_to_completion(asyncio.to_thread(opening.result().opened.close))
             raise
 
-    def _open(self) -> Setting:
+    def _open(self) -> RunSettings:
         """In a thread: claim the folder."""
         caller, options = self._caller, self._options
-        asked = asked_of(self._items, caller.model, options.prices)
-        opened = open_batch(self._disk, self._root, asked, options, moment(caller.timing.wall()))
-        return Setting(
+        items = resolve_items(self._items, caller.model, options.prices)
+        opened = open_batch(self._disk, self._root, items, options, timestamp(caller.timing.wall()))
+        return RunSettings(
             caller=caller,
-            asked=asked,
+            items=items,
             opened=opened,
             options=options,
             progress=self._progress,
@@ -155,10 +153,10 @@ class Batch:
 
     def _elapsed(self) -> float:
         """Seconds since it was entered, until it was closed."""
-        now = self._caller.timing.monotonic() if self._ended is None else self._ended
-        return now - self._began
+        now = self._caller.timing.monotonic() if self._end_time is None else self._end_time
+        return now - self._start_time
 
-    def _end(self) -> float:
+    def _stop_clock(self) -> float:
         """The time stands still."""
-        self._ended = self._caller.timing.monotonic()
+        self._end_time = self._caller.timing.monotonic()
         return self._elapsed()

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from openai_images.models.requests import GenerateRequest
     from openai_images.models.results import ImageResult
 
-__all__ = ["Caller", "caller_of"]
-
 
 @frozen
 class Caller:
@@ -38,7 +36,7 @@ class Caller:
     wait_reason: Callable[[], str | None]
 
 
-def caller_of(client: ImagesClient) -> Caller:
+def caller_from(client: ImagesClient) -> Caller:
     """The batch's side of this client."""
     generate = partial(_generate, client)
     means = client._means

@@ -24,22 +24,31 @@ from urllib.parse import quote
 
 from openai_images._util.atomic_file import open_part, publish
 from openai_images.batch.models import BatchOptions, BatchSummary, Thumbnail
-from openai_images.batch.sheet_cards import STATES, STOPPED, Card, Totals, has_thumbnail, make_thumbnails
+from openai_images.batch.sheet_cards import (
+    STATES,
+    STOPPED,
+    SheetEntry,
+    SheetHeader,
+    has_thumbnail,
+    make_thumbnails,
+)
 
-_LONGEST_PROMPT: Final = 4_000
+_MAX_PROMPT: Final = 4_000
 
-_LONGEST_REASON: Final = 1_000
+_MAX_REASON: Final = 1_000
 
-_LONGEST_IN_LIST: Final = 200
+_MAX_IN_LIST: Final = 200
 
-_WRITTEN_AT_ONCE: Final = 256 * 1024
+_WRITE_SIZE: Final = 256 * 1024
 
 _log = logging.getLogger("openai_images")
 
 
-def write_page(root: Path, cards: Iterable[Card], summary: BatchSummary, options: BatchOptions) -> None:
+def write_page(
+    root: Path, entries: Iterable[SheetEntry], summary: BatchSummary, options: BatchOptions
+) -> None:
     """Write `index.html`, as well as it goes."""
-    totals = Totals(
+    header = SheetHeader(
         title=root.name or "Batch",
         spent=summary.spent,
         unpriced=summary.unpriced,
@@ -48,26 +57,30 @@ def write_page(root: Path, cards: Iterable[Card], summary: BatchSummary, options
         note=options.note,
     )
     try:
-        write_sheet(root, cards, totals, thumbnail=options.thumbnail)
+        write_sheet(root, entries, header, thumbnail=options.thumbnail)
     except OSError as error:
         _log.warning("index.html could not be written to %s (%s)", root, error.strerror)
 
 
 def write_sheet(
-    folder: Path, cards: Iterable[Card], totals: Totals | None = None, *, thumbnail: Thumbnail | None = None
+    folder: Path,
+    entries: Iterable[SheetEntry],
+    header: SheetHeader | None = None,
+    *,
+    thumbnail: Thumbnail | None = None,
 ) -> Path:
     """Write `index.html` into `folder`, in place of an older one, and give its path. Raises OSError.
 
     With `thumbnail`, small copies are made of the pictures that have none yet; those that are there are used anyway.
     This blocks.
     """
-    cards = list(cards)
+    entries = list(entries)
     if thumbnail is not None:
-        make_thumbnails(folder, [file for card in cards for file in card.files], thumbnail)
+        make_thumbnails(folder, [file for entry in entries for file in entry.files], thumbnail)
     file, part = open_part(folder, "index.html")
     try:
         with file:
-            _write(file, _pieces(folder, cards, totals or Totals()))
+            _write(file, _render(folder, entries, header or SheetHeader()))
         return publish(part, folder / "index.html", overwrite=True)
     except BaseException:
         part.unlink(missing_ok=True)
@@ -79,7 +92,7 @@ def _write(file: BinaryIO, pieces: Iterable[str]) -> None:
     data = bytearray()
     for piece in pieces:
         data += piece.encode("utf-8", "replace")
-        if len(data) >= _WRITTEN_AT_ONCE:
+        if len(data) >= _WRITE_SIZE:
             del data[: file.write(data)]
     while data:
         del data[: file.write(data)]
@@ -88,26 +101,26 @@ def _write(file: BinaryIO, pieces: Iterable[str]) -> None:
 # The page
 
 
-def _pieces(folder: Path, cards: Sequence[Card], totals: Totals) -> Iterator[str]:
+def _render(folder: Path, entries: Sequence[SheetEntry], header: SheetHeader) -> Iterator[str]:
     """The page's text: the template, and what belongs in its places."""
     script = _resource("contact_sheet.js")
-    places: dict[str, Iterable[str]] = {
+    slots: dict[str, Iterable[str]] = {
         "policy": [_policy(script)],
-        "title": [escape(_whole(totals.title))],
-        "lead": [_lead(cards, totals)],
+        "title": [escape(_valid_unicode(header.title))],
+        "lead": [_lead(entries, header)],
         "notes": [
             f'<p class="note">{escape(note)}</p>'
-            for note in (totals.note, STOPPED.get(totals.stopped))
+            for note in (header.note, STOPPED.get(header.stopped))
             if note
         ],
-        "states": _states(cards),
-        "list": map(_line, cards),
-        "cards": _joined("[\n", (_row(folder, card) for card in cards), "\n]"),
+        "states": _states(entries),
+        "list": map(_list_item, entries),
+        "cards": _join("[\n", (_row(folder, entry) for entry in entries), "\n]"),
         "script": [script],
     }
     for number, text in enumerate(re.split(r"<!--(\w+)-->", _resource("contact_sheet.html"))):
         if number % 2:
-            yield from places[text]
+            yield from slots[text]
         else:
             yield text
 
@@ -126,23 +139,23 @@ def _policy(script: str) -> str:
     )
 
 
-def _lead(cards: Sequence[Card], totals: Totals) -> str:
+def _lead(entries: Sequence[SheetEntry], header: SheetHeader) -> str:
     """The sentence under the title."""
-    pictures = sum(len(card.files) for card in cards)
-    facts = [f"<b>{_counted(pictures, 'picture')}</b> of {_counted(len(cards), 'prompt')}"]
-    if totals.spent is not None:
-        facts.append(f"<b>{_usd(totals.spent)}</b> spent")
-    if totals.unpriced:
-        facts.append(f"{_counted(totals.unpriced, 'result')} of unknown cost")
-    if totals.elapsed is not None:
-        facts.append(_duration(totals.elapsed))
+    images = sum(len(entry.files) for entry in entries)
+    facts = [f"<b>{_plural(images, 'picture')}</b> of {_plural(len(entries), 'prompt')}"]
+    if header.spent is not None:
+        facts.append(f"<b>{_usd(header.spent)}</b> spent")
+    if header.unpriced:
+        facts.append(f"{_plural(header.unpriced, 'result')} of unknown cost")
+    if header.elapsed is not None:
+        facts.append(_duration(header.elapsed))
     return ", ".join(facts)
 
 
-def _states(cards: Sequence[Card]) -> Iterator[str]:
+def _states(entries: Sequence[SheetEntry]) -> Iterator[str]:
     """A link for each state there is, with its number."""
-    counts = Counter(card.state for card in cards)
-    yield f'<a href="#">All <b>{len(cards):,}</b></a>'
+    counts = Counter(entry.state for entry in entries)
+    yield f'<a href="#">All <b>{len(entries):,}</b></a>'
     for state, name in STATES.items():
         if counts[state]:
             yield (
@@ -151,20 +164,20 @@ def _states(cards: Sequence[Card]) -> Iterator[str]:
             )
 
 
-def _row(folder: Path, card: Card) -> str:
+def _row(folder: Path, entry: SheetEntry) -> str:
     """A card as the script reads it, shorter by the empty fields at its end."""
-    thumbs = sum(1 << place for place, file in enumerate(card.files) if has_thumbnail(folder, file))
+    thumbs = sum(1 << index for index, file in enumerate(entry.files) if has_thumbnail(folder, file))
     row = [
-        _whole(card.key),
-        _cut(card.prompt, _LONGEST_PROMPT),
-        list(STATES).index(card.state),
-        [_whole(file) for file in card.files],
+        _valid_unicode(entry.key),
+        _truncate(entry.prompt, _MAX_PROMPT),
+        list(STATES).index(entry.state),
+        [_valid_unicode(file) for file in entry.files],
         thumbs,
-        card.width or 0,
-        card.height or 0,
-        _cut(card.reason, _LONGEST_REASON),
-        "" if card.cost is None else _usd(card.cost),
-        0 if card.seconds is None else round(card.seconds, 1),
+        entry.width or 0,
+        entry.height or 0,
+        _truncate(entry.reason, _MAX_REASON),
+        "" if entry.cost is None else _usd(entry.cost),
+        0 if entry.seconds is None else round(entry.seconds, 1),
     ]
     while not row[-1]:
         row.pop()
@@ -177,18 +190,20 @@ def _json(value: object) -> str:
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def _line(card: Card) -> str:
+def _list_item(entry: SheetEntry) -> str:
     """A card in the list that those see who run no scripts."""
-    links = " ".join(f'<a href="{quote(_whole(file))}">{escape(_whole(file))}</a>' for file in card.files)
+    links = " ".join(
+        f'<a href="{quote(_valid_unicode(file))}">{escape(_valid_unicode(file))}</a>' for file in entry.files
+    )
     state = (
         ""
-        if card.state == "done"
-        else f"<b>{STATES[card.state]}</b> {escape(_cut(card.reason, _LONGEST_IN_LIST))} "
+        if entry.state == "done"
+        else f"<b>{STATES[entry.state]}</b> {escape(_truncate(entry.reason, _MAX_IN_LIST))} "
     )
-    return f"<li>{links} {state}<bdi>{escape(_cut(card.prompt, _LONGEST_IN_LIST))}</bdi></li>\n"
+    return f"<li>{links} {state}<bdi>{escape(_truncate(entry.prompt, _MAX_IN_LIST))}</bdi></li>\n"
 
 
-def _joined(before: str, pieces: Iterable[str], after: str) -> Iterator[str]:
+def _join(before: str, pieces: Iterable[str], after: str) -> Iterator[str]:
     """The pieces with commas between them, one after the other."""
     yield before
     for number, piece in enumerate(pieces):
@@ -199,9 +214,9 @@ def _joined(before: str, pieces: Iterable[str], after: str) -> Iterator[str]:
 # Words
 
 
-def _cut(text: str, length: int) -> str:
+def _truncate(text: str, length: int) -> str:
     """A text as far as there is room for it."""
-    text = _whole(text)
+    text = _valid_unicode(text)
     return (
         text
         if len(text) <= length
@@ -209,12 +224,12 @@ def _cut(text: str, length: int) -> str:
     )
 
 
-def _whole(text: str) -> str:
+def _valid_unicode(text: str) -> str:
     """A text without halves of surrogate pairs, which no file can hold; pairs of halves become their character."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _counted(number: int, noun: str) -> str:
+def _plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 

@@ -24,24 +24,22 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-__all__ = ["Disk", "Entry", "FolderLock"]
+_UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
-_CANNOT = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+_LOCKED = frozenset({errno.EACCES, errno.EAGAIN, errno.EDEADLK})
 
-_TAKEN = frozenset({errno.EACCES, errno.EAGAIN, errno.EDEADLK})
-
-_NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 """What is to be changed is opened only where it is no link: one in a folder from elsewhere may lead anywhere."""
 
 _HOLDER = re.compile(rb"[0-9]{0,20}\s{0,2}")
-_LONGEST_HOLDER = 64
+_MAX_HOLDER = 64
 
-_LOCKED_AT = 1 << 30
+_LOCK_OFFSET = 1 << 30
 """The byte that Windows locks: far behind the text, which others are to read."""
 
 
 @frozen
-class Entry:
+class FileStat:
     """What a folder says of a file: its size in bytes, and when it was written, in nanoseconds."""
 
     size: int
@@ -58,30 +56,30 @@ class Disk:
         for path in missing:
             self.sync_folder(path.parent)
 
-    def entries(self, folder: Path) -> dict[str, Entry]:
+    def list_files(self, folder: Path) -> dict[str, FileStat]:
         """The files of a folder; none where it is not there."""
-        found: dict[str, Entry] = {}
+        files: dict[str, FileStat] = {}
         try:
             with os.scandir(folder) as listing:
                 for entry in listing:
                     if entry.is_file():
-                        status = entry.stat()
-                        found[entry.name] = Entry(status.st_size, status.st_mtime_ns)
+                        stat = entry.stat()
+                        files[entry.name] = FileStat(stat.st_size, stat.st_mtime_ns)
         except FileNotFoundError:
             return {}
-        return found
+        return files
 
     def open(self, path: Path) -> int:
         """A descriptor that appends to a file, which is made if need be."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | _NO_LINKS | getattr(os, "O_BINARY", 0)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | _NOFOLLOW | getattr(os, "O_BINARY", 0)
         return os.open(path, flags, 0o666)
 
-    def hold(self, descriptor: int) -> bool:
+    def try_lock(self, descriptor: int) -> bool:
         """Lock an open file until it is closed; False where another opening of it is locked."""
         try:
-            _lock(descriptor)
+            _lock_file(descriptor)
         except OSError as error:
-            if error.errno in _TAKEN:
+            if error.errno in _LOCKED:
                 return False
             raise
         return True
@@ -90,7 +88,7 @@ class Disk:
         """A descriptor of a new file."""
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
 
-    def try_writing(self, folder: Path) -> None:
+    def check_writable(self, folder: Path) -> None:
         """Make a file in the folder and remove it again: later it would be too late, and paid for."""
         part = part_path(folder, "trial")
         create_part(part).close()
@@ -113,10 +111,10 @@ class Disk:
         """Cut a file."""
         os.ftruncate(descriptor, size)
 
-    def status(self, descriptor: int) -> Entry:
+    def stat(self, descriptor: int) -> FileStat:
         """How long an open file is, and when it was written."""
-        status = os.fstat(descriptor)
-        return Entry(status.st_size, status.st_mtime_ns)
+        stat = os.fstat(descriptor)
+        return FileStat(stat.st_size, stat.st_mtime_ns)
 
     def close(self, descriptor: int) -> None:
         """Let go of a file."""
@@ -134,7 +132,7 @@ class Disk:
         try:
             os.fsync(descriptor)
         except OSError as error:
-            if error.errno not in _CANNOT:  # some network file systems sync no folders
+            if error.errno not in _UNSUPPORTED:  # some network file systems sync no folders
                 raise
         finally:
             os.close(descriptor)
@@ -159,9 +157,9 @@ class Disk:
 
     def lock(self, path: Path) -> FolderLock | None:
         """The lock of a folder, None where another process holds it."""
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINKS, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _NOFOLLOW, 0o666)
         try:
-            if self.hold(descriptor):
+            if self.try_lock(descriptor):
                 return FolderLock(descriptor)
         except BaseException:
             os.close(descriptor)
@@ -176,7 +174,7 @@ class FolderLock:
     def __init__(self, descriptor: int) -> None:
         """Write down who holds it, as far as there is room, and where it holds nothing else: it may be a hard link."""
         self._descriptor: int | None = descriptor
-        self._is_ours = _HOLDER.fullmatch(os.read(descriptor, _LONGEST_HOLDER)) is not None
+        self._is_ours = _HOLDER.fullmatch(os.read(descriptor, _MAX_HOLDER)) is not None
         if self._is_ours:
             with suppress(OSError):
                 os.ftruncate(descriptor, 0)
@@ -193,10 +191,10 @@ class FolderLock:
             os.close(descriptor)
 
 
-def _lock(descriptor: int) -> None:
+def _lock_file(descriptor: int) -> None:
     """Lock an open file against all other processes, and all other openings in this one."""
     if sys.platform == "win32":
-        os.lseek(descriptor, _LOCKED_AT, os.SEEK_SET)
+        os.lseek(descriptor, _LOCK_OFFSET, os.SEEK_SET)
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         os.lseek(descriptor, 0, os.SEEK_SET)
     else:

@@ -16,15 +16,13 @@ from pathlib import Path
 from attrs import define, evolve, field, frozen
 
 from openai_images.batch.filesystem import Disk, FolderLock
-from openai_images.batch.journal import FORMAT, encode
-from openai_images.batch.journal_reader import Read, Row, read
+from openai_images.batch.journal import FORMAT, encode_row
+from openai_images.batch.journal_reader import JournalContents, JournalRow, parse_journal
 from openai_images.errors import BatchFolderError
 
-__all__ = ["Folder", "OpenJournal", "Paths"]
-
-_LONGEST_HOLDER = 64
-_BEGINNING = b'{"state":"begun"'
-_NOT_OURS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # put there by systems that show folders
+_MAX_HOLDER = 64
+_FIRST_BYTES = b'{"state":"begun"'
+_SYSTEM_FILES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # put there by systems that show folders
 
 
 @frozen
@@ -66,19 +64,19 @@ class OpenJournal:
     disk: Disk
     descriptor: int
     size: int
-    found: Read
+    contents: JournalContents
 
-    def add(self, rows: Sequence[Row]) -> None:
+    def add(self, rows: Sequence[JournalRow]) -> None:
         """Have these rows on the disk. Raises OSError."""
-        lines = b"".join(map(encode, rows))
+        lines = b"".join(map(encode_row, rows))
         if lines:
             self.disk.write(self.descriptor, lines)
             self.disk.sync(self.descriptor)
             self.size += len(lines)
 
-    def forget(self) -> None:
+    def drop_rows(self) -> None:
         """Let go of the rows, once they are added up: there may be many."""
-        self.found = evolve(self.found, rows=())
+        self.contents = evolve(self.contents, rows=())
 
     def close(self) -> None:
         """Let go of the file."""
@@ -86,7 +84,7 @@ class OpenJournal:
 
 
 @define
-class Folder:
+class BatchFolder:
     """`claim` it, then `open_journal`, and `release` it in the end."""
 
     disk: Disk
@@ -95,7 +93,7 @@ class Folder:
 
     def claim(self) -> None:
         """Make the folder and keep others out. Raises `BatchFolderError` and OSError."""
-        self._refuse_strangers()
+        self._reject_foreign_folder()
         self.disk.make_folder(self.paths.root)
         try:
             lock = self.disk.lock(self.paths.lock)
@@ -103,16 +101,16 @@ class Folder:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
                 raise
             msg = (
-                f"the file system of {self._shown} cannot lock files, so nothing would keep a second process from "
-                "paying for everything again; use a folder on another one"
+                f"the file system of {self._display_path} cannot lock files, so nothing would keep a second process "
+                "from paying for everything again; use a folder on another one"
             )
             raise BatchFolderError(msg) from error
         if lock is None:
-            raise self._in_use()
+            raise self._in_use_error()
         self._lock = lock
-        self._refuse_strangers()
+        self._reject_foreign_folder()
         self.disk.make_folder(self.paths.images)
-        self.disk.try_writing(self.paths.images)
+        self.disk.check_writable(self.paths.images)
 
     def release(self) -> None:
         """Let others in; harmless when called twice."""
@@ -123,12 +121,12 @@ class Folder:
         """Read the journal and mend its end; it is locked too. Raises `BatchFolderError` and OSError."""
         descriptor = self.disk.open(self.paths.journal)
         try:
-            self._hold(descriptor)
+            self._lock_journal(descriptor)
             data = self.disk.read(self.paths.journal)
-            found = read(data)
-            self._refuse_journal(data, found)
-            journal = OpenJournal(self.disk, descriptor, len(data), found)
-            self._mend(journal)
+            contents = parse_journal(data)
+            self._reject_journal(data, contents)
+            journal = OpenJournal(self.disk, descriptor, len(data), contents)
+            self._repair(journal)
             self.disk.sync_folder(self.paths.root)
         except BaseException:
             self.disk.close(descriptor)
@@ -136,24 +134,22 @@ class Folder:
         return journal
 
     @property
-    def _shown(self) -> str:
+    def _display_path(self) -> str:
         return repr(str(self.paths.root))
 
-    def _hold(self, descriptor: int) -> None:
+    def _lock_journal(self, descriptor: int) -> None:
         """Keep others out although somebody may have removed the lock of a run that goes on."""
-        if not self.disk.hold(descriptor):
-            raise self._in_use()
+        if not self.disk.try_lock(descriptor):
+            raise self._in_use_error()
 
-    def _in_use(self) -> BatchFolderError:
-        holder = self.disk.read(self.paths.lock, 0, _LONGEST_HOLDER).decode(errors="replace").strip()
+    def _in_use_error(self) -> BatchFolderError:
+        holder = self.disk.read(self.paths.lock, 0, _MAX_HOLDER).decode(errors="replace").strip()
         mine = str(os.getpid()) if self._lock is not None else ""  # it is this run that wrote it then
         who = f"process {holder}" if holder.isdecimal() and holder != mine else "another process"
-        msg = (
-            f"{who} is working on the batch in {self._shown}; wait until it has ended, or use another folder"
-        )
+        msg = f"{who} is working on the batch in {self._display_path}; wait until it has ended, or use another folder"
         return BatchFolderError(msg)
 
-    def _refuse_links(self) -> None:
+    def _reject_links(self) -> None:
         """What is written must be in the folder itself."""
         paths = self.paths
         files = dict.fromkeys((paths.lock, paths.journal, paths.torn), stat.S_ISREG)
@@ -167,68 +163,70 @@ class Folder:
                 msg = f"{str(path)!r} is {what}; nothing was touched. Remove it, or use another folder"
                 raise BatchFolderError(msg)
 
-    def _refuse_strangers(self) -> None:
+    def _reject_foreign_folder(self) -> None:
         """A folder with something in it must be a batch's."""
-        self._refuse_links()
+        self._reject_links()
         root, paths = self.paths.root, self.paths
         if paths.journal.is_file():
-            if not _BEGINNING.startswith(self.disk.read(paths.journal, 0, len(_BEGINNING))):
+            if not _FIRST_BYTES.startswith(self.disk.read(paths.journal, 0, len(_FIRST_BYTES))):
                 data = self.disk.read(paths.journal)
-                self._refuse_journal(data, read(data))
+                self._reject_journal(data, parse_journal(data))
             return
         if not root.exists():
             return
         if not root.is_dir():
-            raise BatchFolderError(f"{self._shown} is a file; a batch needs a folder, which it makes itself")
+            raise BatchFolderError(
+                f"{self._display_path} is a file; a batch needs a folder, which it makes itself"
+            )
         ours = {paths.lock, paths.torn, paths.images}
-        others = [path for path in root.iterdir() if path not in ours and path.name not in _NOT_OURS]
+        others = [path for path in root.iterdir() if path not in ours and path.name not in _SYSTEM_FILES]
         if others or (paths.images.is_dir() and any(paths.images.iterdir())):
             msg = (
-                f"{self._shown} is not empty and has no journal.jsonl, so it is not the folder of a batch; nothing in "
-                "it was touched. Use a new or an empty folder"
+                f"{self._display_path} is not empty and has no journal.jsonl, so it is not the folder of a batch; "
+                "nothing in it was touched. Use a new or an empty folder"
             )
             raise BatchFolderError(msg)
 
-    def _refuse_journal(self, data: bytes, found: Read) -> None:
+    def _reject_journal(self, data: bytes, contents: JournalContents) -> None:
         """A journal nobody could read may hide what was paid for; one of a newer version may be misunderstood."""
-        is_torn_beginning = found.torn == data and _BEGINNING.startswith(data[: len(_BEGINNING)])
-        if not found.rows and data.strip() and not is_torn_beginning:
+        is_torn_beginning = contents.torn == data and _FIRST_BYTES.startswith(data[: len(_FIRST_BYTES)])
+        if not contents.rows and data.strip() and not is_torn_beginning:
             msg = (
                 f"{str(self.paths.journal)!r} has no row that a batch wrote, so nobody can say what was paid for; "
                 "nothing was sent, and nothing touched. Restore it, or use another folder"
             )
             raise BatchFolderError(msg)
-        if not found.rows and self.paths.images.is_dir() and any(self.paths.images.iterdir()):
+        if not contents.rows and self.paths.images.is_dir() and any(self.paths.images.iterdir()):
             msg = (
                 f"{str(self.paths.journal)!r} has no row, and there are images beside it, so its rows were lost; "
                 "nothing was sent, and nothing touched. Restore it, or use another folder"
             )
             raise BatchFolderError(msg)
-        newest = max((row.get("format", 0) for row in found.rows if row["state"] == "begun"), default=0)
+        newest = max((row.get("format", 0) for row in contents.rows if row["state"] == "begun"), default=0)
         if newest > FORMAT:
-            msg = f"the journal in {self._shown} was written by a newer version of this package; use that one"
+            msg = f"the journal in {self._display_path} was written by a newer version of this package; use that one"
             raise BatchFolderError(msg)
 
-    def _mend(self, journal: OpenJournal) -> None:
+    def _repair(self, journal: OpenJournal) -> None:
         """Give a whole last line its end, and put a torn one aside."""
-        found, disk = journal.found, self.disk
-        if found.torn:
-            aside = disk.open(self.paths.torn)
+        contents, disk = journal.contents, self.disk
+        if contents.torn:
+            descriptor = disk.open(self.paths.torn)
             try:
-                disk.write(aside, found.torn + b"\n")
-                disk.sync(aside)
+                disk.write(descriptor, contents.torn + b"\n")
+                disk.sync(descriptor)
             finally:
-                disk.close(aside)
+                disk.close(descriptor)
             disk.sync_folder(self.paths.root)
-            journal.size -= len(found.torn)
+            journal.size -= len(contents.torn)
             disk.truncate(journal.descriptor, journal.size)
             disk.sync(journal.descriptor)
             note = (
-                f"the last line of journal.jsonl was torn ({len(found.torn):,} bytes, as after a crash): it was moved "
-                "to journal.torn, and what it told is found out anew"
+                f"the last line of journal.jsonl was torn ({len(contents.torn):,} bytes, as after a crash): it was "
+                "moved to journal.torn, and what it told is found out anew"
             )
-            journal.found = evolve(found, notes=(*found.notes, note))
-        if found.unended:
+            journal.contents = evolve(contents, notes=(*contents.notes, note))
+        if contents.lacks_newline:
             disk.write(journal.descriptor, b"\n")
             disk.sync(journal.descriptor)
             journal.size += 1

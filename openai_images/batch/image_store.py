@@ -2,7 +2,7 @@
 
 Rules: a picture is written under a temporary name, synced, and renamed; nothing is overwritten. What the folder does
 not take is paid for nevertheless: it goes to a folder for temporary files, and where even that fails it stays in
-memory, in the exception. `save` blocks and is called in a thread.
+memory, in the exception. `store` blocks and is called in a thread.
 """
 
 from __future__ import annotations
@@ -17,17 +17,15 @@ from attrs import evolve, frozen
 
 from openai_images._util.atomic_file import part_path
 from openai_images.batch.filesystem import Disk
-from openai_images.batch.journal_reader import SavedFile
+from openai_images.batch.journal_reader import StoredFile
 from openai_images.batch.naming import file_stems
 from openai_images.models import media
 from openai_images.models.image import Image
 
-__all__ = ["Saved", "Saver", "UnsavedPictureError", "to_end"]
-
 _T = TypeVar("_T")
 
 
-class UnsavedPictureError(OSError):
+class ImageNotStoredError(OSError):
     """A picture that was paid for could not be saved as it should; `images` holds it, in memory or where it is."""
 
     def __init__(self, message: str, images: Sequence[Image]) -> None:
@@ -37,43 +35,43 @@ class UnsavedPictureError(OSError):
 
 
 @frozen
-class Saved:
+class StoredImages:
     """Pictures that are on the disk, and the error of the folder they should be in, where they are elsewhere."""
 
     images: tuple[Image, ...] = ()
-    files: tuple[SavedFile, ...] = ()
+    files: tuple[StoredFile, ...] = ()
     error: OSError | None = None
 
 
-class Saver:
+class ImageStore:
     """Saves the pictures of a batch below `root`."""
 
     def __init__(self, disk: Disk, root: Path) -> None:
         """Nothing happens yet."""
         self._disk = disk
         self._root = root
-        self._refuge: Path | None = None
+        self._fallback: Path | None = None
 
-    def save(self, stem: str, images: Sequence[Image], asked: int, before: int = 0) -> Saved:
+    def store(self, stem: str, images: Sequence[Image], expected: int, before: int = 0) -> StoredImages:
         """Save these pictures of an item that asked for so many, `before` of which are there already.
 
-        Raises `UnsavedPictureError`.
+        Raises `ImageNotStoredError`.
         """
         number = before + len(images)
-        stems = file_stems(stem, asked if asked > 1 else number)
+        stems = file_stems(stem, expected if expected > 1 else number)
         stems = stems if len(stems) >= number else file_stems(stem, number)
         named = list(zip(stems[before:], images, strict=False))
         try:
-            return self._saved(self._root / "images", named)
+            return self._store_in(self._root / "images", named)
         except OSError as error:
             try:
-                return evolve(self._saved(self._elsewhere(), named), error=error)
+                return evolve(self._store_in(self._fallback_folder(), named), error=error)
             except OSError:
                 why = error.strerror or type(error).__name__
                 msg = f"the picture could not be written to {str(self._root / 'images')!r} ({why}), nor anywhere else"
-                raise UnsavedPictureError(msg, images) from None
+                raise ImageNotStoredError(msg, images) from None
 
-    def _saved(self, folder: Path, named: Sequence[tuple[str, Image]]) -> Saved:
+    def _store_in(self, folder: Path, named: Sequence[tuple[str, Image]]) -> StoredImages:
         parts: list[tuple[Path, Path, Image, int]] = []
         try:
             for stem, image in named:
@@ -81,25 +79,29 @@ class Saver:
                 name = f"{stem}{'.damaged' if image.flaw else ''}{media.suffix(image.media_type)}"
                 part = part_path(folder, name)
                 parts.append((part, folder / name, image, self._write(part, image.data)))
-            placed = [(self._disk.publish(part, target), image, at) for part, target, image, at in parts]
+            placed = [
+                (self._disk.publish(part, target), image, written) for part, target, image, written in parts
+            ]
         except OSError:
             for part, *_ in parts:
-                self._forget(part)
+                self._remove_part(part)
             raise
-        home = folder.parent == self._root
+        is_in_folder = folder.parent == self._root
         files = [
-            SavedFile(
-                f"images/{path.name}" if home else str(path),
+            StoredFile(
+                f"images/{path.name}" if is_in_folder else str(path),
                 image.nbytes,
                 image.sha256,
-                at,
+                written,
                 image.width,
                 image.height,
                 image.media_type,
             )
-            for path, image, at in placed
+            for path, image, written in placed
         ]
-        return Saved(tuple(evolve(image, data=None, path=path) for path, image, _ in placed), tuple(files))
+        return StoredImages(
+            tuple(evolve(image, data=None, path=path) for path, image, _ in placed), tuple(files)
+        )
 
     def _write(self, part: Path, data: bytes) -> int:
         """Have a file on the disk; when it was written."""
@@ -107,28 +109,28 @@ class Saver:
         try:
             self._disk.write(descriptor, data)
             self._disk.sync(descriptor)
-            return self._disk.status(descriptor).written
+            return self._disk.stat(descriptor).written
         except OSError:
-            self._forget(part)
+            self._remove_part(part)
             raise
         finally:
             self._disk.close(descriptor)
 
-    def _forget(self, part: Path) -> None:
+    def _remove_part(self, part: Path) -> None:
         """Remove what was half-written, as far as that works."""
         try:
             self._disk.remove(part)
         except OSError:
             return
 
-    def _elsewhere(self) -> Path:
+    def _fallback_folder(self) -> Path:
         """A folder for temporary files, the same one for the whole run."""
-        if self._refuge is None:
-            self._refuge = Path(tempfile.mkdtemp(prefix="openai-images-saved-"))
-        return self._refuge
+        if self._fallback is None:
+            self._fallback = Path(tempfile.mkdtemp(prefix="openai-images-saved-"))
+        return self._fallback
 
 
-async def to_end(awaitable: Awaitable[_T]) -> _T:
+async def run_to_completion(awaitable: Awaitable[_T]) -> _T:
     """Wait for something that must not be left half-done; a cancellation is raised afterwards."""
     task = asyncio.ensure_future(awaitable)
     cancelled: asyncio.CancelledError | None = None

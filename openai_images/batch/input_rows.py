@@ -22,7 +22,7 @@ from attrs import field, frozen
 from openai_images._util.json import is_mapping, is_object
 from openai_images.models.requests import GenerateParams
 
-Problem: TypeAlias = tuple[int, str]
+RowProblem: TypeAlias = tuple[int, str]
 """A line, and what is wrong there."""
 
 _SEPARATOR = re.compile(r"""[\r\n]*("?sep=([^\s\w"]|\t)"?[\t ,;]*)(?![^\r\n])""", re.IGNORECASE)
@@ -40,19 +40,21 @@ class RawRow:
     values: Mapping[str, Any] = field(repr=False)
 
 
-def read_txt(text: str, _: list[Problem]) -> list[RawRow]:
+def read_txt(text: str, _: list[RowProblem]) -> list[RawRow]:
     """A prompt for each line that is not blank."""
-    return [RawRow(number, {"prompt": line.strip()}) for number, line in _lines(text) if line.strip()]
+    return [
+        RawRow(number, {"prompt": line.strip()}) for number, line in _numbered_lines(text) if line.strip()
+    ]
 
 
-def read_jsonl(text: str, problems: list[Problem]) -> list[RawRow]:
+def read_jsonl(text: str, problems: list[RowProblem]) -> list[RawRow]:
     """A row for each line that is not blank."""
     rows: list[RawRow] = []
-    for number, line in _lines(text):
+    for number, line in _numbered_lines(text):
         if not line.strip():
             continue
         try:
-            value = json.loads(line, object_pairs_hook=_once, parse_constant=_no_number)
+            value = json.loads(line, object_pairs_hook=_unique_keys, parse_constant=_reject_constant)
         except (ValueError, RecursionError) as error:
             why = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
             problems.append((number, f"line {number}: it is no JSON object ({why})"))
@@ -60,17 +62,17 @@ def read_jsonl(text: str, problems: list[Problem]) -> list[RawRow]:
         if not is_object(value):
             problems.append((number, f'line {number}: it is no JSON object; write {{"prompt": …}}'))
             continue
-        request = _in_envelope(value, number, problems) if {"custom_id", "body"} & value.keys() else value
+        request = _unwrap_envelope(value, number, problems) if {"custom_id", "body"} & value.keys() else value
         if request is not None:
             check_names(request, number, problems, hint="; what is not known here goes into extra_body")
             rows.append(RawRow(number, {name: item for name, item in request.items() if item is not None}))
     return rows
 
 
-def read_csv(text: str, problems: list[Problem]) -> list[RawRow]:
+def read_csv(text: str, problems: list[RowProblem]) -> list[RawRow]:
     """A row for each row behind the header; empty cells set nothing."""
-    if said := _SEPARATOR.match(text):
-        delimiter, text = said[2], text[: said.start(1)] + text[said.end(1) :]
+    if separator := _SEPARATOR.match(text):
+        delimiter, text = separator[2], text[: separator.start(1)] + text[separator.end(1) :]
     else:
         first = re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0]
         delimiter = next((mark for mark in ",;\t" if mark in first), ",")
@@ -80,19 +82,19 @@ def read_csv(text: str, problems: list[Problem]) -> list[RawRow]:
     line = 1
     try:
         for cells in reader:
-            begins, line = line, reader.line_num + 1
+            start, line = line, reader.line_num + 1
             if not any(cell.strip() for cell in cells):
                 continue
             if header is None:
-                header = _header(cells, begins, problems)
+                header = _parse_header(cells, start, problems)
                 if header is None:
                     return []
             elif len(cells) > len(header):
-                told = f"it has {len(cells)} columns, and the header {len(header)}; quote cells with a comma"
-                problems.append((begins, f"line {begins}: {told}"))
+                why = f"it has {len(cells)} columns, and the header {len(header)}; quote cells with a comma"
+                problems.append((start, f"line {start}: {why}"))
             else:
                 named = zip(header, cells, strict=False)
-                rows.append(RawRow(begins, {name: cell for name, cell in named if cell.strip()}))
+                rows.append(RawRow(start, {name: cell for name, cell in named if cell.strip()}))
     except csv.Error as error:
         problems.append(
             (line, f"line {line}: it cannot be read as CSV ({error}); look at its quotation marks")
@@ -100,7 +102,9 @@ def read_csv(text: str, problems: list[Problem]) -> list[RawRow]:
     return rows
 
 
-def _in_envelope(row: Mapping[str, Any], line: int, problems: list[Problem]) -> Mapping[str, Any] | None:
+def _unwrap_envelope(
+    row: Mapping[str, Any], line: int, problems: list[RowProblem]
+) -> Mapping[str, Any] | None:
     """The request in a line of the Batch API, with its `custom_id` as the key; None where there is none."""
     before, url, body = len(problems), row.get("url"), row.get("body")
     where = f"line {line}: as a line of the Batch API"
@@ -118,7 +122,7 @@ def _in_envelope(row: Mapping[str, Any], line: int, problems: list[Problem]) -> 
     return None if len(problems) > before else {**body, **({} if key is None else {"key": key})}
 
 
-def _header(cells: Sequence[str], line: int, problems: list[Problem]) -> list[str] | None:
+def _parse_header(cells: Sequence[str], line: int, problems: list[RowProblem]) -> list[str] | None:
     """The names of the columns; None where nothing can be read with them."""
     names = [cell.strip().lower() for cell in cells]
     if "prompt" not in names:
@@ -130,12 +134,12 @@ def _header(cells: Sequence[str], line: int, problems: list[Problem]) -> list[st
     return None if twice else names
 
 
-def _lines(text: str) -> Iterator[tuple[int, str]]:
+def _numbered_lines(text: str) -> Iterator[tuple[int, str]]:
     """Lines as every editor counts them; other characters that end lines somewhere may be part of a prompt."""
     return enumerate(io.StringIO(text, newline=None), 1)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object none of whose names is there twice."""
     found: dict[str, Any] = {}
     for name, value in pairs:
@@ -145,7 +149,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _no_number(name: str) -> NoReturn:
+def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number in JSON")
 
 
@@ -155,21 +159,21 @@ _NOT_IN_BATCHES = {
 }
 
 
-def _kind(hint: Any) -> type:
+def _value_type(hint: Any) -> type:
     """What a value must be: int, dict (any mapping) or str."""
-    kinds = {get_origin(part) or part for part in get_args(hint)}
-    return int if int in kinds else dict if Mapping in kinds else str
+    types = {get_origin(part) or part for part in get_args(hint)}
+    return int if int in types else dict if Mapping in types else str
 
 
-_KINDS = {
-    name: _kind(hint)
+_TYPES = {
+    name: _value_type(hint)
     for name, hint in get_type_hints(GenerateParams, localns={"Mapping": Mapping}).items()
     if name not in _NOT_IN_BATCHES
 }
 
-_NAMES = ("prompt", "key", *_KINDS)
+_NAMES = ("prompt", "key", *_TYPES)
 
-_WANTED = {int: "a whole number", dict: "a JSON object", str: "text"}
+_TYPE_NAMES = {int: "a whole number", dict: "a JSON object", str: "text"}
 
 
 def check_names(names: Iterable[str], line: int, problems: list[tuple[int, str]], hint: str = "") -> None:
@@ -178,13 +182,13 @@ def check_names(names: Iterable[str], line: int, problems: list[tuple[int, str]]
     for name in names:
         if name in _NOT_IN_BATCHES:
             problems.append((line, f"{where}: {name}: {_NOT_IN_BATCHES[name]}"))
-        elif name not in (_NAMES if line else _KINDS):
+        elif name not in (_NAMES if line else _TYPES):
             close = difflib.get_close_matches(name, _NAMES, 1)
             meant = f"; did you mean {close[0]!r}?" if close and close[0] != name else hint
             problems.append((line, f"{where}: unknown parameter {name[:40]!r}{meant}"))
 
 
-def check_values(
+def coerce_values(
     values: Mapping[str, Any], line: int, problems: list[tuple[int, str]], *, from_text: bool
 ) -> dict[str, Any]:
     """The parameters that are set, each as what it must be; what cannot be that is told. `key` is left out."""
@@ -193,30 +197,30 @@ def check_values(
     for name, value in values.items():
         if name == "prompt":
             found[name] = value
-        if name not in _KINDS or value is None:
+        if name not in _TYPES or value is None:
             continue
-        kind = _KINDS[name]
+        cls = _TYPES[name]
         try:
-            found[name] = _from_text(kind, value) if from_text else _checked(kind, value)
+            found[name] = _coerce_text(cls, value) if from_text else _coerce(cls, value)
         except (TypeError, ValueError, RecursionError):
-            problems.append((line, f"{where}: {name} must be {_WANTED[kind]}"))
+            problems.append((line, f"{where}: {name} must be {_TYPE_NAMES[cls]}"))
     return found
 
 
-def _from_text(kind: type, value: str) -> Any:
+def _coerce_text(cls: type, value: str) -> Any:
     """A cell as this kind. Raises ValueError and TypeError."""
     text = value.strip()
-    if kind is int:
-        return _checked(int, float(text) if "." in text else int(text))
-    return _checked(dict, json.loads(text)) if kind is dict else text
+    if cls is int:
+        return _coerce(int, float(text) if "." in text else int(text))
+    return _coerce(dict, json.loads(text)) if cls is dict else text
 
 
-def _checked(kind: type, value: Any) -> Any:
+def _coerce(cls: type, value: Any) -> Any:
     """A value of this kind. Raises TypeError."""
-    if kind is int and isinstance(value, float) and value.is_integer():
+    if cls is int and isinstance(value, float) and value.is_integer():
         return int(value)  # spreadsheets write 2.0
-    if kind is dict and is_mapping(value):
+    if cls is dict and is_mapping(value):
         return dict(value)
-    if isinstance(value, bool) or not isinstance(value, kind):
+    if isinstance(value, bool) or not isinstance(value, cls):
         raise TypeError
     return value

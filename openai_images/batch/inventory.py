@@ -14,120 +14,140 @@ from pathlib import Path
 from attrs import evolve
 
 from openai_images._util.atomic_file import part_path
-from openai_images.batch.filesystem import Disk, Entry
+from openai_images.batch.filesystem import Disk, FileStat
 from openai_images.batch.folder import Paths
 from openai_images.batch.journal import files_field
-from openai_images.batch.journal_reader import Row, SavedFile
-from openai_images.batch.ledger import Ledger, Record
+from openai_images.batch.journal_reader import JournalRow, StoredFile
+from openai_images.batch.ledger import ItemRecord, Ledger
 from openai_images.batch.naming import file_stems, folded, stem_of
-from openai_images.batch.plan import Asked
+from openai_images.batch.plan import ResolvedItem
 from openai_images.models import media
 from openai_images.models.completeness import flaw_of
 
-__all__ = ["Stock"]
-
 _SUFFIXES = media.SUFFIXES
 _PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.part", re.DOTALL)
-_MOST_DIGITS = 10
-_PIECE = 256 * 1024
+_MAX_DIGITS = 10
+_CHUNK = 256 * 1024
 
 
-class Stock:
+class ImageInventory:
     """The pictures of a folder, as they are when this is made."""
 
     def __init__(self, disk: Disk, paths: Paths) -> None:
         """Look at what is there. Raises OSError."""
         self._disk = disk
         self._paths = paths
-        self._there: dict[str, Entry] = disk.entries(paths.images)
-        self._parts = {name: match["name"] for name in self._there if (match := _PART.fullmatch(name))}
+        self._files: dict[str, FileStat] = disk.list_files(paths.images)
+        self._part_targets = {name: match["name"] for name in self._files if (match := _PART.fullmatch(name))}
 
     @property
     def stems(self) -> Iterator[str]:
         """The names of the files without their suffixes; half-written ones have none."""
-        return (Path(name).stem for name in self._there if name not in self._parts)
+        return (Path(name).stem for name in self._files if name not in self._part_targets)
 
-    def strays(self, keys: Iterable[str], ledger: Ledger) -> list[str]:
+    def lost_images(self, keys: Iterable[str], ledger: Ledger) -> list[str]:
         """Pictures that no row knows, with names that items of these keys would have: their rows were lost."""
         lost: dict[str, list[str]] = {}
-        for name in self._there:
-            target = Path(self._parts.get(name, name))
+        for name in self._files:
+            target = Path(self._part_targets.get(name, name))
             stem = folded(target.stem)
             base, _, number = stem.rpartition("-")
-            numbered = number.isdecimal() and len(number) < _MOST_DIGITS
+            numbered = number.isdecimal() and len(number) < _MAX_DIGITS
             known = stem in ledger.stems or (numbered and int(number) < ledger.stems.get(base, 0))
             if not known and target.suffix.lower() in (*_SUFFIXES, ".jpeg", ".bin"):
                 for owner in {stem, base} if numbered else {stem}:
                     lost.setdefault(owner, []).append(name)
         found = {name for key in keys for name in lost.get(folded(stem_of(key)), ())}
-        return sorted(filter(self._is_whole, found))
+        return sorted(filter(self._is_complete, found))
 
-    def judge(self, record: Record) -> str:
+    def verify(self, record: ItemRecord) -> str:
         """Whether the pictures of a done item are "there", "missing" or "altered"."""
-        seen = [self._judge(file) for file in record.files]
-        return "missing" if "missing" in seen or not seen else "altered" if "altered" in seen else "there"
+        verdicts = [self._verify_file(file) for file in record.files]
+        return (
+            "missing"
+            if "missing" in verdicts or not verdicts
+            else "altered"
+            if "altered" in verdicts
+            else "there"
+        )
 
-    def kept(self, record: Record) -> tuple[SavedFile, ...]:
+    def present_files(self, record: ItemRecord) -> tuple[StoredFile, ...]:
         """Those pictures of an item that came although others did not, and are there."""
-        return tuple(file for file in record.files if self._judge(file) != "missing")
+        return tuple(file for file in record.files if self._verify_file(file) != "missing")
 
-    def adopted(self, asked: Iterable[Asked], ledger: Ledger, at: str) -> list[Row]:
+    def adopt_orphans(
+        self, items: Iterable[ResolvedItem], ledger: Ledger, timestamp: str
+    ) -> list[JournalRow]:
         """The rows of items whose pictures are all there although no row says so; the pictures have their names."""
         owned = {
             file.name for record in ledger.records.values() for file in record.files if record.state == "done"
         }
-        rows: list[Row] = []
-        for one in asked:
-            record = ledger.of_key(one.key)
-            if record.state in ("unknown", "away") and (names := self._whole(record, owned)):
-                files = [self._placed(name, target) for name, target in names]
-                row = {"state": "done", "key": one.key, "at": at, "request": record.request, "adopted": True}
+        rows: list[JournalRow] = []
+        for item in items:
+            record = ledger.get(item.key)
+            if record.state in ("unknown", "away") and (names := self._complete_files(record, owned)):
+                files = [self._place(name, target) for name, target in names]
+                row = {
+                    "state": "done",
+                    "key": item.key,
+                    "at": timestamp,
+                    "request": record.request,
+                    "adopted": True,
+                }
                 rows.append({**row, "files": files_field(files)})
         if rows:
             self._disk.sync_folder(self._paths.images)
         return rows
 
-    def brought_home(self, asked: Iterable[Asked], ledger: Ledger, at: str) -> list[Row]:
+    def move_back(self, items: Iterable[ResolvedItem], ledger: Ledger, timestamp: str) -> list[JournalRow]:
         """The rows of items whose pictures had to be saved elsewhere, and could be brought here."""
-        rows: list[Row] = []
-        for one in asked:
-            record = ledger.of_key(one.key)
-            away = [file for file in record.files if Path(file.name).is_absolute()]
-            if record.state == "done" and away and self.judge(record) == "there":
-                files = [self._fetched(file) if file in away else file for file in record.files]
-                row = {"state": "done", "key": one.key, "at": at, "request": record.request, "moved": True}
+        rows: list[JournalRow] = []
+        for item in items:
+            record = ledger.get(item.key)
+            outside = [file for file in record.files if Path(file.name).is_absolute()]
+            if record.state == "done" and outside and self.verify(record) == "there":
+                files = [self._move_file(file) if file in outside else file for file in record.files]
+                row = {
+                    "state": "done",
+                    "key": item.key,
+                    "at": timestamp,
+                    "request": record.request,
+                    "moved": True,
+                }
                 rows.append({**row, "files": files_field(files)})
         if rows:
             self._disk.sync_folder(self._paths.images)
         return rows
 
-    def sweep(self, ledger: Ledger) -> list[str]:
+    def clean_up(self, ledger: Ledger) -> list[str]:
         """Remove what was half-written by runs that did not end, and second names of what is done.
 
         What is whole and lacks its siblings gets its name, and is told.
         """
-        kept: list[str] = []
+        partial: list[str] = []
         states = {
             name: record.state
             for record in ledger.records.values()
-            for name in file_stems(record.stem, record.pictures)
+            for name in file_stems(record.stem, record.image_count)
         }
-        for name, target in self._parts.items():
-            state = states.get(Path(target).stem) if name in self._there else None
+        for name, target in self._part_targets.items():
+            state = states.get(Path(target).stem) if name in self._files else None
             if state is None:
                 continue
-            if state == "done" or not self._is_whole(name):
+            if state == "done" or not self._is_complete(name):
                 self._disk.remove(self._paths.images / name)
-                del self._there[name]
+                del self._files[name]
             else:
-                kept.append(self._placed(name, target).name)
-        if kept:
+                partial.append(self._place(name, target).name)
+        if partial:
             self._disk.sync_folder(self._paths.images)
-        return [f"{name} is one of several pictures of an item; the others did not arrive" for name in kept]
+        return [
+            f"{name} is one of several pictures of an item; the others did not arrive" for name in partial
+        ]
 
-    def _judge(self, file: SavedFile) -> str:
+    def _verify_file(self, file: StoredFile) -> str:
         path = self._paths.root / file.name
-        known = self._there if path.parent == self._paths.images else self._disk.entries(path.parent)
+        known = self._files if path.parent == self._paths.images else self._disk.list_files(path.parent)
         entry = known.get(path.name)
         if entry is None:
             return "missing"
@@ -136,25 +156,27 @@ class Stock:
         )
         return "there" if same else "altered"
 
-    def _whole(self, record: Record, owned: Iterable[str]) -> list[tuple[str, str]]:
+    def _complete_files(self, record: ItemRecord, owned: Iterable[str]) -> list[tuple[str, str]]:
         """For each picture asked for, the file it is in and the name it should have; nothing where one is lacking."""
         found: list[tuple[str, str]] = []
-        for stem in file_stems(record.stem, record.pictures):
+        for stem in file_stems(record.stem, record.image_count):
             targets = [stem + suffix for suffix in _SUFFIXES]
-            names = {name: name for name in targets if name in self._there and f"images/{name}" not in owned}
-            names |= {name: target for name, target in self._parts.items() if target in targets}
-            whole = next((pair for pair in names.items() if self._is_whole(pair[0])), None)
+            names = {name: name for name in targets if name in self._files and f"images/{name}" not in owned}
+            names |= {name: target for name, target in self._part_targets.items() if target in targets}
+            whole = next((pair for pair in names.items() if self._is_complete(pair[0])), None)
             if whole is None:
                 return []
             found.append(whole)
         return found
 
-    def _is_whole(self, name: str) -> bool:
+    def _is_complete(self, name: str) -> bool:
         """Whether a file is a picture from its beginning to its end, as far as its kind shows it."""
-        path, size = self._paths.images / name, self._there[name].size
-        return flaw_of(self._disk.read(path, at, _PIECE) for at in range(0, size, _PIECE)) is None
+        path, size = self._paths.images / name, self._files[name].size
+        return (
+            flaw_of(self._disk.read(path, timestamp, _CHUNK) for timestamp in range(0, size, _CHUNK)) is None
+        )
 
-    def _placed(self, name: str, target: str) -> SavedFile:
+    def _place(self, name: str, target: str) -> StoredFile:
         """A picture under the name it should have."""
         path = self._paths.images / name
         if name != target:
@@ -164,25 +186,31 @@ class Stock:
             finally:
                 self._disk.close(descriptor)
             path = self._disk.publish(path, self._paths.images / target)
-            self._there[path.name] = self._there.pop(name)
-        entry = self._there[path.name]
+            self._files[path.name] = self._files.pop(name)
+        entry = self._files[path.name]
         width, height = media.pixel_size(self._disk.read(path, 0, media.HEAD_BYTES)) or (None, None)
-        kind = media.media_type(self._disk.read(path, 0, 4096))
-        return SavedFile(
-            f"images/{path.name}", entry.size, self._disk.digest(path), entry.written, width, height, kind
+        media_type = media.media_type(self._disk.read(path, 0, 4096))
+        return StoredFile(
+            f"images/{path.name}",
+            entry.size,
+            self._disk.digest(path),
+            entry.written,
+            width,
+            height,
+            media_type,
         )
 
-    def _fetched(self, file: SavedFile) -> SavedFile:
+    def _move_file(self, file: StoredFile) -> StoredFile:
         """A picture that was saved elsewhere, here."""
-        away = Path(file.name)
-        part = part_path(self._paths.images, away.name)
+        outside = Path(file.name)
+        part = part_path(self._paths.images, outside.name)
         descriptor = self._disk.create(part)
         try:
-            self._disk.write(descriptor, self._disk.read(away))
+            self._disk.write(descriptor, self._disk.read(outside))
             self._disk.sync(descriptor)
-            entry = self._disk.status(descriptor)
+            entry = self._disk.stat(descriptor)
         finally:
             self._disk.close(descriptor)
-        path = self._disk.publish(part, self._paths.images / away.name)
-        self._there[path.name] = entry
+        path = self._disk.publish(part, self._paths.images / outside.name)
+        self._files[path.name] = entry
         return evolve(file, name=f"images/{path.name}", written=entry.written)

@@ -24,7 +24,7 @@ from pathlib import Path
 from attrs import asdict, frozen
 
 from openai_images.batch.filesystem import Disk
-from openai_images.batch.journal_reader import Row, SavedFile
+from openai_images.batch.journal_reader import JournalRow, StoredFile
 from openai_images.errors import (
     APIStatusError,
     DecodeError,
@@ -37,13 +37,13 @@ from openai_images.models.results import ImageResult, usage_fields
 
 
 @frozen
-class _Waiting:
+class _QueuedRow:
     line: bytes
     folder: Path | None
     loop: asyncio.AbstractEventLoop
     written: asyncio.Future[None]
 
-    def tell(self, error: BaseException | None) -> None:
+    def resolve(self, error: BaseException | None) -> None:
         """In the loop's thread: the row is there, or is not."""
         if self.written.done():  # nobody waits any more
             return
@@ -61,27 +61,27 @@ class Journal:
         self._disk = disk
         self._descriptor = descriptor
         self._size = size
-        self._broken: BaseException | None = None
+        self._failure: BaseException | None = None
         self._lock = threading.Lock()
-        self._queue: list[_Waiting] = []
-        self._thread = ThreadPoolExecutor(1, "openai_images journal")
+        self._queue: list[_QueuedRow] = []
+        self._executor = ThreadPoolExecutor(1, "openai_images journal")
 
-    async def append(self, row: Row, folder: Path | None = None) -> None:
+    async def append(self, row: JournalRow, folder: Path | None = None) -> None:
         """Have a row on the disk, after the names in `folder`. Raises OSError.
 
         A caller who is cancelled has appended the row nevertheless.
         """
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(encode(row), folder, loop, loop.create_future())
+        queued = _QueuedRow(encode_row(row), folder, loop, loop.create_future())
         with self._lock:
-            self._queue.append(waiting)
+            self._queue.append(queued)
             if len(self._queue) == 1:
-                self._thread.submit(self._write)
-        await waiting.written
+                self._executor.submit(self._write)
+        await queued.written
 
     def close(self) -> None:
         """Write what waits, and let go of the file; blocks."""
-        self._thread.shutdown()
+        self._executor.shutdown()
         self._disk.close(self._descriptor)
 
     def _write(self) -> None:
@@ -90,70 +90,72 @@ class Journal:
             group, self._queue = self._queue, []
         error: BaseException | None = None
         try:
-            if self._broken is not None:
-                raise self._broken  # noqa: TRY301
-            for folder in {waiting.folder for waiting in group if waiting.folder}:
+            if self._failure is not None:
+                raise self._failure  # noqa: TRY301
+            for folder in {queued.folder for queued in group if queued.folder}:
                 self._disk.sync_folder(folder)
-            self._append(b"".join(waiting.line for waiting in group))
+            self._append(b"".join(queued.line for queued in group))
         except BaseException as failure:  # noqa: BLE001  whoever waits is told
             error = failure
-        for waiting in group:
+        for queued in group:
             with suppress(RuntimeError):  # its loop may be gone
-                waiting.loop.call_soon_threadsafe(waiting.tell, error)
+                queued.loop.call_soon_threadsafe(queued.resolve, error)
 
     def _append(self, lines: bytes) -> None:
         try:
             self._disk.write(self._descriptor, lines)
         except BaseException:
-            self._cut_back()
+            self._truncate_torn()
             raise
         try:
             self._disk.sync(self._descriptor)
         except BaseException as failure:
-            self._broken = failure  # the system may have dropped what it could not write, and says so once
+            self._failure = failure  # the system may have dropped what it could not write, and says so once
             raise
         self._size += len(lines)
 
-    def _cut_back(self) -> None:
+    def _truncate_torn(self) -> None:
         """Leave no torn row behind."""
         try:
             self._disk.truncate(self._descriptor, self._size)
         except BaseException as failure:  # noqa: BLE001
-            self._broken = failure
+            self._failure = failure
 
 
 FORMAT = 1
 """Grows when an older version would misunderstand the rows."""
 
-_SHORTEST_SECRET = 6
+_MIN_SECRET = 6
 
-_EXACT = frozenset({"state", "key", "request", "stem", "same_as", "files"})
+_IDENTIFYING_FIELDS = frozenset({"state", "key", "request", "stem", "same_as", "files"})
 """What rows are found by."""
 
-_OF_THE_RESULT = ("created", "size", "quality", "background", "output_format", "request_id", "attempts")
+_RESULT_FIELDS = ("created", "size", "quality", "background", "output_format", "request_id", "attempts")
 
 
-def moment(wall: float) -> str:
+def timestamp(wall: float) -> str:
     """A time (Unix seconds) as rows have it."""
     return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def encode(row: Row) -> bytes:
+def encode_row(row: JournalRow) -> bytes:
     """A row as its line; a value that JSON cannot hold is written as text, as none may keep a row from being there."""
     try:
-        line = _line(row)
+        line = _to_json(row)
     except (TypeError, ValueError, RecursionError):
-        line = _line({name: value if name in _EXACT else json_value(value) for name, value in row.items()})
+        line = _to_json(
+            {name: value if name in _IDENTIFYING_FIELDS else json_value(value) for name, value in row.items()}
+        )
     return line.encode() + b"\n"
 
 
-def _line(row: Row) -> str:
+def _to_json(row: JournalRow) -> str:
     return json.dumps(row, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 
 
-def result_fields(result: ImageResult) -> Row:
+def result_fields(result: ImageResult) -> JournalRow:
     """What a row keeps of a result besides its pictures."""
-    kept = {name: getattr(result, name) for name in _OF_THE_RESULT}
+    kept = {name: getattr(result, name) for name in _RESULT_FIELDS}
     fields = {name: json_value(value) for name, value in kept.items() if value is not None}
     fields["seconds"] = round(result.elapsed, 3)
     for name in ("usage", "svg_usage"):
@@ -163,9 +165,9 @@ def result_fields(result: ImageResult) -> Row:
     return fields
 
 
-def error_fields(error: BaseException) -> Row:
+def error_fields(error: BaseException) -> JournalRow:
     """What a row keeps of an error: its texts hold neither keys nor prompts."""
-    fields: Row = {"error": type(error).__name__, "message": str(error)}
+    fields: JournalRow = {"error": type(error).__name__, "message": str(error)}
     if isinstance(error, ImagesError):
         fields |= {
             "attempts": error.attempts,
@@ -186,23 +188,23 @@ def error_fields(error: BaseException) -> Row:
     }
 
 
-def body_field(error: BaseException, prompt: str) -> Row:
+def body_field(error: BaseException, prompt: str) -> JournalRow:
     """The small document of an answer that was paid for and could not be understood, without the prompt."""
     body = getattr(error, "body", None)
     if body is None or not isinstance(error, DecodeError):
         return {}
     text = json.dumps(json_value(body.decode(errors="replace") if isinstance(body, bytes) else body))
     secret = json.dumps(prompt)[1:-1]
-    if len(secret) >= _SHORTEST_SECRET:
+    if len(secret) >= _MIN_SECRET:
         text = text.replace(secret, "<hidden>")
     return {"body": json.loads(text)}
 
 
-def files_field(files: Iterable[SavedFile]) -> list[Row]:
+def files_field(files: Iterable[StoredFile]) -> list[JournalRow]:
     """Files as a row has them."""
     return [{name: value for name, value in asdict(file).items() if value is not None} for file in files]
 
 
-def money(value: Decimal | None) -> str | None:
+def decimal_text(value: Decimal | None) -> str | None:
     """An amount as a row has it: text, as a float would lose digits."""
     return None if value is None else str(value)

@@ -26,15 +26,15 @@ from openai_images._util.json import is_list, is_object
 
 STATES: Final = frozenset({"begun", "sent", "refused", "done", "away", "failed", "unknown"})
 
-Row: TypeAlias = dict[str, Any]
+JournalRow: TypeAlias = dict[str, Any]
 
-_MOST_NOTES = 20
+_MAX_NOTES = 20
 
-_LONGEST_SHOWN = 60
+_MAX_SHOWN_KEY = 60
 
 
 @frozen
-class SavedFile:
+class StoredFile:
     """A picture on the disk: `name` relative to the folder (absolute where it had to be saved elsewhere), `nbytes`."""
 
     name: str
@@ -46,7 +46,7 @@ class SavedFile:
     media_type: str = ""
 
     @classmethod
-    def of(cls, fields: Row) -> SavedFile:
+    def from_row(cls, fields: JournalRow) -> StoredFile:
         """One entry of a row's `files`, which was checked."""
         return cls(
             fields["name"],
@@ -60,64 +60,62 @@ class SavedFile:
 
 
 @frozen
-class Read:
+class JournalContents:
     """A journal as it was found: its rows, what was wrong, the bytes of a torn last line, and whether it lacks its end.
 
-    `doubtful` are keys of lines that could not be read, each with the number of rows before it.
+    `unreadable_keys` are keys of lines that could not be read, each with the number of rows before it.
     """
 
-    rows: Sequence[Row] = field(repr=False)
+    rows: Sequence[JournalRow] = field(repr=False)
     notes: Sequence[str] = ()
     torn: bytes = field(default=b"", repr=False)
-    unended: bool = False
-    doubtful: Sequence[tuple[int, str]] = ()
+    lacks_newline: bool = False
+    unreadable_keys: Sequence[tuple[int, str]] = ()
 
 
-def read(data: bytes) -> Read:
+def parse_journal(data: bytes) -> JournalContents:
     """The rows of a journal, whatever befell it."""
-    rows: list[Row] = []
+    rows: list[JournalRow] = []
     notes: list[str] = []
-    doubtful: list[tuple[int, str]] = []
+    unreadable_keys: list[tuple[int, str]] = []
     lines = data.removeprefix(codecs.BOM_UTF8).split(b"\n")
-    torn, unended = b"", False
+    torn, lacks_newline = b"", False
     for number, text in enumerate(lines, 1):
-        line = split_line(text)
+        line = parse_line(text)
         rows += line.rows
         if number == len(lines):
-            torn = text[len(text) - line.unread :]
-            unended = len(text) > len(torn)
+            torn = text[len(text) - line.unread_bytes :]
+            lacks_newline = len(text) > len(torn)
         # A single row that was torn by a crash was not acted upon yet; more than one is no crash's work.
-        if not torn or len(line.doubtful) > 1:
-            doubtful += [(len(rows), key) for key in line.doubtful]
-        if not (line.is_whole or torn):
-            about = _about(line.doubtful)
+        if not torn or len(line.unreadable_keys) > 1:
+            unreadable_keys += [(len(rows), key) for key in line.unreadable_keys]
+        if not (line.is_complete or torn):
+            about = _describe_keys(line.unreadable_keys)
             notes.append(f"journal.jsonl, line {number} cannot be read and was passed over{about}")
-    if len(notes) > _MOST_NOTES:
-        notes[_MOST_NOTES:] = [f"so were {len(notes) - _MOST_NOTES:,} more lines"]
-    return Read(rows, notes, torn, unended=unended, doubtful=doubtful)
+    if len(notes) > _MAX_NOTES:
+        notes[_MAX_NOTES:] = [f"so were {len(notes) - _MAX_NOTES:,} more lines"]
+    return JournalContents(rows, notes, torn, lacks_newline=lacks_newline, unreadable_keys=unreadable_keys)
 
 
-def _about(keys: Sequence[str]) -> str:
+def _describe_keys(keys: Sequence[str]) -> str:
     """What a line that cannot be read is about."""
     if not keys:
         return ""
     more = f" and {len(keys) - 1:,} more" if len(keys) > 1 else ""
-    return f"; it is about {keys[0][:_LONGEST_SHOWN]!r}{more}, which may have been sent"
+    return f"; it is about {keys[0][:_MAX_SHOWN_KEY]!r}{more}, which may have been sent"
 
 
-_MOST_PICTURES: Final = 1_000
+_MAX_IMAGES: Final = 1_000
 
-_LONGEST_NAME: Final = 4_096
+_MAX_NAME: Final = 4_096
 
-_LONGEST_AMOUNT: Final = 150
+_MAX_AMOUNT_LENGTH: Final = 150
 
-_LARGEST_AMOUNT: Final = Decimal(10) ** 12
+_MAX_AMOUNT: Final = Decimal(10) ** 12
 
-_LARGEST: Final = 2**63
+_MAX_INTEGER: Final = 2**63
 
-_MOST_PIXELS: Final = 2**31
-
-_LONGEST_SHOWN_KEY: Final = 60
+_MAX_PIXELS: Final = 2**31
 
 _KEY = re.compile(r'"key":\s*("(?:[^"\\]|\\.)*")')
 
@@ -127,69 +125,69 @@ _DECODER = json.JSONDecoder()
 
 
 @define
-class Line:
+class JournalLine:
     """A line of a journal: its rows, how many bytes at its end are none, and the keys of what could not be read."""
 
     rows: list[dict[str, Any]] = field(factory=list[dict[str, Any]])
-    doubtful: list[str] = field(factory=list[str])
-    is_whole: bool = True
-    unread: int = 0
+    unreadable_keys: list[str] = field(factory=list[str])
+    is_complete: bool = True
+    unread_bytes: int = 0
 
 
-def split_line(line: bytes) -> Line:
+def parse_line(line: bytes) -> JournalLine:
     """The rows of a line, as far as they can be read."""
-    found = Line()
+    found = JournalLine()
     try:
         text = line.decode()
     except UnicodeDecodeError:
-        found.is_whole, found.unread = False, len(line)
-        found.doubtful += _keys(line.decode(errors="replace"))
+        found.is_complete, found.unread_bytes = False, len(line)
+        found.unreadable_keys += _find_keys(line.decode(errors="replace"))
         return found
-    start = _past_space(text, 0)
+    start = _skip_space(text, 0)
     while start < len(text):
         try:
             value, end = _DECODER.raw_decode(text, start)
         except (ValueError, RecursionError):
-            found.is_whole, found.unread = False, len(text[start:].encode())
-            found.doubtful += _keys(text[start:])
+            found.is_complete, found.unread_bytes = False, len(text[start:].encode())
+            found.unreadable_keys += _find_keys(text[start:])
             break
-        row = _row(value)
+        row = _parse_row(value)
         if row is None:
-            found.is_whole = False
-            found.doubtful += _keys(text[start:end])
+            found.is_complete = False
+            found.unreadable_keys += _find_keys(text[start:end])
         else:
             found.rows.append(row)
-        start = _past_space(text, end)
+        start = _skip_space(text, end)
     return found
 
 
-def amount_of(value: object) -> Decimal | None:
+def parse_amount(value: object) -> Decimal | None:
     """An amount of US dollars as a row has it, None where it is none."""
-    if not isinstance(value, str) or len(value) > _LONGEST_AMOUNT:
+    if not isinstance(value, str) or len(value) > _MAX_AMOUNT_LENGTH:
         return None
     try:
         amount = Decimal(value)
     except InvalidOperation:
         return None
-    if not amount.is_finite() or not 0 <= amount <= _LARGEST_AMOUNT:
+    if not amount.is_finite() or not 0 <= amount <= _MAX_AMOUNT:
         return None
     exponent = amount.as_tuple().exponent
-    return amount if isinstance(exponent, int) and exponent >= -_LONGEST_AMOUNT else None
+    return amount if isinstance(exponent, int) and exponent >= -_MAX_AMOUNT_LENGTH else None
 
 
 def is_file(value: object) -> bool:
     """Whether this is an entry of `files`."""
     if not is_object(value) or not _is_name(value.get("name")) or not isinstance(value.get("sha256"), str):
         return False
-    optional = (("written", _LARGEST), ("width", _MOST_PIXELS), ("height", _MOST_PIXELS))
+    optional = (("written", _MAX_INTEGER), ("width", _MAX_PIXELS), ("height", _MAX_PIXELS))
     return (
-        _is_count(value.get("nbytes"), _LARGEST)
-        and all(value.get(name) is None or _is_count(value[name], most) for name, most in optional)
+        _is_count(value.get("nbytes"), _MAX_INTEGER)
+        and all(value.get(name) is None or _is_count(value[name], limit) for name, limit in optional)
         and isinstance(value.get("media_type", ""), str)
     )
 
 
-def _row(value: object) -> dict[str, Any] | None:
+def _parse_row(value: object) -> dict[str, Any] | None:
     """A row with what is of its kind, None where it is none."""
     if not is_object(value):
         return None
@@ -197,17 +195,19 @@ def _row(value: object) -> dict[str, Any] | None:
     if not isinstance(state, str) or state not in STATES:
         return None
     if state == "begun":
-        return value if _is_count(value.get("format", 0), _LARGEST) else None
+        return value if _is_count(value.get("format", 0), _MAX_INTEGER) else None
     files = value.get("files", [])
     if not isinstance(value.get("key"), str) or not is_list(files) or not all(map(is_file, files)):
         return None
     if state == "away" and not value.get("urls"):
         return None
-    row = {name: item for name, item in value.items() if name not in _KINDS or _KINDS[name](item)}
+    row = {
+        name: item for name, item in value.items() if name not in _FIELD_CHECKS or _FIELD_CHECKS[name](item)
+    }
     return None if state == "away" and "urls" not in row else row
 
 
-def _is_text(value: object) -> bool:
+def _is_encodable(value: object) -> bool:
     return isinstance(value, str)
 
 
@@ -218,15 +218,15 @@ def _is_urls(value: object) -> bool:
 def _is_seconds(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return 0 <= value <= _LARGEST and isfinite(value)
+    return 0 <= value <= _MAX_INTEGER and isfinite(value)
 
 
-def _is_count(value: object, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
+def _is_count(value: object, limit: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= limit
 
 
-def _is_pictures(value: object) -> bool:
-    return _is_count(value, _MOST_PICTURES) and value != 0
+def _is_image_count(value: object) -> bool:
+    return _is_count(value, _MAX_IMAGES) and value != 0
 
 
 def _is_stem(value: object) -> bool:
@@ -236,7 +236,7 @@ def _is_stem(value: object) -> bool:
 
 def _is_name(value: object) -> bool:
     """Whether the file system can be asked for this name: below the folder, or absolute."""
-    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_NAME or "\0" in value:
+    if not isinstance(value, str) or not 0 < len(value) <= _MAX_NAME or "\0" in value:
         return False
     try:
         os.fsencode(value)
@@ -245,18 +245,18 @@ def _is_name(value: object) -> bool:
     return ".." not in Path(value).parts
 
 
-_KINDS: Mapping[str, Callable[[Any], bool]] = {
-    "request": _is_text,
+_FIELD_CHECKS: Mapping[str, Callable[[Any], bool]] = {
+    "request": _is_encodable,
     "stem": _is_stem,
-    "pictures": _is_pictures,
-    "message": _is_text,
+    "pictures": _is_image_count,
+    "message": _is_encodable,
     "seconds": _is_seconds,
     "urls": _is_urls,
 }
-"""What is read of a row besides; the amounts are `amount_of`'s."""
+"""What is read of a row besides; the amounts are `parse_amount`'s."""
 
 
-def _keys(text: str) -> Iterator[str]:
+def _find_keys(text: str) -> Iterator[str]:
     """The keys in what is left of rows."""
     for found in _KEY.finditer(text):
         try:
@@ -267,6 +267,6 @@ def _keys(text: str) -> Iterator[str]:
             yield key
 
 
-def _past_space(text: str, start: int) -> int:
+def _skip_space(text: str, start: int) -> int:
     space = _SPACE.match(text, start)
     return start if space is None else space.end()

@@ -31,19 +31,19 @@ class BatchItem:
     line: int | None = None
 
 
-def _count(_: object, attribute: Attribute[Any], value: object) -> None:
+def _check_count(_: object, attribute: Attribute[Any], value: object) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
         msg = f"BatchOptions({attribute.name}={value!r}): must be a whole number above 0, or None"
         raise ConfigurationError(msg)
 
 
-def _dollars(_: object, attribute: Attribute[Any], value: object) -> None:
+def _check_dollars(_: object, attribute: Attribute[Any], value: object) -> None:
     if value is not None and not (isinstance(value, Decimal) and value.is_finite() and value >= 0):
         msg = f"BatchOptions({attribute.name}={value!r}): must be a Decimal of US dollars, 0 or more, or None"
         raise ConfigurationError(msg)
 
 
-def _seconds(_: object, attribute: Attribute[Any], value: object) -> None:
+def _check_seconds(_: object, attribute: Attribute[Any], value: object) -> None:
     if isinstance(value, bool) or not (isinstance(value, int | float) and value >= 0):
         msg = f"BatchOptions({attribute.name}={value!r}): must be a number of seconds, 0 or more"
         raise ConfigurationError(msg)
@@ -63,15 +63,15 @@ class BatchOptions:
     with the remark `note`. Raises `ConfigurationError`.
     """
 
-    concurrency: int | None = field(default=None, validator=_count)
-    budget: Decimal | None = field(default=None, validator=_dollars)
+    concurrency: int | None = field(default=None, validator=_check_count)
+    budget: Decimal | None = field(default=None, validator=_check_dollars)
     prices: Prices = PUBLISHED_PRICES
     retry_failed: bool = False
     retry_unknown: bool = False
     retry_missing: bool = False
     dedupe: bool = False
-    max_identical_failures: int | None = field(default=DEFAULT_IDENTICAL_FAILURES, validator=_count)
-    max_outage: float = field(default=600.0, validator=_seconds)
+    max_identical_failures: int | None = field(default=DEFAULT_IDENTICAL_FAILURES, validator=_check_count)
+    max_outage: float = field(default=600.0, validator=_check_seconds)
     thumbnail: Thumbnail | None = None
     note: str = ""
 

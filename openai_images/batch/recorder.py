@@ -18,12 +18,12 @@ from typing import TypeAlias
 
 from attrs import evolve, frozen
 
-from openai_images.batch.circuit_breaker import Gate
-from openai_images.batch.image_store import Saved, Saver, UnsavedPictureError, to_end
+from openai_images.batch.circuit_breaker import CircuitBreaker
+from openai_images.batch.image_store import ImageNotStoredError, ImageStore, StoredImages, run_to_completion
 from openai_images.batch.journal import error_fields, files_field
-from openai_images.batch.journal_reader import Row, SavedFile
-from openai_images.batch.ledger import Budget, Record
-from openai_images.batch.plan import Asked
+from openai_images.batch.journal_reader import JournalRow, StoredFile
+from openai_images.batch.ledger import Budget, ItemRecord
+from openai_images.batch.plan import ResolvedItem
 from openai_images.catalog.prices import Prices
 from openai_images.client.downloads import is_away
 from openai_images.errors import DownloadError, ImagesError, PartialResultError, with_facts
@@ -34,7 +34,7 @@ from openai_images.models.results import ImageResult
 
 _log = logging.getLogger("openai_images")
 
-_LONGEST_SHOWN_KEY = 60
+_MAX_SHOWN_KEY = 60
 
 Generate: TypeAlias = Callable[[GenerateRequest, Watcher], Awaitable[ImageResult]]
 
@@ -42,7 +42,7 @@ Fetch: TypeAlias = Callable[[ImageResult], Awaitable[ImageResult]]
 
 
 @frozen(kw_only=True)
-class Means:
+class RunState:
     """What all items of a run share.
 
     `record` has a row on the disk, behind the names of new pictures where that is said. `halt` keeps what ends the
@@ -52,168 +52,181 @@ class Means:
 
     generate: Generate
     fetch: Fetch
-    record: Callable[[Row, bool], Awaitable[None]]
+    record: Callable[[JournalRow, bool], Awaitable[None]]
     halt: Callable[[Exception, Sequence[Image]], None]
     settled: Callable[[], None]
     root: Path
-    gate: Gate
-    saver: Saver
+    breaker: CircuitBreaker
+    store: ImageStore
     threads: Executor
     budget: Budget
     prices: Prices
 
 
 @frozen(kw_only=True)
-class Task:
-    """What is to be done for an item: `away` is its record where its pictures are behind URLs.
+class WorkItem:
+    """What is to be done for an item: `remote` is its record where its pictures are behind URLs.
 
-    Such an item is fetched, and sent only if that fails and `may_send`; its estimate was set aside if it may be sent.
-    `kept` are those of its pictures that came earlier: `asked` is for the rest.
+    Such an item is fetched, and sent only if that fails and `can_send`; its estimate was set aside if it may be sent.
+    `kept_files` are those of its pictures that came earlier: `item` is for the rest.
     """
 
-    asked: Asked
+    item: ResolvedItem
     stem: str
-    away: Record | None = None
-    may_send: bool = True
-    kept: tuple[SavedFile, ...] = ()
+    remote: ItemRecord | None = None
+    can_send: bool = True
+    kept_files: tuple[StoredFile, ...] = ()
 
     @property
-    def pictures(self) -> int:
+    def image_count(self) -> int:
         """How many there are when it is done."""
-        return len(self.kept) + self.asked.pictures
+        return len(self.kept_files) + self.item.image_count
 
     @property
     def estimate(self) -> Decimal:
         """What is set aside for it, in US dollars."""
-        return (self.asked.estimate or Decimal(0)) if self.may_send else Decimal(0)
+        return (self.item.estimate or Decimal(0)) if self.can_send else Decimal(0)
 
 
-class Keeper:
+class ItemRecorder:
     """Has pictures and rows of one item on the disk; `is_open` while there may be a `sent` row without an end."""
 
-    def __init__(self, means: Means, task: Task) -> None:
+    def __init__(self, run: RunState, work: WorkItem) -> None:
         """Nothing is written yet."""
-        self.means = means
-        self.task = task
+        self.run = run
+        self.work = work
         self.is_open = False
 
-    async def save(self, images: Sequence[Image], before: int = 0, urls: Sequence[str | None] = ()) -> Saved:
+    async def store(
+        self, images: Sequence[Image], before: int = 0, urls: Sequence[str | None] = ()
+    ) -> StoredImages:
         """Save pictures, so many of the item being there already; where that fails the batch is halted.
 
         Where they cannot be saved anywhere the row says so, and that they are still at `urls`. Raises
-        `UnsavedPictureError` and OSError.
+        `ImageNotStoredError` and OSError.
         """
         if not images:
-            return Saved()
-        means, task = self.means, self.task
-        loop, pictures = asyncio.get_running_loop(), task.pictures
+            return StoredImages()
+        run, work = self.run, self.work
+        loop, image_count = asyncio.get_running_loop(), work.image_count
         try:
-            saved = await loop.run_in_executor(
-                means.threads, means.saver.save, task.stem, images, pictures, before
+            stored = await loop.run_in_executor(
+                run.threads, run.store.store, work.stem, images, image_count, before
             )
-        except UnsavedPictureError as error:
-            means.halt(error, ())
+        except ImageNotStoredError as error:
+            run.halt(error, ())
             fields = error_fields(error)
             await self.record(*(("away", {**fields, "urls": urls}) if urls else ("unknown", fields)))
             raise
-        if saved.error is not None:
-            means.halt(saved.error, saved.images)
-        return saved
+        if stored.error is not None:
+            run.halt(stored.error, stored.images)
+        return stored
 
-    async def record(self, state: str, fields: Row, saved: Saved | None = None) -> None:
+    async def record(self, state: str, fields: JournalRow, stored: StoredImages | None = None) -> None:
         """Have a row on the disk, behind the names of its pictures. Raises OSError, and halts the batch then."""
-        asked = self.task.asked
-        files = {"files": files_field(saved.files)} if saved is not None and saved.files else {}
-        row = {"state": state, "key": asked.key, "request": asked.digest, **fields, **files}
+        item = self.work.item
+        files = {"files": files_field(stored.files)} if stored is not None and stored.files else {}
+        row = {"state": state, "key": item.key, "request": item.digest, **fields, **files}
         try:
-            await self.means.record(row, bool(files))
+            await self.run.record(row, bool(files))
         except OSError as error:
-            self.means.halt(error, () if saved is None else saved.images)
+            self.run.halt(error, () if stored is None else stored.images)
             raise
         self.is_open = state == "sent"
-        number = len(files.get("files", ()))
-        if state in ("failed", "unknown") and 0 < number < self.task.pictures:
+        count = len(files.get("files", ()))
+        if state in ("failed", "unknown") and 0 < count < self.work.image_count:
             _log.warning(
                 "%r has %d of %d images; retry_%s asks for the missing ones",
-                *(asked.key[:_LONGEST_SHOWN_KEY], number, self.task.pictures, state),
+                *(item.key[:_MAX_SHOWN_KEY], count, self.work.image_count, state),
             )
 
-    async def finish(self, result: ImageResult, fields: Row, saved: Saved) -> None:
+    async def finish(self, result: ImageResult, fields: JournalRow, stored: StoredImages) -> None:
         """Have it on the disk that it is done. Raises `PartialResultError` where pictures are missing, and OSError."""
-        number, asked = len(saved.files), self.task.pictures
-        if number >= asked or "n" in (self.task.asked.request.extra_body or {}):
-            await self.record("done", fields, saved)
+        count, expected = len(stored.files), self.work.image_count
+        if count >= expected or "n" in (self.work.item.request.extra_body or {}):
+            await self.record("done", fields, stored)
             return
-        msg = f"the server sent {number} of {asked} images; those are kept, and retry_failed asks for the missing ones"
+        msg = (
+            f"the server sent {count} of {expected} images; those are kept, and retry_failed asks for the "
+            "missing ones"
+        )
         error = PartialResultError(msg, result=result, errors=[ImagesError(msg)])
         with_facts(
             error, {"attempts": result.attempts, "elapsed": result.elapsed, "request_id": result.request_id}
         )
-        await self.record("failed", {**fields, **error_fields(error), "billed": True}, saved)
+        await self.record("failed", {**fields, **error_fields(error), "billed": True}, stored)
         raise error
 
 
-async def fetch_away(keeper: Keeper, result: ImageResult, saved: Saved) -> ImageResult:
-    """Fetch and save what is away, beside what is `saved`; that is on record. Raises `DownloadError` and OSError."""
-    fetched, error = await _fetched(result, keeper.means.fetch)
-    return await to_end(_keep(keeper, result, fetched, saved, error))
+async def fetch_remote(recorder: ItemRecorder, result: ImageResult, stored: StoredImages) -> ImageResult:
+    """Fetch and save what is away, beside what is `stored`; that is on record. Raises `DownloadError` and OSError."""
+    fetched, error = await _fetch_available(result, recorder.run.fetch)
+    return await run_to_completion(_store_fetched(recorder, result, fetched, stored, error))
 
 
-async def fetch_recorded(keeper: Keeper, away: Record) -> ImageResult:
-    """Fetch what an earlier run could not; the result made no attempt. Raises as `fetch_away`."""
-    return await fetch_away(keeper, _known(away, keeper.means.root), Saved(files=away.files))
+async def resume_fetch(recorder: ItemRecorder, remote: ItemRecord) -> ImageResult:
+    """Fetch what an earlier run could not; the result made no attempt. Raises as `fetch_remote`."""
+    return await fetch_remote(
+        recorder, _known_result(remote, recorder.run.root), StoredImages(files=remote.files)
+    )
 
 
-async def fetch_beside(error: ImagesError, fetch: Fetch) -> None:
+async def fetch_partial_result(error: ImagesError, fetch: Fetch) -> None:
     """Fetch what came of an item that failed all the same; what cannot be fetched stays there with its URL."""
     if isinstance(error, PartialResultError):
         if any(map(is_away, error.result.images)):
-            error.result, _ = await _fetched(error.result, fetch)
+            error.result, _ = await _fetch_available(error.result, fetch)
         return
     images = tuple(image for image in error.images if isinstance(image, Image))
     if any(map(is_away, images)):
-        result, _ = await _fetched(ImageResult(images=images), fetch)
+        result, _ = await _fetch_available(ImageResult(images=images), fetch)
         error.images = result.images
 
 
-async def _fetched(result: ImageResult, fetch: Fetch) -> tuple[ImageResult, DownloadError | None]:
+async def _fetch_available(result: ImageResult, fetch: Fetch) -> tuple[ImageResult, DownloadError | None]:
     """The result as far as it could be fetched, and why not the rest."""
     try:
         return await fetch(result), None
     except DownloadError as error:
         response: ImageResult = error.response
         msg = f"{error.reason}; it is paid for, and the journal has its URL: run the batch again to fetch it"
-        told = DownloadError(
+        explained = DownloadError(
             msg, urls=error.urls, response=response, status_code=error.status_code, reason=error.reason
         )
-        return response, told
+        return response, explained
 
 
-async def _keep(
-    keeper: Keeper, before: ImageResult, fetched: ImageResult, saved: Saved, error: DownloadError | None
+async def _store_fetched(
+    recorder: ItemRecorder,
+    before: ImageResult,
+    fetched: ImageResult,
+    stored: StoredImages,
+    error: DownloadError | None,
 ) -> ImageResult:
     """Have what was fetched on the disk, and on record."""
     pairs = list(zip(before.images, fetched.images, strict=True))
-    came = [new for old, new in pairs if is_away(old) and not is_away(new)]
-    more = await keeper.save(came, len(saved.files), [old.url for old, _ in pairs if is_away(old)])
-    both = Saved(more.images, (*saved.files, *more.files))
+    fetched_images = [new for old, new in pairs if is_away(old) and not is_away(new)]
+    stored_now = await recorder.store(
+        fetched_images, len(stored.files), [old.url for old, _ in pairs if is_away(old)]
+    )
+    all_stored = StoredImages(stored_now.images, (*stored.files, *stored_now.files))
     if error is not None:
         urls = [new.url for _, new in pairs if is_away(new)]
-        await keeper.record("away", {**error_fields(error), "urls": urls}, both)
+        await recorder.record("away", {**error_fields(error), "urls": urls}, all_stored)
         raise error
-    here = iter(more.images)
-    result = evolve(fetched, images=tuple(next(here) if is_away(old) else old for old, _ in pairs))
-    await keeper.finish(result, {}, both)
+    local = iter(stored_now.images)
+    result = evolve(fetched, images=tuple(next(local) if is_away(old) else old for old, _ in pairs))
+    await recorder.finish(result, {}, all_stored)
     return result
 
 
-def _known(away: Record, root: Path) -> ImageResult:
+def _known_result(remote: ItemRecord, root: Path) -> ImageResult:
     """What the journal knows of an item: the pictures that are there, and those that are away."""
-    away_ones = (Image(url=url) for url in away.urls)
-    return ImageResult(images=(*images_of(away.files, root), *away_ones), attempts=0)
+    remote_images = (Image(url=url) for url in remote.urls)
+    return ImageResult(images=(*images_from_files(remote.files, root), *remote_images), attempts=0)
 
 
-def images_of(files: Iterable[SavedFile], root: Path) -> list[Image]:
+def images_from_files(files: Iterable[StoredFile], root: Path) -> list[Image]:
     """The pictures that are there."""
     return [
         Image(

@@ -13,30 +13,34 @@ from attrs import define, field, frozen
 
 from openai_images._version import __version__
 from openai_images.batch.filesystem import Disk
-from openai_images.batch.folder import Folder, OpenJournal, Paths
-from openai_images.batch.inventory import Stock
+from openai_images.batch.folder import BatchFolder, OpenJournal, Paths
+from openai_images.batch.inventory import ImageInventory
 from openai_images.batch.journal import FORMAT, files_field
-from openai_images.batch.journal_reader import Row, SavedFile
+from openai_images.batch.journal_reader import JournalRow, StoredFile
 from openai_images.batch.ledger import Ledger
 from openai_images.batch.models import BatchOptions, BatchPlan
 from openai_images.batch.naming import Names
-from openai_images.batch.plan import Asked, Found, make_plan, refuse_changes, refuse_lost_rows
+from openai_images.batch.plan import (
+    FolderFindings,
+    ResolvedItem,
+    make_plan,
+    reject_changed_items,
+    reject_lost_rows,
+)
 from openai_images.catalog.prices import PUBLISHED_PRICES
 from openai_images.errors import ConfigurationError
 
-__all__ = ["Opened", "open_batch"]
-
 
 @define
-class Opened:
+class OpenedBatch:
     """A batch whose folder is claimed: what `open_batch` gives."""
 
-    folder: Folder
+    folder: BatchFolder
     journal: OpenJournal
     ledger: Ledger
     plan: BatchPlan
     stems: Mapping[str, str] = field(repr=False)
-    kept: Mapping[str, tuple[SavedFile, ...]] = field(repr=False)
+    kept_files: Mapping[str, tuple[StoredFile, ...]] = field(repr=False)
 
     def close(self) -> None:
         """Let go of it all."""
@@ -45,22 +49,24 @@ class Opened:
 
 
 @frozen
-class _Means:
+class _OpenContext:
     disk: Disk
     paths: Paths
     options: BatchOptions
-    at: str
+    timestamp: str
 
 
-def open_batch(disk: Disk, root: Path, asked: Sequence[Asked], options: BatchOptions, at: str) -> Opened:
+def open_batch(
+    disk: Disk, root: Path, items: Sequence[ResolvedItem], options: BatchOptions, timestamp: str
+) -> OpenedBatch:
     """Claim the folder and find out what is to be done. Raises `BatchFolderError`, `ConfigurationError` and OSError."""
-    means = _Means(disk, Paths(root), options, at)
-    folder = Folder(disk, means.paths)
+    context = _OpenContext(disk, Paths(root), options, timestamp)
+    folder = BatchFolder(disk, context.paths)
     try:
         folder.claim()
         journal = folder.open_journal()
         try:
-            return _opened(means, folder, journal, asked)
+            return _recover(context, folder, journal, items)
         except BaseException:
             journal.close()
             raise
@@ -69,112 +75,126 @@ def open_batch(disk: Disk, root: Path, asked: Sequence[Asked], options: BatchOpt
         raise
 
 
-def _opened(means: _Means, folder: Folder, journal: OpenJournal, asked: Sequence[Asked]) -> Opened:
-    ledger = Ledger.of(journal.found, {one.key: one.estimate for one in asked})
-    journal.forget()
-    refuse_changes(asked, ledger)
-    stock = Stock(means.disk, means.paths)
-    notes = list(journal.found.notes)
-    _write(journal, ledger, stock.adopted(asked, ledger, means.at))
+def _recover(
+    context: _OpenContext, folder: BatchFolder, journal: OpenJournal, items: Sequence[ResolvedItem]
+) -> OpenedBatch:
+    ledger = Ledger.from_journal(journal.contents, {item.key: item.estimate for item in items})
+    journal.drop_rows()
+    reject_changed_items(items, ledger)
+    inventory = ImageInventory(context.disk, context.paths)
+    notes = list(journal.contents.notes)
+    _write_rows(journal, ledger, inventory.adopt_orphans(items, ledger, context.timestamp))
     try:
-        _write(journal, ledger, stock.brought_home(asked, ledger, means.at))
+        _write_rows(journal, ledger, inventory.move_back(items, ledger, context.timestamp))
     except OSError as error:
         notes.append(f"pictures that were saved elsewhere could not be brought here yet ({error.strerror})")
-    notes += stock.sweep(ledger)
-    judged = {
-        one.key: stock.judge(ledger.of_key(one.key))
-        for one in asked
-        if ledger.of_key(one.key).state == "done"
+    notes += inventory.clean_up(ledger)
+    verdicts = {
+        item.key: inventory.verify(ledger.get(item.key))
+        for item in items
+        if ledger.get(item.key).state == "done"
     }
-    found = Found(
-        missing={key for key, state in judged.items() if state == "missing"},
-        altered={key for key, state in judged.items() if state == "altered"},
+    findings = FolderFindings(
+        missing={key for key, state in verdicts.items() if state == "missing"},
+        altered={key for key, state in verdicts.items() if state == "altered"},
         notes=notes,
     )
-    plan = make_plan(asked, ledger, found, means.options)
-    refuse_lost_rows(stock.strays(plan.to_send, ledger), str(means.paths.images))
-    _refuse_unknown_costs(asked, plan, ledger, means.options)
-    kept = _kept(asked, plan, ledger, stock)
-    stems = _stems(asked, plan, ledger, stock, kept)
-    rows = _shared_rows(asked, plan, ledger, means.at)
-    _write(journal, ledger, [*rows, _begun(plan, means.at)])
-    return Opened(folder, journal, ledger, plan, stems, kept)
+    plan = make_plan(items, ledger, findings, context.options)
+    reject_lost_rows(inventory.lost_images(plan.to_send, ledger), str(context.paths.images))
+    _reject_unknown_costs(items, plan, ledger, context.options)
+    kept_files = _find_kept_files(items, plan, ledger, inventory)
+    stems = _assign_stems(items, plan, ledger, inventory, kept_files)
+    rows = _duplicate_rows(items, plan, ledger, context.timestamp)
+    _write_rows(journal, ledger, [*rows, _begun_row(plan, context.timestamp)])
+    return OpenedBatch(folder, journal, ledger, plan, stems, kept_files)
 
 
-def _write(journal: OpenJournal, ledger: Ledger, rows: Sequence[Row]) -> None:
+def _write_rows(journal: OpenJournal, ledger: Ledger, rows: Sequence[JournalRow]) -> None:
     journal.add(rows)
     for row in rows:
         ledger.add(row)
 
 
-def _begun(plan: BatchPlan, at: str) -> Row:
-    row = {"state": "begun", "key": None, "format": FORMAT, "at": at, "version": __version__}
+def _begun_row(plan: BatchPlan, timestamp: str) -> JournalRow:
+    row = {"state": "begun", "key": None, "format": FORMAT, "at": timestamp, "version": __version__}
     return {**row, "items": plan.total, "to_send": len(plan.to_send)}
 
 
-def _shared_rows(asked: Sequence[Asked], plan: BatchPlan, ledger: Ledger, at: str) -> list[Row]:
+def _duplicate_rows(
+    items: Sequence[ResolvedItem], plan: BatchPlan, ledger: Ledger, timestamp: str
+) -> list[JournalRow]:
     """The rows of items whose request was answered for another one in an earlier run."""
-    rows: list[Row] = []
-    for one in asked:
-        leader = plan.same.get(one.key)
-        if leader is not None and ledger.of_key(leader).state == "done":
-            files = files_field(ledger.of_key(leader).files)
-            row = {"state": "done", "key": one.key, "at": at, "request": one.digest, "same_as": leader}
+    rows: list[JournalRow] = []
+    for item in items:
+        representative = plan.same.get(item.key)
+        if representative is not None and ledger.get(representative).state == "done":
+            files = files_field(ledger.get(representative).files)
+            row = {
+                "state": "done",
+                "key": item.key,
+                "at": timestamp,
+                "request": item.digest,
+                "same_as": representative,
+            }
             rows.append({**row, "files": files})
     return rows
 
 
-def _kept(
-    asked: Sequence[Asked], plan: BatchPlan, ledger: Ledger, stock: Stock
-) -> dict[str, tuple[SavedFile, ...]]:
+def _find_kept_files(
+    items: Sequence[ResolvedItem], plan: BatchPlan, ledger: Ledger, inventory: ImageInventory
+) -> dict[str, tuple[StoredFile, ...]]:
     """The pictures of items of which only the missing ones are to be asked for."""
-    found: dict[str, tuple[SavedFile, ...]] = {}
+    kept_files: dict[str, tuple[StoredFile, ...]] = {}
     to_send, to_fetch = set(plan.to_send), set(plan.to_fetch)
-    for one in asked:
-        record = ledger.of_key(one.key)
-        if one.key in to_send and one.key not in to_fetch and record.stem and record.request == one.digest:
-            kept = stock.kept(record) if record.partial else ()
-            if one.rest(len(kept), PUBLISHED_PRICES) is not None:
-                found[one.key] = kept
-    return found
+    for item in items:
+        record = ledger.get(item.key)
+        if item.key in to_send and item.key not in to_fetch and record.stem and record.request == item.digest:
+            files = inventory.present_files(record) if record.partial else ()
+            if item.rest(len(files), PUBLISHED_PRICES) is not None:
+                kept_files[item.key] = files
+    return kept_files
 
 
-def _stems(
-    asked: Sequence[Asked], plan: BatchPlan, ledger: Ledger, stock: Stock, kept: Collection[str]
+def _assign_stems(
+    items: Sequence[ResolvedItem],
+    plan: BatchPlan,
+    ledger: Ledger,
+    inventory: ImageInventory,
+    kept_files: Collection[str],
 ) -> dict[str, str]:
     """The names of the files to come; those in the journal stay, as far as they are free."""
     to_send = {*plan.to_send, *plan.to_fetch}
-    names = Names(stock.stems)
+    names = Names(inventory.stems)
     for key, record in ledger.records.items():
         if key not in to_send and record.stem:
-            names.take(record.stem, record.pictures)
+            names.take(record.stem, record.image_count)
     stems: dict[str, str] = {}
-    for key in (*plan.to_fetch, *kept):  # some of its pictures may be there under this name
-        if ledger.of_key(key).stem:
-            stems[key] = ledger.of_key(key).stem
-            names.take(stems[key], ledger.of_key(key).pictures)
-    for one in asked:
-        stem = ledger.of_key(one.key).stem
-        wanted = one.key in to_send and one.key not in stems
-        if wanted and stem and names.is_free(stem, one.pictures):
-            names.take(stem, one.pictures)
-            stems[one.key] = stem
-    for one in asked:
-        if one.key in to_send and one.key not in stems:
-            stems[one.key] = names.give(one.key, one.pictures)
+    for key in (*plan.to_fetch, *kept_files):  # some of its pictures may be there under this name
+        if ledger.get(key).stem:
+            stems[key] = ledger.get(key).stem
+            names.take(stems[key], ledger.get(key).image_count)
+    for item in items:
+        stem = ledger.get(item.key).stem
+        is_open = item.key in to_send and item.key not in stems
+        if is_open and stem and names.is_free(stem, item.image_count):
+            names.take(stem, item.image_count)
+            stems[item.key] = stem
+    for item in items:
+        if item.key in to_send and item.key not in stems:
+            stems[item.key] = names.give(item.key, item.image_count)
     return stems
 
 
-def _refuse_unknown_costs(
-    asked: Sequence[Asked], plan: BatchPlan, ledger: Ledger, options: BatchOptions
+def _reject_unknown_costs(
+    items: Sequence[ResolvedItem], plan: BatchPlan, ledger: Ledger, options: BatchOptions
 ) -> None:
     """A budget can be kept only where it is known what things may cost."""
     if options.budget is None:
         return
     to_send: Collection[str] = set(plan.to_send)
-    unknown = [one for one in asked if one.key in to_send and one.estimate is None]
+    unknown = [item for item in items if item.key in to_send and item.estimate is None]
     if unknown:
-        models = ", ".join(sorted({repr(one.request.model)[:60] for one in unknown})[:3])
+        models = ", ".join(sorted({repr(item.request.model)[:60] for item in unknown})[:3])
         msg = (
             f"a budget needs prices, and what {len(unknown):,} of the requests may cost is not known (model {models}); "
             "nothing was sent. Name a model, size and quality with a published price, give prices, or leave the budget "

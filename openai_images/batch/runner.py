@@ -19,19 +19,19 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from openai_images.batch.caller import Caller
-from openai_images.batch.circuit_breaker import Gate
+from openai_images.batch.circuit_breaker import CircuitBreaker
 from openai_images.batch.contact_sheet import write_page
 from openai_images.batch.filesystem import Disk
-from openai_images.batch.image_store import Saver
-from openai_images.batch.item_runner import Sending
-from openai_images.batch.journal import Journal, files_field, moment
-from openai_images.batch.journal_reader import Row
+from openai_images.batch.image_store import ImageStore
+from openai_images.batch.item_runner import ItemRunner
+from openai_images.batch.journal import Journal, files_field, timestamp
+from openai_images.batch.journal_reader import JournalRow
 from openai_images.batch.ledger import Budget
 from openai_images.batch.models import BatchOptions, BatchSummary
-from openai_images.batch.plan import Asked, End, Standing
-from openai_images.batch.recorder import Means, Task
-from openai_images.batch.recovery import Opened
-from openai_images.batch.sheet_cards import cards_of, make_thumbnail
+from openai_images.batch.plan import BatchStatus, ResolvedItem, StopReason
+from openai_images.batch.recorder import RunState, WorkItem
+from openai_images.batch.recovery import OpenedBatch
+from openai_images.batch.sheet_cards import make_thumbnail, sheet_entries
 from openai_images.errors import (
     APIConnectionError,
     AuthenticationError,
@@ -52,8 +52,6 @@ if TYPE_CHECKING:
     from openai_images.models.requests import GenerateRequest
     from openai_images.models.results import ImageResult
 
-__all__ = ["Running", "Setting"]
-
 _THREADS = 8
 """Pictures that are written at once: a disk syncs several in little more time than one."""
 
@@ -66,64 +64,64 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
 
 
 @frozen(kw_only=True)
-class Setting:
+class RunSettings:
     """What a run is made of."""
 
     caller: Caller
-    asked: Sequence[Asked]
-    opened: Opened
+    items: Sequence[ResolvedItem]
+    opened: OpenedBatch
     options: BatchOptions
     progress: Callable[[Progress], object] | None
     disk: Disk
 
 
-class Running:
+class BatchRunner:
     """`next` outcomes until there are none; then `aclose`."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, settings: RunSettings) -> None:
         """Nothing is sent yet."""
-        opened, options, caller = setting.opened, setting.options, setting.caller
-        self.end = End()
+        opened, options, caller = settings.opened, settings.options, settings.caller
+        self.stop_reason = StopReason()
         self.plan = opened.plan
-        self.standing = Standing(opened.plan, opened.ledger)
+        self.status = BatchStatus(opened.plan, opened.ledger)
         self._ledger = opened.ledger
-        self._asked = {one.key: one for one in setting.asked}
-        self._followers: dict[str, list[Asked]] = {}
-        for key, leader in self.plan.same.items():
-            if leader in opened.stems:
-                self._followers.setdefault(leader, []).append(self._asked[key])
-        self._tasks = _tasks(self._asked, opened, options.prices)
+        self._items_by_key = {item.key: item for item in settings.items}
+        self._duplicates: dict[str, list[ResolvedItem]] = {}
+        for key, representative in self.plan.same.items():
+            if representative in opened.stems:
+                self._duplicates.setdefault(representative, []).append(self._items_by_key[key])
+        self._work_items = _work_items(self._items_by_key, opened, options.prices)
         self._opened = opened
         self._options = options
         self._timing = caller.timing
         self._images = opened.folder.paths.images
-        self._journal = Journal(setting.disk, opened.journal.descriptor, opened.journal.size)
+        self._journal = Journal(settings.disk, opened.journal.descriptor, opened.journal.size)
         self._threads = ThreadPoolExecutor(_THREADS, "openai_images batch")
-        self._budget = Budget(options.budget, self._ledger.spending.at_most)
-        self._settled = asyncio.Event()
-        self._ready: deque[Outcome] = deque()
+        self._budget = Budget(options.budget, self._ledger.spending.upper_bound)
+        self._budget_freed = asyncio.Event()
+        self._pending: deque[Outcome] = deque()
         self._started = False
-        self._means = Means(
+        self._run = RunState(
             generate=caller.generate,
             fetch=caller.fetch,
             record=self._record,
             halt=self._halt,
-            settled=self._settled.set,
+            settled=self._budget_freed.set,
             root=opened.folder.paths.root,
-            gate=Gate(options.max_outage, caller.timing),
-            saver=Saver(setting.disk, opened.folder.paths.root),
+            breaker=CircuitBreaker(options.max_outage, caller.timing),
+            store=ImageStore(settings.disk, opened.folder.paths.root),
             threads=self._threads,
             budget=self._budget,
             prices=options.prices,
         )
 
         self._outcomes = Outcomes(
-            self._items(),
+            self._requests(),
             self._work,
             Options(
                 concurrency=options.concurrency or caller.concurrency,
-                total=len(self._tasks),
-                progress=setting.progress,
+                total=len(self._work_items),
+                progress=settings.progress,
                 cost=partial(_cost, options.prices),
                 timing=caller.timing,
                 wait_reason=caller.wait_reason,
@@ -136,31 +134,31 @@ class Running:
         if not self._started:
             self._started = True
             await self._outcomes.__aenter__()
-        if not self._ready:
+        if not self._pending:
             try:
                 outcome = await anext(self._outcomes)
             except StopAsyncIteration:
-                error, self.end.error = self.end.error, None
+                error, self.stop_reason.error = self.stop_reason.error, None
                 if error is None:
                     raise
-                told = self._told(error)
-                raise told from (None if told is error else error)
+                final = self._final_error(error)
+                raise final from (None if final is error else error)
             except ImagesError:  # one identical failure too many
-                self.end.reason = self.end.reason or "failures"
+                self.stop_reason.reason = self.stop_reason.reason or "failures"
                 raise
-            self._ready.append(outcome)
-            self._ready.extend(
-                [await self._shared(one, outcome) for one in self._followers.get(outcome.key, ())]
+            self._pending.append(outcome)
+            self._pending.extend(
+                [await self._share_outcome(item, outcome) for item in self._duplicates.get(outcome.key, ())]
             )
-        return self._ready.popleft()
+        return self._pending.popleft()
 
     def summary(self, elapsed: float) -> BatchSummary:
         """Where the batch stands."""
-        return self.standing.summary(self._asked, self.end, elapsed)
+        return self.status.summary(self._items_by_key, self.stop_reason, elapsed)
 
     def stop(self) -> None:
         """Start nothing new."""
-        self.end.reason = self.end.reason or "stopped"
+        self.stop_reason.reason = self.stop_reason.reason or "stopped"
         self._outcomes.stop()
 
     async def aclose(self, elapsed: Callable[[], float]) -> None:
@@ -175,28 +173,28 @@ class Running:
         try:
             self._threads.shutdown()
             self._journal.close()
-            cards = cards_of(self._asked.values(), self.standing)
-            write_page(folder.paths.root, cards, self.summary(elapsed()), self._options)
+            entries = sheet_entries(self._items_by_key.values(), self.status)
+            write_page(folder.paths.root, entries, self.summary(elapsed()), self._options)
         finally:
             folder.release()
 
     # What comes next.
 
-    async def _items(self) -> AsyncIterator[Item]:
+    async def _requests(self) -> AsyncIterator[Item]:
         """What is to be fetched, as URLs end; then the items to send, as long as there is money for them."""
-        for key, task in self._tasks.items():
-            one = task.asked
-            while task.estimate and not self._budget.reserve(task.estimate):
+        for key, work in self._work_items.items():
+            item = work.item
+            while work.estimate and not self._budget.reserve(work.estimate):
                 if not self._budget.reserved:
-                    self.end.reason = self.end.reason or "budget"
+                    self.stop_reason.reason = self.stop_reason.reason or "budget"
                     return
-                self._settled.clear()
-                await self._settled.wait()
-            yield Item(one.index, key, self._asked[key].request)
+                self._budget_freed.clear()
+                await self._budget_freed.wait()
+            yield Item(item.index, key, self._items_by_key[key].request)
 
     async def _work(self, item: Item, watcher: Watcher) -> ImageResult:
-        sending = Sending(self._means, self._tasks[item.key], watcher)
-        result = await sending.run()
+        item_runner = ItemRunner(self._run, self._work_items[item.key], watcher)
+        result = await item_runner.run()
         if self._options.thumbnail is not None:
             await asyncio.get_running_loop().run_in_executor(self._threads, self._make_thumbnails, item.key)
         return result
@@ -204,44 +202,54 @@ class Running:
     def _make_thumbnails(self, key: str) -> None:
         """In a thread: the small copies of an item's pictures, as far as they can be made."""
         if self._options.thumbnail is not None:
-            for file in self._ledger.of_key(key).files:
+            for file in self._ledger.get(key).files:
                 with suppress(OSError):  # a full disk may not even let go of a half-written one
                     make_thumbnail(self._opened.folder.paths.root, file.name, self._options.thumbnail)
 
     # What is known.
 
-    async def _record(self, row: Row, has_pictures: bool) -> None:
+    async def _record(self, row: JournalRow, has_images: bool) -> None:
         """Have a row on the disk. Raises OSError."""
-        row = {"state": row["state"], "key": row["key"], "at": moment(self._timing.wall()), **row}
-        await self._journal.append(row, self._images if has_pictures else None)
+        row = {"state": row["state"], "key": row["key"], "at": timestamp(self._timing.wall()), **row}
+        await self._journal.append(row, self._images if has_images else None)
         self._ledger.add(row)
 
-    async def _shared(self, one: Asked, outcome: Outcome) -> Outcome:
+    async def _share_outcome(self, item: ResolvedItem, outcome: Outcome) -> Outcome:
         """What becomes of an item whose request was sent for another one."""
         if isinstance(outcome, Failed):
-            return Failed(one.index, one.key, one.request, outcome.error)
-        files = files_field(self._ledger.of_key(outcome.key).files)
-        row = {"state": "done", "key": one.key, "request": one.digest, "same_as": outcome.key, "files": files}
+            return Failed(item.index, item.key, item.request, outcome.error)
+        files = files_field(self._ledger.get(outcome.key).files)
+        row = {
+            "state": "done",
+            "key": item.key,
+            "request": item.digest,
+            "same_as": outcome.key,
+            "files": files,
+        }
         try:
-            await self._record(row, has_pictures=False)
+            await self._record(row, has_images=False)
         except OSError as error:
             self._halt(error, ())
-            return Failed(one.index, one.key, one.request, error)
-        return Succeeded(one.index, one.key, one.request, outcome.result)
+            return Failed(item.index, item.key, item.request, error)
+        return Succeeded(item.index, item.key, item.request, outcome.result)
 
     # What ends it.
 
     def _halt(self, error: Exception, images: Sequence[Image]) -> None:
         """Send nothing more, because of this."""
         paths = [image.path for image in images if image.path is not None]
-        away = [str(path) for path in paths if path.parent != self._images]
-        self.end.elsewhere += [path for path in away if path not in self.end.elsewhere]
-        if self.end.error is None:
-            self.end.error = error
-            self.end.reason = next((word for kind, word in _REASONS if isinstance(error, kind)), "folder")
+        outside = [str(path) for path in paths if path.parent != self._images]
+        self.stop_reason.saved_elsewhere += [
+            path for path in outside if path not in self.stop_reason.saved_elsewhere
+        ]
+        if self.stop_reason.error is None:
+            self.stop_reason.error = error
+            self.stop_reason.reason = next(
+                (reason for cls, reason in _REASONS if isinstance(error, cls)), "folder"
+            )
         self._outcomes.stop()
 
-    def _told(self, error: Exception) -> Exception:
+    def _final_error(self, error: Exception) -> Exception:
         """What ended the run, and what to do."""
         root = str(self._opened.folder.paths.root)
         if isinstance(error, OSError) and not isinstance(error, ImagesError):  # an APITimeoutError is both
@@ -249,8 +257,8 @@ class Running:
                 f"the batch stopped because {root!r} could not be written ({error.strerror or error}); make room or "
                 "see to the rights, and run it again to go on"
             )
-            if self.end.elsewhere:
-                places = "".join(f"\n  {path}" for path in self.end.elsewhere)
+            if self.stop_reason.saved_elsewhere:
+                places = "".join(f"\n  {path}" for path in self.stop_reason.saved_elsewhere)
                 msg += (
                     ". Pictures that were paid for and did not fit were saved elsewhere, and the next run fetches them "
                     f"(should it call their items unknown, move them to {str(self._images)!r}):{places}"
@@ -267,17 +275,22 @@ def _cost(prices: Prices, request: GenerateRequest, result: ImageResult) -> Deci
     return Decimal(0) if fetched_only else cost_of(result, request.model, prices)
 
 
-def _tasks(asked: Mapping[str, Asked], opened: Opened, prices: Prices) -> dict[str, Task]:
+def _work_items(
+    items: Mapping[str, ResolvedItem], opened: OpenedBatch, prices: Prices
+) -> dict[str, WorkItem]:
     """What a run does, in its order: what is away comes first."""
-    away, to_send = {key: opened.ledger.of_key(key) for key in opened.plan.to_fetch}, set(opened.plan.to_send)
-    tasks: dict[str, Task] = {}
-    for key in (*away, *opened.plan.to_send):
-        kept = opened.kept.get(key, ())
-        tasks[key] = Task(
-            asked=asked[key].rest(len(kept), prices) or asked[key],
+    remote, to_send = (
+        {key: opened.ledger.get(key) for key in opened.plan.to_fetch},
+        set(opened.plan.to_send),
+    )
+    work_items: dict[str, WorkItem] = {}
+    for key in (*remote, *opened.plan.to_send):
+        kept_files = opened.kept_files.get(key, ())
+        work_items[key] = WorkItem(
+            item=items[key].rest(len(kept_files), prices) or items[key],
             stem=opened.stems[key],
-            away=away.get(key),
-            may_send=key in to_send,
-            kept=kept,
+            remote=remote.get(key),
+            can_send=key in to_send,
+            kept_files=kept_files,
         )
-    return tasks
+    return work_items

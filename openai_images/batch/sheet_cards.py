@@ -20,7 +20,7 @@ from attrs import field, frozen, validators
 from openai_images._util.atomic_file import part_path, publish
 from openai_images._util.attrs import characters
 from openai_images.batch.models import Thumbnail
-from openai_images.batch.plan import Asked, Standing
+from openai_images.batch.plan import BatchStatus, ResolvedItem
 
 STATES: Final = {
     "done": "Done",
@@ -40,7 +40,7 @@ STOPPED: Final = {
 
 
 @frozen
-class Card:
+class SheetEntry:
     """One item of a batch: its pictures or what befell it.
 
     `state` is "done", "failed", "blocked" (by moderation), "unknown", "away" (behind a URL) or "pending"; `files` are
@@ -60,7 +60,7 @@ class Card:
 
 
 @frozen(kw_only=True)
-class Totals:
+class SheetHeader:
     """What stands above the cards.
 
     `title` names the batch; `spent` is in US dollars, None where nothing has a known cost, and `unpriced` results have
@@ -80,26 +80,26 @@ _NOT_FETCHED = "its picture is paid for, and was not fetched yet; the journal ha
 _GONE = "it was done, and its pictures are gone; retry_missing sends it again"
 
 
-def cards_of(asked: Iterable[Asked], standing: Standing) -> Iterator[Card]:
+def sheet_entries(items: Iterable[ResolvedItem], status: BatchStatus) -> Iterator[SheetEntry]:
     """A card for each item, in their order."""
-    for one in asked:
-        record, state = standing.record(one.key), standing.state(one.key)
+    for item in items:
+        record, state = status.record(item.key), status.state(item.key)
         reason = "" if state in ("done", "pending") else record.reason
         if state == "failed" and record.blocked:
             state = "blocked"
         elif state in ("failed", "unknown") and record.is_incomplete:
-            reason = f"{len(record.files)} of {record.pictures} images: {reason}"
+            reason = f"{len(record.files)} of {record.image_count} images: {reason}"
         elif state == "away":
             reason = reason or _NOT_FETCHED
         elif state == "missing":
             state, reason = "failed", _GONE
-        away = [file.name for file in record.files if Path(file.name).is_absolute()]
-        if away:
-            reason = "; ".join(filter(None, [reason, f"saved as {', '.join(away)}"]))
-        files = [] if reason == _GONE else [file for file in record.files if file.name not in away]
-        yield Card(
-            one.key,
-            one.request.prompt,
+        outside = [file.name for file in record.files if Path(file.name).is_absolute()]
+        if outside:
+            reason = "; ".join(filter(None, [reason, f"saved as {', '.join(outside)}"]))
+        files = [] if reason == _GONE else [file for file in record.files if file.name not in outside]
+        yield SheetEntry(
+            item.key,
+            item.request.prompt,
             state,
             tuple(file.name for file in files),
             width=files[0].width if files else None,
@@ -113,10 +113,10 @@ def cards_of(asked: Iterable[Asked], standing: Standing) -> Iterator[Card]:
 def has_thumbnail(folder: Path, file: str) -> bool:
     """Whether the picture `file`, relative to `folder`, has a small copy of what it is now."""
     try:
-        copy, picture = _thumb(folder, file).stat(), (folder / file).stat()
+        copy, image = _thumbnail_path(folder, file).stat(), (folder / file).stat()
     except (OSError, ValueError):
         return False
-    return copy.st_mtime_ns == picture.st_mtime_ns and copy.st_size > 0
+    return copy.st_mtime_ns == image.st_mtime_ns and copy.st_size > 0
 
 
 def make_thumbnail(folder: Path, file: str, make: Thumbnail) -> bool:
@@ -127,7 +127,7 @@ def make_thumbnail(folder: Path, file: str, make: Thumbnail) -> bool:
         return True
     part = None
     try:
-        target = _thumb(folder, file)
+        target = _thumbnail_path(folder, file)
         before = (folder / file).stat()
         target.parent.mkdir(parents=True, exist_ok=True)
         part = part_path(target.parent, target.name)
@@ -146,7 +146,7 @@ def make_thumbnails(folder: Path, files: Iterable[str], make: Thumbnail) -> None
         make_thumbnail(folder, file, make)
 
 
-def _thumb(folder: Path, file: str) -> Path:
+def _thumbnail_path(folder: Path, file: str) -> Path:
     """Where the small copy of `file` belongs; contact_sheet.js knows it too."""
     return folder / "thumbs" / f"{file}.webp"
 

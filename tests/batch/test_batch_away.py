@@ -19,7 +19,7 @@ from openai_images import (
     PartialResultError,
     Succeeded,
 )
-from openai_images.batch.journal_reader import read
+from openai_images.batch.journal_reader import parse_journal
 from openai_images.batch.ledger import Ledger
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import items_of, many, pictures, posts, rows, run, states
@@ -242,8 +242,10 @@ def test_rows_of_an_older_version() -> None:
     sent = {"state": "sent", "key": "a", "request": "d", "stem": "a", "pictures": 1, "estimate": "0.01"}
     failed = {"state": "failed", "key": "a", "request": "d", "error": "DownloadError", "billed": True}
     lines = [sent, {**failed, "cost": "0.005", "urls": ["https://pictures.test/a.png"], "message": "m"}]
-    ledger = Ledger.of(read(b"".join(json.dumps(line).encode() + b"\n" for line in lines)), {})
-    record = ledger.of_key("a")
+    ledger = Ledger.from_journal(
+        parse_journal(b"".join(json.dumps(line).encode() + b"\n" for line in lines)), {}
+    )
+    record = ledger.get("a")
     assert (record.state, record.urls, record.cost) == (
         "away",
         ("https://pictures.test/a.png",),
@@ -251,8 +253,8 @@ def test_rows_of_an_older_version() -> None:
     )
     ledger.add({"state": "away", "key": "a", "urls": ["https://pictures.test/b.png"], "message": "m"})
     ledger.add({"state": "done", "key": "a", "files": [{"name": "a.png", "nbytes": 1, "sha256": "0"}]})
-    assert (ledger.of_key("a").state, ledger.of_key("a").urls) == ("done", ())
-    assert (ledger.of_key("a").cost, ledger.spending.known, ledger.spending.unpriced) == (
+    assert (ledger.get("a").state, ledger.get("a").urls) == ("done", ())
+    assert (ledger.get("a").cost, ledger.spending.known, ledger.spending.unpriced) == (
         Decimal("0.005"),
         Decimal("0.005"),
         0,

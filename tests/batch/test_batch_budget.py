@@ -13,12 +13,12 @@ D = Decimal
 def test_what_fits_is_set_aside() -> None:
     """To the last cent, and no further; what does not fit changes nothing."""
     budget = Budget(D("1.00"), spent=D("0.40"))
-    assert budget.left == D("0.60")
+    assert budget.available == D("0.60")
     assert budget.reserve(D("0.35"))
     assert not budget.reserve(D("0.26"))
-    assert (budget.spent, budget.reserved, budget.left) == (D("0.40"), D("0.35"), D("0.25"))
+    assert (budget.spent, budget.reserved, budget.available) == (D("0.40"), D("0.35"), D("0.25"))
     assert budget.reserve(D("0.25"))
-    assert budget.left == 0
+    assert budget.available == 0
     assert not budget.reserve(D("0.000001"))
     assert budget.reserve(D(0))
 
@@ -31,7 +31,7 @@ def test_the_cost_takes_the_place_of_its_estimate() -> None:
     assert not budget.reserve(D("0.31"))
     budget.settle(D("0.3"), None)
     budget.release(D("0.3"))
-    assert (budget.spent, budget.reserved, budget.left) == (D("0.4"), 0, D("0.6"))
+    assert (budget.spent, budget.reserved, budget.available) == (D("0.4"), 0, D("0.6"))
     assert budget.reserve(D("0.6"))
 
 
@@ -40,7 +40,7 @@ def test_a_cost_above_its_estimate_is_recorded() -> None:
     budget = Budget(D(1))
     assert budget.reserve(D("0.9"))
     budget.settle(D("0.9"), D("1.25"))
-    assert (budget.spent, budget.reserved, budget.left) == (D("1.25"), 0, 0)
+    assert (budget.spent, budget.reserved, budget.available) == (D("1.25"), 0, 0)
     assert not budget.reserve(D("0.01"))
     assert not budget.reserve(D(0))
 
@@ -48,13 +48,13 @@ def test_a_cost_above_its_estimate_is_recorded() -> None:
 def test_a_budget_that_was_spent_before() -> None:
     """A batch that goes on with a smaller budget starts nothing."""
     budget = Budget(D(1), spent=D(3))
-    assert (budget.left, budget.reserve(D("0.01"))) == (0, False)
+    assert (budget.available, budget.reserve(D("0.01"))) == (0, False)
 
 
 def test_without_a_limit_everything_fits() -> None:
     """What is spent is counted all the same."""
     budget = Budget(None)
-    assert budget.left is None
+    assert budget.available is None
     assert all(budget.reserve(D(10) ** 9) for _ in range(3))
     budget.settle(D(10) ** 9, D("0.01"))
     assert (budget.spent, budget.reserved) == (D("0.01"), 2 * D(10) ** 9)
@@ -134,7 +134,7 @@ def test_no_order_of_steps_sets_too_much_aside(
             else:
                 budget.release(estimate)
         assert (budget.spent, budget.reserved) == (sum(costs), sum(under_way))
-        assert budget.left == max(limit - sum(costs) - sum(under_way), D(0))
+        assert budget.available == max(limit - sum(costs) - sum(under_way), D(0))
 
 
 @given(limit=amounts, estimates=st.lists(st.tuples(amounts, amounts), max_size=20))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from openai_images import BatchFolderError, ImagesClient, Succeeded
-from openai_images.batch.image_store import UnsavedPictureError
+from openai_images.batch.image_store import ImageNotStoredError
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import items_of, many, pictures, posts, rows, run, states
 from tests.batch.plugs import FailingDisk
@@ -98,7 +98,7 @@ async def test_full_everywhere(client: ImagesClient, server: LocalImagesServer, 
 
     ran = await run(client, many(5), out, disk=FailingDisk(fails), concurrency=1)
     error = ran.failed["00003"]
-    assert isinstance(error, UnsavedPictureError)
+    assert isinstance(error, ImageNotStoredError)
     assert [image.data for image in error.images] == [PNG]
     assert (
         str(error)

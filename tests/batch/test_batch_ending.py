@@ -22,7 +22,7 @@ from openai_images import (
     RateLimitError,
     StreamInterruptedError,
 )
-from openai_images.batch.item_runner import ending_of
+from openai_images.batch.item_runner import classify_failure
 from openai_images.errors import TimeoutOutcomeUnknownError
 from openai_images.http.watch import Watcher
 from openai_images.server import LocalImagesServer
@@ -71,7 +71,7 @@ UNKNOWN = error_of(TimeoutOutcomeUnknownError, timer="total", seconds=1.0)
 )
 def test_what_an_error_means(error: ImagesError, state: str, billed: bool, images: int) -> None:
     """Only what provably did not run is free to be sent again; pictures that are whole are kept."""
-    ending = ending_of(error, "gpt-image-2", PUBLISHED_PRICES)
+    ending = classify_failure(error, "gpt-image-2", PUBLISHED_PRICES)
     assert (ending.state, ending.billed, len(ending.images), ending.cost) == (state, billed, images, None)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from openai_images import Batch, BatchFolderError, BatchInputError, BatchItem, EditRequest, ImagesClient
 from openai_images.batch.filesystem import Disk, FolderLock
-from openai_images.batch.folder import Folder, Paths
+from openai_images.batch.folder import BatchFolder, Paths
 from openai_images.batch.ledger import Ledger
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import items_of, many, pictures, rows, run, states
@@ -25,8 +25,8 @@ TAKEN = """
 import sys, time
 from pathlib import Path
 from openai_images.batch.filesystem import Disk, FolderLock
-from openai_images.batch.folder import Folder, Paths
-folder = Folder(Disk(), Paths(Path(sys.argv[1])))
+from openai_images.batch.folder import BatchFolder, Paths
+folder = BatchFolder(Disk(), Paths(Path(sys.argv[1])))
 folder.claim()
 print("claimed", flush=True)
 sys.stdin.read()
@@ -201,14 +201,14 @@ def test_a_file_system_that_syncs_no_folders(
 
 def opened(out: Path) -> Ledger:
     """What the journal adds up to, once it was mended."""
-    folder = Folder(HastyDisk(), Paths(out))
+    folder = BatchFolder(HastyDisk(), Paths(out))
     folder.claim()
     try:
         journal = folder.open_journal()
         journal.close()
     finally:
         folder.release()
-    return Ledger.of(journal.found, {})
+    return Ledger.from_journal(journal.contents, {})
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ async def test_torn_at_every_byte(
     for end in range(start, len(journal) + 1):
         path.write_bytes(journal[:end])
         aside.unlink(missing_ok=True)
-        state = opened(out).of_key("00001").state
+        state = opened(out).get("00001").state
         is_whole = end >= len(journal) - 1
         assert (state, path.read_bytes()) == ((whole, journal) if is_whole else (torn, journal[:start])), end
         kept = aside.read_bytes() if aside.exists() else b""

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from openai_images import BatchFolderError, BatchOptions, BatchPlan, GenerateRequest
-from openai_images.batch.journal import encode
-from openai_images.batch.journal_reader import Row, read
+from openai_images.batch.journal import encode_row
+from openai_images.batch.journal_reader import JournalRow, parse_journal
 from openai_images.batch.ledger import Ledger
-from openai_images.batch.plan import Asked, Found, make_plan, refuse_changes
+from openai_images.batch.plan import FolderFindings, ResolvedItem, make_plan, reject_changed_items
 
 FILE = {"name": "images/a.png", "nbytes": 1, "sha256": "00"}
 
 
-def row(state: str, key: str = "a", **more: Any) -> Row:
+def row(state: str, key: str = "a", **more: Any) -> JournalRow:
     """A row; what is sent may cost 5."""
     fields: dict[str, Any] = {"state": state, "key": key, "request": "r", **more}
     if state == "sent":
@@ -26,10 +26,10 @@ def row(state: str, key: str = "a", **more: Any) -> Row:
     return fields
 
 
-def ledger_of(*rows: Row | bytes, estimates: dict[str, Decimal | None] | None = None) -> Ledger:
+def ledger_of(*rows: JournalRow | bytes, estimates: dict[str, Decimal | None] | None = None) -> Ledger:
     """What a journal of these rows, or lines, adds up to."""
-    lines = (line if isinstance(line, bytes) else encode(line) for line in rows)
-    return Ledger.of(read(b"".join(lines)), estimates or {})
+    lines = (line if isinstance(line, bytes) else encode_row(line) for line in rows)
+    return Ledger.from_journal(parse_journal(b"".join(lines)), estimates or {})
 
 
 SENT, REFUSED = row("sent"), row("refused")
@@ -67,14 +67,14 @@ ADOPTED = row("done", adopted=True)
     ],
 )
 def test_states_and_money(
-    rows: Sequence[Row], state: str, known: int | Decimal | None, estimated: int, unpriced: int
+    rows: Sequence[JournalRow], state: str, known: int | Decimal | None, estimated: int, unpriced: int
 ) -> None:
     """Each order of rows gives a state, what was paid, and what may have been."""
     ledger = ledger_of(*rows)
     spending = ledger.spending
-    assert (ledger.of_key("a").state, spending.known) == (state, None if known is None else Decimal(known))
+    assert (ledger.get("a").state, spending.known) == (state, None if known is None else Decimal(known))
     assert (spending.estimated, spending.unpriced, spending.unpriceable) == (estimated, unpriced, 0)
-    assert spending.at_most == (known or 0) + estimated
+    assert spending.upper_bound == (known or 0) + estimated
 
 
 def test_times_do_not_matter() -> None:
@@ -82,19 +82,19 @@ def test_times_do_not_matter() -> None:
     ledger = ledger_of(
         row("sent", at="2027"), row("failed", at="2026"), row("sent", at="2025"), row("done", at="2024")
     )
-    assert ledger.of_key("a").state == "done"
+    assert ledger.get("a").state == "done"
 
 
 def test_lines_that_cannot_be_read() -> None:
     """A broken line about an item counts as one that says it was sent, unless a later row says otherwise."""
     broken = b'{"state":"??","key":"a","x\n'
-    assert ledger_of(broken).of_key("a").state == "unknown"
-    assert ledger_of(SENT, FAILED, broken).of_key("a").state == "unknown"
-    assert ledger_of(broken, SENT, DONE).of_key("a").state == "done"
-    assert ledger_of(SENT, DONE, broken).of_key("a").state == "done"
+    assert ledger_of(broken).get("a").state == "unknown"
+    assert ledger_of(SENT, FAILED, broken).get("a").state == "unknown"
+    assert ledger_of(broken, SENT, DONE).get("a").state == "done"
+    assert ledger_of(SENT, DONE, broken).get("a").state == "done"
     assert ledger_of(b'{"state":"sent","key":"\\ud8","x\n').records == {}
     assert ledger_of(broken).spending.unpriceable == 1
-    assert ledger_of(broken, estimates={"a": Decimal(3)}).spending.at_most == 3
+    assert ledger_of(broken, estimates={"a": Decimal(3)}).spending.upper_bound == 3
 
 
 @pytest.mark.parametrize("estimate", [None, "NaN", "much", 5])
@@ -102,17 +102,17 @@ def test_no_estimate(estimate: object) -> None:
     """A row without an estimate has today's, as far as there is one."""
     sent = row("sent", estimate=estimate)
     assert ledger_of(sent).spending.unpriceable == 1
-    assert ledger_of(sent, estimates={"a": Decimal(3)}).spending.at_most == 3
+    assert ledger_of(sent, estimates={"a": Decimal(3)}).spending.upper_bound == 3
 
 
 # The plan.
 
 
-def asked(*keys: str, digests: str = "r") -> list[Asked]:
+def asked(*keys: str, digests: str = "r") -> list[ResolvedItem]:
     """Items; `digests` has one letter for each, or one for all."""
     letters = itertools.chain(digests, itertools.repeat(digests[-1]))
     return [
-        Asked(index, key, GenerateRequest("an otter"), digest)
+        ResolvedItem(index, key, GenerateRequest("an otter"), digest)
         for index, (key, digest) in enumerate(zip(keys, letters, strict=False))
     ]
 
@@ -128,9 +128,9 @@ JOURNAL = [
 KEYS = ("done", "failed", "unknown", "refused", "gone", "new")
 
 
-def plan_of(found: Found | None = None, **options: Any) -> BatchPlan:
+def plan_of(found: FolderFindings | None = None, **options: Any) -> BatchPlan:
     """The plan for all of them."""
-    found = found or Found(missing={"gone"}, notes=["a note"])
+    found = found or FolderFindings(missing={"gone"}, notes=["a note"])
     return make_plan(asked(*KEYS), ledger_of(*JOURNAL), found, BatchOptions(**options))
 
 
@@ -161,12 +161,12 @@ def test_what_is_sent_by_choice(option: str, key: str) -> None:
 def test_changes() -> None:
     """What was paid, or may have been, stops the run; what failed or was refused is new; an unreadable one is not."""
     ledger = ledger_of(*JOURNAL, b'{"state":"sent","key":"torn","request"\n')
-    refuse_changes(asked("done", "unknown", "gone", "torn", "new"), ledger)
-    refuse_changes(asked("failed", "refused", "new", "torn", digests="x"), ledger)
+    reject_changed_items(asked("done", "unknown", "gone", "torn", "new"), ledger)
+    reject_changed_items(asked("failed", "refused", "new", "torn", digests="x"), ledger)
     for key in ("done", "unknown", "gone"):
         with pytest.raises(BatchFolderError, match=f"1 item is not .* '{key}'; nothing"):
-            refuse_changes(asked("failed", key, digests="x"), ledger)
-    plan = make_plan(asked("failed", digests="x"), ledger, Found(), BatchOptions())
+            reject_changed_items(asked("failed", key, digests="x"), ledger)
+    plan = make_plan(asked("failed", digests="x"), ledger, FolderFindings(), BatchOptions())
     assert (plan.changed, plan.to_send) == (("failed",), ("failed",))
 
 
@@ -187,8 +187,12 @@ def test_changes() -> None:
         ([row("sent", "b"), row("refused", "b")], {}, {"b": "a", "c": "a"}, "a"),
     ],
 )
-def test_dedupe(rows: Sequence[Row], options: dict[str, bool], same: dict[str, str], to_send: str) -> None:
+def test_dedupe(
+    rows: Sequence[JournalRow], options: dict[str, bool], same: dict[str, str], to_send: str
+) -> None:
     """Of identical requests one at most is sent, and none where one is done, failed or unknown, unless asked for."""
-    plan = make_plan(asked("a", "b", "c"), ledger_of(*rows), Found(), BatchOptions(dedupe=True, **options))
+    plan = make_plan(
+        asked("a", "b", "c"), ledger_of(*rows), FolderFindings(), BatchOptions(dedupe=True, **options)
+    )
     assert ("".join(plan.to_send), plan.same) == (to_send, same)
     assert plan.total == sum(map(len, (plan.done, plan.failed, plan.unknown, plan.missing, plan.pending)))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from openai_images import APIConnectionError, Batch, BatchOptions, ImagesClient, RetryPolicy, Timing
-from openai_images.batch.circuit_breaker import Gate
+from openai_images.batch.circuit_breaker import CircuitBreaker
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import many, posts, rows, run, states
 from tests.calling import JSON_ANSWER, KEY, FakeTime
@@ -159,9 +159,9 @@ async def test_later_said_to_one(server: LocalImagesServer, out: Path) -> None:
 # The gate alone.
 
 
-async def passed(gate: Gate) -> bool:
+async def passed(gate: CircuitBreaker) -> bool:
     """Whether the next one has to knock."""
-    return await gate.passed(lambda: None)
+    return await gate.acquire(lambda: None)
 
 
 async def test_a_knocker_who_leaves() -> None:
@@ -173,8 +173,8 @@ async def test_a_knocker_who_leaves() -> None:
             asleep.set()
             await asyncio.Event().wait()
 
-    gate = Gate(600, Timing(monotonic=lambda: 0.0, sleep=sleep))
-    gate.failed(knocked=False, answered=True)
+    gate = CircuitBreaker(600, Timing(monotonic=lambda: 0.0, sleep=sleep))
+    gate.record_failure(is_probe=False, has_response=True)
     first = asyncio.ensure_future(passed(gate))
     await asleep.wait()
     second = asyncio.ensure_future(passed(gate))
@@ -186,18 +186,18 @@ async def test_a_knocker_who_leaves() -> None:
 async def test_the_gate() -> None:
     """Open, closed by a failure, one knocks at a time, opened by an answer."""
     time = FakeTime()
-    gate = Gate(600, Timing(monotonic=lambda: 0.0, sleep=time.sleep))
+    gate = CircuitBreaker(600, Timing(monotonic=lambda: 0.0, sleep=time.sleep))
     assert not await passed(gate)
-    assert gate.failed(knocked=False, answered=False)
+    assert gate.record_failure(is_probe=False, has_response=False)
     assert await passed(gate)
     waiting = asyncio.ensure_future(passed(gate))
     for _ in range(5):
         await asyncio.sleep(0)
     assert not waiting.done()  # somebody else knocks
-    gate.left()
+    gate.release_probe()
     assert await waiting
-    assert gate.failed(knocked=True, answered=False)
+    assert gate.record_failure(is_probe=True, has_response=False)
     assert await passed(gate)
-    gate.answered()
+    gate.record_success()
     assert not await passed(gate)
     assert time.slept == [1.0, 1.0, 2.0]

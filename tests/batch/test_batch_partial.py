@@ -19,7 +19,7 @@ from openai_images import (
     Succeeded,
     Usage,
 )
-from openai_images.batch.journal_reader import read
+from openai_images.batch.journal_reader import parse_journal
 from openai_images.batch.ledger import Ledger
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import items_of, pictures, rows, run, states
@@ -92,7 +92,7 @@ async def test_the_missing_ones_are_asked_for(
     assert all(image.path is not None and image.path.read_bytes() == PNG for image in outcome.result.images)
     assert (files(out), len(pictures(out))) == (names(*range(10)), 10)
     assert (third.summary.done, third.summary.incomplete, third.summary.spent) == (1, 0, 3 * each)
-    record = Ledger.of(read((out / "journal.jsonl").read_bytes()), {}).of_key(ITEM)
+    record = Ledger.from_journal(parse_journal((out / "journal.jsonl").read_bytes()), {}).get(ITEM)
     assert (record.cost, len(record.files)) == (3 * each, 10)
     assert (await run(client, items, out)).plan.done == (ITEM,)
 
@@ -141,9 +141,9 @@ async def test_another_failure_keeps_them(
     server.script("moderation_400")
     blocked = await run(client, items_of("an otter", n=5), out, retry_failed=True)
     assert (blocked.summary.blocked, blocked.summary.incomplete) == (1, 1)
-    journal = read((out / "journal.jsonl").read_bytes())
-    record = Ledger.of(journal, {}).of_key(ITEM)
-    assert (len(record.files), record.pictures, record.cost is not None) == (3, 5, True)
+    journal = parse_journal((out / "journal.jsonl").read_bytes())
+    record = Ledger.from_journal(journal, {}).get(ITEM)
+    assert (len(record.files), record.image_count, record.cost is not None) == (3, 5, True)
     assert record.is_incomplete
     last = await run(client, items_of("an otter", n=5), out, retry_failed=True)
     assert (last.done, [request.json["n"] for request in server.requests]) == ([ITEM], [2, 2])

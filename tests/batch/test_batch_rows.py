@@ -19,8 +19,8 @@ from openai_images import (
     Usage,
     cost_of,
 )
-from openai_images.batch.journal import encode, error_fields, result_fields
-from openai_images.batch.journal_reader import read
+from openai_images.batch.journal import encode_row, error_fields, result_fields
+from openai_images.batch.journal_reader import parse_journal
 from openai_images.batch.ledger import Ledger
 from openai_images.errors import ServerOutcomeUnknownError
 from openai_images.models.plain import json_value
@@ -98,10 +98,10 @@ def test_nested_deeper_than_the_stack() -> None:
     """Neither a row nor an amount minds how deep a value is."""
     deep = Usage(5, 5, 10, extra={"x": nested(100_000), "cached_tokens": nested(5_000)})
     answer = ImageResult((Image.from_bytes(PNG),), usage=deep)
-    row = is_json(encode({"state": "done", "key": "k", **result_fields(answer)}))
+    row = is_json(encode_row({"state": "done", "key": "k", **result_fields(answer)}))
     assert "<nested deeper>" in json.dumps(row["usage"]["x"])
     assert cost_of(answer, "gpt-image-2") is None
-    is_json(encode({"state": "failed", "key": "k", "odd": nested(100_000)}))
+    is_json(encode_row({"state": "failed", "key": "k", "odd": nested(100_000)}))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_any_usage(usage: Any, svg_usage: Any, odd: Any, model: str | None) -> N
     answer = ImageResult(
         (Image.from_bytes(PNG),), usage=usage, svg_usage=svg_usage, size=odd, request_id=odd, model=odd
     )
-    row = is_json(encode({"state": "done", "key": "k", **result_fields(answer)}))
+    row = is_json(encode_row({"state": "done", "key": "k", **result_fields(answer)}))
     assert row["key"] == "k"
     for cost in (cost_of(answer, model), cost_of(answer, odd)):
         assert cost is None or (cost.is_finite() and cost >= 0)
@@ -144,14 +144,14 @@ def test_any_usage(usage: Any, svg_usage: Any, odd: Any, model: str | None) -> N
 def test_any_error(text: str, code: Any, request_id: Any) -> None:
     """An error's row is JSON, whatever the server said."""
     error = ServerOutcomeUnknownError(text, status_code=500, code=code, request_id=request_id)
-    row = is_json(encode({"state": "unknown", "key": "k", **error_fields(error)}))
+    row = is_json(encode_row({"state": "unknown", "key": "k", **error_fields(error)}))
     assert row["error"] == "ServerOutcomeUnknownError"
 
 
 @given(st.text(st.characters(categories=None), min_size=1), ANYTHING)
 def test_a_key_stays_as_it_is(key: str, odd: Any) -> None:
     """A row is found again by its key, whatever else it holds."""
-    (row,) = read(encode({"state": "failed", "key": key, "more": odd})).rows
+    (row,) = parse_journal(encode_row({"state": "failed", "key": key, "more": odd})).rows
     assert row["key"] == key
 
 
@@ -206,12 +206,12 @@ ODD_ROWS = st.fixed_dictionaries(
 def test_any_row(lines: list[dict[str, Any]]) -> None:
     """Whatever stands in a row, the journal adds up, in amounts that can be reckoned with."""
     data = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
-    found = read(data)
-    ledger = Ledger.of(found, {"a": Decimal(1)})
-    assert 0 <= ledger.spending.at_most < Decimal(10) ** 20
+    found = parse_journal(data)
+    ledger = Ledger.from_journal(found, {"a": Decimal(1)})
+    assert 0 <= ledger.spending.upper_bound < Decimal(10) ** 20
     assert len(found.rows) + len(found.notes) == len(lines)
     for record in ledger.records.values():
-        assert (record.state != "away" or record.urls, 1 <= record.pictures <= 1_000) == (
+        assert (record.state != "away" or record.urls, 1 <= record.image_count <= 1_000) == (
             True,
             True,
         ) or record.urls
@@ -227,8 +227,8 @@ def test_any_row(lines: list[dict[str, Any]]) -> None:
 @example(b'{"state":"done","key":"a","x":' + b"[" * 900 + b"]" * 900 + b"}\n")
 def test_any_bytes(data: bytes) -> None:
     """Whatever stands in a journal, it is read, and what is no row is told."""
-    found = read(data)
-    Ledger.of(found, {})
+    found = parse_journal(data)
+    Ledger.from_journal(found, {})
     assert len(found.notes) <= 21
     assert data.endswith(found.torn)
 
@@ -240,7 +240,7 @@ WHOLE = [
     {"state": "sent", "key": "b", "request": "r", "stem": "b"},
     {"state": "failed", "key": "b"},
 ]
-LINES = [encode(row) for row in WHOLE]
+LINES = [encode_row(row) for row in WHOLE]
 
 
 @pytest.mark.parametrize(
@@ -258,19 +258,19 @@ LINES = [encode(row) for row in WHOLE]
 )
 def test_other_line_ends(data: bytes) -> None:
     """A journal that a tool wrote anew has the same rows, whatever became of its line ends."""
-    found = read(data)
+    found = parse_journal(data)
     assert (list(found.rows), found.notes, found.torn) == (WHOLE, [], b"")
-    assert found.unended == (not data.endswith(b"\n"))
+    assert found.lacks_newline == (not data.endswith(b"\n"))
 
 
 def test_a_line_of_several_that_breaks_off() -> None:
     """Its rows before the break count, and those behind it may have been sent."""
     data = b"".join(LINES[:3]).replace(b"\n", b"") + b"\0\0" + b"".join(LINES[3:])
-    found = read(data)
+    found = parse_journal(data)
     assert list(found.rows) == [*WHOLE[:3], WHOLE[4]]
     assert "it is about 'b', which may have been sent" in found.notes[0]
-    torn = read(b"".join(LINES[:3]) + b"\0\0" + b"".join(LINES[3:]).replace(b"\n", b""))
-    assert (list(torn.rows), Ledger.of(torn, {}).of_key("b").state) == (WHOLE[:3], "unknown")
+    torn = parse_journal(b"".join(LINES[:3]) + b"\0\0" + b"".join(LINES[3:]).replace(b"\n", b""))
+    assert (list(torn.rows), Ledger.from_journal(torn, {}).get("b").state) == (WHOLE[:3], "unknown")
 
 
 def test_names_that_lead_elsewhere() -> None:
@@ -278,9 +278,9 @@ def test_names_that_lead_elsewhere() -> None:
     sent = {"state": "sent", "key": "a", "stem": "../../x"}
     away = {"state": "away", "key": "b", "stem": "/etc/x", "urls": ["https://i.test/1"]}
     done = {"state": "done", "key": "c", "files": [{**FILE, "name": "../x.png"}]}
-    ledger = Ledger.of(read(b"".join(map(encode, (sent, away, done)))), {})
-    assert [ledger.of_key(key).stem for key in "abc"] == ["", "", ""]
-    assert ledger.of_key("c").state == "unknown"
+    ledger = Ledger.from_journal(parse_journal(b"".join(map(encode_row, (sent, away, done)))), {})
+    assert [ledger.get(key).stem for key in "abc"] == ["", "", ""]
+    assert ledger.get("c").state == "unknown"
 
 
 # In a batch.

@@ -17,7 +17,7 @@ from PIL import Image as Pillow
 
 from openai_images.batch import contact_sheet as sheet
 from openai_images.batch.contact_sheet import write_sheet
-from openai_images.batch.sheet_cards import Card, Totals
+from openai_images.batch.sheet_cards import SheetEntry, SheetHeader
 
 VOID = {"meta", "input", "img"}
 
@@ -61,9 +61,9 @@ class Page(HTMLParser):
         return rows
 
 
-def written(folder: Path, *cards: Card, **totals: Any) -> Page:
+def written(folder: Path, *cards: SheetEntry, **totals: Any) -> Page:
     """The page for these cards."""
-    return Page(write_sheet(folder, cards, Totals(**totals)))
+    return Page(write_sheet(folder, cards, SheetHeader(**totals)))
 
 
 HOSTILE = {
@@ -82,8 +82,10 @@ HOSTILE = {
 @pytest.mark.parametrize("prompt", HOSTILE.values(), ids=HOSTILE)
 def test_no_prompt_breaks_out(tmp_path: Path, prompt: str) -> None:
     """Wherever it stands, it is text: the page has the same elements, and the script reads what was given."""
-    same = written(tmp_path, Card("k", "x", "failed", reason="x"), title="x", note="x")
-    page = written(tmp_path, Card("k", prompt, "failed", reason=prompt), title=prompt, note=prompt or "x")
+    same = written(tmp_path, SheetEntry("k", "x", "failed", reason="x"), title="x", note="x")
+    page = written(
+        tmp_path, SheetEntry("k", prompt, "failed", reason=prompt), title=prompt, note=prompt or "x"
+    )
     assert [tag for tag, _ in page.elements] == [tag for tag, _ in same.elements]
     assert page.rows == [["k", prompt, 1, [], 0, 0, 0, prompt] if prompt else ["k", "", 1]]
     assert len(page.scripts) == 2
@@ -96,23 +98,25 @@ def test_no_prompt_breaks_out(tmp_path: Path, prompt: str) -> None:
 
 def test_halves_of_characters(tmp_path: Path) -> None:
     """Two that belong together become their character, a lone one a mark; the page is valid UTF-8."""
-    page = written(tmp_path, Card("\udc00", "\ud83e\udd89 and \ud800", "done", ("\ud800.png",)))
+    page = written(tmp_path, SheetEntry("\udc00", "\ud83e\udd89 and \ud800", "done", ("\ud800.png",)))
     assert page.rows == [["\ufffd", "\N{OWL} and \ufffd", 0, ["\ufffd.png"]]]
 
 
 def test_a_long_prompt_is_cut(tmp_path: Path) -> None:
     """Ten thousand of 32,000 characters would be no page; how much is missing is said."""
-    page = written(tmp_path, Card("k", "x" * 32_000, "failed", reason="y" * 5_000))
+    page = written(tmp_path, SheetEntry("k", "x" * 32_000, "failed", reason="y" * 5_000))
     assert page.rows[0][1] == "x" * 4_000 + "… (28,000 more characters)"
     assert page.rows[0][7] == "y" * 1_000 + "… (4,000 more characters)"
     assert page.words["main noscript ol li bdi"] == "x" * 200 + "… (31,800 more characters)"
-    assert len(written(tmp_path, Card("k", "x" * 4_000, "done")).rows[0][1]) == 4_000
+    assert len(written(tmp_path, SheetEntry("k", "x" * 4_000, "done")).rows[0][1]) == 4_000
 
 
 def test_a_row_has_what_there_is(tmp_path: Path) -> None:
     """In the order in which the script reads it, without the empty end."""
-    whole = Card("b", "p", "done", ("i/b-0.png", "i/b-1.png"), 1024, 1536, "r", Decimal("0.00527"), 12.34)
-    page = written(tmp_path, Card("a", "p", "pending"), whole)
+    whole = SheetEntry(
+        "b", "p", "done", ("i/b-0.png", "i/b-1.png"), 1024, 1536, "r", Decimal("0.00527"), 12.34
+    )
+    page = written(tmp_path, SheetEntry("a", "p", "pending"), whole)
     assert page.rows == [
         ["a", "p", 5],
         ["b", "p", 0, ["i/b-0.png", "i/b-1.png"], 0, 1024, 1536, "r", "$0.0053", 12.3],
@@ -125,7 +129,7 @@ def test_a_row_has_what_there_is(tmp_path: Path) -> None:
 
 def test_nothing_is_fetched(tmp_path: Path) -> None:
     """No address of a network is in it, and its own policy allows its one script and pictures beside it."""
-    page = written(tmp_path, Card("k", "p", "done", ("images/k.png",)))
+    page = written(tmp_path, SheetEntry("k", "p", "done", ("images/k.png",)))
     assert not re.search(r"https?:|//[a-z]|@import|url\(", page.text.replace(page.scripts[1], ""))
     assert not re.search(r"https?:|fetch|XMLHttp|import\b|innerHTML|eval|document\.write", page.scripts[1])
     digest = base64.b64encode(hashlib.sha256(page.scripts[1].encode()).digest()).decode()
@@ -141,8 +145,8 @@ def test_the_list_for_those_without_scripts(tmp_path: Path) -> None:
     """Links to all pictures, with odd names, and what befell the others."""
     page = written(
         tmp_path,
-        Card("a", "an otter", "done", ("images/a b#c?%.png", "images/a-1.png")),
-        Card("b", "a fox", "blocked", reason="not <allowed>"),
+        SheetEntry("a", "an otter", "done", ("images/a b#c?%.png", "images/a-1.png")),
+        SheetEntry("b", "a fox", "blocked", reason="not <allowed>"),
     )
     links = [attrs["href"] for tag, attrs in page.elements if tag == "a"]
     assert links[-2:] == ["images/a%20b%23c%3F%25.png", "images/a-1.png"]
@@ -153,8 +157,12 @@ def test_the_list_for_those_without_scripts(tmp_path: Path) -> None:
 
 def test_the_totals(tmp_path: Path) -> None:
     """Pictures, prompts, money and time above; a link for each state there is."""
-    cards = [Card(str(number), "p", "done", ("a.png", "b.png")) for number in range(1200)]
-    cards += [Card("x", "p", "blocked"), Card("y", "p", "unknown"), Card("z", "p", "pending")]
+    cards = [SheetEntry(str(number), "p", "done", ("a.png", "b.png")) for number in range(1200)]
+    cards += [
+        SheetEntry("x", "p", "blocked"),
+        SheetEntry("y", "p", "unknown"),
+        SheetEntry("z", "p", "pending"),
+    ]
     page = written(
         tmp_path,
         *cards,
@@ -217,15 +225,15 @@ def test_time(seconds: float, shown: str) -> None:
 
 def test_a_card_is_a_value() -> None:
     """It shows neither its prompt nor its reason, which may quote it; its state is one there is."""
-    card = Card("k", "sentinel", "failed", reason="about sentinel")
+    card = SheetEntry("k", "sentinel", "failed", reason="about sentinel")
     assert "sentinel" not in repr(card)
     with pytest.raises(ValueError, match="'state' must be in"):
-        Card("k", "p", "lost")
+        SheetEntry("k", "p", "lost")
 
 
 def test_the_page_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that is full leaves the page that was there, and nothing half-written; else it is replaced."""
-    first = write_sheet(tmp_path, [Card("a", "p", "pending")])
+    first = write_sheet(tmp_path, [SheetEntry("a", "p", "pending")])
 
     def full(file: Any, pieces: Any) -> None:
         file.write(b"<!doctype")
@@ -252,7 +260,7 @@ def test_a_file_that_takes_a_part_only(monkeypatch: pytest.MonkeyPatch) -> None:
             """A part."""
             return super().write(bytes(data[:7]))
 
-    monkeypatch.setattr(sheet, "_WRITTEN_AT_ONCE", 16)
+    monkeypatch.setattr(sheet, "_WRITE_SIZE", 16)
     file = Short()
     sheet._write(file, ["otter \N{OTTER}" * 3, "", "x" * 50, "end"])
     assert file.getvalue().decode() == "otter \N{OTTER}" * 3 + "x" * 50 + "end"
@@ -275,7 +283,7 @@ def test_small_copies(tmp_path: Path) -> None:
     """They are made where a function for it is given, and used whenever they are there; one that fails is left out."""
     paint(tmp_path / "images/a.png", "red")
     (tmp_path / "images/b.png").write_bytes(b"broken")
-    cards = [Card("a", "p", "done", ("images/b.png", "images/a.png"))]
+    cards = [SheetEntry("a", "p", "done", ("images/b.png", "images/a.png"))]
     assert Page(write_sheet(tmp_path, cards)).rows[0][4:] == []
     assert Page(write_sheet(tmp_path, cards, thumbnail=shrink)).rows[0][4:] == [2]
     assert Page(write_sheet(tmp_path, cards)).rows[0][4:] == [2]
@@ -325,14 +333,14 @@ def test_a_browser_draws_ten_thousand_cards(tmp_path: Path) -> None:
     """Only those near the window are in the page; the filters of the fragment work, and hostile texts stay texts."""
     paint(tmp_path / "images/done.png", "green")
     paint(tmp_path / "images/old.png", "blue")
-    hostile = [Card(name, prompt, "failed", reason=prompt) for name, prompt in HOSTILE.items()]
-    cards = [*hostile, Card("gone", "p", "done", ("images/gone.png",), 64, 48)]
-    cards += [Card("small", "p", "done", ("images/old.png",), 64, 48)]
+    hostile = [SheetEntry(name, prompt, "failed", reason=prompt) for name, prompt in HOSTILE.items()]
+    cards = [*hostile, SheetEntry("gone", "p", "done", ("images/gone.png",), 64, 48)]
+    cards += [SheetEntry("small", "p", "done", ("images/old.png",), 64, 48)]
     for number in range(10_000 - len(cards)):
         state = ("done", "done", "blocked", "unknown", "pending")[number % 5]
         files = ("images/done.png",) if state == "done" else ()
-        cards.append(Card(f"{number:05d}", f"an otter, number {number}", state, files, 64, 48))
-    page = write_sheet(tmp_path, cards, Totals(title="</title>otters"), thumbnail=shrink)
+        cards.append(SheetEntry(f"{number:05d}", f"an otter, number {number}", state, files, 64, 48))
+    page = write_sheet(tmp_path, cards, SheetHeader(title="</title>otters"), thumbnail=shrink)
     (tmp_path / "thumbs/images/old.png.webp").write_bytes(b"broken since")
 
     drawn = Drawn(page, "", tmp_path)
