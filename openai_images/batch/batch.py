@@ -13,14 +13,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from openai_images.batch.caller import caller_from
+from openai_images.batch.caller import Caller
 from openai_images.batch.filesystem import Disk
 from openai_images.batch.image_store import run_to_completion
 from openai_images.batch.journal import timestamp
 from openai_images.batch.models import BatchItem, BatchOptions
 from openai_images.batch.plan import resolve_items
+from openai_images.batch.recorder import RunSettings
 from openai_images.batch.recovery import open_batch
-from openai_images.batch.runner import BatchRunner, RunSettings
+from openai_images.batch.runner import BatchRunner
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -49,7 +50,7 @@ class Batch:
         disk: Disk | None = None,
     ) -> None:
         """Nothing happens yet. `disk` is for tests."""
-        self._caller = caller_from(client)
+        self._caller = Caller(client)
         self._items = tuple(items)
         self._root = Path(os.path.abspath(out))  # noqa: PTH100  Path.resolve would follow a link the user made
         self._options = options

@@ -2,7 +2,7 @@
 
 Rules: a picture is written under a temporary name, synced, and renamed; nothing is overwritten. What the folder does
 not take is paid for nevertheless: it goes to a folder for temporary files, and where even that fails it stays in
-memory, in the exception. `store` blocks and is called in a thread.
+memory, in the exception. `save` blocks and is called in a thread.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class ImageStore:
         self._root = root
         self._fallback: Path | None = None
 
-    def store(self, stem: str, images: Sequence[Image], expected: int, before: int = 0) -> StoredImages:
+    def save(self, stem: str, images: Sequence[Image], expected: int, before: int = 0) -> StoredImages:
         """Save these pictures of an item that asked for so many, `before` of which are there already.
 
         Raises `ImageNotStoredError`.

@@ -81,7 +81,7 @@ class ItemRunner(Watcher):
             result = await self._generate()
         except ImagesError as error:
             try:
-                await fetch_partial_result(error, self._run.fetch)
+                await fetch_partial_result(error, self._run.caller)
             finally:
                 await run_to_completion(self._record_failure(error))
             raise
@@ -94,10 +94,8 @@ class ItemRunner(Watcher):
         result, stored = await run_to_completion(self._store_result(result))
         if any(map(is_away, result.images)):
             result = await fetch_remote(self._recorder, result, stored)
-        before = images_from_files(self._work.kept_files, self._run.root)
+        before = images_from_files(self._work.kept_files, self._run.paths.root)
         return evolve(result, images=(*before, *result.images)) if before else result
-
-    # What the call tells.
 
     def waiting(self) -> None:
         """It waits for a limit."""
@@ -131,15 +129,13 @@ class ItemRunner(Watcher):
         await self._recorder.record("refused", error_fields(error))
         await self._observer.refused(error)
 
-    # What comes of it.
-
     async def _generate(self) -> ImageResult:
         """The answer, as soon as there is a server."""
         breaker = self._run.breaker
         while True:
             is_probe = await breaker.acquire(self._observer.waiting)
             try:
-                result = await self._run.generate(self._item.request, self)
+                result = await self._run.caller.generate(self._item.request, self)
             except ImagesError as error:
                 if self._is_item_error(error):
                     self._release_breaker(
@@ -149,7 +145,7 @@ class ItemRunner(Watcher):
                 if not breaker.record_failure(
                     is_probe=is_probe, has_response=isinstance(error, APIStatusError)
                 ):
-                    self._run.halt(error, ())
+                    self._run.halt(error)
                     self._exit_without_outcome()
             except BaseException:
                 self._release_breaker(is_probe, has_response=False)
@@ -186,13 +182,13 @@ class ItemRunner(Watcher):
             else:
                 await self._recorder.finish(result, fields, stored)
         finally:
-            self._settle_estimate(cost, ran=True)
+            self._run.settle(self._estimate, cost, ran=True)
         return result, stored
 
     async def _store_images(self, images: Sequence[Image]) -> StoredImages:
         """Save these behind those that are kept; all of the item's. Raises OSError."""
         kept_files = self._work.kept_files
-        stored = await self._recorder.store(images, len(kept_files))
+        stored = await self._recorder.save(images, len(kept_files))
         return evolve(stored, files=(*kept_files, *stored.files))
 
     async def _resume_fetch(self, remote: ItemRecord) -> ImageResult:
@@ -201,12 +197,12 @@ class ItemRunner(Watcher):
             result = await resume_fetch(self._recorder, remote)
         except DownloadError:
             if not self._work.can_send:
-                self._settle_estimate(None, ran=False)
+                self._run.settle(self._estimate, None, ran=False)
             raise
         except BaseException:
-            self._settle_estimate(None, ran=False)
+            self._run.settle(self._estimate, None, ran=False)
             raise
-        self._settle_estimate(None, ran=False)
+        self._run.settle(self._estimate, None, ran=False)
         return result
 
     async def _record_failure(self, error: ImagesError) -> None:
@@ -217,7 +213,7 @@ class ItemRunner(Watcher):
             await self._abandon(error)
             if stops_batch(error):
                 await self._observer.refused(error)
-                self._run.halt(error, ())
+                self._run.halt(error)
                 self._exit_without_outcome()
             return
         try:
@@ -231,9 +227,9 @@ class ItemRunner(Watcher):
             )
             for part in getattr(error, "errors", ()):
                 if stops_batch(part):
-                    self._run.halt(part, ())
+                    self._run.halt(part)
         finally:
-            self._settle_estimate(verdict.cost, ran=verdict.billed)
+            self._run.settle(self._estimate, verdict.cost, ran=verdict.billed)
 
     async def _abandon(self, error: ImagesError | None = None) -> None:
         """It ends without an answer."""
@@ -244,15 +240,7 @@ class ItemRunner(Watcher):
                     unknown = self._may_have_run or self._is_unknown
                     await self._recorder.record("unknown" if unknown else "refused", fields)
         finally:
-            self._settle_estimate(None, ran=self._may_have_run)
-
-    def _settle_estimate(self, cost: Decimal | None, *, ran: bool) -> None:
-        """The money set aside is spent, or free again."""
-        if ran:
-            self._run.budget.settle(self._estimate, cost)
-        else:
-            self._run.budget.release(self._estimate)
-        self._run.settled()
+            self._run.settle(self._estimate, None, ran=self._may_have_run)
 
     def _exit_without_outcome(self) -> NoReturn:
         """End without an outcome, as the batch was halted."""

@@ -10,57 +10,112 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
-from typing import TypeAlias
 
 from attrs import evolve, frozen
 
+from openai_images.batch.caller import Caller
 from openai_images.batch.circuit_breaker import CircuitBreaker
+from openai_images.batch.filesystem import Disk
 from openai_images.batch.image_store import ImageNotStoredError, ImageStore, StoredImages, run_to_completion
-from openai_images.batch.journal import error_fields, files_field
+from openai_images.batch.journal import Journal, error_fields, files_field, timestamp
 from openai_images.batch.journal_reader import JournalRow, StoredFile
 from openai_images.batch.ledger import Budget, ItemRecord
-from openai_images.batch.plan import ResolvedItem
-from openai_images.catalog.prices import Prices
+from openai_images.batch.models import BatchOptions
+from openai_images.batch.plan import ResolvedItem, StopReason
+from openai_images.batch.recovery import OpenedBatch
 from openai_images.client.downloads import is_away
-from openai_images.errors import DownloadError, ImagesError, PartialResultError, with_facts
-from openai_images.http.watch import Watcher
+from openai_images.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    DownloadError,
+    ImagesError,
+    PartialResultError,
+    QuotaExhaustedError,
+    with_facts,
+)
 from openai_images.models.image import Image
-from openai_images.models.requests import GenerateRequest
+from openai_images.models.outcomes import Progress
 from openai_images.models.results import ImageResult
 
 _log = logging.getLogger("openai_images")
 
 _MAX_SHOWN_KEY = 60
 
-Generate: TypeAlias = Callable[[GenerateRequest, Watcher], Awaitable[ImageResult]]
+_THREADS = 8
+"""Images that are written concurrently: a disk syncs several in little more time than one."""
 
-Fetch: TypeAlias = Callable[[ImageResult], Awaitable[ImageResult]]
+_STOP_REASONS: tuple[tuple[type[Exception], str], ...] = (
+    (QuotaExhaustedError, "quota"),
+    (AuthenticationError, "key"),
+    (ConfigurationError, "key"),
+    (ImagesError, "server"),
+)
 
 
 @frozen(kw_only=True)
+class RunSettings:
+    """What a run is made of."""
+
+    caller: Caller
+    items: Sequence[ResolvedItem]
+    opened: OpenedBatch
+    options: BatchOptions
+    progress: Callable[[Progress], object] | None
+    disk: Disk
+
+
 class RunState:
-    """What all items of a run share.
+    """What all items of a run share; `stop` ends the sending of new requests."""
 
-    `record` has a row on the disk, behind the names of new pictures where that is said. `halt` keeps what ends the
-    run, with the pictures that had to be saved elsewhere, and stops it. `settled` is told when money was set free.
-    `root` is the batch's folder.
-    """
+    def __init__(self, settings: RunSettings, stop: Callable[[], None]) -> None:
+        opened, options = settings.opened, settings.options
+        self.caller = settings.caller
+        self.prices = options.prices
+        self.paths = opened.folder.paths
+        self.ledger = opened.ledger
+        self.budget = Budget(options.budget, opened.ledger.spending.upper_bound)
+        self.budget_freed = asyncio.Event()
+        self.breaker = CircuitBreaker(options.max_outage, settings.caller.timing)
+        self.image_store = ImageStore(settings.disk, opened.folder.paths.root)
+        self.threads = ThreadPoolExecutor(_THREADS, "openai_images batch")
+        self.stop_reason = StopReason()
+        self._journal = Journal(settings.disk, opened.journal.descriptor, opened.journal.size)
+        self._stop = stop
 
-    generate: Generate
-    fetch: Fetch
-    record: Callable[[JournalRow, bool], Awaitable[None]]
-    halt: Callable[[Exception, Sequence[Image]], None]
-    settled: Callable[[], None]
-    root: Path
-    breaker: CircuitBreaker
-    store: ImageStore
-    threads: Executor
-    budget: Budget
-    prices: Prices
+    async def record(self, row: JournalRow, *, has_images: bool) -> None:
+        """Write a row, after the names of its images have been synced, and count it. Raises OSError."""
+        now = timestamp(self.caller.timing.wall())
+        row = {"state": row["state"], "key": row["key"], "at": now, **row}
+        await self._journal.append(row, self.paths.images if has_images else None)
+        self.ledger.add(row)
+
+    def halt(self, error: Exception, images: Sequence[Image] = ()) -> None:
+        """Send nothing more because of this error; `images` may have been saved outside of the folder."""
+        paths = [image.path for image in images if image.path is not None]
+        outside = [str(path) for path in paths if path.parent != self.paths.images]
+        reason = self.stop_reason
+        reason.saved_elsewhere += [path for path in outside if path not in reason.saved_elsewhere]
+        if reason.error is None:
+            reason.error = error
+            reason.reason = next((name for cls, name in _STOP_REASONS if isinstance(error, cls)), "folder")
+        self._stop()
+
+    def settle(self, estimate: Decimal, cost: Decimal | None, *, ran: bool) -> None:
+        """Replace a reserved estimate by its cost, or free it where the request did not run."""
+        if ran:
+            self.budget.settle(estimate, cost)
+        else:
+            self.budget.release(estimate)
+        self.budget_freed.set()
+
+    def close(self) -> None:
+        """Finish writing; blocks."""
+        self.threads.shutdown()
+        self._journal.close()
 
 
 @frozen(kw_only=True)
@@ -97,7 +152,7 @@ class ItemRecorder:
         self.work = work
         self.is_open = False
 
-    async def store(
+    async def save(
         self, images: Sequence[Image], before: int = 0, urls: Sequence[str | None] = ()
     ) -> StoredImages:
         """Save pictures, so many of the item being there already; where that fails the batch is halted.
@@ -111,10 +166,10 @@ class ItemRecorder:
         loop, image_count = asyncio.get_running_loop(), work.image_count
         try:
             stored = await loop.run_in_executor(
-                run.threads, run.store.store, work.stem, images, image_count, before
+                run.threads, run.image_store.save, work.stem, images, image_count, before
             )
         except ImageNotStoredError as error:
-            run.halt(error, ())
+            run.halt(error)
             fields = error_fields(error)
             await self.record(*(("away", {**fields, "urls": urls}) if urls else ("unknown", fields)))
             raise
@@ -128,7 +183,7 @@ class ItemRecorder:
         files = {"files": files_field(stored.files)} if stored is not None and stored.files else {}
         row = {"state": state, "key": item.key, "request": item.digest, **fields, **files}
         try:
-            await self.run.record(row, bool(files))
+            await self.run.record(row, has_images=bool(files))
         except OSError as error:
             self.run.halt(error, () if stored is None else stored.images)
             raise
@@ -160,33 +215,33 @@ class ItemRecorder:
 
 async def fetch_remote(recorder: ItemRecorder, result: ImageResult, stored: StoredImages) -> ImageResult:
     """Fetch and save what is away, beside what is `stored`; that is on record. Raises `DownloadError` and OSError."""
-    fetched, error = await _fetch_available(result, recorder.run.fetch)
+    fetched, error = await _fetch_available(result, recorder.run.caller)
     return await run_to_completion(_store_fetched(recorder, result, fetched, stored, error))
 
 
 async def resume_fetch(recorder: ItemRecorder, remote: ItemRecord) -> ImageResult:
     """Fetch what an earlier run could not; the result made no attempt. Raises as `fetch_remote`."""
     return await fetch_remote(
-        recorder, _known_result(remote, recorder.run.root), StoredImages(files=remote.files)
+        recorder, _known_result(remote, recorder.run.paths.root), StoredImages(files=remote.files)
     )
 
 
-async def fetch_partial_result(error: ImagesError, fetch: Fetch) -> None:
+async def fetch_partial_result(error: ImagesError, caller: Caller) -> None:
     """Fetch what came of an item that failed all the same; what cannot be fetched stays there with its URL."""
     if isinstance(error, PartialResultError):
         if any(map(is_away, error.result.images)):
-            error.result, _ = await _fetch_available(error.result, fetch)
+            error.result, _ = await _fetch_available(error.result, caller)
         return
     images = tuple(image for image in error.images if isinstance(image, Image))
     if any(map(is_away, images)):
-        result, _ = await _fetch_available(ImageResult(images=images), fetch)
+        result, _ = await _fetch_available(ImageResult(images=images), caller)
         error.images = result.images
 
 
-async def _fetch_available(result: ImageResult, fetch: Fetch) -> tuple[ImageResult, DownloadError | None]:
+async def _fetch_available(result: ImageResult, caller: Caller) -> tuple[ImageResult, DownloadError | None]:
     """The result as far as it could be fetched, and why not the rest."""
     try:
-        return await fetch(result), None
+        return await caller.fetch(result), None
     except DownloadError as error:
         response: ImageResult = error.response
         msg = f"{error.reason}; it is paid for, and the journal has its URL: run the batch again to fetch it"
@@ -206,7 +261,7 @@ async def _store_fetched(
     """Have what was fetched on the disk, and on record."""
     pairs = list(zip(before.images, fetched.images, strict=True))
     fetched_images = [new for old, new in pairs if is_away(old) and not is_away(new)]
-    stored_now = await recorder.store(
+    stored_now = await recorder.save(
         fetched_images, len(stored.files), [old.url for old, _ in pairs if is_away(old)]
     )
     all_stored = StoredImages(stored_now.images, (*stored.files, *stored_now.files))

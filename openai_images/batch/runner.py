@@ -9,118 +9,61 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING
 
-from attrs import frozen
-
-from openai_images.batch.caller import Caller
-from openai_images.batch.circuit_breaker import CircuitBreaker
 from openai_images.batch.contact_sheet import write_page
-from openai_images.batch.filesystem import Disk
-from openai_images.batch.image_store import ImageStore
 from openai_images.batch.item_runner import ItemRunner
-from openai_images.batch.journal import Journal, files_field, timestamp
-from openai_images.batch.journal_reader import JournalRow
-from openai_images.batch.ledger import Budget
-from openai_images.batch.models import BatchOptions, BatchSummary
-from openai_images.batch.plan import BatchStatus, ResolvedItem, StopReason
-from openai_images.batch.recorder import RunState, WorkItem
+from openai_images.batch.journal import files_field
+from openai_images.batch.models import BatchSummary
+from openai_images.batch.plan import BatchStatus, ResolvedItem
+from openai_images.batch.recorder import RunSettings, RunState, WorkItem
 from openai_images.batch.recovery import OpenedBatch
 from openai_images.batch.sheet_cards import make_thumbnail, sheet_entries
 from openai_images.errors import (
     APIConnectionError,
-    AuthenticationError,
     BatchFolderError,
-    ConfigurationError,
     ImagesError,
-    QuotaExhaustedError,
 )
 from openai_images.many.items import Item
 from openai_images.many.outcomes import Options, Outcomes
 from openai_images.models.cost import cost_of
-from openai_images.models.outcomes import Failed, Outcome, Progress, Succeeded
+from openai_images.models.outcomes import Failed, Outcome, Succeeded
 
 if TYPE_CHECKING:
     from openai_images.catalog.prices import Prices
     from openai_images.http.watch import Watcher
-    from openai_images.models.image import Image
     from openai_images.models.requests import GenerateRequest
     from openai_images.models.results import ImageResult
-
-_THREADS = 8
-"""Pictures that are written at once: a disk syncs several in little more time than one."""
-
-_REASONS: tuple[tuple[type[Exception], str], ...] = (
-    (QuotaExhaustedError, "quota"),
-    (AuthenticationError, "key"),
-    (ConfigurationError, "key"),
-    (ImagesError, "server"),
-)
-
-
-@frozen(kw_only=True)
-class RunSettings:
-    """What a run is made of."""
-
-    caller: Caller
-    items: Sequence[ResolvedItem]
-    opened: OpenedBatch
-    options: BatchOptions
-    progress: Callable[[Progress], object] | None
-    disk: Disk
 
 
 class BatchRunner:
     """`next` outcomes until there are none; then `aclose`."""
 
     def __init__(self, settings: RunSettings) -> None:
-        """Nothing is sent yet."""
         opened, options, caller = settings.opened, settings.options, settings.caller
-        self.stop_reason = StopReason()
         self.plan = opened.plan
         self.status = BatchStatus(opened.plan, opened.ledger)
-        self._ledger = opened.ledger
-        self._items_by_key = {item.key: item for item in settings.items}
+        self._run = RunState(settings, stop=lambda: self._outcomes.stop())  # noqa: PLW0108  they are made below
+        self._folder = opened.folder
+        self._options = options
+        self._items = {item.key: item for item in settings.items}
         self._duplicates: dict[str, list[ResolvedItem]] = {}
         for key, representative in self.plan.same.items():
             if representative in opened.stems:
-                self._duplicates.setdefault(representative, []).append(self._items_by_key[key])
-        self._work_items = _work_items(self._items_by_key, opened, options.prices)
-        self._opened = opened
-        self._options = options
-        self._timing = caller.timing
-        self._images = opened.folder.paths.images
-        self._journal = Journal(settings.disk, opened.journal.descriptor, opened.journal.size)
-        self._threads = ThreadPoolExecutor(_THREADS, "openai_images batch")
-        self._budget = Budget(options.budget, self._ledger.spending.upper_bound)
-        self._budget_freed = asyncio.Event()
+                self._duplicates.setdefault(representative, []).append(self._items[key])
+        self._work = _work_items(self._items, opened, options.prices)
         self._pending: deque[Outcome] = deque()
         self._started = False
-        self._run = RunState(
-            generate=caller.generate,
-            fetch=caller.fetch,
-            record=self._record,
-            halt=self._halt,
-            settled=self._budget_freed.set,
-            root=opened.folder.paths.root,
-            breaker=CircuitBreaker(options.max_outage, caller.timing),
-            store=ImageStore(settings.disk, opened.folder.paths.root),
-            threads=self._threads,
-            budget=self._budget,
-            prices=options.prices,
-        )
-
         self._outcomes = Outcomes(
             self._requests(),
-            self._work,
+            self._run_item,
             Options(
                 concurrency=options.concurrency or caller.concurrency,
-                total=len(self._work_items),
+                total=len(self._work),
                 progress=settings.progress,
                 cost=partial(_cost, options.prices),
                 timing=caller.timing,
@@ -138,13 +81,13 @@ class BatchRunner:
             try:
                 outcome = await anext(self._outcomes)
             except StopAsyncIteration:
-                error, self.stop_reason.error = self.stop_reason.error, None
+                error, self._run.stop_reason.error = self._run.stop_reason.error, None
                 if error is None:
                     raise
                 final = self._final_error(error)
                 raise final from (None if final is error else error)
             except ImagesError:  # one identical failure too many
-                self.stop_reason.reason = self.stop_reason.reason or "failures"
+                self._run.stop_reason.reason = self._run.stop_reason.reason or "failures"
                 raise
             self._pending.append(outcome)
             self._pending.extend(
@@ -154,11 +97,11 @@ class BatchRunner:
 
     def summary(self, elapsed: float) -> BatchSummary:
         """Where the batch stands."""
-        return self.status.summary(self._items_by_key, self.stop_reason, elapsed)
+        return self.status.summary(self._items, self._run.stop_reason, elapsed)
 
     def stop(self) -> None:
         """Start nothing new."""
-        self.stop_reason.reason = self.stop_reason.reason or "stopped"
+        self._run.stop_reason.reason = self._run.stop_reason.reason or "stopped"
         self._outcomes.stop()
 
     async def aclose(self, elapsed: Callable[[], float]) -> None:
@@ -169,56 +112,45 @@ class BatchRunner:
             await asyncio.to_thread(self._close, elapsed)
 
     def _close(self, elapsed: Callable[[], float]) -> None:
-        folder = self._opened.folder
         try:
-            self._threads.shutdown()
-            self._journal.close()
-            entries = sheet_entries(self._items_by_key.values(), self.status)
-            write_page(folder.paths.root, entries, self.summary(elapsed()), self._options)
+            self._run.close()
+            entries = sheet_entries(self._items.values(), self.status)
+            write_page(self._run.paths.root, entries, self.summary(elapsed()), self._options)
         finally:
-            folder.release()
-
-    # What comes next.
+            self._folder.release()
 
     async def _requests(self) -> AsyncIterator[Item]:
         """What is to be fetched, as URLs end; then the items to send, as long as there is money for them."""
-        for key, work in self._work_items.items():
+        for key, work in self._work.items():
             item = work.item
-            while work.estimate and not self._budget.reserve(work.estimate):
-                if not self._budget.reserved:
-                    self.stop_reason.reason = self.stop_reason.reason or "budget"
+            while work.estimate and not self._run.budget.reserve(work.estimate):
+                if not self._run.budget.reserved:
+                    self._run.stop_reason.reason = self._run.stop_reason.reason or "budget"
                     return
-                self._budget_freed.clear()
-                await self._budget_freed.wait()
-            yield Item(item.index, key, self._items_by_key[key].request)
+                self._run.budget_freed.clear()
+                await self._run.budget_freed.wait()
+            yield Item(item.index, key, self._items[key].request)
 
-    async def _work(self, item: Item, watcher: Watcher) -> ImageResult:
-        item_runner = ItemRunner(self._run, self._work_items[item.key], watcher)
-        result = await item_runner.run()
+    async def _run_item(self, item: Item, watcher: Watcher) -> ImageResult:
+        result = await ItemRunner(self._run, self._work[item.key], watcher).run()
         if self._options.thumbnail is not None:
-            await asyncio.get_running_loop().run_in_executor(self._threads, self._make_thumbnails, item.key)
+            await asyncio.get_running_loop().run_in_executor(
+                self._run.threads, self._make_thumbnails, item.key
+            )
         return result
 
     def _make_thumbnails(self, key: str) -> None:
         """In a thread: the small copies of an item's pictures, as far as they can be made."""
         if self._options.thumbnail is not None:
-            for file in self._ledger.get(key).files:
+            for file in self._run.ledger.get(key).files:
                 with suppress(OSError):  # a full disk may not even let go of a half-written one
-                    make_thumbnail(self._opened.folder.paths.root, file.name, self._options.thumbnail)
-
-    # What is known.
-
-    async def _record(self, row: JournalRow, has_images: bool) -> None:
-        """Have a row on the disk. Raises OSError."""
-        row = {"state": row["state"], "key": row["key"], "at": timestamp(self._timing.wall()), **row}
-        await self._journal.append(row, self._images if has_images else None)
-        self._ledger.add(row)
+                    make_thumbnail(self._run.paths.root, file.name, self._options.thumbnail)
 
     async def _share_outcome(self, item: ResolvedItem, outcome: Outcome) -> Outcome:
         """What becomes of an item whose request was sent for another one."""
         if isinstance(outcome, Failed):
             return Failed(item.index, item.key, item.request, outcome.error)
-        files = files_field(self._ledger.get(outcome.key).files)
+        files = files_field(self._run.ledger.get(outcome.key).files)
         row = {
             "state": "done",
             "key": item.key,
@@ -227,41 +159,25 @@ class BatchRunner:
             "files": files,
         }
         try:
-            await self._record(row, has_images=False)
+            await self._run.record(row, has_images=False)
         except OSError as error:
-            self._halt(error, ())
+            self._run.halt(error)
             return Failed(item.index, item.key, item.request, error)
         return Succeeded(item.index, item.key, item.request, outcome.result)
 
-    # What ends it.
-
-    def _halt(self, error: Exception, images: Sequence[Image]) -> None:
-        """Send nothing more, because of this."""
-        paths = [image.path for image in images if image.path is not None]
-        outside = [str(path) for path in paths if path.parent != self._images]
-        self.stop_reason.saved_elsewhere += [
-            path for path in outside if path not in self.stop_reason.saved_elsewhere
-        ]
-        if self.stop_reason.error is None:
-            self.stop_reason.error = error
-            self.stop_reason.reason = next(
-                (reason for cls, reason in _REASONS if isinstance(error, cls)), "folder"
-            )
-        self._outcomes.stop()
-
     def _final_error(self, error: Exception) -> Exception:
         """What ended the run, and what to do."""
-        root = str(self._opened.folder.paths.root)
+        root = str(self._run.paths.root)
         if isinstance(error, OSError) and not isinstance(error, ImagesError):  # an APITimeoutError is both
             msg = (
                 f"the batch stopped because {root!r} could not be written ({error.strerror or error}); make room or "
                 "see to the rights, and run it again to go on"
             )
-            if self.stop_reason.saved_elsewhere:
-                places = "".join(f"\n  {path}" for path in self.stop_reason.saved_elsewhere)
+            if self._run.stop_reason.saved_elsewhere:
+                places = "".join(f"\n  {path}" for path in self._run.stop_reason.saved_elsewhere)
                 msg += (
                     ". Pictures that were paid for and did not fit were saved elsewhere, and the next run fetches them "
-                    f"(should it call their items unknown, move them to {str(self._images)!r}):{places}"
+                    f"(should it call their items unknown, move them to {str(self._run.paths.images)!r}):{places}"
                 )
             return BatchFolderError(msg)
         if isinstance(error, APIConnectionError):
