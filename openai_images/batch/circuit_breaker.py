@@ -1,34 +1,30 @@
-"""The gate all items pass while the server can be reached; when it cannot, one of them knocks and the others wait.
+"""The circuit breaker of a batch: while the server is unreachable one item probes it and the others wait.
 
-Rules: a request that provably did not run closes the gate, any answer opens it. While it is closed one item at a time
-tries again, after pauses that double from one second to a minute. A server that stays away for longer than the
-patience, counted from the first failure, ends the batch instead of failing its items one by one; one that has never
-answered gets half a minute, for then its address is more likely to be wrong. It refuses to know requests.
+Invariants: a request that was not executed opens the circuit, any response closes it. Probes wait from one second,
+doubling, to a minute. The batch ends after `max_outage` seconds without a response, or after half a minute where the
+server has never responded: its address is probably wrong then.
+Must not: know requests.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from openai_images.http.timing import Timing
+from openai_images.http.timing import Timing
 
 _log = logging.getLogger("openai_images")
 
 _FIRST_PAUSE, _MAX_PAUSE = 1.0, 60.0
 _MAX_FIRST_OUTAGE = 30.0
-"""Seconds a server is waited for that has never answered."""
+"""Seconds to wait for a server that has never responded."""
 
 
 class CircuitBreaker:
-    """`acquire` before each try, then `record_success` or `record_failure`."""
+    """`acquire` before each attempt, then `record_success` or `record_failure`."""
 
     def __init__(self, max_outage: float, timing: Timing) -> None:
-        """Wait `max_outage` seconds for a server that answered before."""
         self._max_outage = max_outage
         self._timing = timing
         self._has_responded = False
@@ -38,9 +34,9 @@ class CircuitBreaker:
         self._change = asyncio.Event()
 
     async def acquire(self, on_wait: Callable[[], None]) -> bool:
-        """Wait until the server is there (False), or until it is this item's turn to knock (True).
+        """Wait until the circuit is closed (False), or until this item is the one to probe (True).
 
-        Whoever knocks must tell what came of it. `on_wait` is called before each wait, and may raise.
+        A probe must be reported. `on_wait` is called before each wait, and may raise.
         """
         while self._open_since is not None:
             on_wait()
@@ -57,14 +53,14 @@ class CircuitBreaker:
         return False
 
     def record_success(self) -> None:
-        """The server said something: all may pass."""
+        """The server responded: the circuit is closed."""
         self._has_responded = True
         self._open_since = None
         self._pause = _FIRST_PAUSE
         self._wake_waiters()
 
     def record_failure(self, *, is_probe: bool, has_response: bool) -> bool:
-        """The request did not run, whether or not it `has_response`; whether to go on waiting."""
+        """The request was not executed; whether to keep waiting."""
         now = self._timing.monotonic()
         self._has_responded = self._has_responded or has_response
         max_outage = self._max_outage if self._has_responded else min(self._max_outage, _MAX_FIRST_OUTAGE)
@@ -80,11 +76,10 @@ class CircuitBreaker:
         return now - self._open_since < max_outage
 
     def release_probe(self) -> None:
-        """Whoever knocked went away without an answer."""
+        """The probe ended without a response."""
         self._wake_waiters()
 
     def _wake_waiters(self) -> None:
-        """Another may knock, or all may pass."""
         self._is_probing = False
         change, self._change = self._change, asyncio.Event()
         change.set()

@@ -1,8 +1,9 @@
-"""The contact sheet of a batch: one HTML file beside its pictures, for ten thousand of them.
+"""The contact sheet of a batch, `index.html`: one HTML file that can show ten thousand images.
 
-Rules: nothing is fetched from a network, which the page's own policy forbids; texts from cards travel as JSON that
-cannot end its script element, and are never read as HTML; the file appears whole or not at all. Without scripts it is
-a plain list. It refuses to pass a local stand-in's pictures off as a model's: whoever writes it gives the `note`.
+Invariants: nothing is loaded from a network, which the page's own policy forbids; texts of entries are JSON that
+cannot end its script element, and are never parsed as HTML; the file appears complete or not at all; without scripts
+it is a plain list.
+Must not: present placeholder images as a model's; whoever writes the page passes the `note`.
 """
 
 from __future__ import annotations
@@ -34,11 +35,8 @@ from openai_images.batch.sheet_cards import (
 )
 
 _MAX_PROMPT: Final = 4_000
-
 _MAX_REASON: Final = 1_000
-
 _MAX_IN_LIST: Final = 200
-
 _WRITE_SIZE: Final = 256 * 1024
 
 _log = logging.getLogger("openai_images")
@@ -47,7 +45,7 @@ _log = logging.getLogger("openai_images")
 def write_page(
     root: Path, entries: Iterable[SheetEntry], summary: BatchSummary, options: BatchOptions
 ) -> None:
-    """Write `index.html`, as well as it goes."""
+    """Write `index.html`; a page that cannot be written is logged."""
     header = SheetHeader(
         title=root.name or "Batch",
         spent=summary.spent,
@@ -69,10 +67,9 @@ def write_sheet(
     *,
     thumbnail: Thumbnail | None = None,
 ) -> Path:
-    """Write `index.html` into `folder`, in place of an older one, and give its path. Raises OSError.
+    """Write `index.html` into `folder`, replacing an older one, and return its path. Raises OSError.
 
-    With `thumbnail`, small copies are made of the pictures that have none yet; those that are there are used anyway.
-    This blocks.
+    `thumbnail` makes the thumbnails that are missing; existing ones are used anyway. Blocks.
     """
     entries = list(entries)
     if thumbnail is not None:
@@ -88,7 +85,7 @@ def write_sheet(
 
 
 def _write(file: BinaryIO, pieces: Iterable[str]) -> None:
-    """Write text in large steps; a nearly full disk takes a part of one, without an error."""
+    """Write in large steps; a nearly full disk takes part of one, without an error."""
     data = bytearray()
     for piece in pieces:
         data += piece.encode("utf-8", "replace")
@@ -98,11 +95,7 @@ def _write(file: BinaryIO, pieces: Iterable[str]) -> None:
         del data[: file.write(data)]
 
 
-# The page
-
-
 def _render(folder: Path, entries: Sequence[SheetEntry], header: SheetHeader) -> Iterator[str]:
-    """The page's text: the template, and what belongs in its places."""
     script = _resource("contact_sheet.js")
     slots: dict[str, Iterable[str]] = {
         "policy": [_policy(script)],
@@ -131,7 +124,7 @@ def _resource(name: str) -> str:
 
 
 def _policy(script: str) -> str:
-    """What the page may load: its own script, and pictures from where it lies."""
+    """What the page may load: its own script, and images from its folder."""
     digest = base64.b64encode(hashlib.sha256(f"\n{script}\n".encode()).digest()).decode()
     return (
         "default-src 'none'; img-src 'self' file:; style-src 'unsafe-inline'; "
@@ -140,7 +133,6 @@ def _policy(script: str) -> str:
 
 
 def _lead(entries: Sequence[SheetEntry], header: SheetHeader) -> str:
-    """The sentence under the title."""
     images = sum(len(entry.files) for entry in entries)
     facts = [f"<b>{_plural(images, 'picture')}</b> of {_plural(len(entries), 'prompt')}"]
     if header.spent is not None:
@@ -153,7 +145,6 @@ def _lead(entries: Sequence[SheetEntry], header: SheetHeader) -> str:
 
 
 def _states(entries: Sequence[SheetEntry]) -> Iterator[str]:
-    """A link for each state there is, with its number."""
     counts = Counter(entry.state for entry in entries)
     yield f'<a href="#">All <b>{len(entries):,}</b></a>'
     for state, name in STATES.items():
@@ -165,7 +156,7 @@ def _states(entries: Sequence[SheetEntry]) -> Iterator[str]:
 
 
 def _row(folder: Path, entry: SheetEntry) -> str:
-    """A card as the script reads it, shorter by the empty fields at its end."""
+    """An entry as the script reads it, without the empty fields at its end."""
     thumbs = sum(1 << index for index, file in enumerate(entry.files) if has_thumbnail(folder, file))
     row = [
         _valid_unicode(entry.key),
@@ -185,13 +176,13 @@ def _row(folder: Path, entry: SheetEntry) -> str:
 
 
 def _json(value: object) -> str:
-    """JSON that may stand in a script element: `<` could end it, U+2028 and U+2029 break lines in old scripts."""
+    """JSON for a script element: `<` could end it, U+2028 and U+2029 break lines in old scripts."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def _list_item(entry: SheetEntry) -> str:
-    """A card in the list that those see who run no scripts."""
+    """An entry for readers without scripts."""
     links = " ".join(
         f'<a href="{quote(_valid_unicode(file))}">{escape(_valid_unicode(file))}</a>' for file in entry.files
     )
@@ -204,18 +195,13 @@ def _list_item(entry: SheetEntry) -> str:
 
 
 def _join(before: str, pieces: Iterable[str], after: str) -> Iterator[str]:
-    """The pieces with commas between them, one after the other."""
     yield before
     for number, piece in enumerate(pieces):
         yield f",\n{piece}" if number else piece
     yield after
 
 
-# Words
-
-
 def _truncate(text: str, length: int) -> str:
-    """A text as far as there is room for it."""
     text = _valid_unicode(text)
     return (
         text
@@ -225,7 +211,7 @@ def _truncate(text: str, length: int) -> str:
 
 
 def _valid_unicode(text: str) -> str:
-    """A text without halves of surrogate pairs, which no file can hold; pairs of halves become their character."""
+    """The text without lone surrogates, which no file can hold."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
@@ -234,7 +220,7 @@ def _plural(number: int, noun: str) -> str:
 
 
 def _usd(amount: Decimal) -> str:
-    """Dollars and cents, and hundredths of a cent below a dollar."""
+    """Dollars and cents; hundredths of a cent below a dollar."""
     return f"${amount.quantize(Decimal('0.01' if amount >= 1 else '0.0001'), ROUND_HALF_UP):,}"
 
 

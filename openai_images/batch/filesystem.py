@@ -1,8 +1,8 @@
-"""What a batch does to the disk: the few operations whose order decides what a crash can take.
+"""The disk operations of a batch: those whose order decides what a crash can destroy.
 
-Rules: each method is one operation, blocks, and raises OSError; they are called in threads, but for `lock`. A test
-replaces this layer to see their order, to let them fail, or to pull the plug between any two of them. It refuses to
-decide anything: what is written, when and where is its callers' business.
+Invariants: each method is one operation, blocks, and raises OSError; all but `lock` are called in threads. Tests
+replace this layer to observe the order, to let operations fail, or to cut the power between any two of them.
+Must not: decide what is written, when or where.
 """
 
 from __future__ import annotations
@@ -25,39 +25,36 @@ else:
     import fcntl
 
 _UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
-
 _LOCKED = frozenset({errno.EACCES, errno.EAGAIN, errno.EDEADLK})
-
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
-"""What is to be changed is opened only where it is no link: one in a folder from elsewhere may lead anywhere."""
+"""Files that are changed must not be links: in a folder of unknown origin these may lead anywhere."""
 
 _HOLDER = re.compile(rb"[0-9]{0,20}\s{0,2}")
 _MAX_HOLDER = 64
-
 _LOCK_OFFSET = 1 << 30
-"""The byte that Windows locks: far behind the text, which others are to read."""
+"""The byte that Windows locks: far after the text, which other processes read."""
 
 
 @frozen
 class FileStat:
-    """What a folder says of a file: its size in bytes, and when it was written, in nanoseconds."""
+    """Size of a file in bytes, and its modification time in nanoseconds."""
 
     size: int
     written: int
 
 
 class Disk:
-    """The real one."""
+    """The real file system."""
 
     def make_folder(self, folder: Path) -> None:
-        """Make the folder and those above it, durably; harmless where it is there."""
+        """Create the folder and its parents, durably; idempotent."""
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         for path in missing:
             self.sync_folder(path.parent)
 
     def list_files(self, folder: Path) -> dict[str, FileStat]:
-        """The files of a folder; none where it is not there."""
+        """The files of a folder; none where it does not exist."""
         files: dict[str, FileStat] = {}
         try:
             with os.scandir(folder) as listing:
@@ -70,12 +67,12 @@ class Disk:
         return files
 
     def open(self, path: Path) -> int:
-        """A descriptor that appends to a file, which is made if need be."""
+        """Open a file for appending, creating it if necessary."""
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | _NOFOLLOW | getattr(os, "O_BINARY", 0)
         return os.open(path, flags, 0o666)
 
     def try_lock(self, descriptor: int) -> bool:
-        """Lock an open file until it is closed; False where another opening of it is locked."""
+        """Lock an open file until it is closed; False where it is locked already."""
         try:
             _lock_file(descriptor)
         except OSError as error:
@@ -85,11 +82,11 @@ class Disk:
         return True
 
     def create(self, path: Path) -> int:
-        """A descriptor of a new file."""
+        """Open a new file for writing."""
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
 
     def check_writable(self, folder: Path) -> None:
-        """Make a file in the folder and remove it again: later it would be too late, and paid for."""
+        """Create and remove a file in the folder, before anything is paid for."""
         part = part_path(folder, "trial")
         create_part(part).close()
         part.unlink()
@@ -101,32 +98,32 @@ class Disk:
             rest = rest[os.write(descriptor, rest) :]
 
     def sync(self, descriptor: int) -> None:
-        """Have what was written on the disk itself."""
+        """Flush a file to the disk itself."""
         if sys.platform == "darwin":
-            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # fsync leaves it in the drive's own memory
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # fsync leaves it in the cache of the drive
         else:
             os.fsync(descriptor)
 
     def truncate(self, descriptor: int, size: int) -> None:
-        """Cut a file."""
+        """Shorten a file."""
         os.ftruncate(descriptor, size)
 
     def stat(self, descriptor: int) -> FileStat:
-        """How long an open file is, and when it was written."""
+        """Size and modification time of an open file."""
         stat = os.fstat(descriptor)
         return FileStat(stat.st_size, stat.st_mtime_ns)
 
     def close(self, descriptor: int) -> None:
-        """Let go of a file."""
+        """Close a file."""
         os.close(descriptor)
 
     def publish(self, part: Path, target: Path) -> Path:
-        """Give a whole file its name, or the next free one: nothing is overwritten. The name it got."""
+        """Rename a complete file to `target`, or to the next free name; nothing is overwritten. Returns its path."""
         return publish(part, target, overwrite=False)
 
     def sync_folder(self, folder: Path) -> None:
-        """Have the names in a folder on the disk itself."""
-        if sys.platform == "win32":  # has no way to; NTFS keeps a journal of names
+        """Flush the names in a folder to the disk itself."""
+        if sys.platform == "win32":  # impossible there; NTFS journals names
             return
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -138,11 +135,11 @@ class Disk:
             os.close(descriptor)
 
     def remove(self, path: Path) -> None:
-        """Remove a file; harmless where it is gone."""
+        """Remove a file; idempotent."""
         path.unlink(missing_ok=True)
 
     def read(self, path: Path, start: int = 0, size: int = -1) -> bytes:
-        """A file's bytes from `start` on, at most `size`; nothing where it is not there."""
+        """At most `size` bytes of a file, from `start`; none where it does not exist."""
         try:
             with path.open("rb") as file:
                 file.seek(start)
@@ -169,10 +166,9 @@ class Disk:
 
 
 class FolderLock:
-    """Held until it is released, or until the process ends, however it ends."""
+    """Held until it is released, or until the process ends in any way; the file names the process that holds it."""
 
     def __init__(self, descriptor: int) -> None:
-        """Write down who holds it, as far as there is room, and where it holds nothing else: it may be a hard link."""
         self._descriptor: int | None = descriptor
         self._is_ours = _HOLDER.fullmatch(os.read(descriptor, _MAX_HOLDER)) is not None
         if self._is_ours:
@@ -182,7 +178,7 @@ class FolderLock:
                 os.write(descriptor, f"{os.getpid()}\n".encode())
 
     def release(self) -> None:
-        """Let the next one in; harmless when called twice."""
+        """Unlock the folder; idempotent."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             if self._is_ours:

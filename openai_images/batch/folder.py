@@ -1,8 +1,7 @@
-"""A batch's folder: whether it is one, who works in it, and its journal, opened and repaired.
+"""A batch's folder: whether it is one, who uses it, and its journal, opened and repaired.
 
-Rules: a folder that holds anything but a batch is refused and not touched; one process at a time works in a folder.
-The torn last line of a journal is kept aside in `journal.torn`, never thrown away. Everything here blocks and is called
-in a thread.
+Invariants: a folder that holds anything but a batch is rejected and not touched; one process at a time uses a folder;
+the torn last line of a journal is moved to `journal.torn`. Blocks, and is called in a thread.
 """
 
 from __future__ import annotations
@@ -22,44 +21,44 @@ from openai_images.errors import BatchFolderError
 
 _MAX_HOLDER = 64
 _FIRST_BYTES = b'{"state":"begun"'
-_SYSTEM_FILES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # put there by systems that show folders
+_SYSTEM_FILES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # made by file managers
 
 
 @frozen
 class Paths:
-    """What is where in a batch's folder."""
+    """The files of a batch's folder."""
 
     root: Path
 
     @property
     def images(self) -> Path:
-        """The folder of the pictures."""
+        """The folder of the images."""
         return self.root / "images"
 
     @property
     def journal(self) -> Path:
-        """The rows."""
+        """The journal."""
         return self.root / "journal.jsonl"
 
     @property
     def thumbs(self) -> Path:
-        """The folder of small copies."""
+        """The folder of the thumbnails."""
         return self.root / "thumbs"
 
     @property
     def torn(self) -> Path:
-        """Ends of journals that were not whole."""
+        """Torn last lines of journals."""
         return self.root / "journal.torn"
 
     @property
     def lock(self) -> Path:
-        """The file that is locked; it stays, and names the process that works here."""
+        """The file that is locked; it stays, and names the process that holds the lock."""
         return self.root / "batch.lock"
 
 
 @define
 class OpenJournal:
-    """A journal whose rows were read, and to which more can be added."""
+    """A journal that was read, and to which rows can be added."""
 
     disk: Disk
     descriptor: int
@@ -67,7 +66,7 @@ class OpenJournal:
     contents: JournalContents
 
     def add(self, rows: Sequence[JournalRow]) -> None:
-        """Have these rows on the disk. Raises OSError."""
+        """Append these rows and sync them. Raises OSError."""
         lines = b"".join(map(encode_row, rows))
         if lines:
             self.disk.write(self.descriptor, lines)
@@ -75,11 +74,11 @@ class OpenJournal:
             self.size += len(lines)
 
     def drop_rows(self) -> None:
-        """Let go of the rows, once they are added up: there may be many."""
+        """Free the rows once they are summed: there may be many."""
         self.contents = evolve(self.contents, rows=())
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self.disk.close(self.descriptor)
 
 
@@ -92,7 +91,7 @@ class BatchFolder:
     _lock: FolderLock | None = field(default=None, init=False)
 
     def claim(self) -> None:
-        """Make the folder and keep others out. Raises `BatchFolderError` and OSError."""
+        """Create and lock the folder. Raises `BatchFolderError` and OSError."""
         self._reject_foreign_folder()
         self.disk.make_folder(self.paths.root)
         try:
@@ -113,12 +112,12 @@ class BatchFolder:
         self.disk.check_writable(self.paths.images)
 
     def release(self) -> None:
-        """Let others in; harmless when called twice."""
+        """Unlock the folder; idempotent."""
         if self._lock is not None:
             self._lock.release()
 
     def open_journal(self) -> OpenJournal:
-        """Read the journal and mend its end; it is locked too. Raises `BatchFolderError` and OSError."""
+        """Lock, read and repair the journal. Raises `BatchFolderError` and OSError."""
         descriptor = self.disk.open(self.paths.journal)
         try:
             self._lock_journal(descriptor)
@@ -138,13 +137,13 @@ class BatchFolder:
         return repr(str(self.paths.root))
 
     def _lock_journal(self, descriptor: int) -> None:
-        """Keep others out although somebody may have removed the lock of a run that goes on."""
+        """Keep other processes out even where the lock file of a running batch was removed."""
         if not self.disk.try_lock(descriptor):
             raise self._in_use_error()
 
     def _in_use_error(self) -> BatchFolderError:
         holder = self.disk.read(self.paths.lock, 0, _MAX_HOLDER).decode(errors="replace").strip()
-        mine = str(os.getpid()) if self._lock is not None else ""  # it is this run that wrote it then
+        mine = str(os.getpid()) if self._lock is not None else ""  # this run wrote it
         who = f"process {holder}" if holder.isdecimal() and holder != mine else "another process"
         msg = f"{who} is working on the batch in {self._display_path}; wait until it has ended, or use another folder"
         return BatchFolderError(msg)
@@ -164,7 +163,6 @@ class BatchFolder:
                 raise BatchFolderError(msg)
 
     def _reject_foreign_folder(self) -> None:
-        """A folder with something in it must be a batch's."""
         self._reject_links()
         root, paths = self.paths.root, self.paths
         if paths.journal.is_file():
@@ -188,7 +186,7 @@ class BatchFolder:
             raise BatchFolderError(msg)
 
     def _reject_journal(self, data: bytes, contents: JournalContents) -> None:
-        """A journal nobody could read may hide what was paid for; one of a newer version may be misunderstood."""
+        """An unreadable journal may hide paid requests; one of a newer version may be misread."""
         is_torn_beginning = contents.torn == data and _FIRST_BYTES.startswith(data[: len(_FIRST_BYTES)])
         if not contents.rows and data.strip() and not is_torn_beginning:
             msg = (
@@ -208,7 +206,7 @@ class BatchFolder:
             raise BatchFolderError(msg)
 
     def _repair(self, journal: OpenJournal) -> None:
-        """Give a whole last line its end, and put a torn one aside."""
+        """End a complete last line, and move a torn one to `journal.torn`."""
         contents, disk = journal.contents, self.disk
         if contents.torn:
             descriptor = disk.open(self.paths.torn)

@@ -1,8 +1,8 @@
-"""Pictures on their way to the disk: whole, synced, and under their names, or saved somewhere else.
+"""Stores images: complete, synced, and under their names, or else in a fallback folder.
 
-Rules: a picture is written under a temporary name, synced, and renamed; nothing is overwritten. What the folder does
-not take is paid for nevertheless: it goes to a folder for temporary files, and where even that fails it stays in
-memory, in the exception. `save` blocks and is called in a thread.
+Invariants: an image is written to a part file, synced, and renamed; nothing is overwritten. An image that the batch's
+folder does not take is paid for nevertheless: it goes to a temporary folder, and stays in memory, in the exception,
+where even that fails. `save` blocks and is called in a thread.
 """
 
 from __future__ import annotations
@@ -26,17 +26,16 @@ _T = TypeVar("_T")
 
 
 class ImageNotStoredError(OSError):
-    """A picture that was paid for could not be saved as it should; `images` holds it, in memory or where it is."""
+    """A paid image could not be stored as it should; `images` holds it, in memory or by its path."""
 
     def __init__(self, message: str, images: Sequence[Image]) -> None:
-        """Keep the pictures."""
         super().__init__(message)
         self.images = tuple(images)
 
 
 @frozen
 class StoredImages:
-    """Pictures that are on the disk, and the error of the folder they should be in, where they are elsewhere."""
+    """Images on disk, and the error of the batch's folder where they are in the fallback folder."""
 
     images: tuple[Image, ...] = ()
     files: tuple[StoredFile, ...] = ()
@@ -44,16 +43,15 @@ class StoredImages:
 
 
 class ImageStore:
-    """Saves the pictures of a batch below `root`."""
+    """Stores the images of a batch below `root`."""
 
     def __init__(self, disk: Disk, root: Path) -> None:
-        """Nothing happens yet."""
         self._disk = disk
         self._root = root
         self._fallback: Path | None = None
 
     def save(self, stem: str, images: Sequence[Image], expected: int, before: int = 0) -> StoredImages:
-        """Save these pictures of an item that asked for so many, `before` of which are there already.
+        """Store these images of an item that asks for `expected`, `before` of which are on disk already.
 
         Raises `ImageNotStoredError`.
         """
@@ -75,7 +73,7 @@ class ImageStore:
         parts: list[tuple[Path, Path, Image, int]] = []
         try:
             for stem, image in named:
-                # What is no whole picture must not be adopted as one by the next run.
+                # The next run must not adopt a damaged image.
                 name = f"{stem}{'.damaged' if image.flaw else ''}{media.suffix(image.media_type)}"
                 part = part_path(folder, name)
                 parts.append((part, folder / name, image, self._write(part, image.data)))
@@ -104,7 +102,7 @@ class ImageStore:
         )
 
     def _write(self, part: Path, data: bytes) -> int:
-        """Have a file on the disk; when it was written."""
+        """Write and sync a file; returns its modification time."""
         descriptor = self._disk.create(part)
         try:
             self._disk.write(descriptor, data)
@@ -117,21 +115,19 @@ class ImageStore:
             self._disk.close(descriptor)
 
     def _remove_part(self, part: Path) -> None:
-        """Remove what was half-written, as far as that works."""
         try:
             self._disk.remove(part)
         except OSError:
             return
 
     def _fallback_folder(self) -> Path:
-        """A folder for temporary files, the same one for the whole run."""
         if self._fallback is None:
             self._fallback = Path(tempfile.mkdtemp(prefix="openai-images-saved-"))
         return self._fallback
 
 
 async def run_to_completion(awaitable: Awaitable[_T]) -> _T:
-    """Wait for something that must not be left half-done; a cancellation is raised afterwards."""
+    """Await something that must not be left half-done; a cancellation is raised afterwards."""
     task = asyncio.ensure_future(awaitable)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
@@ -141,6 +137,6 @@ async def run_to_completion(awaitable: Awaitable[_T]) -> _T:
             cancelled = error
     if cancelled is not None:
         if not task.cancelled():
-            task.exception()  # told to nobody: what is cancelled has no outcome
+            task.exception()  # retrieved, so that asyncio does not log it
         raise cancelled
     return task.result()

@@ -1,9 +1,8 @@
-"""The input of a batch: prompts and their parameters from a text, CSV or JSON Lines file.
+"""Reads the items of a batch from a text, CSV or JSON Lines file.
 
-Rules: all bad rows are told together, with their lines, before anything is sent; no text of a row is repeated, for it
-may be a prompt. What is not set (an empty cell, null, no key) is not sent. A value becomes what its parameter is, and
-is refused where it cannot: text for a number is a number in CSV only. In a text file every line with something in
-it is a prompt, those that begin with `#` as well.
+Invariants: all bad rows are reported together, with their lines, before anything is sent; no text of a row is
+repeated, for it may be a prompt. What is not set (an empty cell, null, no key) is not sent. Only CSV has text for
+numbers. In a text file every line that is not blank is a prompt, also one that begins with `#`.
 """
 
 from __future__ import annotations
@@ -47,12 +46,12 @@ def read_batch_items(
     format: str | None = None,  # noqa: A002  the word of the command line
     defaults: Mapping[str, Any] = _NO_DEFAULTS,
 ) -> list[BatchItem]:
-    """The items in a file, or in a text that is open for reading.
+    """The items in a file, or in an open text stream.
 
-    `format` is "txt" (a prompt a line), "csv" (a header that names the columns) or "jsonl" (an object a line), by
-    default what the file's suffix says. Columns and names are the endpoint's parameters, `prompt` and, if wanted,
-    `key`; `defaults` hold for rows that set nothing else. A row without a key has its number, from 1, in five
-    digits. Raises `BatchInputError` whose `problems` are all bad rows, and OSError where the file cannot be read.
+    `format` is "txt" (one prompt per line), "csv" (a header names the columns) or "jsonl" (one object per line), by
+    default the one of the file's suffix. Columns and names are the endpoint's parameters, `prompt` and, optionally,
+    `key`; `defaults` apply to rows that do not set them. A row without a key has its number, from 1, in five digits.
+    Raises `BatchInputError` whose `problems` are all bad rows, and OSError where the file cannot be read.
     """
     name = str(source) if isinstance(source, str | os.PathLike) else getattr(source, "name", "the input")
     where = repr(str(name))
@@ -81,14 +80,12 @@ def read_batch_items(
 def _read_bytes(source: str | os.PathLike[str] | TextIO) -> bytes:
     if isinstance(source, str | os.PathLike):
         return Path(source).read_bytes()
-    raw = getattr(
-        source, "buffer", None
-    )  # the bytes behind standard input, before it decoded them its own way
+    raw = getattr(source, "buffer", None)  # the bytes of standard input, whose encoding may be another
     return raw.read() if raw is not None else source.read().encode(errors="surrogatepass")
 
 
 def _decode(data: bytes, problems: list[RowProblem]) -> str:
-    """The text, as UTF-8 or as its mark says; what cannot be decoded is told by its line."""
+    """The text, as UTF-8 or by its byte order mark; undecodable lines are reported."""
     encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
         return data.decode(encoding)
@@ -130,7 +127,6 @@ def _make_items(
 
 
 def _check_prompt(prompt: Any, line: int, problems: list[RowProblem]) -> str:
-    """The prompt, if it can be one."""
     if not isinstance(prompt, str) or not prompt.strip():
         problems.append((line, f"line {line}: the prompt is empty"))
         return ""
@@ -145,7 +141,6 @@ def _check_prompt(prompt: Any, line: int, problems: list[RowProblem]) -> str:
 
 
 def _check_key(key: Any, line: int, problems: list[RowProblem]) -> str:
-    """The key, if there is one; "" where there is none."""
     if key is None:
         return ""
     if isinstance(key, bool) or not isinstance(key, str | int):
@@ -159,7 +154,6 @@ def _check_key(key: Any, line: int, problems: list[RowProblem]) -> str:
 
 
 def _is_encodable(text: str) -> bool:
-    """Whether it can be written as UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,10 +1,9 @@
-"""Rows of text, CSV and JSON Lines with the lines they stand on, and the parameters in them.
+"""Rows of text, CSV and JSON Lines with their line numbers, and the parameters in them.
 
-Rules: pure. A row that has no form is told and left out, and the others are read on. A quotation that never ends is
-told: it would make one prompt of all that follows. It refuses to guess: a semicolon or a tab separates columns only
-where the header has no comma, or where a first line `sep=;` says so, which Excel obeys and never shows. A line of the
-Batch API (custom_id, method, url, body) is the request in its body. The kinds of values are read from
-`GenerateParams`. No value is ever repeated in a complaint: in a file whose columns slipped it may be a prompt.
+Invariants: pure; a malformed row is reported and skipped, and so is a quotation that never ends, which would turn the
+rest into one prompt. No value is repeated in a report: in a file whose columns slipped it may be a prompt.
+Must not: guess. `;` or a tab separates columns only where the header has no comma or a first line says `sep=;`, as
+Excel writes.
 """
 
 from __future__ import annotations
@@ -23,18 +22,16 @@ from openai_images._util.json import is_mapping, is_object
 from openai_images.models.requests import GenerateParams
 
 RowProblem: TypeAlias = tuple[int, str]
-"""A line, and what is wrong there."""
+"""A line number, and what is wrong on it."""
 
 _SEPARATOR = re.compile(r"""[\r\n]*("?sep=([^\s\w"]|\t)"?[\t ,;]*)(?![^\r\n])""", re.IGNORECASE)
-
 _ENVELOPE = ("custom_id", "method", "url", "body")
-
 _ENDPOINT = re.compile(r"(?:/[\w.-]+)*/images/generations")
 
 
 @frozen
 class RawRow:
-    """What is set in one row, by name, and the line on which it begins."""
+    """The values of one row by name, and the line on which it begins."""
 
     line: int
     values: Mapping[str, Any] = field(repr=False)
@@ -70,7 +67,7 @@ def read_jsonl(text: str, problems: list[RowProblem]) -> list[RawRow]:
 
 
 def read_csv(text: str, problems: list[RowProblem]) -> list[RawRow]:
-    """A row for each row behind the header; empty cells set nothing."""
+    """A row for each row after the header; empty cells set nothing."""
     if separator := _SEPARATOR.match(text):
         delimiter, text = separator[2], text[: separator.start(1)] + text[separator.end(1) :]
     else:
@@ -105,7 +102,7 @@ def read_csv(text: str, problems: list[RowProblem]) -> list[RawRow]:
 def _unwrap_envelope(
     row: Mapping[str, Any], line: int, problems: list[RowProblem]
 ) -> Mapping[str, Any] | None:
-    """The request in a line of the Batch API, with its `custom_id` as the key; None where there is none."""
+    """The request in a line of the Batch API, with its `custom_id` as the key; None where it has none."""
     before, url, body = len(problems), row.get("url"), row.get("body")
     where = f"line {line}: as a line of the Batch API"
     unknown = [name[:40] for name in row if name not in _ENVELOPE]
@@ -123,7 +120,7 @@ def _unwrap_envelope(
 
 
 def _parse_header(cells: Sequence[str], line: int, problems: list[RowProblem]) -> list[str] | None:
-    """The names of the columns; None where nothing can be read with them."""
+    """The names of the columns; None where no row can be read with them."""
     names = [cell.strip().lower() for cell in cells]
     if "prompt" not in names:
         problems.append((line, f"line {line}: it must name the columns, and one of them must be prompt"))
@@ -135,12 +132,11 @@ def _parse_header(cells: Sequence[str], line: int, problems: list[RowProblem]) -
 
 
 def _numbered_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Lines as every editor counts them; other characters that end lines somewhere may be part of a prompt."""
+    """Lines as every editor counts them; other line separators may be part of a prompt."""
     return enumerate(io.StringIO(text, newline=None), 1)
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object none of whose names is there twice."""
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
@@ -172,12 +168,11 @@ _TYPES = {
 }
 
 _NAMES = ("prompt", "key", *_TYPES)
-
 _TYPE_NAMES = {int: "a whole number", dict: "a JSON object", str: "text"}
 
 
 def check_names(names: Iterable[str], line: int, problems: list[tuple[int, str]], hint: str = "") -> None:
-    """Tell which names are no parameters of a batch; line 0 stands for the defaults."""
+    """Report the names that are no parameters of a batch; line 0 stands for the defaults."""
     where = f"line {line}" if line else "defaults"
     for name in names:
         if name in _NOT_IN_BATCHES:
@@ -191,7 +186,7 @@ def check_names(names: Iterable[str], line: int, problems: list[tuple[int, str]]
 def coerce_values(
     values: Mapping[str, Any], line: int, problems: list[tuple[int, str]], *, from_text: bool
 ) -> dict[str, Any]:
-    """The parameters that are set, each as what it must be; what cannot be that is told. `key` is left out."""
+    """The parameters that are set, each as its type; others are reported. `key` is left out."""
     where = f"line {line}" if line else "defaults"
     found: dict[str, Any] = {}
     for name, value in values.items():
@@ -208,7 +203,6 @@ def coerce_values(
 
 
 def _coerce_text(cls: type, value: str) -> Any:
-    """A cell as this kind. Raises ValueError and TypeError."""
     text = value.strip()
     if cls is int:
         return _coerce(int, float(text) if "." in text else int(text))
@@ -216,7 +210,6 @@ def _coerce_text(cls: type, value: str) -> Any:
 
 
 def _coerce(cls: type, value: Any) -> Any:
-    """A value of this kind. Raises TypeError."""
     if cls is int and isinstance(value, float) and value.is_integer():
         return int(value)  # spreadsheets write 2.0
     if cls is dict and is_mapping(value):

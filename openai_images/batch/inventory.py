@@ -1,8 +1,9 @@
-"""What is in a batch's folder: pictures that are there without their row, gone, altered, or saved elsewhere.
+"""The image files of a batch's folder: complete, orphaned, missing, altered, or stored elsewhere.
 
-Rules: a picture counts by what its bytes say: its beginning and its end; what is whole is kept and gets its row, what
-was half-written vanishes. A done picture is believed if its size and time are those in its row, and read again only
-where they are not. Everything here blocks and is called in a thread. It refuses to remove anything that is whole.
+Invariants: the bytes of a file decide whether it is a complete image; a complete one is kept and gets its row, a
+truncated part file is removed. A done image is trusted if its size and time are those of its row, and hashed only
+where they are not. Blocks, and is called in a thread.
+Must not: remove a complete image.
 """
 
 from __future__ import annotations
@@ -31,10 +32,9 @@ _CHUNK = 256 * 1024
 
 
 class ImageInventory:
-    """The pictures of a folder, as they are when this is made."""
+    """The images of a folder as they are when this is made. Raises OSError."""
 
     def __init__(self, disk: Disk, paths: Paths) -> None:
-        """Look at what is there. Raises OSError."""
         self._disk = disk
         self._paths = paths
         self._files: dict[str, FileStat] = disk.list_files(paths.images)
@@ -42,11 +42,11 @@ class ImageInventory:
 
     @property
     def stems(self) -> Iterator[str]:
-        """The names of the files without their suffixes; half-written ones have none."""
+        """The file names without suffixes; part files have none."""
         return (Path(name).stem for name in self._files if name not in self._part_targets)
 
     def lost_images(self, keys: Iterable[str], ledger: Ledger) -> list[str]:
-        """Pictures that no row knows, with names that items of these keys would have: their rows were lost."""
+        """Images that no row knows, under names that items of these keys would have: their rows were lost."""
         lost: dict[str, list[str]] = {}
         for name in self._files:
             target = Path(self._part_targets.get(name, name))
@@ -61,7 +61,7 @@ class ImageInventory:
         return sorted(filter(self._is_complete, found))
 
     def verify(self, record: ItemRecord) -> str:
-        """Whether the pictures of a done item are "there", "missing" or "altered"."""
+        """Whether the images of a done item are "there", "missing" or "altered"."""
         verdicts = [self._verify_file(file) for file in record.files]
         return (
             "missing"
@@ -72,13 +72,13 @@ class ImageInventory:
         )
 
     def present_files(self, record: ItemRecord) -> tuple[StoredFile, ...]:
-        """Those pictures of an item that came although others did not, and are there."""
+        """The images of an incomplete item that are there."""
         return tuple(file for file in record.files if self._verify_file(file) != "missing")
 
     def adopt_orphans(
         self, items: Iterable[ResolvedItem], ledger: Ledger, timestamp: str
     ) -> list[JournalRow]:
-        """The rows of items whose pictures are all there although no row says so; the pictures have their names."""
+        """Rows for items whose images are complete although no row says so; the images get their names."""
         owned = {
             file.name for record in ledger.records.values() for file in record.files if record.state == "done"
         }
@@ -100,7 +100,7 @@ class ImageInventory:
         return rows
 
     def move_back(self, items: Iterable[ResolvedItem], ledger: Ledger, timestamp: str) -> list[JournalRow]:
-        """The rows of items whose pictures had to be saved elsewhere, and could be brought here."""
+        """Rows for items whose images were in a fallback folder and are moved into this one."""
         rows: list[JournalRow] = []
         for item in items:
             record = ledger.get(item.key)
@@ -120,9 +120,9 @@ class ImageInventory:
         return rows
 
     def clean_up(self, ledger: Ledger) -> list[str]:
-        """Remove what was half-written by runs that did not end, and second names of what is done.
+        """Remove truncated part files of earlier runs, and second names of done images.
 
-        What is whole and lacks its siblings gets its name, and is told.
+        A complete image without its siblings gets its name, and a note.
         """
         partial: list[str] = []
         states = {
@@ -157,7 +157,7 @@ class ImageInventory:
         return "there" if same else "altered"
 
     def _complete_files(self, record: ItemRecord, owned: Iterable[str]) -> list[tuple[str, str]]:
-        """For each picture asked for, the file it is in and the name it should have; nothing where one is lacking."""
+        """Each image's file and the name that it should have; empty where one is missing."""
         found: list[tuple[str, str]] = []
         for stem in file_stems(record.stem, record.image_count):
             targets = [stem + suffix for suffix in _SUFFIXES]
@@ -170,14 +170,13 @@ class ImageInventory:
         return found
 
     def _is_complete(self, name: str) -> bool:
-        """Whether a file is a picture from its beginning to its end, as far as its kind shows it."""
         path, size = self._paths.images / name, self._files[name].size
         return (
             flaw_of(self._disk.read(path, timestamp, _CHUNK) for timestamp in range(0, size, _CHUNK)) is None
         )
 
     def _place(self, name: str, target: str) -> StoredFile:
-        """A picture under the name it should have."""
+        """Give an image the name that it should have."""
         path = self._paths.images / name
         if name != target:
             descriptor = self._disk.open(path)
@@ -201,7 +200,6 @@ class ImageInventory:
         )
 
     def _move_file(self, file: StoredFile) -> StoredFile:
-        """A picture that was saved elsewhere, here."""
         outside = Path(file.name)
         part = part_path(self._paths.images, outside.name)
         descriptor = self._disk.create(part)

@@ -1,11 +1,9 @@
-"""One item's way: over the gate, into the journal, to the server, and its picture to the disk.
+"""Runs one item: circuit breaker, journal, request, images, verdict.
 
-Rules: its `sent` row is on the disk before the first byte goes out. Whatever ends it has its row on the disk before
-anybody is told: `done` behind its pictures, `refused` where it provably did not run, `failed`, or `unknown` where
-it may have been paid for; also when it is cancelled. Where its pictures are behind URLs, these are on the disk before
-they are fetched (`recorder.py`). What concerns all items (no quota, no key, no disk, no server) stops the batch and
-leaves the item to be sent another time. Pictures that were whole before things went wrong were paid for, and are
-kept, and so is what came in the place of one.
+Invariants: its `sent` row is on disk before the first byte is sent. However it ends, also by cancellation, its row is
+on disk before anybody learns of it: `done` after its images, `refused` where it was not executed, `failed`, or
+`unknown` where it may have been billed. URLs of remote images are on disk before they are fetched. An error that
+concerns all items stops the batch, and leaves the item to be sent by another run.
 """
 
 from __future__ import annotations
@@ -49,16 +47,15 @@ from openai_images.models.image import Image
 from openai_images.models.results import ImageResult, with_images
 
 _MAX_DELAYS = 8
-"""How often a server may say "later" to one item, each time after the client's own retries: it may mean the item."""
+"""How often a server may say "later" to one item, after the client's retries each time: it may mean the item."""
 
 _RUN_ENDED = "the run ended before its answer came"
 
 
 class ItemRunner(Watcher):
-    """One item under way, to be `run` once; its estimate was set aside in the budget."""
+    """One item, to `run` once; its estimate is reserved in the budget. `observer` learns of everything, too."""
 
     def __init__(self, run: RunState, work: WorkItem, observer: Watcher) -> None:
-        """Tell `observer` as well."""
         self._run = run
         self._recorder = ItemRecorder(run, work)
         self._work = work
@@ -70,7 +67,7 @@ class ItemRunner(Watcher):
         self._delays = 0
 
     async def run(self) -> ImageResult:
-        """The result, its pictures and its row on the disk. Raises what ended the item, when that has its row."""
+        """The result, when its images and its row are on disk. Raises the item's error when that has its row."""
         if self._work.remote is not None:
             try:
                 return await self._resume_fetch(self._work.remote)
@@ -98,14 +95,12 @@ class ItemRunner(Watcher):
         return evolve(result, images=(*before, *result.images)) if before else result
 
     def waiting(self) -> None:
-        """It waits for a limit."""
+        """It waits for a rate limit."""
         self._observer.waiting()
 
     async def sending(self, attempt: int) -> None:
-        """Have on the disk that the next thing is the request's first byte."""
-        if (
-            self._may_have_run
-        ):  # the client's policy sends it again, although nobody knows about the first time
+        """Have the `sent` row on disk: the request's first byte is next."""
+        if self._may_have_run:  # the client's policy sends it again, although the outcome is unknown
             self._is_unknown = True
             self._run.budget.settle(self._estimate, None)
             self._run.budget.reserved += self._estimate
@@ -122,7 +117,7 @@ class ItemRunner(Watcher):
         self._may_have_run = True
 
     async def refused(self, error: ImagesError) -> None:
-        """Have on the disk that it did not run."""
+        """Have it on disk that the request was not executed."""
         self._may_have_run = False
         if isinstance(error, RateLimitError):
             self._run.breaker.record_success()
@@ -130,7 +125,6 @@ class ItemRunner(Watcher):
         await self._observer.refused(error)
 
     async def _generate(self) -> ImageResult:
-        """The answer, as soon as there is a server."""
         breaker = self._run.breaker
         while True:
             is_probe = await breaker.acquire(self._observer.waiting)
@@ -155,7 +149,7 @@ class ItemRunner(Watcher):
                 return result
 
     def _is_item_error(self, error: ImagesError) -> bool:
-        """Whether it is not the server that is away, or says "later" to everyone."""
+        """Whether this error is the item's, not one of a server that is down or says "later" to everyone."""
         if isinstance(error, RateLimitError) or not error.safe_to_resend:
             return True
         self._delays += 1
@@ -168,7 +162,7 @@ class ItemRunner(Watcher):
             self._run.breaker.release_probe()
 
     async def _store_result(self, result: ImageResult) -> tuple[ImageResult, StoredImages]:
-        """Save what came, pictures first, and where those are that did not come."""
+        """Store the images that came, then the row, with the URLs of those that are remote."""
         cost = cost_of(result, self._item.request.model, self._run.prices)
         urls = [image.url for image in result.images if is_away(image)]
         fields = {**result_fields(result), "cost": decimal_text(cost), **({"urls": urls} if urls else {})}
@@ -186,13 +180,12 @@ class ItemRunner(Watcher):
         return result, stored
 
     async def _store_images(self, images: Sequence[Image]) -> StoredImages:
-        """Save these behind those that are kept; all of the item's. Raises OSError."""
+        """All images of the item on disk, these after the ones of earlier runs. Raises OSError."""
         kept_files = self._work.kept_files
         stored = await self._recorder.save(images, len(kept_files))
         return evolve(stored, files=(*kept_files, *stored.files))
 
     async def _resume_fetch(self, remote: ItemRecord) -> ImageResult:
-        """What an earlier run could not fetch, and paid for."""
         try:
             result = await resume_fetch(self._recorder, remote)
         except DownloadError:
@@ -206,7 +199,6 @@ class ItemRunner(Watcher):
         return result
 
     async def _record_failure(self, error: ImagesError) -> None:
-        """Save what came before the error, and say whether the item may be sent again."""
         verdict = classify_failure(error, self._item.request.model, self._run.prices)
         if verdict.state == "refused":
             self._may_have_run = False
@@ -232,10 +224,9 @@ class ItemRunner(Watcher):
             self._run.settle(self._estimate, verdict.cost, ran=verdict.billed)
 
     async def _abandon(self, error: ImagesError | None = None) -> None:
-        """It ends without an answer."""
         try:
             if self._recorder.is_open:
-                with suppress(OSError):  # the batch is halted by then
+                with suppress(OSError):  # which has halted the batch
                     fields = {"message": _RUN_ENDED} if error is None else error_fields(error)
                     unknown = self._may_have_run or self._is_unknown
                     await self._recorder.record("unknown" if unknown else "refused", fields)
@@ -243,14 +234,13 @@ class ItemRunner(Watcher):
             self._run.settle(self._estimate, None, ran=self._may_have_run)
 
     def _exit_without_outcome(self) -> NoReturn:
-        """End without an outcome, as the batch was halted."""
-        self._observer.waiting()  # raises, since nothing more is to be sent
+        self._observer.waiting()  # raises, as the batch was halted
         raise AssertionError
 
 
 @frozen
 class FailureVerdict:
-    """What becomes of an item: its state, whether it was paid for and how much that was, as far as it is known."""
+    """What an error means for an item's row: its state, whether it was billed, its cost, images worth keeping."""
 
     state: Literal["refused", "failed", "unknown"]
     billed: bool = False
@@ -259,7 +249,7 @@ class FailureVerdict:
 
 
 def classify_failure(error: ImagesError, model: str | None, prices: Prices) -> FailureVerdict:
-    """What this error means."""
+    """The verdict on an error: `refused` where it was not executed, `unknown` where the outcome is."""
     if error.safe_to_resend or stops_batch(error):
         return FailureVerdict("refused")
     if isinstance(error, PartialResultError):
@@ -277,12 +267,12 @@ def classify_failure(error: ImagesError, model: str | None, prices: Prices) -> F
 
 
 def stops_batch(error: ImagesError) -> bool:
-    """Whether all items would be told the same, and none was run: no quota, no key, a limit that lasts."""
+    """Whether all items would get this error, and none was executed: no quota, no key, a lasting limit."""
     return isinstance(error, AuthenticationError | ConfigurationError) or ends_all(error)
 
 
 def remote_urls(error: ImagesError) -> list[str]:
-    """Where pictures are that came with this error, and were not fetched."""
+    """The URLs of images that came with this error and were not fetched."""
     result: ImageResult | None = getattr(error, "result", None)
     images = error.images if result is None else result.images
     return [image.url for image in images if isinstance(image, Image) and is_away(image) and image.url]

@@ -1,12 +1,9 @@
-"""The journal on the disk: rows made and appended, and told to be there only when they are.
+"""Writes the journal: one JSON object per line, one line per change of state.
 
-Rules: one JSON object a line, one line for each change of state. A row says what became true: `begun` (a run), `sent`
-(the next byte is the request's first), `refused` (it provably did not run), `done`, `away` (answered, and its pictures
-are behind `urls`), `failed`, `unknown`. Rows hold no prompt: an item's request is there as a digest. They stand in the
-file in the order in which they were appended. One thread writes them: all that wait go in one write and one sync, so
-that a thousand items cost a few. Names of pictures are synced before the rows that tell of them. What was written in
-part, because the disk is full, is cut off again; where even that fails, nothing more is written, as it would be
-joined to the torn row.
+Invariants: states are `begun` (a run), `sent` (the request's first byte is next), `refused` (not executed), `done`,
+`away` (answered, its images are behind `urls`), `failed` and `unknown`. Rows hold no prompt but a digest of the
+request. One thread writes rows in the order of `append`, many in one sync, after the names of their images. A partial
+write is truncated; where that fails nothing more is written.
 """
 
 from __future__ import annotations
@@ -44,8 +41,8 @@ class _QueuedRow:
     written: asyncio.Future[None]
 
     def resolve(self, error: BaseException | None) -> None:
-        """In the loop's thread: the row is there, or is not."""
-        if self.written.done():  # nobody waits any more
+        """In the loop's thread: the row is on disk, or is not."""
+        if self.written.done():  # its caller was cancelled
             return
         if error is None:
             self.written.set_result(None)
@@ -57,7 +54,6 @@ class Journal:
     """`append` rows to an open file of `size` bytes."""
 
     def __init__(self, disk: Disk, descriptor: int, size: int) -> None:
-        """Append with this disk."""
         self._disk = disk
         self._descriptor = descriptor
         self._size = size
@@ -67,7 +63,7 @@ class Journal:
         self._executor = ThreadPoolExecutor(1, "openai_images journal")
 
     async def append(self, row: JournalRow, folder: Path | None = None) -> None:
-        """Have a row on the disk, after the names in `folder`. Raises OSError.
+        """Have a row on disk, after the names in `folder`. Raises OSError.
 
         A caller who is cancelled has appended the row nevertheless.
         """
@@ -80,12 +76,11 @@ class Journal:
         await queued.written
 
     def close(self) -> None:
-        """Write what waits, and let go of the file; blocks."""
+        """Write what is queued, and close the file; blocks."""
         self._executor.shutdown()
         self._disk.close(self._descriptor)
 
     def _write(self) -> None:
-        """In the thread: everything that waits by now."""
         with self._lock:
             group, self._queue = self._queue, []
         error: BaseException | None = None
@@ -110,12 +105,13 @@ class Journal:
         try:
             self._disk.sync(self._descriptor)
         except BaseException as failure:
-            self._failure = failure  # the system may have dropped what it could not write, and says so once
+            self._failure = (
+                failure  # the system may have dropped what it could not write, and reports it once
+            )
             raise
         self._size += len(lines)
 
     def _truncate_torn(self) -> None:
-        """Leave no torn row behind."""
         try:
             self._disk.truncate(self._descriptor, self._size)
         except BaseException as failure:  # noqa: BLE001
@@ -123,12 +119,11 @@ class Journal:
 
 
 FORMAT = 1
-"""Grows when an older version would misunderstand the rows."""
+"""Increased when an older version would misread the rows."""
 
 _MIN_SECRET = 6
-
 _IDENTIFYING_FIELDS = frozenset({"state", "key", "request", "stem", "same_as", "files"})
-"""What rows are found by."""
+"""By these fields rows are found: they are never rewritten."""
 
 _RESULT_FIELDS = ("created", "size", "quality", "background", "output_format", "request_id", "attempts")
 
@@ -139,7 +134,7 @@ def timestamp(wall: float) -> str:
 
 
 def encode_row(row: JournalRow) -> bytes:
-    """A row as its line; a value that JSON cannot hold is written as text, as none may keep a row from being there."""
+    """A row as its line; a value that JSON cannot hold becomes text, as none may prevent the row."""
     try:
         line = _to_json(row)
     except (TypeError, ValueError, RecursionError):
@@ -154,7 +149,7 @@ def _to_json(row: JournalRow) -> str:
 
 
 def result_fields(result: ImageResult) -> JournalRow:
-    """What a row keeps of a result besides its pictures."""
+    """What a row keeps of a result besides its images."""
     kept = {name: getattr(result, name) for name in _RESULT_FIELDS}
     fields = {name: json_value(value) for name, value in kept.items() if value is not None}
     fields["seconds"] = round(result.elapsed, 3)
@@ -180,7 +175,7 @@ def error_fields(error: BaseException) -> JournalRow:
         fields |= {"stage": error.stage, "categories": list(error.categories)}
     if isinstance(error, DownloadError):
         fields |= {"url": error.url, "status": error.status_code}
-    exact = ("url",)  # it must lead there
+    exact = ("url",)  # unchanged, as it is fetched
     return {
         name: value if name in exact else json_value(value)
         for name, value in fields.items()
@@ -189,7 +184,7 @@ def error_fields(error: BaseException) -> JournalRow:
 
 
 def body_field(error: BaseException, prompt: str) -> JournalRow:
-    """The small document of an answer that was paid for and could not be understood, without the prompt."""
+    """The small document of a response that was billed and could not be decoded, without the prompt."""
     body = getattr(error, "body", None)
     if body is None or not isinstance(error, DecodeError):
         return {}

@@ -1,11 +1,9 @@
-"""The journal as it was found: its rows, as far as they can be read, and what is wrong with the rest.
+"""Parses a journal: its rows, as far as they can be read, and what is wrong with the rest.
 
-Rules: pure and total, in time that is linear in the bytes: whatever stands in the file, what is read of it is of its
-kind and within bounds. Reading believes what is whole: a line that is no row is told and passed over, and counts
-against its item if its key can be read, as it may have been `sent`; a last line without its end is torn. A field that
-is no more than an ornament is left out where it is odd; a row without what it is about (its state, its key, its files,
-its URLs) is no row. A name in a row leads out of the folder only where a picture had to be saved elsewhere, and then by
-its whole path. A line may hold several rows, as in a journal whose line ends were lost.
+Invariants: pure, total, and linear in the bytes; every field that is returned has its type and bounds. An optional
+field that is odd is dropped; a row without its state, key, files or URLs is none. A line that is no row is reported,
+and counts as `sent` for the keys in it; a last line without its end is torn; a line may hold several rows. Names lead
+out of the folder only as absolute paths, which fallback folders have.
 """
 
 from __future__ import annotations
@@ -29,13 +27,12 @@ STATES: Final = frozenset({"begun", "sent", "refused", "done", "away", "failed",
 JournalRow: TypeAlias = dict[str, Any]
 
 _MAX_NOTES = 20
-
 _MAX_SHOWN_KEY = 60
 
 
 @frozen
 class StoredFile:
-    """A picture on the disk: `name` relative to the folder (absolute where it had to be saved elsewhere), `nbytes`."""
+    """An image on disk: `name` relative to the folder (absolute in a fallback folder), `nbytes`, `written` (ns)."""
 
     name: str
     nbytes: int
@@ -61,9 +58,9 @@ class StoredFile:
 
 @frozen
 class JournalContents:
-    """A journal as it was found: its rows, what was wrong, the bytes of a torn last line, and whether it lacks its end.
+    """Rows, notes about what is wrong, the bytes of a torn last line, and whether the last line lacks its newline.
 
-    `unreadable_keys` are keys of lines that could not be read, each with the number of rows before it.
+    `unreadable_keys` are keys of unreadable lines, each with the number of rows before it.
     """
 
     rows: Sequence[JournalRow] = field(repr=False)
@@ -74,7 +71,7 @@ class JournalContents:
 
 
 def parse_journal(data: bytes) -> JournalContents:
-    """The rows of a journal, whatever befell it."""
+    """The contents of a journal, whatever is in it."""
     rows: list[JournalRow] = []
     notes: list[str] = []
     unreadable_keys: list[tuple[int, str]] = []
@@ -86,7 +83,7 @@ def parse_journal(data: bytes) -> JournalContents:
         if number == len(lines):
             torn = text[len(text) - line.unread_bytes :]
             lacks_newline = len(text) > len(torn)
-        # A single row that was torn by a crash was not acted upon yet; more than one is no crash's work.
+        # A crash tears one row, which nobody has acted on yet; several are torn by something else.
         if not torn or len(line.unreadable_keys) > 1:
             unreadable_keys += [(len(rows), key) for key in line.unreadable_keys]
         if not (line.is_complete or torn):
@@ -98,7 +95,6 @@ def parse_journal(data: bytes) -> JournalContents:
 
 
 def _describe_keys(keys: Sequence[str]) -> str:
-    """What a line that cannot be read is about."""
     if not keys:
         return ""
     more = f" and {len(keys) - 1:,} more" if len(keys) > 1 else ""
@@ -106,27 +102,19 @@ def _describe_keys(keys: Sequence[str]) -> str:
 
 
 _MAX_IMAGES: Final = 1_000
-
 _MAX_NAME: Final = 4_096
-
 _MAX_AMOUNT_LENGTH: Final = 150
-
 _MAX_AMOUNT: Final = Decimal(10) ** 12
-
 _MAX_INTEGER: Final = 2**63
-
 _MAX_PIXELS: Final = 2**31
-
 _KEY = re.compile(r'"key":\s*("(?:[^"\\]|\\.)*")')
-
 _SPACE = re.compile(r"[ \t\r]*")
-
 _DECODER = json.JSONDecoder()
 
 
 @define
 class JournalLine:
-    """A line of a journal: its rows, how many bytes at its end are none, and the keys of what could not be read."""
+    """A line's rows, how many bytes at its end are none, and the keys of what could not be read."""
 
     rows: list[dict[str, Any]] = field(factory=list[dict[str, Any]])
     unreadable_keys: list[str] = field(factory=list[str])
@@ -188,7 +176,7 @@ def is_file(value: object) -> bool:
 
 
 def _parse_row(value: object) -> dict[str, Any] | None:
-    """A row with what is of its kind, None where it is none."""
+    """A row without the fields that are odd, None where it is no row."""
     if not is_object(value):
         return None
     state = value.get("state")
@@ -230,7 +218,7 @@ def _is_image_count(value: object) -> bool:
 
 
 def _is_stem(value: object) -> bool:
-    """Whether this can begin the name of a file in the folder of the pictures, and of no other."""
+    """Whether this can begin the name of a file in the folder of the images, and of no other."""
     return _is_name(value) and isinstance(value, str) and PurePath(value).name == value and "\\" not in value
 
 
@@ -253,7 +241,7 @@ _FIELD_CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "seconds": _is_seconds,
     "urls": _is_urls,
 }
-"""What is read of a row besides; the amounts are `parse_amount`'s."""
+"""Other fields that are read; amounts are checked by `parse_amount`."""
 
 
 def _find_keys(text: str) -> Iterator[str]:

@@ -1,11 +1,9 @@
-"""What the journal's rows add up to: where each item stands, and what was spent; and what may still be spent.
+"""Sums the journal's rows: where each item stands, what was spent, and what may still be spent.
 
-Rules: pure and synchronous; rows count in the order of the file, never by their time. An item that was sent without an
-end is unknown, and so is one whose row cannot be read: it is sent again only when asked for. Money is Decimal, in US
-dollars: a `sent` row may have cost its estimate until a later row says what became of it; an unknown cost is never
-zero. A budget sets an estimate aside before a request is sent, which gives way to its cost; nothing is set aside that
-would take what is spent and set aside together over the limit, and what is set aside stays so until it is settled or
-released.
+Invariants: pure; rows count in the order of the file, never by their time. An item that was sent and has no end is
+unknown, and so is one whose row cannot be read. Money is Decimal, in US dollars: a `sent` row may have cost its
+estimate until a later row settles it; an unknown cost is never zero. A reserved estimate stays reserved until it is
+settled or released, and never takes spent and reserved together over the limit.
 """
 
 from __future__ import annotations
@@ -28,9 +26,9 @@ State: TypeAlias = Literal["pending", "done", "away", "failed", "unknown"]
 class ItemRecord:
     """Where one item stands.
 
-    `request` is the digest of what was sent last, `stem` the name its files were to have, `image_count` how many were
-    asked for; `files` are there, whatever the state, and `urls` lead to those that are away. `blocked` failures are
-    the safety system's; of a `partial` one the other pictures can be asked for.
+    `request` is the digest of the last request, `stem` the name of its files, `image_count` how many it asks for;
+    `files` are there in any state, and `urls` lead to the remote ones. `blocked` failures are the safety system's;
+    the other images of a `partial` one can be requested.
     """
 
     state: State = "pending"
@@ -48,15 +46,15 @@ class ItemRecord:
 
     @property
     def is_incomplete(self) -> bool:
-        """Whether some of its pictures are there, and others are not."""
+        """Whether some of its images are there, and others are not."""
         return 0 < len(self.files) < self.image_count
 
 
 @define
 class Spending:
-    """What was paid: `known` costs, None while there is none; how many have no known cost, and their estimates.
+    """What was paid: the sum of `known` costs (None: there is none), the `unpriced` results, and their estimates.
 
-    `unpriceable` of these have not even an estimate.
+    `unpriceable` of these have no estimate either.
     """
 
     known: Decimal | None = None
@@ -70,7 +68,7 @@ class Spending:
         return (self.known or Decimal(0)) + self.estimated
 
     def charge(self, cost: Decimal | None, estimate: Decimal | None) -> None:
-        """Something was paid for, at a known cost or not."""
+        """Add a cost, or an estimate where it is not known."""
         if cost is not None:
             self.known = (self.known or Decimal(0)) + cost
             return
@@ -83,7 +81,7 @@ class Spending:
 
 @frozen
 class _OpenRequest:
-    """A request that was sent and has no end yet: what it may have cost, and where the item stood before."""
+    """A request without an end: its estimate, and where the item stood before."""
 
     estimate: Decimal | None
     before: ItemRecord
@@ -93,7 +91,7 @@ class _OpenRequest:
 class Ledger:
     """Records by key; `add` a row once it is in the journal.
 
-    `stems` are the names of all files that any row knows, folded, and how many pictures are numbered behind each.
+    `stems` are the casefolded names of all files in rows, and how many images are numbered after each.
     """
 
     records: dict[str, ItemRecord] = field(factory=dict[str, ItemRecord])
@@ -104,7 +102,7 @@ class Ledger:
 
     @classmethod
     def from_journal(cls, journal: JournalContents, estimates: Mapping[str, Decimal | None]) -> Ledger:
-        """What a journal adds up to, nothing of which is under way any more; `estimates` where a row has none."""
+        """The sum of a journal of which nothing is in flight any more; `estimates` where a row has none."""
         ledger = cls(estimates=estimates)
         unreadable = list(journal.unreadable_keys)
         for number, row in enumerate(journal.rows):
@@ -117,7 +115,7 @@ class Ledger:
         return ledger
 
     def get(self, key: str) -> ItemRecord:
-        """Where an item stands; pending where the journal does not know it."""
+        """Where an item stands; pending where the journal does not have it."""
         return self.records.get(key, _NEVER_SENT)
 
     def add(self, row: JournalRow) -> None:
@@ -139,13 +137,13 @@ class Ledger:
 
     def _add_sent(self, key: str, row: JournalRow) -> None:
         before = self._open.get(key)
-        if before is not None:  # sent again by choice, although nobody knows about the first time
+        if before is not None:  # sent again by `retry_unknown`
             self.spending.charge(None, before.estimate)
         recorded = parse_amount(row.get("estimate"))
         estimate = self.estimates.get(key) if recorded is None else recorded
         standing = self.get(key)
         self._open[key] = _OpenRequest(estimate, standing)
-        kept_files = tuple(map(StoredFile.from_row, row.get("files", ())))  # it asks for the others
+        kept_files = tuple(map(StoredFile.from_row, row.get("files", ())))  # the request is for the others
         self.records[key] = ItemRecord(
             "unknown",
             str(row.get("request", "")),
@@ -158,7 +156,7 @@ class Ledger:
         )
 
     def _add_refused(self, key: str, _: JournalRow) -> None:
-        """It did not run, so it stands where it stood: what was unknown before is not free to be sent again."""
+        """It was not executed, so it stands where it stood: what was unknown stays unknown."""
         before = self._open.pop(key, None)
         if before is not None:
             self.records[key] = before.before
@@ -168,7 +166,6 @@ class Ledger:
         self._update(key, row, "done")
 
     def _add_remote(self, key: str, row: JournalRow) -> None:
-        """It was answered and paid for: where its pictures are is never forgotten."""
         self._charge_open(key, row)
         self._update(key, row, "away")
 
@@ -190,7 +187,7 @@ class Ledger:
         self._update(key, row, "unknown")
 
     def _charge_open(self, key: str, row: JournalRow) -> None:
-        """Pay for what was open; what is not was paid for by an earlier row, unless this one has a cost."""
+        """Charge an open request; another was charged by an earlier row, unless this one has a cost."""
         before, cost = self._open.pop(key, None), parse_amount(row.get("cost"))
         if before is not None or cost is not None:
             self.spending.charge(cost, before.estimate if before else None)
@@ -201,7 +198,7 @@ class Ledger:
             cost = before.cost
         elif (
             cost is not None and before.state == "unknown" and before.cost is not None
-        ):  # its other pictures cost that
+        ):  # of its other images
             cost += before.cost
         seconds = row.get("seconds")
         self.records[key] = ItemRecord(
@@ -220,70 +217,70 @@ class Ledger:
         )
 
     def _mark_unreadable(self, key: str) -> None:
-        """A row of this item cannot be read. It may have been the one that says it was sent."""
+        """A row of this item is unreadable; it may have been its `sent` row."""
         if self.get(key).state != "done":
             files = self.get(key).files
             self._add_sent(key, {"request": self.get(key).request, "stem": self.get(key).stem})
             self.records[key] = evolve(self.get(key), files=files)
 
     def _close_open(self) -> None:
-        """Nothing is under way: what has no end is unknown, and may have cost its estimate."""
+        """Nothing is in flight: requests without an end are unknown, and may have cost their estimate."""
         for before in self._open.values():
             self.spending.charge(None, before.estimate)
         self._open.clear()
 
 
 _NEVER_SENT = ItemRecord()
-
 _ZERO = Decimal(0)
 
 
 @safe_repr
 class Budget:
-    """A limit in US dollars (None: no limit), what of it is spent, and what is set aside for requests under way."""
+    """A limit in US dollars (None: no limit), what of it is spent, and what in-flight requests have reserved.
+
+    Raises ValueError for an amount that is negative or no number.
+    """
 
     def __init__(self, limit: Decimal | None, spent: Decimal = _ZERO) -> None:
-        """Start with what was spent before. Raises ValueError for an amount that is negative or no number."""
         self.limit = None if limit is None else _check_amount(limit)
         self.spent = _check_amount(spent)
         self.reserved = _ZERO
 
     @property
     def available(self) -> Decimal | None:
-        """What can still be set aside, never below 0; None without a limit."""
+        """What can still be reserved, never below 0; None without a limit."""
         return None if self.limit is None else max(self.limit - self.spent - self.reserved, _ZERO)
 
     def reserve(self, estimate: Decimal) -> bool:
-        """Set an estimate aside, or set nothing aside and say False where it does not fit. Raises ValueError."""
+        """Reserve an estimate; False, and nothing is reserved, where it does not fit. Raises ValueError."""
         if self.limit is not None and self.spent + self.reserved + _check_amount(estimate) > self.limit:
             return False
         self.reserved += _check_amount(estimate)
         return True
 
     def settle(self, estimate: Decimal, cost: Decimal | None) -> None:
-        """Spend the cost in place of what was set aside for it, the estimate where the cost is not known.
+        """Replace a reserved estimate by its cost, or spend the estimate where the cost is not known.
 
-        Raises ValueError where less than the estimate is set aside, and for a cost that is no amount.
+        Raises ValueError where less than the estimate is reserved, and for a cost that is no amount.
         """
         spent = _check_amount(estimate if cost is None else cost)
         self.release(estimate)
         self.spent += spent
 
     def release(self, estimate: Decimal) -> None:
-        """Set an estimate free: its request did not run. Raises ValueError where less than that is set aside."""
+        """Free an estimate whose request was not executed. Raises ValueError where less than that is reserved."""
         if _check_amount(estimate) > self.reserved:
             msg = f"only {self.reserved} is set aside, not {estimate}: each estimate is settled or released once"
             raise ValueError(msg)
         self.reserved -= estimate
 
     def __repr__(self) -> str:
-        """The three amounts."""
         limit = "no limit" if self.limit is None else f"limit {self.limit}"
         return f"<Budget {self.spent} spent, {self.reserved} set aside, {limit}>"
 
 
 def _check_amount(value: Decimal) -> Decimal:
-    """Refuse what is no amount of money: NaN would make every comparison fail, quietly."""
+    """Reject what is no amount of money: NaN would make every comparison false."""
     if not value.is_finite() or value < 0:
         msg = f"an amount in US dollars is a finite number of 0 or more, not {value}"
         raise ValueError(msg)

@@ -1,7 +1,7 @@
-"""The values of a batch that people hold: its items and options, its plan and its summary.
+"""The public values of a batch: its items and options, its plan and its summary.
 
-Rules: frozen; what may cost money again is off unless it is asked for; a value that makes no sense is refused when it
-is made; an unknown cost is None, never zero.
+Invariants: frozen; what may cost money again is off by default; an invalid option is rejected when it is made; an
+unknown cost is None, never zero.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from openai_images.many.failure_streaks import DEFAULT_IDENTICAL_FAILURES
 from openai_images.models.requests import GenerateRequest
 
 Thumbnail: TypeAlias = Callable[[Path, Path], object]
-"""Makes a small WebP copy of the first path's picture at the second, which has another suffix; may raise anything."""
+"""Makes a small WebP copy of the first path's image at the second, which has another suffix; may raise anything."""
 
 
 @frozen
 class BatchItem:
-    """One request of a batch: its `key` names it and its files; `line` is where it stands in its file, if in one."""
+    """One request of a batch: its `key` names it and its files; `line` is its line in an input file, if any."""
 
     key: str
     request: GenerateRequest
@@ -51,16 +51,15 @@ def _check_seconds(_: object, attribute: Attribute[Any], value: object) -> None:
 
 @frozen(kw_only=True)
 class BatchOptions:
-    """How much at once, for how much, and what is sent although it was sent before.
+    """How many requests at once, for how much money, and what is sent again.
 
-    `concurrency` requests at once, None for as many as the client's `Limits` allow. `budget` US dollars for all runs of
-    the folder together, by `prices`. `retry_failed` sends failures again, `retry_unknown` what may have been billed, or
-    is behind a URL that cannot be fetched, `retry_missing` what was done and whose pictures are gone. `dedupe` sends
-    identical requests once. After `max_identical_failures` with no success between, each of which may have cost money
-    or refused the account, the batch ends, so that no more is paid for nothing; None: it goes on. While the server
-    cannot be reached the batch waits, for `max_outage` seconds at a time.
-    `thumbnail` makes a small WebP copy of the picture in its first path at its second, for `index.html`, which begins
-    with the remark `note`. Raises `ConfigurationError`.
+    `concurrency` requests at once, None for as many as the client's `Limits` allow. `budget` US dollars for all runs
+    of the folder together, by `prices`. `retry_failed` sends failures again, `retry_unknown` what may have been
+    billed, or is behind a URL that cannot be fetched, `retry_missing` what was done and whose images are gone.
+    `dedupe` sends identical requests once. After `max_identical_failures` with no success between them, each of which
+    may have cost money or rejected the account, the batch ends; None: it continues. While the server is unreachable
+    the batch waits, for `max_outage` seconds at a time. `thumbnail` makes a small WebP copy of the image in its first
+    path at its second, for `index.html`, which begins with the remark `note`. Raises `ConfigurationError`.
     """
 
     concurrency: int | None = field(default=None, validator=_check_count)
@@ -80,13 +79,13 @@ class BatchOptions:
 class BatchPlan:
     """Where a batch stands, by keys in the order of its items; `to_send` is what a run will send.
 
-    `done`, `away`, `pending`, `failed`, `unknown` and `missing` are apart from each other and are all there is: `away`
-    was paid for, and its pictures are behind URLs from which a run fetches them; `pending` was never sent, or provably
-    did not run; `unknown` may have been billed; `missing` was done, and its pictures are gone. Of the done, `adopted`
-    pictures were found without the row that says so, and `altered` ones are not what was written. `changed` are
-    pending: they had failed, and their request is another one now. `removed` are in the journal and not asked for any
-    more. `same` names for each item that is not sent the one whose pictures it shares. `notes` tell what was repaired.
-    `spent` US dollars went before this run, None where no cost is known; `unpriced` results are not in it.
+    `done`, `away`, `pending`, `failed`, `unknown` and `missing` are disjoint and complete: `away` was paid for, and a
+    run fetches its images from URLs; `pending` was never sent, or not executed; `unknown` may have been billed;
+    `missing` was done, and its images are gone. Of the done, `adopted` images were found without their row, and
+    `altered` ones are not what was written. `changed` are pending: they had failed, and their request is another one
+    now. `removed` are in the journal and no longer in the items. `same` maps each item that is not sent to the one
+    whose images it shares. `notes` tell what was repaired. `spent` US dollars went before this run, None where no
+    cost is known; `unpriced` results are not in it.
     """
 
     total: int
@@ -108,22 +107,22 @@ class BatchPlan:
 
     @property
     def to_fetch(self) -> tuple[str, ...]:
-        """The keys whose pictures a run fetches; those that `to_send` names too are sent where that fails."""
+        """The keys whose images a run fetches; those also in `to_send` are sent where that fails."""
         return tuple(key for key in self.away if key not in self.same)
 
 
 @frozen(kw_only=True)
 class BatchSummary:
-    """Where a batch stands after a run, or in it.
+    """Where a batch stands after a run, or during it.
 
     `done`, `away` (paid for, and behind a URL that could not be fetched), `failed`, `unknown`, `missing` and
     `not_started` are all items there are; `earlier` of the done were so before this run, `blocked` of the failed are
-    the safety system's, and `incomplete` failed and unknown ones have some of their images, but not all. `reason` says
-    what ended the run before all was sent: "" (nothing), "budget", "quota", "stopped" (`stop()`), "folder" (it could
-    not be written), "server" (it could not be reached), "key" (it was not accepted) or "failures" (too many identical
-    ones in a row). `spent` US dollars went in all runs, None where no cost is known; `unpriced` results, and requests
-    that may have been billed, are not in it. `saved_elsewhere` are pictures that the folder did not take. `elapsed`
-    seconds are this run's.
+    the safety system's, and `incomplete` failed and unknown ones have some of their images, but not all. `reason`
+    says what ended the run before all was sent: "" (nothing), "budget", "quota", "stopped" (`stop()`), "folder" (it
+    could not be written), "server" (it could not be reached), "key" (it was not accepted) or "failures" (too many
+    identical ones in a row). `spent` US dollars went in all runs, None where no cost is known; `unpriced` results,
+    and requests that may have been billed, are not in it. `saved_elsewhere` are images that the folder did not take.
+    `elapsed` seconds are this run's.
     """
 
     total: int

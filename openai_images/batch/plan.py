@@ -1,10 +1,9 @@
-"""What a run will do, decided before anything is sent: from what is asked, what the journal says, and what is there.
+"""Decides what a run sends, from its items, the journal's ledger and the folder; and tells where every item stands.
 
-Rules: pure. Two requests are the same if their bodies are, the client's model included; the digest of a body stands
-for it in the journal, so that a journal holds no prompt. What is done is never sent again; what may have been billed
-only when asked for, and so is what failed and what was deleted. What is behind a URL is fetched, which costs nothing,
-before anything is sent. An item whose request is not the one in the journal stops the run before anything is sent,
-unless it was never paid for.
+Invariants: pure. Two requests are the same if their bodies are, the client's model included; rows hold the digest of
+a body. A done item is never sent again; an unknown, failed or missing one only when configured. Remote images are
+fetched before anything is sent. A changed request of an item that may have been billed stops the run before anything
+is sent.
 """
 
 from __future__ import annotations
@@ -27,13 +26,12 @@ from openai_images.models.requests import GenerateRequest
 from openai_images.wire.codec import encode_request
 
 _MAX_SHOWN_PROBLEMS = 20
-
 _MAX_IMAGES = 1_000
 
 
 @frozen
 class ResolvedItem:
-    """An item as it will be sent: its place, the whole `request`, its body's digest, its estimate in US dollars."""
+    """An item as it will be sent: its index, the whole `request`, its body's digest, its estimate in US dollars."""
 
     index: int
     key: str
@@ -43,11 +41,11 @@ class ResolvedItem:
 
     @property
     def image_count(self) -> int:
-        """How many are asked for."""
+        """How many images it asks for."""
         return self.request.n or 1
 
     def rest(self, kept_count: int, prices: Prices) -> ResolvedItem | None:
-        """The same item, asking only for what is missing when so many are kept; None where it must ask for all."""
+        """The same item asking only for the images that are missing; None where it must ask for all."""
         missing = self.image_count - kept_count
         if not 0 < kept_count < self.image_count or "n" in (self.request.extra_body or {}):
             return None
@@ -56,7 +54,7 @@ class ResolvedItem:
 
 
 def resolve_items(items: Iterable[BatchItem], model: str | None, prices: Prices) -> list[ResolvedItem]:
-    """The items as they will be sent, `model` where one names none. Raises `BatchInputError` with all that is wrong."""
+    """The items as they will be sent, `model` where one names none. Raises `BatchInputError` with all problems."""
     resolved: list[ResolvedItem] = []
     problems: list[str] = []
     first: dict[str, int] = {}
@@ -86,7 +84,7 @@ def resolve_items(items: Iterable[BatchItem], model: str | None, prices: Prices)
 
 
 def _check_image_count(request: GenerateRequest) -> None:
-    """Refuse a number of pictures that nobody could name files for. Raises `RequestInvalidError`."""
+    """Reject a number of images for which there are no file names. Raises `RequestInvalidError`."""
     number: Any = request.n  # callers may be untyped
     if number is not None and (
         isinstance(number, bool) or not isinstance(number, int) or not 0 < number <= _MAX_IMAGES
@@ -96,7 +94,7 @@ def _check_image_count(request: GenerateRequest) -> None:
 
 
 def input_error(where: str, problems: Sequence[str]) -> BatchInputError:
-    """The exception that tells what is wrong: all of it in `problems`, the beginning in its text."""
+    """The exception with all `problems`, the first of them in its text."""
     shown = "".join(f"\n  {problem}" for problem in problems[:_MAX_SHOWN_PROBLEMS])
     more = (
         f"\n  … and {len(problems) - _MAX_SHOWN_PROBLEMS:,} more"
@@ -110,7 +108,7 @@ def input_error(where: str, problems: Sequence[str]) -> BatchInputError:
 
 
 def _digest(request: GenerateRequest) -> str:
-    """The SHA-256 of the request's body, in one spelling. Raises `RequestInvalidError`."""
+    """The SHA-256 of the request's canonical body. Raises `RequestInvalidError`."""
     body = json.loads(encode_request(request, stream=False))
     canonical = json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
@@ -121,7 +119,7 @@ _MAX_SHOWN = 10
 
 @frozen(kw_only=True)
 class FolderFindings:
-    """What the folder showed: keys of done items whose pictures are gone, or not what was written, and what to tell."""
+    """What the folder shows: keys of done items whose images are gone, or altered, and notes."""
 
     missing: Collection[str] = frozenset()
     altered: Collection[str] = frozenset()
@@ -129,7 +127,7 @@ class FolderFindings:
 
 
 def reject_changed_items(items: Iterable[ResolvedItem], ledger: Ledger) -> None:
-    """Raise `BatchFolderError` where something that may have been paid for is now asked for differently."""
+    """Raise `BatchFolderError` where the request of an item that may have been billed has changed."""
     changed = [item.key for item in items if _is_changed(item, ledger) and _may_be_paid(item, ledger)]
     if changed:
         shown = ", ".join(repr(key[:40]) for key in changed[:_MAX_SHOWN])
@@ -144,7 +142,7 @@ def reject_changed_items(items: Iterable[ResolvedItem], ledger: Ledger) -> None:
 
 
 def reject_lost_rows(lost_images: Sequence[str], folder: str) -> None:
-    """Raise `BatchFolderError` where pictures of what would be sent are there, and the journal does not know them."""
+    """Raise `BatchFolderError` where the folder has images of items to send, and the journal no rows of them."""
     if lost_images:
         shown = ", ".join(repr(name[:80]) for name in lost_images[:_MAX_SHOWN])
         more = f" and {len(lost_images) - _MAX_SHOWN:,} more" if len(lost_images) > _MAX_SHOWN else ""
@@ -205,7 +203,6 @@ def _state(item: ResolvedItem, ledger: Ledger, found: FolderFindings) -> str:
 
 
 def _is_changed(item: ResolvedItem, ledger: Ledger) -> bool:
-    """Whether the journal has another request under this key."""
     return ledger.get(item.key).request not in ("", item.digest)
 
 
@@ -216,7 +213,7 @@ def _may_be_paid(item: ResolvedItem, ledger: Ledger) -> bool:
 def _find_duplicates(
     items: Iterable[ResolvedItem], states: Mapping[str, str], to_send: Collection[str]
 ) -> dict[str, str]:
-    """For each item that need not be sent, the one with the same request that stands for it."""
+    """For each item that need not be sent, the one with the same request that represents it."""
     groups: dict[str, list[str]] = {}
     for item in items:
         groups.setdefault(item.digest, []).append(item.key)
@@ -229,7 +226,7 @@ def _find_duplicates(
 
 
 def _representative(group: Sequence[str], states: Mapping[str, str], waiting: Sequence[str]) -> str:
-    """The one that is done; else the one that is fetched, sent by choice, or settled, in this order; else the first."""
+    """The one that is done; else the one that is fetched, sent again, or settled, in this order; else the first."""
     by_choice = [key for key in waiting if states[key] != "pending"]
     settled = [key for key in group if key not in waiting and states[key] in ("failed", "unknown")]
     done = [key for state in ("done", "away") for key in group if states[key] == state]
@@ -238,7 +235,7 @@ def _representative(group: Sequence[str], states: Mapping[str, str], waiting: Se
 
 @define
 class StopReason:
-    """Why a run ends before all is sent: a word, the error, and pictures that had to be saved elsewhere."""
+    """Why a run ends before all is sent: a word, the error, and the images in a fallback folder."""
 
     reason: str = ""
     error: Exception | None = None
@@ -249,7 +246,6 @@ class BatchStatus:
     """Where the items of a batch stand: by its plan at first, by the journal's rows from then on."""
 
     def __init__(self, plan: BatchPlan, ledger: Ledger) -> None:
-        """Start with the plan."""
         self._plan = plan
         self._ledger = ledger
         self._done = frozenset(plan.done)
@@ -257,7 +253,7 @@ class BatchStatus:
         self._changed = {key: ledger.get(key) for key in plan.changed}
 
     def record(self, key: str) -> ItemRecord:
-        """What is known of an item, or of the one whose pictures it shares."""
+        """The record of an item, or of the one whose images it shares."""
         record = self._ledger.get(key)
         representative = self._plan.same.get(key)
         return (
@@ -272,7 +268,7 @@ class BatchStatus:
         return "pending" if record is self._changed.get(key) else record.state
 
     def summary(self, keys: Iterable[str], end: StopReason, elapsed: float) -> BatchSummary:
-        """The numbers."""
+        """The numbers of the batch."""
         states = {key: self.state(key) for key in keys}
         counts = Counter(states.values())
         blocked = sum(state == "failed" and self.record(key).blocked for key, state in states.items())

@@ -1,9 +1,9 @@
-"""What one item of a batch shares with all others, and how what becomes of it gets to the disk: pictures, then rows.
+"""What the items of a run share, and how an item's outcome gets to disk: images, then rows; remote images fetched.
 
-Rules: a picture is synced and named before its row, and a row is on the disk before anybody acts on it. Where the disk
-does not take one, the batch is halted. It refuses to decide what a row says.
-Pictures behind URLs are fetched and never asked for again: the URLs are on the disk before, and what came of them
-after; what could not be fetched stays on record for the next run.
+Invariants: an image is synced and named before its row, and a row is on disk before anybody acts on it; where the
+disk fails the batch is halted. URLs are on disk before they are fetched, and what could not be fetched stays on
+record for the next run: it is never requested again.
+Must not: decide what a row says.
 """
 
 from __future__ import annotations
@@ -44,7 +44,6 @@ from openai_images.models.results import ImageResult
 _log = logging.getLogger("openai_images")
 
 _MAX_SHOWN_KEY = 60
-
 _THREADS = 8
 """Images that are written concurrently: a disk syncs several in little more time than one."""
 
@@ -120,10 +119,10 @@ class RunState:
 
 @frozen(kw_only=True)
 class WorkItem:
-    """What is to be done for an item: `remote` is its record where its pictures are behind URLs.
+    """What is to be done for an item: `remote` is its record where its images are behind URLs.
 
-    Such an item is fetched, and sent only if that fails and `can_send`; its estimate was set aside if it may be sent.
-    `kept_files` are those of its pictures that came earlier: `item` is for the rest.
+    Such an item is fetched, and sent only if that fails and `can_send`; its estimate is reserved if it can be sent.
+    `kept_files` are its images of earlier runs: `item` is for the rest.
     """
 
     item: ResolvedItem
@@ -134,20 +133,19 @@ class WorkItem:
 
     @property
     def image_count(self) -> int:
-        """How many there are when it is done."""
+        """How many images there are when it is done."""
         return len(self.kept_files) + self.item.image_count
 
     @property
     def estimate(self) -> Decimal:
-        """What is set aside for it, in US dollars."""
+        """What is reserved for it, in US dollars."""
         return (self.item.estimate or Decimal(0)) if self.can_send else Decimal(0)
 
 
 class ItemRecorder:
-    """Has pictures and rows of one item on the disk; `is_open` while there may be a `sent` row without an end."""
+    """Has images and rows of one item on disk; `is_open` while there may be a `sent` row without an end."""
 
     def __init__(self, run: RunState, work: WorkItem) -> None:
-        """Nothing is written yet."""
         self.run = run
         self.work = work
         self.is_open = False
@@ -155,9 +153,9 @@ class ItemRecorder:
     async def save(
         self, images: Sequence[Image], before: int = 0, urls: Sequence[str | None] = ()
     ) -> StoredImages:
-        """Save pictures, so many of the item being there already; where that fails the batch is halted.
+        """Store images, `before` of the item being there already; where that fails the batch is halted.
 
-        Where they cannot be saved anywhere the row says so, and that they are still at `urls`. Raises
+        Where they cannot be stored anywhere the row says so, and that they are still at `urls`. Raises
         `ImageNotStoredError` and OSError.
         """
         if not images:
@@ -178,7 +176,7 @@ class ItemRecorder:
         return stored
 
     async def record(self, state: str, fields: JournalRow, stored: StoredImages | None = None) -> None:
-        """Have a row on the disk, behind the names of its pictures. Raises OSError, and halts the batch then."""
+        """Have a row on disk, after the names of its images. Raises OSError, and halts the batch then."""
         item = self.work.item
         files = {"files": files_field(stored.files)} if stored is not None and stored.files else {}
         row = {"state": state, "key": item.key, "request": item.digest, **fields, **files}
@@ -196,7 +194,7 @@ class ItemRecorder:
             )
 
     async def finish(self, result: ImageResult, fields: JournalRow, stored: StoredImages) -> None:
-        """Have it on the disk that it is done. Raises `PartialResultError` where pictures are missing, and OSError."""
+        """Have the `done` row on disk. Raises `PartialResultError` where images are missing, and OSError."""
         count, expected = len(stored.files), self.work.image_count
         if count >= expected or "n" in (self.work.item.request.extra_body or {}):
             await self.record("done", fields, stored)
@@ -214,7 +212,7 @@ class ItemRecorder:
 
 
 async def fetch_remote(recorder: ItemRecorder, result: ImageResult, stored: StoredImages) -> ImageResult:
-    """Fetch and save what is away, beside what is `stored`; that is on record. Raises `DownloadError` and OSError."""
+    """Fetch and store the remote images of a result, and record them. Raises `DownloadError` and OSError."""
     fetched, error = await _fetch_available(result, recorder.run.caller)
     return await run_to_completion(_store_fetched(recorder, result, fetched, stored, error))
 
@@ -227,7 +225,7 @@ async def resume_fetch(recorder: ItemRecorder, remote: ItemRecord) -> ImageResul
 
 
 async def fetch_partial_result(error: ImagesError, caller: Caller) -> None:
-    """Fetch what came of an item that failed all the same; what cannot be fetched stays there with its URL."""
+    """Fetch the images of an item that failed nevertheless; what cannot be fetched keeps its URL."""
     if isinstance(error, PartialResultError):
         if any(map(is_away, error.result.images)):
             error.result, _ = await _fetch_available(error.result, caller)
@@ -239,7 +237,7 @@ async def fetch_partial_result(error: ImagesError, caller: Caller) -> None:
 
 
 async def _fetch_available(result: ImageResult, caller: Caller) -> tuple[ImageResult, DownloadError | None]:
-    """The result as far as it could be fetched, and why not the rest."""
+    """The result as far as it could be fetched, and the error of the rest."""
     try:
         return await caller.fetch(result), None
     except DownloadError as error:
@@ -258,7 +256,6 @@ async def _store_fetched(
     stored: StoredImages,
     error: DownloadError | None,
 ) -> ImageResult:
-    """Have what was fetched on the disk, and on record."""
     pairs = list(zip(before.images, fetched.images, strict=True))
     fetched_images = [new for old, new in pairs if is_away(old) and not is_away(new)]
     stored_now = await recorder.save(
@@ -276,13 +273,12 @@ async def _store_fetched(
 
 
 def _known_result(remote: ItemRecord, root: Path) -> ImageResult:
-    """What the journal knows of an item: the pictures that are there, and those that are away."""
     remote_images = (Image(url=url) for url in remote.urls)
     return ImageResult(images=(*images_from_files(remote.files, root), *remote_images), attempts=0)
 
 
 def images_from_files(files: Iterable[StoredFile], root: Path) -> list[Image]:
-    """The pictures that are there."""
+    """Images of files in the folder."""
     return [
         Image(
             path=root / file.name,

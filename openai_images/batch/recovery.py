@@ -1,7 +1,7 @@
-"""How a run begins: a folder becomes a plan, with its journal mended and every picture that is there accounted for.
+"""Opens a batch: claims its folder, repairs its journal, accounts for every image, and makes the plan.
 
-Rules: nothing is sent. What was changed in the input is told before anything is written but the mending. Each step
-leaves the folder so that a crash behind it loses nothing. All of it blocks and is called in a thread.
+Invariants: nothing is sent; changed items are rejected before anything but the repair is written; a crash after any
+step loses nothing. Blocks, and is called in a thread.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from openai_images.errors import ConfigurationError
 
 @define
 class OpenedBatch:
-    """A batch whose folder is claimed: what `open_batch` gives."""
+    """A batch whose folder is claimed."""
 
     folder: BatchFolder
     journal: OpenJournal
@@ -43,7 +43,7 @@ class OpenedBatch:
     kept_files: Mapping[str, tuple[StoredFile, ...]] = field(repr=False)
 
     def close(self) -> None:
-        """Let go of it all."""
+        """Close the journal and unlock the folder."""
         self.journal.close()
         self.folder.release()
 
@@ -59,7 +59,7 @@ class _OpenContext:
 def open_batch(
     disk: Disk, root: Path, items: Sequence[ResolvedItem], options: BatchOptions, timestamp: str
 ) -> OpenedBatch:
-    """Claim the folder and find out what is to be done. Raises `BatchFolderError`, `ConfigurationError` and OSError."""
+    """Claim the folder and make the plan. Raises `BatchFolderError`, `ConfigurationError` and OSError."""
     context = _OpenContext(disk, Paths(root), options, timestamp)
     folder = BatchFolder(disk, context.paths)
     try:
@@ -123,7 +123,7 @@ def _begun_row(plan: BatchPlan, timestamp: str) -> JournalRow:
 def _duplicate_rows(
     items: Sequence[ResolvedItem], plan: BatchPlan, ledger: Ledger, timestamp: str
 ) -> list[JournalRow]:
-    """The rows of items whose request was answered for another one in an earlier run."""
+    """Rows of items that share the request of another one that is done."""
     rows: list[JournalRow] = []
     for item in items:
         representative = plan.same.get(item.key)
@@ -143,7 +143,7 @@ def _duplicate_rows(
 def _find_kept_files(
     items: Sequence[ResolvedItem], plan: BatchPlan, ledger: Ledger, inventory: ImageInventory
 ) -> dict[str, tuple[StoredFile, ...]]:
-    """The pictures of items of which only the missing ones are to be asked for."""
+    """The images of items whose other images are requested."""
     kept_files: dict[str, tuple[StoredFile, ...]] = {}
     to_send, to_fetch = set(plan.to_send), set(plan.to_fetch)
     for item in items:
@@ -162,14 +162,14 @@ def _assign_stems(
     inventory: ImageInventory,
     kept_files: Collection[str],
 ) -> dict[str, str]:
-    """The names of the files to come; those in the journal stay, as far as they are free."""
+    """The names of the files to write: those in the journal where they are free."""
     to_send = {*plan.to_send, *plan.to_fetch}
     names = Names(inventory.stems)
     for key, record in ledger.records.items():
         if key not in to_send and record.stem:
             names.take(record.stem, record.image_count)
     stems: dict[str, str] = {}
-    for key in (*plan.to_fetch, *kept_files):  # some of its pictures may be there under this name
+    for key in (*plan.to_fetch, *kept_files):  # some of its images may have this name
         if ledger.get(key).stem:
             stems[key] = ledger.get(key).stem
             names.take(stems[key], ledger.get(key).image_count)
@@ -188,7 +188,7 @@ def _assign_stems(
 def _reject_unknown_costs(
     items: Sequence[ResolvedItem], plan: BatchPlan, ledger: Ledger, options: BatchOptions
 ) -> None:
-    """A budget can be kept only where it is known what things may cost."""
+    """Reject a budget where costs cannot be estimated."""
     if options.budget is None:
         return
     to_send: Collection[str] = set(plan.to_send)

@@ -1,8 +1,8 @@
-"""A run of a batch whose folder is open: which item comes next, what is recorded, and what ends it all.
+"""One run of a batch: which item is next, its outcome, and what ends the run.
 
-Rules: an item is started when its estimate fits into what is left of the budget; one that does not fit waits as long as
-something under way may turn out cheaper. The first thing that concerns all items ends the run: nothing new is
-sent, what was sent is awaited. What is known of the items is what the journal says, row by row.
+Invariants: an item starts when its estimate fits into the budget; one that does not waits as long as an in-flight
+request may turn out cheaper. The first error that concerns all items ends the run: nothing new is sent, in-flight
+requests finish.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING
 
 from openai_images.batch.contact_sheet import write_page
 from openai_images.batch.item_runner import ItemRunner
@@ -23,25 +22,23 @@ from openai_images.batch.plan import BatchStatus, ResolvedItem
 from openai_images.batch.recorder import RunSettings, RunState, WorkItem
 from openai_images.batch.recovery import OpenedBatch
 from openai_images.batch.sheet_cards import make_thumbnail, sheet_entries
+from openai_images.catalog.prices import Prices
 from openai_images.errors import (
     APIConnectionError,
     BatchFolderError,
     ImagesError,
 )
+from openai_images.http.watch import Watcher
 from openai_images.many.items import Item
 from openai_images.many.outcomes import Options, Outcomes
 from openai_images.models.cost import cost_of
 from openai_images.models.outcomes import Failed, Outcome, Succeeded
-
-if TYPE_CHECKING:
-    from openai_images.catalog.prices import Prices
-    from openai_images.http.watch import Watcher
-    from openai_images.models.requests import GenerateRequest
-    from openai_images.models.results import ImageResult
+from openai_images.models.requests import GenerateRequest
+from openai_images.models.results import ImageResult
 
 
 class BatchRunner:
-    """`next` outcomes until there are none; then `aclose`."""
+    """Call `next` until it raises; then `aclose`."""
 
     def __init__(self, settings: RunSettings) -> None:
         opened, options, caller = settings.opened, settings.options, settings.caller
@@ -73,7 +70,7 @@ class BatchRunner:
         )
 
     async def next(self) -> Outcome:
-        """The next outcome, which is on the disk. Raises StopAsyncIteration, and what ended the run."""
+        """The next outcome, which is on disk. Raises StopAsyncIteration, and the error that ended the run."""
         if not self._started:
             self._started = True
             await self._outcomes.__aenter__()
@@ -100,12 +97,12 @@ class BatchRunner:
         return self.status.summary(self._items, self._run.stop_reason, elapsed)
 
     def stop(self) -> None:
-        """Start nothing new."""
+        """Send no new requests."""
         self._run.stop_reason.reason = self._run.stop_reason.reason or "stopped"
         self._outcomes.stop()
 
     async def aclose(self, elapsed: Callable[[], float]) -> None:
-        """Cancel what is under way, write down that nobody knows about it, and let go of the folder."""
+        """Cancel in-flight requests, record them as unknown, and unlock the folder."""
         try:
             await self._outcomes.aclose()
         finally:
@@ -120,7 +117,7 @@ class BatchRunner:
             self._folder.release()
 
     async def _requests(self) -> AsyncIterator[Item]:
-        """What is to be fetched, as URLs end; then the items to send, as long as there is money for them."""
+        """What is to be fetched first, as URLs expire; then the items to send, as the budget allows."""
         for key, work in self._work.items():
             item = work.item
             while work.estimate and not self._run.budget.reserve(work.estimate):
@@ -140,14 +137,13 @@ class BatchRunner:
         return result
 
     def _make_thumbnails(self, key: str) -> None:
-        """In a thread: the small copies of an item's pictures, as far as they can be made."""
         if self._options.thumbnail is not None:
             for file in self._run.ledger.get(key).files:
-                with suppress(OSError):  # a full disk may not even let go of a half-written one
+                with suppress(OSError):  # on a full disk even the removal of a part file may fail
                     make_thumbnail(self._run.paths.root, file.name, self._options.thumbnail)
 
     async def _share_outcome(self, item: ResolvedItem, outcome: Outcome) -> Outcome:
-        """What becomes of an item whose request was sent for another one."""
+        """The outcome of an item that shares the request of another one."""
         if isinstance(outcome, Failed):
             return Failed(item.index, item.key, item.request, outcome.error)
         files = files_field(self._run.ledger.get(outcome.key).files)
@@ -166,7 +162,7 @@ class BatchRunner:
         return Succeeded(item.index, item.key, item.request, outcome.result)
 
     def _final_error(self, error: Exception) -> Exception:
-        """What ended the run, and what to do."""
+        """The error that ended the run, with what to do."""
         root = str(self._run.paths.root)
         if isinstance(error, OSError) and not isinstance(error, ImagesError):  # an APITimeoutError is both
             msg = (
@@ -187,14 +183,14 @@ class BatchRunner:
 
 
 def _cost(prices: Prices, request: GenerateRequest, result: ImageResult) -> Decimal | None:
-    fetched_only = not result.attempts  # it was paid for in an earlier run
+    fetched_only = not result.attempts  # paid for in an earlier run
     return Decimal(0) if fetched_only else cost_of(result, request.model, prices)
 
 
 def _work_items(
     items: Mapping[str, ResolvedItem], opened: OpenedBatch, prices: Prices
 ) -> dict[str, WorkItem]:
-    """What a run does, in its order: what is away comes first."""
+    """What a run does, in its order: remote images first."""
     remote, to_send = (
         {key: opened.ledger.get(key) for key in opened.plan.to_fetch},
         set(opened.plan.to_send),

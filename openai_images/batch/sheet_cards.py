@@ -1,10 +1,9 @@
-"""The cards of a batch's contact sheet, from where its items stand, and small copies of their pictures.
+"""The entries of a batch's contact sheet, and the thumbnails of its images.
 
-Rules: an item whose pictures are gone is shown as failed, with what to do; pictures that had to be saved elsewhere
-are named, as a page in the folder cannot show them. How a picture is made small is given as a function, since this
-package's core cannot; a copy appears whole or not at all, in `thumbs/` beside the pictures, and bears its picture's
-time of change, so that one of an older picture is never shown. A copy that cannot be made is left out: nothing here
-raises because of a picture. It refuses to read or write outside the batch's folder.
+Invariants: an item whose images are gone is shown as failed; images in a fallback folder are named, as the page
+cannot show them. A thumbnail appears complete or not at all, in `thumbs/`, with the modification time of its image,
+so that an outdated one is never shown; one that cannot be made is left out, without an error.
+Must not: read or write outside the batch's folder.
 """
 
 from __future__ import annotations
@@ -41,11 +40,11 @@ STOPPED: Final = {
 
 @frozen
 class SheetEntry:
-    """One item of a batch: its pictures or what befell it.
+    """One item of a batch: its images or its failure.
 
     `state` is "done", "failed", "blocked" (by moderation), "unknown", "away" (behind a URL) or "pending"; `files` are
     relative to the batch's folder, with slashes; `width` and `height` in pixels are those of the first; `cost` in US
-    dollars, `seconds` waits included.
+    dollars, `seconds` with waits.
     """
 
     key: str
@@ -61,10 +60,10 @@ class SheetEntry:
 
 @frozen(kw_only=True)
 class SheetHeader:
-    """What stands above the cards.
+    """What is above the entries.
 
-    `title` names the batch; `spent` is in US dollars, None where nothing has a known cost, and `unpriced` results have
-    none; `elapsed` is in seconds; `stopped` is "" or one of `STOPPED`; `note` is a remark to make first.
+    `title` names the batch; `spent` is in US dollars, None where no cost is known, and `unpriced` results have none;
+    `elapsed` is in seconds; `stopped` is "" or one of `STOPPED`; `note` is a remark that comes first.
     """
 
     title: str = "Batch"
@@ -76,12 +75,11 @@ class SheetHeader:
 
 
 _NOT_FETCHED = "its picture is paid for, and was not fetched yet; the journal has its URL"
-
 _GONE = "it was done, and its pictures are gone; retry_missing sends it again"
 
 
 def sheet_entries(items: Iterable[ResolvedItem], status: BatchStatus) -> Iterator[SheetEntry]:
-    """A card for each item, in their order."""
+    """An entry for each item, in their order."""
     for item in items:
         record, state = status.record(item.key), status.state(item.key)
         reason = "" if state in ("done", "pending") else record.reason
@@ -111,7 +109,7 @@ def sheet_entries(items: Iterable[ResolvedItem], status: BatchStatus) -> Iterato
 
 
 def has_thumbnail(folder: Path, file: str) -> bool:
-    """Whether the picture `file`, relative to `folder`, has a small copy of what it is now."""
+    """Whether the image `file`, relative to `folder`, has an up-to-date thumbnail."""
     try:
         copy, image = _thumbnail_path(folder, file).stat(), (folder / file).stat()
     except (OSError, ValueError):
@@ -120,7 +118,7 @@ def has_thumbnail(folder: Path, file: str) -> bool:
 
 
 def make_thumbnail(folder: Path, file: str, make: Thumbnail) -> bool:
-    """Make the small copy of `file`, relative to `folder`, unless it is there; whether there is one now."""
+    """Make the thumbnail of `file`, relative to `folder`, unless it exists; whether it exists now."""
     if not _is_inside(file):
         return False
     if has_thumbnail(folder, file):
@@ -141,17 +139,17 @@ def make_thumbnail(folder: Path, file: str, make: Thumbnail) -> bool:
 
 
 def make_thumbnails(folder: Path, files: Iterable[str], make: Thumbnail) -> None:
-    """Make those small copies that are not there, one at a time, as each may need much memory; this blocks."""
+    """Make the missing thumbnails, one at a time, as each may need much memory; blocks."""
     for file in files:
         make_thumbnail(folder, file, make)
 
 
 def _thumbnail_path(folder: Path, file: str) -> Path:
-    """Where the small copy of `file` belongs; contact_sheet.js knows it too."""
+    """The path of a thumbnail; contact_sheet.js has the same rule."""
     return folder / "thumbs" / f"{file}.webp"
 
 
 def _is_inside(file: str) -> bool:
-    """Whether this is a path below its folder: a journal may have been edited by hand."""
+    """Whether this path is below its folder: a journal may have been edited by hand."""
     path = PurePosixPath(file)
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\\" not in file
