@@ -17,7 +17,7 @@ from attrs import evolve
 from openai_images._util.atomic_file import part_path
 from openai_images.batch.filesystem import Disk, FileStat
 from openai_images.batch.folder import Paths
-from openai_images.batch.journal import files_field
+from openai_images.batch.journal import done_row
 from openai_images.batch.journal_reader import JournalRow, StoredFile
 from openai_images.batch.ledger import ItemRecord, Ledger
 from openai_images.batch.naming import file_stems, folded, stem_of
@@ -63,21 +63,15 @@ class ImageInventory:
     def verify(self, record: ItemRecord) -> str:
         """Whether the images of a done item are "there", "missing" or "altered"."""
         verdicts = [self._verify_file(file) for file in record.files]
-        return (
-            "missing"
-            if "missing" in verdicts or not verdicts
-            else "altered"
-            if "altered" in verdicts
-            else "there"
-        )
+        if "missing" in verdicts or not verdicts:
+            return "missing"
+        return "altered" if "altered" in verdicts else "there"
 
     def present_files(self, record: ItemRecord) -> tuple[StoredFile, ...]:
         """The images of an incomplete item that are there."""
         return tuple(file for file in record.files if self._verify_file(file) != "missing")
 
-    def adopt_orphans(
-        self, items: Iterable[ResolvedItem], ledger: Ledger, timestamp: str
-    ) -> list[JournalRow]:
+    def adopt_orphans(self, items: Iterable[ResolvedItem], ledger: Ledger) -> list[JournalRow]:
         """Rows for items whose images are complete although no row says so; the images get their names."""
         owned = {
             file.name for record in ledger.records.values() for file in record.files if record.state == "done"
@@ -87,19 +81,12 @@ class ImageInventory:
             record = ledger.get(item.key)
             if record.state in ("unknown", "away") and (names := self._complete_files(record, owned)):
                 files = [self._place(name, target) for name, target in names]
-                row = {
-                    "state": "done",
-                    "key": item.key,
-                    "at": timestamp,
-                    "request": record.request,
-                    "adopted": True,
-                }
-                rows.append({**row, "files": files_field(files)})
+                rows.append(done_row(item.key, record.request, files, adopted=True))
         if rows:
             self._disk.sync_folder(self._paths.images)
         return rows
 
-    def move_back(self, items: Iterable[ResolvedItem], ledger: Ledger, timestamp: str) -> list[JournalRow]:
+    def move_back(self, items: Iterable[ResolvedItem], ledger: Ledger) -> list[JournalRow]:
         """Rows for items whose images were in a fallback folder and are moved into this one."""
         rows: list[JournalRow] = []
         for item in items:
@@ -107,14 +94,7 @@ class ImageInventory:
             outside = [file for file in record.files if Path(file.name).is_absolute()]
             if record.state == "done" and outside and self.verify(record) == "there":
                 files = [self._move_file(file) if file in outside else file for file in record.files]
-                row = {
-                    "state": "done",
-                    "key": item.key,
-                    "at": timestamp,
-                    "request": record.request,
-                    "moved": True,
-                }
-                rows.append({**row, "files": files_field(files)})
+                rows.append(done_row(item.key, record.request, files, moved=True))
         if rows:
             self._disk.sync_folder(self._paths.images)
         return rows
@@ -171,9 +151,8 @@ class ImageInventory:
 
     def _is_complete(self, name: str) -> bool:
         path, size = self._paths.images / name, self._files[name].size
-        return (
-            flaw_of(self._disk.read(path, timestamp, _CHUNK) for timestamp in range(0, size, _CHUNK)) is None
-        )
+        pieces = (self._disk.read(path, start, _CHUNK) for start in range(0, size, _CHUNK))
+        return flaw_of(pieces) is None
 
     def _place(self, name: str, target: str) -> StoredFile:
         """Give an image the name that it should have."""
@@ -189,15 +168,8 @@ class ImageInventory:
         entry = self._files[path.name]
         width, height = media.pixel_size(self._disk.read(path, 0, media.HEAD_BYTES)) or (None, None)
         media_type = media.media_type(self._disk.read(path, 0, 4096))
-        return StoredFile(
-            f"images/{path.name}",
-            entry.size,
-            self._disk.digest(path),
-            entry.written,
-            width,
-            height,
-            media_type,
-        )
+        name, digest = f"images/{path.name}", self._disk.digest(path)
+        return StoredFile(name, entry.size, digest, entry.written, width, height, media_type)
 
     def _move_file(self, file: StoredFile) -> StoredFile:
         outside = Path(file.name)

@@ -195,6 +195,16 @@ def body_field(error: BaseException, prompt: str) -> JournalRow:
     return {"body": json.loads(text)}
 
 
+def dated_row(row: JournalRow, at: str) -> JournalRow:
+    """A row with its time, after what it is about."""
+    return {"state": row["state"], "key": row["key"], "at": at, **row}
+
+
+def done_row(key: str, request: str, files: Iterable[StoredFile], **fields: object) -> JournalRow:
+    """The row of an item whose images are there although it was not sent in this run."""
+    return {"state": "done", "key": key, "request": request, **fields, "files": files_field(files)}
+
+
 def files_field(files: Iterable[StoredFile]) -> list[JournalRow]:
     """Files as a row has them."""
     return [{name: value for name, value in asdict(file).items() if value is not None} for file in files]

@@ -21,7 +21,7 @@ from openai_images.batch.caller import Caller
 from openai_images.batch.circuit_breaker import CircuitBreaker
 from openai_images.batch.filesystem import Disk
 from openai_images.batch.image_store import ImageNotStoredError, ImageStore, StoredImages, run_to_completion
-from openai_images.batch.journal import Journal, error_fields, files_field, timestamp
+from openai_images.batch.journal import Journal, dated_row, error_fields, files_field, timestamp
 from openai_images.batch.journal_reader import JournalRow, StoredFile
 from openai_images.batch.ledger import Budget, ItemRecord
 from openai_images.batch.models import BatchOptions
@@ -87,8 +87,7 @@ class RunState:
 
     async def record(self, row: JournalRow, *, has_images: bool) -> None:
         """Write a row, after the names of its images have been synced, and count it. Raises OSError."""
-        now = timestamp(self.caller.timing.wall())
-        row = {"state": row["state"], "key": row["key"], "at": now, **row}
+        row = dated_row(row, timestamp(self.caller.timing.wall()))
         await self._journal.append(row, self.paths.images if has_images else None)
         self.ledger.add(row)
 

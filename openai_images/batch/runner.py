@@ -16,7 +16,7 @@ from functools import partial
 
 from openai_images.batch.contact_sheet import write_page
 from openai_images.batch.item_runner import ItemRunner
-from openai_images.batch.journal import files_field
+from openai_images.batch.journal import done_row
 from openai_images.batch.models import BatchSummary
 from openai_images.batch.plan import BatchStatus, ResolvedItem
 from openai_images.batch.recorder import RunSettings, RunState, WorkItem
@@ -146,14 +146,8 @@ class BatchRunner:
         """The outcome of an item that shares the request of another one."""
         if isinstance(outcome, Failed):
             return Failed(item.index, item.key, item.request, outcome.error)
-        files = files_field(self._run.ledger.get(outcome.key).files)
-        row = {
-            "state": "done",
-            "key": item.key,
-            "request": item.digest,
-            "same_as": outcome.key,
-            "files": files,
-        }
+        files = self._run.ledger.get(outcome.key).files
+        row = done_row(item.key, item.digest, files, same_as=outcome.key)
         try:
             await self._run.record(row, has_images=False)
         except OSError as error:
