@@ -52,8 +52,6 @@ class Batch:
         self._progress = progress
         self._disk = disk or Disk()
         self._runner: BatchRunner | None = None
-        self._start_time = 0.0
-        self._end_time: float | None = None
         self._is_iterated = False
         self._is_closed = False
 
@@ -65,7 +63,7 @@ class Batch:
     @property
     def summary(self) -> BatchSummary:
         """Where the batch stands now. Raises RuntimeError before it is entered."""
-        return self._entered_runner.summary(self._elapsed())
+        return self._entered_runner.summary()
 
     async def __aenter__(self) -> Self:
         """Claim the folder and make the plan; nothing is sent.
@@ -77,7 +75,6 @@ class Batch:
         if self._runner is not None or self._is_closed:
             msg = "a batch is entered once; make a new one to run it again"
             raise RuntimeError(msg)
-        self._start_time = self._caller.timing.monotonic()
         self._runner = BatchRunner(await self._open_settings())
         return self
 
@@ -112,7 +109,7 @@ class Batch:
             return
         self._is_closed = True
         if self._runner is not None:
-            await run_to_completion(self._runner.aclose(self._stop_clock))
+            await run_to_completion(self._runner.aclose())
 
     @property
     def _entered_runner(self) -> BatchRunner:
@@ -132,7 +129,7 @@ class Batch:
             raise
 
     def _open(self) -> RunSettings:
-        caller, options = self._caller, self._options
+        caller, options, start_time = self._caller, self._options, self._caller.timing.monotonic()
         items = resolve_items(self._items, caller.model, options.prices)
         opened = open_batch(self._disk, self._root, items, options, timestamp(caller.timing.wall()))
         return RunSettings(
@@ -142,12 +139,5 @@ class Batch:
             options=options,
             progress=self._progress,
             disk=self._disk,
+            start_time=start_time,
         )
-
-    def _elapsed(self) -> float:
-        now = self._caller.timing.monotonic() if self._end_time is None else self._end_time
-        return now - self._start_time
-
-    def _stop_clock(self) -> float:
-        self._end_time = self._caller.timing.monotonic()
-        return self._elapsed()

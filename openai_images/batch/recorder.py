@@ -65,6 +65,7 @@ class RunSettings:
     options: BatchOptions
     progress: Callable[[Progress], object] | None
     disk: Disk
+    start_time: float
 
 
 class RunState:

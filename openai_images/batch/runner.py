@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from decimal import Decimal
 from functools import partial
@@ -46,6 +46,9 @@ class BatchRunner:
         self.status = BatchStatus(opened.plan, opened.ledger)
         self._run = RunState(settings, stop=lambda: self._outcomes.stop())  # noqa: PLW0108  they are made below
         self._folder = opened.folder
+        self._timing = caller.timing
+        self._start_time = settings.start_time
+        self._end_time: float | None = None
         self._options = options
         self._items = {item.key: item for item in settings.items}
         self._duplicates: dict[str, list[ResolvedItem]] = {}
@@ -92,27 +95,29 @@ class BatchRunner:
             )
         return self._pending.popleft()
 
-    def summary(self, elapsed: float) -> BatchSummary:
+    def summary(self) -> BatchSummary:
         """Where the batch stands."""
-        return self.status.summary(self._items, self._run.stop_reason, elapsed)
+        end_time = self._timing.monotonic() if self._end_time is None else self._end_time
+        return self.status.summary(self._items, self._run.stop_reason, end_time - self._start_time)
 
     def stop(self) -> None:
         """Send no new requests."""
         self._run.stop_reason.reason = self._run.stop_reason.reason or "stopped"
         self._outcomes.stop()
 
-    async def aclose(self, elapsed: Callable[[], float]) -> None:
+    async def aclose(self) -> None:
         """Cancel in-flight requests, record them as unknown, and unlock the folder."""
         try:
             await self._outcomes.aclose()
         finally:
-            await asyncio.to_thread(self._close, elapsed)
+            await asyncio.to_thread(self._close)
 
-    def _close(self, elapsed: Callable[[], float]) -> None:
+    def _close(self) -> None:
         try:
             self._run.close()
+            self._end_time = self._timing.monotonic()
             entries = sheet_entries(self._items.values(), self.status)
-            write_page(self._run.paths.root, entries, self.summary(elapsed()), self._options)
+            write_page(self._run.paths.root, entries, self.summary(), self._options)
         finally:
             self._folder.release()
 
