@@ -77,29 +77,19 @@ class ImageStore:
                 name = f"{stem}{'.damaged' if image.flaw else ''}{media.suffix(image.media_type)}"
                 part = part_path(folder, name)
                 parts.append((part, folder / name, image, self._write(part, image.data)))
-            placed = [
-                (self._disk.publish(part, target), image, written) for part, target, image, written in parts
-            ]
+            paths = [self._disk.publish(part, target) for part, target, _, _ in parts]
         except OSError:
             for part, *_ in parts:
                 self._remove_part(part)
             raise
-        is_in_folder = folder.parent == self._root
-        files = [
-            StoredFile(
-                f"images/{path.name}" if is_in_folder else str(path),
-                image.nbytes,
-                image.sha256,
-                written,
-                image.width,
-                image.height,
-                image.media_type,
-            )
-            for path, image, written in placed
-        ]
-        return StoredImages(
-            tuple(evolve(image, data=None, path=path) for path, image, _ in placed), tuple(files)
-        )
+        images: list[Image] = []
+        files: list[StoredFile] = []
+        for path, (_, _, image, written) in zip(paths, parts, strict=True):
+            name = f"images/{path.name}" if folder.parent == self._root else str(path)
+            facts = (image.nbytes, image.sha256, written, image.width, image.height, image.media_type)
+            files.append(StoredFile(name, *facts))
+            images.append(evolve(image, data=None, path=path))
+        return StoredImages(tuple(images), tuple(files))
 
     def _write(self, part: Path, data: bytes) -> int:
         """Write and sync a file; returns its modification time."""

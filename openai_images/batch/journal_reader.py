@@ -18,7 +18,7 @@ from math import isfinite
 from pathlib import Path, PurePath
 from typing import Any, Final, TypeAlias
 
-from attrs import define, field, frozen
+from attrs import define, field, fields_dict, frozen
 
 from openai_images._util.json import is_list, is_object
 
@@ -45,15 +45,8 @@ class StoredFile:
     @classmethod
     def from_row(cls, fields: JournalRow) -> StoredFile:
         """One entry of a row's `files`, which was checked."""
-        return cls(
-            fields["name"],
-            fields["nbytes"],
-            fields["sha256"],
-            fields.get("written") or 0,
-            fields.get("width"),
-            fields.get("height"),
-            fields.get("media_type") or "",
-        )
+        known = {name: fields[name] for name in fields_dict(cls) if fields.get(name) is not None}
+        return cls(**known)
 
 
 @frozen

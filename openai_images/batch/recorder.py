@@ -160,12 +160,10 @@ class ItemRecorder:
         """
         if not images:
             return StoredImages()
-        run, work = self.run, self.work
-        loop, image_count = asyncio.get_running_loop(), work.image_count
+        run, loop = self.run, asyncio.get_running_loop()
+        arguments = (self.work.stem, images, self.work.image_count, before)
         try:
-            stored = await loop.run_in_executor(
-                run.threads, run.image_store.save, work.stem, images, image_count, before
-            )
+            stored = await loop.run_in_executor(run.threads, run.image_store.save, *arguments)
         except ImageNotStoredError as error:
             run.halt(error)
             fields = error_fields(error)
@@ -199,14 +197,11 @@ class ItemRecorder:
         if count >= expected or "n" in (self.work.item.request.extra_body or {}):
             await self.record("done", fields, stored)
             return
-        msg = (
-            f"the server sent {count} of {expected} images; those are kept, and retry_failed asks for the "
-            "missing ones"
-        )
+        sent = f"the server sent {count} of {expected} images"
+        msg = f"{sent}; those are kept, and retry_failed asks for the missing ones"
         error = PartialResultError(msg, result=result, errors=[ImagesError(msg)])
-        with_facts(
-            error, {"attempts": result.attempts, "elapsed": result.elapsed, "request_id": result.request_id}
-        )
+        facts = {"attempts": result.attempts, "elapsed": result.elapsed, "request_id": result.request_id}
+        with_facts(error, facts)
         await self.record("failed", {**fields, **error_fields(error), "billed": True}, stored)
         raise error
 
@@ -219,9 +214,10 @@ async def fetch_remote(recorder: ItemRecorder, result: ImageResult, stored: Stor
 
 async def resume_fetch(recorder: ItemRecorder, remote: ItemRecord) -> ImageResult:
     """Fetch what an earlier run could not; the result made no attempt. Raises as `fetch_remote`."""
-    return await fetch_remote(
-        recorder, _known_result(remote, recorder.run.paths.root), StoredImages(files=remote.files)
-    )
+    images = images_from_files(remote.files, recorder.run.paths.root)
+    images += [Image(url=url) for url in remote.urls]
+    result = ImageResult(images=tuple(images), attempts=0)
+    return await fetch_remote(recorder, result, StoredImages(files=remote.files))
 
 
 async def fetch_partial_result(error: ImagesError, caller: Caller) -> None:
@@ -258,9 +254,8 @@ async def _store_fetched(
 ) -> ImageResult:
     pairs = list(zip(before.images, fetched.images, strict=True))
     fetched_images = [new for old, new in pairs if is_away(old) and not is_away(new)]
-    stored_now = await recorder.save(
-        fetched_images, len(stored.files), [old.url for old, _ in pairs if is_away(old)]
-    )
+    old_urls = [old.url for old, _ in pairs if is_away(old)]
+    stored_now = await recorder.save(fetched_images, len(stored.files), old_urls)
     all_stored = StoredImages(stored_now.images, (*stored.files, *stored_now.files))
     if error is not None:
         urls = [new.url for _, new in pairs if is_away(new)]
@@ -272,20 +267,9 @@ async def _store_fetched(
     return result
 
 
-def _known_result(remote: ItemRecord, root: Path) -> ImageResult:
-    remote_images = (Image(url=url) for url in remote.urls)
-    return ImageResult(images=(*images_from_files(remote.files, root), *remote_images), attempts=0)
-
-
 def images_from_files(files: Iterable[StoredFile], root: Path) -> list[Image]:
     """Images of files in the folder."""
     return [
-        Image(
-            path=root / file.name,
-            nbytes=file.nbytes,
-            media_type=file.media_type,
-            width=file.width,
-            height=file.height,
-        )
-        for file in files
+        Image(path=root / f.name, nbytes=f.nbytes, media_type=f.media_type, width=f.width, height=f.height)
+        for f in files
     ]
