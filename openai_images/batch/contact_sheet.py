@@ -186,11 +186,8 @@ def _list_item(entry: SheetEntry) -> str:
     links = " ".join(
         f'<a href="{quote(_valid_unicode(file))}">{escape(_valid_unicode(file))}</a>' for file in entry.files
     )
-    state = (
-        ""
-        if entry.state == "done"
-        else f"<b>{STATES[entry.state]}</b> {escape(_truncate(entry.reason, _MAX_IN_LIST))} "
-    )
+    reason = escape(_truncate(entry.reason, _MAX_IN_LIST))
+    state = "" if entry.state == "done" else f"<b>{STATES[entry.state]}</b> {reason} "
     return f"<li>{links} {state}<bdi>{escape(_truncate(entry.prompt, _MAX_IN_LIST))}</bdi></li>\n"
 
 
@@ -203,11 +200,9 @@ def _join(before: str, pieces: Iterable[str], after: str) -> Iterator[str]:
 
 def _truncate(text: str, length: int) -> str:
     text = _valid_unicode(text)
-    return (
-        text
-        if len(text) <= length
-        else f"{text[:length]}\N{HORIZONTAL ELLIPSIS} ({len(text) - length:,} more characters)"
-    )
+    if len(text) <= length:
+        return text
+    return f"{text[:length]}\N{HORIZONTAL ELLIPSIS} ({len(text) - length:,} more characters)"
 
 
 def _valid_unicode(text: str) -> str:

@@ -120,7 +120,8 @@ class BatchFolder:
         """Lock, read and repair the journal. Raises `BatchFolderError` and OSError."""
         descriptor = self.disk.open(self.paths.journal)
         try:
-            self._lock_journal(descriptor)
+            if not self.disk.try_lock(descriptor):  # batch.lock of a running batch may have been removed
+                raise self._in_use_error()  # noqa: TRY301
             data = self.disk.read(self.paths.journal)
             contents = parse_journal(data)
             self._reject_journal(data, contents)
@@ -135,11 +136,6 @@ class BatchFolder:
     @property
     def _display_path(self) -> str:
         return repr(str(self.paths.root))
-
-    def _lock_journal(self, descriptor: int) -> None:
-        """Keep other processes out even where the lock file of a running batch was removed."""
-        if not self.disk.try_lock(descriptor):
-            raise self._in_use_error()
 
     def _in_use_error(self) -> BatchFolderError:
         holder = self.disk.read(self.paths.lock, 0, _MAX_HOLDER).decode(errors="replace").strip()

@@ -27,14 +27,8 @@ from openai_images.batch.plan import input_error
 from openai_images.models.requests import GenerateRequest
 
 _READERS = {"txt": read_txt, "csv": read_csv, "jsonl": read_jsonl}
-_FORMATS_BY_SUFFIX = {
-    ".txt": "txt",
-    ".text": "txt",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-}
+_SUFFIXES = {"txt": (".txt", ".text"), "csv": (".csv", ".tsv"), "jsonl": (".jsonl", ".ndjson")}
+_FORMATS_BY_SUFFIX = {suffix: name for name, suffixes in _SUFFIXES.items() for suffix in suffixes}
 _NO_DEFAULTS: Mapping[str, Any] = {}
 _MAX_PROMPT = 32_000
 _MAX_KEY = 400
@@ -68,8 +62,8 @@ def read_batch_items(
     rows = _READERS[file_format](text, problems)
     check_names(defaults, 0, problems)
     parameters = {name: value for name, value in defaults.items() if name != "prompt"}
-    defaults_values = coerce_values(parameters, 0, problems, from_text=False)
-    items = _make_items(rows, defaults_values, problems, from_text=file_format == "csv")
+    default_values = coerce_values(parameters, 0, problems, from_text=False)
+    items = _make_items(rows, default_values, problems, from_text=file_format == "csv")
     if not rows and not problems:
         problems.append((0, "there is no prompt in it"))
     if problems:
@@ -105,7 +99,7 @@ def _decode(data: bytes, problems: list[RowProblem]) -> str:
 
 
 def _make_items(
-    rows: Sequence[RawRow], defaults_values: Mapping[str, Any], problems: list[RowProblem], *, from_text: bool
+    rows: Sequence[RawRow], default_values: Mapping[str, Any], problems: list[RowProblem], *, from_text: bool
 ) -> list[BatchItem]:
     items: list[BatchItem] = []
     lines: dict[str, int] = {}
@@ -121,7 +115,7 @@ def _make_items(
         lines.setdefault(key, row.line)
         if len(problems) > before:
             continue
-        request = GenerateRequest.of(prompt, {**defaults_values, **values})
+        request = GenerateRequest.of(prompt, {**default_values, **values})
         items.append(BatchItem(key, request, row.line))
     return items
 

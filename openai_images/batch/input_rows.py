@@ -21,6 +21,12 @@ from attrs import field, frozen
 from openai_images._util.json import is_mapping, is_object
 from openai_images.models.requests import GenerateParams
 
+_NOT_IN_BATCHES = {
+    "stream": "a batch does not stream; leave it out",
+    "partial_images": "a batch does not stream, so there are no partial images; leave it out",
+}
+_TYPE_NAMES = {int: "a whole number", dict: "a JSON object", str: "text"}
+
 RowProblem: TypeAlias = tuple[int, str]
 """A line number, and what is wrong on it."""
 
@@ -149,12 +155,6 @@ def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number in JSON")
 
 
-_NOT_IN_BATCHES = {
-    "stream": "a batch does not stream; leave it out",
-    "partial_images": "a batch does not stream, so there are no partial images; leave it out",
-}
-
-
 def _value_type(hint: Any) -> type:
     """What a value must be: int, dict (any mapping) or str."""
     types = {get_origin(part) or part for part in get_args(hint)}
@@ -168,7 +168,6 @@ _TYPES = {
 }
 
 _NAMES = ("prompt", "key", *_TYPES)
-_TYPE_NAMES = {int: "a whole number", dict: "a JSON object", str: "text"}
 
 
 def check_names(names: Iterable[str], line: int, problems: list[tuple[int, str]], hint: str = "") -> None:

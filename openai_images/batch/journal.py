@@ -32,6 +32,15 @@ from openai_images.errors import (
 from openai_images.models.plain import json_value
 from openai_images.models.results import ImageResult, usage_fields
 
+FORMAT = 1
+"""Increased when an older version would misread the rows."""
+
+_IDENTIFYING_FIELDS = frozenset({"state", "key", "request", "stem", "same_as", "files"})
+"""By these fields rows are found: they are never rewritten."""
+
+_RESULT_FIELDS = ("created", "size", "quality", "background", "output_format", "request_id", "attempts")
+_MIN_SECRET = 6
+
 
 @frozen
 class _QueuedRow:
@@ -105,9 +114,7 @@ class Journal:
         try:
             self._disk.sync(self._descriptor)
         except BaseException as failure:
-            self._failure = (
-                failure  # the system may have dropped what it could not write, and reports it once
-            )
+            self._failure = failure  # the system may have dropped the data, and reports it once
             raise
         self._size += len(lines)
 
@@ -116,16 +123,6 @@ class Journal:
             self._disk.truncate(self._descriptor, self._size)
         except BaseException as failure:  # noqa: BLE001
             self._failure = failure
-
-
-FORMAT = 1
-"""Increased when an older version would misread the rows."""
-
-_MIN_SECRET = 6
-_IDENTIFYING_FIELDS = frozenset({"state", "key", "request", "stem", "same_as", "files"})
-"""By these fields rows are found: they are never rewritten."""
-
-_RESULT_FIELDS = ("created", "size", "quality", "background", "output_format", "request_id", "attempts")
 
 
 def timestamp(wall: float) -> str:

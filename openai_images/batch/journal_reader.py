@@ -23,11 +23,19 @@ from attrs import define, field, fields_dict, frozen
 from openai_images._util.json import is_list, is_object
 
 STATES: Final = frozenset({"begun", "sent", "refused", "done", "away", "failed", "unknown"})
-
 JournalRow: TypeAlias = dict[str, Any]
 
-_MAX_NOTES = 20
-_MAX_SHOWN_KEY = 60
+_MAX_NOTES: Final = 20
+_MAX_SHOWN_KEY: Final = 60
+_MAX_IMAGES: Final = 1_000
+_MAX_NAME: Final = 4_096
+_MAX_AMOUNT_LENGTH: Final = 150
+_MAX_AMOUNT: Final = Decimal(10) ** 12
+_MAX_INTEGER: Final = 2**63
+_MAX_PIXELS: Final = 2**31
+_KEY = re.compile(r'"key":\s*("(?:[^"\\]|\\.)*")')
+_SPACE = re.compile(r"[ \t\r]*")
+_DECODER = json.JSONDecoder()
 
 
 @frozen
@@ -92,17 +100,6 @@ def _describe_keys(keys: Sequence[str]) -> str:
         return ""
     more = f" and {len(keys) - 1:,} more" if len(keys) > 1 else ""
     return f"; it is about {keys[0][:_MAX_SHOWN_KEY]!r}{more}, which may have been sent"
-
-
-_MAX_IMAGES: Final = 1_000
-_MAX_NAME: Final = 4_096
-_MAX_AMOUNT_LENGTH: Final = 150
-_MAX_AMOUNT: Final = Decimal(10) ** 12
-_MAX_INTEGER: Final = 2**63
-_MAX_PIXELS: Final = 2**31
-_KEY = re.compile(r'"key":\s*("(?:[^"\\]|\\.)*")')
-_SPACE = re.compile(r"[ \t\r]*")
-_DECODER = json.JSONDecoder()
 
 
 @define

@@ -21,6 +21,8 @@ from openai_images.batch.naming import folded
 
 State: TypeAlias = Literal["pending", "done", "away", "failed", "unknown"]
 
+_ZERO = Decimal(0)
+
 
 @frozen
 class ItemRecord:
@@ -65,12 +67,12 @@ class Spending:
     @property
     def upper_bound(self) -> Decimal:
         """Known costs, and estimates for the others."""
-        return (self.known or Decimal(0)) + self.estimated
+        return (self.known or _ZERO) + self.estimated
 
     def charge(self, cost: Decimal | None, estimate: Decimal | None) -> None:
         """Add a cost, or an estimate where it is not known."""
         if cost is not None:
-            self.known = (self.known or Decimal(0)) + cost
+            self.known = (self.known or _ZERO) + cost
             return
         self.unpriced += 1
         if estimate is None:
@@ -231,7 +233,6 @@ class Ledger:
 
 
 _NEVER_SENT = ItemRecord()
-_ZERO = Decimal(0)
 
 
 @safe_repr

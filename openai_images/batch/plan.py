@@ -25,6 +25,7 @@ from openai_images.models.cost import estimate_cost
 from openai_images.models.requests import GenerateRequest
 from openai_images.wire.codec import encode_request
 
+_MAX_SHOWN = 10
 _MAX_SHOWN_PROBLEMS = 20
 _MAX_IMAGES = 1_000
 
@@ -114,9 +115,6 @@ def _digest(request: GenerateRequest) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-_MAX_SHOWN = 10
-
-
 @frozen(kw_only=True)
 class FolderFindings:
     """What the folder shows: keys of done items whose images are gone, or altered, and notes."""
@@ -130,13 +128,11 @@ def reject_changed_items(items: Iterable[ResolvedItem], ledger: Ledger) -> None:
     """Raise `BatchFolderError` where the request of an item that may have been billed has changed."""
     changed = [item.key for item in items if _is_changed(item, ledger) and _may_be_paid(item, ledger)]
     if changed:
-        shown = ", ".join(repr(key[:40]) for key in changed[:_MAX_SHOWN])
-        more = f" and {len(changed) - _MAX_SHOWN:,} more" if len(changed) > _MAX_SHOWN else ""
         subject = "1 item is" if len(changed) == 1 else f"{len(changed):,} items are"
         msg = (
             f"{subject} not what this folder's journal has under the same key, and may have been paid for already: "
-            f"{shown}{more}; nothing was sent. Use another folder, give new prompts keys of their own or put them "
-            "behind the old ones, or go back to the old prompts and parameters"
+            f"{_list_limited(changed, 40)}; nothing was sent. Use another folder, give new prompts keys of their own "
+            "or put them behind the old ones, or go back to the old prompts and parameters"
         )
         raise BatchFolderError(msg)
 
@@ -144,15 +140,18 @@ def reject_changed_items(items: Iterable[ResolvedItem], ledger: Ledger) -> None:
 def reject_lost_rows(lost_images: Sequence[str], folder: str) -> None:
     """Raise `BatchFolderError` where the folder has images of items to send, and the journal no rows of them."""
     if lost_images:
-        shown = ", ".join(repr(name[:80]) for name in lost_images[:_MAX_SHOWN])
-        more = f" and {len(lost_images) - _MAX_SHOWN:,} more" if len(lost_images) > _MAX_SHOWN else ""
-        images = "1 image is" if len(lost_images) == 1 else f"{len(lost_images):,} images are"
+        subject = "1 image is" if len(lost_images) == 1 else f"{len(lost_images):,} images are"
         msg = (
-            f"{images} in {folder!r} that no row of the journal knows, with the names of items that would be sent, and "
-            f"paid for again: {shown}{more}; nothing was sent. journal.jsonl has lost rows: restore it. To have them "
-            "generated again, move these images to another folder first"
+            f"{subject} in {folder!r} that no row of the journal knows, with the names of items that would be sent, "
+            f"and paid for again: {_list_limited(lost_images, 80)}; nothing was sent. journal.jsonl has lost rows: "
+            "restore it. To have them generated again, move these images to another folder first"
         )
         raise BatchFolderError(msg)
+
+
+def _list_limited(names: Sequence[str], length: int) -> str:
+    shown = ", ".join(repr(name[:length]) for name in names[:_MAX_SHOWN])
+    return f"{shown} and {len(names) - _MAX_SHOWN:,} more" if len(names) > _MAX_SHOWN else shown
 
 
 def make_plan(
@@ -166,9 +165,7 @@ def make_plan(
     states_to_send |= {"missing"} if options.retry_missing else set()
     to_send = {item.key for item in items if states[item.key] in states_to_send}
     same = _find_duplicates(items, states, to_send) if options.dedupe else {}
-    states |= {
-        key: states[representative] for key, representative in same.items() if representative not in to_send
-    }
+    states |= {key: states[other] for key, other in same.items() if other not in to_send}
 
     def keys_in(state: str) -> tuple[str, ...]:
         return tuple(item.key for item in items if states[item.key] == state)
@@ -256,9 +253,9 @@ class BatchStatus:
         """The record of an item, or of the one whose images it shares."""
         record = self._ledger.get(key)
         representative = self._plan.same.get(key)
-        return (
-            record if representative is None or record.state == "done" else self._ledger.get(representative)
-        )
+        if representative is None or record.state == "done":
+            return record
+        return self._ledger.get(representative)
 
     def state(self, key: str) -> str:
         """One of "pending", "done", "away", "failed", "unknown" and "missing"."""

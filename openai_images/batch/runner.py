@@ -23,11 +23,7 @@ from openai_images.batch.recorder import RunSettings, RunState, WorkItem
 from openai_images.batch.recovery import OpenedBatch
 from openai_images.batch.sheet_cards import make_thumbnail, sheet_entries
 from openai_images.catalog.prices import Prices
-from openai_images.errors import (
-    APIConnectionError,
-    BatchFolderError,
-    ImagesError,
-)
+from openai_images.errors import APIConnectionError, BatchFolderError, ImagesError
 from openai_images.http.watch import Watcher
 from openai_images.many.items import Item
 from openai_images.many.outcomes import Options, Outcomes
