@@ -14,9 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from openai_images._util.aio import run_to_completion
 from openai_images.batch.caller import Caller
 from openai_images.batch.filesystem import Disk
-from openai_images.batch.image_store import run_to_completion
 from openai_images.batch.journal import timestamp
 from openai_images.batch.models import BatchItem, BatchOptions, BatchPlan, BatchSummary
 from openai_images.batch.plan import resolve_items

@@ -7,11 +7,9 @@ where even that fails. `save` blocks and is called in a thread.
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from attrs import evolve, frozen
 
@@ -21,8 +19,6 @@ from openai_images.batch.journal_reader import StoredFile
 from openai_images.batch.naming import file_stems
 from openai_images.models import media
 from openai_images.models.image import Image
-
-_T = TypeVar("_T")
 
 
 class ImageNotStoredError(OSError):
@@ -114,19 +110,3 @@ class ImageStore:
         if self._fallback is None:
             self._fallback = Path(tempfile.mkdtemp(prefix="openai-images-saved-"))
         return self._fallback
-
-
-async def run_to_completion(awaitable: Awaitable[_T]) -> _T:
-    """Await something that must not be left half-done; a cancellation is raised afterwards."""
-    task = asyncio.ensure_future(awaitable)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        if not task.cancelled():
-            task.exception()  # retrieved, so that asyncio does not log it
-        raise cancelled
-    return task.result()
