@@ -16,7 +16,7 @@ from typing import Literal, NoReturn
 from attrs import evolve, frozen
 
 from openai_images._util.aio import run_to_completion
-from openai_images.batch.image_store import StoredImages
+from openai_images.batch.image_files import StoredImages
 from openai_images.batch.journal import body_field, decimal_text, error_fields, result_fields
 from openai_images.batch.ledger import ItemRecord
 from openai_images.batch.recorder import (

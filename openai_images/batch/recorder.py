@@ -21,7 +21,7 @@ from openai_images._util.aio import run_to_completion
 from openai_images.batch.caller import Caller
 from openai_images.batch.circuit_breaker import CircuitBreaker
 from openai_images.batch.filesystem import Disk
-from openai_images.batch.image_store import ImageNotStoredError, ImageStore, StoredImages
+from openai_images.batch.image_files import ImageNotStoredError, ImageStore, StoredImages
 from openai_images.batch.journal import Journal, dated_row, error_fields, files_field, timestamp
 from openai_images.batch.journal_reader import JournalRow, StoredFile
 from openai_images.batch.ledger import Budget, ItemRecord

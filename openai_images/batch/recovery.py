@@ -14,7 +14,7 @@ from attrs import define, field
 from openai_images._version import __version__
 from openai_images.batch.filesystem import Disk
 from openai_images.batch.folder import BatchFolder, OpenJournal, Paths
-from openai_images.batch.inventory import ImageInventory
+from openai_images.batch.image_files import ImageInventory
 from openai_images.batch.journal import FORMAT, dated_row, done_row
 from openai_images.batch.journal_reader import JournalRow, StoredFile
 from openai_images.batch.ledger import Ledger

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from openai_images import BatchFolderError, ImagesClient, Succeeded
-from openai_images.batch.image_store import ImageNotStoredError
+from openai_images.batch.image_files import ImageNotStoredError
 from openai_images.server import LocalImagesServer
 from tests.batch.batches import items_of, many, pictures, posts, rows, run, states
 from tests.batch.plugs import FailingDisk

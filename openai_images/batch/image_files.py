@@ -1,18 +1,19 @@
-"""The image files of a batch's folder: complete, orphaned, missing, altered, or stored elsewhere.
+"""The image files of a batch's folder: stored, and later found complete, orphaned, missing, altered or elsewhere.
 
-Invariants: the bytes of a file decide whether it is a complete image; a complete one is kept and gets its row, a
-truncated part file is removed. A done image is trusted if its size and time are those of its row, and hashed only
-where they are not. Blocks, and is called in a thread.
+Invariants: an image is written to a part file, synced, and renamed; nothing is overwritten. A paid image that the
+folder does not take goes to a fallback folder, and stays in memory, in the exception, where even that fails. A file's
+bytes decide whether it is complete; a done image is hashed only where its size or time is not its row's. Blocks.
 Must not: remove a complete image.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from openai_images._util.atomic_file import part_path
 from openai_images.batch.filesystem import Disk, FileStat
@@ -24,11 +25,103 @@ from openai_images.batch.naming import file_stems, folded, stem_of
 from openai_images.batch.plan import ResolvedItem
 from openai_images.models import media
 from openai_images.models.completeness import flaw_of
+from openai_images.models.image import Image
 
 _SUFFIXES = media.SUFFIXES
 _PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.part", re.DOTALL)
 _MAX_DIGITS = 10
 _CHUNK = 256 * 1024
+
+
+class ImageNotStoredError(OSError):
+    """A paid image could not be stored as it should; `images` holds it, in memory or by its path."""
+
+    def __init__(self, message: str, images: Sequence[Image]) -> None:
+        super().__init__(message)
+        self.images = tuple(images)
+
+
+@frozen
+class StoredImages:
+    """Images on disk, and the error of the batch's folder where they are in the fallback folder."""
+
+    images: tuple[Image, ...] = ()
+    files: tuple[StoredFile, ...] = ()
+    error: OSError | None = None
+
+
+class ImageStore:
+    """Stores the images of a batch below `root`."""
+
+    def __init__(self, disk: Disk, root: Path) -> None:
+        self._disk = disk
+        self._root = root
+        self._fallback: Path | None = None
+
+    def save(self, stem: str, images: Sequence[Image], expected: int, before: int = 0) -> StoredImages:
+        """Store these images of an item that asks for `expected`, `before` of which are on disk already.
+
+        Raises `ImageNotStoredError`.
+        """
+        number = before + len(images)
+        stems = file_stems(stem, expected if expected > 1 else number)
+        stems = stems if len(stems) >= number else file_stems(stem, number)
+        named = list(zip(stems[before:], images, strict=False))
+        try:
+            return self._store_in(self._root / "images", named)
+        except OSError as error:
+            try:
+                return evolve(self._store_in(self._fallback_folder(), named), error=error)
+            except OSError:
+                why = error.strerror or type(error).__name__
+                msg = f"the picture could not be written to {str(self._root / 'images')!r} ({why}), nor anywhere else"
+                raise ImageNotStoredError(msg, images) from None
+
+    def _store_in(self, folder: Path, named: Sequence[tuple[str, Image]]) -> StoredImages:
+        parts: list[tuple[Path, Path, Image, int]] = []
+        try:
+            for stem, image in named:
+                # The next run must not adopt a damaged image.
+                name = f"{stem}{'.damaged' if image.flaw else ''}{media.suffix(image.media_type)}"
+                part = part_path(folder, name)
+                parts.append((part, folder / name, image, self._write(part, image.data)))
+            paths = [self._disk.publish(part, target) for part, target, _, _ in parts]
+        except OSError:
+            for part, *_ in parts:
+                self._remove_part(part)
+            raise
+        images: list[Image] = []
+        files: list[StoredFile] = []
+        for path, (_, _, image, written) in zip(paths, parts, strict=True):
+            name = f"images/{path.name}" if folder.parent == self._root else str(path)
+            facts = (image.nbytes, image.sha256, written, image.width, image.height, image.media_type)
+            files.append(StoredFile(name, *facts))
+            images.append(evolve(image, data=None, path=path))
+        return StoredImages(tuple(images), tuple(files))
+
+    def _write(self, part: Path, data: bytes) -> int:
+        """Write and sync a file; returns its modification time."""
+        descriptor = self._disk.create(part)
+        try:
+            self._disk.write(descriptor, data)
+            self._disk.sync(descriptor)
+            return self._disk.stat(descriptor).written
+        except OSError:
+            self._remove_part(part)
+            raise
+        finally:
+            self._disk.close(descriptor)
+
+    def _remove_part(self, part: Path) -> None:
+        try:
+            self._disk.remove(part)
+        except OSError:
+            return
+
+    def _fallback_folder(self) -> Path:
+        if self._fallback is None:
+            self._fallback = Path(tempfile.mkdtemp(prefix="openai-images-saved-"))
+        return self._fallback
 
 
 class ImageInventory:
