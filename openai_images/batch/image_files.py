@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from attrs import evolve, frozen
@@ -78,45 +79,28 @@ class ImageStore:
                 raise ImageNotStoredError(msg, images) from None
 
     def _store_in(self, folder: Path, named: Sequence[tuple[str, Image]]) -> StoredImages:
-        parts: list[tuple[Path, Path, Image, int]] = []
+        parts: list[tuple[Path, Path]] = []
+        stats: list[FileStat] = []
         try:
             for stem, image in named:
                 # The next run must not adopt a damaged image.
                 name = f"{stem}{'.damaged' if image.flaw else ''}{media.suffix(image.media_type)}"
-                part = part_path(folder, name)
-                parts.append((part, folder / name, image, self._write(part, image.data)))
-            paths = [self._disk.publish(part, target) for part, target, _, _ in parts]
+                parts.append((part_path(folder, name), folder / name))
+                stats.append(_write_file(self._disk, parts[-1][0], image.data))
+            paths = [self._disk.publish(part, target) for part, target in parts]
         except OSError:
-            for part, *_ in parts:
-                self._remove_part(part)
+            for part, _ in parts:
+                with suppress(OSError):
+                    self._disk.remove(part)
             raise
         images: list[Image] = []
         files: list[StoredFile] = []
-        for path, (_, _, image, written) in zip(paths, parts, strict=True):
+        for path, stat, (_, image) in zip(paths, stats, named, strict=True):
             name = f"images/{path.name}" if folder.parent == self._root else str(path)
-            facts = (image.nbytes, image.sha256, written, image.width, image.height, image.media_type)
+            facts = (image.nbytes, image.sha256, stat.written, image.width, image.height, image.media_type)
             files.append(StoredFile(name, *facts))
             images.append(evolve(image, data=None, path=path))
         return StoredImages(tuple(images), tuple(files))
-
-    def _write(self, part: Path, data: bytes) -> int:
-        """Write and sync a file; returns its modification time."""
-        descriptor = self._disk.create(part)
-        try:
-            self._disk.write(descriptor, data)
-            self._disk.sync(descriptor)
-            return self._disk.stat(descriptor).written
-        except OSError:
-            self._remove_part(part)
-            raise
-        finally:
-            self._disk.close(descriptor)
-
-    def _remove_part(self, part: Path) -> None:
-        try:
-            self._disk.remove(part)
-        except OSError:
-            return
 
     def _fallback_folder(self) -> Path:
         if self._fallback is None:
@@ -267,13 +251,17 @@ class ImageInventory:
     def _move_file(self, file: StoredFile) -> StoredFile:
         outside = Path(file.name)
         part = part_path(self._paths.images, outside.name)
-        descriptor = self._disk.create(part)
-        try:
-            self._disk.write(descriptor, self._disk.read(outside))
-            self._disk.sync(descriptor)
-            entry = self._disk.stat(descriptor)
-        finally:
-            self._disk.close(descriptor)
+        entry = _write_file(self._disk, part, self._disk.read(outside))
         path = self._disk.publish(part, self._paths.images / outside.name)
         self._files[path.name] = entry
         return evolve(file, name=f"images/{path.name}", written=entry.written)
+
+
+def _write_file(disk: Disk, path: Path, data: bytes) -> FileStat:
+    descriptor = disk.create(path)
+    try:
+        disk.write(descriptor, data)
+        disk.sync(descriptor)
+        return disk.stat(descriptor)
+    finally:
+        disk.close(descriptor)

@@ -133,13 +133,11 @@ class ItemRunner(Watcher):
                 result = await self._run.caller.generate(self._item.request, self)
             except ImagesError as error:
                 if self._is_item_error(error):
-                    self._release_breaker(
-                        is_probe, has_response=not isinstance(error, RequestInvalidError | ConfigurationError)
-                    )
+                    is_local = isinstance(error, RequestInvalidError | ConfigurationError)
+                    self._release_breaker(is_probe, has_response=not is_local)
                     raise
-                if not breaker.record_failure(
-                    is_probe=is_probe, has_response=isinstance(error, APIStatusError)
-                ):
+                has_response = isinstance(error, APIStatusError)
+                if not breaker.record_failure(is_probe=is_probe, has_response=has_response):
                     self._run.halt(error)
                     self._exit_without_outcome()
             except BaseException:
@@ -187,17 +185,15 @@ class ItemRunner(Watcher):
         return evolve(stored, files=(*kept_files, *stored.files))
 
     async def _resume_fetch(self, remote: ItemRecord) -> ImageResult:
+        is_sent_next = False
         try:
-            result = await resume_fetch(self._recorder, remote)
+            return await resume_fetch(self._recorder, remote)
         except DownloadError:
-            if not self._work.can_send:
+            is_sent_next = self._work.can_send
+            raise
+        finally:
+            if not is_sent_next:
                 self._run.settle(self._estimate, None, ran=False)
-            raise
-        except BaseException:
-            self._run.settle(self._estimate, None, ran=False)
-            raise
-        self._run.settle(self._estimate, None, ran=False)
-        return result
 
     async def _record_failure(self, error: ImagesError) -> None:
         verdict = classify_failure(error, self._item.request.model, self._run.prices)
@@ -215,9 +211,8 @@ class ItemRunner(Watcher):
             urls = remote_urls(error)
             remote = {"urls": urls} if urls else {}
             body = body_field(error, self._item.request.prompt)
-            await self._recorder.record(
-                verdict.state, {**error_fields(error), **body, **billing, **remote}, stored
-            )
+            fields = {**error_fields(error), **body, **billing, **remote}
+            await self._recorder.record(verdict.state, fields, stored)
             for part in getattr(error, "errors", ()):
                 if stops_batch(part):
                     self._run.halt(part)
