@@ -139,9 +139,9 @@ class BatchFolder:
 
     def _in_use_error(self) -> BatchFolderError:
         holder = self.disk.read(self.paths.lock, 0, _MAX_HOLDER).decode(errors="replace").strip()
-        mine = str(os.getpid()) if self._lock is not None else ""  # this run wrote it
-        who = f"process {holder}" if holder.isdecimal() and holder != mine else "another process"
-        msg = f"{who} is working on the batch in {self._display_path}; wait until it has ended, or use another folder"
+        own_pid = str(os.getpid()) if self._lock is not None else ""  # this run wrote it
+        user = f"process {holder}" if holder.isdecimal() and holder != own_pid else "another process"
+        msg = f"{user} is working on the batch in {self._display_path}; wait until it has ended, or use another folder"
         return BatchFolderError(msg)
 
     def _reject_links(self) -> None:
@@ -154,8 +154,8 @@ class BatchFolder:
             except (FileNotFoundError, NotADirectoryError):
                 continue
             if not is_right(mode):
-                what = "a symbolic link" if stat.S_ISLNK(mode) else "not what a batch makes"
-                msg = f"{str(path)!r} is {what}; nothing was touched. Remove it, or use another folder"
+                kind = "a symbolic link" if stat.S_ISLNK(mode) else "not what a batch makes"
+                msg = f"{str(path)!r} is {kind}; nothing was touched. Remove it, or use another folder"
                 raise BatchFolderError(msg)
 
     def _reject_foreign_folder(self) -> None:
@@ -172,9 +172,11 @@ class BatchFolder:
             raise BatchFolderError(
                 f"{self._display_path} is a file; a batch needs a folder, which it makes itself"
             )
-        ours = {paths.lock, paths.torn, paths.images}
-        others = [path for path in root.iterdir() if path not in ours and path.name not in _SYSTEM_FILES]
-        if others or (paths.images.is_dir() and any(paths.images.iterdir())):
+        own_files = {paths.lock, paths.torn, paths.images}
+        foreign_files = [
+            path for path in root.iterdir() if path not in own_files and path.name not in _SYSTEM_FILES
+        ]
+        if foreign_files or (paths.images.is_dir() and any(paths.images.iterdir())):
             msg = (
                 f"{self._display_path} is not empty and has no journal.jsonl, so it is not the folder of a batch; "
                 "nothing in it was touched. Use a new or an empty folder"

@@ -64,25 +64,25 @@ class ImageStore:
 
         Raises `ImageNotStoredError`.
         """
-        number = before + len(images)
-        stems = file_stems(stem, expected if expected > 1 else number)
-        stems = stems if len(stems) >= number else file_stems(stem, number)
-        named = list(zip(stems[before:], images, strict=False))
+        count = before + len(images)
+        stems = file_stems(stem, expected if expected > 1 else count)
+        stems = stems if len(stems) >= count else file_stems(stem, count)
+        images_by_stem = list(zip(stems[before:], images, strict=False))
         try:
-            return self._store_in(self._root / "images", named)
+            return self._store_in(self._root / "images", images_by_stem)
         except OSError as error:
             try:
-                return evolve(self._store_in(self._fallback_folder(), named), error=error)
+                return evolve(self._store_in(self._fallback_folder(), images_by_stem), error=error)
             except OSError:
                 why = error.strerror or type(error).__name__
                 msg = f"the picture could not be written to {str(self._root / 'images')!r} ({why}), nor anywhere else"
                 raise ImageNotStoredError(msg, images) from None
 
-    def _store_in(self, folder: Path, named: Sequence[tuple[str, Image]]) -> StoredImages:
+    def _store_in(self, folder: Path, images_by_stem: Sequence[tuple[str, Image]]) -> StoredImages:
         parts: list[tuple[Path, Path]] = []
         stats: list[FileStat] = []
         try:
-            for stem, image in named:
+            for stem, image in images_by_stem:
                 # The next run must not adopt a damaged image.
                 name = f"{stem}{'.damaged' if image.flaw else ''}{media.suffix(image.media_type)}"
                 parts.append((part_path(folder, name), folder / name))
@@ -95,7 +95,7 @@ class ImageStore:
             raise
         images: list[Image] = []
         files: list[StoredFile] = []
-        for path, stat, (_, image) in zip(paths, stats, named, strict=True):
+        for path, stat, (_, image) in zip(paths, stats, images_by_stem, strict=True):
             name = f"images/{path.name}" if folder.parent == self._root else str(path)
             facts = (image.nbytes, image.sha256, stat.written, image.width, image.height, image.media_type)
             files.append(StoredFile(name, *facts))
@@ -124,18 +124,18 @@ class ImageInventory:
 
     def lost_images(self, keys: Iterable[str], ledger: Ledger) -> list[str]:
         """Images that no row knows, under names that items of these keys would have: their rows were lost."""
-        lost: dict[str, list[str]] = {}
+        candidates: dict[str, list[str]] = {}
         for name in self._files:
             target = Path(self._part_targets.get(name, name))
             stem = folded(target.stem)
             base, _, number = stem.rpartition("-")
-            numbered = number.isdecimal() and len(number) < _MAX_DIGITS
-            known = stem in ledger.stems or (numbered and int(number) < ledger.stems.get(base, 0))
-            if not known and target.suffix.lower() in (*_SUFFIXES, ".jpeg", ".bin"):
-                for owner in {stem, base} if numbered else {stem}:
-                    lost.setdefault(owner, []).append(name)
-        found = {name for key in keys for name in lost.get(folded(stem_of(key)), ())}
-        return sorted(filter(self._is_complete, found))
+            is_numbered = number.isdecimal() and len(number) < _MAX_DIGITS
+            is_known = stem in ledger.stems or (is_numbered and int(number) < ledger.stems.get(base, 0))
+            if not is_known and target.suffix.lower() in (*_SUFFIXES, ".jpeg", ".bin"):
+                for owner in {stem, base} if is_numbered else {stem}:
+                    candidates.setdefault(owner, []).append(name)
+        names = {name for key in keys for name in candidates.get(folded(stem_of(key)), ())}
+        return sorted(filter(self._is_complete, names))
 
     def verify(self, record: ItemRecord) -> str:
         """Whether the images of a done item are "there", "missing" or "altered"."""
@@ -150,13 +150,13 @@ class ImageInventory:
 
     def adopt_orphans(self, items: Iterable[ResolvedItem], ledger: Ledger) -> list[JournalRow]:
         """Rows for items whose images are complete although no row says so; the images get their names."""
-        owned = {
+        done_names = {
             file.name for record in ledger.records.values() for file in record.files if record.state == "done"
         }
         rows: list[JournalRow] = []
         for item in items:
             record = ledger.get(item.key)
-            if record.state in ("unknown", "away") and (names := self._complete_files(record, owned)):
+            if record.state in ("unknown", "away") and (names := self._complete_files(record, done_names)):
                 files = [self._place(name, target) for name, target in names]
                 rows.append(done_row(item.key, record.request, files, adopted=True))
         if rows:
@@ -204,27 +204,29 @@ class ImageInventory:
 
     def _verify_file(self, file: StoredFile) -> str:
         path = self._paths.root / file.name
-        known = self._files if path.parent == self._paths.images else self._disk.list_files(path.parent)
-        entry = known.get(path.name)
+        listing = self._files if path.parent == self._paths.images else self._disk.list_files(path.parent)
+        entry = listing.get(path.name)
         if entry is None:
             return "missing"
-        same = entry.size == file.nbytes and (
+        is_same = entry.size == file.nbytes and (
             entry.written == file.written or self._disk.digest(path) == file.sha256
         )
-        return "there" if same else "altered"
+        return "there" if is_same else "altered"
 
-    def _complete_files(self, record: ItemRecord, owned: Iterable[str]) -> list[tuple[str, str]]:
+    def _complete_files(self, record: ItemRecord, done_names: Iterable[str]) -> list[tuple[str, str]]:
         """Each image's file and the name that it should have; empty where one is missing."""
-        found: list[tuple[str, str]] = []
+        files: list[tuple[str, str]] = []
         for stem in file_stems(record.stem, record.image_count):
             targets = [stem + suffix for suffix in _SUFFIXES]
-            names = {name: name for name in targets if name in self._files and f"images/{name}" not in owned}
+            names = {
+                name: name for name in targets if name in self._files and f"images/{name}" not in done_names
+            }
             names |= {name: target for name, target in self._part_targets.items() if target in targets}
-            whole = next((pair for pair in names.items() if self._is_complete(pair[0])), None)
-            if whole is None:
+            file = next((pair for pair in names.items() if self._is_complete(pair[0])), None)
+            if file is None:
                 return []
-            found.append(whole)
-        return found
+            files.append(file)
+        return files
 
     def _is_complete(self, name: str) -> bool:
         path, size = self._paths.images / name, self._files[name].size

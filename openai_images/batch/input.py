@@ -51,9 +51,9 @@ def read_batch_items(
     where = repr(str(name))
     file_format = format or _FORMATS_BY_SUFFIX.get(Path(str(name)).suffix.lower())
     if file_format not in _READERS:
-        known = "txt, csv or jsonl"
+        formats = "txt, csv or jsonl"
         problem = f"its format {'is not said by its name' if format is None else f'{format!r} is unknown'}"
-        raise input_error(where, [f"{problem}; give format={known}"])
+        raise input_error(where, [f"{problem}; give format={formats}"])
     problems: list[RowProblem] = []
     text = _decode(_read_bytes(source), problems)
     if "\0" in text:

@@ -96,8 +96,8 @@ def read_csv(text: str, problems: list[RowProblem]) -> list[RawRow]:
                 why = f"it has {len(cells)} columns, and the header {len(header)}; quote cells with a comma"
                 problems.append((start, f"line {start}: {why}"))
             else:
-                named = zip(header, cells, strict=False)
-                rows.append(RawRow(start, {name: cell for name, cell in named if cell.strip()}))
+                pairs = zip(header, cells, strict=False)
+                rows.append(RawRow(start, {name: cell for name, cell in pairs if cell.strip()}))
     except csv.Error as error:
         problems.append(
             (line, f"line {line}: it cannot be read as CSV ({error}); look at its quotation marks")
@@ -131,10 +131,10 @@ def _parse_header(cells: Sequence[str], line: int, problems: list[RowProblem]) -
     if "prompt" not in names:
         problems.append((line, f"line {line}: it must name the columns, and one of them must be prompt"))
         return None
-    twice = sorted({name for name in names if name and names.count(name) > 1})
-    problems += [(line, f"line {line}: there are two columns {name[:40]!r}") for name in twice]
+    duplicates = sorted({name for name in names if name and names.count(name) > 1})
+    problems += [(line, f"line {line}: there are two columns {name[:40]!r}") for name in duplicates]
     check_names([name for name in names if name], line, problems)
-    return None if twice else names
+    return None if duplicates else names
 
 
 def _numbered_lines(text: str) -> Iterator[tuple[int, str]]:
@@ -143,12 +143,12 @@ def _numbered_lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, value in pairs:
-        if name in found:
+        if name in values:
             raise ValueError(f"{name[:40]!r} is there twice")
-        found[name] = value
-    return found
+        values[name] = value
+    return values
 
 
 def _reject_constant(name: str) -> NoReturn:
@@ -177,9 +177,9 @@ def check_names(names: Iterable[str], line: int, problems: list[tuple[int, str]]
         if name in _NOT_IN_BATCHES:
             problems.append((line, f"{where}: {name}: {_NOT_IN_BATCHES[name]}"))
         elif name not in (_NAMES if line else _TYPES):
-            close = difflib.get_close_matches(name, _NAMES, 1)
-            meant = f"; did you mean {close[0]!r}?" if close and close[0] != name else hint
-            problems.append((line, f"{where}: unknown parameter {name[:40]!r}{meant}"))
+            matches = difflib.get_close_matches(name, _NAMES, 1)
+            suggestion = f"; did you mean {matches[0]!r}?" if matches and matches[0] != name else hint
+            problems.append((line, f"{where}: unknown parameter {name[:40]!r}{suggestion}"))
 
 
 def coerce_values(
@@ -187,18 +187,18 @@ def coerce_values(
 ) -> dict[str, Any]:
     """The parameters that are set, each as its type; others are reported. `key` is left out."""
     where = f"line {line}" if line else "defaults"
-    found: dict[str, Any] = {}
+    coerced: dict[str, Any] = {}
     for name, value in values.items():
         if name == "prompt":
-            found[name] = value
+            coerced[name] = value
         if name not in _TYPES or value is None:
             continue
         cls = _TYPES[name]
         try:
-            found[name] = _coerce_text(cls, value) if from_text else _coerce(cls, value)
+            coerced[name] = _coerce_text(cls, value) if from_text else _coerce(cls, value)
         except (TypeError, ValueError, RecursionError):
             problems.append((line, f"{where}: {name} must be {_TYPE_NAMES[cls]}"))
-    return found
+    return coerced
 
 
 def _coerce_text(cls: type, value: str) -> Any:

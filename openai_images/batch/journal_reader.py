@@ -53,8 +53,8 @@ class StoredFile:
     @classmethod
     def from_row(cls, fields: JournalRow) -> StoredFile:
         """One entry of a row's `files`, which was checked."""
-        known = {name: fields[name] for name in fields_dict(cls) if fields.get(name) is not None}
-        return cls(**known)
+        values = {name: fields[name] for name in fields_dict(cls) if fields.get(name) is not None}
+        return cls(**values)
 
 
 @frozen
@@ -112,31 +112,31 @@ class JournalLine:
     unread_bytes: int = 0
 
 
-def parse_line(line: bytes) -> JournalLine:
+def parse_line(data: bytes) -> JournalLine:
     """The rows of a line, as far as they can be read."""
-    found = JournalLine()
+    line = JournalLine()
     try:
-        text = line.decode()
+        text = data.decode()
     except UnicodeDecodeError:
-        found.is_complete, found.unread_bytes = False, len(line)
-        found.unreadable_keys += _find_keys(line.decode(errors="replace"))
-        return found
+        line.is_complete, line.unread_bytes = False, len(data)
+        line.unreadable_keys += _find_keys(data.decode(errors="replace"))
+        return line
     start = _skip_space(text, 0)
     while start < len(text):
         try:
             value, end = _DECODER.raw_decode(text, start)
         except (ValueError, RecursionError):
-            found.is_complete, found.unread_bytes = False, len(text[start:].encode())
-            found.unreadable_keys += _find_keys(text[start:])
+            line.is_complete, line.unread_bytes = False, len(text[start:].encode())
+            line.unreadable_keys += _find_keys(text[start:])
             break
         row = _parse_row(value)
         if row is None:
-            found.is_complete = False
-            found.unreadable_keys += _find_keys(text[start:end])
+            line.is_complete = False
+            line.unreadable_keys += _find_keys(text[start:end])
         else:
-            found.rows.append(row)
+            line.rows.append(row)
         start = _skip_space(text, end)
-    return found
+    return line
 
 
 def parse_amount(value: object) -> Decimal | None:
@@ -236,9 +236,9 @@ _FIELD_CHECKS: Mapping[str, Callable[[Any], bool]] = {
 
 def _find_keys(text: str) -> Iterator[str]:
     """The keys in what is left of rows."""
-    for found in _KEY.finditer(text):
+    for match in _KEY.finditer(text):
         try:
-            key = json.loads(found[1])
+            key = json.loads(match[1])
         except ValueError:
             continue
         if isinstance(key, str):

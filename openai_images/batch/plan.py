@@ -155,10 +155,10 @@ def _list_limited(names: Sequence[str], length: int) -> str:
 
 
 def make_plan(
-    items: Sequence[ResolvedItem], ledger: Ledger, found: FolderFindings, options: BatchOptions
+    items: Sequence[ResolvedItem], ledger: Ledger, findings: FolderFindings, options: BatchOptions
 ) -> BatchPlan:
     """The plan of a run."""
-    states = {item.key: _state(item, ledger, found) for item in items}
+    states = {item.key: _state(item, ledger, findings) for item in items}
     states_to_send = {"pending"}
     states_to_send |= {"failed"} if options.retry_failed else set()
     states_to_send |= {"unknown", "away"} if options.retry_unknown else set()
@@ -180,23 +180,23 @@ def make_plan(
         unknown=keys_in("unknown"),
         missing=keys_in("missing"),
         adopted=tuple(key for key in done if ledger.get(key).adopted),
-        altered=tuple(key for key in done if key in found.altered),
+        altered=tuple(key for key in done if key in findings.altered),
         changed=tuple(item.key for item in items if _is_changed(item, ledger)),
         removed=tuple(
             key for key, record in ledger.records.items() if key not in states and record.state != "pending"
         ),
         to_send=tuple(item.key for item in items if item.key in to_send and item.key not in same),
         same=same,
-        notes=tuple(found.notes),
+        notes=tuple(findings.notes),
         spent=ledger.spending.known,
         unpriced=ledger.spending.unpriced,
     )
 
 
-def _state(item: ResolvedItem, ledger: Ledger, found: FolderFindings) -> str:
+def _state(item: ResolvedItem, ledger: Ledger, findings: FolderFindings) -> str:
     if _is_changed(item, ledger):
         return "pending"
-    return "missing" if item.key in found.missing else ledger.get(item.key).state
+    return "missing" if item.key in findings.missing else ledger.get(item.key).state
 
 
 def _is_changed(item: ResolvedItem, ledger: Ledger) -> bool:
@@ -264,7 +264,7 @@ class BatchStatus:
             return "missing"
         return "pending" if record is self._changed.get(key) else record.state
 
-    def summary(self, keys: Iterable[str], end: StopReason, elapsed: float) -> BatchSummary:
+    def summary(self, keys: Iterable[str], stop_reason: StopReason, elapsed: float) -> BatchSummary:
         """The numbers of the batch."""
         states = {key: self.state(key) for key in keys}
         counts = Counter(states.values())
@@ -279,10 +279,10 @@ class BatchStatus:
             missing=counts["missing"],
             not_started=counts["pending"],
             earlier=len(self._done),
-            reason=end.reason,
+            reason=stop_reason.reason,
             spent=self._ledger.spending.known,
             unpriced=self._ledger.spending.unpriced,
-            saved_elsewhere=tuple(end.saved_elsewhere),
+            saved_elsewhere=tuple(stop_reason.saved_elsewhere),
             elapsed=elapsed,
             incomplete=sum(
                 state in ("failed", "unknown") and self.record(key).is_incomplete
