@@ -57,7 +57,7 @@ class CircuitBreaker:
         self._has_responded = True
         self._open_since = None
         self._pause = _FIRST_PAUSE
-        self._wake_waiters()
+        self.release_probe()
 
     def record_failure(self, *, is_probe: bool, has_response: bool) -> bool:
         """The request was not executed; whether to keep waiting."""
@@ -72,14 +72,11 @@ class CircuitBreaker:
             )
         if is_probe:
             self._pause = min(self._pause * 2, _MAX_PAUSE)
-            self._wake_waiters()
+            self.release_probe()
         return now - self._open_since < max_outage
 
     def release_probe(self) -> None:
-        """The probe ended without a response."""
-        self._wake_waiters()
-
-    def _wake_waiters(self) -> None:
+        """Let the next item probe, or all pass."""
         self._is_probing = False
         change, self._change = self._change, asyncio.Event()
         change.set()

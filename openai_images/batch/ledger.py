@@ -86,7 +86,7 @@ class _OpenRequest:
     """A request without an end: its estimate, and where the item stood before."""
 
     estimate: Decimal | None
-    before: ItemRecord
+    standing: ItemRecord
 
 
 @define
@@ -138,9 +138,9 @@ class Ledger:
             }[state](key, row)
 
     def _add_sent(self, key: str, row: JournalRow) -> None:
-        before = self._open.get(key)
-        if before is not None:  # sent again by `retry_unknown`
-            self.spending.charge(None, before.estimate)
+        earlier = self._open.get(key)
+        if earlier is not None:  # sent again by `retry_unknown`
+            self.spending.charge(None, earlier.estimate)
         recorded = parse_amount(row.get("estimate"))
         estimate = self.estimates.get(key) if recorded is None else recorded
         standing = self.get(key)
@@ -159,9 +159,9 @@ class Ledger:
 
     def _add_refused(self, key: str, _: JournalRow) -> None:
         """It was not executed, so it stands where it stood: what was unknown stays unknown."""
-        before = self._open.pop(key, None)
-        if before is not None:
-            self.records[key] = before.before
+        request = self._open.pop(key, None)
+        if request is not None:
+            self.records[key] = request.standing
 
     def _add_done(self, key: str, row: JournalRow) -> None:
         self._charge_open(key, row)
@@ -190,18 +190,17 @@ class Ledger:
 
     def _charge_open(self, key: str, row: JournalRow) -> None:
         """Charge an open request; another was charged by an earlier row, unless this one has a cost."""
-        before, cost = self._open.pop(key, None), parse_amount(row.get("cost"))
-        if before is not None or cost is not None:
-            self.spending.charge(cost, before.estimate if before else None)
+        request, cost = self._open.pop(key, None), parse_amount(row.get("cost"))
+        if request is not None or cost is not None:
+            self.spending.charge(cost, request.estimate if request else None)
 
     def _update(self, key: str, row: JournalRow, state: State) -> None:
         before, cost = self.get(key), parse_amount(row.get("cost"))
+        other_cost = before.cost if before.state == "unknown" else None  # of its other images
         if "cost" not in row and (state != "unknown" or before.state == "away"):
             cost = before.cost
-        elif (
-            cost is not None and before.state == "unknown" and before.cost is not None
-        ):  # of its other images
-            cost += before.cost
+        elif cost is not None and other_cost is not None:
+            cost += other_cost
         seconds = row.get("seconds")
         self.records[key] = ItemRecord(
             state,
@@ -227,8 +226,8 @@ class Ledger:
 
     def _close_open(self) -> None:
         """Nothing is in flight: requests without an end are unknown, and may have cost their estimate."""
-        for before in self._open.values():
-            self.spending.charge(None, before.estimate)
+        for request in self._open.values():
+            self.spending.charge(None, request.estimate)
         self._open.clear()
 
 

@@ -238,6 +238,10 @@ class StopReason:
     error: Exception | None = None
     saved_elsewhere: list[str] = field(factory=list[str])
 
+    def set(self, reason: str) -> None:
+        """Keep the first reason."""
+        self.reason = self.reason or reason
+
 
 class BatchStatus:
     """Where the items of a batch stand: by its plan at first, by the journal's rows from then on."""

@@ -83,7 +83,7 @@ class BatchRunner:
                 final = self._final_error(error)
                 raise final from (None if final is error else error)
             except ImagesError:  # one identical failure too many
-                self._run.stop_reason.reason = self._run.stop_reason.reason or "failures"
+                self._run.stop_reason.set("failures")
                 raise
             self._pending.append(outcome)
             self._pending.extend(
@@ -98,7 +98,7 @@ class BatchRunner:
 
     def stop(self) -> None:
         """Send no new requests."""
-        self._run.stop_reason.reason = self._run.stop_reason.reason or "stopped"
+        self._run.stop_reason.set("stopped")
         self._outcomes.stop()
 
     async def aclose(self) -> None:
@@ -123,7 +123,7 @@ class BatchRunner:
             item = work.item
             while work.estimate and not self._run.budget.reserve(work.estimate):
                 if not self._run.budget.reserved:
-                    self._run.stop_reason.reason = self._run.stop_reason.reason or "budget"
+                    self._run.stop_reason.set("budget")
                     return
                 self._run.budget_freed.clear()
                 await self._run.budget_freed.wait()
@@ -132,9 +132,8 @@ class BatchRunner:
     async def _run_item(self, item: Item, watcher: Watcher) -> ImageResult:
         result = await ItemRunner(self._run, self._work[item.key], watcher).run()
         if self._options.thumbnail is not None:
-            await asyncio.get_running_loop().run_in_executor(
-                self._run.threads, self._make_thumbnails, item.key
-            )
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._run.threads, self._make_thumbnails, item.key)
         return result
 
     def _make_thumbnails(self, key: str) -> None:
@@ -186,10 +185,8 @@ def _work_items(
     items: Mapping[str, ResolvedItem], opened: OpenedBatch, prices: Prices
 ) -> dict[str, WorkItem]:
     """What a run does, in its order: remote images first."""
-    remote, to_send = (
-        {key: opened.ledger.get(key) for key in opened.plan.to_fetch},
-        set(opened.plan.to_send),
-    )
+    remote = {key: opened.ledger.get(key) for key in opened.plan.to_fetch}
+    to_send = set(opened.plan.to_send)
     work_items: dict[str, WorkItem] = {}
     for key in (*remote, *opened.plan.to_send):
         kept_files = opened.kept_files.get(key, ())
