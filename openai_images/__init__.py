@@ -11,12 +11,9 @@ from typing import TYPE_CHECKING
 from openai_images._version import __version__
 
 if TYPE_CHECKING:
-    from openai_images.batch.asked import BatchItem
     from openai_images.batch.batch import Batch
     from openai_images.batch.input import read_batch_items
-    from openai_images.batch.models import BatchOptions
-    from openai_images.batch.plan import BatchPlan
-    from openai_images.batch.summary import BatchSummary
+    from openai_images.batch.models import BatchItem, BatchOptions, BatchPlan, BatchSummary
     from openai_images.catalog.prices import PUBLISHED_PRICES, ModelPrice, Prices, read_prices
     from openai_images.catalog.sizes import size_of_ratio
     from openai_images.client.client import ImagesClient
@@ -55,12 +52,9 @@ if TYPE_CHECKING:
     from openai_images.models.usage import SvgUsage, TokenDetails, Usage
 
 _HOMES = {
-    "batch.asked": ("BatchItem",),
     "batch.input": ("read_batch_items",),
-    "batch.models": ("BatchOptions",),
-    "batch.plan": ("BatchPlan",),
+    "batch.models": ("BatchItem", "BatchOptions", "BatchPlan", "BatchSummary"),
     "batch.batch": ("Batch",),
-    "batch.summary": ("BatchSummary",),
     "client.client": ("ImagesClient",),
     "errors": (
         "APIConnectionError",

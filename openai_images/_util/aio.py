@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+_T = TypeVar("_T")
 
 
 def call_in_loop(loop: asyncio.AbstractEventLoop | None, function: Callable[[], object]) -> None:
@@ -23,3 +23,19 @@ def _running() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
+
+
+async def run_to_completion(awaitable: Awaitable[_T]) -> _T:
+    """Await something that must not be left half-done; a cancellation is raised afterwards."""
+    task = asyncio.ensure_future(awaitable)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        if not task.cancelled():
+            task.exception()  # retrieved, so that asyncio does not log it
+        raise cancelled
+    return task.result()

@@ -1,8 +1,8 @@
-"""The batch itself: a folder, its items, and the iterator of what becomes of those that are sent.
+"""`Batch`: a folder, its items, and an async iterator over the outcomes of those that are sent.
 
-Rules: entering sends nothing; it claims the folder and makes the plan. What is iterated is on the disk already. What
-ends a batch for all its items is raised behind the last outcome, when nothing is under way any more; running it
-again goes on where it was left. Leaving cancels what is under way, and the journal says that nobody knows about it.
+Invariants: entering claims the folder and makes the plan, and sends nothing; an outcome is yielded when its images
+and its row are on disk; an error that stops the whole batch is raised after the last outcome, and another run
+continues; leaving cancels in-flight requests, whose outcome the journal then has as unknown.
 """
 
 from __future__ import annotations
@@ -11,34 +11,28 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from types import TracebackType
+from typing import Self
 
-from openai_images.batch.asked import BatchItem, asked_of
-from openai_images.batch.caller import caller_of
+from openai_images._util.aio import run_to_completion
+from openai_images.batch.caller import Caller
 from openai_images.batch.filesystem import Disk
-from openai_images.batch.journal_rows import moment
-from openai_images.batch.models import BatchOptions
-from openai_images.batch.pictures import to_end
+from openai_images.batch.journal import timestamp
+from openai_images.batch.models import BatchItem, BatchOptions, BatchPlan, BatchSummary
+from openai_images.batch.plan import resolve_items
+from openai_images.batch.recorder import RunSettings
 from openai_images.batch.recovery import open_batch
-from openai_images.batch.runner import Running, Setting
-
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from openai_images.batch.plan import BatchPlan
-    from openai_images.batch.summary import BatchSummary
-    from openai_images.client.client import ImagesClient
-    from openai_images.models.outcomes import Outcome, Progress
-
-__all__ = ["Batch"]
+from openai_images.batch.runner import BatchRunner
+from openai_images.client.client import ImagesClient
+from openai_images.models.outcomes import Outcome, Progress
 
 
 class Batch:
-    """Runs items to their end in the folder `out`, once each: `async with` it, look at its `plan`, iterate it.
+    """Runs each item once in the folder `out`: enter it with `async with`, look at its `plan`, iterate it.
 
-    It yields an outcome for each item that is sent in this run, once that is on the disk; the images of a result all
-    have a path. `stop()` and go on iterating to end early: leaving cancels what is under way, although it may
-    have been paid for. `progress` is called with the counts of this run.
+    It yields an outcome for each item that is sent in this run, once that is on disk; all images of a result have a
+    path. `stop()` ends it early: no new requests, in-flight ones finish and are yielded. Leaving the block cancels
+    in-flight requests, although they may have been billed. `progress` is called with the counts of this run.
     """
 
     def __init__(  # noqa: PLR0913  the last is for tests
@@ -51,115 +45,99 @@ class Batch:
         progress: Callable[[Progress], object] | None = None,
         disk: Disk | None = None,
     ) -> None:
-        """Nothing happens yet. `disk` is for tests."""
-        self._caller = caller_of(client)
+        self._caller = Caller(client)
         self._items = tuple(items)
         self._root = Path(os.path.abspath(out))  # noqa: PTH100  Path.resolve would follow a link the user made
         self._options = options
         self._progress = progress
         self._disk = disk or Disk()
-        self._running: Running | None = None
-        self._began = 0.0
-        self._ended: float | None = None
-        self._iterated = False
-        self._closed = False
+        self._runner: BatchRunner | None = None
+        self._is_iterated = False
+        self._is_closed = False
 
     @property
     def plan(self) -> BatchPlan:
-        """What was found, and what this run sends. Raises RuntimeError before it is entered."""
-        return self._run.plan
+        """What was found in the folder, and what this run sends. Raises RuntimeError before it is entered."""
+        return self._entered_runner.plan
 
     @property
     def summary(self) -> BatchSummary:
         """Where the batch stands now. Raises RuntimeError before it is entered."""
-        return self._run.summary(self._elapsed())
+        return self._entered_runner.summary()
 
     async def __aenter__(self) -> Self:
         """Claim the folder and make the plan; nothing is sent.
 
-        Raises `BatchFolderError` where another process works there, where it is not a batch's, and where something that
-        may have been paid for is now asked for differently; `BatchInputError` for items that cannot be sent;
+        Raises `BatchFolderError` where another process uses the folder, where it is not a batch's, and where the
+        request of an item that may have been billed has changed; `BatchInputError` for items that cannot be sent;
         `ConfigurationError` for a budget that cannot be kept; OSError where the folder cannot be written.
         """
-        if self._running is not None or self._closed:
+        if self._runner is not None or self._is_closed:
             msg = "a batch is entered once; make a new one to run it again"
             raise RuntimeError(msg)
-        self._began = self._caller.timing.monotonic()
-        self._running = Running(await self._setting())
+        self._runner = BatchRunner(await self._open_settings())
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self, cls: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close it."""
         await self.aclose()
 
     def __aiter__(self) -> Self:
-        """Start the one iteration."""
-        if self._iterated:
+        if self._is_iterated:
             msg = "a batch can be iterated once; make a new one to run it again"
             raise RuntimeError(msg)
-        self._iterated = True
+        self._is_iterated = True
         return self
 
     async def __anext__(self) -> Outcome:
         """The next outcome.
 
-        Behind the last one it raises what ended the batch for all its items: `QuotaExhaustedError`,
-        `AuthenticationError`, `BatchFolderError` where it could not be written any more, `APIConnectionError` where the
-        server stayed away, the last of too many identical failures. Run it again to go on.
+        After the last one it raises the error that stopped the whole batch: `QuotaExhaustedError`,
+        `AuthenticationError`, `BatchFolderError` where the folder could no longer be written, `APIConnectionError`
+        where the server stayed unreachable, the last of too many identical failures. Another run continues.
         """
-        return await self._run.next()
+        return await self._entered_runner.next()
 
     def stop(self) -> None:
-        """Start nothing new; what was sent finishes and is yielded, then the iteration ends."""
-        self._run.stop()
+        """Send no new requests; in-flight ones finish and are yielded, then the iteration ends."""
+        self._entered_runner.stop()
 
     async def aclose(self) -> None:
-        """Cancel what is under way, write `index.html` and let others into the folder; harmless when called twice."""
-        if self._closed:
+        """Cancel in-flight requests, write `index.html` and unlock the folder; idempotent."""
+        if self._is_closed:
             return
-        self._closed = True
-        if self._running is not None:
-            await to_end(self._running.aclose(self._end))
+        self._is_closed = True
+        if self._runner is not None:
+            await run_to_completion(self._runner.aclose())
 
     @property
-    def _run(self) -> Running:
-        if self._running is None:
+    def _entered_runner(self) -> BatchRunner:
+        if self._runner is None:
             msg = "enter the batch first: async with Batch(...) as batch"
             raise RuntimeError(msg)
-        return self._running
+        return self._runner
 
-    async def _setting(self) -> Setting:
-        """Open the folder in a thread; where that is cancelled it is let go again."""
+    async def _open_settings(self) -> RunSettings:
+        """Open the folder in a thread, and close it again if that is cancelled."""
         opening = asyncio.ensure_future(asyncio.to_thread(self._open))
         try:
-            return await to_end(opening)
+            return await run_to_completion(opening)
         except asyncio.CancelledError:
             if opening.done() and not opening.cancelled() and opening.exception() is None:
-                await to_end(asyncio.to_thread(opening.result().opened.close))
+                await run_to_completion(asyncio.to_thread(opening.result().opened.close))
             raise
 
-    def _open(self) -> Setting:
-        """In a thread: claim the folder."""
-        caller, options = self._caller, self._options
-        asked = asked_of(self._items, caller.model, options.prices)
-        opened = open_batch(self._disk, self._root, asked, options, moment(caller.timing.wall()))
-        return Setting(
+    def _open(self) -> RunSettings:
+        caller, options, start_time = self._caller, self._options, self._caller.timing.monotonic()
+        items = resolve_items(self._items, caller.model, options.prices)
+        opened = open_batch(self._disk, self._root, items, options, timestamp(caller.timing.wall()))
+        return RunSettings(
             caller=caller,
-            asked=asked,
+            items=items,
             opened=opened,
             options=options,
             progress=self._progress,
             disk=self._disk,
+            start_time=start_time,
         )
-
-    def _elapsed(self) -> float:
-        """Seconds since it was entered, until it was closed."""
-        now = self._caller.timing.monotonic() if self._ended is None else self._ended
-        return now - self._began
-
-    def _end(self) -> float:
-        """The time stands still."""
-        self._ended = self._caller.timing.monotonic()
-        return self._elapsed()

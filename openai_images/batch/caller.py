@@ -1,58 +1,49 @@
-"""The side of a client that a batch needs: one watched call, and what the client was set up with.
-
-Rules: the one place of this package that looks behind a client's public names.
-"""
+"""A client as a batch uses it. The only module of this package that reads private attributes of a client."""
 
 # ruff: noqa: SLF001
 # pyright: reportPrivateUsage=false
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING
-
 from attrs import frozen
 
-from openai_images.batch.recorder import Fetch, Generate
+from openai_images.client.client import ImagesClient
 from openai_images.models.options import Timing
-
-if TYPE_CHECKING:
-    from openai_images.client.client import ImagesClient
-    from openai_images.models.outcomes import Watcher
-    from openai_images.models.requests import GenerateRequest
-    from openai_images.models.results import ImageResult
-
-__all__ = ["Caller", "caller_of"]
+from openai_images.models.outcomes import Watcher
+from openai_images.models.requests import GenerateRequest
+from openai_images.models.results import ImageResult
 
 
 @frozen
 class Caller:
-    """What sends and fetches: a call, the model where a request names none, how many calls at once, time."""
+    """Sends requests and fetches images; knows the client's default model, its concurrency and its clock."""
 
-    generate: Generate
-    fetch: Fetch
-    model: str | None
-    concurrency: int
-    timing: Timing
-    wait_reason: Callable[[], str | None]
+    client: ImagesClient
 
+    async def generate(self, request: GenerateRequest, observer: Watcher) -> ImageResult:
+        """One call, which waits for rate limits as long as they take."""
+        call = self.client._calls.new(request, observer=observer, waits_for_rate_limits=True)
+        return await call.result_or_raise()
 
-def caller_of(client: ImagesClient) -> Caller:
-    """The batch's side of this client."""
-    generate = partial(_generate, client)
-    context = client._context
-    return Caller(
-        generate,
-        client.download,
-        client._model,
-        client._limits.concurrency,
-        context.timing,
-        lambda: context.limiter.wait_reason,
-    )
+    async def fetch(self, result: ImageResult) -> ImageResult:
+        """The result with its remote images downloaded. Raises `DownloadError`."""
+        return await self.client.download(result)
 
+    @property
+    def model(self) -> str | None:
+        """The model of requests that name none."""
+        return self.client._model
 
-async def _generate(client: ImagesClient, request: GenerateRequest, watcher: Watcher) -> ImageResult:
-    """One call that waits for rate limits as long as they take."""
-    call = client._calls.new(request, observer=watcher, waits_for_rate_limits=True)
-    return await call.result_or_raise()
+    @property
+    def concurrency(self) -> int:
+        """How many requests the client's limits allow at once."""
+        return self.client._limits.concurrency
+
+    @property
+    def timing(self) -> Timing:
+        """The client's clock."""
+        return self.client._context.timing
+
+    def wait_reason(self) -> str | None:
+        """Why requests wait, if they do."""
+        return self.client._context.limiter.wait_reason

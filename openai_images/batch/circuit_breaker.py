@@ -1,91 +1,82 @@
-"""The gate all items pass while the server can be reached; when it cannot, one of them knocks and the others wait.
+"""The circuit breaker of a batch: while the server is unreachable one item probes it and the others wait.
 
-Rules: a request that provably did not run closes the gate, any answer opens it. While it is closed one item at a time
-tries again, after pauses that double from one second to a minute. A server that stays away for longer than the
-patience, counted from the first failure, ends the batch instead of failing its items one by one; one that has never
-answered gets half a minute, for then its address is more likely to be wrong. It refuses to know requests.
+Invariants: a request that was not executed opens the circuit, any response closes it. Probes wait from one second,
+doubling, to a minute. The batch ends after `max_outage` seconds without a response, or after half a minute where the
+server has never responded: its address is probably wrong then.
+Must not: know requests.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from openai_images.models.options import Timing
-
-__all__ = ["Gate"]
+from openai_images.models.options import Timing
 
 _log = logging.getLogger("openai_images")
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
-_UNTRIED = 30.0
-"""Seconds a server is waited for that has never answered."""
+_FIRST_PAUSE, _MAX_PAUSE = 1.0, 60.0
+_MAX_FIRST_OUTAGE = 30.0
+"""Seconds to wait for a server that has never responded."""
 
 
-class Gate:
-    """`passed` before each try, then `answered` or `failed`."""
+class CircuitBreaker:
+    """`acquire` before each attempt, then `record_success` or `record_failure`."""
 
-    def __init__(self, patience: float, timing: Timing) -> None:
-        """Wait `patience` seconds for a server that answered before."""
-        self._patience = patience
+    def __init__(self, max_outage: float, timing: Timing) -> None:
+        self._max_outage = max_outage
         self._timing = timing
-        self._has_answered = False
-        self._away_since: float | None = None
+        self._has_responded = False
+        self._open_since: float | None = None
         self._pause = _FIRST_PAUSE
-        self._knocking = False
-        self._changed = asyncio.Event()
+        self._is_probing = False
+        self._change = asyncio.Event()
 
-    async def passed(self, waiting: Callable[[], None]) -> bool:
-        """Wait until the server is there (False), or until it is this item's turn to knock (True).
+    async def acquire(self, on_wait: Callable[[], None]) -> bool:
+        """Wait until the circuit is closed (False), or until this item is the one to probe (True).
 
-        Whoever knocks must tell what came of it. `waiting` is called before each wait, and may raise.
+        A probe must be reported. `on_wait` is called before each wait, and may raise.
         """
-        while self._away_since is not None:
-            waiting()
-            if self._knocking:
-                await self._changed.wait()
+        while self._open_since is not None:
+            on_wait()
+            if self._is_probing:
+                await self._change.wait()
                 continue
-            self._knocking = True
+            self._is_probing = True
             try:
                 await self._timing.sleep(self._pause)
             except BaseException:
-                self.left()
+                self.release_probe()
                 raise
             return True
         return False
 
-    def answered(self) -> None:
-        """The server said something: all may pass."""
-        self._has_answered = True
-        self._away_since = None
+    def record_success(self) -> None:
+        """The server responded: the circuit is closed."""
+        self._has_responded = True
+        self._open_since = None
         self._pause = _FIRST_PAUSE
-        self._let_go()
+        self.release_probe()
 
-    def failed(self, *, knocked: bool, answered: bool) -> bool:
-        """The request did not run, whether or not it was `answered`; whether to go on waiting."""
+    def record_failure(self, *, is_probe: bool, has_response: bool) -> bool:
+        """The request was not executed; whether to keep waiting."""
         now = self._timing.monotonic()
-        self._has_answered = self._has_answered or answered
-        patience = self._patience if self._has_answered else min(self._patience, _UNTRIED)
-        if self._away_since is None:
-            self._away_since = now
+        self._has_responded = self._has_responded or has_response
+        max_outage = self._max_outage if self._has_responded else min(self._max_outage, _MAX_FIRST_OUTAGE)
+        if self._open_since is None:
+            self._open_since = now
             _log.warning(
-                "the server is not there for us; nothing is lost, and it is asked again for %.0f s", patience
+                "the server is not there for us; nothing is lost, and it is asked again for %.0f s",
+                max_outage,
             )
-        if knocked:
-            self._pause = min(self._pause * 2, _LONGEST_PAUSE)
-            self._let_go()
-        return now - self._away_since < patience
+        if is_probe:
+            self._pause = min(self._pause * 2, _MAX_PAUSE)
+            self.release_probe()
+        return now - self._open_since < max_outage
 
-    def left(self) -> None:
-        """Whoever knocked went away without an answer."""
-        self._let_go()
-
-    def _let_go(self) -> None:
-        """Another may knock, or all may pass."""
-        self._knocking = False
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+    def release_probe(self) -> None:
+        """Let the next item probe, or all pass."""
+        self._is_probing = False
+        change, self._change = self._change, asyncio.Event()
+        change.set()

@@ -1,8 +1,9 @@
-"""The contact sheet of a batch: one HTML file beside its pictures, for ten thousand of them.
+"""The contact sheet of a batch, `index.html`: one HTML file that can show ten thousand images.
 
-Rules: nothing is fetched from a network, which the page's own policy forbids; texts from cards travel as JSON that
-cannot end its script element, and are never read as HTML; the file appears whole or not at all. Without scripts it is
-a plain list. It refuses to pass a local stand-in's pictures off as a model's: whoever writes it gives the `note`.
+Invariants: nothing is loaded from a network, which the page's own policy forbids; texts of entries are JSON that
+cannot end its script element, and are never parsed as HTML; the file appears complete or not at all; without scripts
+it is a plain list.
+Must not: present placeholder images as a model's; whoever writes the page passes the `note`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,85 +23,61 @@ from pathlib import Path
 from typing import BinaryIO, Final
 from urllib.parse import quote
 
-from attrs import field, frozen, validators
-
 from openai_images._util.atomic_file import open_part, publish
-from openai_images._util.attrs import repr_length
-from openai_images.batch.thumbs import Thumbnail, has_thumbnail, make_thumbnails
+from openai_images.batch.models import BatchOptions, BatchSummary, Thumbnail
+from openai_images.batch.sheet_cards import (
+    STATES,
+    STOPPED,
+    SheetEntry,
+    SheetHeader,
+    has_thumbnail,
+    make_thumbnails,
+)
 
-__all__ = ["STOPPED", "Card", "Totals", "write_sheet"]
+_MAX_PROMPT: Final = 4_000
+_MAX_REASON: Final = 1_000
+_MAX_IN_LIST: Final = 200
+_WRITE_SIZE: Final = 256 * 1024
 
-_STATES: Final = {
-    "done": "Done",
-    "failed": "Failed",
-    "blocked": "Blocked by moderation",
-    "unknown": "Unknown",
-    "away": "Behind a URL",
-    "pending": "Not yet",
-}
-STOPPED: Final = {
-    "budget": "It stopped because the next prompt might not have fitted into the budget.",
-    "quota": "It stopped because the account's quota is used up.",
-    "stopped": "It was stopped before its end.",
-    "failures": "It stopped after too many identical failures in a row.",
-}
-_LONGEST_PROMPT: Final = 4_000
-_LONGEST_REASON: Final = 1_000
-_LONGEST_IN_LIST: Final = 200
-_WRITTEN_AT_ONCE: Final = 256 * 1024
+_log = logging.getLogger("openai_images")
 
 
-@frozen
-class Card:
-    """One item of a batch: its pictures or what befell it.
-
-    `state` is "done", "failed", "blocked" (by moderation), "unknown", "away" (behind a URL) or "pending"; `files` are
-    relative to the batch's folder, with slashes; `width` and `height` in pixels are those of the first; `cost` in US
-    dollars, `seconds` waits included.
-    """
-
-    key: str
-    prompt: str = field(repr=repr_length)
-    state: str = field(validator=validators.in_(_STATES))
-    files: tuple[str, ...] = ()
-    width: int | None = None
-    height: int | None = None
-    reason: str = field(default="", repr=repr_length)
-    cost: Decimal | None = None
-    seconds: float | None = None
-
-
-@frozen(kw_only=True)
-class Totals:
-    """What stands above the cards.
-
-    `title` names the batch; `spent` is in US dollars, None where nothing has a known cost, and `unpriced` results have
-    none; `elapsed` is in seconds; `stopped` is "" or one of `STOPPED`; `note` is a remark to make first.
-    """
-
-    title: str = "Batch"
-    spent: Decimal | None = None
-    unpriced: int = 0
-    elapsed: float | None = None
-    stopped: str = ""
-    note: str = ""
+def write_page(
+    root: Path, entries: Iterable[SheetEntry], summary: BatchSummary, options: BatchOptions
+) -> None:
+    """Write `index.html`; a page that cannot be written is logged."""
+    header = SheetHeader(
+        title=root.name or "Batch",
+        spent=summary.spent,
+        unpriced=summary.unpriced,
+        elapsed=summary.elapsed,
+        stopped=summary.reason if summary.reason in STOPPED else "",
+        note=options.note,
+    )
+    try:
+        write_sheet(root, entries, header, thumbnail=options.thumbnail)
+    except OSError as error:
+        _log.warning("index.html could not be written to %s (%s)", root, error.strerror)
 
 
 def write_sheet(
-    folder: Path, cards: Iterable[Card], totals: Totals | None = None, *, thumbnail: Thumbnail | None = None
+    folder: Path,
+    entries: Iterable[SheetEntry],
+    header: SheetHeader | None = None,
+    *,
+    thumbnail: Thumbnail | None = None,
 ) -> Path:
-    """Write `index.html` into `folder`, in place of an older one, and give its path. Raises OSError.
+    """Write `index.html` into `folder`, replacing an older one, and return its path. Raises OSError.
 
-    With `thumbnail`, small copies are made of the pictures that have none yet; those that are there are used anyway.
-    This blocks.
+    `thumbnail` makes the thumbnails that are missing; existing ones are used anyway. Blocks.
     """
-    cards = list(cards)
+    entries = list(entries)
     if thumbnail is not None:
-        make_thumbnails(folder, [file for card in cards for file in card.files], thumbnail)
+        make_thumbnails(folder, [file for entry in entries for file in entry.files], thumbnail)
     file, part = open_part(folder, "index.html")
     try:
         with file:
-            _write(file, _pieces(folder, cards, totals or Totals()))
+            _write(file, _render(folder, entries, header or SheetHeader()))
         return publish(part, folder / "index.html", overwrite=True)
     except BaseException:
         part.unlink(missing_ok=True)
@@ -107,39 +85,35 @@ def write_sheet(
 
 
 def _write(file: BinaryIO, pieces: Iterable[str]) -> None:
-    """Write text in large steps; a nearly full disk takes a part of one, without an error."""
+    """Write in large steps; a nearly full disk takes part of one, without an error."""
     data = bytearray()
     for piece in pieces:
         data += piece.encode("utf-8", "replace")
-        if len(data) >= _WRITTEN_AT_ONCE:
+        if len(data) >= _WRITE_SIZE:
             del data[: file.write(data)]
     while data:
         del data[: file.write(data)]
 
 
-# The page
-
-
-def _pieces(folder: Path, cards: Sequence[Card], totals: Totals) -> Iterator[str]:
-    """The page's text: the template, and what belongs in its places."""
-    script = _resource("sheet.js")
-    places: dict[str, Iterable[str]] = {
+def _render(folder: Path, entries: Sequence[SheetEntry], header: SheetHeader) -> Iterator[str]:
+    script = _resource("contact_sheet.js")
+    slots: dict[str, Iterable[str]] = {
         "policy": [_policy(script)],
-        "title": [escape(_whole(totals.title))],
-        "lead": [_lead(cards, totals)],
+        "title": [escape(_valid_unicode(header.title))],
+        "lead": [_lead(entries, header)],
         "notes": [
             f'<p class="note">{escape(note)}</p>'
-            for note in (totals.note, STOPPED.get(totals.stopped))
+            for note in (header.note, STOPPED.get(header.stopped))
             if note
         ],
-        "states": _states(cards),
-        "list": map(_line, cards),
-        "cards": _joined("[\n", (_row(folder, card) for card in cards), "\n]"),
+        "states": _states(entries),
+        "list": map(_list_item, entries),
+        "cards": _join("[\n", (_row(folder, entry) for entry in entries), "\n]"),
         "script": [script],
     }
-    for number, text in enumerate(re.split(r"<!--(\w+)-->", _resource("sheet.html"))):
+    for number, text in enumerate(re.split(r"<!--(\w+)-->", _resource("contact_sheet.html"))):
         if number % 2:
-            yield from places[text]
+            yield from slots[text]
         else:
             yield text
 
@@ -150,7 +124,7 @@ def _resource(name: str) -> str:
 
 
 def _policy(script: str) -> str:
-    """What the page may load: its own script, and pictures from where it lies."""
+    """What the page may load: its own script, and images from its folder."""
     digest = base64.b64encode(hashlib.sha256(f"\n{script}\n".encode()).digest()).decode()
     return (
         "default-src 'none'; img-src 'self' file:; style-src 'unsafe-inline'; "
@@ -158,24 +132,22 @@ def _policy(script: str) -> str:
     )
 
 
-def _lead(cards: Sequence[Card], totals: Totals) -> str:
-    """The sentence under the title."""
-    pictures = sum(len(card.files) for card in cards)
-    facts = [f"<b>{_counted(pictures, 'picture')}</b> of {_counted(len(cards), 'prompt')}"]
-    if totals.spent is not None:
-        facts.append(f"<b>{_usd(totals.spent)}</b> spent")
-    if totals.unpriced:
-        facts.append(f"{_counted(totals.unpriced, 'result')} of unknown cost")
-    if totals.elapsed is not None:
-        facts.append(_duration(totals.elapsed))
+def _lead(entries: Sequence[SheetEntry], header: SheetHeader) -> str:
+    images = sum(len(entry.files) for entry in entries)
+    facts = [f"<b>{_plural(images, 'picture')}</b> of {_plural(len(entries), 'prompt')}"]
+    if header.spent is not None:
+        facts.append(f"<b>{_usd(header.spent)}</b> spent")
+    if header.unpriced:
+        facts.append(f"{_plural(header.unpriced, 'result')} of unknown cost")
+    if header.elapsed is not None:
+        facts.append(_duration(header.elapsed))
     return ", ".join(facts)
 
 
-def _states(cards: Sequence[Card]) -> Iterator[str]:
-    """A link for each state there is, with its number."""
-    counts = Counter(card.state for card in cards)
-    yield f'<a href="#">All <b>{len(cards):,}</b></a>'
-    for state, name in _STATES.items():
+def _states(entries: Sequence[SheetEntry]) -> Iterator[str]:
+    counts = Counter(entry.state for entry in entries)
+    yield f'<a href="#">All <b>{len(entries):,}</b></a>'
+    for state, name in STATES.items():
         if counts[state]:
             yield (
                 f'<a href="#state={state}" data-state="{state}" class="{state}"><span class="dot"></span>'
@@ -183,20 +155,20 @@ def _states(cards: Sequence[Card]) -> Iterator[str]:
             )
 
 
-def _row(folder: Path, card: Card) -> str:
-    """A card as the script reads it, shorter by the empty fields at its end."""
-    thumbs = sum(1 << place for place, file in enumerate(card.files) if has_thumbnail(folder, file))
+def _row(folder: Path, entry: SheetEntry) -> str:
+    """An entry as the script reads it, without the empty fields at its end."""
+    thumbs = sum(1 << index for index, file in enumerate(entry.files) if has_thumbnail(folder, file))
     row = [
-        _whole(card.key),
-        _cut(card.prompt, _LONGEST_PROMPT),
-        list(_STATES).index(card.state),
-        [_whole(file) for file in card.files],
+        _valid_unicode(entry.key),
+        _truncate(entry.prompt, _MAX_PROMPT),
+        list(STATES).index(entry.state),
+        [_valid_unicode(file) for file in entry.files],
         thumbs,
-        card.width or 0,
-        card.height or 0,
-        _cut(card.reason, _LONGEST_REASON),
-        "" if card.cost is None else _usd(card.cost),
-        0 if card.seconds is None else round(card.seconds, 1),
+        entry.width or 0,
+        entry.height or 0,
+        _truncate(entry.reason, _MAX_REASON),
+        "" if entry.cost is None else _usd(entry.cost),
+        0 if entry.seconds is None else round(entry.seconds, 1),
     ]
     while not row[-1]:
         row.pop()
@@ -204,54 +176,46 @@ def _row(folder: Path, card: Card) -> str:
 
 
 def _json(value: object) -> str:
-    """JSON that may stand in a script element: `<` could end it, U+2028 and U+2029 break lines in old scripts."""
+    """JSON for a script element: `<` could end it, U+2028 and U+2029 break lines in old scripts."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def _line(card: Card) -> str:
-    """A card in the list that those see who run no scripts."""
-    links = " ".join(f'<a href="{quote(_whole(file))}">{escape(_whole(file))}</a>' for file in card.files)
-    state = (
-        ""
-        if card.state == "done"
-        else f"<b>{_STATES[card.state]}</b> {escape(_cut(card.reason, _LONGEST_IN_LIST))} "
+def _list_item(entry: SheetEntry) -> str:
+    """An entry for readers without scripts."""
+    links = " ".join(
+        f'<a href="{quote(_valid_unicode(file))}">{escape(_valid_unicode(file))}</a>' for file in entry.files
     )
-    return f"<li>{links} {state}<bdi>{escape(_cut(card.prompt, _LONGEST_IN_LIST))}</bdi></li>\n"
+    reason = escape(_truncate(entry.reason, _MAX_IN_LIST))
+    state = "" if entry.state == "done" else f"<b>{STATES[entry.state]}</b> {reason} "
+    return f"<li>{links} {state}<bdi>{escape(_truncate(entry.prompt, _MAX_IN_LIST))}</bdi></li>\n"
 
 
-def _joined(before: str, pieces: Iterable[str], after: str) -> Iterator[str]:
-    """The pieces with commas between them, one after the other."""
+def _join(before: str, pieces: Iterable[str], after: str) -> Iterator[str]:
     yield before
     for number, piece in enumerate(pieces):
         yield f",\n{piece}" if number else piece
     yield after
 
 
-# Words
+def _truncate(text: str, length: int) -> str:
+    text = _valid_unicode(text)
+    if len(text) <= length:
+        return text
+    return f"{text[:length]}\N{HORIZONTAL ELLIPSIS} ({len(text) - length:,} more characters)"
 
 
-def _cut(text: str, length: int) -> str:
-    """A text as far as there is room for it."""
-    text = _whole(text)
-    return (
-        text
-        if len(text) <= length
-        else f"{text[:length]}\N{HORIZONTAL ELLIPSIS} ({len(text) - length:,} more characters)"
-    )
-
-
-def _whole(text: str) -> str:
-    """A text without halves of surrogate pairs, which no file can hold; pairs of halves become their character."""
+def _valid_unicode(text: str) -> str:
+    """The text without lone surrogates, which no file can hold."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _counted(number: int, noun: str) -> str:
+def _plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _usd(amount: Decimal) -> str:
-    """Dollars and cents, and hundredths of a cent below a dollar."""
+    """Dollars and cents; hundredths of a cent below a dollar."""
     return f"${amount.quantize(Decimal('0.01' if amount >= 1 else '0.0001'), ROUND_HALF_UP):,}"
 
 

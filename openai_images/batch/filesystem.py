@@ -1,8 +1,8 @@
-"""What a batch does to the disk: the few operations whose order decides what a crash can take.
+"""The disk operations of a batch: those whose order decides what a crash can destroy.
 
-Rules: each method is one operation, blocks, and raises OSError; they are called in threads, but for `lock`. A test
-replaces this layer to see their order, to let them fail, or to pull the plug between any two of them. It refuses to
-decide anything: what is written, when and where is its callers' business.
+Invariants: each method is one operation, blocks, and raises OSError; all but `lock` are called in threads. Tests
+replace this layer to observe the order, to let operations fail, or to cut the power between any two of them.
+Must not: decide what is written, when or where.
 """
 
 from __future__ import annotations
@@ -24,74 +24,69 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-__all__ = ["Disk", "Entry", "FolderLock"]
-
-_CANNOT = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
-
-_TAKEN = frozenset({errno.EACCES, errno.EAGAIN, errno.EDEADLK})
-
-_NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
-"""What is to be changed is opened only where it is no link: one in a folder from elsewhere may lead anywhere."""
+_UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+_LOCKED = frozenset({errno.EACCES, errno.EAGAIN, errno.EDEADLK})
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+"""Files that are changed must not be links: in a folder of unknown origin these may lead anywhere."""
 
 _HOLDER = re.compile(rb"[0-9]{0,20}\s{0,2}")
-_LONGEST_HOLDER = 64
-
-_LOCKED_AT = 1 << 30
-"""The byte that Windows locks: far behind the text, which others are to read."""
+_MAX_HOLDER = 64
+_LOCK_OFFSET = 1 << 30
+"""The byte that Windows locks: far after the text, which other processes read."""
 
 
 @frozen
-class Entry:
-    """What a folder says of a file: its size in bytes, and when it was written, in nanoseconds."""
+class FileStat:
+    """Size of a file in bytes, and its modification time in nanoseconds."""
 
     size: int
     written: int
 
 
 class Disk:
-    """The real one."""
+    """The real file system."""
 
     def make_folder(self, folder: Path) -> None:
-        """Make the folder and those above it, durably; harmless where it is there."""
+        """Create the folder and its parents, durably; idempotent."""
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         for path in missing:
             self.sync_folder(path.parent)
 
-    def entries(self, folder: Path) -> dict[str, Entry]:
-        """The files of a folder; none where it is not there."""
-        found: dict[str, Entry] = {}
+    def list_files(self, folder: Path) -> dict[str, FileStat]:
+        """The files of a folder; none where it does not exist."""
+        files: dict[str, FileStat] = {}
         try:
             with os.scandir(folder) as listing:
                 for entry in listing:
                     if entry.is_file():
-                        status = entry.stat()
-                        found[entry.name] = Entry(status.st_size, status.st_mtime_ns)
+                        stat = entry.stat()
+                        files[entry.name] = FileStat(stat.st_size, stat.st_mtime_ns)
         except FileNotFoundError:
             return {}
-        return found
+        return files
 
     def open(self, path: Path) -> int:
-        """A descriptor that appends to a file, which is made if need be."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | _NO_LINKS | getattr(os, "O_BINARY", 0)
+        """Open a file for appending, creating it if necessary."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | _NOFOLLOW | getattr(os, "O_BINARY", 0)
         return os.open(path, flags, 0o666)
 
-    def hold(self, descriptor: int) -> bool:
-        """Lock an open file until it is closed; False where another opening of it is locked."""
+    def try_lock(self, descriptor: int) -> bool:
+        """Lock an open file until it is closed; False where it is locked already."""
         try:
-            _lock(descriptor)
+            _lock_file(descriptor)
         except OSError as error:
-            if error.errno in _TAKEN:
+            if error.errno in _LOCKED:
                 return False
             raise
         return True
 
     def create(self, path: Path) -> int:
-        """A descriptor of a new file."""
+        """Open a new file for writing."""
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
 
-    def try_writing(self, folder: Path) -> None:
-        """Make a file in the folder and remove it again: later it would be too late, and paid for."""
+    def check_writable(self, folder: Path) -> None:
+        """Create and remove a file in the folder, before anything is paid for."""
         part = part_path(folder, "trial")
         create_part(part).close()
         part.unlink()
@@ -103,48 +98,48 @@ class Disk:
             rest = rest[os.write(descriptor, rest) :]
 
     def sync(self, descriptor: int) -> None:
-        """Have what was written on the disk itself."""
+        """Flush a file to the disk itself."""
         if sys.platform == "darwin":
-            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # fsync leaves it in the drive's own memory
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # fsync leaves it in the cache of the drive
         else:
             os.fsync(descriptor)
 
     def truncate(self, descriptor: int, size: int) -> None:
-        """Cut a file."""
+        """Shorten a file."""
         os.ftruncate(descriptor, size)
 
-    def status(self, descriptor: int) -> Entry:
-        """How long an open file is, and when it was written."""
-        status = os.fstat(descriptor)
-        return Entry(status.st_size, status.st_mtime_ns)
+    def stat(self, descriptor: int) -> FileStat:
+        """Size and modification time of an open file."""
+        stat = os.fstat(descriptor)
+        return FileStat(stat.st_size, stat.st_mtime_ns)
 
     def close(self, descriptor: int) -> None:
-        """Let go of a file."""
+        """Close a file."""
         os.close(descriptor)
 
     def publish(self, part: Path, target: Path) -> Path:
-        """Give a whole file its name, or the next free one: nothing is overwritten. The name it got."""
+        """Rename a complete file to `target`, or to the next free name; nothing is overwritten. Returns its path."""
         return publish(part, target, overwrite=False)
 
     def sync_folder(self, folder: Path) -> None:
-        """Have the names in a folder on the disk itself."""
-        if sys.platform == "win32":  # has no way to; NTFS keeps a journal of names
+        """Flush the names in a folder to the disk itself."""
+        if sys.platform == "win32":  # impossible there; NTFS journals names
             return
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         except OSError as error:
-            if error.errno not in _CANNOT:  # some network file systems sync no folders
+            if error.errno not in _UNSUPPORTED:  # some network file systems sync no folders
                 raise
         finally:
             os.close(descriptor)
 
     def remove(self, path: Path) -> None:
-        """Remove a file; harmless where it is gone."""
+        """Remove a file; idempotent."""
         path.unlink(missing_ok=True)
 
     def read(self, path: Path, start: int = 0, size: int = -1) -> bytes:
-        """A file's bytes from `start` on, at most `size`; nothing where it is not there."""
+        """At most `size` bytes of a file, from `start`; none where it does not exist."""
         try:
             with path.open("rb") as file:
                 file.seek(start)
@@ -159,9 +154,9 @@ class Disk:
 
     def lock(self, path: Path) -> FolderLock | None:
         """The lock of a folder, None where another process holds it."""
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINKS, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _NOFOLLOW, 0o666)
         try:
-            if self.hold(descriptor):
+            if self.try_lock(descriptor):
                 return FolderLock(descriptor)
         except BaseException:
             os.close(descriptor)
@@ -171,12 +166,11 @@ class Disk:
 
 
 class FolderLock:
-    """Held until it is released, or until the process ends, however it ends."""
+    """Held until it is released, or until the process ends in any way; the file names the process that holds it."""
 
     def __init__(self, descriptor: int) -> None:
-        """Write down who holds it, as far as there is room, and where it holds nothing else: it may be a hard link."""
         self._descriptor: int | None = descriptor
-        self._is_ours = _HOLDER.fullmatch(os.read(descriptor, _LONGEST_HOLDER)) is not None
+        self._is_ours = _HOLDER.fullmatch(os.read(descriptor, _MAX_HOLDER)) is not None
         if self._is_ours:
             with suppress(OSError):
                 os.ftruncate(descriptor, 0)
@@ -184,7 +178,7 @@ class FolderLock:
                 os.write(descriptor, f"{os.getpid()}\n".encode())
 
     def release(self) -> None:
-        """Let the next one in; harmless when called twice."""
+        """Unlock the folder; idempotent."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             if self._is_ours:
@@ -193,10 +187,10 @@ class FolderLock:
             os.close(descriptor)
 
 
-def _lock(descriptor: int) -> None:
+def _lock_file(descriptor: int) -> None:
     """Lock an open file against all other processes, and all other openings in this one."""
     if sys.platform == "win32":
-        os.lseek(descriptor, _LOCKED_AT, os.SEEK_SET)
+        os.lseek(descriptor, _LOCK_OFFSET, os.SEEK_SET)
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         os.lseek(descriptor, 0, os.SEEK_SET)
     else:

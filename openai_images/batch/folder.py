@@ -1,8 +1,7 @@
-"""A batch's folder: whether it is one, who works in it, and its journal, opened and repaired.
+"""A batch's folder: whether it is one, who uses it, and its journal, opened and repaired.
 
-Rules: a folder that holds anything but a batch is refused and not touched; one process at a time works in a folder.
-The torn last line of a journal is kept aside in `journal.torn`, never thrown away. Everything here blocks and is called
-in a thread.
+Invariants: a folder that holds anything but a batch is rejected and not touched; one process at a time uses a folder;
+the torn last line of a journal is moved to `journal.torn`. Blocks, and is called in a thread.
 """
 
 from __future__ import annotations
@@ -16,76 +15,75 @@ from pathlib import Path
 from attrs import define, evolve, field, frozen
 
 from openai_images.batch.filesystem import Disk, FolderLock
-from openai_images.batch.journal_rows import FORMAT, Read, Row, encode, read
+from openai_images.batch.journal import FORMAT, encode_row
+from openai_images.batch.journal_reader import JournalContents, JournalRow, parse_journal
 from openai_images.errors import BatchFolderError
 
-__all__ = ["Folder", "OpenJournal", "Paths"]
-
-_LONGEST_HOLDER = 64
-_BEGINNING = b'{"state":"begun"'
-_NOT_OURS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # put there by systems that show folders
+_MAX_HOLDER = 64
+_FIRST_BYTES = b'{"state":"begun"'
+_SYSTEM_FILES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # made by file managers
 
 
 @frozen
 class Paths:
-    """What is where in a batch's folder."""
+    """The files of a batch's folder."""
 
     root: Path
 
     @property
     def images(self) -> Path:
-        """The folder of the pictures."""
+        """The folder of the images."""
         return self.root / "images"
 
     @property
     def journal(self) -> Path:
-        """The rows."""
+        """The journal."""
         return self.root / "journal.jsonl"
 
     @property
     def thumbs(self) -> Path:
-        """The folder of small copies."""
+        """The folder of the thumbnails."""
         return self.root / "thumbs"
 
     @property
     def torn(self) -> Path:
-        """Ends of journals that were not whole."""
+        """Torn last lines of journals."""
         return self.root / "journal.torn"
 
     @property
     def lock(self) -> Path:
-        """The file that is locked; it stays, and names the process that works here."""
+        """The file that is locked; it stays, and names the process that holds the lock."""
         return self.root / "batch.lock"
 
 
 @define
 class OpenJournal:
-    """A journal whose rows were read, and to which more can be added."""
+    """A journal that was read, and to which rows can be added."""
 
     disk: Disk
     descriptor: int
     size: int
-    found: Read
+    contents: JournalContents
 
-    def add(self, rows: Sequence[Row]) -> None:
-        """Have these rows on the disk. Raises OSError."""
-        lines = b"".join(map(encode, rows))
+    def add(self, rows: Sequence[JournalRow]) -> None:
+        """Append these rows and sync them. Raises OSError."""
+        lines = b"".join(map(encode_row, rows))
         if lines:
             self.disk.write(self.descriptor, lines)
             self.disk.sync(self.descriptor)
             self.size += len(lines)
 
-    def forget(self) -> None:
-        """Let go of the rows, once they are added up: there may be many."""
-        self.found = evolve(self.found, rows=())
+    def drop_rows(self) -> None:
+        """Free the rows once they are summed: there may be many."""
+        self.contents = evolve(self.contents, rows=())
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self.disk.close(self.descriptor)
 
 
 @define
-class Folder:
+class BatchFolder:
     """`claim` it, then `open_journal`, and `release` it in the end."""
 
     disk: Disk
@@ -93,8 +91,8 @@ class Folder:
     _lock: FolderLock | None = field(default=None, init=False)
 
     def claim(self) -> None:
-        """Make the folder and keep others out. Raises `BatchFolderError` and OSError."""
-        self._refuse_strangers()
+        """Create and lock the folder. Raises `BatchFolderError` and OSError."""
+        self._reject_foreign_folder()
         self.disk.make_folder(self.paths.root)
         try:
             lock = self.disk.lock(self.paths.lock)
@@ -102,32 +100,33 @@ class Folder:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
                 raise
             msg = (
-                f"the file system of {self._shown} cannot lock files, so nothing would keep a second process from "
-                "paying for everything again; use a folder on another one"
+                f"the file system of {self._display_path} cannot lock files, so nothing would keep a second process "
+                "from paying for everything again; use a folder on another one"
             )
             raise BatchFolderError(msg) from error
         if lock is None:
-            raise self._in_use()
+            raise self._in_use_error()
         self._lock = lock
-        self._refuse_strangers()
+        self._reject_foreign_folder()
         self.disk.make_folder(self.paths.images)
-        self.disk.try_writing(self.paths.images)
+        self.disk.check_writable(self.paths.images)
 
     def release(self) -> None:
-        """Let others in; harmless when called twice."""
+        """Unlock the folder; idempotent."""
         if self._lock is not None:
             self._lock.release()
 
     def open_journal(self) -> OpenJournal:
-        """Read the journal and mend its end; it is locked too. Raises `BatchFolderError` and OSError."""
+        """Lock, read and repair the journal. Raises `BatchFolderError` and OSError."""
         descriptor = self.disk.open(self.paths.journal)
         try:
-            self._hold(descriptor)
+            if not self.disk.try_lock(descriptor):  # batch.lock of a running batch may have been removed
+                raise self._in_use_error()  # noqa: TRY301
             data = self.disk.read(self.paths.journal)
-            found = read(data)
-            self._refuse_journal(data, found)
-            journal = OpenJournal(self.disk, descriptor, len(data), found)
-            self._mend(journal)
+            contents = parse_journal(data)
+            self._reject_journal(data, contents)
+            journal = OpenJournal(self.disk, descriptor, len(data), contents)
+            self._repair(journal)
             self.disk.sync_folder(self.paths.root)
         except BaseException:
             self.disk.close(descriptor)
@@ -135,24 +134,17 @@ class Folder:
         return journal
 
     @property
-    def _shown(self) -> str:
+    def _display_path(self) -> str:
         return repr(str(self.paths.root))
 
-    def _hold(self, descriptor: int) -> None:
-        """Keep others out although somebody may have removed the lock of a run that goes on."""
-        if not self.disk.hold(descriptor):
-            raise self._in_use()
-
-    def _in_use(self) -> BatchFolderError:
-        holder = self.disk.read(self.paths.lock, 0, _LONGEST_HOLDER).decode(errors="replace").strip()
-        mine = str(os.getpid()) if self._lock is not None else ""  # it is this run that wrote it then
-        who = f"process {holder}" if holder.isdecimal() and holder != mine else "another process"
-        msg = (
-            f"{who} is working on the batch in {self._shown}; wait until it has ended, or use another folder"
-        )
+    def _in_use_error(self) -> BatchFolderError:
+        holder = self.disk.read(self.paths.lock, 0, _MAX_HOLDER).decode(errors="replace").strip()
+        own_pid = str(os.getpid()) if self._lock is not None else ""  # this run wrote it
+        user = f"process {holder}" if holder.isdecimal() and holder != own_pid else "another process"
+        msg = f"{user} is working on the batch in {self._display_path}; wait until it has ended, or use another folder"
         return BatchFolderError(msg)
 
-    def _refuse_links(self) -> None:
+    def _reject_links(self) -> None:
         """What is written must be in the folder itself."""
         paths = self.paths
         files = dict.fromkeys((paths.lock, paths.journal, paths.torn), stat.S_ISREG)
@@ -162,72 +154,75 @@ class Folder:
             except (FileNotFoundError, NotADirectoryError):
                 continue
             if not is_right(mode):
-                what = "a symbolic link" if stat.S_ISLNK(mode) else "not what a batch makes"
-                msg = f"{str(path)!r} is {what}; nothing was touched. Remove it, or use another folder"
+                kind = "a symbolic link" if stat.S_ISLNK(mode) else "not what a batch makes"
+                msg = f"{str(path)!r} is {kind}; nothing was touched. Remove it, or use another folder"
                 raise BatchFolderError(msg)
 
-    def _refuse_strangers(self) -> None:
-        """A folder with something in it must be a batch's."""
-        self._refuse_links()
+    def _reject_foreign_folder(self) -> None:
+        self._reject_links()
         root, paths = self.paths.root, self.paths
         if paths.journal.is_file():
-            if not _BEGINNING.startswith(self.disk.read(paths.journal, 0, len(_BEGINNING))):
+            if not _FIRST_BYTES.startswith(self.disk.read(paths.journal, 0, len(_FIRST_BYTES))):
                 data = self.disk.read(paths.journal)
-                self._refuse_journal(data, read(data))
+                self._reject_journal(data, parse_journal(data))
             return
         if not root.exists():
             return
         if not root.is_dir():
-            raise BatchFolderError(f"{self._shown} is a file; a batch needs a folder, which it makes itself")
-        ours = {paths.lock, paths.torn, paths.images}
-        others = [path for path in root.iterdir() if path not in ours and path.name not in _NOT_OURS]
-        if others or (paths.images.is_dir() and any(paths.images.iterdir())):
+            raise BatchFolderError(
+                f"{self._display_path} is a file; a batch needs a folder, which it makes itself"
+            )
+        own_files = {paths.lock, paths.torn, paths.images}
+        foreign_files = [
+            path for path in root.iterdir() if path not in own_files and path.name not in _SYSTEM_FILES
+        ]
+        if foreign_files or (paths.images.is_dir() and any(paths.images.iterdir())):
             msg = (
-                f"{self._shown} is not empty and has no journal.jsonl, so it is not the folder of a batch; nothing in "
-                "it was touched. Use a new or an empty folder"
+                f"{self._display_path} is not empty and has no journal.jsonl, so it is not the folder of a batch; "
+                "nothing in it was touched. Use a new or an empty folder"
             )
             raise BatchFolderError(msg)
 
-    def _refuse_journal(self, data: bytes, found: Read) -> None:
-        """A journal nobody could read may hide what was paid for; one of a newer version may be misunderstood."""
-        is_torn_beginning = found.torn == data and _BEGINNING.startswith(data[: len(_BEGINNING)])
-        if not found.rows and data.strip() and not is_torn_beginning:
+    def _reject_journal(self, data: bytes, contents: JournalContents) -> None:
+        """An unreadable journal may hide paid requests; one of a newer version may be misread."""
+        is_torn_beginning = contents.torn == data and _FIRST_BYTES.startswith(data[: len(_FIRST_BYTES)])
+        if not contents.rows and data.strip() and not is_torn_beginning:
             msg = (
                 f"{str(self.paths.journal)!r} has no row that a batch wrote, so nobody can say what was paid for; "
                 "nothing was sent, and nothing touched. Restore it, or use another folder"
             )
             raise BatchFolderError(msg)
-        if not found.rows and self.paths.images.is_dir() and any(self.paths.images.iterdir()):
+        if not contents.rows and self.paths.images.is_dir() and any(self.paths.images.iterdir()):
             msg = (
                 f"{str(self.paths.journal)!r} has no row, and there are images beside it, so its rows were lost; "
                 "nothing was sent, and nothing touched. Restore it, or use another folder"
             )
             raise BatchFolderError(msg)
-        newest = max((row.get("format", 0) for row in found.rows if row["state"] == "begun"), default=0)
+        newest = max((row.get("format", 0) for row in contents.rows if row["state"] == "begun"), default=0)
         if newest > FORMAT:
-            msg = f"the journal in {self._shown} was written by a newer version of this package; use that one"
+            msg = f"the journal in {self._display_path} was written by a newer version of this package; use that one"
             raise BatchFolderError(msg)
 
-    def _mend(self, journal: OpenJournal) -> None:
-        """Give a whole last line its end, and put a torn one aside."""
-        found, disk = journal.found, self.disk
-        if found.torn:
-            aside = disk.open(self.paths.torn)
+    def _repair(self, journal: OpenJournal) -> None:
+        """End a complete last line, and move a torn one to `journal.torn`."""
+        contents, disk = journal.contents, self.disk
+        if contents.torn:
+            descriptor = disk.open(self.paths.torn)
             try:
-                disk.write(aside, found.torn + b"\n")
-                disk.sync(aside)
+                disk.write(descriptor, contents.torn + b"\n")
+                disk.sync(descriptor)
             finally:
-                disk.close(aside)
+                disk.close(descriptor)
             disk.sync_folder(self.paths.root)
-            journal.size -= len(found.torn)
+            journal.size -= len(contents.torn)
             disk.truncate(journal.descriptor, journal.size)
             disk.sync(journal.descriptor)
             note = (
-                f"the last line of journal.jsonl was torn ({len(found.torn):,} bytes, as after a crash): it was moved "
-                "to journal.torn, and what it told is found out anew"
+                f"the last line of journal.jsonl was torn ({len(contents.torn):,} bytes, as after a crash): it was "
+                "moved to journal.torn, and what it told is found out anew"
             )
-            journal.found = evolve(found, notes=(*found.notes, note))
-        if found.unended:
+            journal.contents = evolve(contents, notes=(*contents.notes, note))
+        if contents.lacks_newline:
             disk.write(journal.descriptor, b"\n")
             disk.sync(journal.descriptor)
             journal.size += 1

@@ -1,10 +1,9 @@
-"""One item's way: over the gate, into the journal, to the server, and its picture to the disk.
+"""Runs one item: circuit breaker, journal, request, images, verdict.
 
-Rules: its `sent` row is on the disk before the first byte goes out. Whatever ends it has its row on the disk before
-anybody is told: `done` behind its pictures, `refused` where it provably did not run, `failed`, or `unknown` where
-it may have been paid for; also when it is cancelled. Where its pictures are behind URLs, these are on the disk before
-they are fetched (`fetching.py`). What concerns all items (no quota, no key, no disk, no server) stops the batch and
-leaves the item to be sent another time.
+Invariants: its `sent` row is on disk before the first byte is sent. However it ends, also by cancellation, its row is
+on disk before anybody learns of it: `done` after its images, `refused` where it was not executed, `failed`, or
+`unknown` where it may have been billed. URLs of remote images are on disk before they are fetched. An error that
+concerns all items stops the batch, and leaves the item to be sent by another run.
 """
 
 from __future__ import annotations
@@ -12,235 +11,263 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from decimal import Decimal
-from typing import NoReturn
+from typing import Literal, NoReturn
 
-from attrs import evolve
+from attrs import evolve, frozen
 
-from openai_images.batch.ending import concerns_all, ending_of, urls_of
-from openai_images.batch.fetching import fetch_away, fetch_beside, fetch_recorded, images_of
-from openai_images.batch.journal_rows import body_field, error_fields, money, result_fields
-from openai_images.batch.ledger import Record
-from openai_images.batch.pictures import Saved, to_end
-from openai_images.batch.recorder import Keeper, Means, Task
+from openai_images._util.aio import run_to_completion
+from openai_images.batch.image_files import StoredImages
+from openai_images.batch.journal import body_field, decimal_text, error_fields, result_fields
+from openai_images.batch.ledger import ItemRecord
+from openai_images.batch.recorder import (
+    ItemRecorder,
+    RunState,
+    WorkItem,
+    fetch_partial_result,
+    fetch_remote,
+    images_from_files,
+    resume_fetch,
+)
+from openai_images.catalog.prices import Prices
 from openai_images.errors import (
     APIConnectionError,
     APIStatusError,
+    AuthenticationError,
     ConfigurationError,
     DownloadError,
     ImagesError,
+    PartialResultError,
     RateLimitError,
     RequestInvalidError,
 )
+from openai_images.many.failure_streaks import ends_all
 from openai_images.models.cost import cost_of
-from openai_images.models.image import Image, is_remote as is_away
+from openai_images.models.image import Image, is_remote
 from openai_images.models.outcomes import Watcher
 from openai_images.models.results import ImageResult, with_images
 
-__all__ = ["Sending"]
+_MAX_DELAYS = 8
+"""How often a server may say "later" to one item, after the client's retries each time: it may mean the item."""
 
-_ROUNDS = 8
-"""How often a server may say "later" to one item, each time after the client's own retries: it may mean the item."""
-
-_ENDED = "the run ended before its answer came"
+_RUN_ENDED = "the run ended before its answer came"
 
 
-class Sending(Watcher):
-    """One item under way, to be `run` once; its estimate was set aside in the budget."""
+class ItemRunner(Watcher):
+    """One item, to `run` once; its estimate is reserved in the budget. `observer` learns of everything, too."""
 
-    def __init__(self, means: Means, task: Task, inner: Watcher) -> None:
-        """Tell `inner` as well."""
-        self._means = means
-        self._keeper = Keeper(means, task)
-        self._task = task
-        self._asked = task.asked
-        self._inner = inner
-        self._estimate = task.estimate
+    def __init__(self, run: RunState, work: WorkItem, observer: Watcher) -> None:
+        self._run = run
+        self._recorder = ItemRecorder(run, work)
+        self._work = work
+        self._item = work.item
+        self._observer = observer
+        self._estimate = work.estimate
         self._may_have_run = False
         self._is_unknown = False  # an attempt before this one may have run
-        self._rounds = 0
+        self._delays = 0
 
     async def run(self) -> ImageResult:
-        """The result, its pictures and its row on the disk. Raises what ended the item, when that has its row."""
-        if self._task.away is not None:
+        """The result, when its images and its row are on disk. Raises the item's error when that has its row."""
+        if self._work.remote is not None:
             try:
-                return await self._fetch_again(self._task.away)
+                return await self._resume_fetch(self._work.remote)
             except DownloadError:
-                if not self._task.may_send:
+                if not self._work.can_send:
                     raise
         try:
-            result = await self._answer()
+            result = await self._generate()
         except ImagesError as error:
             try:
-                await fetch_beside(error, self._means.fetch)
+                await fetch_partial_result(error, self._run.caller)
             finally:
-                await to_end(self._conclude(error))
+                await run_to_completion(self._record_failure(error))
             raise
         except OSError:  # the journal's, before anything was sent
-            await to_end(self._leave())
-            self._stop()
+            await run_to_completion(self._abandon())
+            self._exit_without_outcome()
         except BaseException:
-            await to_end(self._leave())
+            await run_to_completion(self._abandon())
             raise
-        kept, saved = await to_end(self._keep(result))
-        if any(map(is_away, kept.images)):
-            kept = await fetch_away(self._keeper, kept, saved)
-        before = images_of(self._task.kept, self._means.root)
-        return evolve(kept, images=(*before, *kept.images)) if before else kept
-
-    # What the call tells.
+        result, stored = await run_to_completion(self._store_result(result))
+        if any(map(is_remote, result.images)):
+            result = await fetch_remote(self._recorder, result, stored)
+        before = images_from_files(self._work.kept_files, self._run.paths.root)
+        return evolve(result, images=(*before, *result.images)) if before else result
 
     def waiting(self) -> None:
-        """It waits for a limit."""
-        self._inner.waiting()
+        """It waits for a rate limit."""
+        self._observer.waiting()
 
     async def sending(self, attempt: int) -> None:
-        """Have on the disk that the next thing is the request's first byte."""
-        if (
-            self._may_have_run
-        ):  # the client's policy sends it again, although nobody knows about the first time
+        """Have the `sent` row on disk: the request's first byte is next."""
+        if self._may_have_run:  # the client's policy sends it again, although the outcome is unknown
             self._is_unknown = True
-            self._means.budget.settle(self._estimate, None)
-            self._means.budget.reserved += self._estimate
-        self._keeper.is_open, self._may_have_run = True, False
+            self._run.budget.settle(self._estimate, None)
+            self._run.budget.reserved += self._estimate
+        self._recorder.is_open, self._may_have_run = True, False
         fields = {
-            "stem": self._task.stem,
-            "pictures": self._task.pictures,
+            "stem": self._work.stem,
+            "pictures": self._work.image_count,
             "attempt": attempt,
-            "model": self._asked.request.model,
-            "estimate": money(self._asked.estimate),
+            "model": self._item.request.model,
+            "estimate": decimal_text(self._item.estimate),
         }
-        await self._keeper.record("sent", fields, Saved(files=self._task.kept))
-        await self._inner.sending(attempt)
+        await self._recorder.record("sent", fields, StoredImages(files=self._work.kept_files))
+        await self._observer.sending(attempt)
         self._may_have_run = True
 
     async def refused(self, error: ImagesError) -> None:
-        """Have on the disk that it did not run."""
+        """Have it on disk that the request was not executed."""
         self._may_have_run = False
         if isinstance(error, RateLimitError):
-            self._means.gate.answered()
-        await self._keeper.record("refused", error_fields(error))
-        await self._inner.refused(error)
+            self._run.breaker.record_success()
+        await self._recorder.record("refused", error_fields(error))
+        await self._observer.refused(error)
 
-    # What comes of it.
-
-    async def _answer(self) -> ImageResult:
-        """The answer, as soon as there is a server."""
-        gate = self._means.gate
+    async def _generate(self) -> ImageResult:
+        breaker = self._run.breaker
         while True:
-            knocked = await gate.passed(self._inner.waiting)
+            is_probe = await breaker.acquire(self._observer.waiting)
             try:
-                result = await self._means.generate(self._asked.request, self)
+                result = await self._run.caller.generate(self._item.request, self)
             except ImagesError as error:
-                if self._is_of_the_item(error):
-                    self._came_back(
-                        knocked, answered=not isinstance(error, RequestInvalidError | ConfigurationError)
-                    )
+                if self._is_item_error(error):
+                    is_local = isinstance(error, RequestInvalidError | ConfigurationError)
+                    self._release_breaker(is_probe, has_response=not is_local)
                     raise
-                if not gate.failed(knocked=knocked, answered=isinstance(error, APIStatusError)):
-                    self._means.halt(error, ())
-                    self._stop()
+                has_response = isinstance(error, APIStatusError)
+                if not breaker.record_failure(is_probe=is_probe, has_response=has_response):
+                    self._run.halt(error)
+                    self._exit_without_outcome()
             except BaseException:
-                self._came_back(knocked, answered=False)
+                self._release_breaker(is_probe, has_response=False)
                 raise
             else:
-                gate.answered()
+                breaker.record_success()
                 return result
 
-    def _is_of_the_item(self, error: ImagesError) -> bool:
-        """Whether it is not the server that is away, or says "later" to everyone."""
+    def _is_item_error(self, error: ImagesError) -> bool:
+        """Whether this error is the item's, not one of a server that is down or says "later" to everyone."""
         if isinstance(error, RateLimitError) or not error.safe_to_resend:
             return True
-        self._rounds += 1
-        return not isinstance(error, APIConnectionError) and self._rounds >= _ROUNDS
+        self._delays += 1
+        return not isinstance(error, APIConnectionError) and self._delays >= _MAX_DELAYS
 
-    def _came_back(self, knocked: bool, *, answered: bool) -> None:
-        if answered:
-            self._means.gate.answered()
-        elif knocked:
-            self._means.gate.left()
+    def _release_breaker(self, is_probe: bool, *, has_response: bool) -> None:
+        if has_response:
+            self._run.breaker.record_success()
+        elif is_probe:
+            self._run.breaker.release_probe()
 
-    async def _keep(self, result: ImageResult) -> tuple[ImageResult, Saved]:
-        """Save what came, pictures first, and where those are that did not come."""
-        cost = cost_of(result, self._asked.request.model, self._means.prices)
-        urls = [image.url for image in result.images if is_away(image)]
-        fields = {**result_fields(result), "cost": money(cost), **({"urls": urls} if urls else {})}
+    async def _store_result(self, result: ImageResult) -> tuple[ImageResult, StoredImages]:
+        """Store the images that came, then the row, with the URLs of those that are remote."""
+        cost = cost_of(result, self._item.request.model, self._run.prices)
+        urls = [image.url for image in result.images if is_remote(image)]
+        fields = {**result_fields(result), "cost": decimal_text(cost), **({"urls": urls} if urls else {})}
         try:
-            saved = await self._save([image for image in result.images if not is_away(image)])
-            here = iter(saved.images)
-            images = [image if is_away(image) else next(here) for image in result.images]
+            stored = await self._store_images([image for image in result.images if not is_remote(image)])
+            local = iter(stored.images)
+            images = [image if is_remote(image) else next(local) for image in result.images]
             result = with_images(result, images)
             if urls:
-                await self._keeper.record("away", fields, saved)
+                await self._recorder.record("away", fields, stored)
             else:
-                await self._keeper.finish(result, fields, saved)
+                await self._recorder.finish(result, fields, stored)
         finally:
-            self._settle(cost, ran=True)
-        return result, saved
+            self._run.settle(self._estimate, cost, ran=True)
+        return result, stored
 
-    async def _save(self, images: Sequence[Image]) -> Saved:
-        """Save these behind those that are kept; all of the item's. Raises OSError."""
-        kept = self._task.kept
-        saved = await self._keeper.save(images, len(kept))
-        return evolve(saved, files=(*kept, *saved.files))
+    async def _store_images(self, images: Sequence[Image]) -> StoredImages:
+        """All images of the item on disk, these after the ones of earlier runs. Raises OSError."""
+        kept_files = self._work.kept_files
+        stored = await self._recorder.save(images, len(kept_files))
+        return evolve(stored, files=(*kept_files, *stored.files))
 
-    async def _fetch_again(self, away: Record) -> ImageResult:
-        """What an earlier run could not fetch, and paid for."""
+    async def _resume_fetch(self, remote: ItemRecord) -> ImageResult:
+        is_sent_next = False
         try:
-            result = await fetch_recorded(self._keeper, away)
+            return await resume_fetch(self._recorder, remote)
         except DownloadError:
-            if not self._task.may_send:
-                self._settle(None, ran=False)
+            is_sent_next = self._work.can_send
             raise
-        except BaseException:
-            self._settle(None, ran=False)
-            raise
-        self._settle(None, ran=False)
-        return result
+        finally:
+            if not is_sent_next:
+                self._run.settle(self._estimate, None, ran=False)
 
-    async def _conclude(self, error: ImagesError) -> None:
-        """Save what came before the error, and say whether the item may be sent again."""
-        ending = ending_of(error, self._asked.request.model, self._means.prices)
-        if ending.state == "refused":
+    async def _record_failure(self, error: ImagesError) -> None:
+        verdict = classify_failure(error, self._item.request.model, self._run.prices)
+        if verdict.state == "refused":
             self._may_have_run = False
-            await self._leave(error)
-            if concerns_all(error):
-                await self._inner.refused(error)
-                self._means.halt(error, ())
-                self._stop()
+            await self._abandon(error)
+            if stops_batch(error):
+                await self._observer.refused(error)
+                self._run.halt(error)
+                self._exit_without_outcome()
             return
         try:
-            saved = await self._save(ending.images)
-            bill = {"billed": True, "cost": money(ending.cost)} if ending.billed else {}
-            urls = urls_of(error)
-            away = {"urls": urls} if urls else {}
-            body = body_field(error, self._asked.request.prompt)
-            await self._keeper.record(ending.state, {**error_fields(error), **body, **bill, **away}, saved)
+            stored = await self._store_images(verdict.images)
+            billing = {"billed": True, "cost": decimal_text(verdict.cost)} if verdict.billed else {}
+            urls = remote_urls(error)
+            remote = {"urls": urls} if urls else {}
+            body = body_field(error, self._item.request.prompt)
+            fields = {**error_fields(error), **body, **billing, **remote}
+            await self._recorder.record(verdict.state, fields, stored)
             for part in getattr(error, "errors", ()):
-                if concerns_all(part):
-                    self._means.halt(part, ())
+                if stops_batch(part):
+                    self._run.halt(part)
         finally:
-            self._settle(ending.cost, ran=ending.billed)
+            self._run.settle(self._estimate, verdict.cost, ran=verdict.billed)
 
-    async def _leave(self, error: ImagesError | None = None) -> None:
-        """It ends without an answer."""
+    async def _abandon(self, error: ImagesError | None = None) -> None:
         try:
-            if self._keeper.is_open:
-                with suppress(OSError):  # the batch is halted by then
-                    fields = {"message": _ENDED} if error is None else error_fields(error)
+            if self._recorder.is_open:
+                with suppress(OSError):  # which has halted the batch
+                    fields = {"message": _RUN_ENDED} if error is None else error_fields(error)
                     unknown = self._may_have_run or self._is_unknown
-                    await self._keeper.record("unknown" if unknown else "refused", fields)
+                    await self._recorder.record("unknown" if unknown else "refused", fields)
         finally:
-            self._settle(None, ran=self._may_have_run)
+            self._run.settle(self._estimate, None, ran=self._may_have_run)
 
-    def _settle(self, cost: Decimal | None, *, ran: bool) -> None:
-        """The money set aside is spent, or free again."""
-        if ran:
-            self._means.budget.settle(self._estimate, cost)
-        else:
-            self._means.budget.release(self._estimate)
-        self._means.settled()
-
-    def _stop(self) -> NoReturn:
-        """End without an outcome, as the batch was halted."""
-        self._inner.waiting()  # raises, since nothing more is to be sent
+    def _exit_without_outcome(self) -> NoReturn:
+        self._observer.waiting()  # raises, as the batch was halted
         raise AssertionError
+
+
+@frozen
+class FailureVerdict:
+    """What an error means for an item's row: its state, whether it was billed, its cost, images worth keeping."""
+
+    state: Literal["refused", "failed", "unknown"]
+    billed: bool = False
+    cost: Decimal | None = None
+    images: Sequence[Image] = ()
+
+
+def classify_failure(error: ImagesError, model: str | None, prices: Prices) -> FailureVerdict:
+    """The verdict on an error: `refused` where it was not executed, `unknown` where the outcome is."""
+    if error.safe_to_resend or stops_batch(error):
+        return FailureVerdict("refused")
+    if isinstance(error, PartialResultError):
+        result: ImageResult = error.result
+        unknown = any(part.maybe_billed for part in error.errors)
+        cost = None if unknown else cost_of(result, model, prices)
+        local = [image for image in result.images if not is_remote(image)]
+        state: Literal["failed", "unknown"] = "unknown" if unknown else "failed"
+        return FailureVerdict(state, billed=True, cost=cost, images=[*local, *error.damaged])
+    images = [image for image in error.images if isinstance(image, Image) and not is_remote(image)]
+    images += error.damaged
+    if error.maybe_billed or images:
+        return FailureVerdict("unknown", billed=True, images=images)
+    return FailureVerdict("failed")
+
+
+def stops_batch(error: ImagesError) -> bool:
+    """Whether all items would get this error, and none was executed: no quota, no key, a lasting limit."""
+    return isinstance(error, AuthenticationError | ConfigurationError) or ends_all(error)
+
+
+def remote_urls(error: ImagesError) -> list[str]:
+    """The URLs of images that came with this error and were not fetched."""
+    result: ImageResult | None = getattr(error, "result", None)
+    images = error.images if result is None else result.images
+    return [image.url for image in images if isinstance(image, Image) and is_remote(image) and image.url]

@@ -1,37 +1,58 @@
-"""The journal on the disk: rows appended, and told to be there only when they are.
+"""Writes the journal: one JSON object per line, one line per change of state.
 
-Rules: rows stand in the file in the order in which they were appended. One thread writes them: all that wait go in one
-write and one sync, so that a thousand items cost a few. Pictures' names are synced before the rows that tell of them.
-What was written in part, because the disk is full, is cut off again; where even that fails, nothing more is
-written, as it would be joined to the torn row.
+Invariants: states are `begun` (a run), `sent` (the request's first byte is next), `refused` (not executed), `done`,
+`away` (answered, its images are behind `urls`), `failed` and `unknown`. Rows hold no prompt but a digest of the
+request. One thread writes rows in the order of `append`, many in one sync, after the names of their images. A partial
+write is truncated; where that fails nothing more is written.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
-from attrs import frozen
+from attrs import asdict, frozen
 
+from openai_images._util.plain_json import json_value
 from openai_images.batch.filesystem import Disk
-from openai_images.batch.journal_rows import Row, encode
+from openai_images.batch.journal_reader import JournalRow, StoredFile
+from openai_images.errors import (
+    APIStatusError,
+    DecodeError,
+    DownloadError,
+    ImagesError,
+    ModerationBlockedError,
+)
+from openai_images.models.results import ImageResult
+from openai_images.models.usage import usage_fields
 
-__all__ = ["Journal"]
+FORMAT = 1
+"""Increased when an older version would misread the rows."""
+
+_IDENTIFYING_FIELDS = frozenset({"state", "key", "request", "stem", "same_as", "files"})
+"""By these fields rows are found: they are never rewritten."""
+
+_RESULT_FIELDS = ("created", "size", "quality", "background", "output_format", "request_id", "attempts")
+_MIN_SECRET = 6
 
 
 @frozen
-class _Waiting:
+class _QueuedRow:
     line: bytes
     folder: Path | None
     loop: asyncio.AbstractEventLoop
     written: asyncio.Future[None]
 
-    def tell(self, error: BaseException | None) -> None:
-        """In the loop's thread: the row is there, or is not."""
-        if self.written.done():  # nobody waits any more
+    def resolve(self, error: BaseException | None) -> None:
+        """In the loop's thread: the row is on disk, or is not."""
+        if self.written.done():  # its caller was cancelled
             return
         if error is None:
             self.written.set_result(None)
@@ -43,66 +64,150 @@ class Journal:
     """`append` rows to an open file of `size` bytes."""
 
     def __init__(self, disk: Disk, descriptor: int, size: int) -> None:
-        """Append with this disk."""
         self._disk = disk
         self._descriptor = descriptor
         self._size = size
-        self._broken: BaseException | None = None
+        self._failure: BaseException | None = None
         self._lock = threading.Lock()
-        self._queue: list[_Waiting] = []
-        self._thread = ThreadPoolExecutor(1, "openai_images journal")
+        self._queue: list[_QueuedRow] = []
+        self._executor = ThreadPoolExecutor(1, "openai_images journal")
 
-    async def append(self, row: Row, folder: Path | None = None) -> None:
-        """Have a row on the disk, after the names in `folder`. Raises OSError.
+    async def append(self, row: JournalRow, folder: Path | None = None) -> None:
+        """Have a row on disk, after the names in `folder`. Raises OSError.
 
         A caller who is cancelled has appended the row nevertheless.
         """
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(encode(row), folder, loop, loop.create_future())
+        queued = _QueuedRow(encode_row(row), folder, loop, loop.create_future())
         with self._lock:
-            self._queue.append(waiting)
+            self._queue.append(queued)
             if len(self._queue) == 1:
-                self._thread.submit(self._write)
-        await waiting.written
+                self._executor.submit(self._write)
+        await queued.written
 
     def close(self) -> None:
-        """Write what waits, and let go of the file; blocks."""
-        self._thread.shutdown()
+        """Write what is queued, and close the file; blocks."""
+        self._executor.shutdown()
         self._disk.close(self._descriptor)
 
     def _write(self) -> None:
-        """In the thread: everything that waits by now."""
         with self._lock:
             group, self._queue = self._queue, []
         error: BaseException | None = None
         try:
-            if self._broken is not None:
-                raise self._broken  # noqa: TRY301
-            for folder in {waiting.folder for waiting in group if waiting.folder}:
+            if self._failure is not None:
+                raise self._failure  # noqa: TRY301
+            for folder in {queued.folder for queued in group if queued.folder}:
                 self._disk.sync_folder(folder)
-            self._append(b"".join(waiting.line for waiting in group))
+            self._append(b"".join(queued.line for queued in group))
         except BaseException as failure:  # noqa: BLE001  whoever waits is told
             error = failure
-        for waiting in group:
+        for queued in group:
             with suppress(RuntimeError):  # its loop may be gone
-                waiting.loop.call_soon_threadsafe(waiting.tell, error)
+                queued.loop.call_soon_threadsafe(queued.resolve, error)
 
     def _append(self, lines: bytes) -> None:
         try:
             self._disk.write(self._descriptor, lines)
         except BaseException:
-            self._cut_back()
+            self._truncate_torn()
             raise
         try:
             self._disk.sync(self._descriptor)
         except BaseException as failure:
-            self._broken = failure  # the system may have dropped what it could not write, and says so once
+            self._failure = failure  # the system may have dropped the data, and reports it once
             raise
         self._size += len(lines)
 
-    def _cut_back(self) -> None:
-        """Leave no torn row behind."""
+    def _truncate_torn(self) -> None:
         try:
             self._disk.truncate(self._descriptor, self._size)
         except BaseException as failure:  # noqa: BLE001
-            self._broken = failure
+            self._failure = failure
+
+
+def timestamp(wall: float) -> str:
+    """A time (Unix seconds) as rows have it."""
+    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def encode_row(row: JournalRow) -> bytes:
+    """A row as its line; a value that JSON cannot hold becomes text, as none may prevent the row."""
+    try:
+        line = _to_json(row)
+    except (TypeError, ValueError, RecursionError):
+        line = _to_json(
+            {name: value if name in _IDENTIFYING_FIELDS else json_value(value) for name, value in row.items()}
+        )
+    return line.encode() + b"\n"
+
+
+def _to_json(row: JournalRow) -> str:
+    return json.dumps(row, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+
+
+def result_fields(result: ImageResult) -> JournalRow:
+    """What a row keeps of a result besides its images."""
+    kept = {name: getattr(result, name) for name in _RESULT_FIELDS}
+    fields = {name: json_value(value) for name, value in kept.items() if value is not None}
+    fields["seconds"] = round(result.elapsed, 3)
+    for name in ("usage", "svg_usage"):
+        usage = getattr(result, name)
+        if usage is not None:
+            fields[name] = usage_fields(usage)
+    return fields
+
+
+def error_fields(error: BaseException) -> JournalRow:
+    """What a row keeps of an error: its texts hold neither keys nor prompts."""
+    fields: JournalRow = {"error": type(error).__name__, "message": str(error)}
+    if isinstance(error, ImagesError):
+        fields |= {
+            "attempts": error.attempts,
+            "seconds": round(error.elapsed, 3),
+            "request_id": error.request_id,
+        }
+    if isinstance(error, APIStatusError):
+        fields |= {"status": error.status_code, "code": error.code}
+    if isinstance(error, ModerationBlockedError):
+        fields |= {"stage": error.stage, "categories": list(error.categories)}
+    if isinstance(error, DownloadError):
+        fields |= {"url": error.url, "status": error.status_code}
+    exact = ("url",)  # unchanged, as it is fetched
+    return {
+        name: value if name in exact else json_value(value)
+        for name, value in fields.items()
+        if value is not None
+    }
+
+
+def body_field(error: BaseException, prompt: str) -> JournalRow:
+    """The small document of a response that was billed and could not be decoded, without the prompt."""
+    body = getattr(error, "body", None)
+    if body is None or not isinstance(error, DecodeError):
+        return {}
+    text = json.dumps(json_value(body.decode(errors="replace") if isinstance(body, bytes) else body))
+    secret = json.dumps(prompt)[1:-1]
+    if len(secret) >= _MIN_SECRET:
+        text = text.replace(secret, "<hidden>")
+    return {"body": json.loads(text)}
+
+
+def dated_row(row: JournalRow, at: str) -> JournalRow:
+    """A row with its time, after what it is about."""
+    return {"state": row["state"], "key": row["key"], "at": at, **row}
+
+
+def done_row(key: str, request: str, files: Iterable[StoredFile], **fields: object) -> JournalRow:
+    """The row of an item whose images are there although it was not sent in this run."""
+    return {"state": "done", "key": key, "request": request, **fields, "files": files_field(files)}
+
+
+def files_field(files: Iterable[StoredFile]) -> list[JournalRow]:
+    """Files as a row has them."""
+    return [{name: value for name, value in asdict(file).items() if value is not None} for file in files]
+
+
+def decimal_text(value: Decimal | None) -> str | None:
+    """An amount as a row has it: text, as a float would lose digits."""
+    return None if value is None else str(value)

@@ -1,8 +1,9 @@
-"""What the journal's rows add up to: where each item stands, and what was spent.
+"""Sums the journal's rows: where each item stands, what was spent, and what may still be spent.
 
-Rules: pure and synchronous; rows count in the order of the file, never by their time. An item that was sent without an
-end is unknown, and so is one whose row cannot be read: it is sent again only when asked for. Money: a `sent` row may
-have cost its estimate until a later row says what became of it; an unknown cost is never zero.
+Invariants: pure; rows count in the order of the file, never by their time. An item that was sent and has no end is
+unknown, and so is one whose row cannot be read. Money is Decimal, in US dollars: a `sent` row may have cost its
+estimate until a later row settles it; an unknown cost is never zero. A reserved estimate stays reserved until it is
+settled or released, and never takes spent and reserved together over the limit.
 """
 
 from __future__ import annotations
@@ -14,29 +15,29 @@ from typing import Literal, TypeAlias
 
 from attrs import define, evolve, field, frozen
 
-from openai_images.batch.journal_rows import Read, Row, SavedFile
+from openai_images._util.attrs import safe_repr
+from openai_images.batch.journal_reader import JournalContents, JournalRow, StoredFile, parse_amount
 from openai_images.batch.naming import folded
-from openai_images.batch.row_checks import amount_of
-
-__all__ = ["Ledger", "Record", "Spending", "State"]
 
 State: TypeAlias = Literal["pending", "done", "away", "failed", "unknown"]
 
+_ZERO = Decimal(0)
+
 
 @frozen
-class Record:
+class ItemRecord:
     """Where one item stands.
 
-    `request` is the digest of what was sent last, `stem` the name its files were to have, `pictures` how many were
-    asked for; `files` are there, whatever the state, and `urls` lead to those that are away. `blocked` failures are
-    the safety system's; of a `partial` one the other pictures can be asked for.
+    `request` is the digest of the last request, `stem` the name of its files, `image_count` how many it asks for;
+    `files` are there in any state, and `urls` lead to the remote ones. `blocked` failures are the safety system's;
+    the other images of a `partial` one can be requested.
     """
 
     state: State = "pending"
     request: str = ""
     stem: str = ""
-    pictures: int = 1
-    files: tuple[SavedFile, ...] = ()
+    image_count: int = 1
+    files: tuple[StoredFile, ...] = ()
     reason: str = ""
     blocked: bool = False
     cost: Decimal | None = None
@@ -47,15 +48,15 @@ class Record:
 
     @property
     def is_incomplete(self) -> bool:
-        """Whether some of its pictures are there, and others are not."""
-        return 0 < len(self.files) < self.pictures
+        """Whether some of its images are there, and others are not."""
+        return 0 < len(self.files) < self.image_count
 
 
 @define
 class Spending:
-    """What was paid: `known` costs, None while there is none; how many have no known cost, and their estimates.
+    """What was paid: the sum of `known` costs (None: there is none), the `unpriced` results, and their estimates.
 
-    `unpriceable` of these have not even an estimate.
+    `unpriceable` of these have no estimate either.
     """
 
     known: Decimal | None = None
@@ -64,14 +65,14 @@ class Spending:
     unpriceable: int = 0
 
     @property
-    def at_most(self) -> Decimal:
+    def upper_bound(self) -> Decimal:
         """Known costs, and estimates for the others."""
-        return (self.known or Decimal(0)) + self.estimated
+        return (self.known or _ZERO) + self.estimated
 
-    def pay(self, cost: Decimal | None, estimate: Decimal | None) -> None:
-        """Something was paid for, at a known cost or not."""
+    def charge(self, cost: Decimal | None, estimate: Decimal | None) -> None:
+        """Add a cost, or an estimate where it is not known."""
         if cost is not None:
-            self.known = (self.known or Decimal(0)) + cost
+            self.known = (self.known or _ZERO) + cost
             return
         self.unpriced += 1
         if estimate is None:
@@ -81,45 +82,45 @@ class Spending:
 
 
 @frozen
-class _Open:
-    """A request that was sent and has no end yet: what it may have cost, and where the item stood before."""
+class _OpenRequest:
+    """A request without an end: its estimate, and where the item stood before."""
 
     estimate: Decimal | None
-    before: Record
+    standing: ItemRecord
 
 
 @define
 class Ledger:
     """Records by key; `add` a row once it is in the journal.
 
-    `stems` are the names of all files that any row knows, folded, and how many pictures are numbered behind each.
+    `stems` are the casefolded names of all files in rows, and how many images are numbered after each.
     """
 
-    records: dict[str, Record] = field(factory=dict[str, Record])
+    records: dict[str, ItemRecord] = field(factory=dict[str, ItemRecord])
     spending: Spending = field(factory=Spending)
     estimates: Mapping[str, Decimal | None] = field(factory=dict[str, "Decimal | None"], repr=False)
     stems: dict[str, int] = field(factory=dict[str, int], repr=False)
-    _open: dict[str, _Open] = field(factory=dict[str, _Open], init=False)
+    _open: dict[str, _OpenRequest] = field(factory=dict[str, _OpenRequest], init=False)
 
     @classmethod
-    def of(cls, journal: Read, estimates: Mapping[str, Decimal | None]) -> Ledger:
-        """What a journal adds up to, nothing of which is under way any more; `estimates` where a row has none."""
+    def from_journal(cls, journal: JournalContents, estimates: Mapping[str, Decimal | None]) -> Ledger:
+        """The sum of a journal of which nothing is in flight any more; `estimates` where a row has none."""
         ledger = cls(estimates=estimates)
-        lost = list(journal.doubtful)
+        unreadable = list(journal.unreadable_keys)
         for number, row in enumerate(journal.rows):
-            while lost and lost[0][0] <= number:
-                ledger._doubt(lost.pop(0)[1])
+            while unreadable and unreadable[0][0] <= number:
+                ledger._mark_unreadable(unreadable.pop(0)[1])
             ledger.add(row)
-        for _, key in lost:
-            ledger._doubt(key)
-        ledger._close()
+        for _, key in unreadable:
+            ledger._mark_unreadable(key)
+        ledger._close_open()
         return ledger
 
-    def of_key(self, key: str) -> Record:
-        """Where an item stands; pending where the journal does not know it."""
-        return self.records.get(key, _NEW)
+    def get(self, key: str) -> ItemRecord:
+        """Where an item stands; pending where the journal does not have it."""
+        return self.records.get(key, _NEVER_SENT)
 
-    def add(self, row: Row) -> None:
+    def add(self, row: JournalRow) -> None:
         """Count a row."""
         state, key = row["state"], row.get("key")
         if isinstance(key, str) and state != "begun":
@@ -128,108 +129,159 @@ class Ledger:
             if stem := folded(row.get("stem", "")):
                 self.stems[stem] = max(row.get("pictures") or 1, self.stems.get(stem, 0))
             {
-                "sent": self._sent,
-                "refused": self._refused,
-                "done": self._done,
-                "away": self._away,
-                "failed": self._failed,
-                "unknown": self._unknown,
+                "sent": self._add_sent,
+                "refused": self._add_refused,
+                "done": self._add_done,
+                "away": self._add_remote,
+                "failed": self._add_failed,
+                "unknown": self._add_unknown,
             }[state](key, row)
 
-    def _sent(self, key: str, row: Row) -> None:
-        was = self._open.get(key)
-        if was is not None:  # sent again by choice, although nobody knows about the first time
-            self.spending.pay(None, was.estimate)
-        stated = amount_of(row.get("estimate"))
-        estimate = self.estimates.get(key) if stated is None else stated
-        before = self.of_key(key)
-        self._open[key] = _Open(estimate, before)
-        kept = tuple(map(SavedFile.of, row.get("files", ())))  # it asks for the others
-        self.records[key] = Record(
+    def _add_sent(self, key: str, row: JournalRow) -> None:
+        earlier = self._open.get(key)
+        if earlier is not None:  # sent again by `retry_unknown`
+            self.spending.charge(None, earlier.estimate)
+        recorded = parse_amount(row.get("estimate"))
+        estimate = self.estimates.get(key) if recorded is None else recorded
+        standing = self.get(key)
+        self._open[key] = _OpenRequest(estimate, standing)
+        kept_files = tuple(map(StoredFile.from_row, row.get("files", ())))  # the request is for the others
+        self.records[key] = ItemRecord(
             "unknown",
             str(row.get("request", "")),
             str(row.get("stem", "")),
             row.get("pictures") or 1,
-            kept,
+            kept_files,
             reason="it was sent, and the run ended before its answer came",
-            cost=before.cost if kept else None,
-            partial=bool(kept),
+            cost=standing.cost if kept_files else None,
+            partial=bool(kept_files),
         )
 
-    def _refused(self, key: str, _: Row) -> None:
-        """It did not run, so it stands where it stood: what was unknown before is not free to be sent again."""
-        was = self._open.pop(key, None)
-        if was is not None:
-            self.records[key] = was.before
+    def _add_refused(self, key: str, _: JournalRow) -> None:
+        """It was not executed, so it stands where it stood: what was unknown stays unknown."""
+        request = self._open.pop(key, None)
+        if request is not None:
+            self.records[key] = request.standing
 
-    def _done(self, key: str, row: Row) -> None:
-        self._paid(key, row)
-        self._put(key, row, "done")
+    def _add_done(self, key: str, row: JournalRow) -> None:
+        self._charge_open(key, row)
+        self._update(key, row, "done")
 
-    def _away(self, key: str, row: Row) -> None:
-        """It was answered and paid for: where its pictures are is never forgotten."""
-        self._paid(key, row)
-        self._put(key, row, "away")
+    def _add_remote(self, key: str, row: JournalRow) -> None:
+        self._charge_open(key, row)
+        self._update(key, row, "away")
 
-    def _failed(self, key: str, row: Row) -> None:
+    def _add_failed(self, key: str, row: JournalRow) -> None:
         if row.get("urls"):
-            self._away(key, row)
+            self._add_remote(key, row)
             return
         if row.get("billed"):
-            self._paid(key, row)
+            self._charge_open(key, row)
         self._open.pop(key, None)
-        self._put(key, row, "failed")
+        self._update(key, row, "failed")
 
-    def _unknown(self, key: str, row: Row) -> None:
+    def _add_unknown(self, key: str, row: JournalRow) -> None:
         if row.get("urls"):
-            self._away(key, row)
+            self._add_remote(key, row)
             return
         if key in self._open:
-            self.spending.pay(None, self._open.pop(key).estimate)
-        self._put(key, row, "unknown")
+            self.spending.charge(None, self._open.pop(key).estimate)
+        self._update(key, row, "unknown")
 
-    def _paid(self, key: str, row: Row) -> None:
-        """Pay for what was open; what is not was paid for by an earlier row, unless this one has a cost."""
-        was, cost = self._open.pop(key, None), amount_of(row.get("cost"))
-        if was is not None or cost is not None:
-            self.spending.pay(cost, was.estimate if was else None)
+    def _charge_open(self, key: str, row: JournalRow) -> None:
+        """Charge an open request; another was charged by an earlier row, unless this one has a cost."""
+        request, cost = self._open.pop(key, None), parse_amount(row.get("cost"))
+        if request is not None or cost is not None:
+            self.spending.charge(cost, request.estimate if request else None)
 
-    def _put(self, key: str, row: Row, state: State) -> None:
-        was, cost = self.of_key(key), amount_of(row.get("cost"))
-        if "cost" not in row and (state != "unknown" or was.state == "away"):
-            cost = was.cost
-        elif (
-            cost is not None and was.state == "unknown" and was.cost is not None
-        ):  # its other pictures cost that
-            cost += was.cost
+    def _update(self, key: str, row: JournalRow, state: State) -> None:
+        before, cost = self.get(key), parse_amount(row.get("cost"))
+        other_cost = before.cost if before.state == "unknown" else None  # of its other images
+        if "cost" not in row and (state != "unknown" or before.state == "away"):
+            cost = before.cost
+        elif cost is not None and other_cost is not None:
+            cost += other_cost
         seconds = row.get("seconds")
-        self.records[key] = Record(
+        self.records[key] = ItemRecord(
             state,
-            str(row.get("request", was.request)),
-            str(row.get("stem", was.stem)),
-            was.pictures,
-            tuple(map(SavedFile.of, row["files"])) if "files" in row else was.files,
+            str(row.get("request", before.request)),
+            str(row.get("stem", before.stem)),
+            before.image_count,
+            tuple(map(StoredFile.from_row, row["files"])) if "files" in row else before.files,
             str(row.get("message", "")),
             row.get("error") == "ModerationBlockedError",
             cost,
             float(seconds) if isinstance(seconds, int | float) else None,
             bool(row.get("adopted")),
             tuple(row.get("urls") or ()) if state == "away" else (),
-            row.get("error") == "PartialResultError" or (was.partial and state != "done"),
+            row.get("error") == "PartialResultError" or (before.partial and state != "done"),
         )
 
-    def _doubt(self, key: str) -> None:
-        """A row of this item cannot be read. It may have been the one that says it was sent."""
-        if self.of_key(key).state != "done":
-            files = self.of_key(key).files
-            self._sent(key, {"request": self.of_key(key).request, "stem": self.of_key(key).stem})
-            self.records[key] = evolve(self.of_key(key), files=files)
+    def _mark_unreadable(self, key: str) -> None:
+        """A row of this item is unreadable; it may have been its `sent` row."""
+        if self.get(key).state != "done":
+            files = self.get(key).files
+            self._add_sent(key, {"request": self.get(key).request, "stem": self.get(key).stem})
+            self.records[key] = evolve(self.get(key), files=files)
 
-    def _close(self) -> None:
-        """Nothing is under way: what has no end is unknown, and may have cost its estimate."""
-        for was in self._open.values():
-            self.spending.pay(None, was.estimate)
+    def _close_open(self) -> None:
+        """Nothing is in flight: requests without an end are unknown, and may have cost their estimate."""
+        for request in self._open.values():
+            self.spending.charge(None, request.estimate)
         self._open.clear()
 
 
-_NEW = Record()
+_NEVER_SENT = ItemRecord()
+
+
+@safe_repr
+class Budget:
+    """A limit in US dollars (None: no limit), what of it is spent, and what in-flight requests have reserved.
+
+    Raises ValueError for an amount that is negative or no number.
+    """
+
+    def __init__(self, limit: Decimal | None, spent: Decimal = _ZERO) -> None:
+        self.limit = None if limit is None else _check_amount(limit)
+        self.spent = _check_amount(spent)
+        self.reserved = _ZERO
+
+    @property
+    def available(self) -> Decimal | None:
+        """What can still be reserved, never below 0; None without a limit."""
+        return None if self.limit is None else max(self.limit - self.spent - self.reserved, _ZERO)
+
+    def reserve(self, estimate: Decimal) -> bool:
+        """Reserve an estimate; False, and nothing is reserved, where it does not fit. Raises ValueError."""
+        if self.limit is not None and self.spent + self.reserved + _check_amount(estimate) > self.limit:
+            return False
+        self.reserved += _check_amount(estimate)
+        return True
+
+    def settle(self, estimate: Decimal, cost: Decimal | None) -> None:
+        """Replace a reserved estimate by its cost, or spend the estimate where the cost is not known.
+
+        Raises ValueError where less than the estimate is reserved, and for a cost that is no amount.
+        """
+        spent = _check_amount(estimate if cost is None else cost)
+        self.release(estimate)
+        self.spent += spent
+
+    def release(self, estimate: Decimal) -> None:
+        """Free an estimate whose request was not executed. Raises ValueError where less than that is reserved."""
+        if _check_amount(estimate) > self.reserved:
+            msg = f"only {self.reserved} is set aside, not {estimate}: each estimate is settled or released once"
+            raise ValueError(msg)
+        self.reserved -= estimate
+
+    def __repr__(self) -> str:
+        limit = "no limit" if self.limit is None else f"limit {self.limit}"
+        return f"<Budget {self.spent} spent, {self.reserved} set aside, {limit}>"
+
+
+def _check_amount(value: Decimal) -> Decimal:
+    """Reject what is no amount of money: NaN would make every comparison false."""
+    if not value.is_finite() or value < 0:
+        msg = f"an amount in US dollars is a finite number of 0 or more, not {value}"
+        raise ValueError(msg)
+    return value

@@ -1,36 +1,49 @@
-"""How a batch behaves, as a frozen value.
+"""The public values of a batch: its items and options, its plan and its summary.
 
-Rules: what may cost money again is off unless it is asked for; a value that makes no sense is refused when it is made.
+Invariants: frozen; what may cost money again is off by default; an invalid option is rejected when it is made; an
+unknown cost is None, never zero.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
 from attrs import Attribute, field, frozen
 
-from openai_images.batch.thumbs import Thumbnail
 from openai_images.catalog.prices import PUBLISHED_PRICES, Prices
 from openai_images.errors import ConfigurationError
 from openai_images.many.failure_streaks import DEFAULT_IDENTICAL_FAILURES
+from openai_images.models.requests import GenerateRequest
 
-__all__ = ["BatchOptions"]
+Thumbnail: TypeAlias = Callable[[Path, Path], object]
+"""Makes a small WebP copy of the first path's image at the second, which has another suffix; may raise anything."""
 
 
-def _count(_: object, attribute: Attribute[Any], value: object) -> None:
+@frozen
+class BatchItem:
+    """One request of a batch: its `key` names it and its files; `line` is its line in an input file, if any."""
+
+    key: str
+    request: GenerateRequest
+    line: int | None = None
+
+
+def _check_count(_: object, attribute: Attribute[Any], value: object) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
         msg = f"BatchOptions({attribute.name}={value!r}): must be a whole number above 0, or None"
         raise ConfigurationError(msg)
 
 
-def _dollars(_: object, attribute: Attribute[Any], value: object) -> None:
+def _check_dollars(_: object, attribute: Attribute[Any], value: object) -> None:
     if value is not None and not (isinstance(value, Decimal) and value.is_finite() and value >= 0):
         msg = f"BatchOptions({attribute.name}={value!r}): must be a Decimal of US dollars, 0 or more, or None"
         raise ConfigurationError(msg)
 
 
-def _seconds(_: object, attribute: Attribute[Any], value: object) -> None:
+def _check_seconds(_: object, attribute: Attribute[Any], value: object) -> None:
     if isinstance(value, bool) or not (isinstance(value, int | float) and value >= 0):
         msg = f"BatchOptions({attribute.name}={value!r}): must be a number of seconds, 0 or more"
         raise ConfigurationError(msg)
@@ -38,26 +51,92 @@ def _seconds(_: object, attribute: Attribute[Any], value: object) -> None:
 
 @frozen(kw_only=True)
 class BatchOptions:
-    """How much at once, for how much, and what is sent although it was sent before.
+    """How many requests at once, for how much money, and what is sent again.
 
-    `concurrency` requests at once, None for as many as the client's `Limits` allow. `budget` US dollars for all runs of
-    the folder together, by `prices`. `retry_failed` sends failures again, `retry_unknown` what may have been billed, or
-    is behind a URL that cannot be fetched, `retry_missing` what was done and whose pictures are gone. `dedupe` sends
-    identical requests once. After `max_identical_failures` with no success between, each of which may have cost money
-    or refused the account, the batch ends, so that no more is paid for nothing; None: it goes on. While the server
-    cannot be reached the batch waits, for `max_outage` seconds at a time.
-    `thumbnail` makes a small WebP copy of the picture in its first path at its second, for `index.html`, which begins
-    with the remark `note`. Raises `ConfigurationError`.
+    `concurrency` requests at once, None for as many as the client's `Limits` allow. `budget` US dollars for all runs
+    of the folder together, by `prices`. `retry_failed` sends failures again, `retry_unknown` what may have been
+    billed, or is behind a URL that cannot be fetched, `retry_missing` what was done and whose images are gone.
+    `dedupe` sends identical requests once. After `max_identical_failures` with no success between them, each of which
+    may have cost money or rejected the account, the batch ends; None: it continues. While the server is unreachable
+    the batch waits, for `max_outage` seconds at a time. `thumbnail` makes a small WebP copy of the image in its first
+    path at its second, for `index.html`, which begins with the remark `note`. Raises `ConfigurationError`.
     """
 
-    concurrency: int | None = field(default=None, validator=_count)
-    budget: Decimal | None = field(default=None, validator=_dollars)
+    concurrency: int | None = field(default=None, validator=_check_count)
+    budget: Decimal | None = field(default=None, validator=_check_dollars)
     prices: Prices = PUBLISHED_PRICES
     retry_failed: bool = False
     retry_unknown: bool = False
     retry_missing: bool = False
     dedupe: bool = False
-    max_identical_failures: int | None = field(default=DEFAULT_IDENTICAL_FAILURES, validator=_count)
-    max_outage: float = field(default=600.0, validator=_seconds)
+    max_identical_failures: int | None = field(default=DEFAULT_IDENTICAL_FAILURES, validator=_check_count)
+    max_outage: float = field(default=600.0, validator=_check_seconds)
     thumbnail: Thumbnail | None = None
     note: str = ""
+
+
+@frozen(kw_only=True)
+class BatchPlan:
+    """Where a batch stands, by keys in the order of its items; `to_send` is what a run will send.
+
+    `done`, `away`, `pending`, `failed`, `unknown` and `missing` are disjoint and complete: `away` was paid for, and a
+    run fetches its images from URLs; `pending` was never sent, or not executed; `unknown` may have been billed;
+    `missing` was done, and its images are gone. Of the done, `adopted` images were found without their row, and
+    `altered` ones are not what was written. `changed` are pending: they had failed, and their request is another one
+    now. `removed` are in the journal and no longer in the items. `same` maps each item that is not sent to the one
+    whose images it shares. `notes` tell what was repaired. `spent` US dollars went before this run, None where no
+    cost is known; `unpriced` results are not in it.
+    """
+
+    total: int
+    done: tuple[str, ...] = ()
+    away: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    adopted: tuple[str, ...] = ()
+    altered: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    to_send: tuple[str, ...] = ()
+    same: Mapping[str, str] = field(factory=dict[str, str], hash=False, repr=False)
+    notes: tuple[str, ...] = ()
+    spent: Decimal | None = None
+    unpriced: int = 0
+
+    @property
+    def to_fetch(self) -> tuple[str, ...]:
+        """The keys whose images a run fetches; those also in `to_send` are sent where that fails."""
+        return tuple(key for key in self.away if key not in self.same)
+
+
+@frozen(kw_only=True)
+class BatchSummary:
+    """Where a batch stands after a run, or during it.
+
+    `done`, `away` (paid for, and behind a URL that could not be fetched), `failed`, `unknown`, `missing` and
+    `not_started` are all items there are; `earlier` of the done were so before this run, `blocked` of the failed are
+    the safety system's, and `incomplete` failed and unknown ones have some of their images, but not all. `reason`
+    says what ended the run before all was sent: "" (nothing), "budget", "quota", "stopped" (`stop()`), "folder" (it
+    could not be written), "server" (it could not be reached), "key" (it was not accepted) or "failures" (too many
+    identical ones in a row). `spent` US dollars went in all runs, None where no cost is known; `unpriced` results,
+    and requests that may have been billed, are not in it. `saved_elsewhere` are images that the folder did not take.
+    `elapsed` seconds are this run's.
+    """
+
+    total: int
+    done: int = 0
+    away: int = 0
+    failed: int = 0
+    blocked: int = 0
+    unknown: int = 0
+    missing: int = 0
+    not_started: int = 0
+    earlier: int = 0
+    reason: str = ""
+    spent: Decimal | None = None
+    unpriced: int = 0
+    saved_elsewhere: tuple[str, ...] = ()
+    elapsed: float = 0.0
+    incomplete: int = 0

@@ -1,169 +1,295 @@
-"""What a run will do, decided before anything is sent: from what is asked, what the journal says, and what is there.
+"""Decides what a run sends, from its items, the journal's ledger and the folder; and tells where every item stands.
 
-Rules: pure. What is done is never sent again; what may have been billed only when asked for, and so is what failed and
-what was deleted. What is behind a URL is fetched, which costs nothing, before anything is sent. An item whose request
-is not the one in the journal stops the run before anything is sent, unless it was never paid for.
+Invariants: pure. Two requests are the same if their bodies are, the client's model included; rows hold the digest of
+a body. A done item is never sent again; an unknown, failed or missing one only when configured. Remote images are
+fetched before anything is sent. A changed request of an item that may have been billed stops the run before anything
+is sent.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
+from typing import Any
 
-from attrs import field, frozen
+from attrs import define, evolve, field, frozen
 
-from openai_images.batch.asked import Asked
-from openai_images.batch.ledger import Ledger
-from openai_images.batch.models import BatchOptions
-from openai_images.errors import BatchFolderError
+from openai_images.batch.ledger import ItemRecord, Ledger
+from openai_images.batch.models import BatchItem, BatchOptions, BatchPlan, BatchSummary
+from openai_images.catalog.prices import Prices
+from openai_images.errors import BatchFolderError, BatchInputError, RequestInvalidError
+from openai_images.models.cost import estimate_cost
+from openai_images.models.requests import GenerateRequest
+from openai_images.wire.codec import encode_request
 
-__all__ = ["BatchPlan", "Found", "make_plan", "refuse_changes", "refuse_lost_rows"]
+_MAX_SHOWN = 10
+_MAX_SHOWN_PROBLEMS = 20
+_MAX_IMAGES = 1_000
 
-_SHOWN = 10
 
+@frozen
+class ResolvedItem:
+    """An item as it will be sent: its index, the whole `request`, its body's digest, its estimate in US dollars."""
 
-@frozen(kw_only=True)
-class BatchPlan:
-    """Where a batch stands, by keys in the order of its items; `to_send` is what a run will send.
-
-    `done`, `away`, `pending`, `failed`, `unknown` and `missing` are apart from each other and are all there is: `away`
-    was paid for, and its pictures are behind URLs from which a run fetches them; `pending` was never sent, or provably
-    did not run; `unknown` may have been billed; `missing` was done, and its pictures are gone. Of the done, `adopted`
-    pictures were found without the row that says so, and `altered` ones are not what was written. `changed` are
-    pending: they had failed, and their request is another one now. `removed` are in the journal and not asked for any
-    more. `same` names for each item that is not sent the one whose pictures it shares. `notes` tell what was repaired.
-    `spent` US dollars went before this run, None where no cost is known; `unpriced` results are not in it.
-    """
-
-    total: int
-    done: tuple[str, ...] = ()
-    away: tuple[str, ...] = ()
-    pending: tuple[str, ...] = ()
-    failed: tuple[str, ...] = ()
-    unknown: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    adopted: tuple[str, ...] = ()
-    altered: tuple[str, ...] = ()
-    changed: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-    to_send: tuple[str, ...] = ()
-    same: Mapping[str, str] = field(factory=dict[str, str], hash=False, repr=False)
-    notes: tuple[str, ...] = ()
-    spent: Decimal | None = None
-    unpriced: int = 0
+    index: int
+    key: str
+    request: GenerateRequest
+    digest: str
+    estimate: Decimal | None = field(default=None)
 
     @property
-    def to_fetch(self) -> tuple[str, ...]:
-        """The keys whose pictures a run fetches; those that `to_send` names too are sent where that fails."""
-        return tuple(key for key in self.away if key not in self.same)
+    def image_count(self) -> int:
+        """How many images it asks for."""
+        return self.request.n or 1
+
+    def rest(self, kept_count: int, prices: Prices) -> ResolvedItem | None:
+        """The same item asking only for the images that are missing; None where it must ask for all."""
+        missing = self.image_count - kept_count
+        if not 0 < kept_count < self.image_count or "n" in (self.request.extra_body or {}):
+            return None
+        request = evolve(self.request, n=missing)
+        return evolve(self, request=request, estimate=estimate_cost(request, prices))
+
+
+def resolve_items(items: Iterable[BatchItem], model: str | None, prices: Prices) -> list[ResolvedItem]:
+    """The items as they will be sent, `model` where one names none. Raises `BatchInputError` with all problems."""
+    resolved: list[ResolvedItem] = []
+    problems: list[str] = []
+    first: dict[str, int] = {}
+    for index, item in enumerate(items):
+        where = f"item {index + 1}" if item.line is None else f"line {item.line}"
+        if item.key in first:
+            problems.append(
+                f"{where}: the key {item.key[:40]!r} is that of item {first[item.key] + 1} already"
+            )
+        first.setdefault(item.key, index)
+        request = item.request
+        if request.path != GenerateRequest.path:
+            problems.append(f"{where}: a batch takes no {type(request).__name__}; generate_many does")
+            continue
+        if request.model is None and model is not None:
+            request = GenerateRequest.of(request, {"model": model})
+        try:
+            _check_image_count(request)
+            resolved.append(
+                ResolvedItem(index, item.key, request, _digest(request), estimate_cost(request, prices))
+            )
+        except RequestInvalidError as error:
+            problems.append(f"{where}: {error}")
+    if problems:
+        raise input_error("the items", problems)
+    return resolved
+
+
+def _check_image_count(request: GenerateRequest) -> None:
+    """Reject a number of images for which there are no file names. Raises `RequestInvalidError`."""
+    number: Any = request.n  # callers may be untyped
+    if number is not None and (
+        isinstance(number, bool) or not isinstance(number, int) or not 0 < number <= _MAX_IMAGES
+    ):
+        msg = f"n must be a whole number from 1 to {_MAX_IMAGES:,}"
+        raise RequestInvalidError(msg)
+
+
+def input_error(where: str, problems: Sequence[str]) -> BatchInputError:
+    """The exception with all `problems`, the first of them in its text."""
+    shown = "".join(f"\n  {problem}" for problem in problems[:_MAX_SHOWN_PROBLEMS])
+    more = (
+        f"\n  … and {len(problems) - _MAX_SHOWN_PROBLEMS:,} more"
+        if len(problems) > _MAX_SHOWN_PROBLEMS
+        else ""
+    )
+    rows = "1 problem" if len(problems) == 1 else f"{len(problems):,} problems"
+    return BatchInputError(
+        f"{where} cannot be used, and nothing was sent: {rows}{shown}{more}", problems=problems
+    )
+
+
+def _digest(request: GenerateRequest) -> str:
+    """The SHA-256 of the request's canonical body. Raises `RequestInvalidError`."""
+    body = json.loads(encode_request(request, stream=False))
+    canonical = json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 @frozen(kw_only=True)
-class Found:
-    """What the folder showed: keys of done items whose pictures are gone, or not what was written, and what to tell."""
+class FolderFindings:
+    """What the folder shows: keys of done items whose images are gone, or altered, and notes."""
 
     missing: Collection[str] = frozenset()
     altered: Collection[str] = frozenset()
     notes: Sequence[str] = ()
 
 
-def refuse_changes(asked: Iterable[Asked], ledger: Ledger) -> None:
-    """Raise `BatchFolderError` where something that may have been paid for is now asked for differently."""
-    changed = [one.key for one in asked if _is_changed(one, ledger) and _was_paid(one, ledger)]
+def reject_changed_items(items: Iterable[ResolvedItem], ledger: Ledger) -> None:
+    """Raise `BatchFolderError` where the request of an item that may have been billed has changed."""
+    changed = [item.key for item in items if _is_changed(item, ledger) and _may_be_paid(item, ledger)]
     if changed:
-        shown = ", ".join(repr(key[:40]) for key in changed[:_SHOWN])
-        more = f" and {len(changed) - _SHOWN:,} more" if len(changed) > _SHOWN else ""
-        items = "1 item is" if len(changed) == 1 else f"{len(changed):,} items are"
+        subject = "1 item is" if len(changed) == 1 else f"{len(changed):,} items are"
         msg = (
-            f"{items} not what this folder's journal has under the same key, and may have been paid for already: "
-            f"{shown}{more}; nothing was sent. Use another folder, give new prompts keys of their own or put them "
-            "behind the old ones, or go back to the old prompts and parameters"
+            f"{subject} not what this folder's journal has under the same key, and may have been paid for already: "
+            f"{_list_limited(changed, 40)}; nothing was sent. Use another folder, give new prompts keys of their own "
+            "or put them behind the old ones, or go back to the old prompts and parameters"
         )
         raise BatchFolderError(msg)
 
 
-def refuse_lost_rows(strays: Sequence[str], folder: str) -> None:
-    """Raise `BatchFolderError` where pictures of what would be sent are there, and the journal does not know them."""
-    if strays:
-        shown = ", ".join(repr(name[:80]) for name in strays[:_SHOWN])
-        more = f" and {len(strays) - _SHOWN:,} more" if len(strays) > _SHOWN else ""
-        images = "1 image is" if len(strays) == 1 else f"{len(strays):,} images are"
+def reject_lost_rows(lost_images: Sequence[str], folder: str) -> None:
+    """Raise `BatchFolderError` where the folder has images of items to send, and the journal no rows of them."""
+    if lost_images:
+        subject = "1 image is" if len(lost_images) == 1 else f"{len(lost_images):,} images are"
         msg = (
-            f"{images} in {folder!r} that no row of the journal knows, with the names of items that would be sent, and "
-            f"paid for again: {shown}{more}; nothing was sent. journal.jsonl has lost rows: restore it. To have them "
-            "generated again, move these images to another folder first"
+            f"{subject} in {folder!r} that no row of the journal knows, with the names of items that would be sent, "
+            f"and paid for again: {_list_limited(lost_images, 80)}; nothing was sent. journal.jsonl has lost rows: "
+            "restore it. To have them generated again, move these images to another folder first"
         )
         raise BatchFolderError(msg)
 
 
-def make_plan(asked: Sequence[Asked], ledger: Ledger, found: Found, options: BatchOptions) -> BatchPlan:
+def _list_limited(names: Sequence[str], length: int) -> str:
+    shown = ", ".join(repr(name[:length]) for name in names[:_MAX_SHOWN])
+    return f"{shown} and {len(names) - _MAX_SHOWN:,} more" if len(names) > _MAX_SHOWN else shown
+
+
+def make_plan(
+    items: Sequence[ResolvedItem], ledger: Ledger, findings: FolderFindings, options: BatchOptions
+) -> BatchPlan:
     """The plan of a run."""
-    states = {one.key: _state(one, ledger, found) for one in asked}
-    wanted = {"pending"}
-    wanted |= {"failed"} if options.retry_failed else set()
-    wanted |= {"unknown", "away"} if options.retry_unknown else set()
-    wanted |= {"missing"} if options.retry_missing else set()
-    to_send = {one.key for one in asked if states[one.key] in wanted}
-    same = _shared(asked, states, to_send) if options.dedupe else {}
-    states |= {key: states[leader] for key, leader in same.items() if leader not in to_send}
+    states = {item.key: _state(item, ledger, findings) for item in items}
+    states_to_send = {"pending"}
+    states_to_send |= {"failed"} if options.retry_failed else set()
+    states_to_send |= {"unknown", "away"} if options.retry_unknown else set()
+    states_to_send |= {"missing"} if options.retry_missing else set()
+    to_send = {item.key for item in items if states[item.key] in states_to_send}
+    same = _find_duplicates(items, states, to_send) if options.dedupe else {}
+    states |= {key: states[other] for key, other in same.items() if other not in to_send}
 
-    def of(state: str) -> tuple[str, ...]:
-        return tuple(one.key for one in asked if states[one.key] == state)
+    def keys_in(state: str) -> tuple[str, ...]:
+        return tuple(item.key for item in items if states[item.key] == state)
 
-    done = of("done")
+    done = keys_in("done")
     return BatchPlan(
-        total=len(asked),
+        total=len(items),
         done=done,
-        away=of("away"),
-        pending=of("pending"),
-        failed=of("failed"),
-        unknown=of("unknown"),
-        missing=of("missing"),
-        adopted=tuple(key for key in done if ledger.of_key(key).adopted),
-        altered=tuple(key for key in done if key in found.altered),
-        changed=tuple(one.key for one in asked if _is_changed(one, ledger)),
+        away=keys_in("away"),
+        pending=keys_in("pending"),
+        failed=keys_in("failed"),
+        unknown=keys_in("unknown"),
+        missing=keys_in("missing"),
+        adopted=tuple(key for key in done if ledger.get(key).adopted),
+        altered=tuple(key for key in done if key in findings.altered),
+        changed=tuple(item.key for item in items if _is_changed(item, ledger)),
         removed=tuple(
             key for key, record in ledger.records.items() if key not in states and record.state != "pending"
         ),
-        to_send=tuple(one.key for one in asked if one.key in to_send and one.key not in same),
+        to_send=tuple(item.key for item in items if item.key in to_send and item.key not in same),
         same=same,
-        notes=tuple(found.notes),
+        notes=tuple(findings.notes),
         spent=ledger.spending.known,
         unpriced=ledger.spending.unpriced,
     )
 
 
-def _state(one: Asked, ledger: Ledger, found: Found) -> str:
-    if _is_changed(one, ledger):
+def _state(item: ResolvedItem, ledger: Ledger, findings: FolderFindings) -> str:
+    if _is_changed(item, ledger):
         return "pending"
-    return "missing" if one.key in found.missing else ledger.of_key(one.key).state
+    return "missing" if item.key in findings.missing else ledger.get(item.key).state
 
 
-def _is_changed(one: Asked, ledger: Ledger) -> bool:
-    """Whether the journal has another request under this key."""
-    return ledger.of_key(one.key).request not in ("", one.digest)
+def _is_changed(item: ResolvedItem, ledger: Ledger) -> bool:
+    return ledger.get(item.key).request not in ("", item.digest)
 
 
-def _was_paid(one: Asked, ledger: Ledger) -> bool:
-    return ledger.of_key(one.key).state in ("done", "away", "unknown")
+def _may_be_paid(item: ResolvedItem, ledger: Ledger) -> bool:
+    return ledger.get(item.key).state in ("done", "away", "unknown")
 
 
-def _shared(asked: Iterable[Asked], states: Mapping[str, str], to_send: Collection[str]) -> dict[str, str]:
-    """For each item that need not be sent, the one with the same request that stands for it."""
+def _find_duplicates(
+    items: Iterable[ResolvedItem], states: Mapping[str, str], to_send: Collection[str]
+) -> dict[str, str]:
+    """For each item that need not be sent, the one with the same request that represents it."""
     groups: dict[str, list[str]] = {}
-    for one in asked:
-        groups.setdefault(one.digest, []).append(one.key)
+    for item in items:
+        groups.setdefault(item.digest, []).append(item.key)
     same: dict[str, str] = {}
     for group in groups.values():
         waiting = [key for key in group if key in to_send]
-        leader = _leader(group, states, waiting)
-        same |= {key: leader for key in waiting if key != leader}
+        representative = _representative(group, states, waiting)
+        same |= {key: representative for key in waiting if key != representative}
     return same
 
 
-def _leader(group: Sequence[str], states: Mapping[str, str], waiting: Sequence[str]) -> str:
-    """The one that is done; else the one that is fetched, sent by choice, or settled, in this order; else the first."""
+def _representative(group: Sequence[str], states: Mapping[str, str], waiting: Sequence[str]) -> str:
+    """The one that is done; else the one that is fetched, sent again, or settled, in this order; else the first."""
     by_choice = [key for key in waiting if states[key] != "pending"]
     settled = [key for key in group if key not in waiting and states[key] in ("failed", "unknown")]
     done = [key for state in ("done", "away") for key in group if states[key] == state]
     return next(iter([*done, *by_choice, *settled, *group]))
+
+
+@define
+class StopReason:
+    """Why a run ends before all is sent: a word, the error, and the images in a fallback folder."""
+
+    reason: str = ""
+    error: Exception | None = None
+    saved_elsewhere: list[str] = field(factory=list[str])
+
+    def set(self, reason: str) -> None:
+        """Keep the first reason."""
+        self.reason = self.reason or reason
+
+
+class BatchStatus:
+    """Where the items of a batch stand: by its plan at first, by the journal's rows from then on."""
+
+    def __init__(self, plan: BatchPlan, ledger: Ledger) -> None:
+        self._plan = plan
+        self._ledger = ledger
+        self._done = frozenset(plan.done)
+        self._missing = {key: ledger.get(key) for key in plan.missing}
+        self._changed = {key: ledger.get(key) for key in plan.changed}
+
+    def record(self, key: str) -> ItemRecord:
+        """The record of an item, or of the one whose images it shares."""
+        record = self._ledger.get(key)
+        representative = self._plan.same.get(key)
+        if representative is None or record.state == "done":
+            return record
+        return self._ledger.get(representative)
+
+    def state(self, key: str) -> str:
+        """One of "pending", "done", "away", "failed", "unknown" and "missing"."""
+        record = self.record(key)
+        if record is self._missing.get(key):
+            return "missing"
+        return "pending" if record is self._changed.get(key) else record.state
+
+    def summary(self, keys: Iterable[str], stop_reason: StopReason, elapsed: float) -> BatchSummary:
+        """The numbers of the batch."""
+        states = {key: self.state(key) for key in keys}
+        counts = Counter(states.values())
+        blocked = sum(state == "failed" and self.record(key).blocked for key, state in states.items())
+        return BatchSummary(
+            total=len(states),
+            done=counts["done"],
+            away=counts["away"],
+            failed=counts["failed"],
+            blocked=blocked,
+            unknown=counts["unknown"],
+            missing=counts["missing"],
+            not_started=counts["pending"],
+            earlier=len(self._done),
+            reason=stop_reason.reason,
+            spent=self._ledger.spending.known,
+            unpriced=self._ledger.spending.unpriced,
+            saved_elsewhere=tuple(stop_reason.saved_elsewhere),
+            elapsed=elapsed,
+            incomplete=sum(
+                state in ("failed", "unknown") and self.record(key).is_incomplete
+                for key, state in states.items()
+            ),
+        )

@@ -1,131 +1,66 @@
-"""A run of a batch whose folder is open: which item comes next, what is recorded, and what ends it all.
+"""One run of a batch: which item is next, its outcome, and what ends the run.
 
-Rules: an item is started when its estimate fits into what is left of the budget; one that does not fit waits as long as
-something under way may turn out cheaper. The first thing that concerns all items ends the run: nothing new is
-sent, what was sent is awaited. What is known of the items is what the journal says, row by row.
+Invariants: an item starts when its estimate fits into the budget; one that does not waits as long as an in-flight
+request may turn out cheaper. The first error that concerns all items ends the run: nothing new is sent, in-flight
+requests finish.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING
 
-from attrs import frozen
-
-from openai_images.batch.asked import Asked
-from openai_images.batch.budget import Budget
-from openai_images.batch.caller import Caller
-from openai_images.batch.circuit_breaker import Gate
-from openai_images.batch.filesystem import Disk
-from openai_images.batch.item_runner import Sending
-from openai_images.batch.journal import Journal
-from openai_images.batch.journal_rows import Row, files_field, moment
-from openai_images.batch.models import BatchOptions
-from openai_images.batch.pictures import Saver
-from openai_images.batch.recorder import Means, Task
-from openai_images.batch.recovery import Opened
-from openai_images.batch.sheet_cards import cards_of, write_page
-from openai_images.batch.summary import BatchSummary, End, Standing
-from openai_images.batch.thumbs import make_thumbnail
-from openai_images.errors import (
-    APIConnectionError,
-    AuthenticationError,
-    BatchFolderError,
-    ConfigurationError,
-    ImagesError,
-    QuotaExhaustedError,
-)
+from openai_images.batch.contact_sheet import write_page
+from openai_images.batch.item_runner import ItemRunner
+from openai_images.batch.journal import done_row
+from openai_images.batch.models import BatchSummary
+from openai_images.batch.plan import BatchStatus, ResolvedItem
+from openai_images.batch.recorder import RunSettings, RunState, WorkItem
+from openai_images.batch.recovery import OpenedBatch
+from openai_images.batch.sheet_cards import make_thumbnail, sheet_entries
+from openai_images.catalog.prices import Prices
+from openai_images.errors import APIConnectionError, BatchFolderError, ImagesError
 from openai_images.many.items import Item
 from openai_images.many.options import Options
 from openai_images.many.outcomes import Outcomes
 from openai_images.models.cost import cost_of
-from openai_images.models.outcomes import Failed, Outcome, Progress, Succeeded
-
-if TYPE_CHECKING:
-    from openai_images.catalog.prices import Prices
-    from openai_images.models.image import Image
-    from openai_images.models.outcomes import Watcher
-    from openai_images.models.requests import GenerateRequest
-    from openai_images.models.results import ImageResult
-
-__all__ = ["Running", "Setting"]
-
-_THREADS = 8
-"""Pictures that are written at once: a disk syncs several in little more time than one."""
-
-_REASONS: tuple[tuple[type[Exception], str], ...] = (
-    (QuotaExhaustedError, "quota"),
-    (AuthenticationError, "key"),
-    (ConfigurationError, "key"),
-    (ImagesError, "server"),
-)
+from openai_images.models.outcomes import Failed, Outcome, Succeeded, Watcher
+from openai_images.models.requests import GenerateRequest
+from openai_images.models.results import ImageResult
 
 
-@frozen(kw_only=True)
-class Setting:
-    """What a run is made of."""
+class BatchRunner:
+    """Call `next` until it raises; then `aclose`."""
 
-    caller: Caller
-    asked: Sequence[Asked]
-    opened: Opened
-    options: BatchOptions
-    progress: Callable[[Progress], object] | None
-    disk: Disk
-
-
-class Running:
-    """`next` outcomes until there are none; then `aclose`."""
-
-    def __init__(self, setting: Setting) -> None:
-        """Nothing is sent yet."""
-        opened, options, caller = setting.opened, setting.options, setting.caller
-        self.end = End()
+    def __init__(self, settings: RunSettings) -> None:
+        opened, options, caller = settings.opened, settings.options, settings.caller
         self.plan = opened.plan
-        self.standing = Standing(opened.plan, opened.ledger)
-        self._ledger = opened.ledger
-        self._asked = {one.key: one for one in setting.asked}
-        self._followers: dict[str, list[Asked]] = {}
-        for key, leader in self.plan.same.items():
-            if leader in opened.stems:
-                self._followers.setdefault(leader, []).append(self._asked[key])
-        self._tasks = _tasks(self._asked, opened, options.prices)
-        self._opened = opened
-        self._options = options
+        self.status = BatchStatus(opened.plan, opened.ledger)
+        self._run = RunState(settings, stop=lambda: self._outcomes.stop())  # noqa: PLW0108  they are made below
+        self._folder = opened.folder
         self._timing = caller.timing
-        self._images = opened.folder.paths.images
-        self._journal = Journal(setting.disk, opened.journal.descriptor, opened.journal.size)
-        self._threads = ThreadPoolExecutor(_THREADS, "openai_images batch")
-        self._budget = Budget(options.budget, self._ledger.spending.at_most)
-        self._settled = asyncio.Event()
-        self._ready: deque[Outcome] = deque()
+        self._start_time = settings.start_time
+        self._end_time: float | None = None
+        self._options = options
+        self._items = {item.key: item for item in settings.items}
+        self._duplicates: dict[str, list[ResolvedItem]] = {}
+        for key, representative in self.plan.same.items():
+            if representative in opened.stems:
+                self._duplicates.setdefault(representative, []).append(self._items[key])
+        self._work = _work_items(self._items, opened, options.prices)
+        self._pending: deque[Outcome] = deque()
         self._started = False
-        self._means = Means(
-            generate=caller.generate,
-            fetch=caller.fetch,
-            record=self._record,
-            halt=self._halt,
-            settled=self._settled.set,
-            root=opened.folder.paths.root,
-            gate=Gate(options.max_outage, caller.timing),
-            saver=Saver(setting.disk, opened.folder.paths.root),
-            threads=self._threads,
-            budget=self._budget,
-            prices=options.prices,
-        )
-
         self._outcomes = Outcomes(
-            self._items(),
-            self._work,
+            self._requests(),
+            self._run_item,
             Options(
                 concurrency=options.concurrency or caller.concurrency,
-                total=len(self._tasks),
-                progress=setting.progress,
+                total=len(self._work),
+                progress=settings.progress,
                 cost=partial(_cost, options.prices),
                 timing=caller.timing,
                 wait_reason=caller.wait_reason,
@@ -134,128 +69,105 @@ class Running:
         )
 
     async def next(self) -> Outcome:
-        """The next outcome, which is on the disk. Raises StopAsyncIteration, and what ended the run."""
+        """The next outcome, which is on disk. Raises StopAsyncIteration, and the error that ended the run."""
         if not self._started:
             self._started = True
             await self._outcomes.__aenter__()
-        if not self._ready:
+        if not self._pending:
             try:
                 outcome = await anext(self._outcomes)
             except StopAsyncIteration:
-                error, self.end.error = self.end.error, None
+                error, self._run.stop_reason.error = self._run.stop_reason.error, None
                 if error is None:
                     raise
-                told = self._told(error)
-                raise told from (None if told is error else error)
+                final = self._final_error(error)
+                raise final from (None if final is error else error)
             except ImagesError:  # one identical failure too many
-                self.end.reason = self.end.reason or "failures"
+                self._run.stop_reason.set("failures")
                 raise
-            self._ready.append(outcome)
-            self._ready.extend(
-                [await self._shared(one, outcome) for one in self._followers.get(outcome.key, ())]
+            self._pending.append(outcome)
+            self._pending.extend(
+                [await self._share_outcome(item, outcome) for item in self._duplicates.get(outcome.key, ())]
             )
-        return self._ready.popleft()
+        return self._pending.popleft()
 
-    def summary(self, elapsed: float) -> BatchSummary:
+    def summary(self) -> BatchSummary:
         """Where the batch stands."""
-        return self.standing.summary(self._asked, self.end, elapsed)
+        end_time = self._timing.monotonic() if self._end_time is None else self._end_time
+        return self.status.summary(self._items, self._run.stop_reason, end_time - self._start_time)
 
     def stop(self) -> None:
-        """Start nothing new."""
-        self.end.reason = self.end.reason or "stopped"
+        """Send no new requests."""
+        self._run.stop_reason.set("stopped")
         self._outcomes.stop()
 
-    async def aclose(self, elapsed: Callable[[], float]) -> None:
-        """Cancel what is under way, write down that nobody knows about it, and let go of the folder."""
+    async def aclose(self) -> None:
+        """Cancel in-flight requests, record them as unknown, and unlock the folder."""
         try:
             await self._outcomes.aclose()
         finally:
-            await asyncio.to_thread(self._close, elapsed)
+            await asyncio.to_thread(self._close)
 
-    def _close(self, elapsed: Callable[[], float]) -> None:
-        folder = self._opened.folder
+    def _close(self) -> None:
         try:
-            self._threads.shutdown()
-            self._journal.close()
-            cards = cards_of(self._asked.values(), self.standing)
-            write_page(folder.paths.root, cards, self.summary(elapsed()), self._options)
+            self._run.close()
+            self._end_time = self._timing.monotonic()
+            entries = sheet_entries(self._items.values(), self.status)
+            write_page(self._run.paths.root, entries, self.summary(), self._options)
         finally:
-            folder.release()
+            self._folder.release()
 
-    # What comes next.
-
-    async def _items(self) -> AsyncIterator[Item]:
-        """What is to be fetched, as URLs end; then the items to send, as long as there is money for them."""
-        for key, task in self._tasks.items():
-            one = task.asked
-            while task.estimate and not self._budget.reserve(task.estimate):
-                if not self._budget.reserved:
-                    self.end.reason = self.end.reason or "budget"
+    async def _requests(self) -> AsyncIterator[Item]:
+        """What is to be fetched first, as URLs expire; then the items to send, as the budget allows."""
+        for key, work in self._work.items():
+            item = work.item
+            while work.estimate and not self._run.budget.reserve(work.estimate):
+                if not self._run.budget.reserved:
+                    self._run.stop_reason.set("budget")
                     return
-                self._settled.clear()
-                await self._settled.wait()
-            yield Item(one.index, key, self._asked[key].request)
+                self._run.budget_freed.clear()
+                await self._run.budget_freed.wait()
+            yield Item(item.index, key, self._items[key].request)
 
-    async def _work(self, item: Item, watcher: Watcher) -> ImageResult:
-        sending = Sending(self._means, self._tasks[item.key], watcher)
-        result = await sending.run()
+    async def _run_item(self, item: Item, watcher: Watcher) -> ImageResult:
+        result = await ItemRunner(self._run, self._work[item.key], watcher).run()
         if self._options.thumbnail is not None:
-            await asyncio.get_running_loop().run_in_executor(self._threads, self._make_thumbnails, item.key)
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._run.threads, self._make_thumbnails, item.key)
         return result
 
     def _make_thumbnails(self, key: str) -> None:
-        """In a thread: the small copies of an item's pictures, as far as they can be made."""
         if self._options.thumbnail is not None:
-            for file in self._ledger.of_key(key).files:
-                with suppress(OSError):  # a full disk may not even let go of a half-written one
-                    make_thumbnail(self._opened.folder.paths.root, file.name, self._options.thumbnail)
+            for file in self._run.ledger.get(key).files:
+                with suppress(OSError):  # on a full disk even the removal of a part file may fail
+                    make_thumbnail(self._run.paths.root, file.name, self._options.thumbnail)
 
-    # What is known.
-
-    async def _record(self, row: Row, has_pictures: bool) -> None:
-        """Have a row on the disk. Raises OSError."""
-        row = {"state": row["state"], "key": row["key"], "at": moment(self._timing.wall()), **row}
-        await self._journal.append(row, self._images if has_pictures else None)
-        self._ledger.add(row)
-
-    async def _shared(self, one: Asked, outcome: Outcome) -> Outcome:
-        """What becomes of an item whose request was sent for another one."""
+    async def _share_outcome(self, item: ResolvedItem, outcome: Outcome) -> Outcome:
+        """The outcome of an item that shares the request of another one."""
         if isinstance(outcome, Failed):
-            return Failed(one.index, one.key, one.request, outcome.error)
-        files = files_field(self._ledger.of_key(outcome.key).files)
-        row = {"state": "done", "key": one.key, "request": one.digest, "same_as": outcome.key, "files": files}
+            return Failed(item.index, item.key, item.request, outcome.error)
+        files = self._run.ledger.get(outcome.key).files
+        row = done_row(item.key, item.digest, files, same_as=outcome.key)
         try:
-            await self._record(row, has_pictures=False)
+            await self._run.record(row, has_images=False)
         except OSError as error:
-            self._halt(error, ())
-            return Failed(one.index, one.key, one.request, error)
-        return Succeeded(one.index, one.key, one.request, outcome.result)
+            self._run.halt(error)
+            return Failed(item.index, item.key, item.request, error)
+        return Succeeded(item.index, item.key, item.request, outcome.result)
 
-    # What ends it.
-
-    def _halt(self, error: Exception, images: Sequence[Image]) -> None:
-        """Send nothing more, because of this."""
-        paths = [image.path for image in images if image.path is not None]
-        away = [str(path) for path in paths if path.parent != self._images]
-        self.end.elsewhere += [path for path in away if path not in self.end.elsewhere]
-        if self.end.error is None:
-            self.end.error = error
-            self.end.reason = next((word for kind, word in _REASONS if isinstance(error, kind)), "folder")
-        self._outcomes.stop()
-
-    def _told(self, error: Exception) -> Exception:
-        """What ended the run, and what to do."""
-        root = str(self._opened.folder.paths.root)
+    def _final_error(self, error: Exception) -> Exception:
+        """The error that ended the run, with what to do."""
+        root = str(self._run.paths.root)
         if isinstance(error, OSError) and not isinstance(error, ImagesError):  # an APITimeoutError is both
             msg = (
                 f"the batch stopped because {root!r} could not be written ({error.strerror or error}); make room or "
                 "see to the rights, and run it again to go on"
             )
-            if self.end.elsewhere:
-                places = "".join(f"\n  {path}" for path in self.end.elsewhere)
+            if self._run.stop_reason.saved_elsewhere:
+                places = "".join(f"\n  {path}" for path in self._run.stop_reason.saved_elsewhere)
                 msg += (
                     ". Pictures that were paid for and did not fit were saved elsewhere, and the next run fetches them "
-                    f"(should it call their items unknown, move them to {str(self._images)!r}):{places}"
+                    f"(should it call their items unknown, move them to {str(self._run.paths.images)!r}):{places}"
                 )
             return BatchFolderError(msg)
         if isinstance(error, APIConnectionError):
@@ -265,21 +177,24 @@ class Running:
 
 
 def _cost(prices: Prices, request: GenerateRequest, result: ImageResult) -> Decimal | None:
-    fetched_only = not result.attempts  # it was paid for in an earlier run
+    fetched_only = not result.attempts  # paid for in an earlier run
     return Decimal(0) if fetched_only else cost_of(result, request.model, prices)
 
 
-def _tasks(asked: Mapping[str, Asked], opened: Opened, prices: Prices) -> dict[str, Task]:
-    """What a run does, in its order: what is away comes first."""
-    away, to_send = {key: opened.ledger.of_key(key) for key in opened.plan.to_fetch}, set(opened.plan.to_send)
-    tasks: dict[str, Task] = {}
-    for key in (*away, *opened.plan.to_send):
-        kept = opened.kept.get(key, ())
-        tasks[key] = Task(
-            asked=asked[key].rest(len(kept), prices) or asked[key],
+def _work_items(
+    items: Mapping[str, ResolvedItem], opened: OpenedBatch, prices: Prices
+) -> dict[str, WorkItem]:
+    """What a run does, in its order: remote images first."""
+    remote = {key: opened.ledger.get(key) for key in opened.plan.to_fetch}
+    to_send = set(opened.plan.to_send)
+    work_items: dict[str, WorkItem] = {}
+    for key in (*remote, *opened.plan.to_send):
+        kept_files = opened.kept_files.get(key, ())
+        work_items[key] = WorkItem(
+            item=items[key].rest(len(kept_files), prices) or items[key],
             stem=opened.stems[key],
-            away=away.get(key),
-            may_send=key in to_send,
-            kept=kept,
+            remote=remote.get(key),
+            can_send=key in to_send,
+            kept_files=kept_files,
         )
-    return tasks
+    return work_items

@@ -1,49 +1,103 @@
-"""The cards of a batch's contact sheet, from where its items stand.
+"""The entries of a batch's contact sheet, and the thumbnails of its images.
 
-Rules: an item whose pictures are gone is shown as failed, with what to do; pictures that had to be saved elsewhere
-are named, as a page in the folder cannot show them. Writing the page blocks, and spoils nothing: a page that cannot
-be written is told in the log.
+Invariants: an item whose images are gone is shown as failed; images in a fallback folder are named, as the page
+cannot show them. A thumbnail appears complete or not at all, in `thumbs/`, with the modification time of its image,
+so that an outdated one is never shown; one that cannot be made is left out, without an error.
+Must not: read or write outside the batch's folder.
 """
 
 from __future__ import annotations
 
-import logging
+import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from decimal import Decimal
+from pathlib import Path, PurePosixPath
+from typing import Final
 
-from openai_images.batch.asked import Asked
-from openai_images.batch.contact_sheet import STOPPED, Card, Totals, write_sheet
-from openai_images.batch.models import BatchOptions
-from openai_images.batch.summary import BatchSummary, Standing
+from attrs import field, frozen, validators
 
-__all__ = ["cards_of", "write_page"]
+from openai_images._util.atomic_file import part_path, publish
+from openai_images._util.attrs import repr_length
+from openai_images.batch.models import Thumbnail
+from openai_images.batch.plan import BatchStatus, ResolvedItem
 
-_log = logging.getLogger("openai_images")
+STATES: Final = {
+    "done": "Done",
+    "failed": "Failed",
+    "blocked": "Blocked by moderation",
+    "unknown": "Unknown",
+    "away": "Behind a URL",
+    "pending": "Not yet",
+}
+
+STOPPED: Final = {
+    "budget": "It stopped because the next prompt might not have fitted into the budget.",
+    "quota": "It stopped because the account's quota is used up.",
+    "stopped": "It was stopped before its end.",
+    "failures": "It stopped after too many identical failures in a row.",
+}
+
+
+@frozen
+class SheetEntry:
+    """One item of a batch: its images or its failure.
+
+    `state` is "done", "failed", "blocked" (by moderation), "unknown", "away" (behind a URL) or "pending"; `files` are
+    relative to the batch's folder, with slashes; `width` and `height` in pixels are those of the first; `cost` in US
+    dollars, `seconds` with waits.
+    """
+
+    key: str
+    prompt: str = field(repr=repr_length)
+    state: str = field(validator=validators.in_(STATES))
+    files: tuple[str, ...] = ()
+    width: int | None = None
+    height: int | None = None
+    reason: str = field(default="", repr=repr_length)
+    cost: Decimal | None = None
+    seconds: float | None = None
+
+
+@frozen(kw_only=True)
+class SheetHeader:
+    """What is above the entries.
+
+    `title` names the batch; `spent` is in US dollars, None where no cost is known, and `unpriced` results have none;
+    `elapsed` is in seconds; `stopped` is "" or one of `STOPPED`; `note` is a remark that comes first.
+    """
+
+    title: str = "Batch"
+    spent: Decimal | None = None
+    unpriced: int = 0
+    elapsed: float | None = None
+    stopped: str = ""
+    note: str = ""
+
 
 _NOT_FETCHED = "its picture is paid for, and was not fetched yet; the journal has its URL"
 _GONE = "it was done, and its pictures are gone; retry_missing sends it again"
 
 
-def cards_of(asked: Iterable[Asked], standing: Standing) -> Iterator[Card]:
-    """A card for each item, in their order."""
-    for one in asked:
-        record, state = standing.record(one.key), standing.state(one.key)
+def sheet_entries(items: Iterable[ResolvedItem], status: BatchStatus) -> Iterator[SheetEntry]:
+    """An entry for each item, in their order."""
+    for item in items:
+        record, state = status.record(item.key), status.state(item.key)
         reason = "" if state in ("done", "pending") else record.reason
         if state == "failed" and record.blocked:
             state = "blocked"
         elif state in ("failed", "unknown") and record.is_incomplete:
-            reason = f"{len(record.files)} of {record.pictures} images: {reason}"
+            reason = f"{len(record.files)} of {record.image_count} images: {reason}"
         elif state == "away":
             reason = reason or _NOT_FETCHED
         elif state == "missing":
             state, reason = "failed", _GONE
-        away = [file.name for file in record.files if Path(file.name).is_absolute()]
-        if away:
-            reason = "; ".join(filter(None, [reason, f"saved as {', '.join(away)}"]))
-        files = [] if reason == _GONE else [file for file in record.files if file.name not in away]
-        yield Card(
-            one.key,
-            one.request.prompt,
+        outside = [file.name for file in record.files if Path(file.name).is_absolute()]
+        if outside:
+            reason = "; ".join(filter(None, [reason, f"saved as {', '.join(outside)}"]))
+        files = [] if reason == _GONE else [file for file in record.files if file.name not in outside]
+        yield SheetEntry(
+            item.key,
+            item.request.prompt,
             state,
             tuple(file.name for file in files),
             width=files[0].width if files else None,
@@ -54,17 +108,48 @@ def cards_of(asked: Iterable[Asked], standing: Standing) -> Iterator[Card]:
         )
 
 
-def write_page(root: Path, cards: Iterable[Card], summary: BatchSummary, options: BatchOptions) -> None:
-    """Write `index.html`, as well as it goes."""
-    totals = Totals(
-        title=root.name or "Batch",
-        spent=summary.spent,
-        unpriced=summary.unpriced,
-        elapsed=summary.elapsed,
-        stopped=summary.reason if summary.reason in STOPPED else "",
-        note=options.note,
-    )
+def has_thumbnail(folder: Path, file: str) -> bool:
+    """Whether the image `file`, relative to `folder`, has an up-to-date thumbnail."""
     try:
-        write_sheet(root, cards, totals, thumbnail=options.thumbnail)
-    except OSError as error:
-        _log.warning("index.html could not be written to %s (%s)", root, error.strerror)
+        copy, image = _thumbnail_path(folder, file).stat(), (folder / file).stat()
+    except (OSError, ValueError):
+        return False
+    return copy.st_mtime_ns == image.st_mtime_ns and copy.st_size > 0
+
+
+def make_thumbnail(folder: Path, file: str, make: Thumbnail) -> bool:
+    """Make the thumbnail of `file`, relative to `folder`, unless it exists; whether it exists now."""
+    if not _is_inside(file):
+        return False
+    if has_thumbnail(folder, file):
+        return True
+    part = None
+    try:
+        target = _thumbnail_path(folder, file)
+        before = (folder / file).stat()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = part_path(target.parent, target.name)
+        make(folder / file, part)
+        os.utime(part, ns=(before.st_atime_ns, before.st_mtime_ns))
+        publish(part, target, overwrite=True)
+    except Exception:  # noqa: BLE001  imaging libraries raise anything at a broken file; the original is shown then
+        if part is not None:
+            part.unlink(missing_ok=True)
+    return has_thumbnail(folder, file)
+
+
+def make_thumbnails(folder: Path, files: Iterable[str], make: Thumbnail) -> None:
+    """Make the missing thumbnails, one at a time, as each may need much memory; blocks."""
+    for file in files:
+        make_thumbnail(folder, file, make)
+
+
+def _thumbnail_path(folder: Path, file: str) -> Path:
+    """The path of a thumbnail; contact_sheet.js has the same rule."""
+    return folder / "thumbs" / f"{file}.webp"
+
+
+def _is_inside(file: str) -> bool:
+    """Whether this path is below its folder: a journal may have been edited by hand."""
+    path = PurePosixPath(file)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\\" not in file

@@ -1,0 +1,269 @@
+"""The image files of a batch's folder: stored, and later found complete, orphaned, missing, altered or elsewhere.
+
+Invariants: an image is written to a part file, synced, and renamed; nothing is overwritten. A paid image that the
+folder does not take goes to a fallback folder, and stays in memory, in the exception, where even that fails. A file's
+bytes decide whether it is complete; a done image is hashed only where its size or time is not its row's. Blocks.
+Must not: remove a complete image.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from attrs import evolve, frozen
+
+from openai_images._util.atomic_file import part_path
+from openai_images.batch.filesystem import Disk, FileStat
+from openai_images.batch.folder import Paths
+from openai_images.batch.journal import done_row
+from openai_images.batch.journal_reader import JournalRow, StoredFile
+from openai_images.batch.ledger import ItemRecord, Ledger
+from openai_images.batch.naming import file_stems, folded, stem_of
+from openai_images.batch.plan import ResolvedItem
+from openai_images.models import media
+from openai_images.models.completeness import flaw_of
+from openai_images.models.image import Image
+
+_SUFFIXES = media.SUFFIXES
+_PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.part", re.DOTALL)
+_MAX_DIGITS = 10
+_CHUNK = 256 * 1024
+
+
+class ImageNotStoredError(OSError):
+    """A paid image could not be stored as it should; `images` holds it, in memory or by its path."""
+
+    def __init__(self, message: str, images: Sequence[Image]) -> None:
+        super().__init__(message)
+        self.images = tuple(images)
+
+
+@frozen
+class StoredImages:
+    """Images on disk, and the error of the batch's folder where they are in the fallback folder."""
+
+    images: tuple[Image, ...] = ()
+    files: tuple[StoredFile, ...] = ()
+    error: OSError | None = None
+
+
+class ImageStore:
+    """Stores the images of a batch below `root`."""
+
+    def __init__(self, disk: Disk, root: Path) -> None:
+        self._disk = disk
+        self._root = root
+        self._fallback: Path | None = None
+
+    def save(self, stem: str, images: Sequence[Image], expected: int, before: int = 0) -> StoredImages:
+        """Store these images of an item that asks for `expected`, `before` of which are on disk already.
+
+        Raises `ImageNotStoredError`.
+        """
+        count = before + len(images)
+        stems = file_stems(stem, expected if expected > 1 else count)
+        stems = stems if len(stems) >= count else file_stems(stem, count)
+        images_by_stem = list(zip(stems[before:], images, strict=False))
+        try:
+            return self._store_in(self._root / "images", images_by_stem)
+        except OSError as error:
+            try:
+                return evolve(self._store_in(self._fallback_folder(), images_by_stem), error=error)
+            except OSError:
+                why = error.strerror or type(error).__name__
+                msg = f"the picture could not be written to {str(self._root / 'images')!r} ({why}), nor anywhere else"
+                raise ImageNotStoredError(msg, images) from None
+
+    def _store_in(self, folder: Path, images_by_stem: Sequence[tuple[str, Image]]) -> StoredImages:
+        parts: list[tuple[Path, Path]] = []
+        stats: list[FileStat] = []
+        try:
+            for stem, image in images_by_stem:
+                # The next run must not adopt a damaged image.
+                name = f"{stem}{'.damaged' if image.flaw else ''}{media.file_suffix(image.media_type)}"
+                parts.append((part_path(folder, name), folder / name))
+                stats.append(_write_file(self._disk, parts[-1][0], image.data))
+            paths = [self._disk.publish(part, target) for part, target in parts]
+        except OSError:
+            for part, _ in parts:
+                with suppress(OSError):
+                    self._disk.remove(part)
+            raise
+        images: list[Image] = []
+        files: list[StoredFile] = []
+        for path, stat, (_, image) in zip(paths, stats, images_by_stem, strict=True):
+            name = f"images/{path.name}" if folder.parent == self._root else str(path)
+            facts = (image.nbytes, image.sha256, stat.written, image.width, image.height, image.media_type)
+            files.append(StoredFile(name, *facts))
+            images.append(evolve(image, data=None, path=path))
+        return StoredImages(tuple(images), tuple(files))
+
+    def _fallback_folder(self) -> Path:
+        if self._fallback is None:
+            self._fallback = Path(tempfile.mkdtemp(prefix="openai-images-saved-"))
+        return self._fallback
+
+
+class ImageInventory:
+    """The images of a folder as they are when this is made. Raises OSError."""
+
+    def __init__(self, disk: Disk, paths: Paths) -> None:
+        self._disk = disk
+        self._paths = paths
+        self._files: dict[str, FileStat] = disk.list_files(paths.images)
+        self._part_targets = {name: match["name"] for name in self._files if (match := _PART.fullmatch(name))}
+
+    @property
+    def stems(self) -> Iterator[str]:
+        """The file names without suffixes; part files have none."""
+        return (Path(name).stem for name in self._files if name not in self._part_targets)
+
+    def lost_images(self, keys: Iterable[str], ledger: Ledger) -> list[str]:
+        """Images that no row knows, under names that items of these keys would have: their rows were lost."""
+        candidates: dict[str, list[str]] = {}
+        for name in self._files:
+            target = Path(self._part_targets.get(name, name))
+            stem = folded(target.stem)
+            base, _, number = stem.rpartition("-")
+            is_numbered = number.isdecimal() and len(number) < _MAX_DIGITS
+            is_known = stem in ledger.stems or (is_numbered and int(number) < ledger.stems.get(base, 0))
+            if not is_known and target.suffix.lower() in (*_SUFFIXES, ".jpeg", ".bin"):
+                for owner in {stem, base} if is_numbered else {stem}:
+                    candidates.setdefault(owner, []).append(name)
+        names = {name for key in keys for name in candidates.get(folded(stem_of(key)), ())}
+        return sorted(filter(self._is_complete, names))
+
+    def verify(self, record: ItemRecord) -> str:
+        """Whether the images of a done item are "there", "missing" or "altered"."""
+        verdicts = [self._verify_file(file) for file in record.files]
+        if "missing" in verdicts or not verdicts:
+            return "missing"
+        return "altered" if "altered" in verdicts else "there"
+
+    def present_files(self, record: ItemRecord) -> tuple[StoredFile, ...]:
+        """The images of an incomplete item that are there."""
+        return tuple(file for file in record.files if self._verify_file(file) != "missing")
+
+    def adopt_orphans(self, items: Iterable[ResolvedItem], ledger: Ledger) -> list[JournalRow]:
+        """Rows for items whose images are complete although no row says so; the images get their names."""
+        done_names = {
+            file.name for record in ledger.records.values() for file in record.files if record.state == "done"
+        }
+        rows: list[JournalRow] = []
+        for item in items:
+            record = ledger.get(item.key)
+            if record.state in ("unknown", "away") and (names := self._complete_files(record, done_names)):
+                files = [self._place(name, target) for name, target in names]
+                rows.append(done_row(item.key, record.request, files, adopted=True))
+        if rows:
+            self._disk.sync_folder(self._paths.images)
+        return rows
+
+    def move_back(self, items: Iterable[ResolvedItem], ledger: Ledger) -> list[JournalRow]:
+        """Rows for items whose images were in a fallback folder and are moved into this one."""
+        rows: list[JournalRow] = []
+        for item in items:
+            record = ledger.get(item.key)
+            outside = [file for file in record.files if Path(file.name).is_absolute()]
+            if record.state == "done" and outside and self.verify(record) == "there":
+                files = [self._move_file(file) if file in outside else file for file in record.files]
+                rows.append(done_row(item.key, record.request, files, moved=True))
+        if rows:
+            self._disk.sync_folder(self._paths.images)
+        return rows
+
+    def clean_up(self, ledger: Ledger) -> list[str]:
+        """Remove truncated part files of earlier runs, and second names of done images.
+
+        A complete image without its siblings gets its name, and a note.
+        """
+        partial: list[str] = []
+        states = {
+            name: record.state
+            for record in ledger.records.values()
+            for name in file_stems(record.stem, record.image_count)
+        }
+        for name, target in self._part_targets.items():
+            state = states.get(Path(target).stem) if name in self._files else None
+            if state is None:
+                continue
+            if state == "done" or not self._is_complete(name):
+                self._disk.remove(self._paths.images / name)
+                del self._files[name]
+            else:
+                partial.append(self._place(name, target).name)
+        if partial:
+            self._disk.sync_folder(self._paths.images)
+        return [
+            f"{name} is one of several pictures of an item; the others did not arrive" for name in partial
+        ]
+
+    def _verify_file(self, file: StoredFile) -> str:
+        path = self._paths.root / file.name
+        listing = self._files if path.parent == self._paths.images else self._disk.list_files(path.parent)
+        entry = listing.get(path.name)
+        if entry is None:
+            return "missing"
+        is_same = entry.size == file.nbytes and (
+            entry.written == file.written or self._disk.digest(path) == file.sha256
+        )
+        return "there" if is_same else "altered"
+
+    def _complete_files(self, record: ItemRecord, done_names: Iterable[str]) -> list[tuple[str, str]]:
+        """Each image's file and the name that it should have; empty where one is missing."""
+        files: list[tuple[str, str]] = []
+        for stem in file_stems(record.stem, record.image_count):
+            targets = [stem + suffix for suffix in _SUFFIXES]
+            names = {
+                name: name for name in targets if name in self._files and f"images/{name}" not in done_names
+            }
+            names |= {name: target for name, target in self._part_targets.items() if target in targets}
+            file = next((pair for pair in names.items() if self._is_complete(pair[0])), None)
+            if file is None:
+                return []
+            files.append(file)
+        return files
+
+    def _is_complete(self, name: str) -> bool:
+        path, size = self._paths.images / name, self._files[name].size
+        pieces = (self._disk.read(path, start, _CHUNK) for start in range(0, size, _CHUNK))
+        return flaw_of(pieces) is None
+
+    def _place(self, name: str, target: str) -> StoredFile:
+        """Give an image the name that it should have."""
+        path = self._paths.images / name
+        if name != target:
+            descriptor = self._disk.open(path)
+            try:
+                self._disk.sync(descriptor)
+            finally:
+                self._disk.close(descriptor)
+            path = self._disk.publish(path, self._paths.images / target)
+            self._files[path.name] = self._files.pop(name)
+        entry = self._files[path.name]
+        width, height = media.pixel_size(self._disk.read(path, 0, media.HEAD_BYTES)) or (None, None)
+        media_type = media.media_type(self._disk.read(path, 0, 4096))
+        name, digest = f"images/{path.name}", self._disk.digest(path)
+        return StoredFile(name, entry.size, digest, entry.written, width, height, media_type)
+
+    def _move_file(self, file: StoredFile) -> StoredFile:
+        outside = Path(file.name)
+        part = part_path(self._paths.images, outside.name)
+        entry = _write_file(self._disk, part, self._disk.read(outside))
+        path = self._disk.publish(part, self._paths.images / outside.name)
+        self._files[path.name] = entry
+        return evolve(file, name=f"images/{path.name}", written=entry.written)
+
+
+def _write_file(disk: Disk, path: Path, data: bytes) -> FileStat:
+    descriptor = disk.create(path)
+    try:
+        disk.write(descriptor, data)
+        disk.sync(descriptor)
+        return disk.stat(descriptor)
+    finally:
+        disk.close(descriptor)

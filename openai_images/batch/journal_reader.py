@@ -1,0 +1,250 @@
+"""Parses a journal: its rows, as far as they can be read, and what is wrong with the rest.
+
+Invariants: pure, total, and linear in the bytes; every field that is returned has its type and bounds. An optional
+field that is odd is dropped; a row without its state, key, files or URLs is none. A line that is no row is reported,
+and counts as `sent` for the keys in it; a last line without its end is torn; a line may hold several rows. Names lead
+out of the folder only as absolute paths, which fallback folders have.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from math import isfinite
+from pathlib import Path, PurePath
+from typing import Any, Final, TypeAlias
+
+from attrs import define, field, fields_dict, frozen
+
+from openai_images._util.json import is_list, is_object
+
+STATES: Final = frozenset({"begun", "sent", "refused", "done", "away", "failed", "unknown"})
+JournalRow: TypeAlias = dict[str, Any]
+
+_MAX_NOTES: Final = 20
+_MAX_SHOWN_KEY: Final = 60
+_MAX_IMAGES: Final = 1_000
+_MAX_NAME: Final = 4_096
+_MAX_AMOUNT_LENGTH: Final = 150
+_MAX_AMOUNT: Final = Decimal(10) ** 12
+_MAX_INTEGER: Final = 2**63
+_MAX_PIXELS: Final = 2**31
+_KEY = re.compile(r'"key":\s*("(?:[^"\\]|\\.)*")')
+_SPACE = re.compile(r"[ \t\r]*")
+_DECODER = json.JSONDecoder()
+
+
+@frozen
+class StoredFile:
+    """An image on disk: `name` relative to the folder (absolute in a fallback folder), `nbytes`, `written` (ns)."""
+
+    name: str
+    nbytes: int
+    sha256: str
+    written: int = 0
+    width: int | None = None
+    height: int | None = None
+    media_type: str = ""
+
+    @classmethod
+    def from_row(cls, fields: JournalRow) -> StoredFile:
+        """One entry of a row's `files`, which was checked."""
+        values = {name: fields[name] for name in fields_dict(cls) if fields.get(name) is not None}
+        return cls(**values)
+
+
+@frozen
+class JournalContents:
+    """Rows, notes about what is wrong, the bytes of a torn last line, and whether the last line lacks its newline.
+
+    `unreadable_keys` are keys of unreadable lines, each with the number of rows before it.
+    """
+
+    rows: Sequence[JournalRow] = field(repr=False)
+    notes: Sequence[str] = ()
+    torn: bytes = field(default=b"", repr=False)
+    lacks_newline: bool = False
+    unreadable_keys: Sequence[tuple[int, str]] = ()
+
+
+def parse_journal(data: bytes) -> JournalContents:
+    """The contents of a journal, whatever is in it."""
+    rows: list[JournalRow] = []
+    notes: list[str] = []
+    unreadable_keys: list[tuple[int, str]] = []
+    lines = data.removeprefix(codecs.BOM_UTF8).split(b"\n")
+    torn, lacks_newline = b"", False
+    for number, text in enumerate(lines, 1):
+        line = parse_line(text)
+        rows += line.rows
+        if number == len(lines):
+            torn = text[len(text) - line.unread_bytes :]
+            lacks_newline = len(text) > len(torn)
+        # A crash tears one row, which nobody has acted on yet; several are torn by something else.
+        if not torn or len(line.unreadable_keys) > 1:
+            unreadable_keys += [(len(rows), key) for key in line.unreadable_keys]
+        if not (line.is_complete or torn):
+            about = _describe_keys(line.unreadable_keys)
+            notes.append(f"journal.jsonl, line {number} cannot be read and was passed over{about}")
+    if len(notes) > _MAX_NOTES:
+        notes[_MAX_NOTES:] = [f"so were {len(notes) - _MAX_NOTES:,} more lines"]
+    return JournalContents(rows, notes, torn, lacks_newline=lacks_newline, unreadable_keys=unreadable_keys)
+
+
+def _describe_keys(keys: Sequence[str]) -> str:
+    if not keys:
+        return ""
+    more = f" and {len(keys) - 1:,} more" if len(keys) > 1 else ""
+    return f"; it is about {keys[0][:_MAX_SHOWN_KEY]!r}{more}, which may have been sent"
+
+
+@define
+class JournalLine:
+    """A line's rows, how many bytes at its end are none, and the keys of what could not be read."""
+
+    rows: list[dict[str, Any]] = field(factory=list[dict[str, Any]])
+    unreadable_keys: list[str] = field(factory=list[str])
+    is_complete: bool = True
+    unread_bytes: int = 0
+
+
+def parse_line(data: bytes) -> JournalLine:
+    """The rows of a line, as far as they can be read."""
+    line = JournalLine()
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        line.is_complete, line.unread_bytes = False, len(data)
+        line.unreadable_keys += _find_keys(data.decode(errors="replace"))
+        return line
+    start = _skip_space(text, 0)
+    while start < len(text):
+        try:
+            value, end = _DECODER.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            line.is_complete, line.unread_bytes = False, len(text[start:].encode())
+            line.unreadable_keys += _find_keys(text[start:])
+            break
+        row = _parse_row(value)
+        if row is None:
+            line.is_complete = False
+            line.unreadable_keys += _find_keys(text[start:end])
+        else:
+            line.rows.append(row)
+        start = _skip_space(text, end)
+    return line
+
+
+def parse_amount(value: object) -> Decimal | None:
+    """An amount of US dollars as a row has it, None where it is none."""
+    if not isinstance(value, str) or len(value) > _MAX_AMOUNT_LENGTH:
+        return None
+    try:
+        amount = Decimal(value)
+    except InvalidOperation:
+        return None
+    if not amount.is_finite() or not 0 <= amount <= _MAX_AMOUNT:
+        return None
+    exponent = amount.as_tuple().exponent
+    return amount if isinstance(exponent, int) and exponent >= -_MAX_AMOUNT_LENGTH else None
+
+
+def is_file(value: object) -> bool:
+    """Whether this is an entry of `files`."""
+    if not is_object(value) or not _is_name(value.get("name")) or not isinstance(value.get("sha256"), str):
+        return False
+    optional = (("written", _MAX_INTEGER), ("width", _MAX_PIXELS), ("height", _MAX_PIXELS))
+    return (
+        _is_count(value.get("nbytes"), _MAX_INTEGER)
+        and all(value.get(name) is None or _is_count(value[name], limit) for name, limit in optional)
+        and isinstance(value.get("media_type", ""), str)
+    )
+
+
+def _parse_row(value: object) -> dict[str, Any] | None:
+    """A row without the fields that are odd, None where it is no row."""
+    if not is_object(value):
+        return None
+    state = value.get("state")
+    if not isinstance(state, str) or state not in STATES:
+        return None
+    if state == "begun":
+        return value if _is_count(value.get("format", 0), _MAX_INTEGER) else None
+    files = value.get("files", [])
+    if not isinstance(value.get("key"), str) or not is_list(files) or not all(map(is_file, files)):
+        return None
+    if state == "away" and not value.get("urls"):
+        return None
+    row = {
+        name: item for name, item in value.items() if name not in _FIELD_CHECKS or _FIELD_CHECKS[name](item)
+    }
+    return None if state == "away" and "urls" not in row else row
+
+
+def _is_encodable(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_urls(value: object) -> bool:
+    return is_list(value) and all(isinstance(url, str) for url in value)
+
+
+def _is_seconds(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 <= value <= _MAX_INTEGER and isfinite(value)
+
+
+def _is_count(value: object, limit: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= limit
+
+
+def _is_image_count(value: object) -> bool:
+    return _is_count(value, _MAX_IMAGES) and value != 0
+
+
+def _is_stem(value: object) -> bool:
+    """Whether this can begin the name of a file in the folder of the images, and of no other."""
+    return _is_name(value) and isinstance(value, str) and PurePath(value).name == value and "\\" not in value
+
+
+def _is_name(value: object) -> bool:
+    """Whether the file system can be asked for this name: below the folder, or absolute."""
+    if not isinstance(value, str) or not 0 < len(value) <= _MAX_NAME or "\0" in value:
+        return False
+    try:
+        os.fsencode(value)
+    except UnicodeError:
+        return False
+    return ".." not in Path(value).parts
+
+
+_FIELD_CHECKS: Mapping[str, Callable[[Any], bool]] = {
+    "request": _is_encodable,
+    "stem": _is_stem,
+    "pictures": _is_image_count,
+    "message": _is_encodable,
+    "seconds": _is_seconds,
+    "urls": _is_urls,
+}
+"""Other fields that are read; amounts are checked by `parse_amount`."""
+
+
+def _find_keys(text: str) -> Iterator[str]:
+    """The keys in what is left of rows."""
+    for match in _KEY.finditer(text):
+        try:
+            key = json.loads(match[1])
+        except ValueError:
+            continue
+        if isinstance(key, str):
+            yield key
+
+
+def _skip_space(text: str, start: int) -> int:
+    space = _SPACE.match(text, start)
+    return start if space is None else space.end()

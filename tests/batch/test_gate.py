@@ -1,0 +1,25 @@
+"""The gate tells why nothing goes on, once for each time it closes."""
+
+import logging
+
+import pytest
+
+from openai_images import Timing
+from openai_images.batch.circuit_breaker import CircuitBreaker
+
+
+def test_it_says_that_it_waits_for_the_server(caplog: pytest.LogCaptureFixture) -> None:
+    """Once when it closes, not at each try; again when the server goes away another time."""
+    now = 0.0
+    gate = CircuitBreaker(600.0, Timing(monotonic=lambda: now))
+    with caplog.at_level(logging.WARNING, "openai_images"):
+        assert gate.record_failure(is_probe=False, has_response=False)
+        assert gate.record_failure(is_probe=True, has_response=False)
+        gate.record_success()
+        assert gate.record_failure(is_probe=False, has_response=False)
+        now = 601.0
+        assert not gate.record_failure(is_probe=True, has_response=False)
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 2
+    assert "30 s" in messages[0]
+    assert "600 s" in messages[1]
