@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from attrs import define
 
-from openai_images.ratelimit.estimator import RateEstimator, SentRequest
+from openai_images.ratelimit.estimator import RateEstimator
 from openai_images.ratelimit.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from openai_images.models.options import Limits
+    from openai_images.ratelimit.estimate import SentRequest
     from openai_images.wire.headers import StatedLimit
 
 _BURST = 4
@@ -55,11 +56,6 @@ class Pacer:
         self._open = dict.fromkeys(("images", "requests", "tokens"), 0.0)
         self._tokens_per_image = 0.0
 
-    @property
-    def estimated_rate(self) -> float | None:
-        """Images a second that rejections have shown to be possible; None before the first."""
-        return self._estimator.rate
-
     def pause_left(self, now: float) -> float:
         """Seconds until the pause that a rejection asked for is over."""
         return max(0.0, self.resume_at - now)
@@ -86,7 +82,7 @@ class Pacer:
 
     def record_success(self, permit: Permit, advertised: Mapping[str, StatedLimit], now: float) -> None:
         """It was accepted; the server said this of its limits."""
-        self._estimator.record_success(now)
+        self._estimator.record_success(permit.sent, now)
         self.close(permit)
         self._follow(permit, advertised, now)
 
@@ -100,7 +96,7 @@ class Pacer:
             bucket.take(-permit.charged[kind], now)
         self._follow(permit, advertised, now)
         if not any(limit.remaining < permit.charged[kind] for kind, limit in advertised.items()):
-            self._estimator.record_rejection(permit.sent, seconds, now, self.resume_at)
+            self._estimator.record_rejection(permit.sent, seconds, self.resume_at)
 
     def record_usage(self, permit: Permit, images: int, tokens: int, now: float) -> None:
         """It took so many tokens; the next requests are expected to take as many."""
@@ -132,7 +128,8 @@ class Pacer:
         for kind, bucket in self._advertised.items():
             name = f"the server's limit of {bucket.rate * 60:.3g} {kind} a minute"
             yield bucket.delay(charge[kind], now), name
-        name = f"an estimated limit of {(self._estimator.rate or 0) * 60:.3g} images a minute"
+        rate = self._estimator.rate
+        name = "no limit" if rate is None else f"an estimated limit of {rate * 60:.3g} images a minute"
         yield self._estimator.delay(images, now), name
 
     def _follow(self, permit: Permit, advertised: Mapping[str, StatedLimit], now: float) -> None:
