@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 
 _MAX_WAIT = 60.0  # seconds between two requests: what is slower is a pause, and no rate
 _MIN_SPAN, _MIN_PROOF = 0.005, 0.1  # seconds
-_KEPT, _TOWARDS_HIGH = 0.55, 0.2  # of what was known before; of the way from the lowest rate to the highest
+_KEPT, _TOWARDS_HIGH = 0.55, 0.3  # of what was known before; of the way from the lowest rate to the highest
 _FIRST_DOUBLING, _DOUBLINGS_PER_WAIT = 0.2, 8
 _SLOWER, _SLOWEST = 16.0, 2000.0  # times, seconds: growth slows with each rejection that it explains
 
