@@ -53,7 +53,7 @@ class Pacer:
         self._advertised: dict[str, TokenBucket] = {}
         self._estimator = RateEstimator(now)
         self.resume_at = now
-        self._open = dict.fromkeys(("images", "requests", "tokens"), 0.0)
+        self._open: dict[str, float] = dict.fromkeys(("images", "requests", "tokens"), 0.0)
         self._tokens_per_image = 0.0
 
     def pause_left(self, now: float) -> float:
