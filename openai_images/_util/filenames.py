@@ -11,6 +11,8 @@ import hashlib
 import re
 import sys
 import unicodedata
+from collections.abc import Iterable
+from itertools import count
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -172,3 +174,44 @@ def _possible_collisions(place: str) -> Iterator[str]:
     if suffix:
         yield stem
     yield from (place + more for more in _SUFFIXES)
+
+
+_PICTURE = re.compile(r"\.(?:png|jpe?g|jpe|webp|gif|svg|avif)$", re.IGNORECASE)
+
+
+def stem_from_key(key: str) -> str:
+    """A file name without its suffix, made of a key; `_` where nothing of it could name a file."""
+    return safe_file_name(_PICTURE.sub("", key.strip())) or "_"
+
+
+def image_stems(stem: str, pictures: int) -> tuple[str, ...]:
+    """The names of an item's files without their suffixes: one is the stem, several are numbered from 0."""
+    return (stem,) if pictures == 1 else tuple(f"{stem}-{number}" for number in range(pictures))
+
+
+class NameAllocator:
+    """The names that are given away."""
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        """`taken` names without suffixes are not given again."""
+        self._taken = set(map(casefold_name, taken))
+        self._numbers: dict[str, int] = {}
+
+    def reserve(self, stem: str, pictures: int = 1) -> None:
+        """This name is given away, with what its pictures are called."""
+        self._taken.update(map(casefold_name, {stem, *image_stems(stem, pictures)}))
+
+    def is_free(self, stem: str, pictures: int = 1) -> bool:
+        """Whether neither the name nor any of its pictures' is given away."""
+        return self._taken.isdisjoint(map(casefold_name, {stem, *image_stems(stem, pictures)}))
+
+    def new(self, key: str, pictures: int = 1) -> str:
+        """A name for this key; the first free one of `key`, `key-2`, `key-3`, …."""
+        plain = stem_from_key(key)
+        for number in count(self._numbers.get(casefold_name(plain), 1)):
+            stem = plain if number == 1 else f"{plain}-{number}"
+            if self.is_free(stem, pictures):
+                self._numbers[casefold_name(plain)] = number
+                self.reserve(stem, pictures)
+                return stem
+        raise AssertionError

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from openai_images.client.client import ImagesClient
 from openai_images.models.options import Timing
-from openai_images.models.outcomes import Watcher
+from openai_images.models.outcomes import CallObserver
 from openai_images.models.requests import GenerateRequest
 from openai_images.models.results import ImageResult
 
@@ -20,9 +20,9 @@ class Caller:
 
     client: ImagesClient
 
-    async def generate(self, request: GenerateRequest, observer: Watcher) -> ImageResult:
+    async def generate(self, request: GenerateRequest, observer: CallObserver) -> ImageResult:
         """One call, which waits for rate limits as long as they take."""
-        call = self.client._calls.new(request, observer=observer, waits_for_rate_limits=True)
+        call = self.client._calls.new(request, observer=observer, wait_for_rate_limits=True)
         return await call.result_or_raise()
 
     async def fetch(self, result: ImageResult) -> ImageResult:

@@ -17,12 +17,12 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 from openai_images._util.atomic_file import part_path
+from openai_images._util.filenames import casefold_name, image_stems, stem_from_key
 from openai_images.batch.filesystem import Disk, FileStat
 from openai_images.batch.folder import Paths
 from openai_images.batch.journal import done_row
 from openai_images.batch.journal_reader import JournalRow, StoredFile
 from openai_images.batch.ledger import ItemRecord, Ledger
-from openai_images.batch.naming import file_stems, folded, stem_of
 from openai_images.batch.plan import ResolvedItem
 from openai_images.models import media
 from openai_images.models.completeness import flaw_of
@@ -65,8 +65,8 @@ class ImageStore:
         Raises `ImageNotStoredError`.
         """
         count = before + len(images)
-        stems = file_stems(stem, expected if expected > 1 else count)
-        stems = stems if len(stems) >= count else file_stems(stem, count)
+        stems = image_stems(stem, expected if expected > 1 else count)
+        stems = stems if len(stems) >= count else image_stems(stem, count)
         images_by_stem = list(zip(stems[before:], images, strict=False))
         try:
             return self._store_in(self._root / "images", images_by_stem)
@@ -127,14 +127,14 @@ class ImageInventory:
         candidates: dict[str, list[str]] = {}
         for name in self._files:
             target = Path(self._part_targets.get(name, name))
-            stem = folded(target.stem)
+            stem = casefold_name(target.stem)
             base, _, number = stem.rpartition("-")
             is_numbered = number.isdecimal() and len(number) < _MAX_DIGITS
             is_known = stem in ledger.stems or (is_numbered and int(number) < ledger.stems.get(base, 0))
             if not is_known and target.suffix.lower() in (*_SUFFIXES, ".jpeg", ".bin"):
                 for owner in {stem, base} if is_numbered else {stem}:
                     candidates.setdefault(owner, []).append(name)
-        names = {name for key in keys for name in candidates.get(folded(stem_of(key)), ())}
+        names = {name for key in keys for name in candidates.get(casefold_name(stem_from_key(key)), ())}
         return sorted(filter(self._is_complete, names))
 
     def verify(self, record: ItemRecord) -> str:
@@ -185,7 +185,7 @@ class ImageInventory:
         states = {
             name: record.state
             for record in ledger.records.values()
-            for name in file_stems(record.stem, record.image_count)
+            for name in image_stems(record.stem, record.image_count)
         }
         for name, target in self._part_targets.items():
             state = states.get(Path(target).stem) if name in self._files else None
@@ -216,7 +216,7 @@ class ImageInventory:
     def _complete_files(self, record: ItemRecord, done_names: Iterable[str]) -> list[tuple[str, str]]:
         """Each image's file and the name that it should have; empty where one is missing."""
         files: list[tuple[str, str]] = []
-        for stem in file_stems(record.stem, record.image_count):
+        for stem in image_stems(record.stem, record.image_count):
             targets = [stem + suffix for suffix in _SUFFIXES]
             names = {
                 name: name for name in targets if name in self._files and f"images/{name}" not in done_names

@@ -43,7 +43,7 @@ from openai_images.errors import (
 from openai_images.many.failure_streaks import ends_all
 from openai_images.models.cost import cost_of
 from openai_images.models.image import Image, is_remote
-from openai_images.models.outcomes import Watcher
+from openai_images.models.outcomes import CallObserver
 from openai_images.models.results import ImageResult, with_images
 
 _MAX_DELAYS = 8
@@ -52,10 +52,10 @@ _MAX_DELAYS = 8
 _RUN_ENDED = "the run ended before its answer came"
 
 
-class ItemRunner(Watcher):
+class ItemRunner(CallObserver):
     """One item, to `run` once; its estimate is reserved in the budget. `observer` learns of everything, too."""
 
-    def __init__(self, run: RunState, work: WorkItem, observer: Watcher) -> None:
+    def __init__(self, run: RunState, work: WorkItem, observer: CallObserver) -> None:
         self._run = run
         self._recorder = ItemRecorder(run, work)
         self._work = work
@@ -94,11 +94,11 @@ class ItemRunner(Watcher):
         before = images_from_files(self._work.kept_files, self._run.paths.root)
         return evolve(result, images=(*before, *result.images)) if before else result
 
-    def waiting(self) -> None:
+    def on_wait(self) -> None:
         """It waits for a rate limit."""
-        self._observer.waiting()
+        self._observer.on_wait()
 
-    async def sending(self, attempt: int) -> None:
+    async def before_send(self, attempt: int) -> None:
         """Have the `sent` row on disk: the request's first byte is next."""
         if self._may_have_run:  # the client's policy sends it again, although the outcome is unknown
             self._is_unknown = True
@@ -113,21 +113,21 @@ class ItemRunner(Watcher):
             "estimate": decimal_text(self._item.estimate),
         }
         await self._recorder.record("sent", fields, StoredImages(files=self._work.kept_files))
-        await self._observer.sending(attempt)
+        await self._observer.before_send(attempt)
         self._may_have_run = True
 
-    async def refused(self, error: ImagesError) -> None:
+    async def on_not_executed(self, error: ImagesError) -> None:
         """Have it on disk that the request was not executed."""
         self._may_have_run = False
         if isinstance(error, RateLimitError):
             self._run.breaker.record_success()
         await self._recorder.record("refused", error_fields(error))
-        await self._observer.refused(error)
+        await self._observer.on_not_executed(error)
 
     async def _generate(self) -> ImageResult:
         breaker = self._run.breaker
         while True:
-            is_probe = await breaker.acquire(self._observer.waiting)
+            is_probe = await breaker.acquire(self._observer.on_wait)
             try:
                 result = await self._run.caller.generate(self._item.request, self)
             except ImagesError as error:
@@ -200,7 +200,7 @@ class ItemRunner(Watcher):
             self._may_have_run = False
             await self._abandon(error)
             if stops_batch(error):
-                await self._observer.refused(error)
+                await self._observer.on_not_executed(error)
                 self._run.halt(error)
                 self._exit_without_outcome()
             return
@@ -229,7 +229,7 @@ class ItemRunner(Watcher):
             self._run.settle(self._estimate, None, ran=self._may_have_run)
 
     def _exit_without_outcome(self) -> NoReturn:
-        self._observer.waiting()  # raises, as the batch was halted
+        self._observer.on_wait()  # raises, as the batch was halted
         raise AssertionError
 
 

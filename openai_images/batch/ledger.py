@@ -16,8 +16,8 @@ from typing import Literal, TypeAlias
 from attrs import define, evolve, field, frozen
 
 from openai_images._util.attrs import safe_repr
+from openai_images._util.filenames import casefold_name
 from openai_images.batch.journal_reader import JournalContents, JournalRow, StoredFile, parse_amount
-from openai_images.batch.naming import folded
 
 State: TypeAlias = Literal["pending", "done", "away", "failed", "unknown"]
 
@@ -125,8 +125,8 @@ class Ledger:
         state, key = row["state"], row.get("key")
         if isinstance(key, str) and state != "begun":
             for file in row.get("files", ()):
-                self.stems.setdefault(folded(PurePath(file["name"]).stem), 1)
-            if stem := folded(row.get("stem", "")):
+                self.stems.setdefault(casefold_name(PurePath(file["name"]).stem), 1)
+            if stem := casefold_name(row.get("stem", "")):
                 self.stems[stem] = max(row.get("pictures") or 1, self.stems.get(stem, 0))
             {
                 "sent": self._add_sent,

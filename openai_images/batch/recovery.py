@@ -11,6 +11,7 @@ from pathlib import Path
 
 from attrs import define, field
 
+from openai_images._util.filenames import NameAllocator
 from openai_images._version import __version__
 from openai_images.batch.filesystem import Disk
 from openai_images.batch.folder import BatchFolder, OpenJournal, Paths
@@ -19,7 +20,6 @@ from openai_images.batch.journal import FORMAT, dated_row, done_row
 from openai_images.batch.journal_reader import JournalRow, StoredFile
 from openai_images.batch.ledger import Ledger
 from openai_images.batch.models import BatchOptions, BatchPlan
-from openai_images.batch.naming import Names
 from openai_images.batch.plan import (
     FolderFindings,
     ResolvedItem,
@@ -150,25 +150,25 @@ class _Recovery:
         """The names of the files to write: those in the journal where they are free."""
         plan, ledger = self.plan, self.ledger
         to_write = {*plan.to_send, *plan.to_fetch}
-        names = Names(self.inventory.stems)
+        names = NameAllocator(self.inventory.stems)
         for key, record in ledger.records.items():
             if key not in to_write and record.stem:
-                names.take(record.stem, record.image_count)
+                names.reserve(record.stem, record.image_count)
         stems: dict[str, str] = {}
         for key in (*plan.to_fetch, *kept_files):  # some of its images may have this name
             record = ledger.get(key)
             if record.stem:
                 stems[key] = record.stem
-                names.take(record.stem, record.image_count)
+                names.reserve(record.stem, record.image_count)
         open_items = [item for item in self.items if item.key in to_write and item.key not in stems]
         for item in open_items:
             stem = ledger.get(item.key).stem
             if stem and names.is_free(stem, item.image_count):
-                names.take(stem, item.image_count)
+                names.reserve(stem, item.image_count)
                 stems[item.key] = stem
         for item in open_items:
             if item.key not in stems:
-                stems[item.key] = names.give(item.key, item.image_count)
+                stems[item.key] = names.new(item.key, item.image_count)
         return stems
 
     def _reject_unknown_costs(self) -> None:

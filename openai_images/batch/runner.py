@@ -24,11 +24,11 @@ from openai_images.batch.recovery import OpenedBatch
 from openai_images.batch.sheet_cards import make_thumbnail, sheet_entries
 from openai_images.catalog.prices import Prices
 from openai_images.errors import APIConnectionError, BatchFolderError, ImagesError
-from openai_images.many.items import Item
-from openai_images.many.options import Options
+from openai_images.many.items import RequestItem
+from openai_images.many.options import RunOptions
 from openai_images.many.outcomes import Outcomes
 from openai_images.models.cost import cost_of
-from openai_images.models.outcomes import Failed, Outcome, Succeeded, Watcher
+from openai_images.models.outcomes import CallObserver, Failed, Outcome, Succeeded
 from openai_images.models.requests import GenerateRequest
 from openai_images.models.results import ImageResult
 
@@ -57,7 +57,7 @@ class BatchRunner:
         self._outcomes = Outcomes(
             self._requests(),
             self._run_item,
-            Options(
+            RunOptions(
                 concurrency=options.concurrency or caller.concurrency,
                 total=len(self._work),
                 progress=settings.progress,
@@ -117,7 +117,7 @@ class BatchRunner:
         finally:
             self._folder.release()
 
-    async def _requests(self) -> AsyncIterator[Item]:
+    async def _requests(self) -> AsyncIterator[RequestItem]:
         """What is to be fetched first, as URLs expire; then the items to send, as the budget allows."""
         for key, work in self._work.items():
             item = work.item
@@ -127,10 +127,10 @@ class BatchRunner:
                     return
                 self._run.budget_freed.clear()
                 await self._run.budget_freed.wait()
-            yield Item(item.index, key, self._items[key].request)
+            yield RequestItem(item.index, key, self._items[key].request)
 
-    async def _run_item(self, item: Item, watcher: Watcher) -> ImageResult:
-        result = await ItemRunner(self._run, self._work[item.key], watcher).run()
+    async def _run_item(self, item: RequestItem, observer: CallObserver) -> ImageResult:
+        result = await ItemRunner(self._run, self._work[item.key], observer).run()
         if self._options.thumbnail is not None:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._run.threads, self._make_thumbnails, item.key)

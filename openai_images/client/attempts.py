@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from openai_images.client.prepared import PreparedRequest
     from openai_images.http.transport import Response, Transport
     from openai_images.models.options import RetryPolicy, Timeouts, Timing
-    from openai_images.models.outcomes import Watcher
+    from openai_images.models.outcomes import CallObserver
     from openai_images.models.usage import Usage
     from openai_images.ratelimit.limiter import Limiter, Slot
 
@@ -49,7 +49,9 @@ class CallContext:
 class Attempts:
     """`open` a response, `wait_to_retry` after an error, `release` when the response was read."""
 
-    def __init__(self, context: CallContext, prepared: PreparedRequest, observer: Watcher | None) -> None:
+    def __init__(
+        self, context: CallContext, prepared: PreparedRequest, observer: CallObserver | None
+    ) -> None:
         """Nothing is sent yet."""
         self.context = context
         self.count = 0
@@ -88,7 +90,7 @@ class Attempts:
             # Before anything is awaited, as the slot is free for the next one.
             self._slot.record_rejection(self._headers, delay.seconds, error)
         if self._observer is not None and self.count and error.safe_to_resend and not self._outcome_unknown:
-            await self._observer.refused(error)
+            await self._observer.on_not_executed(error)
         what_next = f"again in {delay.seconds:.3g} s" if delay else "given up"
         _log.debug("attempt %d: %s, %s", self.count, type(error).__name__, what_next)
         if delay is None:
@@ -124,14 +126,14 @@ class Attempts:
     async def _attempt(self) -> tuple[Response, ResponseContext]:
         context, state = self.context, self._retry_state
         if self._observer is not None:
-            self._observer.waiting()
+            self._observer.on_wait()
         self._slot = None
         patience = Patience(context.retry.max_rate_limit_wait - state.waited, context.retry.max_stall)
         self._slot = await context.limiter.acquire(self._prepared.image_count, patience)
         self._retry_state = evolve(state, waited=state.waited + self._slot.waited)
         request = await self._prepared.build()
         if self._observer is not None:
-            await self._observer.sending(self.count + 1)
+            await self._observer.before_send(self.count + 1)
         self.count += 1
         self.request_id = None
         _log.debug("attempt %d: POST, %d bytes", self.count, len(request.body))

@@ -21,7 +21,7 @@ from openai_images.wire.sinks import MemorySinkFactory
 if TYPE_CHECKING:
     from openai_images.client.downloads import RemoteImages
     from openai_images.http.endpoint import Endpoint
-    from openai_images.models.outcomes import Watcher
+    from openai_images.models.outcomes import CallObserver
     from openai_images.validation.validator import RequestValidator
 
 _log = logging.getLogger("openai_images")
@@ -45,10 +45,10 @@ class CallFactory:
         self,
         request: GenerateRequest,
         output: Output | None = None,
-        observer: Watcher | None = None,
+        observer: CallObserver | None = None,
         *,
         stream: bool = False,
-        waits_for_rate_limits: bool = False,
+        wait_for_rate_limits: bool = False,
     ) -> Call:
         """A call, or those that a large `n` is split into; remote images are fetched where there is an `output`.
 
@@ -56,7 +56,7 @@ class CallFactory:
         """
         prepared = self._prepare(request, stream=stream)
         context = self._context
-        if waits_for_rate_limits:
+        if wait_for_rate_limits:
             context = evolve(context, retry=context.retry.patient)
         files = None if output is None else OutputFiles(output, several=prepared.image_count > 1)
         call = self._new_call(context, prepared, files, observer)
@@ -102,10 +102,10 @@ class CallFactory:
         context: CallContext,
         prepared: PreparedRequest,
         files: OutputFiles | None,
-        observer: Watcher | None,
+        observer: CallObserver | None,
     ) -> Call:
         def single_call(
-            part: PreparedRequest, files: OutputFiles | None, observer: Watcher | None
+            part: PreparedRequest, files: OutputFiles | None, observer: CallObserver | None
         ) -> SingleCall:
             new_sink = self._new_memory_sink if files is None else files.new_sink
             return SingleCall(Attempts(context, part, observer), part, new_sink, files)

@@ -20,11 +20,11 @@ from openai_images.client.calls import CallFactory
 from openai_images.client.files import Output
 from openai_images.errors import ImagesError, RequestInvalidError
 from openai_images.many.failure_streaks import DEFAULT_IDENTICAL_FAILURES, UnsentOSError
-from openai_images.many.items import Item, parse_defaults
-from openai_images.many.options import Options
+from openai_images.many.items import RequestItem, parse_defaults
+from openai_images.many.options import RunOptions
 from openai_images.many.outcomes import Outcomes
 from openai_images.models.cost import cost_of
-from openai_images.models.outcomes import Progress, Watcher
+from openai_images.models.outcomes import CallObserver, Progress
 from openai_images.models.results import ImageResult
 
 
@@ -60,14 +60,14 @@ def start_many(
 
     disk = _Disk(folder)
 
-    async def work(item: Item, watcher: Watcher) -> ImageResult:
+    async def work(item: RequestItem, observer: CallObserver) -> ImageResult:
         stem = None if folder is None else folder / safe_file_name(item.key)
         output = Output.from_into(stem, manner.overwrite, on_disk_error=disk.fail)
-        observer = _DiskObserver(disk, watcher)
-        call = calls.new(item.request, output, observer, waits_for_rate_limits=True)
+        guarded = _DiskObserver(disk, observer)
+        call = calls.new(item.request, output, guarded, wait_for_rate_limits=True)
         return await call.result_or_raise()
 
-    options = Options(
+    options = RunOptions(
         concurrency=manner.concurrency,
         ordered=manner.ordered,
         total=len(requests) if isinstance(requests, Sized) else None,
@@ -102,20 +102,20 @@ class _Disk:
             raise UnsentOSError(self._error.errno, msg, str(self._folder))
 
 
-class _DiskObserver(Watcher):
+class _DiskObserver(CallObserver):
     """Keeps a call from sending once the disk takes nothing; all else is the inner observer's."""
 
-    def __init__(self, disk: _Disk, inner: Watcher) -> None:
+    def __init__(self, disk: _Disk, inner: CallObserver) -> None:
         self._disk = disk
         self._inner = inner
 
-    def waiting(self) -> None:
+    def on_wait(self) -> None:
         self._disk.check()
-        self._inner.waiting()
+        self._inner.on_wait()
 
-    async def sending(self, attempt: int) -> None:
+    async def before_send(self, attempt: int) -> None:
         self._disk.check()
-        await self._inner.sending(attempt)
+        await self._inner.before_send(attempt)
 
-    async def refused(self, error: ImagesError) -> None:
-        await self._inner.refused(error)
+    async def on_not_executed(self, error: ImagesError) -> None:
+        await self._inner.on_not_executed(error)

@@ -38,7 +38,7 @@ from openai_images.wire.requests import EditImages, ImageSource
 
 _log = logging.getLogger("openai_images")
 
-Handed: TypeAlias = ImageSource | ImageReference
+SourceOrReference: TypeAlias = ImageSource | ImageReference
 
 _CHUNK = 256 * 1024
 _MOST_BYTES = 512 * 1024 * 1024
@@ -58,7 +58,7 @@ class OpenedImage:
 
     part: str
     name: str
-    picture: Handed
+    picture: SourceOrReference
     head: bytes = b""
 
 
@@ -116,7 +116,7 @@ def _shown(name: Any) -> str:
     return f"a text of {len(name):,} characters; base64 has to be decoded to bytes first"
 
 
-async def _open(given: Any) -> tuple[Handed, bytes]:
+async def _open(given: Any) -> tuple[SourceOrReference, bytes]:
     """The picture, and its first bytes."""
     if (reference := reference_of(given)) is not None:
         return reference, b""
@@ -166,7 +166,7 @@ def _encode_pillow(image: PillowImage) -> memoryview:
     return memoryview(buffer.getvalue())
 
 
-async def _from_reader(given: Any) -> tuple[Handed, bytes]:
+async def _from_reader(given: Any) -> tuple[SourceOrReference, bytes]:
     """A binary file where it can be read again, and otherwise a copy of all that comes."""
     if isinstance(given, io.TextIOBase):
         msg = "a file opened as text is no picture; open it with 'rb'"

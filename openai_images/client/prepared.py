@@ -96,7 +96,7 @@ class PreparedEdit(PreparedRequest):
     ) -> None:
         """Raises `RequestInvalidError` where the endpoint cannot send it."""
         super().__init__(request, endpoint, stream=stream)
-        self._images = _EditImages(request, validator)
+        self._images = _OpenedImages(request, validator)
 
     async def prepare(self) -> None:
         """Open the images. Raises `RequestInvalidError`."""
@@ -118,7 +118,7 @@ class PreparedEdit(PreparedRequest):
                 yield reference.image_url  # it may be signed
 
 
-class _EditImages:
+class _OpenedImages:
     """Opens the images of a request once, whoever asks first."""
 
     def __init__(self, request: EditRequest, validator: RequestValidator) -> None:

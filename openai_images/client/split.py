@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
     from openai_images.client.files import OutputFiles
     from openai_images.client.prepared import PreparedRequest
-    from openai_images.models.outcomes import Watcher
+    from openai_images.models.outcomes import CallObserver
     from openai_images.models.results import ImageResult
 
-_NewCall: TypeAlias = "Callable[[PreparedRequest, OutputFiles | None, Watcher | None], SingleCall]"
+_NewCall: TypeAlias = "Callable[[PreparedRequest, OutputFiles | None, CallObserver | None], SingleCall]"
 
 
 @define(eq=False)
@@ -63,7 +63,7 @@ class SubCall:
 
 
 def split_call(
-    prepared: PreparedRequest, files: OutputFiles | None, observer: Watcher | None, new_call: _NewCall
+    prepared: PreparedRequest, files: OutputFiles | None, observer: CallObserver | None, new_call: _NewCall
 ) -> SplitCall | None:
     """The call whose requests have a part of the images each; None where it need not be split."""
     sub_calls: list[SubCall] = []

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, frozen
 
 from openai_images.errors import ImagesError, PartialResultError, annotate
-from openai_images.models.outcomes import Watcher
+from openai_images.models.outcomes import CallObserver
 from openai_images.models.results import ImageResult, total_usage
 from openai_images.models.usage import SvgUsage
 
@@ -146,53 +146,53 @@ def _sum(counts: Sequence[int | None]) -> int | None:
 
 
 class SharedObserver:
-    """Stands between the watcher of the call and `of` each request."""
+    """Stands between the observer of the call and `of` each request."""
 
-    def __init__(self, watcher: Watcher) -> None:
-        """Tell `watcher`."""
-        self._watcher = watcher
+    def __init__(self, observer: CallObserver) -> None:
+        """Tell `observer`."""
+        self._observer = observer
         self._one_at_a_time = asyncio.Lock()
         self._may_have_run: set[int] = set()
 
-    def for_sub_call(self, number: int) -> Watcher:
-        """The watcher of one of the requests."""
+    def for_sub_call(self, number: int) -> CallObserver:
+        """The observer of one of the requests."""
         return _SubCallObserver(self, number)
 
-    def waiting(self) -> None:
+    def on_wait(self) -> None:
         """One waits; the call does where none is under way or over."""
         if not self._may_have_run:
-            self._watcher.waiting()
+            self._observer.on_wait()
 
-    async def sending(self, number: int, attempt: int) -> None:
+    async def before_send(self, number: int, attempt: int) -> None:
         """One is about to be sent."""
         async with self._one_at_a_time:
             if not self._may_have_run or number in self._may_have_run:
-                await self._watcher.sending(attempt)
+                await self._observer.before_send(attempt)
             self._may_have_run.add(number)
 
-    async def refused(self, number: int, error: ImagesError) -> None:
+    async def on_not_executed(self, number: int, error: ImagesError) -> None:
         """One provably did not run; the call did not where none did."""
         async with self._one_at_a_time:
             self._may_have_run.discard(number)
             if not self._may_have_run:
-                await self._watcher.refused(error)
+                await self._observer.on_not_executed(error)
 
 
-class _SubCallObserver(Watcher):
+class _SubCallObserver(CallObserver):
     """One request's side of it."""
 
     def __init__(self, shared: SharedObserver, number: int) -> None:
         self._shared = shared
         self._number = number
 
-    def waiting(self) -> None:
+    def on_wait(self) -> None:
         """It waits."""
-        self._shared.waiting()
+        self._shared.on_wait()
 
-    async def sending(self, attempt: int) -> None:
+    async def before_send(self, attempt: int) -> None:
         """It is about to be sent."""
-        await self._shared.sending(self._number, attempt)
+        await self._shared.before_send(self._number, attempt)
 
-    async def refused(self, error: ImagesError) -> None:
+    async def on_not_executed(self, error: ImagesError) -> None:
         """It provably did not run."""
-        await self._shared.refused(self._number, error)
+        await self._shared.on_not_executed(self._number, error)

@@ -24,7 +24,7 @@ _NOTHING: Mapping[str, Any] = {}
 
 
 @frozen
-class Item:
+class RequestItem:
     """One of many requests: its place, counted from 0, the key that names it, and what is asked."""
 
     index: int
@@ -32,7 +32,7 @@ class Item:
     request: GenerateRequest
 
 
-def parse_item(index: int, given: object, defaults: Mapping[str, Any] = _NOTHING) -> Item:
+def parse_item(index: int, given: object, defaults: Mapping[str, Any] = _NOTHING) -> RequestItem:
     """The item number `index` from a prompt, a request, a mapping of parameters, or an `Item` (as it is).
 
     A mapping has the endpoint's parameters, `prompt` and, if it likes, `key`; None counts as not set there. One with an
@@ -40,10 +40,10 @@ def parse_item(index: int, given: object, defaults: Mapping[str, Any] = _NOTHING
     `defaults` hold for what a request does not set; `extra_body` is merged name by name. Raises
     `RequestInvalidError`.
     """
-    if isinstance(given, Item):
+    if isinstance(given, RequestItem):
         return given
     try:
-        return Item(index, parse_key(index, given), _checked(_request_of(given, defaults)))
+        return RequestItem(index, parse_key(index, given), _checked(_request_of(given, defaults)))
     except RequestInvalidError as error:
         msg = f"request {index}: {error}"
         raise RequestInvalidError(msg) from None
@@ -147,7 +147,7 @@ class RequestReader:
         self._keys = NameClaims(MAX_IMAGES_PER_CALL)
         self._step: asyncio.Timeout | None = None
 
-    async def read(self, index: int) -> Item | Failed | None:
+    async def read(self, index: int) -> RequestItem | Failed | None:
         """The next item, or why it is none; None at the end, and where `interrupt` ended the wait for it."""
         self._step = asyncio.timeout(None)
         try:
@@ -188,7 +188,7 @@ class RequestReader:
         except StopAsyncIteration:
             return _END
 
-    def _item(self, index: int, given: object) -> Item | Failed:
+    def _item(self, index: int, given: object) -> RequestItem | Failed:
         try:
             item = parse_item(index, given, self._defaults)
         except RequestInvalidError as error:

@@ -10,14 +10,14 @@ from attrs import Attribute, field, frozen
 
 from openai_images.errors import ConfigurationError
 from openai_images.many.failure_streaks import DEFAULT_IDENTICAL_FAILURES
-from openai_images.many.items import Item
+from openai_images.many.items import RequestItem
 from openai_images.models.options import Timing
-from openai_images.models.outcomes import Progress, Watcher
+from openai_images.models.outcomes import CallObserver, Progress
 from openai_images.models.requests import GenerateRequest
 from openai_images.models.results import ImageResult
 
-Work: TypeAlias = Callable[[Item, Watcher], Awaitable[ImageResult]]
-"""Makes one call, and tells the watcher when it waits and when it is about to send."""
+Send: TypeAlias = Callable[[RequestItem, CallObserver], Awaitable[ImageResult]]
+"""Makes one call, and tells the observer when it waits and when it is about to send."""
 
 
 def _count_or_none(_: Any, attribute: Attribute[Any], value: object) -> None:
@@ -32,7 +32,7 @@ def _count(_: Any, attribute: Attribute[Any], value: object) -> None:
 
 
 @frozen(kw_only=True)
-class Options:
+class RunOptions:
     """How many calls are made.
 
     At most `concurrency` requests and results are held; `ordered` hands outcomes over in the order of the requests.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from openai_images._util.aio import call_in_loop
 from openai_images._util.attrs import safe_repr
-from openai_images.many.options import Options, Work
+from openai_images.many.options import RunOptions, Send
 from openai_images.many.runner import Runner
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ class Outcomes:
     Leaving by `break` cancels what is under way, although it may have been paid for.
     """
 
-    def __init__(self, given: Iterable[object] | AsyncIterable[object], work: Work, options: Options) -> None:
+    def __init__(
+        self, given: Iterable[object] | AsyncIterable[object], work: Send, options: RunOptions
+    ) -> None:
         """Made by `ImagesClient.generate_many`. Raises TypeError where `given` holds no requests."""
         self._run = Runner(given, work, options)
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -15,14 +15,14 @@ from openai_images.errors import ImagesError
 from openai_images.many.failure_streaks import Doubt, ends_all
 from openai_images.many.items import RequestReader
 from openai_images.many.scheduler import Scheduler
-from openai_images.models.outcomes import Failed, Succeeded, Watcher
+from openai_images.models.outcomes import CallObserver, Failed, Succeeded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterable
     from decimal import Decimal
 
-    from openai_images.many.items import Item
-    from openai_images.many.options import Options, Work
+    from openai_images.many.items import RequestItem
+    from openai_images.many.options import RunOptions, Send
     from openai_images.models.outcomes import Outcome, Progress
     from openai_images.models.requests import GenerateRequest
     from openai_images.models.results import ImageResult
@@ -35,7 +35,9 @@ class _StoppedBeforeSendError(Exception):
 class Runner:
     """`start` it, `take` outcomes, `wait` for the next; `stop` or `cancel` it."""
 
-    def __init__(self, given: Iterable[object] | AsyncIterable[object], work: Work, options: Options) -> None:
+    def __init__(
+        self, given: Iterable[object] | AsyncIterable[object], work: Send, options: RunOptions
+    ) -> None:
         """Nothing is read, and no task is made. Raises TypeError where `given` holds no requests."""
         self.scheduler = Scheduler(options.concurrency, ordered=options.ordered, total=options.total)
         self.task: asyncio.Task[None] | None = None
@@ -145,7 +147,7 @@ class Runner:
             await self._room
         return True
 
-    async def _start_next(self) -> tuple[int, Item] | None:
+    async def _start_next(self) -> tuple[int, RequestItem] | None:
         """Read and start one; None where there is nothing to do for it."""
         try:
             item = await self._source.read(self.scheduler.started)
@@ -162,7 +164,7 @@ class Runner:
         self.changed()
         return ticket, item
 
-    async def _one(self, ticket: int, item: Item) -> None:
+    async def _one(self, ticket: int, item: RequestItem) -> None:
         """One call, whatever becomes of it."""
         try:
             result = await self._call(ticket, item)
@@ -194,7 +196,7 @@ class Runner:
             cost = self._cost(item.request, result)
             self._finish(ticket, Succeeded(item.index, item.key, item.request, result), cost)
 
-    async def _call(self, ticket: int, item: Item) -> ImageResult:
+    async def _call(self, ticket: int, item: RequestItem) -> ImageResult:
         task = asyncio.current_task()
         if task is None or not self.scheduler.can_send(ticket):
             raise _StoppedBeforeSendError
@@ -253,7 +255,7 @@ class Runner:
         return self._options.timing.monotonic()
 
 
-class _RunObserver(Watcher):
+class _RunObserver(CallObserver):
     """Tells the run where one call stands, and keeps it from sending once the run is stopped."""
 
     def __init__(self, run: Runner, ticket: int) -> None:
@@ -261,19 +263,19 @@ class _RunObserver(Watcher):
         self._run = run
         self._ticket = ticket
 
-    def waiting(self) -> None:
+    def on_wait(self) -> None:
         """Raises where nothing new is to be sent."""
         self._run.scheduler.wait(self._ticket)
         self._go_on()
 
-    async def sending(self, attempt: int) -> None:  # noqa: ARG002  all attempts are alike here
+    async def before_send(self, attempt: int) -> None:  # noqa: ARG002  all attempts are alike here
         """Raises where nothing new is to be sent."""
         await self._run.doubt.passed(self._ticket)
         self._run.scheduler.resume(self._ticket)
         self._go_on()
         self._run.scheduler.send(self._ticket)
 
-    async def refused(self, error: ImagesError) -> None:  # noqa: ARG002  whatever the reason
+    async def on_not_executed(self, error: ImagesError) -> None:  # noqa: ARG002  whatever the reason
         """It may go out again, after a wait, or be given up."""
         self._run.scheduler.record_not_executed(self._ticket)
         self._run.changed()

@@ -71,18 +71,18 @@ class Progress:
     wait_reason: str | None = None
 
 
-class Watcher:
+class CallObserver:
     """Is called in the task of a call; does nothing unless overridden.
 
     What a method raises ends the call; before the first byte that means that nothing was sent. Whether a call is sent
     again is not decided here.
     """
 
-    def waiting(self) -> None:
+    def on_wait(self) -> None:
         """The call waits: for a slot, for a limit, or for its next attempt."""
 
-    async def sending(self, attempt: int) -> None:
+    async def before_send(self, attempt: int) -> None:
         """Attempt number `attempt` is ready: its first byte goes out when this returns."""
 
-    async def refused(self, error: ImagesError) -> None:
+    async def on_not_executed(self, error: ImagesError) -> None:
         """The attempt provably did not run; the call may be sent again."""

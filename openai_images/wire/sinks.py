@@ -53,7 +53,7 @@ class MemorySink:
         """The picture; `getvalue` hands the buffer over without a copy."""
         self._buffer.truncate(self._nbytes)
         if self._room is not None:
-            self._room.learn(self._nbytes)
+            self._room.record_size(self._nbytes)
         return Image.from_bytes(self._buffer.getvalue())
 
     def discard(self) -> None:
@@ -72,6 +72,6 @@ class MemorySinkFactory:
         """A sink for one more picture."""
         return MemorySink(self)
 
-    def learn(self, nbytes: int) -> None:
+    def record_size(self, nbytes: int) -> None:
         """A picture took so many bytes: expect the largest of late, and forget it slowly."""
         self.expected = max(nbytes, self.expected - self.expected // 8)

@@ -24,7 +24,7 @@ from openai_images import (
 )
 from openai_images.batch.item_runner import classify_failure
 from openai_images.errors import TimeoutOutcomeUnknownError
-from openai_images.models.outcomes import Watcher
+from openai_images.models.outcomes import CallObserver
 from openai_images.server import LocalImagesServer
 from tests.helpers.batch_runs import many, pictures, run, states
 from tests.helpers.clients import PNG
@@ -139,8 +139,8 @@ async def test_some_of_many_pictures(
     """Pictures of a call of which a part failed are kept; where that part found the quota used up the batch ends."""
     quota = error_of(QuotaExhaustedError, status_code=429)
 
-    async def generate(request: object, observer: Watcher) -> ImageResult:
-        await observer.sending(1)
+    async def generate(request: object, observer: CallObserver) -> ImageResult:
+        await observer.before_send(1)
         raise partial_result(quota)
 
     replace_calls(monkeypatch, client, generate)
@@ -154,8 +154,8 @@ async def test_some_of_many_pictures(
 async def test_a_bug_in_a_call(client: ImagesClient, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever else a call raises ends the run; what was sent by then may have been paid for."""
 
-    async def generate(request: object, observer: Watcher) -> ImageResult:
-        await observer.sending(1)
+    async def generate(request: object, observer: CallObserver) -> ImageResult:
+        await observer.before_send(1)
         raise ZeroDivisionError
 
     replace_calls(monkeypatch, client, generate)

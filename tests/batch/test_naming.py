@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from openai_images.batch.naming import Names, file_stems, folded, stem_of
+from openai_images._util.filenames import NameAllocator, casefold_name, image_stems, stem_from_key
 
 KEYS = st.text(max_size=60) | st.sampled_from(
     ["a", "A", "a-2", "a.png", "a-0", "con", "..", "é", "e\u0301", "a/b"]
@@ -32,13 +32,13 @@ KEYS = st.text(max_size=60) | st.sampled_from(
 )
 def test_stems(key: str, stem: str) -> None:
     """A key becomes a name that every file system takes, without a picture's suffix."""
-    assert stem_of(key) == stem
+    assert stem_from_key(key) == stem
 
 
 @given(KEYS)
 def test_any_key(key: str) -> None:
     """Whatever the key: one part of a path, not hidden, not too long, not ending in a dot or space."""
-    stem = stem_of(key)
+    stem = stem_from_key(key)
     assert stem
     assert not set(stem) & set('/\\:*?"<>|\0')
     assert not stem.startswith(".")
@@ -49,19 +49,19 @@ def test_any_key(key: str) -> None:
 @given(st.lists(st.tuples(KEYS, st.integers(1, 3)), max_size=12, unique_by=lambda one: one[0]))
 def test_no_two_files_alike(keys: list[tuple[str, int]]) -> None:
     """No two pictures share a name on any file system, and items that are appended change none."""
-    names, files = Names(), list[str]()
-    stems = [names.give(key, pictures) for key, pictures in keys]
+    names, files = NameAllocator(), list[str]()
+    stems = [names.new(key, pictures) for key, pictures in keys]
     for stem, (_, pictures) in zip(stems, keys, strict=True):
-        files += map(folded, file_stems(stem, pictures))
+        files += map(casefold_name, image_stems(stem, pictures))
     assert len(set(files)) == len(files)
-    again = Names()
-    assert [again.give(key, pictures) for key, pictures in keys[:-1]] == stems[:-1]
+    again = NameAllocator()
+    assert [again.new(key, pictures) for key, pictures in keys[:-1]] == stems[:-1]
 
 
 def test_numbers() -> None:
     """Names that are taken, also by pictures of an item with several, are passed over in order."""
-    names = Names(["A", "b-0"])
-    assert [names.give("a"), names.give("A "), names.give("b", 2), names.give("b-2"), names.give("c", 2)] == [
+    names = NameAllocator(["A", "b-0"])
+    assert [names.new("a"), names.new("A "), names.new("b", 2), names.new("b-2"), names.new("c", 2)] == [
         "a-2",
         "A-3",
         "b-2",
@@ -69,13 +69,13 @@ def test_numbers() -> None:
         "c",
     ]
     assert not names.is_free("C-1")
-    names.take("d", 2)
+    names.reserve("d", 2)
     assert [name for name in ("d", "d-0", "d-1", "d-2") if names.is_free(name)] == ["d-2"]
 
 
 def test_many_keys_of_one_name() -> None:
     """A thousand keys of which nothing is left are numbered without starting over each time."""
-    names = Names()
-    stems = [names.give("?" * number) for number in range(1, 1001)]
+    names = NameAllocator()
+    stems = [names.new("?" * number) for number in range(1, 1001)]
     assert stems[:3] == ["_", "_-2", "_-3"]
     assert len(set(stems)) == 1000

@@ -22,7 +22,7 @@ from openai_images import (
 from openai_images.batch.journal_reader import parse_journal
 from openai_images.batch.ledger import Ledger
 from openai_images.client.call import Call
-from openai_images.models.outcomes import Watcher
+from openai_images.models.outcomes import CallObserver
 from openai_images.server import LocalImagesServer
 from tests.helpers.batch_runs import items_of, pictures, rows, run, states
 from tests.helpers.clients import PNG
@@ -41,9 +41,9 @@ class Stingy:
         self.asked: list[int | None] = []
         replace_calls(monkeypatch, client, self.generate)
 
-    async def generate(self, request: GenerateRequest, observer: Watcher) -> ImageResult:
+    async def generate(self, request: GenerateRequest, observer: CallObserver) -> ImageResult:
         """One call."""
-        await observer.sending(1)
+        await observer.before_send(1)
         self.asked.append(request.n)
         number = self.gives.pop(0)
         result = ImageResult((Image.from_bytes(PNG),) * number, usage=USAGE, model=request.model)

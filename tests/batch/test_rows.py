@@ -328,7 +328,7 @@ class OddCall:
 
     async def result_or_raise(self) -> ImageResult:
         """It fails."""
-        await self.observer.sending(1)
+        await self.observer.before_send(1)
         error = DecodeError("half \ud800")
         error.request_id = Odd()  # type: ignore[assignment]
         raise error

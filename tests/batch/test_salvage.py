@@ -30,7 +30,7 @@ def fails_with(client: ImagesClient, patch: pytest.MonkeyPatch, error: ImagesErr
     """Each call ends in this error, after it was sent."""
 
     async def generate(request: object, observer: Any) -> ImageResult:
-        await observer.sending(1)
+        await observer.before_send(1)
         raise error
 
     replace_calls(patch, client, generate)

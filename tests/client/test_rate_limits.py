@@ -15,7 +15,7 @@ from openai_images import (
     RetryPolicy,
     Timing,
 )
-from openai_images.models.outcomes import Watcher
+from openai_images.models.outcomes import CallObserver
 from openai_images.ratelimit.limiter import LocalSlot, Patience
 from openai_images.server import LocalImagesServer
 from tests.helpers.clients import BOTH, JSON_ANSWER, Call, FakeTime, client_of, generate
@@ -179,8 +179,8 @@ async def test_a_rejection_holds_the_others_back_before_it_is_written_down(serve
     server.script("rate_limited:30")
     writing, written, over = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-    class Slow(Watcher):
-        async def refused(self, error: ImagesError) -> None:
+    class Slow(CallObserver):
+        async def on_not_executed(self, error: ImagesError) -> None:
             writing.set()
             await written.wait()
 

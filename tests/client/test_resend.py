@@ -14,7 +14,7 @@ from openai_images import (
     Timeouts,
     UnknownEvent,
 )
-from openai_images.models.outcomes import Watcher
+from openai_images.models.outcomes import CallObserver
 from openai_images.server import LocalImagesServer
 from tests.helpers.clients import BOTH, COMPLETED, PROMPT, Call, FakeTime, client_of, event, generate, stream
 from tests.helpers.raw_server import CLOSE, LAST_CHUNK, RawServer, chunked, reply
@@ -60,12 +60,12 @@ async def test_a_doubt_stays(call: Call, last: str) -> None:
     assert told.refusals == 0
 
 
-class Told(Watcher):
+class Told(CallObserver):
     """Counts what it is told."""
 
     refusals = 0
 
-    async def refused(self, error: ImagesError) -> None:
+    async def on_not_executed(self, error: ImagesError) -> None:
         """Count."""
         self.refusals += 1
 

@@ -6,10 +6,10 @@ import pytest
 
 from openai_images import ImagesError
 from openai_images.client.split_summary import SharedObserver
-from openai_images.models.outcomes import Watcher
+from openai_images.models.outcomes import CallObserver
 
 
-class Log(Watcher):
+class Log(CallObserver):
     """Keeps what it is told; `slow` holds the next `sending` back."""
 
     def __init__(self) -> None:
@@ -18,11 +18,11 @@ class Log(Watcher):
         self.slow: asyncio.Event | None = None
         self.fails = False
 
-    def waiting(self) -> None:
+    def on_wait(self) -> None:
         """Kept."""
         self.told.append("waiting")
 
-    async def sending(self, attempt: int) -> None:
+    async def before_send(self, attempt: int) -> None:
         """Kept when it is over."""
         if self.slow is not None:
             await self.slow.wait()
@@ -30,7 +30,7 @@ class Log(Watcher):
             raise OSError
         self.told.append(f"sending {attempt}")
 
-    async def refused(self, error: ImagesError) -> None:
+    async def on_not_executed(self, error: ImagesError) -> None:
         """Kept."""
         self.told.append(f"refused {error}")
 
@@ -53,17 +53,17 @@ async def test_as_if_it_were_one(steps: str, told: str) -> None:
     """w, s, r: a request waits, is sent, is refused; s after s is one that may have run and is sent again."""
     log = Log()
     shared = SharedObserver(log)
-    watchers = [shared.for_sub_call(number) for number in range(2)]
+    observers = [shared.for_sub_call(number) for number in range(2)]
     sent = [0, 0]
     for step, number in ((step[0], int(step[1])) for step in steps.split()):
         if step == "w":
-            watchers[number].waiting()
+            observers[number].on_wait()
         elif step == "s":
             sent[number] += 1
-            await watchers[number].sending(sent[number])
+            await observers[number].before_send(sent[number])
         else:
             sent[number] = 0
-            await watchers[number].refused(ImagesError(str(number)))
+            await observers[number].on_not_executed(ImagesError(str(number)))
     assert ", ".join(log.told) == told
 
 
@@ -72,7 +72,7 @@ async def test_nobody_sends_before_it_is_written_down() -> None:
     log = Log()
     log.slow = asyncio.Event()
     shared = SharedObserver(log)
-    first, second = (asyncio.create_task(shared.for_sub_call(number).sending(1)) for number in range(2))
+    first, second = (asyncio.create_task(shared.for_sub_call(number).before_send(1)) for number in range(2))
     for _ in range(5):
         await asyncio.sleep(0)
     assert not (first.done())
@@ -89,7 +89,7 @@ async def test_what_could_not_be_written_down_was_not_told() -> None:
     log.fails = True
     for number in range(2):
         with pytest.raises(OSError):  # noqa: PT011  any
-            await shared.for_sub_call(number).sending(1)
+            await shared.for_sub_call(number).before_send(1)
     log.fails = False
-    await shared.for_sub_call(0).sending(1)
+    await shared.for_sub_call(0).before_send(1)
     assert log.told == ["sending 1"]

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterable, Iterable
 from typing import Any
 
 from openai_images import Failed, Image, ImageResult, Outcome, Outcomes, Succeeded
-from openai_images.many.items import Item
-from openai_images.many.options import Options
-from openai_images.models.outcomes import Watcher
+from openai_images.many.items import RequestItem
+from openai_images.many.options import RunOptions
+from openai_images.models.outcomes import CallObserver
 from tests.helpers.clients import PNG
 
 
@@ -23,7 +23,7 @@ async def settle() -> None:
 
 
 class Desk:
-    """Work whose calls are open until they are ended; `begun`, `cancelled` and `watchers` tell what happened."""
+    """Work whose calls are open until they are ended; `begun`, `cancelled` and `observers` tell what happened."""
 
     def __init__(self, *, at_once: bool = False) -> None:
         """Give every call its result `at_once`, or when the test says so."""
@@ -31,15 +31,15 @@ class Desk:
         self.begun: list[int] = []
         self.prompts: list[str] = []
         self.cancelled: list[int] = []
-        self.watchers: dict[int, Watcher] = {}
+        self.observers: dict[int, CallObserver] = {}
         self.most = 0
         self._open: dict[int, asyncio.Future[ImageResult]] = {}
 
-    async def __call__(self, item: Item, watcher: Watcher) -> ImageResult:
+    async def __call__(self, item: RequestItem, observer: CallObserver) -> ImageResult:
         """Work on one item."""
         self.begun.append(item.index)
         self.prompts.append(item.request.prompt)
-        self.watchers[item.index] = watcher
+        self.observers[item.index] = observer
         if self.at_once:
             await asyncio.sleep(0)
             return result()
@@ -72,7 +72,7 @@ def outcomes_of(
     given: Iterable[object] | AsyncIterable[object], work: Any, concurrency: int = 2, **options: Any
 ) -> Outcomes:
     """Outcomes of this work."""
-    return Outcomes(given, work, Options(concurrency=concurrency, **options))
+    return Outcomes(given, work, RunOptions(concurrency=concurrency, **options))
 
 
 def told(outcome: Outcome) -> tuple[int, str]:

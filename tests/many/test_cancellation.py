@@ -199,10 +199,10 @@ async def test_an_exit_from_within(place: str) -> None:
     """A SystemExit ends the loop as it would from anywhere, and the rest is cancelled."""
     desk = Desk()
 
-    async def work(item: Any, watcher: Any) -> Any:
+    async def work(item: Any, observer: Any) -> Any:
         if item.index == 2:
             raise SystemExit(7)
-        return await desk(item, watcher)
+        return await desk(item, observer)
 
     async def prompts() -> AsyncIterator[str]:
         yield "a"

@@ -198,11 +198,11 @@ async def test_what_is_in_flight_may_prove_the_contrary() -> None:
         collected = asyncio.ensure_future(rest(outcomes))
         await settle()
         for index in range(11):
-            await desk.watchers[index].sending(1)
+            await desk.observers[index].before_send(1)
         for index in range(10):
             desk.fail(index, DecodeError("no image"))
         await settle()
-        held = asyncio.ensure_future(desk.watchers[11].sending(1))
+        held = asyncio.ensure_future(desk.observers[11].before_send(1))
         await settle()
         assert (len(desk.begun), held.done()) == (12, False)
         desk.end(10)
@@ -220,8 +220,8 @@ async def test_nothing_in_flight_proves_it() -> None:
         collected = asyncio.ensure_future(until_raised(outcomes))
         await settle()
         for index in range(11):
-            await desk.watchers[index].sending(1)
-        desk.watchers[11].waiting()
+            await desk.observers[index].before_send(1)
+        desk.observers[11].on_wait()
         for index in range(10):
             desk.fail(index, DecodeError("no image"))
         await settle()

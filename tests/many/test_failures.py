@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from openai_images import ImageResult, ImagesError, Outcomes, Progress, QuotaExhaustedError
-from openai_images.many.items import Item
-from openai_images.models.outcomes import Watcher
+from openai_images.many.items import RequestItem
+from openai_images.models.outcomes import CallObserver
 from tests.helpers.fake_send import Desk, outcomes_of, result, settle, told
 from tests.helpers.leaks import nothing_left
 
@@ -68,8 +68,8 @@ async def test_a_source_that_breaks(source: Any, entered: bool, ordered: bool) -
         collected = asyncio.ensure_future(until_raised(outcomes))
         await settle()
         assert desk.begun == [0, 1, 2]
-        desk.watchers[1].waiting()
-        await desk.watchers[1].sending(1)
+        desk.observers[1].on_wait()
+        await desk.observers[1].before_send(1)
         desk.end(0, 1, 2)
         found, error = await collected
         assert found == [(0, "ok"), (1, "ok"), (2, "ok")]
@@ -139,8 +139,8 @@ async def test_quota() -> None:
         collected = asyncio.ensure_future(until_raised(outcomes))
         await settle()
         for index in (0, 1, 2):
-            await desk.watchers[index].sending(1)
-        desk.watchers[3].waiting()
+            await desk.observers[index].before_send(1)
+        desk.observers[3].on_wait()
         desk.fail(1, first)
         await settle()
         desk.fail(0, quota())
@@ -237,10 +237,10 @@ class Fussy:
             raise OwnError
 
 
-async def work_quickly(item: Item, watcher: Watcher) -> ImageResult:
-    """Work that tells the watcher all there is to tell."""
-    watcher.waiting()
-    await watcher.sending(1)
+async def work_quickly(item: RequestItem, observer: CallObserver) -> ImageResult:
+    """Work that tells the observer all there is to tell."""
+    observer.on_wait()
+    await observer.before_send(1)
     SENT.append(item.index)
     await asyncio.sleep(0)
     return result()

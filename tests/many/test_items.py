@@ -5,25 +5,25 @@ from typing import Any
 import pytest
 
 from openai_images import GenerateRequest, RequestInvalidError
-from openai_images.many.items import Item, parse_defaults, parse_item
+from openai_images.many.items import RequestItem, parse_defaults, parse_item
 
 
 def test_a_prompt() -> None:
     """It is named by its place, with five digits or more."""
-    assert parse_item(7, "an otter") == Item(7, "00007", GenerateRequest("an otter"))
+    assert parse_item(7, "an otter") == RequestItem(7, "00007", GenerateRequest("an otter"))
     assert parse_item(123_456, "an otter").key == "123456"
 
 
 def test_an_item_stays_as_it_is() -> None:
     """What is an item already is passed through, defaults or not."""
-    item = Item(3, "mine", GenerateRequest("an otter"))
+    item = RequestItem(3, "mine", GenerateRequest("an otter"))
     assert parse_item(99, item, {"model": "other"}) is item
 
 
 def test_a_mapping() -> None:
     """Parameters by their names, a key of its own, and None for what is not set."""
     row = {"prompt": "an otter", "key": "otter", "size": "1024x1024", "n": 2, "quality": None}
-    assert parse_item(0, row) == Item(0, "otter", GenerateRequest("an otter", size="1024x1024", n=2))
+    assert parse_item(0, row) == RequestItem(0, "otter", GenerateRequest("an otter", size="1024x1024", n=2))
     assert parse_item(4, {"prompt": "an otter", "key": None}).key == "00004"
     assert parse_item(4, {"prompt": "an otter", "key": 12}).key == "12"
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from openai_images import Image, ImageResult, ImagesError, Succeeded
-from openai_images.many.items import Item
+from openai_images.many.items import RequestItem
 from tests.helpers.clients import PNG
 from tests.helpers.fake_send import outcomes_of, settle
 
@@ -22,7 +22,7 @@ class Alive:
         """None yet."""
         self.now = self.most = 0
 
-    async def __call__(self, item: Item, _: Any) -> ImageResult:
+    async def __call__(self, item: RequestItem, _: Any) -> ImageResult:
         """A result that is watched."""
         await asyncio.sleep(0)
         made = Image.from_bytes(PNG + item.index.to_bytes(4, "big"))
@@ -72,7 +72,7 @@ async def test_failures_do_not_gather() -> None:
     """An outcome that was let go of is gone, its exception too, without the garbage collector."""
     seen: list[weakref.ref[ImagesError]] = []
 
-    async def work(item: Item, _: Any) -> ImageResult:
+    async def work(item: RequestItem, _: Any) -> ImageResult:
         error = ImagesError("no")
         seen.append(weakref.ref(error))
         try:
@@ -99,7 +99,7 @@ async def test_what_was_raised_is_let_go_of() -> None:
     """The exception of the whole is gone with whoever caught it, without the garbage collector."""
     seen: list[weakref.ref[MistakeError]] = []
 
-    async def work(item: Item, _: Any) -> ImageResult:
+    async def work(item: RequestItem, _: Any) -> ImageResult:
         error = MistakeError()
         seen.append(weakref.ref(error))
         try:
@@ -124,7 +124,7 @@ async def test_what_was_raised_is_let_go_of() -> None:
 async def test_nothing_grows() -> None:
     """After thousands of requests without keys the run holds what it held after a few."""
 
-    async def work(item: Item, _: Any) -> ImageResult:
+    async def work(item: RequestItem, _: Any) -> ImageResult:
         return ImageResult(images=(Image.from_bytes(PNG),))
 
     sizes = []

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from openai_images import ConfigurationError, Failed, GenerateRequest, ImagesError, Outcomes, Succeeded
-from openai_images.many.items import Item
-from openai_images.many.options import Options
+from openai_images.many.items import RequestItem
+from openai_images.many.options import RunOptions
 from tests.helpers.fake_send import Desk, outcomes_of, rest, result, settle, told
 from tests.helpers.leaks import nothing_left
 
@@ -96,7 +96,7 @@ async def test_a_key_that_clashes() -> None:
 
 async def test_items_keep_their_numbers() -> None:
     """Items that were made elsewhere come through as they are, whatever their keys."""
-    items = [Item(41, "x", GenerateRequest("a")), Item(7, "x", GenerateRequest("b"))]
+    items = [RequestItem(41, "x", GenerateRequest("a")), RequestItem(7, "x", GenerateRequest("b"))]
     found = [outcome async for outcome in outcomes_of(items, Desk(at_once=True), ordered=True)]
     assert [(outcome.index, outcome.key) for outcome in found] == [(41, "x"), (7, "x")]
 
@@ -189,7 +189,7 @@ async def test_tasks() -> None:
     """At most `concurrency` tasks for work and one that reads."""
     before, most = len(asyncio.all_tasks()), 0
 
-    async def work(item: Item, _: Any) -> Any:
+    async def work(item: RequestItem, _: Any) -> Any:
         nonlocal most
         most = max(most, len(asyncio.all_tasks()) - before)
         await asyncio.sleep(0)
@@ -257,17 +257,17 @@ async def test_stop_drops_what_was_not_sent() -> None:
     async with nothing_left(), outcomes_of(PROMPTS, desk, 4) as outcomes:
         await settle()
         for index in range(4):
-            desk.watchers[index].waiting()
+            desk.observers[index].on_wait()
         for index in (0, 1, 2):
-            await desk.watchers[index].sending(1)
-        await desk.watchers[1].refused(ImagesError("429"))
-        desk.watchers[2].waiting()
+            await desk.observers[index].before_send(1)
+        await desk.observers[1].on_not_executed(ImagesError("429"))
+        desk.observers[2].on_wait()
         assert (outcomes.progress.in_flight, outcomes.progress.waiting) == (1, 3)
         outcomes.stop()
         await settle()
         assert sorted(desk.cancelled) == [1, 3]
         assert (outcomes.progress.in_flight, outcomes.progress.waiting) == (1, 1)
-        await desk.watchers[2].sending(2)
+        await desk.observers[2].before_send(2)
         desk.end(0, 2)
         assert await rest(outcomes) == [(0, "ok"), (2, "ok")]
 
@@ -278,8 +278,8 @@ async def test_what_is_dropped_holds_up_nobody() -> None:
     async with nothing_left(), outcomes_of(PROMPTS, desk, 3, ordered=True) as outcomes:
         step = asyncio.ensure_future(anext(outcomes))
         await settle()
-        desk.watchers[0].waiting()
-        await desk.watchers[2].sending(1)
+        desk.observers[0].on_wait()
+        await desk.observers[2].before_send(1)
         desk.end(1)
         await settle()
         assert not step.done()
@@ -292,15 +292,15 @@ async def test_what_is_dropped_holds_up_nobody() -> None:
 
 @pytest.mark.parametrize("asks", ["waiting", "sending"])
 async def test_nothing_is_sent_after_a_stop(asks: str) -> None:
-    """A call that was just about to send is ended by its watcher, wherever it is."""
+    """A call that was just about to send is ended by its observer, wherever it is."""
     go_on, sent = asyncio.Event(), []
 
-    async def work(item: Item, watcher: Any) -> Any:
+    async def work(item: RequestItem, observer: Any) -> Any:
         await go_on.wait()
         if asks == "waiting":
-            watcher.waiting()
+            observer.on_wait()
         else:
-            await watcher.sending(1)
+            await observer.before_send(1)
         sent.append(item.index)
         return result()
 
@@ -409,7 +409,7 @@ async def test_abandoned_to_another_thread() -> None:
 def test_a_concurrency_that_makes_no_sense(concurrency: Any) -> None:
     """It is refused when it is given."""
     with pytest.raises(ConfigurationError, match=r"concurrency=.*must be a whole number above 0"):
-        Options(concurrency=concurrency)
+        RunOptions(concurrency=concurrency)
 
 
 @pytest.mark.parametrize(
@@ -445,7 +445,7 @@ async def test_work_inherits_the_context(monkeypatch: pytest.MonkeyPatch) -> Non
     who.set("me")
     seen = []
 
-    async def work(item: Item, _: Any) -> Any:
+    async def work(item: RequestItem, _: Any) -> Any:
         seen.append(who.get())
         return result()
 

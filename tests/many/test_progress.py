@@ -31,12 +31,12 @@ async def test_each_change_is_told() -> None:
     timing = Clock().timing
     async with outcomes_of(["a"], desk, progress=seen.append, total=1, timing=timing) as outcomes:
         await settle()
-        watcher = desk.watchers[0]
-        watcher.waiting()
-        await watcher.sending(1)
-        await watcher.refused(ImagesError("429"))
-        watcher.waiting()
-        await watcher.sending(2)
+        observer = desk.observers[0]
+        observer.on_wait()
+        await observer.before_send(1)
+        await observer.on_not_executed(ImagesError("429"))
+        observer.on_wait()
+        await observer.before_send(2)
         desk.end(0)
         await rest(outcomes)
     assert [(now.in_flight, now.waiting, now.done) for now in seen] == [

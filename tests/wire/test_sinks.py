@@ -61,12 +61,12 @@ def test_a_picture_of_the_expected_size_never_moves() -> None:
 def test_what_is_expected_follows_the_largest_of_late() -> None:
     """It rises at once and sinks slowly."""
     sinks = MemorySinkFactory()
-    sinks.learn(8 * MB)
+    sinks.record_size(8 * MB)
     assert sinks.expected == 8 * MB
-    sinks.learn(9 * MB)
+    sinks.record_size(9 * MB)
     assert sinks.expected == 9 * MB
     for _ in range(40):
-        sinks.learn(MB)
+        sinks.record_size(MB)
     assert MB <= sinks.expected < 1.2 * MB
 
 
