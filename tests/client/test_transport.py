@@ -39,8 +39,8 @@ class Session:
     async def post(self, url: str, *, data: Any, **options: Any) -> None:
         """Fail."""
         if self.sent:
-            data.sending.begin()
-            data.sending.sent()
+            data.sending.mark_started()
+            data.sending.mark_sent()
         raise self.error
 
 

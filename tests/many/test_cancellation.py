@@ -47,7 +47,7 @@ async def cancel(task: asyncio.Task[Any]) -> None:
 
 def tasks_of_batches() -> list[asyncio.Task[Any]]:
     """The tasks of any outcomes in this loop: those that read and those that work."""
-    return [task for task in asyncio.all_tasks() if "Run." in getattr(task.get_coro(), "__qualname__", "")]
+    return [task for task in asyncio.all_tasks() if "Runner." in getattr(task.get_coro(), "__qualname__", "")]
 
 
 @pytest.mark.parametrize("entered", [True, False])

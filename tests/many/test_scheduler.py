@@ -188,7 +188,7 @@ class Scheduling(RuleBasedStateMachine):
         self.scheduler = Scheduler(concurrency, ordered=ordered)
         self.scheduler.begin(0.0)
 
-    @precondition(lambda self: hasattr(self, "scheduler") and self.scheduler.may_start)
+    @precondition(lambda self: hasattr(self, "scheduler") and self.scheduler.can_start)
     @rule(target=tickets)
     def start(self) -> int:
         """One more, numbered on."""
@@ -197,7 +197,7 @@ class Scheduling(RuleBasedStateMachine):
         self.open[ticket] = "new"
         return ticket
 
-    @rule(ticket=tickets, how=st.sampled_from(["wait", "send", "refuse"]))
+    @rule(ticket=tickets, how=st.sampled_from(["wait", "send", "record_not_executed"]))
     def move(self, ticket: int, how: str) -> None:
         """One waits, or goes on; after its end that means nothing."""
         getattr(self.scheduler, how)(ticket)
@@ -206,7 +206,7 @@ class Scheduling(RuleBasedStateMachine):
             self.open[ticket] = {
                 "wait": "sent, waits" if sent else "waits",
                 "send": "sent",
-                "refuse": "waits",
+                "record_not_executed": "waits",
             }[how]
 
     @rule(ticket=consumes(tickets), good=st.booleans(), seconds=st.floats(0, 100))
