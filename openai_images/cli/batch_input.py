@@ -29,7 +29,7 @@ from openai_images import (
     read_prices,
 )
 from openai_images.cli.console import read_stdin_bytes
-from openai_images.cli.endpoint import Endpoint
+from openai_images.cli.endpoint import CommandEndpoint
 from openai_images.cli.options import CallOptions
 from openai_images.cli.text import dollars_rounded_up, plural
 from openai_images.cli.thumbnails import find_thumbnail_writer
@@ -64,7 +64,7 @@ class BatchJob:
     """The options, and what was read for them."""
 
     options: BatchCommandOptions
-    endpoint: Endpoint
+    endpoint: CommandEndpoint
     items: Sequence[BatchItem] = field(repr=False)
     prices: Prices
     budget: Decimal | None

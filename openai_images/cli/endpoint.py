@@ -35,7 +35,7 @@ _PACE = 0.3
 
 
 @frozen(kw_only=True)
-class Endpoint:
+class CommandEndpoint:
     """Where to send, and how fast; `pace`: seconds between partial images of the local server."""
 
     local: bool = False
@@ -59,7 +59,7 @@ class Endpoint:
         return Timeouts() if self.timeout is None else Timeouts(total=self.timeout)
 
 
-def choose_model(model: str | None, endpoint: Endpoint) -> str:
+def choose_model(model: str | None, endpoint: CommandEndpoint) -> str:
     """Return the requested model, or Azure's deployment, or the default."""
     if model is not None:
         return model
@@ -68,7 +68,7 @@ def choose_model(model: str | None, endpoint: Endpoint) -> str:
     return _env("AZURE_OPENAI_DEPLOYMENT") or _env("AZURE_OPENAI_DEPLOYMENT_NAME") or DEFAULT_MODEL
 
 
-def offline_client(endpoint: Endpoint) -> ImagesClient:
+def offline_client(endpoint: CommandEndpoint) -> ImagesClient:
     """Make a client that sends nothing and needs no key. Raises `ConfigurationError`."""
     if endpoint.is_azure:
         return ImagesClient.azure(endpoint.base_url, api_key="none")
@@ -77,7 +77,7 @@ def offline_client(endpoint: Endpoint) -> ImagesClient:
 
 @asynccontextmanager
 async def open_client(
-    endpoint: Endpoint, console: Console, on_attempt: Callable[[], None]
+    endpoint: CommandEndpoint, console: Console, on_attempt: Callable[[], None]
 ) -> AsyncGenerator[ImagesClient]:
     """Open a client; `on_attempt` is called before each request. Raises `ConfigurationError`."""
     if endpoint.local:
@@ -107,7 +107,7 @@ async def open_client(
             yield client
 
 
-def _openai_client(endpoint: Endpoint, on_attempt: Callable[[], None]) -> ImagesClient:
+def _openai_client(endpoint: CommandEndpoint, on_attempt: Callable[[], None]) -> ImagesClient:
     key = _env("OPENAI_API_KEY")
     if not key:
         raise ConfigurationError(_NO_KEY)
@@ -120,7 +120,7 @@ def _openai_client(endpoint: Endpoint, on_attempt: Callable[[], None]) -> Images
     )
 
 
-def _azure_client(endpoint: Endpoint, on_attempt: Callable[[], None]) -> ImagesClient:
+def _azure_client(endpoint: CommandEndpoint, on_attempt: Callable[[], None]) -> ImagesClient:
     if not (endpoint.base_url or _env("AZURE_OPENAI_ENDPOINT")):
         raise ConfigurationError(_NO_ENDPOINT)
     token, key = _env("AZURE_OPENAI_AD_TOKEN"), _env("AZURE_OPENAI_API_KEY")

@@ -11,7 +11,7 @@ import click
 from attrs import frozen
 
 from openai_images.cli.console import Console
-from openai_images.cli.endpoint import Endpoint, choose_model
+from openai_images.cli.endpoint import CommandEndpoint, choose_model
 from openai_images.cli.paths import output_format
 from openai_images.cli.startup import Streams
 
@@ -46,11 +46,13 @@ class CallOptions:
         """Make the console that these options ask for."""
         return Console(streams.out, streams.err, quiet=self.quiet, verbose=self.verbose, as_json=self.as_json)
 
-    def make_endpoint(self) -> Endpoint:
+    def make_endpoint(self) -> CommandEndpoint:
         """Make the endpoint that these options name."""
-        return Endpoint(local=self.local, azure=self.azure, base_url=self.base_url, timeout=self.timeout)
+        return CommandEndpoint(
+            local=self.local, azure=self.azure, base_url=self.base_url, timeout=self.timeout
+        )
 
-    def request_params(self, endpoint: Endpoint, output: str | None = None) -> dict[str, Any]:
+    def request_params(self, endpoint: CommandEndpoint, output: str | None = None) -> dict[str, Any]:
         """Collect the parameters of a request; `output` is `-o`. Raises click.UsageError."""
         params = {
             "model": choose_model(self.model, endpoint),

@@ -261,7 +261,7 @@ class SingleCall(Call):
     ) -> ImagesError | None:
         """The error, or what a result lacks of what was asked for, with all that came."""
         # Here, so that those who get what they asked for need not wait for its import.
-        from openai_images.client.incomplete import incomplete_error, store_rest  # noqa: PLC0415
+        from openai_images.client.partial_results import incomplete_error, store_rest  # noqa: PLC0415
 
         if result is not None:
             error = incomplete_error(result, decoder, self.attempts, self._expected)

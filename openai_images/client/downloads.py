@@ -23,7 +23,7 @@ from openai_images.errors import (
     ResponseTooLargeError,
     annotate,
 )
-from openai_images.http.intake import FetchError
+from openai_images.http.download_body import FetchError
 from openai_images.http.urls import decode_data_url, display_url, is_data_url
 from openai_images.models.image import Image, is_remote
 from openai_images.models.results import CompletedImage, ImageResult, with_images

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from attrs import define, evolve
 
 from openai_images.client.call import Call, SingleCall
-from openai_images.client.shares import global_index, split_counts
-from openai_images.client.split_summary import SharedObserver, SubCallOutcome, combined_error, merge_results
+from openai_images.client.partial_results import SharedObserver, SubCallOutcome, combined_error, merge_results
+from openai_images.client.prepared import global_index, split_counts
 from openai_images.errors import ImagesError, PartialResultError
 from openai_images.models.results import Event, UnknownEvent
 

@@ -18,7 +18,7 @@ from yarl import URL
 from openai_images._version import __version__
 from openai_images.errors import ConfigurationError
 from openai_images.http.address_guard import AddressGuard, BlockedAddressError
-from openai_images.http.intake import SILENCE, Bounds, FetchError, TransientFetchError, read_image
+from openai_images.http.download_body import SILENCE, Bounds, FetchError, TransientFetchError, read_image
 from openai_images.http.retry import backoff
 from openai_images.http.sessions import head_flaw
 from openai_images.http.urls import (

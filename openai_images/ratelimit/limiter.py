@@ -1,10 +1,9 @@
-"""Who may send, and when: one limiter for all calls of a client.
+"""Which request goes next, and when: one limiter for all calls of a client.
 
-Invariants: calls go in the order in which they came, except that none waits longer than it may: then it is sent, or
+Invariants: calls go in the order in which they came, but none waits longer than its patience: then it is sent, or
 raises `RateLimitError` where the server itself asked to wait. No slot is held while waiting. Slots belong to an event
-loop, the pacer to the client: its state changes under a lock, as loops may run in several threads. A long wait is
-logged with its reason and its end. `Limiter` and `Slot` are protocols, so that a limiter shared by several machines
-can take this one's place. Must not: decide what is sent again.
+loop, the pacer to the client: a lock guards it, as loops may run in several threads. A long wait is logged.
+Must not: decide what is sent again. `Limiter` and `Slot` are protocols, so that a shared limiter can replace this one.
 """
 
 from __future__ import annotations
@@ -16,18 +15,48 @@ import threading
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
-from attrs import frozen
+from attrs import define, frozen
 
 from openai_images.errors import RateLimitError
 from openai_images.ratelimit.pacer import Pacer, Permit
 from openai_images.ratelimit.queue import LoopState, Waiter
-from openai_images.ratelimit.stall import Stall
 from openai_images.wire.headers import advertised_limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from openai_images.models.options import Limits, Timing
+
+_SHORT_LIMIT = 3600.0
+"""A server that asks for a longer pause speaks of a limit that no run waits for."""
+
+_IDLE = 300.0
+"""After a pause in which nothing was tried: that is no stall."""
+
+
+@define
+class Stall:
+    """Since the first rejection after the last success; `math.inf` where the last answer was one."""
+
+    since: float = math.inf
+    reason: str = ""
+    announced: float = 0.0
+
+    def record_rejection(self, error: RateLimitError, now: float, resume_at: float) -> None:
+        """A request was rejected; the pause before it ended at `resume_at`."""
+        if self.since == math.inf or now - resume_at > _IDLE:
+            self.since = now
+        self.reason, self.announced = error.reason, error.retry_after or 0.0
+
+    def seconds(self, now: float) -> float:
+        """How long it has lasted."""
+        return max(0.0, now - self.since)
+
+    def is_hopeless(self, pause: float, max_stall: float, now: float) -> bool:
+        """Whether waiting on for a pause makes no sense."""
+        announced = self.announced if self.announced <= _SHORT_LIMIT else 0.0
+        return max_stall < math.inf and (pause > _SHORT_LIMIT or self.seconds(now) > max_stall + announced)
+
 
 _log = logging.getLogger("openai_images")
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from openai_images.models.options import Limits
-    from openai_images.ratelimit.estimate import SentRequest
+    from openai_images.ratelimit.estimator import SentRequest
     from openai_images.wire.headers import AdvertisedLimit
 
 _BURST = 4

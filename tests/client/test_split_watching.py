@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from openai_images import ImagesError
-from openai_images.client.split_summary import SharedObserver
+from openai_images.client.partial_results import SharedObserver
 from openai_images.models.outcomes import CallObserver
 
 

@@ -1,12 +1,13 @@
-"""What the requests of a split call come to: one result, one error, or one observer's notifications.
+"""Results and errors that have only some of the images: of a split call, or of a response with fewer than requested.
 
 Invariants: images are in the order of the requests; counts are added up, and one that a request lacks is unknown. An
-image that was complete is never left out, also where its own request failed.
+image that was complete is never left out, also where its own request failed. Imported when it is needed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,11 @@ from openai_images.models.usage import SvgUsage
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from openai_images.client.attempts import Attempts
+    from openai_images.client.files import OutputFiles
     from openai_images.models.image import Image
+    from openai_images.models.results import CompletedImage
+    from openai_images.wire.response import ResponseDecoder
 
 _COUNTS = ("input_tokens", "output_tokens", "reasoning_tokens", "total_tokens")
 
@@ -196,3 +201,28 @@ class _SubCallObserver(CallObserver):
     async def on_not_executed(self, error: ImagesError) -> None:
         """It provably did not run."""
         await self._shared.on_not_executed(self._number, error)
+
+
+_log = logging.getLogger("openai_images")
+
+
+def incomplete_error(
+    result: ImageResult, reader: ResponseDecoder, attempts: Attempts, wanted: int
+) -> PartialResultError:
+    """The error for an answer that is whole and has fewer pictures than were `wanted`."""
+    attempts.record_usage(result.usage)
+    error = shortfall(result, reader.errors(), wanted)
+    for reason in error.errors:
+        attempts.annotate(reason)
+    _log.warning("%s", error)
+    return error
+
+
+async def store_rest(
+    reader: ResponseDecoder, files: OutputFiles | None, completed: Sequence[CompletedImage]
+) -> dict[str, Any]:
+    """What the error has besides: the pictures that are whole, and what came in the place of others."""
+    images, damaged = reader.undelivered_images(), reader.damaged()
+    if files is not None:
+        images, damaged = await files.store_all(images), await files.store_all(damaged, ".damaged")
+    return {"images": (*(event.image for event in completed), *images), "damaged": tuple(damaged)}
