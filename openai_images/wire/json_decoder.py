@@ -98,8 +98,7 @@ class JSONImageDecoder:
     def finish(self) -> Any:
         """Return the document.
 
-        Raises `DecodeError` if it is not complete, legal JSON; `is_cut` is True if more bytes could complete
-        it.
+        Raises `DecodeError` if it is not complete, legal JSON; `is_cut` is True if more bytes could complete it.
         """
         if self.failure is not None:
             raise self.failure

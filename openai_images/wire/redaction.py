@@ -50,6 +50,7 @@ class Redaction:
                 repr(secret)[1:-1],
             )
         }
+        # The longest first: one may contain another.
         self._forms = sorted((form for form in forms if len(form) >= _SHORTEST_SECRET), key=len, reverse=True)
         self._longest_read = _LONGEST_READ + max(map(len, forms), default=0)
 

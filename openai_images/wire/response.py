@@ -49,6 +49,7 @@ class ResponseDecoder:
         new_sink: Callable[[], Sink] = MemorySink,
         max_picture_bytes: int = MAX_IMAGE_BYTES,
     ) -> None:
+        """Decode the body of this response; each image gets a sink of `new_sink`."""
         self._context = context
         self._new_sink = new_sink
         self._max_image_bytes = max_picture_bytes

@@ -35,6 +35,7 @@ class MemorySink:
     """The default sink: the image's bytes in memory, once."""
 
     def __init__(self, factory: MemorySinkFactory | None = None) -> None:
+        """Start empty; `factory` knows the expected size and records the real one."""
         self._buffer = io.BytesIO()
         self._nbytes = 0
         self._factory = factory
