@@ -1,4 +1,4 @@
-"""What each AI model accepts, current and retired models: a dated table.
+"""A dated table of what each AI model accepts, current and retired models.
 
 Invariants: data and look-ups only; a new model is a new row and nothing else; the caller's date decides which models
 are live, never the table's. Sources: OpenAI's API reference and the official Python package 3.54 (November 2026).
@@ -80,9 +80,11 @@ _SQUARE_AND_TWO_MORE: Final = ("1024x1024", "1536x1024", "1024x1536")
 _END_OF_1_5: Final = date(2026, 12, 1)
 
 
-def _gpt(name: str, more: Mapping[str, tuple[str, ...]] | None = None) -> ModelSpec:
-    """Return a GPT image model with the parameters of all of them, and `more`."""
-    return ModelSpec(name=name, values={"quality": ("auto", *qualities(name)), **_COMMON, **(more or {})})
+def _gpt(name: str, extra_values: Mapping[str, tuple[str, ...]] | None = None) -> ModelSpec:
+    """Return a GPT image model with the parameters of all of them, and `extra_values`."""
+    return ModelSpec(
+        name=name, values={"quality": ("auto", *qualities(name)), **_COMMON, **(extra_values or {})}
+    )
 
 
 def _table() -> Iterable[ModelSpec]:
@@ -102,8 +104,8 @@ def _table() -> Iterable[ModelSpec]:
         azure_ends=date(2026, 12, 16),
     )
     for name in ("gpt-image-1-mini", "chatgpt-image-latest"):
-        taken = {"input_fidelity": ("low",)} if name.endswith("mini") else fidelity
-        yield evolve(_gpt(name, taken), sizes=_SQUARE_AND_TWO_MORE, ends=_END_OF_1_5)
+        fidelity_values = {"input_fidelity": ("low",)} if name.endswith("mini") else fidelity
+        yield evolve(_gpt(name, fidelity_values), sizes=_SQUARE_AND_TWO_MORE, ends=_END_OF_1_5)
     yield evolve(_gpt("gpt-image-1"), sizes=_SQUARE_AND_TWO_MORE, ends=date(2026, 10, 23))
     yield ModelSpec(
         name="dall-e-3",

@@ -1,4 +1,4 @@
-"""What tokens cost: a dated table of published prices, which the user can replace.
+"""A dated table of published token prices, which the user can replace.
 
 Invariants: Decimal throughout, in US dollars for 1,000,000 tokens; an unknown price is None and never 0; a model that
 is not in the table has no price.

@@ -97,9 +97,9 @@ def nearest_size(width: float, height: float) -> tuple[int, int]:
     factor = min(factor, LONGEST_EDGE / max(w, h))
     w, h = w * factor, h * factor
     column, row = round(w / _STEP), round(h / _STEP)
-    around = [((column + i) * _STEP, (row + j) * _STEP) for i in range(-2, 3) for j in range(-2, 3)]
-    within = [size for size in around if not size_problems(*size)]
-    return min(within, key=lambda size: math.log(size[0] / w) ** 2 + math.log(size[1] / h) ** 2)
+    candidates = [((column + i) * _STEP, (row + j) * _STEP) for i in range(-2, 3) for j in range(-2, 3)]
+    valid = [size for size in candidates if not size_problems(*size)]
+    return min(valid, key=lambda size: math.log(size[0] / w) ** 2 + math.log(size[1] / h) ** 2)
 
 
 def largest_size(ratio: Fraction, most_pixels: int = PROVEN_PIXELS) -> str | None:
@@ -130,17 +130,17 @@ def size_of_ratio(ratio: str, model: str | None = None, *, most_pixels: int = PR
     sizes = () if row is None else row.sizes
     found = _fixed_size(shape, sizes) if sizes else largest_size(shape, most_pixels)
     if found is None:
-        who = "there is" if row is None else f"{row.name} has"
+        subject = "there is" if row is None else f"{row.name} has"
         raise RequestInvalidError(
-            f"{who} no size of exactly {ratio}; {_suggestion(shape, sizes, most_pixels)}"
+            f"{subject} no size of exactly {ratio}; {_suggestion(shape, sizes, most_pixels)}"
         )
     return found
 
 
 def _fixed_size(shape: Fraction, sizes: tuple[str, ...]) -> str | None:
     """Return the largest of these sizes with this ratio."""
-    measured = [(size, *(parse_size(size) or (1, 1))) for size in sizes]
-    fitting = [(width * height, size) for size, width, height in measured if width == height * shape]
+    pixel_sizes = [(size, *(parse_size(size) or (1, 1))) for size in sizes]
+    fitting = [(width * height, size) for size, width, height in pixel_sizes if width == height * shape]
     return max(fitting)[1] if fitting else None
 
 

@@ -1,7 +1,7 @@
-"""How many output tokens an image takes, by the published tables and formula.
+"""Calculates the output tokens of an image by the published tables and formula.
 
 Invariants: pure; None, never a guess, if no number is published for a model, a size or a quality.
-Must not: estimate too low: where only a range is known, its upper end counts.
+Must not: estimate too low: of a published range, the upper end counts.
 """
 
 from __future__ import annotations

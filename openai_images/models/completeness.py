@@ -38,7 +38,7 @@ class ImageProbe:
         self.nbytes = 0
         self.head = b""
         self._has_begun = False
-        self._held = b""
+        self._buffer = b""
         self._steps: _Steps | None = None
         self._skip, self._take = 0, 0
         self._count = 0
@@ -53,8 +53,8 @@ class ImageProbe:
         if self._has_begun:
             self._scan(data)
         else:
-            self._held += data
-            if len(self._held) >= _SIGNATURE:
+            self._buffer += data
+            if len(self._buffer) >= _SIGNATURE:
                 self._begin()
 
     @property
@@ -85,8 +85,8 @@ class ImageProbe:
         if follow is not None:
             self._steps = follow()
             self._skip, self._take = next(self._steps)
-        held, self._held = self._held, b""
-        self._scan(held)
+        buffered, self._buffer = self._buffer, b""
+        self._scan(buffered)
 
     def _scan(self, data: bytes) -> None:
         offset = 0 if self._steps is None else self._walk(data)
@@ -104,12 +104,12 @@ class ImageProbe:
                 self._skip -= end - offset
                 return end
             offset, self._skip = offset + self._skip, 0
-            more = self._take - len(self._held)
-            self._held += data[offset : offset + more]
-            offset = min(offset + more, end)
-            if len(self._held) < self._take:
+            missing = self._take - len(self._buffer)
+            self._buffer += data[offset : offset + missing]
+            offset = min(offset + missing, end)
+            if len(self._buffer) < self._take:
                 return end
-            received, self._held = self._held, b""
+            received, self._buffer = self._buffer, b""
             self._count += 1
             if self._count > _STEPS + self.nbytes // _BYTES_A_STEP:
                 self._steps = None

@@ -1,7 +1,7 @@
-"""The most that a request may cost, and what a result did cost, in US dollars.
+"""Calculates the most that a request may cost, and what a result did cost, in US dollars.
 
 Invariants: Decimal throughout; an estimate is never below the bill, as far as prices are published; a cost is what the
-server's own counts prove. If a model, a price or a count is missing, or counts contradict each other, the answer is
+server's own counts prove. If a model, a price or a count is missing, or counts contradict each other, the result is
 None, never 0.
 Must not: guess the tokens of gif and svg images, or of input images: none are published.
 """
@@ -276,10 +276,10 @@ def _cached(usage: Usage, text: int, image: int) -> tuple[int, int] | None:
     total, kinds = extra.get("cached_tokens"), extra.get("cached_tokens_details")
     if total is None and kinds is None:
         return 0, 0
-    found = TokenDetails(kinds.get("image_tokens"), kinds.get("text_tokens")) if is_mapping(kinds) else None
-    if found is None and text == 0:
-        found = TokenDetails(text_tokens=0)
-    elif found is None and image != 0 and total != 0:
+    details = TokenDetails(kinds.get("image_tokens"), kinds.get("text_tokens")) if is_mapping(kinds) else None
+    if details is None and text == 0:
+        details = TokenDetails(text_tokens=0)
+    elif details is None and image != 0 and total != 0:
         return None
-    split = _split(total, found)
+    split = _split(total, details)
     return split if split is not None and split[0] <= text and split[1] <= image else None

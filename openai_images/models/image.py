@@ -203,11 +203,11 @@ def mime_bundle(
     and load nothing. An SVG's text is included too, for frontends without HTML.
     """
     data = {"text/plain": text}
-    shown = [(image, _read(image)) for image in images]
-    if len(shown) == 1 and shown[0][1] is not None:
-        data |= _single(shown[0][0], shown[0][1])
-    elif any(content is not None for _, content in shown):
-        figures = "".join(_figure(image, content, _AMONG_OTHERS) for image, content in shown)
+    contents = [(image, _read(image)) for image in images]
+    if len(contents) == 1 and contents[0][1] is not None:
+        data |= _single(contents[0][0], contents[0][1])
+    elif any(content is not None for _, content in contents):
+        figures = "".join(_figure(image, content, _AMONG_OTHERS) for image, content in contents)
         data["text/html"] = f'<div style="{_ROW}">{figures}</div>'
     selected = {
         mime: value
@@ -233,8 +233,8 @@ def _single(image: Image, data: bytes) -> dict[str, str]:
     """Return one image by its media type."""
     if image.media_type in _UNCHANGED:
         return {image.media_type: _base64(data)}
-    shown = {"text/html": _figure(image, data, _ALONE)}
-    return shown | {_SVG: data.decode("utf-8-sig", "replace")} if image.media_type == _SVG else shown
+    contents = {"text/html": _figure(image, data, _ALONE)}
+    return contents | {_SVG: data.decode("utf-8-sig", "replace")} if image.media_type == _SVG else contents
 
 
 def _base64(data: bytes) -> str:

@@ -1,4 +1,4 @@
-"""The media type and pixel size of an image by its first bytes, and whether they match what was declared.
+"""Reads the media type and pixel size from an image's first bytes, and compares the type with what was declared.
 
 Invariants: pure; nothing is decoded, and nothing raises for senseless bytes: an unknown format is
 `application/octet-stream`, an unknown size None. A size is the stored one: EXIF orientation does not turn it. An SVG
@@ -126,14 +126,14 @@ def format_mismatch(declared: str | None, kind: str) -> bool:
 
 def format_warning(requested: str | None, declared: str | None, kind: str) -> str | None:
     """Return a sentence if the bytes' media type `kind` is not the requested or the declared format; else None."""
-    wrong = [
+    mismatches = [
         f"{source} {(_type_from_name(name) or '').partition('/')[2].partition('+')[0]}"
         for source, name in (("output_format asked for", requested), ("the server calls it", declared))
         if format_mismatch(name, kind)
     ]
-    if not wrong:
+    if not mismatches:
         return None
-    names = " and ".join(wrong)
+    names = " and ".join(mismatches)
     return f"a picture is {kind} by its bytes, but {names}; media_type and new file names follow the bytes"
 
 

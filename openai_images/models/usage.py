@@ -103,10 +103,10 @@ def usage_fields(usage: Usage | SvgUsage | TokenDetails) -> dict[str, Any]:
         if name != "extra" and value is not None:
             fields[name] = usage_fields(value) if isinstance(value, TokenDetails) else json_value(value)
     extra: Any = usage.extra  # callers may be untyped
-    more = json_value(extra) if is_mapping(extra) else None
+    extra_fields = json_value(extra) if is_mapping(extra) else None
     return (
-        fields | {name: value for name, value in more.items() if name not in fields}
-        if is_mapping(more)
+        fields | {name: value for name, value in extra_fields.items() if name not in fields}
+        if is_mapping(extra_fields)
         else fields
     )
 

@@ -56,8 +56,8 @@ def _model(context: CheckContext) -> Iterator[Problem]:
     model, exact_model = find_model(name)
     label = context.display(name)
     if model is not None and model.has_ended(context.today, azure=context.azure):
-        who, end = model.end(azure=context.azure)
-        yield context.problem("model", f"{who} ended {label} on {end}", context.live())
+        provider, end = model.end(azure=context.azure)
+        yield context.problem("model", f"{provider} ended {label} on {end}", context.live())
     elif context.official and not exact_model:
         like = f"; it is taken for a {model.name}" if model else ""
         message = f"{label} is not known to this version{like}"
@@ -73,39 +73,39 @@ def _values(context: CheckContext) -> Iterator[Problem]:
 
 def _value(context: CheckContext, model: ModelSpec, parameter: str, value: str) -> Iterator[Problem]:
     """Yield the problems of one parameter's value."""
-    known, label = model.values.get(parameter, ()), context.display(value)
+    values, label = model.values.get(parameter, ()), context.display(value)
     refuses = "no live model takes" if model.name == ANY_MODEL else f"{model.name} does not take"
-    if not known:
+    if not values:
         models = context.live(parameter)
         accepted = f"leave it out, or use one of {models}" if models else "leave it out"
         yield context.problem(parameter, f"{refuses} it", accepted, certain=context.exact_model)
     elif (parameter, value) in model.unsure:
-        accepted = ", ".join(other for other in known if other != value)
+        accepted = ", ".join(other for other in values if other != value)
         message = f"{label} is in preview with {model.name}, and the API was seen to refuse it"
         yield context.problem(parameter, message, accepted, certain=False)
-    elif value not in known and value in known_values(parameter):
-        yield context.problem(parameter, f"{refuses} {label}", ", ".join(known), certain=context.exact_model)
-    elif value not in known:
+    elif value not in values and value in known_values(parameter):
+        yield context.problem(parameter, f"{refuses} {label}", ", ".join(values), certain=context.exact_model)
+    elif value not in values:
         message = f"{label} is not known to this version"
-        yield context.problem(parameter, message, ", ".join(known), certain=False)
+        yield context.problem(parameter, message, ", ".join(values), certain=False)
 
 
 def _size(context: CheckContext) -> Iterator[Problem]:
     size, output_format, model = context.get("size"), context.get("output_format", "png"), context.model
     if size in {None, "auto"} or model is None or output_format is None or size in model.sizes:
         return
-    measured, label = parse_size(size), context.display(size)
+    pixels, label = parse_size(size), context.display(size)
     if model.sizes:
         message = f"{model.name} does not take {label}"
         accepted = ", ".join((*model.sizes, "auto"))
-        yield context.problem("size", message, accepted, certain=context.exact_model and measured is not None)
-    elif measured is None:
+        yield context.problem("size", message, accepted, certain=context.exact_model and pixels is not None)
+    elif pixels is None:
         accepted = f"auto, or WIDTHxHEIGHT in pixels such as {_example(size)}"
         yield context.problem("size", f"{label} is not known to this version", accepted, certain=False)
     elif output_format == "gif":
-        yield from _sheet(context, label, *measured)
-    elif problems := size_problems(*measured):
-        width, height = nearest_size(*measured)
+        yield from _sheet(context, label, *pixels)
+    elif problems := size_problems(*pixels):
+        width, height = nearest_size(*pixels)
         accepted = f"auto, or the nearest, {width}x{height}"
         certain = context.exact_model and output_format in _RASTER
         yield context.problem("size", f"{label}: {', '.join(problems)}", accepted, certain=certain)

@@ -148,8 +148,8 @@ class RequestValidator:
         if not model.ends_soon(utc_date(self._wall()), azure=self._azure):
             return []
         self._announced.add(model.name)
-        who, end = model.end(azure=self._azure)
-        return [f"{who} ends {model.name} on {end}: use {' or '.join(REPLACEMENTS)} in its place"]
+        provider, end = model.end(azure=self._azure)
+        return [f"{provider} ends {model.name} on {end}: use {' or '.join(REPLACEMENTS)} in its place"]
 
     def pictures(self, problems: list[Problem]) -> list[str]:
         """Return the doubtful problems of opened images not reported before. Raises as `check` does."""

@@ -1,8 +1,8 @@
-"""Base64 decoded while it arrives, in pieces cut anywhere; and the JSON escapes around it.
+"""Decodes base64, and the JSON escapes in it, while it arrives in pieces cut anywhere.
 
-Invariants: linear; holds a few kilobytes at most; the bytes written are correct, or `DecodeError` is raised.
-Beside the standard alphabet with padding it accepts what compatible servers send: a `data:…;base64,` prefix,
-the url-safe alphabet, missing padding, line ends and tabs.
+Invariants: linear; holds a few kilobytes at most; the bytes written are correct, or `DecodeError` is raised. In
+addition to the standard alphabet with padding it accepts what compatible servers send: a `data:…;base64,` prefix, the
+url-safe alphabet, missing padding, line ends and tabs.
 Must not: accept anything else, padding inside the text, or more than `max_bytes`.
 """
 
@@ -26,20 +26,20 @@ _INVALID_ESCAPE = "the answer holds a picture with an escape that is no base64"
 class JSONUnescaper:
     """Removes JSON escapes from a string that arrives in pieces.
 
-    `held` is the incomplete escape at the end of the text fed so far.
+    `pending` is the incomplete escape at the end of the text fed so far.
     """
 
     def __init__(self) -> None:
-        self.held = b""
+        self.pending = b""
 
     def feed(self, text: bytes, *, last: bool) -> bytes:
         """Return `text` without escapes; `last`: the string ends here. Raises `DecodeError`."""
-        text = self.held + text
-        self.held = _incomplete_escape(text)
-        if self.held:
+        text = self.pending + text
+        self.pending = _incomplete_escape(text)
+        if self.pending:
             if last:
                 raise DecodeError(_INVALID_ESCAPE)
-            text = text[: -len(self.held)]
+            text = text[: -len(self.pending)]
         # PHP writes every slash as \/, the only escape that comes thousands of times in an image.
         text = text.replace(b"\\/", b"/") if b"\\\\" not in text else text
         return _ESCAPE.sub(_unescape, text) if b"\\" in text else text
@@ -89,7 +89,7 @@ class Base64Decoder:
         self._write = write
         self._max_bytes = max_bytes
         self._start: bytes | None = b""  # buffered until it is clear whether the text begins with a prefix
-        self._held = bytearray()
+        self._buffer = bytearray()
         self._lenient = False
         self._padded = False
 
@@ -97,21 +97,21 @@ class Base64Decoder:
         """Decode the next characters. Raises `DecodeError` and `ResponseTooLargeError`."""
         if self._start is not None:
             piece = self._after_prefix(self._start + piece if self._start else piece)
-        held = self._held
+        buffer = self._buffer
         if self._lenient or len(piece) < _COALESCE:
-            held += piece.translate(_URL_SAFE, _LINE_ENDS) if self._lenient else piece
-            if len(held) >= _COALESCE:
+            buffer += piece.translate(_URL_SAFE, _LINE_ENDS) if self._lenient else piece
+            if len(buffer) >= _COALESCE:
                 self._flush()
             return
         # The common case, a large piece: complete the open quad, then decode the rest without copying it.
         start = 0
-        if held:
-            start = -len(held) & 3
-            held += piece[:start]
+        if buffer:
+            start = -len(buffer) & 3
+            buffer += piece[:start]
             self._flush()
         end = len(piece) - ((len(piece) - start) & 3)
         if not self._lenient and self._decode(memoryview(piece)[start:end]):
-            held += piece[end:]
+            buffer += piece[end:]
         else:
             self._lenient = True
             self.feed(piece[start:])
@@ -122,24 +122,24 @@ class Base64Decoder:
             start, self._start = self._start, None
             if start.startswith(b"data:"):
                 raise _invalid()
-            self._held += start
+            self._buffer += start
         self._flush()
-        tail = bytes(self._held).translate(_URL_SAFE, _LINE_ENDS)
+        tail = bytes(self._buffer).translate(_URL_SAFE, _LINE_ENDS)
         core = tail.rstrip(b"=")
         if tail and (len(core) < 2 or not self._decode(core + b"=" * (-len(core) & 3))):
             raise _invalid()
 
     def _flush(self) -> None:
         """Decode the complete buffered quads; leniently once they are not standard base64."""
-        held = self._held
-        complete = len(held) & ~3
-        if self._decode(bytes(held[:complete])):
-            del held[:complete]
+        buffer = self._buffer
+        complete = len(buffer) & ~3
+        if self._decode(bytes(buffer[:complete])):
+            del buffer[:complete]
         elif self._lenient:
             raise _invalid()
         else:
             self._lenient = True
-            held[:] = bytes(held).translate(_URL_SAFE, _LINE_ENDS)
+            buffer[:] = bytes(buffer).translate(_URL_SAFE, _LINE_ENDS)
             self._flush()
 
     def _decode(self, quads: bytes | memoryview) -> bool:

@@ -1,8 +1,8 @@
-"""JSON values to this package's values and back; the only module that imports cattrs.
+"""Converts JSON values to this package's values and back; the only module that imports cattrs.
 
-Invariants: strict about images, lenient about everything else: a field may be missing, null or of an
-unexpected type (then it is None, and kept in `extra`, as unknown fields are). A response with an image is
-never rejected for its other fields.
+Invariants: strict about images, lenient about everything else: a field may be missing, null or of an unexpected type
+(then it is None, and kept in `extra`, as unknown fields are). A response with an image is never rejected for its other
+fields.
 Must not: use cattrs' JSON preset, which turns the text "false" into True and bytes into base85.
 """
 

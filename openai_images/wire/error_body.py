@@ -1,8 +1,7 @@
-"""What an error body says, in whatever shape and however deeply nested a server writes it.
+"""Reads error bodies of any shape and nesting into `ErrorDetails`.
 
-Invariants: pure; for any input there is a message, and nothing raises. The message is that of the innermost
-object with a useful one: gateways wrap the error of the server behind them as an object, in a list, or as
-JSON in a text.
+Invariants: pure; for any input there is a message, and nothing raises. The message is that of the innermost object with
+a useful one: gateways wrap the upstream server's error as an object, in a list, or as JSON in a text.
 Must not: look at more objects, levels, items or characters than the limits below.
 """
 
@@ -115,7 +114,7 @@ class _ErrorObject(NamedTuple):
     def type(self) -> str | None:
         """Its type, unless it is the type of an event."""
         types = (_as_name(self.fields.get(name)) for name in _TYPES)
-        return next((kind for kind in types if kind and not _EVENT.fullmatch(kind)), None)
+        return next((name for name in types if name and not _EVENT.fullmatch(name)), None)
 
 
 def read_body(body: bytes) -> tuple[ErrorDetails, object]:

@@ -1,8 +1,7 @@
-"""What an error is about, decided from its code, its words, the advertised wait and the status.
+"""Decides what an error is about, from its code, its words, the advertised wait and the status.
 
-Invariants: pure; the first matching row of `_TABLE` decides; `error_words.py` has the patterns. Codes decide
-before words, except words about money, which no server sends by mistake. Words that echo the prompt were
-removed before.
+Invariants: pure; the first matching row of `_TABLE` decides; `error_words.py` has the patterns. Codes decide before
+words, except words about money, which no server sends by mistake. Words that echo the prompt were removed before.
 Must not: decide by `type` alone: one type of the API covers sizes and models alike.
 """
 

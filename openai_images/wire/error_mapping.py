@@ -1,9 +1,9 @@
-"""From a status and an error body, or an error event, to an exception.
+"""Builds the exception for a status and an error body, or for an error event.
 
-Invariants: `error_codes.py` decides what it is about; the key, the prompt and base64 are removed from the
-words before that, and from the text and every attribute. The status of a code counts in mid-stream, and where
-a relay sent a 5xx for an upstream 4xx. Any shape gives a typed error.
-Must not: claim that a request is safe to resend unless the server or its status proves it.
+Invariants: `error_codes.py` decides what it is about; the key, the prompt and base64 are removed from the words before
+that, and from the text and every attribute. The status of a code counts in mid-stream, and when a relay sends a 5xx for
+an upstream 4xx. Any shape gives a typed error.
+Must not: mark a request as safe to resend unless the server or its status proves it.
 """
 
 from __future__ import annotations

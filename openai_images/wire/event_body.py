@@ -163,9 +163,9 @@ class EventStreamBody:
             self._record_error(error_from_document(self._context, doc))
         elif "error" in (event_type, name) or (is_object(doc) and doc.get("error")):
             raise error_from_document(self._context, doc)
-        known = self._known_events(doc, event_type, damaged) if is_object(doc) else ()
+        events = self._known_events(doc, event_type, damaged) if is_object(doc) else ()
         # A partial image that cannot be read must not cost the finished one that follows.
-        return known or [UnknownEvent(event_type[:_LONGEST_TYPE] or "message", doc)]
+        return events or [UnknownEvent(event_type[:_LONGEST_TYPE] or "message", doc)]
 
     def _known_events(self, doc: dict[str, Any], event_type: str, damaged: list[Image]) -> Sequence[Event]:
         """Return the events of a known type; none for an unknown one. Raises `ImagesError` if the image is missing."""

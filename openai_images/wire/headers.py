@@ -1,7 +1,7 @@
-"""What response headers, and the words of an error, say about waiting and limits.
+"""Reads waits, limits and ids from response headers, and waits from the words of an error.
 
-Invariants: pure; the wall clock is a parameter; a senseless value is None, never an exception. Header names
-are lower case, as a case-insensitive mapping or a plain dict gives them.
+Invariants: pure; the wall clock is a parameter; a senseless value is None, never an exception. Header names are lower
+case, as a case-insensitive mapping or a plain dict gives them.
 Must not: return a wait longer than `LONGEST_WAIT`.
 """
 

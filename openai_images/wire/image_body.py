@@ -27,7 +27,7 @@ MAX_DAMAGED = 10
 """Damaged images kept, perhaps in memory: the API's largest `n` of one request."""
 
 _SHOWN = 40
-"""Bytes of a non-image that an error repeats: enough to tell words or a page from noise."""
+"""Bytes of a non-image that an error repeats: enough to recognize words or a page."""
 
 
 class BodyDecoder(Protocol):

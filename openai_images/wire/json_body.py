@@ -48,7 +48,7 @@ class JSONBody:
         self._docs: list[Any] = []
         self._result: ImageResult | None = None
         self._failure: ImagesError | None = None
-        self._kept: list[Image] = []
+        self._salvaged: list[Image] = []
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Decode the next bytes; nothing is complete before the end. Raises `ResponseTooLargeError`."""
@@ -88,7 +88,7 @@ class JSONBody:
 
     def images(self) -> list[Image]:
         """Return images that were complete when the document broke off or went wrong, and URLs that may be images."""
-        return [] if self._result is not None else self._kept or self._scanner.images
+        return [] if self._result is not None else self._salvaged or self._scanner.images
 
     def damaged(self) -> list[Image]:
         """Return what came in place of an image."""
@@ -119,7 +119,7 @@ class JSONBody:
             islice((image for _, inner in holders for image in codec.structure_images(inner)), MAX_IMAGES + 1)
         )
         if len(images) > MAX_IMAGES:
-            self._kept = images[:MAX_IMAGES]
+            self._salvaged = images[:MAX_IMAGES]
             raise too_many_images()
         if images:
             doc, inner = holders[0]
@@ -132,7 +132,7 @@ class JSONBody:
         urls = find_urls(self._docs)
         if error is None and urls:
             return _fields(self._docs[0]), urls
-        self._kept = urls
+        self._salvaged = urls
         error = error or self._unexplained_error()
         if isinstance(error, DecodeError):
             error.body = Redaction(self._context.secrets).document(outline(self._docs[0]))

@@ -1,8 +1,8 @@
 """Decodes one JSON document, and the base64 images in it, while it arrives.
 
-Invariants: strings are walked with their escapes, and keys told from values. The value of a `b64_json` key, a data URL
-under `url`, and any text that begins as an image in base64, go to a base64 decoder and a sink; all else to a small
-envelope, where `NaN` replaces each image (`envelope.py`). An image whose own bytes are wrong has a `flaw`.
+Invariants: escapes in strings are respected, and keys are not mistaken for values. The value of a `b64_json` key, a
+data URL under `url`, and any text that begins as an image in base64, go to a base64 decoder and a sink; all else to a
+small envelope, where `NaN` replaces each image (`envelope.py`). An image whose own bytes are wrong has a `flaw`.
 Must not: accept an envelope over `MAX_ENVELOPE_BYTES`, or more than `MAX_IMAGES`.
 """
 
@@ -247,11 +247,11 @@ class JSONImageDecoder:
     def _in_image(self, data: bytes, offset: int) -> int:
         """In an image: unescape and decode up to the closing quote; an invalid one does not cost the others."""
         assert self._decoder is not None  # noqa: S101  set together with the state
-        self._escaped = self._escapes.held == b"\\"
+        self._escaped = self._escapes.pending == b"\\"
         quote = data.find(b'"', offset)
         end = len(data) if quote < 0 else quote
         try:
-            if self._escapes.held or data.find(b"\\", offset, end) >= 0:
+            if self._escapes.pending or data.find(b"\\", offset, end) >= 0:
                 self._decoder.feed(self._escapes.feed(data[offset:end], last=quote >= 0))
             else:
                 self._decoder.feed(data if end - offset == len(data) else data[offset:end])
@@ -260,7 +260,7 @@ class JSONImageDecoder:
                 self._end_image()
         except DecodeError as error:
             self._invalid_image = error
-            self._escapes.held = b""
+            self._escapes.pending = b""
             self.discard()
             self._decoder = None
             self._images.append(None)

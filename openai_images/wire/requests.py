@@ -1,4 +1,4 @@
-"""The requests of `POST /images/generations` and `/images/edits`, as URL, headers and body.
+"""Builds the requests of `POST /images/generations` and `/images/edits`: URL, headers and body.
 
 Invariants: pure; only parameters that were set are sent.
 Must not: read responses (`response.py` does) or errors (`error_mapping.py`).

@@ -54,7 +54,7 @@ class ResponseDecoder:
         self._new_sink = new_sink
         self._max_image_bytes = max_picture_bytes
         self._body: BodyDecoder | None = None
-        self._held = bytearray()
+        self._buffer = bytearray()
 
     @property
     def activity(self) -> int:
@@ -64,14 +64,19 @@ class ResponseDecoder:
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Decode the next bytes. Raises `ImagesError`; events yielded before that stay valid."""
         body = self._body
-        if body is not None and len(chunk) < _SMALL and len(self._held) < _ENOUGH and body.can_buffer(chunk):
-            self._held += chunk
+        if (
+            body is not None
+            and len(chunk) < _SMALL
+            and len(self._buffer) < _ENOUGH
+            and body.can_buffer(chunk)
+        ):
+            self._buffer += chunk
             return iter(())  # not a generator: an image in tiny pieces gets here millions of times
         return self._read(chunk)
 
     def finish(self) -> Iterator[Event]:
         """Yield what was complete when the body ended or broke. Raises `ImagesError` if the server sent an error."""
-        if self._body is None and self._held:
+        if self._body is None and self._buffer:
             self._open(ended=True)
         if self._body is not None:
             yield from self._read(b"")
@@ -103,18 +108,18 @@ class ResponseDecoder:
     def _read(self, chunk: bytes) -> Iterator[Event]:
         """Feed the buffered bytes and these to the body's decoder."""
         if self._body is None:
-            self._held = (self._held + chunk).lstrip(_SKIPPED)
+            self._buffer = (self._buffer + chunk).lstrip(_SKIPPED)
             self._open(ended=False)
             chunk = b""
         if self._body is not None:
-            if self._held:
-                chunk = bytes(self._held) + chunk
-                self._held.clear()
+            if self._buffer:
+                chunk = bytes(self._buffer) + chunk
+                self._buffer.clear()
             yield from self._body.feed(chunk)
 
     def _open(self, *, ended: bool) -> None:
         """Choose the decoder by the first bytes, if there are enough of them."""
-        start = bytes(self._held)
+        start = bytes(self._buffer)
         content_type = self._context.headers.get("content-type", "").partition(";")[0].strip().lower()
         markup = start.startswith(b"<")
         if start.startswith((b"{", b"[", b'"')):

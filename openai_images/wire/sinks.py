@@ -1,8 +1,7 @@
 """Sinks that collect images in memory, each held once.
 
-Invariants: an image's bytes are handed out without a copy. A buffer that grows in steps is copied each time,
-which costs more than decoding, so each buffer starts with the size that recent images had, and is shrunk at
-the end.
+Invariants: an image's bytes are returned without a copy. A buffer that grows in steps is copied each time, which costs
+more than decoding, so each buffer starts with the size that recent images had, and is shrunk at the end.
 Must not: limit the size of an image (its decoder does).
 """
 
@@ -55,7 +54,7 @@ class MemorySink:
         self._buffer.write(data)
 
     def finish(self) -> Image:
-        """Return the image; `getvalue` hands out the buffer without a copy."""
+        """Return the image; `getvalue` returns the buffer without a copy."""
         self._buffer.truncate(self._nbytes)
         if self._factory is not None:
             self._factory.learn(self._nbytes)

@@ -1,8 +1,8 @@
 """Frames a `text/event-stream`, on bytes (html.spec.whatwg.org, 9.2.5 and 9.2.6).
 
-Invariants: CR, LF and CRLF end lines wherever chunks are cut, one leading BOM is dropped, comments are
-skipped, an event without its blank line is never dispatched. Data is passed on before its line ends (a line
-may be a 30 MB image), joined by LF as the standard says, so memory does not grow with it.
+Invariants: CR, LF and CRLF end lines wherever chunks are cut, one leading BOM is dropped, comments are skipped, an
+event without its blank line is never dispatched. Data is passed on before its line ends (a line may be a 30 MB image),
+joined by LF as the standard requires, so memory does not grow with it.
 Must not: limit the data (its decoder does), or keep `retry`: a paid POST is not sent again.
 """
 
