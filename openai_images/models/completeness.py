@@ -60,27 +60,27 @@ class ImageProbe:
     @property
     def flaw(self) -> str | None:
         """`NO_IMAGE`, `TRUNCATED`, or None for a complete image."""
-        kind = media.media_type(self.head)
-        if kind == media.UNKNOWN:
+        mime = media.media_type(self.head)
+        if mime == media.UNKNOWN:
             return NO_IMAGE
         if not self._has_begun:
             self._begin()
         tail = b"" if self._tail is None else b"".join(self._tail)[-_TAIL:]
         is_complete = self._steps is None
-        if kind == "image/jpeg":
+        if mime == "image/jpeg":
             is_complete = b"\xff\xd9" in tail
-        elif kind == "image/svg+xml":
+        elif mime == "image/svg+xml":
             is_complete = b"</svg" in tail or media.is_empty_svg(self.head)
-        elif kind in _BOXED:
+        elif mime in _BOXED:
             is_complete = is_complete or not self._skip
         return None if is_complete else TRUNCATED
 
     def _begin(self) -> None:
         """Choose the steps of the format, and follow them through the buffered bytes."""
         self._has_begun = True
-        kind = media.media_type(self.head)
-        follow = _FORMATS.get(kind)
-        if kind in ("image/jpeg", media.UNKNOWN, "image/svg+xml"):
+        mime = media.media_type(self.head)
+        follow = _FORMATS.get(mime)
+        if mime in ("image/jpeg", media.UNKNOWN, "image/svg+xml"):
             self._tail = deque()
         if follow is not None:
             self._steps = follow()
@@ -150,13 +150,13 @@ def _jpeg() -> _Steps:
 def _gif() -> _Steps:
     screen = yield 0, 13
     skip = _color_table_bytes(screen[10])
-    while (kind := (yield skip, 1)) in (b",", b"!"):
+    while (block := (yield skip, 1)) in (b",", b"!"):
         # An image has a position and a color table before its data, an extension a label.
-        skip = _color_table_bytes((yield 8, 1)[0]) + 1 if kind == b"," else 1
+        skip = _color_table_bytes((yield 8, 1)[0]) + 1 if block == b"," else 1
         while size := (yield skip, 1)[0]:
             skip = size
         skip = 0
-    if kind != b";":  # damaged: skip to the end of the bytes
+    if block != b";":  # damaged: skip to the end of the bytes
         yield _NEVER, 0
 
 
@@ -176,8 +176,8 @@ def _bmp() -> _Steps:
 def _boxes() -> _Steps:
     """Follow boxes: ISO media files do not state their length, so any open box has to end."""
     while True:
-        size, kind = int.from_bytes((box := (yield 0, 8))[:4]), box[4:]
-        if kind not in _BOXES or size == 0:
+        size, name = int.from_bytes((box := (yield 0, 8))[:4]), box[4:]
+        if name not in _BOXES or size == 0:
             return
         skip = int.from_bytes((yield 0, 8)) - 16 if size == 1 else size - 8
         yield max(skip, 0), 0

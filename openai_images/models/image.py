@@ -196,7 +196,7 @@ def is_remote(image: Image) -> bool:
 def mime_bundle(
     images: Sequence[Image], text: str, include: Container[str] | None, exclude: Container[str] | None
 ) -> MimeBundle:
-    """Return images for a notebook; `text` is shown if there are none; `include` and `exclude` are media types.
+    """Return images for a notebook, with `text` as plain text; `include` and `exclude` are media types.
 
     Fetches nothing and never raises: an image behind a URL, or in a file that is gone, is its `repr`. PNG and JPEG are
     unchanged, as every frontend shows them; the other formats are an `<img>` of HTML, in which an SVG can run no script
@@ -233,8 +233,8 @@ def _single(image: Image, data: bytes) -> dict[str, str]:
     """Return one image by its media type."""
     if image.media_type in _UNCHANGED:
         return {image.media_type: _base64(data)}
-    contents = {"text/html": _figure(image, data, _ALONE)}
-    return contents | {_SVG: data.decode("utf-8-sig", "replace")} if image.media_type == _SVG else contents
+    bundle = {"text/html": _figure(image, data, _ALONE)}
+    return bundle | {_SVG: data.decode("utf-8-sig", "replace")} if image.media_type == _SVG else bundle
 
 
 def _base64(data: bytes) -> str:

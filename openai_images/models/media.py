@@ -36,7 +36,7 @@ _SUFFIXES = {
 SUFFIXES = tuple(_SUFFIXES.values())
 """The suffixes of image files."""
 
-_FORMATS = {kind.partition("/")[2].partition("+")[0]: kind for kind in _SUFFIXES} | {"jpg": "image/jpeg"}
+_FORMATS = {mime.partition("/")[2].partition("+")[0]: mime for mime in _SUFFIXES} | {"jpg": "image/jpeg"}
 
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -96,9 +96,9 @@ _PIXELS = {
 
 def media_type(head: bytes) -> str:
     """Return the media type of the first bytes, such as `image/png`."""
-    for signature, kind in _SIGNATURES:
+    for signature, mime in _SIGNATURES:
         if head.startswith(signature):
-            return kind
+            return mime
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "image/webp"
     if head[4:8] == b"ftyp":
@@ -110,31 +110,31 @@ def media_type(head: bytes) -> str:
     return "image/svg+xml" if _SVG.match(head[:_SVG_HEAD]) else UNKNOWN
 
 
-def file_suffix(kind: str) -> str:
+def file_suffix(mime: str) -> str:
     """Return the usual file suffix of a media type, `.bin` for an unknown one."""
-    return _SUFFIXES.get(kind, ".bin")
+    return _SUFFIXES.get(mime, ".bin")
 
 
-def format_mismatch(declared: str | None, kind: str) -> bool:
-    """Return whether `declared`, such as "png", "jpg" or "image/webp", is certainly not the bytes' media type `kind`.
+def format_mismatch(declared: str | None, mime: str) -> bool:
+    """Return whether `declared`, such as "png", "jpg" or "image/webp", is certainly not the bytes' media type `mime`.
 
     Nothing declared, an unknown name, and unknown bytes (an image behind a URL) are no mismatch.
     """
     expected = _type_from_name(declared)
-    return expected is not None and kind in _SUFFIXES and expected != kind
+    return expected is not None and mime in _SUFFIXES and expected != mime
 
 
-def format_warning(requested: str | None, declared: str | None, kind: str) -> str | None:
-    """Return a sentence if the bytes' media type `kind` is not the requested or the declared format; else None."""
+def format_warning(requested: str | None, declared: str | None, mime: str) -> str | None:
+    """Return a sentence if the bytes' media type `mime` is not the requested or the declared format; else None."""
     mismatches = [
         f"{source} {(_type_from_name(name) or '').partition('/')[2].partition('+')[0]}"
         for source, name in (("output_format asked for", requested), ("the server calls it", declared))
-        if format_mismatch(name, kind)
+        if format_mismatch(name, mime)
     ]
     if not mismatches:
         return None
     names = " and ".join(mismatches)
-    return f"a picture is {kind} by its bytes, but {names}; media_type and new file names follow the bytes"
+    return f"a picture is {mime} by its bytes, but {names}; media_type and new file names follow the bytes"
 
 
 def pixel_size(head: bytes) -> tuple[int, int] | None:
@@ -196,14 +196,14 @@ def _jpeg(head: bytes) -> tuple[int, int] | None:
 
 
 def _webp(head: bytes) -> tuple[int, int] | None:
-    kind = head[12:16]
-    if kind == b"VP8 " and head[23:26] == b"\x9d\x01\x2a":
+    chunk = head[12:16]
+    if chunk == b"VP8 " and head[23:26] == b"\x9d\x01\x2a":
         width, height = struct.unpack_from("<HH", head, 26)
         return width & 0x3FFF, height & 0x3FFF
-    if kind == b"VP8L" and head[20] == 0x2F:
+    if chunk == b"VP8L" and head[20] == 0x2F:
         (bits,) = struct.unpack_from("<I", head, 21)
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    if kind == b"VP8X":
+    if chunk == b"VP8X":
         width = int.from_bytes(head[24:27], "little") + 1
         height = int.from_bytes(head[27:30], "little") + 1
         return (width, height) if len(head) >= 30 else None
@@ -214,7 +214,7 @@ def _type_from_brands(head: bytes) -> str:
     """Return the media type of an ISO media file, by its brand or one of its compatible brands."""
     end = min(int.from_bytes(head[:4]), 256)
     brands = {head[8:12], *(head[offset : offset + 4] for offset in range(16, end, 4))}
-    return next((kind for kind, known in _BRANDS.items() if not known.isdisjoint(brands)), UNKNOWN)
+    return next((mime for mime, known in _BRANDS.items() if not known.isdisjoint(brands)), UNKNOWN)
 
 
 def _avif(head: bytes) -> tuple[int, int] | None:
@@ -235,7 +235,7 @@ def _avif(head: bytes) -> tuple[int, int] | None:
 def _boxes(data: bytes, offset: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Yield the boxes of an ISO media file between two offsets: name, start and end of the content."""
     while offset + 8 <= end:
-        size, kind = struct.unpack_from(">I4s", data, offset)
+        size, name = struct.unpack_from(">I4s", data, offset)
         start = offset + 8
         if size == 1:
             (size,) = struct.unpack_from(">Q", data, start)
@@ -245,7 +245,7 @@ def _boxes(data: bytes, offset: int, end: int) -> Iterator[tuple[bytes, int, int
         if size < start - offset:
             return
         offset += size
-        yield kind, start, min(offset, end)
+        yield name, start, min(offset, end)
 
 
 def _svg(head: bytes) -> tuple[int, int] | None:

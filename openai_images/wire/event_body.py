@@ -104,7 +104,7 @@ class EventStreamBody:
     def images(self) -> list[Image]:
         """Return the complete image of a truncated finished event, or those of the last unknown event."""
         truncated = self._scanner.images if self._framer.event.endswith(_FINISHED) else []
-        # An image with a path is a file already.
+        # An image with a path is kept already, as a file.
         return truncated or [
             image for image in self._unknown_event_images if image.path is None and not self._completed
         ]
