@@ -3,9 +3,9 @@
     ImagesError
     ├── ConfigurationError                  no key, an unusable base_url, a header that cannot be sent
     │   └── BatchFolderError                in use, not a batch's, or its input was changed
-    ├── RequestInvalidError                 found here, before anything was sent
+    ├── RequestInvalidError                 found before anything was sent
     │   └── BatchInputError                 problems: every bad row
-    ├── APIStatusError                      the server said no (also in mid-stream, with status_code 200)
+    ├── APIStatusError                      an error response (also in mid-stream, with status_code 200)
     │   ├── BadRequestError
     │   │   └── ModerationBlockedError      categories, stage
     │   ├── AuthenticationError
@@ -21,19 +21,17 @@
     ├── ResponseTooLargeError               also an OutcomeUnknownError
     ├── DownloadError                       url, urls, response
     ├── PartialResultError                  result, errors
-    └── OutcomeUnknownError                 it was sent, and nobody knows whether it ran
+    └── OutcomeUnknownError                 sent, but it is unknown whether it was executed
 
-Rules: this module imports nothing of ours. Each exception has a text that says what happened, on what and what
-to do; each survives pickling and copying with all it carries. Each can be made again from its `args` alone, as Celery's
-JSON serializer does, with defaults for the rest. Neither a key nor a prompt nor base64 belongs in a text.
+Invariants: each message names what happened, on what, and what to do; each exception survives pickling and copying with
+all its attributes, and can be rebuilt from its `args` alone as Celery does, with defaults for the rest.
+Must not: import other modules of this package, or have a key, a prompt or base64 in a message.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 __all__ = [
     "APIConnectionError",
@@ -68,7 +66,7 @@ _E = TypeVar("_E", bound=BaseException)
 
 
 def _rebuild(cls: type[_E], args: tuple[object, ...], state: dict[str, object]) -> _E:
-    """Make an exception again without calling its `__init__`, which may ask for keywords."""
+    """Rebuild an exception without calling its `__init__`, which may require keywords."""
     error = cls.__new__(cls, *args)
     error.args = args
     error.__dict__.update(state)
@@ -76,22 +74,21 @@ def _rebuild(cls: type[_E], args: tuple[object, ...], state: dict[str, object]) 
 
 
 class ImagesError(Exception):
-    """The root: everything raised on purpose by this package is one of these.
+    """The base class of everything this package raises on purpose.
 
-    `attempts` counts the requests that were made for the call, `elapsed` the seconds it took, waits included;
-    `request_id` is the server's name for the last of them; `partials` holds the `PartialImage` events that
-    had arrived, and `images` the pictures that were complete, before things went wrong. `damaged` holds what came in a
-    picture's place and is none by its own bytes, or lacks its end (`Image.flaw`): it may have been paid for.
+    `attempts` counts the requests made for the call, `elapsed` its seconds, waits included; `request_id` is the
+    server's id of the last request; `partials` holds the `PartialImage` events that had arrived, and `images` the
+    images that were complete, before the error. `damaged` holds what came in place of an image and, by its own bytes,
+    is none or is truncated (`Image.flaw`): it may have been paid for.
     """
 
     maybe_billed: bool = False
-    """Whether the call may have cost money although no result came of it."""
+    """Whether the call may have cost money although it has no result."""
 
     safe_to_resend: bool = False
-    """Whether the request provably did not run, so that sending it again cannot pay twice."""
+    """Whether the request was provably not executed, so that sending it again cannot cost twice."""
 
     def __init__(self, message: str) -> None:
-        """Keep the text; what the call knows besides is filled in where it is raised."""
         super().__init__(message)
         self.attempts: int = 0
         self.elapsed: float = 0.0
@@ -101,46 +98,44 @@ class ImagesError(Exception):
         self.damaged: Sequence[Any] = ()
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle by class, arguments and state, whatever the signature of `__init__`."""
         return _rebuild, (type(self), self.args, self.__dict__.copy())
 
 
 class OutcomeUnknownError(ImagesError):
-    """The request was sent and nobody knows whether it ran: sending it again may pay twice.
+    """The request was sent, but it is unknown whether it was executed: sending it again may cost twice.
 
-    Always a second base of a concrete class; catch it to treat all unknown outcomes alike.
+    The mixin base class of every such error; catch it to handle all unknown outcomes alike.
     """
 
     maybe_billed = True
 
 
 class ConfigurationError(ImagesError):
-    """The client cannot work as it was set up: no key, an unusable base_url, a header that cannot be sent."""
+    """The client cannot work with its settings: no key, an unusable base_url, a header that cannot be sent."""
 
 
 class RequestInvalidError(ImagesError):
-    """The request was refused here, before anything was sent."""
+    """The request is invalid; nothing was sent."""
 
 
 class BatchFolderError(ConfigurationError):
-    """A batch cannot work in its folder: another process does, it is not a batch's, or the input was changed."""
+    """A batch cannot use its folder: it is in use by another process, not a batch's, or its input was changed."""
 
 
 class BatchInputError(RequestInvalidError):
-    """The input of a batch has bad rows: `problems` names each with its line; nothing was sent."""
+    """The input of a batch has bad rows: `problems` has each with its line; nothing was sent."""
 
     def __init__(self, message: str, *, problems: Sequence[str] = ()) -> None:
-        """Keep them all."""
         super().__init__(message)
         self.problems = tuple(problems)
 
 
 class APIStatusError(ImagesError):
-    """The server refused or failed, by HTTP status or by an error event in mid-stream (`status_code` is 200 then).
+    """The server answered with an error, by HTTP status or by an error event in mid-stream (then `status_code` is 200).
 
-    `code`, `type` and `param` are the server's own, `body` its decoded answer where it was JSON; `retry_after` is the
-    wait it asked for, in seconds, None where it did not; `reason` is the server's message alone, on one short line,
-    empty where it gave none. `status_code` is 0 where nothing but the text of an error is left.
+    `code`, `type` and `param` are the server's own, `body` its decoded JSON, if any; `retry_after` is the requested
+    wait in seconds, None if there is none; `reason` is the server's message alone, on one short line, empty if there is
+    none. `status_code` is 0 if only the text of an error is left.
     """
 
     retry_after: float | None = None
@@ -157,7 +152,6 @@ class APIStatusError(ImagesError):
         request_id: str | None = None,
         body: object = None,
     ) -> None:
-        """Keep what the server said, field by field."""
         super().__init__(message)
         self.status_code = status_code
         self.code = code
@@ -168,13 +162,13 @@ class APIStatusError(ImagesError):
 
 
 class BadRequestError(APIStatusError):
-    """The request is at fault (400, 413, 422): sending it again does not help."""
+    """400, 413, 422: the request is wrong; sending it again does not help."""
 
 
 class ModerationBlockedError(BadRequestError):
-    """The safety system refused the prompt (stage "input") or the picture (stage "output"); never sent again.
+    """The safety system blocked the prompt (stage "input") or the image (stage "output"); never sent again.
 
-    `categories` are as coarse as the server gives them and may be empty; `stage` is "unknown" where it was not said.
+    `categories` are as coarse as the server's and may be empty; `stage` is "unknown" if the server does not name it.
     """
 
     categories: tuple[str, ...] = ()
@@ -182,71 +176,70 @@ class ModerationBlockedError(BadRequestError):
 
 
 class AuthenticationError(APIStatusError):
-    """401: the key is missing, wrong or lacks a scope."""
+    """401: the key is missing, wrong, or lacks a scope."""
 
 
 class PermissionDeniedError(APIStatusError):
-    """403: the key is right, but what it asks for is not allowed."""
+    """403: the key is valid, but the request is not allowed."""
 
 
 class NotFoundError(APIStatusError):
-    """404: no such model or no such path under this base_url."""
+    """404: no such model, or no such path under this base_url."""
 
 
 class RateLimitError(APIStatusError):
-    """429 about the rate: waiting helps; `retry_after` says how long."""
+    """429 for the rate: waiting helps; `retry_after` is the wait in seconds."""
 
 
 class QuotaExhaustedError(APIStatusError):
-    """The account's money or quota is used up: waiting does not help. Not a `RateLimitError` although often a 429."""
+    """The account's money or quota is used up: waiting does not help. Not a `RateLimitError`, although often a 429."""
 
 
 class InternalServerError(APIStatusError):
-    """The server failed (5xx)."""
+    """5xx: the server failed."""
 
 
 class APIConnectionError(ImagesError):
-    """The connection could not be made, or broke."""
+    """The connection failed, or broke."""
 
 
 class APITimeoutError(APIConnectionError, TimeoutError):
-    """A timer ran out: `timer` is "connect", "first_byte", "idle" or "total", `seconds` its length."""
+    """A timer expired: `timer` is "connect", "first_byte", "idle" or "total", `seconds` its length."""
 
     def __init__(self, message: str, *, timer: str = "", seconds: float = 0.0) -> None:
-        """Keep which timer it was."""
         super().__init__(message)
         self.timer = timer
         self.seconds = seconds
 
 
 class StreamInterruptedError(APIConnectionError, OutcomeUnknownError):
-    """The answer ended or broke before its completed picture; `partials` and `images` hold what had arrived."""
+    """The response ended or broke before its completed image; `partials` and `images` hold what had arrived."""
 
 
 class DecodeError(OutcomeUnknownError):
-    """A successful answer could not be understood; its picture may have been paid for.
+    """A successful response could not be decoded; its image may have been paid for.
 
-    `body` is its decoded JSON without secrets and base64, as far as it is small; None where it was no JSON.
+    `body` is its decoded JSON without secrets and base64, if it is small; None if it was not JSON.
     """
 
     body: object = None
 
 
 class ResponseTooLargeError(OutcomeUnknownError):
-    """The answer passed a size limit and was abandoned; its picture may have been paid for."""
+    """The response exceeded a size limit and was aborted; its image may have been paid for."""
 
 
 class DownloadError(ImagesError):
-    """A picture is behind a URL and could not be fetched from there: it is paid for, and need not be generated again.
+    """An image is behind a URL and could not be fetched: it is paid for, and need not be generated again.
 
-    `url` is where it is, whole, signature included, and `urls` all of them where there are several; `response` is the
-    `ImageResult` with those that came and those that did not, for `client.download`. `status_code` is that of the
-    last answer, None where none came; `reason` is the text without what to do.
+    `url` is its complete URL, signature included, `urls` are all of them if there are several; `response` is the
+    `ImageResult` with the images that came and those that did not, for `client.download`. `status_code` is that of the
+    last response, None without one; `reason` is the message without its advice.
     """
 
     maybe_billed = True
 
-    def __init__(  # noqa: PLR0913  what is known of pictures that are elsewhere
+    def __init__(  # noqa: PLR0913  what is known of images that are not downloaded
         self,
         message: str,
         *,
@@ -256,7 +249,6 @@ class DownloadError(ImagesError):
         status_code: int | None = None,
         reason: str = "",
     ) -> None:
-        """Keep where the pictures are; `reason` is what the text says without what to do."""
         super().__init__(message)
         self.reason = reason or message
         self.urls: tuple[str, ...] = tuple(urls) or (() if url is None else (url,))
@@ -266,10 +258,9 @@ class DownloadError(ImagesError):
 
 
 class PartialResultError(ImagesError):
-    """Some of several pictures failed: `result` holds the good ones, `errors` what befell the others."""
+    """Some of several images failed: `result` holds the others, `errors` why they failed."""
 
     def __init__(self, message: str, *, result: Any = None, errors: Sequence[ImagesError] = ()) -> None:
-        """Keep both halves."""
         super().__init__(message)
         self.result = result
         self.errors = tuple(errors)
@@ -280,18 +271,18 @@ class ConnectionOutcomeUnknownError(APIConnectionError, OutcomeUnknownError):
 
 
 class TimeoutOutcomeUnknownError(APITimeoutError, OutcomeUnknownError):
-    """A timer ran out after the request was sent."""
+    """A timer expired after the request was sent."""
 
 
 class StatusOutcomeUnknownError(APIStatusError, OutcomeUnknownError):
-    """A status that leaves open whether the request ran, such as 408."""
+    """A status that leaves open whether the request was executed, such as 408."""
 
 
 class ServerOutcomeUnknownError(InternalServerError, OutcomeUnknownError):
-    """The server failed (5xx) while it held the request."""
+    """The server failed (5xx) after it had the request."""
 
 
-def annotate(error: ImagesError, facts: Mapping[str, object]) -> ImagesError:
-    """Fill in what the call knows (attempts, elapsed, …) and give the same exception back."""
-    error.__dict__.update(facts)
+def annotate(error: ImagesError, info: Mapping[str, object]) -> ImagesError:
+    """Set attributes of an exception (attempts, elapsed, …) and return it."""
+    error.__dict__.update(info)
     return error

@@ -1,10 +1,8 @@
-"""What each model takes, today's and the retired ones: a dated table.
+"""A dated table of what each AI model accepts, current and retired models.
 
-Rules: data only, and look-ups in it. A new model is a new row and nothing else. Which models are live is judged by the
-day that the caller gives, never by the day of the table. It refuses to judge a request: the rules do that with this
-table. Sources: OpenAI's API reference and the official Python package 3.54 (November 2026).
-The reference names only 2 and 2.5 where it tells of sizes, `xhigh` and `max`; 2.6 has them as well, as several who
-tried it found.
+Invariants: data and look-ups only; a new model is a new row and nothing else; the caller's date decides which models
+are live, never the table's. Sources: OpenAI's API reference and the official Python package 3.54 (November 2026).
+Must not: judge a request (`validation/` does).
 """
 
 from __future__ import annotations
@@ -19,28 +17,27 @@ from openai_images._util.attrs import repr_keys
 from openai_images.catalog.tokens import model_family, qualities
 
 AS_OF: Final = date(2026, 11, 28)
-"""The day on which this table was true; no end is judged by it."""
+"""The date of this table; the ends of models are not judged by it."""
 
 ANY_MODEL: Final = "any model"
-"""The name of the row that `any_model` gives."""
+"""The name of the row that `any_model` returns."""
 
 REPLACEMENTS: Final = ("gpt-image-2.6-sunburst", "gpt-image-2.6-flare")
-"""What OpenAI recommends in place of the models that end in December 2026."""
+"""OpenAI's recommended replacements of the models that end in December 2026."""
 
 MAX_IMAGES_PER_CALL: Final = 1_000
-"""`n` of one call, which is split into several requests: more is probably a mistake, or a case for `generate_many`."""
+"""The largest `n` of one call, which is split: more is probably a mistake, or a case for `generate_many`."""
 
 _NOTICE: Final = timedelta(days=30)
 
 
 @frozen(kw_only=True)
 class ModelSpec:
-    """One model: what it takes, and the day of its end where that is known, at OpenAI and at Azure.
+    """What one model accepts, and its last day at OpenAI and at Azure, if known.
 
-    `values` has the known values of each parameter that has such; a parameter that is missing there is not taken.
-    `sizes` are all it knows besides `auto`, and empty where any size within the rules will do. `unsure` are values
-    on which the documents and the wire disagree. `prompt` is the longest prompt in characters, `pictures` the
-    largest `n`.
+    `values` has the known values of each parameter that has such; a parameter missing there is not accepted. `sizes`
+    are all its sizes besides `auto`, empty if any size within the rules is accepted. `unsure` are values on which the
+    documentation and the API disagree. `prompt` is the longest prompt in characters, `max_images` the largest `n`.
     """
 
     name: str
@@ -55,16 +52,16 @@ class ModelSpec:
     streams: bool = True
 
     def end(self, *, azure: bool = False) -> tuple[str, date | None]:
-        """Who ends it, and on which day: OpenAI, or with `azure` Azure, where that day is known."""
+        """Return who ends the model (OpenAI, or Azure if `azure` and its day is known), and the day if known."""
         return ("Azure", self.azure_ends) if azure and self.azure_ends else ("OpenAI", self.ends)
 
     def has_ended(self, today: date, *, azure: bool = False) -> bool:
-        """Whether it is gone on this day; the day of its end is the first without it."""
+        """Return whether the model is gone on this day; the day of its end is the first without it."""
         _, end = self.end(azure=azure)
         return end is not None and end <= today
 
     def ends_soon(self, today: date, *, azure: bool = False) -> bool:
-        """Whether it is still there on this day, but not in 30 days."""
+        """Return whether the model is live on this day, but will not be in 30 days."""
         return not self.has_ended(today, azure=azure) and self.has_ended(today + _NOTICE, azure=azure)
 
 
@@ -73,6 +70,7 @@ _COMMON: Final = {
     "moderation": ("auto", "low"),
     "output_format": ("png", "webp", "jpeg"),
 }
+# The API reference names only 2 and 2.5 for sizes, `xhigh` and `max`; several third parties used them with 2.6.
 _SINCE_2_6: Final = {
     "output_format": ("png", "webp", "jpeg", "gif", "svg"),
     "complexity": ("low", "medium", "high"),
@@ -82,9 +80,11 @@ _SQUARE_AND_TWO_MORE: Final = ("1024x1024", "1536x1024", "1024x1536")
 _END_OF_1_5: Final = date(2026, 12, 1)
 
 
-def _gpt(name: str, more: Mapping[str, tuple[str, ...]] | None = None) -> ModelSpec:
-    """A GPT image model with the parameters that all of them take, and `more`."""
-    return ModelSpec(name=name, values={"quality": ("auto", *qualities(name)), **_COMMON, **(more or {})})
+def _gpt(name: str, extra_values: Mapping[str, tuple[str, ...]] | None = None) -> ModelSpec:
+    """Return a GPT image model with the parameters of all of them, and `extra_values`."""
+    return ModelSpec(
+        name=name, values={"quality": ("auto", *qualities(name)), **_COMMON, **(extra_values or {})}
+    )
 
 
 def _table() -> Iterable[ModelSpec]:
@@ -92,7 +92,7 @@ def _table() -> Iterable[ModelSpec]:
         yield _gpt(name, _SINCE_2_6)
     for name in ("gpt-image-2.5-sunburst", "gpt-image-2.5-flare"):
         yield evolve(_gpt(name), snapshots=(f"{name}-2026-09-08",))
-    # Documented as a preview, refused on the wire since October 2026.
+    # Documented as a preview, rejected by the API since October 2026.
     unsure = frozenset({("background", "transparent")})
     yield evolve(_gpt("gpt-image-2"), snapshots=("gpt-image-2-2026-04-21",), unsure=unsure)
     fidelity = {"input_fidelity": ("high", "low")}
@@ -104,8 +104,8 @@ def _table() -> Iterable[ModelSpec]:
         azure_ends=date(2026, 12, 16),
     )
     for name in ("gpt-image-1-mini", "chatgpt-image-latest"):
-        taken = {"input_fidelity": ("low",)} if name.endswith("mini") else fidelity
-        yield evolve(_gpt(name, taken), sizes=_SQUARE_AND_TWO_MORE, ends=_END_OF_1_5)
+        fidelity_values = {"input_fidelity": ("low",)} if name.endswith("mini") else fidelity
+        yield evolve(_gpt(name, fidelity_values), sizes=_SQUARE_AND_TWO_MORE, ends=_END_OF_1_5)
     yield evolve(_gpt("gpt-image-1"), sizes=_SQUARE_AND_TWO_MORE, ends=date(2026, 10, 23))
     yield ModelSpec(
         name="dall-e-3",
@@ -127,25 +127,25 @@ def _table() -> Iterable[ModelSpec]:
 
 
 MODELS: Final[Mapping[str, ModelSpec]] = {model.name: model for model in _table()}
-"""Every model this version knows, the newest first."""
+"""All known models, the newest first."""
 
 
 def find_model(name: str) -> tuple[ModelSpec | None, bool]:
-    """The row of a model, None where there is none, and whether the table knows this very name.
+    """Return a model's row (None without one), and whether the table has exactly this name.
 
-    A dated snapshot that is newer than the table has the row of its model, but not its name.
+    A dated snapshot newer than the table has the row of its model, but not its own name.
     """
     model = MODELS.get(model_family(name))
     return model, model is not None and name in (model.name, *model.snapshots)
 
 
 def utc_date(wall: float) -> date:
-    """The day, in UTC, of a moment in seconds since 1970."""
+    """Return the day, in UTC, of a Unix time in seconds."""
     return datetime.fromtimestamp(wall, UTC).date()
 
 
 def live_models(today: date, parameter: str | None = None, *, azure: bool = False) -> list[str]:
-    """The names of the models that have not ended on this day, or of those among them that take `parameter`."""
+    """Return the names of the models that have not ended on this day, or of those that accept `parameter`."""
     return [
         model.name
         for model in MODELS.values()
@@ -154,12 +154,12 @@ def live_models(today: date, parameter: str | None = None, *, azure: bool = Fals
 
 
 def known_values(parameter: str, models: Iterable[ModelSpec] = MODELS.values()) -> tuple[str, ...]:
-    """The values of `parameter` that any of `models` takes."""
+    """Return the values of `parameter` that any of `models` accepts."""
     return tuple(dict.fromkeys(value for model in models for value in model.values.get(parameter, ())))
 
 
 def any_model(today: date) -> ModelSpec:
-    """What at least one of the models that are live on this day takes: all that can be said where none is named."""
+    """Return what at least one live model accepts: the most that can be checked without a model's name."""
     live = [MODELS[name] for name in live_models(today)]
     parameters = dict.fromkeys(parameter for model in live for parameter in model.values)
     return ModelSpec(name=ANY_MODEL, values={name: known_values(name, live) for name in parameters})

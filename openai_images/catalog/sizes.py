@@ -1,8 +1,7 @@
-"""Sizes in pixels: the rules of the models that take any size, the nearest size within them, and sizes by ratio.
+"""Sizes in pixels: the rules for any size, the nearest size within them, and sizes of a ratio.
 
-Rules: pure arithmetic on whole pixels; what is asked for is never changed here, only what would be accepted is told.
-It refuses to round a ratio: a size by ratio has exactly this ratio, or there is none. Sources: OpenAI's API reference;
-the limits on pixels as the wire tells them; the sheet of a gif only as third parties found it by trying.
+Invariants: pure arithmetic on whole pixels; a requested size is never changed, only an accepted one suggested.
+Must not: round a ratio: a size has exactly the requested ratio, or there is none.
 """
 
 from __future__ import annotations
@@ -18,6 +17,10 @@ from openai_images.errors import RequestInvalidError
 if TYPE_CHECKING:
     from fractions import Fraction
 
+
+# Sources: OpenAI's API reference; the limits on pixels as the API's errors state them; the sheet of a gif as third
+# parties found it by experiment.
+
 PROVEN_PIXELS: Final = 2560 * 1440
 """Above this many pixels OpenAI calls sizes experimental."""
 
@@ -28,19 +31,19 @@ _SIZE: Final = re.compile(r"([1-9][0-9]{0,8})x([1-9][0-9]{0,8})")
 _NUMBER: Final = r"([0-9]{1,4}(?:\.[0-9]{1,3})?)"
 _RATIO: Final = re.compile(f"{_NUMBER}:{_NUMBER}")
 
-# The frames of a gif are painted on one sheet: up to so many frames, so many columns and rows, either way round.
+# The frames of a gif are generated on one sheet: (most frames, columns, rows), or with rows and columns swapped.
 _GRIDS: Final = ((8, 4, 2), (9, 3, 3), (12, 4, 3), (16, 4, 4))
 
 
 def parse_size(text: str) -> tuple[int, int] | None:
-    """Width and height in pixels of a text such as "1536x864", None where it is no such text."""
+    """Return width and height in pixels of a text such as "1536x864"; None for another text."""
     match = _SIZE.fullmatch(text)
     return None if match is None else (int(match[1]), int(match[2]))
 
 
 def parse_ratio(text: str) -> Fraction | None:
-    """Width by height of a text such as "16:9" or "2.35:1", None where it is no such text."""
-    # Here, so that a client that is given no ratio is built without it, and without the Decimal that comes with it.
+    """Return width divided by height of a text such as "16:9" or "2.35:1"; None for another text."""
+    # Imported here: most clients use no ratio, and it imports Decimal.
     from fractions import Fraction  # noqa: PLC0415
 
     match = _RATIO.fullmatch(text)
@@ -50,7 +53,7 @@ def parse_ratio(text: str) -> Fraction | None:
 
 
 def size_problems(width: int, height: int) -> list[str]:
-    """What is wrong with a size for a model that takes any within the rules; every rule it breaks."""
+    """Return each rule that this size breaks, for a model that accepts any size within the rules."""
     long, short, pixels = max(width, height), min(width, height), width * height
     checks = {
         f"width and height must be multiples of {_STEP}": width % _STEP or height % _STEP,
@@ -59,11 +62,11 @@ def size_problems(width: int, height: int) -> list[str]:
         f"{pixels:,} pixels are fewer than {FEWEST_PIXELS:,}": pixels < FEWEST_PIXELS,
         f"{pixels:,} pixels are more than {MOST_PIXELS:,}": pixels > MOST_PIXELS,
     }
-    return [fault for fault, broken in checks.items() if broken]
+    return [problem for problem, is_broken in checks.items() if is_broken]
 
 
 def gif_sheet_problems(width: int, height: int, frames: int, gifs: int = 1) -> list[str]:
-    """What is probably wrong with gifs of so many frames (2 to 16) of this size; measured, not published."""
+    """Return what is probably wrong with gifs of 2 to 16 frames of this size; measured, not published."""
     columns, rows = next((grid[1], grid[2]) for grid in _GRIDS if frames <= grid[0])
     long = min(max(width * columns, height * rows), max(width * rows, height * columns))
     pixels = columns * rows * width * height
@@ -77,30 +80,30 @@ def gif_sheet_problems(width: int, height: int, frames: int, gifs: int = 1) -> l
             pixels <= MOST_PIXELS < gifs * pixels
         ),
     }
-    return [fault for fault, broken in checks.items() if broken]
+    return [problem for problem, is_broken in checks.items() if is_broken]
 
 
 def nearest_size(width: float, height: float) -> tuple[int, int]:
-    """The size within the rules that is nearest to this one; itself where it is within.
+    """Return the nearest size within the rules; this size itself if it is within.
 
-    It is first brought between the limits, keeping its ratio as far as the rules allow, and then rounded.
+    The size is first brought within the limits, keeping its ratio as far as the rules allow, and then rounded.
     """
     w, h = float(width), float(height)
     too_wide = max(w / h, h / w) / _WIDEST
     if too_wide > 1:
-        by = math.sqrt(too_wide)
-        w, h = (w / by, h * by) if w > h else (w * by, h / by)
-    by = math.sqrt(min(max(w * h, FEWEST_PIXELS), MOST_PIXELS) / (w * h))
-    by = min(by, LONGEST_EDGE / max(w, h))
-    w, h = w * by, h * by
+        factor = math.sqrt(too_wide)
+        w, h = (w / factor, h * factor) if w > h else (w * factor, h / factor)
+    factor = math.sqrt(min(max(w * h, FEWEST_PIXELS), MOST_PIXELS) / (w * h))
+    factor = min(factor, LONGEST_EDGE / max(w, h))
+    w, h = w * factor, h * factor
     column, row = round(w / _STEP), round(h / _STEP)
-    around = [((column + i) * _STEP, (row + j) * _STEP) for i in range(-2, 3) for j in range(-2, 3)]
-    within = [size for size in around if not size_problems(*size)]
-    return min(within, key=lambda size: math.log(size[0] / w) ** 2 + math.log(size[1] / h) ** 2)
+    candidates = [((column + i) * _STEP, (row + j) * _STEP) for i in range(-2, 3) for j in range(-2, 3)]
+    valid = [size for size in candidates if not size_problems(*size)]
+    return min(valid, key=lambda size: math.log(size[0] / w) ** 2 + math.log(size[1] / h) ** 2)
 
 
 def largest_size(ratio: Fraction, most_pixels: int = PROVEN_PIXELS) -> str | None:
-    """The largest size within the rules that has exactly this ratio, None where there is none."""
+    """Return the largest size within the rules of exactly this ratio; None if there is none."""
     wide, high = ratio.numerator, ratio.denominator
     unit = math.lcm(_STEP // math.gcd(_STEP, wide), _STEP // math.gcd(_STEP, high))
     width, height = wide * unit, high * unit
@@ -110,38 +113,39 @@ def largest_size(ratio: Fraction, most_pixels: int = PROVEN_PIXELS) -> str | Non
 
 
 def size_of_ratio(ratio: str, model: str | None = None, *, most_pixels: int = PROVEN_PIXELS) -> str:
-    """The largest size of exactly this ratio ("16:9") that `model` takes, with at most `most_pixels` pixels.
+    """Return the largest size of exactly this ratio ("16:9") that `model` accepts, of at most `most_pixels` pixels.
 
-    Without a model it is one for those that take any size within the rules, which all do from gpt-image-2 on. Where a
-    model takes three sizes only, it is the one of this ratio. Nothing is rounded: raises `RequestInvalidError` where
-    there is no such size, with the nearest, and for a model whose sizes are not known. Until `most_pixels` is given,
-    sizes stay below what OpenAI calls experimental (2560x1440).
+    Without a model it is a size for models that accept any size within the rules, as all do since gpt-image-2; for a
+    model with three sizes only, the one of this ratio. Raises `RequestInvalidError`, with the nearest size, if there is
+    none (nothing is rounded), and for a model whose sizes are unknown. The default of `most_pixels` keeps sizes below
+    what OpenAI calls experimental (2560x1440).
     """
     shape, row = parse_ratio(ratio), None if model is None else find_model(model)[0]
     if shape is None:
-        msg = f"{ratio[:20]!r} is no ratio; write one such as 16:9"
-        raise RequestInvalidError(msg)
+        raise RequestInvalidError(f"{ratio[:20]!r} is no ratio; write one such as 16:9")
     if row is None and model is not None:
-        msg = f"the sizes of the model {model[:80]!r} are not known here; give size as WIDTHxHEIGHT"
-        raise RequestInvalidError(msg)
+        raise RequestInvalidError(
+            f"the sizes of the model {model[:80]!r} are not known here; give size as WIDTHxHEIGHT"
+        )
     sizes = () if row is None else row.sizes
-    found = _fixed(shape, sizes) if sizes else largest_size(shape, most_pixels)
+    found = _fixed_size(shape, sizes) if sizes else largest_size(shape, most_pixels)
     if found is None:
-        who = "there is" if row is None else f"{row.name} has"
-        msg = f"{who} no size of exactly {ratio}; {_suggestion(shape, sizes, most_pixels)}"
-        raise RequestInvalidError(msg)
+        subject = "there is" if row is None else f"{row.name} has"
+        raise RequestInvalidError(
+            f"{subject} no size of exactly {ratio}; {_suggestion(shape, sizes, most_pixels)}"
+        )
     return found
 
 
-def _fixed(shape: Fraction, sizes: tuple[str, ...]) -> str | None:
-    """The largest of these sizes that has this shape."""
-    measured = [(size, *(parse_size(size) or (1, 1))) for size in sizes]
-    fitting = [(width * height, size) for size, width, height in measured if width == height * shape]
+def _fixed_size(shape: Fraction, sizes: tuple[str, ...]) -> str | None:
+    """Return the largest of these sizes with this ratio."""
+    pixel_sizes = [(size, *(parse_size(size) or (1, 1))) for size in sizes]
+    fitting = [(width * height, size) for size, width, height in pixel_sizes if width == height * shape]
     return max(fitting)[1] if fitting else None
 
 
 def _suggestion(shape: Fraction, sizes: tuple[str, ...], most_pixels: int) -> str:
-    """What to ask for where no size has this shape."""
+    """Return what to request if no size has this ratio."""
     if sizes:
         return f"its sizes are {', '.join(sizes)}"
     if not 1 <= shape * _WIDEST <= _WIDEST * _WIDEST:

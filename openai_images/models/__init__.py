@@ -1,4 +1,4 @@
-"""The values people hold: requests, results, events, options. Ground floor: imports only the errors."""
+"""The values of the API: requests, results, events, options; imports only the errors and the catalog."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""A picture in people's hands: bytes in memory, or a file that was written while they arrived.
+"""One generated image: bytes in memory, or a file that was written while they arrived.
 
-Rules: a value, frozen; its `repr` never shows base64 nor more than a digest of the bytes; `data` is always `bytes`.
-What the bytes themselves say (media type, size) is taken from them, never from what the server declared.
+Invariants: a frozen value; its `repr` never shows base64, nor more than a digest of the bytes; `data` is always
+`bytes`; media type and size are those of the bytes themselves.
+Must not: trust what the server declares about the bytes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import io
 import os
 import re
+from collections.abc import Container, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -24,36 +26,35 @@ from openai_images.errors import ConfigurationError, DownloadError
 from openai_images.models import media
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
-
     from PIL.Image import Image as PillowImage
 
-MimeBundle: TypeAlias = tuple[dict[str, str], dict[str, Any]]
-"""The data by media type, and what is to be known of each."""
 
-_AS_THEY_ARE = ("image/png", "image/jpeg")
+MimeBundle: TypeAlias = tuple[dict[str, str], dict[str, Any]]
+"""The data by media type, and the metadata by media type."""
+
+_UNCHANGED = ("image/png", "image/jpeg")
 _SVG = "image/svg+xml"
-_IN_HTML = ("image/webp", "image/gif", "image/avif", _SVG)
+_HTML_TYPES = ("image/webp", "image/gif", "image/avif", _SVG)
 
 _ROW = "display:flex;flex-wrap:wrap;gap:8px;align-items:flex-start"
 _ALONE, _AMONG_OTHERS = "100%", "min(100%,24em)"
 
 _PILLOW_FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "image/gif": "GIF"}
 _SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*")
-_ENDS_A_FOLDER = tuple(filter(None, (os.sep, os.altsep)))
+_SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
 
 
 @safe_repr
 @frozen(repr=False)
 class Image:
-    """One picture.
+    """One image.
 
-    `nbytes` is its size in bytes, `media_type` such as `image/png`, `width` and `height` in pixels, as they are stored
-    (None where the bytes do not say; of an SVG its own measures in pixels of CSS). `path` is set when it was written
-    to a file with `into=`; then `data` reads that file each time.
-    `url`, `revised_prompt` and `generation_id` are the server's, `extra` what else it said of this picture.
-    `flaw` says what the bytes lack of being a whole image: "no image" or "truncated". Only what an exception has in
-    `damaged` has one: it may have been paid for, and is never delivered as an image.
+    `nbytes` is its size in bytes, `media_type` such as `image/png`, `width` and `height` the stored size in pixels
+    (None if the bytes do not contain it; of an SVG its own size in CSS pixels). `path` is set if it was written to a
+    file with `into=`; then `data` reads that file each time.
+    `url`, `revised_prompt` and `generation_id` are the server's, `extra` its other fields for this image.
+    `flaw` is what the bytes lack of a complete image: "no image" or "truncated". Only images in an exception's
+    `damaged` have one: they may have been paid for, and are never delivered as images.
     """
 
     _data: bytes | None = field(default=None, alias="data")
@@ -70,7 +71,7 @@ class Image:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Image:
-        """A picture in memory, described by its own bytes."""
+        """Return an image in memory, described by its own bytes."""
         width, height = media.pixel_size(data) or (None, None)
         return cls(
             data=data, nbytes=len(data), media_type=media.media_type(data[:4096]), width=width, height=height
@@ -78,7 +79,7 @@ class Image:
 
     @classmethod
     def from_file(cls, path: Path, head: bytes, nbytes: int) -> Image:
-        """A picture in the file `path`, described by its first bytes."""
+        """Return an image in the file `path`, described by its first bytes."""
         width, height = media.pixel_size(head) or (None, None)
         return cls(
             path=path, nbytes=nbytes, media_type=media.media_type(head[:4096]), width=width, height=height
@@ -86,57 +87,62 @@ class Image:
 
     @property
     def data(self) -> bytes:
-        """The picture's bytes; read from `path`, not cached, where it was written to a file.
+        """The image's bytes; read from `path`, without a cache, if it was written to a file.
 
-        Raises `DownloadError` where the server answered with a URL only, and OSError where the file is gone.
+        Raises `DownloadError` if the server answered with a URL only, and OSError if the file is gone.
         """
         if self._data is not None:
             return self._data
         if self.path is not None:
             return self.path.read_bytes()
-        msg = "the server gave a URL in the picture's place: await client.download(image) fetches it from image.url"
-        raise DownloadError(msg, url=self.url)
+        raise DownloadError(
+            "the server gave a URL in the picture's place: await client.download(image) fetches it from image.url",
+            url=self.url,
+        )
 
     async def read(self) -> bytes:
-        """The picture's bytes; a file is read off the event loop. Raises as `data` does."""
+        """Return the image's bytes; a file is read in a thread. Raises as `data` does."""
         return self.data if self.path is None else await asyncio.to_thread(self.path.read_bytes)
 
     def open(self) -> PillowImage:
-        """The picture as Pillow opens it, a `PIL.Image.Image`; its pixels are decoded when they are first needed.
+        """Return the image as a `PIL.Image.Image`; its pixels are decoded when they are first used.
 
         This blocks, and so does the first use of the pixels: in a coroutine do both in one `asyncio.to_thread`. Only
-        the decoder of what its first bytes say is tried: PNG, JPEG, WebP or GIF. Raises `ConfigurationError` where
-        Pillow is not installed, `PIL.UnidentifiedImageError` (an OSError) for what Pillow cannot read, an SVG above
-        all, and what `data` raises.
+        the decoder of the format of its first bytes is tried: PNG, JPEG, WebP or GIF. Raises `ConfigurationError` if
+        Pillow is not installed, `PIL.UnidentifiedImageError` (an OSError) if Pillow cannot read it, such as an SVG, and
+        what `data` raises.
         """
         try:
-            # Here, so that nobody needs Pillow who does not ask for it.
+            # Imported here: Pillow is optional.
             from PIL import Image as Pillow, UnidentifiedImageError  # noqa: PLC0415
         except ImportError as error:
-            msg = "image.open() needs Pillow, which is not installed: pip install 'openai-images[server]' (or pillow)"
-            raise ConfigurationError(msg) from error
+            raise ConfigurationError(
+                "image.open() needs Pillow, which is not installed: pip install 'openai-images[server]' (or pillow)"
+            ) from error
         if self.media_type == "image/svg+xml":
-            msg = "Pillow does not read SVG: save() the picture, or give image.data to a renderer such as CairoSVG"
-            raise UnidentifiedImageError(msg)
-        # From memory also where there is a file: Pillow would hold that open until the pixels are needed.
+            raise UnidentifiedImageError(
+                "Pillow does not read SVG: save() the picture, or give image.data to a renderer such as CairoSVG"
+            )
+        # From memory even if there is a file: Pillow would keep the file open until the pixels are used.
         data = self.data
-        # Pillow would try all its decoders, one of which hands what it reads to Ghostscript.
+        # Without `formats` Pillow tries all its decoders, one of which runs Ghostscript.
         formats = (
-            [_PILLOW_FORMATS[kind]] if (kind := media.media_type(data[:4096])) in _PILLOW_FORMATS else []
+            [_PILLOW_FORMATS[mime]] if (mime := media.media_type(data[:4096])) in _PILLOW_FORMATS else []
         )
         try:
             return Pillow.open(io.BytesIO(data), formats=formats)
         except OSError as error:
-            msg = f"this Pillow cannot read the picture ({self.media_type}, {self.nbytes:,} bytes); save() it as it is"
-            raise UnidentifiedImageError(msg) from error
+            raise UnidentifiedImageError(
+                f"this Pillow cannot read the picture ({self.media_type}, {self.nbytes:,} bytes); save() it as it is"
+            ) from error
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the picture to `path`, replacing what is there, and return the path written.
+        """Write the image to `path`, replacing an existing file, and return the path written.
 
-        Folders are made, a leading `~` is the home folder, a missing suffix becomes the real format's (what follows
-        the dot in "gpt-image-2.5" is none), and the file appears whole or not at all; another format's suffix is kept,
-        and nothing is converted. This blocks; in a coroutine call it through `asyncio.to_thread`, or use `into=`.
-        Raises OSError, `IsADirectoryError` where `path` is a folder.
+        Missing folders are created; a leading `~` is the home folder; a missing suffix becomes that of the real format
+        (the part after the dot in "gpt-image-2.5" is none), another format's suffix is kept, and nothing is converted.
+        The file appears complete or not at all. This blocks; in a coroutine call it through `asyncio.to_thread`, or use
+        `into=`. Raises OSError, `IsADirectoryError` if `path` is a folder.
         """
         target = _target(path, media.file_suffix(self.media_type))
         data = self.data
@@ -144,7 +150,7 @@ class Image:
         try:
             with file:
                 written = 0
-                while written < len(data):  # a nearly full disk takes a part, without an error
+                while written < len(data):  # a nearly full disk writes a part without an error
                     written += file.write(memoryview(data)[written:])
             return publish(part, target, overwrite=True)
         except BaseException:
@@ -153,70 +159,69 @@ class Image:
 
     @cached_property
     def sha256(self) -> str:
-        """The SHA-256 of the bytes, in hex; computed when first asked for."""
+        """The SHA-256 of the bytes in hex; computed once, when first used."""
         return hashlib.sha256(self.data).hexdigest()
 
     def __repr__(self) -> str:
-        """The kind, the size, and where it is or its digest."""
-        what = f"{self.flaw}: {self.media_type}" if self.flaw else self.media_type
+        description = f"{self.flaw}: {self.media_type}" if self.flaw else self.media_type
         if self._data is not None:
-            return f"<{what} {self.nbytes:,} bytes sha256:{self.sha256[:8]}…>"
+            return f"<{description} {self.nbytes:,} bytes sha256:{self.sha256[:8]}…>"
         if self.path is not None:
-            return f"<{what} {self.nbytes:,} bytes at {str(self.path)!r}>"
+            return f"<{description} {self.nbytes:,} bytes at {str(self.path)!r}>"
         return "<image behind a URL>"
 
     def _repr_mimebundle_(
         self, include: Container[str] | None = None, exclude: Container[str] | None = None
     ) -> MimeBundle:
-        """What a notebook shows: the picture, but for one behind a URL, which nobody asked to fetch."""
+        """Return the image for a notebook; an image behind a URL is not fetched for it."""
         return mime_bundle([self], repr(self), include, exclude)
 
 
 def _target(path: str | os.PathLike[str], suffix: str) -> Path:
-    """The file that is meant. Raises `IsADirectoryError` where that is a folder."""
-    given: str = os.path.expanduser(path)  # noqa: PTH111  Path's raises where nobody has such a home
-    target = Path(given)
-    if given.endswith(_ENDS_A_FOLDER) or target.is_dir():
+    """Return the file to write. Raises `IsADirectoryError` if `path` is a folder."""
+    text: str = os.path.expanduser(path)  # noqa: PTH111  Path's raises for an unknown user's home
+    target = Path(text)
+    if text.endswith(_SEPARATORS) or target.is_dir():
         raise IsADirectoryError(
-            errno.EISDIR, f"a folder; name a file in it, such as {target / 'otter'}", given
+            errno.EISDIR, f"a folder; name a file in it, such as {target / 'otter'}", text
         )
     return target if _SUFFIX.fullmatch(target.suffix) else target.with_name(target.name + suffix)
 
 
 def is_remote(image: Image) -> bool:
-    """Whether the server gave a URL in the image's place, and nobody has fetched it yet."""
+    """Return whether the server gave a URL in the image's place that is not downloaded yet."""
     return image.url is not None and not image.nbytes
 
 
 def mime_bundle(
     images: Sequence[Image], text: str, include: Container[str] | None, exclude: Container[str] | None
 ) -> MimeBundle:
-    """Images for a notebook, `text` being what is shown without any; `include` and `exclude` are media types.
+    """Return images for a notebook, with `text` as plain text; `include` and `exclude` are media types.
 
-    Nothing is fetched and nothing raises: an image behind a URL, or in a file that is gone, is its `repr`. PNG and JPEG
-    go unchanged, as every frontend shows them; the other formats as an `<img>` of HTML, in which an SVG can run no
-    script and load nothing. An SVG's text is there as well, for frontends without HTML.
+    Fetches nothing and never raises: an image behind a URL, or in a file that is gone, is its `repr`. PNG and JPEG are
+    unchanged, as every frontend shows them; the other formats are an `<img>` of HTML, in which an SVG can run no script
+    and load nothing. An SVG's text is included too, for frontends without HTML.
     """
     data = {"text/plain": text}
-    shown = [(image, _read(image)) for image in images]
-    if len(shown) == 1 and shown[0][1] is not None:
-        data |= _one(shown[0][0], shown[0][1])
-    elif any(read is not None for _, read in shown):
-        figures = "".join(_figure(image, read, _AMONG_OTHERS) for image, read in shown)
+    contents = [(image, _read(image)) for image in images]
+    if len(contents) == 1 and contents[0][1] is not None:
+        data |= _single(contents[0][0], contents[0][1])
+    elif any(content is not None for _, content in contents):
+        figures = "".join(_figure(image, content, _AMONG_OTHERS) for image, content in contents)
         data["text/html"] = f'<div style="{_ROW}">{figures}</div>'
-    wanted = {
-        kind: value
-        for kind, value in data.items()
-        if (include is None or kind in include) and (exclude is None or kind not in exclude)
+    selected = {
+        mime: value
+        for mime, value in data.items()
+        if (include is None or mime in include) and (exclude is None or mime not in exclude)
     }
     size = {"width": images[0].width, "height": images[0].height}
     is_known = len(images) == 1 and None not in size.values()
-    return wanted, {kind: size for kind in wanted if is_known and kind.startswith("image/")}
+    return selected, {mime: size for mime in selected if is_known and mime.startswith("image/")}
 
 
 def _read(image: Image) -> bytes | None:
-    """The bytes of a picture of a known kind, None where they are not at hand."""
-    if image.media_type not in (*_AS_THEY_ARE, *_IN_HTML) or not image.nbytes:
+    """Return the bytes of an image of a known format; None if they are not available."""
+    if image.media_type not in (*_UNCHANGED, *_HTML_TYPES) or not image.nbytes:
         return None
     try:
         return image.data
@@ -224,12 +229,12 @@ def _read(image: Image) -> bytes | None:
         return None
 
 
-def _one(image: Image, data: bytes) -> dict[str, str]:
-    """One picture."""
-    if image.media_type in _AS_THEY_ARE:
+def _single(image: Image, data: bytes) -> dict[str, str]:
+    """Return one image by its media type."""
+    if image.media_type in _UNCHANGED:
         return {image.media_type: _base64(data)}
-    shown = {"text/html": _figure(image, data, _ALONE)}
-    return shown | {_SVG: data.decode("utf-8-sig", "replace")} if image.media_type == _SVG else shown
+    bundle = {"text/html": _figure(image, data, _ALONE)}
+    return bundle | {_SVG: data.decode("utf-8-sig", "replace")} if image.media_type == _SVG else bundle
 
 
 def _base64(data: bytes) -> str:
@@ -238,12 +243,12 @@ def _base64(data: bytes) -> str:
     return b64encode(data).decode("ascii")
 
 
-def _figure(image: Image, data: bytes | None, most: str) -> str:
-    """One picture in HTML, at most as wide as `most`."""
+def _figure(image: Image, data: bytes | None, max_width: str) -> str:
+    """Return one image in HTML, at most `max_width` wide."""
     from html import escape  # noqa: PLC0415  only notebooks need it
 
     if data is None:
         return f"<pre>{escape(repr(image))}</pre>"
     size = "" if image.width is None else f' width="{image.width}" height="{image.height}"'
     source = f"data:{image.media_type};base64,{_base64(data)}"
-    return f'<img src="{source}"{size} style="max-width:{most};height:auto" alt="{escape(repr(image))}">'
+    return f'<img src="{source}"{size} style="max-width:{max_width};height:auto" alt="{escape(repr(image))}">'

@@ -1,7 +1,8 @@
-"""The settings of a client that people hold: timers, limits, retries, and the sources of time and chance.
+"""The settings of a client: timers, limits, retries, and its sources of time and randomness.
 
-Invariants: frozen values, checked when they are made (`ConfigurationError`). No other module of this package asks a
-clock or `random`: tests replace `Timing`.
+Invariants: frozen values, validated at creation (`ConfigurationError`); all time and randomness of this package comes
+from `Timing`, which tests replace.
+Must not: wait, or decide about a retry.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ _wait = must_be("a number of seconds, 0 or more", lambda value: is_number(value)
 class Timeouts:
     """The client's timers, in seconds.
 
-    `connect`: name look-up, TCP and TLS. `first_byte`: from the request sent to the answer's headers. `idle`: between
-    two pieces of the answer. `total`: one attempt, from the moment its request is sent, without waits for the limiter
-    or a Retry-After. They bound the client's own waiting and decoding, never the caller's code between two events.
+    `connect`: name look-up, TCP and TLS. `first_byte`: from the sent request to the response's headers. `idle`: between
+    two pieces of the response. `total`: one attempt from the moment its request is sent, without waits for the limiter
+    or a Retry-After. Only the client's own waiting and decoding count, never the caller's code between two events.
     `comments_are_life=False` makes `idle` ignore the comment lines that gateways send to keep a stream open.
     """
 
@@ -50,11 +51,11 @@ class Timeouts:
 
 @frozen(kw_only=True)
 class Limits:
-    """How much at once: `concurrency` requests under way, and `max_picture_bytes` for one decoded picture.
+    """Concurrency and rate limits: `concurrency` requests in flight, and `max_picture_bytes` for one decoded image.
 
     `images_per_minute` (a request for n counts n), `requests_per_minute` and `tokens_per_minute` are the account's
-    limits, kept evenly by all calls of the client; None leaves it to the server's own headers and refusals.
-    The default of 64 MiB for a picture is twice what the largest one (8,294,400 pixels) takes uncompressed.
+    limits, shared by all calls of the client and spread evenly; None takes them from the server's headers and 429s. The
+    default of 64 MiB for an image is twice the size of the largest one (8,294,400 pixels) uncompressed.
     """
 
     concurrency: int = field(default=100, validator=_count)
@@ -66,14 +67,14 @@ class Limits:
 
 @frozen(kw_only=True)
 class RetryPolicy:
-    """How often and how long.
+    """How often and how long to retry.
 
-    `max_retries` more attempts where the request provably did not run; `retry_unknown=True` also where nobody knows,
-    which may pay twice. `max_rate_limit_wait` is how many seconds one call may wait for rate limits in all, whether a
-    429, an `x-ratelimit-*` header or an estimate asks for it (`Limits` are kept however long that takes); after that
-    it is sent, or raises `RateLimitError` where the server asked for a longer pause. Many calls wait as long as some
-    succeed: they end after `max_stall` seconds of 429s without a success, in addition to a wait of up to an hour that
-    the server announced.
+    `max_retries` more attempts if the request was provably not executed; `retry_unknown=True` also if that is unknown,
+    which may cost twice. `max_rate_limit_wait` is the total of seconds that one call may wait for rate limits, because
+    of a 429, an `x-ratelimit-*` header or an estimate (`Limits` are kept however long that takes); after that it is
+    sent, or raises `RateLimitError` if the server asked for a longer wait. Many calls wait as long as some succeed:
+    they end after `max_stall` seconds of 429s without a success, in addition to a wait of up to an hour that the server
+    announced.
     """
 
     max_retries: int = field(default=2, validator=_retries)
@@ -83,20 +84,20 @@ class RetryPolicy:
 
     @property
     def patient(self) -> RetryPolicy:
-        """The same policy for one of many calls: a rate limit is waited for as long as it takes."""
+        """The same policy for one of many calls, without a limit of `max_rate_limit_wait`."""
         return evolve(self, max_rate_limit_wait=math.inf)
 
 
-def _chance() -> float:
-    # `random.random` is a method: pickled, it would take its state along, and all workers would wait alike.
+def _random() -> float:
+    # `random.random` is a method: pickled, it would copy its state, and all workers would wait for the same time.
     return random.random()  # noqa: S311
 
 
 @frozen(kw_only=True)
 class Timing:
-    """`monotonic` and `wall` give seconds, `sleep` waits, `random` gives 0.0 up to 1.0."""
+    """Time and randomness: `monotonic` and `wall` return seconds, `sleep` waits, `random` returns 0.0 up to 1.0."""
 
     monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
-    random: Callable[[], float] = _chance
+    random: Callable[[], float] = _random

@@ -1,7 +1,8 @@
-"""What becomes of many calls: an outcome for each, how far they are, and the observer of a call.
+"""The outcomes of many calls, their progress, and the observer of a call.
 
-Rules: frozen values; one call's failure is an outcome and never an exception of the whole; an unknown cost is None,
-never zero. `repr` never shows a prompt.
+Invariants: frozen values; one call's failure is an outcome, never an exception of all calls; an unknown cost is None,
+never zero.
+Must not: show a prompt in a `repr`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @frozen
 class Succeeded:
-    """The pictures of one request; `index` counts from 0 in the order they were given, `key` names it."""
+    """The images of one request; `index` is its position, from 0, `key` its name."""
 
     index: int
     key: str
@@ -30,9 +31,9 @@ class Succeeded:
 
 @frozen
 class Failed:
-    """What befell one request; `request` is None where no request could be made of what was given.
+    """The error of one request; `request` is None if the input was not valid for one.
 
-    `error` is an `ImagesError`, or an OSError where the files of `into=` could not be written.
+    `error` is an `ImagesError`, or an OSError if the files of `into=` could not be written.
     """
 
     index: int
@@ -46,13 +47,13 @@ Outcome: TypeAlias = Succeeded | Failed
 
 @frozen(kw_only=True)
 class Progress:
-    """How far many calls are.
+    """The progress of many calls.
 
-    `total` is None where the number of requests is not known. `failed` counts all failures, `blocked` those of them
-    that the safety system caused and `unknown` those that may have been billed. `in_flight` requests are under way,
-    `waiting` are held back by a limit. `images` pictures came within `elapsed` seconds; `eta` is how many seconds
-    are probably left. `spent` is in US dollars, None while nothing has a known cost; `unpriced` results have none.
-    `wait_reason` says why nothing is sent for more than a few seconds and until when, None where it is not so.
+    `total` is None if the number of requests is unknown. `failed` counts all failures, `blocked` those by the safety
+    system, and `unknown` those that may have been billed. `in_flight` requests are sent, `waiting` ones are held back
+    by a limit. `images` came within `elapsed` seconds; `eta` is the probable number of seconds left. `spent` is in US
+    dollars, None while no cost is known; `unpriced` results have no known cost. `wait_reason` says why nothing is sent
+    for more than a few seconds and until when; None otherwise.
     """
 
     total: int | None = None
@@ -72,17 +73,17 @@ class Progress:
 
 
 class CallObserver:
-    """Is called in the task of a call; does nothing unless overridden.
+    """Observes a call, in its task; does nothing unless overridden.
 
-    What a method raises ends the call; before the first byte that means that nothing was sent. Whether a call is sent
-    again is not decided here.
+    An exception of a method ends the call; before the first byte, nothing is sent then. It does not decide about
+    retries.
     """
 
     def on_wait(self) -> None:
         """The call waits: for a slot, for a limit, or for its next attempt."""
 
     async def before_send(self, attempt: int) -> None:
-        """Attempt number `attempt` is ready: its first byte goes out when this returns."""
+        """Attempt number `attempt` is ready: its first byte is sent after this returns."""
 
     async def on_not_executed(self, error: ImagesError) -> None:
-        """The attempt provably did not run; the call may be sent again."""
+        """The attempt was provably not executed; the call may be sent again."""

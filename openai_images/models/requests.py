@@ -1,17 +1,16 @@
-"""What is asked of `POST /images/generations`: one frozen value with a field for each parameter.
+"""The parameters of `POST /images/generations` and `/images/edits`, as frozen values with a field for each.
 
-Rules: None means "not set", and what is not set is never sent; known values are hints for editors and type checkers,
-any other string passes (each new model would break a fixed list); `repr` never shows the prompt. Parameters
-that are not fields here go through `extra_body`. Source of names, types and limits: OpenAI's API reference and
-the official Python package 3.54.
+Invariants: None means "not set" and is never sent; known values are hints for editors and type checkers, any string is
+accepted, as new models bring new values; other parameters go through `extra_body`. Source of names, types and limits:
+OpenAI's API reference and the official Python package 3.54.
+Must not: show the prompt in a `repr`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterable, Awaitable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Mapping, Sequence
 from typing import (
-    TYPE_CHECKING,
     Any,
     ClassVar,
     Literal,
@@ -28,9 +27,6 @@ from attrs import evolve, field, fields_dict, frozen
 from openai_images._util.attrs import repr_keys, repr_length
 from openai_images.errors import RequestInvalidError
 from openai_images.models.image import Image
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 Model: TypeAlias = (
     Literal[
@@ -75,14 +71,14 @@ class GenerateParams(TypedDict, total=False):
 
 @frozen
 class GenerateRequest:
-    """One request for pictures; only what is set is sent.
+    """One request for images; only parameters that are set are sent.
 
-    `n` pictures, which the client shares out over requests of at most 10; `size` "auto" or "WIDTHxHEIGHT" in pixels;
+    `n` images, which the client splits into requests of at most 10; `size` "auto" or "WIDTHxHEIGHT" in pixels;
     `output_compression` 0..100, jpeg and webp only; `partial_images` 0..3, streams only; `frame_count` 2..16 and
     `frame_duration_ms`, gif only; `svg` {"model": …, "reasoning": {…}}, svg only; `user`, `response_format` and `style`
-    are for older models and compatible servers. `extra_body` is laid over the body as it is and may hold anything
-    JSON can.
-    Raises `RequestInvalidError` where the prompt is not text.
+    are for older models and compatible servers. `extra_body` is merged into the body unchanged, over other parameters,
+    and may hold any JSON.
+    Raises `RequestInvalidError` if the prompt is not text.
     """
 
     path: ClassVar[str] = "/images/generations"
@@ -109,55 +105,59 @@ class GenerateRequest:
     extra_body: Mapping[str, Any] | None = field(default=None, kw_only=True, repr=repr_keys, hash=False)
 
     def __attrs_post_init__(self) -> None:
-        """Refuse what is certainly no prompt: it could only come back as a puzzling answer of the server."""
+        # Any other type would only cause an unclear error of the server.
         if not isinstance(self.prompt, str):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
-            msg = f"the prompt must be text (str), not {type(self.prompt).__name__}"
-            raise RequestInvalidError(msg)
+            raise RequestInvalidError(f"the prompt must be text (str), not {type(self.prompt).__name__}")
 
     @classmethod
     def of(cls, prompt: str | GenerateRequest, params: Mapping[str, Any]) -> Self:
-        """A request from a prompt and keywords; keywords given with a request replace its fields."""
+        """Return a request from a prompt and keywords; keywords given with a request replace its fields.
+
+        Raises TypeError for an unknown keyword, or another verb's request.
+        """
         known = fields_dict(cls).keys()
         if not params.keys() <= known:
             unknown = min(params.keys() - known)
-            msg = f"unknown parameter {unknown!r}: send parameters this version does not know with extra_body={{…}}"
-            raise TypeError(msg)
+            raise TypeError(
+                f"unknown parameter {unknown!r}: send parameters this version does not know with extra_body={{…}}"
+            )
         if isinstance(prompt, cls) and prompt.path == cls.path:
             return evolve(prompt, **params) if params else prompt
         if isinstance(prompt, GenerateRequest):
-            msg = f"this verb takes a prompt or its own {cls.__name__}, not {type(prompt).__name__}"
-            raise TypeError(msg)
+            raise TypeError(
+                f"this verb takes a prompt or its own {cls.__name__}, not {type(prompt).__name__}"
+            )
         return cls(prompt, **params)
 
 
 @runtime_checkable
 class Readable(Protocol):
-    """A binary file, or whatever else is read so, also with `await`: an upload of a web framework, aiofiles."""
+    """A binary file, or an object read like one, also with `await`: an upload of a web framework, aiofiles."""
 
     def read(self, count: int = -1, /) -> bytes | Awaitable[bytes]:
-        """The next bytes, nothing at the end."""
+        """Return the next bytes; nothing at the end."""
         ...
 
 
 @runtime_checkable
 class PillowImage(Protocol):
-    """What is needed of a `PIL.Image.Image`."""
+    """The part of a `PIL.Image.Image` that is used."""
 
     @property
     def mode(self) -> str:
-        """How its pixels are coded, such as RGBA."""
+        """The pixel format, such as RGBA."""
         ...
 
     def save(self, fp: Any, format: str | None = None, **params: Any) -> None:  # noqa: A002  Pillow's own name
-        """Write it as a file of this format."""
+        """Write a file of this format."""
         ...
 
 
 @frozen(kw_only=True)
 class ImageReference:
-    """A picture that the server has or fetches by itself: `image_url` (http, https or `data:`) or `file_id`, not both.
+    """An image that the server has, or fetches itself: `image_url` (http, https or `data:`) or `file_id`, not both.
 
-    A request that has one travels as JSON instead of a form, and its other pictures as `data:` URLs. Raises
+    A request with one is sent as JSON instead of a form, with its other images as `data:` URLs. Raises
     `RequestInvalidError`.
     """
 
@@ -165,11 +165,9 @@ class ImageReference:
     file_id: str | None = None
 
     def __attrs_post_init__(self) -> None:
-        """Refuse what names no picture, or two."""
-        given = [text for text in (self.image_url, self.file_id) if text is not None]
-        if len(given) != 1 or not isinstance(given[0], str) or not given[0]:  # pyright: ignore[reportUnnecessaryIsInstance]  unchecked
-            msg = "an ImageReference has either an image_url or a file_id, as text"
-            raise RequestInvalidError(msg)
+        names = [text for text in (self.image_url, self.file_id) if text is not None]
+        if len(names) != 1 or not isinstance(names[0], str) or not names[0]:  # pyright: ignore[reportUnnecessaryIsInstance]  unchecked
+            raise RequestInvalidError("an ImageReference has either an image_url or a file_id, as text")
 
 
 SourceImage: TypeAlias = (
@@ -184,7 +182,7 @@ SourceImage: TypeAlias = (
     | Image
     | ImageReference
 )
-"""A picture to edit: a path, URL, bytes, binary file, something whose bytes are awaited, Pillow image or `Image`."""
+"""An image to edit: a path, URL, bytes, binary file, object with an async `read`, Pillow image or `Image`."""
 
 
 class EditParams(GenerateParams, total=False):
@@ -198,7 +196,7 @@ class EditParams(GenerateParams, total=False):
 
 
 def reference_of(image: object) -> ImageReference | None:
-    """The reference that was handed in, also as a text that is a URL; None for every other picture."""
+    """Return an `ImageReference`, also of a text that is a URL; None for any other image."""
     if isinstance(image, ImageReference):
         return image
     if isinstance(image, str) and image.startswith(("http://", "https://", "data:")):
@@ -207,34 +205,34 @@ def reference_of(image: object) -> ImageReference | None:
 
 
 def as_list(image: object) -> list[Any]:
-    """One picture or several, as a list."""
+    """Return one image or several as a list."""
     return list(cast("Sequence[Any]", image)) if isinstance(image, list | tuple) else [image]
 
 
-def _how_many(image: object) -> str:
+def _repr_images(image: object) -> str:
     count = len(as_list(image))
     return f"<{count} image{'s' * (count != 1)}>"
 
 
-def _whether(image: object) -> str:
+def _repr_layer(image: object) -> str:
     return "None" if image is None else "<image>"
 
 
 @frozen
 class EditRequest(GenerateRequest):
-    """One request for pictures made from `image`, one or up to 16 of them; only what is set is sent.
+    """One request for images made from `image`, one or up to 16 of them; only parameters that are set are sent.
 
-    A picture is a path, bytes, a binary file (sent whole, wherever it stands), something whose `read` is awaited, a
-    Pillow image, an `Image` of an earlier result, a URL or an `ImageReference`. `mask` is a PNG whose transparent parts
-    are to be edited, of the size of the first picture; `markup` a PNG laid over the first picture, not beside a mask;
+    An image is a path, bytes, a binary file (sent from its start, wherever it stands), an object with an async `read`,
+    a Pillow image, an `Image` of an earlier result, a URL or an `ImageReference`. `mask` is a PNG whose transparent
+    parts are edited, of the size of the first image; `markup` a PNG drawn over the first image, not with a mask;
     `input_fidelity` "high" or "low", older models only. `as_json` sends JSON with `data:` URLs instead of a form, for
-    servers that want it. The other parameters are those of `GenerateRequest`.
+    servers that need it. The other parameters are those of `GenerateRequest`.
     """
 
     path: ClassVar[str] = "/images/edits"
 
-    image: SourceImage | Sequence[SourceImage] = field(kw_only=True, repr=_how_many, hash=False)
-    mask: SourceImage | None = field(default=None, kw_only=True, repr=_whether, hash=False)
-    markup: SourceImage | None = field(default=None, kw_only=True, repr=_whether, hash=False)
+    image: SourceImage | Sequence[SourceImage] = field(kw_only=True, repr=_repr_images, hash=False)
+    mask: SourceImage | None = field(default=None, kw_only=True, repr=_repr_layer, hash=False)
+    markup: SourceImage | None = field(default=None, kw_only=True, repr=_repr_layer, hash=False)
     input_fidelity: str | None = field(default=None, kw_only=True)
     as_json: bool = field(default=False, kw_only=True)

@@ -1,13 +1,13 @@
-"""What comes back: results and their usage.
+"""Results and events of a call.
 
-Rules: frozen values; everything but the pictures may be missing (None); fields of the answer that are not known here
-are kept in `extra`, and so are known ones with a value of a strange type. A missing usage is None, never zero; a
-sum of usages leaves nothing out that it was not told: what one of them lacks, the sum lacks.
+Invariants: frozen values; everything but the images may be missing (None); unknown fields of a response, and known ones
+with a value of an unexpected type, are kept in `extra`.
+Must not: count a missing usage as zero: a sum lacks what one of its parts lacks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -18,22 +18,19 @@ from openai_images.models.image import Image, MimeBundle, mime_bundle
 from openai_images.models.usage import SvgUsage, Usage, sum_usages
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping, Sequence
     from decimal import Decimal
 
     from openai_images.catalog.prices import Prices
-    from openai_images.models.image import Image
 
 
 @frozen
 class ImageResult:
-    """A finished call: at least one picture, and what the server said about them.
+    """A finished call: at least one image, and the other fields of the response.
 
-    `created` is in Unix seconds; `size` and `quality` are what the server resolved `auto` to; `request_id` is the
-    server's name for the request; `attempts` counts the requests made, `elapsed` the seconds, waits included.
-    `model` is the one that was asked for (what the answer says of a model is in `extra`), `edited` whether pictures
-    were sent with the prompt; `parts` are the results of the requests that a large `n` was shared out over, none where
-    it was one request.
+    `created` is in Unix seconds; `size` and `quality` are the server's choice for `auto`; `request_id` is the server's
+    id of the request; `attempts` counts the requests made, `elapsed` the seconds, waits included. `model` is the
+    requested one (a model in the response is in `extra`), `edited` whether images were sent with the prompt; `parts`
+    are the results of the requests that a large `n` was split into, empty for one request.
     """
 
     images: tuple[Image, ...]
@@ -55,16 +52,16 @@ class ImageResult:
 
     @property
     def image(self) -> Image:
-        """The first picture; there always is one."""
+        """The first image; there always is one."""
         return self.images[0]
 
     def cost(self, prices: Prices | None = None, *, model: str | None = None) -> Decimal | None:
-        """What this result cost, in US dollars, from the tokens that the server counted; None where they do not say.
+        """Return the cost in US dollars by the server's token counts; None if they do not suffice.
 
-        `prices` are `PUBLISHED_PRICES` unless given; `model` names the one whose prices hold, where that is not the
-        `model` that was asked for (a deployment may have any name). See `cost_of`.
+        `prices` default to `PUBLISHED_PRICES`; `model` is the one to price by, if it is not the requested `model` (a
+        deployment may have any name). See `cost_of`.
         """
-        # Here, so that a client is built without Decimal and a table of prices.
+        # Imported here: a client is built without Decimal and a table of prices.
         from openai_images.catalog.prices import PUBLISHED_PRICES  # noqa: PLC0415
         from openai_images.models.cost import cost_of  # noqa: PLC0415
 
@@ -73,27 +70,27 @@ class ImageResult:
     def _repr_mimebundle_(
         self, include: Container[str] | None = None, exclude: Container[str] | None = None
     ) -> MimeBundle:
-        """What a notebook shows: the picture, or all of them side by side."""
+        """Return the images for a notebook, side by side."""
         return mime_bundle(self.images, repr(self), include, exclude)
 
 
 def total_usage(results: Iterable[ImageResult]) -> Usage | None:
-    """The usage of several results together; None where one of them has none. See `sum_usages`."""
+    """Return the sum of the usages; None if a result has none. See `sum_usages`."""
     return sum_usages(result.usage for result in results)
 
 
 def with_images(result: ImageResult, images: Sequence[Image]) -> ImageResult:
-    """The result with other forms of the same pictures, such as files; its parts have them too."""
-    left = iter(images)
-    parts = tuple(evolve(part, images=tuple(islice(left, len(part.images)))) for part in result.parts)
+    """Return the result with its images replaced, in it and in its parts: the same images as files, for example."""
+    remaining = iter(images)
+    parts = tuple(evolve(part, images=tuple(islice(remaining, len(part.images)))) for part in result.parts)
     return evolve(result, images=tuple(images), parts=parts)
 
 
 @frozen(kw_only=True)
 class PartialImage:
-    """A picture still being painted.
+    """A preview of an image that is being generated.
 
-    `partial_image_index` counts from 0; fewer than asked for may come. `image_index` tells several pictures apart.
+    `partial_image_index` counts from 0; fewer than requested may come. `image_index` is the position of the image.
     """
 
     image: Image
@@ -110,7 +107,7 @@ class PartialImage:
 
 @frozen(kw_only=True)
 class CompletedImage:
-    """A finished picture, with its usage."""
+    """A finished image, with its usage."""
 
     image: Image
     image_index: int = 0
@@ -126,7 +123,7 @@ class CompletedImage:
 
 @frozen
 class UnknownEvent:
-    """An event this version does not know: its `type` and its decoded JSON (or its text), pictures as `Image`."""
+    """An event unknown to this version: its `type`, and its decoded JSON (or its text), with images as `Image`."""
 
     type: str
     raw: Any = field(repr=False, hash=False)

@@ -1,8 +1,8 @@
-"""Tokens as servers count them, and their sums.
+"""Token counts of servers, and their sums.
 
-Invariants: a missing count is None, never zero; fields that are not known here are kept in `extra`, and so are known
-ones with a value of an unexpected type; a sum has only what all of its parts have.
-Must not: import what costs money; `cost.py` and `results.py` do.
+Invariants: a missing count is None, never zero; unknown fields, and known ones with a value of an unexpected type, are
+kept in `extra`; a sum has only what all of its parts have.
+Must not: import the price tables (`cost.py` does).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @frozen
 class TokenDetails:
-    """Tokens by kind."""
+    """Token counts by kind."""
 
     image_tokens: int | None = None
     text_tokens: int | None = None
@@ -31,7 +31,7 @@ class TokenDetails:
 
 @frozen
 class Usage:
-    """Tokens as the server counted them; streams come without `output_tokens_details` (seen on the wire in 2026)."""
+    """Token counts of a response; streams have no `output_tokens_details` (seen on the wire in 2026)."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -41,13 +41,13 @@ class Usage:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=repr_keys)
 
     def as_dict(self) -> dict[str, Any]:
-        """All counts that are there, as JSON can hold them, unknown fields among the others; never raises."""
+        """Return the counts that are not None as a JSON object, with unknown fields; never raises."""
         return usage_fields(self)
 
 
 @frozen
 class SvgUsage:
-    """Tokens of the model that wrote an SVG, counted apart."""
+    """Token counts of the model that wrote an SVG, which are separate."""
 
     model: str | None = None
     input_tokens: int | None = None
@@ -58,28 +58,28 @@ class SvgUsage:
 
 
 class PricedResult(Protocol):
-    """What decides the cost of a result: `ImageResult` has it."""
+    """What the cost of a result depends on; `ImageResult` has it."""
 
     @property
     def images(self) -> Sequence[Image]:
-        """The images; an SVG among them has an author."""
+        """The images; an SVG also has the cost of its author."""
         ...
 
     @property
     def output_format(self) -> str | None:
-        """The format that the server names."""
+        """The format named by the server."""
 
     @property
     def usage(self) -> Usage | None:
-        """What the server counted."""
+        """The server's token counts."""
 
     @property
     def svg_usage(self) -> SvgUsage | None:
-        """What it counted for the author of an SVG."""
+        """The server's token counts of an SVG's author."""
 
     @property
     def model(self) -> str | None:
-        """The model that was asked for."""
+        """The requested model."""
 
     @property
     def edited(self) -> bool:
@@ -93,8 +93,8 @@ class PricedResult(Protocol):
 
 
 def usage_fields(usage: Usage | SvgUsage | TokenDetails) -> dict[str, Any]:
-    """What is there of a usage as a JSON object; a server's odd values are written as text. Never raises."""
-    # Here, so that a client is built without Decimal.
+    """Return a usage as a JSON object without missing counts; unexpected values become text. Never raises."""
+    # Imported here: a client is built without Decimal.
     from openai_images._util.plain_json import json_value  # noqa: PLC0415
 
     fields: dict[str, Any] = {}
@@ -103,20 +103,19 @@ def usage_fields(usage: Usage | SvgUsage | TokenDetails) -> dict[str, Any]:
         if name != "extra" and value is not None:
             fields[name] = usage_fields(value) if isinstance(value, TokenDetails) else json_value(value)
     extra: Any = usage.extra  # callers may be untyped
-    more = json_value(extra) if is_mapping(extra) else None
+    extra_fields = json_value(extra) if is_mapping(extra) else None
     return (
-        fields | {name: value for name, value in more.items() if name not in fields}
-        if is_mapping(more)
+        fields | {name: value for name, value in extra_fields.items() if name not in fields}
+        if is_mapping(extra_fields)
         else fields
     )
 
 
 def sum_usages(usages: Iterable[Usage | None]) -> Usage | None:
-    """Several usages as one, with their details; a count that one of them lacks is None.
+    """Return the sum of several usages, with their details; a count that one of them lacks is None.
 
-    None where one of them is None, or all zeros, which some servers write for what they did not count: a sum without
-    it would be too low. In `extra`, whole numbers of tokens are added up, what all say alike is kept, and all else left
-    out.
+    None if one of them is None, or all zeros, which some servers send for what they did not count: the sum would be too
+    low. In `extra`, whole numbers of tokens are added, values that are equal in all are kept, and others dropped.
     """
     counted = list(usages)
     if not counted or not all(usage and _is_counted(usage) for usage in counted):
@@ -128,18 +127,18 @@ def _is_counted(usage: Usage) -> bool:
     return any((usage.input_tokens, usage.output_tokens, usage.total_tokens))
 
 
-def _add(one: Any, other: Any, name: str = "tokens") -> Any:
-    """The sum of two counts, or of all counts in two values; None where there is none."""
-    if _is_value(one) and type(one) is type(other):
-        return type(one)(
-            **{key: _add(getattr(one, key), getattr(other, key), key) for key in fields_dict(type(one))}
+def _add(first: Any, second: Any, name: str = "tokens") -> Any:
+    """Return the sum of two counts, or of all counts in two values; None if there is none."""
+    if _is_value(first) and type(first) is type(second):
+        return type(first)(
+            **{key: _add(getattr(first, key), getattr(second, key), key) for key in fields_dict(type(first))}
         )
-    if is_mapping(one) and is_mapping(other):
-        both = {key: _add(one[key], other[key], str(key)) for key in one if key in other}
-        return {key: value for key, value in both.items() if value is not None}
-    if "tokens" in name and type(one) is type(other) is int:
-        return one + other
-    return one if type(one) is type(other) and one == other else None
+    if is_mapping(first) and is_mapping(second):
+        sums = {key: _add(first[key], second[key], str(key)) for key in first if key in second}
+        return {key: value for key, value in sums.items() if value is not None}
+    if "tokens" in name and type(first) is type(second) is int:
+        return first + second
+    return first if type(first) is type(second) and first == second else None
 
 
 def _is_value(value: object) -> TypeGuard[AttrsInstance]:

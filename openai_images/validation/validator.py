@@ -1,9 +1,9 @@
-"""Everything that is wrong with a request, told at once and before anything is sent.
+"""Finds all problems of a request before anything is sent.
 
-Rules: pure; nothing is corrected and nothing is sent. What the API surely refuses is told from what is only doubtful: a
-model or a value that this version does not know must always have a way through. What `extra_body` says is never
-judged, nor is any rule that would depend on it. No message has the prompt in it. The day by which the ends of models
-are judged is a parameter.
+Invariants: pure; certain problems are separate from doubtful ones: a model or value that this version does not know can
+always be sent. Values in `extra_body`, and rules that depend on them, are not judged. The date that decides which
+models have ended is a parameter.
+Must not: correct or send a request, or have the prompt in a message.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _MODES: Final = ("strict", "warn", "off")
 _FIELDS: Final = tuple(
     name for name in fields_dict(GenerateRequest) if name not in ("prompt", "svg", "extra_body")
 )
-_PLAIN: Final = (str, int, type(None))
-_SHORT: Final = 1000
+_SIMPLE_TYPES: Final = (str, int, type(None))
+_SHORTEST_PROMPT_LIMIT: Final = 1000
 _MOST_SHAPES: Final = 256
-_MOST_TOLD: Final = 1000
+_MOST_REPORTED: Final = 1000
 
 
-def find_problems(  # noqa: PLR0913  what a server is, and the day
+def find_problems(  # noqa: PLR0913  the facts of a server, and the date
     request: GenerateRequest,
     *,
     stream: bool,
@@ -40,21 +40,21 @@ def find_problems(  # noqa: PLR0913  what a server is, and the day
     azure: bool = False,
     split: bool = False,
 ) -> list[Problem]:
-    """All problems of a request that is to be sent as a `stream` or not.
+    """Return all problems of a request that is to be sent as a `stream` or not.
 
-    `official`: the server is OpenAI's own. Another may take more, or less, so that nothing but a wrong type is certain
-    there, and models of other names are its own affair. `azure`: it is Azure's, where some models end on other days.
-    `split`: the client shares `n` pictures out over requests of as many as one may carry, and over streams of one
-    each, so that `n` may be up to 1,000. `today` tells which models have ended.
+    `official`: the server is OpenAI's own. Another one may accept more or less, so that only a wrong type is certain,
+    and other models are not judged. `azure`: the server is Azure's, where some models end on other days. `split`: the
+    client splits `n` images into several requests, and into streams of one each, so that `n` may be up to 1,000.
+    `today` decides which models have ended.
     """
-    asked = context_from(request, stream=stream, official=official, split=split, today=today, azure=azure)
-    return [problem for rule in _rules_of(request) for problem in rule(asked)]
+    context = context_from(request, stream=stream, official=official, split=split, today=today, azure=azure)
+    return [problem for rule in _select_rules(request) for problem in rule(context)]
 
 
-def _rules_of(request: GenerateRequest) -> Iterable[Callable[[CheckContext], Iterator[Problem]]]:
+def _select_rules(request: GenerateRequest) -> Iterable[Callable[[CheckContext], Iterator[Problem]]]:
     if request.path == GenerateRequest.path:
         return RULES
-    # Here, so that those who edit nothing need not wait for its import.
+    # Imported here: only edits need it.
     from openai_images.validation.edit_rules import EDIT_RULES  # noqa: PLC0415
 
     return (*RULES, *EDIT_RULES)
@@ -70,14 +70,15 @@ def check(  # noqa: PLR0913  as `find_problems`
     azure: bool = False,
     split: bool = False,
 ) -> list[Problem]:
-    """The doubtful problems of a request, which the caller may warn of; none unless `mode` is "warn".
+    """Return the doubtful problems of a request, for a warning; none unless `mode` is "warn".
 
-    "strict" raises `RequestInvalidError` for any problem, "warn" for certain ones, "off" for none; the message lists
-    all problems and what would be accepted. Raises `ConfigurationError` for another mode. See `find_problems`.
+    "strict" raises `RequestInvalidError` for any problem, "warn" for certain ones, "off" for none; the message has all
+    problems and what would be accepted. Raises `ConfigurationError` for another mode. See `find_problems`.
     """
     if mode not in _MODES:
-        msg = f"validate={str(mode)[:40]!r} is not known: it must be one of {', '.join(_MODES)}"
-        raise ConfigurationError(msg)
+        raise ConfigurationError(
+            f"validate={str(mode)[:40]!r} is not known: it must be one of {', '.join(_MODES)}"
+        )
     if mode == "off":
         return []
     problems = find_problems(request, stream=stream, today=today, official=official, azure=azure, split=split)
@@ -85,14 +86,14 @@ def check(  # noqa: PLR0913  as `find_problems`
 
 
 def raise_if_invalid(problems: list[Problem], mode: Mode) -> list[Problem]:
-    """The problems, if all may be sent all the same. Raises `RequestInvalidError`."""
+    """Return the problems if the request may be sent in this mode. Raises `RequestInvalidError`."""
     if mode != "off" and any(problem.certain or mode == "strict" for problem in problems):
         raise RequestInvalidError(_report(problems))
     return problems
 
 
 class RequestValidator:
-    """Checks the requests of one client; those that differ in their prompt alone are judged once a day."""
+    """Checks the requests of one client; requests that differ only in their prompt are checked once a day."""
 
     def __init__(
         self,
@@ -103,24 +104,24 @@ class RequestValidator:
         azure: bool = False,
         split: bool = False,
     ) -> None:
-        """As in `check`; `wall` is the clock. Raises `ConfigurationError` for a mode that does not exist."""
+        """Create a validator as for `check`; `wall` returns Unix seconds. Raises `ConfigurationError`."""
         self._mode: Mode = mode
         self.split = split
         self.official = official
         self._azure = azure
         self._wall = wall
-        self._told: set[str] = set()
-        self._noticed: set[str] = set()
-        self._good: set[tuple[object, ...]] = set()
+        self._reported: set[str] = set()
+        self._announced: set[str] = set()
+        self._valid_shapes: set[tuple[object, ...]] = set()
         check(GenerateRequest("a"), mode, stream=False, today=utc_date(wall()))
 
     def __call__(self, request: GenerateRequest, *, stream: bool) -> list[str]:
-        """What is doubtful and was not told before. Raises `RequestInvalidError` as `check` does."""
+        """Return the doubtful problems not reported before. Raises `RequestInvalidError` as `check` does."""
         if self._mode == "off":
             return []
         today = utc_date(self._wall())
         shape = _shape(request, stream)
-        if shape is not None and (today, *shape) in self._good:
+        if shape is not None and (today, *shape) in self._valid_shapes:
             return []
         problems = check(
             request,
@@ -132,54 +133,54 @@ class RequestValidator:
             split=self.split,
         )
         if shape is not None:
-            if len(self._good) >= _MOST_SHAPES:  # those of other days, or too many to be worth it
-                self._good.clear()
-            self._good.add((today, *shape))
-        return self._untold(problems)
+            if len(self._valid_shapes) >= _MOST_SHAPES:  # mostly of other days
+                self._valid_shapes.clear()
+            self._valid_shapes.add((today, *shape))
+        return self._not_yet_reported(problems)
 
     def ending(self, request: GenerateRequest) -> list[str]:
-        """That the model of a request will soon be gone, where that was not told before."""
+        """Return a notice that the request's model ends soon, if it was not reported before."""
         if self._mode == "off" or not request.model or "model" in (request.extra_body or {}):
             return []
         model = find_model(request.model)[0]
-        if model is None or model.name in self._noticed:
+        if model is None or model.name in self._announced:
             return []
         if not model.ends_soon(utc_date(self._wall()), azure=self._azure):
             return []
-        self._noticed.add(model.name)
-        who, end = model.end(azure=self._azure)
-        return [f"{who} ends {model.name} on {end}: use {' or '.join(REPLACEMENTS)} in its place"]
+        self._announced.add(model.name)
+        provider, end = model.end(azure=self._azure)
+        return [f"{provider} ends {model.name} on {end}: use {' or '.join(REPLACEMENTS)} in its place"]
 
     def pictures(self, problems: list[Problem]) -> list[str]:
-        """What of the problems of opened pictures is doubtful and was not told before. Raises as `check` does."""
-        return [] if self._mode == "off" else self._untold(raise_if_invalid(problems, self._mode))
+        """Return the doubtful problems of opened images not reported before. Raises as `check` does."""
+        return [] if self._mode == "off" else self._not_yet_reported(raise_if_invalid(problems, self._mode))
 
-    def _untold(self, problems: list[Problem]) -> list[str]:
-        new = sorted({str(problem) for problem in problems} - self._told)
-        if len(self._told) >= _MOST_TOLD:  # what differs in a number each time
-            self._told.clear()
-        self._told.update(new)
+    def _not_yet_reported(self, problems: list[Problem]) -> list[str]:
+        new = sorted({str(problem) for problem in problems} - self._reported)
+        if len(self._reported) >= _MOST_REPORTED:  # messages that differ in a number each time
+            self._reported.clear()
+        self._reported.update(new)
         return new
 
 
 def _shape(request: GenerateRequest, stream: bool) -> tuple[object, ...] | None:
-    """All that rules look at, where the prompt is none of it: neither empty nor long for any model."""
+    """Return all values that rules check; None if the prompt matters (empty, or long), or a value is an object."""
     has_more = request.svg is not None or request.extra_body is not None
     if (
         has_more
         or request.path != GenerateRequest.path
         or not request.prompt.strip()
-        or len(request.prompt) > _SHORT
+        or len(request.prompt) > _SHORTEST_PROMPT_LIMIT
     ):
         return None
     values = tuple(getattr(request, name) for name in _FIELDS)
-    # Not isinstance: a truth value equals a number, and is of the wrong type.
-    return (stream, *values) if all(type(value) in _PLAIN for value in values) else None
+    # Not isinstance: a bool equals a number, and is of the wrong type.
+    return (stream, *values) if all(type(value) in _SIMPLE_TYPES for value in values) else None
 
 
 def _report(problems: list[Problem]) -> str:
-    """Every problem, the certain ones first, and the way round them."""
+    """Return the error's message: every problem, the certain ones first, and how to send the request anyway."""
     certain = [str(problem) for problem in problems if problem.certain]
     doubtful = [f"perhaps {problem}" for problem in problems if not problem.certain]
-    listed = "; ".join([*certain, *doubtful])
-    return f'the request was not sent: {listed}; validate="off" sends it as it is'
+    problem_list = "; ".join([*certain, *doubtful])
+    return f'the request was not sent: {problem_list}; validate="off" sends it as it is'

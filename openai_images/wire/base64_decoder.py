@@ -1,94 +1,95 @@
-"""Base64 decoded while it arrives, in pieces cut anywhere.
+"""Decodes base64, and the JSON escapes in it, while it arrives in pieces cut anywhere.
 
-Rules: linear, holding no more than a few kilobytes; what is written is right or `DecodeError` is raised, so a
-picture is never silently broken. Beside the standard alphabet with padding it takes what compatible servers
-send: a `data:…;base64,` prefix, the url-safe alphabet, missing padding, line ends and tabs. It refuses anything else,
-padding inside the text, and more bytes than `max_bytes`.
+Invariants: linear; holds a few kilobytes at most; the bytes written are correct, or `DecodeError` is raised. In
+addition to the standard alphabet with padding it accepts what compatible servers send: a `data:…;base64,` prefix, the
+url-safe alphabet, missing padding, line ends and tabs.
+Must not: accept anything else, padding inside the text, or more than `max_bytes`.
 """
 
 from __future__ import annotations
 
 import binascii
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pybase64
 
 from openai_images.errors import DecodeError, ResponseTooLargeError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _UNFINISHED = re.compile(rb"\\(?:u[0-9a-fA-F]{0,3})?\Z")
-_LONGEST = len(rb"\u002")
-_SIMPLE = {b"/": b"/", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"f": b"\f"}
-_BAD = "the answer holds a picture with an escape that is no base64"
+_LONGEST_ESCAPE = len(rb"\u002")
+_SHORT_ESCAPES = {b"/": b"/", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"f": b"\f"}
+_INVALID_ESCAPE = "the answer holds a picture with an escape that is no base64"
 
 
 class JSONUnescaper:
-    """Feed it the text of a string; `held` is the beginning of an escape, at the end of what has come."""
+    """Removes JSON escapes from a string that arrives in pieces.
+
+    `pending` is the incomplete escape at the end of the text fed so far.
+    """
 
     def __init__(self) -> None:
-        """Hold nothing."""
-        self.held = b""
+        self.pending = b""
 
     def feed(self, text: bytes, *, last: bool) -> bytes:
-        """The same without escapes; `last` says that the string ends here. Raises `DecodeError`."""
-        text = self.held + text
-        self.held = _unfinished(text)
-        if self.held:
+        """Return `text` without escapes; `last`: the string ends here. Raises `DecodeError`."""
+        text = self.pending + text
+        self.pending = _incomplete_escape(text)
+        if self.pending:
             if last:
-                raise DecodeError(_BAD)
-            text = text[: -len(self.held)]
-        # PHP writes every slash as \/, which is the one escape that comes by the thousand.
+                raise DecodeError(_INVALID_ESCAPE)
+            text = text[: -len(self.pending)]
+        # PHP writes every slash as \/, the only escape that comes thousands of times in an image.
         text = text.replace(b"\\/", b"/") if b"\\\\" not in text else text
-        return _ESCAPE.sub(_plain, text) if b"\\" in text else text
+        return _ESCAPE.sub(_unescape, text) if b"\\" in text else text
 
 
-def _unfinished(text: bytes) -> bytes:
-    """The beginning of an escape at the end, unless its backslash is the second one of an escape."""
-    found = _UNFINISHED.search(text, max(0, len(text) - _LONGEST))
+def _incomplete_escape(text: bytes) -> bytes:
+    """Return the incomplete escape at the end of `text`; a backslash that is itself escaped begins none."""
+    found = _UNFINISHED.search(text, max(0, len(text) - _LONGEST_ESCAPE))
     if found is None:
         return b""
     before = text[: found.start()]
     return b"" if (len(before) - len(before.rstrip(b"\\"))) % 2 else found[0]
 
 
-def _plain(escape: re.Match[bytes]) -> bytes:
-    """The character behind an escape; only ASCII can be base64."""
+def _unescape(escape: re.Match[bytes]) -> bytes:
+    """Return the character that an escape stands for; only ASCII can be base64."""
     code, simple = escape.groups()
     if code is not None and int(code, 16) < 0x80:
         return bytes((int(code, 16),))
-    plain = _SIMPLE.get(simple or b"")
-    if plain is None:
-        raise DecodeError(_BAD)
-    return plain
+    character = _SHORT_ESCAPES.get(simple or b"")
+    if character is None:
+        raise DecodeError(_INVALID_ESCAPE)
+    return character
 
 
 MAX_IMAGE_BYTES = 64 * 1024 * 1024
-"""Twice what the largest picture of the API (8,294,400 pixels) takes uncompressed."""
+"""Twice the size of the API's largest image (8,294,400 pixels) uncompressed."""
 
 _COALESCE = 4096
-"""Smaller pieces are gathered to this size before they are decoded: a call costs as much as decoding that many."""
+"""Smaller pieces are joined to this size before decoding: one call costs as much as decoding 4 kB."""
 
 _MAX_PREFIX = 1024
-"""A `data:` prefix names a media type; one longer than this is something else."""
+"""Longest `data:` prefix: it only names a media type."""
 
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
-_LINE_ENDS = b"\t\r\n\f"  # no space: that is what a + becomes where a text is taken for a form's
+_LINE_ENDS = b"\t\r\n\f"  # no space: form decoding turns + into a space, so a space means lost data
 
 
 class Base64Decoder:
-    """Feed it characters, `write` gets the bytes; `close` says the text has ended. `nbytes` counts what was written."""
+    """Decodes the characters fed to it and passes the bytes to `write`.
+
+    Call `close` at the end of the text. `nbytes` counts the bytes written.
+    """
 
     def __init__(self, write: Callable[[bytes], object], max_bytes: int = MAX_IMAGE_BYTES) -> None:
-        """Decode into `write`, up to `max_bytes`."""
         self.nbytes = 0
         self._write = write
         self._max_bytes = max_bytes
-        self._start: bytes | None = b""  # what has come, until it is clear whether a prefix begins the text
-        self._held = bytearray()
+        self._start: bytes | None = b""  # buffered until it is clear whether the text begins with a prefix
+        self._buffer = bytearray()
         self._lenient = False
         self._padded = False
 
@@ -96,53 +97,53 @@ class Base64Decoder:
         """Decode the next characters. Raises `DecodeError` and `ResponseTooLargeError`."""
         if self._start is not None:
             piece = self._after_prefix(self._start + piece if self._start else piece)
-        held = self._held
+        buffer = self._buffer
         if self._lenient or len(piece) < _COALESCE:
-            held += piece.translate(_URL_SAFE, _LINE_ENDS) if self._lenient else piece
-            if len(held) >= _COALESCE:
+            buffer += piece.translate(_URL_SAFE, _LINE_ENDS) if self._lenient else piece
+            if len(buffer) >= _COALESCE:
                 self._flush()
             return
-        # The common case, a large piece: complete the quad that was begun, then decode the rest where it lies.
+        # The common case, a large piece: complete the open quad, then decode the rest without copying it.
         start = 0
-        if held:
-            start = -len(held) & 3
-            held += piece[:start]
+        if buffer:
+            start = -len(buffer) & 3
+            buffer += piece[:start]
             self._flush()
         end = len(piece) - ((len(piece) - start) & 3)
         if not self._lenient and self._decode(memoryview(piece)[start:end]):
-            held += piece[end:]
+            buffer += piece[end:]
         else:
             self._lenient = True
             self.feed(piece[start:])
 
     def close(self) -> None:
-        """The text has ended: decode what is held, padded or not. Raises `DecodeError`."""
+        """Decode the buffered rest, padded or not: the text has ended. Raises `DecodeError`."""
         if self._start:
             start, self._start = self._start, None
             if start.startswith(b"data:"):
                 raise _invalid()
-            self._held += start
+            self._buffer += start
         self._flush()
-        tail = bytes(self._held).translate(_URL_SAFE, _LINE_ENDS)
+        tail = bytes(self._buffer).translate(_URL_SAFE, _LINE_ENDS)
         core = tail.rstrip(b"=")
         if tail and (len(core) < 2 or not self._decode(core + b"=" * (-len(core) & 3))):
             raise _invalid()
 
     def _flush(self) -> None:
-        """Decode the whole quads that are held; where they fail, once more as a lenient reader."""
-        held = self._held
-        whole = len(held) & ~3
-        if self._decode(bytes(held[:whole])):
-            del held[:whole]
+        """Decode the complete buffered quads; leniently once they are not standard base64."""
+        buffer = self._buffer
+        complete = len(buffer) & ~3
+        if self._decode(bytes(buffer[:complete])):
+            del buffer[:complete]
         elif self._lenient:
             raise _invalid()
         else:
             self._lenient = True
-            held[:] = bytes(held).translate(_URL_SAFE, _LINE_ENDS)
+            buffer[:] = bytes(buffer).translate(_URL_SAFE, _LINE_ENDS)
             self._flush()
 
     def _decode(self, quads: bytes | memoryview) -> bool:
-        """Decode whole quads and write them, or do nothing and say so."""
+        """Decode complete quads and write the bytes; False, and nothing written, if they are not base64."""
         if not quads:
             return True
         try:
@@ -159,7 +160,7 @@ class Base64Decoder:
         return True
 
     def _after_prefix(self, text: bytes) -> bytes:
-        """Drop a `data:` prefix; give nothing while it is not clear whether there is one."""
+        """Return `text` without its `data:` prefix; nothing while it is unclear whether there is one."""
         if not text.startswith(b"data:"):
             self._start = text if b"data:".startswith(text) else None
             return b"" if self._start is not None else text
@@ -175,18 +176,20 @@ class Base64Decoder:
         return rest
 
 
-def join_bytes(one: Callable[[bytes], object], other: Callable[[bytes], object]) -> Callable[[bytes], object]:
-    """A function that tells both."""
+def join_bytes(
+    first: Callable[[bytes], object], second: Callable[[bytes], object]
+) -> Callable[[bytes], object]:
+    """Return a function that calls both."""
 
     def write(data: bytes) -> None:
-        one(data)
-        other(data)
+        first(data)
+        second(data)
 
     return write
 
 
 def image_too_large(max_bytes: int) -> ResponseTooLargeError:
-    """The error for a picture over the limit."""
+    """Return the error for an image over the limit."""
     return ResponseTooLargeError(
         f"a picture in the answer is larger than {max_bytes:,} bytes and was abandoned; "
         "raise Limits(max_picture_bytes=…) if such pictures are expected"

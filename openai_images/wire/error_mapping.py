@@ -1,35 +1,32 @@
-"""From a status and an error body, or an error event, to the exception that says what happened.
+"""Builds the exception for a status and an error body, or for an error event.
 
-Rules: what it is about is decided by code, words, wait and status (the table in `codes.py`), on words from which the
-key, the prompt and base64 are blotted out, as they are in the text and in every attribute. The status that goes with a
-code counts where there is no other, in mid-stream, and where a relay made a 5xx of a refusal. Whatever the shape, a
-typed error comes of it.
+Invariants: `error_codes.py` decides what it is about; the key, the prompt and base64 are removed from the words before
+that, and from the text and every attribute. The status of a code counts in mid-stream, and when a relay sends a 5xx for
+an upstream 4xx. Any shape gives a typed error.
+Must not: mark a request as safe to resend unless the server or its status proves it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from attrs import evolve, field, frozen
 
 from openai_images import errors
-from openai_images.wire import error_codes as codes, headers as header
+from openai_images.wire import error_codes, headers
 from openai_images.wire.error_body import NO_MESSAGES, ErrorDetails, read_body, read_error
 from openai_images.wire.error_codes import Verdict
 from openai_images.wire.redaction import Redaction, redact
 from openai_images.wire.salvage import outline
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-_BY_VERDICT: dict[Verdict, type[errors.APIStatusError]] = {
+_VERDICT_CLASSES: dict[Verdict, type[errors.APIStatusError]] = {
     Verdict.MODERATION: errors.ModerationBlockedError,
     Verdict.ACCOUNT: errors.PermissionDeniedError,
     Verdict.MONEY: errors.QuotaExhaustedError,
     Verdict.PERIOD: errors.QuotaExhaustedError,
 }
 
-_BY_VERDICT_HINTS = {
+_VERDICT_HINTS = {
     Verdict.ACCOUNT: "it is about the account and not about the prompt; ask the server's support",
     Verdict.PERIOD: "go on when the limit is renewed, or raise it; waiting does not help before",
 }
@@ -38,12 +35,12 @@ _NOT_ALLOWED = 405
 _WRONG_ADDRESS = (
     "check base_url: nothing there takes such requests (most servers want one that ends with /v1)"
 )
-_LONGEST_JUDGED = 4 * 1024  # characters: what is behind them costs more time than it tells
+_LONGEST_WORDS = 4 * 1024  # characters of a message that decide what it is about
 
 LONGEST_REASON = 300
-"""Characters of `reason`: what fits a line of a log beside what else it says."""
+"""Characters of `reason`: it fits in one log line together with other fields."""
 
-_BY_STATUS: dict[int, type[errors.APIStatusError]] = {
+_STATUS_CLASSES: dict[int, type[errors.APIStatusError]] = {
     200: errors.StatusOutcomeUnknownError,
     400: errors.BadRequestError,
     401: errors.AuthenticationError,
@@ -68,7 +65,7 @@ _HINTS: dict[type[errors.APIStatusError], str] = {
 
 @frozen
 class ResponseContext:
-    """Where an error came from: the status and headers, the texts no message may repeat, and the time (Unix).
+    """The response of an error: status, headers, texts that no message may repeat, and Unix time in seconds.
 
     `unsent`: the server answered before it had the whole request.
     """
@@ -81,137 +78,140 @@ class ResponseContext:
 
     @property
     def request_id(self) -> str | None:
-        """The server's name for the request, as it may be shown: some echo there what they were sent."""
-        name = header.request_id(self.headers)
+        """The server's name for the request, redacted: some servers echo the request's content in it."""
+        name = headers.request_id(self.headers)
         return name and redact(name, self.secrets)
 
 
-def error_from_body(answered: ResponseContext, body: bytes) -> errors.APIStatusError:
-    """The exception for an answer that is no success, from its body, whatever that is."""
-    return _error(answered, *read_body(body))
+def error_from_body(context: ResponseContext, body: bytes) -> errors.APIStatusError:
+    """Return the exception for a response that is not a success, from its body of any kind."""
+    return _error(context, *read_body(body))
 
 
-def error_from_document(answered: ResponseContext, doc: object) -> errors.APIStatusError:
-    """The exception for a decoded error body or error event."""
-    return _error(answered, read_error(doc), doc)
+def error_from_document(context: ResponseContext, doc: object) -> errors.APIStatusError:
+    """Return the exception for a decoded error body or error event."""
+    return _error(context, read_error(doc), doc)
 
 
-def _error(answered: ResponseContext, said: ErrorDetails, doc: object) -> errors.APIStatusError:
-    clean = Redaction(answered.secrets)
-    judged = evolve(said, words=clean.text(said.words, _LONGEST_JUDGED))
-    wait = header.retry_after(answered.headers, judged.words, answered.now, said.wait)
-    verdict = codes.judge(judged, answered.status, wait)
-    kind, safe = _error_class(answered, said, verdict)
-    said = _clean(said, clean)
+def _error(context: ResponseContext, details: ErrorDetails, doc: object) -> errors.APIStatusError:
+    redaction = Redaction(context.secrets)
+    redacted = evolve(details, words=redaction.text(details.words, _LONGEST_WORDS))
+    seconds = headers.retry_after(context.headers, redacted.words, context.now, details.wait)
+    verdict = error_codes.judge(redacted, context.status, seconds)
+    cls, safe = _error_class(context, details, verdict)
+    details = _redacted(details, redaction)
     parts = (
-        f"{_request_suffix(answered, said)}: {said.message.rstrip('.')}",
-        clean.text(_advice(answered, said, kind, verdict)),
-        answered.request_id and f"request {answered.request_id}",
+        f"{_summary(context, details)}: {details.message.rstrip('.')}",
+        redaction.text(_advice(context, details, cls, verdict)),
+        context.request_id and f"request {context.request_id}",
     )
-    error = kind(
+    error = cls(
         "; ".join(part for part in parts if part),
-        status_code=answered.status,
-        code=said.code,
-        type=said.type,
-        param=said.param,
-        request_id=answered.request_id,
-        body=clean.document(outline(doc)),
+        status_code=context.status,
+        code=details.code,
+        type=details.type,
+        param=details.param,
+        request_id=context.request_id,
+        body=redaction.document(outline(doc)),
     )
     error.safe_to_resend = safe
-    error.retry_after = wait
-    error.reason = _reason(said)
+    error.retry_after = seconds
+    error.reason = _reason(details)
     if isinstance(error, errors.ModerationBlockedError):
-        error.categories, error.stage = said.categories, codes.moderation_stage(said)
+        error.categories, error.stage = details.categories, error_codes.moderation_stage(details)
     return error
 
 
-def _reason(said: ErrorDetails) -> str:
-    """The server's message alone, empty where there is none."""
-    if said.message in NO_MESSAGES:
+def _reason(details: ErrorDetails) -> str:
+    """Return the server's message alone; empty if there is none."""
+    if details.message in NO_MESSAGES:
         return ""
-    is_short = len(said.message) <= LONGEST_REASON
-    return said.message if is_short else said.message[:LONGEST_REASON].rstrip() + "…"
+    is_short = len(details.message) <= LONGEST_REASON
+    return details.message if is_short else details.message[:LONGEST_REASON].rstrip() + "…"
 
 
-def _clean(said: ErrorDetails, clean: Redaction) -> ErrorDetails:
-    """The same without what no error repeats."""
-    code, kind, param = (
-        None if name is None else clean.text(name) or None for name in (said.code, said.type, said.param)
+def _redacted(details: ErrorDetails, redaction: Redaction) -> ErrorDetails:
+    """Return the details without secrets and base64."""
+    code, error_type, param = (
+        None if name is None else redaction.text(name) or None
+        for name in (details.code, details.type, details.param)
     )
     return evolve(
-        said,
-        message=clean.text(said.message),
+        details,
+        message=redaction.text(details.message),
         code=code,
-        type=kind,
+        type=error_type,
         param=param,
-        categories=tuple(map(clean.text, said.categories)),
-        stage=clean.text(said.stage),
+        categories=tuple(map(redaction.text, details.categories)),
+        stage=redaction.text(details.stage),
     )
 
 
 def _error_class(
-    answered: ResponseContext, said: ErrorDetails, verdict: Verdict
+    context: ResponseContext, details: ErrorDetails, verdict: Verdict
 ) -> tuple[type[errors.APIStatusError], bool]:
-    """Which class of exception, and whether the request provably did not run."""
-    if verdict in _BY_VERDICT:
-        return _BY_VERDICT[verdict], False
-    told = codes.status_for_codes(said)
-    kind = (
+    """Return the class of the exception, and whether the request was provably not executed."""
+    if verdict in _VERDICT_CLASSES:
+        return _VERDICT_CLASSES[verdict], False
+    code_status = error_codes.status_for_codes(details)
+    cls = (
         errors.RateLimitError
         if verdict is Verdict.RATE
-        else _class_for_status(_status(answered.status, told))
+        else _class_for_status(_effective_status(context.status, code_status))
     )
-    safe = kind is not errors.QuotaExhaustedError and _is_safe(answered, kind, told)
-    ran_not = safe or answered.unsent
-    if ran_not and kind is errors.StatusOutcomeUnknownError:
-        kind = errors.APIStatusError
-    if not ran_not and kind is errors.InternalServerError:
-        kind = errors.ServerOutcomeUnknownError
-    return kind, safe
+    safe = cls is not errors.QuotaExhaustedError and _is_safe(context, cls, code_status)
+    may_have_run = not safe and not context.unsent
+    if not may_have_run and cls is errors.StatusOutcomeUnknownError:
+        cls = errors.APIStatusError
+    if may_have_run and cls is errors.InternalServerError:
+        cls = errors.ServerOutcomeUnknownError
+    return cls, safe
 
 
-def _status(status: int, told: int | None) -> int:
-    """The status, or that of the codes where the answer began as a success or a relay made a failure of a refusal."""
+def _effective_status(status: int, code_status: int | None) -> int:
+    """Return the status, or that of the codes for a 2xx or for a 5xx that a relay made of an upstream 4xx."""
     if status < 300:
-        return told or 200
-    return told if status >= 500 and told is not None and told < 500 else status
+        return code_status or 200
+    return code_status if status >= 500 and code_status is not None and code_status < 500 else status
 
 
-def _is_safe(answered: ResponseContext, kind: type[errors.APIStatusError], told: int | None) -> bool:
-    """Whether the request provably did not run, by what the server says of it or by what it is."""
-    if answered.status < 300:
+def _is_safe(context: ResponseContext, cls: type[errors.APIStatusError], code_status: int | None) -> bool:
+    """Return whether the request was provably not executed, by the server's own header or by its status."""
+    if context.status < 300:
         return False
-    stated = header.should_retry(answered.headers)
-    if stated is not None:
-        return stated
-    if answered.unsent and kind in (errors.InternalServerError, errors.StatusOutcomeUnknownError):
+    advertised = headers.should_retry(context.headers)
+    if advertised is not None:
+        return advertised
+    if context.unsent and cls in (errors.InternalServerError, errors.StatusOutcomeUnknownError):
         return True
-    # A 503 asks to come back before anything ran, unless its code tells of something that did.
-    closed = answered.status == 503 and header.has_retry_after(answered.headers) and told in (None, 429, 503)
-    return closed or kind is errors.RateLimitError
+    # A 503 with a wait was not executed, unless its code is about an execution.
+    is_unavailable = (
+        context.status == 503 and headers.has_retry_after(context.headers) and code_status in (None, 429, 503)
+    )
+    return is_unavailable or cls is errors.RateLimitError
 
 
 def _class_for_status(status: int) -> type[errors.APIStatusError]:
-    return errors.InternalServerError if status >= 500 else _BY_STATUS.get(status, errors.APIStatusError)
+    return errors.InternalServerError if status >= 500 else _STATUS_CLASSES.get(status, errors.APIStatusError)
 
 
-def _request_suffix(answered: ResponseContext, said: ErrorDetails) -> str:
-    """What answered what, by name."""
-    where = f"the server answered {answered.status}{' with an error' if answered.status < 300 else ''}"
-    code = said.code if said.code != str(answered.status) else None
-    names = [code or said.type, said.param and f"parameter {said.param!r}"]
-    about = ", ".join(name for name in names if name)
-    return f"{where} ({about})" if about else where
+def _summary(context: ResponseContext, details: ErrorDetails) -> str:
+    """Return the first part of the message: status, code and parameter."""
+    summary = f"the server answered {context.status}{' with an error' if context.status < 300 else ''}"
+    code = details.code if details.code != str(context.status) else None
+    names = [code or details.type, details.param and f"parameter {details.param!r}"]
+    cause = ", ".join(name for name in names if name)
+    return f"{summary} ({cause})" if cause else summary
 
 
 def _advice(
-    answered: ResponseContext, said: ErrorDetails, kind: type[errors.APIStatusError], verdict: Verdict
+    context: ResponseContext, details: ErrorDetails, cls: type[errors.APIStatusError], verdict: Verdict
 ) -> str:
-    """What to do."""
-    redirect = answered.headers.get("location") if 300 <= answered.status < 400 else None
+    """Return what the reader can do."""
+    redirect = context.headers.get("location") if 300 <= context.status < 400 else None
     if redirect:
         return f"redirects are not followed with a key; set base_url to where it points ({redirect})"
-    # An API answers in JSON, and takes a POST: what answers otherwise is somebody else, such as the server's web page.
-    if answered.status == _NOT_ALLOWED or (said.is_page and 400 <= answered.status < 500):
+    # An API accepts POST and answers in JSON: something else is at this URL, such as the server's web page.
+    if context.status == _NOT_ALLOWED or (details.is_page and 400 <= context.status < 500):
         return _WRONG_ADDRESS
-    return _BY_VERDICT_HINTS.get(verdict) or _HINTS.get(kind, "")
+    return _VERDICT_HINTS.get(verdict) or _HINTS.get(cls, "")

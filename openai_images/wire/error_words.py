@@ -1,7 +1,9 @@
-"""The words and codes in which servers say what a refusal is about, in several languages: patterns, and no decision.
+"""Patterns for what servers write in errors about money, limits, accounts and moderation, in several languages.
 
-Rules: pure; each pattern finds one fact, in words in lower case with `_` and `-` as spaces; its gaps are bounded. What
-the facts mean together is decided in `codes.py` alone. No pattern is a whole message of one server.
+Invariants: pure; each pattern finds one fact, in text in lower case with `_` and `-` as spaces; its gaps are
+bounded.
+Must not: decide what the facts mean together (`error_codes.py` does), or match the whole message of one
+server.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ def _any(*patterns: str) -> re.Pattern[str]:
     return re.compile("|".join(patterns))
 
 
-# Not money, although the same words: "white balance", "pixel budget", "token budget".
+# Not about money, although the words are the same: "white balance", "pixel budget", "token budget".
 _GAP = r"(?: (?!white|colou?r|pixel|token|thinking|prompt)[\w'$]+)"
 _THING = r"(?:credits?|balance|funds|money)"
 
@@ -58,7 +60,7 @@ PAY = _any(
     r"|\bplease (?:top up|recharge|pay)\b|\btop up\b",
     r"\b(?:add|buy|purchase)(?: [\w']+){0,2}? (?:credits|funds)\b|充[值钱錢]|儲值|续费|續費|チャージ|충전",
 )
-"""Somebody is asked to pay: as an answer to money that is used up, and as an advertisement beside a rate limit."""
+"""A request to pay: with an error about money, and also as an advertisement with a rate limit."""
 
 MONEY_CODE = _any(
     r"(?:insufficient|not ?enough|out ?of|no)(?: ?user| ?account| ?token)? ?(?:quota|balance|credit|fund|money)",
@@ -68,7 +70,7 @@ MONEY_CODE = _any(
     r"billing|payment ?(?:required|overdue|failed)"
     r"|pre ?consume ?token ?quota ?failed|exceeded ?current ?quota|free ?tier ?only",
 )
-"""The same, in codes, whose words may stand without spaces."""
+"""The same in codes, whose words may come without spaces."""
 
 QUOTA = _any(
     r"\b(?:exceeded|exhausted|insufficient|reached|used up|out of|over|no)(?: [\w']+){0,4}? quotas?\b",
@@ -84,7 +86,7 @@ QUOTA = _any(
     r"kontingent(?: \w+){0,3} (?:erschöpft|überschritten|aufgebraucht)"
     r"|квота(?: \w+){0,3} (?:исчерпана|превышена)|quota(?: \w+){0,3} (?:dépassé|épuisé)",
 )
-"""A quota is used up, which servers say of money and of rates alike."""
+"""A quota is used up; servers write this about money and about rates."""
 
 LIMIT_ZERO = _any(
     r"\b(?:limit|quota)s?(?: is| of| was|:| =|=)* ?(?:0(?:\.0+)?(?![.,]?\d)|zero\b)",
@@ -135,7 +137,7 @@ ACCOUNT_BLOCKED = _any(
     r"(?:konto|compte|cuenta|conta|аккаунт)(?: [\w']+){0,3} (?:gesperrt"
     r"|deaktiviert|suspendu|bloqué|suspendida|bloquead|suspensa|заблокирован)",
 )
-"""What is blocked is the account, the key or the resource, and not a prompt; "may be" is a threat, and no fact."""
+"""The account, the key or the resource is blocked, not a prompt; "may be blocked" is a warning, not a fact."""
 
 POLICY = _any(r"polic|violat|abus|misuse|terms of|违[反规]|違[反規]")
 
@@ -145,7 +147,7 @@ MODERATED = _any(
     r"\b(?:flagged|blocked|rejected|refused|denied)(?: [\w']+){0,6}? (?:moderation|safety (?:system|filter))\b",
     r"\b(?:prompt|input|request|content|image|text)s?(?: [\w']+){0,2}? (?:was|were|is|been) flagged\b",
 )
-"""The safety system's own words: they count whatever code a relay put beside them."""
+"""The safety system's own words: they count whatever code a relay sends with them."""
 
 PERHAPS_MODERATED = _any(
     r"\b(?:prompt|input|request|content"

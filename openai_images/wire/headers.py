@@ -1,23 +1,21 @@
-"""What an answer's headers (and the words of a refusal) say about waiting.
+"""Reads waits, limits and ids from response headers, and waits from the words of an error.
 
-Rules: pure; the wall clock is a parameter; what makes no sense is None, never an exception. Header names are
-lower case, as a case-insensitive mapping or a plain dict gives them.
+Invariants: pure; the wall clock is a parameter; a senseless value is None, never an exception. Header names are lower
+case, as a case-insensitive mapping or a plain dict gives them.
+Must not: return a wait longer than `LONGEST_WAIT`.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-# Go's spelling of a duration, which OpenAI's limits use: "1ms", "58.891s", "6m0s"; a bare number means seconds.
+# A duration as Go prints it, which OpenAI's limits use: "1ms", "58.891s", "6m0s"; a bare number means seconds.
 _DURATION = re.compile(
     r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?"
 )
@@ -26,7 +24,7 @@ _DURATION = re.compile(
 _UNITS = r"milliseconds?|msecs?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d"
 _PART = rf"\d{{1,15}}(?:\.\d{{1,15}})?[ \t]?(?:{_UNITS})(?![a-z])"
 _AGAIN = r"(?:try(?: it)? again|retry(?:ing)?|resets?|renewed|renews|refreshe[sd]|available(?: again)?)"
-_IN_WORDS = re.compile(
+_WAIT_WORDS = re.compile(
     rf"(?:\b{_AGAIN} (?:in|after)|\bwait(?: for)?):? (?:about |approximately |another |at least |~ ?)?"
     rf"({_PART}(?:(?:,| and)? ?{_PART}){{0,4}})"
     # "请在10秒后重试", "5 分钟后再试"
@@ -48,18 +46,16 @@ _SECONDS_IN = {
 }
 
 LONGEST_WAIT = 86_400.0
-"""Seconds; the longest wait a statement can mean, in a header, a body or words. A larger number is a moment (Unix time,
-in seconds or milliseconds), or a mistake that would be waited for as long as it says: it states nothing."""
+"""Seconds. A larger number is a point in time (Unix, in seconds or milliseconds) or a mistake."""
 
-_LONGEST_NAME = 200
-"""The API's have 36 characters."""
+_LONGEST_ID = 200  # characters; the API's ids have 36
 
 _LIMITS = {"images": ("images", "input-images"), "requests": ("requests",), "tokens": ("tokens",)}
 
 
 @frozen
 class AdvertisedLimit:
-    """A rate limit as an answer states it: `remaining` of `limit` are left, and `rate` a second come back."""
+    """A rate limit in a response: `remaining` of `limit` are left, and `rate` per second are restored."""
 
     limit: float
     remaining: float
@@ -67,17 +63,17 @@ class AdvertisedLimit:
 
 
 def advertised_limits(headers: Mapping[str, str]) -> dict[str, AdvertisedLimit]:
-    """The limits of an answer's `x-ratelimit-*` headers, by kind: images, requests, tokens; empty where none is whole.
+    """Return the limits in `x-ratelimit-*` headers by kind (images, requests, tokens), without incomplete ones.
 
-    The reset, spelled "12" or "58.891s", is the time until all of `limit` is there again (seen on the wire in 2025); a
-    minute is taken where it is missing, more than a day, or nothing is used.
+    The reset, such as "12" or "58.891s", is the time until all of `limit` is restored (seen on the wire in
+    2025); one minute is assumed if it is missing, longer than a day, or nothing is used.
     """
     found = ((kind, _advertised(headers, name)) for kind, names in _LIMITS.items() for name in names)
     return {kind: limit for kind, limit in found if limit is not None}
 
 
 def parse_duration(text: str) -> float | None:
-    """Seconds from "12", "12.5", "1ms", "58.891s" or "6m0s"."""
+    """Return the seconds of "12", "12.5", "1ms", "58.891s" or "6m0s"; None for other text."""
     try:
         return _valid_seconds(float(text))
     except ValueError:
@@ -89,44 +85,46 @@ def parse_duration(text: str) -> float | None:
     return _valid_seconds(hours * 3600 + minutes * 60 + seconds + milliseconds / 1000)
 
 
-def retry_after(headers: Mapping[str, str], message: str, now: float, stated: str = "") -> float | None:
-    """Seconds to wait: `retry-after-ms`, then `retry-after`, then what the body `stated`, then the message's own words.
+def retry_after(headers: Mapping[str, str], message: str, now: float, body_wait: str = "") -> float | None:
+    """Return the seconds to wait; None if the response names no sensible wait.
 
-    Each may be seconds, a duration, a date or a moment; `now` is Unix time, for the last two. Zero says nothing and is
-    passed over, as the official SDKs do; so is whatever is longer than `LONGEST_WAIT`, or past.
+    Sources in this order: `retry-after-ms`, `retry-after`, `body_wait` (a field of the error body), the words
+    of `message`. Each may be seconds, a duration, a date or a point in time (the last two are relative to
+    `now`, Unix seconds). Zero is ignored, as in the official SDKs, and so is a wait in the past or longer
+    than `LONGEST_WAIT`.
     """
     milliseconds = headers.get("retry-after-ms", "").strip()
-    found = (
+    waits = (
         _parse_wait(f"{milliseconds}ms", now),
         _parse_wait(headers.get("retry-after", ""), now),
-        _parse_wait(stated, now),
+        _parse_wait(body_wait, now),
         _from_message(message),
     )
-    return next((wait for wait in found if wait and wait <= LONGEST_WAIT), None)
+    return next((wait for wait in waits if wait and wait <= LONGEST_WAIT), None)
 
 
 def has_retry_after(headers: Mapping[str, str]) -> bool:
-    """Whether a header asks for another attempt later, even if it does not say sensibly when."""
+    """Return whether a header asks for another attempt later, also with an unreadable time."""
     return "retry-after" in headers or "retry-after-ms" in headers
 
 
 def should_retry(headers: Mapping[str, str]) -> bool | None:
-    """The server's own word on sending again, None where it has not said."""
+    """Return the server's decision in `x-should-retry`; None if there is none."""
     return {"true": True, "false": False}.get(headers.get("x-should-retry", "").strip().lower())
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:
-    """The server's name for the request, such that it can be printed; Azure has one of its own."""
+    """Return the server's id of the request, made printable; Azure has its own headers for it."""
     names = ("x-request-id", "apim-request-id", "x-ms-request-id")
-    name = next((stated for header in names if (stated := headers.get(header))), None)
-    return name and "".join(one if one.isprintable() else "\ufffd" for one in name[:_LONGEST_NAME])
+    name = next(filter(None, map(headers.get, names)), None)
+    return name and "".join(char if char.isprintable() else "\ufffd" for char in name[:_LONGEST_ID])
 
 
 def _advertised(headers: Mapping[str, str], name: str) -> AdvertisedLimit | None:
-    stated = headers.get(f"x-ratelimit-limit-{name}")
-    if stated is None:
+    text = headers.get(f"x-ratelimit-limit-{name}")
+    if text is None:
         return None
-    limit = parse_duration(stated)
+    limit = parse_duration(text)
     remaining = parse_duration(headers.get(f"x-ratelimit-remaining-{name}", ""))
     if limit is None or limit < 1 or remaining is None or remaining > limit:
         return None
@@ -136,14 +134,16 @@ def _advertised(headers: Mapping[str, str], name: str) -> AdvertisedLimit | None
 
 
 def _parse_wait(text: str, now: float) -> float | None:
-    """Seconds from a header's or a field's text; None where it is no wait that a server can mean."""
+    """Return the seconds of a header's or a field's text; None for a senseless wait."""
     wait = parse_duration(text)
-    moments = (_from_date(text, now),) if wait is None else (wait, wait - now, wait / 1000 - now)
-    return next((seconds for seconds in moments if seconds is not None and 0 < seconds <= LONGEST_WAIT), None)
+    candidates = (_from_date(text, now),) if wait is None else (wait, wait - now, wait / 1000 - now)
+    return next(
+        (seconds for seconds in candidates if seconds is not None and 0 < seconds <= LONGEST_WAIT), None
+    )
 
 
 def _from_message(message: str) -> float | None:
-    match = _IN_WORDS.search(message)
+    match = _WAIT_WORDS.search(message)
     if match is None:
         return None
     parts = _PARTS.findall(match[1] or match[2])
@@ -151,14 +151,14 @@ def _from_message(message: str) -> float | None:
 
 
 def _seconds_in(unit: str) -> float:
-    """The length of a unit, in English by its beginning."""
+    """Return the length of a unit; an English one is known by its first letters."""
     if unit in _SECONDS_IN:
         return _SECONDS_IN[unit]
     return 0.001 if unit.startswith(("ms", "mil")) else _SECONDS_IN[unit[0]]
 
 
 def _from_date(date: str, now: float) -> float | None:
-    """Seconds until an HTTP date or an ISO one; one without a zone is in UTC, as all of them are."""
+    """Return the seconds until an HTTP or ISO date; one without a zone is in UTC."""
     for read in (parsedate_to_datetime, datetime.fromisoformat):
         try:
             moment = read(date.strip())

@@ -1,83 +1,78 @@
-"""A body, whatever it is: chunks in, events out; and the simplest of its kinds, the bare bytes of one picture.
+"""The interface of all body decoders, and the simplest of them: the bare bytes of one image.
 
-Rules, for each kind: `finish` yields what was whole when the body ended or broke, and `result` says what is wrong when
-that is not enough. The others are `eventsbody.py` and `jsonbody.py`.
+Invariants, for each decoder: `finish` yields what was complete when the body ended or broke, and `result`
+raises what is wrong if that is not enough. The others are `event_body.py` and `json_body.py`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from attrs import evolve
 
-from openai_images.errors import DecodeError, StreamInterruptedError
+from openai_images.errors import DecodeError, ImagesError, StreamInterruptedError
 from openai_images.models.completeness import NO_IMAGE, ImageProbe
+from openai_images.models.image import Image
 from openai_images.models.results import CompletedImage, Event, ImageResult
 from openai_images.wire.base64_decoder import image_too_large
 from openai_images.wire.error_mapping import ResponseContext
 from openai_images.wire.redaction import redact
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from openai_images.errors import ImagesError
-    from openai_images.models.image import Image
-    from openai_images.wire.sinks import Sink
+from openai_images.wire.sinks import Sink
 
 MAX_ERRORS = 100
-"""Reasons that are kept for the pictures that did not come; a server may send 100,000 items with an error each."""
+"""Errors kept for images that did not come; a server may send 100,000 items with an error each."""
 
 MAX_DAMAGED = 10
-"""What is no picture and is kept all the same, in memory perhaps: as many as one request of the API may ask for."""
+"""Damaged images kept, perhaps in memory: the API's largest `n` of one request."""
 
 _SHOWN = 40
-"""Characters of what is no picture that an error repeats: enough to know words or a page from noise."""
+"""Bytes of a non-image that an error repeats: enough to recognize words or a page."""
 
 
 class BodyDecoder(Protocol):
-    """One way in which pictures arrive. `life` grows with every byte that is not a comment."""
+    """Decodes one kind of body. `activity` grows with every byte that is not part of a comment."""
 
-    life: int
+    activity: int
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
-        """Take the next bytes. Raises `ImagesError`."""
+        """Decode the next bytes. Raises `ImagesError`."""
         ...
 
     def can_buffer(self, chunk: bytes) -> bool:
-        """Whether these bytes cannot complete an event, so that they may be gathered first."""
+        """Return whether these bytes cannot complete an event, so that they may be joined with later ones first."""
         ...
 
     def finish(self) -> Iterator[Event]:
-        """The body has ended: yield what was whole. Raises `ImagesError` where the server said so."""
+        """Yield what was complete when the body ended. Raises `ImagesError` if the server sent an error."""
         ...
 
     def result(self, completed: Sequence[CompletedImage]) -> ImageResult:
-        """The result of these events. Raises where there is none."""
+        """Return the result of these events. Raises `ImagesError` if there is none."""
         ...
 
     def images(self) -> list[Image]:
-        """Pictures that are whole but were not yielded."""
+        """Return images that are complete but were not yielded."""
         ...
 
     def damaged(self) -> list[Image]:
-        """What came in the place of a picture, and is none by its own bytes."""
+        """Return what came in place of an image and, by its bytes, is none or is truncated."""
         ...
 
     def errors(self) -> list[ImagesError]:
-        """Why there are fewer pictures than were asked for, as far as the answer says; at most `MAX_ERRORS`."""
+        """Return why there are fewer images than requested, if the response says; at most `MAX_ERRORS`."""
         ...
 
     def discard(self) -> None:
-        """Drop what is not whole."""
+        """Drop what is incomplete."""
 
 
 class ImageBody:
-    """The bare bytes of one picture, as some compatible servers answer."""
+    """The bare bytes of one image, as some compatible servers answer."""
 
-    def __init__(self, answered: ResponseContext, sink: Sink, max_bytes: int) -> None:
-        """Collect into the sink, up to `max_bytes`."""
-        self.life = 0
-        self._answered = answered
+    def __init__(self, context: ResponseContext, sink: Sink, max_bytes: int) -> None:
+        self.activity = 0
+        self._context = context
         self._sink = sink
         self._is_open = True
         self._max_bytes = max_bytes
@@ -85,8 +80,8 @@ class ImageBody:
         self._damaged: list[Image] = []
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
-        """Collect."""
-        self.life += 1
+        """Write the next bytes to the sink. Raises `ResponseTooLargeError`."""
+        self.activity += 1
         self._probe.feed(chunk)
         if self._probe.nbytes > self._max_bytes:
             raise image_too_large(self._max_bytes)
@@ -94,11 +89,11 @@ class ImageBody:
         return iter(())
 
     def can_buffer(self, chunk: bytes) -> bool:
-        """Never: there is nothing to gain."""
+        """Return False for any bytes: joining them first gains nothing."""
         return not chunk
 
     def finish(self) -> Iterator[Event]:
-        """Yield the picture, if its own bytes say that it is whole."""
+        """Yield the image if its own bytes show that it is complete."""
         if self._is_open and self._probe.nbytes:
             self._is_open = False
             image, flaw = self._sink.finish(), self._probe.flaw
@@ -108,9 +103,9 @@ class ImageBody:
                 self._damaged = [evolve(image, flaw=flaw)]
 
     def result(self, completed: Sequence[CompletedImage]) -> ImageResult:
-        """The picture; nothing else is known."""
+        """Return the image; nothing else is known. Raises `DecodeError` or `StreamInterruptedError`."""
         if not completed and self._probe.flaw == NO_IMAGE:
-            raise no_image(self._answered, self._damaged)
+            raise no_image(self._context, self._damaged)
         if not completed:
             msg = (
                 f"the answer ended after {self._probe.nbytes:,} bytes of its picture; it may have been billed"
@@ -119,41 +114,41 @@ class ImageBody:
         return ImageResult(images=tuple(event.image for event in completed))
 
     def images(self) -> list[Image]:
-        """None: it was yielded or is damaged."""
+        """Return none: the image was yielded or is damaged."""
         return []
 
     def damaged(self) -> list[Image]:
-        """The picture, where it is none."""
+        """Return the image if it has a flaw."""
         return self._damaged
 
     def errors(self) -> list[ImagesError]:
-        """Nobody says anything."""
+        """Return none: bare bytes explain nothing."""
         return []
 
     def discard(self) -> None:
-        """Drop the picture."""
+        """Drop the image."""
         if self._is_open:
             self._is_open = False
             self._sink.discard()
 
 
-def no_image(answered: ResponseContext, damaged: Sequence[Image]) -> DecodeError:
-    """The error for what came in the place of a picture."""
+def no_image(context: ResponseContext, damaged: Sequence[Image]) -> DecodeError:
+    """Return the error for what came in place of an image."""
     first = damaged[0] if damaged else None
     if first is None or first.flaw == NO_IMAGE:
         start = b"" if first is None or first.path is not None else first.data[:_SHOWN]
-        begins = redact(start.decode("utf-8", "replace"), answered.secrets)
-        what = f"what is no image by its own bytes{f' (it begins {begins!r})' if begins else ''}"
+        begins = redact(start.decode("utf-8", "replace"), context.secrets)
+        content = f"what is no image by its own bytes{f' (it begins {begins!r})' if begins else ''}"
     else:
-        what = f"an image that lacks its end ({first.media_type}, {first.nbytes:,} bytes)"
+        content = f"an image that lacks its end ({first.media_type}, {first.nbytes:,} bytes)"
     return DecodeError(
-        f"the server answered {answered.status} with {what}; it may have been billed, so what came is kept in the "
+        f"the server answered {context.status} with {content}; it may have been billed, so what came is kept in the "
         "error's damaged. Check base_url, and what stands between you and the server"
     )
 
 
 def completed_events(result: ImageResult) -> Iterator[CompletedImage]:
-    """A result's pictures as events: the first has what is not known here, the last the usage of all."""
+    """Yield a result's images as events: the first has the unknown fields, the last the usage of all."""
     last = len(result.images) - 1
     for index, image in enumerate(result.images):
         yield CompletedImage(

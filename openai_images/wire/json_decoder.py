@@ -1,10 +1,9 @@
-"""One JSON document whose base64 pictures are decoded while it arrives.
+"""Decodes one JSON document, and the base64 images in it, while it arrives.
 
-Rules: exact JSON, not a search for a key. Strings are walked with their escapes, keys told from values; the value of a
-key that spells `b64_json`, a data URL under `url`, and wherever it stands a text that begins as an image in base64
-does, go to a base64 decoder and its sink, everything else into a small envelope, in which the picture's place is taken
-by `NaN` (`envelope.py`). A picture that is none by its own bytes has a `flaw`. It refuses envelopes over
-`MAX_ENVELOPE_BYTES` and more than `MAX_IMAGES`.
+Invariants: escapes in strings are respected, and keys are not mistaken for values. The value of a `b64_json` key, a
+data URL under `url`, and any text that begins as an image in base64, go to a base64 decoder and a sink; all else to a
+small envelope, where `NaN` replaces each image (`envelope.py`). An image whose own bytes are wrong has a `flaw`.
+Must not: accept an envelope over `MAX_ENVELOPE_BYTES`, or more than `MAX_IMAGES`.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from openai_images.wire.base64_decoder import MAX_IMAGE_BYTES, Base64Decoder, JS
 from openai_images.wire.envelope import TOO_LARGE, IncompleteJSONError, parse_documents
 from openai_images.wire.image_text import (
     BASE64,
-    FIRST,
+    FIRST_CHARACTERS,
     LONGEST_KEY,
     MAX_HELD,
     PREFIXES,
@@ -34,21 +33,21 @@ from openai_images.wire.image_text import (
 from openai_images.wire.sinks import MemorySink, Sink
 
 MAX_ENVELOPE_BYTES = 4 * 1024 * 1024
-"""The JSON without its pictures is about a kilobyte; a prompt echoed back may be 32,000 characters of it."""
+"""The JSON without its images is about 1 kB; an echoed prompt adds up to 32,000 characters."""
 
 MAX_IMAGES = 1000
-"""The API gives ten at most; each takes memory, or a file, however few bytes it has."""
+"""The API gives ten at most; each takes memory, or a file, however small it is."""
 
 _SPACE = b" \t\r\n"
-_N, _I = b"NI"  # as numbers, which are sought faster; legal JSON has neither outside its strings
+_N, _I = b"NI"  # as numbers: faster to find; legal JSON has neither outside of strings
 _NO_IMAGE_KEYS = re.compile(
     rb'(?:[^"NI]++|"(?!(?:b64_json|url)"|%s)[^"\\]*+")*+' % b"|".join(map(re.escape, PREFIXES))
 )
-"""All up to the next string that needs a closer look: a picture or its key, one with escapes, one that is cut."""
+"""All up to the next string that may matter: an image, its key, a string with escapes, or an incomplete one."""
 
 
 class JSONImageDecoder:
-    """Feed it a document's bytes, then `finish` gives the document with an `Image` for each picture."""
+    """Decodes a document whose bytes are fed to it; `finish` returns it with an `Image` in each image's place."""
 
     def __init__(
         self,
@@ -57,83 +56,87 @@ class JSONImageDecoder:
         max_picture_bytes: int = MAX_IMAGE_BYTES,
         max_envelope_bytes: int = MAX_ENVELOPE_BYTES,
     ) -> None:
-        """Give each picture a sink of its own."""
         self._new_sink = new_sink
-        self._max_picture_bytes = max_picture_bytes
+        self._max_image_bytes = max_picture_bytes
         self._max_envelope_bytes = max_envelope_bytes
         self._envelope = bytearray()
-        # Functions, not bound methods: a cycle would keep the pictures until the garbage collector comes by.
+        # A function, not a bound method: a cycle would keep the images until the next garbage collection.
         self._state = JSONImageDecoder._outside_strings
         self._escaped = False
         self._string_start = 0
-        # The key that has just ended, and the one whose value is due, where they may have a picture.
-        self._after_key = b""
-        self._value_due = b""
-        self._constant_at: int | None = None
-        self._start = b""  # a string's first characters, until it is clear whether it is a picture
+        # The key that has just ended, and the key of the next value, if their value may be an image.
+        self._last_key = b""
+        self._value_key = b""
+        self._constant_offset: int | None = None
+        self._start = b""  # a string's first characters, until it is clear whether it is an image
         self._is_url = False
-        self._is_due = False  # whether the picture has a picture's name: one that is broken is a failure then
+        self._is_declared = False  # whether its key is an image's: invalid base64 is a failure then
         self._escapes = JSONUnescaper()
-        self._broken: DecodeError | None = None
+        self._invalid_image: DecodeError | None = None
         self.failure: DecodeError | None = None
         self._sink: Sink | None = None
         self._decoder: Base64Decoder | None = None
         self._probe = ImageProbe()
-        self._pictures: list[Image | None] = []
+        self._images: list[Image | None] = []
         self.is_cut = False
 
     @property
     def text(self) -> str:
-        """The envelope so far; bytes that are not UTF-8 are replaced: a stray one must not cost a paid picture."""
+        """The envelope so far; invalid UTF-8 is replaced: a stray byte must not cost a paid image."""
         return self._envelope.decode("utf-8", "replace")
 
     def feed(self, data: bytes) -> None:
-        """Scan the next bytes. Raises `ResponseTooLargeError`; what else is wrong, `finish` says."""
-        at, end = 0, len(data)
-        while at < end:
-            at = self._state(self, data, at)
+        """Scan the next bytes. Raises `ResponseTooLargeError`; `finish` raises all other errors."""
+        offset, end = 0, len(data)
+        while offset < end:
+            offset = self._state(self, data, offset)
         if len(self._envelope) > self._max_envelope_bytes:
-            msg = f"the answer holds more than {self._max_envelope_bytes:,} bytes beside its pictures and was abandoned"
-            raise ResponseTooLargeError(msg)
+            raise ResponseTooLargeError(
+                f"the answer holds more than {self._max_envelope_bytes:,} bytes beside its pictures and was abandoned"
+            )
 
     def finish(self) -> Any:
-        """The document. Raises `DecodeError` where it is not whole, legal JSON; `is_cut` says whether more was due."""
+        """Return the document.
+
+        Raises `DecodeError` if it is not complete, legal JSON; `is_cut` is True if more bytes could complete it.
+        """
         if self.failure is not None:
             raise self.failure
         return self._documents(strict=True)[0]
 
     def documents(self) -> list[Any]:
-        """The document and those behind it, whatever else is there, a broken picture included. Raises `DecodeError`."""
+        """Return the document and those after it, also with an invalid image. Raises `DecodeError`."""
         return self._documents(strict=False)
 
     def _documents(self, *, strict: bool) -> list[Any]:
         in_string = self._state is not JSONImageDecoder._outside_strings
-        at = self._constant_at
+        constant_offset = self._constant_offset
         if has_too_many_values(self._envelope):
             raise DecodeError(TOO_LARGE)
-        constant_at = None if at is None else len(self._envelope[:at].decode("utf-8", "replace"))
+        if constant_offset is not None:
+            constant_offset = len(self._envelope[:constant_offset].decode("utf-8", "replace"))
         try:
             if in_string and strict:
                 raise IncompleteJSONError(_IN_STRING)
-            return parse_documents(self.text, self._pictures, constant_at, strict=strict)
+            return parse_documents(self.text, self._images, constant_offset, strict=strict)
         except DecodeError as error:
             self.is_cut = in_string or isinstance(error, IncompleteJSONError)
             raise DecodeError(_IN_STRING if in_string else str(error)) from None
 
     def discard(self) -> None:
-        """The document will not be finished: drop the picture that is being decoded."""
+        """Drop the image that is being decoded."""
         if self._sink is not None:
             self._sink.discard()
             self._sink = None
 
     @property
     def is_broken(self) -> bool:
-        """Whether a picture is no base64, so that `finish` raises whatever is still to come."""
+        """Whether an image is not base64, so that `finish` raises whatever follows."""
         return self.failure is not None
 
     @property
     def is_complete(self) -> bool:
-        """Whether the document is closed, so that `finish` would give it."""
+        """Whether the document is closed, so that `finish` would return it."""
         try:
             self.finish()
         except DecodeError:
@@ -142,57 +145,57 @@ class JSONImageDecoder:
 
     @property
     def images(self) -> list[Image]:
-        """The pictures that are complete so far, in document order."""
-        return [picture for picture in self._pictures if picture is not None and picture.flaw is None]
+        """The images that are complete so far, in document order."""
+        return [image for image in self._images if image is not None and image.flaw is None]
 
     @property
     def damaged(self) -> list[Image]:
-        """What came in the place of a picture so far, and is none by its own bytes or lacks its end."""
-        return [picture for picture in self._pictures if picture is not None and picture.flaw is not None]
+        """What came in place of an image so far, and by its bytes is none or is truncated."""
+        return [image for image in self._images if image is not None and image.flaw is not None]
 
-    # The five states. Each takes (data, at) and gives the index of the first byte it left alone.
+    # The states. Each takes (data, offset) and returns the offset of the first byte that it has not read.
 
-    def _outside_strings(self, data: bytes, at: int) -> int:
-        """Outside strings: copy, and watch for `key :` before the next string."""
-        if not (self._after_key or self._value_due):
-            plain = _NO_IMAGE_KEYS.match(data, at)
-            if plain is not None and plain.end() > at:
-                self._envelope += plain[0]
-                at = plain.end()
-        quote = data.find(b'"', at)
-        outside = data[at:] if quote < 0 else data[at:quote]
-        if self._constant_at is None and (_N in outside or _I in outside):
-            places = (outside.find(letter) for letter in (_N, _I))
-            self._constant_at = len(self._envelope) + min(place for place in places if place >= 0)
+    def _outside_strings(self, data: bytes, offset: int) -> int:
+        """Outside of strings: copy, and look for a key and a colon before the next string."""
+        if not (self._last_key or self._value_key):
+            skipped = _NO_IMAGE_KEYS.match(data, offset)
+            if skipped is not None and skipped.end() > offset:
+                self._envelope += skipped[0]
+                offset = skipped.end()
+        quote = data.find(b'"', offset)
+        outside = data[offset:] if quote < 0 else data[offset:quote]
+        if self._constant_offset is None and (_N in outside or _I in outside):
+            found = (outside.find(letter) for letter in (_N, _I))
+            self._constant_offset = len(self._envelope) + min(index for index in found if index >= 0)
         self._envelope += outside
         token = outside.strip(_SPACE)
         if token:
-            self._value_due = self._after_key if token == b":" else b""
-            self._after_key = b""
+            self._value_key = self._last_key if token == b":" else b""
+            self._last_key = b""
         if quote < 0:
             return len(data)
-        if self._value_due == BASE64:
-            self._begin_picture(is_due=True)
-        elif data[quote + 1 : quote + 2] not in FIRST:
+        if self._value_key == BASE64:
+            self._begin_image(is_declared=True)
+        elif data[quote + 1 : quote + 2] not in FIRST_CHARACTERS:
             self._begin_string()
         else:
-            self._is_url = self._value_due == URL
+            self._is_url = self._value_key == URL
             self._state = JSONImageDecoder._in_start
-        self._after_key = self._value_due = b""
+        self._last_key = self._value_key = b""
         return quote + 1
 
-    def _in_start(self, data: bytes, at: int) -> int:
-        """At the start of a string: a picture, or any other text."""
-        end = at + MAX_HELD - len(self._start)
-        quote = data.find(b'"', at, end)
+    def _in_start(self, data: bytes, offset: int) -> int:
+        """At the start of a string that may be an image."""
+        end = offset + MAX_HELD - len(self._start)
+        quote = data.find(b'"', offset, end)
         end = min(end, len(data)) if quote < 0 else quote
-        start = self._start + data[at:end]
-        is_whole = quote >= 0 or len(start) == MAX_HELD
-        begins = begins_image(start, is_whole=is_whole, is_url=self._is_url)
+        start = self._start + data[offset:end]
+        is_complete = quote >= 0 or len(start) == MAX_HELD
+        begins = begins_image(start, is_complete=is_complete, is_url=self._is_url)
         self._start = start if begins is None else b""
         if begins:
-            self._begin_picture(is_due=self._is_url)
-            self._in_picture(start, 0)
+            self._begin_image(is_declared=self._is_url)
+            self._in_image(start, 0)
         elif begins is not None:
             self._begin_string()
             self._in_string(start, 0)
@@ -203,94 +206,94 @@ class JSONImageDecoder:
         self._string_start = len(self._envelope)
         self._state = JSONImageDecoder._in_string
 
-    def _begin_picture(self, *, is_due: bool) -> None:
-        if len(self._pictures) == MAX_IMAGES:
+    def _begin_image(self, *, is_declared: bool) -> None:
+        if len(self._images) == MAX_IMAGES:
             raise too_many_images()
         self._envelope += b"NaN"
-        self._is_due = is_due
+        self._is_declared = is_declared
         self._sink = self._new_sink()
         self._probe = ImageProbe()
-        self._decoder = Base64Decoder(join_bytes(self._probe.feed, self._sink.write), self._max_picture_bytes)
-        self._state = JSONImageDecoder._in_picture
+        self._decoder = Base64Decoder(join_bytes(self._probe.feed, self._sink.write), self._max_image_bytes)
+        self._state = JSONImageDecoder._in_image
 
-    def _in_string(self, data: bytes, at: int) -> int:
-        """In a string that is no picture: copy up to its closing quote."""
-        quote = self._closing_quote(data, at)
+    def _in_string(self, data: bytes, offset: int) -> int:
+        """In a string that is no image: copy up to its closing quote."""
+        quote = self._closing_quote(data, offset)
         if quote < 0:
-            self._envelope += data[at:]
+            self._envelope += data[offset:]
             return len(data)
-        self._envelope += data[at : quote + 1]
+        self._envelope += data[offset : quote + 1]
         end = len(self._envelope) - 1
         if end - self._string_start <= LONGEST_KEY:
-            self._after_key = image_key(bytes(self._envelope[self._string_start : end]))
+            self._last_key = image_key(bytes(self._envelope[self._string_start : end]))
         self._state = JSONImageDecoder._outside_strings
         return quote + 1
 
-    def _closing_quote(self, data: bytes, at: int) -> int:
-        """Where the string that we are in ends, -1 where that is not in here."""
+    def _closing_quote(self, data: bytes, offset: int) -> int:
+        """Return the offset of the quote that ends the current string; -1 if it is not in `data`."""
         if self._escaped:
-            at, self._escaped = at + 1, False
-        quote = data.find(b'"', at)
+            offset, self._escaped = offset + 1, False
+        quote = data.find(b'"', offset)
         while True:
-            slash = data.find(b"\\", at, len(data) if quote < 0 else quote)
+            slash = data.find(b"\\", offset, len(data) if quote < 0 else quote)
             if slash < 0:
                 break
-            at = slash + 2
-            if quote >= 0 and at > quote:
-                quote = data.find(b'"', at)
-        self._escaped = quote < 0 and at > len(data)
+            offset = slash + 2
+            if quote >= 0 and offset > quote:
+                quote = data.find(b'"', offset)
+        self._escaped = quote < 0 and offset > len(data)
         return quote
 
-    def _in_picture(self, data: bytes, at: int) -> int:
-        """In a picture: unescape and decode up to the closing quote; one that is broken does not cost the others."""
+    def _in_image(self, data: bytes, offset: int) -> int:
+        """In an image: unescape and decode up to the closing quote; an invalid one does not cost the others."""
         assert self._decoder is not None  # noqa: S101  set together with the state
-        self._escaped = self._escapes.held == b"\\"
-        quote = data.find(b'"', at)
+        self._escaped = self._escapes.pending == b"\\"
+        quote = data.find(b'"', offset)
         end = len(data) if quote < 0 else quote
         try:
-            if self._escapes.held or data.find(b"\\", at, end) >= 0:
-                self._decoder.feed(self._escapes.feed(data[at:end], last=quote >= 0))
+            if self._escapes.pending or data.find(b"\\", offset, end) >= 0:
+                self._decoder.feed(self._escapes.feed(data[offset:end], last=quote >= 0))
             else:
-                self._decoder.feed(data if end - at == len(data) else data[at:end])
+                self._decoder.feed(data if end - offset == len(data) else data[offset:end])
             if quote >= 0:
                 self._escaped = False
-                self._end_picture()
+                self._end_image()
         except DecodeError as error:
-            self._broken = error
-            self._escapes.held = b""
+            self._invalid_image = error
+            self._escapes.pending = b""
             self.discard()
             self._decoder = None
-            self._pictures.append(None)
+            self._images.append(None)
             self._state = JSONImageDecoder._in_invalid_image
-            return at
+            return offset
         return len(data) if quote < 0 else quote + 1
 
-    def _in_invalid_image(self, data: bytes, at: int) -> int:
-        """In a picture that is none: pass over the rest of it. It is a failure when it has ended, till then a cut."""
-        quote = self._closing_quote(data, at)
+    def _in_invalid_image(self, data: bytes, offset: int) -> int:
+        """In an invalid image: skip to its end. Only then is it a failure; before, the document is truncated."""
+        quote = self._closing_quote(data, offset)
         if quote < 0:
             return len(data)
-        if self._is_due:
-            self.failure = self.failure or self._broken
+        if self._is_declared:
+            self.failure = self.failure or self._invalid_image
         self._state = JSONImageDecoder._outside_strings
         return quote + 1
 
-    def _end_picture(self) -> None:
+    def _end_image(self) -> None:
         assert self._decoder is not None  # noqa: S101  set together with the state
         assert self._sink is not None  # noqa: S101  set together with the state
         self._decoder.close()
         if self._decoder.nbytes:
             image, flaw = self._sink.finish(), self._probe.flaw
-            self._pictures.append(image if flaw is None else evolve(image, flaw=flaw))
+            self._images.append(image if flaw is None else evolve(image, flaw=flaw))
         else:
             self._sink.discard()
-            self._pictures.append(None)
+            self._images.append(None)
         self._sink = self._decoder = None
         self._state = JSONImageDecoder._outside_strings
 
 
 def too_many_images() -> ResponseTooLargeError:
-    """The error for an answer with more than `MAX_IMAGES`."""
+    """Return the error for a response with more than `MAX_IMAGES`."""
     return ResponseTooLargeError(f"the answer holds more than {MAX_IMAGES:,} pictures and was abandoned")
 
 

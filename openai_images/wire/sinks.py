@@ -1,8 +1,8 @@
-"""Pictures in memory: each held once, in room that was taken at once.
+"""Sinks that collect images in memory, each held once.
 
-Rules: a picture's bytes are given away without a copy. A buffer that grows by steps is moved again and again, which
-costs more than decoding what it holds, so each picture begins with the room that the last ones needed; room that is
-not needed is given back. It refuses nothing: how large a picture may be is its decoder's to say.
+Invariants: an image's bytes are returned without a copy. A buffer that grows in steps is copied each time, which costs
+more than decoding, so each buffer starts with the size that recent images had, and is shrunk at the end.
+Must not: limit the size of an image (its decoder does).
 """
 
 from __future__ import annotations
@@ -13,65 +13,68 @@ from typing import Protocol
 from openai_images.models.image import Image
 
 _SMALL = 256 * 1024
-"""Pictures up to this size, in bytes, are not worth any room: the allocator has it ready."""
+"""Bytes; smaller images need no preallocation, the allocator has them ready."""
 
 
 class Sink(Protocol):
-    """Where a picture's bytes go while they arrive."""
+    """Receives an image's bytes while they arrive."""
 
     def write(self, data: bytes, /) -> object:
-        """Take the next bytes; must not block."""
+        """Write the next bytes; must not block."""
 
     def finish(self) -> Image:
-        """All bytes were written: give the picture."""
+        """Return the image: all bytes were written."""
         ...
 
     def discard(self) -> None:
-        """The picture will not be finished: leave nothing behind."""
+        """Drop the incomplete image, and its file if there is one."""
 
 
 class MemorySink:
-    """The default sink: the picture's bytes in memory, once."""
+    """The default sink: the image's bytes in memory, once."""
 
-    def __init__(self, room: MemorySinkFactory | None = None) -> None:
-        """Start empty; take the room that `room` has come to expect, and tell it what was needed."""
+    def __init__(self, factory: MemorySinkFactory | None = None) -> None:
+        """Start empty; `factory` knows the expected size and records the real one."""
         self._buffer = io.BytesIO()
         self._nbytes = 0
-        self._room = room
+        self._factory = factory
 
     def write(self, data: bytes, /) -> None:
-        """Take the next bytes."""
+        """Write the next bytes."""
         before = self._nbytes
         self._nbytes += len(data)
-        if before <= _SMALL < self._nbytes and self._room is not None and self._nbytes < self._room.expected:
-            # Zeroed memory that nothing touches before the picture does; BytesIO takes it over as it is.
-            begun, self._buffer = self._buffer.getvalue(), io.BytesIO(bytes(self._room.expected))
-            self._buffer.write(begun)
+        if (
+            before <= _SMALL < self._nbytes
+            and self._factory is not None
+            and self._nbytes < self._factory.expected
+        ):
+            # Zeroed memory costs nothing until the image is written to it; BytesIO uses it without a copy.
+            start, self._buffer = self._buffer.getvalue(), io.BytesIO(bytes(self._factory.expected))
+            self._buffer.write(start)
         self._buffer.write(data)
 
     def finish(self) -> Image:
-        """The picture; `getvalue` hands the buffer over without a copy."""
+        """Return the image; `getvalue` returns the buffer without a copy."""
         self._buffer.truncate(self._nbytes)
-        if self._room is not None:
-            self._room.record_size(self._nbytes)
+        if self._factory is not None:
+            self._factory.record_size(self._nbytes)
         return Image.from_bytes(self._buffer.getvalue())
 
     def discard(self) -> None:
-        """Free the bytes now."""
+        """Free the bytes."""
         self._buffer.close()
 
 
 class MemorySinkFactory:
-    """Makes sinks for a client's pictures; `expected` bytes is what the next one will probably take."""
+    """Creates a client's sinks; `expected` is the probable size of the next image in bytes."""
 
     def __init__(self) -> None:
-        """Expect nothing yet."""
         self.expected = 0
 
     def __call__(self) -> MemorySink:
-        """A sink for one more picture."""
+        """Return a sink for one image."""
         return MemorySink(self)
 
     def record_size(self, nbytes: int) -> None:
-        """A picture took so many bytes: expect the largest of late, and forget it slowly."""
+        """Record an image's size: expect the largest recent one, and reduce that slowly."""
         self.expected = max(nbytes, self.expected - self.expected // 8)

@@ -181,7 +181,7 @@ def test_pieces_that_matter_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_headers_that_are_misread_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A limit, a wait and a duration that cannot be."""
     monkeypatch.setattr(
-        headers, "stated_limits", lambda _: {"images": AdvertisedLimit(limit=5, remaining=9, rate=0)}
+        headers, "advertised_limits", lambda _: {"images": AdvertisedLimit(limit=5, remaining=9, rate=0)}
     )
     monkeypatch.setattr(headers, "retry_after", lambda *_: -1.0)
     monkeypatch.setattr(headers, "parse_duration", lambda _: float("nan"))

@@ -124,4 +124,4 @@ def test_hardly_anything_is_held(text: bytes) -> None:
     decoder = Base64Decoder(lambda _: None)
     for piece in pieces(text, 1000):
         decoder.feed(piece)
-        assert len(decoder._held) <= 8192
+        assert len(decoder._buffer) <= 8192

@@ -174,7 +174,7 @@ def test_blank_bytes_are_not_gathered() -> None:
     reader = ResponseDecoder(ResponseContext(200, {}))
     for _ in range(2000):
         assert list(reader.feed(b" " * 100)) == []
-        assert len(reader._held) == 0
+        assert len(reader._buffer) == 0
     events: list[Any] = [*reader.feed(answer("openai-generation")), *reader.finish()]
     assert reader.result(events).image.width == 3
 
