@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test docs lint types bench coverage format clean
+.PHONY: help demo test test-fast docs lint types bench coverage format clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -17,6 +17,9 @@ demo: $(VENV)/.installed-all ## paint a few pictures with the local server into 
 
 test: $(VENV)/.installed-dev ## run the tests
 	PYTHONDEVMODE=1 $(BIN)/python -m pytest
+
+test-fast: $(VENV)/.installed-dev ## run the tests but the slow ones
+	PYTHONDEVMODE=1 $(BIN)/python -m pytest -m "not slow"
 
 docs: $(VENV)/.installed-dev ## run the code blocks of README.md and docs/
 	PYTHONDEVMODE=1 $(BIN)/python -m pytest tests/test_docs.py

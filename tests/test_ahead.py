@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).parent
 KNOWING = (
     *("catalog/test_models.py", "validation/test_validator.py", "models/test_cost.py"),

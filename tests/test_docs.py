@@ -10,6 +10,8 @@ import pytest
 from tests.helpers.markdown import blocks, run_page
 from tests.helpers.server_thread import serving
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))) if page.exists()]
 LINK = re.compile(r"\]\((?!https?://|mailto:|#)([^)#\s]+)")

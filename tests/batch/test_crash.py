@@ -11,6 +11,8 @@ from tests.helpers.batch_runs import Ran, items_of, many, pictures, posts, rows,
 from tests.helpers.clients import PNG
 from tests.helpers.crashing_filesystem import PluggedDisk, Pulled
 
+pytestmark = pytest.mark.slow
+
 PROMPT = "an otter on a raft"
 ITEM = "00001"
 

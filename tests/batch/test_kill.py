@@ -11,6 +11,8 @@ import pytest
 from benchmarks.kill import noise, one
 from benchmarks.killing import Moment
 
+pytestmark = pytest.mark.slow
+
 PROMPTS = 24
 MOMENTS = (
     Moment(1, 0.0),  # the journal has just begun

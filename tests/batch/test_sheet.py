@@ -19,6 +19,8 @@ from openai_images.batch import contact_sheet as sheet
 from openai_images.batch.contact_sheet import write_sheet
 from openai_images.batch.sheet_cards import SheetEntry, SheetHeader
 
+pytestmark = pytest.mark.slow
+
 VOID = {"meta", "input", "img"}
 
 

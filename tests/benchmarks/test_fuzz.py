@@ -18,6 +18,8 @@ from openai_images.models.usage import Usage
 from openai_images.wire import headers, response as reader, sse
 from openai_images.wire.headers import AdvertisedLimit
 
+pytestmark = pytest.mark.slow
+
 CORPUS = list(corpus.answers().values())
 BASE64 = "iVBORw0KGgo/+AAA" * 20
 

@@ -14,6 +14,8 @@ from benchmarks.kill import Length, moment, noise
 from benchmarks.killing import Job, Moment, Snapshot, Story
 from openai_images.server import LocalImagesServer
 
+pytestmark = pytest.mark.slow
+
 PICTURE = b"the picture"
 
 

@@ -17,6 +17,8 @@ from openai_images.server import LocalImagesServer
 from tests.cli.conftest import names
 from tests.helpers.leaks import until
 
+pytestmark = pytest.mark.slow
+
 Cli = Callable[..., Any]
 FINISHING = "finishing 2 pictures that are paid for; press Ctrl-C again to abandon them\n"
 

@@ -11,6 +11,8 @@ import pytest
 from openai_images import Image, ImageResult
 from openai_images.cli.demo import DemoCall, DemoResult, StreamedImage, call_text, write_page
 
+pytestmark = pytest.mark.slow
+
 Cli = Callable[..., Any]
 
 

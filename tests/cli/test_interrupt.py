@@ -10,6 +10,8 @@ import pytest
 
 from tests.helpers.cli_processes import started, wait_for
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("fault", "more", "until", "said"),

@@ -13,6 +13,8 @@ from openai_images.ratelimit.pacer import Pacer
 from openai_images.wire.headers import AdvertisedLimit
 from tests.ratelimit.simulation import BucketLimit, Case, Figures, NoLimit, Simulation, WindowLimit, ideal
 
+pytestmark = pytest.mark.slow
+
 
 def run(case: Case) -> tuple[float, Figures]:
     """The time as a multiple of the ideal, and the figures."""

@@ -14,6 +14,8 @@ from openai_images.wire.response import ResponseDecoder
 from tests.helpers.decoding import pieces
 from tests.helpers.reading import Nowhere
 
+pytestmark = pytest.mark.slow
+
 MB = 1 << 20
 BLOCK = b"II*\0" + bytes(range(4, 256)) + bytes(range(256)) * (3 * MB // 256 - 1)  # by its first bytes a TIFF
 TEXT = pybase64.b64encode(BLOCK)  # whole quads, so that it can be repeated

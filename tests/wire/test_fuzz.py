@@ -17,6 +17,8 @@ from openai_images.errors import ImagesError
 from openai_images.wire.error_mapping import ResponseContext
 from tests.helpers.reading import corpus, reading
 
+pytestmark = pytest.mark.slow
+
 CORPUS = list(corpus().values())
 TYPES = ["", "text/event-stream", "application/json", "image/png", "text/html"]
 
