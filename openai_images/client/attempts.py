@@ -8,24 +8,22 @@ Must not: read a successful response.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
 
+from openai_images.client.prepared import PreparedRequest
 from openai_images.errors import ImagesError, RateLimitError, annotate
 from openai_images.http.retry import RetryState, decide
-from openai_images.ratelimit.limiter import Patience
+from openai_images.http.transport import Response, Transport
+from openai_images.models.options import RetryPolicy, Timeouts, Timing
+from openai_images.models.usage import Usage
+from openai_images.ratelimit.limiter import Limiter, Patience, Slot
 from openai_images.wire.error_mapping import ResponseContext, error_from_body
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from openai_images.client.prepared import PreparedRequest
-    from openai_images.http.transport import Response, Transport
-    from openai_images.models.options import RetryPolicy, Timeouts, Timing
     from openai_images.models.outcomes import CallObserver
-    from openai_images.models.usage import Usage
-    from openai_images.ratelimit.limiter import Limiter, Slot
 
 _log = logging.getLogger("openai_images")
 

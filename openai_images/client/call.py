@@ -10,24 +10,19 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 from attrs import evolve
 
+from openai_images.client.attempts import Attempts
+from openai_images.client.files import OutputFiles
+from openai_images.client.prepared import PreparedRequest
 from openai_images.errors import ImagesError, annotate
+from openai_images.http.transport import Response
 from openai_images.models.media import format_warning
-from openai_images.models.results import CompletedImage, Event, PartialImage
+from openai_images.models.results import CompletedImage, Event, ImageResult, PartialImage
 from openai_images.wire.response import ResponseDecoder
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from openai_images.client.attempts import Attempts
-    from openai_images.client.files import OutputFiles
-    from openai_images.client.prepared import PreparedRequest
-    from openai_images.http.transport import Response
-    from openai_images.models.results import ImageResult
-    from openai_images.wire.sinks import Sink
+from openai_images.wire.sinks import Sink
 
 _log = logging.getLogger("openai_images")
 
@@ -103,8 +98,9 @@ class Call(ABC):
         """The result. Raises RuntimeError where there is none."""
         result = self.result
         if result is None:
-            msg = "there is no result yet: iterate the stream to its end, or at least to its CompletedImage"
-            raise RuntimeError(msg)
+            raise RuntimeError(
+                "there is no result yet: iterate the stream to its end, or at least to its CompletedImage"
+            )
         return result
 
     def raise_error(self) -> None:

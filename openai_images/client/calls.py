@@ -15,14 +15,14 @@ from openai_images.client.attempts import Attempts, CallContext
 from openai_images.client.call import Call, SingleCall
 from openai_images.client.files import Output, OutputFiles
 from openai_images.client.prepared import PreparedEdit, PreparedRequest
+from openai_images.http.endpoint import Endpoint
 from openai_images.models.requests import EditRequest, GenerateRequest
+from openai_images.validation.validator import RequestValidator
 from openai_images.wire.sinks import MemorySinkFactory
 
 if TYPE_CHECKING:
     from openai_images.client.downloads import RemoteImages
-    from openai_images.http.endpoint import Endpoint
     from openai_images.models.outcomes import CallObserver
-    from openai_images.validation.validator import RequestValidator
 
 _log = logging.getLogger("openai_images")
 

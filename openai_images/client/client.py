@@ -8,36 +8,32 @@ Must not: show the key in any text.
 from __future__ import annotations
 
 import os
+import ssl as ssl_module
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from openai_images._util.attrs import safe_repr
 from openai_images.client.attempts import CallContext
 from openai_images.client.calls import CallFactory
 from openai_images.client.files import Output
-from openai_images.client.settings import Portable, Settings, endpoint_from
+from openai_images.client.settings import ClientSettings, Portable, Settings, endpoint_from
 from openai_images.client.stream import ImageStream
-from openai_images.http.endpoint import ApiKey, Endpoint
+from openai_images.http.endpoint import ApiKey, Endpoint, TokenProvider
 from openai_images.http.proxy import parse_proxy
 from openai_images.http.sessions import Session, SessionPool
 from openai_images.http.transport import Transport
+from openai_images.models.image import Image
 from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
-from openai_images.models.requests import GenerateParams, GenerateRequest
+from openai_images.models.requests import EditParams, EditRequest, GenerateParams, GenerateRequest
+from openai_images.models.results import ImageResult
 from openai_images.ratelimit.limiter import LocalLimiter
 from openai_images.validation.validator import Mode, RequestValidator
 
 if TYPE_CHECKING:
-    import ssl as ssl_module
-    from types import TracebackType
-
     from openai_images.catalog.prices import Prices
-    from openai_images.client.settings import ClientSettings
-    from openai_images.http.endpoint import TokenProvider
     from openai_images.many.outcomes import Outcomes
-    from openai_images.models.image import Image
     from openai_images.models.outcomes import Progress
-    from openai_images.models.requests import EditParams, EditRequest
-    from openai_images.models.results import ImageResult
 
 _What = TypeVar("_What", "ImageResult", "Image")
 

@@ -9,6 +9,7 @@ Must not: fetch for those who gave no `into=`; they have `client.download`.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from attrs import evolve
@@ -26,14 +27,11 @@ from openai_images.errors import (
 from openai_images.http.download_body import FetchError
 from openai_images.http.urls import decode_data_url, display_url, is_data_url
 from openai_images.models.image import Image, is_remote
-from openai_images.models.results import CompletedImage, ImageResult, with_images
+from openai_images.models.results import CompletedImage, Event, ImageResult, with_images
+from openai_images.wire.sinks import Sink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from openai_images.http.downloader import ImageDownloader
-    from openai_images.models.results import Event
-    from openai_images.wire.sinks import Sink
 
 _CONCURRENCY = 4
 """Pictures of one result that are fetched at once: enough to fill a line, few enough for a server of pictures."""
@@ -56,8 +54,9 @@ class RemoteImages:
             return (await self._download(ImageResult(images=(what,)), output)).image
         if isinstance(what, ImageResult):
             return await self._download(what, output)
-        msg = f"download takes an ImageResult or an Image, such as error.response, not {type(what).__name__}"
-        raise RequestInvalidError(msg)
+        raise RequestInvalidError(
+            f"download takes an ImageResult or an Image, such as error.response, not {type(what).__name__}"
+        )
 
     async def _download(self, result: ImageResult, output: Output | None) -> ImageResult:
         if not any(map(is_remote, result.images)):

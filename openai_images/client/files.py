@@ -14,9 +14,10 @@ import io
 import logging
 import os
 import threading
+from collections.abc import Callable
 from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from attrs import evolve, frozen
 
@@ -27,9 +28,6 @@ from openai_images.errors import RequestInvalidError
 from openai_images.models import media
 from openai_images.models.image import Image
 from openai_images.models.results import CompletedImage, Event, PartialImage, UnknownEvent
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _log = logging.getLogger("openai_images")
 

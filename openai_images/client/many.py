@@ -54,8 +54,7 @@ def start_many(
     """
     into, prices = manner.into, manner.prices or PUBLISHED_PRICES
     if into is not None and (not str(into) or "\0" in str(into)):
-        msg = f"into={str(into)!r} is no name for a folder; give one, such as 'out'"
-        raise RequestInvalidError(msg)
+        raise RequestInvalidError(f"into={str(into)!r} is no name for a folder; give one, such as 'out'")
     folder = None if into is None else Path(into)
 
     disk = _Disk(folder)

@@ -98,8 +98,7 @@ async def open_all(request: EditRequest) -> list[OpenedImage]:
         else:
             found.append(OpenedImage(part, name, picture, head))
     if problems:
-        msg = f"the request was not sent: {'; '.join(problems)}"
-        raise RequestInvalidError(msg)
+        raise RequestInvalidError(f"the request was not sent: {'; '.join(problems)}")
     return found
 
 
@@ -132,11 +131,10 @@ async def _open(given: Any) -> tuple[SourceOrReference, bytes]:
         case Readable() | AsyncIterable():
             return await _from_reader(given)
         case _:
-            msg = (
+            raise RequestInvalidError(
                 f"a {type(given).__name__} is no picture; give a path, bytes, a binary file, a Pillow image, an Image, "
                 "a URL or an ImageReference"
             )
-            raise RequestInvalidError(msg)
 
 
 def _open_bytes(view: memoryview) -> tuple[ImageSource, bytes]:
@@ -169,8 +167,7 @@ def _encode_pillow(image: PillowImage) -> memoryview:
 async def _from_reader(given: Any) -> tuple[SourceOrReference, bytes]:
     """A binary file where it can be read again, and otherwise a copy of all that comes."""
     if isinstance(given, io.TextIOBase):
-        msg = "a file opened as text is no picture; open it with 'rb'"
-        raise RequestInvalidError(msg)
+        raise RequestInvalidError("a file opened as text is no picture; open it with 'rb'")
     asks = not isinstance(given, Readable) or inspect.iscoroutinefunction(given.read)
     if not asks and await asyncio.to_thread(_can_seek, given):
         return await asyncio.to_thread(_from_file, cast("BinaryIO", given))
@@ -188,15 +185,12 @@ async def _from_reader(given: Any) -> tuple[SourceOrReference, bytes]:
 def _append_chunk(gathered: bytearray, chunk: Any) -> None:
     """Add what was read. Raises `RequestInvalidError`."""
     if chunk is None:
-        msg = "it has nothing to read yet, as a pipe that does not block"
-        raise RequestInvalidError(msg)
+        raise RequestInvalidError("it has nothing to read yet, as a pipe that does not block")
     if not isinstance(chunk, bytes | bytearray | memoryview):
-        msg = f"reading it gave {type(chunk).__name__} instead of bytes"
-        raise RequestInvalidError(msg)
+        raise RequestInvalidError(f"reading it gave {type(chunk).__name__} instead of bytes")
     gathered += chunk
     if len(gathered) > _MOST_BYTES:
-        msg = f"it has more than {_MOST_BYTES:,} bytes; servers take far less"
-        raise RequestInvalidError(msg)
+        raise RequestInvalidError(f"it has more than {_MOST_BYTES:,} bytes; servers take far less")
 
 
 async def _chunks(given: Any) -> AsyncIterator[Any]:

@@ -9,23 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from attrs import evolve, frozen
 
+from openai_images.client.attempts import Attempts
+from openai_images.client.files import OutputFiles
 from openai_images.errors import ImagesError, PartialResultError, annotate
+from openai_images.models.image import Image
 from openai_images.models.outcomes import CallObserver
-from openai_images.models.results import ImageResult, total_usage
+from openai_images.models.results import CompletedImage, ImageResult, total_usage
 from openai_images.models.usage import SvgUsage
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from openai_images.client.attempts import Attempts
-    from openai_images.client.files import OutputFiles
-    from openai_images.models.image import Image
-    from openai_images.models.results import CompletedImage
-    from openai_images.wire.response import ResponseDecoder
+from openai_images.wire.response import ResponseDecoder
 
 _COUNTS = ("input_tokens", "output_tokens", "reasoning_tokens", "total_tokens")
 

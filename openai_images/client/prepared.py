@@ -9,21 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import secrets as random_secrets
+from collections.abc import Iterator, Mapping
 from copy import copy
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 from openai_images._util.json import is_mapping
 from openai_images.catalog.models import MAX_IMAGES_PER_CALL, find_model
+from openai_images.http.endpoint import Endpoint
 from openai_images.models.requests import EditRequest, GenerateRequest, as_list, reference_of
+from openai_images.validation.validator import RequestValidator
 from openai_images.wire.codec import request_params
 from openai_images.wire.requests import EditImages, HTTPRequest, edit_request, generate_request
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from openai_images.http.endpoint import Endpoint
-    from openai_images.models.requests import GenerateRequest
-    from openai_images.validation.validator import RequestValidator
 
 _MAX_PARTIALS = 10
 """Partial images of one image that are kept for an error, whatever is asked for: the API gives three."""

@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import os
 import pickle
+import ssl as ssl_module
 import sys
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Self, TypedDict
+from collections.abc import Mapping
+from typing import Any, Self, TypedDict
 
 from attrs import frozen
 
-from openai_images.http.endpoint import DEFAULT_BASE_URL, Endpoint, is_azure, parse_base_url, resolve_api_key
+from openai_images.http.endpoint import (
+    DEFAULT_BASE_URL,
+    ApiKey,
+    Endpoint,
+    is_azure,
+    parse_base_url,
+    resolve_api_key,
+)
+from openai_images.http.sessions import Session
+from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
+from openai_images.validation.validator import Mode
 from openai_images.wire.requests import merge_headers
-
-if TYPE_CHECKING:
-    import ssl as ssl_module
-    from collections.abc import Mapping
-
-    from openai_images.http.endpoint import ApiKey
-    from openai_images.http.sessions import Session
-    from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
-    from openai_images.validation.validator import Mode
 
 _BY_VALUE = frozenset({"cloudpickle", "dill"})
 """Where one of these is imported (Dask, Ray and joblib have them), functions may travel that `pickle` refuses."""

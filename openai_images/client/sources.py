@@ -99,8 +99,9 @@ class _PathReader:
         if self._file is None:
             self._file = Path(self._source.path).open("rb", buffering=0)  # noqa: SIM115  `close` closes it
             if os.fstat(self._file.fileno()).st_size != self._source.nbytes:
-                msg = "a picture's file changed before it was sent, so the request cannot have run; send it again"
-                raise RequestInvalidError(msg)
+                raise RequestInvalidError(
+                    "a picture's file changed before it was sent, so the request cannot have run; send it again"
+                )
         return self._file
 
     def _let_go(self) -> None:

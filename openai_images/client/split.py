@@ -11,23 +11,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from attrs import define, evolve
 
 from openai_images.client.call import Call, SingleCall
+from openai_images.client.files import OutputFiles
 from openai_images.client.partial_results import SharedObserver, SubCallOutcome, combined_error, merge_results
-from openai_images.client.prepared import global_index, split_counts
+from openai_images.client.prepared import PreparedRequest, global_index, split_counts
 from openai_images.errors import ImagesError, PartialResultError
-from openai_images.models.results import Event, UnknownEvent
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from openai_images.client.files import OutputFiles
-    from openai_images.client.prepared import PreparedRequest
-    from openai_images.models.outcomes import CallObserver
-    from openai_images.models.results import ImageResult
+from openai_images.models.outcomes import CallObserver
+from openai_images.models.results import Event, ImageResult, UnknownEvent
 
 _NewCall: TypeAlias = "Callable[[PreparedRequest, OutputFiles | None, CallObserver | None], SingleCall]"
 

@@ -12,17 +12,14 @@ import asyncio
 import contextlib
 import warnings
 from collections import deque
-from typing import TYPE_CHECKING, Self
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self
 
 from openai_images._util.aio import call_in_loop
 from openai_images._util.attrs import safe_repr
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from types import TracebackType
-
-    from openai_images.client.call import Call
-    from openai_images.models.results import Event, ImageResult
+from openai_images.client.call import Call
+from openai_images.models.results import Event, ImageResult
 
 _CLOSED = "this stream was closed before its end (aclose, an error or a cancelled step); ask the client for a new one"
 
@@ -68,8 +65,7 @@ class ImageStream:
     def __aiter__(self) -> Self:
         """Start the one iteration."""
         if self._iterated:
-            msg = "a stream can be iterated once; its result stays in .result"
-            raise RuntimeError(msg)
+            raise RuntimeError("a stream can be iterated once; its result stays in .result")
         self._iterated = True
         return self
 
@@ -121,8 +117,9 @@ class ImageStream:
     async def _guard(self, step: Callable[[], Awaitable[None]]) -> None:
         """Take a step that `aclose` can end; whatever it raises aborts the stream."""
         if self._step is not None:
-            msg = "another task is waiting for this stream's next event; let one task iterate it"
-            raise RuntimeError(msg)
+            raise RuntimeError(
+                "another task is waiting for this stream's next event; let one task iterate it"
+            )
         self._loop = asyncio.get_running_loop()
         guard = self._step = asyncio.timeout(None)
         try:
@@ -140,8 +137,7 @@ class ImageStream:
 
     async def _open(self) -> None:
         if self._call.is_over:
-            msg = "this stream is over; ask the client for a new one"
-            raise RuntimeError(msg)
+            raise RuntimeError("this stream is over; ask the client for a new one")
         await self._call.open()
 
     async def _read(self) -> None:
