@@ -6,15 +6,13 @@ among them, half-built, with the value that it refused.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from attrs import Attribute
 
 from openai_images._util.json import is_mapping
 from openai_images.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from attrs import Attribute
 
 _Class = TypeVar("_Class")
 

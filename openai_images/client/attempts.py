@@ -8,24 +8,22 @@ Must not: read a successful response.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
 
+from openai_images.client.prepared import PreparedRequest
 from openai_images.errors import ImagesError, RateLimitError, annotate
 from openai_images.http.retry import RetryState, decide
-from openai_images.ratelimit.limiter import Patience
+from openai_images.http.transport import Response, Transport
+from openai_images.models.options import RetryPolicy, Timeouts, Timing
+from openai_images.models.usage import Usage
+from openai_images.ratelimit.limiter import Limiter, Patience, Slot
 from openai_images.wire.error_mapping import ResponseContext, error_from_body
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from openai_images.client.prepared import PreparedRequest
-    from openai_images.http.transport import Response, Transport
-    from openai_images.models.options import RetryPolicy, Timeouts, Timing
     from openai_images.models.outcomes import CallObserver
-    from openai_images.models.usage import Usage
-    from openai_images.ratelimit.limiter import Limiter, Slot
 
 _log = logging.getLogger("openai_images")
 
@@ -47,12 +45,11 @@ class CallContext:
 
 
 class Attempts:
-    """`open` a response, `wait_to_retry` after an error, `release` when the response was read."""
+    """The attempts of one call: `open` a response, `wait_to_retry` after an error, `release` at the end."""
 
     def __init__(
         self, context: CallContext, prepared: PreparedRequest, observer: CallObserver | None
     ) -> None:
-        """Nothing is sent yet."""
         self.context = context
         self.count = 0
         self.request_id: str | None = None
@@ -65,7 +62,7 @@ class Attempts:
         self._outcome_unknown = False
 
     async def open(self) -> tuple[Response, ResponseContext]:
-        """A successful response, after as many attempts as the policy allows. Raises `ImagesError`."""
+        """Return a successful response, after as many attempts as the policy allows. Raises `ImagesError`."""
         await self._prepared.prepare()
         if self._started is None:
             self._started = self.context.timing.monotonic()
@@ -87,12 +84,12 @@ class Attempts:
         context, state = self.context, self._retry_state
         delay = decide(error, context.retry, state, context.timing.random())
         if delay is not None and delay.everyone and self._slot and isinstance(error, RateLimitError):
-            # Before anything is awaited, as the slot is free for the next one.
+            # Recorded before anything is awaited, so that the next call that gets the slot knows it.
             self._slot.record_rejection(self._headers, delay.seconds, error)
         if self._observer is not None and self.count and error.safe_to_resend and not self._outcome_unknown:
             await self._observer.on_not_executed(error)
-        what_next = f"again in {delay.seconds:.3g} s" if delay else "given up"
-        _log.debug("attempt %d: %s, %s", self.count, type(error).__name__, what_next)
+        next_step = f"again in {delay.seconds:.3g} s" if delay else "given up"
+        _log.debug("attempt %d: %s, %s", self.count, type(error).__name__, next_step)
         if delay is None:
             return False
         self._outcome_unknown = self._outcome_unknown or error.maybe_billed
@@ -109,19 +106,19 @@ class Attempts:
             self._slot.release()
 
     def record_usage(self, usage: Usage | None) -> None:
-        """Tell the limiter what the call took, where the server said it."""
+        """Tell the limiter how many tokens the call took, if the server reported it."""
         if self._slot is not None and usage is not None and usage.total_tokens is not None:
             self._slot.record_usage(usage.total_tokens)
 
     def call_info(self) -> dict[str, Any]:
-        """What results and errors carry: attempts, elapsed seconds, the server's request id."""
+        """Fields of results and errors: attempts, elapsed seconds, the server's request id."""
         elapsed = 0.0 if self._started is None else self.context.timing.monotonic() - self._started
         return {"attempts": self.count, "elapsed": elapsed, "request_id": self.request_id}
 
     def annotate(self, error: ImagesError) -> ImagesError:
-        """The error with the call's info; one attempt that may have been billed makes the call one."""
-        doubt = {"maybe_billed": True} if self._outcome_unknown else {}
-        return annotate(error, {**self.call_info(), **doubt})
+        """Add the call's info to the error; if any attempt may have been billed, the call may have been."""
+        billing = {"maybe_billed": True} if self._outcome_unknown else {}
+        return annotate(error, {**self.call_info(), **billing})
 
     async def _attempt(self) -> tuple[Response, ResponseContext]:
         context, state = self.context, self._retry_state
@@ -141,19 +138,19 @@ class Attempts:
         self._headers = response.headers
         if response.status != _RATE_LIMITED:
             self._slot.record_success(response.headers)
-        answered = ResponseContext(
+        response_context = ResponseContext(
             response.status,
             response.headers,
             self._prepared.secrets,
             context.timing.wall(),
             response.unsent,
         )
-        self.request_id = answered.request_id
+        self.request_id = response_context.request_id
         _log.debug("attempt %d: status %d, request %s", self.count, response.status, self.request_id)
         if response.status in _SUCCESS:
-            return response, answered
+            return response, response_context
         try:
             body = await response.read_error_body()
         finally:
             response.close()
-        raise error_from_body(answered, body)
+        raise error_from_body(response_context, body)

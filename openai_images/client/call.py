@@ -10,36 +10,30 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 from attrs import evolve
 
+from openai_images.client.attempts import Attempts
+from openai_images.client.files import OutputFiles
+from openai_images.client.prepared import PreparedRequest
 from openai_images.errors import ImagesError, annotate
+from openai_images.http.transport import Response
 from openai_images.models.media import format_warning
-from openai_images.models.results import CompletedImage, Event, PartialImage
+from openai_images.models.results import CompletedImage, Event, ImageResult, PartialImage
 from openai_images.wire.response import ResponseDecoder
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from openai_images.client.attempts import Attempts
-    from openai_images.client.files import OutputFiles
-    from openai_images.client.prepared import PreparedRequest
-    from openai_images.http.transport import Response
-    from openai_images.models.results import ImageResult
-    from openai_images.wire.sinks import Sink
+from openai_images.wire.sinks import Sink
 
 _log = logging.getLogger("openai_images")
 
 _REST_SECONDS = 1.0
-"""How long the end of the body is waited for after the last image, so that its connection can be used again."""
+"""Seconds to wait for the end of the body after the last image, so that the connection can be reused."""
 
 
 class Call(ABC):
-    """`open`, then `read` until it returns nothing: then there is a `result` or an `error`."""
+    """A call being executed: `open`, then `read` until it returns nothing; then `result` or `error` is set."""
 
     def __init__(self) -> None:
-        """Nothing is sent."""
         self.is_over = False
         self.error: Exception | None = None
 
@@ -65,26 +59,26 @@ class Call(ABC):
 
     @abstractmethod
     async def open(self) -> None:
-        """Send; return when the server has answered. Raises `ImagesError` and OSError."""
+        """Send the request and wait for the response headers. Raises `ImagesError` and OSError."""
 
     @abstractmethod
     async def read(self) -> list[Event]:
-        """The next events; none when the call is over. Raises as `open` does."""
+        """Return the next events; none when the call is over. Raises as `open` does."""
 
     @abstractmethod
     def close(self) -> None:
-        """Stop, wherever it is, and drop what is incomplete. Idempotent."""
+        """Stop in any state and discard what is incomplete. Idempotent."""
 
     async def wait_closed(self) -> None:  # noqa: B027  most have nothing to wait for
         """Wait for cancelled tasks to end."""
 
     async def drain(self) -> None:
-        """Read to the end, without the events."""
+        """Read to the end, discarding events."""
         while await self.read():
             pass
 
     async def result_or_raise(self) -> ImageResult:
-        """Read to the end; the result. Raises `ImagesError` and OSError, and leaves nothing open."""
+        """Read to the end and return the result. Raises `ImagesError` and OSError; leaves nothing open."""
         try:
             await self.drain()
         except BaseException as error:
@@ -94,31 +88,32 @@ class Call(ABC):
         return self.require_result()
 
     async def fail(self, error: BaseException) -> None:
-        """Close because of this error; where one may wait, until nothing runs any more."""
+        """Close because of this error, and wait for cancelled tasks if awaiting is still allowed."""
         self.close()
-        if not isinstance(error, GeneratorExit):  # a coroutine that is thrown away may not wait
+        if not isinstance(error, GeneratorExit):  # a coroutine that is being closed may not await
             await self.wait_closed()
 
     def require_result(self) -> ImageResult:
-        """The result. Raises RuntimeError where there is none."""
+        """Return the result. Raises RuntimeError if there is none."""
         result = self.result
         if result is None:
-            msg = "there is no result yet: iterate the stream to its end, or at least to its CompletedImage"
-            raise RuntimeError(msg)
+            raise RuntimeError(
+                "there is no result yet: iterate the stream to its end, or at least to its CompletedImage"
+            )
         return result
 
     def raise_error(self) -> None:
-        """Raise what went wrong, once."""
+        """Raise the call's error, once."""
         error, self.error = self.error, None
         if error is not None:
             try:
                 raise error
             finally:
-                del error  # it holds this frame
+                del error  # its traceback holds this frame: a reference cycle
 
 
 class SingleCall(Call):
-    """One request: `PartialImage`, `CompletedImage` and `UnknownEvent`, then its result."""
+    """A call of one request: `PartialImage`, `CompletedImage` and `UnknownEvent`, then its result."""
 
     def __init__(
         self,
@@ -127,13 +122,13 @@ class SingleCall(Call):
         new_sink: Callable[[], Sink],
         files: OutputFiles | None,
     ) -> None:
-        """Images go to sinks of this kind, and into `files` where there are any."""
+        """Write each image to a `new_sink()`, which belongs to `files` if there are any."""
         super().__init__()
         self.attempts = attempts
         self._request = prepared.request
         self._expected = prepared.image_count
         self._result_fields = prepared.result_fields
-        # An error keeps no more partial images than were asked for.
+        # An error keeps no more partial images than were requested.
         self._partials: deque[PartialImage] = deque(maxlen=prepared.partial_count)
         self._completed: list[CompletedImage] = []
         self._new_sink = new_sink
@@ -173,7 +168,7 @@ class SingleCall(Call):
         self._decoder = ResponseDecoder(answered, self._new_sink, self.attempts.context.max_image_bytes)
 
     async def read(self) -> list[Event]:
-        """The next events; none when the call is over. Raises as `open` does."""
+        """Return the next events; none when the call is over. Raises as `open` does."""
         events: list[Event] = []
         try:
             while not events and not self.is_over:
@@ -186,12 +181,12 @@ class SingleCall(Call):
         return events
 
     def close(self) -> None:
-        """Stop, wherever it is, and drop what is incomplete. Idempotent."""
+        """Stop in any state and discard what is incomplete. Idempotent."""
         self.is_over = True
         self._release()
 
     async def _read_chunk(self, response: Response, decoder: ResponseDecoder, events: list[Event]) -> None:
-        """Read and decode a chunk. After the last image only a moment is left, and nothing there can spoil it."""
+        """Read and decode a chunk. After the last image it waits only briefly, and errors are ignored."""
         has_all = len(self._completed) >= self._expected
         if has_all:
             response.hurry(_REST_SECONDS)
@@ -210,17 +205,17 @@ class SingleCall(Call):
             await self._finish(None if has_all else failure)
 
     async def _emit(self, decoded: Iterator[Event], events: list[Event]) -> ImagesError | None:
-        """Add events, their images in files where that is wanted; return the error that ended them."""
+        """Add the events, their images stored in files if there are any; return the error that ended them."""
         error: ImagesError | None = None
         try:
-            for each in decoded:
-                event = each if self._files is None else await self._files.store_event(each)
-                events.append(event)
+            for event in decoded:
+                stored = event if self._files is None else await self._files.store_event(event)
+                events.append(stored)
                 self._any_event = True
-                if isinstance(event, PartialImage):
-                    self._partials.append(event)
-                elif isinstance(event, CompletedImage):
-                    self._completed.append(event)
+                if isinstance(stored, PartialImage):
+                    self._partials.append(stored)
+                elif isinstance(stored, CompletedImage):
+                    self._completed.append(stored)
         except ImagesError as failure:
             error = failure
         self._complete()
@@ -229,14 +224,14 @@ class SingleCall(Call):
         return error
 
     def _complete(self) -> None:
-        """Make the result once every image is complete, and once only."""
+        """Make the result when every image is complete; once."""
         if self._result is None and self._decoder is not None and len(self._completed) >= self._expected:
             self._result = self._annotate(self._decoder.result(self._completed))
             self.attempts.record_usage(self._result.usage)
             self._partials.clear()
 
     async def _finish(self, error: ImagesError | None) -> None:
-        """The body ended or broke: what is complete is the result; otherwise send again where allowed, or fail."""
+        """Handle the end of the body: complete images are the result; otherwise resend if allowed, or fail."""
         decoder, result = self._decoder, None
         if decoder is not None and (error is None or self._result is not None):
             try:
@@ -244,7 +239,7 @@ class SingleCall(Call):
             except ImagesError as failure:
                 error = error or failure
         if self._result is not None:
-            if result is not None and self._result.usage is None:  # Doubao tells it after the last image
+            if result is not None and self._result.usage is None:  # Doubao sends it after the last image
                 self.attempts.record_usage(result.usage)
             self._result = result or self._result
         elif decoder is not None and (failed := await self._failure(decoder, result, error)) is not None:
@@ -259,8 +254,8 @@ class SingleCall(Call):
     async def _failure(
         self, decoder: ResponseDecoder, result: ImageResult | None, error: ImagesError | None
     ) -> ImagesError | None:
-        """The error, or what a result lacks of what was asked for, with all that came."""
-        # Here, so that those who get what they asked for need not wait for its import.
+        """Return `error`, or the error for missing images, with every image that arrived; None if complete."""
+        # Imported when it is needed: complete responses never load it.
         from openai_images.client.partial_results import incomplete_error, store_rest  # noqa: PLC0415
 
         if result is not None:
@@ -271,7 +266,7 @@ class SingleCall(Call):
         return error
 
     def _annotate(self, result: ImageResult) -> ImageResult:
-        """The result with what the call knows; formats nobody asked for are logged once."""
+        """Add the call's info to the result; an unrequested format is logged once."""
         reported = self.attempts.context.reported
         for image in result.images:
             warning = format_warning(self._request.output_format, result.output_format, image.media_type)
@@ -281,7 +276,7 @@ class SingleCall(Call):
         return evolve(result, **self._result_fields, **self.attempts.call_info())
 
     def _release(self) -> None:
-        """Close what is open and drop what is incomplete."""
+        """Close the response and discard incomplete images."""
         response, self._response = self._response, None
         if response is not None:
             response.close()

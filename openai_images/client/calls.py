@@ -15,25 +15,25 @@ from openai_images.client.attempts import Attempts, CallContext
 from openai_images.client.call import Call, SingleCall
 from openai_images.client.files import Output, OutputFiles
 from openai_images.client.prepared import PreparedEdit, PreparedRequest
+from openai_images.http.endpoint import Endpoint
 from openai_images.models.requests import EditRequest, GenerateRequest
+from openai_images.validation.validator import RequestValidator
 from openai_images.wire.sinks import MemorySinkFactory
 
 if TYPE_CHECKING:
     from openai_images.client.downloads import RemoteImages
-    from openai_images.http.endpoint import Endpoint
     from openai_images.models.outcomes import CallObserver
-    from openai_images.validation.validator import RequestValidator
 
 _log = logging.getLogger("openai_images")
 
 
 class CallFactory:
-    """`new` makes a call of a request."""
+    """Makes calls with the settings of one client."""
 
     def __init__(
         self, endpoint: Endpoint, context: CallContext, model: str | None, validator: RequestValidator
     ) -> None:
-        """Send there; `model` where a request names none; the validator knows whether `n` is split."""
+        """`model` is for requests that name none; the validator says whether `n` is split."""
         self._endpoint = endpoint
         self._context = context
         self._model = model
@@ -50,9 +50,9 @@ class CallFactory:
         stream: bool = False,
         wait_for_rate_limits: bool = False,
     ) -> Call:
-        """A call, or those that a large `n` is split into; remote images are fetched where there is an `output`.
+        """Make a call, split if `n` is large; with an `output`, remote images are downloaded too.
 
-        With `waits_for_rate_limits` it waits for them as long as they take. Raises `RequestInvalidError`.
+        With `wait_for_rate_limits` there is no maximum wait for them. Raises `RequestInvalidError`.
         """
         prepared = self._prepare(request, stream=stream)
         context = self._context
@@ -62,13 +62,13 @@ class CallFactory:
         call = self._new_call(context, prepared, files, observer)
         if files is None:
             return call
-        # Here, so that those who want images in memory need not wait for its import.
+        # Imported when it is needed: images in memory never load it.
         from openai_images.client.downloads import DownloadingCall  # noqa: PLC0415
 
         return DownloadingCall(call, self.remote_images, files)
 
     def remote_images(self) -> RemoteImages:
-        """What fetches images; imported with the first that is behind a URL."""
+        """Return the client's `RemoteImages`, imported with the first remote image."""
         if self._remote_images is None:
             from openai_images.client.downloads import RemoteImages  # noqa: PLC0415
             from openai_images.http.downloader import ImageDownloader  # noqa: PLC0415
@@ -86,7 +86,7 @@ class CallFactory:
         return self._remote_images
 
     def _prepare(self, request: GenerateRequest, *, stream: bool) -> PreparedRequest:
-        """The request as it will be sent, validated."""
+        """Validate the request and add the client's model. Raises `RequestInvalidError`."""
         if request.model is None and self._model is not None:
             request = evolve(request, model=self._model)
         for doubt in self._validator(request, stream=stream):
@@ -111,7 +111,7 @@ class CallFactory:
             return SingleCall(Attempts(context, part, observer), part, new_sink, files)
 
         if prepared.image_count > 1 and self._validator.split:
-            # Here, so that those who want one image at a time need not wait for its import.
+            # Imported when it is needed: calls of one image never load it.
             from openai_images.client.split import split_call  # noqa: PLC0415
 
             call = split_call(prepared, files, observer, single_call)

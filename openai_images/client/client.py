@@ -8,54 +8,52 @@ Must not: show the key in any text.
 from __future__ import annotations
 
 import os
+import ssl as ssl_module
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from openai_images._util.attrs import safe_repr
 from openai_images.client.attempts import CallContext
 from openai_images.client.calls import CallFactory
 from openai_images.client.files import Output
-from openai_images.client.settings import Portable, Settings, endpoint_from
+from openai_images.client.settings import ClientSettings, Portable, Settings, endpoint_from
 from openai_images.client.stream import ImageStream
-from openai_images.http.endpoint import ApiKey, Endpoint
+from openai_images.http.endpoint import ApiKey, Endpoint, TokenProvider
 from openai_images.http.proxy import parse_proxy
 from openai_images.http.sessions import Session, SessionPool
 from openai_images.http.transport import Transport
+from openai_images.models.image import Image
 from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
-from openai_images.models.requests import GenerateParams, GenerateRequest
+from openai_images.models.requests import EditParams, EditRequest, GenerateParams, GenerateRequest
+from openai_images.models.results import ImageResult
 from openai_images.ratelimit.limiter import LocalLimiter
 from openai_images.validation.validator import Mode, RequestValidator
 
 if TYPE_CHECKING:
-    import ssl as ssl_module
-    from types import TracebackType
-
     from openai_images.catalog.prices import Prices
-    from openai_images.client.settings import ClientSettings
-    from openai_images.http.endpoint import TokenProvider
     from openai_images.many.outcomes import Outcomes
-    from openai_images.models.image import Image
     from openai_images.models.outcomes import Progress
-    from openai_images.models.requests import EditParams, EditRequest
-    from openai_images.models.results import ImageResult
 
 _What = TypeVar("_What", "ImageResult", "Image")
 
 
 @safe_repr
 class ImagesClient(Portable):
-    """Generates pictures over `POST /images/generations` of the OpenAI API, or of any server that speaks it.
+    """Generates and edits images through the OpenAI API, or through any server with the same endpoints.
 
-    `api_key` (a text, or an async function asked before each request), `base_url`, `organization` and `project` default
-    to OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_ORG_ID and OPENAI_PROJECT_ID. `model` is sent where a call names
-    none. `session` is used and never closed. `headers` are sent with each request; `ssl` and `proxy` are aiohttp's;
-    `trust_env` heeds HTTPS_PROXY and the like. `validate` checks requests before they are sent: "warn" raises
-    `RequestInvalidError` for what the API certainly refuses and logs what is doubtful, "strict" raises for both, "off"
-    for neither. `split` shares a large `n` out over requests of as many pictures as one may carry (10; of a stream
-    one), run at once under the same limits; `split=False` sends `n` as it is. Raises `ConfigurationError`.
+    `api_key` (a string, or an async function awaited before each attempt), `base_url`, `organization` and `project`
+    default to OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_ORG_ID and OPENAI_PROJECT_ID. `model` is sent when a request
+    names none. `session` is used and never closed. `headers` are sent with each request; `ssl` and `proxy` are passed
+    to aiohttp; `trust_env` uses the proxies of the environment (HTTPS_PROXY, NO_PROXY, …).
+
+    `validate` checks requests before they are sent: "warn" raises `RequestInvalidError` for what the API certainly
+    rejects and logs doubtful values, "strict" raises for both, "off" for neither. `split` sends a large `n` as several
+    concurrent requests under the same limits, each with as many images as one request may have (10; 1 in a stream);
+    `split=False` sends `n` unchanged. Raises `ConfigurationError`.
     """
 
-    def __init__(  # noqa: PLR0913  each is a setting people look for by name
+    def __init__(  # noqa: PLR0913  each setting is a keyword
         self,
         *,
         api_key: ApiKey | None = None,
@@ -103,14 +101,14 @@ class ImagesClient(Portable):
             settings.timing,
             self._limits.max_picture_bytes,
         )
-        checker = RequestValidator(
+        validator = RequestValidator(
             settings.validate,
             official=self._endpoint.is_openai,
             azure=self._endpoint.is_azure,
             split=settings.split,
             wall=settings.timing.wall,
         )
-        self._calls = CallFactory(self._endpoint, self._context, self._model, checker)
+        self._calls = CallFactory(self._endpoint, self._context, self._model, validator)
 
     @classmethod
     def azure(
@@ -123,17 +121,17 @@ class ImagesClient(Portable):
         token_provider: TokenProvider | None = None,
         **settings: Unpack[ClientSettings],
     ) -> Self:
-        """A client of Azure OpenAI, or of a front that speaks as it does.
+        """Create a client for Azure OpenAI, or for a gateway with the same URLs.
 
-        `endpoint` is the resource's, or what else Azure shows of it (`…/openai/v1`, a deployment's target URI). With an
-        `api_version` that is a date requests go to `/openai/deployments/NAME/…`, else to `/openai/v1/…`; NAME is the
-        `deployment`, or each request's `model`. `api_key` travels as `api-key`; `token_provider`, a function or async
-        function asked before each attempt, gives a token of Microsoft Entra ID. What is not given is taken from
-        AZURE_OPENAI_ENDPOINT, OPENAI_API_VERSION (or AZURE_OPENAI_API_VERSION), AZURE_OPENAI_AD_TOKEN and
-        AZURE_OPENAI_API_KEY; OPENAI_API_KEY and OPENAI_BASE_URL are not looked at. The other settings are those of the
+        `endpoint` is the resource's URL, or another URL that Azure shows for it (`…/openai/v1`, a deployment's target
+        URI). With a dated `api_version` requests go to `/openai/deployments/NAME/…`, otherwise to `/openai/v1/…`; NAME
+        is the `deployment`, or each request's `model`. `api_key` is sent in the header `api-key`; `token_provider`, a
+        function or async function called before each attempt, returns a Microsoft Entra ID token. Defaults are taken
+        from AZURE_OPENAI_ENDPOINT, OPENAI_API_VERSION (or AZURE_OPENAI_API_VERSION), AZURE_OPENAI_AD_TOKEN and
+        AZURE_OPENAI_API_KEY; OPENAI_API_KEY and OPENAI_BASE_URL are ignored. The other settings are those of the
         constructor. Raises `ConfigurationError`.
         """
-        # Here, so that those who send elsewhere need not wait for its import.
+        # Imported when it is needed: other clients start faster without it.
         from openai_images.http.azure import AzureConfig, AzureEndpoint  # noqa: PLC0415
 
         config = AzureConfig(endpoint, deployment, api_version, api_key, token_provider)
@@ -143,7 +141,7 @@ class ImagesClient(Portable):
 
     @property
     def base_url(self) -> str:
-        """Where requests go, without a slash at the end."""
+        """The URL to which endpoint paths are added, without a trailing slash."""
         return self._endpoint.base_url
 
     async def generate(
@@ -154,11 +152,12 @@ class ImagesClient(Portable):
         overwrite: bool = False,
         **params: Unpack[GenerateParams],
     ) -> ImageResult:
-        """Generate pictures and wait for them.
+        """Generate images and wait for them.
 
-        With `into` they are written there while they arrive: a stem whose suffix is the real format's, `-0`, `-1`, …
-        added for several, and `-2` and so on rather than overwriting, unless `overwrite`. The other keywords are the
-        endpoint's parameters (see `GenerateRequest`). Raises `ImagesError`, and OSError where `into` cannot be written.
+        With `into`, the path of a file without its suffix, they are written there while they arrive. The suffix is that
+        of the real format; several images get `-0`, `-1`, …; a name that exists gets `-2`, `-3`, … unless `overwrite`.
+        The other keywords are the endpoint's parameters (see `GenerateRequest`). Raises `ImagesError`, and OSError if
+        `into` cannot be written.
         """
         call = self._calls.new(GenerateRequest.of(prompt, params), Output.from_into(into, overwrite))
         return await call.result_or_raise()
@@ -172,11 +171,12 @@ class ImagesClient(Portable):
         keep_partials: bool = True,
         **params: Unpack[GenerateParams],
     ) -> ImageStream:
-        """A stream of the pictures while they are painted; `async with` it and iterate. Keywords as in `generate`.
+        """Generate images as a stream of events, partial images included; iterate it inside `async with`.
 
-        With `into`, partial images are files as well (`.partial-0`, …) unless `keep_partials` is False: then they are
-        in memory, and only the finished picture is written.
-        Nothing is sent before it is entered or iterated, and errors are raised there.
+        Keywords as in `generate`. With `into`, partial images are written to files too (`.partial-0`, …); with
+        `keep_partials=False` they stay in memory, and only complete images are written. Nothing is sent before the
+        stream is entered or iterated, and errors of the call are raised there. Raises `RequestInvalidError` immediately
+        for an invalid request.
         """
         output = Output.from_into(into, overwrite, keep_partials=keep_partials)
         return ImageStream(self._calls.new(GenerateRequest.of(prompt, params), output, stream=True))
@@ -189,14 +189,14 @@ class ImagesClient(Portable):
         overwrite: bool = False,
         **params: Unpack[EditParams],
     ) -> ImageResult:
-        """Make pictures from `image=…`, one or up to 16 of them, and wait for them; keywords as in `generate`.
+        """Generate images from `image=…`, one to 16 input images, and wait for them; keywords as in `generate`.
 
-        A picture is a path, bytes, a binary file, something whose `read` is awaited, a Pillow image, an `Image`, a URL
-        or an `ImageReference`. `mask` and `markup` are such pictures too (see `EditRequest`). Paths and files are read
-        while they are sent, and once more when the request is sent once more. Raises `ImagesError`; a picture that
-        cannot be read is a `RequestInvalidError`.
+        An input image is a path, bytes, a binary file, an object with an async `read`, a Pillow image, an `Image`, a
+        URL or an `ImageReference`; so are `mask` and `markup` (see `EditRequest`). Paths and files are read while they
+        are sent, again for each attempt. Raises `ImagesError` (`RequestInvalidError` if an input image cannot be read),
+        and OSError if `into` cannot be written.
         """
-        call = self._calls.new(_edit_of(prompt, params), Output.from_into(into, overwrite))
+        call = self._calls.new(_edit_request(prompt, params), Output.from_into(into, overwrite))
         return await call.result_or_raise()
 
     def stream_edit(
@@ -208,25 +208,25 @@ class ImagesClient(Portable):
         keep_partials: bool = True,
         **params: Unpack[EditParams],
     ) -> ImageStream:
-        """A stream of the pictures of an edit while they are painted: `edit` as `stream` is for `generate`."""
+        """Edit as a stream of events: keywords and input images as in `edit`, the stream as in `stream`."""
         output = Output.from_into(into, overwrite, keep_partials=keep_partials)
-        return ImageStream(self._calls.new(_edit_of(prompt, params), output, stream=True))
+        return ImageStream(self._calls.new(_edit_request(prompt, params), output, stream=True))
 
     async def download(
         self, what: _What, *, into: str | os.PathLike[str] | None = None, overwrite: bool = False
     ) -> _What:
-        """Fetch pictures that the server gave a URL for, into memory or `into` files named as in `generate`.
+        """Download images that the server returned as URLs, into memory or into files named as in `generate`.
 
-        Pictures that are here are left as they are. It has retries of its own, and sends nothing to the API but, where
-        the picture is there, a GET. Raises `DownloadError`, whose `response` can be given to this again, and OSError
-        where `into` cannot be written.
+        `what` is an `ImageResult` or an `Image`; images that are already local stay unchanged. Downloads have their own
+        retries, and send nothing to the API except a GET if the image is there. Raises `RequestInvalidError`,
+        `DownloadError`, whose `response` can be passed to `download` again, and OSError if `into` cannot be written.
         """
         output = Output.from_into(into, overwrite)
-        fetched: Any = await self._calls.remote_images().download(what, output)
-        same: _What = fetched
-        return same
+        downloaded: Any = await self._calls.remote_images().download(what, output)
+        result: _What = downloaded
+        return result
 
-    def generate_many(  # noqa: PLR0913  each is a choice people make by name
+    def generate_many(  # noqa: PLR0913  each option is a keyword
         self,
         requests: Iterable[str | GenerateRequest | Mapping[str, Any]]
         | AsyncIterable[str | GenerateRequest | Mapping[str, Any]],
@@ -240,32 +240,32 @@ class ImagesClient(Portable):
         max_identical_failures: int | None = 5,
         **params: Unpack[GenerateParams],
     ) -> Outcomes:
-        """Generate for many requests at once; `async with` it and iterate the outcomes.
+        """Generate images for many requests concurrently; iterate the outcomes inside `async with`.
 
-        Each request is a prompt, a `GenerateRequest`, or a mapping of parameters with `prompt` and perhaps `key`; the
-        other keywords hold for those that do not set them. They are read one by one when there is room, from any
-        iterable or async iterable, endless ones too; a sync one is read on the event loop.
+        Each request is a prompt, a `GenerateRequest`, or a mapping of parameters with `prompt` and an optional `key`;
+        the other keywords are defaults for requests that do not set them. Requests are read one by one as they can
+        start, from any iterable or async iterable, also an endless one; a synchronous one is read on the event loop.
 
-        Each gives a `Succeeded` or a `Failed` (an `ImagesError`, or the OSError of `into`), as they finish, or in their
-        order if `ordered`. `concurrency` (default: that of `Limits`) bounds what is held: requests under way and
-        outcomes up to the one in your hands, so a slow consumer holds back new requests. Rate limits are waited
-        for as long as some requests succeed (`RetryPolicy.max_stall`).
+        Each yields a `Succeeded` or a `Failed` (an `ImagesError`, or the OSError of `into`), as they finish, or in the
+        order of the requests if `ordered`. `concurrency` (default: that of `Limits`) limits how many are held: requests
+        in flight and outcomes, including the one yielded last, so a slow consumer delays new requests. Rate limits are
+        waited for as long as some requests succeed (`RetryPolicy.max_stall`).
 
-        With `into`, a folder, pictures are files named by their key made safe, or by the request's number (`00000`),
-        with `-0`, `-1`, … added for several; `overwrite` as in `generate`. A key that names an earlier request's file
-        is a `Failed`.
+        With `into`, a folder, files are named by the request's key, made safe, or by its number (`00000`), with `-0`,
+        `-1`, … for several images; `overwrite` as in `generate`. A key whose file name an earlier request has is a
+        `Failed`. `progress` is called with a `Progress` after each change; `prices` (default: `PUBLISHED_PRICES`) are
+        used for its costs.
 
-        `progress` is called with a `Progress` after each change; `prices` (default: `PUBLISHED_PRICES`) are for what it
-        says of money. What ends all of it is raised after the outcomes of in-flight requests; nothing new is started:
-        what the callback or the source raises, the first `QuotaExhaustedError`, the `RateLimitError` of a limit that
-        lasts too long, and the last of `max_identical_failures` with no success between that may have cost money or
-        refuse the account (None: they end nothing). Keywords that make no sense raise `RequestInvalidError`,
-        `ConfigurationError` or TypeError at once.
+        An error that ends the whole run stops new requests and is raised after the outcomes of in-flight ones: an
+        exception of the callback or of the iterable, the first `QuotaExhaustedError`, a `RateLimitError` after waiting
+        too long, and the last of `max_identical_failures` without a success between them, counting only those that may
+        have been billed or reject the account (None: no limit). Invalid keywords raise `RequestInvalidError`,
+        `ConfigurationError` or TypeError immediately.
         """
-        # Here, so that those who make single calls need not wait for its import.
+        # Imported when it is needed: single calls start faster without it.
         from openai_images.client.many import ManyOptions, start_many  # noqa: PLC0415
 
-        manner = ManyOptions(
+        options = ManyOptions(
             concurrency=self._limits.concurrency if concurrency is None else concurrency,
             ordered=ordered,
             into=into,
@@ -275,10 +275,10 @@ class ImagesClient(Portable):
             context=self._context,
             max_identical_failures=max_identical_failures,
         )
-        return start_many(self._calls, requests, {"model": self._model, **params}, manner)
+        return start_many(self._calls, requests, {"model": self._model, **params}, options)
 
     async def aclose(self) -> None:
-        """Close the running event loop's connections; harmless when called twice. A later call opens new ones."""
+        """Close the connections of the running event loop. Idempotent; a later call opens new ones."""
         await self._sessions.aclose()
 
     async def __aenter__(self) -> Self:
@@ -293,8 +293,8 @@ class ImagesClient(Portable):
         return f"<ImagesClient {self.base_url}>"
 
 
-def _edit_of(prompt: str | EditRequest, params: EditParams) -> EditRequest:
-    # Here, so that those who edit nothing need not wait for its import.
+def _edit_request(prompt: str | EditRequest, params: EditParams) -> EditRequest:
+    # Imported when it is needed: generations start faster without it.
     from openai_images.models.requests import EditRequest  # noqa: PLC0415
 
     return EditRequest.of(prompt, params)

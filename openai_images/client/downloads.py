@@ -1,14 +1,15 @@
 """Remote images fetched: `client.download`, and the images that `into=` writes to files when the answer is complete.
 
-Invariants: what the server said of an image stays with it; one that fails stops no other, and then a `DownloadError`
-has them all. Fetching begins when the call's connection is closed and its slot is free; a `CompletedImage` that is
+Invariants: an image keeps the server's information about it; one that fails stops no other, and a `DownloadError`
+then has them all. Fetching begins when the call's connection is closed and its slot is free; a `CompletedImage` that is
 remote is held until it is fetched, and given unchanged where that fails.
-Must not: fetch for those who gave no `into=`; they have `client.download`.
+Must not: fetch for a call without `into=`; the caller has `client.download`.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from attrs import evolve
@@ -26,38 +27,36 @@ from openai_images.errors import (
 from openai_images.http.download_body import FetchError
 from openai_images.http.urls import decode_data_url, display_url, is_data_url
 from openai_images.models.image import Image, is_remote
-from openai_images.models.results import CompletedImage, ImageResult, with_images
+from openai_images.models.results import CompletedImage, Event, ImageResult, with_images
+from openai_images.wire.sinks import Sink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from openai_images.http.downloader import ImageDownloader
-    from openai_images.models.results import Event
-    from openai_images.wire.sinks import Sink
 
 _CONCURRENCY = 4
-"""Pictures of one result that are fetched at once: enough to fill a line, few enough for a server of pictures."""
+"""Images of one result that are fetched concurrently: enough to use the bandwidth, not too many for one server."""
 
 
 class RemoteImages:
-    """Fetches the pictures of one client."""
+    """Fetches the remote images of one client."""
 
     def __init__(self, downloader: ImageDownloader, new_sink: Callable[[], Sink]) -> None:
-        """Pictures that are for no file go into sinks of this kind."""
+        """Images that go to no file are written to a `new_sink()`."""
         self._downloader = downloader
         self._new_sink = new_sink
 
-    async def download(self, what: object, output: Output | None) -> ImageResult | Image:
-        """An `ImageResult` or an `Image`, the same with its pictures.
+    async def download(self, source: object, output: Output | None) -> ImageResult | Image:
+        """Return the `ImageResult` or `Image` with its images fetched.
 
-        Raises `DownloadError`, `RequestInvalidError`, and OSError where the files cannot be written.
+        Raises `DownloadError`, `RequestInvalidError`, and OSError if the files cannot be written.
         """
-        if isinstance(what, Image):
-            return (await self._download(ImageResult(images=(what,)), output)).image
-        if isinstance(what, ImageResult):
-            return await self._download(what, output)
-        msg = f"download takes an ImageResult or an Image, such as error.response, not {type(what).__name__}"
-        raise RequestInvalidError(msg)
+        if isinstance(source, Image):
+            return (await self._download(ImageResult(images=(source,)), output)).image
+        if isinstance(source, ImageResult):
+            return await self._download(source, output)
+        raise RequestInvalidError(
+            f"download takes an ImageResult or an Image, such as error.response, not {type(source).__name__}"
+        )
 
     async def _download(self, result: ImageResult, output: Output | None) -> ImageResult:
         if not any(map(is_remote, result.images)):
@@ -68,28 +67,28 @@ class RemoteImages:
         return await self.fetch(result, files, range(len(result.images)))
 
     async def fetch(
-        self, result: ImageResult, files: OutputFiles | None, places: Sequence[int]
+        self, result: ImageResult, files: OutputFiles | None, indexes: Sequence[int]
     ) -> ImageResult:
-        """The result with all its pictures; into files their numbers are `places`. Raises `DownloadError`."""
-        room = asyncio.Semaphore(_CONCURRENCY)
+        """Return the result with all its images fetched; `indexes` number their files. Raises `DownloadError`."""
+        slots = asyncio.Semaphore(_CONCURRENCY)
         failures: dict[int, FetchError] = {}
 
-        async def one(number: int, image: Image) -> Image:
-            async with room:
+        async def fetch_one(index: int, image: Image) -> Image:
+            async with slots:
                 try:
-                    return await self._fetched(image, files, places[number])
+                    return await self._fetch_image(image, files, indexes[index])
                 except FetchError as failure:
-                    failures[number] = failure
+                    failures[index] = failure
                     return image
 
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(one(number, image)) if is_remote(image) else None
-                    for number, image in enumerate(result.images)
+                    group.create_task(fetch_one(index, image)) if is_remote(image) else None
+                    for index, image in enumerate(result.images)
                 ]
-        except BaseExceptionGroup as several:
-            raise several.exceptions[0] from None
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
         finally:
             if files is not None:
                 files.discard()
@@ -101,18 +100,18 @@ class RemoteImages:
             raise self._error(fetched, failures)
         return fetched
 
-    async def _fetched(self, image: Image, files: OutputFiles | None, place: int) -> Image:
-        """One picture, with what was said of it. Raises `FetchError`."""
+    async def _fetch_image(self, image: Image, files: OutputFiles | None, index: int) -> Image:
+        """Fetch one image; the fields about it are kept. Raises `FetchError`."""
         url = image.url or ""
         new_sink = self._new_sink if files is None else files.new_sink
         if is_data_url(url):
-            here, url = _decoded(url, new_sink(), self._downloader.max_bytes), ""
+            fetched, url = _decode(url, new_sink(), self._downloader.max_bytes), ""
         else:
-            here = await self._downloader.fetch(url, new_sink, None if files is None else files.flush_due)
+            fetched = await self._downloader.fetch(url, new_sink, None if files is None else files.flush_due)
         if files is not None:
-            here = await files.store(here, place)
+            fetched = await files.store(fetched, index)
         return evolve(
-            here,
+            fetched,
             url=url or None,
             revised_prompt=image.revised_prompt,
             generation_id=image.generation_id,
@@ -120,17 +119,17 @@ class RemoteImages:
         )
 
     def _error(self, response: ImageResult, failures: dict[int, FetchError]) -> DownloadError:
-        """What befell those that did not come."""
-        given = [response.images[number].url or "" for number in sorted(failures)]
-        urls = [self._downloader.resolve(url) for url in given if not is_data_url(url)]
+        """The error for the images that could not be fetched."""
+        failed_urls = [response.images[index].url or "" for index in sorted(failures)]
+        urls = [self._downloader.resolve(url) for url in failed_urls if not is_data_url(url)]
         first = failures[min(failures)]
         tries = f", after {first.attempts} attempts" if first.attempts > 1 else ""
-        where = f"{display_url(self._downloader.resolve(given[0]))} ({first}{tries})"
+        place = f"{display_url(self._downloader.resolve(failed_urls[0]))} ({first}{tries})"
         if len(response.images) == 1:
-            reason, it = f"the picture could not be fetched from {where}", "it is"
+            reason, it = f"the picture could not be fetched from {place}", "it is"
         else:
-            number = f"{len(given)} of {len(response.images)} pictures could not be fetched"
-            reason, it = f"{number}, the first of them from {where}", "all are"
+            failed = f"{len(failed_urls)} of {len(response.images)} pictures could not be fetched"
+            reason, it = f"{failed}, the first of them from {place}", "all are"
         msg = (
             f"{reason}; {it} paid for, so nothing was generated again: await client.download(error.response) tries "
             "once more, and error.url is the whole address"
@@ -139,10 +138,10 @@ class RemoteImages:
 
 
 class DownloadingCall(Call):
-    """Another call, whose remote images are fetched into its files."""
+    """Wraps a call and fetches its remote images into files."""
 
     def __init__(self, inner: Call, remote_images: Callable[[], RemoteImages], files: OutputFiles) -> None:
-        """Fetch when `inner` is over; `remote_images` is called where there is something to fetch."""
+        """`remote_images` is called only when there is something to fetch."""
         super().__init__()
         self._inner = inner
         self._remote_images = remote_images
@@ -153,7 +152,7 @@ class DownloadingCall(Call):
 
     @property
     def result(self) -> ImageResult | None:
-        """That of the call, with the images once they are fetched."""
+        """The result of the call, with the images when they are fetched."""
         return self._result or self._inner.result
 
     @property
@@ -172,11 +171,11 @@ class DownloadingCall(Call):
         return self._inner.counts
 
     async def open(self) -> None:
-        """Send. Raises `ImagesError` and OSError."""
+        """Send the request. Raises `ImagesError` and OSError."""
         await self._inner.open()
 
     async def read(self) -> list[Event]:
-        """The next events that need not be held; none when the call is over."""
+        """Return the next events that are not held; none when the call is over."""
         events: list[Event] = []
         while not events and not self.is_over:
             events = [event for event in await self._inner.read() if not self._holds(event)]
@@ -186,7 +185,7 @@ class DownloadingCall(Call):
         return events
 
     def close(self) -> None:
-        """Stop, wherever it is. Idempotent."""
+        """Stop in any state. Idempotent."""
         self.is_over = True
         self._inner.close()
         self._files.discard()
@@ -208,7 +207,7 @@ class DownloadingCall(Call):
         return result is not None and any(map(is_remote, result.images))
 
     async def _finish(self) -> list[Event]:
-        """The inner call is over: fetch what is remote; the events that were held."""
+        """Fetch the remote images of the finished call; return the held events."""
         inner = self._inner
         result = _available_result(inner) if self._has_remote() else None
         self.error, inner.error = inner.error, None
@@ -238,14 +237,14 @@ class DownloadingCall(Call):
 
 
 def _available_result(call: Call) -> ImageResult | None:
-    """What came, also where it is not all that was asked for."""
+    """The call's result, also if images are missing from it."""
     error = call.error
     result: ImageResult | None = error.result if isinstance(error, PartialResultError) else call.result
     return result
 
 
-def _decoded(url: str, sink: Sink, max_bytes: int) -> Image:
-    """The picture in a `data:` URL. Raises `FetchError`."""
+def _decode(url: str, sink: Sink, max_bytes: int) -> Image:
+    """Decode the image in a `data:` URL. Raises `FetchError`."""
     try:
         image = decode_data_url(url, sink, max_bytes)
     except (DecodeError, ResponseTooLargeError) as error:

@@ -1,7 +1,7 @@
 """`into=`: images written to files while they arrive, named when they are complete.
 
 Invariants: an image is written to a part file that gets its name when it is complete; nothing is overwritten unless
-asked for; no more than a few hundred kilobytes of an image wait for the disk, which threads write to. A disk that fails
+requested; no more than a few hundred kilobytes of an image wait for the disk, which threads write to. A disk that fails
 does not lose a paid image: it goes on in memory, with a warning in the log.
 """
 
@@ -14,9 +14,10 @@ import io
 import logging
 import os
 import threading
+from collections.abc import Callable
 from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from attrs import evolve, frozen
 
@@ -28,27 +29,24 @@ from openai_images.models import media
 from openai_images.models.image import Image
 from openai_images.models.results import CompletedImage, Event, PartialImage, UnknownEvent
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 _log = logging.getLogger("openai_images")
 
 _FLUSH = 128 * 1024
-"""Bytes to gather before a thread writes them: fewer cost more hand-overs, more cost memory for each open stream."""
+"""Bytes to gather before a thread writes them: fewer cost more thread switches, more cost memory per stream."""
 
-_ROOM = "-" * 8
-"""How much longer a finished name may be than its temporary one: a number, `.partial-3`, a suffix, and `-2`."""
+_NAME_RESERVE = "-" * 8
+"""How much longer a final name may be than its temporary one: a number, `.partial-3`, a suffix, and `-2`."""
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".gif", ".svg")
-_SAME = {".jpeg": ".jpg", ".jpe": ".jpg"}
+_SUFFIX_ALIASES = {".jpeg": ".jpg", ".jpe": ".jpg"}
 
 
 @frozen
 class Output:
     """Where images go: `into` is a stem.
 
-    Partial images stay in memory unless `keep_partials`. `on_disk_error` is called, in the loop's thread, when the disk
-    did not take an image, which is in memory then.
+    Partial images stay in memory unless `keep_partials`. `on_disk_error` is called in the loop's thread when an image
+    could not be written and is kept in memory.
     """
 
     into: str | os.PathLike[str]
@@ -58,12 +56,12 @@ class Output:
 
     @classmethod
     def from_into(cls, into: str | os.PathLike[str] | None, overwrite: bool, **options: Any) -> Output | None:
-        """None for images in memory."""
+        """Return None for images in memory."""
         return None if into is None else cls(into, overwrite, **options)
 
 
 class FileSink:
-    """One picture on its way to a file. `write` gathers; `flush` and `publish` do the disk's work, in any thread."""
+    """One image being written to a file. `write` gathers; `flush` and `publish` do the file I/O, in any thread."""
 
     def __init__(self, part: Path) -> None:
         self.part = part
@@ -77,7 +75,7 @@ class FileSink:
 
     @property
     def needs_flush(self) -> bool:
-        """Whether there is enough to be written, or no more to come."""
+        """Whether there is enough to write, or no more to come."""
         return self._pending_bytes >= (1 if self._finished else _FLUSH)
 
     def write(self, data: bytes) -> None:
@@ -89,12 +87,12 @@ class FileSink:
             self._head += data[: media.HEAD_BYTES - len(self._head)]
 
     def finish(self) -> Image:
-        """The picture, under its temporary name."""
+        """The image, under its temporary name."""
         self._finished = True
         return Image.from_file(self.part, self._head, self._nbytes)
 
     def discard(self) -> None:
-        """Leave nothing behind; a thread that is writing sees to that when it ends."""
+        """Delete the file; if a thread is writing, it does that when it ends."""
         self._dropped = True
         if self._lock.acquire(blocking=False):
             try:
@@ -111,7 +109,7 @@ class FileSink:
             self.discard()
 
     def publish(self, image: Image, target: Path, *, overwrite: bool) -> Image:
-        """Write the rest and give the file its name; where the disk fails, the picture in memory."""
+        """Write the rest and give the file its name; if that fails, return the image in memory."""
         with self._lock:
             if self._dropped:
                 self._remove()
@@ -122,14 +120,14 @@ class FileSink:
                     self._file.close()
                     path = publish(self.part, target, overwrite=overwrite)
                 except OSError as error:
-                    self._failed(error, b"")
+                    self._switch_to_memory(error, b"")
                 else:
                     self._file = None
                     return evolve(image, path=path)
             return self._in_memory(image)
 
     def to_memory(self, image: Image) -> Image:
-        """The picture in memory after all, and no file."""
+        """Return the image in memory, and delete the file."""
         with self._lock:
             if self._dropped:
                 self._remove()
@@ -153,20 +151,22 @@ class FileSink:
                 while done < len(data):
                     done += self._file.write(memoryview(data)[done:])
             except OSError as error:
-                self._failed(error, data[done:])
+                self._switch_to_memory(error, data[done:])
             pending[number] = b""
 
-    def _failed(self, error: OSError, rest: bytes) -> None:
-        """The disk did not take it: a paid picture is not lost to that."""
-        self.error, where = error, self.part.parent
-        _log.warning("a picture could not be written to %s (%s) and is kept in memory", where, error.strerror)
+    def _switch_to_memory(self, error: OSError, rest: bytes) -> None:
+        """Continue in memory after a write error, as the image is paid for."""
+        self.error, folder = error, self.part.parent
+        _log.warning(
+            "a picture could not be written to %s (%s) and is kept in memory", folder, error.strerror
+        )
         self._to_memory(rest)
 
     def _in_memory(self, image: Image) -> Image:
         return evolve(image, path=None, data=b"" if self._memory is None else self._memory.getvalue())
 
     def _to_memory(self, rest: bytes) -> None:
-        """Read back what was written, and go on in memory."""
+        """Read back what was written, and continue in memory."""
         written = b"" if self._file is None else self.part.read_bytes()
         self._memory = io.BytesIO()
         self._memory.writelines((written, rest))
@@ -180,10 +180,10 @@ class FileSink:
 
 
 class OutputFiles:
-    """The files of one call: sinks for the pictures that arrive, names for those that are whole."""
+    """The files of one call: sinks for arriving images, names for complete ones."""
 
     def __init__(self, output: Output, *, several: bool) -> None:
-        """The suffix comes from the bytes; `several` images get -0, -1, …. Raises `RequestInvalidError`."""
+        """With `several`, images are numbered -0, -1, …. Raises `RequestInvalidError`."""
         into = output.into
         self._stem = Path(into)
         if self._stem.name in ("", "..") or "\0" in str(self._stem):
@@ -193,20 +193,20 @@ class OutputFiles:
         self._output = output
         self._several = several
         self._sinks: dict[Path, FileSink] = {}
-        self._given: set[Path] = set()
-        self._unknown, self._first, self._count = 0, 0, 0  # `_first` and `_count` are of a part
+        self._published: set[Path] = set()
+        self._unknown, self._first, self._count = 0, 0, 0  # `_first` and `_count`: of a sub-call
 
     def for_sub_call(self, first: int, count: int) -> OutputFiles:
-        """The files of one of several requests for this call, whose `count` pictures are counted from `first`.
+        """Return the files of a sub-call whose `count` images are numbered from `first`.
 
-        It takes it that this one was prepared, and overwrites nothing of its siblings.
+        They need no `prepare`, and share the set of names that must not be overwritten.
         """
-        part = copy(self)
-        part._sinks, part._unknown, part._first, part._count = {}, 0, first, count  # noqa: SLF001  its own kind
-        return part
+        files = copy(self)
+        files._sinks, files._unknown, files._first, files._count = {}, 0, first, count  # noqa: SLF001  same class
+        return files
 
     async def prepare(self) -> None:
-        """Make the folder and try to write there, under a name as long, before anything is paid for. Raises OSError."""
+        """Create the folder and a test file with an equally long name, before anything is sent. Raises OSError."""
         if not self._count:
             await asyncio.to_thread(self._try_writing)
 
@@ -214,27 +214,27 @@ class OutputFiles:
         stem = self._stem
         if stem.suffix.lower() in _SUFFIXES and stem.is_dir():
             raise IsADirectoryError(errno.EISDIR, "there is a folder of this name", str(stem))
-        part = part_path(stem.parent, stem.name + _ROOM)
+        part = part_path(stem.parent, stem.name + _NAME_RESERVE)
         try:
             create_part(part).close()
-        except ValueError as error:  # Python's for a NUL, and for what the file system's encoding lacks
+        except ValueError as error:  # raised for NUL, and for characters that the file system cannot encode
             raise OSError(errno.EINVAL, "no file can have this name", str(stem)) from error
         part.unlink()
 
     def new_sink(self) -> FileSink:
-        """A sink for one more picture."""
+        """Make the sink of one more image."""
         sink = FileSink(part_path(self._stem.parent, self._stem.name))
         self._sinks[sink.part] = sink
         return sink
 
     async def flush_due(self) -> None:
-        """Write what has been gathered, if it is enough."""
+        """Write what the sinks have gathered, where it is enough."""
         for sink in [sink for sink in self._sinks.values() if sink.needs_flush]:
             await asyncio.to_thread(sink.flush)
-            self._tell(sink)
+            self._report_error(sink)
 
     async def store_event(self, event: Event) -> Event:
-        """Give the event's picture its name; the event with the picture there."""
+        """Give the event's image its final name; return the event with that path."""
         if isinstance(event, CompletedImage):
             return evolve(event, image=await self.store(event.image, event.image_index))
         if isinstance(event, PartialImage) and not self._output.keep_partials:
@@ -244,33 +244,33 @@ class OutputFiles:
             return evolve(event, image=await self.store(event.image, event.image_index, index))
         if not self._sinks:
             return event
-        return UnknownEvent(event.type, await self._keep_all(event.raw))
+        return UnknownEvent(event.type, await self._store_unknown(event.raw))
 
-    async def store(self, image: Image, index: int, more: str = "") -> Image:
-        """Give a whole picture its name; `more` goes between the stem and the suffix."""
+    async def store(self, image: Image, index: int, infix: str = "") -> Image:
+        """Give a complete image its final name; `infix` goes between the stem and the suffix."""
         sink = None if image.path is None else self._sinks.get(image.path)
         if sink is None:
             return image
         suffix = media.file_suffix(image.media_type)
-        stem, given = self._stem.stem, self._stem.suffix.lower()
-        is_named = _SAME.get(given, given) == suffix
+        stem, requested_suffix = self._stem.stem, self._stem.suffix.lower()
+        is_named = _SUFFIX_ALIASES.get(requested_suffix, requested_suffix) == suffix
         stem, suffix = (stem, self._stem.suffix) if is_named else (self._stem.name, suffix)
         index = global_index(index, self._first, self._count) if self._count else index
         number = f"-{index}" if self._several or index else ""
-        target = self._stem.with_name(f"{stem}{number}{more}{suffix}")
-        # A server may count two pictures alike, and both were paid for: only what was there before is replaced.
-        overwrite = self._output.overwrite and target not in self._given
-        self._given.add(target)
-        kept = await asyncio.to_thread(sink.publish, image, target, overwrite=overwrite)
-        self._tell(sink)
+        target = self._stem.with_name(f"{stem}{number}{infix}{suffix}")
+        # A server may send one index twice, and both images are paid for: only older files are replaced.
+        overwrite = self._output.overwrite and target not in self._published
+        self._published.add(target)
+        stored = await asyncio.to_thread(sink.publish, image, target, overwrite=overwrite)
+        self._report_error(sink)
         del self._sinks[sink.part]
-        return kept
+        return stored
 
-    async def store_all(self, images: list[Image], more: str = "") -> list[Image]:
-        """Give several whole pictures their names, by their place."""
-        return [await self.store(image, index, more) for index, image in enumerate(images)]
+    async def store_all(self, images: list[Image], infix: str = "") -> list[Image]:
+        """Give complete images their final names, numbered by their position."""
+        return [await self.store(image, index, infix) for index, image in enumerate(images)]
 
-    def _tell(self, sink: FileSink) -> None:
+    def _report_error(self, sink: FileSink) -> None:
         if sink.error is not None and self._output.on_disk_error is not None:
             self._output.on_disk_error(sink.error)
 
@@ -278,23 +278,23 @@ class OutputFiles:
         sink = None if image.path is None else self._sinks.get(image.path)
         if sink is None:
             return image
-        taken = await asyncio.to_thread(sink.to_memory, image)
+        in_memory = await asyncio.to_thread(sink.to_memory, image)
         del self._sinks[sink.part]
-        return taken
+        return in_memory
 
-    async def _keep_all(self, value: Any) -> Any:
-        """Give every picture in an event that is not known a name."""
+    async def _store_unknown(self, value: Any) -> Any:
+        """Give every image in an unknown event a final name."""
         if isinstance(value, Image):
             self._unknown += 1
             return await self.store(value, 0, f".unknown-{self._unknown - 1}")
         if is_object(value):
-            return {key: await self._keep_all(item) for key, item in value.items()}
+            return {key: await self._store_unknown(item) for key, item in value.items()}
         if is_list(value):
-            return [await self._keep_all(item) for item in value]
+            return [await self._store_unknown(item) for item in value]
         return value
 
     def discard(self) -> None:
-        """Drop what is not whole."""
+        """Delete incomplete files."""
         for sink in self._sinks.values():
             sink.discard()
         self._sinks.clear()

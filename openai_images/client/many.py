@@ -30,7 +30,7 @@ from openai_images.models.results import ImageResult
 
 @frozen(kw_only=True)
 class ManyOptions:
-    """How: the keywords of `generate_many`."""
+    """The keywords of `generate_many`."""
 
     concurrency: int
     ordered: bool
@@ -46,43 +46,42 @@ def start_many(
     calls: CallFactory,
     requests: Iterable[object] | AsyncIterable[object],
     params: Mapping[str, Any],
-    manner: ManyOptions,
+    options: ManyOptions,
 ) -> Outcomes:
-    """The outcomes of a call for each request; `params` hold for those that do not set them.
+    """Return the outcomes of one call per request; `params` are defaults for the requests.
 
     Raises `RequestInvalidError`, `ConfigurationError` and TypeError.
     """
-    into, prices = manner.into, manner.prices or PUBLISHED_PRICES
+    into, prices = options.into, options.prices or PUBLISHED_PRICES
     if into is not None and (not str(into) or "\0" in str(into)):
-        msg = f"into={str(into)!r} is no name for a folder; give one, such as 'out'"
-        raise RequestInvalidError(msg)
+        raise RequestInvalidError(f"into={str(into)!r} is no name for a folder; give one, such as 'out'")
     folder = None if into is None else Path(into)
 
     disk = _Disk(folder)
 
-    async def work(item: RequestItem, observer: CallObserver) -> ImageResult:
+    async def send(item: RequestItem, observer: CallObserver) -> ImageResult:
         stem = None if folder is None else folder / safe_file_name(item.key)
-        output = Output.from_into(stem, manner.overwrite, on_disk_error=disk.fail)
+        output = Output.from_into(stem, options.overwrite, on_disk_error=disk.fail)
         guarded = _DiskObserver(disk, observer)
         call = calls.new(item.request, output, guarded, wait_for_rate_limits=True)
         return await call.result_or_raise()
 
-    options = RunOptions(
-        concurrency=manner.concurrency,
-        ordered=manner.ordered,
+    run_options = RunOptions(
+        concurrency=options.concurrency,
+        ordered=options.ordered,
         total=len(requests) if isinstance(requests, Sized) else None,
-        progress=manner.progress,
+        progress=options.progress,
         cost=lambda request, result: cost_of(result, request.model, prices),
-        timing=manner.context.timing,
-        wait_reason=lambda: manner.context.limiter.wait_reason,
+        timing=options.context.timing,
+        wait_reason=lambda: options.context.limiter.wait_reason,
         defaults=parse_defaults(params),
-        max_identical_failures=manner.max_identical_failures,
+        max_identical_failures=options.max_identical_failures,
     )
-    return Outcomes(requests, work, options)
+    return Outcomes(requests, send, run_options)
 
 
 class _Disk:
-    """The folder of `into=`: once it has taken no image, no request is sent."""
+    """The folder of `into=`: after a write error, no request is sent."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
@@ -92,18 +91,18 @@ class _Disk:
         self._error = self._error or error
 
     def check(self) -> None:
-        """Raise where an image was not taken."""
+        """Raise `UnsentOSError` if an image could not be written."""
         if self._error is not None:
-            why = self._error.strerror or type(self._error).__name__
+            reason = self._error.strerror or type(self._error).__name__
             msg = (
-                f"{why}, so this was not sent. Images that were paid for and did not fit are in memory, in the "
+                f"{reason}, so this was not sent. Images that were paid for and did not fit are in memory, in the "
                 "outcomes whose images have no path; make room, and send what failed again"
             )
             raise UnsentOSError(self._error.errno, msg, str(self._folder))
 
 
 class _DiskObserver(CallObserver):
-    """Keeps a call from sending once the disk takes nothing; all else is the inner observer's."""
+    """Stops a call before it sends if the disk has failed; passes everything on to the inner observer."""
 
     def __init__(self, disk: _Disk, inner: CallObserver) -> None:
         self._disk = disk

@@ -1,7 +1,7 @@
 """The images passed by the caller for an edit: opened, measured, checked, ready to be sent.
 
 Invariants: nothing is opened before the call begins; all problems are reported together, each with its position and
-name. Memory holds one copy of what can be read only once, and none of what is on a disk; threads read the disk.
+name. A one-shot stream is copied into memory once, a file is not copied; threads read files.
 """
 
 from __future__ import annotations
@@ -41,102 +41,102 @@ _log = logging.getLogger("openai_images")
 SourceOrReference: TypeAlias = ImageSource | ImageReference
 
 _CHUNK = 256 * 1024
-_MOST_BYTES = 512 * 1024 * 1024
-"""More than any server takes: what never ends is not read for ever."""
+_MAX_BYTES = 512 * 1024 * 1024
+"""More than any server accepts: an endless stream is not read forever."""
 
-_LONGEST_NAME = 255
-"""What is longer and no file's name may be a picture in base64."""
+_MAX_NAME_LENGTH = 255
+"""A longer string is probably an image in base64, not a file name."""
 
 _KEPT_MODES = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
 _NEAREST_MODES = {"La": "LA", "PA": "RGBA", "RGBa": "RGBA", "I": "I;16"}
-"""Pillow's modes that PNG knows, and those that come nearest; of all others (CMYK, LAB, F) a screen's colours."""
+"""Pillow's modes that PNG supports, and the nearest ones for some others; the rest (CMYK, LAB, F) become RGB."""
 
 
 @frozen(repr=False)
 class OpenedImage:
-    """An opened picture with the part of the request it is, what messages call it, and its first bytes."""
+    """An opened image: its request parameter (`part`), its name in messages, its source, and its first bytes."""
 
     part: str
     name: str
-    picture: SourceOrReference
+    source: SourceOrReference
     head: bytes = b""
 
 
 async def open_images(request: EditRequest, validator: RequestValidator) -> EditImages:
     """The images of an edit, opened and checked; doubtful ones are logged. Raises `RequestInvalidError`."""
-    found = await open_all(request)
-    by_part = {one.part: one.picture for one in found}
-    images = [one.picture for one in found if one.part == "image"]
-    pictures = EditImages(images, by_part.get("mask"), by_part.get("markup"))
-    as_json = request.as_json or pictures.referred
-    problems = image_problems([_facts(one) for one in found], official=validator.official, as_json=as_json)
+    opened = await open_all(request)
+    by_part = {image.part: image.source for image in opened}
+    sources = [image.source for image in opened if image.part == "image"]
+    images = EditImages(sources, by_part.get("mask"), by_part.get("markup"))
+    as_json = request.as_json or images.referred
+    problems = image_problems(
+        [_source_info(image) for image in opened], official=validator.official, as_json=as_json
+    )
     for doubt in validator.pictures(problems):
         _log.warning("%s; it is sent all the same", doubt)
-    return pictures
+    return images
 
 
-def _facts(one: OpenedImage) -> SourceInfo | ImageReference:
-    if isinstance(one.picture, ImageReference):
-        return one.picture
-    return SourceInfo(one.part, one.name, one.picture.nbytes, one.head)
+def _source_info(image: OpenedImage) -> SourceInfo | ImageReference:
+    if isinstance(image.source, ImageReference):
+        return image.source
+    return SourceInfo(image.part, image.name, image.source.nbytes, image.head)
 
 
 async def open_all(request: EditRequest) -> list[OpenedImage]:
-    """Every picture of a request, in order. Raises `RequestInvalidError` with all that cannot be read."""
+    """Open every image of a request, in order. Raises `RequestInvalidError` naming all that cannot be read."""
     images = as_list(request.image)
     names = ["image"] if len(images) == 1 else [f"image[{number}]" for number in range(len(images))]
-    wanted = [("image", name, image) for name, image in zip(names, images, strict=True)]
+    values = [("image", name, image) for name, image in zip(names, images, strict=True)]
     layers = (("mask", request.mask), ("markup", request.markup))
-    wanted += [(part, part, layer) for part, layer in layers if layer is not None]
-    found: list[OpenedImage] = []
+    values += [(part, part, layer) for part, layer in layers if layer is not None]
+    opened: list[OpenedImage] = []
     problems: list[str] = []
-    for part, name, given in wanted:
+    for part, name, value in values:
         try:
-            picture, head = await _open(given)
+            source, head = await _open(value)
         except (ImagesError, OSError, ValueError, TypeError) as error:
-            problems.append(f"{name}: {_why(error)}")
+            problems.append(f"{name}: {_reason(error)}")
         else:
-            found.append(OpenedImage(part, name, picture, head))
+            opened.append(OpenedImage(part, name, source, head))
     if problems:
-        msg = f"the request was not sent: {'; '.join(problems)}"
-        raise RequestInvalidError(msg)
-    return found
+        raise RequestInvalidError(f"the request was not sent: {'; '.join(problems)}")
+    return opened
 
 
-def _why(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
-        where = "" if error.filename is None else f": {_shown(error.filename)}"
-        return f"it cannot be read ({error.strerror}{where})"
+        file = "" if error.filename is None else f": {_display_name(error.filename)}"
+        return f"it cannot be read ({error.strerror}{file})"
     return str(error) if isinstance(error, ImagesError) else f"it cannot be read ({error})"
 
 
-def _shown(name: Any) -> str:
-    if len(name) <= _LONGEST_NAME:
+def _display_name(name: Any) -> str:
+    if len(name) <= _MAX_NAME_LENGTH:
         return repr(name)
     return f"a text of {len(name):,} characters; base64 has to be decoded to bytes first"
 
 
-async def _open(given: Any) -> tuple[SourceOrReference, bytes]:
-    """The picture, and its first bytes."""
-    if (reference := reference_of(given)) is not None:
+async def _open(value: Any) -> tuple[SourceOrReference, bytes]:
+    """Open an image; return its source and its first bytes."""
+    if (reference := reference_of(value)) is not None:
         return reference, b""
-    match given:
+    match value:
         case Image():
-            return await _open(given.data if given.path is None else given.path)
+            return await _open(value.data if value.path is None else value.path)
         case bytes() | bytearray() | memoryview():
-            return _open_bytes(memoryview(cast("bytes", given)).cast("B"))
+            return _open_bytes(memoryview(cast("bytes", value)).cast("B"))
         case str() | os.PathLike():
-            return await asyncio.to_thread(_open_path, os.fspath(cast("str", given)))
+            return await asyncio.to_thread(_open_path, os.fspath(cast("str", value)))
         case PillowImage():
-            return _open_bytes(await asyncio.to_thread(_encode_pillow, given))
+            return _open_bytes(await asyncio.to_thread(_encode_pillow, value))
         case Readable() | AsyncIterable():
-            return await _from_reader(given)
+            return await _from_reader(value)
         case _:
-            msg = (
-                f"a {type(given).__name__} is no picture; give a path, bytes, a binary file, a Pillow image, an Image, "
+            raise RequestInvalidError(
+                f"a {type(value).__name__} is no picture; give a path, bytes, a binary file, a Pillow image, an Image, "
                 "a URL or an ImageReference"
             )
-            raise RequestInvalidError(msg)
 
 
 def _open_bytes(view: memoryview) -> tuple[ImageSource, bytes]:
@@ -157,53 +157,49 @@ def _open_path(path: str) -> tuple[ImageSource, bytes]:
 
 
 def _encode_pillow(image: PillowImage) -> memoryview:
-    """A Pillow image as PNG, which loses nothing."""
+    """Encode a Pillow image as PNG, without loss."""
     if image.mode not in _KEPT_MODES:
         image = cast("Any", image).convert(_NEAREST_MODES.get(image.mode, "RGB"))
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
-    # Not getbuffer(): collected in a cycle, as that of an error, it would be complained about.
+    # Not getbuffer(): an open buffer that is garbage-collected in a cycle (as of an error) causes a warning.
     return memoryview(buffer.getvalue())
 
 
-async def _from_reader(given: Any) -> tuple[SourceOrReference, bytes]:
-    """A binary file where it can be read again, and otherwise a copy of all that comes."""
-    if isinstance(given, io.TextIOBase):
-        msg = "a file opened as text is no picture; open it with 'rb'"
-        raise RequestInvalidError(msg)
-    asks = not isinstance(given, Readable) or inspect.iscoroutinefunction(given.read)
-    if not asks and await asyncio.to_thread(_can_seek, given):
-        return await asyncio.to_thread(_from_file, cast("BinaryIO", given))
-    seek: Any = getattr(given, "seek", None)
+async def _from_reader(value: Any) -> tuple[SourceOrReference, bytes]:
+    """Return the file if it can seek, otherwise a copy of everything it yields."""
+    if isinstance(value, io.TextIOBase):
+        raise RequestInvalidError("a file opened as text is no picture; open it with 'rb'")
+    is_async = not isinstance(value, Readable) or inspect.iscoroutinefunction(value.read)
+    if not is_async and await asyncio.to_thread(_can_seek, value):
+        return await asyncio.to_thread(_from_file, cast("BinaryIO", value))
+    seek: Any = getattr(value, "seek", None)
     if inspect.iscoroutinefunction(seek):
-        with contextlib.suppress(OSError):  # it can be read once
+        with contextlib.suppress(OSError):  # it cannot seek, and is read from where it is
             await seek(0)
     gathered = bytearray()
-    source: AsyncIterable[Any] = _chunks(given) if isinstance(given, Readable) else given
+    source: AsyncIterable[Any] = _chunks(value) if isinstance(value, Readable) else value
     async for chunk in source:
         _append_chunk(gathered, chunk)
     return _open_bytes(memoryview(gathered))
 
 
 def _append_chunk(gathered: bytearray, chunk: Any) -> None:
-    """Add what was read. Raises `RequestInvalidError`."""
+    """Append what was read. Raises `RequestInvalidError`."""
     if chunk is None:
-        msg = "it has nothing to read yet, as a pipe that does not block"
-        raise RequestInvalidError(msg)
+        raise RequestInvalidError("it has nothing to read yet, as a pipe that does not block")
     if not isinstance(chunk, bytes | bytearray | memoryview):
-        msg = f"reading it gave {type(chunk).__name__} instead of bytes"
-        raise RequestInvalidError(msg)
+        raise RequestInvalidError(f"reading it gave {type(chunk).__name__} instead of bytes")
     gathered += chunk
-    if len(gathered) > _MOST_BYTES:
-        msg = f"it has more than {_MOST_BYTES:,} bytes; servers take far less"
-        raise RequestInvalidError(msg)
+    if len(gathered) > _MAX_BYTES:
+        raise RequestInvalidError(f"it has more than {_MAX_BYTES:,} bytes; servers take far less")
 
 
-async def _chunks(given: Any) -> AsyncIterator[Any]:
-    """What an object whose `read` may have to be awaited gives, until it gives nothing."""
-    asks = inspect.iscoroutinefunction(given.read)
+async def _chunks(value: Any) -> AsyncIterator[Any]:
+    """Read chunks until the end, from a synchronous or asynchronous `read`."""
+    is_async = inspect.iscoroutinefunction(value.read)
     while True:
-        chunk = given.read(_CHUNK) if asks else await asyncio.to_thread(partial(given.read, _CHUNK))
+        chunk = value.read(_CHUNK) if is_async else await asyncio.to_thread(partial(value.read, _CHUNK))
         if inspect.isawaitable(chunk):
             chunk = await chunk
         if chunk is not None and not chunk:
@@ -220,5 +216,5 @@ def _can_seek(file: Any) -> bool:
 
 def _from_file(file: BinaryIO) -> tuple[ImageSource, bytes]:
     head = read_at(file, 0, media.HEAD_BYTES)
-    memory = isinstance(file, io.BytesIO)
-    return FileSource(file, size_of(file), media.media_type(head), blocks=not memory), head
+    in_memory = isinstance(file, io.BytesIO)
+    return FileSource(file, size_of(file), media.media_type(head), blocks=not in_memory), head

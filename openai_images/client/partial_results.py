@@ -9,32 +9,29 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from attrs import evolve, frozen
 
+from openai_images.client.attempts import Attempts
+from openai_images.client.files import OutputFiles
 from openai_images.errors import ImagesError, PartialResultError, annotate
+from openai_images.models.image import Image
 from openai_images.models.outcomes import CallObserver
-from openai_images.models.results import ImageResult, total_usage
+from openai_images.models.results import CompletedImage, ImageResult, total_usage
 from openai_images.models.usage import SvgUsage
+from openai_images.wire.response import ResponseDecoder
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from openai_images.client.attempts import Attempts
-    from openai_images.client.files import OutputFiles
-    from openai_images.models.image import Image
-    from openai_images.models.results import CompletedImage
-    from openai_images.wire.response import ResponseDecoder
-
+_log = logging.getLogger("openai_images")
 _COUNTS = ("input_tokens", "output_tokens", "reasoning_tokens", "total_tokens")
 
 
 @frozen(kw_only=True)
 class SubCallOutcome:
-    """How one request ended: with a result or with an error, after so many attempts.
+    """How one request ended: with a result or an error, after `attempts`.
 
-    Where it came short it is both: the `result` of the pictures that came, and the `error`.
+    If some images are missing it has both: the `result` with the images that arrived, and the `error`.
     """
 
     result: ImageResult | None
@@ -42,24 +39,24 @@ class SubCallOutcome:
     attempts: int
 
     @property
-    def whole(self) -> ImageResult | None:
-        """The result, or what was whole before the error, as a result whose usage nobody knows."""
+    def partial_result(self) -> ImageResult | None:
+        """The result, or a result of the images complete before the error, without usage."""
         images: tuple[Image, ...] = tuple(getattr(self.error, "images", ()))
         if self.result is not None or not images:
             return self.result
-        about = {name: getattr(self.error, name) for name in ("request_id", "attempts", "elapsed")}
-        return ImageResult(images, **about)
+        info = {name: getattr(self.error, name) for name in ("request_id", "attempts", "elapsed")}
+        return ImageResult(images, **info)
 
     @property
     def errors(self) -> tuple[ImagesError | OSError, ...]:
-        """What befell the pictures that did not come."""
+        """The errors of the missing images."""
         if isinstance(self.error, PartialResultError):
             return self.error.errors
         return () if self.error is None else (self.error,)
 
 
 def merge_results(results: Sequence[ImageResult], like: ImageResult | None = None) -> ImageResult:
-    """One result of several, which stay in its `parts`; what is said once is that of the first, or of `like`."""
+    """Merge results, which stay in `parts`; fields that are not summed are those of `like`, or of the first."""
     return evolve(
         like or results[0],
         images=tuple(image for result in results for image in result.images),
@@ -71,73 +68,75 @@ def merge_results(results: Sequence[ImageResult], like: ImageResult | None = Non
     )
 
 
-def combined_error(ended: Sequence[SubCallOutcome], wanted: int) -> ImagesError | OSError:
-    """The error for `wanted` pictures where some requests have failed: a `PartialResultError`, unless all have."""
-    errors = [error for one in ended for error in one.errors]
-    whole = [result for one in ended if (result := one.whole) is not None]
-    good = [one.result for one in ended if one.result is not None]
-    facts: dict[str, Any] = {
-        "attempts": sum(one.attempts for one in ended),
-        "elapsed": max(getattr(one.error or one.result, "elapsed", 0.0) for one in ended),
+def combined_error(outcomes: Sequence[SubCallOutcome], expected: int) -> ImagesError | OSError:
+    """Return the error of a split call for `expected` images: a `PartialResultError`, unless all requests failed."""
+    errors = [error for outcome in outcomes for error in outcome.errors]
+    results = [result for outcome in outcomes if (result := outcome.partial_result) is not None]
+    complete = [outcome.result for outcome in outcomes if outcome.result is not None]
+    info: dict[str, Any] = {
+        "attempts": sum(outcome.attempts for outcome in outcomes),
+        "elapsed": max(getattr(outcome.error or outcome.result, "elapsed", 0.0) for outcome in outcomes),
         "partials": tuple(event for error in errors for event in getattr(error, "partials", ())),
-        "images": tuple(image for result in whole for image in result.images),
-        "damaged": tuple(image for one in ended for image in getattr(one.error, "damaged", ())),
+        "images": tuple(image for result in results for image in result.images),
+        "damaged": tuple(image for outcome in outcomes for image in getattr(outcome.error, "damaged", ())),
     }
-    if not good:
+    if not complete:
         worst = max(errors, key=_severity)
-        worst.add_note(_total_message(errors, wanted))
-        return annotate(worst, facts) if isinstance(worst, ImagesError) else worst
-    told = [error if isinstance(error, ImagesError) else _of_the_disk(error) for error in errors]
-    result = merge_results(whole, like=good[0])
-    facts["maybe_billed"] = any(error.maybe_billed for error in told)
-    facts["request_id"] = told[0].request_id
-    msg = _partial_message(told[0], len(result.images), wanted, billed=facts["maybe_billed"])
-    return annotate(PartialResultError(msg, result=result, errors=told), facts)
+        worst.add_note(_total_message(errors, expected))
+        return annotate(worst, info) if isinstance(worst, ImagesError) else worst
+    reasons = [error if isinstance(error, ImagesError) else _disk_error(error) for error in errors]
+    result = merge_results(results, like=complete[0])
+    info["maybe_billed"] = any(error.maybe_billed for error in reasons)
+    info["request_id"] = reasons[0].request_id
+    msg = _partial_message(reasons[0], len(result.images), expected, billed=info["maybe_billed"])
+    return annotate(PartialResultError(msg, result=result, errors=reasons), info)
 
 
-def shortfall(result: ImageResult, errors: Sequence[ImagesError], wanted: int) -> PartialResultError:
-    """The error for an answer that is whole and has fewer pictures than were `wanted`; `errors` say why, if it does."""
-    here = len(result.images)
-    told = errors or [ImagesError(f"the server sent {here} of {wanted} images, and said no reason")]
-    billed = any(error.maybe_billed for error in told)
+def shortfall(result: ImageResult, errors: Sequence[ImagesError], expected: int) -> PartialResultError:
+    """Return the error of a complete response with fewer images than `expected`; `errors` are the server's reasons."""
+    count = len(result.images)
+    reasons = errors or [ImagesError(f"the server sent {count} of {expected} images, and said no reason")]
+    billed = any(error.maybe_billed for error in reasons)
     error = PartialResultError(
-        _partial_message(told[0], here, wanted, billed=billed), result=result, errors=told
+        _partial_message(reasons[0], count, expected, billed=billed), result=result, errors=reasons
     )
     error.maybe_billed = billed
     return error
 
 
 def _severity(error: ImagesError | OSError) -> tuple[bool, bool]:
-    """The gravest is raised for all: one that may have cost money, or that at least says more than "not now"."""
+    """Sort key of the error to raise: first what may have been billed, then what is not safe to resend."""
     return getattr(error, "maybe_billed", False), not getattr(error, "safe_to_resend", False)
 
 
-def _total_message(errors: Sequence[Exception], wanted: int) -> str:
+def _total_message(errors: Sequence[Exception], expected: int) -> str:
     kinds = Counter(type(error).__name__ for error in errors)
     listed = ", ".join(f"{count} x {name}" for name, count in kinds.items())
-    return f"all {len(errors)} requests for the {wanted} pictures failed: {listed}"
+    return f"all {len(errors)} requests for the {expected} pictures failed: {listed}"
 
 
-def _partial_message(first: ImagesError, here: int, wanted: int, *, billed: bool) -> str:
-    missing = max(wanted - here, 1)
-    doubt = ", some of which may have been billed" if billed and "billed" not in str(first) else ""
-    came, are = "is" if here == 1 else "are", "is" if missing == 1 else "are"
+def _partial_message(first: ImagesError, count: int, expected: int, *, billed: bool) -> str:
+    missing = max(expected - count, 1)
+    billing = ", some of which may have been billed" if billed and "billed" not in str(first) else ""
+    have, are = "is" if count == 1 else "are", "is" if missing == 1 else "are"
     return (
-        f"{missing} of {wanted} pictures {are} missing{doubt}; the {here} that came {came} in the error's result, and "
-        f"n={missing} asks for the rest. The first reason: {first}"
+        f"{missing} of {expected} pictures {are} missing{billing}; the {count} that came {have} in the error's result, "
+        f"and n={missing} asks for the rest. The first reason: {first}"
     )
 
 
-def _of_the_disk(error: OSError) -> ImagesError:
-    """A disk's error among those of requests: its pictures may have been paid for."""
-    told = ImagesError(f"a file could not be written or read back ({error.strerror or type(error).__name__})")
-    told.maybe_billed = True
-    told.__cause__ = error
-    return told
+def _disk_error(error: OSError) -> ImagesError:
+    """Wrap a file error as an `ImagesError` with `maybe_billed`, as its images may have been paid for."""
+    wrapper = ImagesError(
+        f"a file could not be written or read back ({error.strerror or type(error).__name__})"
+    )
+    wrapper.maybe_billed = True
+    wrapper.__cause__ = error
+    return wrapper
 
 
 def _svg_usage(usages: Sequence[SvgUsage | None]) -> SvgUsage | None:
-    """Several as one; None where one is missing."""
+    """Add up SVG usages; None if any is missing."""
     counted = [usage for usage in usages if usage is not None]
     if len(counted) < len(usages):
         return None
@@ -151,67 +150,60 @@ def _sum(counts: Sequence[int | None]) -> int | None:
 
 
 class SharedObserver:
-    """Stands between the observer of the call and `of` each request."""
+    """Merges the observers of sub-calls (`for_sub_call`) into the observer of the split call."""
 
     def __init__(self, observer: CallObserver) -> None:
-        """Tell `observer`."""
         self._observer = observer
-        self._one_at_a_time = asyncio.Lock()
-        self._may_have_run: set[int] = set()
+        self._lock = asyncio.Lock()
+        self._maybe_executed: set[int] = set()
 
     def for_sub_call(self, number: int) -> CallObserver:
-        """The observer of one of the requests."""
+        """Return the observer of one sub-call."""
         return _SubCallObserver(self, number)
 
     def on_wait(self) -> None:
-        """One waits; the call does where none is under way or over."""
-        if not self._may_have_run:
+        """Report a wait of a sub-call, unless another one is in flight or done."""
+        if not self._maybe_executed:
             self._observer.on_wait()
 
     async def before_send(self, number: int, attempt: int) -> None:
-        """One is about to be sent."""
-        async with self._one_at_a_time:
-            if not self._may_have_run or number in self._may_have_run:
+        """Report that a sub-call is about to be sent."""
+        async with self._lock:
+            if not self._maybe_executed or number in self._maybe_executed:
                 await self._observer.before_send(attempt)
-            self._may_have_run.add(number)
+            self._maybe_executed.add(number)
 
     async def on_not_executed(self, number: int, error: ImagesError) -> None:
-        """One provably did not run; the call did not where none did."""
-        async with self._one_at_a_time:
-            self._may_have_run.discard(number)
-            if not self._may_have_run:
+        """Record that a sub-call was not executed; report it when that is so for all."""
+        async with self._lock:
+            self._maybe_executed.discard(number)
+            if not self._maybe_executed:
                 await self._observer.on_not_executed(error)
 
 
 class _SubCallObserver(CallObserver):
-    """One request's side of it."""
+    """The observer of one sub-call."""
 
     def __init__(self, shared: SharedObserver, number: int) -> None:
         self._shared = shared
         self._number = number
 
     def on_wait(self) -> None:
-        """It waits."""
         self._shared.on_wait()
 
     async def before_send(self, attempt: int) -> None:
-        """It is about to be sent."""
         await self._shared.before_send(self._number, attempt)
 
     async def on_not_executed(self, error: ImagesError) -> None:
-        """It provably did not run."""
         await self._shared.on_not_executed(self._number, error)
 
 
-_log = logging.getLogger("openai_images")
-
-
 def incomplete_error(
-    result: ImageResult, reader: ResponseDecoder, attempts: Attempts, wanted: int
+    result: ImageResult, decoder: ResponseDecoder, attempts: Attempts, expected: int
 ) -> PartialResultError:
-    """The error for an answer that is whole and has fewer pictures than were `wanted`."""
+    """Return the error of a complete response with fewer images than `expected`, and log it."""
     attempts.record_usage(result.usage)
-    error = shortfall(result, reader.errors(), wanted)
+    error = shortfall(result, decoder.errors(), expected)
     for reason in error.errors:
         attempts.annotate(reason)
     _log.warning("%s", error)
@@ -219,10 +211,10 @@ def incomplete_error(
 
 
 async def store_rest(
-    reader: ResponseDecoder, files: OutputFiles | None, completed: Sequence[CompletedImage]
+    decoder: ResponseDecoder, files: OutputFiles | None, completed: Sequence[CompletedImage]
 ) -> dict[str, Any]:
-    """What the error has besides: the pictures that are whole, and what came in the place of others."""
-    images, damaged = reader.undelivered_images(), reader.damaged()
+    """Store the remaining images in files, if any; return the error's fields `images` and `damaged`."""
+    images, damaged = decoder.undelivered_images(), decoder.damaged()
     if files is not None:
         images, damaged = await files.store_all(images), await files.store_all(damaged, ".damaged")
     return {"images": (*(event.image for event in completed), *images), "damaged": tuple(damaged)}

@@ -1,7 +1,7 @@
-"""What one call sends: a checked request, built anew for each attempt, and the texts that no error may repeat.
+"""What one call sends: a validated request, built for each attempt, and the texts that no error may repeat.
 
 Invariants: `prepare` opens the images of an edit once, also for a call that is split or sent again, as some can be read
-only once; each attempt asks for the key anew.
+only once; each attempt fetches the key again.
 Must not: send, or know the rate limits.
 """
 
@@ -9,31 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import secrets as random_secrets
+from collections.abc import Iterator, Mapping
 from copy import copy
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 from openai_images._util.json import is_mapping
 from openai_images.catalog.models import MAX_IMAGES_PER_CALL, find_model
+from openai_images.http.endpoint import Endpoint
 from openai_images.models.requests import EditRequest, GenerateRequest, as_list, reference_of
+from openai_images.validation.validator import RequestValidator
 from openai_images.wire.codec import request_params
 from openai_images.wire.requests import EditImages, HTTPRequest, edit_request, generate_request
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from openai_images.http.endpoint import Endpoint
-    from openai_images.models.requests import GenerateRequest
-    from openai_images.validation.validator import RequestValidator
-
 _MAX_PARTIALS = 10
-"""Partial images of one image that are kept for an error, whatever is asked for: the API gives three."""
+"""Partial images of one image that are kept for an error, however many are requested: the API sends three."""
 
 
 class PreparedRequest:
-    """A generation; `request` has the model, and `secrets` are those of the last attempt."""
+    """A request to generate images; `request` has the model, `secrets` are those of the last attempt."""
 
     def __init__(self, request: GenerateRequest, endpoint: Endpoint, *, stream: bool) -> None:
-        """Raises `RequestInvalidError` where the endpoint cannot send it."""
+        """Raises `RequestInvalidError` if the endpoint cannot send it."""
         self.stream = stream
         self._endpoint = endpoint
         self._set(request)
@@ -46,28 +42,28 @@ class PreparedRequest:
         self.secrets = self._known
 
     def with_request(self, request: GenerateRequest) -> Self:
-        """The same for a part of the images; opened images are shared."""
-        part = copy(self)
-        part._set(request)  # noqa: SLF001  its own kind
-        return part
+        """Return a copy for a sub-request; opened images are shared."""
+        prepared = copy(self)
+        prepared._set(request)  # noqa: SLF001  same class
+        return prepared
 
     @property
     def image_count(self) -> int:
-        """How many images are asked for."""
+        """How many images are requested."""
         number: Any = (self.request.extra_body or {}).get("n", self.request.n)  # callers may be untyped
         return max(number, 1) if isinstance(number, int) else 1
 
     @property
     def partial_count(self) -> int:
-        """How many partial images are asked for."""
+        """How many partial images are requested."""
         if not self.stream:
             return 0
-        each: Any = (self.request.extra_body or {}).get("partial_images", self.request.partial_images)
-        return self.image_count * min(max(each, 0), _MAX_PARTIALS) if isinstance(each, int) else 0
+        per_image: Any = (self.request.extra_body or {}).get("partial_images", self.request.partial_images)
+        return self.image_count * min(max(per_image, 0), _MAX_PARTIALS) if isinstance(per_image, int) else 0
 
     @property
     def result_fields(self) -> dict[str, Any]:
-        """What the result says of the request."""
+        """The result's fields about the request."""
         return {"model": self.request.model, "edited": isinstance(self.request, EditRequest)}
 
     async def prepare(self) -> None:
@@ -83,10 +79,10 @@ class PreparedRequest:
         return generate_request(self._url, self._adapted, headers, stream=self.stream)
 
     def _texts(self) -> Iterator[str]:
-        overlaid = (self.request.extra_body or {}).get("prompt")
+        overriding_prompt = (self.request.extra_body or {}).get("prompt")
         yield self.request.prompt
-        if isinstance(overlaid, str):
-            yield overlaid
+        if isinstance(overriding_prompt, str):
+            yield overriding_prompt
 
 
 class PreparedEdit(PreparedRequest):
@@ -97,7 +93,7 @@ class PreparedEdit(PreparedRequest):
     def __init__(
         self, request: EditRequest, endpoint: Endpoint, validator: RequestValidator, *, stream: bool
     ) -> None:
-        """Raises `RequestInvalidError` where the endpoint cannot send it."""
+        """Raises `RequestInvalidError` if the endpoint cannot send it."""
         super().__init__(request, endpoint, stream=stream)
         self._images = _OpenedImages(request, validator)
 
@@ -108,7 +104,7 @@ class PreparedEdit(PreparedRequest):
     async def _build(self, headers: Mapping[str, str]) -> HTTPRequest:
         images = await self._images.open()
         as_json = self.request.as_json or images.referred
-        # 128 bits of chance: no image has this line in it.
+        # 128 random bits: no image contains this boundary.
         boundary = None if as_json else random_secrets.token_hex(16)
         body = request_params(self._adapted, stream=self.stream)
         return edit_request(self._url, body, images, headers, stream=self.stream, boundary=boundary)
@@ -122,7 +118,7 @@ class PreparedEdit(PreparedRequest):
 
 
 class _OpenedImages:
-    """Opens the images of a request once, whoever asks first."""
+    """Opens the images of a request once, for all attempts and sub-calls."""
 
     def __init__(self, request: EditRequest, validator: RequestValidator) -> None:
         self._request = request
@@ -131,7 +127,7 @@ class _OpenedImages:
         self._opened: EditImages | None = None
 
     async def open(self) -> EditImages:
-        # Here, so that those who edit nothing need not wait for its import.
+        # Imported when it is needed: generations start faster without it.
         from openai_images.client.open_sources import open_images  # noqa: PLC0415
 
         async with self._lock:
@@ -140,12 +136,12 @@ class _OpenedImages:
             return self._opened
 
 
-_AT_ONCE: Final = 10
-"""Pictures of one request where nothing else is known."""
+_DEFAULT_MAX_IMAGES: Final = 10
+"""Images of one request for an unknown model, and the maximum for known ones."""
 
 
 def split_counts(request: GenerateRequest, *, stream: bool) -> tuple[int, ...]:
-    """How many pictures each of several requests is to ask for; nothing where the request goes as it is."""
+    """Return how many images each sub-request asks for; empty if the request is not split."""
     number: Any = request.n  # callers may be untyped
     extra = request.extra_body or {}
     if (
@@ -155,21 +151,21 @@ def split_counts(request: GenerateRequest, *, stream: bool) -> tuple[int, ...]:
         or "n" in extra
     ):
         return ()
-    most = 1 if stream or extra.get("stream") is True else _max_images(request, extra)
-    whole, rest = divmod(number, most)
-    shares = (most,) * whole + ((rest,) if rest else ())
-    return shares if len(shares) > 1 else ()
+    max_images = 1 if stream or extra.get("stream") is True else _max_images(request, extra)
+    full, rest = divmod(number, max_images)
+    counts = (max_images,) * full + ((rest,) if rest else ())
+    return counts if len(counts) > 1 else ()
 
 
 def global_index(index: int, first: int, count: int) -> int:
-    """The place among all pictures of the one that a part's server counts as `index`, within the part's own."""
+    """Convert a sub-request's image index to the index among all images; an index out of range is clamped."""
     return first + min(max(index, 0), count - 1)
 
 
 def _max_images(request: GenerateRequest, extra: Mapping[str, Any]) -> int:
-    """Pictures of one request of this kind that is no stream."""
+    """How many images one request may have, if it is not a stream."""
     if extra.get("output_format", request.output_format) == "svg":
         return 1
     name = extra.get("model", request.model)
     model = find_model(name)[0] if isinstance(name, str) else None
-    return _AT_ONCE if model is None else min(model.max_images, _AT_ONCE)
+    return _DEFAULT_MAX_IMAGES if model is None else min(model.max_images, _DEFAULT_MAX_IMAGES)

@@ -1,44 +1,47 @@
-"""What a client was built with, besides where it sends to: enough to build another one like it, elsewhere too.
+"""The settings of a client, except its endpoint: enough to build an equal client, also in another process.
 
-Invariants: values only; nothing here is open, counts, or belongs to an event loop, except a session that was handed in.
-Must not: check the settings, which those who use them do.
+Invariants: values only; nothing here is open, counts, or belongs to an event loop, except a session of the caller's.
+Must not: check the settings; the classes that use them do.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
+import ssl as ssl_module
 import sys
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Self, TypedDict
+from collections.abc import Mapping
+from typing import Any, Self, TypedDict
 
 from attrs import frozen
 
-from openai_images.http.endpoint import DEFAULT_BASE_URL, Endpoint, is_azure, parse_base_url, resolve_api_key
+from openai_images.http.endpoint import (
+    DEFAULT_BASE_URL,
+    ApiKey,
+    Endpoint,
+    is_azure,
+    parse_base_url,
+    resolve_api_key,
+)
+from openai_images.http.sessions import Session
+from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
+from openai_images.validation.validator import Mode
 from openai_images.wire.requests import merge_headers
 
-if TYPE_CHECKING:
-    import ssl as ssl_module
-    from collections.abc import Mapping
-
-    from openai_images.http.endpoint import ApiKey
-    from openai_images.http.sessions import Session
-    from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
-    from openai_images.validation.validator import Mode
-
 _BY_VALUE = frozenset({"cloudpickle", "dill"})
-"""Where one of these is imported (Dask, Ray and joblib have them), functions may travel that `pickle` refuses."""
+"""If one of these is imported (Dask, Ray and joblib use them), functions that `pickle` rejects can be sent."""
 
 
 _MADE = ("_sessions", "_context", "_calls")
-"""What `_assemble` makes."""
+"""The attributes that `_assemble` sets."""
 
 _CANNOT = "a client {} cannot be pickled: build the client where it is used, or {}"
 
 
 @frozen(kw_only=True, repr=False)
 class Settings:
-    """The arguments of a client that are no address, credential, model or limit."""
+    """The arguments of a client, except address, credentials, model and limits."""
 
     timeouts: Timeouts
     retry: RetryPolicy
@@ -52,7 +55,7 @@ class Settings:
 
 
 class ClientSettings(TypedDict, total=False):
-    """The settings of `ImagesClient` that `ImagesClient.azure` takes besides its own; keep in step with them."""
+    """The settings of `ImagesClient` that `ImagesClient.azure` takes too; keep in sync with its constructor."""
 
     timeouts: Timeouts
     retry: RetryPolicy
@@ -69,42 +72,39 @@ class ClientSettings(TypedDict, total=False):
 
 
 class Portable(ABC):
-    """A client that is copied and pickled by its settings: what it holds besides is left behind and made anew."""
+    """A client that is copied and pickled by its settings; all other state is built again."""
 
     _endpoint: Endpoint
     _settings: Settings
 
     @abstractmethod
     def _assemble(self) -> None:
-        """Make what no setting is."""
+        """Build everything that is not a setting."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """The settings, the key among them. Raises TypeError for what cannot be taken to another process."""
+        """Return the settings, the key included. Raises TypeError for what cannot be sent to another process."""
         _check(self._settings, self._endpoint)
-        return self._kept()
+        return self._state()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """A client of these settings, as new."""
         for name, value in state.items():
             setattr(self, name, value)
         self._assemble()
 
     def __copy__(self) -> Self:
-        """A client of the same settings, in this process."""
         copy = object.__new__(type(self))
-        copy.__setstate__(self._kept())
+        copy.__setstate__(self._state())
         return copy
 
     def __deepcopy__(self, memo: object) -> Self:
-        """The same: settings are values."""
         return self.__copy__()
 
-    def _kept(self) -> dict[str, Any]:
+    def _state(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in _MADE}
 
 
 def _check(settings: Settings, endpoint: Endpoint) -> None:
-    """Raise TypeError, which says what to do, for what cannot be pickled."""
+    """Raise TypeError, with advice, for what cannot be pickled."""
     if settings.session is not None:
         raise TypeError(_CANNOT.format("with session=", "leave session= out"))
     if settings.ssl is not None and not isinstance(settings.ssl, bool):
@@ -112,9 +112,9 @@ def _check(settings: Settings, endpoint: Endpoint) -> None:
     if _BY_VALUE.isdisjoint(name.rpartition(".")[2] for name in list(sys.modules)):
         try:
             pickle.dumps((endpoint, settings.timing))
-        except Exception as error:  # noqa: BLE001  whatever a function holds may raise
-            what = f"whose key comes from a function that cannot be pickled ({type(error).__name__})"
-            raise TypeError(_CANNOT.format(what, "use a function of a module, not a lambda")) from None
+        except Exception as error:  # noqa: BLE001  what a function refers to may raise anything
+            problem = f"whose key comes from a function that cannot be pickled ({type(error).__name__})"
+            raise TypeError(_CANNOT.format(problem, "use a function of a module, not a lambda")) from None
 
 
 def endpoint_from(
@@ -124,17 +124,19 @@ def endpoint_from(
     project: str | None,
     headers: Mapping[str, str],
 ) -> Endpoint:
-    """From what a client was given, and the environment for what it was not. Raises `ConfigurationError`."""
+    """Make the endpoint from a client's arguments, with defaults of the environment. Raises `ConfigurationError`."""
     env = os.environ
     address = base_url or env.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL
     if is_azure(address):
-        # Here, so that those who send elsewhere need not wait for its import.
+        # Imported when it is needed: other clients start faster without it.
         from openai_images.http.azure import AzureEndpoint  # noqa: PLC0415
 
         return AzureEndpoint.from_base_url(address, api_key, organization, project, headers)
-    named = {
+    defaults = {
         "OpenAI-Organization": (organization or env.get("OPENAI_ORG_ID") or "").strip(),
         "OpenAI-Project": (project or env.get("OPENAI_PROJECT_ID") or "").strip(),
     }
-    sent = merge_headers({name: value for name, value in named.items() if value}, headers)
-    return Endpoint(parse_base_url(address), sent, resolve_api_key(api_key, env.get("OPENAI_API_KEY"), sent))
+    merged = merge_headers({name: value for name, value in defaults.items() if value}, headers)
+    return Endpoint(
+        parse_base_url(address), merged, resolve_api_key(api_key, env.get("OPENAI_API_KEY"), merged)
+    )

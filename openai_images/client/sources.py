@@ -1,8 +1,8 @@
 """`ImageSource`s: the bytes of an image to edit, in memory, behind a path or in an open file.
 
-Invariants: nothing is copied; a file is read from its start each time and its position stays, so that one file may be
+Invariants: nothing is copied; a file is read from its start each time, and its position restored, so that it may be
 sent in several concurrent requests.
-Must not: start threads; reading blocks, and who sends sees to that.
+Must not: start threads; reading blocks, and the sender runs it in one.
 """
 
 from __future__ import annotations
@@ -16,26 +16,23 @@ from attrs import frozen
 
 from openai_images.errors import RequestInvalidError
 
-_handles = threading.Lock()
-"""For all open files people hand in: seeking and reading one is two steps."""
+_files_lock = threading.Lock()
+"""For all open files of callers: seeking and reading are two steps."""
 
 
 class _BytesReader:
-    """Reads what is in memory."""
-
     def __init__(self, view: memoryview) -> None:
-        """From its start."""
         self._view = view
-        self._at = 0
+        self._offset = 0
 
     def read(self, count: int, /) -> memoryview:
-        """The next bytes; not a copy."""
-        chunk = self._view[self._at : self._at + count]
-        self._at += len(chunk)
+        """Return the next bytes, without copying them."""
+        chunk = self._view[self._offset : self._offset + count]
+        self._offset += len(chunk)
         return chunk
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing is open."""
 
 
 @frozen(repr=False)
@@ -48,7 +45,7 @@ class BytesSource:
 
     @property
     def nbytes(self) -> int:
-        """How many."""
+        """How many bytes."""
         return len(self.view)
 
     def open(self) -> _BytesReader:
@@ -66,12 +63,12 @@ class PathSource:
     blocks: bool = True
 
     def open(self) -> _PathReader:
-        """Start to read; the file is opened with the first bytes."""
+        """Start to read; the file is opened by the first `read`."""
         return _PathReader(self)
 
 
 class _PathReader:
-    """`read` in one thread, `close` in another, at any time."""
+    """Reads in one thread; `close` may be called in another at any time."""
 
     def __init__(self, source: PathSource) -> None:
         self._source = source
@@ -82,28 +79,29 @@ class _PathReader:
     def read(self, count: int, /) -> bytes:
         with self._lock:
             try:
-                return b"" if self._closed else self._opened().read(count)
+                return b"" if self._closed else self._open_file().read(count)
             finally:
                 if self._closed:
-                    self._let_go()
+                    self._release()
 
     def close(self) -> None:
         self._closed = True
-        if self._lock.acquire(blocking=False):  # otherwise whoever reads lets go
+        if self._lock.acquire(blocking=False):  # otherwise the reading thread releases it
             try:
-                self._let_go()
+                self._release()
             finally:
                 self._lock.release()
 
-    def _opened(self) -> BinaryIO:
+    def _open_file(self) -> BinaryIO:
         if self._file is None:
             self._file = Path(self._source.path).open("rb", buffering=0)  # noqa: SIM115  `close` closes it
             if os.fstat(self._file.fileno()).st_size != self._source.nbytes:
-                msg = "a picture's file changed before it was sent, so the request cannot have run; send it again"
-                raise RequestInvalidError(msg)
+                raise RequestInvalidError(
+                    "a picture's file changed before it was sent, so the request cannot have run; send it again"
+                )
         return self._file
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         file, self._file = self._file, None
         if file is not None:
             file.close()
@@ -111,7 +109,7 @@ class _PathReader:
 
 @frozen(repr=False)
 class FileSource:
-    """An open file that can be read from any place."""
+    """An open file that can seek."""
 
     file: BinaryIO
     nbytes: int
@@ -126,33 +124,33 @@ class FileSource:
 class _FileReader:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._at = 0
+        self._offset = 0
 
     def read(self, count: int, /) -> bytes:
-        chunk = read_at(self._file, self._at, count)
-        self._at += len(chunk)
+        chunk = read_at(self._file, self._offset, count)
+        self._offset += len(chunk)
         return chunk
 
     def close(self) -> None:
-        """It is not ours to close."""
+        """Leave the caller's file open."""
 
 
 def read_at(file: BinaryIO, start: int, count: int) -> bytes:
-    """So many bytes from this place, or fewer; the file stands where it stood."""
-    with _handles:
-        stood = file.tell()
+    """Read up to `count` bytes at `start`; the file's position is restored."""
+    with _files_lock:
+        position = file.tell()
         try:
             file.seek(start)
             return (file.read(count) or b"")[:count]
         finally:
-            file.seek(stood)
+            file.seek(position)
 
 
 def size_of(file: BinaryIO) -> int:
-    """All its bytes; the file stands where it stood."""
-    with _handles:
-        stood = file.tell()
+    """Return the file's size in bytes; its position is restored."""
+    with _files_lock:
+        position = file.tell()
         try:
             return file.seek(0, os.SEEK_END)
         finally:
-            file.seek(stood)
+            file.seek(position)

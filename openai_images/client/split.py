@@ -1,8 +1,8 @@
 """`SplitCall`: one call as several concurrent requests, and one sequence of events.
 
-Invariants: each request is read by a task that hands one event over and waits until it is taken, so that about one
-image of each waits for a slow consumer. A request that fails leaves the others alone; its error is raised after their
-events. A bug ends all of them. The end and `close` leave no task.
+Invariants: each request is read by a task that queues one event and waits until it is consumed, so that about one
+image of each waits for a slow consumer. A failed request does not affect the others; its error is raised after their
+events. A bug ends all of them. No task is left at the end and after `close`.
 Must not: know limits; each request waits for its own slot.
 """
 
@@ -11,30 +11,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from attrs import define, evolve
 
 from openai_images.client.call import Call, SingleCall
+from openai_images.client.files import OutputFiles
 from openai_images.client.partial_results import SharedObserver, SubCallOutcome, combined_error, merge_results
-from openai_images.client.prepared import global_index, split_counts
+from openai_images.client.prepared import PreparedRequest, global_index, split_counts
 from openai_images.errors import ImagesError, PartialResultError
-from openai_images.models.results import Event, UnknownEvent
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from openai_images.client.files import OutputFiles
-    from openai_images.client.prepared import PreparedRequest
-    from openai_images.models.outcomes import CallObserver
-    from openai_images.models.results import ImageResult
+from openai_images.models.outcomes import CallObserver
+from openai_images.models.results import Event, ImageResult, UnknownEvent
 
 _NewCall: TypeAlias = "Callable[[PreparedRequest, OutputFiles | None, CallObserver | None], SingleCall]"
 
 
 @define(eq=False)
 class SubCall:
-    """One of the requests: its pictures are `count`, counted from `first`."""
+    """One of the requests: its images are numbered from `first`, and `count` many."""
 
     call: SingleCall
     first: int
@@ -42,13 +37,13 @@ class SubCall:
     error: ImagesError | OSError | None = None
 
     def with_global_index(self, event: Event) -> Event:
-        """The event with its picture's place among all."""
+        """Return the event with its image's index among all images."""
         if isinstance(event, UnknownEvent):
             return event
         return evolve(event, image_index=global_index(event.image_index, self.first, self.count))
 
     def fail(self, error: ImagesError | OSError) -> None:
-        """It ended so."""
+        """Close the call, and keep the error that ended it."""
         self.call.close()
         self.error = error
         if isinstance(error, ImagesError):
@@ -65,28 +60,28 @@ class SubCall:
 def split_call(
     prepared: PreparedRequest, files: OutputFiles | None, observer: CallObserver | None, new_call: _NewCall
 ) -> SplitCall | None:
-    """The call whose requests have a part of the images each; None where it need not be split."""
+    """Return a call of several requests with some of the images each; None if it need not be split."""
     sub_calls: list[SubCall] = []
     shared = None if observer is None else SharedObserver(observer)
     first = 0
     for number, count in enumerate(split_counts(prepared.request, stream=prepared.stream)):
-        own = None if files is None else files.for_sub_call(first, count)
-        watch = None if shared is None else shared.for_sub_call(number)
-        part = prepared.with_request(evolve(prepared.request, n=count))
-        sub_calls.append(SubCall(new_call(part, own, watch), first, count))
+        sub_files = None if files is None else files.for_sub_call(first, count)
+        sub_observer = None if shared is None else shared.for_sub_call(number)
+        sub_request = prepared.with_request(evolve(prepared.request, n=count))
+        sub_calls.append(SubCall(new_call(sub_request, sub_files, sub_observer), first, count))
         first += count
     return SplitCall(sub_calls, files, first) if sub_calls else None
 
 
 class SplitCall(Call):
-    """The requests of one call."""
+    """One call as several concurrent requests."""
 
-    def __init__(self, sub_calls: Sequence[SubCall], files: OutputFiles | None, wanted: int) -> None:
+    def __init__(self, sub_calls: Sequence[SubCall], files: OutputFiles | None, expected: int) -> None:
         """Run all sub-calls; `files` are prepared first."""
         super().__init__()
         self._sub_calls = sub_calls
         self._files = files
-        self._wanted = wanted
+        self._expected = expected
         self._tasks: list[asyncio.Task[None]] = []
         self._events: deque[tuple[Event, asyncio.Future[None]]] = deque()
         self._wakeup: asyncio.Future[None] | None = None
@@ -97,32 +92,32 @@ class SplitCall(Call):
 
     @property
     def result(self) -> ImageResult | None:
-        """What `generate` gives, once every part has its own."""
+        """The merged result, once every sub-call has its own."""
         if self._result is None:
             results = [sub_call.call.result for sub_call in self._sub_calls if sub_call.error is None]
-            whole = [result for result in results if result is not None]
-            if len(whole) == len(self._sub_calls):
-                self._result = merge_results(whole)
+            complete = [result for result in results if result is not None]
+            if len(complete) == len(self._sub_calls):
+                self._result = merge_results(complete)
         return self._result
 
     @property
     def request_id(self) -> str | None:
-        """The server's name for the first request that it has answered."""
+        """The server's id of the first request that it has answered."""
         return next(filter(None, (sub_call.call.request_id for sub_call in self._sub_calls)), None)
 
     @property
     def is_open(self) -> bool:
-        """Whether requests are under way, or events wait."""
+        """Whether requests are in flight, or events are queued."""
         return bool(self._tasks) and not self.is_over
 
     @property
     def counts(self) -> tuple[int, int]:
-        """How many partial and how many completed pictures there are."""
+        """How many partial and how many completed images there are."""
         partial, completed = zip(*(sub_call.call.counts for sub_call in self._sub_calls), strict=True)
         return sum(partial), sum(completed)
 
     async def open(self) -> None:
-        """Send all; return when one is answered. Where all fail before that, raises what `combined_error` says."""
+        """Send all requests; return when one is answered. Raises the `combined_error` if all fail before that."""
         if not self._tasks:
             if self._files is not None:
                 await self._files.prepare()
@@ -134,7 +129,7 @@ class SplitCall(Call):
             raise self._crash or self._error()
 
     async def read(self) -> list[Event]:
-        """The next event; none when all sub-calls are over. Raises as `open` does."""
+        """Return the next event; none when all sub-calls are over. Raises as `open` does."""
         if self.is_over:
             return []
         await self.open()
@@ -149,11 +144,11 @@ class SplitCall(Call):
         return []
 
     def close(self) -> None:
-        """Stop all, wherever they are. Idempotent."""
+        """Stop all requests, in any state. Idempotent."""
         self.is_over = True
         for sub_call in self._sub_calls:
             sub_call.call.close()
-        with contextlib.suppress(RuntimeError):  # their loop may be gone
+        with contextlib.suppress(RuntimeError):  # their loop may be closed
             for task in self._tasks:
                 task.cancel()
         self._events.clear()
@@ -161,11 +156,11 @@ class SplitCall(Call):
     async def wait_closed(self) -> None:
         """Wait for the tasks to end."""
         loop = asyncio.get_running_loop()
-        left = [task for task in self._tasks if not task.done() and task.get_loop() is loop]
-        if left:
-            await asyncio.wait(left)
+        running = [task for task in self._tasks if not task.done() and task.get_loop() is loop]
+        if running:
+            await asyncio.wait(running)
 
-    # The tasks, one for each part.
+    # The tasks, one for each sub-call.
 
     def _start(self, number: int, sub_call: SubCall) -> asyncio.Task[None]:
         name = f"openai_images: request {number + 1} of {len(self._sub_calls)}"
@@ -174,7 +169,7 @@ class SplitCall(Call):
         return task
 
     async def _run(self, sub_call: SubCall) -> None:
-        """One sub-call, whatever becomes of it."""
+        """Run one sub-call to its end, with or without an error."""
         call = sub_call.call
         try:
             await call.open()
@@ -183,7 +178,7 @@ class SplitCall(Call):
                 _wake(self._wakeup)
                 was_complete = call.result is not None
                 events = await call.read()
-                # After the last image it reads on to the end: the slot and the connection are for others then.
+                # After the last image it reads to the end without waiting: that frees the slot and the connection.
                 is_last = call.result is not None and not was_complete
                 for event in events:
                     delivered = self._put(sub_call.with_global_index(event))
@@ -207,14 +202,14 @@ class SplitCall(Call):
             _wake(self._wakeup)
 
     def _put(self, event: Event) -> asyncio.Future[None]:
-        """Have the event ready; what comes back tells when it is taken."""
-        taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._events.append((event, taken))
+        """Queue the event; the future is done when the event is consumed."""
+        delivered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._events.append((event, delivered))
         _wake(self._wakeup)
-        return taken
+        return delivered
 
     def _abort_all(self, error: BaseException, cause: BaseException | None = None) -> None:
-        """A mistake in the code ends all: keep the first."""
+        """Cancel all tasks because of a bug, and keep the first such error."""
         if self._crash is None:
             error.__cause__ = error.__cause__ or cause
             self._crash = error
@@ -226,16 +221,14 @@ class SplitCall(Call):
 
     @property
     def _is_running(self) -> bool:
-        """Whether something will still come."""
         return self._running > 0 and self._crash is None
 
     async def _wait_for_change(self) -> None:
-        """Until something has happened."""
         self._wakeup = asyncio.get_running_loop().create_future()
         await self._wakeup
 
     def _finish(self) -> None:
-        """All parts have ended: what they come to."""
+        """Set the error when all sub-calls have ended; raise a bug's exception."""
         if self._crash is not None:
             raise self._crash
         self.is_over = True
@@ -243,11 +236,11 @@ class SplitCall(Call):
             self.error = self._error()
 
     def _error(self) -> ImagesError | OSError:
-        return combined_error([sub_call.outcome for sub_call in self._sub_calls], self._wanted)
+        return combined_error([sub_call.outcome for sub_call in self._sub_calls], self._expected)
 
 
 def _mark_retrieved(task: asyncio.Task[None]) -> None:
-    """Its exception is told where the events are taken."""
+    """Keep asyncio from logging the exception: `read` and `open` raise it."""
     if not task.cancelled():
         task.exception()
 

@@ -12,17 +12,14 @@ import asyncio
 import contextlib
 import warnings
 from collections import deque
-from typing import TYPE_CHECKING, Self
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self
 
 from openai_images._util.aio import call_in_loop
 from openai_images._util.attrs import safe_repr
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from types import TracebackType
-
-    from openai_images.client.call import Call
-    from openai_images.models.results import Event, ImageResult
+from openai_images.client.call import Call
+from openai_images.models.results import Event, ImageResult
 
 _CLOSED = "this stream was closed before its end (aclose, an error or a cancelled step); ask the client for a new one"
 
@@ -31,12 +28,11 @@ _CLOSED = "this stream was closed before its end (aclose, an error or a cancelle
 class ImageStream:
     """The events of one call: `PartialImage`, `CompletedImage`, `UnknownEvent`; then `result`.
 
-    Iterate it once, best inside `async with`. Iterating and entering raise `ImagesError` (and OSError where the files
-    of `into=` cannot be written). The events of several pictures come as they arrive, told apart by `image_index`.
+    Iterate it once, inside `async with`. Entering and iterating raise `ImagesError`, and OSError if the files of
+    `into=` cannot be written. Events of several images come in order of arrival; `image_index` says which image.
     """
 
     def __init__(self, call: Call) -> None:
-        """Made by `ImagesClient.stream`."""
         self._call = call
         self._events: deque[Event] = deque()
         self._iterated = False
@@ -46,35 +42,31 @@ class ImageStream:
 
     @property
     def result(self) -> ImageResult:
-        """What `generate` gives. Raises RuntimeError before the completed pictures have arrived."""
+        """The result, as `generate` returns it. Raises RuntimeError until every image is complete."""
         return self._call.require_result()
 
     @property
     def request_id(self) -> str | None:
-        """The server's name for the request (of several, the first), once it has answered."""
+        """The server's request id (of several requests, the first), once it has answered."""
         return self._call.request_id
 
     async def __aenter__(self) -> Self:
-        """Send the request; the events are on their way."""
         await self._guard(self._open)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close at once."""
         await self.aclose()
 
     def __aiter__(self) -> Self:
-        """Start the one iteration."""
         if self._iterated:
-            msg = "a stream can be iterated once; its result stays in .result"
-            raise RuntimeError(msg)
+            raise RuntimeError("a stream can be iterated once; its result stays in .result")
         self._iterated = True
         return self
 
     async def __anext__(self) -> Event:
-        """The next event. Raises `ImagesError`, and RuntimeError where the stream was closed before its end."""
+        """Return the next event. Raises `ImagesError`, OSError, and RuntimeError if the stream was closed early."""
         if not self._events and not self._call.is_over:
             await self._guard(self._read)
         if self._events:
@@ -85,16 +77,16 @@ class ImageStream:
         raise StopAsyncIteration
 
     async def finish(self) -> ImageResult:
-        """Read to the end, without the events on the way; the result. Raises as iterating does."""
+        """Read to the end, discarding events, and return the result. Raises as iterating does."""
         await self._guard(self._call.drain)
         self._events.clear()
         self._call.raise_error()
         return self.result
 
     async def aclose(self) -> None:
-        """Close the connections and drop what is half-written; harmless when it is over, and when called twice.
+        """Close the connections and delete incomplete files. Idempotent, also after the end.
 
-        Another task that is waiting for the next event gets a RuntimeError.
+        A task that is waiting for the next event gets a RuntimeError.
         """
         if self._step is not None:
             self._step.reschedule(asyncio.get_running_loop().time())
@@ -104,25 +96,24 @@ class ImageStream:
         await self._call.wait_closed()
 
     def __del__(self) -> None:
-        """A stream nobody closed: abort it and say so."""
         call: Call | None = getattr(self, "_call", None)
         if call is not None and call.is_open:
-            what = f"unclosed {self!r}: iterate it to its end or use async with"
-            with contextlib.suppress(RuntimeError):  # its loop may be gone
+            message = f"unclosed {self!r}: iterate it to its end or use async with"
+            with contextlib.suppress(RuntimeError):  # its loop may be closed
                 call_in_loop(self._loop, call.close)
-            warnings.warn(what, ResourceWarning, stacklevel=2, source=self)
+            warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
 
     def __repr__(self) -> str:
-        """Where it stands."""
         call = self._call
         state = "ended" if call.is_over else "open" if call.is_open else "not sent"
         return "<ImageStream {}, {} partial, {} completed>".format(state, *call.counts)
 
     async def _guard(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Take a step that `aclose` can end; whatever it raises aborts the stream."""
+        """Await a step that `aclose` can interrupt; any exception aborts the stream."""
         if self._step is not None:
-            msg = "another task is waiting for this stream's next event; let one task iterate it"
-            raise RuntimeError(msg)
+            raise RuntimeError(
+                "another task is waiting for this stream's next event; let one task iterate it"
+            )
         self._loop = asyncio.get_running_loop()
         guard = self._step = asyncio.timeout(None)
         try:
@@ -140,8 +131,7 @@ class ImageStream:
 
     async def _open(self) -> None:
         if self._call.is_over:
-            msg = "this stream is over; ask the client for a new one"
-            raise RuntimeError(msg)
+            raise RuntimeError("this stream is over; ask the client for a new one")
         await self._call.open()
 
     async def _read(self) -> None:

@@ -10,19 +10,16 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from collections.abc import Collection
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from openai_images.http.sessions import HEAD_LIMITS, keepalive_socket
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from openai_images.http.urls import ImageURL
-    from openai_images.models.options import Timing
+from openai_images.http.urls import ImageURL
+from openai_images.models.options import Timing
 
 Kind: TypeAlias = Literal["public", "private", "loopback", "forbidden"]
 

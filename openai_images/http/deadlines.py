@@ -7,12 +7,9 @@ counts as waiting does. Must not: wait, or know what is read.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from openai_images.errors import TimeoutOutcomeUnknownError
-
-if TYPE_CHECKING:
-    from openai_images.models.options import Timeouts, Timing
+from openai_images.models.options import Timeouts, Timing
 
 
 class Deadlines:

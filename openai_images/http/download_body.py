@@ -8,18 +8,14 @@ Must not: decompress; a small body may be endless after that.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
 
 import aiohttp
 from attrs import frozen
 
 from openai_images.models import media
 from openai_images.models.completeness import ImageProbe
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from openai_images.wire.sinks import Sink
+from openai_images.wire.sinks import Sink
 
 
 class FetchError(Exception):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Mapping
 
 import aiohttp
 from yarl import URL
@@ -19,8 +19,10 @@ from openai_images._version import __version__
 from openai_images.errors import ConfigurationError
 from openai_images.http.address_guard import AddressGuard, BlockedAddressError
 from openai_images.http.download_body import SILENCE, Bounds, FetchError, TransientFetchError, read_image
+from openai_images.http.endpoint import Endpoint
 from openai_images.http.retry import backoff
 from openai_images.http.sessions import head_flaw
+from openai_images.http.transport import Transport
 from openai_images.http.urls import (
     ImageURL,
     UnsafeURLError,
@@ -29,17 +31,11 @@ from openai_images.http.urls import (
     resolve_redirect,
     resolve_url,
 )
+from openai_images.models.image import Image
+from openai_images.models.options import RetryPolicy, Timeouts, Timing
 from openai_images.wire.headers import retry_after
 from openai_images.wire.requests import merge_headers
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-
-    from openai_images.http.endpoint import Endpoint
-    from openai_images.http.transport import Transport
-    from openai_images.models.image import Image
-    from openai_images.models.options import RetryPolicy, Timeouts, Timing
-    from openai_images.wire.sinks import Sink
+from openai_images.wire.sinks import Sink
 
 _log = logging.getLogger("openai_images")
 
@@ -177,8 +173,7 @@ class ImageDownloader:
             theirs, _ = await self._endpoint.headers()
         except Exception as error:  # noqa: BLE001
             # Whatever it is, the picture is paid for, and where it is must not be lost.
-            msg = f"the key for it could not be had ({type(error).__name__})"
-            raise FetchError(msg) from None
+            raise FetchError(f"the key for it could not be had ({type(error).__name__})") from None
         return merge_headers(
             {name: value for name, value in theirs.items() if name.lower() not in _OF_A_POST}, _OURS
         )

@@ -97,8 +97,9 @@ class Endpoint:
         if inspect.isawaitable(given):
             given = await given
         if not isinstance(given, str):
-            msg = f"the function that should return the key or token gave {type(given).__name__}; it should be text"
-            raise ConfigurationError(msg)
+            raise ConfigurationError(
+                f"the function that should return the key or token gave {type(given).__name__}; it should be text"
+            )
         return strip_api_key(given)
 
 
@@ -138,11 +139,10 @@ def parse_base_url(url: str) -> str:
     """The URL without its last slash, if requests can be sent there. Raises `ConfigurationError`."""
     clean = url.strip().rstrip("/")
     if split_url(clean) is None or "?" in clean:
-        msg = (
+        raise ConfigurationError(
             f"base_url {redact_url(clean)!r} cannot be used: it should look like {DEFAULT_BASE_URL}, "
             "without query, fragment or credentials (headers= takes those)"
         )
-        raise ConfigurationError(msg)
     return clean
 
 
@@ -162,8 +162,9 @@ def resolve_api_key(
     elif callable(key):
         return key
     elif key is not None:
-        msg = f"api_key must be text or an async function that returns it, not {type(key).__name__}"
-        raise ConfigurationError(msg)
+        raise ConfigurationError(
+            f"api_key must be text or an async function that returns it, not {type(key).__name__}"
+        )
     raise ConfigurationError(missing)
 
 
@@ -173,11 +174,10 @@ def strip_api_key(key: str) -> str:
     if clean and (clean[0] in _QUOTATION_MARKS or clean[-1] in _QUOTATION_MARKS):
         raise ConfigurationError(_QUOTED)
     if not clean or not clean.isascii() or not clean.isprintable() or " " in clean:
-        msg = (
+        raise ConfigurationError(
             "the API key (or token) holds characters no key has (spaces, line breaks, beyond ASCII); "
             "see where it comes from"
         )
-        raise ConfigurationError(msg)
     return clean
 
 

@@ -26,24 +26,23 @@ def parse_proxy(proxy: object, setting: str = "proxy=") -> str | None:
     if proxy is None or proxy == "":
         return None
     if not isinstance(proxy, str | URL):
-        msg = f"{setting} must be text such as 'http://host:port', not {type(proxy).__name__}"
-        raise ConfigurationError(msg)
+        raise ConfigurationError(
+            f"{setting} must be text such as 'http://host:port', not {type(proxy).__name__}"
+        )
     text = str(proxy).strip()
     url = text if "://" in text else f"http://{text.removeprefix('//')}"
     scheme = url.partition("://")[0].lower()
     if scheme.startswith("socks"):
-        msg = (
+        raise ConfigurationError(
             f"{setting} names a SOCKS proxy, which aiohttp cannot speak to; nothing was sent. Name an HTTP proxy (many "
             "SOCKS programs have one at another port), or pass session=aiohttp.ClientSession(connector=…) with a "
             "connector that speaks SOCKS"
         )
-        raise ConfigurationError(msg)
     if scheme not in _PORTS or not _names_host(url):
-        msg = (
+        raise ConfigurationError(
             f"{setting} names no proxy that can be used; nothing was sent. It should look like http://host:port or "
             "http://user:password@host:port, special characters of the password percent-encoded"
         )
-        raise ConfigurationError(msg)
     return url
 
 

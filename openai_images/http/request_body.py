@@ -9,22 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Self
+from typing import Any, ClassVar, Literal, NoReturn, Self
 
 import pybase64
 from aiohttp import payload_type
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 from aiohttp.payload import BytesPayload, Payload
 
 from openai_images.errors import APIConnectionError, APITimeoutError, ImagesError, RequestInvalidError
 from openai_images.http.deadlines import earlier_timeout
 from openai_images.http.sessions import is_open
+from openai_images.models.options import Timeouts, Timing
 from openai_images.wire.requests import Base64Source, CompositeBody, ImageReader, ImageSource, Piece
-
-if TYPE_CHECKING:
-    from aiohttp.abc import AbstractStreamWriter
-
-    from openai_images.models.options import Timeouts, Timing
 
 
 class RequestProgress:
@@ -229,10 +226,12 @@ def _exactly(reader: ImageReader, count: int) -> bytes | memoryview:
         while len(chunk) < count:
             more = reader.read(count - len(chunk))
             if not len(more):
-                msg = "a picture became shorter while it was being sent, so the request cannot have run; send it again"
-                raise RequestInvalidError(msg)
+                raise RequestInvalidError(
+                    "a picture became shorter while it was being sent, so the request cannot have run; send it again"
+                )
             chunk = b"".join((chunk, more))
     except (OSError, ValueError) as error:  # ValueError: a file that was closed meanwhile
-        msg = f"a picture could not be read while it was being sent ({error}), so the request cannot have run"
-        raise RequestInvalidError(msg) from error
+        raise RequestInvalidError(
+            f"a picture could not be read while it was being sent ({error}), so the request cannot have run"
+        ) from error
     return chunk

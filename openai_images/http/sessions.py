@@ -14,19 +14,16 @@ import re
 import select
 import socket
 import weakref
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypedDict
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, Final, TypeAlias, TypedDict
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 from attrs import field, frozen
 
 from openai_images.errors import ConfigurationError
 from openai_images.http.proxy import environment_proxy
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
-
-    from aiohttp.abc import AbstractStreamWriter
 
 
 class _Limits(TypedDict):
@@ -123,11 +120,10 @@ class SessionPool:
     ) -> None:
         """Use `given`, or `make` sessions; heed the environment if `trust_env`. Raises `ConfigurationError`."""
         if not isinstance(given, aiohttp.ClientSession | None):
-            msg = (
+            raise ConfigurationError(
                 f"session= must be an aiohttp.ClientSession, not {_class_name(given)}; what wraps one cannot be used, "
                 "and retries are made by the client itself (retry=RetryPolicy(…))"
             )
-            raise ConfigurationError(msg)
         self.given = given
         self._trust_env = trust_env
         self._make_session = make or _new_session
@@ -146,8 +142,9 @@ class SessionPool:
         """The session to use now. Raises `ConfigurationError`."""
         if self.given is not None:
             if self.given.closed:
-                msg = "the session that was handed in is closed; keep it open as long as the client is used"
-                raise ConfigurationError(msg)
+                raise ConfigurationError(
+                    "the session that was handed in is closed; keep it open as long as the client is used"
+                )
             return self.given
         loop = asyncio.get_running_loop()
         owned = self._owned.get(loop)

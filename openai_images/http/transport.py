@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+import ssl
+from collections.abc import Callable, Mapping
 
 import aiohttp
 
@@ -25,17 +26,11 @@ from openai_images.errors import (
 )
 from openai_images.http.deadlines import Deadlines, timed_out
 from openai_images.http.request_body import BytesBody, RequestProgress
-from openai_images.http.sessions import head_flaw
+from openai_images.http.sessions import Session, SessionPool, head_flaw
+from openai_images.models.options import Timeouts, Timing
 from openai_images.wire.chunks import chunk_end
 from openai_images.wire.redaction import redact
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Callable, Mapping
-
-    from openai_images.http.sessions import Session, SessionPool
-    from openai_images.models.options import Timeouts, Timing
-    from openai_images.wire.requests import HTTPRequest
+from openai_images.wire.requests import HTTPRequest
 
 _NOT_SENT: tuple[tuple[type[Exception], str], ...] = (  # the first that fits
     (aiohttp.ClientConnectorDNSError, "the host name could not be resolved; check base_url and the network"),
@@ -199,8 +194,9 @@ class Response:
             if deadline.expired():
                 self._run_out(timer)
             elif not self._chunk:
-                msg = f"the connection broke in the middle of the answer ({_name(error)}); it may have been billed"
-                raise StreamInterruptedError(msg) from _cause(error)
+                raise StreamInterruptedError(
+                    f"the connection broke in the middle of the answer ({_name(error)}); it may have been billed"
+                ) from _cause(error)
 
     async def _give_way(self) -> None:
         """Give the loop its turn, if it had none for a while."""

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import re
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
-from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit
 
 from attrs import evolve, field, frozen
 
 from openai_images.errors import DecodeError
 from openai_images.models.completeness import ImageProbe
+from openai_images.models.image import Image
 from openai_images.wire.base64_decoder import Base64Decoder, image_too_large, join_bytes
-
-if TYPE_CHECKING:
-    from openai_images.models.image import Image
-    from openai_images.wire.sinks import Sink
+from openai_images.wire.sinks import Sink
 
 _PORTS = {"http": 80, "https": 443}
 _NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections import Counter
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from openai_images.errors import (
     AuthenticationError,
@@ -23,10 +23,8 @@ from openai_images.errors import (
     QuotaExhaustedError,
     RateLimitError,
 )
+from openai_images.many.scheduler import Scheduler
 from openai_images.models.results import ImageResult
-
-if TYPE_CHECKING:
-    from openai_images.many.scheduler import Scheduler
 
 DEFAULT_IDENTICAL_FAILURES = 5
 

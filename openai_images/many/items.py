@@ -45,8 +45,7 @@ def parse_item(index: int, given: object, defaults: Mapping[str, Any] = _NOTHING
     try:
         return RequestItem(index, parse_key(index, given), _checked(_request_of(given, defaults)))
     except RequestInvalidError as error:
-        msg = f"request {index}: {error}"
-        raise RequestInvalidError(msg) from None
+        raise RequestInvalidError(f"request {index}: {error}") from None
 
 
 def parse_key(index: int, given: object) -> str:
@@ -55,11 +54,11 @@ def parse_key(index: int, given: object) -> str:
     if key is None:
         return default_key(index)
     if isinstance(key, bool) or not isinstance(key, str | int):
-        msg = f"its key must be text, not {type(key).__name__}"
-        raise RequestInvalidError(msg)
+        raise RequestInvalidError(f"its key must be text, not {type(key).__name__}")
     if not safe_file_name(str(key)):
-        msg = f"its key {str(key)[:40]!r} leaves nothing that could name a file; use letters or digits"
-        raise RequestInvalidError(msg)
+        raise RequestInvalidError(
+            f"its key {str(key)[:40]!r} leaves nothing that could name a file; use letters or digits"
+        )
     return str(key)
 
 
@@ -77,17 +76,16 @@ def _request_of(given: object, defaults: Mapping[str, Any]) -> GenerateRequest:
         return evolve(given, **_laid_over(defaults, own))
     if not is_mapping(given):
         what = "a prompt (str), a GenerateRequest, an EditRequest or a mapping with 'prompt'"
-        msg = f"it must be {what}, not {type(given).__name__}"
-        raise RequestInvalidError(msg)
+        raise RequestInvalidError(f"it must be {what}, not {type(given).__name__}")
     own = {name: value for name, value in given.items() if name != "key"}
     kind = _kind_of(own)
     unknown = [str(name)[:40] for name in own if name not in fields_dict(kind)]
     if unknown:
-        msg = f"unknown parameter {unknown[0]!r}; what this version does not know goes into extra_body"
-        raise RequestInvalidError(msg)
+        raise RequestInvalidError(
+            f"unknown parameter {unknown[0]!r}; what this version does not know goes into extra_body"
+        )
     if own.get("prompt") is None:
-        msg = "it has no 'prompt'"
-        raise RequestInvalidError(msg)
+        raise RequestInvalidError("it has no 'prompt'")
     return kind(own.pop("prompt"), **_laid_over(defaults, own))
 
 
@@ -114,11 +112,9 @@ def _checked(request: GenerateRequest) -> GenerateRequest:
     """The request, if what the client itself counts with is of its kind; the rest is the server's to judge."""
     pictures: Any = request.n  # callers may be untyped
     if pictures is not None and (isinstance(pictures, bool) or not isinstance(pictures, int)):
-        msg = f"n must be a whole number, not {type(pictures).__name__}"
-        raise RequestInvalidError(msg)
+        raise RequestInvalidError(f"n must be a whole number, not {type(pictures).__name__}")
     if request.extra_body is not None and not is_mapping(request.extra_body):
-        msg = f"extra_body must be a mapping, not {type(request.extra_body).__name__}"
-        raise RequestInvalidError(msg)
+        raise RequestInvalidError(f"extra_body must be a mapping, not {type(request.extra_body).__name__}")
     return request
 
 

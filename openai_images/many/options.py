@@ -27,8 +27,7 @@ def _count_or_none(_: Any, attribute: Attribute[Any], value: object) -> None:
 
 def _count(_: Any, attribute: Attribute[Any], value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        msg = f"{attribute.name}={value!r}: must be a whole number above 0"
-        raise ConfigurationError(msg)
+        raise ConfigurationError(f"{attribute.name}={value!r}: must be a whole number above 0")
 
 
 @frozen(kw_only=True)

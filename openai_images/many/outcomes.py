@@ -12,18 +12,15 @@ import asyncio
 import contextlib
 import logging
 import warnings
-from typing import TYPE_CHECKING, Self
+from collections.abc import AsyncIterable, Iterable
+from types import TracebackType
+from typing import Self
 
 from openai_images._util.aio import call_in_loop
 from openai_images._util.attrs import safe_repr
 from openai_images.many.options import RunOptions, Send
 from openai_images.many.runner import Runner
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Iterable
-    from types import TracebackType
-
-    from openai_images.models.outcomes import Outcome, Progress
+from openai_images.models.outcomes import Outcome, Progress
 
 _log = logging.getLogger("openai_images")
 
@@ -72,8 +69,7 @@ class Outcomes:
     def __aiter__(self) -> Self:
         """Start the one iteration."""
         if self._iterated:
-            msg = "outcomes can be iterated once; keep those you need"
-            raise RuntimeError(msg)
+            raise RuntimeError("outcomes can be iterated once; keep those you need")
         self._iterated = True
         return self
 
@@ -86,8 +82,7 @@ class Outcomes:
         elsewhere it ends the run.
         """
         if self._stepping:
-            msg = "another task is waiting for the next outcome; let one task iterate"
-            raise RuntimeError(msg)
+            raise RuntimeError("another task is waiting for the next outcome; let one task iterate")
         self._start()
         self._stepping = True
         try:

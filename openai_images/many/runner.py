@@ -9,23 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterable, Iterable
+from decimal import Decimal
+from typing import Any
 
 from openai_images.errors import ImagesError
 from openai_images.many.failure_streaks import Doubt, ends_all
-from openai_images.many.items import RequestReader
+from openai_images.many.items import RequestItem, RequestReader
+from openai_images.many.options import RunOptions, Send
 from openai_images.many.scheduler import Scheduler
-from openai_images.models.outcomes import CallObserver, Failed, Succeeded
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Iterable
-    from decimal import Decimal
-
-    from openai_images.many.items import RequestItem
-    from openai_images.many.options import RunOptions, Send
-    from openai_images.models.outcomes import Outcome, Progress
-    from openai_images.models.requests import GenerateRequest
-    from openai_images.models.results import ImageResult
+from openai_images.models.outcomes import CallObserver, Failed, Outcome, Progress, Succeeded
+from openai_images.models.requests import GenerateRequest
+from openai_images.models.results import ImageResult
 
 
 class _StoppedBeforeSendError(Exception):

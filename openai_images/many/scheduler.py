@@ -8,15 +8,10 @@ Must not: know tasks; it says which to drop, and the runner does it.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from decimal import Decimal
 
 from openai_images.many.tally import ProgressMeter
-from openai_images.models.outcomes import Progress
-
-if TYPE_CHECKING:
-    from decimal import Decimal
-
-    from openai_images.models.outcomes import Outcome
+from openai_images.models.outcomes import Outcome, Progress
 
 
 class Scheduler:

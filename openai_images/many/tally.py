@@ -8,15 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from attrs import define
 
 from openai_images.errors import ModerationBlockedError
-from openai_images.models.outcomes import Succeeded
-
-if TYPE_CHECKING:
-    from openai_images.models.outcomes import Outcome
+from openai_images.models.outcomes import Outcome, Succeeded
 
 _WINDOW = 300.0
 """Seconds that the speed looks back: several times what the slowest pictures take."""

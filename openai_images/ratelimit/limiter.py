@@ -12,20 +12,17 @@ import asyncio
 import logging
 import math
 import threading
+from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from attrs import define, frozen
 
 from openai_images.errors import RateLimitError
+from openai_images.models.options import Limits, Timing
 from openai_images.ratelimit.pacer import Pacer, Permit
 from openai_images.ratelimit.queue import LoopState, Waiter
 from openai_images.wire.headers import advertised_limits
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from openai_images.models.options import Limits, Timing
 
 _SHORT_LIMIT = 3600.0
 """A server that asks for a longer pause speaks of a limit that no run waits for."""

@@ -8,19 +8,14 @@ spans than they advertise. Must not: wait, or decide who is next.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
 
 from attrs import define
 
-from openai_images.ratelimit.estimator import RateEstimator
+from openai_images.models.options import Limits
+from openai_images.ratelimit.estimator import RateEstimator, SentRequest
 from openai_images.ratelimit.token_bucket import TokenBucket
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from openai_images.models.options import Limits
-    from openai_images.ratelimit.estimator import SentRequest
-    from openai_images.wire.headers import AdvertisedLimit
+from openai_images.wire.headers import AdvertisedLimit
 
 _BURST = 4
 """Requests of a configured limit that may go at once: servers differ in how unevenly they let it be used."""

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from attrs import define
 
-if TYPE_CHECKING:
-    from collections.abc import Generator
-
-    from openai_images.models.options import Timing
+from openai_images.models.options import Timing
 
 _LOOK_INTERVAL = 1.0
 """Seconds; how often those are looked for whose patience has come to its end."""

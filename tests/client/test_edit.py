@@ -433,8 +433,8 @@ async def test_cancelled_in_the_upload(source: str, tmp_path: Path) -> None:
                 await task
             await asyncio.wait_for(left.wait(), 5)
         # A thread that was reading ends its chunk first.
-        await until(lambda: sources._handles.acquire(blocking=False))
+        await until(lambda: sources._files_lock.acquire(blocking=False))
         stood = file.tell()
-        sources._handles.release()
+        sources._files_lock.release()
     assert stood == 0
     await until(lambda: path not in [link.resolve() for link in Path("/proc/self/fd").iterdir()])

@@ -66,8 +66,8 @@ async def pieces(data: bytes) -> AsyncIterator[bytes]:
 
 def content(one: OpenedImage) -> bytes:
     """All bytes of an opened picture, in small reads."""
-    assert not isinstance(one.picture, ImageReference)
-    reader, gathered = one.picture.open(), bytearray()
+    assert not isinstance(one.source, ImageReference)
+    reader, gathered = one.source.open(), bytearray()
     while chunk := reader.read(11):
         gathered += chunk
     reader.close()
@@ -110,10 +110,10 @@ async def test_whatever_is_handed_in(hand: str, data: bytes, tmp_path: Path) -> 
     """Its type is told by its bytes, and it can be read more than once."""
     given = HANDS[hand](data, tmp_path)
     (one,) = await open_all(EditRequest("x", image=given))
-    assert not isinstance(one.picture, ImageReference)
+    assert not isinstance(one.source, ImageReference)
     assert one.name == one.part == "image"
-    assert one.picture.nbytes == len(data)
-    assert one.picture.media_type == Image.from_bytes(data).media_type
+    assert one.source.nbytes == len(data)
+    assert one.source.media_type == Image.from_bytes(data).media_type
     assert content(one) == content(one) == data == one.head
     if hasattr(given, "close") and not isinstance(given, Pipe):
         given.close()
@@ -124,9 +124,9 @@ async def test_a_file_stands_where_it_stood(tmp_path: Path) -> None:
     with file_of(PNG, tmp_path).open("rb") as file:
         file.seek(5)
         one, other = await open_all(EditRequest("x", image=[file, file]))
-        assert not isinstance(one.picture, ImageReference)
-        assert not isinstance(other.picture, ImageReference)
-        readers = [one.picture.open(), other.picture.open()]
+        assert not isinstance(one.source, ImageReference)
+        assert not isinstance(other.source, ImageReference)
+        readers = [one.source.open(), other.source.open()]
         assert readers[0].read(3) + readers[1].read(2) + readers[0].read(4) == PNG[:3] + PNG[:2] + PNG[3:7]
         assert file.tell() == 5
 
@@ -145,7 +145,7 @@ async def test_references() -> None:
     """URLs and file ids are not opened."""
     url, reference = "https://x.example/a.png", ImageReference(file_id="file-1")
     found = await open_all(EditRequest("x", image=[url, reference], mask="data:image/png;base64,AA"))
-    assert [one.picture for one in found] == [
+    assert [one.source for one in found] == [
         ImageReference(image_url=url),
         reference,
         ImageReference(image_url="data:image/png;base64,AA"),
@@ -261,8 +261,8 @@ async def test_a_file_that_gives_more_than_was_asked_for() -> None:
             return super().read(count) + b"more"
 
     (one,) = await open_all(EditRequest("x", image=Generous(PNG)))
-    assert not isinstance(one.picture, ImageReference)
-    assert one.picture.open().read(len(PNG)) == PNG
+    assert not isinstance(one.source, ImageReference)
+    assert one.source.open().read(len(PNG)) == PNG
 
 
 async def test_base64_that_was_not_decoded() -> None:
@@ -283,5 +283,5 @@ async def test_what_pillow_images_have_besides_colours(mode: str, kept: str) -> 
 async def test_a_pillow_image_is_held_as_bytes() -> None:
     """A view into a `BytesIO` would be complained about where an error's cycle of references is collected."""
     (one,) = await open_all(EditRequest("x", image=Pillow.new("RGB", (5, 4))))
-    picture: Any = one.picture
+    picture: Any = one.source
     assert type(picture.view.obj) is bytes
