@@ -13,6 +13,7 @@ from attrs import evolve
 
 from openai_images.client.attempts import Attempts, CallContext
 from openai_images.client.call import Call, SingleCall
+from openai_images.client.downloads import DownloadingCall
 from openai_images.client.files import Output, OutputFiles
 from openai_images.client.prepared import PreparedEdit, PreparedRequest
 from openai_images.http.endpoint import Endpoint
@@ -21,7 +22,7 @@ from openai_images.validation.validator import RequestValidator
 from openai_images.wire.sinks import MemorySinkFactory
 
 if TYPE_CHECKING:
-    from openai_images.client.downloads import RemoteImages
+    from openai_images.client.remote_images import RemoteImages
     from openai_images.models.outcomes import CallObserver
 
 _log = logging.getLogger("openai_images")
@@ -62,15 +63,12 @@ class CallFactory:
         call = self._new_call(context, prepared, files, observer)
         if files is None:
             return call
-        # Imported when it is needed: images in memory never load it.
-        from openai_images.client.downloads import DownloadingCall  # noqa: PLC0415
-
         return DownloadingCall(call, self.remote_images, files)
 
     def remote_images(self) -> RemoteImages:
         """Return the client's `RemoteImages`, imported with the first remote image."""
         if self._remote_images is None:
-            from openai_images.client.downloads import RemoteImages  # noqa: PLC0415
+            from openai_images.client.remote_images import RemoteImages  # noqa: PLC0415
             from openai_images.http.downloader import ImageDownloader  # noqa: PLC0415
 
             context = self._context

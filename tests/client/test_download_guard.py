@@ -342,7 +342,7 @@ def test_nothing_is_imported_before_it_is_needed() -> None:
     """Most servers send no URLs: a client, and a call, cost nothing for those that do."""
     code = (
         "import sys, openai_images; openai_images.ImagesClient(api_key='k').generate; "
-        "print([n for n in sys.modules if n in ('openai_images.client.downloads', 'openai_images.http.downloader', "
+        "print([n for n in sys.modules if n in ('openai_images.client.remote_images', 'openai_images.http.downloader', "
         "'openai_images.http.address_guard', 'openai_images.http.urls', 'openai_images.http.address_guard')])"
     )
     done = subprocess.run(
