@@ -70,7 +70,7 @@ _OTHER_CALLS = (
         "flower", "a garden flower in spring, seen from above", {"size": "1024x1536", "output_format": "jpeg"}
     ),
     DemoCall("lights", "a winter night above a lake", {"size": "1536x864", "output_format": "webp"}),
-    DemoCall("ribbons", "silk ribbons in the wind", {"n": 2, "size": "1024x1024", "output_format": "webp"}),
+    DemoCall("valley", "a valley in autumn", {"n": 2, "size": "1024x1024", "output_format": "webp"}),
     DemoCall(
         "city",
         "a city cut from paper",
@@ -78,7 +78,7 @@ _OTHER_CALLS = (
     ),
     DemoCall(
         "sticker",
-        "a planet with a ring",
+        "a dahlia in bloom",
         {"model": "gpt-image-2.6-flare", "size": "1024x1024", "background": "transparent"},
     ),
 )
