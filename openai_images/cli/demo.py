@@ -78,7 +78,7 @@ _OTHER_CALLS = (
     ),
     DemoCall(
         "sticker",
-        "a dahlia in bloom",
+        "a flower in bloom",
         {"model": "gpt-image-2.6-flare", "size": "1024x1024", "background": "transparent"},
     ),
 )
