@@ -1,7 +1,6 @@
 """Files that appear complete or not at all: written to a part file, then moved to their name.
 
-Invariants: a part file's name starts with a dot and ends in `.part`; nothing that exists is overwritten unless asked
-to.
+Invariants: a part file's name starts with a dot and ends in `.part`; an existing file is overwritten only on request.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Remote images fetched: `client.download`, and the images that `into=` writes to files when the answer is complete.
+"""Fetches remote images: for `client.download`, and for `into=` when the response is complete.
 
 Invariants: an image keeps the server's information about it; one that fails stops no other, and a `DownloadError`
 then has them all. Fetching begins when the call's connection is closed and its slot is free; a `CompletedImage` that is

@@ -146,7 +146,7 @@ class Runner:
         """Read and start the next request; None if it needs no task."""
         try:
             item = await self._requests.read(self.scheduler.started)
-        except Exception as error:  # noqa: BLE001  whatever the source raises: told at the end
+        except Exception as error:  # noqa: BLE001  the caller's code; raised at the end
             self._fail(error)
             item = None
         if item is None or self.scheduler.is_closed:

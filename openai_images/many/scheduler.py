@@ -1,8 +1,8 @@
 """Which of many calls may start, which outcomes are ready, and the progress of all.
 
 Invariants: pure state; each change is one synchronous call, and times are parameters, in seconds. A call counts from
-its start until its outcome was delivered and the next is asked for, so that at most `concurrency` results are held.
-Must not: know tasks; it says which to drop, and the runner does it.
+its start until its outcome was taken and `take` is called again, so that at most `concurrency` results are held.
+Must not: know tasks; it returns which to drop, and the runner does it.
 """
 
 from __future__ import annotations

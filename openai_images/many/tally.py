@@ -1,7 +1,7 @@
 """The progress of many calls: counts, money and speed.
 
-Invariants: pure; times are parameters, in seconds. Speed is that of the last five minutes, or of the whole run where
-little ended in them; what is not known is None, never 0.
+Invariants: pure; times are parameters, in seconds. Speed is that of the last five minutes, or of the whole run if
+little ended in them; an unknown value is None, never 0.
 """
 
 from __future__ import annotations

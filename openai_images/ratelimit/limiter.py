@@ -28,7 +28,7 @@ _SHORT_LIMIT = 3600.0
 """Seconds; a longer pause is a limit (such as a daily one) that no run waits for."""
 
 _IDLE = 300.0
-"""Seconds after a pause without any attempt that do not count as a stall."""
+"""Seconds without any attempt after a pause; then a stall is counted from the next rejection."""
 
 
 @define
@@ -254,9 +254,8 @@ class LocalSlot:
         with limiter.lock:
             limiter.pacer.close(self._permit)
             self._stalled_since = limiter.stall.since
-            if (
-                self._is_success
-            ):  # what was sent before a pause does not say that waiting for its end makes sense
+            # A success of a request sent before a pause does not show that waiting for its end makes sense.
+            if self._is_success:
                 limiter.stall.since = now if limiter.pacer.pause_left(now) > 0 else math.inf
         self._state.slots.release()
-        self._state.wake_first()  # limits may have become wider
+        self._state.wake_first()  # the limits may allow more now
