@@ -1,6 +1,6 @@
-"""An asyncio-first client for OpenAI's image generation, and for every server that speaks it.
+"""An asyncio client for OpenAI's image generation API, and for every server that implements it.
 
-Names only: each is imported from its module when it is first used, so that importing this package is instant.
+Contains only names: each is imported from its module at its first use, so that importing this package is fast.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from openai_images.models.results import CompletedImage, ImageResult, PartialImage, UnknownEvent
     from openai_images.models.usage import SvgUsage, TokenDetails, Usage
 
-_HOMES = {
+_MODULES = {
     "batch.input": ("read_batch_items",),
     "batch.models": ("BatchItem", "BatchOptions", "BatchPlan", "BatchSummary"),
     "batch.batch": ("Batch",),
@@ -102,7 +102,7 @@ _HOMES = {
     "catalog.sizes": ("size_of_ratio",),
     "client.stream": ("ImageStream",),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULE_BY_NAME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "PUBLISHED_PRICES",
@@ -168,14 +168,13 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """Import a public name from its module, once."""
-    if name not in _HOME_OF:
+    if name not in _MODULE_BY_NAME:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{_MODULE_BY_NAME[name]}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    """The public names."""
     return sorted(__all__)

@@ -1,1 +1,1 @@
-"""Helpers that know nothing of images; any file here could be a library."""
+"""Helpers without knowledge of the API; each module could be a library."""

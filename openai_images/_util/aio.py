@@ -1,4 +1,4 @@
-"""Which event loop runs, asked from places that may have none: the garbage collector runs in any thread."""
+"""Helpers for event loops: calls from any thread, as of the garbage collector, and awaiting despite cancellation."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ _T = TypeVar("_T")
 
 
 def call_in_loop(loop: asyncio.AbstractEventLoop | None, function: Callable[[], object]) -> None:
-    """Call it in the thread of `loop`, soon, or here and now where that is the same or does not run any more."""
-    if loop is not None and loop.is_running() and loop is not _running():
+    """Call `function` in the thread of `loop`; immediately if that is this thread, or the loop no longer runs."""
+    if loop is not None and loop.is_running() and loop is not _running_loop():
         loop.call_soon_threadsafe(function)
     else:
         function()
 
 
-def _running() -> asyncio.AbstractEventLoop | None:
-    """The loop that runs in this thread."""
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the loop that runs in this thread, if any."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
@@ -26,7 +26,7 @@ def _running() -> asyncio.AbstractEventLoop | None:
 
 
 async def run_to_completion(awaitable: Awaitable[_T]) -> _T:
-    """Await something that must not be left half-done; a cancellation is raised afterwards."""
+    """Await something that must not be interrupted; a cancellation is raised afterwards."""
     task = asyncio.ensure_future(awaitable)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():

@@ -1,7 +1,7 @@
-"""Validators of attrs fields, and reprs that show names and sizes, never contents, which may echo a prompt.
+"""Validators of attrs fields, and reprs that show names and sizes, not contents, which may contain a prompt.
 
-Invariants: a `repr` never raises. Error reporters show the locals of a traceback, and what a constructor refuses is
-among them, half-built, with the value that it refused.
+Invariants: a `repr` never raises. Error reporters show the locals of a traceback, also of a constructor that failed:
+then the object is incomplete.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ _Class = TypeVar("_Class")
 
 
 def must_be(
-    wanted: str, is_valid: Callable[[Any], bool], *, names_class: bool = True
+    requirement: str, is_valid: Callable[[Any], bool], *, names_class: bool = True
 ) -> Callable[[Any, Attribute[Any], Any], None]:
-    """A validator: `Class(field=value): must be ...` as a `ConfigurationError` where the value is not valid."""
+    """Make a validator that raises `ConfigurationError`, "Class(field=value): must be …", for an invalid value."""
 
     def validate(instance: Any, attribute: Attribute[Any], value: Any) -> None:
         if not is_valid(value):
-            shown = f"{attribute.name}={value!r}"
-            shown = f"{type(instance).__name__}({shown})" if names_class else shown
-            raise ConfigurationError(f"{shown}: must be {wanted}")
+            text = f"{attribute.name}={value!r}"
+            text = f"{type(instance).__name__}({text})" if names_class else text
+            raise ConfigurationError(f"{text}: must be {requirement}")
 
     return validate
 
 
 def is_number(value: object) -> bool:
-    """Whether this is an int or a float; True and False are none."""
+    """Whether this is an int or a float, and not a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -42,27 +42,27 @@ def is_count(value: object) -> bool:
 
 
 def safe_repr(cls: type[_Class]) -> type[_Class]:
-    """A class decorator: the same `repr`, and one that says so where the object is not complete."""
-    show = cls.__repr__
+    """Class decorator: a `repr` that does not fail for an incomplete object."""
+    original = cls.__repr__
 
     def __repr__(self: _Class) -> str:  # noqa: N807
         try:
-            return show(self)
-        except Exception:  # noqa: BLE001  whatever is missing
+            return original(self)
+        except Exception:  # noqa: BLE001  any attribute may be missing
             return f"<{type(self).__name__}, not complete>"
 
-    __repr__.__doc__ = show.__doc__
+    __repr__.__doc__ = original.__doc__
     setattr(cls, "__repr__", __repr__)  # noqa: B010  type checkers refuse the assignment
     return cls
 
 
 def repr_length(text: object) -> str:
-    """How long a text is."""
+    """Return a text's length, for a repr."""
     return f"<{len(text):,} characters>" if isinstance(text, str) else f"<{type(text).__name__}>"
 
 
 def repr_keys(mapping: object) -> str:
-    """The keys of a mapping, as far as they can be printed and are short."""
+    """Return a mapping's keys for a repr, shortened and in ASCII."""
     if mapping is not None and not is_mapping(mapping):
         return f"<{type(mapping).__name__}>"
     if not mapping:

@@ -1,4 +1,4 @@
-"""What `json.loads` gives, told apart in a way type checkers follow. `Any` stays behind these functions."""
+"""Type guards for the values of `json.loads`, and limits of their size; they keep `Any` out of other modules."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeGuard
 
 MAX_VALUES: Final = 100_000
-"""An answer has a few dozen; `json.loads` and what looks at them keep the loop for about 20 ms with so many."""
+"""Maximum values of a response, which has a few dozen: parsing so many blocks the event loop for about 20 ms."""
 
 
 def is_object(value: object) -> TypeGuard[dict[str, Any]]:
@@ -16,7 +16,7 @@ def is_object(value: object) -> TypeGuard[dict[str, Any]]:
 
 
 def is_mapping(value: object) -> TypeGuard[Mapping[Any, Any]]:
-    """Whether JSON could write this as an object."""
+    """Whether this can be written as a JSON object."""
     return isinstance(value, Mapping)
 
 
@@ -26,7 +26,7 @@ def is_list(value: object) -> TypeGuard[list[Any]]:
 
 
 def is_deeper(value: object, levels: int) -> bool:
-    """Whether objects and arrays are nested deeper than so many levels; takes no room on the stack."""
+    """Whether objects and arrays are nested deeper than `levels`; not recursive."""
     layer: list[object] = [value]
     for _ in range(levels):
         layer = [
@@ -41,7 +41,7 @@ def is_deeper(value: object, levels: int) -> bool:
 
 
 def decoded(text: str, start: int) -> object:
-    """The JSON object or list that begins there, whatever follows it; None where there is none."""
+    """Decode the JSON object or array that begins at `start`, ignoring what follows; None if there is none."""
     try:
         doc = json.JSONDecoder().raw_decode(text, start)[0]
     except (ValueError, RecursionError):
@@ -50,5 +50,5 @@ def decoded(text: str, start: int) -> object:
 
 
 def has_too_many_values(text: bytearray) -> bool:
-    """Whether JSON has about more than `MAX_VALUES`; commas and brackets in its strings count, as telling costs."""
+    """Whether JSON has more than about `MAX_VALUES` values: counts commas and brackets, also in strings, for speed."""
     return text.count(b",") + text.count(b"[") + text.count(b"{") > MAX_VALUES

@@ -143,7 +143,7 @@ class Attempts:
             response.headers,
             self._prepared.secrets,
             context.timing.wall(),
-            response.unsent,
+            response.upload_incomplete,
         )
         self.request_id = response_context.request_id
         _log.debug("attempt %d: status %d, request %s", self.count, response.status, self.request_id)

@@ -164,8 +164,10 @@ class SingleCall(Call):
             return
         if self._files is not None:
             await self._files.prepare()
-        self._response, answered = await self.attempts.open()
-        self._decoder = ResponseDecoder(answered, self._new_sink, self.attempts.context.max_image_bytes)
+        self._response, response_context = await self.attempts.open()
+        self._decoder = ResponseDecoder(
+            response_context, self._new_sink, self.attempts.context.max_image_bytes
+        )
 
     async def read(self) -> list[Event]:
         """Return the next events; none when the call is over. Raises as `open` does."""

@@ -2,7 +2,7 @@
 
 Invariants: an image is written to a part file that gets its name when it is complete; nothing is overwritten unless
 requested; no more than a few hundred kilobytes of an image wait for the disk, which threads write to. A disk that fails
-does not lose a paid image: it goes on in memory, with a warning in the log.
+does not lose a paid image: it continues in memory, and a warning is logged.
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ class OutputFiles:
         return sink
 
     async def flush_due(self) -> None:
-        """Write what the sinks have gathered, where it is enough."""
+        """Write the gathered bytes of sinks that have enough."""
         for sink in [sink for sink in self._sinks.values() if sink.needs_flush]:
             await asyncio.to_thread(sink.flush)
             self._report_error(sink)

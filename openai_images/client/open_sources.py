@@ -175,7 +175,7 @@ async def _from_reader(value: Any) -> tuple[SourceOrReference, bytes]:
         return await asyncio.to_thread(_from_file, cast("BinaryIO", value))
     seek: Any = getattr(value, "seek", None)
     if inspect.iscoroutinefunction(seek):
-        with contextlib.suppress(OSError):  # it cannot seek, and is read from where it is
+        with contextlib.suppress(OSError):  # it cannot seek, and is read from its position
             await seek(0)
     gathered = bytearray()
     source: AsyncIterable[Any] = _chunks(value) if isinstance(value, Readable) else value

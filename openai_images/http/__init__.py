@@ -1,1 +1,1 @@
-"""Requests over real sockets: the only floor that imports aiohttp. Imports the errors, the models and wire."""
+"""HTTP requests over sockets: the only client-side package that imports aiohttp."""

@@ -1,8 +1,8 @@
-"""Azure: an endpoint as people copied it, its URLs, its key or token, and the header for it.
+"""Azure: parses an endpoint's URL, builds request URLs, and chooses the key or token and its header.
 
 Invariants: the environment is read once, when a client is built, and AZURE_OPENAI_* only by `ImagesClient.azure`: a
-base URL goes with OPENAI_API_KEY. An endpoint is understood or refused, and what it and the settings say must agree.
-Must not: send a key of OpenAI's to Azure, or any key to OpenAI's own address or to Azure's over plain http.
+base URL goes with OPENAI_API_KEY. An endpoint that is not recognized is rejected; its URL and the settings must agree.
+Must not: send an OpenAI key to Azure, or any key to OpenAI's own host or over http to Azure.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, quote, unquote
 
 from attrs import evolve, field, frozen
@@ -41,7 +41,7 @@ _LIKE: Final = (
     "or the target URI of an image deployment, and its only query may be api-version"
 )
 
-# From left to right: what a front puts before it, Azure's own part (fronts may leave it out), and the kind of address.
+# From left to right: a gateway's prefix, Azure's own part (which gateways may leave out), and the kind of URL.
 _PATH: Final = re.compile(
     r"(?P<prefix>.*?)(?P<openai>/openai)?(?:(?P<v1>/v1)|/deployments/(?P<deployment>[^/]+))?"
 )
@@ -53,7 +53,7 @@ _VERSION: Final = re.compile(rf"(?:{_DATE.pattern}|[A-Za-z])[A-Za-z0-9._-]*")
 
 @frozen
 class AzureConfig:
-    """What somebody said of an Azure resource; None is for the environment to say."""
+    """The Azure arguments of `ImagesClient.azure`; None is replaced by the environment's value."""
 
     endpoint: str | None = None
     deployment: str | None = None
@@ -64,7 +64,7 @@ class AzureConfig:
 
 @frozen
 class AzureURLs:
-    """Where one resource's requests go: below `root`, by `deployment` if `classic`, else by the body's model."""
+    """The URLs of one resource: below `root`, by `deployment` if `classic`, otherwise by the model in the body."""
 
     root: str
     classic: bool
@@ -73,14 +73,14 @@ class AzureURLs:
 
     @property
     def base_url(self) -> str:
-        """What all its requests have in common."""
+        """The common beginning of its request URLs."""
         if not self.classic:
             return f"{self.root}/v1"
         name = self.deployment
         return self.root if name is None else f"{self.root}/deployments/{_quote_segment(name)}"
 
     def url(self, path: str, model: str | None) -> str:
-        """Where a request for this model goes. Raises `RequestInvalidError`."""
+        """Return the URL of a request for this model. Raises `RequestInvalidError`."""
         query = f"?api-version={self.api_version}" if self.api_version else ""
         if not self.classic:
             return f"{self.root}/v1{path}{query}"
@@ -90,33 +90,32 @@ class AzureURLs:
         return f"{self.root}/deployments/{_quote_segment(name)}{path}{query}"
 
 
-def parse_endpoint(endpoint: str, name: str, options: AzureConfig, version: str | None) -> AzureURLs:
-    """The URLs of an endpoint; `version` is used where neither names one. Raises `ConfigurationError`."""
-    said = _parse(endpoint, name)
-    deployment = _reconcile("deployment", said.deployment, options.deployment)
-    stated = _reconcile("api_version", said.api_version, options.api_version)
-    if stated is None and version is not None and (said.kind != "v1" or not _DATE.match(version)):
-        stated = version
-    if stated is not None and not _VERSION.fullmatch(stated):
+def parse_endpoint(endpoint: str, name: str, config: AzureConfig, fallback: str | None) -> AzureURLs:
+    """Return the URLs of an endpoint; `name` is for messages. Raises `ConfigurationError`."""
+    parsed = _parse(endpoint, name)
+    deployment = _reconcile("deployment", parsed.deployment, config.deployment)
+    version = _reconcile("api_version", parsed.api_version, config.api_version)
+    if version is None and fallback is not None and (parsed.kind != "v1" or not _DATE.match(fallback)):
+        version = fallback
+    if version is not None and not _VERSION.fullmatch(version):
         raise ConfigurationError("the api-version can only be a date such as 2025-04-01-preview, or preview")
-    dated = stated is not None and _DATE.match(stated) is not None
-    if said.kind == "deployment" and not dated:
+    dated = version is not None and _DATE.match(version) is not None
+    if parsed.kind == "deployment" and not dated:
         raise ConfigurationError(
             "an endpoint with /deployments/ needs an api-version that is a date: "
             "pass api_version='2025-04-01-preview' or the like, or set OPENAI_API_VERSION"
         )
-    if said.kind == "v1" and dated:
+    if parsed.kind == "v1" and dated:
         raise ConfigurationError(
-            f"the endpoint's /openai/v1 takes no dated api-version; leave {stated!r} out, or leave /v1 out"
+            f"the endpoint's /openai/v1 takes no dated api-version; leave {version!r} out, or leave /v1 out"
         )
     if deployment is not None:
         _quote_segment(deployment, ConfigurationError)
-    return AzureURLs(said.root, dated, deployment, stated)
+    return AzureURLs(parsed.root, dated, deployment, version)
 
 
-@frozen
-class _ParsedEndpoint:
-    """What an address says: `kind` is "v1", "deployment", or empty where both are possible."""
+class _ParsedEndpoint(NamedTuple):
+    """The parts of an endpoint's URL: `kind` is "v1", "deployment", or empty if both are possible."""
 
     root: str
     kind: str
@@ -124,9 +123,9 @@ class _ParsedEndpoint:
     api_version: str | None
 
 
-def _parse(given: str, name: str) -> _ParsedEndpoint:
-    """What an address says that people copied from wherever. Raises `ConfigurationError`."""
-    clean = given.strip()
+def _parse(endpoint: str, name: str) -> _ParsedEndpoint:
+    """Parse any URL that Azure shows for a resource. Raises `ConfigurationError`."""
+    clean = endpoint.strip()
     parts = split_url(clean)
     if parts is None:
         raise _unusable(clean, name, _LIKE)
@@ -151,7 +150,7 @@ def _parse(given: str, name: str) -> _ParsedEndpoint:
 
 
 def _prefix_is_valid(path: re.Match[str], *, own: bool) -> bool:
-    """Whether what stands before Azure's own part can stand there."""
+    """Whether the path before Azure's own part is a valid prefix."""
     prefix = path["prefix"]
     if own and not path["openai"]:
         explicit = path["v1"] or path["deployment"]
@@ -159,9 +158,9 @@ def _prefix_is_valid(path: re.Match[str], *, own: bool) -> bool:
     return not {"openai", "deployments"} & set(prefix.split("/"))
 
 
-def _reconcile(name: str, in_endpoint: str | None, given: str | None) -> str | None:
-    """What one or both of them say; blank is nothing. Raises `ConfigurationError`."""
-    first, second = (in_endpoint or "").strip(), (given or "").strip()
+def _reconcile(name: str, in_endpoint: str | None, argument: str | None) -> str | None:
+    """Return the value from either or both; blank counts as missing. Raises `ConfigurationError` if they differ."""
+    first, second = (in_endpoint or "").strip(), (argument or "").strip()
     if first and second and first != second:
         raise ConfigurationError(
             f"the endpoint says {first!r} and {name}= says {second!r}; leave one of them out"
@@ -172,17 +171,20 @@ def _reconcile(name: str, in_endpoint: str | None, given: str | None) -> str | N
 def _quote_segment(
     deployment: str, error: type[ConfigurationError | RequestInvalidError] = RequestInvalidError
 ) -> str:
-    """A deployment's name as one segment of a path, from which no dots lead up."""
+    """Quote a deployment's name as one path segment, which may not be `.` or `..`."""
     try:
         if deployment not in {".", ".."}:
             return quote(deployment, safe="")
-    except (TypeError, UnicodeEncodeError):  # no text, or half of a surrogate pair: callers may be untyped
+    except (
+        TypeError,
+        UnicodeEncodeError,
+    ):  # not a string (callers may be untyped), or half of a surrogate pair
         pass
     raise error("the deployment's name cannot stand in a URL; see model= and deployment=")
 
 
-def _unusable(url: str, name: str, why: str) -> ConfigurationError:
-    return ConfigurationError(f"{name} {redact_url(url)!r} cannot be used: {why}")
+def _unusable(url: str, name: str, reason: str) -> ConfigurationError:
+    return ConfigurationError(f"{name} {redact_url(url)!r} cannot be used: {reason}")
 
 
 _Request = TypeVar("_Request", bound=GenerateRequest)
@@ -206,27 +208,27 @@ _TOKEN: Final = re.compile(r"eyJ[\w-]*\.[\w-]+\.[\w-]*", re.ASCII)
 
 @frozen(repr=False)
 class AzureEndpoint(Endpoint):
-    """Where requests to Azure go, and what authorizes them."""
+    """The URLs and credentials of requests to Azure."""
 
     _urls: AzureURLs
     _header: str | None
-    """What the key travels in; None where it must be told from a token by its looks."""
+    """The header for the key or token; None if the credential's format decides."""
 
     def __attrs_post_init__(self) -> None:
         if isinstance(self._api_key, str):
             self._authorization(self._api_key)
 
     @classmethod
-    def from_config(cls, options: AzureConfig, headers: Mapping[str, str]) -> AzureEndpoint:
-        """From what was said, and the environment for what was not. Raises `ConfigurationError`."""
+    def from_config(cls, config: AzureConfig, headers: Mapping[str, str]) -> AzureEndpoint:
+        """Make it from arguments, with defaults of the environment. Raises `ConfigurationError`."""
         env = os.environ
-        name = "endpoint" if options.endpoint else "AZURE_OPENAI_ENDPOINT"
-        endpoint = options.endpoint or env.get(name, "")
+        name = "endpoint" if config.endpoint else "AZURE_OPENAI_ENDPOINT"
+        endpoint = config.endpoint or env.get(name, "")
         if not endpoint.strip():
             raise ConfigurationError(_NO_ENDPOINT)
         versions = (env.get(name, "").strip() for name in ("AZURE_OPENAI_API_VERSION", "OPENAI_API_VERSION"))
-        urls = parse_endpoint(endpoint, name, options, next(filter(None, versions), None))
-        key, header = _credential(options, env, headers)
+        urls = parse_endpoint(endpoint, name, config, next(filter(None, versions), None))
+        key, header = _credential(config, env, headers)
         return cls(urls.base_url, dict(headers), key, urls, header)
 
     @classmethod
@@ -238,30 +240,30 @@ class AzureEndpoint(Endpoint):
         project: str | None,
         headers: Mapping[str, str],
     ) -> AzureEndpoint:
-        """From the settings of a client whose base URL is Azure's. Raises `ConfigurationError`."""
+        """Make it from the settings of a client whose base URL is Azure's. Raises `ConfigurationError`."""
         urls = parse_endpoint(base_url, "base_url", AzureConfig(), None)
-        # The environment's are OpenAI's own.
-        named = {"OpenAI-Organization": organization, "OpenAI-Project": project}
-        sent = merge_headers({name: value.strip() for name, value in named.items() if value}, headers)
-        key = resolve_api_key(api_key, os.environ.get("OPENAI_API_KEY"), sent, _NO_KEY)
-        return cls(urls.base_url, sent, key, urls, None)
+        # Not from the environment: OPENAI_ORG_ID and OPENAI_PROJECT_ID are for OpenAI's service.
+        account = {"OpenAI-Organization": organization, "OpenAI-Project": project}
+        merged = merge_headers({name: value.strip() for name, value in account.items() if value}, headers)
+        key = resolve_api_key(api_key, os.environ.get("OPENAI_API_KEY"), merged, _NO_KEY)
+        return cls(urls.base_url, merged, key, urls, None)
 
     is_azure = True
 
     @property
     def deployment(self) -> str | None:
-        """The one deployment that all requests go to, None where their models name it."""
+        """The deployment for all requests; None if each request's model names it."""
         return self._urls.deployment
 
     def url(self, path: str, model: str | None) -> str:
-        """Where a request goes. Raises `RequestInvalidError` where it names no deployment."""
+        """Return the URL of a request. Raises `RequestInvalidError` if it names no deployment."""
         return self._urls.url(path, model)
 
     def adapt(self, request: _Request) -> _Request:
-        """The request with the deployment as its model, or with none where the path says it.
+        """Set the request's model to the deployment, or to None if the path names the deployment.
 
-        On the classic path a model beside the deployment is needless, and newer models were seen to fail with it.
-        Raises `RequestInvalidError` where it names no deployment.
+        On the classic path a model in the body is not needed, and newer models were seen to fail with it.
+        Raises `RequestInvalidError` if it names no deployment.
         """
         urls = self._urls
         model = None if urls.classic else urls.deployment or request.model
@@ -277,12 +279,12 @@ class AzureEndpoint(Endpoint):
 
 
 def _credential(
-    options: AzureConfig, env: Mapping[str, str], headers: Mapping[str, str]
+    config: AzureConfig, env: Mapping[str, str], headers: Mapping[str, str]
 ) -> tuple[ApiKey | TokenProvider | None, str]:
-    """The key or token and its header; the token comes first in the environment, as in the official client."""
-    provider = options.token_provider
+    """Return the key or token, and its header; an environment's token precedes its key, as in the official client."""
+    provider = config.token_provider
     if provider is not None:
-        if options.api_key is not None:
+        if config.api_key is not None:
             raise ConfigurationError("api_key and token_provider exclude each other; pass one of them")
         if not callable(provider):  # pyright: ignore[reportUnnecessaryComparison]  callers may be untyped
             raise ConfigurationError(
@@ -291,8 +293,8 @@ def _credential(
             )
         return provider, "Authorization"
     token = env.get("AZURE_OPENAI_AD_TOKEN", "").strip()
-    if token and options.api_key is None and not credentials(headers):
+    if token and config.api_key is None and not credentials(headers):
         return strip_api_key(token), "Authorization"
     return resolve_api_key(
-        options.api_key, env.get("AZURE_OPENAI_API_KEY"), headers, _NO_CREDENTIAL
+        config.api_key, env.get("AZURE_OPENAI_API_KEY"), headers, _NO_CREDENTIAL
     ), "api-key"

@@ -1,7 +1,7 @@
-"""How long one answer may take: a clock that runs while we wait and decode, and the timers on it.
+"""How long one response may take: a clock that runs while the client waits and decodes, and its timers.
 
-Invariants: the clock stands still while the caller holds an event; what runs out is found by the clock, so decoding
-counts as waiting does. Must not: wait, or know what is read.
+Invariants: the clock is stopped while the caller handles an event; timeouts are found by the clock, so decoding time
+counts like waiting. Must not: wait, or know what is read.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from openai_images.models.options import Timeouts, Timing
 
 
 class Deadlines:
-    """`start` and `stop` the clock; `next` says which timer runs out first."""
+    """A clock with timers: `start` and `stop` it; `next` returns the timer that runs out first."""
 
     def __init__(self, timeouts: Timeouts, timing: Timing, elapsed: float) -> None:
-        """Begin with the clock stopped at `elapsed` seconds since the first byte was sent."""
+        """The clock is stopped at `elapsed` seconds after the first byte was sent."""
         self._timeouts = timeouts
         self._monotonic = timing.monotonic
         self._elapsed = elapsed
@@ -30,24 +30,24 @@ class Deadlines:
         return self._elapsed + (0.0 if self._started is None else self._monotonic() - self._started)
 
     def start(self) -> None:
-        """The clock runs; idempotent."""
+        """Start the clock. Idempotent."""
         if self._started is None:
             self._started = self._monotonic()
 
     def stop(self) -> None:
-        """The caller has the word; idempotent."""
+        """Stop the clock while the caller's code runs. Idempotent."""
         self._elapsed, self._started = self.elapsed, None
 
     def active(self) -> None:
-        """The server showed that it is at work: the idle timer starts anew."""
+        """Restart the idle timer, as the server is active."""
         self._active = self.elapsed
 
     def shorten(self, seconds: float) -> None:
-        """From the first call on, so many seconds are left for all that is still to come."""
+        """Allow at most `seconds` from now for the rest of the response; a later call cannot extend that."""
         self._shortened = min(self._shortened, self.elapsed + seconds)
 
     def next(self) -> tuple[str, float | None]:
-        """Which timer runs out first, and in how many seconds; none or less where it has run out."""
+        """Return which timer runs out first, and in how many seconds: 0 or less if it has run out, None for never."""
         limits, elapsed = self._timeouts, self.elapsed
         idle = None if limits.idle is None else limits.idle - (elapsed - self._active)
         end = min(self._shortened, math.inf if limits.total is None else limits.total)
@@ -55,23 +55,23 @@ class Deadlines:
 
 
 def earlier_timeout(
-    one: str, first: float | None, other: str, second: float | None
+    name: str, seconds: float | None, other: str, other_seconds: float | None
 ) -> tuple[str, float | None]:
-    """The timer that runs out first."""
-    if first is None or (second is not None and second < first):
-        return other, second
-    return one, first
+    """Return the timer that runs out first, and its seconds; None is never."""
+    if seconds is None or (other_seconds is not None and other_seconds < seconds):
+        return other, other_seconds
+    return name, seconds
 
 
 def timed_out(timer: str, seconds: float | None) -> TimeoutOutcomeUnknownError:
-    """The error for a timer that ran out once the request was sent."""
-    what = {
+    """Return the error of a timer that ran out after the request was sent."""
+    event = {
         "first_byte": "the answer did not begin",
         "idle": "nothing came",
         "total": "the answer was not complete",
     }[timer]
     msg = (
-        f"{what} within {seconds:g} s (Timeouts({timer}=…)); the request was sent and may have been billed, "
+        f"{event} within {seconds:g} s (Timeouts({timer}=…)); the request was sent and may have been billed, "
         "so it was not sent again"
     )
     return TimeoutOutcomeUnknownError(msg, timer=timer, seconds=seconds or 0.0)

@@ -1,9 +1,9 @@
 """`ImageDownloader`: an image behind a URL, fetched with retries and redirects into a sink.
 
-Invariants: the package's own session sends no cookies; credentials go to the API's own origin alone, and not after a
-redirect to another one. Every redirect is checked as the first URL was. What may pass is retried by the client's
+Invariants: the package's own session sends no cookies; credentials go only to the API's own origin, and not after a
+redirect to another one. Every redirect is checked like the first URL. A transient failure is retried by the client's
 policy. An image counts when it is complete by its own bytes.
-Must not: send the request for the image again, which is paid for.
+Must not: send the generating request again, which is paid for.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ from openai_images.wire.sinks import Sink
 
 _log = logging.getLogger("openai_images")
 
-_HOPS = 5
+_MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_HERE = frozenset({200, 203})
-_PASSING = frozenset({408, 425, 429, *range(500, 600)})
+_SUCCESS = frozenset({200, 203})
+_TRANSIENT = frozenset({408, 425, 429, *range(500, 600)})
 _GONE = frozenset({403, 404, 410})
 
-_OURS = {"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": f"openai-images/{__version__}"}
-_OF_A_POST = frozenset({"content-type", "content-length", "transfer-encoding", "expect", "range"})
+_HEADERS = {"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": f"openai-images/{__version__}"}
+_POST_HEADERS = frozenset({"content-type", "content-length", "transfer-encoding", "expect", "range"})
 
 _FAILURES = (aiohttp.ClientError, OSError, ValueError)  # TimeoutError is an OSError
-_FOR_GOOD = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch, aiohttp.InvalidURL)
+_PERMANENT = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch, aiohttp.InvalidURL)
 
 
 class ImageDownloader:
-    """Fetches pictures of one client."""
+    """Fetches remote images with the settings of one client."""
 
     def __init__(  # noqa: PLR0913
         self,
@@ -65,21 +65,21 @@ class ImageDownloader:
         timing: Timing,
         max_bytes: int,
     ) -> None:
-        """Open nothing yet; an image may have up to `max_bytes`."""
+        """An image may have up to `max_bytes`."""
         self.max_bytes = max_bytes
         self._endpoint = endpoint
         self._retry = retry
         self._timeouts = timeouts
         self._timing = timing
         self._base = f"{endpoint.base_url}/"
-        self._api = _api(self._base)
+        self._api = _api_url(self._base)
         self._guard = AddressGuard(self._api, timing)
         self._ssl, self._proxy = transport.ssl, transport.proxy
         self._direct = transport.sessions.sibling(self._guard.session)
         self._proxied = transport.sessions.sibling(self._guard.proxied_session)
 
     def resolve(self, url: str) -> str:
-        """The URL from which `url` is fetched: a relative one is the API's."""
+        """Return the absolute URL of `url`, which may be relative to the API's base URL."""
         try:
             return resolve_url(url, self._base).url
         except UnsafeURLError:
@@ -88,23 +88,23 @@ class ImageDownloader:
     async def fetch(
         self, url: str, new_sink: Callable[[], Sink], drain: Callable[[], Awaitable[None]] | None = None
     ) -> Image:
-        """The picture, in a sink of its own; `drain` is awaited after each piece. Raises `FetchError`."""
+        """Fetch an image into a new sink; `drain` is awaited after each chunk. Raises `FetchError`."""
         try:
-            place = resolve_url(url, self._base)
+            image_url = resolve_url(url, self._base)
         except UnsafeURLError as error:
             raise FetchError(str(error)) from None
-        attempts, closings = 0, self._direct.closings
+        attempts, close_count = 0, self._direct.close_count
         while True:
             attempts += 1
             sink = new_sink()
             try:
-                await self._attempt(place, sink, drain)
+                await self._attempt(image_url, sink, drain)
                 image = sink.finish()
             except FetchError as error:
                 sink.discard()
                 error.attempts = attempts
-                _log.debug("download attempt %d of %s: %s", attempts, display_url(place.url), error)
-                if self._direct.closings > closings:
+                _log.debug("download attempt %d of %s: %s", attempts, display_url(image_url.url), error)
+                if self._direct.close_count > close_count:
                     raise FetchError("the client was closed meanwhile") from None
                 await self._wait(error)
             except BaseException:
@@ -112,12 +112,12 @@ class ImageDownloader:
                 raise
             else:
                 _log.debug(
-                    "download attempt %d of %s: %d bytes", attempts, display_url(place.url), image.nbytes
+                    "download attempt %d of %s: %d bytes", attempts, display_url(image_url.url), image.nbytes
                 )
                 return image
 
     async def _wait(self, error: FetchError) -> None:
-        """Wait for the next attempt. Raises the error where there is none."""
+        """Wait until the next attempt. Raises the error if there is none."""
         policy, timing = self._retry, self._timing
         if not isinstance(error, TransientFetchError) or error.attempts > policy.max_retries:
             raise error
@@ -126,15 +126,13 @@ class ImageDownloader:
             raise error
         await timing.sleep(seconds)
 
-    async def _attempt(
-        self, place: ImageURL, sink: Sink, drain: Callable[[], Awaitable[None]] | None
-    ) -> None:
-        """One attempt, redirects included, within `Timeouts.total`."""
+    async def _attempt(self, url: ImageURL, sink: Sink, drain: Callable[[], Awaitable[None]] | None) -> None:
+        """Make one attempt, redirects included, within `Timeouts.total`."""
         limits = self._timeouts
         deadline = asyncio.timeout(limits.total)
         try:
             async with deadline:
-                response = await self._follow_redirects(place)
+                response = await self._follow_redirects(url)
                 try:
                     await read_image(response, sink, Bounds(self.max_bytes, limits.idle or SILENCE), drain)
                 finally:
@@ -146,54 +144,55 @@ class ImageDownloader:
                 f"it did not come within {limits.total:g} s (Timeouts(total=…))"
             ) from None
 
-    async def _follow_redirects(self, place: ImageURL) -> aiohttp.ClientResponse:
-        """The answer that holds the picture, behind all redirects."""
-        headers = await self._headers(place)
-        for _ in range(_HOPS + 1):
-            response = await self._get(place, headers)
-            if response.status in _HERE:
+    async def _follow_redirects(self, url: ImageURL) -> aiohttp.ClientResponse:
+        """Return the response after all redirects."""
+        headers = await self._headers(url)
+        for _ in range(_MAX_REDIRECTS + 1):
+            response = await self._get(url, headers)
+            if response.status in _SUCCESS:
                 return response
             response.close()
             if response.status not in _REDIRECTS:
                 raise self._status_failure(response)
             try:
-                there = resolve_redirect(place, response.headers.get("Location", ""))
+                target = resolve_redirect(url, response.headers.get("Location", ""))
             except UnsafeURLError as error:
                 raise FetchError(f"a redirect is not followed: {error}", status=response.status) from None
-            if there.origin != place.origin:
-                headers = _OURS
-            place = there
-        raise FetchError(f"it is behind more than {_HOPS} redirects")
+            if target.origin != url.origin:
+                headers = _HEADERS
+            url = target
+        raise FetchError(f"it is behind more than {_MAX_REDIRECTS} redirects")
 
-    async def _headers(self, place: ImageURL) -> Mapping[str, str]:
-        """What is sent: to the API itself what the user sends there, to others nothing of his."""
-        if self._api is None or place.origin != self._api.origin:
-            return _OURS
+    async def _headers(self, url: ImageURL) -> Mapping[str, str]:
+        """Return the request's headers; only the API's own origin gets the caller's."""
+        if self._api is None or url.origin != self._api.origin:
+            return _HEADERS
         try:
-            theirs, _ = await self._endpoint.headers()
+            api_headers, _ = await self._endpoint.headers()
         except Exception as error:  # noqa: BLE001
-            # Whatever it is, the picture is paid for, and where it is must not be lost.
+            # Any error: the image is paid for, and its URL must not be lost.
             raise FetchError(f"the key for it could not be had ({type(error).__name__})") from None
         return merge_headers(
-            {name: value for name, value in theirs.items() if name.lower() not in _OF_A_POST}, _OURS
+            {name: value for name, value in api_headers.items() if name.lower() not in _POST_HEADERS},
+            _HEADERS,
         )
 
-    async def _get(self, place: ImageURL, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
-        """The answer's headers."""
+    async def _get(self, url: ImageURL, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+        """Send a GET and wait for the response headers. Raises `FetchError`."""
         limits = self._timeouts
         try:
-            proxy = self._proxy or self._direct.proxy_for(place.root)
+            proxy = self._proxy or self._direct.proxy_for(url.root)
         except ConfigurationError as error:
             raise FetchError(str(error)) from None
         silence = limits.first_byte or limits.idle or SILENCE
         deadline = asyncio.timeout(None if limits.connect is None else limits.connect + silence)
         try:
-            await self._guard.check(place, proxied=proxy is not None)
+            await self._guard.check(url, proxied=proxy is not None)
             sessions = self._direct if proxy is None else self._proxied
             session = await sessions.get()
             async with deadline:
                 response = await session.get(
-                    URL(place.url, encoded=True),
+                    URL(url.url, encoded=True),
                     headers=headers,
                     allow_redirects=False,
                     ssl=self._ssl,
@@ -205,36 +204,36 @@ class ImageDownloader:
         except _FAILURES as error:
             if deadline.expired():
                 raise TransientFetchError(
-                    f"{display_url(place.root)} did not answer within {silence:g} s"
+                    f"{display_url(url.root)} did not answer within {silence:g} s"
                 ) from None
-            raise _connect_failure(error, place) from None
+            raise _connect_failure(error, url) from None
         sessions.track(response)
         return response
 
     def _status_failure(self, response: aiohttp.ClientResponse) -> FetchError:
         status = response.status
-        if status in _PASSING:
+        if status in _TRANSIENT:
             seconds = retry_after(response.headers, "", self._timing.wall())
             return TransientFetchError(f"status {status}", status=status, seconds=seconds)
         gone = "; such URLs end, those of the OpenAI API after an hour" if status in _GONE else ""
         return FetchError(f"status {status}{gone}", status=status)
 
 
-def _api(base: str) -> ImageURL | None:
-    """Where the API is; None where its own URL is one that would not be fetched from."""
+def _api_url(base: str) -> ImageURL | None:
+    """Parse the API's base URL; None if images could not be fetched from such a URL."""
     try:
         return resolve_url(base, base)
     except UnsafeURLError:
         return None
 
 
-def _connect_failure(error: Exception, place: ImageURL) -> FetchError:
-    """What became of a request that got no answer."""
+def _connect_failure(error: Exception, url: ImageURL) -> FetchError:
+    """Return the error of a request that got no response."""
     inner = getattr(error, "os_error", error)
     if isinstance(inner, BlockedAddressError):
-        return FetchError(f"{display_url(place.url)} is not asked: {inner.strerror}")
+        return FetchError(f"{display_url(url.url)} is not asked: {inner.strerror}")
     flaw = head_flaw(error)
     name = type(error).__name__ if flaw is None else f"malformed head: {flaw}"
-    if isinstance(error, _FOR_GOOD):
-        return FetchError(f"no connection to {display_url(place.root)} ({name})")
-    return TransientFetchError(f"no answer from {display_url(place.root)} ({name})")
+    if isinstance(error, _PERMANENT):
+        return FetchError(f"no connection to {display_url(url.root)} ({name})")
+    return TransientFetchError(f"no answer from {display_url(url.root)} ({name})")

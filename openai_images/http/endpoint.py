@@ -1,6 +1,6 @@
-"""`Endpoint`: where requests go and what authorizes them: the base URL and the key, checked.
+"""`Endpoint`: the base URL and the key of a client's requests, validated.
 
-Invariants: what cannot be used is rejected when the client is built.
+Invariants: an unusable URL or key is rejected when the client is built.
 Must not: show a key or a password in an error.
 """
 
@@ -55,35 +55,35 @@ _AZURE: Final = (
 
 @frozen(repr=False)
 class Endpoint:
-    """Where a client's requests go, and what authorizes them: `url`, and `headers` asked anew for each attempt."""
+    """The URLs and credentials of a client's requests; `headers` is called for each attempt."""
 
     base_url: str
     _headers: Mapping[str, str]
     _api_key: ApiKey | TokenProvider | None
 
     is_azure: ClassVar[bool] = False
-    """Whether this is Azure's service, which has days of its own for the ends of models."""
+    """Whether this is Azure's service, which retires models on its own dates."""
 
     @property
     def is_openai(self) -> bool:
-        """Whether this is OpenAI's own service, in whatever region; what others accept is their own affair."""
+        """Whether this is OpenAI's own service, in any region; other servers may accept other values."""
         return is_openai(self.base_url)
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What no error may repeat, should a server echo it: all that the user's headers hold."""
+        """Texts that no error may contain, even if a server echoes them: the values of the caller's headers."""
         return (*self._headers.values(), *credentials(self._headers))
 
-    def url(self, path: str, model: str | None) -> str:  # noqa: ARG002  deployments stand in the path elsewhere
-        """Where a request for this model goes; `path` is the endpoint's, such as `/images/generations`."""
+    def url(self, path: str, model: str | None) -> str:  # noqa: ARG002  Azure's URL names it
+        """Return the URL of a request for this model; `path` is such as `/images/generations`."""
         return f"{self.base_url}{path}"
 
     def adapt(self, request: _Request) -> _Request:
-        """The request as this server wants it. Raises `RequestInvalidError`."""
+        """Change the request as this server needs it. Raises `RequestInvalidError`."""
         return request
 
     async def headers(self) -> tuple[dict[str, str], str | None]:
-        """The headers to send, authorization included, and the secret in it. Raises `ConfigurationError`."""
+        """Return the headers, authorization included, and the secret in it. Raises `ConfigurationError`."""
         key = await self._key()
         return merge_headers(self._authorization(key) if key else {}, self._headers), key
 
@@ -93,23 +93,23 @@ class Endpoint:
     async def _key(self) -> str | None:
         if self._api_key is None or isinstance(self._api_key, str):
             return self._api_key
-        given: Any = self._api_key()  # callers may be untyped
-        if inspect.isawaitable(given):
-            given = await given
-        if not isinstance(given, str):
+        key: Any = self._api_key()  # callers may be untyped
+        if inspect.isawaitable(key):
+            key = await key
+        if not isinstance(key, str):
             raise ConfigurationError(
-                f"the function that should return the key or token gave {type(given).__name__}; it should be text"
+                f"the function that should return the key or token gave {type(key).__name__}; it should be text"
             )
-        return strip_api_key(given)
+        return strip_api_key(key)
 
 
 def is_openai(url: str) -> bool:
-    """Whether this is OpenAI's own service, in whatever region."""
+    """Whether this is OpenAI's own service, in any region."""
     return f".{_host(url)}".endswith(".api.openai.com")
 
 
 def is_azure(url: str) -> bool:
-    """Whether this is a host of Azure's own, in whatever cloud; a front of somebody else's cannot be told."""
+    """Whether this is one of Azure's own hosts, in any of its clouds; a gateway to Azure is not recognized."""
     return _host(url).endswith(_AZURE)
 
 
@@ -121,7 +121,7 @@ def _host(url: str) -> str:
 
 
 def split_url(url: str) -> SplitResult | None:
-    """The parts of a URL that requests can be sent to; None where there is none."""
+    """Split a URL; None if requests cannot be sent to it."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -131,12 +131,12 @@ def split_url(url: str) -> SplitResult | None:
 
 
 def redact_url(url: str) -> str:
-    """A URL for a message: neither query nor password."""
+    """Return a URL for a message: without query and password."""
     return url.partition("?")[0].rpartition("@")[2]
 
 
 def parse_base_url(url: str) -> str:
-    """The URL without its last slash, if requests can be sent there. Raises `ConfigurationError`."""
+    """Validate a base URL and remove its trailing slash. Raises `ConfigurationError`."""
     clean = url.strip().rstrip("/")
     if split_url(clean) is None or "?" in clean:
         raise ConfigurationError(
@@ -147,15 +147,15 @@ def parse_base_url(url: str) -> str:
 
 
 def resolve_api_key(
-    given: ApiKey | None, from_env: str | None, headers: Mapping[str, str], missing: str = _NO_KEY
+    argument: ApiKey | None, from_env: str | None, headers: Mapping[str, str], missing: str = _NO_KEY
 ) -> ApiKey | None:
-    """The key; None only where the user's headers authorize by themselves, and no key was given.
+    """Return the key; None only if the caller's headers contain credentials and no key was passed.
 
-    Raises `ConfigurationError`, which says `missing` where there is none.
+    Raises `ConfigurationError`, with the text `missing` if there is no key.
     """
-    if credentials(headers) and (given is None or (isinstance(given, str) and not given.strip())):
+    if credentials(headers) and (argument is None or (isinstance(argument, str) and not argument.strip())):
         return None  # the environment's key may be for another server
-    key = from_env if given is None else given
+    key = from_env if argument is None else argument
     if isinstance(key, str):
         if key.strip():
             return strip_api_key(key)
@@ -169,7 +169,7 @@ def resolve_api_key(
 
 
 def strip_api_key(key: str) -> str:
-    """The key without the white space that files and environments add. Raises `ConfigurationError`."""
+    """Remove white space around the key, which files and environments add. Raises `ConfigurationError`."""
     clean = key.strip()
     if clean and (clean[0] in _QUOTATION_MARKS or clean[-1] in _QUOTATION_MARKS):
         raise ConfigurationError(_QUOTED)
@@ -182,7 +182,7 @@ def strip_api_key(key: str) -> str:
 
 
 def credentials(headers: Mapping[str, str]) -> list[str]:
-    """What in these headers authorizes, without the name of its scheme."""
+    """Return the credentials in these headers, without the scheme's name."""
     return [
         value.strip().rpartition(" ")[2]
         for name, value in headers.items()

@@ -1,7 +1,7 @@
-"""Which proxy a request goes through: `proxy=` or the environment's, read and judged in one place.
+"""The proxy of a request: `proxy=` or the environment's, validated.
 
-Invariants: what aiohttp cannot speak to is refused before anything is sent; no text from here holds a proxy's address,
-which may have a password in it. Must not: leave it to aiohttp's `trust_env`, which also takes passwords from ~/.netrc.
+Invariants: a proxy that aiohttp cannot use is rejected before anything is sent; no message contains a proxy's address,
+which may hold a password. Must not: use aiohttp's `trust_env`, which also takes passwords from ~/.netrc.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from openai_images.errors import ConfigurationError
 
 _PORTS = {"http": 80, "https": 443}
 _HOST_PORT = re.compile(r"(\[[^\]]+\]|[^:]+):(\d+)")
-_UNFIT = re.compile(r"[\s\x00-\x20\x7f]")
+_UNSAFE = re.compile(r"[\s\x00-\x20\x7f]")
 
 
 def parse_proxy(proxy: object, setting: str = "proxy=") -> str | None:
-    """The proxy's URL, http: where it names no scheme; None for none. Raises `ConfigurationError`."""
+    """Return the proxy's URL, `http:` if it has no scheme; None for no proxy. Raises `ConfigurationError`."""
     if proxy is None or proxy == "":
         return None
     if not isinstance(proxy, str | URL):
@@ -47,7 +47,7 @@ def parse_proxy(proxy: object, setting: str = "proxy=") -> str | None:
 
 
 def environment_proxy(url: str) -> str | None:
-    """The environment's proxy for this URL, or the system's. Raises `ConfigurationError`."""
+    """Return the environment's or the system's proxy for this URL. Raises `ConfigurationError`."""
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".")
     proxies = getproxies()
@@ -58,7 +58,9 @@ def environment_proxy(url: str) -> str | None:
     port = parts.port or _PORTS.get(parts.scheme, 0)
     if any(_covers(entry, host, port) for entry in re.split(r"[\s,]+", proxies.get("no", "").lower())):
         return None
-    if proxy_bypass(parts.netloc.rpartition("@")[2]):  # also what the settings of macOS and Windows except
+    if proxy_bypass(
+        parts.netloc.rpartition("@")[2]
+    ):  # also the exceptions in the settings of macOS and Windows
         return None
     return parse_proxy(proxy, f"the environment's {kind.upper()}_PROXY")
 
@@ -66,23 +68,23 @@ def environment_proxy(url: str) -> str | None:
 def _names_host(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        return bool(parts.hostname) and parts.port != 0 and bool(URL(url).host) and not _UNFIT.search(url)
+        return bool(parts.hostname) and parts.port != 0 and bool(URL(url).host) and not _UNSAFE.search(url)
     except ValueError:
         return False
 
 
 def _covers(entry: str, host: str, port: int) -> bool:
-    """Whether an entry of NO_PROXY holds for the host: a name (with its subdomains), an address, a network, or `*`."""
+    """Whether an entry of NO_PROXY covers the host: a name (with its subdomains), an address, a network, or `*`."""
     name = entry.rpartition("://")[2]
     if (with_port := _HOST_PORT.fullmatch(name)) is not None:
         if int(with_port[2]) != port:
             return False
         name = with_port[1]
-    address, named = _address(host), _address(name)
+    address, entry_address = _address(host), _address(name)
     if address is not None and "/" in name:
-        return _holds(name, address)
-    if address is not None and named is not None:
-        return address == named
+        return _network_contains(name, address)
+    if address is not None and entry_address is not None:
+        return address == entry_address
     if "*" in name and fnmatchcase(host, name):
         return True
     name = name.lstrip("*").strip(".")
@@ -96,7 +98,7 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
-def _holds(network: str, address: IPv4Address | IPv6Address) -> bool:
+def _network_contains(network: str, address: IPv4Address | IPv6Address) -> bool:
     try:
         return address in ip_network(network.replace("[", "").replace("]", ""), strict=False)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Bodies on their way out: when the first and the last byte went, and which timer runs.
+"""Request bodies: track when the first and the last byte are sent, and which timer runs.
 
-Invariants: before its first byte nothing can have run; after it the outcome is unknown, unless a body in chunks was
-cut. "first_byte" begins after the last chunk, "total" with the first.
+Invariants: before the first byte nothing can have been executed; after it the outcome is unknown, unless an upload was
+cut off. The timer "first_byte" begins after the last chunk, "total" with the first.
 """
 
 from __future__ import annotations
@@ -25,118 +25,111 @@ from openai_images.wire.requests import Base64Source, CompositeBody, ImageReader
 
 
 class RequestProgress:
-    """The body of one attempt, and the timer around it."""
+    """The body of one attempt, how far it is sent, and the timer around it."""
 
     def __init__(self, body: bytes | CompositeBody, timeouts: Timeouts, timing: Timing) -> None:
-        """Nothing is sent yet."""
         self.deadline = asyncio.timeout(None)
         self.timer, self.seconds = "total", timeouts.total
         self._timeouts = timeouts
         self._timing = timing
-        self._began: float | None = None
+        self._started_at: float | None = None
         self.is_stale = False
-        """Whether the connection was found closed before the first byte."""
-        self.body = self._body_of(body)
+        """Whether the connection was closed before the first byte."""
+        self.body = BytesBody(body, self) if isinstance(body, bytes) else UploadBody(body, self)
 
     @property
     def started(self) -> bool:
-        """Whether its first byte went out."""
-        return self._began is not None
+        """Whether the first byte was sent."""
+        return self._started_at is not None
 
     @property
     def elapsed(self) -> float:
-        """Seconds since then."""
-        return 0.0 if self._began is None else self._timing.monotonic() - self._began
+        """Seconds since the first byte."""
+        return 0.0 if self._started_at is None else self._timing.monotonic() - self._started_at
 
     def mark_started(self) -> None:
-        """The first byte is about to go out."""
-        if self._began is None:
-            self._began = self._timing.monotonic()
+        """Record that the first byte is about to be sent."""
+        if self._started_at is None:
+            self._started_at = self._timing.monotonic()
             self._start("total", self._timeouts.total, 0.0)
 
     def mark_sent(self) -> None:
-        """The last byte is about to go out: now the answer is waited for."""
-        waited, first_byte = self.elapsed, self._timeouts.first_byte
-        total = None if self._timeouts.total is None else self._timeouts.total - waited
+        """Record that the last byte is about to be sent; the wait for the response begins."""
+        elapsed, first_byte = self.elapsed, self._timeouts.first_byte
+        total = None if self._timeouts.total is None else self._timeouts.total - elapsed
         timer, _ = earlier_timeout("first_byte", first_byte, "total", total)
         if timer == "total":
-            self._start("total", self._timeouts.total, waited)
+            self._start("total", self._timeouts.total, elapsed)
         else:
             self._start("first_byte", first_byte, 0.0)
 
-    def _start(self, timer: str, seconds: float | None, waited: float) -> None:
+    def _start(self, timer: str, seconds: float | None, elapsed: float) -> None:
         self.timer, self.seconds = timer, seconds
-        when = None if seconds is None else asyncio.get_running_loop().time() + seconds - waited
-        with contextlib.suppress(RuntimeError):  # given up in the meantime
+        when = None if seconds is None else asyncio.get_running_loop().time() + seconds - elapsed
+        with contextlib.suppress(RuntimeError):  # the attempt was given up meanwhile
             self.deadline.reschedule(when)
-
-    def _body_of(self, body: bytes | CompositeBody) -> BytesBody | UploadBody:
-        return BytesBody(body, self) if isinstance(body, bytes) else UploadBody(body, self)
 
 
 class BytesBody(bytes):
-    """A body in memory: bytes to whoever looks at it or copies it, and tracked on its way out."""
+    """A body in memory: plain bytes for code that reads or copies it, tracked when it is sent."""
 
     cut: ClassVar[Literal[False]] = False
-    """It goes out with the headers, all of it."""
+    """It is sent in one piece with the headers."""
 
-    sending: RequestProgress
+    progress: RequestProgress
 
-    def __new__(cls, body: bytes, sending: RequestProgress) -> Self:
-        """Tell `sending`."""
-        made = super().__new__(cls, body)
-        made.sending = sending
-        return made
+    def __new__(cls, body: bytes, progress: RequestProgress) -> Self:
+        """Keep `progress` with the bytes."""
+        instance = super().__new__(cls, body)
+        instance.progress = progress
+        return instance
 
     def __reduce__(self) -> tuple[type[bytes], tuple[bytes]]:
-        """A copy is plain bytes: what tracks this one belongs to a task."""
+        """A copy is plain bytes: the progress belongs to one task."""
         return bytes, (bytes(self),)
 
 
 @payload_type(BytesBody)
 class _BodyPayload(BytesPayload):
-    """What aiohttp makes of `BytesBody`."""
+    """The payload that aiohttp makes of a `BytesBody`."""
 
     def __init__(self, body: BytesBody, **headers: Any) -> None:
-        """Tell its `sending`."""
         super().__init__(body, **{"content_type": "application/json", **headers})
-        self._sending = body.sending
+        self._progress = body.progress
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        """Write it."""
-        sending = self._sending
+        progress = self._progress
         if await is_open(writer):
-            sending.mark_started()
-            sending.mark_sent()
-        else:  # nothing goes out: the next line raises
-            sending.is_stale = True
+            progress.mark_started()
+            progress.mark_sent()
+        else:  # nothing is sent: the next line raises
+            progress.is_stale = True
         await super().write_with_length(writer, content_length)
 
 
 _CHUNK = 384 * 1024
-"""Bytes read at once; a multiple of three, so that base64 needs no padding in between."""
+"""Bytes per read; a multiple of three, so that base64 needs no padding in between."""
 
 
 class UploadBody(Payload):
-    """The body; `cut` says that its sending began and did not come to its end."""
+    """A body with images, sent in chunks; `cut` says that sending began and did not finish."""
 
     _value: CompositeBody
 
-    def __init__(self, body: CompositeBody, sending: RequestProgress) -> None:
-        """Send these pieces, and tell `sending`."""
+    def __init__(self, body: CompositeBody, progress: RequestProgress) -> None:
         super().__init__(body, content_type="application/octet-stream")
         self._size = len(body)
-        self._sending = sending
+        self._progress = progress
         self._failure = ""
         self.cut = False
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> NoReturn:
-        """Nobody reads a body back."""
+        """Raise TypeError: the body is not in memory."""
         raise TypeError(f"a body in pieces is not decoded as {encoding}, {errors}")
 
     def __deepcopy__(self, memo: object) -> bytes:
-        """All of it in memory: what records requests, such as vcrpy, copies their bodies."""
-        return b"".join(map(_whole, self._value.pieces))
+        """Return all of it as bytes: libraries that record requests, such as vcrpy, copy bodies."""
+        return b"".join(map(_read_piece, self._value.pieces))
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Write all of it."""
@@ -145,30 +138,30 @@ class UploadBody(Payload):
     async def write_with_length(
         self,
         writer: AbstractStreamWriter,
-        content_length: int | None,  # noqa: ARG002  as announced
+        content_length: int | None,  # noqa: ARG002  the length is known already
     ) -> None:
-        """Write all of it; where that breaks off, so does the connection: what was buffered is of no use."""
+        """Write all of it; after an error abort the connection, as a partial body is useless."""
         if await is_open(writer):
-            self._sending.mark_started()
+            self._progress.mark_started()
             self.cut = True
-        else:  # nothing goes out: the next write raises
-            self._sending.is_stale = True
+        else:  # nothing is sent: the next write raises
+            self._progress.is_stale = True
         transport = writer.transport if isinstance(writer, StreamWriter) else None
         *pieces, last = self._value.pieces
         try:
             for piece in pieces:
                 await self._write(piece, writer)
             self.cut = False
-            self._sending.mark_sent()
+            self._progress.mark_sent()
             await self._write(last, writer)
         except BaseException:
-            # Closing alone would wait until a server that reads no more has read it.
+            # close() would wait for a server that may have stopped reading.
             if transport is not None:
                 transport.abort()
             raise
 
-    def failed(self, what: str, timer: str, seconds: float | None) -> ImagesError:
-        """The error where it was cut: by a picture that could not be read, by a timer, or by the connection."""
+    def cut_error(self, description: str, timer: str, seconds: float | None) -> ImagesError:
+        """Return the error of a `cut` body: an unreadable image, a timeout, or a broken connection."""
         failure: ImagesError
         if self._failure:
             return RequestInvalidError(self._failure)
@@ -178,8 +171,8 @@ class UploadBody(Payload):
             failure = APITimeoutError(msg, timer=timer, seconds=seconds or 0.0)
         else:
             failure = APIConnectionError(
-                f"the connection broke while the pictures were being sent ({what}), so the request cannot have run; a "
-                "server that takes no body of this size, or no such key, may break it too"
+                f"the connection broke while the pictures were being sent ({description}), so the request cannot have "
+                "run; a server that takes no body of this size, or no such key, may break it too"
             )
         failure.safe_to_resend = True
         return failure
@@ -196,31 +189,31 @@ class UploadBody(Payload):
         reader = source.open()
         try:
             for start in range(0, source.nbytes, _CHUNK):
-                read = partial(_exactly, reader, min(_CHUNK, source.nbytes - start))
+                read = partial(_read_exactly, reader, min(_CHUNK, source.nbytes - start))
                 chunk = await asyncio.to_thread(read) if source.blocks else read()
                 await writer.write(pybase64.b64encode(chunk) if encode else chunk)
-        except RequestInvalidError as error:  # aiohttp would hide it
+        except RequestInvalidError as error:  # kept, as aiohttp replaces it by its own
             self._failure = str(error)
             raise
         finally:
             reader.close()
 
 
-def _whole(piece: Piece) -> bytes:
-    """The bytes that a piece becomes."""
+def _read_piece(piece: Piece) -> bytes:
+    """Return the bytes of a piece as they are sent."""
     if isinstance(piece, bytes):
         return piece
     source = piece.source if isinstance(piece, Base64Source) else piece
     reader = source.open()
     try:
-        data = bytes(_exactly(reader, source.nbytes))
+        data = bytes(_read_exactly(reader, source.nbytes))
     finally:
         reader.close()
     return pybase64.b64encode(data) if isinstance(piece, Base64Source) else data
 
 
-def _exactly(reader: ImageReader, count: int) -> bytes | memoryview:
-    """So many bytes. Raises `RequestInvalidError`."""
+def _read_exactly(reader: ImageReader, count: int) -> bytes | memoryview:
+    """Read `count` bytes. Raises `RequestInvalidError`."""
     try:
         chunk = reader.read(count)
         while len(chunk) < count:

@@ -1,11 +1,13 @@
-"""`decide`: whether to send again, and when.
+"""`decide`: whether to send a request again, and when.
 
-Invariants: pure; a request is sent again only where it provably did not run (`error.safe_to_resend`), or where the
-user opted in and the outcome is unknown. A 429 for the rate uses up no attempt but is bounded in time. Moderation,
+Invariants: pure; a request is sent again only if it provably was not executed (`error.safe_to_resend`), or if the
+user opted in and the outcome is unknown. A 429 for the rate uses up no attempt but is limited in time. Moderation,
 quota and invalid requests are never sent again.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from attrs import frozen
 
@@ -21,7 +23,7 @@ from openai_images.errors import (
 )
 from openai_images.models.options import RetryPolicy
 
-_FIRST_DELAY, _LONGEST_DELAY = 0.5, 8.0  # seconds; what the official SDKs wait
+_FIRST_DELAY, _LONGEST_DELAY = 0.5, 8.0  # seconds, as in the official SDKs
 
 _UNKNOWN = (
     ConnectionOutcomeUnknownError,
@@ -34,40 +36,39 @@ _UNKNOWN = (
 
 @frozen
 class RetryState:
-    """What a call has used up: retries, rate-limit answers, and the seconds waited for those."""
+    """What a call has used up: retries, 429 responses, and the seconds waited for those."""
 
     retries: int = 0
     refusals: int = 0
     waited: float = 0.0
 
 
-@frozen
-class RetryDelay:
-    """Send again after `seconds`; `everyone` says that it is the limit all requests share."""
+class RetryDelay(NamedTuple):
+    """Send again after `seconds`; with `everyone` the wait is for all requests, as they share the limit."""
 
     seconds: float
     everyone: bool
 
 
-def decide(error: ImagesError, policy: RetryPolicy, spent: RetryState, chance: float) -> RetryDelay | None:
-    """When to send again after this error, None for never. `chance` (0 to 1) spreads the waits of many clients."""
-    stated = error.retry_after if isinstance(error, APIStatusError) else None
+def decide(error: ImagesError, policy: RetryPolicy, state: RetryState, jitter: float) -> RetryDelay | None:
+    """Return when to send again after this error; None for never. `jitter` (0 to 1) spreads the waits of clients."""
+    retry_after = error.retry_after if isinstance(error, APIStatusError) else None
     if isinstance(error, RateLimitError) and error.safe_to_resend:
-        # What the server says is believed twice; then it is the least, as "1ms" said for a minute is 60,000 requests.
-        least = backoff(spent.refusals - 2, chance) if spent.refusals >= 2 else 0.0
-        seconds = max(stated, least) if stated else backoff(spent.refusals, chance)
+        # The server's value is used twice, then it is a minimum: repeating "1ms" for a minute is 60,000 requests.
+        minimum = backoff(state.refusals - 2, jitter) if state.refusals >= 2 else 0.0
+        seconds = max(retry_after, minimum) if retry_after else backoff(state.refusals, jitter)
         return (
             RetryDelay(seconds, everyone=True)
-            if spent.waited + seconds <= policy.max_rate_limit_wait
+            if state.waited + seconds <= policy.max_rate_limit_wait
             else None
         )
     opted_in = policy.retry_unknown and isinstance(error, _UNKNOWN)
-    if not (error.safe_to_resend or opted_in) or spent.retries >= policy.max_retries:
+    if not (error.safe_to_resend or opted_in) or state.retries >= policy.max_retries:
         return None
-    seconds = stated or backoff(spent.retries, chance)
+    seconds = retry_after or backoff(state.retries, jitter)
     return RetryDelay(seconds, everyone=False) if seconds <= policy.max_rate_limit_wait else None
 
 
-def backoff(times: int, chance: float) -> float:
-    """Seconds to wait after so many waits: doubling from half a second, up to a quarter less by `chance`."""
-    return min(_FIRST_DELAY * 2.0 ** min(times, 10), _LONGEST_DELAY) * (1 - chance / 4)
+def backoff(previous_waits: int, jitter: float) -> float:
+    """Return the seconds of the next wait: doubling from half a second, up to a quarter less by `jitter`."""
+    return min(_FIRST_DELAY * 2.0 ** min(previous_waits, 10), _LONGEST_DELAY) * (1 - jitter / 4)

@@ -1,9 +1,9 @@
-"""`SessionPool`: an aiohttp session for each event loop, and what is set on its sockets.
+"""`SessionPool`: an aiohttp session for each event loop, and the options of its sockets.
 
 Invariants: an external session is used and never closed. The package's own one is closed by `aclose`, or with its
 loop: `asyncio.run` closes the loop's async generators, and one of them holds the session. TCP keep-alive is on: an
 image takes minutes without a byte, and NAT gateways drop silent connections (AWS after 350 s). A kept connection is
-looked at before the first byte of a request goes out.
+checked before the first byte of a request is sent.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ class _Limits(TypedDict):
 
 
 HEAD_LIMITS: Final = _Limits(max_line_size=64 * 1024, max_field_size=64 * 1024)
-"""For the package's own sessions. Gateways send policies and echo prompts in headers beyond aiohttp's 8,190 bytes."""
+"""For the package's own sessions: gateways send headers (policies, echoed prompts) over aiohttp's 8,190 bytes."""
 
 _BYTES = re.compile(
     r"(?: when reading)?:?\s*(?:b['\"]|bytearray\().*", re.DOTALL
-)  # aiohttp quotes the answer
+)  # aiohttp quotes the response
 
 
 def head_flaw(error: BaseException) -> str | None:
-    """What is wrong with the head that aiohttp refused; None where the error is another one."""
+    """Describe the malformed response head that aiohttp rejected; None for any other error."""
     if not isinstance(error, aiohttp.ClientResponseError) or isinstance(error, aiohttp.ClientHttpProxyError):
         return None
     return " ".join(_BYTES.sub("", error.message).split()) or "aiohttp cannot parse it"
 
 
 _TURNS = 4
-"""Turns of the loop, in which it reads an end: asyncio needs two. TLS has something to read without one, too."""
+"""Loop iterations to notice a closed connection: asyncio needs two. TLS sockets are readable without that, too."""
 
 
 async def is_open(writer: AbstractStreamWriter) -> bool:
-    """Whether a request that is written now would go out, for all that has arrived here."""
+    """Whether the connection still seems open, so that a request written now would be sent."""
     for _ in range(_TURNS):
         if not isinstance(writer, StreamWriter):
             return True
@@ -64,22 +64,22 @@ async def is_open(writer: AbstractStreamWriter) -> bool:
 
 
 def _is_readable(sock: Any) -> bool:
-    """Whether something came that the loop has not read yet: before a request that can hardly be but an end."""
+    """Whether unread data has arrived; on an idle connection that is almost certainly its end."""
     try:
         if hasattr(select, "poll"):
             poll = select.poll()
             poll.register(sock, select.POLLIN)
             return bool(poll.poll(0))
         return bool(select.select([sock], [], [], 0)[0])
-    except (OSError, TypeError, ValueError):  # no socket, or a closed one
+    except (OSError, TypeError, ValueError):  # not a socket, or a closed one
         return False
 
 
 Session: TypeAlias = aiohttp.ClientSession
 
 KEPT_SECONDS: Final = 1.5
-"""How long an idle connection is kept for the next request. Many servers close it after 2 s (gunicorn) or 5 s (uvicorn,
-Node): a request that meets that moment may have been billed, for all that can be known. A handshake costs less."""
+"""How long an idle connection is reused. Many servers close it after 2 s (gunicorn) or 5 s (uvicorn, Node): a request
+sent at that moment has an unknown outcome and may have been billed. A new handshake costs less."""
 
 _KEEPALIVE = {  # seconds of silence before the first probe, seconds between probes, probes before giving up
     "TCP_KEEPIDLE": 60,
@@ -90,7 +90,7 @@ _KEEPALIVE = {  # seconds of silence before the first probe, seconds between pro
 
 
 def keepalive_socket(info: tuple[Any, ...]) -> socket.socket:
-    """A TCP socket that notices a vanished peer; options a system lacks are left out."""
+    """Make a TCP socket with keep-alive probes; options that the system lacks are left out."""
     family, kind, protocol = info[:3]
     sock = socket.socket(family, kind, protocol)
     with contextlib.suppress(OSError):
@@ -105,91 +105,93 @@ def keepalive_socket(info: tuple[Any, ...]) -> socket.socket:
 class _LoopSession:
     session: aiohttp.ClientSession
     lifeline: AsyncGenerator[None]
-    answers: weakref.WeakSet[aiohttp.ClientResponse] = field(factory=weakref.WeakSet[aiohttp.ClientResponse])
+    responses: weakref.WeakSet[aiohttp.ClientResponse] = field(
+        factory=weakref.WeakSet[aiohttp.ClientResponse]
+    )
 
 
 class SessionPool:
-    """`get` the session of the running loop, `aclose` it; `closings` counts how often."""
+    """Sessions by event loop: `get` and `aclose` that of the running loop; `close_count` counts close_count."""
 
     def __init__(
         self,
-        given: object,
+        external: object,
         *,
         trust_env: bool,
         make: Callable[[], aiohttp.ClientSession] | None = None,
     ) -> None:
-        """Use `given`, or `make` sessions; heed the environment if `trust_env`. Raises `ConfigurationError`."""
-        if not isinstance(given, aiohttp.ClientSession | None):
+        """Use the `external` session or `make` sessions; `trust_env` uses its proxies. Raises `ConfigurationError`."""
+        if not isinstance(external, aiohttp.ClientSession | None):
             raise ConfigurationError(
-                f"session= must be an aiohttp.ClientSession, not {_class_name(given)}; what wraps one cannot be used, "
-                "and retries are made by the client itself (retry=RetryPolicy(…))"
+                f"session= must be an aiohttp.ClientSession, not {_class_name(external)}; what wraps one cannot be "
+                "used, and retries are made by the client itself (retry=RetryPolicy(…))"
             )
-        self.given = given
+        self.external = external
         self._trust_env = trust_env
         self._make_session = make or _new_session
-        self._others: list[SessionPool] = []
+        self._siblings: list[SessionPool] = []
         self._proxies: dict[str, str | None] = {}
         self._owned: dict[asyncio.AbstractEventLoop, _LoopSession] = {}
-        self.closings = 0
+        self.close_count = 0
 
     def sibling(self, make: Callable[[], aiohttp.ClientSession]) -> SessionPool:
-        """Sessions of another kind, always ours, that are closed together with these."""
-        others = SessionPool(None, trust_env=self._trust_env, make=make)
-        self._others.append(others)
-        return others
+        """Return a pool of the package's own sessions made by `make`, closed together with this pool."""
+        sibling = SessionPool(None, trust_env=self._trust_env, make=make)
+        self._siblings.append(sibling)
+        return sibling
 
     async def get(self) -> aiohttp.ClientSession:
-        """The session to use now. Raises `ConfigurationError`."""
-        if self.given is not None:
-            if self.given.closed:
+        """Return the session of the running loop. Raises `ConfigurationError`."""
+        if self.external is not None:
+            if self.external.closed:
                 raise ConfigurationError(
                     "the session that was handed in is closed; keep it open as long as the client is used"
                 )
-            return self.given
+            return self.external
         loop = asyncio.get_running_loop()
         owned = self._owned.get(loop)
         if owned is None or owned.session.closed:
-            # Before anything is awaited: the next caller is to find it.
+            # Stored before anything is awaited, so that a concurrent caller finds it.
             owned = self._owned[loop] = self._make()
             await anext(owned.lifeline)
             await self._drop_dead()
         return owned.session
 
     async def aclose(self) -> None:
-        """Close the running loop's session; `get` would make a new one."""
-        self.closings += 1
-        for others in self._others:
-            await others.aclose()
+        """Close the running loop's session; a later `get` makes a new one."""
+        self.close_count += 1
+        for sibling in self._siblings:
+            await sibling.aclose()
         await self._drop_dead()
         owned = self._owned.pop(asyncio.get_running_loop(), None)
         if owned is not None:
-            for response in list(owned.answers):
+            for response in list(owned.responses):
                 response.close()
             await owned.lifeline.aclose()
 
     def proxy_for(self, url: str) -> str | None:
-        """The environment's proxy for this URL, where the environment counts; asked once for each URL.
+        """Return the environment's proxy for this URL, if `trust_env`; determined once per URL.
 
-        Raises `ConfigurationError` where it cannot be used.
+        Raises `ConfigurationError` if it cannot be used.
         """
         if url not in self._proxies:
             self._proxies[url] = (
-                None if self.given is not None or not self._trust_env else environment_proxy(url)
+                None if self.external is not None or not self._trust_env else environment_proxy(url)
             )
         return self._proxies[url]
 
     def track(self, response: aiohttp.ClientResponse) -> None:
-        """Close this answer with its session: aiohttp (3.14) lets whoever is reading one wait for ever."""
+        """Close this response with its session: otherwise its reader waits forever (aiohttp 3.14)."""
         owned = self._owned.get(asyncio.get_running_loop())
         if owned is not None:
-            owned.answers.add(response)
+            owned.responses.add(response)
 
     def _make(self) -> _LoopSession:
         session = self._make_session()
         return _LoopSession(session, _close_with_loop(session))
 
     async def _drop_dead(self) -> None:
-        """Forget sessions whose loop ended without closing its generators; their sockets went with it."""
+        """Remove sessions whose loop ended without closing its generators; their sockets are closed already."""
         for loop in list(self._owned):  # a copy: other threads' loops come and go meanwhile
             owned = self._owned.pop(loop, None) if loop.is_closed() else None
             if owned is not None:
@@ -198,7 +200,7 @@ class SessionPool:
 
 
 def _new_session() -> aiohttp.ClientSession:
-    # No limit here: the limiter has one, and waiting for a connection would count as connecting.
+    # No limit: the limiter has one, and waiting for a connection would count as connecting.
     connector = aiohttp.TCPConnector(limit=0, socket_factory=keepalive_socket, keepalive_timeout=KEPT_SECONDS)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), **HEAD_LIMITS)
 

@@ -46,206 +46,209 @@ _NOT_SENT: tuple[tuple[type[Exception], str], ...] = (  # the first that fits
 
 _FAILURES = (aiohttp.ClientError, OSError, ValueError)  # TimeoutError is an OSError
 
-_PIECE = 256 * 1024
-"""What asyncio receives at once. aiohttp may hold three of them, and joined they would cost memory twice."""
+_READ_BYTES = 256 * 1024
+"""Maximum bytes per read, as asyncio receives them. aiohttp may buffer three; joining them would double the memory."""
 
-_REFUSAL_BYTES = 128 * 1024
-_REFUSAL_SECONDS = 10.0
-"""How much of a refusal is read (looking for its reason and redacting it costs the loop about 0.2 microseconds a byte),
-and how long it may take: the status is known, the rest is explanation."""
+_ERROR_BODY_BYTES = 128 * 1024
+_ERROR_BODY_SECONDS = 10.0
+"""How much of an error body is read (parsing and redacting it blocks the loop for about 0.2 microseconds a byte), and
+for how long: the status is known already, the body only explains it."""
 
-_TURN = 0.005
-"""Seconds of decoding after which the loop has its turn."""
+_YIELD_INTERVAL = 0.005
+"""Seconds of decoding after which other tasks run."""
 
 _GRACE = 0.05
-"""Seconds for which what has come is still decoded when a timer has run out."""
+"""Seconds for which received data is still decoded after a timeout."""
 
 
 class Transport:
-    """Opens exchanges."""
+    """Sends requests and opens their responses."""
 
     def __init__(
         self, sessions: SessionPool, timing: Timing, *, ssl: ssl.SSLContext | bool | None, proxy: str | None
     ) -> None:
-        """Send over these sessions, with these settings of aiohttp; downloads go the same way."""
+        """`ssl` and `proxy` are passed to aiohttp; downloads use them too."""
         self.sessions = sessions
         self._timing = timing
         self.ssl = True if ssl is None else ssl
         self.proxy = proxy
 
     async def open(self, request: HTTPRequest, timeouts: Timeouts) -> Response:
-        """Send the request and wait for the answer's headers; the caller must `close` what comes back.
+        """Send the request and wait for the response headers; the caller must `close` the response.
 
         Raises `ConfigurationError`, `APIConnectionError` and `APITimeoutError`, the latter two also as
         `OutcomeUnknownError` once the request was sent.
         """
         session = await self.sessions.get()
-        sending = RequestProgress(request.body, timeouts, self._timing)
+        progress = RequestProgress(request.body, timeouts, self._timing)
         try:
             try:
-                response = await self._post(session, request, sending, timeouts)
+                response = await self._post(session, request, progress, timeouts)
             except _FAILURES:
-                if not sending.is_stale:
+                if not progress.is_stale:
                     raise
-                # A kept connection had ended, and the loop has since read the end of all others that had.
-                sending = RequestProgress(request.body, timeouts, self._timing)
-                response = await self._post(session, request, sending, timeouts)
+                # The kept connection was closed; the loop has meanwhile noticed all other closed ones too.
+                progress = RequestProgress(request.body, timeouts, self._timing)
+                response = await self._post(session, request, progress, timeouts)
         except _FAILURES as error:
-            timer = sending.timer if sending.deadline.expired() else ""
-            body = sending.body
+            timer = progress.timer if progress.deadline.expired() else ""
+            body = progress.body
             if not isinstance(body, BytesBody) and body.cut:
-                raise body.failed(_name(error), timer, sending.seconds) from None
+                raise body.cut_error(_describe(error), timer, progress.seconds) from None
             if timer:
-                raise timed_out(timer, sending.seconds) from None
-            if not sending.started:
+                raise timed_out(timer, progress.seconds) from None
+            if not progress.started:
                 raise _not_sent(error, timeouts) from _cause(error)
             flaw = head_flaw(error)
-            broke = f"the connection broke before the answer came ({_name(error)})"
-            msg = broke if flaw is None else f"the answer's head is malformed: {flaw}"
+            broken = f"the connection broke before the answer came ({_describe(error)})"
+            msg = broken if flaw is None else f"the answer's head is malformed: {flaw}"
             raise ConnectionOutcomeUnknownError(f"{msg}; it may have been billed") from _cause(error)
         self.sessions.track(response)
-        return Response(response, timeouts, self._timing, sending)
+        return Response(response, timeouts, self._timing, progress)
 
     async def _post(
-        self, session: Session, request: HTTPRequest, sending: RequestProgress, timeouts: Timeouts
+        self, session: Session, request: HTTPRequest, progress: RequestProgress, timeouts: Timeouts
     ) -> aiohttp.ClientResponse:
-        async with sending.deadline:
+        async with progress.deadline:
             return await session.post(
                 request.url,
-                data=sending.body,
+                data=progress.body,
                 headers=request.headers,
                 allow_redirects=False,
                 ssl=self.ssl,
                 proxy=self.proxy or self.sessions.proxy_for(request.url),
                 timeout=self._connect_timeout(timeouts),
-                raise_for_status=False,  # a session handed in may have it on, and would hide what the server said
+                raise_for_status=False,  # the caller's session may set it, which hides the error body
             )
 
     def _connect_timeout(self, timeouts: Timeouts) -> aiohttp.ClientTimeout:
-        """Aiohttp's own timers, for connecting only; in a session handed in, waiting for its pool is not connecting."""
-        whole = None if self.sessions.given else timeouts.connect
-        return aiohttp.ClientTimeout(total=None, connect=whole, sock_connect=timeouts.connect, sock_read=None)
+        """Aiohttp's timers, only for connecting; waiting for the pool of the caller's session does not count."""
+        connect = None if self.sessions.external else timeouts.connect
+        return aiohttp.ClientTimeout(
+            total=None, connect=connect, sock_connect=timeouts.connect, sock_read=None
+        )
 
 
 class Response:
-    """An answer whose body is still to be read: `status`, `headers`, and `read` until it gives nothing."""
+    """A response whose body is unread: `status`, `headers`, and `read` until it returns b""."""
 
     def __init__(
-        self, response: aiohttp.ClientResponse, timeouts: Timeouts, timing: Timing, sending: RequestProgress
+        self, response: aiohttp.ClientResponse, timeouts: Timeouts, timing: Timing, progress: RequestProgress
     ) -> None:
-        """Go on with the timers where `sending` left them."""
-        self.unsent = sending.body.cut
-        """Whether the server answered before it had the whole request, which then cannot have run."""
+        self.upload_incomplete = progress.body.cut
+        """Whether the server responded before it had the complete request, which then cannot have been executed."""
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
         self._response = response
         self._timeouts = timeouts
         self._monotonic = timing.monotonic
-        self._deadlines = Deadlines(timeouts, timing, sending.elapsed)
-        self._chunk, self._at = b"", 0
-        self._turned = self._monotonic()
-        self._late: APITimeoutError | None = None
-        self._late_since = 0.0
+        self._deadlines = Deadlines(timeouts, timing, progress.elapsed)
+        self._chunk, self._offset = b"", 0
+        self._yielded_at = self._monotonic()
+        self._timeout_error: APITimeoutError | None = None
+        self._timed_out_at = 0.0
 
     async def read(self) -> bytes:
-        """The next bytes, nothing at the end. Raises `APITimeoutError` or `StreamInterruptedError`.
+        """Return the next bytes; b"" at the end. Raises `APITimeoutError` and `StreamInterruptedError`.
 
-        A piece takes about `SLOW_BYTES` to decode, and between two of them the loop has its turn. When a timer has run
-        out, what is here already is still given for a moment: it may end a paid image.
+        A returned chunk takes only a few milliseconds to decode, and other tasks run between chunks. After a timeout,
+        data that has already arrived is still returned for `_GRACE` seconds: it may complete a paid image.
         """
         self._deadlines.start()
-        await self._give_way()
-        if not self._chunk and self._late is not None:
-            self._chunk = self._unread()
+        await self._yield_to_loop()
+        if not self._chunk and self._timeout_error is not None:
+            self._chunk = self._buffered()
         elif not self._chunk:
             await self._receive()
-            if not self._chunk and self._late is None:
+            if not self._chunk and self._timeout_error is None:
                 return b""
-        if self._late is None:
-            self._look_at_the_clock()
-        if self._late is not None and (not self._chunk or self._monotonic() - self._late_since > _GRACE):
-            raise self._late
-        end = chunk_end(self._chunk, self._at)
-        piece = self._chunk if end - self._at == len(self._chunk) else self._chunk[self._at : end]
-        self._at = end
+        if self._timeout_error is None:
+            self._check_timers()
+        if self._timeout_error is not None and (
+            not self._chunk or self._monotonic() - self._timed_out_at > _GRACE
+        ):
+            raise self._timeout_error
+        end = chunk_end(self._chunk, self._offset)
+        chunk = self._chunk if end - self._offset == len(self._chunk) else self._chunk[self._offset : end]
+        self._offset = end
         if end == len(self._chunk):
-            self._chunk, self._at = b"", 0
-        return piece
+            self._chunk, self._offset = b"", 0
+        return chunk
 
     def pause(self) -> None:
-        """The caller has the word: no timer runs until the next `read`."""
+        """Stop the timers until the next `read`, as the caller's code runs."""
         self._deadlines.stop()
 
     def hurry(self, seconds: float) -> None:
-        """From the first call on, `read` waits for all that is still to come no longer than this."""
+        """Limit all further reading to `seconds` from now; a later call cannot extend that."""
         self._deadlines.shorten(seconds)
 
     async def _receive(self) -> None:
-        """Wait for bytes; where a timer runs out, or the connection breaks, take what came before."""
+        """Wait for bytes; after a timeout or a broken connection, take the buffered ones."""
         if self._timeouts.comments_are_life:
             self._deadlines.active()
         timer, seconds = self._deadlines.next()
         deadline = asyncio.timeout(seconds)
         try:
             async with deadline:
-                self._chunk = await self._response.content.read(_PIECE)
+                self._chunk = await self._response.content.read(_READ_BYTES)
         except _FAILURES as error:
-            self._chunk = self._unread()
+            self._chunk = self._buffered()
             if deadline.expired():
                 self._run_out(timer)
             elif not self._chunk:
                 raise StreamInterruptedError(
-                    f"the connection broke in the middle of the answer ({_name(error)}); it may have been billed"
+                    f"the connection broke in the middle of the answer ({_describe(error)}); it may have been billed"
                 ) from _cause(error)
 
-    async def _give_way(self) -> None:
-        """Give the loop its turn, if it had none for a while."""
-        if self._monotonic() - self._turned >= _TURN:
+    async def _yield_to_loop(self) -> None:
+        """Let other tasks run, if they could not for a while."""
+        if self._monotonic() - self._yielded_at >= _YIELD_INTERVAL:
             await asyncio.sleep(0)
-            self._turned = self._monotonic()
+            self._yielded_at = self._monotonic()
 
-    def _look_at_the_clock(self) -> None:
+    def _check_timers(self) -> None:
         timer, seconds = self._deadlines.next()
         if seconds is not None and seconds <= 0:
             self._run_out(timer)
 
     def _run_out(self, timer: str) -> None:
         limits = self._timeouts
-        self._late = timed_out(timer, limits.idle if timer == "idle" else limits.total)
-        self._late_since = self._monotonic()
+        self._timeout_error = timed_out(timer, limits.idle if timer == "idle" else limits.total)
+        self._timed_out_at = self._monotonic()
 
-    def _unread(self) -> bytes:
-        """What came before the connection broke: aiohttp raises at once and keeps it, and it may end a paid picture."""
-        # There is no public way to it; without this one the answer is as lost as aiohttp has it.
-        unread: Callable[[int], bytes] | None = getattr(self._response.content, "_read_nowait", None)
-        return b"" if unread is None else unread(_PIECE)
+    def _buffered(self) -> bytes:
+        """Return data received before the error: aiohttp keeps it when it raises, and it may complete a paid image."""
+        # A private method of aiohttp, as there is no public one; without it the data is lost.
+        read_nowait: Callable[[int], bytes] | None = getattr(self._response.content, "_read_nowait", None)
+        return b"" if read_nowait is None else read_nowait(_READ_BYTES)
 
     def reset_idle(self) -> None:
-        """More than comments came: the idle timer starts anew."""
+        """Restart the idle timer, as more than comments arrived."""
         self._deadlines.active()
 
     async def read_error_body(self) -> bytes:
-        """The body of an answer that is no success, as far as it comes."""
+        """Read the body of an error response, as far as it arrives."""
         body = bytearray()
         self._deadlines.start()
         _, seconds = self._deadlines.next()
         with contextlib.suppress(*_FAILURES):
             async with asyncio.timeout(
-                _REFUSAL_SECONDS if seconds is None else min(_REFUSAL_SECONDS, seconds)
+                _ERROR_BODY_SECONDS if seconds is None else min(_ERROR_BODY_SECONDS, seconds)
             ):
-                while (room := _REFUSAL_BYTES - len(body)) > 0 and (
-                    chunk := await self._response.content.read(room)
+                while (capacity := _ERROR_BODY_BYTES - len(body)) > 0 and (
+                    chunk := await self._response.content.read(capacity)
                 ):
                     body += chunk
         return bytes(body)
 
     def close(self) -> None:
-        """Close the connection at once, unless the body was read to its end: then it is free for the next request."""
+        """Close the connection immediately, unless the body was read to its end: then it can be reused."""
         self._response.close()
 
 
 def _not_sent(error: Exception, timeouts: Timeouts) -> ImagesError:
-    """What went wrong while nothing was sent yet."""
+    """Return the error of a request of which nothing was sent."""
     if isinstance(error, aiohttp.InvalidURL):
         return ConfigurationError(
             "base_url is not a URL that can be sent to; it should look like https://host/v1"
@@ -261,28 +264,28 @@ def _not_sent(error: Exception, timeouts: Timeouts) -> ImagesError:
         msg = f"no connection within {timeouts.connect or 0:g} s (Timeouts(connect=…)); check base_url and the network"
         failure = APITimeoutError(msg, timer="connect", seconds=timeouts.connect or 0.0)
     else:
-        why = next(
+        reason = next(
             (text for kind, text in _NOT_SENT if isinstance(error, kind)),
             "the connection failed; nothing was sent",
         )
-        failure = APIConnectionError(f"{why} ({_name(error)})")
+        failure = APIConnectionError(f"{reason} ({_describe(error)})")
     failure.safe_to_resend = True
     return failure
 
 
-def _name(error: BaseException) -> str:
-    """An exception's name and text, as far as it holds hosts and reasons only."""
+def _describe(error: BaseException) -> str:
+    """Return an exception's name and text, without secrets."""
     if (flaw := head_flaw(error)) is not None:
         return f"malformed head: {flaw}"
-    if isinstance(error, aiohttp.ClientResponseError):  # tells a proxy's password
+    if isinstance(error, aiohttp.ClientResponseError):  # its text contains the proxy's password
         return f"{type(error).__name__}: status {error.status}"
     return redact(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__, ())
 
 
 def _cause(error: Exception) -> Exception | None:
-    """The exception to show behind ours; none where its text may repeat a header, a password or the answer's bytes."""
-    tells = (ValueError, aiohttp.ClientResponseError, aiohttp.ClientPayloadError)
-    if isinstance(error, tells) and not isinstance(error, aiohttp.ClientSSLError):
+    """Return the `__cause__` to show; None if its text may contain a header, a password or bytes of the response."""
+    unsafe = (ValueError, aiohttp.ClientResponseError, aiohttp.ClientPayloadError)
+    if isinstance(error, unsafe) and not isinstance(error, aiohttp.ClientSSLError):
         return None
-    # The frames of aiohttp hold the request's headers, and error reporters show what frames hold.
+    # aiohttp's frames hold the request's headers, and error reporters show the locals of frames.
     return error.with_traceback(None)

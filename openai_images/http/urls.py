@@ -1,7 +1,7 @@
-"""Image URLs as servers send them: resolved, checked before anybody connects, and made printable.
+"""Image URLs as servers send them: resolved, checked before a connection is made, and made printable.
 
-Invariants: pure; http and https only, no credentials, and a host that all parsers read alike. The signed part is sent
-unchanged, as the signature may be for exactly that; a query may be a secret and is not shown.
+Invariants: pure; http and https only, no credentials, and a host that all parsers read alike. Path and query are sent
+unchanged, as a signature may cover them; a query may be a secret and is not shown.
 Must not: resolve names; `address_guard.py` judges the addresses.
 """
 
@@ -24,16 +24,16 @@ _NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _NOT_SENT = re.compile(r"[^\x21-\x7e]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_LONGEST_SHOWN = 200
+_MAX_DISPLAY_LENGTH = 200
 
 
 class UnsafeURLError(Exception):
-    """Why nothing is fetched from a URL."""
+    """Nothing is fetched from this URL; the text is the reason."""
 
 
 @frozen
 class ImageURL:
-    """A place that can be asked: `url` is whole and ASCII, `address` set where the host is an IP address."""
+    """A URL that can be fetched: `url` is complete and ASCII; `address` is set if the host is an IP address."""
 
     url: str = field(repr=False)
     scheme: str
@@ -43,7 +43,7 @@ class ImageURL:
 
     @property
     def origin(self) -> tuple[str, str, int]:
-        """What must be the same for two places to belong to the same server."""
+        """Scheme, host and port: equal for URLs of the same server."""
         return self.scheme, self.host, self.port
 
     @property
@@ -54,14 +54,14 @@ class ImageURL:
 
 
 def resolve_url(url: str, base: str) -> ImageURL:
-    """Where `url` leads, seen from `base`. Raises `UnsafeURLError`."""
+    """Resolve `url` against `base`, and check it. Raises `UnsafeURLError`."""
     text = url.strip(" \t\r\n")
     if _CONTROL.search(text):
         raise UnsafeURLError("its URL holds control characters")
     try:
         parts = urlsplit(urljoin(base, text))
         port, host = parts.port, parts.hostname or ""
-        path, query = _sendable(parts.path) or "/", _sendable(parts.query)
+        path, query = _encode_unsafe(parts.path) or "/", _encode_unsafe(parts.query)
     except ValueError:
         raise UnsafeURLError("its URL cannot be understood") from None
     if parts.scheme not in _PORTS:
@@ -71,22 +71,22 @@ def resolve_url(url: str, base: str) -> ImageURL:
     host, address = _host(host, bracketed="[" in parts.netloc)
     if port == 0:
         raise UnsafeURLError("its URL has the port 0")
-    spelled = f"[{host}]" if ":" in host else host
-    authority = spelled if port is None else f"{spelled}:{port}"
-    whole = f"{parts.scheme}://{authority}{path}{'?' if query else ''}{query}"
-    return ImageURL(whole, parts.scheme, host, port or _PORTS[parts.scheme], address)
+    url_host = f"[{host}]" if ":" in host else host
+    authority = url_host if port is None else f"{url_host}:{port}"
+    full_url = f"{parts.scheme}://{authority}{path}{'?' if query else ''}{query}"
+    return ImageURL(full_url, parts.scheme, host, port or _PORTS[parts.scheme], address)
 
 
-def resolve_redirect(here: ImageURL, header: str) -> ImageURL:
-    """Where a redirect leads, which must not be from https to http. Raises `UnsafeURLError`."""
-    there = resolve_url(header, here.url)
-    if here.scheme == "https" and there.scheme == "http":
+def resolve_redirect(source: ImageURL, location: str) -> ImageURL:
+    """Resolve a redirect, which must not lead from https to http. Raises `UnsafeURLError`."""
+    target = resolve_url(location, source.url)
+    if source.scheme == "https" and target.scheme == "http":
         raise UnsafeURLError("a redirect leads from https to http")
-    return there
+    return target
 
 
 def display_url(url: str) -> str:
-    """A URL as it may stand in a text: without its query, which may be a signature, and not too long to read."""
+    """Return a URL for a message: without its query, which may be a signature, and shortened."""
     if is_data_url(url):
         return "a data: URL"
     text = re.split(r"[?#;]", url, maxsplit=1)[0]
@@ -94,21 +94,21 @@ def display_url(url: str) -> str:
     authority, slash, path = rest.partition("/")
     text = f"{scheme}{mark}{authority.rpartition('@')[2]}{slash}{path}" if mark else text
     text = _NOT_SENT.sub("?", text)
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+    return text if len(text) <= _MAX_DISPLAY_LENGTH else f"{text[:_MAX_DISPLAY_LENGTH]}…"
 
 
 def encode_url(url: str) -> str:
-    """A URL whole, for people to use: what could move a terminal's cursor, or is no character, is encoded."""
-    return _NOT_SENT.sub(lambda found: quote(found[0], safe="", errors="replace"), url)
+    """Return the complete URL, with control characters, spaces and non-ASCII characters encoded."""
+    return _NOT_SENT.sub(lambda match: quote(match[0], safe="", errors="replace"), url)
 
 
 def is_data_url(url: str) -> bool:
-    """Whether the URL is the picture itself."""
+    """Whether the URL contains the image itself."""
     return url[:5].lower() == "data:"
 
 
 def decode_data_url(url: str, sink: Sink, max_bytes: int) -> Image:
-    """The picture in a `data:` URL, put into the sink; it may have a `flaw`.
+    """Decode the image of a `data:` URL into the sink; it may have a `flaw`.
 
     Raises `DecodeError` and `ResponseTooLargeError`.
     """
@@ -116,20 +116,20 @@ def decode_data_url(url: str, sink: Sink, max_bytes: int) -> Image:
     if not comma:
         raise DecodeError("its data: URL has no data")
     probe = ImageProbe()
-    plain = unquote_to_bytes(body) if "%" in body else body.encode()
+    data = unquote_to_bytes(body) if "%" in body else body.encode()
     if head.lower().endswith(";base64"):
         decoder = Base64Decoder(join_bytes(probe.feed, sink.write), max_bytes)
-        decoder.feed(plain)
+        decoder.feed(data)
         decoder.close()
-    elif len(plain) > max_bytes:
+    elif len(data) > max_bytes:
         raise image_too_large(max_bytes)
     else:
-        join_bytes(probe.feed, sink.write)(plain)
+        join_bytes(probe.feed, sink.write)(data)
     return evolve(sink.finish(), flaw=probe.flaw)
 
 
 def _host(text: str, *, bracketed: bool) -> tuple[str, str | None]:
-    """A host as it is sent, and its address where it is one. Raises `UnsafeURLError`."""
+    """Return the host as it is sent, and its address if it is one. Raises `UnsafeURLError`."""
     try:
         if bracketed:
             address = str(IPv6Address(text)) if "%" not in text else ""
@@ -140,7 +140,7 @@ def _host(text: str, *, bracketed: bool) -> tuple[str, str | None]:
             if _NAME.fullmatch(host):
                 if not _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
                     return host, None
-                # What ends in a number is an address to every browser: 127.1, 0x7f.0.0.1, 2130706433, 010.0.0.1.
+                # Browsers read a host that ends in a number as an address: 127.1, 0x7f.0.0.1, 2130706433, 010.0.0.1.
                 return str(IPv4Address(host)), host
     except (AddressValueError, UnicodeError):
         pass
@@ -149,9 +149,9 @@ def _host(text: str, *, bracketed: bool) -> tuple[str, str | None]:
     )
 
 
-def _sendable(text: str) -> str:
-    """Only what cannot travel is encoded: a signature may hold for the rest as it is. Raises UnicodeEncodeError.
+def _encode_unsafe(text: str) -> str:
+    """Encode only what cannot be sent, as a signature may cover the rest unchanged. Raises UnicodeEncodeError.
 
-    Bytes of a header that are no UTF-8 are escaped surrogates, and travel as the bytes that they were.
+    Header bytes that are not UTF-8 arrive as escaped surrogates, and are sent as the original bytes.
     """
-    return _NOT_SENT.sub(lambda found: quote(found[0], safe="", errors="surrogateescape"), text)
+    return _NOT_SENT.sub(lambda match: quote(match[0], safe="", errors="surrogateescape"), text)

@@ -1,1 +1,1 @@
-"""Many calls at once: what is asked, who may start, and the iterator of what becomes of each."""
+"""Many concurrent calls: their requests, the scheduler, and the iterator of their outcomes."""

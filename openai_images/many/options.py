@@ -1,4 +1,4 @@
-"""The options of many calls, checked when they are made, and the function that makes one call."""
+"""The options of many calls, validated when they are created, and the type of the function that makes one call."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from openai_images.models.requests import GenerateRequest
 from openai_images.models.results import ImageResult
 
 Send: TypeAlias = Callable[[RequestItem, CallObserver], Awaitable[ImageResult]]
-"""Makes one call, and tells the observer when it waits and when it is about to send."""
+"""Makes one call, and notifies the observer when it waits and when it is about to send."""
 
 
 def _count_or_none(_: Any, attribute: Attribute[Any], value: object) -> None:
@@ -32,13 +32,13 @@ def _count(_: Any, attribute: Attribute[Any], value: object) -> None:
 
 @frozen(kw_only=True)
 class RunOptions:
-    """How many calls are made.
+    """The options of a run of many calls.
 
-    At most `concurrency` requests and results are held; `ordered` hands outcomes over in the order of the requests.
-    `total` is how many will come, where that is known; `progress` is called after each change, `cost` for each
-    result; `wait_reason` says why nothing is sent and until when. `defaults` are parameters laid under each request.
-    `max_identical_failures` with no success between end it,
-    None: however many (`FailureStreak`). Raises `ConfigurationError`.
+    At most `concurrency` requests and results are held; with `ordered`, outcomes come in the order of the requests.
+    `total` is the number of requests, if it is known. `progress` is called after each change, `cost` for each result;
+    `wait_reason` returns why nothing is sent and until when. `defaults` are parameters of requests that do not set
+    them. `max_identical_failures` without a success between them end the run (None: never; see `FailureStreak`).
+    Raises `ConfigurationError`.
     """
 
     concurrency: int = field(validator=_count)

@@ -1,7 +1,7 @@
 """`Outcomes`: the outcomes of many calls as an async iterator that owns their tasks.
 
 Invariants: nothing is read or sent before `__aenter__` or the first `__anext__`. It is iterated once, by one task at
-a time. Each request that was sent gives an outcome; an error of the whole is raised after them. The end, leaving
+a time. Each request that was sent gives an outcome; an error of the whole run is raised after them. The end, leaving
 `async with`, an error and a cancellation leave no task; one that was dropped without any of these is closed with a
 ResourceWarning.
 """
@@ -33,15 +33,15 @@ _CLOSED = (
 class Outcomes:
     """The outcomes of many calls: `Succeeded` or `Failed` for each that was sent.
 
-    Iterate it once, best inside `async with`. To end early, `stop()` and go on iterating: what is paid for arrives.
-    Leaving by `break` cancels what is under way, although it may have been paid for.
+    Iterate it once, inside `async with`. To end early, call `stop()` and continue iterating: all paid images arrive.
+    Leaving by `break` cancels requests in flight, which may have been billed.
     """
 
     def __init__(
-        self, given: Iterable[object] | AsyncIterable[object], work: Send, options: RunOptions
+        self, requests: Iterable[object] | AsyncIterable[object], send: Send, options: RunOptions
     ) -> None:
-        """Made by `ImagesClient.generate_many`. Raises TypeError where `given` holds no requests."""
-        self._run = Runner(given, work, options)
+        """Raises TypeError if `requests` cannot be many requests."""
+        self._run = Runner(requests, send, options)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._iterated = False
         self._entered = False
@@ -51,11 +51,10 @@ class Outcomes:
 
     @property
     def progress(self) -> Progress:
-        """How far it is now; its speed is that of the last five minutes."""
+        """The current counts, costs and speed; the speed is that of the last five minutes."""
         return self._run.progress()
 
     async def __aenter__(self) -> Self:
-        """Start reading and sending."""
         self._entered = True
         self._start()
         return self
@@ -63,22 +62,20 @@ class Outcomes:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Cancel what is left of it."""
         await self.aclose()
 
     def __aiter__(self) -> Self:
-        """Start the one iteration."""
         if self._iterated:
             raise RuntimeError("outcomes can be iterated once; keep those you need")
         self._iterated = True
         return self
 
     async def __anext__(self) -> Outcome:
-        """The next outcome.
+        """Return the next outcome.
 
-        After the last one it raises what ended the whole: the source's own exception, `QuotaExhaustedError`, the last
-        of too many identical failures, the OSError of a disk that takes nothing, what the `progress` callback raised;
-        RuntimeError where it was closed before its end. A step that is cancelled inside `async with` loses nothing;
+        After the last one, raises the error that ended the run: an exception of the caller's iterable or of the
+        `progress` callback, `QuotaExhaustedError`, the last of too many identical failures, the OSError of a failing
+        disk; or RuntimeError if it was closed before its end. Cancelling this inside `async with` loses nothing;
         elsewhere it ends the run.
         """
         if self._stepping:
@@ -98,14 +95,14 @@ class Outcomes:
         return outcome
 
     def stop(self) -> None:
-        """Start nothing new. What was sent finishes and is handed over, then the iteration ends.
+        """Send no new requests; outcomes of those in flight are still yielded, then the iteration ends.
 
-        Requests that wait for a limit and were not sent are dropped without an outcome. Call it in the loop's thread.
+        Requests that wait for a limit and were not sent have no outcome. Call it in the event loop's thread.
         """
         self._run.stop()
 
     async def aclose(self) -> None:
-        """Cancel everything and wait until no task is left; harmless when it is over, and when called twice."""
+        """Cancel everything and wait for the tasks to end. Idempotent, also after the end."""
         run = self._run
         self._closed_early = self._closed_early or not run.is_over
         run.cancel()
@@ -119,16 +116,14 @@ class Outcomes:
             _log.warning("outcomes were left before %s could be raised", type(failure).__name__)
 
     def __del__(self) -> None:
-        """Outcomes that nobody closed: abort them and say so."""
         run: Runner | None = getattr(self, "_run", None)
         if run is not None and run.task is not None and not (run.task.done() or run.is_cancelled):
-            what = f"unclosed {self!r}: iterate it to its end or use async with"
-            with contextlib.suppress(RuntimeError):  # its loop may be gone
+            message = f"unclosed {self!r}: iterate it to its end or use async with"
+            with contextlib.suppress(RuntimeError):  # its loop may be closed
                 call_in_loop(self._loop, run.cancel)
-            warnings.warn(what, ResourceWarning, stacklevel=2, source=self)
+            warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
 
     def __repr__(self) -> str:
-        """Where it stands."""
         now = self.progress
         state = "not started" if self._loop is None else "ended" if self._run.is_over else "open"
         return f"<Outcomes {state}, {now.done} done, {now.failed} failed, {now.in_flight + now.waiting} under way>"
@@ -139,7 +134,7 @@ class Outcomes:
             self._run.start()
 
     async def _next(self) -> Outcome | None:
-        """The next outcome, None at the end."""
+        """Return the next outcome; None at the end."""
         while not self._closed_early:
             if (outcome := self._run.take()) is not None:
                 return outcome
@@ -150,14 +145,14 @@ class Outcomes:
         raise RuntimeError(_CLOSED)
 
     def _conclude(self) -> None:
-        """Raise what went wrong for the whole, once."""
+        """Raise the error of the whole run, once."""
         failure = self._run.pop_error()
         if failure is not None:
             self._raised = True
             try:
                 raise failure
             finally:
-                del failure  # it holds this frame
+                del failure  # its traceback holds this frame: a reference cycle
         if not (self._raised or self._run.scheduler.is_closed):
             self._closed_early = True
             raise RuntimeError(_CLOSED)

@@ -1,8 +1,8 @@
-"""The tasks of many calls: one that reads the requests and starts them, and one for each call in flight.
+"""The tasks of many calls: one reads the requests and starts calls, and each call in flight has one.
 
-Invariants: the scheduler decides, this acts. The reading task owns the others and ends after all of them; the first
-error of the whole is kept, and raised after the outcomes of what was in flight.
-Must not: know who iterates, so that an iterator that is dropped can be noticed.
+Invariants: the scheduler decides, the runner acts. The main task owns the others and ends after all of them; the first
+error of the whole run is kept, and raised after the outcomes of requests in flight.
+Must not: reference its iterator, so that one that is dropped without closing can be noticed.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from openai_images.models.results import ImageResult
 
 
 class _StoppedBeforeSendError(Exception):
-    """Ends a call that waited to send its request when the run was stopped."""
+    """Ends a call whose request was not sent before the run was stopped."""
 
 
 class Runner:
-    """`start` it, `take` outcomes, `wait` for the next; `stop` or `cancel` it."""
+    """A run of many calls: `start` it, `take` outcomes, `wait` for the next; `stop` or `cancel` it."""
 
     def __init__(
-        self, given: Iterable[object] | AsyncIterable[object], work: Send, options: RunOptions
+        self, requests: Iterable[object] | AsyncIterable[object], send: Send, options: RunOptions
     ) -> None:
-        """Nothing is read, and no task is made. Raises TypeError where `given` holds no requests."""
+        """Raises TypeError if `requests` cannot be many requests."""
         self.scheduler = Scheduler(options.concurrency, ordered=options.ordered, total=options.total)
         self.task: asyncio.Task[None] | None = None
-        self._source = RequestReader(given, options.defaults)
-        self._work = work
+        self._requests = RequestReader(requests, options.defaults)
+        self._send = send
         self._options = options
         self._progress = options.progress
         self.doubt = Doubt(options.max_identical_failures, self.scheduler)
         self._failure: BaseException | None = None
         self._exit: BaseException | None = None
         self._tasks: dict[int, asyncio.Task[Any]] = {}
-        self._room: asyncio.Future[None] | None = None
-        self._news: asyncio.Future[None] | None = None
+        self._capacity_freed: asyncio.Future[None] | None = None
+        self._outcome_ready: asyncio.Future[None] | None = None
         self.is_cancelled = False
         self._is_done = False
 
@@ -55,98 +55,98 @@ class Runner:
         return self._is_done and not self.scheduler.has_ready
 
     def progress(self) -> Progress:
-        """How far it is."""
+        """Return the current progress."""
         return self.scheduler.progress(self._now(), self._options.wait_reason())
 
     def start(self) -> None:
-        """Make the task that reads and starts; once."""
+        """Start the main task. Call it once."""
         self.scheduler.begin(self._now())
         self.task = asyncio.get_running_loop().create_task(self._main(), name="openai_images: many calls")
         self.task.add_done_callback(self._ended)
 
     def take(self) -> Outcome | None:
-        """The next outcome, if one is ready; the one before it counts no longer."""
+        """Return the next outcome if one is ready; the one before it no longer counts as held."""
         outcome = self.scheduler.take()
-        _wake(self._room)
+        _wake(self._capacity_freed)
         return outcome
 
     async def wait(self) -> None:
-        """Until there is something to take, or nothing will come."""
+        """Wait until an outcome is ready, or none will come."""
         while not self.scheduler.has_ready and not self.is_over:
-            self._news = asyncio.get_running_loop().create_future()
-            await self._news
+            self._outcome_ready = asyncio.get_running_loop().create_future()
+            await self._outcome_ready
 
     def pop_error(self) -> BaseException | None:
-        """What went wrong for the whole, once."""
+        """Return the error of the whole run, once."""
         failure, self._failure = self._failure, None
         return failure
 
     def stop(self) -> None:
-        """Start nothing new and send nothing new: what is on the wire goes on, what waits is dropped."""
+        """Start and send nothing new: requests in flight continue, waiting ones are dropped."""
         for ticket in self.scheduler.stop():
             self._tasks[ticket].cancel()
-        self._source.interrupt()
-        _wake(self._room)
+        self._requests.interrupt()
+        _wake(self._capacity_freed)
 
     def end(self, error: Exception) -> None:
-        """Stop, because of this, which is raised at the end."""
+        """Stop because of this error, which is raised at the end."""
         self._fail(error)
         self.stop()
 
     def cancel(self) -> None:
-        """End everything now."""
+        """Cancel all tasks immediately."""
         self.is_cancelled = True
         if self.task is not None:
             self.task.cancel()
 
     async def close_requests(self) -> None:
-        """Close where the requests come from; harmless when called twice."""
+        """Close the caller's iterable. Idempotent."""
         try:
-            await self._source.aclose()
-        except Exception as error:  # noqa: BLE001  the user's code: told at the end
+            await self._requests.aclose()
+        except Exception as error:  # noqa: BLE001  the caller's code; raised at the end
             self._fail(error)
 
     def changed(self) -> None:
-        """Tell the `progress` callback. What it raises stops the run, and is raised at its end."""
+        """Call the `progress` callback. Its exception stops the run, and is raised at the end."""
         if self._progress is None:
             return
         try:
             self._progress(self.progress())
-        except Exception as error:  # noqa: BLE001  the user's code: told at the end
+        except Exception as error:  # noqa: BLE001  the caller's code; raised at the end
             self._progress = None
             self._fail(error)
             self.stop()
 
-    # Tasks: one for `_main`, one for each `_one`.
+    # Tasks: one for `_main`, one for each `_run_call`.
 
     async def _main(self) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                while await self._has_room():
+                while await self._wait_for_capacity():
                     started = await self._start_next()
                     if started is not None:
-                        group.create_task(self._one(*started))
+                        group.create_task(self._run_call(*started))
                 await self.close_requests()
         except (KeyboardInterrupt, SystemExit) as error:
-            if error is not self._exit:  # or else the call's own task has raised it out of the loop already
+            if error is not self._exit:  # otherwise the call's task has already raised it out of the loop
                 raise
         finally:
             await self.close_requests()
 
-    async def _has_room(self) -> bool:
-        """Wait until one more may start; False where none ever will."""
+    async def _wait_for_capacity(self) -> bool:
+        """Wait until another call may start; False if none ever will."""
         while not self.scheduler.can_start or self.doubt.is_open:
             if self.scheduler.is_closed:
                 return False
-            self._room = asyncio.get_running_loop().create_future()
-            await self._room
+            self._capacity_freed = asyncio.get_running_loop().create_future()
+            await self._capacity_freed
         return True
 
     async def _start_next(self) -> tuple[int, RequestItem] | None:
-        """Read and start one; None where there is nothing to do for it."""
+        """Read and start the next request; None if it needs no task."""
         try:
-            item = await self._source.read(self.scheduler.started)
-        except Exception as error:  # noqa: BLE001  whatever the source raises: told at the end
+            item = await self._requests.read(self.scheduler.started)
+        except Exception as error:  # noqa: BLE001  the caller's code; raised at the end
             self._fail(error)
             item = None
         if item is None or self.scheduler.is_closed:
@@ -159,35 +159,35 @@ class Runner:
         self.changed()
         return ticket, item
 
-    async def _one(self, ticket: int, item: RequestItem) -> None:
-        """One call, whatever becomes of it."""
+    async def _run_call(self, ticket: int, item: RequestItem) -> None:
+        """Run one call to its end, and record its outcome or drop it."""
         try:
             result = await self._call(ticket, item)
         except (ImagesError, OSError) as error:
-            # Whoever keeps ten thousand failures keeps no buffers with them.
+            # Frees the buffers in the frames: a caller may keep ten thousand failures.
             traceback.clear_frames(error.__traceback__)
-            self.doubt.streak.failed(error)
+            self.doubt.streak.record_failure(error)
             self._finish(ticket, Failed(item.index, item.key, item.request, error))
             if ends_all(error):
                 self.end(error)
         except _StoppedBeforeSendError:
-            self._abandon(ticket)
+            self._drop(ticket)
         except asyncio.CancelledError as error:
             expected = self.is_cancelled or not self.scheduler.can_send(ticket)
-            self._abandon(ticket)
+            self._drop(ticket)
             if not expected:
                 self._crash(RuntimeError("a call was cancelled from outside, so all of them were"), error)
             raise
         except (KeyboardInterrupt, SystemExit) as error:
-            self._abandon(ticket)
+            self._drop(ticket)
             self._exit = error
             self.cancel()
             raise
-        except BaseException as error:  # noqa: BLE001  a mistake in the code, raised where the outcomes are iterated
-            self._abandon(ticket)
+        except BaseException as error:  # noqa: BLE001  a bug; raised where the outcomes are iterated
+            self._drop(ticket)
             self._crash(error)
         else:
-            self.doubt.streak.succeeded(result)
+            self.doubt.streak.record_success(result)
             cost = self._cost(item.request, result)
             self._finish(ticket, Succeeded(item.index, item.key, item.request, result), cost)
 
@@ -197,7 +197,7 @@ class Runner:
             raise _StoppedBeforeSendError
         self._tasks[ticket] = task
         try:
-            return await self._work(item, _RunObserver(self, ticket))
+            return await self._send(item, _RunObserver(self, ticket))
         finally:
             del self._tasks[ticket]
 
@@ -206,30 +206,30 @@ class Runner:
             return None
         try:
             return self._options.cost(request, result)
-        except Exception as error:  # noqa: BLE001  the picture is paid for: told at the end
+        except Exception as error:  # noqa: BLE001  the image is paid for; raised at the end
             self._fail(error)
             self.stop()
             return None
 
-    # What ends a call, or all of them.
+    # The end of a call, or of all of them.
 
     def _finish(self, ticket: int, outcome: Outcome, cost: Decimal | None = None) -> None:
         self.scheduler.finish(ticket, outcome, self._now(), cost)
-        self._ended_one()
+        self._after_end()
 
-    def _abandon(self, ticket: int) -> None:
+    def _drop(self, ticket: int) -> None:
         self.scheduler.drop(ticket)
-        self._ended_one()
+        self._after_end()
 
-    def _ended_one(self) -> None:
+    def _after_end(self) -> None:
         if (verdict := self.doubt.judge()) is not None:
             self.end(verdict)
-        for waiter in (self._news, self._room):
+        for waiter in (self._outcome_ready, self._capacity_freed):
             _wake(waiter)
         self.changed()
 
     def _fail(self, error: BaseException) -> None:
-        """Keep the first thing that went wrong for the whole."""
+        """Keep the first error of the whole run."""
         if self._failure is None:
             self._failure = error
 
@@ -244,38 +244,35 @@ class Runner:
             self._fail(error)
         self.scheduler.end(self._now())
         self._is_done = True
-        _wake(self._news)
+        _wake(self._outcome_ready)
 
     def _now(self) -> float:
         return self._options.timing.monotonic()
 
 
 class _RunObserver(CallObserver):
-    """Tells the run where one call stands, and keeps it from sending once the run is stopped."""
+    """Reports the state of one call to the run, and stops it before it sends if the run is stopped."""
 
     def __init__(self, run: Runner, ticket: int) -> None:
-        """Watch for this ticket."""
         self._run = run
         self._ticket = ticket
 
     def on_wait(self) -> None:
-        """Raises where nothing new is to be sent."""
         self._run.scheduler.wait(self._ticket)
-        self._go_on()
+        self._report_and_check()
 
-    async def before_send(self, attempt: int) -> None:  # noqa: ARG002  all attempts are alike here
-        """Raises where nothing new is to be sent."""
-        await self._run.doubt.passed(self._ticket)
+    async def before_send(self, attempt: int) -> None:  # noqa: ARG002  all attempts are treated alike
+        """Wait while the run is in doubt. Raises `_StoppedBeforeSendError`."""
+        await self._run.doubt.wait_settled(self._ticket)
         self._run.scheduler.resume(self._ticket)
-        self._go_on()
+        self._report_and_check()
         self._run.scheduler.send(self._ticket)
 
-    async def on_not_executed(self, error: ImagesError) -> None:  # noqa: ARG002  whatever the reason
-        """It may go out again, after a wait, or be given up."""
+    async def on_not_executed(self, error: ImagesError) -> None:  # noqa: ARG002  all errors are treated alike
         self._run.scheduler.record_not_executed(self._ticket)
         self._run.changed()
 
-    def _go_on(self) -> None:
+    def _report_and_check(self) -> None:
         self._run.changed()
         if not self._run.scheduler.can_send(self._ticket):
             raise _StoppedBeforeSendError

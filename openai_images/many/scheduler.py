@@ -1,8 +1,8 @@
 """Which of many calls may start, which outcomes are ready, and the progress of all.
 
 Invariants: pure state; each change is one synchronous call, and times are parameters, in seconds. A call counts from
-its start until its outcome was delivered and the next is asked for, so that at most `concurrency` results are held.
-Must not: know tasks; it says which to drop, and the runner does it.
+its start until its outcome was taken and `take` is called again, so that at most `concurrency` results are held.
+Must not: know tasks; it returns which to drop, and the runner does it.
 """
 
 from __future__ import annotations
@@ -15,38 +15,38 @@ from openai_images.models.outcomes import Outcome, Progress
 
 
 class Scheduler:
-    """`start` gives a ticket; `finish` or `abandon` ends it; `take` hands an outcome over."""
+    """The state of all calls: `start` returns a ticket; `finish` or `drop` ends it; `take` yields an outcome."""
 
     def __init__(self, concurrency: int, *, ordered: bool = False, total: int | None = None) -> None:
-        """Hold at most `concurrency` requests and outcomes; `total` is how many will come, where that is known."""
+        """At most `concurrency` requests and outcomes are held; `total` is the number of requests, if known."""
         self._concurrency = concurrency
         self._ordered = ordered
         self._total = total
-        self._tally = ProgressMeter()
+        self._meter = ProgressMeter()
         self._started = 0
         self._open: set[int] = set()
         self._waiting: set[int] = set()
-        self._sent: set[int] = set()  # something of them is on the wire, or may have been paid
-        self._queue: deque[int] = deque()  # tickets in their order, where order counts
-        self._early: dict[int, Outcome] = {}  # finished before their turn
+        self._sent: set[int] = set()  # in flight, or may have been billed
+        self._queue: deque[int] = deque()  # tickets in their order, if `ordered`
+        self._out_of_order: dict[int, Outcome] = {}  # finished before their turn
         self._ready: deque[Outcome] = deque()
-        self._in_hand = 0
+        self._delivered = 0
         self._closed = False
         self._stopped = False
 
     @property
     def started(self) -> int:
-        """How many were started."""
+        """How many calls were started."""
         return self._started
 
     @property
     def held(self) -> int:
-        """Requests under way, and outcomes up to the one last handed over."""
-        return len(self._open) + len(self._early) + len(self._ready) + self._in_hand
+        """Calls that are open, and outcomes including the one last taken."""
+        return len(self._open) + len(self._out_of_order) + len(self._ready) + self._delivered
 
     @property
     def can_start(self) -> bool:
-        """Whether there is room for one more, and nothing speaks against it."""
+        """Whether another call may start now."""
         return not self._closed and self.held < self._concurrency
 
     @property
@@ -56,25 +56,25 @@ class Scheduler:
 
     @property
     def has_sent(self) -> bool:
-        """Whether something is on the wire."""
+        """Whether any request is in flight or may have been billed."""
         return bool(self._sent)
 
     @property
     def has_more(self) -> bool:
-        """Whether anything is under way or, as far as that is known, still to come."""
+        """Whether calls are open or, as far as is known, still to come."""
         return bool(self._open) or not (self._closed or self._started == self._total)
 
     @property
     def has_ready(self) -> bool:
-        """Whether `take` would give something."""
+        """Whether an outcome is ready for `take`."""
         return bool(self._ready)
 
     def begin(self, now: float) -> None:
-        """The time counts from here."""
-        self._tally.begin(now)
+        """Start the clock."""
+        self._meter.begin(now)
 
     def start(self) -> int:
-        """One more is under way; its ticket. Only where `can_start`."""
+        """Start a call and return its ticket. Requires `can_start`."""
         ticket = self._started
         self._started += 1
         self._open.add(ticket)
@@ -83,92 +83,92 @@ class Scheduler:
         return ticket
 
     def wait(self, ticket: int) -> None:
-        """It is held back: by a limit, or until its next attempt."""
+        """Record that the call waits, for a limit or its next attempt."""
         if ticket in self._open:
             self._waiting.add(ticket)
 
     def can_send(self, ticket: int) -> bool:
-        """Whether its request may go out: after a stop only where it may have been paid already."""
+        """Whether its request may be sent: after a stop only if it may have been billed already."""
         return not self._stopped or ticket in self._sent
 
     def resume(self, ticket: int) -> None:
-        """It waits no longer."""
+        """Record that the call no longer waits."""
         self._waiting.discard(ticket)
 
     def send(self, ticket: int) -> None:
-        """Its request goes out."""
+        """Record that its request is being sent."""
         self.resume(ticket)
         if ticket in self._open:
             self._sent.add(ticket)
 
     def record_not_executed(self, ticket: int) -> None:
-        """Its request did not run, and may go out again."""
+        """Record that its request was not executed; it may be sent again."""
         self._sent.discard(ticket)
         self.wait(ticket)
 
     def finish(self, ticket: int, outcome: Outcome, now: float, cost: Decimal | None = None) -> None:
-        """It ended with this outcome, which `take` gives when it is its turn."""
+        """End the call with an outcome, which `take` returns when it is its turn."""
         self._end(ticket)
-        self._tally.add(outcome, now, cost)
+        self._meter.add(outcome, now, cost)
         if self._ordered:
-            self._early[ticket] = outcome
+            self._out_of_order[ticket] = outcome
             self._advance()
         else:
             self._ready.append(outcome)
 
     def drop(self, ticket: int) -> None:
-        """It ended without an outcome."""
+        """End the call without an outcome."""
         self._end(ticket)
         self._advance()
 
     def take(self) -> Outcome | None:
-        """Let go of the outcome handed over last, and hand over the next; None where none is ready."""
-        self._in_hand = 0
+        """Release the outcome taken last and return the next; None if none is ready."""
+        self._delivered = 0
         if not self._ready:
             return None
-        self._in_hand = 1
+        self._delivered = 1
         return self._ready.popleft()
 
     def close(self) -> None:
-        """Nothing more will be given; what was started goes on."""
+        """Start nothing new; started calls continue."""
         self._closed = True
 
     def stop(self) -> tuple[int, ...]:
-        """Start nothing new and send nothing new; the tickets to drop, which wait with nothing sent."""
+        """Start and send nothing new; return the tickets to drop: those that wait and were not sent."""
         self._closed = self._stopped = True
         return tuple(sorted(self._waiting - self._sent))
 
     def end(self, now: float) -> None:
-        """All is over: the time stands still, and whoever was still under way has no outcome."""
-        self._tally.end(now)
+        """Stop the clock, and drop all open calls."""
+        self._meter.end(now)
         for ticket in sorted(self._open):
             self.drop(ticket)
 
     def clear(self) -> None:
-        """Nobody wants what is ready any more."""
+        """Discard all outcomes."""
         self._ready.clear()
-        self._early.clear()
-        self._in_hand = 0
+        self._out_of_order.clear()
+        self._delivered = 0
 
     def progress(self, now: float, wait_reason: str | None = None) -> Progress:
-        """How far it is."""
-        tally, waiting = self._tally, len(self._waiting)
+        """Return the progress of all calls."""
+        meter, waiting = self._meter, len(self._waiting)
         total = self._started if self._total is None and self._closed and not self._stopped else self._total
-        left = len(self._open) if self._closed else None if total is None else max(0, total - tally.finished)
+        left = len(self._open) if self._closed else None if total is None else max(0, total - meter.finished)
         return Progress(
             total=total,
-            done=tally.done,
-            failed=tally.failed,
-            blocked=tally.blocked,
-            unknown=tally.unknown,
+            done=meter.done,
+            failed=meter.failed,
+            blocked=meter.blocked,
+            unknown=meter.unknown,
             in_flight=len(self._open) - waiting,
             waiting=waiting,
-            images=tally.images,
-            elapsed=tally.elapsed(now),
-            images_per_minute=tally.images_per_minute(now),
-            eta=tally.eta(left, now),
-            spent=tally.spent,
-            unpriced=tally.unpriced,
+            images=meter.images,
+            elapsed=meter.elapsed(now),
+            images_per_minute=meter.images_per_minute(now),
+            eta=meter.eta(left, now),
+            spent=meter.spent,
+            unpriced=meter.unpriced,
             wait_reason=wait_reason if waiting else None,
         )
 
@@ -178,8 +178,8 @@ class Scheduler:
         self._sent.discard(ticket)
 
     def _advance(self) -> None:
-        """Those whose turn it is are ready."""
+        """Make the outcomes ready whose turn it is."""
         while self._queue and self._queue[0] not in self._open:
-            outcome = self._early.pop(self._queue.popleft(), None)
+            outcome = self._out_of_order.pop(self._queue.popleft(), None)
             if outcome is not None:
                 self._ready.append(outcome)

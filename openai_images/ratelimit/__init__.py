@@ -1,1 +1,1 @@
-"""When the next request may go: configured, advertised and estimated limits."""
+"""When the next request may be sent: configured, advertised and estimated limits."""

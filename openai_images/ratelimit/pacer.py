@@ -1,8 +1,8 @@
-"""Configured, advertised and estimated limits, and the pauses that servers ask for, as one wait.
+"""Combines configured, advertised and estimated limits, and the pauses that servers ask for, into one delay.
 
-Invariants: pure; times are parameters, in seconds. Every limit must allow a request. A configured limit is kept evenly,
-with a few requests at once. An advertised one (`x-ratelimit-*`) never makes requests slower than `limit` a minute. A
-rejection that it explains teaches nothing, any other goes to the estimator, as servers enforce limits over shorter
+Invariants: pure; times are parameters, in seconds. Every limit must allow a request. A configured limit is used evenly,
+with bursts of a few requests. An advertised one (`x-ratelimit-*`) never makes requests slower than `limit` a minute. A
+rejection that it explains changes nothing, any other goes to the estimator, as servers enforce limits over shorter
 spans than they advertise. Must not: wait, or decide who is next.
 """
 
@@ -18,12 +18,12 @@ from openai_images.ratelimit.token_bucket import TokenBucket
 from openai_images.wire.headers import AdvertisedLimit
 
 _BURST = 4
-"""Requests of a configured limit that may go at once: servers differ in how unevenly they let it be used."""
+"""The burst of a configured limit, in requests: servers differ in how uneven a use they accept."""
 
 
 @define(eq=False)
 class Permit:
-    """A request that may go: what it was charged, and what each advertised bucket held after it."""
+    """A request that may be sent: what it was charged, and what each advertised bucket held after it."""
 
     sent: SentRequest
     charged: dict[str, float]
@@ -32,7 +32,7 @@ class Permit:
 
 
 class Pacer:
-    """`delay` before a request, `acquire` when it goes; then what became of it."""
+    """All limits of a client: `delay` before a request, `acquire` when it is sent; then record its result."""
 
     def __init__(self, limits: Limits, now: float) -> None:
         configured = {
@@ -52,21 +52,21 @@ class Pacer:
         self._tokens_per_image = 0.0
 
     def pause_left(self, now: float) -> float:
-        """Seconds until the pause that a rejection asked for is over."""
+        """Return the seconds until the end of the pause that a rejection asked for."""
         return max(0.0, self.resume_at - now)
 
     def delay(self, images: int, now: float, *, only_configured: bool = False) -> float:
-        """Seconds until a request for so many images may go, by the configured limits and pauses or by all limits."""
+        """Return the seconds until a request for `images` may be sent, by pauses and all (or configured) limits."""
         pause = self.pause_left(now)
         delays = self._delays(images, now + pause, only_configured=only_configured)
         return pause + max((delay for delay, _ in delays), default=0.0)
 
     def binding_limit(self, now: float) -> str:
-        """Which limit takes longest for one image."""
+        """Describe the limit with the longest delay for one image."""
         return max(self._delays(1, now))[1]
 
     def acquire(self, images: int, now: float) -> Permit:
-        """A request goes now."""
+        """Charge a request that is sent now."""
         charge = self._charge(images)
         for kind, bucket in self._configured.items():
             bucket.take(charge[kind], now)
@@ -76,32 +76,32 @@ class Pacer:
         return Permit(self._estimator.acquire(images, now), charge, held)
 
     def record_success(self, permit: Permit, advertised: Mapping[str, AdvertisedLimit], now: float) -> None:
-        """It was accepted; the server said this of its limits."""
+        """Record that it was accepted, and the limits that the server advertised."""
         self._estimator.record_success(permit.sent, now)
         self.close(permit)
-        self._follow(permit, advertised, now)
+        self._apply_advertised(permit, advertised, now)
 
     def record_rejection(
         self, permit: Permit, advertised: Mapping[str, AdvertisedLimit], seconds: float, now: float
     ) -> None:
-        """It was rejected (429): nothing was charged, and nothing goes for `seconds`."""
+        """Record that it was rejected (429): its charge is returned, and nothing is sent for `seconds`."""
         self.close(permit)
         self.resume_at = max(self.resume_at, now + seconds)
         for kind, bucket in self._advertised.items():
             bucket.take(-permit.charged[kind], now)
-        self._follow(permit, advertised, now)
+        self._apply_advertised(permit, advertised, now)
         if not any(limit.remaining < permit.charged[kind] for kind, limit in advertised.items()):
             self._estimator.record_rejection(permit.sent, seconds, self.resume_at)
 
     def record_usage(self, permit: Permit, images: int, tokens: int, now: float) -> None:
-        """It took so many tokens; the next requests are expected to take as many."""
+        """Record the tokens it took; the next requests are expected to take as many."""
         self._tokens_per_image = tokens / max(1, images)
         for buckets in (self._configured, self._advertised):
             if "tokens" in buckets:
                 buckets["tokens"].take(tokens - permit.charged["tokens"], now)
 
     def close(self, permit: Permit) -> None:
-        """It is no longer in flight. Idempotent."""
+        """Record that it is no longer in flight. Idempotent."""
         if permit.is_open:
             permit.is_open = False
             for kind, charged in permit.charged.items():
@@ -113,7 +113,7 @@ class Pacer:
     def _delays(
         self, images: int, now: float, *, only_configured: bool = False
     ) -> Iterator[tuple[float, str]]:
-        """What each limit makes a request wait, and what to call the limit."""
+        """Yield the delay that each limit requires, and the limit's description."""
         charge = self._charge(images)
         for kind, bucket in self._configured.items():
             name = f"the configured {kind}_per_minute of {bucket.rate * 60:.3g}"
@@ -127,16 +127,18 @@ class Pacer:
         name = "no limit" if rate is None else f"an estimated limit of {rate * 60:.3g} images a minute"
         yield self._estimator.delay(images, now), name
 
-    def _follow(self, permit: Permit, advertised: Mapping[str, AdvertisedLimit], now: float) -> None:
-        """Believe what the server says is left, less what is in flight."""
+    def _apply_advertised(
+        self, permit: Permit, advertised: Mapping[str, AdvertisedLimit], now: float
+    ) -> None:
+        """Set the advertised buckets to what the server reports as left, less what is in flight."""
         for kind, limit in advertised.items():
-            # Servers count on arrival or on answering: either way so much is left at least.
+            # Servers count a request on arrival or on responding: in both cases at least this is left.
             left = max(0.0, limit.remaining - self._open[kind])
-            # A reset may be the end of a window or the time until all is there: the faster reading is tried.
+            # A reset may be the end of a window or the time until the bucket is full: the faster meaning is used.
             rate = max(limit.rate, limit.limit / 60)
             bucket = self._advertised.get(kind, TokenBucket(rate, limit.limit, now, left))
-            # Only what is less than we thought at both moments is news: another process under the same limit.
+            # Only a value below the expected level at both times shows use by another process under the same limit.
             level = bucket.level(now)
-            thought = min(permit.held.get(kind, limit.limit), level)
-            level = max(left, min(level, level - thought + limit.remaining))
+            expected = min(permit.held.get(kind, limit.limit), level)
+            level = max(left, min(level, level - expected + limit.remaining))
             self._advertised[kind] = TokenBucket(rate, limit.limit, now, level)

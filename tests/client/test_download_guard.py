@@ -101,7 +101,7 @@ async def test_a_second_look_up_slips_nothing_in(monkeypatch: pytest.MonkeyPatch
 
     async with RawServer([PICTURE]) as server:
         names(monkeypatch, api=[PUBLIC], inside=["127.0.0.1"])
-        monkeypatch.setattr(AddressGuard, "allowed", all_of_them)
+        monkeypatch.setattr(AddressGuard, "filter_allowed", all_of_them)
         async with nothing_left(), client_at(API) as client:
             with pytest.raises(DownloadError, match=r"inside\.test"):
                 await client.download(away(f"http://inside.test:{server.port}/a.png"))
@@ -113,7 +113,7 @@ async def test_the_fit_ones_of_several_addresses(monkeypatch: pytest.MonkeyPatch
     names(monkeypatch, api=[PUBLIC])
     guard = AddressGuard(resolve_url(API, API), FakeTime().timing)
     found: Any = [{"host": host} for host in ("10.0.0.1", "8.8.8.8", "::1", "fe80::1%eth0", "2606:4700::1")]
-    assert [one["host"] for one in await guard.allowed(found)] == ["8.8.8.8", "2606:4700::1"]
+    assert [one["host"] for one in await guard.filter_allowed(found)] == ["8.8.8.8", "2606:4700::1"]
 
 
 async def test_the_apis_addresses_are_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:

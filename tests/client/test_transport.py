@@ -39,15 +39,15 @@ class Session:
     async def post(self, url: str, *, data: Any, **options: Any) -> None:
         """Fail."""
         if self.sent:
-            data.sending.mark_started()
-            data.sending.mark_sent()
+            data.progress.mark_started()
+            data.progress.mark_sent()
         raise self.error
 
 
 class Sessions:
     """Gives that session."""
 
-    given = None
+    external = None
 
     def __init__(self, session: Session) -> None:
         """Give this."""

@@ -67,7 +67,7 @@ OF_THE_REQUEST: dict[str, Make] = {
 
 def verdict_of(streak: FailureStreak, error: Any) -> Any:
     """Whether it is one too many."""
-    streak.failed(error)
+    streak.record_failure(error)
     return streak.verdict
 
 
@@ -97,12 +97,12 @@ def test_a_success_between() -> None:
     streak = FailureStreak(3)
     for _ in range(5):
         assert [verdict_of(streak, DecodeError("no")) for _ in range(2)] == [None, None]
-        streak.succeeded(result())
-    streak.failed(DecodeError("no"))
-    streak.failed(ModerationBlockedError("no", status_code=400))
-    streak.failed(server_error())
-    streak.succeeded(FETCHED)
-    streak.failed(DecodeError("no"))
+        streak.record_success(result())
+    streak.record_failure(DecodeError("no"))
+    streak.record_failure(ModerationBlockedError("no", status_code=400))
+    streak.record_failure(server_error())
+    streak.record_success(FETCHED)
+    streak.record_failure(DecodeError("no"))
     assert isinstance(verdict_of(streak, DecodeError("no")), DecodeError)
 
 
