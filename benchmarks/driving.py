@@ -84,7 +84,7 @@ def drive(answers: Sequence[Answer], seed: int, numbers: Sequence[int]) -> Drive
     driven = Driven()
     gc.freeze()  # so that no collection of what is there already counts as a stall
     try:
-        with asyncio.Runner() as runner:
+        with asyncio.Runner(debug=False) as runner:  # debug mode would be measured, not the client
             server = runner.run(_Server.start())
             stopped: list[_Planned] = []
             for number in numbers:
