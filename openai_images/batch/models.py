@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from attrs import Attribute, field, frozen
+from attrs import field, frozen
 
-from openai_images.catalog.prices import PUBLISHED_PRICES, Prices
-from openai_images.errors import ConfigurationError
+from openai_images._util.attrs import is_count, is_number, must_be
+from openai_images.catalog.prices import PUBLISHED_PRICES, Prices, is_amount
 from openai_images.many.failure_streaks import DEFAULT_IDENTICAL_FAILURES
 from openai_images.models.requests import GenerateRequest
 
@@ -31,22 +31,11 @@ class BatchItem:
     line: int | None = None
 
 
-def _check_count(_: object, attribute: Attribute[Any], value: object) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        msg = f"BatchOptions({attribute.name}={value!r}): must be a whole number above 0, or None"
-        raise ConfigurationError(msg)
-
-
-def _check_dollars(_: object, attribute: Attribute[Any], value: object) -> None:
-    if value is not None and not (isinstance(value, Decimal) and value.is_finite() and value >= 0):
-        msg = f"BatchOptions({attribute.name}={value!r}): must be a Decimal of US dollars, 0 or more, or None"
-        raise ConfigurationError(msg)
-
-
-def _check_seconds(_: object, attribute: Attribute[Any], value: object) -> None:
-    if isinstance(value, bool) or not (isinstance(value, int | float) and value >= 0):
-        msg = f"BatchOptions({attribute.name}={value!r}): must be a number of seconds, 0 or more"
-        raise ConfigurationError(msg)
+_count = must_be("a whole number above 0, or None", lambda value: value is None or is_count(value))
+_dollars = must_be(
+    "a Decimal of US dollars, 0 or more, or None", lambda value: value is None or is_amount(value)
+)
+_seconds = must_be("a number of seconds, 0 or more", lambda value: is_number(value) and value >= 0)
 
 
 @frozen(kw_only=True)
@@ -62,15 +51,15 @@ class BatchOptions:
     path at its second, for `index.html`, which begins with the remark `note`. Raises `ConfigurationError`.
     """
 
-    concurrency: int | None = field(default=None, validator=_check_count)
-    budget: Decimal | None = field(default=None, validator=_check_dollars)
+    concurrency: int | None = field(default=None, validator=_count)
+    budget: Decimal | None = field(default=None, validator=_dollars)
     prices: Prices = PUBLISHED_PRICES
     retry_failed: bool = False
     retry_unknown: bool = False
     retry_missing: bool = False
     dedupe: bool = False
-    max_identical_failures: int | None = field(default=DEFAULT_IDENTICAL_FAILURES, validator=_check_count)
-    max_outage: float = field(default=600.0, validator=_check_seconds)
+    max_identical_failures: int | None = field(default=DEFAULT_IDENTICAL_FAILURES, validator=_count)
+    max_outage: float = field(default=600.0, validator=_seconds)
     thumbnail: Thumbnail | None = None
     note: str = ""
 

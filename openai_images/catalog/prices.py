@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from typing import Final
 
-from attrs import Attribute, evolve, field, fields_dict, frozen
+from attrs import evolve, field, fields_dict, frozen
 
-from openai_images._util.attrs import repr_keys, safe_repr
+from openai_images._util.attrs import must_be, repr_keys, safe_repr
 from openai_images._util.json import is_mapping
 from openai_images.catalog.tokens import model_family
 from openai_images.errors import ConfigurationError
@@ -22,12 +22,14 @@ from openai_images.errors import ConfigurationError
 _EXPECTED: Final = 'US dollars for 1,000,000 tokens, such as "8" or "0.25"'
 
 
-def _check_usd(_: Any, attribute: Attribute[Any], value: object) -> None:
-    """Raise `ConfigurationError` unless `value` is a price or None."""
-    if value is not None and not (isinstance(value, Decimal) and value.is_finite() and value >= 0):
-        raise ConfigurationError(
-            f"ModelPrice({attribute.name}={value!r}): must be a Decimal of 0 or more, or None where unknown"
-        )
+def is_amount(value: object) -> bool:
+    """Whether this is a finite Decimal of 0 or more."""
+    return isinstance(value, Decimal) and value.is_finite() and value >= 0
+
+
+_usd = must_be(
+    "a Decimal of 0 or more, or None where unknown", lambda value: value is None or is_amount(value)
+)
 
 
 @frozen(kw_only=True)
@@ -37,12 +39,12 @@ class ModelPrice:
     Raises `ConfigurationError` for a price that is not a finite Decimal of 0 or more.
     """
 
-    text_input: Decimal | None = field(default=None, validator=_check_usd)
-    cached_text_input: Decimal | None = field(default=None, validator=_check_usd)
-    image_input: Decimal | None = field(default=None, validator=_check_usd)
-    cached_image_input: Decimal | None = field(default=None, validator=_check_usd)
-    image_output: Decimal | None = field(default=None, validator=_check_usd)
-    text_output: Decimal | None = field(default=None, validator=_check_usd)
+    text_input: Decimal | None = field(default=None, validator=_usd)
+    cached_text_input: Decimal | None = field(default=None, validator=_usd)
+    image_input: Decimal | None = field(default=None, validator=_usd)
+    cached_image_input: Decimal | None = field(default=None, validator=_usd)
+    image_output: Decimal | None = field(default=None, validator=_usd)
+    text_output: Decimal | None = field(default=None, validator=_usd)
 
 
 def _copy(models: Mapping[str, ModelPrice]) -> Mapping[str, ModelPrice]:

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
 from typing import Any, TypeAlias
 
-from attrs import Attribute, field, frozen
+from attrs import field, frozen
 
-from openai_images.errors import ConfigurationError
+from openai_images._util.attrs import is_count, must_be
 from openai_images.many.failure_streaks import DEFAULT_IDENTICAL_FAILURES
 from openai_images.many.items import RequestItem
 from openai_images.models.options import Timing
@@ -20,14 +20,11 @@ Send: TypeAlias = Callable[[RequestItem, CallObserver], Awaitable[ImageResult]]
 """Makes one call, and notifies the observer when it waits and when it is about to send."""
 
 
-def _count_or_none(_: Any, attribute: Attribute[Any], value: object) -> None:
-    if value is not None:
-        _count(_, attribute, value)
-
-
-def _count(_: Any, attribute: Attribute[Any], value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigurationError(f"{attribute.name}={value!r}: must be a whole number above 0")
+# The message names the keyword of `generate_many` alone: callers never see this class.
+_count = must_be("a whole number above 0", is_count, names_class=False)
+_count_or_none = must_be(
+    "a whole number above 0", lambda value: value is None or is_count(value), names_class=False
+)
 
 
 @frozen(kw_only=True)
