@@ -61,7 +61,7 @@ class Case:
     def server(self) -> list[str]:
         """The module that serves it, with its arguments."""
         if self.load is not None:
-            return ["benchmarks.bucket", *self.load.arguments]
+            return ["benchmarks.rate_limit_server", *self.load.arguments]
         return ["benchmarks.server", *self.shapes]
 
     @property

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from benchmarks.payloads import SHAPES, Shape, body
-from benchmarks.probes import Turn
+from benchmarks.turn import Turn
 
 __all__ = ["decoder_1kb", "decoder_64kb"]
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from benchmarks.contenders import FLOOR, OURS, SDK, Missing
-from benchmarks.probes import Turn
+from benchmarks.turn import Turn
 
 __all__ = ["help_imports", "help_time", "import_time"]
 

@@ -45,5 +45,5 @@ class Load:
 
     @property
     def arguments(self) -> list[str]:
-        """What its server is told, as `benchmarks.bucket` reads it."""
+        """What its server is told, as `benchmarks.rate_limit_server` reads it."""
         return [str(self.per_minute or 0), str(self.burst), self.hint, str(self.seconds)]

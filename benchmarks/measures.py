@@ -2,8 +2,8 @@
 
 from benchmarks.cases import Case, Compare, Goal
 from benchmarks.contenders import FLOOR, INTO, NAIVE, OURS, SDK, SDK_AIOHTTP
+from benchmarks.many_measures import EFFICIENCY, LIMIT
 from benchmarks.payloads import SHAPES
-from benchmarks.waiting import EFFICIENCY, LIMIT
 
 __all__ = ["AT_ONCE", "MEASURES", "case_of"]
 

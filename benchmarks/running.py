@@ -133,7 +133,15 @@ def _wrong(name: str, case: Case, report: Report) -> str | None:
 
 def _turn(name: str, case: Case, port: int, *, small: bool) -> Report:
     """One contender's turn in a new process."""
-    command = [sys.executable, "-m", "benchmarks.turn", name, case.key, str(port), *["small"] * small]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.contender_process",
+        name,
+        case.key,
+        str(port),
+        *["small"] * small,
+    ]
     env = {name: value for name, value in os.environ.items() if not DISTORTING.fullmatch(name)}
     try:
         done = subprocess.run(

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from benchmarks.cases import Case, Compare
 from benchmarks.contenders import CONTENDERS, FLOOR
+from benchmarks.many import WORKERS
+from benchmarks.many_measures import LIMIT, PROMPTS
 from benchmarks.measures import MEASURES
 from benchmarks.results import Outcome, Verdict
-from benchmarks.waiting import LIMIT, PROMPTS
-from benchmarks.workers import WORKERS
 
 __all__ = ["cases_of", "figures", "goals", "limits", "number", "page", "remarks"]
 

@@ -6,8 +6,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from benchmarks.contenders import CONTENDERS, FLOOR, INTO, OURS, SDK, SDK_AIOHTTP
+from benchmarks.plot import Bar, Group, chart
 from benchmarks.results import Outcome
-from benchmarks.svg import Bar, Group, chart
 from benchmarks.tables import figures, goals, number, page, remarks
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -13,10 +13,10 @@ from typing import Any
 
 from attrs import Factory, define
 
-from benchmarks.bucket import SHAPE
 from benchmarks.contenders import KEY, MODEL, OURS, SDK
 from benchmarks.loads import Load
 from benchmarks.payloads import SHAPES, digests
+from benchmarks.rate_limit_server import SHAPE
 
 __all__ = ["SDK_PATIENT", "WORKERS", "Done", "Worker"]
 

@@ -13,8 +13,8 @@ from typing import Any
 from benchmarks.cases import Case, Goal
 from benchmarks.contenders import OURS, SDK
 from benchmarks.loads import Load
-from benchmarks.probes import Turn
-from benchmarks.workers import SDK_PATIENT, WORKERS
+from benchmarks.many import SDK_PATIENT, WORKERS
+from benchmarks.turn import Turn
 
 __all__ = ["EFFICIENCY", "LIMIT", "work_off"]
 

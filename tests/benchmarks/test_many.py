@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from benchmarks import running, waiting
-from benchmarks.bucket import SHAPE, Bucket, Door
+from benchmarks import many_measures, running
 from benchmarks.contenders import OURS, SDK
 from benchmarks.loads import Load
+from benchmarks.many import SDK_PATIENT, WORKERS, Done
+from benchmarks.many_measures import LIMIT
 from benchmarks.measures import case_of
 from benchmarks.payloads import SHAPES, digests, response
-from benchmarks.probes import Turn
+from benchmarks.rate_limit_server import SHAPE, Bucket, Door
 from benchmarks.results import Outcome
 from benchmarks.running import Effort, compare, compare_at_once
 from benchmarks.tables import limits, page
-from benchmarks.waiting import LIMIT
-from benchmarks.workers import SDK_PATIENT, WORKERS, Done
+from benchmarks.turn import Turn
 
 TOLD = tuple(case for case in LIMIT if case.key.startswith("limit-300-told"))
 HIDDEN = tuple(case for case in LIMIT if case.key.startswith("limit-300-exact"))
@@ -77,7 +77,7 @@ def test_all_workers_give_the_same_numbers_of_a_load_without_a_limit() -> None:
     for name in WORKERS:
         with running._server(case) as port:
             turn = Turn(name, case, port)
-            assert asyncio.run(waiting.work_off(turn)) >= 1
+            assert asyncio.run(many_measures.work_off(turn)) >= 1
         assert turn.parts == {"delivered": 12, "missing": 0, "refused": 0}
 
 
