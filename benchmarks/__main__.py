@@ -25,7 +25,12 @@ from benchmarks.running import Effort, compare, compare_at_once
 from benchmarks.tables import cases_of, figures, goals, limits, number, page, remarks
 
 RESULTS = Path(__file__).parent / "results"
-PLOTS = {"cpu": "CPU", "memory": "Memory", "stall": "Worst stall of the event loop"}
+PLOTS = {
+    "paced": "CPU at the speed of a network",
+    "cpu": "CPU of answers that are there at once",
+    "memory": "Memory",
+    "stall": "Worst stall of the event loop",
+}
 PROOFS = ("cancel", "closed_connections", "fuzz", "kill", "scale", "uploads")
 """Commands of their own, each the module of this name: right or wrong, no figures."""
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from benchmarks import decoder, imports, many_measures, memory, turn as probes
+from benchmarks import cpu, delays, imports, many, memory
 from benchmarks.contenders import Missing
 from benchmarks.measures import case_of
 from benchmarks.turn import Turn
@@ -20,21 +20,23 @@ __all__ = ["PROBES"]
 PROBES: dict[str, Callable[[Turn], Awaitable[float]]] = {
     probe.__name__: probe
     for probe in (
-        probes.cpu_per_mb,
-        probes.cpu_per_call,
-        probes.stall,
-        probes.latency,
-        probes.growth,
-        probes.late_imports,
+        cpu.cpu_per_mb,
+        cpu.cpu_per_call,
+        delays.stall,
+        delays.latency,
+        cpu.growth,
+        imports.late_imports,
         memory.memory,
         memory.memory_per_call,
         memory.crowd,
-        decoder.decoder_64kb,
-        decoder.decoder_1kb,
+        cpu.decoder_64kb,
+        cpu.decoder_1kb,
         imports.import_time,
         imports.help_time,
         imports.help_imports,
-        many_measures.work_off,
+        many.work_off,
+        many.cpu_per_picture,
+        many.memory_growth,
     )
 }
 
@@ -50,7 +52,9 @@ def main() -> None:
     turn = Turn(name, case, int(port))
     report: dict[str, Any]
     try:
-        value = asyncio.run(_take(turn))
+        loop_factory = turn.clock.new_loop if case.probe == "stall" else None
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            value = runner.run(_take(turn))
         report = {"value": value, "parts": turn.parts, "digests": turn.digests}
         report |= {"errors": turn.errors, "notes": turn.notes}
     except ModuleNotFoundError as error:
