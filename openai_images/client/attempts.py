@@ -127,7 +127,8 @@ class Attempts:
         self._slot = None
         patience = Patience(context.retry.max_rate_limit_wait - state.waited, context.retry.max_stall)
         self._slot = await context.limiter.acquire(self._prepared.image_count, patience)
-        self._retry_state = evolve(state, waited=state.waited + self._slot.waited)
+        if self._slot.waited:
+            self._retry_state = evolve(state, waited=state.waited + self._slot.waited)
         request = await self._prepared.build()
         if self._observer is not None:
             await self._observer.before_send(self.count + 1)
