@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attrs import evolve, field, frozen
+from attrs import evolve
 
 from openai_images.client.prepared import PreparedRequest
 from openai_images.errors import ImagesError, RateLimitError, annotate
@@ -31,8 +31,7 @@ _SUCCESS = range(200, 300)
 _RATE_LIMITED = 429
 
 
-@frozen
-class CallContext:
+class CallContext(NamedTuple):
     """What all calls of a client share; `reported` holds the warnings that were logged."""
 
     transport: Transport
@@ -41,7 +40,7 @@ class CallContext:
     timeouts: Timeouts
     timing: Timing
     max_image_bytes: int
-    reported: set[str] = field(factory=set[str])
+    reported: set[str]
 
 
 class Attempts:

@@ -58,7 +58,7 @@ class CallFactory:
         prepared = self._prepare(request, stream=stream)
         context = self._context
         if wait_for_rate_limits:
-            context = evolve(context, retry=context.retry.patient)
+            context = context._replace(retry=context.retry.patient)
         files = None if output is None else OutputFiles(output, several=prepared.image_count > 1)
         call = self._new_call(context, prepared, files, observer)
         if files is None:

@@ -100,6 +100,7 @@ class ImagesClient(Portable):
             settings.timeouts,
             settings.timing,
             self._limits.max_picture_bytes,
+            reported=set(),
         )
         validator = RequestValidator(
             settings.validate,
@@ -196,7 +197,7 @@ class ImagesClient(Portable):
         are sent, again for each attempt. Raises `ImagesError` (`RequestInvalidError` if an input image cannot be read),
         and OSError if `into` cannot be written.
         """
-        call = self._calls.new(_edit_request(prompt, params), Output.from_into(into, overwrite))
+        call = self._calls.new(EditRequest.of(prompt, params), Output.from_into(into, overwrite))
         return await call.result_or_raise()
 
     def stream_edit(
@@ -210,7 +211,7 @@ class ImagesClient(Portable):
     ) -> ImageStream:
         """Edit as a stream of events: keywords and input images as in `edit`, the stream as in `stream`."""
         output = Output.from_into(into, overwrite, keep_partials=keep_partials)
-        return ImageStream(self._calls.new(_edit_request(prompt, params), output, stream=True))
+        return ImageStream(self._calls.new(EditRequest.of(prompt, params), output, stream=True))
 
     async def download(
         self, what: _What, *, into: str | os.PathLike[str] | None = None, overwrite: bool = False
@@ -291,10 +292,3 @@ class ImagesClient(Portable):
 
     def __repr__(self) -> str:
         return f"<ImagesClient {self.base_url}>"
-
-
-def _edit_request(prompt: str | EditRequest, params: EditParams) -> EditRequest:
-    # Imported when it is needed: generations start faster without it.
-    from openai_images.models.requests import EditRequest  # noqa: PLC0415
-
-    return EditRequest.of(prompt, params)
