@@ -2,21 +2,16 @@
 
 Rules: the answers are those of `mutating.py`, with the framing of HTTP kept whole; some are stopped, or drip, so that
 only a deadline ends them. What is no `ImagesError` is a finding, and so are a stall of the event loop and a deadline
-that was missed. Other programs do not count: a stall is the processor time of one callback; from a deadline the time is
-taken off for which the thread was ready and the machine busy (/proc/thread-self/schedstat, where there is one), and one
-that was missed all the same must be missed twice more, alone. It refuses to judge what an answer comes to;
-`fuzzing.py` does.
+that was missed. Other processes do not count: a stall is the processor time between two turns of the loop, and a
+deadline is judged by the loop's own time (`loop_clock.py`); what was too long all the same must be so twice more,
+alone. It refuses to judge what an answer comes to; `fuzzing.py` does.
 """
 
 import asyncio
 import contextlib
 import gc
 import math
-import time
-from asyncio.events import Handle
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from random import Random
 from typing import Any, Final
 
@@ -25,6 +20,7 @@ from attrs import Factory, define, frozen
 
 from benchmarks.corpus import KEY, PROMPT, Answer
 from benchmarks.fuzzing import where
+from benchmarks.loop_clock import LoopClock
 from benchmarks.mutating import Case, case, pieces
 from openai_images import ImagesClient, ImagesError, Limits, RetryPolicy, Timeouts
 
@@ -32,7 +28,7 @@ __all__ = ["LATE", "STALL", "TIMEOUTS", "Driven", "drive"]
 
 TIMEOUTS: Final = Timeouts(connect=2.0, first_byte=0.3, idle=0.2, total=0.4)
 STALL: Final = 0.050
-"""Seconds of processor time that no callback may take."""
+"""Seconds of processor time that no turn of the loop may take."""
 
 LATE: Final = 0.100
 """Seconds by which no deadline may be missed."""
@@ -46,8 +42,11 @@ _LARGE_BYTES: Final = 4_000_000
 
 _FRAMING: Final = {"content-length", "transfer-encoding", "connection"}
 _DRIP: Final = 0.05
+_APART: Final = 0.005
+"""Seconds between the starts of those that stop: their deadlines shall not come in one turn of the loop."""
+
 _AGAIN: Final = 2
-_END: Final = 10.0
+_END: Final = 60.0
 """Seconds after which a call that has missed all its deadlines is ended."""
 
 
@@ -84,8 +83,10 @@ def drive(answers: Sequence[Answer], seed: int, numbers: Sequence[int]) -> Drive
     driven = Driven()
     gc.freeze()  # so that no collection of what is there already counts as a stall
     try:
-        with asyncio.Runner(debug=False) as runner:  # debug mode would be measured, not the client
-            server = runner.run(_Server.start())
+        clock = LoopClock()
+        # Debug mode would be measured, not the client.
+        with asyncio.Runner(debug=False, loop_factory=clock.new_loop) as runner:
+            server = runner.run(_Server.start(clock))
             stopped: list[_Planned] = []
             for number in numbers:
                 one = _planned(answers, seed, number)
@@ -118,16 +119,17 @@ def _planned(answers: Sequence[Answer], seed: int, number: int) -> _Planned:
 class _Server:
     """Answers each request with what was planned for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: LoopClock) -> None:
         self.plans: dict[str, _Planned] = {}
+        self.clock = clock
         self._answering: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
         self._server: asyncio.Server
         self._session: aiohttp.ClientSession
 
     @classmethod
-    async def start(cls) -> "_Server":
-        """On a port of its own."""
-        server = cls()
+    async def start(cls, clock: LoopClock) -> "_Server":
+        """On a port of its own, in the loop of this clock."""
+        server = cls(clock)
         server._server = await asyncio.start_server(server._answer, "127.0.0.1", 0)
         server._session = aiohttp.ClientSession()
         return server
@@ -195,20 +197,23 @@ async def _stop(
 
 
 async def _judge(plans: Sequence[_Planned], server: _Server, driven: Driven) -> None:
-    """These at the same time, and those that seem to miss a deadline again, alone."""
-    lateness = await _all(plans, server, driven)
-    for plan, late in zip(plans, lateness, strict=True):
+    """These at the same time, and those that seem to take too long again, alone."""
+    for plan, late, stall in zip(plans, *await _all(plans, server, driven), strict=True):
         for _ in range(_AGAIN):
-            if late > LATE:
-                late = min([late, *await _all([plan], server, driven)])  # noqa: PLW2901  the least
+            if late > LATE or stall > STALL:
+                [late_again], [stall_again] = await _all([plan], server, driven)
+                late, stall = min(late, late_again), min(stall, stall_again)  # noqa: PLW2901  the least
         driven.cases += 1
         driven.late = max(driven.late, late)
+        driven.stall = max(driven.stall, stall)
         if late > LATE:
             driven.findings.append((plan.damaged, f"a deadline missed by {late * 1000:.0f} ms"))
+        if stall > STALL:
+            driven.findings.append((plan.damaged, f"a stall of {stall * 1000:.0f} ms of processor time"))
 
 
-async def _all(plans: Sequence[_Planned], server: _Server, driven: Driven) -> list[float]:
-    """These at the same time; how late each was."""
+async def _all(plans: Sequence[_Planned], server: _Server, driven: Driven) -> tuple[list[float], list[float]]:
+    """These at the same time; how late each was, and the longest stall of all, for each."""
     loop = asyncio.get_running_loop()
     server.plans = {str(plan.damaged.number): plan for plan in plans}
 
@@ -218,20 +223,19 @@ async def _all(plans: Sequence[_Planned], server: _Server, driven: Driven) -> li
             driven.findings.append((plans[0].damaged, f"the loop was told: {context['message']} {error!r}"))
 
     loop.set_exception_handler(said)
-    with _watched(loop) as longest:
-        lateness = await asyncio.gather(*(_one(plan, server, driven) for plan in plans))
-    driven.stall = max(driven.stall, longest())
-    if plans and longest() > STALL:
-        among = f", one of {len(plans)} that stop" if len(plans) > 1 else ""
-        what = f"a stall of {longest() * 1000:.0f} ms of processor time{among}"
-        driven.findings.append((plans[0].damaged, what))
-    return lateness
+    await asyncio.sleep(0)  # what came before, such as making the answers, is no turn of the client's
+    server.clock.longest = 0.0
+    calls = (_one(plan, place * _APART, server, driven) for place, plan in enumerate(plans))
+    lateness = await asyncio.gather(*calls)
+    await asyncio.sleep(0)  # the last turn counts
+    return lateness, [server.clock.longest] * len(plans)
 
 
-async def _one(plan: _Planned, server: _Server, driven: Driven) -> float:
-    """One call; by how many seconds it went beyond its last deadline."""
+async def _one(plan: _Planned, wait: float, server: _Server, driven: Driven) -> float:
+    """One call, after a wait in seconds; by how many seconds of the loop's time it went beyond its last deadline."""
+    await asyncio.sleep(wait)
     client, number = server.client(plan.damaged.number), plan.damaged.number
-    begun, waited = time.monotonic(), _not_scheduled()
+    begun = server.clock.time()
     try:
         async with asyncio.timeout(_END):
             if number % 2:
@@ -244,35 +248,6 @@ async def _one(plan: _Planned, server: _Server, driven: Driven) -> float:
         pass
     except Exception as error:  # noqa: BLE001  this is what is looked for
         driven.findings.append((plan.damaged, f"{type(error).__name__}: {str(error)[:200]}, {where(error)}"))
-    late = time.monotonic() - begun - (_not_scheduled() - waited) - (TIMEOUTS.total or 0.0)
+    late = server.clock.time() - begun - (TIMEOUTS.total or 0.0)
     await client.aclose()
     return late
-
-
-@contextmanager
-def _watched(loop: asyncio.AbstractEventLoop) -> Generator[Callable[[], float]]:
-    """How long the longest callback of this loop took: processor time of its thread, in seconds."""
-    original: Any = Handle._run  # noqa: SLF001  each callback of a loop passes here
-    longest = 0.0
-
-    def measured(handle: Any) -> None:
-        nonlocal longest
-        begun = time.thread_time()
-        original(handle)
-        if handle._loop is loop:  # noqa: SLF001
-            longest = max(longest, time.thread_time() - begun)
-
-    changed: Any = Handle
-    changed._run = measured  # noqa: SLF001
-    try:
-        yield lambda: longest
-    finally:
-        changed._run = original  # noqa: SLF001
-
-
-def _not_scheduled() -> float:
-    """Seconds for which this thread was ready to run and did not, as far as the kernel tells; 0 where it does not."""
-    try:
-        return int(Path("/proc/thread-self/schedstat").read_bytes().split()[1]) / 1e9
-    except OSError:
-        return 0.0

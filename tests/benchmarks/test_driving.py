@@ -29,8 +29,8 @@ def spinning(whole: Any, seconds: float) -> Any:
     """The same, after so much processor time."""
 
     def spin(self: Any, *words: Any) -> Any:
-        end = time.thread_time() + seconds
-        while time.thread_time() < end:
+        end = time.process_time() + seconds
+        while time.process_time() < end:
             pass
         return whole(self, *words)
 
@@ -38,7 +38,7 @@ def spinning(whole: Any, seconds: float) -> Any:
 
 
 def test_a_stall_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the processor time of one callback."""
+    """By the processor time of one turn of the loop, each time anew."""
     monkeypatch.setattr(reader.ResponseDecoder, "finish", spinning(reader.ResponseDecoder.finish, 0.07))
     driven = drive(CORPUS, 1, range(1, 12))
     assert driven.stall >= 0.07
@@ -58,6 +58,22 @@ def test_a_wait_is_no_stall(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(reader.ResponseDecoder, "finish", rest(reader.ResponseDecoder.finish))
     assert drive(CORPUS, 1, range(1, 6)).stall < 0.05
+
+
+def test_a_machine_that_is_busy_makes_no_deadline_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deadlines of answers that stop are kept, whoever has the processor at that moment."""
+    stop = driving._stop
+
+    async def late(*words: Any) -> None:
+        time.sleep(0.3)  # as if others had the processor
+        await stop(*words)
+
+    monkeypatch.setattr(driving, "_stop", late)
+    monkeypatch.setattr(driving, "TIMEOUTS", Timeouts(total=0.1))
+    driven = drive(CORPUS, 1, STOPPED)
+    assert [what for _, what in driven.findings] == []
+    assert driven.cases == len(STOPPED)
+    assert driven.late < driving.LATE
 
 
 def test_a_missed_deadline_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
