@@ -28,11 +28,9 @@ from openai_images import (
     read_batch_items,
     read_prices,
 )
-from openai_images.cli.console import read_stdin_bytes
-from openai_images.cli.endpoint import CommandEndpoint
-from openai_images.cli.options import CallOptions
-from openai_images.cli.text import dollars_rounded_up, plural
-from openai_images.cli.thumbnails import find_thumbnail_writer
+from openai_images.cli.console import dollars_rounded_up, plural
+from openai_images.cli.options import CallOptions, CommandEndpoint, read_stdin_bytes
+from openai_images.cli.preview import find_thumbnail_writer
 
 _STAND_IN = (
     "Local stand-ins: painted by a program on this machine, not by a model. Nothing was billed: amounts are what the "

@@ -15,7 +15,7 @@ import click
 from click.exceptions import Exit
 
 from openai_images._version import __version__
-from openai_images.cli.startup import DEFAULT_MODEL, ResilientStream, Streams
+from openai_images.cli.console import DEFAULT_MODEL, ResilientStream, Streams
 
 option = click.option
 

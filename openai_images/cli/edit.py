@@ -17,10 +17,9 @@ from attrs import evolve, field, frozen
 
 from openai_images import ImageResult, ImagesClient, ImagesError, ImageStream, RequestInvalidError
 from openai_images.cli import generate
-from openai_images.cli.console import Console, has_piped_stdin, read_stdin_bytes
-from openai_images.cli.report import ErrorReport
-from openai_images.cli.startup import Streams
-from openai_images.cli.text import join_limited
+from openai_images.cli.console import Console, Streams, join_limited
+from openai_images.cli.error_report import ErrorReport
+from openai_images.cli.options import has_piped_stdin, read_stdin_bytes
 
 _STDIN = "-"
 _URL_PREFIXES = ("http://", "https://", "data:")

@@ -23,23 +23,25 @@ from openai_images import (
     ImageStream,
     PartialImage,
 )
-from openai_images.cli.command_runner import run_command, write_error_report
-from openai_images.cli.console import Console, read_stdin_text
-from openai_images.cli.endpoint import open_client
-from openai_images.cli.options import CallOptions
-from openai_images.cli.paths import output_format, output_path
-from openai_images.cli.progress import CallProgress, ProgressDisplay, make_progress_display
-from openai_images.cli.report import (
+from openai_images.cli.console import Console, Streams
+from openai_images.cli.error_report import (
     ErrorReport,
     exit_code,
     parameter_hints,
     report_error,
-    report_error_images,
     report_from,
+    run_command,
+    write_error_report,
+)
+from openai_images.cli.options import CallOptions, open_client, read_stdin_text
+from openai_images.cli.output import (
+    output_format,
+    output_path,
+    report_error_images,
     report_images,
     report_result,
 )
-from openai_images.cli.startup import Streams
+from openai_images.cli.progress import CallProgress, ProgressDisplay, make_progress_display
 
 
 @frozen(kw_only=True)

@@ -8,7 +8,7 @@ import pytest
 from openai_images import PUBLISHED_PRICES, BatchItem, BatchPlan, BatchSummary, GenerateRequest
 from openai_images.cli.batch_input import estimate_items
 from openai_images.cli.batch_report import RunSummary, plan_lines
-from openai_images.cli.text import dollars, dollars_rounded_up, duration, join_limited, plural, truncate
+from openai_images.cli.console import dollars, dollars_rounded_up, duration, join_limited, plural, truncate
 
 
 @pytest.mark.parametrize(
