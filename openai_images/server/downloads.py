@@ -25,10 +25,9 @@ from openai_images.server.delivery import (
     peer_port,
 )
 from openai_images.server.error_replies import Reply, RequestRejectedError, error_reply, to_response
-from openai_images.server.faults import DOWNLOAD_OK
-from openai_images.server.faults.downloads import LOOP, DownloadInfo, DownloadPlan
+from openai_images.server.faults import DOWNLOAD_OK, LOOP, DownloadInfo, DownloadPlan, FaultQueue
 from openai_images.server.faults.plan import Fault
-from openai_images.server.state import ActiveRequest, FaultQueue, RecordedDownload, ServerState
+from openai_images.server.state import ActiveRequest, RecordedDownload, ServerState
 
 MAX_LINKED_BYTES: Final = 256 * 1024 * 1024
 MAX_LINKS: Final = 100_000

@@ -12,8 +12,7 @@ from typing import Any, Final, Literal
 
 import attrs
 
-from openai_images.server.catalog import output_tokens, partial_tokens, prompt_tokens
-from openai_images.server.checks import SVGModel
+from openai_images.server.catalog import SVGModel, output_tokens, partial_tokens, prompt_tokens
 from openai_images.server.error_replies import compact_json
 from openai_images.server.parameters import Parameters
 

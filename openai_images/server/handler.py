@@ -26,6 +26,7 @@ from openai_images.server.downloads import LinkedImage, LinkStore
 from openai_images.server.edits import resolve_references
 from openai_images.server.encoder import Encoder, MakeURL
 from openai_images.server.error_replies import Reply, RequestRejectedError, check_api_key, to_response
+from openai_images.server.faults import FaultQueue
 from openai_images.server.faults.plan import Fault, FaultPlan, RequestInfo
 from openai_images.server.faults.statuses import moderation_reply
 from openai_images.server.image_info import UploadedImages
@@ -46,7 +47,7 @@ from openai_images.server.request_body import (
     require_type,
 )
 from openai_images.server.settings import ServerSettings
-from openai_images.server.state import ActiveRequest, FaultQueue, RecordedRequest, ServerState
+from openai_images.server.state import ActiveRequest, RecordedRequest, ServerState
 from openai_images.server.uploads import Form, FormReader
 
 _NO_JSON: Final = object()

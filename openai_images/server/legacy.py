@@ -8,9 +8,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from openai_images.server.catalog import ServedModel
-from openai_images.server.checks import Types, check_names_and_types, check_prompt, check_range, invalid_value
 from openai_images.server.edits import CheckedEdit
-from openai_images.server.error_replies import bad_request
+from openai_images.server.error_replies import (
+    Types,
+    bad_request,
+    check_names_and_types,
+    check_prompt,
+    check_range,
+    invalid_value,
+)
 from openai_images.server.image_info import ImageInfo, UploadedImage, UploadedImages
 from openai_images.server.parameters import Parameters, parse_size
 from openai_images.server.settings import ServerSettings

@@ -12,31 +12,31 @@ import attrs
 
 from openai_images.server.catalog import (
     DEFAULT_MODEL,
-    ServedModel,
-    automatic_quality,
-    automatic_size,
-    served_models,
-    size_problem,
-)
-from openai_images.server.checks import (
     EXTRA_FORMATS,
     FORMATS,
     Animation,
+    ServedModel,
     SVGModel,
-    Types,
     automatic_gif_size,
+    automatic_quality,
+    automatic_size,
     check_format,
+    gif_animation,
+    gif_problem,
+    served_models,
+    size_problem,
+    svg_model,
+)
+from openai_images.server.edits import CheckedEdit, check_edit
+from openai_images.server.error_replies import (
+    Types,
     check_names_and_types,
     check_prompt,
     check_range,
     choice,
-    gif_animation,
-    gif_problem,
     invalid_value,
-    svg_model,
     wrong_type,
 )
-from openai_images.server.edits import CheckedEdit, check_edit
 from openai_images.server.image_info import UploadedImages
 from openai_images.server.settings import Links, ServerSettings
 

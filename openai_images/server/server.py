@@ -20,18 +20,13 @@ import attrs
 from aiohttp import web
 
 from openai_images.server.downloads import DownloadHandler, LinkStore
+from openai_images.server.faults import FaultQueues
 from openai_images.server.handler import ImagesHandler
 from openai_images.server.paint.painter import ImageCache
 from openai_images.server.rate_limits import RateLimits
 from openai_images.server.routes import make_app
 from openai_images.server.settings import ServerSettings, check_keep
-from openai_images.server.state import (
-    AnsweredRequest,
-    FaultQueues,
-    RecordedDownload,
-    RecordedRequest,
-    ServerState,
-)
+from openai_images.server.state import AnsweredRequest, RecordedDownload, RecordedRequest, ServerState
 
 T = TypeVar("T")
 S = TypeVar("S", bound="LocalImagesServer")

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
-from openai_images.server.checks import ALL_FORMATS
+from openai_images.server.catalog import ALL_FORMATS
 
 RetryAfter: TypeAlias = Literal["exact", "seconds", "none"]
 """How a 429 says when to come back: to the millisecond, in whole seconds rounded up, or not at all."""

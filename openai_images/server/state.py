@@ -1,22 +1,19 @@
-"""What the server has seen and will do: recorded requests, counters, requests in progress, queued faults.
+"""What the server has seen and does: recorded requests, counters, requests in progress.
 
-Invariants: counters change on the event loop alone; fault queues change under a lock, as tests fill them from other
-threads; a fault is used up by one request, in order of arrival.
+Invariants: counters change on the event loop alone.
 Must not: keep the bytes of uploads, count the server's own hang-ups as disconnects, send or decide anything.
 """
 
 import asyncio
-import threading
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Any, Generic
+from typing import Any
 
 import attrs
 
-from openai_images.server.error_replies import bad_request, common_headers, new_request_id
-from openai_images.server.faults import DOWNLOAD_OK, OK, find_download_fault, find_fault, is_download_fault
-from openai_images.server.faults.plan import Fault, FaultPlan, P
+from openai_images.server.error_replies import common_headers, new_request_id
+from openai_images.server.faults import OK
+from openai_images.server.faults.plan import Fault, FaultPlan
 
 
 def _count_of_characters(text: str | None) -> str:
@@ -85,77 +82,6 @@ class AnsweredRequest:
     path: str
     status: int
     fault: str
-
-
-@attrs.define
-class FaultQueue(Generic[P]):
-    """Queued faults of POSTs or of downloads; `find` makes a fault of a name, `normal` is none."""
-
-    find: Callable[[str], Fault[P]]
-    normal: Fault[P]
-    lock: threading.Lock
-    always: Fault[P] | None = None
-    pending: deque[Fault[P]] = attrs.field(factory=deque[Fault[P]])
-    _turns: dict[str, int] = attrs.field(factory=dict[str, int])
-
-    def next_fault(self, header: str | None) -> Fault[P]:
-        """The fault for the request that has just arrived; `header` is its X-Local-Fault."""
-        with self.lock:
-            if header is not None:
-                return self._alternate(self._find_in_header(header))
-            if self.pending:
-                return self.pending.popleft()
-            return self.normal if self.always is None else self._alternate(self.always)
-
-    def _find_in_header(self, name: str) -> Fault[P]:
-        try:
-            return self.find(name)
-        except ValueError as error:
-            raise bad_request(str(error), code="invalid_value", param="X-Local-Fault") from None
-
-    def _alternate(self, fault: Fault[P]) -> Fault[P]:
-        if not fault.plan.every_other:
-            return fault
-        turn = self._turns.get(fault.name, 0)
-        self._turns[fault.name] = turn + 1
-        return self.normal if turn % 2 else fault
-
-
-class FaultQueues:
-    """The two queues of a server, filled by name."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.posts = FaultQueue(find_fault, OK, self._lock)
-        self.downloads = FaultQueue(find_download_fault, DOWNLOAD_OK, self._lock)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The queued names, those of downloads last."""
-        with self._lock:
-            posts = [fault.name for fault in self.posts.pending]
-            return (*posts, *(fault.name for fault in self.downloads.pending))
-
-    def extend(self, names: Iterable[str], *, replace: bool = False) -> None:
-        """Appends faults, or replaces the queued ones; changes nothing if one of the names is unknown."""
-        listed = list(names)
-        posts = [find_fault(name) for name in listed if not is_download_fault(name)]
-        downloads = [find_download_fault(name) for name in listed if is_download_fault(name)]
-        with self._lock:
-            if replace:
-                self.posts.pending.clear()
-                self.downloads.pending.clear()
-            self.posts.pending.extend(posts)
-            self.downloads.pending.extend(downloads)
-
-    def always(self, name: str | None) -> None:
-        """The fault of every request for which none is queued; None for none of either kind."""
-        if name is None:
-            self.posts.always = self.downloads.always = None
-        elif is_download_fault(name):
-            self.downloads.always = find_download_fault(name)
-        else:
-            self.posts.always = find_fault(name)
 
 
 @attrs.define(kw_only=True, eq=False)

@@ -6,7 +6,6 @@ Must not: draw on the event loop.
 """
 
 import asyncio
-import hashlib
 import io
 import math
 from base64 import b64encode
@@ -20,12 +19,20 @@ from typing import Final, Generic, TypeVar
 import attrs
 from PIL import Image, ImageChops, PngImagePlugin
 
-from openai_images.server.checks import Animation
+from openai_images.server.catalog import Animation
 from openai_images.server.edits import CheckedEdit
-from openai_images.server.paint.drawing import Size, apply_curve, blur, resize, rounded_mask
-from openai_images.server.paint.finish import MARGIN, STATEMENT, apply_edit, encode_gif, write_caption
+from openai_images.server.paint.drawing import (
+    STATEMENT,
+    Size,
+    apply_curve,
+    blur,
+    prompt_rng,
+    resize,
+    rounded_mask,
+    write_caption,
+)
 from openai_images.server.paint.scenes import choose_palette, choose_scene, prompt_words
-from openai_images.server.paint.svg import draw
+from openai_images.server.paint.variants import MARGIN, apply_edit, draw, encode_gif
 from openai_images.server.parameters import Parameters
 
 # Scenes are drawn larger than requested, which makes smooth edges, up to so many pixels: more is slow.
@@ -92,8 +99,7 @@ def image_spec(parameters: Parameters, index: int, stage: int | None) -> ImageSp
 
 def paint_canvas(spec: CanvasSpec, edit: CheckedEdit | None = None) -> Image.Image:
     """The image in its full size, without its caption; `edit` has the images that `spec` names."""
-    seed = hashlib.sha256(f"{spec.index}\x00{spec.prompt}".encode("utf-8", "replace")).digest()
-    rng = Random(seed)  # noqa: S311  # paints the same image for the same prompt, guards nothing
+    rng = prompt_rng(spec.prompt, spec.index)
     words = prompt_words(spec.prompt)
     palette, scene = choose_palette(rng, words), choose_scene(rng, words)
     scale = min(OVERSIZE, math.sqrt(MAX_PIXELS / (spec.width * spec.height)))
