@@ -32,8 +32,7 @@ from openai_images.server.faults.plan import (
     WaitForRelease,
 )
 from openai_images.server.paint.painter import ImageCache
-from openai_images.server.settings import ServerSettings
-from openai_images.server.state import ActiveRequest, ReleaseGate
+from openai_images.server.state import ActiveRequest, ReleaseGate, ServerSettings
 
 SLICE: Final = 64 * 1024
 # So many bytes of each frame in one-byte chunks are segments of their own, the rest share segments: 2 MB would take

@@ -22,9 +22,8 @@ from openai_images.server.delivery import (
     open_transport,
     peer_port,
 )
-from openai_images.server.downloads import LinkedImage, LinkStore
 from openai_images.server.edits import resolve_references
-from openai_images.server.encoder import Encoder, MakeURL
+from openai_images.server.encoder import Encoder, LinkedImage, LinkStore, MakeURL
 from openai_images.server.error_replies import Reply, RequestRejectedError, check_api_key, to_response
 from openai_images.server.faults import FaultQueue
 from openai_images.server.faults.plan import Fault, FaultPlan, RequestInfo
@@ -46,8 +45,7 @@ from openai_images.server.request_body import (
     require_object,
     require_type,
 )
-from openai_images.server.settings import ServerSettings
-from openai_images.server.state import ActiveRequest, RecordedRequest, ServerState
+from openai_images.server.state import ActiveRequest, RecordedRequest, ServerSettings, ServerState
 from openai_images.server.uploads import Form, FormReader
 
 _NO_JSON: Final = object()

@@ -19,7 +19,7 @@ from openai_images.server.error_replies import (
 )
 from openai_images.server.image_info import ImageInfo, UploadedImage, UploadedImages
 from openai_images.server.parameters import Parameters, parse_size
-from openai_images.server.settings import ServerSettings
+from openai_images.server.state import ServerSettings
 
 _STRING: Final = ("a string", str)
 _TYPES: Final[Types] = {

@@ -38,7 +38,7 @@ from openai_images.server.error_replies import (
     wrong_type,
 )
 from openai_images.server.image_info import UploadedImages
-from openai_images.server.settings import Links, ServerSettings
+from openai_images.server.state import Links, ServerSettings
 
 MODERATED_PHRASE: Final = "trigger moderation"
 

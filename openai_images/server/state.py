@@ -1,19 +1,131 @@
-"""What the server has seen and does: recorded requests, counters, requests in progress.
+"""One local server: its settings, each checked when it is set, what it has seen, and the requests in progress.
 
-Invariants: counters change on the event loop alone.
+Invariants: a setting with which no server could be of use is a `ValueError` that says what it may be; counters change
+on the event loop alone.
 Must not: keep the bytes of uploads, count the server's own hang-ups as disconnects, send or decide anything.
 """
 
 import asyncio
-from collections.abc import Callable, Generator, Mapping
+import ipaddress
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
+from openai_images.server.catalog import ALL_FORMATS
 from openai_images.server.error_replies import common_headers, new_request_id
 from openai_images.server.faults import OK
 from openai_images.server.faults.plan import Fault, FaultPlan
+from openai_images.server.rate_limits import RetryAfter
+
+Links: TypeAlias = Literal["absolute", "relative"]
+"""How URLs of images are written: with this server's address, or as a path alone."""
+
+MAX_BODY_BYTES: Final = 25 * 1024 * 1024
+# 16 images, a mask and a markup may have just under 50 MiB each.
+MAX_UPLOAD_BYTES: Final = 1024 * 1024 * 1024
+# aiohttp.web does not tell a handler that waits for its body of a malformed chunk: it waits for ever.
+BODY_TIMEOUT: Final = 2.5
+"""Seconds without a byte after which a body is taken to have stopped."""
+
+_Attribute: TypeAlias = "attrs.Attribute[Any]"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is one of this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _address(host: str) -> str:
+    return "127.0.0.1" if host == "localhost" else host
+
+
+def _key_or_new(key: str | None) -> str:
+    return f"sk-local-{secrets.token_hex(16)}" if key is None else key
+
+
+def _rule(accepts: Callable[[Any], bool], message: str) -> Callable[[object, _Attribute, Any], None]:
+    """A validator that raises `message` for what is not accepted."""
+
+    def check(_: object, attribute: _Attribute, value: Any) -> None:
+        if not accepts(value):
+            raise ValueError(message.format(name=attribute.name, value=value))
+
+    return check
+
+
+_PACE_MESSAGE: Final = "pace must not be negative and keepalive_comments must be above 0"
+_RETRY_AFTER_MESSAGE: Final = "retry_after must be one of 'exact', 'seconds', 'none', not {value!r}"
+_LINKS_MESSAGE: Final = "picture_links must be None or one of 'absolute', 'relative', not {value!r}"
+_check_host = _rule(is_loopback, "host must be a loopback address such as 127.0.0.1 or ::1, not {value!r}")
+_check_port = _rule(
+    lambda port: 0 <= port <= 65_535, "port must be from 0 (any that is free) to 65535, not {value}"
+)
+_check_count = _rule(lambda count: count is None or count >= 1, "{name} must be at least 1, not {value}")
+check_keep = _rule(
+    lambda count: count is None or count >= 0,
+    "keep_requests must not be negative (None keeps all), not {value}",
+)
+
+
+def _check_burst(settings: Any, attribute: _Attribute, burst: int | None) -> None:
+    _check_count(settings, attribute, burst)
+    if burst is not None and settings.images_per_minute is None and settings.requests_per_minute is None:
+        raise ValueError("rate_limit_burst needs images_per_minute or requests_per_minute to be the burst of")
+
+
+def _check_pictures(_: object, __: _Attribute, pictures: bytes | Mapping[str, bytes] | None) -> None:
+    if pictures is None:
+        return
+    by_format: Mapping[str, object] = pictures if isinstance(pictures, Mapping) else {"png": pictures}
+    if not by_format or not all(isinstance(data, bytes) and data for data in by_format.values()):
+        raise ValueError(
+            "pictures must be a picture's bytes, or a mapping with such bytes (None: they are painted)"
+        )
+    if unknown := sorted(set(by_format) - set(ALL_FORMATS)):
+        raise ValueError(
+            f"pictures has {unknown[0]!r}, but what can be asked for is {', '.join(ALL_FORMATS)}"
+        )
+
+
+@attrs.define(kw_only=True, eq=False, repr=False)
+class ServerSettings:
+    """The options of a server but those of faults and records; `LocalImagesServer` describes them."""
+
+    host: str = attrs.field(default="127.0.0.1", converter=_address, validator=_check_host)
+    port: int = attrs.field(default=0, validator=_check_port)
+    api_key: str = attrs.field(default=None, converter=_key_or_new)
+    images_per_minute: int | None = attrs.field(default=None, validator=_check_count)
+    requests_per_minute: int | None = attrs.field(default=None, validator=_check_count)
+    rate_limit_burst: int | None = attrs.field(default=None, validator=_check_burst)
+    rate_limit_headers: bool = True
+    retry_after: RetryAfter = attrs.field(
+        default="exact", validator=_rule(set(get_args(RetryAfter)).__contains__, _RETRY_AFTER_MESSAGE)
+    )
+    pace: float = attrs.field(default=0.0, validator=_rule(lambda pace: pace >= 0, _PACE_MESSAGE))
+    pictures: bytes | Mapping[str, bytes] | None = attrs.field(default=None, validator=_check_pictures)
+    legacy: bool = False
+    picture_links: Links | None = attrs.field(
+        default=None, validator=_rule({None, *get_args(Links)}.__contains__, _LINKS_MESSAGE)
+    )
+    max_body_bytes: int = attrs.field(default=MAX_BODY_BYTES, validator=_check_count)
+    max_upload_bytes: int = attrs.field(default=MAX_UPLOAD_BYTES, validator=_check_count)
+    body_timeout: float = attrs.field(
+        default=BODY_TIMEOUT,
+        validator=_rule(lambda s: s > 0, "body_timeout must be above 0 seconds, not {value}"),
+    )
+    keepalive_comments: float | None = attrs.field(
+        default=None, validator=_rule(lambda s: s is None or s > 0, _PACE_MESSAGE)
+    )
+    clock: Callable[[], float] = time.monotonic
+    now: Callable[[], float] = time.time
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
 
 def _count_of_characters(text: str | None) -> str:

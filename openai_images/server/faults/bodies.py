@@ -9,13 +9,14 @@ import base64
 from collections.abc import Mapping
 from typing import Any, Final
 
-from openai_images.server.encoder import Base64Encoding, Dialect, as_string
 from openai_images.server.error_replies import USER_ERROR
 from openai_images.server.faults.plan import (
     FINAL,
     MEGABYTES,
     Argument,
+    Base64Encoding,
     CommentsUntilReleased,
+    Dialect,
     Event,
     FaultPlan,
     FaultType,
@@ -27,6 +28,7 @@ from openai_images.server.faults.plan import (
     StepTransform,
     Text,
     WaitForRelease,
+    as_string,
     fault,
     fault_with_argument,
     first_partial,

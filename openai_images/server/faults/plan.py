@@ -10,8 +10,29 @@ from typing import Any, Final, Generic, Literal, TypeVar
 
 import attrs
 
-from openai_images.server.encoder import Dialect
 from openai_images.server.error_replies import Reply
+
+Base64Encoding = Callable[[bytes], bytes]
+
+
+def as_string(text: bytes) -> bytes:
+    """Base64 as a JSON string: it needs no escapes."""
+    return b'"' + text + b'"'
+
+
+@attrs.frozen(kw_only=True)
+class Dialect:
+    """How a response is encoded."""
+
+    base64: Base64Encoding = as_string
+    line_end: bytes = b"\n"
+    byte_order_mark: bool = False
+    event_line: bool = True
+    comments: bool = False
+    sparse: bool = False
+    empty_data: bool = False
+    links: Literal["absolute", "relative", "data"] | None = None
+
 
 HangUpKind = Literal["close", "reset", "bad_chunk"]
 
