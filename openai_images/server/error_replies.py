@@ -100,8 +100,8 @@ def describe(value: object) -> str:
 Types = Mapping[str, tuple[str, type]]
 
 
-def check_names_and_types(values: Mapping[str, Any], known: Types) -> None:
-    """Rejects unknown names and values of another type."""
+def check_names_and_types(values: Mapping[str, Any], known: Types) -> dict[str, Any]:
+    """The values that are not null; rejects unknown names and values of another type."""
     for name, value in values.items():
         if name not in known:
             raise unknown_parameter(name)
@@ -109,6 +109,7 @@ def check_names_and_types(values: Mapping[str, Any], known: Types) -> None:
         # bool is an int in Python, not in JSON.
         if value is not None and type(value) is not type_:
             wrong_type(name, expected, value)
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def unknown_parameter(name: str) -> RequestRejectedError:

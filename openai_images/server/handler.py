@@ -29,9 +29,14 @@ from openai_images.server.faults import FaultQueue
 from openai_images.server.faults.plan import Fault, FaultPlan, RequestInfo
 from openai_images.server.faults.statuses import moderation_reply
 from openai_images.server.image_info import UploadedImages
-from openai_images.server.legacy import check_legacy
 from openai_images.server.paint.painter import ImageCache
-from openai_images.server.parameters import MODERATED_PHRASE, Parameters, check_parameters, find_model
+from openai_images.server.parameters import (
+    MODERATED_PHRASE,
+    Parameters,
+    check_legacy,
+    check_parameters,
+    find_model,
+)
 from openai_images.server.rate_limits import RateLimits
 from openai_images.server.request_body import (
     FORM,
