@@ -142,11 +142,6 @@ def automatic_size(model: ServedModel, like: tuple[int, int] | None = None) -> t
     return round(math.sqrt(_AUTO_PIXELS * ratio)), round(math.sqrt(_AUTO_PIXELS / ratio))
 
 
-def automatic_quality(model: ServedModel) -> str:
-    """The quality of `auto`."""
-    return "low" if model.free_sizes else "medium"
-
-
 def size_problem(model: ServedModel, size: str, width: int, height: int) -> str | None:
     """The API's message about a size, or None if it is valid."""
     if not model.free_sizes:
@@ -210,15 +205,10 @@ def check_format(values: Mapping[str, Any], output_format: str) -> None:
         text = output_format.upper()
         message = f"Compression less than 100 is not supported for {text} output format."
         raise invalid_value("output_compression", message)
-    if output_format in EXTRA_FORMATS:
-        _check_single(values, output_format.upper())
-
-
-def _check_single(values: Mapping[str, Any], text: str) -> None:
-    """Rejects streams of a gif or svg, and several svgs."""
-    if values.get("stream"):
-        raise invalid_value("stream", f"Streaming is not supported for {text} output format.")
-    if text == "SVG" and values.get("n", 1) > 1:
+    if output_format in EXTRA_FORMATS and values.get("stream"):
+        message = f"Streaming is not supported for {output_format.upper()} output format."
+        raise invalid_value("stream", message)
+    if output_format == "svg" and values.get("n", 1) > 1:
         raise invalid_value("n", "SVG output format is only supported with n=1.")
 
 

@@ -130,15 +130,7 @@ class Encoder:
         return usage | {"total_tokens": text + image + output}
 
 
-_EFFORT_TOKENS: Final = {
-    "none": 0,
-    "minimal": 64,
-    "low": 256,
-    "medium": 1024,
-    "high": 4096,
-    "xhigh": 8192,
-    "max": 16384,
-}
+_EFFORT_TOKENS: Final = dict(none=0, minimal=64, low=256, medium=1024, high=4096, xhigh=8192, max=16384)  # noqa: C408
 
 
 def _svg_usage(svg_model: SVGModel, images: Sequence[bytes]) -> dict[str, Any]:
@@ -189,17 +181,14 @@ class LinkStore:
         self._held += 0 if self._counts[key] else len(image.base64)
         self._counts[key] += 1
         while len(self._images) > 1 and (self._held > self._limit or len(self._images) > MAX_LINKS):
-            self._drop_oldest()
+            _, oldest = self._images.popitem(last=False)
+            key = id(oldest.base64)
+            self._counts[key] -= 1
+            if not self._counts[key]:
+                del self._counts[key]
+                self._held -= len(oldest.base64)
         return path
 
     def find(self, name: str, number: str) -> LinkedImage | None:
         """The image behind a link, or None if it does not exist any more."""
         return self._images.get(f"/v1/images/{name}/content?variant={number}")
-
-    def _drop_oldest(self) -> None:
-        _, oldest = self._images.popitem(last=False)
-        key = id(oldest.base64)
-        self._counts[key] -= 1
-        if not self._counts[key]:
-            del self._counts[key]
-            self._held -= len(oldest.base64)

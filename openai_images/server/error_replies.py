@@ -192,21 +192,16 @@ def invalid_api_key(key: str) -> Reply:
     return error_reply(401, message, code="invalid_api_key")
 
 
-def missing_api_key() -> Reply:
-    """The 401 for a request without an Authorization header."""
-    message = (
-        "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer "
-        "auth (i.e. Authorization: Bearer YOUR_KEY). You can obtain an API key from "
-        "https://platform.openai.com/account/api-keys."
-    )
-    return error_reply(401, message)
-
-
 def check_api_key(request: web.Request, api_key: str) -> Reply | None:
     """The 401 for a request without the right key, or None."""
     header = request.headers.get("authorization")
     if header is None:
-        return missing_api_key()
+        message = (
+            "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer "
+            "auth (i.e. Authorization: Bearer YOUR_KEY). You can obtain an API key from "
+            "https://platform.openai.com/account/api-keys."
+        )
+        return error_reply(401, message)
     scheme, _, key = header.partition(" ")
     right = hmac.compare_digest(key.strip().encode("utf-8", "replace"), api_key.encode())
     return None if scheme.lower() == "bearer" and right else invalid_api_key(key.strip())

@@ -189,7 +189,7 @@ def parse_size(size: str) -> tuple[int, int]:
 def _quality(values: Mapping[str, Any], model: ServedModel) -> str:
     quality: str = values.get("quality", "auto")
     if quality == "auto":
-        return catalog.automatic_quality(model)
+        return "low" if model.free_sizes else "medium"
     if quality in model.qualities:
         return quality
     # The live text names these four for every model, though xhigh and max work from 2.5 on.
@@ -228,8 +228,8 @@ def check_legacy(
     if uploads is not None and is_3:
         message = "Invalid value: 'dall-e-3'. Value must be 'dall-e-2'."
         raise bad_request(message, code="invalid_value", param="model")
-    known = dict.fromkeys((*_LEGACY_TEXTS, "style") if is_3 else _LEGACY_TEXTS, _STRING) | {"n": _INTEGER}
-    known |= {} if uploads is None else dict.fromkeys(("image", "mask"), _FILE)
+    texts, files = (*_LEGACY_TEXTS, *(["style"] if is_3 else [])), ("image", "mask") if uploads else ()
+    known: Types = {**dict.fromkeys(texts, _STRING), "n": _INTEGER, **dict.fromkeys(files, _FILE)}
     present = check_names_and_types(values, known)
     prompt = check_prompt(present, _LEGACY_MAX_PROMPT[model.name])
     edit = None if uploads is None else _legacy_edit(uploads)

@@ -10,7 +10,7 @@ import asyncio
 import re
 from base64 import b64decode
 from collections.abc import Callable
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import attrs
 from aiohttp import HttpVersion11, web
@@ -51,13 +51,11 @@ from openai_images.server.state import (
     is_loopback,
 )
 
-OnAnswer = Callable[[AnsweredRequest], object]
-
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:@/\s]+)(?::[0-9]*)?", re.IGNORECASE)
 
 
 def make_app(
-    images: ImagesHandler, downloads: "DownloadHandler", on_answer: OnAnswer | None
+    images: ImagesHandler, downloads: "DownloadHandler", on_answer: Callable[[AnsweredRequest], object] | None
 ) -> web.Application:
     """The aiohttp application of a server; `on_answer` is called with each request once it is answered."""
     app = web.Application(
@@ -76,7 +74,9 @@ def make_app(
     return app
 
 
-def _count_requests(images: ImagesHandler, on_answer: OnAnswer | None) -> Middleware:
+def _count_requests(
+    images: ImagesHandler, on_answer: Callable[[AnsweredRequest], object] | None
+) -> Middleware:
     @web.middleware
     async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.method == "POST" and request.path.startswith("/v1/images/"):
@@ -107,11 +107,11 @@ def _foreign_reply(request: web.Request, bound: str) -> Reply | None:
     """The 403 for a Host that is not of loopback or `bound`, or an Origin of another site; else None."""
     for host in request.headers.getall("Host", ()):
         if not _is_local_name(host, bound):
-            return _foreign("Host", host, "host_not_allowed")
+            return _foreign("Host", host)
     for origin in request.headers.getall("Origin", ()):
         scheme, _, host = origin.partition("://")
         if scheme.lower() not in {"http", "https"} or not _is_local_name(host, bound):
-            return _foreign("Origin", origin, "origin_not_allowed")
+            return _foreign("Origin", origin)
     return None
 
 
@@ -122,12 +122,12 @@ def _is_local_name(host: str, bound: str) -> bool:
     return name in {"localhost", bound} or is_loopback(name)
 
 
-def _foreign(header: str, value: str, code: str) -> Reply:
+def _foreign(header: str, value: str) -> Reply:
     message = (
         f"The local images server does not answer requests with the header '{header}: {value[:200]}'. "
         "Use an address of this machine: 127.0.0.1, localhost or [::1]."
     )
-    return error_reply(403, message, code=code)
+    return error_reply(403, message, code=f"{header.lower()}_not_allowed")
 
 
 def _fixed_reply(reply: Any) -> Handler:
@@ -142,8 +142,6 @@ def _headers() -> dict[str, str]:
 
 
 def _models(settings: ServerSettings) -> Handler:
-    """All models that are served, or the one that is named in the path."""
-
     async def handle(request: web.Request) -> web.StreamResponse:
         served, name = served_models(settings.now(), legacy=settings.legacy), request.match_info.get("name")
         if name is None:
@@ -190,16 +188,23 @@ class DownloadHandler:
 
     async def _answer(self, request: web.Request, active: ActiveRequest) -> web.StreamResponse:
         fault = self._next_fault(request)
-        self._record(request, fault)
-        plan = fault.plan
+        self.state.faults_by_request[id(request)] = fault.name
+        self.state.record(
+            RecordedDownload(
+                method=request.method,
+                path=request.path_qs,
+                headers=request.headers,
+                peer_port=peer_port(request),
+                fault=fault.name,
+            )
+        )
+        plan, hop = fault.plan, request.query.get("hop", "")
         if plan.hold:
             await self.state.gate.event.wait()
         if plan.reply is not None:
             raise RequestRejectedError(plan.reply())
         if plan.location is not None:
-            info = DownloadInfo(
-                port=local_address(request)[1], path=request.path_qs, hop=request.query.get("hop", "")
-            )
+            info = DownloadInfo(port=local_address(request)[1], path=request.path_qs, hop=hop)
             raise RequestRejectedError(Reply(302, b"", "text/plain", {"location": plan.location(info)}))
         image = self.links.find(request.match_info["name"], request.query.get("variant", "0"))
         if image is None:
@@ -214,18 +219,6 @@ class DownloadHandler:
             return DOWNLOAD_OK
         return self.faults.next_fault(request.headers.get("X-Local-Fault"))
 
-    def _record(self, request: web.Request, fault: Fault[DownloadPlan]) -> None:
-        self.state.faults_by_request[id(request)] = fault.name
-        self.state.record_download(
-            RecordedDownload(
-                method=request.method,
-                path=request.path_qs,
-                headers=request.headers,
-                peer_port=peer_port(request),
-                fault=fault.name,
-            )
-        )
-
 
 @attrs.frozen
 class _DownloadWriter:
@@ -237,7 +230,6 @@ class _DownloadWriter:
     state: ServerState
 
     async def send(self, image: LinkedImage) -> web.StreamResponse:
-        """Sends the image and returns the response, ended or broken."""
         data = await self._bytes(image)
         response = web.StreamResponse(headers={"content-type": image.media_type, **self.active.headers()})
         if self.plan.body == "endless":
@@ -250,15 +242,19 @@ class _DownloadWriter:
         await _write(response, data if whole else data[: len(data) // 2])
         match self.plan.body:
             case "endless":
-                await self._never_end(response, data)
+                piece = (data * (SLICE // len(data) + 1))[:SLICE]
+                while True:
+                    await response.write(piece)
+                    # A write that finds room does not wait, so other tasks need a turn.
+                    await asyncio.sleep(0)
             case "stalled":
                 await self.state.gate.event.wait()
                 await _write(response, data[len(data) // 2 :])
             case "cut":
-                self._hang_up("close")
+                hang_up(self.active, open_transport(self.request), "close")
             case "reset":
                 await asyncio.sleep(SEGMENT_DELAY)
-                self._hang_up("reset")
+                hang_up(self.active, open_transport(self.request), "reset")
             case _:
                 pass
         if not self.active.hung_up:
@@ -273,16 +269,6 @@ class _DownloadWriter:
         if len(image.base64) <= _ON_THE_LOOP:
             return b64decode(image.base64)
         return await asyncio.to_thread(b64decode, image.base64)
-
-    async def _never_end(self, response: web.StreamResponse, data: bytes) -> None:
-        piece = (data * (SLICE // len(data) + 1))[:SLICE]
-        while True:
-            await response.write(piece)
-            # A write that finds room does not wait, so other tasks need a turn.
-            await asyncio.sleep(0)
-
-    def _hang_up(self, how: Literal["close", "reset"]) -> None:
-        hang_up(self.active, open_transport(self.request), how)
 
 
 async def _write(response: web.StreamResponse, data: bytes) -> None:

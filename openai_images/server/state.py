@@ -128,10 +128,6 @@ class ServerSettings:
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
 
-def _count_of_characters(text: str | None) -> str:
-    return "None" if text is None else f"<{len(text):,} characters>"
-
-
 @attrs.frozen(kw_only=True)
 class RecordedPart:
     """One part of a multipart request as it arrived; `text` is None for a file, whose bytes are not kept.
@@ -144,7 +140,9 @@ class RecordedPart:
     content_type: str | None
     nbytes: int
     sha256: str
-    text: str | None = attrs.field(repr=_count_of_characters)
+    text: str | None = attrs.field(
+        repr=lambda text: "None" if text is None else f"<{len(text):,} characters>"
+    )
     headers: Mapping[str, str] = attrs.field(repr=False)
 
 
@@ -248,15 +246,12 @@ class ServerState:
         self._active: set[ActiveRequest] = set()
         self._changed = ReleaseGate()
 
-    def record(self, request: RecordedRequest) -> None:
-        """Keeps the request, and drops the oldest if there are too many."""
-        self.requests.append(request)
-        self._drop_oldest(self.requests)
-
-    def record_download(self, download: RecordedDownload) -> None:
-        """Keeps the download, likewise."""
-        self.downloads.append(download)
-        self._drop_oldest(self.downloads)
+    def record(self, arrived: RecordedRequest | RecordedDownload) -> None:
+        """Keeps a request or download, and drops the oldest if there are too many."""
+        kept: list[Any] = self.downloads if isinstance(arrived, RecordedDownload) else self.requests
+        kept.append(arrived)
+        if self.keep_requests is not None:
+            del kept[: max(0, len(kept) - self.keep_requests)]
 
     @contextmanager
     def track(self, active: ActiveRequest) -> Generator[None]:
@@ -287,7 +282,3 @@ class ServerState:
         self._closing = True
         for active in tuple(self._active):
             active.abort()
-
-    def _drop_oldest(self, kept: list[Any]) -> None:
-        if self.keep_requests is not None:
-            del kept[: max(0, len(kept) - self.keep_requests)]

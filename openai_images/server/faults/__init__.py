@@ -74,11 +74,9 @@ def next_hop(info: DownloadInfo, hop: str) -> str:
     return f"{path}?{'&'.join([*kept, f'hop={hop}'])}"
 
 
-def _in_circles(info: DownloadInfo) -> str:
-    return next_hop(info, "loop-b" if info.hop == "loop-a" else "loop-a")
-
-
-LOOP: Final = DownloadPlan(location=_in_circles)
+LOOP: Final = DownloadPlan(
+    location=lambda info: next_hop(info, "loop-b" if info.hop == "loop-a" else "loop-a")
+)
 
 DOWNLOAD_FAULTS: Final[Mapping[str, FaultType[DownloadPlan]]] = {
     "download_ok": fault("no fault for this download", DownloadPlan()),
@@ -201,16 +199,13 @@ class FaultQueue(Generic[P]):
         """The fault for the request that has just arrived; `header` is its X-Local-Fault."""
         with self.lock:
             if header is not None:
-                return self._alternate(self._find_in_header(header))
+                try:
+                    return self._alternate(self.find(header))
+                except ValueError as error:
+                    raise bad_request(str(error), code="invalid_value", param="X-Local-Fault") from None
             if self.pending:
                 return self.pending.popleft()
             return self.normal if self.always is None else self._alternate(self.always)
-
-    def _find_in_header(self, name: str) -> Fault[P]:
-        try:
-            return self.find(name)
-        except ValueError as error:
-            raise bad_request(str(error), code="invalid_value", param="X-Local-Fault") from None
 
     def _alternate(self, fault: Fault[P]) -> Fault[P]:
         if not fault.plan.every_other:

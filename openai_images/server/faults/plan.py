@@ -87,11 +87,6 @@ StepTransform = Callable[[Frames], Steps]
 FINAL = None
 
 
-def normal_steps(partials: int) -> Frames:
-    """The normal body: the partial images in order, then the final one."""
-    return (*(Frame(index) for index in range(partials)), Frame(FINAL))
-
-
 def first_partial(frames: Frames) -> Frames:
     """The first frame if it is a partial image, else nothing."""
     return tuple(frame for frame in frames[:1] if frame.stage is not FINAL)
@@ -144,8 +139,8 @@ class FaultPlan(Plan):
     hang_up: Literal["close", "reset"] | None = None
 
     def steps(self, partials: int, *, as_stream: bool) -> Steps:
-        """The body of a response, as this plan rearranges it."""
-        frames = normal_steps(partials)
+        """The body of a response (the partial images in order, then the final one), as this plan rearranges it."""
+        frames: Frames = (*(Frame(index) for index in range(partials)), Frame(FINAL))
         steps: Steps = frames
         if self.transform is not None and (as_stream or not self.stream_only):
             steps = self.transform(frames)

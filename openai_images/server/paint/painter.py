@@ -219,7 +219,9 @@ class ImageCache:
         self._fixed = {name: b64encode(data) for name, data in by_format}
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="local-images-painter")
         self._files = SingleFlightCache[ImageSpec, bytes](MAX_CACHED_BYTES, len)
-        self._canvases = SingleFlightCache[CanvasSpec, Image.Image](MAX_CANVAS_BYTES, _canvas_bytes)
+        self._canvases = SingleFlightCache[CanvasSpec, Image.Image](
+            MAX_CANVAS_BYTES, lambda canvas: canvas.width * canvas.height * len(canvas.getbands())
+        )
 
     async def image(self, parameters: Parameters, index: int, stage: int | None) -> bytes:
         """The base64 of one image, or of a partial image of it."""
@@ -238,16 +240,11 @@ class ImageCache:
     async def _make(self, spec: ImageSpec, edit: CheckedEdit | None) -> bytes:
         loop, canvas = asyncio.get_running_loop(), spec.canvas
         if spec.output_format == "svg":
-            return await loop.run_in_executor(self._pool, _svg_base64, canvas, edit)
+            size = canvas.width, canvas.height
+            return await loop.run_in_executor(
+                self._pool, lambda: b64encode(draw(canvas.prompt, canvas.index, size, edit).encode())
+            )
         image = await self._canvases.get(
             canvas, lambda: loop.run_in_executor(self._pool, paint_canvas, canvas, edit)
         )
         return await loop.run_in_executor(self._pool, lambda: b64encode(encode_image(image, spec)))
-
-
-def _svg_base64(spec: CanvasSpec, edit: CheckedEdit | None) -> bytes:
-    return b64encode(draw(spec.prompt, spec.index, (spec.width, spec.height), edit).encode())
-
-
-def _canvas_bytes(canvas: Image.Image) -> int:
-    return canvas.width * canvas.height * len(canvas.getbands())
