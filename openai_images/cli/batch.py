@@ -85,7 +85,10 @@ class BatchCommand:
         """Plan, run and summarize; return the exit code."""
         if self._options.dry_run:
             return await self._dry_run()
-        async with open_client(self._job.endpoint, self._console, lambda: None) as client:
+        job = self._job
+        async with open_client(
+            job.options, self._console, lambda: None, limits=job.limits, pace=0.0
+        ) as client:
             return await self._run(client)
 
     def interrupted(self) -> ErrorReport:
@@ -98,7 +101,7 @@ class BatchCommand:
     async def _dry_run(self) -> int:
         """Plan without sending; no folder is created."""
         options = self._options
-        client = offline_client(self._job.endpoint)
+        client = offline_client(options)
         is_there = os.path.exists(options.out)  # noqa: ASYNC240, PTH110  the loop is idle
         reject_mixed_folder(Path(options.out), local=options.local)
         with nullcontext(options.out) if is_there else tempfile.TemporaryDirectory() as out:
@@ -254,8 +257,11 @@ class InterruptHandler:
 
 def reject_mixed_folder(folder: Path, *, local: bool) -> None:
     """Raise `ConfigurationError` if placeholder images and a model's would share the folder."""
-    # `Path.exists` raises if a name is too long; the batch reports that.
-    if os.path.exists(folder / _MARKER) == local or not _has_sent(folder / "journal.jsonl"):  # noqa: PTH110
+    try:
+        # `Path.exists` raises if a name is too long; the batch reports that.
+        if os.path.exists(folder / _MARKER) == local or _SENT not in (folder / "journal.jsonl").read_bytes():  # noqa: PTH110
+            return
+    except OSError:
         return
     there, here = ("a model", "stand-ins") if local else ("local stand-ins", "a model")
     message = f"the pictures in {str(folder)!r} are by {there}, and those of this run would be by {here}"
@@ -268,13 +274,6 @@ def mark_stand_ins(folder: Path, *, local: bool) -> None:
         (folder / _MARKER).write_text(_MARKER_TEXT, encoding="utf-8")
     else:
         (folder / _MARKER).unlink(missing_ok=True)
-
-
-def _has_sent(journal: Path) -> bool:
-    try:
-        return _SENT in journal.read_bytes()
-    except OSError:
-        return False
 
 
 def read_unknown_keys(journal: Path) -> set[str]:

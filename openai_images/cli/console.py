@@ -13,15 +13,14 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO, TypeVar, cast
+from functools import cached_property
+from operator import methodcaller
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO, cast
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
     import rich.console
-
-_T = TypeVar("_T")
 
 
 class ResilientStream:
@@ -49,17 +48,17 @@ class ResilientStream:
         for encoding in ("", self.encoding, "ascii"):
             with suppress(UnicodeError, LookupError):
                 shown = text.encode(encoding, "backslashreplace").decode(encoding) if encoding else text
-                self._attempt(partial(_write, text=shown))
+                self._attempt(methodcaller("write", shown))
                 break
         return len(text)
 
     def flush(self) -> None:
         """Flush; do nothing if lost."""
-        self._attempt(lambda stream: stream.flush())
+        self._attempt(methodcaller("flush"))
 
     def isatty(self) -> bool:
         """Return whether it is a terminal, and not lost."""
-        return bool(self._attempt(lambda stream: stream.isatty()))
+        return bool(self._attempt(methodcaller("isatty")))
 
     def fileno(self) -> int:
         """Return the descriptor. Raises OSError if there is none."""
@@ -73,7 +72,7 @@ class ResilientStream:
             with suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), cast("TextIO", self._first).fileno())
 
-    def _attempt(self, action: Callable[[TextIO], _T]) -> _T | None:
+    def _attempt(self, action: Callable[[TextIO], Any]) -> Any:
         if self.stream is None or self.error is not None:
             return None
         try:
@@ -83,10 +82,6 @@ class ResilientStream:
         except (OSError, ValueError) as error:  # ValueError: it was closed
             self.error = error
             return None
-
-
-def _write(stream: TextIO, text: str) -> None:
-    stream.write(text)
 
 
 class Streams(NamedTuple):
@@ -234,17 +229,8 @@ def _pair(large: int, large_unit: str, small: int, small_unit: str) -> str:
     return f"{large} {large_unit} {small} {small_unit}" if small else f"{large} {large_unit}"
 
 
-def dollars(amount: Decimal) -> str:
+def dollars(amount: Decimal, rounding: str = "ROUND_HALF_UP") -> str:
     """Format US dollars: cents, and below one dollar up to four digits: `$12.30`, `$0.0412`, `$0.41`."""
-    return _money(amount, "ROUND_HALF_UP")
-
-
-def dollars_rounded_up(amount: Decimal) -> str:
-    """Format US dollars, rounded up: for upper bounds."""
-    return _money(amount, "ROUND_UP")
-
-
-def _money(amount: Decimal, rounding: str) -> str:
     from decimal import Decimal
 
     cent, smallest = Decimal("0.01"), Decimal("0.0001")
@@ -259,8 +245,7 @@ def _money(amount: Decimal, rounding: str) -> str:
 
 def images_per_minute(rate: float) -> str:
     """Format a rate: `118 images/min`, `4.3 images/min`."""
-    digits = 0 if rate >= 10 else 1
-    return f"{rate:,.{digits}f} images/min"
+    return f"{rate:,.{0 if rate >= 10 else 1}f} images/min"
 
 
 def truncate(text: str, limit: int) -> str:

@@ -51,7 +51,11 @@ def run_command(
         except ModuleNotFoundError:
             raise
         except Exception as error:  # noqa: BLE001  a bug gets a message too
-            report_error(console, _unexpected_report(error), error)
+            # The text of the error may hold secrets: only its name is shown.
+            kind = type(error).__name__
+            message = f"something unexpected happened ({kind})"
+            advice = "Please report it with what --verbose shows."
+            report_error(console, ErrorReport(error_type=kind, message=message, advice=advice), error)
             return 1
 
 
@@ -62,15 +66,6 @@ def write_error_report(
     kind = type(error).__name__
     message = f"cannot write to {path!r}: {error.strerror or kind}"
     return ErrorReport(error_type=kind, message=message, advice=advice, maybe_billed=maybe_billed)
-
-
-def _unexpected_report(error: Exception) -> ErrorReport:
-    """Report a bug; the text of the error may hold secrets, so only its name is shown."""
-    return ErrorReport(
-        error_type=type(error).__name__,
-        message=f"something unexpected happened ({type(error).__name__})",
-        advice="Please report it with what --verbose shows.",
-    )
 
 
 @contextmanager

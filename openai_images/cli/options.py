@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import click
-from attrs import field, frozen
+from attrs import frozen
 
 from openai_images import ConfigurationError, ImagesClient, Limits, Timeouts
 from openai_images.cli.console import DEFAULT_MODEL, Console, Streams
@@ -40,123 +40,6 @@ _PACE = 0.3
 
 
 @frozen(kw_only=True)
-class CommandEndpoint:
-    """Where to send, and how fast; `pace`: seconds between partial images of the local server."""
-
-    local: bool = False
-    azure: bool | None = None
-    base_url: str | None = None
-    timeout: float | None = None
-    limits: Limits = field(factory=Limits)
-    pace: float = _PACE
-
-    @property
-    def is_azure(self) -> bool:
-        """Whether this is Azure: as `--azure` says, or if only AZURE_OPENAI_ENDPOINT is set."""
-        if self.local or self.azure is not None:
-            return bool(self.azure) and not self.local
-        named = self.base_url or _env("OPENAI_BASE_URL") or _env("OPENAI_API_KEY")
-        return not named and bool(_env("AZURE_OPENAI_ENDPOINT"))
-
-    @property
-    def timeouts(self) -> Timeouts:
-        """Timeouts of the client."""
-        return Timeouts() if self.timeout is None else Timeouts(total=self.timeout)
-
-
-def choose_model(model: str | None, endpoint: CommandEndpoint) -> str:
-    """Return the requested model, or Azure's deployment, or the default."""
-    if model is not None:
-        return model
-    if not endpoint.is_azure:
-        return DEFAULT_MODEL
-    return _env("AZURE_OPENAI_DEPLOYMENT") or _env("AZURE_OPENAI_DEPLOYMENT_NAME") or DEFAULT_MODEL
-
-
-def offline_client(endpoint: CommandEndpoint) -> ImagesClient:
-    """Make a client that sends nothing and needs no key. Raises `ConfigurationError`."""
-    if endpoint.is_azure:
-        return ImagesClient.azure(endpoint.base_url, api_key="none")
-    return ImagesClient(api_key="none", base_url=endpoint.base_url)
-
-
-@asynccontextmanager
-async def open_client(
-    endpoint: CommandEndpoint, console: Console, on_attempt: Callable[[], None]
-) -> AsyncGenerator[ImagesClient]:
-    """Open a client; `on_attempt` is called before each request. Raises `ConfigurationError`."""
-    if endpoint.local:
-        from openai_images.server import LocalImagesServer
-
-        console.print_note(_STAND_IN, "yellow")
-        async with (
-            LocalImagesServer(pace=endpoint.pace) as server,
-            ImagesClient(
-                base_url=server.base_url,
-                api_key=_observed_key(server.api_key, on_attempt),
-                timeouts=endpoint.timeouts,
-                limits=endpoint.limits,
-                trust_env=False,
-            ) as client,
-        ):
-            yield client
-    elif endpoint.is_azure:
-        async with _azure_client(endpoint, on_attempt) as client:
-            console.print_note(f"sending to Azure: {client.base_url}")
-            yield client
-    else:
-        async with _openai_client(endpoint, on_attempt) as client:
-            is_open = endpoint.azure is None and not (endpoint.base_url or _env("OPENAI_BASE_URL"))
-            if is_open and _env("AZURE_OPENAI_ENDPOINT"):
-                console.print_note(_BOTH_SET)
-            yield client
-
-
-def _openai_client(endpoint: CommandEndpoint, on_attempt: Callable[[], None]) -> ImagesClient:
-    key = _env("OPENAI_API_KEY")
-    if not key:
-        raise ConfigurationError(_NO_KEY)
-    ImagesClient(base_url=endpoint.base_url, api_key=key)  # raises for a key that cannot be sent
-    return ImagesClient(
-        base_url=endpoint.base_url,
-        api_key=_observed_key(key, on_attempt),
-        timeouts=endpoint.timeouts,
-        limits=endpoint.limits,
-    )
-
-
-def _azure_client(endpoint: CommandEndpoint, on_attempt: Callable[[], None]) -> ImagesClient:
-    if not (endpoint.base_url or _env("AZURE_OPENAI_ENDPOINT")):
-        raise ConfigurationError(_NO_ENDPOINT)
-    token, key = _env("AZURE_OPENAI_AD_TOKEN"), _env("AZURE_OPENAI_API_KEY")
-    if not (token or key):
-        raise ConfigurationError(_NO_AZURE_KEY)
-    ImagesClient.azure(endpoint.base_url, api_key=token or key)  # raises likewise
-    provider = _observed_key(token or key, on_attempt)
-    return ImagesClient.azure(
-        endpoint.base_url,
-        api_key=None if token else provider,
-        token_provider=provider if token else None,
-        timeouts=endpoint.timeouts,
-        limits=endpoint.limits,
-    )
-
-
-def _env(name: str) -> str:
-    return os.environ.get(name, "").strip()
-
-
-def _observed_key(key: str, on_attempt: Callable[[], None]) -> Callable[[], Awaitable[str]]:
-    """The key as a provider, which the client calls before each attempt."""
-
-    async def give() -> str:
-        on_attempt()
-        return key
-
-    return give
-
-
-@frozen(kw_only=True)
 class CallOptions:
     """Options of `generate`, `edit` and `batch`."""
 
@@ -176,6 +59,14 @@ class CallOptions:
     verbose: bool = False
     quiet: bool = False
 
+    @property
+    def is_azure(self) -> bool:
+        """Whether to send to Azure: as `--azure` says, or if only AZURE_OPENAI_ENDPOINT is set."""
+        if self.local or self.azure is not None:
+            return bool(self.azure) and not self.local
+        named = self.base_url or _env("OPENAI_BASE_URL") or _env("OPENAI_API_KEY")
+        return not named and bool(_env("AZURE_OPENAI_ENDPOINT"))
+
     def check(self) -> None:
         """Raise click.UsageError where two servers are named."""
         for option, value in (("--base-url", self.base_url), ("--azure", self.azure)):
@@ -186,16 +77,12 @@ class CallOptions:
         """Make the console that these options ask for."""
         return Console(streams.out, streams.err, quiet=self.quiet, verbose=self.verbose, as_json=self.as_json)
 
-    def make_endpoint(self) -> CommandEndpoint:
-        """Make the endpoint that these options name."""
-        return CommandEndpoint(
-            local=self.local, azure=self.azure, base_url=self.base_url, timeout=self.timeout
-        )
-
-    def request_params(self, endpoint: CommandEndpoint, output: str | None = None) -> dict[str, Any]:
+    def request_params(self, output: str | None = None) -> dict[str, Any]:
         """Collect the parameters of a request; `output` is `-o`. Raises click.UsageError."""
+        deployment = _env("AZURE_OPENAI_DEPLOYMENT") or _env("AZURE_OPENAI_DEPLOYMENT_NAME")
+        default = deployment if self.is_azure and deployment else DEFAULT_MODEL
         params = {
-            "model": choose_model(self.model, endpoint),
+            "model": default if self.model is None else self.model,
             "n": self.n,
             "size": self.size,
             "quality": self.quality,
@@ -205,6 +92,85 @@ class CallOptions:
             "moderation": self.moderation,
         }
         return {name: value for name, value in params.items() if value is not None}
+
+
+def offline_client(options: CallOptions) -> ImagesClient:
+    """Make a client that sends nothing and needs no key. Raises `ConfigurationError`."""
+    if options.is_azure:
+        return ImagesClient.azure(options.base_url, api_key="none")
+    return ImagesClient(api_key="none", base_url=options.base_url)
+
+
+@asynccontextmanager
+async def open_client(
+    options: CallOptions,
+    console: Console,
+    on_attempt: Callable[[], None],
+    *,
+    limits: Limits | None = None,
+    pace: float = _PACE,
+) -> AsyncGenerator[ImagesClient]:
+    """Open a client; `on_attempt` is called before each request. Raises `ConfigurationError`.
+
+    `pace` is the seconds between partial images of the local server.
+    """
+    common: dict[str, Any] = {
+        "timeouts": Timeouts() if options.timeout is None else Timeouts(total=options.timeout),
+        "limits": limits or Limits(),
+    }
+    if options.local:
+        from openai_images.server import LocalImagesServer
+
+        console.print_note(_STAND_IN, "yellow")
+        async with LocalImagesServer(pace=pace) as server:
+            provider = _observed_key(server.api_key, on_attempt)
+            async with ImagesClient(
+                base_url=server.base_url, api_key=provider, trust_env=False, **common
+            ) as client:
+                yield client
+    elif options.is_azure:
+        async with _azure_client(options, on_attempt, common) as client:
+            console.print_note(f"sending to Azure: {client.base_url}")
+            yield client
+    else:
+        key = _env("OPENAI_API_KEY")
+        if not key:
+            raise ConfigurationError(_NO_KEY)
+        ImagesClient(base_url=options.base_url, api_key=key)  # raises for a key that cannot be sent
+        provider = _observed_key(key, on_attempt)
+        async with ImagesClient(base_url=options.base_url, api_key=provider, **common) as client:
+            is_open = options.azure is None and not (options.base_url or _env("OPENAI_BASE_URL"))
+            if is_open and _env("AZURE_OPENAI_ENDPOINT"):
+                console.print_note(_BOTH_SET)
+            yield client
+
+
+def _azure_client(
+    options: CallOptions, on_attempt: Callable[[], None], common: dict[str, Any]
+) -> ImagesClient:
+    if not (options.base_url or _env("AZURE_OPENAI_ENDPOINT")):
+        raise ConfigurationError(_NO_ENDPOINT)
+    token, key = _env("AZURE_OPENAI_AD_TOKEN"), _env("AZURE_OPENAI_API_KEY")
+    if not (token or key):
+        raise ConfigurationError(_NO_AZURE_KEY)
+    ImagesClient.azure(options.base_url, api_key=token or key)  # raises likewise
+    provider = _observed_key(token or key, on_attempt)
+    credential: dict[str, Any] = {"token_provider": provider} if token else {"api_key": provider}
+    return ImagesClient.azure(options.base_url, **credential, **common)
+
+
+def _env(name: str) -> str:
+    return os.environ.get(name, "").strip()
+
+
+def _observed_key(key: str, on_attempt: Callable[[], None]) -> Callable[[], Awaitable[str]]:
+    """The key as a provider, which the client calls before each attempt."""
+
+    async def give() -> str:
+        on_attempt()
+        return key
+
+    return give
 
 
 def has_piped_stdin() -> bool:

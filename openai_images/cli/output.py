@@ -110,7 +110,9 @@ def report_images(
             code = 1
             continue
         if console.as_json:
-            is_taken = console.print_record(_record(saved, number, known))
+            own = {"sha256": saved.sha256, "revised_prompt": saved.revised_prompt}
+            record = {"index": number, **image_record(saved, str(saved.path)), **own, **known}
+            is_taken = console.print_record(record)
             # Usage is of the whole call: adding up the lines must not count it twice.
             known = {**known, "usage": None}
         else:
@@ -124,19 +126,14 @@ def report_error_images(console: Console, error: ImagesError, destination: Path)
     """Print the finished images that an error carries."""
     if isinstance(error, PartialResultError):
         report_result(console, error.result, destination)
-    else:
-        report_images(console, _finished_images(error), destination)
+    elif not isinstance(error, DownloadError):
+        report_images(console, error.images, destination)
+    elif error.response is not None:  # the error itself lists the URLs of others
+        report_images(console, [one for one in error.response.images if one.nbytes], destination)
     for image in error.damaged:
         kept = _ensure_saved(console, image, destination)
         where = "" if kept is None else f" is kept in {str(kept.path)!r}"
         console.print_message(f"warning: what came in a picture's place ({image.flaw}){where}", "yellow")
-
-
-def _finished_images(error: ImagesError) -> Sequence[Image]:
-    """The finished images that an error carries; the error itself lists the URLs of others."""
-    if isinstance(error, DownloadError):
-        return [] if error.response is None else [one for one in error.response.images if one.nbytes]
-    return error.images
 
 
 def call_record(result: ImageResult, *names: str) -> dict[str, Any]:
@@ -171,11 +168,6 @@ def _split_extra(cls: type[Usage | TokenDetails], counts: dict[str, Any]) -> dic
     rest = dict(counts)
     known = {field.name: rest.pop(field.name, None) for field in fields(cls) if field.name != "extra"}
     return known | ({"extra": rest} if rest else {})
-
-
-def _record(image: Image, index: int, call_fields: dict[str, Any]) -> dict[str, Any]:
-    own = {"sha256": image.sha256, "revised_prompt": image.revised_prompt}
-    return {"index": index, **image_record(image, str(image.path)), **own, **call_fields}
 
 
 def _ensure_saved(console: Console, image: Image, destination: Path) -> Image | None:

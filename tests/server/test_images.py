@@ -10,8 +10,7 @@ import pytest
 from PIL import Image, ImageChops, ImageFilter, ImageStat
 
 from openai_images.server import LocalImagesServer
-from openai_images.server.paint.drawing import PALETTES
-from openai_images.server.paint.finish import STATEMENT
+from openai_images.server.paint.drawing import PALETTES, STATEMENT
 from openai_images.server.paint.painter import (
     CanvasSpec,
     ImageSpec,
