@@ -19,14 +19,19 @@ from attrs import evolve
 
 from benchmarks.contenders import CONTENDERS, INTO, OURS
 from benchmarks.measures import AT_ONCE, MEASURES
+from benchmarks.plot import Bar, Group, chart
 from benchmarks.results import Outcome, load, save
 from benchmarks.running import Effort, compare, compare_at_once
-from benchmarks.svg import Bar, Group, chart
 from benchmarks.tables import cases_of, figures, goals, limits, number, page, remarks
 
 RESULTS = Path(__file__).parent / "results"
-PLOTS = {"cpu": "CPU", "memory": "Memory", "stall": "Worst stall of the event loop"}
-PROOFS = ("cancel", "fuzz", "kill", "scale")
+PLOTS = {
+    "paced": "CPU at the speed of a network",
+    "cpu": "CPU of answers that are there at once",
+    "memory": "Memory",
+    "stall": "Worst stall of the event loop",
+}
+PROOFS = ("cancel", "closed_connections", "fuzz", "kill", "scale", "uploads")
 """Commands of their own, each the module of this name: right or wrong, no figures."""
 
 PACKAGES = ("openai-images", "aiohttp", "pybase64", "openai", "httpx2")
@@ -36,7 +41,7 @@ def main() -> int:
     """Measure, print, write; 1 where something is broken."""
     if sys.argv[1:] and sys.argv[1] in PROOFS:
         proof = import_module(f"benchmarks.{sys.argv.pop(1)}")
-        return int(proof.main())
+        return int(proof.main() or 0)
     arguments = _arguments()
     effort = Effort(rounds=arguments.rounds)
     folder: Path = arguments.output or RESULTS

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from attrs import frozen
 
-from benchmarks.cancelling import Moment, Scenario, Server, cancelled, serving
+from benchmarks.cancel_run import Moment, Scenario, Server, cancelled, serving
+from benchmarks.cancel_scenarios import SCENARIOS
 from benchmarks.kill import noise
-from benchmarks.scenarios import SCENARIOS
 
 __all__ = ["SIDE", "Finding", "Found", "at_every_step", "main"]
 

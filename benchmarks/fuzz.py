@@ -3,7 +3,7 @@
 Rules: each case comes from the seed and its number, so that `--first N --count 1` has it again. A case gets so many
 seconds of processor time, a worker so much memory; what takes more is a finding, as is every promise that was broken.
 Every sixteenth case is examined closely: its memory is measured, and it comes whole as well as in pieces. Each also
-comes to the client over a socket, with deadlines on: `driving.py` tells how stalls and deadlines are measured. A table
+comes to the client over a socket, with deadlines on: `fuzz_client.py` judges stalls and deadlines. A table
 says what was found; exits with 1 where anything was. No figures, only right and wrong.
 """
 
@@ -25,9 +25,9 @@ from types import FrameType
 from attrs import field, frozen, mutable
 
 from benchmarks.corpus import Answer, answers
-from benchmarks.driving import Driven, drive
-from benchmarks.fuzzing import broken
-from benchmarks.mutating import case
+from benchmarks.fuzz_cases import case
+from benchmarks.fuzz_client import Driven, drive
+from benchmarks.fuzz_decoder import broken
 
 __all__ = ["Found", "Job", "main", "run", "watched"]
 

@@ -1,4 +1,7 @@
-"""What starting costs: imports and `--help`, each in a new interpreter whose modules were compiled before."""
+"""What starting costs: imports and `--help`, each in a new interpreter whose modules were compiled before.
+
+Beside them, what a first request imports besides.
+"""
 
 import resource
 import statistics
@@ -6,9 +9,9 @@ import subprocess
 import sys
 
 from benchmarks.contenders import FLOOR, OURS, SDK, Missing
-from benchmarks.probes import Turn
+from benchmarks.turn import Tally, Turn
 
-__all__ = ["help_imports", "help_time", "import_time"]
+__all__ = ["help_imports", "help_time", "import_time", "late_imports"]
 
 STATEMENTS = {
     OURS: 'from openai_images import ImagesClient; ImagesClient(api_key="x")',
@@ -44,6 +47,18 @@ async def help_imports(turn: Turn) -> float:
     names = [line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")]
     turn.notes.extend(name for name in names if name.partition(".")[0] == "aiohttp")
     return len(turn.notes)
+
+
+async def late_imports(turn: Turn) -> float:
+    """How many modules a first request and a first stream import; their names are noted."""
+    late: list[str] = []
+    for name in ("json-1kb", "stream-1kb"):
+        async with turn.contender(name) as ask:
+            before = set(sys.modules)
+            await ask(Tally().hand)
+            late += sorted(set(sys.modules) - before)
+    turn.notes.extend(late)
+    return len(late)
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from benchmarks.killing import Job, Moment, Story, kill_and_resume, run, until
+from benchmarks.kill_run import Job, Moment, Story, kill_and_resume, run, until
 from openai_images.server import LocalImagesServer
 
 __all__ = ["Length", "main", "moment", "noise", "one"]

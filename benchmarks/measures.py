@@ -2,14 +2,15 @@
 
 from benchmarks.cases import Case, Compare, Goal
 from benchmarks.contenders import FLOOR, INTO, NAIVE, OURS, SDK, SDK_AIOHTTP
+from benchmarks.many_measures import EFFICIENCY, GENERATE_MANY, LIMIT
+from benchmarks.network_measures import LATENCY, PACED, TLS
 from benchmarks.payloads import SHAPES
-from benchmarks.waiting import EFFICIENCY, LIMIT
 
 __all__ = ["AT_ONCE", "MEASURES", "case_of"]
 
 TO_DISK = (INTO, FLOOR)
 BESIDE_SDK = (OURS, SDK, SDK_AIOHTTP, NAIVE, FLOOR)
-CROWD = SHAPES["crowd"].crowd
+STREAMS = SHAPES["crowd"].crowd
 
 _OF_A_STREAM = (
     Goal(f"<= 1/12 of {SDK}", 1 / 12, Compare.RATIO, SDK),
@@ -98,20 +99,21 @@ MEMORY = (
 STALL = tuple(
     Case(
         key=f"stall-{kind}",
-        title=f"worst stall of the event loop, {what}, 8 at once",
-        unit="ms",
+        title=f"worst stall of the event loop, {what}",
+        unit="CPU ms",
         probe="stall",
-        shape=f"{kind}-8mb",
-        parallel=8,
+        shape=shape,
+        parallel=parallel,
+        batches=3,
         goals=(
             Goal(f"<= {FLOOR} + 5 ms", 5.0, Compare.ABOVE),
             Goal(f"into= <= {FLOOR} + 5 ms", 5.0, Compare.ABOVE, of=INTO),
         ),
         plot="stall",
     )
-    for kind, what in (
-        ("stream", "event streams with an 8 MB picture"),
-        ("json", "JSON with an 8 MB picture"),
+    for kind, what, shape, parallel in (
+        ("stream", "4 event streams with an 8 MB picture at once", "stream-8mb", 4),
+        ("json", "JSON with 10 pictures of 8 MB", "json-10x8mb", 1),
     )
 )
 
@@ -127,18 +129,6 @@ TINY = (
             Goal(f"<= 1.6 x {FLOOR}", 1.6, Compare.RATIO),
             Goal(f"<= 1/5 of {SDK}", 1 / 5, Compare.RATIO, SDK),
         ),
-    ),
-)
-
-LATENCY = (
-    Case(
-        key="latency",
-        title="from the last byte of an 8 MB event to the picture in the user's hands",
-        unit="ms",
-        probe="latency",
-        shape="last-8mb",
-        batches=3,
-        goals=(Goal(f"<= {FLOOR} + 1 ms", 1.0, Compare.ABOVE),),
     ),
 )
 
@@ -175,14 +165,14 @@ GROWTH = (
     ),
 )
 
-MANY = (
+CROWD = (
     Case(
-        key="many",
-        title=f"memory above idle per stream, {CROWD:,} streams at once, small pictures",
+        key="crowd",
+        title=f"memory above idle per stream, {STREAMS:,} streams at once, small pictures",
         unit="KB",
         probe="crowd",
         shape="crowd",
-        parallel=CROWD,
+        parallel=STREAMS,
         contenders=BESIDE_SDK,
         goals=(Goal(f"<= {FLOOR} + 60 KB", 60.0, Compare.ABOVE),),
     ),
@@ -227,6 +217,8 @@ IMPORTS = (
 )
 
 MEASURES: dict[str, tuple[Case, ...]] = {
+    "paced": PACED,
+    "tls": TLS,
     "stream": STREAM,
     "json": JSON,
     "memory": MEMORY,
@@ -234,7 +226,8 @@ MEASURES: dict[str, tuple[Case, ...]] = {
     "tiny": TINY,
     "latency": LATENCY,
     "growth": GROWTH,
-    "many": MANY,
+    "crowd": CROWD,
+    "generate_many": GENERATE_MANY,
     "import": IMPORTS,
     "limit": LIMIT,
     "efficiency": EFFICIENCY,

@@ -17,8 +17,8 @@ from pathlib import Path
 from attrs import Factory, define
 
 from benchmarks.contenders import Ask
-from benchmarks.probes import Tally, Turn
 from benchmarks.server import allow_many_sockets
+from benchmarks.turn import Tally, Turn
 
 __all__ = ["begin", "crowd", "memory", "memory_per_call", "peak"]
 

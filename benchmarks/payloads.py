@@ -21,6 +21,9 @@ __all__ = ["SHAPES", "Gate", "Shape", "body", "digests", "response"]
 CHUNK_BYTES = 16 * 1024
 """One chunk of the chunked coding for each TLS record of the real service."""
 
+_PIECE_CHUNK = CHUNK_BYTES - len(b"3ff8\r\n\r\n")
+"""One that has 16 KB with its framing: a piece of a paced answer."""
+
 HELD_BACK = 16
 """Bytes that come only after the rest was read."""
 
@@ -75,6 +78,8 @@ _FULL = {
     "stream-2x8mb": Shape(nbytes=8_000_000, pictures=2, stream=True),
     "pieces-2mb": Shape(nbytes=2_000_000, stream=True, chunk=1024, apart=True),
     "pieces-8mb": Shape(nbytes=8_000_000, stream=True, chunk=1024, apart=True),
+    "paced-2mb": Shape(nbytes=2_000_000, stream=True, chunk=_PIECE_CHUNK),
+    "paced-8mb": Shape(nbytes=8_000_000, stream=True, chunk=_PIECE_CHUNK),
     "last-8mb": Shape(nbytes=8_000_000, stream=True, gate=Gate.DRAINED),
     "crowd": Shape(nbytes=4_000, pictures=2, stream=True, gate=Gate.CROWD, crowd=1_000),
     "json-1kb": Shape(nbytes=1_000),

@@ -18,9 +18,8 @@ from typing import Any
 
 from attrs import frozen
 
-from benchmarks.cases import Case
+from benchmarks.cases import Case, Load
 from benchmarks.contenders import FLOOR
-from benchmarks.loads import Load
 from benchmarks.payloads import SHAPES, digests
 from benchmarks.results import Outcome
 
@@ -42,6 +41,14 @@ class Effort:
     at_once: int = 1
 
 
+@frozen
+class Address:
+    """Where a server listens, and the file with the authority that its certificate is of, if it has one."""
+
+    port: int
+    authority: str = ""
+
+
 WAITING_AT_ONCE = 8
 """Contenders that wait at the same time: few enough for their starts not to slow each other."""
 
@@ -53,12 +60,12 @@ def compare(case: Case, effort: Effort) -> Outcome:
     """Let the contenders take turns; each round begins with another one."""
     outcome = Outcome()
     case = case.small if effort.small else case
-    with _server(case) as port, ThreadPoolExecutor(effort.at_once) as pool:
+    with _server(case) as server, ThreadPoolExecutor(effort.at_once) as pool:
 
         def take(name: str) -> Report:
-            return _turn(name, case, port, small=effort.small)
+            return _turn(name, case, server, small=effort.small)
 
-        for number in range(effort.rounds):
+        for number in range(min(effort.rounds, case.rounds)):
             _round(case, number, outcome, lambda names: zip(names, pool.map(take, names), strict=True))
     return outcome
 
@@ -70,8 +77,8 @@ def compare_at_once(cases: Sequence[Case], effort: Effort) -> dict[str, Outcome]
 
     def take(turn: tuple[tuple[Load | None, str], Case]) -> Report:
         (_, name), case = turn
-        with _server(case) as port:
-            return _turn(name, case, port, small=effort.small)
+        with _server(case) as server:
+            return _turn(name, case, server, small=effort.small)
 
     longest_first = sorted(
         turns.items(), key=lambda turn: turn[0][0].ideal if turn[0][0] else 0, reverse=True
@@ -131,10 +138,13 @@ def _wrong(name: str, case: Case, report: Report) -> str | None:
     return "its pictures are not those that were sent"
 
 
-def _turn(name: str, case: Case, port: int, *, small: bool) -> Report:
+def _turn(name: str, case: Case, server: Address, *, small: bool) -> Report:
     """One contender's turn in a new process."""
-    command = [sys.executable, "-m", "benchmarks.turn", name, case.key, str(port), *["small"] * small]
+    module = "benchmarks.contender_process"
+    command = [sys.executable, "-m", module, name, case.key, str(server.port), *["small"] * small]
     env = {name: value for name, value in os.environ.items() if not DISTORTING.fullmatch(name)}
+    if server.authority:
+        env["SSL_CERT_FILE"] = server.authority
     try:
         done = subprocess.run(
             command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=SECONDS, env=env
@@ -148,11 +158,12 @@ def _turn(name: str, case: Case, port: int, *, small: bool) -> Report:
 
 
 @contextmanager
-def _server(case: Case) -> Generator[int]:
-    """The port of the bare server, while it runs."""
+def _server(case: Case) -> Generator[Address]:
+    """The bare server, while it runs."""
     command = [sys.executable, "-m", *case.server]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
-        yield int(process.stdout.readline())
+        port, authority, *_ = [*process.stdout.readline().split(), ""]
+        yield Address(int(port), authority)

@@ -3,13 +3,15 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from benchmarks.cases import Case, Compare
-from benchmarks.contenders import CONTENDERS, FLOOR
+from benchmarks.contenders import CONTENDERS, FLOOR, INTO, OURS, SDK
+from benchmarks.many import SDK_PATIENT
+from benchmarks.many_measures import LIMIT, PROMPTS
 from benchmarks.measures import MEASURES
 from benchmarks.results import Outcome, Verdict
-from benchmarks.waiting import LIMIT, PROMPTS
-from benchmarks.workers import WORKERS
 
 __all__ = ["cases_of", "figures", "goals", "limits", "number", "page", "remarks"]
+
+_AT_LIMITS = (OURS, SDK, SDK_PATIENT)
 
 
 def cases_of(outcomes: Mapping[str, Outcome]) -> Iterator[tuple[Case, Outcome]]:
@@ -34,8 +36,8 @@ def limits(outcomes: Mapping[str, Outcome]) -> str:
     for case, _ in cases_of(outcomes):
         if _is_limit(case) and case.title not in rows:
             shared = [other for other in LIMIT if other.title == case.title]
-            rows[case.title] = [case.title, *(_worked(name, shared, outcomes) for name in WORKERS)]
-    return _table(["limit", *WORKERS], list(rows.values()), right=len(WORKERS)) if rows else ""
+            rows[case.title] = [case.title, *(_worked(name, shared, outcomes) for name in _AT_LIMITS)]
+    return _table(["limit", *_AT_LIMITS], list(rows.values()), right=len(_AT_LIMITS)) if rows else ""
 
 
 def goals(outcomes: Mapping[str, Outcome]) -> str:
@@ -82,7 +84,7 @@ def page(outcomes: Mapping[str, Outcome], plots: Iterable[str]) -> str:
     )
     return (
         f"# Benchmarks\n\n{listed}\n## Goals\n\n{goals(outcomes)}\n## Figures\n\n"
-        f"Medians; in brackets the ratio to {FLOOR}, the median of those within each round.\n\n"
+        f"Medians; in brackets the ratios to {FLOOR} and to {SDK}, medians of those within each round.\n\n"
         f"{figures(outcomes)}{explained if limited else ''}\n{shown}"
     )
 
@@ -119,8 +121,16 @@ def _figure(name: str, case: Case, outcome: Outcome) -> str:
         return ""
     failures = outcome.failures.get(name, 0)
     failed = f", {failures} failed" if failures else ""
-    ratio = outcome.compared(name, FLOOR, Compare.RATIO) if case.plot == "cpu" and name != FLOOR else None
-    return f"{number(median)}{f' ({number(ratio)}x)' if ratio is not None else ''}{failed}"
+    ratios = _ratios(name, outcome) if case.plot in ("cpu", "paced") else []
+    return number(median) + (f" ({', '.join(ratios)})" if ratios else "") + failed
+
+
+def _ratios(name: str, outcome: Outcome) -> list[str]:
+    """To the floor, and of this client to the official one."""
+    of_floor = outcome.compared(name, FLOOR, Compare.RATIO) if name != FLOOR else None
+    of_sdk = outcome.compared(name, SDK, Compare.RATIO) if name in (OURS, INTO) else None
+    ratios = [] if of_floor is None else [f"{number(of_floor)}x"]
+    return ratios + ([f"1/{number(1 / of_sdk)}"] if of_sdk else [])
 
 
 def _measured(case: Case, verdict: Verdict) -> str:

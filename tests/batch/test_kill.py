@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.kill import noise, one
-from benchmarks.killing import Moment
+from benchmarks.kill_run import Moment
 
 pytestmark = pytest.mark.slow
 

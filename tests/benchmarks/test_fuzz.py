@@ -8,10 +8,10 @@ from typing import Any, Self
 import pytest
 from attrs import evolve
 
-from benchmarks import corpus, fuzz, fuzzing, mutating
+from benchmarks import corpus, fuzz, fuzz_cases, fuzz_decoder
 from benchmarks.corpus import KEY, PROMPT, Answer
-from benchmarks.fuzzing import Sinks, broken
-from benchmarks.mutating import Case
+from benchmarks.fuzz_cases import Case
+from benchmarks.fuzz_decoder import Sinks, broken
 from openai_images.errors import APIStatusError, BadRequestError, DecodeError, ImagesError
 from openai_images.models.image import Image
 from openai_images.models.usage import Usage
@@ -169,14 +169,14 @@ def test_pieces_that_matter_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     damaged = next(
         case
         for number in range(100)
-        if len(mutating.pieces(case := evolve(made_of("openai-stream"), number=number), 1)) > 2
+        if len(fuzz_cases.pieces(case := evolve(made_of("openai-stream"), number=number), 1)) > 2
     )
     whole = reader.ResponseDecoder.feed
     monkeypatch.setattr(reader.ResponseDecoder, "feed", lambda self, chunk: whole(self, chunk[:-1]))
     assert "other pieces, another outcome" in " ".join(broken(damaged, 1, thorough=True))
     monkeypatch.undo()
     frames = sse.SSEFramer.feed
-    monkeypatch.setattr(fuzzing.SSEFramer, "feed", lambda self, chunk: frames(self, chunk[:-1]))
+    monkeypatch.setattr(fuzz_decoder.SSEFramer, "feed", lambda self, chunk: frames(self, chunk[:-1]))
     assert "other pieces, other frames" in " ".join(broken(damaged, 1, thorough=False))
 
 
@@ -194,18 +194,18 @@ def test_headers_that_are_misread_are_found(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_case_can_be_had_again() -> None:
     """From its seed and its number alone; others differ."""
-    again = [mutating.case(CORPUS, 3, number) for number in range(50)]
-    assert again == [mutating.case(CORPUS, 3, number) for number in range(50)]
-    assert [mutating.pieces(case, 3) for case in again] == [mutating.pieces(case, 3) for case in again]
-    assert all(b"".join(mutating.pieces(case, 3)) == case.body for case in again)
+    again = [fuzz_cases.case(CORPUS, 3, number) for number in range(50)]
+    assert again == [fuzz_cases.case(CORPUS, 3, number) for number in range(50)]
+    assert [fuzz_cases.pieces(case, 3) for case in again] == [fuzz_cases.pieces(case, 3) for case in again]
+    assert all(b"".join(fuzz_cases.pieces(case, 3)) == case.body for case in again)
     assert len({case.body for case in again}) > 40
-    assert again != [mutating.case(CORPUS, 4, number) for number in range(50)]
+    assert again != [fuzz_cases.case(CORPUS, 4, number) for number in range(50)]
 
 
 def test_every_damage_does_something() -> None:
     """Each changes an answer that it can change, and leaves none of them too long for long."""
     answers: list[Answer] = [answer for answer in CORPUS if answer.body]
-    for damage in mutating._DAMAGES:
+    for damage in fuzz_cases._DAMAGES:
         chance = Random(1)
         changed = [damage(chance, answer.body, answers) != answer.body for answer in answers]
         assert any(changed), damage.__name__
@@ -276,9 +276,9 @@ def test_errors_of_the_corpus_are_of_every_kind() -> None:
     sinks = Sinks()
     kinds = set[str]()
     for number in range(1_500):
-        damaged = mutating.case(CORPUS, 2, number)
-        answered = fuzzing.ResponseContext(damaged.status, damaged.headers)
-        came = fuzzing.outcome(answered, [damaged.body], sinks)
+        damaged = fuzz_cases.case(CORPUS, 2, number)
+        answered = fuzz_decoder.ResponseContext(damaged.status, damaged.headers)
+        came = fuzz_decoder.outcome(answered, [damaged.body], sinks)
         kinds.add(type(came.error or came.result).__name__)
         kinds |= {type(event).__name__ for event in came.events}
         if isinstance(came.error, APIStatusError) and came.error.safe_to_resend:

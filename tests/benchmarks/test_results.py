@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.cases import Case, Compare, Goal
+from benchmarks.contender_process import PROBES
 from benchmarks.contenders import CONTENDERS, FLOOR, OURS, SDK
+from benchmarks.many import WORKERS
 from benchmarks.measures import MEASURES, case_of
 from benchmarks.payloads import SHAPES
 from benchmarks.results import Outcome, load, save
-from benchmarks.turn import PROBES
-from benchmarks.workers import WORKERS
 
 CASES = [case for cases in MEASURES.values() for case in cases]
 

@@ -74,7 +74,7 @@ def test_failed_calls_are_counted(measured: Any) -> None:
 def test_a_turn_that_cannot_be_taken_says_why() -> None:
     """The last line of its traceback."""
     case = evolve(CASE, key="no such case")
-    assert running._turn(OURS, case, 1, small=True)["broken"].startswith("StopIteration")
+    assert running._turn(OURS, case, running.Address(1), small=True)["broken"].startswith("StopIteration")
 
 
 def test_the_official_client_may_lack_its_aiohttp_backend(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from benchmarks.contenders import CONTENDERS, FLOOR, INTO, OURS, SDK, SDK_AIOHTTP
+from benchmarks.plot import Bar, Group, chart
 from benchmarks.results import Outcome
-from benchmarks.svg import Bar, Group, chart
 from benchmarks.tables import figures, goals, number, page, remarks
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -31,11 +31,11 @@ def cells(table: str) -> list[list[str]]:
 
 
 def test_figures_name_everyone() -> None:
-    """A column for each contender: the median and the ratio to the floor, or why there is none."""
+    """A column for each contender: the median and the ratios, or why there is none."""
     head, row = cells(figures({"json": outcome()}))
     assert head[2:] == list(CONTENDERS)
     shown = dict(zip(head, row, strict=True))
-    assert shown[OURS] == "2.00 (1.50x)"
+    assert shown[OURS] == "2.00 (1.50x, 1/15.0)"
     assert shown[FLOOR] == "1.50"
     assert shown[SDK_AIOHTTP] == "missing"
     assert shown["naive aiohttp"] == "broken"
@@ -62,13 +62,13 @@ def test_remarks_name_missing_broken_and_failed() -> None:
         notes={SDK: ["Refused: no"]},
         missing={SDK_AIOHTTP: "no module 'openai'"},
     )
-    said = remarks({"json": outcome(), "many": failed})
+    said = remarks({"json": outcome(), "crowd": failed})
     assert said == [
         f"missing: {SDK_AIOHTTP} is not installed (no module 'openai')",
         "broken: naive aiohttp in 'json': OSError: gone",
-        f"failed: 7 calls of {SDK} in 'many': Refused: no",
+        f"failed: 7 calls of {SDK} in 'crowd': Refused: no",
         "json: 2 rounds",
-        "many: ",
+        "crowd: ",
     ]
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.cancel import SIDE, at_every_step
-from benchmarks.cancelling import Moment, Scenario, serving
+from benchmarks.cancel_run import Moment, Scenario, serving
+from benchmarks.cancel_scenarios import SCENARIOS
 from benchmarks.kill import noise
-from benchmarks.scenarios import SCENARIOS
 
 EVERY = 29
 MOST = 600  # steps, several times those of the longest scenario

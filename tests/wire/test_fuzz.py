@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from benchmarks import fuzz, mutating
-from benchmarks.fuzzing import Sinks, broken, outcome
+from benchmarks import fuzz, fuzz_cases
+from benchmarks.fuzz_decoder import Sinks, broken, outcome
 from openai_images.errors import ImagesError
 from openai_images.wire.error_mapping import ResponseContext
 from tests.helpers.reading import corpus, reading
@@ -24,7 +24,7 @@ TYPES = ["", "text/event-stream", "application/json", "image/png", "text/html"]
 
 
 def test_the_first_of_a_million() -> None:
-    """None of them breaks a promise: see `benchmarks/fuzzing.py` for what those are."""
+    """None of them breaks a promise: see `benchmarks/fuzz_decoder.py` for what those are."""
     found = fuzz.run(fuzz.Job(seed=1, first=0, count=2_500), CORPUS)
     assert found.firsts == {}
     assert found.cases == 2_500
@@ -35,7 +35,7 @@ def test_the_first_of_a_million() -> None:
 def test_others_by_chance(seed: int, number: int) -> None:
     """Nor does any other, whole or in pieces."""
     with fuzz.watched(fuzz.SECONDS):
-        assert broken(mutating.case(CORPUS, seed, number), seed, thorough=True) == []
+        assert broken(fuzz_cases.case(CORPUS, seed, number), seed, thorough=True) == []
 
 
 @given(st.binary(max_size=200), st.sampled_from(TYPES))
@@ -54,8 +54,8 @@ def test_work_is_in_proportion() -> None:
         calls += event in ("call", "c_call")
 
     for number in range(0, 2_500, 10):
-        damaged = mutating.case(CORPUS, 1, number)
-        pieces = mutating.pieces(damaged, 1)
+        damaged = fuzz_cases.case(CORPUS, 1, number)
+        pieces = fuzz_cases.pieces(damaged, 1)
         answered = ResponseContext(damaged.status, damaged.headers)
         calls = 0
         sys.setprofile(count)
@@ -75,5 +75,5 @@ def test_what_begins_again_and_again_is_read_in_proportion(opening: str) -> None
         with fuzz.watched(5.0):
             body = (start + opening * (300_000 // len(opening))).encode()
             for text in (body, body + b'"}}'):
-                damaged = mutating.Case(0, opening, 500, {}, text)
+                damaged = fuzz_cases.Case(0, opening, 500, {}, text)
                 assert broken(damaged, 1, thorough=False) == []

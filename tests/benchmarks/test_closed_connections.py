@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.kept import races
+from benchmarks.closed_connections import races
 
 
 @pytest.mark.parametrize("is_busy", [True, False])

@@ -16,8 +16,8 @@ from typing import Any
 from attrs import asdict, field, frozen, mutable
 
 from benchmarks.corpus import KEY, PROMPT
-from benchmarks.mutating import Case, pieces
-from benchmarks.plainly import pictures_of_events, pictures_of_json
+from benchmarks.fuzz_cases import Case, pieces
+from benchmarks.fuzz_reference import pictures_of_events, pictures_of_json
 from openai_images.errors import (
     APIStatusError,
     ImagesError,

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks import __main__ as command, cancel, cancelling, scenarios
-from benchmarks.cancelling import MODEL, Moment, Run, Scenario, Server, Stage, cancelled, serving
+from benchmarks import __main__ as command, cancel, cancel_run, cancel_scenarios
+from benchmarks.cancel_run import MODEL, Moment, Run, Scenario, Server, Stage, cancelled, serving
 from benchmarks.kill import noise
-from benchmarks.killing import Snapshot
+from benchmarks.kill_run import Snapshot
 
 PICTURE = noise(20)
 NEVER, LATER, AT_ONCE = Moment(None), Moment(5), Moment(0)
@@ -27,7 +27,7 @@ def server() -> Iterator[Server]:
 
 def whatever(act: Callable[[Stage], Awaitable[object]]) -> Scenario:
     """A scenario that does this, and whose files must be whole."""
-    return Scenario("whatever", act, scenarios._whole)
+    return Scenario("whatever", act, cancel_scenarios._whole)
 
 
 async def steps(count: int) -> None:
@@ -112,8 +112,8 @@ def test_what_is_left_is_found(
     act: Any, said: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each in words of its own."""
-    monkeypatch.setattr(cancelling, "PATIENCE", 0.5)
-    monkeypatch.setattr(scenarios, "PATIENCE", 0.05)
+    monkeypatch.setattr(cancel_run, "PATIENCE", 0.5)
+    monkeypatch.setattr(cancel_scenarios, "PATIENCE", 0.05)
     run = cancelled(LATER, whatever(act), server, tmp_path / "f")
     for one in keep:
         if hasattr(one, "close"):
@@ -127,15 +127,15 @@ def test_a_slot_that_is_not_given_back_is_found(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The calls that look for it are never there at the same time."""
-    monkeypatch.setattr(cancelling, "PATIENCE", 0.3)
-    whole = cancelling.ImagesClient.generate
+    monkeypatch.setattr(cancel_run, "PATIENCE", 0.3)
+    whole = cancel_run.ImagesClient.generate
 
     async def one_by_one(client: Any, *words: Any, **more: Any) -> Any:
         lock = client.__dict__.setdefault("lock", asyncio.Lock())
         async with lock:
             return await whole(client, *words, **more)
 
-    monkeypatch.setattr(cancelling.ImagesClient, "generate", one_by_one)
+    monkeypatch.setattr(cancel_run.ImagesClient, "generate", one_by_one)
     run = cancelled(LATER, whatever(lambda _: steps(50)), server, tmp_path / "f")
     assert any(fault.startswith("slots left: ") for fault in run.faults), run.faults
 
@@ -171,9 +171,9 @@ def test_what_a_cancelled_batch_broke_is_found() -> None:
     """Paid without a row that says so, done without a picture."""
     keys = {"first": "k1", "second": "k2"}
     good = Snapshot(of(k1="sent done", k2="sent"), False, {"k1.png": ""}, Counter(first=1, second=1))
-    assert scenarios._of_cancelled(good, keys) == []
+    assert cancel_scenarios._of_cancelled(good, keys) == []
     bad = Snapshot(of(k1="sent done"), False, {}, Counter(first=1, second=1))
-    assert scenarios._of_cancelled(bad, keys) == [
+    assert cancel_scenarios._of_cancelled(bad, keys) == [
         "k2 was sent, and the journal does not say so",
         "k1 is done without a picture",
     ]
@@ -183,11 +183,11 @@ def test_what_is_paid_twice_is_found(server: Server, tmp_path: Path) -> None:
     """A folder that somebody emptied."""
 
     async def forget(stage: Stage) -> None:
-        await scenarios._batch(stage)
+        await cancel_scenarios._batch(stage)
         for path in sorted(stage.folder.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
 
-    run = cancelled(NEVER, Scenario("b", forget, scenarios._resumed), server, tmp_path / "f")
+    run = cancelled(NEVER, Scenario("b", forget, cancel_scenarios._resumed), server, tmp_path / "f")
     assert [fault for fault in run.faults if "was paid 2 times" in fault]
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from benchmarks import killing
+from benchmarks import kill_run
 from benchmarks.kill import Length, moment, noise
-from benchmarks.killing import Job, Moment, Snapshot, Story
+from benchmarks.kill_run import Job, Moment, Snapshot, Story
 from openai_images.server import LocalImagesServer
 
 pytestmark = pytest.mark.slow
@@ -34,7 +34,7 @@ def rows(**states: str) -> dict[str, list[dict[str, Any]]]:
 
 def files(*numbers: int) -> dict[str, str]:
     """Pictures as they should be."""
-    return {f"0000{number}.png": killing.hashlib.sha256(PICTURE).hexdigest() for number in numbers}
+    return {f"0000{number}.png": kill_run.hashlib.sha256(PICTURE).hexdigest() for number in numbers}
 
 
 def story(**changes: Any) -> Story:
@@ -50,7 +50,7 @@ def story(**changes: Any) -> Story:
 
 def wrong(job: Job, told: Story) -> list[str]:
     """What the harness says of it."""
-    return [*killing._judge_resumed(job, told), *killing._judge_ended(job, told)]
+    return [*kill_run._judge_resumed(job, told), *kill_run._judge_ended(job, told)]
 
 
 def test_a_story_without_fault_is_right(job: Job) -> None:
@@ -147,7 +147,7 @@ async def test_a_moment_comes_when_the_journal_is_long_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not before there is one, and not before it has the bytes."""
-    monkeypatch.setattr(killing, "LOOK", 0)
+    monkeypatch.setattr(kill_run, "LOOK", 0)
     journal = tmp_path / "journal.jsonl"
     waiting = asyncio.create_task(Moment(4, 0.0).wait(journal))
     for nbytes in (0, 3):

@@ -1,6 +1,6 @@
 """What clients do that may be cancelled at any step, and how it must look afterwards.
 
-Rules: as `cancelling.py`, which runs them. A file that is there is a whole picture under its own name. A batch can be
+Rules: as `cancel_run.py`, which runs them. A file that is there is a whole picture under its own name. A batch can be
 run again: what was sent once is not sent again without being asked for, and in the end all of it is there.
 """
 
@@ -8,8 +8,8 @@ import asyncio
 from pathlib import Path
 from typing import Final
 
-from benchmarks.cancelling import MODEL, PATIENCE, SLOTS, Scenario, Stage
-from benchmarks.killing import Job, Snapshot
+from benchmarks.cancel_run import MODEL, PATIENCE, SLOTS, Scenario, Stage
+from benchmarks.kill_run import Job, Snapshot
 from openai_images import Batch, BatchItem, BatchOptions, GenerateRequest, ImageResult, Succeeded
 
 __all__ = ["SCENARIOS"]

@@ -1,4 +1,4 @@
-"""A bare server with a token bucket: `python -m benchmarks.bucket PER_MINUTE BURST exact|seconds SECONDS`.
+"""A bare server with a token bucket: `python -m benchmarks.rate_limit_server PER_MINUTE BURST exact|seconds SECONDS`.
 
 Rules: every POST is charged when it has arrived, and answered with a small picture after SECONDS or with a 429 at
 once; what is left in the bucket is told nowhere, and a refusal says when to come back in the way that was asked for. A

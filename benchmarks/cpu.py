@@ -1,13 +1,53 @@
-"""This client's decoder by itself: bytes in memory, no socket, no event loop."""
+"""What the processor does: per megabyte, per call, and as pictures grow.
+
+Rules: it is user and system time of the contender's process, all its threads.
+"""
 
 import statistics
 import time
 from collections.abc import Callable
 
 from benchmarks.payloads import SHAPES, Shape, body
-from benchmarks.probes import Turn
+from benchmarks.turn import Tally, Turn
 
-__all__ = ["decoder_1kb", "decoder_64kb"]
+__all__ = ["cpu_per_call", "cpu_per_mb", "decoder_1kb", "decoder_64kb", "growth"]
+
+
+async def _cpu(turn: Turn) -> float:
+    """CPU milliseconds of this process, user and system, for all batches."""
+    async with turn.warm(turn.case.parallel) as ask:
+        tally = Tally()
+        start = time.process_time()
+        for _ in range(turn.case.batches):
+            await turn.batch(ask, tally.hand)
+        used = time.process_time() - start
+    turn.check(tally.nbytes, turn.case.batches * turn.case.parallel)
+    return used * 1e3
+
+
+async def cpu_per_mb(turn: Turn) -> float:
+    """CPU milliseconds for each decoded MB."""
+    megabytes = turn.case.batches * turn.case.parallel * turn.shape.decoded_bytes / 1e6
+    return await _cpu(turn) / megabytes
+
+
+async def cpu_per_call(turn: Turn) -> float:
+    """CPU milliseconds for each call."""
+    return await _cpu(turn) / (turn.case.batches * turn.case.parallel)
+
+
+async def growth(turn: Turn) -> float:
+    """How many times as much CPU the larger picture takes: medians of calls in turn."""
+    assert turn.case.larger is not None
+    costs: list[list[float]] = [[], []]
+    async with turn.warm() as small, turn.contender(turn.case.larger) as large:
+        await large(Tally().hand)
+        for _ in range(turn.case.batches):
+            for ask, cost in zip((small, large), costs, strict=True):
+                start = time.process_time()
+                await ask(Tally().hand)
+                cost.append(time.process_time() - start)
+    return statistics.median(costs[1]) / statistics.median(costs[0])
 
 
 async def decoder_64kb(turn: Turn) -> float:

@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from benchmarks import running, waiting
-from benchmarks.bucket import SHAPE, Bucket, Door
-from benchmarks.contenders import OURS, SDK
-from benchmarks.loads import Load
+from benchmarks import many, running
+from benchmarks.cases import Load
+from benchmarks.contenders import FLOOR, OURS, SDK
+from benchmarks.many import SDK_PATIENT, WORKERS, Done
+from benchmarks.many_measures import LIMIT
 from benchmarks.measures import case_of
 from benchmarks.payloads import SHAPES, digests, response
-from benchmarks.probes import Turn
+from benchmarks.rate_limit_server import SHAPE, Bucket, Door
 from benchmarks.results import Outcome
 from benchmarks.running import Effort, compare, compare_at_once
 from benchmarks.tables import limits, page
-from benchmarks.waiting import LIMIT
-from benchmarks.workers import SDK_PATIENT, WORKERS, Done
+from benchmarks.turn import Turn
 
 TOLD = tuple(case for case in LIMIT if case.key.startswith("limit-300-told"))
 HIDDEN = tuple(case for case in LIMIT if case.key.startswith("limit-300-exact"))
@@ -75,10 +75,33 @@ def test_all_workers_give_the_same_numbers_of_a_load_without_a_limit() -> None:
     pytest.importorskip("openai")
     case = evolve(case_of("efficiency"), load=Load(prompts=12, concurrency=4, seconds=0.01))
     for name in WORKERS:
-        with running._server(case) as port:
-            turn = Turn(name, case, port)
-            assert asyncio.run(waiting.work_off(turn)) >= 1
+        with running._server(case) as server:
+            turn = Turn(name, case, server.port)
+            assert asyncio.run(many.work_off(turn)) >= 1
         assert turn.parts == {"delivered": 12, "missing": 0, "refused": 0}
+
+
+def test_what_pictures_take_is_measured() -> None:
+    """CPU of each, and the memory of many by that of a few, each worker in its turn."""
+    case = evolve(case_of("many-cpu"), load=Load(prompts=64, concurrency=4))
+    with running._server(case) as server:
+        assert 0 < asyncio.run(many.cpu_per_picture(Turn(FLOOR, case, server.port))) < 1_000
+        turn = Turn(OURS, case, server.port)
+        assert asyncio.run(many.memory_growth(turn)) >= 0
+    assert [note.partition(":")[0] for note in turn.notes] == ["4 pictures", "64 pictures"]
+
+
+def test_a_picture_that_is_missing_is_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it takes is told of all or of none."""
+
+    async def fail(*_: Any) -> Done:
+        return Done(pictures=1, errors={"OSError": 63})
+
+    monkeypatch.setitem(many.WORKERS, OURS, fail)
+    case = evolve(case_of("many-cpu"), load=Load(prompts=64, concurrency=4))
+    for measure in (many.cpu_per_picture, many.memory_growth):
+        with pytest.raises(AssertionError, match="OSError"):
+            asyncio.run(measure(Turn(OURS, case, 1)))
 
 
 def test_a_wrong_picture_does_not_count() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from attrs import frozen
 
 from benchmarks.corpus import KEY, PROMPT, Answer
-from benchmarks.nonsense import BYTES, DATES, DIGITS, HEADERS, KEYS, STATUSES, TEXTS, TYPES, WAITS, WORDS
+from benchmarks.fuzz_values import BYTES, DATES, DIGITS, HEADERS, KEYS, STATUSES, TEXTS, TYPES, WAITS, WORDS
 from openai_images._util.json import is_list, is_object
 
 __all__ = ["Case", "case", "pieces"]

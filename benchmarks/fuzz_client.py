@@ -1,10 +1,10 @@
 """Damaged answers as the client gets them: over a socket, with all its deadlines on, its event loop watched.
 
-Rules: the answers are those of `mutating.py`, with the framing of HTTP kept whole; some are stopped, or drip, so that
+Rules: the answers are those of `fuzz_cases.py`, with the framing of HTTP kept whole; some are stopped, or drip, so that
 only a deadline ends them. What is no `ImagesError` is a finding, and so are a stall of the event loop and a deadline
 that was missed. Other processes do not count: a stall is the processor time between two turns of the loop, and a
 deadline is judged by the loop's own time (`loop_clock.py`); what was too long all the same must be so twice more,
-alone. It refuses to judge what an answer comes to; `fuzzing.py` does.
+alone. It refuses to judge what an answer comes to; `fuzz_decoder.py` does.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ import aiohttp
 from attrs import Factory, define, frozen
 
 from benchmarks.corpus import KEY, PROMPT, Answer
-from benchmarks.fuzzing import where
+from benchmarks.fuzz_cases import Case, case, pieces
+from benchmarks.fuzz_decoder import where
 from benchmarks.loop_clock import LoopClock
-from benchmarks.mutating import Case, case, pieces
 from openai_images import ImagesClient, ImagesError, Limits, RetryPolicy, Timeouts
 
 __all__ = ["LATE", "STALL", "TIMEOUTS", "Driven", "drive"]

@@ -1,44 +1,16 @@
-"""How well a limit is kept, and a crowd of slots filled: the cases, and the probe that takes their numbers.
+"""What is measured of many prompts: how well a limit is kept and a crowd of slots filled, and what a picture takes.
 
-Rules: a turn works off one load and gives its numbers: the time as a multiple of the ideal, the pictures that came and
-those that are missing, and the refusals that the server counted. Only this client can be told the limit. Here a failed
-call is a figure, not a fault of the run.
+Rules: a turn at a limit gives several numbers: the time as a multiple of the ideal, the pictures that came and those
+that are missing, and the refusals that the server counted.
 """
 
-import asyncio
-import json
-import urllib.request
 from typing import Any
 
-from benchmarks.cases import Case, Goal
-from benchmarks.contenders import OURS, SDK
-from benchmarks.loads import Load
-from benchmarks.probes import Turn
-from benchmarks.workers import SDK_PATIENT, WORKERS
+from benchmarks.cases import Case, Compare, Goal, Load
+from benchmarks.contenders import FLOOR, OURS, SDK
+from benchmarks.many import SDK_PATIENT
 
-__all__ = ["EFFICIENCY", "LIMIT", "work_off"]
-
-
-async def work_off(turn: Turn) -> float:
-    """How many times the ideal it takes; refusals and missing pictures are parts."""
-    assert turn.case.load is not None
-    done = await WORKERS[turn.name](f"http://127.0.0.1:{turn.port}/v1", turn.case.load)
-    counts = await asyncio.to_thread(_counts, turn.port)
-    assert counts["pictures"] >= done.pictures, "more pictures than were served"
-    turn.parts["delivered"] = done.pictures
-    turn.parts["missing"] = turn.case.load.prompts - done.pictures
-    turn.parts["refused"] = counts["refused"]
-    turn.notes.extend(f"{count} x {name}" for name, count in done.errors.items())
-    turn.notes.append(f"{done.seconds:.2f} s")
-    return done.seconds / turn.case.load.ideal
-
-
-def _counts(port: int) -> dict[str, int]:
-    """What the server counted."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/counts") as answer:
-        counts: dict[str, int] = json.load(answer)
-    return counts
-
+__all__ = ["EFFICIENCY", "GENERATE_MANY", "LIMIT"]
 
 PROMPTS, SLOTS = 150, 16
 RATES = (300, 120, 1_000)
@@ -91,5 +63,31 @@ EFFICIENCY = (
         contenders=(OURS, SDK),
         goals=(Goal("<= 1.10 x ideal", 1.10),),
         load=Load(prompts=3_000, concurrency=100, seconds=0.2),
+    ),
+)
+
+GENERATE_MANY = (
+    Case(
+        key="many-cpu",
+        title="generate_many of 2,500 pictures of 1 KB, 64 at a time",
+        unit="CPU ms",
+        probe="cpu_per_picture",
+        contenders=(OURS, SDK, FLOOR),
+        goals=(
+            Goal("<= 0.67 ms, 1,500 a second and core", 1 / 1.5),
+            Goal(f"<= 1/6 of {SDK}", 1 / 6, Compare.RATIO, SDK),
+        ),
+        plot="cpu",
+        load=Load(prompts=2_500, concurrency=64),
+    ),
+    Case(
+        key="many-memory",
+        title="memory above idle of generate_many, 40,000 pictures of 1 KB by 2,500",
+        unit="times",
+        probe="memory_growth",
+        contenders=(OURS,),
+        goals=(Goal("<= 1.1", 1.1),),
+        load=Load(prompts=40_000, concurrency=64),
+        rounds=1,
     ),
 )

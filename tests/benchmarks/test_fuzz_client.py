@@ -6,23 +6,23 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from benchmarks import driving, fuzz
+from benchmarks import fuzz, fuzz_client
 from benchmarks.corpus import answers
-from benchmarks.driving import drive
+from benchmarks.fuzz_client import drive
 from openai_images import Timeouts
 from openai_images.wire import response as reader
 
 CORPUS = list(answers().values())
-STOPPED = range(driving._STOPPED, 3 * driving._STOPPED, driving._STOPPED)
+STOPPED = range(fuzz_client._STOPPED, 3 * fuzz_client._STOPPED, fuzz_client._STOPPED)
 
 
 def test_the_first_of_a_million() -> None:
     """The client keeps its deadlines, does not stall, and raises errors of ours only; large answers are left out."""
-    driven = drive(CORPUS, 1, range(driving._LARGE - 1))
+    driven = drive(CORPUS, 1, range(fuzz_client._LARGE - 1))
     assert [(damaged.number, what) for damaged, what in driven.findings] == []
-    assert driven.cases == driving._LARGE - 1
-    assert 0 < driven.stall <= driving.STALL
-    assert driven.late <= driving.LATE
+    assert driven.cases == fuzz_client._LARGE - 1
+    assert 0 < driven.stall <= fuzz_client.STALL
+    assert driven.late <= fuzz_client.LATE
 
 
 def spinning(whole: Any, seconds: float) -> Any:
@@ -62,33 +62,33 @@ def test_a_wait_is_no_stall(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_machine_that_is_busy_makes_no_deadline_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """The deadlines of answers that stop are kept, whoever has the processor at that moment."""
-    stop = driving._stop
+    stop = fuzz_client._stop
 
     async def late(*words: Any) -> None:
         time.sleep(0.3)  # as if others had the processor
         await stop(*words)
 
-    monkeypatch.setattr(driving, "_stop", late)
-    monkeypatch.setattr(driving, "TIMEOUTS", Timeouts(total=0.1))
+    monkeypatch.setattr(fuzz_client, "_stop", late)
+    monkeypatch.setattr(fuzz_client, "TIMEOUTS", Timeouts(total=0.1))
     driven = drive(CORPUS, 1, STOPPED)
     assert [what for _, what in driven.findings] == []
     assert driven.cases == len(STOPPED)
-    assert driven.late < driving.LATE
+    assert driven.late < fuzz_client.LATE
 
 
 def test_a_missed_deadline_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """In answers that stop, and only where it is missed each time."""
-    patient = driving._Server.client
+    patient = fuzz_client._Server.client
     times: list[int] = []
 
     def client(self: Any, number: int) -> Any:
         times.append(number)
-        monkeypatch.setattr(driving, "TIMEOUTS", Timeouts(total=0.6))
+        monkeypatch.setattr(fuzz_client, "TIMEOUTS", Timeouts(total=0.6))
         made = patient(self, number)
-        monkeypatch.setattr(driving, "TIMEOUTS", Timeouts(total=0.1))
+        monkeypatch.setattr(fuzz_client, "TIMEOUTS", Timeouts(total=0.1))
         return made
 
-    monkeypatch.setattr(driving._Server, "client", client)
+    monkeypatch.setattr(fuzz_client._Server, "client", client)
     driven = drive(CORPUS, 1, STOPPED)
     assert {what.rstrip("0123456789 ms") for _, what in driven.findings} == {"a deadline missed by"}
     assert driven.late > 0.4
@@ -106,13 +106,13 @@ def test_a_foreign_exception_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert driven.findings
     for _, what in driven.findings:
         assert what.startswith("KeyError: 'otter', in ")
-        assert "test_driving.py, line" in what
+        assert "test_fuzz_client.py, line" in what
 
 
 def test_what_is_planned_is_repeatable() -> None:
     """From the seed and the number; some stop, some are large, others travel as they are."""
-    plans = [driving._planned(CORPUS, 1, number) for number in range(1, 500)]
-    again = [driving._planned(CORPUS, 1, number) for number in range(1, 500)]
+    plans = [fuzz_client._planned(CORPUS, 1, number) for number in range(1, 500)]
+    again = [fuzz_client._planned(CORPUS, 1, number) for number in range(1, 500)]
     assert plans == again
     assert {plan.stop for plan in plans} == {"", "at once", "behind the headers", "in the body", "drip"}
     large = [plan for plan in plans if sum(map(len, plan.chunks)) > 1_000_000]
@@ -121,7 +121,7 @@ def test_what_is_planned_is_repeatable() -> None:
 
 def test_headers_keep_the_framing() -> None:
     """No line end and no length of another body gets into the head."""
-    plan = driving._planned(CORPUS, 1, 1)
+    plan = fuzz_client._planned(CORPUS, 1, 1)
     headers = {"x-request-id": "a\r\nb\n\udc80", "Content-Length": "9", "retry-after": "1"}
     head = evolve(plan, damaged=evolve(plan.damaged, status=429, headers=headers)).head()
     assert head.startswith(b"HTTP/1.1 429 X\r\n")
@@ -137,8 +137,8 @@ def test_headers_keep_the_framing() -> None:
 def test_findings_of_the_client_are_told() -> None:
     """With those of the decoder, and the extremes of all."""
     found = fuzz.Found()
-    damaged = driving._planned(CORPUS, 1, 7).damaged
-    fuzz.driven(found, driving.Driven(1, [(damaged, "a stall of 81 ms")], stall=0.081, late=-0.02))
+    damaged = fuzz_client._planned(CORPUS, 1, 7).damaged
+    fuzz.driven(found, fuzz_client.Driven(1, [(damaged, "a stall of 81 ms")], stall=0.081, late=-0.02))
     other = fuzz.Found(stall=0.01, late=0.15)
     other.add(found)
     assert (other.stall, other.late) == (0.081, 0.15)

@@ -1,0 +1,191 @@
+"""Who works off many prompts, each as one would write it today, and what that takes.
+
+Rules: a picture counts where its bytes are those that were served; a failed call is a picture less and stops nobody
+else. Imports are inside, and over before the clock starts. Only this client can be told the limit. The floor reads
+and throws away. Beside a limit a failed call is a figure, not a fault of the run.
+"""
+
+import asyncio
+import base64
+import hashlib
+import json
+import time
+import urllib.request
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from attrs import Factory, define, evolve
+
+from benchmarks.cases import Load
+from benchmarks.contenders import FLOOR, KEY, MODEL, OURS, PROMPT, SDK
+from benchmarks.memory import begin, peak
+from benchmarks.payloads import SHAPES, digests
+from benchmarks.rate_limit_server import SHAPE
+from benchmarks.turn import Turn
+
+__all__ = ["SDK_PATIENT", "WORKERS", "Done", "Worker", "cpu_per_picture", "memory_growth", "work_off"]
+
+SDK_PATIENT = f"{SDK}, 10 retries"
+
+
+@define
+class Done:
+    """What came of a load: pictures and errors by name.
+
+    From the first prompt to the last outcome: `seconds`, and `cpu`, seconds of processor time.
+    """
+
+    pictures: int = 0
+    seconds: float = 0.0
+    cpu: float = 0.0
+    errors: dict[str, int] = Factory(dict[str, int])
+    _right: str = Factory(lambda: digests(SHAPES[SHAPE])[0])
+
+    def take(self, picture: bytes) -> None:
+        """Count a picture."""
+        assert hashlib.sha256(picture).hexdigest() == self._right, "not the picture that was sent"
+        self.pictures += 1
+
+    def fail(self, error: BaseException) -> None:
+        """Count a failure."""
+        name = type(error).__name__
+        self.errors[name] = self.errors.get(name, 0) + 1
+
+    @contextmanager
+    def timed(self) -> Generator[None]:
+        """What happens in here is what counts."""
+        started, used = time.perf_counter(), time.process_time()
+        yield
+        self.seconds, self.cpu = time.perf_counter() - started, time.process_time() - used
+
+
+Worker = Callable[[str, Load], Awaitable[Done]]
+
+
+def _prompts(load: Load) -> Iterator[str]:
+    return (f"{PROMPT}, number {number}" for number in range(load.prompts))
+
+
+async def openai_images(url: str, load: Load) -> Done:
+    """This client's `generate_many`, which knows the limit where it is told."""
+    from openai_images import ImagesClient, Limits, Succeeded
+
+    limits = Limits(concurrency=load.concurrency, images_per_minute=load.per_minute if load.told else None)
+    done = Done()
+    async with ImagesClient(api_key=KEY, base_url=url, model=MODEL, limits=limits) as client:
+        many = client.generate_many(_prompts(load), concurrency=load.concurrency)
+        with done.timed():
+            async with many as outcomes:
+                async for outcome in outcomes:
+                    if isinstance(outcome, Succeeded):
+                        done.take(outcome.result.image.data)
+                    else:
+                        done.fail(outcome.error)
+    return done
+
+
+def _async_openai(**options: Any) -> Worker:
+    async def async_openai(url: str, load: Load) -> Done:
+        """The official client behind a semaphore, as its users do it."""
+        from openai import AsyncOpenAI
+
+        done, slots = Done(), asyncio.Semaphore(load.concurrency)
+        async with AsyncOpenAI(api_key=KEY, base_url=url, **options) as client:
+
+            async def one(prompt: str) -> None:
+                async with slots:
+                    try:
+                        response = await client.images.generate(prompt=prompt, model=MODEL)
+                    except Exception as error:  # noqa: BLE001  counted, whatever it is
+                        done.fail(error)
+                        return
+                for image in response.data or []:
+                    done.take(base64.b64decode(image.b64_json or ""))
+
+            with done.timed():
+                await asyncio.gather(*map(one, _prompts(load)))
+        return done
+
+    return async_openai
+
+
+async def read_and_discard(url: str, load: Load) -> Done:
+    """The floor: as many loops as slots, each asks for one picture after the other and keeps none."""
+    import aiohttp
+
+    done, prompts = Done(), _prompts(load)
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as session:
+
+        async def ask() -> None:
+            for prompt in prompts:
+                body = {"prompt": prompt, "model": MODEL, "n": 1}
+                async with session.post(f"{url}/images/generations", json=body) as response:
+                    async for _ in response.content.iter_any():
+                        pass
+                done.pictures += response.status == 200
+
+        with done.timed():
+            await asyncio.gather(*(ask() for _ in range(load.concurrency)))
+    return done
+
+
+WORKERS: dict[str, Worker] = {
+    OURS: openai_images,
+    SDK: _async_openai(),
+    SDK_PATIENT: _async_openai(max_retries=10),
+    FLOOR: read_and_discard,
+}
+
+
+async def _work_off(turn: Turn, load: Load) -> Done:
+    return await WORKERS[turn.name](f"http://127.0.0.1:{turn.port}/v1", load)
+
+
+async def work_off(turn: Turn) -> float:
+    """How many times the ideal it takes; refusals and missing pictures are parts."""
+    assert turn.case.load is not None
+    done = await _work_off(turn, turn.case.load)
+    counts = await asyncio.to_thread(_counts, turn.port)
+    assert counts["pictures"] >= done.pictures, "more pictures than were served"
+    turn.parts["delivered"] = done.pictures
+    turn.parts["missing"] = turn.case.load.prompts - done.pictures
+    turn.parts["refused"] = counts["refused"]
+    turn.notes.extend(f"{count} x {name}" for name, count in done.errors.items())
+    turn.notes.append(f"{done.seconds:.2f} s")
+    return done.seconds / turn.case.load.ideal
+
+
+def _counts(port: int) -> dict[str, int]:
+    """What the server counted."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/counts") as answer:
+        counts: dict[str, int] = json.load(answer)
+    return counts
+
+
+async def cpu_per_picture(turn: Turn) -> float:
+    """CPU milliseconds for each picture, after a few that do not count."""
+    assert turn.case.load is not None
+    await _work_off(turn, evolve(turn.case.load, prompts=turn.case.load.concurrency))
+    done = await _work_off(turn, turn.case.load)
+    assert done.pictures == turn.case.load.prompts, f"{done.pictures:,} pictures, {done.errors}"
+    return done.cpu / done.pictures * 1e3
+
+
+FEWER, LEAST = 16, 1_000_000
+"""How many times fewer pictures come first, and bytes that are no growth yet."""
+
+
+async def memory_growth(turn: Turn) -> float:
+    """How many times the memory above idle the load takes that a sixteenth of it takes, at the peak."""
+    assert turn.case.load is not None
+    await _work_off(turn, evolve(turn.case.load, prompts=1))
+    idle, above = begin(), list[int]()
+    for prompts in (turn.case.load.prompts // FEWER, turn.case.load.prompts):
+        begin()
+        done = await _work_off(turn, evolve(turn.case.load, prompts=prompts))
+        assert done.pictures == prompts, f"{done.pictures:,} pictures, {done.errors}"
+        above.append(peak() - idle)
+        turn.notes.append(f"{prompts:,} pictures: {above[-1] / 1e6:.1f} MB above idle")
+    return above[1] / max(above[0], LEAST)
