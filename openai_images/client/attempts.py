@@ -15,7 +15,7 @@ from attrs import evolve, field, frozen
 
 from openai_images.client.prepared import PreparedRequest
 from openai_images.errors import ImagesError, RateLimitError, annotate
-from openai_images.http.retry import RetryState, backoff, decide
+from openai_images.http.retry import RetryState, decide
 from openai_images.http.transport import Response, Transport
 from openai_images.models.options import RetryPolicy, Timeouts, Timing
 from openai_images.models.usage import Usage
@@ -84,10 +84,11 @@ class Attempts:
         context, state = self.context, self._retry_state
         delay = decide(error, context.retry, state, context.timing.random())
         if self._slot and isinstance(error, RateLimitError) and error.safe_to_resend:
-            # Recorded before anything is awaited, so that the next call that gets the slot knows it; also by a call
-            # that gives up, as the others share the limit.
-            seconds = delay.seconds if delay else error.retry_after or backoff(0, 0.0)
-            self._slot.record_rejection(self._headers, seconds, error)
+            # Recorded before anything is awaited, so that the next call that gets the slot knows it. Where this call
+            # gives up, what the server asked for is for the others, too.
+            seconds = delay.seconds if delay else error.retry_after
+            if seconds is not None:
+                self._slot.record_rejection(self._headers, seconds, error)
         if self._observer is not None and self.count and error.safe_to_resend and not self._outcome_unknown:
             await self._observer.on_not_executed(error)
         next_step = f"again in {delay.seconds:.3g} s" if delay else "given up"
