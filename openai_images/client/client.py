@@ -27,7 +27,7 @@ from openai_images.models.image import Image
 from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
 from openai_images.models.requests import EditParams, EditRequest, GenerateParams, GenerateRequest
 from openai_images.models.results import ImageResult
-from openai_images.ratelimit.limiter import LocalLimiter
+from openai_images.ratelimit.limiter import Limiter
 from openai_images.validation.validator import Mode, RequestValidator
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class ImagesClient(Portable):
         self._sessions = SessionPool(settings.session, trust_env=settings.trust_env)
         self._context = CallContext(
             Transport(self._sessions, settings.timing, ssl=settings.ssl, proxy=settings.proxy),
-            LocalLimiter(self._limits, settings.timing),
+            Limiter(self._limits, settings.timing),
             settings.retry,
             settings.timeouts,
             settings.timing,

@@ -16,7 +16,7 @@ from openai_images import (
     Timing,
 )
 from openai_images.models.outcomes import CallObserver
-from openai_images.ratelimit.limiter import LocalSlot, Patience
+from openai_images.ratelimit.limiter import Patience, Slot
 from openai_images.server import LocalImagesServer
 from tests.helpers.clients import BOTH, JSON_ANSWER, Call, FakeTime, client_of, generate
 from tests.helpers.raw_server import RawServer, reply
@@ -146,7 +146,7 @@ async def test_a_call_ends_when_the_limiter_gives_up(server: LocalImagesServer) 
     """Its error is not one to wait for, although nothing was sent."""
     asked = 0
 
-    async def give_up(images: int, patience: Patience) -> LocalSlot:
+    async def give_up(images: int, patience: Patience) -> Slot:
         nonlocal asked
         asked += 1
         error = RateLimitError("the pause is too long", status_code=429)
