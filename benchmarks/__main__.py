@@ -31,7 +31,7 @@ PLOTS = {
     "memory": "Memory",
     "stall": "Worst stall of the event loop",
 }
-PROOFS = ("cancel", "closed_connections", "fuzz", "kill", "scale", "uploads")
+PROOFS = ("cancel", "closed_connections", "fast_path", "fuzz", "kill", "scale", "uploads")
 """Commands of their own, each the module of this name: right or wrong, no figures."""
 
 PACKAGES = ("openai-images", "aiohttp", "pybase64", "openai", "httpx2")
