@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import aiohttp
 
@@ -24,6 +24,7 @@ from openai_images.errors import (
     ImagesError,
     StreamInterruptedError,
 )
+from openai_images.http.body_reader import BodyReader
 from openai_images.http.deadlines import Deadlines, timed_out
 from openai_images.http.request_body import BytesBody, RequestProgress
 from openai_images.http.sessions import Session, SessionPool, head_flaw
@@ -45,9 +46,6 @@ _NOT_SENT: tuple[tuple[type[Exception], str], ...] = (  # the first that fits
 )
 
 _FAILURES = (aiohttp.ClientError, OSError, ValueError)  # TimeoutError is an OSError
-
-_READ_BYTES = 256 * 1024
-"""Maximum bytes per read, as asyncio receives them. aiohttp may buffer three; joining them would double the memory."""
 
 _ERROR_BODY_BYTES = 128 * 1024
 _ERROR_BODY_SECONDS = 10.0
@@ -139,7 +137,7 @@ class Response:
         """Whether the server responded before it had the complete request, which then cannot have been executed."""
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
-        self._response = response
+        self._body = BodyReader(response)
         self._timeouts = timeouts
         self._monotonic = timing.monotonic
         self._deadlines = Deadlines(timeouts, timing, progress.elapsed)
@@ -148,18 +146,19 @@ class Response:
         self._timeout_error: APITimeoutError | None = None
         self._timed_out_at = 0.0
 
-    async def read(self) -> bytes:
+    async def read(self, *, in_image: bool = False) -> bytes:
         """Return the next bytes; b"" at the end. Raises `APITimeoutError` and `StreamInterruptedError`.
 
-        A returned chunk takes only a few milliseconds to decode, and other tasks run between chunks. After a timeout,
-        data that has already arrived is still returned for `_GRACE` seconds: it may complete a paid image.
+        With `in_image` up to `Timeouts.read_delay` seconds later. A returned chunk takes only a few milliseconds to
+        decode, and other tasks run between chunks. After a timeout, data that has already arrived is still returned for
+        `_GRACE` seconds: it may complete a paid image.
         """
         self._deadlines.start()
         await self._yield_to_loop()
         if not self._chunk and self._timeout_error is not None:
-            self._chunk = self._buffered()
+            self._chunk = self._body.buffered()
         elif not self._chunk:
-            await self._receive()
+            await self._receive(in_image=in_image)
             if not self._chunk and self._timeout_error is None:
                 return b""
         if self._timeout_error is None:
@@ -183,17 +182,22 @@ class Response:
         """Limit all further reading to `seconds` from now; a later call cannot extend that."""
         self._deadlines.shorten(seconds)
 
-    async def _receive(self) -> None:
+    async def _receive(self, *, in_image: bool) -> None:
         """Wait for bytes; after a timeout or a broken connection, take the buffered ones."""
         if self._timeouts.comments_are_life:
             self._deadlines.active()
         timer, seconds = self._deadlines.next()
+        delay = self._timeouts.read_delay if in_image else 0.0
+        if seconds is not None and delay > seconds / 2:
+            delay = seconds / 2  # the client's own wait must not let a timer run out
         deadline = asyncio.timeout(seconds)
         try:
             async with deadline:
-                self._chunk = await self._response.content.read(_READ_BYTES)
+                self._chunk = await self._body.read(delay=delay)
+            if self._body.waited:
+                self._yielded_at = self._monotonic()
         except _FAILURES as error:
-            self._chunk = self._buffered()
+            self._chunk = self._body.buffered()
             if deadline.expired():
                 self._run_out(timer)
             elif not self._chunk:
@@ -217,12 +221,6 @@ class Response:
         self._timeout_error = timed_out(timer, limits.idle if timer == "idle" else limits.total)
         self._timed_out_at = self._monotonic()
 
-    def _buffered(self) -> bytes:
-        """Return data received before the error: aiohttp keeps it when it raises, and it may complete a paid image."""
-        # A private method of aiohttp, as there is no public one; without it the data is lost.
-        read_nowait: Callable[[int], bytes] | None = getattr(self._response.content, "_read_nowait", None)
-        return b"" if read_nowait is None else read_nowait(_READ_BYTES)
-
     def reset_idle(self) -> None:
         """Restart the idle timer, as more than comments arrived."""
         self._deadlines.active()
@@ -237,14 +235,14 @@ class Response:
                 _ERROR_BODY_SECONDS if seconds is None else min(_ERROR_BODY_SECONDS, seconds)
             ):
                 while (capacity := _ERROR_BODY_BYTES - len(body)) > 0 and (
-                    chunk := await self._response.content.read(capacity)
+                    chunk := await self._body.read(capacity)
                 ):
                     body += chunk
         return bytes(body)
 
     def close(self) -> None:
         """Close the connection immediately, unless the body was read to its end: then it can be reused."""
-        self._response.close()
+        self._body.close()
 
 
 def _not_sent(error: Exception, timeouts: Timeouts) -> ImagesError:

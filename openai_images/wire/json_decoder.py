@@ -73,7 +73,7 @@ class JSONImageDecoder:
         self._is_declared = False  # whether its key is an image's: invalid base64 is a failure then
         self._escapes = JSONUnescaper()
         self._invalid_image: DecodeError | None = None
-        self.failure: DecodeError | None = None
+        self.failure: DecodeError | None = None  # of an image that is not base64: `finish` raises it
         self._sink: Sink | None = None
         self._decoder: Base64Decoder | None = None
         self._probe = ImageProbe()
@@ -130,9 +130,9 @@ class JSONImageDecoder:
             self._sink = None
 
     @property
-    def is_broken(self) -> bool:
-        """Whether an image is not base64, so that `finish` raises whatever follows."""
-        return self.failure is not None
+    def in_image(self) -> bool:
+        """Whether an image has begun and not ended."""
+        return self._decoder is not None
 
     @property
     def is_complete(self) -> bool:
