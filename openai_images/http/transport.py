@@ -89,7 +89,7 @@ class Transport:
                 progress = RequestProgress(request.body, timeouts, self._timing)
                 response = await self._post(session, request, progress, timeouts)
         except _FAILURES as error:
-            timer = progress.timer if progress.deadline.expired() else ""
+            timer = progress.timer if progress.wait.expired else ""
             body = progress.body
             if not isinstance(body, BytesBody) and body.cut:
                 raise body.cut_error(_describe(error), timer, progress.seconds) from None
@@ -101,13 +101,14 @@ class Transport:
             broken = f"the connection broke before the answer came ({_describe(error)})"
             msg = broken if flaw is None else f"the answer's head is malformed: {flaw}"
             raise ConnectionOutcomeUnknownError(f"{msg}; it may have been billed") from _cause(error)
+        progress.answered = True
         self.sessions.track(response)
         return Response(response, timeouts, self._timing, progress)
 
     async def _post(
         self, session: Session, request: HTTPRequest, progress: RequestProgress, timeouts: Timeouts
     ) -> aiohttp.ClientResponse:
-        async with progress.deadline:
+        with progress.wait.within(None):
             return await session.post(
                 request.url,
                 data=progress.body,
@@ -138,6 +139,7 @@ class Response:
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
         self._body = BodyReader(response)
+        self._wait = progress.wait
         self._timeouts = timeouts
         self._monotonic = timing.monotonic
         self._deadlines = Deadlines(timeouts, timing, progress.elapsed)
@@ -190,15 +192,14 @@ class Response:
         delay = self._timeouts.read_delay if in_image else 0.0
         if seconds is not None and delay > seconds / 2:
             delay = seconds / 2  # the client's own wait must not let a timer run out
-        deadline = asyncio.timeout(seconds)
         try:
-            async with deadline:
+            with self._wait.within(seconds):
                 self._chunk = await self._body.read(delay=delay)
             if self._body.waited:
                 self._yielded_at = self._monotonic()
         except _FAILURES as error:
             self._chunk = self._body.buffered()
-            if deadline.expired():
+            if self._wait.expired:
                 self._run_out(timer)
             elif not self._chunk:
                 raise StreamInterruptedError(
@@ -230,18 +231,17 @@ class Response:
         body = bytearray()
         self._deadlines.start()
         _, seconds = self._deadlines.next()
-        with contextlib.suppress(*_FAILURES):
-            async with asyncio.timeout(
-                _ERROR_BODY_SECONDS if seconds is None else min(_ERROR_BODY_SECONDS, seconds)
+        seconds = _ERROR_BODY_SECONDS if seconds is None else min(_ERROR_BODY_SECONDS, seconds)
+        with contextlib.suppress(*_FAILURES), self._wait.within(seconds):
+            while (capacity := _ERROR_BODY_BYTES - len(body)) > 0 and (
+                chunk := await self._body.read(capacity)
             ):
-                while (capacity := _ERROR_BODY_BYTES - len(body)) > 0 and (
-                    chunk := await self._body.read(capacity)
-                ):
-                    body += chunk
+                body += chunk
         return bytes(body)
 
     def close(self) -> None:
         """Close the connection immediately, unless the body was read to its end: then it can be reused."""
+        self._wait.cancel()
         self._body.close()
 
 
