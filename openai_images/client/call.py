@@ -195,7 +195,7 @@ class SingleCall(Call):
             response.hurry(_REST_SECONDS)
         activity = decoder.activity
         try:
-            chunk = await response.read()
+            chunk = await response.read(in_image=decoder.in_image)
         except ImagesError as error:
             if not has_all:
                 await self._emit(decoder.finish(), events)

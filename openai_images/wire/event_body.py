@@ -53,6 +53,11 @@ class EventStreamBody:
         self._unknown_event_images: list[Image] = []
         self._damaged: list[Image] = []
 
+    @property
+    def in_image(self) -> bool:
+        """Whether the next bytes belong to an image that has begun."""
+        return self._in_data and self._scanner.in_image
+
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Frame and decode the next bytes; yield each event at its blank line. Raises `ImagesError`."""
         if self._in_data and self._scanner.feed_image(chunk):

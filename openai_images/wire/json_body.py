@@ -50,6 +50,11 @@ class JSONBody:
         self._failure: ImagesError | None = None
         self._salvaged: list[Image] = []
 
+    @property
+    def in_image(self) -> bool:
+        """Whether the next bytes belong to an image that has begun."""
+        return self._scanner.in_image
+
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Decode the next bytes; nothing is complete before the end. Raises `ResponseTooLargeError`."""
         self.activity += 1

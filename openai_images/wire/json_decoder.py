@@ -135,6 +135,11 @@ class JSONImageDecoder:
             self._sink = None
 
     @property
+    def in_image(self) -> bool:
+        """Whether an image has begun and not ended."""
+        return self._decoder is not None
+
+    @property
     def is_complete(self) -> bool:
         """Whether the document is closed, so that `finish` would return it."""
         try:

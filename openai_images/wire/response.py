@@ -61,6 +61,11 @@ class ResponseDecoder:
         """Grows with every byte that is not part of a comment."""
         return self._body.activity if self._body else 0
 
+    @property
+    def in_image(self) -> bool:
+        """Whether the next bytes belong to an image that has begun."""
+        return self._body is not None and not self._buffer and self._body.in_image
+
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Decode the next bytes. Raises `ImagesError`; events yielded before that stay valid."""
         body = self._body
