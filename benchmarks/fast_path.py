@@ -12,12 +12,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from random import Random
+from unittest.mock import patch
 
 from attrs import frozen
 
 from benchmarks.corpus import Answer, answers, pictures
-from benchmarks.fuzzing import NOW, Outcome, Sinks, outcome
-from benchmarks.mutating import Case, case, pieces
+from benchmarks.fuzz_cases import Case, case, pieces
+from benchmarks.fuzz_decoder import NOW, Outcome, Sinks, outcome
 from openai_images.wire.base64_decoder import MAX_IMAGE_BYTES, Base64Decoder
 from openai_images.wire.error_mapping import ResponseContext
 
@@ -103,17 +104,14 @@ def _counted(*, enabled: bool = True) -> Iterator[list[bool]]:
         taken.append(enabled and original(decoder, piece))
         return taken[-1]
 
-    Base64Decoder.feed_plain = feed_plain  # type: ignore[method-assign]
-    try:
+    with patch.object(Base64Decoder, "feed_plain", feed_plain):
         yield taken
-    finally:
-        Base64Decoder.feed_plain = original  # type: ignore[method-assign]
 
 
 def main() -> int:
     """Compare, print; 1 where two outcomes differ, or where the fast path was never taken."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.fast_path", description="Decode damaged answers in two ways."
+        prog="python -m benchmarks fast_path", description="Decode damaged answers in two ways."
     )
     parser.add_argument("--count", type=int, default=30_000, help="how many (%(default)s)")
     parser.add_argument("--first", type=int, default=0, help="the number of the first (%(default)s)")

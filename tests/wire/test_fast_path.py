@@ -45,7 +45,7 @@ def test_the_same_bytes_or_the_same_error(texts: list[bytes], size: int, max_byt
 
 
 def test_answers_decode_to_the_same() -> None:
-    """The first of 30,000 (`python -m benchmarks.fast_path`): events, images, errors and their texts."""
+    """The first of 30,000 (`python -m benchmarks fast_path`): events, images, errors and their texts."""
     compared = [fast_path.compare(CORPUS, 1, number) for number in range(300)]
     assert [found.difference for found in compared if found.difference] == []
     assert sum(found.fast_pieces > 0 for found in compared) > 50
