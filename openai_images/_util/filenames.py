@@ -8,6 +8,7 @@ stored, so an endless run without keys needs no memory. Must not: access the dis
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import sys
 import unicodedata
@@ -53,6 +54,8 @@ def shorten(text: str, nbytes: int) -> str:
 
 def casefold_name(name: str) -> str:
     """Return a form that is equal for all names that some file system treats as equal."""
+    if name.isascii():
+        return name.lower()
     plain = unicodedata.normalize("NFD", _IGNORED.sub("", name)).casefold()
     return unicodedata.normalize("NFC", plain)
 
@@ -170,6 +173,11 @@ def _possible_collisions(name: str) -> Iterator[str]:
     if suffix:
         yield stem
     yield from (name + added for added in _SUFFIXES)
+
+
+def stem_of(path: str) -> str:
+    """Return the last part of a path without its suffix."""
+    return os.path.splitext(os.path.basename(path))[0]  # noqa: PTH119, PTH122  much faster than a Path
 
 
 _IMAGE_SUFFIX = re.compile(r"\.(?:png|jpe?g|jpe|webp|gif|svg|avif)$", re.IGNORECASE)

@@ -16,7 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import ROUND_HALF_UP, Decimal
-from functools import cache
+from functools import cache, partial
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -30,7 +30,7 @@ from openai_images.batch.sheet_cards import (
     STOPPED,
     SheetEntry,
     SheetHeader,
-    has_thumbnail,
+    ThumbnailListing,
     make_thumbnails,
 )
 
@@ -108,7 +108,7 @@ def _render(folder: Path, entries: Sequence[SheetEntry], header: SheetHeader) ->
         ],
         "states": _states(entries),
         "list": map(_list_item, entries),
-        "cards": _join("[\n", (_row(folder, entry) for entry in entries), "\n]"),
+        "cards": _join("[\n", map(partial(_row, ThumbnailListing(folder)), entries), "\n]"),
         "script": [script],
     }
     for number, text in enumerate(re.split(r"<!--(\w+)-->", _resource("contact_sheet.html"))):
@@ -155,13 +155,13 @@ def _states(entries: Sequence[SheetEntry]) -> Iterator[str]:
             )
 
 
-def _row(folder: Path, entry: SheetEntry) -> str:
+def _row(thumbnails: ThumbnailListing, entry: SheetEntry) -> str:
     """An entry as the script reads it, without the empty fields at its end."""
-    thumbs = sum(1 << index for index, file in enumerate(entry.files) if has_thumbnail(folder, file))
+    thumbs = sum(1 << index for index, file in enumerate(entry.files) if thumbnails.has(file))
     row = [
         _valid_unicode(entry.key),
         _truncate(entry.prompt, _MAX_PROMPT),
-        list(STATES).index(entry.state),
+        _STATE_NUMBERS[entry.state],
         [_valid_unicode(file) for file in entry.files],
         thumbs,
         entry.width or 0,
@@ -175,9 +175,13 @@ def _row(folder: Path, entry: SheetEntry) -> str:
     return _json(row)
 
 
+_STATE_NUMBERS = {state: number for number, state in enumerate(STATES)}
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def _json(value: object) -> str:
     """JSON for a script element: `<` could end it, U+2028 and U+2029 break lines in old scripts."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = _encode(value)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
@@ -207,6 +211,8 @@ def _truncate(text: str, length: int) -> str:
 
 def _valid_unicode(text: str) -> str:
     """The text without lone surrogates, which no file can hold."""
+    if text.isascii():
+        return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 

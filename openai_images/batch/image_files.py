@@ -17,7 +17,7 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 from openai_images._util.atomic_file import part_path
-from openai_images._util.filenames import casefold_name, image_stems, stem_from_key
+from openai_images._util.filenames import casefold_name, image_stems, stem_from_key, stem_of
 from openai_images.batch.filesystem import Disk, FileStat
 from openai_images.batch.folder import Paths
 from openai_images.batch.journal import done_row
@@ -115,23 +115,28 @@ class ImageInventory:
         self._disk = disk
         self._paths = paths
         self._files: dict[str, FileStat] = disk.list_files(paths.images)
+        self._listings = {paths.images: self._files}
         self._part_targets = {name: match["name"] for name in self._files if (match := _PART.fullmatch(name))}
+        self._parts: dict[str, list[str]] = {}
+        for name, target in self._part_targets.items():
+            self._parts.setdefault(target, []).append(name)
 
     @property
     def stems(self) -> Iterator[str]:
         """The file names without suffixes; part files have none."""
-        return (Path(name).stem for name in self._files if name not in self._part_targets)
+        return (stem_of(name) for name in self._files if name not in self._part_targets)
 
     def lost_images(self, keys: Iterable[str], ledger: Ledger) -> list[str]:
         """Images that no row knows, under names that items of these keys would have: their rows were lost."""
+        keys = list(keys)
         candidates: dict[str, list[str]] = {}
-        for name in self._files:
-            target = Path(self._part_targets.get(name, name))
-            stem = casefold_name(target.stem)
+        for name in self._files if keys else ():
+            target = self._part_targets.get(name, name)
+            stem = casefold_name(stem_of(target))
             base, _, number = stem.rpartition("-")
             is_numbered = number.isdecimal() and len(number) < _MAX_DIGITS
             is_known = stem in ledger.stems or (is_numbered and int(number) < ledger.stems.get(base, 0))
-            if not is_known and target.suffix.lower() in (*_SUFFIXES, ".jpeg", ".bin"):
+            if not is_known and target.lower().endswith((*_SUFFIXES, ".jpeg", ".bin")):
                 for owner in {stem, base} if is_numbered else {stem}:
                     candidates.setdefault(owner, []).append(name)
         names = {name for key in keys for name in candidates.get(casefold_name(stem_from_key(key)), ())}
@@ -139,7 +144,7 @@ class ImageInventory:
 
     def verify(self, record: ItemRecord) -> str:
         """Whether the images of a done item are "there", "missing" or "altered"."""
-        verdicts = [self._verify_file(file) for file in record.files]
+        verdicts = {self._verify_file(file) for file in record.files}
         if "missing" in verdicts or not verdicts:
             return "missing"
         return "altered" if "altered" in verdicts else "there"
@@ -150,15 +155,18 @@ class ImageInventory:
 
     def adopt_orphans(self, items: Iterable[ResolvedItem], ledger: Ledger) -> list[JournalRow]:
         """Rows for items whose images are complete although no row says so; the images get their names."""
+        records = {item.key: ledger.get(item.key) for item in items}
+        records = {key: record for key, record in records.items() if record.state in ("unknown", "away")}
+        if not records:
+            return []
         done_names = {
             file.name for record in ledger.records.values() for file in record.files if record.state == "done"
         }
         rows: list[JournalRow] = []
-        for item in items:
-            record = ledger.get(item.key)
-            if record.state in ("unknown", "away") and (names := self._complete_files(record, done_names)):
+        for key, record in records.items():
+            if names := self._complete_files(record, done_names):
                 files = [self._place(name, target) for name, target in names]
-                rows.append(done_row(item.key, record.request, files, adopted=True))
+                rows.append(done_row(key, record.request, files, adopted=True))
         if rows:
             self._disk.sync_folder(self._paths.images)
         return rows
@@ -168,9 +176,9 @@ class ImageInventory:
         rows: list[JournalRow] = []
         for item in items:
             record = ledger.get(item.key)
-            outside = [file for file in record.files if Path(file.name).is_absolute()]
+            outside = any(file.is_outside for file in record.files)
             if record.state == "done" and outside and self.verify(record) == "there":
-                files = [self._move_file(file) if file in outside else file for file in record.files]
+                files = [self._move_file(file) if file.is_outside else file for file in record.files]
                 rows.append(done_row(item.key, record.request, files, moved=True))
         if rows:
             self._disk.sync_folder(self._paths.images)
@@ -182,6 +190,8 @@ class ImageInventory:
         A complete image without its siblings gets its name, and a note.
         """
         partial: list[str] = []
+        if not self._part_targets:
+            return partial
         states = {
             name: record.state
             for record in ledger.records.values()
@@ -203,26 +213,34 @@ class ImageInventory:
         ]
 
     def _verify_file(self, file: StoredFile) -> str:
-        path = self._paths.root / file.name
-        listing = self._files if path.parent == self._paths.images else self._disk.list_files(path.parent)
-        entry = listing.get(path.name)
+        folder, _, name = file.name.rpartition("/")
+        listing = self._files
+        if folder != "images":
+            path = self._paths.root / file.name
+            listing, name = self._listing(path.parent), path.name
+        entry = listing.get(name)
         if entry is None:
             return "missing"
         is_same = entry.size == file.nbytes and (
-            entry.written == file.written or self._disk.digest(path) == file.sha256
+            entry.written == file.written or self._disk.digest(self._paths.root / file.name) == file.sha256
         )
         return "there" if is_same else "altered"
+
+    def _listing(self, folder: Path) -> dict[str, FileStat]:
+        if folder not in self._listings:
+            self._listings[folder] = self._disk.list_files(folder)
+        return self._listings[folder]
 
     def _complete_files(self, record: ItemRecord, done_names: Iterable[str]) -> list[tuple[str, str]]:
         """Each image's file and the name that it should have; empty where one is missing."""
         files: list[tuple[str, str]] = []
         for stem in image_stems(record.stem, record.image_count):
             targets = [stem + suffix for suffix in _SUFFIXES]
-            names = {
-                name: name for name in targets if name in self._files and f"images/{name}" not in done_names
-            }
-            names |= {name: target for name, target in self._part_targets.items() if target in targets}
-            file = next((pair for pair in names.items() if self._is_complete(pair[0])), None)
+            names = [
+                (name, name) for name in targets if name in self._files and f"images/{name}" not in done_names
+            ]
+            names += [(name, target) for target in targets for name in self._parts.get(target, ())]
+            file = next((pair for pair in names if self._is_complete(pair[0])), None)
             if file is None:
                 return []
             files.append(file)

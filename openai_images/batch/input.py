@@ -115,7 +115,7 @@ def _make_items(
         lines.setdefault(key, row.line)
         if len(problems) > before:
             continue
-        request = GenerateRequest.of(prompt, {**default_values, **values})
+        request = GenerateRequest(prompt, **{**default_values, **values})
         items.append(BatchItem(key, request, row.line))
     return items
 

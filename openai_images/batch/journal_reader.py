@@ -9,16 +9,18 @@ out of the folder only as absolute paths, which fallback folders have.
 from __future__ import annotations
 
 import codecs
+import io
 import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from math import isfinite
 from pathlib import Path, PurePath
 from typing import Any, Final, TypeAlias
 
-from attrs import define, field, fields_dict, frozen
+from attrs import define, field, frozen
 
 from openai_images._util.json import is_list, is_object
 
@@ -34,7 +36,8 @@ _MAX_AMOUNT: Final = Decimal(10) ** 12
 _MAX_INTEGER: Final = 2**63
 _MAX_PIXELS: Final = 2**31
 _KEY = re.compile(r'"key":\s*("(?:[^"\\]|\\.)*")')
-_SPACE = re.compile(r"[ \t\r]*")
+_SPACE = re.compile(r"[ \t\r\n]*")
+_PLAIN = re.compile(r"[\w-]+")
 _DECODER = json.JSONDecoder()
 
 
@@ -53,8 +56,20 @@ class StoredFile:
     @classmethod
     def from_row(cls, fields: JournalRow) -> StoredFile:
         """One entry of a row's `files`, which was checked."""
-        values = {name: fields[name] for name in fields_dict(cls) if fields.get(name) is not None}
-        return cls(**values)
+        return cls(
+            fields["name"],
+            fields["nbytes"],
+            fields["sha256"],
+            fields.get("written") or 0,
+            fields.get("width"),
+            fields.get("height"),
+            fields.get("media_type") or "",
+        )
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether it is in a fallback folder."""
+        return not self.name.startswith("images/") and Path(self.name).is_absolute()
 
 
 @frozen
@@ -76,12 +91,12 @@ def parse_journal(data: bytes) -> JournalContents:
     rows: list[JournalRow] = []
     notes: list[str] = []
     unreadable_keys: list[tuple[int, str]] = []
-    lines = data.removeprefix(codecs.BOM_UTF8).split(b"\n")
     torn, lacks_newline = b"", False
-    for number, text in enumerate(lines, 1):
+    # One line after the other: all of them at once would need as much memory again.
+    for number, text in enumerate(io.BytesIO(data.removeprefix(codecs.BOM_UTF8)), 1):
         line = parse_line(text)
         rows += line.rows
-        if number == len(lines):
+        if not text.endswith(b"\n"):
             torn = text[len(text) - line.unread_bytes :]
             lacks_newline = len(text) > len(torn)
         # A crash tears one row, which nobody has acted on yet; several are torn by something else.
@@ -141,10 +156,13 @@ def parse_line(data: bytes) -> JournalLine:
 
 def parse_amount(value: object) -> Decimal | None:
     """An amount of US dollars as a row has it, None where it is none."""
-    if not isinstance(value, str) or len(value) > _MAX_AMOUNT_LENGTH:
-        return None
+    return _parse_decimal(value) if isinstance(value, str) and len(value) <= _MAX_AMOUNT_LENGTH else None
+
+
+@lru_cache(maxsize=1024)
+def _parse_decimal(text: str) -> Decimal | None:
     try:
-        amount = Decimal(value)
+        amount = Decimal(text)
     except InvalidOperation:
         return None
     if not amount.is_finite() or not 0 <= amount <= _MAX_AMOUNT:
@@ -166,7 +184,7 @@ def is_file(value: object) -> bool:
 
 
 def _parse_row(value: object) -> dict[str, Any] | None:
-    """A row without the fields that are odd, None where it is no row."""
+    """A row with the fields that are read, unless they are odd; None where it is no row."""
     if not is_object(value):
         return None
     state = value.get("state")
@@ -179,13 +197,13 @@ def _parse_row(value: object) -> dict[str, Any] | None:
         return None
     if state == "away" and not value.get("urls"):
         return None
-    row = {
-        name: item for name, item in value.items() if name not in _FIELD_CHECKS or _FIELD_CHECKS[name](item)
-    }
+    row = {name: value[name] for name, check in _FIELD_CHECKS.items() if name in value and check(value[name])}
+    if files:
+        row["files"] = [{name: file[name] for name in _FILE_FIELDS if name in file} for file in files]
     return None if state == "away" and "urls" not in row else row
 
 
-def _is_encodable(value: object) -> bool:
+def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
@@ -209,7 +227,9 @@ def _is_image_count(value: object) -> bool:
 
 def _is_stem(value: object) -> bool:
     """Whether this can begin the name of a file in the folder of the images, and of no other."""
-    return _is_name(value) and isinstance(value, str) and PurePath(value).name == value and "\\" not in value
+    if not _is_name(value) or not isinstance(value, str):
+        return False
+    return _PLAIN.fullmatch(value) is not None or (PurePath(value).name == value and "\\" not in value)
 
 
 def _is_name(value: object) -> bool:
@@ -220,18 +240,32 @@ def _is_name(value: object) -> bool:
         os.fsencode(value)
     except UnicodeError:
         return False
-    return ".." not in Path(value).parts
+    return ".." not in value or ".." not in Path(value).parts
+
+
+def _is_anything(_: object) -> bool:
+    return True
 
 
 _FIELD_CHECKS: Mapping[str, Callable[[Any], bool]] = {
-    "request": _is_encodable,
+    "state": _is_anything,
+    "key": _is_anything,
+    "request": _is_text,
     "stem": _is_stem,
     "pictures": _is_image_count,
-    "message": _is_encodable,
-    "seconds": _is_seconds,
+    "files": _is_anything,
     "urls": _is_urls,
+    "message": _is_text,
+    "error": _is_anything,
+    "seconds": _is_seconds,
+    "billed": _is_anything,
+    "adopted": _is_anything,
+    "cost": _is_anything,
+    "estimate": _is_anything,
 }
-"""Other fields that are read; amounts are checked by `parse_amount`."""
+"""The fields that are read: a large journal's other ones would fill the memory. `parse_amount` checks amounts."""
+
+_FILE_FIELDS = ("name", "nbytes", "sha256", "written", "width", "height", "media_type")
 
 
 def _find_keys(text: str) -> Iterator[str]:

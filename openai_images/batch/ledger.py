@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from pathlib import PurePath
 from typing import Literal, TypeAlias
 
 from attrs import define, evolve, field, frozen
 
 from openai_images._util.attrs import safe_repr
-from openai_images._util.filenames import casefold_name
+from openai_images._util.filenames import casefold_name, stem_of
 from openai_images.batch.journal_reader import JournalContents, JournalRow, StoredFile, parse_amount
 
 State: TypeAlias = Literal["pending", "done", "away", "failed", "unknown"]
@@ -125,17 +124,15 @@ class Ledger:
         state, key = row["state"], row.get("key")
         if isinstance(key, str) and state != "begun":
             for file in row.get("files", ()):
-                self.stems.setdefault(casefold_name(PurePath(file["name"]).stem), 1)
+                self.stems.setdefault(casefold_name(stem_of(file["name"])), 1)
             if stem := casefold_name(row.get("stem", "")):
                 self.stems[stem] = max(row.get("pictures") or 1, self.stems.get(stem, 0))
-            {
-                "sent": self._add_sent,
-                "refused": self._add_refused,
-                "done": self._add_done,
-                "away": self._add_remote,
-                "failed": self._add_failed,
-                "unknown": self._add_unknown,
-            }[state](key, row)
+            if state == "sent":
+                self._add_sent(key, row)
+            elif state == "refused":
+                self._add_refused(key)
+            else:
+                self._add_end(key, row, state)
 
     def _add_sent(self, key: str, row: JournalRow) -> None:
         earlier = self._open.get(key)
@@ -157,42 +154,22 @@ class Ledger:
             partial=bool(kept_files),
         )
 
-    def _add_refused(self, key: str, _: JournalRow) -> None:
+    def _add_refused(self, key: str) -> None:
         """It was not executed, so it stands where it stood: what was unknown stays unknown."""
         request = self._open.pop(key, None)
         if request is not None:
             self.records[key] = request.standing
 
-    def _add_done(self, key: str, row: JournalRow) -> None:
-        self._charge_open(key, row)
-        self._update(key, row, "done")
-
-    def _add_remote(self, key: str, row: JournalRow) -> None:
-        self._charge_open(key, row)
-        self._update(key, row, "away")
-
-    def _add_failed(self, key: str, row: JournalRow) -> None:
-        if row.get("urls"):
-            self._add_remote(key, row)
-            return
-        if row.get("billed"):
-            self._charge_open(key, row)
-        self._open.pop(key, None)
-        self._update(key, row, "failed")
-
-    def _add_unknown(self, key: str, row: JournalRow) -> None:
-        if row.get("urls"):
-            self._add_remote(key, row)
-            return
-        if key in self._open:
-            self.spending.charge(None, self._open.pop(key).estimate)
-        self._update(key, row, "unknown")
-
-    def _charge_open(self, key: str, row: JournalRow) -> None:
+    def _add_end(self, key: str, row: JournalRow, state: State) -> None:
         """Charge an open request; another was charged by an earlier row, unless this one has a cost."""
-        request, cost = self._open.pop(key, None), parse_amount(row.get("cost"))
-        if request is not None or cost is not None:
+        if state != "done" and row.get("urls"):
+            state = "away"
+        request = self._open.pop(key, None)
+        cost = None if state == "unknown" else parse_amount(row.get("cost"))
+        is_billed = state != "failed" or row.get("billed")
+        if is_billed and (request is not None or cost is not None):
             self.spending.charge(cost, request.estimate if request else None)
+        self._update(key, row, state)
 
     def _update(self, key: str, row: JournalRow, state: State) -> None:
         before, cost = self.get(key), parse_amount(row.get("cost"))

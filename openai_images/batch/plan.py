@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -23,7 +24,7 @@ from openai_images.catalog.prices import Prices
 from openai_images.errors import BatchFolderError, BatchInputError, RequestInvalidError
 from openai_images.models.cost import estimate_cost
 from openai_images.models.requests import GenerateRequest
-from openai_images.wire.codec import encode_request
+from openai_images.wire.codec import encode_json, request_params
 
 _MAX_SHOWN = 10
 _MAX_SHOWN_PROBLEMS = 20
@@ -71,7 +72,7 @@ def resolve_items(items: Iterable[BatchItem], model: str | None, prices: Prices)
             problems.append(f"{where}: a batch takes no {type(request).__name__}; generate_many does")
             continue
         if request.model is None and model is not None:
-            request = GenerateRequest.of(request, {"model": model})
+            request = evolve(request, model=model)
         try:
             _check_image_count(request)
             resolved.append(
@@ -82,6 +83,9 @@ def resolve_items(items: Iterable[BatchItem], model: str | None, prices: Prices)
     if problems:
         raise input_error("the items", problems)
     return resolved
+
+
+_canonical_encoder = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def _check_image_count(request: GenerateRequest) -> None:
@@ -110,9 +114,15 @@ def input_error(where: str, problems: Sequence[str]) -> BatchInputError:
 
 def _digest(request: GenerateRequest) -> str:
     """The SHA-256 of the request's canonical body. Raises `RequestInvalidError`."""
-    body = json.loads(encode_request(request, stream=False))
-    canonical = json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    body = request_params(request, stream=False)
+    if all(type(name) is str and type(value) in (str, int) for name, value in body.items()):
+        with suppress(ValueError):  # raised below, without the prompt
+            return _hash_json(body)
+    return _hash_json(json.loads(encode_json(body)))  # a tuple becomes a list, 1 as a name "1"
+
+
+def _hash_json(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_canonical_encoder.encode(body).encode()).hexdigest()
 
 
 @frozen(kw_only=True)
@@ -167,20 +177,21 @@ def make_plan(
     same = _find_duplicates(items, states, to_send) if options.dedupe else {}
     states |= {key: states[other] for key, other in same.items() if other not in to_send}
 
-    def keys_in(state: str) -> tuple[str, ...]:
-        return tuple(item.key for item in items if states[item.key] == state)
-
-    done = keys_in("done")
+    keys: dict[str, list[str]] = {
+        "done": [],
+        "away": [],
+        "pending": [],
+        "failed": [],
+        "unknown": [],
+        "missing": [],
+    }
+    for key, state in states.items():
+        keys[state].append(key)
     return BatchPlan(
         total=len(items),
-        done=done,
-        away=keys_in("away"),
-        pending=keys_in("pending"),
-        failed=keys_in("failed"),
-        unknown=keys_in("unknown"),
-        missing=keys_in("missing"),
-        adopted=tuple(key for key in done if ledger.get(key).adopted),
-        altered=tuple(key for key in done if key in findings.altered),
+        **{state: tuple(keys_in_state) for state, keys_in_state in keys.items()},
+        adopted=tuple(key for key in keys["done"] if ledger.get(key).adopted),
+        altered=tuple(key for key in keys["done"] if key in findings.altered),
         changed=tuple(item.key for item in items if _is_changed(item, ledger)),
         removed=tuple(
             key for key, record in ledger.records.items() if key not in states and record.state != "pending"

@@ -150,6 +150,8 @@ class _Recovery:
         """The names of the files to write: those in the journal where they are free."""
         plan, ledger = self.plan, self.ledger
         to_write = {*plan.to_send, *plan.to_fetch}
+        if not to_write:
+            return {}
         names = NameAllocator(self.inventory.stems)
         for key, record in ledger.records.items():
             if key not in to_write and record.stem:

@@ -91,10 +91,9 @@ def sheet_entries(items: Iterable[ResolvedItem], status: BatchStatus) -> Iterato
             reason = reason or _NOT_FETCHED
         elif state == "missing":
             state, reason = "failed", _GONE
-        outside = [file.name for file in record.files if Path(file.name).is_absolute()]
-        if outside:
+        if outside := [file.name for file in record.files if file.is_outside]:
             reason = "; ".join(filter(None, [reason, f"saved as {', '.join(outside)}"]))
-        files = [] if reason == _GONE else [file for file in record.files if file.name not in outside]
+        files = [] if reason == _GONE else [file for file in record.files if not file.is_outside]
         yield SheetEntry(
             item.key,
             item.request.prompt,
@@ -140,8 +139,37 @@ def make_thumbnail(folder: Path, file: str, make: Thumbnail) -> bool:
 
 def make_thumbnails(folder: Path, files: Iterable[str], make: Thumbnail) -> None:
     """Make the missing thumbnails, one at a time, as each may need much memory; blocks."""
+    listing = ThumbnailListing(folder)
     for file in files:
-        make_thumbnail(folder, file, make)
+        if not listing.has(file):
+            make_thumbnail(folder, file, make)
+
+
+class ThumbnailListing:
+    """The thumbnails of a folder when this is made: to look for each of many is much slower."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._thumbnails = _modification_times(folder / "thumbs" / "images")
+        self._images = _modification_times(folder / "images") if self._thumbnails else {}
+
+    def has(self, file: str) -> bool:
+        """Whether `has_thumbnail` was true."""
+        parent, _, name = file.rpartition("/")
+        if parent != "images":
+            return has_thumbnail(self._folder, file)
+        written = self._thumbnails.get(f"{name}.webp")
+        return written is not None and written == self._images.get(name)
+
+
+def _modification_times(folder: Path) -> dict[str, int]:
+    """The modification times of the files that are not empty, in nanoseconds; none where they cannot be listed."""
+    try:
+        with os.scandir(folder) as listing:
+            stats = [(entry.name, entry.stat()) for entry in listing if entry.is_file()]
+    except OSError:
+        return {}
+    return {name: stat.st_mtime_ns for name, stat in stats if stat.st_size}
 
 
 def _thumbnail_path(folder: Path, file: str) -> Path:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
-from openai_images.cli.startup import ResilientStream, prepare_descriptors
+from openai_images.cli.console import ResilientStream, prepare_descriptors
 
 __all__ = ["main"]
 

@@ -8,27 +8,49 @@ Must not: send anything twice unless an option says so.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import signal
 import tempfile
-from contextlib import ExitStack, nullcontext
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
+from typing import Any, Self
 
-from openai_images import Batch, BatchPlan, ConfigurationError, ImagesClient, ImagesError
-from openai_images.cli.batch_input import BatchCommandOptions, BatchJob, estimate_items, load_job
-from openai_images.cli.batch_progress import BatchDisplay, make_batch_display
-from openai_images.cli.batch_report import (
-    BatchReporter,
-    RunSummary,
-    plan_lines,
-    plan_record,
-    read_unknown_keys,
+from openai_images import (
+    Batch,
+    BatchPlan,
+    ConfigurationError,
+    ImagesClient,
+    ImagesError,
 )
-from openai_images.cli.command_runner import INTERRUPTED, InterruptHandler, run_command, write_error_report
-from openai_images.cli.console import Console
-from openai_images.cli.endpoint import offline_client, open_client
-from openai_images.cli.report import ErrorReport, exit_code, print_error, report_error, report_from
-from openai_images.cli.startup import Streams, wait_writable
-from openai_images.cli.text import dollars, plural
+from openai_images.cli.batch_input import (
+    BatchCommandOptions,
+    BatchJob,
+    estimate_items,
+    load_job,
+)
+from openai_images.cli.batch_progress import BatchDisplay, make_batch_display
+from openai_images.cli.batch_report import BatchReporter, RunSummary, plan_lines, plan_record
+from openai_images.cli.console import (
+    Console,
+    Streams,
+    dollars,
+    plural,
+    wait_writable,
+)
+from openai_images.cli.error_report import (
+    INTERRUPTED,
+    ErrorReport,
+    exit_code,
+    print_error,
+    report_error,
+    report_from,
+    run_command,
+    write_error_report,
+)
+from openai_images.cli.options import offline_client, open_client
 
 _MARKER = "stand-ins.txt"
 _MARKER_TEXT = (
@@ -63,7 +85,10 @@ class BatchCommand:
         """Plan, run and summarize; return the exit code."""
         if self._options.dry_run:
             return await self._dry_run()
-        async with open_client(self._job.endpoint, self._console, lambda: None) as client:
+        job = self._job
+        async with open_client(
+            job.options, self._console, lambda: None, limits=job.limits, pace=0.0
+        ) as client:
             return await self._run(client)
 
     def interrupted(self) -> ErrorReport:
@@ -76,7 +101,7 @@ class BatchCommand:
     async def _dry_run(self) -> int:
         """Plan without sending; no folder is created."""
         options = self._options
-        client = offline_client(self._job.endpoint)
+        client = offline_client(options)
         is_there = os.path.exists(options.out)  # noqa: ASYNC240, PTH110  the loop is idle
         reject_mixed_folder(Path(options.out), local=options.local)
         with nullcontext(options.out) if is_there else tempfile.TemporaryDirectory() as out:
@@ -194,10 +219,49 @@ class BatchCommand:
         return [item.key for item in self._job.items if item.key in found]
 
 
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+
+
+class InterruptHandler:
+    """Calls `stop` in the event loop on the first signal and `abandon` on the second; a third is Python's own."""
+
+    def __init__(self, stop: Callable[[], object], abandon: Callable[[], object]) -> None:
+        self._steps = (stop, abandon)
+        self._loop = asyncio.get_running_loop()
+        self._previous: dict[signal.Signals, Any] = {}
+        self.count = 0
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)):
+                # A signal that the parent ignores, as nohup does, stays so; None: not a handler of Python.
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                    self._previous[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    def _on_signal(self, *_: object) -> None:
+        self.count += 1
+        if self.count == len(self._steps):
+            self._restore()
+        # A handler runs between any two instructions: the loop calls the step when it is its turn.
+        self._loop.call_soon_threadsafe(self._steps[self.count - 1])
+
+    def _restore(self) -> None:
+        while self._previous:
+            number, handler = self._previous.popitem()
+            signal.signal(number, handler)
+
+
 def reject_mixed_folder(folder: Path, *, local: bool) -> None:
     """Raise `ConfigurationError` if placeholder images and a model's would share the folder."""
-    # `Path.exists` raises if a name is too long; the batch reports that.
-    if os.path.exists(folder / _MARKER) == local or not _has_sent(folder / "journal.jsonl"):  # noqa: PTH110
+    try:
+        # `Path.exists` raises if a name is too long; the batch reports that.
+        if os.path.exists(folder / _MARKER) == local or _SENT not in (folder / "journal.jsonl").read_bytes():  # noqa: PTH110
+            return
+    except OSError:
         return
     there, here = ("a model", "stand-ins") if local else ("local stand-ins", "a model")
     message = f"the pictures in {str(folder)!r} are by {there}, and those of this run would be by {here}"
@@ -212,8 +276,12 @@ def mark_stand_ins(folder: Path, *, local: bool) -> None:
         (folder / _MARKER).unlink(missing_ok=True)
 
 
-def _has_sent(journal: Path) -> bool:
-    try:
-        return _SENT in journal.read_bytes()
-    except OSError:
-        return False
+def read_unknown_keys(journal: Path) -> set[str]:
+    """Read from the journal the keys whose outcome is unknown."""
+    states: dict[str, str] = {}
+    with suppress(OSError), journal.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            with suppress(ValueError, TypeError, KeyError, RecursionError):
+                row: dict[str, Any] = json.loads(line)
+                states[row["key"]] = row["state"]
+    return {key for key, state in states.items() if state in ("sent", "unknown")}

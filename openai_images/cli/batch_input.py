@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from openai_images import (
     PUBLISHED_PRICES,
@@ -28,11 +28,9 @@ from openai_images import (
     read_batch_items,
     read_prices,
 )
-from openai_images.cli.console import read_stdin_bytes
-from openai_images.cli.endpoint import CommandEndpoint
-from openai_images.cli.options import CallOptions
-from openai_images.cli.text import dollars_rounded_up, plural
-from openai_images.cli.thumbnails import find_thumbnail_writer
+from openai_images.cli.console import dollars, plural
+from openai_images.cli.options import CallOptions, read_stdin_bytes
+from openai_images.cli.preview import find_thumbnail_writer
 
 _STAND_IN = (
     "Local stand-ins: painted by a program on this machine, not by a model. Nothing was billed: amounts are what the "
@@ -64,10 +62,10 @@ class BatchJob:
     """The options, and what was read for them."""
 
     options: BatchCommandOptions
-    endpoint: CommandEndpoint
     items: Sequence[BatchItem] = field(repr=False)
     prices: Prices
     budget: Decimal | None
+    limits: Limits
 
     @property
     def batch_options(self) -> BatchOptions:
@@ -91,16 +89,15 @@ def load_job(options: BatchCommandOptions) -> BatchJob:
     options.check()
     pacing = {"concurrency": options.concurrency, "images_per_minute": options.images_per_minute}
     limits = Limits(**{name: value for name, value in pacing.items() if value is not None})
-    endpoint = evolve(options.make_endpoint(), limits=limits, pace=0.0)
     budget = parse_budget(options.budget)
-    defaults = options.request_params(endpoint)
+    defaults = options.request_params()
     prices = load_prices(options.prices)
     return BatchJob(
         options=options,
-        endpoint=endpoint,
         items=load_items(options.file, options.input_format, defaults),
         prices=prices,
         budget=budget,
+        limits=limits,
     )
 
 
@@ -182,7 +179,7 @@ class CostEstimate:
     def __str__(self) -> str:
         if self.unpriced == self.total:
             return f"unknown ({self.reason})"
-        known = f"at most {dollars_rounded_up(self.cost)} ({self.prices})"
+        known = f"at most {dollars(self.cost, 'ROUND_UP')} ({self.prices})"
         if not self.unpriced:
             return known
         of = f"{self.total - self.unpriced:,} of {plural(self.total, 'request')}"
@@ -194,25 +191,18 @@ def estimate_items(items: Iterable[BatchItem], prices: Prices, file: str | None 
     items = tuple(items)
     source = f"prices of {prices.as_of.isoformat()}" if file is None else f"prices in {file}"
     costs = [(item.request, estimate_cost(item.request, prices)) for item in items]
+    has_auto = any({request.size, request.quality} & {None, "auto"} for request, _ in costs)
     unpriced = [request for request, cost in costs if cost is None]
     reason = ""
     if unpriced:
         one = unpriced[0]
-        whole = prices.of(one.model) is None
         model = "a model that is not named" if one.model is None else repr(one.model)
-        reason = (
-            f"no price is known for {model}"
-            if whole
-            else f"no price is known for all that is asked of {model}"
-        )
+        of = "" if prices.of(one.model) is None else "all that is asked of "
+        reason = f"no price is known for {of}{model}"
     return CostEstimate(
         total=len(costs),
         cost=sum((cost for _, cost in costs if cost is not None), Decimal(0)),
         unpriced=len(unpriced),
         reason=reason,
-        prices="; ".join(filter(None, [source, _AUTO if any(map(_has_auto, items)) else ""])),
+        prices=f"{source}; {_AUTO}" if has_auto else source,
     )
-
-
-def _has_auto(item: BatchItem) -> bool:
-    return {item.request.size, item.request.quality} & {None, "auto"} != set()

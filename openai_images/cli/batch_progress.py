@@ -17,10 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple, TextIO, cast
 from attrs import evolve, field, frozen
 
 from openai_images import Progress
-from openai_images.cli.console import Console
+from openai_images.cli.console import Console, ResilientStream, dollars, duration, images_per_minute, plural
 from openai_images.cli.progress import HIDE_CURSOR, SHOW_CURSOR, Ticker
-from openai_images.cli.startup import ResilientStream
-from openai_images.cli.text import dollars, duration, images_per_minute, plural
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -7,10 +7,8 @@ Must not: print a prompt; call an unknown cost zero, or the price of a placehold
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -29,9 +27,17 @@ from openai_images import (
 )
 from openai_images.cli.batch_input import CostEstimate
 from openai_images.cli.batch_progress import BatchDisplay
-from openai_images.cli.console import Console
-from openai_images.cli.report import call_record, image_record, report_from
-from openai_images.cli.text import dollars, duration, images_per_minute, join_limited, plural, truncate
+from openai_images.cli.console import (
+    Console,
+    dollars,
+    duration,
+    images_per_minute,
+    join_limited,
+    plural,
+    truncate,
+)
+from openai_images.cli.error_report import report_from
+from openai_images.cli.output import call_record, image_record
 
 _MAX_REASON_LENGTH = 160
 _MAX_UNKNOWN_KEYS = 20
@@ -94,17 +100,6 @@ class BatchReporter:
             "images": [image_record(image, self._display_path(image.path)) for image in result.images],
             **call_record(result, "size", "quality"),
         }
-
-
-def read_unknown_keys(journal: Path) -> set[str]:
-    """Read from the journal the keys whose outcome is unknown."""
-    states: dict[str, str] = {}
-    with suppress(OSError), journal.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            with suppress(ValueError, TypeError, KeyError, RecursionError):
-                row: dict[str, Any] = json.loads(line)
-                states[row["key"]] = row["state"]
-    return {key for key, state in states.items() if state in ("sent", "unknown")}
 
 
 def _failure_record(outcome: Failed, state: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import click
 from click.exceptions import Exit
 
 from openai_images._version import __version__
-from openai_images.cli.startup import DEFAULT_MODEL, ResilientStream, Streams
+from openai_images.cli.console import DEFAULT_MODEL, ResilientStream, Streams
 
 option = click.option
 
@@ -143,9 +143,9 @@ def generate(streams: Streams, /, **values: Any) -> int:
 
     PROMPT may be - to read it from stdin. The key is taken from OPENAI_API_KEY (for Azure see --azure).
     """
-    from openai_images.cli.generate import GenerateOptions, run_generate
+    from openai_images.cli.generate import GenerateOptions, run_call
 
-    return run_generate(GenerateOptions(**values), streams)
+    return run_call(GenerateOptions(**values), streams)
 
 
 @cli.command(short_help="Make pictures from pictures.")
@@ -164,9 +164,9 @@ def edit(streams: Streams, /, **values: Any) -> int:
     IMAGE is a PNG, JPEG or WebP file, - for stdin, or a URL that the server fetches; so are --mask and --markup, which
     have the size of the first IMAGE. The key is taken from OPENAI_API_KEY (for Azure see --azure).
     """
-    from openai_images.cli.edit import EditOptions, run_edit
+    from openai_images.cli.generate import EditOptions, run_call
 
-    return run_edit(EditOptions(**values), streams)
+    return run_call(EditOptions(**values), streams)
 
 
 @cli.command(short_help="Generate a picture for each row of a file; resumes.")

@@ -1,27 +1,127 @@
-"""Where a command writes and reads: results on stdout, messages on stderr, `-` from stdin.
+"""What a command writes: standard streams that cannot fail, the console on them, numbers and money as text.
 
-Invariants: stdout gets whole lines, each flushed; stderr gets colours only on a terminal without NO_COLOR; a stdin that
-is absent or unreadable is a usage error before anything is sent; text is UTF-8, UTF-16 with its mark, or the locale's.
-Must not: pass control characters of a server's text on to the terminal.
+Invariants: a `ResilientStream` never raises: what its encoding lacks is written as escapes; one that is closed, full,
+absent or without a reader discards the rest and keeps the error. stdout gets whole lines, each flushed; stderr gets
+colours only on a terminal without NO_COLOR; an amount that is not zero never reads as zero.
+Must not: import anything that slows `--help`, or pass control characters of a server's text on to the terminal.
 """
 
 from __future__ import annotations
 
-import codecs
-import json
+import errno
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TextIO, cast
-
-import click
-from attrs import define, field
-
-from openai_images.cli.startup import ResilientStream, resilient
+from operator import methodcaller
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO, cast
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     import rich.console
+
+
+class ResilientStream:
+    """A text stream that cannot fail; `is_lost` once nothing more can be written, `error` is why."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self.stream = stream
+        self.error: Exception | None = None
+        self._first = stream
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether nothing can be written."""
+        return self.stream is None or self.error is not None
+
+    @property
+    def encoding(self) -> str:
+        """Its encoding; UTF-8 if unknown."""
+        return getattr(self.stream, "encoding", None) or "utf-8"
+
+    def write(self, text: str) -> int:
+        """Write, with escapes for what the encoding lacks; discard if lost."""
+        if not isinstance(cast("Any", text), str):
+            raise TypeError  # click's test for a binary stream
+        for encoding in ("", self.encoding, "ascii"):
+            with suppress(UnicodeError, LookupError):
+                shown = text.encode(encoding, "backslashreplace").decode(encoding) if encoding else text
+                self._attempt(methodcaller("write", shown))
+                break
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush; do nothing if lost."""
+        self._attempt(methodcaller("flush"))
+
+    def isatty(self) -> bool:
+        """Return whether it is a terminal, and not lost."""
+        return bool(self._attempt(methodcaller("isatty")))
+
+    def fileno(self) -> int:
+        """Return the descriptor. Raises OSError if there is none."""
+        if self.stream is None or self.is_lost:
+            raise OSError(errno.EBADF, "nothing can be written")
+        return self.stream.fileno()
+
+    def release(self) -> None:
+        """If lost, keep the interpreter from writing to it, and complaining, at exit."""
+        if self.error is not None and self._first in (sys.__stdout__, sys.__stderr__):
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), cast("TextIO", self._first).fileno())
+
+    def _attempt(self, action: Callable[[TextIO], Any]) -> Any:
+        if self.stream is None or self.error is not None:
+            return None
+        try:
+            return action(self.stream)
+        except UnicodeError:
+            raise
+        except (OSError, ValueError) as error:  # ValueError: it was closed
+            self.error = error
+            return None
+
+
+class Streams(NamedTuple):
+    """stdout and stderr."""
+
+    out: ResilientStream
+    err: ResilientStream
+
+
+def prepare_descriptors() -> None:
+    """Reserve descriptors 0 to 2 for the standard streams, and make them blocking."""
+    with suppress(OSError):
+        # One that the shell closed (`>&-`) would go to the next file or socket, and Python itself writes to 2.
+        while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:
+            pass
+        os.close(descriptor)
+    for stream in (sys.__stdin__, sys.__stdout__, sys.__stderr__):
+        with suppress(OSError, ValueError, AttributeError):
+            os.set_blocking(cast("TextIO", stream).fileno(), True)  # else input is truncated, output lost
+
+
+async def wait_writable(stream: ResilientStream) -> None:
+    """Wait until a pipe can be written: a slow reader must not block the event loop."""
+    import asyncio
+
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    try:
+        descriptor = stream.fileno()
+        loop.add_writer(descriptor, ready.set)
+    # No descriptor, a file, or the loop of Windows.
+    except (OSError, ValueError, AttributeError, NotImplementedError):
+        return
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_writer(descriptor)
+
+
+DEFAULT_MODEL: Final = "gpt-image-2"
+"""Sent by every command; a client in Python sends none by default."""
 
 
 def printable(text: str) -> str:
@@ -33,21 +133,29 @@ def printable(text: str) -> str:
 
 def json_line(record: Mapping[str, Any]) -> str:
     """Encode the record; a value that JSON cannot hold becomes text."""
+    import json
+
     try:
         return json.dumps(record, allow_nan=False)
     except (TypeError, ValueError):
         return json.dumps(json.loads(json.dumps(record, default=str), parse_constant=str))
 
 
-@define(slots=False, eq=False)
 class Console:
     """The output of a command; `verbose` adds the log and tracebacks."""
 
-    out: ResilientStream = field(converter=resilient)
-    err: ResilientStream = field(converter=resilient)
-    quiet: bool = field(default=False, kw_only=True)
-    verbose: bool = field(default=False, kw_only=True)
-    as_json: bool = field(default=False, kw_only=True)
+    def __init__(
+        self,
+        out: TextIO | ResilientStream,
+        err: TextIO | ResilientStream,
+        *,
+        quiet: bool = False,
+        verbose: bool = False,
+        as_json: bool = False,
+    ) -> None:
+        self.out = out if isinstance(out, ResilientStream) else ResilientStream(out)
+        self.err = err if isinstance(err, ResilientStream) else ResilientStream(err)
+        self.quiet, self.verbose, self.as_json = quiet, verbose, as_json
 
     @cached_property
     def is_terminal(self) -> bool:
@@ -98,35 +206,55 @@ class Console:
         self.err.flush()
 
 
-def has_piped_stdin() -> bool:
-    """Return whether stdin is a file or a pipe."""
-    try:
-        return sys.stdin is not None and not sys.stdin.isatty()
-    except ValueError:  # closed
-        return False
+def plural(number: int, thing: str) -> str:
+    """Format a count: `1 image`, `1,200 images`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
-def read_stdin_bytes(what: str) -> bytes:
-    """Read all of stdin; `what` names it in errors. Raises click.UsageError."""
-    stdin: Any = sys.stdin
-    if stdin is None:
-        raise click.UsageError(f"- reads {what} from stdin, which is closed; use < FILE or a pipe.")
-    try:
-        data: Any = getattr(stdin, "buffer", stdin).read()  # one in memory may be text
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise click.UsageError(f"- reads {what} from stdin, which cannot be read: {why}.") from None
-    return data.encode(errors="surrogatepass") if isinstance(data, str) else data or b""
+def duration(seconds: float) -> str:
+    """Format the two largest units: `42 s`, `3 min 12 s`, `2 h 5 min`, `3 d 4 h`."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return _pair(whole // 60, "min", whole % 60, "s")
+    minutes = round(whole / 60)
+    if minutes < 1440:
+        return _pair(minutes // 60, "h", minutes % 60, "min")
+    hours = round(minutes / 60)
+    return _pair(hours // 24, "d", hours % 24, "h")
 
 
-def read_stdin_text(what: str) -> str:
-    """Read all of stdin as text. Raises click.UsageError."""
-    data = read_stdin_bytes(what)
-    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    encodings = ["utf-16"] if marked else ["utf-8-sig", getattr(sys.stdin, "encoding", None) or "utf-8"]
-    for encoding in encodings:
-        try:
-            return data.decode(encoding)
-        except (UnicodeDecodeError, LookupError):
-            continue
-    raise click.UsageError(f"- reads {what} from stdin, and what is there is not UTF-8; convert it.")
+def _pair(large: int, large_unit: str, small: int, small_unit: str) -> str:
+    return f"{large} {large_unit} {small} {small_unit}" if small else f"{large} {large_unit}"
+
+
+def dollars(amount: Decimal, rounding: str = "ROUND_HALF_UP") -> str:
+    """Format US dollars: cents, and below one dollar up to four digits: `$12.30`, `$0.0412`, `$0.41`."""
+    from decimal import Decimal
+
+    cent, smallest = Decimal("0.01"), Decimal("0.0001")
+    if amount >= 1 or not amount:
+        return f"${amount.quantize(cent, rounding):,}"
+    if amount < smallest:
+        return f"under ${smallest}"
+    fine = amount.quantize(smallest, rounding).normalize()
+    cents = fine.quantize(cent)
+    return f"${cents if cents == fine else fine}"
+
+
+def images_per_minute(rate: float) -> str:
+    """Format a rate: `118 images/min`, `4.3 images/min`."""
+    return f"{rate:,.{0 if rate >= 10 else 1}f} images/min"
+
+
+def truncate(text: str, limit: int) -> str:
+    """Return the text in one line of at most `limit` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def join_limited(names: Sequence[str], limit: int) -> str:
+    """Join at most `limit` names: `a, b, c and 12 more`."""
+    shown = ", ".join(names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit:,} more"

@@ -20,8 +20,8 @@ from typing import Any
 from attrs import frozen
 
 from openai_images import Image, ImageResult, ImagesClient, ModerationBlockedError, PartialImage, Usage
-from openai_images.cli.command_runner import run_command, write_error_report
-from openai_images.cli.console import Console
+from openai_images.cli.console import Console, Streams
+from openai_images.cli.error_report import ErrorReport, report_error, run_command, write_error_report
 from openai_images.cli.progress import (
     CallProgress,
     ProgressDisplay,
@@ -29,8 +29,6 @@ from openai_images.cli.progress import (
     format_bytes,
     make_progress_display,
 )
-from openai_images.cli.report import ErrorReport, report_error
-from openai_images.cli.startup import Streams
 
 _PACE = 1.0
 _PARTIALS = 3

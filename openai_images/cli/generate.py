@@ -1,18 +1,20 @@
-"""`openai-images generate`: one call, its files, its progress.
+"""`openai-images generate` and `edit`: one call, its files, its progress.
 
-Invariants: options are checked before anything is sent; every finished image is reported, also when the call fails;
-partial images leave no file without `--keep-partials`.
-Must not: print the path of an incomplete file.
+Invariants: options and files are checked before anything is sent; stdin is read before the event loop runs, so that
+Ctrl-C works; every finished image is reported, also when the call fails; partial images leave no file without
+`--keep-partials`; URLs are the server's to fetch.
+Must not: print the path of an incomplete file; judge images (the client does, and its errors get the names typed).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
-from typing import ClassVar
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import ClassVar, TypeAlias
 
 import click
-from attrs import asdict, field, frozen
+from attrs import asdict, evolve, field, frozen
 
 from openai_images import (
     CompletedImage,
@@ -22,24 +24,25 @@ from openai_images import (
     ImagesError,
     ImageStream,
     PartialImage,
+    RequestInvalidError,
 )
-from openai_images.cli.command_runner import run_command, write_error_report
-from openai_images.cli.console import Console, read_stdin_text
-from openai_images.cli.endpoint import open_client
-from openai_images.cli.options import CallOptions
-from openai_images.cli.paths import output_format, output_path
+from openai_images.cli import error_report, output
+from openai_images.cli.console import Console, Streams, join_limited
+from openai_images.cli.error_report import ErrorReport
+from openai_images.cli.options import (
+    CallOptions,
+    has_piped_stdin,
+    open_client,
+    read_stdin_bytes,
+    read_stdin_text,
+)
 from openai_images.cli.progress import CallProgress, ProgressDisplay, make_progress_display
-from openai_images.cli.report import (
-    ErrorReport,
-    exit_code,
-    parameter_hints,
-    report_error,
-    report_error_images,
-    report_from,
-    report_images,
-    report_result,
-)
-from openai_images.cli.startup import Streams
+
+_STDIN = "-"
+_URL_PREFIXES = ("http://", "https://", "data:")
+_MAX_NAMES = 5
+
+Verbs: TypeAlias = tuple[Callable[..., Awaitable[ImageResult]], Callable[..., ImageStream]]
 
 
 @frozen(kw_only=True)
@@ -54,15 +57,29 @@ class GenerateOptions(CallOptions):
     preview: bool | None = None
 
 
-def run_generate(
-    options: GenerateOptions,
-    streams: Streams,
-    make_command: Callable[[Console], GenerateCommand] | None = None,
-) -> int:
-    """Generate, or run another command, report, and return the exit code. Raises click.UsageError."""
+@frozen(kw_only=True)
+class EditOptions(GenerateOptions):
+    """Options of `edit`."""
+
+    images: tuple[str, ...] = field(repr=False)
+    mask: str | None = field(default=None, repr=False)
+    markup: str | None = field(default=None, repr=False)
+    input_fidelity: str | None = None
+
+    @property
+    def image_arguments(self) -> list[str]:
+        """Everything that names an image."""
+        return [*self.images, *(layer for layer in (self.mask, self.markup) if layer is not None)]
+
+
+def run_call(options: GenerateOptions, streams: Streams) -> int:
+    """Generate or edit, report, and return the exit code. Raises click.UsageError."""
     console = options.make_console(streams)
-    command = GenerateCommand(options, console) if make_command is None else make_command(console)
-    return run_command(console, command.run, command.interrupted)
+    if isinstance(options, EditOptions):
+        command: GenerateCommand = EditCommand(options, console)
+    else:
+        command = GenerateCommand(options, console)
+    return error_report.run_command(console, command.run, command.interrupted)
 
 
 class GenerateCommand:
@@ -71,13 +88,15 @@ class GenerateCommand:
     send_stage: ClassVar[str] = "waiting for the first byte"
 
     def __init__(self, options: GenerateOptions, console: Console) -> None:
-        _check_options(options)
+        if options.keep_partials and not options.partial_images:
+            raise click.UsageError("--keep-partials needs --partial-images N.")
+        options.check()
+        output.output_format(options.output, options.output_format)
         self._options = options
         self._console = console
         self._prompt = _read_prompt(options.prompt)
-        self._destination = output_path(options.output, self._prompt)
-        self._endpoint = options.make_endpoint()
-        self._params = options.request_params(self._endpoint, options.output)
+        self._destination = output.output_path(options.output, self._prompt)
+        self._params = options.request_params(options.output)
         if options.partial_images is not None:
             self._params["partial_images"] = options.partial_images
         self._call_progress = CallProgress(
@@ -89,39 +108,38 @@ class GenerateCommand:
         self._images: tuple[Image, ...] = ()
         self._has_result = False
 
-    def verbs(
-        self, client: ImagesClient
-    ) -> tuple[Callable[..., Awaitable[ImageResult]], Callable[..., ImageStream]]:
+    def verbs(self, client: ImagesClient) -> Verbs:
         """The client's methods to call: one that waits, one that streams."""
         return client.generate, client.stream
 
-    def error_report(self, error: ImagesError) -> ErrorReport:
+    def make_report(self, error: ImagesError) -> ErrorReport:
         """Report a failure with hints for the options that were typed."""
         values = asdict(self._options, recurse=False) | {"output_compression": self._options.compression}
-        return report_from(error, parameter_hints(values, self._options.output))
+        return error_report.report_from(error, error_report.parameter_hints(values, self._options.output))
 
     async def run(self) -> int:
         """Send, show progress and report; return the exit code."""
         options, console = self._options, self._console
-        async with open_client(self._endpoint, console, self._on_attempt) as client:
+        async with open_client(options, console, self._on_attempt) as client:
             try:
                 async with make_progress_display(console, options.preview) as self._display:
                     result = await self._generate(client)
             except ImagesError as error:
-                report_error_images(console, error, self._destination)
-                report_error(console, self.error_report(error), error)
-                return exit_code(error)
+                output.report_error_images(console, error, self._destination)
+                error_report.report_error(console, self.make_report(error), error)
+                return error_report.exit_code(error)
             except OSError as error:
                 sent = bool(self._attempts)
                 advice = "" if sent else "Nothing was sent. Choose another place with -o."
-                report = write_error_report(str(self._destination), error, advice, maybe_billed=sent)
-                report_error(console, report, error)
+                where = str(self._destination)
+                report = error_report.write_error_report(where, error, advice, maybe_billed=sent)
+                error_report.report_error(console, report, error)
                 return 1 if sent else 2
-        return report_result(console, result, self._destination)
+        return output.report_result(console, result, self._destination)
 
     def interrupted(self) -> ErrorReport:
         """Print the finished images, and report what a Ctrl-C costs at this point."""
-        report_images(self._console, self._images, self._destination)
+        output.report_images(self._console, self._images, self._destination)
         return ErrorReport(
             error_type="Interrupted",
             message=f"interrupted: {self._describe_interrupt()}",
@@ -134,18 +152,14 @@ class GenerateCommand:
         return self._has_result or len(self._images) >= self._call_progress.image_count
 
     def _describe_interrupt(self) -> str:
-        several, here, wanted = (
-            self._call_progress.has_several_images,
-            len(self._images),
-            self._call_progress.image_count,
-        )
+        several, wanted = self._call_progress.has_several_images, self._call_progress.image_count
         what = "nothing was sent"
         if self._is_complete:
             what = "the pictures were finished" if several else "the picture was finished"
         elif self._options.local:
             what = "the local stand-in costs nothing"
         elif self._images:
-            what = f"{here} of {wanted} pictures were finished, and the others may be billed"
+            what = f"{len(self._images)} of {wanted} pictures were finished, and the others may be billed"
         elif several and self._attempts:
             folder = str(self._destination.parent)
             what = f"requests were sent and may be billed; pictures that were finished are in {folder!r}"
@@ -182,12 +196,8 @@ class GenerateCommand:
             **self._params,
         ) as stream:
             self._response_started = True
-            first = (
-                "waiting for the first partial image"
-                if seen.partials_per_image
-                else "waiting for the picture"
-            )
-            self._display.advance(seen.step(first))
+            first = "first partial image" if seen.partials_per_image else "picture"
+            self._display.advance(seen.step(f"waiting for the {first}"))
             async for event in stream:
                 if isinstance(event, CompletedImage):
                     self._images = (*self._images, event.image)
@@ -206,23 +216,81 @@ class GenerateCommand:
             self._display.advance(self._call_progress.send(self.send_stage, self._attempts))
 
 
-def _check_options(options: GenerateOptions) -> None:
-    if options.keep_partials and not options.partial_images:
-        raise click.UsageError("--keep-partials needs --partial-images N.")
-    options.check()
-    output_format(options.output, options.output_format)
-
-
 def _read_prompt(argument: str) -> str:
     prompt = read_stdin_text("the prompt") if argument == "-" else argument
     if not prompt.strip():
         raise click.UsageError("the prompt is empty.")
     try:
         # Python makes lone surrogates of bytes that the locale cannot decode; in the locale C of all UTF-8.
-        return (prompt if _has_no_surrogates(prompt) else os.fsencode(prompt).decode()).strip()
+        return (os.fsencode(prompt).decode() if re.search("[\ud800-\udfff]", prompt) else prompt).strip()
     except UnicodeError:
         raise click.UsageError("the prompt holds bytes that are not UTF-8; convert it.") from None
 
 
-def _has_no_surrogates(prompt: str) -> bool:
-    return not any("\ud800" <= letter <= "\udfff" for letter in prompt)
+class EditCommand(GenerateCommand):
+    """One edit."""
+
+    send_stage: ClassVar[str] = "sending, then waiting for the first byte"
+
+    def __init__(self, options: EditOptions, console: Console) -> None:
+        _check_images(options)
+        super().__init__(options, console)
+        self._names = options.images
+        values = {
+            "image": [_read_image(name) for name in options.images],
+            "mask": options.mask and _read_image(options.mask),
+            "markup": options.markup and _read_image(options.markup),
+            "input_fidelity": options.input_fidelity,
+        }
+        self._params |= {name: value for name, value in values.items() if value is not None}
+
+    def verbs(self, client: ImagesClient) -> Verbs:
+        """The client's methods to call."""
+        return client.edit, client.stream_edit
+
+    def make_report(self, error: ImagesError) -> ErrorReport:
+        """Report a failure with the names of files in place of `image[0]`."""
+        report = super().make_report(error)
+        if not isinstance(error, RequestInvalidError):
+            return report
+        message = re.sub(r"\bimage\[(\d+)\](?=: )", lambda found: self._name(int(found[1])), report.message)
+        if len(self._names) == 1:
+            message = re.sub(r"\bimage(?=: )", lambda _: self._name(0), message)
+        return evolve(report, message=message)
+
+    def _name(self, number: int) -> str:
+        name = self._names[number]
+        return "stdin" if name == _STDIN else repr(name)
+
+
+def _check_images(options: EditOptions) -> None:
+    files = [
+        name for name in options.image_arguments if name != _STDIN and not name.startswith(_URL_PREFIXES)
+    ]
+    missing = [name for name in files if not os.path.exists(name)]  # noqa: PTH110  Path's raises if too long
+    if not options.prompt.strip():
+        message = "the prompt is missing: --prompt TEXT says what to make of the pictures."
+        raise click.UsageError(
+            f"{message} {_join_quoted(missing[:1])} is no file: was it meant?" if missing else message
+        )
+    if missing:
+        raise click.UsageError(f"there is no such picture: {_join_quoted(missing)}.")
+    if folders := [name for name in files if os.path.isdir(name)]:  # noqa: PTH112  as above
+        raise click.UsageError(f"a folder is no picture, name those in it: {_join_quoted(folders)}.")
+    if [*options.image_arguments, options.prompt].count(_STDIN) > 1:
+        raise click.UsageError("- stands for stdin, which can be read once; it is given more than once.")
+
+
+def _join_quoted(names: Sequence[str]) -> str:
+    return join_limited([repr(name) for name in names], _MAX_NAMES)
+
+
+def _read_image(name: str) -> str | bytes:
+    """Return a path or URL unchanged, or the bytes of stdin. Raises click.UsageError."""
+    if name != _STDIN:
+        return name
+    if not has_piped_stdin():
+        raise click.UsageError(
+            "- reads a picture from stdin, but nothing is sent there: use < FILE or a pipe."
+        )
+    return read_stdin_bytes("a picture")

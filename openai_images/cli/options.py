@@ -1,19 +1,42 @@
-"""Options of all commands that send requests: what to generate, where to send it, what to print.
+"""Options of all commands that send requests: what to generate, which server to ask, `-` for stdin.
 
-Invariants: an option that was not typed is not sent.
+Invariants: an option that was not typed is not sent; without a key nothing is sent; with `--local` no key leaves the
+environment and no proxy is used; OPENAI_* and AZURE_OPENAI_* never mix. A stdin that is absent or unreadable is a usage
+error before anything is sent; its text is UTF-8, UTF-16 with its mark, or the locale's.
+Must not: fall back to placeholder images.
 """
 
 from __future__ import annotations
 
+import codecs
+import os
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import click
 from attrs import frozen
 
-from openai_images.cli.console import Console
-from openai_images.cli.endpoint import CommandEndpoint, choose_model
-from openai_images.cli.paths import output_format
-from openai_images.cli.startup import Streams
+from openai_images import ConfigurationError, ImagesClient, Limits, Timeouts
+from openai_images.cli.console import DEFAULT_MODEL, Console, Streams
+from openai_images.cli.output import output_format
+
+_NO_KEY = (
+    "no API key: set OPENAI_API_KEY (any text will do for a server that needs none), or AZURE_OPENAI_ENDPOINT and "
+    "AZURE_OPENAI_API_KEY, or add --local to have a stand-in painted on this machine"
+)
+_NO_ENDPOINT = "no address for Azure: set AZURE_OPENAI_ENDPOINT, or add --base-url"
+_NO_AZURE_KEY = (
+    "no key for Azure: set AZURE_OPENAI_API_KEY (or AZURE_OPENAI_AD_TOKEN), or OPENAI_API_KEY to send to OpenAI, "
+    "or add --local to have a stand-in painted on this machine"
+)
+_BOTH_SET = (
+    "OPENAI_API_KEY is set, so this goes to OpenAI; --azure sends to AZURE_OPENAI_ENDPOINT, "
+    "--no-azure leaves this note out"
+)
+_STAND_IN = "local stand-in: painted by a program on this machine, not by a model"
+_PACE = 0.3
 
 
 @frozen(kw_only=True)
@@ -36,6 +59,14 @@ class CallOptions:
     verbose: bool = False
     quiet: bool = False
 
+    @property
+    def is_azure(self) -> bool:
+        """Whether to send to Azure: as `--azure` says, or if only AZURE_OPENAI_ENDPOINT is set."""
+        if self.local or self.azure is not None:
+            return bool(self.azure) and not self.local
+        named = self.base_url or _env("OPENAI_BASE_URL") or _env("OPENAI_API_KEY")
+        return not named and bool(_env("AZURE_OPENAI_ENDPOINT"))
+
     def check(self) -> None:
         """Raise click.UsageError where two servers are named."""
         for option, value in (("--base-url", self.base_url), ("--azure", self.azure)):
@@ -46,16 +77,12 @@ class CallOptions:
         """Make the console that these options ask for."""
         return Console(streams.out, streams.err, quiet=self.quiet, verbose=self.verbose, as_json=self.as_json)
 
-    def make_endpoint(self) -> CommandEndpoint:
-        """Make the endpoint that these options name."""
-        return CommandEndpoint(
-            local=self.local, azure=self.azure, base_url=self.base_url, timeout=self.timeout
-        )
-
-    def request_params(self, endpoint: CommandEndpoint, output: str | None = None) -> dict[str, Any]:
+    def request_params(self, output: str | None = None) -> dict[str, Any]:
         """Collect the parameters of a request; `output` is `-o`. Raises click.UsageError."""
+        deployment = _env("AZURE_OPENAI_DEPLOYMENT") or _env("AZURE_OPENAI_DEPLOYMENT_NAME")
+        default = deployment if self.is_azure and deployment else DEFAULT_MODEL
         params = {
-            "model": choose_model(self.model, endpoint),
+            "model": default if self.model is None else self.model,
             "n": self.n,
             "size": self.size,
             "quality": self.quality,
@@ -65,3 +92,116 @@ class CallOptions:
             "moderation": self.moderation,
         }
         return {name: value for name, value in params.items() if value is not None}
+
+
+def offline_client(options: CallOptions) -> ImagesClient:
+    """Make a client that sends nothing and needs no key. Raises `ConfigurationError`."""
+    if options.is_azure:
+        return ImagesClient.azure(options.base_url, api_key="none")
+    return ImagesClient(api_key="none", base_url=options.base_url)
+
+
+@asynccontextmanager
+async def open_client(
+    options: CallOptions,
+    console: Console,
+    on_attempt: Callable[[], None],
+    *,
+    limits: Limits | None = None,
+    pace: float = _PACE,
+) -> AsyncGenerator[ImagesClient]:
+    """Open a client; `on_attempt` is called before each request. Raises `ConfigurationError`.
+
+    `pace` is the seconds between partial images of the local server.
+    """
+    common: dict[str, Any] = {
+        "timeouts": Timeouts() if options.timeout is None else Timeouts(total=options.timeout),
+        "limits": limits or Limits(),
+    }
+    if options.local:
+        from openai_images.server import LocalImagesServer
+
+        console.print_note(_STAND_IN, "yellow")
+        async with LocalImagesServer(pace=pace) as server:
+            provider = _observed_key(server.api_key, on_attempt)
+            async with ImagesClient(
+                base_url=server.base_url, api_key=provider, trust_env=False, **common
+            ) as client:
+                yield client
+    elif options.is_azure:
+        async with _azure_client(options, on_attempt, common) as client:
+            console.print_note(f"sending to Azure: {client.base_url}")
+            yield client
+    else:
+        key = _env("OPENAI_API_KEY")
+        if not key:
+            raise ConfigurationError(_NO_KEY)
+        ImagesClient(base_url=options.base_url, api_key=key)  # raises for a key that cannot be sent
+        provider = _observed_key(key, on_attempt)
+        async with ImagesClient(base_url=options.base_url, api_key=provider, **common) as client:
+            is_open = options.azure is None and not (options.base_url or _env("OPENAI_BASE_URL"))
+            if is_open and _env("AZURE_OPENAI_ENDPOINT"):
+                console.print_note(_BOTH_SET)
+            yield client
+
+
+def _azure_client(
+    options: CallOptions, on_attempt: Callable[[], None], common: dict[str, Any]
+) -> ImagesClient:
+    if not (options.base_url or _env("AZURE_OPENAI_ENDPOINT")):
+        raise ConfigurationError(_NO_ENDPOINT)
+    token, key = _env("AZURE_OPENAI_AD_TOKEN"), _env("AZURE_OPENAI_API_KEY")
+    if not (token or key):
+        raise ConfigurationError(_NO_AZURE_KEY)
+    ImagesClient.azure(options.base_url, api_key=token or key)  # raises likewise
+    provider = _observed_key(token or key, on_attempt)
+    credential: dict[str, Any] = {"token_provider": provider} if token else {"api_key": provider}
+    return ImagesClient.azure(options.base_url, **credential, **common)
+
+
+def _env(name: str) -> str:
+    return os.environ.get(name, "").strip()
+
+
+def _observed_key(key: str, on_attempt: Callable[[], None]) -> Callable[[], Awaitable[str]]:
+    """The key as a provider, which the client calls before each attempt."""
+
+    async def give() -> str:
+        on_attempt()
+        return key
+
+    return give
+
+
+def has_piped_stdin() -> bool:
+    """Return whether stdin is a file or a pipe."""
+    try:
+        return sys.stdin is not None and not sys.stdin.isatty()
+    except ValueError:  # closed
+        return False
+
+
+def read_stdin_bytes(what: str) -> bytes:
+    """Read all of stdin; `what` names it in errors. Raises click.UsageError."""
+    stdin: Any = sys.stdin
+    if stdin is None:
+        raise click.UsageError(f"- reads {what} from stdin, which is closed; use < FILE or a pipe.")
+    try:
+        data: Any = getattr(stdin, "buffer", stdin).read()  # one in memory may be text
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise click.UsageError(f"- reads {what} from stdin, which cannot be read: {why}.") from None
+    return data.encode(errors="surrogatepass") if isinstance(data, str) else data or b""
+
+
+def read_stdin_text(what: str) -> str:
+    """Read all of stdin as text. Raises click.UsageError."""
+    data = read_stdin_bytes(what)
+    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    encodings = ["utf-16"] if marked else ["utf-8-sig", getattr(sys.stdin, "encoding", None) or "utf-8"]
+    for encoding in encodings:
+        try:
+            return data.decode(encoding)
+        except (UnicodeDecodeError, LookupError):
+            continue
+    raise click.UsageError(f"- reads {what} from stdin, and what is there is not UTF-8; convert it.")

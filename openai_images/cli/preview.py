@@ -1,25 +1,29 @@
-"""Images shown in the terminal: kitty, iTerm2 or half blocks.
+"""Images shown small: in the terminal (kitty, iTerm2 or half blocks), and as thumbnails of the contact sheet.
 
-Invariants: the environment alone chooses the protocol; an image that cannot be decoded is not shown. Drawing blocks:
-call it in a thread. Each text is written at the left edge of free lines and leaves the cursor below them.
-Must not: query the terminal: one that does not answer would leave the question in the shell.
+Invariants: the environment alone chooses the protocol; each text is written at the left edge of free lines and leaves
+the cursor below them. Pixels are counted before decoding and again when Pillow has read the header; one image is
+decoded at a time, so that the largest allowed bounds the memory; one that cannot be decoded is not shown. It blocks.
+Must not: query the terminal (one that does not answer would leave the question in the shell); import Pillow early.
 """
 
 from __future__ import annotations
 
 import io
+import threading
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import Enum
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import frozen
 
-from openai_images.cli.thumbnails import open_image
+from openai_images import Image
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
+    from PIL.Image import Image as PillowImage
 
 Pixel: TypeAlias = tuple[int, int, int]
 
@@ -90,7 +94,7 @@ class Preview:
         except Exception:  # noqa: BLE001  a decoder may raise anything
             return None
 
-    def _draw(self, image: Image) -> Drawing:
+    def _draw(self, image: PillowImage) -> Drawing:
         columns, rows = fit_cells(image.width, image.height, self.columns, self.rows)
         if self.protocol in (TerminalProtocol.BLOCKS_24_BIT, TerminalProtocol.BLOCKS_256):
             pixels = _scale_pixels(image, columns, rows * 2)
@@ -110,7 +114,7 @@ def fit_cells(width: int, height: int, columns: int, rows: int) -> tuple[int, in
     return max(1, min(columns, round(width * scale))), max(1, min(rows, round(height * scale / 2)))
 
 
-def _scale_pixels(image: Image, width: int, height: int) -> list[list[Pixel]]:
+def _scale_pixels(image: PillowImage, width: int, height: int) -> list[list[Pixel]]:
     from PIL import Image, ImageOps
 
     image.draft("RGB", (width * 2, height * 2))
@@ -182,3 +186,51 @@ def _colour(pixel: Pixel, *, in_24_bit: bool) -> str:
 
 def _distance(one: Sequence[int], other: Sequence[int]) -> int:
     return sum((a - b) ** 2 for a, b in zip(one, other, strict=True))
+
+
+MAX_PIXELS = 40_000_000
+"""Pixels of an image that is decoded: 160 MB, and five times the largest that the API makes."""
+
+MAX_BYTES = 256 * 1024 * 1024
+"""Bytes of a file that is decoded."""
+
+_LONGEST_SIDE = 480
+_QUALITY = 78
+
+_decode_lock = threading.Lock()
+
+
+@contextmanager
+def open_image(source: Path | bytes) -> Generator[PillowImage]:
+    """Open the image in Pillow, one at a time; this blocks. Raises OSError, or whatever Pillow does."""
+    with _decode_lock:
+        if isinstance(source, Path) and source.stat().st_size > MAX_BYTES:
+            raise OSError(f"a file of more than {MAX_BYTES:,} bytes")
+        image = Image.from_bytes(source.read_bytes() if isinstance(source, Path) else source)
+        _check_size(image)
+        with image.open() as pillow_image:
+            _check_size(pillow_image)
+            yield pillow_image
+
+
+def _check_size(image: Image | PillowImage) -> None:
+    if image.width is None or image.height is None:
+        raise OSError("a picture whose size cannot be told")
+    if image.width * image.height > MAX_PIXELS:
+        raise OSError(f"a picture of more than {MAX_PIXELS:,} pixels")
+
+
+def find_thumbnail_writer() -> Callable[[Path, Path], object] | None:
+    """Return `write_thumbnail`; None without Pillow."""
+    return write_thumbnail if find_spec("PIL") is not None else None
+
+
+def write_thumbnail(source: Path, target: Path) -> None:
+    """Write a small WebP copy of `source` to `target`. Raises OSError, or whatever Pillow does."""
+    with open_image(source) as image:
+        image.draft("RGB", (_LONGEST_SIDE, _LONGEST_SIDE))
+        has_alpha = "A" in image.getbands() or "transparency" in image.info
+        mode = "RGBA" if has_alpha else "RGB"
+        small = image if image.mode == mode else image.convert(mode)
+        small.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), reducing_gap=2.0)
+        small.save(target, "WEBP", quality=_QUALITY, method=2)

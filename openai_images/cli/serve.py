@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING, Literal
 import click
 from attrs import field, frozen
 
-from openai_images.cli.command_runner import run_command
-from openai_images.cli.console import Console
-from openai_images.cli.report import ErrorReport, report_error
-from openai_images.cli.startup import Streams
+from openai_images.cli.console import Console, Streams
+from openai_images.cli.error_report import ErrorReport, report_error, run_command
 
 if TYPE_CHECKING:
     from openai_images.server import AnsweredRequest, LocalImagesServer

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attrs import evolve, field, frozen
+from attrs import evolve
 
 from openai_images.client.prepared import PreparedRequest
 from openai_images.errors import ImagesError, RateLimitError, annotate
@@ -31,8 +31,7 @@ _SUCCESS = range(200, 300)
 _RATE_LIMITED = 429
 
 
-@frozen
-class CallContext:
+class CallContext(NamedTuple):
     """What all calls of a client share; `reported` holds the warnings that were logged."""
 
     transport: Transport
@@ -41,7 +40,7 @@ class CallContext:
     timeouts: Timeouts
     timing: Timing
     max_image_bytes: int
-    reported: set[str] = field(factory=set[str])
+    reported: set[str]
 
 
 class Attempts:
@@ -83,9 +82,12 @@ class Attempts:
         """Sleep until the next attempt; False if there is none."""
         context, state = self.context, self._retry_state
         delay = decide(error, context.retry, state, context.timing.random())
-        if delay is not None and delay.everyone and self._slot and isinstance(error, RateLimitError):
-            # Recorded before anything is awaited, so that the next call that gets the slot knows it.
-            self._slot.record_rejection(self._headers, delay.seconds, error)
+        if self._slot and isinstance(error, RateLimitError) and error.safe_to_resend:
+            # Recorded before anything is awaited, so that the next call that gets the slot knows it; also by a call
+            # that gives up, if the server said how long: the others share the limit.
+            seconds = delay.seconds if delay else error.retry_after
+            if seconds is not None:
+                self._slot.record_rejection(self._headers, seconds, error)
         if self._observer is not None and self.count and error.safe_to_resend and not self._outcome_unknown:
             await self._observer.on_not_executed(error)
         next_step = f"again in {delay.seconds:.3g} s" if delay else "given up"
@@ -127,7 +129,8 @@ class Attempts:
         self._slot = None
         patience = Patience(context.retry.max_rate_limit_wait - state.waited, context.retry.max_stall)
         self._slot = await context.limiter.acquire(self._prepared.image_count, patience)
-        self._retry_state = evolve(state, waited=state.waited + self._slot.waited)
+        if self._slot.waited:
+            self._retry_state = evolve(state, waited=state.waited + self._slot.waited)
         request = await self._prepared.build()
         if self._observer is not None:
             await self._observer.before_send(self.count + 1)

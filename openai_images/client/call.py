@@ -135,6 +135,7 @@ class SingleCall(Call):
         self._files = files
         self._response: Response | None = None
         self._decoder: ResponseDecoder | None = None
+        self._decoded: ImageResult | None = None
         self._result: ImageResult | None = None
         self._any_event = False
 
@@ -194,7 +195,7 @@ class SingleCall(Call):
             response.hurry(_REST_SECONDS)
         activity = decoder.activity
         try:
-            chunk = await response.read()
+            chunk = await response.read(in_image=decoder.in_image)
         except ImagesError as error:
             if not has_all:
                 await self._emit(decoder.finish(), events)
@@ -228,7 +229,8 @@ class SingleCall(Call):
     def _complete(self) -> None:
         """Make the result when every image is complete; once."""
         if self._result is None and self._decoder is not None and len(self._completed) >= self._expected:
-            self._result = self._annotate(self._decoder.result(self._completed))
+            self._decoded = self._decoder.result(self._completed)
+            self._result = self._annotate(self._decoded)
             self.attempts.record_usage(self._result.usage)
             self._partials.clear()
 
@@ -237,7 +239,8 @@ class SingleCall(Call):
         decoder, result = self._decoder, None
         if decoder is not None and (error is None or self._result is not None):
             try:
-                result = self._annotate(decoder.result(self._completed))
+                decoded = decoder.result(self._completed)
+                result = self._result if decoded is self._decoded else self._annotate(decoded)
             except ImagesError as failure:
                 error = error or failure
         if self._result is not None:

@@ -58,7 +58,7 @@ class CallFactory:
         prepared = self._prepare(request, stream=stream)
         context = self._context
         if wait_for_rate_limits:
-            context = evolve(context, retry=context.retry.patient)
+            context = context._replace(retry=context.retry.patient)
         files = None if output is None else OutputFiles(output, several=prepared.image_count > 1)
         call = self._new_call(context, prepared, files, observer)
         if files is None:
@@ -87,10 +87,11 @@ class CallFactory:
         """Validate the request and add the client's model. Raises `RequestInvalidError`."""
         if request.model is None and self._model is not None:
             request = evolve(request, model=self._model)
-        for doubt in self._validator(request, stream=stream):
-            _log.warning("%s; it is sent all the same", doubt)
-        for notice in self._validator.ending(request):
-            _log.warning("%s", notice)
+        if not self._validator.has_checked(request, stream=stream):
+            for doubt in self._validator(request, stream=stream):
+                _log.warning("%s; it is sent all the same", doubt)
+            for notice in self._validator.ending(request):
+                _log.warning("%s", notice)
         if isinstance(request, EditRequest):
             return PreparedEdit(request, self._endpoint, self._validator, stream=stream)
         return PreparedRequest(request, self._endpoint, stream=stream)

@@ -27,7 +27,7 @@ from openai_images.models.image import Image
 from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
 from openai_images.models.requests import EditParams, EditRequest, GenerateParams, GenerateRequest
 from openai_images.models.results import ImageResult
-from openai_images.ratelimit.limiter import LocalLimiter
+from openai_images.ratelimit.limiter import Limiter
 from openai_images.validation.validator import Mode, RequestValidator
 
 if TYPE_CHECKING:
@@ -95,11 +95,12 @@ class ImagesClient(Portable):
         self._sessions = SessionPool(settings.session, trust_env=settings.trust_env)
         self._context = CallContext(
             Transport(self._sessions, settings.timing, ssl=settings.ssl, proxy=settings.proxy),
-            LocalLimiter(self._limits, settings.timing),
+            Limiter(self._limits, settings.timing),
             settings.retry,
             settings.timeouts,
             settings.timing,
             self._limits.max_picture_bytes,
+            reported=set(),
         )
         validator = RequestValidator(
             settings.validate,
@@ -196,7 +197,7 @@ class ImagesClient(Portable):
         are sent, again for each attempt. Raises `ImagesError` (`RequestInvalidError` if an input image cannot be read),
         and OSError if `into` cannot be written.
         """
-        call = self._calls.new(_edit_request(prompt, params), Output.from_into(into, overwrite))
+        call = self._calls.new(EditRequest.of(prompt, params), Output.from_into(into, overwrite))
         return await call.result_or_raise()
 
     def stream_edit(
@@ -210,7 +211,7 @@ class ImagesClient(Portable):
     ) -> ImageStream:
         """Edit as a stream of events: keywords and input images as in `edit`, the stream as in `stream`."""
         output = Output.from_into(into, overwrite, keep_partials=keep_partials)
-        return ImageStream(self._calls.new(_edit_request(prompt, params), output, stream=True))
+        return ImageStream(self._calls.new(EditRequest.of(prompt, params), output, stream=True))
 
     async def download(
         self, what: _What, *, into: str | os.PathLike[str] | None = None, overwrite: bool = False
@@ -291,10 +292,3 @@ class ImagesClient(Portable):
 
     def __repr__(self) -> str:
         return f"<ImagesClient {self.base_url}>"
-
-
-def _edit_request(prompt: str | EditRequest, params: EditParams) -> EditRequest:
-    # Imported when it is needed: generations start faster without it.
-    from openai_images.models.requests import EditRequest  # noqa: PLC0415
-
-    return EditRequest.of(prompt, params)

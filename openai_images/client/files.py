@@ -17,9 +17,9 @@ import threading
 from collections.abc import Callable
 from copy import copy
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from openai_images._util.atomic_file import create_part, part_path, publish
 from openai_images._util.json import is_list, is_object
@@ -41,8 +41,7 @@ _SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".gif", ".svg")
 _SUFFIX_ALIASES = {".jpeg": ".jpg", ".jpe": ".jpg"}
 
 
-@frozen
-class Output:
+class Output(NamedTuple):
     """Where images go: `into` is a stem.
 
     Partial images stay in memory unless `keep_partials`. `on_disk_error` is called in the loop's thread when an image

@@ -12,9 +12,7 @@ import ssl as ssl_module
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Self, TypedDict
-
-from attrs import frozen
+from typing import Any, NamedTuple, Self, TypedDict
 
 from openai_images.http.endpoint import (
     DEFAULT_BASE_URL,
@@ -39,8 +37,7 @@ _MADE = ("_sessions", "_context", "_calls")
 _CANNOT = "a client {} cannot be pickled: build the client where it is used, or {}"
 
 
-@frozen(kw_only=True, repr=False)
-class Settings:
+class Settings(NamedTuple):
     """The arguments of a client, except address, credentials, model and limits."""
 
     timeouts: Timeouts
@@ -52,6 +49,9 @@ class Settings:
     validate: Mode
     split: bool
     timing: Timing
+
+    def __repr__(self) -> str:
+        return "<Settings>"  # the proxy may have a password
 
 
 class ClientSettings(TypedDict, total=False):

@@ -7,7 +7,6 @@ cut off. The timer "first_byte" begins after the last chunk, "total" with the fi
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from functools import partial
 from typing import Any, ClassVar, Literal, NoReturn, Self
 
@@ -18,7 +17,7 @@ from aiohttp.http import StreamWriter
 from aiohttp.payload import BytesPayload, Payload
 
 from openai_images.errors import APIConnectionError, APITimeoutError, ImagesError, RequestInvalidError
-from openai_images.http.deadlines import earlier_timeout
+from openai_images.http.deadlines import WaitTimer, earlier_timeout
 from openai_images.http.sessions import is_open
 from openai_images.models.options import Timeouts, Timing
 from openai_images.wire.requests import Base64Source, CompositeBody, ImageReader, ImageSource, Piece
@@ -28,7 +27,9 @@ class RequestProgress:
     """The body of one attempt, how far it is sent, and the timer around it."""
 
     def __init__(self, body: bytes | CompositeBody, timeouts: Timeouts, timing: Timing) -> None:
-        self.deadline = asyncio.timeout(None)
+        self.wait = WaitTimer()
+        self.answered = False
+        """Whether the response has begun: then its reader moves the timer, although an upload may still be written."""
         self.timer, self.seconds = "total", timeouts.total
         self._timeouts = timeouts
         self._timing = timing
@@ -65,9 +66,8 @@ class RequestProgress:
 
     def _start(self, timer: str, seconds: float | None, elapsed: float) -> None:
         self.timer, self.seconds = timer, seconds
-        when = None if seconds is None else asyncio.get_running_loop().time() + seconds - elapsed
-        with contextlib.suppress(RuntimeError):  # the attempt was given up meanwhile
-            self.deadline.reschedule(when)
+        if not self.answered:
+            self.wait.move(None if seconds is None else seconds - elapsed)
 
 
 class BytesBody(bytes):

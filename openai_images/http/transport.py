@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import aiohttp
 
@@ -24,6 +24,7 @@ from openai_images.errors import (
     ImagesError,
     StreamInterruptedError,
 )
+from openai_images.http.body_reader import BodyReader
 from openai_images.http.deadlines import Deadlines, timed_out
 from openai_images.http.request_body import BytesBody, RequestProgress
 from openai_images.http.sessions import Session, SessionPool, head_flaw
@@ -45,9 +46,6 @@ _NOT_SENT: tuple[tuple[type[Exception], str], ...] = (  # the first that fits
 )
 
 _FAILURES = (aiohttp.ClientError, OSError, ValueError)  # TimeoutError is an OSError
-
-_READ_BYTES = 256 * 1024
-"""Maximum bytes per read, as asyncio receives them. aiohttp may buffer three; joining them would double the memory."""
 
 _ERROR_BODY_BYTES = 128 * 1024
 _ERROR_BODY_SECONDS = 10.0
@@ -91,7 +89,7 @@ class Transport:
                 progress = RequestProgress(request.body, timeouts, self._timing)
                 response = await self._post(session, request, progress, timeouts)
         except _FAILURES as error:
-            timer = progress.timer if progress.deadline.expired() else ""
+            timer = progress.timer if progress.wait.expired else ""
             body = progress.body
             if not isinstance(body, BytesBody) and body.cut:
                 raise body.cut_error(_describe(error), timer, progress.seconds) from None
@@ -103,13 +101,14 @@ class Transport:
             broken = f"the connection broke before the answer came ({_describe(error)})"
             msg = broken if flaw is None else f"the answer's head is malformed: {flaw}"
             raise ConnectionOutcomeUnknownError(f"{msg}; it may have been billed") from _cause(error)
+        progress.answered = True
         self.sessions.track(response)
         return Response(response, timeouts, self._timing, progress)
 
     async def _post(
         self, session: Session, request: HTTPRequest, progress: RequestProgress, timeouts: Timeouts
     ) -> aiohttp.ClientResponse:
-        async with progress.deadline:
+        with progress.wait.within(None):
             return await session.post(
                 request.url,
                 data=progress.body,
@@ -139,7 +138,8 @@ class Response:
         """Whether the server responded before it had the complete request, which then cannot have been executed."""
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
-        self._response = response
+        self._body = BodyReader(response)
+        self._wait = progress.wait
         self._timeouts = timeouts
         self._monotonic = timing.monotonic
         self._deadlines = Deadlines(timeouts, timing, progress.elapsed)
@@ -148,18 +148,19 @@ class Response:
         self._timeout_error: APITimeoutError | None = None
         self._timed_out_at = 0.0
 
-    async def read(self) -> bytes:
+    async def read(self, *, in_image: bool = False) -> bytes:
         """Return the next bytes; b"" at the end. Raises `APITimeoutError` and `StreamInterruptedError`.
 
-        A returned chunk takes only a few milliseconds to decode, and other tasks run between chunks. After a timeout,
-        data that has already arrived is still returned for `_GRACE` seconds: it may complete a paid image.
+        With `in_image` up to `Timeouts.read_delay` seconds later. A returned chunk takes only a few milliseconds to
+        decode, and other tasks run between chunks. After a timeout, data that has already arrived is still returned for
+        `_GRACE` seconds: it may complete a paid image.
         """
         self._deadlines.start()
         await self._yield_to_loop()
         if not self._chunk and self._timeout_error is not None:
-            self._chunk = self._buffered()
+            self._chunk = self._body.buffered()
         elif not self._chunk:
-            await self._receive()
+            await self._receive(in_image=in_image)
             if not self._chunk and self._timeout_error is None:
                 return b""
         if self._timeout_error is None:
@@ -183,18 +184,22 @@ class Response:
         """Limit all further reading to `seconds` from now; a later call cannot extend that."""
         self._deadlines.shorten(seconds)
 
-    async def _receive(self) -> None:
+    async def _receive(self, *, in_image: bool) -> None:
         """Wait for bytes; after a timeout or a broken connection, take the buffered ones."""
         if self._timeouts.comments_are_life:
             self._deadlines.active()
         timer, seconds = self._deadlines.next()
-        deadline = asyncio.timeout(seconds)
+        delay = self._timeouts.read_delay if in_image else 0.0
+        if seconds is not None and delay > seconds / 2:
+            delay = seconds / 2  # the client's own wait must not let a timer run out
         try:
-            async with deadline:
-                self._chunk = await self._response.content.read(_READ_BYTES)
+            with self._wait.within(seconds):
+                self._chunk = await self._body.read(delay=delay)
+            if self._body.waited:
+                self._yielded_at = self._monotonic()
         except _FAILURES as error:
-            self._chunk = self._buffered()
-            if deadline.expired():
+            self._chunk = self._body.buffered()
+            if self._wait.expired:
                 self._run_out(timer)
             elif not self._chunk:
                 raise StreamInterruptedError(
@@ -217,12 +222,6 @@ class Response:
         self._timeout_error = timed_out(timer, limits.idle if timer == "idle" else limits.total)
         self._timed_out_at = self._monotonic()
 
-    def _buffered(self) -> bytes:
-        """Return data received before the error: aiohttp keeps it when it raises, and it may complete a paid image."""
-        # A private method of aiohttp, as there is no public one; without it the data is lost.
-        read_nowait: Callable[[int], bytes] | None = getattr(self._response.content, "_read_nowait", None)
-        return b"" if read_nowait is None else read_nowait(_READ_BYTES)
-
     def reset_idle(self) -> None:
         """Restart the idle timer, as more than comments arrived."""
         self._deadlines.active()
@@ -232,19 +231,18 @@ class Response:
         body = bytearray()
         self._deadlines.start()
         _, seconds = self._deadlines.next()
-        with contextlib.suppress(*_FAILURES):
-            async with asyncio.timeout(
-                _ERROR_BODY_SECONDS if seconds is None else min(_ERROR_BODY_SECONDS, seconds)
+        seconds = _ERROR_BODY_SECONDS if seconds is None else min(_ERROR_BODY_SECONDS, seconds)
+        with contextlib.suppress(*_FAILURES), self._wait.within(seconds):
+            while (capacity := _ERROR_BODY_BYTES - len(body)) > 0 and (
+                chunk := await self._body.read(capacity)
             ):
-                while (capacity := _ERROR_BODY_BYTES - len(body)) > 0 and (
-                    chunk := await self._response.content.read(capacity)
-                ):
-                    body += chunk
+                body += chunk
         return bytes(body)
 
     def close(self) -> None:
         """Close the connection immediately, unless the body was read to its end: then it can be reused."""
-        self._response.close()
+        self._wait.cancel()
+        self._body.close()
 
 
 def _not_sent(error: Exception, timeouts: Timeouts) -> ImagesError:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Context, Decimal, localcontext
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeGuard
 
-from attrs import asdict
+from attrs import fields_dict
 
 from openai_images._util.json import is_mapping
 from openai_images.catalog.prices import PUBLISHED_PRICES, ModelPrice, Prices
@@ -41,6 +42,7 @@ _SURCHARGES: Final = {
     "gpt-image-1-mini": (450, "image_output"),
 }
 
+_NAMES: Final = tuple(fields_dict(GenerateRequest))
 _FORMATS: Final = ("png", "jpeg", "webp")
 _PRICED_PARAMETERS: Final = frozenset({"prompt", "model", "n", "size", "quality", "partial_images"})
 _FREE_PARAMETERS: Final = frozenset(
@@ -54,7 +56,7 @@ _FREE_PARAMETERS: Final = frozenset(
 class _PricedRequest(NamedTuple):
     """What decides the price of a request."""
 
-    prompt: str
+    prompt_bytes: int
     model: str
     size: str
     quality: str
@@ -71,16 +73,20 @@ def estimate_cost(request: GenerateRequest, prices: Prices = PUBLISHED_PRICES) -
     counts, a size or quality that it does not have, a gif or svg, images to edit, or a parameter of unknown price.
     """
     values = _parse_request(request)
-    price = None if values is None else prices.of(values.model)
-    if values is None or price is None:
-        return None
+    return None if values is None else _estimate(values, prices)
+
+
+@lru_cache(maxsize=4096)
+def _estimate(values: _PricedRequest, prices: Prices) -> Decimal | None:
+    """Estimate a request's cost: requests of a batch have only a few different values."""
+    price = prices.of(values.model)
     output = _max_output_tokens(values)
-    if output is None:
+    if price is None or output is None:
         return None
     surcharge, price_name = _SURCHARGES.get(model_family(values.model), (0, "text_output"))
     per_image = _sum(
         [
-            (len(values.prompt.encode("utf-8", "surrogatepass")) + _PROMPT_OVERHEAD, price.text_input),
+            (values.prompt_bytes + _PROMPT_OVERHEAD, price.text_input),
             (output + _PER_PARTIAL * values.partial_images, price.image_output),
             (surcharge, getattr(price, price_name)),
         ]
@@ -149,9 +155,9 @@ def _parse_request(request: GenerateRequest) -> _PricedRequest | None:
     """Return the values of the request's body, `extra_body` included; None if its price is unknown."""
     if getattr(request, "image", None) is not None:  # an edit: tokens of input images are not published
         return None
-    body = asdict(request, recurse=False)
-    body |= body.pop("extra_body") or {}
-    body = {name: value for name, value in body.items() if value is not None}
+    body = {name: value for name in _NAMES if (value := getattr(request, name)) is not None}
+    if extra := body.pop("extra_body", None):
+        body = {name: value for name, value in {**body, **extra}.items() if value is not None}
     if (
         not body.keys() <= _PRICED_PARAMETERS | _FREE_PARAMETERS
         or body.get("output_format", "png") not in _FORMATS
@@ -164,7 +170,8 @@ def _parse_request(request: GenerateRequest) -> _PricedRequest | None:
         return None
     if not _is_count(n) or not _is_count(partial_images) or n == 0:
         return None
-    return _PricedRequest(str(prompt), str(model), size, quality, n, partial_images)
+    prompt_bytes = len(str(prompt).encode("utf-8", "surrogatepass"))
+    return _PricedRequest(prompt_bytes, str(model), size, quality, n, partial_images)
 
 
 def _max_output_tokens(values: _PricedRequest) -> int | None:

@@ -126,6 +126,8 @@ def format_mismatch(declared: str | None, mime: str) -> bool:
 
 def format_warning(requested: str | None, declared: str | None, mime: str) -> str | None:
     """Return a sentence if the bytes' media type `mime` is not the requested or the declared format; else None."""
+    if all(name is None or _FORMATS.get(name) == mime for name in (requested, declared)):
+        return None
     mismatches = [
         f"{source} {(_type_from_name(name) or '').partition('/')[2].partition('+')[0]}"
         for source, name in (("output_format asked for", requested), ("the server calls it", declared))

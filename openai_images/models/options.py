@@ -40,6 +40,9 @@ class Timeouts:
     two pieces of the response. `total`: one attempt from the moment its request is sent, without waits for the limiter
     or a Retry-After. Only the client's own waiting and decoding count, never the caller's code between two events.
     `comments_are_life=False` makes `idle` ignore the comment lines that gateways send to keep a stream open.
+    `read_delay` is no limit: in the middle of an image that arrives in small pieces, the client waits so long for more
+    of them before it reads on, which saves most of its CPU time; 0 reads each piece as it comes. The image's last bytes
+    are read that much later at most; events, headers and what follows an image are never delayed.
     """
 
     connect: float | None = field(default=10.0, validator=_seconds)
@@ -47,6 +50,7 @@ class Timeouts:
     idle: float | None = field(default=None, validator=_seconds)
     total: float | None = field(default=600.0, validator=_seconds)
     comments_are_life: bool = True
+    read_delay: float = field(default=0.005, validator=_wait)
 
 
 @frozen(kw_only=True)

@@ -1,9 +1,9 @@
 """Decides which request is sent next, and when: one limiter for all calls of a client.
 
-Invariants: calls are sent in order of arrival, but none waits longer than its patience: then it is sent, or
-raises `RateLimitError` if the server itself asked to wait. No slot is held while waiting. Slots belong to an event
-loop, the pacer to the client: a lock guards it, as loops may run in several threads. A long wait is logged.
-Must not: decide what is sent again. `Limiter` and `Slot` are protocols, so that a shared limiter can replace this one.
+Invariants: calls are sent in order of arrival, but none waits longer than its patience: then it is sent first, or
+raises `RateLimitError` if the server itself asked to wait. No slot is held while waiting, and a step costs the same
+however many wait: only the first looks at the clock. Slots belong to an event loop, limits to the client: a lock guards
+them, as loops may run in several threads. A long wait is logged. Must not: decide what is sent again.
 """
 
 from __future__ import annotations
@@ -12,23 +12,102 @@ import asyncio
 import logging
 import math
 import threading
+from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from attrs import define
 
 from openai_images.errors import RateLimitError
 from openai_images.models.options import Limits, Timing
 from openai_images.ratelimit.pacer import Pacer, Permit
-from openai_images.ratelimit.queue import LoopState, Waiter
 from openai_images.wire.headers import advertised_limits
 
-_SHORT_LIMIT = 3600.0
-"""Seconds; a longer pause is a limit (such as a daily one) that no run waits for."""
+_log = logging.getLogger("openai_images")
 
-_IDLE = 300.0
-"""Seconds without any attempt after a pause; then a stall is counted from the next rejection."""
+_LONG_WAIT, _LOG_INTERVAL, _DAY = 5.0, 60.0, 86_400.0  # seconds
+_SHORT_LIMIT = 3600.0  # seconds; a longer pause is a limit (such as a daily one) that no run waits for
+_IDLE = 300.0  # seconds without any attempt after a pause; then a stall is counted from the next rejection
+_CHECK_INTERVAL = 1.0  # seconds between searches for calls whose patience ends
+
+
+class Patience(NamedTuple):
+    """The maximum seconds that a call waits for limits, and that all calls may wait without a success."""
+
+    max_wait: float = math.inf
+    max_stall: float = math.inf
+
+
+@define(eq=False)
+class Waiter:
+    """A call that waits to send its request."""
+
+    images: int
+    patience: Patience
+    held_before: float
+    now: float
+    timer: asyncio.Future[object] | None = None
+
+
+class Queue:
+    """The free slots of an event loop, and the calls that wait there."""
+
+    def __init__(self, free: int) -> None:
+        self.free = free
+        self.held = 0.0  # seconds that the first has waited for limits that are not configured
+        self.waiters = OrderedDict[Waiter, None]()
+        self._check_at = 0.0
+
+    @property
+    def first(self) -> Waiter | None:
+        """The call that is sent next."""
+        return next(iter(self.waiters), None)
+
+    def left(self, waiter: Waiter) -> float:
+        """Return the seconds it may still wait."""
+        return max(0.0, waiter.patience.max_wait - (self.held - waiter.held_before))
+
+    def add(self, waiter: Waiter) -> None:
+        """Put it last; if need be, the first one looks after its patience."""
+        self.waiters[waiter] = None
+        if len(self.waiters) == 2 or waiter.patience.max_wait <= 0:
+            self._check_at = self.held
+            self.wake_first()
+
+    def remove(self, waiter: Waiter) -> None:
+        """Let the next one be first."""
+        del self.waiters[waiter]
+        self.wake_first()
+
+    def wake_first(self) -> None:
+        """Make the first one check the limits again."""
+        if self.first is not None and self.first.timer is not None:
+            self.first.timer.cancel()
+
+    async def wait(self, waiter: Waiter, seconds: float, timing: Timing) -> None:
+        """Wait until woken, at most `seconds`."""
+        if seconds == math.inf:
+            waiter.timer = asyncio.get_running_loop().create_future()
+        else:
+            seconds = seconds if len(self.waiters) == 1 else min(seconds, _CHECK_INTERVAL)
+            waiter.timer = asyncio.ensure_future(timing.sleep(seconds))
+        try:
+            await asyncio.wait((waiter.timer,))
+            if not waiter.timer.cancelled():
+                waiter.timer.result()  # raises if the timer failed
+                waiter.now += seconds  # it may be slightly early, and a clock may stand still
+        finally:
+            waiter.timer.cancel()
+
+    def hold(self, seconds: float, pause: float) -> None:
+        """Count what the first one waited; those whose patience ends within the rest of the pause become the first."""
+        self.held += seconds
+        if self.held >= self._check_at:
+            self._check_at = self.held + _CHECK_INTERVAL
+            for waiter in [waiter for waiter in reversed(self.waiters) if self.left(waiter) <= pause]:
+                self.waiters.move_to_end(waiter, last=False)
+            self.wake_first()
 
 
 @define
@@ -45,77 +124,23 @@ class Stall:
             self.since = now
         self.reason, self.announced = error.reason, error.retry_after or 0.0
 
-    def seconds(self, now: float) -> float:
-        """Return how many seconds it has lasted."""
-        return max(0.0, now - self.since)
-
     def is_hopeless(self, pause: float, max_stall: float, now: float) -> bool:
         """Whether waiting for the rest of a pause makes no sense."""
         announced = self.announced if self.announced <= _SHORT_LIMIT else 0.0
-        return max_stall < math.inf and (pause > _SHORT_LIMIT or self.seconds(now) > max_stall + announced)
+        return max_stall < math.inf and (pause > _SHORT_LIMIT or now - self.since > max_stall + announced)
 
 
-_log = logging.getLogger("openai_images")
-
-_LONG_WAIT = 5.0
-"""Seconds; a longer wait is logged, and also a shorter one if nothing was accepted for that long."""
-
-_LOG_INTERVAL = 60.0
-_DAY = 86_400.0
-
-
-class Patience(NamedTuple):
-    """The maximum seconds that a call waits for limits, and that all calls may wait without a success."""
-
-    max_wait: float = math.inf
-    max_stall: float = math.inf
-
-
-class Slot(Protocol):
-    """Permission to send one request now. Its results may be recorded at any time, also after `release`."""
-
-    waited: float
-    """Seconds that it waited for limits."""
-
-    def record_success(self, headers: Mapping[str, str]) -> None:
-        """Record that the server accepted the request; its headers may advertise limits."""
-
-    def record_rejection(self, headers: Mapping[str, str], seconds: float, error: RateLimitError) -> None:
-        """Record that the server rejected it for the rate (429): no request is sent for that many seconds."""
-
-    def record_usage(self, tokens: int) -> None:
-        """Record how many tokens it took."""
-
-    def release(self) -> None:
-        """End the request. Idempotent."""
-
-
-class Limiter(Protocol):
+class Limiter:
     """Grants slots in accordance with rate limits."""
-
-    async def acquire(self, images: int, patience: Patience) -> Slot:
-        """Wait until a request for `images` may be sent; the caller must `release` the slot.
-
-        Raises `RateLimitError` if that takes longer than the patience allows.
-        """
-        ...
-
-    @property
-    def wait_reason(self) -> str | None:
-        """Why the next request waits and until when; None if it is sent within a few seconds."""
-
-
-class LocalLimiter:
-    """The limiter of one process."""
 
     def __init__(self, limits: Limits, timing: Timing) -> None:
         """`limits.concurrency` is per event loop, the limits per minute are for the client."""
-        self._concurrency = limits.concurrency
         self.timing = timing
         self.lock = threading.Lock()
         self.pacer = Pacer(limits, timing.monotonic())
         self.stall = Stall()
-        self._loops: dict[asyncio.AbstractEventLoop, LoopState] = {}
+        self._concurrency = limits.concurrency
+        self._queues: dict[asyncio.AbstractEventLoop, Queue] = {}
         self._logged_until = -math.inf
 
     @property
@@ -124,18 +149,48 @@ class LocalLimiter:
         with self.lock:
             return self._reason(1, self.timing.monotonic())
 
-    async def acquire(self, images: int = 1, patience: Patience = Patience()) -> LocalSlot:  # noqa: B008  immutable
-        """Wait until every limit allows `images`, and for a slot. Raises `RateLimitError`."""
-        state = self._loop_state()
-        waiter = Waiter(images, patience.max_wait, state.held, self.timing.monotonic())
-        with state.waiting(waiter):
-            while True:
-                await self._wait_for_limits(state, waiter, patience.max_stall)
-                await state.slots.acquire()
-                permit = self._try(waiter)
-                if permit is not None:
-                    return LocalSlot(self, state, waiter, permit)
-                state.slots.release()  # the limits have changed meanwhile
+    async def acquire(self, images: int = 1, patience: Patience = Patience()) -> Slot:  # noqa: B008  immutable
+        """Wait until a request for `images` may be sent; the caller must `release` the slot.
+
+        Raises `RateLimitError` if that takes longer than the patience allows.
+        """
+        queue, now = self.queue(), self.timing.monotonic()
+        if queue.free and not queue.waiters:
+            with self.lock:
+                if self.pacer.delay(images, now) <= 0:
+                    return Slot(self, queue, self.pacer.acquire(images, now), 0.0)
+        waiter = Waiter(images, patience, queue.held, now)
+        queue.add(waiter)
+        try:
+            return await self._wait(queue, waiter)
+        finally:
+            queue.remove(waiter)
+
+    async def _wait(self, queue: Queue, waiter: Waiter) -> Slot:
+        while True:
+            now = waiter.now = max(waiter.now, self.timing.monotonic())
+            left = queue.left(waiter)
+            with self.lock:
+                pause = self.pacer.pause_left(now)
+                if pause > left or (
+                    pause > 0 and self.stall.is_hopeless(pause, waiter.patience.max_stall, now)
+                ):
+                    raise self._error(pause)
+                delay = configured = math.inf
+                if queue.free and queue.first is waiter:
+                    delay = self.pacer.delay(waiter.images, now)
+                    configured = self.pacer.delay(waiter.images, now, only_configured=True)
+                # What takes longer than its patience is sent anyway: only the server knows, and a 429 costs nothing.
+                delay = configured if left < delay else delay
+                if delay <= 0:
+                    permit = self.pacer.acquire(waiter.images, now)
+                    return Slot(self, queue, permit, queue.held - waiter.held_before)
+            if delay < math.inf:
+                self.log_wait(logging.INFO, waiter.images, now)
+            await queue.wait(waiter, delay, self.timing)
+            if delay < math.inf:
+                passed = max(waiter.now, self.timing.monotonic()) - now
+                queue.hold(min(passed, pause) + max(0.0, passed - configured), max(0.0, pause - passed))
 
     def log_wait(self, level: int, images: int, now: float) -> None:
         """Log why a request for `images` waits, unless a wait as long was logged already."""
@@ -146,51 +201,21 @@ class LocalLimiter:
             self._logged_until = end + _LOG_INTERVAL
         _log.log(level, "%s", reason)
 
-    def _loop_state(self) -> LoopState:
+    def queue(self) -> Queue:
+        """Return the queue of the running event loop."""
         loop = asyncio.get_running_loop()
-        with self.lock:
-            if loop not in self._loops:
-                self._loops = {other: state for other, state in self._loops.items() if not other.is_closed()}
-                self._loops[loop] = LoopState(self._concurrency, self.timing)
-            return self._loops[loop]
-
-    def _try(self, waiter: Waiter) -> Permit | None:
-        """Return a permit if the limits allow it, or if its patience is used up and only configured limits count."""
-        now = max(self.timing.monotonic(), waiter.now)
-        with self.lock:
-            delay = self.pacer.delay(waiter.images, now, only_configured=waiter.is_due)
-            return None if delay > 0 else self.pacer.acquire(waiter.images, now)
-
-    async def _wait_for_limits(self, state: LoopState, waiter: Waiter, max_stall: float) -> None:
-        """Wait until the limits allow it. Raises `RateLimitError`."""
-        while True:
-            now = waiter.now = max(waiter.now, self.timing.monotonic())
-            left, is_first = state.left(waiter), state.first is waiter
+        queue = self._queues.get(loop)
+        if queue is None:
             with self.lock:
-                pause = self.pacer.pause_left(now)
-                min_delay = self.pacer.delay(waiter.images, now, only_configured=True)
-                delay = self.pacer.delay(waiter.images, now)
-                if pause > left or (pause > 0 and self.stall.is_hopeless(pause, max_stall, now)):
-                    raise self._error(pause)
-            # If a limit takes longer than its patience, it is sent anyway: the server decides, and a 429 costs nothing.
-            waiter.is_due = left <= 0 or (is_first and delay > left)
-            delay = min_delay if waiter.is_due else delay
-            if not (is_first or waiter.is_due):
-                waiter.turn = asyncio.get_running_loop().create_future()
-                await waiter.turn
-                continue
-            if delay <= 0:
-                return
-            if is_first:
-                self.log_wait(logging.INFO, waiter.images, now)
-            await state.sleep(waiter, delay)
-            if is_first:
-                passed = max(waiter.now, self.timing.monotonic()) - now
-                state.hold(min(passed, pause) + max(0.0, passed - min_delay), max(0.0, pause - passed))
+                self._queues = {
+                    other: queue for other, queue in self._queues.items() if not other.is_closed()
+                }
+                queue = self._queues[loop] = Queue(self._concurrency)
+        return queue
 
     def _reason(self, images: int, now: float) -> str | None:
         pause, delay = self.pacer.pause_left(now), self.pacer.delay(images, now)
-        if pause > _LONG_WAIT or (pause > 0 and self.stall.seconds(now) > _LONG_WAIT):
+        if pause > _LONG_WAIT or (pause > 0 and now - self.stall.since > _LONG_WAIT):
             return self._describe_pause(pause)
         if delay > _LONG_WAIT:
             return f"{self.pacer.binding_limit(now)}: the next request goes in {delay:.0f} s"
@@ -208,25 +233,23 @@ class LocalLimiter:
         return error
 
 
-class LocalSlot:
-    """A slot of a `LocalLimiter`."""
+class Slot:
+    """Permission to send one request now. Its results may be recorded at any time, also after `release`."""
 
-    def __init__(self, limiter: LocalLimiter, state: LoopState, waiter: Waiter, permit: Permit) -> None:
-        """The loop's semaphore has been acquired for it."""
-        self.waited = state.held - waiter.held_before
-        self._limiter = limiter
-        self._state = state
-        self._images = waiter.images
-        self._permit = permit
+    def __init__(self, limiter: Limiter, queue: Queue, permit: Permit, waited: float) -> None:
+        """`waited`: seconds that it waited for limits."""
+        self.waited = waited
+        self._limiter, self._queue, self._permit = limiter, queue, permit
         self._is_success = self._is_released = False
         self._stalled_since = math.inf
+        queue.free -= 1
 
     def record_success(self, headers: Mapping[str, str]) -> None:
         """Record that the server accepted the request; its headers may advertise limits."""
         self._is_success = True
-        limiter = self._limiter
+        limiter, advertised = self._limiter, advertised_limits(headers)
         with limiter.lock:
-            limiter.pacer.record_success(self._permit, advertised_limits(headers), limiter.timing.monotonic())
+            limiter.pacer.record_success(self._permit, advertised, limiter.timing.monotonic())
 
     def record_rejection(self, headers: Mapping[str, str], seconds: float, error: RateLimitError) -> None:
         """Record that the server rejected it for the rate (429): no request is sent for that many seconds."""
@@ -243,19 +266,20 @@ class LocalSlot:
         """Record how many tokens it took."""
         limiter = self._limiter
         with limiter.lock:
-            limiter.pacer.record_usage(self._permit, self._images, tokens, limiter.timing.monotonic())
+            limiter.pacer.record_usage(self._permit, tokens, limiter.timing.monotonic())
 
     def release(self) -> None:
         """End the request. Idempotent."""
         if self._is_released:
             return
         self._is_released = True
-        limiter, now = self._limiter, self._limiter.timing.monotonic()
+        limiter = self._limiter
         with limiter.lock:
             limiter.pacer.close(self._permit)
             self._stalled_since = limiter.stall.since
-            # A success of a request sent before a pause does not show that waiting for its end makes sense.
-            if self._is_success:
+            if self._is_success and self._stalled_since < math.inf:
+                # A success of a request sent before a pause does not show that waiting for its end makes sense.
+                now = limiter.timing.monotonic()
                 limiter.stall.since = now if limiter.pacer.pause_left(now) > 0 else math.inf
-        self._state.slots.release()
-        self._state.wake_first()  # the limits may allow more now
+        self._queue.free += 1
+        self._queue.wake_first()  # the limits may allow more now

@@ -93,9 +93,9 @@ class Pacer:
         if not any(limit.remaining < permit.charged[kind] for kind, limit in advertised.items()):
             self._estimator.record_rejection(permit.sent, seconds, self.resume_at)
 
-    def record_usage(self, permit: Permit, images: int, tokens: int, now: float) -> None:
+    def record_usage(self, permit: Permit, tokens: int, now: float) -> None:
         """Record the tokens it took; the next requests are expected to take as many."""
-        self._tokens_per_image = tokens / max(1, images)
+        self._tokens_per_image = tokens / max(1, permit.charged["images"])
         for buckets in (self._configured, self._advertised):
             if "tokens" in buckets:
                 buckets["tokens"].take(tokens - permit.charged["tokens"], now)

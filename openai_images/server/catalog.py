@@ -1,15 +1,25 @@
-"""The AI models of the local server: sizes, qualities, backgrounds, tokens per image, end dates.
+"""The AI models and formats of the local server: sizes, qualities, tokens per image, end dates, gifs and svgs.
 
-Invariants: plain tables and pure functions; numbers are the published ones, and a comment says where none are.
-Must not: check requests; `parameters.py` does.
+Invariants: plain tables and pure functions; numbers are the published ones, and a comment says where none are; gif and
+svg never stream, and the sheet of a gif's frames keeps the size rules.
+Must not: check what does not depend on model or format; `parameters.py` does.
 """
 
 import math
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal, cast
 
 import attrs
+
+from openai_images.server.error_replies import (
+    check_range,
+    choice,
+    invalid_value,
+    missing_parameter,
+    unknown_parameter,
+    wrong_type,
+)
 
 MODELS_CREATED: Final = 1_776_729_600
 DEFAULT_MODEL: Final = "gpt-image-2"
@@ -132,11 +142,6 @@ def automatic_size(model: ServedModel, like: tuple[int, int] | None = None) -> t
     return round(math.sqrt(_AUTO_PIXELS * ratio)), round(math.sqrt(_AUTO_PIXELS / ratio))
 
 
-def automatic_quality(model: ServedModel) -> str:
-    """The quality of `auto`."""
-    return "low" if model.free_sizes else "medium"
-
-
 def size_problem(model: ServedModel, size: str, width: int, height: int) -> str | None:
     """The API's message about a size, or None if it is valid."""
     if not model.free_sizes:
@@ -156,3 +161,121 @@ def size_problem(model: ServedModel, size: str, width: int, height: int) -> str 
     elif pixels > MAX_PIXELS:
         problem = "Requested resolution exceeds the current maximum pixel budget."
     return problem and f"Invalid size '{size}'. {problem}"
+
+
+FORMATS: Final = ("png", "jpeg", "webp")
+EXTRA_FORMATS: Final = ("gif", "svg")
+ALL_FORMATS: Final = (*FORMATS, *EXTRA_FORMATS)
+_EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+_GIF_EDGE: Final = 640
+
+
+@attrs.frozen
+class Animation:
+    """The frames of a gif; how long each is shown is in milliseconds, a multiple of 10."""
+
+    frames: int
+    milliseconds: int
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Columns and rows of the sheet, either way round; they give the caps that were measured."""
+        return (3, 3) if self.frames <= 9 else (4, 3) if self.frames <= 12 else (4, 4)
+
+
+@attrs.frozen
+class SVGModel:
+    """The model that is asked to write an svg."""
+
+    model: str
+    effort: str | None
+
+
+def check_format(values: Mapping[str, Any], output_format: str) -> None:
+    """Rejects what cannot be combined with the format."""
+    for name, owner in (("frame_count", "gif"), ("frame_duration_ms", "gif"), ("svg", "svg")):
+        if name in values and output_format != owner:
+            raise invalid_value(
+                name, f"The '{name}' parameter is only supported when 'output_format' is '{owner}'."
+            )
+    compression = values.get("output_compression")
+    if output_format == "svg" and compression is not None:
+        raise invalid_value("output_compression", "Compression is not supported for SVG output format.")
+    if output_format in {"png", "gif"} and compression not in {None, 100}:
+        text = output_format.upper()
+        message = f"Compression less than 100 is not supported for {text} output format."
+        raise invalid_value("output_compression", message)
+    if output_format in EXTRA_FORMATS and values.get("stream"):
+        message = f"Streaming is not supported for {output_format.upper()} output format."
+        raise invalid_value("stream", message)
+    if output_format == "svg" and values.get("n", 1) > 1:
+        raise invalid_value("n", "SVG output format is only supported with n=1.")
+
+
+def gif_animation(values: Mapping[str, Any], output_format: str) -> Animation | None:
+    """The frames of a gif, None for other formats."""
+    if output_format != "gif":
+        return None
+    check_range("frame_count", values.get("frame_count"), 2, 16)
+    check_range("frame_duration_ms", values.get("frame_duration_ms"), 10, 655_350)
+    milliseconds: int = values.get("frame_duration_ms", 200)
+    return Animation(values.get("frame_count", 9), (milliseconds + 5) // 10 * 10)
+
+
+def svg_model(values: Mapping[str, Any], output_format: str) -> SVGModel | None:
+    """The model that writes an svg, None for other formats."""
+    if output_format != "svg":
+        return None
+    svg: dict[str, Any] | None = values.get("svg")
+    if svg is None:
+        raise missing_parameter("svg")
+    reasoning = svg.get("reasoning")
+    for name in svg:
+        if name not in {"model", "reasoning"}:
+            raise unknown_parameter(f"svg.{name}")
+    if svg.get("model") is None:
+        raise missing_parameter("svg.model")
+    if not isinstance(svg["model"], str):
+        wrong_type("svg.model", "a string", svg["model"])
+    if not svg["model"]:
+        raise invalid_value("svg.model", "Invalid 'svg.model': empty string.")
+    if reasoning is None:
+        return SVGModel(svg["model"], None)
+    if not isinstance(reasoning, dict):
+        wrong_type("svg.reasoning", "an object", reasoning)
+    return SVGModel(svg["model"], _effort(cast("dict[str, Any]", reasoning)))
+
+
+def _effort(reasoning: Mapping[str, Any]) -> str | None:
+    for name in reasoning:
+        if name != "effort":
+            raise unknown_parameter(f"svg.reasoning.{name}")
+    effort = reasoning.get("effort")
+    if effort is None:
+        return None
+    if not isinstance(effort, str):
+        wrong_type("svg.reasoning.effort", "a string", effort)
+    return choice({"svg.reasoning.effort": effort}, "svg.reasoning.effort", _EFFORTS, "none")
+
+
+def gif_problem(model: ServedModel, size: tuple[int, int], animation: Animation, n: int) -> str | None:
+    """The API's message about a gif's size, or None if it is valid."""
+    width, height = size
+    columns, rows = animation.grid
+    text = f"{width}x{height}"
+    if width % 16 or height % 16:
+        return size_problem(model, text, width, height)
+    sheets = [(width * columns, height * rows), (width * rows, height * columns)]
+    problems = [size_problem(model, text, *sheet) for sheet in sheets]
+    if None not in problems:
+        return f"{problems[0]} The sheet of {animation.frames} frames is {sheets[0][0]}x{sheets[0][1]}."
+    if n * columns * rows * width * height > MAX_PIXELS:
+        return f"Invalid size '{text}'. {n} animations together exceed the current maximum pixel budget."
+    return None
+
+
+def automatic_gif_size(animation: Animation, n: int) -> tuple[int, int]:
+    """The frames of `auto`: square, and within what all gifs of the request may have together."""
+    columns, rows = animation.grid
+    edge = min(_GIF_EDGE, math.isqrt(MAX_PIXELS // (n * columns * rows)) // 16 * 16)
+    return edge, edge

@@ -32,8 +32,7 @@ from openai_images.server.faults.plan import (
     WaitForRelease,
 )
 from openai_images.server.paint.painter import ImageCache
-from openai_images.server.settings import ServerSettings
-from openai_images.server.state import ActiveRequest, ReleaseGate
+from openai_images.server.state import ActiveRequest, ReleaseGate, ServerSettings
 
 SLICE: Final = 64 * 1024
 # So many bytes of each frame in one-byte chunks are segments of their own, the rest share segments: 2 MB would take
@@ -46,78 +45,33 @@ MISSING_BYTES: Final = 1000
 
 
 @attrs.define(kw_only=True)
-class FrameRenderer:
-    """The source of one response's bytes."""
-
-    encoder: Encoder
-    cache: ImageCache
-    active: ActiveRequest
-    settings: ServerSettings
-    as_stream: bool
-    _numbers: Iterator[int] = attrs.field(init=False, factory=count)
-    _last: tuple[int | None, bytes] | None = attrs.field(init=False, default=None)
-
-    async def render(self, step: Frame | Event) -> bytes:
-        """The bytes of `step`."""
-        if isinstance(step, Event):
-            return self.encoder.plain_event(step.name, step.data, next(self._numbers))
-        if self._last is None or self._last[0] != step.stage:
-            self._last = (step.stage, await self._frame(step.stage))
-        return self._last[1]
-
-    async def _frame(self, stage: int | None) -> bytes:
-        if not self.as_stream:
-            images = [await self._image(None, index) for index in range(self.encoder.parameters.n)]
-            await self._wait_until_due(0)
-            return self.encoder.json_body(images)
-        image = await self._image(stage, 0)
-        await self._wait_until_due(self.encoder.parameters.partials if stage is None else stage)
-        return self.encoder.image_event(stage, image, next(self._numbers))
-
-    async def _image(self, stage: int | None, index: int) -> bytes:
-        parameters, megabytes = self.encoder.parameters, self.active.fault.plan.image_megabytes
-        if megabytes is not None and stage is None:
-            size = parameters.width, parameters.height
-            return await asyncio.to_thread(lambda: b64encode(huge_png(megabytes, *size)))
-        return await self.cache.image(parameters, index, stage)
-
-    async def _wait_until_due(self, stage: int) -> None:
-        due = self.active.started + self.settings.pace * (stage + 1)
-        wait = due - self.active.clock()
-        if self.settings.pace and wait > 0:
-            await self.settings.sleep(wait)
-
-
-def huge_png(megabytes: float, width: int, height: int) -> bytes:
-    """Bytes with the beginning and the end of a PNG, the same for the same size; a megabyte is 10**6 bytes."""
-    head = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    end = struct.pack(">II4sI", 0, 0, b"IEND", 0xAE426082)
-    size = max(0, round(megabytes * 1_000_000) - len(head) - 12 - len(end))
-    noise = random.Random(size)  # noqa: S311  # the same bytes for the same size, guards nothing
-    return head + bytes(4) + struct.pack(">I4s", size, b"IDAT") + noise.randbytes(size) + end
-
-
-@attrs.define(kw_only=True)
 class ResponseWriter:
-    """Sends one response, or as much of it as its plan lets through."""
+    """Sends one response, or as much of it as its plan lets through; `headers` are those of the rate limits."""
 
     request: web.Request
     active: ActiveRequest
     gate: ReleaseGate
-    renderer: FrameRenderer
+    encoder: Encoder
+    cache: ImageCache
+    settings: ServerSettings
+    as_stream: bool
     headers: Mapping[str, str]
     _response: web.StreamResponse = attrs.field(init=False, factory=web.StreamResponse)
+    _numbers: Iterator[int] = attrs.field(init=False, factory=count)
+    _last: tuple[int | None, bytes] | None = attrs.field(init=False, default=None)
 
     @property
     def plan(self) -> FaultPlan:
         """How the response differs from a normal one."""
         return self.active.fault.plan
 
-    async def send(self, steps: Steps) -> web.StreamResponse:
-        """Sends the steps and returns the response, ended or broken."""
+    async def send(self) -> web.StreamResponse:
+        """Sends the steps of the plan and returns the response, ended or broken."""
+        partials = self.encoder.parameters.partials if self.as_stream else 0
+        steps = self.plan.steps(partials, as_stream=self.as_stream)
         if self.plan.overlong:
             await self._send_short(steps)
-        elif self._is_whole(steps):
+        elif not self.as_stream and self.plan.piece is None and steps == (Frame(None),):
             await self._send_whole()
         else:
             await self._prepare(None)
@@ -127,8 +81,7 @@ class ResponseWriter:
             await self._response.write_eof()
         return self._response
 
-    def _is_whole(self, steps: Steps) -> bool:
-        return not self.renderer.as_stream and self.plan.piece is None and steps == (Frame(None),)
+    # Writing
 
     async def _send_whole(self) -> None:
         body = await self._bytes(Frame(None))
@@ -145,7 +98,7 @@ class ResponseWriter:
         await self._hang_up("close")
 
     async def _prepare(self, length: int | None) -> None:
-        content_type = "text/event-stream; charset=utf-8" if self.renderer.as_stream else "application/json"
+        content_type = "text/event-stream; charset=utf-8" if self.as_stream else "application/json"
         self._response.headers.update({"content-type": content_type, **self.active.headers(), **self.headers})
         if length is not None:
             self._response.content_length = length
@@ -169,36 +122,12 @@ class ResponseWriter:
             case _:
                 await self._write(await self._bytes(step))
 
-    async def _bytes(self, step: Frame | Event | Text) -> bytes:
-        if isinstance(step, Text):
-            return step.data
-        data = await self._render(step)
-        if isinstance(step, Event):
-            return data
-        if self.renderer.as_stream and not step.closed:
-            data = data.rstrip(b"\r\n")
-        return data[int(len(data) * step.start) : int(len(data) * step.end)]
-
-    async def _render(self, step: Frame | Event) -> bytes:
-        """The bytes of a step; keepalive comments fill the time until it is drawn."""
-        if self.renderer.settings.keepalive_comments is None or not self.renderer.as_stream:
-            return await self.renderer.render(step)
-        painting = asyncio.ensure_future(self.renderer.render(step))
-        ready = asyncio.Event()
-        painting.add_done_callback(lambda _: ready.set())
-        try:
-            await self._comments(ready)
-            return await painting
-        finally:
-            painting.cancel()
-
     async def _comments(self, until: asyncio.Event) -> None:
         """A comment after every `keepalive` seconds until the event is set."""
-        settings = self.renderer.settings
         waiting = asyncio.ensure_future(until.wait())
         try:
             while not until.is_set():
-                tick = asyncio.ensure_future(settings.sleep(settings.keepalive_comments or 0.05))
+                tick = asyncio.ensure_future(self.settings.sleep(self.settings.keepalive_comments or 0.05))
                 await asyncio.wait((waiting, tick), return_when=asyncio.FIRST_COMPLETED)
                 if not tick.done():
                     tick.cancel()
@@ -234,6 +163,64 @@ class ResponseWriter:
             open_transport(self.request).write(b"not-a-size\r\nlost\r\n")
             await self.gate.event.wait()
         hang_up(self.active, open_transport(self.request), how)
+
+    # Rendering
+
+    async def _bytes(self, step: Frame | Event | Text) -> bytes:
+        """The bytes of a step; keepalive comments fill the time until it is drawn."""
+        if isinstance(step, Text):
+            return step.data
+        if self.settings.keepalive_comments is None or not self.as_stream:
+            return await self._render(step)
+        painting = asyncio.ensure_future(self._render(step))
+        ready = asyncio.Event()
+        painting.add_done_callback(lambda _: ready.set())
+        try:
+            await self._comments(ready)
+            return await painting
+        finally:
+            painting.cancel()
+
+    async def _render(self, step: Frame | Event) -> bytes:
+        if isinstance(step, Event):
+            return self.encoder.plain_event(step.name, step.data, next(self._numbers))
+        if self._last is None or self._last[0] != step.stage:
+            self._last = (step.stage, await self._frame(step.stage))
+        data = self._last[1]
+        if self.as_stream and not step.closed:
+            data = data.rstrip(b"\r\n")
+        return data[int(len(data) * step.start) : int(len(data) * step.end)]
+
+    async def _frame(self, stage: int | None) -> bytes:
+        parameters = self.encoder.parameters
+        if not self.as_stream:
+            images = [await self._image(None, index) for index in range(parameters.n)]
+            await self._wait_until_due(0)
+            return self.encoder.json_body(images)
+        image = await self._image(stage, 0)
+        await self._wait_until_due(parameters.partials if stage is None else stage)
+        return self.encoder.image_event(stage, image, next(self._numbers))
+
+    async def _image(self, stage: int | None, index: int) -> bytes:
+        parameters, megabytes = self.encoder.parameters, self.plan.image_megabytes
+        if megabytes is not None and stage is None:
+            size = parameters.width, parameters.height
+            return await asyncio.to_thread(lambda: b64encode(huge_png(megabytes, *size)))
+        return await self.cache.image(parameters, index, stage)
+
+    async def _wait_until_due(self, stage: int) -> None:
+        wait = self.active.started + self.settings.pace * (stage + 1) - self.active.clock()
+        if self.settings.pace and wait > 0:
+            await self.settings.sleep(wait)
+
+
+def huge_png(megabytes: float, width: int, height: int) -> bytes:
+    """Bytes with the beginning and the end of a PNG, the same for the same size; a megabyte is 10**6 bytes."""
+    head = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    end = struct.pack(">II4sI", 0, 0, b"IEND", 0xAE426082)
+    size = max(0, round(megabytes * 1_000_000) - len(head) - 12 - len(end))
+    noise = random.Random(size)  # noqa: S311  # the same bytes for the same size, guards nothing
+    return head + bytes(4) + struct.pack(">I4s", size, b"IDAT") + noise.randbytes(size) + end
 
 
 def local_address(request: web.Request) -> tuple[str, int]:

@@ -15,7 +15,10 @@ from typing import Any, Final, cast
 import attrs
 
 from openai_images.server.catalog import ServedModel, input_tokens
-from openai_images.server.checks import (
+from openai_images.server.error_replies import (
+    USER_ERROR,
+    RequestRejectedError,
+    bad_request,
     check_length,
     choice,
     invalid_value,
@@ -23,7 +26,6 @@ from openai_images.server.checks import (
     unknown_parameter,
     wrong_type,
 )
-from openai_images.server.error_replies import USER_ERROR, RequestRejectedError, bad_request
 from openai_images.server.image_info import (
     MAX_IMAGE_BYTES,
     MAX_IMAGES,

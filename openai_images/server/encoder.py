@@ -1,44 +1,26 @@
-"""Images -> the bytes of a response, encoded as the API does or in one of the dialects seen elsewhere.
+"""Images -> the bytes of a response, encoded as the API does or in one of the dialects seen elsewhere, and their URLs.
 
 Invariants: field order, line ends and names are those of recordings; base64 is copied once and never goes through
-`json`; a dialect changes the encoding only.
+`json`; a dialect changes the encoding only. A link is an id that cannot be guessed; the images behind links are bounded
+in bytes, the oldest goes first.
 """
 
 import math
 import uuid
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import attrs
 
-from openai_images.server.catalog import output_tokens, partial_tokens, prompt_tokens
-from openai_images.server.checks import SVGModel
+from openai_images.server.catalog import SVGModel, output_tokens, partial_tokens, prompt_tokens
 from openai_images.server.error_replies import compact_json
+from openai_images.server.faults.plan import Dialect, as_string
 from openai_images.server.parameters import Parameters
 
-Base64Encoding = Callable[[bytes], bytes]
 Pieces = tuple[bytes, ...]
 MakeURL = Callable[[bytes, int], bytes]
-
-
-def as_string(text: bytes) -> bytes:
-    """Base64 as a JSON string: it needs no escapes."""
-    return b'"' + text + b'"'
-
-
-@attrs.frozen(kw_only=True)
-class Dialect:
-    """How a response is encoded."""
-
-    base64: Base64Encoding = as_string
-    line_end: bytes = b"\n"
-    byte_order_mark: bool = False
-    event_line: bool = True
-    comments: bool = False
-    sparse: bool = False
-    empty_data: bool = False
-    links: Literal["absolute", "relative", "data"] | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -148,15 +130,7 @@ class Encoder:
         return usage | {"total_tokens": text + image + output}
 
 
-_EFFORT_TOKENS: Final = {
-    "none": 0,
-    "minimal": 64,
-    "low": 256,
-    "medium": 1024,
-    "high": 4096,
-    "xhigh": 8192,
-    "max": 16384,
-}
+_EFFORT_TOKENS: Final = dict(none=0, minimal=64, low=256, medium=1024, high=4096, xhigh=8192, max=16384)  # noqa: C408
 
 
 def _svg_usage(svg_model: SVGModel, images: Sequence[bytes]) -> dict[str, Any]:
@@ -176,3 +150,45 @@ def _splice(head: Mapping[str, Any], middle: Pieces, tail: Mapping[str, Any]) ->
     """One object of `head`, what is written in `middle` (never nothing), and `tail`."""
     before, after = compact_json(head)[1:-1], compact_json(tail)[1:-1]
     return (b"{", before, b"," if before else b"", *middle, b"," if after else b"", after, b"}")
+
+
+MAX_LINKED_BYTES: Final = 256 * 1024 * 1024
+MAX_LINKS: Final = 100_000
+
+
+@attrs.frozen
+class LinkedImage:
+    """One image: its base64 and its media type."""
+
+    base64: bytes = attrs.field(repr=lambda text: f"<{len(text):,} characters>")
+    media_type: str
+
+
+class LinkStore:
+    """The images behind the URLs of one server."""
+
+    def __init__(self, limit: int = MAX_LINKED_BYTES) -> None:
+        self._limit = limit
+        self._held = 0
+        self._counts = Counter[int]()
+        self._images: OrderedDict[str, LinkedImage] = OrderedDict()
+
+    def add(self, image: LinkedImage, number: int) -> str:
+        """Keeps an image and gives the path of its URL."""
+        path = f"/v1/images/img_{uuid.uuid4().hex}/content?variant={number}"
+        self._images[path] = image
+        key = id(image.base64)
+        self._held += 0 if self._counts[key] else len(image.base64)
+        self._counts[key] += 1
+        while len(self._images) > 1 and (self._held > self._limit or len(self._images) > MAX_LINKS):
+            _, oldest = self._images.popitem(last=False)
+            key = id(oldest.base64)
+            self._counts[key] -= 1
+            if not self._counts[key]:
+                del self._counts[key]
+                self._held -= len(oldest.base64)
+        return path
+
+    def find(self, name: str, number: str) -> LinkedImage | None:
+        """The image behind a link, or None if it does not exist any more."""
+        return self._images.get(f"/v1/images/{name}/content?variant={number}")

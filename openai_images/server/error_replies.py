@@ -1,7 +1,7 @@
-"""Whole replies in the shape of the OpenAI API: headers, error bodies, and the exception that carries one.
+"""Whole replies in the shape of the OpenAI API, the exception that carries one, and the checks that raise it.
 
 Invariants: an error body is `{"error": {message, type, param, code}}` in that order; every reply has an `x-request-id`;
-JSON is ASCII, so nothing a caller sent can make a reply unencodable.
+JSON is ASCII, so nothing a caller sent can make a reply unencodable; each check returns or raises the 400.
 Must not: know about images, AI models or faults.
 """
 
@@ -9,7 +9,7 @@ import hmac
 import json
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import attrs
 from aiohttp import web
@@ -97,6 +97,91 @@ def describe(value: object) -> str:
     return names.get(type(value), "a file")
 
 
+Types = Mapping[str, tuple[str, type]]
+
+
+def check_names_and_types(values: Mapping[str, Any], known: Types) -> dict[str, Any]:
+    """The values that are not null; rejects unknown names and values of another type."""
+    for name, value in values.items():
+        if name not in known:
+            raise unknown_parameter(name)
+        expected, type_ = known[name]
+        # bool is an int in Python, not in JSON.
+        if value is not None and type(value) is not type_:
+            wrong_type(name, expected, value)
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def unknown_parameter(name: str) -> RequestRejectedError:
+    """The 400 for a parameter that does not exist."""
+    return bad_request(f"Unknown parameter: '{name[:200]}'.", code="unknown_parameter", param=name[:200])
+
+
+def missing_parameter(name: str) -> RequestRejectedError:
+    """The 400 for a missing parameter."""
+    return bad_request(
+        f"Missing required parameter: '{name}'.", code="missing_required_parameter", param=name
+    )
+
+
+def invalid_value(name: str, message: str) -> RequestRejectedError:
+    """The 400 for a value that cannot be combined with the others."""
+    return bad_request(message, code="invalid_value", param=name, error_type=USER_ERROR)
+
+
+def wrong_type(name: str, expected: str, value: object) -> NoReturn:
+    """Rejects a value of another type than `expected`."""
+    message = f"Invalid type for '{name}': expected {expected}, but got {describe(value)} instead."
+    raise bad_request(message, code="invalid_type", param=name)
+
+
+def check_range(name: str, value: int | None, low: int, high: int) -> None:
+    """Rejects an integer outside a range."""
+    if value is None or low <= value <= high:
+        return
+    side, bound, code = (
+        ("below minimum", f">= {low}", "below_min")
+        if value < low
+        else ("above maximum", f"<= {high}", "above_max")
+    )
+    text = str(value) if abs(value) < 10**18 else "a larger number"
+    message = f"Invalid '{name}': integer {side} value. Expected a value {bound}, but got {text} instead."
+    raise bad_request(message, code=f"integer_{code}_value", param=name)
+
+
+def check_length(name: str, text: str, longest: int) -> None:
+    """Rejects a string that is too long."""
+    if len(text) <= longest:
+        return
+    message = (
+        f"Invalid '{name}': string too long. Expected a string with maximum length {longest}, "
+        f"but got a string with length {len(text)} instead."
+    )
+    raise bad_request(message, code="string_above_max_length", param=name)
+
+
+def choice(values: Mapping[str, Any], name: str, allowed: tuple[str, ...], default: str) -> str:
+    """The value of a parameter that allows only these."""
+    value: str = values.get(name, default)
+    if value in allowed:
+        return value
+    listed = ", ".join(f"'{item}'" for item in allowed[:-1])
+    message = f"Invalid value: '{value[:200]}'. Supported values are: {listed}, and '{allowed[-1]}'."
+    raise bad_request(message, code="invalid_value", param=name)
+
+
+def check_prompt(values: Mapping[str, Any], longest: int) -> str:
+    """The prompt, whose length must be from 1 to `longest`."""
+    if "prompt" not in values:
+        raise missing_parameter("prompt")
+    prompt: str = values["prompt"]
+    if not prompt:
+        message = "Invalid 'prompt': empty string. Expected a string with minimum length 1, but got an empty string."
+        raise bad_request(message, code="empty_string", param="prompt")
+    check_length("prompt", prompt, longest)
+    return prompt
+
+
 def invalid_api_key(key: str) -> Reply:
     """The 401 for a wrong key, whose message shows both ends of the key as the API does."""
     masked = key if len(key) < 12 else f"{key[:6]}{'*' * 8}{key[-4:]}"
@@ -107,21 +192,16 @@ def invalid_api_key(key: str) -> Reply:
     return error_reply(401, message, code="invalid_api_key")
 
 
-def missing_api_key() -> Reply:
-    """The 401 for a request without an Authorization header."""
-    message = (
-        "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer "
-        "auth (i.e. Authorization: Bearer YOUR_KEY). You can obtain an API key from "
-        "https://platform.openai.com/account/api-keys."
-    )
-    return error_reply(401, message)
-
-
 def check_api_key(request: web.Request, api_key: str) -> Reply | None:
     """The 401 for a request without the right key, or None."""
     header = request.headers.get("authorization")
     if header is None:
-        return missing_api_key()
+        message = (
+            "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer "
+            "auth (i.e. Authorization: Bearer YOUR_KEY). You can obtain an API key from "
+            "https://platform.openai.com/account/api-keys."
+        )
+        return error_reply(401, message)
     scheme, _, key = header.partition(" ")
     right = hmac.compare_digest(key.strip().encode("utf-8", "replace"), api_key.encode())
     return None if scheme.lower() == "bearer" and right else invalid_api_key(key.strip())

@@ -15,23 +15,27 @@ import attrs
 from aiohttp import web
 
 from openai_images.server.delivery import (
-    FrameRenderer,
     ResponseWriter,
     hang_up,
     local_address,
     open_transport,
     peer_port,
 )
-from openai_images.server.downloads import LinkedImage, LinkStore
 from openai_images.server.edits import resolve_references
-from openai_images.server.encoder import Encoder, MakeURL
-from openai_images.server.error_replies import Reply, RequestRejectedError, check_api_key, to_response
+from openai_images.server.encoder import Encoder, LinkedImage, LinkStore, MakeURL
+from openai_images.server.error_replies import RequestRejectedError, check_api_key, to_response
+from openai_images.server.faults import FaultQueue
 from openai_images.server.faults.plan import Fault, FaultPlan, RequestInfo
 from openai_images.server.faults.statuses import moderation_reply
 from openai_images.server.image_info import UploadedImages
-from openai_images.server.legacy import check_legacy
 from openai_images.server.paint.painter import ImageCache
-from openai_images.server.parameters import MODERATED_PHRASE, Parameters, check_parameters, find_model
+from openai_images.server.parameters import (
+    MODERATED_PHRASE,
+    Parameters,
+    check_legacy,
+    check_parameters,
+    find_model,
+)
 from openai_images.server.rate_limits import RateLimits
 from openai_images.server.request_body import (
     FORM,
@@ -45,8 +49,7 @@ from openai_images.server.request_body import (
     require_object,
     require_type,
 )
-from openai_images.server.settings import ServerSettings
-from openai_images.server.state import ActiveRequest, FaultQueue, RecordedRequest, ServerState
+from openai_images.server.state import ActiveRequest, RecordedRequest, ServerSettings, ServerState
 from openai_images.server.uploads import Form, FormReader
 
 _NO_JSON: Final = object()
@@ -106,7 +109,9 @@ class ImagesHandler:
             with self.state.track(active):
                 return await self._answer(request, active)
         except RequestRejectedError as error:
-            return self._send_error(error.reply, active)
+            self.state.refused += error.reply.status == 429
+            visible = attrs.evolve(error.reply, headers=self.limits.visible(error.reply.headers))
+            return to_response(visible, active.headers())
         except ConnectionError:
             # The client has gone: aiohttp would log the error, and drops a response without a word.
             return web.Response()
@@ -130,7 +135,12 @@ class ImagesHandler:
             return web.Response()
         if plan.reply is not None:
             raise RequestRejectedError(plan.reply(self._request_info(request, active, received)))
-        return await self._paint(request, active, await self._parameters(request, active, received))
+        parameters = await self._check_parameters(request, received)
+        self.limits.charge(parameters.model, parameters.n)
+        if MODERATED_PHRASE in parameters.prompt.lower():
+            info = self._request_info(request, active, received)
+            raise RequestRejectedError(moderation_reply("input", info))
+        return await self._send_images(request, active, parameters)
 
     async def _receive(self, request: web.Request, *, inspect: bool) -> ReceivedBody:
         """The body of a request, or the 413; `inspect` is whether its images will matter."""
@@ -141,36 +151,18 @@ class ImagesHandler:
             reader = FormReader(limit=limit, inspect=inspect, pixels=self._pixels, thread=self.reader)
             return ReceivedBody(form=await reader.read(chunks, declared, content_type))
         body = await read_body(chunks, declared, limit)
-        return ReceivedBody(body=body, value=await self._parse_json(body))
-
-    async def _parse_json(self, body: bytes) -> Any:
         try:
             if len(body) <= MAX_STRUCTURE:
-                return parse(body)
-            return await asyncio.get_running_loop().run_in_executor(self.reader, parse, body)
+                return ReceivedBody(body=body, value=parse(body))
+            loop = asyncio.get_running_loop()
+            return ReceivedBody(body=body, value=await loop.run_in_executor(self.reader, parse, body))
         except ValueError:
-            return _NO_JSON
+            return ReceivedBody(body=body)
 
     @property
     def _pixels(self) -> bool:
         """Whether images are drawn from the pixels of source images."""
         return not isinstance(self.settings.pictures, bytes)
-
-    def _send_error(self, reply: Reply, active: ActiveRequest) -> web.Response:
-        self.state.refused += reply.status == 429
-        visible = attrs.evolve(reply, headers=self.limits.visible(reply.headers))
-        return to_response(visible, active.headers())
-
-    async def _parameters(
-        self, request: web.Request, active: ActiveRequest, received: ReceivedBody
-    ) -> Parameters:
-        parameters = await self._check_parameters(request, received)
-        self.limits.charge(parameters.model, parameters.n)
-        if MODERATED_PHRASE in parameters.prompt.lower():
-            raise RequestRejectedError(
-                moderation_reply("input", self._request_info(request, active, received))
-            )
-        return parameters
 
     async def _check_parameters(self, request: web.Request, received: ReceivedBody) -> Parameters:
         is_edit, form = _is_edit(request), received.form
@@ -184,17 +176,16 @@ class ImagesHandler:
         values = require_object(received.value)
         if not is_edit:
             return self._accept(values, None)
-        return await asyncio.get_running_loop().run_in_executor(self.reader, self._accept_references, values)
-
-    def _accept_references(self, values: dict[str, Any]) -> Parameters:
-        return self._accept(values, resolve_references(values, pixels=self._pixels))
+        return await asyncio.get_running_loop().run_in_executor(
+            self.reader, lambda: self._accept(values, resolve_references(values, pixels=self._pixels))
+        )
 
     def _accept(self, values: Mapping[str, Any], uploads: UploadedImages | None) -> Parameters:
         model = find_model(values, self.settings)
         check_all = check_legacy if model.generation == "dall-e" else check_parameters
         return check_all(values, model, self.settings, uploads)
 
-    async def _paint(
+    async def _send_images(
         self, request: web.Request, active: ActiveRequest, parameters: Parameters
     ) -> web.StreamResponse:
         plan = active.fault.plan
@@ -205,24 +196,25 @@ class ImagesHandler:
             created=int(self.settings.now()),
             link=self._link(request, parameters, plan),
         )
-        renderer = FrameRenderer(
-            encoder=encoder, cache=self.cache, active=active, settings=self.settings, as_stream=as_stream
-        )
         writer = ResponseWriter(
             request=request,
             active=active,
             gate=self.state.gate,
-            renderer=renderer,
+            encoder=encoder,
+            cache=self.cache,
+            settings=self.settings,
+            as_stream=as_stream,
             headers=self.limits.headers(),
         )
-        return await writer.send(plan.steps(parameters.partials if as_stream else 0, as_stream=as_stream))
+        return await writer.send()
 
     def _link(self, request: web.Request, parameters: Parameters, plan: FaultPlan) -> MakeURL | None:
         """Makes the URL of an image; None where images are sent as base64."""
         links = plan.dialect.links or parameters.links
         if links is None:
             return None
-        origin = _origin(request) if links == "absolute" else ""
+        host, port = local_address(request)
+        origin = f"http://{f'[{host}]' if ':' in host else host}:{port}" if links == "absolute" else ""
 
         def link(base64: bytes, number: int) -> bytes:
             media_type = _media_type(base64, parameters)
@@ -248,11 +240,6 @@ class ImagesHandler:
 
 def _is_edit(request: web.Request) -> bool:
     return request.path.endswith("/edits")
-
-
-def _origin(request: web.Request) -> str:
-    host, port = local_address(request)
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _media_type(base64: bytes, parameters: Parameters) -> str:

@@ -1,7 +1,8 @@
-"""Checks the parameters of a request as the API does, and settles what `auto` means.
+"""Checks the parameters of a request as the API does, those of dall-e by their own rules; settles what `auto` means.
 
 Invariants: the first wrong parameter gets the API's own message, code and `param`; null means "not given"; what is
-accepted is one frozen `Parameters`.
+accepted is one frozen `Parameters`. Responses of dall-e have URLs unless base64 is requested, a revised prompt from
+dall-e-3, and no usage.
 """
 
 import re
@@ -10,60 +11,37 @@ from typing import Any, Final
 
 import attrs
 
-from openai_images.server.catalog import (
-    DEFAULT_MODEL,
-    ServedModel,
-    automatic_quality,
-    automatic_size,
-    served_models,
-    size_problem,
-)
-from openai_images.server.checks import (
-    EXTRA_FORMATS,
-    FORMATS,
-    Animation,
-    SVGModel,
+from openai_images.server import catalog
+from openai_images.server.catalog import Animation, ServedModel, SVGModel
+from openai_images.server.edits import CheckedEdit, check_edit
+from openai_images.server.error_replies import (
     Types,
-    automatic_gif_size,
-    check_format,
+    bad_request,
     check_names_and_types,
     check_prompt,
     check_range,
     choice,
-    gif_animation,
-    gif_problem,
     invalid_value,
-    svg_model,
     wrong_type,
 )
-from openai_images.server.edits import CheckedEdit, check_edit
-from openai_images.server.image_info import UploadedImages
-from openai_images.server.settings import Links, ServerSettings
+from openai_images.server.image_info import ImageInfo, UploadedImage, UploadedImages
+from openai_images.server.state import Links, ServerSettings
 
 MODERATED_PHRASE: Final = "trigger moderation"
 
+_STRING, _INTEGER, _FILE = ("a string", str), ("an integer", int), ("a file", object)
+_TEXTS: Final = ("prompt", "model", "size", "quality", "background", "output_format", "moderation")
 _TYPES: Final[Types] = {
-    "prompt": ("a string", str),
-    "model": ("a string", str),
-    "n": ("an integer", int),
-    "size": ("a string", str),
-    "quality": ("a string", str),
-    "background": ("a string", str),
-    "output_format": ("a string", str),
-    "output_compression": ("an integer", int),
-    "moderation": ("a string", str),
+    **dict.fromkeys((*_TEXTS, "safety_identifier", "user"), _STRING),
+    **dict.fromkeys(("n", "output_compression", "partial_images"), _INTEGER),
     "stream": ("a boolean", bool),
-    "partial_images": ("an integer", int),
-    "safety_identifier": ("a string", str),
-    "user": ("a string", str),
 }
 _ONLY_2_6: Final[Types] = {
-    "complexity": ("a string", str),
-    "frame_count": ("an integer", int),
-    "frame_duration_ms": ("an integer", int),
+    "complexity": _STRING,
+    "frame_count": _INTEGER,
+    "frame_duration_ms": _INTEGER,
     "svg": ("an object", dict),
 }
-_FILES: Final[Types] = dict.fromkeys(("image", "mask", "markup"), ("a file", object))
 _RANGES: Final = {"n": (1, 10), "output_compression": (0, 100), "partial_images": (0, 3)}
 
 
@@ -108,10 +86,10 @@ def find_model(values: Mapping[str, Any], settings: ServerSettings) -> ServedMod
     """The requested model, or the 400 for one that does not exist."""
     name = values.get("model")
     if name is None:
-        name = DEFAULT_MODEL
+        name = catalog.DEFAULT_MODEL
     if not isinstance(name, str):
         wrong_type("model", "a string", name)
-    model = served_models(settings.now(), legacy=settings.legacy).get(name)
+    model = catalog.served_models(settings.now(), legacy=settings.legacy).get(name)
     if model is None:
         raise invalid_value("model", f"The model '{name[:200]}' does not exist.")
     return model
@@ -124,19 +102,18 @@ def check_parameters(
     uploads: UploadedImages | None = None,
 ) -> Parameters:
     """The parameters of a request, or a `RequestRejectedError`; `uploads` are the source images of an edit."""
-    check_names_and_types(values, _known(model, settings, uploads))
-    present = {name: value for name, value in values.items() if value is not None}
+    present = check_names_and_types(values, _known(model, settings, uploads))
     prompt = check_prompt(present, 32_000)
     edit = None if uploads is None else check_edit(present, uploads, model)
     for name, (low, high) in _RANGES.items():
         check_range(name, present.get(name), low, high)
     _check_stream(present)
-    formats = (*FORMATS, *(EXTRA_FORMATS if model.generation == "2.6" else ()))
+    formats = (*catalog.FORMATS, *(catalog.EXTRA_FORMATS if model.generation == "2.6" else ()))
     output_format = choice(present, "output_format", formats, "png")
-    check_format(present, output_format)
+    catalog.check_format(present, output_format)
     choice(present, "moderation", ("auto", "low"), "auto")
     choice(present, "complexity", ("low", "medium", "high"), "high")
-    animation = gif_animation(present, output_format)
+    animation = catalog.gif_animation(present, output_format)
     width, height = _size(present, model, animation, edit)
     return Parameters(
         model=model,
@@ -153,8 +130,10 @@ def check_parameters(
         safety_identifier=present.get("safety_identifier"),
         edit=edit,
         animation=animation,
-        svg_model=svg_model(present, output_format),
-        links=_links(present, settings),
+        svg_model=catalog.svg_model(present, output_format),
+        links=settings.picture_links
+        if choice(present, "response_format", ("url", "b64_json"), "url") == "url"
+        else None,
     )
 
 
@@ -163,17 +142,12 @@ def _known(model: ServedModel, settings: ServerSettings, uploads: UploadedImages
     if model.generation == "2.6":
         known |= _ONLY_2_6
     if settings.picture_links is not None:
-        known["response_format"] = ("a string", str)
+        known["response_format"] = _STRING
     if uploads is not None and uploads.parameter == "image":
-        known |= _FILES
+        known |= dict.fromkeys(("image", "mask", "markup"), _FILE)
     if uploads is not None and model.generation in {"1.5", "2"}:
-        known["input_fidelity"] = ("a string", str)
+        known["input_fidelity"] = _STRING
     return known
-
-
-def _links(values: Mapping[str, Any], settings: ServerSettings) -> Links | None:
-    response_format = choice(values, "response_format", ("url", "b64_json"), "url")
-    return settings.picture_links if response_format == "url" else None
 
 
 def _check_stream(values: Mapping[str, Any]) -> None:
@@ -192,13 +166,13 @@ def _size(
     n: int = values.get("n", 1)
     if size == "auto":
         if animation is not None:
-            return automatic_gif_size(animation, n)
-        return automatic_size(model, None if edit is None else edit.size)
+            return catalog.automatic_gif_size(animation, n)
+        return catalog.automatic_size(model, None if edit is None else edit.size)
     width, height = parse_size(size)
     if animation is not None:
-        problem = gif_problem(model, (width, height), animation, n)
+        problem = catalog.gif_problem(model, (width, height), animation, n)
     else:
-        problem = size_problem(model, size, width, height)
+        problem = catalog.size_problem(model, size, width, height)
     if problem is not None:
         raise invalid_value("size", problem)
     return width, height
@@ -215,7 +189,7 @@ def parse_size(size: str) -> tuple[int, int]:
 def _quality(values: Mapping[str, Any], model: ServedModel) -> str:
     quality: str = values.get("quality", "auto")
     if quality == "auto":
-        return automatic_quality(model)
+        return "low" if model.free_sizes else "medium"
     if quality in model.qualities:
         return quality
     # The live text names these four for every model, though xhigh and max work from 2.5 on.
@@ -232,3 +206,85 @@ def _background(values: Mapping[str, Any], model: ServedModel, output_format: st
         message = f"Transparent background is not supported for {output_format.upper()} output format."
         raise invalid_value("background", message)
     return background
+
+
+_LEGACY_TEXTS: Final = ("prompt", "model", "size", "quality", "response_format", "user")
+_LEGACY_SIZES: Final[Mapping[str, tuple[str, ...]]] = {
+    "dall-e-2": ("256x256", "512x512", "1024x1024"),
+    "dall-e-3": ("1024x1024", "1024x1792", "1792x1024"),
+}
+_LEGACY_MAX_PROMPT: Final = {"dall-e-2": 1000, "dall-e-3": 4000}
+_LEGACY_MAX_IMAGE_BYTES: Final = 4 * 1024 * 1024
+
+
+def check_legacy(
+    values: Mapping[str, Any],
+    model: ServedModel,
+    settings: ServerSettings,
+    uploads: UploadedImages | None = None,
+) -> Parameters:
+    """The parameters of a request to a dall-e model, or a `RequestRejectedError`; `uploads` are those of an edit."""
+    is_3 = model.name == "dall-e-3"
+    if uploads is not None and is_3:
+        message = "Invalid value: 'dall-e-3'. Value must be 'dall-e-2'."
+        raise bad_request(message, code="invalid_value", param="model")
+    texts, files = (*_LEGACY_TEXTS, *(["style"] if is_3 else [])), ("image", "mask") if uploads else ()
+    known: Types = {**dict.fromkeys(texts, _STRING), "n": _INTEGER, **dict.fromkeys(files, _FILE)}
+    present = check_names_and_types(values, known)
+    prompt = check_prompt(present, _LEGACY_MAX_PROMPT[model.name])
+    edit = None if uploads is None else _legacy_edit(uploads)
+    check_range("n", present.get("n"), 1, 10)
+    if is_3 and present.get("n", 1) > 1:
+        raise bad_request("You must provide n=1 for this model.", code=None, param="n")
+    size = _legacy_choice(present, "size", _LEGACY_SIZES[model.name], "1024x1024")
+    _legacy_choice(present, "style", ("vivid", "natural"), "vivid")
+    response_format = _legacy_choice(present, "response_format", ("url", "b64_json"), "url")
+    quality = _legacy_choice(present, "quality", (*model.qualities, "auto"), "standard")
+    width, height = parse_size(size)
+    return Parameters(
+        model=model,
+        prompt=prompt,
+        n=present.get("n", 1),
+        width=width,
+        height=height,
+        quality="standard" if quality == "auto" else quality,
+        edit=edit,
+        links=(settings.picture_links or "absolute") if response_format == "url" else None,
+        bare=True,
+        revised_prompt=f"{prompt} (a local stand-in, painted by a program)" if is_3 else None,
+    )
+
+
+def _legacy_choice(values: Mapping[str, Any], name: str, allowed: tuple[str, ...], default: str) -> str:
+    value: str = values.get(name, default)
+    if value not in allowed:
+        listed = ", ".join(f"'{option}'" for option in allowed)
+        raise bad_request(f"'{value[:200]}' is not one of [{listed}] - '{name}'", code=None)
+    return value
+
+
+def _legacy_edit(uploads: UploadedImages) -> CheckedEdit:
+    """One square png below 4 MB, with alpha where there is no mask for it."""
+    if not uploads.images:
+        raise bad_request("'image' is a required property", code=None)
+    first, *rest = uploads.images
+    if rest:
+        raise invalid_value("image", "Only one image is supported for this model.")
+    image = _square_png(first, "image")
+    if uploads.mask is None and image.fetched and not image.has_alpha:
+        raise bad_request(
+            f"Invalid input image - format must be in ['RGBA', 'LA', 'L'], got {image.mode}.", code=None
+        )
+    mask = None if uploads.mask is None else _square_png(uploads.mask, "mask")
+    if mask is not None and mask.fetched and image.fetched and mask.size != image.size:
+        raise bad_request("Uploaded image and mask must be the same size.", code=None)
+    return CheckedEdit(images=(image,), mask=mask or image)
+
+
+def _square_png(upload: UploadedImage, name: str) -> ImageInfo:
+    info = upload.info
+    if info is None or (info.fetched and info.format != "PNG") or upload.nbytes >= _LEGACY_MAX_IMAGE_BYTES:
+        raise bad_request(f"Uploaded {name} must be a PNG and less than 4 MB.", code=None)
+    if info.width != info.height:
+        raise bad_request(f"Uploaded {name} must be square.", code=None)
+    return info

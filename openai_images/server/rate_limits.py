@@ -6,13 +6,15 @@ Must not: wait; a request over the limit gets a 429.
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Self
+from typing import Literal, TypeAlias
 
 import attrs
 
 from openai_images.server.catalog import ServedModel
 from openai_images.server.error_replies import Reply, RequestRejectedError, error_reply
-from openai_images.server.settings import RetryAfter, ServerSettings
+
+RetryAfter: TypeAlias = Literal["exact", "seconds", "none"]
+"""How a 429 says when to come back: to the millisecond, in whole seconds rounded up, or not at all."""
 
 _VISIT = "Visit https://platform.openai.com/account/rate-limits to learn more."
 
@@ -114,20 +116,6 @@ class RateLimits:
     requests: MinuteBucket | None = None
     are_visible: bool = True
     retry_after: RetryAfter = "exact"
-
-    @classmethod
-    def from_settings(cls, settings: ServerSettings) -> Self:
-        """The limits of a server, their buckets full."""
-
-        def bucket(limit: int | None) -> MinuteBucket | None:
-            return None if limit is None else MinuteBucket(limit, settings.clock, settings.rate_limit_burst)
-
-        return cls(
-            images=bucket(settings.images_per_minute),
-            requests=bucket(settings.requests_per_minute),
-            are_visible=settings.rate_limit_headers,
-            retry_after=settings.retry_after,
-        )
 
     def charge(self, model: ServedModel, n: int) -> None:
         """Pays for a request of `n` images or raises the 429."""

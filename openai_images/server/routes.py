@@ -1,21 +1,35 @@
-"""The paths of the local server, and what every request passes through.
+"""The paths of the local server, what every request passes through, and its GETs: models, and images behind URLs.
 
 Invariants: a request with a foreign Host or Origin goes no further; unknown paths and wrong methods get an error of the
-API's shape; a POST to an images path is counted when its headers arrive.
-Must not: know how images are made.
+API's shape; a POST to an images path is counted when its headers arrive; downloads need no key, and after one of the
+server's own redirects nothing more goes wrong, except in a loop.
+Must not: know how images are made, or how a response came to carry a URL.
 """
 
+import asyncio
 import re
+from base64 import b64decode
 from collections.abc import Callable
 from typing import Any, Final
 
-from aiohttp import web
+import attrs
+from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
 
 from openai_images.server.catalog import MODELS_CREATED, ServedModel, served_models
-from openai_images.server.downloads import DownloadHandler
+from openai_images.server.delivery import (
+    SEGMENT_DELAY,
+    SLICE,
+    hang_up,
+    huge_png,
+    local_address,
+    open_transport,
+    peer_port,
+)
+from openai_images.server.encoder import LinkedImage, LinkStore
 from openai_images.server.error_replies import (
     Reply,
+    RequestRejectedError,
     check_api_key,
     common_headers,
     compact_json,
@@ -25,17 +39,23 @@ from openai_images.server.error_replies import (
     unknown_url,
     wrong_method,
 )
+from openai_images.server.faults import DOWNLOAD_OK, LOOP, DownloadInfo, DownloadPlan, FaultQueue
+from openai_images.server.faults.plan import Fault
 from openai_images.server.handler import ImagesHandler
-from openai_images.server.settings import ServerSettings, is_loopback
-from openai_images.server.state import AnsweredRequest
-
-OnAnswer = Callable[[AnsweredRequest], object]
+from openai_images.server.state import (
+    ActiveRequest,
+    AnsweredRequest,
+    RecordedDownload,
+    ServerSettings,
+    ServerState,
+    is_loopback,
+)
 
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:@/\s]+)(?::[0-9]*)?", re.IGNORECASE)
 
 
 def make_app(
-    images: ImagesHandler, downloads: DownloadHandler, on_answer: OnAnswer | None
+    images: ImagesHandler, downloads: "DownloadHandler", on_answer: Callable[[AnsweredRequest], object] | None
 ) -> web.Application:
     """The aiohttp application of a server; `on_answer` is called with each request once it is answered."""
     app = web.Application(
@@ -54,7 +74,9 @@ def make_app(
     return app
 
 
-def _count_requests(images: ImagesHandler, on_answer: OnAnswer | None) -> Middleware:
+def _count_requests(
+    images: ImagesHandler, on_answer: Callable[[AnsweredRequest], object] | None
+) -> Middleware:
     @web.middleware
     async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.method == "POST" and request.path.startswith("/v1/images/"):
@@ -85,11 +107,11 @@ def _foreign_reply(request: web.Request, bound: str) -> Reply | None:
     """The 403 for a Host that is not of loopback or `bound`, or an Origin of another site; else None."""
     for host in request.headers.getall("Host", ()):
         if not _is_local_name(host, bound):
-            return _foreign("Host", host, "host_not_allowed")
+            return _foreign("Host", host)
     for origin in request.headers.getall("Origin", ()):
         scheme, _, host = origin.partition("://")
         if scheme.lower() not in {"http", "https"} or not _is_local_name(host, bound):
-            return _foreign("Origin", origin, "origin_not_allowed")
+            return _foreign("Origin", origin)
     return None
 
 
@@ -100,12 +122,12 @@ def _is_local_name(host: str, bound: str) -> bool:
     return name in {"localhost", bound} or is_loopback(name)
 
 
-def _foreign(header: str, value: str, code: str) -> Reply:
+def _foreign(header: str, value: str) -> Reply:
     message = (
         f"The local images server does not answer requests with the header '{header}: {value[:200]}'. "
         "Use an address of this machine: 127.0.0.1, localhost or [::1]."
     )
-    return error_reply(403, message, code=code)
+    return error_reply(403, message, code=f"{header.lower()}_not_allowed")
 
 
 def _fixed_reply(reply: Any) -> Handler:
@@ -120,8 +142,6 @@ def _headers() -> dict[str, str]:
 
 
 def _models(settings: ServerSettings) -> Handler:
-    """All models that are served, or the one that is named in the path."""
-
     async def handle(request: web.Request) -> web.StreamResponse:
         served, name = served_models(settings.now(), legacy=settings.legacy), request.match_info.get("name")
         if name is None:
@@ -140,3 +160,118 @@ def _model(model: ServedModel) -> dict[str, Any]:
     ends = None if model.ends is None else model.ends.isoformat()
     common = {"object": "model", "created": MODELS_CREATED, "owned_by": "system"}
     return {"id": model.name, **common, "shutdown_date": ends}
+
+
+_ON_THE_LOOP: Final = 64 * 1024
+
+
+@attrs.frozen(kw_only=True)
+class DownloadHandler:
+    """The handler of one server's downloads."""
+
+    state: ServerState
+    faults: FaultQueue[DownloadPlan]
+    links: LinkStore
+    clock: Callable[[], float]
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answers one download."""
+        active = ActiveRequest(clock=self.clock, connection=request.transport)
+        try:
+            with self.state.track(active):
+                return await self._answer(request, active)
+        except RequestRejectedError as error:
+            return to_response(error.reply, active.headers())
+        except ConnectionError:
+            # The client has gone: aiohttp would log the error, and drops a response without a word.
+            return web.Response()
+
+    async def _answer(self, request: web.Request, active: ActiveRequest) -> web.StreamResponse:
+        fault = self._next_fault(request)
+        self.state.faults_by_request[id(request)] = fault.name
+        self.state.record(
+            RecordedDownload(
+                method=request.method,
+                path=request.path_qs,
+                headers=request.headers,
+                peer_port=peer_port(request),
+                fault=fault.name,
+            )
+        )
+        plan, hop = fault.plan, request.query.get("hop", "")
+        if plan.hold:
+            await self.state.gate.event.wait()
+        if plan.reply is not None:
+            raise RequestRejectedError(plan.reply())
+        if plan.location is not None:
+            info = DownloadInfo(port=local_address(request)[1], path=request.path_qs, hop=hop)
+            raise RequestRejectedError(Reply(302, b"", "text/plain", {"location": plan.location(info)}))
+        image = self.links.find(request.match_info["name"], request.query.get("variant", "0"))
+        if image is None:
+            raise RequestRejectedError(error_reply(404, "The picture does not exist, or its link is over."))
+        return await _DownloadWriter(request, active, plan, self.state).send(image)
+
+    def _next_fault(self, request: web.Request) -> Fault[DownloadPlan]:
+        hop = request.query.get("hop", "")
+        if hop.startswith("loop-"):
+            return Fault("download_redirect_loop", LOOP)
+        if hop:
+            return DOWNLOAD_OK
+        return self.faults.next_fault(request.headers.get("X-Local-Fault"))
+
+
+@attrs.frozen
+class _DownloadWriter:
+    """Sends one image, or as much of it as its plan lets through."""
+
+    request: web.Request
+    active: ActiveRequest
+    plan: DownloadPlan
+    state: ServerState
+
+    async def send(self, image: LinkedImage) -> web.StreamResponse:
+        data = await self._bytes(image)
+        response = web.StreamResponse(headers={"content-type": image.media_type, **self.active.headers()})
+        if self.plan.body == "endless":
+            if self.request.version == HttpVersion11:
+                response.enable_chunked_encoding()
+        else:
+            response.content_length = len(data)
+        await response.prepare(self.request)
+        whole = self.plan.body in {"whole", "endless", "empty"}
+        await _write(response, data if whole else data[: len(data) // 2])
+        match self.plan.body:
+            case "endless":
+                piece = (data * (SLICE // len(data) + 1))[:SLICE]
+                while True:
+                    await response.write(piece)
+                    # A write that finds room does not wait, so other tasks need a turn.
+                    await asyncio.sleep(0)
+            case "stalled":
+                await self.state.gate.event.wait()
+                await _write(response, data[len(data) // 2 :])
+            case "cut":
+                hang_up(self.active, open_transport(self.request), "close")
+            case "reset":
+                await asyncio.sleep(SEGMENT_DELAY)
+                hang_up(self.active, open_transport(self.request), "reset")
+            case _:
+                pass
+        if not self.active.hung_up:
+            await response.write_eof()
+        return response
+
+    async def _bytes(self, image: LinkedImage) -> bytes:
+        if self.plan.body == "empty":
+            return b""
+        if self.plan.megabytes is not None:
+            return await asyncio.to_thread(huge_png, self.plan.megabytes, 1024, 1024)
+        if len(image.base64) <= _ON_THE_LOOP:
+            return b64decode(image.base64)
+        return await asyncio.to_thread(b64decode, image.base64)
+
+
+async def _write(response: web.StreamResponse, data: bytes) -> None:
+    view = memoryview(data)
+    for start in range(0, len(data), SLICE):
+        await response.write(view[start : start + SLICE])

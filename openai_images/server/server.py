@@ -13,24 +13,24 @@ from collections.abc import Callable, Coroutine, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 import attrs
 from aiohttp import web
 
-from openai_images.server.downloads import DownloadHandler, LinkStore
+from openai_images.server.encoder import LinkStore
+from openai_images.server.faults import FaultQueues
 from openai_images.server.handler import ImagesHandler
 from openai_images.server.paint.painter import ImageCache
-from openai_images.server.rate_limits import RateLimits
-from openai_images.server.routes import make_app
-from openai_images.server.settings import ServerSettings, check_keep
+from openai_images.server.rate_limits import MinuteBucket, RateLimits
+from openai_images.server.routes import DownloadHandler, make_app
 from openai_images.server.state import (
     AnsweredRequest,
-    FaultQueues,
     RecordedDownload,
     RecordedRequest,
+    ServerSettings,
     ServerState,
+    check_keep,
 )
 
 T = TypeVar("T")
@@ -79,7 +79,16 @@ class LocalImagesServer(ServerSettings):
 
     def __attrs_post_init__(self) -> None:
         self._state.keep_requests = self.keep_requests
-        self._limits = RateLimits.from_settings(self)
+        images, requests = (
+            None if limit is None else MinuteBucket(limit, self.clock, self.rate_limit_burst)
+            for limit in (self.images_per_minute, self.requests_per_minute)
+        )
+        self._limits = RateLimits(
+            images=images,
+            requests=requests,
+            are_visible=self.rate_limit_headers,
+            retry_after=self.retry_after,
+        )
         self._faults.extend(self._first_faults)
         self._faults.always(self._first_always)
 
@@ -87,9 +96,7 @@ class LocalImagesServer(ServerSettings):
         await self.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     def __repr__(self) -> str:
@@ -210,7 +217,10 @@ class LocalImagesServer(ServerSettings):
 
     def release(self) -> None:
         """Lets every response that is stalled now continue."""
-        _call_in(self._loop, self._state.gate.open)
+        if self._loop is None or self._loop is _running_loop():
+            self._state.gate.open()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._state.gate.open)
 
     async def wait_disconnected(self, n: int = 1, timeout: float | None = 5.0) -> None:  # noqa: ASYNC109  # for callers without one around them
         """Waits until `n` clients in all have left while they were being answered."""
@@ -275,22 +285,14 @@ def _run(make: Callable[[], LocalImagesServer], up: "Future[Any]") -> None:
         up.set_exception(error)
 
 
-def _call_in(loop: asyncio.AbstractEventLoop | None, function: Callable[[], object]) -> None:
-    """Calls `function` in a loop: now if it is this one or there is none, else as soon as possible."""
-    if loop is None or loop is _running():
-        function()
-    elif not loop.is_closed():
-        loop.call_soon_threadsafe(function)
-
-
 async def _await_in(loop: asyncio.AbstractEventLoop | None, coroutine: Coroutine[Any, Any, T]) -> T:
     """Awaits `coroutine` in a loop, from any loop."""
-    if loop is None or loop is _running() or loop.is_closed():
+    if loop is None or loop is _running_loop() or loop.is_closed():
         return await coroutine
     return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
 
 
-def _running() -> asyncio.AbstractEventLoop | None:
+def _running_loop() -> asyncio.AbstractEventLoop | None:
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

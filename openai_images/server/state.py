@@ -1,26 +1,131 @@
-"""What the server has seen and will do: recorded requests, counters, requests in progress, queued faults.
+"""One local server: its settings, each checked when it is set, what it has seen, and the requests in progress.
 
-Invariants: counters change on the event loop alone; fault queues change under a lock, as tests fill them from other
-threads; a fault is used up by one request, in order of arrival.
+Invariants: a setting with which no server could be of use is a `ValueError` that says what it may be; counters change
+on the event loop alone.
 Must not: keep the bytes of uploads, count the server's own hang-ups as disconnects, send or decide anything.
 """
 
 import asyncio
-import threading
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping
+import ipaddress
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Any, Generic
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
-from openai_images.server.error_replies import bad_request, common_headers, new_request_id
-from openai_images.server.faults import DOWNLOAD_OK, OK, find_download_fault, find_fault, is_download_fault
-from openai_images.server.faults.plan import Fault, FaultPlan, P
+from openai_images.server.catalog import ALL_FORMATS
+from openai_images.server.error_replies import common_headers, new_request_id
+from openai_images.server.faults import OK
+from openai_images.server.faults.plan import Fault, FaultPlan
+from openai_images.server.rate_limits import RetryAfter
+
+Links: TypeAlias = Literal["absolute", "relative"]
+"""How URLs of images are written: with this server's address, or as a path alone."""
+
+MAX_BODY_BYTES: Final = 25 * 1024 * 1024
+# 16 images, a mask and a markup may have just under 50 MiB each.
+MAX_UPLOAD_BYTES: Final = 1024 * 1024 * 1024
+# aiohttp.web does not tell a handler that waits for its body of a malformed chunk: it waits for ever.
+BODY_TIMEOUT: Final = 2.5
+"""Seconds without a byte after which a body is taken to have stopped."""
+
+_Attribute: TypeAlias = "attrs.Attribute[Any]"
 
 
-def _count_of_characters(text: str | None) -> str:
-    return "None" if text is None else f"<{len(text):,} characters>"
+def is_loopback(host: str) -> bool:
+    """Whether an address is one of this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _address(host: str) -> str:
+    return "127.0.0.1" if host == "localhost" else host
+
+
+def _key_or_new(key: str | None) -> str:
+    return f"sk-local-{secrets.token_hex(16)}" if key is None else key
+
+
+def _rule(accepts: Callable[[Any], bool], message: str) -> Callable[[object, _Attribute, Any], None]:
+    """A validator that raises `message` for what is not accepted."""
+
+    def check(_: object, attribute: _Attribute, value: Any) -> None:
+        if not accepts(value):
+            raise ValueError(message.format(name=attribute.name, value=value))
+
+    return check
+
+
+_PACE_MESSAGE: Final = "pace must not be negative and keepalive_comments must be above 0"
+_RETRY_AFTER_MESSAGE: Final = "retry_after must be one of 'exact', 'seconds', 'none', not {value!r}"
+_LINKS_MESSAGE: Final = "picture_links must be None or one of 'absolute', 'relative', not {value!r}"
+_check_host = _rule(is_loopback, "host must be a loopback address such as 127.0.0.1 or ::1, not {value!r}")
+_check_port = _rule(
+    lambda port: 0 <= port <= 65_535, "port must be from 0 (any that is free) to 65535, not {value}"
+)
+_check_count = _rule(lambda count: count is None or count >= 1, "{name} must be at least 1, not {value}")
+check_keep = _rule(
+    lambda count: count is None or count >= 0,
+    "keep_requests must not be negative (None keeps all), not {value}",
+)
+
+
+def _check_burst(settings: Any, attribute: _Attribute, burst: int | None) -> None:
+    _check_count(settings, attribute, burst)
+    if burst is not None and settings.images_per_minute is None and settings.requests_per_minute is None:
+        raise ValueError("rate_limit_burst needs images_per_minute or requests_per_minute to be the burst of")
+
+
+def _check_pictures(_: object, __: _Attribute, pictures: bytes | Mapping[str, bytes] | None) -> None:
+    if pictures is None:
+        return
+    by_format: Mapping[str, object] = pictures if isinstance(pictures, Mapping) else {"png": pictures}
+    if not by_format or not all(isinstance(data, bytes) and data for data in by_format.values()):
+        raise ValueError(
+            "pictures must be a picture's bytes, or a mapping with such bytes (None: they are painted)"
+        )
+    if unknown := sorted(set(by_format) - set(ALL_FORMATS)):
+        raise ValueError(
+            f"pictures has {unknown[0]!r}, but what can be asked for is {', '.join(ALL_FORMATS)}"
+        )
+
+
+@attrs.define(kw_only=True, eq=False, repr=False)
+class ServerSettings:
+    """The options of a server but those of faults and records; `LocalImagesServer` describes them."""
+
+    host: str = attrs.field(default="127.0.0.1", converter=_address, validator=_check_host)
+    port: int = attrs.field(default=0, validator=_check_port)
+    api_key: str = attrs.field(default=None, converter=_key_or_new)
+    images_per_minute: int | None = attrs.field(default=None, validator=_check_count)
+    requests_per_minute: int | None = attrs.field(default=None, validator=_check_count)
+    rate_limit_burst: int | None = attrs.field(default=None, validator=_check_burst)
+    rate_limit_headers: bool = True
+    retry_after: RetryAfter = attrs.field(
+        default="exact", validator=_rule(set(get_args(RetryAfter)).__contains__, _RETRY_AFTER_MESSAGE)
+    )
+    pace: float = attrs.field(default=0.0, validator=_rule(lambda pace: pace >= 0, _PACE_MESSAGE))
+    pictures: bytes | Mapping[str, bytes] | None = attrs.field(default=None, validator=_check_pictures)
+    legacy: bool = False
+    picture_links: Links | None = attrs.field(
+        default=None, validator=_rule({None, *get_args(Links)}.__contains__, _LINKS_MESSAGE)
+    )
+    max_body_bytes: int = attrs.field(default=MAX_BODY_BYTES, validator=_check_count)
+    max_upload_bytes: int = attrs.field(default=MAX_UPLOAD_BYTES, validator=_check_count)
+    body_timeout: float = attrs.field(
+        default=BODY_TIMEOUT,
+        validator=_rule(lambda s: s > 0, "body_timeout must be above 0 seconds, not {value}"),
+    )
+    keepalive_comments: float | None = attrs.field(
+        default=None, validator=_rule(lambda s: s is None or s > 0, _PACE_MESSAGE)
+    )
+    clock: Callable[[], float] = time.monotonic
+    now: Callable[[], float] = time.time
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
 
 @attrs.frozen(kw_only=True)
@@ -35,7 +140,9 @@ class RecordedPart:
     content_type: str | None
     nbytes: int
     sha256: str
-    text: str | None = attrs.field(repr=_count_of_characters)
+    text: str | None = attrs.field(
+        repr=lambda text: "None" if text is None else f"<{len(text):,} characters>"
+    )
     headers: Mapping[str, str] = attrs.field(repr=False)
 
 
@@ -85,77 +192,6 @@ class AnsweredRequest:
     path: str
     status: int
     fault: str
-
-
-@attrs.define
-class FaultQueue(Generic[P]):
-    """Queued faults of POSTs or of downloads; `find` makes a fault of a name, `normal` is none."""
-
-    find: Callable[[str], Fault[P]]
-    normal: Fault[P]
-    lock: threading.Lock
-    always: Fault[P] | None = None
-    pending: deque[Fault[P]] = attrs.field(factory=deque[Fault[P]])
-    _turns: dict[str, int] = attrs.field(factory=dict[str, int])
-
-    def next_fault(self, header: str | None) -> Fault[P]:
-        """The fault for the request that has just arrived; `header` is its X-Local-Fault."""
-        with self.lock:
-            if header is not None:
-                return self._alternate(self._find_in_header(header))
-            if self.pending:
-                return self.pending.popleft()
-            return self.normal if self.always is None else self._alternate(self.always)
-
-    def _find_in_header(self, name: str) -> Fault[P]:
-        try:
-            return self.find(name)
-        except ValueError as error:
-            raise bad_request(str(error), code="invalid_value", param="X-Local-Fault") from None
-
-    def _alternate(self, fault: Fault[P]) -> Fault[P]:
-        if not fault.plan.every_other:
-            return fault
-        turn = self._turns.get(fault.name, 0)
-        self._turns[fault.name] = turn + 1
-        return self.normal if turn % 2 else fault
-
-
-class FaultQueues:
-    """The two queues of a server, filled by name."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.posts = FaultQueue(find_fault, OK, self._lock)
-        self.downloads = FaultQueue(find_download_fault, DOWNLOAD_OK, self._lock)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The queued names, those of downloads last."""
-        with self._lock:
-            posts = [fault.name for fault in self.posts.pending]
-            return (*posts, *(fault.name for fault in self.downloads.pending))
-
-    def extend(self, names: Iterable[str], *, replace: bool = False) -> None:
-        """Appends faults, or replaces the queued ones; changes nothing if one of the names is unknown."""
-        listed = list(names)
-        posts = [find_fault(name) for name in listed if not is_download_fault(name)]
-        downloads = [find_download_fault(name) for name in listed if is_download_fault(name)]
-        with self._lock:
-            if replace:
-                self.posts.pending.clear()
-                self.downloads.pending.clear()
-            self.posts.pending.extend(posts)
-            self.downloads.pending.extend(downloads)
-
-    def always(self, name: str | None) -> None:
-        """The fault of every request for which none is queued; None for none of either kind."""
-        if name is None:
-            self.posts.always = self.downloads.always = None
-        elif is_download_fault(name):
-            self.downloads.always = find_download_fault(name)
-        else:
-            self.posts.always = find_fault(name)
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -210,15 +246,12 @@ class ServerState:
         self._active: set[ActiveRequest] = set()
         self._changed = ReleaseGate()
 
-    def record(self, request: RecordedRequest) -> None:
-        """Keeps the request, and drops the oldest if there are too many."""
-        self.requests.append(request)
-        self._drop_oldest(self.requests)
-
-    def record_download(self, download: RecordedDownload) -> None:
-        """Keeps the download, likewise."""
-        self.downloads.append(download)
-        self._drop_oldest(self.downloads)
+    def record(self, arrived: RecordedRequest | RecordedDownload) -> None:
+        """Keeps a request or download, and drops the oldest if there are too many."""
+        kept: list[Any] = self.downloads if isinstance(arrived, RecordedDownload) else self.requests
+        kept.append(arrived)
+        if self.keep_requests is not None:
+            del kept[: max(0, len(kept) - self.keep_requests)]
 
     @contextmanager
     def track(self, active: ActiveRequest) -> Generator[None]:
@@ -249,7 +282,3 @@ class ServerState:
         self._closing = True
         for active in tuple(self._active):
             active.abort()
-
-    def _drop_oldest(self, kept: list[Any]) -> None:
-        if self.keep_requests is not None:
-            del kept[: max(0, len(kept) - self.keep_requests)]

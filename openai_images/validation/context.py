@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from datetime import date
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from attrs import asdict, field, frozen
+from attrs import asdict
 
 from openai_images._util.attrs import repr_keys
 from openai_images._util.json import is_mapping
@@ -20,8 +20,7 @@ from openai_images.catalog.models import ModelSpec, any_model, find_model, live_
 from openai_images.models.requests import GenerateRequest
 
 
-@frozen
-class Problem:
+class Problem(NamedTuple):
     """One problem of a request: the parameter, what is wrong with it, and what would be accepted.
 
     `certain`: the API certainly rejects it. Otherwise it is doubtful: a model or value that this version does not know,
@@ -37,8 +36,7 @@ class Problem:
         return f"{self.parameter}: {self.message} (accepted: {self.accepted})"
 
 
-@frozen(kw_only=True)
-class CheckContext:
+class CheckContext(NamedTuple):
     """The values of a request, and what is needed to judge them.
 
     `unjudgeable` parameters are skipped by the rules, `mistyped` are those of them with a value of a wrong type.
@@ -47,7 +45,7 @@ class CheckContext:
     requests. The ends of models are judged by `today`, with `azure` by Azure's list.
     """
 
-    values: Mapping[str, Any] = field(repr=repr_keys)
+    values: Mapping[str, Any]
     unjudgeable: frozenset[str]
     mistyped: tuple[str, ...]
     model: ModelSpec | None
@@ -57,6 +55,9 @@ class CheckContext:
     split: bool
     today: date
     azure: bool
+
+    def __repr__(self) -> str:
+        return f"CheckContext(values={repr_keys(self.values)})"  # not the prompt
 
     def live(self, parameter: str | None = None) -> str:
         """Return the names of the live models, or of those that accept `parameter`."""

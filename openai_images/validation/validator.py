@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date
+from operator import attrgetter
+from types import NoneType
 from typing import Final, Literal, TypeAlias
 
 from attrs import fields_dict
@@ -22,10 +24,10 @@ from openai_images.validation.generate_rules import RULES
 
 Mode: TypeAlias = Literal["strict", "warn", "off"]
 _MODES: Final = ("strict", "warn", "off")
-_FIELDS: Final = tuple(
-    name for name in fields_dict(GenerateRequest) if name not in ("prompt", "svg", "extra_body")
+_values_of: Final = attrgetter(
+    *(name for name in fields_dict(GenerateRequest) if name not in ("prompt", "svg", "extra_body"))
 )
-_SIMPLE_TYPES: Final = (str, int, type(None))
+_SIMPLE_TYPES: Final = frozenset((str, int, NoneType))
 _SHORTEST_PROMPT_LIMIT: Final = 1000
 _MOST_SHAPES: Final = 256
 _MOST_REPORTED: Final = 1000
@@ -112,17 +114,19 @@ class RequestValidator:
         self._wall = wall
         self._reported: set[str] = set()
         self._announced: set[str] = set()
-        self._valid_shapes: set[tuple[object, ...]] = set()
+        self._valid_shapes: set[tuple[date, tuple[object, ...] | None]] = set()
         check(GenerateRequest("a"), mode, stream=False, today=utc_date(wall()))
+
+    def has_checked(self, request: GenerateRequest, *, stream: bool) -> bool:
+        """Whether there is nothing to say: validation is off, or today's only difference is the prompt."""
+        shape = None if self._mode == "off" else _shape(request, stream)
+        return self._mode == "off" or (utc_date(self._wall()), shape) in self._valid_shapes
 
     def __call__(self, request: GenerateRequest, *, stream: bool) -> list[str]:
         """Return the doubtful problems not reported before. Raises `RequestInvalidError` as `check` does."""
-        if self._mode == "off":
+        if self.has_checked(request, stream=stream):
             return []
         today = utc_date(self._wall())
-        shape = _shape(request, stream)
-        if shape is not None and (today, *shape) in self._valid_shapes:
-            return []
         problems = check(
             request,
             self._mode,
@@ -132,10 +136,11 @@ class RequestValidator:
             azure=self._azure,
             split=self.split,
         )
+        shape = _shape(request, stream)
         if shape is not None:
             if len(self._valid_shapes) >= _MOST_SHAPES:  # mostly of other days
                 self._valid_shapes.clear()
-            self._valid_shapes.add((today, *shape))
+            self._valid_shapes.add((today, shape))
         return self._not_yet_reported(problems)
 
     def ending(self, request: GenerateRequest) -> list[str]:
@@ -173,9 +178,9 @@ def _shape(request: GenerateRequest, stream: bool) -> tuple[object, ...] | None:
         or len(request.prompt) > _SHORTEST_PROMPT_LIMIT
     ):
         return None
-    values = tuple(getattr(request, name) for name in _FIELDS)
+    values = _values_of(request)
     # Not isinstance: a bool equals a number, and is of the wrong type.
-    return (stream, *values) if all(type(value) in _SIMPLE_TYPES for value in values) else None
+    return (stream, *values) if _SIMPLE_TYPES.issuperset(map(type, values)) else None
 
 
 def _report(problems: list[Problem]) -> str:

@@ -53,8 +53,16 @@ class EventStreamBody:
         self._unknown_event_images: list[Image] = []
         self._damaged: list[Image] = []
 
+    @property
+    def in_image(self) -> bool:
+        """Whether the next bytes belong to an image that has begun."""
+        return self._in_data and self._scanner.in_image
+
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Frame and decode the next bytes; yield each event at its blank line. Raises `ImagesError`."""
+        if self._in_data and self._scanner.feed_image(chunk):
+            self.activity += 1
+            return
         for token in self._framer.feed(chunk):
             self.activity += 1
             if isinstance(token, SSEEventEnd):
@@ -72,7 +80,7 @@ class EventStreamBody:
 
     def finish(self) -> Iterator[Event]:
         """Yield an event that lacks only its blank line. Raises `DecodeError` if it is wrong, not just cut."""
-        if self._framer.has_data and (self._scanner.is_broken or self._scanner.is_complete):
+        if self._framer.has_data and (self._scanner.failure is not None or self._scanner.is_complete):
             yield from self._event(self._framer.event)
 
     def result(self, completed: Sequence[CompletedImage]) -> ImageResult:
@@ -147,7 +155,7 @@ class EventStreamBody:
             return scanner.finish()
         except DecodeError:
             scanner.discard()
-            if text.startswith("{") and not scanner.is_broken:
+            if text.startswith("{") and scanner.failure is None:
                 with suppress(DecodeError):  # complete JSON, followed by other text
                     return scanner.documents()[0]
             is_partial = name.endswith(".partial_image")

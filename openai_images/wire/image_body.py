@@ -35,6 +35,11 @@ class BodyDecoder(Protocol):
 
     activity: int
 
+    @property
+    def in_image(self) -> bool:
+        """Whether the next bytes belong to an image that has begun."""
+        ...
+
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Decode the next bytes. Raises `ImagesError`."""
         ...
@@ -78,6 +83,11 @@ class ImageBody:
         self._max_bytes = max_bytes
         self._probe = ImageProbe()
         self._damaged: list[Image] = []
+
+    @property
+    def in_image(self) -> bool:
+        """Whether the next bytes belong to an image that has begun."""
+        return self._is_open
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Write the next bytes to the sink. Raises `ResponseTooLargeError`."""

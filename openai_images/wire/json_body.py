@@ -50,10 +50,16 @@ class JSONBody:
         self._failure: ImagesError | None = None
         self._salvaged: list[Image] = []
 
+    @property
+    def in_image(self) -> bool:
+        """Whether the next bytes belong to an image that has begun."""
+        return self._scanner.in_image
+
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Decode the next bytes; nothing is complete before the end. Raises `ResponseTooLargeError`."""
         self.activity += 1
-        self._scanner.feed(chunk)
+        if not self._scanner.feed_image(chunk):
+            self._scanner.feed(chunk)
         return iter(())
 
     def can_buffer(self, chunk: bytes) -> bool:
@@ -76,7 +82,7 @@ class JSONBody:
 
     def result(self, completed: Sequence[CompletedImage]) -> ImageResult:
         """Return the document with the images of these events. Raises `DecodeError` or `StreamInterruptedError`."""
-        if self._failure is not None and (self._scanner.is_broken or not self._scanner.is_cut):
+        if self._failure is not None and (self._scanner.failure is not None or not self._scanner.is_cut):
             raise self._failure
         if self._result is None:
             raise StreamInterruptedError(

@@ -73,7 +73,7 @@ class JSONImageDecoder:
         self._is_declared = False  # whether its key is an image's: invalid base64 is a failure then
         self._escapes = JSONUnescaper()
         self._invalid_image: DecodeError | None = None
-        self.failure: DecodeError | None = None
+        self.failure: DecodeError | None = None  # of an image that is not base64: `finish` raises it
         self._sink: Sink | None = None
         self._decoder: Base64Decoder | None = None
         self._probe = ImageProbe()
@@ -94,6 +94,11 @@ class JSONImageDecoder:
             raise ResponseTooLargeError(
                 f"the answer holds more than {self._max_envelope_bytes:,} bytes beside its pictures and was abandoned"
             )
+
+    def feed_image(self, data: bytes) -> bool:
+        """Decode bytes inside of an image if they are nothing but base64; else do nothing and return False."""
+        decoder = self._decoder
+        return decoder is not None and not self._escapes.pending and decoder.feed_plain(data)
 
     def finish(self) -> Any:
         """Return the document.
@@ -130,9 +135,9 @@ class JSONImageDecoder:
             self._sink = None
 
     @property
-    def is_broken(self) -> bool:
-        """Whether an image is not base64, so that `finish` raises whatever follows."""
-        return self.failure is not None
+    def in_image(self) -> bool:
+        """Whether an image has begun and not ended."""
+        return self._decoder is not None
 
     @property
     def is_complete(self) -> bool:

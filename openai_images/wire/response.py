@@ -35,7 +35,7 @@ _EVENT_STREAM = re.compile(rb"(?:data|event|id|retry)[:\r\n]|:")
 _DATA_URL = b"data:image/"  # not an event: its data are JSON or a word
 _ARCHIVE = b"PK\x03\x04"  # vLLM-omni's response to response_format=file with several images
 _SHOWN = 200  # characters of an unknown body in an error
-_SMALL = 1024
+_SMALL = 4096
 _ENOUGH = 16 * 1024
 """Pieces below `_SMALL` that complete nothing are joined to this size: a call costs more than their bytes."""
 
@@ -60,6 +60,11 @@ class ResponseDecoder:
     def activity(self) -> int:
         """Grows with every byte that is not part of a comment."""
         return self._body.activity if self._body else 0
+
+    @property
+    def in_image(self) -> bool:
+        """Whether the next bytes belong to an image that has begun."""
+        return self._body is not None and not self._buffer and self._body.in_image
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Decode the next bytes. Raises `ImagesError`; events yielded before that stay valid."""

@@ -19,8 +19,9 @@ from openai_images import (
     StreamInterruptedError,
     Succeeded,
 )
+from openai_images.cli.batch import read_unknown_keys
 from openai_images.cli.batch_progress import BatchDisplay
-from openai_images.cli.batch_report import BatchReporter, read_unknown_keys
+from openai_images.cli.batch_report import BatchReporter
 from openai_images.cli.console import Console
 
 REQUEST = GenerateRequest("a prompt that nobody else may read")

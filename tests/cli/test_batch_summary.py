@@ -8,7 +8,7 @@ import pytest
 from openai_images import PUBLISHED_PRICES, BatchItem, BatchPlan, BatchSummary, GenerateRequest
 from openai_images.cli.batch_input import estimate_items
 from openai_images.cli.batch_report import RunSummary, plan_lines
-from openai_images.cli.text import dollars, dollars_rounded_up, duration, join_limited, plural, truncate
+from openai_images.cli.console import dollars, duration, join_limited, plural, truncate
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_durations(seconds: float, text: str) -> None:
 )
 def test_dollars(amount: str, spent: str, may_cost: str) -> None:
     """Enough digits for what a picture costs; an upper bound is rounded up."""
-    assert (dollars(Decimal(amount)), dollars_rounded_up(Decimal(amount))) == (spent, may_cost)
+    assert (dollars(Decimal(amount)), dollars(Decimal(amount), "ROUND_UP")) == (spent, may_cost)
 
 
 def test_names_and_counts() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from openai_images import APITimeoutError, BadRequestError, ImageResult, ImagesClient, RateLimitError
-from openai_images.cli.report import report_from
+from openai_images.cli.error_report import report_from
 from tests.cli.conftest import Terminal
 
 PROMPT = "a prompt that nobody else may read"

@@ -81,7 +81,7 @@ def test_help_answers_in_a_blink() -> None:
     started = time.process_time()
     for _ in range(3):
         main(["--help"], sys.stderr)
-    assert time.process_time() - started < 0.2
+    assert time.process_time() - started < 0.5
 
 
 @pytest.mark.parametrize(

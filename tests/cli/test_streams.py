@@ -15,8 +15,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from openai_images.cli import main
-from openai_images.cli.console import Console, json_line
-from openai_images.cli.startup import ResilientStream, wait_writable
+from openai_images.cli.console import Console, ResilientStream, json_line, wait_writable
 from tests.cli.conftest import names
 
 Cli = Callable[..., Any]
@@ -211,7 +210,7 @@ def test_a_log_line_that_cannot_be_made_ends_nothing(monkeypatch: pytest.MonkeyP
     """Not even where the console itself has a fault."""
     import logging
 
-    from openai_images.cli.command_runner import _ConsoleHandler
+    from openai_images.cli.error_report import _ConsoleHandler
 
     monkeypatch.setattr(logging, "raiseExceptions", False)
     handler = _ConsoleHandler(Console(io.StringIO(), io.StringIO()))

@@ -10,9 +10,8 @@ import pytest
 from PIL import Image as Pillow, UnidentifiedImageError
 
 from openai_images import Image
-from openai_images.cli import thumbnails
-from openai_images.cli.preview import Preview, TerminalProtocol
-from openai_images.cli.thumbnails import MAX_PIXELS, open_image, write_thumbnail
+from openai_images.cli import preview
+from openai_images.cli.preview import MAX_PIXELS, Preview, TerminalProtocol, open_image, write_thumbnail
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
 KNOWN = ["PNG", "JPEG", "WEBP", "GIF"]
@@ -88,7 +87,7 @@ def test_a_size_that_grows_in_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     """A GIF whose first frame is larger than it says of itself."""
     data = bytearray(encoded("GIF", (64, 64)))
     data[6:10] = struct.pack("<HH", 1, 1)
-    monkeypatch.setattr(thumbnails, "MAX_PIXELS", 64 * 64 - 1)
+    monkeypatch.setattr(preview, "MAX_PIXELS", 64 * 64 - 1)
     with pytest.raises(OSError, match="pixels"), open_image(bytes(data)):
         pass
 
@@ -96,7 +95,7 @@ def test_a_size_that_grows_in_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_large_file_is_not_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Memory is bounded by bytes as well."""
     (tmp_path / "a.png").write_bytes(encoded("PNG"))
-    monkeypatch.setattr(thumbnails, "MAX_BYTES", 10)
+    monkeypatch.setattr(preview, "MAX_BYTES", 10)
     with pytest.raises(OSError, match="more than 10 bytes"), open_image(tmp_path / "a.png"):
         pass
 

@@ -23,7 +23,7 @@ from tests.helpers.leaks import nothing_left, only, parts, until
 from tests.helpers.tiny_images import png
 
 PICTURE = png(bytes(1_000_000))  # its half is enough to be written to a file
-AT_ONCE = 0.1  # seconds in which the server sees the connection close
+AT_ONCE = 5  # seconds in which the server sees the connection close, on a busy machine; else it never does
 
 Call = Callable[[ImagesClient, str | None], Awaitable[object]]
 
@@ -138,12 +138,7 @@ async def test_cancel_while_waiting_for_the_limiter(
         await until(lambda: server.posts == 1)
         waiter = asyncio.create_task(call(client, str(tmp_path / "o")))
         limiter = client._context.limiter
-        await until(
-            lambda: (
-                limiter._loop_state().slots._waiters is not None
-                and len(limiter._loop_state().slots._waiters) == 1
-            )
-        )
+        await until(lambda: len(limiter.queue().waiters) == 1)
         await cancel(waiter)
         server.release()
         await holder
@@ -176,7 +171,7 @@ async def test_cancel_while_waiting_to_send_again(
             task = asyncio.create_task(call(client, str(tmp_path / "o")))
             await asleep.wait()
             await cancel(task)
-            assert not client._context.limiter._loop_state().slots.locked()
+            assert client._context.limiter.queue().free > 0
         assert server.posts == 1
         await only(tmp_path, [])
 

@@ -139,6 +139,10 @@ class Content:
         await asyncio.get_running_loop().create_future()
         return b""
 
+    def read_nowait(self, size: int) -> bytes:
+        """Nothing has come yet."""
+        return b""
+
     def _read_nowait(self, size: int) -> bytes:
         piece, self.body = self.body[:size], self.body[size:]
         return piece

@@ -16,7 +16,7 @@ from openai_images import (
     Timing,
 )
 from openai_images.models.outcomes import CallObserver
-from openai_images.ratelimit.limiter import LocalSlot, Patience
+from openai_images.ratelimit.limiter import Patience, Slot
 from openai_images.server import LocalImagesServer
 from tests.helpers.clients import BOTH, JSON_ANSWER, Call, FakeTime, client_of, generate
 from tests.helpers.raw_server import RawServer, reply
@@ -146,7 +146,7 @@ async def test_a_call_ends_when_the_limiter_gives_up(server: LocalImagesServer) 
     """Its error is not one to wait for, although nothing was sent."""
     asked = 0
 
-    async def give_up(images: int, patience: Patience) -> LocalSlot:
+    async def give_up(images: int, patience: Patience) -> Slot:
         nonlocal asked
         asked += 1
         error = RateLimitError("the pause is too long", status_code=429)
@@ -200,3 +200,19 @@ async def test_a_rejection_holds_the_others_back_before_it_is_written_down(serve
         over.set()
         written.set()
         assert [(await call).attempts for call in (first, second)] == [2, 1]
+
+
+async def test_call_that_gives_up_tells_the_others(server: LocalImagesServer) -> None:
+    """A pause longer than the patience of the call that was rejected is no secret: nobody else sends before its end."""
+    server.script("rate_limited:300")
+    time = FakeTime()
+    async with client_of(server, timing=time.timing) as client:
+        with pytest.raises(RateLimitError):
+            await generate(client)
+        with pytest.raises(RateLimitError, match="nothing was sent") as caught:
+            await generate(client)
+        assert (server.posts, caught.value.attempts) == (1, 0)
+        assert caught.value.retry_after == pytest.approx(300.0, abs=1.0)
+        await time.timing.sleep(300.0)
+        assert (await generate(client)).attempts == 1
+    assert server.posts == 2

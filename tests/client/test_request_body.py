@@ -25,7 +25,7 @@ class Clock:
 
 def left(sending: RequestProgress) -> float | None:
     """Seconds until the timer runs out."""
-    when = sending.deadline.when()
+    when = sending.wait._when
     return None if when is None else round(when - asyncio.get_running_loop().time(), 1)
 
 
@@ -48,7 +48,7 @@ async def test_a_slow_upload_is_no_slow_answer(
     """The timer "first_byte" begins when all is sent; "total" begins with the first byte and goes on."""
     clock = Clock()
     sending = RequestProgress(BODY, timeouts, clock.timing)
-    async with sending.deadline:
+    with sending.wait.within(None):
         assert (sending.started, left(sending)) == (False, None)
         sending.mark_started()
         assert (sending.started, sending.timer, sending.seconds, left(sending)) == (True, *meanwhile)
@@ -58,4 +58,15 @@ async def test_a_slow_upload_is_no_slow_answer(
         sending.mark_sent()
         assert (sending.timer, sending.seconds, left(sending)) == afterwards
         assert sending.elapsed == upload
-        sending.deadline.reschedule(None)
+        sending.wait.move(None)
+
+
+async def test_a_late_upload_moves_no_timer_of_the_answer() -> None:
+    """A server may answer before it has read the pictures; from then on the answer's own timers run."""
+    sending = RequestProgress(BODY, Timeouts(first_byte=5, total=60), Clock().timing)
+    with sending.wait.within(None):
+        sending.mark_started()
+    sending.answered = True
+    with sending.wait.within(30):
+        sending.mark_sent()
+        assert left(sending) == 30.0

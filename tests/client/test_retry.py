@@ -7,7 +7,7 @@ import pytest
 
 from openai_images import ImagesError, Limits, RetryPolicy, Timing, errors
 from openai_images.http.retry import RetryDelay, RetryState, decide
-from openai_images.ratelimit.limiter import LocalLimiter
+from openai_images.ratelimit.limiter import Limiter
 
 DEFAULT = RetryPolicy()
 OPTED_IN = RetryPolicy(retry_unknown=True)
@@ -143,7 +143,7 @@ class Slept(list[float]):
 async def test_limiter_waits_for_a_pause_once() -> None:
     """A pause is slept through once, even by a sleep that moves no clock."""
     slept = Slept()
-    limiter = LocalLimiter(Limits(), Timing(monotonic=lambda: 100.0, sleep=slept))
+    limiter = Limiter(Limits(), Timing(monotonic=lambda: 100.0, sleep=slept))
     for seconds in (30, 5):
         slot = await limiter.acquire()
         slot.record_rejection({}, seconds, BUSY_ERROR)
@@ -165,7 +165,7 @@ async def test_limiter_waits_on_when_the_pause_grows() -> None:
             second.record_rejection({}, 7, BUSY_ERROR)
         slept.append(seconds)
 
-    limiter = LocalLimiter(Limits(concurrency=3), Timing(monotonic=lambda: now, sleep=sleep))
+    limiter = Limiter(Limits(concurrency=3), Timing(monotonic=lambda: now, sleep=sleep))
     first, second = await limiter.acquire(), await limiter.acquire()
     first.record_rejection({}, 30, BUSY_ERROR)
     await limiter.acquire()
@@ -175,7 +175,7 @@ async def test_limiter_waits_on_when_the_pause_grows() -> None:
 async def test_limiter_gives_back_the_slot_of_a_cancelled_wait() -> None:
     """Who is cancelled in a pause holds no slot."""
     now = 0.0
-    limiter = LocalLimiter(
+    limiter = Limiter(
         Limits(concurrency=1), Timing(monotonic=lambda: now, sleep=lambda seconds: asyncio.Event().wait())
     )
     slot = await limiter.acquire()

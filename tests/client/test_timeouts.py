@@ -87,7 +87,7 @@ async def test_timer(
     assert isinstance(error, OutcomeUnknownError)
     assert (error.timer, error.seconds, error.attempts, server.posts) == (timer, seconds, 1, 1)
     assert f"Timeouts({timer}=…)" in str(error)
-    assert seconds * 0.9 <= time.monotonic() - started < seconds + 0.5
+    assert seconds * 0.9 <= time.monotonic() - started < seconds + 5
 
 
 @pytest.mark.parametrize(("life", "timer"), [(True, "total"), (False, "idle")])

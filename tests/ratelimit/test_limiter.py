@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from openai_images import Limits, RateLimitError, Timing
-from openai_images.ratelimit.limiter import LocalLimiter, LocalSlot, Patience
+from openai_images.ratelimit.limiter import Limiter, Patience, Slot
 
 SECRET = "sk-never-shown"
 
@@ -61,14 +61,14 @@ def rejection(reason: str = "too many images per minute", after: float | None = 
     return error
 
 
-async def rejected(limiter: LocalLimiter, seconds: float, reason: str = "too many") -> None:
+async def rejected(limiter: Limiter, seconds: float, reason: str = "too many") -> None:
     """A request that is answered with a 429."""
     slot = await limiter.acquire()
     slot.record_rejection({}, seconds, rejection(reason, seconds))
     slot.release()
 
 
-def start(limiter: LocalLimiter, *patience: float, images: int = 1) -> asyncio.Task[LocalSlot]:
+def start(limiter: Limiter, *patience: float, images: int = 1) -> asyncio.Task[Slot]:
     """A call that waits for its slot."""
     return asyncio.ensure_future(limiter.acquire(images, Patience(*patience)))
 
@@ -83,7 +83,7 @@ def outcome(task: asyncio.Task[Any]) -> object:
 async def test_pause_longer_than_the_patience_raises_at_once() -> None:
     """Nobody waits for what cannot come in time; the server's words, its wait and that nothing was sent are said."""
     clock = Clock()
-    limiter = LocalLimiter(Limits(), clock.timing)
+    limiter = Limiter(Limits(), clock.timing)
     await rejected(limiter, 3600.0, "limit of 50 images per day")
     task = start(limiter, 120.0)
     await turn()
@@ -99,7 +99,7 @@ async def test_pause_longer_than_the_patience_raises_at_once() -> None:
 async def test_pause_within_the_patience_is_waited_for() -> None:
     """And how long that was is known to the slot."""
     clock = Clock()
-    limiter = LocalLimiter(Limits(), clock.timing)
+    limiter = Limiter(Limits(), clock.timing)
     await rejected(limiter, 30.0)
     task = start(limiter, 120.0)
     await clock.advance(29.0)
@@ -112,7 +112,7 @@ async def test_pause_within_the_patience_is_waited_for() -> None:
 async def test_advertised_limit_that_takes_longer_than_the_patience_is_tried(limit: str, reset: str) -> None:
     """Only the server knows; its 429 costs nothing."""
     clock = Clock()
-    limiter = LocalLimiter(Limits(), clock.timing)
+    limiter = Limiter(Limits(), clock.timing)
     headers = {
         f"x-ratelimit-{part}-requests": text
         for part, text in {"limit": limit, "remaining": "0", "reset": reset}.items()
@@ -128,7 +128,7 @@ async def test_advertised_limit_that_takes_longer_than_the_patience_is_tried(lim
 async def test_configured_limit_is_kept_whatever_the_patience() -> None:
     """A limit of the user's own is no guess."""
     clock = Clock()
-    limiter = LocalLimiter(Limits(images_per_minute=1), clock.timing)
+    limiter = Limiter(Limits(images_per_minute=1), clock.timing)
     (await limiter.acquire()).release()
     task = start(limiter, 10.0)
     await clock.advance(59.0)
@@ -140,7 +140,7 @@ async def test_configured_limit_is_kept_whatever_the_patience() -> None:
 async def test_waiting_for_a_slot_uses_up_no_patience() -> None:
     """Long images are no limit."""
     clock = Clock()
-    limiter = LocalLimiter(Limits(concurrency=1), clock.timing)
+    limiter = Limiter(Limits(concurrency=1), clock.timing)
     slot = await limiter.acquire()
     task = start(limiter, 10.0)
     await clock.advance(1000.0)
@@ -153,7 +153,7 @@ async def test_waiting_for_a_slot_uses_up_no_patience() -> None:
 async def test_no_slot_is_held_while_waiting() -> None:
     """A patient call in a long pause is in nobody's way: a call with less patience learns of the pause at once."""
     clock = Clock()
-    limiter = LocalLimiter(Limits(concurrency=1), clock.timing)
+    limiter = Limiter(Limits(concurrency=1), clock.timing)
     await rejected(limiter, 3600.0)
     patient, impatient = start(limiter), start(limiter, 120.0)
     await turn()
@@ -164,7 +164,7 @@ async def test_no_slot_is_held_while_waiting() -> None:
 async def test_first_come_first_served() -> None:
     """Also where the first one has less patience than the second."""
     clock = Clock()
-    limiter = LocalLimiter(Limits(images_per_minute=60), clock.timing)
+    limiter = Limiter(Limits(images_per_minute=60), clock.timing)
     order: list[int] = []
 
     async def call(number: int, patience: Patience) -> None:
@@ -184,7 +184,7 @@ async def test_first_come_first_served() -> None:
 async def test_cancelled_waiter_lets_the_next_one_pass() -> None:
     """The turn is handed on."""
     clock = Clock()
-    limiter = LocalLimiter(Limits(images_per_minute=60), clock.timing)
+    limiter = Limiter(Limits(images_per_minute=60), clock.timing)
     tasks = [start(limiter) for _ in range(7)]
     await turn()
     assert [outcome(task) for task in tasks].count("goes") == 4
@@ -198,7 +198,7 @@ async def test_long_pause_is_logged_once(caplog: pytest.LogCaptureFixture) -> No
     """Why, how long and until when; short ones are not worth a line."""
     caplog.set_level(logging.INFO, "openai_images")
     clock = Clock()
-    limiter = LocalLimiter(Limits(), clock.timing)
+    limiter = Limiter(Limits(), clock.timing)
     slots = [await limiter.acquire() for _ in range(4)]
     slots[0].record_rejection({}, 2.0, rejection())
     assert caplog.messages == []
@@ -216,7 +216,7 @@ async def test_slow_limit_is_named(caplog: pytest.LogCaptureFixture) -> None:
     """A limit that lets a request go only after a while is logged, and told to whoever asks."""
     caplog.set_level(logging.INFO, "openai_images")
     clock = Clock()
-    limiter = LocalLimiter(Limits(images_per_minute=2), clock.timing)
+    limiter = Limiter(Limits(images_per_minute=2), clock.timing)
     for _ in range(2):
         (await limiter.acquire()).release()
     tasks = [start(limiter) for _ in range(3)]
@@ -227,7 +227,7 @@ async def test_slow_limit_is_named(caplog: pytest.LogCaptureFixture) -> None:
     await asyncio.gather(*tasks)
 
 
-async def stalled_after(clock: Clock, limiter: LocalLimiter, wait: float, most: float) -> float:
+async def stalled_after(clock: Clock, limiter: Limiter, wait: float, most: float) -> float:
     """Seconds until a patient call gives up, every request being rejected."""
     began = clock.now
     while clock.now - began < most:
@@ -247,14 +247,14 @@ async def stalled_after(clock: Clock, limiter: LocalLimiter, wait: float, most: 
 async def test_patient_call_ends_without_any_success(wait: float, earliest: float, latest: float) -> None:
     """After a quarter of an hour beyond what a short limit announced; a limit of a day is not waited for."""
     clock = Clock()
-    limiter = LocalLimiter(Limits(), clock.timing)
+    limiter = Limiter(Limits(), clock.timing)
     assert earliest <= await stalled_after(clock, limiter, wait, 20_000.0) <= latest
 
 
 async def test_success_starts_the_patience_anew() -> None:
     """As long as some succeed, the others wait."""
     clock = Clock()
-    limiter = LocalLimiter(Limits(), clock.timing)
+    limiter = Limiter(Limits(), clock.timing)
     for number in range(100):
         task = start(limiter, float("inf"), 900.0)
         while not task.done():
@@ -269,7 +269,7 @@ async def test_success_starts_the_patience_anew() -> None:
 
 def test_loops_of_several_threads_share_a_limit() -> None:
     """No permit is lost or given twice, whatever the threads do."""
-    limiter = LocalLimiter(Limits(images_per_minute=60_000), Timing())
+    limiter = Limiter(Limits(images_per_minute=60_000), Timing())
     done: list[int] = []
 
     async def work() -> None:

@@ -158,7 +158,7 @@ def test_requests_and_tokens_have_limits_too() -> None:
     for _ in range(4):
         ticket = pacer.acquire(1, 0.0)
     assert pacer.delay(1, 0.0) == pytest.approx(1.0)
-    pacer.record_usage(ticket, 1, 1000, 0.0)  # 400 were there at once
+    pacer.record_usage(ticket, 1000, 0.0)  # 400 were there at once
     assert pacer.delay(1, 0.0) == pytest.approx(10.0)
     assert pacer.delay(1, 5.0) == pytest.approx(5.0)
 
@@ -278,7 +278,7 @@ def test_no_time_that_passes_breaks_the_arithmetic(
                 pacer.record_success(permit, advertised, now)
             else:
                 pacer.record_rejection(permit, advertised, seconds, now)
-            pacer.record_usage(permit, images, 10, now)
+            pacer.record_usage(permit, 10, now)
             pacer.close(permit)
         assert 0.0 <= pacer.delay(images, now) < math.inf
         assert pacer.binding_limit(now)

@@ -8,7 +8,7 @@ import pytest
 
 from openai_images import Limits, Timing
 from openai_images.errors import RateLimitError
-from openai_images.ratelimit.limiter import LocalLimiter, LocalSlot, Patience
+from openai_images.ratelimit.limiter import Limiter, Patience, Slot
 from tests.ratelimit.test_limiter import Clock, outcome, rejected, rejection, start, turn
 
 PATIENT = (math.inf, 900.0)
@@ -23,7 +23,7 @@ def stated(limit: int, remaining: int) -> dict[str, str]:
     }
 
 
-async def used_up(limiter: LocalLimiter, limit: int) -> None:
+async def used_up(limiter: Limiter, limit: int) -> None:
     """A server said that none of so many a minute are left."""
     slot = await limiter.acquire()
     slot.record_success(stated(limit, 0))
@@ -35,7 +35,7 @@ async def used_up(limiter: LocalLimiter, limit: int) -> None:
 async def test_what_a_call_costs_does_not_depend_on_how_many_wait(longest: float, concurrency: int) -> None:
     """Ten thousand calls at once are no more work for each of them than a hundred are."""
     clock = Clock()
-    limiter = LocalLimiter(Limits(images_per_minute=6000, concurrency=concurrency), clock.timing)
+    limiter = Limiter(Limits(images_per_minute=6000, concurrency=concurrency), clock.timing)
     looks, delay = 0, limiter.pacer.delay
 
     def counted(images: int, now: float, *, only_configured: bool = False) -> float:
@@ -61,7 +61,7 @@ async def test_what_a_call_costs_does_not_depend_on_how_many_wait(longest: float
 async def test_order_is_kept_where_slots_are_scarce_too(longest: float) -> None:
     """Whether a limit or a slot is what a call waits for."""
     clock = Clock()
-    limiter = LocalLimiter(Limits(images_per_minute=60, concurrency=3), clock.timing)
+    limiter = Limiter(Limits(images_per_minute=60, concurrency=3), clock.timing)
     order: list[int] = []
 
     async def call(number: int) -> None:
@@ -83,7 +83,7 @@ async def test_late_timer_does_not_turn_the_end_of_the_patience_into_an_error() 
     async def late(seconds: float) -> None:
         await clock.sleep(seconds + 0.001)
 
-    limiter = LocalLimiter(Limits(), Timing(monotonic=lambda: clock.now, wall=lambda: 0.0, sleep=late))
+    limiter = Limiter(Limits(), Timing(monotonic=lambda: clock.now, wall=lambda: 0.0, sleep=late))
     await used_up(limiter, 2)
     tasks = [start(limiter, math.inf), *(start(limiter, 10.0) for _ in range(5))]
     await clock.advance(12.0)
@@ -94,7 +94,7 @@ async def test_late_timer_does_not_turn_the_end_of_the_patience_into_an_error() 
 async def test_impatient_call_learns_of_a_pause_that_began_while_it_waited() -> None:
     """It does not wait behind a patient one for what cannot come in time."""
     clock = Clock()
-    limiter = LocalLimiter(Limits(), clock.timing)
+    limiter = Limiter(Limits(), clock.timing)
     in_flight = await limiter.acquire()
     await used_up(limiter, 2)
     patient, impatient = start(limiter, *PATIENT), start(limiter, 120.0)
@@ -108,8 +108,8 @@ async def test_impatient_call_learns_of_a_pause_that_began_while_it_waited() -> 
 async def test_slots_use_up_no_patience_of_those_behind() -> None:
     """A queue for slots is no rate limit, however long it is."""
     clock = Clock()
-    limiter = LocalLimiter(Limits(images_per_minute=60, concurrency=1), clock.timing)
-    slots: list[LocalSlot] = [await limiter.acquire()]
+    limiter = Limiter(Limits(images_per_minute=60, concurrency=1), clock.timing)
+    slots: list[Slot] = [await limiter.acquire()]
     tasks = [start(limiter, 60.0) for _ in range(8)]
     for task in tasks:
         await clock.advance(60.0)
@@ -123,7 +123,7 @@ async def test_slots_use_up_no_patience_of_those_behind() -> None:
 async def test_wider_limit_is_used_at_once() -> None:
     """An answer that says that more is left ends the wait, and nobody turns in circles until then."""
     clock = Clock()
-    limiter = LocalLimiter(Limits(), clock.timing)
+    limiter = Limiter(Limits(), clock.timing)
     in_flight = await limiter.acquire()
     await used_up(limiter, 1)
     tasks = [start(limiter, *PATIENT), start(limiter, 120.0)]
@@ -140,7 +140,7 @@ async def test_failing_sleep_is_raised() -> None:
     async def sleep(_: float) -> None:
         raise ZeroDivisionError
 
-    limiter = LocalLimiter(Limits(), Timing(monotonic=lambda: 0.0, sleep=sleep))
+    limiter = Limiter(Limits(), Timing(monotonic=lambda: 0.0, sleep=sleep))
     await rejected(limiter, 5.0)
     with pytest.raises(ZeroDivisionError):
         await limiter.acquire()
@@ -149,7 +149,7 @@ async def test_failing_sleep_is_raised() -> None:
 async def test_success_of_what_was_in_flight_does_not_make_a_daily_limit_worth_waiting_for() -> None:
     """It was sent before the server asked for a pause of many hours."""
     clock = Clock()
-    limiter = LocalLimiter(Limits(), clock.timing)
+    limiter = Limiter(Limits(), clock.timing)
     before = await limiter.acquire()
     await rejected(limiter, 80_000.0)
     before.record_success({})
@@ -163,7 +163,7 @@ async def test_success_of_what_was_in_flight_does_not_make_a_daily_limit_worth_w
 async def test_rejection_told_in_an_answer_of_another_status_is_no_success(is_released_first: bool) -> None:
     """A gateway that says 429 in a 503 or a 200, again and again, is not waited for without end."""
     clock = Clock()
-    limiter = LocalLimiter(Limits(), clock.timing)
+    limiter = Limiter(Limits(), clock.timing)
     began = clock.now
     while True:
         task = start(limiter, *PATIENT)
@@ -184,7 +184,7 @@ async def test_rejection_told_in_an_answer_of_another_status_is_no_success(is_re
 async def test_time_in_which_nothing_was_tried_is_no_stall() -> None:
     """A run that goes on an hour after one that ended for it is not ended by its first 429."""
     clock = Clock()
-    limiter = LocalLimiter(Limits(), clock.timing)
+    limiter = Limiter(Limits(), clock.timing)
     await rejected(limiter, 20.0)
     await clock.advance(3600.0)
     await rejected(limiter, 20.0)
@@ -197,7 +197,7 @@ async def test_short_pauses_one_after_the_other_are_said(caplog: pytest.LogCaptu
     """Three seconds are not worth a line, a minute of them without a success is."""
     caplog.set_level(logging.INFO, "openai_images")
     clock = Clock()
-    limiter = LocalLimiter(Limits(), clock.timing)
+    limiter = Limiter(Limits(), clock.timing)
     for _ in range(30):
         task = start(limiter, *PATIENT)
         while not task.done():

@@ -1,16 +1,140 @@
-"""The faults of the local server by name; some take an argument after a colon (`status:503`).
+"""The faults of the local server by name, those of downloads, and the queues in which they wait for a request.
 
-Invariants: `FAULTS` is read-only; an unknown name or a bad argument is a `ValueError` that lists what is known.
+Invariants: `FAULTS` is read-only; an unknown name or a bad argument is a `ValueError` that lists what is known; a fault
+is used up by one request, in order of arrival; queues change under a lock, as tests fill them from other threads.
 """
 
-from collections.abc import Mapping
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Generic, Literal
 
+import attrs
+
+from openai_images.server.error_replies import Reply, bad_request, error_reply
 from openai_images.server.faults.bodies import BODY_FAULTS
-from openai_images.server.faults.downloads import DOWNLOAD_FAULTS, DownloadPlan
-from openai_images.server.faults.plan import NORMAL, Fault, FaultPlan, FaultType, P, fault
-from openai_images.server.faults.statuses import STATUS_FAULTS
+from openai_images.server.faults.plan import (
+    MEGABYTES,
+    NORMAL,
+    STATUS,
+    Argument,
+    Fault,
+    FaultPlan,
+    FaultType,
+    P,
+    Plan,
+    fault,
+    fault_with_argument,
+)
+from openai_images.server.faults.statuses import STATUS_FAULTS, html_page, status_reply
+
+_EXPIRED: Final = (
+    b'\xef\xbb\xbf<?xml version="1.0" encoding="utf-8"?><Error><Code>AuthenticationFailed</Code><Message>Server failed '
+    b"to authenticate the request.</Message><AuthenticationErrorDetail>Signature not valid in the specified time frame"
+    b"</AuthenticationErrorDetail></Error>"
+)
+
+_URL: Final = Argument(str, lambda url: url.isprintable() and " " not in url, "a url")
+
+Body = Literal["whole", "cut", "reset", "endless", "stalled", "empty"]
+
+
+@attrs.frozen(kw_only=True)
+class DownloadInfo:
+    """The port and the path (with its query) of a download."""
+
+    port: int
+    path: str
+    hop: str
+
+
+@attrs.frozen(kw_only=True)
+class DownloadPlan(Plan):
+    """How one download differs from the normal one, which is the default."""
+
+    reply: Callable[[], Reply] | None = None
+    location: Callable[[DownloadInfo], str] | None = None
+    body: Body = "whole"
+    megabytes: float | None = None
+
+
+def _redirect(url: str) -> DownloadPlan:
+    return DownloadPlan(location=lambda info: url or f"http://localhost:{info.port}{next_hop(info, '1')}")
+
+
+def _reply(reply: Reply) -> DownloadPlan:
+    return DownloadPlan(reply=lambda: reply)
+
+
+def next_hop(info: DownloadInfo, hop: str) -> str:
+    """The path of a download after one more redirect."""
+    path, _, query = info.path.partition("?")
+    kept = [pair for pair in query.split("&") if pair and not pair.startswith("hop=")]
+    return f"{path}?{'&'.join([*kept, f'hop={hop}'])}"
+
+
+LOOP: Final = DownloadPlan(
+    location=lambda info: next_hop(info, "loop-b" if info.hop == "loop-a" else "loop-a")
+)
+
+DOWNLOAD_FAULTS: Final[Mapping[str, FaultType[DownloadPlan]]] = {
+    "download_ok": fault("no fault for this download", DownloadPlan()),
+    "download_status": fault_with_argument(
+        "download_status:NNN (500) a download gets that HTTP status",
+        "500",
+        STATUS,
+        lambda status: _reply(status_reply(status)),
+    ),
+    "download_404": fault(
+        "a download finds nothing: 404",
+        _reply(error_reply(404, "The picture was not found.", code="not_found")),
+    ),
+    "download_expired_403": fault(
+        "a download comes too late: 403 with the XML of a storage",
+        _reply(Reply(403, _EXPIRED, "application/xml")),
+    ),
+    "download_500_then_ok": fault(
+        "500 for this download, the picture for the next",
+        DownloadPlan(reply=lambda: status_reply(500), every_other=True),
+    ),
+    "download_redirect": fault_with_argument(
+        "download_redirect:URL (this server under another host name) a download is sent there, 302",
+        "",
+        _URL,
+        _redirect,
+    ),
+    "download_redirect_relative": fault(
+        "a download is sent to a relative url that works",
+        DownloadPlan(location=lambda info: next_hop(info, "1")),
+    ),
+    "download_redirect_other_host": fault(
+        "a download is sent to this server under the name localhost", _redirect("")
+    ),
+    "download_redirect_link_local": fault(
+        "a download is sent to http://169.254.169.254/latest/meta-data/",
+        _redirect("http://169.254.169.254/latest/meta-data/"),
+    ),
+    "download_redirect_file": fault(
+        "a download is sent to file:///etc/passwd", _redirect("file:///etc/passwd")
+    ),
+    "download_redirect_loop": fault("a download is sent from here to there and back, for ever", LOOP),
+    "download_endless": fault("a download begins as a picture and never ends", DownloadPlan(body="endless")),
+    "download_huge": fault_with_argument(
+        "download_huge:MB (100) a download of that many megabytes",
+        "100",
+        MEGABYTES,
+        lambda megabytes: DownloadPlan(megabytes=megabytes),
+    ),
+    "download_cut": fault("a download ends after half of its declared length", DownloadPlan(body="cut")),
+    "download_reset": fault("TCP reset after half of a download", DownloadPlan(body="reset")),
+    "download_html": fault("a download gives an HTML page", _reply(html_page(200))),
+    "download_empty": fault("a download gives nothing, with status 200", DownloadPlan(body="empty")),
+    "download_stall": fault("a download gives not even headers until release()", DownloadPlan(hold=True)),
+    "download_stall_mid_body": fault(
+        "a download gives its first half, then nothing until release()", DownloadPlan(body="stalled")
+    ),
+}
 
 OK: Final = Fault("ok", NORMAL)
 DOWNLOAD_OK: Final = Fault("download_ok", DownloadPlan())
@@ -58,3 +182,71 @@ def _find(name: str, types: Mapping[str, FaultType[P]], what: str) -> Fault[P]:
         return Fault(name, type_.make(text))
     except ValueError as error:
         raise ValueError(f"bad argument {text!r} for the fault {base!r}: {error}") from None
+
+
+@attrs.define
+class FaultQueue(Generic[P]):
+    """Queued faults of POSTs or of downloads; `find` makes a fault of a name, `normal` is none."""
+
+    find: Callable[[str], Fault[P]]
+    normal: Fault[P]
+    lock: threading.Lock
+    always: Fault[P] | None = None
+    pending: deque[Fault[P]] = attrs.field(factory=deque[Fault[P]])
+    _turns: dict[str, int] = attrs.field(factory=dict[str, int])
+
+    def next_fault(self, header: str | None) -> Fault[P]:
+        """The fault for the request that has just arrived; `header` is its X-Local-Fault."""
+        with self.lock:
+            if header is not None:
+                try:
+                    return self._alternate(self.find(header))
+                except ValueError as error:
+                    raise bad_request(str(error), code="invalid_value", param="X-Local-Fault") from None
+            if self.pending:
+                return self.pending.popleft()
+            return self.normal if self.always is None else self._alternate(self.always)
+
+    def _alternate(self, fault: Fault[P]) -> Fault[P]:
+        if not fault.plan.every_other:
+            return fault
+        turn = self._turns.get(fault.name, 0)
+        self._turns[fault.name] = turn + 1
+        return self.normal if turn % 2 else fault
+
+
+class FaultQueues:
+    """The two queues of a server, filled by name."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.posts = FaultQueue(find_fault, OK, self._lock)
+        self.downloads = FaultQueue(find_download_fault, DOWNLOAD_OK, self._lock)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The queued names, those of downloads last."""
+        with self._lock:
+            posts = [fault.name for fault in self.posts.pending]
+            return (*posts, *(fault.name for fault in self.downloads.pending))
+
+    def extend(self, names: Iterable[str], *, replace: bool = False) -> None:
+        """Appends faults, or replaces the queued ones; changes nothing if one of the names is unknown."""
+        listed = list(names)
+        posts = [find_fault(name) for name in listed if not is_download_fault(name)]
+        downloads = [find_download_fault(name) for name in listed if is_download_fault(name)]
+        with self._lock:
+            if replace:
+                self.posts.pending.clear()
+                self.downloads.pending.clear()
+            self.posts.pending.extend(posts)
+            self.downloads.pending.extend(downloads)
+
+    def always(self, name: str | None) -> None:
+        """The fault of every request for which none is queued; None for none of either kind."""
+        if name is None:
+            self.posts.always = self.downloads.always = None
+        elif is_download_fault(name):
+            self.downloads.always = find_download_fault(name)
+        else:
+            self.posts.always = find_fault(name)

@@ -9,13 +9,14 @@ import base64
 from collections.abc import Mapping
 from typing import Any, Final
 
-from openai_images.server.encoder import Base64Encoding, Dialect, as_string
 from openai_images.server.error_replies import USER_ERROR
 from openai_images.server.faults.plan import (
     FINAL,
     MEGABYTES,
     Argument,
+    Base64Encoding,
     CommentsUntilReleased,
+    Dialect,
     Event,
     FaultPlan,
     FaultType,
@@ -27,6 +28,7 @@ from openai_images.server.faults.plan import (
     StepTransform,
     Text,
     WaitForRelease,
+    as_string,
     fault,
     fault_with_argument,
     first_partial,
@@ -38,22 +40,9 @@ _SIZE: Final = Argument(int, lambda size: size >= 1, "a size from 1 byte")
 _DELAY: Final = Argument(float, lambda seconds: 0 <= seconds <= 3600, "seconds from 0 to 3600")
 
 
-def _stall_mid_event(frames: Frames) -> Steps:
-    head, tail = halves(frames[0])
-    return (head, WaitForRelease(), tail, *frames[1:])
-
-
 def _stall_between_events(frames: Frames) -> Steps:
     sent = first_partial(frames)
     return (*sent, WaitForRelease(), *frames[len(sent) :])
-
-
-def _first_partials(count: int) -> FaultPlan:
-    return FaultPlan(transform=lambda frames: frames[:-1][:count], stream_only=True)
-
-
-def _fewer_partials(count: int) -> FaultPlan:
-    return FaultPlan(transform=lambda frames: (*frames[:-1][:count], frames[-1]), stream_only=True)
 
 
 def _break_second(how: HangUpKind) -> StepTransform:
@@ -64,33 +53,16 @@ def _break_second(how: HangUpKind) -> StepTransform:
     return transform
 
 
-def _corrupt(text: bytes) -> bytes:
-    middle = len(text) // 2
-    return as_string(text[:middle] + b"!*?" + text[middle:])
-
-
-def _escape(text: bytes) -> bytes:
-    return as_string(text.replace(b"/", b"\\/").replace(b"+", b"\\u002B").replace(b"=", b"\\u003d"))
-
-
 def _make_data_url(text: bytes) -> bytes:
     start = base64.b64decode(text[:16])
     subtype = b"jpeg" if start.startswith(b"\xff\xd8") else b"webp" if start.startswith(b"RIFF") else b"png"
-    return as_string(b"data:image/" + subtype + b";base64," + text)
-
-
-def _make_url_safe(text: bytes) -> bytes:
-    return as_string(text.translate(bytes.maketrans(b"+/", b"-_")))
+    return b"data:image/" + subtype + b";base64," + text
 
 
 def _strip_padding(text: bytes) -> bytes:
     # An image whose base64 needs no padding gets a zero byte, which every decoder of images ignores.
     padded = text if text.endswith(b"=") else text + b"AA=="
-    return as_string(padded.rstrip(b"="))
-
-
-def _wrap(text: bytes) -> bytes:
-    return as_string(b"\\n".join(text[start : start + 76] for start in range(0, len(text), 76)))
+    return padded.rstrip(b"=")
 
 
 def _body(about: str, transform: StepTransform) -> FaultType[FaultPlan]:
@@ -105,8 +77,8 @@ def _dialect(about: str, dialect: Dialect) -> FaultType[FaultPlan]:
     return fault(about, FaultPlan(dialect=dialect))
 
 
-def _base64(about: str, encoding: Base64Encoding) -> FaultType[FaultPlan]:
-    return _dialect(about, Dialect(base64=encoding))
+def _base64(about: str, encode: Base64Encoding) -> FaultType[FaultPlan]:
+    return _dialect(about, Dialect(base64=lambda text: as_string(encode(text))))
 
 
 def _error_event(about: str, data: Mapping[str, Any]) -> FaultType[FaultPlan]:
@@ -144,7 +116,10 @@ BODY_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
     "stall_after_headers": _body(
         "headers, then nothing until release()", lambda frames: (WaitForRelease(), *frames)
     ),
-    "stall_mid_event": _body("half of the first event, then nothing until release()", _stall_mid_event),
+    "stall_mid_event": _body(
+        "half of the first event, then nothing until release()",
+        lambda frames: (halves(frames[0])[0], WaitForRelease(), halves(frames[0])[1], *frames[1:]),
+    ),
     "stall_between_events": _body(
         "the first partial image, then nothing until release()", _stall_between_events
     ),
@@ -157,10 +132,16 @@ BODY_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
     ),
     "eof_without_completed": _stream("a clean end after the partial images", lambda frames: frames[:-1]),
     "eof_after_partials": fault_with_argument(
-        "eof_after_partials:N (1) a clean end after N partial images", "1", _COUNT, _first_partials
+        "eof_after_partials:N (1) a clean end after N partial images",
+        "1",
+        _COUNT,
+        lambda n: FaultPlan(transform=lambda frames: frames[:-1][:n], stream_only=True),
     ),
     "fewer_partials": fault_with_argument(
-        "fewer_partials:N (0) at most N partial images, then the picture", "0", _COUNT, _fewer_partials
+        "fewer_partials:N (0) at most N partial images, then the picture",
+        "0",
+        _COUNT,
+        lambda n: FaultPlan(transform=lambda frames: (*frames[:-1][:n], frames[-1]), stream_only=True),
     ),
     "completed_without_blank_line": _body(
         "the body ends right after the JSON of the completed event",
@@ -207,14 +188,25 @@ BODY_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
     "cr": _dialect("lines of the stream end in CR alone", Dialect(line_end=b"\r")),
     "bom": _dialect("the stream begins with a byte order mark", Dialect(byte_order_mark=True)),
     "no_event_line": _dialect("events have a data line only", Dialect(event_line=False)),
-    "invalid_base64": _base64("characters that are not base64 in the middle of it", _corrupt),
-    "escaped_base64": _base64(r"base64 with the JSON escapes \/, \u002B and \u003d", _escape),
+    "invalid_base64": _base64(
+        "characters that are not base64 in the middle of it",
+        lambda text: text[: len(text) // 2] + b"!*?" + text[len(text) // 2 :],
+    ),
+    "escaped_base64": _base64(
+        r"base64 with the JSON escapes \/, \u002B and \u003d",
+        lambda text: text.replace(b"/", b"\\/").replace(b"+", b"\\u002B").replace(b"=", b"\\u003d"),
+    ),
     "data_url_base64": _base64("base64 behind a data: URL prefix", _make_data_url),
-    "urlsafe_base64": _base64("base64 in the url-safe alphabet", _make_url_safe),
+    "urlsafe_base64": _base64(
+        "base64 in the url-safe alphabet", lambda text: text.translate(bytes.maketrans(b"+/", b"-_"))
+    ),
     "unpadded_base64": _base64("base64 without its padding", _strip_padding),
-    "wrapped_base64": _base64("base64 with a newline after every 76 characters", _wrap),
-    "null_b64": _base64("b64_json is null", lambda _: b"null"),
-    "empty_b64": _base64("b64_json is an empty string", lambda _: b'""'),
+    "wrapped_base64": _base64(
+        "base64 with a newline after every 76 characters",
+        lambda text: b"\\n".join(text[start : start + 76] for start in range(0, len(text), 76)),
+    ),
+    "null_b64": _dialect("b64_json is null", Dialect(base64=lambda _: b"null")),
+    "empty_b64": _base64("b64_json is an empty string", lambda _: b""),
     "url_answer": _dialect("the picture as an absolute url", Dialect(links="absolute")),
     "relative_url_answer": _dialect("the picture as a relative url", Dialect(links="relative")),
     "data_url_answer": _dialect("the picture as a data: url in `url`", Dialect(links="data")),

@@ -10,8 +10,29 @@ from typing import Any, Final, Generic, Literal, TypeVar
 
 import attrs
 
-from openai_images.server.encoder import Dialect
 from openai_images.server.error_replies import Reply
+
+Base64Encoding = Callable[[bytes], bytes]
+
+
+def as_string(text: bytes) -> bytes:
+    """Base64 as a JSON string: it needs no escapes."""
+    return b'"' + text + b'"'
+
+
+@attrs.frozen(kw_only=True)
+class Dialect:
+    """How a response is encoded."""
+
+    base64: Base64Encoding = as_string
+    line_end: bytes = b"\n"
+    byte_order_mark: bool = False
+    event_line: bool = True
+    comments: bool = False
+    sparse: bool = False
+    empty_data: bool = False
+    links: Literal["absolute", "relative", "data"] | None = None
+
 
 HangUpKind = Literal["close", "reset", "bad_chunk"]
 
@@ -66,11 +87,6 @@ StepTransform = Callable[[Frames], Steps]
 FINAL = None
 
 
-def normal_steps(partials: int) -> Frames:
-    """The normal body: the partial images in order, then the final one."""
-    return (*(Frame(index) for index in range(partials)), Frame(FINAL))
-
-
 def first_partial(frames: Frames) -> Frames:
     """The first frame if it is a partial image, else nothing."""
     return tuple(frame for frame in frames[:1] if frame.stage is not FINAL)
@@ -123,8 +139,8 @@ class FaultPlan(Plan):
     hang_up: Literal["close", "reset"] | None = None
 
     def steps(self, partials: int, *, as_stream: bool) -> Steps:
-        """The body of a response, as this plan rearranges it."""
-        frames = normal_steps(partials)
+        """The body of a response (the partial images in order, then the final one), as this plan rearranges it."""
+        frames: Frames = (*(Frame(index) for index in range(partials)), Frame(FINAL))
         steps: Steps = frames
         if self.transform is not None and (as_stream or not self.stream_only):
             steps = self.transform(frames)

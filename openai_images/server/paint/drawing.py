@@ -1,19 +1,22 @@
-"""Colours and shapes shared by the scenes: palettes chosen by hand, gradients, glows, noise, rolling lines.
+"""Colours, shapes and the caption: palettes chosen by hand, gradients, glows, noise, rolling lines, masks, text.
 
-Invariants: randomness comes from the `Random` passed in; lengths are relative to the canvas, so a scene fits any size.
-Must not: know what is drawn.
+Invariants: randomness comes from the `Random` passed in; lengths are relative to the canvas, so a scene fits any size;
+the caption says that no model made the image.
+Must not: know what is drawn, or draw letters that the font lacks.
 """
 
+import hashlib
 import math
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from itertools import pairwise
 from operator import mul
 from random import Random
 from typing import Final, Protocol
 
 import attrs
-from PIL import Image, ImageChops, ImageDraw, ImageFilter
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
@@ -26,6 +29,11 @@ class _Plain(Protocol):
     def resize(self, size: Size, resample: int) -> Image.Image: ...
     def point(self, lut: Sequence[float] | Callable[[float], float]) -> Image.Image: ...
     def getbands(self) -> tuple[str, ...]: ...
+
+
+def prompt_rng(prompt: str, index: int) -> Random:
+    """The source of chance for an image of a prompt: the same for the same prompt, and it guards nothing."""
+    return Random(hashlib.sha256(f"{index}\x00{prompt}".encode("utf-8", "replace")).digest())  # noqa: S311
 
 
 def resize(image: _Plain, size: Size, resample: int = Image.Resampling.BICUBIC) -> Image.Image:
@@ -206,3 +214,60 @@ PALETTES: Final[Mapping[str, Palette]] = {
     "sand": _palette("4d6f86 b9b8a4 f3dfbb fff7e2 b79f86 4a342c d4643f"),
     "plum": _palette("2c2a5c 70508f d98ca6 ffdcc2 6d5590 171536 f7a072"),
 }
+
+
+STATEMENT: Final = "local stand-in \u00b7 not a model"
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+_ELLIPSIS: Final = "\u2026"
+
+
+def write_caption(image: Image.Image, prompt: str, *, opaque: bool = False) -> Image.Image:
+    """A copy of the image with its caption; an `opaque` one hides another that may be there already."""
+    unit = min(image.size)
+    title, text = _font(max(9, round(unit * 0.019))), _font(max(9, round(unit * 0.022)))
+    margin, pad = unit * 0.026, unit * 0.014
+    space = image.width - 2 * margin - 2 * pad
+    lines = [(STATEMENT, title, 205), (_shorten(prompt, text, min(space, unit * 0.6)), text, 255)]
+    lines = [line for line in lines if line[0]]
+    step = unit * 0.031
+    width = max(font.getlength(words) for words, font, _ in lines) + 2 * pad
+    height = step * len(lines) + pad * 1.3
+    left, top = margin, image.height - margin - height
+    if image.mode == "RGBA":
+        left, top = (image.width - width) / 2, top - unit * 0.06
+    captioned = image.copy()
+    _plate(captioned, (left, top, left + width, top + height), unit, 255 if opaque else 120)
+    pen = ImageDraw.Draw(captioned)
+    for row, (words, font, shade) in enumerate(lines):
+        at = left + pad, top + pad * 0.65 + step * (row + 0.5)
+        pen.text(at, words, fill=(shade, shade, shade), font=font, anchor="lm")
+    return captioned
+
+
+def _plate(image: Image.Image, box: tuple[float, float, float, float], unit: int, fill: int) -> None:
+    left, top, right, bottom = (round(edge) for edge in box)
+    mask = rounded_mask((right - left, bottom - top), 0, unit * 0.016, fill)
+    plate = Image.new(image.mode, mask.size, (12, 14, 24, 255)[: len(image.getbands())])
+    image.paste(plate, (left, top), mask)
+
+
+def _shorten(prompt: str, font: Font, space: float) -> str:
+    line = plain_line(prompt)
+    if font.getlength(line) <= space:
+        return line
+    while line and font.getlength(line + _ELLIPSIS) > space:
+        line = line.rpartition(" ")[0] if " " in line else line[:-1]
+    return line + _ELLIPSIS
+
+
+def plain_line(prompt: str) -> str:
+    """The start of a prompt in one line of letters every font has; nothing of one in another script."""
+    words = unicodedata.normalize("NFKD", " ".join(prompt[:400].split()))
+    words = "".join(letter for letter in words if not unicodedata.combining(letter))
+    line = "".join(letter for letter in words if " " <= letter <= "~")
+    return line if len(line) >= 0.9 * len(words) else ""
+
+
+@lru_cache(maxsize=32)
+def _font(size: int) -> Font:
+    return ImageFont.load_default(size)

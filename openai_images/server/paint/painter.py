@@ -6,7 +6,6 @@ Must not: draw on the event loop.
 """
 
 import asyncio
-import hashlib
 import io
 import math
 from base64 import b64encode
@@ -20,12 +19,20 @@ from typing import Final, Generic, TypeVar
 import attrs
 from PIL import Image, ImageChops, PngImagePlugin
 
-from openai_images.server.checks import Animation
+from openai_images.server.catalog import Animation
 from openai_images.server.edits import CheckedEdit
-from openai_images.server.paint.drawing import Size, apply_curve, blur, resize, rounded_mask
-from openai_images.server.paint.finish import MARGIN, STATEMENT, apply_edit, encode_gif, write_caption
+from openai_images.server.paint.drawing import (
+    STATEMENT,
+    Size,
+    apply_curve,
+    blur,
+    prompt_rng,
+    resize,
+    rounded_mask,
+    write_caption,
+)
 from openai_images.server.paint.scenes import choose_palette, choose_scene, prompt_words
-from openai_images.server.paint.svg import draw
+from openai_images.server.paint.variants import MARGIN, apply_edit, draw, encode_gif
 from openai_images.server.parameters import Parameters
 
 # Scenes are drawn larger than requested, which makes smooth edges, up to so many pixels: more is slow.
@@ -92,8 +99,7 @@ def image_spec(parameters: Parameters, index: int, stage: int | None) -> ImageSp
 
 def paint_canvas(spec: CanvasSpec, edit: CheckedEdit | None = None) -> Image.Image:
     """The image in its full size, without its caption; `edit` has the images that `spec` names."""
-    seed = hashlib.sha256(f"{spec.index}\x00{spec.prompt}".encode("utf-8", "replace")).digest()
-    rng = Random(seed)  # noqa: S311  # paints the same image for the same prompt, guards nothing
+    rng = prompt_rng(spec.prompt, spec.index)
     words = prompt_words(spec.prompt)
     palette, scene = choose_palette(rng, words), choose_scene(rng, words)
     scale = min(OVERSIZE, math.sqrt(MAX_PIXELS / (spec.width * spec.height)))
@@ -213,7 +219,9 @@ class ImageCache:
         self._fixed = {name: b64encode(data) for name, data in by_format}
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="local-images-painter")
         self._files = SingleFlightCache[ImageSpec, bytes](MAX_CACHED_BYTES, len)
-        self._canvases = SingleFlightCache[CanvasSpec, Image.Image](MAX_CANVAS_BYTES, _canvas_bytes)
+        self._canvases = SingleFlightCache[CanvasSpec, Image.Image](
+            MAX_CANVAS_BYTES, lambda canvas: canvas.width * canvas.height * len(canvas.getbands())
+        )
 
     async def image(self, parameters: Parameters, index: int, stage: int | None) -> bytes:
         """The base64 of one image, or of a partial image of it."""
@@ -232,16 +240,11 @@ class ImageCache:
     async def _make(self, spec: ImageSpec, edit: CheckedEdit | None) -> bytes:
         loop, canvas = asyncio.get_running_loop(), spec.canvas
         if spec.output_format == "svg":
-            return await loop.run_in_executor(self._pool, _svg_base64, canvas, edit)
+            size = canvas.width, canvas.height
+            return await loop.run_in_executor(
+                self._pool, lambda: b64encode(draw(canvas.prompt, canvas.index, size, edit).encode())
+            )
         image = await self._canvases.get(
             canvas, lambda: loop.run_in_executor(self._pool, paint_canvas, canvas, edit)
         )
         return await loop.run_in_executor(self._pool, lambda: b64encode(encode_image(image, spec)))
-
-
-def _svg_base64(spec: CanvasSpec, edit: CheckedEdit | None) -> bytes:
-    return b64encode(draw(spec.prompt, spec.index, (spec.width, spec.height), edit).encode())
-
-
-def _canvas_bytes(canvas: Image.Image) -> int:
-    return canvas.width * canvas.height * len(canvas.getbands())

@@ -1,20 +1,22 @@
-"""Finished images as paths or JSON lines on stdout; errors as messages on stderr.
+"""How a command ends: `asyncio.run` once, errors as messages on stderr and JSON lines on stdout, exit codes.
 
-Invariants: a path is printed when its file is complete; an image that cannot be written to its place is saved
-elsewhere; an error says what happened, what to do, and "billed" only where the outcome is unknown. All of this blocks.
-Must not: print bytes, a key or a prompt.
+Invariants: every way to end has a message and a code; an error says what happened, what to do, and "billed" only where
+the outcome is unknown.
+Must not: print a key or a prompt, or without `--verbose` a traceback.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import re
-import tempfile
 import traceback
-from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePath
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from contextlib import contextmanager
+from pathlib import PurePath
 from typing import Any
 
-from attrs import evolve, fields, frozen
+from attrs import frozen
 
 from openai_images import (
     APIConnectionError,
@@ -23,16 +25,75 @@ from openai_images import (
     BadRequestError,
     ConfigurationError,
     DownloadError,
-    Image,
-    ImageResult,
     ImagesError,
     PartialResultError,
     RateLimitError,
     RequestInvalidError,
-    TokenDetails,
-    Usage,
 )
 from openai_images.cli.console import Console
+
+INTERRUPTED = 130
+
+
+def run_command(
+    console: Console, command: Callable[[], Coroutine[Any, Any, int]], interrupted: Callable[[], ErrorReport]
+) -> int:
+    """Run the command and return its exit code; `interrupted` reports a Ctrl-C."""
+    with _log_to_console(console):
+        try:
+            return asyncio.run(command())
+        except KeyboardInterrupt:
+            report_error(console, interrupted())
+            return INTERRUPTED
+        except ImagesError as error:
+            report_error(console, report_from(error), error)
+            return exit_code(error)
+        except ModuleNotFoundError:
+            raise
+        except Exception as error:  # noqa: BLE001  a bug gets a message too
+            # The text of the error may hold secrets: only its name is shown.
+            kind = type(error).__name__
+            message = f"something unexpected happened ({kind})"
+            advice = "Please report it with what --verbose shows."
+            report_error(console, ErrorReport(error_type=kind, message=message, advice=advice), error)
+            return 1
+
+
+def write_error_report(
+    path: str, error: OSError, advice: str = "", *, maybe_billed: bool = False
+) -> ErrorReport:
+    """Make a report of a path that cannot be written."""
+    kind = type(error).__name__
+    message = f"cannot write to {path!r}: {error.strerror or kind}"
+    return ErrorReport(error_type=kind, message=message, advice=advice, maybe_billed=maybe_billed)
+
+
+@contextmanager
+def _log_to_console(console: Console) -> Generator[None]:
+    """Write the package's log to stderr: warnings, and with `--verbose` everything."""
+    log = logging.getLogger("openai_images")
+    handler = _ConsoleHandler(console)
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG if console.verbose else logging.WARNING)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+
+
+class _ConsoleHandler(logging.Handler):
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._console.print_note(f"{record.name}: {record.getMessage()}", "dim")
+        except Exception:  # noqa: BLE001  logging ends no call
+            self.handleError(record)
+
 
 _MAYBE_BILLED = "It may have been billed although no picture came: look before you send it again."
 _PARTLY_BILLED = "What did not come may have been billed as well: look before you send it again."
@@ -53,106 +114,6 @@ _OPTIONS = {
     "size": "--size (WIDTHxHEIGHT such as 1536x1024, or auto)",
 }
 _HINTS = {name: f"Change {option}." for name, option in _OPTIONS.items()}
-
-
-def report_result(console: Console, result: ImageResult, destination: Path) -> int:
-    """Print the images of a result and return the exit code."""
-    call_fields = call_record(result, "size", "quality", "background", "output_format", "created")
-    return report_images(console, result.images, destination, call_fields)
-
-
-def report_images(
-    console: Console, images: Sequence[Image], destination: Path, call_fields: dict[str, Any] | None = None
-) -> int:
-    """Print the path of each image; `call_fields` are added to JSON lines. Return 1 if an image is not local."""
-    known, code = call_fields or {}, 0
-    for number, image in enumerate(images):
-        saved = _ensure_saved(console, image, destination)
-        if saved is None:
-            code = 1
-            continue
-        if console.as_json:
-            is_taken = console.print_record(_record(saved, number, known))
-            # Usage is of the whole call: adding up the lines must not count it twice.
-            known = {**known, "usage": None}
-        else:
-            is_taken = console.print_result(str(saved.path))
-        if not is_taken:
-            console.print_message(f"stdout takes nothing; the picture is {str(saved.path)!r}", "yellow")
-    return code
-
-
-def report_error_images(console: Console, error: ImagesError, destination: Path) -> None:
-    """Print the finished images that an error carries."""
-    if isinstance(error, PartialResultError):
-        report_result(console, error.result, destination)
-    else:
-        report_images(console, _finished_images(error), destination)
-    for image in error.damaged:
-        kept = _ensure_saved(console, image, destination)
-        where = "" if kept is None else f" is kept in {str(kept.path)!r}"
-        console.print_message(f"warning: what came in a picture's place ({image.flaw}){where}", "yellow")
-
-
-def _finished_images(error: ImagesError) -> Sequence[Image]:
-    """The finished images that an error carries; the error itself lists the URLs of others."""
-    if isinstance(error, DownloadError):
-        return [] if error.response is None else [one for one in error.response.images if one.nbytes]
-    return error.images
-
-
-def call_record(result: ImageResult, *names: str) -> dict[str, Any]:
-    """Return these fields of a result for a JSON line, then those of its call."""
-    return {name: getattr(result, name) for name in names} | {
-        "usage": usage_record(result),
-        "request_id": result.request_id,
-        "attempts": result.attempts,
-        "elapsed": round(result.elapsed, 3),
-    }
-
-
-def image_record(image: Image, path: str) -> dict[str, Any]:
-    """Return what a JSON line says of an image."""
-    size = {"width": image.width, "height": image.height, "bytes": image.nbytes}
-    return {"path": path, "media_type": image.media_type, **size}
-
-
-def usage_record(result: ImageResult) -> dict[str, Any] | None:
-    """Return the token counts for a JSON line; None if the server sent none."""
-    if result.usage is None:
-        return None
-    counts = _split_extra(Usage, result.usage.as_dict())
-    for name in ("input_tokens_details", "output_tokens_details"):
-        if getattr(result.usage, name) is not None and isinstance(counts[name], dict):
-            counts[name] = _split_extra(TokenDetails, counts[name])
-    return counts
-
-
-def _split_extra(cls: type[Usage | TokenDetails], counts: dict[str, Any]) -> dict[str, Any]:
-    """The known fields, None if absent, and the others as `extra`."""
-    rest = dict(counts)
-    known = {field.name: rest.pop(field.name, None) for field in fields(cls) if field.name != "extra"}
-    return known | ({"extra": rest} if rest else {})
-
-
-def _record(image: Image, index: int, call_fields: dict[str, Any]) -> dict[str, Any]:
-    own = {"sha256": image.sha256, "revised_prompt": image.revised_prompt}
-    return {"index": index, **image_record(image, str(image.path)), **own, **call_fields}
-
-
-def _ensure_saved(console: Console, image: Image, destination: Path) -> Image | None:
-    """The image with a path, saved elsewhere if need be; None if it is remote."""
-    if image.path is not None:
-        return image
-    if image.url is not None:
-        message = "a picture that is paid for was not fetched from where it is"
-        report_error(console, ErrorReport(error_type="DownloadError", message=message, urls=(image.url,)))
-        return None
-    folder = tempfile.mkdtemp(prefix="openai-images-")
-    path = image.save(Path(folder) / destination.stem)
-    warning = f"warning: {str(destination)!r} could not be written; the picture is in {folder}"
-    console.print_message(warning, "yellow")
-    return evolve(image, path=path)
 
 
 @frozen(kw_only=True)

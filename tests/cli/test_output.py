@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import pytest
 
-from openai_images.cli.paths import output_format, output_path, slugify
+from openai_images.cli.output import output_format, output_path, slugify
 
 
 @pytest.mark.parametrize(

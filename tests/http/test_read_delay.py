@@ -1,0 +1,255 @@
+"""Small reads in the middle of an image are gathered: fewer wake-ups, the same bytes, and nothing else is delayed."""
+
+import asyncio
+import base64
+import ssl
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+import pytest
+import trustme
+
+from openai_images import (
+    APITimeoutError,
+    CompletedImage,
+    ConfigurationError,
+    StreamInterruptedError,
+    Timeouts,
+)
+from openai_images.http import body_reader
+from openai_images.http.body_reader import BodyReader
+from tests.helpers.clients import PNG, PROMPT, client_of, event
+from tests.helpers.leaks import nothing_left, until
+from tests.helpers.raw_server import CLOSE, LAST_CHUNK, RESET, STALL, RawServer, chunk, chunked
+from tests.helpers.tiny_images import png
+
+IMAGE = png(bytes(40_000))
+TEXT = base64.b64encode(IMAGE)
+HEAD, TAIL = event("image_generation.completed", b64_json="@").split(b"@")
+FIRST, REST = TEXT[:6000], [TEXT[start : start + 6000] for start in range(6000, len(TEXT), 6000)]
+LONG = 60.0  # seconds: a test that waits for it fails
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The transports that were paused, one for each time."""
+    seen: list[Any] = []
+    original = BodyReader._pause
+
+    def pause(self: BodyReader, delay: float) -> None:
+        original(self, delay)
+        if self._resume_timer is not None and not self._resume_timer.cancelled():
+            seen.append(self._resume_timer._args[0])
+
+    monkeypatch.setattr(BodyReader, "_pause", pause)
+    return seen
+
+
+async def image_of(client: Any) -> bytes:
+    """The bytes of a streamed picture."""
+    async with client.stream(PROMPT) as events:
+        (image,) = [found.image async for found in events if isinstance(found, CompletedImage)]
+    return image.data
+
+
+def slow(*gates: asyncio.Event, kind: str = "text/event-stream") -> Iterator[Any]:
+    """An image in pieces, each behind a gate."""
+    yield chunked(HEAD + FIRST, kind=kind)
+    for gate, piece in zip(gates, REST, strict=True):
+        yield gate
+        yield chunk(piece)
+    yield chunk(TAIL)
+    yield LAST_CHUNK
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_the_same_image_with_fewer_reads(
+    pauses: list[Any], monkeypatch: pytest.MonkeyPatch, *, tls: bool
+) -> None:
+    """What comes while reading pauses is read at once, and the connection serves the next call."""
+    authority = trustme.CA()
+    server_tls, client_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(server_tls)
+    authority.configure_trust(client_tls)
+    reads: list[int] = []
+    original = BodyReader.read
+
+    async def read(self: BodyReader, *args: Any, **options: Any) -> bytes:
+        data = await original(self, *args, **options)
+        reads.append(len(data))
+        return data
+
+    monkeypatch.setattr(BodyReader, "read", read)
+    gates = [asyncio.Event() for _ in REST]
+    async with (
+        RawServer(list(slow(*gates)), tls=server_tls if tls else None) as server,
+        client_of(server, timeouts=Timeouts(read_delay=0.2), ssl=client_tls if tls else None) as client,
+    ):
+        task = asyncio.create_task(image_of(client))
+        await until(lambda: bool(pauses))
+        for gate in gates:
+            gate.set()
+        assert await task == IMAGE
+        assert len(reads) < len(REST)
+        assert all(transport.is_reading() for transport in pauses)
+        assert await image_of(client) == IMAGE
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "timeouts"),
+    [
+        ([chunked(HEAD + TEXT), chunk(TAIL), LAST_CHUNK], Timeouts(read_delay=0)),
+        ([chunked(HEAD + TEXT + b'"'), chunk(TAIL[1:]), LAST_CHUNK], Timeouts(read_delay=LONG)),
+        ([chunked(HEAD + TEXT + TAIL[:-1]), chunk(TAIL[-1:]), LAST_CHUNK], Timeouts(read_delay=LONG)),
+        ([chunked(), chunk(HEAD + TEXT + TAIL), LAST_CHUNK], Timeouts(read_delay=LONG)),
+        ([chunked(HEAD[:20]), chunk(HEAD[20:] + TEXT + TAIL), LAST_CHUNK], Timeouts(read_delay=LONG)),
+    ],
+)
+async def test_only_the_middle_of_an_image_is_delayed(
+    script: list[bytes], timeouts: Timeouts, pauses: list[Any]
+) -> None:
+    """Not what is around it, and nothing where the delay is 0."""
+    gated = [part for piece in script for part in (piece, asyncio.Event())][:-1]
+    async with RawServer(gated) as server, client_of(server, timeouts=timeouts) as client:
+        task = asyncio.create_task(image_of(client))
+        await until(lambda: server.posts == 1)
+        for gate in gated[1::2]:
+            for _ in range(200):
+                await asyncio.sleep(0)
+            gate.set()
+        assert await task == IMAGE
+    assert pauses == []
+
+
+async def test_full_reads_are_followed_at_once(pauses: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where as much comes as a socket may hold, the sender must not wait for us."""
+    monkeypatch.setattr(body_reader, "_ENOUGH", 1000)
+    gates = [asyncio.Event() for _ in REST]
+    async with RawServer(list(slow(*gates))) as server, client_of(server) as client:
+        task = asyncio.create_task(image_of(client))
+        for gate in gates:
+            for _ in range(200):
+                await asyncio.sleep(0)
+            gate.set()
+        assert await task == IMAGE
+    assert pauses == []
+
+
+@pytest.mark.parametrize("timer", ["idle", "total"])
+async def test_a_delay_lets_no_timer_run_out(timer: str) -> None:
+    """It is half of what is left at most."""
+    gates = [asyncio.Event() for _ in REST]
+    for gate in gates:
+        gate.set()
+    timeouts = Timeouts(**{timer: 5.0}, read_delay=LONG)
+    async with RawServer([*slow(*gates)]) as server, client_of(server, timeouts=timeouts) as client:
+        async with asyncio.timeout(4):
+            assert await image_of(client) == IMAGE
+
+
+@pytest.mark.parametrize("end", [STALL, CLOSE, RESET])
+async def test_the_end_of_the_connection_is_seen(pauses: list[Any], end: Any) -> None:
+    """A pause hides neither silence nor the end for longer than it lasts."""
+    timeouts = Timeouts(idle=0.3, read_delay=0.05)
+    script = [chunked(HEAD + FIRST), end]
+    async with RawServer(script) as server, client_of(server, timeouts=timeouts) as client:
+        with pytest.raises(APITimeoutError if end == STALL else StreamInterruptedError):
+            await image_of(client)
+    assert pauses
+
+
+async def test_what_came_before_a_reset_is_read(pauses: list[Any]) -> None:
+    """The image that came complete while reading paused is not lost with its connection."""
+    gate = asyncio.Event()
+    script = [chunked(HEAD + FIRST), gate, chunk(b"".join(REST) + TAIL), RESET]
+    async with (
+        RawServer(script) as server,
+        client_of(server, timeouts=Timeouts(read_delay=0.2)) as client,
+    ):
+        task = asyncio.create_task(image_of(client))
+        await until(lambda: bool(pauses))
+        gate.set()
+        assert await task == IMAGE
+
+
+async def test_cancelled_in_a_pause(pauses: list[Any]) -> None:
+    """The connection closes at once, and nothing resumes it later."""
+    async with (
+        nothing_left(),
+        RawServer([chunked(HEAD + FIRST), STALL]) as server,
+        client_of(server, timeouts=Timeouts(read_delay=LONG)) as client,
+    ):
+        task = asyncio.create_task(image_of(client))
+        await until(lambda: bool(pauses))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        async with asyncio.timeout(5):
+            await server.left.wait()
+        assert pauses[0].is_closing()
+
+
+@pytest.mark.parametrize("how", ["closing", "without flow control", "paused by another", "released"])
+async def test_a_transport_is_touched_with_care(how: str) -> None:
+    """Neither a closed one is resumed, nor one paused that cannot be, or that is not ours."""
+    touched: list[str] = []
+    closing = False
+
+    def pause() -> None:
+        if how == "without flow control":
+            raise NotImplementedError
+        touched.append("pause")
+
+    transport = SimpleNamespace(
+        is_reading=lambda: how != "paused by another",
+        is_closing=lambda: closing,
+        pause_reading=pause,
+        resume_reading=lambda: touched.append("resume"),
+    )
+    content = aiohttp.StreamReader(
+        SimpleNamespace(  # type: ignore[arg-type]
+            connected=True, _reading_paused=False, pause_reading=None, resume_reading=lambda **_: None
+        ),
+        2**16,
+        loop=asyncio.get_running_loop(),
+    )
+    connection = None if how == "released" else SimpleNamespace(transport=transport)
+    response: Any = SimpleNamespace(content=content, connection=connection, close=lambda: None)
+    reader = BodyReader(response)
+    content.feed_data(b"first")
+    assert await reader.read() == b"first"
+    waiting = asyncio.create_task(reader.read(delay=0.001))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    closing = how == "closing"
+    if reader._resume_timer is not None:
+        await until(
+            lambda: (
+                reader._resume_timer is not None and reader._resume_timer.when() < waiting.get_loop().time()
+            )
+        )
+        await asyncio.sleep(0)
+    content.feed_data(b"second")
+    assert await waiting == b"second"
+    assert touched == (["pause"] if how == "closing" else [])
+
+
+@pytest.mark.parametrize("value", [-1, float("nan"), None])
+def test_nonsense_is_refused(value: Any) -> None:
+    """Seconds, or 0 for none."""
+    with pytest.raises(ConfigurationError, match="read_delay"):
+        Timeouts(read_delay=value)
+
+
+async def test_a_picture_of_bare_bytes(pauses: list[Any]) -> None:
+    """A body that is the picture itself is gathered too."""
+    gate = asyncio.Event()
+    script = [chunked(PNG[:30], kind="image/png"), gate, chunk(PNG[30:]), LAST_CHUNK]
+    async with RawServer(script) as server, client_of(server, timeouts=Timeouts(read_delay=0.05)) as client:
+        task = asyncio.create_task(client.generate(PROMPT))
+        await until(lambda: bool(pauses))
+        gate.set()
+        assert (await task).image.data == PNG
