@@ -92,7 +92,7 @@ LATENCY = (
     ),
     Case(
         key="latency-paced",
-        title="the same at 10 MB/s in pieces of 16 KB, from the last piece",
+        title="from the last piece of an 8 MB event at 10 MB/s to the picture in the user's hands",
         unit="ms",
         probe="latency",
         shape="paced-8mb",
