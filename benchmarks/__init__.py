@@ -8,4 +8,14 @@ their promises is shown by `kill` and `scale`, whether the decoder does on damag
 what is left of cancelled calls by `cancel`, and what uploads take by `uploads`: each is a module and a command of this
 name. What is measured is told beside the numbers, and so is what is not: real networks, and waiting for a picture to
 be painted.
+
+Where what is:
+
+- `__main__` the command; `cases` what a case and a goal are; `measures`, `network_measures`, `many_measures` all of them
+- `contenders` who is measured; `contender_process` one of them in a process of its own, `turn` what it is given
+- `cpu`, `delays`, `memory`, `imports`, `many` how the numbers are taken; `loop_clock` the loop's own time
+- `payloads` the answers; `server`, `paced_server`, `rate_limit_server` who sends them
+- `running` the rounds; `results`, `tables`, `plot` what came of them
+- `fuzz` and `fuzz_…` (cases, values, decoder, client, promises, reference), `fast_path`; `corpus` the answers they damage
+- `cancel`, `cancel_run`, `cancel_scenarios`; `kill`, `kill_run`; `scale`, `scaling`; `uploads`; `closed_connections`
 """

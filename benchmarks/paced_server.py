@@ -27,7 +27,7 @@ from benchmarks.server import BACKLOG, REQUEST, end_of_request
 __all__ = ["Connection", "Pieces", "Server", "new_loop"]
 
 _HEAD_END = b"\r\n\r\n"
-_LATE = 0.001
+_LATE = 0.001  # seconds
 _FAST_PIECE = 256 * 1024
 """Bytes of a piece where no pace is asked for."""
 
