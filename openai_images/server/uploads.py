@@ -124,30 +124,28 @@ class FormReader:
         """The form in the body, or a 413 as soon as it is known to be over the limit; `declared` is its length."""
         if declared is not None and declared > self.limit:
             raise RequestRejectedError(too_large(self.limit))
+        total = 0
+        broken: MalformedFormError | None = None
         try:
-            await self._read(chunks, FormParser(parse_boundary(content_type)))
+            parser = FormParser(parse_boundary(content_type))
+            async for chunk in chunks:
+                total += len(chunk)
+                if total > self.limit:
+                    raise RequestRejectedError(too_large(self.limit))
+                # A malformed form is read to its end, or its sender would not read the response.
+                if broken is None:
+                    try:
+                        await self._handle(parser.feed(chunk))
+                    except MalformedFormError as error:
+                        broken = error
+            if broken is not None:
+                raise broken
+            parser.close()
         except MalformedFormError as error:
             self._form.problem = bad_request(f"Could not parse your multipart form: {error}.", code=None)
         except UnreadableBodyError:
             self._form.problem = bad_request("Could not parse your multipart form.", code=None)
         return self._form
-
-    async def _read(self, chunks: AsyncIterator[bytes], parser: FormParser) -> None:
-        total = 0
-        broken: MalformedFormError | None = None
-        async for chunk in chunks:
-            total += len(chunk)
-            if total > self.limit:
-                raise RequestRejectedError(too_large(self.limit))
-            # A malformed form is read to its end, or its sender would not read the response.
-            if broken is None:
-                try:
-                    await self._handle(parser.feed(chunk))
-                except MalformedFormError as error:
-                    broken = error
-        if broken is not None:
-            raise broken
-        parser.close()
 
     async def _handle(self, pieces: Iterator[PartEvent]) -> None:
         for event in pieces:
