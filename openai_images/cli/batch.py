@@ -18,28 +18,11 @@ from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Self
 
-from openai_images import (
-    Batch,
-    BatchPlan,
-    ConfigurationError,
-    ImagesClient,
-    ImagesError,
-)
-from openai_images.cli.batch_input import (
-    BatchCommandOptions,
-    BatchJob,
-    estimate_items,
-    load_job,
-)
+from openai_images import Batch, BatchPlan, ConfigurationError, ImagesClient, ImagesError
+from openai_images.cli.batch_input import BatchCommandOptions, BatchJob, estimate_items, load_job
 from openai_images.cli.batch_progress import BatchDisplay, make_batch_display
 from openai_images.cli.batch_report import BatchReporter, RunSummary, plan_lines, plan_record
-from openai_images.cli.console import (
-    Console,
-    Streams,
-    dollars,
-    plural,
-    wait_writable,
-)
+from openai_images.cli.console import Console, Streams, dollars, plural, wait_writable
 from openai_images.cli.error_report import (
     INTERRUPTED,
     ErrorReport,

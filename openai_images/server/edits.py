@@ -17,7 +17,6 @@ import attrs
 from openai_images.server.catalog import ServedModel, input_tokens
 from openai_images.server.error_replies import (
     USER_ERROR,
-    RequestRejectedError,
     bad_request,
     check_length,
     choice,
@@ -140,7 +139,13 @@ def _check_image(upload: UploadedImage, number: int | None) -> ImageInfo:
         declared = (upload.media_type or "application/octet-stream").partition(";")[0].strip().lower()
         accepted = _TYPES if number is not None else ("image/png",)
         if declared not in accepted:
-            raise _unsupported_type(upload.name, declared, accepted)
+            quoted = [f"'{item}'" for item in accepted]
+            listed = f"{', '.join(quoted[:-1])}, and {quoted[-1]}" if len(quoted) > 1 else quoted[0]
+            message = (
+                f"Invalid file '{upload.name}': unsupported mimetype ('{declared[:80]}'). "
+                f"Supported file formats are {listed}."
+            )
+            raise bad_request(message, code="unsupported_file_mimetype", param=upload.name)
     if upload.nbytes >= MAX_IMAGE_BYTES:
         message = f"Invalid file '{upload.name}': file too large. Images must be less than 50MB."
         raise invalid_value(upload.name, message)
@@ -149,13 +154,6 @@ def _check_image(upload: UploadedImage, number: int | None) -> ImageInfo:
         message = f"Invalid image file or mode for {subject}, please check your image file."
         raise bad_request(message, code="invalid_image_file", error_type=USER_ERROR)
     return upload.info
-
-
-def _unsupported_type(name: str, declared: str, accepted: tuple[str, ...]) -> RequestRejectedError:
-    quoted = [f"'{item}'" for item in accepted]
-    listed = f"{', '.join(quoted[:-1])}, and {quoted[-1]}" if len(quoted) > 1 else quoted[0]
-    message = f"Invalid file '{name}': unsupported mimetype ('{declared[:80]}'). Supported file formats are {listed}."
-    return bad_request(message, code="unsupported_file_mimetype", param=name)
 
 
 def _check_layer(layer: ImageInfo, first: ImageInfo, name: str) -> None:

@@ -76,7 +76,6 @@ class Encoder:
         return b"".join((comment, event, b"data: ", *data, end, end))
 
     def _image(self, image: bytes, number: int, *, linked: bool = True) -> Pieces:
-        """The field with the image, as base64 or as a URL."""
         if linked and self.link is not None:
             return b'"url":"', self.link(image, number), b'"'
         encoded = self.dialect.base64

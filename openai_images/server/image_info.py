@@ -81,21 +81,16 @@ def _webp(start: bytes) -> ImageHeader | None:
     """The canvas, or the size of the only frame."""
     match start[12:16]:
         case b"VP8X":
-            return _webp_size(int.from_bytes(start[24:27], "little"), int.from_bytes(start[27:30], "little"))
+            width, height = (int.from_bytes(start[at : at + 3], "little") for at in (24, 27))
+            return ImageHeader("WEBP", width + 1, height + 1)
         case b"VP8L":
             bits = int.from_bytes(start[21:25], "little")
-            return _webp_size(bits & 0x3FFF, bits >> 14 & 0x3FFF)
+            return ImageHeader("WEBP", (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
         case b"VP8 ":
-            width, height = (
-                int.from_bytes(start[offset : offset + 2], "little") & 0x3FFF for offset in (26, 28)
-            )
+            width, height = (int.from_bytes(start[at : at + 2], "little") & 0x3FFF for at in (26, 28))
             return ImageHeader("WEBP", width, height)
         case _:
             return None
-
-
-def _webp_size(width: int, height: int) -> ImageHeader:
-    return ImageHeader("WEBP", width + 1, height + 1)
 
 
 @attrs.frozen(kw_only=True)
@@ -178,7 +173,7 @@ def _inspect(data: io.BytesIO, digest: str, role: Role, *, pixels: bool) -> Imag
         edge = OTHER_EDGE if role == "other" else FIRST_EDGE
         image.thumbnail((edge, edge))
         reduced = ImageOps.exif_transpose(image).convert("RGBA" if has_alpha else "RGB")
-        clear = has_alpha and _least_alpha(reduced) < 255
+        clear = has_alpha and reduced.getchannel("A").getextrema()[0] != 255
     return ImageInfo(
         digest=digest,
         format=header.format,
@@ -189,8 +184,3 @@ def _inspect(data: io.BytesIO, digest: str, role: Role, *, pixels: bool) -> Imag
         has_clear_pixels=clear,
         image=reduced if pixels else None,
     )
-
-
-def _least_alpha(image: Image.Image) -> int:
-    least = image.getchannel("A").getextrema()[0]
-    return int(least) if isinstance(least, int | float) else 255

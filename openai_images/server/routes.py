@@ -39,7 +39,7 @@ from openai_images.server.error_replies import (
     unknown_url,
     wrong_method,
 )
-from openai_images.server.faults import DOWNLOAD_OK, LOOP, DownloadInfo, DownloadPlan, FaultQueue
+from openai_images.server.faults import DOWNLOAD_OK, LOOP, DownloadPlan, FaultQueue
 from openai_images.server.faults.plan import Fault
 from openai_images.server.handler import ImagesHandler
 from openai_images.server.state import (
@@ -204,12 +204,12 @@ class DownloadHandler:
         if plan.reply is not None:
             raise RequestRejectedError(plan.reply())
         if plan.location is not None:
-            info = DownloadInfo(port=local_address(request)[1], path=request.path_qs, hop=hop)
-            raise RequestRejectedError(Reply(302, b"", "text/plain", {"location": plan.location(info)}))
+            target = plan.location(local_address(request)[1], request.path_qs, hop)
+            raise RequestRejectedError(Reply(302, b"", "text/plain", {"location": target}))
         image = self.links.find(request.match_info["name"], request.query.get("variant", "0"))
         if image is None:
             raise RequestRejectedError(error_reply(404, "The picture does not exist, or its link is over."))
-        return await _DownloadWriter(request, active, plan, self.state).send(image)
+        return await self._send(request, active, plan, image)
 
     def _next_fault(self, request: web.Request) -> Fault[DownloadPlan]:
         hop = request.query.get("hop", "")
@@ -219,28 +219,20 @@ class DownloadHandler:
             return DOWNLOAD_OK
         return self.faults.next_fault(request.headers.get("X-Local-Fault"))
 
-
-@attrs.frozen
-class _DownloadWriter:
-    """Sends one image, or as much of it as its plan lets through."""
-
-    request: web.Request
-    active: ActiveRequest
-    plan: DownloadPlan
-    state: ServerState
-
-    async def send(self, image: LinkedImage) -> web.StreamResponse:
-        data = await self._bytes(image)
-        response = web.StreamResponse(headers={"content-type": image.media_type, **self.active.headers()})
-        if self.plan.body == "endless":
-            if self.request.version == HttpVersion11:
-                response.enable_chunked_encoding()
-        else:
+    async def _send(
+        self, request: web.Request, active: ActiveRequest, plan: DownloadPlan, image: LinkedImage
+    ) -> web.StreamResponse:
+        """Sends the image, or as much of it as its plan lets through."""
+        data = await _read_image(image, plan)
+        response = web.StreamResponse(headers={"content-type": image.media_type, **active.headers()})
+        if plan.body != "endless":
             response.content_length = len(data)
-        await response.prepare(self.request)
-        whole = self.plan.body in {"whole", "endless", "empty"}
+        elif request.version == HttpVersion11:
+            response.enable_chunked_encoding()
+        await response.prepare(request)
+        whole = plan.body in {"whole", "endless", "empty"}
         await _write(response, data if whole else data[: len(data) // 2])
-        match self.plan.body:
+        match plan.body:
             case "endless":
                 piece = (data * (SLICE // len(data) + 1))[:SLICE]
                 while True:
@@ -251,24 +243,25 @@ class _DownloadWriter:
                 await self.state.gate.event.wait()
                 await _write(response, data[len(data) // 2 :])
             case "cut":
-                hang_up(self.active, open_transport(self.request), "close")
+                hang_up(active, open_transport(request), "close")
             case "reset":
                 await asyncio.sleep(SEGMENT_DELAY)
-                hang_up(self.active, open_transport(self.request), "reset")
+                hang_up(active, open_transport(request), "reset")
             case _:
                 pass
-        if not self.active.hung_up:
+        if not active.hung_up:
             await response.write_eof()
         return response
 
-    async def _bytes(self, image: LinkedImage) -> bytes:
-        if self.plan.body == "empty":
-            return b""
-        if self.plan.megabytes is not None:
-            return await asyncio.to_thread(huge_png, self.plan.megabytes, 1024, 1024)
-        if len(image.base64) <= _ON_THE_LOOP:
-            return b64decode(image.base64)
-        return await asyncio.to_thread(b64decode, image.base64)
+
+async def _read_image(image: LinkedImage, plan: DownloadPlan) -> bytes:
+    if plan.body == "empty":
+        return b""
+    if plan.megabytes is not None:
+        return await asyncio.to_thread(huge_png, plan.megabytes, 1024, 1024)
+    if len(image.base64) <= _ON_THE_LOOP:
+        return b64decode(image.base64)
+    return await asyncio.to_thread(b64decode, image.base64)
 
 
 async def _write(response: web.StreamResponse, data: bytes) -> None:

@@ -11,7 +11,6 @@ import io
 import re
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Executor
-from functools import partial
 from typing import Any, Final, cast
 
 import attrs
@@ -20,7 +19,6 @@ from openai_images.server.error_replies import RequestRejectedError, bad_request
 from openai_images.server.image_info import (
     MAX_IMAGE_BYTES,
     MAX_IMAGES,
-    ImageInfo,
     Role,
     UploadedImage,
     UploadedImages,
@@ -42,11 +40,8 @@ _PARTS_A_TURN: Final = 32  # parts after which the event loop has its turn; one 
 
 _NUMBERS: Final = {"n", "output_compression", "partial_images", "frame_count", "frame_duration_ms"}
 _SWITCHES: Final = {"stream"}
+_FILE: Final = object()  # stands for a file where text was expected
 _NAME: Final = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\]){0,4})")
-
-
-class FilePlaceholder:
-    """Stands for a file where text was expected."""
 
 
 @attrs.define
@@ -129,30 +124,28 @@ class FormReader:
         """The form in the body, or a 413 as soon as it is known to be over the limit; `declared` is its length."""
         if declared is not None and declared > self.limit:
             raise RequestRejectedError(too_large(self.limit))
+        total = 0
+        broken: MalformedFormError | None = None
         try:
-            await self._read(chunks, FormParser(parse_boundary(content_type)))
+            parser = FormParser(parse_boundary(content_type))
+            async for chunk in chunks:
+                total += len(chunk)
+                if total > self.limit:
+                    raise RequestRejectedError(too_large(self.limit))
+                # A malformed form is read to its end, or its sender would not read the response.
+                if broken is None:
+                    try:
+                        await self._handle(parser.feed(chunk))
+                    except MalformedFormError as error:
+                        broken = error
+            if broken is not None:
+                raise broken
+            parser.close()
         except MalformedFormError as error:
             self._form.problem = bad_request(f"Could not parse your multipart form: {error}.", code=None)
         except UnreadableBodyError:
             self._form.problem = bad_request("Could not parse your multipart form.", code=None)
         return self._form
-
-    async def _read(self, chunks: AsyncIterator[bytes], parser: FormParser) -> None:
-        total = 0
-        broken: MalformedFormError | None = None
-        async for chunk in chunks:
-            total += len(chunk)
-            if total > self.limit:
-                raise RequestRejectedError(too_large(self.limit))
-            # A malformed form is read to its end, or its sender would not read the response.
-            if broken is None:
-                try:
-                    await self._handle(parser.feed(chunk))
-                except MalformedFormError as error:
-                    broken = error
-        if broken is not None:
-            raise broken
-        parser.close()
 
     async def _handle(self, pieces: Iterator[PartEvent]) -> None:
         for event in pieces:
@@ -187,12 +180,14 @@ class FormReader:
             await asyncio.sleep(0)
 
     async def _add_image(self, name: str, part: _PartBuffer) -> None:
-        upload = UploadedImage(
-            name=name,
-            media_type=part.start.headers.get("content-type"),
-            nbytes=part.nbytes,
-            info=await self._image_info(part),
-        )
+        info = None
+        if part.role is not None and part.content.getbuffer().nbytes:
+            digest, role = part.digest.hexdigest(), part.role
+            info = await asyncio.get_running_loop().run_in_executor(
+                self.thread, lambda: inspect_image(part.content, digest, role, pixels=self.pixels)
+            )
+        media_type = part.start.headers.get("content-type")
+        upload = UploadedImage(name=name, media_type=media_type, nbytes=part.nbytes, info=info)
         if name in {"image", "image[]"}:
             self._form.images.append(upload)
         elif name in self._form.extras:
@@ -200,20 +195,12 @@ class FormReader:
         else:
             self._form.extras[name] = upload
 
-    async def _image_info(self, part: _PartBuffer) -> ImageInfo | None:
-        if part.role is None or not part.content.getbuffer().nbytes:
-            return None
-        inspection = partial(
-            inspect_image, part.content, part.digest.hexdigest(), part.role, pixels=self.pixels
-        )
-        return await asyncio.get_running_loop().run_in_executor(self.thread, inspection)
-
     def _add_text(self, name: str, part: _PartBuffer) -> None:
         match = _NAME.fullmatch(name)
         path = [name] if match is None else [match[1], *re.findall(r"\[([^\[\]]*)\]", match[2])]
         if name in {"image[]", "mask", "markup"}:
             path = [name.removesuffix("[]")]
-        value = FilePlaceholder() if part.is_file else _parse_text(name, part.text)
+        value = _FILE if part.is_file else _parse_text(name, part.text)
         if not _set_nested(self._form.fields, path, value):
             self._reject_duplicate(name)
 
