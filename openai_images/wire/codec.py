@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from types import NoneType
 from typing import Any, TypeGuard, TypeVar, get_args
 
@@ -20,7 +19,7 @@ from cattrs import Converter
 from openai_images._util.json import is_list, is_mapping, is_object
 from openai_images.errors import RequestInvalidError
 from openai_images.models.image import Image
-from openai_images.models.requests import GenerateRequest
+from openai_images.models.requests import GenerateRequest, set_parameters
 from openai_images.models.results import CompletedImage, ImageResult, PartialImage
 from openai_images.models.usage import SvgUsage, TokenDetails, Usage
 
@@ -59,17 +58,13 @@ def encode_request(request: GenerateRequest, *, stream: bool) -> bytes:
 
 def request_params(request: GenerateRequest, *, stream: bool) -> dict[str, Any]:
     """Return the parameters that were set, by their names on the wire, without the images to edit."""
-    names = _parameter_names(type(request))
-    body = {name: value for name in names if (value := getattr(request, name)) is not None}
+    body = set_parameters(request)
     extra = body.pop("extra_body", {})
+    for name in _IMAGE_PARAMETERS:
+        body.pop(name, None)
     if stream:
         body["stream"] = True
     return {**body, **extra}
-
-
-@cache
-def _parameter_names(cls: type[GenerateRequest]) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(cls) if field.name not in _IMAGE_PARAMETERS)
 
 
 def encode_json(body: Mapping[str, Any]) -> bytes:
