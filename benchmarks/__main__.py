@@ -17,7 +17,8 @@ from pathlib import Path
 
 from attrs import evolve
 
-from benchmarks.contenders import CONTENDERS, INTO, OURS
+from benchmarks.cases import Case
+from benchmarks.contenders import CONTENDERS, FLOOR, INTO, OURS, SDK
 from benchmarks.measures import AT_ONCE, MEASURES
 from benchmarks.plot import Bar, Group, chart
 from benchmarks.results import Outcome, load, save
@@ -31,6 +32,9 @@ PLOTS = {
     "memory": "Memory",
     "stall": "Worst stall of the event loop",
 }
+QUICK = (OURS, SDK, FLOOR)
+"""Who is measured in a quick run, which takes the first case of each measure."""
+
 PROOFS = ("cancel", "closed_connections", "fast_path", "fuzz", "kill", "scale", "uploads")
 """Commands of their own, each the module of this name: right or wrong, no figures."""
 
@@ -66,10 +70,19 @@ def main() -> int:
 
 def _take(measure: str, effort: Effort) -> Iterable[tuple[str, Outcome]]:
     """The measure's cases, one after the other unless they only wait."""
-    cases = MEASURES[measure]
+    cases = _quick(MEASURES[measure]) if effort.small else MEASURES[measure]
     if measure in AT_ONCE:
         return compare_at_once(cases, effort).items()
     return ((case.key, compare(case, effort)) for case in cases)
+
+
+def _quick(cases: tuple[Case, ...]) -> tuple[Case, ...]:
+    """The first case, and those that share its turn; only some contenders."""
+    load = cases[0].load
+    chosen = cases[:1] if load is None else [case for case in cases if case.load == load]
+    return tuple(
+        evolve(case, contenders=tuple(filter(QUICK.__contains__, case.contenders))) for case in chosen
+    )
 
 
 def _arguments() -> argparse.Namespace:
@@ -78,7 +91,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("measures", nargs="*", metavar="MEASURE", help=f"of: {', '.join(MEASURES)} (all)")
     parser.add_argument(
-        "--quick", action="store_true", help="small pictures, once: shows that it works, not how fast"
+        "--quick",
+        action="store_true",
+        help="small pictures, once, some cases: shows that it works, not how fast",
     )
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contender (%(default)s)")
     parser.add_argument("--output", type=Path, help="folder for the results (benchmarks/results)")

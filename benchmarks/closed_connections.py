@@ -1,4 +1,4 @@
-"""Race for kept connections: `python -m benchmarks.closed_connections [--races 300] [--seed 1]`.
+"""Race for kept connections: `python -m benchmarks closed_connections [--races 300] [--seed 1]`.
 
 A server in another process closes each connection that was idle for `_IDLE` seconds; each race sends a request within a
 millisecond of that, once while the loop was busy until then and once while it was not. A request that was never read
@@ -93,7 +93,7 @@ def races(count: int, seed: int, *, is_busy: bool) -> dict[str, int]:
 
 def main() -> None:
     """Race, and print how it went."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.closed_connections", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks closed_connections", description=__doc__)
     parser.add_argument("--races", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()

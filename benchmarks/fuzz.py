@@ -188,7 +188,7 @@ def _summary(found: Found) -> str:
 def main() -> int:
     """Examine, print; 1 where a promise was broken."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.fuzz", description="Feed damaged answers to the decoder."
+        prog="python -m benchmarks fuzz", description="Feed damaged answers to the decoder."
     )
     parser.add_argument("--count", type=int, default=1_000_000, help="how many (%(default)s)")
     parser.add_argument("--first", type=int, default=0, help="the number of the first (%(default)s)")

@@ -1,4 +1,4 @@
-"""Kill batches with SIGKILL and resume them: `python -m benchmarks.kill [--batches 50] [--seed 1]`.
+"""Kill batches with SIGKILL and resume them: `python -m benchmarks kill [--batches 50] [--seed 1]`.
 
 Rules: each batch has a server of its own, which survives, and dies once, at a moment drawn by chance: by the bytes in
 its journal, or by time. Every third server has a limit, so that refusals are in play. A table says what was found;
@@ -147,7 +147,7 @@ def _summary(told: Iterable[Told]) -> tuple[str, bool]:
 def main() -> int:
     """Kill, resume, print; 1 where a promise was broken."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.kill", description="Kill batches and resume them."
+        prog="python -m benchmarks kill", description="Kill batches and resume them."
     )
     parser.add_argument("--batches", type=int, default=50, help="how many (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the moments (%(default)s)")

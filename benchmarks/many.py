@@ -173,12 +173,12 @@ async def cpu_per_picture(turn: Turn) -> float:
     return done.cpu / done.pictures * 1e3
 
 
-FEWER, LEAST = 16, 1_000_000
-"""How many times fewer pictures come first, and bytes that are no growth yet."""
+FEWER = 16
+"""How many times fewer pictures come first."""
 
 
 async def memory_growth(turn: Turn) -> float:
-    """How many times the memory above idle the load takes that a sixteenth of it takes, at the peak."""
+    """MB that the load takes at the peak beyond what a sixteenth of it takes."""
     assert turn.case.load is not None
     await _work_off(turn, evolve(turn.case.load, prompts=1))
     idle, above = begin(), list[int]()
@@ -188,4 +188,4 @@ async def memory_growth(turn: Turn) -> float:
         assert done.pictures == prompts, f"{done.pictures:,} pictures, {done.errors}"
         above.append(peak() - idle)
         turn.notes.append(f"{prompts:,} pictures: {above[-1] / 1e6:.1f} MB above idle")
-    return above[1] / max(above[0], LEAST)
+    return (above[1] - above[0]) / 1e6

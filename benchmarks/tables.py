@@ -9,8 +9,20 @@ from benchmarks.many_measures import LIMIT, PROMPTS
 from benchmarks.measures import MEASURES
 from benchmarks.results import Outcome, Verdict
 
-__all__ = ["cases_of", "figures", "goals", "limits", "number", "page", "remarks"]
+__all__ = [
+    "LOOPBACK_TITLE",
+    "PACED_TITLE",
+    "cases_of",
+    "figures",
+    "goals",
+    "limits",
+    "number",
+    "page",
+    "remarks",
+]
 
+PACED_TITLE = "At the speed of a network: in small pieces, by the clock"
+LOOPBACK_TITLE = "On the loopback: as fast as it is read"
 _AT_LIMITS = (OURS, SDK, SDK_PATIENT)
 
 
@@ -21,13 +33,22 @@ def cases_of(outcomes: Mapping[str, Outcome]) -> Iterator[tuple[Case, Outcome]]:
 
 
 def figures(outcomes: Mapping[str, Outcome]) -> str:
-    """Each contender's median, with its ratio to the floor within a round; nothing where there is none."""
+    """Two tables under headings of their own: at the speed of a network, then on the loopback; less what is empty."""
+    measured = [one for one in cases_of(outcomes) if not _is_limit(one[0])]
+    paced = [one for one in measured if one[0].pace is not None]
+    others = [one for one in measured if one[0].pace is None]
+    tables = ((PACED_TITLE, paced), (LOOPBACK_TITLE, others))
+    return "\n".join(f"### {title}\n\n{_figures(cases)}" for title, cases in tables if cases)
+
+
+def _figures(measured: Sequence[tuple[Case, Outcome]]) -> str:
+    """Each contender's median, with its ratios within a round; contenders of none of the cases are left out."""
+    names = [name for name in CONTENDERS if any(name in case.contenders for case, _ in measured)]
     rows = [
-        [case.title, case.unit, *(_figure(name, case, outcome) for name in CONTENDERS)]
-        for case, outcome in cases_of(outcomes)
-        if not _is_limit(case)
+        [case.title, case.unit, *(_figure(name, case, outcome) for name in names)]
+        for case, outcome in measured
     ]
-    return _table(["measure", "unit", *CONTENDERS], rows, right=len(CONTENDERS)) if rows else ""
+    return _table(["measure", "unit", *names], rows, right=len(names))
 
 
 def limits(outcomes: Mapping[str, Outcome]) -> str:

@@ -1,6 +1,6 @@
 """Batches that are killed with SIGKILL and resumed: nothing is lost, and nothing is paid for twice.
 
-`python -m benchmarks.kill` does the same fifty times, at moments drawn by chance.
+`python -m benchmarks kill` does the same fifty times, at moments drawn by chance.
 """
 
 import asyncio

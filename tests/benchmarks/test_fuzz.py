@@ -265,7 +265,7 @@ def test_findings_are_told_by_kind(
 def test_a_short_run_in_processes_of_its_own(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As `python -m benchmarks.fuzz` does it."""
+    """As `python -m benchmarks fuzz` does it."""
     monkeypatch.setattr(sys, "argv", ["fuzz", "--count", "30", "--workers", "1", "--seed", "5"])
     assert fuzz.main() == 0
     assert "30 damaged answers" in capsys.readouterr().out

@@ -87,7 +87,7 @@ def test_what_pictures_take_is_measured() -> None:
     with running._server(case) as server:
         assert 0 < asyncio.run(many.cpu_per_picture(Turn(FLOOR, case, server.port))) < 1_000
         turn = Turn(OURS, case, server.port)
-        assert asyncio.run(many.memory_growth(turn)) >= 0
+        assert -50 < asyncio.run(many.memory_growth(turn)) < 50
     assert [note.partition(":")[0] for note in turn.notes] == ["4 pictures", "64 pictures"]
 
 

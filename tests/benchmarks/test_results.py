@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.__main__ import _quick
 from benchmarks.cases import Case, Compare, Goal
 from benchmarks.contender_process import PROBES
 from benchmarks.contenders import CONTENDERS, FLOOR, OURS, SDK
@@ -77,6 +78,16 @@ def test_results_are_stored_and_completed(tmp_path: Path) -> None:
     outcomes = {"json": Outcome({OURS: [1.5]}, {SDK: "no module"}, conditions="5 rounds")}
     save(path, outcomes)
     assert load(path) == outcomes
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_a_quick_run_takes_one_turn_of_each(measure: str) -> None:
+    """The first case with all that share its turn, of this client and two others: every measure is run."""
+    first, *rest = _quick(MEASURES[measure])
+    assert first.key == MEASURES[measure][0].key
+    assert OURS in first.contenders
+    assert set(first.contenders) <= {OURS, SDK, FLOOR}
+    assert {case.load for case in rest} <= {first.load} - {None}
 
 
 def test_each_case_can_be_run() -> None:

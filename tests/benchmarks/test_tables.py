@@ -8,7 +8,7 @@ import pytest
 from benchmarks.contenders import CONTENDERS, FLOOR, INTO, OURS, SDK, SDK_AIOHTTP
 from benchmarks.plot import Bar, Group, chart
 from benchmarks.results import Outcome
-from benchmarks.tables import figures, goals, number, page, remarks
+from benchmarks.tables import LOOPBACK_TITLE, PACED_TITLE, figures, goals, number, page, remarks
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -32,13 +32,26 @@ def cells(table: str) -> list[list[str]]:
 
 def test_figures_name_everyone() -> None:
     """A column for each contender: the median and the ratios, or why there is none."""
-    head, row = cells(figures({"json": outcome()}))
+    title, _, table = figures({"json": outcome()}).split("\n", 2)
+    assert title == f"### {LOOPBACK_TITLE}"
+    head, row = cells(table)
     assert head[2:] == list(CONTENDERS)
     shown = dict(zip(head, row, strict=True))
     assert shown[OURS] == "2.00 (1.50x, 1/15.0)"
     assert shown[FLOOR] == "1.50"
     assert shown[SDK_AIOHTTP] == "missing"
     assert shown["naive aiohttp"] == "broken"
+
+
+def test_what_users_see_comes_first() -> None:
+    """The speed of a network, then the loopback; each table has the contenders that take part in it."""
+    first, second = figures({"json": outcome(), "paced-tls": outcome()}).split("\n\n### ")
+    title, _, table = first.split("\n", 2)
+    assert title == f"### {PACED_TITLE}"
+    assert cells(table)[0][2:] == [OURS, SDK, FLOOR]
+    assert "over TLS" in table
+    assert second.startswith(LOOPBACK_TITLE)
+    assert figures({}) == ""
 
 
 def test_goals_stand_beside_what_was_measured() -> None:

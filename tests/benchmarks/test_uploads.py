@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from benchmarks import uploads
-from benchmarks.uploading import WAYS, Sent
-from benchmarks.uploads import COPIES, judge
+from benchmarks.uploads import COPIES, WAYS, Sent, judge
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -1,6 +1,6 @@
 """Damaged answers: whatever is changed in a good one, what comes of it is a result or an error of ours.
 
-A million of them are a matter of half an hour (`python -m benchmarks.fuzz`); here are the first of them, and others by
+A million of them are a matter of half an hour (`python -m benchmarks fuzz`); here are the first of them, and others by
 chance. What earlier runs found stands in the tests of its part, and here where it takes several parts.
 """
 
