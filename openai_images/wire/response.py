@@ -79,7 +79,8 @@ class ResponseDecoder:
         if self._body is None and self._buffer:
             self._open(ended=True)
         if self._body is not None:
-            yield from self._read(b"")
+            if self._buffer:
+                yield from self._read(b"")
             yield from self._body.finish()
 
     def result(self, completed: Sequence[CompletedImage]) -> ImageResult:
