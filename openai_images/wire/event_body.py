@@ -177,7 +177,8 @@ class EventStreamBody:
 
     def _known_events(self, doc: dict[str, Any], event_type: str, damaged: list[Image]) -> Sequence[Event]:
         """Return the events of a known type; none for an unknown one. Raises `ImagesError` if the image is missing."""
-        fields = {key: value for key, value in doc.items() if key != "type"}
+        fields = dict(doc)
+        fields.pop("type", None)
         if event_type.endswith(".partial_image"):
             partial = codec.structure_partial(fields)
             return () if partial is None else [partial]
