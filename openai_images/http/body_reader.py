@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from operator import attrgetter
 
 import aiohttp
 
@@ -21,12 +23,54 @@ _ENOUGH = 64 * 1024
 _NO_FLOW_CONTROL = (AttributeError, NotImplementedError, RuntimeError)  # what transports without it raise
 
 
+_is_paused = attrgetter("_protocol._reading_paused")
+_private = attrgetter("_buffer", "_buffer_offset", "_cursor", "_size", "_timer", "_protocol._reading_paused")
+
+
+class _LightContent(aiohttp.StreamReader):
+    """A body without the ends of its HTTP chunks, which only `readchunk` needs.
+
+    aiohttp (3.14) records each end, and resumes the parser after each chunk that is read although nothing was paused:
+    for chunks of 16 KB that costs more than their bytes.
+    """
+
+    __slots__ = ()
+
+    def begin_http_chunk_receiving(self) -> None:
+        """Do nothing."""
+
+    def end_http_chunk_receiving(self) -> None:
+        """Do nothing."""
+
+    def _read_nowait(self, n: int) -> bytes:
+        buffer, size = self._buffer, self._size
+        if not 0 < size <= n or self._buffer_offset:
+            return super()._read_nowait(n)
+        self._timer.assert_timeout()
+        data = buffer[0] if len(buffer) == 1 else b"".join(buffer)
+        buffer.clear()
+        self._size = 0
+        self._cursor += size
+        if _is_paused(self):
+            self._protocol.resume_reading()
+        return data
+
+
+def _lighten(content: aiohttp.StreamReader) -> aiohttp.StreamReader:
+    """Return the body, now cheaper to read if it is one of aiohttp's own and has what that needs."""
+    if type(content) is aiohttp.StreamReader:
+        with suppress(AttributeError, TypeError):
+            _private(content)
+            content.__class__ = _LightContent
+    return content
+
+
 class BodyReader:
     """Reads one body: `read` until it returns b"", `buffered` after an error, and `close`."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
-        self._content = response.content
+        self._content = _lighten(response.content)
         self.waited = False
         """Whether the last read waited, so that other tasks could run."""
         self._nbytes = 0

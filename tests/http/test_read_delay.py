@@ -153,12 +153,14 @@ async def test_a_delay_lets_no_timer_run_out(timer: str) -> None:
 @pytest.mark.parametrize("end", [STALL, CLOSE, RESET])
 async def test_the_end_of_the_connection_is_seen(pauses: list[Any], end: Any) -> None:
     """A pause hides neither silence nor the end for longer than it lasts."""
-    timeouts = Timeouts(idle=0.3, read_delay=0.05)
-    script = [chunked(HEAD + FIRST), end]
+    timeouts, gate = Timeouts(idle=0.3, read_delay=0.05), asyncio.Event()
+    script = [chunked(HEAD + FIRST), gate, end]
     async with RawServer(script) as server, client_of(server, timeouts=timeouts) as client:
+        task = asyncio.create_task(image_of(client))
+        await until(lambda: bool(pauses))
+        gate.set()
         with pytest.raises(APITimeoutError if end == STALL else StreamInterruptedError):
-            await image_of(client)
-    assert pauses
+            await task
 
 
 async def test_what_came_before_a_reset_is_read(pauses: list[Any]) -> None:
