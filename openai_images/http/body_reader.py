@@ -11,6 +11,8 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from operator import attrgetter
+from typing import Any
+from weakref import WeakSet
 
 import aiohttp
 
@@ -19,6 +21,15 @@ READ_BYTES = 256 * 1024
 
 _ENOUGH = 64 * 1024
 """Bytes of a read after which the next one is not delayed: so many would soon fill the socket's buffer."""
+
+_MANY = 4
+"""Open bodies beyond which each receives less at a time, so that the event loop does not stall for all of them."""
+
+_RECEIVED, _RECEIVED_SLOWLY = 256 * 1024, 120 * 1024
+"""Bytes for which the transport allocates memory at each `recv`. glibc maps 128 KB and more anew each time."""
+
+_TLS_RECORD = 16 * 1024
+"""The largest record: asyncio's TLS layer would allocate 256 KB for each."""
 
 _NO_FLOW_CONTROL = (AttributeError, NotImplementedError, RuntimeError)  # what transports without it raise
 
@@ -68,13 +79,25 @@ def _lighten(content: aiohttp.StreamReader) -> aiohttp.StreamReader:
 class BodyReader:
     """Reads one body: `read` until it returns b"", `buffered` after an error, and `close`."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, readers: WeakSet[BodyReader]) -> None:
+        """`readers` are those of all open bodies; this one joins them until it is closed."""
         self._response = response
         self._content = _lighten(response.content)
+        self._readers = readers
+        readers.add(self)
         self.waited = False
         """Whether the last read waited, so that other tasks could run."""
         self._nbytes = 0
         self._resume_timer: asyncio.TimerHandle | None = None
+        connection = response.connection
+        self._transport = None if connection is None else connection.transport
+        self._max_size = 0
+        tls = getattr(self._transport, "_ssl_protocol", None)
+        if tls is not None:
+            with suppress(AttributeError):
+                tls.max_size = _TLS_RECORD
+            # Below TLS if it can be reached: what the TLS layer has read is lost if the connection is reset meanwhile.
+            self._transport = getattr(tls, "_transport", self._transport)
 
     async def read(self, nbytes: int = READ_BYTES, *, delay: float = 0.0) -> bytes:
         """Return the next bytes, at most `nbytes`; b"" at the end.
@@ -85,8 +108,8 @@ class BodyReader:
         chunk = self._content.read_nowait(nbytes)
         self.waited = not chunk
         if not chunk:
-            if delay > 0 and 0 < self._nbytes < _ENOUGH:
-                self._pause(delay)
+            if self._response.connection is not None and self._transport is not None:
+                self._before_wait(self._transport, delay)
             chunk = await self._content.read(nbytes)
         self._nbytes = len(chunk)
         return chunk
@@ -101,23 +124,27 @@ class BodyReader:
         """Close the connection immediately, unless the body was read to its end: then it can be reused."""
         if self._resume_timer is not None:
             self._resume_timer.cancel()
+        self._readers.discard(self)
         self._response.close()
 
-    def _pause(self, delay: float) -> None:
+    def _before_wait(self, transport: Any, delay: float) -> None:
+        """Adapt to how fast the last bytes came: how much is received at a time, and when."""
+        is_slow = self._nbytes < _ENOUGH
+        max_size = _RECEIVED_SLOWLY if is_slow or len(self._readers) > _MANY else _RECEIVED
+        if max_size != self._max_size:
+            self._max_size = max_size
+            with suppress(AttributeError):  # as of asyncio's own transports for sockets
+                transport.max_size = max_size
+        if is_slow and self._nbytes and delay > 0:
+            self._pause(transport, delay)
+
+    def _pause(self, transport: asyncio.ReadTransport, delay: float) -> None:
         """Leave what arrives in the socket for a moment."""
-        connection = self._response.connection
-        transport = None if connection is None else connection.transport
-        if transport is None:
-            return
-        # Below TLS if it can be reached: what the TLS layer has read is lost if the connection is reset meanwhile.
-        transport = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None) or transport
-        try:
+        with suppress(*_NO_FLOW_CONTROL):
             if transport.is_reading():
                 transport.pause_reading()
                 loop = asyncio.get_running_loop()
                 self._resume_timer = loop.call_later(delay, _resume, transport)
-        except _NO_FLOW_CONTROL:
-            pass
 
 
 def _resume(transport: asyncio.ReadTransport) -> None:

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Mapping
+from weakref import WeakSet
 
 import aiohttp
 
@@ -70,6 +71,7 @@ class Transport:
         self._timing = timing
         self.ssl = True if ssl is None else ssl
         self.proxy = proxy
+        self._readers: WeakSet[BodyReader] = WeakSet()
 
     async def open(self, request: HTTPRequest, timeouts: Timeouts) -> Response:
         """Send the request and wait for the response headers; the caller must `close` the response.
@@ -103,7 +105,8 @@ class Transport:
             raise ConnectionOutcomeUnknownError(f"{msg}; it may have been billed") from _cause(error)
         progress.answered = True
         self.sessions.track(response)
-        return Response(response, timeouts, self._timing, progress)
+        reader = BodyReader(response, self._readers)
+        return Response(response, reader, timeouts, self._timing, progress)
 
     async def _post(
         self, session: Session, request: HTTPRequest, progress: RequestProgress, timeouts: Timeouts
@@ -132,13 +135,18 @@ class Response:
     """A response whose body is unread: `status`, `headers`, and `read` until it returns b""."""
 
     def __init__(
-        self, response: aiohttp.ClientResponse, timeouts: Timeouts, timing: Timing, progress: RequestProgress
+        self,
+        response: aiohttp.ClientResponse,
+        body: BodyReader,
+        timeouts: Timeouts,
+        timing: Timing,
+        progress: RequestProgress,
     ) -> None:
         self.upload_incomplete = progress.body.cut
         """Whether the server responded before it had the complete request, which then cannot have been executed."""
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
-        self._body = BodyReader(response)
+        self._body = body
         self._wait = progress.wait
         self._timeouts = timeouts
         self._monotonic = timing.monotonic

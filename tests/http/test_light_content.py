@@ -4,6 +4,7 @@ import asyncio
 import random
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakSet
 
 import aiohttp
 import pytest
@@ -46,7 +47,7 @@ def body(cls: type[aiohttp.StreamReader] = aiohttp.StreamReader) -> tuple[Any, P
 def reader_of(content: Any) -> BodyReader:
     """What reads it."""
     response: Any = SimpleNamespace(content=content, connection=None, close=lambda: None)
-    return BodyReader(response)
+    return BodyReader(response, WeakSet())
 
 
 def feed(content: Any, *pieces: bytes) -> None:
@@ -151,3 +152,70 @@ async def test_bodies_are_light_and_connections_kept(monkeypatch: pytest.MonkeyP
             assert (await stream(client)).image.data == IMAGE
         assert server.connections == 1
     assert used == [body_reader._LightContent] * 3
+
+
+class Transport:
+    """A connection of asyncio's; `is_tls` gives it a layer of TLS."""
+
+    def __init__(self, *, is_tls: bool = False) -> None:
+        """Nothing is set."""
+        self.max_size = 0
+        if is_tls:
+            self._ssl_protocol = SimpleNamespace(max_size=0, _transport=Transport())
+
+
+class Foreign:
+    """A connection that takes no attributes."""
+
+    __slots__ = ()
+
+
+def opened(transport: Any, readers: WeakSet[BodyReader]) -> tuple[BodyReader, Any]:
+    """A body on this connection, and what feeds it."""
+    content, _ = body()
+    response: Any = SimpleNamespace(
+        content=content, connection=SimpleNamespace(transport=transport), close=lambda: None
+    )
+    return BodyReader(response, readers), content
+
+
+async def received(reader: BodyReader, content: Any, nbytes: int) -> None:
+    """Wait for so many bytes."""
+    asyncio.get_running_loop().call_soon(content.feed_data, bytes(nbytes))
+    assert len(await reader.read()) == nbytes
+
+
+async def test_less_is_received_at_a_time_of_many_or_slow_bodies() -> None:
+    """A fast body of a few gets large pieces; where there are many, no one keeps the others waiting."""
+    transport, readers = Transport(), WeakSet[BodyReader]()
+    reader, content = opened(transport, readers)
+    sizes = []
+    for nbytes in (100_000, 100_000, 100, 100_000):
+        await received(reader, content, nbytes)
+        sizes.append(transport.max_size)
+    others = [opened(Transport(), readers)[0] for _ in range(4)]
+    await received(reader, content, 100_000)
+    sizes.append(transport.max_size)
+    others.pop().close()
+    await received(reader, content, 100_000)
+    sizes.append(transport.max_size)
+    slow, fast = body_reader._RECEIVED_SLOWLY, body_reader._RECEIVED
+    assert sizes == [slow, fast, fast, slow, slow, fast]
+
+
+async def test_tls_allocates_a_record_at_a_time() -> None:
+    """The layer of TLS reads records, what is below it the bytes of the network."""
+    transport = Transport(is_tls=True)
+    reader, content = opened(transport, WeakSet())
+    await received(reader, content, 1)
+    assert transport._ssl_protocol.max_size == 16 * 1024
+    assert transport._ssl_protocol._transport.max_size == body_reader._RECEIVED_SLOWLY
+    assert transport.max_size == 0
+
+
+async def test_a_foreign_connection_stays_as_it_is() -> None:
+    """Other loops have other transports."""
+    reader, content = opened(Foreign(), WeakSet())
+    await received(reader, content, 5)
+    asyncio.get_running_loop().call_soon(content.feed_data, b"more")
+    assert await reader.read(delay=60) == b"more"

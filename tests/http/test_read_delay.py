@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakSet
 
 import aiohttp
 import pytest
@@ -38,8 +39,8 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     seen: list[Any] = []
     original = BodyReader._pause
 
-    def pause(self: BodyReader, delay: float) -> None:
-        original(self, delay)
+    def pause(self: BodyReader, transport: Any, delay: float) -> None:
+        original(self, transport, delay)
         if self._resume_timer is not None and not self._resume_timer.cancelled():
             seen.append(self._resume_timer._args[0])
 
@@ -220,7 +221,7 @@ async def test_a_transport_is_touched_with_care(how: str) -> None:
     )
     connection = None if how == "released" else SimpleNamespace(transport=transport)
     response: Any = SimpleNamespace(content=content, connection=connection, close=lambda: None)
-    reader = BodyReader(response)
+    reader = BodyReader(response, WeakSet())
     content.feed_data(b"first")
     assert await reader.read() == b"first"
     waiting = asyncio.create_task(reader.read(delay=0.001))
