@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 from openai_images import ImagesError
+from openai_images._util.heap import keep_freed
 from openai_images.cli.console import Console
 from openai_images.cli.report import ErrorReport, exit_code, report_error, report_from
 
@@ -26,6 +27,7 @@ def run_command(
     console: Console, command: Callable[[], Coroutine[Any, Any, int]], interrupted: Callable[[], ErrorReport]
 ) -> int:
     """Run the command and return its exit code; `interrupted` reports a Ctrl-C."""
+    keep_freed(256 * 1024 * 1024)
     with _log_to_console(console):
         try:
             return asyncio.run(command())

@@ -16,6 +16,8 @@ from weakref import WeakSet
 
 import aiohttp
 
+from openai_images._util import heap
+
 READ_BYTES = 256 * 1024
 """Maximum bytes per read, as asyncio receives them. aiohttp may buffer three; joining them would double the memory."""
 
@@ -30,6 +32,12 @@ _RECEIVED, _RECEIVED_SLOWLY = 256 * 1024, 120 * 1024
 
 _TLS_RECORD = 16 * 1024
 """The largest record: asyncio's TLS layer would allocate 256 KB for each."""
+
+_LARGE = 256 * 1024
+"""Bytes of a body from which on memory is worth keeping for the next one."""
+
+_QUIET = 10.0
+"""Seconds without an open body after which the memory of earlier ones goes back to the system."""
 
 _NO_FLOW_CONTROL = (AttributeError, NotImplementedError, RuntimeError)  # what transports without it raise
 
@@ -76,18 +84,50 @@ def _lighten(content: aiohttp.StreamReader) -> aiohttp.StreamReader:
     return content
 
 
+class OpenBodies:
+    """The open bodies of a client; the memory of large ones is kept for the next until there was none for a while."""
+
+    def __init__(self) -> None:
+        self._readers: WeakSet[BodyReader] = WeakSet()
+        self._freed_large = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._readers)
+
+    def add(self, reader: BodyReader) -> None:
+        """Add one that was opened."""
+        self._readers.add(reader)
+
+    def discard(self, reader: BodyReader) -> None:
+        """Remove one that is closed. Idempotent."""
+        self._readers.discard(reader)
+        self._freed_large = self._freed_large or reader.is_large
+        if self._freed_large and not self._readers:
+            if self._timer is not None:
+                self._timer.cancel()
+            with suppress(RuntimeError):  # no loop runs any more
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(_QUIET, self._give_back, loop)
+
+    def _give_back(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._readers:
+            self._freed_large = False
+            loop.run_in_executor(None, heap.give_back)  # some milliseconds
+
+
 class BodyReader:
     """Reads one body: `read` until it returns b"", `buffered` after an error, and `close`."""
 
-    def __init__(self, response: aiohttp.ClientResponse, readers: WeakSet[BodyReader]) -> None:
-        """`readers` are those of all open bodies; this one joins them until it is closed."""
+    def __init__(self, response: aiohttp.ClientResponse, open_bodies: OpenBodies) -> None:
+        """Join the `open_bodies` until it is closed."""
         self._response = response
         self._content = _lighten(response.content)
-        self._readers = readers
-        readers.add(self)
+        self._open_bodies = open_bodies
+        open_bodies.add(self)
         self.waited = False
         """Whether the last read waited, so that other tasks could run."""
-        self._nbytes = 0
+        self._nbytes = self._total = 0
         self._resume_timer: asyncio.TimerHandle | None = None
         connection = response.connection
         self._transport = None if connection is None else connection.transport
@@ -112,7 +152,13 @@ class BodyReader:
                 self._before_wait(self._transport, delay)
             chunk = await self._content.read(nbytes)
         self._nbytes = len(chunk)
+        self._total += len(chunk)
         return chunk
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it holds images so large that the memory of earlier ones is worth keeping for them."""
+        return self._total > _LARGE
 
     def buffered(self) -> bytes:
         """Return data received before the error: aiohttp keeps it when it raises, and it may complete a paid image."""
@@ -124,13 +170,15 @@ class BodyReader:
         """Close the connection immediately, unless the body was read to its end: then it can be reused."""
         if self._resume_timer is not None:
             self._resume_timer.cancel()
-        self._readers.discard(self)
+        self._open_bodies.discard(self)
         self._response.close()
 
     def _before_wait(self, transport: Any, delay: float) -> None:
         """Adapt to how fast the last bytes came: how much is received at a time, and when."""
+        if self.is_large:
+            heap.adapt_to_images()
         is_slow = self._nbytes < _ENOUGH
-        max_size = _RECEIVED_SLOWLY if is_slow or len(self._readers) > _MANY else _RECEIVED
+        max_size = _RECEIVED_SLOWLY if is_slow or len(self._open_bodies) > _MANY else _RECEIVED
         if max_size != self._max_size:
             self._max_size = max_size
             with suppress(AttributeError):  # as of asyncio's own transports for sockets

@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Mapping
-from weakref import WeakSet
 
 import aiohttp
 
@@ -25,7 +24,7 @@ from openai_images.errors import (
     ImagesError,
     StreamInterruptedError,
 )
-from openai_images.http.body_reader import BodyReader
+from openai_images.http.body_reader import BodyReader, OpenBodies
 from openai_images.http.deadlines import Deadlines, timed_out
 from openai_images.http.request_body import BytesBody, RequestProgress
 from openai_images.http.sessions import Session, SessionPool, head_flaw
@@ -71,7 +70,7 @@ class Transport:
         self._timing = timing
         self.ssl = True if ssl is None else ssl
         self.proxy = proxy
-        self._readers: WeakSet[BodyReader] = WeakSet()
+        self._open_bodies = OpenBodies()
 
     async def open(self, request: HTTPRequest, timeouts: Timeouts) -> Response:
         """Send the request and wait for the response headers; the caller must `close` the response.
@@ -105,7 +104,7 @@ class Transport:
             raise ConnectionOutcomeUnknownError(f"{msg}; it may have been billed") from _cause(error)
         progress.answered = True
         self.sessions.track(response)
-        reader = BodyReader(response, self._readers)
+        reader = BodyReader(response, self._open_bodies)
         return Response(response, reader, timeouts, self._timing, progress)
 
     async def _post(

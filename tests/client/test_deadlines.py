@@ -2,12 +2,11 @@
 
 import asyncio
 from typing import Any
-from weakref import WeakSet
 
 import pytest
 
 from openai_images import APITimeoutError, CompletedImage, Timeouts, Timing, UnknownEvent
-from openai_images.http.body_reader import BodyReader
+from openai_images.http.body_reader import BodyReader, OpenBodies
 from openai_images.http.request_body import RequestProgress
 from openai_images.http.transport import Response
 from openai_images.wire.chunks import SLOW_BYTES
@@ -163,7 +162,7 @@ class FakeResponse:
 def opened(response: Any, timeouts: Timeouts, clock: Ticking) -> Response:
     """That answer as the transport gives it."""
     progress = RequestProgress(b"", timeouts, clock.timing)
-    return Response(response, BodyReader(response, WeakSet()), timeouts, clock.timing, progress)
+    return Response(response, BodyReader(response, OpenBodies()), timeouts, clock.timing, progress)
 
 
 async def test_what_is_here_when_the_timer_runs_out_is_given() -> None:

@@ -4,13 +4,12 @@ import asyncio
 import random
 from types import SimpleNamespace
 from typing import Any
-from weakref import WeakSet
 
 import aiohttp
 import pytest
 
 from openai_images.http import body_reader
-from openai_images.http.body_reader import BodyReader
+from openai_images.http.body_reader import BodyReader, OpenBodies
 from tests.helpers.clients import client_of, stream
 from tests.helpers.raw_server import LAST_CHUNK, RawServer, chunk, chunked
 from tests.http.test_read_delay import HEAD, IMAGE, TAIL, TEXT
@@ -47,7 +46,7 @@ def body(cls: type[aiohttp.StreamReader] = aiohttp.StreamReader) -> tuple[Any, P
 def reader_of(content: Any) -> BodyReader:
     """What reads it."""
     response: Any = SimpleNamespace(content=content, connection=None, close=lambda: None)
-    return BodyReader(response, WeakSet())
+    return BodyReader(response, OpenBodies())
 
 
 def feed(content: Any, *pieces: bytes) -> None:
@@ -170,7 +169,7 @@ class Foreign:
     __slots__ = ()
 
 
-def opened(transport: Any, readers: WeakSet[BodyReader]) -> tuple[BodyReader, Any]:
+def opened(transport: Any, readers: OpenBodies) -> tuple[BodyReader, Any]:
     """A body on this connection, and what feeds it."""
     content, _ = body()
     response: Any = SimpleNamespace(
@@ -187,7 +186,7 @@ async def received(reader: BodyReader, content: Any, nbytes: int) -> None:
 
 async def test_less_is_received_at_a_time_of_many_or_slow_bodies() -> None:
     """A fast body of a few gets large pieces; where there are many, no one keeps the others waiting."""
-    transport, readers = Transport(), WeakSet[BodyReader]()
+    transport, readers = Transport(), OpenBodies()
     reader, content = opened(transport, readers)
     sizes = []
     for nbytes in (100_000, 100_000, 100, 100_000):
@@ -206,7 +205,7 @@ async def test_less_is_received_at_a_time_of_many_or_slow_bodies() -> None:
 async def test_tls_allocates_a_record_at_a_time() -> None:
     """The layer of TLS reads records, what is below it the bytes of the network."""
     transport = Transport(is_tls=True)
-    reader, content = opened(transport, WeakSet())
+    reader, content = opened(transport, OpenBodies())
     await received(reader, content, 1)
     assert transport._ssl_protocol.max_size == 16 * 1024
     assert transport._ssl_protocol._transport.max_size == body_reader._RECEIVED_SLOWLY
@@ -215,7 +214,7 @@ async def test_tls_allocates_a_record_at_a_time() -> None:
 
 async def test_a_foreign_connection_stays_as_it_is() -> None:
     """Other loops have other transports."""
-    reader, content = opened(Foreign(), WeakSet())
+    reader, content = opened(Foreign(), OpenBodies())
     await received(reader, content, 5)
     asyncio.get_running_loop().call_soon(content.feed_data, b"more")
     assert await reader.read(delay=60) == b"more"

@@ -6,7 +6,6 @@ import ssl
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
-from weakref import WeakSet
 
 import aiohttp
 import pytest
@@ -20,7 +19,7 @@ from openai_images import (
     Timeouts,
 )
 from openai_images.http import body_reader
-from openai_images.http.body_reader import BodyReader
+from openai_images.http.body_reader import BodyReader, OpenBodies
 from tests.helpers.clients import PNG, PROMPT, client_of, event
 from tests.helpers.leaks import nothing_left, until
 from tests.helpers.raw_server import CLOSE, LAST_CHUNK, RESET, STALL, RawServer, chunk, chunked
@@ -221,7 +220,7 @@ async def test_a_transport_is_touched_with_care(how: str) -> None:
     )
     connection = None if how == "released" else SimpleNamespace(transport=transport)
     response: Any = SimpleNamespace(content=content, connection=connection, close=lambda: None)
-    reader = BodyReader(response, WeakSet())
+    reader = BodyReader(response, OpenBodies())
     content.feed_data(b"first")
     assert await reader.read() == b"first"
     waiting = asyncio.create_task(reader.read(delay=0.001))
