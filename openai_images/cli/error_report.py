@@ -30,6 +30,7 @@ from openai_images import (
     RateLimitError,
     RequestInvalidError,
 )
+from openai_images._util.heap import keep_freed
 from openai_images.cli.console import Console
 
 INTERRUPTED = 130
@@ -39,6 +40,7 @@ def run_command(
     console: Console, command: Callable[[], Coroutine[Any, Any, int]], interrupted: Callable[[], ErrorReport]
 ) -> int:
     """Run the command and return its exit code; `interrupted` reports a Ctrl-C."""
+    keep_freed(256 * 1024 * 1024)
     with _log_to_console(console):
         try:
             return asyncio.run(command())

@@ -24,7 +24,7 @@ from openai_images.errors import (
     ImagesError,
     StreamInterruptedError,
 )
-from openai_images.http.body_reader import BodyReader
+from openai_images.http.body_reader import BodyReader, OpenBodies
 from openai_images.http.deadlines import Deadlines, timed_out
 from openai_images.http.request_body import BytesBody, RequestProgress
 from openai_images.http.sessions import Session, SessionPool, head_flaw
@@ -70,6 +70,7 @@ class Transport:
         self._timing = timing
         self.ssl = True if ssl is None else ssl
         self.proxy = proxy
+        self._open_bodies = OpenBodies()
 
     async def open(self, request: HTTPRequest, timeouts: Timeouts) -> Response:
         """Send the request and wait for the response headers; the caller must `close` the response.
@@ -103,7 +104,8 @@ class Transport:
             raise ConnectionOutcomeUnknownError(f"{msg}; it may have been billed") from _cause(error)
         progress.answered = True
         self.sessions.track(response)
-        return Response(response, timeouts, self._timing, progress)
+        reader = BodyReader(response, self._open_bodies)
+        return Response(response, reader, timeouts, self._timing, progress)
 
     async def _post(
         self, session: Session, request: HTTPRequest, progress: RequestProgress, timeouts: Timeouts
@@ -132,13 +134,18 @@ class Response:
     """A response whose body is unread: `status`, `headers`, and `read` until it returns b""."""
 
     def __init__(
-        self, response: aiohttp.ClientResponse, timeouts: Timeouts, timing: Timing, progress: RequestProgress
+        self,
+        response: aiohttp.ClientResponse,
+        body: BodyReader,
+        timeouts: Timeouts,
+        timing: Timing,
+        progress: RequestProgress,
     ) -> None:
         self.upload_incomplete = progress.body.cut
         """Whether the server responded before it had the complete request, which then cannot have been executed."""
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
-        self._body = BodyReader(response)
+        self._body = body
         self._wait = progress.wait
         self._timeouts = timeouts
         self._monotonic = timing.monotonic
