@@ -143,7 +143,7 @@ class JSONImageDecoder:
     @property
     def in_image(self) -> bool:
         """Whether an image has begun and not ended."""
-        return self._decoder is not None
+        return self._open_image is not None
 
     @property
     def is_complete(self) -> bool:
