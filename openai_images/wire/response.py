@@ -88,7 +88,7 @@ class ResponseDecoder:
     @property
     def in_image(self) -> bool:
         """Whether the next bytes belong to an image that has begun."""
-        return self._body is not None and not self._buffer and self._body.in_image
+        return self._body is not None and self._body.in_image and b'"' not in self._buffer
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Decode the next bytes. Raises `ImagesError`; events yielded before that stay valid."""
