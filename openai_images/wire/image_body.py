@@ -15,10 +15,9 @@ from openai_images.errors import DecodeError, ImagesError, StreamInterruptedErro
 from openai_images.models.completeness import NO_IMAGE, ImageProbe
 from openai_images.models.image import Image
 from openai_images.models.results import CompletedImage, Event, ImageResult
-from openai_images.wire.base64_decoder import image_too_large
+from openai_images.wire.base64_decoder import Sink, image_too_large
 from openai_images.wire.error_mapping import ResponseContext
 from openai_images.wire.redaction import redact
-from openai_images.wire.sinks import Sink
 
 MAX_ERRORS = 100
 """Errors kept for images that did not come; a server may send 100,000 items with an error each."""

@@ -15,15 +15,14 @@ from openai_images.errors import DecodeError, ImagesError, StreamInterruptedErro
 from openai_images.models import media
 from openai_images.models.image import Image
 from openai_images.models.results import CompletedImage, Event, ImageResult
-from openai_images.wire.base64_decoder import MAX_IMAGE_BYTES
+from openai_images.wire.base64_decoder import MAX_IMAGE_BYTES, MemorySink, Sink
 from openai_images.wire.error_mapping import ResponseContext
 from openai_images.wire.event_body import EventStreamBody
 from openai_images.wire.image_body import BodyDecoder, ImageBody
-from openai_images.wire.image_text import MAX_HELD, begins_image
 from openai_images.wire.json_body import JSONBody
 from openai_images.wire.json_decoder import JSONImageDecoder
+from openai_images.wire.json_text import MAX_HELD, begins_image
 from openai_images.wire.redaction import redact
-from openai_images.wire.sinks import MemorySink, Sink
 
 _SKIPPED = b"\xef\xbb\xbf \t\r\n"  # a BOM and white space: no kind of body begins with any of these bytes
 _SNIFF = 12
