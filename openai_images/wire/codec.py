@@ -117,6 +117,23 @@ def structure_completed(doc: Mapping[str, Any]) -> CompletedImage | None:
     return None if image is None else _read_completed(rest, image=image)
 
 
+def completed_events(result: ImageResult) -> Iterator[CompletedImage]:
+    """Yield a result's images as events: the first has the unknown fields, the last the usage of all."""
+    last = len(result.images) - 1
+    for index, image in enumerate(result.images):
+        yield CompletedImage(
+            image=image,
+            image_index=index,
+            created_at=result.created,
+            background=result.background,
+            output_format=result.output_format,
+            quality=result.quality,
+            size=result.size,
+            usage=result.usage if index == last else None,
+            extra=result.extra if index == 0 else {},
+        )
+
+
 def _split_image(item: Mapping[str, Any]) -> tuple[Image | None, dict[str, Any]]:
     """Return the image of an item or event (decoded, or a URL), and the fields that do not belong to it.
 

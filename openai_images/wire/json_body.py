@@ -20,8 +20,13 @@ from openai_images.errors import DecodeError, ImagesError, StreamInterruptedErro
 from openai_images.models.image import Image
 from openai_images.models.results import CompletedImage, Event, ImageResult
 from openai_images.wire import codec
-from openai_images.wire.error_mapping import ResponseContext, error_from_document
-from openai_images.wire.image_body import MAX_DAMAGED, MAX_ERRORS, completed_events, no_image
+from openai_images.wire.error_mapping import (
+    MAX_DAMAGED,
+    MAX_ERRORS,
+    ResponseContext,
+    error_from_document,
+    no_image,
+)
 from openai_images.wire.json_decoder import MAX_IMAGES, JSONImageDecoder, too_many_images
 from openai_images.wire.redaction import Redaction, redact
 from openai_images.wire.salvage import find_images, find_urls, nested_answer, outline, without_images
@@ -80,7 +85,7 @@ class JSONBody:
         self._docs = [{"data": doc} if is_list(doc) else doc for doc in docs]
         fields, images = self._read()
         self._result = result = codec.structure_result(fields, tuple(images))
-        yield from completed_events(result)
+        yield from codec.completed_events(result)
 
     def result(self, completed: Sequence[CompletedImage]) -> ImageResult:
         """Return the document with the images of these events. Raises `DecodeError` or `StreamInterruptedError`."""

@@ -2,7 +2,7 @@
 
 Invariants: escapes in strings are respected, and keys are not mistaken for values. The value of a `b64_json` key, a
 data URL under `url`, and any text that begins as an image in base64, go to a base64 decoder and a sink; all else to a
-small envelope, where `NaN` replaces each image (`envelope.py`). An image whose own bytes are wrong has a `flaw`.
+small envelope, where `NaN` replaces each image (`json_text.py`). An image whose own bytes are wrong has a `flaw`.
 Must not: accept an envelope over `MAX_ENVELOPE_BYTES`, or more than `MAX_IMAGES`.
 """
 
@@ -18,19 +18,21 @@ from openai_images._util.json import has_too_many_values
 from openai_images.errors import DecodeError, ResponseTooLargeError
 from openai_images.models.completeness import ImageProbe
 from openai_images.models.image import Image
-from openai_images.wire.base64_decoder import MAX_IMAGE_BYTES, Base64Decoder, JSONUnescaper, join_bytes
-from openai_images.wire.envelope import TOO_LARGE, IncompleteJSONError, parse_documents
-from openai_images.wire.image_text import (
+from openai_images.wire.base64_decoder import MAX_IMAGE_BYTES, Base64Decoder, MemorySink, Sink, join_bytes
+from openai_images.wire.json_text import (
     BASE64,
     FIRST_CHARACTERS,
     LONGEST_KEY,
     MAX_HELD,
     PREFIXES,
+    TOO_LARGE,
     URL,
+    IncompleteJSONError,
+    JSONUnescaper,
     begins_image,
     image_key,
+    parse_documents,
 )
-from openai_images.wire.sinks import MemorySink, Sink
 
 MAX_ENVELOPE_BYTES = 4 * 1024 * 1024
 """The JSON without its images is about 1 kB; an echoed prompt adds up to 32,000 characters."""

@@ -19,7 +19,7 @@ from openai_images.models import media
 from openai_images.models.completeness import flaw_of
 from openai_images.models.image import Image
 from openai_images.wire import codec
-from openai_images.wire.envelope import MAX_DEPTH
+from openai_images.wire.json_text import MAX_DEPTH
 
 MAX_FOUND = 1000
 """The limit of images in a response: four megabytes hold 350,000 short URLs."""
