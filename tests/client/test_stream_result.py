@@ -172,7 +172,7 @@ async def test_a_slow_consumer_holds_the_server_back() -> None:
         )  # the rest is in the buffers of the kernel's sockets
         exchange = cast("SingleCall", stream._call)._response
         assert exchange is not None
-        assert exchange._response.content.total_bytes < 2 * len(partial)
+        assert exchange._body._content.total_bytes < 2 * len(partial)
         assert not sent.is_set()
         assert len([event async for event in stream]) == 30
         await sent.wait()
