@@ -106,7 +106,10 @@ class BatchCommand:
         with ExitStack() as signals:
             try:
                 async with batch as self._batch:
-                    mark_stand_ins(folder, local=self._options.local)
+                    if self._options.local:
+                        (folder / _MARKER).write_text(_MARKER_TEXT, encoding="utf-8")
+                    else:
+                        (folder / _MARKER).unlink(missing_ok=True)
                     self._print_plan(batch.plan)
                     await asyncio.sleep(0)  # an earlier Ctrl-C is raised here, before anything is sent
                     signals.enter_context(interrupts)
@@ -180,13 +183,17 @@ class BatchCommand:
 
     def _print_summary(self, batch: Batch) -> int:
         summary, progress = batch.summary, self._display.progress
+        # In input order; a cancelled item has no outcome, but a row in the journal.
+        journal = Path(self._options.out) / "journal.jsonl"
+        found = read_unknown_keys(journal) if summary.unknown else set[str]()
+        unknown = [item.key for item in self._job.items if item.key in found]
         run_summary = RunSummary(
             summary=summary,
             out=self._options.out,
             images_per_minute=progress.images_per_minute,
             spent=progress.spent,
             budget=self._job.budget,
-            unknown=self._unknown_keys() if summary.unknown else (),
+            unknown=unknown,
             is_local=self._options.local,
         )
         for line in run_summary.lines:
@@ -195,11 +202,6 @@ class BatchCommand:
             self._console.print_message(run_summary.warning, "magenta")
         self.reporter.print_record(run_summary.record)
         return run_summary.exit_code
-
-    def _unknown_keys(self) -> list[str]:
-        """Keys in input order; a cancelled item has no outcome, but a row in the journal."""
-        found = read_unknown_keys(Path(self._options.out) / "journal.jsonl")
-        return [item.key for item in self._job.items if item.key in found]
 
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
@@ -249,14 +251,6 @@ def reject_mixed_folder(folder: Path, *, local: bool) -> None:
     there, here = ("a model", "stand-ins") if local else ("local stand-ins", "a model")
     message = f"the pictures in {str(folder)!r} are by {there}, and those of this run would be by {here}"
     raise ConfigurationError(f"{message}; nothing was sent. Choose another folder with --out")
-
-
-def mark_stand_ins(folder: Path, *, local: bool) -> None:
-    """Write or remove the file that marks a folder of placeholder images. Raises OSError."""
-    if local:
-        (folder / _MARKER).write_text(_MARKER_TEXT, encoding="utf-8")
-    else:
-        (folder / _MARKER).unlink(missing_ok=True)
 
 
 def read_unknown_keys(journal: Path) -> set[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from functools import reduce
 from typing import Any, TextIO, cast
 
 import click
@@ -61,13 +62,7 @@ def cli(context: click.Context) -> None:
 
 def _combine(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Several options at once, in the order of `--help`."""
-
-    def add(command: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
+    return lambda command: reduce(lambda done, option: option(done), reversed(options), command)
 
 
 _image_options = _combine(
