@@ -19,20 +19,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from openai_images import Batch, BatchPlan, ConfigurationError, ImagesClient, ImagesError
+from openai_images.cli import error_report
 from openai_images.cli.batch_input import BatchCommandOptions, BatchJob, estimate_items, load_job
 from openai_images.cli.batch_progress import BatchDisplay, make_batch_display
 from openai_images.cli.batch_report import BatchReporter, RunSummary, plan_lines, plan_record
 from openai_images.cli.console import Console, Streams, dollars, plural, wait_writable
-from openai_images.cli.error_report import (
-    INTERRUPTED,
-    ErrorReport,
-    exit_code,
-    print_error,
-    report_error,
-    report_from,
-    run_command,
-    write_error_report,
-)
+from openai_images.cli.error_report import ErrorReport
 from openai_images.cli.options import offline_client, open_client
 
 _MARKER = "stand-ins.txt"
@@ -48,9 +40,9 @@ def run_batch(options: BatchCommandOptions, streams: Streams) -> int:
     try:
         command = BatchCommand(load_job(options), console)
     except ImagesError as error:
-        report_error(console, report_from(error), error)
-        return exit_code(error)
-    return run_command(console, command.run, command.interrupted)
+        error_report.report_error(console, error_report.report_from(error), error)
+        return error_report.exit_code(error)
+    return error_report.run_command(console, command.run, command.interrupted)
 
 
 class BatchCommand:
@@ -127,7 +119,7 @@ class BatchCommand:
                     return self._report_unusable_folder(error)
                 self._report_run_error(error)
             code = self._print_summary(batch)
-        return INTERRUPTED if interrupts.count else code
+        return error_report.INTERRUPTED if interrupts.count else code
 
     def _new_batch(self, client: ImagesClient, out: str) -> Batch:
         # Looked up at each call: the display is made after the plan was printed.
@@ -168,18 +160,20 @@ class BatchCommand:
         if isinstance(error, ImagesError):
             raise error
         advice = "Nothing was sent. Choose another folder with --out."
-        report_error(self._console, write_error_report(self._options.out, error, advice), error)
+        error_report.report_error(
+            self._console, error_report.write_error_report(self._options.out, error, advice), error
+        )
         return 2
 
     def _report_run_error(self, error: ImagesError | OSError) -> None:
         advice = "What is finished is there. See to the folder, then run the same command again."
         report = (
-            write_error_report(self._options.out, error, advice)
+            error_report.write_error_report(self._options.out, error, advice)
             if isinstance(error, OSError)
-            else report_from(error)
+            else error_report.report_from(error)
         )
         self.reporter.print_record(report.record())
-        print_error(self._console, report, error)
+        error_report.print_error(self._console, report, error)
 
     def _print_summary(self, batch: Batch) -> int:
         summary, progress = batch.summary, self._display.progress

@@ -224,7 +224,13 @@ def batch(streams: Streams, /, **values: Any) -> int:
     help="The time from one partial image to the next.",
 )
 @option("--images-per-minute", type=_POSITIVE, metavar="N", help="A rate limit.")
-@option("--burst", type=_POSITIVE, metavar="N", help="How many pictures at once.  [default: the limit]")
+@option(
+    "--burst",
+    "rate_limit_burst",
+    type=_POSITIVE,
+    metavar="N",
+    help="How many pictures at once.  [default: the limit]",
+)
 @option("--hide-limits", is_flag=True, help="No x-ratelimit headers.")
 @option(
     "--fault", "faults", multiple=True, metavar="NAME", help="What the next request meets; may be repeated."

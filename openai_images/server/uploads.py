@@ -152,7 +152,7 @@ class FormReader:
             if isinstance(event, PartStart):
                 self._part = _PartBuffer(event, self._role(event))
             elif isinstance(event, PartEnd):
-                await self._close()
+                await self._add(self._part)
             else:
                 self._part.add(event)
 
@@ -165,8 +165,7 @@ class FormReader:
             return "other" if self._form.images else "first"
         return "mask" if name == "mask" else "markup" if name == "markup" else None
 
-    async def _close(self) -> None:
-        part = self._part
+    async def _add(self, part: _PartBuffer) -> None:
         self._form.parts.append(part.record())
         name = part.start.name
         if name is None:
