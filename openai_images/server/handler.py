@@ -16,13 +16,11 @@ from aiohttp import web
 
 from openai_images.server import request_body
 from openai_images.server.delivery import ResponseWriter, hang_up, local_address, open_transport, peer_port
-from openai_images.server.edits import resolve_references
 from openai_images.server.encoder import Encoder, LinkedImage, LinkStore, MakeURL
 from openai_images.server.error_replies import RequestRejectedError, check_api_key, to_response
 from openai_images.server.faults import FaultQueue
 from openai_images.server.faults.plan import Fault, FaultPlan, RequestInfo
 from openai_images.server.faults.statuses import moderation_reply
-from openai_images.server.image_info import UploadedImages
 from openai_images.server.paint.painter import ImageCache
 from openai_images.server.parameters import (
     MODERATED_PHRASE,
@@ -32,8 +30,9 @@ from openai_images.server.parameters import (
     find_model,
 )
 from openai_images.server.rate_limits import RateLimits
+from openai_images.server.source_images import UploadedImages
 from openai_images.server.state import ActiveRequest, RecordedRequest, ServerSettings, ServerState
-from openai_images.server.uploads import Form, FormReader
+from openai_images.server.uploads import Form, FormReader, resolve_references
 
 
 @attrs.frozen(kw_only=True)

@@ -65,8 +65,10 @@ class MinuteBucket:
         return self.limit if self.burst is None else self.burst
 
     def wait_for(self, amount: int) -> float:
-        """Seconds until `amount` could be taken; 0 if now."""
-        self._refill()
+        """Refills, and gives the seconds until `amount` could be taken; 0 if now."""
+        now = self.clock()
+        self._level = min(float(self.capacity), self._level + (now - self._at) * self.limit / 60)
+        self._at = now
         lacking = amount - self._level
         return 0.0 if lacking <= 1e-9 else lacking * 60 / self.limit
 
@@ -92,11 +94,6 @@ class MinuteBucket:
             f"x-ratelimit-remaining-{name}": str(self.remaining),
             f"x-ratelimit-reset-{name}": go_duration(full_in),
         }
-
-    def _refill(self) -> None:
-        now = self.clock()
-        self._level = min(float(self.capacity), self._level + (now - self._at) * self.limit / 60)
-        self._at = now
 
 
 @attrs.define(kw_only=True)

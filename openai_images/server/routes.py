@@ -16,29 +16,10 @@ import attrs
 from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
 
+from openai_images.server import delivery, error_replies
 from openai_images.server.catalog import MODELS_CREATED, ServedModel, served_models
-from openai_images.server.delivery import (
-    SEGMENT_DELAY,
-    SLICE,
-    hang_up,
-    huge_png,
-    local_address,
-    open_transport,
-    peer_port,
-)
 from openai_images.server.encoder import LinkedImage, LinkStore
-from openai_images.server.error_replies import (
-    Reply,
-    RequestRejectedError,
-    check_api_key,
-    common_headers,
-    compact_json,
-    error_reply,
-    new_request_id,
-    to_response,
-    unknown_url,
-    wrong_method,
-)
+from openai_images.server.error_replies import Reply, RequestRejectedError, compact_json, error_reply
 from openai_images.server.faults import DOWNLOAD_OK, LOOP, DownloadPlan, FaultQueue
 from openai_images.server.faults.plan import Fault
 from openai_images.server.handler import ImagesHandler
@@ -69,8 +50,8 @@ def make_app(
     app.router.add_get("/v1/models/{name}", models)
     for route in list(app.router.routes()):
         if route.method != "HEAD" and route.resource is not None:
-            app.router.add_route("*", route.resource.canonical, _fixed_reply(wrong_method))
-    app.router.add_route("*", "/{path:.*}", _fixed_reply(unknown_url))
+            app.router.add_route("*", route.resource.canonical, _fixed_reply(error_replies.wrong_method))
+    app.router.add_route("*", "/{path:.*}", _fixed_reply(error_replies.unknown_url))
     return app
 
 
@@ -98,7 +79,7 @@ def _reject_foreign(host: str) -> Middleware:
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         reply = _foreign_reply(request, host)
-        return await handler(request) if reply is None else to_response(reply, _headers())
+        return await handler(request) if reply is None else error_replies.to_response(reply, _headers())
 
     return guard
 
@@ -132,13 +113,13 @@ def _foreign(header: str, value: str) -> Reply:
 
 def _fixed_reply(reply: Any) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
-        return to_response(reply(request.method, request.path), _headers())
+        return error_replies.to_response(reply(request.method, request.path), _headers())
 
     return handle
 
 
 def _headers() -> dict[str, str]:
-    return common_headers(new_request_id(), 0.0)
+    return error_replies.common_headers(error_replies.new_request_id(), 0.0)
 
 
 def _models(settings: ServerSettings) -> Handler:
@@ -151,7 +132,9 @@ def _models(settings: ServerSettings) -> Handler:
         else:
             message = f"The model '{name}' does not exist"
             reply = error_reply(404, message, code="model_not_found", param="model")
-        return to_response(check_api_key(request, settings.api_key) or reply, _headers())
+        return error_replies.to_response(
+            error_replies.check_api_key(request, settings.api_key) or reply, _headers()
+        )
 
     return handle
 
@@ -181,7 +164,7 @@ class DownloadHandler:
             with self.state.track(active):
                 return await self._answer(request, active)
         except RequestRejectedError as error:
-            return to_response(error.reply, active.headers())
+            return error_replies.to_response(error.reply, active.headers())
         except ConnectionError:
             # The client has gone: aiohttp would log the error, and drops a response without a word.
             return web.Response()
@@ -194,7 +177,7 @@ class DownloadHandler:
                 method=request.method,
                 path=request.path_qs,
                 headers=request.headers,
-                peer_port=peer_port(request),
+                peer_port=delivery.peer_port(request),
                 fault=fault.name,
             )
         )
@@ -204,7 +187,7 @@ class DownloadHandler:
         if plan.reply is not None:
             raise RequestRejectedError(plan.reply())
         if plan.location is not None:
-            target = plan.location(local_address(request)[1], request.path_qs, hop)
+            target = plan.location(delivery.local_address(request)[1], request.path_qs, hop)
             raise RequestRejectedError(Reply(302, b"", "text/plain", {"location": target}))
         image = self.links.find(request.match_info["name"], request.query.get("variant", "0"))
         if image is None:
@@ -234,7 +217,7 @@ class DownloadHandler:
         await _write(response, data if whole else data[: len(data) // 2])
         match plan.body:
             case "endless":
-                piece = (data * (SLICE // len(data) + 1))[:SLICE]
+                piece = (data * (delivery.SLICE // len(data) + 1))[: delivery.SLICE]
                 while True:
                     await response.write(piece)
                     # A write that finds room does not wait, so other tasks need a turn.
@@ -243,10 +226,10 @@ class DownloadHandler:
                 await self.state.gate.event.wait()
                 await _write(response, data[len(data) // 2 :])
             case "cut":
-                hang_up(active, open_transport(request), "close")
+                delivery.hang_up(active, delivery.open_transport(request), "close")
             case "reset":
-                await asyncio.sleep(SEGMENT_DELAY)
-                hang_up(active, open_transport(request), "reset")
+                await asyncio.sleep(delivery.SEGMENT_DELAY)
+                delivery.hang_up(active, delivery.open_transport(request), "reset")
             case _:
                 pass
         if not active.hung_up:
@@ -258,7 +241,7 @@ async def _read_image(image: LinkedImage, plan: DownloadPlan) -> bytes:
     if plan.body == "empty":
         return b""
     if plan.megabytes is not None:
-        return await asyncio.to_thread(huge_png, plan.megabytes, 1024, 1024)
+        return await asyncio.to_thread(delivery.huge_png, plan.megabytes, 1024, 1024)
     if len(image.base64) <= _ON_THE_LOOP:
         return b64decode(image.base64)
     return await asyncio.to_thread(b64decode, image.base64)
@@ -266,5 +249,5 @@ async def _read_image(image: LinkedImage, plan: DownloadPlan) -> bytes:
 
 async def _write(response: web.StreamResponse, data: bytes) -> None:
     view = memoryview(data)
-    for start in range(0, len(data), SLICE):
-        await response.write(view[start : start + SLICE])
+    for start in range(0, len(data), delivery.SLICE):
+        await response.write(view[start : start + delivery.SLICE])

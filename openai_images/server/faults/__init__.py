@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Final, Generic, Literal
+from typing import Any, Final, Generic, Literal
 
 import attrs
 
@@ -146,11 +146,6 @@ FAULTS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
-def is_download_fault(name: str) -> bool:
-    """Whether a fault waits for the download of an image, not for a request of one."""
-    return name.startswith("download_")
-
-
 def find_fault(name: str) -> Fault[FaultPlan]:
     """The fault called `name`, with the argument after its colon if it has one."""
     return _find(name, _POSTS, "POSTs")
@@ -227,21 +222,21 @@ class FaultQueues:
 
     def extend(self, names: Iterable[str], *, replace: bool = False) -> None:
         """Appends faults, or replaces the queued ones; changes nothing if one of the names is unknown."""
-        listed = list(names)
-        posts = [find_fault(name) for name in listed if not is_download_fault(name)]
-        downloads = [find_download_fault(name) for name in listed if is_download_fault(name)]
+        found = [(queue := self._queue_of(name), queue.find(name)) for name in names]
         with self._lock:
             if replace:
                 self.posts.pending.clear()
                 self.downloads.pending.clear()
-            self.posts.pending.extend(posts)
-            self.downloads.pending.extend(downloads)
+            for queue, fault in found:
+                queue.pending.append(fault)
 
     def always(self, name: str | None) -> None:
         """The fault of every request for which none is queued; None for none of either kind."""
         if name is None:
             self.posts.always = self.downloads.always = None
-        elif is_download_fault(name):
-            self.downloads.always = find_download_fault(name)
         else:
-            self.posts.always = find_fault(name)
+            queue = self._queue_of(name)
+            queue.always = queue.find(name)
+
+    def _queue_of(self, name: str) -> FaultQueue[Any]:
+        return self.downloads if name.startswith("download_") else self.posts

@@ -16,8 +16,6 @@ import attrs
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
 
 from openai_images.server.catalog import Animation
-from openai_images.server.edits import CheckedEdit
-from openai_images.server.image_info import ImageInfo
 from openai_images.server.paint.drawing import (
     STATEMENT,
     Colour,
@@ -35,6 +33,7 @@ from openai_images.server.paint.drawing import (
     swell,
 )
 from openai_images.server.paint.scenes import choose_palette, prompt_words
+from openai_images.server.source_images import CheckedEdit, ImageInfo
 
 MARGIN = 1.14
 _MAX_PRINTS: Final = 4
