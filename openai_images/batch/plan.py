@@ -62,11 +62,9 @@ def resolve_items(items: Iterable[BatchItem], model: str | None, prices: Prices)
     first: dict[str, int] = {}
     for index, item in enumerate(items):
         where = f"item {index + 1}" if item.line is None else f"line {item.line}"
-        if item.key in first:
-            problems.append(
-                f"{where}: the key {item.key[:40]!r} is that of item {first[item.key] + 1} already"
-            )
-        first.setdefault(item.key, index)
+        earlier = first.setdefault(item.key, index)
+        if earlier != index:
+            problems.append(f"{where}: the key {item.key[:40]!r} is that of item {earlier + 1} already")
         request = item.request
         if request.path != GenerateRequest.path:
             problems.append(f"{where}: a batch takes no {type(request).__name__}; generate_many does")

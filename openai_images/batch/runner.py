@@ -23,8 +23,7 @@ from openai_images.batch.recorder import RunSettings, RunState, WorkItem
 from openai_images.batch.sheet_cards import make_thumbnail, sheet_entries
 from openai_images.catalog.prices import Prices
 from openai_images.errors import APIConnectionError, BatchFolderError, ImagesError
-from openai_images.many.items import RequestItem
-from openai_images.many.options import RunOptions
+from openai_images.many.items import RequestItem, RunOptions
 from openai_images.many.outcomes import Outcomes
 from openai_images.models.cost import cost_of
 from openai_images.models.outcomes import CallObserver, Failed, Outcome, Succeeded
