@@ -7,28 +7,23 @@ pickled.
 """
 
 import math
-import pickle
-import re
 import tracemalloc
 from collections.abc import Iterable
-from typing import Any
 
-from attrs import asdict, field, frozen, mutable
+from attrs import field, frozen, mutable
 
 from benchmarks.corpus import KEY, PROMPT
 from benchmarks.fuzz_cases import Case, pieces
+from benchmarks.fuzz_promises import counts, of_error, of_image, of_result, shown
 from benchmarks.fuzz_reference import pictures_of_events, pictures_of_json
 from openai_images.errors import (
-    APIStatusError,
     ImagesError,
-    ModerationBlockedError,
     ResponseTooLargeError,
     StreamInterruptedError,
 )
 from openai_images.models.completeness import NO_IMAGE, flaw_of
 from openai_images.models.image import Image
 from openai_images.models.results import CompletedImage, Event, ImageResult, PartialImage
-from openai_images.models.usage import TokenDetails, Usage
 from openai_images.wire import headers as header
 from openai_images.wire.base64_decoder import MAX_IMAGE_BYTES, MemorySink
 from openai_images.wire.error_mapping import ResponseContext, error_from_body
@@ -40,9 +35,6 @@ __all__ = ["Outcome", "Sinks", "broken", "outcome", "where"]
 NOW = 1_795_000_000.0
 """When the answers came, in Unix seconds."""
 
-_LONGEST = 5_000
-_BASE64 = re.compile(r"(?![0-9]{150})[A-Za-z0-9+/]{150}")  # a number is none
-_EXTRA = re.compile(r"extra=<.*?>(?=[,)])", re.DOTALL)  # the names of fields, which are the server's
 _PER_BYTE, _BESIDES = 100, 2_000_000
 """Bytes of memory that a byte of JSON may take, decoded as densely as can be; and what it takes to begin."""
 
@@ -202,125 +194,19 @@ def _lost(damaged: Case, came: Outcome) -> list[str]:
 def _judged(answered: ResponseContext, came: Outcome) -> list[str]:
     found: list[str] = []
     if came.error is not None:
-        found += _of_error(answered, came.error)
+        found += of_error(answered, came.error)
     if came.result is not None:
-        found += _of_result(came.result)
+        found += of_result(came.result)
     for event in came.events:
         if isinstance(event, PartialImage | CompletedImage):
-            found += _of_image(event.image)
-            found += _counts(event, "image_index", "partial_image_index", "created_at", "sequence_number")
-        found += _shown(repr(event), secret=False)
+            found += of_image(event.image)
+            found += counts(event, "image_index", "partial_image_index", "created_at", "sequence_number")
+        found += shown(repr(event), secret=False)
     given = () if came.result is None else came.result.images
     flawed = [image for image in (*given, *came.kept) if image.flaw is not None]
     found += [f"{len(flawed)} that are no whole pictures were given as such"] if flawed else []
-    found += [line for error in came.reasons for line in _of_error(answered, error)]
-    return found + [line for image in (*came.kept, *came.damaged) for line in _of_image(image)]
-
-
-# Results
-
-
-def _of_result(result: ImageResult) -> list[str]:
-    found = [] if result.images else ["a result without a picture"]
-    for image in result.images:
-        found += _of_image(image)
-    found += _counts(result, "created")
-    found += _of_usage(result.usage)
-    found += [] if result.svg_usage is None else _counts(result.svg_usage, *_TOKENS, "reasoning_tokens")
-    return found + _shown(repr(result), secret=False) + _pickled(result)
-
-
-_TOKENS = ("input_tokens", "output_tokens", "total_tokens")
-
-
-def _of_usage(usage: Usage | None) -> list[str]:
-    if usage is None:
-        return []
-    details = (usage.input_tokens_details, usage.output_tokens_details)
-    kinds = [
-        _counts(kind, "image_tokens", "text_tokens") for kind in details if isinstance(kind, TokenDetails)
-    ]
-    return sum(kinds, _counts(usage, *_TOKENS))
-
-
-def _of_image(image: Image) -> list[str]:
-    """Bytes or a URL; of the bytes, as many as it says."""
-    if image.nbytes:
-        sides = (image.width, image.height)
-        real = all(side is None for side in sides) or all(
-            isinstance(side, int) and side > 0 for side in sides
-        )
-        found = [] if real else [f"a picture of {sides} pixels"]
-        return (
-            found if len(image.data) == image.nbytes else [*found, "a picture that is not as long as it says"]
-        )
-    return [] if isinstance(image.url, str) and image.url else ["a picture that has neither bytes nor a URL"]
-
-
-def _counts(value: Any, *names: str) -> list[str]:
-    fields = asdict(value, recurse=False)
-    return [
-        f"{type(value).__name__}.{name} is {str(fields[name])[:40]!r}"
-        for name in names
-        if name in fields and fields[name] is not None and not _is_count(fields[name])
-    ]
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and 0 <= value <= 2**53
-
-
-# Errors
-
-
-def _of_error(answered: ResponseContext, error: ImagesError) -> list[str]:
-    found = (
-        _shown(str(error), secret=True)
-        + _shown(repr(error), secret=True)
-        + _shown(repr(vars(error)), secret=True)
-    )
-    found += _pickled(error)
-    if not str(error).strip() or len(str(error)) > _LONGEST:
-        found.append(f"a text of {len(str(error))} characters")
-    if error.safe_to_resend and (error.maybe_billed or answered.status < 300):
-        found.append(f"{type(error).__name__} with {answered.status} is safe to send again")
-    return found + (_of_status_error(answered, error) if isinstance(error, APIStatusError) else [])
-
-
-def _of_status_error(answered: ResponseContext, error: APIStatusError) -> list[str]:
-    found = [
-        f"{name} is a {type(value).__name__}"
-        for name, value in (("code", error.code), ("type", error.type), ("param", error.param))
-        if value == "" or type(value) not in (str, type(None))
-    ]
-    if error.status_code != answered.status:
-        found.append(f"status {error.status_code} instead of {answered.status}")
-    wait = error.retry_after
-    if wait is not None and not 0 < wait < math.inf:
-        found.append(f"a wait of {wait}")
-    if isinstance(error, ModerationBlockedError):
-        texts = (*error.categories, error.stage)
-        found += [] if all(type(text) is str and text for text in texts) else [f"moderation said {texts}"]
-    return found
-
-
-def _shown(text: str, *, secret: bool) -> list[str]:
-    """What may be read by anyone: base64 nowhere, the key and the prompt in no error, and all of it can be printed."""
-    text = text if secret else _EXTRA.sub("", text)
-    found = ["base64 is shown"] if _BASE64.search(text) else []
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        found.append("a text that cannot be encoded")
-    if secret:
-        found += [f"the {name} is shown" for name, sent in (("key", KEY), ("prompt", PROMPT)) if sent in text]
-    return found
-
-
-def _pickled(value: object) -> list[str]:
-    again = pickle.loads(pickle.dumps(value))  # noqa: S301  our own, made a moment ago
-    same = str(again) == str(value) if isinstance(value, ImagesError) else again == value
-    return [] if same else [f"{type(value).__name__} comes out of a pickle as something else"]
+    found += [line for error in came.reasons for line in of_error(answered, error)]
+    return found + [line for image in (*came.kept, *came.damaged) for line in of_image(image)]
 
 
 # Parts by themselves
@@ -330,7 +216,7 @@ def _refused(answered: ResponseContext, body: bytes) -> list[str]:
     """The same body as a refusal."""
     status = answered.status if answered.status >= 300 else (400, 429, 500, 503)[len(body) % 4]
     refusal = ResponseContext(status, answered.headers, answered.secrets, answered.now)
-    return _of_error(refusal, error_from_body(refusal, body))
+    return of_error(refusal, error_from_body(refusal, body))
 
 
 def _headers(damaged: Case) -> list[str]:

@@ -4,8 +4,9 @@ Invariants: an answer goes out in pieces of PIECE bytes, each in a segment of it
 RATE bytes a second: each piece at its moment since the answer's start, so that no delay adds up. A client that does not
 read holds the pieces back, and none of that time is made up for. A RATE of 0 is as fast as the client reads. Must not:
 compute while it sends; answers are made beforehand. It prints its port, over TLS also the file with the certificate
-authority that it made for itself, and ends when its standard input does. `GET /stamp` gives the moment, in nanoseconds
-of the system's monotonic clock, at which it last sent the last piece of an answer.
+authority that it made for itself, ends when its standard input does, and then prints which share of its pieces was
+late. `GET /stamp` gives the moment, in nanoseconds of the system's monotonic clock, at which it last sent the last
+piece of an answer.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from benchmarks.server import BACKLOG, REQUEST, end_of_request
 __all__ = ["Connection", "Pieces", "Server", "new_loop"]
 
 _HEAD_END = b"\r\n\r\n"
+_LATE = 0.001
 _FAST_PIECE = 256 * 1024
 """Bytes of a piece where no pace is asked for."""
 
@@ -48,11 +50,16 @@ class Pieces:
 
 @define
 class Server:
-    """The answers by name, the speed in bytes a second, and when the last piece of one was sent."""
+    """The answers by name, the speed in bytes a second, and when the last piece of one was sent.
+
+    Of all pieces `late` ones were sent too late to be read by themselves.
+    """
 
     answers: dict[str, Pieces]
     rate: float
     stamp: int = 0
+    pieces: int = 0
+    late: int = 0
 
 
 class Connection(asyncio.Protocol):
@@ -112,10 +119,12 @@ class Connection(asyncio.Protocol):
         """The pieces that are due; for the next one a timer is set."""
         self._timer = None
         while self._answer is not None and not self._is_paused:
-            due = self._start + self._offset(self._answer)
-            if due > self._loop.time():
+            due, now = self._start + self._offset(self._answer), self._loop.time()
+            if due > now:
                 self._timer = self._loop.call_at(due, self._send)
                 return
+            self._server.pieces += 1
+            self._server.late += bool(self._server.rate) and now - due > _LATE
             piece = self._answer.data[self._next]
             self._next += 1
             if self._next == len(self._answer.data):
@@ -153,6 +162,7 @@ async def main() -> None:
         async with server:
             print(server.sockets[0].getsockname()[1], authority, flush=True)
             await asyncio.to_thread(sys.stdin.read)
+    print(state.late / max(1, state.pieces), flush=True)
 
 
 if __name__ == "__main__":

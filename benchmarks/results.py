@@ -36,6 +36,8 @@ class Outcome:
     failures: dict[str, int] = Factory(dict[str, int])
     notes: dict[str, list[str]] = Factory(dict[str, list[str]])
     conditions: str = ""
+    late: float = 0.0
+    """The share of a paced server's pieces that were late."""
 
     def is_measured(self, name: str) -> bool:
         """Whether the contender can still be measured."""

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import define, frozen
 
 from benchmarks.cases import Case, Load
 from benchmarks.contenders import FLOOR
@@ -41,12 +41,16 @@ class Effort:
     at_once: int = 1
 
 
-@frozen
+@define
 class Address:
-    """Where a server listens, and the file with the authority that its certificate is of, if it has one."""
+    """Where a server listens, and the file with the authority that its certificate is of, if it has one.
+
+    When it has ended, `late` is the share of its pieces that were late.
+    """
 
     port: int
     authority: str = ""
+    late: float = 0.0
 
 
 WAITING_AT_ONCE = 8
@@ -67,6 +71,7 @@ def compare(case: Case, effort: Effort) -> Outcome:
 
         for number in range(min(effort.rounds, case.rounds)):
             _round(case, number, outcome, lambda names: zip(names, pool.map(take, names), strict=True))
+    outcome.late = server.late
     return outcome
 
 
@@ -166,4 +171,6 @@ def _server(case: Case) -> Generator[Address]:
     ) as process:
         assert process.stdout is not None
         port, authority, *_ = [*process.stdout.readline().split(), ""]
-        yield Address(int(port), authority)
+        address = Address(int(port), authority)
+        yield address
+        address.late = float(process.communicate()[0] or 0.0)

@@ -23,6 +23,7 @@ __all__ = [
 
 PACED_TITLE = "At the speed of a network: in small pieces, by the clock"
 LOOPBACK_TITLE = "On the loopback: as fast as it is read"
+LATE_SHARE = 0.01
 _AT_LIMITS = (OURS, SDK, SDK_PATIENT)
 
 
@@ -83,6 +84,8 @@ def remarks(outcomes: Mapping[str, Outcome]) -> list[str]:
             if count:
                 reasons = "; ".join(outcome.notes.get(name, [])[:1])
                 found[f"failed: {count} calls of {name} in {case.key!r}: {reasons}"] = None
+        if outcome.late >= LATE_SHARE:
+            found[f"late: {outcome.late:.0%} of the pieces in {case.key!r}: the machine was busy"] = None
     conditions: dict[str, dict[str, None]] = {}
     for measure, cases in MEASURES.items():
         texts = [(outcomes[case.key].conditions, case.key) for case in cases if case.key in outcomes]

@@ -64,6 +64,7 @@ def test_pieces_come_by_the_clock() -> None:
     head = len(ANSWER) - 1024
     assert b"".join(data for _, data in stage.sent) == ANSWER
     assert [len(data) for _, data in stage.sent] == [head + SIZE, *[SIZE] * 9, 24]
+    assert (stage.server.pieces, stage.server.late) == (11, 10)
     gaps = [moment for moment, _ in stage.sent]
     first = (head + SIZE) / RATE
     assert gaps == [0.0, *(pytest.approx(first + number / 10 + 0.03) for number in range(10))]
@@ -115,3 +116,4 @@ def test_clients_are_measured_at_it(key: str) -> None:
     assert (outcome.broken, outcome.missing) == ({}, {})
     assert outcome.rounds[OURS][0] > 0
     assert outcome.rounds[FLOOR][0] > 0
+    assert 0 <= outcome.late <= 1

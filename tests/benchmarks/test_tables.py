@@ -85,6 +85,14 @@ def test_remarks_name_missing_broken_and_failed() -> None:
     ]
 
 
+def test_remarks_name_a_busy_machine() -> None:
+    """Where a paced server could not keep its pace, which changes what is measured."""
+    told = {"paced": Outcome(late=0.123), "paced-tls": Outcome(late=0.009)}
+    assert [line for line in remarks(told) if line.startswith("late")] == [
+        "late: 12% of the pieces in 'paced': the machine was busy"
+    ]
+
+
 def test_conditions_name_measures() -> None:
     """Or the cases, where those of a measure differ."""
     old, new = Outcome(conditions="old"), Outcome(conditions="new")
