@@ -26,7 +26,7 @@ from benchmarks.tables import cases_of, figures, goals, limits, number, page, re
 
 RESULTS = Path(__file__).parent / "results"
 PLOTS = {"cpu": "CPU", "memory": "Memory", "stall": "Worst stall of the event loop"}
-PROOFS = ("cancel", "fuzz", "kill", "scale")
+PROOFS = ("cancel", "fast_path", "fuzz", "kill", "scale")
 """Commands of their own, each the module of this name: right or wrong, no figures."""
 
 PACKAGES = ("openai-images", "aiohttp", "pybase64", "openai", "httpx2")

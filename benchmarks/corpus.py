@@ -62,9 +62,9 @@ def pictures() -> dict[str, str]:
     return dict(line.split() for line in lines if line and not line.startswith("#"))
 
 
-def answers() -> dict[str, Answer]:
-    """All of them, by name. Raises ValueError where a file is not as it should be."""
-    known = pictures()
+def answers(known: dict[str, str] | None = None) -> dict[str, Answer]:
+    """All of them, by name, with these pictures. Raises ValueError where a file is not as it should be."""
+    known = pictures() if known is None else known
     return {path.stem: _read(path, known) for path in sorted((_WIRE / "answers").glob("*.http"))}
 
 

@@ -30,6 +30,7 @@ from openai_images.models.image import Image
 from openai_images.models.results import CompletedImage, Event, ImageResult, PartialImage
 from openai_images.models.usage import TokenDetails, Usage
 from openai_images.wire import headers as header
+from openai_images.wire.base64_decoder import MAX_IMAGE_BYTES
 from openai_images.wire.error_mapping import ResponseContext, error_from_body
 from openai_images.wire.response import ResponseDecoder
 from openai_images.wire.sinks import MemorySink
@@ -105,13 +106,18 @@ class Outcome:
     reasons: list[ImagesError] = field(eq=False, factory=list[ImagesError])
 
 
-def outcome(answered: ResponseContext, chunks: Iterable[bytes], sinks: Sinks) -> Outcome:
+def outcome(
+    answered: ResponseContext,
+    chunks: Iterable[bytes],
+    sinks: Sinks,
+    max_picture_bytes: int = MAX_IMAGE_BYTES,
+) -> Outcome:
     """What the client would make of it."""
     events: list[Event] = []
     if answered.status >= 300:
         refusal = error_from_body(answered, b"".join(chunks))
         return Outcome(events, None, refusal, f"{type(refusal).__name__}: {refusal}", [], [])
-    reader = ResponseDecoder(answered, sinks)
+    reader = ResponseDecoder(answered, sinks, max_picture_bytes)
     life = 0
     try:
         for chunk in chunks:

@@ -29,9 +29,9 @@ from openai_images.http.deadlines import Deadlines, timed_out
 from openai_images.http.request_body import BytesBody, RequestProgress
 from openai_images.http.sessions import Session, SessionPool, head_flaw
 from openai_images.models.options import Timeouts, Timing
-from openai_images.wire.chunks import chunk_end
 from openai_images.wire.redaction import redact
 from openai_images.wire.requests import HTTPRequest
+from openai_images.wire.response import chunk_end
 
 _NOT_SENT: tuple[tuple[type[Exception], str], ...] = (  # the first that fits
     (aiohttp.ClientConnectorDNSError, "the host name could not be resolved; check base_url and the network"),

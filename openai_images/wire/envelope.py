@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -42,9 +43,25 @@ def parse_documents(
     first document is not legal JSON (`IncompleteJSONError` if more text could complete it), or if `strict`
     and other text follows it.
     """
-    remaining = iter(images)
-    decoder = json.JSONDecoder(parse_constant=lambda _: next(remaining, None), parse_int=_parse_int)
-    first, end = _decode_at(decoder, text, 0)
+    _parser.images = iter(images)
+    try:
+        return _parse(text, constant_offset, strict=strict)
+    finally:
+        _parser.images = iter(())
+
+
+class _Parser(threading.local):
+    """A decoder for each thread, as making one takes longer than parsing; `images` are those of the next `NaN`s."""
+
+    def __init__(self) -> None:
+        self.images: Iterator[object] = iter(())
+        self.decode = json.JSONDecoder(
+            parse_constant=lambda _: next(self.images, None), parse_int=_parse_int
+        ).raw_decode
+
+
+def _parse(text: str, constant_offset: int | None, *, strict: bool) -> list[Any]:
+    first, end = _decode_at(text, 0)
     if constant_offset is not None and (strict or constant_offset < end):
         raise DecodeError(_NOT_JSON.format("it holds NaN or Infinity"))
     found = [first]
@@ -53,21 +70,22 @@ def parse_documents(
         raise DecodeError(_NOT_JSON.format(f"Extra data at character {end:,} of its envelope"))
     with suppress(DecodeError):
         while end < len(rest) and len(found) < MAX_DOCUMENTS:
-            document, end = _decode_at(decoder, rest, end)
+            document, end = _decode_at(rest, end)
             found.append(document)
     return found
 
 
-def _decode_at(decoder: json.JSONDecoder, text: str, start: int) -> tuple[Any, int]:
+def _decode_at(text: str, start: int) -> tuple[Any, int]:
     """Return the document that begins at `start`, and the index at which the next one would begin."""
     try:
-        document, end = decoder.raw_decode(text, _skip_space(text, start))
+        document, end = _parser.decode(text, _skip_space(text, start))
     except RecursionError:
         raise DecodeError(TOO_LARGE) from None
     except json.JSONDecodeError as error:
         cls = IncompleteJSONError if _UNFINISHED_WORD.fullmatch(text, error.pos) else DecodeError
         raise cls(_NOT_JSON.format(f"{error.msg} at character {error.pos:,} of its envelope")) from None
-    if is_deeper(document, MAX_DEPTH):
+    brackets = text.count("{", start, end) + text.count("[", start, end)
+    if brackets > MAX_DEPTH and is_deeper(document, MAX_DEPTH):
         raise DecodeError(TOO_LARGE)
     return document, _skip_space(text, end)
 
@@ -83,3 +101,6 @@ def _parse_int(digits: str) -> int | float:
         return int(digits)
     except ValueError:
         return float(digits)
+
+
+_parser = _Parser()

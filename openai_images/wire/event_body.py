@@ -60,6 +60,9 @@ class EventStreamBody:
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Frame and decode the next bytes; yield each event at its blank line. Raises `ImagesError`."""
+        if self._in_data and self._scanner.feed_image(chunk):
+            self.activity += 1
+            return
         for token in self._framer.feed(chunk):
             self.activity += 1
             if isinstance(token, SSEEventEnd):
@@ -174,7 +177,8 @@ class EventStreamBody:
 
     def _known_events(self, doc: dict[str, Any], event_type: str, damaged: list[Image]) -> Sequence[Event]:
         """Return the events of a known type; none for an unknown one. Raises `ImagesError` if the image is missing."""
-        fields = {key: value for key, value in doc.items() if key != "type"}
+        fields = dict(doc)
+        fields.pop("type", None)
         if event_type.endswith(".partial_image"):
             partial = codec.structure_partial(fields)
             return () if partial is None else [partial]

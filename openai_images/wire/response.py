@@ -1,13 +1,15 @@
 """Decodes the body of a successful response, of whatever kind, to events and a result.
 
 Invariants: the first bytes decide its kind, then the content type: servers answer JSON to a stream request,
-event streams to plain ones, raw images, and HTML with status 200. Any other body raises `DecodeError`.
+event streams to plain ones, raw images, and HTML with status 200. Any other body raises `DecodeError`. A piece that
+`chunk_end` cuts is short, or has none of `_MARKS`, which begin and end all that costs Python code.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 from openai_images.errors import DecodeError, ImagesError, StreamInterruptedError
 from openai_images.models import media
@@ -35,9 +37,32 @@ _EVENT_STREAM = re.compile(rb"(?:data|event|id|retry)[:\r\n]|:")
 _DATA_URL = b"data:image/"  # not an event: its data are JSON or a word
 _ARCHIVE = b"PK\x03\x04"  # vLLM-omni's response to response_format=file with several images
 _SHOWN = 200  # characters of an unknown body in an error
-_SMALL = 1024
+_QUOTE = 0x22  # as a number: faster to find
+_SMALL = 4096
 _ENOUGH = 16 * 1024
 """Pieces below `_SMALL` that complete nothing are joined to this size: a call costs more than their bytes."""
+
+SLOW_BYTES: Final = 4 * 1024
+"""Decoding costs up to 1.3 microseconds a byte (events of one digit each), so this is about 5 ms."""
+
+_WINDOW: Final = 256 * 1024
+"""How far to search for marks; without a limit a chunk of many pieces would take quadratic time."""
+
+_MARKS: Final = (b"\n", b'"', b"\\", b"\r")
+
+
+def chunk_end(data: bytes, start: int) -> int:
+    """Return the index at which the piece of received bytes that begins at `start` ends; linear."""
+    if len(data) - start <= SLOW_BYTES:
+        return len(data)
+    end = min(len(data), start + _WINDOW)
+    for mark in _MARKS:
+        found = data.find(mark, start, end)
+        if found >= 0:
+            end = found
+            if end - start <= SLOW_BYTES:
+                return start + SLOW_BYTES
+    return end
 
 
 class ResponseDecoder:
@@ -64,7 +89,7 @@ class ResponseDecoder:
     @property
     def in_image(self) -> bool:
         """Whether the next bytes belong to an image that has begun."""
-        return self._body is not None and not self._buffer and self._body.in_image
+        return self._body is not None and self._body.in_image and _QUOTE not in self._buffer
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Decode the next bytes. Raises `ImagesError`; events yielded before that stay valid."""
@@ -84,7 +109,8 @@ class ResponseDecoder:
         if self._body is None and self._buffer:
             self._open(ended=True)
         if self._body is not None:
-            yield from self._read(b"")
+            if self._buffer:
+                yield from self._read(b"")
             yield from self._body.finish()
 
     def result(self, completed: Sequence[CompletedImage]) -> ImageResult:

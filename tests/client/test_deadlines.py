@@ -9,7 +9,7 @@ from openai_images import APITimeoutError, CompletedImage, Timeouts, Timing, Unk
 from openai_images.http.body_reader import BodyReader, OpenBodies
 from openai_images.http.request_body import RequestProgress
 from openai_images.http.transport import Response
-from openai_images.wire.chunks import SLOW_BYTES
+from openai_images.wire.response import SLOW_BYTES
 from tests.helpers.clients import BOTH, COMPLETED, PROMPT, Call, client_of, event, generate
 from tests.helpers.raw_server import LAST_CHUNK, STALL, RawServer, chunk, chunked
 
