@@ -20,7 +20,7 @@ from openai_images.errors import ConfigurationError
 from openai_images.http.address_guard import AddressGuard, BlockedAddressError
 from openai_images.http.download_body import SILENCE, Bounds, FetchError, TransientFetchError, read_image
 from openai_images.http.endpoint import Endpoint
-from openai_images.http.retry import backoff
+from openai_images.http.failures import backoff
 from openai_images.http.sessions import head_flaw
 from openai_images.http.transport import Transport
 from openai_images.http.urls import (
