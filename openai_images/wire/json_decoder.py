@@ -125,8 +125,7 @@ class JSONImageDecoder:
         if has_too_many_values(self._envelope):
             raise DecodeError(TOO_LARGE)
         in_string = self._state is not JSONImageDecoder._outside_strings
-        constant_offset = self._constant_offset
-        if constant_offset is not None:  # of bytes
+        if (constant_offset := self._constant_offset) is not None:  # of bytes
             constant_offset = len(self._envelope[:constant_offset].decode("utf-8", "replace"))
         try:
             if in_string and strict:
@@ -170,11 +169,9 @@ class JSONImageDecoder:
 
     def _outside_strings(self, data: bytes, offset: int) -> int:
         """Outside of strings: copy, and look for a key and a colon before the next string."""
-        if not (self._last_key or self._value_key):
-            skipped = _NO_IMAGE_KEYS.match(data, offset)
-            if skipped is not None and skipped.end() > offset:
-                self._envelope += skipped[0]
-                offset = skipped.end()
+        if not (self._last_key or self._value_key) and (skipped := _NO_IMAGE_KEYS.match(data, offset)):
+            self._envelope += skipped[0]
+            offset = skipped.end()
         quote = data.find(b'"', offset)
         outside = data[offset:] if quote < 0 else data[offset:quote]
         if self._constant_offset is None and (_N in outside or _I in outside):

@@ -38,6 +38,7 @@ _EVENT_STREAM = re.compile(rb"(?:data|event|id|retry)[:\r\n]|:")
 _DATA_URL = b"data:image/"  # not an event: its data are JSON or a word
 _ARCHIVE = b"PK\x03\x04"  # vLLM-omni's response to response_format=file with several images
 _SHOWN = 200  # characters of an unknown body in an error
+_QUOTE = 0x22  # as a number: faster to find
 _SMALL = 4096
 _ENOUGH = 16 * 1024
 """Pieces below `_SMALL` that complete nothing are joined to this size: a call costs more than their bytes."""
