@@ -165,7 +165,7 @@ class ResponseDecoder:
     @property
     def in_image(self) -> bool:
         """Whether the next bytes belong to an image that has begun."""
-        return self._body is not None and self._body.in_image and b'"' not in self._buffer
+        return self._body is not None and self._body.in_image and _QUOTE not in self._buffer
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Decode the next bytes. Raises `ImagesError`; events yielded before that stay valid."""
