@@ -34,15 +34,41 @@ def open_part(folder: Path, name: str) -> tuple[BinaryIO, Path]:
 
 
 def publish(part: Path, target: Path, *, overwrite: bool) -> Path:
-    """Move a complete part file to `target`, or to the first free of `target-2`, `-3`, …; return that path."""
+    """Move a complete part file to `target`, or to a free one of `target-2`, `-3`, …; return that path.
+
+    It is the first free one, unless files were removed from between the others.
+    """
     if overwrite and not target.is_dir():  # a folder cannot be replaced, and the image is paid for
         part.replace(target)
         return target
     path, number = target, 1
     while not _claim(part, path):
-        number += 1
-        path = target.with_name(f"{target.stem}-{number}{target.suffix}")
+        number = _next_free(target, number)
+        path = _numbered(target, number)
     return path
+
+
+def _next_free(target: Path, taken: int) -> int:
+    """Return a number above `taken` whose file is not there, while the one before it is.
+
+    Doubles the step, then bisects: to try one number after the other would make n files of one name n² attempts.
+    """
+    step = 1
+    while os.path.lexists(_numbered(target, taken + step)):
+        taken += step
+        step *= 2
+    free = taken + step
+    while free - taken > 1:
+        middle = (taken + free) // 2
+        if os.path.lexists(_numbered(target, middle)):
+            taken = middle
+        else:
+            free = middle
+    return free
+
+
+def _numbered(target: Path, number: int) -> Path:
+    return target.with_name(f"{target.stem}-{number}{target.suffix}")
 
 
 def _claim(part: Path, target: Path) -> bool:

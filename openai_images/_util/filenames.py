@@ -93,6 +93,7 @@ _STRAY = re.compile(
     re.VERBOSE,
 )
 
+_ORDINARY = re.compile(rf"[A-Za-z0-9_-]{{1,{_MAX_NAME_BYTES}}}")
 _NUMBERED = re.compile(r"([0-9]{5,})(?:-[0-9]+)?")
 
 
@@ -107,6 +108,8 @@ def safe_file_name(key: str) -> str:
     Separators, "..", control characters, what Windows forbids and what the file system cannot encode become hyphens; a
     name over 120 bytes is cut between two letters and ends in eight digits of its hash.
     """
+    if _ORDINARY.fullmatch(key) and key.strip("-_") and key.casefold() not in RESERVED:
+        return key
     plain = unicodedata.normalize("NFC", key)
     visible = "".join(mark if mark.isprintable() or mark in _INVISIBLE else "\0" for mark in plain)
     visible = encodable(_STRAY.sub("\0", visible))

@@ -51,4 +51,4 @@ def decoded(text: str, start: int) -> object:
 
 def has_too_many_values(text: bytearray) -> bool:
     """Whether JSON has more than about `MAX_VALUES` values: counts commas and brackets, also in strings, for speed."""
-    return text.count(b",") + text.count(b"[") + text.count(b"{") > MAX_VALUES
+    return len(text) > MAX_VALUES < text.count(b",") + text.count(b"[") + text.count(b"{")

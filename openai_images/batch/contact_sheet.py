@@ -190,8 +190,9 @@ def _list_item(entry: SheetEntry) -> str:
     links = " ".join(
         f'<a href="{quote(_valid_unicode(file))}">{escape(_valid_unicode(file))}</a>' for file in entry.files
     )
-    reason = escape(_truncate(entry.reason, _MAX_IN_LIST))
-    state = "" if entry.state == "done" else f"<b>{STATES[entry.state]}</b> {reason} "
+    state = ""
+    if entry.state != "done":
+        state = f"<b>{STATES[entry.state]}</b> {escape(_truncate(entry.reason, _MAX_IN_LIST))} "
     return f"<li>{links} {state}<bdi>{escape(_truncate(entry.prompt, _MAX_IN_LIST))}</bdi></li>\n"
 
 

@@ -13,7 +13,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from math import isfinite
@@ -36,7 +36,6 @@ _MAX_AMOUNT: Final = Decimal(10) ** 12
 _MAX_INTEGER: Final = 2**63
 _MAX_PIXELS: Final = 2**31
 _KEY = re.compile(r'"key":\s*("(?:[^"\\]|\\.)*")')
-_SPACE = re.compile(r"[ \t\r\n]*")
 _PLAIN = re.compile(r"[\w-]+")
 _DECODER = json.JSONDecoder()
 
@@ -121,15 +120,15 @@ def _describe_keys(keys: Sequence[str]) -> str:
 class JournalLine:
     """A line's rows, how many bytes at its end are none, and the keys of what could not be read."""
 
-    rows: list[dict[str, Any]] = field(factory=list[dict[str, Any]])
-    unreadable_keys: list[str] = field(factory=list[str])
+    rows: list[dict[str, Any]]
+    unreadable_keys: list[str]
     is_complete: bool = True
     unread_bytes: int = 0
 
 
 def parse_line(data: bytes) -> JournalLine:
     """The rows of a line, as far as they can be read."""
-    line = JournalLine()
+    line = JournalLine([], [])
     try:
         text = data.decode()
     except UnicodeDecodeError:
@@ -173,12 +172,14 @@ def _parse_decimal(text: str) -> Decimal | None:
 
 def is_file(value: object) -> bool:
     """Whether this is an entry of `files`."""
-    if not is_object(value) or not _is_name(value.get("name")) or not isinstance(value.get("sha256"), str):
-        return False
-    optional = (("written", _MAX_INTEGER), ("width", _MAX_PIXELS), ("height", _MAX_PIXELS))
     return (
-        _is_count(value.get("nbytes"), _MAX_INTEGER)
-        and all(value.get(name) is None or _is_count(value[name], limit) for name, limit in optional)
+        is_object(value)
+        and _is_name(value.get("name"))
+        and isinstance(value.get("sha256"), str)
+        and _is_count(value.get("nbytes"), _MAX_INTEGER)
+        and _is_count_or_none(value.get("written"), _MAX_INTEGER)
+        and _is_count_or_none(value.get("width"), _MAX_PIXELS)
+        and _is_count_or_none(value.get("height"), _MAX_PIXELS)
         and isinstance(value.get("media_type", ""), str)
     )
 
@@ -197,7 +198,11 @@ def _parse_row(value: object) -> dict[str, Any] | None:
         return None
     if state == "away" and not value.get("urls"):
         return None
-    row = {name: value[name] for name, check in _FIELD_CHECKS.items() if name in value and check(value[name])}
+    row = {
+        name: value[name]
+        for name, check in _FIELD_CHECKS
+        if name in value and (check is None or check(value[name]))
+    }
     if files:
         row["files"] = [{name: file[name] for name in _FILE_FIELDS if name in file} for file in files]
     return None if state == "away" and "urls" not in row else row
@@ -218,7 +223,11 @@ def _is_seconds(value: object) -> bool:
 
 
 def _is_count(value: object, limit: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= limit
+    return type(value) is int and 0 <= value <= limit  # bool is a subclass
+
+
+def _is_count_or_none(value: object, limit: int) -> bool:
+    return value is None or _is_count(value, limit)
 
 
 def _is_image_count(value: object) -> bool:
@@ -243,26 +252,22 @@ def _is_name(value: object) -> bool:
     return ".." not in value or ".." not in Path(value).parts
 
 
-def _is_anything(_: object) -> bool:
-    return True
-
-
-_FIELD_CHECKS: Mapping[str, Callable[[Any], bool]] = {
-    "state": _is_anything,
-    "key": _is_anything,
-    "request": _is_text,
-    "stem": _is_stem,
-    "pictures": _is_image_count,
-    "files": _is_anything,
-    "urls": _is_urls,
-    "message": _is_text,
-    "error": _is_anything,
-    "seconds": _is_seconds,
-    "billed": _is_anything,
-    "adopted": _is_anything,
-    "cost": _is_anything,
-    "estimate": _is_anything,
-}
+_FIELD_CHECKS: Sequence[tuple[str, Callable[[Any], bool] | None]] = (
+    ("state", None),
+    ("key", None),
+    ("request", _is_text),
+    ("stem", _is_stem),
+    ("pictures", _is_image_count),
+    ("files", None),
+    ("urls", _is_urls),
+    ("message", _is_text),
+    ("error", None),
+    ("seconds", _is_seconds),
+    ("billed", None),
+    ("adopted", None),
+    ("cost", None),
+    ("estimate", None),
+)
 """The fields that are read: a large journal's other ones would fill the memory. `parse_amount` checks amounts."""
 
 _FILE_FIELDS = ("name", "nbytes", "sha256", "written", "width", "height", "media_type")
@@ -280,5 +285,6 @@ def _find_keys(text: str) -> Iterator[str]:
 
 
 def _skip_space(text: str, start: int) -> int:
-    space = _SPACE.match(text, start)
-    return start if space is None else space.end()
+    while start < len(text) and text[start] in " \t\r\n":
+        start += 1
+    return start

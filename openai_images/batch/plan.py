@@ -62,11 +62,9 @@ def resolve_items(items: Iterable[BatchItem], model: str | None, prices: Prices)
     first: dict[str, int] = {}
     for index, item in enumerate(items):
         where = f"item {index + 1}" if item.line is None else f"line {item.line}"
-        if item.key in first:
-            problems.append(
-                f"{where}: the key {item.key[:40]!r} is that of item {first[item.key] + 1} already"
-            )
-        first.setdefault(item.key, index)
+        earlier = first.setdefault(item.key, index)
+        if earlier != index:
+            problems.append(f"{where}: the key {item.key[:40]!r} is that of item {earlier + 1} already")
         request = item.request
         if request.path != GenerateRequest.path:
             problems.append(f"{where}: a batch takes no {type(request).__name__}; generate_many does")
@@ -115,7 +113,7 @@ def input_error(where: str, problems: Sequence[str]) -> BatchInputError:
 def _digest(request: GenerateRequest) -> str:
     """The SHA-256 of the request's canonical body. Raises `RequestInvalidError`."""
     body = request_params(request, stream=False)
-    if all(type(name) is str and type(value) in (str, int) for name, value in body.items()):
+    if {str} >= set(map(type, body)) and {str, int} >= set(map(type, body.values())):
         with suppress(ValueError):  # raised below, without the prompt
             return _hash_json(body)
     return _hash_json(json.loads(encode_json(body)))  # a tuple becomes a list, 1 as a name "1"
@@ -136,27 +134,29 @@ class FolderFindings:
 
 def reject_changed_items(items: Iterable[ResolvedItem], ledger: Ledger) -> None:
     """Raise `BatchFolderError` where the request of an item that may have been billed has changed."""
-    changed = [item.key for item in items if _is_changed(item, ledger) and _may_be_paid(item, ledger)]
+    paid = ("done", "away", "unknown")
+    changed = [item.key for item in items if ledger.get(item.key).state in paid and _is_changed(item, ledger)]
     if changed:
-        subject = "1 item is" if len(changed) == 1 else f"{len(changed):,} items are"
-        msg = (
-            f"{subject} not what this folder's journal has under the same key, and may have been paid for already: "
-            f"{_list_limited(changed, 40)}; nothing was sent. Use another folder, give new prompts keys of their own "
-            "or put them behind the old ones, or go back to the old prompts and parameters"
+        raise BatchFolderError(
+            f"{_subject(changed, 'item')} not what this folder's journal has under the same key, and may have been "
+            f"paid for already: {_list_limited(changed, 40)}; nothing was sent. Use another folder, give new prompts "
+            "keys of their own or put them behind the old ones, or go back to the old prompts and parameters"
         )
-        raise BatchFolderError(msg)
 
 
 def reject_lost_rows(lost_images: Sequence[str], folder: str) -> None:
     """Raise `BatchFolderError` where the folder has images of items to send, and the journal no rows of them."""
     if lost_images:
-        subject = "1 image is" if len(lost_images) == 1 else f"{len(lost_images):,} images are"
-        msg = (
-            f"{subject} in {folder!r} that no row of the journal knows, with the names of items that would be sent, "
-            f"and paid for again: {_list_limited(lost_images, 80)}; nothing was sent. journal.jsonl has lost rows: "
-            "restore it. To have them generated again, move these images to another folder first"
+        raise BatchFolderError(
+            f"{_subject(lost_images, 'image')} in {folder!r} that no row of the journal knows, with the names of items "
+            f"that would be sent, and paid for again: {_list_limited(lost_images, 80)}; nothing was sent. "
+            "journal.jsonl has lost rows: restore it. To have them generated again, move these images to another "
+            "folder first"
         )
-        raise BatchFolderError(msg)
+
+
+def _subject(names: Sequence[str], noun: str) -> str:
+    return f"1 {noun} is" if len(names) == 1 else f"{len(names):,} {noun}s are"
 
 
 def _list_limited(names: Sequence[str], length: int) -> str:
@@ -177,14 +177,8 @@ def make_plan(
     same = _find_duplicates(items, states, to_send) if options.dedupe else {}
     states |= {key: states[other] for key, other in same.items() if other not in to_send}
 
-    keys: dict[str, list[str]] = {
-        "done": [],
-        "away": [],
-        "pending": [],
-        "failed": [],
-        "unknown": [],
-        "missing": [],
-    }
+    names = ("done", "away", "pending", "failed", "unknown", "missing")
+    keys: dict[str, list[str]] = {state: [] for state in names}
     for key, state in states.items():
         keys[state].append(key)
     return BatchPlan(
@@ -212,10 +206,6 @@ def _state(item: ResolvedItem, ledger: Ledger, findings: FolderFindings) -> str:
 
 def _is_changed(item: ResolvedItem, ledger: Ledger) -> bool:
     return ledger.get(item.key).request not in ("", item.digest)
-
-
-def _may_be_paid(item: ResolvedItem, ledger: Ledger) -> bool:
-    return ledger.get(item.key).state in ("done", "away", "unknown")
 
 
 def _find_duplicates(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from decimal import Decimal
 from functools import partial
@@ -20,12 +20,10 @@ from openai_images.batch.journal import done_row
 from openai_images.batch.models import BatchSummary
 from openai_images.batch.plan import BatchStatus, ResolvedItem
 from openai_images.batch.recorder import RunSettings, RunState, WorkItem
-from openai_images.batch.recovery import OpenedBatch
 from openai_images.batch.sheet_cards import make_thumbnail, sheet_entries
 from openai_images.catalog.prices import Prices
 from openai_images.errors import APIConnectionError, BatchFolderError, ImagesError
-from openai_images.many.items import RequestItem
-from openai_images.many.options import RunOptions
+from openai_images.many.items import RequestItem, RunOptions
 from openai_images.many.outcomes import Outcomes
 from openai_images.models.cost import cost_of
 from openai_images.models.outcomes import CallObserver, Failed, Outcome, Succeeded
@@ -51,7 +49,10 @@ class BatchRunner:
         for key, representative in self.plan.same.items():
             if representative in opened.stems:
                 self._duplicates.setdefault(representative, []).append(self._items[key])
-        self._work = _work_items(self._items, opened, options.prices)
+        self._opened = opened
+        self._to_send = frozenset(opened.plan.to_send)
+        self._order = dict.fromkeys((*opened.plan.to_fetch, *opened.plan.to_send))  # URLs expire
+        self._work: dict[str, WorkItem] = {}  # what was started
         self._pending: deque[Outcome] = deque()
         self._started = False
         self._outcomes = Outcomes(
@@ -59,7 +60,7 @@ class BatchRunner:
             self._run_item,
             RunOptions(
                 concurrency=options.concurrency or caller.concurrency,
-                total=len(self._work),
+                total=len(self._order),
                 progress=settings.progress,
                 cost=partial(_cost, options.prices),
                 timing=caller.timing,
@@ -118,19 +119,31 @@ class BatchRunner:
             self._folder.release()
 
     async def _requests(self) -> AsyncIterator[RequestItem]:
-        """What is to be fetched first, as URLs expire; then the items to send, as the budget allows."""
-        for key, work in self._work.items():
-            item = work.item
+        """What is to be fetched first; then the items to send, as the budget allows."""
+        for key in self._order:
+            work = self._work_item(key)
             while work.estimate and not self._run.budget.reserve(work.estimate):
                 if not self._run.budget.reserved:
                     self._run.stop_reason.set("budget")
                     return
                 self._run.budget_freed.clear()
                 await self._run.budget_freed.wait()
-            yield RequestItem(item.index, key, self._items[key].request)
+            self._work[key] = work
+            yield RequestItem(work.item.index, key, self._items[key].request)
+
+    def _work_item(self, key: str) -> WorkItem:
+        item, record = self._items[key], self._run.ledger.get(key)
+        kept_files = self._opened.kept_files.get(key, ())
+        return WorkItem(
+            item=item.rest(len(kept_files), self._options.prices) or item,
+            stem=self._opened.stems[key],
+            remote=record if record.state == "away" else None,
+            can_send=key in self._to_send,
+            kept_files=kept_files,
+        )
 
     async def _run_item(self, item: RequestItem, observer: CallObserver) -> ImageResult:
-        result = await ItemRunner(self._run, self._work[item.key], observer).run()
+        result = await ItemRunner(self._run, self._work.pop(item.key), observer).run()
         if self._options.thumbnail is not None:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._run.threads, self._make_thumbnails, item.key)
@@ -179,22 +192,3 @@ class BatchRunner:
 def _cost(prices: Prices, request: GenerateRequest, result: ImageResult) -> Decimal | None:
     fetched_only = not result.attempts  # paid for in an earlier run
     return Decimal(0) if fetched_only else cost_of(result, request.model, prices)
-
-
-def _work_items(
-    items: Mapping[str, ResolvedItem], opened: OpenedBatch, prices: Prices
-) -> dict[str, WorkItem]:
-    """What a run does, in its order: remote images first."""
-    remote = {key: opened.ledger.get(key) for key in opened.plan.to_fetch}
-    to_send = set(opened.plan.to_send)
-    work_items: dict[str, WorkItem] = {}
-    for key in (*remote, *opened.plan.to_send):
-        kept_files = opened.kept_files.get(key, ())
-        work_items[key] = WorkItem(
-            item=items[key].rest(len(kept_files), prices) or items[key],
-            stem=opened.stems[key],
-            remote=remote.get(key),
-            can_send=key in to_send,
-            kept_files=kept_files,
-        )
-    return work_items

@@ -18,38 +18,13 @@ from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Self
 
-from openai_images import (
-    Batch,
-    BatchPlan,
-    ConfigurationError,
-    ImagesClient,
-    ImagesError,
-)
-from openai_images.cli.batch_input import (
-    BatchCommandOptions,
-    BatchJob,
-    estimate_items,
-    load_job,
-)
+from openai_images import Batch, BatchPlan, ConfigurationError, ImagesClient, ImagesError
+from openai_images.cli import error_report
+from openai_images.cli.batch_input import BatchCommandOptions, BatchJob, estimate_items, load_job
 from openai_images.cli.batch_progress import BatchDisplay, make_batch_display
 from openai_images.cli.batch_report import BatchReporter, RunSummary, plan_lines, plan_record
-from openai_images.cli.console import (
-    Console,
-    Streams,
-    dollars,
-    plural,
-    wait_writable,
-)
-from openai_images.cli.error_report import (
-    INTERRUPTED,
-    ErrorReport,
-    exit_code,
-    print_error,
-    report_error,
-    report_from,
-    run_command,
-    write_error_report,
-)
+from openai_images.cli.console import Console, Streams, dollars, plural, wait_writable
+from openai_images.cli.error_report import ErrorReport
 from openai_images.cli.options import offline_client, open_client
 
 _MARKER = "stand-ins.txt"
@@ -65,9 +40,9 @@ def run_batch(options: BatchCommandOptions, streams: Streams) -> int:
     try:
         command = BatchCommand(load_job(options), console)
     except ImagesError as error:
-        report_error(console, report_from(error), error)
-        return exit_code(error)
-    return run_command(console, command.run, command.interrupted)
+        error_report.report_error(console, error_report.report_from(error), error)
+        return error_report.exit_code(error)
+    return error_report.run_command(console, command.run, command.interrupted)
 
 
 class BatchCommand:
@@ -123,7 +98,10 @@ class BatchCommand:
         with ExitStack() as signals:
             try:
                 async with batch as self._batch:
-                    mark_stand_ins(folder, local=self._options.local)
+                    if self._options.local:
+                        (folder / _MARKER).write_text(_MARKER_TEXT, encoding="utf-8")
+                    else:
+                        (folder / _MARKER).unlink(missing_ok=True)
                     self._print_plan(batch.plan)
                     await asyncio.sleep(0)  # an earlier Ctrl-C is raised here, before anything is sent
                     signals.enter_context(interrupts)
@@ -141,7 +119,7 @@ class BatchCommand:
                     return self._report_unusable_folder(error)
                 self._report_run_error(error)
             code = self._print_summary(batch)
-        return INTERRUPTED if interrupts.count else code
+        return error_report.INTERRUPTED if interrupts.count else code
 
     def _new_batch(self, client: ImagesClient, out: str) -> Batch:
         # Looked up at each call: the display is made after the plan was printed.
@@ -182,28 +160,34 @@ class BatchCommand:
         if isinstance(error, ImagesError):
             raise error
         advice = "Nothing was sent. Choose another folder with --out."
-        report_error(self._console, write_error_report(self._options.out, error, advice), error)
+        error_report.report_error(
+            self._console, error_report.write_error_report(self._options.out, error, advice), error
+        )
         return 2
 
     def _report_run_error(self, error: ImagesError | OSError) -> None:
         advice = "What is finished is there. See to the folder, then run the same command again."
         report = (
-            write_error_report(self._options.out, error, advice)
+            error_report.write_error_report(self._options.out, error, advice)
             if isinstance(error, OSError)
-            else report_from(error)
+            else error_report.report_from(error)
         )
         self.reporter.print_record(report.record())
-        print_error(self._console, report, error)
+        error_report.print_error(self._console, report, error)
 
     def _print_summary(self, batch: Batch) -> int:
         summary, progress = batch.summary, self._display.progress
+        # In input order; a cancelled item has no outcome, but a row in the journal.
+        journal = Path(self._options.out) / "journal.jsonl"
+        found = read_unknown_keys(journal) if summary.unknown else set[str]()
+        unknown = [item.key for item in self._job.items if item.key in found]
         run_summary = RunSummary(
             summary=summary,
             out=self._options.out,
             images_per_minute=progress.images_per_minute,
             spent=progress.spent,
             budget=self._job.budget,
-            unknown=self._unknown_keys() if summary.unknown else (),
+            unknown=unknown,
             is_local=self._options.local,
         )
         for line in run_summary.lines:
@@ -212,11 +196,6 @@ class BatchCommand:
             self._console.print_message(run_summary.warning, "magenta")
         self.reporter.print_record(run_summary.record)
         return run_summary.exit_code
-
-    def _unknown_keys(self) -> list[str]:
-        """Keys in input order; a cancelled item has no outcome, but a row in the journal."""
-        found = read_unknown_keys(Path(self._options.out) / "journal.jsonl")
-        return [item.key for item in self._job.items if item.key in found]
 
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
@@ -266,14 +245,6 @@ def reject_mixed_folder(folder: Path, *, local: bool) -> None:
     there, here = ("a model", "stand-ins") if local else ("local stand-ins", "a model")
     message = f"the pictures in {str(folder)!r} are by {there}, and those of this run would be by {here}"
     raise ConfigurationError(f"{message}; nothing was sent. Choose another folder with --out")
-
-
-def mark_stand_ins(folder: Path, *, local: bool) -> None:
-    """Write or remove the file that marks a folder of placeholder images. Raises OSError."""
-    if local:
-        (folder / _MARKER).write_text(_MARKER_TEXT, encoding="utf-8")
-    else:
-        (folder / _MARKER).unlink(missing_ok=True)
 
 
 def read_unknown_keys(journal: Path) -> set[str]:

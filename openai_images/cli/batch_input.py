@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from openai_images import (
 )
 from openai_images.cli.console import dollars, plural
 from openai_images.cli.options import CallOptions, read_stdin_bytes
-from openai_images.cli.preview import find_thumbnail_writer
+from openai_images.cli.preview import write_thumbnail
 
 _STAND_IN = (
     "Local stand-ins: painted by a program on this machine, not by a model. Nothing was billed: amounts are what the "
@@ -79,7 +80,7 @@ class BatchJob:
             retry_unknown=options.retry_unknown,
             retry_missing=options.retry_missing,
             dedupe=options.dedupe,
-            thumbnail=find_thumbnail_writer(),
+            thumbnail=write_thumbnail if find_spec("PIL") else None,
             note=_STAND_IN if options.local else "",
         )
 

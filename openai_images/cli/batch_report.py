@@ -19,7 +19,6 @@ from openai_images import (
     BatchPlan,
     BatchSummary,
     DownloadError,
-    Failed,
     ImagesError,
     ModerationBlockedError,
     Outcome,
@@ -60,18 +59,19 @@ class BatchReporter:
     def report_outcome(self, outcome: Outcome, display: BatchDisplay) -> None:
         """Print the images of an outcome to stdout, or its failure to stderr."""
         if isinstance(outcome, Succeeded):
-            for image in outcome.result.images:
-                self.print_line(self._display_path(image.path))
-            self.print_record(self._success_record(outcome))
-            return
-        state = _failure_state(outcome.error)
-        display.failure(f"{state} {outcome.key}: {_error_line(outcome.error)}", _STYLES[state])
-        self.print_record(_failure_record(outcome, state))
-
-    def print_line(self, text: str) -> None:
-        """Print a line on stdout, unless `--json`."""
-        if not self._console.as_json:
-            self._check(is_taken=self._console.print_result(text))
+            result, state = outcome.result, "done"
+            paths = [self._display_path(image.path) for image in result.images]
+            for path in () if self._console.as_json else paths:
+                self._check(is_taken=self._console.print_result(path))
+            images = [image_record(*each) for each in zip(result.images, paths, strict=True)]
+            about = {"images": images, **call_record(result, "size", "quality")}
+        else:
+            error, state = outcome.error, _failure_state(outcome.error)
+            display.failure(f"{state} {outcome.key}: {_error_line(error)}", _STYLES[state])
+            about = {"error": {"type": type(error).__name__, "message": str(error)}}
+            if isinstance(error, ImagesError):
+                about = report_from(error).record()
+        self.print_record({"key": outcome.key, "index": outcome.index, "state": state, **about})
 
     def print_record(self, record: dict[str, Any]) -> None:
         """Print a JSON line on stdout, if `--json`."""
@@ -90,24 +90,6 @@ class BatchReporter:
         if path is not None and path.is_relative_to(self._root):
             path = self._out / path.relative_to(self._root)
         return str(path)
-
-    def _success_record(self, outcome: Succeeded) -> dict[str, Any]:
-        result = outcome.result
-        return {
-            "key": outcome.key,
-            "index": outcome.index,
-            "state": "done",
-            "images": [image_record(image, self._display_path(image.path)) for image in result.images],
-            **call_record(result, "size", "quality"),
-        }
-
-
-def _failure_record(outcome: Failed, state: str) -> dict[str, Any]:
-    error = outcome.error
-    about: dict[str, Any] = {"error": {"type": type(error).__name__, "message": str(error)}}
-    if isinstance(error, ImagesError):
-        about = report_from(error).record()
-    return {"key": outcome.key, "index": outcome.index, "state": state, **about}
 
 
 def _error_line(error: Exception) -> str:
@@ -156,18 +138,14 @@ def plan_lines(plan: BatchPlan) -> list[str]:
     if plan.same:
         verb = "shares" if len(plan.same) == 1 else "share"
         lines.append(f"{plural(len(plan.same), 'request')} {verb} the pictures of an identical one")
-    return lines + _noticed(plan)
-
-
-def _noticed(plan: BatchPlan) -> list[str]:
     noticed = (
         (plan.changed, "failed before, and is another request now"),
         (plan.adopted, "the picture was there, and the journal did not know it; it does now"),
         (plan.altered, "the picture is not as it was written; it is left as it is"),
         (plan.removed, "is in the journal, and no longer in the input"),
     )
-    lines = [f"{what}: {join_limited(keys, _MAX_NOTED_KEYS)}" for keys, what in noticed if keys]
-    return [f"note: {line}" for line in (*lines, *plan.notes)]
+    notes = [f"{what}: {join_limited(keys, _MAX_NOTED_KEYS)}" for keys, what in noticed if keys]
+    return [*lines, *(f"note: {note}" for note in (*notes, *plan.notes))]
 
 
 def plan_record(plan: BatchPlan, estimate: CostEstimate) -> dict[str, Any]:

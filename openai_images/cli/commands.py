@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from functools import reduce
 from typing import Any, TextIO, cast
 
 import click
@@ -61,13 +62,7 @@ def cli(context: click.Context) -> None:
 
 def _combine(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Several options at once, in the order of `--help`."""
-
-    def add(command: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
+    return lambda command: reduce(lambda done, option: option(done), reversed(options), command)
 
 
 _image_options = _combine(
@@ -229,7 +224,13 @@ def batch(streams: Streams, /, **values: Any) -> int:
     help="The time from one partial image to the next.",
 )
 @option("--images-per-minute", type=_POSITIVE, metavar="N", help="A rate limit.")
-@option("--burst", type=_POSITIVE, metavar="N", help="How many pictures at once.  [default: the limit]")
+@option(
+    "--burst",
+    "rate_limit_burst",
+    type=_POSITIVE,
+    metavar="N",
+    help="How many pictures at once.  [default: the limit]",
+)
 @option("--hide-limits", is_flag=True, help="No x-ratelimit headers.")
 @option(
     "--fault", "faults", multiple=True, metavar="NAME", help="What the next request meets; may be repeated."

@@ -115,7 +115,11 @@ async def _demo(options: DemoOptions, console: Console) -> int:
                 arrivals = await _stream(client, out, progress)
             async with make_progress_display(console, wish=False) as progress:
                 finished = await _generate_others(client, out, progress)
-            refusal = await _refusal(client)
+            refusal = "not refused"
+            try:
+                await client.generate(_REFUSED_CALL.prompt)
+            except ModerationBlockedError as error:
+                refusal = f"{type(error).__name__} at the {error.stage} stage"
             console.print_note(f"{'':10}one refusal, handled: {refusal}")
             refused = (_REFUSED_CALL, refusal)
             page = await asyncio.to_thread(write_page, out, _STREAM_CALL, arrivals, finished, refused)
@@ -162,14 +166,6 @@ async def _generate_others(client: ImagesClient, out: Path, progress: ProgressDi
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(generate(call)) for call in _OTHER_CALLS]
     return [task.result() for task in tasks]
-
-
-async def _refusal(client: ImagesClient) -> str:
-    try:
-        await client.generate(_REFUSED_CALL.prompt)
-    except ModerationBlockedError as error:
-        return f"{type(error).__name__} at the {error.stage} stage"
-    return "not refused"
 
 
 def write_page(

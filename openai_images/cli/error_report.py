@@ -30,7 +30,8 @@ from openai_images import (
     RateLimitError,
     RequestInvalidError,
 )
-from openai_images.cli.console import Console
+from openai_images._util.heap import keep_freed
+from openai_images.cli.console import Console, plural
 
 INTERRUPTED = 130
 
@@ -39,6 +40,7 @@ def run_command(
     console: Console, command: Callable[[], Coroutine[Any, Any, int]], interrupted: Callable[[], ErrorReport]
 ) -> int:
     """Run the command and return its exit code; `interrupted` reports a Ctrl-C."""
+    keep_freed(256 * 1024 * 1024)
     with _log_to_console(console):
         try:
             return asyncio.run(command())
@@ -176,11 +178,14 @@ def report_from(error: ImagesError, hints: Mapping[str, str] | None = None) -> E
     if isinstance(error, RequestInvalidError):  # advice for programs
         message = message.removesuffix('; validate="off" sends it as it is')
     status = error if isinstance(error, APIStatusError) else None
+    attempts = f"{plural(error.attempts, 'attempt')}, {error.elapsed:.1f} s"
+    request = f"request {error.request_id}" if error.request_id else ""
+    notes: list[str] = getattr(error, "__notes__", [])
     return ErrorReport(
         error_type=type(error).__name__,
         message=message,
         advice=_advice(error, hints or _HINTS),
-        details=_details(error),
+        details=", ".join(filter(None, [request, attempts if error.attempts else "", *notes])),
         maybe_billed=error.maybe_billed,
         attempts=error.attempts,
         elapsed=error.elapsed,
@@ -247,10 +252,3 @@ def _advice(error: ImagesError, hints: Mapping[str, str]) -> str:
             "or OpenAI's own."
         )
     return ""
-
-
-def _details(error: ImagesError) -> str:
-    attempts = f"{error.attempts} attempt{'s' if error.attempts > 1 else ''}, {error.elapsed:.1f} s"
-    request = f"request {error.request_id}" if error.request_id else ""
-    notes: list[str] = getattr(error, "__notes__", [])
-    return ", ".join(filter(None, [request, attempts if error.attempts else "", *notes]))

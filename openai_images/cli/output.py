@@ -139,7 +139,7 @@ def report_error_images(console: Console, error: ImagesError, destination: Path)
 def call_record(result: ImageResult, *names: str) -> dict[str, Any]:
     """Return these fields of a result for a JSON line, then those of its call."""
     return {name: getattr(result, name) for name in names} | {
-        "usage": usage_record(result),
+        "usage": None if result.usage is None else _usage_record(result.usage),
         "request_id": result.request_id,
         "attempts": result.attempts,
         "elapsed": round(result.elapsed, 3),
@@ -152,13 +152,10 @@ def image_record(image: Image, path: str) -> dict[str, Any]:
     return {"path": path, "media_type": image.media_type, **size}
 
 
-def usage_record(result: ImageResult) -> dict[str, Any] | None:
-    """Return the token counts for a JSON line; None if the server sent none."""
-    if result.usage is None:
-        return None
-    counts = _split_extra(Usage, result.usage.as_dict())
+def _usage_record(usage: Usage) -> dict[str, Any]:
+    counts = _split_extra(Usage, usage.as_dict())
     for name in ("input_tokens_details", "output_tokens_details"):
-        if getattr(result.usage, name) is not None and isinstance(counts[name], dict):
+        if getattr(usage, name) is not None and isinstance(counts[name], dict):
             counts[name] = _split_extra(TokenDetails, counts[name])
     return counts
 

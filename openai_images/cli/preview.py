@@ -11,10 +11,9 @@ from __future__ import annotations
 import io
 import threading
 from base64 import b64encode
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -218,11 +217,6 @@ def _check_size(image: Image | PillowImage) -> None:
         raise OSError("a picture whose size cannot be told")
     if image.width * image.height > MAX_PIXELS:
         raise OSError(f"a picture of more than {MAX_PIXELS:,} pixels")
-
-
-def find_thumbnail_writer() -> Callable[[Path, Path], object] | None:
-    """Return `write_thumbnail`; None without Pillow."""
-    return write_thumbnail if find_spec("PIL") is not None else None
 
 
 def write_thumbnail(source: Path, target: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Self
 from attrs import define, frozen
 
 from openai_images import Image
-from openai_images.cli.console import Console
+from openai_images.cli.console import Console, plural
 from openai_images.cli.preview import Drawing, Preview, TerminalProtocol, detect_protocol
 
 _MAX_ROWS = 30
@@ -163,9 +163,7 @@ class CallProgress:
 
     def finish(self, nbytes: int) -> ProgressStep:
         """Make the last step."""
-        after = (
-            f" after {self.partials} partial image{'s' if self.partials > 1 else ''}" if self.partials else ""
-        )
+        after = f" after {plural(self.partials, 'partial image')}" if self.partials else ""
         return ProgressStep(stage=f"done{after}", nbytes=nbytes, is_last=True)
 
 

@@ -13,7 +13,7 @@ from shlex import join, quote
 from typing import TYPE_CHECKING, Literal
 
 import click
-from attrs import field, frozen
+from attrs import asdict, field, frozen
 
 from openai_images.cli.console import Console, Streams
 from openai_images.cli.error_report import ErrorReport, report_error, run_command
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from openai_images.server import AnsweredRequest, LocalImagesServer
 
 _PROMPT = "a lighthouse at dusk"
+_OWN = {"hide_limits", "list_faults", "quiet"}  # options that are not the server's
 
 
 @frozen(kw_only=True)
@@ -33,7 +34,7 @@ class ServeOptions:
     api_key: str | None = field(default=None, repr=False)
     pace: float = 0.0
     images_per_minute: int | None = None
-    burst: int | None = None
+    rate_limit_burst: int | None = None
     hide_limits: bool = False
     legacy: bool = False
     picture_links: Literal["absolute", "relative"] | None = None
@@ -53,18 +54,10 @@ def run_serve(options: ServeOptions, streams: Streams) -> int:
             console.print_result(f"{name:30} {about}")
         return 0
     try:
+        settings = asdict(options, filter=lambda field, _: field.name not in _OWN, recurse=False)
         server = LocalImagesServer(
-            host=options.host,
-            port=options.port,
-            api_key=options.api_key,
-            pace=options.pace,
-            images_per_minute=options.images_per_minute,
-            rate_limit_burst=options.burst,
+            **settings,
             rate_limit_headers=not options.hide_limits,
-            legacy=options.legacy,
-            picture_links=options.picture_links,
-            faults=options.faults,
-            always=options.always,
             on_answer=lambda answered: _log_request(answered, console),
             keep_requests=0,
         )
@@ -95,13 +88,13 @@ async def _serve(server: LocalImagesServer, console: Console) -> int:
 
 def _print_connection(server: LocalImagesServer, console: Console) -> None:
     url, key = server.base_url, server.api_key
-    curl = [
-        url + "/images/generations",
+    curl = (
+        f"{url}/images/generations",
         "-H",
         f"Authorization: Bearer {key}",
         "-H",
         "Content-Type: application/json",
-    ]
+    )
     lines = [
         f"export OPENAI_BASE_URL={quote(url)}",
         f"export OPENAI_API_KEY={quote(key)}",

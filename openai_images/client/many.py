@@ -20,8 +20,7 @@ from openai_images.client.calls import CallFactory
 from openai_images.client.files import Output
 from openai_images.errors import ImagesError, RequestInvalidError
 from openai_images.many.failure_streaks import DEFAULT_IDENTICAL_FAILURES, UnsentOSError
-from openai_images.many.items import RequestItem, parse_defaults
-from openai_images.many.options import RunOptions
+from openai_images.many.items import RequestItem, RunOptions, parse_defaults
 from openai_images.many.outcomes import Outcomes
 from openai_images.models.cost import cost_of
 from openai_images.models.outcomes import CallObserver, Progress

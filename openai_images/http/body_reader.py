@@ -9,8 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from operator import attrgetter
+from typing import Any
+from weakref import WeakSet
 
 import aiohttp
+
+from openai_images._util import heap
 
 READ_BYTES = 256 * 1024
 """Maximum bytes per read, as asyncio receives them. aiohttp may buffer three; joining them would double the memory."""
@@ -18,19 +24,120 @@ READ_BYTES = 256 * 1024
 _ENOUGH = 64 * 1024
 """Bytes of a read after which the next one is not delayed: so many would soon fill the socket's buffer."""
 
+_MANY = 4
+"""Open bodies beyond which each receives less at a time, so that the event loop does not stall for all of them."""
+
+_RECEIVED, _RECEIVED_SLOWLY = 256 * 1024, 120 * 1024
+"""Bytes for which the transport allocates memory at each `recv`. glibc maps 128 KB and more anew each time."""
+
+_TLS_RECORD = 16 * 1024
+"""The largest record: asyncio's TLS layer would allocate 256 KB for each."""
+
+_LARGE = 256 * 1024
+"""Bytes of a body from which on memory is worth keeping for the next one."""
+
+_QUIET = 10.0
+"""Seconds without an open body after which the memory of earlier ones goes back to the system."""
+
 _NO_FLOW_CONTROL = (AttributeError, NotImplementedError, RuntimeError)  # what transports without it raise
+
+
+_is_paused = attrgetter("_protocol._reading_paused")
+_private = attrgetter("_buffer", "_buffer_offset", "_cursor", "_size", "_timer", "_protocol._reading_paused")
+
+
+class _LightContent(aiohttp.StreamReader):
+    """A body without the ends of its HTTP chunks, which only `readchunk` needs.
+
+    aiohttp (3.14) records each end, and resumes the parser after each chunk that is read although nothing was paused:
+    for chunks of 16 KB that costs more than their bytes.
+    """
+
+    __slots__ = ()
+
+    def begin_http_chunk_receiving(self) -> None:
+        """Do nothing."""
+
+    def end_http_chunk_receiving(self) -> None:
+        """Do nothing."""
+
+    def _read_nowait(self, n: int) -> bytes:
+        buffer, size = self._buffer, self._size
+        if not 0 < size <= n or self._buffer_offset:
+            return super()._read_nowait(n)
+        self._timer.assert_timeout()
+        data = buffer[0] if len(buffer) == 1 else b"".join(buffer)
+        buffer.clear()
+        self._size = 0
+        self._cursor += size
+        if _is_paused(self):
+            self._protocol.resume_reading()
+        return data
+
+
+def _lighten(content: aiohttp.StreamReader) -> aiohttp.StreamReader:
+    """Return the body, now cheaper to read if it is one of aiohttp's own and has what that needs."""
+    if type(content) is aiohttp.StreamReader:
+        with suppress(AttributeError, TypeError):
+            _private(content)
+            content.__class__ = _LightContent
+    return content
+
+
+class OpenBodies:
+    """The open bodies of a client; the memory of large ones is kept for the next until there was none for a while."""
+
+    def __init__(self) -> None:
+        self._readers: WeakSet[BodyReader] = WeakSet()
+        self._freed_large = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._readers)
+
+    def add(self, reader: BodyReader) -> None:
+        """Add one that was opened."""
+        self._readers.add(reader)
+
+    def discard(self, reader: BodyReader) -> None:
+        """Remove one that is closed. Idempotent."""
+        self._readers.discard(reader)
+        self._freed_large = self._freed_large or reader.is_large
+        if self._freed_large and not self._readers:
+            if self._timer is not None:
+                self._timer.cancel()
+            with suppress(RuntimeError):  # no loop runs any more
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(_QUIET, self._give_back, loop)
+
+    def _give_back(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._readers:
+            self._freed_large = False
+            loop.run_in_executor(None, heap.give_back)  # some milliseconds
 
 
 class BodyReader:
     """Reads one body: `read` until it returns b"", `buffered` after an error, and `close`."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, open_bodies: OpenBodies) -> None:
+        """Join the `open_bodies` until it is closed."""
         self._response = response
-        self._content = response.content
+        self._content = _lighten(response.content)
+        self._open_bodies = open_bodies
+        open_bodies.add(self)
         self.waited = False
         """Whether the last read waited, so that other tasks could run."""
-        self._nbytes = 0
+        self._nbytes = self._total = 0
         self._resume_timer: asyncio.TimerHandle | None = None
+        connection = response.connection
+        self._transport = None if connection is None else connection.transport
+        self._max_size = 0
+        tls = getattr(self._transport, "_ssl_protocol", None)
+        if tls is not None:
+            with suppress(AttributeError):
+                tls.max_size = _TLS_RECORD
+            # Below TLS if it can be reached: what the TLS layer has read is lost if the connection is reset meanwhile.
+            self._transport = getattr(tls, "_transport", self._transport)
 
     async def read(self, nbytes: int = READ_BYTES, *, delay: float = 0.0) -> bytes:
         """Return the next bytes, at most `nbytes`; b"" at the end.
@@ -41,11 +148,17 @@ class BodyReader:
         chunk = self._content.read_nowait(nbytes)
         self.waited = not chunk
         if not chunk:
-            if delay > 0 and 0 < self._nbytes < _ENOUGH:
-                self._pause(delay)
+            if self._response.connection is not None and self._transport is not None:
+                self._before_wait(self._transport, delay)
             chunk = await self._content.read(nbytes)
         self._nbytes = len(chunk)
+        self._total += len(chunk)
         return chunk
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it holds images so large that the memory of earlier ones is worth keeping for them."""
+        return self._total > _LARGE
 
     def buffered(self) -> bytes:
         """Return data received before the error: aiohttp keeps it when it raises, and it may complete a paid image."""
@@ -57,23 +170,29 @@ class BodyReader:
         """Close the connection immediately, unless the body was read to its end: then it can be reused."""
         if self._resume_timer is not None:
             self._resume_timer.cancel()
+        self._open_bodies.discard(self)
         self._response.close()
 
-    def _pause(self, delay: float) -> None:
+    def _before_wait(self, transport: Any, delay: float) -> None:
+        """Adapt to how fast the last bytes came: how much is received at a time, and when."""
+        if self.is_large:
+            heap.adapt_to_images()
+        is_slow = self._nbytes < _ENOUGH
+        max_size = _RECEIVED_SLOWLY if is_slow or len(self._open_bodies) > _MANY else _RECEIVED
+        if max_size != self._max_size:
+            self._max_size = max_size
+            with suppress(AttributeError):  # as of asyncio's own transports for sockets
+                transport.max_size = max_size
+        if is_slow and self._nbytes and delay > 0:
+            self._pause(transport, delay)
+
+    def _pause(self, transport: asyncio.ReadTransport, delay: float) -> None:
         """Leave what arrives in the socket for a moment."""
-        connection = self._response.connection
-        transport = None if connection is None else connection.transport
-        if transport is None:
-            return
-        # Below TLS if it can be reached: what the TLS layer has read is lost if the connection is reset meanwhile.
-        transport = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None) or transport
-        try:
+        with suppress(*_NO_FLOW_CONTROL):
             if transport.is_reading():
                 transport.pause_reading()
                 loop = asyncio.get_running_loop()
                 self._resume_timer = loop.call_later(delay, _resume, transport)
-        except _NO_FLOW_CONTROL:
-            pass
 
 
 def _resume(transport: asyncio.ReadTransport) -> None:

@@ -11,7 +11,6 @@ import asyncio
 import math
 from types import TracebackType
 
-from openai_images.errors import TimeoutOutcomeUnknownError
 from openai_images.models.options import Timeouts, Timing
 
 _RESOLUTION = 0.001
@@ -139,17 +138,3 @@ def earlier_timeout(
     if seconds is None or (other_seconds is not None and other_seconds < seconds):
         return other, other_seconds
     return name, seconds
-
-
-def timed_out(timer: str, seconds: float | None) -> TimeoutOutcomeUnknownError:
-    """Return the error of a timer that ran out after the request was sent."""
-    event = {
-        "first_byte": "the answer did not begin",
-        "idle": "nothing came",
-        "total": "the answer was not complete",
-    }[timer]
-    msg = (
-        f"{event} within {seconds:g} s (Timeouts({timer}=…)); the request was sent and may have been billed, "
-        "so it was not sent again"
-    )
-    return TimeoutOutcomeUnknownError(msg, timer=timer, seconds=seconds or 0.0)

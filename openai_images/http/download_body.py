@@ -15,7 +15,7 @@ import aiohttp
 
 from openai_images.models import media
 from openai_images.models.completeness import ImageProbe
-from openai_images.wire.sinks import Sink
+from openai_images.wire.base64_decoder import Sink
 
 
 class FetchError(Exception):

@@ -20,8 +20,7 @@ from openai_images.errors import ConfigurationError
 from openai_images.http.address_guard import AddressGuard, BlockedAddressError
 from openai_images.http.download_body import SILENCE, Bounds, FetchError, TransientFetchError, read_image
 from openai_images.http.endpoint import Endpoint
-from openai_images.http.retry import backoff
-from openai_images.http.sessions import head_flaw
+from openai_images.http.failures import FAILURES, backoff, head_flaw
 from openai_images.http.transport import Transport
 from openai_images.http.urls import (
     ImageURL,
@@ -33,9 +32,9 @@ from openai_images.http.urls import (
 )
 from openai_images.models.image import Image
 from openai_images.models.options import RetryPolicy, Timeouts, Timing
+from openai_images.wire.base64_decoder import Sink
 from openai_images.wire.headers import retry_after
 from openai_images.wire.requests import merge_headers
-from openai_images.wire.sinks import Sink
 
 _log = logging.getLogger("openai_images")
 
@@ -48,7 +47,6 @@ _GONE = frozenset({403, 404, 410})
 _HEADERS = {"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": f"openai-images/{__version__}"}
 _POST_HEADERS = frozenset({"content-type", "content-length", "transfer-encoding", "expect", "range"})
 
-_FAILURES = (aiohttp.ClientError, OSError, ValueError)  # TimeoutError is an OSError
 _PERMANENT = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch, aiohttp.InvalidURL)
 
 
@@ -201,7 +199,7 @@ class ImageDownloader:
                         total=None, connect=limits.connect, sock_connect=limits.connect, sock_read=None
                     ),
                 )
-        except _FAILURES as error:
+        except FAILURES as error:
             if deadline.expired():
                 raise TransientFetchError(
                     f"{display_url(url.root)} did not answer within {silence:g} s"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import select
 import socket
 import weakref
@@ -33,18 +32,6 @@ class _Limits(TypedDict):
 
 HEAD_LIMITS: Final = _Limits(max_line_size=64 * 1024, max_field_size=64 * 1024)
 """For the package's own sessions: gateways send headers (policies, echoed prompts) over aiohttp's 8,190 bytes."""
-
-_BYTES = re.compile(
-    r"(?: when reading)?:?\s*(?:b['\"]|bytearray\().*", re.DOTALL
-)  # aiohttp quotes the response
-
-
-def head_flaw(error: BaseException) -> str | None:
-    """Describe the malformed response head that aiohttp rejected; None for any other error."""
-    if not isinstance(error, aiohttp.ClientResponseError) or isinstance(error, aiohttp.ClientHttpProxyError):
-        return None
-    return " ".join(_BYTES.sub("", error.message).split()) or "aiohttp cannot parse it"
-
 
 _TURNS = 4
 """Loop iterations to notice a closed connection: asyncio needs two. TLS sockets are readable without that, too."""

@@ -1,4 +1,4 @@
-"""`Transport.open`: one POST, its response read chunk by chunk; and the one table of aiohttp's exceptions.
+"""`Transport.open`: one POST, and its response read chunk by chunk.
 
 Invariants: no exception of aiohttp leaves this module: before the request is sent it is an `APIConnectionError` that
 is safe to resend, afterwards an `OutcomeUnknownError`. Every wait has a timer of the package's own (aiohttp's
@@ -17,35 +17,18 @@ from collections.abc import Mapping
 import aiohttp
 
 from openai_images.errors import (
-    APIConnectionError,
     APITimeoutError,
-    ConfigurationError,
     ConnectionOutcomeUnknownError,
-    ImagesError,
     StreamInterruptedError,
 )
-from openai_images.http.body_reader import BodyReader
-from openai_images.http.deadlines import Deadlines, timed_out
+from openai_images.http.body_reader import BodyReader, OpenBodies
+from openai_images.http.deadlines import Deadlines
+from openai_images.http.failures import FAILURES, cause, describe, head_flaw, not_sent, timed_out
 from openai_images.http.request_body import BytesBody, RequestProgress
-from openai_images.http.sessions import Session, SessionPool, head_flaw
+from openai_images.http.sessions import Session, SessionPool
 from openai_images.models.options import Timeouts, Timing
-from openai_images.wire.chunks import chunk_end
-from openai_images.wire.redaction import redact
 from openai_images.wire.requests import HTTPRequest
-
-_NOT_SENT: tuple[tuple[type[Exception], str], ...] = (  # the first that fits
-    (aiohttp.ClientConnectorDNSError, "the host name could not be resolved; check base_url and the network"),
-    (
-        aiohttp.ClientProxyConnectionError,
-        "the proxy could not be reached; check proxy= or the environment's proxies",
-    ),
-    (aiohttp.ClientHttpProxyError, "the proxy refused to connect; check its address and credentials"),
-    (aiohttp.ClientSSLError, "the TLS handshake failed; check base_url, the server's certificate, or ssl="),
-    (aiohttp.ServerFingerprintMismatch, "the server's certificate is not the one that ssl= expects"),
-    (aiohttp.ClientConnectorError, "no connection could be made; check base_url and that the server is up"),
-)
-
-_FAILURES = (aiohttp.ClientError, OSError, ValueError)  # TimeoutError is an OSError
+from openai_images.wire.response import chunk_end
 
 _ERROR_BODY_BYTES = 128 * 1024
 _ERROR_BODY_SECONDS = 10.0
@@ -70,6 +53,7 @@ class Transport:
         self._timing = timing
         self.ssl = True if ssl is None else ssl
         self.proxy = proxy
+        self._open_bodies = OpenBodies()
 
     async def open(self, request: HTTPRequest, timeouts: Timeouts) -> Response:
         """Send the request and wait for the response headers; the caller must `close` the response.
@@ -82,28 +66,29 @@ class Transport:
         try:
             try:
                 response = await self._post(session, request, progress, timeouts)
-            except _FAILURES:
+            except FAILURES:
                 if not progress.is_stale:
                     raise
                 # The kept connection was closed; the loop has meanwhile noticed all other closed ones too.
                 progress = RequestProgress(request.body, timeouts, self._timing)
                 response = await self._post(session, request, progress, timeouts)
-        except _FAILURES as error:
+        except FAILURES as error:
             timer = progress.timer if progress.wait.expired else ""
             body = progress.body
             if not isinstance(body, BytesBody) and body.cut:
-                raise body.cut_error(_describe(error), timer, progress.seconds) from None
+                raise body.cut_error(describe(error), timer, progress.seconds) from None
             if timer:
                 raise timed_out(timer, progress.seconds) from None
             if not progress.started:
-                raise _not_sent(error, timeouts) from _cause(error)
+                raise not_sent(error, timeouts) from cause(error)
             flaw = head_flaw(error)
-            broken = f"the connection broke before the answer came ({_describe(error)})"
+            broken = f"the connection broke before the answer came ({describe(error)})"
             msg = broken if flaw is None else f"the answer's head is malformed: {flaw}"
-            raise ConnectionOutcomeUnknownError(f"{msg}; it may have been billed") from _cause(error)
+            raise ConnectionOutcomeUnknownError(f"{msg}; it may have been billed") from cause(error)
         progress.answered = True
         self.sessions.track(response)
-        return Response(response, timeouts, self._timing, progress)
+        reader = BodyReader(response, self._open_bodies)
+        return Response(response, reader, timeouts, self._timing, progress)
 
     async def _post(
         self, session: Session, request: HTTPRequest, progress: RequestProgress, timeouts: Timeouts
@@ -132,13 +117,18 @@ class Response:
     """A response whose body is unread: `status`, `headers`, and `read` until it returns b""."""
 
     def __init__(
-        self, response: aiohttp.ClientResponse, timeouts: Timeouts, timing: Timing, progress: RequestProgress
+        self,
+        response: aiohttp.ClientResponse,
+        body: BodyReader,
+        timeouts: Timeouts,
+        timing: Timing,
+        progress: RequestProgress,
     ) -> None:
         self.upload_incomplete = progress.body.cut
         """Whether the server responded before it had the complete request, which then cannot have been executed."""
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
-        self._body = BodyReader(response)
+        self._body = body
         self._wait = progress.wait
         self._timeouts = timeouts
         self._monotonic = timing.monotonic
@@ -197,14 +187,14 @@ class Response:
                 self._chunk = await self._body.read(delay=delay)
             if self._body.waited:
                 self._yielded_at = self._monotonic()
-        except _FAILURES as error:
+        except FAILURES as error:
             self._chunk = self._body.buffered()
             if self._wait.expired:
                 self._run_out(timer)
             elif not self._chunk:
                 raise StreamInterruptedError(
-                    f"the connection broke in the middle of the answer ({_describe(error)}); it may have been billed"
-                ) from _cause(error)
+                    f"the connection broke in the middle of the answer ({describe(error)}); it may have been billed"
+                ) from cause(error)
 
     async def _yield_to_loop(self) -> None:
         """Let other tasks run, if they could not for a while."""
@@ -232,7 +222,7 @@ class Response:
         self._deadlines.start()
         _, seconds = self._deadlines.next()
         seconds = _ERROR_BODY_SECONDS if seconds is None else min(_ERROR_BODY_SECONDS, seconds)
-        with contextlib.suppress(*_FAILURES), self._wait.within(seconds):
+        with contextlib.suppress(*FAILURES), self._wait.within(seconds):
             while (capacity := _ERROR_BODY_BYTES - len(body)) > 0 and (
                 chunk := await self._body.read(capacity)
             ):
@@ -243,47 +233,3 @@ class Response:
         """Close the connection immediately, unless the body was read to its end: then it can be reused."""
         self._wait.cancel()
         self._body.close()
-
-
-def _not_sent(error: Exception, timeouts: Timeouts) -> ImagesError:
-    """Return the error of a request of which nothing was sent."""
-    if isinstance(error, aiohttp.InvalidURL):
-        return ConfigurationError(
-            "base_url is not a URL that can be sent to; it should look like https://host/v1"
-        )
-    # aiohttp's exception for a bad certificate is a ValueError too.
-    if isinstance(error, ValueError) and not isinstance(error, aiohttp.ClientError):
-        return ConfigurationError(
-            "the request cannot be sent as it is set up; check headers= for line breaks, proxy=, and that the session "
-            "brings no credentials of its own"
-        )
-    failure: APIConnectionError
-    if isinstance(error, TimeoutError):
-        msg = f"no connection within {timeouts.connect or 0:g} s (Timeouts(connect=…)); check base_url and the network"
-        failure = APITimeoutError(msg, timer="connect", seconds=timeouts.connect or 0.0)
-    else:
-        reason = next(
-            (text for kind, text in _NOT_SENT if isinstance(error, kind)),
-            "the connection failed; nothing was sent",
-        )
-        failure = APIConnectionError(f"{reason} ({_describe(error)})")
-    failure.safe_to_resend = True
-    return failure
-
-
-def _describe(error: BaseException) -> str:
-    """Return an exception's name and text, without secrets."""
-    if (flaw := head_flaw(error)) is not None:
-        return f"malformed head: {flaw}"
-    if isinstance(error, aiohttp.ClientResponseError):  # its text contains the proxy's password
-        return f"{type(error).__name__}: status {error.status}"
-    return redact(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__, ())
-
-
-def _cause(error: Exception) -> Exception | None:
-    """Return the `__cause__` to show; None if its text may contain a header, a password or bytes of the response."""
-    unsafe = (ValueError, aiohttp.ClientResponseError, aiohttp.ClientPayloadError)
-    if isinstance(error, unsafe) and not isinstance(error, aiohttp.ClientSSLError):
-        return None
-    # aiohttp's frames hold the request's headers, and error reporters show the locals of frames.
-    return error.with_traceback(None)

@@ -1,4 +1,4 @@
-"""The caller's requests of many calls, read lazily and parsed into one `RequestItem` each.
+"""The options of many calls, and the caller's requests, read lazily and parsed into one `RequestItem` each.
 
 Invariants: an invalid request is reported with its position, without quoting a prompt. Each request's own parameters
 override the defaults.
@@ -8,17 +8,22 @@ Must not: convert values; a number passed as text is an error.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Generator, Iterable, Mapping
-from typing import Any, Final
+from collections.abc import AsyncIterable, Awaitable, Callable, Generator, Iterable, Mapping
+from decimal import Decimal
+from typing import Any, Final, TypeAlias
 
-from attrs import evolve, fields_dict, frozen
+from attrs import evolve, field, fields_dict, frozen
 
+from openai_images._util.attrs import is_count, must_be
 from openai_images._util.filenames import NameClaims, default_key, safe_file_name
 from openai_images._util.json import is_mapping
 from openai_images.catalog.models import MAX_IMAGES_PER_CALL
 from openai_images.errors import RequestInvalidError
-from openai_images.models.outcomes import Failed
+from openai_images.many.failure_streaks import DEFAULT_IDENTICAL_FAILURES
+from openai_images.models.options import Timing
+from openai_images.models.outcomes import CallObserver, Failed, Progress
 from openai_images.models.requests import GenerateRequest
+from openai_images.models.results import ImageResult
 
 _NO_DEFAULTS: Mapping[str, Any] = {}
 
@@ -30,6 +35,39 @@ class RequestItem:
     index: int
     key: str
     request: GenerateRequest
+
+
+Send: TypeAlias = Callable[[RequestItem, CallObserver], Awaitable[ImageResult]]
+"""Makes one call, and notifies the observer when it waits and when it is about to send."""
+
+
+# The message names the keyword of `generate_many` alone: callers never see this class.
+_count = must_be("a whole number above 0", is_count, names_class=False)
+_count_or_none = must_be(
+    "a whole number above 0", lambda value: value is None or is_count(value), names_class=False
+)
+
+
+@frozen(kw_only=True)
+class RunOptions:
+    """The options of a run of many calls.
+
+    At most `concurrency` requests and results are held; with `ordered`, outcomes come in the order of the requests.
+    `total` is the number of requests, if it is known. `progress` is called after each change, `cost` for each result;
+    `wait_reason` returns why nothing is sent and until when. `defaults` are parameters of requests that do not set
+    them. `max_identical_failures` without a success between them end the run (None: never; see `FailureStreak`).
+    Raises `ConfigurationError`.
+    """
+
+    concurrency: int = field(validator=_count)
+    ordered: bool = False
+    total: int | None = None
+    progress: Callable[[Progress], object] | None = None
+    cost: Callable[[GenerateRequest, ImageResult], Decimal | None] | None = None
+    timing: Timing = Timing()  # noqa: RUF009  frozen
+    wait_reason: Callable[[], str | None] = lambda: None
+    defaults: Mapping[str, Any] = field(factory=dict[str, Any], repr=False)
+    max_identical_failures: int | None = field(default=DEFAULT_IDENTICAL_FAILURES, validator=_count_or_none)
 
 
 def parse_item(index: int, value: object, defaults: Mapping[str, Any] = _NO_DEFAULTS) -> RequestItem:

@@ -18,7 +18,7 @@ from typing import Self
 
 from openai_images._util.aio import call_in_loop
 from openai_images._util.attrs import safe_repr
-from openai_images.many.options import RunOptions, Send
+from openai_images.many.items import RunOptions, Send
 from openai_images.many.runner import Runner
 from openai_images.models.outcomes import Outcome, Progress
 

@@ -15,8 +15,7 @@ from typing import Any
 
 from openai_images.errors import ImagesError
 from openai_images.many.failure_streaks import Doubt, ends_all
-from openai_images.many.items import RequestItem, RequestReader
-from openai_images.many.options import RunOptions, Send
+from openai_images.many.items import RequestItem, RequestReader, RunOptions, Send
 from openai_images.many.scheduler import Scheduler
 from openai_images.models.outcomes import CallObserver, Failed, Outcome, Progress, Succeeded
 from openai_images.models.requests import GenerateRequest

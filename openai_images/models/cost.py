@@ -13,12 +13,10 @@ from decimal import Context, Decimal, localcontext
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeGuard
 
-from attrs import fields_dict
-
 from openai_images._util.json import is_mapping
 from openai_images.catalog.prices import PUBLISHED_PRICES, ModelPrice, Prices
 from openai_images.catalog.tokens import model_family, most_expensive_size, output_tokens, qualities
-from openai_images.models.requests import GenerateRequest
+from openai_images.models.requests import GenerateRequest, set_parameters
 from openai_images.models.usage import PricedResult, TokenDetails, Usage
 
 _PER_TOKEN: Final = Decimal("0.000001")
@@ -42,11 +40,11 @@ _SURCHARGES: Final = {
     "gpt-image-1-mini": (450, "image_output"),
 }
 
-_NAMES: Final = tuple(fields_dict(GenerateRequest))
 _FORMATS: Final = ("png", "jpeg", "webp")
-_PRICED_PARAMETERS: Final = frozenset({"prompt", "model", "n", "size", "quality", "partial_images"})
-_FREE_PARAMETERS: Final = frozenset(
+_KNOWN_PARAMETERS: Final = frozenset(
     {
+        *("prompt", "model", "n", "size", "quality", "partial_images"),
+        # These cost nothing.
         *("background", "complexity", "moderation", "output_compression", "output_format"),
         *("response_format", "safety_identifier", "stream", "style", "user"),
     }
@@ -155,23 +153,22 @@ def _parse_request(request: GenerateRequest) -> _PricedRequest | None:
     """Return the values of the request's body, `extra_body` included; None if its price is unknown."""
     if getattr(request, "image", None) is not None:  # an edit: tokens of input images are not published
         return None
-    body = {name: value for name in _NAMES if (value := getattr(request, name)) is not None}
+    body = set_parameters(request)
     if extra := body.pop("extra_body", None):
         body = {name: value for name, value in {**body, **extra}.items() if value is not None}
-    if (
-        not body.keys() <= _PRICED_PARAMETERS | _FREE_PARAMETERS
-        or body.get("output_format", "png") not in _FORMATS
-    ):
+    if not body.keys() <= _KNOWN_PARAMETERS or body.get("output_format", "png") not in _FORMATS:
         return None
     prompt, model = body.get("prompt"), body.get("model")
     size, quality = body.get("size", "auto"), body.get("quality", "auto")
     n, partial_images = body.get("n", 1), body.get("partial_images", 0)
-    if not all(isinstance(text, str) for text in (prompt, model, size, quality)):
+    if not (isinstance(prompt, str) and isinstance(model, str)):
+        return None
+    if not (isinstance(size, str) and isinstance(quality, str)):
         return None
     if not _is_count(n) or not _is_count(partial_images) or n == 0:
         return None
-    prompt_bytes = len(str(prompt).encode("utf-8", "surrogatepass"))
-    return _PricedRequest(prompt_bytes, str(model), size, quality, n, partial_images)
+    prompt_bytes = len(prompt.encode("utf-8", "surrogatepass"))
+    return _PricedRequest(prompt_bytes, model, size, quality, n, partial_images)
 
 
 def _max_output_tokens(values: _PricedRequest) -> int | None:

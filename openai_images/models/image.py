@@ -40,6 +40,9 @@ _ROW = "display:flex;flex-wrap:wrap;gap:8px;align-items:flex-start"
 _ALONE, _AMONG_OTHERS = "100%", "min(100%,24em)"
 
 _PILLOW_FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "image/gif": "GIF"}
+_HASHED_BYTES = 64 * 1024
+"""Bytes that `repr` hashes: those of a large image would block the event loop for milliseconds."""
+
 _SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*")
 _SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
 
@@ -165,7 +168,9 @@ class Image:
     def __repr__(self) -> str:
         description = f"{self.flaw}: {self.media_type}" if self.flaw else self.media_type
         if self._data is not None:
-            return f"<{description} {self.nbytes:,} bytes sha256:{self.sha256[:8]}…>"
+            digest = hashlib.sha256(self._data[:_HASHED_BYTES]).hexdigest()[:8]
+            beginning = "first 64 KiB " if len(self._data) > _HASHED_BYTES else ""
+            return f"<{description} {self.nbytes:,} bytes {beginning}sha256:{digest}…>"
         if self.path is not None:
             return f"<{description} {self.nbytes:,} bytes at {str(self.path)!r}>"
         return "<image behind a URL>"

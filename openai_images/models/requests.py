@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterable, Awaitable, Mapping, Sequence
+from functools import cache
+from operator import attrgetter
 from typing import (
     Any,
     ClassVar,
@@ -128,6 +130,19 @@ class GenerateRequest:
                 f"this verb takes a prompt or its own {cls.__name__}, not {type(prompt).__name__}"
             )
         return cls(prompt, **params)
+
+
+def set_parameters(request: GenerateRequest) -> dict[str, Any]:
+    """Return the fields that are not None, by their names."""
+    cls: Any = type(request)  # mypy takes its hash for that of an instance
+    names, get_values = _fields_of(cls)
+    return {name: value for name, value in zip(names, get_values(request), strict=True) if value is not None}
+
+
+@cache
+def _fields_of(cls: type[GenerateRequest]) -> tuple[tuple[str, ...], attrgetter[tuple[Any, ...]]]:
+    names = tuple(fields_dict(cls))
+    return names, attrgetter(*names)
 
 
 @runtime_checkable

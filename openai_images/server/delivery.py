@@ -20,14 +20,12 @@ from aiohttp import HttpVersion11, web
 
 from openai_images.server.encoder import Encoder
 from openai_images.server.faults.plan import (
-    CommentsUntilReleased,
     Event,
     FaultPlan,
     Frame,
     HangUp,
     HangUpKind,
     Step,
-    Steps,
     Text,
     WaitForRelease,
 )
@@ -70,9 +68,17 @@ class ResponseWriter:
         partials = self.encoder.parameters.partials if self.as_stream else 0
         steps = self.plan.steps(partials, as_stream=self.as_stream)
         if self.plan.overlong:
-            await self._send_short(steps)
+            body = b"".join([await self._bytes(step) for step in steps if isinstance(step, Frame | Text)])
+            await self._prepare(len(body) + MISSING_BYTES)
+            await self._write(body)
+            await self._hang_up("close")
         elif not self.as_stream and self.plan.piece is None and steps == (Frame(None),):
-            await self._send_whole()
+            body = await self._bytes(Frame(None))
+            if self.plan.gzip:
+                body = await asyncio.to_thread(gzip.compress, body, 1)
+                self._response.headers["content-encoding"] = "gzip"
+            await self._prepare(len(body))
+            await self._write(body)
         else:
             await self._prepare(None)
             for step in steps:
@@ -82,20 +88,6 @@ class ResponseWriter:
         return self._response
 
     # Writing
-
-    async def _send_whole(self) -> None:
-        body = await self._bytes(Frame(None))
-        if self.plan.gzip:
-            body = await asyncio.to_thread(gzip.compress, body, 1)
-            self._response.headers["content-encoding"] = "gzip"
-        await self._prepare(len(body))
-        await self._write(body)
-
-    async def _send_short(self, steps: Steps) -> None:
-        body = b"".join([await self._bytes(step) for step in steps if isinstance(step, Frame | Text)])
-        await self._prepare(len(body) + MISSING_BYTES)
-        await self._write(body)
-        await self._hang_up("close")
 
     async def _prepare(self, length: int | None) -> None:
         content_type = "text/event-stream; charset=utf-8" if self.as_stream else "application/json"
@@ -113,10 +105,10 @@ class ResponseWriter:
 
     async def _send_step(self, step: Step) -> None:
         match step:
+            case WaitForRelease(comments=True):
+                await self._comments(self.gate.event)
             case WaitForRelease():
                 await self.gate.event.wait()
-            case CommentsUntilReleased():
-                await self._comments(self.gate.event)
             case HangUp(how):
                 await self._hang_up(how)
             case _:

@@ -63,9 +63,8 @@ class Encoder:
 
     def plain_event(self, name: str | None, data: Mapping[str, Any], sequence_number: int) -> bytes:
         """An event without an image; a None in `sequence_number` is filled in."""
-        filled = dict(data)
-        if "sequence_number" in filled:
-            filled["sequence_number"] = sequence_number
+        numbers = {"sequence_number": sequence_number} if "sequence_number" in data else {}
+        filled = {**data, **numbers}
         return self.frame(name, compact_json(filled))
 
     def frame(self, name: str | None, *data: bytes) -> bytes:
@@ -76,7 +75,6 @@ class Encoder:
         return b"".join((comment, event, b"data: ", *data, end, end))
 
     def _image(self, image: bytes, number: int, *, linked: bool = True) -> Pieces:
-        """The field with the image, as base64 or as a URL."""
         if linked and self.link is not None:
             return b'"url":"', self.link(image, number), b'"'
         encoded = self.dialect.base64

@@ -9,25 +9,18 @@ import asyncio
 from base64 import b64decode
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import attrs
 from aiohttp import web
 
-from openai_images.server.delivery import (
-    ResponseWriter,
-    hang_up,
-    local_address,
-    open_transport,
-    peer_port,
-)
-from openai_images.server.edits import resolve_references
+from openai_images.server import request_body
+from openai_images.server.delivery import ResponseWriter, hang_up, local_address, open_transport, peer_port
 from openai_images.server.encoder import Encoder, LinkedImage, LinkStore, MakeURL
 from openai_images.server.error_replies import RequestRejectedError, check_api_key, to_response
 from openai_images.server.faults import FaultQueue
 from openai_images.server.faults.plan import Fault, FaultPlan, RequestInfo
 from openai_images.server.faults.statuses import moderation_reply
-from openai_images.server.image_info import UploadedImages
 from openai_images.server.paint.painter import ImageCache
 from openai_images.server.parameters import (
     MODERATED_PHRASE,
@@ -37,43 +30,24 @@ from openai_images.server.parameters import (
     find_model,
 )
 from openai_images.server.rate_limits import RateLimits
-from openai_images.server.request_body import (
-    FORM,
-    JSON,
-    MAX_STRUCTURE,
-    BodyChunks,
-    not_json,
-    parse,
-    parse_media_type,
-    read_body,
-    require_object,
-    require_type,
-)
+from openai_images.server.source_images import UploadedImages
 from openai_images.server.state import ActiveRequest, RecordedRequest, ServerSettings, ServerState
-from openai_images.server.uploads import Form, FormReader
-
-_NO_JSON: Final = object()
+from openai_images.server.uploads import Form, FormReader, resolve_references
 
 
 @attrs.frozen(kw_only=True)
 class ReceivedBody:
-    """A complete body: a form, or bytes and the JSON in them."""
+    """A complete body: a form, or bytes and the JSON in them, None if there is none."""
 
     form: Form | None = None
     body: bytes = attrs.field(default=b"", repr=lambda body: f"<{len(body):,} bytes>")
-    value: Any = attrs.field(default=_NO_JSON, repr=False)
-
-    @property
-    def json(self) -> Any:
-        """The JSON in it, or None."""
-        return None if self.value is _NO_JSON else self.value
+    json: Any = attrs.field(default=None, repr=False)
+    is_json: bool = False
 
     @property
     def fields(self) -> Mapping[str, Any]:
         """The parameters in it, unchecked."""
-        if self.form is not None:
-            return self.form.fields
-        values: Any = self.json
+        values: Any = self.json if self.form is None else self.form.fields
         return cast("dict[str, Any]", values) if isinstance(values, dict) else {}
 
     def record(self, request: web.Request, fault: Fault[FaultPlan]) -> RecordedRequest:
@@ -145,17 +119,22 @@ class ImagesHandler:
     async def _receive(self, request: web.Request, *, inspect: bool) -> ReceivedBody:
         """The body of a request, or the 413; `inspect` is whether its images will matter."""
         content_type = request.headers.get("content-type", "")
-        chunks, declared = BodyChunks(request, self.settings.body_timeout), request.content_length
+        chunks, declared = (
+            request_body.BodyChunks(request, self.settings.body_timeout),
+            request.content_length,
+        )
         limit = self.settings.max_upload_bytes if _is_edit(request) else self.settings.max_body_bytes
-        if _is_edit(request) and parse_media_type(content_type) == FORM:
+        if _is_edit(request) and request_body.parse_media_type(content_type) == request_body.FORM:
             reader = FormReader(limit=limit, inspect=inspect, pixels=self._pixels, thread=self.reader)
             return ReceivedBody(form=await reader.read(chunks, declared, content_type))
-        body = await read_body(chunks, declared, limit)
+        body = await request_body.read_body(chunks, declared, limit)
         try:
-            if len(body) <= MAX_STRUCTURE:
-                return ReceivedBody(body=body, value=parse(body))
-            loop = asyncio.get_running_loop()
-            return ReceivedBody(body=body, value=await loop.run_in_executor(self.reader, parse, body))
+            if len(body) <= request_body.MAX_STRUCTURE:
+                value = request_body.parse(body)
+            else:
+                loop = asyncio.get_running_loop()
+                value = await loop.run_in_executor(self.reader, request_body.parse, body)
+            return ReceivedBody(body=body, json=value, is_json=True)
         except ValueError:
             return ReceivedBody(body=body)
 
@@ -166,14 +145,15 @@ class ImagesHandler:
 
     async def _check_parameters(self, request: web.Request, received: ReceivedBody) -> Parameters:
         is_edit, form = _is_edit(request), received.form
-        require_type(request.headers.get("content-type"), *((FORM, JSON) if is_edit else (JSON,)))
+        accepted = (request_body.FORM, request_body.JSON) if is_edit else (request_body.JSON,)
+        request_body.require_type(request.headers.get("content-type"), *accepted)
         if form is not None:
             if form.problem is not None:
                 raise form.problem
             return self._accept(form.fields, form.uploads)
-        if received.value is _NO_JSON:
-            raise not_json()
-        values = require_object(received.value)
+        if not received.is_json:
+            raise request_body.not_json()
+        values = request_body.require_object(received.json)
         if not is_edit:
             return self._accept(values, None)
         return await asyncio.get_running_loop().run_in_executor(

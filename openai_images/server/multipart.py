@@ -1,4 +1,4 @@
-"""Parses a multipart/form-data body while it arrives.
+"""Parses a multipart/form-data body while it arrives, and the values of its text parts.
 
 Invariants: pure; linear in the body however it is chunked; at most a delimiter or the headers of a part are buffered;
 a malformed body is a `MalformedFormError`.
@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import islice
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 from urllib.parse import unquote
 
 import attrs
@@ -18,6 +18,9 @@ HEAD_BYTES: Final = 16 * 1024
 MAX_PARTS: Final = 1000
 MAX_HEADERS: Final = 32
 MAX_PARAMETERS: Final = 32  # of one header; the rest is ignored
+_NUMBERS: Final = {"n", "output_compression", "partial_images", "frame_count", "frame_duration_ms"}
+_SWITCHES: Final = {"stream"}
+_NAME: Final = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\]){0,4})")
 _LINE_BYTES: Final = 80  # what may follow a boundary in its line
 
 # Possessive, so that each character is read once; a quoted value without an end is taken literally.
@@ -179,3 +182,29 @@ def _parameters(value: str) -> dict[str, str]:
         encoding = charset.lower() if charset.lower() in _CHARSETS else "utf-8"
         parameters[name[:-1]] = unquote(rest.partition("'")[2], encoding, "replace")
     return parameters
+
+
+def set_field(fields: dict[str, Any], name: str, value: Any) -> bool:
+    """Sets the value of a text part, nested where its name is such as `svg[model]`; False if there is one already."""
+    match = _NAME.fullmatch(name)
+    path = [name] if match is None else [match[1], *re.findall(r"\[([^\[\]]*)\]", match[2])]
+    if name in {"image[]", "mask", "markup"}:
+        path = [name.removesuffix("[]")]
+    for step in path[:-1]:
+        inner = fields.setdefault(step, {})
+        if not isinstance(inner, dict):
+            return False
+        fields = cast("dict[str, Any]", inner)
+    if path[-1] in fields:
+        return False
+    fields[path[-1]] = value
+    return True
+
+
+def parse_text(name: str, text: str) -> Any:
+    """The value of a text part; invalid numbers and booleans stay text, which the checks reject."""
+    if name in _NUMBERS and re.fullmatch(r"-?[0-9]{1,100}", text.strip()):
+        return int(text)
+    if name in _SWITCHES and text.strip().lower() in {"true", "false"}:
+        return text.strip().lower() == "true"
+    return text

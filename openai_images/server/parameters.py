@@ -13,7 +13,6 @@ import attrs
 
 from openai_images.server import catalog
 from openai_images.server.catalog import Animation, ServedModel, SVGModel
-from openai_images.server.edits import CheckedEdit, check_edit
 from openai_images.server.error_replies import (
     Types,
     bad_request,
@@ -24,7 +23,13 @@ from openai_images.server.error_replies import (
     invalid_value,
     wrong_type,
 )
-from openai_images.server.image_info import ImageInfo, UploadedImage, UploadedImages
+from openai_images.server.source_images import (
+    CheckedEdit,
+    ImageInfo,
+    UploadedImage,
+    UploadedImages,
+    check_edit,
+)
 from openai_images.server.state import Links, ServerSettings
 
 MODERATED_PHRASE: Final = "trigger moderation"

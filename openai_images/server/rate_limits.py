@@ -34,24 +34,15 @@ def retry_headers(seconds: float) -> dict[str, str]:
     return {"retry-after": str(max(1, math.ceil(seconds))), "retry-after-ms": str(math.ceil(seconds * 1000))}
 
 
-def images_message(model: str, limit: int, used: int, requested: int, wait: float | None) -> str:
-    """The sentence of a 429 about images per minute; a `wait` of None is left out."""
-    return (
-        f"Rate limit reached for {model} (for limit gpt-image) in organization org-local on input-images per min: "
-        f"Limit {limit}, Used {used}, Requested {requested}. {_try_again(wait)}{_VISIT}"
-    )
+def limit_message(subject: str, limit: int, used: int, requested: int, wait: float | None) -> str:
+    """The sentence of a 429 about `subject`; a `wait` of None is left out."""
+    again = "" if wait is None else f"Please try again in {go_duration(wait)}. "
+    return f"Rate limit reached for {subject}: Limit {limit}, Used {used}, Requested {requested}. {again}{_VISIT}"
 
 
-def requests_message(model: str, limit: int, used: int, wait: float | None) -> str:
-    """The sentence of a 429 about requests per minute; a `wait` of None is left out."""
-    return (
-        f"Rate limit reached for {model} in organization org-local on requests per min (RPM): "
-        f"Limit {limit}, Used {used}, Requested 1. {_try_again(wait)}{_VISIT}"
-    )
-
-
-def _try_again(wait: float | None) -> str:
-    return "" if wait is None else f"Please try again in {go_duration(wait)}. "
+def images_subject(model: str) -> str:
+    """What a 429 about images per minute is about."""
+    return f"{model} (for limit gpt-image) in organization org-local on input-images per min"
 
 
 @attrs.define
@@ -74,8 +65,10 @@ class MinuteBucket:
         return self.limit if self.burst is None else self.burst
 
     def wait_for(self, amount: int) -> float:
-        """Seconds until `amount` could be taken; 0 if now."""
-        self._refill()
+        """Refills, and gives the seconds until `amount` could be taken; 0 if now."""
+        now = self.clock()
+        self._level = min(float(self.capacity), self._level + (now - self._at) * self.limit / 60)
+        self._at = now
         lacking = amount - self._level
         return 0.0 if lacking <= 1e-9 else lacking * 60 / self.limit
 
@@ -102,11 +95,6 @@ class MinuteBucket:
             f"x-ratelimit-reset-{name}": go_duration(full_in),
         }
 
-    def _refill(self) -> None:
-        now = self.clock()
-        self._level = min(float(self.capacity), self._level + (now - self._at) * self.limit / 60)
-        self._at = now
-
 
 @attrs.define(kw_only=True)
 class RateLimits:
@@ -119,23 +107,22 @@ class RateLimits:
 
     def charge(self, model: ServedModel, n: int) -> None:
         """Pays for a request of `n` images or raises the 429."""
+        subject = images_subject(model.name)
+        by_requests = f"{model.name} in organization org-local on requests per min (RPM)"
+        charges = [(self.images, n, "input-images", subject), (self.requests, 1, "requests", by_requests)]
         # Both refill here, as the headers of either 429 show both.
-        image_wait = self.images.wait_for(n) if self.images else 0.0
-        request_wait = self.requests.wait_for(1) if self.requests else 0.0
+        waits = [bucket.wait_for(amount) if bucket else 0.0 for bucket, amount, *_ in charges]
         if self.images and n > self.images.capacity:
-            raise RequestRejectedError(self._too_many(model, n, self.images))
-        if self.images and image_wait:
-            wait, bucket = self._stated_wait(image_wait), self.images
-            message = images_message(model.name, bucket.limit, bucket.used, n, wait)
-            raise RequestRejectedError(self._reply("input-images", message, wait))
-        if self.requests and request_wait:
-            wait, bucket = self._stated_wait(request_wait), self.requests
-            message = requests_message(model.name, bucket.limit, bucket.used, wait)
-            raise RequestRejectedError(self._reply("requests", message, wait))
-        if self.images:
-            self.images.take(n)
-        if self.requests:
-            self.requests.take(1)
+            message = (
+                f"Request too large for {subject}: Limit {self.images.capacity}, Requested {n}. {_VISIT}"
+            )
+            raise RequestRejectedError(rate_limit_reply("input-images", message, self.headers()))
+        for (bucket, amount, limit_name, about), wait in zip(charges, waits, strict=True):
+            if bucket and wait:
+                raise RequestRejectedError(self._reply(limit_name, about, bucket, amount, wait))
+        for bucket, amount, *_ in charges:
+            if bucket:
+                bucket.take(amount)
 
     def headers(self) -> dict[str, str]:
         """The x-ratelimit headers of the limits that are on and shown."""
@@ -149,23 +136,15 @@ class RateLimits:
         names = (name for name in headers if self.are_visible or not name.lower().startswith("x-ratelimit-"))
         return {name: headers[name] for name in names}
 
-    def _stated_wait(self, wait: float) -> float | None:
-        if self.retry_after == "none":
-            return None
-        return wait if self.retry_after == "exact" else float(math.ceil(wait))
-
-    def _reply(self, limit_name: str, message: str, wait: float | None) -> Reply:
-        retry = {} if wait is None else retry_headers(wait)
+    def _reply(self, limit_name: str, subject: str, bucket: MinuteBucket, amount: int, wait: float) -> Reply:
+        stated = None if self.retry_after == "none" else wait
+        if self.retry_after == "seconds":
+            stated = float(math.ceil(wait))
+        message = limit_message(subject, bucket.limit, bucket.used, amount, stated)
+        retry = {} if stated is None else retry_headers(stated)
         if self.retry_after == "seconds":
             del retry["retry-after-ms"]
         return rate_limit_reply(limit_name, message, {**self.headers(), **retry})
-
-    def _too_many(self, model: ServedModel, n: int, bucket: MinuteBucket) -> Reply:
-        message = (
-            f"Request too large for {model.name} (for limit gpt-image) in organization org-local on input-images "
-            f"per min: Limit {bucket.capacity}, Requested {n}. {_VISIT}"
-        )
-        return rate_limit_reply("input-images", message, self.headers())
 
 
 def rate_limit_reply(limit_name: str, message: str, headers: Mapping[str, str]) -> Reply:

@@ -16,30 +16,11 @@ import attrs
 from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
 
+from openai_images.server import delivery, error_replies
 from openai_images.server.catalog import MODELS_CREATED, ServedModel, served_models
-from openai_images.server.delivery import (
-    SEGMENT_DELAY,
-    SLICE,
-    hang_up,
-    huge_png,
-    local_address,
-    open_transport,
-    peer_port,
-)
 from openai_images.server.encoder import LinkedImage, LinkStore
-from openai_images.server.error_replies import (
-    Reply,
-    RequestRejectedError,
-    check_api_key,
-    common_headers,
-    compact_json,
-    error_reply,
-    new_request_id,
-    to_response,
-    unknown_url,
-    wrong_method,
-)
-from openai_images.server.faults import DOWNLOAD_OK, LOOP, DownloadInfo, DownloadPlan, FaultQueue
+from openai_images.server.error_replies import Reply, RequestRejectedError, compact_json, error_reply
+from openai_images.server.faults import DOWNLOAD_OK, LOOP, DownloadPlan, FaultQueue
 from openai_images.server.faults.plan import Fault
 from openai_images.server.handler import ImagesHandler
 from openai_images.server.state import (
@@ -69,8 +50,8 @@ def make_app(
     app.router.add_get("/v1/models/{name}", models)
     for route in list(app.router.routes()):
         if route.method != "HEAD" and route.resource is not None:
-            app.router.add_route("*", route.resource.canonical, _fixed_reply(wrong_method))
-    app.router.add_route("*", "/{path:.*}", _fixed_reply(unknown_url))
+            app.router.add_route("*", route.resource.canonical, _fixed_reply(error_replies.wrong_method))
+    app.router.add_route("*", "/{path:.*}", _fixed_reply(error_replies.unknown_url))
     return app
 
 
@@ -98,7 +79,7 @@ def _reject_foreign(host: str) -> Middleware:
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         reply = _foreign_reply(request, host)
-        return await handler(request) if reply is None else to_response(reply, _headers())
+        return await handler(request) if reply is None else error_replies.to_response(reply, _headers())
 
     return guard
 
@@ -132,13 +113,13 @@ def _foreign(header: str, value: str) -> Reply:
 
 def _fixed_reply(reply: Any) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
-        return to_response(reply(request.method, request.path), _headers())
+        return error_replies.to_response(reply(request.method, request.path), _headers())
 
     return handle
 
 
 def _headers() -> dict[str, str]:
-    return common_headers(new_request_id(), 0.0)
+    return error_replies.common_headers(error_replies.new_request_id(), 0.0)
 
 
 def _models(settings: ServerSettings) -> Handler:
@@ -151,7 +132,9 @@ def _models(settings: ServerSettings) -> Handler:
         else:
             message = f"The model '{name}' does not exist"
             reply = error_reply(404, message, code="model_not_found", param="model")
-        return to_response(check_api_key(request, settings.api_key) or reply, _headers())
+        return error_replies.to_response(
+            error_replies.check_api_key(request, settings.api_key) or reply, _headers()
+        )
 
     return handle
 
@@ -181,7 +164,7 @@ class DownloadHandler:
             with self.state.track(active):
                 return await self._answer(request, active)
         except RequestRejectedError as error:
-            return to_response(error.reply, active.headers())
+            return error_replies.to_response(error.reply, active.headers())
         except ConnectionError:
             # The client has gone: aiohttp would log the error, and drops a response without a word.
             return web.Response()
@@ -194,7 +177,7 @@ class DownloadHandler:
                 method=request.method,
                 path=request.path_qs,
                 headers=request.headers,
-                peer_port=peer_port(request),
+                peer_port=delivery.peer_port(request),
                 fault=fault.name,
             )
         )
@@ -204,12 +187,12 @@ class DownloadHandler:
         if plan.reply is not None:
             raise RequestRejectedError(plan.reply())
         if plan.location is not None:
-            info = DownloadInfo(port=local_address(request)[1], path=request.path_qs, hop=hop)
-            raise RequestRejectedError(Reply(302, b"", "text/plain", {"location": plan.location(info)}))
+            target = plan.location(delivery.local_address(request)[1], request.path_qs, hop)
+            raise RequestRejectedError(Reply(302, b"", "text/plain", {"location": target}))
         image = self.links.find(request.match_info["name"], request.query.get("variant", "0"))
         if image is None:
             raise RequestRejectedError(error_reply(404, "The picture does not exist, or its link is over."))
-        return await _DownloadWriter(request, active, plan, self.state).send(image)
+        return await self._send(request, active, plan, image)
 
     def _next_fault(self, request: web.Request) -> Fault[DownloadPlan]:
         hop = request.query.get("hop", "")
@@ -219,30 +202,22 @@ class DownloadHandler:
             return DOWNLOAD_OK
         return self.faults.next_fault(request.headers.get("X-Local-Fault"))
 
-
-@attrs.frozen
-class _DownloadWriter:
-    """Sends one image, or as much of it as its plan lets through."""
-
-    request: web.Request
-    active: ActiveRequest
-    plan: DownloadPlan
-    state: ServerState
-
-    async def send(self, image: LinkedImage) -> web.StreamResponse:
-        data = await self._bytes(image)
-        response = web.StreamResponse(headers={"content-type": image.media_type, **self.active.headers()})
-        if self.plan.body == "endless":
-            if self.request.version == HttpVersion11:
-                response.enable_chunked_encoding()
-        else:
+    async def _send(
+        self, request: web.Request, active: ActiveRequest, plan: DownloadPlan, image: LinkedImage
+    ) -> web.StreamResponse:
+        """Sends the image, or as much of it as its plan lets through."""
+        data = await _read_image(image, plan)
+        response = web.StreamResponse(headers={"content-type": image.media_type, **active.headers()})
+        if plan.body != "endless":
             response.content_length = len(data)
-        await response.prepare(self.request)
-        whole = self.plan.body in {"whole", "endless", "empty"}
+        elif request.version == HttpVersion11:
+            response.enable_chunked_encoding()
+        await response.prepare(request)
+        whole = plan.body in {"whole", "endless", "empty"}
         await _write(response, data if whole else data[: len(data) // 2])
-        match self.plan.body:
+        match plan.body:
             case "endless":
-                piece = (data * (SLICE // len(data) + 1))[:SLICE]
+                piece = (data * (delivery.SLICE // len(data) + 1))[: delivery.SLICE]
                 while True:
                     await response.write(piece)
                     # A write that finds room does not wait, so other tasks need a turn.
@@ -251,27 +226,28 @@ class _DownloadWriter:
                 await self.state.gate.event.wait()
                 await _write(response, data[len(data) // 2 :])
             case "cut":
-                hang_up(self.active, open_transport(self.request), "close")
+                delivery.hang_up(active, delivery.open_transport(request), "close")
             case "reset":
-                await asyncio.sleep(SEGMENT_DELAY)
-                hang_up(self.active, open_transport(self.request), "reset")
+                await asyncio.sleep(delivery.SEGMENT_DELAY)
+                delivery.hang_up(active, delivery.open_transport(request), "reset")
             case _:
                 pass
-        if not self.active.hung_up:
+        if not active.hung_up:
             await response.write_eof()
         return response
 
-    async def _bytes(self, image: LinkedImage) -> bytes:
-        if self.plan.body == "empty":
-            return b""
-        if self.plan.megabytes is not None:
-            return await asyncio.to_thread(huge_png, self.plan.megabytes, 1024, 1024)
-        if len(image.base64) <= _ON_THE_LOOP:
-            return b64decode(image.base64)
-        return await asyncio.to_thread(b64decode, image.base64)
+
+async def _read_image(image: LinkedImage, plan: DownloadPlan) -> bytes:
+    if plan.body == "empty":
+        return b""
+    if plan.megabytes is not None:
+        return await asyncio.to_thread(delivery.huge_png, plan.megabytes, 1024, 1024)
+    if len(image.base64) <= _ON_THE_LOOP:
+        return b64decode(image.base64)
+    return await asyncio.to_thread(b64decode, image.base64)
 
 
 async def _write(response: web.StreamResponse, data: bytes) -> None:
     view = memoryview(data)
-    for start in range(0, len(data), SLICE):
-        await response.write(view[start : start + SLICE])
+    for start in range(0, len(data), delivery.SLICE):
+        await response.write(view[start : start + delivery.SLICE])

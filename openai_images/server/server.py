@@ -286,7 +286,6 @@ def _run(make: Callable[[], LocalImagesServer], up: "Future[Any]") -> None:
 
 
 async def _await_in(loop: asyncio.AbstractEventLoop | None, coroutine: Coroutine[Any, Any, T]) -> T:
-    """Awaits `coroutine` in a loop, from any loop."""
     if loop is None or loop is _running_loop() or loop.is_closed():
         return await coroutine
     return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))

@@ -1,30 +1,29 @@
-"""Reads the multipart body of an edit: text becomes fields, files become images, every part is recorded.
+"""The fields and images of an edit out of its body: a multipart form, every part of it recorded, or references in JSON.
 
 Invariants: one file is held at a time and inspected in a thread; only files that may be images and are small enough are
 held at all; a malformed form is rejected after it was recorded.
-Must not: judge images and parameters; `edits.py` and `parameters.py` do.
+Must not: judge images and parameters; `source_images.py` and `parameters.py` do.
 """
 
 import asyncio
+import binascii
 import hashlib
 import io
 import re
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Executor
-from functools import partial
 from typing import Any, Final, cast
 
 import attrs
 
-from openai_images.server.error_replies import RequestRejectedError, bad_request, too_large
-from openai_images.server.image_info import (
-    MAX_IMAGE_BYTES,
-    MAX_IMAGES,
-    ImageInfo,
-    Role,
-    UploadedImage,
-    UploadedImages,
-    inspect_image,
+from openai_images.server.error_replies import (
+    RequestRejectedError,
+    bad_request,
+    check_length,
+    missing_parameter,
+    too_large,
+    unknown_parameter,
+    wrong_type,
 )
 from openai_images.server.multipart import (
     FormParser,
@@ -33,20 +32,26 @@ from openai_images.server.multipart import (
     PartEvent,
     PartStart,
     parse_boundary,
+    parse_text,
+    set_field,
 )
 from openai_images.server.request_body import UnreadableBodyError
+from openai_images.server.source_images import (
+    MAX_IMAGE_BYTES,
+    MAX_IMAGES,
+    Role,
+    UploadedImage,
+    UploadedImages,
+    check_image_count,
+    inspect_image,
+    unresolved_image,
+)
 from openai_images.server.state import RecordedPart
 
 TEXT_BYTES: Final = 1024 * 1024
 _PARTS_A_TURN: Final = 32  # parts after which the event loop has its turn; one chunk may hold a thousand
 
-_NUMBERS: Final = {"n", "output_compression", "partial_images", "frame_count", "frame_duration_ms"}
-_SWITCHES: Final = {"stream"}
-_NAME: Final = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\]){0,4})")
-
-
-class FilePlaceholder:
-    """Stands for a file where text was expected."""
+_FILE: Final = object()  # stands for a file where text was expected
 
 
 @attrs.define
@@ -129,37 +134,35 @@ class FormReader:
         """The form in the body, or a 413 as soon as it is known to be over the limit; `declared` is its length."""
         if declared is not None and declared > self.limit:
             raise RequestRejectedError(too_large(self.limit))
+        total = 0
+        broken: MalformedFormError | None = None
         try:
-            await self._read(chunks, FormParser(parse_boundary(content_type)))
+            parser = FormParser(parse_boundary(content_type))
+            async for chunk in chunks:
+                total += len(chunk)
+                if total > self.limit:
+                    raise RequestRejectedError(too_large(self.limit))
+                # A malformed form is read to its end, or its sender would not read the response.
+                if broken is None:
+                    try:
+                        await self._handle(parser.feed(chunk))
+                    except MalformedFormError as error:
+                        broken = error
+            if broken is not None:
+                raise broken
+            parser.close()
         except MalformedFormError as error:
             self._form.problem = bad_request(f"Could not parse your multipart form: {error}.", code=None)
         except UnreadableBodyError:
             self._form.problem = bad_request("Could not parse your multipart form.", code=None)
         return self._form
 
-    async def _read(self, chunks: AsyncIterator[bytes], parser: FormParser) -> None:
-        total = 0
-        broken: MalformedFormError | None = None
-        async for chunk in chunks:
-            total += len(chunk)
-            if total > self.limit:
-                raise RequestRejectedError(too_large(self.limit))
-            # A malformed form is read to its end, or its sender would not read the response.
-            if broken is None:
-                try:
-                    await self._handle(parser.feed(chunk))
-                except MalformedFormError as error:
-                    broken = error
-        if broken is not None:
-            raise broken
-        parser.close()
-
     async def _handle(self, pieces: Iterator[PartEvent]) -> None:
         for event in pieces:
             if isinstance(event, PartStart):
                 self._part = _PartBuffer(event, self._role(event))
             elif isinstance(event, PartEnd):
-                await self._close()
+                await self._add(self._part)
             else:
                 self._part.add(event)
 
@@ -172,8 +175,7 @@ class FormReader:
             return "other" if self._form.images else "first"
         return "mask" if name == "mask" else "markup" if name == "markup" else None
 
-    async def _close(self) -> None:
-        part = self._part
+    async def _add(self, part: _PartBuffer) -> None:
         self._form.parts.append(part.record())
         name = part.start.name
         if name is None:
@@ -181,41 +183,26 @@ class FormReader:
         elif part.is_file and name in {"image", "image[]", "mask", "markup"}:
             await self._add_image(name, part)
             part.content = io.BytesIO()
-        else:
-            self._add_text(name, part)
+        elif not set_field(self._form.fields, name, _FILE if part.is_file else parse_text(name, part.text)):
+            self._reject_duplicate(name)
         if len(self._form.parts) % _PARTS_A_TURN == 0:
             await asyncio.sleep(0)
 
     async def _add_image(self, name: str, part: _PartBuffer) -> None:
-        upload = UploadedImage(
-            name=name,
-            media_type=part.start.headers.get("content-type"),
-            nbytes=part.nbytes,
-            info=await self._image_info(part),
-        )
+        info = None
+        if part.role is not None and part.content.getbuffer().nbytes:
+            digest, role = part.digest.hexdigest(), part.role
+            info = await asyncio.get_running_loop().run_in_executor(
+                self.thread, lambda: inspect_image(part.content, digest, role, pixels=self.pixels)
+            )
+        media_type = part.start.headers.get("content-type")
+        upload = UploadedImage(name=name, media_type=media_type, nbytes=part.nbytes, info=info)
         if name in {"image", "image[]"}:
             self._form.images.append(upload)
         elif name in self._form.extras:
             self._reject_duplicate(name)
         else:
             self._form.extras[name] = upload
-
-    async def _image_info(self, part: _PartBuffer) -> ImageInfo | None:
-        if part.role is None or not part.content.getbuffer().nbytes:
-            return None
-        inspection = partial(
-            inspect_image, part.content, part.digest.hexdigest(), part.role, pixels=self.pixels
-        )
-        return await asyncio.get_running_loop().run_in_executor(self.thread, inspection)
-
-    def _add_text(self, name: str, part: _PartBuffer) -> None:
-        match = _NAME.fullmatch(name)
-        path = [name] if match is None else [match[1], *re.findall(r"\[([^\[\]]*)\]", match[2])]
-        if name in {"image[]", "mask", "markup"}:
-            path = [name.removesuffix("[]")]
-        value = FilePlaceholder() if part.is_file else _parse_text(name, part.text)
-        if not _set_nested(self._form.fields, path, value):
-            self._reject_duplicate(name)
 
     def _reject_duplicate(self, name: str) -> None:
         self._reject(
@@ -230,23 +217,83 @@ class FormReader:
             self._form.problem = bad_request(message, code=code, param=param)
 
 
-def _set_nested(target: dict[str, Any], path: list[str], value: Any) -> bool:
-    """Sets a nested value; False if there is one already."""
-    for step in path[:-1]:
-        inner = target.setdefault(step, {})
-        if not isinstance(inner, dict):
-            return False
-        target = cast("dict[str, Any]", inner)
-    if path[-1] in target:
-        return False
-    target[path[-1]] = value
-    return True
+_MAX_URL: Final = 20_971_520
+_DATA_URL: Final = re.compile(r"data:(image/[a-z0-9.+-]{1,100});base64,", re.IGNORECASE)
+_BASE64_SLICE: Final = 1024 * 1024  # characters decoded in one go, a multiple of four
 
 
-def _parse_text(name: str, text: str) -> Any:
-    """The value of a text part; invalid numbers and booleans stay text, which the checks reject."""
-    if name in _NUMBERS and re.fullmatch(r"-?[0-9]{1,100}", text.strip()):
-        return int(text)
-    if name in _SWITCHES and text.strip().lower() in {"true", "false"}:
-        return text.strip().lower() == "true"
-    return text
+def resolve_references(values: dict[str, Any], *, pixels: bool) -> UploadedImages:
+    """Takes the images of a JSON edit out of its parameters; decodes those in data: URLs."""
+    images = values.pop("images", None)
+    if images is None:
+        raise missing_parameter("images")
+    if not isinstance(images, list):
+        wrong_type("images", "an array of objects", images)
+    listed = cast("list[object]", images)
+    if not listed:
+        message = (
+            "Invalid 'images': empty array. Expected an array with minimum length 1, but got an empty array."
+        )
+        raise bad_request(message, code="empty_array", param="images")
+    check_image_count(len(listed), "images")
+    images = tuple(
+        _reference(item, f"images[{index}]", "other" if index else "first", pixels=pixels)
+        for index, item in enumerate(listed)
+    )
+    layers = {name: values.pop(name, None) for name in ("mask", "markup")}
+    mask, markup = (
+        None if item is None else _reference(item, name, cast("Role", name), pixels=pixels)
+        for name, item in layers.items()
+    )
+    return UploadedImages(parameter="images", images=images, mask=mask, markup=markup)
+
+
+def _reference(item: object, name: str, role: Role, *, pixels: bool) -> UploadedImage:
+    if not isinstance(item, dict):
+        wrong_type(name, "an object", item)
+    fields = {key: value for key, value in cast("dict[str, Any]", item).items() if value is not None}
+    for key, value in fields.items():
+        if key not in {"image_url", "file_id"}:
+            raise unknown_parameter(f"{name}.{key}")
+        if not isinstance(value, str):
+            wrong_type(f"{name}.{key}", "a string", value)
+    if len(fields) != 1:
+        message = f"Invalid '{name}': expected exactly one of 'image_url' and 'file_id'."
+        raise bad_request(message, code="invalid_value", param=name)
+    (key, value) = next(iter(fields.items()))
+    if key == "file_id":
+        return UploadedImage(name=f"{name}.{key}", media_type=None, nbytes=0, info=unresolved_image(value))
+    return _from_url(value, f"{name}.{key}", role, pixels=pixels)
+
+
+def _from_url(url: str, name: str, role: Role, *, pixels: bool) -> UploadedImage:
+    check_length(name, url, _MAX_URL)
+    if re.match(r"https?://[^/\s]", url):
+        return UploadedImage(name=name, media_type=None, nbytes=0, info=unresolved_image(url))
+    match = _DATA_URL.match(url)
+    if match is None:
+        message = (
+            f"Invalid '{name}'. Expected a valid URL or a base64-encoded data URL with an image MIME type (e.g. "
+            "'data:image/png;base64,aW1nIGJ5dGVzIGhlcmU='), but got a value with an invalid format."
+        )
+        raise bad_request(message, code="invalid_value", param=name)
+    try:
+        data = _decode(url, match.end())
+    except ValueError:
+        message = (
+            f"Invalid '{name}'. Expected a base64-encoded data URL, but got a value with invalid base64."
+        )
+        raise bad_request(message, code="invalid_value", param=name) from None
+    digest = hashlib.sha256(data).hexdigest()
+    info = inspect_image(io.BytesIO(data), digest, role, pixels=pixels)
+    return UploadedImage(name=name, media_type=match[1].lower(), nbytes=len(data), info=info)
+
+
+def _decode(text: str, start: int) -> bytes:
+    """The bytes whose base64 begins at `start`, in slices between which other threads have their turn."""
+    if 0 <= text.find("=", start) < len(text) - 2:
+        raise ValueError("padding before the end")
+    slices = range(start, len(text), _BASE64_SLICE)
+    return b"".join(
+        binascii.a2b_base64(text[index : index + _BASE64_SLICE], strict_mode=True) for index in slices
+    )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from types import NoneType
 from typing import Any, TypeGuard, TypeVar, get_args
 
@@ -20,7 +19,7 @@ from cattrs import Converter
 from openai_images._util.json import is_list, is_mapping, is_object
 from openai_images.errors import RequestInvalidError
 from openai_images.models.image import Image
-from openai_images.models.requests import GenerateRequest
+from openai_images.models.requests import GenerateRequest, set_parameters
 from openai_images.models.results import CompletedImage, ImageResult, PartialImage
 from openai_images.models.usage import SvgUsage, TokenDetails, Usage
 
@@ -59,17 +58,13 @@ def encode_request(request: GenerateRequest, *, stream: bool) -> bytes:
 
 def request_params(request: GenerateRequest, *, stream: bool) -> dict[str, Any]:
     """Return the parameters that were set, by their names on the wire, without the images to edit."""
-    names = _parameter_names(type(request))
-    body = {name: value for name in names if (value := getattr(request, name)) is not None}
+    body = set_parameters(request)
     extra = body.pop("extra_body", {})
+    for name in _IMAGE_PARAMETERS:
+        body.pop(name, None)
     if stream:
         body["stream"] = True
     return {**body, **extra}
-
-
-@cache
-def _parameter_names(cls: type[GenerateRequest]) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(cls) if field.name not in _IMAGE_PARAMETERS)
 
 
 def encode_json(body: Mapping[str, Any]) -> bytes:
@@ -105,9 +100,9 @@ def structure_result(doc: Mapping[str, Any], images: tuple[Image, ...]) -> Image
 
     Its `model` is left for the caller to set to the requested one; the response's own `model` goes to `extra`.
     """
-    return _read_result(
-        {key: value for key, value in doc.items() if key != "data"}, images=images, model=None
-    )
+    doc = dict(doc)
+    doc.pop("data", None)
+    return _read_result(doc, images=images, model=None)
 
 
 def structure_partial(doc: Mapping[str, Any]) -> PartialImage | None:
@@ -122,6 +117,23 @@ def structure_completed(doc: Mapping[str, Any]) -> CompletedImage | None:
     return None if image is None else _read_completed(rest, image=image)
 
 
+def completed_events(result: ImageResult) -> Iterator[CompletedImage]:
+    """Yield a result's images as events: the first has the unknown fields, the last the usage of all."""
+    last = len(result.images) - 1
+    for index, image in enumerate(result.images):
+        yield CompletedImage(
+            image=image,
+            image_index=index,
+            created_at=result.created,
+            background=result.background,
+            output_format=result.output_format,
+            quality=result.quality,
+            size=result.size,
+            usage=result.usage if index == last else None,
+            extra=result.extra if index == 0 else {},
+        )
+
+
 def _split_image(item: Mapping[str, Any]) -> tuple[Image | None, dict[str, Any]]:
     """Return the image of an item or event (decoded, or a URL), and the fields that do not belong to it.
 
@@ -131,8 +143,12 @@ def _split_image(item: Mapping[str, Any]) -> tuple[Image | None, dict[str, Any]]
     image = rest.pop("b64_json", None)
     if not _is_complete(image) and isinstance(rest.get("url"), Image):
         image = rest.pop("url")  # a data URL, decoded already
-    values = {name: rest.pop(name, None) for name in _IMAGE_FIELDS if isinstance(rest.get(name), str | None)}
-    texts = {name: text for name, text in values.items() if text is not None}
+    texts: dict[str, Any] = {}
+    for name in _IMAGE_FIELDS:
+        if isinstance(rest.get(name), str):
+            texts[name] = rest.pop(name)
+        elif name in rest and rest[name] is None:
+            del rest[name]
     if not _is_complete(image):
         if not texts.get("url"):
             return None, rest
@@ -163,11 +179,13 @@ def _structure_name(value: Any, _: Any) -> str:
 
 def _structure_count(value: Any, _: Any) -> int:
     """Accept a count, also as text or as a float without a fraction; a bool is none."""
-    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
-        raise TypeError
-    number = int(value)
-    if not 0 <= number <= _LARGEST:
+    if type(value) is not int:
+        if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+            raise TypeError
+        value = int(value)
+    if not 0 <= value <= _LARGEST:
         raise ValueError
+    number: int = value
     return number
 
 
@@ -179,41 +197,37 @@ def _not_none(optional: Any) -> Any:
 def _reader(result_type: type[_C]) -> Callable[..., _C]:
     """Return a function that builds a `result_type` from a JSON object and keywords."""
     resolve_types(result_type, localns={"Mapping": Mapping, "Image": Image})
-    hooks: dict[str, tuple[Callable[[Any, Any], Any], Any]] = {
-        field.name: (_converter.get_structure_hook(_not_none(field.type)), field.type)
+    known: dict[str, tuple[str | None, Any, Callable[[Any, Any], Any]]] = {
+        field.name: (field.name, cls := _not_none(field.type), _converter.get_structure_hook(cls))
         for field in fields(result_type)
         if field.name not in _NOT_ON_THE_WIRE
     }
+    known = {other: known[name] for other, name in _OTHER_NAMES.items() if name in known} | known
+    unknown = None, None, _structure_name
 
-    def read(value: Any, **values: Any) -> _C:
+    def read(value: Any, _: Any = None, **values: Any) -> _C:
         if not is_object(value):
             raise TypeError
         extra: dict[str, Any] = {}
         for key, item in value.items():
-            name = key if key in hooks else _OTHER_NAMES.get(key, key)
-            if name not in hooks or name in values:
+            name, cls, hook = known.get(key, unknown)
+            if name is None or name in values:
                 extra[key] = item
             elif item is not None:
-                hook, cls = hooks[name]
                 try:
                     values[name] = hook(item, cls)
                 except (TypeError, ValueError, OverflowError):
                     extra[key] = item
-        return result_type(**values | {"extra": extra})
+        values["extra"] = extra
+        return result_type(**values)
 
     return read
 
 
-def _register(cls: type[_C]) -> None:
-    read = _reader(cls)
-    _converter.register_structure_hook(cls, lambda value, _: read(value))
-
-
 _converter.register_structure_hook(str, _structure_name)
 _converter.register_structure_hook(int, _structure_count)
-_register(TokenDetails)
-_register(Usage)
-_register(SvgUsage)
+for _cls in (TokenDetails, Usage, SvgUsage):
+    _converter.register_structure_hook(_cls, _reader(_cls))
 _read_result = _reader(ImageResult)
 _read_partial = _reader(PartialImage)
 _read_completed = _reader(CompletedImage)

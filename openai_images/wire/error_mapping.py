@@ -8,11 +8,13 @@ Must not: mark a request as safe to resend unless the server or its status prove
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from attrs import evolve, field, frozen
 
 from openai_images import errors
+from openai_images.models.completeness import NO_IMAGE
+from openai_images.models.image import Image
 from openai_images.wire import error_codes, headers
 from openai_images.wire.error_body import NO_MESSAGES, ErrorDetails, read_body, read_error
 from openai_images.wire.error_codes import Verdict
@@ -35,6 +37,15 @@ _NOT_ALLOWED = 405
 _WRONG_ADDRESS = (
     "check base_url: nothing there takes such requests (most servers want one that ends with /v1)"
 )
+MAX_ERRORS = 100
+"""Errors kept for images that did not come; a server may send 100,000 items with an error each."""
+
+MAX_DAMAGED = 10
+"""Damaged images kept, perhaps in memory: the API's largest `n` of one request."""
+
+_SHOWN_BYTES = 40
+"""Bytes of a non-image that an error repeats: enough to recognize words or a page."""
+
 _LONGEST_WORDS = 4 * 1024  # characters of a message that decide what it is about
 
 LONGEST_REASON = 300
@@ -91,6 +102,21 @@ def error_from_body(context: ResponseContext, body: bytes) -> errors.APIStatusEr
 def error_from_document(context: ResponseContext, doc: object) -> errors.APIStatusError:
     """Return the exception for a decoded error body or error event."""
     return _error(context, read_error(doc), doc)
+
+
+def no_image(context: ResponseContext, damaged: Sequence[Image]) -> errors.DecodeError:
+    """Return the error for what came in place of an image."""
+    first = damaged[0] if damaged else None
+    if first is None or first.flaw == NO_IMAGE:
+        start = b"" if first is None or first.path is not None else first.data[:_SHOWN_BYTES]
+        begins = redact(start.decode("utf-8", "replace"), context.secrets)
+        content = f"what is no image by its own bytes{f' (it begins {begins!r})' if begins else ''}"
+    else:
+        content = f"an image that lacks its end ({first.media_type}, {first.nbytes:,} bytes)"
+    return errors.DecodeError(
+        f"the server answered {context.status} with {content}; it may have been billed, so what came is kept in the "
+        "error's damaged. Check base_url, and what stands between you and the server"
+    )
 
 
 def _error(context: ResponseContext, details: ErrorDetails, doc: object) -> errors.APIStatusError:

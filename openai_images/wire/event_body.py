@@ -19,8 +19,13 @@ from openai_images.models.image import Image
 from openai_images.models.results import CompletedImage, Event, ImageResult, UnknownEvent
 from openai_images.models.usage import Usage, sum_usages
 from openai_images.wire import codec
-from openai_images.wire.error_mapping import ResponseContext, error_from_document
-from openai_images.wire.image_body import MAX_DAMAGED, MAX_ERRORS, completed_events, no_image
+from openai_images.wire.error_mapping import (
+    MAX_DAMAGED,
+    MAX_ERRORS,
+    ResponseContext,
+    error_from_document,
+    no_image,
+)
 from openai_images.wire.json_decoder import MAX_IMAGES, JSONImageDecoder, too_many_images
 from openai_images.wire.salvage import find_images, without_images
 from openai_images.wire.sse import SSEEventEnd, SSEFramer
@@ -177,7 +182,8 @@ class EventStreamBody:
 
     def _known_events(self, doc: dict[str, Any], event_type: str, damaged: list[Image]) -> Sequence[Event]:
         """Return the events of a known type; none for an unknown one. Raises `ImagesError` if the image is missing."""
-        fields = {key: value for key, value in doc.items() if key != "type"}
+        fields = dict(doc)
+        fields.pop("type", None)
         if event_type.endswith(".partial_image"):
             partial = codec.structure_partial(fields)
             return () if partial is None else [partial]
@@ -193,7 +199,7 @@ class EventStreamBody:
             if images:
                 result = codec.structure_result(fields, tuple(images))
                 self._usage = result.usage
-                return list(completed_events(result))
+                return list(codec.completed_events(result))
         if is_finished and damaged:
             self._damaged += damaged[: MAX_DAMAGED - len(self._damaged)]
             self._record_error(no_image(self._context, damaged))

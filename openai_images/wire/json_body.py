@@ -9,7 +9,7 @@ Must not: deliver bytes that are no image as one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from operator import is_
 from typing import Any
 
@@ -20,8 +20,13 @@ from openai_images.errors import DecodeError, ImagesError, StreamInterruptedErro
 from openai_images.models.image import Image
 from openai_images.models.results import CompletedImage, Event, ImageResult
 from openai_images.wire import codec
-from openai_images.wire.error_mapping import ResponseContext, error_from_document
-from openai_images.wire.image_body import MAX_DAMAGED, MAX_ERRORS, completed_events, no_image
+from openai_images.wire.error_mapping import (
+    MAX_DAMAGED,
+    MAX_ERRORS,
+    ResponseContext,
+    error_from_document,
+    no_image,
+)
 from openai_images.wire.json_decoder import MAX_IMAGES, JSONImageDecoder, too_many_images
 from openai_images.wire.redaction import Redaction, redact
 from openai_images.wire.salvage import find_images, find_urls, nested_answer, outline, without_images
@@ -43,8 +48,9 @@ class JSONBody:
         self.activity = 0
         self._context = context
         self._scanner = new_scanner()
-        self._quote = b'"' if is_bare else b""
-        self._scanner.feed(self._quote)
+        self._is_bare = is_bare
+        if is_bare:
+            self._scanner.feed(b'"')
         self._docs: list[Any] = []
         self._result: ImageResult | None = None
         self._failure: ImagesError | None = None
@@ -69,7 +75,8 @@ class JSONBody:
 
     def finish(self) -> Iterator[Event]:
         """Yield the images as completed events; the last one has the usage. Raises `ImagesError` if there are none."""
-        self._scanner.feed(self._quote)
+        if self._is_bare:
+            self._scanner.feed(b'"')
         try:
             docs = self._scanner.documents()
         except DecodeError as failure:
@@ -78,7 +85,7 @@ class JSONBody:
         self._docs = [{"data": doc} if is_list(doc) else doc for doc in docs]
         fields, images = self._read()
         self._result = result = codec.structure_result(fields, tuple(images))
-        yield from completed_events(result)
+        yield from codec.completed_events(result)
 
     def result(self, completed: Sequence[CompletedImage]) -> ImageResult:
         """Return the document with the images of these events. Raises `DecodeError` or `StreamInterruptedError`."""
@@ -102,7 +109,8 @@ class JSONBody:
 
     def errors(self) -> list[ImagesError]:
         """Return the errors of the items without an image, and of the document itself."""
-        responses = [inner for doc in self._docs for inner in (nested_answer(doc), doc) if is_object(inner)]
+        nested = ((found[0], doc) if (found := nested_answer(doc)) else (doc,) for doc in self._docs)
+        responses = filter(is_object, chain.from_iterable(nested))
         items = {id(item): item for doc in responses for item in (*_items(doc), doc)}.values()
         failed = (item for item in items if _is_error(item) and not codec.holds_image(item))
         errors: list[ImagesError] = [
@@ -120,15 +128,13 @@ class JSONBody:
 
     def _read(self) -> tuple[dict[str, Any], list[Image]]:
         """Return the document and its images. Raises `ImagesError` if there are none."""
-        holders = [(doc, inner) for doc in self._docs if (inner := nested_answer(doc)) is not None]
-        images = list(
-            islice((image for _, inner in holders for image in codec.structure_images(inner)), MAX_IMAGES + 1)
-        )
+        holders = [(doc, *found) for doc in self._docs if (found := nested_answer(doc)) is not None]
+        images = [image for _, _, found in holders for image in found]
         if len(images) > MAX_IMAGES:
             self._salvaged = images[:MAX_IMAGES]
             raise too_many_images()
         if images:
-            doc, inner = holders[0]
+            doc, inner, _ = holders[0]
             is_plain = inner is doc and len(self._scanner.images) <= len(images)
             return doc if is_plain else _fields(doc, inner), images
         for doc in self._docs:

@@ -2,7 +2,7 @@
 
 Invariants: escapes in strings are respected, and keys are not mistaken for values. The value of a `b64_json` key, a
 data URL under `url`, and any text that begins as an image in base64, go to a base64 decoder and a sink; all else to a
-small envelope, where `NaN` replaces each image (`envelope.py`). An image whose own bytes are wrong has a `flaw`.
+small envelope, where `NaN` replaces each image (`json_text.py`). An image whose own bytes are wrong has a `flaw`.
 Must not: accept an envelope over `MAX_ENVELOPE_BYTES`, or more than `MAX_IMAGES`.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from attrs import evolve
 
@@ -18,19 +18,21 @@ from openai_images._util.json import has_too_many_values
 from openai_images.errors import DecodeError, ResponseTooLargeError
 from openai_images.models.completeness import ImageProbe
 from openai_images.models.image import Image
-from openai_images.wire.base64_decoder import MAX_IMAGE_BYTES, Base64Decoder, JSONUnescaper, join_bytes
-from openai_images.wire.envelope import TOO_LARGE, IncompleteJSONError, parse_documents
-from openai_images.wire.image_text import (
+from openai_images.wire.base64_decoder import MAX_IMAGE_BYTES, Base64Decoder, MemorySink, Sink, join_bytes
+from openai_images.wire.json_text import (
     BASE64,
     FIRST_CHARACTERS,
     LONGEST_KEY,
     MAX_HELD,
     PREFIXES,
+    TOO_LARGE,
     URL,
+    IncompleteJSONError,
+    JSONUnescaper,
     begins_image,
     image_key,
+    parse_documents,
 )
-from openai_images.wire.sinks import MemorySink, Sink
 
 MAX_ENVELOPE_BYTES = 4 * 1024 * 1024
 """The JSON without its images is about 1 kB; an echoed prompt adds up to 32,000 characters."""
@@ -38,12 +40,21 @@ MAX_ENVELOPE_BYTES = 4 * 1024 * 1024
 MAX_IMAGES = 1000
 """The API gives ten at most; each takes memory, or a file, however small it is."""
 
+_IN_STRING = "the answer is not valid JSON: it ends in a string"
 _SPACE = b" \t\r\n"
 _N, _I = b"NI"  # as numbers: faster to find; legal JSON has neither outside of strings
 _NO_IMAGE_KEYS = re.compile(
     rb'(?:[^"NI]++|"(?!(?:b64_json|url)"|%s)[^"\\]*+")*+' % b"|".join(map(re.escape, PREFIXES))
 )
 """All up to the next string that may matter: an image, its key, a string with escapes, or an incomplete one."""
+
+
+class _OpenImage(NamedTuple):
+    """The image that is being decoded."""
+
+    decoder: Base64Decoder
+    sink: Sink
+    probe: ImageProbe
 
 
 class JSONImageDecoder:
@@ -65,8 +76,7 @@ class JSONImageDecoder:
         self._escaped = False
         self._string_start = 0
         # The key that has just ended, and the key of the next value, if their value may be an image.
-        self._last_key = b""
-        self._value_key = b""
+        self._last_key = self._value_key = b""
         self._constant_offset: int | None = None
         self._start = b""  # a string's first characters, until it is clear whether it is an image
         self._is_url = False
@@ -74,9 +84,7 @@ class JSONImageDecoder:
         self._escapes = JSONUnescaper()
         self._invalid_image: DecodeError | None = None
         self.failure: DecodeError | None = None  # of an image that is not base64: `finish` raises it
-        self._sink: Sink | None = None
-        self._decoder: Base64Decoder | None = None
-        self._probe = ImageProbe()
+        self._open_image: _OpenImage | None = None
         self._images: list[Image | None] = []
         self.is_cut = False
 
@@ -97,8 +105,8 @@ class JSONImageDecoder:
 
     def feed_image(self, data: bytes) -> bool:
         """Decode bytes inside of an image if they are nothing but base64; else do nothing and return False."""
-        decoder = self._decoder
-        return decoder is not None and not self._escapes.pending and decoder.feed_plain(data)
+        image = self._open_image
+        return image is not None and not self._escapes.pending and image.decoder.feed_plain(data)
 
     def finish(self) -> Any:
         """Return the document.
@@ -114,11 +122,10 @@ class JSONImageDecoder:
         return self._documents(strict=False)
 
     def _documents(self, *, strict: bool) -> list[Any]:
-        in_string = self._state is not JSONImageDecoder._outside_strings
-        constant_offset = self._constant_offset
         if has_too_many_values(self._envelope):
             raise DecodeError(TOO_LARGE)
-        if constant_offset is not None:
+        in_string = self._state is not JSONImageDecoder._outside_strings
+        if (constant_offset := self._constant_offset) is not None:  # of bytes
             constant_offset = len(self._envelope[:constant_offset].decode("utf-8", "replace"))
         try:
             if in_string and strict:
@@ -130,14 +137,14 @@ class JSONImageDecoder:
 
     def discard(self) -> None:
         """Drop the image that is being decoded."""
-        if self._sink is not None:
-            self._sink.discard()
-            self._sink = None
+        if self._open_image is not None:
+            self._open_image.sink.discard()
+            self._open_image = None
 
     @property
     def in_image(self) -> bool:
         """Whether an image has begun and not ended."""
-        return self._decoder is not None
+        return self._open_image is not None
 
     @property
     def is_complete(self) -> bool:
@@ -162,19 +169,15 @@ class JSONImageDecoder:
 
     def _outside_strings(self, data: bytes, offset: int) -> int:
         """Outside of strings: copy, and look for a key and a colon before the next string."""
-        if not (self._last_key or self._value_key):
-            skipped = _NO_IMAGE_KEYS.match(data, offset)
-            if skipped is not None and skipped.end() > offset:
-                self._envelope += skipped[0]
-                offset = skipped.end()
+        if not (self._last_key or self._value_key) and (skipped := _NO_IMAGE_KEYS.match(data, offset)):
+            self._envelope += skipped[0]
+            offset = skipped.end()
         quote = data.find(b'"', offset)
         outside = data[offset:] if quote < 0 else data[offset:quote]
         if self._constant_offset is None and (_N in outside or _I in outside):
-            found = (outside.find(letter) for letter in (_N, _I))
-            self._constant_offset = len(self._envelope) + min(index for index in found if index >= 0)
+            self._constant_offset = len(self._envelope) + outside.replace(b"I", b"N").find(b"N")
         self._envelope += outside
-        token = outside.strip(_SPACE)
-        if token:
+        if token := outside.strip(_SPACE):
             self._value_key = self._last_key if token == b":" else b""
             self._last_key = b""
         if quote < 0:
@@ -216,9 +219,9 @@ class JSONImageDecoder:
             raise too_many_images()
         self._envelope += b"NaN"
         self._is_declared = is_declared
-        self._sink = self._new_sink()
-        self._probe = ImageProbe()
-        self._decoder = Base64Decoder(join_bytes(self._probe.feed, self._sink.write), self._max_image_bytes)
+        sink, probe = self._new_sink(), ImageProbe()
+        decoder = Base64Decoder(join_bytes(probe.feed, sink.write), self._max_image_bytes)
+        self._open_image = _OpenImage(decoder, sink, probe)
         self._state = JSONImageDecoder._in_image
 
     def _in_string(self, data: bytes, offset: int) -> int:
@@ -251,23 +254,22 @@ class JSONImageDecoder:
 
     def _in_image(self, data: bytes, offset: int) -> int:
         """In an image: unescape and decode up to the closing quote; an invalid one does not cost the others."""
-        assert self._decoder is not None  # noqa: S101  set together with the state
+        assert self._open_image is not None  # noqa: S101  set together with the state
+        decoder = self._open_image.decoder
         self._escaped = self._escapes.pending == b"\\"
         quote = data.find(b'"', offset)
         end = len(data) if quote < 0 else quote
         try:
             if self._escapes.pending or data.find(b"\\", offset, end) >= 0:
-                self._decoder.feed(self._escapes.feed(data[offset:end], last=quote >= 0))
+                decoder.feed(self._escapes.feed(data[offset:end], last=quote >= 0))
             else:
-                self._decoder.feed(data if end - offset == len(data) else data[offset:end])
+                decoder.feed(data if end - offset == len(data) else data[offset:end])
             if quote >= 0:
                 self._escaped = False
-                self._end_image()
+                self._end_image(self._open_image)
         except DecodeError as error:
-            self._invalid_image = error
-            self._escapes.pending = b""
+            self._invalid_image, self._escapes.pending = error, b""
             self.discard()
-            self._decoder = None
             self._images.append(None)
             self._state = JSONImageDecoder._in_invalid_image
             return offset
@@ -283,23 +285,18 @@ class JSONImageDecoder:
         self._state = JSONImageDecoder._outside_strings
         return quote + 1
 
-    def _end_image(self) -> None:
-        assert self._decoder is not None  # noqa: S101  set together with the state
-        assert self._sink is not None  # noqa: S101  set together with the state
-        self._decoder.close()
-        if self._decoder.nbytes:
-            image, flaw = self._sink.finish(), self._probe.flaw
+    def _end_image(self, opened: _OpenImage) -> None:
+        opened.decoder.close()
+        if opened.decoder.nbytes:
+            image, flaw = opened.sink.finish(), opened.probe.flaw
             self._images.append(image if flaw is None else evolve(image, flaw=flaw))
         else:
-            self._sink.discard()
+            opened.sink.discard()
             self._images.append(None)
-        self._sink = self._decoder = None
+        self._open_image = None
         self._state = JSONImageDecoder._outside_strings
 
 
 def too_many_images() -> ResponseTooLargeError:
     """Return the error for a response with more than `MAX_IMAGES`."""
     return ResponseTooLargeError(f"the answer holds more than {MAX_IMAGES:,} pictures and was abandoned")
-
-
-_IN_STRING = "the answer is not valid JSON: it ends in a string"

@@ -19,7 +19,7 @@ from openai_images.models import media
 from openai_images.models.completeness import flaw_of
 from openai_images.models.image import Image
 from openai_images.wire import codec
-from openai_images.wire.envelope import MAX_DEPTH
+from openai_images.wire.json_text import MAX_DEPTH
 
 MAX_FOUND = 1000
 """The limit of images in a response: four megabytes hold 350,000 short URLs."""
@@ -46,15 +46,15 @@ _URL = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)
 _IMAGE_FILE = re.compile(r"[^?#]*\.(?:png|jpe?g|webp|gif|svg|avif|heic|tiff?|bmp)(?:[?#].*)?", re.IGNORECASE)
 
 
-def nested_answer(doc: object) -> dict[str, Any] | None:
-    """Return the outermost object with images in their usual place, also if a response is wrapped in another."""
+def nested_answer(doc: object) -> tuple[dict[str, Any], list[Image]] | None:
+    """Return the outermost object with images in their usual place, and these (at most one over `MAX_FOUND`)."""
     queue: deque[object] = deque([doc])
     for _ in range(MAX_VALUES):
         if not queue:
             break
         value = queue.popleft()
-        if is_object(value) and next(codec.structure_images(value), None) is not None:
-            return value
+        if is_object(value) and (images := list(islice(codec.structure_images(value), MAX_FOUND + 1))):
+            return value, images
         queue.extend(islice(_children(value), MAX_VALUES))
     return None
 

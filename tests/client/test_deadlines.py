@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from openai_images import APITimeoutError, CompletedImage, Timeouts, Timing, UnknownEvent
+from openai_images.http.body_reader import BodyReader, OpenBodies
 from openai_images.http.request_body import RequestProgress
 from openai_images.http.transport import Response
-from openai_images.wire.chunks import SLOW_BYTES
+from openai_images.wire.response import SLOW_BYTES
 from tests.helpers.clients import BOTH, COMPLETED, PROMPT, Call, client_of, event, generate
 from tests.helpers.raw_server import LAST_CHUNK, STALL, RawServer, chunk, chunked
 
@@ -151,11 +152,17 @@ class Content:
 class FakeResponse:
     """An answer with that body."""
 
-    status, headers = 200, {"Content-Type": "text/event-stream"}
+    status, headers, connection = 200, {"Content-Type": "text/event-stream"}, None
 
     def __init__(self, body: bytes) -> None:
         """Have it come."""
         self.content = Content(body)
+
+
+def opened(response: Any, timeouts: Timeouts, clock: Ticking) -> Response:
+    """That answer as the transport gives it."""
+    progress = RequestProgress(b"", timeouts, clock.timing)
+    return Response(response, BodyReader(response, OpenBodies()), timeouts, clock.timing, progress)
 
 
 async def test_what_is_here_when_the_timer_runs_out_is_given() -> None:
@@ -163,7 +170,7 @@ async def test_what_is_here_when_the_timer_runs_out_is_given() -> None:
     clock = Ticking(0.0)
     response: Any = FakeResponse(b"A" * 300_000)
     timeouts = Timeouts(total=0.001)
-    exchange = Response(response, timeouts, clock.timing, RequestProgress(b"", timeouts, clock.timing))
+    exchange = opened(response, timeouts, clock)
     assert await exchange.read() + await exchange.read() == b"A" * 300_000
     with pytest.raises(APITimeoutError):
         await exchange.read()
@@ -174,7 +181,7 @@ async def test_not_for_ever() -> None:
     clock = Ticking(0.0)
     response: Any = FakeResponse(b": hi\n\n" * 10_000)
     timeouts = Timeouts(total=0.001)
-    exchange = Response(response, timeouts, clock.timing, RequestProgress(b"", timeouts, clock.timing))
+    exchange = opened(response, timeouts, clock)
     assert await exchange.read()
     clock.now += 0.06
     with pytest.raises(APITimeoutError):

@@ -5,8 +5,7 @@ from collections.abc import AsyncIterable, Iterable
 from typing import Any
 
 from openai_images import Failed, Image, ImageResult, Outcome, Outcomes, Succeeded
-from openai_images.many.items import RequestItem
-from openai_images.many.options import RunOptions
+from openai_images.many.items import RequestItem, RunOptions
 from openai_images.models.outcomes import CallObserver
 from tests.helpers.clients import PNG
 

@@ -19,7 +19,7 @@ from openai_images import (
     Timeouts,
 )
 from openai_images.http import body_reader
-from openai_images.http.body_reader import BodyReader
+from openai_images.http.body_reader import BodyReader, OpenBodies
 from tests.helpers.clients import PNG, PROMPT, client_of, event
 from tests.helpers.leaks import nothing_left, until
 from tests.helpers.raw_server import CLOSE, LAST_CHUNK, RESET, STALL, RawServer, chunk, chunked
@@ -38,8 +38,8 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     seen: list[Any] = []
     original = BodyReader._pause
 
-    def pause(self: BodyReader, delay: float) -> None:
-        original(self, delay)
+    def pause(self: BodyReader, transport: Any, delay: float) -> None:
+        original(self, transport, delay)
         if self._resume_timer is not None and not self._resume_timer.cancelled():
             seen.append(self._resume_timer._args[0])
 
@@ -153,12 +153,14 @@ async def test_a_delay_lets_no_timer_run_out(timer: str) -> None:
 @pytest.mark.parametrize("end", [STALL, CLOSE, RESET])
 async def test_the_end_of_the_connection_is_seen(pauses: list[Any], end: Any) -> None:
     """A pause hides neither silence nor the end for longer than it lasts."""
-    timeouts = Timeouts(idle=0.3, read_delay=0.05)
-    script = [chunked(HEAD + FIRST), end]
+    timeouts, gate = Timeouts(idle=0.3, read_delay=0.05), asyncio.Event()
+    script = [chunked(HEAD + FIRST), gate, end]
     async with RawServer(script) as server, client_of(server, timeouts=timeouts) as client:
+        task = asyncio.create_task(image_of(client))
+        await until(lambda: bool(pauses))
+        gate.set()
         with pytest.raises(APITimeoutError if end == STALL else StreamInterruptedError):
-            await image_of(client)
-    assert pauses
+            await task
 
 
 async def test_what_came_before_a_reset_is_read(pauses: list[Any]) -> None:
@@ -218,7 +220,7 @@ async def test_a_transport_is_touched_with_care(how: str) -> None:
     )
     connection = None if how == "released" else SimpleNamespace(transport=transport)
     response: Any = SimpleNamespace(content=content, connection=connection, close=lambda: None)
-    reader = BodyReader(response)
+    reader = BodyReader(response, OpenBodies())
     content.feed_data(b"first")
     assert await reader.read() == b"first"
     waiting = asyncio.create_task(reader.read(delay=0.001))

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from openai_images import ConfigurationError, Failed, GenerateRequest, ImagesError, Outcomes, Succeeded
-from openai_images.many.items import RequestItem
-from openai_images.many.options import RunOptions
+from openai_images.many.items import RequestItem, RunOptions
 from tests.helpers.fake_send import Desk, outcomes_of, rest, result, settle, told
 from tests.helpers.leaks import nothing_left
 

@@ -6,7 +6,7 @@ import pytest
 
 from openai_images import Failed, GenerateRequest, ImageResult, ModerationBlockedError, Succeeded
 from openai_images.errors import ImagesError, StreamInterruptedError
-from openai_images.many.tally import ProgressMeter
+from openai_images.many.scheduler import ProgressMeter
 from tests.helpers.fake_send import result
 
 REQUEST = GenerateRequest("an otter")

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import hashlib
 import io
 import os
 import pickle
@@ -53,6 +54,9 @@ def test_repr_shows_no_bytes(tmp_path: Path) -> None:
     echo = {"revised_prompt": "sentinel", "extra": {"a": "sentinel"}, "url": "http://sentinel"}
     image = attrs.evolve(Image.from_bytes(PNG), **echo)
     assert repr(image) == f"<image/png {len(PNG)} bytes sha256:{image.sha256[:8]}\u2026>"
+    large = Image.from_bytes(PNG + bytes(64 * 1024))  # all of a large one would take milliseconds
+    digest = hashlib.sha256(large.data[: 64 * 1024]).hexdigest()[:8]
+    assert repr(large) == f"<image/png {large.nbytes:,} bytes first 64 KiB sha256:{digest}\u2026>"
     path = tmp_path / "otter.png"
     assert repr(Image.from_file(path, PNG, 1_843_201)) == f"<image/png 1,843,201 bytes at {str(path)!r}>"
     assert repr(Image(url="http://sentinel")) == "<image behind a URL>"

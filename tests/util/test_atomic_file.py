@@ -2,11 +2,14 @@
 
 import os
 import stat
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from openai_images._util import atomic_file
 from openai_images._util.atomic_file import create_part, open_part, part_path, publish
 
 
@@ -66,6 +69,52 @@ def test_the_first_free_name_is_taken(tmp_path: Path) -> None:
     assert [path.name for path in taken] == ["otter.v1.png", "otter.v1-2.png", "otter.v1-3.png"]
     assert [path.read_bytes() for path in taken] == [b"1", b"2", b"3"]
     assert len(listed(tmp_path)) == 3
+
+
+@pytest.mark.usefixtures("links")
+def test_many_files_of_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None is left out and none overwritten, and each takes a few looks, however many there are."""
+    looks = 0
+
+    def counted(function: Callable[..., bool]) -> Callable[..., bool]:
+        def count(*arguments: Any) -> bool:
+            nonlocal looks
+            looks += 1
+            return function(*arguments)
+
+        return count
+
+    monkeypatch.setattr(os.path, "lexists", counted(os.path.lexists))
+    monkeypatch.setattr(atomic_file, "_claim", counted(atomic_file._claim))
+    counts: list[int] = []
+    for number in range(1, 257):
+        looks = 0
+        expected = "otter.png" if number == 1 else f"otter-{number}.png"
+        assert publish(part(tmp_path), tmp_path / "otter.png", overwrite=False).name == expected
+        counts.append(looks)
+    assert max(counts[:16]) <= 10
+    assert max(counts) <= 18
+
+
+def test_a_name_that_is_taken_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads that want one name at the same time each get a file of their own, and no number is left out."""
+    with ThreadPoolExecutor(8) as pool:
+        texts = [str(number).encode() for number in range(100)]
+        paths = list(
+            pool.map(
+                lambda text: publish(part(tmp_path, text), tmp_path / "otter.png", overwrite=False), texts
+            )
+        )
+    assert [path.read_bytes() for path in paths] == texts
+    assert {path.name for path in paths} == {
+        "otter.png",
+        *(f"otter-{number}.png" for number in range(2, 101)),
+    }
+    # One that is seen as free is created by another process before it can be claimed.
+    lexists = os.path.lexists
+    monkeypatch.setattr(os.path, "lexists", lambda path: Path(path).name != "otter-100.png" and lexists(path))
+    assert publish(part(tmp_path), tmp_path / "otter.png", overwrite=False).name == "otter-101.png"
+    assert [path.read_bytes() for path in paths] == texts
 
 
 @pytest.mark.usefixtures("links")

@@ -4,7 +4,7 @@ import time
 
 from hypothesis import given, strategies as st
 
-from openai_images.wire.chunks import SLOW_BYTES, chunk_end
+from openai_images.wire.response import SLOW_BYTES, chunk_end
 
 MARKS = b'\n\r"\\'
 

@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Final, Generic, Literal
+from typing import Any, Final, Generic, Literal
 
 import attrs
 
@@ -41,41 +41,36 @@ Body = Literal["whole", "cut", "reset", "endless", "stalled", "empty"]
 
 
 @attrs.frozen(kw_only=True)
-class DownloadInfo:
-    """The port and the path (with its query) of a download."""
-
-    port: int
-    path: str
-    hop: str
-
-
-@attrs.frozen(kw_only=True)
 class DownloadPlan(Plan):
-    """How one download differs from the normal one, which is the default."""
+    """How one download differs from the normal one, which is the default.
+
+    `location` makes the target of a redirect from the port, the path with its query, and the hop in it.
+    """
 
     reply: Callable[[], Reply] | None = None
-    location: Callable[[DownloadInfo], str] | None = None
+    location: Callable[[int, str, str], str] | None = None
     body: Body = "whole"
     megabytes: float | None = None
 
 
 def _redirect(url: str) -> DownloadPlan:
-    return DownloadPlan(location=lambda info: url or f"http://localhost:{info.port}{next_hop(info, '1')}")
+    return DownloadPlan(
+        location=lambda port, path, _: url or f"http://localhost:{port}{_next_hop(path, '1')}"
+    )
 
 
 def _reply(reply: Reply) -> DownloadPlan:
     return DownloadPlan(reply=lambda: reply)
 
 
-def next_hop(info: DownloadInfo, hop: str) -> str:
-    """The path of a download after one more redirect."""
-    path, _, query = info.path.partition("?")
+def _next_hop(url: str, hop: str) -> str:
+    path, _, query = url.partition("?")
     kept = [pair for pair in query.split("&") if pair and not pair.startswith("hop=")]
     return f"{path}?{'&'.join([*kept, f'hop={hop}'])}"
 
 
 LOOP: Final = DownloadPlan(
-    location=lambda info: next_hop(info, "loop-b" if info.hop == "loop-a" else "loop-a")
+    location=lambda _, path, hop: _next_hop(path, "loop-b" if hop == "loop-a" else "loop-a")
 )
 
 DOWNLOAD_FAULTS: Final[Mapping[str, FaultType[DownloadPlan]]] = {
@@ -106,7 +101,7 @@ DOWNLOAD_FAULTS: Final[Mapping[str, FaultType[DownloadPlan]]] = {
     ),
     "download_redirect_relative": fault(
         "a download is sent to a relative url that works",
-        DownloadPlan(location=lambda info: next_hop(info, "1")),
+        DownloadPlan(location=lambda _, path, __: _next_hop(path, "1")),
     ),
     "download_redirect_other_host": fault(
         "a download is sent to this server under the name localhost", _redirect("")
@@ -149,11 +144,6 @@ FAULTS: Final[Mapping[str, str]] = MappingProxyType(
     {name: type_.about for name, type_ in _POSTS.items()}
     | {name: type_.about for name, type_ in DOWNLOAD_FAULTS.items()}
 )
-
-
-def is_download_fault(name: str) -> bool:
-    """Whether a fault waits for the download of an image, not for a request of one."""
-    return name.startswith("download_")
 
 
 def find_fault(name: str) -> Fault[FaultPlan]:
@@ -232,21 +222,21 @@ class FaultQueues:
 
     def extend(self, names: Iterable[str], *, replace: bool = False) -> None:
         """Appends faults, or replaces the queued ones; changes nothing if one of the names is unknown."""
-        listed = list(names)
-        posts = [find_fault(name) for name in listed if not is_download_fault(name)]
-        downloads = [find_download_fault(name) for name in listed if is_download_fault(name)]
+        found = [(queue := self._queue_of(name), queue.find(name)) for name in names]
         with self._lock:
             if replace:
                 self.posts.pending.clear()
                 self.downloads.pending.clear()
-            self.posts.pending.extend(posts)
-            self.downloads.pending.extend(downloads)
+            for queue, fault in found:
+                queue.pending.append(fault)
 
     def always(self, name: str | None) -> None:
         """The fault of every request for which none is queued; None for none of either kind."""
         if name is None:
             self.posts.always = self.downloads.always = None
-        elif is_download_fault(name):
-            self.downloads.always = find_download_fault(name)
         else:
-            self.posts.always = find_fault(name)
+            queue = self._queue_of(name)
+            queue.always = queue.find(name)
+
+    def _queue_of(self, name: str) -> FaultQueue[Any]:
+        return self.downloads if name.startswith("download_") else self.posts

@@ -15,7 +15,6 @@ from openai_images.server.faults.plan import (
     MEGABYTES,
     Argument,
     Base64Encoding,
-    CommentsUntilReleased,
     Dialect,
     Event,
     FaultPlan,
@@ -124,7 +123,8 @@ BODY_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
         "the first partial image, then nothing until release()", _stall_between_events
     ),
     "comments_forever": _stream(
-        "comments and no event until release() (stream)", lambda frames: (CommentsUntilReleased(), *frames)
+        "comments and no event until release() (stream)",
+        lambda frames: (WaitForRelease(comments=True), *frames),
     ),
     "cut_mid_event": _body(
         "a clean end of the body in the middle of the last event",

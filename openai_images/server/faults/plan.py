@@ -64,12 +64,9 @@ class Text:
 
 @attrs.frozen
 class WaitForRelease:
-    """Nothing more until `server.release()`."""
+    """Nothing more until `server.release()`, or only comment lines."""
 
-
-@attrs.frozen
-class CommentsUntilReleased:
-    """Comment lines, one after the other, until `server.release()`."""
+    comments: bool = False
 
 
 @attrs.frozen
@@ -79,7 +76,7 @@ class HangUp:
     how: HangUpKind
 
 
-Step = Frame | Event | Text | WaitForRelease | CommentsUntilReleased | HangUp
+Step = Frame | Event | Text | WaitForRelease | HangUp
 Steps = tuple[Step, ...]
 Frames = tuple[Frame, ...]
 StepTransform = Callable[[Frames], Steps]

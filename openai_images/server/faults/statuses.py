@@ -29,7 +29,7 @@ from openai_images.server.faults.plan import (
     fault,
     fault_with_argument,
 )
-from openai_images.server.rate_limits import images_message, rate_limit_reply, retry_headers
+from openai_images.server.rate_limits import images_subject, limit_message, rate_limit_reply, retry_headers
 
 _HTML: Final = (
     b"<!DOCTYPE html>\n<html><head><title>%d</title></head><body><center><h1>%d</h1></center></body></html>\n"
@@ -77,10 +77,6 @@ def status_reply(status: int) -> Reply:
     return error_reply(status, message, error_type, code=code)
 
 
-def _should_retry(answer: str, status: int) -> Reply:
-    return attrs.evolve(status_reply(status), headers={"x-should-retry": answer})
-
-
 def _full_rate_limit(seconds: float, request: RequestInfo) -> Reply:
     counts = {"limit": "5", "remaining": "0", "reset": f"{seconds:g}s"}
     headers = {f"x-ratelimit-{name}-input-images": value for name, value in counts.items()}
@@ -88,7 +84,8 @@ def _full_rate_limit(seconds: float, request: RequestInfo) -> Reply:
 
 
 def _rate_limit(seconds: float, request: RequestInfo, headers: Mapping[str, str]) -> Reply:
-    return rate_limit_reply("input-images", images_message(request.model, 5, 5, 1, seconds), headers)
+    message = limit_message(images_subject(request.model), 5, 5, 1, seconds)
+    return rate_limit_reply("input-images", message, headers)
 
 
 def _bare_limit(name: str, value: str) -> Reply:
@@ -105,10 +102,6 @@ def moderation_reply(stage: str, request: RequestInfo) -> Reply:
     """The safety system's 400 in today's wording."""
     details = {"moderation_stage": stage, "categories": ["other"]}
     return _moderation_error(f"{_CONTACT} {request.request_id}.", moderation_details=details)
-
-
-def _moderation_in_message(request: RequestInfo) -> Reply:
-    return _moderation_error(f"{_CONTACT} {request.request_id}. safety_violations=[sexual,violence].")
 
 
 def _moderation_error(message: str, **more: Any) -> Reply:
@@ -138,6 +131,18 @@ def _reply_with(
     about: str, default: str | None, argument: Callable[[str], A], reply: Callable[[A, RequestInfo], Reply]
 ) -> FaultType[FaultPlan]:
     return fault_with_argument(about, default, argument, lambda value: FaultPlan(reply=partial(reply, value)))
+
+
+def _seconds(about: str, reply: Callable[[float, RequestInfo], Reply]) -> FaultType[FaultPlan]:
+    return _reply_with(about, "1", _SECONDS, reply)
+
+
+def _should_retry(answer: str) -> FaultType[FaultPlan]:
+    headers = {"x-should-retry": answer}
+    about = f"should_retry_{answer}:NNN (500) that status with x-should-retry: {answer}"
+    return _reply_with(
+        about, "500", STATUS, lambda status, _: attrs.evolve(status_reply(status), headers=headers)
+    )
 
 
 def _error(
@@ -174,38 +179,28 @@ STATUS_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
     "empty_200": _reply("status 200 with an empty body", lambda _: Reply(200, b"")),
     "text_200": _reply("status 200 with plain text", lambda _: Reply(200, b"ok", "text/plain")),
     "error_200": _reply("status 200 with a JSON error object", lambda _: Reply(200, status_reply(500).body)),
-    "rate_limited": _reply_with(
+    "rate_limited": _seconds(
         "rate_limited:SECONDS (1) answers 429 with Retry-After, retry-after-ms, x-ratelimit-* and the message",
-        "1",
-        _SECONDS,
         _full_rate_limit,
     ),
     "rate_limited_then_ok": fault(
         "429 with a wait of one second for this request, a picture for the next",
         FaultPlan(reply=partial(_full_rate_limit, 1.0), every_other=True),
     ),
-    "retry_after_seconds": _reply_with(
+    "retry_after_seconds": _seconds(
         "retry_after_seconds:S (1) 429 with only Retry-After: S",
-        "1",
-        _SECONDS,
         lambda seconds, _: _bare_limit("retry-after", f"{seconds:g}"),
     ),
-    "retry_after_ms": _reply_with(
+    "retry_after_ms": _seconds(
         "retry_after_ms:S (1) 429 with only retry-after-ms: 1000*S",
-        "1",
-        _SECONDS,
         lambda seconds, _: _bare_limit("retry-after-ms", str(round(seconds * 1000))),
     ),
-    "retry_after_date": _reply_with(
+    "retry_after_date": _seconds(
         "retry_after_date:S (1) 429 with Retry-After as an HTTP date",
-        "1",
-        _SECONDS,
         lambda s, request: _bare_limit("retry-after", formatdate(request.now + s, usegmt=True)),
     ),
-    "retry_after_message": _reply_with(
+    "retry_after_message": _seconds(
         "retry_after_message:S (1) 429 whose message alone says to try again in S seconds",
-        "1",
-        _SECONDS,
         lambda seconds, request: _rate_limit(seconds, request, {}),
     ),
     "quota_429": _error(
@@ -223,24 +218,12 @@ STATUS_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
         "billing_hard_limit_reached",
     ),
     "overloaded_503": _reply("503 server_is_overloaded without Retry-After", lambda _: _overload({})),
-    "overloaded_503_retry_after": _reply_with(
+    "overloaded_503_retry_after": _seconds(
         "overloaded_503_retry_after:S (1) 503 server_is_overloaded with Retry-After: S",
-        "1",
-        _SECONDS,
         lambda seconds, _: _overload({"retry-after": str(max(1, round(seconds)))}),
     ),
-    "should_retry_true": _reply_with(
-        "should_retry_true:NNN (500) that status with x-should-retry: true",
-        "500",
-        STATUS,
-        lambda status, _: _should_retry("true", status),
-    ),
-    "should_retry_false": _reply_with(
-        "should_retry_false:NNN (500) that status with x-should-retry: false",
-        "500",
-        STATUS,
-        lambda status, _: _should_retry("false", status),
-    ),
+    "should_retry_true": _should_retry("true"),
+    "should_retry_false": _should_retry("false"),
     "moderation_400": _reply_with(
         "moderation_400:STAGE (input) 400 moderation_blocked with moderation_details",
         "input",
@@ -248,7 +231,8 @@ STATUS_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
         moderation_reply,
     ),
     "moderation_400_message_only": _reply(
-        "400 moderation_blocked with safety_violations=[...] in the message only", _moderation_in_message
+        "400 moderation_blocked with safety_violations=[...] in the message only",
+        lambda r: _moderation_error(f"{_CONTACT} {r.request_id}. safety_violations=[sexual,violence]."),
     ),
     "moderation_400_old": _error(
         "400 of the old safety system, without a code", 400, _OLD_SAFETY, INVALID_REQUEST, None

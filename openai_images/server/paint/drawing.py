@@ -194,12 +194,9 @@ class Palette:
         return self.high, self.middle, self.accent, self.low, self.light
 
 
-def _colour(text: str) -> Colour:
-    return int(text[:2], 16), int(text[2:4], 16), int(text[4:], 16)
-
-
 def _palette(colours: str) -> Palette:
-    return Palette(*(_colour(text) for text in colours.split()))
+    red, green, blue = (bytes.fromhex(colours)[band::3] for band in range(3))
+    return Palette(*zip(red, green, blue, strict=True))
 
 
 PALETTES: Final[Mapping[str, Palette]] = {
@@ -236,19 +233,15 @@ def write_caption(image: Image.Image, prompt: str, *, opaque: bool = False) -> I
     if image.mode == "RGBA":
         left, top = (image.width - width) / 2, top - unit * 0.06
     captioned = image.copy()
-    _plate(captioned, (left, top, left + width, top + height), unit, 255 if opaque else 120)
+    box = round(left), round(top), round(left + width), round(top + height)
+    mask = rounded_mask((box[2] - box[0], box[3] - box[1]), 0, unit * 0.016, 255 if opaque else 120)
+    plate = Image.new(image.mode, mask.size, (12, 14, 24, 255)[: len(image.getbands())])
+    captioned.paste(plate, box[:2], mask)
     pen = ImageDraw.Draw(captioned)
     for row, (words, font, shade) in enumerate(lines):
         at = left + pad, top + pad * 0.65 + step * (row + 0.5)
         pen.text(at, words, fill=(shade, shade, shade), font=font, anchor="lm")
     return captioned
-
-
-def _plate(image: Image.Image, box: tuple[float, float, float, float], unit: int, fill: int) -> None:
-    left, top, right, bottom = (round(edge) for edge in box)
-    mask = rounded_mask((right - left, bottom - top), 0, unit * 0.016, fill)
-    plate = Image.new(image.mode, mask.size, (12, 14, 24, 255)[: len(image.getbands())])
-    image.paste(plate, (left, top), mask)
 
 
 def _shorten(prompt: str, font: Font, space: float) -> str:

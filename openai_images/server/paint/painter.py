@@ -20,7 +20,6 @@ import attrs
 from PIL import Image, ImageChops, PngImagePlugin
 
 from openai_images.server.catalog import Animation
-from openai_images.server.edits import CheckedEdit
 from openai_images.server.paint.drawing import (
     STATEMENT,
     Size,
@@ -34,6 +33,7 @@ from openai_images.server.paint.drawing import (
 from openai_images.server.paint.scenes import choose_palette, choose_scene, prompt_words
 from openai_images.server.paint.variants import MARGIN, apply_edit, draw, encode_gif
 from openai_images.server.parameters import Parameters
+from openai_images.server.source_images import CheckedEdit
 
 # Scenes are drawn larger than requested, which makes smooth edges, up to so many pixels: more is slow.
 OVERSIZE: Final = 1.5

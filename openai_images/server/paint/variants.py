@@ -16,8 +16,6 @@ import attrs
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
 
 from openai_images.server.catalog import Animation
-from openai_images.server.edits import CheckedEdit
-from openai_images.server.image_info import ImageInfo
 from openai_images.server.paint.drawing import (
     STATEMENT,
     Colour,
@@ -35,6 +33,7 @@ from openai_images.server.paint.drawing import (
     swell,
 )
 from openai_images.server.paint.scenes import choose_palette, prompt_words
+from openai_images.server.source_images import CheckedEdit, ImageInfo
 
 MARGIN = 1.14
 _MAX_PRINTS: Final = 4
@@ -66,7 +65,6 @@ def _view(canvas: Image.Image, size: Size, turn: float) -> Image.Image:
 
 
 def _palette(views: list[Image.Image]) -> Image.Image:
-    """The colours of them all, from small copies."""
     width, height = (max(8, edge // 4) for edge in views[0].size)
     strip = Image.new("RGB", (width, height * len(views)))
     for number, view in enumerate(views):
@@ -152,7 +150,6 @@ def _pencil_lines(image: Image.Image) -> Image.Image:
 
 
 def _add_prints(image: Image.Image, rest: tuple[ImageInfo, ...], rng: Random) -> Image.Image:
-    """The other images as small prints along the right edge."""
     visible = rest[:_MAX_PRINTS]
     edge = round(min(image.size) * (0.27 if len(visible) < 4 else 0.22))
     for number, info in enumerate(visible):
@@ -217,7 +214,6 @@ def _hills(sheet: _Sheet) -> str:
 
 
 def _mosaic(sheet: _Sheet, source: Image.Image) -> str:
-    """Dots in the colours of an image, on the prompt's sky."""
     step = max(sheet.width, sheet.height) / 40
     columns, rows = max(1, round(sheet.width / step)), max(1, round(sheet.height / step))
     data = ImageOps.fit(source.convert("RGB"), (columns, rows)).tobytes()

@@ -1,16 +1,28 @@
-"""What is known of a source image: format, size, transparency, and pixels where they are needed.
+"""The source images of an edit: format, size, transparency, pixels where needed, and what the API says of them.
 
 Invariants: the bytes decide, never a name; Pillow opens only what was measured here and has few enough pixels; the
-bytes are not kept; what cannot be decoded is None.
+bytes are not kept; what cannot be decoded is None. The first wrong image gets the API's own message, where it is known;
+an image given by URL or file id is unknown and passes.
 Must not: run in several threads at once (the caller has one), or fetch URLs and file ids.
 """
 
 import hashlib
 import io
-from typing import BinaryIO, Final, Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Any, BinaryIO, Final, Literal, TypeAlias
 
 import attrs
 from PIL import Image, ImageOps
+
+from openai_images.server.catalog import ServedModel, input_tokens
+from openai_images.server.error_replies import (
+    USER_ERROR,
+    bad_request,
+    choice,
+    invalid_value,
+    missing_parameter,
+    unknown_parameter,
+)
 
 Format: TypeAlias = Literal["PNG", "JPEG", "WEBP"]
 
@@ -22,9 +34,9 @@ _SIZED: Final = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _BARE: Final = {0x01, *range(0xD0, 0xD9)}
 _LAST: Final = {0xD9, 0xDA}
 
-
 MAX_IMAGES: Final = 16
 MAX_IMAGE_BYTES: Final = 50 * 1024 * 1024
+_MEDIA_TYPES: Final = ("image/jpeg", "image/png", "image/webp")
 FIRST_EDGE: Final = 3840
 OTHER_EDGE: Final = 768
 MAX_PIXELS: Final = 50_000_000
@@ -78,24 +90,18 @@ def _jpeg(file: BinaryIO) -> ImageHeader | None:
 
 
 def _webp(start: bytes) -> ImageHeader | None:
-    """The canvas, or the size of the only frame."""
     match start[12:16]:
         case b"VP8X":
-            return _webp_size(int.from_bytes(start[24:27], "little"), int.from_bytes(start[27:30], "little"))
+            width, height = (int.from_bytes(start[at : at + 3], "little") for at in (24, 27))
+            return ImageHeader("WEBP", width + 1, height + 1)
         case b"VP8L":
             bits = int.from_bytes(start[21:25], "little")
-            return _webp_size(bits & 0x3FFF, bits >> 14 & 0x3FFF)
+            return ImageHeader("WEBP", (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
         case b"VP8 ":
-            width, height = (
-                int.from_bytes(start[offset : offset + 2], "little") & 0x3FFF for offset in (26, 28)
-            )
+            width, height = (int.from_bytes(start[at : at + 2], "little") & 0x3FFF for at in (26, 28))
             return ImageHeader("WEBP", width, height)
         case _:
             return None
-
-
-def _webp_size(width: int, height: int) -> ImageHeader:
-    return ImageHeader("WEBP", width + 1, height + 1)
 
 
 @attrs.frozen(kw_only=True)
@@ -178,7 +184,7 @@ def _inspect(data: io.BytesIO, digest: str, role: Role, *, pixels: bool) -> Imag
         edge = OTHER_EDGE if role == "other" else FIRST_EDGE
         image.thumbnail((edge, edge))
         reduced = ImageOps.exif_transpose(image).convert("RGBA" if has_alpha else "RGB")
-        clear = has_alpha and _least_alpha(reduced) < 255
+        clear = has_alpha and reduced.getchannel("A").getextrema()[0] != 255
     return ImageInfo(
         digest=digest,
         format=header.format,
@@ -191,6 +197,101 @@ def _inspect(data: io.BytesIO, digest: str, role: Role, *, pixels: bool) -> Imag
     )
 
 
-def _least_alpha(image: Image.Image) -> int:
-    least = image.getchannel("A").getextrema()[0]
-    return int(least) if isinstance(least, int | float) else 255
+@attrs.frozen(kw_only=True)
+class CheckedEdit:
+    """The images of an edit that was accepted, and how many tokens they are."""
+
+    images: tuple[ImageInfo, ...]
+    mask: ImageInfo | None = None
+    markup: ImageInfo | None = None
+    tokens: int = 0
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height of the first image, None if it is unresolved."""
+        return self.images[0].size if self.images[0].fetched else None
+
+
+def check_edit(values: Mapping[str, Any], uploads: UploadedImages, model: ServedModel) -> CheckedEdit:
+    """The images of an edit with `model`, or a `RequestRejectedError`."""
+    high = _fidelity(values, model)
+    if not uploads.images:
+        raise missing_parameter(uploads.parameter)
+    check_image_count(len(uploads.images), uploads.parameter)
+    images = tuple(_check_image(item, index) for index, item in enumerate(uploads.images, 1))
+    first = images[0]
+    mask = None if uploads.mask is None else _check_image(uploads.mask, None)
+    markup = None if uploads.markup is None else _check_image(uploads.markup, None)
+    if markup is not None:
+        if model.generation not in {"2.5", "2.6"}:
+            raise unknown_parameter("markup")
+        if mask is not None:
+            raise invalid_value("markup", "The 'markup' parameter cannot be used together with 'mask'.")
+        _check_layer(markup, first, "markup")
+        if markup.fetched and not markup.has_clear_pixels:
+            message = "Invalid markup image format - markup image has no transparent pixels"
+            raise invalid_value("markup", message)
+    if mask is not None:
+        _check_layer(mask, first, "mask")
+    tokens = sum(input_tokens(model, *item.size, high_fidelity=high) for item in images)
+    return CheckedEdit(images=images, mask=mask, markup=markup, tokens=tokens)
+
+
+def _fidelity(values: Mapping[str, Any], model: ServedModel) -> bool:
+    if "input_fidelity" not in values:
+        return False
+    if model.generation == "2":
+        problem = f"The model '{model.name}' does not support the 'input_fidelity' parameter."
+    elif choice(values, "input_fidelity", ("high", "low"), "low") == "low":
+        return False
+    elif model.name != "gpt-image-1-mini":
+        return True
+    else:
+        problem = f"input_fidelity 'high' is not supported for model '{model.name}'."
+    code = "invalid_input_fidelity_model"
+    raise bad_request(problem, code=code, param="input_fidelity", error_type=USER_ERROR)
+
+
+def check_image_count(number: int, name: str) -> None:
+    """Rejects more images than the API takes."""
+    if number > MAX_IMAGES:
+        message = (
+            f"Invalid '{name}': array too long. Expected an array with maximum length {MAX_IMAGES}, "
+            f"but got an array with length {number} instead."
+        )
+        raise bad_request(message, code="array_above_max_length", param=name)
+
+
+def _check_image(upload: UploadedImage, number: int | None) -> ImageInfo:
+    """One image with a type the API takes, not too large, and readable; `number` counts images from 1."""
+    if upload.info is None or upload.info.fetched:
+        declared = (upload.media_type or "application/octet-stream").partition(";")[0].strip().lower()
+        if declared not in (_MEDIA_TYPES if number is not None else ("image/png",)):
+            listed = "'image/png'" if number is None else "'image/jpeg', 'image/png', and 'image/webp'"
+            message = (
+                f"Invalid file '{upload.name}': unsupported mimetype ('{declared[:80]}'). "
+                f"Supported file formats are {listed}."
+            )
+            raise bad_request(message, code="unsupported_file_mimetype", param=upload.name)
+    if upload.nbytes >= MAX_IMAGE_BYTES:
+        message = f"Invalid file '{upload.name}': file too large. Images must be less than 50MB."
+        raise invalid_value(upload.name, message)
+    if upload.info is None:
+        subject = f"image {number}" if number is not None else upload.name
+        message = f"Invalid image file or mode for {subject}, please check your image file."
+        raise bad_request(message, code="invalid_image_file", error_type=USER_ERROR)
+    return upload.info
+
+
+def _check_layer(layer: ImageInfo, first: ImageInfo, name: str) -> None:
+    if not layer.fetched:
+        return
+    problem = None
+    if layer.format != "PNG":
+        problem = f"{name} image must be a PNG"
+    elif not layer.has_alpha:
+        problem = f"{name} image missing alpha channel"
+    elif first.fetched and layer.size != first.size:
+        problem = f"{name} size does not match image size"
+    if problem is not None:
+        raise invalid_value(name, f"Invalid {name} image format - {problem}")

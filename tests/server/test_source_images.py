@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from openai_images.server.image_info import MAX_PIXELS, MAX_SEGMENTS, ImageHeader, inspect_image, read_header
+from openai_images.server.source_images import (
+    MAX_PIXELS,
+    MAX_SEGMENTS,
+    ImageHeader,
+    inspect_image,
+    read_header,
+)
 from tests.helpers.edit_images import encoded, form, house
 
 SIZES = [(1, 1), (7, 300), (640, 33)]

@@ -1,0 +1,164 @@
+"""What a failure means: the one table of aiohttp's exceptions; and `decide`: whether to send again, and when.
+
+Invariants: pure; no text holds a header, a password or bytes of the response. A request is sent again only if it
+provably was not executed (`error.safe_to_resend`), or if the user opted in and the outcome is unknown. A 429 for the
+rate uses up no attempt but is limited in time. Moderation, quota and invalid requests are never sent again.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import aiohttp
+from attrs import frozen
+
+from openai_images.errors import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    ConfigurationError,
+    ConnectionOutcomeUnknownError,
+    ImagesError,
+    RateLimitError,
+    ServerOutcomeUnknownError,
+    StatusOutcomeUnknownError,
+    StreamInterruptedError,
+    TimeoutOutcomeUnknownError,
+)
+from openai_images.models.options import RetryPolicy, Timeouts
+from openai_images.wire.redaction import redact
+
+_NOT_SENT: tuple[tuple[type[Exception], str], ...] = (  # the first that fits
+    (aiohttp.ClientConnectorDNSError, "the host name could not be resolved; check base_url and the network"),
+    (
+        aiohttp.ClientProxyConnectionError,
+        "the proxy could not be reached; check proxy= or the environment's proxies",
+    ),
+    (aiohttp.ClientHttpProxyError, "the proxy refused to connect; check its address and credentials"),
+    (aiohttp.ClientSSLError, "the TLS handshake failed; check base_url, the server's certificate, or ssl="),
+    (aiohttp.ServerFingerprintMismatch, "the server's certificate is not the one that ssl= expects"),
+    (aiohttp.ClientConnectorError, "no connection could be made; check base_url and that the server is up"),
+)
+
+FAILURES = (aiohttp.ClientError, OSError, ValueError)  # TimeoutError is an OSError
+
+_FIRST_DELAY, _LONGEST_DELAY = 0.5, 8.0  # seconds, as in the official SDKs
+
+_UNKNOWN = (
+    ConnectionOutcomeUnknownError,
+    ServerOutcomeUnknownError,
+    StatusOutcomeUnknownError,
+    StreamInterruptedError,
+    TimeoutOutcomeUnknownError,
+)
+
+
+@frozen
+class RetryState:
+    """What a call has used up: retries, 429 responses, and the seconds waited for those."""
+
+    retries: int = 0
+    refusals: int = 0
+    waited: float = 0.0
+
+
+class RetryDelay(NamedTuple):
+    """Send again after `seconds`; with `everyone` the wait is for all requests, as they share the limit."""
+
+    seconds: float
+    everyone: bool
+
+
+def decide(error: ImagesError, policy: RetryPolicy, state: RetryState, jitter: float) -> RetryDelay | None:
+    """Return when to send again after this error; None for never. `jitter` (0 to 1) spreads the waits of clients."""
+    retry_after = error.retry_after if isinstance(error, APIStatusError) else None
+    if isinstance(error, RateLimitError) and error.safe_to_resend:
+        # The server's value is used twice, then it is a minimum: repeating "1ms" for a minute is 60,000 requests.
+        minimum = backoff(state.refusals - 2, jitter) if state.refusals >= 2 else 0.0
+        seconds = max(retry_after, minimum) if retry_after else backoff(state.refusals, jitter)
+        return (
+            RetryDelay(seconds, everyone=True)
+            if state.waited + seconds <= policy.max_rate_limit_wait
+            else None
+        )
+    opted_in = policy.retry_unknown and isinstance(error, _UNKNOWN)
+    if not (error.safe_to_resend or opted_in) or state.retries >= policy.max_retries:
+        return None
+    seconds = retry_after or backoff(state.retries, jitter)
+    return RetryDelay(seconds, everyone=False) if seconds <= policy.max_rate_limit_wait else None
+
+
+def backoff(previous_waits: int, jitter: float) -> float:
+    """Return the seconds of the next wait: doubling from half a second, up to a quarter less by `jitter`."""
+    return min(_FIRST_DELAY * 2.0 ** min(previous_waits, 10), _LONGEST_DELAY) * (1 - jitter / 4)
+
+
+_BYTES = re.compile(
+    r"(?: when reading)?:?\s*(?:b['\"]|bytearray\().*", re.DOTALL
+)  # aiohttp quotes the response
+
+
+def head_flaw(error: BaseException) -> str | None:
+    """Describe the malformed response head that aiohttp rejected; None for any other error."""
+    if not isinstance(error, aiohttp.ClientResponseError) or isinstance(error, aiohttp.ClientHttpProxyError):
+        return None
+    return " ".join(_BYTES.sub("", error.message).split()) or "aiohttp cannot parse it"
+
+
+def timed_out(timer: str, seconds: float | None) -> TimeoutOutcomeUnknownError:
+    """Return the error of a timer that ran out after the request was sent."""
+    event = {
+        "first_byte": "the answer did not begin",
+        "idle": "nothing came",
+        "total": "the answer was not complete",
+    }[timer]
+    msg = (
+        f"{event} within {seconds:g} s (Timeouts({timer}=…)); the request was sent and may have been billed, "
+        "so it was not sent again"
+    )
+    return TimeoutOutcomeUnknownError(msg, timer=timer, seconds=seconds or 0.0)
+
+
+def not_sent(error: Exception, timeouts: Timeouts) -> ImagesError:
+    """Return the error of a request of which nothing was sent."""
+    if isinstance(error, aiohttp.InvalidURL):
+        return ConfigurationError(
+            "base_url is not a URL that can be sent to; it should look like https://host/v1"
+        )
+    # aiohttp's exception for a bad certificate is a ValueError too.
+    if isinstance(error, ValueError) and not isinstance(error, aiohttp.ClientError):
+        return ConfigurationError(
+            "the request cannot be sent as it is set up; check headers= for line breaks, proxy=, and that the session "
+            "brings no credentials of its own"
+        )
+    failure: APIConnectionError
+    if isinstance(error, TimeoutError):
+        msg = f"no connection within {timeouts.connect or 0:g} s (Timeouts(connect=…)); check base_url and the network"
+        failure = APITimeoutError(msg, timer="connect", seconds=timeouts.connect or 0.0)
+    else:
+        reason = next(
+            (text for kind, text in _NOT_SENT if isinstance(error, kind)),
+            "the connection failed; nothing was sent",
+        )
+        failure = APIConnectionError(f"{reason} ({describe(error)})")
+    failure.safe_to_resend = True
+    return failure
+
+
+def describe(error: BaseException) -> str:
+    """Return an exception's name and text, without secrets."""
+    if (flaw := head_flaw(error)) is not None:
+        return f"malformed head: {flaw}"
+    if isinstance(error, aiohttp.ClientResponseError):  # its text contains the proxy's password
+        return f"{type(error).__name__}: status {error.status}"
+    return redact(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__, ())
+
+
+def cause(error: Exception) -> Exception | None:
+    """Return the `__cause__` to show; None if its text may contain a header, a password or bytes of the response."""
+    unsafe = (ValueError, aiohttp.ClientResponseError, aiohttp.ClientPayloadError)
+    if isinstance(error, unsafe) and not isinstance(error, aiohttp.ClientSSLError):
+        return None
+    # aiohttp's frames hold the request's headers, and error reporters show the locals of frames.
+    return error.with_traceback(None)

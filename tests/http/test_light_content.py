@@ -1,0 +1,220 @@
+"""The cheaper body gives the bytes that aiohttp's own gives, resumes what was paused, and is used where it is known."""
+
+import asyncio
+import random
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+import pytest
+
+from openai_images.http import body_reader
+from openai_images.http.body_reader import BodyReader, OpenBodies
+from tests.helpers.clients import client_of, stream
+from tests.helpers.raw_server import LAST_CHUNK, RawServer, chunk, chunked
+from tests.http.test_read_delay import HEAD, IMAGE, TAIL, TEXT
+
+LIMIT = 1000
+
+
+class Protocol:
+    """Counts how often a body pauses and resumes its connection."""
+
+    connected = True
+
+    def __init__(self) -> None:
+        """Nothing is paused."""
+        self._reading_paused = False
+        self.resumed = 0
+
+    def pause_reading(self) -> None:
+        """Stop the connection."""
+        self._reading_paused = True
+
+    def resume_reading(self, **_: Any) -> None:
+        """Let it go on."""
+        self.resumed += 1
+        self._reading_paused = False
+
+
+def body(cls: type[aiohttp.StreamReader] = aiohttp.StreamReader) -> tuple[Any, Protocol]:
+    """A body and its connection."""
+    protocol: Any = Protocol()
+    return cls(protocol, LIMIT, loop=asyncio.get_running_loop()), protocol
+
+
+def reader_of(content: Any) -> BodyReader:
+    """What reads it."""
+    response: Any = SimpleNamespace(content=content, connection=None, close=lambda: None)
+    return BodyReader(response, OpenBodies())
+
+
+def feed(content: Any, *pieces: bytes) -> None:
+    """Let these come, each as an HTTP chunk."""
+    for piece in pieces:
+        content.begin_http_chunk_receiving()
+        content.feed_data(piece)
+        content.end_http_chunk_receiving()
+
+
+class Unlike(aiohttp.StreamReader):
+    """A body of somebody else's."""
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_the_same_bytes(seed: int) -> None:
+    """However they come and however many are asked for at a time, before and behind the first read."""
+    chance = random.Random(seed)
+    light, plain = body()[0], body(Unlike)[0]
+    pieces = [chance.randbytes(chance.choice((1, 3, 700, 3000))) for _ in range(60)]
+    feed(light, *pieces[:5])
+    feed(plain, *pieces[:5])
+    readers = [reader_of(light), reader_of(plain)]
+    read = [b"", b""]
+    for piece in pieces[5:]:
+        feed(light, piece)
+        feed(plain, piece)
+        if chance.random() < 0.3:
+            nbytes = chance.choice((1, 500, 5000))
+            read = [before + await reader.read(nbytes) for before, reader in zip(read, readers, strict=True)]
+            assert read[0] == read[1]
+    for content in (light, plain):
+        content.feed_eof()
+    for index, reader in enumerate(readers):
+        while data := await reader.read():
+            read[index] += data
+    assert read[0] == read[1] == b"".join(pieces)
+    assert type(plain) is Unlike
+    assert type(light) is body_reader._LightContent
+
+
+async def test_it_resumes_only_what_was_paused() -> None:
+    """What aiohttp does for each chunk is done once, and only where it is needed."""
+    content, protocol = body()
+    reader = reader_of(content)
+    feed(content, *[b"x" * 10] * 30)
+    assert await reader.read() == b"x" * 300
+    assert protocol.resumed == 0
+    content.feed_data(b"y" * 2 * 262_144)
+    feed(content, b"y")
+    assert protocol._reading_paused
+    assert len(await reader.read()) == 262_144
+    assert len(await reader.read()) + len(await reader.read()) == 262_145
+    assert not protocol._reading_paused
+    assert protocol.resumed >= 1
+
+
+async def test_a_body_paused_for_its_many_chunks_goes_on() -> None:
+    """A connection that has sent very many chunks is paused, few bytes though they hold."""
+    content, protocol = body()
+    feed(content, *[b"x"] * 500)
+    protocol._reading_paused = True
+    assert await reader_of(content).read() == b"x" * 500
+    assert not protocol._reading_paused
+
+
+async def test_another_aiohttp_is_read_plainly() -> None:
+    """Where a private name is gone, the body stays as it was made."""
+    content, protocol = body()
+    del protocol._reading_paused
+    reader_of(content)
+    feed(content, b"one", b"two")
+    assert type(content) is aiohttp.StreamReader
+
+
+async def test_an_exception_keeps_what_came() -> None:
+    """A broken connection raises, and the bytes before it are still there."""
+    content, _ = body()
+    reader = reader_of(content)
+    feed(content, b"image")
+    content.set_exception(aiohttp.ClientPayloadError("cut"))
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await reader.read()
+    assert reader.buffered() == b"image"
+    assert reader.buffered() == b""
+
+
+async def test_bodies_are_light_and_connections_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a real response the cheaper body is in use, and the connection serves the next call."""
+    used: list[type] = []
+    original = BodyReader.close
+
+    def close(self: BodyReader) -> None:
+        used.append(type(self._content))
+        original(self)
+
+    monkeypatch.setattr(BodyReader, "close", close)
+    pieces = [TEXT[start : start + 100] for start in range(0, len(TEXT), 100)]
+    script = [chunked(HEAD), *map(chunk, pieces), chunk(TAIL), LAST_CHUNK]
+    async with RawServer(script) as server, client_of(server) as client:
+        for _ in range(3):
+            assert (await stream(client)).image.data == IMAGE
+        assert server.connections == 1
+    assert used == [body_reader._LightContent] * 3
+
+
+class Transport:
+    """A connection of asyncio's; `is_tls` gives it a layer of TLS."""
+
+    def __init__(self, *, is_tls: bool = False) -> None:
+        """Nothing is set."""
+        self.max_size = 0
+        if is_tls:
+            self._ssl_protocol = SimpleNamespace(max_size=0, _transport=Transport())
+
+
+class Foreign:
+    """A connection that takes no attributes."""
+
+    __slots__ = ()
+
+
+def opened(transport: Any, readers: OpenBodies) -> tuple[BodyReader, Any]:
+    """A body on this connection, and what feeds it."""
+    content, _ = body()
+    response: Any = SimpleNamespace(
+        content=content, connection=SimpleNamespace(transport=transport), close=lambda: None
+    )
+    return BodyReader(response, readers), content
+
+
+async def received(reader: BodyReader, content: Any, nbytes: int) -> None:
+    """Wait for so many bytes."""
+    asyncio.get_running_loop().call_soon(content.feed_data, bytes(nbytes))
+    assert len(await reader.read()) == nbytes
+
+
+async def test_less_is_received_at_a_time_of_many_or_slow_bodies() -> None:
+    """A fast body of a few gets large pieces; where there are many, no one keeps the others waiting."""
+    transport, readers = Transport(), OpenBodies()
+    reader, content = opened(transport, readers)
+    sizes = []
+    for nbytes in (100_000, 100_000, 100, 100_000):
+        await received(reader, content, nbytes)
+        sizes.append(transport.max_size)
+    others = [opened(Transport(), readers)[0] for _ in range(4)]
+    await received(reader, content, 100_000)
+    sizes.append(transport.max_size)
+    others.pop().close()
+    await received(reader, content, 100_000)
+    sizes.append(transport.max_size)
+    slow, fast = body_reader._RECEIVED_SLOWLY, body_reader._RECEIVED
+    assert sizes == [slow, fast, fast, slow, slow, fast]
+
+
+async def test_tls_allocates_a_record_at_a_time() -> None:
+    """The layer of TLS reads records, what is below it the bytes of the network."""
+    transport = Transport(is_tls=True)
+    reader, content = opened(transport, OpenBodies())
+    await received(reader, content, 1)
+    assert transport._ssl_protocol.max_size == 16 * 1024
+    assert transport._ssl_protocol._transport.max_size == body_reader._RECEIVED_SLOWLY
+    assert transport.max_size == 0
+
+
+async def test_a_foreign_connection_stays_as_it_is() -> None:
+    """Other loops have other transports."""
+    reader, content = opened(Foreign(), OpenBodies())
+    await received(reader, content, 5)
+    asyncio.get_running_loop().call_soon(content.feed_data, b"more")
+    assert await reader.read(delay=60) == b"more"
