@@ -134,6 +134,8 @@ class NameClaims:
 
     def claim(self, index: int, key: str, image_count: int) -> bool:
         """Claim the names of a request's images; False, and nothing is claimed, if another request has one of them."""
+        if not self._taken and key == default_key(index):
+            return True
         names = list(_file_names(casefold_name(safe_file_name(key)), min(image_count, self._max_files)))
         if any(other in self._taken for name in names for other in _possible_collisions(name)):
             return False

@@ -1,9 +1,19 @@
-"""A client as a batch uses it. The only module of this package that reads private attributes of a client."""
+"""A client as a batch uses it, and the circuit breaker: while the server is unreachable one item probes it.
+
+Invariants: a request that was not executed opens the circuit, any response closes it. Probes wait from one second,
+doubling, to a minute. The batch ends after `max_outage` seconds without a response, or after half a minute where the
+server has never responded: its address is probably wrong then. No other module of this package reads private
+attributes of a client.
+"""
 
 # ruff: noqa: SLF001
 # pyright: reportPrivateUsage=false
 
 from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
 
 from attrs import frozen
 
@@ -12,6 +22,12 @@ from openai_images.models.options import Timing
 from openai_images.models.outcomes import CallObserver
 from openai_images.models.requests import GenerateRequest
 from openai_images.models.results import ImageResult
+
+_log = logging.getLogger("openai_images")
+
+_FIRST_PAUSE, _MAX_PAUSE = 1.0, 60.0
+_MAX_FIRST_OUTAGE = 30.0
+"""Seconds to wait for a server that has never responded."""
 
 
 @frozen
@@ -47,3 +63,64 @@ class Caller:
     def wait_reason(self) -> str | None:
         """Why requests wait, if they do."""
         return self.client._context.limiter.wait_reason
+
+
+class CircuitBreaker:
+    """`acquire` before each attempt, then `record_success` or `record_failure`."""
+
+    def __init__(self, max_outage: float, timing: Timing) -> None:
+        self._max_outage = max_outage
+        self._timing = timing
+        self._has_responded = False
+        self._open_since: float | None = None
+        self._pause = _FIRST_PAUSE
+        self._is_probing = False
+        self._change = asyncio.Event()
+
+    async def acquire(self, on_wait: Callable[[], None]) -> bool:
+        """Wait until the circuit is closed (False), or until this item is the one to probe (True).
+
+        A probe must be reported. `on_wait` is called before each wait, and may raise.
+        """
+        while self._open_since is not None:
+            on_wait()
+            if self._is_probing:
+                await self._change.wait()
+                continue
+            self._is_probing = True
+            try:
+                await self._timing.sleep(self._pause)
+            except BaseException:
+                self.release_probe()
+                raise
+            return True
+        return False
+
+    def record_success(self) -> None:
+        """The server responded: the circuit is closed."""
+        self._has_responded = True
+        self._open_since = None
+        self._pause = _FIRST_PAUSE
+        self.release_probe()
+
+    def record_failure(self, *, is_probe: bool, has_response: bool) -> bool:
+        """The request was not executed; whether to keep waiting."""
+        now = self._timing.monotonic()
+        self._has_responded = self._has_responded or has_response
+        max_outage = self._max_outage if self._has_responded else min(self._max_outage, _MAX_FIRST_OUTAGE)
+        if self._open_since is None:
+            self._open_since = now
+            _log.warning(
+                "the server is not there for us; nothing is lost, and it is asked again for %.0f s",
+                max_outage,
+            )
+        if is_probe:
+            self._pause = min(self._pause * 2, _MAX_PAUSE)
+            self.release_probe()
+        return now - self._open_since < max_outage
+
+    def release_probe(self) -> None:
+        """Let the next item probe, or all pass."""
+        self._is_probing = False
+        change, self._change = self._change, asyncio.Event()
+        change.set()

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 
 from openai_images.batch.filesystem import Disk, FolderLock
 from openai_images.batch.journal import FORMAT, encode_row
@@ -24,36 +24,17 @@ _FIRST_BYTES = b'{"state":"begun"'
 _SYSTEM_FILES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # made by file managers
 
 
-@frozen
 class Paths:
-    """The files of a batch's folder."""
+    """The files of a batch's folder.
 
-    root: Path
+    `torn` has torn last lines of journals; `lock` is locked, stays, and names the process that holds it.
+    """
 
-    @property
-    def images(self) -> Path:
-        """The folder of the images."""
-        return self.root / "images"
-
-    @property
-    def journal(self) -> Path:
-        """The journal."""
-        return self.root / "journal.jsonl"
-
-    @property
-    def thumbs(self) -> Path:
-        """The folder of the thumbnails."""
-        return self.root / "thumbs"
-
-    @property
-    def torn(self) -> Path:
-        """Torn last lines of journals."""
-        return self.root / "journal.torn"
-
-    @property
-    def lock(self) -> Path:
-        """The file that is locked; it stays, and names the process that holds the lock."""
-        return self.root / "batch.lock"
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.images, self.thumbs = root / "images", root / "thumbs"
+        self.journal, self.torn = root / "journal.jsonl", root / "journal.torn"
+        self.lock = root / "batch.lock"
 
 
 @define

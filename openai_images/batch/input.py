@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from openai_images.batch.input_rows import (
+    Problems,
     RawRow,
-    RowProblem,
     check_names,
     coerce_values,
     read_csv,
@@ -54,7 +54,7 @@ def read_batch_items(
         formats = "txt, csv or jsonl"
         problem = f"its format {'is not said by its name' if format is None else f'{format!r} is unknown'}"
         raise input_error(where, [f"{problem}; give format={formats}"])
-    problems: list[RowProblem] = []
+    problems = Problems()
     text = _decode(_read_bytes(source), problems)
     if "\0" in text:
         problems.append((1, "it holds NUL characters, as UTF-16 without a mark does; save it as UTF-8"))
@@ -78,7 +78,7 @@ def _read_bytes(source: str | os.PathLike[str] | TextIO) -> bytes:
     return raw.read() if raw is not None else source.read().encode(errors="surrogatepass")
 
 
-def _decode(data: bytes, problems: list[RowProblem]) -> str:
+def _decode(data: bytes, problems: Problems) -> str:
     """The text, as UTF-8 or by its byte order mark; undecodable lines are reported."""
     encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
@@ -94,12 +94,12 @@ def _decode(data: bytes, problems: list[RowProblem]) -> str:
             line.decode()
         except UnicodeDecodeError as error:
             why = f"byte {error.start + 1} is not UTF-8; save the file as UTF-8"
-            problems.append((number, f"line {number}: {why}"))
+            problems.add(number, f"{why}")
     return data.decode(encoding, errors="replace")
 
 
 def _make_items(
-    rows: Sequence[RawRow], default_values: Mapping[str, Any], problems: list[RowProblem], *, from_text: bool
+    rows: Sequence[RawRow], default_values: Mapping[str, Any], problems: Problems, *, from_text: bool
 ) -> list[BatchItem]:
     items: list[BatchItem] = []
     lines: dict[str, int] = {}
@@ -109,9 +109,7 @@ def _make_items(
         prompt = _check_prompt(values.pop("prompt", None), row.line, problems)
         key = _check_key(row.values.get("key"), row.line, problems) or f"{number:05d}"
         if key in lines:
-            problems.append(
-                (row.line, f"line {row.line}: its key {key[:40]!r} is that of line {lines[key]} already")
-            )
+            problems.add(row.line, f"its key {key[:40]!r} is that of line {lines[key]} already")
         lines.setdefault(key, row.line)
         if len(problems) > before:
             continue
@@ -120,29 +118,27 @@ def _make_items(
     return items
 
 
-def _check_prompt(prompt: Any, line: int, problems: list[RowProblem]) -> str:
+def _check_prompt(prompt: Any, line: int, problems: Problems) -> str:
     if not isinstance(prompt, str) or not prompt.strip():
-        problems.append((line, f"line {line}: the prompt is empty"))
+        problems.add(line, "the prompt is empty")
         return ""
     if len(prompt) > _MAX_PROMPT:
         long = f"the prompt has {len(prompt):,} characters, and {_MAX_PROMPT:,} are allowed"
-        problems.append((line, f"line {line}: {long}"))
+        problems.add(line, f"{long}")
     if not _is_encodable(prompt):
-        problems.append(
-            (line, f"line {line}: the prompt holds half of a surrogate pair, which is no character")
-        )
+        problems.add(line, "the prompt holds half of a surrogate pair, which is no character")
     return prompt
 
 
-def _check_key(key: Any, line: int, problems: list[RowProblem]) -> str:
+def _check_key(key: Any, line: int, problems: Problems) -> str:
     if key is None:
         return ""
     if isinstance(key, bool) or not isinstance(key, str | int):
-        problems.append((line, f"line {line}: key must be text"))
+        problems.add(line, "key must be text")
         return ""
     text = str(key).strip()
     if len(text) > _MAX_KEY or not _is_encodable(text):
-        problems.append((line, f"line {line}: key must be text of at most {_MAX_KEY} characters"))
+        problems.add(line, f"key must be text of at most {_MAX_KEY} characters")
         return ""
     return text
 

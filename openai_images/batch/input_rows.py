@@ -14,7 +14,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn, TypeAlias, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from attrs import field, frozen
 
@@ -27,12 +27,17 @@ _NOT_IN_BATCHES = {
 }
 _TYPE_NAMES = {int: "a whole number", dict: "a JSON object", str: "text"}
 
-RowProblem: TypeAlias = tuple[int, str]
-"""A line number, and what is wrong on it."""
-
 _SEPARATOR = re.compile(r"""[\r\n]*("?sep=([^\s\w"]|\t)"?[\t ,;]*)(?![^\r\n])""", re.IGNORECASE)
 _ENVELOPE = ("custom_id", "method", "url", "body")
 _ENDPOINT = re.compile(r"(?:/[\w.-]+)*/images/generations")
+
+
+class Problems(list[tuple[int, str]]):
+    """A line number, and what is wrong there; line 0 stands for the defaults."""
+
+    def add(self, line: int, text: str) -> None:
+        """Report what is wrong on a line."""
+        self.append((line, f"line {line}: {text}" if line else f"defaults: {text}"))
 
 
 @frozen
@@ -43,14 +48,14 @@ class RawRow:
     values: Mapping[str, Any] = field(repr=False)
 
 
-def read_txt(text: str, _: list[RowProblem]) -> list[RawRow]:
+def read_txt(text: str, _: Problems) -> list[RawRow]:
     """A prompt for each line that is not blank."""
     return [
         RawRow(number, {"prompt": line.strip()}) for number, line in _numbered_lines(text) if line.strip()
     ]
 
 
-def read_jsonl(text: str, problems: list[RowProblem]) -> list[RawRow]:
+def read_jsonl(text: str, problems: Problems) -> list[RawRow]:
     """A row for each line that is not blank."""
     rows: list[RawRow] = []
     for number, line in _numbered_lines(text):
@@ -60,10 +65,10 @@ def read_jsonl(text: str, problems: list[RowProblem]) -> list[RawRow]:
             value = json.loads(line, object_pairs_hook=_unique_keys, parse_constant=_reject_constant)
         except (ValueError, RecursionError) as error:
             why = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-            problems.append((number, f"line {number}: it is no JSON object ({why})"))
+            problems.add(number, f"it is no JSON object ({why})")
             continue
         if not is_object(value):
-            problems.append((number, f'line {number}: it is no JSON object; write {{"prompt": …}}'))
+            problems.add(number, 'it is no JSON object; write {"prompt": …}')
             continue
         request = _unwrap_envelope(value, number, problems) if {"custom_id", "body"} & value.keys() else value
         if request is not None:
@@ -72,7 +77,7 @@ def read_jsonl(text: str, problems: list[RowProblem]) -> list[RawRow]:
     return rows
 
 
-def read_csv(text: str, problems: list[RowProblem]) -> list[RawRow]:
+def read_csv(text: str, problems: Problems) -> list[RawRow]:
     """A row for each row after the header; empty cells set nothing."""
     if separator := _SEPARATOR.match(text):
         delimiter, text = separator[2], text[: separator.start(1)] + text[separator.end(1) :]
@@ -94,45 +99,42 @@ def read_csv(text: str, problems: list[RowProblem]) -> list[RawRow]:
                     return []
             elif len(cells) > len(header):
                 why = f"it has {len(cells)} columns, and the header {len(header)}; quote cells with a comma"
-                problems.append((start, f"line {start}: {why}"))
+                problems.add(start, f"{why}")
             else:
                 pairs = zip(header, cells, strict=False)
                 rows.append(RawRow(start, {name: cell for name, cell in pairs if cell.strip()}))
     except csv.Error as error:
-        problems.append(
-            (line, f"line {line}: it cannot be read as CSV ({error}); look at its quotation marks")
-        )
+        problems.add(line, f"it cannot be read as CSV ({error}); look at its quotation marks")
     return rows
 
 
-def _unwrap_envelope(
-    row: Mapping[str, Any], line: int, problems: list[RowProblem]
-) -> Mapping[str, Any] | None:
+def _unwrap_envelope(row: Mapping[str, Any], line: int, problems: Problems) -> Mapping[str, Any] | None:
     """The request in a line of the Batch API, with its `custom_id` as the key; None where it has none."""
     before, url, body = len(problems), row.get("url"), row.get("body")
-    where = f"line {line}: as a line of the Batch API"
+    where = "as a line of the Batch API"
     unknown = [name[:40] for name in row if name not in _ENVELOPE]
     if unknown:
-        problems.append((line, f"{where} it has only {', '.join(_ENVELOPE)}, not {unknown[0]!r}"))
+        problems.add(line, f"{where} it has only {', '.join(_ENVELOPE)}, not {unknown[0]!r}")
     if row.get("method") not in (None, "POST"):
-        problems.append((line, f"{where} its method must be POST"))
+        problems.add(line, f"{where} its method must be POST")
     if url is not None and not (isinstance(url, str) and _ENDPOINT.fullmatch(url)):
-        problems.append((line, f"{where} its url must be /v1/images/generations: nothing else is sent"))
+        problems.add(line, f"{where} its url must be /v1/images/generations: nothing else is sent")
     if not is_object(body):
-        problems.append((line, f"{where} its body must be a JSON object, the request"))
+        problems.add(line, f"{where} its body must be a JSON object, the request")
         return None
     key = row.get("custom_id")
     return None if len(problems) > before else {**body, **({} if key is None else {"key": key})}
 
 
-def _parse_header(cells: Sequence[str], line: int, problems: list[RowProblem]) -> list[str] | None:
+def _parse_header(cells: Sequence[str], line: int, problems: Problems) -> list[str] | None:
     """The names of the columns; None where no row can be read with them."""
     names = [cell.strip().lower() for cell in cells]
     if "prompt" not in names:
-        problems.append((line, f"line {line}: it must name the columns, and one of them must be prompt"))
+        problems.add(line, "it must name the columns, and one of them must be prompt")
         return None
     duplicates = sorted({name for name in names if name and names.count(name) > 1})
-    problems += [(line, f"line {line}: there are two columns {name[:40]!r}") for name in duplicates]
+    for name in duplicates:
+        problems.add(line, f"there are two columns {name[:40]!r}")
     check_names([name for name in names if name], line, problems)
     return None if duplicates else names
 
@@ -170,23 +172,21 @@ _TYPES = {
 _NAMES = ("prompt", "key", *_TYPES)
 
 
-def check_names(names: Iterable[str], line: int, problems: list[tuple[int, str]], hint: str = "") -> None:
+def check_names(names: Iterable[str], line: int, problems: Problems, hint: str = "") -> None:
     """Report the names that are no parameters of a batch; line 0 stands for the defaults."""
-    where = f"line {line}" if line else "defaults"
     for name in names:
         if name in _NOT_IN_BATCHES:
-            problems.append((line, f"{where}: {name}: {_NOT_IN_BATCHES[name]}"))
+            problems.add(line, f"{name}: {_NOT_IN_BATCHES[name]}")
         elif name not in (_NAMES if line else _TYPES):
             matches = difflib.get_close_matches(name, _NAMES, 1)
             suggestion = f"; did you mean {matches[0]!r}?" if matches and matches[0] != name else hint
-            problems.append((line, f"{where}: unknown parameter {name[:40]!r}{suggestion}"))
+            problems.add(line, f"unknown parameter {name[:40]!r}{suggestion}")
 
 
 def coerce_values(
-    values: Mapping[str, Any], line: int, problems: list[tuple[int, str]], *, from_text: bool
+    values: Mapping[str, Any], line: int, problems: Problems, *, from_text: bool
 ) -> dict[str, Any]:
     """The parameters that are set, each as its type; others are reported. `key` is left out."""
-    where = f"line {line}" if line else "defaults"
     coerced: dict[str, Any] = {}
     for name, value in values.items():
         if name == "prompt":
@@ -197,7 +197,7 @@ def coerce_values(
         try:
             coerced[name] = _coerce_text(cls, value) if from_text else _coerce(cls, value)
         except (TypeError, ValueError, RecursionError):
-            problems.append((line, f"{where}: {name} must be {_TYPE_NAMES[cls]}"))
+            problems.add(line, f"{name} must be {_TYPE_NAMES[cls]}")
     return coerced
 
 

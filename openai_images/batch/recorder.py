@@ -18,8 +18,7 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 from openai_images._util.aio import run_to_completion
-from openai_images.batch.caller import Caller
-from openai_images.batch.circuit_breaker import CircuitBreaker
+from openai_images.batch.caller import Caller, CircuitBreaker
 from openai_images.batch.filesystem import Disk
 from openai_images.batch.image_files import ImageNotStoredError, ImageStore, StoredImages
 from openai_images.batch.journal import Journal, dated_row, error_fields, files_field, timestamp
@@ -29,7 +28,9 @@ from openai_images.batch.models import BatchOptions
 from openai_images.batch.plan import ResolvedItem, StopReason
 from openai_images.batch.recovery import OpenedBatch
 from openai_images.errors import (
+    APIConnectionError,
     AuthenticationError,
+    BatchFolderError,
     ConfigurationError,
     DownloadError,
     ImagesError,
@@ -102,6 +103,27 @@ class RunState:
             reason.error = error
             reason.reason = next((name for cls, name in _STOP_REASONS if isinstance(error, cls)), "folder")
         self._stop()
+
+    def pop_error(self) -> Exception | None:
+        """The error that ended the run, with what to do; once."""
+        error, self.stop_reason.error = self.stop_reason.error, None
+        root = str(self.paths.root)
+        if isinstance(error, OSError) and not isinstance(error, ImagesError):  # an APITimeoutError is both
+            msg = (
+                f"the batch stopped because {root!r} could not be written ({error.strerror or error}); make room or "
+                "see to the rights, and run it again to go on"
+            )
+            if self.stop_reason.saved_elsewhere:
+                places = "".join(f"\n  {path}" for path in self.stop_reason.saved_elsewhere)
+                msg += (
+                    ". Pictures that were paid for and did not fit were saved elsewhere, and the next run fetches them "
+                    f"(should it call their items unknown, move them to {str(self.paths.images)!r}):{places}"
+                )
+            return BatchFolderError(msg)
+        if isinstance(error, APIConnectionError):
+            msg = f"the batch stopped, as the server stayed away: {error}; run it again to go on"
+            return APIConnectionError(msg)
+        return error
 
     def settle(self, estimate: Decimal, cost: Decimal | None, *, ran: bool) -> None:
         """Replace a reserved estimate by its cost, or free it where the request did not run."""

@@ -7,8 +7,8 @@ from attrs import evolve
 
 from benchmarks import scale
 from benchmarks.kill import noise
-from benchmarks.scale import judge
-from benchmarks.scaling import WAYS, Seen
+from benchmarks.scale import judge, judge_growth
+from benchmarks.scaling import ALONE, WAYS, Seen
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -21,6 +21,26 @@ async def test_each_way_meets_its_goals(way: str) -> None:
     assert (seen.done, seen.read, seen.pictures) == (100, 100, 100)
     assert seen.tasks >= 10
     assert seen.peak > seen.idle > 0
+
+
+@pytest.mark.parametrize("way", ALONE)
+async def test_ways_that_send_nothing(way: str) -> None:
+    """Each is measured twice, in processes of its own; so few prompts show nothing about the growth."""
+    quarter, seen = await scale.measure_growth(way, 40)
+    assert quarter.seconds > 0 < seen.seconds
+    assert seen.peak > seen.idle > 0
+    assert seen.done == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "peak", "met"),
+    [(5.0, 115, [True, True]), (5.1, 115, [False, True]), (4.0, 200, [True, False])],
+)
+def test_the_goals_of_growth(seconds: float, peak: int, met: list[bool]) -> None:
+    """Five times the time for four times the prompts, and a few KB for each."""
+    seen = Seen(idle=100_000_000, peak=peak * 1_000_000, seconds=seconds)
+    found = judge_growth("resume", Seen(seconds=1.0), seen, 100)
+    assert [good for _, _, good in found] == met
 
 
 @pytest.mark.parametrize(
