@@ -99,20 +99,12 @@ _MAYBE_BILLED = "It may have been billed although no picture came: look before y
 _PARTLY_BILLED = "What did not come may have been billed as well: look before you send it again."
 _DAMAGED_BILLED = "It may have been billed, so what came in a picture's place was kept: look at that first."
 
-_SAME_NAME = (
-    "background",
-    "input_fidelity",
-    "markup",
-    "mask",
-    "model",
-    "moderation",
-    "n",
-    "partial_images",
-    "quality",
-)
-_OPTIONS = {name: f"--{name.replace('_', '-')}" for name in _SAME_NAME} | {
+_SAME_NAME = ("background", "markup", "mask", "model", "moderation", "n", "quality")
+_OPTIONS = {name: f"--{name}" for name in _SAME_NAME} | {
+    "input_fidelity": "--input-fidelity",
     "output_compression": "--compression",
     "output_format": "--format",
+    "partial_images": "--partial-images",
     "size": "--size (WIDTHxHEIGHT such as 1536x1024, or auto)",
 }
 _HINTS = {name: f"Change {option}." for name, option in _OPTIONS.items()}
