@@ -244,19 +244,16 @@ class LiveBatchDisplay(BatchDisplay):
 
     def _render(self) -> str:
         size = self.console.rich.size
-        shown = rows(self._now(), self.elapsed, size.width, is_unicode=self.console.is_unicode)
+        progress = self.progress
+        if progress.eta is not None:  # less the time since the update
+            progress = evolve(progress, eta=max(0.0, progress.eta - (self.clock.now() - self._updated)))
+        shown = rows(progress, self.elapsed, size.width, is_unicode=self.console.is_unicode)
         shown = shown[: max(1, size.height - 1)]
         self._widths = [row.cell_len for row in shown]
         with self.console.rich.capture() as capture:
             for number, row in enumerate(shown, 1):
                 self.console.rich.print(row, end="" if number == len(shown) else "\n", no_wrap=True)
         return capture.get()
-
-    def _now(self) -> Progress:
-        """The progress, its ETA reduced by the time since the update."""
-        if (eta := self.progress.eta) is None:
-            return self.progress
-        return evolve(self.progress, eta=max(0.0, eta - (self.clock.now() - self._updated)))
 
 
 class _StreamAbove:

@@ -80,6 +80,11 @@ _OTHER_CALLS = (
         {"model": "gpt-image-2.6-flare", "size": "1024x1024", "background": "transparent"},
     ),
 )
+_STREAM_CODE = """\
+async with {} as stream:
+    async for event in stream:
+        print(event.image.path)
+stream.result.usage"""
 _REFUSED_CALL = DemoCall("refused", "words that trigger moderation", {})
 
 
@@ -183,7 +188,7 @@ def write_page(
         seconds=f"{arrivals[-1].seconds:.1f}",
         first=f"{arrivals[0].seconds:.1f}",
         arrivals="\n".join(_stream_item(each, number, len(arrivals)) for number, each in enumerate(arrivals)),
-        stream_code=escape(_stream_text(streamed)),
+        stream_code=escape(_STREAM_CODE.format(call_text("stream", streamed))),
         calls=len(finished),
         cards="\n".join(_card(call) for call in finished),
         refused_code=escape(call_text("generate", call, into=False)),
@@ -200,15 +205,6 @@ def call_text(verb: str, call: DemoCall, *, into: bool = True) -> str:
     arguments += [f"{name}={json.dumps(value)}" for name, value in call.params.items()]
     arguments += [f'into="{call.name}"'] if into else []
     return f"client.{verb}({', '.join(arguments)})"
-
-
-def _stream_text(call: DemoCall) -> str:
-    return (
-        f"async with {call_text('stream', call)} as stream:\n"
-        "    async for event in stream:\n"
-        "        print(event.image.path)\n"
-        "stream.result.usage"
-    )
 
 
 def _stream_item(arrival: StreamedImage, number: int, count: int) -> str:

@@ -101,18 +101,12 @@ _MAYBE_BILLED = "It may have been billed although no picture came: look before y
 _PARTLY_BILLED = "What did not come may have been billed as well: look before you send it again."
 _DAMAGED_BILLED = "It may have been billed, so what came in a picture's place was kept: look at that first."
 
-_OPTIONS = {
-    "background": "--background",
+_SAME_NAME = ("background", "markup", "mask", "model", "moderation", "n", "quality")
+_OPTIONS = {name: f"--{name}" for name in _SAME_NAME} | {
     "input_fidelity": "--input-fidelity",
-    "markup": "--markup",
-    "mask": "--mask",
-    "model": "--model",
-    "moderation": "--moderation",
-    "n": "--n",
     "output_compression": "--compression",
     "output_format": "--format",
     "partial_images": "--partial-images",
-    "quality": "--quality",
     "size": "--size (WIDTHxHEIGHT such as 1536x1024, or auto)",
 }
 _HINTS = {name: f"Change {option}." for name, option in _OPTIONS.items()}
@@ -229,7 +223,7 @@ def _blamed_parameter(error: ImagesError) -> str | None:
     if not isinstance(error, BadRequestError):
         return None
     words = set(re.findall(r"\w+", str(error)))
-    return next((name for name in _OPTIONS if "_" in name and name in words), None)
+    return next((name for name in sorted(_OPTIONS) if "_" in name and name in words), None)
 
 
 def _advice(error: ImagesError, hints: Mapping[str, str]) -> str:

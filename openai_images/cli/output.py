@@ -32,15 +32,8 @@ from openai_images.cli.error_report import ErrorReport, report_error
 
 _LONGEST, _LONGEST_BYTES = 40, 120
 
-_BY_SUFFIX = {
-    ".png": "png",
-    ".jpg": "jpeg",
-    ".jpeg": "jpeg",
-    ".jpe": "jpeg",
-    ".webp": "webp",
-    ".gif": "gif",
-    ".svg": "svg",
-}
+_FORMATS = ("png", "jpeg", "webp", "gif", "svg")
+_BY_SUFFIX = {".jpg": "jpeg", ".jpe": "jpeg", **{f".{name}": name for name in _FORMATS}}
 _NEVER_MADE = frozenset({".avif", ".bmp", ".heic", ".ico", ".pdf", ".tif", ".tiff"})
 
 

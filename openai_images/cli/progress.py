@@ -206,14 +206,8 @@ class Ticker:
 class LiveProgress(Ticker, PlainProgress):
     """Redraws one line ten times a second while it is entered."""
 
-    def __init__(
-        self, console: Console, preview: Preview | None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        super().__init__(console, preview, clock)
-        self._step = ProgressStep(stage="starting")
-        self._rows = 0
-        self._spinner = _SPINNER if console.is_unicode else _SPINNER_ASCII
-        self._dots = _DOTS if console.is_unicode else _DOTS_ASCII
+    _step = ProgressStep(stage="starting")
+    _rows = 0
 
     def open(self) -> None:
         """Hide the cursor and draw the line."""
@@ -248,9 +242,12 @@ class LiveProgress(Ticker, PlainProgress):
         from rich.text import Text
 
         step, seconds = self._step, self.elapsed
-        line = Text().append(self._spinner[int(seconds / self.period) % len(self._spinner)] + " ", "cyan")
+        spinner, (full, empty) = (
+            (_SPINNER, _DOTS) if self.console.is_unicode else (_SPINNER_ASCII, _DOTS_ASCII)
+        )
+        line = Text().append(spinner[int(seconds / self.period) % len(spinner)] + " ", "cyan")
         if step.expected:
-            dots = self._dots[0] * step.received + self._dots[1] * (step.expected - step.received)
+            dots = full * step.received + empty * (step.expected - step.received)
             line.append(dots + " ", style="magenta")
         line.append(str(step))
         line.append(f"  {seconds:.1f} s", style="dim")

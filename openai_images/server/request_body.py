@@ -75,7 +75,14 @@ class BodyChunks:
 
     async def __anext__(self) -> bytes:
         while not (piece := self._piece()):
-            self._buffer = await self._read()
+            try:
+                async with asyncio.timeout(self.timeout):
+                    self._buffer = await self.request.content.readany()
+            except TimeoutError:
+                message = f"The body of your request stopped: nothing of it arrived for {self.timeout:g} s."
+                raise bad_request(message, code="incomplete_body") from None
+            except web.RequestPayloadError:
+                raise UnreadableBodyError from None
             if not self._buffer:
                 if self._inflater is not None and not self._inflater.eof:
                     raise UnreadableBodyError
@@ -99,16 +106,6 @@ class BodyChunks:
             raise UnreadableBodyError from None
         self._buffer = self._inflater.unconsumed_tail
         return inflated
-
-    async def _read(self) -> bytes:
-        try:
-            async with asyncio.timeout(self.timeout):
-                return await self.request.content.readany()
-        except TimeoutError:
-            message = f"The body of your request stopped: nothing of it arrived for {self.timeout:g} s."
-            raise bad_request(message, code="incomplete_body") from None
-        except web.RequestPayloadError:
-            raise UnreadableBodyError from None
 
 
 def not_json() -> RequestRejectedError:

@@ -84,7 +84,8 @@ def _check_pictures(_: object, __: _Attribute, pictures: bytes | Mapping[str, by
     if pictures is None:
         return
     by_format: Mapping[str, object] = pictures if isinstance(pictures, Mapping) else {"png": pictures}
-    if not by_format or not all(isinstance(data, bytes) and data for data in by_format.values()):
+    values: list[object] = [*by_format.values()]
+    if not all(isinstance(data, bytes) and data for data in values or [None]):
         raise ValueError(
             "pictures must be a picture's bytes, or a mapping with such bytes (None: they are painted)"
         )

@@ -18,12 +18,12 @@ from openai_images.server.faults.plan import (
     MEGABYTES,
     NORMAL,
     STATUS,
-    Argument,
     Fault,
     FaultPlan,
     FaultType,
     P,
     Plan,
+    argument,
     fault,
     fault_with_argument,
 )
@@ -35,7 +35,7 @@ _EXPIRED: Final = (
     b"</AuthenticationErrorDetail></Error>"
 )
 
-_URL: Final = Argument(str, lambda url: url.isprintable() and " " not in url, "a url")
+_URL: Final = argument(str, lambda url: url.isprintable() and " " not in url, "a url")
 
 Body = Literal["whole", "cut", "reset", "endless", "stalled", "empty"]
 

@@ -13,7 +13,6 @@ from openai_images.server.error_replies import USER_ERROR
 from openai_images.server.faults.plan import (
     FINAL,
     MEGABYTES,
-    Argument,
     Base64Encoding,
     Dialect,
     Event,
@@ -27,6 +26,7 @@ from openai_images.server.faults.plan import (
     StepTransform,
     Text,
     WaitForRelease,
+    argument,
     as_string,
     fault,
     fault_with_argument,
@@ -34,9 +34,9 @@ from openai_images.server.faults.plan import (
     halves,
 )
 
-_COUNT: Final = Argument(int, lambda count: 0 <= count <= 3, "a number from 0 to 3")
-_SIZE: Final = Argument(int, lambda size: size >= 1, "a size from 1 byte")
-_DELAY: Final = Argument(float, lambda seconds: 0 <= seconds <= 3600, "seconds from 0 to 3600")
+_COUNT: Final = argument(int, lambda count: 0 <= count <= 3, "a number from 0 to 3")
+_SIZE: Final = argument(int, lambda size: size >= 1, "a size from 1 byte")
+_DELAY: Final = argument(float, lambda seconds: 0 <= seconds <= 3600, "seconds from 0 to 3600")
 
 
 def _stall_between_events(frames: Frames) -> Steps:

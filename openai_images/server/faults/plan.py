@@ -166,24 +166,20 @@ class FaultType(Generic[P]):
     takes_argument: bool = False
 
 
-@attrs.frozen
-class Argument(Generic[A]):
-    """Parses the argument of a fault; what it does not accept is a ValueError that says what is expected."""
+def argument(convert: Callable[[str], A], accepts: Callable[[A], bool], expected: str) -> Callable[[str], A]:
+    """A parser of arguments; what it does not accept is a ValueError that says what is expected."""
 
-    convert: Callable[[str], A]
-    accepts: Callable[[A], bool]
-    expected: str
-
-    def __call__(self, text: str) -> A:
-        """The value of what follows the colon."""
-        value = self.convert(text)
-        if not self.accepts(value):
-            raise ValueError(self.expected)
+    def parse(text: str) -> A:
+        value = convert(text)
+        if not accepts(value):
+            raise ValueError(expected)
         return value
 
+    return parse
 
-MEGABYTES: Final = Argument(float, lambda size: 0 < size <= 1024, "megabytes from just above 0 to 1024")
-STATUS: Final = Argument(int, lambda status: 400 <= status <= 599, "a status from 400 to 599")
+
+MEGABYTES: Final = argument(float, lambda size: 0 < size <= 1024, "megabytes from just above 0 to 1024")
+STATUS: Final = argument(int, lambda status: 400 <= status <= 599, "a status from 400 to 599")
 
 
 def fault(about: str, plan: P) -> FaultType[P]:

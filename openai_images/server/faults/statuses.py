@@ -22,10 +22,10 @@ from openai_images.server.error_replies import (
 from openai_images.server.faults.plan import (
     STATUS,
     A,
-    Argument,
     FaultPlan,
     FaultType,
     RequestInfo,
+    argument,
     fault,
     fault_with_argument,
 )
@@ -58,8 +58,8 @@ _STATUSES: Final[Mapping[int, tuple[str, str, str | None]]] = {
 }
 _GATEWAY: Final = (502, 504, 520, 521, 522, 523, 524)
 
-_SECONDS: Final = Argument(float, lambda seconds: 0 <= seconds <= 86_400, "seconds from 0 to 86400")
-_STAGE: Final = Argument(str, {"input", "output", "unknown"}.__contains__, "input, output or unknown")
+_SECONDS: Final = argument(float, lambda seconds: 0 <= seconds <= 86_400, "seconds from 0 to 86400")
+_STAGE: Final = argument(str, {"input", "output", "unknown"}.__contains__, "input, output or unknown")
 
 
 def html_page(status: int) -> Reply:

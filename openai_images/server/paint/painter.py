@@ -22,7 +22,6 @@ from PIL import Image, ImageChops, PngImagePlugin
 from openai_images.server.catalog import Animation
 from openai_images.server.paint.drawing import (
     STATEMENT,
-    Size,
     apply_curve,
     blur,
     prompt_rng,
@@ -67,12 +66,6 @@ class ImageSpec:
     quality: str
     progress: float
     animation: Animation | None = None
-
-    @property
-    def size(self) -> Size:
-        """Width and height of the file's image."""
-        margin = 1 if self.animation is None else MARGIN
-        return round(self.canvas.width / margin), round(self.canvas.height / margin)
 
 
 def image_spec(parameters: Parameters, index: int, stage: int | None) -> ImageSpec:
@@ -119,11 +112,21 @@ def encode_image(canvas: Image.Image, spec: ImageSpec) -> bytes:
     """
     caption = partial(write_caption, prompt=spec.canvas.prompt, opaque=bool(spec.canvas.sources))
     if spec.animation is not None:
-        return encode_gif(canvas, spec.size, spec.animation, caption)
+        size = round(spec.canvas.width / MARGIN), round(spec.canvas.height / MARGIN)
+        return encode_gif(canvas, size, spec.animation, caption)
     image = canvas
     if spec.progress < 1:
         image = blur(canvas, (1 - spec.progress) ** 1.6 * max(canvas.size) / 18)
-    return _encode(caption(image), spec.output_format, spec.compression)
+    image, file = caption(image), io.BytesIO()
+    if spec.output_format == "png":
+        info = PngImagePlugin.PngInfo()
+        info.add_text("Comment", STATEMENT, zip=False)
+        image.save(file, "PNG", compress_level=1, pnginfo=info)
+    elif spec.output_format == "jpeg":
+        image.save(file, "JPEG", quality=max(1, min(95, spec.compression)))
+    else:
+        image.save(file, "WEBP", quality=spec.compression, method=1)
+    return file.getvalue()
 
 
 def _add_grain(image: Image.Image, rng: Random) -> Image.Image:
@@ -145,19 +148,6 @@ def _as_sticker(image: Image.Image) -> Image.Image:
     sticker.paste(image, mask=inner)
     sticker.putalpha(outer)
     return sticker
-
-
-def _encode(image: Image.Image, output_format: str, compression: int) -> bytes:
-    file = io.BytesIO()
-    if output_format == "png":
-        info = PngImagePlugin.PngInfo()
-        info.add_text("Comment", STATEMENT, zip=False)
-        image.save(file, "PNG", compress_level=1, pnginfo=info)
-    elif output_format == "jpeg":
-        image.save(file, "JPEG", quality=max(1, min(95, compression)))
-    else:
-        image.save(file, "WEBP", quality=compression, method=1)
-    return file.getvalue()
 
 
 K = TypeVar("K")
