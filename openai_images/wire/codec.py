@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from types import NoneType
 from typing import Any, TypeGuard, TypeVar, get_args
 
@@ -71,14 +72,21 @@ def encode_json(body: Mapping[str, Any]) -> bytes:
     """Return a JSON object as bytes. Raises `RequestInvalidError`."""
     # Raised outside of `except`: a context would hold the prompt.
     try:
-        return _encoder.encode(body).encode()
-    except UnicodeEncodeError:
-        message = (
-            "the request holds half of a surrogate pair, which is no character; check the prompt's encoding"
-        )
+        text = _encoder.encode(body)
     except (TypeError, ValueError, RecursionError) as error:
         message = f"the request cannot be written as JSON ({error}); check svg and extra_body"
+    else:
+        return encode_text(text)
     raise RequestInvalidError(message)
+
+
+def encode_text(text: str) -> bytes:
+    """Return a text of the request in UTF-8. Raises `RequestInvalidError`."""
+    with suppress(UnicodeEncodeError):
+        return text.encode()
+    raise RequestInvalidError(
+        "the request holds half of a surrogate pair, which is no character; check the prompt's encoding"
+    )
 
 
 def structure_images(doc: Mapping[str, Any]) -> Iterator[Image]:

@@ -296,5 +296,4 @@ def _has_code(details: ErrorDetails) -> bool:
 
 
 def _as_status(code: str) -> int | None:
-    """Return the HTTP status that a code literally is."""
     return int(code) if re.fullmatch("[45][0-9][0-9]", code) else None

@@ -157,7 +157,6 @@ def _reason(details: ErrorDetails) -> str:
 
 
 def _redacted(details: ErrorDetails, redaction: Redaction) -> ErrorDetails:
-    """Return the details without secrets and base64."""
     code, error_type, param = (
         None if name is None else redaction.text(name) or None
         for name in (details.code, details.type, details.param)
@@ -233,7 +232,6 @@ def _summary(context: ResponseContext, details: ErrorDetails) -> str:
 def _advice(
     context: ResponseContext, details: ErrorDetails, cls: type[errors.APIStatusError], verdict: Verdict
 ) -> str:
-    """Return what the reader can do."""
     redirect = context.headers.get("location") if 300 <= context.status < 400 else None
     if redirect:
         return f"redirects are not followed with a key; set base_url to where it points ({redirect})"

@@ -42,7 +42,10 @@ _NO_IMAGE = (
 
 
 class EventStreamBody:
-    """Decodes the events of a `text/event-stream`, each with its own scanner."""
+    """Decodes the events of a `text/event-stream`, each with its own scanner.
+
+    `errors` says why images failed, one error each; `damaged` is what finished events had in place of their image.
+    """
 
     def __init__(self, context: ResponseContext, new_scanner: Callable[[], JSONImageDecoder]) -> None:
         self.activity = 0
@@ -54,9 +57,9 @@ class EventStreamBody:
         self._in_data = False
         self._completed = 0
         self._usage: Usage | None = None
-        self._errors: list[ImagesError] = []
+        self.errors: list[ImagesError] = []
         self._unknown_event_images: list[Image] = []
-        self._damaged: list[Image] = []
+        self.damaged: list[Image] = []
 
     @property
     def in_image(self) -> bool:
@@ -93,8 +96,8 @@ class EventStreamBody:
 
         Raises the last image's error, or `StreamInterruptedError`, if there are none.
         """
-        if not completed and self._errors:
-            raise self._errors[-1]
+        if not completed and self.errors:
+            raise self.errors[-1]
         if not completed:
             place = " in the middle of an event" if self._framer.has_data else ""
             count = f"after {self._events} event{'s' * (self._events != 1)}"
@@ -121,14 +124,6 @@ class EventStreamBody:
         return truncated or [
             image for image in self._unknown_event_images if image.path is None and not self._completed
         ]
-
-    def damaged(self) -> list[Image]:
-        """Return what finished events had in place of their image."""
-        return self._damaged
-
-    def errors(self) -> list[ImagesError]:
-        """Return why images failed, one error each."""
-        return self._errors
 
     def discard(self) -> None:
         """Drop the open event."""
@@ -201,20 +196,20 @@ class EventStreamBody:
                 self._usage = result.usage
                 return list(codec.completed_events(result))
         if is_finished and damaged:
-            self._damaged += damaged[: MAX_DAMAGED - len(self._damaged)]
+            self.damaged += damaged[: MAX_DAMAGED - len(self.damaged)]
             self._record_error(no_image(self._context, damaged))
         elif event_type in _COMPLETED:
             self._take_final_usage(fields)
         return ()
 
     def _record_error(self, error: ImagesError) -> None:
-        if len(self._errors) < MAX_ERRORS:
-            self._errors.append(error)
+        if len(self.errors) < MAX_ERRORS:
+            self.errors.append(error)
 
     def _take_final_usage(self, fields: dict[str, Any]) -> None:
         """Take the usage of all images from a final event without an image. Raises if none came before it."""
         if not self._completed:
-            raise self._errors[-1] if self._errors else DecodeError(_NO_IMAGE)
+            raise self.errors[-1] if self.errors else DecodeError(_NO_IMAGE)
         self._usage = codec.structure_result(fields, ()).usage
 
 

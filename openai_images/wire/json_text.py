@@ -127,7 +127,6 @@ def begins_image(start: bytes, *, is_complete: bool, is_url: bool) -> bool | Non
 
 
 def _is_signature(text: bytes) -> bool:
-    """Return whether these are the first characters of an image in base64."""
     sample = text[: min(_SAMPLE, len(text) & ~3)]
     if len(sample) < _SHORTEST:
         return False

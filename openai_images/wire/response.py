@@ -76,7 +76,8 @@ class ImageBody:
         self._is_open = True
         self._max_bytes = max_bytes
         self._probe = ImageProbe()
-        self._damaged: list[Image] = []
+        self.errors: list[ImagesError] = []  # none: bare bytes explain nothing
+        self.damaged: list[Image] = []
 
     @property
     def in_image(self) -> bool:
@@ -104,12 +105,12 @@ class ImageBody:
             if flaw is None:
                 yield CompletedImage(image=image)
             else:
-                self._damaged = [evolve(image, flaw=flaw)]
+                self.damaged = [evolve(image, flaw=flaw)]
 
     def result(self, completed: Sequence[CompletedImage]) -> ImageResult:
         """Return the image; nothing else is known. Raises `DecodeError` or `StreamInterruptedError`."""
         if not completed and self._probe.flaw == NO_IMAGE:
-            raise no_image(self._context, self._damaged)
+            raise no_image(self._context, self.damaged)
         if not completed:
             msg = (
                 f"the answer ended after {self._probe.nbytes:,} bytes of its picture; it may have been billed"
@@ -119,14 +120,6 @@ class ImageBody:
 
     def images(self) -> list[Image]:
         """Return none: the image was yielded or is damaged."""
-        return []
-
-    def damaged(self) -> list[Image]:
-        """Return the image if it has a flaw."""
-        return self._damaged
-
-    def errors(self) -> list[ImagesError]:
-        """Return none: bare bytes explain nothing."""
         return []
 
     def discard(self) -> None:
@@ -150,7 +143,6 @@ class ResponseDecoder:
         new_sink: Callable[[], Sink] = MemorySink,
         max_picture_bytes: int = MAX_IMAGE_BYTES,
     ) -> None:
-        """Decode the body of this response; each image gets a sink of `new_sink`."""
         self._context = context
         self._new_sink = new_sink
         self._max_image_bytes = max_picture_bytes
@@ -201,11 +193,11 @@ class ResponseDecoder:
 
     def damaged(self) -> list[Image]:
         """Return what came in place of an image and, by its bytes, is none or is truncated."""
-        return self._body.damaged() if self._body else []
+        return self._body.damaged if self._body else []
 
     def errors(self) -> list[ImagesError]:
         """Return why there are fewer images than requested, if the response says."""
-        return self._body.errors() if self._body else []
+        return self._body.errors if self._body else []
 
     def discard(self) -> None:
         """Drop incomplete images and their files."""
