@@ -97,6 +97,7 @@ class OpenBodies:
 
     def add(self, reader: BodyReader) -> None:
         """Add one that was opened."""
+        heap.adapt_to_images()
         self._readers.add(reader)
 
     def discard(self, reader: BodyReader) -> None:
@@ -175,8 +176,6 @@ class BodyReader:
 
     def _before_wait(self, transport: Any, delay: float) -> None:
         """Adapt to how fast the last bytes came: how much is received at a time, and when."""
-        if self.is_large:
-            heap.adapt_to_images()
         is_slow = self._nbytes < _ENOUGH
         max_size = _RECEIVED_SLOWLY if is_slow or len(self._open_bodies) > _MANY else _RECEIVED
         if max_size != self._max_size:
