@@ -54,6 +54,7 @@ class Transport:
         self.ssl = True if ssl is None else ssl
         self.proxy = proxy
         self._open_bodies = OpenBodies()
+        self._connect_timeouts: dict[Timeouts, aiohttp.ClientTimeout] = {}
 
     async def open(self, request: HTTPRequest, timeouts: Timeouts) -> Response:
         """Send the request and wait for the response headers; the caller must `close` the response.
@@ -107,10 +108,13 @@ class Transport:
 
     def _connect_timeout(self, timeouts: Timeouts) -> aiohttp.ClientTimeout:
         """Aiohttp's timers, only for connecting; waiting for the pool of the caller's session does not count."""
-        connect = None if self.sessions.external else timeouts.connect
-        return aiohttp.ClientTimeout(
-            total=None, connect=connect, sock_connect=timeouts.connect, sock_read=None
-        )
+        known = self._connect_timeouts.get(timeouts)
+        if known is None:
+            connect = None if self.sessions.external else timeouts.connect
+            known = self._connect_timeouts[timeouts] = aiohttp.ClientTimeout(
+                total=None, connect=connect, sock_connect=timeouts.connect, sock_read=None
+            )
+        return known
 
 
 class Response:
@@ -141,9 +145,9 @@ class Response:
     async def read(self, *, in_image: bool = False) -> bytes:
         """Return the next bytes; b"" at the end. Raises `APITimeoutError` and `StreamInterruptedError`.
 
-        With `in_image` up to `Timeouts.read_delay` seconds later. A returned chunk takes only a few milliseconds to
-        decode, and other tasks run between chunks. After a timeout, data that has already arrived is still returned for
-        `_GRACE` seconds: it may complete a paid image.
+        A returned chunk takes only a few milliseconds to decode, and other tasks run between chunks; with `in_image` it
+        is all that came, which may have to be `cut`, up to `Timeouts.read_delay` seconds later. After a timeout, data
+        that has already arrived is still returned for `_GRACE` seconds: it may complete a paid image.
         """
         self._deadlines.start()
         await self._yield_to_loop()
@@ -159,12 +163,24 @@ class Response:
             not self._chunk or self._monotonic() - self._timed_out_at > _GRACE
         ):
             raise self._timeout_error
+        if not in_image:
+            return self._piece()
+        chunk = self._chunk[self._offset :]  # no copy of what is complete
+        self._chunk, self._offset = b"", 0
+        return chunk
+
+    def cut(self, chunk: bytes) -> bytes:
+        """Return the piece of the chunk that is decoded in a few milliseconds; the next reads return the rest."""
+        self._chunk, self._offset = chunk, 0
+        return self._piece()
+
+    def _piece(self) -> bytes:
         end = chunk_end(self._chunk, self._offset)
-        chunk = self._chunk if end - self._offset == len(self._chunk) else self._chunk[self._offset : end]
+        piece = self._chunk if end - self._offset == len(self._chunk) else self._chunk[self._offset : end]
         self._offset = end
         if end == len(self._chunk):
             self._chunk, self._offset = b"", 0
-        return chunk
+        return piece
 
     def pause(self) -> None:
         """Stop the timers until the next `read`, as the caller's code runs."""

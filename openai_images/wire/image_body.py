@@ -40,6 +40,10 @@ class BodyDecoder(Protocol):
         """Whether the next bytes belong to an image that has begun."""
         ...
 
+    def feed_image(self, chunk: bytes) -> bool:
+        """Decode bytes inside of an image if they are nothing but base64; else do nothing and return False."""
+        ...
+
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Decode the next bytes. Raises `ImagesError`."""
         ...
@@ -88,6 +92,10 @@ class ImageBody:
     def in_image(self) -> bool:
         """Whether the next bytes belong to an image that has begun."""
         return self._is_open
+
+    def feed_image(self, chunk: bytes) -> bool:  # noqa: ARG002
+        """Return False: no base64 comes here."""
+        return False
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Write the next bytes to the sink. Raises `ResponseTooLargeError`."""
