@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import ssl
 from collections.abc import Mapping
 
@@ -22,9 +23,8 @@ from openai_images.errors import (
     StreamInterruptedError,
 )
 from openai_images.http.body_reader import BodyReader, OpenBodies
-from openai_images.http.deadlines import Deadlines
 from openai_images.http.failures import FAILURES, cause, describe, head_flaw, not_sent, timed_out
-from openai_images.http.request_body import BytesBody, RequestProgress
+from openai_images.http.request_body import BytesBody, RequestProgress, earlier_timeout
 from openai_images.http.sessions import Session, SessionPool
 from openai_images.models.options import Timeouts, Timing
 from openai_images.wire.requests import HTTPRequest
@@ -115,6 +115,48 @@ class Transport:
                 total=None, connect=connect, sock_connect=timeouts.connect, sock_read=None
             )
         return known
+
+
+class Deadlines:
+    """A clock with timers: `start` and `stop` it; `next` returns the timer that runs out first."""
+
+    def __init__(self, timeouts: Timeouts, timing: Timing, elapsed: float) -> None:
+        """The clock is stopped at `elapsed` seconds after the first byte was sent."""
+        self._timeouts = timeouts
+        self._monotonic = timing.monotonic
+        self._elapsed = elapsed
+        self._started: float | None = None
+        self._active = elapsed
+        self._shortened = math.inf
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of the clock since the first byte was sent."""
+        return self._elapsed + (0.0 if self._started is None else self._monotonic() - self._started)
+
+    def start(self) -> None:
+        """Start the clock. Idempotent."""
+        if self._started is None:
+            self._started = self._monotonic()
+
+    def stop(self) -> None:
+        """Stop the clock while the caller's code runs. Idempotent."""
+        self._elapsed, self._started = self.elapsed, None
+
+    def active(self) -> None:
+        """Restart the idle timer, as the server is active."""
+        self._active = self.elapsed
+
+    def shorten(self, seconds: float) -> None:
+        """Allow at most `seconds` from now for the rest of the response; a later call cannot extend that."""
+        self._shortened = min(self._shortened, self.elapsed + seconds)
+
+    def next(self) -> tuple[str, float | None]:
+        """Return which timer runs out first, and in how many seconds: 0 or less if it has run out, None for never."""
+        limits, elapsed = self._timeouts, self.elapsed
+        idle = None if limits.idle is None else limits.idle - (elapsed - self._active)
+        end = min(self._shortened, math.inf if limits.total is None else limits.total)
+        return earlier_timeout("idle", idle, "total", None if math.isinf(end) else end - elapsed)
 
 
 class Response:
