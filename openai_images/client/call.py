@@ -208,6 +208,8 @@ class SingleCall(Call):
         if in_image:
             chunk = response.cut(chunk)
         failure = await self._emit(decoder.feed(chunk) if chunk else decoder.finish(), events)
+        if chunk and failure is None and response.at_end:
+            chunk, failure = b"", await self._emit(decoder.finish(), events)
         if decoder.activity > activity:
             response.reset_idle()
         if failure is not None or not chunk:

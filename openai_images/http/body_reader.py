@@ -165,6 +165,11 @@ class BodyReader:
         """Whether it holds images so large that the memory of earlier ones is worth keeping for them."""
         return self._total > _LARGE
 
+    @property
+    def at_end(self) -> bool:
+        """Whether all was read."""
+        return self._content.at_eof() and self._content.exception() is None
+
     def buffered(self) -> bytes:
         """Return data received before the error: aiohttp keeps it when it raises, and it may complete a paid image."""
         # A private method of aiohttp, as there is no public one that does not raise; without it the data is lost.

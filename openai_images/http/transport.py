@@ -224,6 +224,11 @@ class Response:
             self._chunk, self._offset = b"", 0
         return piece
 
+    @property
+    def at_end(self) -> bool:
+        """Whether the next read is certain to return b""."""
+        return not self._chunk and self._body.at_end
+
     def pause(self) -> None:
         """Stop the timers until the next `read`, as the caller's code runs."""
         self._deadlines.stop()

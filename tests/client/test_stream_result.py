@@ -132,7 +132,7 @@ async def test_what_arrived_before_the_break_is_not_lost() -> None:
         await sent.wait()
         exchange = cast("SingleCall", stream._call)._response
         assert exchange is not None
-        await until(lambda: exchange._response.content.exception() is not None)
+        await until(lambda: exchange._body._content.exception() is not None)
         rest = [event async for event in stream]
         assert [type(event) for event in rest] == [CompletedImage]
     assert stream.result.image.data == PNG
@@ -172,7 +172,7 @@ async def test_a_slow_consumer_holds_the_server_back() -> None:
         )  # the rest is in the buffers of the kernel's sockets
         exchange = cast("SingleCall", stream._call)._response
         assert exchange is not None
-        assert exchange._response.content.total_bytes < 2 * len(partial)
+        assert exchange._body._content.total_bytes < 2 * len(partial)
         assert not sent.is_set()
         assert len([event async for event in stream]) == 30
         await sent.wait()
