@@ -1,9 +1,10 @@
-"""Helpers for event loops: calls from any thread, as of the garbage collector, and awaiting despite cancellation."""
+"""Helpers for event loops: a timer of many waits, calls from any thread, and awaiting despite cancellation."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from types import TracebackType
 from typing import TypeVar
 
 _T = TypeVar("_T")
@@ -39,3 +40,79 @@ async def run_to_completion(awaitable: Awaitable[_T]) -> _T:
             task.exception()  # retrieved, so that asyncio does not log it
         raise cancelled
     return task.result()
+
+
+_RESOLUTION = 0.001
+"""Seconds by which a timer may be late, as those of most event loops."""
+
+
+class WaitTimer:
+    """One timer for all waits of a call: `with timer.within(seconds): await …` raises as `asyncio.timeout` does.
+
+    Moving the deadline sets a number; the loop's timer is set anew only if it fires too early. A wait that raises
+    cancels it; after the last one that does not, call `cancel`. `expired`: the last wait ran out.
+    """
+
+    __slots__ = ("_cancelling", "_handle", "_loop", "_task", "_when", "expired")
+
+    def __init__(self) -> None:
+        self.expired = False
+        self._loop = asyncio.get_running_loop()
+        self._handle: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._when: float | None = None
+        self._cancelling = 0
+
+    def within(self, seconds: float | None) -> WaitTimer:
+        """Limit the next wait to so many seconds; None for no limit."""
+        self._when = None if seconds is None else self._loop.time() + seconds
+        return self
+
+    def move(self, seconds: float | None) -> None:
+        """Limit the wait that has begun, if there is one, to so many seconds from now; None for no limit."""
+        if self._task is not None:
+            self._when = None if seconds is None else self._loop.time() + seconds
+            self._arm()
+
+    def cancel(self) -> None:
+        """Cancel the loop's timer. Idempotent."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def __enter__(self) -> None:
+        task = asyncio.current_task(self._loop)
+        if task is None:
+            raise RuntimeError("a wait with a timer needs a task")
+        self.expired = False
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._arm()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        task, self._task = self._task, None
+        if kind is not None:
+            self.cancel()
+        if self.expired and task is not None:
+            # Like `asyncio.timeout`: a cancellation from outside wins over the timer.
+            is_only_ours = task.uncancel() <= self._cancelling
+            if is_only_ours and kind is not None and issubclass(kind, asyncio.CancelledError):
+                raise TimeoutError from error
+
+    def _arm(self) -> None:
+        when, handle = self._when, self._handle
+        if when is not None and (handle is None or handle.when() > when + _RESOLUTION):
+            self.cancel()
+            self._handle = self._loop.call_at(when, self._fire)
+
+    def _fire(self) -> None:
+        self._handle = None
+        if self._task is None or self._when is None:
+            return
+        if self._when > self._loop.time() + _RESOLUTION:
+            self._arm()
+        else:
+            self.expired = True
+            self._task.cancel()

@@ -24,7 +24,7 @@ class _State:
 def adapt_to_images() -> None:
     """Let the allocator keep up to 64 MB of freed memory, as it does once a block of half that size was freed.
 
-    Takes some microseconds, once: the block is never touched.
+    Takes some microseconds, once: the block is never touched, and only tracemalloc sees it.
     """
     if not _State.is_adapted:
         _State.is_adapted = True

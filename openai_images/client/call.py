@@ -193,15 +193,24 @@ class SingleCall(Call):
         has_all = len(self._completed) >= self._expected
         if has_all:
             response.hurry(_REST_SECONDS)
-        activity = decoder.activity
+        activity, in_image = decoder.activity, decoder.in_image
         try:
-            chunk = await response.read(in_image=decoder.in_image)
+            chunk = await response.read(in_image=in_image)
         except ImagesError as error:
             if not has_all:
                 await self._emit(decoder.finish(), events)
             await self._finish(None if has_all else error)
             return
+        if in_image and decoder.feed_image(chunk):  # nearly all bytes of an image
+            response.reset_idle()
+            if self._files is not None:
+                await self._files.flush_due()
+            return
+        if in_image:
+            chunk = response.cut(chunk)
         failure = await self._emit(decoder.feed(chunk) if chunk else decoder.finish(), events)
+        if chunk and failure is None and response.at_end:
+            chunk, failure = b"", await self._emit(decoder.finish(), events)
         if decoder.activity > activity:
             response.reset_idle()
         if failure is not None or not chunk:

@@ -20,8 +20,7 @@ from openai_images.client.files import Output
 from openai_images.client.settings import ClientSettings, Portable, Settings, endpoint_from
 from openai_images.client.stream import ImageStream
 from openai_images.http.endpoint import ApiKey, Endpoint, TokenProvider
-from openai_images.http.proxy import parse_proxy
-from openai_images.http.sessions import Session, SessionPool
+from openai_images.http.sessions import Session, SessionPool, parse_proxy
 from openai_images.http.transport import Transport
 from openai_images.models.image import Image
 from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing

@@ -1,22 +1,27 @@
-"""Reads the body of a response off its connection, with no more wake-ups than its speed needs.
+"""Reads bodies off their connections: `BodyReader` those of responses, and `read_image` a download into a sink.
 
 Invariants: a read returns what has arrived, in the middle of an image up to `delay` seconds later than it could; a
-connection that is no longer this response's, or that somebody else paused, is not touched.
-Must not: time out, or know what the bytes are.
+connection that is no longer this response's, or that somebody else paused, is not touched. Of a download the bytes
+decide whether it is an image, not its headers; its size and the seconds without a byte are limited.
+Must not: hold more than a chunk; decompress a download, as a small body may become endless.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakSet
 
 import aiohttp
 
 from openai_images._util import heap
+from openai_images.http.failures import FAILURES, FetchError, TransientFetchError
+from openai_images.models import media
+from openai_images.models.completeness import ImageProbe
+from openai_images.wire.base64_decoder import Sink
 
 READ_BYTES = 256 * 1024
 """Maximum bytes per read, as asyncio receives them. aiohttp may buffer three; joining them would double the memory."""
@@ -40,7 +45,6 @@ _QUIET = 10.0
 """Seconds without an open body after which the memory of earlier ones goes back to the system."""
 
 _NO_FLOW_CONTROL = (AttributeError, NotImplementedError, RuntimeError)  # what transports without it raise
-
 
 _is_paused = attrgetter("_protocol._reading_paused")
 _private = attrgetter("_buffer", "_buffer_offset", "_cursor", "_size", "_timer", "_protocol._reading_paused")
@@ -97,6 +101,7 @@ class OpenBodies:
 
     def add(self, reader: BodyReader) -> None:
         """Add one that was opened."""
+        heap.adapt_to_images()
         self._readers.add(reader)
 
     def discard(self, reader: BodyReader) -> None:
@@ -160,6 +165,11 @@ class BodyReader:
         """Whether it holds images so large that the memory of earlier ones is worth keeping for them."""
         return self._total > _LARGE
 
+    @property
+    def at_end(self) -> bool:
+        """Whether all was read."""
+        return self._content.at_eof() and self._content.exception() is None
+
     def buffered(self) -> bytes:
         """Return data received before the error: aiohttp keeps it when it raises, and it may complete a paid image."""
         # A private method of aiohttp, as there is no public one that does not raise; without it the data is lost.
@@ -175,8 +185,6 @@ class BodyReader:
 
     def _before_wait(self, transport: Any, delay: float) -> None:
         """Adapt to how fast the last bytes came: how much is received at a time, and when."""
-        if self.is_large:
-            heap.adapt_to_images()
         is_slow = self._nbytes < _ENOUGH
         max_size = _RECEIVED_SLOWLY if is_slow or len(self._open_bodies) > _MANY else _RECEIVED
         if max_size != self._max_size:
@@ -198,3 +206,81 @@ class BodyReader:
 def _resume(transport: asyncio.ReadTransport) -> None:
     if not transport.is_closing():
         transport.resume_reading()
+
+
+SILENCE = 60.0
+"""Seconds without a byte before a download is retried, unless `Timeouts.idle` is set: files need no generating."""
+
+_HEAD = 12  # bytes that identify most image formats
+_UNTIL_CLEAR = 4096  # an SVG may begin with a long comment
+_SKIPPED = b"\xef\xbb\xbf \t\r\n"
+
+
+class Bounds(NamedTuple):
+    """The maximum size of an image in bytes, and the maximum seconds without a byte."""
+
+    nbytes: int
+    silence: float
+
+
+async def read_image(
+    response: aiohttp.ClientResponse,
+    sink: Sink,
+    bounds: Bounds,
+    drain: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Write the image to the sink; `drain` is awaited after each chunk. Raises `FetchError`."""
+    if response.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
+        raise FetchError("it came compressed, although that was not asked for", status=response.status)
+    if (response.content_length or 0) > bounds.nbytes:
+        raise _too_large(bounds)
+    start, is_image = b"", False
+    probe = ImageProbe()
+    while chunk := await _read_chunk(response, bounds.silence, probe.nbytes):
+        probe.feed(chunk)
+        if probe.nbytes > bounds.nbytes:
+            raise _too_large(bounds)
+        if not is_image:
+            start += chunk
+            if not _begins_image(start, response):
+                continue
+            chunk, start, is_image = start, b"", True
+        sink.write(chunk)
+        if drain is not None:
+            await drain()
+    if len(start) >= _HEAD:
+        raise _not_an_image(response)
+    if probe.flaw is not None:
+        raise TransientFetchError(f"it ended after {probe.nbytes:,} bytes", status=response.status)
+
+
+async def _read_chunk(response: aiohttp.ClientResponse, silence: float, nbytes: int) -> bytes:
+    deadline = asyncio.timeout(silence)
+    try:
+        async with deadline:
+            return await response.content.read(READ_BYTES)
+    except FAILURES as error:
+        broken = f"the connection broke ({type(error).__name__})"
+        reason = f"nothing came for {silence:g} s" if deadline.expired() else broken
+        raise TransientFetchError(f"{reason} after {nbytes:,} bytes", status=response.status) from None
+
+
+def _begins_image(start: bytes, response: aiohttp.ClientResponse) -> bool:
+    """Whether these bytes begin an image; False also if there are too few to know. Raises `FetchError`."""
+    if len(start) < _HEAD:
+        return False
+    if media.media_type(start) != media.UNKNOWN:
+        return True
+    may_be = start.lstrip(_SKIPPED)[:1] in (b"<", b"") or start[4:8] == b"ftyp"  # SVG, AVIF
+    if may_be and len(start) < _UNTIL_CLEAR:
+        return False
+    raise _not_an_image(response)
+
+
+def _not_an_image(response: aiohttp.ClientResponse) -> FetchError:
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip()[:60] or "no content type"
+    return FetchError(f"what is there is no picture ({kind})", status=response.status)
+
+
+def _too_large(bounds: Bounds) -> FetchError:
+    return FetchError(f"it is larger than {bounds.nbytes:,} bytes (Limits(max_picture_bytes=…))")

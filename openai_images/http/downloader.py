@@ -18,9 +18,9 @@ from yarl import URL
 from openai_images._version import __version__
 from openai_images.errors import ConfigurationError
 from openai_images.http.address_guard import AddressGuard, BlockedAddressError
-from openai_images.http.download_body import SILENCE, Bounds, FetchError, TransientFetchError, read_image
+from openai_images.http.body_reader import SILENCE, Bounds, read_image
 from openai_images.http.endpoint import Endpoint
-from openai_images.http.failures import FAILURES, backoff, head_flaw
+from openai_images.http.failures import FAILURES, FetchError, TransientFetchError, backoff, head_flaw
 from openai_images.http.transport import Transport
 from openai_images.http.urls import (
     ImageURL,

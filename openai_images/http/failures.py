@@ -162,3 +162,21 @@ def cause(error: Exception) -> Exception | None:
         return None
     # aiohttp's frames hold the request's headers, and error reporters show the locals of frames.
     return error.with_traceback(None)
+
+
+class FetchError(Exception):
+    """An image could not be fetched, after `attempts`; `status` is that of the last response, if there was one."""
+
+    def __init__(self, reason: str, *, status: int | None = None) -> None:
+        """`reason` must contain no secret."""
+        super().__init__(reason)
+        self.status = status
+        self.attempts = 0
+
+
+class TransientFetchError(FetchError):
+    """A failure that may not happen again; `seconds` is the wait that the server asked for."""
+
+    def __init__(self, reason: str, *, status: int | None = None, seconds: float | None = None) -> None:
+        super().__init__(reason, status=status)
+        self.seconds = seconds

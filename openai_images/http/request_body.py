@@ -16,8 +16,8 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 from aiohttp.payload import BytesPayload, Payload
 
+from openai_images._util.aio import WaitTimer
 from openai_images.errors import APIConnectionError, APITimeoutError, ImagesError, RequestInvalidError
-from openai_images.http.deadlines import WaitTimer, earlier_timeout
 from openai_images.http.sessions import is_open
 from openai_images.models.options import Timeouts, Timing
 from openai_images.wire.requests import Base64Source, CompositeBody, ImageReader, ImageSource, Piece
@@ -68,6 +68,15 @@ class RequestProgress:
         self.timer, self.seconds = timer, seconds
         if not self.answered:
             self.wait.move(None if seconds is None else seconds - elapsed)
+
+
+def earlier_timeout(
+    name: str, seconds: float | None, other: str, other_seconds: float | None
+) -> tuple[str, float | None]:
+    """Return the timer that runs out first, and its seconds; None is never."""
+    if seconds is None or (other_seconds is not None and other_seconds < seconds):
+        return other, other_seconds
+    return name, seconds
 
 
 class BytesBody(bytes):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import ssl
 from collections.abc import Mapping
 
@@ -22,9 +23,8 @@ from openai_images.errors import (
     StreamInterruptedError,
 )
 from openai_images.http.body_reader import BodyReader, OpenBodies
-from openai_images.http.deadlines import Deadlines
 from openai_images.http.failures import FAILURES, cause, describe, head_flaw, not_sent, timed_out
-from openai_images.http.request_body import BytesBody, RequestProgress
+from openai_images.http.request_body import BytesBody, RequestProgress, earlier_timeout
 from openai_images.http.sessions import Session, SessionPool
 from openai_images.models.options import Timeouts, Timing
 from openai_images.wire.requests import HTTPRequest
@@ -54,6 +54,7 @@ class Transport:
         self.ssl = True if ssl is None else ssl
         self.proxy = proxy
         self._open_bodies = OpenBodies()
+        self._connect_timeouts: dict[Timeouts, aiohttp.ClientTimeout] = {}
 
     async def open(self, request: HTTPRequest, timeouts: Timeouts) -> Response:
         """Send the request and wait for the response headers; the caller must `close` the response.
@@ -107,10 +108,55 @@ class Transport:
 
     def _connect_timeout(self, timeouts: Timeouts) -> aiohttp.ClientTimeout:
         """Aiohttp's timers, only for connecting; waiting for the pool of the caller's session does not count."""
-        connect = None if self.sessions.external else timeouts.connect
-        return aiohttp.ClientTimeout(
-            total=None, connect=connect, sock_connect=timeouts.connect, sock_read=None
-        )
+        known = self._connect_timeouts.get(timeouts)
+        if known is None:
+            connect = None if self.sessions.external else timeouts.connect
+            known = self._connect_timeouts[timeouts] = aiohttp.ClientTimeout(
+                total=None, connect=connect, sock_connect=timeouts.connect, sock_read=None
+            )
+        return known
+
+
+class Deadlines:
+    """A clock with timers: `start` and `stop` it; `next` returns the timer that runs out first."""
+
+    def __init__(self, timeouts: Timeouts, timing: Timing, elapsed: float) -> None:
+        """The clock is stopped at `elapsed` seconds after the first byte was sent."""
+        self._timeouts = timeouts
+        self._monotonic = timing.monotonic
+        self._elapsed = elapsed
+        self._started: float | None = None
+        self._active = elapsed
+        self._shortened = math.inf
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of the clock since the first byte was sent."""
+        return self._elapsed + (0.0 if self._started is None else self._monotonic() - self._started)
+
+    def start(self) -> None:
+        """Start the clock. Idempotent."""
+        if self._started is None:
+            self._started = self._monotonic()
+
+    def stop(self) -> None:
+        """Stop the clock while the caller's code runs. Idempotent."""
+        self._elapsed, self._started = self.elapsed, None
+
+    def active(self) -> None:
+        """Restart the idle timer, as the server is active."""
+        self._active = self.elapsed
+
+    def shorten(self, seconds: float) -> None:
+        """Allow at most `seconds` from now for the rest of the response; a later call cannot extend that."""
+        self._shortened = min(self._shortened, self.elapsed + seconds)
+
+    def next(self) -> tuple[str, float | None]:
+        """Return which timer runs out first, and in how many seconds: 0 or less if it has run out, None for never."""
+        limits, elapsed = self._timeouts, self.elapsed
+        idle = None if limits.idle is None else limits.idle - (elapsed - self._active)
+        end = min(self._shortened, math.inf if limits.total is None else limits.total)
+        return earlier_timeout("idle", idle, "total", None if math.isinf(end) else end - elapsed)
 
 
 class Response:
@@ -141,9 +187,9 @@ class Response:
     async def read(self, *, in_image: bool = False) -> bytes:
         """Return the next bytes; b"" at the end. Raises `APITimeoutError` and `StreamInterruptedError`.
 
-        With `in_image` up to `Timeouts.read_delay` seconds later. A returned chunk takes only a few milliseconds to
-        decode, and other tasks run between chunks. After a timeout, data that has already arrived is still returned for
-        `_GRACE` seconds: it may complete a paid image.
+        A returned chunk takes only a few milliseconds to decode, and other tasks run between chunks; with `in_image` it
+        is all that came, which may have to be `cut`, up to `Timeouts.read_delay` seconds later. After a timeout, data
+        that has already arrived is still returned for `_GRACE` seconds: it may complete a paid image.
         """
         self._deadlines.start()
         await self._yield_to_loop()
@@ -159,12 +205,29 @@ class Response:
             not self._chunk or self._monotonic() - self._timed_out_at > _GRACE
         ):
             raise self._timeout_error
+        if not in_image:
+            return self._piece()
+        chunk = self._chunk[self._offset :]  # no copy of what is complete
+        self._chunk, self._offset = b"", 0
+        return chunk
+
+    def cut(self, chunk: bytes) -> bytes:
+        """Return the piece of the chunk that is decoded in a few milliseconds; the next reads return the rest."""
+        self._chunk, self._offset = chunk, 0
+        return self._piece()
+
+    def _piece(self) -> bytes:
         end = chunk_end(self._chunk, self._offset)
-        chunk = self._chunk if end - self._offset == len(self._chunk) else self._chunk[self._offset : end]
+        piece = self._chunk if end - self._offset == len(self._chunk) else self._chunk[self._offset : end]
         self._offset = end
         if end == len(self._chunk):
             self._chunk, self._offset = b"", 0
-        return chunk
+        return piece
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the next read is certain to return b""."""
+        return not self._chunk and self._body.at_end
 
     def pause(self) -> None:
         """Stop the timers until the next `read`, as the caller's code runs."""

@@ -66,10 +66,16 @@ class EventStreamBody:
         """Whether the next bytes belong to an image that has begun."""
         return self._in_data and self._scanner.in_image
 
+    def feed_image(self, chunk: bytes) -> bool:
+        """Decode bytes inside of an image if they are nothing but base64; else do nothing and return False."""
+        if not (self._in_data and self._scanner.feed_image(chunk)):
+            return False
+        self.activity += 1
+        return True
+
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Frame and decode the next bytes; yield each event at its blank line. Raises `ImagesError`."""
-        if self._in_data and self._scanner.feed_image(chunk):
-            self.activity += 1
+        if self.feed_image(chunk):
             return
         for token in self._framer.feed(chunk):
             self.activity += 1

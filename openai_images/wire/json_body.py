@@ -61,10 +61,17 @@ class JSONBody:
         """Whether the next bytes belong to an image that has begun."""
         return self._scanner.in_image
 
+    def feed_image(self, chunk: bytes) -> bool:
+        """Decode bytes inside of an image if they are nothing but base64; else do nothing and return False."""
+        if not self._scanner.feed_image(chunk):
+            return False
+        self.activity += 1
+        return True
+
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Decode the next bytes; nothing is complete before the end. Raises `ResponseTooLargeError`."""
-        self.activity += 1
-        if not self._scanner.feed_image(chunk):
+        if not self.feed_image(chunk):
+            self.activity += 1
             self._scanner.feed(chunk)
         return iter(())
 

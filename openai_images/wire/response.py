@@ -84,6 +84,10 @@ class ImageBody:
         """Whether the next bytes belong to an image that has begun."""
         return self._is_open
 
+    def feed_image(self, chunk: bytes) -> bool:  # noqa: ARG002
+        """Return False: no base64 comes here."""
+        return False
+
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Write the next bytes to the sink. Raises `ResponseTooLargeError`."""
         self.activity += 1
@@ -158,6 +162,13 @@ class ResponseDecoder:
     def in_image(self) -> bool:
         """Whether the next bytes belong to an image that has begun."""
         return self._body is not None and self._body.in_image and _QUOTE not in self._buffer
+
+    def feed_image(self, chunk: bytes) -> bool:
+        """Decode bytes inside of an image if they are nothing but base64, quickly however many they are.
+
+        Else do nothing and return False: `feed` them, in pieces that end at `chunk_end`.
+        """
+        return self._body is not None and not self._buffer and self._body.feed_image(chunk)
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Decode the next bytes. Raises `ImagesError`; events yielded before that stay valid."""

@@ -7,7 +7,7 @@ import pytest
 from yarl import URL
 
 from openai_images import ConfigurationError, ImagesClient
-from openai_images.http.proxy import environment_proxy, parse_proxy
+from openai_images.http.sessions import environment_proxy, parse_proxy
 from tests.helpers.clients import BOTH, JSON_ANSWER, KEY, Call, client_of, generate
 from tests.helpers.raw_server import RawServer, reply
 

@@ -218,3 +218,33 @@ async def test_a_foreign_connection_stays_as_it_is() -> None:
     await received(reader, content, 5)
     asyncio.get_running_loop().call_soon(content.feed_data, b"more")
     assert await reader.read(delay=60) == b"more"
+
+
+async def test_memory_goes_back_when_it_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once there was no body for a while, if there was a large one, and not while one is open."""
+    given_back = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(body_reader, "_QUIET", 0.0)
+    monkeypatch.setattr(body_reader.heap, "give_back", lambda: loop.call_soon_threadsafe(given_back.set))
+    bodies = OpenBodies()
+    small, content = opened(Transport(), bodies)
+    await received(small, content, 1000)
+    small.close()
+    assert bodies._timer is None
+    large, content = opened(Transport(), bodies)
+    await received(large, content, 200_000)
+    await received(large, content, 200_000)
+    large.close()
+    another, _ = opened(Transport(), bodies)
+    timer = bodies._timer
+    assert timer is not None
+    while timer.when() > loop.time():
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not given_back.is_set()
+    another.close()
+    await asyncio.wait_for(given_back.wait(), 10)
+    timer = bodies._timer
+    opened(Transport(), bodies)[0].close()
+    assert bodies._timer is timer

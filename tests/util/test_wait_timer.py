@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from openai_images.http.deadlines import WaitTimer
+from openai_images._util.aio import WaitTimer
 
 Limit = Callable[[float | None], AbstractAsyncContextManager[Any]]
 LATE = 10.0  # seconds by which the clock jumps, so that all that is due comes in one turn of the loop
