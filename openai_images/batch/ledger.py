@@ -8,6 +8,7 @@ settled or released, and never takes spent and reserved together over the limit.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Literal, TypeAlias
@@ -105,10 +106,10 @@ class Ledger:
     def from_journal(cls, journal: JournalContents, estimates: Mapping[str, Decimal | None]) -> Ledger:
         """The sum of a journal of which nothing is in flight any more; `estimates` where a row has none."""
         ledger = cls(estimates=estimates)
-        unreadable = list(journal.unreadable_keys)
+        unreadable = deque(journal.unreadable_keys)
         for number, row in enumerate(journal.rows):
             while unreadable and unreadable[0][0] <= number:
-                ledger._mark_unreadable(unreadable.pop(0)[1])
+                ledger._mark_unreadable(unreadable.popleft()[1])
             ledger.add(row)
         for _, key in unreadable:
             ledger._mark_unreadable(key)

@@ -217,16 +217,15 @@ def _find_duplicates(
         groups.setdefault(item.digest, []).append(item.key)
     same: dict[str, str] = {}
     for group in groups.values():
-        waiting = [key for key in group if key in to_send]
-        representative = _representative(group, states, waiting)
-        same |= {key: representative for key in waiting if key != representative}
+        representative = _representative(group, states, to_send)
+        same |= {key: representative for key in group if key in to_send and key != representative}
     return same
 
 
-def _representative(group: Sequence[str], states: Mapping[str, str], waiting: Sequence[str]) -> str:
+def _representative(group: Sequence[str], states: Mapping[str, str], to_send: Collection[str]) -> str:
     """The one that is done; else the one that is fetched, sent again, or settled, in this order; else the first."""
-    by_choice = [key for key in waiting if states[key] != "pending"]
-    settled = [key for key in group if key not in waiting and states[key] in ("failed", "unknown")]
+    by_choice = [key for key in group if key in to_send and states[key] != "pending"]
+    settled = [key for key in group if key not in to_send and states[key] in ("failed", "unknown")]
     done = [key for state in ("done", "away") for key in group if states[key] == state]
     return next(iter([*done, *by_choice, *settled, *group]))
 

@@ -196,3 +196,22 @@ def test_dedupe(
     )
     assert ("".join(plan.to_send), plan.same) == (to_send, same)
     assert plan.total == sum(map(len, (plan.done, plan.failed, plan.unknown, plan.missing, plan.pending)))
+
+
+def test_many_identical_requests() -> None:
+    """To find who represents them takes each a few comparisons, however many there are."""
+    comparisons = 0
+
+    class Key(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal comparisons
+            comparisons += 1
+            return str.__eq__(self, other)
+
+    keys = [Key(number) for number in range(500)]
+    plan = make_plan(asked(*keys), ledger_of(), FolderFindings(), BatchOptions(dedupe=True))
+    assert (plan.to_send, len(plan.same)) == (("0",), 499)
+    assert comparisons < 10 * len(keys)
