@@ -125,9 +125,8 @@ class SingleCall(Call):
         """Write each image to a `new_sink()`, which belongs to `files` if there are any."""
         super().__init__()
         self.attempts = attempts
-        self._request = prepared.request
+        self._prepared = prepared
         self._expected = prepared.image_count
-        self._result_fields = prepared.result_fields
         # An error keeps no more partial images than were requested.
         self._partials: deque[PartialImage] = deque(maxlen=prepared.partial_count)
         self._completed: list[CompletedImage] = []
@@ -203,8 +202,7 @@ class SingleCall(Call):
             return
         if in_image and decoder.feed_image(chunk):  # nearly all bytes of an image
             response.reset_idle()
-            if self._files is not None:
-                await self._files.flush_due()
+            await self._emit(iter(()), events)
             return
         if in_image:
             chunk = response.cut(chunk)
@@ -283,11 +281,13 @@ class SingleCall(Call):
         """Add the call's info to the result; an unrequested format is logged once."""
         reported = self.attempts.context.reported
         for image in result.images:
-            warning = format_warning(self._request.output_format, result.output_format, image.media_type)
+            warning = format_warning(
+                self._prepared.request.output_format, result.output_format, image.media_type
+            )
             if warning is not None and warning not in reported:
                 reported.add(warning)
                 _log.warning("%s", warning)
-        return evolve(result, **self._result_fields, **self.attempts.call_info())
+        return evolve(result, **self._prepared.result_fields, **self.attempts.call_info())
 
     def _release(self) -> None:
         """Close the response and discard incomplete images."""
