@@ -279,11 +279,9 @@ class SingleCall(Call):
 
     def _annotate(self, result: ImageResult) -> ImageResult:
         """Add the call's info to the result; an unrequested format is logged once."""
-        reported = self.attempts.context.reported
+        reported, requested = self.attempts.context.reported, self._prepared.request.output_format
         for image in result.images:
-            warning = format_warning(
-                self._prepared.request.output_format, result.output_format, image.media_type
-            )
+            warning = format_warning(requested, result.output_format, image.media_type)
             if warning is not None and warning not in reported:
                 reported.add(warning)
                 _log.warning("%s", warning)
