@@ -1,6 +1,7 @@
 """One client in many event loops, in threads, built by the thousand; sessions that are ours and that are not."""
 
 import asyncio
+import re
 import subprocess
 import sys
 import textwrap
@@ -35,7 +36,10 @@ async def server() -> AsyncIterator[LocalImagesServer]:
 
 
 def run(server: Any, script: str) -> str:
-    """Run a script in a process of its own, in development mode with warnings as errors; nothing may be on stderr."""
+    """Run a script in a process of its own, in development mode with warnings as errors; nothing may be on stderr.
+
+    But what asyncio says there of a callback that took 100 ms: that is a busy machine.
+    """
     code = "import asyncio, sys\nfrom openai_images import ImagesClient\n" + textwrap.dedent(script)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-X", "dev", "-c", code],
@@ -45,7 +49,10 @@ def run(server: Any, script: str) -> str:
         check=False,
         timeout=60,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    said = [
+        line for line in done.stderr.splitlines() if not re.fullmatch(r"Executing .* took .* seconds", line)
+    ]
+    assert (done.returncode, said) == (0, [])
     return done.stdout
 
 
