@@ -68,7 +68,9 @@ async def test_not_for_ever(
         with pytest.raises(RateLimitError) as caught:
             await call(client)
     error = caught.value
-    assert time.slept == waits
+    assert [wait for wait in time.slept if wait] == [
+        wait for wait in waits if wait
+    ]  # a microsecond passes by itself
     assert server.posts == error.attempts == len(waits) + 1
     assert (error.maybe_billed, error.code) == (False, "rate_limit_exceeded")
     assert error.elapsed >= sum(waits)
