@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-from attrs import evolve, frozen
+from attrs import define, evolve, frozen
 
 from openai_images.ratelimit.token_bucket import TokenBucket
 
@@ -25,7 +25,7 @@ _FIRST_DOUBLING, _DOUBLINGS_PER_WAIT = 0.2, 8
 _SLOWER, _SLOWEST = 16.0, 2000.0  # factor, seconds: growth slows with each rejection that it explains
 
 
-@frozen(eq=False)
+@define(eq=False)
 class SentRequest:
     """A sent request, and how many images its period had sent before it; a rejection ends a period."""
 
@@ -121,7 +121,12 @@ def _proved_rate(rejection: Rejection, capacity: float) -> float:
     return max(proofs, default=0.0)
 
 
-_SPACING, _FIRST_BURST, _BURST_PER_SUCCESS, _MAX_BURST = 0.01, 4, 2, 1000.0
+_FIRST_BURST, _BURST_PER_SUCCESS, _MAX_BURST = 4, 2, 1000.0
+_SPACING, _CAREFUL, _SPREAD = (
+    0.01,
+    100,
+    0.4,
+)  # after `_CAREFUL` requests their number grows by e in `_SPREAD` seconds
 _RECENT_REQUESTS = 64
 _SLACK = 0.3  # images: growth must exceed the estimate by this before it explains a rejection
 _DOUBLINGS_PER_REQUEST, _MAX_DOUBLINGS = 1.5, 60.0
@@ -169,6 +174,7 @@ class RateEstimator:
         sent = SentRequest(now, images, self._period, self._images)
         self._recent.append(sent)
         self._images, self._requests = self._images + images, self._requests + 1
+        self._spacing.rate = max(1 / _SPACING, (self._requests - _CAREFUL) / _SPREAD)
         return sent
 
     def record_success(self, sent: SentRequest, now: float) -> None:
@@ -201,5 +207,6 @@ class RateEstimator:
         if bucket.level(now) - images < min(1.0, bucket.capacity / 2) and now > self._last_growth:
             grown = self._doublings + (now - self._last_growth) / estimate.doubling
             self._doublings = min(grown, _DOUBLINGS_PER_REQUEST * self._requests, _MAX_DOUBLINGS)
-            bucket.set_rate(estimate.rate * 2**self._doublings, now)
+            bucket.take(0, now)
+            bucket.rate = estimate.rate * 2**self._doublings
         self._last_growth = max(self._last_growth, now)

@@ -8,7 +8,7 @@ spans than they advertise. Must not: wait, or decide who is next.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from attrs import define
 
@@ -17,8 +17,7 @@ from openai_images.ratelimit.estimator import RateEstimator, SentRequest
 from openai_images.ratelimit.token_bucket import TokenBucket
 from openai_images.wire.headers import AdvertisedLimit
 
-_BURST = 4
-"""The burst of a configured limit, in requests: servers differ in how uneven a use they accept."""
+_BURST = 4  # requests, of a configured limit: servers differ in how uneven a use they accept
 
 
 @define(eq=False)
@@ -35,21 +34,21 @@ class Pacer:
     """All limits of a client: `delay` before a request, `acquire` when it is sent; then record its result."""
 
     def __init__(self, limits: Limits, now: float) -> None:
-        configured = {
+        per_minute = {
             "images": limits.images_per_minute,
             "requests": limits.requests_per_minute,
             "tokens": limits.tokens_per_minute,
         }
         self._configured = {
             kind: TokenBucket(limit / 60, limit / 15 if kind == "tokens" else min(limit, _BURST), now)
-            for kind, limit in configured.items()
+            for kind, limit in per_minute.items()
             if limit is not None
         }
         self._advertised: dict[str, TokenBucket] = {}
         self._estimator = RateEstimator(now)
-        self.resume_at = now
-        self._open: dict[str, float] = dict.fromkeys(("images", "requests", "tokens"), 0.0)
+        self._open = dict.fromkeys(per_minute, 0.0)  # charged to requests in flight
         self._tokens_per_image = 0.0
+        self.resume_at = now
 
     def pause_left(self, now: float) -> float:
         """Return the seconds until the end of the pause that a rejection asked for."""
@@ -57,13 +56,26 @@ class Pacer:
 
     def delay(self, images: int, now: float, *, only_configured: bool = False) -> float:
         """Return the seconds until a request for `images` may be sent, by pauses and all (or configured) limits."""
-        pause = self.pause_left(now)
-        delays = self._delays(images, now + pause, only_configured=only_configured)
-        return pause + max((delay for delay, _ in delays), default=0.0)
+        pause, charge = self.pause_left(now), self._charge(images)
+        now += pause
+        delays = [bucket.delay(charge[kind], now) for kind, bucket in self._configured.items()]
+        if not only_configured:
+            delays += [bucket.delay(charge[kind], now) for kind, bucket in self._advertised.items()]
+            delays.append(self._estimator.delay(images, now))
+        return pause + max(delays, default=0.0)
 
     def binding_limit(self, now: float) -> str:
         """Describe the limit with the longest delay for one image."""
-        return max(self._delays(1, now))[1]
+        rate, charge = self._estimator.rate, self._charge(1)
+        estimate = "no limit" if rate is None else f"an estimated limit of {rate * 60:.3g} images a minute"
+        delays = [(self._estimator.delay(1, now), estimate)]
+        for kind, bucket in self._configured.items():
+            name = f"the configured {kind}_per_minute of {bucket.rate * 60:.3g}"
+            delays.append((bucket.delay(charge[kind], now), name))
+        for kind, bucket in self._advertised.items():
+            name = f"the server's limit of {bucket.rate * 60:.3g} {kind} a minute"
+            delays.append((bucket.delay(charge[kind], now), name))
+        return max(delays)[1]
 
     def acquire(self, images: int, now: float) -> Permit:
         """Charge a request that is sent now."""
@@ -110,23 +122,6 @@ class Pacer:
     def _charge(self, images: int) -> dict[str, float]:
         return {"images": images, "requests": 1, "tokens": self._tokens_per_image * images}
 
-    def _delays(
-        self, images: int, now: float, *, only_configured: bool = False
-    ) -> Iterator[tuple[float, str]]:
-        """Yield the delay that each limit requires, and the limit's description."""
-        charge = self._charge(images)
-        for kind, bucket in self._configured.items():
-            name = f"the configured {kind}_per_minute of {bucket.rate * 60:.3g}"
-            yield bucket.delay(charge[kind], now), name
-        if only_configured:
-            return
-        for kind, bucket in self._advertised.items():
-            name = f"the server's limit of {bucket.rate * 60:.3g} {kind} a minute"
-            yield bucket.delay(charge[kind], now), name
-        rate = self._estimator.rate
-        name = "no limit" if rate is None else f"an estimated limit of {rate * 60:.3g} images a minute"
-        yield self._estimator.delay(images, now), name
-
     def _apply_advertised(
         self, permit: Permit, advertised: Mapping[str, AdvertisedLimit], now: float
     ) -> None:
@@ -136,9 +131,8 @@ class Pacer:
             left = max(0.0, limit.remaining - self._open[kind])
             # A reset may be the end of a window or the time until the bucket is full: the faster meaning is used.
             rate = max(limit.rate, limit.limit / 60)
-            bucket = self._advertised.get(kind, TokenBucket(rate, limit.limit, now, left))
+            level = self._advertised[kind].level(now) if kind in self._advertised else left
             # Only a value below the expected level at both times shows use by another process under the same limit.
-            level = bucket.level(now)
             expected = min(permit.held.get(kind, limit.limit), level)
             level = max(left, min(level, level - expected + limit.remaining))
             self._advertised[kind] = TokenBucket(rate, limit.limit, now, level)

@@ -10,17 +10,19 @@ import math
 
 
 class TokenBucket:
-    """A bucket that gains `rate` tokens per second up to `capacity`; its `level` may be negative."""
+    """A bucket that gains `rate` tokens per second up to `capacity`; its level may be negative."""
 
-    def __init__(self, rate: float, capacity: float, now: float, level: float | None = None) -> None:
+    def __init__(self, rate: float, capacity: float, now: float, level: float = math.inf) -> None:
         self.rate = rate
         self.capacity = capacity
-        self._level = capacity if level is None else min(capacity, level)
+        self._level = min(capacity, level)
         self._updated_at = now
 
     def level(self, now: float) -> float:
         """Return what it holds at `now`."""
-        return min(self.capacity, self._level + self.rate * max(0.0, now - self._updated_at))
+        passed = now - self._updated_at
+        level = self._level + self.rate * passed if passed > 0 else self._level
+        return min(self.capacity, level)
 
     def delay(self, amount: float, now: float) -> float:
         """Return the seconds until `amount` may be taken: when the bucket holds it, or is full."""
@@ -30,15 +32,6 @@ class TokenBucket:
 
     def take(self, amount: float, now: float) -> float:
         """Take `amount`, even if the bucket holds less; return the new level."""
-        self.set_level(self.level(now) - amount, now)
-        return self._level
-
-    def set_level(self, level: float, now: float) -> None:
-        """Set what it holds, at most its capacity."""
-        self._level = min(self.capacity, level)
+        self._level = min(self.capacity, self.level(now) - amount)
         self._updated_at = max(self._updated_at, now)
-
-    def set_rate(self, rate: float, now: float) -> None:
-        """Change the rate from now on."""
-        self.set_level(self.level(now), now)
-        self.rate = rate
+        return self._level

@@ -206,3 +206,14 @@ async def test_short_pauses_one_after_the_other_are_said(caplog: pytest.LogCaptu
         task.result().release()
     assert "busy" in str(limiter.wait_reason)
     assert 1 <= len(caplog.messages) <= 3
+
+
+async def test_thousands_of_first_requests_do_not_wait_for_answers() -> None:
+    """Four thousand calls at once are sent within seconds although none was answered yet, the first ones apart."""
+    clock = Clock()
+    limiter = Limiter(Limits(concurrency=4000), clock.timing)
+    tasks = [start(limiter) for _ in range(4000)]
+    await clock.advance(0.2)
+    assert sum(task.done() for task in tasks) <= 30
+    await clock.advance(3.8)
+    assert all(task.done() for task in tasks)
