@@ -59,8 +59,7 @@ class JSONBody:
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Decode the next bytes; nothing is complete before the end. Raises `ResponseTooLargeError`."""
         self.activity += 1
-        if not self._scanner.feed_image(chunk):
-            self._scanner.feed(chunk)
+        self._scanner.feed(chunk)
         return iter(())
 
     def can_buffer(self, chunk: bytes) -> bool:
