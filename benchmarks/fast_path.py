@@ -9,7 +9,7 @@ import argparse
 import base64
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from random import Random
 from unittest.mock import patch
@@ -97,7 +97,7 @@ def _lines(found: Outcome) -> list[str]:
 
 
 @contextmanager
-def _counted(*, enabled: bool = True) -> Iterator[list[bool]]:
+def _counted(*, enabled: bool = True) -> Generator[list[bool]]:
     """Note each piece that takes the fast path, or let none take it."""
     taken: list[bool] = []
     original = Base64Decoder.feed_plain
