@@ -140,7 +140,7 @@ class Base64Decoder:
     def feed_plain(self, piece: bytes) -> bool:
         """Decode a large piece of nothing but the standard alphabet; do nothing and return False for any other.
 
-        Fast because decoding finds whatever is not base64, the end of the text included, so nothing else searches.
+        Decoding finds whatever is not base64, the end of the text included, so nothing need search for it first.
         """
         if self._start is not None or self._lenient or self._padded or len(piece) < _COALESCE:
             return False

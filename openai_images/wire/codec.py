@@ -205,23 +205,23 @@ def _not_none(optional: Any) -> Any:
 def _reader(result_type: type[_C]) -> Callable[..., _C]:
     """Return a function that builds a `result_type` from a JSON object and keywords."""
     resolve_types(result_type, localns={"Mapping": Mapping, "Image": Image})
-    known: dict[str, tuple[str | None, Any, Callable[[Any, Any], Any]]] = {
+    known: dict[str, tuple[str, Any, Callable[[Any, Any], Any]]] = {
         field.name: (field.name, cls := _not_none(field.type), _converter.get_structure_hook(cls))
         for field in fields(result_type)
         if field.name not in _NOT_ON_THE_WIRE
     }
     known = {other: known[name] for other, name in _OTHER_NAMES.items() if name in known} | known
-    unknown = None, None, _structure_name
 
     def read(value: Any, _: Any = None, **values: Any) -> _C:
         if not is_object(value):
             raise TypeError
         extra: dict[str, Any] = {}
         for key, item in value.items():
-            name, cls, hook = known.get(key, unknown)
-            if name is None or name in values:
+            found = known.get(key)
+            if found is None or found[0] in values:
                 extra[key] = item
             elif item is not None:
+                name, cls, hook = found
                 try:
                     values[name] = hook(item, cls)
                 except (TypeError, ValueError, OverflowError):
