@@ -172,7 +172,10 @@ class Limiter:
             left = queue.left(waiter)
             with self.lock:
                 pause = self.pacer.pause_left(now)
-                if pause > left or (
+                is_too_long = (
+                    pause > left and waiter.patience.max_wait > 0
+                )  # with 0 the caller asks the server
+                if is_too_long or (
                     pause > 0 and self.stall.is_hopeless(pause, waiter.patience.max_stall, now)
                 ):
                     raise self._error(pause)

@@ -125,12 +125,12 @@ class JSONImageDecoder:
         if has_too_many_values(self._envelope):
             raise DecodeError(TOO_LARGE)
         in_string = self._state is not JSONImageDecoder._outside_strings
-        if (constant_offset := self._constant_offset) is not None:  # of bytes
-            constant_offset = len(self._envelope[:constant_offset].decode("utf-8", "replace"))
+        offset = self._constant_offset  # in bytes
+        constant = None if offset is None else len(self._envelope[:offset].decode("utf-8", "replace"))
         try:
             if in_string and strict:
                 raise IncompleteJSONError(_IN_STRING)
-            return parse_documents(self.text, self._images, constant_offset, strict=strict)
+            return parse_documents(self.text, self._images, constant, strict=strict)
         except DecodeError as error:
             self.is_cut = in_string or isinstance(error, IncompleteJSONError)
             raise DecodeError(_IN_STRING if in_string else str(error)) from None
