@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 
 from attrs import evolve
 
+from openai_images._util.aio import free_gradually
 from openai_images.client.attempts import Attempts
 from openai_images.client.files import OutputFiles
 from openai_images.client.prepared import PreparedRequest
@@ -202,8 +203,7 @@ class SingleCall(Call):
             return
         if in_image and decoder.feed_image(chunk):  # nearly all bytes of an image
             response.reset_idle()
-            if self._files is not None:
-                await self._files.flush_due()
+            await self._emit(iter(()), events)
             return
         if in_image:
             chunk = response.cut(chunk)
@@ -239,7 +239,8 @@ class SingleCall(Call):
         if self._result is None and self._decoder is not None and len(self._completed) >= self._expected:
             self._result = self._annotate(self._decoder.result(self._completed))
             self.attempts.record_usage(self._result.usage)
-            self._partials.clear()
+            freed, self._partials = self._partials, deque(maxlen=self._partials.maxlen)
+            free_gradually(freed)
 
     async def _finish(self, error: ImagesError | None) -> None:
         """Handle the end of the body: complete images are the result; otherwise resend if allowed, or fail."""
