@@ -30,10 +30,9 @@ from openai_images.models.image import Image
 from openai_images.models.results import CompletedImage, Event, ImageResult, PartialImage
 from openai_images.models.usage import TokenDetails, Usage
 from openai_images.wire import headers as header
-from openai_images.wire.base64_decoder import MAX_IMAGE_BYTES
+from openai_images.wire.base64_decoder import MAX_IMAGE_BYTES, MemorySink
 from openai_images.wire.error_mapping import ResponseContext, error_from_body
 from openai_images.wire.response import ResponseDecoder
-from openai_images.wire.sinks import MemorySink
 from openai_images.wire.sse import SSEFramer
 
 __all__ = ["Outcome", "Sinks", "broken", "outcome", "where"]

@@ -22,8 +22,8 @@ from openai_images.errors import ImagesError, annotate
 from openai_images.http.transport import Response
 from openai_images.models.media import format_warning
 from openai_images.models.results import CompletedImage, Event, ImageResult, PartialImage
+from openai_images.wire.base64_decoder import Sink
 from openai_images.wire.response import ResponseDecoder
-from openai_images.wire.sinks import Sink
 
 _log = logging.getLogger("openai_images")
 

@@ -19,7 +19,7 @@ from openai_images.client.prepared import PreparedEdit, PreparedRequest
 from openai_images.http.endpoint import Endpoint
 from openai_images.models.requests import EditRequest, GenerateRequest
 from openai_images.validation.validator import RequestValidator
-from openai_images.wire.sinks import MemorySinkFactory
+from openai_images.wire.base64_decoder import MemorySinkFactory
 
 if TYPE_CHECKING:
     from openai_images.client.remote_images import RemoteImages

@@ -19,7 +19,7 @@ from openai_images.http.failures import FetchError
 from openai_images.http.urls import decode_data_url, display_url, is_data_url
 from openai_images.models.image import Image, is_remote
 from openai_images.models.results import ImageResult, with_images
-from openai_images.wire.sinks import Sink
+from openai_images.wire.base64_decoder import Sink
 
 if TYPE_CHECKING:
     from openai_images.http.downloader import ImageDownloader

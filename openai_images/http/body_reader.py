@@ -21,7 +21,7 @@ from openai_images._util import heap
 from openai_images.http.failures import FAILURES, FetchError, TransientFetchError
 from openai_images.models import media
 from openai_images.models.completeness import ImageProbe
-from openai_images.wire.sinks import Sink
+from openai_images.wire.base64_decoder import Sink
 
 READ_BYTES = 256 * 1024
 """Maximum bytes per read, as asyncio receives them. aiohttp may buffer three; joining them would double the memory."""

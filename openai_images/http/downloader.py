@@ -32,9 +32,9 @@ from openai_images.http.urls import (
 )
 from openai_images.models.image import Image
 from openai_images.models.options import RetryPolicy, Timeouts, Timing
+from openai_images.wire.base64_decoder import Sink
 from openai_images.wire.headers import retry_after
 from openai_images.wire.requests import merge_headers
-from openai_images.wire.sinks import Sink
 
 _log = logging.getLogger("openai_images")
 

@@ -16,8 +16,7 @@ from attrs import evolve, field, frozen
 from openai_images.errors import DecodeError
 from openai_images.models.completeness import ImageProbe
 from openai_images.models.image import Image
-from openai_images.wire.base64_decoder import Base64Decoder, image_too_large, join_bytes
-from openai_images.wire.sinks import Sink
+from openai_images.wire.base64_decoder import Base64Decoder, Sink, image_too_large, join_bytes
 
 _PORTS = {"http": 80, "https": 443}
 _NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?")

@@ -1,69 +1,23 @@
-"""Decodes base64, and the JSON escapes in it, while it arrives in pieces cut anywhere.
+"""Decodes base64 into sinks while it arrives in pieces cut anywhere; the sinks that collect images in memory.
 
 Invariants: linear; holds a few kilobytes at most; the bytes written are correct, or `DecodeError` is raised. In
 addition to the standard alphabet with padding it accepts what compatible servers send: a `data:…;base64,` prefix, the
-url-safe alphabet, missing padding, line ends and tabs.
+url-safe alphabet, missing padding, line ends and tabs. A sink returns the bytes of its image without a copy: a buffer
+that grows in steps is copied each time, so it starts with the size of recent images, and is shrunk at the end.
 Must not: accept anything else, padding inside the text, or more than `max_bytes`.
 """
 
 from __future__ import annotations
 
 import binascii
-import re
+import io
 from collections.abc import Callable
+from typing import Protocol
 
 import pybase64
 
 from openai_images.errors import DecodeError, ResponseTooLargeError
-
-_ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
-_UNFINISHED = re.compile(rb"\\(?:u[0-9a-fA-F]{0,3})?\Z")
-_LONGEST_ESCAPE = len(rb"\u002")
-_SHORT_ESCAPES = {b"/": b"/", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"f": b"\f"}
-_INVALID_ESCAPE = "the answer holds a picture with an escape that is no base64"
-
-
-class JSONUnescaper:
-    """Removes JSON escapes from a string that arrives in pieces.
-
-    `pending` is the incomplete escape at the end of the text fed so far.
-    """
-
-    def __init__(self) -> None:
-        self.pending = b""
-
-    def feed(self, text: bytes, *, last: bool) -> bytes:
-        """Return `text` without escapes; `last`: the string ends here. Raises `DecodeError`."""
-        text = self.pending + text
-        self.pending = _incomplete_escape(text)
-        if self.pending:
-            if last:
-                raise DecodeError(_INVALID_ESCAPE)
-            text = text[: -len(self.pending)]
-        # PHP writes every slash as \/, the only escape that comes thousands of times in an image.
-        text = text.replace(b"\\/", b"/") if b"\\\\" not in text else text
-        return _ESCAPE.sub(_unescape, text) if b"\\" in text else text
-
-
-def _incomplete_escape(text: bytes) -> bytes:
-    """Return the incomplete escape at the end of `text`; a backslash that is itself escaped begins none."""
-    found = _UNFINISHED.search(text, max(0, len(text) - _LONGEST_ESCAPE))
-    if found is None:
-        return b""
-    before = text[: found.start()]
-    return b"" if (len(before) - len(before.rstrip(b"\\"))) % 2 else found[0]
-
-
-def _unescape(escape: re.Match[bytes]) -> bytes:
-    """Return the character that an escape stands for; only ASCII can be base64."""
-    code, simple = escape.groups()
-    if code is not None and int(code, 16) < 0x80:
-        return bytes((int(code, 16),))
-    character = _SHORT_ESCAPES.get(simple or b"")
-    if character is None:
-        raise DecodeError(_INVALID_ESCAPE)
-    return character
-
+from openai_images.models.image import Image
 
 MAX_IMAGE_BYTES = 64 * 1024 * 1024
 """Twice the size of the API's largest image (8,294,400 pixels) uncompressed."""
@@ -74,8 +28,75 @@ _COALESCE = 4096
 _MAX_PREFIX = 1024
 """Longest `data:` prefix: it only names a media type."""
 
+_SMALL_IMAGE = 256 * 1024
+"""Bytes; smaller images need no preallocation, the allocator has them ready."""
+
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _LINE_ENDS = b"\t\r\n\f"  # no space: form decoding turns + into a space, so a space means lost data
+
+
+class Sink(Protocol):
+    """Receives an image's bytes while they arrive."""
+
+    def write(self, data: bytes, /) -> object:
+        """Write the next bytes; must not block."""
+
+    def finish(self) -> Image:
+        """Return the image: all bytes were written."""
+        ...
+
+    def discard(self) -> None:
+        """Drop the incomplete image, and its file if there is one."""
+
+
+class MemorySink:
+    """The default sink: the image's bytes in memory, once."""
+
+    def __init__(self, factory: MemorySinkFactory | None = None) -> None:
+        """Start empty; `factory` knows the expected size and records the real one."""
+        self._buffer = io.BytesIO()
+        self._nbytes = 0
+        self._factory = factory
+
+    def write(self, data: bytes, /) -> None:
+        """Write the next bytes."""
+        before = self._nbytes
+        self._nbytes += len(data)
+        if (
+            before <= _SMALL_IMAGE < self._nbytes
+            and self._factory is not None
+            and self._nbytes < self._factory.expected
+        ):
+            # Zeroed memory costs nothing until the image is written to it; BytesIO uses it without a copy.
+            start, self._buffer = self._buffer.getvalue(), io.BytesIO(bytes(self._factory.expected))
+            self._buffer.write(start)
+        self._buffer.write(data)
+
+    def finish(self) -> Image:
+        """Return the image; `getvalue` returns the buffer without a copy."""
+        self._buffer.truncate(self._nbytes)
+        if self._factory is not None:
+            self._factory.record_size(self._nbytes)
+        return Image.from_bytes(self._buffer.getvalue())
+
+    def discard(self) -> None:
+        """Free the bytes."""
+        self._buffer.close()
+
+
+class MemorySinkFactory:
+    """Creates a client's sinks; `expected` is the probable size of the next image in bytes."""
+
+    def __init__(self) -> None:
+        self.expected = 0
+
+    def __call__(self) -> MemorySink:
+        """Return a sink for one image."""
+        return MemorySink(self)
+
+    def record_size(self, nbytes: int) -> None:
+        """Record an image's size: expect the largest recent one, and reduce that slowly."""
+        self.expected = max(nbytes, self.expected - self.expected // 8)
 
 
 class Base64Decoder:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from types import NoneType
 from typing import Any, TypeGuard, TypeVar, get_args
 
@@ -71,14 +72,21 @@ def encode_json(body: Mapping[str, Any]) -> bytes:
     """Return a JSON object as bytes. Raises `RequestInvalidError`."""
     # Raised outside of `except`: a context would hold the prompt.
     try:
-        return _encoder.encode(body).encode()
-    except UnicodeEncodeError:
-        message = (
-            "the request holds half of a surrogate pair, which is no character; check the prompt's encoding"
-        )
+        text = _encoder.encode(body)
     except (TypeError, ValueError, RecursionError) as error:
         message = f"the request cannot be written as JSON ({error}); check svg and extra_body"
+    else:
+        return encode_text(text)
     raise RequestInvalidError(message)
+
+
+def encode_text(text: str) -> bytes:
+    """Return a text of the request in UTF-8. Raises `RequestInvalidError`."""
+    with suppress(UnicodeEncodeError):
+        return text.encode()
+    raise RequestInvalidError(
+        "the request holds half of a surrogate pair, which is no character; check the prompt's encoding"
+    )
 
 
 def structure_images(doc: Mapping[str, Any]) -> Iterator[Image]:
@@ -115,6 +123,23 @@ def structure_completed(doc: Mapping[str, Any]) -> CompletedImage | None:
     """Return a `*.completed` event; None if it has no image."""
     image, rest = _split_image(doc)
     return None if image is None else _read_completed(rest, image=image)
+
+
+def completed_events(result: ImageResult) -> Iterator[CompletedImage]:
+    """Yield a result's images as events: the first has the unknown fields, the last the usage of all."""
+    last = len(result.images) - 1
+    for index, image in enumerate(result.images):
+        yield CompletedImage(
+            image=image,
+            image_index=index,
+            created_at=result.created,
+            background=result.background,
+            output_format=result.output_format,
+            quality=result.quality,
+            size=result.size,
+            usage=result.usage if index == last else None,
+            extra=result.extra if index == 0 else {},
+        )
 
 
 def _split_image(item: Mapping[str, Any]) -> tuple[Image | None, dict[str, Any]]:

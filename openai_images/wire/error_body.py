@@ -285,7 +285,6 @@ def _slug(fields: Mapping[str, Any], name: str) -> str | None:
 
 
 def _names(value: object) -> tuple[str, ...]:
-    """Return the names in a list, or a single one."""
     return tuple(name for item in _items(value) if (name := _as_name(item)))
 
 

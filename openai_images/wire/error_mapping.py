@@ -8,11 +8,13 @@ Must not: mark a request as safe to resend unless the server or its status prove
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from attrs import evolve, field, frozen
 
 from openai_images import errors
+from openai_images.models.completeness import NO_IMAGE
+from openai_images.models.image import Image
 from openai_images.wire import error_codes, headers
 from openai_images.wire.error_body import NO_MESSAGES, ErrorDetails, read_body, read_error
 from openai_images.wire.error_codes import Verdict
@@ -35,6 +37,15 @@ _NOT_ALLOWED = 405
 _WRONG_ADDRESS = (
     "check base_url: nothing there takes such requests (most servers want one that ends with /v1)"
 )
+MAX_ERRORS = 100
+"""Errors kept for images that did not come; a server may send 100,000 items with an error each."""
+
+MAX_DAMAGED = 10
+"""Damaged images kept, perhaps in memory: the API's largest `n` of one request."""
+
+_SHOWN_BYTES = 40
+"""Bytes of a non-image that an error repeats: enough to recognize words or a page."""
+
 _LONGEST_WORDS = 4 * 1024  # characters of a message that decide what it is about
 
 LONGEST_REASON = 300
@@ -93,6 +104,21 @@ def error_from_document(context: ResponseContext, doc: object) -> errors.APIStat
     return _error(context, read_error(doc), doc)
 
 
+def no_image(context: ResponseContext, damaged: Sequence[Image]) -> errors.DecodeError:
+    """Return the error for what came in place of an image."""
+    first = damaged[0] if damaged else None
+    if first is None or first.flaw == NO_IMAGE:
+        start = b"" if first is None or first.path is not None else first.data[:_SHOWN_BYTES]
+        begins = redact(start.decode("utf-8", "replace"), context.secrets)
+        content = f"what is no image by its own bytes{f' (it begins {begins!r})' if begins else ''}"
+    else:
+        content = f"an image that lacks its end ({first.media_type}, {first.nbytes:,} bytes)"
+    return errors.DecodeError(
+        f"the server answered {context.status} with {content}; it may have been billed, so what came is kept in the "
+        "error's damaged. Check base_url, and what stands between you and the server"
+    )
+
+
 def _error(context: ResponseContext, details: ErrorDetails, doc: object) -> errors.APIStatusError:
     redaction = Redaction(context.secrets)
     redacted = evolve(details, words=redaction.text(details.words, _LONGEST_WORDS))
@@ -131,7 +157,6 @@ def _reason(details: ErrorDetails) -> str:
 
 
 def _redacted(details: ErrorDetails, redaction: Redaction) -> ErrorDetails:
-    """Return the details without secrets and base64."""
     code, error_type, param = (
         None if name is None else redaction.text(name) or None
         for name in (details.code, details.type, details.param)
@@ -207,7 +232,6 @@ def _summary(context: ResponseContext, details: ErrorDetails) -> str:
 def _advice(
     context: ResponseContext, details: ErrorDetails, cls: type[errors.APIStatusError], verdict: Verdict
 ) -> str:
-    """Return what the reader can do."""
     redirect = context.headers.get("location") if 300 <= context.status < 400 else None
     if redirect:
         return f"redirects are not followed with a key; set base_url to where it points ({redirect})"

@@ -19,8 +19,13 @@ from openai_images.models.image import Image
 from openai_images.models.results import CompletedImage, Event, ImageResult, UnknownEvent
 from openai_images.models.usage import Usage, sum_usages
 from openai_images.wire import codec
-from openai_images.wire.error_mapping import ResponseContext, error_from_document
-from openai_images.wire.image_body import MAX_DAMAGED, MAX_ERRORS, completed_events, no_image
+from openai_images.wire.error_mapping import (
+    MAX_DAMAGED,
+    MAX_ERRORS,
+    ResponseContext,
+    error_from_document,
+    no_image,
+)
 from openai_images.wire.json_decoder import MAX_IMAGES, JSONImageDecoder, too_many_images
 from openai_images.wire.salvage import find_images, without_images
 from openai_images.wire.sse import SSEEventEnd, SSEFramer
@@ -37,7 +42,10 @@ _NO_IMAGE = (
 
 
 class EventStreamBody:
-    """Decodes the events of a `text/event-stream`, each with its own scanner."""
+    """Decodes the events of a `text/event-stream`, each with its own scanner.
+
+    `errors` says why images failed, one error each; `damaged` is what finished events had in place of their image.
+    """
 
     def __init__(self, context: ResponseContext, new_scanner: Callable[[], JSONImageDecoder]) -> None:
         self.activity = 0
@@ -49,9 +57,9 @@ class EventStreamBody:
         self._in_data = False
         self._completed = 0
         self._usage: Usage | None = None
-        self._errors: list[ImagesError] = []
+        self.errors: list[ImagesError] = []
         self._unknown_event_images: list[Image] = []
-        self._damaged: list[Image] = []
+        self.damaged: list[Image] = []
 
     @property
     def in_image(self) -> bool:
@@ -94,8 +102,8 @@ class EventStreamBody:
 
         Raises the last image's error, or `StreamInterruptedError`, if there are none.
         """
-        if not completed and self._errors:
-            raise self._errors[-1]
+        if not completed and self.errors:
+            raise self.errors[-1]
         if not completed:
             place = " in the middle of an event" if self._framer.has_data else ""
             count = f"after {self._events} event{'s' * (self._events != 1)}"
@@ -122,14 +130,6 @@ class EventStreamBody:
         return truncated or [
             image for image in self._unknown_event_images if image.path is None and not self._completed
         ]
-
-    def damaged(self) -> list[Image]:
-        """Return what finished events had in place of their image."""
-        return self._damaged
-
-    def errors(self) -> list[ImagesError]:
-        """Return why images failed, one error each."""
-        return self._errors
 
     def discard(self) -> None:
         """Drop the open event."""
@@ -200,22 +200,22 @@ class EventStreamBody:
             if images:
                 result = codec.structure_result(fields, tuple(images))
                 self._usage = result.usage
-                return list(completed_events(result))
+                return list(codec.completed_events(result))
         if is_finished and damaged:
-            self._damaged += damaged[: MAX_DAMAGED - len(self._damaged)]
+            self.damaged += damaged[: MAX_DAMAGED - len(self.damaged)]
             self._record_error(no_image(self._context, damaged))
         elif event_type in _COMPLETED:
             self._take_final_usage(fields)
         return ()
 
     def _record_error(self, error: ImagesError) -> None:
-        if len(self._errors) < MAX_ERRORS:
-            self._errors.append(error)
+        if len(self.errors) < MAX_ERRORS:
+            self.errors.append(error)
 
     def _take_final_usage(self, fields: dict[str, Any]) -> None:
         """Take the usage of all images from a final event without an image. Raises if none came before it."""
         if not self._completed:
-            raise self._errors[-1] if self._errors else DecodeError(_NO_IMAGE)
+            raise self.errors[-1] if self.errors else DecodeError(_NO_IMAGE)
         self._usage = codec.structure_result(fields, ()).usage
 
 

@@ -33,17 +33,9 @@ _WAIT_WORDS = re.compile(
 )
 _PARTS = re.compile(r"([\d.]+)[ \t]?([a-z]+|毫秒|秒|分|小时|小時|天)", re.IGNORECASE)
 _SECONDS_IN = {
-    "s": 1,
-    "m": 60,
-    "h": 3600,
-    "d": 86_400,
-    "毫秒": 0.001,
-    "秒": 1,
-    "分": 60,
-    "小时": 3600,
-    "小時": 3600,
-    "天": 86_400,
-}
+    "s": 1, "m": 60, "h": 3600, "d": 86_400,
+    "毫秒": 0.001, "秒": 1, "分": 60, "小时": 3600, "小時": 3600, "天": 86_400,
+}  # fmt: skip
 
 LONGEST_WAIT = 86_400.0
 """Seconds. A larger number is a point in time (Unix, in seconds or milliseconds) or a mistake."""

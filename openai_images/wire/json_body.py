@@ -20,8 +20,13 @@ from openai_images.errors import DecodeError, ImagesError, StreamInterruptedErro
 from openai_images.models.image import Image
 from openai_images.models.results import CompletedImage, Event, ImageResult
 from openai_images.wire import codec
-from openai_images.wire.error_mapping import ResponseContext, error_from_document
-from openai_images.wire.image_body import MAX_DAMAGED, MAX_ERRORS, completed_events, no_image
+from openai_images.wire.error_mapping import (
+    MAX_DAMAGED,
+    MAX_ERRORS,
+    ResponseContext,
+    error_from_document,
+    no_image,
+)
 from openai_images.wire.json_decoder import MAX_IMAGES, JSONImageDecoder, too_many_images
 from openai_images.wire.redaction import Redaction, redact
 from openai_images.wire.salvage import find_images, find_urls, nested_answer, outline, without_images
@@ -87,7 +92,7 @@ class JSONBody:
         self._docs = [{"data": doc} if is_list(doc) else doc for doc in docs]
         fields, images = self._read()
         self._result = result = codec.structure_result(fields, tuple(images))
-        yield from completed_events(result)
+        yield from codec.completed_events(result)
 
     def result(self, completed: Sequence[CompletedImage]) -> ImageResult:
         """Return the document with the images of these events. Raises `DecodeError` or `StreamInterruptedError`."""
@@ -105,12 +110,14 @@ class JSONBody:
         """Return images that were complete when the document broke off or went wrong, and URLs that may be images."""
         return [] if self._result is not None else self._salvaged or self._scanner.images
 
+    @property
     def damaged(self) -> list[Image]:
-        """Return what came in place of an image."""
+        """What came in place of an image."""
         return self._scanner.damaged[:MAX_DAMAGED]
 
+    @property
     def errors(self) -> list[ImagesError]:
-        """Return the errors of the items without an image, and of the document itself."""
+        """The errors of the items without an image, and of the document itself."""
         nested = ((found[0], doc) if (found := nested_answer(doc)) else (doc,) for doc in self._docs)
         responses = filter(is_object, chain.from_iterable(nested))
         items = {id(item): item for doc in responses for item in (*_items(doc), doc)}.values()
@@ -120,8 +127,8 @@ class JSONBody:
         ]
         if self._scanner.failure is not None:
             errors.append(self._scanner.failure)
-        if self.damaged():
-            errors.append(no_image(self._context, self.damaged()))
+        if self.damaged:
+            errors.append(no_image(self._context, self.damaged))
         return errors
 
     def discard(self) -> None:
@@ -158,8 +165,8 @@ class JSONBody:
             for item in (doc, *_items(doc)):
                 if is_object(item) and _is_error(item):
                     return error_from_document(self._context, item)
-        if self.damaged():
-            return no_image(self._context, self.damaged())
+        if self.damaged:
+            return no_image(self._context, self.damaged)
         return _task_error(self._context, self._docs[0], running=True)
 
     def _unexplained_error(self) -> ImagesError:
@@ -170,16 +177,8 @@ class JSONBody:
         items = _items(doc)
         # When their safety system blocks, xAI and Azure send an empty list or item.
         message = "there is no picture in it, as when the safety system refuses the prompt"
-        blocked = error_from_document(
-            context,
-            {
-                "error": {
-                    "code": "content_filter",
-                    "message": message,
-                    "innererror": _filter_results(doc, items),
-                }
-            },
-        )
+        error = {"code": "content_filter", "message": message, "innererror": _filter_results(doc, items)}
+        blocked = error_from_document(context, {"error": error})
         data = doc.get("data") if is_object(doc) else None
         is_empty = is_list(data) and not any(map(_has_content, data))
         if getattr(blocked, "categories", ()) or is_empty:
@@ -215,7 +214,6 @@ def _task_error(context: ResponseContext, doc: object, *, running: bool) -> Deco
 
 
 def _items(doc: object) -> list[dict[str, Any]]:
-    """Return the items in the place of the images."""
     data = doc.get("data") if is_object(doc) else None
     return [item for item in (data if is_list(data) else [data]) if is_object(item)]
 

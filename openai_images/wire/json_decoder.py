@@ -2,7 +2,7 @@
 
 Invariants: escapes in strings are respected, and keys are not mistaken for values. The value of a `b64_json` key, a
 data URL under `url`, and any text that begins as an image in base64, go to a base64 decoder and a sink; all else to a
-small envelope, where `NaN` replaces each image (`envelope.py`). An image whose own bytes are wrong has a `flaw`.
+small envelope, where `NaN` replaces each image (`json_text.py`). An image whose own bytes are wrong has a `flaw`.
 Must not: accept an envelope over `MAX_ENVELOPE_BYTES`, or more than `MAX_IMAGES`.
 """
 
@@ -18,19 +18,21 @@ from openai_images._util.json import has_too_many_values
 from openai_images.errors import DecodeError, ResponseTooLargeError
 from openai_images.models.completeness import ImageProbe
 from openai_images.models.image import Image
-from openai_images.wire.base64_decoder import MAX_IMAGE_BYTES, Base64Decoder, JSONUnescaper, join_bytes
-from openai_images.wire.envelope import TOO_LARGE, IncompleteJSONError, parse_documents
-from openai_images.wire.image_text import (
+from openai_images.wire.base64_decoder import MAX_IMAGE_BYTES, Base64Decoder, MemorySink, Sink, join_bytes
+from openai_images.wire.json_text import (
     BASE64,
     FIRST_CHARACTERS,
     LONGEST_KEY,
     MAX_HELD,
     PREFIXES,
+    TOO_LARGE,
     URL,
+    IncompleteJSONError,
+    JSONUnescaper,
     begins_image,
     image_key,
+    parse_documents,
 )
-from openai_images.wire.sinks import MemorySink, Sink
 
 MAX_ENVELOPE_BYTES = 4 * 1024 * 1024
 """The JSON without its images is about 1 kB; an echoed prompt adds up to 32,000 characters."""
@@ -167,7 +169,8 @@ class JSONImageDecoder:
 
     def _outside_strings(self, data: bytes, offset: int) -> int:
         """Outside of strings: copy, and look for a key and a colon before the next string."""
-        if not (self._last_key or self._value_key) and (skipped := _NO_IMAGE_KEYS.match(data, offset)):
+        skipped = None if self._last_key or self._value_key else _NO_IMAGE_KEYS.match(data, offset)
+        if skipped is not None:
             self._envelope += skipped[0]
             offset = skipped.end()
         quote = data.find(b'"', offset)
@@ -240,10 +243,7 @@ class JSONImageDecoder:
         if self._escaped:
             offset, self._escaped = offset + 1, False
         quote = data.find(b'"', offset)
-        while True:
-            slash = data.find(b"\\", offset, len(data) if quote < 0 else quote)
-            if slash < 0:
-                break
+        while (slash := data.find(b"\\", offset, len(data) if quote < 0 else quote)) >= 0:
             offset = slash + 2
             if quote >= 0 and offset > quote:
                 quote = data.find(b'"', offset)

@@ -12,13 +12,12 @@ import json
 import re
 from typing import Any
 
-from openai_images._util.json import is_deeper, is_list, is_object
+from openai_images._util.json import is_list, is_object
 
 _HIDDEN = "<hidden>"
 _SHORTEST_SECRET = 6
 _LONGEST_TEXT = 1000
 _LONGEST_READ = 16 * 1024  # characters; later ones are never shown, even if replacements shorten the text
-_DEEPEST, _MOST_VALUES = 100, 2000  # of a document that is kept
 # `flagged_input` is OpenRouter's, which leaves out the middle of the prompt.
 _ECHOES = ("input", "prompt", "revised_prompt", "flagged_input")
 
@@ -66,20 +65,17 @@ class Redaction:
             text = _BASE64.sub("<base64>", _LONG_RUN.sub(r"\1", text))
         return text if len(text) <= limit else text[:limit] + "…"
 
-    def document(self, doc: object) -> object:
-        """Return a decoded JSON document without secrets; None if it is too large or too deep to copy and pickle."""
-        return None if _is_larger(doc, _MOST_VALUES) or is_deeper(doc, _DEEPEST) else self._document(doc)
-
-    def _document(self, doc: Any) -> Any:
+    def document(self, doc: Any) -> Any:
+        """Return a shortened JSON document (see `salvage.outline`) without secrets."""
         if isinstance(doc, str):
             return self.text(doc)
         if is_object(doc):
             return {
-                self.text(key): _HIDDEN if value and key in _ECHOES else self._document(value)
+                self.text(key): _HIDDEN if value and key in _ECHOES else self.document(value)
                 for key, value in doc.items()
             }
         if is_list(doc):
-            return [self._document(value) for value in doc]
+            return [self.document(value) for value in doc]
         return doc
 
 
@@ -92,17 +88,6 @@ def one_line(text: str) -> str:
 def redact(text: str, secrets: tuple[str, ...]) -> str:
     """Return `text` without the key, the prompt and base64, on one line of limited length."""
     return Redaction(secrets).text(text)
-
-
-def _is_larger(doc: object, values: int) -> bool:
-    """Return whether a document has more values than this; counts no further."""
-    stack: list[object] = [doc]
-    while stack and values >= 0:
-        value = stack.pop()
-        if is_object(value) or is_list(value):
-            values -= len(value)
-            stack.extend((value.values() if is_object(value) else value) if values >= 0 else ())
-    return values < 0
 
 
 def _hide_truncated(secret: str, text: str) -> str:

@@ -16,7 +16,7 @@ from openai_images._version import __version__
 from openai_images.errors import RequestInvalidError
 from openai_images.models import media
 from openai_images.models.requests import GenerateRequest, ImageReference
-from openai_images.wire.codec import encode_json, encode_request
+from openai_images.wire.codec import encode_json, encode_request, encode_text
 
 _USER_AGENT = f"openai-images/{__version__}"
 
@@ -167,7 +167,7 @@ def multipart_body(body: Mapping[str, Any], images: EditImages, boundary: str) -
     pieces: list[Piece] = []
     for name, text in _form_fields(body):
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="{_quote(name)}"\r\n\r\n'
-        pieces.append(_encode(head + text + "\r\n"))
+        pieces.append(encode_text(head + text + "\r\n"))
     for number, (name, source) in enumerate(images.named):
         if isinstance(source, ImageReference):
             raise RequestInvalidError("a form cannot hold an ImageReference")
@@ -223,14 +223,3 @@ def _form_fields(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
 def _quote(name: str) -> str:
     """Quote a field's name by the HTML standard."""
     return name.replace("\r", "%0D").replace("\n", "%0A").replace('"', "%22")
-
-
-def _encode(text: str) -> bytes:
-    # Raised outside of `except`: a context would hold the prompt.
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        pass
-    raise RequestInvalidError(
-        "the request holds half of a surrogate pair, which is no character; check the prompt's encoding"
-    )

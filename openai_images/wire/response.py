@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import Final, TypeAlias
+
+from attrs import evolve
 
 from openai_images.errors import DecodeError, ImagesError, StreamInterruptedError
 from openai_images.models import media
+from openai_images.models.completeness import NO_IMAGE, ImageProbe
 from openai_images.models.image import Image
 from openai_images.models.results import CompletedImage, Event, ImageResult
-from openai_images.wire.base64_decoder import MAX_IMAGE_BYTES
-from openai_images.wire.error_mapping import ResponseContext
+from openai_images.wire.base64_decoder import MAX_IMAGE_BYTES, MemorySink, Sink, image_too_large
+from openai_images.wire.error_mapping import ResponseContext, no_image
 from openai_images.wire.event_body import EventStreamBody
-from openai_images.wire.image_body import BodyDecoder, ImageBody
-from openai_images.wire.image_text import MAX_HELD, begins_image
 from openai_images.wire.json_body import JSONBody
 from openai_images.wire.json_decoder import JSONImageDecoder
+from openai_images.wire.json_text import MAX_HELD, begins_image
 from openai_images.wire.redaction import redact
-from openai_images.wire.sinks import MemorySink, Sink
 
 _SKIPPED = b"\xef\xbb\xbf \t\r\n"  # a BOM and white space: no kind of body begins with any of these bytes
 _SNIFF = 12
@@ -65,6 +66,78 @@ def chunk_end(data: bytes, start: int) -> int:
     return end
 
 
+class ImageBody:
+    """The bare bytes of one image, as some compatible servers answer."""
+
+    def __init__(self, context: ResponseContext, sink: Sink, max_bytes: int) -> None:
+        self.activity = 0
+        self._context = context
+        self._sink = sink
+        self._is_open = True
+        self._max_bytes = max_bytes
+        self._probe = ImageProbe()
+        self.errors: list[ImagesError] = []  # none: bare bytes explain nothing
+        self.damaged: list[Image] = []
+
+    @property
+    def in_image(self) -> bool:
+        """Whether the next bytes belong to the image."""
+        return self._is_open
+
+    def feed_image(self, chunk: bytes) -> bool:  # noqa: ARG002
+        """Return False: no base64 comes here."""
+        return False
+
+    def feed(self, chunk: bytes) -> Iterator[Event]:
+        """Write the next bytes to the sink. Raises `ResponseTooLargeError`."""
+        self.activity += 1
+        self._probe.feed(chunk)
+        if self._probe.nbytes > self._max_bytes:
+            raise image_too_large(self._max_bytes)
+        self._sink.write(chunk)
+        return iter(())
+
+    def can_buffer(self, chunk: bytes) -> bool:
+        """Return False for any bytes: joining them first gains nothing."""
+        return not chunk
+
+    def finish(self) -> Iterator[Event]:
+        """Yield the image if its own bytes show that it is complete."""
+        if self._is_open and self._probe.nbytes:
+            self._is_open = False
+            image, flaw = self._sink.finish(), self._probe.flaw
+            if flaw is None:
+                yield CompletedImage(image=image)
+            else:
+                self.damaged = [evolve(image, flaw=flaw)]
+
+    def result(self, completed: Sequence[CompletedImage]) -> ImageResult:
+        """Return the image; nothing else is known. Raises `DecodeError` or `StreamInterruptedError`."""
+        if not completed and self._probe.flaw == NO_IMAGE:
+            raise no_image(self._context, self.damaged)
+        if not completed:
+            msg = (
+                f"the answer ended after {self._probe.nbytes:,} bytes of its picture; it may have been billed"
+            )
+            raise StreamInterruptedError(msg)
+        return ImageResult(images=tuple(event.image for event in completed))
+
+    def images(self) -> list[Image]:
+        """Return none: the image was yielded or is damaged."""
+        return []
+
+    def discard(self) -> None:
+        """Drop the image."""
+        if self._is_open:
+            self._is_open = False
+            self._sink.discard()
+
+
+_Body: TypeAlias = EventStreamBody | ImageBody | JSONBody
+"""`activity` grows with every byte that is not part of a comment; `finish` yields what was complete when the body ended
+or broke, and `result` raises what is wrong if that is not enough."""
+
+
 class ResponseDecoder:
     """Decodes a body fed to it: `feed` and `finish` yield events, then `result` returns the result."""
 
@@ -74,11 +147,10 @@ class ResponseDecoder:
         new_sink: Callable[[], Sink] = MemorySink,
         max_picture_bytes: int = MAX_IMAGE_BYTES,
     ) -> None:
-        """Decode the body of this response; each image gets a sink of `new_sink`."""
         self._context = context
         self._new_sink = new_sink
         self._max_image_bytes = max_picture_bytes
-        self._body: BodyDecoder | None = None
+        self._body: _Body | None = None
         self._buffer = bytearray()
 
     @property
@@ -132,11 +204,11 @@ class ResponseDecoder:
 
     def damaged(self) -> list[Image]:
         """Return what came in place of an image and, by its bytes, is none or is truncated."""
-        return self._body.damaged() if self._body else []
+        return self._body.damaged if self._body else []
 
     def errors(self) -> list[ImagesError]:
         """Return why there are fewer images than requested, if the response says."""
-        return self._body.errors() if self._body else []
+        return self._body.errors if self._body else []
 
     def discard(self) -> None:
         """Drop incomplete images and their files."""

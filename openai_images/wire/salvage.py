@@ -19,7 +19,7 @@ from openai_images.models import media
 from openai_images.models.completeness import flaw_of
 from openai_images.models.image import Image
 from openai_images.wire import codec
-from openai_images.wire.envelope import MAX_DEPTH
+from openai_images.wire.json_text import MAX_DEPTH
 
 MAX_FOUND = 1000
 """The limit of images in a response: four megabytes hold 350,000 short URLs."""
@@ -139,7 +139,6 @@ def _values(doc: object) -> Iterator[tuple[str, object]]:
 
 
 def _children(value: object) -> Iterator[object]:
-    """Yield the objects and lists in this one."""
     if is_object(value):
         for name, item in value.items():
             if (is_object(item) or is_list(item)) and not _ECHO_KEY.search(name, 0, _LONGEST_KEY):
@@ -149,7 +148,6 @@ def _children(value: object) -> Iterator[object]:
 
 
 def _may_hold_image(key: str, text: str) -> bool:
-    """Return whether an image could be behind this text."""
     if text[:11].lower() == "data:image/":
         return True
     if not _URL.fullmatch(text) or _OTHER_KEY.search(key, 0, _LONGEST_KEY):
@@ -158,7 +156,6 @@ def _may_hold_image(key: str, text: str) -> bool:
 
 
 def _svg(text: str) -> Image | None:
-    """Return the SVG in this text, if it is a complete one."""
     if not text.lstrip("\ufeff \t\r\n").startswith("<"):
         return None
     data = text.encode("utf-8", "replace")

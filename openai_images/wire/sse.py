@@ -8,7 +8,7 @@ Must not: limit the data (its decoder does), or keep `retry`: a paid POST is not
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from typing import Literal
 
 from attrs import frozen
 
@@ -27,16 +27,6 @@ class SSEEventEnd:
     id: str
 
 
-class _LinePart(Enum):
-    """The part of a line that comes next."""
-
-    NAME = auto()
-    SPACE = auto()
-    DATA = auto()
-    VALUE = auto()
-    NOTHING = auto()
-
-
 class SSEFramer:
     """Splits a stream into each event's data, in pieces, and its `SSEEventEnd`.
 
@@ -49,14 +39,15 @@ class SSEFramer:
         self._id = ""
         self._start: bytes | None = b""  # buffered until it is clear whether the stream begins with a BOM
         self._after_cr = False
-        self._part = _LinePart.NAME
+        # The part of a line that comes next.
+        self._part: Literal["name", "space", "data", "value", "nothing"] = "name"
         self._name = b""
         self._value = b""
 
     @property
     def in_data(self) -> bool:
         """Whether the next bytes belong to a `data:` line."""
-        return self._part is _LinePart.DATA
+        return self._part == "data"
 
     def feed(self, chunk: bytes) -> list[bytes | SSEEventEnd]:
         """Frame the next bytes."""
@@ -86,22 +77,22 @@ class SSEFramer:
 
     def _read(self, out: list[bytes | SSEEventEnd], chunk: bytes, offset: int, stop: int) -> None:
         """Read a piece of a line, without its end."""
-        if self._part is _LinePart.NAME:
+        if self._part == "name":
             colon = chunk.find(b":", offset, stop)
             self._name += chunk[offset : min(stop if colon < 0 else colon, offset + _LONGEST_NAME + 1)]
             if colon >= 0:
                 self._begin_value(out)
             elif len(self._name) > _LONGEST_NAME:
-                self._part = _LinePart.NOTHING
+                self._part = "nothing"
             offset = stop if colon < 0 else colon + 1
-        if self._part is _LinePart.SPACE and offset < stop:
-            self._part = _LinePart.DATA if self._name == b"data" else _LinePart.VALUE
+        if self._part == "space" and offset < stop:
+            self._part = "data" if self._name == b"data" else "value"
             offset += chunk[offset] == _SPACE
         if offset == stop:
             return
-        if self._part is _LinePart.DATA:
+        if self._part == "data":
             out.append(chunk if stop - offset == len(chunk) else chunk[offset:stop])
-        elif self._part is _LinePart.VALUE:
+        elif self._part == "value":
             self._value += chunk[offset : min(stop, offset + _MAX_VALUE - len(self._value))]
 
     def _begin_value(self, out: list[bytes | SSEEventEnd]) -> None:
@@ -111,20 +102,20 @@ class SSEFramer:
             if self.has_data:
                 out.append(b"\n")
             self.has_data = True
-        self._part = _LinePart.SPACE if name in (b"data", b"event", b"id") else _LinePart.NOTHING
+        self._part = "space" if name in (b"data", b"event", b"id") else "nothing"
 
     def _end_line(self, out: list[bytes | SSEEventEnd]) -> None:
         """Act on the complete line; a blank one ends the event."""
-        if self._part is _LinePart.NAME:
+        if self._part == "name":
             if not self._name:
                 self._end_event(out)
                 return
             self._begin_value(out)
-        if self._name == b"event" and self._part is not _LinePart.NOTHING:
+        if self._name == b"event" and self._part != "nothing":
             self.event = self._value.decode("utf-8", "replace")
-        elif self._name == b"id" and self._part is not _LinePart.NOTHING and b"\0" not in self._value:
+        elif self._name == b"id" and self._part != "nothing" and b"\0" not in self._value:
             self._id = self._value.decode("utf-8", "replace")
-        self._part = _LinePart.NAME
+        self._part = "name"
         self._name = b""
         self._value = b""
 

@@ -17,7 +17,7 @@ from openai_images.http.urls import (
     resolve_redirect,
     resolve_url,
 )
-from openai_images.wire.sinks import MemorySink
+from openai_images.wire.base64_decoder import MemorySink
 from tests.helpers.clients import PNG
 
 BASE = "https://api.test/v1/"

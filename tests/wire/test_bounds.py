@@ -9,8 +9,8 @@ import pytest
 
 from openai_images._util.json import MAX_VALUES
 from openai_images.errors import DecodeError, ResponseTooLargeError
-from openai_images.wire.envelope import MAX_DEPTH
 from openai_images.wire.json_decoder import MAX_IMAGES, JSONImageDecoder
+from openai_images.wire.json_text import MAX_DEPTH
 from tests.helpers.reading import JSON, reading
 from tests.helpers.tiny_images import gif
 

@@ -8,7 +8,7 @@ from PIL import Image as Pillow
 
 from openai_images import errors
 from openai_images.models.image import Image
-from openai_images.wire.sinks import MemorySink
+from openai_images.wire.base64_decoder import MemorySink
 from tests.helpers.decoding import fed, pieces
 from tests.helpers.reading import EVENT_STREAM, JSON, answer, reading
 

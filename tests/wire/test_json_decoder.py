@@ -16,8 +16,8 @@ from hypothesis import example, given, settings, strategies as st
 
 from openai_images.errors import DecodeError, ImagesError, ResponseTooLargeError
 from openai_images.models.image import Image
+from openai_images.wire.base64_decoder import MemorySink
 from openai_images.wire.json_decoder import JSONImageDecoder
-from openai_images.wire.sinks import MemorySink
 from tests.helpers.decoding import cut, fed, pieces, said
 from tests.helpers.json_documents import (
     Pairs,

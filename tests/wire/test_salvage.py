@@ -10,7 +10,7 @@ import pytest
 
 from openai_images import errors
 from openai_images.wire import codec, salvage
-from openai_images.wire.image_body import MAX_DAMAGED, MAX_ERRORS
+from openai_images.wire.error_mapping import MAX_DAMAGED, MAX_ERRORS
 from openai_images.wire.json_decoder import MAX_IMAGES
 from tests.helpers.decoding import fed
 from tests.helpers.reading import EVENT_STREAM, JSON, Read, reading

@@ -5,7 +5,7 @@ import tracemalloc
 
 import pytest
 
-from openai_images.wire.sinks import MemorySink, MemorySinkFactory
+from openai_images.wire.base64_decoder import MemorySink, MemorySinkFactory
 
 MB = 1_000_000
 
