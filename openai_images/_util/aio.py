@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TypeVar
@@ -24,6 +25,13 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
+
+
+def free_gradually(items: deque[_T]) -> None:
+    """Drop the items, one in each turn of the running loop: to free an image of some megabytes takes a millisecond."""
+    if items:
+        items.pop()
+        asyncio.get_running_loop().call_soon(free_gradually, items)
 
 
 async def run_to_completion(awaitable: Awaitable[_T]) -> _T:

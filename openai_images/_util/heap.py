@@ -7,6 +7,7 @@ Must not: be imported by anything that is no matter of images.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -26,7 +27,7 @@ def adapt_to_images() -> None:
 
     Takes some microseconds, once: the block is never touched, and only tracemalloc sees it.
     """
-    if not _State.is_adapted:
+    if not _State.is_adapted and not sys.flags.dev_mode:  # its allocator writes to what is never touched
         _State.is_adapted = True
         with suppress(MemoryError):
             bytes(_FREED)

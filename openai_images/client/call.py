@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 
 from attrs import evolve
 
+from openai_images._util.aio import free_gradually
 from openai_images.client.attempts import Attempts
 from openai_images.client.files import OutputFiles
 from openai_images.client.prepared import PreparedRequest
@@ -165,9 +166,8 @@ class SingleCall(Call):
         if self._files is not None:
             await self._files.prepare()
         self._response, response_context = await self.attempts.open()
-        self._decoder = ResponseDecoder(
-            response_context, self._new_sink, self.attempts.context.max_image_bytes
-        )
+        max_bytes = self.attempts.context.max_image_bytes
+        self._decoder = ResponseDecoder(response_context, self._new_sink, max_bytes)
 
     async def read(self) -> list[Event]:
         """Return the next events; none when the call is over. Raises as `open` does."""
@@ -239,7 +239,7 @@ class SingleCall(Call):
             self._decoded = self._decoder.result(self._completed)
             self._result = self._annotate(self._decoded)
             self.attempts.record_usage(self._result.usage)
-            self._partials.clear()
+            free_gradually(self._partials)
 
     async def _finish(self, error: ImagesError | None) -> None:
         """Handle the end of the body: complete images are the result; otherwise resend if allowed, or fail."""

@@ -169,9 +169,11 @@ class JSONImageDecoder:
 
     def _outside_strings(self, data: bytes, offset: int) -> int:
         """Outside of strings: copy, and look for a key and a colon before the next string."""
-        if not (self._last_key or self._value_key) and (skipped := _NO_IMAGE_KEYS.match(data, offset)):
-            self._envelope += skipped[0]
-            offset = skipped.end()
+        if not (self._last_key or self._value_key):
+            skipped = _NO_IMAGE_KEYS.match(data, offset)
+            if skipped is not None:
+                self._envelope += skipped[0]
+                offset = skipped.end()
         quote = data.find(b'"', offset)
         outside = data[offset:] if quote < 0 else data[offset:quote]
         if self._constant_offset is None and (_N in outside or _I in outside):
@@ -226,8 +228,7 @@ class JSONImageDecoder:
 
     def _in_string(self, data: bytes, offset: int) -> int:
         """In a string that is no image: copy up to its closing quote."""
-        quote = self._closing_quote(data, offset)
-        if quote < 0:
+        if (quote := self._closing_quote(data, offset)) < 0:
             self._envelope += data[offset:]
             return len(data)
         self._envelope += data[offset : quote + 1]
@@ -242,10 +243,7 @@ class JSONImageDecoder:
         if self._escaped:
             offset, self._escaped = offset + 1, False
         quote = data.find(b'"', offset)
-        while True:
-            slash = data.find(b"\\", offset, len(data) if quote < 0 else quote)
-            if slash < 0:
-                break
+        while (slash := data.find(b"\\", offset, len(data) if quote < 0 else quote)) >= 0:
             offset = slash + 2
             if quote >= 0 and offset > quote:
                 quote = data.find(b'"', offset)
@@ -277,8 +275,7 @@ class JSONImageDecoder:
 
     def _in_invalid_image(self, data: bytes, offset: int) -> int:
         """In an invalid image: skip to its end. Only then is it a failure; before, the document is truncated."""
-        quote = self._closing_quote(data, offset)
-        if quote < 0:
+        if (quote := self._closing_quote(data, offset)) < 0:
             return len(data)
         if self._is_declared:
             self.failure = self.failure or self._invalid_image

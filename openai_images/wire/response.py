@@ -81,7 +81,7 @@ class ImageBody:
 
     @property
     def in_image(self) -> bool:
-        """Whether the next bytes belong to an image that has begun."""
+        """Whether the next bytes belong to the image."""
         return self._is_open
 
     def feed_image(self, chunk: bytes) -> bool:  # noqa: ARG002

@@ -54,6 +54,7 @@ def test_pages_are_used_again(how: str, count: int) -> None:
     assert given_back > count * 900 / 2
 
 
+@pytest.mark.skipif(sys.flags.dev_mode, reason="not done there")
 def test_it_is_done_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The block is freed once in a process."""
     monkeypatch.setattr(heap._State, "is_adapted", False)
