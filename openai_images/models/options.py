@@ -77,8 +77,8 @@ class RetryPolicy:
     which may cost twice. `max_rate_limit_wait` is the total of seconds that one call may wait for rate limits, because
     of a 429, an `x-ratelimit-*` header or an estimate (`Limits` are kept however long that takes); after that it is
     sent, or raises `RateLimitError` if the server asked for a longer wait; with 0 it is always sent. Many calls wait as
-    long as some succeed: they end after `max_stall` seconds of 429s without a success, in addition to a wait of up to an
-    hour that the server announced.
+    long as some succeed: they end after `max_stall` seconds of 429s without a success, in addition to a wait of up to
+    an hour that the server announced.
     """
 
     max_retries: int = field(default=2, validator=_retries)
