@@ -11,8 +11,6 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attrs import evolve
-
 from openai_images.client.prepared import PreparedRequest
 from openai_images.errors import ImagesError, RateLimitError, annotate
 from openai_images.http.failures import RetryState, decide
@@ -96,9 +94,9 @@ class Attempts:
             return False
         self._outcome_unknown = self._outcome_unknown or error.maybe_billed
         if delay.everyone:
-            self._retry_state = evolve(state, refusals=state.refusals + 1)
+            self._retry_state = state._replace(refusals=state.refusals + 1)
         else:
-            self._retry_state = evolve(state, retries=state.retries + 1)
+            self._retry_state = state._replace(retries=state.retries + 1)
             await context.timing.sleep(delay.seconds)
         return True
 
@@ -130,7 +128,7 @@ class Attempts:
         patience = Patience(context.retry.max_rate_limit_wait - state.waited, context.retry.max_stall)
         self._slot = await context.limiter.acquire(self._prepared.image_count, patience)
         if self._slot.waited:
-            self._retry_state = evolve(state, waited=state.waited + self._slot.waited)
+            self._retry_state = state._replace(waited=state.waited + self._slot.waited)
         request = await self._prepared.build()
         if self._observer is not None:
             await self._observer.before_send(self.count + 1)

@@ -11,7 +11,6 @@ import re
 from typing import NamedTuple
 
 import aiohttp
-from attrs import frozen
 
 from openai_images.errors import (
     APIConnectionError,
@@ -54,8 +53,7 @@ _UNKNOWN = (
 )
 
 
-@frozen
-class RetryState:
+class RetryState(NamedTuple):
     """What a call has used up: retries, 429 responses, and the seconds waited for those."""
 
     retries: int = 0

@@ -19,14 +19,13 @@ import weakref
 from collections.abc import AsyncGenerator, Callable
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Any, Final, TypeAlias, TypedDict
+from typing import Any, Final, NamedTuple, TypeAlias, TypedDict
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
-from attrs import field, frozen
 from yarl import URL
 
 from openai_images.errors import ConfigurationError
@@ -95,13 +94,10 @@ def keepalive_socket(info: tuple[Any, ...]) -> socket.socket:
     return sock
 
 
-@frozen
-class _LoopSession:
+class _LoopSession(NamedTuple):
     session: aiohttp.ClientSession
     lifeline: AsyncGenerator[None]
-    responses: weakref.WeakSet[aiohttp.ClientResponse] = field(
-        factory=weakref.WeakSet[aiohttp.ClientResponse]
-    )
+    responses: weakref.WeakSet[aiohttp.ClientResponse]
 
 
 class SessionPool:
@@ -182,7 +178,7 @@ class SessionPool:
 
     def _make(self) -> _LoopSession:
         session = self._make_session()
-        return _LoopSession(session, _close_with_loop(session))
+        return _LoopSession(session, _close_with_loop(session), weakref.WeakSet())
 
     async def _drop_dead(self) -> None:
         """Remove sessions whose loop ended without closing its generators; their sockets are closed already."""

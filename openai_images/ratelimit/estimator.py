@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-from attrs import define, evolve, frozen
+from attrs import define
 
 from openai_images.ratelimit.token_bucket import TokenBucket
 
@@ -35,8 +35,7 @@ class SentRequest:
     before: float
 
 
-@frozen
-class Estimate:
+class Estimate(NamedTuple):
     """A rate in images per second, and in how many seconds it doubles while it delays requests."""
 
     rate: float
@@ -75,7 +74,7 @@ class Rejection(NamedTuple):
 def learn(rejection: Rejection, accepted: float, last: Estimate | None) -> Estimate:
     """Return the estimate after a rejection; `accepted` images were accepted since the previous one."""
     estimate = _first(rejection, accepted) if last is None else _next(rejection, accepted, last)
-    return evolve(estimate, rate=max(estimate.rate, rejection.sent.images / _MAX_WAIT))
+    return estimate._replace(rate=max(estimate.rate, rejection.sent.images / _MAX_WAIT))
 
 
 def _first(rejection: Rejection, accepted: float) -> Estimate:
@@ -90,24 +89,24 @@ def _first(rejection: Rejection, accepted: float) -> Estimate:
 
 def _next(rejection: Rejection, accepted: float, last: Estimate) -> Estimate:
     sent, wait = rejection.sent, rejection.seconds
-    estimate = evolve(last, level=sent.images, since=sent.sent_at + wait)
+    estimate = last._replace(level=sent.images, since=sent.sent_at + wait)
     if accepted <= 0:
         return estimate
     total, span = last.accepted * _DECAY + accepted, sent.sent_at - last.since
     longest = max(_MIN_SPAN, last.longest * _DECAY + span + wait)
     shortest = max(_MIN_SPAN, last.shortest * _DECAY + span + rejection.shortest)
     low, high = total / longest, total / shortest
-    estimate = evolve(estimate, accepted=total, longest=longest, shortest=shortest)
+    estimate = estimate._replace(accepted=total, longest=longest, shortest=shortest)
     if rejection.is_pause(low):
         rate, doubling = max(last.rate, low), rejection.doubling
-        return evolve(estimate, rate=rate, doubling=doubling, level=last.capacity)
+        return estimate._replace(rate=rate, doubling=doubling, level=last.capacity)
     if accepted <= last.rate * span:  # not faster than the estimate, so it was too high
         rate, doubling = max(low, min(high, last.rate)), max(rejection.doubling, last.doubling / _SLOWER)
-        return evolve(estimate, rate=rate, doubling=doubling)
+        return estimate._replace(rate=rate, doubling=doubling)
     high = min(high, max(low, rejection.pace))
     rate = max(low + _TOWARDS_HIGH * (high - low), _proved_rate(rejection, last.capacity))
     rate, doubling = min(rate, max(low, rejection.pace)), min(last.doubling * _SLOWER, _SLOWEST)
-    return evolve(estimate, rate=rate, doubling=doubling)
+    return estimate._replace(rate=rate, doubling=doubling)
 
 
 def _proved_rate(rejection: Rejection, capacity: float) -> float:

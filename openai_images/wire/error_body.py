@@ -14,8 +14,6 @@ from http import HTTPStatus
 from itertools import islice
 from typing import Any, NamedTuple
 
-from attrs import field, frozen
-
 from openai_images._util.json import decoded, is_list, is_object
 
 _NOTHING, _EMPTY = NO_MESSAGES = ("no reason was given", "nothing more was said")
@@ -59,8 +57,7 @@ _USELESS = frozenset({
 })  # fmt: skip
 
 
-@frozen
-class ErrorDetails:
+class ErrorDetails(NamedTuple):
     """The facts of an error body.
 
     `code`, `type` and `param` are those of the object with the message, or else of the next one outside of
@@ -75,9 +72,9 @@ class ErrorDetails:
     codes: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     stage: str = "unknown"
-    words: str = field(default="", kw_only=True)
-    wait: str = field(default="", kw_only=True)
-    is_page: bool = field(default=False, kw_only=True)
+    words: str = ""
+    wait: str = ""
+    is_page: bool = False
 
 
 class _ErrorObject(NamedTuple):

@@ -9,8 +9,7 @@ Must not: mark a request as safe to resend unless the server or its status prove
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-
-from attrs import evolve, field, frozen
+from typing import NamedTuple
 
 from openai_images import errors
 from openai_images.models.completeness import NO_IMAGE
@@ -74,8 +73,7 @@ _HINTS: dict[type[errors.APIStatusError], str] = {
 }
 
 
-@frozen
-class ResponseContext:
+class ResponseContext(NamedTuple):
     """The response of an error: status, headers, texts that no message may repeat, and Unix time in seconds.
 
     `unsent`: the server answered before it had the whole request.
@@ -83,9 +81,12 @@ class ResponseContext:
 
     status: int
     headers: Mapping[str, str]
-    secrets: tuple[str, ...] = field(repr=False, default=())
+    secrets: tuple[str, ...] = ()
     now: float = 0.0
     unsent: bool = False
+
+    def __repr__(self) -> str:
+        return f"<ResponseContext of a {self.status}>"  # not the secrets
 
     @property
     def request_id(self) -> str | None:
@@ -121,7 +122,7 @@ def no_image(context: ResponseContext, damaged: Sequence[Image]) -> errors.Decod
 
 def _error(context: ResponseContext, details: ErrorDetails, doc: object) -> errors.APIStatusError:
     redaction = Redaction(context.secrets)
-    redacted = evolve(details, words=redaction.text(details.words, _LONGEST_WORDS))
+    redacted = details._replace(words=redaction.text(details.words, _LONGEST_WORDS))
     seconds = headers.retry_after(context.headers, redacted.words, context.now, details.wait)
     verdict = error_codes.judge(redacted, context.status, seconds)
     cls, safe = _error_class(context, details, verdict)
@@ -161,8 +162,7 @@ def _redacted(details: ErrorDetails, redaction: Redaction) -> ErrorDetails:
         None if name is None else redaction.text(name) or None
         for name in (details.code, details.type, details.param)
     )
-    return evolve(
-        details,
+    return details._replace(
         message=redaction.text(details.message),
         code=code,
         type=error_type,

@@ -12,8 +12,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-
-from attrs import frozen
+from typing import NamedTuple
 
 # A duration as Go prints it, which OpenAI's limits use: "1ms", "58.891s", "6m0s"; a bare number means seconds.
 _DURATION = re.compile(
@@ -24,12 +23,11 @@ _DURATION = re.compile(
 _UNITS = r"milliseconds?|msecs?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d"
 _PART = rf"\d{{1,15}}(?:\.\d{{1,15}})?[ \t]?(?:{_UNITS})(?![a-z])"
 _AGAIN = r"(?:try(?: it)? again|retry(?:ing)?|resets?|renewed|renews|refreshe[sd]|available(?: again)?)"
-_WAIT_WORDS = re.compile(
+_WAIT_WORDS = (  # compiled at its first use
     rf"(?:\b{_AGAIN} (?:in|after)|\bwait(?: for)?):? (?:about |approximately |another |at least |~ ?)?"
     rf"({_PART}(?:(?:,| and)? ?{_PART}){{0,4}})"
     # "请在10秒后重试", "5 分钟后再试"
-    "|([0-9]{1,15}(?:[.][0-9]{1,15})? ?(?:毫秒|秒|分|小时|小時|天))[钟鐘]?之?[后後][^0-9]{0,3}[再重][试試新]",
-    re.IGNORECASE,
+    "|([0-9]{1,15}(?:[.][0-9]{1,15})? ?(?:毫秒|秒|分|小时|小時|天))[钟鐘]?之?[后後][^0-9]{0,3}[再重][试試新]"
 )
 _PARTS = re.compile(r"([\d.]+)[ \t]?([a-z]+|毫秒|秒|分|小时|小時|天)", re.IGNORECASE)
 _SECONDS_IN = {
@@ -42,11 +40,10 @@ LONGEST_WAIT = 86_400.0
 
 _LONGEST_ID = 200  # characters; the API's ids have 36
 
-_LIMITS = {"images": ("images", "input-images"), "requests": ("requests",), "tokens": ("tokens",)}
+_LIMITS = (("images", "images"), ("images", "input-images"), ("requests", "requests"), ("tokens", "tokens"))
 
 
-@frozen
-class AdvertisedLimit:
+class AdvertisedLimit(NamedTuple):
     """A rate limit in a response: `remaining` of `limit` are left, and `rate` per second are restored."""
 
     limit: float
@@ -60,8 +57,7 @@ def advertised_limits(headers: Mapping[str, str]) -> dict[str, AdvertisedLimit]:
     The reset, such as "12" or "58.891s", is the time until all of `limit` is restored (seen on the wire in
     2025); one minute is assumed if it is missing, longer than a day, or nothing is used.
     """
-    found = ((kind, _advertised(headers, name)) for kind, names in _LIMITS.items() for name in names)
-    return {kind: limit for kind, limit in found if limit is not None}
+    return {kind: limit for kind, name in _LIMITS if (limit := _advertised(headers, name)) is not None}
 
 
 def parse_duration(text: str) -> float | None:
@@ -135,7 +131,7 @@ def _parse_wait(text: str, now: float) -> float | None:
 
 
 def _from_message(message: str) -> float | None:
-    match = _WAIT_WORDS.search(message)
+    match = re.search(_WAIT_WORDS, message, re.IGNORECASE)
     if match is None:
         return None
     parts = _PARTS.findall(match[1] or match[2])

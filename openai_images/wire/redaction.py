@@ -29,6 +29,7 @@ _STYLES = re.compile("[\ufe00-\ufe0f]")  # variation selectors: how to draw an e
 _CHARACTER = r"(?:[A-Za-z0-9+/_=-]|\\/|\\u00[0-9A-Fa-f]{2})"
 _LINE_END = r"(?:\s|\\[nr])++"
 # `_PERHAPS_BASE64` is many times faster than `_BASE64` and matches wherever it does; `_LONG_RUN` shortens its input.
+_SHORT_WORD = re.compile(r"[A-Za-z0-9_-]{1,39}")  # such as the id of a request
 _PERHAPS_BASE64 = re.compile(r"[A-Za-z0-9+/_=\\-]{40}")
 _LONG_RUN = re.compile(r"([A-Za-z0-9+/_=-]{80})[A-Za-z0-9+/_=-]++")
 _BASE64 = re.compile(rf"{_CHARACTER}{{80,}}+|{_CHARACTER}{{40,}}+(?:{_LINE_END}{_CHARACTER}{{40,}}+)+")
@@ -87,7 +88,14 @@ def one_line(text: str) -> str:
 
 def redact(text: str, secrets: tuple[str, ...]) -> str:
     """Return `text` without the key, the prompt and base64, on one line of limited length."""
+    if _SHORT_WORD.fullmatch(text) and not any(_may_begin_in(text, secret) for secret in secrets):
+        return text
     return Redaction(secrets).text(text)
+
+
+def _may_begin_in(word: str, secret: str) -> bool:
+    """Return whether the beginning of a secret may be in an ASCII word; in it nothing is escaped."""
+    return not secret.isascii() or secret.lstrip()[:_SHORTEST_SECRET] in word
 
 
 def _hide_truncated(secret: str, text: str) -> str:

@@ -7,9 +7,9 @@ Must not: read responses (`response.py` does) or errors (`error_mapping.py`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
-from attrs import field, frozen
+from attrs import frozen
 
 from openai_images._util.json import is_mapping
 from openai_images._version import __version__
@@ -21,13 +21,15 @@ from openai_images.wire.codec import encode_json, encode_request, encode_text
 _USER_AGENT = f"openai-images/{__version__}"
 
 
-@frozen
-class HTTPRequest:
+class HTTPRequest(NamedTuple):
     """A request to send; always a POST."""
 
     url: str
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes | CompositeBody = field(repr=False)
+    headers: Mapping[str, str]
+    body: bytes | CompositeBody
+
+    def __repr__(self) -> str:
+        return f"<HTTPRequest to {self.url}>"  # not the key or the prompt
 
 
 def generate_request(
@@ -138,13 +140,15 @@ class CompositeBody:
         )
 
 
-@frozen(repr=False)
-class EditImages:
+class EditImages(NamedTuple):
     """The opened images of a request."""
 
     images: Sequence[ImageSource | ImageReference]
     mask: ImageSource | ImageReference | None = None
     markup: ImageSource | ImageReference | None = None
+
+    def __repr__(self) -> str:
+        return f"<EditImages, {len(self.images)}>"  # their URLs may be signed
 
     @property
     def referred(self) -> bool:

@@ -8,9 +8,7 @@ Must not: limit the data (its decoder does), or keep `retry`: a paid POST is not
 
 from __future__ import annotations
 
-from typing import Literal
-
-from attrs import frozen
+from typing import Literal, NamedTuple
 
 _BOM = b"\xef\xbb\xbf"
 _LF, _SPACE = 0x0A, 0x20
@@ -19,8 +17,7 @@ _MAX_VALUE = 4096
 """Bytes kept of an event's name or id; the API's longest name has 30."""
 
 
-@frozen
-class SSEEventEnd:
+class SSEEventEnd(NamedTuple):
     """The blank line that ends an event: its name ("" if it has none) and the last id."""
 
     event: str

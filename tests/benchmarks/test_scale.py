@@ -28,7 +28,7 @@ async def test_ways_that_send_nothing(way: str) -> None:
     """Each is measured twice, in processes of its own; so few prompts show nothing about the growth."""
     quarter, seen = await scale.measure_growth(way, 40)
     assert quarter.seconds > 0 < seen.seconds
-    assert seen.peak > seen.idle > 0
+    assert seen.peak >= seen.idle > 0
     assert seen.done == 0
 
 

@@ -61,7 +61,8 @@ def _of_image(image: Image) -> str:
 
 def _set(value: Any, *but: str) -> str:
     """The fields that say something."""
-    fields = asdict(value, recurse=False) if value is not None else {}
+    named_tuple = isinstance(value, tuple)
+    fields = {} if value is None else value._asdict() if named_tuple else asdict(value, recurse=False)
     return ", ".join(
         f"{name}={_short(field)}"
         for name, field in fields.items()
@@ -72,7 +73,7 @@ def _set(value: Any, *but: str) -> str:
 def _short(value: Any) -> str:
     if isinstance(value, int) and abs(value) > 10**30:
         return f"about 1e{len(str(value)) - 1}"
-    if hasattr(value, "__attrs_attrs__"):
+    if hasattr(value, "__attrs_attrs__") or hasattr(value, "_asdict"):
         return f"({_set(value)})"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {_short(item)}" for key, item in value.items()) + "}"

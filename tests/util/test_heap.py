@@ -1,6 +1,7 @@
 """What is freed is kept for the next image where glibc is the allocator, and nothing fails where it is not."""
 
 import ctypes
+import os
 import subprocess
 import sys
 
@@ -43,6 +44,7 @@ def test_pages_are_used_again(how: str, count: int) -> None:
     """Images of 32 MB together, or 80 MB, take no fresh pages the second time, and go back when asked for."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, how, str(count)],
+        env={**os.environ, "PYTHONDEVMODE": ""},
         capture_output=True,
         text=True,
         check=True,

@@ -432,6 +432,19 @@ def test_a_secret_with_unseen_characters_is_found_on_one_line() -> None:
     assert KEY not in redact(f"{KEY[:9]}\ufe0f{KEY[9:]}", (KEY,))
 
 
+@given(
+    word=st.text("ab1_-", min_size=1, max_size=40),
+    secrets=st.lists(st.text('ab1_- \n"\\\x00\ufe0f', max_size=12), max_size=3),
+    begin=st.integers(0, 12),
+    where=st.integers(0, 40),
+)
+def test_a_short_word_is_redacted_as_any_text(word: str, secrets: list[str], begin: int, where: int) -> None:
+    """The quick way for the ids of requests comes to the same, also with a secret or its beginning in them."""
+    for secret in ("", *secrets):
+        text = word[:where] + secret[:begin] + word[where:]
+        assert redact(text, tuple(secrets)) == Redaction(tuple(secrets)).text(text)
+
+
 def test_a_prompt_of_spaces_hides_nothing_else() -> None:
     """What is short on one line is not sought."""
     assert redact("a b and a b", ("a" + " " * 9 + "b", " " * 9)) == "a b and a b"
