@@ -12,12 +12,6 @@ TO_DISK = (INTO, FLOOR)
 BESIDE_SDK = (OURS, SDK, SDK_AIOHTTP, NAIVE, FLOOR)
 STREAMS = SHAPES["crowd"].crowd
 
-_OF_A_STREAM = (
-    Goal(f"<= 1/12 of {SDK}", 1 / 12, Compare.RATIO, SDK),
-    Goal(f"<= 1/9 of {SDK_AIOHTTP}", 1 / 9, Compare.RATIO, SDK_AIOHTTP),
-    Goal(f"<= 2.0 x {FLOOR}", 2.0, Compare.RATIO),
-)
-
 STREAM = tuple(
     Case(
         key=f"stream-{size}",
@@ -27,10 +21,16 @@ STREAM = tuple(
         shape=f"stream-{size}",
         parallel=4,
         batches=batches,
-        goals=_OF_A_STREAM,
+        goals=(
+            Goal(f"<= 1/{of_sdk} of {SDK}", 1 / of_sdk, Compare.RATIO, SDK),
+            Goal(f"<= {of_floor} x {FLOOR}", of_floor, Compare.RATIO),
+        ),
         plot="cpu",
     )
-    for size, what, batches in (("2x2mb", "two pictures of 2 MB", 3), ("8mb", "one picture of 8 MB", 2))
+    for size, what, batches, of_sdk, of_floor in (
+        ("2x2mb", "two pictures of 2 MB", 3, 18, 1.35),
+        ("8mb", "one picture of 8 MB", 2, 15, 1.25),
+    )
 )
 
 JSON = (
@@ -41,8 +41,8 @@ JSON = (
         probe="cpu_per_mb",
         shape="json-10x8mb",
         goals=(
-            Goal(f"<= 1/7 of {SDK}", 1 / 7, Compare.RATIO, SDK),
-            Goal(f"<= 2.0 x {FLOOR}", 2.0, Compare.RATIO),
+            Goal(f"<= 1/7.5 of {SDK}", 1 / 7.5, Compare.RATIO, SDK),
+            Goal(f"<= 1.5 x {FLOOR}", 1.5, Compare.RATIO),
         ),
         plot="cpu",
     ),
@@ -106,8 +106,8 @@ STALL = tuple(
         parallel=parallel,
         batches=3,
         goals=(
-            Goal(f"<= {FLOOR} + 5 ms", 5.0, Compare.ABOVE),
-            Goal(f"into= <= {FLOOR} + 5 ms", 5.0, Compare.ABOVE, of=INTO),
+            Goal(f"<= {FLOOR} + 4 ms", 4.0, Compare.ABOVE),
+            Goal(f"into= <= {FLOOR} + 4 ms", 4.0, Compare.ABOVE, of=INTO),
         ),
         plot="stall",
     )
@@ -126,8 +126,8 @@ TINY = (
         parallel=64,
         batches=10,
         goals=(
-            Goal(f"<= 1.6 x {FLOOR}", 1.6, Compare.RATIO),
-            Goal(f"<= 1/5 of {SDK}", 1 / 5, Compare.RATIO, SDK),
+            Goal(f"<= 2.0 x {FLOOR}", 2.0, Compare.RATIO),
+            Goal(f"<= 1/6 of {SDK}", 1 / 6, Compare.RATIO, SDK),
         ),
     ),
 )

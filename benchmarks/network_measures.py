@@ -88,7 +88,7 @@ LATENCY = (
         probe="latency",
         shape="last-8mb",
         batches=3,
-        goals=(Goal(f"<= {FLOOR} + 1 ms", 1.0, Compare.ABOVE),),
+        goals=(Goal(f"<= {FLOOR} + 0.3 ms", 0.3, Compare.ABOVE),),
     ),
     Case(
         key="latency-paced",
@@ -98,7 +98,7 @@ LATENCY = (
         shape="paced-8mb",
         pace=_RECORDS,
         batches=3,
-        goals=(Goal(f"<= {FLOOR} + 10 ms", 10.0, Compare.ABOVE),),
+        goals=(Goal(f"<= {FLOOR} + 5 ms", 5.0, Compare.ABOVE),),
         contenders=_BESIDE_SDK,
     ),
 )

@@ -213,7 +213,7 @@ LONG = "def f():\n    '''Doc.\n    More.'''\n" + "    x = 1\n" * 45
         ("models/image.py", "from openai_images import ImagesClient", "models imports the public names"),
         ("wire/sse.py", "if TYPE_CHECKING:\n    import openai_images.http.transport", "wire imports http"),
         (
-            "http/failures.py",
+            "http/retry.py",
             "def f():\n    'D.'\n    import openai_images.client.calls",
             "http imports client",
         ),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from openai_images.client.prepared import PreparedRequest
 from openai_images.errors import ImagesError, RateLimitError, annotate
-from openai_images.http.failures import RetryState, decide
+from openai_images.http.retry import RetryState, decide
 from openai_images.http.transport import Response, Transport
 from openai_images.models.options import RetryPolicy, Timeouts, Timing
 from openai_images.models.usage import Usage

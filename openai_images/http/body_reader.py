@@ -18,7 +18,7 @@ from weakref import WeakSet
 import aiohttp
 
 from openai_images._util import heap
-from openai_images.http.failures import FAILURES, FetchError, TransientFetchError
+from openai_images.http.retry import FAILURES, FetchError, TransientFetchError
 from openai_images.models import media
 from openai_images.models.completeness import ImageProbe
 from openai_images.wire.base64_decoder import Sink

@@ -20,7 +20,7 @@ from openai_images.errors import ConfigurationError
 from openai_images.http.address_guard import AddressGuard, BlockedAddressError
 from openai_images.http.body_reader import SILENCE, Bounds, read_image
 from openai_images.http.endpoint import Endpoint
-from openai_images.http.failures import FAILURES, FetchError, TransientFetchError, backoff, head_flaw
+from openai_images.http.retry import FAILURES, FetchError, TransientFetchError, backoff, head_flaw
 from openai_images.http.transport import Transport
 from openai_images.http.urls import (
     ImageURL,

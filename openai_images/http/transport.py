@@ -23,8 +23,8 @@ from openai_images.errors import (
     StreamInterruptedError,
 )
 from openai_images.http.body_reader import BodyReader, OpenBodies
-from openai_images.http.failures import FAILURES, cause, describe, head_flaw, not_sent, timed_out
 from openai_images.http.request_body import BytesBody, RequestProgress, earlier_timeout
+from openai_images.http.retry import FAILURES, cause, describe, head_flaw, not_sent, timed_out
 from openai_images.http.sessions import Session, SessionPool
 from openai_images.models.options import Timeouts, Timing
 from openai_images.wire.requests import HTTPRequest

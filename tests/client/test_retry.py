@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from openai_images import ImagesError, Limits, RetryPolicy, Timing, errors
-from openai_images.http.failures import RetryDelay, RetryState, decide
+from openai_images.http.retry import RetryDelay, RetryState, decide
 from openai_images.ratelimit.limiter import Limiter
 
 DEFAULT = RetryPolicy()
