@@ -58,8 +58,8 @@ def test_goals_stand_beside_what_was_measured() -> None:
     """Fractions are shown as the goal says them."""
     _, *rows = cells(goals({"json": outcome()}))
     assert [row[1:] for row in rows] == [
-        [f"<= 1/7 of {SDK}", "1/15.0", "met"],
-        [f"<= 2.0 x {FLOOR}", "1.50 x", "met"],
+        [f"<= 1/7.5 of {SDK}", "1/15.0", "met"],
+        [f"<= 1.5 x {FLOOR}", "1.50 x", "met"],
     ]
     slow = Outcome({OURS: [9.0], FLOOR: [1.0]}, failures={OURS: 3})
     (_, over, zero) = cells(goals({"stall-json": slow}))
