@@ -121,11 +121,8 @@ def _proved_rate(rejection: Rejection, capacity: float) -> float:
 
 
 _FIRST_BURST, _BURST_PER_SUCCESS, _MAX_BURST = 4, 2, 1000.0
-_SPACING, _CAREFUL, _SPREAD = (
-    0.01,
-    100,
-    0.4,
-)  # after `_CAREFUL` requests their number grows by e in `_SPREAD` seconds
+# The first `_CAREFUL` requests are `_SPACING` seconds apart; then their number grows by e in `_SPREAD` seconds.
+_SPACING, _CAREFUL, _SPREAD = 0.01, 100, 0.4
 _RECENT_REQUESTS = 64
 _SLACK = 0.3  # images: growth must exceed the estimate by this before it explains a rejection
 _DOUBLINGS_PER_REQUEST, _MAX_DOUBLINGS = 1.5, 60.0

@@ -172,12 +172,10 @@ class Limiter:
             left = queue.left(waiter)
             with self.lock:
                 pause = self.pacer.pause_left(now)
-                is_too_long = (
-                    pause > left and waiter.patience.max_wait > 0
-                )  # with 0 the caller asks the server
-                if is_too_long or (
-                    pause > 0 and self.stall.is_hopeless(pause, waiter.patience.max_stall, now)
-                ):
+                # A call that never waits asks the server itself.
+                is_too_long = pause > left and waiter.patience.max_wait > 0
+                is_hopeless = pause > 0 and self.stall.is_hopeless(pause, waiter.patience.max_stall, now)
+                if is_too_long or is_hopeless:
                     raise self._error(pause)
                 delay = configured = math.inf
                 if queue.free and queue.first is waiter:
