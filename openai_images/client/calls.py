@@ -7,6 +7,7 @@ Must not: read a response.
 from __future__ import annotations
 
 import logging
+from copy import copy
 from typing import TYPE_CHECKING
 
 from attrs import evolve
@@ -41,6 +42,17 @@ class CallFactory:
         self._validator = validator
         self._new_memory_sink = MemorySinkFactory()
         self._remote_images: RemoteImages | None = None
+        self._origin: CallFactory | None = None
+
+    def with_settings(
+        self, endpoint: Endpoint, context: CallContext, model: str | None, validator: RequestValidator | None
+    ) -> CallFactory:
+        """Return a factory with other settings that shares this one's connections; None keeps the validator."""
+        other = copy(self)
+        other._endpoint, other._context, other._model = endpoint, context, model  # noqa: SLF001  same class
+        other._validator = validator or self._validator  # noqa: SLF001  likewise
+        other._remote_images, other._origin = None, self._origin or self  # noqa: SLF001  likewise
+        return other
 
     def new(
         self,
@@ -68,20 +80,28 @@ class CallFactory:
     def remote_images(self) -> RemoteImages:
         """Return the client's `RemoteImages`, imported with the first remote image."""
         if self._remote_images is None:
-            from openai_images.client.remote_images import RemoteImages  # noqa: PLC0415
-            from openai_images.http.downloader import ImageDownloader  # noqa: PLC0415
-
-            context = self._context
-            downloader = ImageDownloader(
-                self._endpoint,
-                context.transport,
-                retry=context.retry,
-                timeouts=context.timeouts,
-                timing=context.timing,
-                max_bytes=context.max_image_bytes,
+            context, origin = self._context, self._origin
+            self._remote_images = (
+                self._new_remote_images()
+                if origin is None
+                else origin.remote_images().with_settings(self._endpoint, context.retry, context.timeouts)
             )
-            self._remote_images = RemoteImages(downloader, self._new_memory_sink)
         return self._remote_images
+
+    def _new_remote_images(self) -> RemoteImages:
+        from openai_images.client.remote_images import RemoteImages  # noqa: PLC0415
+        from openai_images.http.downloader import ImageDownloader  # noqa: PLC0415
+
+        context = self._context
+        downloader = ImageDownloader(
+            self._endpoint,
+            context.transport,
+            retry=context.retry,
+            timeouts=context.timeouts,
+            timing=context.timing,
+            max_bytes=context.max_image_bytes,
+        )
+        return RemoteImages(downloader, self._new_memory_sink)
 
     def _prepare(self, request: GenerateRequest, *, stream: bool) -> PreparedRequest:
         """Validate the request and add the client's model. Raises `RequestInvalidError`."""

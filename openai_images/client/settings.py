@@ -58,7 +58,9 @@ class ClientSettings(TypedDict, total=False):
     """The settings of `ImagesClient` that `ImagesClient.azure` takes too; keep in sync with its constructor."""
 
     timeouts: Timeouts
+    timeout: float | Timeouts | None
     retry: RetryPolicy
+    max_retries: int | None
     limits: Limits
     model: str | None
     session: Session | None

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, ClassVar, Final, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, Self, TypeAlias, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from openai_images.errors import ConfigurationError
 from openai_images.models.requests import GenerateRequest
@@ -73,6 +73,10 @@ class Endpoint:
     def secrets(self) -> tuple[str, ...]:
         """Texts that no error may contain, even if a server echoes them: the values of the caller's headers."""
         return (*self._headers.values(), *credentials(self._headers))
+
+    def with_headers(self, headers: Mapping[str, str]) -> Self:
+        """Return the same endpoint with these headers added, which win over its own."""
+        return evolve(self, headers=merge_headers(self._headers, headers))
 
     def url(self, path: str, model: str | None) -> str:  # noqa: ARG002  Azure's URL names it
         """Return the URL of a request for this model; `path` is such as `/images/generations`."""

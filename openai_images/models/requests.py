@@ -117,12 +117,12 @@ class GenerateRequest:
 
         Raises TypeError for an unknown keyword, or another verb's request.
         """
-        known = fields_dict(cls).keys()
-        if not params.keys() <= known:
-            unknown = min(params.keys() - known)
-            raise TypeError(
-                f"unknown parameter {unknown!r}: send parameters this version does not know with extra_body={{…}}"
-            )
+        if not params.keys() <= _names_of(cls):
+            # Imported when it is needed: valid requests never load it.
+            from openai_images.models.keyword_hints import VERB_KEYWORDS, unknown_keyword  # noqa: PLC0415
+
+            names = _names_of(cls)
+            raise TypeError(unknown_keyword(min(params.keys() - names), (*names, *VERB_KEYWORDS)))
         if isinstance(prompt, cls) and prompt.path == cls.path:
             return evolve(prompt, **params) if params else prompt
         if isinstance(prompt, GenerateRequest):
@@ -137,6 +137,11 @@ def set_parameters(request: GenerateRequest) -> dict[str, Any]:
     cls: Any = type(request)  # mypy takes its hash for that of an instance
     names, get_values = _fields_of(cls)
     return {name: value for name, value in zip(names, get_values(request), strict=True) if value is not None}
+
+
+@cache
+def _names_of(cls: type[GenerateRequest]) -> frozenset[str]:
+    return frozenset(fields_dict(cls))
 
 
 @cache
