@@ -7,15 +7,14 @@ Must not: know who iterates, or how often (`ImageStream` does).
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from attrs import evolve
 
 from openai_images._util.aio import free_gradually
-from openai_images.client.attempts import Attempts
+from openai_images.client.attempts import Attempts, annotate_cancellation
 from openai_images.client.files import OutputFiles
 from openai_images.client.prepared import PreparedRequest
 from openai_images.errors import ImagesError, annotate
@@ -24,8 +23,6 @@ from openai_images.models.media import format_warning
 from openai_images.models.results import CompletedImage, Event, ImageResult, PartialImage
 from openai_images.wire.base64_decoder import Sink
 from openai_images.wire.response import ResponseDecoder
-
-_log = logging.getLogger("openai_images")
 
 _REST_SECONDS = 1.0
 """Seconds to wait for the end of the body after the last image, so that the connection can be reused."""
@@ -45,8 +42,13 @@ class Call(ABC):
 
     @property
     @abstractmethod
+    def all_attempts(self) -> Sequence[Attempts]:
+        """The attempts of each of its requests."""
+
+    @property
     def request_id(self) -> str | None:
-        """The server's request id, once it has answered."""
+        """The server's request id (of several requests, the first), once it has answered."""
+        return next(filter(None, (attempts.request_id for attempts in self.all_attempts)), None)
 
     @property
     @abstractmethod
@@ -90,6 +92,7 @@ class Call(ABC):
 
     async def fail(self, error: BaseException) -> None:
         """Close because of this error, and wait for cancelled tasks if awaiting is still allowed."""
+        annotate_cancellation(error, self.all_attempts)
         self.close()
         if not isinstance(error, GeneratorExit):  # a coroutine that is being closed may not await
             await self.wait_closed()
@@ -145,9 +148,9 @@ class SingleCall(Call):
         return self._result
 
     @property
-    def request_id(self) -> str | None:
-        """The server's request id, once it has answered."""
-        return self.attempts.request_id
+    def all_attempts(self) -> tuple[Attempts]:
+        """The attempts of its request."""
+        return (self.attempts,)
 
     @property
     def is_open(self) -> bool:
@@ -279,12 +282,9 @@ class SingleCall(Call):
 
     def _annotate(self, result: ImageResult) -> ImageResult:
         """Add the call's info to the result; an unrequested format is logged once."""
-        reported, requested = self.attempts.context.reported, self._prepared.request.output_format
+        context, requested = self.attempts.context, self._prepared.request.output_format
         for image in result.images:
-            warning = format_warning(requested, result.output_format, image.media_type)
-            if warning is not None and warning not in reported:
-                reported.add(warning)
-                _log.warning("%s", warning)
+            context.warn_once(format_warning(requested, result.output_format, image.media_type))
         return evolve(result, **self._prepared.result_fields, **self.attempts.call_info())
 
     def _release(self) -> None:

@@ -7,11 +7,12 @@ Must not: fetch for a call without `into=`; the caller has `client.download`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from attrs import evolve
 
+from openai_images.client.attempts import Attempts
 from openai_images.client.call import Call
 from openai_images.client.files import OutputFiles
 from openai_images.errors import DownloadError, PartialResultError, annotate
@@ -41,9 +42,9 @@ class DownloadingCall(Call):
         return self._result or self._inner.result
 
     @property
-    def request_id(self) -> str | None:
-        """The server's request id."""
-        return self._inner.request_id
+    def all_attempts(self) -> Sequence[Attempts]:
+        """The attempts of the call's requests."""
+        return self._inner.all_attempts
 
     @property
     def is_open(self) -> bool:

@@ -21,7 +21,7 @@ _DEFAULTS: Mapping[str, object] = {"as_json": False}
 """Defaults other than None of keywords in a `TypedDict`."""
 
 
-def shows(keywords: type[Any] | None = None) -> Callable[[_Function], _Function]:
+def shows(keywords: Any = None) -> Callable[[_Function], _Function]:
     """Make a decorator: the function shows these `keywords` in place of its `**` parameter, and documents all of them.
 
     Without `keywords` the `**` parameter, which only gives hints for unknown names, is left out.
@@ -48,7 +48,7 @@ def _is_public(parameter: Parameter) -> bool:
 
 
 @cache
-def _keyword_parameters(keywords: type[Any]) -> tuple[Parameter, ...]:
+def _keyword_parameters(keywords: Any) -> tuple[Parameter, ...]:
     return tuple(
         Parameter(
             name,

@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 from attrs import define, evolve
 
+from openai_images.client.attempts import Attempts
 from openai_images.client.call import Call, SingleCall
 from openai_images.client.files import OutputFiles
 from openai_images.client.partial_results import SharedObserver, SubCallOutcome, combined_error, merge_results
@@ -101,9 +102,9 @@ class SplitCall(Call):
         return self._result
 
     @property
-    def request_id(self) -> str | None:
-        """The server's id of the first request that it has answered."""
-        return next(filter(None, (sub_call.call.request_id for sub_call in self._sub_calls)), None)
+    def all_attempts(self) -> Sequence[Attempts]:
+        """The attempts of each of its requests."""
+        return [sub_call.call.attempts for sub_call in self._sub_calls]
 
     @property
     def is_open(self) -> bool:

@@ -117,12 +117,13 @@ class GenerateRequest:
 
         Raises TypeError for an unknown keyword, or another verb's request.
         """
-        if not params.keys() <= _names_of(cls):
+        kind: Any = cls  # mypy takes its hash for that of an instance
+        known: frozenset[str] = _names_of(kind)
+        if not params.keys() <= known:
             # Imported when it is needed: valid requests never load it.
             from openai_images.models.keyword_hints import VERB_KEYWORDS, unknown_keyword  # noqa: PLC0415
 
-            names = _names_of(cls)
-            raise TypeError(unknown_keyword(min(params.keys() - names), (*names, *VERB_KEYWORDS)))
+            raise TypeError(unknown_keyword(min(params.keys() - known), (*known, *VERB_KEYWORDS)))
         if isinstance(prompt, cls) and prompt.path == cls.path:
             return evolve(prompt, **params) if params else prompt
         if isinstance(prompt, GenerateRequest):
