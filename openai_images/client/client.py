@@ -1,7 +1,7 @@
 """`ImagesClient`: the public verbs.
 
 Invariants: building a client does no I/O and needs no event loop, so it may live at module level and serve several
-`asyncio.run`s. A setting that was not given is never sent; the key is checked when the client is built.
+`asyncio.run`s. A setting that was not given is never sent; the environment is read for each call, not before.
 Must not: show the key in any text.
 """
 
@@ -17,9 +17,15 @@ from openai_images._util.attrs import safe_repr
 from openai_images.client.attempts import CallContext
 from openai_images.client.calls import CallFactory
 from openai_images.client.files import Output
-from openai_images.client.settings import ClientSettings, Portable, Settings, endpoint_from
+from openai_images.client.settings import (
+    ClientSettings,
+    EndpointArguments,
+    EndpointSource,
+    Portable,
+    Settings,
+)
 from openai_images.client.stream import ImageStream
-from openai_images.http.endpoint import ApiKey, Endpoint, TokenProvider
+from openai_images.http.endpoint import ApiKey, TokenProvider
 from openai_images.http.sessions import Session, SessionPool, parse_proxy
 from openai_images.http.transport import Transport
 from openai_images.models.image import Image
@@ -31,6 +37,7 @@ from openai_images.validation.validator import Mode, RequestValidator
 
 if TYPE_CHECKING:
     from openai_images.catalog.prices import Prices
+    from openai_images.http.azure import AzureConfig
     from openai_images.many.outcomes import Outcomes
     from openai_images.models.outcomes import Progress
 
@@ -42,14 +49,15 @@ class ImagesClient(Portable):
     """Generates and edits images through the OpenAI API, or through any server with the same endpoints.
 
     `api_key` (a string, or an async function awaited before each attempt), `base_url`, `organization` and `project`
-    default to OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_ORG_ID and OPENAI_PROJECT_ID. `model` is sent when a request
-    names none. `session` is used and never closed. `headers` are sent with each request; `ssl` and `proxy` are passed
-    to aiohttp; `trust_env` uses the proxies of the environment (HTTPS_PROXY, NO_PROXY, …).
+    default to OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_ORG_ID and OPENAI_PROJECT_ID, which are read for each call, so
+    that a client can be built without them. `model` is sent when a request names none. `session` is used and never
+    closed. `headers` are sent with each request; `ssl` and `proxy` are passed to aiohttp; `trust_env` uses the proxies
+    of the environment (HTTPS_PROXY, NO_PROXY, …).
 
     `validate` checks requests before they are sent: "warn" raises `RequestInvalidError` for what the API certainly
     rejects and logs doubtful values, "strict" raises for both, "off" for neither. `split` sends a large `n` as several
     concurrent requests under the same limits, each with as many images as one request may have (10; 1 in a stream);
-    `split=False` sends `n` unchanged. Raises `ConfigurationError`.
+    `split=False` sends `n` unchanged. Raises `ConfigurationError`; a missing key is an error of the first call.
     """
 
     def __init__(  # noqa: PLR0913  each setting is a keyword
@@ -71,9 +79,10 @@ class ImagesClient(Portable):
         validate: Mode = "warn",
         split: bool = True,
         timing: Timing = Timing(),  # noqa: B008  frozen
-        _endpoint: Endpoint | None = None,
+        _azure: AzureConfig | None = None,
     ) -> None:
-        self._endpoint = _endpoint or endpoint_from(api_key, base_url, organization, project, headers or {})
+        arguments = EndpointArguments(dict(headers or {}), api_key, base_url, organization, project, _azure)
+        self._endpoint = EndpointSource(arguments)
         self._model = model
         self._limits = limits
         self._settings = Settings(
@@ -102,13 +111,9 @@ class ImagesClient(Portable):
             reported=set(),
         )
         validator = RequestValidator(
-            settings.validate,
-            official=self._endpoint.is_openai,
-            azure=self._endpoint.is_azure,
-            split=settings.split,
-            wall=settings.timing.wall,
+            settings.validate, official=True, split=settings.split, wall=settings.timing.wall
         )
-        self._calls = CallFactory(self._endpoint, self._context, self._model, validator)
+        self._calls = CallFactory(self._endpoint, self._context, self._model, validator, self._limits)
 
     @classmethod
     def azure(
@@ -128,20 +133,18 @@ class ImagesClient(Portable):
         is the `deployment`, or each request's `model`. `api_key` is sent in the header `api-key`; `token_provider`, a
         function or async function called before each attempt, returns a Microsoft Entra ID token. Defaults are taken
         from AZURE_OPENAI_ENDPOINT, OPENAI_API_VERSION (or AZURE_OPENAI_API_VERSION), AZURE_OPENAI_AD_TOKEN and
-        AZURE_OPENAI_API_KEY; OPENAI_API_KEY and OPENAI_BASE_URL are ignored. The other settings are those of the
-        constructor. Raises `ConfigurationError`.
+        AZURE_OPENAI_API_KEY for each call; OPENAI_API_KEY and OPENAI_BASE_URL are ignored. The other settings are those
+        of the constructor. Raises `ConfigurationError`.
         """
         # Imported when it is needed: other clients start faster without it.
-        from openai_images.http.azure import AzureConfig, AzureEndpoint  # noqa: PLC0415
+        from openai_images.http.azure import AzureConfig  # noqa: PLC0415
 
         config = AzureConfig(endpoint, deployment, api_version, api_key, token_provider)
-        azure = AzureEndpoint.from_config(config, settings.get("headers") or {})
-        settings.setdefault("model", azure.deployment)
-        return cls(**settings, _endpoint=azure)
+        return cls(**settings, _azure=config)
 
     @property
     def base_url(self) -> str:
-        """The URL to which endpoint paths are added, without a trailing slash."""
+        """The URL to which endpoint paths are added, without a trailing slash. Raises `ConfigurationError`."""
         return self._endpoint.base_url
 
     async def generate(
@@ -265,6 +268,7 @@ class ImagesClient(Portable):
         # Imported when it is needed: single calls start faster without it.
         from openai_images.client.many import ManyOptions, start_many  # noqa: PLC0415
 
+        defaults = {"model": self._calls.model, **params}
         options = ManyOptions(
             concurrency=self._limits.concurrency if concurrency is None else concurrency,
             ordered=ordered,
@@ -272,10 +276,10 @@ class ImagesClient(Portable):
             overwrite=overwrite,
             progress=progress,
             prices=prices,
-            context=self._context,
+            context=self._calls.context,
             max_identical_failures=max_identical_failures,
         )
-        return start_many(self._calls, requests, {"model": self._model, **params}, options)
+        return start_many(self._calls, requests, defaults, options)
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop. Idempotent; a later call opens new ones."""
