@@ -1,7 +1,7 @@
 """`ImagesClient`: the public verbs.
 
 Invariants: building a client does no I/O and needs no event loop, so it may live at module level and serve several
-`asyncio.run`s. A setting that was not given is never sent; the key is checked when the client is built.
+`asyncio.run`s. A setting that was not given is never sent; the environment is read for each call, not before.
 Must not: show the key in any text.
 """
 
@@ -16,11 +16,11 @@ from openai_images._util.attrs import safe_repr
 from openai_images.client.attempts import CallContext
 from openai_images.client.calls import CallFactory
 from openai_images.client.files import Output
-from openai_images.client.options import Adjustable, NoSettings, new_validator, reject_unknown, start_settings
-from openai_images.client.settings import ClientSettings, Settings, endpoint_from
+from openai_images.client.options import Adjustable, NoSettings, reject_unknown, start_settings
+from openai_images.client.settings import ClientSettings, EndpointArguments, EndpointSource, Settings
 from openai_images.client.signatures import shows
 from openai_images.client.stream import ImageStream
-from openai_images.http.endpoint import ApiKey, Endpoint, TokenProvider
+from openai_images.http.endpoint import ApiKey, TokenProvider
 from openai_images.http.sessions import Session, SessionPool, parse_proxy
 from openai_images.http.transport import Transport
 from openai_images.models.image import Image
@@ -29,10 +29,11 @@ from openai_images.models.parameters import CallOptions, EditKeywords, GenerateK
 from openai_images.models.requests import EditRequest, GenerateRequest
 from openai_images.models.results import ImageResult
 from openai_images.ratelimit.limiter import Limiter
-from openai_images.validation.validator import Mode
+from openai_images.validation.validator import Mode, RequestValidator
 
 if TYPE_CHECKING:
     from openai_images.catalog.prices import Prices
+    from openai_images.http.azure import AzureConfig
     from openai_images.many.outcomes import Outcomes
     from openai_images.models.outcomes import Progress
 
@@ -44,9 +45,10 @@ class ImagesClient(Adjustable):
     """Generates and edits images through the OpenAI API, or through any server with the same endpoints.
 
     `api_key`, `base_url`, `organization` and `project` default to OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_ORG_ID and
-    OPENAI_PROJECT_ID. `timeout` and `max_retries` are short for `Timeouts(total=…)` and `RetryPolicy(max_retries=…)`;
-    calls take them too, and `with_options` gives a client with others. Each setting is described at the constructor.
-    Raises `ConfigurationError`, and TypeError for an unknown setting.
+    OPENAI_PROJECT_ID, which are read for each call, so that a client can be built without them. `timeout` and
+    `max_retries` are short for `Timeouts(total=…)` and `RetryPolicy(max_retries=…)`; calls take them too, and
+    `with_options` returns a client with others. The constructor describes each setting. Raises `ConfigurationError`,
+    and TypeError for an unknown setting; a missing key is an error of the first call.
     """
 
     @shows()
@@ -71,14 +73,15 @@ class ImagesClient(Adjustable):
         validate: Mode = "warn",
         split: bool = True,
         timing: Timing = Timing(),  # noqa: B008  frozen
-        _endpoint: Endpoint | None = None,
+        _azure: AzureConfig | None = None,
         **unknown: Unpack[NoSettings],
     ) -> None:
         """Build a client, without I/O."""
         if unknown:
             reject_unknown(unknown, ImagesClient.__init__.__kwdefaults__, "ImagesClient")
         timeouts, retry = start_settings(timeouts, timeout, retry, max_retries)
-        self._endpoint = _endpoint or endpoint_from(api_key, base_url, organization, project, headers or {})
+        arguments = EndpointArguments(dict(headers or {}), api_key, base_url, organization, project, _azure)
+        self._endpoint = EndpointSource(arguments)
         self._model = model
         self._limits = limits
         self._settings = Settings(
@@ -106,8 +109,10 @@ class ImagesClient(Adjustable):
             self._limits.max_picture_bytes,
             reported=set(),
         )
-        validator = new_validator(settings, self._endpoint)
-        self._calls = CallFactory(self._endpoint, self._context, self._model, validator)
+        validator = RequestValidator(
+            settings.validate, official=True, split=settings.split, wall=settings.timing.wall
+        )
+        self._calls = CallFactory(self._endpoint, self._context, self._model, validator, self._limits)
 
     @classmethod
     @shows(ClientSettings)
@@ -127,19 +132,17 @@ class ImagesClient(Adjustable):
         dated `api_version` requests go to `/openai/deployments/NAME/…`, otherwise to `/openai/v1/…`; NAME is the
         `deployment`, or each request's `model`. `api_key` is sent in the header `api-key`. Defaults are taken from
         AZURE_OPENAI_ENDPOINT, OPENAI_API_VERSION (or AZURE_OPENAI_API_VERSION), AZURE_OPENAI_AD_TOKEN and
-        AZURE_OPENAI_API_KEY; OPENAI_API_KEY and OPENAI_BASE_URL are ignored. Raises `ConfigurationError`.
+        AZURE_OPENAI_API_KEY for each call; OPENAI_API_KEY and OPENAI_BASE_URL are ignored. Raises `ConfigurationError`.
         """
         # Imported when it is needed: other clients start faster without it.
-        from openai_images.http.azure import AzureConfig, AzureEndpoint  # noqa: PLC0415
+        from openai_images.http.azure import AzureConfig  # noqa: PLC0415
 
         config = AzureConfig(endpoint, deployment, api_version, api_key, token_provider)
-        azure = AzureEndpoint.from_config(config, settings.get("headers") or {})
-        settings.setdefault("model", azure.deployment)
-        return cls(**settings, _endpoint=azure)
+        return cls(**settings, _azure=config)
 
     @property
     def base_url(self) -> str:
-        """The URL to which endpoint paths are added, without a trailing slash."""
+        """The URL to which endpoint paths are added, without a trailing slash. Raises `ConfigurationError`."""
         return self._endpoint.base_url
 
     @shows(GenerateKeywords)
@@ -273,7 +276,8 @@ class ImagesClient(Adjustable):
         # Imported when it is needed: single calls start faster without it.
         from openai_images.client.many import ManyOptions, start_many  # noqa: PLC0415
 
-        client = self._for_call(params)
+        calls = self._for_call(params)._calls  # noqa: SLF001  same class
+        defaults = {"model": calls.model, **params}
         options = ManyOptions(
             concurrency=self._limits.concurrency if concurrency is None else concurrency,
             ordered=ordered,
@@ -281,10 +285,10 @@ class ImagesClient(Adjustable):
             overwrite=overwrite,
             progress=progress,
             prices=prices,
-            context=client._context,  # noqa: SLF001  same class
+            context=calls.context,
             max_identical_failures=max_identical_failures,
         )
-        return start_many(client._calls, requests, {"model": self._model, **params}, options)  # noqa: SLF001
+        return start_many(calls, requests, defaults, options)
 
     def __repr__(self) -> str:
         return f"<ImagesClient {self.base_url}>"

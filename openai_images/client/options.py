@@ -15,14 +15,12 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 from attrs import evolve
 
 from openai_images._util.json import is_mapping
-from openai_images.client.attempts import CallContext
 from openai_images.client.call import Call
 from openai_images.client.calls import CallFactory
 from openai_images.client.files import Output
 from openai_images.client.settings import Portable, Settings
 from openai_images.client.signatures import shows
 from openai_images.errors import ConfigurationError
-from openai_images.http.endpoint import Endpoint
 from openai_images.http.sessions import SessionPool
 from openai_images.models.options import RetryPolicy, Timeouts
 from openai_images.models.parameters import OPTION_NAMES, CallOptions
@@ -49,7 +47,6 @@ class Adjustable(Portable):
     """A client from which others are derived by `with_options`."""
 
     _model: str | None
-    _context: CallContext
     _calls: CallFactory
     _sessions: SessionPool
 
@@ -89,11 +86,15 @@ class Adjustable(Portable):
         settings = other._settings = _changed(self._settings, given)
         if "headers" in given:
             other._endpoint = self._endpoint.with_headers(checked_headers(given["headers"]))
-        other._model = given.get("model", self._model)
-        other._context = self._context._replace(retry=settings.retry, timeouts=settings.timeouts)
-        has_rules = "validate" in given or "split" in given
-        validator = new_validator(settings, other._endpoint) if has_rules else None
-        other._calls = self._calls.with_settings(other._endpoint, other._context, other._model, validator)
+        model = other._model = given.get("model", self._model)
+        validator = None
+        if "validate" in given or "split" in given:
+            validator = RequestValidator(
+                settings.validate, official=True, split=settings.split, wall=settings.timing.wall
+            )
+        other._calls = self._calls.derive(
+            other._endpoint, model, settings.retry, settings.timeouts, validator
+        )
         return other
 
     async def aclose(self) -> None:
@@ -162,17 +163,6 @@ def retry_from(retry: object, max_retries: Any) -> RetryPolicy:
             f"retry must be a RetryPolicy(…), not {type(retry).__name__}; max_retries= takes a number"
         )
     return retry if max_retries is None else evolve(retry, max_retries=max_retries)
-
-
-def new_validator(settings: Settings, endpoint: Endpoint) -> RequestValidator:
-    """Return a validator for requests to this endpoint."""
-    return RequestValidator(
-        settings.validate,
-        official=endpoint.is_openai,
-        azure=endpoint.is_azure,
-        split=settings.split,
-        wall=settings.timing.wall,
-    )
 
 
 def checked_headers(headers: object) -> Mapping[str, str]:

@@ -1,6 +1,6 @@
 """`Endpoint`: the base URL and the key of a client's requests, validated.
 
-Invariants: an unusable URL or key is rejected when the client is built.
+Invariants: an unusable URL or key is rejected when the endpoint is made.
 Must not: show a key or a password in an error.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar, Final, Self, TypeAlias, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from openai_images.errors import ConfigurationError
 from openai_images.models.requests import GenerateRequest
@@ -60,6 +60,8 @@ class Endpoint:
     base_url: str
     _headers: Mapping[str, str]
     _api_key: ApiKey | TokenProvider | None
+    default_model: str | None = field(default=None, kw_only=True)
+    """For requests that name no model, where neither the client does."""
 
     is_azure: ClassVar[bool] = False
     """Whether this is Azure's service, which retires models on its own dates."""
