@@ -32,6 +32,7 @@ from openai_images.validation.validator import Mode, RequestValidator
 if TYPE_CHECKING:
     from openai_images.catalog.prices import Prices
     from openai_images.many.outcomes import Outcomes
+    from openai_images.models.model_info import ModelInfo
     from openai_images.models.outcomes import Progress
 
 _What = TypeVar("_What", "ImageResult", "Image")
@@ -276,6 +277,12 @@ class ImagesClient(Portable):
             max_identical_failures=max_identical_failures,
         )
         return start_many(self._calls, requests, {"model": self._model, **params}, options)
+
+    async def list_models(self) -> tuple[ModelInfo, ...]:
+        """Return the models that the server offers to this key (`GET /models`). Raises `ImagesError`."""
+        from openai_images.client.model_list import list_models  # noqa: PLC0415
+
+        return await list_models(self._endpoint, self._context)
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop. Idempotent; a later call opens new ones."""
