@@ -221,15 +221,17 @@ def _unknown_record(model: ModelInfo) -> dict[str, Any]:
 
 
 def _other_lines(others: Sequence[ModelInfo]) -> Iterator[str]:
-    shown = others if len(others) <= _MAX_LISTED else [model for model in others if "image" in model.id]
-    names = [
-        f"{printable(model.id)}{f' (ends {model.shutdown_date})' if model.shutdown_date else ''}"
-        for model in shown
-    ]
+    is_short = len(others) <= _MAX_LISTED
+    shown = [model for model in others if is_short or "image" in model.id]
+    names = [printable(model.id) + _end_note(model) for model in shown]
     if names:
         yield f"not in the table: {join_limited(names, _MAX_LISTED)}"
     if rest := len(others) - len(shown):
         yield f"and {plural(rest, 'model')} without 'image' in the name; --json lists all"
+
+
+def _end_note(model: ModelInfo) -> str:
+    return f" (ends {model.shutdown_date})" if model.shutdown_date else ""
 
 
 def _block(status: ModelStatus) -> list[str]:

@@ -44,7 +44,7 @@ def _models(items: list[Any]) -> Iterator[ModelInfo]:
         names = [name for key in ("id", "name") if isinstance(name := fields.get(key), str) and name]
         if not names:
             continue
-        known = {
+        known: dict[str, Any] = {
             "created": value if type(value := fields.get("created")) is int else None,
             "owned_by": value if isinstance(value := fields.get("owned_by"), str) else None,
             "shutdown_date": _date(fields.get("shutdown_date")),

@@ -83,12 +83,13 @@ def test_check_asks_the_server(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Non
     """What the key has is said for each, and an end is the server's own."""
     with serving(now=lambda: NOW + 10 * 86_400) as server:
         monkeypatch.setenv("OPENAI_API_KEY", server.api_key)
-        done = cli("models", "--check", "--base-url", server.base_url)
+        url = server.base_url
+        done = cli("models", "--check", "--base-url", url)
     blocks = {block.split("\n")[0]: block for block in done.out.split("\n\n")}
     assert (done.code, len(server.requests)) == (0, 0)
     assert ["server", "available"] in [line.split() for line in blocks["gpt-image-2"].splitlines()]
     assert "  server          not available to this key\n" in blocks["gpt-image-1.5"]
-    assert f"{server.base_url} lists 8 models, 5 of them in the table" in done.err
+    assert f"{url} lists 8 models, 5 of them in the table" in done.err
 
 
 def test_check_overrides_the_table(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
