@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from openai_images.batch.batch import Batch
     from openai_images.batch.input import read_batch_items
     from openai_images.batch.models import BatchItem, BatchOptions, BatchPlan, BatchSummary
+    from openai_images.catalog.models import ModelSpec, SizeRules, known_models
     from openai_images.catalog.prices import PUBLISHED_PRICES, ModelPrice, Prices, read_prices
     from openai_images.catalog.sizes import size_of_ratio
     from openai_images.client.client import ImagesClient
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from openai_images.many.outcomes import Outcomes
     from openai_images.models.cost import cost_of, estimate_cost
     from openai_images.models.image import Image
+    from openai_images.models.model_info import ModelInfo
     from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
     from openai_images.models.outcomes import Failed, Outcome, Progress, Succeeded
     from openai_images.models.requests import EditRequest, GenerateRequest, ImageReference
@@ -98,6 +100,8 @@ _MODULES = {
     "models.requests": ("EditRequest", "ImageReference"),
     "models.options": ("RetryPolicy", "Timing"),
     "models.outcomes": ("Failed", "Outcome", "Progress", "Succeeded"),
+    "models.model_info": ("ModelInfo",),
+    "catalog.models": ("ModelSpec", "SizeRules", "known_models"),
     "catalog.prices": ("PUBLISHED_PRICES", "ModelPrice", "Prices", "read_prices"),
     "catalog.sizes": ("size_of_ratio",),
     "client.stream": ("ImageStream",),
@@ -133,7 +137,9 @@ __all__ = [
     "ImagesError",
     "InternalServerError",
     "Limits",
+    "ModelInfo",
     "ModelPrice",
+    "ModelSpec",
     "ModerationBlockedError",
     "NotFoundError",
     "Outcome",
@@ -149,6 +155,7 @@ __all__ = [
     "RequestInvalidError",
     "ResponseTooLargeError",
     "RetryPolicy",
+    "SizeRules",
     "StreamInterruptedError",
     "Succeeded",
     "SvgUsage",
@@ -160,6 +167,7 @@ __all__ = [
     "__version__",
     "cost_of",
     "estimate_cost",
+    "known_models",
     "read_batch_items",
     "read_prices",
     "size_of_ratio",

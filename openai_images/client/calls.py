@@ -27,6 +27,7 @@ from openai_images.wire.base64_decoder import MemorySinkFactory
 
 if TYPE_CHECKING:
     from openai_images.client.remote_images import RemoteImages
+    from openai_images.models.model_info import ModelInfo
     from openai_images.models.outcomes import CallObserver
 
 _log = logging.getLogger("openai_images")
@@ -127,6 +128,14 @@ class CallFactory:
     def remote_images(self) -> RemoteImages:
         """Return what downloads images from the server of this moment. Raises `ConfigurationError`."""
         return self._remote_images(self._server())
+
+    async def list_models(self) -> tuple[ModelInfo, ...]:
+        """Return the models of the server of this moment. Raises `ImagesError`."""
+        # Imported when it is needed: calls for images never load it.
+        from openai_images.client.model_list import list_models  # noqa: PLC0415
+
+        server = self._server()
+        return await list_models(server.endpoint, server.context)
 
     def _remote_images(self, server: _Server) -> RemoteImages:
         if server.remote_images is None and server.base is not None:

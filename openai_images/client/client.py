@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from openai_images.catalog.prices import Prices
     from openai_images.http.azure import AzureConfig
     from openai_images.many.outcomes import Outcomes
+    from openai_images.models.model_info import ModelInfo
     from openai_images.models.outcomes import Progress
 
 _What = TypeVar("_What", "ImageResult", "Image")
@@ -289,6 +290,10 @@ class ImagesClient(Adjustable):
             max_identical_failures=max_identical_failures,
         )
         return start_many(calls, requests, defaults, options)
+
+    async def list_models(self) -> tuple[ModelInfo, ...]:
+        """Return the models that the server offers to this key (`GET /models`). Raises `ImagesError`."""
+        return await self._calls.list_models()
 
     def __repr__(self) -> str:
         return f"<ImagesClient {self.base_url}>"
