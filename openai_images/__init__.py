@@ -43,14 +43,28 @@ if TYPE_CHECKING:
         ResponseTooLargeError,
         StreamInterruptedError,
     )
+    from openai_images.http.endpoint import ApiKey, TokenProvider
     from openai_images.many.outcomes import Outcomes
     from openai_images.models.cost import cost_of, estimate_cost
     from openai_images.models.image import Image
     from openai_images.models.model_info import ModelInfo
     from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
     from openai_images.models.outcomes import Failed, Outcome, Progress, Succeeded
-    from openai_images.models.requests import EditRequest, GenerateRequest, ImageReference
-    from openai_images.models.results import CompletedImage, ImageResult, PartialImage, UnknownEvent
+    from openai_images.models.requests import (
+        EditParams,
+        EditRequest,
+        GenerateParams,
+        GenerateRequest,
+        ImageInput,
+        ImageReference,
+    )
+    from openai_images.models.results import (
+        CompletedImage,
+        ImageEvent,
+        ImageResult,
+        PartialImage,
+        UnknownEvent,
+    )
     from openai_images.models.usage import SvgUsage, TokenDetails, Usage
 
 _MODULES = {
@@ -82,11 +96,14 @@ _MODULES = {
         "ResponseTooLargeError",
         "StreamInterruptedError",
     ),
+    "http.endpoint": ("ApiKey", "TokenProvider"),
     "many.outcomes": ("Outcomes",),
     "models": (
         "CompletedImage",
+        "GenerateParams",
         "GenerateRequest",
         "Image",
+        "ImageEvent",
         "ImageResult",
         "Limits",
         "PartialImage",
@@ -97,7 +114,7 @@ _MODULES = {
         "Usage",
     ),
     "models.cost": ("cost_of", "estimate_cost"),
-    "models.requests": ("EditRequest", "ImageReference"),
+    "models.requests": ("EditParams", "EditRequest", "ImageInput", "ImageReference"),
     "models.options": ("RetryPolicy", "Timing"),
     "models.outcomes": ("Failed", "Outcome", "Progress", "Succeeded"),
     "models.model_info": ("ModelInfo",),
@@ -113,6 +130,7 @@ __all__ = [
     "APIConnectionError",
     "APIStatusError",
     "APITimeoutError",
+    "ApiKey",
     "AuthenticationError",
     "BadRequestError",
     "Batch",
@@ -126,10 +144,14 @@ __all__ = [
     "ConfigurationError",
     "DecodeError",
     "DownloadError",
+    "EditParams",
     "EditRequest",
     "Failed",
+    "GenerateParams",
     "GenerateRequest",
     "Image",
+    "ImageEvent",
+    "ImageInput",
     "ImageReference",
     "ImageResult",
     "ImageStream",
@@ -162,6 +184,7 @@ __all__ = [
     "Timeouts",
     "Timing",
     "TokenDetails",
+    "TokenProvider",
     "UnknownEvent",
     "Usage",
     "__version__",
@@ -174,14 +197,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    """Import a public name from its module, once."""
-    if name not in _MODULE_BY_NAME:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
-    value = getattr(import_module(f"{__name__}.{_MODULE_BY_NAME[name]}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a checker that sees it takes every misspelt name for one of ours
+
+    def __getattr__(name: str) -> object:
+        """Import a public name from its module, once."""
+        if name not in _MODULE_BY_NAME:
+            from openai_images._util.names import missing_name  # noqa: PLC0415  only mistakes need it
+
+            raise missing_name(__name__, name, __all__)
+        value = getattr(import_module(f"{__name__}.{_MODULE_BY_NAME[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -20,7 +20,7 @@ from openai_images.client.prepared import PreparedRequest
 from openai_images.errors import ImagesError, annotate
 from openai_images.http.transport import Response
 from openai_images.models.media import format_warning
-from openai_images.models.results import CompletedImage, Event, ImageResult, PartialImage
+from openai_images.models.results import CompletedImage, ImageEvent, ImageResult, PartialImage
 from openai_images.wire.base64_decoder import Sink
 from openai_images.wire.response import ResponseDecoder
 
@@ -65,7 +65,7 @@ class Call(ABC):
         """Send the request and wait for the response headers. Raises `ImagesError` and OSError."""
 
     @abstractmethod
-    async def read(self) -> list[Event]:
+    async def read(self) -> list[ImageEvent]:
         """Return the next events; none when the call is over. Raises as `open` does."""
 
     @abstractmethod
@@ -172,14 +172,14 @@ class SingleCall(Call):
         max_bytes = self.attempts.context.max_image_bytes
         self._decoder = ResponseDecoder(response_context, self._new_sink, max_bytes)
 
-    async def read(self) -> list[Event]:
+    async def read(self) -> list[ImageEvent]:
         """Return the next events; none when the call is over. Raises as `open` does."""
-        events: list[Event] = []
+        events: list[ImageEvent] = []
         try:
             while not events and not self.is_over:
                 await self.open()
                 if self._response is not None and self._decoder is not None:
-                    await self._read_chunk(self._response, self._decoder, events)
+                    await self._read(self._response, self._decoder, events)
         finally:
             if self._response is not None:
                 self._response.pause()
@@ -190,7 +190,7 @@ class SingleCall(Call):
         self.is_over = True
         self._release()
 
-    async def _read_chunk(self, response: Response, decoder: ResponseDecoder, events: list[Event]) -> None:
+    async def _read(self, response: Response, decoder: ResponseDecoder, events: list[ImageEvent]) -> None:
         """Read and decode a chunk. After the last image it waits only briefly, and errors are ignored."""
         has_all = len(self._completed) >= self._expected
         if has_all:
@@ -217,7 +217,7 @@ class SingleCall(Call):
         if failure is not None or not chunk:
             await self._finish(None if has_all else failure)
 
-    async def _emit(self, decoded: Iterator[Event], events: list[Event]) -> ImagesError | None:
+    async def _emit(self, decoded: Iterator[ImageEvent], events: list[ImageEvent]) -> ImagesError | None:
         """Add the events, their images stored in files if there are any; return the error that ended them."""
         error: ImagesError | None = None
         try:

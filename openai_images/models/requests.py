@@ -191,7 +191,7 @@ class ImageReference:
             raise RequestInvalidError("an ImageReference has either an image_url or a file_id, as text")
 
 
-SourceImage: TypeAlias = (
+ImageInput: TypeAlias = (
     str
     | os.PathLike[str]
     | bytes
@@ -209,9 +209,9 @@ SourceImage: TypeAlias = (
 class EditParams(GenerateParams, total=False):
     """The keywords of `edit` and `stream_edit`; keep in step with the fields of `EditRequest`."""
 
-    image: SourceImage | Sequence[SourceImage]
-    mask: SourceImage | None
-    markup: SourceImage | None
+    image: ImageInput | Sequence[ImageInput]
+    mask: ImageInput | None
+    markup: ImageInput | None
     input_fidelity: str | None
     as_json: bool
 
@@ -252,8 +252,8 @@ class EditRequest(GenerateRequest):
 
     path: ClassVar[str] = "/images/edits"
 
-    image: SourceImage | Sequence[SourceImage] = field(kw_only=True, repr=_repr_images, hash=False)
-    mask: SourceImage | None = field(default=None, kw_only=True, repr=_repr_layer, hash=False)
-    markup: SourceImage | None = field(default=None, kw_only=True, repr=_repr_layer, hash=False)
+    image: ImageInput | Sequence[ImageInput] = field(kw_only=True, repr=_repr_images, hash=False)
+    mask: ImageInput | None = field(default=None, kw_only=True, repr=_repr_layer, hash=False)
+    markup: ImageInput | None = field(default=None, kw_only=True, repr=_repr_layer, hash=False)
     input_fidelity: str | None = field(default=None, kw_only=True)
     as_json: bool = field(default=False, kw_only=True)
