@@ -23,6 +23,7 @@ from openai_images._util.aio import run_to_completion
 from openai_images.batch.caller import Caller
 from openai_images.batch.contact_sheet import write_page
 from openai_images.batch.filesystem import Disk
+from openai_images.batch.image_records import write_records
 from openai_images.batch.item_runner import ItemRunner
 from openai_images.batch.journal import done_row, timestamp
 from openai_images.batch.models import BatchItem, BatchOptions, BatchPlan, BatchSummary
@@ -118,7 +119,7 @@ class Batch:
         self._entered_runner.stop()
 
     async def aclose(self) -> None:
-        """Cancel in-flight requests, write `index.html` and unlock the folder; idempotent."""
+        """Cancel in-flight requests, write records and contact sheet, and unlock the folder; idempotent."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -162,10 +163,9 @@ class BatchRunner:
 
     def __init__(self, settings: RunSettings) -> None:
         opened, options, caller = settings.opened, settings.options, settings.caller
-        self.plan = opened.plan
+        self.plan, self._opened = opened.plan, opened
         self.status = BatchStatus(opened.plan, opened.ledger)
         self._run = RunState(settings, stop=lambda: self._outcomes.stop())  # noqa: PLW0108  they are made below
-        self._folder = opened.folder
         self._timing = caller.timing
         self._start_time = settings.start_time
         self._end_time: float | None = None
@@ -175,7 +175,6 @@ class BatchRunner:
         for key, representative in self.plan.same.items():
             if representative in opened.stems:
                 self._duplicates.setdefault(representative, []).append(self._items[key])
-        self._opened = opened
         self._to_send = frozenset(opened.plan.to_send)
         self._order = dict.fromkeys((*opened.plan.to_fetch, *opened.plan.to_send))  # URLs expire
         self._work: dict[str, WorkItem] = {}  # what was started
@@ -239,10 +238,11 @@ class BatchRunner:
         try:
             self._run.close()
             self._end_time = self._timing.monotonic()
-            entries = sheet_entries(self._items.values(), self.status)
-            write_page(self._run.paths.root, entries, self.summary(), self._options)
+            root, items = self._run.paths.root, tuple(self._items.values())
+            write_records(root, items, self._run.ledger, self._options)
+            write_page(root, sheet_entries(items, self.status), self.summary(), self._options)
         finally:
-            self._folder.release()
+            self._opened.folder.release()
 
     async def _requests(self) -> AsyncIterator[RequestItem]:
         """What is to be fetched first; then the items to send, as the budget allows."""

@@ -17,7 +17,8 @@ from attrs import define, evolve, field, frozen
 
 from openai_images._util.attrs import safe_repr
 from openai_images._util.filenames import casefold_name, stem_of
-from openai_images.batch.journal_reader import JournalContents, JournalRow, StoredFile, parse_amount
+from openai_images.batch.journal_reader import JournalContents, JournalRow, StoredFile
+from openai_images.batch.response_facts import NO_FACTS, ResponseFacts, parse_amount, response_facts
 
 State: TypeAlias = Literal["pending", "done", "away", "failed", "unknown"]
 
@@ -30,7 +31,8 @@ class ItemRecord:
 
     `request` is the digest of the last request, `stem` the name of its files, `image_count` how many it asks for;
     `files` are there in any state, and `urls` lead to the remote ones. `blocked` failures are the safety system's;
-    the other images of a `partial` one can be requested.
+    the other images of a `partial` one can be requested. `facts` are those of the last response, `earlier_facts` of
+    the ones before, by the stems of their files. `same_as` is the key of the item whose files it shares.
     """
 
     state: State = "pending"
@@ -45,6 +47,16 @@ class ItemRecord:
     adopted: bool = False
     urls: tuple[str, ...] = field(default=(), repr=False)
     partial: bool = False
+    facts: ResponseFacts = NO_FACTS
+    earlier_facts: tuple[tuple[str, ResponseFacts], ...] = ()
+    same_as: str = ""
+
+    def facts_of(self, file: StoredFile) -> ResponseFacts:
+        """The facts of the response that brought this file."""
+        if not self.earlier_facts:
+            return self.facts
+        stem = stem_of(file.name)
+        return next((facts for name, facts in self.earlier_facts if name == stem), self.facts)
 
     @property
     def is_incomplete(self) -> bool:
@@ -153,6 +165,7 @@ class Ledger:
             reason="it was sent, and the run ended before its answer came",
             cost=standing.cost if kept_files else None,
             partial=bool(kept_files),
+            earlier_facts=tuple((stem_of(file.name), standing.facts_of(file)) for file in kept_files),
         )
 
     def _add_refused(self, key: str) -> None:
@@ -180,6 +193,7 @@ class Ledger:
         elif cost is not None and other_cost is not None:
             cost += other_cost
         seconds = row.get("seconds")
+        facts: ResponseFacts | None = row.get("facts") or response_facts(row)
         self.records[key] = ItemRecord(
             state,
             str(row.get("request", before.request)),
@@ -193,6 +207,9 @@ class Ledger:
             bool(row.get("adopted")),
             tuple(row.get("urls") or ()) if state == "away" else (),
             row.get("error") == "PartialResultError" or (before.partial and state != "done"),
+            facts or before.facts,
+            before.earlier_facts,
+            row.get("same_as", "" if facts else before.same_as),
         )
 
     def _mark_unreadable(self, key: str) -> None:

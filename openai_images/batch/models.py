@@ -48,7 +48,8 @@ class BatchOptions:
     `dedupe` sends identical requests once. After `max_identical_failures` with no success between them, each of which
     may have cost money or rejected the account, the batch ends; None: it continues. While the server is unreachable
     the batch waits, for `max_outage` seconds at a time. `thumbnail` makes a small WebP copy of the image in its first
-    path at its second, for `index.html`, which begins with the remark `note`. Raises `ConfigurationError`.
+    path at its second, for `index.html`, which begins with the remark `note`. Without `record_prompts` no file of the
+    folder has a prompt, nor `extra_body`. Raises `ConfigurationError`.
     """
 
     concurrency: int | None = field(default=None, validator=_count)
@@ -62,6 +63,7 @@ class BatchOptions:
     max_outage: float = field(default=600.0, validator=_seconds)
     thumbnail: Thumbnail | None = None
     note: str = ""
+    record_prompts: bool = True
 
 
 @frozen(kw_only=True)

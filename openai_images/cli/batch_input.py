@@ -56,6 +56,7 @@ class BatchCommandOptions(CallOptions):
     retry_missing: bool = False
     dedupe: bool = False
     dry_run: bool = False
+    no_prompts: bool = False
 
 
 @frozen(kw_only=True)
@@ -82,6 +83,7 @@ class BatchJob:
             dedupe=options.dedupe,
             thumbnail=write_thumbnail if find_spec("PIL") else None,
             note=_STAND_IN if options.local else "",
+            record_prompts=not options.no_prompts,
         )
 
 
