@@ -22,8 +22,8 @@ from openai_images.batch.input_rows import (
     read_jsonl,
     read_txt,
 )
+from openai_images.batch.items import input_error
 from openai_images.batch.models import BatchItem
-from openai_images.batch.plan import input_error
 from openai_images.models.requests import GenerateRequest
 
 _READERS = {"txt": read_txt, "csv": read_csv, "jsonl": read_jsonl}
