@@ -1,7 +1,7 @@
 """The items of a batch as they will be sent: completed, checked, with what identifies each and what it may cost.
 
-Invariants: two requests are the same if their bodies are, the client's model included; rows of the journal hold the
-digest of a body. All problems are reported together, before anything is sent.
+Invariants: two requests are the same if their bodies are, the client's model and the bytes of images to edit included;
+rows of the journal hold the digest of a body. All problems are reported together, before anything is sent.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from openai_images.batch.models import BatchItem, BatchOptions
+from openai_images.batch.source_images import ImageDigests
 from openai_images.errors import BatchInputError, RequestInvalidError
 from openai_images.models.cost import estimate_cost
-from openai_images.models.requests import GenerateRequest
+from openai_images.models.requests import EditRequest, GenerateRequest
 from openai_images.wire.codec import encode_json, request_params
 
 _MAX_SHOWN_PROBLEMS = 20
@@ -64,21 +65,19 @@ def resolve_items(items: Iterable[BatchItem], model: str | None, options: BatchO
     resolved: list[ResolvedItem] = []
     problems: list[str] = []
     first: dict[str, int] = {}
+    digests = ImageDigests()
     for index, item in enumerate(items):
         where = f"item {index + 1}" if item.line is None else f"line {item.line}"
         earlier = first.setdefault(item.key, index)
         if earlier != index:
             problems.append(f"{where}: the key {item.key[:40]!r} is that of item {earlier + 1} already")
         request = item.request
-        if request.path != GenerateRequest.path:
-            problems.append(f"{where}: a batch takes no {type(request).__name__}; generate_many does")
-            continue
         if request.model is None and model is not None:
             request = evolve(request, model=model)
         try:
             _check_image_count(request)
             resolved.append(
-                ResolvedItem(index, item.key, request, _digest(request), _estimate(request, options))
+                ResolvedItem(index, item.key, request, _digest(request, digests), _estimate(request, options))
             )
         except RequestInvalidError as error:
             problems.append(f"{where}: {error}")
@@ -114,9 +113,12 @@ def input_error(where: str, problems: Sequence[str]) -> BatchInputError:
     )
 
 
-def _digest(request: GenerateRequest) -> str:
-    """The SHA-256 of the request's canonical body. Raises `RequestInvalidError`."""
+def _digest(request: GenerateRequest, digests: ImageDigests) -> str:
+    """The SHA-256 of the request's canonical body, and of what its images are. Raises `RequestInvalidError`."""
     body = request_params(request, stream=False)
+    if isinstance(request, EditRequest):
+        parts = {"path": request.path, "body": body, "images": digests.of_request(request)}
+        return _hash_json(json.loads(encode_json(parts)))
     if {str} >= set(map(type, body)) and {str, int} >= set(map(type, body.values())):
         with suppress(ValueError):  # raised below, without the prompt
             return _hash_json(body)
