@@ -1,9 +1,8 @@
-"""Sums the journal's rows: where each item stands, what was spent, and what may still be spent.
+"""Sums the journal's rows: where each item stands, and what was spent.
 
 Invariants: pure; rows count in the order of the file, never by their time. An item that was sent and has no end is
 unknown, and so is one whose row cannot be read. Money is Decimal, in US dollars: a `sent` row may have cost its
-estimate until a later row settles it; an unknown cost is never zero. A reserved estimate stays reserved until it is
-settled or released, and never takes spent and reserved together over the limit.
+estimate until a later row settles it; an unknown cost is never zero.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from typing import Literal, TypeAlias
 
 from attrs import define, evolve, field, frozen
 
-from openai_images._util.attrs import safe_repr
 from openai_images._util.filenames import casefold_name, stem_of
 from openai_images.batch.journal_reader import JournalContents, JournalRow, StoredFile
 from openai_images.batch.response_facts import NO_FACTS, ResponseFacts, parse_amount, response_facts
@@ -227,56 +225,3 @@ class Ledger:
 
 
 _NEVER_SENT = ItemRecord()
-
-
-@safe_repr
-class Budget:
-    """A limit in US dollars (None: no limit), what of it is spent, and what in-flight requests have reserved.
-
-    Raises ValueError for an amount that is negative or no number.
-    """
-
-    def __init__(self, limit: Decimal | None, spent: Decimal = _ZERO) -> None:
-        self.limit = None if limit is None else _check_amount(limit)
-        self.spent = _check_amount(spent)
-        self.reserved = _ZERO
-
-    @property
-    def available(self) -> Decimal | None:
-        """What can still be reserved, never below 0; None without a limit."""
-        return None if self.limit is None else max(self.limit - self.spent - self.reserved, _ZERO)
-
-    def reserve(self, estimate: Decimal) -> bool:
-        """Reserve an estimate; False, and nothing is reserved, where it does not fit. Raises ValueError."""
-        if self.limit is not None and self.spent + self.reserved + _check_amount(estimate) > self.limit:
-            return False
-        self.reserved += _check_amount(estimate)
-        return True
-
-    def settle(self, estimate: Decimal, cost: Decimal | None) -> None:
-        """Replace a reserved estimate by its cost, or spend the estimate where the cost is not known.
-
-        Raises ValueError where less than the estimate is reserved, and for a cost that is no amount.
-        """
-        spent = _check_amount(estimate if cost is None else cost)
-        self.release(estimate)
-        self.spent += spent
-
-    def release(self, estimate: Decimal) -> None:
-        """Free an estimate whose request was not executed. Raises ValueError where less than that is reserved."""
-        if _check_amount(estimate) > self.reserved:
-            msg = f"only {self.reserved} is set aside, not {estimate}: each estimate is settled or released once"
-            raise ValueError(msg)
-        self.reserved -= estimate
-
-    def __repr__(self) -> str:
-        limit = "no limit" if self.limit is None else f"limit {self.limit}"
-        return f"<Budget {self.spent} spent, {self.reserved} set aside, {limit}>"
-
-
-def _check_amount(value: Decimal) -> Decimal:
-    """Reject what is no amount of money: NaN would make every comparison false."""
-    if not value.is_finite() or value < 0:
-        msg = f"an amount in US dollars is a finite number of 0 or more, not {value}"
-        raise ValueError(msg)
-    return value

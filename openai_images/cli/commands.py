@@ -176,6 +176,7 @@ def edit(streams: Streams, /, **values: Any) -> int:
 @option("--concurrency", type=_POSITIVE, metavar="N", help="Requests at once.  [default: 100]")
 @option("--images-per-minute", type=_POSITIVE, metavar="N", help="Your account's limit.")
 @option("--budget", metavar="USD", help="Start no request that might not fit.")
+@option("--max-image-cost", metavar="USD", help="What one image costs at most, as you know it, for --budget.")
 @option("--prices", metavar="FILE", help="Prices to reckon with, as JSON.")
 @option(
     "--max-identical-failures",
