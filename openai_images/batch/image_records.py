@@ -25,10 +25,10 @@ from typing import Any, Final
 
 from openai_images._util.atomic_file import replace_text
 from openai_images._util.plain_json import json_value
+from openai_images.batch.items import ResolvedItem
 from openai_images.batch.journal_reader import StoredFile
 from openai_images.batch.ledger import ItemRecord, Ledger
 from openai_images.batch.models import BatchOptions
-from openai_images.batch.plan import ResolvedItem
 from openai_images.batch.response_facts import ResponseFacts
 from openai_images.models.requests import GenerateRequest, ImageReference, as_list, set_parameters
 

@@ -12,10 +12,10 @@ import pytest
 from openai_images import Batch, BatchItem, EditRequest, GenerateRequest, ImageReference, ImagesClient
 from openai_images.batch import image_records
 from openai_images.batch.image_records import write_records
+from openai_images.batch.items import resolve_items
 from openai_images.batch.journal_reader import parse_journal
 from openai_images.batch.ledger import Ledger
 from openai_images.batch.models import BatchOptions
-from openai_images.batch.plan import resolve_items
 from openai_images.catalog.prices import PUBLISHED_PRICES
 from openai_images.server import LocalImagesServer
 from tests.batch.test_partial import Stingy
