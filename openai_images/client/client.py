@@ -16,7 +16,13 @@ from openai_images._util.attrs import safe_repr
 from openai_images.client.attempts import CallContext
 from openai_images.client.calls import CallFactory
 from openai_images.client.files import Output
-from openai_images.client.options import Adjustable, NoSettings, reject_unknown, start_settings
+from openai_images.client.options import (
+    Adjustable,
+    NoSettings,
+    checked_headers,
+    reject_unknown,
+    start_settings,
+)
 from openai_images.client.settings import ClientSettings, EndpointArguments, EndpointSource, Settings
 from openai_images.client.signatures import shows
 from openai_images.client.stream import ImageStream
@@ -78,9 +84,12 @@ class ImagesClient(Adjustable):
     ) -> None:
         """Build a client, without I/O."""
         if unknown:
-            reject_unknown(unknown, ImagesClient.__init__.__kwdefaults__, "ImagesClient")
+            own = ("api_key", "base_url", "organization", "project", *ClientSettings.__annotations__)
+            reject_unknown(unknown, own, "ImagesClient")
         timeouts, retry = start_settings(timeouts, timeout, retry, max_retries)
-        arguments = EndpointArguments(dict(headers or {}), api_key, base_url, organization, project, _azure)
+        arguments = EndpointArguments(
+            checked_headers(headers or {}), api_key, base_url, organization, project, _azure
+        )
         self._endpoint = EndpointSource(arguments)
         self._model = model
         self._limits = limits
@@ -115,7 +124,7 @@ class ImagesClient(Adjustable):
         self._calls = CallFactory(self._endpoint, self._context, self._model, validator, self._limits)
 
     @classmethod
-    @shows(ClientSettings)
+    @shows(ClientSettings, __init__.__kwdefaults__)
     def azure(
         cls,
         endpoint: str | None = None,

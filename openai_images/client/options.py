@@ -82,7 +82,7 @@ class Adjustable(Portable):
     def _derive(self, options: Mapping[str, Any]) -> Self:
         given = {name: value for name, value in options.items() if value is not None}
         other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__)
+        vars(other).update(vars(self))
         settings = other._settings = _changed(self._settings, given)
         if "headers" in given:
             other._endpoint = self._endpoint.with_headers(checked_headers(given["headers"]))
@@ -165,8 +165,8 @@ def retry_from(retry: object, max_retries: Any) -> RetryPolicy:
     return retry if max_retries is None else evolve(retry, max_retries=max_retries)
 
 
-def checked_headers(headers: object) -> Mapping[str, str]:
-    """Return the headers. Raises `ConfigurationError` if they are none, without showing a value."""
+def checked_headers(headers: object) -> dict[str, str]:
+    """Return a copy of the headers. Raises `ConfigurationError` if they are none, without showing a value."""
     if not is_mapping(headers):
         raise ConfigurationError(
             f"headers must be a mapping of names to values, not {type(headers).__name__}"
@@ -176,12 +176,11 @@ def checked_headers(headers: object) -> Mapping[str, str]:
             raise ConfigurationError(
                 f"the header {str(name)[:40]!r} must be text, not {type(value).__name__}"
             )
-    return headers
+    return dict(headers)
 
 
 def reject_unknown(names: Collection[str], known: Collection[str], function: str) -> None:
     """Raise TypeError, with a hint, if there are `names` that are not among the `known` settings of `function`."""
-    known = [name for name in known if not name.startswith("_")]
     unknown = [name for name in names if name not in known]
     if unknown:
         # Imported when it is needed: valid settings never load it.
