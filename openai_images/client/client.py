@@ -20,7 +20,7 @@ from openai_images.client.options import (
     Adjustable,
     NoSettings,
     checked_headers,
-    reject_unknown,
+    new_validator,
     start_settings,
 )
 from openai_images.client.settings import ClientSettings, EndpointArguments, EndpointSource, Settings
@@ -35,7 +35,7 @@ from openai_images.models.parameters import CallOptions, EditKeywords, GenerateK
 from openai_images.models.requests import EditRequest, GenerateRequest
 from openai_images.models.results import ImageResult
 from openai_images.ratelimit.limiter import Limiter
-from openai_images.validation.validator import Mode, RequestValidator
+from openai_images.validation.validator import Mode
 
 if TYPE_CHECKING:
     from openai_images.catalog.prices import Prices
@@ -83,10 +83,7 @@ class ImagesClient(Adjustable):
         **unknown: Unpack[NoSettings],
     ) -> None:
         """Build a client, without I/O."""
-        if unknown:
-            own = ("api_key", "base_url", "organization", "project", *ClientSettings.__annotations__)
-            reject_unknown(unknown, own, "ImagesClient")
-        timeouts, retry = start_settings(timeouts, timeout, retry, max_retries)
+        timeouts, retry = start_settings(timeouts, timeout, retry, max_retries, unknown)
         arguments = EndpointArguments(
             checked_headers(headers or {}), api_key, base_url, organization, project, _azure
         )
@@ -118,9 +115,7 @@ class ImagesClient(Adjustable):
             self._limits.max_picture_bytes,
             reported=set(),
         )
-        validator = RequestValidator(
-            settings.validate, official=True, split=settings.split, wall=settings.timing.wall
-        )
+        validator = new_validator(settings)
         self._calls = CallFactory(self._endpoint, self._context, self._model, validator, self._limits)
 
     @classmethod
@@ -240,9 +235,8 @@ class ImagesClient(Adjustable):
         retries, and send nothing to the API except a GET if the image is there. Raises `RequestInvalidError`,
         `DownloadError`, whose `response` can be passed to `download` again, and OSError if `into` cannot be written.
         """
-        reject_unknown(options, CallOptions.__annotations__, "download")
-        images = self._for_call(options)._calls.remote_images()  # noqa: SLF001  same class
-        downloaded: Any = await images.download(what, Output.from_into(into, overwrite))
+        downloads = self._downloads(options)
+        downloaded: Any = await downloads.download(what, Output.from_into(into, overwrite))
         result: _What = downloaded
         return result
 
