@@ -16,7 +16,13 @@ from openai_images._util.attrs import safe_repr
 from openai_images.client.attempts import CallContext
 from openai_images.client.calls import CallFactory
 from openai_images.client.files import Output
-from openai_images.client.options import Adjustable, NoSettings, reject_unknown, start_settings
+from openai_images.client.options import (
+    Adjustable,
+    NoSettings,
+    checked_headers,
+    new_validator,
+    start_settings,
+)
 from openai_images.client.settings import ClientSettings, EndpointArguments, EndpointSource, Settings
 from openai_images.client.signatures import shows
 from openai_images.client.stream import ImageStream
@@ -29,7 +35,7 @@ from openai_images.models.parameters import CallOptions, EditKeywords, GenerateK
 from openai_images.models.requests import EditRequest, GenerateRequest
 from openai_images.models.results import ImageResult
 from openai_images.ratelimit.limiter import Limiter
-from openai_images.validation.validator import Mode, RequestValidator
+from openai_images.validation.validator import Mode
 
 if TYPE_CHECKING:
     from openai_images.catalog.prices import Prices
@@ -78,10 +84,10 @@ class ImagesClient(Adjustable):
         **unknown: Unpack[NoSettings],
     ) -> None:
         """Build a client, without I/O."""
-        if unknown:
-            reject_unknown(unknown, ImagesClient.__init__.__kwdefaults__, "ImagesClient")
-        timeouts, retry = start_settings(timeouts, timeout, retry, max_retries)
-        arguments = EndpointArguments(dict(headers or {}), api_key, base_url, organization, project, _azure)
+        timeouts, retry = start_settings(timeouts, timeout, retry, max_retries, unknown)
+        arguments = EndpointArguments(
+            checked_headers(headers or {}), api_key, base_url, organization, project, _azure
+        )
         self._endpoint = EndpointSource(arguments)
         self._model = model
         self._limits = limits
@@ -110,13 +116,11 @@ class ImagesClient(Adjustable):
             self._limits.max_picture_bytes,
             reported=set(),
         )
-        validator = RequestValidator(
-            settings.validate, official=True, split=settings.split, wall=settings.timing.wall
-        )
+        validator = new_validator(settings)
         self._calls = CallFactory(self._endpoint, self._context, self._model, validator, self._limits)
 
     @classmethod
-    @shows(ClientSettings)
+    @shows(ClientSettings, __init__.__kwdefaults__)
     def azure(
         cls,
         endpoint: str | None = None,
@@ -232,9 +236,8 @@ class ImagesClient(Adjustable):
         retries, and send nothing to the API except a GET if the image is there. Raises `RequestInvalidError`,
         `DownloadError`, whose `response` can be passed to `download` again, and OSError if `into` cannot be written.
         """
-        reject_unknown(options, CallOptions.__annotations__, "download")
-        images = self._for_call(options)._calls.remote_images()  # noqa: SLF001  same class
-        downloaded: Any = await images.download(what, Output.from_into(into, overwrite))
+        downloads = self._downloads(options)
+        downloaded: Any = await downloads.download(what, Output.from_into(into, overwrite))
         result: _What = downloaded
         return result
 

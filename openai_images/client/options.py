@@ -18,7 +18,7 @@ from openai_images._util.json import is_mapping
 from openai_images.client.call import Call
 from openai_images.client.calls import CallFactory
 from openai_images.client.files import Output
-from openai_images.client.settings import Portable, Settings
+from openai_images.client.settings import ClientSettings, Portable, Settings
 from openai_images.client.signatures import shows
 from openai_images.errors import ConfigurationError
 from openai_images.http.sessions import SessionPool
@@ -26,6 +26,9 @@ from openai_images.models.options import RetryPolicy, Timeouts
 from openai_images.models.parameters import OPTION_NAMES, CallOptions
 from openai_images.models.requests import GenerateRequest
 from openai_images.validation.validator import Mode, RequestValidator
+
+if TYPE_CHECKING:
+    from openai_images.client.remote_images import RemoteImages
 
 _OF_CLIENTS = ("timeout", "headers", "retry", "max_retries", "model", "validate", "split")
 _BOTH = "{0}= and {1}= were both given; pass one of them, such as {1}={2}"
@@ -79,19 +82,19 @@ class Adjustable(Portable):
         # Removed, so that no frame of the call holds the headers.
         return self._derive({name: params.pop(name) for name in OPTION_NAMES & params.keys()})
 
+    def _downloads(self, options: Any) -> RemoteImages:
+        reject_unknown(options, CallOptions.__annotations__, "download")
+        return self._for_call(options)._calls.remote_images()  # noqa: SLF001  same class
+
     def _derive(self, options: Mapping[str, Any]) -> Self:
         given = {name: value for name, value in options.items() if value is not None}
         other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__)
+        vars(other).update(vars(self))
         settings = other._settings = _changed(self._settings, given)
         if "headers" in given:
             other._endpoint = self._endpoint.with_headers(checked_headers(given["headers"]))
         model = other._model = given.get("model", self._model)
-        validator = None
-        if "validate" in given or "split" in given:
-            validator = RequestValidator(
-                settings.validate, official=True, split=settings.split, wall=settings.timing.wall
-            )
+        validator = new_validator(settings) if "validate" in given or "split" in given else None
         other._calls = self._calls.derive(
             other._endpoint, model, settings.retry, settings.timeouts, validator
         )
@@ -165,8 +168,13 @@ def retry_from(retry: object, max_retries: Any) -> RetryPolicy:
     return retry if max_retries is None else evolve(retry, max_retries=max_retries)
 
 
-def checked_headers(headers: object) -> Mapping[str, str]:
-    """Return the headers. Raises `ConfigurationError` if they are none, without showing a value."""
+def new_validator(settings: Settings) -> RequestValidator:
+    """Return a validator of requests to OpenAI, from which those to other servers are made."""
+    return RequestValidator(settings.validate, official=True, split=settings.split, wall=settings.timing.wall)
+
+
+def checked_headers(headers: object) -> dict[str, str]:
+    """Return a copy of the headers. Raises `ConfigurationError` if they are none, without showing a value."""
     if not is_mapping(headers):
         raise ConfigurationError(
             f"headers must be a mapping of names to values, not {type(headers).__name__}"
@@ -176,12 +184,11 @@ def checked_headers(headers: object) -> Mapping[str, str]:
             raise ConfigurationError(
                 f"the header {str(name)[:40]!r} must be text, not {type(value).__name__}"
             )
-    return headers
+    return dict(headers)
 
 
 def reject_unknown(names: Collection[str], known: Collection[str], function: str) -> None:
     """Raise TypeError, with a hint, if there are `names` that are not among the `known` settings of `function`."""
-    known = [name for name in known if not name.startswith("_")]
     unknown = [name for name in names if name not in known]
     if unknown:
         # Imported when it is needed: valid settings never load it.
@@ -191,9 +198,18 @@ def reject_unknown(names: Collection[str], known: Collection[str], function: str
 
 
 def start_settings(
-    timeouts: Timeouts, timeout: float | Timeouts | None, retry: RetryPolicy, max_retries: int | None
+    timeouts: Timeouts,
+    timeout: float | Timeouts | None,
+    retry: RetryPolicy,
+    max_retries: int | None,
+    unknown: Collection[str],
 ) -> tuple[Timeouts, RetryPolicy]:
-    """Return the timeouts and the policy of a new client. Raises `ConfigurationError` if two arguments disagree."""
+    """Return the timeouts and the policy of a new client.
+
+    Raises TypeError if there are `unknown` settings, and `ConfigurationError` if two arguments disagree.
+    """
+    own = ("api_key", "base_url", "organization", "project", *ClientSettings.__annotations__)
+    reject_unknown(unknown, own, "ImagesClient")
     if timeout is not None and timeouts != Timeouts():
         raise ConfigurationError(_BOTH.format("timeout", "timeouts", "Timeouts(total=…)"))
     if max_retries is not None and retry != RetryPolicy():

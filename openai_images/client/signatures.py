@@ -21,10 +21,13 @@ _DEFAULTS: Mapping[str, object] = {"as_json": False}
 """Defaults other than None of keywords in a `TypedDict`."""
 
 
-def shows(keywords: Any = None) -> Callable[[_Function], _Function]:
+def shows(
+    keywords: Any = None, defaults: Mapping[str, object] | None = None
+) -> Callable[[_Function], _Function]:
     """Make a decorator: the function shows these `keywords` in place of its `**` parameter, and documents all of them.
 
-    Without `keywords` the `**` parameter, which only gives hints for unknown names, is left out.
+    Without `keywords` the `**` parameter, which only gives hints for unknown names, is left out. A keyword whose
+    default is not among the `defaults` has None, which means that it is not set.
     """
 
     def decorate(function: _Function) -> _Function:
@@ -32,6 +35,8 @@ def shows(keywords: Any = None) -> Callable[[_Function], _Function]:
         named = [each for each in written.parameters.values() if _is_public(each)]
         own = {each.name for each in named}
         more = () if keywords is None else _keyword_parameters(keywords)
+        if defaults is not None:
+            more = tuple(each.replace(default=defaults.get(each.name)) for each in more)
         parameters = [*named, *(each for each in more if each.name not in own)]
         described: Any = function
         described.__signature__ = Signature(parameters, return_annotation=written.return_annotation)

@@ -33,7 +33,7 @@ KEYWORDS: Final[Mapping[str, str]] = {
     "azure_deployment": _AZURE.format("deployment"),
     "azure_ad_token": _AZURE.format("token_provider"),
     "azure_ad_token_provider": _AZURE.format("token_provider"),
-    "api_version": _AZURE.format("api_version"),
+    **{name: _AZURE.format(name) for name in ("endpoint", "deployment", "api_version", "token_provider")},
     # of this package, elsewhere
     "timeouts": "write timeout=, in seconds or as Timeouts(…)",
     "timeout": _CALL,

@@ -53,6 +53,7 @@ from openai_images import (
 from openai_images.server import LocalImagesServer, RecordedDownload, RecordedPart
 
 module_level = ImagesClient()
+short_forms = ImagesClient(timeout=30.0, max_retries=0)
 
 
 async def await_a_picture() -> bytes:
@@ -93,6 +94,19 @@ async def every_parameter() -> ImageResult:
         extra_body={"seed": 1, "nested": {"any": ["thing", None]}},
         into=Path("out") / "otter",
     )
+
+
+async def options_of_one_call(image: Path) -> None:
+    """Every verb takes them, together with the endpoint's parameters; a client with others is of the same class."""
+    headers = {"X-Team": "otters"}
+    await module_level.generate("an otter", size="auto", timeout=30, headers=headers, max_retries=0)
+    await module_level.edit("a hat", image=image, timeout=Timeouts(total=None), retry=RetryPolicy())
+    await module_level.stream("an otter", partial_images=1, timeout=None, headers=None).finish()
+    await module_level.stream_edit("a hat", image=[image, b"..."], timeout=2.5).finish()
+    module_level.generate_many(["an otter"], quality="low", timeout=60, max_retries=1)
+    patient = module_level.with_options(timeout=600, model="gpt-image-2", validate="strict", split=False)
+    assert_type(patient, ImagesClient)
+    assert_type(await patient.download(await patient.generate("an otter"), timeout=5), ImageResult)
 
 
 async def fetch_what_is_behind_urls(client: ImagesClient, result: ImageResult) -> bytes:
