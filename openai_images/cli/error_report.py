@@ -76,9 +76,11 @@ _DAMAGED_BILLED = "It may have been billed, so what came in a picture's place wa
 _SAME_NAME = ("background", "markup", "mask", "model", "moderation", "n", "quality")
 _OPTIONS = {name: f"--{name}" for name in _SAME_NAME} | {
     "input_fidelity": "--input-fidelity",
+    "frame_count": "--frames",
     "output_compression": "--compression",
     "output_format": "--format",
     "partial_images": "--partial-images",
+    "svg": "--svg-model",
     "size": "--size (WIDTHxHEIGHT such as 1536x1024, or auto)",
 }
 _HINTS = {name: f"Change {option}." for name, option in _OPTIONS.items()}
