@@ -119,6 +119,7 @@ class GenerateCommand:
             image_count=options.n or 1, partials_per_image=options.partial_images or 0
         )
         self._display = ProgressDisplay()
+        self._base_url = ""
         self._attempts = 0
         self._response_started = False
         self._images: tuple[Image, ...] = ()
@@ -137,7 +138,8 @@ class GenerateCommand:
             "svg": options.svg_model,
         }
         values = asdict(options, recurse=False) | renamed
-        return error_report.report_from(error, error_report.parameter_hints(values, options.output))
+        hints = error_report.parameter_hints(values, options.output)
+        return error_report.report_from(error, hints, self._base_url)
 
     async def run(self) -> int:
         """Send, show progress and report; return the exit code."""
@@ -149,6 +151,7 @@ class GenerateCommand:
     async def _run(self) -> int:
         options, console = self._options, self.console
         async with open_client(options, console, self._on_attempt) as client:
+            self._base_url = client.base_url
             try:
                 async with make_progress_display(console, options.preview) as self._display:
                     result = await self._generate(client)

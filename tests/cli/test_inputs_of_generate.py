@@ -159,3 +159,13 @@ def test_certain_mistakes_are_refused_before_the_key_is_used(
     assert done.err.startswith("error: the request was not sent: ")
     assert said in done.err
     assert "validate=" not in done.err
+
+
+def test_an_address_without_scheme_or_path(cli: Cli, server: Any) -> None:
+    """The whole one is said: before anything is sent, and where a server knows no such path."""
+    done = cli("generate", "x", "--base-url", "localhost:8000", "-q")
+    assert (done.code, server.posts) == (2, 0)
+    assert done.err.endswith("; did you mean http://localhost:8000/v1?\n")
+    done = cli("generate", "x", "--base-url", server.base_url.removesuffix("/v1"), "-q")
+    assert done.code == 1
+    assert f"perhaps it is {server.base_url} (--base-url, or OPENAI_BASE_URL)" in done.err
