@@ -39,6 +39,9 @@ def run(argv: Sequence[str], out: ResilientStream, err: ResilientStream) -> int:
         except Exit as done:
             return done.exit_code
         except click.ClickException as error:
+            from openai_images.cli.suggestions import add_suggestion
+
+            add_suggestion(error)
             error.show(file=cast("TextIO", err))
             return 2
 
