@@ -1,5 +1,6 @@
 """What README.md and docs/ print runs as it is printed, and what they link to is there."""
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +43,41 @@ def test_links_lead_somewhere(page: str) -> None:
     """Each relative link of the page names a file of the project."""
     links = LINK.findall((ROOT / page).read_text(encoding="utf-8"))
     assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+
+
+VERBS = ("generate", "stream", "edit", "stream_edit", "generate_many")
+
+
+def calls_without_a_model(page: Path) -> Iterator[str]:
+    """The calls of a page's code that OpenAI would refuse: neither they nor their client name a model."""
+    clients: dict[str, bool] = {"images_client": False}
+    for block in blocks(page):
+        nodes = list(ast.walk(ast.parse(block.text))) if block.language == "python" else []
+        for node in nodes:
+            made = [node] if isinstance(node, ast.withitem) else []
+            pairs = [(one.optional_vars, one.context_expr) for one in made]
+            pairs += [(node.targets[0], node.value)] if isinstance(node, ast.Assign) else []
+            for target, value in pairs:
+                match target, value:
+                    case ast.Name(id=name), ast.Call(func=ast.Name(id="ImagesClient")):
+                        clients[name] = names_a_model(value)
+        for node in nodes:
+            match node:
+                case ast.Call(func=ast.Attribute(value=ast.Name(id=client), attr=verb)) if (
+                    verb in VERBS and not clients.get(client, True) and not names_a_model(node)
+                ):
+                    yield f"{page.name}:{block.line + node.lineno - 1}: {ast.unparse(node)[:60]}"
+
+
+def names_a_model(call: ast.Call) -> bool:
+    """Whether it has the keyword, or others that are not written out."""
+    return any(word.arg in ("model", None) for word in call.keywords)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_call_names_a_model(page: Path) -> None:
+    """What is copied from a page to OpenAI is not refused there."""
+    assert list(calls_without_a_model(page)) == []
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from typing import Any
 from attrs import frozen
 
 from openai_images import Image, ImageResult, ImagesClient, ModerationBlockedError, PartialImage, Usage
-from openai_images.cli.console import Console, Streams
+from openai_images.cli.console import DEFAULT_MODEL, Console, Streams
 from openai_images.cli.error_report import ErrorReport, report_error, run_command, write_error_report
 from openai_images.cli.progress import (
     CallProgress,
@@ -60,19 +60,28 @@ class DemoResult:
     result: ImageResult
 
 
+_MODEL = {"model": DEFAULT_MODEL}
 _STREAM_CALL = DemoCall(
-    "boat", "a small boat on a calm sea in the evening", {"size": "1536x1024", "partial_images": _PARTIALS}
+    "boat",
+    "a small boat on a calm sea in the evening",
+    {**_MODEL, "size": "1536x1024", "partial_images": _PARTIALS},
 )
 _OTHER_CALLS = (
     DemoCall(
-        "flower", "a garden flower in spring, seen from above", {"size": "1024x1536", "output_format": "jpeg"}
+        "flower",
+        "a garden flower in spring, seen from above",
+        {**_MODEL, "size": "1024x1536", "output_format": "jpeg"},
     ),
-    DemoCall("lights", "a winter night above a lake", {"size": "1536x864", "output_format": "webp"}),
-    DemoCall("valley", "a valley in autumn", {"n": 2, "size": "1024x1024", "output_format": "webp"}),
+    DemoCall(
+        "lights", "a winter night above a lake", {**_MODEL, "size": "1536x864", "output_format": "webp"}
+    ),
+    DemoCall(
+        "valley", "a valley in autumn", {**_MODEL, "n": 2, "size": "1024x1024", "output_format": "webp"}
+    ),
     DemoCall(
         "city",
         "a city cut from paper",
-        {"size": "1280x720", "output_format": "jpeg", "output_compression": 80},
+        {**_MODEL, "size": "1280x720", "output_format": "jpeg", "output_compression": 80},
     ),
     DemoCall(
         "sticker",
@@ -85,7 +94,7 @@ async with {} as stream:
     async for event in stream:
         print(event.image.path)
 stream.result.usage"""
-_REFUSED_CALL = DemoCall("refused", "words that trigger moderation", {})
+_REFUSED_CALL = DemoCall("refused", "words that trigger moderation", _MODEL)
 
 
 @frozen(kw_only=True)
@@ -122,7 +131,7 @@ async def _demo(options: DemoOptions, console: Console) -> int:
                 finished = await _generate_others(client, out, progress)
             refusal = "not refused"
             try:
-                await client.generate(_REFUSED_CALL.prompt)
+                await client.generate(_REFUSED_CALL.prompt, **_REFUSED_CALL.params)
             except ModerationBlockedError as error:
                 refusal = f"{type(error).__name__} at the {error.stage} stage"
             console.print_note(f"{'':10}one refusal, handled: {refusal}")

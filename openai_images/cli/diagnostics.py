@@ -12,6 +12,7 @@ import traceback
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 from openai_images.cli.console import Console
 
@@ -24,7 +25,7 @@ def diagnostics_to(console: Console) -> Generator[None]:
     root, log, handler = logging.getLogger(), logging.getLogger(_PACKAGE), ConsoleHandler(console)
     level, show = log.level, warnings.showwarning
 
-    def show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+    def show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         console.print_note(f"warning: {message} ({category.__name__})", "yellow")
 
     root.addHandler(handler)

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import PurePath
 from typing import Any
+from urllib.parse import urlsplit
 
 from attrs import frozen
 
@@ -24,6 +25,7 @@ from openai_images import (
     ConfigurationError,
     DownloadError,
     ImagesError,
+    NotFoundError,
     PartialResultError,
     RateLimitError,
     RequestInvalidError,
@@ -76,9 +78,11 @@ _DAMAGED_BILLED = "It may have been billed, so what came in a picture's place wa
 _SAME_NAME = ("background", "markup", "mask", "model", "moderation", "n", "quality")
 _OPTIONS = {name: f"--{name}" for name in _SAME_NAME} | {
     "input_fidelity": "--input-fidelity",
+    "frame_count": "--frames",
     "output_compression": "--compression",
     "output_format": "--format",
     "partial_images": "--partial-images",
+    "svg": "--svg-model",
     "size": "--size (WIDTHxHEIGHT such as 1536x1024, or auto)",
 }
 _HINTS = {name: f"Change {option}." for name, option in _OPTIONS.items()}
@@ -136,8 +140,10 @@ def parameter_hints(values: Mapping[str, object], output: str | None) -> dict[st
     return hints
 
 
-def report_from(error: ImagesError, hints: Mapping[str, str] | None = None) -> ErrorReport:
-    """Make a report from an exception; `hints` are advice by parameter."""
+def report_from(
+    error: ImagesError, hints: Mapping[str, str] | None = None, base_url: str = ""
+) -> ErrorReport:
+    """Make a report from an exception; `hints` are advice by parameter, `base_url` is the server's address."""
     message = error.reason if isinstance(error, DownloadError) else str(error)
     if error.request_id:
         message = message.removesuffix(f"; request {error.request_id}")
@@ -150,7 +156,7 @@ def report_from(error: ImagesError, hints: Mapping[str, str] | None = None) -> E
     return ErrorReport(
         error_type=type(error).__name__,
         message=message,
-        advice=_advice(error, hints or _HINTS),
+        advice=_advice(error, hints or _HINTS) or _address_advice(error, base_url),
         details=", ".join(filter(None, [request, attempts if error.attempts else "", *notes])),
         maybe_billed=error.maybe_billed,
         attempts=error.attempts,
@@ -196,6 +202,12 @@ def _blamed_parameter(error: ImagesError) -> str | None:
         return None
     words = set(re.findall(r"\w+", str(error)))
     return next((name for name in sorted(_OPTIONS) if "_" in name and name in words), None)
+
+
+def _address_advice(error: ImagesError, base_url: str) -> str:
+    if not isinstance(error, NotFoundError) or not base_url or urlsplit(base_url).path:
+        return ""
+    return f"The server's address has no path: perhaps it is {base_url}/v1 (--base-url, or OPENAI_BASE_URL)."
 
 
 def _advice(error: ImagesError, hints: Mapping[str, str]) -> str:

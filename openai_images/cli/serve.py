@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 from attrs import asdict, field, frozen
 
-from openai_images.cli.console import Console, Streams
+from openai_images.cli.console import DEFAULT_MODEL, Console, Streams
 from openai_images.cli.error_report import ErrorReport, report_error, run_command
 
 if TYPE_CHECKING:
@@ -99,8 +99,8 @@ def _print_connection(server: LocalImagesServer, console: Console) -> None:
         f"export OPENAI_BASE_URL={quote(url)}",
         f"export OPENAI_API_KEY={quote(key)}",
         f"# openai-images generate {quote(_PROMPT)} --partial-images 3",
-        f"# curl {join([*curl, '-d', json.dumps({'prompt': _PROMPT})])}",
-        f"# python: ImagesClient(base_url={url!r}, api_key={key!r})",
+        f"# curl {join([*curl, '-d', json.dumps({'model': DEFAULT_MODEL, 'prompt': _PROMPT})])}",
+        f"# python: ImagesClient(base_url={url!r}, api_key={key!r}, model={DEFAULT_MODEL!r})",
     ]
     for line in lines:
         if not console.print_result(line):

@@ -58,8 +58,9 @@ def _unknown_model(context: CheckContext, name: str) -> Problem:
     """Return the problem of a model without a row: certain only for a misspelled name."""
     label, (near, is_certain) = context.display(name), _nearest(name, MODELS)
     message = f"there is no {label}" if is_certain else f"{label} is not known to this version"
-    if near in MODELS and MODELS[near].has_ended(context.today):
-        message += f"; OpenAI ended {near} on {MODELS[near].ends}" if is_certain else ""
+    row = MODELS.get(near or "")
+    if row is not None and row.has_ended(context.today):
+        message += f"; OpenAI ended {row.name} on {row.ends}" if is_certain else ""
     else:
         message += _did_you_mean(near)
     return Problem("model", message, context.live(), certain=is_certain)

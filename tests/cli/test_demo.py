@@ -65,6 +65,9 @@ def test_the_demo_writes_a_page_twice(cli: Cli, quick: None, empty_folder: Path)
     assert len(re.findall(r"<b>\d+\.\d s</b>", text)) == 4
     assert "A local stand-in painted these pictures, not a model." in text
     assert not re.search(r"https?://|\$[a-z]", text)
+    calls = re.findall(r"client\.(?:generate|stream)\(.*", text)
+    assert len(calls) == 7
+    assert all("model=" in call for call in calls)
 
 
 def test_a_folder_that_cannot_be_made(cli: Cli, quick: None, empty_folder: Path) -> None:

@@ -23,6 +23,7 @@ def test_it_says_how_to_reach_it_and_stops_on_ctrl_c(cli: Cli, monkeypatch: pyte
     with started("serve", *argv) as running:
         assert running.stdout is not None
         lines = [running.stdout.readline() for _ in range(5)]
+        assert all("gpt-image-2" in line for line in lines[3:])
         wait_for(running.stderr, "local stand-in")
         for line in lines[:2]:
             name, _, value = shlex.split(line)[1].partition("=")
