@@ -9,16 +9,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, TextIO, cast
 
 import click
 from click.exceptions import Exit
 
 from openai_images._version import __version__
+from openai_images.cli.click_classes import Argument, Group, Option
 from openai_images.cli.console import DEFAULT_MODEL, ResilientStream, Streams
 
-option = click.option
+option = partial(click.option, cls=Option)
+argument = partial(click.argument, cls=Argument)
 
 _NAME = "openai-images"
 _POSITIVE, _NOT_NEGATIVE = click.IntRange(min=1), click.IntRange(min=0)
@@ -44,6 +46,7 @@ def run(argv: Sequence[str], out: ResilientStream, err: ResilientStream) -> int:
 
 
 @click.group(
+    cls=Group,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     invoke_without_command=True,
     epilog=(
@@ -130,7 +133,7 @@ _call_options = _combine(
 
 
 @cli.command(short_help="Generate pictures from a prompt.")
-@click.argument("prompt")
+@argument("prompt")
 @_call_options
 @click.pass_obj
 def generate(streams: Streams, /, **values: Any) -> int:
@@ -144,7 +147,7 @@ def generate(streams: Streams, /, **values: Any) -> int:
 
 
 @cli.command(short_help="Make pictures from pictures.")
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @option(
     "-p", "--prompt", default="", metavar="TEXT", help="What to make of them, or - for stdin.  [required]"
 )
@@ -165,7 +168,7 @@ def edit(streams: Streams, /, **values: Any) -> int:
 
 
 @cli.command(short_help="Generate a picture for each row of a file; resumes.")
-@click.argument("file")
+@argument("file")
 @option("--out", metavar="DIR", required=True, help="The batch's folder: pictures, journal, index.html.")
 @option(
     "--input-format",
@@ -210,6 +213,22 @@ def batch(streams: Streams, /, **values: Any) -> int:
     from openai_images.cli.batch_input import BatchCommandOptions
 
     return run_batch(BatchCommandOptions(**values), streams)
+
+
+@cli.command(short_help="Add up what batches cost.")
+@argument("folders", nargs=-1, required=True, metavar="DIR...")
+@_json_option
+@_verbosity_options
+@click.pass_obj
+def costs(streams: Streams, /, **values: Any) -> int:
+    """Add up what the batches in DIR... cost, by folder and model, with their images and tokens.
+
+    DIR is a folder that `openai-images batch` made: its journal has what each request took. Nothing is sent. What may
+    have been billed without anybody knowing its cost is listed on its own, and never counts as 0.
+    """
+    from openai_images.cli.costs import CostsOptions, run_costs
+
+    return run_costs(CostsOptions(**values), streams)
 
 
 @cli.command(short_help="What each model takes and costs, and when it ends.")
