@@ -48,7 +48,7 @@ def test_models_that_live_are_completed() -> None:
         ("batch f --background t", ["transparent"]),
         ("batch f --input-format ", ["txt", "csv", "jsonl"]),
         ("edit a.png --model gpt-image-1.5 --input-fidelity ", ["high", "low"]),
-        ("serve --always moderation_4", ["moderation_400"]),
+        ("serve --always moderation_mi", ["moderation_mid_stream"]),
         ("mod", ["models"]),
     ],
 )

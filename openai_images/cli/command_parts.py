@@ -1,4 +1,4 @@
-"""The classes of commands and parameters: help that ends in examples, and values that a shell can complete.
+"""What commands are made of: help that ends in examples, values that a shell can complete, options that several share.
 
 Invariants: each command has an example that can be typed as it stands; the documentation's address is that of a section
 that exists; a parameter needs nothing to be completed, its name says what it takes (`completion.py`).
@@ -7,13 +7,13 @@ Must not: import anything but click: `--help` answers in a blink (`importlib.met
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Mapping
+from functools import partial, reduce
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from click.shell_completion import CompletionItem
 
 DOCS: Final = "docs/command-line.md in the source code"
@@ -103,3 +103,40 @@ def _complete(
 
     found = complete(parameter.name or "", ctx.params, incomplete)
     return by_type(ctx, incomplete) if found is None else found
+
+
+option = partial(click.option, cls=Option)
+argument = partial(click.argument, cls=Argument)
+POSITIVE: Final = click.IntRange(min=1)
+
+
+def combine(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Several options at once, in the order of `--help`."""
+    return lambda command: reduce(lambda done, option: option(done), reversed(options), command)
+
+
+endpoint_options = combine(
+    option("--local", is_flag=True, help="No key, no network: a stand-in is painted on this machine."),
+    option("--base-url", metavar="URL", help="Another server.  [default: OPENAI_BASE_URL, or OpenAI]"),
+    option(
+        "--azure/--no-azure",
+        default=None,
+        help="Send to Azure, with AZURE_OPENAI_ENDPOINT (or --base-url), AZURE_OPENAI_API_KEY (or "
+        "AZURE_OPENAI_AD_TOKEN) and OPENAI_API_VERSION.  [default: where that endpoint is set, and neither "
+        "OPENAI_API_KEY nor a base URL is]",
+    ),
+    option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        help="How long one attempt may take in all.  [default: 600]",
+    ),
+)
+json_option = option("--json", "as_json", is_flag=True, help="Print JSON lines instead of text.")
+preview_option = option(
+    "--preview/--no-preview", default=None, help="Show pictures in the terminal.  [default: where it can]"
+)
+verbosity_options = combine(
+    option("-q", "--quiet", is_flag=True, help="No progress; errors only."),
+    option("-v", "--verbose", is_flag=True, help="Log what the client does, and show tracebacks."),
+)
