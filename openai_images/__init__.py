@@ -12,6 +12,7 @@ from openai_images._version import __version__
 
 if TYPE_CHECKING:
     from openai_images.batch.batch import Batch
+    from openai_images.batch.costs import BatchCosts, ModelCosts, read_batch_costs
     from openai_images.batch.input import read_batch_items
     from openai_images.batch.models import BatchItem, BatchOptions, BatchPlan, BatchSummary
     from openai_images.catalog.models import ModelSpec, SizeRules, known_models
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from openai_images.models.usage import SvgUsage, TokenDetails, Usage
 
 _MODULES = {
+    "batch.costs": ("BatchCosts", "ModelCosts", "read_batch_costs"),
     "batch.input": ("read_batch_items",),
     "batch.models": ("BatchItem", "BatchOptions", "BatchPlan", "BatchSummary"),
     "batch.batch": ("Batch",),
@@ -134,6 +136,7 @@ __all__ = [
     "AuthenticationError",
     "BadRequestError",
     "Batch",
+    "BatchCosts",
     "BatchFolderError",
     "BatchInputError",
     "BatchItem",
@@ -159,6 +162,7 @@ __all__ = [
     "ImagesError",
     "InternalServerError",
     "Limits",
+    "ModelCosts",
     "ModelInfo",
     "ModelPrice",
     "ModelSpec",
@@ -191,6 +195,7 @@ __all__ = [
     "cost_of",
     "estimate_cost",
     "known_models",
+    "read_batch_costs",
     "read_batch_items",
     "read_prices",
     "size_of_ratio",

@@ -28,7 +28,7 @@ from tests.helpers.server_thread import serving
 from tests.helpers.tiny_images import png
 
 BUILT_BY_THE_CLIENT = (ImageStream, Outcomes)
-COMMANDS = ((), ("generate",), ("edit",), ("batch",), ("serve",), ("demo",))
+COMMANDS = ((), ("generate",), ("edit",), ("batch",), ("costs",), ("models",), ("serve",), ("demo",))
 _MODULES = re.compile(r"\b(?:openai_images|collections|typing|decimal|pathlib|datetime)\.(?:\w+\.)*(?=\w)")
 
 

@@ -13,7 +13,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Any, Final, TypeAlias
 
@@ -81,15 +81,15 @@ class JournalContents:
     unreadable_keys: Sequence[tuple[int, str]] = ()
 
 
-def parse_journal(data: bytes) -> JournalContents:
-    """The contents of a journal, whatever is in it."""
+def parse_journal(data: bytes, extra_fields: Collection[str] = ()) -> JournalContents:
+    """The contents of a journal, whatever is in it; rows keep `extra_fields` unchecked."""
     rows: list[JournalRow] = []
     notes: list[str] = []
     unreadable_keys: list[tuple[int, str]] = []
     torn, lacks_newline = b"", False
     # One line after the other: all of them at once would need as much memory again.
     for number, text in enumerate(io.BytesIO(data.removeprefix(codecs.BOM_UTF8)), 1):
-        line = parse_line(text)
+        line = parse_line(text, extra_fields)
         rows += line.rows
         if not text.endswith(b"\n"):
             torn = text[len(text) - line.unread_bytes :]
@@ -122,7 +122,7 @@ class JournalLine:
     unread_bytes: int = 0
 
 
-def parse_line(data: bytes) -> JournalLine:
+def parse_line(data: bytes, extra_fields: Collection[str] = ()) -> JournalLine:
     """The rows of a line, as far as they can be read."""
     line = JournalLine([], [])
     try:
@@ -144,7 +144,7 @@ def parse_line(data: bytes) -> JournalLine:
             line.is_complete = False
             line.unreadable_keys += _find_keys(text[start:end])
         else:
-            line.rows.append(row)
+            line.rows.append(row | {name: value[name] for name in extra_fields if name in value})
         start = _skip_space(text, end)
     return line
 

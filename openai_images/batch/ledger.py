@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Literal, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 from attrs import define, evolve, field, frozen
 
@@ -113,7 +113,7 @@ class Ledger:
     _open: dict[str, _OpenRequest] = field(factory=dict[str, _OpenRequest], init=False)
 
     @classmethod
-    def from_journal(cls, journal: JournalContents, estimates: Mapping[str, Decimal | None]) -> Ledger:
+    def from_journal(cls, journal: JournalContents, estimates: Mapping[str, Decimal | None]) -> Self:
         """The sum of a journal of which nothing is in flight any more; `estimates` where a row has none."""
         ledger = cls(estimates=estimates)
         unreadable = deque(journal.unreadable_keys)
@@ -148,7 +148,7 @@ class Ledger:
     def _add_sent(self, key: str, row: JournalRow) -> None:
         earlier = self._open.get(key)
         if earlier is not None:  # sent again by `retry_unknown`
-            self.spending.charge(None, earlier.estimate)
+            self._charge(key, None, earlier.estimate)
         recorded = parse_amount(row.get("estimate"))
         estimate = self.estimates.get(key) if recorded is None else recorded
         standing = self.get(key)
@@ -180,7 +180,7 @@ class Ledger:
         cost = None if state == "unknown" else parse_amount(row.get("cost"))
         is_billed = state != "failed" or row.get("billed")
         if is_billed and (request is not None or cost is not None):
-            self.spending.charge(cost, request.estimate if request else None)
+            self._charge(key, cost, request.estimate if request else None)
         self._update(key, row, state)
 
     def _update(self, key: str, row: JournalRow, state: State) -> None:
@@ -219,9 +219,12 @@ class Ledger:
 
     def _close_open(self) -> None:
         """Nothing is in flight: requests without an end are unknown, and may have cost their estimate."""
-        for request in self._open.values():
-            self.spending.charge(None, request.estimate)
+        for key, request in self._open.items():
+            self._charge(key, None, request.estimate)
         self._open.clear()
+
+    def _charge(self, key: str, cost: Decimal | None, estimate: Decimal | None) -> None:  # noqa: ARG002  `costs.py`
+        self.spending.charge(cost, estimate)
 
 
 _NEVER_SENT = ItemRecord()
