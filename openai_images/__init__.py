@@ -13,6 +13,7 @@ from openai_images._version import __version__
 if TYPE_CHECKING:
     from openai_images.batch.batch import Batch
     from openai_images.batch.input import read_batch_items
+    from openai_images.batch.matrix import expand_matrix
     from openai_images.batch.models import BatchItem, BatchOptions, BatchPlan, BatchSummary
     from openai_images.catalog.prices import PUBLISHED_PRICES, ModelPrice, Prices, read_prices
     from openai_images.catalog.sizes import size_of_ratio
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "batch.input": ("read_batch_items",),
+    "batch.matrix": ("expand_matrix",),
     "batch.models": ("BatchItem", "BatchOptions", "BatchPlan", "BatchSummary"),
     "batch.batch": ("Batch",),
     "client.client": ("ImagesClient",),
@@ -160,6 +162,7 @@ __all__ = [
     "__version__",
     "cost_of",
     "estimate_cost",
+    "expand_matrix",
     "read_batch_items",
     "read_prices",
     "size_of_ratio",
