@@ -22,6 +22,9 @@ AS_OF: Final = date(2026, 11, 28)
 ANY_MODEL: Final = "any model"
 """The name of the row that `any_model` returns."""
 
+EXAMPLE_MODEL: Final = "gpt-image-2"
+"""The model to write where one is missing."""
+
 REPLACEMENTS: Final = ("gpt-image-2.6-sunburst", "gpt-image-2.6-flare")
 """OpenAI's recommended replacements of the models that end in December 2026."""
 

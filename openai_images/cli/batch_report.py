@@ -28,6 +28,7 @@ from openai_images.cli.batch_input import CostEstimate
 from openai_images.cli.batch_progress import BatchDisplay
 from openai_images.cli.console import (
     Console,
+    decimal_text,
     dollars,
     duration,
     images_per_minute,
@@ -164,8 +165,8 @@ def plan_record(plan: BatchPlan, estimate: CostEstimate) -> dict[str, Any]:
     """Make the plan's JSON line; `at_most` is the cost in US dollars, null if unknown."""
     names = ("done", "away", "failed", "unknown", "missing", "pending", "to_send")
     counts = {name: len(getattr(plan, name)) for name in names}
-    cost = None if estimate.unpriced else _decimal_text(estimate.cost)
-    return {"plan": {"total": plan.total, **counts, "at_most": cost, "spent": _decimal_text(plan.spent)}}
+    cost = None if estimate.unpriced else decimal_text(estimate.cost)
+    return {"plan": {"total": plan.total, **counts, "at_most": cost, "spent": decimal_text(plan.spent)}}
 
 
 @frozen(kw_only=True)
@@ -192,7 +193,7 @@ class RunSummary:
         names = ("total", "done", "away", "failed", "blocked", "unknown", "missing", "not_started")
         record: dict[str, Any] = {name: getattr(summary, name) for name in names}
         record |= {"incomplete": summary.incomplete} if summary.incomplete else {}
-        record |= {"unknown_keys": list(self.unknown), "spent": _decimal_text(summary.spent)}
+        record |= {"unknown_keys": list(self.unknown), "spent": decimal_text(summary.spent)}
         record |= {"unpriced": summary.unpriced, "stopped": summary.reason or None}
         return {"summary": record | {"elapsed": round(summary.elapsed, 3)}}
 
@@ -274,10 +275,6 @@ class RunSummary:
     @property
     def _sheet(self) -> str:
         return os.path.join(self.out, "index.html")  # noqa: PTH118  as the user would type it
-
-
-def _decimal_text(amount: Decimal | None) -> str | None:
-    return None if amount is None else f"{amount.normalize():f}"
 
 
 def _not_zero(*counts: tuple[int, str]) -> list[str]:

@@ -39,6 +39,9 @@ def run(argv: Sequence[str], out: ResilientStream, err: ResilientStream) -> int:
         except Exit as done:
             return done.exit_code
         except click.ClickException as error:
+            from openai_images.cli.suggestions import add_suggestion
+
+            add_suggestion(error)
             error.show(file=cast("TextIO", err))
             return 2
 
@@ -66,15 +69,16 @@ def _combine(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Cal
 
 
 _image_options = _combine(
-    option("--size", metavar="WxH", help="Such as 1536x1024, or auto."),
+    option("-s", "--size", metavar="WxH", help="Such as 1536x1024, or auto."),
     option("--quality", metavar="Q", help="low, medium, high, or auto."),
     option(
+        "-m",
         "--model",
         metavar="M",
         help=f"The model that paints; on Azure the name of a deployment.  [default: {DEFAULT_MODEL}; "
         "on Azure AZURE_OPENAI_DEPLOYMENT before it]",
     ),
-    option("--format", "output_format", metavar="F", help="png, jpeg or webp."),
+    option("--format", "output_format", metavar="F", help="png, jpeg, webp, gif or svg."),
     option("--background", metavar="B", help="transparent, opaque, or auto."),
     option("--compression", type=click.IntRange(0, 100), metavar="0..100", help="For jpeg and webp."),
     option("--moderation", metavar="M", help="low, or auto."),
@@ -109,11 +113,20 @@ _call_options = _combine(
         "-o",
         "--output",
         metavar="FILE",
-        help="Where to write the picture, or a folder; its suffix chooses the format.  [default: a name from "
-        "the prompt]",
+        help="Where to write the picture, or a folder; its suffix chooses the format; - is stdout.  [default: a "
+        "name from the prompt]",
     ),
-    option("--n", type=_POSITIVE, metavar="N", help="How many pictures."),
+    option("-n", "--n", type=_POSITIVE, metavar="N", help="How many pictures."),
+    option("--prompt-file", metavar="FILE", help="Read the prompt from FILE, or from stdin if it is -."),
     _image_options,
+    option("--frames", type=_POSITIVE, metavar="N", help="How many frames a gif has (2 to 16)."),
+    option("--svg-model", metavar="M", help="The model that writes an svg."),
+    option(
+        "--param",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Any other parameter of the API, as JSON or text; may be repeated.",
+    ),
     option(
         "--partial-images",
         type=_NOT_NEGATIVE,
@@ -130,24 +143,25 @@ _call_options = _combine(
 
 
 @cli.command(short_help="Generate pictures from a prompt.")
-@click.argument("prompt")
+@click.argument("prompt", required=False)
 @_call_options
 @click.pass_obj
 def generate(streams: Streams, /, **values: Any) -> int:
     """Generate pictures from PROMPT and print the paths of their files.
 
-    PROMPT may be - to read it from stdin. The key is taken from OPENAI_API_KEY (for Azure see --azure).
+    PROMPT may be @FILE to read it from a file, or - for stdin; @@ begins a prompt with @. The key is taken from
+    OPENAI_API_KEY (for Azure see --azure).
     """
-    from openai_images.cli.generate import GenerateOptions, run_call
+    from openai_images.cli.generate import GenerateOptions, run_generate
 
-    return run_call(GenerateOptions(**values), streams)
+    if values["prompt"] is None and values["prompt_file"] is None:
+        raise click.UsageError("Missing argument 'PROMPT'.", click.get_current_context())
+    return run_generate(GenerateOptions(**values), streams)
 
 
 @cli.command(short_help="Make pictures from pictures.")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@option(
-    "-p", "--prompt", default="", metavar="TEXT", help="What to make of them, or - for stdin.  [required]"
-)
+@option("-p", "--prompt", metavar="TEXT", help="What to make of them, @FILE, or - for stdin.  [required]")
 @option("--mask", metavar="FILE", help="A PNG whose transparent parts are to be edited.")
 @option("--markup", metavar="FILE", help="A PNG with your marks, laid over the first IMAGE.")
 @option("--input-fidelity", metavar="F", help="How closely to keep to them: high or low; older models only.")
@@ -159,9 +173,9 @@ def edit(streams: Streams, /, **values: Any) -> int:
     IMAGE is a PNG, JPEG or WebP file, - for stdin, or a URL that the server fetches; so are --mask and --markup, which
     have the size of the first IMAGE. The key is taken from OPENAI_API_KEY (for Azure see --azure).
     """
-    from openai_images.cli.generate import EditOptions, run_call
+    from openai_images.cli.edit import EditOptions, run_edit
 
-    return run_call(EditOptions(**values), streams)
+    return run_edit(EditOptions(**values), streams)
 
 
 @cli.command(short_help="Generate a picture for each row of a file; resumes.")
@@ -194,7 +208,7 @@ def edit(streams: Streams, /, **values: Any) -> int:
 @option("--retry-missing", is_flag=True, help="Ask for images that did not come, or are gone.")
 @option("--dedupe", is_flag=True, help="Send rows that ask for the same only once.")
 @option("--dry-run", is_flag=True, help="Say what would be sent and what it may cost; send nothing.")
-@option("--n", type=click.IntRange(1, 1000), metavar="N", help="How many pictures of each prompt.")
+@option("-n", "--n", type=click.IntRange(1, 1000), metavar="N", help="How many pictures of each prompt.")
 @_image_options
 @_endpoint_options
 @_json_option

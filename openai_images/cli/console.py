@@ -52,6 +52,22 @@ class ResilientStream:
                 break
         return len(text)
 
+    @property
+    def takes_bytes(self) -> bool:
+        """Whether bytes can be written, not only text."""
+        return not self.is_lost and hasattr(self.stream, "buffer")
+
+    def write_bytes(self, data: bytes) -> bool:
+        """Write bytes after the text so far; return whether all of them were taken."""
+
+        def write(stream: TextIO) -> None:
+            stream.flush()
+            stream.buffer.write(data)
+            stream.buffer.flush()
+
+        self._attempt(write)
+        return not self.is_lost
+
     def flush(self) -> None:
         """Flush; do nothing if lost."""
         self._attempt(methodcaller("flush"))
@@ -241,6 +257,11 @@ def dollars(amount: Decimal, rounding: str = "ROUND_HALF_UP") -> str:
     fine = amount.quantize(smallest, rounding).normalize()
     cents = fine.quantize(cent)
     return f"${cents if cents == fine else fine}"
+
+
+def decimal_text(amount: Decimal | None) -> str | None:
+    """Return an amount for a JSON line, without an exponent."""
+    return None if amount is None else f"{amount.normalize():f}"
 
 
 def images_per_minute(rate: float) -> str:

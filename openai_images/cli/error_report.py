@@ -8,13 +8,12 @@ Must not: print a key or a prompt, or without `--verbose` a traceback.
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import traceback
-from collections.abc import Callable, Coroutine, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import PurePath
 from typing import Any
+from urllib.parse import urlsplit
 
 from attrs import frozen
 
@@ -26,12 +25,14 @@ from openai_images import (
     ConfigurationError,
     DownloadError,
     ImagesError,
+    NotFoundError,
     PartialResultError,
     RateLimitError,
     RequestInvalidError,
 )
 from openai_images._util.heap import keep_freed
 from openai_images.cli.console import Console, plural
+from openai_images.cli.diagnostics import diagnostics_to
 
 INTERRUPTED = 130
 
@@ -41,7 +42,7 @@ def run_command(
 ) -> int:
     """Run the command and return its exit code; `interrupted` reports a Ctrl-C."""
     keep_freed(256 * 1024 * 1024)
-    with _log_to_console(console):
+    with diagnostics_to(console):
         try:
             return asyncio.run(command())
         except KeyboardInterrupt:
@@ -70,33 +71,6 @@ def write_error_report(
     return ErrorReport(error_type=kind, message=message, advice=advice, maybe_billed=maybe_billed)
 
 
-@contextmanager
-def _log_to_console(console: Console) -> Generator[None]:
-    """Write the package's log to stderr: warnings, and with `--verbose` everything."""
-    log = logging.getLogger("openai_images")
-    handler = _ConsoleHandler(console)
-    level = log.level
-    log.addHandler(handler)
-    log.setLevel(logging.DEBUG if console.verbose else logging.WARNING)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(level)
-
-
-class _ConsoleHandler(logging.Handler):
-    def __init__(self, console: Console) -> None:
-        super().__init__()
-        self._console = console
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            self._console.print_note(f"{record.name}: {record.getMessage()}", "dim")
-        except Exception:  # noqa: BLE001  logging ends no call
-            self.handleError(record)
-
-
 _MAYBE_BILLED = "It may have been billed although no picture came: look before you send it again."
 _PARTLY_BILLED = "What did not come may have been billed as well: look before you send it again."
 _DAMAGED_BILLED = "It may have been billed, so what came in a picture's place was kept: look at that first."
@@ -104,9 +78,11 @@ _DAMAGED_BILLED = "It may have been billed, so what came in a picture's place wa
 _SAME_NAME = ("background", "markup", "mask", "model", "moderation", "n", "quality")
 _OPTIONS = {name: f"--{name}" for name in _SAME_NAME} | {
     "input_fidelity": "--input-fidelity",
+    "frame_count": "--frames",
     "output_compression": "--compression",
     "output_format": "--format",
     "partial_images": "--partial-images",
+    "svg": "--svg-model",
     "size": "--size (WIDTHxHEIGHT such as 1536x1024, or auto)",
 }
 _HINTS = {name: f"Change {option}." for name, option in _OPTIONS.items()}
@@ -164,8 +140,10 @@ def parameter_hints(values: Mapping[str, object], output: str | None) -> dict[st
     return hints
 
 
-def report_from(error: ImagesError, hints: Mapping[str, str] | None = None) -> ErrorReport:
-    """Make a report from an exception; `hints` are advice by parameter."""
+def report_from(
+    error: ImagesError, hints: Mapping[str, str] | None = None, base_url: str = ""
+) -> ErrorReport:
+    """Make a report from an exception; `hints` are advice by parameter, `base_url` is the server's address."""
     message = error.reason if isinstance(error, DownloadError) else str(error)
     if error.request_id:
         message = message.removesuffix(f"; request {error.request_id}")
@@ -178,7 +156,7 @@ def report_from(error: ImagesError, hints: Mapping[str, str] | None = None) -> E
     return ErrorReport(
         error_type=type(error).__name__,
         message=message,
-        advice=_advice(error, hints or _HINTS),
+        advice=_advice(error, hints or _HINTS) or _address_advice(error, base_url),
         details=", ".join(filter(None, [request, attempts if error.attempts else "", *notes])),
         maybe_billed=error.maybe_billed,
         attempts=error.attempts,
@@ -224,6 +202,12 @@ def _blamed_parameter(error: ImagesError) -> str | None:
         return None
     words = set(re.findall(r"\w+", str(error)))
     return next((name for name in sorted(_OPTIONS) if "_" in name and name in words), None)
+
+
+def _address_advice(error: ImagesError, base_url: str) -> str:
+    if not isinstance(error, NotFoundError) or not base_url or urlsplit(base_url).path:
+        return ""
+    return f"The server's address has no path: perhaps it is {base_url}/v1 (--base-url, or OPENAI_BASE_URL)."
 
 
 def _advice(error: ImagesError, hints: Mapping[str, str]) -> str:

@@ -1,20 +1,17 @@
-"""`openai-images generate` and `edit`: one call, its files, its progress.
+"""`openai-images generate`, and what `edit` shares with it: one call, its files, its progress.
 
-Invariants: options and files are checked before anything is sent; stdin is read before the event loop runs, so that
-Ctrl-C works; every finished image is reported, also when the call fails; partial images leave no file without
-`--keep-partials`; URLs are the server's to fetch.
-Must not: print the path of an incomplete file; judge images (the client does, and its errors get the names typed).
+Invariants: options are checked before anything is sent; stdin is read before the event loop runs, so that Ctrl-C works;
+every finished image is reported, also when the call fails; partial images leave no file without `--keep-partials`.
+Must not: print the path of an incomplete file.
 """
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Awaitable, Callable, Sequence
-from typing import ClassVar, TypeAlias
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar, TypeAlias
 
 import click
-from attrs import asdict, evolve, field, frozen
+from attrs import asdict, field, frozen
 
 from openai_images import (
     CompletedImage,
@@ -24,23 +21,15 @@ from openai_images import (
     ImagesError,
     ImageStream,
     PartialImage,
-    RequestInvalidError,
 )
 from openai_images.cli import error_report, output
-from openai_images.cli.console import Console, Streams, join_limited
+from openai_images.cli.console import Console, Streams
 from openai_images.cli.error_report import ErrorReport
-from openai_images.cli.options import (
-    CallOptions,
-    has_piped_stdin,
-    open_client,
-    read_stdin_bytes,
-    read_stdin_text,
-)
+from openai_images.cli.image_reporter import ImageReporter, check_stdout
+from openai_images.cli.options import CallOptions, open_client
+from openai_images.cli.parameters import parse_parameters
 from openai_images.cli.progress import CallProgress, ProgressDisplay, make_progress_display
-
-_STDIN = "-"
-_URL_PREFIXES = ("http://", "https://", "data:")
-_MAX_NAMES = 5
+from openai_images.cli.prompts import read_prompt
 
 Verbs: TypeAlias = tuple[Callable[..., Awaitable[ImageResult]], Callable[..., ImageStream]]
 
@@ -49,37 +38,63 @@ Verbs: TypeAlias = tuple[Callable[..., Awaitable[ImageResult]], Callable[..., Im
 class GenerateOptions(CallOptions):
     """Options of `generate`."""
 
-    prompt: str = field(repr=False)
+    prompt: str | None = field(default=None, repr=False)
+    prompt_file: str | None = None
     output: str | None = None
+    frames: int | None = None
+    svg_model: str | None = None
+    param: tuple[str, ...] = field(default=(), repr=False)
     partial_images: int | None = None
     keep_partials: bool = False
     overwrite: bool = False
     preview: bool | None = None
 
+    def check(self) -> None:
+        """Raise click.UsageError for options that contradict each other."""
+        super().check()
+        if self.keep_partials and not self.partial_images:
+            raise click.UsageError("--keep-partials needs --partial-images N.")
+        wanted = output.output_format(self.output, self.output_format)
+        for option, value, format_ in (
+            ("--frames", self.frames, "gif"),
+            ("--svg-model", self.svg_model, "svg"),
+        ):
+            if value is not None and wanted != format_:
+                raise click.UsageError(
+                    f"{option} is for {format_}: add --format {format_}, or -o FILE.{format_}."
+                )
+        if self.output == output.STDOUT:
+            self._check_stdout()
 
-@frozen(kw_only=True)
-class EditOptions(GenerateOptions):
-    """Options of `edit`."""
+    def _check_stdout(self) -> None:
+        refused = (
+            ("--n", (self.n or 1) > 1, "writes one picture"),
+            ("--keep-partials", self.keep_partials, "writes the finished picture only"),
+            ("--json", self.as_json, "needs stdout for the picture"),
+        )
+        for option, is_given, why in refused:
+            if is_given:
+                raise click.UsageError(f"-o - {why}; leave {option} out, or name a file.")
 
-    images: tuple[str, ...] = field(repr=False)
-    mask: str | None = field(default=None, repr=False)
-    markup: str | None = field(default=None, repr=False)
-    input_fidelity: str | None = None
+    def request_params(self, output: str | None = None) -> dict[str, Any]:
+        """Collect the parameters of a request; `output` is `-o`. Raises click.UsageError."""
+        params = {
+            "partial_images": self.partial_images,
+            "frame_count": self.frames,
+            "svg": None if self.svg_model is None else {"model": self.svg_model},
+        }
+        params = {name: value for name, value in params.items() if value is not None}
+        return super().request_params(output) | params | parse_parameters(self.param)
 
-    @property
-    def image_arguments(self) -> list[str]:
-        """Everything that names an image."""
-        return [*self.images, *(layer for layer in (self.mask, self.markup) if layer is not None)]
+
+def run_generate(options: GenerateOptions, streams: Streams) -> int:
+    """Generate, report, and return the exit code. Raises click.UsageError."""
+    return run_call(GenerateCommand(options, options.make_console(streams)))
 
 
-def run_call(options: GenerateOptions, streams: Streams) -> int:
-    """Generate or edit, report, and return the exit code. Raises click.UsageError."""
-    console = options.make_console(streams)
-    if isinstance(options, EditOptions):
-        command: GenerateCommand = EditCommand(options, console)
-    else:
-        command = GenerateCommand(options, console)
-    return error_report.run_command(console, command.run, command.interrupted)
+def run_call(command: GenerateCommand) -> int:
+    """Run a command, report, and return the exit code."""
+    return error_report.run_command(command.console, command.run, command.interrupted)
 
 
 class GenerateCommand:
@@ -88,21 +103,23 @@ class GenerateCommand:
     send_stage: ClassVar[str] = "waiting for the first byte"
 
     def __init__(self, options: GenerateOptions, console: Console) -> None:
-        if options.keep_partials and not options.partial_images:
-            raise click.UsageError("--keep-partials needs --partial-images N.")
         options.check()
-        output.output_format(options.output, options.output_format)
+        self.console = console
         self._options = options
-        self._console = console
-        self._prompt = _read_prompt(options.prompt)
-        self._destination = output.output_path(options.output, self._prompt)
         self._params = options.request_params(options.output)
-        if options.partial_images is not None:
-            self._params["partial_images"] = options.partial_images
+        self._prompt = read_prompt(options.prompt, options.prompt_file)
+        is_stdout = options.output == output.STDOUT
+        if is_stdout:
+            check_stdout(console)
+        self._destination = output.output_path(options.output, self._prompt)
+        self._reporter = ImageReporter(
+            console, self._destination, self._prompt, is_local=options.local, to_stdout=is_stdout
+        )
         self._call_progress = CallProgress(
             image_count=options.n or 1, partials_per_image=options.partial_images or 0
         )
         self._display = ProgressDisplay()
+        self._base_url = ""
         self._attempts = 0
         self._response_started = False
         self._images: tuple[Image, ...] = ()
@@ -114,18 +131,32 @@ class GenerateCommand:
 
     def make_report(self, error: ImagesError) -> ErrorReport:
         """Report a failure with hints for the options that were typed."""
-        values = asdict(self._options, recurse=False) | {"output_compression": self._options.compression}
-        return error_report.report_from(error, error_report.parameter_hints(values, self._options.output))
+        options = self._options
+        renamed = {
+            "output_compression": options.compression,
+            "frame_count": options.frames,
+            "svg": options.svg_model,
+        }
+        values = asdict(options, recurse=False) | renamed
+        hints = error_report.parameter_hints(values, options.output)
+        return error_report.report_from(error, hints, self._base_url)
 
     async def run(self) -> int:
         """Send, show progress and report; return the exit code."""
-        options, console = self._options, self._console
+        try:
+            return await self._run()
+        finally:
+            self._reporter.close()
+
+    async def _run(self) -> int:
+        options, console = self._options, self.console
         async with open_client(options, console, self._on_attempt) as client:
+            self._base_url = client.base_url
             try:
                 async with make_progress_display(console, options.preview) as self._display:
                     result = await self._generate(client)
             except ImagesError as error:
-                output.report_error_images(console, error, self._destination)
+                self._reporter.report_error_images(error)
                 error_report.report_error(console, self.make_report(error), error)
                 return error_report.exit_code(error)
             except OSError as error:
@@ -135,11 +166,11 @@ class GenerateCommand:
                 report = error_report.write_error_report(where, error, advice, maybe_billed=sent)
                 error_report.report_error(console, report, error)
                 return 1 if sent else 2
-        return output.report_result(console, result, self._destination)
+        return self._reporter.report_result(result)
 
     def interrupted(self) -> ErrorReport:
         """Print the finished images, and report what a Ctrl-C costs at this point."""
-        output.report_images(self._console, self._images, self._destination)
+        self._reporter.report_images(self._images)
         return ErrorReport(
             error_type="Interrupted",
             message=f"interrupted: {self._describe_interrupt()}",
@@ -214,83 +245,3 @@ class GenerateCommand:
         self._attempts += 1
         if not self._response_started:
             self._display.advance(self._call_progress.send(self.send_stage, self._attempts))
-
-
-def _read_prompt(argument: str) -> str:
-    prompt = read_stdin_text("the prompt") if argument == "-" else argument
-    if not prompt.strip():
-        raise click.UsageError("the prompt is empty.")
-    try:
-        # Python makes lone surrogates of bytes that the locale cannot decode; in the locale C of all UTF-8.
-        return (os.fsencode(prompt).decode() if re.search("[\ud800-\udfff]", prompt) else prompt).strip()
-    except UnicodeError:
-        raise click.UsageError("the prompt holds bytes that are not UTF-8; convert it.") from None
-
-
-class EditCommand(GenerateCommand):
-    """One edit."""
-
-    send_stage: ClassVar[str] = "sending, then waiting for the first byte"
-
-    def __init__(self, options: EditOptions, console: Console) -> None:
-        _check_images(options)
-        super().__init__(options, console)
-        self._names = options.images
-        values = {
-            "image": [_read_image(name) for name in options.images],
-            "mask": options.mask and _read_image(options.mask),
-            "markup": options.markup and _read_image(options.markup),
-            "input_fidelity": options.input_fidelity,
-        }
-        self._params |= {name: value for name, value in values.items() if value is not None}
-
-    def verbs(self, client: ImagesClient) -> Verbs:
-        """The client's methods to call."""
-        return client.edit, client.stream_edit
-
-    def make_report(self, error: ImagesError) -> ErrorReport:
-        """Report a failure with the names of files in place of `image[0]`."""
-        report = super().make_report(error)
-        if not isinstance(error, RequestInvalidError):
-            return report
-        message = re.sub(r"\bimage\[(\d+)\](?=: )", lambda found: self._name(int(found[1])), report.message)
-        if len(self._names) == 1:
-            message = re.sub(r"\bimage(?=: )", lambda _: self._name(0), message)
-        return evolve(report, message=message)
-
-    def _name(self, number: int) -> str:
-        name = self._names[number]
-        return "stdin" if name == _STDIN else repr(name)
-
-
-def _check_images(options: EditOptions) -> None:
-    files = [
-        name for name in options.image_arguments if name != _STDIN and not name.startswith(_URL_PREFIXES)
-    ]
-    missing = [name for name in files if not os.path.exists(name)]  # noqa: PTH110  Path's raises if too long
-    if not options.prompt.strip():
-        message = "the prompt is missing: --prompt TEXT says what to make of the pictures."
-        raise click.UsageError(
-            f"{message} {_join_quoted(missing[:1])} is no file: was it meant?" if missing else message
-        )
-    if missing:
-        raise click.UsageError(f"there is no such picture: {_join_quoted(missing)}.")
-    if folders := [name for name in files if os.path.isdir(name)]:  # noqa: PTH112  as above
-        raise click.UsageError(f"a folder is no picture, name those in it: {_join_quoted(folders)}.")
-    if [*options.image_arguments, options.prompt].count(_STDIN) > 1:
-        raise click.UsageError("- stands for stdin, which can be read once; it is given more than once.")
-
-
-def _join_quoted(names: Sequence[str]) -> str:
-    return join_limited([repr(name) for name in names], _MAX_NAMES)
-
-
-def _read_image(name: str) -> str | bytes:
-    """Return a path or URL unchanged, or the bytes of stdin. Raises click.UsageError."""
-    if name != _STDIN:
-        return name
-    if not has_piped_stdin():
-        raise click.UsageError(
-            "- reads a picture from stdin, but nothing is sent there: use < FILE or a pipe."
-        )
-    return read_stdin_bytes("a picture")

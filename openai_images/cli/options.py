@@ -196,7 +196,11 @@ def read_stdin_bytes(what: str) -> bytes:
 
 def read_stdin_text(what: str) -> str:
     """Read all of stdin as text. Raises click.UsageError."""
-    data = read_stdin_bytes(what)
+    return decode_text(read_stdin_bytes(what), f"- reads {what} from stdin")
+
+
+def decode_text(data: bytes, source: str) -> str:
+    """Decode a file or stdin; `source` says in errors what was read. Raises click.UsageError."""
     marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     encodings = ["utf-16"] if marked else ["utf-8-sig", getattr(sys.stdin, "encoding", None) or "utf-8"]
     for encoding in encodings:
@@ -204,4 +208,4 @@ def read_stdin_text(what: str) -> str:
             return data.decode(encoding)
         except (UnicodeDecodeError, LookupError):
             continue
-    raise click.UsageError(f"- reads {what} from stdin, and what is there is not UTF-8; convert it.")
+    raise click.UsageError(f"{source}, and what is there is not UTF-8; convert it.")

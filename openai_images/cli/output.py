@@ -1,8 +1,7 @@
-"""The images of a command: where they go, in which format, and their paths or JSON lines on stdout.
+"""The images of a command: where they go, in which format, and what a JSON line says of them.
 
-Invariants: contradictions are usage errors before anything is sent; a path is printed when its file is complete; an
-image that cannot be written to its place is saved elsewhere. All of this blocks.
-Must not: let a prompt choose a folder (names made from it are letters, digits and hyphens); print bytes or a prompt.
+Invariants: contradictions are usage errors before anything is sent.
+Must not: let a prompt choose a folder (names made from it are letters, digits and hyphens).
 """
 
 from __future__ import annotations
@@ -10,26 +9,16 @@ from __future__ import annotations
 import os
 import tempfile
 import unicodedata
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-from attrs import evolve, fields
+from attrs import fields
 
-from openai_images import (
-    DownloadError,
-    Image,
-    ImageResult,
-    ImagesError,
-    PartialResultError,
-    TokenDetails,
-    Usage,
-)
+from openai_images import Image, ImageResult, TokenDetails, Usage
 from openai_images._util.filenames import RESERVED, encodable, extends, shorten
-from openai_images.cli.console import Console
-from openai_images.cli.error_report import ErrorReport, report_error
 
+STDOUT = "-"
 _LONGEST, _LONGEST_BYTES = 40, 120
 
 _FORMATS = ("png", "jpeg", "webp", "gif", "svg")
@@ -76,57 +65,19 @@ def output_format(output: str | None, wanted: str | None) -> str | None:
 
 
 def output_path(output: str | None, prompt: str) -> Path:
-    """Return the file or stem that `-o` names, or a name from the prompt in its folder. Raises click.UsageError."""
+    """Return the file or stem that `-o` names, or a name from the prompt in its folder. Raises click.UsageError.
+
+    For `-o -` it is in a temporary folder, made here.
+    """
     if output is None:
         return Path(slugify(prompt))
-    if output in ("", "-"):
-        raise click.UsageError("-o needs the name of a file or a folder; a picture is not written to stdout.")
+    if output == "":
+        raise click.UsageError("-o needs the name of a file or a folder, or - for stdout.")
+    if output == STDOUT:  # on its way there it is a file, which stays if stdout fails
+        return Path(tempfile.mkdtemp(prefix="openai-images-")) / slugify(prompt)
     if output.endswith(("/", os.sep)) or os.path.isdir(output):  # noqa: PTH112  Path's raises if too long
         return Path(output) / slugify(prompt)
     return Path(output)
-
-
-def report_result(console: Console, result: ImageResult, destination: Path) -> int:
-    """Print the images of a result and return the exit code."""
-    call_fields = call_record(result, "size", "quality", "background", "output_format", "created")
-    return report_images(console, result.images, destination, call_fields)
-
-
-def report_images(
-    console: Console, images: Sequence[Image], destination: Path, call_fields: dict[str, Any] | None = None
-) -> int:
-    """Print the path of each image; `call_fields` are added to JSON lines. Return 1 if an image is not local."""
-    known, code = call_fields or {}, 0
-    for number, image in enumerate(images):
-        saved = _ensure_saved(console, image, destination)
-        if saved is None:
-            code = 1
-            continue
-        if console.as_json:
-            own = {"sha256": saved.sha256, "revised_prompt": saved.revised_prompt}
-            record = {"index": number, **image_record(saved, str(saved.path)), **own, **known}
-            is_taken = console.print_record(record)
-            # Usage is of the whole call: adding up the lines must not count it twice.
-            known = {**known, "usage": None}
-        else:
-            is_taken = console.print_result(str(saved.path))
-        if not is_taken:
-            console.print_message(f"stdout takes nothing; the picture is {str(saved.path)!r}", "yellow")
-    return code
-
-
-def report_error_images(console: Console, error: ImagesError, destination: Path) -> None:
-    """Print the finished images that an error carries."""
-    if isinstance(error, PartialResultError):
-        report_result(console, error.result, destination)
-    elif not isinstance(error, DownloadError):
-        report_images(console, error.images, destination)
-    elif error.response is not None:  # the error itself lists the URLs of others
-        report_images(console, [one for one in error.response.images if one.nbytes], destination)
-    for image in error.damaged:
-        kept = _ensure_saved(console, image, destination)
-        where = "" if kept is None else f" is kept in {str(kept.path)!r}"
-        console.print_message(f"warning: what came in a picture's place ({image.flaw}){where}", "yellow")
 
 
 def call_record(result: ImageResult, *names: str) -> dict[str, Any]:
@@ -158,18 +109,3 @@ def _split_extra(cls: type[Usage | TokenDetails], counts: dict[str, Any]) -> dic
     rest = dict(counts)
     known = {field.name: rest.pop(field.name, None) for field in fields(cls) if field.name != "extra"}
     return known | ({"extra": rest} if rest else {})
-
-
-def _ensure_saved(console: Console, image: Image, destination: Path) -> Image | None:
-    """The image with a path, saved elsewhere if need be; None if it is remote."""
-    if image.path is not None:
-        return image
-    if image.url is not None:
-        message = "a picture that is paid for was not fetched from where it is"
-        report_error(console, ErrorReport(error_type="DownloadError", message=message, urls=(image.url,)))
-        return None
-    folder = tempfile.mkdtemp(prefix="openai-images-")
-    path = image.save(Path(folder) / destination.stem)
-    warning = f"warning: {str(destination)!r} could not be written; the picture is in {folder}"
-    console.print_message(warning, "yellow")
-    return evolve(image, path=path)

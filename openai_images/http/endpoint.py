@@ -141,9 +141,20 @@ def parse_base_url(url: str) -> str:
     if split_url(clean) is None or "?" in clean:
         raise ConfigurationError(
             f"base_url {redact_url(clean)!r} cannot be used: it should look like {DEFAULT_BASE_URL}, "
-            "without query, fragment or credentials (headers= takes those)"
+            f"without query, fragment or credentials (headers= takes those){_suggestion(clean)}"
         )
     return clean
+
+
+def _suggestion(url: str) -> str:
+    """Return the end of an error about an address without scheme: the whole address that was probably meant."""
+    if "://" in url or any(mark in url for mark in "?#@"):
+        return ""
+    host = url.lstrip("/").partition("/")[0]
+    is_own = ":" in host or "." not in host or host.replace(".", "").isdigit()
+    complete = f"{'http' if is_own else 'https'}://{url.lstrip('/')}"
+    parts = split_url(complete)
+    return "" if parts is None else f"; did you mean {complete}{'' if parts.path else '/v1'}?"
 
 
 def resolve_api_key(

@@ -70,11 +70,12 @@ def test_a_path_on_stdout_and_progress_on_stderr(cli: Cli, server: Any, otter: s
     """One picture is sent as a form; its result is named after the prompt."""
     done = cli("edit", otter, "--prompt", PROMPT)
     assert (done.code, done.out) == (0, "make-it-night.png\n")
-    assert [line[10:].partition(",")[0] for line in done.err.splitlines()] == [
+    assert [line[10:].partition(",")[0] for line in done.err.splitlines()[:-1]] == [
         "connecting",
         "sending",
         "done",
     ]
+    assert done.err.splitlines()[-1].startswith("cost: $0.0")
     assert server.requests[0].path == "/v1/images/edits"
     assert names(Path()) == ["make-it-night.png", otter]
 

@@ -20,7 +20,7 @@ Cli = Callable[..., Any]
 
 def steps(err: str) -> list[str]:
     """The steps on stderr without times and bytes."""
-    return [line[10:].partition(",")[0] for line in err.splitlines()]
+    return [line[10:].partition(",")[0] for line in err.splitlines() if not line.startswith("cost: ")]
 
 
 @pytest.fixture

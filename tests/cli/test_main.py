@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import click
 import pytest
 
 from openai_images import __version__
@@ -61,6 +62,40 @@ def test_usage_errors(cli: Callable[..., Any], argv: list[str], said: str) -> No
     done = cli(*argv)
     assert (done.code, done.out) == (2, "")
     assert said in done.err
+
+
+@pytest.mark.parametrize(
+    ("argv", "meant"),
+    [
+        (["generat", "x"], "generate"),
+        (["SERVE"], "serve"),
+        (["generate", "x", "--backgrund", "auto"], "--background"),
+        (["batch", "x", "--out", "o", "--input-format", "cvs"], "csv"),
+        (["serve", "--picture-links", "Absolut"], "absolute"),
+        (["serve", "--fault", "stal"], "stall"),
+    ],
+)
+def test_what_was_probably_meant(cli: Callable[..., Any], argv: list[str], meant: str) -> None:
+    """A misspelt command, option or choice gets the near one, once."""
+    done = cli(*argv)
+    assert (done.code, done.out) == (2, "")
+    assert f"did you mean '{meant}'?" in done.err.lower()
+    assert done.err.lower().count("did you mean") == 1
+
+
+def test_what_an_older_click_does_not_suggest() -> None:
+    """Commands are suggested with it as well."""
+    from openai_images.cli.commands import cli as group
+    from openai_images.cli.suggestions import add_suggestion
+
+    error = click.UsageError("No such command 'generat'.", click.Context(group))
+    for _ in range(2):
+        add_suggestion(error)
+        assert error.message == "No such command 'generat'. Did you mean 'generate'?"
+    for text in ("No such command 'xyz'.", "the prompt is empty."):
+        error = click.UsageError(text, click.Context(group))
+        add_suggestion(error)
+        assert error.message == text
 
 
 @pytest.mark.parametrize("command", ["generate", "batch"])

@@ -86,8 +86,7 @@ def test_a_letter_that_the_file_system_lacks(monkeypatch: pytest.MonkeyPatch) ->
     assert [slugify("a 狐 fox"), slugify("狐")] == ["a-fox", "image"]
 
 
-@pytest.mark.parametrize("output", ["", "-"])
-def test_a_picture_is_not_written_to_stdout(output: str) -> None:
-    """Stdout holds paths."""
+def test_a_name_that_is_empty() -> None:
+    """It names nothing."""
     with pytest.raises(click.UsageError):
-        output_path(output, "p")
+        output_path("", "p")

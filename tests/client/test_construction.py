@@ -112,6 +112,29 @@ def test_bad_base_url(base_url: str, by: str, monkeypatch: pytest.MonkeyPatch) -
     assert "sentinel" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("url", "meant"),
+    [
+        ("localhost:8000", "http://localhost:8000/v1"),
+        ("localhost", "http://localhost/v1"),
+        ("10.0.0.7:30000/v1/", "http://10.0.0.7:30000/v1"),
+        ("127.0.0.1", "http://127.0.0.1/v1"),
+        ("images.example.com", "https://images.example.com/v1"),
+        ("//images.example.com/api", "https://images.example.com/api"),
+        ("name:secret@example.com", None),
+        ("example.com?key=secret", None),
+        ("ftp://example.com", None),
+    ],
+)
+def test_an_address_without_a_scheme(url: str, meant: str | None) -> None:
+    """The error has the whole one that was probably meant; nothing of one that may hold a secret."""
+    with pytest.raises(ConfigurationError) as caught:
+        ImagesClient(api_key="k", base_url=url)
+    said = str(caught.value)
+    assert "secret" not in said
+    assert said.partition("; did you mean ")[2] == (f"{meant}?" if meant else "")
+
+
 def test_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client is built without a loop and without a socket, and shows no secret."""
     monkeypatch.setattr("aiohttp.ClientSession.__init__", None)

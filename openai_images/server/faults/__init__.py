@@ -162,7 +162,10 @@ def _find(name: str, types: Mapping[str, FaultType[P]], what: str) -> Fault[P]:
     if type_ is None and base in FAULTS:
         raise ValueError(f"the fault {name!r} is not one of {what}")
     if type_ is None:
-        raise ValueError(f"unknown fault {name!r}; known faults: {', '.join(sorted(FAULTS))}")
+        from difflib import get_close_matches  # noqa: PLC0415  needed only here
+
+        near = "".join(f" (did you mean {fault!r}?)" for fault in get_close_matches(name, FAULTS, 1, 0.8))
+        raise ValueError(f"unknown fault {name!r}{near}; known faults: {', '.join(sorted(FAULTS))}")
     if colon and not type_.takes_argument:
         raise ValueError(f"the fault {base!r} takes no argument, but got {argument!r}")
     text = argument if colon else type_.default

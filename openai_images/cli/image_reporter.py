@@ -1,0 +1,164 @@
+"""What a call made, on stdout: paths, JSON lines, or with `-o -` the bytes of one image; and on stderr its cost.
+
+Invariants: a path is printed when its file is complete; an image that cannot be written to its place, or to stdout, is
+kept in a file that stderr names; with `-o -` nothing but the image goes to stdout. All of this blocks.
+Must not: print a prompt without `--json`; call the price of a placeholder image a cost.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+from attrs import evolve
+
+from openai_images import (
+    PUBLISHED_PRICES,
+    DownloadError,
+    Image,
+    ImageResult,
+    ImagesError,
+    PartialResultError,
+)
+from openai_images.cli.console import Console, decimal_text, dollars, plural
+from openai_images.cli.error_report import ErrorReport, report_error
+from openai_images.cli.output import call_record, image_record
+
+_COUNTED_ONCE = ("usage", "cost", "tokens")
+
+
+class ImageReporter:
+    """Reports the images of one call; with `to_stdout` it writes the only image there, and paths to stderr."""
+
+    def __init__(
+        self, console: Console, destination: Path, prompt: str, *, is_local: bool, to_stdout: bool
+    ) -> None:
+        self._out = console.out
+        # Paths that are printed all the same must not get into the image.
+        self._console = (
+            Console(console.err, console.err, quiet=console.quiet, verbose=console.verbose)
+            if to_stdout
+            else console
+        )
+        self._destination = destination
+        self._prompt = prompt
+        self._is_local = is_local
+        self._to_stdout = to_stdout
+
+    def report_result(self, result: ImageResult) -> int:
+        """Print the images of a result, and what it cost; return the exit code."""
+        if self._to_stdout:
+            code = self._write_bytes(result.image)
+        else:
+            usage, cost = result.usage, result.cost()
+            call_fields = call_record(result, "size", "quality", "background", "output_format", "created") | {
+                "prompt": self._prompt,
+                "model": result.model,
+                "cost": decimal_text(cost),
+                "tokens": None if usage is None else usage.total_tokens,
+                "seconds": round(result.elapsed, 3),
+            }
+            code = self.report_images(result.images, call_fields)
+        self._console.print_note(cost_note(result, is_local=self._is_local))
+        return code
+
+    def report_images(self, images: Sequence[Image], call_fields: dict[str, Any] | None = None) -> int:
+        """Print the path of each image; `call_fields` are added to JSON lines. Return 1 if an image is not local."""
+        console, known, code = self._console, call_fields or {}, 0
+        for number, image in enumerate(images):
+            saved = self._ensure_saved(image)
+            if saved is None:
+                code = 1
+                continue
+            if console.as_json:
+                own = {"sha256": saved.sha256, "revised_prompt": saved.revised_prompt}
+                record = {"index": number, **image_record(saved, str(saved.path)), **own, **known}
+                is_taken = console.print_record(record)
+                # These are of the whole call: adding up the lines must not count them twice.
+                known = known | {name: None for name in _COUNTED_ONCE if name in known}
+            else:
+                is_taken = console.print_result(str(saved.path))
+            if not is_taken:
+                self._say_where(saved)
+        return code
+
+    def report_error_images(self, error: ImagesError) -> None:
+        """Print the finished images that an error carries."""
+        if isinstance(error, PartialResultError):
+            self.report_result(error.result)
+        elif not isinstance(error, DownloadError):
+            self.report_images(error.images)
+        elif error.response is not None:  # the error itself lists the URLs of others
+            self.report_images([one for one in error.response.images if one.nbytes])
+        for image in error.damaged:
+            kept = self._ensure_saved(image)
+            where = "" if kept is None else f" is kept in {str(kept.path)!r}"
+            message = f"warning: what came in a picture's place ({image.flaw}){where}"
+            self._console.print_message(message, "yellow")
+
+    def close(self) -> None:
+        """Remove the temporary folder of `-o -`, unless something is kept in it."""
+        if self._to_stdout:
+            with suppress(OSError):
+                self._destination.parent.rmdir()
+
+    def _write_bytes(self, image: Image) -> int:
+        saved = self._ensure_saved(image)
+        if saved is None or saved.path is None:
+            return 1
+        if not self._out.write_bytes(saved.data):
+            self._say_where(saved)
+            return 1
+        with suppress(OSError):
+            saved.path.unlink()
+        return 0
+
+    def _say_where(self, image: Image) -> None:
+        self._console.print_message(f"stdout takes nothing; the picture is {str(image.path)!r}", "yellow")
+
+    def _ensure_saved(self, image: Image) -> Image | None:
+        """The image with a path, saved elsewhere if need be; None if it is remote."""
+        if image.path is not None:
+            return image
+        if image.url is not None:
+            message = "a picture that is paid for was not fetched from where it is"
+            report = ErrorReport(error_type="DownloadError", message=message, urls=(image.url,))
+            report_error(self._console, report)
+            return None
+        folder = tempfile.mkdtemp(prefix="openai-images-")
+        path = image.save(Path(folder) / self._destination.stem)
+        warning = f"warning: {str(self._destination)!r} could not be written; the picture is in {folder}"
+        self._console.print_message(warning, "yellow")
+        return evolve(image, path=path)
+
+
+def check_stdout(console: Console) -> None:
+    """Check that stdout takes an image. Raises click.UsageError."""
+    if console.out.isatty():
+        raise click.UsageError(
+            "-o - writes the bytes of a picture, and stdout is a terminal; add > FILE or a pipe."
+        )
+    if not console.out.takes_bytes:
+        raise click.UsageError("-o - writes to stdout, which is closed or takes only text; name a file.")
+
+
+def cost_note(result: ImageResult, *, is_local: bool) -> str:
+    """Say what a result cost and how long it took: `cost: $0.006 (272 output tokens), 1.9 s`."""
+    usage, cost, model = result.usage, result.cost(), result.model
+    count = usage.output_tokens if usage is not None else None
+    tokens, seconds = plural(count, "output token") if count else "", f"{result.elapsed:.1f} s"
+    if is_local:
+        would = f"; {model} would take {dollars(cost)} ({tokens})" if cost is not None else ""
+        return f"cost: nothing{would}, {seconds}"
+    if cost is not None:
+        return f"cost: {dollars(cost)} ({tokens}), {seconds}"
+    why = "the server's token counts do not tell"
+    if not tokens:
+        why = "the server counted no tokens"
+    elif PUBLISHED_PRICES.of(model) is None:
+        why = f"{tokens}; no price is known for {model!r}"
+    return f"cost: unknown ({why}), {seconds}"
