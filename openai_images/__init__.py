@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from openai_images.batch.batch import Batch
     from openai_images.batch.costs import BatchCosts, ModelCosts, read_batch_costs
     from openai_images.batch.input import read_batch_items
+    from openai_images.batch.matrix import expand_matrix
     from openai_images.batch.models import BatchItem, BatchOptions, BatchPlan, BatchSummary
     from openai_images.catalog.models import ModelSpec, SizeRules, known_models
     from openai_images.catalog.prices import PUBLISHED_PRICES, ModelPrice, Prices, read_prices
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "batch.costs": ("BatchCosts", "ModelCosts", "read_batch_costs"),
     "batch.input": ("read_batch_items",),
+    "batch.matrix": ("expand_matrix",),
     "batch.models": ("BatchItem", "BatchOptions", "BatchPlan", "BatchSummary"),
     "batch.batch": ("Batch",),
     "client.client": ("ImagesClient",),
@@ -194,6 +196,7 @@ __all__ = [
     "__version__",
     "cost_of",
     "estimate_cost",
+    "expand_matrix",
     "known_models",
     "read_batch_costs",
     "read_batch_items",

@@ -46,7 +46,8 @@ class BatchOptions:
     of the folder together, by `prices`: never exceeded by more than one request in flight, nor at all where requests
     name their size and quality. `max_image_cost` US dollars is what one image costs at most as you know it, where that
     is less than the estimate, or there is none. `retry_failed` sends failures again, `retry_unknown` what may have been
-    billed, or is behind a URL that cannot be fetched, `retry_missing` what was done and whose images are gone.
+    billed, or is behind a URL that cannot be fetched, `retry_missing` what was done and whose images are gone, and the
+    images that did not come of an item that failed with only some of them, without sending other failures again.
     `dedupe` sends identical requests once. After `max_identical_failures` with no success between them, each of which
     may have cost money or rejected the account, the batch ends; None: it continues. While the server is unreachable
     the batch waits, for `max_outage` seconds at a time. `thumbnail` makes a small WebP copy of the image in its first
@@ -76,10 +77,11 @@ class BatchPlan:
     `done`, `away`, `pending`, `failed`, `unknown` and `missing` are disjoint and complete: `away` was paid for, and a
     run fetches its images from URLs; `pending` was never sent, or not executed; `unknown` may have been billed;
     `missing` was done, and its images are gone. Of the done, `adopted` images were found without their row, and
-    `altered` ones are not what was written. `changed` are pending: they had failed, and their request is another one
-    now. `removed` are in the journal and no longer in the items. `same` maps each item that is not sent to the one
-    whose images it shares. `notes` tell what was repaired. `spent` US dollars went before this run, None where no
-    cost is known; `unpriced` results are not in it.
+    `altered` ones are not what was written; of the failed and unknown, `incomplete` ones have some of their images.
+    `changed` are pending: they had failed, and their request is another one now. `removed` are in the journal and no
+    longer in the items. `same` maps each item that is not sent to the one whose images it shares. `notes` tell what
+    was repaired. `spent` US dollars went before this run, None where no cost is known; `unpriced` results are not in
+    it.
     """
 
     total: int
@@ -92,6 +94,7 @@ class BatchPlan:
     adopted: tuple[str, ...] = ()
     altered: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
+    incomplete: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     to_send: tuple[str, ...] = ()
     same: Mapping[str, str] = field(factory=dict[str, str], hash=False, repr=False)

@@ -71,6 +71,10 @@ def make_plan(
     states_to_send |= {"unknown", "away"} if options.retry_unknown else set()
     states_to_send |= {"missing"} if options.retry_missing else set()
     to_send = {item.key for item in items if states[item.key] in states_to_send}
+    if options.retry_missing:
+        to_send |= {
+            item.key for item in items if states[item.key] == "failed" and _has_rest(item, ledger, options)
+        }
     same = _find_duplicates(items, states, to_send) if options.dedupe else {}
     states |= {key: states[other] for key, other in same.items() if other not in to_send}
 
@@ -84,6 +88,11 @@ def make_plan(
         adopted=tuple(key for key in keys["done"] if ledger.get(key).adopted),
         altered=tuple(key for key in keys["done"] if key in findings.altered),
         changed=tuple(item.key for item in items if _is_changed(item, ledger)),
+        incomplete=tuple(
+            key
+            for key, state in states.items()
+            if state in ("failed", "unknown") and ledger.get(key).is_incomplete
+        ),
         removed=tuple(
             key for key, record in ledger.records.items() if key not in states and record.state != "pending"
         ),
@@ -99,6 +108,12 @@ def _state(item: ResolvedItem, ledger: Ledger, findings: FolderFindings) -> str:
     if _is_changed(item, ledger):
         return "pending"
     return "missing" if item.key in findings.missing else ledger.get(item.key).state
+
+
+def _has_rest(item: ResolvedItem, ledger: Ledger, options: BatchOptions) -> bool:
+    """Whether only the images that did not come can be requested."""
+    record = ledger.get(item.key)
+    return record.partial and item.rest(len(record.files), options) is not None
 
 
 def _is_changed(item: ResolvedItem, ledger: Ledger) -> bool:

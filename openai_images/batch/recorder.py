@@ -68,18 +68,22 @@ class ItemRecorder:
         """Have a row on disk, after the names of its images. Raises OSError, and halts the batch then."""
         item = self.work.item
         files = {"files": files_field(stored.files)} if stored is not None and stored.files else {}
-        row = {"state": state, "key": item.key, "request": item.digest, **fields, **files}
+        count, expected = len(files.get("files", ())), self.work.image_count
+        is_incomplete = state in ("failed", "unknown") and 0 < count < expected
+        missing = {"missing": expected - count} if is_incomplete else {}
+        row = {"state": state, "key": item.key, "request": item.digest, **fields, **missing, **files}
         try:
             await self.run.record(row, has_images=bool(files))
         except OSError as error:
             self.run.halt(error, () if stored is None else stored.images)
             raise
         self.is_open = state == "sent"
-        count = len(files.get("files", ()))
-        if state in ("failed", "unknown") and 0 < count < self.work.image_count:
+        if is_incomplete and not self.run.has_reported_missing:
+            self.run.has_reported_missing = True
+            option = "retry_unknown" if state == "unknown" else "retry_missing"
             _log.warning(
-                "%r has %d of %d images; retry_%s asks for the missing ones",
-                *(item.key[:_MAX_SHOWN_KEY], count, self.work.image_count, state),
+                "%r has %d of %d images; %s asks for the missing ones (said once in a run)",
+                *(item.key[:_MAX_SHOWN_KEY], count, expected, option),
             )
 
     async def finish(self, result: ImageResult, fields: JournalRow, stored: StoredImages) -> None:
@@ -89,7 +93,8 @@ class ItemRecorder:
             await self.record("done", fields, stored)
             return
         sent = f"the server sent {count} of {expected} images"
-        msg = f"{sent}; those are kept, and retry_failed asks for the missing ones"
+        msg = f"{sent}; those are kept, and retry_missing asks for the missing ones"
+        result = evolve(result, missing=expected - count)
         error = PartialResultError(msg, result=result, errors=[ImagesError(msg)])
         facts = {"attempts": result.attempts, "elapsed": result.elapsed, "request_id": result.request_id}
         annotate(error, facts)

@@ -72,6 +72,7 @@ class RunState:
         self.image_store = ImageStore(settings.disk, opened.folder.paths.root)
         self.threads = ThreadPoolExecutor(_THREADS, "openai_images batch")
         self.stop_reason = StopReason()
+        self.has_reported_missing = False
         self._journal = Journal(settings.disk, opened.journal.descriptor, opened.journal.size)
         self._stop = stop
 

@@ -120,14 +120,14 @@ def plan_lines(plan: BatchPlan) -> list[str]:
     counts = (
         (plan.done, "done", ""),
         (plan.to_fetch, "behind a URL", f"paid for; fetched now{resent}"),
-        (plan.failed, "failed", "--retry-failed sends them again"),
+        (plan.failed, "failed", _failed_hint(plan)),
         (plan.unknown, "unknown", "may have been billed; --retry-unknown sends them again"),
         (plan.missing, "missing", "done, but their pictures are gone; --retry-missing sends them again"),
     )
     parts: list[str] = []
     for keys, state, hint in counts:
         if keys:
-            again = to_send.intersection(keys) and keys != plan.to_fetch
+            again = all(key in to_send or key in plan.same for key in keys) and keys != plan.to_fetch
             what = "sent again now" if again else hint
             parts.append(f"{len(keys):,} {state}{f' ({what})' if what else ''}")
     if not parts:
@@ -147,6 +147,18 @@ def plan_lines(plan: BatchPlan) -> list[str]:
     )
     notes = [f"{what}: {join_limited(keys, _MAX_NOTED_KEYS)}" for keys, what in noticed if keys]
     return [*lines, *(f"note: {note}" for note in (*notes, *plan.notes))]
+
+
+def _failed_hint(plan: BatchPlan) -> str:
+    """What can be done about failed requests, or is done now about those with only some of their images."""
+    incomplete = set(plan.incomplete).intersection(plan.failed)
+    hint = "--retry-failed sends them again"
+    if not incomplete:
+        return hint
+    asked = (
+        "asked for now" if incomplete.intersection(plan.to_send) else "--retry-missing asks for the others"
+    )
+    return f"{len(incomplete):,} with only some of the images: {asked}; {hint}"
 
 
 def plan_record(plan: BatchPlan, estimate: CostEstimate) -> dict[str, Any]:
@@ -236,7 +248,7 @@ class RunSummary:
             hint = _NEW_PROMPT if summary.blocked == summary.failed else _RETRY_FAILED
             parts.append(f"{hint}; the reasons are in {self._sheet}")
         if summary.incomplete:
-            parts.append("where only some of the images came, a retry asks for the missing ones")
+            parts.append("where only some of the images came, --retry-missing asks for the missing ones only")
         if summary.away:
             parts.append(
                 "what is behind a URL is paid for: run the same command again to fetch it, soon, as URLs end (the "

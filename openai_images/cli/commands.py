@@ -185,7 +185,7 @@ def edit(streams: Streams, /, **values: Any) -> int:
     is_flag=True,
     help="Send again what may have been billed already, or cannot be fetched.",
 )
-@option("--retry-missing", is_flag=True, help="Send again what was done and whose pictures are gone.")
+@option("--retry-missing", is_flag=True, help="Ask for images that did not come, or are gone.")
 @option("--dedupe", is_flag=True, help="Send rows that ask for the same only once.")
 @option("--no-prompts", is_flag=True, help="Leave the prompts out of the folder's page and records.")
 @option("--dry-run", is_flag=True, help="Say what would be sent and what it may cost; send nothing.")

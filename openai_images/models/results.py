@@ -31,7 +31,8 @@ class ImageResult:
     `created` is in Unix seconds; `size` and `quality` are the server's choice for `auto`; `request_id` is the server's
     id of the request; `attempts` counts the requests made, `elapsed` the seconds, waits included. `model` is the
     requested one (a model in the response is in `extra`), `edited` whether images were sent with the prompt; `parts`
-    are the results of the requests that a large `n` was split into, empty for one request.
+    are the results of the requests that a large `n` was split into, empty for one request; `missing` counts requested
+    images that did not come, which only the result of a `PartialResultError` has.
     """
 
     images: tuple[Image, ...]
@@ -50,6 +51,7 @@ class ImageResult:
     model: str | None = None
     edited: bool = False
     parts: tuple[ImageResult, ...] = field(default=(), repr=False)
+    missing: int = 0
 
     @property
     def image(self) -> Image:

@@ -110,6 +110,8 @@ class ImagesHandler:
         if plan.reply is not None:
             raise RequestRejectedError(plan.reply(self._request_info(request, active, received)))
         parameters = await self._check_parameters(request, received)
+        if plan.max_images is not None:
+            parameters = attrs.evolve(parameters, n=min(parameters.n, plan.max_images))
         self.limits.charge(parameters.model, parameters.n)
         if MODERATED_PHRASE in parameters.prompt.lower():
             info = self._request_info(request, active, received)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from openai_images import Batch, BatchFolderError, BatchInputError, BatchItem, EditRequest, ImagesClient
+from openai_images import Batch, BatchFolderError, ImagesClient
 from openai_images.batch.filesystem import Disk, FolderLock
 from openai_images.batch.folder import BatchFolder, Paths
 from openai_images.batch.ledger import Ledger
@@ -314,16 +314,3 @@ async def test_no_prompt_in_the_folder(client: ImagesClient, out: Path) -> None:
     assert holders() == []
     assert pictures(out) == ["00001.png"]
     assert [row["state"] for row in rows(out)] == ["begun", "sent", "done"]
-
-
-@pytest.mark.parametrize("model", [None, "gpt-image-2"])
-async def test_edits_are_refused(
-    server: LocalImagesServer, client: ImagesClient, out: Path, model: str | None
-) -> None:
-    """A journal tells requests by their parameters, and pictures are none of them: nothing is sent, nothing written."""
-    items = [*many(1), BatchItem("00002", EditRequest("an otter", image=b"p", model=model))]
-    with pytest.raises(BatchInputError, match="a batch takes no EditRequest; generate_many does") as caught:
-        await run(client, items, out)
-    assert len(caught.value.problems) == 1
-    assert server.posts == 0
-    assert not out.exists()
