@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from openai_images import Batch, BatchItem, EditRequest, GenerateRequest, ImageReference, ImagesClient
-from openai_images.batch import image_records
+from openai_images.batch import image_records, parameters
 from openai_images.batch.image_records import write_records
 from openai_images.batch.journal_reader import parse_journal
 from openai_images.batch.ledger import Ledger
@@ -251,9 +251,9 @@ def test_values_with_parts(tmp_path: Path) -> None:
         BatchItem("b", GenerateRequest("p", frame_count=3)),
     ]  # fmt: skip
     resolved = [*resolve_items(items[1:], None, PUBLISHED_PRICES)]
-    assert image_records._plain("extra_body", deep) == '{"nan":"nan","when":"<type>"}'
-    assert image_records._plain("svg", items[0].request.svg) == '{"model":"m","reasoning":{"effort":"low"}}'
-    assert resolved[0].request.frame_count == image_records._plain("frame_count", 3) == 3
+    assert parameters._plain("extra_body", deep) == '{"nan":"nan","when":"<type>"}'
+    assert parameters._plain("svg", items[0].request.svg) == '{"model":"m","reasoning":{"effort":"low"}}'
+    assert resolved[0].request.frame_count == parameters._plain("frame_count", 3) == 3
     edit = EditRequest(
         "p",
         image=[
@@ -266,8 +266,8 @@ def test_values_with_parts(tmp_path: Path) -> None:
         mask=ImageReference(image_url="https://example/mask.png"),
     )
     names = '["a.png","b.png","<bytes>","file-1","<str>"]'
-    assert image_records._plain("image", edit.image) == names
-    assert image_records._plain("mask", edit.mask) == "https://example/mask.png"
+    assert parameters._plain("image", edit.image) == names
+    assert parameters._plain("mask", edit.mask) == "https://example/mask.png"
 
 
 def test_a_stand_in_is_called_one(tmp_path: Path) -> None:
