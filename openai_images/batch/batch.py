@@ -34,7 +34,7 @@ from openai_images.batch.plan import BatchStatus
 from openai_images.batch.recorder import share_outcome
 from openai_images.batch.recovery import open_batch
 from openai_images.batch.run_state import RunSettings, RunState, WorkItem
-from openai_images.batch.sheet_cards import make_thumbnail, sheet_entries
+from openai_images.batch.sheet_cards import make_thumbnail
 from openai_images.catalog.prices import Prices
 from openai_images.client.client import ImagesClient
 from openai_images.errors import ImagesError
@@ -246,9 +246,9 @@ class BatchRunner:
         try:
             self._run.close()
             self._end_time = self._timing.monotonic()
-            root, items = self._run.paths.root, tuple(self._items.values())
+            root, items = self._run.paths.root, self._items.values()
             write_records(root, items, self._run.ledger, self._options)
-            write_page(root, sheet_entries(items, self.status), self.summary(), self._options)
+            write_page(root, items, self.status, self.summary(), self._options)
         finally:
             self._opened.folder.release()
 

@@ -12,25 +12,23 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from decimal import ROUND_DOWN, Decimal
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
 from openai_images._util.atomic_file import replace_text
-from openai_images._util.plain_json import json_value
 from openai_images.batch.items import ResolvedItem
 from openai_images.batch.journal_reader import StoredFile
 from openai_images.batch.ledger import ItemRecord, Ledger
 from openai_images.batch.models import BatchOptions
+from openai_images.batch.parameters import encode_plain, plain_parameters
 from openai_images.batch.response_facts import ResponseFacts
-from openai_images.models.requests import GenerateRequest, ImageReference, as_list, set_parameters
 
 _CSV, _JSONL = "pictures.csv", "metadata.jsonl"
 _FIRST: Final = ("file_name", "key", "image_index", "state")
@@ -48,7 +46,6 @@ _LAST: Final = (
     "recorded_at",
     "request_id",
 )
-_LEFT_OUT: Final = frozenset({"user", "safety_identifier", "as_json"})
 _OWN_BEGINNINGS: Final = {
     _CSV: re.compile(",".join(_FIRST).encode() + b"[,\r\n]"),
     _JSONL: re.compile(rb'\{"file_name":"images/[^"]*","key":"(?:[^"\\]|\\.)*","image_index":\d+,"state":"'),
@@ -63,7 +60,7 @@ _LINE_ENDS: Final = str.maketrans({"\x85": "\\u0085", "\u2028": "\\u2028", "\u20
 _log = logging.getLogger("openai_images")
 
 
-def write_records(root: Path, items: Sequence[ResolvedItem], ledger: Ledger, options: BatchOptions) -> None:
+def write_records(root: Path, items: Collection[ResolvedItem], ledger: Ledger, options: BatchOptions) -> None:
     """Write both files into the batch's folder `root`; one that cannot be written is logged. Blocks."""
     records = _Records(root, items, ledger, options)
     for name, lines in ((_CSV, records.csv_lines), (_JSONL, records.json_lines)):
@@ -93,14 +90,16 @@ class _Records:
     """The rows of a batch's folder: as often as they are iterated, they are made anew."""
 
     def __init__(
-        self, root: Path, items: Sequence[ResolvedItem], ledger: Ledger, options: BatchOptions
+        self, root: Path, items: Collection[ResolvedItem], ledger: Ledger, options: BatchOptions
     ) -> None:
         self._root = str(root)
         self._items = items
         self._ledger = ledger
         self._options = options
         prompts = ("prompt", "model") if options.record_prompts else ("model",)
-        given = dict.fromkeys(name for item in items for name in self._parameters(item.request))
+        given = dict.fromkeys(
+            name for item in items for name in plain_parameters(item.request, prompts=options.record_prompts)
+        )
         note = ("note",) if options.note else ()
         self._columns = tuple(dict.fromkeys((*_FIRST, *prompts, *given, *_LAST, *note)))
 
@@ -119,11 +118,13 @@ class _Records:
     def json_lines(self) -> Iterator[str]:
         """An object for each image, without what is not known."""
         for row in self._rows():
-            text = _encode({name: value for name in self._columns if (value := row.get(name)) is not None})
+            text = encode_plain(
+                {name: value for name in self._columns if (value := row.get(name)) is not None}
+            )
             yield f"{text if text.isascii() else text.translate(_LINE_ENDS)}\n"
 
     def _rows(self) -> Iterator[dict[str, Any]]:
-        known = {item.key for item in self._items}
+        known, prompts = {item.key for item in self._items}, self._options.record_prompts
         shared: set[str] = set()
         for item in self._items:
             record, key = self._ledger.get(item.key), item.key
@@ -134,7 +135,9 @@ class _Records:
                 shared.add(key)
                 record = self._ledger.get(key)
             is_same = record.request in ("", item.digest)
-            yield from self._rows_of(key, record, self._parameters(item.request) if is_same else {})
+            yield from self._rows_of(
+                key, record, plain_parameters(item.request, prompts=prompts) if is_same else {}
+            )
         for key, record in self._ledger.records.items():
             if key not in known and key not in shared and not record.same_as:
                 yield from self._rows_of(key, record, {})
@@ -168,15 +171,6 @@ class _Records:
         is_damaged = record.state != "done" and ".damaged." in file.name
         return not is_damaged and os.path.exists(f"{self._root}/{file.name}")  # noqa: PTH110  a Path for each is slow
 
-    def _parameters(self, request: GenerateRequest) -> dict[str, Any]:
-        """The parameters that were set, in plain values."""
-        return {
-            name: _plain(name, value)
-            for name, value in set_parameters(request).items()
-            if name not in _LEFT_OUT
-            and (self._options.record_prompts or name not in ("prompt", "extra_body"))
-        }
-
 
 def _shares(facts: Sequence[ResponseFacts]) -> Sequence[tuple[int, int]]:
     """For each image its number among those that its response brought, and how many these are."""
@@ -200,29 +194,6 @@ def _response_fields(response: ResponseFacts, number: int, of: int) -> dict[str,
     }
 
 
-def _plain(name: str, value: Any) -> Any:
-    """A value as one cell: text, a number or a boolean; JSON for what has parts."""
-    if name in ("image", "mask", "markup"):
-        names = [_source_name(source) for source in as_list(value)]
-        return names[0] if len(names) == 1 else _encode(names)
-    if isinstance(value, str | int):
-        return value
-    try:
-        return _encode(value)
-    except (TypeError, ValueError, RecursionError):
-        return _encode(json_value(value))
-
-
-def _source_name(source: object) -> str:
-    """An image that was sent, by its path, its address or its id; never its bytes."""
-    if isinstance(source, ImageReference):
-        source = source.image_url or source.file_id or ""
-    if isinstance(source, os.PathLike):
-        source = os.fspath(source)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    is_name = isinstance(source, str) and not source.startswith("data:")
-    return source if is_name and isinstance(source, str) else f"<{type(source).__name__}>"
-
-
 def _share(total: int | None, number: int, of: int) -> int | None:
     """What image `number` of `of` has of a total: whole numbers whose sum it is."""
     return None if total is None else total // of + (number < total % of)
@@ -240,8 +211,5 @@ def _cell(value: Any) -> Any:
     if type(value) is str:
         return f"'{value}" if value[:1] in _FORMULA_STARTS else value
     if type(value) is Decimal:
-        return f"{value:f}"
+        return f"{value.normalize():f}"
     return str(value).lower() if type(value) is bool else value
-
-
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=float).encode

@@ -14,6 +14,7 @@ import math
 import re
 import unicodedata
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Final, NamedTuple, cast, overload
@@ -92,9 +93,10 @@ def _parse_axis(name: str, values: Iterable[Any], problems: list[str], *, is_var
             problems.append(f"{where}: {error}")
     if not parsed and len(problems) == before:
         problems.append(f"{where} has no values")
-    slugs = [value.slug for value in parsed]
-    for slug in sorted({slug for slug in slugs if slugs.count(slug) > 1}):
-        problems.append(f"{where}: two of its values have the key {slug!r}")
+    counts = Counter(value.slug for value in parsed)
+    problems += [
+        f"{where}: two of its values have the key {slug!r}" for slug in sorted(counts) if counts[slug] > 1
+    ]
     return _Axis(name, tuple(parsed), is_variable)
 
 

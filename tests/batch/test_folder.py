@@ -313,4 +313,4 @@ async def test_no_prompt_in_the_folder(client: ImagesClient, out: Path) -> None:
     await run(client, items, out, record_prompts=False)
     assert holders() == []
     assert pictures(out) == ["00001.png"]
-    assert [row["state"] for row in rows(out)] == ["begun", "sent", "done"]
+    assert [row["state"] for row in rows(out)] == ["begun", "sent", "done", "begun"]

@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 
 from openai_images import Batch, BatchItem, EditRequest, GenerateRequest, ImageReference, ImagesClient
-from openai_images.batch import image_records
+from openai_images.batch import image_records, parameters
 from openai_images.batch.image_records import write_records
 from openai_images.batch.items import resolve_items
 from openai_images.batch.journal_reader import parse_journal
 from openai_images.batch.ledger import Ledger
 from openai_images.batch.models import BatchOptions
-from openai_images.catalog.prices import PUBLISHED_PRICES
 from openai_images.server import LocalImagesServer
 from tests.batch.test_partial import Stingy
 from tests.helpers.batch_runs import items_of, many, rows, run
@@ -54,7 +53,7 @@ def written(out: Path, journal: list[dict[str, Any]], *items: BatchItem, **optio
     for row in journal:
         for file in row.get("files", ()):
             (out / file["name"]).write_bytes(PNG)
-    resolved = resolve_items(items, None, PUBLISHED_PRICES)
+    resolved = resolve_items(items, None, BatchOptions())
     data = "".join(
         json.dumps({"request": next((i.digest for i in resolved if i.key == row["key"]), ""), **row}) + "\n"
         for row in journal
@@ -210,7 +209,7 @@ def test_a_shared_image_of_a_removed_item(tmp_path: Path) -> None:
     """It has its row, with the parameters of those that share it, once."""
     copies = [{**done(key, "r.png"), "same_as": "removed"} for key in ("x", "y")]
     items = [BatchItem(key, GenerateRequest("p")) for key in ("x", "y")]
-    digest = resolve_items(items, None, PUBLISHED_PRICES)[0].digest
+    digest = resolve_items(items, None, BatchOptions())[0].digest
     written(tmp_path, [done("removed", "r.png", request=digest), *copies], *items)
     assert [(row["key"], row["prompt"]) for row in records(tmp_path)] == [("removed", "p")]
 
@@ -250,10 +249,10 @@ def test_values_with_parts(tmp_path: Path) -> None:
         BatchItem("a", GenerateRequest("p", svg={"model": "m", "reasoning": {"effort": "low"}}, extra_body=deep)),
         BatchItem("b", GenerateRequest("p", frame_count=3)),
     ]  # fmt: skip
-    resolved = [*resolve_items(items[1:], None, PUBLISHED_PRICES)]
-    assert image_records._plain("extra_body", deep) == '{"nan":"nan","when":"<type>"}'
-    assert image_records._plain("svg", items[0].request.svg) == '{"model":"m","reasoning":{"effort":"low"}}'
-    assert resolved[0].request.frame_count == image_records._plain("frame_count", 3) == 3
+    resolved = [*resolve_items(items[1:], None, BatchOptions())]
+    assert parameters._plain("extra_body", deep) == '{"nan":"nan","when":"<type>"}'
+    assert parameters._plain("svg", items[0].request.svg) == '{"model":"m","reasoning":{"effort":"low"}}'
+    assert resolved[0].request.frame_count == parameters._plain("frame_count", 3) == 3
     edit = EditRequest(
         "p",
         image=[
@@ -266,8 +265,8 @@ def test_values_with_parts(tmp_path: Path) -> None:
         mask=ImageReference(image_url="https://example/mask.png"),
     )
     names = '["a.png","b.png","<bytes>","file-1","<str>"]'
-    assert image_records._plain("image", edit.image) == names
-    assert image_records._plain("mask", edit.mask) == "https://example/mask.png"
+    assert parameters._plain("image", edit.image) == names
+    assert parameters._plain("mask", edit.mask) == "https://example/mask.png"
 
 
 def test_a_stand_in_is_called_one(tmp_path: Path) -> None:
@@ -307,7 +306,7 @@ def test_our_own_files_are_known(tmp_path: Path, name: str) -> None:
     written(tmp_path, [done(odd.key, "k.png")], odd)
     assert image_records._may_replace(tmp_path / name)
     (tmp_path / "images/k.png").unlink()
-    write_records(tmp_path, resolve_items([odd], None, PUBLISHED_PRICES), Ledger(), BatchOptions())
+    write_records(tmp_path, resolve_items([odd], None, BatchOptions()), Ledger(), BatchOptions())
     assert image_records._may_replace(tmp_path / name)
     assert records(tmp_path) == []
 
@@ -333,7 +332,7 @@ def test_a_full_disk(
 
 def test_rows_are_streamed(tmp_path: Path) -> None:
     """However many rows there are, one is in memory at a time."""
-    items = resolve_items(many(3), None, PUBLISHED_PRICES)
+    items = resolve_items(many(3), None, BatchOptions())
     lines = image_records._Records(tmp_path, items, Ledger(), BatchOptions()).csv_lines()
     assert re.fullmatch(
         r"file_name,key,image_index,state,prompt,model,size,quality,width,.*\r\n", next(lines)
