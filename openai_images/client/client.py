@@ -210,7 +210,7 @@ class ImagesClient(Portable):
     ) -> ImageStream:
         """Edit as a stream of events: keywords and input images as in `edit`, the stream as in `stream`."""
         output = Output.from_into(into, overwrite, keep_partials=keep_partials)
-        return ImageStream(self._calls.new(EditRequest.of(prompt, params), output, stream=True))
+        return ImageStream(self._calls.new(EditRequest.of(prompt, params), output, stream=True), edited=True)
 
     async def download(
         self, what: _What, *, into: str | os.PathLike[str] | None = None, overwrite: bool = False
