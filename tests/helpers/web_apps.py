@@ -161,9 +161,7 @@ async def under_aiohttp(app: web.Application) -> AsyncIterator[tuple[str, Callab
             lambda: stopping.append(asyncio.create_task(runner.cleanup())),
         )
     finally:
-        await runner.cleanup()
-        for task in stopping:
-            await task
+        await (stopping[0] if stopping else runner.cleanup())
 
 
 @contextlib.asynccontextmanager
