@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli": {PUBLIC, "_util", "_version", "server"},
     "pytest_plugin": {PUBLIC, "server"},
     "__main__": {"cli"},
-    "__init__": {"batch", "catalog", "client", "many", "models"},
+    "__init__": {"batch", "catalog", "client", "http", "many", "models"},
 }
 # Which parts may import a library; the client core lives from attrs and pybase64 besides.
 LIBRARIES = {"aiohttp": {"http", "server"}, "click": {"cli"}, "rich": {"cli"}, "PIL": {"cli", "server"}}

@@ -47,8 +47,8 @@ class Caller:
 
     @property
     def model(self) -> str | None:
-        """The model of requests that name none."""
-        return self.client._model
+        """The model of requests that name none. Raises `ConfigurationError`."""
+        return self.client._calls.model
 
     @property
     def concurrency(self) -> int:
@@ -62,7 +62,7 @@ class Caller:
 
     def wait_reason(self) -> str | None:
         """Why requests wait, if they do."""
-        return self.client._context.limiter.wait_reason
+        return self.client._calls.context.limiter.wait_reason
 
 
 class CircuitBreaker:

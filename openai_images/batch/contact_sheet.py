@@ -20,10 +20,10 @@ from functools import cache, partial
 from html import escape
 from importlib.resources import files
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 from urllib.parse import quote
 
-from openai_images._util.atomic_file import open_part, publish
+from openai_images._util.atomic_file import replace_text
 from openai_images.batch.models import BatchOptions, BatchSummary, Thumbnail
 from openai_images.batch.sheet_cards import (
     STATES,
@@ -37,7 +37,6 @@ from openai_images.batch.sheet_cards import (
 _MAX_PROMPT: Final = 4_000
 _MAX_REASON: Final = 1_000
 _MAX_IN_LIST: Final = 200
-_WRITE_SIZE: Final = 256 * 1024
 
 _log = logging.getLogger("openai_images")
 
@@ -74,25 +73,7 @@ def write_sheet(
     entries = list(entries)
     if thumbnail is not None:
         make_thumbnails(folder, [file for entry in entries for file in entry.files], thumbnail)
-    file, part = open_part(folder, "index.html")
-    try:
-        with file:
-            _write(file, _render(folder, entries, header or SheetHeader()))
-        return publish(part, folder / "index.html", overwrite=True)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def _write(file: BinaryIO, pieces: Iterable[str]) -> None:
-    """Write in large steps; a nearly full disk takes part of one, without an error."""
-    data = bytearray()
-    for piece in pieces:
-        data += piece.encode("utf-8", "replace")
-        if len(data) >= _WRITE_SIZE:
-            del data[: file.write(data)]
-    while data:
-        del data[: file.write(data)]
+    return replace_text(folder, "index.html", _render(folder, entries, header or SheetHeader()))
 
 
 def _render(folder: Path, entries: Sequence[SheetEntry], header: SheetHeader) -> Iterator[str]:

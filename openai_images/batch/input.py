@@ -22,9 +22,10 @@ from openai_images.batch.input_rows import (
     read_jsonl,
     read_txt,
 )
+from openai_images.batch.items import input_error
 from openai_images.batch.models import BatchItem
-from openai_images.batch.plan import input_error
-from openai_images.models.requests import GenerateRequest
+from openai_images.batch.source_images import EDIT_NAMES, with_folder
+from openai_images.models.requests import EditRequest, GenerateRequest
 
 _READERS = {"txt": read_txt, "csv": read_csv, "jsonl": read_jsonl}
 _SUFFIXES = {"txt": (".txt", ".text"), "csv": (".csv", ".tsv"), "jsonl": (".jsonl", ".ndjson")}
@@ -44,7 +45,8 @@ def read_batch_items(
 
     `format` is "txt" (one prompt per line), "csv" (a header names the columns) or "jsonl" (one object per line), by
     default the one of the file's suffix. Columns and names are the endpoint's parameters, `prompt` and, optionally,
-    `key`; `defaults` apply to rows that do not set them. A row without a key has its number, from 1, in five digits.
+    `key`; with an `image` (a path, relative to the file's folder, or a URL, or several) the row is an edit. `defaults`
+    apply to rows that do not set them. A row without a key has its number, from 1, in five digits.
     Raises `BatchInputError` whose `problems` are all bad rows, and OSError where the file cannot be read.
     """
     name = str(source) if isinstance(source, str | os.PathLike) else getattr(source, "name", "the input")
@@ -63,7 +65,8 @@ def read_batch_items(
     check_names(defaults, 0, problems)
     parameters = {name: value for name, value in defaults.items() if name != "prompt"}
     default_values = coerce_values(parameters, 0, problems, from_text=False)
-    items = _make_items(rows, default_values, problems, from_text=file_format == "csv")
+    folder = os.path.dirname(source) if isinstance(source, str | os.PathLike) else ""  # noqa: PTH120  "" has no path
+    items = _make_items(rows, default_values, problems, folder=folder, from_text=file_format == "csv")
     if not rows and not problems:
         problems.append((0, "there is no prompt in it"))
     if problems:
@@ -99,7 +102,12 @@ def _decode(data: bytes, problems: Problems) -> str:
 
 
 def _make_items(
-    rows: Sequence[RawRow], default_values: Mapping[str, Any], problems: Problems, *, from_text: bool
+    rows: Sequence[RawRow],
+    default_values: Mapping[str, Any],
+    problems: Problems,
+    *,
+    folder: str,
+    from_text: bool,
 ) -> list[BatchItem]:
     items: list[BatchItem] = []
     lines: dict[str, int] = {}
@@ -113,8 +121,13 @@ def _make_items(
         lines.setdefault(key, row.line)
         if len(problems) > before:
             continue
-        request = GenerateRequest(prompt, **{**default_values, **values})
-        items.append(BatchItem(key, request, row.line))
+        values = {**default_values, **values}
+        without = next((name for name in EDIT_NAMES if name in values and "image" not in values), None)
+        if without is not None:
+            problems.add(row.line, f"{without} is for edits, and the row has no image")
+            continue
+        request = (EditRequest if "image" in values else GenerateRequest)(prompt, **values)
+        items.append(BatchItem(key, with_folder(request, folder), row.line))
     return items
 
 

@@ -19,6 +19,7 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 from attrs import field, frozen
 
 from openai_images._util.json import is_mapping, is_object
+from openai_images.batch.source_images import IMAGE_NAMES, IMAGE_TYPE, parse_images
 from openai_images.models.requests import GenerateParams
 
 _NOT_IN_BATCHES = {
@@ -29,7 +30,7 @@ _TYPE_NAMES = {int: "a whole number", dict: "a JSON object", str: "text"}
 
 _SEPARATOR = re.compile(r"""[\r\n]*("?sep=([^\s\w"]|\t)"?[\t ,;]*)(?![^\r\n])""", re.IGNORECASE)
 _ENVELOPE = ("custom_id", "method", "url", "body")
-_ENDPOINT = re.compile(r"(?:/[\w.-]+)*/images/generations")
+_ENDPOINT = re.compile(r"(?:/[\w.-]+)*/images/(?:generations|edits)")
 
 
 class Problems(list[tuple[int, str]]):
@@ -118,11 +119,16 @@ def _unwrap_envelope(row: Mapping[str, Any], line: int, problems: Problems) -> M
     if row.get("method") not in (None, "POST"):
         problems.add(line, f"{where} its method must be POST")
     if url is not None and not (isinstance(url, str) and _ENDPOINT.fullmatch(url)):
-        problems.add(line, f"{where} its url must be /v1/images/generations: nothing else is sent")
+        problems.add(line, f"{where} its url must be /v1/images/generations or /v1/images/edits")
     if not is_object(body):
         problems.add(line, f"{where} its body must be a JSON object, the request")
         return None
+    if isinstance(url, str) and url.endswith("/edits") != ("images" in body):
+        problems.add(
+            line, f"{where} it has images in its body where its url ends in /images/edits, and only there"
+        )
     key = row.get("custom_id")
+    body = {"image" if name == "images" else name: value for name, value in body.items()}
     return None if len(problems) > before else {**body, **({} if key is None else {"key": key})}
 
 
@@ -169,7 +175,8 @@ _TYPES = {
     if name not in _NOT_IN_BATCHES
 }
 
-_NAMES = ("prompt", "key", *_TYPES)
+_TYPES["input_fidelity"] = str
+_NAMES = ("prompt", "key", *IMAGE_NAMES, *_TYPES)
 
 
 def check_names(names: Iterable[str], line: int, problems: Problems, hint: str = "") -> None:
@@ -177,7 +184,7 @@ def check_names(names: Iterable[str], line: int, problems: Problems, hint: str =
     for name in names:
         if name in _NOT_IN_BATCHES:
             problems.add(line, f"{name}: {_NOT_IN_BATCHES[name]}")
-        elif name not in (_NAMES if line else _TYPES):
+        elif name not in _NAMES or (name in ("prompt", "key") and not line):
             matches = difflib.get_close_matches(name, _NAMES, 1)
             suggestion = f"; did you mean {matches[0]!r}?" if matches and matches[0] != name else hint
             problems.add(line, f"unknown parameter {name[:40]!r}{suggestion}")
@@ -191,13 +198,16 @@ def coerce_values(
     for name, value in values.items():
         if name == "prompt":
             coerced[name] = value
-        if name not in _TYPES or value is None:
+        if (name not in _TYPES and name not in IMAGE_NAMES) or value is None:
             continue
-        cls = _TYPES[name]
+        cls = _TYPES.get(name)
         try:
-            coerced[name] = _coerce_text(cls, value) if from_text else _coerce(cls, value)
+            if cls is None:
+                coerced[name] = parse_images(name, value, from_text=from_text)
+            else:
+                coerced[name] = _coerce_text(cls, value) if from_text else _coerce(cls, value)
         except (TypeError, ValueError, RecursionError):
-            problems.add(line, f"{name} must be {_TYPE_NAMES[cls]}")
+            problems.add(line, f"{name} must be {IMAGE_TYPE if cls is None else _TYPE_NAMES[cls]}")
     return coerced
 
 

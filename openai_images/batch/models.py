@@ -43,16 +43,20 @@ class BatchOptions:
     """How many requests at once, for how much money, and what is sent again.
 
     `concurrency` requests at once, None for as many as the client's `Limits` allow. `budget` US dollars for all runs
-    of the folder together, by `prices`. `retry_failed` sends failures again, `retry_unknown` what may have been
+    of the folder together, by `prices`: never exceeded by more than one request in flight, nor at all where requests
+    name their size and quality. `max_image_cost` US dollars is what one image costs at most as you know it, where that
+    is less than the estimate, or there is none. `retry_failed` sends failures again, `retry_unknown` what may have been
     billed, or is behind a URL that cannot be fetched, `retry_missing` what was done and whose images are gone.
     `dedupe` sends identical requests once. After `max_identical_failures` with no success between them, each of which
     may have cost money or rejected the account, the batch ends; None: it continues. While the server is unreachable
     the batch waits, for `max_outage` seconds at a time. `thumbnail` makes a small WebP copy of the image in its first
-    path at its second, for `index.html`, which begins with the remark `note`. Raises `ConfigurationError`.
+    path at its second, for `index.html`, which begins with the remark `note`. Without `record_prompts` no file of the
+    folder has a prompt, nor `extra_body`. Raises `ConfigurationError`.
     """
 
     concurrency: int | None = field(default=None, validator=_count)
     budget: Decimal | None = field(default=None, validator=_dollars)
+    max_image_cost: Decimal | None = field(default=None, validator=_dollars)
     prices: Prices = PUBLISHED_PRICES
     retry_failed: bool = False
     retry_unknown: bool = False
@@ -62,6 +66,7 @@ class BatchOptions:
     max_outage: float = field(default=600.0, validator=_seconds)
     thumbnail: Thumbnail | None = None
     note: str = ""
+    record_prompts: bool = True
 
 
 @frozen(kw_only=True)
@@ -111,7 +116,8 @@ class BatchSummary:
     could not be written), "server" (it could not be reached), "key" (it was not accepted) or "failures" (too many
     identical ones in a row). `spent` US dollars went in all runs, None where no cost is known; `unpriced` results,
     and requests that may have been billed, are not in it. `saved_elsewhere` are images that the folder did not take.
-    `elapsed` seconds are this run's.
+    `elapsed` seconds are this run's. `assumed_cost` says what the budget assumes of a cost that is not certain, and how
+    to make it certain.
     """
 
     total: int
@@ -129,3 +135,4 @@ class BatchSummary:
     saved_elsewhere: tuple[str, ...] = ()
     elapsed: float = 0.0
     incomplete: int = 0
+    assumed_cost: str = ""

@@ -16,19 +16,19 @@ from openai_images._version import __version__
 from openai_images.batch.filesystem import Disk
 from openai_images.batch.folder import BatchFolder, OpenJournal, Paths
 from openai_images.batch.image_files import ImageInventory
+from openai_images.batch.items import ResolvedItem
 from openai_images.batch.journal import FORMAT, dated_row, done_row
 from openai_images.batch.journal_reader import JournalRow, StoredFile
 from openai_images.batch.ledger import Ledger
 from openai_images.batch.models import BatchOptions, BatchPlan
 from openai_images.batch.plan import (
     FolderFindings,
-    ResolvedItem,
     make_plan,
     reject_changed_items,
     reject_lost_rows,
 )
-from openai_images.catalog.prices import PUBLISHED_PRICES
 from openai_images.errors import ConfigurationError
+from openai_images.models.requests import EditRequest, GenerateRequest
 
 
 @define
@@ -142,7 +142,7 @@ class _Recovery:
             record = self.ledger.get(item.key)
             if item.key in only_sent and record.stem and record.request == item.digest:
                 files = self.inventory.present_files(record) if record.partial else ()
-                if item.rest(len(files), PUBLISHED_PRICES) is not None:
+                if item.rest(len(files), self.options) is not None:
                     kept_files[item.key] = files
         return kept_files
 
@@ -178,19 +178,28 @@ class _Recovery:
         if self.options.budget is None:
             return
         to_send = set(self.plan.to_send)
-        unknown = [item for item in self.items if item.key in to_send and item.estimate is None]
+        unknown = [
+            item
+            for item in self.items
+            if item.key in to_send and item.estimate is None and not self._has_cost(item.request)
+        ]
         if unknown:
             models = ", ".join(sorted({repr(item.request.model)[:60] for item in unknown})[:3])
             msg = (
                 f"a budget needs prices, and what {len(unknown):,} of the requests may cost is not known (model "
-                f"{models}); nothing was sent. Name a model, size and quality with a published price, give prices, or "
-                "leave the budget out"
+                f"{models}); nothing was sent. Name a model, size and quality with a published price, give prices or "
+                "max_image_cost, or leave the budget out"
             )
             raise ConfigurationError(msg)
         unpriceable = self.ledger.spending.unpriceable
         if unpriceable:
             msg = (
                 f"a budget needs to know what was spent, and {unpriceable:,} earlier requests of this folder have "
-                "neither a cost nor an estimate; nothing was sent. Use another folder, or leave the budget out"
+                "neither a cost nor an estimate; nothing was sent. Give max_image_cost, use another folder, or leave "
+                "the budget out"
             )
             raise ConfigurationError(msg)
+
+    def _has_cost(self, request: GenerateRequest) -> bool:
+        """Whether what an edit has cost can be told from its usage, although nothing is known before."""
+        return isinstance(request, EditRequest) and self.options.prices.of(request.model) is not None

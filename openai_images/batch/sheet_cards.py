@@ -18,8 +18,9 @@ from attrs import field, frozen, validators
 
 from openai_images._util.atomic_file import part_path, publish
 from openai_images._util.attrs import repr_length
+from openai_images.batch.items import ResolvedItem
 from openai_images.batch.models import Thumbnail
-from openai_images.batch.plan import BatchStatus, ResolvedItem
+from openai_images.batch.plan import BatchStatus
 
 STATES: Final = {
     "done": "Done",

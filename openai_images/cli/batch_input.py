@@ -49,6 +49,7 @@ class BatchCommandOptions(CallOptions):
     concurrency: int | None = None
     images_per_minute: int | None = None
     budget: str | None = None
+    max_image_cost: str | None = None
     prices: str | None = None
     max_identical_failures: int = 5
     retry_failed: bool = False
@@ -56,6 +57,7 @@ class BatchCommandOptions(CallOptions):
     retry_missing: bool = False
     dedupe: bool = False
     dry_run: bool = False
+    no_prompts: bool = False
 
 
 @frozen(kw_only=True)
@@ -66,6 +68,7 @@ class BatchJob:
     items: Sequence[BatchItem] = field(repr=False)
     prices: Prices
     budget: Decimal | None
+    max_image_cost: Decimal | None = None
     limits: Limits
 
     @property
@@ -74,6 +77,7 @@ class BatchJob:
         options = self.options
         return BatchOptions(
             budget=self.budget,
+            max_image_cost=self.max_image_cost,
             prices=self.prices,
             max_identical_failures=options.max_identical_failures or None,
             retry_failed=options.retry_failed,
@@ -82,6 +86,7 @@ class BatchJob:
             dedupe=options.dedupe,
             thumbnail=write_thumbnail if find_spec("PIL") else None,
             note=_STAND_IN if options.local else "",
+            record_prompts=not options.no_prompts,
         )
 
 
@@ -91,6 +96,7 @@ def load_job(options: BatchCommandOptions) -> BatchJob:
     pacing = {"concurrency": options.concurrency, "images_per_minute": options.images_per_minute}
     limits = Limits(**{name: value for name, value in pacing.items() if value is not None})
     budget = parse_budget(options.budget)
+    max_image_cost = parse_budget(options.max_image_cost, "--max-image-cost")
     defaults = options.request_params()
     prices = load_prices(options.prices)
     return BatchJob(
@@ -98,6 +104,7 @@ def load_job(options: BatchCommandOptions) -> BatchJob:
         items=load_items(options.file, options.input_format, defaults),
         prices=prices,
         budget=budget,
+        max_image_cost=max_image_cost,
         limits=limits,
     )
 
@@ -134,7 +141,7 @@ def _sniff_format(data: bytes) -> str:
     return "jsonl" if data[:4096].decode(encoding, errors="replace").lstrip().startswith("{") else "txt"
 
 
-def parse_budget(text: str | None) -> Decimal | None:
+def parse_budget(text: str | None, option: str = "--budget") -> Decimal | None:
     """Parse US dollars. Raises click.UsageError."""
     if text is None:
         return None
@@ -143,7 +150,7 @@ def parse_budget(text: str | None) -> Decimal | None:
     except InvalidOperation:
         amount = Decimal("NaN")
     if not amount.is_finite() or amount <= 0:
-        raise click.UsageError(f"--budget {text!r} is no amount of US dollars, such as 5 or 12.50.")
+        raise click.UsageError(f"{option} {text!r} is no amount of US dollars, such as 5 or 12.50.")
     return amount
 
 

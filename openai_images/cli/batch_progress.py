@@ -1,7 +1,6 @@
 """How far a batch is, on stderr: plain lines, or on a terminal a bar and status fields below everything else.
 
-Invariants: at most ten failures are printed in 10 s, a line counts the rest; what either stream gets appears above the
-region, which is never as wide or high as the terminal; `close` leaves nothing of it, and the cursor visible.
+Invariants: at most ten failures are printed in 10 s, a line counts the rest; rows are narrower than the terminal.
 Must not: raise: progress never stops a call that is paid for.
 """
 
@@ -9,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TextIO, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import evolve, field, frozen
 
 from openai_images import Progress
-from openai_images.cli.console import Console, ResilientStream, dollars, duration, images_per_minute, plural
-from openai_images.cli.progress import HIDE_CURSOR, SHOW_CURSOR, Ticker
+from openai_images.cli.console import Console, dollars, duration, images_per_minute, plural
+from openai_images.cli.live_region import LiveRegion
+from openai_images.cli.progress import Ticker
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -28,8 +27,6 @@ _HEARTBEAT = 60.0
 _MAX_FAILURES = 10
 _TICK = 0.2
 _MAX_BAR_LENGTH = 100
-_ERASE_LINE, _ERASE_LINE_ABOVE = "\r\x1b[2K", "\x1b[1A\x1b[2K"
-_STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _LINES, _LINES_ASCII = ("━", "╍", "─", " · "), ("#", ">", "-", ", ")
 
 
@@ -191,95 +188,26 @@ class LiveBatchDisplay(BatchDisplay):
 
     def __init__(self, console: Console, clock: Clock = Clock()) -> None:
         super().__init__(console, clock)
-        self._previous = console.out.stream, console.err.stream
-        self._terminal = ResilientStream(console.err.stream)
-        self._drawn = ""
-        self._widths: list[int] = []
-        self._is_shown = False
-        self._is_line_open = False
+        self.region = LiveRegion(console)
 
     def open(self) -> None:
-        """Draw the region and divert both streams to write above it."""
-        console = self.console
-        console.err.stream = cast("TextIO", _StreamAbove(cast("TextIO", self._terminal), self))
-        if console.out.isatty() and console.out.stream is not None:
-            console.out.stream = cast("TextIO", _StreamAbove(console.out.stream, self))
-        self._terminal.write(HIDE_CURSOR)
+        """Draw the region."""
+        self.region.open()
         self.tick()
 
     def tick(self) -> None:
         """Redraw the region."""
         super().tick()
-        if not self._is_line_open:
-            self.erase()
-            self._drawn = self._render()
-            self.draw()
-
-    def close(self) -> None:
-        """Erase the region and restore the streams."""
-        super().close()
-        self.erase()
-        self.console.out.stream, self.console.err.stream = self._previous
-        self._terminal.write(SHOW_CURSOR)
-        self._terminal.flush()
-
-    def erase(self) -> None:
-        """Erase the region, to write in its place."""
-        if self._is_shown:
-            # A terminal that was made narrower since has wrapped the rows.
-            width = max(1, self.console.rich.width)
-            lines = sum(max(1, math.ceil(row / width)) for row in self._widths)
-            self._terminal.write(_ERASE_LINE + _ERASE_LINE_ABOVE * (lines - 1))
-            self._terminal.flush()
-            self._is_shown = False
-
-    def draw(self, after: str = "\n") -> None:
-        """Write the region again, below the text `after` which it is due; not after an unfinished line."""
-        # rich before 15 ends the style after the line feed.
-        self._is_line_open = not _STYLE.sub("", after).endswith("\n")
-        if self._drawn and not self._is_line_open:
-            self._terminal.write(self._drawn)
-            self._terminal.flush()
-            self._is_shown = True
-
-    def _render(self) -> str:
-        size = self.console.rich.size
         progress = self.progress
         if progress.eta is not None:  # less the time since the update
             progress = evolve(progress, eta=max(0.0, progress.eta - (self.clock.now() - self._updated)))
-        shown = rows(progress, self.elapsed, size.width, is_unicode=self.console.is_unicode)
-        shown = shown[: max(1, size.height - 1)]
-        self._widths = [row.cell_len for row in shown]
-        with self.console.rich.capture() as capture:
-            for number, row in enumerate(shown, 1):
-                self.console.rich.print(row, end="" if number == len(shown) else "\n", no_wrap=True)
-        return capture.get()
+        width, is_unicode = self.console.rich.width, self.console.is_unicode
+        self.region.show(rows(progress, self.elapsed, width, is_unicode=is_unicode))
 
-
-class _StreamAbove:
-    """A stream to the same terminal that writes above the region."""
-
-    def __init__(self, stream: TextIO, display: LiveBatchDisplay) -> None:
-        self._stream = stream
-        self._display = display
-        self.encoding = stream.encoding
-
-    def write(self, text: str) -> int:
-        if not text:
-            return 0
-        self._display.erase()
-        try:
-            count = self._stream.write(text)
-            self._stream.flush()
-        finally:
-            self._display.draw(after=text)
-        return count
-
-    def flush(self) -> None:
-        self._stream.flush()
-
-    def isatty(self) -> bool:
-        return True
+    def close(self) -> None:
+        """Erase the region."""
+        super().close()
+        self.region.close()
 
 
 def make_batch_display(console: Console) -> BatchDisplay:

@@ -96,7 +96,7 @@ _endpoint_options = _combine(
         help="How long one attempt may take in all.  [default: 600]",
     ),
 )
-_json_option = option("--json", "as_json", is_flag=True, help="Print JSON lines instead of paths.")
+_json_option = option("--json", "as_json", is_flag=True, help="Print JSON lines instead of text.")
 _preview_option = option(
     "--preview/--no-preview", default=None, help="Show pictures in the terminal.  [default: where it can]"
 )
@@ -176,6 +176,7 @@ def edit(streams: Streams, /, **values: Any) -> int:
 @option("--concurrency", type=_POSITIVE, metavar="N", help="Requests at once.  [default: 100]")
 @option("--images-per-minute", type=_POSITIVE, metavar="N", help="Your account's limit.")
 @option("--budget", metavar="USD", help="Start no request that might not fit.")
+@option("--max-image-cost", metavar="USD", help="What one image costs at most, as you know it, for --budget.")
 @option("--prices", metavar="FILE", help="Prices to reckon with, as JSON.")
 @option(
     "--max-identical-failures",
@@ -192,6 +193,7 @@ def edit(streams: Streams, /, **values: Any) -> int:
 )
 @option("--retry-missing", is_flag=True, help="Send again what was done and whose pictures are gone.")
 @option("--dedupe", is_flag=True, help="Send rows that ask for the same only once.")
+@option("--no-prompts", is_flag=True, help="Leave the prompts out of the folder's page and records.")
 @option("--dry-run", is_flag=True, help="Say what would be sent and what it may cost; send nothing.")
 @option("--n", type=click.IntRange(1, 1000), metavar="N", help="How many pictures of each prompt.")
 @_image_options
@@ -210,6 +212,23 @@ def batch(streams: Streams, /, **values: Any) -> int:
     from openai_images.cli.batch_input import BatchCommandOptions
 
     return run_batch(BatchCommandOptions(**values), streams)
+
+
+@cli.command(short_help="What each model takes and costs, and when it ends.")
+@option("--check", "ask_server", is_flag=True, help="Ask the server which of them the key has.")
+@_endpoint_options
+@_json_option
+@_verbosity_options
+@click.pass_obj
+def models(streams: Streams, /, **values: Any) -> int:
+    """Print what each model takes, what an image of each size and quality costs, and when the model ends.
+
+    This needs no key and no network. With --check the server is asked, too: which of these models the key has, their
+    last days, and which others there are.
+    """
+    from openai_images.cli.models import ModelsOptions, run_models
+
+    return run_models(ModelsOptions(**values), streams)
 
 
 @cli.command(short_help="Run the local images server.")

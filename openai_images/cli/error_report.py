@@ -8,11 +8,9 @@ Must not: print a key or a prompt, or without `--verbose` a traceback.
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import traceback
-from collections.abc import Callable, Coroutine, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -32,6 +30,7 @@ from openai_images import (
 )
 from openai_images._util.heap import keep_freed
 from openai_images.cli.console import Console, plural
+from openai_images.cli.diagnostics import diagnostics_to
 
 INTERRUPTED = 130
 
@@ -41,7 +40,7 @@ def run_command(
 ) -> int:
     """Run the command and return its exit code; `interrupted` reports a Ctrl-C."""
     keep_freed(256 * 1024 * 1024)
-    with _log_to_console(console):
+    with diagnostics_to(console):
         try:
             return asyncio.run(command())
         except KeyboardInterrupt:
@@ -68,33 +67,6 @@ def write_error_report(
     kind = type(error).__name__
     message = f"cannot write to {path!r}: {error.strerror or kind}"
     return ErrorReport(error_type=kind, message=message, advice=advice, maybe_billed=maybe_billed)
-
-
-@contextmanager
-def _log_to_console(console: Console) -> Generator[None]:
-    """Write the package's log to stderr: warnings, and with `--verbose` everything."""
-    log = logging.getLogger("openai_images")
-    handler = _ConsoleHandler(console)
-    level = log.level
-    log.addHandler(handler)
-    log.setLevel(logging.DEBUG if console.verbose else logging.WARNING)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(level)
-
-
-class _ConsoleHandler(logging.Handler):
-    def __init__(self, console: Console) -> None:
-        super().__init__()
-        self._console = console
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            self._console.print_note(f"{record.name}: {record.getMessage()}", "dim")
-        except Exception:  # noqa: BLE001  logging ends no call
-            self.handleError(record)
 
 
 _MAYBE_BILLED = "It may have been billed although no picture came: look before you send it again."

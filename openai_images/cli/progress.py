@@ -1,7 +1,7 @@
 """Progress of one call on stderr: plain lines, or on a terminal one changing line below the images.
 
-Invariants: images are drawn into lines freed before, so nothing scrolls away under them; no line is as wide as the
-terminal; the end leaves whole lines and the cursor visible.
+Invariants: images are drawn into lines freed before, so nothing scrolls away under them, and never over a text; no line
+is as wide as the terminal; the end leaves whole lines.
 Must not: raise: progress never stops a call that is paid for.
 """
 
@@ -19,14 +19,13 @@ from attrs import define, frozen
 
 from openai_images import Image
 from openai_images.cli.console import Console, plural
+from openai_images.cli.live_region import LiveRegion
 from openai_images.cli.preview import Drawing, Preview, TerminalProtocol, detect_protocol
 
 _MAX_ROWS = 30
 _MAX_DOTS = 40
 _SPINNER, _SPINNER_ASCII = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "|/-\\"
 _DOTS, _DOTS_ASCII = ("●", "○"), ("*", ".")
-_CLEAR = "\r\x1b[2K"
-HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 _TEXT_LINES = 3  # lines left for text
 
 
@@ -208,15 +207,22 @@ class LiveProgress(Ticker, PlainProgress):
 
     _step = ProgressStep(stage="starting")
     _rows = 0
+    _texts_above = 0
+
+    def __init__(
+        self, console: Console, preview: Preview | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__(console, preview, clock)
+        self._region = LiveRegion(console)
 
     def open(self) -> None:
-        """Hide the cursor and draw the line."""
-        self.console.err.write(HIDE_CURSOR)
+        """Draw the line."""
+        self._region.open()
         self.tick()
 
     def close(self) -> None:
         """Clear the line, or leave the last step in it."""
-        self.console.err.write(_CLEAR + SHOW_CURSOR)
+        self._region.close()
         if self._step.is_last:
             super().advance(self._step)
         self.console.err.flush()
@@ -227,15 +233,15 @@ class LiveProgress(Ticker, PlainProgress):
         self.tick()
 
     async def show(self, image: Image, *, anew: bool = False) -> None:
-        """Draw the image above the line."""
-        drawing, err = await self.draw(image), self.console.err
+        """Draw the image above the line: over the last one, unless something was written below that."""
+        drawing = await self.draw(image)
         if drawing is None:
             return
-        if anew or drawing.rows != self._rows:
-            err.write(_CLEAR + "\n" * drawing.rows)
-            self._rows = drawing.rows
-        err.write(f"{_CLEAR}\x1b[{self._rows}A{drawing.text}")
-        self.tick()
+        texts_above = self._region.texts_above
+        is_in_place = not anew and (drawing.rows, texts_above) == (self._rows, self._texts_above)
+        self._rows, self._texts_above = drawing.rows, texts_above
+        free = "" if is_in_place else "\n" * drawing.rows
+        self._region.write(f"{free}\x1b[{drawing.rows}A{drawing.text}")
 
     def tick(self) -> None:
         """Draw the line."""
@@ -252,9 +258,7 @@ class LiveProgress(Ticker, PlainProgress):
         line.append(str(step))
         line.append(f"  {seconds:.1f} s", style="dim")
         line.truncate(max(1, self.console.rich.width - 1))
-        self.console.err.write(_CLEAR)
-        self.console.rich.print(line, end="", no_wrap=True, overflow="ignore")
-        self.console.err.flush()
+        self._region.show([line])
 
 
 def make_progress_display(console: Console, wish: bool | None) -> ProgressDisplay:

@@ -12,14 +12,14 @@ import asyncio
 import contextlib
 import warnings
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
 from openai_images._util.aio import call_in_loop
 from openai_images._util.attrs import safe_repr
 from openai_images.client.call import Call
-from openai_images.models.results import Event, ImageResult
+from openai_images.models.results import CompletedImage, ImageEvent, ImageResult, PartialImage
 
 _CLOSED = "this stream was closed before its end (aclose, an error or a cancelled step); ask the client for a new one"
 
@@ -35,7 +35,7 @@ class ImageStream:
     def __init__(self, call: Call, *, edited: bool = False) -> None:
         self._call = call
         self._edited = edited
-        self._events: deque[Event] = deque()
+        self._events: deque[ImageEvent] = deque()
         self._iterated = False
         self._closed_early = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -71,7 +71,7 @@ class ImageStream:
         self._iterated = True
         return self
 
-    async def __anext__(self) -> Event:
+    async def __anext__(self) -> ImageEvent:
         """Return the next event. Raises `ImagesError`, OSError, and RuntimeError if the stream was closed early."""
         if not self._events and not self._call.is_over:
             await self._guard(self._read)
@@ -81,6 +81,13 @@ class ImageStream:
         if self._closed_early:
             raise RuntimeError(_CLOSED)
         raise StopAsyncIteration
+
+    def images(self) -> AsyncIterator[PartialImage | CompletedImage]:
+        """Return the stream without its unknown events: each event has an `image`.
+
+        It is iterated in the stream's place, by the same rules: once, inside the stream's `async with`.
+        """
+        return _ImageEvents(self)
 
     async def finish(self) -> ImageResult:
         """Read to the end, discarding events, and return the result. Raises as iterating does."""
@@ -142,3 +149,21 @@ class ImageStream:
 
     async def _read(self) -> None:
         self._events.extend(await self._call.read())
+
+
+class _ImageEvents:
+    """A stream without its unknown events; it holds the stream and nothing else, so that both are dropped together."""
+
+    def __init__(self, stream: ImageStream) -> None:
+        self._stream = stream
+
+    def __aiter__(self) -> Self:
+        aiter(self._stream)
+        return self
+
+    async def __anext__(self) -> PartialImage | CompletedImage:
+        """Return the next event with an image. Raises as the stream does."""
+        while True:
+            event = await anext(self._stream)
+            if isinstance(event, PartialImage | CompletedImage):
+                return event

@@ -116,11 +116,13 @@ def _parse_request(value: object, defaults: Mapping[str, Any]) -> GenerateReques
         raise RequestInvalidError(f"it must be {expected}, not {type(value).__name__}")
     own = {name: parameter for name, parameter in value.items() if name != "key"}
     cls = _request_class(own)
-    unknown = [str(name)[:40] for name in own if name not in fields_dict(cls)]
+    known = fields_dict(cls)
+    unknown = [name for name in own if name not in known]
     if unknown:
-        raise RequestInvalidError(
-            f"unknown parameter {unknown[0]!r}; what this version does not know goes into extra_body"
-        )
+        # Imported when it is needed: valid requests never load it.
+        from openai_images.models.keyword_hints import unknown_keyword  # noqa: PLC0415
+
+        raise RequestInvalidError(unknown_keyword(unknown[0], (*known, "key")))
     if own.get("prompt") is None:
         raise RequestInvalidError("it has no 'prompt'")
     return cls(own.pop("prompt"), **_with_defaults(defaults, own))

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from attrs import evolve, field, frozen
 
 from openai_images._util.attrs import repr_keys
-from openai_images.models.image import Image, MimeBundle, mime_bundle
+from openai_images.models.image import Image
 from openai_images.models.usage import SvgUsage, Usage, sum_usages
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
     from openai_images.catalog.prices import Prices
+    from openai_images.models.notebook import MimeBundle
 
 
 @frozen
@@ -71,6 +72,8 @@ class ImageResult:
         self, include: Container[str] | None = None, exclude: Container[str] | None = None
     ) -> MimeBundle:
         """Return the images for a notebook, side by side."""
+        from openai_images.models.notebook import mime_bundle  # noqa: PLC0415  only notebooks need it
+
         return mime_bundle(self.images, repr(self), include, exclude)
 
 
@@ -129,4 +132,4 @@ class UnknownEvent:
     raw: Any = field(repr=False, hash=False)
 
 
-Event: TypeAlias = PartialImage | CompletedImage | UnknownEvent
+ImageEvent: TypeAlias = PartialImage | CompletedImage | UnknownEvent

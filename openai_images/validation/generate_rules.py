@@ -11,30 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from openai_images._util.json import is_mapping
-from openai_images.catalog.models import (
-    ANY_MODEL,
-    MAX_IMAGES_PER_CALL,
-    ModelSpec,
-    any_model,
-    find_model,
-    known_values,
-)
-from openai_images.catalog.sizes import (
-    gif_sheet_problems,
-    largest_size,
-    nearest_size,
-    parse_ratio,
-    parse_size,
-    size_problems,
-)
+from openai_images.catalog.models import MAX_IMAGES_PER_CALL, any_model, known_values
 from openai_images.validation.context import CheckContext, Problem, wrong_types
+from openai_images.validation.name_rules import model_rule, size_rule, values_rule
 
-_RASTER: Final = ("png", "webp", "jpeg")
 _FORMATS: Final = known_values("output_format")
-_WITH_VALUES: Final = (
-    *("quality", "background", "output_format", "moderation", "complexity", "response_format", "style"),
-    "input_fidelity",  # of edits
-)
 _EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 
@@ -47,84 +28,6 @@ def _prompt(context: CheckContext) -> Iterator[Problem]:
         yield context.problem(
             "prompt", message, f"at most {context.model.prompt:,}", certain=context.exact_model
         )
-
-
-def _model(context: CheckContext) -> Iterator[Problem]:
-    name = context.get("model")
-    if name is None:
-        return
-    model, exact_model = find_model(name)
-    label = context.display(name)
-    if model is not None and model.has_ended(context.today, azure=context.azure):
-        provider, end = model.end(azure=context.azure)
-        yield context.problem("model", f"{provider} ended {label} on {end}", context.live())
-    elif context.official and not exact_model:
-        like = f"; it is taken for a {model.name}" if model else ""
-        message = f"{label} is not known to this version{like}"
-        yield context.problem("model", message, context.live(), certain=False)
-
-
-def _values(context: CheckContext) -> Iterator[Problem]:
-    for parameter in _WITH_VALUES:
-        value = context.get(parameter)
-        if value is not None and context.model is not None:
-            yield from _value(context, context.model, parameter, value)
-
-
-def _value(context: CheckContext, model: ModelSpec, parameter: str, value: str) -> Iterator[Problem]:
-    """Yield the problems of one parameter's value."""
-    values, label = model.values.get(parameter, ()), context.display(value)
-    refuses = "no live model takes" if model.name == ANY_MODEL else f"{model.name} does not take"
-    if not values:
-        models = context.live(parameter)
-        accepted = f"leave it out, or use one of {models}" if models else "leave it out"
-        yield context.problem(parameter, f"{refuses} it", accepted, certain=context.exact_model)
-    elif (parameter, value) in model.unsure:
-        accepted = ", ".join(other for other in values if other != value)
-        message = f"{label} is in preview with {model.name}, and the API was seen to refuse it"
-        yield context.problem(parameter, message, accepted, certain=False)
-    elif value not in values and value in known_values(parameter):
-        yield context.problem(parameter, f"{refuses} {label}", ", ".join(values), certain=context.exact_model)
-    elif value not in values:
-        message = f"{label} is not known to this version"
-        yield context.problem(parameter, message, ", ".join(values), certain=False)
-
-
-def _size(context: CheckContext) -> Iterator[Problem]:
-    size, output_format, model = context.get("size"), context.get("output_format", "png"), context.model
-    if size in {None, "auto"} or model is None or output_format is None or size in model.sizes:
-        return
-    pixels, label = parse_size(size), context.display(size)
-    if model.sizes:
-        message = f"{model.name} does not take {label}"
-        accepted = ", ".join((*model.sizes, "auto"))
-        yield context.problem("size", message, accepted, certain=context.exact_model and pixels is not None)
-    elif pixels is None:
-        accepted = f"auto, or WIDTHxHEIGHT in pixels such as {_example(size)}"
-        yield context.problem("size", f"{label} is not known to this version", accepted, certain=False)
-    elif output_format == "gif":
-        yield from _sheet(context, label, *pixels)
-    elif problems := size_problems(*pixels):
-        width, height = nearest_size(*pixels)
-        accepted = f"auto, or the nearest, {width}x{height}"
-        certain = context.exact_model and output_format in _RASTER
-        yield context.problem("size", f"{label}: {', '.join(problems)}", accepted, certain=certain)
-
-
-def _example(size: str) -> str:
-    """Return the size that was probably meant by a ratio, or any."""
-    ratio = parse_ratio(size)
-    return (largest_size(ratio) if ratio else None) or "1536x864"
-
-
-def _sheet(context: CheckContext, label: str, width: int, height: int) -> Iterator[Problem]:
-    """Yield the problems of the size of a gif's frames; no limits are published."""
-    frames, gifs = context.get("frame_count", 9), context.get("n", 1)
-    if frames is None or not 2 <= frames <= 16 or gifs is None:
-        return
-    if problems := gif_sheet_problems(width, height, frames, max(1, min(gifs, 10))):
-        accepted = "auto, or for one gif at most 960x960 (2 to 9 frames), 816x816 (to 12) or 720x720 (to 16)"
-        yield context.problem("size", f"{label}: {', '.join(problems)}", accepted, certain=False)
 
 
 def _counts(context: CheckContext) -> Iterator[Problem]:
@@ -261,7 +164,7 @@ def _identifier(context: CheckContext) -> Iterator[Problem]:
 
 
 RULES: Final[tuple[Callable[[CheckContext], Iterator[Problem]], ...]] = (
-    *(wrong_types, _model, _prompt, _counts, _size, _values),
+    *(wrong_types, model_rule, _prompt, _counts, size_rule, values_rule),
     *(_transparency, _compression, _streaming, _frames, _svg, _identifier),
 )
 """All rules, in the order in which their problems are reported."""

@@ -77,14 +77,18 @@ def check(  # noqa: PLR0913  as `find_problems`
     "strict" raises `RequestInvalidError` for any problem, "warn" for certain ones, "off" for none; the message has all
     problems and what would be accepted. Raises `ConfigurationError` for another mode. See `find_problems`.
     """
-    if mode not in _MODES:
-        raise ConfigurationError(
-            f"validate={str(mode)[:40]!r} is not known: it must be one of {', '.join(_MODES)}"
-        )
+    _check_mode(mode)
     if mode == "off":
         return []
     problems = find_problems(request, stream=stream, today=today, official=official, azure=azure, split=split)
     return raise_if_invalid(problems, mode)
+
+
+def _check_mode(mode: str) -> None:
+    if mode not in _MODES:
+        raise ConfigurationError(
+            f"validate={str(mode)[:40]!r} is not known: it must be one of {', '.join(_MODES)}"
+        )
 
 
 def raise_if_invalid(problems: list[Problem], mode: Mode) -> list[Problem]:
@@ -115,7 +119,13 @@ class RequestValidator:
         self._reported: set[str] = set()
         self._announced: set[str] = set()
         self._valid_shapes: set[tuple[date, tuple[object, ...] | None]] = set()
-        check(GenerateRequest("a"), mode, stream=False, today=utc_date(wall()))
+        _check_mode(mode)
+
+    def for_server(self, *, official: bool, azure: bool) -> RequestValidator:
+        """Return the validator of requests to such a server."""
+        if (official, azure) == (self.official, self._azure):
+            return self
+        return RequestValidator(self._mode, official=official, wall=self._wall, azure=azure, split=self.split)
 
     def has_checked(self, request: GenerateRequest, *, stream: bool) -> bool:
         """Whether there is nothing to say: validation is off, or today's only difference is the prompt."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import Any
 
 from pybase64 import b64encode
 
@@ -28,9 +28,7 @@ from openai_images import (
     RequestInvalidError,
 )
 
-__all__ = ["HEARTBEAT", "ImageEvent", "encode_error", "encode_event", "encode_url_event"]
-
-ImageEvent: TypeAlias = PartialImage | CompletedImage
+__all__ = ["HEARTBEAT", "encode_error", "encode_event", "encode_url_event"]
 
 HEARTBEAT = b": heartbeat\n\n"
 """A comment: clients ignore it, and proxies count it as activity."""
@@ -81,7 +79,7 @@ _SAFE_ERRORS: tuple[tuple[type[BaseException], tuple[str, str, str]], ...] = (
 _OTHER = (_SERVER, "image_generation_failed", "The image could not be generated.")
 
 
-def encode_event(event: ImageEvent, image: bytes, *, edited: bool) -> Iterator[bytes]:
+def encode_event(event: PartialImage | CompletedImage, image: bytes, *, edited: bool) -> Iterator[bytes]:
     """Yield the event with its image as base64, in pieces of at most 64 KiB."""
     yield _head(event, edited=edited) + b',"b64_json":"'
     view = memoryview(image)
@@ -90,7 +88,7 @@ def encode_event(event: ImageEvent, image: bytes, *, edited: bool) -> Iterator[b
     yield b'"}\n\n'
 
 
-def encode_url_event(event: ImageEvent, url: str, *, edited: bool) -> bytes:
+def encode_url_event(event: PartialImage | CompletedImage, url: str, *, edited: bool) -> bytes:
     """Return the event with the URL of its image in place of base64, as servers write it that store their images."""
     return _head(event, edited=edited) + b',"url":' + _json(url) + b"}\n\n"
 
@@ -104,7 +102,7 @@ def encode_error(error: BaseException) -> bytes:
     return b"event: error\ndata: " + _json({"type": "error", "error": details}) + b"\n\n"
 
 
-def _head(event: ImageEvent, *, edited: bool) -> bytes:
+def _head(event: PartialImage | CompletedImage, *, edited: bool) -> bytes:
     """Return the event's beginning: its JSON object without the image and the closing brace."""
     operation = "image_edit" if edited else "image_generation"
     name = f"{operation}.{'partial_image' if isinstance(event, PartialImage) else 'completed'}"

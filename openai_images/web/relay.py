@@ -16,8 +16,16 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from types import MappingProxyType
 from typing import Any, Final, Literal, Self, TypeAlias, TypedDict, TypeVar
 
-from openai_images import ConfigurationError, ImageResult, ImageStream, PartialResultError, UnknownEvent
-from openai_images.web.events import HEARTBEAT, ImageEvent, encode_error, encode_event, encode_url_event
+from openai_images import (
+    CompletedImage,
+    ConfigurationError,
+    ImageResult,
+    ImageStream,
+    PartialImage,
+    PartialResultError,
+    UnknownEvent,
+)
+from openai_images.web.events import HEARTBEAT, encode_error, encode_event, encode_url_event
 from openai_images.web.store import PictureStore
 
 __all__ = [
@@ -133,7 +141,7 @@ class Relay:
             return iter((encode_error(error),))
         return None
 
-    async def _encode(self, event: ImageEvent) -> Iterator[bytes]:
+    async def _encode(self, event: PartialImage | CompletedImage) -> Iterator[bytes]:
         edited = self._stream.edited
         url = None if self._pictures is None else await self._pictures.put(event.image)
         if url is not None:

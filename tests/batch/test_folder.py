@@ -302,10 +302,16 @@ async def test_an_empty_journal(client: ImagesClient, out: Path) -> None:
 
 
 async def test_no_prompt_in_the_folder(client: ImagesClient, out: Path) -> None:
-    """Only the page has prompts, for it shows them; the journal has digests."""
-    await run(client, items_of("a secret otter"), out)
-    holders = [name for name in parts(out) if b"secret otter" in (out / name).read_bytes()]
-    assert holders == ["index.html"]
+    """The page and the records have prompts, unless that is turned off; the journal has digests."""
+
+    def holders() -> list[str]:
+        return [name for name in parts(out) if b"secret otter" in (out / name).read_bytes()]
+
+    items = items_of("a secret otter", extra_body={"user": "secret otter"})
+    await run(client, items, out)
+    assert holders() == ["index.html", "metadata.jsonl", "pictures.csv"]
+    await run(client, items, out, record_prompts=False)
+    assert holders() == []
     assert pictures(out) == ["00001.png"]
     assert [row["state"] for row in rows(out)] == ["begun", "sent", "done"]
 

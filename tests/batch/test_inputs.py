@@ -145,10 +145,13 @@ def test_lines_of_the_batch_api(url: str | None) -> None:
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        ({"url": "/v1/chat/completions"}, "its url must be /v1/images/generations: nothing else is sent"),
-        ({"url": "/v1/images/edits"}, "its url must be /v1/images/generations: nothing else is sent"),
-        ({"url": "http://x/v1/images/generations"}, "its url must be /v1/images/generations: nothing"),
-        ({"url": ["secret"]}, "its url must be /v1/images/generations: nothing else is sent"),
+        ({"url": "/v1/chat/completions"}, "its url must be /v1/images/generations or /v1/images/edits"),
+        (
+            {"url": "/v1/images/edits"},
+            "it has images in its body where its url ends in /images/edits, and only",
+        ),
+        ({"url": "http://x/v1/images/generations"}, "its url must be /v1/images/generations or"),
+        ({"url": ["secret"]}, "its url must be /v1/images/generations or /v1/images/edits"),
         ({"method": "GET"}, "its method must be POST"),
         ({"body": "secret"}, "its body must be a JSON object, the request"),
         ({"body": None}, "its body must be a JSON object, the request"),

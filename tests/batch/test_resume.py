@@ -220,6 +220,8 @@ async def test_keys_that_would_be_one_file(client: ImagesClient, out: Path) -> N
         "images",
         "index.html",
         "journal.jsonl",
+        "metadata.jsonl",
+        "pictures.csv",
     ]
 
 

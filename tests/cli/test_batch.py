@@ -46,7 +46,15 @@ def test_paths_on_stdout_and_words_on_stderr(
     assert spent.endswith(" images/min, $0.0177 spent")
     assert page == "contact sheet: out/index.html"
     assert Path("out/images/00002.png").read_bytes() == pictures["png"]
-    assert names(Path("out")) == ["batch.lock", "images", "index.html", "journal.jsonl", "thumbs"]
+    assert names(Path("out")) == [
+        "batch.lock",
+        "images",
+        "index.html",
+        "journal.jsonl",
+        "metadata.jsonl",
+        "pictures.csv",
+        "thumbs",
+    ]
     asked = {"model": "gpt-image-2", "quality": "low", "size": "1024x1024"}
     assert sorted(request.json.pop("prompt") for request in server.requests) == [
         "a blue heron",
@@ -428,7 +436,7 @@ def test_on_a_terminal(cli: Cli, server: Any, prompts: str, monkeypatch: pytest.
 
 @pytest.mark.parametrize("argv", [["-v"], ["-q"], ["--json"], []])
 def test_no_prompt_and_no_key_in_either_stream(cli: Cli, server: Any, argv: list[str]) -> None:
-    """Not even where the server repeats them; prompts are in index.html alone."""
+    """Not even where the server repeats them; prompts are in the page and the records, unless that is turned off."""
     Path("secret.txt").write_text("a prompt that nobody else may read\n" * 3)
     server.script("ok", "echo_secrets")
     done = cli("batch", "secret.txt", "--out", "out", "--concurrency", "1", *argv)
@@ -436,7 +444,10 @@ def test_no_prompt_and_no_key_in_either_stream(cli: Cli, server: Any, argv: list
     for text in (done.out, done.err, Path("out/journal.jsonl").read_text()):
         assert "nobody else" not in text
         assert server.api_key not in text
-    assert "nobody else" in Path("out/index.html").read_text()
+    shown = ("index.html", "pictures.csv", "metadata.jsonl")
+    assert all("nobody else" in Path("out", name).read_text() for name in shown)
+    assert cli("batch", "secret.txt", "--out", "out", "--no-prompts", *argv).code == 1
+    assert not any("nobody else" in Path("out", name).read_text() for name in shown)
 
 
 def test_small_copies_for_the_page(

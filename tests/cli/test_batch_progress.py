@@ -1,7 +1,6 @@
 """How a batch's progress looks: plain lines now and then, or a few lines that change on a terminal."""
 
 import io
-import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -21,6 +20,7 @@ from openai_images.cli.batch_progress import (
 )
 from openai_images.cli.console import Console
 from tests.cli.conftest import Terminal
+from tests.helpers.screen import Screen
 
 FAR = Progress(
     total=1000,
@@ -48,42 +48,6 @@ class Time:
     def clock(self) -> Clock:
         """As a display takes it; nothing sleeps on it."""
         return Clock(now=lambda: self.seconds)
-
-
-class Screen:
-    """What a terminal that never scrolls shows after it was given a text."""
-
-    def __init__(self, text: str) -> None:
-        """Obey carriage returns, line feeds, lines erased and the cursor moved up; leave out styles."""
-        self.lines, self.row, self.column, self.is_cursor_visible = [""], 0, 0, True
-        for code, letter in re.findall(r"(\x1b\[\??[0-9;]*[A-Za-z])|([\s\S])", text):
-            self._obey(code) if code else self._put(letter)
-
-    def _obey(self, code: str) -> None:
-        if code == "\x1b[2K":
-            self.lines[self.row] = ""
-        elif code.endswith("A"):
-            self.row -= int(code[2:-1])
-        elif code.startswith("\x1b[?25"):
-            self.is_cursor_visible = code.endswith("h")
-        else:
-            assert code.endswith("m"), code
-
-    def _put(self, letter: str) -> None:
-        if letter == "\r":
-            self.column = 0
-        elif letter == "\n":
-            self.row, self.column = self.row + 1, 0
-            self.lines += [""] * (self.row + 1 - len(self.lines))
-        else:
-            line = self.lines[self.row].ljust(self.column)
-            self.lines[self.row] = line[: self.column] + letter + line[self.column + 1 :]
-            self.column += 1
-
-    @property
-    def text(self) -> str:
-        """All that can be seen."""
-        return "\n".join(self.lines).rstrip("\n")
 
 
 @pytest.fixture
@@ -328,7 +292,7 @@ def test_a_terminal_made_narrower(terminal: Console, time: Time) -> None:
     display.tick()
     before = len(both.getvalue())
     terminal.rich.width = 50
-    display.erase()
+    display.region.erase()
     assert both.getvalue()[before:].count("\x1b[2K") == 8
 
 

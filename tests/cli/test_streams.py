@@ -210,10 +210,10 @@ def test_a_log_line_that_cannot_be_made_ends_nothing(monkeypatch: pytest.MonkeyP
     """Not even where the console itself has a fault."""
     import logging
 
-    from openai_images.cli.error_report import _ConsoleHandler
+    from openai_images.cli.diagnostics import ConsoleHandler
 
     monkeypatch.setattr(logging, "raiseExceptions", False)
-    handler = _ConsoleHandler(Console(io.StringIO(), io.StringIO()))
+    handler = ConsoleHandler(Console(io.StringIO(), io.StringIO()))
     handler.emit(logging.LogRecord("x", 30, "f", 1, "%d", ("text",), None))
 
 

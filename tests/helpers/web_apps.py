@@ -22,7 +22,14 @@ class Shop:
     on_disconnect: OnDisconnect = "cancel"
     pictures: PictureStore | None = None
     heartbeat: float = 15.0
+    page: str = ""
+    page_policy: str = "default-src 'none'"
     results: list[ImageResult] = attrs.field(factory=list)
+
+    @property
+    def page_headers(self) -> dict[str, str]:
+        """The headers of its page."""
+        return {"Content-Security-Policy": self.page_policy}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -44,6 +51,7 @@ class Shop:
 def fastapi_app(shop: Shop) -> Any:
     """FastAPI."""
     import fastapi
+    import fastapi.responses
 
     from openai_images.web import starlette
 
@@ -63,6 +71,10 @@ def fastapi_app(shop: Shop) -> Any:
             request, call, on_disconnect=shop.on_disconnect, on_result=shop.results.append
         )
         return fastapi.Response(b"" if result is None else result.image.data)
+
+    @app.get("/page")
+    async def page() -> fastapi.responses.HTMLResponse:
+        return fastapi.responses.HTMLResponse(shop.page, headers=shop.page_headers)
 
     return app
 
@@ -85,6 +97,11 @@ def aiohttp_app(shop: Shop) -> web.Application:
     aiohttp.setup(app, pictures=shop.pictures)
     app.router.add_post("/v1/images/generations", relay)
     app.router.add_post("/image", image)
+
+    async def page(request: web.Request) -> web.Response:
+        return web.Response(text=shop.page, content_type="text/html", headers=shop.page_headers)
+
+    app.router.add_get("/page", page)
     return app
 
 
@@ -115,7 +132,11 @@ def django_app(shop: Shop) -> Any:
         result = await run_call(call, on_disconnect=shop.on_disconnect, on_result=shop.results.append)
         return HttpResponse(result.image.data)
 
+    async def page(request: ASGIRequest) -> HttpResponse:
+        return HttpResponse(shop.page, headers=shop.page_headers)
+
     settings.ROOT_URLCONF = (
+        path("page", page),
         path("v1/images/generations", relay),
         path("image", image),
         script_path(),

@@ -120,7 +120,7 @@ def test_a_request_of_prompt_and_keywords() -> None:
 def test_an_unknown_keyword() -> None:
     """The error names it and says how to send it all the same."""
     for prompt in ("otter", GenerateRequest("otter")):
-        with pytest.raises(TypeError, match=r"unknown parameter 'seed': .* extra_body=\{\u2026\}"):
+        with pytest.raises(TypeError, match=r"unknown parameter 'seed': .* extra_body=\{\"seed\": \u2026\}"):
             GenerateRequest.of(prompt, {"size": "auto", "seed": 7})
 
 

@@ -5,7 +5,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import assert_never, assert_type
+from typing import Unpack, assert_never, assert_type
 
 import aiohttp
 import PIL.Image
@@ -13,6 +13,7 @@ import PIL.Image
 from openai_images import (
     PUBLISHED_PRICES,
     APIConnectionError,
+    ApiKey,
     APIStatusError,
     APITimeoutError,
     Batch,
@@ -20,9 +21,13 @@ from openai_images import (
     BatchOptions,
     CompletedImage,
     DownloadError,
+    EditParams,
     Failed,
+    GenerateParams,
     GenerateRequest,
     Image,
+    ImageEvent,
+    ImageInput,
     ImageResult,
     ImagesClient,
     ImagesError,
@@ -39,6 +44,7 @@ from openai_images import (
     StreamInterruptedError,
     Succeeded,
     Timeouts,
+    TokenProvider,
     UnknownEvent,
     Usage,
     read_batch_items,
@@ -58,6 +64,7 @@ async def await_a_picture() -> bytes:
         assert_type(result.images, tuple[Image, ...])
         assert_type(result.image.save("otter.png"), Path)
         assert_type(result.image.media_type, str)
+        assert_type(result.image.content_type, str)
         assert_type(result.image.width, int | None)
         assert_type(result.usage, Usage | None)
         assert_type(await result.image.read(), bytes)
@@ -126,6 +133,35 @@ async def relay() -> AsyncIterator[bytes]:
         async for event in stream:
             if isinstance(event, PartialImage | CompletedImage):
                 yield event.image.data
+
+
+async def only_images() -> AsyncIterator[bytes]:
+    """Each event of `images()` has an image."""
+    async with module_level.stream("an otter", partial_images=2) as stream:
+        async for event in stream.images():
+            assert_type(event, PartialImage | CompletedImage)
+            yield bytes(event.image)
+
+
+async def wrap_generate(prompt: str, **params: Unpack[GenerateParams]) -> Image:
+    """A wrapper keeps the types of all parameters."""
+    return (await module_level.generate(prompt, **params)).image
+
+
+async def wrap_edit(prompt: str, picture: ImageInput, **params: Unpack[EditParams]) -> Image:
+    """So does one of an edit, whose keywords may also be a value."""
+    keywords: EditParams = {**params, "image": [picture]}
+    return (await module_level.edit(prompt, **keywords)).image
+
+
+def wrap_client(key: ApiKey, token: TokenProvider | None = None) -> ImagesClient:
+    """The two kinds of credentials."""
+    return ImagesClient(api_key=key) if token is None else ImagesClient.azure(token_provider=token)
+
+
+def describe(event: ImageEvent) -> str:
+    """What a stream yields."""
+    return event.type if isinstance(event, UnknownEvent) else event.image.data_url()
 
 
 async def without_a_block() -> None:

@@ -17,6 +17,7 @@ from openai_images.models import GenerateRequest
 from openai_images.models.requests import EditRequest
 from openai_images.validation import context as asked_module
 from openai_images.validation.context import context_from
+from openai_images.validation.near_names import is_misspelt, near_name, near_size
 from openai_images.validation.validator import (
     Mode,
     Problem,
@@ -70,6 +71,7 @@ def rows(table: str) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
+MISSING_MODEL = "OpenAI refuses a request without one"
 VALID, INVALID, RETIRED = rows("valid"), rows("invalid"), rows("retired")
 
 
@@ -84,7 +86,9 @@ def found(text: str, today: date = TODAY) -> list[Problem]:
     """The problems of a case on a day."""
     given = {"prompt": "an otter", "stream": False} | arguments(text)
     how = {name: given.pop(name) for name in ("stream", "official", "split") if name in given}
-    return problems_on(GenerateRequest(given.pop("prompt"), **given), today=today, **how)
+    problems = problems_on(GenerateRequest(given.pop("prompt"), **given), today=today, **how)
+    # A row without a model is about its other parameters.
+    return [problem for problem in problems if problem.message != MISSING_MODEL]
 
 
 def live(today: date, parameter: str = "model") -> str:
@@ -413,3 +417,43 @@ def test_azure_ends_a_model_on_its_own_day() -> None:
         )
         assert [problem.message for problem in problems] == told
         assert not any(problem.certain for problem in problems)
+
+
+@pytest.mark.parametrize("request_", [GenerateRequest("a heron"), EditRequest("a heron", image=b"p")])
+def test_a_request_without_a_model(request_: GenerateRequest) -> None:
+    """OpenAI refuses it, so it is not sent there, and the message names one to write; another server is asked."""
+    with pytest.raises(RequestInvalidError, match=r'such as model="gpt-image-2"'):
+        check(request_, "warn", stream=False)
+    assert check(request_, "strict", stream=False, official=False) == []
+    assert check(attrs.evolve(request_, extra_body={"model": "mine"}), "strict", stream=False) == []
+    assert check(request_, "off", stream=False) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "certain"),
+    [
+        ("hihg", "high", True),
+        ("hgh", "high", True),
+        ("hiigh", "high", True),
+        ("HIGH", "high", True),
+        ("x-high", "xhigh", True),
+        ("hig", "high", False),
+        ("hugh", "high", False),
+        ("ehigh", "high", False),
+        ("gpt-image-25-flare", "gpt-image-2.5-flare", True),
+        ("gpt-image-2.6-flare", "gpt-image-2.5-flare", False),
+    ],
+)
+def test_what_is_certainly_misspelt(text: str, name: str, certain: bool) -> None:
+    """Other case or separators, letters exchanged, doubled or left out; never what new names are made by."""
+    assert is_misspelt(text, name) == certain
+
+
+@given(st.text(max_size=90), st.sampled_from([*MODELS, "high", "auto", "1024x1024"]))
+def test_any_text_has_an_answer(text: str, name: str) -> None:
+    """A name is near itself, and what is near is one of those that there are."""
+    assert near_name(name, (name,)) == name
+    assert is_misspelt(name, name)
+    assert near_name(text, (name,)) in (None, name)
+    assert is_misspelt(text, name) in (True, False)
+    assert len(near_size(text)) == 2

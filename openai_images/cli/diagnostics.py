@@ -1,0 +1,66 @@
+"""Log records and warnings of Python on the console of a command.
+
+Invariants: all of them go through the console, and so above a live display; a line begins with `warning:` or `error:`,
+or, with `--verbose`, with the logger's name; `--quiet` leaves errors only.
+Must not: show a traceback without `--verbose`: it may hold secrets.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from openai_images.cli.console import Console
+
+_PACKAGE = "openai_images"
+
+
+@contextmanager
+def diagnostics_to(console: Console) -> Generator[None]:
+    """Print what is logged, by any library, and Python's warnings; with `verbose` all that the package logs."""
+    root, log, handler = logging.getLogger(), logging.getLogger(_PACKAGE), ConsoleHandler(console)
+    level, show = log.level, warnings.showwarning
+
+    def show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+        console.print_note(f"warning: {message} ({category.__name__})", "yellow")
+
+    root.addHandler(handler)
+    log.setLevel(logging.DEBUG if console.verbose else logging.WARNING)
+    warnings.showwarning = show_warning
+    try:
+        yield
+    finally:
+        warnings.showwarning = show
+        root.removeHandler(handler)
+        log.setLevel(level)
+
+
+class ConsoleHandler(logging.Handler):
+    """Prints records on a console's stderr."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        try:
+            self._print(record)
+        except Exception:  # noqa: BLE001  logging ends no call
+            self.handleError(record)
+
+    def _print(self, record: logging.LogRecord) -> None:
+        console, text = self._console, record.getMessage()
+        if record.levelno < logging.WARNING:
+            console.print_note(f"{record.name}: {text}", "dim")
+            return
+        text = text if record.name == _PACKAGE else f"{record.name}: {text}"
+        if record.levelno < logging.ERROR:
+            console.print_note(f"warning: {text}", "yellow")
+        else:
+            console.print_message(f"error: {text}", "red")
+        if console.verbose and record.exc_info and record.exc_info[1] is not None:
+            console.print_note("".join(traceback.format_exception(record.exc_info[1])))

@@ -1,0 +1,173 @@
+"""The rules for names and sizes: is the model there, does it take the value, and what was probably meant.
+
+Invariants: pure; as in `generate_rules.py`. A misspelt name is a certain problem, an unknown one a doubtful one. A call
+without a model is refused only by OpenAI's own server: the default of its reference, dall-e-2, has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from openai_images.catalog.models import (
+    ANY_MODEL,
+    EXAMPLE_MODEL,
+    MODELS,
+    ModelSpec,
+    find_model,
+    known_values,
+)
+from openai_images.catalog.sizes import (
+    gif_sheet_problems,
+    largest_size,
+    nearest_size,
+    parse_ratio,
+    parse_size,
+    size_problems,
+)
+from openai_images.validation.context import CheckContext, Problem
+
+_RASTER: Final = ("png", "webp", "jpeg")
+_WITH_VALUES: Final = (
+    *("quality", "background", "output_format", "moderation", "complexity", "response_format", "style"),
+    "input_fidelity",  # of edits
+)
+
+
+def model_rule(context: CheckContext) -> Iterator[Problem]:
+    """Yield the problems of the model: missing, ended, misspelt or not known."""
+    name = context.get("model")
+    if name is None:
+        if context.official and "model" not in context.unjudgeable:
+            accepted = f'such as model="{EXAMPLE_MODEL}", of the request or of the client'
+            yield Problem("model", "OpenAI refuses a request without one", accepted, certain=True)
+        return
+    model, exact_model = find_model(name)
+    label = context.display(name)
+    if model is not None and model.has_ended(context.today, azure=context.azure):
+        provider, end = model.end(azure=context.azure)
+        yield context.problem("model", f"{provider} ended {label} on {end}", context.live())
+    elif context.official and model is not None and not exact_model:
+        message = f"{label} is not known to this version; it is taken for a {model.name}"
+        yield context.problem("model", message, context.live(), certain=False)
+    elif context.official and model is None:
+        yield _unknown_model(context, name)
+
+
+def _unknown_model(context: CheckContext, name: str) -> Problem:
+    """Return the problem of a model without a row: certain only for a misspelled name."""
+    label, (near, is_certain) = context.display(name), _nearest(name, MODELS)
+    message = f"there is no {label}" if is_certain else f"{label} is not known to this version"
+    if near in MODELS and MODELS[near].has_ended(context.today):
+        message += f"; OpenAI ended {near} on {MODELS[near].ends}" if is_certain else ""
+    else:
+        message += _did_you_mean(near)
+    return Problem("model", message, context.live(), certain=is_certain)
+
+
+def values_rule(context: CheckContext) -> Iterator[Problem]:
+    """Yield the problems of the parameters that have a list of values."""
+    for parameter in _WITH_VALUES:
+        value = context.get(parameter)
+        if value is not None and context.model is not None:
+            yield from _value(context, context.model, parameter, value)
+
+
+def _value(context: CheckContext, model: ModelSpec, parameter: str, value: str) -> Iterator[Problem]:
+    """Yield the problems of one parameter's value."""
+    values, label = model.values.get(parameter, ()), context.display(value)
+    refuses = "no live model takes" if model.name == ANY_MODEL else f"{model.name} does not take"
+    if not values:
+        models = context.live(parameter)
+        accepted = f"leave it out, or use one of {models}" if models else "leave it out"
+        yield context.problem(parameter, f"{refuses} it", accepted, certain=context.exact_model)
+    elif (parameter, value) in model.unsure:
+        accepted = ", ".join(other for other in values if other != value)
+        message = f"{label} is in preview with {model.name}, and the API was seen to refuse it"
+        yield context.problem(parameter, message, accepted, certain=False)
+    elif value not in values and value in known_values(parameter):
+        yield context.problem(parameter, f"{refuses} {label}", ", ".join(values), certain=context.exact_model)
+    elif value not in values:
+        near, is_misspelt = _nearest(value, values)
+        is_certain = is_misspelt and _is_certain(context)
+        message = _unknown(label, near, is_certain=is_certain)
+        yield context.problem(parameter, message, ", ".join(values), certain=is_certain)
+
+
+def _is_certain(context: CheckContext) -> bool:
+    """Whether the values of exactly the requested model are known, and this server judges by them."""
+    return context.certain and context.exact_model
+
+
+def _unknown(label: str, near: str | None, *, is_certain: bool) -> str:
+    """Return the message for a value that is not known, or certainly misspelt."""
+    message = f"there is no {label}" if is_certain else f"{label} is not known to this version"
+    return message + _did_you_mean(near)
+
+
+def _did_you_mean(name: str | None) -> str:
+    return f"; did you mean {name}?" if name else ""
+
+
+def _nearest(text: str, names: Iterable[str]) -> tuple[str | None, bool]:
+    """Return the name that was probably meant, and whether the text is certainly a misspelling of it."""
+    # Imported here, as below: most requests have no unknown name.
+    from openai_images.validation.near_names import is_misspelt, near_name  # noqa: PLC0415
+
+    near = near_name(text, names)
+    return near, near is not None and is_misspelt(text, near)
+
+
+def _nearest_size(text: str) -> tuple[str | None, bool]:
+    from openai_images.validation.near_names import near_size  # noqa: PLC0415
+
+    return near_size(text)
+
+
+def size_rule(context: CheckContext) -> Iterator[Problem]:
+    """Yield the problems of the size."""
+    size, output_format, model = context.get("size"), context.get("output_format", "png"), context.model
+    if size in {None, "auto"} or model is None or output_format is None or size in model.sizes:
+        return
+    pixels, label = parse_size(size), context.display(size)
+    near, is_misspelt = (None, False) if pixels else _nearest_size(size)
+    if model.sizes:
+        hint = _did_you_mean(near if near in (*model.sizes, "auto") else None)
+        message = f"{model.name} does not take {label}{hint}"
+        accepted = ", ".join((*model.sizes, "auto"))
+        certain = context.exact_model and (pixels is not None or is_misspelt)
+        yield context.problem("size", message, accepted, certain=certain)
+    elif pixels is None:
+        accepted = f"auto, or WIDTHxHEIGHT in pixels such as {_example(size)}"
+        is_certain = _is_certain(context) and is_misspelt
+        message = _unknown(label, _accepted_size(near), is_certain=is_certain)
+        yield context.problem("size", message, accepted, certain=is_certain)
+    elif output_format == "gif":
+        yield from _sheet(context, label, *pixels)
+    elif problems := size_problems(*pixels):
+        width, height = nearest_size(*pixels)
+        accepted = f"auto, or the nearest, {width}x{height}"
+        certain = context.exact_model and output_format in _RASTER
+        yield context.problem("size", f"{label}: {', '.join(problems)}", accepted, certain=certain)
+
+
+def _accepted_size(near: str | None) -> str | None:
+    """Return a size that was probably meant, or the nearest that is accepted."""
+    pixels = None if near is None else parse_size(near)
+    return near if pixels is None else "{}x{}".format(*nearest_size(*pixels))
+
+
+def _example(size: str) -> str:
+    """Return the size that was probably meant by a ratio, or any."""
+    ratio = parse_ratio(size)
+    return (largest_size(ratio) if ratio else None) or "1536x864"
+
+
+def _sheet(context: CheckContext, label: str, width: int, height: int) -> Iterator[Problem]:
+    """Yield the problems of the size of a gif's frames; no limits are published."""
+    frames, gifs = context.get("frame_count", 9), context.get("n", 1)
+    if frames is None or not 2 <= frames <= 16 or gifs is None:
+        return
+    if problems := gif_sheet_problems(width, height, frames, max(1, min(gifs, 10))):
+        accepted = "auto, or for one gif at most 960x960 (2 to 9 frames), 816x816 (to 12) or 720x720 (to 16)"
+        yield context.problem("size", f"{label}: {', '.join(problems)}", accepted, certain=False)
