@@ -44,7 +44,7 @@ class ImageStreamResponse(EventSourceResponse):
     ) -> None:
         source = relay(stream, **settings)
         headers = {name: value for name, value in RELAY_HEADERS.items() if name != "Content-Type"}
-        super().__init__(source, headers=headers, ping=0)
+        super().__init__(source, headers=headers, ping=0)  # pyright: ignore[reportUnknownMemberType]  its `dict`
 
 
 def picture_route(pictures: PictureStore) -> Route:

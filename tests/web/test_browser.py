@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Page, Playwright, async_playwright
 
 from openai_images import ImagesClient, RetryPolicy
@@ -17,9 +18,10 @@ from tests.helpers.web_apps import Shop, serve
 
 PNG = encoded(house((96, 64)))
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Relay</title>
+<link rel="icon" href="data:,">
 <body><image-stream alt="an otter"></image-stream>
 <script type="module" src="/openai-images.js"></script></body></html>"""
-POLICY = "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self' blob:"
+POLICY = "default-src 'none'; script-src 'self'; connect-src 'self' blob:; img-src 'self' blob: data:"
 START = """([url, body]) => { window.ended = false;
     document.querySelector('image-stream').start(url, body).then(() => { window.ended = true; }); }"""
 SHOWN = """() => [...document.querySelector('image-stream').shadowRoot.querySelectorAll('img')].map(
@@ -29,17 +31,20 @@ TEXT = """(role) => { const p = document.querySelector('image-stream').shadowRoo
 BYTES = """async (url) => { const bytes = new Uint8Array(await (await fetch(url)).arrayBuffer());
     return btoa(String.fromCharCode(...bytes)); }"""
 
-pytestmark = [pytest.mark.slow, pytest.mark.parametrize("framework", ["fastapi", "aiohttp", "django"])]
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.parametrize("framework", ["fastapi", "aiohttp", "django"]),
+]
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def upstream() -> AsyncIterator[LocalImagesServer]:
     """The images API."""
     async with LocalImagesServer(pictures=PNG) as server:
         yield server
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def shop(upstream: LocalImagesServer) -> AsyncIterator[Shop]:
     """The app's own things."""
     async with ImagesClient(
@@ -48,7 +53,7 @@ async def shop(upstream: LocalImagesServer) -> AsyncIterator[Shop]:
         yield Shop(client, page=PAGE, page_policy=POLICY)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     """Chromium, without a window."""
     path = shutil.which("chromium")
@@ -60,7 +65,7 @@ async def browser() -> AsyncIterator[Browser]:
         await browser.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def page(browser: Browser) -> AsyncIterator[Page]:
     """A tab; errors of its scripts and of its policy fail the test."""
     page = await browser.new_page()
@@ -74,7 +79,7 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
 async def open_page(page: Page, url: str) -> None:
     """Open the app's page and wait for its element."""
     await page.goto(f"{url}/page")
-    await page.wait_for_function("customElements.get('image-stream') !== undefined")
+    await page.wait_for_function("() => customElements.get('image-stream') !== undefined")
 
 
 async def shown(page: Page, predicate: str) -> list[dict[str, Any]]:
@@ -102,7 +107,7 @@ async def test_an_image_sharpens(
         assert final["alt"] == "an otter"
         assert final["src"].startswith("blob:" if pictures == "inline" else url)
         assert base64.b64decode(await page.evaluate(BYTES, final["src"])) == PNG
-        await page.wait_for_function("window.ended")
+        await page.wait_for_function("() => window.ended")
         assert await page.evaluate(TEXT, "status") == "The image is complete."
 
 
@@ -114,7 +119,7 @@ async def test_an_error_shows_its_safe_text(
     async with serve(framework, shop) as (url, _):
         await open_page(page, url)
         await page.evaluate(START, ["/v1/images/generations", {"prompt": "an otter"}])
-        await page.wait_for_function("window.ended")
+        await page.wait_for_function("() => window.ended")
         assert (await page.evaluate(TEXT, "alert")).startswith("The safety system rejected the request.")
 
 
