@@ -219,7 +219,7 @@ class ImagesClient(Adjustable):
     ) -> ImageStream:
         """Edit as a stream of events: keywords and input images as in `edit`, the stream as in `stream`."""
         output = Output.from_into(into, overwrite, keep_partials=keep_partials)
-        return ImageStream(self._new_call(EditRequest, prompt, params, output, stream=True))
+        return ImageStream(self._new_call(EditRequest, prompt, params, output, stream=True), edited=True)
 
     @shows(CallOptions)
     async def download(

@@ -32,8 +32,9 @@ class ImageStream:
     `into=` cannot be written. Events of several images come in order of arrival; `image_index` says which image.
     """
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, *, edited: bool = False) -> None:
         self._call = call
+        self._edited = edited
         self._events: deque[ImageEvent] = deque()
         self._iterated = False
         self._closed_early = False
@@ -49,6 +50,11 @@ class ImageStream:
     def request_id(self) -> str | None:
         """The server's request id (of several requests, the first), once it has answered."""
         return self._call.request_id
+
+    @property
+    def edited(self) -> bool:
+        """Whether images are sent with the prompt: the stream of `stream_edit`."""
+        return self._edited
 
     async def __aenter__(self) -> Self:
         await self._guard(self._open)
