@@ -99,6 +99,17 @@ def test_an_unknown_language_is_an_error(write: Any) -> None:
         run_page(write(("pyhton", "1 / 0")))
 
 
+def test_files_are_written_and_tests_among_them_run(write: Any) -> None:
+    """A block that begins with the name of a file is that file, and a page's tests have to pass."""
+    page = (
+        ("python", "# app.py\nx = 1"),
+        ("python", "# test_app.py\nimport app\ndef test_x():\n    assert app.x == 1"),
+    )
+    assert run_page(write(*page)) == 2
+    with pytest.raises(AssertionError, match="1 failed"):
+        run_page(write(("python", "# app.py\nx = 2"), page[1]))
+
+
 def test_commands_run_and_their_exit_codes_count(write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only our own command is run, with its continuation lines, and exits as the page says."""
     tools = Path("bin").absolute()
