@@ -19,8 +19,8 @@ LINK = re.compile(r"\]\((?!https?://|mailto:|#)([^)#\s]+)")
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Any]:
-    """The server that a page's code talks to in the place of the real one."""
-    with serving() as running:
+    """The server that a page's code talks to in the place of the real one; no page looks at pixels."""
+    with serving(pictures="small") as running:
         yield running
 
 
