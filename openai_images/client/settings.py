@@ -12,8 +12,8 @@ import pickle
 import ssl as ssl_module
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypedDict
 
 from openai_images.errors import ConfigurationError
@@ -21,6 +21,7 @@ from openai_images.http.endpoint import (
     DEFAULT_BASE_URL,
     ApiKey,
     Endpoint,
+    credentials,
     is_azure,
     parse_base_url,
     resolve_api_key,
@@ -106,6 +107,24 @@ class Portable(ABC):
 
     def __deepcopy__(self, memo: object) -> Self:
         return self.__copy__()
+
+    @contextmanager
+    def override(self, *, base_url: str, api_key: str) -> Generator[Self]:
+        """Send the calls that are made in a `with` block to another server, directly: for tests.
+
+        Calls in flight go on where they are. The other server's rate limits are its own. Raises `ConfigurationError`.
+        """
+        endpoint = self._endpoint.moved(base_url, api_key)
+        settings = self._settings._replace(proxy=None, trust_env=False)
+        other = object.__new__(type(self))
+        other.__setstate__({**self._state(), "_endpoint": endpoint, "_settings": settings})
+        names = ("_endpoint", "_settings", *_MADE)
+        own = {name: vars(self)[name] for name in names}
+        vars(self).update({name: vars(other)[name] for name in names})
+        try:
+            yield self
+        finally:
+            vars(self).update(own)
 
     def _state(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in _MADE}
@@ -217,6 +236,14 @@ class EndpointSource:
         """Return a source of the same endpoint with these headers added, which win over its own."""
         return _EndpointWithHeaders(self, headers)
 
+    def moved(self, base_url: str, api_key: str) -> EndpointSource:
+        """Return one with the same headers for another server, credentials excepted. Raises `ConfigurationError`."""
+        arguments = self._arguments
+        headers = {name: value for name, value in arguments.headers.items() if not credentials({name: value})}
+        return EndpointSource(
+            arguments._replace(headers=headers, api_key=api_key, base_url=base_url, azure=None)
+        )
+
     def __reduce__(self) -> tuple[Any, ...]:
         try:
             return _FixedEndpoint, (self.current(),)
@@ -231,6 +258,7 @@ class _FixedEndpoint(EndpointSource):
     """The endpoint of a client that was pickled: its process may have another environment."""
 
     def __init__(self, endpoint: Endpoint) -> None:
+        self._arguments = EndpointArguments({})
         self._endpoint = endpoint
 
     def current(self) -> Endpoint:

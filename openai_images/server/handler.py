@@ -30,8 +30,9 @@ from openai_images.server.parameters import (
     find_model,
 )
 from openai_images.server.rate_limits import RateLimits
+from openai_images.server.records import RecordedRequest
 from openai_images.server.source_images import UploadedImages
-from openai_images.server.state import ActiveRequest, RecordedRequest, ServerSettings, ServerState
+from openai_images.server.state import ActiveRequest, ServerSettings, ServerState
 from openai_images.server.uploads import Form, FormReader, resolve_references
 
 
@@ -143,7 +144,8 @@ class ImagesHandler:
     @property
     def _pixels(self) -> bool:
         """Whether images are drawn from the pixels of source images."""
-        return not isinstance(self.settings.pictures, bytes)
+        pictures = self.settings.pictures
+        return not isinstance(pictures, bytes) and pictures != "small"
 
     async def _check_parameters(self, request: web.Request, received: ReceivedBody) -> Parameters:
         is_edit, form = _is_edit(request), received.form

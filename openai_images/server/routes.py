@@ -9,7 +9,6 @@ Must not: know how images are made, or how a response came to carry a URL.
 import asyncio
 import re
 from base64 import b64decode
-from collections.abc import Callable
 from typing import Any, Final
 
 import attrs
@@ -23,10 +22,9 @@ from openai_images.server.error_replies import Reply, RequestRejectedError, comp
 from openai_images.server.faults import DOWNLOAD_OK, LOOP, DownloadPlan, FaultQueue
 from openai_images.server.faults.plan import Fault
 from openai_images.server.handler import ImagesHandler
+from openai_images.server.records import AnsweredRequest, RecordedDownload
 from openai_images.server.state import (
     ActiveRequest,
-    AnsweredRequest,
-    RecordedDownload,
     ServerSettings,
     ServerState,
     is_loopback,
@@ -35,13 +33,9 @@ from openai_images.server.state import (
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:@/\s]+)(?::[0-9]*)?", re.IGNORECASE)
 
 
-def make_app(
-    images: ImagesHandler, downloads: "DownloadHandler", on_answer: Callable[[AnsweredRequest], object] | None
-) -> web.Application:
-    """The aiohttp application of a server; `on_answer` is called with each request once it is answered."""
-    app = web.Application(
-        middlewares=[_count_requests(images, on_answer), _reject_foreign(images.settings.host)]
-    )
+def make_app(images: ImagesHandler, downloads: "DownloadHandler") -> web.Application:
+    """The aiohttp application of a server."""
+    app = web.Application(middlewares=[_count_requests(images), _reject_foreign(images.settings.host)])
     models = _models(images.settings)
     app.router.add_post("/v1/images/generations", images.handle)
     app.router.add_post("/v1/images/edits", images.handle)
@@ -55,9 +49,7 @@ def make_app(
     return app
 
 
-def _count_requests(
-    images: ImagesHandler, on_answer: Callable[[AnsweredRequest], object] | None
-) -> Middleware:
+def _count_requests(images: ImagesHandler) -> Middleware:
     @web.middleware
     async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.method == "POST" and request.path.startswith("/v1/images/"):
@@ -66,6 +58,7 @@ def _count_requests(
             response = await handler(request)
         finally:
             fault = images.state.faults_by_request.pop(id(request), "ok")
+        on_answer = images.settings.on_answer
         if on_answer is not None:
             hung_up = isinstance(response, web.Response) and response.body is None and not response.prepared
             status = 0 if hung_up else response.status
@@ -155,11 +148,11 @@ class DownloadHandler:
     state: ServerState
     faults: FaultQueue[DownloadPlan]
     links: LinkStore
-    clock: Callable[[], float]
+    settings: ServerSettings
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answers one download."""
-        active = ActiveRequest(clock=self.clock, connection=request.transport)
+        active = ActiveRequest(clock=self.settings.clock, connection=request.transport)
         try:
             with self.state.track(active):
                 return await self._answer(request, active)
