@@ -80,7 +80,8 @@ class Adjustable(Portable):
         if OPTION_NAMES.isdisjoint(params):
             return self
         # Removed, so that no frame of the call holds the headers.
-        return self._derive({name: params.pop(name) for name in OPTION_NAMES & params.keys()})
+        options = {name: params.pop(name) for name in OPTION_NAMES & params.keys()}
+        return self if all(value is None for value in options.values()) else self._derive(options)
 
     def _downloads(self, options: Any) -> RemoteImages:
         reject_unknown(options, CallOptions.__annotations__, "download")
