@@ -34,7 +34,7 @@ def shows(
         written = inspect.signature(function)
         named = [each for each in written.parameters.values() if _is_public(each)]
         own = {each.name for each in named}
-        hints = {} if keywords is None else keywords.__annotations__
+        hints: Mapping[str, Any] = {} if keywords is None else keywords.__annotations__
         more = [
             _keyword(name, getattr(hint, "__forward_arg__", hint), (defaults or _DEFAULTS).get(name))
             for name, hint in hints.items()
