@@ -27,7 +27,7 @@ from openai_images.http.endpoint import (
 )
 from openai_images.http.sessions import Session
 from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
-from openai_images.validation.validator import Mode
+from openai_images.validation.validator import Mode, RequestValidator
 from openai_images.wire.requests import merge_headers
 
 if TYPE_CHECKING:
@@ -58,6 +58,10 @@ class Settings(NamedTuple):
 
     def __repr__(self) -> str:
         return "<Settings>"  # the proxy may have a password
+
+    def new_validator(self) -> RequestValidator:
+        """Return a validator of requests to OpenAI, from which those to other servers are made."""
+        return RequestValidator(self.validate, official=True, split=self.split, wall=self.timing.wall)
 
 
 class ClientSettings(TypedDict, total=False):
@@ -231,6 +235,7 @@ class _FixedEndpoint(EndpointSource):
     """The endpoint of a client that was pickled: its process may have another environment."""
 
     def __init__(self, endpoint: Endpoint) -> None:
+        self._arguments = EndpointArguments({})
         self._endpoint = endpoint
 
     def current(self) -> Endpoint:
@@ -241,6 +246,8 @@ class _EndpointWithHeaders(EndpointSource):
     """The endpoint of a client derived from another, with more headers."""
 
     def __init__(self, source: EndpointSource, headers: Mapping[str, str]) -> None:
+        arguments = source._arguments  # noqa: SLF001  same class
+        self._arguments = arguments._replace(headers=merge_headers(arguments.headers, headers))
         self._source = source
         self._headers = dict(headers)
         self._last: tuple[Endpoint, Endpoint] | None = None
