@@ -12,6 +12,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from openai_images._util.aio import mark_cancelled
 from openai_images.client.prepared import PreparedRequest
 from openai_images.errors import ImagesError, RateLimitError, annotate
 from openai_images.http.request_body import RequestProgress
@@ -175,7 +176,7 @@ class Attempts:
         self._progress = progress
 
 
-def annotate_cancellation(error: BaseException, all_attempts: Sequence[Attempts]) -> None:
+def annotate_cancellation(error: BaseException | None, all_attempts: Sequence[Attempts]) -> None:
     """Set `maybe_billed`, `attempts`, `elapsed` and `request_id` of a CancelledError that ends a call.
 
     It stays the same object: `asyncio.timeout` makes a TimeoutError of that only, and keeps it as the `__cause__`.
@@ -185,10 +186,11 @@ def annotate_cancellation(error: BaseException, all_attempts: Sequence[Attempts]
     infos = [attempts.call_info() for attempts in all_attempts]
     count, elapsed = sum(info["attempts"] for info in infos), max(info["elapsed"] for info in infos)
     request_id = next((info["request_id"] for info in infos if info["request_id"]), None)
+    note = (
+        f"the call was cancelled {elapsed:.1f} s after it began, when its request had been sent: it may have been "
+        "billed; timeout=… ends a call with an APITimeoutError that says so"
+    )
     maybe_billed = any(attempts.maybe_billed for attempts in all_attempts)
-    error.__dict__.update(maybe_billed=maybe_billed, attempts=count, elapsed=elapsed, request_id=request_id)
-    if maybe_billed:
-        error.add_note(
-            f"the call was cancelled {elapsed:.1f} s after it began, when its request had been sent: it may have been "
-            "billed; timeout=… ends a call with an APITimeoutError that says so"
-        )
+    mark_cancelled(
+        error, note if maybe_billed else None, attempts=count, elapsed=elapsed, request_id=request_id
+    )

@@ -16,13 +16,7 @@ from openai_images._util.attrs import safe_repr
 from openai_images.client.attempts import CallContext
 from openai_images.client.calls import CallFactory
 from openai_images.client.files import Output
-from openai_images.client.options import (
-    Adjustable,
-    NoSettings,
-    checked_headers,
-    new_validator,
-    start_settings,
-)
+from openai_images.client.options import Adjustable, NoSettings, checked_headers, start_settings
 from openai_images.client.settings import ClientSettings, EndpointArguments, EndpointSource, Settings
 from openai_images.client.signatures import shows
 from openai_images.client.stream import ImageStream
@@ -116,7 +110,7 @@ class ImagesClient(Adjustable):
             self._limits.max_picture_bytes,
             reported=set(),
         )
-        validator = new_validator(settings)
+        validator = settings.new_validator()
         self._calls = CallFactory(self._endpoint, self._context, self._model, validator, self._limits)
 
     @classmethod

@@ -25,7 +25,7 @@ from openai_images.http.sessions import SessionPool
 from openai_images.models.options import RetryPolicy, Timeouts
 from openai_images.models.parameters import OPTION_NAMES, CallOptions
 from openai_images.models.requests import GenerateRequest
-from openai_images.validation.validator import Mode, RequestValidator
+from openai_images.validation.validator import Mode
 
 if TYPE_CHECKING:
     from openai_images.client.remote_images import RemoteImages
@@ -80,7 +80,8 @@ class Adjustable(Portable):
         if OPTION_NAMES.isdisjoint(params):
             return self
         # Removed, so that no frame of the call holds the headers.
-        return self._derive({name: params.pop(name) for name in OPTION_NAMES & params.keys()})
+        options = {name: params.pop(name) for name in OPTION_NAMES & params.keys()}
+        return self if all(value is None for value in options.values()) else self._derive(options)
 
     def _downloads(self, options: Any) -> RemoteImages:
         reject_unknown(options, CallOptions.__annotations__, "download")
@@ -94,7 +95,7 @@ class Adjustable(Portable):
         if "headers" in given:
             other._endpoint = self._endpoint.with_headers(checked_headers(given["headers"]))
         model = other._model = given.get("model", self._model)
-        validator = new_validator(settings) if "validate" in given or "split" in given else None
+        validator = settings.new_validator() if "validate" in given or "split" in given else None
         other._calls = self._calls.derive(
             other._endpoint, model, settings.retry, settings.timeouts, validator
         )
@@ -166,11 +167,6 @@ def retry_from(retry: object, max_retries: Any) -> RetryPolicy:
             f"retry must be a RetryPolicy(…), not {type(retry).__name__}; max_retries= takes a number"
         )
     return retry if max_retries is None else evolve(retry, max_retries=max_retries)
-
-
-def new_validator(settings: Settings) -> RequestValidator:
-    """Return a validator of requests to OpenAI, from which those to other servers are made."""
-    return RequestValidator(settings.validate, official=True, split=settings.split, wall=settings.timing.wall)
 
 
 def checked_headers(headers: object) -> dict[str, str]:

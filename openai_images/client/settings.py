@@ -28,7 +28,7 @@ from openai_images.http.endpoint import (
 )
 from openai_images.http.sessions import Session
 from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
-from openai_images.validation.validator import Mode
+from openai_images.validation.validator import Mode, RequestValidator
 from openai_images.wire.requests import merge_headers
 
 if TYPE_CHECKING:
@@ -59,6 +59,10 @@ class Settings(NamedTuple):
 
     def __repr__(self) -> str:
         return "<Settings>"  # the proxy may have a password
+
+    def new_validator(self) -> RequestValidator:
+        """Return a validator of requests to OpenAI, from which those to other servers are made."""
+        return RequestValidator(self.validate, official=True, split=self.split, wall=self.timing.wall)
 
 
 class ClientSettings(TypedDict, total=False):
@@ -269,6 +273,8 @@ class _EndpointWithHeaders(EndpointSource):
     """The endpoint of a client derived from another, with more headers."""
 
     def __init__(self, source: EndpointSource, headers: Mapping[str, str]) -> None:
+        arguments = source._arguments  # noqa: SLF001  same class
+        self._arguments = arguments._replace(headers=merge_headers(arguments.headers, headers))
         self._source = source
         self._headers = dict(headers)
         self._last: tuple[Endpoint, Endpoint] | None = None

@@ -34,10 +34,13 @@ def shows(
         written = inspect.signature(function)
         named = [each for each in written.parameters.values() if _is_public(each)]
         own = {each.name for each in named}
-        more = () if keywords is None else _keyword_parameters(keywords)
-        if defaults is not None:
-            more = tuple(each.replace(default=defaults.get(each.name)) for each in more)
-        parameters = [*named, *(each for each in more if each.name not in own)]
+        hints: Mapping[str, Any] = {} if keywords is None else keywords.__annotations__
+        more = [
+            _keyword(name, getattr(hint, "__forward_arg__", hint), (defaults or _DEFAULTS).get(name))
+            for name, hint in hints.items()
+            if name not in own
+        ]
+        parameters = [*named, *more]
         described: Any = function
         described.__signature__ = Signature(parameters, return_annotation=written.return_annotation)
         if function.__doc__ is not None:  # there is none under -OO
@@ -52,17 +55,9 @@ def _is_public(parameter: Parameter) -> bool:
     return parameter.kind is not Parameter.VAR_KEYWORD and not parameter.name.startswith("_")
 
 
-@cache
-def _keyword_parameters(keywords: Any) -> tuple[Parameter, ...]:
-    return tuple(
-        Parameter(
-            name,
-            Parameter.KEYWORD_ONLY,
-            default=_DEFAULTS.get(name),
-            annotation=getattr(hint, "__forward_arg__", hint),
-        )
-        for name, hint in keywords.__annotations__.items()
-    )
+@cache  # most keywords are those of several functions
+def _keyword(name: str, annotation: str, default: Any) -> Parameter:
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def _described(parameter: Parameter) -> Iterator[str]:

@@ -18,6 +18,7 @@ from typing import Self
 
 from openai_images._util.aio import call_in_loop
 from openai_images._util.attrs import safe_repr
+from openai_images.client.attempts import annotate_cancellation
 from openai_images.client.call import Call
 from openai_images.models.results import CompletedImage, ImageEvent, ImageResult, PartialImage
 
@@ -63,6 +64,8 @@ class ImageStream:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if not self._call.is_over:  # cancelled while the caller's code ran
+            annotate_cancellation(error, self._call.all_attempts)
         await self.aclose()
 
     def __aiter__(self) -> Self:

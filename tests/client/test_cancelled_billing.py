@@ -3,13 +3,14 @@
 import asyncio
 import traceback
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from openai_images import ImagesClient, Limits, RetryPolicy, Timing
 from openai_images.server import LocalImagesServer
-from tests.helpers.clients import client_of
+from tests.helpers.clients import PNG, client_of
 from tests.helpers.edit_images import encoded, house
 from tests.helpers.leaks import until
 from tests.helpers.raw_server import STALL, RawServer, reply
@@ -164,3 +165,78 @@ async def test_while_its_images_are_uploaded() -> None:
         gone.set()
     assert not billed(error)
     assert error.attempts == 1
+
+
+async def test_while_it_is_downloaded(tmp_path: Path) -> None:
+    """The image is paid for, and not here yet."""
+    async with (
+        LocalImagesServer(pictures=PNG, picture_links="absolute") as server,
+        client_of(server, model="gpt-image-2") as client,
+    ):
+        server.script("download_stall")
+        call = client.generate(PROMPT, into=tmp_path / "otter")
+        error: Any = await by_cancel(call, lambda: len(server.downloads) == 1)
+    assert billed(error)
+
+
+async def test_in_the_block_of_a_stream(server: LocalImagesServer) -> None:
+    """The caller's own code is cancelled while a stream is in flight; after its end there is nothing to say."""
+    server.script("stall_between_events")
+    inside = asyncio.Event()
+
+    async def relay(client: ImagesClient, count: int) -> None:
+        async with client.stream(PROMPT, partial_images=1) as events:
+            for _ in range(count):
+                await anext(events, None)
+            inside.set()
+            await asyncio.Event().wait()
+
+    async with client_of(server, model="gpt-image-2") as client:
+        assert billed(await by_cancel(relay(client, 1), inside.is_set))
+        inside.clear()
+        error = await by_cancel(relay(client, 3), inside.is_set)
+        assert not hasattr(error, "maybe_billed")
+
+
+@pytest.mark.parametrize("entered", [True, False])
+@pytest.mark.parametrize("limited", [True, False])
+async def test_many(entered: bool, limited: bool, server: LocalImagesServer) -> None:
+    """A run says it of the requests that were in flight."""
+    server.always("stall")
+
+    async def run(client: ImagesClient) -> None:
+        outcomes = client.generate_many([PROMPT] * 3, concurrency=3)
+        if not entered:
+            await anext(outcomes)
+        async with outcomes:
+            await anext(outcomes)
+
+    async with client_of(server, model="gpt-image-2", limits=Limits(concurrency=1)) as client:
+        holder = asyncio.create_task(generate(client)) if limited else None
+        await until(lambda: server.posts == limited)
+        waiting = 3 if limited else 2
+        error: Any = await by_cancel(run(client), lambda: _waiting(client) == waiting and server.posts == 1)
+        assert error.maybe_billed is not limited
+        assert (
+            "requests in flight when the run was cancelled: 1" in str(getattr(error, "__notes__", []))
+        ) is not limited
+        server.release()
+        if holder is not None:
+            await holder
+
+
+def _waiting(client: ImagesClient) -> int:
+    return len(client._context.limiter.queue().waiters)
+
+
+async def test_one_call_inside_another(server: LocalImagesServer) -> None:
+    """A call that waits for its turn does not take back what the stream around it says."""
+    server.always("stall_between_events")
+
+    async def both(client: ImagesClient) -> None:
+        async with client.stream(PROMPT, partial_images=1) as events:
+            await anext(events)
+            await client.generate(PROMPT)
+
+    async with client_of(server, model="gpt-image-2", limits=Limits(concurrency=1)) as client:
+        assert billed(await by_cancel(both(client), lambda: _waiting(client) == 1))
