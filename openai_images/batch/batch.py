@@ -13,14 +13,16 @@ import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from attrs import evolve
+
 from openai_images._util.aio import run_to_completion
-from openai_images.batch.caller import Caller
+from openai_images._util.attrs import safe_repr
+from openai_images.batch.caller import Caller, run_cost
 from openai_images.batch.contact_sheet import write_page
 from openai_images.batch.filesystem import Disk
 from openai_images.batch.item_runner import ItemRunner
@@ -30,17 +32,16 @@ from openai_images.batch.plan import BatchStatus, ResolvedItem, resolve_items
 from openai_images.batch.recorder import RunSettings, RunState, WorkItem
 from openai_images.batch.recovery import open_batch
 from openai_images.batch.sheet_cards import make_thumbnail, sheet_entries
-from openai_images.catalog.prices import Prices
 from openai_images.client.client import ImagesClient
 from openai_images.errors import ImagesError
 from openai_images.many.items import RequestItem, RunOptions
 from openai_images.many.outcomes import Outcomes
-from openai_images.models.cost import cost_of
-from openai_images.models.outcomes import CallObserver, Failed, Outcome, Progress, Succeeded
-from openai_images.models.requests import GenerateRequest
+from openai_images.models.notebook import table_of_fields
+from openai_images.models.outcomes import CallObserver, Failed, Outcome, Progress
 from openai_images.models.results import ImageResult
 
 
+@safe_repr
 class Batch:
     """Runs each item once in the folder `out`: enter it with `async with`, look at its `plan`, iterate it.
 
@@ -66,8 +67,7 @@ class Batch:
         self._progress = progress
         self._disk = disk or Disk()
         self._runner: BatchRunner | None = None
-        self._is_iterated = False
-        self._is_closed = False
+        self._is_iterated = self._is_closed = False
 
     @property
     def plan(self) -> BatchPlan:
@@ -87,8 +87,7 @@ class Batch:
         `ConfigurationError` for a budget that cannot be kept; OSError where the folder cannot be written.
         """
         if self._runner is not None or self._is_closed:
-            msg = "a batch is entered once; make a new one to run it again"
-            raise RuntimeError(msg)
+            raise RuntimeError("a batch is entered once; make a new one to run it again")
         self._runner = BatchRunner(await self._open_settings())
         return self
 
@@ -99,8 +98,7 @@ class Batch:
 
     def __aiter__(self) -> Self:
         if self._is_iterated:
-            msg = "a batch can be iterated once; make a new one to run it again"
-            raise RuntimeError(msg)
+            raise RuntimeError("a batch can be iterated once; make a new one to run it again")
         self._is_iterated = True
         return self
 
@@ -125,11 +123,17 @@ class Batch:
         if self._runner is not None:
             await run_to_completion(self._runner.aclose())
 
+    def __repr__(self) -> str:
+        state = "not entered" if self._runner is None else "closed" if self._is_closed else "open"
+        return f"<Batch of {len(self._items):,} items in {str(self._root)!r}, {state}>"
+
+    def _repr_html_(self) -> str:
+        return table_of_fields(repr(self), None if self._runner is None else self.summary)
+
     @property
     def _entered_runner(self) -> BatchRunner:
         if self._runner is None:
-            msg = "enter the batch first: async with Batch(...) as batch"
-            raise RuntimeError(msg)
+            raise RuntimeError("enter the batch first: async with Batch(...) as batch")
         return self._runner
 
     async def _open_settings(self) -> RunSettings:
@@ -188,9 +192,10 @@ class BatchRunner:
                 concurrency=options.concurrency or caller.concurrency,
                 total=len(self._order),
                 progress=settings.progress,
-                cost=partial(_cost, options.prices),
+                cost=partial(run_cost, options.prices),
                 timing=caller.timing,
                 wait_reason=caller.wait_reason,
+                show_prompts=caller.show_prompts,
                 max_identical_failures=options.max_identical_failures,
             ),
         )
@@ -283,18 +288,13 @@ class BatchRunner:
 
     async def _share_outcome(self, item: ResolvedItem, outcome: Outcome) -> Outcome:
         """The outcome of an item that shares the request of another one."""
+        shared = evolve(outcome, index=item.index, key=item.key, request=item.request)
         if isinstance(outcome, Failed):
-            return Failed(item.index, item.key, item.request, outcome.error)
-        files = self._run.ledger.get(outcome.key).files
-        row = done_row(item.key, item.digest, files, same_as=outcome.key)
+            return shared
+        row = done_row(item.key, item.digest, self._run.ledger.get(outcome.key).files, same_as=outcome.key)
         try:
             await self._run.record(row, has_images=False)
         except OSError as error:
             self._run.halt(error)
-            return Failed(item.index, item.key, item.request, error)
-        return Succeeded(item.index, item.key, item.request, outcome.result)
-
-
-def _cost(prices: Prices, request: GenerateRequest, result: ImageResult) -> Decimal | None:
-    fetched_only = not result.attempts  # paid for in an earlier run
-    return Decimal(0) if fetched_only else cost_of(result, request.model, prices)
+            return Failed(item.index, item.key, item.request, error, show_prompt=outcome.show_prompt)
+        return shared

@@ -49,7 +49,8 @@ class ImagesClient(Portable):
     `validate` checks requests before they are sent: "warn" raises `RequestInvalidError` for what the API certainly
     rejects and logs doubtful values, "strict" raises for both, "off" for neither. `split` sends a large `n` as several
     concurrent requests under the same limits, each with as many images as one request may have (10; 1 in a stream);
-    `split=False` sends `n` unchanged. Raises `ConfigurationError`.
+    `split=False` sends `n` unchanged. With `show_prompts=False` outcomes show nothing of their prompts, otherwise their
+    beginning. Raises `ConfigurationError`.
     """
 
     def __init__(  # noqa: PLR0913  each setting is a keyword
@@ -71,6 +72,7 @@ class ImagesClient(Portable):
         validate: Mode = "warn",
         split: bool = True,
         timing: Timing = Timing(),  # noqa: B008  frozen
+        show_prompts: bool = True,
         _endpoint: Endpoint | None = None,
     ) -> None:
         self._endpoint = _endpoint or endpoint_from(api_key, base_url, organization, project, headers or {})
@@ -86,6 +88,7 @@ class ImagesClient(Portable):
             validate=validate,
             split=split,
             timing=timing,
+            show_prompts=show_prompts,
         )
         self._assemble()
 
@@ -273,6 +276,7 @@ class ImagesClient(Portable):
             progress=progress,
             prices=prices,
             context=self._context,
+            show_prompts=self._settings.show_prompts,
             max_identical_failures=max_identical_failures,
         )
         return start_many(self._calls, requests, {"model": self._model, **params}, options)
