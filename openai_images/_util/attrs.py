@@ -6,10 +6,10 @@ then the object is incomplete.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from attrs import NOTHING, Attribute, fields
+from attrs import NOTHING, Attribute, AttrsInstance, fields
 
 from openai_images._util.json import is_mapping
 from openai_images.errors import ConfigurationError
@@ -61,33 +61,35 @@ def safe_repr(cls: type[_Class]) -> type[_Class]:
 
 
 def short_repr(cls: type[_Class]) -> type[_Class]:
-    """Class decorator for an attrs class made with `repr=False`: its `repr` shows the fields that `is_set` finds."""
+    """Class decorator for an attrs class made with `repr=False`: its `repr` shows the fields that are set."""
 
     def __repr__(self: _Class) -> str:  # noqa: N807
-        return repr_fields(self)
+        value: Any = self
+        return repr_fields(value)
 
     __repr__.__qualname__ = f"{cls.__qualname__}.__repr__"
     setattr(cls, "__repr__", __repr__)  # noqa: B010  type checkers refuse the assignment
     return cls
 
 
-def repr_fields(value: Any, **texts: str) -> str:
+def repr_fields(value: AttrsInstance, **texts: str) -> str:
     """Return `Class(name=value, …)` with the fields that are set; `texts` are shown in place of some values."""
     shown: list[str] = []
-    for each in fields(type(value)):
-        found = getattr(value, each.name, NOTHING)
-        if each.repr is not False and is_set(each, found):
+    for each, found in set_fields(value):
+        if each.repr is not False:
             show = each.repr if callable(each.repr) else repr
             shown.append(f"{each.name}={texts.get(each.name) or show(found)}")
     return f"{type(value).__name__}({', '.join(shown)})"
 
 
-def is_set(attribute: Attribute[Any], value: object) -> bool:
-    """Whether a field has another value than its default, and more than an empty mapping; False if it is missing."""
-    default = attribute.default
-    if value is NOTHING or value is default or (is_mapping(value) and not value):
-        return False
-    return type(value) is not type(default) or value != default
+def set_fields(value: AttrsInstance) -> Iterator[tuple[Attribute[Any], Any]]:
+    """Yield the fields with another value than their default, and more than an empty mapping; none that is missing."""
+    for each in fields(type(value)):
+        found, default = getattr(value, each.name, NOTHING), each.default
+        if found is NOTHING or found is default or (is_mapping(found) and not found):
+            continue
+        if type(found) is not type(default) or found != default:
+            yield each, found
 
 
 def beginning(text: str) -> str:
@@ -103,9 +105,9 @@ def repr_length(text: object) -> str:
     return f"<{len(text):,} characters>" if isinstance(text, str) else f"<{type(text).__name__}>"
 
 
-def repr_names(names: object) -> str:
+def repr_names(names: Sequence[str]) -> str:
     """Return the first of many names, and how many more there are."""
-    if not isinstance(names, tuple) or len(names) <= _SHOWN_NAMES:
+    if len(names) <= _SHOWN_NAMES:
         return repr(names)
     shown = ", ".join(map(repr, names[:_SHOWN_NAMES]))
     return f"<{shown} and {len(names) - _SHOWN_NAMES:,} more>"

@@ -7,15 +7,14 @@ script and load nothing. Must not: embed a large image, or very many, among othe
 from __future__ import annotations
 
 import io
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Container, Sequence
 from decimal import Decimal
 from html import escape
-from itertools import islice
 from typing import Any, Protocol, TypeAlias
 
-from attrs import fields
+from attrs import AttrsInstance
 
-from openai_images._util.attrs import is_set
+from openai_images._util.attrs import set_fields
 
 MimeBundle: TypeAlias = tuple[dict[str, str], dict[str, Any]]
 """The data by media type, and the metadata by media type."""
@@ -150,29 +149,25 @@ def _card(key: str, prompt: str, body: str) -> str:
     return f"<div><strong>{escape(key)}</strong> {escape(prompt)}<br>{body}</div>"
 
 
-def table_of_fields(title: str, value: Any) -> str:
+def table_of_fields(title: str, value: AttrsInstance | None) -> str:
     """Return the fields of an attrs value that are set, None for none; keys as their number and the first of them."""
-    rows = () if value is None else fields(type(value))
-    cells = [
-        (each.name.replace("_", " "), _cell(found))
-        for each in rows
-        if is_set(each, found := getattr(value, each.name))
-    ]
+    found = () if value is None else set_fields(value)
+    cells = [(each.name.replace("_", " "), _cell(content)) for each, content in found]
     body = "".join(f"{_HEAD}{escape(name)}</th>{_CELL}{text}</td></tr>" for name, text in cells)
     return f"<div><strong>{escape(title)}</strong><table>{body}</table></div>"
 
 
-def _cell(value: object) -> str:
+def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.1f}"
     if isinstance(value, Decimal):
         return f"${value:.4f}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    if isinstance(value, tuple | Mapping):
-        names = [str(name) for name in islice(value, _MAX_NAMES + 1)]
+    if not isinstance(value, str) and isinstance(value, Collection):
+        names: list[object] = list(value)  # pyright: ignore[reportUnknownArgumentType]
         more = ", …" if len(names) > _MAX_NAMES else ""
-        return escape(f"{len(value):,}: {', '.join(names[:_MAX_NAMES])}{more}")
+        return escape(f"{len(names):,}: {', '.join(map(str, names[:_MAX_NAMES]))}{more}")
     return escape(str(value))
 
 

@@ -7,7 +7,7 @@ Must not: show more of a prompt.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import field, frozen
 
@@ -26,20 +26,17 @@ class _Described:
 
     __slots__ = ()
 
-    request: GenerateRequest | None
-    show_prompt: bool
-
     @property
     def prompt_beginning(self) -> str:
         """The beginning of the prompt in one line; "" if `show_prompt` is False, or there is no request."""
         prompt = getattr(getattr(self, "request", None), "prompt", None)  # they may be incomplete
-        return beginning(prompt) if isinstance(prompt, str) and self.show_prompt else ""
+        return beginning(prompt) if isinstance(prompt, str) and getattr(self, "show_prompt", True) else ""
 
     def __repr__(self) -> str:
+        outcome: Any = self
         shown = self.prompt_beginning
-        return repr_fields(
-            self, **({"request": repr_fields(self.request, prompt=f"'{shown}'")} if shown else {})
-        )
+        texts = {"request": repr_fields(outcome.request, prompt=f"'{shown}'")} if shown else {}
+        return repr_fields(outcome, **texts)
 
 
 @frozen(repr=False)
