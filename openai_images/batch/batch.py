@@ -128,7 +128,7 @@ class Batch:
         return f"<Batch of {len(self._items):,} items in {str(self._root)!r}, {state}>"
 
     def _repr_html_(self) -> str:
-        return table_of_fields(repr(self), None if self._runner is None else self.summary)
+        return table_of_fields(repr(self)[1:-1], None if self._runner is None else self.summary)
 
     @property
     def _entered_runner(self) -> BatchRunner:

@@ -28,13 +28,14 @@ _UNCHANGED = ("image/png", "image/jpeg")
 _SVG = "image/svg+xml"
 _HTML_TYPES = ("image/webp", "image/gif", "image/avif", _SVG)
 
-_ROW = "display:flex;flex-wrap:wrap;gap:8px;align-items:flex-start"
+_ROW = "display:flex;flex-wrap:wrap;gap:8px;align-items:flex-start;margin-top:4px"
 _ALONE, _AMONG_OTHERS = "100%", "min(100%,24em)"
 
 
 _HEAD = '<tr><th style="text-align:left">'
 _CELL = '<td style="text-align:left">'
 _MAX_NAMES = 5
+_SECONDS = ("elapsed", "eta")
 
 
 class ShownImage(Protocol):
@@ -152,7 +153,10 @@ def _card(key: str, prompt: str, body: str) -> str:
 def table_of_fields(title: str, value: AttrsInstance | None) -> str:
     """Return the fields of an attrs value that are set, None for none; keys as their number and the first of them."""
     found = () if value is None else set_fields(value)
-    cells = [(each.name.replace("_", " "), _cell(content)) for each, content in found]
+    cells = [
+        (each.name.replace("_", " "), _cell(content) + (" s" if each.name in _SECONDS else ""))
+        for each, content in found
+    ]
     body = "".join(f"{_HEAD}{escape(name)}</th>{_CELL}{text}</td></tr>" for name, text in cells)
     return f"<div><strong>{escape(title)}</strong><table>{body}</table></div>"
 

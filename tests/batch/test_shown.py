@@ -50,6 +50,6 @@ async def test_a_batch_shows_where_it_stands(server: LocalImagesServer, out: Pat
             await outcomes_of(batch)
         assert repr(batch).endswith(", closed>")
         html = batch._repr_html_()
-    assert "Batch of 2 items in &#x27;" in html
+    assert "<strong>Batch of 2 items in &#x27;" in html
     assert "done</th>" in html
     assert "secret" not in html + repr(batch) + batch.plan._repr_html_()

@@ -136,7 +136,7 @@ def test_a_notebook_shows_counts() -> None:
     summary = BatchSummary(total=1_200, done=1_100, not_started=100, spent=Decimal("5.5"), elapsed=61.26)
     assert (
         text_of(summary._repr_html_())
-        == "Batch total 1,200 done 1,100 not started 100 spent $5.5000 elapsed 61.3"
+        == "Batch total 1,200 done 1,100 not started 100 spent $5.5000 elapsed 61.3 s"
     )
     plan = BatchPlan(total=7, to_send=("<a>", *"bcdefg"), same={"h": "a"}, notes=("one",))
     assert text_of(plan._repr_html_()) == (
