@@ -27,4 +27,5 @@ def missing_name(module: str, name: str, names: Sequence[str]) -> AttributeError
 
 def _is_from_import() -> bool:
     """Whether `from module import name` asks: importlib's own function looks whether the name is there."""
-    return sys._getframe(3).f_code.co_name == "_handle_fromlist"  # noqa: SLF001  inspect's own way
+    frame = sys._getframe(3)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  documented, like inspect's
+    return frame.f_code.co_name == "_handle_fromlist"

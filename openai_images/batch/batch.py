@@ -13,7 +13,6 @@ import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +21,8 @@ from typing import Self
 from attrs import evolve
 
 from openai_images._util.aio import run_to_completion
-from openai_images.batch.caller import Caller
+from openai_images._util.attrs import safe_repr
+from openai_images.batch.caller import Caller, run_cost
 from openai_images.batch.contact_sheet import write_page
 from openai_images.batch.filesystem import Disk
 from openai_images.batch.image_records import write_records
@@ -35,17 +35,16 @@ from openai_images.batch.recorder import share_outcome
 from openai_images.batch.recovery import open_batch
 from openai_images.batch.run_state import RunSettings, RunState, WorkItem
 from openai_images.batch.sheet_cards import make_thumbnail
-from openai_images.catalog.prices import Prices
 from openai_images.client.client import ImagesClient
 from openai_images.errors import ImagesError
 from openai_images.many.items import RequestItem, RunOptions
 from openai_images.many.outcomes import Outcomes
-from openai_images.models.cost import cost_of
+from openai_images.models.notebook import table_of_fields
 from openai_images.models.outcomes import CallObserver, Outcome, Progress
-from openai_images.models.requests import GenerateRequest
 from openai_images.models.results import ImageResult
 
 
+@safe_repr
 class Batch:
     """Runs each item once in the folder `out`: enter it with `async with`, look at its `plan`, iterate it.
 
@@ -71,8 +70,7 @@ class Batch:
         self._progress = progress
         self._disk = disk or Disk()
         self._runner: BatchRunner | None = None
-        self._is_iterated = False
-        self._is_closed = False
+        self._is_iterated = self._is_closed = False
 
     @property
     def plan(self) -> BatchPlan:
@@ -92,8 +90,7 @@ class Batch:
         `ConfigurationError` for a budget that cannot be kept; OSError where the folder cannot be written.
         """
         if self._runner is not None or self._is_closed:
-            msg = "a batch is entered once; make a new one to run it again"
-            raise RuntimeError(msg)
+            raise RuntimeError("a batch is entered once; make a new one to run it again")
         self._runner = BatchRunner(await self._open_settings())
         return self
 
@@ -104,8 +101,7 @@ class Batch:
 
     def __aiter__(self) -> Self:
         if self._is_iterated:
-            msg = "a batch can be iterated once; make a new one to run it again"
-            raise RuntimeError(msg)
+            raise RuntimeError("a batch can be iterated once; make a new one to run it again")
         self._is_iterated = True
         return self
 
@@ -130,11 +126,17 @@ class Batch:
         if self._runner is not None:
             await run_to_completion(self._runner.aclose())
 
+    def __repr__(self) -> str:
+        state = "not entered" if self._runner is None else "closed" if self._is_closed else "open"
+        return f"<Batch of {len(self._items):,} items in {str(self._root)!r}, {state}>"
+
+    def _repr_html_(self) -> str:
+        return table_of_fields(repr(self)[1:-1], None if self._runner is None else self.summary)
+
     @property
     def _entered_runner(self) -> BatchRunner:
         if self._runner is None:
-            msg = "enter the batch first: async with Batch(...) as batch"
-            raise RuntimeError(msg)
+            raise RuntimeError("enter the batch first: async with Batch(...) as batch")
         return self._runner
 
     async def _open_settings(self) -> RunSettings:
@@ -191,9 +193,10 @@ class BatchRunner:
                 concurrency=options.concurrency or caller.concurrency,
                 total=len(self._order),
                 progress=settings.progress,
-                cost=partial(_cost, options.prices),
+                cost=partial(run_cost, options.prices),
                 timing=caller.timing,
                 wait_reason=caller.wait_reason,
+                show_prompts=caller.show_prompts,
                 max_identical_failures=options.max_identical_failures,
             ),
         )
@@ -288,8 +291,3 @@ class BatchRunner:
             for file in self._run.ledger.get(key).files:
                 with suppress(OSError):  # on a full disk even the removal of a part file may fail
                     make_thumbnail(self._run.paths.root, file.name, self._options.thumbnail)
-
-
-def _cost(prices: Prices, request: GenerateRequest, result: ImageResult) -> Decimal | None:
-    fetched_only = not result.attempts  # paid for in an earlier run
-    return Decimal(0) if fetched_only else cost_of(result, request.model, prices)

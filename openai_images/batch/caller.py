@@ -14,10 +14,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from decimal import Decimal
 
 from attrs import frozen
 
+from openai_images.catalog.prices import Prices
 from openai_images.client.client import ImagesClient
+from openai_images.models.cost import cost_of
 from openai_images.models.options import Timing
 from openai_images.models.outcomes import CallObserver
 from openai_images.models.requests import GenerateRequest
@@ -56,6 +59,11 @@ class Caller:
         return self.client._limits.concurrency
 
     @property
+    def show_prompts(self) -> bool:
+        """Whether outcomes show the beginning of their prompts."""
+        return self.client._settings.show_prompts
+
+    @property
     def timing(self) -> Timing:
         """The client's clock."""
         return self.client._context.timing
@@ -63,6 +71,12 @@ class Caller:
     def wait_reason(self) -> str | None:
         """Why requests wait, if they do."""
         return self.client._calls.context.limiter.wait_reason
+
+
+def run_cost(prices: Prices, request: GenerateRequest, result: ImageResult) -> Decimal | None:
+    """What this run paid for a result in US dollars; nothing if its images were paid for before, and fetched now."""
+    fetched_only = not result.attempts
+    return Decimal(0) if fetched_only else cost_of(result, request.model, prices)
 
 
 class CircuitBreaker:

@@ -64,13 +64,13 @@ def resolve_items(items: Iterable[BatchItem], model: str | None, options: BatchO
     """The items as they will be sent, `model` where one names none. Raises `BatchInputError` with all problems."""
     resolved: list[ResolvedItem] = []
     problems: list[str] = []
-    first: dict[str, int] = {}
+    first: dict[str, str] = {}
     digests = ImageDigests()
     for index, item in enumerate(items):
-        where = f"item {index + 1}" if item.line is None else f"line {item.line}"
-        earlier = first.setdefault(item.key, index)
-        if earlier != index:
-            problems.append(f"{where}: the key {item.key[:40]!r} is that of item {earlier + 1} already")
+        where = f"item {index}" if item.line is None else f"line {item.line}"
+        if item.key in first:
+            problems.append(f"{where}: the key {item.key[:40]!r} is that of {first[item.key]} already")
+        first.setdefault(item.key, where)
         request = item.request
         if request.model is None and model is not None:
             request = evolve(request, model=model)

@@ -13,16 +13,18 @@ from typing import TypeAlias
 
 from attrs import field, frozen
 
-from openai_images._util.attrs import is_count, is_number, must_be
+from openai_images._util.attrs import is_count, is_number, must_be, repr_names, short_repr
 from openai_images.catalog.prices import PUBLISHED_PRICES, Prices, is_amount
 from openai_images.many.failure_streaks import DEFAULT_IDENTICAL_FAILURES
+from openai_images.models.notebook import table_of_fields
 from openai_images.models.requests import GenerateRequest
 
 Thumbnail: TypeAlias = Callable[[Path, Path], object]
 """Makes a small WebP copy of the first path's image at the second, which has another suffix; may raise anything."""
 
 
-@frozen
+@short_repr
+@frozen(repr=False)
 class BatchItem:
     """One request of a batch: its `key` names it and its files; `line` is its line in an input file, if any."""
 
@@ -70,7 +72,8 @@ class BatchOptions:
     record_prompts: bool = True
 
 
-@frozen(kw_only=True)
+@short_repr
+@frozen(kw_only=True, repr=False)
 class BatchPlan:
     """Where a batch stands, by keys in the order of its items; `to_send` is what a run will send.
 
@@ -85,20 +88,20 @@ class BatchPlan:
     """
 
     total: int
-    done: tuple[str, ...] = ()
-    away: tuple[str, ...] = ()
-    pending: tuple[str, ...] = ()
-    failed: tuple[str, ...] = ()
-    unknown: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    adopted: tuple[str, ...] = ()
-    altered: tuple[str, ...] = ()
-    changed: tuple[str, ...] = ()
-    incomplete: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-    to_send: tuple[str, ...] = ()
+    done: tuple[str, ...] = field(default=(), repr=repr_names)
+    away: tuple[str, ...] = field(default=(), repr=repr_names)
+    pending: tuple[str, ...] = field(default=(), repr=repr_names)
+    failed: tuple[str, ...] = field(default=(), repr=repr_names)
+    unknown: tuple[str, ...] = field(default=(), repr=repr_names)
+    missing: tuple[str, ...] = field(default=(), repr=repr_names)
+    adopted: tuple[str, ...] = field(default=(), repr=repr_names)
+    altered: tuple[str, ...] = field(default=(), repr=repr_names)
+    changed: tuple[str, ...] = field(default=(), repr=repr_names)
+    incomplete: tuple[str, ...] = field(default=(), repr=repr_names)
+    removed: tuple[str, ...] = field(default=(), repr=repr_names)
+    to_send: tuple[str, ...] = field(default=(), repr=repr_names)
     same: Mapping[str, str] = field(factory=dict[str, str], hash=False, repr=False)
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default=(), repr=repr_names)
     spent: Decimal | None = None
     unpriced: int = 0
 
@@ -107,8 +110,12 @@ class BatchPlan:
         """The keys whose images a run fetches; those also in `to_send` are sent where that fails."""
         return tuple(key for key in self.away if key not in self.same)
 
+    def _repr_html_(self) -> str:
+        return table_of_fields("Plan of a batch", self)
 
-@frozen(kw_only=True)
+
+@short_repr
+@frozen(kw_only=True, repr=False)
 class BatchSummary:
     """Where a batch stands after a run, or during it.
 
@@ -135,7 +142,10 @@ class BatchSummary:
     reason: str = ""
     spent: Decimal | None = None
     unpriced: int = 0
-    saved_elsewhere: tuple[str, ...] = ()
+    saved_elsewhere: tuple[str, ...] = field(default=(), repr=repr_names)
     elapsed: float = 0.0
     incomplete: int = 0
     assumed_cost: str = ""
+
+    def _repr_html_(self) -> str:
+        return table_of_fields("Batch", self)

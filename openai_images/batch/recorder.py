@@ -25,7 +25,7 @@ from openai_images.batch.ledger import ItemRecord
 from openai_images.batch.run_state import RunState, WorkItem
 from openai_images.errors import DownloadError, ImagesError, PartialResultError, annotate
 from openai_images.models.image import Image, is_remote
-from openai_images.models.outcomes import Failed, Outcome, Succeeded
+from openai_images.models.outcomes import Failed, Outcome
 from openai_images.models.results import ImageResult
 
 _log = logging.getLogger("openai_images")
@@ -104,15 +104,16 @@ class ItemRecorder:
 
 async def share_outcome(run: RunState, item: ResolvedItem, outcome: Outcome) -> Outcome:
     """The outcome of an item that shares the request of another one."""
+    shared = evolve(outcome, index=item.index, key=item.key, request=item.request)
     if isinstance(outcome, Failed):
-        return Failed(item.index, item.key, item.request, outcome.error)
+        return shared
     files = run.ledger.get(outcome.key).files
     try:
         await run.record(done_row(item.key, item.digest, files, same_as=outcome.key), has_images=False)
     except OSError as error:
         run.halt(error)
-        return Failed(item.index, item.key, item.request, error)
-    return Succeeded(item.index, item.key, item.request, outcome.result)
+        return Failed(item.index, item.key, item.request, error, show_prompt=outcome.show_prompt)
+    return shared
 
 
 async def fetch_remote(recorder: ItemRecorder, result: ImageResult, stored: StoredImages) -> ImageResult:

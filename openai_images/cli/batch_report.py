@@ -2,7 +2,8 @@
 
 Invariants: every count that is not zero is printed, with what can be done about it; a stdout that is lost is reported
 once and stops nothing.
-Must not: print a prompt; call an unknown cost zero, or the price of a placeholder image a bill.
+Must not: print more of a prompt than its beginning, beside a failure; call an unknown cost zero, or the price of a
+placeholder image a bill.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ class BatchReporter:
             about = {"images": images, **call_record(result, "size", "quality")}
         else:
             error, state = outcome.error, _failure_state(outcome.error)
-            display.failure(f"{state} {outcome.key}: {_error_line(error)}", _STYLES[state])
+            prompt = f" ({outcome.prompt_beginning})" if outcome.prompt_beginning else ""
+            display.failure(f"{state} {outcome.key}{prompt}: {_error_line(error)}", _STYLES[state])
             about = {"error": {"type": type(error).__name__, "message": str(error)}}
             if isinstance(error, ImagesError):
                 about = report_from(error).record()

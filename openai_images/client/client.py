@@ -74,6 +74,7 @@ class ImagesClient(Adjustable):
         validate: Mode = "warn",
         split: bool = True,
         timing: Timing = Timing(),  # noqa: B008  frozen
+        show_prompts: bool = True,
         _azure: AzureConfig | None = None,
         **unknown: Unpack[NoSettings],
     ) -> None:
@@ -95,6 +96,7 @@ class ImagesClient(Adjustable):
             validate=validate,
             split=split,
             timing=timing,
+            show_prompts=show_prompts,
         )
         self._assemble()
 
@@ -284,6 +286,7 @@ class ImagesClient(Adjustable):
             progress=progress,
             prices=prices,
             context=calls.context,
+            show_prompts=self._settings.show_prompts,
             max_identical_failures=max_identical_failures,
         )
         return start_many(calls, requests, defaults, options)

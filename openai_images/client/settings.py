@@ -56,6 +56,7 @@ class Settings(NamedTuple):
     validate: Mode
     split: bool
     timing: Timing
+    show_prompts: bool
 
     def __repr__(self) -> str:
         return "<Settings>"  # the proxy may have a password
@@ -82,6 +83,7 @@ class ClientSettings(TypedDict, total=False):
     validate: Mode
     split: bool
     timing: Timing
+    show_prompts: bool
 
 
 class Portable(ABC):

@@ -127,8 +127,17 @@ class Outcomes:
 
     def __repr__(self) -> str:
         now = self.progress
-        state = "not started" if self._loop is None else "ended" if self._run.is_over else "open"
-        return f"<Outcomes {state}, {now.done} done, {now.failed} failed, {now.in_flight + now.waiting} under way>"
+        under_way = now.in_flight + now.waiting
+        return f"<Outcomes {self._state}, {now.done} done, {now.failed} failed, {under_way} under way>"
+
+    def _repr_html_(self) -> str:
+        from openai_images.models.notebook import table_of_fields  # noqa: PLC0415  only notebooks need it
+
+        return table_of_fields(f"Outcomes, {self._state}", self.progress)
+
+    @property
+    def _state(self) -> str:
+        return "not started" if self._loop is None else "ended" if self._run.is_over else "open"
 
     def _annotate(self, error: BaseException | None) -> None:
         """Say on a CancelledError that ends the run whether requests in flight may have been billed."""

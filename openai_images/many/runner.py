@@ -13,6 +13,8 @@ from collections.abc import AsyncIterable, Iterable
 from decimal import Decimal
 from typing import Any
 
+from attrs import evolve
+
 from openai_images.errors import ImagesError, PartialResultError
 from openai_images.many.failure_streaks import Doubt, ends_all
 from openai_images.many.items import RequestItem, RequestReader, RunOptions, Send
@@ -217,6 +219,8 @@ class Runner:
     # The end of a call, or of all of them.
 
     def _finish(self, ticket: int, outcome: Outcome, cost: Decimal | None = None) -> None:
+        if not self._options.show_prompts:
+            outcome = evolve(outcome, show_prompt=False)
         self.scheduler.finish(ticket, outcome, self._now(), cost)
         self._after_end()
 

@@ -7,9 +7,14 @@ script and load nothing. Must not: embed a large image, or very many, among othe
 from __future__ import annotations
 
 import io
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Sequence
+from decimal import Decimal
 from html import escape
 from typing import Any, Protocol, TypeAlias
+
+from attrs import AttrsInstance
+
+from openai_images._util.attrs import set_fields
 
 MimeBundle: TypeAlias = tuple[dict[str, str], dict[str, Any]]
 """The data by media type, and the metadata by media type."""
@@ -23,8 +28,14 @@ _UNCHANGED = ("image/png", "image/jpeg")
 _SVG = "image/svg+xml"
 _HTML_TYPES = ("image/webp", "image/gif", "image/avif", _SVG)
 
-_ROW = "display:flex;flex-wrap:wrap;gap:8px;align-items:flex-start"
+_ROW = "display:flex;flex-wrap:wrap;gap:8px;align-items:flex-start;margin-top:4px"
 _ALONE, _AMONG_OTHERS = "100%", "min(100%,24em)"
+
+
+_HEAD = '<tr><th style="text-align:left">'
+_CELL = '<td style="text-align:left">'
+_MAX_NAMES = 5
+_SECONDS = ("elapsed", "eta")
 
 
 class ShownImage(Protocol):
@@ -55,6 +66,36 @@ class ShownImage(Protocol):
 
     def open(self) -> Any:
         """Return it as a Pillow image, if Pillow is installed. Raises `ConfigurationError` and OSError."""
+        ...
+
+
+class ShownResult(Protocol):
+    """What is shown of an `ImageResult`."""
+
+    @property
+    def images(self) -> Sequence[ShownImage]:
+        """The images."""
+        ...
+
+    @property
+    def model(self) -> str | None:
+        """The requested model."""
+
+    @property
+    def size(self) -> str | None:
+        """The size that the server named."""
+
+    @property
+    def quality(self) -> str | None:
+        """The quality that the server named."""
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds, waits included."""
+        ...
+
+    def cost(self) -> Decimal | None:
+        """Return the cost in US dollars, if it is known."""
         ...
 
 
@@ -89,25 +130,49 @@ def gallery(images: Sequence[ShownImage]) -> str:
     return f'<div style="{_ROW}">{"".join(figures)}{more}</div>'
 
 
-def table(title: str, rows: Mapping[str, object]) -> str:
-    """Return names and values, with a title."""
-    body = "".join(
-        f'<tr><th style="text-align:left">{escape(name)}</th><td style="text-align:left">{escape(str(value))}</td></tr>'
-        for name, value in rows.items()
-    )
+def result_card(key: str, prompt: str, result: ShownResult) -> str:
+    """Return an outcome's images, with its key, the beginning of its prompt and what is known of it."""
+    cost = result.cost()
+    known = (result.model, result.size, result.quality, None if cost is None else f"${cost:.4f}")
+    facts = [*filter(None, known), f"{result.elapsed:.1f} s"]
+    return _card(key, prompt, f"<small>{escape(' · '.join(facts))}</small>{gallery(result.images)}")
+
+
+def error_card(key: str, prompt: str, error: Exception) -> str:
+    """Return an outcome's error, with its key, the beginning of its prompt, and the images that came all the same."""
+    maybe_billed = " (may have been billed)" if getattr(error, "maybe_billed", False) else ""
+    name = f'<span style="color:#d33">{type(error).__name__}</span>{maybe_billed}'
+    images: Sequence[ShownImage] = getattr(error, "images", ())
+    return _card(key, prompt, f"{name}: {escape(str(error))}{gallery(images) if images else ''}")
+
+
+def _card(key: str, prompt: str, body: str) -> str:
+    return f"<div><strong>{escape(key)}</strong> {escape(prompt)}<br>{body}</div>"
+
+
+def table_of_fields(title: str, value: AttrsInstance | None) -> str:
+    """Return the fields of an attrs value that are set, None for none; keys as their number and the first of them."""
+    found = () if value is None else set_fields(value)
+    cells = [
+        (each.name.replace("_", " "), _cell(content) + (" s" if each.name in _SECONDS else ""))
+        for each, content in found
+    ]
+    body = "".join(f"{_HEAD}{escape(name)}</th>{_CELL}{text}</td></tr>" for name, text in cells)
     return f"<div><strong>{escape(title)}</strong><table>{body}</table></div>"
 
 
-def card(key: str, prompt: str, facts: Iterable[str], body: str) -> str:
-    """Return one outcome: its key and its prompt in a line, the facts below, then `body`, which is HTML."""
-    said = f" {escape(prompt)}" if prompt else ""
-    line = " · ".join(map(escape, facts))
-    return f"<div><strong>{escape(key)}</strong>{said}<br><small>{line}</small>{body}</div>"
-
-
-def problem(name: str, text: str) -> str:
-    """Return an error."""
-    return f'<div><span style="color:#d33">{escape(name)}</span>: {escape(text)}</div>'
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    if isinstance(value, Decimal):
+        return f"${value:.4f}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    if not isinstance(value, str) and isinstance(value, Collection):
+        names: list[object] = list(value)  # pyright: ignore[reportUnknownArgumentType]
+        more = ", …" if len(names) > _MAX_NAMES else ""
+        return escape(f"{len(names):,}: {', '.join(map(str, names[:_MAX_NAMES]))}{more}")
+    return escape(str(value))
 
 
 def _is_known(image: ShownImage) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import evolve, field, frozen
 
-from openai_images._util.attrs import repr_keys
+from openai_images._util.attrs import repr_keys, short_repr
 from openai_images.models.image import Image
 from openai_images.models.usage import SvgUsage, Usage, sum_usages
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from openai_images.models.notebook import MimeBundle
 
 
-@frozen
+@short_repr
+@frozen(repr=False)
 class ImageResult:
     """A finished call: at least one image, and the other fields of the response.
 
@@ -91,7 +92,8 @@ def with_images(result: ImageResult, images: Sequence[Image]) -> ImageResult:
     return evolve(result, images=tuple(images), parts=parts)
 
 
-@frozen(kw_only=True)
+@short_repr
+@frozen(kw_only=True, repr=False)
 class PartialImage:
     """A preview of an image that is being generated.
 
@@ -110,7 +112,8 @@ class PartialImage:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=repr_keys)
 
 
-@frozen(kw_only=True)
+@short_repr
+@frozen(kw_only=True, repr=False)
 class CompletedImage:
     """A finished image, with its usage."""
 

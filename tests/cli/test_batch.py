@@ -141,9 +141,9 @@ def test_failures_are_said_at_once_and_counted(cli: Cli, server: Any, prompts: s
     done = cli("batch", prompts, "--out", "out", "--concurrency", "1")
     assert (done.code, done.out) == (1, "")
     *_, blocked, failed, unknown, counts, money, hint, _, warning = done.err.splitlines()
-    assert blocked == "blocked 00001: the safety system refused the prompt (other)"
-    assert failed.startswith("failed 00002: the server answered 400 (invalid_value): ")
-    assert unknown.startswith("unknown 00003: the server answered 500 (server_error): ")
+    assert blocked == "blocked 00001 (a red fox): the safety system refused the prompt (other)"
+    assert failed.startswith("failed 00002 (a blue heron): the server answered 400 (invalid_value): ")
+    assert unknown.startswith("unknown 00003 (a green frog): the server answered 500 (server_error): ")
     assert counts == "0 of 3 requests done, 2 failed (1 blocked by moderation), 1 unknown"
     assert money == "in 0 s, 1 request of unknown cost"
     assert hint == "--retry-failed sends again what failed; the reasons are in out/index.html"
@@ -436,8 +436,10 @@ def test_on_a_terminal(cli: Cli, server: Any, prompts: str, monkeypatch: pytest.
 
 @pytest.mark.parametrize("argv", [["-v"], ["-q"], ["--json"], []])
 def test_no_prompt_and_no_key_in_either_stream(cli: Cli, server: Any, argv: list[str]) -> None:
-    """Not even where the server repeats them; prompts are in the page and the records, unless that is turned off."""
-    Path("secret.txt").write_text("a prompt that nobody else may read\n" * 3)
+    """Not even where the server repeats them; the page and the records have them, and what failed its beginning."""
+    Path("secret.txt").write_text(
+        "a red fox in the snow at dawn, in oil on canvas, as nobody else may read\n" * 3
+    )
     server.script("ok", "echo_secrets")
     done = cli("batch", "secret.txt", "--out", "out", "--concurrency", "1", *argv)
     assert done.code == 1

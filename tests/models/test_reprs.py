@@ -33,7 +33,7 @@ def shown_by_hand() -> Iterator[type]:
 def test_nothing_there() -> None:
     """An object of which nothing is there yet says so."""
     classes = list(shown_by_hand())
-    assert {"ImagesClient", "ImageStream", "Outcomes", "Image", "Prices", "Budget"} == {
+    assert {"ImagesClient", "Batch", "ImageStream", "Outcomes", "Image", "Prices", "Budget"} == {
         cls.__name__ for cls in classes
     }
     for cls in classes:
