@@ -93,7 +93,9 @@ def _value(context: CheckContext, model: ModelSpec, parameter: str, value: str) 
         message = f"{label} is in preview with {model.name}, and the API was seen to refuse it"
         yield context.problem(parameter, message, accepted, certain=False)
     elif value not in values and value in known_values(parameter):
-        yield context.problem(parameter, f"{refuses} {label}", ", ".join(values), certain=context.exact_model)
+        takers = context.takers(parameter, value)
+        accepted = ", ".join(values) + (f", or {label} with {takers}" if takers else "")
+        yield context.problem(parameter, f"{refuses} {label}", accepted, certain=context.exact_model)
     elif value not in values:
         near, is_misspelt = _nearest(value, values)
         is_certain = is_misspelt and _is_certain(context)
