@@ -17,7 +17,15 @@ from itertools import count
 
 # Names that Windows reserves for devices, also with any suffix.
 RESERVED = frozenset(
-    {"aux", "con", "nul", "prn", *(f"{name}{digit}" for name in ("com", "lpt") for digit in "123456789¹²³")}
+    {
+        "aux",
+        "con",
+        "conin$",
+        "conout$",
+        "nul",
+        "prn",
+        *(f"{name}{digit}" for name in ("com", "lpt") for digit in "123456789¹²³"),
+    }
 )
 
 _JOINERS = "\u200c\u200d"

@@ -48,10 +48,9 @@ def run(argv: Sequence[str], out: ResilientStream, err: ResilientStream) -> int:
         except Exit as done:
             return done.exit_code
         except click.ClickException as error:
-            from openai_images.cli.suggestions import add_suggestion
+            from openai_images.cli.suggestions import with_suggestion
 
-            add_suggestion(error)
-            error.show(file=cast("TextIO", err))
+            with_suggestion(error).show(file=cast("TextIO", err))
             return 2
 
 
@@ -123,7 +122,7 @@ _call_options = combine(
 
 
 @cli.command(short_help="Generate pictures from a prompt.")
-@argument("prompt", required=False)
+@argument("prompt", required=False, metavar="PROMPT")
 @_call_options
 @click.pass_obj
 def generate(streams: Streams, /, **values: Any) -> int:

@@ -20,6 +20,7 @@ from openai_images._util.filenames import RESERVED, encodable, extends, shorten
 
 STDOUT = "-"
 _LONGEST, _LONGEST_BYTES = 40, 120
+_JOINERS = "\u200c\u200d"
 
 _FORMATS = ("png", "jpeg", "webp", "gif", "svg")
 _BY_SUFFIX = {".jpg": "jpeg", ".jpe": "jpeg", **{f".{name}": name for name in _FORMATS}}
@@ -41,9 +42,10 @@ def _words(text: str) -> list[str]:
     """The words in lower case: letters and digits, with their marks and joiners."""
     kept = ""
     for letter in encodable(unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())):
-        is_part = letter.isalnum() or (kept[-1:].strip() and extends(letter))
+        is_visible = letter.isprintable() or letter in _JOINERS
+        is_part = letter.isalnum() or (kept[-1:].strip() and is_visible and extends(letter))
         kept += letter if is_part else " "
-    return [word.rstrip("\u200c\u200d") for word in kept.split()]
+    return [word.rstrip(_JOINERS) for word in kept.split()]
 
 
 def _first(word: str) -> str:

@@ -1,4 +1,4 @@
-"""What was probably meant by a misspelt command or choice, added to click's error.
+"""What was probably meant by a misspelt command or choice, in click's error.
 
 Invariants: click's own suggestions (of options; of commands since 8.4) stay as they are.
 Must not: be imported before there is an error.
@@ -15,21 +15,21 @@ import click
 _QUOTED = re.compile(r"'([^']*)'")
 
 
-def add_suggestion(error: click.ClickException) -> None:
-    """Add the name that was probably meant to the message."""
-    typed = _QUOTED.search(error.message)
-    if typed is None or "Did you mean" in error.format_message():
-        return
+def with_suggestion(error: click.ClickException) -> click.ClickException:
+    """Return the error with the name that was probably meant in its message, or as it is."""
+    message, typed = error.format_message(), _QUOTED.search(error.message)
+    if typed is None or "Did you mean" in message or not isinstance(error, click.UsageError):
+        return error
     for near in get_close_matches(typed[1].lower(), _names(error), n=1):
-        error.message = f"{error.message} Did you mean {near!r}?"
+        return click.UsageError(f"{message} Did you mean {near!r}?", error.ctx)
+    return error
 
 
-def _names(error: click.ClickException) -> Iterable[str]:
+def _names(error: click.UsageError) -> Iterable[str]:
     if isinstance(error, click.BadParameter):
         kind = None if error.param is None else error.param.type
         return map(str, kind.choices) if isinstance(kind, click.Choice) else ()
-    context = error.ctx if isinstance(error, click.UsageError) else None
-    group = None if context is None else context.command
+    group = None if error.ctx is None else error.ctx.command
     if isinstance(group, click.Group) and error.message.startswith("No such command"):
         return group.commands
     return ()

@@ -102,6 +102,7 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
         'check requests before they are sent: "warn" raises for what the API certainly rejects and logs doubtful '
         'values, "strict" raises for both, "off" for neither'
     ),
+    "show_prompts": "show the beginning of a prompt in outcomes, and in what a command or a log says of them",
     "split": "send a large n as several concurrent requests; False sends it unchanged",
     "timing": "clock, sleep and random numbers, which tests replace",
     # Azure

@@ -16,7 +16,7 @@ from attrs import asdict
 
 from openai_images._util.attrs import repr_keys
 from openai_images._util.json import is_mapping
-from openai_images.catalog.models import ModelSpec, any_model, find_model, live_models
+from openai_images.catalog.models import MODELS, ModelSpec, any_model, find_model, live_models
 from openai_images.models.requests import GenerateRequest
 
 
@@ -62,6 +62,11 @@ class CheckContext(NamedTuple):
     def live(self, parameter: str | None = None) -> str:
         """Return the names of the live models, or of those that accept `parameter`."""
         return ", ".join(live_models(self.today, parameter, azure=self.azure))
+
+    def takers(self, parameter: str, value: str) -> str:
+        """Return the names of the live models that accept this value."""
+        names = live_models(self.today, parameter, azure=self.azure)
+        return ", ".join(name for name in names if value in MODELS[name].values[parameter])
 
     def get(self, parameter: str, default: Any = None) -> Any:
         """Return a parameter's value: `default` if it is not set, None if it cannot be judged."""

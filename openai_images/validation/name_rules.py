@@ -50,20 +50,26 @@ def model_rule(context: CheckContext) -> Iterator[Problem]:
     elif context.official and model is not None and not exact_model:
         message = f"{label} is not known to this version; it is taken for a {model.name}"
         yield context.problem("model", message, context.live(), certain=False)
-    elif context.official and model is None:
-        yield _unknown_model(context, name)
+    elif model is None:
+        yield from _unknown_model(context, name)
 
 
-def _unknown_model(context: CheckContext, name: str) -> Problem:
-    """Return the problem of a model without a row: certain only for a misspelled name."""
-    label, (near, is_certain) = context.display(name), _nearest(name, MODELS)
+def _unknown_model(context: CheckContext, name: str) -> Iterator[Problem]:
+    """Yield the problem of a model without a row: certain only for a misspelt name at OpenAI's own server.
+
+    Another server has models of its own, and names for them such as gptimage2: there only wrong letters are doubtful.
+    """
+    label, (near, is_misspelt) = context.display(name), _nearest(name, MODELS)
+    if not context.official and not (is_misspelt and near and _has_other_letters(name, near)):
+        return
+    is_certain = context.official and is_misspelt
     message = f"there is no {label}" if is_certain else f"{label} is not known to this version"
     row = MODELS.get(near or "")
     if row is not None and row.has_ended(context.today):
-        message += f"; OpenAI ended {row.name} on {row.ends}" if is_certain else ""
+        message += f"; OpenAI ended {row.name} on {row.ends}" if is_misspelt else ""
     else:
         message += _did_you_mean(near)
-    return Problem("model", message, context.live(), certain=is_certain)
+    yield Problem("model", message, context.live(), certain=is_certain)
 
 
 def values_rule(context: CheckContext) -> Iterator[Problem]:
@@ -87,7 +93,9 @@ def _value(context: CheckContext, model: ModelSpec, parameter: str, value: str) 
         message = f"{label} is in preview with {model.name}, and the API was seen to refuse it"
         yield context.problem(parameter, message, accepted, certain=False)
     elif value not in values and value in known_values(parameter):
-        yield context.problem(parameter, f"{refuses} {label}", ", ".join(values), certain=context.exact_model)
+        takers = context.takers(parameter, value)
+        accepted = ", ".join(values) + (f", or {label} with {takers}" if takers else "")
+        yield context.problem(parameter, f"{refuses} {label}", accepted, certain=context.exact_model)
     elif value not in values:
         near, is_misspelt = _nearest(value, values)
         is_certain = is_misspelt and _is_certain(context)
@@ -117,6 +125,12 @@ def _nearest(text: str, names: Iterable[str]) -> tuple[str | None, bool]:
 
     near = near_name(text, names)
     return near, near is not None and is_misspelt(text, near)
+
+
+def _has_other_letters(text: str, name: str) -> bool:
+    from openai_images.validation.near_names import fold  # noqa: PLC0415
+
+    return fold(text) != fold(name)
 
 
 def _nearest_size(text: str) -> tuple[str | None, bool]:

@@ -37,9 +37,9 @@ def near_name(text: str, names: Iterable[str]) -> str | None:
     known = tuple(names)
     if len(text) > _MOST_LETTERS or not text.strip():
         return None
-    plain = _fold(text)
+    plain = fold(text)
     for name in known:
-        if _fold(name) == plain:
+        if fold(name) == plain:
             return name
     longer = [name for name in known if name.startswith(f"{text}-")]
     if 1 <= len(longer) <= 2:
@@ -51,7 +51,7 @@ def near_name(text: str, names: Iterable[str]) -> str | None:
 
 def is_misspelt(text: str, name: str) -> bool:
     """Return whether the text is certainly a misspelling of the name, and not a new name."""
-    short, long = sorted((_fold(text), _fold(name)), key=len)
+    short, long = sorted((fold(text), fold(name)), key=len)
     if _NOT_DIGITS.sub("", short) != _NOT_DIGITS.sub("", long):
         return False
     at = next(
@@ -63,7 +63,7 @@ def is_misspelt(text: str, name: str) -> bool:
     if not is_one_more:
         return False
     is_doubled = at > 0 and long[at] == long[at - 1]
-    return is_doubled or (long == _fold(name) and 0 < at < len(short))
+    return is_doubled or (long == fold(name) and 0 < at < len(short))
 
 
 def near_size(text: str) -> tuple[str | None, bool]:
@@ -80,7 +80,8 @@ def near_size(text: str) -> tuple[str | None, bool]:
     return near, near is not None and is_misspelt(text, near)
 
 
-def _fold(text: str) -> str:
+def fold(text: str) -> str:
+    """Return the letters and digits of a name, in lower case."""
     return _SEPARATORS.sub("", text).lower()
 
 

@@ -86,16 +86,14 @@ def test_what_was_probably_meant(cli: Callable[..., Any], argv: list[str], meant
 def test_what_an_older_click_does_not_suggest() -> None:
     """Commands are suggested with it as well."""
     from openai_images.cli.commands import cli as group
-    from openai_images.cli.suggestions import add_suggestion
+    from openai_images.cli.suggestions import with_suggestion
 
     error = click.UsageError("No such command 'generat'.", click.Context(group))
-    for _ in range(2):
-        add_suggestion(error)
-        assert error.message == "No such command 'generat'. Did you mean 'generate'?"
-    for text in ("No such command 'xyz'.", "the prompt is empty."):
+    suggested = with_suggestion(error)
+    assert suggested.message == "No such command 'generat'. Did you mean 'generate'?"
+    for text in ("No such command 'xyz'.", "the prompt is empty.", suggested.message):
         error = click.UsageError(text, click.Context(group))
-        add_suggestion(error)
-        assert error.message == text
+        assert with_suggestion(error) is error
 
 
 @pytest.mark.parametrize("command", ["generate", "batch"])

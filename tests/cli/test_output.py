@@ -1,10 +1,13 @@
 """Names of files and formats."""
 
+import unicodedata
 from pathlib import Path
 
 import click
 import pytest
+from hypothesis import given, strategies as st
 
+from openai_images._util.filenames import RESERVED
 from openai_images.cli.output import output_format, output_path, slugify
 
 
@@ -36,11 +39,31 @@ from openai_images.cli.output import output_format, output_path, slugify
         ("𒀀" * 60, "𒀀" * 30),
         ("COM¹", "image-com¹"),
         ("half \udcff pair", "half-pair"),
+        ("fox\U000e0041\U000e0042", "fox"),
     ],
 )
 def test_a_prompt_becomes_a_safe_name(prompt: str, name: str) -> None:
     """It stays in its folder, is short, and hides nothing."""
     assert slugify(prompt) == name
+
+
+@given(
+    st.one_of(
+        st.text(st.characters(), max_size=300),
+        st.text("aA.- _con\u0301\u200dक狐ß\N{FOX FACE}\U000e0041", max_size=300),
+        st.sampled_from(sorted(RESERVED)),
+    )
+)
+def test_any_prompt_becomes_a_name_for_every_file_system(prompt: str) -> None:
+    """One component, no letter that one of them forbids, no device of Windows, and room for suffixes and part files."""
+    name = slugify(prompt)
+    assert not set(name) & set('<>:"/\\|?*. \0')
+    assert name.replace("\u200c", "").replace("\u200d", "").isprintable()
+    assert name == name.strip("-") != ""
+    assert name.lower() not in RESERVED
+    assert unicodedata.normalize("NFC", name) == name
+    assert len(f".{name}-1000.partial-3.webp.01234567.part".encode()) <= 255
+    assert slugify(name) == name
 
 
 @pytest.mark.parametrize(

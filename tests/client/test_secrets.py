@@ -353,7 +353,9 @@ def test_a_password_in_the_base_url() -> None:
 
 def test_what_people_print() -> None:
     """The repr of a request, of a stream and of a client."""
-    client = ImagesClient(api_key=KEY, organization="org", headers={"X-Sentinel": "sentinel"})
+    client = ImagesClient(
+        api_key=KEY, model="gpt-image-2", organization="org", headers={"X-Sentinel": "sentinel"}
+    )
     request = GenerateRequest(PROMPT, **OTHERS)
     refuse_secrets(repr(request), str(request), repr(client), str(client), repr(client.stream(request)))
     assert repr(request).startswith("GenerateRequest(prompt=<")

@@ -37,6 +37,8 @@ from tests.helpers.leaks import parts
         ('what? "this": <that>|*', "what- -this- -that"),
         ("half \ud800 pair", "half - pair"),
         ("CON", "_CON"),
+        ("CONIN$", "_CONIN$"),
+        ("conout$.png", "_conout$.png"),
         ("nul.txt", "_nul.txt"),
         ("lpt1", "_lpt1"),
         ("console", "console"),

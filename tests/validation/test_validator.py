@@ -91,17 +91,25 @@ def found(text: str, today: date = TODAY) -> list[Problem]:
     return [problem for problem in problems if problem.message != MISSING_MODEL]
 
 
-def live(today: date, parameter: str = "model") -> str:
-    """The models of a day that take a parameter, by the tables of this folder's tests alone."""
+def live(today: date, parameter: str = "model", value: str | None = None) -> str:
+    """The models of a day that take a parameter, or this value of it."""
     names = [name for name, model in MODELS.items() if model.ends is None or today < model.ends]
-    return ", ".join(name for name in names if parameter == "model" or parameter in MODELS[name].values)
+    taken = {name: MODELS[name].values.get(parameter) for name in names}
+    takers = [name for name, values in taken.items() if values and value in (None, *values)]
+    return ", ".join(names if parameter == "model" else takers)
 
 
 def spelled(text: str, today: date = TODAY) -> str:
     """A message with the names of the tables replaced, and what is said of takers as it is on that day."""
-    takers = live(today, text.partition(":")[0])
+    parameter = text.partition(":")[0]
+    takers = live(today, parameter)
     or_use_takers = f", or use one of {takers}" if takers else ""
     names = NAMES | {"LIVE": live(today), ", or use one of TAKERS": or_use_takers}
+    for value in re.findall(r", or '(\w+)' with TAKERS", text):
+        takers = live(today, parameter, value)
+        text = (
+            text.replace(" with TAKERS", f" with {takers}") if takers else text.partition(", or '")[0] + ")"
+        )
     return re.sub("LIVE|GIF_SIZES|PLAIN|, or use one of TAKERS", lambda match: names[match[0]], text)
 
 
