@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 from attrs import asdict, field, frozen
 
-from openai_images.cli.console import Console, Streams
+from openai_images.cli.console import DEFAULT_MODEL, Console, Streams
 from openai_images.cli.error_report import ErrorReport, report_error, run_command
 
 if TYPE_CHECKING:
@@ -99,8 +99,9 @@ def _print_connection(server: LocalImagesServer, console: Console) -> None:
         f"export OPENAI_BASE_URL={quote(url)}",
         f"export OPENAI_API_KEY={quote(key)}",
         f"# openai-images generate {quote(_PROMPT)} --partial-images 3",
-        f"# curl {join([*curl, '-d', json.dumps({'prompt': _PROMPT})])}",
-        f"# python: ImagesClient(base_url={url!r}, api_key={key!r})",
+        f"# curl {join([*curl, '-d', json.dumps({'model': DEFAULT_MODEL, 'prompt': _PROMPT})])}",
+        f"# python: ImagesClient(base_url={url!r}, api_key={key!r}, model={DEFAULT_MODEL!r})",
+        f"# browser: {url.removesuffix('v1')}",
     ]
     for line in lines:
         if not console.print_result(line):
@@ -111,6 +112,8 @@ def _print_connection(server: LocalImagesServer, console: Console) -> None:
 
 
 def _log_request(answered: AnsweredRequest, console: Console) -> None:
+    if answered.path == "/":  # a browser that refreshes the page
+        return
     fault = "" if answered.fault == "ok" else f"  fault {answered.fault}"
     status = answered.status or "hung up"
     console.print_note(f"{answered.method} {answered.path} {status}{fault}")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openai_images.cli.command_parts import DOCS
 
+from openai_images.cli.command_parts import DOCS
 from openai_images.cli.commands import cli as group
 
 ROOT = Path(__file__).parents[2]
