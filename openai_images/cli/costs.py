@@ -137,7 +137,7 @@ def _text(amount: Decimal | None) -> str | None:
 
 
 def _table(folders: Sequence[FolderCosts], total: ModelCosts) -> list[str]:
-    rows = [_COLUMNS]
+    rows: list[tuple[str, ...]] = [_COLUMNS]
     for folder in folders:
         name = f"{folder.name} (local)" if folder.is_local else folder.name
         models = folder.costs.models or (ModelCosts(model="nothing was sent"),)

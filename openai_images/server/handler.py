@@ -100,6 +100,7 @@ class ImagesHandler:
         plan = active.fault.plan
         received = await self._receive(request, inspect=plan.reply is None and plan.hang_up is None)
         self.state.faults_by_request[id(request)] = active.fault.name
+        self.state.recent.describe(request, received.fields, active.fault.name)
         self.state.record(received.record(request, active.fault))
         if plan.delay:
             await self.settings.sleep(plan.delay)

@@ -23,6 +23,7 @@ from openai_images.server.faults import DOWNLOAD_OK, LOOP, DownloadPlan, FaultQu
 from openai_images.server.faults.plan import Fault
 from openai_images.server.handler import ImagesHandler
 from openai_images.server.records import AnsweredRequest, RecordedDownload
+from openai_images.server.start_page import add_start_page, answered_status
 from openai_images.server.state import (
     ActiveRequest,
     ServerSettings,
@@ -42,6 +43,7 @@ def make_app(images: ImagesHandler, downloads: "DownloadHandler") -> web.Applica
     app.router.add_get("/v1/images/{name}/content", downloads.handle, allow_head=False)
     app.router.add_get("/v1/models", models)
     app.router.add_get("/v1/models/{name}", models)
+    add_start_page(app, images.settings, images.state.recent)
     for route in list(app.router.routes()):
         if route.method != "HEAD" and route.resource is not None:
             app.router.add_route("*", route.resource.canonical, _fixed_reply(error_replies.wrong_method))
@@ -60,8 +62,7 @@ def _count_requests(images: ImagesHandler) -> Middleware:
             fault = images.state.faults_by_request.pop(id(request), "ok")
         on_answer = images.settings.on_answer
         if on_answer is not None:
-            hung_up = isinstance(response, web.Response) and response.body is None and not response.prepared
-            status = 0 if hung_up else response.status
+            status = answered_status(response)
             on_answer(AnsweredRequest(method=request.method, path=request.path, status=status, fault=fault))
         return response
 

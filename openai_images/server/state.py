@@ -20,6 +20,7 @@ from openai_images.server.error_replies import common_headers, new_request_id
 from openai_images.server.faults import OK
 from openai_images.server.faults.plan import Fault, FaultPlan
 from openai_images.server.rate_limits import RetryAfter
+from openai_images.server.recent_requests import RecentRequests
 from openai_images.server.records import AnsweredRequest, RecordedDownload, RecordedRequest
 
 Links: TypeAlias = Literal["absolute", "relative"]
@@ -177,6 +178,7 @@ class ServerState:
         self.requests: list[RecordedRequest] = []
         self.downloads: list[RecordedDownload] = []
         self.keep_requests: int | None = None
+        self.recent = RecentRequests()
         self.faults_by_request: dict[int, str] = {}  # of active requests, by identity
         self.posts = 0
         self.refused = 0

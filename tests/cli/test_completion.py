@@ -67,6 +67,7 @@ def test_values_are_completed(line: str, found: list[str]) -> None:
         ("batch f --prices p", "file"),
         ("batch f --out ", "dir"),
         ("demo --out ", "dir"),
+        ("costs ", "dir"),
     ],
 )
 def test_paths_are_completed_by_the_shell(line: str, kind: str) -> None:
