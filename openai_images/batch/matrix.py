@@ -93,8 +93,8 @@ def _parse_axis(name: str, values: Iterable[Any], problems: list[str], *, is_var
     if not parsed and len(problems) == before:
         problems.append(f"{where} has no values")
     slugs = [value.slug for value in parsed]
-    for slug in sorted({slug for slug in slugs if slugs.count(slug) > 1}):
-        problems.append(f"{where}: two of its values have the key {slug!r}")
+    equal = sorted({slug for slug in slugs if slugs.count(slug) > 1})
+    problems += [f"{where}: two of its values have the key {slug!r}" for slug in equal]
     return _Axis(name, tuple(parsed), is_variable)
 
 
