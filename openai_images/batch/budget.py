@@ -52,7 +52,7 @@ class RequestCost:
             kind["images"] = [len(as_list(request.image)), request.mask is None, request.markup is None]
             assumed.insert(0, "images to edit")
         is_certain = is_certain or not (assumed or worst is None)
-        text = "" if is_certain else ", ".join([str(values.get("model")), *assumed])
+        text = "" if is_certain else f"{values.get('model')} with {', '.join(assumed) or 'an unknown price'}"
         return cls(worst, count, json.dumps(kind, sort_keys=True, default=str), text)
 
 

@@ -20,8 +20,7 @@ class BudgetGate:
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
-        self.assumption = ""
-        """What was last assumed of a cost, and how to make it certain."""
+        self._assumed: RequestCost | None = None
         self._freed = asyncio.Event()
         self._has_explained = False
 
@@ -31,8 +30,14 @@ class BudgetGate:
             self._explain(cost)
             self._freed.clear()
             await self._freed.wait()
-        self.assumption = self.budget.assumption(cost) or self.assumption
+        if cost.assumed:
+            self._assumed = cost
         return reservation
+
+    @property
+    def assumption(self) -> str:
+        """What is assumed of the last cost that was not certain, and how to make it certain; "" if all were."""
+        return "" if self._assumed is None else self.budget.assumption(self._assumed)
 
     def settle(
         self, reservation: Reservation | None, cost: Decimal | None, images: int = 0, *, ran: bool

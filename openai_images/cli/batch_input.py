@@ -21,6 +21,7 @@ from openai_images import (
     BatchItem,
     BatchOptions,
     ConfigurationError,
+    EditRequest,
     Limits,
     Prices,
     estimate_cost,
@@ -207,7 +208,8 @@ def estimate_items(items: Iterable[BatchItem], prices: Prices, file: str | None 
         one = unpriced[0]
         model = "a model that is not named" if one.model is None else repr(one.model)
         of = "" if prices.of(one.model) is None else "all that is asked of "
-        reason = f"no price is known for {of}{model}"
+        edits = "images to edit by " if isinstance(one, EditRequest) else of
+        reason = f"no price is known for {edits}{model}"
     return CostEstimate(
         total=len(costs),
         cost=sum((cost for _, cost in costs if cost is not None), Decimal(0)),

@@ -240,10 +240,9 @@ class RunSummary:
         if summary.reason == "budget":
             of = "" if self.budget is None else f" of {dollars(self.budget)}"
             parts.append(f"the next request might not fit into the budget{of}: raise --budget to go on")
+            parts += [f"assumed: {summary.assumed_cost}"] if summary.assumed_cost else []
         elif summary.not_started:
             parts.append("run the same command again to send what was not started")
-        if summary.assumed_cost:
-            parts.append(f"the budget assumes: {summary.assumed_cost}")
         if summary.failed:
             hint = _NEW_PROMPT if summary.blocked == summary.failed else _RETRY_FAILED
             parts.append(f"{hint}; the reasons are in {self._sheet}")

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterable, Iterable
 from decimal import Decimal
 from typing import Any
 
-from openai_images.errors import ImagesError
+from openai_images.errors import ImagesError, PartialResultError
 from openai_images.many.failure_streaks import Doubt, ends_all
 from openai_images.many.items import RequestItem, RequestReader, RunOptions, Send
 from openai_images.many.scheduler import Scheduler
@@ -166,7 +166,11 @@ class Runner:
             # Frees the buffers in the frames: a caller may keep ten thousand failures.
             traceback.clear_frames(error.__traceback__)
             self.doubt.streak.record_failure(error)
-            self._finish(ticket, Failed(item.index, item.key, item.request, error))
+            partial = (
+                isinstance(error, PartialResultError) and error.result is not None
+            )  # its images are paid for
+            cost = self._cost(item.request, error.result) if partial else None
+            self._finish(ticket, Failed(item.index, item.key, item.request, error), cost)
             if ends_all(error):
                 self.end(error)
         except _StoppedBeforeSendError:

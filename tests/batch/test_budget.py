@@ -167,12 +167,12 @@ def test_fewer_images_than_requested_teach_their_own_price() -> None:
 @pytest.mark.parametrize(
     ("params", "assumed"),
     [
-        ({}, "m, size auto, quality auto"),
-        ({"size": "1024x1024"}, "m, quality auto"),
-        ({"size": "auto", "quality": "low"}, "m, size auto"),
+        ({}, "m with size auto, quality auto"),
+        ({"size": "1024x1024"}, "m with quality auto"),
+        ({"size": "auto", "quality": "low"}, "m with size auto"),
         ({"size": "1024x1024", "quality": "low"}, ""),
         ({"size": "1024x1024", "extra_body": {"quality": "low"}}, ""),
-        ({"size": "1024x1024", "quality": "low", "extra_body": {"quality": "auto"}}, "m, quality auto"),
+        ({"size": "1024x1024", "quality": "low", "extra_body": {"quality": "auto"}}, "m with quality auto"),
     ],
 )
 def test_what_is_assumed(params: dict[str, Any], assumed: str) -> None:
@@ -198,7 +198,7 @@ def test_kinds() -> None:
     edits = [EditRequest("a", model="m", image=image) for image in ("a.png", ["a.png", "b.png"])]
     edits.append(EditRequest("a", model="m", image="a.png", mask="m.png"))
     assert len(kinds | {kind(first)} | set(map(kind, edits))) == 8
-    assert RequestCost.of(edits[0], None, 1).assumed == "m, images to edit, size auto, quality auto"
+    assert RequestCost.of(edits[0], None, 1).assumed == "m with images to edit, size auto, quality auto"
 
 
 amounts = st.decimals(min_value=0, max_value=3, places=3)

@@ -163,7 +163,7 @@ async def test_half_a_dollar_pays_for_what_auto_really_costs(
     assert Decimal("0.05") - each * Decimal("1.25") < (first.spent or 0) <= Decimal("0.05")
     (message,) = [each for each in caplog.messages if "the budget allows" in each]
     assert message.startswith(
-        "the budget allows only 1 in flight now: an image by gpt-image-2, size auto, quality"
+        "the budget allows only 1 in flight now: an image by gpt-image-2 with size auto, quality"
     )
     assert "may cost up to $0.7" in message
     assert "times the dearest so far; name size and quality" in first.assumed_cost
