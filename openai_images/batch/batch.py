@@ -28,7 +28,6 @@ from openai_images.batch.filesystem import Disk
 from openai_images.batch.image_records import write_records
 from openai_images.batch.item_runner import ItemRunner
 from openai_images.batch.items import ResolvedItem, resolve_items
-from openai_images.batch.journal import timestamp
 from openai_images.batch.models import BatchItem, BatchOptions, BatchPlan, BatchSummary
 from openai_images.batch.plan import BatchStatus
 from openai_images.batch.recorder import share_outcome
@@ -152,7 +151,7 @@ class Batch:
     def _open(self) -> RunSettings:
         caller, options, start_time = self._caller, self._options, self._caller.timing.monotonic()
         items = resolve_items(self._items, caller.model, options)
-        opened = open_batch(self._disk, self._root, items, options, timestamp(caller.timing.wall()))
+        opened = open_batch(self._disk, self._root, items, options, caller)
         return RunSettings(
             caller=caller,
             items=items,

@@ -44,6 +44,10 @@ class Caller:
         call = self.client._calls.new(request, observer=observer, wait_for_rate_limits=True)
         return await call.result_or_raise()
 
+    def check(self, request: GenerateRequest) -> None:
+        """Check what a call checks before it is sent. Raises `RequestInvalidError`."""
+        self.client._calls.new(request)
+
     async def fetch(self, result: ImageResult) -> ImageResult:
         """The result with its remote images downloaded. Raises `DownloadError`."""
         return await self.client.download(result)

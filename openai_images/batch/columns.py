@@ -193,19 +193,22 @@ def _foreign_names(names: Sequence[str], noun: str, *, has_key: bool) -> str:
     return f"{subject}: key_column={key!r} uses {use} as the key, ignore_unknown=True ignores {others}"
 
 
-def missing_prompt_problem(names: Sequence[str], options: ColumnOptions) -> str:
-    """What to say of a header without the column of the prompts; it may be a prompt itself."""
+def missing_prompt_problem(names: Sequence[str], options: ColumnOptions) -> tuple[str, str | None]:
+    """What to say of a header without the column of the prompts, and the column that probably has them.
+
+    Without such a column the header may be a prompt itself, and is not shown.
+    """
     is_header = len(names) > 1 and all(_HEADING.fullmatch(name) for name in names if name)
+    others = [name for name in names if name and name.lower() not in (*COLUMNS, options.key)]
     if options.prompt != "prompt":
         near = near_name(options.prompt, names) if is_header else None
         hint = f"; did you mean {near!r}?" if near else _list_names(names) if is_header else ""
-        return f"there is no column {options.prompt[:40]!r}{hint}"
+        return f"there is no column {options.prompt[:40]!r}{hint}", near
     problem = "it must name the columns, and one of them must be prompt"
-    near = near_name("prompt", names)
-    others = [name for name in names if name and name not in COLUMNS and name != options.key]
     if not is_header or not others:
-        return problem
-    return f"{problem}; prompt_column={near or _likely(others, _LIKELY_PROMPTS)!r} takes another one for it"
+        return problem, None
+    likely = near_name("prompt", others) or _likely(others, _LIKELY_PROMPTS)
+    return f"{problem}: prompt_column={likely!r} takes the prompts from that one", likely
 
 
 def missing_key_problem(names: Sequence[str], options: ColumnOptions) -> str:

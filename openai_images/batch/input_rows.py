@@ -159,9 +159,13 @@ class RowReader:
         options = self.options
         shown = [cell.strip() for cell in cells]
         names = [name.lower() for name in shown]
-        if options.prompt not in names:
-            self.problems.add(line, missing_prompt_problem(shown, options))
-            return None
+        likely_prompt: str | None = None
+        has_prompt = options.prompt in names
+        if not has_prompt:
+            problem, likely_prompt = missing_prompt_problem(shown, options)
+            self.problems.add(line, problem)
+            if likely_prompt is None:
+                return None
         if options.key not in (*names, "key"):
             self.problems.add(line, missing_key_problem(shown, options))
         columns = [(index, target) for index, name in enumerate(names) for target in options.targets(name)]
@@ -170,10 +174,11 @@ class RowReader:
         duplicates = sorted(name for name in needed if names.count(name) > 1)
         for name in duplicates:
             self.problems.add(line, f"there are two columns {name[:40]!r}")
-        for name in {shown[index]: None for index, name in enumerate(names) if name and name not in used}:
-            self.unknown.add(name, line)
+        for index, name in enumerate(names):
+            if name and name not in used and shown[index] != likely_prompt:
+                self.unknown.add(shown[index], line)
         self.unknown.report(self.problems, has_key=options.key in names)
-        return None if duplicates else _Header(len(names), tuple(columns))
+        return None if duplicates or not has_prompt else _Header(len(names), tuple(columns))
 
 
 @frozen

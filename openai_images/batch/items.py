@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any
 
-from attrs import evolve, field, frozen
+from attrs import evolve, field, fields_dict, frozen
 
 from openai_images.batch.models import BatchItem, BatchOptions
 from openai_images.batch.source_images import ImageDigests
@@ -24,6 +25,8 @@ from openai_images.wire.codec import encode_json, request_params
 
 _MAX_SHOWN_PROBLEMS = 20
 _MAX_IMAGES = 1_000
+_MAX_SHORT_PROMPT = 1_000
+"""Characters that every model takes."""
 
 
 @frozen
@@ -84,6 +87,61 @@ def resolve_items(items: Iterable[BatchItem], model: str | None, options: BatchO
     if problems:
         raise input_error("the items", problems)
     return resolved
+
+
+_values_of = attrgetter(
+    *(name for name in fields_dict(GenerateRequest) if name not in ("prompt", "extra_body"))
+)
+
+
+def reject_invalid_items(items: Iterable[ResolvedItem], check: Callable[[GenerateRequest], None]) -> None:
+    """Raise `BatchInputError` with all that `check` says of these items, each problem once.
+
+    Items that differ only in a short prompt are checked once.
+    """
+    checked: dict[tuple[object, ...], str] = {}
+    keys: dict[str, list[str]] = {}
+    for item in items:
+        request, shape = item.request, _shape(item.request)
+        problem = None if shape is None else checked.get(shape)
+        if problem is None:
+            problem = _problem_of(request, check)
+            if shape is not None:
+                checked[shape] = problem
+        if problem:
+            keys.setdefault(problem, []).append(item.key)
+    if keys:
+        problems = [
+            f"{found[0][:40]!r}{f' and {len(found) - 1:,} more' if found[1:] else ''}: {problem}"
+            for problem, found in keys.items()
+        ]
+        raise input_error("the items", problems)
+
+
+def _shape(request: GenerateRequest) -> tuple[object, ...] | None:
+    """All but the prompt; None if that, or an object in it, matters."""
+    if (
+        request.path != GenerateRequest.path
+        or request.svg is not None
+        or request.extra_body is not None
+        or len(request.prompt) > _MAX_SHORT_PROMPT
+        or not request.prompt.strip()
+    ):
+        return None
+    values: tuple[object, ...] = _values_of(request)
+    try:
+        hash(values)
+    except TypeError:  # callers may be untyped
+        return None
+    return values
+
+
+def _problem_of(request: GenerateRequest, check: Callable[[GenerateRequest], None]) -> str:
+    try:
+        check(request)
+    except RequestInvalidError as error:
+        return str(error).removeprefix("the request was not sent: ")
+    return ""
 
 
 _canonical_encoder = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))

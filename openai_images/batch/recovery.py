@@ -13,11 +13,12 @@ from attrs import define, field
 
 from openai_images._util.filenames import NameAllocator
 from openai_images._version import __version__
+from openai_images.batch.caller import Caller
 from openai_images.batch.filesystem import Disk
 from openai_images.batch.folder import BatchFolder, OpenJournal, Paths
 from openai_images.batch.image_files import ImageInventory
-from openai_images.batch.items import ResolvedItem
-from openai_images.batch.journal import FORMAT, dated_row, done_row
+from openai_images.batch.items import ResolvedItem, reject_invalid_items
+from openai_images.batch.journal import FORMAT, dated_row, done_row, timestamp
 from openai_images.batch.journal_reader import JournalRow, StoredFile
 from openai_images.batch.ledger import Ledger
 from openai_images.batch.models import BatchOptions, BatchPlan
@@ -49,15 +50,18 @@ class OpenedBatch:
 
 
 def open_batch(
-    disk: Disk, root: Path, items: Sequence[ResolvedItem], options: BatchOptions, now: str
+    disk: Disk, root: Path, items: Sequence[ResolvedItem], options: BatchOptions, caller: Caller
 ) -> OpenedBatch:
-    """Claim the folder and make the plan. Raises `BatchFolderError`, `ConfigurationError` and OSError."""
+    """Claim the folder and make the plan.
+
+    Raises `BatchFolderError`, `BatchInputError`, `ConfigurationError` and OSError.
+    """
     folder = BatchFolder(disk, Paths(root))
     try:
         folder.claim()
         journal = folder.open_journal()
         try:
-            return _Recovery(folder, journal, items, options, now).run()
+            return _Recovery(folder, journal, items, options, caller).run()
         except BaseException:
             journal.close()
             raise
@@ -72,12 +76,14 @@ class _Recovery:
     journal: OpenJournal
     items: Sequence[ResolvedItem]
     options: BatchOptions
-    now: str
+    caller: Caller
+    now: str = field(init=False)
     ledger: Ledger = field(init=False)
     inventory: ImageInventory = field(init=False)
     plan: BatchPlan = field(init=False)
 
     def run(self) -> OpenedBatch:
+        self.now = timestamp(self.caller.timing.wall())
         self.ledger = Ledger.from_journal(
             self.journal.contents, {item.key: item.estimate for item in self.items}
         )
@@ -88,6 +94,7 @@ class _Recovery:
         self.plan = make_plan(self.items, self.ledger, findings, self.options)
         lost_images = self.inventory.lost_images(self.plan.to_send, self.ledger)
         reject_lost_rows(lost_images, str(self.folder.paths.images))
+        self._reject_invalid_requests()
         self._reject_unknown_costs()
         kept_files = self._find_kept_files()
         stems = self._assign_stems(kept_files)
@@ -172,6 +179,11 @@ class _Recovery:
             if item.key not in stems:
                 stems[item.key] = names.new(item.key, item.image_count)
         return stems
+
+    def _reject_invalid_requests(self) -> None:
+        """Reject what the client would not send."""
+        to_send = set(self.plan.to_send)
+        reject_invalid_items((item for item in self.items if item.key in to_send), self.caller.check)
 
     def _reject_unknown_costs(self) -> None:
         """Reject a budget where costs cannot be estimated."""

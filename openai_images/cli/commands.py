@@ -158,13 +158,31 @@ def edit(streams: Streams, /, **values: Any) -> int:
 
 
 @cli.command(short_help="Generate a picture for each row of a file; resumes.")
-@argument("file")
+@argument("file", required=False)
 @option("--out", metavar="DIR", required=True, help="The batch's folder: pictures, journal, index.html.")
 @option(
     "--input-format",
-    type=click.Choice(["txt", "csv", "jsonl"]),
+    type=click.Choice(["txt", "csv", "json", "jsonl"]),
     metavar="F",
-    help="txt, csv or jsonl.  [default: by FILE's suffix; stdin is jsonl where it begins with {, else txt]",
+    help="txt, csv, json or jsonl.  [default: by FILE's suffix; stdin is jsonl where it begins with {, json "
+    "where it is an array, else txt]",
+)
+@option("-p", "--prompt", multiple=True, metavar="TEXT", help="A prompt, in place of FILE; may be repeated.")
+@option("--prompt-column", metavar="NAME", help="The column of the prompts.  [default: prompt]")
+@option("--key-column", metavar="NAME", help="The column of the keys, which name the files.  [default: key]")
+@option("--ignore-unknown", is_flag=True, help="Skip columns that are no parameters.")
+@option("--comments", is_flag=True, help="Skip lines that begin with #.")
+@option(
+    "--matrix",
+    multiple=True,
+    metavar="NAME=A,B",
+    help="Each row once with each value of a parameter, or of lines of a file (NAME=@FILE); may be repeated.",
+)
+@option(
+    "--var",
+    multiple=True,
+    metavar="NAME=A,B",
+    help="Each row once with each text in the place of {NAME} in its prompt; likewise.",
 )
 @option("--concurrency", type=POSITIVE, metavar="N", help="Requests at once.  [default: 100]")
 @option("--images-per-minute", type=POSITIVE, metavar="N", help="Your account's limit.")

@@ -66,14 +66,14 @@ def test_columns_of_a_spreadsheet() -> None:
             "column 'key' is unknown: ignore_unknown=True ignores it",
         ),
         (
-            "id,caption",
+            "n,caption",
             {},
             (
-                "it must name the columns, and one of them must be prompt; prompt_column='caption' takes another one "
-                "for it"
+                "it must name the columns, and one of them must be prompt: prompt_column='caption' takes the prompts "
+                "from that one"
             ),
         ),
-        ("id,caption", {"prompt_column": "captoin"}, "there is no column 'captoin'; did you mean 'caption'?"),
+        ("n,caption", {"prompt_column": "captoin"}, "there is no column 'captoin'; did you mean 'caption'?"),
         (
             "id,prompt",
             {"key_column": "no", "ignore_unknown": True},
@@ -92,6 +92,16 @@ def test_one_error_says_which_option_to_give(header: str, options: dict[str, Any
     """It names the columns, and the keyword as it is to be written."""
     (told,) = problems(f"{header}\n{','.join('x' for _ in header.split(','))}\n", **options)
     assert told.startswith(f"line 1: {said}")
+
+
+def test_all_that_a_spreadsheet_needs_is_one_error() -> None:
+    """The column of the prompts, and what is to become of the others."""
+    assert problems(SHEET) == (
+        "line 1: it must name the columns, and one of them must be prompt: prompt_column='caption' takes the prompts "
+        "from that one",
+        "line 1: columns 'id', 'notes' are unknown: key_column='id' uses one as the key, ignore_unknown=True ignores "
+        "the others",
+    )
 
 
 def test_a_first_row_that_is_a_prompt_is_not_shown() -> None:
