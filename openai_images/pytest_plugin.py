@@ -21,19 +21,22 @@ if TYPE_CHECKING:
 
 _MARKER = "images_server"
 _SCOPE = "images_server_scope"
+_SCOPES = ("function", "class", "module", "package", "session")
 _options = pytest.StashKey[dict[str, Any]]()
 _running = pytest.StashKey["LocalImagesServer"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the ini option."""
-    parser.addini(
-        _SCOPE, "scope of the fixture images_server: function, class, module or session", default="function"
-    )
+    parser.addini(_SCOPE, f"scope of the fixture images_server: {', '.join(_SCOPES)}", default="function")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker."""
+    """Register the marker. Raises `pytest.UsageError` for a scope that does not exist."""
+    if config.getini(_SCOPE) not in _SCOPES:
+        raise pytest.UsageError(
+            f"{_SCOPE} = {config.getini(_SCOPE)}: there is no such scope; use one of {', '.join(_SCOPES)}"
+        )
     config.addinivalue_line(
         "markers",
         f"{_MARKER}(**options): options of LocalImagesServer for this test, such as "

@@ -447,7 +447,7 @@ async def test_an_estimate_is_not_below_the_bill(model: str, partial_images: int
     """What the local server counts for `auto` costs no more than was estimated, and not nothing."""
     request = GenerateRequest("an otter in a kayak", model=model, partial_images=partial_images or None)
     async with (
-        LocalImagesServer(legacy=True) as server,
+        LocalImagesServer(legacy=True, pictures="small") as server,
         ImagesClient(base_url=server.base_url, api_key=server.api_key) as client,
         client.stream(request) as stream,
     ):

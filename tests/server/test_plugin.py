@@ -223,6 +223,13 @@ def test_a_wrong_mark_fails_its_test_alone(tmp_path: Path) -> None:
     assert "Traceback" not in said
 
 
+def test_a_scope_that_does_not_exist(tmp_path: Path) -> None:
+    """Pytest does not start, and says what there is."""
+    said = run_pytest(tmp_path, BLOCKING, "-o", "images_server_scope=sesion")
+    assert "ERROR: images_server_scope = sesion: there is no such scope; use one of function, class," in said
+    assert "INTERNALERROR" not in said
+
+
 @pytest.mark.parametrize("use", ["fixture", "import", "command"])
 def test_without_its_extra(tmp_path: Path, use: str) -> None:
     """Whoever needs the server is told what to install."""

@@ -312,6 +312,9 @@ async def what_the_local_server_saw() -> None:
     async with LocalImagesServer(
         legacy=True, picture_links="relative", max_upload_bytes=10_000_000
     ) as server:
+        with server.patch(ImagesClient()) as same:
+            assert_type(same, LocalImagesServer)
+        server.reset(pictures="small")
         server.script("download_404", "ok")
         assert_type(server.downloads, list[RecordedDownload])
         assert_type(server.requests[0].parts, tuple[RecordedPart, ...])
