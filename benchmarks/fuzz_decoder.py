@@ -23,7 +23,7 @@ from openai_images.errors import (
 )
 from openai_images.models.completeness import NO_IMAGE, flaw_of
 from openai_images.models.image import Image
-from openai_images.models.results import CompletedImage, Event, ImageResult, PartialImage
+from openai_images.models.results import CompletedImage, ImageEvent, ImageResult, PartialImage
 from openai_images.wire import headers as header
 from openai_images.wire.base64_decoder import MAX_IMAGE_BYTES, MemorySink
 from openai_images.wire.error_mapping import ResponseContext, error_from_body
@@ -88,7 +88,7 @@ class Outcome:
     `damaged` is what came in the place of others.
     """
 
-    events: list[Event]
+    events: list[ImageEvent]
     result: ImageResult | None
     error: ImagesError | None = field(eq=False)
     said: str
@@ -104,7 +104,7 @@ def outcome(
     max_picture_bytes: int = MAX_IMAGE_BYTES,
 ) -> Outcome:
     """What the client would make of it."""
-    events: list[Event] = []
+    events: list[ImageEvent] = []
     if answered.status >= 300:
         refusal = error_from_body(answered, b"".join(chunks))
         return Outcome(events, None, refusal, f"{type(refusal).__name__}: {refusal}", [], [])

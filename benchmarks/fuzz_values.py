@@ -55,7 +55,7 @@ KEYS = (
     *("input_tokens", "prompt_tokens", "output_tokens", "total_tokens", "input_tokens_details", "svg_usage", "model"),
     *("innererror", "inner_error", "content_filter_results", "content_filter_result", "moderation_details", "input"),
     *("prompt_filter_results", "categories", "moderation_stage", "loc", "msg", "title", "id", "request_id", "attempts"),
-    *("edited", "parts", "elapsed", "safety_identifier", "self", "cls", "value", "__class__", "", "\0", "\ud800", KEY),
+    *("edited", "parts", "missing", "elapsed", "safety_identifier", "self", "cls", "value", "__class__", "", "\0", "\ud800", KEY),
 )
 
 TYPES = (

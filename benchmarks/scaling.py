@@ -109,17 +109,17 @@ WAYS: dict[str, Way] = {"generate_many": generate_many, "Batch": batch}
 
 async def finish(_: Any, folder: Path, seen: Seen, prompts: int, __: int) -> None:
     """Write the folder of a batch that is done; to run it would take the disk minutes."""
-    from openai_images import PUBLISHED_PRICES
+    from openai_images import BatchOptions
+    from openai_images.batch.items import resolve_items
     from openai_images.batch.journal import FORMAT, dated_row, done_row, encode_row
     from openai_images.batch.journal_reader import StoredFile
-    from openai_images.batch.plan import resolve_items
 
     (folder / "images").mkdir(parents=True)
     picture = noise(4)
     digest, at = hashlib.sha256(picture).hexdigest(), "2026-11-29T00:00:00.000Z"
     with (folder / "journal.jsonl").open("wb") as journal:
         journal.write(encode_row({"state": "begun", "key": None, "format": FORMAT, "at": at}))
-        for item in resolve_items(_items(seen, prompts), MODEL, PUBLISHED_PRICES):
+        for item in resolve_items(_items(seen, prompts), MODEL, BatchOptions()):
             path = folder / "images" / f"{item.key}.png"
             path.write_bytes(picture)
             written = path.stat().st_mtime_ns

@@ -12,8 +12,11 @@ from openai_images._version import __version__
 
 if TYPE_CHECKING:
     from openai_images.batch.batch import Batch
+    from openai_images.batch.costs import BatchCosts, ModelCosts, read_batch_costs
     from openai_images.batch.input import read_batch_items
+    from openai_images.batch.matrix import expand_matrix
     from openai_images.batch.models import BatchItem, BatchOptions, BatchPlan, BatchSummary
+    from openai_images.catalog.models import ModelSpec, SizeRules, known_models
     from openai_images.catalog.prices import PUBLISHED_PRICES, ModelPrice, Prices, read_prices
     from openai_images.catalog.sizes import size_of_ratio
     from openai_images.client.client import ImagesClient
@@ -42,17 +45,34 @@ if TYPE_CHECKING:
         ResponseTooLargeError,
         StreamInterruptedError,
     )
+    from openai_images.http.endpoint import ApiKey, TokenProvider
     from openai_images.many.outcomes import Outcomes
     from openai_images.models.cost import cost_of, estimate_cost
     from openai_images.models.image import Image
+    from openai_images.models.model_info import ModelInfo
     from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
     from openai_images.models.outcomes import Failed, Outcome, Progress, Succeeded
-    from openai_images.models.requests import EditRequest, GenerateRequest, ImageReference
-    from openai_images.models.results import CompletedImage, ImageResult, PartialImage, UnknownEvent
+    from openai_images.models.requests import (
+        EditParams,
+        EditRequest,
+        GenerateParams,
+        GenerateRequest,
+        ImageInput,
+        ImageReference,
+    )
+    from openai_images.models.results import (
+        CompletedImage,
+        ImageEvent,
+        ImageResult,
+        PartialImage,
+        UnknownEvent,
+    )
     from openai_images.models.usage import SvgUsage, TokenDetails, Usage
 
 _MODULES = {
+    "batch.costs": ("BatchCosts", "ModelCosts", "read_batch_costs"),
     "batch.input": ("read_batch_items",),
+    "batch.matrix": ("expand_matrix",),
     "batch.models": ("BatchItem", "BatchOptions", "BatchPlan", "BatchSummary"),
     "batch.batch": ("Batch",),
     "client.client": ("ImagesClient",),
@@ -80,11 +100,14 @@ _MODULES = {
         "ResponseTooLargeError",
         "StreamInterruptedError",
     ),
+    "http.endpoint": ("ApiKey", "TokenProvider"),
     "many.outcomes": ("Outcomes",),
     "models": (
         "CompletedImage",
+        "GenerateParams",
         "GenerateRequest",
         "Image",
+        "ImageEvent",
         "ImageResult",
         "Limits",
         "PartialImage",
@@ -95,9 +118,11 @@ _MODULES = {
         "Usage",
     ),
     "models.cost": ("cost_of", "estimate_cost"),
-    "models.requests": ("EditRequest", "ImageReference"),
+    "models.requests": ("EditParams", "EditRequest", "ImageInput", "ImageReference"),
     "models.options": ("RetryPolicy", "Timing"),
     "models.outcomes": ("Failed", "Outcome", "Progress", "Succeeded"),
+    "models.model_info": ("ModelInfo",),
+    "catalog.models": ("ModelSpec", "SizeRules", "known_models"),
     "catalog.prices": ("PUBLISHED_PRICES", "ModelPrice", "Prices", "read_prices"),
     "catalog.sizes": ("size_of_ratio",),
     "client.stream": ("ImageStream",),
@@ -109,9 +134,11 @@ __all__ = [
     "APIConnectionError",
     "APIStatusError",
     "APITimeoutError",
+    "ApiKey",
     "AuthenticationError",
     "BadRequestError",
     "Batch",
+    "BatchCosts",
     "BatchFolderError",
     "BatchInputError",
     "BatchItem",
@@ -122,10 +149,14 @@ __all__ = [
     "ConfigurationError",
     "DecodeError",
     "DownloadError",
+    "EditParams",
     "EditRequest",
     "Failed",
+    "GenerateParams",
     "GenerateRequest",
     "Image",
+    "ImageEvent",
+    "ImageInput",
     "ImageReference",
     "ImageResult",
     "ImageStream",
@@ -133,7 +164,10 @@ __all__ = [
     "ImagesError",
     "InternalServerError",
     "Limits",
+    "ModelCosts",
+    "ModelInfo",
     "ModelPrice",
+    "ModelSpec",
     "ModerationBlockedError",
     "NotFoundError",
     "Outcome",
@@ -149,31 +183,39 @@ __all__ = [
     "RequestInvalidError",
     "ResponseTooLargeError",
     "RetryPolicy",
+    "SizeRules",
     "StreamInterruptedError",
     "Succeeded",
     "SvgUsage",
     "Timeouts",
     "Timing",
     "TokenDetails",
+    "TokenProvider",
     "UnknownEvent",
     "Usage",
     "__version__",
     "cost_of",
     "estimate_cost",
+    "expand_matrix",
+    "known_models",
+    "read_batch_costs",
     "read_batch_items",
     "read_prices",
     "size_of_ratio",
 ]
 
 
-def __getattr__(name: str) -> object:
-    """Import a public name from its module, once."""
-    if name not in _MODULE_BY_NAME:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
-    value = getattr(import_module(f"{__name__}.{_MODULE_BY_NAME[name]}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a checker that sees it takes every misspelt name for one of ours
+
+    def __getattr__(name: str) -> object:
+        """Import a public name from its module, once."""
+        if name not in _MODULE_BY_NAME:
+            from openai_images._util.names import missing_name  # noqa: PLC0415  only mistakes need it
+
+            raise missing_name(__name__, name, __all__)
+        value = getattr(import_module(f"{__name__}.{_MODULE_BY_NAME[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import chdir
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, is_typeddict
 
 import attrs
 from PIL import Image
@@ -28,7 +28,7 @@ from tests.helpers.server_thread import serving
 from tests.helpers.tiny_images import png
 
 BUILT_BY_THE_CLIENT = (ImageStream, Outcomes)
-COMMANDS = ((), ("generate",), ("edit",), ("batch",), ("serve",), ("demo",))
+COMMANDS = ((), ("generate",), ("edit",), ("batch",), ("costs",), ("models",), ("serve",), ("demo",))
 _MODULES = re.compile(r"\b(?:openai_images|collections|typing|decimal|pathlib|datetime)\.(?:\w+\.)*(?=\w)")
 
 
@@ -39,8 +39,12 @@ def names(module: Any) -> Iterator[str]:
 
 
 def described(name: str, value: Any) -> Iterator[str]:
-    """A class with its fields and methods, a function with its signature, or the type of a value."""
-    if inspect.isclass(value):
+    """A class with its fields and methods, a function with its signature, an alias, or the type of a value."""
+    if is_typeddict(value):
+        yield f"keywords {name}({', '.join(keywords(value))})"
+    elif get_origin(value) is not None:
+        yield f"alias {name} = {text_of(value)}"
+    elif inspect.isclass(value):
         bases = [base.__name__ for base in value.__mro__[1:] if base.__name__ in openai_images.__all__]
         yield f"class {name}({', '.join(bases)})"
         yield from fields(name, value)
@@ -101,8 +105,13 @@ def parameter_texts(parameter: inspect.Parameter) -> Iterator[str]:
     found = pkgutil.walk_packages(openai_images.__path__, "openai_images.")
     modules = [import_module(each.name) for each in found if not each.name.endswith("__main__")]
     typed_dict = next(vars(module)[unpacked[1]] for module in modules if unpacked[1] in vars(module))
+    yield from (f"*{keyword}" for keyword in keywords(typed_dict))
+
+
+def keywords(typed_dict: Any) -> Iterator[str]:
+    """The names and types of a TypedDict."""
     for key, hint in typed_dict.__annotations__.items():
-        yield f"*{key}: {text_of(getattr(hint, '__forward_arg__', hint))}"
+        yield f"{key}: {text_of(getattr(hint, '__forward_arg__', hint))}"
 
 
 def text_of(value: Any) -> str:

@@ -20,8 +20,8 @@ LINK = re.compile(r"\]\((?!https?://|mailto:|#)([^)#\s]+)")
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Any]:
-    """The server that a page's code talks to in the place of the real one."""
-    with serving() as running:
+    """The server that a page's code talks to in the place of the real one; no page looks at pixels."""
+    with serving(pictures="small") as running:
         yield running
 
 
@@ -133,6 +133,17 @@ def test_an_unknown_language_is_an_error(write: Any) -> None:
     """A misspelt fence is not passed over in silence."""
     with pytest.raises(AssertionError, match="no such language: 'pyhton'"):
         run_page(write(("pyhton", "1 / 0")))
+
+
+def test_files_are_written_and_tests_among_them_run(write: Any) -> None:
+    """A block that begins with the name of a file is that file, and a page's tests have to pass."""
+    page = (
+        ("python", "# app.py\nx = 1"),
+        ("python", "# test_app.py\nimport app\ndef test_x():\n    assert app.x == 1"),
+    )
+    assert run_page(write(*page)) == 2
+    with pytest.raises(AssertionError, match="1 failed"):
+        run_page(write(("python", "# app.py\nx = 2"), page[1]))
 
 
 def test_commands_run_and_their_exit_codes_count(write: Any, monkeypatch: pytest.MonkeyPatch) -> None:

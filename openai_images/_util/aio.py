@@ -34,6 +34,19 @@ def free_gradually(items: deque[_T]) -> None:
         asyncio.get_running_loop().call_soon(free_gradually, items)
 
 
+def mark_cancelled(error: asyncio.CancelledError, note: str | None, **info: object) -> None:
+    """Set `maybe_billed` of the exception, True with a `note` that says why, and the `info` that is not set yet.
+
+    An exception may pass through several calls, one inside the other: it stays True.
+    """
+    known = error.__dict__
+    known["maybe_billed"] = note is not None or known.get("maybe_billed", False)
+    for name, value in info.items():
+        known.setdefault(name, value)
+    if note is not None:
+        error.add_note(note)
+
+
 async def run_to_completion(awaitable: Awaitable[_T]) -> _T:
     """Await something that must not be interrupted; a cancellation is raised afterwards."""
     task = asyncio.ensure_future(awaitable)

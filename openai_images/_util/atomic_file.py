@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
+
+_WRITE_SIZE: Final = 256 * 1024
 
 
 def part_path(folder: Path, name: str) -> Path:
@@ -31,6 +34,29 @@ def open_part(folder: Path, name: str) -> tuple[BinaryIO, Path]:
     """Create a new part file for `name` in `folder`, which is created if it is missing. Raises OSError."""
     path = part_path(folder, name)
     return create_part(path), path
+
+
+def replace_text(folder: Path, name: str, pieces: Iterable[str]) -> Path:
+    """Write the file `name` in UTF-8, replacing an older one, and return its path. Raises OSError."""
+    file, part = open_part(folder, name)
+    try:
+        with file:
+            write_pieces(file, pieces)
+        return publish(part, folder / name, overwrite=True)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def write_pieces(file: BinaryIO, pieces: Iterable[str]) -> None:
+    """Write in large steps; a nearly full disk takes part of one, without an error."""
+    data = bytearray()
+    for piece in pieces:
+        data += piece.encode("utf-8", "replace")
+        if len(data) >= _WRITE_SIZE:
+            del data[: file.write(data)]
+    while data:
+        del data[: file.write(data)]
 
 
 def publish(part: Path, target: Path, *, overwrite: bool) -> Path:

@@ -6,15 +6,19 @@ then the object is incomplete.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from attrs import Attribute
+from attrs import NOTHING, Attribute, AttrsInstance, fields
 
 from openai_images._util.json import is_mapping
 from openai_images.errors import ConfigurationError
 
 _Class = TypeVar("_Class")
+
+_SHOWN_CHARACTERS = 40
+"""Characters of a prompt, where its beginning says which one it is."""
+_SHOWN_NAMES = 5
 
 
 def must_be(
@@ -56,9 +60,57 @@ def safe_repr(cls: type[_Class]) -> type[_Class]:
     return cls
 
 
+def short_repr(cls: type[_Class]) -> type[_Class]:
+    """Class decorator for an attrs class made with `repr=False`: its `repr` shows the fields that are set."""
+
+    def __repr__(self: _Class) -> str:  # noqa: N807
+        value: Any = self
+        return repr_fields(value)
+
+    __repr__.__qualname__ = f"{cls.__qualname__}.__repr__"
+    setattr(cls, "__repr__", __repr__)  # noqa: B010  type checkers refuse the assignment
+    return cls
+
+
+def repr_fields(value: AttrsInstance, **texts: str) -> str:
+    """Return `Class(name=value, …)` with the fields that are set; `texts` are shown in place of some values."""
+    shown: list[str] = []
+    for each, found in set_fields(value):
+        if each.repr is not False:
+            show = each.repr if callable(each.repr) else repr
+            shown.append(f"{each.name}={texts.get(each.name) or show(found)}")
+    return f"{type(value).__name__}({', '.join(shown)})"
+
+
+def set_fields(value: AttrsInstance) -> Iterator[tuple[Attribute[Any], Any]]:
+    """Yield the fields with another value than their default, and more than an empty mapping; none that is missing."""
+    for each in fields(type(value)):
+        found, default = getattr(value, each.name, NOTHING), each.default
+        if found is NOTHING or found is default or (is_mapping(found) and not found):
+            continue
+        if type(found) is not type(default) or found != default:
+            yield each, found
+
+
+def beginning(text: str) -> str:
+    """Return the beginning of a text in one line, with what is not printable escaped."""
+    shown = text[:_SHOWN_CHARACTERS]
+    if len(shown) < len(text):
+        shown = shown.rstrip() + "…"
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in shown)
+
+
 def repr_length(text: object) -> str:
     """Return a text's length, for a repr."""
     return f"<{len(text):,} characters>" if isinstance(text, str) else f"<{type(text).__name__}>"
+
+
+def repr_names(names: Sequence[str]) -> str:
+    """Return the first of many names, and how many more there are."""
+    if len(names) <= _SHOWN_NAMES:
+        return repr(names)
+    shown = ", ".join(map(repr, names[:_SHOWN_NAMES]))
+    return f"<{shown} and {len(names) - _SHOWN_NAMES:,} more>"
 
 
 def repr_keys(mapping: object) -> str:

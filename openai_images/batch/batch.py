@@ -2,8 +2,8 @@
 
 Invariants: entering claims the folder and makes the plan, and sends nothing; an outcome is yielded when its images
 and its row are on disk; an error that stops the whole batch is raised after the last outcome, and another run
-continues; leaving cancels in-flight requests, whose outcome the journal then has as unknown. An item starts when its
-estimate fits into the budget; one that does not waits as long as an in-flight request may turn out cheaper.
+continues; leaving cancels in-flight requests, whose outcome the journal then has as unknown. An item starts when the
+budget has a reservation for it.
 """
 
 from __future__ import annotations
@@ -13,34 +13,37 @@ import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from attrs import evolve
+
 from openai_images._util.aio import run_to_completion
-from openai_images.batch.caller import Caller
+from openai_images._util.attrs import safe_repr
+from openai_images.batch.caller import Caller, run_cost
 from openai_images.batch.contact_sheet import write_page
 from openai_images.batch.filesystem import Disk
+from openai_images.batch.image_records import write_records
 from openai_images.batch.item_runner import ItemRunner
-from openai_images.batch.journal import done_row, timestamp
+from openai_images.batch.items import ResolvedItem, resolve_items
 from openai_images.batch.models import BatchItem, BatchOptions, BatchPlan, BatchSummary
-from openai_images.batch.plan import BatchStatus, ResolvedItem, resolve_items
-from openai_images.batch.recorder import RunSettings, RunState, WorkItem
+from openai_images.batch.plan import BatchStatus
+from openai_images.batch.recorder import share_outcome
 from openai_images.batch.recovery import open_batch
-from openai_images.batch.sheet_cards import make_thumbnail, sheet_entries
-from openai_images.catalog.prices import Prices
+from openai_images.batch.run_state import RunSettings, RunState, WorkItem
+from openai_images.batch.sheet_cards import make_thumbnail
 from openai_images.client.client import ImagesClient
 from openai_images.errors import ImagesError
 from openai_images.many.items import RequestItem, RunOptions
 from openai_images.many.outcomes import Outcomes
-from openai_images.models.cost import cost_of
-from openai_images.models.outcomes import CallObserver, Failed, Outcome, Progress, Succeeded
-from openai_images.models.requests import GenerateRequest
+from openai_images.models.notebook import table_of_fields
+from openai_images.models.outcomes import CallObserver, Outcome, Progress
 from openai_images.models.results import ImageResult
 
 
+@safe_repr
 class Batch:
     """Runs each item once in the folder `out`: enter it with `async with`, look at its `plan`, iterate it.
 
@@ -66,8 +69,7 @@ class Batch:
         self._progress = progress
         self._disk = disk or Disk()
         self._runner: BatchRunner | None = None
-        self._is_iterated = False
-        self._is_closed = False
+        self._is_iterated = self._is_closed = False
 
     @property
     def plan(self) -> BatchPlan:
@@ -87,8 +89,7 @@ class Batch:
         `ConfigurationError` for a budget that cannot be kept; OSError where the folder cannot be written.
         """
         if self._runner is not None or self._is_closed:
-            msg = "a batch is entered once; make a new one to run it again"
-            raise RuntimeError(msg)
+            raise RuntimeError("a batch is entered once; make a new one to run it again")
         self._runner = BatchRunner(await self._open_settings())
         return self
 
@@ -99,8 +100,7 @@ class Batch:
 
     def __aiter__(self) -> Self:
         if self._is_iterated:
-            msg = "a batch can be iterated once; make a new one to run it again"
-            raise RuntimeError(msg)
+            raise RuntimeError("a batch can be iterated once; make a new one to run it again")
         self._is_iterated = True
         return self
 
@@ -118,18 +118,24 @@ class Batch:
         self._entered_runner.stop()
 
     async def aclose(self) -> None:
-        """Cancel in-flight requests, write `index.html` and unlock the folder; idempotent."""
+        """Cancel in-flight requests, write records and contact sheet, and unlock the folder; idempotent."""
         if self._is_closed:
             return
         self._is_closed = True
         if self._runner is not None:
             await run_to_completion(self._runner.aclose())
 
+    def __repr__(self) -> str:
+        state = "not entered" if self._runner is None else "closed" if self._is_closed else "open"
+        return f"<Batch of {len(self._items):,} items in {str(self._root)!r}, {state}>"
+
+    def _repr_html_(self) -> str:
+        return table_of_fields(repr(self)[1:-1], None if self._runner is None else self.summary)
+
     @property
     def _entered_runner(self) -> BatchRunner:
         if self._runner is None:
-            msg = "enter the batch first: async with Batch(...) as batch"
-            raise RuntimeError(msg)
+            raise RuntimeError("enter the batch first: async with Batch(...) as batch")
         return self._runner
 
     async def _open_settings(self) -> RunSettings:
@@ -144,8 +150,8 @@ class Batch:
 
     def _open(self) -> RunSettings:
         caller, options, start_time = self._caller, self._options, self._caller.timing.monotonic()
-        items = resolve_items(self._items, caller.model, options.prices)
-        opened = open_batch(self._disk, self._root, items, options, timestamp(caller.timing.wall()))
+        items = resolve_items(self._items, caller.model, options)
+        opened = open_batch(self._disk, self._root, items, options, caller)
         return RunSettings(
             caller=caller,
             items=items,
@@ -162,10 +168,9 @@ class BatchRunner:
 
     def __init__(self, settings: RunSettings) -> None:
         opened, options, caller = settings.opened, settings.options, settings.caller
-        self.plan = opened.plan
+        self.plan, self._opened = opened.plan, opened
         self.status = BatchStatus(opened.plan, opened.ledger)
         self._run = RunState(settings, stop=lambda: self._outcomes.stop())  # noqa: PLW0108  they are made below
-        self._folder = opened.folder
         self._timing = caller.timing
         self._start_time = settings.start_time
         self._end_time: float | None = None
@@ -175,7 +180,6 @@ class BatchRunner:
         for key, representative in self.plan.same.items():
             if representative in opened.stems:
                 self._duplicates.setdefault(representative, []).append(self._items[key])
-        self._opened = opened
         self._to_send = frozenset(opened.plan.to_send)
         self._order = dict.fromkeys((*opened.plan.to_fetch, *opened.plan.to_send))  # URLs expire
         self._work: dict[str, WorkItem] = {}  # what was started
@@ -188,9 +192,10 @@ class BatchRunner:
                 concurrency=options.concurrency or caller.concurrency,
                 total=len(self._order),
                 progress=settings.progress,
-                cost=partial(_cost, options.prices),
+                cost=partial(run_cost, options.prices),
                 timing=caller.timing,
                 wait_reason=caller.wait_reason,
+                show_prompts=caller.show_prompts,
                 max_identical_failures=options.max_identical_failures,
             ),
         )
@@ -214,14 +219,18 @@ class BatchRunner:
                 raise
             self._pending.append(outcome)
             self._pending.extend(
-                [await self._share_outcome(item, outcome) for item in self._duplicates.get(outcome.key, ())]
+                [
+                    await share_outcome(self._run, item, outcome)
+                    for item in self._duplicates.get(outcome.key, ())
+                ]
             )
         return self._pending.popleft()
 
     def summary(self) -> BatchSummary:
         """Where the batch stands."""
         end_time = self._timing.monotonic() if self._end_time is None else self._end_time
-        return self.status.summary(self._items, self._run.stop_reason, end_time - self._start_time)
+        summary = self.status.summary(self._items, self._run.stop_reason, end_time - self._start_time)
+        return evolve(summary, assumed_cost=self._run.budget.assumption)
 
     def stop(self) -> None:
         """Send no new requests."""
@@ -239,21 +248,22 @@ class BatchRunner:
         try:
             self._run.close()
             self._end_time = self._timing.monotonic()
-            entries = sheet_entries(self._items.values(), self.status)
-            write_page(self._run.paths.root, entries, self.summary(), self._options)
+            root, items = self._run.paths.root, self._items.values()
+            write_records(root, items, self._run.ledger, self._options)
+            write_page(root, items, self.status, self.summary(), self._options)
         finally:
-            self._folder.release()
+            self._opened.folder.release()
 
     async def _requests(self) -> AsyncIterator[RequestItem]:
         """What is to be fetched first; then the items to send, as the budget allows."""
         for key in self._order:
             work = self._work_item(key)
-            while work.estimate and not self._run.budget.reserve(work.estimate):
-                if not self._run.budget.reserved:
+            if work.can_send and self._options.budget is not None:
+                reservation = await self._run.budget.reserve(self._run.cost(work.item))
+                if reservation is None:
                     self._run.stop_reason.set("budget")
                     return
-                self._run.budget_freed.clear()
-                await self._run.budget_freed.wait()
+                work = evolve(work, reservation=reservation)
             self._work[key] = work
             yield RequestItem(work.item.index, key, self._items[key].request)
 
@@ -261,7 +271,7 @@ class BatchRunner:
         item, record = self._items[key], self._run.ledger.get(key)
         kept_files = self._opened.kept_files.get(key, ())
         return WorkItem(
-            item=item.rest(len(kept_files), self._options.prices) or item,
+            item=item.rest(len(kept_files), self._options) or item,
             stem=self._opened.stems[key],
             remote=record if record.state == "away" else None,
             can_send=key in self._to_send,
@@ -280,21 +290,3 @@ class BatchRunner:
             for file in self._run.ledger.get(key).files:
                 with suppress(OSError):  # on a full disk even the removal of a part file may fail
                     make_thumbnail(self._run.paths.root, file.name, self._options.thumbnail)
-
-    async def _share_outcome(self, item: ResolvedItem, outcome: Outcome) -> Outcome:
-        """The outcome of an item that shares the request of another one."""
-        if isinstance(outcome, Failed):
-            return Failed(item.index, item.key, item.request, outcome.error)
-        files = self._run.ledger.get(outcome.key).files
-        row = done_row(item.key, item.digest, files, same_as=outcome.key)
-        try:
-            await self._run.record(row, has_images=False)
-        except OSError as error:
-            self._run.halt(error)
-            return Failed(item.index, item.key, item.request, error)
-        return Succeeded(item.index, item.key, item.request, outcome.result)
-
-
-def _cost(prices: Prices, request: GenerateRequest, result: ImageResult) -> Decimal | None:
-    fetched_only = not result.attempts  # paid for in an earlier run
-    return Decimal(0) if fetched_only else cost_of(result, request.model, prices)

@@ -14,10 +14,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from decimal import Decimal
 
 from attrs import frozen
 
+from openai_images.catalog.prices import Prices
 from openai_images.client.client import ImagesClient
+from openai_images.models.cost import cost_of
 from openai_images.models.options import Timing
 from openai_images.models.outcomes import CallObserver
 from openai_images.models.requests import GenerateRequest
@@ -41,19 +44,28 @@ class Caller:
         call = self.client._calls.new(request, observer=observer, wait_for_rate_limits=True)
         return await call.result_or_raise()
 
+    def check(self, request: GenerateRequest) -> None:
+        """Check what a call checks before it is sent. Raises `RequestInvalidError`."""
+        self.client._calls.new(request)
+
     async def fetch(self, result: ImageResult) -> ImageResult:
         """The result with its remote images downloaded. Raises `DownloadError`."""
         return await self.client.download(result)
 
     @property
     def model(self) -> str | None:
-        """The model of requests that name none."""
-        return self.client._model
+        """The model of requests that name none. Raises `ConfigurationError`."""
+        return self.client._calls.model
 
     @property
     def concurrency(self) -> int:
         """How many requests the client's limits allow at once."""
         return self.client._limits.concurrency
+
+    @property
+    def show_prompts(self) -> bool:
+        """Whether outcomes show the beginning of their prompts."""
+        return self.client._settings.show_prompts
 
     @property
     def timing(self) -> Timing:
@@ -62,7 +74,13 @@ class Caller:
 
     def wait_reason(self) -> str | None:
         """Why requests wait, if they do."""
-        return self.client._context.limiter.wait_reason
+        return self.client._calls.context.limiter.wait_reason
+
+
+def run_cost(prices: Prices, request: GenerateRequest, result: ImageResult) -> Decimal | None:
+    """What this run paid for a result in US dollars; nothing if its images were paid for before, and fetched now."""
+    fetched_only = not result.attempts
+    return Decimal(0) if fetched_only else cost_of(result, request.model, prices)
 
 
 class CircuitBreaker:

@@ -14,17 +14,19 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from decimal import ROUND_HALF_UP, Decimal
-from functools import cache, partial
+from functools import cache
 from html import escape
 from importlib.resources import files
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 from urllib.parse import quote
 
-from openai_images._util.atomic_file import open_part, publish
+from openai_images._util.atomic_file import replace_text
+from openai_images.batch.items import ResolvedItem
 from openai_images.batch.models import BatchOptions, BatchSummary, Thumbnail
+from openai_images.batch.plan import BatchStatus
 from openai_images.batch.sheet_cards import (
     STATES,
     STOPPED,
@@ -32,20 +34,29 @@ from openai_images.batch.sheet_cards import (
     SheetHeader,
     ThumbnailListing,
     make_thumbnails,
+    sheet_entries,
 )
 
-_MAX_PROMPT: Final = 4_000
+_MAX_PROMPT: Final = 32_000
+_MAX_PROMPT_OF_MANY: Final = 4_000
+_MAX_PROMPTS: Final = 8_000_000
+"""Characters: with more of them in all, each prompt is cut to what a page of ten thousand can hold."""
+
 _MAX_REASON: Final = 1_000
 _MAX_IN_LIST: Final = 200
-_WRITE_SIZE: Final = 256 * 1024
 
 _log = logging.getLogger("openai_images")
 
 
 def write_page(
-    root: Path, entries: Iterable[SheetEntry], summary: BatchSummary, options: BatchOptions
+    root: Path,
+    items: Collection[ResolvedItem],
+    status: BatchStatus,
+    summary: BatchSummary,
+    options: BatchOptions,
 ) -> None:
     """Write `index.html`; a page that cannot be written is logged."""
+    entries = sheet_entries(items, status, prompts=options.record_prompts)
     header = SheetHeader(
         title=root.name or "Batch",
         spent=summary.spent,
@@ -74,29 +85,12 @@ def write_sheet(
     entries = list(entries)
     if thumbnail is not None:
         make_thumbnails(folder, [file for entry in entries for file in entry.files], thumbnail)
-    file, part = open_part(folder, "index.html")
-    try:
-        with file:
-            _write(file, _render(folder, entries, header or SheetHeader()))
-        return publish(part, folder / "index.html", overwrite=True)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def _write(file: BinaryIO, pieces: Iterable[str]) -> None:
-    """Write in large steps; a nearly full disk takes part of one, without an error."""
-    data = bytearray()
-    for piece in pieces:
-        data += piece.encode("utf-8", "replace")
-        if len(data) >= _WRITE_SIZE:
-            del data[: file.write(data)]
-    while data:
-        del data[: file.write(data)]
+    return replace_text(folder, "index.html", _render(folder, entries, header or SheetHeader()))
 
 
 def _render(folder: Path, entries: Sequence[SheetEntry], header: SheetHeader) -> Iterator[str]:
-    script = _resource("contact_sheet.js")
+    script = "".join(map(_resource, _SCRIPTS))
+    rows = _Rows(folder, entries)
     slots: dict[str, Iterable[str]] = {
         "policy": [_policy(script)],
         "title": [escape(_valid_unicode(header.title))],
@@ -108,7 +102,8 @@ def _render(folder: Path, entries: Sequence[SheetEntry], header: SheetHeader) ->
         ],
         "states": _states(entries),
         "list": map(_list_item, entries),
-        "cards": _join("[\n", map(partial(_row, ThumbnailListing(folder)), entries), "\n]"),
+        "axes": [escape(" ".join(rows.axes))],
+        "cards": _join("[\n", map(rows.encode, entries), "\n]"),
         "script": [script],
     }
     for number, text in enumerate(re.split(r"<!--(\w+)-->", _resource("contact_sheet.html"))):
@@ -116,6 +111,9 @@ def _render(folder: Path, entries: Sequence[SheetEntry], header: SheetHeader) ->
             yield from slots[text]
         else:
             yield text
+
+
+_SCRIPTS = ("sheet_rows.js", "sheet_layout.js", "contact_sheet.js")
 
 
 @cache
@@ -134,13 +132,19 @@ def _policy(script: str) -> str:
 
 def _lead(entries: Sequence[SheetEntry], header: SheetHeader) -> str:
     images = sum(len(entry.files) for entry in entries)
-    facts = [f"<b>{_plural(images, 'picture')}</b> of {_plural(len(entries), 'prompt')}"]
+    groups = {entry.group for entry in entries if entry.group}
+    prompts = len(groups) + sum(not entry.group for entry in entries)
+    of = _plural(prompts, "prompt") + (f" ({_plural(len(entries), 'request')})" if groups else "")
+    facts = [f"<b>{_plural(images, 'picture')}</b> of {of}"]
     if header.spent is not None:
         facts.append(f"<b>{_usd(header.spent)}</b> spent")
     if header.unpriced:
         facts.append(f"{_plural(header.unpriced, 'result')} of unknown cost")
     if header.elapsed is not None:
         facts.append(_duration(header.elapsed))
+    for name in ("model", "quality", "image_format"):  # what is the same everywhere
+        values = {getattr(entry, name) for entry in entries} - {""}
+        facts += [escape(_valid_unicode(value)) for value in values if len(values) == 1]
     return ", ".join(facts)
 
 
@@ -155,24 +159,60 @@ def _states(entries: Sequence[SheetEntry]) -> Iterator[str]:
             )
 
 
-def _row(thumbnails: ThumbnailListing, entry: SheetEntry) -> str:
-    """An entry as the script reads it, without the empty fields at its end."""
-    thumbs = sum(1 << index for index, file in enumerate(entry.files) if thumbnails.has(file))
-    row = [
-        _valid_unicode(entry.key),
-        _truncate(entry.prompt, _MAX_PROMPT),
-        _STATE_NUMBERS[entry.state],
-        [_valid_unicode(file) for file in entry.files],
-        thumbs,
-        entry.width or 0,
-        entry.height or 0,
-        _truncate(entry.reason, _MAX_REASON),
-        "" if entry.cost is None else _usd(entry.cost),
-        0 if entry.seconds is None else round(entry.seconds, 1),
-    ]
-    while not row[-1]:
-        row.pop()
-    return _json(row)
+class _Rows:
+    """Entries as the script reads them; `axes` are the parameters in which items of one prompt differ."""
+
+    def __init__(self, folder: Path, entries: Sequence[SheetEntry]) -> None:
+        self.axes = _axes(entries)
+        self._thumbnails = ThumbnailListing(folder)
+        characters = sum(len(entry.prompt) for entry in entries)
+        self._longest = _MAX_PROMPT if characters <= _MAX_PROMPTS else _MAX_PROMPT_OF_MANY
+        self._groups: set[int] = set()
+
+    def encode(self, entry: SheetEntry) -> str:
+        """A row, without the empty fields at its end; of a group only the first has the prompt."""
+        thumbs = sum(1 << index for index, file in enumerate(entry.files) if self._thumbnails.has(file))
+        values = [_valid_unicode(str(entry.parameters.get(axis, ""))) for axis in self.axes]
+        row = [
+            _valid_unicode(entry.key),
+            None if entry.group in self._groups else self._prompt(entry.prompt),
+            _STATE_NUMBERS[entry.state],
+            [_valid_unicode(file) for file in entry.files] or None,
+            thumbs or None,
+            entry.width or None,
+            entry.height or None,
+            _truncate(entry.reason, _MAX_REASON) or None,
+            None if entry.cost is None else round(float(entry.cost), 8),
+            None if entry.seconds is None else round(entry.seconds, 1),
+            _valid_unicode(entry.model) or None,
+            _valid_unicode(entry.quality) or None,
+            _valid_unicode(entry.image_format) or None,
+            entry.recorded_at[:19] or None,
+            entry.group or None,
+            values if entry.group and values else None,
+        ]
+        if entry.group:
+            self._groups.add(entry.group)
+        while row[-1] is None:
+            row.pop()
+        return _json(row)
+
+    def _prompt(self, prompt: str) -> str | list[str | int]:
+        """A prompt, or its beginning and how many characters it lacks."""
+        text = _valid_unicode(prompt)
+        missing = len(text) - self._longest
+        return [text[: self._longest], missing] if missing > 0 else text
+
+
+def _axes(entries: Iterable[SheetEntry]) -> tuple[str, ...]:
+    first: dict[int, SheetEntry] = {}
+    axes: dict[str, None] = {}
+    for entry in entries:
+        other = first.setdefault(entry.group, entry) if entry.group else entry
+        for name in (*other.parameters, *entry.parameters) if other is not entry else ():
+            if other.parameters.get(name) != entry.parameters.get(name):
+                axes[name] = None
+    return tuple(axes)
 
 
 _STATE_NUMBERS = {state: number for number, state in enumerate(STATES)}

@@ -20,10 +20,10 @@ from openai_images._util.atomic_file import part_path
 from openai_images._util.filenames import casefold_name, image_stems, stem_from_key, stem_of
 from openai_images.batch.filesystem import Disk, FileStat
 from openai_images.batch.folder import Paths
+from openai_images.batch.items import ResolvedItem
 from openai_images.batch.journal import done_row
 from openai_images.batch.journal_reader import JournalRow, StoredFile
 from openai_images.batch.ledger import ItemRecord, Ledger
-from openai_images.batch.plan import ResolvedItem
 from openai_images.models import media
 from openai_images.models.completeness import flaw_of
 from openai_images.models.image import Image

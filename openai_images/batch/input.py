@@ -1,74 +1,118 @@
-"""Reads the items of a batch from a text, CSV or JSON Lines file.
+"""Reads the items of a batch from a text, CSV, JSON or JSON Lines file.
 
 Invariants: all bad rows are reported together, with their lines, before anything is sent; no text of a row is
 repeated, for it may be a prompt. What is not set (an empty cell, null, no key) is not sent. Only CSV has text for
-numbers. In a text file every line that is not blank is a prompt, also one that begins with `#`.
+numbers. In a text file every line that is not blank is a prompt; one that begins with `#` is a comment on request.
 """
 
 from __future__ import annotations
 
 import codecs
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from openai_images.batch.input_rows import (
-    Problems,
-    RawRow,
-    check_names,
-    coerce_values,
-    read_csv,
-    read_jsonl,
-    read_txt,
-)
-from openai_images.batch.models import BatchItem
-from openai_images.batch.plan import input_error
-from openai_images.models.requests import GenerateRequest
+from attrs import evolve
 
-_READERS = {"txt": read_txt, "csv": read_csv, "jsonl": read_jsonl}
-_SUFFIXES = {"txt": (".txt", ".text"), "csv": (".csv", ".tsv"), "jsonl": (".jsonl", ".ndjson")}
+from openai_images.batch.columns import ColumnOptions, Problems, coerce_values, parameter_problem
+from openai_images.batch.input_rows import RawRow, RowReader
+from openai_images.batch.items import input_error
+from openai_images.batch.models import BatchItem
+from openai_images.batch.source_images import EDIT_NAMES, with_folder
+from openai_images.models.requests import EditRequest, GenerateRequest
+
+_log = logging.getLogger("openai_images")
+
+_READERS = {
+    "txt": RowReader.read_txt,
+    "csv": RowReader.read_csv,
+    "json": RowReader.read_json,
+    "jsonl": RowReader.read_jsonl,
+}
+_SUFFIXES = {
+    "txt": (".txt", ".text"),
+    "csv": (".csv", ".tsv"),
+    "json": (".json",),
+    "jsonl": (".jsonl", ".ndjson"),
+}
 _FORMATS_BY_SUFFIX = {suffix: name for name, suffixes in _SUFFIXES.items() for suffix in suffixes}
 _NO_DEFAULTS: Mapping[str, Any] = {}
 _MAX_PROMPT = 32_000
 _MAX_KEY = 400
 
 
-def read_batch_items(
+def read_batch_items(  # noqa: PLR0913  keywords
     source: str | os.PathLike[str] | TextIO,
     *,
     format: str | None = None,  # noqa: A002  the word of the command line
     defaults: Mapping[str, Any] = _NO_DEFAULTS,
+    prompt_column: str | None = None,
+    key_column: str | None = None,
+    ignore_unknown: bool = False,
+    comments: bool = False,
 ) -> list[BatchItem]:
     """The items in a file, or in an open text stream.
 
-    `format` is "txt" (one prompt per line), "csv" (a header names the columns) or "jsonl" (one object per line), by
-    default the one of the file's suffix. Columns and names are the endpoint's parameters, `prompt` and, optionally,
-    `key`; `defaults` apply to rows that do not set them. A row without a key has its number, from 1, in five digits.
+    `format` is "txt" (one prompt per line), "csv" (a header names the columns), "json" (an array of prompts or objects)
+    or "jsonl" (one object, or request of the Batch API, per line), by default the one of the file's suffix. Columns and
+    names are the endpoint's parameters, `prompt` and, optionally, `key`; `prompt_column` and `key_column` name others
+    for these two, and `ignore_unknown` skips names that mean nothing here. With an `image` (a path, relative to the
+    file's folder, or a URL, or several) the row is an edit. With `comments`, lines that begin with `#` are skipped.
+    `defaults` apply to rows that do not set them. A row without a key has its number, from 1, in five digits.
     Raises `BatchInputError` whose `problems` are all bad rows, and OSError where the file cannot be read.
     """
     name = str(source) if isinstance(source, str | os.PathLike) else getattr(source, "name", "the input")
     where = repr(str(name))
-    file_format = format or _FORMATS_BY_SUFFIX.get(Path(str(name)).suffix.lower())
-    if file_format not in _READERS:
-        formats = "txt, csv or jsonl"
-        problem = f"its format {'is not said by its name' if format is None else f'{format!r} is unknown'}"
-        raise input_error(where, [f"{problem}; give format={formats}"])
+    file_format = _check_format(where, str(name), format)
+    options = _column_options(where, file_format, prompt_column, key_column)
+    options = evolve(options, ignore_unknown=ignore_unknown, comments=comments)
     problems = Problems()
     text = _decode(_read_bytes(source), problems)
     if "\0" in text:
         problems.append((1, "it holds NUL characters, as UTF-16 without a mark does; save it as UTF-8"))
         text = ""
-    rows = _READERS[file_format](text, problems)
-    check_names(defaults, 0, problems)
-    parameters = {name: value for name, value in defaults.items() if name != "prompt"}
-    default_values = coerce_values(parameters, 0, problems, from_text=False)
-    items = _make_items(rows, default_values, problems, from_text=file_format == "csv")
+    reader = RowReader(options, problems)
+    rows = _READERS[file_format](reader, text)
+    default_values = _check_defaults(defaults, problems)
+    folder = os.path.dirname(source) if isinstance(source, str | os.PathLike) else ""  # noqa: PTH120  "" has no path
+    items = _make_items(rows, default_values, problems, folder=folder, from_text=file_format == "csv")
     if not rows and not problems:
         problems.append((0, "there is no prompt in it"))
     if problems:
         raise input_error(where, [problem for _, problem in sorted(problems, key=lambda problem: problem[0])])
+    for name, near in reader.unknown.misspelt().items():
+        _log.warning("%s: %r is ignored; %r may be meant", where, name[:40], near)
     return items
+
+
+def _check_format(where: str, name: str, file_format: str | None) -> str:
+    """The format that is named, or that of the suffix. Raises `BatchInputError`."""
+    found = file_format or _FORMATS_BY_SUFFIX.get(Path(name).suffix.lower())
+    if found not in _READERS:
+        what = "is not said by its name" if file_format is None else f"{file_format!r} is unknown"
+        raise input_error(where, [f"its format {what}; give format=txt, csv, json or jsonl"])
+    return found
+
+
+def _column_options(where: str, file_format: str, prompt: str | None, key: str | None) -> ColumnOptions:
+    """The columns of the prompts and the keys. Raises `BatchInputError` for a file without columns."""
+    if file_format == "txt" and (prompt is not None or key is not None):
+        name = "prompt_column" if prompt is not None else "key_column"
+        raise input_error(where, [f"it is text without columns: leave {name} out, or give another format"])
+    names = ["prompt" if prompt is None else prompt.strip(), "key" if key is None else key.strip()]
+    return ColumnOptions(*[name.lower() for name in names] if file_format == "csv" else names)
+
+
+def _check_defaults(defaults: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
+    """The defaults as parameters; others are reported."""
+    for name in defaults:
+        problem = parameter_problem(name)
+        if problem is not None:
+            problems.add(0, problem)
+    parameters = {name: value for name, value in defaults.items() if name != "prompt"}
+    return coerce_values(parameters, 0, problems, from_text=False)
 
 
 def _read_bytes(source: str | os.PathLike[str] | TextIO) -> bytes:
@@ -99,7 +143,12 @@ def _decode(data: bytes, problems: Problems) -> str:
 
 
 def _make_items(
-    rows: Sequence[RawRow], default_values: Mapping[str, Any], problems: Problems, *, from_text: bool
+    rows: Sequence[RawRow],
+    default_values: Mapping[str, Any],
+    problems: Problems,
+    *,
+    folder: str,
+    from_text: bool,
 ) -> list[BatchItem]:
     items: list[BatchItem] = []
     lines: dict[str, int] = {}
@@ -113,8 +162,13 @@ def _make_items(
         lines.setdefault(key, row.line)
         if len(problems) > before:
             continue
-        request = GenerateRequest(prompt, **{**default_values, **values})
-        items.append(BatchItem(key, request, row.line))
+        values = {**default_values, **values}
+        without = next((name for name in EDIT_NAMES if name in values and "image" not in values), None)
+        if without is not None:
+            problems.add(row.line, f"{without} is for edits, and the row has no image")
+            continue
+        request = (EditRequest if "image" in values else GenerateRequest)(prompt, **values)
+        items.append(BatchItem(key, with_folder(request, folder), row.line))
     return items
 
 

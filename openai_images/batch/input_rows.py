@@ -1,4 +1,4 @@
-"""Rows of text, CSV and JSON Lines with their line numbers, and the parameters in them.
+"""Rows of text, CSV, JSON and JSON Lines with their line numbers.
 
 Invariants: pure; a malformed row is reported and skipped, and so is a quotation that never ends, which would turn the
 rest into one prompt. No value is repeated in a report: in a file whose columns slipped it may be a prompt.
@@ -9,35 +9,28 @@ Excel writes.
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn, get_args, get_origin, get_type_hints
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NoReturn
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
-from openai_images._util.json import is_mapping, is_object
-from openai_images.models.requests import GenerateParams
-
-_NOT_IN_BATCHES = {
-    "stream": "a batch does not stream; leave it out",
-    "partial_images": "a batch does not stream, so there are no partial images; leave it out",
-}
-_TYPE_NAMES = {int: "a whole number", dict: "a JSON object", str: "text"}
+from openai_images._util.json import is_object
+from openai_images.batch.columns import (
+    KNOWN_NAMES,
+    ColumnOptions,
+    Problems,
+    UnknownNames,
+    missing_key_problem,
+    missing_prompt_problem,
+)
 
 _SEPARATOR = re.compile(r"""[\r\n]*("?sep=([^\s\w"]|\t)"?[\t ,;]*)(?![^\r\n])""", re.IGNORECASE)
 _ENVELOPE = ("custom_id", "method", "url", "body")
-_ENDPOINT = re.compile(r"(?:/[\w.-]+)*/images/generations")
-
-
-class Problems(list[tuple[int, str]]):
-    """A line number, and what is wrong there; line 0 stands for the defaults."""
-
-    def add(self, line: int, text: str) -> None:
-        """Report what is wrong on a line."""
-        self.append((line, f"line {line}: {text}" if line else f"defaults: {text}"))
+_ENDPOINT = re.compile(r"(?:/[\w.-]+)*/images/(?:generations|edits)")
+_SPACE = re.compile(r"[ \t\n]*")
 
 
 @frozen
@@ -48,100 +41,242 @@ class RawRow:
     values: Mapping[str, Any] = field(repr=False)
 
 
-def read_txt(text: str, _: Problems) -> list[RawRow]:
-    """A prompt for each line that is not blank."""
-    return [
-        RawRow(number, {"prompt": line.strip()}) for number, line in _numbered_lines(text) if line.strip()
-    ]
+@define
+class RowReader:
+    """Reads the rows of one file; `problems` and `unknown` collect what is wrong with them."""
 
+    options: ColumnOptions
+    problems: Problems
+    unknown: UnknownNames = field(init=False)
 
-def read_jsonl(text: str, problems: Problems) -> list[RawRow]:
-    """A row for each line that is not blank."""
-    rows: list[RawRow] = []
-    for number, line in _numbered_lines(text):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line, object_pairs_hook=_unique_keys, parse_constant=_reject_constant)
-        except (ValueError, RecursionError) as error:
-            why = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-            problems.add(number, f"it is no JSON object ({why})")
-            continue
-        if not is_object(value):
-            problems.add(number, 'it is no JSON object; write {"prompt": …}')
-            continue
-        request = _unwrap_envelope(value, number, problems) if {"custom_id", "body"} & value.keys() else value
-        if request is not None:
-            check_names(request, number, problems, hint="; what is not known here goes into extra_body")
-            rows.append(RawRow(number, {name: item for name, item in request.items() if item is not None}))
-    return rows
+    def __attrs_post_init__(self) -> None:
+        self.unknown = UnknownNames(self.options)
 
+    def read_txt(self, text: str) -> list[RawRow]:
+        """A prompt for each line that is not blank."""
+        return [
+            RawRow(number, {"prompt": line.strip()})
+            for number, line in _numbered_lines(text)
+            if line.strip() and not self.options.is_comment(line)
+        ]
 
-def read_csv(text: str, problems: Problems) -> list[RawRow]:
-    """A row for each row after the header; empty cells set nothing."""
-    if separator := _SEPARATOR.match(text):
-        delimiter, text = separator[2], text[: separator.start(1)] + text[separator.end(1) :]
-    else:
-        first = re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0]
-        delimiter = next((mark for mark in ",;\t" if mark in first), ",")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows: list[RawRow] = []
-    header: list[str] | None = None
-    line = 1
-    try:
-        for cells in reader:
-            start, line = line, reader.line_num + 1
-            if not any(cell.strip() for cell in cells):
+    def read_jsonl(self, text: str) -> list[RawRow]:
+        """A row for each line that is not blank."""
+        objects = _ObjectRows(self)
+        for number, line in _numbered_lines(text):
+            if not line.strip() or self.options.is_comment(line):
                 continue
-            if header is None:
-                header = _parse_header(cells, start, problems)
-                if header is None:
-                    return []
-            elif len(cells) > len(header):
-                why = f"it has {len(cells)} columns, and the header {len(header)}; quote cells with a comma"
-                problems.add(start, f"{why}")
+            try:
+                value = json.loads(line, object_pairs_hook=_unique_keys, parse_constant=_reject_constant)
+            except (ValueError, RecursionError) as error:
+                self.problems.add(number, f"it is no JSON object ({_reason(error)})")
+                continue
+            if is_object(value):
+                objects.add(value, number)
             else:
-                pairs = zip(header, cells, strict=False)
-                rows.append(RawRow(start, {name: cell for name, cell in pairs if cell.strip()}))
-    except csv.Error as error:
-        problems.add(line, f"it cannot be read as CSV ({error}); look at its quotation marks")
-    return rows
+                self.problems.add(number, 'it is no JSON object; write {"prompt": …}')
+        return objects.end()
+
+    def read_json(self, text: str) -> list[RawRow]:
+        """A row for each element of an array: a prompt, or an object."""
+        objects = _ObjectRows(self)
+        for value, line in self._elements(text):
+            if isinstance(value, str):
+                objects.rows.append(RawRow(line, {"prompt": value}))
+            elif is_object(value):
+                objects.add(value, line)
+            else:
+                self.problems.add(line, 'an element is neither a prompt nor an object; write {"prompt": …}')
+        return objects.end()
+
+    def _elements(self, text: str) -> Iterator[tuple[Any, int]]:
+        """The elements of a JSON array with their lines; what cannot be read ends it, and is reported."""
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+        decoder = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_constant=_reject_constant)
+        position, mark = _skip_space(text, 0), "["
+        line = 1 + text.count("\n", 0, position)
+        while text[position : position + 1] == mark:
+            start = _skip_space(text, position + 1)
+            line += text.count("\n", position, start)
+            if mark == "[" and text[start : start + 1] == "]":
+                position = start
+                break
+            try:
+                value, end = decoder.raw_decode(text, start)
+            except (ValueError, RecursionError) as error:
+                where = error.lineno if isinstance(error, json.JSONDecodeError) else line
+                self.problems.add(where, f"it cannot be read as JSON ({_reason(error)})")
+                return
+            yield value, line
+            position, mark = _skip_space(text, end), ","
+            line += text.count("\n", start, position)
+        if text[position : position + 1] != "]":
+            array = 'a JSON array: [{"prompt": …}, …]'
+            what = f"it is not {array}" if mark == "[" else "the array has no , or ] here"
+            self.problems.add(line, what)
+        elif (end := _skip_space(text, position + 1)) < len(text):
+            self.problems.add(
+                line + text.count("\n", position, end), "something follows the end of the array"
+            )
+
+    def read_csv(self, text: str) -> list[RawRow]:
+        """A row for each row after the header; empty cells set nothing."""
+        if separator := _SEPARATOR.match(text):
+            delimiter, text = separator[2], text[: separator.start(1)] + text[separator.end(1) :]
+        else:
+            delimiter = self._find_delimiter(text)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        rows: list[RawRow] = []
+        header: _Header | None = None
+        line = 1
+        try:
+            for cells in reader:
+                start, line = line, reader.line_num + 1
+                if not any(cell.strip() for cell in cells) or self.options.is_comment(cells[0]):
+                    continue
+                if header is None:
+                    header = self._parse_header(cells, start)
+                    if header is None:
+                        return []
+                elif len(cells) > header.width:
+                    why = f"it has {len(cells)} columns, and the header {header.width}; quote cells with a comma"
+                    self.problems.add(start, f"{why}")
+                else:
+                    rows.append(RawRow(start, header.values(cells)))
+        except csv.Error as error:
+            self.problems.add(line, f"it cannot be read as CSV ({error}); look at its quotation marks")
+        return rows
+
+    def _find_delimiter(self, text: str) -> str:
+        """What separates the columns of the first line that is neither empty nor a comment."""
+        for match in re.finditer(r"[^\r\n]+", text):
+            if not self.options.is_comment(match[0]):
+                return next((mark for mark in ",;\t" if mark in match[0]), ",")
+        return ","
+
+    def _parse_header(self, cells: Sequence[str], line: int) -> _Header | None:
+        """What the columns are; None where no row can be read with them."""
+        options = self.options
+        shown = [cell.strip() for cell in cells]
+        names = [name.lower() for name in shown]
+        likely_prompt: str | None = None
+        has_prompt = options.prompt in names
+        if not has_prompt:
+            problem, likely_prompt = missing_prompt_problem(shown, options)
+            self.problems.add(line, problem)
+            if likely_prompt is None:
+                return None
+        if options.key not in (*names, "key"):
+            self.problems.add(line, missing_key_problem(shown, options))
+        columns = [(index, target) for index, name in enumerate(names) for target in options.targets(name)]
+        used = {names[index] for index, _ in columns}
+        needed = used if options.ignore_unknown else {*names} - {""}
+        duplicates = sorted(name for name in needed if names.count(name) > 1)
+        for name in duplicates:
+            self.problems.add(line, f"there are two columns {name[:40]!r}")
+        for index, name in enumerate(names):
+            if name and name not in used and shown[index] != likely_prompt:
+                self.unknown.add(shown[index], line)
+        self.unknown.report(self.problems, has_key=options.key in names)
+        return None if duplicates or not has_prompt else _Header(len(names), tuple(columns))
 
 
-def _unwrap_envelope(row: Mapping[str, Any], line: int, problems: Problems) -> Mapping[str, Any] | None:
+@frozen
+class _Header:
+    """How many columns there are, and which of them are what."""
+
+    width: int
+    columns: tuple[tuple[int, str], ...]
+
+    def values(self, cells: Sequence[str]) -> dict[str, str]:
+        """The cells that are not empty, by what they are."""
+        count = len(cells)
+        return {name: cells[index] for index, name in self.columns if index < count and cells[index].strip()}
+
+
+class _ObjectRows:
+    """The rows of JSON objects."""
+
+    def __init__(self, reader: RowReader) -> None:
+        self.rows: list[RawRow] = []
+        self._options, self._problems, self._unknown = reader.options, reader.problems, reader.unknown
+        names = (self._options.prompt, self._options.key)
+        self._is_renamed = names != ("prompt", "key")
+        self._marks = {"custom_id", "body"}.difference(names)
+        self._found: dict[str, None] = {}
+
+    def add(self, value: Mapping[str, Any], line: int) -> None:
+        """An object with a row's values, or a line of the Batch API."""
+        if self._marks.isdisjoint(value):
+            values = self._named(value, line, self._options)
+        else:
+            request = _unwrap_envelope(value, line, self._problems, self._options)
+            values = None if request is None else self._named(request, line, ColumnOptions())
+        if values is not None:
+            self.rows.append(RawRow(line, values))
+
+    def end(self) -> list[RawRow]:
+        """All rows; unknown names are reported."""
+        options, found = self._options, list(self._found)
+        if found and options.key not in ("key", *found):
+            self._problems.add(self.rows[0].line, missing_key_problem(found, options))
+        has_key = self._options.key != "key" or any("key" in row.values for row in self.rows)
+        self._unknown.report(self._problems, has_key=has_key, in_json=True)
+        return self.rows
+
+    def _named(self, row: Mapping[str, Any], line: int, options: ColumnOptions) -> dict[str, Any]:
+        if not self._is_renamed and row.keys() <= KNOWN_NAMES:
+            return {name: item for name, item in row.items() if item is not None}
+        values: dict[str, Any] = {}
+        for name, item in row.items():
+            targets = options.targets(name)
+            if not targets:
+                self._unknown.add(name, line)
+            elif item is not None:
+                values.update(dict.fromkeys(targets, item))
+        if self._is_renamed:
+            self._found.update(dict.fromkeys(row))
+        return values
+
+
+def _unwrap_envelope(
+    row: Mapping[str, Any], line: int, problems: Problems, options: ColumnOptions
+) -> Mapping[str, Any] | None:
     """The request in a line of the Batch API, with its `custom_id` as the key; None where it has none."""
     before, url, body = len(problems), row.get("url"), row.get("body")
     where = "as a line of the Batch API"
-    unknown = [name[:40] for name in row if name not in _ENVELOPE]
+    unknown = [name[:40] for name in row if name not in _ENVELOPE and not options.ignore_unknown]
     if unknown:
         problems.add(line, f"{where} it has only {', '.join(_ENVELOPE)}, not {unknown[0]!r}")
     if row.get("method") not in (None, "POST"):
         problems.add(line, f"{where} its method must be POST")
-    if url is not None and not (isinstance(url, str) and _ENDPOINT.fullmatch(url)):
-        problems.add(line, f"{where} its url must be /v1/images/generations: nothing else is sent")
+    is_endpoint = url is None or (isinstance(url, str) and _ENDPOINT.fullmatch(url) is not None)
+    if not is_endpoint:
+        problems.add(line, f"{where} its url must be /v1/images/generations or /v1/images/edits")
     if not is_object(body):
         problems.add(line, f"{where} its body must be a JSON object, the request")
         return None
+    if is_endpoint and isinstance(url, str) and url.endswith("/edits") != ("images" in body):
+        problems.add(
+            line, f"{where} it has images in its body where its url ends in /images/edits, and only there"
+        )
     key = row.get("custom_id")
+    body = {"image" if name == "images" else name: value for name, value in body.items()}
     return None if len(problems) > before else {**body, **({} if key is None else {"key": key})}
-
-
-def _parse_header(cells: Sequence[str], line: int, problems: Problems) -> list[str] | None:
-    """The names of the columns; None where no row can be read with them."""
-    names = [cell.strip().lower() for cell in cells]
-    if "prompt" not in names:
-        problems.add(line, "it must name the columns, and one of them must be prompt")
-        return None
-    duplicates = sorted({name for name in names if name and names.count(name) > 1})
-    for name in duplicates:
-        problems.add(line, f"there are two columns {name[:40]!r}")
-    check_names([name for name in names if name], line, problems)
-    return None if duplicates else names
 
 
 def _numbered_lines(text: str) -> Iterator[tuple[int, str]]:
     """Lines as every editor counts them; other line separators may be part of a prompt."""
     return enumerate(io.StringIO(text, newline=None), 1)
+
+
+def _skip_space(text: str, position: int) -> int:
+    match = _SPACE.match(text, position)
+    return position if match is None else match.end()
+
+
+def _reason(error: Exception) -> str:
+    return error.msg if isinstance(error, json.JSONDecodeError) else str(error)
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -155,64 +290,3 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number in JSON")
-
-
-def _value_type(hint: Any) -> type:
-    """What a value must be: int, dict (any mapping) or str."""
-    types = {get_origin(part) or part for part in get_args(hint)}
-    return int if int in types else dict if Mapping in types else str
-
-
-_TYPES = {
-    name: _value_type(hint)
-    for name, hint in get_type_hints(GenerateParams, localns={"Mapping": Mapping}).items()
-    if name not in _NOT_IN_BATCHES
-}
-
-_NAMES = ("prompt", "key", *_TYPES)
-
-
-def check_names(names: Iterable[str], line: int, problems: Problems, hint: str = "") -> None:
-    """Report the names that are no parameters of a batch; line 0 stands for the defaults."""
-    for name in names:
-        if name in _NOT_IN_BATCHES:
-            problems.add(line, f"{name}: {_NOT_IN_BATCHES[name]}")
-        elif name not in (_NAMES if line else _TYPES):
-            matches = difflib.get_close_matches(name, _NAMES, 1)
-            suggestion = f"; did you mean {matches[0]!r}?" if matches and matches[0] != name else hint
-            problems.add(line, f"unknown parameter {name[:40]!r}{suggestion}")
-
-
-def coerce_values(
-    values: Mapping[str, Any], line: int, problems: Problems, *, from_text: bool
-) -> dict[str, Any]:
-    """The parameters that are set, each as its type; others are reported. `key` is left out."""
-    coerced: dict[str, Any] = {}
-    for name, value in values.items():
-        if name == "prompt":
-            coerced[name] = value
-        if name not in _TYPES or value is None:
-            continue
-        cls = _TYPES[name]
-        try:
-            coerced[name] = _coerce_text(cls, value) if from_text else _coerce(cls, value)
-        except (TypeError, ValueError, RecursionError):
-            problems.add(line, f"{name} must be {_TYPE_NAMES[cls]}")
-    return coerced
-
-
-def _coerce_text(cls: type, value: str) -> Any:
-    text = value.strip()
-    if cls is int:
-        return _coerce(int, float(text) if "." in text else int(text))
-    return _coerce(dict, json.loads(text)) if cls is dict else text
-
-
-def _coerce(cls: type, value: Any) -> Any:
-    if cls is int and isinstance(value, float) and value.is_integer():
-        return int(value)  # spreadsheets write 2.0
-    if cls is dict and is_mapping(value):
-        return dict(value)
-    if isinstance(value, bool) or not isinstance(value, cls):
-        raise TypeError
-    return value

@@ -21,13 +21,12 @@ from openai_images.batch.journal import body_field, decimal_text, error_fields, 
 from openai_images.batch.ledger import ItemRecord
 from openai_images.batch.recorder import (
     ItemRecorder,
-    RunState,
-    WorkItem,
     fetch_partial_result,
     fetch_remote,
     images_from_files,
     resume_fetch,
 )
+from openai_images.batch.run_state import RunState, WorkItem
 from openai_images.catalog.prices import Prices
 from openai_images.errors import (
     APIConnectionError,
@@ -53,7 +52,7 @@ _RUN_ENDED = "the run ended before its answer came"
 
 
 class ItemRunner(CallObserver):
-    """One item, to `run` once; its estimate is reserved in the budget. `observer` learns of everything, too."""
+    """One item, to `run` once; the budget has its reservation. `observer` learns of everything, too."""
 
     def __init__(self, run: RunState, work: WorkItem, observer: CallObserver) -> None:
         self._run = run
@@ -61,7 +60,6 @@ class ItemRunner(CallObserver):
         self._work = work
         self._item = work.item
         self._observer = observer
-        self._estimate = work.estimate
         self._may_have_run = False
         self._is_unknown = False  # an attempt before this one may have run
         self._delays = 0
@@ -102,8 +100,7 @@ class ItemRunner(CallObserver):
         """Have the `sent` row on disk: the request's first byte is next."""
         if self._may_have_run:  # the client's policy sends it again, although the outcome is unknown
             self._is_unknown = True
-            self._run.budget.settle(self._estimate, None)
-            self._run.budget.reserved += self._estimate
+            self._run.budget.repeat(self._work.reservation)
         self._recorder.is_open, self._may_have_run = True, False
         fields = {
             "stem": self._work.stem,
@@ -174,7 +171,7 @@ class ItemRunner(CallObserver):
             else:
                 await self._recorder.finish(result, fields, stored)
         finally:
-            self._run.settle(self._estimate, cost, ran=True)
+            self._run.budget.settle(self._work.reservation, cost, len(result.images), ran=True)
         return result, stored
 
     async def _store_images(self, images: Sequence[Image]) -> StoredImages:
@@ -192,7 +189,7 @@ class ItemRunner(CallObserver):
             raise
         finally:
             if not is_sent_next:
-                self._run.settle(self._estimate, None, ran=False)
+                self._run.budget.settle(self._work.reservation, None, ran=False)
 
     async def _record_failure(self, error: ImagesError) -> None:
         verdict = classify_failure(error, self._item.request.model, self._run.prices)
@@ -216,7 +213,8 @@ class ItemRunner(CallObserver):
                 if stops_batch(part):
                     self._run.halt(part)
         finally:
-            self._run.settle(self._estimate, verdict.cost, ran=verdict.billed)
+            count = len(verdict.images) + len(remote_urls(error))
+            self._run.budget.settle(self._work.reservation, verdict.cost, count, ran=verdict.billed)
 
     async def _abandon(self, error: ImagesError | None = None) -> None:
         try:
@@ -226,7 +224,7 @@ class ItemRunner(CallObserver):
                     unknown = self._may_have_run or self._is_unknown
                     await self._recorder.record("unknown" if unknown else "refused", fields)
         finally:
-            self._run.settle(self._estimate, None, ran=self._may_have_run)
+            self._run.budget.settle(self._work.reservation, None, ran=self._may_have_run)
 
     def _exit_without_outcome(self) -> NoReturn:
         self._observer.on_wait()  # raises, as the batch was halted

@@ -13,16 +13,14 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from decimal import Decimal, InvalidOperation
-from functools import lru_cache
-from math import isfinite
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Any, Final, TypeAlias
 
 from attrs import define, field, frozen
 
 from openai_images._util.json import is_list, is_object
+from openai_images.batch.response_facts import parse_seconds, response_facts
 
 STATES: Final = frozenset({"begun", "sent", "refused", "done", "away", "failed", "unknown"})
 JournalRow: TypeAlias = dict[str, Any]
@@ -31,8 +29,6 @@ _MAX_NOTES: Final = 20
 _MAX_SHOWN_KEY: Final = 60
 _MAX_IMAGES: Final = 1_000
 _MAX_NAME: Final = 4_096
-_MAX_AMOUNT_LENGTH: Final = 150
-_MAX_AMOUNT: Final = Decimal(10) ** 12
 _MAX_INTEGER: Final = 2**63
 _MAX_PIXELS: Final = 2**31
 _KEY = re.compile(r'"key":\s*("(?:[^"\\]|\\.)*")')
@@ -85,15 +81,15 @@ class JournalContents:
     unreadable_keys: Sequence[tuple[int, str]] = ()
 
 
-def parse_journal(data: bytes) -> JournalContents:
-    """The contents of a journal, whatever is in it."""
+def parse_journal(data: bytes, extra_fields: Collection[str] = ()) -> JournalContents:
+    """The contents of a journal, whatever is in it; rows keep `extra_fields` unchecked."""
     rows: list[JournalRow] = []
     notes: list[str] = []
     unreadable_keys: list[tuple[int, str]] = []
     torn, lacks_newline = b"", False
     # One line after the other: all of them at once would need as much memory again.
     for number, text in enumerate(io.BytesIO(data.removeprefix(codecs.BOM_UTF8)), 1):
-        line = parse_line(text)
+        line = parse_line(text, extra_fields)
         rows += line.rows
         if not text.endswith(b"\n"):
             torn = text[len(text) - line.unread_bytes :]
@@ -126,7 +122,7 @@ class JournalLine:
     unread_bytes: int = 0
 
 
-def parse_line(data: bytes) -> JournalLine:
+def parse_line(data: bytes, extra_fields: Collection[str] = ()) -> JournalLine:
     """The rows of a line, as far as they can be read."""
     line = JournalLine([], [])
     try:
@@ -148,26 +144,9 @@ def parse_line(data: bytes) -> JournalLine:
             line.is_complete = False
             line.unreadable_keys += _find_keys(text[start:end])
         else:
-            line.rows.append(row)
+            line.rows.append(row | {name: value[name] for name in extra_fields if name in value})
         start = _skip_space(text, end)
     return line
-
-
-def parse_amount(value: object) -> Decimal | None:
-    """An amount of US dollars as a row has it, None where it is none."""
-    return _parse_decimal(value) if isinstance(value, str) and len(value) <= _MAX_AMOUNT_LENGTH else None
-
-
-@lru_cache(maxsize=1024)
-def _parse_decimal(text: str) -> Decimal | None:
-    try:
-        amount = Decimal(text)
-    except InvalidOperation:
-        return None
-    if not amount.is_finite() or not 0 <= amount <= _MAX_AMOUNT:
-        return None
-    exponent = amount.as_tuple().exponent
-    return amount if isinstance(exponent, int) and exponent >= -_MAX_AMOUNT_LENGTH else None
 
 
 def is_file(value: object) -> bool:
@@ -205,6 +184,8 @@ def _parse_row(value: object) -> dict[str, Any] | None:
     }
     if files:
         row["files"] = [{name: file[name] for name in _FILE_FIELDS if name in file} for file in files]
+    if state not in ("sent", "refused") and (facts := response_facts(value)):
+        row["facts"] = facts
     return None if state == "away" and "urls" not in row else row
 
 
@@ -217,9 +198,7 @@ def _is_urls(value: object) -> bool:
 
 
 def _is_seconds(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return 0 <= value <= _MAX_INTEGER and isfinite(value)
+    return parse_seconds(value) is not None
 
 
 def _is_count(value: object, limit: int) -> bool:
@@ -265,10 +244,12 @@ _FIELD_CHECKS: Sequence[tuple[str, Callable[[Any], bool] | None]] = (
     ("seconds", _is_seconds),
     ("billed", None),
     ("adopted", None),
+    ("same_as", _is_text),
     ("cost", None),
     ("estimate", None),
 )
-"""The fields that are read: a large journal's other ones would fill the memory. `parse_amount` checks amounts."""
+"""The fields that are read: a large journal's other ones would fill the memory. `parse_amount` checks amounts,
+and `response_facts` what a response told."""
 
 _FILE_FIELDS = ("name", "nbytes", "sha256", "written", "width", "height", "media_type")
 

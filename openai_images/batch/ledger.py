@@ -1,9 +1,8 @@
-"""Sums the journal's rows: where each item stands, what was spent, and what may still be spent.
+"""Sums the journal's rows: where each item stands, and what was spent.
 
 Invariants: pure; rows count in the order of the file, never by their time. An item that was sent and has no end is
 unknown, and so is one whose row cannot be read. Money is Decimal, in US dollars: a `sent` row may have cost its
-estimate until a later row settles it; an unknown cost is never zero. A reserved estimate stays reserved until it is
-settled or released, and never takes spent and reserved together over the limit.
+estimate until a later row settles it; an unknown cost is never zero.
 """
 
 from __future__ import annotations
@@ -11,13 +10,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Literal, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 from attrs import define, evolve, field, frozen
 
-from openai_images._util.attrs import safe_repr
 from openai_images._util.filenames import casefold_name, stem_of
-from openai_images.batch.journal_reader import JournalContents, JournalRow, StoredFile, parse_amount
+from openai_images.batch.journal_reader import JournalContents, JournalRow, StoredFile
+from openai_images.batch.response_facts import NO_FACTS, ResponseFacts, parse_amount, response_facts
 
 State: TypeAlias = Literal["pending", "done", "away", "failed", "unknown"]
 
@@ -30,7 +29,8 @@ class ItemRecord:
 
     `request` is the digest of the last request, `stem` the name of its files, `image_count` how many it asks for;
     `files` are there in any state, and `urls` lead to the remote ones. `blocked` failures are the safety system's;
-    the other images of a `partial` one can be requested.
+    the other images of a `partial` one can be requested. `facts` are those of the last response, `earlier_facts` of
+    the ones before, by the stems of their files. `same_as` is the key of the item whose files it shares.
     """
 
     state: State = "pending"
@@ -45,6 +45,16 @@ class ItemRecord:
     adopted: bool = False
     urls: tuple[str, ...] = field(default=(), repr=False)
     partial: bool = False
+    facts: ResponseFacts = NO_FACTS
+    earlier_facts: tuple[tuple[str, ResponseFacts], ...] = ()
+    same_as: str = ""
+
+    def facts_of(self, file: StoredFile) -> ResponseFacts:
+        """The facts of the response that brought this file."""
+        if not self.earlier_facts:
+            return self.facts
+        stem = stem_of(file.name)
+        return next((facts for name, facts in self.earlier_facts if name == stem), self.facts)
 
     @property
     def is_incomplete(self) -> bool:
@@ -103,7 +113,7 @@ class Ledger:
     _open: dict[str, _OpenRequest] = field(factory=dict[str, _OpenRequest], init=False)
 
     @classmethod
-    def from_journal(cls, journal: JournalContents, estimates: Mapping[str, Decimal | None]) -> Ledger:
+    def from_journal(cls, journal: JournalContents, estimates: Mapping[str, Decimal | None]) -> Self:
         """The sum of a journal of which nothing is in flight any more; `estimates` where a row has none."""
         ledger = cls(estimates=estimates)
         unreadable = deque(journal.unreadable_keys)
@@ -138,7 +148,7 @@ class Ledger:
     def _add_sent(self, key: str, row: JournalRow) -> None:
         earlier = self._open.get(key)
         if earlier is not None:  # sent again by `retry_unknown`
-            self.spending.charge(None, earlier.estimate)
+            self._charge(key, None, earlier.estimate)
         recorded = parse_amount(row.get("estimate"))
         estimate = self.estimates.get(key) if recorded is None else recorded
         standing = self.get(key)
@@ -153,6 +163,7 @@ class Ledger:
             reason="it was sent, and the run ended before its answer came",
             cost=standing.cost if kept_files else None,
             partial=bool(kept_files),
+            earlier_facts=tuple((stem_of(file.name), standing.facts_of(file)) for file in kept_files),
         )
 
     def _add_refused(self, key: str) -> None:
@@ -169,7 +180,7 @@ class Ledger:
         cost = None if state == "unknown" else parse_amount(row.get("cost"))
         is_billed = state != "failed" or row.get("billed")
         if is_billed and (request is not None or cost is not None):
-            self.spending.charge(cost, request.estimate if request else None)
+            self._charge(key, cost, request.estimate if request else None)
         self._update(key, row, state)
 
     def _update(self, key: str, row: JournalRow, state: State) -> None:
@@ -180,6 +191,7 @@ class Ledger:
         elif cost is not None and other_cost is not None:
             cost += other_cost
         seconds = row.get("seconds")
+        facts: ResponseFacts | None = row.get("facts") or response_facts(row)
         self.records[key] = ItemRecord(
             state,
             str(row.get("request", before.request)),
@@ -193,6 +205,9 @@ class Ledger:
             bool(row.get("adopted")),
             tuple(row.get("urls") or ()) if state == "away" else (),
             row.get("error") == "PartialResultError" or (before.partial and state != "done"),
+            facts or before.facts,
+            before.earlier_facts,
+            row.get("same_as", "" if facts else before.same_as),
         )
 
     def _mark_unreadable(self, key: str) -> None:
@@ -204,62 +219,12 @@ class Ledger:
 
     def _close_open(self) -> None:
         """Nothing is in flight: requests without an end are unknown, and may have cost their estimate."""
-        for request in self._open.values():
-            self.spending.charge(None, request.estimate)
+        for key, request in self._open.items():
+            self._charge(key, None, request.estimate)
         self._open.clear()
+
+    def _charge(self, key: str, cost: Decimal | None, estimate: Decimal | None) -> None:  # noqa: ARG002  `costs.py`
+        self.spending.charge(cost, estimate)
 
 
 _NEVER_SENT = ItemRecord()
-
-
-@safe_repr
-class Budget:
-    """A limit in US dollars (None: no limit), what of it is spent, and what in-flight requests have reserved.
-
-    Raises ValueError for an amount that is negative or no number.
-    """
-
-    def __init__(self, limit: Decimal | None, spent: Decimal = _ZERO) -> None:
-        self.limit = None if limit is None else _check_amount(limit)
-        self.spent = _check_amount(spent)
-        self.reserved = _ZERO
-
-    @property
-    def available(self) -> Decimal | None:
-        """What can still be reserved, never below 0; None without a limit."""
-        return None if self.limit is None else max(self.limit - self.spent - self.reserved, _ZERO)
-
-    def reserve(self, estimate: Decimal) -> bool:
-        """Reserve an estimate; False, and nothing is reserved, where it does not fit. Raises ValueError."""
-        if self.limit is not None and self.spent + self.reserved + _check_amount(estimate) > self.limit:
-            return False
-        self.reserved += _check_amount(estimate)
-        return True
-
-    def settle(self, estimate: Decimal, cost: Decimal | None) -> None:
-        """Replace a reserved estimate by its cost, or spend the estimate where the cost is not known.
-
-        Raises ValueError where less than the estimate is reserved, and for a cost that is no amount.
-        """
-        spent = _check_amount(estimate if cost is None else cost)
-        self.release(estimate)
-        self.spent += spent
-
-    def release(self, estimate: Decimal) -> None:
-        """Free an estimate whose request was not executed. Raises ValueError where less than that is reserved."""
-        if _check_amount(estimate) > self.reserved:
-            msg = f"only {self.reserved} is set aside, not {estimate}: each estimate is settled or released once"
-            raise ValueError(msg)
-        self.reserved -= estimate
-
-    def __repr__(self) -> str:
-        limit = "no limit" if self.limit is None else f"limit {self.limit}"
-        return f"<Budget {self.spent} spent, {self.reserved} set aside, {limit}>"
-
-
-def _check_amount(value: Decimal) -> Decimal:
-    """Reject what is no amount of money: NaN would make every comparison false."""
-    if not value.is_finite() or value < 0:
-        msg = f"an amount in US dollars is a finite number of 0 or more, not {value}"
-        raise ValueError(msg)
-    return value

@@ -13,16 +13,18 @@ from typing import TypeAlias
 
 from attrs import field, frozen
 
-from openai_images._util.attrs import is_count, is_number, must_be
+from openai_images._util.attrs import is_count, is_number, must_be, repr_names, short_repr
 from openai_images.catalog.prices import PUBLISHED_PRICES, Prices, is_amount
 from openai_images.many.failure_streaks import DEFAULT_IDENTICAL_FAILURES
+from openai_images.models.notebook import table_of_fields
 from openai_images.models.requests import GenerateRequest
 
 Thumbnail: TypeAlias = Callable[[Path, Path], object]
 """Makes a small WebP copy of the first path's image at the second, which has another suffix; may raise anything."""
 
 
-@frozen
+@short_repr
+@frozen(repr=False)
 class BatchItem:
     """One request of a batch: its `key` names it and its files; `line` is its line in an input file, if any."""
 
@@ -43,16 +45,21 @@ class BatchOptions:
     """How many requests at once, for how much money, and what is sent again.
 
     `concurrency` requests at once, None for as many as the client's `Limits` allow. `budget` US dollars for all runs
-    of the folder together, by `prices`. `retry_failed` sends failures again, `retry_unknown` what may have been
-    billed, or is behind a URL that cannot be fetched, `retry_missing` what was done and whose images are gone.
+    of the folder together, by `prices`: never exceeded by more than one request in flight, nor at all where requests
+    name their size and quality. `max_image_cost` US dollars is what one image costs at most as you know it, where that
+    is less than the estimate, or there is none. `retry_failed` sends failures again, `retry_unknown` what may have been
+    billed, or is behind a URL that cannot be fetched, `retry_missing` what was done and whose images are gone, and the
+    images that did not come of an item that failed with only some of them, without sending other failures again.
     `dedupe` sends identical requests once. After `max_identical_failures` with no success between them, each of which
     may have cost money or rejected the account, the batch ends; None: it continues. While the server is unreachable
     the batch waits, for `max_outage` seconds at a time. `thumbnail` makes a small WebP copy of the image in its first
-    path at its second, for `index.html`, which begins with the remark `note`. Raises `ConfigurationError`.
+    path at its second, for `index.html`, which begins with the remark `note`. Without `record_prompts` no file of the
+    folder has a prompt, nor `extra_body`. Raises `ConfigurationError`.
     """
 
     concurrency: int | None = field(default=None, validator=_count)
     budget: Decimal | None = field(default=None, validator=_dollars)
+    max_image_cost: Decimal | None = field(default=None, validator=_dollars)
     prices: Prices = PUBLISHED_PRICES
     retry_failed: bool = False
     retry_unknown: bool = False
@@ -62,35 +69,39 @@ class BatchOptions:
     max_outage: float = field(default=600.0, validator=_seconds)
     thumbnail: Thumbnail | None = None
     note: str = ""
+    record_prompts: bool = True
 
 
-@frozen(kw_only=True)
+@short_repr
+@frozen(kw_only=True, repr=False)
 class BatchPlan:
     """Where a batch stands, by keys in the order of its items; `to_send` is what a run will send.
 
     `done`, `away`, `pending`, `failed`, `unknown` and `missing` are disjoint and complete: `away` was paid for, and a
     run fetches its images from URLs; `pending` was never sent, or not executed; `unknown` may have been billed;
     `missing` was done, and its images are gone. Of the done, `adopted` images were found without their row, and
-    `altered` ones are not what was written. `changed` are pending: they had failed, and their request is another one
-    now. `removed` are in the journal and no longer in the items. `same` maps each item that is not sent to the one
-    whose images it shares. `notes` tell what was repaired. `spent` US dollars went before this run, None where no
-    cost is known; `unpriced` results are not in it.
+    `altered` ones are not what was written; of the failed and unknown, `incomplete` ones have some of their images.
+    `changed` are pending: they had failed, and their request is another one now. `removed` are in the journal and no
+    longer in the items. `same` maps each item that is not sent to the one whose images it shares. `notes` tell what
+    was repaired. `spent` US dollars went before this run, None where no cost is known; `unpriced` results are not in
+    it.
     """
 
     total: int
-    done: tuple[str, ...] = ()
-    away: tuple[str, ...] = ()
-    pending: tuple[str, ...] = ()
-    failed: tuple[str, ...] = ()
-    unknown: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    adopted: tuple[str, ...] = ()
-    altered: tuple[str, ...] = ()
-    changed: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-    to_send: tuple[str, ...] = ()
+    done: tuple[str, ...] = field(default=(), repr=repr_names)
+    away: tuple[str, ...] = field(default=(), repr=repr_names)
+    pending: tuple[str, ...] = field(default=(), repr=repr_names)
+    failed: tuple[str, ...] = field(default=(), repr=repr_names)
+    unknown: tuple[str, ...] = field(default=(), repr=repr_names)
+    missing: tuple[str, ...] = field(default=(), repr=repr_names)
+    adopted: tuple[str, ...] = field(default=(), repr=repr_names)
+    altered: tuple[str, ...] = field(default=(), repr=repr_names)
+    changed: tuple[str, ...] = field(default=(), repr=repr_names)
+    incomplete: tuple[str, ...] = field(default=(), repr=repr_names)
+    removed: tuple[str, ...] = field(default=(), repr=repr_names)
+    to_send: tuple[str, ...] = field(default=(), repr=repr_names)
     same: Mapping[str, str] = field(factory=dict[str, str], hash=False, repr=False)
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default=(), repr=repr_names)
     spent: Decimal | None = None
     unpriced: int = 0
 
@@ -99,8 +110,12 @@ class BatchPlan:
         """The keys whose images a run fetches; those also in `to_send` are sent where that fails."""
         return tuple(key for key in self.away if key not in self.same)
 
+    def _repr_html_(self) -> str:
+        return table_of_fields("Plan of a batch", self)
 
-@frozen(kw_only=True)
+
+@short_repr
+@frozen(kw_only=True, repr=False)
 class BatchSummary:
     """Where a batch stands after a run, or during it.
 
@@ -111,7 +126,8 @@ class BatchSummary:
     could not be written), "server" (it could not be reached), "key" (it was not accepted) or "failures" (too many
     identical ones in a row). `spent` US dollars went in all runs, None where no cost is known; `unpriced` results,
     and requests that may have been billed, are not in it. `saved_elsewhere` are images that the folder did not take.
-    `elapsed` seconds are this run's.
+    `elapsed` seconds are this run's. `assumed_cost` says what the budget assumes of a cost that is not certain, and how
+    to make it certain.
     """
 
     total: int
@@ -126,6 +142,10 @@ class BatchSummary:
     reason: str = ""
     spent: Decimal | None = None
     unpriced: int = 0
-    saved_elsewhere: tuple[str, ...] = ()
+    saved_elsewhere: tuple[str, ...] = field(default=(), repr=repr_names)
     elapsed: float = 0.0
     incomplete: int = 0
+    assumed_cost: str = ""
+
+    def _repr_html_(self) -> str:
+        return table_of_fields("Batch", self)

@@ -1,126 +1,23 @@
 """Decides what a run sends, from its items, the journal's ledger and the folder; and tells where every item stands.
 
-Invariants: pure. Two requests are the same if their bodies are, the client's model included; rows hold the digest of
-a body. A done item is never sent again; an unknown, failed or missing one only when configured. Remote images are
-fetched before anything is sent. A changed request of an item that may have been billed stops the run before anything
-is sent.
+Invariants: pure. A done item is never sent again; an unknown, failed or missing one only when configured. Remote
+images are fetched before anything is sent. A changed request of an item that may have been billed stops the run
+before anything is sent.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
-from decimal import Decimal
-from typing import Any
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
+from openai_images.batch.items import ResolvedItem
 from openai_images.batch.ledger import ItemRecord, Ledger
-from openai_images.batch.models import BatchItem, BatchOptions, BatchPlan, BatchSummary
-from openai_images.catalog.prices import Prices
-from openai_images.errors import BatchFolderError, BatchInputError, RequestInvalidError
-from openai_images.models.cost import estimate_cost
-from openai_images.models.requests import GenerateRequest
-from openai_images.wire.codec import encode_json, request_params
+from openai_images.batch.models import BatchOptions, BatchPlan, BatchSummary
+from openai_images.errors import BatchFolderError
 
 _MAX_SHOWN = 10
-_MAX_SHOWN_PROBLEMS = 20
-_MAX_IMAGES = 1_000
-
-
-@frozen
-class ResolvedItem:
-    """An item as it will be sent: its index, the whole `request`, its body's digest, its estimate in US dollars."""
-
-    index: int
-    key: str
-    request: GenerateRequest
-    digest: str
-    estimate: Decimal | None = field(default=None)
-
-    @property
-    def image_count(self) -> int:
-        """How many images it asks for."""
-        return self.request.n or 1
-
-    def rest(self, kept_count: int, prices: Prices) -> ResolvedItem | None:
-        """The same item asking only for the images that are missing; None where it must ask for all."""
-        missing = self.image_count - kept_count
-        if not 0 < kept_count < self.image_count or "n" in (self.request.extra_body or {}):
-            return None
-        request = evolve(self.request, n=missing)
-        return evolve(self, request=request, estimate=estimate_cost(request, prices))
-
-
-def resolve_items(items: Iterable[BatchItem], model: str | None, prices: Prices) -> list[ResolvedItem]:
-    """The items as they will be sent, `model` where one names none. Raises `BatchInputError` with all problems."""
-    resolved: list[ResolvedItem] = []
-    problems: list[str] = []
-    first: dict[str, int] = {}
-    for index, item in enumerate(items):
-        where = f"item {index + 1}" if item.line is None else f"line {item.line}"
-        earlier = first.setdefault(item.key, index)
-        if earlier != index:
-            problems.append(f"{where}: the key {item.key[:40]!r} is that of item {earlier + 1} already")
-        request = item.request
-        if request.path != GenerateRequest.path:
-            problems.append(f"{where}: a batch takes no {type(request).__name__}; generate_many does")
-            continue
-        if request.model is None and model is not None:
-            request = evolve(request, model=model)
-        try:
-            _check_image_count(request)
-            resolved.append(
-                ResolvedItem(index, item.key, request, _digest(request), estimate_cost(request, prices))
-            )
-        except RequestInvalidError as error:
-            problems.append(f"{where}: {error}")
-    if problems:
-        raise input_error("the items", problems)
-    return resolved
-
-
-_canonical_encoder = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-
-
-def _check_image_count(request: GenerateRequest) -> None:
-    """Reject a number of images for which there are no file names. Raises `RequestInvalidError`."""
-    number: Any = request.n  # callers may be untyped
-    if number is not None and (
-        isinstance(number, bool) or not isinstance(number, int) or not 0 < number <= _MAX_IMAGES
-    ):
-        msg = f"n must be a whole number from 1 to {_MAX_IMAGES:,}"
-        raise RequestInvalidError(msg)
-
-
-def input_error(where: str, problems: Sequence[str]) -> BatchInputError:
-    """The exception with all `problems`, the first of them in its text."""
-    shown = "".join(f"\n  {problem}" for problem in problems[:_MAX_SHOWN_PROBLEMS])
-    more = (
-        f"\n  … and {len(problems) - _MAX_SHOWN_PROBLEMS:,} more"
-        if len(problems) > _MAX_SHOWN_PROBLEMS
-        else ""
-    )
-    rows = "1 problem" if len(problems) == 1 else f"{len(problems):,} problems"
-    return BatchInputError(
-        f"{where} cannot be used, and nothing was sent: {rows}{shown}{more}", problems=problems
-    )
-
-
-def _digest(request: GenerateRequest) -> str:
-    """The SHA-256 of the request's canonical body. Raises `RequestInvalidError`."""
-    body = request_params(request, stream=False)
-    if {str} >= set(map(type, body)) and {str, int} >= set(map(type, body.values())):
-        with suppress(ValueError):  # raised below, without the prompt
-            return _hash_json(body)
-    return _hash_json(json.loads(encode_json(body)))  # a tuple becomes a list, 1 as a name "1"
-
-
-def _hash_json(body: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_canonical_encoder.encode(body).encode()).hexdigest()
 
 
 @frozen(kw_only=True)
@@ -140,7 +37,7 @@ def reject_changed_items(items: Iterable[ResolvedItem], ledger: Ledger) -> None:
         raise BatchFolderError(
             f"{_subject(changed, 'item')} not what this folder's journal has under the same key, and may have been "
             f"paid for already: {_list_limited(changed, 40)}; nothing was sent. Use another folder, give new prompts "
-            "keys of their own or put them behind the old ones, or go back to the old prompts and parameters"
+            "keys of their own or put them behind the old ones, or go back to the old prompts, parameters and images"
         )
 
 
@@ -174,6 +71,10 @@ def make_plan(
     states_to_send |= {"unknown", "away"} if options.retry_unknown else set()
     states_to_send |= {"missing"} if options.retry_missing else set()
     to_send = {item.key for item in items if states[item.key] in states_to_send}
+    if options.retry_missing:
+        to_send |= {
+            item.key for item in items if states[item.key] == "failed" and _has_rest(item, ledger, options)
+        }
     same = _find_duplicates(items, states, to_send) if options.dedupe else {}
     states |= {key: states[other] for key, other in same.items() if other not in to_send}
 
@@ -187,6 +88,11 @@ def make_plan(
         adopted=tuple(key for key in keys["done"] if ledger.get(key).adopted),
         altered=tuple(key for key in keys["done"] if key in findings.altered),
         changed=tuple(item.key for item in items if _is_changed(item, ledger)),
+        incomplete=tuple(
+            key
+            for key, state in states.items()
+            if state in ("failed", "unknown") and ledger.get(key).is_incomplete
+        ),
         removed=tuple(
             key for key, record in ledger.records.items() if key not in states and record.state != "pending"
         ),
@@ -202,6 +108,12 @@ def _state(item: ResolvedItem, ledger: Ledger, findings: FolderFindings) -> str:
     if _is_changed(item, ledger):
         return "pending"
     return "missing" if item.key in findings.missing else ledger.get(item.key).state
+
+
+def _has_rest(item: ResolvedItem, ledger: Ledger, options: BatchOptions) -> bool:
+    """Whether only the images that did not come can be requested."""
+    record = ledger.get(item.key)
+    return record.partial and item.rest(len(record.files), options) is not None
 
 
 def _is_changed(item: ResolvedItem, ledger: Ledger) -> bool:

@@ -13,22 +13,23 @@ from attrs import define, field
 
 from openai_images._util.filenames import NameAllocator
 from openai_images._version import __version__
+from openai_images.batch.caller import Caller
 from openai_images.batch.filesystem import Disk
 from openai_images.batch.folder import BatchFolder, OpenJournal, Paths
 from openai_images.batch.image_files import ImageInventory
-from openai_images.batch.journal import FORMAT, dated_row, done_row
+from openai_images.batch.items import ResolvedItem, reject_invalid_items
+from openai_images.batch.journal import FORMAT, dated_row, done_row, timestamp
 from openai_images.batch.journal_reader import JournalRow, StoredFile
 from openai_images.batch.ledger import Ledger
 from openai_images.batch.models import BatchOptions, BatchPlan
 from openai_images.batch.plan import (
     FolderFindings,
-    ResolvedItem,
     make_plan,
     reject_changed_items,
     reject_lost_rows,
 )
-from openai_images.catalog.prices import PUBLISHED_PRICES
 from openai_images.errors import ConfigurationError
+from openai_images.models.requests import EditRequest, GenerateRequest
 
 
 @define
@@ -49,15 +50,18 @@ class OpenedBatch:
 
 
 def open_batch(
-    disk: Disk, root: Path, items: Sequence[ResolvedItem], options: BatchOptions, now: str
+    disk: Disk, root: Path, items: Sequence[ResolvedItem], options: BatchOptions, caller: Caller
 ) -> OpenedBatch:
-    """Claim the folder and make the plan. Raises `BatchFolderError`, `ConfigurationError` and OSError."""
+    """Claim the folder and make the plan.
+
+    Raises `BatchFolderError`, `BatchInputError`, `ConfigurationError` and OSError.
+    """
     folder = BatchFolder(disk, Paths(root))
     try:
         folder.claim()
         journal = folder.open_journal()
         try:
-            return _Recovery(folder, journal, items, options, now).run()
+            return _Recovery(folder, journal, items, options, caller).run()
         except BaseException:
             journal.close()
             raise
@@ -72,12 +76,14 @@ class _Recovery:
     journal: OpenJournal
     items: Sequence[ResolvedItem]
     options: BatchOptions
-    now: str
+    caller: Caller
+    now: str = field(init=False)
     ledger: Ledger = field(init=False)
     inventory: ImageInventory = field(init=False)
     plan: BatchPlan = field(init=False)
 
     def run(self) -> OpenedBatch:
+        self.now = timestamp(self.caller.timing.wall())
         self.ledger = Ledger.from_journal(
             self.journal.contents, {item.key: item.estimate for item in self.items}
         )
@@ -88,6 +94,7 @@ class _Recovery:
         self.plan = make_plan(self.items, self.ledger, findings, self.options)
         lost_images = self.inventory.lost_images(self.plan.to_send, self.ledger)
         reject_lost_rows(lost_images, str(self.folder.paths.images))
+        self._reject_invalid_requests()
         self._reject_unknown_costs()
         kept_files = self._find_kept_files()
         stems = self._assign_stems(kept_files)
@@ -142,7 +149,7 @@ class _Recovery:
             record = self.ledger.get(item.key)
             if item.key in only_sent and record.stem and record.request == item.digest:
                 files = self.inventory.present_files(record) if record.partial else ()
-                if item.rest(len(files), PUBLISHED_PRICES) is not None:
+                if item.rest(len(files), self.options) is not None:
                     kept_files[item.key] = files
         return kept_files
 
@@ -173,24 +180,38 @@ class _Recovery:
                 stems[item.key] = names.new(item.key, item.image_count)
         return stems
 
+    def _reject_invalid_requests(self) -> None:
+        """Reject what the client would not send."""
+        to_send = set(self.plan.to_send)
+        reject_invalid_items((item for item in self.items if item.key in to_send), self.caller.check)
+
     def _reject_unknown_costs(self) -> None:
         """Reject a budget where costs cannot be estimated."""
         if self.options.budget is None:
             return
         to_send = set(self.plan.to_send)
-        unknown = [item for item in self.items if item.key in to_send and item.estimate is None]
+        unknown = [
+            item
+            for item in self.items
+            if item.key in to_send and item.estimate is None and not self._has_cost(item.request)
+        ]
         if unknown:
             models = ", ".join(sorted({repr(item.request.model)[:60] for item in unknown})[:3])
             msg = (
                 f"a budget needs prices, and what {len(unknown):,} of the requests may cost is not known (model "
-                f"{models}); nothing was sent. Name a model, size and quality with a published price, give prices, or "
-                "leave the budget out"
+                f"{models}); nothing was sent. Name a model, size and quality with a published price, give prices or "
+                "max_image_cost, or leave the budget out"
             )
             raise ConfigurationError(msg)
         unpriceable = self.ledger.spending.unpriceable
         if unpriceable:
             msg = (
                 f"a budget needs to know what was spent, and {unpriceable:,} earlier requests of this folder have "
-                "neither a cost nor an estimate; nothing was sent. Use another folder, or leave the budget out"
+                "neither a cost nor an estimate; nothing was sent. Give max_image_cost, use another folder, or leave "
+                "the budget out"
             )
             raise ConfigurationError(msg)
+
+    def _has_cost(self, request: GenerateRequest) -> bool:
+        """Whether what an edit has cost can be told from its usage, although nothing is known before."""
+        return isinstance(request, EditRequest) and self.options.prices.of(request.model) is not None

@@ -9,17 +9,22 @@ Must not: read or write outside the batch's folder.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Any, Final
 
 from attrs import field, frozen, validators
 
 from openai_images._util.atomic_file import part_path, publish
-from openai_images._util.attrs import repr_length
+from openai_images._util.attrs import repr_keys, repr_length
+from openai_images.batch.items import ResolvedItem
+from openai_images.batch.journal_reader import StoredFile
+from openai_images.batch.ledger import ItemRecord
 from openai_images.batch.models import Thumbnail
-from openai_images.batch.plan import BatchStatus, ResolvedItem
+from openai_images.batch.parameters import plain_parameters
+from openai_images.batch.plan import BatchStatus
 
 STATES: Final = {
     "done": "Done",
@@ -44,7 +49,8 @@ class SheetEntry:
 
     `state` is "done", "failed", "blocked" (by moderation), "unknown", "away" (behind a URL) or "pending"; `files` are
     relative to the batch's folder, with slashes; `width` and `height` in pixels are those of the first; `cost` in US
-    dollars, `seconds` with waits.
+    dollars, `seconds` with waits. `group` is a number that the items of one prompt share, 0 for one that is alone, and
+    `parameters` are those of an item in a group.
     """
 
     key: str
@@ -56,6 +62,12 @@ class SheetEntry:
     reason: str = field(default="", repr=repr_length)
     cost: Decimal | None = None
     seconds: float | None = None
+    model: str = ""
+    quality: str = ""
+    image_format: str = ""
+    recorded_at: str = ""
+    group: int = 0
+    parameters: Mapping[str, Any] = field(factory=dict[str, Any], repr=repr_keys)
 
 
 @frozen(kw_only=True)
@@ -74,29 +86,24 @@ class SheetHeader:
     note: str = ""
 
 
+_NO_PARAMETERS: Final[Mapping[str, Any]] = {}
 _NOT_FETCHED = "its picture is paid for, and was not fetched yet; the journal has its URL"
 _GONE = "it was done, and its pictures are gone; retry_missing sends it again"
 
 
-def sheet_entries(items: Iterable[ResolvedItem], status: BatchStatus) -> Iterator[SheetEntry]:
-    """An entry for each item, in their order."""
+def sheet_entries(
+    items: Collection[ResolvedItem], status: BatchStatus, *, prompts: bool = True
+) -> Iterator[SheetEntry]:
+    """An entry for each item, in their order; without `prompts` it has none, but the groups are the same."""
+    groups = _shared_prompts(items)
     for item in items:
         record, state = status.record(item.key), status.state(item.key)
-        reason = "" if state in ("done", "pending") else record.reason
-        if state == "failed" and record.blocked:
-            state = "blocked"
-        elif state in ("failed", "unknown") and record.is_incomplete:
-            reason = f"{len(record.files)} of {record.image_count} images: {reason}"
-        elif state == "away":
-            reason = reason or _NOT_FETCHED
-        elif state == "missing":
-            state, reason = "failed", _GONE
-        if outside := [file.name for file in record.files if file.is_outside]:
-            reason = "; ".join(filter(None, [reason, f"saved as {', '.join(outside)}"]))
+        state, reason = _state_and_reason(record, state)
         files = [] if reason == _GONE else [file for file in record.files if not file.is_outside]
+        request, group = item.request, groups.get(item.request.prompt, 0)
         yield SheetEntry(
             item.key,
-            item.request.prompt,
+            request.prompt if prompts else "",
             state,
             tuple(file.name for file in files),
             width=files[0].width if files else None,
@@ -104,7 +111,41 @@ def sheet_entries(items: Iterable[ResolvedItem], status: BatchStatus) -> Iterato
             reason=reason,
             cost=record.cost,
             seconds=record.seconds,
+            model=request.model or "",
+            quality=record.facts.quality or request.quality or "",
+            image_format=_format_of(files) or request.output_format or "",
+            recorded_at=record.facts.at,
+            group=group,
+            parameters=plain_parameters(request, prompts=prompts) if group else _NO_PARAMETERS,
         )
+
+
+def _shared_prompts(items: Iterable[ResolvedItem]) -> dict[str, int]:
+    """A number above 0 for each prompt that several items have."""
+    counts = Counter(item.request.prompt for item in items)
+    shared = (prompt for prompt, count in counts.items() if count > 1)
+    return {prompt: number for number, prompt in enumerate(shared, 1)}
+
+
+def _state_and_reason(record: ItemRecord, state: str) -> tuple[str, str]:
+    """How the page calls the state, and what it says of it."""
+    reason = "" if state in ("done", "pending") else record.reason
+    if state == "failed" and record.blocked:
+        state = "blocked"
+    elif state in ("failed", "unknown") and record.is_incomplete:
+        reason = f"{len(record.files)} of {record.image_count} images: {reason}"
+    elif state == "away":
+        reason = reason or _NOT_FETCHED
+    elif state == "missing":
+        state, reason = "failed", _GONE
+    if outside := [file.name for file in record.files if file.is_outside]:
+        reason = "; ".join(filter(None, [reason, f"saved as {', '.join(outside)}"]))
+    return state, reason
+
+
+def _format_of(files: Sequence[StoredFile]) -> str:
+    """The format of the first image by its bytes: png, jpeg, svg, …."""
+    return files[0].media_type.rpartition("/")[2].removesuffix("+xml") if files else ""
 
 
 def has_thumbnail(folder: Path, file: str) -> bool:

@@ -9,12 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from attrs import evolve, field, frozen
 
 from openai_images._util.attrs import repr_keys
-from openai_images.catalog.tokens import model_family, qualities
+from openai_images.catalog.tokens import (
+    FEWEST_PIXELS,
+    LONGEST_EDGE,
+    MOST_PIXELS,
+    model_family,
+    qualities,
+)
 
 AS_OF: Final = date(2026, 11, 28)
 """The date of this table; the ends of models are not judged by it."""
@@ -34,6 +40,19 @@ MAX_IMAGES_PER_CALL: Final = 1_000
 _NOTICE: Final = timedelta(days=30)
 
 
+class SizeRules(NamedTuple):
+    """What any size must keep: both edges are multiples of `step`; pixels in all, the longer edge, its ratio."""
+
+    step: int
+    min_pixels: int
+    max_pixels: int
+    max_edge: int
+    max_ratio: int
+
+
+SIZE_RULES: Final = SizeRules(16, FEWEST_PIXELS, MOST_PIXELS, LONGEST_EDGE, 3)
+
+
 @frozen(kw_only=True)
 class ModelSpec:
     """What one model accepts, and its last day at OpenAI and at Azure, if known.
@@ -41,6 +60,7 @@ class ModelSpec:
     `values` has the known values of each parameter that has such; a parameter missing there is not accepted. `sizes`
     are all its sizes besides `auto`, empty if any size within the rules is accepted. `unsure` are values on which the
     documentation and the API disagree. `prompt` is the longest prompt in characters, `max_images` the largest `n`.
+    `replacements` are the models that OpenAI names for one that ends.
     """
 
     name: str
@@ -53,6 +73,13 @@ class ModelSpec:
     prompt: int = 32_000
     max_images: int = 10
     streams: bool = True
+    edits: bool = True
+    replacements: tuple[str, ...] = ()
+
+    @property
+    def size_rules(self) -> SizeRules | None:
+        """The rules for any size; None where only `sizes` are accepted."""
+        return None if self.sizes else SIZE_RULES
 
     def end(self, *, azure: bool = False) -> tuple[str, date | None]:
         """Return who ends the model (OpenAI, or Azure if `azure` and its day is known), and the day if known."""
@@ -105,10 +132,16 @@ def _table() -> Iterable[ModelSpec]:
         sizes=_SQUARE_AND_TWO_MORE,
         ends=_END_OF_1_5,
         azure_ends=date(2026, 12, 16),
+        replacements=REPLACEMENTS,
     )
     for name in ("gpt-image-1-mini", "chatgpt-image-latest"):
         fidelity_values = {"input_fidelity": ("low",)} if name.endswith("mini") else fidelity
-        yield evolve(_gpt(name, fidelity_values), sizes=_SQUARE_AND_TWO_MORE, ends=_END_OF_1_5)
+        yield evolve(
+            _gpt(name, fidelity_values),
+            sizes=_SQUARE_AND_TWO_MORE,
+            ends=_END_OF_1_5,
+            replacements=REPLACEMENTS,
+        )
     yield evolve(_gpt("gpt-image-1"), sizes=_SQUARE_AND_TWO_MORE, ends=date(2026, 10, 23))
     yield ModelSpec(
         name="dall-e-3",
@@ -118,6 +151,7 @@ def _table() -> Iterable[ModelSpec]:
         prompt=4000,
         max_images=1,
         streams=False,
+        edits=False,
     )
     yield ModelSpec(
         name="dall-e-2",
@@ -131,6 +165,11 @@ def _table() -> Iterable[ModelSpec]:
 
 MODELS: Final[Mapping[str, ModelSpec]] = {model.name: model for model in _table()}
 """All known models, the newest first."""
+
+
+def known_models() -> tuple[ModelSpec, ...]:
+    """Return all models of the package's dated table, the newest first, also those that have ended."""
+    return tuple(MODELS.values())
 
 
 def find_model(name: str) -> tuple[ModelSpec | None, bool]:

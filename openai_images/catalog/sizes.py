@@ -10,7 +10,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Final
 
-from openai_images.catalog.models import find_model
+from openai_images.catalog.models import SIZE_RULES, find_model
 from openai_images.catalog.tokens import FEWEST_PIXELS, LONGEST_EDGE, MOST_PIXELS
 from openai_images.errors import RequestInvalidError
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 PROVEN_PIXELS: Final = 2560 * 1440
 """Above this many pixels OpenAI calls sizes experimental."""
 
-_STEP: Final = 16
-_WIDEST: Final = 3
+_STEP: Final = SIZE_RULES.step
+_WIDEST: Final = SIZE_RULES.max_ratio
 
 _SIZE: Final = re.compile(r"([1-9][0-9]{0,8})x([1-9][0-9]{0,8})")
 _NUMBER: Final = r"([0-9]{1,4}(?:\.[0-9]{1,3})?)"

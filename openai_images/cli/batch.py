@@ -24,6 +24,7 @@ from openai_images.cli.batch_input import BatchCommandOptions, BatchJob, estimat
 from openai_images.cli.batch_progress import BatchDisplay, make_batch_display
 from openai_images.cli.batch_report import BatchReporter, RunSummary, plan_lines, plan_record
 from openai_images.cli.console import Console, Streams, dollars, plural, wait_writable
+from openai_images.cli.diagnostics import diagnostics_to
 from openai_images.cli.error_report import ErrorReport
 from openai_images.cli.options import offline_client, open_client
 
@@ -38,7 +39,9 @@ def run_batch(options: BatchCommandOptions, streams: Streams) -> int:
     """Run the batch and return the exit code. Raises click.UsageError."""
     console = options.make_console(streams)
     try:
-        command = BatchCommand(load_job(options), console)
+        with diagnostics_to(console):
+            job = load_job(options)
+        command = BatchCommand(job, console)
     except ImagesError as error:
         error_report.report_error(console, error_report.report_from(error), error)
         return error_report.exit_code(error)
@@ -58,6 +61,11 @@ class BatchCommand:
 
     async def run(self) -> int:
         """Plan, run and summarize; return the exit code."""
+        items, row_count = self._job.input
+        if len(items) != row_count:
+            self._console.print_note(
+                f"matrix: {plural(len(items), 'request')} from {plural(row_count, 'prompt')}"
+            )
         if self._options.dry_run:
             return await self._dry_run()
         job = self._job

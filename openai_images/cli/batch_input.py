@@ -6,10 +6,8 @@ Must not: accept part of an input: one bad row rejects it, and every bad row is 
 
 from __future__ import annotations
 
-import codecs
-import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,14 +21,15 @@ from openai_images import (
     BatchItem,
     BatchOptions,
     ConfigurationError,
+    EditRequest,
     Limits,
     Prices,
     estimate_cost,
-    read_batch_items,
     read_prices,
 )
+from openai_images.cli.batch_items import BatchInput, InputOptions, load_items
 from openai_images.cli.console import dollars, plural
-from openai_images.cli.options import CallOptions, read_stdin_bytes
+from openai_images.cli.options import CallOptions
 from openai_images.cli.preview import write_thumbnail
 
 _STAND_IN = (
@@ -43,12 +42,20 @@ _STAND_IN = (
 class BatchCommandOptions(CallOptions):
     """Options of `batch`."""
 
-    file: str
+    file: str | None = None
+    prompt: tuple[str, ...] = field(default=(), repr=False)
     out: str
     input_format: str | None = None
+    prompt_column: str | None = None
+    key_column: str | None = None
+    ignore_unknown: bool = False
+    comments: bool = False
+    matrix: tuple[str, ...] = ()
+    var: tuple[str, ...] = field(default=(), repr=False)
     concurrency: int | None = None
     images_per_minute: int | None = None
     budget: str | None = None
+    max_image_cost: str | None = None
     prices: str | None = None
     max_identical_failures: int = 5
     retry_failed: bool = False
@@ -56,6 +63,28 @@ class BatchCommandOptions(CallOptions):
     retry_missing: bool = False
     dedupe: bool = False
     dry_run: bool = False
+    no_prompts: bool = False
+
+    @property
+    def input_options(self) -> InputOptions:
+        """Where the items come from."""
+        return InputOptions(
+            file=self.file,
+            prompts=self.prompt,
+            input_format=self.input_format,
+            prompt_column=self.prompt_column,
+            key_column=self.key_column,
+            ignore_unknown=self.ignore_unknown,
+            comments=self.comments,
+            matrix=self.matrix,
+            variables=self.var,
+        )
+
+    @property
+    def chosen_params(self) -> dict[str, Any]:
+        """The parameters that were typed."""
+        names = ("n", "size", "quality", "model", "output_format", "background", "moderation")
+        return {name: getattr(self, name) for name in names} | {"output_compression": self.compression}
 
 
 @frozen(kw_only=True)
@@ -63,10 +92,16 @@ class BatchJob:
     """The options, and what was read for them."""
 
     options: BatchCommandOptions
-    items: Sequence[BatchItem] = field(repr=False)
+    input: BatchInput = field(repr=False)
     prices: Prices
     budget: Decimal | None
+    max_image_cost: Decimal | None = None
     limits: Limits
+
+    @property
+    def items(self) -> Sequence[BatchItem]:
+        """What is to be done."""
+        return self.input.items
 
     @property
     def batch_options(self) -> BatchOptions:
@@ -74,6 +109,7 @@ class BatchJob:
         options = self.options
         return BatchOptions(
             budget=self.budget,
+            max_image_cost=self.max_image_cost,
             prices=self.prices,
             max_identical_failures=options.max_identical_failures or None,
             retry_failed=options.retry_failed,
@@ -82,6 +118,7 @@ class BatchJob:
             dedupe=options.dedupe,
             thumbnail=write_thumbnail if find_spec("PIL") else None,
             note=_STAND_IN if options.local else "",
+            record_prompts=not options.no_prompts,
         )
 
 
@@ -91,50 +128,24 @@ def load_job(options: BatchCommandOptions) -> BatchJob:
     pacing = {"concurrency": options.concurrency, "images_per_minute": options.images_per_minute}
     limits = Limits(**{name: value for name, value in pacing.items() if value is not None})
     budget = parse_budget(options.budget)
+    max_image_cost = parse_budget(options.max_image_cost, "--max-image-cost")
     defaults = options.request_params()
     prices = load_prices(options.prices)
     return BatchJob(
         options=options,
-        items=load_items(options.file, options.input_format, defaults),
+        input=load_items(options.input_options, defaults, options.chosen_params),
         prices=prices,
         budget=budget,
+        max_image_cost=max_image_cost,
         limits=limits,
     )
 
 
-_SUFFIXES = (".txt", ".text", ".csv", ".tsv", ".jsonl", ".ndjson")
 _AUTO = "auto counts as the dearest size and quality"
 _EXAMPLE = '{"gpt-image-2": {"text_input": "5", "image_output": "30"}}'
 
 
-def load_items(file: str, input_format: str | None, defaults: Mapping[str, Any]) -> Sequence[BatchItem]:
-    """Read the rows of `file`, or of stdin if it is `-`. Raises `BatchInputError` and click.UsageError."""
-    if file == "-":
-        data = _NamedBytes(read_stdin_bytes("the rows"))
-        source = io.TextIOWrapper(data, errors="replace")
-        return read_batch_items(
-            source, format=input_format or _sniff_format(data.getvalue()), defaults=defaults
-        )
-    if input_format is None and Path(file).suffix.lower() not in _SUFFIXES:
-        raise click.UsageError(
-            f"the name {file!r} does not say what is in it: end it in .txt, .csv or .jsonl, or add --input-format."
-        )
-    try:
-        return read_batch_items(file, format=input_format, defaults=defaults)
-    except OSError as error:
-        raise click.UsageError(f"cannot read {file!r}: {error.strerror or type(error).__name__}.") from None
-
-
-class _NamedBytes(io.BytesIO):
-    name = "stdin"  # in errors
-
-
-def _sniff_format(data: bytes) -> str:
-    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-    return "jsonl" if data[:4096].decode(encoding, errors="replace").lstrip().startswith("{") else "txt"
-
-
-def parse_budget(text: str | None) -> Decimal | None:
+def parse_budget(text: str | None, option: str = "--budget") -> Decimal | None:
     """Parse US dollars. Raises click.UsageError."""
     if text is None:
         return None
@@ -143,7 +154,7 @@ def parse_budget(text: str | None) -> Decimal | None:
     except InvalidOperation:
         amount = Decimal("NaN")
     if not amount.is_finite() or amount <= 0:
-        raise click.UsageError(f"--budget {text!r} is no amount of US dollars, such as 5 or 12.50.")
+        raise click.UsageError(f"{option} {text!r} is no amount of US dollars, such as 5 or 12.50.")
     return amount
 
 
@@ -199,7 +210,8 @@ def estimate_items(items: Iterable[BatchItem], prices: Prices, file: str | None 
         one = unpriced[0]
         model = "a model that is not named" if one.model is None else repr(one.model)
         of = "" if prices.of(one.model) is None else "all that is asked of "
-        reason = f"no price is known for {of}{model}"
+        edits = "images to edit by " if isinstance(one, EditRequest) else of
+        reason = f"no price is known for {edits}{model}"
     return CostEstimate(
         total=len(costs),
         cost=sum((cost for _, cost in costs if cost is not None), Decimal(0)),

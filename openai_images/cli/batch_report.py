@@ -2,7 +2,8 @@
 
 Invariants: every count that is not zero is printed, with what can be done about it; a stdout that is lost is reported
 once and stops nothing.
-Must not: print a prompt; call an unknown cost zero, or the price of a placeholder image a bill.
+Must not: print more of a prompt than its beginning, beside a failure; call an unknown cost zero, or the price of a
+placeholder image a bill.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ class BatchReporter:
             about = {"images": images, **call_record(result, "size", "quality")}
         else:
             error, state = outcome.error, _failure_state(outcome.error)
-            display.failure(f"{state} {outcome.key}: {_error_line(error)}", _STYLES[state])
+            prompt = f" ({outcome.prompt_beginning})" if outcome.prompt_beginning else ""
+            display.failure(f"{state} {outcome.key}{prompt}: {_error_line(error)}", _STYLES[state])
             about = {"error": {"type": type(error).__name__, "message": str(error)}}
             if isinstance(error, ImagesError):
                 about = report_from(error).record()
@@ -120,14 +122,14 @@ def plan_lines(plan: BatchPlan) -> list[str]:
     counts = (
         (plan.done, "done", ""),
         (plan.to_fetch, "behind a URL", f"paid for; fetched now{resent}"),
-        (plan.failed, "failed", "--retry-failed sends them again"),
+        (plan.failed, "failed", _failed_hint(plan)),
         (plan.unknown, "unknown", "may have been billed; --retry-unknown sends them again"),
         (plan.missing, "missing", "done, but their pictures are gone; --retry-missing sends them again"),
     )
     parts: list[str] = []
     for keys, state, hint in counts:
         if keys:
-            again = to_send.intersection(keys) and keys != plan.to_fetch
+            again = all(key in to_send or key in plan.same for key in keys) and keys != plan.to_fetch
             what = "sent again now" if again else hint
             parts.append(f"{len(keys):,} {state}{f' ({what})' if what else ''}")
     if not parts:
@@ -147,6 +149,18 @@ def plan_lines(plan: BatchPlan) -> list[str]:
     )
     notes = [f"{what}: {join_limited(keys, _MAX_NOTED_KEYS)}" for keys, what in noticed if keys]
     return [*lines, *(f"note: {note}" for note in (*notes, *plan.notes))]
+
+
+def _failed_hint(plan: BatchPlan) -> str:
+    """What can be done about failed requests, or is done now about those with only some of their images."""
+    incomplete = set(plan.incomplete).intersection(plan.failed)
+    hint = "--retry-failed sends them again"
+    if not incomplete:
+        return hint
+    asked = (
+        "asked for now" if incomplete.intersection(plan.to_send) else "--retry-missing asks for the others"
+    )
+    return f"{len(incomplete):,} with only some of the images: {asked}; {hint}"
 
 
 def plan_record(plan: BatchPlan, estimate: CostEstimate) -> dict[str, Any]:
@@ -228,13 +242,14 @@ class RunSummary:
         if summary.reason == "budget":
             of = "" if self.budget is None else f" of {dollars(self.budget)}"
             parts.append(f"the next request might not fit into the budget{of}: raise --budget to go on")
+            parts += [f"assumed: {summary.assumed_cost}"] if summary.assumed_cost else []
         elif summary.not_started:
             parts.append("run the same command again to send what was not started")
         if summary.failed:
             hint = _NEW_PROMPT if summary.blocked == summary.failed else _RETRY_FAILED
             parts.append(f"{hint}; the reasons are in {self._sheet}")
         if summary.incomplete:
-            parts.append("where only some of the images came, a retry asks for the missing ones")
+            parts.append("where only some of the images came, --retry-missing asks for the missing ones only")
         if summary.away:
             parts.append(
                 "what is behind a URL is paid for: run the same command again to fetch it, soon, as URLs end (the "

@@ -218,7 +218,7 @@ def call_text(verb: str, call: DemoCall, *, into: bool = True) -> str:
 
 def _stream_item(arrival: StreamedImage, number: int, count: int) -> str:
     is_last = number == count - 1
-    name = "finished" if is_last else f"partial image {number + 1}"
+    name = "finished" if is_last else f"partial image {number + 1} of {count - 1}"
     facts = [format_bytes(arrival.image.nbytes), *_tokens(arrival.usage)]
     return (
         f"<li{' class=done' if is_last else ''}>{_image_tag(arrival.image, name)}"

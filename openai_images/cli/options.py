@@ -136,7 +136,9 @@ async def open_client(
         key = _env("OPENAI_API_KEY")
         if not key:
             raise ConfigurationError(_NO_KEY)
-        ImagesClient(base_url=options.base_url, api_key=key)  # raises for a key that cannot be sent
+        _ = ImagesClient(
+            base_url=options.base_url, api_key=key
+        ).base_url  # raises for one that cannot be used
         provider = _observed_key(key, on_attempt)
         async with ImagesClient(base_url=options.base_url, api_key=provider, **common) as client:
             is_open = options.azure is None and not (options.base_url or _env("OPENAI_BASE_URL"))
@@ -153,7 +155,7 @@ def _azure_client(
     token, key = _env("AZURE_OPENAI_AD_TOKEN"), _env("AZURE_OPENAI_API_KEY")
     if not (token or key):
         raise ConfigurationError(_NO_AZURE_KEY)
-    ImagesClient.azure(options.base_url, api_key=token or key)  # raises likewise
+    _ = ImagesClient.azure(options.base_url, api_key=token or key).base_url  # raises likewise
     provider = _observed_key(token or key, on_attempt)
     credential: dict[str, Any] = {"token_provider": provider} if token else {"api_key": provider}
     return ImagesClient.azure(options.base_url, **credential, **common)

@@ -101,6 +101,7 @@ def _print_connection(server: LocalImagesServer, console: Console) -> None:
         f"# openai-images generate {quote(_PROMPT)} --partial-images 3",
         f"# curl {join([*curl, '-d', json.dumps({'model': DEFAULT_MODEL, 'prompt': _PROMPT})])}",
         f"# python: ImagesClient(base_url={url!r}, api_key={key!r}, model={DEFAULT_MODEL!r})",
+        f"# browser: {url.removesuffix('v1')}",
     ]
     for line in lines:
         if not console.print_result(line):
@@ -111,6 +112,8 @@ def _print_connection(server: LocalImagesServer, console: Console) -> None:
 
 
 def _log_request(answered: AnsweredRequest, console: Console) -> None:
+    if answered.path == "/":  # a browser that refreshes the page
+        return
     fault = "" if answered.fault == "ok" else f"  fault {answered.fault}"
     status = answered.status or "hung up"
     console.print_note(f"{answered.method} {answered.path} {status}{fault}")

@@ -7,12 +7,15 @@ Must not: read a successful response.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from openai_images._util.aio import mark_cancelled
 from openai_images.client.prepared import PreparedRequest
 from openai_images.errors import ImagesError, RateLimitError, annotate
+from openai_images.http.request_body import RequestProgress
 from openai_images.http.retry import RetryState, decide
 from openai_images.http.transport import Response, Transport
 from openai_images.models.options import RetryPolicy, Timeouts, Timing
@@ -40,6 +43,12 @@ class CallContext(NamedTuple):
     max_image_bytes: int
     reported: set[str]
 
+    def warn_once(self, warning: str | None) -> None:
+        """Log a warning, if there is one that was not logged before."""
+        if warning is not None and warning not in self.reported:
+            self.reported.add(warning)
+            _log.warning("%s", warning)
+
 
 class Attempts:
     """The attempts of one call: `open` a response, `wait_to_retry` after an error, `release` at the end."""
@@ -57,6 +66,12 @@ class Attempts:
         self._slot: Slot | None = None
         self._headers: Mapping[str, str] = {}
         self._outcome_unknown = False
+        self._progress: RequestProgress | None = None
+
+    @property
+    def maybe_billed(self) -> bool:
+        """Whether any attempt may have been billed, the one in flight included."""
+        return self._outcome_unknown or (self._progress is not None and self._progress.may_be_executed)
 
     async def open(self) -> tuple[Response, ResponseContext]:
         """Return a successful response, after as many attempts as the policy allows. Raises `ImagesError`."""
@@ -79,6 +94,7 @@ class Attempts:
     async def wait_to_retry(self, error: ImagesError) -> bool:
         """Sleep until the next attempt; False if there is none."""
         context, state = self.context, self._retry_state
+        self._progress = None
         delay = decide(error, context.retry, state, context.timing.random())
         if self._slot and isinstance(error, RateLimitError) and error.safe_to_resend:
             # Recorded before anything is awaited, so that the next call that gets the slot knows it; also by a call
@@ -135,7 +151,7 @@ class Attempts:
         self.count += 1
         self.request_id = None
         _log.debug("attempt %d: POST, %d bytes", self.count, len(request.body))
-        response = await context.transport.open(request, context.timeouts)
+        response = await context.transport.open(request, context.timeouts, self._watch)
         self._headers = response.headers
         if response.status != _RATE_LIMITED:
             self._slot.record_success(response.headers)
@@ -155,3 +171,26 @@ class Attempts:
         finally:
             response.close()
         raise error_from_body(response_context, body)
+
+    def _watch(self, progress: RequestProgress) -> None:
+        self._progress = progress
+
+
+def annotate_cancellation(error: BaseException | None, all_attempts: Sequence[Attempts]) -> None:
+    """Set `maybe_billed`, `attempts`, `elapsed` and `request_id` of a CancelledError that ends a call.
+
+    It stays the same object: `asyncio.timeout` makes a TimeoutError of that only, and keeps it as the `__cause__`.
+    """
+    if not isinstance(error, asyncio.CancelledError):
+        return
+    infos = [attempts.call_info() for attempts in all_attempts]
+    count, elapsed = sum(info["attempts"] for info in infos), max(info["elapsed"] for info in infos)
+    request_id = next((info["request_id"] for info in infos if info["request_id"]), None)
+    note = (
+        f"the call was cancelled {elapsed:.1f} s after it began, when its request had been sent: it may have been "
+        "billed; timeout=… ends a call with an APITimeoutError that says so"
+    )
+    maybe_billed = any(attempts.maybe_billed for attempts in all_attempts)
+    mark_cancelled(
+        error, note if maybe_billed else None, attempts=count, elapsed=elapsed, request_id=request_id
+    )

@@ -7,25 +7,22 @@ Must not: know who iterates, or how often (`ImageStream` does).
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from attrs import evolve
 
 from openai_images._util.aio import free_gradually
-from openai_images.client.attempts import Attempts
+from openai_images.client.attempts import Attempts, annotate_cancellation
 from openai_images.client.files import OutputFiles
 from openai_images.client.prepared import PreparedRequest
 from openai_images.errors import ImagesError, annotate
 from openai_images.http.transport import Response
 from openai_images.models.media import format_warning
-from openai_images.models.results import CompletedImage, Event, ImageResult, PartialImage
+from openai_images.models.results import CompletedImage, ImageEvent, ImageResult, PartialImage
 from openai_images.wire.base64_decoder import Sink
 from openai_images.wire.response import ResponseDecoder
-
-_log = logging.getLogger("openai_images")
 
 _REST_SECONDS = 1.0
 """Seconds to wait for the end of the body after the last image, so that the connection can be reused."""
@@ -45,8 +42,13 @@ class Call(ABC):
 
     @property
     @abstractmethod
+    def all_attempts(self) -> Sequence[Attempts]:
+        """The attempts of each of its requests."""
+
+    @property
     def request_id(self) -> str | None:
-        """The server's request id, once it has answered."""
+        """The server's request id (of several requests, the first), once it has answered."""
+        return next(filter(None, (attempts.request_id for attempts in self.all_attempts)), None)
 
     @property
     @abstractmethod
@@ -63,7 +65,7 @@ class Call(ABC):
         """Send the request and wait for the response headers. Raises `ImagesError` and OSError."""
 
     @abstractmethod
-    async def read(self) -> list[Event]:
+    async def read(self) -> list[ImageEvent]:
         """Return the next events; none when the call is over. Raises as `open` does."""
 
     @abstractmethod
@@ -90,6 +92,7 @@ class Call(ABC):
 
     async def fail(self, error: BaseException) -> None:
         """Close because of this error, and wait for cancelled tasks if awaiting is still allowed."""
+        annotate_cancellation(error, self.all_attempts)
         self.close()
         if not isinstance(error, GeneratorExit):  # a coroutine that is being closed may not await
             await self.wait_closed()
@@ -145,9 +148,9 @@ class SingleCall(Call):
         return self._result
 
     @property
-    def request_id(self) -> str | None:
-        """The server's request id, once it has answered."""
-        return self.attempts.request_id
+    def all_attempts(self) -> tuple[Attempts]:
+        """The attempts of its request."""
+        return (self.attempts,)
 
     @property
     def is_open(self) -> bool:
@@ -169,14 +172,14 @@ class SingleCall(Call):
         max_bytes = self.attempts.context.max_image_bytes
         self._decoder = ResponseDecoder(response_context, self._new_sink, max_bytes)
 
-    async def read(self) -> list[Event]:
+    async def read(self) -> list[ImageEvent]:
         """Return the next events; none when the call is over. Raises as `open` does."""
-        events: list[Event] = []
+        events: list[ImageEvent] = []
         try:
             while not events and not self.is_over:
                 await self.open()
                 if self._response is not None and self._decoder is not None:
-                    await self._read_chunk(self._response, self._decoder, events)
+                    await self._read(self._response, self._decoder, events)
         finally:
             if self._response is not None:
                 self._response.pause()
@@ -187,7 +190,7 @@ class SingleCall(Call):
         self.is_over = True
         self._release()
 
-    async def _read_chunk(self, response: Response, decoder: ResponseDecoder, events: list[Event]) -> None:
+    async def _read(self, response: Response, decoder: ResponseDecoder, events: list[ImageEvent]) -> None:
         """Read and decode a chunk. After the last image it waits only briefly, and errors are ignored."""
         has_all = len(self._completed) >= self._expected
         if has_all:
@@ -214,7 +217,7 @@ class SingleCall(Call):
         if failure is not None or not chunk:
             await self._finish(None if has_all else failure)
 
-    async def _emit(self, decoded: Iterator[Event], events: list[Event]) -> ImagesError | None:
+    async def _emit(self, decoded: Iterator[ImageEvent], events: list[ImageEvent]) -> ImagesError | None:
         """Add the events, their images stored in files if there are any; return the error that ended them."""
         error: ImagesError | None = None
         try:
@@ -279,12 +282,9 @@ class SingleCall(Call):
 
     def _annotate(self, result: ImageResult) -> ImageResult:
         """Add the call's info to the result; an unrequested format is logged once."""
-        reported, requested = self.attempts.context.reported, self._prepared.request.output_format
+        context, requested = self.attempts.context, self._prepared.request.output_format
         for image in result.images:
-            warning = format_warning(requested, result.output_format, image.media_type)
-            if warning is not None and warning not in reported:
-                reported.add(warning)
-                _log.warning("%s", warning)
+            context.warn_once(format_warning(requested, result.output_format, image.media_type))
         return evolve(result, **self._prepared.result_fields, **self.attempts.call_info())
 
     def _release(self) -> None:

@@ -7,6 +7,7 @@ Must not: read a response.
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from attrs import evolve
@@ -16,31 +17,88 @@ from openai_images.client.call import Call, SingleCall
 from openai_images.client.downloads import DownloadingCall
 from openai_images.client.files import Output, OutputFiles
 from openai_images.client.prepared import PreparedEdit, PreparedRequest
+from openai_images.client.settings import EndpointSource
 from openai_images.http.endpoint import Endpoint
+from openai_images.models.options import Limits, RetryPolicy, Timeouts
 from openai_images.models.requests import EditRequest, GenerateRequest
+from openai_images.ratelimit.limiter import Limiter
 from openai_images.validation.validator import RequestValidator
 from openai_images.wire.base64_decoder import MemorySinkFactory
 
 if TYPE_CHECKING:
     from openai_images.client.remote_images import RemoteImages
+    from openai_images.models.model_info import ModelInfo
     from openai_images.models.outcomes import CallObserver
 
 _log = logging.getLogger("openai_images")
 
 
-class CallFactory:
-    """Makes calls with the settings of one client."""
+class _Server:
+    """An endpoint, and what belongs to it: its limits in the context, the rules for requests, downloads."""
 
     def __init__(
-        self, endpoint: Endpoint, context: CallContext, model: str | None, validator: RequestValidator
+        self,
+        endpoint: Endpoint,
+        context: CallContext,
+        validator: RequestValidator,
+        base: _Server | None = None,
+    ) -> None:
+        """With a `base`, its connections for downloads are shared."""
+        self.endpoint = endpoint
+        self.context = context
+        self.validator = validator.for_server(official=endpoint.is_openai, azure=endpoint.is_azure)
+        self.base = base
+        self.remote_images: RemoteImages | None = None
+
+
+class CallFactory:
+    """Makes calls with the settings of one client, to the server that its endpoint names at that moment."""
+
+    def __init__(
+        self,
+        source: EndpointSource,
+        context: CallContext,
+        model: str | None,
+        validator: RequestValidator,
+        limits: Limits,
     ) -> None:
         """`model` is for requests that name none; the validator says whether `n` is split."""
-        self._endpoint = endpoint
+        self._source = source
         self._context = context
         self._model = model
         self._validator = validator
+        self._limits = limits
         self._new_memory_sink = MemorySinkFactory()
-        self._remote_images: RemoteImages | None = None
+        self._last: _Server | None = None
+        self._origin: CallFactory | None = None
+        self._has_own_rules = False
+
+    def derive(
+        self,
+        source: EndpointSource,
+        model: str | None,
+        retry: RetryPolicy,
+        timeouts: Timeouts,
+        validator: RequestValidator | None,
+    ) -> CallFactory:
+        """Return a factory with other settings that shares connections and limits; None keeps the validator."""
+        context = self._context._replace(retry=retry, timeouts=timeouts)
+        other = CallFactory(source, context, model, validator or self._validator, self._limits)
+        other._new_memory_sink, other._origin = self._new_memory_sink, self
+        other._has_own_rules = validator is not None
+        return other
+
+    @property
+    def context(self) -> CallContext:
+        """What calls share, as of the last one."""
+        if self._last is None and self._origin is not None:
+            return self._origin.context
+        return self._context if self._last is None else self._last.context
+
+    @property
+    def model(self) -> str | None:
+        """The model of requests that name none. Raises `ConfigurationError`."""
+        return self._model or self._server().endpoint.default_model
 
     def new(
         self,
@@ -53,48 +111,80 @@ class CallFactory:
     ) -> Call:
         """Make a call, split if `n` is large; with an `output`, remote images are downloaded too.
 
-        With `wait_for_rate_limits` there is no maximum wait for them. Raises `RequestInvalidError`.
+        With `wait_for_rate_limits` there is no maximum wait for them. Raises `RequestInvalidError`, and
+        `ConfigurationError` without a key.
         """
-        prepared = self._prepare(request, stream=stream)
-        context = self._context
+        server = self._server()
+        prepared = self._prepare(request, server, stream=stream)
+        context = server.context
         if wait_for_rate_limits:
             context = context._replace(retry=context.retry.patient)
         files = None if output is None else OutputFiles(output, several=prepared.image_count > 1)
         call = self._new_call(context, prepared, files, observer)
         if files is None:
             return call
-        return DownloadingCall(call, self.remote_images, files)
+        return DownloadingCall(call, partial(self._remote_images, server), files)
 
     def remote_images(self) -> RemoteImages:
-        """Return the client's `RemoteImages`, imported with the first remote image."""
-        if self._remote_images is None:
+        """Return what downloads images from the server of this moment. Raises `ConfigurationError`."""
+        return self._remote_images(self._server())
+
+    async def list_models(self) -> tuple[ModelInfo, ...]:
+        """Return the models of the server of this moment. Raises `ImagesError`."""
+        # Imported when it is needed: calls for images never load it.
+        from openai_images.client.model_list import list_models  # noqa: PLC0415
+
+        server = self._server()
+        return await list_models(server.endpoint, server.context)
+
+    def _remote_images(self, server: _Server) -> RemoteImages:
+        if server.remote_images is None and server.base is not None:
+            context, shared = server.context, self._remote_images(server.base)
+            server.remote_images = shared.with_settings(server.endpoint, context.retry, context.timeouts)
+        if server.remote_images is None:
+            # Imported with the first remote image.
             from openai_images.client.remote_images import RemoteImages  # noqa: PLC0415
             from openai_images.http.downloader import ImageDownloader  # noqa: PLC0415
 
-            context = self._context
+            context = server.context
             downloader = ImageDownloader(
-                self._endpoint,
+                server.endpoint,
                 context.transport,
                 retry=context.retry,
                 timeouts=context.timeouts,
                 timing=context.timing,
                 max_bytes=context.max_image_bytes,
             )
-            self._remote_images = RemoteImages(downloader, self._new_memory_sink)
-        return self._remote_images
+            server.remote_images = RemoteImages(downloader, self._new_memory_sink)
+        return server.remote_images
 
-    def _prepare(self, request: GenerateRequest, *, stream: bool) -> PreparedRequest:
+    def _server(self) -> _Server:
+        """Return the server of this moment. Raises `ConfigurationError`."""
+        base = None if self._origin is None else self._origin._server()  # noqa: SLF001  same class
+        endpoint, server = self._source.current(), self._last
+        if server is None or server.endpoint is not endpoint or server.base is not base:
+            context = self._context
+            if base is not None:
+                context = context._replace(limiter=base.context.limiter)
+            elif server is not None:  # limits are those of a server and a key
+                context = context._replace(limiter=Limiter(self._limits, context.timing))
+            rules = self._validator if base is None or self._has_own_rules else base.validator
+            server = self._last = _Server(endpoint, context, rules, base)
+        return server
+
+    def _prepare(self, request: GenerateRequest, server: _Server, *, stream: bool) -> PreparedRequest:
         """Validate the request and add the client's model. Raises `RequestInvalidError`."""
-        if request.model is None and self._model is not None:
-            request = evolve(request, model=self._model)
-        if not self._validator.has_checked(request, stream=stream):
-            for doubt in self._validator(request, stream=stream):
+        model, validator = self._model or server.endpoint.default_model, server.validator
+        if request.model is None and model is not None:
+            request = evolve(request, model=model)
+        if not validator.has_checked(request, stream=stream):
+            for doubt in validator(request, stream=stream):
                 _log.warning("%s; it is sent all the same", doubt)
-            for notice in self._validator.ending(request):
+            for notice in validator.ending(request):
                 _log.warning("%s", notice)
         if isinstance(request, EditRequest):
-            return PreparedEdit(request, self._endpoint, self._validator, stream=stream)
-        return PreparedRequest(request, self._endpoint, stream=stream)
+            return PreparedEdit(request, server.endpoint, validator, stream=stream)
+        return PreparedRequest(request, server.endpoint, stream=stream)
 
     def _new_call(
         self,

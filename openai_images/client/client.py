@@ -1,7 +1,7 @@
 """`ImagesClient`: the public verbs.
 
 Invariants: building a client does no I/O and needs no event loop, so it may live at module level and serve several
-`asyncio.run`s. A setting that was not given is never sent; the key is checked when the client is built.
+`asyncio.run`s. A setting that was not given is never sent; the environment is read for each call, not before.
 Must not: show the key in any text.
 """
 
@@ -10,48 +10,49 @@ from __future__ import annotations
 import os
 import ssl as ssl_module
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from openai_images._util.attrs import safe_repr
 from openai_images.client.attempts import CallContext
 from openai_images.client.calls import CallFactory
 from openai_images.client.files import Output
-from openai_images.client.settings import ClientSettings, Portable, Settings, endpoint_from
+from openai_images.client.options import Adjustable, NoSettings, checked_headers, start_settings
+from openai_images.client.settings import ClientSettings, EndpointArguments, EndpointSource, Settings
+from openai_images.client.signatures import shows
 from openai_images.client.stream import ImageStream
-from openai_images.http.endpoint import ApiKey, Endpoint, TokenProvider
+from openai_images.http.endpoint import ApiKey, TokenProvider
 from openai_images.http.sessions import Session, SessionPool, parse_proxy
 from openai_images.http.transport import Transport
 from openai_images.models.image import Image
 from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
-from openai_images.models.requests import EditParams, EditRequest, GenerateParams, GenerateRequest
+from openai_images.models.parameters import CallOptions, EditKeywords, GenerateKeywords
+from openai_images.models.requests import EditRequest, GenerateRequest
 from openai_images.models.results import ImageResult
 from openai_images.ratelimit.limiter import Limiter
-from openai_images.validation.validator import Mode, RequestValidator
+from openai_images.validation.validator import Mode
 
 if TYPE_CHECKING:
     from openai_images.catalog.prices import Prices
+    from openai_images.http.azure import AzureConfig
     from openai_images.many.outcomes import Outcomes
+    from openai_images.models.model_info import ModelInfo
     from openai_images.models.outcomes import Progress
 
 _What = TypeVar("_What", "ImageResult", "Image")
 
 
 @safe_repr
-class ImagesClient(Portable):
+class ImagesClient(Adjustable):
     """Generates and edits images through the OpenAI API, or through any server with the same endpoints.
 
-    `api_key` (a string, or an async function awaited before each attempt), `base_url`, `organization` and `project`
-    default to OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_ORG_ID and OPENAI_PROJECT_ID. `model` is sent when a request
-    names none. `session` is used and never closed. `headers` are sent with each request; `ssl` and `proxy` are passed
-    to aiohttp; `trust_env` uses the proxies of the environment (HTTPS_PROXY, NO_PROXY, …).
-
-    `validate` checks requests before they are sent: "warn" raises `RequestInvalidError` for what the API certainly
-    rejects and logs doubtful values, "strict" raises for both, "off" for neither. `split` sends a large `n` as several
-    concurrent requests under the same limits, each with as many images as one request may have (10; 1 in a stream);
-    `split=False` sends `n` unchanged. Raises `ConfigurationError`.
+    `api_key`, `base_url`, `organization` and `project` default to OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_ORG_ID and
+    OPENAI_PROJECT_ID, which are read for each call, so that a client can be built without them. `timeout` and
+    `max_retries` are short for `Timeouts(total=…)` and `RetryPolicy(max_retries=…)`; calls take them too, and
+    `with_options` returns a client with others. The constructor describes each setting. Raises `ConfigurationError`,
+    and TypeError for an unknown setting; a missing key is an error of the first call.
     """
 
+    @shows()
     def __init__(  # noqa: PLR0913  each setting is a keyword
         self,
         *,
@@ -60,7 +61,9 @@ class ImagesClient(Portable):
         organization: str | None = None,
         project: str | None = None,
         timeouts: Timeouts = Timeouts(),  # noqa: B008  frozen
+        timeout: float | Timeouts | None = None,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008  frozen
+        max_retries: int | None = None,
         limits: Limits = Limits(),  # noqa: B008  frozen
         model: str | None = None,
         session: Session | None = None,
@@ -71,9 +74,16 @@ class ImagesClient(Portable):
         validate: Mode = "warn",
         split: bool = True,
         timing: Timing = Timing(),  # noqa: B008  frozen
-        _endpoint: Endpoint | None = None,
+        show_prompts: bool = True,
+        _azure: AzureConfig | None = None,
+        **unknown: Unpack[NoSettings],
     ) -> None:
-        self._endpoint = _endpoint or endpoint_from(api_key, base_url, organization, project, headers or {})
+        """Build a client, without I/O."""
+        timeouts, retry = start_settings(timeouts, timeout, retry, max_retries, unknown)
+        arguments = EndpointArguments(
+            checked_headers(headers or {}), api_key, base_url, organization, project, _azure
+        )
+        self._endpoint = EndpointSource(arguments)
         self._model = model
         self._limits = limits
         self._settings = Settings(
@@ -86,6 +96,7 @@ class ImagesClient(Portable):
             validate=validate,
             split=split,
             timing=timing,
+            show_prompts=show_prompts,
         )
         self._assemble()
 
@@ -101,16 +112,11 @@ class ImagesClient(Portable):
             self._limits.max_picture_bytes,
             reported=set(),
         )
-        validator = RequestValidator(
-            settings.validate,
-            official=self._endpoint.is_openai,
-            azure=self._endpoint.is_azure,
-            split=settings.split,
-            wall=settings.timing.wall,
-        )
-        self._calls = CallFactory(self._endpoint, self._context, self._model, validator)
+        validator = settings.new_validator()
+        self._calls = CallFactory(self._endpoint, self._context, self._model, validator, self._limits)
 
     @classmethod
+    @shows(ClientSettings, __init__.__kwdefaults__)
     def azure(
         cls,
         endpoint: str | None = None,
@@ -123,45 +129,42 @@ class ImagesClient(Portable):
     ) -> Self:
         """Create a client for Azure OpenAI, or for a gateway with the same URLs.
 
-        `endpoint` is the resource's URL, or another URL that Azure shows for it (`…/openai/v1`, a deployment's target
-        URI). With a dated `api_version` requests go to `/openai/deployments/NAME/…`, otherwise to `/openai/v1/…`; NAME
-        is the `deployment`, or each request's `model`. `api_key` is sent in the header `api-key`; `token_provider`, a
-        function or async function called before each attempt, returns a Microsoft Entra ID token. Defaults are taken
-        from AZURE_OPENAI_ENDPOINT, OPENAI_API_VERSION (or AZURE_OPENAI_API_VERSION), AZURE_OPENAI_AD_TOKEN and
-        AZURE_OPENAI_API_KEY; OPENAI_API_KEY and OPENAI_BASE_URL are ignored. The other settings are those of the
-        constructor. Raises `ConfigurationError`.
+        `endpoint` may be any URL that Azure shows for the resource (`…/openai/v1`, a deployment's target URI). With a
+        dated `api_version` requests go to `/openai/deployments/NAME/…`, otherwise to `/openai/v1/…`; NAME is the
+        `deployment`, or each request's `model`. `api_key` is sent in the header `api-key`. Defaults are taken from
+        AZURE_OPENAI_ENDPOINT, OPENAI_API_VERSION (or AZURE_OPENAI_API_VERSION), AZURE_OPENAI_AD_TOKEN and
+        AZURE_OPENAI_API_KEY for each call; OPENAI_API_KEY and OPENAI_BASE_URL are ignored. Raises `ConfigurationError`.
         """
         # Imported when it is needed: other clients start faster without it.
-        from openai_images.http.azure import AzureConfig, AzureEndpoint  # noqa: PLC0415
+        from openai_images.http.azure import AzureConfig  # noqa: PLC0415
 
         config = AzureConfig(endpoint, deployment, api_version, api_key, token_provider)
-        azure = AzureEndpoint.from_config(config, settings.get("headers") or {})
-        settings.setdefault("model", azure.deployment)
-        return cls(**settings, _endpoint=azure)
+        return cls(**settings, _azure=config)
 
     @property
     def base_url(self) -> str:
-        """The URL to which endpoint paths are added, without a trailing slash."""
+        """The URL to which endpoint paths are added, without a trailing slash. Raises `ConfigurationError`."""
         return self._endpoint.base_url
 
+    @shows(GenerateKeywords)
     async def generate(
         self,
         prompt: str | GenerateRequest,
         *,
         into: str | os.PathLike[str] | None = None,
         overwrite: bool = False,
-        **params: Unpack[GenerateParams],
+        **params: Unpack[GenerateKeywords],
     ) -> ImageResult:
         """Generate images and wait for them.
 
         With `into`, the path of a file without its suffix, they are written there while they arrive. The suffix is that
         of the real format; several images get `-0`, `-1`, …; a name that exists gets `-2`, `-3`, … unless `overwrite`.
-        The other keywords are the endpoint's parameters (see `GenerateRequest`). Raises `ImagesError`, and OSError if
-        `into` cannot be written.
+        Raises `ImagesError`, and OSError if `into` cannot be written.
         """
-        call = self._calls.new(GenerateRequest.of(prompt, params), Output.from_into(into, overwrite))
+        call = self._new_call(GenerateRequest, prompt, params, Output.from_into(into, overwrite))
         return await call.result_or_raise()
 
+    @shows(GenerateKeywords)
     def stream(
         self,
         prompt: str | GenerateRequest,
@@ -169,7 +172,7 @@ class ImagesClient(Portable):
         into: str | os.PathLike[str] | None = None,
         overwrite: bool = False,
         keep_partials: bool = True,
-        **params: Unpack[GenerateParams],
+        **params: Unpack[GenerateKeywords],
     ) -> ImageStream:
         """Generate images as a stream of events, partial images included; iterate it inside `async with`.
 
@@ -179,15 +182,16 @@ class ImagesClient(Portable):
         for an invalid request.
         """
         output = Output.from_into(into, overwrite, keep_partials=keep_partials)
-        return ImageStream(self._calls.new(GenerateRequest.of(prompt, params), output, stream=True))
+        return ImageStream(self._new_call(GenerateRequest, prompt, params, output, stream=True))
 
+    @shows(EditKeywords)
     async def edit(
         self,
         prompt: str | EditRequest,
         *,
         into: str | os.PathLike[str] | None = None,
         overwrite: bool = False,
-        **params: Unpack[EditParams],
+        **params: Unpack[EditKeywords],
     ) -> ImageResult:
         """Generate images from `image=…`, one to 16 input images, and wait for them; keywords as in `generate`.
 
@@ -196,9 +200,10 @@ class ImagesClient(Portable):
         are sent, again for each attempt. Raises `ImagesError` (`RequestInvalidError` if an input image cannot be read),
         and OSError if `into` cannot be written.
         """
-        call = self._calls.new(EditRequest.of(prompt, params), Output.from_into(into, overwrite))
+        call = self._new_call(EditRequest, prompt, params, Output.from_into(into, overwrite))
         return await call.result_or_raise()
 
+    @shows(EditKeywords)
     def stream_edit(
         self,
         prompt: str | EditRequest,
@@ -206,14 +211,20 @@ class ImagesClient(Portable):
         into: str | os.PathLike[str] | None = None,
         overwrite: bool = False,
         keep_partials: bool = True,
-        **params: Unpack[EditParams],
+        **params: Unpack[EditKeywords],
     ) -> ImageStream:
         """Edit as a stream of events: keywords and input images as in `edit`, the stream as in `stream`."""
         output = Output.from_into(into, overwrite, keep_partials=keep_partials)
-        return ImageStream(self._calls.new(EditRequest.of(prompt, params), output, stream=True))
+        return ImageStream(self._new_call(EditRequest, prompt, params, output, stream=True), edited=True)
 
+    @shows(CallOptions)
     async def download(
-        self, what: _What, *, into: str | os.PathLike[str] | None = None, overwrite: bool = False
+        self,
+        what: _What,
+        *,
+        into: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+        **options: Unpack[CallOptions],
     ) -> _What:
         """Download images that the server returned as URLs, into memory or into files named as in `generate`.
 
@@ -221,11 +232,12 @@ class ImagesClient(Portable):
         retries, and send nothing to the API except a GET if the image is there. Raises `RequestInvalidError`,
         `DownloadError`, whose `response` can be passed to `download` again, and OSError if `into` cannot be written.
         """
-        output = Output.from_into(into, overwrite)
-        downloaded: Any = await self._calls.remote_images().download(what, output)
+        downloads = self._downloads(options)
+        downloaded: Any = await downloads.download(what, Output.from_into(into, overwrite))
         result: _What = downloaded
         return result
 
+    @shows(GenerateKeywords)
     def generate_many(  # noqa: PLR0913  each option is a keyword
         self,
         requests: Iterable[str | GenerateRequest | Mapping[str, Any]]
@@ -238,13 +250,13 @@ class ImagesClient(Portable):
         progress: Callable[[Progress], object] | None = None,
         prices: Prices | None = None,
         max_identical_failures: int | None = 5,
-        **params: Unpack[GenerateParams],
+        **params: Unpack[GenerateKeywords],
     ) -> Outcomes:
         """Generate images for many requests concurrently; iterate the outcomes inside `async with`.
 
         Each request is a prompt, a `GenerateRequest`, or a mapping of parameters with `prompt` and an optional `key`;
-        the other keywords are defaults for requests that do not set them. Requests are read one by one as they can
-        start, from any iterable or async iterable, also an endless one; a synchronous one is read on the event loop.
+        the endpoint's parameters are defaults for requests that do not set them. Requests are read one by one as they
+        can start, also from an endless iterable; a synchronous one is read on the event loop.
 
         Each yields a `Succeeded` or a `Failed` (an `ImagesError`, or the OSError of `into`), as they finish, or in the
         order of the requests if `ordered`. `concurrency` (default: that of `Limits`) limits how many are held: requests
@@ -253,8 +265,7 @@ class ImagesClient(Portable):
 
         With `into`, a folder, files are named by the request's key, made safe, or by its number (`00000`), with `-0`,
         `-1`, … for several images; `overwrite` as in `generate`. A key whose file name an earlier request has is a
-        `Failed`. `progress` is called with a `Progress` after each change; `prices` (default: `PUBLISHED_PRICES`) are
-        used for its costs.
+        `Failed`.
 
         An error that ends the whole run stops new requests and is raised after the outcomes of in-flight ones: an
         exception of the callback or of the iterable, the first `QuotaExhaustedError`, a `RateLimitError` after waiting
@@ -265,6 +276,8 @@ class ImagesClient(Portable):
         # Imported when it is needed: single calls start faster without it.
         from openai_images.client.many import ManyOptions, start_many  # noqa: PLC0415
 
+        calls = self._for_call(params)._calls  # noqa: SLF001  same class
+        defaults = {"model": calls.model, **params}
         options = ManyOptions(
             concurrency=self._limits.concurrency if concurrency is None else concurrency,
             ordered=ordered,
@@ -272,22 +285,15 @@ class ImagesClient(Portable):
             overwrite=overwrite,
             progress=progress,
             prices=prices,
-            context=self._context,
+            context=calls.context,
+            show_prompts=self._settings.show_prompts,
             max_identical_failures=max_identical_failures,
         )
-        return start_many(self._calls, requests, {"model": self._model, **params}, options)
+        return start_many(calls, requests, defaults, options)
 
-    async def aclose(self) -> None:
-        """Close the connections of the running event loop. Idempotent; a later call opens new ones."""
-        await self._sessions.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
+    async def list_models(self) -> tuple[ModelInfo, ...]:
+        """Return the models that the server offers to this key (`GET /models`). Raises `ImagesError`."""
+        return await self._calls.list_models()
 
     def __repr__(self) -> str:
         return f"<ImagesClient {self.base_url}>"

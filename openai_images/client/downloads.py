@@ -7,16 +7,17 @@ Must not: fetch for a call without `into=`; the caller has `client.download`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from attrs import evolve
 
+from openai_images.client.attempts import Attempts
 from openai_images.client.call import Call
 from openai_images.client.files import OutputFiles
 from openai_images.errors import DownloadError, PartialResultError, annotate
 from openai_images.models.image import Image, is_remote
-from openai_images.models.results import CompletedImage, Event, ImageResult
+from openai_images.models.results import CompletedImage, ImageEvent, ImageResult
 
 if TYPE_CHECKING:
     from openai_images.client.remote_images import RemoteImages
@@ -41,9 +42,9 @@ class DownloadingCall(Call):
         return self._result or self._inner.result
 
     @property
-    def request_id(self) -> str | None:
-        """The server's request id."""
-        return self._inner.request_id
+    def all_attempts(self) -> Sequence[Attempts]:
+        """The attempts of the call's requests."""
+        return self._inner.all_attempts
 
     @property
     def is_open(self) -> bool:
@@ -59,9 +60,9 @@ class DownloadingCall(Call):
         """Send the request. Raises `ImagesError` and OSError."""
         await self._inner.open()
 
-    async def read(self) -> list[Event]:
+    async def read(self) -> list[ImageEvent]:
         """Return the next events that are not held; none when the call is over."""
-        events: list[Event] = []
+        events: list[ImageEvent] = []
         while not events and not self.is_over:
             events = [event for event in await self._inner.read() if not self._holds(event)]
             if self._inner.is_over and not (events and self._has_remote()):
@@ -79,7 +80,7 @@ class DownloadingCall(Call):
         """Wait for cancelled tasks to end."""
         await self._inner.wait_closed()
 
-    def _holds(self, event: Event) -> bool:
+    def _holds(self, event: ImageEvent) -> bool:
         if not isinstance(event, CompletedImage):
             return False
         self._completed.append(event)
@@ -91,7 +92,7 @@ class DownloadingCall(Call):
         result = _available_result(self._inner)
         return result is not None and any(map(is_remote, result.images))
 
-    async def _finish(self) -> list[Event]:
+    async def _finish(self) -> list[ImageEvent]:
         """Fetch the remote images of the finished call; return the held events."""
         inner = self._inner
         result = _available_result(inner) if self._has_remote() else None
@@ -116,7 +117,7 @@ class DownloadingCall(Call):
             {id(old): new for old, new in zip(result.images, fetched.images, strict=True)}
         )
 
-    def _release_held(self, fetched: dict[int, Image]) -> list[Event]:
+    def _release_held(self, fetched: dict[int, Image]) -> list[ImageEvent]:
         held, self._held = self._held, []
         return [evolve(event, image=fetched.get(id(event.image), event.image)) for event in held]
 

@@ -27,7 +27,7 @@ from openai_images.client.prepared import global_index
 from openai_images.errors import RequestInvalidError
 from openai_images.models import media
 from openai_images.models.image import Image
-from openai_images.models.results import CompletedImage, Event, PartialImage, UnknownEvent
+from openai_images.models.results import CompletedImage, ImageEvent, PartialImage, UnknownEvent
 
 _log = logging.getLogger("openai_images")
 
@@ -232,7 +232,7 @@ class OutputFiles:
             await asyncio.to_thread(sink.flush)
             self._report_error(sink)
 
-    async def store_event(self, event: Event) -> Event:
+    async def store_event(self, event: ImageEvent) -> ImageEvent:
         """Give the event's image its final name; return the event with that path."""
         if isinstance(event, CompletedImage):
             return evolve(event, image=await self.store(event.image, event.image_index))

@@ -38,6 +38,7 @@ class ManyOptions:
     progress: Callable[[Progress], object] | None
     prices: Prices | None
     context: CallContext
+    show_prompts: bool = True
     max_identical_failures: int | None = DEFAULT_IDENTICAL_FAILURES
 
 
@@ -74,6 +75,7 @@ def start_many(
         timing=options.context.timing,
         wait_reason=lambda: options.context.limiter.wait_reason,
         defaults=parse_defaults(params),
+        show_prompts=options.show_prompts,
         max_identical_failures=options.max_identical_failures,
     )
     return Outcomes(requests, send, run_options)

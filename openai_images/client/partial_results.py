@@ -24,6 +24,7 @@ from openai_images.models.usage import SvgUsage
 from openai_images.wire.response import ResponseDecoder
 
 _log = logging.getLogger("openai_images")
+_REPORTED = "fewer images than requested"
 _COUNTS = ("input_tokens", "output_tokens", "reasoning_tokens", "total_tokens")
 
 
@@ -85,7 +86,7 @@ def combined_error(outcomes: Sequence[SubCallOutcome], expected: int) -> ImagesE
         worst.add_note(_total_message(errors, expected))
         return annotate(worst, info) if isinstance(worst, ImagesError) else worst
     reasons = [error if isinstance(error, ImagesError) else _disk_error(error) for error in errors]
-    result = merge_results(results, like=complete[0])
+    result = _count_missing(merge_results(results, like=complete[0]), expected)
     info["maybe_billed"] = any(error.maybe_billed for error in reasons)
     info["request_id"] = reasons[0].request_id
     msg = _partial_message(reasons[0], len(result.images), expected, billed=info["maybe_billed"])
@@ -94,7 +95,7 @@ def combined_error(outcomes: Sequence[SubCallOutcome], expected: int) -> ImagesE
 
 def shortfall(result: ImageResult, errors: Sequence[ImagesError], expected: int) -> PartialResultError:
     """Return the error of a complete response with fewer images than `expected`; `errors` are the server's reasons."""
-    count = len(result.images)
+    result, count = _count_missing(result, expected), len(result.images)
     reasons = errors or [ImagesError(f"the server sent {count} of {expected} images, and said no reason")]
     billed = any(error.maybe_billed for error in reasons)
     error = PartialResultError(
@@ -102,6 +103,10 @@ def shortfall(result: ImageResult, errors: Sequence[ImagesError], expected: int)
     )
     error.maybe_billed = billed
     return error
+
+
+def _count_missing(result: ImageResult, expected: int) -> ImageResult:
+    return evolve(result, missing=max(expected - len(result.images), 0))
 
 
 def _severity(error: ImagesError | OSError) -> tuple[bool, bool]:
@@ -201,12 +206,14 @@ class _SubCallObserver(CallObserver):
 def incomplete_error(
     result: ImageResult, decoder: ResponseDecoder, attempts: Attempts, expected: int
 ) -> PartialResultError:
-    """Return the error of a complete response with fewer images than `expected`, and log it."""
+    """Return the error of a complete response with fewer images than `expected`; the client's first is a warning."""
     attempts.record_usage(result.usage)
     error = shortfall(result, decoder.errors(), expected)
     for reason in error.errors:
         attempts.annotate(reason)
-    _log.warning("%s", error)
+    reported = attempts.context.reported
+    _log.log(logging.DEBUG if _REPORTED in reported else logging.WARNING, "%s", error)
+    reported.add(_REPORTED)
     return error
 
 

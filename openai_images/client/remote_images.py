@@ -23,6 +23,8 @@ from openai_images.wire.base64_decoder import Sink
 
 if TYPE_CHECKING:
     from openai_images.http.downloader import ImageDownloader
+    from openai_images.http.endpoint import Endpoint
+    from openai_images.models.options import RetryPolicy, Timeouts
 
 _CONCURRENCY = 4
 """Images of one result that are fetched concurrently: enough to use the bandwidth, not too many for one server."""
@@ -35,6 +37,10 @@ class RemoteImages:
         """Images that go to no file are written to a `new_sink()`."""
         self._downloader = downloader
         self._new_sink = new_sink
+
+    def with_settings(self, endpoint: Endpoint, retry: RetryPolicy, timeouts: Timeouts) -> RemoteImages:
+        """Return the same for other headers, retries and timers, which shares connections with this one."""
+        return RemoteImages(self._downloader.with_settings(endpoint, retry, timeouts), self._new_sink)
 
     async def download(self, source: object, output: Output | None) -> ImageResult | Image:
         """Return the `ImageResult` or `Image` with its images fetched.

@@ -16,13 +16,14 @@ from typing import TypeAlias
 
 from attrs import define, evolve
 
+from openai_images.client.attempts import Attempts
 from openai_images.client.call import Call, SingleCall
 from openai_images.client.files import OutputFiles
 from openai_images.client.partial_results import SharedObserver, SubCallOutcome, combined_error, merge_results
 from openai_images.client.prepared import PreparedRequest, global_index, split_counts
 from openai_images.errors import ImagesError, PartialResultError
 from openai_images.models.outcomes import CallObserver
-from openai_images.models.results import Event, ImageResult, UnknownEvent
+from openai_images.models.results import ImageEvent, ImageResult, UnknownEvent
 
 _NewCall: TypeAlias = "Callable[[PreparedRequest, OutputFiles | None, CallObserver | None], SingleCall]"
 
@@ -36,7 +37,7 @@ class SubCall:
     count: int
     error: ImagesError | OSError | None = None
 
-    def with_global_index(self, event: Event) -> Event:
+    def with_global_index(self, event: ImageEvent) -> ImageEvent:
         """Return the event with its image's index among all images."""
         if isinstance(event, UnknownEvent):
             return event
@@ -83,7 +84,7 @@ class SplitCall(Call):
         self._files = files
         self._expected = expected
         self._tasks: list[asyncio.Task[None]] = []
-        self._events: deque[tuple[Event, asyncio.Future[None]]] = deque()
+        self._events: deque[tuple[ImageEvent, asyncio.Future[None]]] = deque()
         self._wakeup: asyncio.Future[None] | None = None
         self._running = 0
         self._has_answer = False
@@ -101,9 +102,9 @@ class SplitCall(Call):
         return self._result
 
     @property
-    def request_id(self) -> str | None:
-        """The server's id of the first request that it has answered."""
-        return next(filter(None, (sub_call.call.request_id for sub_call in self._sub_calls)), None)
+    def all_attempts(self) -> Sequence[Attempts]:
+        """The attempts of each of its requests."""
+        return [sub_call.call.attempts for sub_call in self._sub_calls]
 
     @property
     def is_open(self) -> bool:
@@ -128,7 +129,7 @@ class SplitCall(Call):
         if not self._has_answer:
             raise self._crash or self._error()
 
-    async def read(self) -> list[Event]:
+    async def read(self) -> list[ImageEvent]:
         """Return the next event; none when all sub-calls are over. Raises as `open` does."""
         if self.is_over:
             return []
@@ -201,7 +202,7 @@ class SplitCall(Call):
             self._running -= 1
             _wake(self._wakeup)
 
-    def _put(self, event: Event) -> asyncio.Future[None]:
+    def _put(self, event: ImageEvent) -> asyncio.Future[None]:
         """Queue the event; the future is done when the event is consumed."""
         delivered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._events.append((event, delivered))

@@ -12,14 +12,15 @@ import asyncio
 import contextlib
 import warnings
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
 from openai_images._util.aio import call_in_loop
 from openai_images._util.attrs import safe_repr
+from openai_images.client.attempts import annotate_cancellation
 from openai_images.client.call import Call
-from openai_images.models.results import Event, ImageResult
+from openai_images.models.results import CompletedImage, ImageEvent, ImageResult, PartialImage
 
 _CLOSED = "this stream was closed before its end (aclose, an error or a cancelled step); ask the client for a new one"
 
@@ -32,9 +33,10 @@ class ImageStream:
     `into=` cannot be written. Events of several images come in order of arrival; `image_index` says which image.
     """
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, *, edited: bool = False) -> None:
         self._call = call
-        self._events: deque[Event] = deque()
+        self._edited = edited
+        self._events: deque[ImageEvent] = deque()
         self._iterated = False
         self._closed_early = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -50,6 +52,11 @@ class ImageStream:
         """The server's request id (of several requests, the first), once it has answered."""
         return self._call.request_id
 
+    @property
+    def edited(self) -> bool:
+        """Whether images are sent with the prompt: the stream of `stream_edit`."""
+        return self._edited
+
     async def __aenter__(self) -> Self:
         await self._guard(self._open)
         return self
@@ -57,6 +64,8 @@ class ImageStream:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if not self._call.is_over:  # cancelled while the caller's code ran
+            annotate_cancellation(error, self._call.all_attempts)
         await self.aclose()
 
     def __aiter__(self) -> Self:
@@ -65,7 +74,7 @@ class ImageStream:
         self._iterated = True
         return self
 
-    async def __anext__(self) -> Event:
+    async def __anext__(self) -> ImageEvent:
         """Return the next event. Raises `ImagesError`, OSError, and RuntimeError if the stream was closed early."""
         if not self._events and not self._call.is_over:
             await self._guard(self._read)
@@ -75,6 +84,13 @@ class ImageStream:
         if self._closed_early:
             raise RuntimeError(_CLOSED)
         raise StopAsyncIteration
+
+    def images(self) -> AsyncIterator[PartialImage | CompletedImage]:
+        """Return the stream without its unknown events: each event has an `image`.
+
+        It is iterated in the stream's place, by the same rules: once, inside the stream's `async with`.
+        """
+        return _ImageEvents(self)
 
     async def finish(self) -> ImageResult:
         """Read to the end, discarding events, and return the result. Raises as iterating does."""
@@ -136,3 +152,21 @@ class ImageStream:
 
     async def _read(self) -> None:
         self._events.extend(await self._call.read())
+
+
+class _ImageEvents:
+    """A stream without its unknown events; it holds the stream and nothing else, so that both are dropped together."""
+
+    def __init__(self, stream: ImageStream) -> None:
+        self._stream = stream
+
+    def __aiter__(self) -> Self:
+        aiter(self._stream)
+        return self
+
+    async def __anext__(self) -> PartialImage | CompletedImage:
+        """Return the next event with an image. Raises as the stream does."""
+        while True:
+            event = await anext(self._stream)
+            if isinstance(event, PartialImage | CompletedImage):
+                return event

@@ -1,13 +1,12 @@
 """Azure: parses an endpoint's URL, builds request URLs, and chooses the key or token and its header.
 
-Invariants: the environment is read once, when a client is built, and AZURE_OPENAI_* only by `ImagesClient.azure`: a
-base URL goes with OPENAI_API_KEY. An endpoint that is not recognized is rejected; its URL and the settings must agree.
+Invariants: the environment is a parameter, and only `ImagesClient.azure` reads AZURE_OPENAI_* in it: a base URL goes
+with OPENAI_API_KEY. An endpoint that is not recognized is rejected; its URL and the settings must agree.
 Must not: send an OpenAI key to Azure, or any key to OpenAI's own host or over http to Azure.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple, TypeVar
@@ -219,9 +218,10 @@ class AzureEndpoint(Endpoint):
             self._authorization(self._api_key)
 
     @classmethod
-    def from_config(cls, config: AzureConfig, headers: Mapping[str, str]) -> AzureEndpoint:
+    def from_config(
+        cls, config: AzureConfig, headers: Mapping[str, str], env: Mapping[str, str]
+    ) -> AzureEndpoint:
         """Make it from arguments, with defaults of the environment. Raises `ConfigurationError`."""
-        env = os.environ
         name = "endpoint" if config.endpoint else "AZURE_OPENAI_ENDPOINT"
         endpoint = config.endpoint or env.get(name, "")
         if not endpoint.strip():
@@ -229,31 +229,24 @@ class AzureEndpoint(Endpoint):
         versions = (env.get(name, "").strip() for name in ("AZURE_OPENAI_API_VERSION", "OPENAI_API_VERSION"))
         urls = parse_endpoint(endpoint, name, config, next(filter(None, versions), None))
         key, header = _credential(config, env, headers)
-        return cls(urls.base_url, dict(headers), key, urls, header)
+        return cls(urls.base_url, headers, key, urls, header, default_model=urls.deployment)
 
     @classmethod
     def from_base_url(
         cls,
         base_url: str,
         api_key: ApiKey | None,
-        organization: str | None,
-        project: str | None,
+        account: Mapping[str, str | None],
         headers: Mapping[str, str],
+        env: Mapping[str, str],
     ) -> AzureEndpoint:
         """Make it from the settings of a client whose base URL is Azure's. Raises `ConfigurationError`."""
         urls = parse_endpoint(base_url, "base_url", AzureConfig(), None)
-        # Not from the environment: OPENAI_ORG_ID and OPENAI_PROJECT_ID are for OpenAI's service.
-        account = {"OpenAI-Organization": organization, "OpenAI-Project": project}
         merged = merge_headers({name: value.strip() for name, value in account.items() if value}, headers)
-        key = resolve_api_key(api_key, os.environ.get("OPENAI_API_KEY"), merged, _NO_KEY)
+        key = resolve_api_key(api_key, env.get("OPENAI_API_KEY"), merged, _NO_KEY)
         return cls(urls.base_url, merged, key, urls, None)
 
     is_azure = True
-
-    @property
-    def deployment(self) -> str | None:
-        """The deployment for all requests; None if each request's model names it."""
-        return self._urls.deployment
 
     def url(self, path: str, model: str | None) -> str:
         """Return the URL of a request. Raises `RequestInvalidError` if it names no deployment."""

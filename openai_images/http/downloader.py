@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from copy import copy
+from typing import Self
 
 import aiohttp
 from yarl import URL
@@ -75,6 +77,12 @@ class ImageDownloader:
         self._ssl, self._proxy = transport.ssl, transport.proxy
         self._direct = transport.sessions.sibling(self._guard.session)
         self._proxied = transport.sessions.sibling(self._guard.proxied_session)
+
+    def with_settings(self, endpoint: Endpoint, retry: RetryPolicy, timeouts: Timeouts) -> Self:
+        """Return a downloader with other headers, retries and timers that shares this one's connections."""
+        other = copy(self)
+        other._endpoint, other._retry, other._timeouts = endpoint, retry, timeouts  # noqa: SLF001  same class
+        return other
 
     def resolve(self, url: str) -> str:
         """Return the absolute URL of `url`, which may be relative to the API's base URL."""

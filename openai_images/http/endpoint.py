@@ -1,6 +1,6 @@
 """`Endpoint`: the base URL and the key of a client's requests, validated.
 
-Invariants: an unusable URL or key is rejected when the client is built.
+Invariants: an unusable URL or key is rejected when the endpoint is made.
 Must not: show a key or a password in an error.
 """
 
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, ClassVar, Final, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, Self, TypeAlias, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 
 from openai_images.errors import ConfigurationError
 from openai_images.models.requests import GenerateRequest
@@ -60,6 +60,8 @@ class Endpoint:
     base_url: str
     _headers: Mapping[str, str]
     _api_key: ApiKey | TokenProvider | None
+    default_model: str | None = field(default=None, kw_only=True)
+    """For requests that name no model, where neither the client does."""
 
     is_azure: ClassVar[bool] = False
     """Whether this is Azure's service, which retires models on its own dates."""
@@ -73,6 +75,10 @@ class Endpoint:
     def secrets(self) -> tuple[str, ...]:
         """Texts that no error may contain, even if a server echoes them: the values of the caller's headers."""
         return (*self._headers.values(), *credentials(self._headers))
+
+    def with_headers(self, headers: Mapping[str, str]) -> Self:
+        """Return the same endpoint with these headers added, which win over its own."""
+        return evolve(self, headers=merge_headers(self._headers, headers))
 
     def url(self, path: str, model: str | None) -> str:  # noqa: ARG002  Azure's URL names it
         """Return the URL of a request for this model; `path` is such as `/images/generations`."""

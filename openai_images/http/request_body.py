@@ -44,6 +44,11 @@ class RequestProgress:
         return self._started_at is not None
 
     @property
+    def may_be_executed(self) -> bool:
+        """Whether the server may have the whole request."""
+        return self.started and not self.body.cut
+
+    @property
     def elapsed(self) -> float:
         """Seconds since the first byte."""
         return 0.0 if self._started_at is None else self._timing.monotonic() - self._started_at

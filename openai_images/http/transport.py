@@ -13,7 +13,8 @@ import asyncio
 import contextlib
 import math
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 import aiohttp
 
@@ -54,16 +55,20 @@ class Transport:
         self.ssl = True if ssl is None else ssl
         self.proxy = proxy
         self._open_bodies = OpenBodies()
-        self._connect_timeouts: dict[Timeouts, aiohttp.ClientTimeout] = {}
 
-    async def open(self, request: HTTPRequest, timeouts: Timeouts) -> Response:
+    async def open(
+        self,
+        request: HTTPRequest,
+        timeouts: Timeouts,
+        watch: Callable[[RequestProgress], object] = lambda _: None,
+    ) -> Response:
         """Send the request and wait for the response headers; the caller must `close` the response.
 
-        Raises `ConfigurationError`, `APIConnectionError` and `APITimeoutError`, the latter two also as
-        `OutcomeUnknownError` once the request was sent.
+        `watch` is given its progress, before it is sent. Raises `ConfigurationError`, `APIConnectionError` and
+        `APITimeoutError`, the latter two also as `OutcomeUnknownError` once the request was sent.
         """
         session = await self.sessions.get()
-        progress = RequestProgress(request.body, timeouts, self._timing)
+        watch(progress := RequestProgress(request.body, timeouts, self._timing))
         try:
             try:
                 response = await self._post(session, request, progress, timeouts)
@@ -71,7 +76,7 @@ class Transport:
                 if not progress.is_stale:
                     raise
                 # The kept connection was closed; the loop has meanwhile noticed all other closed ones too.
-                progress = RequestProgress(request.body, timeouts, self._timing)
+                watch(progress := RequestProgress(request.body, timeouts, self._timing))
                 response = await self._post(session, request, progress, timeouts)
         except FAILURES as error:
             timer = progress.timer if progress.wait.expired else ""
@@ -102,19 +107,16 @@ class Transport:
                 allow_redirects=False,
                 ssl=self.ssl,
                 proxy=self.proxy or self.sessions.proxy_for(request.url),
-                timeout=self._connect_timeout(timeouts),
+                timeout=_connect_timeout(timeouts.connect, waits_for_pool=self.sessions.external is not None),
                 raise_for_status=False,  # the caller's session may set it, which hides the error body
             )
 
-    def _connect_timeout(self, timeouts: Timeouts) -> aiohttp.ClientTimeout:
-        """Aiohttp's timers, only for connecting; waiting for the pool of the caller's session does not count."""
-        known = self._connect_timeouts.get(timeouts)
-        if known is None:
-            connect = None if self.sessions.external else timeouts.connect
-            known = self._connect_timeouts[timeouts] = aiohttp.ClientTimeout(
-                total=None, connect=connect, sock_connect=timeouts.connect, sock_read=None
-            )
-        return known
+
+@lru_cache(maxsize=64)  # bounded: each call may have its own
+def _connect_timeout(seconds: float | None, *, waits_for_pool: bool) -> aiohttp.ClientTimeout:
+    """Aiohttp's timers, only for connecting; waiting for the pool of the caller's session does not count."""
+    connect = None if waits_for_pool else seconds
+    return aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=seconds, sock_read=None)
 
 
 class Deadlines:

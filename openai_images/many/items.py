@@ -55,8 +55,8 @@ class RunOptions:
     At most `concurrency` requests and results are held; with `ordered`, outcomes come in the order of the requests.
     `total` is the number of requests, if it is known. `progress` is called after each change, `cost` for each result;
     `wait_reason` returns why nothing is sent and until when. `defaults` are parameters of requests that do not set
-    them. `max_identical_failures` without a success between them end the run (None: never; see `FailureStreak`).
-    Raises `ConfigurationError`.
+    them. Outcomes show the beginning of their prompt if `show_prompts`. `max_identical_failures` without a success
+    between them end the run (None: never; see `FailureStreak`). Raises `ConfigurationError`.
     """
 
     concurrency: int = field(validator=_count)
@@ -67,6 +67,7 @@ class RunOptions:
     timing: Timing = Timing()  # noqa: RUF009  frozen
     wait_reason: Callable[[], str | None] = lambda: None
     defaults: Mapping[str, Any] = field(factory=dict[str, Any], repr=False)
+    show_prompts: bool = True
     max_identical_failures: int | None = field(default=DEFAULT_IDENTICAL_FAILURES, validator=_count_or_none)
 
 
@@ -116,11 +117,13 @@ def _parse_request(value: object, defaults: Mapping[str, Any]) -> GenerateReques
         raise RequestInvalidError(f"it must be {expected}, not {type(value).__name__}")
     own = {name: parameter for name, parameter in value.items() if name != "key"}
     cls = _request_class(own)
-    unknown = [str(name)[:40] for name in own if name not in fields_dict(cls)]
+    known = fields_dict(cls)
+    unknown = [name for name in own if name not in known]
     if unknown:
-        raise RequestInvalidError(
-            f"unknown parameter {unknown[0]!r}; what this version does not know goes into extra_body"
-        )
+        # Imported when it is needed: valid requests never load it.
+        from openai_images.models.keyword_hints import unknown_keyword  # noqa: PLC0415
+
+        raise RequestInvalidError(unknown_keyword(unknown[0], (*known, "key")))
     if own.get("prompt") is None:
         raise RequestInvalidError("it has no 'prompt'")
     return cls(own.pop("prompt"), **_with_defaults(defaults, own))

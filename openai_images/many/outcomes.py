@@ -16,7 +16,7 @@ from collections.abc import AsyncIterable, Iterable
 from types import TracebackType
 from typing import Self
 
-from openai_images._util.aio import call_in_loop
+from openai_images._util.aio import call_in_loop, mark_cancelled
 from openai_images._util.attrs import safe_repr
 from openai_images.many.items import RunOptions, Send
 from openai_images.many.runner import Runner
@@ -62,6 +62,7 @@ class Outcomes:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._annotate(error)
         await self.aclose()
 
     def __aiter__(self) -> Self:
@@ -84,8 +85,9 @@ class Outcomes:
         self._stepping = True
         try:
             outcome = await self._next()
-        except BaseException:
+        except BaseException as error:
             if not self._entered:
+                self._annotate(error)
                 await self.aclose()
             raise
         finally:
@@ -125,8 +127,24 @@ class Outcomes:
 
     def __repr__(self) -> str:
         now = self.progress
-        state = "not started" if self._loop is None else "ended" if self._run.is_over else "open"
-        return f"<Outcomes {state}, {now.done} done, {now.failed} failed, {now.in_flight + now.waiting} under way>"
+        under_way = now.in_flight + now.waiting
+        return f"<Outcomes {self._state}, {now.done} done, {now.failed} failed, {under_way} under way>"
+
+    def _repr_html_(self) -> str:
+        from openai_images.models.notebook import table_of_fields  # noqa: PLC0415  only notebooks need it
+
+        return table_of_fields(f"Outcomes, {self._state}", self.progress)
+
+    @property
+    def _state(self) -> str:
+        return "not started" if self._loop is None else "ended" if self._run.is_over else "open"
+
+    def _annotate(self, error: BaseException | None) -> None:
+        """Say on a CancelledError that ends the run whether requests in flight may have been billed."""
+        if isinstance(error, asyncio.CancelledError) and not self._closed_early:
+            count = self.progress.in_flight
+            note = f"requests in flight when the run was cancelled: {count}; they may have been billed"
+            mark_cancelled(error, note if count else None)
 
     def _start(self) -> None:
         if self._loop is None and not self._closed_early:

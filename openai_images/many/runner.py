@@ -13,7 +13,9 @@ from collections.abc import AsyncIterable, Iterable
 from decimal import Decimal
 from typing import Any
 
-from openai_images.errors import ImagesError
+from attrs import evolve
+
+from openai_images.errors import ImagesError, PartialResultError
 from openai_images.many.failure_streaks import Doubt, ends_all
 from openai_images.many.items import RequestItem, RequestReader, RunOptions, Send
 from openai_images.many.scheduler import Scheduler
@@ -166,7 +168,9 @@ class Runner:
             # Frees the buffers in the frames: a caller may keep ten thousand failures.
             traceback.clear_frames(error.__traceback__)
             self.doubt.streak.record_failure(error)
-            self._finish(ticket, Failed(item.index, item.key, item.request, error))
+            paid = error.result if isinstance(error, PartialResultError) else None
+            cost = None if paid is None else self._cost(item.request, paid)
+            self._finish(ticket, Failed(item.index, item.key, item.request, error), cost)
             if ends_all(error):
                 self.end(error)
         except _StoppedBeforeSendError:
@@ -213,6 +217,8 @@ class Runner:
     # The end of a call, or of all of them.
 
     def _finish(self, ticket: int, outcome: Outcome, cost: Decimal | None = None) -> None:
+        if not self._options.show_prompts:
+            outcome = evolve(outcome, show_prompt=False)
         self.scheduler.finish(ticket, outcome, self._now(), cost)
         self._after_end()
 

@@ -15,6 +15,7 @@ from attrs import define
 
 from openai_images.errors import ModerationBlockedError
 from openai_images.models.outcomes import Outcome, Progress, Succeeded
+from openai_images.models.results import ImageResult
 
 _WINDOW = 300.0
 """Seconds over which the speed is measured: several times what the slowest images take."""
@@ -235,7 +236,10 @@ class ProgressMeter:
             self.done += 1
             self.unpriced += cost is None
         else:
+            partial: ImageResult | None = getattr(outcome.error, "result", None)
+            images = 0 if partial is None else len(partial.images)
             self.failed += 1
+            self.unpriced += partial is not None and cost is None
             self.blocked += isinstance(outcome.error, ModerationBlockedError)
             self.unknown += bool(getattr(outcome.error, "maybe_billed", False))
         self.images += images

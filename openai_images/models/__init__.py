@@ -5,15 +5,15 @@ from __future__ import annotations
 from openai_images.models.image import Image
 from openai_images.models.options import Limits, Timeouts
 from openai_images.models.requests import GenerateParams, GenerateRequest
-from openai_images.models.results import CompletedImage, Event, ImageResult, PartialImage, UnknownEvent
+from openai_images.models.results import CompletedImage, ImageEvent, ImageResult, PartialImage, UnknownEvent
 from openai_images.models.usage import SvgUsage, TokenDetails, Usage
 
 __all__ = [
     "CompletedImage",
-    "Event",
     "GenerateParams",
     "GenerateRequest",
     "Image",
+    "ImageEvent",
     "ImageResult",
     "Limits",
     "PartialImage",

@@ -13,10 +13,10 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
@@ -28,16 +28,7 @@ from openai_images.models import media
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-
-MimeBundle: TypeAlias = tuple[dict[str, str], dict[str, Any]]
-"""The data by media type, and the metadata by media type."""
-
-_UNCHANGED = ("image/png", "image/jpeg")
-_SVG = "image/svg+xml"
-_HTML_TYPES = ("image/webp", "image/gif", "image/avif", _SVG)
-
-_ROW = "display:flex;flex-wrap:wrap;gap:8px;align-items:flex-start"
-_ALONE, _AMONG_OTHERS = "100%", "min(100%,24em)"
+    from openai_images.models.notebook import MimeBundle
 
 _PILLOW_FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "image/gif": "GIF"}
 _HASHED_BYTES = 64 * 1024
@@ -89,6 +80,11 @@ class Image:
         )
 
     @property
+    def content_type(self) -> str:
+        """The `media_type`, by the word of HTTP."""
+        return self.media_type
+
+    @property
     def data(self) -> bytes:
         """The image's bytes; read from `path`, without a cache, if it was written to a file.
 
@@ -106,6 +102,33 @@ class Image:
     async def read(self) -> bytes:
         """Return the image's bytes; a file is read in a thread. Raises as `data` does."""
         return self.data if self.path is None else await asyncio.to_thread(self.path.read_bytes)
+
+    def __bytes__(self) -> bytes:
+        return self.data
+
+    def data_url(self) -> str:
+        """Return the image as a `data:` URL, for HTML or JSON: the whole of it in base64. Raises as `data` does."""
+        # Imported here: a client that sends no data URL starts without it.
+        from base64 import b64encode  # noqa: PLC0415
+
+        return f"data:{self.media_type};base64,{b64encode(self.data).decode('ascii')}"
+
+    def show(self) -> None:
+        """Open the image in a viewer of this desktop, without waiting for it to be closed; the image is not changed.
+
+        It is the viewer that Pillow finds, which gets a copy as PNG; without Pillow, or where that finds none, the web
+        browser, which gets the bytes in a temporary file. Raises `ConfigurationError` if there is neither, and for an
+        SVG, and what `data` and `open` raise.
+        """
+        if self.media_type == "image/svg+xml":
+            raise ConfigurationError(
+                "image.show() opens no SVG, in which a script may be: save() it, or show it in a notebook"
+            )
+        if not (_open_viewer(self) or _open_browser(self)):
+            raise ConfigurationError(
+                "image.show() found neither a viewer that Pillow knows nor a web browser on this machine: save() the "
+                "image, or show it in a notebook"
+            )
 
     def open(self) -> PillowImage:
         """Return the image as a `PIL.Image.Image`; its pixels are decoded when they are first used.
@@ -179,6 +202,8 @@ class Image:
         self, include: Container[str] | None = None, exclude: Container[str] | None = None
     ) -> MimeBundle:
         """Return the image for a notebook; an image behind a URL is not fetched for it."""
+        from openai_images.models.notebook import mime_bundle  # noqa: PLC0415  only notebooks need it
+
         return mime_bundle([self], repr(self), include, exclude)
 
 
@@ -198,62 +223,25 @@ def is_remote(image: Image) -> bool:
     return image.url is not None and not image.nbytes
 
 
-def mime_bundle(
-    images: Sequence[Image], text: str, include: Container[str] | None, exclude: Container[str] | None
-) -> MimeBundle:
-    """Return images for a notebook, with `text` as plain text; `include` and `exclude` are media types.
-
-    Fetches nothing and never raises: an image behind a URL, or in a file that is gone, is its `repr`. PNG and JPEG are
-    unchanged, as every frontend shows them; the other formats are an `<img>` of HTML, in which an SVG can run no script
-    and load nothing. An SVG's text is included too, for frontends without HTML.
-    """
-    data = {"text/plain": text}
-    contents = [(image, _read(image)) for image in images]
-    if len(contents) == 1 and contents[0][1] is not None:
-        data |= _single(contents[0][0], contents[0][1])
-    elif any(content is not None for _, content in contents):
-        figures = "".join(_figure(image, content, _AMONG_OTHERS) for image, content in contents)
-        data["text/html"] = f'<div style="{_ROW}">{figures}</div>'
-    selected = {
-        mime: value
-        for mime, value in data.items()
-        if (include is None or mime in include) and (exclude is None or mime not in exclude)
-    }
-    size = {"width": images[0].width, "height": images[0].height}
-    is_known = len(images) == 1 and None not in size.values()
-    return selected, {mime: size for mime in selected if is_known and mime.startswith("image/")}
-
-
-def _read(image: Image) -> bytes | None:
-    """Return the bytes of an image of a known format; None if they are not available."""
-    if image.media_type not in (*_UNCHANGED, *_HTML_TYPES) or not image.nbytes:
-        return None
+def _open_viewer(image: Image) -> bool:
+    """Open Pillow's viewer; False without Pillow or a viewer."""
     try:
-        return image.data
-    except OSError:
-        return None
+        from PIL import ImageShow  # noqa: PLC0415  Pillow is optional
+    except ImportError:
+        return False
+    with image.open() as picture:
+        return ImageShow.show(picture)
 
 
-def _single(image: Image, data: bytes) -> dict[str, str]:
-    """Return one image by its media type."""
-    if image.media_type in _UNCHANGED:
-        return {image.media_type: _base64(data)}
-    bundle = {"text/html": _figure(image, data, _ALONE)}
-    return bundle | {_SVG: data.decode("utf-8-sig", "replace")} if image.media_type == _SVG else bundle
+def _open_browser(image: Image) -> bool:
+    """Open the bytes in the web browser; False without one."""
+    import tempfile  # noqa: PLC0415  only this needs it
+    import webbrowser  # noqa: PLC0415  likewise
 
-
-def _base64(data: bytes) -> str:
-    from base64 import b64encode  # noqa: PLC0415  only notebooks need it
-
-    return b64encode(data).decode("ascii")
-
-
-def _figure(image: Image, data: bytes | None, max_width: str) -> str:
-    """Return one image in HTML, at most `max_width` wide."""
-    from html import escape  # noqa: PLC0415  only notebooks need it
-
-    if data is None:
-        return f"<pre>{escape(repr(image))}</pre>"
-    size = "" if image.width is None else f' width="{image.width}" height="{image.height}"'
-    source = f"data:{image.media_type};base64,{_base64(data)}"
-    return f'<img src="{source}"{size} style="max-width:{max_width};height:auto" alt="{escape(repr(image))}">'
+    suffix, data = media.file_suffix(image.media_type), image.data
+    with tempfile.NamedTemporaryFile(prefix="image-", suffix=suffix, delete=False) as file:
+        file.write(data)
+    if webbrowser.open(Path(file.name).as_uri()):
+        return True
+    Path(file.name).unlink()
+    return False

@@ -1,15 +1,17 @@
 """The outcomes of many calls, their progress, and the observer of a call.
 
 Invariants: frozen values; one call's failure is an outcome, never an exception of all calls; an unknown cost is None,
-never zero.
-Must not: show a prompt in a `repr`.
+never zero. An outcome shows the beginning of its prompt, unless the client hides it.
+Must not: show more of a prompt.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from attrs import frozen
+from attrs import field, frozen
+
+from openai_images._util.attrs import beginning, repr_fields, short_repr
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -19,33 +21,68 @@ if TYPE_CHECKING:
     from openai_images.models.results import ImageResult
 
 
-@frozen
-class Succeeded:
-    """The images of one request; `index` is its position, from 0, `key` its name."""
+class _Described:
+    """What is shown of either outcome."""
+
+    __slots__ = ()
+
+    @property
+    def prompt_beginning(self) -> str:
+        """The beginning of the prompt in one line; "" if `show_prompt` is False, or there is no request."""
+        prompt = getattr(getattr(self, "request", None), "prompt", None)  # they may be incomplete
+        return beginning(prompt) if isinstance(prompt, str) and getattr(self, "show_prompt", True) else ""
+
+    def __repr__(self) -> str:
+        outcome: Any = self
+        shown = self.prompt_beginning
+        texts = {"request": repr_fields(outcome.request, prompt=f"'{shown}'")} if shown else {}
+        return repr_fields(outcome, **texts)
+
+
+@frozen(repr=False)
+class Succeeded(_Described):
+    """The images of one request; `index` is its position, from 0, `key` its name.
+
+    Its texts have the beginning of the prompt, unless `show_prompt` is False (`ImagesClient(show_prompts=False)`).
+    """
 
     index: int
     key: str
     request: GenerateRequest
     result: ImageResult
+    show_prompt: bool = field(default=True, kw_only=True, eq=False, repr=False)
+
+    def _repr_html_(self) -> str:
+        from openai_images.models.notebook import result_card  # noqa: PLC0415  only notebooks need it
+
+        return result_card(self.key, self.prompt_beginning, self.result)
 
 
-@frozen
-class Failed:
+@frozen(repr=False)
+class Failed(_Described):
     """The error of one request; `request` is None if the input was not valid for one.
 
-    `error` is an `ImagesError`, or an OSError if the files of `into=` could not be written.
+    `error` is an `ImagesError`, or an OSError if the files of `into=` could not be written. The other fields are those
+    of `Succeeded`.
     """
 
     index: int
     key: str
     request: GenerateRequest | None
     error: ImagesError | OSError
+    show_prompt: bool = field(default=True, kw_only=True, eq=False, repr=False)
+
+    def _repr_html_(self) -> str:
+        from openai_images.models.notebook import error_card  # noqa: PLC0415  only notebooks need it
+
+        return error_card(self.key, self.prompt_beginning, self.error)
 
 
 Outcome: TypeAlias = Succeeded | Failed
 
 
-@frozen(kw_only=True)
+@short_repr
+@frozen(kw_only=True, repr=False)
 class Progress:
     """The progress of many calls.
 
@@ -70,6 +107,11 @@ class Progress:
     spent: Decimal | None = None
     unpriced: int = 0
     wait_reason: str | None = None
+
+    def _repr_html_(self) -> str:
+        from openai_images.models.notebook import table_of_fields  # noqa: PLC0415  only notebooks need it
+
+        return table_of_fields("Progress", self)
 
 
 class CallObserver:

@@ -26,7 +26,7 @@ from typing import (
 
 from attrs import evolve, field, fields_dict, frozen
 
-from openai_images._util.attrs import repr_keys, repr_length
+from openai_images._util.attrs import repr_keys, repr_length, short_repr
 from openai_images.errors import RequestInvalidError
 from openai_images.models.image import Image
 
@@ -71,7 +71,8 @@ class GenerateParams(TypedDict, total=False):
     extra_body: Mapping[str, Any] | None
 
 
-@frozen
+@short_repr
+@frozen(repr=False)
 class GenerateRequest:
     """One request for images; only parameters that are set are sent.
 
@@ -117,12 +118,13 @@ class GenerateRequest:
 
         Raises TypeError for an unknown keyword, or another verb's request.
         """
-        known = fields_dict(cls).keys()
+        kind: Any = cls  # mypy takes its hash for that of an instance
+        known: frozenset[str] = _names_of(kind)
         if not params.keys() <= known:
-            unknown = min(params.keys() - known)
-            raise TypeError(
-                f"unknown parameter {unknown!r}: send parameters this version does not know with extra_body={{…}}"
-            )
+            # Imported when it is needed: valid requests never load it.
+            from openai_images.models.keyword_hints import VERB_KEYWORDS, unknown_keyword  # noqa: PLC0415
+
+            raise TypeError(unknown_keyword(min(params.keys() - known), (*known, *VERB_KEYWORDS)))
         if isinstance(prompt, cls) and prompt.path == cls.path:
             return evolve(prompt, **params) if params else prompt
         if isinstance(prompt, GenerateRequest):
@@ -137,6 +139,11 @@ def set_parameters(request: GenerateRequest) -> dict[str, Any]:
     cls: Any = type(request)  # mypy takes its hash for that of an instance
     names, get_values = _fields_of(cls)
     return {name: value for name, value in zip(names, get_values(request), strict=True) if value is not None}
+
+
+@cache
+def _names_of(cls: type[GenerateRequest]) -> frozenset[str]:
+    return frozenset(fields_dict(cls))
 
 
 @cache
@@ -185,7 +192,7 @@ class ImageReference:
             raise RequestInvalidError("an ImageReference has either an image_url or a file_id, as text")
 
 
-SourceImage: TypeAlias = (
+ImageInput: TypeAlias = (
     str
     | os.PathLike[str]
     | bytes
@@ -203,9 +210,9 @@ SourceImage: TypeAlias = (
 class EditParams(GenerateParams, total=False):
     """The keywords of `edit` and `stream_edit`; keep in step with the fields of `EditRequest`."""
 
-    image: SourceImage | Sequence[SourceImage]
-    mask: SourceImage | None
-    markup: SourceImage | None
+    image: ImageInput | Sequence[ImageInput]
+    mask: ImageInput | None
+    markup: ImageInput | None
     input_fidelity: str | None
     as_json: bool
 
@@ -233,7 +240,7 @@ def _repr_layer(image: object) -> str:
     return "None" if image is None else "<image>"
 
 
-@frozen
+@frozen(repr=False)
 class EditRequest(GenerateRequest):
     """One request for images made from `image`, one or up to 16 of them; only parameters that are set are sent.
 
@@ -246,8 +253,8 @@ class EditRequest(GenerateRequest):
 
     path: ClassVar[str] = "/images/edits"
 
-    image: SourceImage | Sequence[SourceImage] = field(kw_only=True, repr=_repr_images, hash=False)
-    mask: SourceImage | None = field(default=None, kw_only=True, repr=_repr_layer, hash=False)
-    markup: SourceImage | None = field(default=None, kw_only=True, repr=_repr_layer, hash=False)
+    image: ImageInput | Sequence[ImageInput] = field(kw_only=True, repr=_repr_images, hash=False)
+    mask: ImageInput | None = field(default=None, kw_only=True, repr=_repr_layer, hash=False)
+    markup: ImageInput | None = field(default=None, kw_only=True, repr=_repr_layer, hash=False)
     input_fidelity: str | None = field(default=None, kw_only=True)
     as_json: bool = field(default=False, kw_only=True)

@@ -13,24 +13,27 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import evolve, field, frozen
 
-from openai_images._util.attrs import repr_keys
-from openai_images.models.image import Image, MimeBundle, mime_bundle
+from openai_images._util.attrs import repr_keys, short_repr
+from openai_images.models.image import Image
 from openai_images.models.usage import SvgUsage, Usage, sum_usages
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
     from openai_images.catalog.prices import Prices
+    from openai_images.models.notebook import MimeBundle
 
 
-@frozen
+@short_repr
+@frozen(repr=False)
 class ImageResult:
     """A finished call: at least one image, and the other fields of the response.
 
     `created` is in Unix seconds; `size` and `quality` are the server's choice for `auto`; `request_id` is the server's
     id of the request; `attempts` counts the requests made, `elapsed` the seconds, waits included. `model` is the
     requested one (a model in the response is in `extra`), `edited` whether images were sent with the prompt; `parts`
-    are the results of the requests that a large `n` was split into, empty for one request.
+    are the results of the requests that a large `n` was split into, empty for one request; `missing` counts requested
+    images that did not come, which only the result of a `PartialResultError` has.
     """
 
     images: tuple[Image, ...]
@@ -49,6 +52,7 @@ class ImageResult:
     model: str | None = None
     edited: bool = False
     parts: tuple[ImageResult, ...] = field(default=(), repr=False)
+    missing: int = 0
 
     @property
     def image(self) -> Image:
@@ -71,6 +75,8 @@ class ImageResult:
         self, include: Container[str] | None = None, exclude: Container[str] | None = None
     ) -> MimeBundle:
         """Return the images for a notebook, side by side."""
+        from openai_images.models.notebook import mime_bundle  # noqa: PLC0415  only notebooks need it
+
         return mime_bundle(self.images, repr(self), include, exclude)
 
 
@@ -86,7 +92,8 @@ def with_images(result: ImageResult, images: Sequence[Image]) -> ImageResult:
     return evolve(result, images=tuple(images), parts=parts)
 
 
-@frozen(kw_only=True)
+@short_repr
+@frozen(kw_only=True, repr=False)
 class PartialImage:
     """A preview of an image that is being generated.
 
@@ -105,7 +112,8 @@ class PartialImage:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=repr_keys)
 
 
-@frozen(kw_only=True)
+@short_repr
+@frozen(kw_only=True, repr=False)
 class CompletedImage:
     """A finished image, with its usage."""
 
@@ -129,4 +137,4 @@ class UnknownEvent:
     raw: Any = field(repr=False, hash=False)
 
 
-Event: TypeAlias = PartialImage | CompletedImage | UnknownEvent
+ImageEvent: TypeAlias = PartialImage | CompletedImage | UnknownEvent

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 from attrs import AttrsInstance, field, fields_dict, frozen, has
 
-from openai_images._util.attrs import repr_keys
+from openai_images._util.attrs import repr_keys, short_repr
 from openai_images._util.json import is_mapping
 
 if TYPE_CHECKING:
     from openai_images.models.image import Image
 
 
-@frozen
+@short_repr
+@frozen(repr=False)
 class TokenDetails:
     """Token counts by kind."""
 
@@ -29,7 +30,8 @@ class TokenDetails:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=repr_keys)
 
 
-@frozen
+@short_repr
+@frozen(repr=False)
 class Usage:
     """Token counts of a response; streams have no `output_tokens_details` (seen on the wire in 2026)."""
 
@@ -45,7 +47,8 @@ class Usage:
         return usage_fields(self)
 
 
-@frozen
+@short_repr
+@frozen(repr=False)
 class SvgUsage:
     """Token counts of the model that wrote an SVG, which are separate."""
 

@@ -4,9 +4,15 @@ Invariants: it shares no code with the client, so that one mistake cannot hide o
 Must not: be reachable from another machine.
 """
 
+from importlib.util import find_spec
+
+if find_spec("PIL") is None:
+    _MESSAGE = "the local images server needs Pillow: pip install 'openai-images[server]'"
+    raise ModuleNotFoundError(_MESSAGE, name="PIL")
+
 from openai_images.server.faults import FAULTS
+from openai_images.server.records import AnsweredRequest, RecordedDownload, RecordedPart, RecordedRequest
 from openai_images.server.server import LocalImagesServer
-from openai_images.server.state import AnsweredRequest, RecordedDownload, RecordedPart, RecordedRequest
 
 __all__ = [
     "FAULTS",

@@ -187,6 +187,12 @@ class LinkStore:
                 self._held -= len(oldest.base64)
         return path
 
+    def clear(self) -> None:
+        """Ends all links."""
+        self._held = 0
+        self._counts.clear()
+        self._images.clear()
+
     def find(self, name: str, number: str) -> LinkedImage | None:
         """The image behind a link, or None if it does not exist any more."""
         return self._images.get(f"/v1/images/{name}/content?variant={number}")

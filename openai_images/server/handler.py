@@ -30,8 +30,9 @@ from openai_images.server.parameters import (
     find_model,
 )
 from openai_images.server.rate_limits import RateLimits
+from openai_images.server.records import RecordedRequest
 from openai_images.server.source_images import UploadedImages
-from openai_images.server.state import ActiveRequest, RecordedRequest, ServerSettings, ServerState
+from openai_images.server.state import ActiveRequest, ServerSettings, ServerState
 from openai_images.server.uploads import Form, FormReader, resolve_references
 
 
@@ -99,6 +100,7 @@ class ImagesHandler:
         plan = active.fault.plan
         received = await self._receive(request, inspect=plan.reply is None and plan.hang_up is None)
         self.state.faults_by_request[id(request)] = active.fault.name
+        self.state.recent.describe(request, received.fields, active.fault.name)
         self.state.record(received.record(request, active.fault))
         if plan.delay:
             await self.settings.sleep(plan.delay)
@@ -110,6 +112,8 @@ class ImagesHandler:
         if plan.reply is not None:
             raise RequestRejectedError(plan.reply(self._request_info(request, active, received)))
         parameters = await self._check_parameters(request, received)
+        if plan.max_images is not None:
+            parameters = attrs.evolve(parameters, n=min(parameters.n, plan.max_images))
         self.limits.charge(parameters.model, parameters.n)
         if MODERATED_PHRASE in parameters.prompt.lower():
             info = self._request_info(request, active, received)
@@ -141,7 +145,8 @@ class ImagesHandler:
     @property
     def _pixels(self) -> bool:
         """Whether images are drawn from the pixels of source images."""
-        return not isinstance(self.settings.pictures, bytes)
+        pictures = self.settings.pictures
+        return not isinstance(pictures, bytes) and pictures != "small"
 
     async def _check_parameters(self, request: web.Request, received: ReceivedBody) -> Parameters:
         is_edit, form = _is_edit(request), received.form

@@ -9,7 +9,6 @@ Must not: know how images are made, or how a response came to carry a URL.
 import asyncio
 import re
 from base64 import b64decode
-from collections.abc import Callable
 from typing import Any, Final
 
 import attrs
@@ -23,10 +22,10 @@ from openai_images.server.error_replies import Reply, RequestRejectedError, comp
 from openai_images.server.faults import DOWNLOAD_OK, LOOP, DownloadPlan, FaultQueue
 from openai_images.server.faults.plan import Fault
 from openai_images.server.handler import ImagesHandler
+from openai_images.server.records import AnsweredRequest, RecordedDownload
+from openai_images.server.start_page import add_start_page, answered_status
 from openai_images.server.state import (
     ActiveRequest,
-    AnsweredRequest,
-    RecordedDownload,
     ServerSettings,
     ServerState,
     is_loopback,
@@ -35,19 +34,16 @@ from openai_images.server.state import (
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:@/\s]+)(?::[0-9]*)?", re.IGNORECASE)
 
 
-def make_app(
-    images: ImagesHandler, downloads: "DownloadHandler", on_answer: Callable[[AnsweredRequest], object] | None
-) -> web.Application:
-    """The aiohttp application of a server; `on_answer` is called with each request once it is answered."""
-    app = web.Application(
-        middlewares=[_count_requests(images, on_answer), _reject_foreign(images.settings.host)]
-    )
+def make_app(images: ImagesHandler, downloads: "DownloadHandler") -> web.Application:
+    """The aiohttp application of a server."""
+    app = web.Application(middlewares=[_count_requests(images), _reject_foreign(images.settings.host)])
     models = _models(images.settings)
     app.router.add_post("/v1/images/generations", images.handle)
     app.router.add_post("/v1/images/edits", images.handle)
     app.router.add_get("/v1/images/{name}/content", downloads.handle, allow_head=False)
     app.router.add_get("/v1/models", models)
     app.router.add_get("/v1/models/{name}", models)
+    add_start_page(app, images.settings, images.state.recent)
     for route in list(app.router.routes()):
         if route.method != "HEAD" and route.resource is not None:
             app.router.add_route("*", route.resource.canonical, _fixed_reply(error_replies.wrong_method))
@@ -55,9 +51,7 @@ def make_app(
     return app
 
 
-def _count_requests(
-    images: ImagesHandler, on_answer: Callable[[AnsweredRequest], object] | None
-) -> Middleware:
+def _count_requests(images: ImagesHandler) -> Middleware:
     @web.middleware
     async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.method == "POST" and request.path.startswith("/v1/images/"):
@@ -66,9 +60,9 @@ def _count_requests(
             response = await handler(request)
         finally:
             fault = images.state.faults_by_request.pop(id(request), "ok")
+        on_answer = images.settings.on_answer
         if on_answer is not None:
-            hung_up = isinstance(response, web.Response) and response.body is None and not response.prepared
-            status = 0 if hung_up else response.status
+            status = answered_status(response)
             on_answer(AnsweredRequest(method=request.method, path=request.path, status=status, fault=fault))
         return response
 
@@ -155,11 +149,11 @@ class DownloadHandler:
     state: ServerState
     faults: FaultQueue[DownloadPlan]
     links: LinkStore
-    clock: Callable[[], float]
+    settings: ServerSettings
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answers one download."""
-        active = ActiveRequest(clock=self.clock, connection=request.transport)
+        active = ActiveRequest(clock=self.settings.clock, connection=request.transport)
         try:
             with self.state.track(active):
                 return await self._answer(request, active)

@@ -1,19 +1,19 @@
-"""`LocalImagesServer`: its life, what tests may ask of it, and the thread in which it can run.
+"""`LocalImagesServer`: its life, and what tests may ask of it.
 
 Invariants: it binds to loopback only; `aclose` is quick and idempotent; its state changes in its own loop alone, while
-every thread may read it and request changes; a server in a thread ends with its block, and every wait has an end.
+every thread may read it and request changes.
 Must not: write to stdout, stderr or the log, use the network, or pretend that a model made its images.
 """
 
 import asyncio
 import errno
 import logging
-import threading
-from collections.abc import Callable, Coroutine, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+import os
+from collections.abc import Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Protocol, Self
 
 import attrs
 from aiohttp import web
@@ -23,27 +23,35 @@ from openai_images.server.faults import FaultQueues
 from openai_images.server.handler import ImagesHandler
 from openai_images.server.paint.painter import ImageCache
 from openai_images.server.rate_limits import MinuteBucket, RateLimits
+from openai_images.server.records import RecordedDownload, RecordedRequest
 from openai_images.server.routes import DownloadHandler, make_app
 from openai_images.server.state import (
-    AnsweredRequest,
-    RecordedDownload,
-    RecordedRequest,
     ServerSettings,
     ServerState,
     check_keep,
 )
-
-T = TypeVar("T")
-S = TypeVar("S", bound="LocalImagesServer")
+from openai_images.server.thread import await_in, call_in, in_thread
 
 # Seconds for the headers of a request, and between two requests of a connection: longer than clients keep idle ones.
 HEAD_TIMEOUT: Final = 20.0
 # Seconds in which a rejected body is read and dropped, so that its sender comes to read the response.
 LINGER_SECONDS: Final = 2.0
-_THREAD_SECONDS: Final = 30.0
 # aiohttp logs malformed requests with a traceback and the offending line.
 _SILENT = logging.getLogger("openai_images.server")
 _SILENT.setLevel(logging.CRITICAL + 1)
+_FIXED: Final = ("host", "port", "api_key")
+
+
+def _names(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(names)
+
+
+class Client(Protocol):
+    """What `LocalImagesServer.patch` needs of a client, as `ImagesClient` has it."""
+
+    def override(self, *, base_url: str, api_key: str) -> AbstractContextManager[object]:
+        """Send the calls of a `with` block to another server."""
+        ...
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)
@@ -54,19 +62,19 @@ class LocalImagesServer(ServerSettings):
     `rate_limit_headers=False` hides them: no response has x-ratelimit headers. `retry_after` is how their 429 says when
     to come back: "exact", in whole "seconds", or "none".
     `pace` is the time in seconds from one image stage to the next, counted from the arrival of the request.
-    `pictures` serves fixed bytes (one value, or one per output format) in place of painting. `faults` is the initial
-    script and `always` the fault of every other request; see `FAULTS`. `legacy` brings back the models that have ended
-    by the clock `now`; `picture_links` gives the answers of every model URLs in place of base64, "absolute" or
-    "relative" ones. `max_body_bytes` and, for edits, `max_upload_bytes` bound a request, `body_timeout` the seconds
+    `pictures` serves fixed bytes (one value, or one per output format) in place of painting; "small" serves images of
+    one colour in the format and size of the request, which cost a test next to nothing ("full" paints). `faults` is the
+    initial script and `always` the fault of every other request; see `FAULTS`. `legacy` brings back the models that
+    have ended by the clock `now`; `picture_links` gives the answers of every model URLs in place of base64, "absolute"
+    or "relative" ones. `max_body_bytes` and, for edits, `max_upload_bytes` bound a request, `body_timeout` the seconds
     without a byte of its body. `api_key` is a new random one where none is given. `keepalive_comments` is the time in
     seconds between comments in a stream that waits. `clock` and `now` are the monotonic and the wall clock, `sleep` the
     wait. `on_answer` is called with each request that was answered; `requests` keeps the last `keep_requests`, None for
     all. All callbacks are called in the server's own loop.
     """
 
-    on_answer: Callable[[AnsweredRequest], object] | None = None
     keep_requests: int | None = attrs.field(default=None, validator=check_keep)
-    _first_faults: Iterable[str] = attrs.field(default=(), alias="faults")
+    _first_faults: Iterable[str] = attrs.field(default=(), alias="faults", converter=_names)
     _first_always: str | None = attrs.field(default=None, alias="always")
     _limits: RateLimits = attrs.field(init=False, factory=RateLimits)
     _faults: FaultQueues = attrs.field(init=False, factory=FaultQueues)
@@ -76,8 +84,11 @@ class LocalImagesServer(ServerSettings):
     _reader: ThreadPoolExecutor | None = attrs.field(init=False, default=None)
     _runner: web.AppRunner | None = attrs.field(init=False, default=None)
     _loop: asyncio.AbstractEventLoop | None = attrs.field(init=False, default=None)
+    _options: dict[str, Any] = attrs.field(init=False, factory=dict[str, Any])
 
     def __attrs_post_init__(self) -> None:
+        fields = [field for field in attrs.fields(type(self)) if field.init]
+        self._options = {field.alias: getattr(self, field.name) for field in fields}
         self._state.keep_requests = self.keep_requests
         images, requests = (
             None if limit is None else MinuteBucket(limit, self.clock, self.rate_limit_burst)
@@ -108,7 +119,7 @@ class LocalImagesServer(ServerSettings):
 
         For code that is synchronous, or has several loops: attributes and methods work from every thread and loop.
         """
-        return _in_thread(partial(cls, **options))
+        return in_thread(partial(cls, **options))
 
     async def start(self) -> None:
         """Binds the port and starts to answer; raises `OSError` if the port is in use."""
@@ -141,7 +152,7 @@ class LocalImagesServer(ServerSettings):
 
     async def aclose(self) -> None:
         """Drops requests in progress, frees the port and the cached images; idempotent."""
-        await _await_in(self._loop, self._close())
+        await await_in(self._loop, self._close())
 
     async def _close(self) -> None:
         runner, self._runner = self._runner, None
@@ -217,16 +228,52 @@ class LocalImagesServer(ServerSettings):
 
     def release(self) -> None:
         """Lets every response that is stalled now continue."""
-        if self._loop is None or self._loop is _running_loop():
-            self._state.gate.open()
-        elif not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._state.gate.open)
+        call_in(self._loop, self._state.open_gate)
+
+    def reset(self, **options: Any) -> None:
+        """Starts afresh for another test: drops requests in progress, forgets records, counts, faults and limits' use.
+
+        Settings are again those of the constructor, with `options` in place of some until the next reset; address and
+        key stay. Raises ValueError and TypeError, and changes nothing then.
+        """
+        if fixed := [name for name in _FIXED if name in options]:
+            raise ValueError(f"{fixed[0]} cannot change after the server was made")
+        call_in(self._loop, partial(self._take, type(self)(**{**self._options, **options})))
+
+    def _take(self, fresh: "LocalImagesServer") -> None:
+        """Takes over the settings, limits and faults of a new server."""
+        for field in attrs.fields(type(self)):
+            if field.init and field.name not in _FIXED:
+                setattr(self, field.name, getattr(fresh, field.name))
+        for field in attrs.fields(RateLimits):
+            setattr(self._limits, field.name, getattr(fresh._limits, field.name))  # noqa: SLF001  same class
+        self._faults.reset(self._first_faults, self._first_always)
+        self._state.reset(self.keep_requests)
+        self._links.clear()
+        if self._cache is not None:
+            self._cache.serve(self.pictures)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that point programs at this server: OPENAI_BASE_URL, OPENAI_API_KEY, and no proxy for it."""
+        direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+        direct = direct if direct.strip() == "*" else f"{direct},{self.host}".lstrip(",")
+        address = {"OPENAI_BASE_URL": self.base_url, "OPENAI_API_KEY": self.api_key}
+        return {**address, "NO_PROXY": direct, "no_proxy": direct}
+
+    @contextmanager
+    def patch(self, *clients: Client) -> Generator[Self]:
+        """Sends the calls of these clients here for a `with` block, wherever they point; those in flight go on."""
+        with ExitStack() as stack:
+            for client in clients:
+                stack.enter_context(client.override(base_url=self.base_url, api_key=self.api_key))
+            yield self
 
     async def wait_disconnected(self, n: int = 1, timeout: float | None = 5.0) -> None:  # noqa: ASYNC109  # for callers without one around them
         """Waits until `n` clients in all have left while they were being answered."""
         try:
             async with asyncio.timeout(timeout):
-                await _await_in(self._loop, self._state.wait_disconnected(n))
+                await await_in(self._loop, self._state.wait_disconnected(n))
         except TimeoutError:
             seen = self._state.disconnects
             raise TimeoutError(f"{seen} of {n} clients have left within {timeout} s") from None
@@ -246,53 +293,6 @@ class LocalImagesServer(ServerSettings):
             links=self._links,
         )
         downloads = DownloadHandler(
-            state=self._state, faults=self._faults.downloads, links=self._links, clock=self.clock
+            state=self._state, faults=self._faults.downloads, settings=self, links=self._links
         )
-        return make_app(images, downloads, self.on_answer)
-
-
-@contextmanager
-def _in_thread(make: Callable[[], S]) -> Generator[S]:
-    up: Future[tuple[S, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-    thread = threading.Thread(target=_run, args=(make, up), name="local-images-server", daemon=True)
-    thread.start()
-    try:
-        server, loop, done = up.result(_THREAD_SECONDS)
-        try:
-            yield server
-        finally:
-            loop.call_soon_threadsafe(done.set)
-    finally:
-        thread.join(_THREAD_SECONDS)
-    if thread.is_alive():  # pragma: no cover  # a callback of the user that never returns
-        raise RuntimeError(f"the local images server has not stopped within {_THREAD_SECONDS:g} s")
-
-
-def _run(make: Callable[[], LocalImagesServer], up: "Future[Any]") -> None:
-    async def serve() -> None:
-        done = asyncio.Event()
-        async with make() as server:
-            up.set_result((server, asyncio.get_running_loop(), done))
-            await done.wait()
-
-    try:
-        # Not the loop factory that a test may have set for its own loops, and no trace in the thread's policy.
-        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-            runner.run(serve())
-    except BaseException as error:
-        if up.done():
-            raise
-        up.set_exception(error)
-
-
-async def _await_in(loop: asyncio.AbstractEventLoop | None, coroutine: Coroutine[Any, Any, T]) -> T:
-    if loop is None or loop is _running_loop() or loop.is_closed():
-        return await coroutine
-    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
+        return make_app(images, downloads)

@@ -2,7 +2,7 @@
 
 Invariants: a setting with which no server could be of use is a `ValueError` that says what it may be; counters change
 on the event loop alone.
-Must not: keep the bytes of uploads, count the server's own hang-ups as disconnects, send or decide anything.
+Must not: count the server's own hang-ups as disconnects, send or decide anything.
 """
 
 import asyncio
@@ -20,9 +20,13 @@ from openai_images.server.error_replies import common_headers, new_request_id
 from openai_images.server.faults import OK
 from openai_images.server.faults.plan import Fault, FaultPlan
 from openai_images.server.rate_limits import RetryAfter
+from openai_images.server.recent_requests import RecentRequests
+from openai_images.server.records import AnsweredRequest, RecordedDownload, RecordedRequest
 
 Links: TypeAlias = Literal["absolute", "relative"]
 """How URLs of images are written: with this server's address, or as a path alone."""
+PictureMode: TypeAlias = Literal["small", "full"]
+Pictures: TypeAlias = PictureMode | bytes | Mapping[str, bytes] | None
 
 MAX_BODY_BYTES: Final = 25 * 1024 * 1024
 # 16 images, a mask and a markup may have just under 50 MiB each.
@@ -80,14 +84,15 @@ def _check_burst(settings: Any, attribute: _Attribute, burst: int | None) -> Non
         raise ValueError("rate_limit_burst needs images_per_minute or requests_per_minute to be the burst of")
 
 
-def _check_pictures(_: object, __: _Attribute, pictures: bytes | Mapping[str, bytes] | None) -> None:
-    if pictures is None:
+def _check_pictures(_: object, __: _Attribute, pictures: Pictures) -> None:
+    if pictures is None or pictures in get_args(PictureMode):
         return
     by_format: Mapping[str, object] = pictures if isinstance(pictures, Mapping) else {"png": pictures}
     values: list[object] = [*by_format.values()]
     if not all(isinstance(data, bytes) and data for data in values or [None]):
         raise ValueError(
-            "pictures must be a picture's bytes, or a mapping with such bytes (None: they are painted)"
+            "pictures must be 'small', 'full' (they are painted, as with None), a picture's bytes, or a mapping with "
+            "such bytes"
         )
     if unknown := sorted(set(by_format) - set(ALL_FORMATS)):
         raise ValueError(
@@ -97,7 +102,7 @@ def _check_pictures(_: object, __: _Attribute, pictures: bytes | Mapping[str, by
 
 @attrs.define(kw_only=True, eq=False, repr=False)
 class ServerSettings:
-    """The options of a server but those of faults and records; `LocalImagesServer` describes them."""
+    """The options of a server but those of faults and what is kept; `LocalImagesServer` describes them."""
 
     host: str = attrs.field(default="127.0.0.1", converter=_address, validator=_check_host)
     port: int = attrs.field(default=0, validator=_check_port)
@@ -110,7 +115,7 @@ class ServerSettings:
         default="exact", validator=_rule(set(get_args(RetryAfter)).__contains__, _RETRY_AFTER_MESSAGE)
     )
     pace: float = attrs.field(default=0.0, validator=_rule(lambda pace: pace >= 0, _PACE_MESSAGE))
-    pictures: bytes | Mapping[str, bytes] | None = attrs.field(default=None, validator=_check_pictures)
+    pictures: Pictures = attrs.field(default=None, validator=_check_pictures)
     legacy: bool = False
     picture_links: Links | None = attrs.field(
         default=None, validator=_rule({None, *get_args(Links)}.__contains__, _LINKS_MESSAGE)
@@ -127,72 +132,7 @@ class ServerSettings:
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
-
-
-@attrs.frozen(kw_only=True)
-class RecordedPart:
-    """One part of a multipart request as it arrived; `text` is None for a file, whose bytes are not kept.
-
-    `filename` and `content_type` are None where the part did not say, `sha256` is of its bytes, in hexadecimal.
-    """
-
-    name: str
-    filename: str | None
-    content_type: str | None
-    nbytes: int
-    sha256: str
-    text: str | None = attrs.field(
-        repr=lambda text: "None" if text is None else f"<{len(text):,} characters>"
-    )
-    headers: Mapping[str, str] = attrs.field(repr=False)
-
-
-@attrs.frozen(kw_only=True)
-class RecordedRequest:
-    """One request for images as it arrived: `json` is None if the body was not JSON, `fault` is its fault's name.
-
-    Of a multipart body there are `parts`, in order, and `body` is empty.
-    """
-
-    method: str
-    path: str
-    headers: Mapping[str, str] = attrs.field(repr=False)
-    body: bytes = attrs.field(repr=lambda body: f"<{len(body):,} bytes>")
-    json: Any
-    peer_port: int | None
-    fault: str
-    parts: tuple[RecordedPart, ...] = ()
-
-
-@attrs.frozen(kw_only=True)
-class RecordedDownload:
-    """One GET of an image behind a URL as its headers arrived; `path` has its query, `fault` is its fault's name."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str] = attrs.field(repr=False)
-    peer_port: int | None
-    fault: str
-
-    @property
-    def host(self) -> str:
-        """The Host header: the name under which the server was asked."""
-        return self.headers.get("Host", "")
-
-    @property
-    def with_key(self) -> bool:
-        """Whether a key came along."""
-        return any(name.lower() in {"authorization", "api-key", "x-api-key"} for name in self.headers)
-
-
-@attrs.frozen(kw_only=True)
-class AnsweredRequest:
-    """One answered request, whatever its path; `status` is 0 if the connection was closed without a response."""
-
-    method: str
-    path: str
-    status: int
-    fault: str
+    on_answer: Callable[[AnsweredRequest], object] | None = None
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -238,6 +178,7 @@ class ServerState:
         self.requests: list[RecordedRequest] = []
         self.downloads: list[RecordedDownload] = []
         self.keep_requests: int | None = None
+        self.recent = RecentRequests()
         self.faults_by_request: dict[int, str] = {}  # of active requests, by identity
         self.posts = 0
         self.refused = 0
@@ -272,6 +213,19 @@ class ServerState:
         """Waits until `n` clients in all have left while they were being answered."""
         while self.disconnects < n:
             await self._changed.event.wait()
+
+    def open_gate(self) -> None:
+        """Releases every stalled response."""
+        self.gate.open()
+
+    def reset(self, keep_requests: int | None) -> None:
+        """Drops every response in progress, none of which counts as a disconnect, and forgets what was seen."""
+        for active in tuple(self._active):
+            active.hung_up = True
+            active.abort()
+        self.keep_requests = keep_requests
+        self.requests, self.downloads = [], []
+        self.posts = self.refused = self.disconnects = 0
 
     def reopen(self) -> None:
         """Starts again, perhaps in another loop."""

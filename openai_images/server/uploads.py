@@ -35,6 +35,7 @@ from openai_images.server.multipart import (
     parse_text,
     set_field,
 )
+from openai_images.server.records import RecordedPart
 from openai_images.server.request_body import UnreadableBodyError
 from openai_images.server.source_images import (
     MAX_IMAGE_BYTES,
@@ -46,7 +47,6 @@ from openai_images.server.source_images import (
     inspect_image,
     unresolved_image,
 )
-from openai_images.server.state import RecordedPart
 
 TEXT_BYTES: Final = 1024 * 1024
 _PARTS_A_TURN: Final = 32  # parts after which the event loop has its turn; one chunk may hold a thousand

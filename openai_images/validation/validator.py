@@ -121,6 +121,12 @@ class RequestValidator:
         self._valid_shapes: set[tuple[date, tuple[object, ...] | None]] = set()
         _check_mode(mode)
 
+    def for_server(self, *, official: bool, azure: bool) -> RequestValidator:
+        """Return the validator of requests to such a server."""
+        if (official, azure) == (self.official, self._azure):
+            return self
+        return RequestValidator(self._mode, official=official, wall=self._wall, azure=azure, split=self.split)
+
     def has_checked(self, request: GenerateRequest, *, stream: bool) -> bool:
         """Whether there is nothing to say: validation is off, or today's only difference is the prompt."""
         shape = None if self._mode == "off" else _shape(request, stream)

@@ -27,7 +27,7 @@ from openai_images.models.usage import SvgUsage, TokenDetails, Usage
 _C = TypeVar("_C", bound=AttrsInstance)
 
 _NOT_ON_THE_WIRE = frozenset(
-    {"image", "images", "request_id", "attempts", "elapsed", "edited", "parts", "extra"}
+    {"image", "images", "request_id", "attempts", "elapsed", "edited", "parts", "missing", "extra"}
 )
 
 _IMAGE_PARAMETERS = ("image", "mask", "markup", "as_json")

@@ -16,7 +16,7 @@ from typing import Any
 from openai_images._util.json import is_object
 from openai_images.errors import DecodeError, ImagesError, StreamInterruptedError
 from openai_images.models.image import Image
-from openai_images.models.results import CompletedImage, Event, ImageResult, UnknownEvent
+from openai_images.models.results import CompletedImage, ImageEvent, ImageResult, UnknownEvent
 from openai_images.models.usage import Usage, sum_usages
 from openai_images.wire import codec
 from openai_images.wire.error_mapping import (
@@ -73,7 +73,7 @@ class EventStreamBody:
         self.activity += 1
         return True
 
-    def feed(self, chunk: bytes) -> Iterator[Event]:
+    def feed(self, chunk: bytes) -> Iterator[ImageEvent]:
         """Frame and decode the next bytes; yield each event at its blank line. Raises `ImagesError`."""
         if self.feed_image(chunk):
             return
@@ -92,7 +92,7 @@ class EventStreamBody:
         self.activity += 1
         return True
 
-    def finish(self) -> Iterator[Event]:
+    def finish(self) -> Iterator[ImageEvent]:
         """Yield an event that lacks only its blank line. Raises `DecodeError` if it is wrong, not just cut."""
         if self._framer.has_data and (self._scanner.failure is not None or self._scanner.is_complete):
             yield from self._event(self._framer.event)
@@ -135,7 +135,7 @@ class EventStreamBody:
         """Drop the open event."""
         self._scanner.discard()
 
-    def _event(self, name: str) -> Iterator[Event]:
+    def _event(self, name: str) -> Iterator[ImageEvent]:
         scanner, self._scanner = self._scanner, self._new_scanner()
         text = scanner.text.strip()
         if not text or text == "[DONE]":  # the last event of gateways, not of the API itself
@@ -169,7 +169,7 @@ class EventStreamBody:
                 raise
             return text
 
-    def _read(self, doc: Any, name: str, damaged: list[Image]) -> Iterable[Event]:
+    def _read(self, doc: Any, name: str, damaged: list[Image]) -> Iterable[ImageEvent]:
         doc = _unwrap(doc)
         event_type = doc.get("type") if is_object(doc) else None
         event_type = event_type if isinstance(event_type, str) and event_type else name
@@ -181,7 +181,9 @@ class EventStreamBody:
         # A partial image that cannot be read must not cost the finished one that follows.
         return events or [UnknownEvent(event_type[:_LONGEST_TYPE] or "message", doc)]
 
-    def _known_events(self, doc: dict[str, Any], event_type: str, damaged: list[Image]) -> Sequence[Event]:
+    def _known_events(
+        self, doc: dict[str, Any], event_type: str, damaged: list[Image]
+    ) -> Sequence[ImageEvent]:
         """Return the events of a known type; none for an unknown one. Raises `ImagesError` if the image is missing."""
         fields = dict(doc)
         fields.pop("type", None)

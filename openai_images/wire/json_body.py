@@ -18,7 +18,7 @@ from attrs import evolve
 from openai_images._util.json import is_list, is_object
 from openai_images.errors import DecodeError, ImagesError, StreamInterruptedError
 from openai_images.models.image import Image
-from openai_images.models.results import CompletedImage, Event, ImageResult
+from openai_images.models.results import CompletedImage, ImageEvent, ImageResult
 from openai_images.wire import codec
 from openai_images.wire.error_mapping import (
     MAX_DAMAGED,
@@ -68,7 +68,7 @@ class JSONBody:
         self.activity += 1
         return True
 
-    def feed(self, chunk: bytes) -> Iterator[Event]:
+    def feed(self, chunk: bytes) -> Iterator[ImageEvent]:
         """Decode the next bytes; nothing is complete before the end. Raises `ResponseTooLargeError`."""
         if not self.feed_image(chunk):
             self.activity += 1
@@ -80,7 +80,7 @@ class JSONBody:
         self.activity += bool(chunk)
         return True
 
-    def finish(self) -> Iterator[Event]:
+    def finish(self) -> Iterator[ImageEvent]:
         """Yield the images as completed events; the last one has the usage. Raises `ImagesError` if there are none."""
         if self._is_bare:
             self._scanner.feed(b'"')

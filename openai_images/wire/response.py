@@ -17,7 +17,7 @@ from openai_images.errors import DecodeError, ImagesError, StreamInterruptedErro
 from openai_images.models import media
 from openai_images.models.completeness import NO_IMAGE, ImageProbe
 from openai_images.models.image import Image
-from openai_images.models.results import CompletedImage, Event, ImageResult
+from openai_images.models.results import CompletedImage, ImageEvent, ImageResult
 from openai_images.wire.base64_decoder import MAX_IMAGE_BYTES, MemorySink, Sink, image_too_large
 from openai_images.wire.error_mapping import ResponseContext, no_image
 from openai_images.wire.event_body import EventStreamBody
@@ -88,7 +88,7 @@ class ImageBody:
         """Return False: no base64 comes here."""
         return False
 
-    def feed(self, chunk: bytes) -> Iterator[Event]:
+    def feed(self, chunk: bytes) -> Iterator[ImageEvent]:
         """Write the next bytes to the sink. Raises `ResponseTooLargeError`."""
         self.activity += 1
         self._probe.feed(chunk)
@@ -101,7 +101,7 @@ class ImageBody:
         """Return False for any bytes: joining them first gains nothing."""
         return not chunk
 
-    def finish(self) -> Iterator[Event]:
+    def finish(self) -> Iterator[ImageEvent]:
         """Yield the image if its own bytes show that it is complete."""
         if self._is_open and self._probe.nbytes:
             self._is_open = False
@@ -170,7 +170,7 @@ class ResponseDecoder:
         """
         return self._body is not None and not self._buffer and self._body.feed_image(chunk)
 
-    def feed(self, chunk: bytes) -> Iterator[Event]:
+    def feed(self, chunk: bytes) -> Iterator[ImageEvent]:
         """Decode the next bytes. Raises `ImagesError`; events yielded before that stay valid."""
         body = self._body
         if (
@@ -183,7 +183,7 @@ class ResponseDecoder:
             return iter(())  # not a generator: an image in tiny pieces gets here millions of times
         return self._read(chunk)
 
-    def finish(self) -> Iterator[Event]:
+    def finish(self) -> Iterator[ImageEvent]:
         """Yield what was complete when the body ended or broke. Raises `ImagesError` if the server sent an error."""
         if self._body is None and self._buffer:
             self._open(ended=True)
@@ -215,7 +215,7 @@ class ResponseDecoder:
         if self._body is not None:
             self._body.discard()
 
-    def _read(self, chunk: bytes) -> Iterator[Event]:
+    def _read(self, chunk: bytes) -> Iterator[ImageEvent]:
         """Feed the buffered bytes and these to the body's decoder."""
         if self._body is None:
             self._buffer = (self._buffer + chunk).lstrip(_SKIPPED)

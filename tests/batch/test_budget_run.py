@@ -1,7 +1,9 @@
 """A budget holds: what the server bills never exceeds it, whatever is under way, fails or comes back without usage."""
 
 from collections.abc import AsyncIterator
+from datetime import date
 from decimal import Decimal
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,10 @@ from openai_images import (
     ImagesClient,
     ImagesError,
     Limits,
+    Prices,
 )
 from openai_images.server import AnsweredRequest, LocalImagesServer
+from tests.helpers.batch_runs import rows
 from tests.helpers.clients import PNG
 
 # gpt-image-2 in low quality at 1024x1024: 196 tokens of output at $30 for a million; the prompt's at $5.
@@ -82,10 +86,12 @@ def items() -> list[BatchItem]:
     return [BatchItem(key=f"k{number:03d}", request=request(number)) for number in range(ITEMS)]
 
 
-async def run(client: ImagesClient, out: Path, budget: Decimal, **options: Any) -> BatchSummary:
+async def run(
+    client: ImagesClient, out: Path, budget: Decimal, given: list[BatchItem] | None = None, **options: Any
+) -> BatchSummary:
     """A batch to its end."""
-    given = BatchOptions(concurrency=AT_ONCE, budget=budget, **options)
-    async with Batch(client, items(), out, options=given) as batch:
+    chosen = BatchOptions(concurrency=AT_ONCE, budget=budget, **options)
+    async with Batch(client, given or items(), out, options=chosen) as batch:
         async for _ in batch:
             pass
     return batch.summary
@@ -139,6 +145,51 @@ async def test_a_budget_holds_whatever_comes_back(
     assert summary.done == billing.pictures
     if "missing_fields" in faults:
         assert summary.unpriced > 0
+
+
+def auto_items(count: int, **params: Any) -> list[BatchItem]:
+    """Items whose size and quality the server chooses: they may cost $0.70, and cost a hundredth of it."""
+    request = GenerateRequest("a lighthouse", model="gpt-image-2", **params)
+    return [BatchItem(f"a{number:03d}", request) for number in range(count)]
+
+
+async def test_half_a_dollar_pays_for_what_auto_really_costs(
+    client: ImagesClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first finds out what it costs; the log and the summary say what is assumed; a resumed run knows it."""
+    first = await run(client, tmp_path, Decimal("0.05"), auto_items(20))
+    assert (first.reason, first.done) == ("budget", 7)
+    each = (first.spent or Decimal(0)) / first.done
+    assert Decimal("0.05") - each * Decimal("1.25") < (first.spent or 0) <= Decimal("0.05")
+    (message,) = [each for each in caplog.messages if "the budget allows" in each]
+    assert message.startswith(
+        "the budget allows only 1 in flight now: an image by gpt-image-2 with size auto, quality"
+    )
+    assert "may cost up to $0.7" in message
+    assert "times the dearest so far; name size and quality" in first.assumed_cost
+    again = await run(client, tmp_path, Decimal("0.05"), auto_items(20))
+    assert (again.reason, again.done, again.spent) == ("budget", 7, first.spent)
+    more = await run(client, tmp_path, Decimal("0.05") + each, auto_items(20))
+    assert more.done == 8
+
+
+@pytest.mark.parametrize(("options", "at_once"), [({}, 3), ({"max_image_cost": Decimal("0.02")}, AT_ONCE)])
+async def test_as_many_are_in_flight_as_the_promise_allows(
+    client: ImagesClient, tmp_path: Path, options: dict[str, Any], at_once: int
+) -> None:
+    """Of three at $0.71 only the last may exceed $1.50; with a cost that the user knows all run at once."""
+    summary = await run(client, tmp_path, Decimal("1.50"), auto_items(16), **options)
+    assert summary.done == 16
+    steps = {"sent": 1, "done": -1}
+    assert max(accumulate(steps.get(row["state"], 0) for row in rows(tmp_path))) == at_once
+
+
+async def test_a_cost_of_ones_own_makes_a_budget_for_any_model(client: ImagesClient, tmp_path: Path) -> None:
+    """A model without a price counts as what the user says that an image costs at most."""
+    none = Prices(as_of=date(2026, 11, 29), models={})
+    options = {"prices": none, "max_image_cost": Decimal("0.1")}
+    summary = await run(client, tmp_path, Decimal("0.5"), auto_items(5, n=2), **options)
+    assert (summary.reason, summary.done, summary.unpriced) == ("budget", 2, 2)
 
 
 async def test_a_model_without_a_price_is_not_started(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from openai_images import Batch, BatchFolderError, BatchInputError, BatchItem, EditRequest, ImagesClient
+from openai_images import Batch, BatchFolderError, ImagesClient
 from openai_images.batch.filesystem import Disk, FolderLock
 from openai_images.batch.folder import BatchFolder, Paths
 from openai_images.batch.ledger import Ledger
@@ -302,22 +302,15 @@ async def test_an_empty_journal(client: ImagesClient, out: Path) -> None:
 
 
 async def test_no_prompt_in_the_folder(client: ImagesClient, out: Path) -> None:
-    """Only the page has prompts, for it shows them; the journal has digests."""
-    await run(client, items_of("a secret otter"), out)
-    holders = [name for name in parts(out) if b"secret otter" in (out / name).read_bytes()]
-    assert holders == ["index.html"]
+    """The page and the records have prompts, unless that is turned off; the journal has digests."""
+
+    def holders() -> list[str]:
+        return [name for name in parts(out) if b"secret otter" in (out / name).read_bytes()]
+
+    items = items_of("a secret otter", extra_body={"user": "secret otter"})
+    await run(client, items, out)
+    assert holders() == ["index.html", "metadata.jsonl", "pictures.csv"]
+    await run(client, items, out, record_prompts=False)
+    assert holders() == []
     assert pictures(out) == ["00001.png"]
-    assert [row["state"] for row in rows(out)] == ["begun", "sent", "done"]
-
-
-@pytest.mark.parametrize("model", [None, "gpt-image-2"])
-async def test_edits_are_refused(
-    server: LocalImagesServer, client: ImagesClient, out: Path, model: str | None
-) -> None:
-    """A journal tells requests by their parameters, and pictures are none of them: nothing is sent, nothing written."""
-    items = [*many(1), BatchItem("00002", EditRequest("an otter", image=b"p", model=model))]
-    with pytest.raises(BatchInputError, match="a batch takes no EditRequest; generate_many does") as caught:
-        await run(client, items, out)
-    assert len(caught.value.problems) == 1
-    assert server.posts == 0
-    assert not out.exists()
+    assert [row["state"] for row in rows(out)] == ["begun", "sent", "done", "begun"]

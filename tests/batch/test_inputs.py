@@ -96,7 +96,7 @@ def test_a_first_line_that_names_the_separator(first: str, mark: str, end: str) 
 def test_only_a_whole_first_line_names_the_separator() -> None:
     """A column or a prompt that begins so is one."""
     assert read("prompt\nsep=;", "csv") == [item("00001", "sep=;", 2)]
-    assert problems("sep=;prompt\na", "csv")[0] == "line 1: unknown parameter 'sep='"
+    assert problems("sep=;prompt\na", "csv")[0].startswith("line 1: column 'sep=' is unknown: key_column=")
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
@@ -145,10 +145,13 @@ def test_lines_of_the_batch_api(url: str | None) -> None:
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        ({"url": "/v1/chat/completions"}, "its url must be /v1/images/generations: nothing else is sent"),
-        ({"url": "/v1/images/edits"}, "its url must be /v1/images/generations: nothing else is sent"),
-        ({"url": "http://x/v1/images/generations"}, "its url must be /v1/images/generations: nothing"),
-        ({"url": ["secret"]}, "its url must be /v1/images/generations: nothing else is sent"),
+        ({"url": "/v1/chat/completions"}, "its url must be /v1/images/generations or /v1/images/edits"),
+        (
+            {"url": "/v1/images/edits"},
+            "it has images in its body where its url ends in /images/edits, and only",
+        ),
+        ({"url": "http://x/v1/images/generations"}, "its url must be /v1/images/generations or"),
+        ({"url": ["secret"]}, "its url must be /v1/images/generations or /v1/images/edits"),
         ({"method": "GET"}, "its method must be POST"),
         ({"body": "secret"}, "its body must be a JSON object, the request"),
         ({"body": None}, "its body must be a JSON object, the request"),
@@ -170,7 +173,10 @@ def test_what_is_wrong_in_a_body() -> None:
         {"custom_id": True, "body": {"prompt": "a"}},
     ]
     assert problems("\n".join(map(json.dumps, rows)), "jsonl") == (
-        "line 1: unknown parameter 'seed'; what is not known here goes into extra_body",
+        (
+            "line 1: parameter 'seed' is unknown: ignore_unknown=True ignores it; what the server knows goes into "
+            "extra_body"
+        ),
         "line 1: the prompt is empty",
         "line 2: key must be text",
     )
@@ -230,7 +236,7 @@ def test_no_format(tmp_path: Path) -> None:
     """A name that says nothing needs a format, and an unknown one is told."""
     file = tmp_path / "prompts"
     file.write_text("an otter")
-    with pytest.raises(BatchInputError, match="is not said by its name; give format=txt, csv or jsonl"):
+    with pytest.raises(BatchInputError, match="is not said by its name; give format=txt, csv, json or jsonl"):
         read_batch_items(file)
     with pytest.raises(BatchInputError, match="its format 'xlsx' is unknown"):
         read_batch_items(file, format="xlsx")
@@ -267,7 +273,7 @@ BAD_LINES = {
     '{"prompt": "secret", "key": true}': "key must be text",
     '{"prompt": "secret", "key": {}}': "key must be text",
     f'{{"prompt": "secret", "key": "{"k" * 401}"}}': "key must be text of at most 400 characters",
-    '{"prompt": "secret", "seed": 1}': "unknown parameter 'seed'; what is not known here goes into extra_body",
+    '{"prompt": "secret", "seed": 1}': "parameter 'seed' is unknown: key_column='seed' uses it as the key,",
     '{"prompt": "secret", "qualiti": 1}': "unknown parameter 'qualiti'; did you mean 'quality'?",
     '{"prompt": "secret", "stream": true}': "stream: a batch does not stream; leave it out",
     '{"prompt": "secret", "partial_images": 2}': (

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from openai_images import BatchFolderError, BatchOptions, BatchPlan, GenerateRequest
+from openai_images.batch.items import ResolvedItem
 from openai_images.batch.journal import encode_row
 from openai_images.batch.journal_reader import JournalRow, parse_journal
 from openai_images.batch.ledger import Ledger
-from openai_images.batch.plan import FolderFindings, ResolvedItem, make_plan, reject_changed_items
+from openai_images.batch.plan import FolderFindings, make_plan, reject_changed_items
 
 FILE = {"name": "images/a.png", "nbytes": 1, "sha256": "00"}
 

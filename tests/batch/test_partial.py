@@ -77,11 +77,16 @@ async def test_the_missing_ones_are_asked_for(
     assert (states(out, ITEM), files(out)) == (["sent", "failed"], names(0, 1, 2))
     assert rows(out)[-1]["message"] == "the server sent 3 of 10 images"
     assert (first.summary.failed, first.summary.incomplete, first.summary.done) == (1, 1, 0)
-    assert f"'{ITEM}' has 3 of 10 images; retry_failed asks for the missing ones" in caplog.messages
+    assert (first.plan.incomplete, rows(out)[-1]["missing"]) == ((), 7)
+    (told,) = [each for each in caplog.messages if "retry_missing" in each]
+    assert (
+        told == f"'{ITEM}' has 3 of 10 images; retry_missing asks for the missing ones (said once in a run)"
+    )
     assert "3 of 10 images: the server sent" in (out / "index.html").read_text()
     each = Decimal(rows(out)[-1]["cost"])
     resumed = await run(client, items, out)
     assert (resumed.plan.failed, resumed.outcomes, stingy.asked) == ((ITEM,), [], [10])
+    assert resumed.plan.incomplete == (ITEM,)
     second = await run(client, items, out, retry_failed=True, budget=Decimal(10))
     assert (files(out), second.summary.incomplete) == (names(*range(8)), 1)
     assert "8 of 10 images" in (out / "index.html").read_text()
@@ -180,3 +185,44 @@ async def test_fewer_without_an_error(
     assert isinstance(error, PartialResultError)
     assert str(error).startswith("the server sent 1 of 3 images; those are kept")
     assert (len(error.result.images), ran.summary.incomplete, files(out)) == (1, 1, names(0))
+
+
+async def test_only_what_is_missing(
+    client: ImagesClient, server: LocalImagesServer, out: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server that ignores n: it is said once, and `retry_missing` asks for the rest, and for no other failure."""
+    server.script("fewer_images:1", "fewer_images:2", "moderation_400", "fewer_images")
+    items = items_of("an otter", "a heron", "a fox", "a frog", n=3)
+    first = await run(client, items, out, concurrency=1)
+    assert (first.summary.failed, first.summary.incomplete, first.summary.blocked) == (4, 3, 1)
+    assert [row["missing"] for row in rows(out) if "missing" in row] == [2, 1, 2]
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    first_of_client, first_of_batch = [text for text in warnings if "missing" in text]
+    assert first_of_client.startswith("2 of 3 pictures are missing")
+    assert first_of_batch.startswith("'00001' has 1 of 3 images; retry_missing asks for the missing ones")
+    again = await run(client, items, out, retry_missing=True)
+    assert (again.plan.to_send, again.plan.incomplete) == (("00001", "00002", "00004"),) * 2
+    assert sorted(request.json["n"] for request in server.requests[4:]) == [1, 2, 2]
+    assert (again.summary.done, again.summary.failed, again.summary.blocked) == (3, 1, 1)
+    assert pictures(out) == [f"0000{item}-{number}.png" for item in (1, 2, 4) for number in range(3)]
+
+
+async def test_what_may_have_been_billed_is_not_asked_for(
+    client: ImagesClient, server: LocalImagesServer, out: Path
+) -> None:
+    """Where a part of a request is unknown, `retry_missing` sends nothing: its images may be paid for."""
+    server.script("ok", "reset_after_body")
+    items = items_of("an otter", n=13)
+    first = await run(client, items, out)
+    assert (first.summary.unknown, first.summary.incomplete) == (1, 1)
+    assert (await run(client, items, out, retry_missing=True)).plan.to_send == ()
+
+
+async def test_what_cannot_be_asked_for_alone(
+    client: ImagesClient, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An `n` in extra_body would ask for all of them again, so `retry_missing` does not."""
+    request = GenerateRequest("an otter", model="gpt-image-2", n=4, extra_body={"n": 4})
+    Stingy(client, monkeypatch, [1])
+    await run(client, [BatchItem(ITEM, request)], out)
+    assert (await run(client, [BatchItem(ITEM, request)], out, retry_missing=True)).plan.to_send == ()

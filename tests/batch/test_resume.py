@@ -38,7 +38,7 @@ async def test_changed_prompts(
     assert str(caught.value) == (
         "1 item is not what this folder's journal has under the same key, and may have been paid for already: '00001'; "
         "nothing was sent. Use another folder, give new prompts keys of their own or put them behind the old ones, or "
-        "go back to the old prompts and parameters"
+        "go back to the old prompts, parameters and images"
     )
     assert "otter" not in str(caught.value)
     assert (server.posts, rows(out)) == (1, before)
@@ -220,6 +220,8 @@ async def test_keys_that_would_be_one_file(client: ImagesClient, out: Path) -> N
         "images",
         "index.html",
         "journal.jsonl",
+        "metadata.jsonl",
+        "pictures.csv",
     ]
 
 

@@ -129,15 +129,19 @@ async def test_used_as_it_is_not_meant(client: ImagesClient, out: Path) -> None:
 @pytest.mark.parametrize(
     ("items", "problem"),
     [
-        ([*items_of("a"), *items_of("b")], "item 2: the key '00001' is that of item 1 already"),
-        (items_of("a", svg={"model": {1, 2}}), "item 1: the request cannot be written as JSON"),
+        ([*items_of("a"), *items_of("b")], "item 1: the key '00001' is that of item 0 already"),
+        (
+            [BatchItem("k", GenerateRequest(prompt), 3) for prompt in ("of one file", "of another")],
+            "line 3: the key 'k' is that of line 3 already",
+        ),
+        (items_of("a", svg={"model": {1, 2}}), "item 0: the request cannot be written as JSON"),
         (
             [BatchItem("k", GenerateRequest("\ud800"), 7)],
             "line 7: the request holds half of a surrogate pair",
         ),
-        (items_of("a", n=0), "item 1: n must be a whole number from 1 to 1,000"),
-        (items_of("a", n=10**9), "item 1: n must be a whole number from 1 to 1,000"),
-        (items_of("a", n="2"), "item 1: n must be a whole number from 1 to 1,000"),
+        (items_of("a", n=0), "item 0: n must be a whole number from 1 to 1,000"),
+        (items_of("a", n=10**9), "item 0: n must be a whole number from 1 to 1,000"),
+        (items_of("a", n="2"), "item 0: n must be a whole number from 1 to 1,000"),
     ],
 )
 async def test_items_that_cannot_be(

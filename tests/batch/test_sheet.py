@@ -11,10 +11,12 @@ from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from PIL import Image as Pillow
 
+from openai_images._util import atomic_file
 from openai_images.batch import contact_sheet as sheet
 from openai_images.batch.contact_sheet import write_sheet
 from openai_images.batch.sheet_cards import SheetEntry, SheetHeader
@@ -62,6 +64,11 @@ class Page(HTMLParser):
         rows: list[Any] = json.loads(self.scripts[0])
         return rows
 
+    @property
+    def axes(self) -> str | None:
+        """The parameters by which the items of one prompt differ."""
+        return next(attrs["data-axes"] for _, attrs in self.elements if "data-axes" in attrs)
+
 
 def written(folder: Path, *cards: SheetEntry, **totals: Any) -> Page:
     """The page for these cards."""
@@ -89,7 +96,7 @@ def test_no_prompt_breaks_out(tmp_path: Path, prompt: str) -> None:
         tmp_path, SheetEntry("k", prompt, "failed", reason=prompt), title=prompt, note=prompt or "x"
     )
     assert [tag for tag, _ in page.elements] == [tag for tag, _ in same.elements]
-    assert page.rows == [["k", prompt, 1, [], 0, 0, 0, prompt] if prompt else ["k", "", 1]]
+    assert page.rows == [["k", prompt, 1, None, None, None, None, prompt] if prompt else ["k", "", 1]]
     assert len(page.scripts) == 2
     assert page.scripts[1] == same.scripts[1]
     assert "\u2028" not in page.scripts[0]
@@ -104,28 +111,39 @@ def test_halves_of_characters(tmp_path: Path) -> None:
     assert page.rows == [["\ufffd", "\N{OWL} and \ufffd", 0, ["\ufffd.png"]]]
 
 
-def test_a_long_prompt_is_cut(tmp_path: Path) -> None:
-    """Ten thousand of 32,000 characters would be no page; how much is missing is said."""
-    page = written(tmp_path, SheetEntry("k", "x" * 32_000, "failed", reason="y" * 5_000))
-    assert page.rows[0][1] == "x" * 4_000 + "… (28,000 more characters)"
+def test_a_long_prompt_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are many, of which ten thousand would be no page; how much is missing is said."""
+    page = written(tmp_path, SheetEntry("k", "x" * 32_001, "failed", reason="y" * 5_000))
+    assert page.rows[0][1] == ["x" * 32_000, 1]
     assert page.rows[0][7] == "y" * 1_000 + "… (4,000 more characters)"
-    assert page.words["main noscript ol li bdi"] == "x" * 200 + "… (31,800 more characters)"
-    assert len(written(tmp_path, SheetEntry("k", "x" * 4_000, "done")).rows[0][1]) == 4_000
+    assert page.words["main noscript ol li bdi"] == "x" * 200 + "… (31,801 more characters)"
+    assert len(written(tmp_path, SheetEntry("k", "x" * 32_000, "done")).rows[0][1]) == 32_000
+    monkeypatch.setattr(sheet, "_MAX_PROMPTS", 40_000)
+    many = [SheetEntry(str(number), "x" * 32_000, "done") for number in range(2)]
+    assert written(tmp_path, *many).rows[1][1] == ["x" * 4_000, 28_000]
 
 
 def test_a_row_has_what_there_is(tmp_path: Path) -> None:
     """In the order in which the script reads it, without the empty end."""
     whole = SheetEntry(
-        "b", "p", "done", ("i/b-0.png", "i/b-1.png"), 1024, 1536, "r", Decimal("0.00527"), 12.34
-    )
-    page = written(tmp_path, SheetEntry("a", "p", "pending"), whole)
+        "b", "p", "done", ("i/b-0.png", "i/b-1.png"), 1024, 1536, "r", Decimal("0.00527"), 12.34, "m", "low",
+        "png", "2026-11-22T10:00:05.123Z", 1, {"size": "auto", "n": 2},
+    )  # fmt: skip
+    other = SheetEntry("c", "p", "done", cost=Decimal(0), group=1, parameters={"size": "1x1", "n": 2})
+    page = written(tmp_path, SheetEntry("a", "p", "pending"), whole, other)
+    told = [*(None, 1024, 1536, "r", 0.00527, 12.3), *("m", "low", "png", "2026-11-22T10:00:05")]
     assert page.rows == [
         ["a", "p", 5],
-        ["b", "p", 0, ["i/b-0.png", "i/b-1.png"], 0, 1024, 1536, "r", "$0.0053", 12.3],
+        ["b", "p", 0, ["i/b-0.png", "i/b-1.png"], *told, 1, ["auto"]],
+        ["c", None, 0, *[None] * 5, 0.0, *[None] * 5, 1, ["1x1"]],
     ]
-    names = re.search(r"const \[(.*)\] = Array\(10\)", page.scripts[1])
+    assert page.axes == "size"
+    names = re.search(r"const \[(.*)\] = Array\(16\)", page.scripts[1])
     assert names is not None
-    assert names[1] == "KEY, PROMPT, STATE, FILES, THUMBS, WIDTH, HEIGHT, REASON, COST, SECONDS"
+    assert names[1].startswith(
+        "KEY, PROMPT, STATE, FILES, THUMBS, WIDTH, HEIGHT, REASON, COST, SECONDS, MODEL, "
+    )
+    assert names[1].endswith(" QUALITY, FORMAT, TIME, GROUP, VALUES")
     assert f"const STATES = {json.dumps(list(sheet.STATES))};" in page.scripts[1]
 
 
@@ -178,10 +196,10 @@ def test_the_totals(tmp_path: Path) -> None:
     assert page.words["header p b"] == "2,400 pictures$1,234.50"
     assert page.words["header p"] == " of 1,203 prompts,  spent, 1 result of unknown cost, 2 h 11 min"
     assert page.words["header div p"].startswith("A local stand-in painted these.It stopped because the next")
-    states = [attrs["href"] for _, attrs in page.elements if attrs.get("href", "").startswith("#")]  # type: ignore[union-attr]
+    states = [attrs["href"] for _, attrs in page.elements if re.match("#(state|$)", attrs.get("href") or "-")]
     assert states == ["#", "#state=done", "#state=blocked", "#state=unknown", "#state=pending"]
     assert page.words["nav div a b"] == "1,2031,200111"
-    assert page.words["nav div a"] == "All Done Blocked by moderation Unknown Not yet "
+    assert page.words["nav div a"] == "All Done Blocked by moderation Unknown Not yet VariantsGrid"
 
 
 def test_no_more_is_said_than_is_known(tmp_path: Path) -> None:
@@ -243,7 +261,7 @@ def test_the_page_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytes
 
     before = first.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(sheet, "_write", full)
+        patch.setattr(atomic_file, "write_pieces", full)
         with pytest.raises(OSError, match="No space"):
             write_sheet(tmp_path, [])
     assert first.read_bytes() == before
@@ -262,9 +280,9 @@ def test_a_file_that_takes_a_part_only(monkeypatch: pytest.MonkeyPatch) -> None:
             """A part."""
             return super().write(bytes(data[:7]))
 
-    monkeypatch.setattr(sheet, "_WRITE_SIZE", 16)
+    monkeypatch.setattr(atomic_file, "_WRITE_SIZE", 16)
     file = Short()
-    sheet._write(file, ["otter \N{OTTER}" * 3, "", "x" * 50, "end"])
+    atomic_file.write_pieces(file, ["otter \N{OTTER}" * 3, "", "x" * 50, "end"])
     assert file.getvalue().decode() == "otter \N{OTTER}" * 3 + "x" * 50 + "end"
 
 
@@ -367,3 +385,76 @@ def test_a_browser_draws_ten_thousand_cards(tmp_path: Path) -> None:
     found = [n for n in range(10_000 - 11) if "997" in str(n) and n % 5 < 2]
     assert drawn.told == f"{len(found)} of 10,000 prompts."
     assert drawn.count("card done") == drawn.count("card ") == len(found)
+
+
+QUALITIES, MODELS = ("low", "medium", "high"), ("gpt-image-2", "gpt-image-2.5-flare", "a-model")
+
+
+def matrix(folder: Path) -> Path:
+    """The page of a 3 x 3 matrix of one prompt, and of a prompt that stands alone."""
+    paint(folder / "images/a.png", "green")
+    cells = [(quality, model) for quality in QUALITIES for model in MODELS]
+    entries = [
+        SheetEntry(
+            f"fox-{quality}-{model}",
+            "a <b>red</b> fox",
+            "done",
+            ("images/a.png",),
+            64,
+            48,
+            cost=Decimal(number) / 100,
+            seconds=float(number),
+            model=model,
+            quality=quality,
+            image_format="webp" if quality == "high" else "png",
+            recorded_at="2026-11-22T10:00:05.123Z",
+            group=1,
+            parameters={"model": model, "quality": quality, "size": "auto"},
+        )
+        for number, (quality, model) in enumerate(cells, 1)
+    ]
+    return write_sheet(folder, [*entries, SheetEntry("owl", "an owl", "pending", model="a-model")])
+
+
+def cell_texts(dom: str, tag: str, attribute: str = "") -> list[str]:
+    """What the elements with this tag and attribute say."""
+    texts = re.findall(rf"<{tag}\b[^>]*{attribute}[^>]*>(.*?)</{tag}>", dom)
+    return [re.sub("<[^>]*>", " ", text).strip() for text in texts]
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+def test_a_matrix_is_a_table(tmp_path: Path) -> None:
+    """The variants of a prompt side by side, with their costs; the prompt is there once, with its copy button."""
+    page = matrix(tmp_path)
+    assert Page(page).axes == "model quality"
+    assert [row[1] for row in Page(page).rows] == ["a <b>red</b> fox", *[None] * 8, "an owl"]
+    drawn = Drawn(page, "", tmp_path).dom.split('<div id="sheet"')[1].split("<noscript>")[0]
+    first, second = drawn.split("</section>")[:2]
+    assert cell_texts(first, "th", 'scope="col"') == list(QUALITIES)
+    assert cell_texts(first, "th", 'scope="row"') == list(MODELS)
+    costs = [f"${number / 100:.4f}" for number in (1, 4, 7, 2, 5, 8, 3, 6, 9)]
+    assert cell_texts(first, "b") == costs
+    assert cell_texts(first, "p", 'class="sum"') == ["9 pictures, $0.4500"]
+    assert first.count("a &lt;b&gt;red&lt;/b&gt; fox") == 1
+    assert cell_texts(first, "button", 'aria-label="Copy the prompt of fox-low-gpt-image-2"') == [
+        "Copy prompt"
+    ]
+    assert ("an owl" in second, cell_texts(second, "b")) == (True, ["not yet", "not yet"])
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+@pytest.mark.parametrize(
+    ("fragment", "keys"),
+    [
+        ("view=grid&model=a-model&format=png&order=dearest", ["fox-medium-a-model", "fox-low-a-model"]),
+        ("view=grid&quality=low&time=2 s \N{EN DASH} 5 s&cost=$0.0300", ["fox-low-a-model"]),
+    ],
+)
+def test_filters(tmp_path: Path, fragment: str, keys: list[str]) -> None:
+    """By model, quality, format, cost and time, in the order that is asked for; each card copies its prompt."""
+    drawn = Drawn(matrix(tmp_path), quote(fragment, safe="&="), tmp_path)
+    assert cell_texts(drawn.dom, "span", 'class="key"') == keys
+    assert drawn.told == f"{len(keys)} of 10 requests."
+    assert drawn.count("copy") == len(keys)
+    names = re.findall(r'<select name="(\w+)"', drawn.dom)
+    assert names == ["model", "quality", "format", "cost", "time", "order"]

@@ -46,7 +46,15 @@ def test_paths_on_stdout_and_words_on_stderr(
     assert spent.endswith(" images/min, $0.0177 spent")
     assert page == "contact sheet: out/index.html"
     assert Path("out/images/00002.png").read_bytes() == pictures["png"]
-    assert names(Path("out")) == ["batch.lock", "images", "index.html", "journal.jsonl", "thumbs"]
+    assert names(Path("out")) == [
+        "batch.lock",
+        "images",
+        "index.html",
+        "journal.jsonl",
+        "metadata.jsonl",
+        "pictures.csv",
+        "thumbs",
+    ]
     asked = {"model": "gpt-image-2", "quality": "low", "size": "1024x1024"}
     assert sorted(request.json.pop("prompt") for request in server.requests) == [
         "a blue heron",
@@ -133,9 +141,9 @@ def test_failures_are_said_at_once_and_counted(cli: Cli, server: Any, prompts: s
     done = cli("batch", prompts, "--out", "out", "--concurrency", "1")
     assert (done.code, done.out) == (1, "")
     *_, blocked, failed, unknown, counts, money, hint, _, warning = done.err.splitlines()
-    assert blocked == "blocked 00001: the safety system refused the prompt (other)"
-    assert failed.startswith("failed 00002: the server answered 400 (invalid_value): ")
-    assert unknown.startswith("unknown 00003: the server answered 500 (server_error): ")
+    assert blocked == "blocked 00001 (a red fox): the safety system refused the prompt (other)"
+    assert failed.startswith("failed 00002 (a blue heron): the server answered 400 (invalid_value): ")
+    assert unknown.startswith("unknown 00003 (a green frog): the server answered 500 (server_error): ")
     assert counts == "0 of 3 requests done, 2 failed (1 blocked by moderation), 1 unknown"
     assert money == "in 0 s, 1 request of unknown cost"
     assert hint == "--retry-failed sends again what failed; the reasons are in out/index.html"
@@ -428,15 +436,20 @@ def test_on_a_terminal(cli: Cli, server: Any, prompts: str, monkeypatch: pytest.
 
 @pytest.mark.parametrize("argv", [["-v"], ["-q"], ["--json"], []])
 def test_no_prompt_and_no_key_in_either_stream(cli: Cli, server: Any, argv: list[str]) -> None:
-    """Not even where the server repeats them; prompts are in index.html alone."""
-    Path("secret.txt").write_text("a prompt that nobody else may read\n" * 3)
+    """Not even where the server repeats them; the page and the records have them, and what failed its beginning."""
+    Path("secret.txt").write_text(
+        "a red fox in the snow at dawn, in oil on canvas, as nobody else may read\n" * 3
+    )
     server.script("ok", "echo_secrets")
     done = cli("batch", "secret.txt", "--out", "out", "--concurrency", "1", *argv)
     assert done.code == 1
     for text in (done.out, done.err, Path("out/journal.jsonl").read_text()):
         assert "nobody else" not in text
         assert server.api_key not in text
-    assert "nobody else" in Path("out/index.html").read_text()
+    shown = ("index.html", "pictures.csv", "metadata.jsonl")
+    assert all("nobody else" in Path("out", name).read_text() for name in shown)
+    assert cli("batch", "secret.txt", "--out", "out", "--no-prompts", *argv).code == 1
+    assert not any("nobody else" in Path("out", name).read_text() for name in shown)
 
 
 def test_small_copies_for_the_page(

@@ -24,7 +24,7 @@ def prompts(empty_folder: Path) -> str:
     [
         (["nothing.txt"], "cannot read 'nothing.txt': No such file or directory"),
         (["folder.csv"], "cannot read 'folder.csv': Is a directory"),
-        (["prompts"], "end it in .txt, .csv or .jsonl, or add --input-format"),
+        (["prompts"], "end it in .txt, .csv, .json or .jsonl, or add"),
         (
             ["prompts.txt", "--budget", "much"],
             "--budget 'much' is no amount of US dollars, such as 5 or 12.50",
@@ -37,7 +37,7 @@ def prompts(empty_folder: Path) -> str:
             "cannot read 'nothing.json': No such file or directory",
         ),
         (["prompts.txt", "--concurrency", "0"], "0 is not in the range"),
-        (["prompts.txt", "--input-format", "xml"], "'xml' is not one of 'txt', 'csv', 'jsonl'"),
+        (["prompts.txt", "--input-format", "xml"], "'xml' is not one of 'txt', 'csv', 'json', 'jsonl'"),
     ],
 )
 def test_what_cannot_be_meant(cli: Cli, server: Any, prompts: str, argv: list[str], said: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from openai_images import (
     DownloadError,
@@ -24,7 +25,8 @@ from openai_images.cli.batch_progress import BatchDisplay
 from openai_images.cli.batch_report import BatchReporter
 from openai_images.cli.console import Console
 
-REQUEST = GenerateRequest("a prompt that nobody else may read")
+REQUEST = GenerateRequest("a red fox\nin the snow, and more than anybody else may read")
+BEGINNING = "a red fox\\nin the snow, and more than any…"
 
 
 def told(outcome: Any, *, as_json: bool = False) -> tuple[str, str]:
@@ -62,9 +64,10 @@ def blocked(stage: str, *categories: str) -> ModerationBlockedError:
     ],
 )
 def test_a_failure_is_a_line(error: Exception, said: str) -> None:
-    """What it is, whose it is, and why; the same in JSON."""
+    """What it is, whose it is with the beginning of its prompt unless that is hidden, and why; the same in JSON."""
     outcome = Failed(7, "k", REQUEST, error)  # type: ignore[arg-type]
-    assert told(outcome) == ("", f"{said}\n")
+    assert told(outcome) == ("", f"{said}\n".replace(" k:", f" k ({BEGINNING}):"))
+    assert told(evolve(outcome, show_prompt=False)) == ("", f"{said}\n")
     record = json.loads(told(outcome, as_json=True)[0])
     assert (record["key"], record["index"], record["state"]) == ("k", 7, said.split(maxsplit=1)[0])
     assert record["error"]["type"] == type(error).__name__

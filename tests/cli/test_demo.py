@@ -61,6 +61,7 @@ def test_the_demo_writes_a_page_twice(cli: Cli, quick: None, empty_folder: Path)
     assert page.open == []
     assert page.sources == page.links
     assert sorted({*page.sources, "index.html"}) == first
+    assert [f"partial image {number} of 3" in text for number in range(5)] == [False, True, True, True, False]
     assert page.sources[:4] == ["boat.partial-0.png", "boat.partial-1.png", "boat.partial-2.png", "boat.png"]
     assert len(re.findall(r"<b>\d+\.\d s</b>", text)) == 4
     assert "A local stand-in painted these pictures, not a model." in text

@@ -22,21 +22,28 @@ def test_it_says_how_to_reach_it_and_stops_on_ctrl_c(cli: Cli, monkeypatch: pyte
     argv = ["--api-key", "it's-a-key", "--fault", "status:404", "--always", "moderation_400"]
     with started("serve", *argv) as running:
         assert running.stdout is not None
-        lines = [running.stdout.readline() for _ in range(5)]
-        assert all("gpt-image-2" in line for line in lines[3:])
+        lines = [running.stdout.readline() for _ in range(6)]
+        assert all("gpt-image-2" in line for line in lines[3:5])
         wait_for(running.stderr, "local stand-in")
         for line in lines[:2]:
             name, _, value = shlex.split(line)[1].partition("=")
             monkeypatch.setenv(name, value)
         assert "the server answered 404" in cli("generate", "not to be read").err
         assert "moderation_blocked" in cli("generate", "not to be read").err
-        err = wait_for(running.stderr, "POST /v1/images/generations 400  fault moderation_400")
+        with urllib.request.urlopen(lines[-1].split()[-1]) as page:
+            assert "moderation_400" in page.read().decode()
+        assert cli("models", "--check").code == 0
+        err = wait_for(running.stderr, "GET /v1/models 200")
         running.send_signal(signal.SIGINT)
         out, rest = running.communicate(timeout=20)
     assert (running.returncode, out, rest) == (130, "", "error: stopped\n")
     assert "fault status:404" in err
+    assert "POST /v1/images/generations 400  fault moderation_400" in err
+    assert "GET / " not in err
     assert "not to be read" not in err
     assert all(line.startswith("# ") for line in lines[2:])
+    assert '"model": "gpt-image-2"' in lines[3]
+    assert "model='gpt-image-2'" in lines[4]
 
 
 def test_a_port_in_use_is_said(cli: Cli) -> None:

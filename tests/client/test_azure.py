@@ -22,7 +22,7 @@ CLASSIC = f"{HOST}/openai/deployments/pics/images/generations?api-version={DATE}
 
 def target(client: ImagesClient, model: str | None = None, path: str = "/images/generations") -> str:
     """Where a client sends a request for this model."""
-    return client._endpoint.url(path, model)
+    return client._endpoint.current().url(path, model)
 
 
 def azure(endpoint: str | None, **settings: Any) -> ImagesClient:
@@ -121,7 +121,7 @@ def test_addresses_that_people_copy(endpoint: str, settings: dict[str, Any], exp
 def test_addresses_that_nothing_can_be_sent_to(endpoint: str, settings: dict[str, Any], says: str) -> None:
     """What is not understood is refused at once, without what may be secret in it."""
     with pytest.raises(ConfigurationError) as caught:
-        azure(endpoint, **settings)
+        _ = azure(endpoint, **settings).base_url
     assert says in str(caught.value)
     assert "sentinel" not in str(caught.value)
 
@@ -130,7 +130,7 @@ def test_addresses_that_nothing_can_be_sent_to(endpoint: str, settings: dict[str
 def test_no_endpoint(endpoint: str | None) -> None:
     """The text says both ways to name one."""
     with pytest.raises(ConfigurationError, match=r"pass endpoint='https://.* or set AZURE_OPENAI_ENDPOINT"):
-        azure(endpoint)
+        _ = azure(endpoint).base_url
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_an_endpoint_of_the_environment_that_cannot_be_used(monkeypatch: pytest.
     """The text names the variable."""
     monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "my-resource")
     with pytest.raises(ConfigurationError, match=r"AZURE_OPENAI_ENDPOINT 'my-resource' cannot be used"):
-        azure(None)
+        _ = azure(None).base_url
 
 
 @pytest.mark.parametrize(

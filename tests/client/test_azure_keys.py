@@ -14,7 +14,7 @@ import trustme
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from openai_images import AuthenticationError, ConfigurationError, ImagesClient
-from tests.helpers.clients import BOTH, COMPLETED, Call, FakeTime, generate
+from tests.helpers.clients import BOTH, COMPLETED, PROMPT, Call, FakeTime, generate
 from tests.helpers.tcp_recorder import Answer, Recorded, Recorder
 
 HOST = "https://x.openai.azure.com"
@@ -97,7 +97,7 @@ async def test_what_belongs_to_openai_stays_here(monkeypatch: pytest.MonkeyPatch
     for name in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
         monkeypatch.setenv(name, FOREIGN)
     with pytest.raises(ConfigurationError, match="no Azure credential: pass api_key=… or token_provider=…"):
-        ImagesClient.azure(HOST)
+        ImagesClient.azure(HOST).stream(PROMPT)
     async with Recorder() as server, ImagesClient.azure(server.url, api_key=KEY) as client:
         await generate(client)
     assert FOREIGN not in str(server.only.headers)
@@ -109,7 +109,7 @@ async def test_what_belongs_to_azure_stays_there(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv(name, "sentinel-of-azure")
     monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", HOST)
     with pytest.raises(ConfigurationError, match="set OPENAI_API_KEY"):
-        ImagesClient()
+        ImagesClient().stream(PROMPT)
     async with (
         Recorder() as server,
         ImagesClient(base_url=f"{server.url}/v1", api_key="sk-mine") as client,
@@ -189,12 +189,14 @@ async def test_a_base_url_of_azure(
 
 @pytest.mark.parametrize("given", ["api_key", "environment"])
 def test_a_key_of_openais_for_azure(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is refused when the client is built, without being shown."""
+    """It is refused when it is read, without being shown."""
     if given == "environment":
         monkeypatch.setenv("OPENAI_API_KEY", FOREIGN)
     key = FOREIGN if given == "api_key" else None
-    with pytest.raises(ConfigurationError, match="begins with sk-, as OpenAI's own do") as caught:
-        ImagesClient(base_url=f"{HOST}/openai/v1", api_key=key)
+    with pytest.raises(ConfigurationError, match="begins with sk-, as OpenAI's own do") as caught:  # noqa: PT012
+        client = ImagesClient(base_url=f"{HOST}/openai/v1", api_key=key)
+        assert key is None, "what is given is refused at once"
+        client.stream(PROMPT)
     assert "sentinel" not in "".join(traceback.format_exception(caught.value))
 
 
@@ -224,7 +226,7 @@ def test_no_key_for_a_base_url_of_azure() -> None:
     with pytest.raises(
         ConfigurationError, match=r"OPENAI_API_KEY to the Azure resource's key; AZURE_OPENAI_\*"
     ):
-        ImagesClient(base_url=f"{HOST}/openai/v1")
+        ImagesClient(base_url=f"{HOST}/openai/v1").stream(PROMPT)
 
 
 @pytest.mark.parametrize(
@@ -240,9 +242,11 @@ def test_no_key_for_a_base_url_of_azure() -> None:
     ],
 )
 def test_credentials_that_are_none(settings: dict[str, Any], says: str) -> None:
-    """What cannot authorize is refused at once, and not shown."""
-    with pytest.raises(ConfigurationError, match=says) as caught:
-        ImagesClient.azure(HOST, **settings)
+    """What cannot authorize is refused before anything is sent, and not shown."""
+    with pytest.raises(ConfigurationError, match=says) as caught:  # noqa: PT012
+        client = ImagesClient.azure(HOST, **settings)
+        assert not settings, "what is given is refused at once"
+        client.stream(PROMPT)
     text = "".join(traceback.format_exception(caught.value))
     assert not any(secret in text for secret in ("sentinel", KEY, TOKEN))
 
@@ -251,7 +255,7 @@ def test_a_token_of_the_environment_that_is_none(monkeypatch: pytest.MonkeyPatch
     """One with the name of its scheme before it is refused, not shown."""
     monkeypatch.setenv("AZURE_OPENAI_AD_TOKEN", f"Bearer {TOKEN}")
     with pytest.raises(ConfigurationError, match="holds characters no key has") as caught:
-        ImagesClient.azure(HOST)
+        ImagesClient.azure(HOST).stream(PROMPT)
     assert TOKEN not in str(caught.value)
 
 
@@ -303,5 +307,12 @@ async def test_nothing_shows_it(settings: dict[str, Any], caplog: pytest.LogCapt
                 await generate(client)
     secret = KEY if "api_key" in settings else TOKEN
     error = caught.value
-    shown = [str(error), repr(error), str(error.body), repr(client), repr(client._endpoint), caplog.text]
+    shown = [
+        str(error),
+        repr(error),
+        str(error.body),
+        repr(client),
+        repr(client._endpoint.current()),
+        caplog.text,
+    ]
     assert not any(secret in text for text in (*shown, *traceback.format_exception(error)))

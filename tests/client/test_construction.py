@@ -16,16 +16,18 @@ from openai_images import (
     RetryPolicy,
 )
 from openai_images.server import LocalImagesServer
-from tests.helpers.clients import BOTH, JSON_ANSWER, KEY, Call, client_of, generate
+from tests.helpers.clients import BOTH, JSON_ANSWER, KEY, PROMPT, Call, client_of, generate
 from tests.helpers.raw_server import RawServer, free_port, reply
 
 
 @pytest.mark.parametrize("key", [None, "", "  ", "\r\n"])
 def test_no_key(key: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a key there is no client, and the text says what to do."""
+    """Without a key there is no call, and the text says what to do."""
     monkeypatch.setenv("OPENAI_API_KEY", " \n")
-    with pytest.raises(ConfigurationError, match=r"no API key: pass api_key=… or set OPENAI_API_KEY"):
-        ImagesClient(api_key=key)
+    with pytest.raises(ConfigurationError, match=r"no API key: pass api_key=… or set OPENAI_API_KEY"):  # noqa: PT012
+        client = ImagesClient(api_key=key)
+        assert key is None, "what is given is refused at once"
+        client.stream(PROMPT)
 
 
 BAD_KEYS = [
@@ -104,11 +106,13 @@ async def test_key_among_the_headers(header: str, key: str | None) -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("by", ["argument", "environment"])
 def test_bad_base_url(base_url: str, by: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An address nothing can be sent to is refused at once, without its credentials."""
-    if by == "environment":
+    """An address nothing can be sent to is refused as soon as it is read, without its credentials."""
+    with pytest.raises(ConfigurationError, match="should look like https://api") as caught:  # noqa: PT012
+        if by == "argument":
+            ImagesClient(api_key=KEY, base_url=base_url)
+        client = ImagesClient(api_key=KEY)
         monkeypatch.setenv("OPENAI_BASE_URL", base_url)
-    with pytest.raises(ConfigurationError, match="should look like https://api") as caught:
-        ImagesClient(api_key=KEY, base_url=base_url if by == "argument" else None)
+        client.stream(PROMPT)
     assert "sentinel" not in str(caught.value)
 
 

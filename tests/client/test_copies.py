@@ -73,15 +73,16 @@ def test_all_settings(copied: Any) -> None:
     client.team = "a"  # type: ignore[attr-defined]
     other = copied(client)
     assert vars(other).keys() == vars(client).keys()
-    kept = ("_model", "_settings", "_endpoint", "_limits", "team")
+    kept = ("_model", "_settings", "_limits", "team")
     assert [getattr(other, name) for name in kept] == [getattr(client, name) for name in kept]
+    assert other._endpoint.current() == client._endpoint.current()
 
 
 def test_azure() -> None:
     """Azure's as well."""
     client = ImagesClient.azure(AZURE, deployment="d", api_key="k", api_version="2025-04-01-preview")
     other = again(client)
-    assert other._endpoint.url("/images/generations", None) == client._endpoint.url(
+    assert other._endpoint.current().url("/images/generations", None) == client._endpoint.current().url(
         "/images/generations", None
     )
 

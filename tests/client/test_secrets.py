@@ -292,7 +292,7 @@ async def test_a_key_in_quotation_marks(
         monkeypatch.setenv(names[place], key)
     with pytest.raises(ConfigurationError, match="quotation marks") as caught:  # noqa: PT012  where it is found differs
         if "azure" in place:
-            ImagesClient.azure("http://127.0.0.1:9", deployment="pics")
+            ImagesClient.azure("http://127.0.0.1:9", deployment="pics").stream(PROMPT)
         client = a_client(server.base_url, api_key={"given": key, "function": give}.get(place))
         await client.generate(PROMPT)
     look_at(caught.value)

@@ -48,7 +48,28 @@ async def test_three_of_ten(caplog: pytest.LogCaptureFixture) -> None:
     [reason] = error.errors
     assert (type(reason), reason.maybe_billed, reason.attempts) == (ImagesError, False, 1)
     assert not error.maybe_billed
+    assert error.result.missing == 7
     assert str(error) in caplog.text
+
+
+async def test_it_is_a_warning_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A server that ignores n says it with every answer: the log of a client has one warning, errors tell the rest."""
+    async with RawServer([answer(GOOD)] * 3) as server, client_of(server) as client:
+        with caplog.at_level(logging.DEBUG, "openai_images"):
+            for _ in range(3):
+                with pytest.raises(PartialResultError):
+                    await client.generate(PROMPT, n=2)
+    told = [
+        record.levelname for record in caplog.records if "1 of 2 pictures is missing" in record.getMessage()
+    ]
+    assert told == ["WARNING", "DEBUG", "DEBUG"]
+
+
+async def test_a_complete_result_lacks_nothing() -> None:
+    """Whatever a server writes into a field of this name."""
+    async with RawServer([answer(GOOD, missing=3)]) as server, client_of(server) as client:
+        result = await client.generate(PROMPT)
+    assert (result.missing, result.extra) == (0, {"missing": 3})
 
 
 async def iterated(client: ImagesClient) -> None:
@@ -99,6 +120,7 @@ async def test_split_calls_are_put_together() -> None:
             await client.generate(PROMPT, n=23)
     assert len(caught.value.result.images) == 9
     assert len(caught.value.result.parts) == 3
+    assert caught.value.result.missing == 14
     assert [str(reason)[:31] for reason in caught.value.errors] == ["the server sent 3 of 10 images,"] * 2
 
 

@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from openai_images import ConfigurationError, ImagesClient, RequestInvalidError, Timing
-from openai_images.client.settings import endpoint_from
+from openai_images.http.endpoint import is_openai
 from openai_images.server import LocalImagesServer
 from tests.helpers.clients import FakeTime, client_of
 
@@ -27,7 +27,7 @@ WRONG = {"size": "1000x1001", "output_compression": 50, "output_format": "png", 
 )
 def test_whose_rules_hold(url: str, expected: bool) -> None:
     """OpenAI's rules are certain at OpenAI's own hosts only."""
-    assert endpoint_from("k", url, None, None, {}).is_openai is expected
+    assert is_openai(url) is expected
 
 
 async def test_what_is_certainly_wrong_is_not_sent_to_openai() -> None:

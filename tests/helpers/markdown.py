@@ -4,6 +4,8 @@
   block may as well call `asyncio.run` itself.
 - In `console` blocks each `$ openai-images ...` runs in a shell and must exit with 0; other commands are not run.
 - A comment just above a block changes that: `<!-- exit: 2 -->`, or `<!-- no-run: the reason -->`.
+- A `python` block that begins with `# NAME.py` is a file; if some are tests, pytest runs them at the end of the page,
+  without a key in the environment.
 - Blocks of other languages are shown, never run; one without a known language is an error, so none is forgotten.
 """
 
@@ -19,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+FILE = re.compile(r"# (?P<name>\w+\.py)\n")
 SHOWN_ONLY = {"csv", "html", "http", "json", "jsonl", "text", "toml", "yaml"}
 SECONDS = 60
 
@@ -65,14 +68,37 @@ def run_page(page: Path) -> int:
         for block in blocks(page):
             if "no-run" in block.directives or block.language in SHOWN_ONLY:
                 continue
-            if block.language == "python":
+            if block.language == "python" and (file := FILE.match(block.text)):
+                Path(file["name"]).write_text(block.text)
+            elif block.language == "python":
                 run_python(block, namespace, runner)
             elif block.language == "console":
                 run_console(block)
             else:
                 raise AssertionError(f"{page}:{block.line}: no such language: {block.language!r}")
             ran += 1
+    if any(Path().glob("test_*.py")):
+        run_tests(page)
     return ran
+
+
+def run_tests(page: Path) -> None:
+    """Run the test files in the current directory, in a pytest of their own."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-W",
+        "error",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:asyncio",
+    ]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=SECONDS, env=env)
+    assert done.returncode == 0, f"{page}: {done.stdout}{done.stderr}"
 
 
 def run_python(block: Block, namespace: dict[str, Any], runner: asyncio.Runner) -> None:

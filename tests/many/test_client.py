@@ -329,13 +329,14 @@ def test_one_prompt_is_not_many() -> None:
 
 
 async def test_no_secrets_in_what_it_shows(server: LocalImagesServer) -> None:
-    """Neither prompt nor key in the repr of outcomes, nor in the texts of errors."""
+    """Neither prompt, where it is hidden, nor key in the repr of outcomes, nor in the texts of errors."""
     server.script("ok", "status:400", "moderation_400")
     rows: list[Any] = ["secret otter"] * 3 + [{"prompt": "secret otter", "n": "x"}]
-    async with client_of(server) as client:
+    async with client_of(server, show_prompts=False) as client:
         many = client.generate_many(rows, concurrency=1)
         found = await collect(many)
-        shown = repr(found) + repr(many) + "".join(str(o.error) for o in found if isinstance(o, Failed))
+        shown = "".join(outcome._repr_html_() for outcome in found) + many._repr_html_()
+        shown += repr(found) + repr(many) + "".join(str(o.error) for o in found if isinstance(o, Failed))
         assert isinstance(found[0], Succeeded)
     assert "secret" not in shown
     assert server.api_key not in shown

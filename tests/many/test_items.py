@@ -75,7 +75,7 @@ def test_extra_body_is_merged(kind: Any) -> None:
         ({"prompt": 5}, r"the prompt must be text \(str\), not int"),
         (
             {"prompt": "p", "siez": "s"},
-            "unknown parameter 'siez'; what this version does not know goes into extra_body",
+            "unknown parameter 'siez': did you mean size",
         ),
         ({"prompt": "p", None: ["too", "many", "columns"]}, "unknown parameter 'None'"),
         ({"prompt": "p", "n": "2"}, "n must be a whole number, not str"),

@@ -89,3 +89,17 @@ async def test_files(server: LocalImagesServer, tmp_path: Path) -> None:
     assert [image.path for image in outcome.result.images] == [
         tmp_path / f"otter-{number}.png" for number in range(12)
     ]
+
+
+async def test_what_came_of_a_failure_is_counted(server: LocalImagesServer) -> None:
+    """Its images are there and paid for, so the progress has them."""
+    server.script("fewer_images:2")
+    request = {"prompt": "a", "model": "gpt-image-2", "size": "1024x1024", "quality": "low", "n": 3}
+    async with client_of(server) as client, client.generate_many([request]) as outcomes:
+        (outcome,) = [outcome async for outcome in outcomes]
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, PartialResultError)
+    now = outcomes.progress
+    assert (now.done, now.failed, now.images, now.unpriced) == (0, 1, 2, 0)
+    assert now.spent == outcome.error.result.cost()
+    assert now.spent

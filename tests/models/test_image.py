@@ -8,6 +8,10 @@ import os
 import pickle
 import stat
 import sys
+import tempfile
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
@@ -261,3 +265,75 @@ def test_a_jpeg_whose_size_comes_late() -> None:
     out = io.BytesIO()
     Pillow.new("RGB", (30, 20)).save(out, "jpeg", icc_profile=b"p" * 300_000)
     assert (Image.from_bytes(out.getvalue()).width, Image.from_bytes(out.getvalue()).height) == (30, 20)
+
+
+def test_the_words_of_http_and_of_pages() -> None:
+    """`content_type`, `bytes(image)` and a `data:` URL that gives the same bytes."""
+    image = Image.from_bytes(painted("webp"))
+    assert image.content_type == image.media_type == "image/webp"
+    assert bytes(image) == image.data
+    with urllib.request.urlopen(image.data_url()) as response:
+        assert (response.read(), response.headers["content-type"]) == (image.data, "image/webp")
+
+
+def test_an_image_behind_a_url_has_no_bytes() -> None:
+    """All that needs the bytes says how they are fetched."""
+    image = Image(url="http://x/a.png")
+    for call in (image.data_url, image.show, lambda: bytes(image)):
+        with pytest.raises(DownloadError, match=r"await client.download\(image\)"):
+            call()
+
+
+@pytest.fixture
+def browser(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
+    """The files that a web browser was asked to open; they are removed."""
+    opened: list[Path] = []
+
+    def open_url(url: str) -> bool:
+        opened.append(Path(urllib.request.url2pathname(urllib.parse.urlsplit(url).path)))
+        return True
+
+    monkeypatch.setattr("webbrowser.open", open_url)
+    yield opened
+    for path in opened:
+        path.unlink()
+
+
+def test_show_with_pillow(monkeypatch: pytest.MonkeyPatch, browser: list[Path]) -> None:
+    """Pillow's viewer gets the picture, and the image stays as it is."""
+    sizes: list[tuple[int, int]] = []
+    monkeypatch.setattr("PIL.ImageShow.show", lambda picture: sizes.append(picture.size) or True)
+    image = Image.from_bytes(PNG)
+    image.show()
+    assert (sizes, browser, image.data) == ([(3, 2)], [], PNG)
+
+
+@pytest.mark.parametrize("lacks", ["Pillow", "a viewer"])
+def test_show_in_a_browser(lacks: str, monkeypatch: pytest.MonkeyPatch, browser: list[Path]) -> None:
+    """Without Pillow, or without a viewer, the browser gets the bytes as they are."""
+    data = painted("jpeg")
+    if lacks == "Pillow":
+        monkeypatch.setitem(sys.modules, "PIL", None)
+    else:
+        monkeypatch.setattr("PIL.ImageShow.show", lambda _: False)
+    Image.from_bytes(data).show()
+    assert [(path.suffix, path.read_bytes()) for path in browser] == [(".jpg", data)]
+
+
+def test_show_without_anything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It says what there is instead, and leaves no file."""
+    monkeypatch.setattr("PIL.ImageShow.show", lambda _: False)
+    monkeypatch.setattr("webbrowser.open", lambda _: False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(
+        ConfigurationError, match=r"neither a viewer .* nor a web browser .*: save\(\) the image"
+    ):
+        Image.from_bytes(PNG).show()
+    assert listed(tmp_path) == []
+
+
+def test_show_opens_no_svg(browser: list[Path]) -> None:
+    """A browser would run its scripts."""
+    with pytest.raises(ConfigurationError, match=r"no SVG.*save\(\) it"):
+        Image.from_bytes(b"<svg xmlns='http://www.w3.org/2000/svg'/>").show()
+    assert browser == []

@@ -14,7 +14,7 @@ import pytest
 import openai_images
 from openai_images import EditRequest, GenerateRequest, ImagesClient, Limits, Prices, RetryPolicy, Timeouts
 from openai_images._util.attrs import repr_keys, repr_length
-from openai_images.batch.ledger import Budget
+from openai_images.batch.budget import Budget
 from openai_images.http.azure import AzureEndpoint
 
 
@@ -33,7 +33,7 @@ def shown_by_hand() -> Iterator[type]:
 def test_nothing_there() -> None:
     """An object of which nothing is there yet says so."""
     classes = list(shown_by_hand())
-    assert {"ImagesClient", "ImageStream", "Outcomes", "Image", "Prices", "Budget"} == {
+    assert {"ImagesClient", "Batch", "ImageStream", "Outcomes", "Image", "Prices", "Budget"} == {
         cls.__name__ for cls in classes
     }
     for cls in classes:

@@ -64,7 +64,8 @@ def test_repr_echoes_nothing(value: Any) -> None:
     assert "sentinel" not in repr(value)
     if getattr(value, "extra", None):
         assert "extra=<prompt, echo>" in repr(value)
-        assert "extra={}" in repr(attrs.evolve(value, extra={}))
+        shown = repr(attrs.evolve(value, extra={}))
+        assert shown.count("extra=") == repr(value).count("extra=") - 1
 
 
 def test_repr_of_a_request() -> None:
@@ -73,7 +74,7 @@ def test_repr_of_a_request() -> None:
     assert "prompt=<1,234 characters>" in text
     assert "size='auto'" in text
     assert "extra_body=<1, seed>" in text
-    assert "extra_body=None" in repr(GenerateRequest("x"))
+    assert repr(GenerateRequest("x")) == "GenerateRequest(prompt=<1 characters>)"  # only what is set
     odd = repr(GenerateRequest("x", extra_body={"k" * 99: 1, "\ud800ü": 2}))
     assert f"extra_body=<{'k' * 40}, \\ud800\\xfc>" in odd
 
@@ -120,7 +121,7 @@ def test_a_request_of_prompt_and_keywords() -> None:
 def test_an_unknown_keyword() -> None:
     """The error names it and says how to send it all the same."""
     for prompt in ("otter", GenerateRequest("otter")):
-        with pytest.raises(TypeError, match=r"unknown parameter 'seed': .* extra_body=\{\u2026\}"):
+        with pytest.raises(TypeError, match=r"unknown parameter 'seed': .* extra_body=\{\"seed\": \u2026\}"):
             GenerateRequest.of(prompt, {"size": "auto", "seed": 7})
 
 

@@ -33,6 +33,7 @@ def test_the_registry_cannot_be_changed() -> None:
         ("slow_first_byte:-1", "bad argument '-1' for the fault 'slow_first_byte'"),
         ("eof_after_partials:4", "a number from 0 to 3"),
         ("fewer_partials:4", "a number from 0 to 3"),
+        ("fewer_images:0", "a number from 1 to 10"),
         ("tiny_chunks:0", "a size from 1 byte"),
         ("huge_picture:0", "megabytes from just above 0"),
         ("moderation_400:soon", "input, output or unknown"),

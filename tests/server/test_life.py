@@ -111,9 +111,9 @@ async def test_a_start_that_fails_leaves_nothing_open(monkeypatch: pytest.Monkey
         ({"port": -1}, "port must be from 0 .+ to 65535, not -1"),
         ({"max_body_bytes": -1}, "max_body_bytes must be at least 1, not -1"),
         ({"keep_requests": -1}, "keep_requests must not be negative .+, not -1"),
-        ({"pictures": {}}, "pictures must be a picture's bytes, or a mapping"),
-        ({"pictures": b""}, "pictures must be a picture's bytes, or a mapping"),
-        ({"pictures": {"png": "text"}}, "pictures must be a picture's bytes, or a mapping"),
+        ({"pictures": {}}, "pictures must be 'small', 'full'"),
+        ({"pictures": b""}, "pictures must be 'small', 'full'"),
+        ({"pictures": {"png": "text"}}, "pictures must be 'small', 'full'"),
         (
             {"pictures": {"jpg": b"x"}},
             "pictures has 'jpg', but what can be asked for is png, jpeg, webp, gif, svg",

@@ -5,7 +5,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import assert_never, assert_type
+from typing import Unpack, assert_never, assert_type
 
 import aiohttp
 import PIL.Image
@@ -13,6 +13,7 @@ import PIL.Image
 from openai_images import (
     PUBLISHED_PRICES,
     APIConnectionError,
+    ApiKey,
     APIStatusError,
     APITimeoutError,
     Batch,
@@ -20,9 +21,13 @@ from openai_images import (
     BatchOptions,
     CompletedImage,
     DownloadError,
+    EditParams,
     Failed,
+    GenerateParams,
     GenerateRequest,
     Image,
+    ImageEvent,
+    ImageInput,
     ImageResult,
     ImagesClient,
     ImagesError,
@@ -39,6 +44,7 @@ from openai_images import (
     StreamInterruptedError,
     Succeeded,
     Timeouts,
+    TokenProvider,
     UnknownEvent,
     Usage,
     read_batch_items,
@@ -47,6 +53,7 @@ from openai_images import (
 from openai_images.server import LocalImagesServer, RecordedDownload, RecordedPart
 
 module_level = ImagesClient()
+short_forms = ImagesClient(timeout=30.0, max_retries=0)
 
 
 async def await_a_picture() -> bytes:
@@ -58,6 +65,7 @@ async def await_a_picture() -> bytes:
         assert_type(result.images, tuple[Image, ...])
         assert_type(result.image.save("otter.png"), Path)
         assert_type(result.image.media_type, str)
+        assert_type(result.image.content_type, str)
         assert_type(result.image.width, int | None)
         assert_type(result.usage, Usage | None)
         assert_type(await result.image.read(), bytes)
@@ -86,6 +94,19 @@ async def every_parameter() -> ImageResult:
         extra_body={"seed": 1, "nested": {"any": ["thing", None]}},
         into=Path("out") / "otter",
     )
+
+
+async def options_of_one_call(image: Path) -> None:
+    """Every verb takes them, together with the endpoint's parameters; a client with others is of the same class."""
+    headers = {"X-Team": "otters"}
+    await module_level.generate("an otter", size="auto", timeout=30, headers=headers, max_retries=0)
+    await module_level.edit("a hat", image=image, timeout=Timeouts(total=None), retry=RetryPolicy())
+    await module_level.stream("an otter", partial_images=1, timeout=None, headers=None).finish()
+    await module_level.stream_edit("a hat", image=[image, b"..."], timeout=2.5).finish()
+    module_level.generate_many(["an otter"], quality="low", timeout=60, max_retries=1)
+    patient = module_level.with_options(timeout=600, model="gpt-image-2", validate="strict", split=False)
+    assert_type(patient, ImagesClient)
+    assert_type(await patient.download(await patient.generate("an otter"), timeout=5), ImageResult)
 
 
 async def fetch_what_is_behind_urls(client: ImagesClient, result: ImageResult) -> bytes:
@@ -126,6 +147,35 @@ async def relay() -> AsyncIterator[bytes]:
         async for event in stream:
             if isinstance(event, PartialImage | CompletedImage):
                 yield event.image.data
+
+
+async def only_images() -> AsyncIterator[bytes]:
+    """Each event of `images()` has an image."""
+    async with module_level.stream("an otter", partial_images=2) as stream:
+        async for event in stream.images():
+            assert_type(event, PartialImage | CompletedImage)
+            yield bytes(event.image)
+
+
+async def wrap_generate(prompt: str, **params: Unpack[GenerateParams]) -> Image:
+    """A wrapper keeps the types of all parameters."""
+    return (await module_level.generate(prompt, **params)).image
+
+
+async def wrap_edit(prompt: str, picture: ImageInput, **params: Unpack[EditParams]) -> Image:
+    """So does one of an edit, whose keywords may also be a value."""
+    keywords: EditParams = {**params, "image": [picture]}
+    return (await module_level.edit(prompt, **keywords)).image
+
+
+def wrap_client(key: ApiKey, token: TokenProvider | None = None) -> ImagesClient:
+    """The two kinds of credentials."""
+    return ImagesClient(api_key=key) if token is None else ImagesClient.azure(token_provider=token)
+
+
+def describe(event: ImageEvent) -> str:
+    """What a stream yields."""
+    return event.type if isinstance(event, UnknownEvent) else event.image.data_url()
 
 
 async def without_a_block() -> None:

@@ -7,6 +7,7 @@ is used up by one request, in order of arrival; queues change under a lock, as t
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, Final, Generic, Literal
 
@@ -162,10 +163,8 @@ def _find(name: str, types: Mapping[str, FaultType[P]], what: str) -> Fault[P]:
     if type_ is None and base in FAULTS:
         raise ValueError(f"the fault {name!r} is not one of {what}")
     if type_ is None:
-        from difflib import get_close_matches  # noqa: PLC0415  needed only here
-
-        near = "".join(f" (did you mean {fault!r}?)" for fault in get_close_matches(name, FAULTS, 1, 0.8))
-        raise ValueError(f"unknown fault {name!r}{near}; known faults: {', '.join(sorted(FAULTS))}")
+        near = "".join(f"did you mean {match!r}? " for match in get_close_matches(base, FAULTS, 1, 0.8))
+        raise ValueError(f"unknown fault {name!r}; {near}known faults: {', '.join(sorted(FAULTS))}")
     if colon and not type_.takes_argument:
         raise ValueError(f"the fault {base!r} takes no argument, but got {argument!r}")
     text = argument if colon else type_.default
@@ -186,7 +185,7 @@ class FaultQueue(Generic[P]):
     lock: threading.Lock
     always: Fault[P] | None = None
     pending: deque[Fault[P]] = attrs.field(factory=deque[Fault[P]])
-    _turns: dict[str, int] = attrs.field(factory=dict[str, int])
+    turns: dict[str, int] = attrs.field(factory=dict[str, int])
 
     def next_fault(self, header: str | None) -> Fault[P]:
         """The fault for the request that has just arrived; `header` is its X-Local-Fault."""
@@ -203,8 +202,8 @@ class FaultQueue(Generic[P]):
     def _alternate(self, fault: Fault[P]) -> Fault[P]:
         if not fault.plan.every_other:
             return fault
-        turn = self._turns.get(fault.name, 0)
-        self._turns[fault.name] = turn + 1
+        turn = self.turns.get(fault.name, 0)
+        self.turns[fault.name] = turn + 1
         return self.normal if turn % 2 else fault
 
 
@@ -232,6 +231,14 @@ class FaultQueues:
                 self.downloads.pending.clear()
             for queue, fault in found:
                 queue.pending.append(fault)
+
+    def reset(self, names: Iterable[str], always: str | None) -> None:
+        """Queues only these faults, and forgets turns."""
+        self.extend(names, replace=True)
+        self.always(None)
+        self.always(always)
+        self.posts.turns.clear()
+        self.downloads.turns.clear()
 
     def always(self, name: str | None) -> None:
         """The fault of every request for which none is queued; None for none of either kind."""

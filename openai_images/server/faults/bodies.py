@@ -36,6 +36,7 @@ from openai_images.server.faults.plan import (
 
 _COUNT: Final = argument(int, lambda count: 0 <= count <= 3, "a number from 0 to 3")
 _SIZE: Final = argument(int, lambda size: size >= 1, "a size from 1 byte")
+_IMAGES: Final = argument(int, lambda count: 1 <= count <= 10, "a number from 1 to 10")
 _DELAY: Final = argument(float, lambda seconds: 0 <= seconds <= 3600, "seconds from 0 to 3600")
 
 
@@ -142,6 +143,12 @@ BODY_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
         "0",
         _COUNT,
         lambda n: FaultPlan(transform=lambda frames: (*frames[:-1][:n], frames[-1]), stream_only=True),
+    ),
+    "fewer_images": fault_with_argument(
+        "fewer_images:N (1) at most N images come, however many were asked for",
+        "1",
+        _IMAGES,
+        lambda n: FaultPlan(max_images=n),
     ),
     "completed_without_blank_line": _body(
         "the body ends right after the JSON of the completed event",

@@ -132,6 +132,7 @@ class FaultPlan(Plan):
     overlong: bool = False
     gzip: bool = False
     image_megabytes: float | None = None
+    max_images: int | None = None
     delay: float = 0.0
     hang_up: Literal["close", "reset"] | None = None
 

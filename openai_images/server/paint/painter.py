@@ -16,10 +16,8 @@ from functools import partial
 from random import Random
 from typing import Final, Generic, TypeVar
 
-import attrs
 from PIL import Image, ImageChops, PngImagePlugin
 
-from openai_images.server.catalog import Animation
 from openai_images.server.paint.drawing import (
     STATEMENT,
     apply_curve,
@@ -29,65 +27,19 @@ from openai_images.server.paint.drawing import (
     rounded_mask,
     write_caption,
 )
+from openai_images.server.paint.flat import flat_image
 from openai_images.server.paint.scenes import choose_palette, choose_scene, prompt_words
+from openai_images.server.paint.specs import CanvasSpec, ImageSpec, image_spec
 from openai_images.server.paint.variants import MARGIN, apply_edit, draw, encode_gif
 from openai_images.server.parameters import Parameters
 from openai_images.server.source_images import CheckedEdit
+from openai_images.server.state import Pictures
 
 # Scenes are drawn larger than requested, which makes smooth edges, up to so many pixels: more is slow.
 OVERSIZE: Final = 1.5
 MAX_PIXELS: Final = 9_500_000
 _GRAIN_TILE: Final = 512
 _GRAIN_DEPTH: Final = 4
-
-
-@attrs.frozen(kw_only=True)
-class CanvasSpec:
-    """What determines a canvas; `sources` are the digests of source images."""
-
-    prompt: str
-    index: int
-    width: int
-    height: int
-    transparent: bool
-    sources: tuple[str, ...] = ()
-
-
-@attrs.frozen(kw_only=True)
-class ImageSpec:
-    """What determines the bytes of a file; `progress` is 1 for the final image.
-
-    The canvas of an animation is larger than its frames, by `MARGIN`.
-    """
-
-    canvas: CanvasSpec
-    output_format: str
-    compression: int
-    quality: str
-    progress: float
-    animation: Animation | None = None
-
-
-def image_spec(parameters: Parameters, index: int, stage: int | None) -> ImageSpec:
-    """The specification of an image, or of a partial image of it."""
-    margin = 1 if parameters.animation is None else MARGIN
-    edit = parameters.edit
-    sources = () if edit is None else (*edit.images, edit.mask, edit.markup)
-    return ImageSpec(
-        canvas=CanvasSpec(
-            prompt=parameters.prompt,
-            index=index,
-            width=round(parameters.width * margin),
-            height=round(parameters.height * margin),
-            transparent=parameters.background == "transparent",
-            sources=tuple("" if image is None else image.digest for image in sources),
-        ),
-        output_format=parameters.output_format,
-        compression=parameters.compression,
-        quality=parameters.quality,
-        progress=1.0 if stage is None else (stage + 1) / (parameters.partials + 1),
-        animation=parameters.animation,
-    )
 
 
 def paint_canvas(spec: CanvasSpec, edit: CheckedEdit | None = None) -> Image.Image:
@@ -203,15 +155,20 @@ class SingleFlightCache(Generic[K, V]):
 class ImageCache:
     """Stand-in images of one server, drawn in a thread pool."""
 
-    def __init__(self, fixed: bytes | Mapping[str, bytes] | None = None, *, threads: int = 2) -> None:
-        self._fixed_for_all = b64encode(fixed) if isinstance(fixed, bytes) else None
-        by_format = fixed.items() if isinstance(fixed, Mapping) else ()
-        self._fixed = {name: b64encode(data) for name, data in by_format}
+    def __init__(self, pictures: Pictures = None, *, threads: int = 2) -> None:
+        self.serve(pictures)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="local-images-painter")
         self._files = SingleFlightCache[ImageSpec, bytes](MAX_CACHED_BYTES, len)
         self._canvases = SingleFlightCache[CanvasSpec, Image.Image](
             MAX_CANVAS_BYTES, lambda canvas: canvas.width * canvas.height * len(canvas.getbands())
         )
+
+    def serve(self, pictures: Pictures) -> None:
+        """Serves these in place of painted ones, or "small" ones, or paints again."""
+        self._is_small = pictures == "small"
+        self._fixed_for_all = b64encode(pictures) if isinstance(pictures, bytes) else None
+        by_format = pictures.items() if isinstance(pictures, Mapping) else ()
+        self._fixed = {name: b64encode(data) for name, data in by_format}
 
     async def image(self, parameters: Parameters, index: int, stage: int | None) -> bytes:
         """The base64 of one image, or of a partial image of it."""
@@ -219,6 +176,8 @@ class ImageCache:
         if fixed is not None:
             return fixed
         spec = image_spec(parameters, index, stage)
+        if self._is_small and spec.output_format != "svg":
+            return await asyncio.get_running_loop().run_in_executor(self._pool, flat_image, spec)
         return await self._files.get(spec, lambda: asyncio.ensure_future(self._make(spec, parameters.edit)))
 
     def close(self) -> None:

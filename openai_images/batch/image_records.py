@@ -1,0 +1,215 @@
+"""What made each image, for programs: `pictures.csv` and `metadata.jsonl`, beside the journal.
+
+Invariants: both have a row for each complete image that is in `images/`, in the order of the items, then those of
+items that are no longer among them; they are made anew from the journal each time, row by row, and appear complete or
+not at all. The cost and the tokens of a response with several images are divided, so that a column adds up to what was
+paid. `metadata.jsonl` (the form of ImageFolder in the library `datasets`) has texts unchanged; in `pictures.csv` a text
+that a spreadsheet would run as a formula begins with an apostrophe.
+Must not: overwrite a file that no batch wrote; hold a prompt without `record_prompts`, or an identifier of a user.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import os
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from decimal import ROUND_DOWN, Decimal
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+from openai_images._util.atomic_file import replace_text
+from openai_images.batch.items import ResolvedItem
+from openai_images.batch.journal_reader import StoredFile
+from openai_images.batch.ledger import ItemRecord, Ledger
+from openai_images.batch.models import BatchOptions
+from openai_images.batch.parameters import encode_plain, plain_parameters
+from openai_images.batch.response_facts import ResponseFacts
+
+_CSV, _JSONL = "pictures.csv", "metadata.jsonl"
+_FIRST: Final = ("file_name", "key", "image_index", "state")
+_LAST: Final = (
+    "width",
+    "height",
+    "media_type",
+    "nbytes",
+    "sha256",
+    "result_quality",
+    "cost",
+    "input_tokens",
+    "output_tokens",
+    "seconds",
+    "recorded_at",
+    "request_id",
+)
+_OWN_BEGINNINGS: Final = {
+    _CSV: re.compile(",".join(_FIRST).encode() + b"[,\r\n]"),
+    _JSONL: re.compile(rb'\{"file_name":"images/[^"]*","key":"(?:[^"\\]|\\.)*","image_index":\d+,"state":"'),
+}
+_ALONE: Final = ((0, 1),)
+_HEAD_BYTES: Final = 64 * 1024
+_SHARE_STEP: Final = Decimal("1E-10")
+_FORMULA_STARTS: Final = frozenset("=+-@\t\r")
+_LINE_ENDS: Final = str.maketrans({"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})
+"""Characters that JSON may hold, and at which some readers end a line."""
+
+_log = logging.getLogger("openai_images")
+
+
+def write_records(root: Path, items: Collection[ResolvedItem], ledger: Ledger, options: BatchOptions) -> None:
+    """Write both files into the batch's folder `root`; one that cannot be written is logged. Blocks."""
+    records = _Records(root, items, ledger, options)
+    for name, lines in ((_CSV, records.csv_lines), (_JSONL, records.json_lines)):
+        try:
+            if _may_replace(root / name):
+                replace_text(root, name, lines())
+            else:
+                _log.warning(
+                    "%s in %s is not a batch's record of its images, and was left as it is", name, root
+                )
+        except OSError as error:
+            _log.warning("%s could not be written to %s (%s)", name, root, error.strerror)
+
+
+def _may_replace(path: Path) -> bool:
+    """Whether there is no such file yet, or one that a batch wrote. Raises OSError."""
+    if not os.path.lexists(path):
+        return True
+    if path.is_symlink() or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    return not head or _OWN_BEGINNINGS[path.name].match(head) is not None
+
+
+class _Records:
+    """The rows of a batch's folder: as often as they are iterated, they are made anew."""
+
+    def __init__(
+        self, root: Path, items: Collection[ResolvedItem], ledger: Ledger, options: BatchOptions
+    ) -> None:
+        self._root = str(root)
+        self._items = items
+        self._ledger = ledger
+        self._options = options
+        prompts = ("prompt", "model") if options.record_prompts else ("model",)
+        given = dict.fromkeys(
+            name for item in items for name in plain_parameters(item.request, prompts=options.record_prompts)
+        )
+        note = ("note",) if options.note else ()
+        self._columns = tuple(dict.fromkeys((*_FIRST, *prompts, *given, *_LAST, *note)))
+
+    def csv_lines(self) -> Iterator[str]:
+        """A header, and a line for each image."""
+        line = io.StringIO()
+        writer = csv.writer(line)
+        writer.writerow(self._columns)
+        for row in self._rows():
+            writer.writerow(map(_cell, map(row.get, self._columns)))
+            yield line.getvalue()
+            line.seek(0)
+            line.truncate()
+        yield line.getvalue()
+
+    def json_lines(self) -> Iterator[str]:
+        """An object for each image, without what is not known."""
+        for row in self._rows():
+            text = encode_plain(
+                {name: value for name in self._columns if (value := row.get(name)) is not None}
+            )
+            yield f"{text if text.isascii() else text.translate(_LINE_ENDS)}\n"
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        known, prompts = {item.key for item in self._items}, self._options.record_prompts
+        shared: set[str] = set()
+        for item in self._items:
+            record, key = self._ledger.get(item.key), item.key
+            if record.same_as:
+                key = record.same_as
+                if key in known or key in shared:  # has its rows under its own key
+                    continue
+                shared.add(key)
+                record = self._ledger.get(key)
+            is_same = record.request in ("", item.digest)
+            yield from self._rows_of(
+                key, record, plain_parameters(item.request, prompts=prompts) if is_same else {}
+            )
+        for key, record in self._ledger.records.items():
+            if key not in known and key not in shared and not record.same_as:
+                yield from self._rows_of(key, record, {})
+
+    def _rows_of(
+        self, key: str, record: ItemRecord, parameters: Mapping[str, Any]
+    ) -> Iterator[dict[str, Any]]:
+        facts = [record.facts_of(file) for file in record.files]
+        shares = _shares(facts)
+        for index, (file, response) in enumerate(zip(record.files, facts, strict=True)):
+            if self._is_image(file, record):
+                yield {
+                    "file_name": file.name,
+                    "key": key,
+                    "image_index": index,
+                    "state": record.state,
+                    **parameters,
+                    "width": file.width,
+                    "height": file.height,
+                    "media_type": file.media_type or None,
+                    "nbytes": file.nbytes,
+                    "sha256": file.sha256,
+                    **_response_fields(response, *shares[index]),
+                    "note": self._options.note or None,
+                }
+
+    def _is_image(self, file: StoredFile, record: ItemRecord) -> bool:
+        """Whether it is in the folder now, and complete: damaged ones are evidence, in the journal alone."""
+        if not file.name.startswith("images/"):
+            return False
+        is_damaged = record.state != "done" and ".damaged." in file.name
+        return not is_damaged and os.path.exists(f"{self._root}/{file.name}")  # noqa: PTH110  a Path for each is slow
+
+
+def _shares(facts: Sequence[ResponseFacts]) -> Sequence[tuple[int, int]]:
+    """For each image its number among those that its response brought, and how many these are."""
+    if len(facts) == 1:
+        return _ALONE
+    totals = Counter(map(id, facts))
+    numbers = {response: count() for response in totals}
+    return [(next(numbers[id(response)]), totals[id(response)]) for response in facts]
+
+
+def _response_fields(response: ResponseFacts, number: int, of: int) -> dict[str, Any]:
+    """The fields of image `number` of the `of` that a response brought."""
+    return {
+        "result_quality": response.quality or None,
+        "cost": _share_cost(response.cost, number, of),
+        "input_tokens": _share(response.input_tokens, number, of),
+        "output_tokens": _share(response.output_tokens, number, of),
+        "seconds": response.seconds,
+        "recorded_at": response.at or None,
+        "request_id": response.request_id or None,
+    }
+
+
+def _share(total: int | None, number: int, of: int) -> int | None:
+    """What image `number` of `of` has of a total: whole numbers whose sum it is."""
+    return None if total is None else total // of + (number < total % of)
+
+
+def _share_cost(total: Decimal | None, number: int, of: int) -> Decimal | None:
+    if total is None or of == 1:
+        return total
+    share = (total / of).quantize(_SHARE_STEP, ROUND_DOWN)
+    return share if number else total - share * (of - 1)
+
+
+def _cell(value: Any) -> Any:
+    """A value in CSV: no text is a formula."""
+    if type(value) is str:
+        return f"'{value}" if value[:1] in _FORMULA_STARTS else value
+    if type(value) is Decimal:
+        return f"{value.normalize():f}"
+    return str(value).lower() if type(value) is bool else value

@@ -1,0 +1,54 @@
+"""The parameters of a request as plain values: text, numbers and booleans, one for each column or axis.
+
+Invariants: pure; what has parts is JSON text; images that were sent are named by path, address or id.
+Must not: show the bytes of an image, an identifier of a user, or, without `prompts`, anything that may hold a prompt.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, Final
+
+from openai_images._util.plain_json import json_value
+from openai_images.models.requests import GenerateRequest, ImageReference, as_list, set_parameters
+
+_LEFT_OUT: Final = frozenset({"user", "safety_identifier", "as_json"})
+_PROMPTS: Final = frozenset({"prompt", "extra_body"})
+
+encode_plain = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=float
+).encode
+"""Compact JSON in which a Decimal is a number. Raises TypeError and ValueError."""
+
+
+def plain_parameters(request: GenerateRequest, *, prompts: bool) -> dict[str, Any]:
+    """The parameters that were set; without `prompts` neither the prompt nor `extra_body`."""
+    return {
+        name: _plain(name, value)
+        for name, value in set_parameters(request).items()
+        if name not in _LEFT_OUT and (prompts or name not in _PROMPTS)
+    }
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A value as one cell: text, a number or a boolean; JSON for what has parts."""
+    if name in ("image", "mask", "markup"):
+        names = [_source_name(source) for source in as_list(value)]
+        return names[0] if len(names) == 1 else encode_plain(names)
+    if isinstance(value, str | int):
+        return value
+    try:
+        return encode_plain(value)
+    except (TypeError, ValueError, RecursionError):
+        return encode_plain(json_value(value))
+
+
+def _source_name(source: object) -> str:
+    """An image that was sent, by its path, its address or its id; never its bytes."""
+    if isinstance(source, ImageReference):
+        source = source.image_url or source.file_id or ""
+    if isinstance(source, os.PathLike):
+        source = os.fspath(source)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    is_name = isinstance(source, str) and not source.startswith("data:")
+    return source if is_name and isinstance(source, str) else f"<{type(source).__name__}>"

@@ -1,0 +1,155 @@
+"""What the items of a run share: its folder, its budget, and why it ends; and what is to be done for one item.
+
+Invariants: a row is on disk before it counts; the first error that concerns all items ends the sending of requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from attrs import frozen
+
+from openai_images.batch.budget import Budget, RequestCost, Reservation
+from openai_images.batch.budget_gate import BudgetGate
+from openai_images.batch.caller import Caller, CircuitBreaker
+from openai_images.batch.filesystem import Disk
+from openai_images.batch.image_files import ImageStore
+from openai_images.batch.items import ResolvedItem
+from openai_images.batch.journal import Journal, dated_row, timestamp
+from openai_images.batch.journal_reader import JournalRow, StoredFile
+from openai_images.batch.ledger import ItemRecord
+from openai_images.batch.models import BatchOptions
+from openai_images.batch.plan import StopReason
+from openai_images.batch.recovery import OpenedBatch
+from openai_images.errors import (
+    APIConnectionError,
+    AuthenticationError,
+    BatchFolderError,
+    ConfigurationError,
+    ImagesError,
+    QuotaExhaustedError,
+)
+from openai_images.models.image import Image
+from openai_images.models.outcomes import Progress
+
+_THREADS = 8
+"""Images that are written concurrently: a disk syncs several in little more time than one."""
+
+_STOP_REASONS: tuple[tuple[type[Exception], str], ...] = (
+    (QuotaExhaustedError, "quota"),
+    (AuthenticationError, "key"),
+    (ConfigurationError, "key"),
+    (ImagesError, "server"),
+)
+
+
+@frozen(kw_only=True)
+class RunSettings:
+    """What a run is made of."""
+
+    caller: Caller
+    items: Sequence[ResolvedItem]
+    opened: OpenedBatch
+    options: BatchOptions
+    progress: Callable[[Progress], object] | None
+    disk: Disk
+    start_time: float
+
+
+class RunState:
+    """What all items of a run share; `stop` ends the sending of new requests."""
+
+    def __init__(self, settings: RunSettings, stop: Callable[[], None]) -> None:
+        opened, options = settings.opened, settings.options
+        self.caller = settings.caller
+        self.prices = options.prices
+        self.paths = opened.folder.paths
+        self.ledger = opened.ledger
+        self._has_max_cost = options.max_image_cost is not None
+        self.budget = BudgetGate(self._new_budget(settings))
+        self.breaker = CircuitBreaker(options.max_outage, settings.caller.timing)
+        self.image_store = ImageStore(settings.disk, opened.folder.paths.root)
+        self.threads = ThreadPoolExecutor(_THREADS, "openai_images batch")
+        self.stop_reason = StopReason()
+        self.has_reported_missing = False
+        self._journal = Journal(settings.disk, opened.journal.descriptor, opened.journal.size)
+        self._stop = stop
+
+    def cost(self, item: ResolvedItem) -> RequestCost:
+        """What is known of the cost of an item."""
+        return RequestCost.of(item.request, item.estimate, item.image_count, is_certain=self._has_max_cost)
+
+    def _new_budget(self, settings: RunSettings) -> Budget:
+        """The budget, which knows what was spent, and what images of each kind have cost in earlier runs."""
+        limit = settings.options.budget
+        budget = Budget(limit, self.ledger.spending.upper_bound)
+        for item in () if limit is None else settings.items:
+            record = self.ledger.get(item.key)
+            if record.cost is not None and record.files and record.request == item.digest:
+                budget.learn(self.cost(item), record.cost, len(record.files))
+        return budget
+
+    async def record(self, row: JournalRow, *, has_images: bool) -> None:
+        """Write a row, after the names of its images have been synced, and count it. Raises OSError."""
+        row = dated_row(row, timestamp(self.caller.timing.wall()))
+        await self._journal.append(row, self.paths.images if has_images else None)
+        self.ledger.add(row)
+
+    def halt(self, error: Exception, images: Sequence[Image] = ()) -> None:
+        """Send nothing more because of this error; `images` may have been saved outside of the folder."""
+        paths = [image.path for image in images if image.path is not None]
+        outside = [str(path) for path in paths if path.parent != self.paths.images]
+        reason = self.stop_reason
+        reason.saved_elsewhere += [path for path in outside if path not in reason.saved_elsewhere]
+        if reason.error is None:
+            reason.error = error
+            reason.reason = next((name for cls, name in _STOP_REASONS if isinstance(error, cls)), "folder")
+        self._stop()
+
+    def pop_error(self) -> Exception | None:
+        """The error that ended the run, with what to do; once."""
+        error, self.stop_reason.error = self.stop_reason.error, None
+        root = str(self.paths.root)
+        if isinstance(error, OSError) and not isinstance(error, ImagesError):  # an APITimeoutError is both
+            msg = (
+                f"the batch stopped because {root!r} could not be written ({error.strerror or error}); make room or "
+                "see to the rights, and run it again to go on"
+            )
+            if self.stop_reason.saved_elsewhere:
+                places = "".join(f"\n  {path}" for path in self.stop_reason.saved_elsewhere)
+                msg += (
+                    ". Pictures that were paid for and did not fit were saved elsewhere, and the next run fetches them "
+                    f"(should it call their items unknown, move them to {str(self.paths.images)!r}):{places}"
+                )
+            return BatchFolderError(msg)
+        if isinstance(error, APIConnectionError):
+            msg = f"the batch stopped, as the server stayed away: {error}; run it again to go on"
+            return APIConnectionError(msg)
+        return error
+
+    def close(self) -> None:
+        """Finish writing; blocks."""
+        self.threads.shutdown()
+        self._journal.close()
+
+
+@frozen(kw_only=True)
+class WorkItem:
+    """What is to be done for an item: `remote` is its record where its images are behind URLs.
+
+    Such an item is fetched, and sent only if that fails and `can_send`; it has a reservation if it can be sent.
+    `kept_files` are its images of earlier runs: `item` is for the rest.
+    """
+
+    item: ResolvedItem
+    stem: str
+    remote: ItemRecord | None = None
+    can_send: bool = True
+    kept_files: tuple[StoredFile, ...] = ()
+    reservation: Reservation | None = None
+
+    @property
+    def image_count(self) -> int:
+        """How many images there are when it is done."""
+        return len(self.kept_files) + self.item.image_count

@@ -1,0 +1,164 @@
+"""The items of `batch`: rows of a file or of stdin, or prompts of the command line, multiplied by a matrix.
+
+Invariants: what the library says of its keywords is said of the options; a value of `--matrix` or `--var` is one cell
+of a CSV row, `@FILE` a value on each line of a file.
+Must not: accept part of an input: one bad row rejects it, and every bad row is named.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from openai_images import (
+    BatchInputError,
+    BatchItem,
+    GenerateRequest,
+    expand_matrix,
+    read_batch_items,
+)
+from openai_images.cli.options import decode_text, read_stdin_bytes
+
+_SUFFIXES = (".txt", ".text", ".csv", ".tsv", ".json", ".jsonl", ".ndjson")
+_OPTION_OF = {"output_format": "format", "output_compression": "compression"}
+_PARAMETER_OF = {option: name for name, option in _OPTION_OF.items()}
+_KEYWORD = re.compile(r"\b(prompt|key)_column(?:=('[\w.-]+'|\"[^\"]*\"|'[^']*'))?")
+
+
+class InputOptions(NamedTuple):
+    """Where the items come from, and what is in it."""
+
+    file: str | None
+    prompts: tuple[str, ...]
+    input_format: str | None
+    prompt_column: str | None
+    key_column: str | None
+    ignore_unknown: bool
+    comments: bool
+    matrix: tuple[str, ...]
+    variables: tuple[str, ...]
+
+
+class BatchInput(NamedTuple):
+    """The items, which a matrix makes when they are asked for, and the number of rows that they were made from."""
+
+    items: Sequence[BatchItem]
+    row_count: int
+
+
+def load_items(options: InputOptions, defaults: Mapping[str, Any], chosen: Mapping[str, Any]) -> BatchInput:
+    """Read and multiply the items; `chosen` are the parameters that were typed as options.
+
+    Raises `BatchInputError` and click.UsageError.
+    """
+    matrix = _parse_lists(options.matrix, "--matrix quality=low,high", _PARAMETER_OF)
+    variables = _parse_lists(options.variables, "--var animal=fox,heron", {})
+    for name in matrix:
+        if chosen.get(name) is not None:
+            option = _OPTION_OF.get(name, name)
+            raise click.UsageError(f"--{option} and --matrix {option}=… are the same; leave one of them out.")
+    defaults = {name: value for name, value in defaults.items() if name not in matrix}
+    try:
+        rows = _read_rows(options, defaults)
+        items = expand_matrix(rows, matrix, variables) if matrix or variables else rows
+    except BatchInputError as error:
+        problems = [_as_option(problem) for problem in error.problems]
+        raise BatchInputError(_as_option(str(error)), problems=problems) from None
+    return BatchInput(items, len(rows))
+
+
+def _read_rows(options: InputOptions, defaults: Mapping[str, Any]) -> Sequence[BatchItem]:
+    file, input_format = options.file, options.input_format
+    if (file is None) == (not options.prompts):
+        raise click.UsageError(
+            "give either FILE or --prompt TEXT." if file else "Missing argument 'FILE' (or --prompt TEXT)."
+        )
+    if file is None:
+        return [_item(number, prompt, defaults) for number, prompt in enumerate(options.prompts, 1)]
+    keywords: dict[str, Any] = {
+        "defaults": defaults,
+        "prompt_column": options.prompt_column,
+        "key_column": options.key_column,
+        "ignore_unknown": options.ignore_unknown,
+        "comments": options.comments,
+    }
+    if file == "-":
+        data = _NamedBytes(read_stdin_bytes("the rows"))
+        source = io.TextIOWrapper(data, errors="replace")
+        return read_batch_items(source, format=input_format or _sniff_format(data.getvalue()), **keywords)
+    if input_format is None and Path(file).suffix.lower() not in _SUFFIXES:
+        raise click.UsageError(
+            f"the name {file!r} does not say what is in it: end it in .txt, .csv, .json or .jsonl, or add "
+            "--input-format."
+        )
+    return _read(file, lambda: read_batch_items(file, format=input_format, **keywords))
+
+
+def _item(number: int, prompt: str, defaults: Mapping[str, Any]) -> BatchItem:
+    if not prompt.strip():
+        raise click.UsageError("--prompt is empty.")
+    return BatchItem(f"{number:05d}", GenerateRequest(prompt.strip(), **defaults))
+
+
+class _NamedBytes(io.BytesIO):
+    name = "stdin"  # in errors
+
+
+_JSON_ARRAY = re.compile(r"\s*\[\s*[\"{]")
+
+
+def _sniff_format(data: bytes) -> str:
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    start = data[:4096].decode(encoding, errors="replace")
+    if _JSON_ARRAY.match(start) and data.rstrip(b" \t\r\n\0").endswith(b"]"):
+        return "json"
+    return "jsonl" if start.lstrip().startswith("{") else "txt"
+
+
+def _read(file: str, read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except OSError as error:
+        raise click.UsageError(f"cannot read {file!r}: {error.strerror or type(error).__name__}.") from None
+
+
+def _parse_lists(texts: Sequence[str], example: str, names: Mapping[str, str]) -> dict[str, list[str]]:
+    """Values by name, of options that look like the example; one that is repeated adds values."""
+    lists: dict[str, list[str]] = {}
+    option = example.partition(" ")[0]
+    for text in texts:
+        name, equals, values = text.partition("=")
+        name = names.get(name.strip(), name.strip())
+        if not equals or not name:
+            raise click.UsageError(f"{option} {text!r} should look like {example}.")
+        lists.setdefault(name, []).extend(_parse_values(values, f"{option} {name}"))
+    return lists
+
+
+def _parse_values(text: str, what: str) -> list[str]:
+    if text.startswith("@"):
+        file = text[1:]
+        content = decode_text(_read(file, Path(file).read_bytes), f"{what} reads {file!r}")
+        return [line.strip() for line in content.splitlines() if line.strip()]
+    try:
+        return next(csv.reader([text], skipinitialspace=True, strict=True), [])
+    except csv.Error as error:
+        raise click.UsageError(f"{what}: its values cannot be read ({error}); see to its quotes.") from None
+
+
+def _as_option(text: str) -> str:
+    """The message with the options in the place of the library's keywords."""
+
+    def option(match: re.Match[str]) -> str:
+        value = match[2] or ""
+        is_word = re.fullmatch(r"'[\w.-]+'", value) is not None
+        return f"--{match[1]}-column {value[1:-1] if is_word else value}".rstrip()
+
+    return _KEYWORD.sub(option, text).replace("ignore_unknown=True", "--ignore-unknown")

@@ -1,0 +1,142 @@
+"""What commands are made of: help that ends in examples, values that a shell can complete, options that several share.
+
+Invariants: each command has an example that can be typed as it stands; the documentation's address is that of a section
+that exists; a parameter needs nothing to be completed, its name says what it takes (`completion.py`).
+Must not: import anything but click: `--help` answers in a blink (`importlib.metadata` alone takes 30 ms).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial, reduce
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+DOCS: Final = "docs/command-line.md in the source code"
+"""Where the documentation of the command line is."""
+
+_EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
+    "openai-images": (
+        'openai-images generate "a lighthouse at dusk" --size 1536x1024 -o lighthouse.png',
+        'openai-images generate "a lighthouse at dusk" --local',
+        "openai-images batch prompts.csv --out pictures --budget 5",
+    ),
+    "generate": (
+        'openai-images generate "a lighthouse at dusk" --size 1536x1024 -o lighthouse.png',
+        'openai-images generate "a red fox" --quality low --n 4 -o foxes/ --json',
+    ),
+    "edit": (
+        'openai-images edit otter.png --prompt "make it night" -o night.png',
+        'openai-images edit otter.png fox.png -p "both, side by side"',
+    ),
+    "batch": (
+        "openai-images batch prompts.csv --out pictures --dry-run",
+        "openai-images batch prompts.csv --out pictures --images-per-minute 50 --budget 5",
+    ),
+    "costs": ("openai-images costs pictures drafts", "openai-images costs pictures --json"),
+    "models": ("openai-images models", "openai-images models --check --json"),
+    "serve": (
+        "openai-images serve --port 8123 --pace 0.5",
+        "openai-images serve --fault status:503 --images-per-minute 50",
+    ),
+    "demo": ("openai-images demo --out demo-output",),
+}
+
+
+class Command(click.Command):
+    """A command whose help ends in its examples."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the epilog, the examples and the address."""
+        super().format_epilog(ctx, formatter)
+        write_examples(self.name or "", formatter)
+
+
+class Group(click.Group):
+    """The group of the commands."""
+
+    command_class = Command
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the epilog, the examples and the address."""
+        super().format_epilog(ctx, formatter)
+        write_examples("openai-images", formatter)
+
+
+def write_examples(name: str, formatter: click.HelpFormatter) -> None:
+    """Write the examples of a command unwrapped, so that they can be copied, and the address of its documentation."""
+    with formatter.section("Examples"):
+        for example in _EXAMPLES.get(name, ()):
+            formatter.write(f"{'':{formatter.current_indent}}{example}\n")
+    section = "" if name == "openai-images" else f"#{name}"
+    formatter.write_paragraph()
+    formatter.write(f"Documentation: {DOCS.replace('.md', f'.md{section}', 1)}\n")
+
+
+class Option(click.Option):
+    """An option whose values can be completed."""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the values that begin with `incomplete`."""
+        return _complete(self, ctx, incomplete, super().shell_complete)
+
+
+class Argument(click.Argument):
+    """An argument whose values can be completed."""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the values that begin with `incomplete`."""
+        return _complete(self, ctx, incomplete, super().shell_complete)
+
+
+def _complete(
+    parameter: click.Parameter,
+    ctx: click.Context,
+    incomplete: str,
+    by_type: Callable[[click.Context, str], list[CompletionItem]],
+) -> list[CompletionItem]:
+    from openai_images.cli.completion import complete
+
+    found = complete(parameter.name or "", ctx.params, incomplete)
+    return by_type(ctx, incomplete) if found is None else found
+
+
+option = partial(click.option, cls=Option)
+argument = partial(click.argument, cls=Argument)
+POSITIVE: Final = click.IntRange(min=1)
+
+
+def combine(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Several options at once, in the order of `--help`."""
+    return lambda command: reduce(lambda done, option: option(done), reversed(options), command)
+
+
+endpoint_options = combine(
+    option("--local", is_flag=True, help="No key, no network: a stand-in is painted on this machine."),
+    option("--base-url", metavar="URL", help="Another server.  [default: OPENAI_BASE_URL, or OpenAI]"),
+    option(
+        "--azure/--no-azure",
+        default=None,
+        help="Send to Azure, with AZURE_OPENAI_ENDPOINT (or --base-url), AZURE_OPENAI_API_KEY (or "
+        "AZURE_OPENAI_AD_TOKEN) and OPENAI_API_VERSION.  [default: where that endpoint is set, and neither "
+        "OPENAI_API_KEY nor a base URL is]",
+    ),
+    option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        help="How long one attempt may take in all.  [default: 600]",
+    ),
+)
+json_option = option("--json", "as_json", is_flag=True, help="Print JSON lines instead of text.")
+preview_option = option(
+    "--preview/--no-preview", default=None, help="Show pictures in the terminal.  [default: where it can]"
+)
+verbosity_options = combine(
+    option("-q", "--quiet", is_flag=True, help="No progress; errors only."),
+    option("-v", "--verbose", is_flag=True, help="Log what the client does, and show tracebacks."),
+)

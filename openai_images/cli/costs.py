@@ -1,0 +1,179 @@
+"""`openai-images costs`: what the requests of batches took, by folder and model, from their journals.
+
+Invariants: nothing is sent or written; a cost that nobody knows has a column of its own and is not in a sum; the
+placeholder images of `--local` cost nothing. One folder that is no batch's, and nothing is summed.
+Must not: import anything of a batch but its public reader.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve, frozen
+
+from openai_images import BatchCosts, BatchFolderError, ConfigurationError, ModelCosts, read_batch_costs
+from openai_images.cli import error_report
+from openai_images.cli.console import Console, Streams, dollars, plural, printable
+from openai_images.cli.text_table import table_lines
+
+_PLACEHOLDERS = "stand-ins.txt"
+"""The file that `batch --local` leaves in its folder."""
+
+_ZERO = Decimal(0)
+_COLUMNS = ("folder", "model", "images", "tokens in", "tokens out", "cost", "unknown cost")
+
+
+@frozen(kw_only=True)
+class CostsOptions:
+    """Options of `costs`."""
+
+    folders: tuple[str, ...]
+    as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+
+
+def run_costs(options: CostsOptions, streams: Streams) -> int:
+    """Print the costs of the folders and return the exit code."""
+    console = Console(
+        streams.out, streams.err, quiet=options.quiet, verbose=options.verbose, as_json=options.as_json
+    )
+    try:
+        folders = list(_read(options.folders, console))
+    except ConfigurationError as error:
+        error_report.report_error(console, error_report.report_from(error), error)
+        return error_report.exit_code(error)
+    billed = [model for folder in folders if not folder.is_local for model in folder.costs.models]
+    total = _sum(billed)
+    if options.as_json:
+        for folder in folders:
+            console.print_record(folder.record())
+        console.print_record({"total": _record(total)})
+        return 0
+    for line in _table(folders, total):
+        console.print_result(line)
+    for line in _notes(folders, total):
+        console.print_note(line)
+    return 0
+
+
+@frozen
+class FolderCosts:
+    """The costs of a folder, named as it was typed; those of an `is_local` one were never billed."""
+
+    name: str
+    costs: BatchCosts
+    is_local: bool
+
+    def record(self) -> dict[str, Any]:
+        """The JSON line."""
+        models = [{"model": model.model, **_record(model)} for model in self.costs.models]
+        return {
+            "folder": self.name,
+            "local": self.is_local,
+            "models": models,
+            **_record(_sum(self.costs.models)),
+            "notes": list(self.costs.notes),
+        }
+
+
+def _read(names: Sequence[str], console: Console) -> Iterator[FolderCosts]:
+    """Read each folder once. Raises `ConfigurationError`, which names all that are no batches."""
+    problems: list[str] = []
+    paths: set[str] = set()
+    for name in names:
+        try:
+            path = os.path.realpath(name)
+            if path in paths:
+                console.print_note(f"{name} was named twice; it is counted once")
+                continue
+            paths.add(path)
+            yield FolderCosts(name, read_batch_costs(name), (Path(name) / _PLACEHOLDERS).exists())
+        except BatchFolderError as error:
+            problems.append(str(error))
+        except (OSError, ValueError) as error:  # ValueError: no file system takes the name
+            problems.append(f"cannot read {name!r}: {getattr(error, 'strerror', None) or error}")
+    if problems:
+        raise ConfigurationError("; ".join(problems))
+
+
+def _sum(models: Sequence[ModelCosts]) -> ModelCosts:
+    total = ModelCosts(model=None)
+    for model in models:
+        estimates = (total.unpriced_estimate, model.unpriced_estimate)
+        total = evolve(
+            total,
+            images=total.images + model.images,
+            input_tokens=_add(total.input_tokens, model.input_tokens),
+            output_tokens=_add(total.output_tokens, model.output_tokens),
+            cost=model.cost if total.cost is None else total.cost + (model.cost or _ZERO),
+            unpriced=total.unpriced + model.unpriced,
+            unpriced_estimate=None if None in estimates else sum(filter(None, estimates), _ZERO),
+        )
+    return total
+
+
+def _add(first: int | None, second: int | None) -> int | None:
+    return second if first is None else first + (second or 0)
+
+
+def _record(costs: ModelCosts) -> dict[str, Any]:
+    return {
+        "images": costs.images,
+        "input_tokens": costs.input_tokens,
+        "output_tokens": costs.output_tokens,
+        "cost": _text(costs.cost),
+        "unpriced": costs.unpriced,
+        "unpriced_at_most": _text(costs.unpriced_estimate),
+    }
+
+
+def _text(amount: Decimal | None) -> str | None:
+    return None if amount is None else f"{amount.normalize():f}"
+
+
+def _table(folders: Sequence[FolderCosts], total: ModelCosts) -> list[str]:
+    rows: list[tuple[str, ...]] = [_COLUMNS]
+    for folder in folders:
+        name = f"{folder.name} (local)" if folder.is_local else folder.name
+        models = folder.costs.models or (ModelCosts(model="nothing was sent"),)
+        rows += [
+            (printable("" if number else name), printable(model.model or "not recorded"), *_cells(model))
+            for number, model in enumerate(models)
+        ]
+    rows.append(("total", "", *_cells(total)))
+    return table_lines(rows, left={1})
+
+
+def _cells(costs: ModelCosts) -> tuple[str, str, str, str, str]:
+    return (
+        f"{costs.images:,}",
+        _count(costs.input_tokens),
+        _count(costs.output_tokens),
+        "-" if costs.cost is None else dollars(costs.cost),
+        plural(costs.unpriced, "request") if costs.unpriced else "-",
+    )
+
+
+def _count(number: int | None) -> str:
+    return "-" if number is None else f"{number:,}"
+
+
+def _notes(folders: Sequence[FolderCosts], total: ModelCosts) -> Iterator[str]:
+    for folder in folders:
+        for note in folder.costs.notes:
+            yield f"{folder.name}: {note}"
+    if total.unpriced:
+        was, them = ("It was", "it") if total.unpriced == 1 else ("They were", "them")
+        most = total.unpriced_estimate
+        bound = "" if most is None else f", {dollars(most, 'ROUND_UP')} at most by the estimates"
+        yield (
+            f"unknown cost: {plural(total.unpriced, 'request')} not in the sum. {was} sent and may have been billed, "
+            f"and nobody knows what {them} took{bound}; what is in flight counts here"
+        )
+    if any(folder.is_local for folder in folders):
+        yield "local: drawn on this machine and not billed, so not in the total; amounts are the API's prices"

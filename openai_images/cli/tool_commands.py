@@ -1,0 +1,112 @@
+"""The commands that make no images of the user's: `costs`, `models`, `serve` and `demo`.
+
+Invariants: as in `commands.py`: click is all that is imported here; docstrings are help texts.
+Must not: do any work.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import click
+
+from openai_images.cli.command_parts import (
+    POSITIVE,
+    Command,
+    argument,
+    endpoint_options,
+    json_option,
+    option,
+    preview_option,
+    verbosity_options,
+)
+from openai_images.cli.console import Streams
+
+command = partial(click.command, cls=Command)
+
+
+@command(short_help="Add up what batches cost.")
+@argument("folders", nargs=-1, required=True, metavar="DIR...")
+@json_option
+@verbosity_options
+@click.pass_obj
+def costs(streams: Streams, /, **values: Any) -> int:
+    """Add up what the batches in DIR... cost, by folder and model, with their images and tokens.
+
+    DIR is a folder that `openai-images batch` made: its journal has what each request took. Nothing is sent. What may
+    have been billed without anybody knowing its cost is listed on its own, and never counts as 0.
+    """
+    from openai_images.cli.costs import CostsOptions, run_costs
+
+    return run_costs(CostsOptions(**values), streams)
+
+
+@command(short_help="What each model takes and costs, and when it ends.")
+@option("--check", "ask_server", is_flag=True, help="Ask the server which of them the key has.")
+@endpoint_options
+@json_option
+@verbosity_options
+@click.pass_obj
+def models(streams: Streams, /, **values: Any) -> int:
+    """Print what each model takes, what an image of each size and quality costs, and when the model ends.
+
+    This needs no key and no network. With --check the server is asked, too: which of these models the key has, their
+    last days, and which others there are.
+    """
+    from openai_images.cli.models import ModelsOptions, run_models
+
+    return run_models(ModelsOptions(**values), streams)
+
+
+@command(short_help="Run the local images server.")
+@option("--port", type=click.IntRange(0, 65535), default=0, metavar="P", help="[default: any that is free]")
+@option("--host", default="127.0.0.1", show_default=True, help="A loopback address.")
+@option("--api-key", metavar="KEY", help="The key to ask for.  [default: one that is printed]")
+@option(
+    "--pace",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="The time from one partial image to the next.",
+)
+@option("--images-per-minute", type=POSITIVE, metavar="N", help="A rate limit.")
+@option(
+    "--burst",
+    "rate_limit_burst",
+    type=POSITIVE,
+    metavar="N",
+    help="How many pictures at once.  [default: the limit]",
+)
+@option("--hide-limits", is_flag=True, help="No x-ratelimit headers.")
+@option(
+    "--fault", "faults", multiple=True, metavar="NAME", help="What the next request meets; may be repeated."
+)
+@option("--always", metavar="NAME", help="What every other request meets.")
+@option("--legacy", is_flag=True, help="Retired models too.")
+@option(
+    "--picture-links", type=click.Choice(["absolute", "relative"]), help="Answer with URLs, not with base64."
+)
+@option("--list-faults", is_flag=True, help="Print the names of the faults and stop.")
+@option("-q", "--quiet", is_flag=True, help="Do not log requests.")
+@click.pass_obj
+def serve(streams: Streams, /, **values: Any) -> int:
+    """Run the local images server until Ctrl-C.
+
+    It speaks the wire format of the OpenAI Images API on this machine alone, and paints stand-ins.
+    """
+    from openai_images.cli.serve import ServeOptions, run_serve
+
+    return run_serve(ServeOptions(**values), streams)
+
+
+@command(short_help="Paint a few pictures and a page, without a key.")
+@option("--out", default="demo-output", show_default=True, metavar="DIR", help="Where the page goes.")
+@preview_option
+@verbosity_options
+@click.pass_obj
+def demo(streams: Streams, /, **values: Any) -> int:
+    """Paint a few pictures with the local server and write a page about them; needs no key and no network."""
+    from openai_images.cli.demo import DemoOptions, run_demo
+
+    return run_demo(DemoOptions(**values), streams)

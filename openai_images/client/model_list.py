@@ -1,0 +1,83 @@
+"""`list_models`: the models that the server offers to the client's key (`GET /models`).
+
+Invariants: the client's key, headers, proxy, timeouts and retries, as for images; errors have the same classes, and
+none of them may have been billed. Imported when it is needed.
+Must not: wait for the limits of images, or judge what a model accepts.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+
+from openai_images._util.json import has_too_many_values
+from openai_images._version import __version__
+from openai_images.client.attempts import CallContext
+from openai_images.errors import ConfigurationError, DecodeError, ImagesError, annotate
+from openai_images.http.endpoint import Endpoint
+from openai_images.http.get import Document, get
+from openai_images.http.retry import RetryState, decide
+from openai_images.models.model_info import ModelInfo, read_models
+from openai_images.wire.error_mapping import ResponseContext, error_from_body
+from openai_images.wire.requests import merge_headers
+
+_log = logging.getLogger("openai_images")
+
+_AZURE = (
+    "Azure does not list a resource's deployments at this address, only the models that could be deployed; "
+    "`az cognitiveservices account deployment list` and the portal show the deployments"
+)
+_HEADERS = {
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "User-Agent": f"openai-images/{__version__}",
+}
+
+
+async def list_models(endpoint: Endpoint, context: CallContext) -> tuple[ModelInfo, ...]:
+    """Return the server's models in its order, after as many attempts as the policy allows. Raises `ImagesError`."""
+    if endpoint.is_azure:
+        raise ConfigurationError(_AZURE)
+    timing, state, attempts, started = context.timing, RetryState(), 0, context.timing.monotonic()
+    while True:
+        attempts += 1
+        try:
+            return await _attempt(endpoint, context)
+        except ImagesError as error:
+            annotate(error, {"attempts": attempts, "elapsed": timing.monotonic() - started})
+            delay = decide(error, context.retry, state, timing.random())
+            _log.debug("attempt %d: GET /models, %s", attempts, type(error).__name__)
+            if delay is None:
+                raise
+        if delay.everyone:
+            state = state._replace(refusals=state.refusals + 1, waited=state.waited + delay.seconds)
+        else:
+            state = state._replace(retries=state.retries + 1)
+        await timing.sleep(delay.seconds)
+
+
+async def _attempt(endpoint: Endpoint, context: CallContext) -> tuple[ModelInfo, ...]:
+    headers, key = await endpoint.headers()
+    url = endpoint.url("/models", None)
+    document = await get(url, merge_headers(_HEADERS, headers), context.transport, context.timeouts)
+    secrets = (*endpoint.secrets, key) if key else endpoint.secrets
+    # `unsent`: a GET is never billed, and its failures are safe to resend.
+    response = ResponseContext(document.status, document.headers, secrets, context.timing.wall(), unsent=True)
+    if document.status != 200:
+        raise error_from_body(response, bytes(document.body[: 128 * 1024]))
+    models = _read(document)
+    if models is None:
+        error = DecodeError(
+            "the server answered 200 with something else than a list of models; check base_url"
+        )
+        raise annotate(error, {"maybe_billed": False, "request_id": response.request_id})
+    return models
+
+
+def _read(document: Document) -> tuple[ModelInfo, ...] | None:
+    if has_too_many_values(document.body):
+        return None
+    try:
+        return read_models(json.loads(document.body))
+    except (ValueError, RecursionError):
+        return None

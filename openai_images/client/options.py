@@ -1,0 +1,213 @@
+"""Options of one call or of a client derived from another: what they change, and what both share.
+
+Invariants: a derived client has its parent's connections, limiter and whatever is not an option; a call with options is
+the call of a client derived for it, and one without derives nothing.
+Must not: send, or change the client it derives from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+
+from attrs import evolve
+
+from openai_images._util.json import is_mapping
+from openai_images.client.call import Call
+from openai_images.client.calls import CallFactory
+from openai_images.client.files import Output
+from openai_images.client.settings import ClientSettings, Portable, Settings
+from openai_images.client.signatures import shows
+from openai_images.errors import ConfigurationError
+from openai_images.http.sessions import SessionPool
+from openai_images.models.options import RetryPolicy, Timeouts
+from openai_images.models.parameters import OPTION_NAMES, CallOptions
+from openai_images.models.requests import GenerateRequest
+from openai_images.validation.validator import Mode
+
+if TYPE_CHECKING:
+    from openai_images.client.remote_images import RemoteImages
+
+_OF_CLIENTS = ("timeout", "headers", "retry", "max_retries", "model", "validate", "split")
+_BOTH = "{0}= and {1}= were both given; pass one of them, such as {1}={2}"
+
+
+class ClientOptions(CallOptions, total=False):
+    """The options of `with_options`; None, or leaving one out, means as the client is set up."""
+
+    model: str | None
+    validate: Mode | None
+    split: bool | None
+
+
+class NoSettings(TypedDict):
+    """No keyword at all: for checkers, of a function that gives hints for unknown ones at run time."""
+
+
+class Adjustable(Portable):
+    """A client from which others are derived by `with_options`."""
+
+    _model: str | None
+    _calls: CallFactory
+    _sessions: SessionPool
+
+    @shows(ClientOptions)
+    def with_options(self, **options: Unpack[ClientOptions]) -> Self:
+        """Return a client with other settings that shares connections and limits with this one.
+
+        What is not given, or None, stays as it is. Closing either closes the connections of both; a later call opens
+        new ones. Raises `ConfigurationError`, and TypeError for a setting that belongs to the whole client.
+        """
+        reject_unknown(options, _OF_CLIENTS, "with_options")
+        return self._derive(options)
+
+    def _new_call(
+        self,
+        kind: type[GenerateRequest],
+        prompt: Any,
+        params: Any,
+        output: Output | None,
+        *,
+        stream: bool = False,
+    ) -> Call:
+        client = self._for_call(params)
+        return client._calls.new(kind.of(prompt, params), output, stream=stream)  # noqa: SLF001  same class
+
+    def _for_call(self, params: Any) -> Self:
+        """Remove a call's options from its keywords; return the client that they make, this one if there are none."""
+        if OPTION_NAMES.isdisjoint(params):
+            return self
+        # Removed, so that no frame of the call holds the headers.
+        options = {name: params.pop(name) for name in OPTION_NAMES & params.keys()}
+        return self if all(value is None for value in options.values()) else self._derive(options)
+
+    def _downloads(self, options: Any) -> RemoteImages:
+        reject_unknown(options, CallOptions.__annotations__, "download")
+        return self._for_call(options)._calls.remote_images()  # noqa: SLF001  same class
+
+    def _derive(self, options: Mapping[str, Any]) -> Self:
+        given = {name: value for name, value in options.items() if value is not None}
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        settings = other._settings = _changed(self._settings, given)
+        if "headers" in given:
+            other._endpoint = self._endpoint.with_headers(checked_headers(given["headers"]))
+        model = other._model = given.get("model", self._model)
+        validator = settings.new_validator() if "validate" in given or "split" in given else None
+        other._calls = self._calls.derive(
+            other._endpoint, model, settings.retry, settings.timeouts, validator
+        )
+        return other
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop, also for clients that share them.
+
+        Idempotent; a later call opens new ones.
+        """
+        await self._sessions.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    if not TYPE_CHECKING:  # checkers report unknown attributes themselves
+
+        def __getattr__(self, name: str) -> object:
+            from openai_images.models.keyword_hints import unknown_attribute  # noqa: PLC0415
+
+            raise AttributeError(unknown_attribute(type(self).__name__, name), name=name, obj=self)
+
+
+def _changed(settings: Settings, given: Mapping[str, Any]) -> Settings:
+    if "retry" in given and "max_retries" in given:
+        raise ConfigurationError(_BOTH.format("max_retries", "retry", "RetryPolicy(max_retries=…)"))
+    return settings._replace(
+        timeouts=timeouts_from(settings.timeouts, given.get("timeout")),
+        retry=retry_from(given.get("retry", settings.retry), given.get("max_retries")),
+        validate=given.get("validate", settings.validate),
+        split=given.get("split", settings.split),
+    )
+
+
+def timeouts_from(timeouts: object, timeout: object) -> Timeouts:
+    """Return the timeouts with a call's `timeout` applied: a number of seconds, `Timeouts`, or None for no change.
+
+    Raises `ConfigurationError`.
+    """
+    if isinstance(timeout, Timeouts):
+        return timeout
+    if not isinstance(timeouts, Timeouts):
+        raise ConfigurationError(
+            f"timeouts must be Timeouts(…), not {type(timeouts).__name__}; timeout= takes a number of seconds"
+        )
+    if timeout is None:
+        return timeouts
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
+        shown = repr(timeout) if isinstance(timeout, int | float) else type(timeout).__name__
+        raise ConfigurationError(
+            "timeout must be a number of seconds above 0 (math.inf: no limit), or "
+            f"Timeouts(connect=…, first_byte=…, idle=…, total=…), not {shown}"
+        )
+    if timeout == math.inf:
+        return evolve(timeouts, total=None)
+    connect = timeout if timeouts.connect is None else min(timeouts.connect, timeout)
+    return evolve(timeouts, connect=connect, total=timeout)
+
+
+def retry_from(retry: object, max_retries: Any) -> RetryPolicy:
+    """Return the policy with `max_retries` applied; None for no change. Raises `ConfigurationError`."""
+    if not isinstance(retry, RetryPolicy):
+        raise ConfigurationError(
+            f"retry must be a RetryPolicy(…), not {type(retry).__name__}; max_retries= takes a number"
+        )
+    return retry if max_retries is None else evolve(retry, max_retries=max_retries)
+
+
+def checked_headers(headers: object) -> dict[str, str]:
+    """Return a copy of the headers. Raises `ConfigurationError` if they are none, without showing a value."""
+    if not is_mapping(headers):
+        raise ConfigurationError(
+            f"headers must be a mapping of names to values, not {type(headers).__name__}"
+        )
+    for name, value in headers.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise ConfigurationError(
+                f"the header {str(name)[:40]!r} must be text, not {type(value).__name__}"
+            )
+    return dict(headers)
+
+
+def reject_unknown(names: Collection[str], known: Collection[str], function: str) -> None:
+    """Raise TypeError, with a hint, if there are `names` that are not among the `known` settings of `function`."""
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        # Imported when it is needed: valid settings never load it.
+        from openai_images.models.keyword_hints import unknown_setting  # noqa: PLC0415
+
+        raise TypeError(unknown_setting(unknown[0], known, function))
+
+
+def start_settings(
+    timeouts: Timeouts,
+    timeout: float | Timeouts | None,
+    retry: RetryPolicy,
+    max_retries: int | None,
+    unknown: Collection[str],
+) -> tuple[Timeouts, RetryPolicy]:
+    """Return the timeouts and the policy of a new client.
+
+    Raises TypeError if there are `unknown` settings, and `ConfigurationError` if two arguments disagree.
+    """
+    own = ("api_key", "base_url", "organization", "project", *ClientSettings.__annotations__)
+    reject_unknown(unknown, own, "ImagesClient")
+    if timeout is not None and timeouts != Timeouts():
+        raise ConfigurationError(_BOTH.format("timeout", "timeouts", "Timeouts(total=…)"))
+    if max_retries is not None and retry != RetryPolicy():
+        raise ConfigurationError(_BOTH.format("max_retries", "retry", "RetryPolicy(max_retries=…)"))
+    return timeouts_from(timeouts, timeout), retry_from(retry, max_retries)

@@ -1,0 +1,94 @@
+"""`get`: one GET of a small document of the API, read whole.
+
+Invariants: no exception of aiohttp leaves this module; nothing is billed for a GET, so each of its failures is safe to
+resend; the body has at most `MAX_BYTES`, and all of it arrives within `Timeouts.total`.
+Must not: follow redirects with the key, or retry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import aiohttp
+
+from openai_images.errors import (
+    APIConnectionError,
+    APITimeoutError,
+    ImagesError,
+    ResponseTooLargeError,
+    annotate,
+)
+from openai_images.http.retry import FAILURES, cause, describe, not_sent
+from openai_images.http.transport import Transport
+from openai_images.models.options import Timeouts
+
+MAX_BYTES: Final = 4 * 1024 * 1024
+"""The longest document: a router's list of all models of the world has about 1 MB."""
+
+
+class Document(NamedTuple):
+    """A complete response."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytearray
+
+
+async def get(url: str, headers: Mapping[str, str], transport: Transport, timeouts: Timeouts) -> Document:
+    """Return the response, whatever its status.
+
+    Raises `ConfigurationError`, `APIConnectionError`, `APITimeoutError` and `ResponseTooLargeError`.
+    """
+    session = await transport.sessions.get()
+    proxy = transport.proxy or transport.sessions.proxy_for(url)
+    deadline = asyncio.timeout(timeouts.total)
+    response: aiohttp.ClientResponse | None = None
+    try:
+        async with deadline:
+            response = await session.get(
+                url,
+                headers=headers,
+                allow_redirects=False,
+                ssl=transport.ssl,
+                proxy=proxy,
+                timeout=aiohttp.ClientTimeout(
+                    total=None, connect=timeouts.connect, sock_connect=timeouts.connect, sock_read=None
+                ),
+                raise_for_status=False,  # the caller's session may set it, which hides the error body
+            )
+            transport.sessions.track(response)
+            return Document(response.status, response.headers, await _read(response))
+    except FAILURES as error:
+        if deadline.expired():
+            raise _timed_out(timeouts) from None
+        if response is None:
+            raise not_sent(error, timeouts) from cause(error)
+        raise _broken(error) from cause(error)
+    finally:
+        if response is not None:
+            response.close()
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytearray:
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > MAX_BYTES:
+            error = ResponseTooLargeError(
+                f"the answer has more than {MAX_BYTES:,} bytes; check base_url: it is no list of models"
+            )
+            raise annotate(error, {"maybe_billed": False})
+    return body
+
+
+def _timed_out(timeouts: Timeouts) -> ImagesError:
+    seconds = timeouts.total or 0.0
+    msg = f"the answer was not complete within {seconds:g} s (Timeouts(total=…)); nothing is billed for it"
+    return annotate(APITimeoutError(msg, timer="total", seconds=seconds), {"safe_to_resend": True})
+
+
+def _broken(error: Exception) -> ImagesError:
+    msg = f"the connection broke in the middle of the answer ({describe(error)}); nothing is billed for it"
+    return annotate(APIConnectionError(msg), {"safe_to_resend": True})

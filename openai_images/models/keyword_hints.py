@@ -1,0 +1,122 @@
+"""What to write in place of a name that is not known: a misspelt one, or one of another package.
+
+Invariants: a hint names what exists here, or says what cannot be had; no text holds a value. Imported when an error is
+raised. `tests/models/test_keyword_hints.py` checks that what the hints name exists.
+Must not: accept, convert or correct a name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Final
+
+_CALL: Final = "timeout=, headers=, retry= and max_retries= are for the whole run: pass them to generate_many"
+_QUERY: Final = "no query can be added to a request; ImagesClient.azure(api_version=…) adds Azure's"
+_AZURE: Final = "ImagesClient.azure({}=…) makes a client for Azure"
+_CLIENT: Final = "it belongs to the client: pass it to ImagesClient(…)"
+_OWN_CLIENT: Final = "make another ImagesClient({}=…); connections and limits belong to one account"
+_SIZE: Final = (
+    'write size="WIDTHxHEIGHT", such as size="1536x1024"; size_of_ratio("16:9") makes it of a ratio'
+)
+_OTHER: Final = 'OpenAI has no such parameter; for a server that takes it, write extra_body={{"{}": …}}'
+
+KEYWORDS: Final[Mapping[str, str]] = {
+    # of the official package
+    "extra_headers": "write headers={…}",
+    "default_headers": "write headers={…}",
+    "extra_query": _QUERY,
+    "default_query": _QUERY,
+    "stream": "client.stream(…) and client.stream_edit(…) yield events, generate and edit return the result",
+    "http_client": "pass session=aiohttp.ClientSession(…), or proxy= and ssl=, to ImagesClient(…)",
+    "azure_endpoint": _AZURE.format("endpoint"),
+    "azure_deployment": _AZURE.format("deployment"),
+    "azure_ad_token": _AZURE.format("token_provider"),
+    "azure_ad_token_provider": _AZURE.format("token_provider"),
+    **{name: _AZURE.format(name) for name in ("endpoint", "deployment", "api_version", "token_provider")},
+    # of this package, elsewhere
+    "timeouts": "write timeout=, in seconds or as Timeouts(…)",
+    "timeout": _CALL,
+    "headers": _CALL,
+    "retry": _CALL,
+    "max_retries": _CALL,
+    "image": "client.edit(…), client.stream_edit(…) and EditRequest take images",
+    "mask": "client.edit(…), client.stream_edit(…) and EditRequest take a mask",
+    "markup": "client.edit(…), client.stream_edit(…) and EditRequest take a markup",
+    "into": "generate, edit, generate_many and download take into=, each for the whole call",
+    "keep_partials": "client.stream(…) and client.stream_edit(…) yield and keep partial images",
+    "concurrency": "write limits=Limits(concurrency=…), or generate_many(…, concurrency=…)",
+    "key": "a mapping of generate_many may have a key, which names its files",
+    **{
+        name: _OWN_CLIENT.format(name)
+        for name in ("api_key", "base_url", "organization", "project", "limits")
+    },
+    **dict.fromkeys(("session", "proxy", "ssl", "trust_env", "timing", "validate", "split"), _CLIENT),
+    # of other packages and models
+    **dict.fromkeys(("width", "height", "aspect_ratio", "resolution"), _SIZE),
+    **dict.fromkeys(("num_images", "num_outputs", "number", "count"), "write n=…"),
+    **dict.fromkeys(("engine", "model_name", "model_id"), "write model=…"),
+    **dict.fromkeys(("format", "image_format"), "write output_format=…"),
+    **dict.fromkeys(("path", "file", "filename", "output", "save_to"), "write into=…"),
+    **dict.fromkeys(("images", "input_image"), "write image=…, in client.edit(…)"),
+    **{name: _OTHER.format(name) for name in ("seed", "negative_prompt", "steps", "guidance_scale")},
+}
+"""What to write in place of a keyword."""
+
+_VERBS: Final = "call client.generate(…), client.edit(…), client.stream(…) or client.stream_edit(…)"
+_RAW: Final = (
+    "results and errors have request_id, attempts, elapsed and extra; there is no access to the raw response"
+)
+_ABSENT: Final = "this package is for images only; use the official package for everything else"
+
+ATTRIBUTES: Final[Mapping[str, str]] = {
+    "images": _VERBS,
+    "create": _VERBS,
+    "create_variation": "variations are retired; client.edit(…) takes images",
+    "with_raw_response": _RAW,
+    "with_streaming_response": _RAW,
+    "copy": "client.with_options(…) gives a client with other settings, and copy.copy one with its own connections",
+    "close": "write await client.aclose(), or async with",
+    "batch": "client.generate_many(…) sends many requests, and the class Batch survives a crash",
+    "batches": "client.generate_many(…) sends many requests, and the class Batch survives a crash",
+    **dict.fromkeys(("chat", "responses", "completions", "embeddings", "files", "audio", "models"), _ABSENT),
+    **dict.fromkeys(
+        ("timeout", "max_retries", "default_headers", "api_key", "organization"),
+        "a client does not show its settings; client.with_options(…) gives one with others",
+    ),
+}
+"""What to write in place of an attribute of the client."""
+
+
+VERB_KEYWORDS: Final = ("into", "overwrite", "timeout", "headers", "retry", "max_retries")
+"""Keywords of the verbs besides the endpoint's parameters."""
+
+
+def unknown_keyword(name: object, known: Iterable[str]) -> str:
+    """Return the sentence about a keyword that is not among the `known` ones."""
+    hint = _hint(str(name), known)
+    start = f"unknown parameter {str(name)[:40]!r}"
+    if hint is None:
+        return f"{start}: send parameters this version does not know with extra_body={{…}}"
+    return f"{start}: {hint}"
+
+
+def unknown_setting(name: str, known: Iterable[str], function: str) -> str:
+    """Return the sentence about a setting that `function` does not have."""
+    known = tuple(known)
+    hint = _hint(name, known) or f"there are {', '.join(known)}"
+    return f"{function} has no setting {name!r}: {hint}"
+
+
+def unknown_attribute(class_name: str, name: str) -> str:
+    """Return the sentence about an attribute that the client does not have."""
+    missing = f"{class_name!r} object has no attribute {name!r}"
+    hint = ATTRIBUTES.get(name)
+    return missing if hint is None else f"{missing}: {hint}"
+
+
+def _hint(name: str, known: Iterable[str]) -> str | None:
+    if name in KEYWORDS:
+        return KEYWORDS[name]
+    near = get_close_matches(name.lower(), known, n=1, cutoff=0.7)
+    return f"did you mean {near[0]}?" if near else None

@@ -1,0 +1,75 @@
+"""What a local server remembers of requests and downloads.
+
+Must not: keep the bytes of uploads.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class RecordedPart:
+    """One part of a multipart request as it arrived; `text` is None for a file, whose bytes are not kept.
+
+    `filename` and `content_type` are None where the part did not say, `sha256` is of its bytes, in hexadecimal.
+    """
+
+    name: str
+    filename: str | None
+    content_type: str | None
+    nbytes: int
+    sha256: str
+    text: str | None = attrs.field(
+        repr=lambda text: "None" if text is None else f"<{len(text):,} characters>"
+    )
+    headers: Mapping[str, str] = attrs.field(repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class RecordedRequest:
+    """One request for images as it arrived: `json` is None if the body was not JSON, `fault` is its fault's name.
+
+    Of a multipart body there are `parts`, in order, and `body` is empty.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=lambda body: f"<{len(body):,} bytes>")
+    json: Any
+    peer_port: int | None
+    fault: str
+    parts: tuple[RecordedPart, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class RecordedDownload:
+    """One GET of an image behind a URL as its headers arrived; `path` has its query, `fault` is its fault's name."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    peer_port: int | None
+    fault: str
+
+    @property
+    def host(self) -> str:
+        """The Host header: the name under which the server was asked."""
+        return self.headers.get("Host", "")
+
+    @property
+    def with_key(self) -> bool:
+        """Whether a key came along."""
+        return any(name.lower() in {"authorization", "api-key", "x-api-key"} for name in self.headers)
+
+
+@attrs.frozen(kw_only=True)
+class AnsweredRequest:
+    """One answered request, whatever its path; `status` is 0 if the connection was closed without a response."""
+
+    method: str
+    path: str
+    status: int
+    fault: str

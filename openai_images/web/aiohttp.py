@@ -1,0 +1,155 @@
+"""Relays and pictures for aiohttp.web.
+
+Invariants: a browser that leaves is noticed within `POLL_SECONDS`, also without aiohttp's `handler_cancellation`; all
+open relays of an app share one timer, and end when the app shuts down.
+Must not: write to a connection that is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Final, Unpack
+
+from aiohttp import web
+
+from openai_images import ConfigurationError, ImageResult, ImageStream
+from openai_images.web.relay import (
+    RELAY_HEADERS,
+    OnDisconnect,
+    OnResult,
+    Relay,
+    RelaySettings,
+    relay,
+    run_until,
+)
+from openai_images.web.script import SCRIPT_HEADERS, read_script
+from openai_images.web.store import PictureStore
+
+__all__ = ["POLL_SECONDS", "run_call", "send_stream", "setup"]
+
+POLL_SECONDS: Final = 0.04
+"""Seconds between two looks at the connections of open relays: aiohttp has no public signal for a lost one."""
+
+
+class _Connections:
+    """What waits for a browser: each request with the event that its disconnect sets."""
+
+    def __init__(self) -> None:
+        self._open: dict[asyncio.Event, web.Request] = {}
+        self._poll: asyncio.Task[None] | None = None
+
+    def add(self, request: web.Request) -> asyncio.Event:
+        """Return the event that is set when the browser has left or the app shuts down."""
+        gone = asyncio.Event()
+        self._open[gone] = request
+        if self._poll is None or self._poll.done():
+            self._poll = asyncio.create_task(self._look())
+        return gone
+
+    def discard(self, gone: asyncio.Event) -> None:
+        """Look no more."""
+        self._open.pop(gone, None)
+
+    async def end(self, app: web.Application) -> None:  # noqa: ARG002  a signal's signature
+        """Treat all browsers as gone: the app shuts down."""
+        for gone in self._open:
+            gone.set()
+
+    async def _look(self) -> None:
+        while self._open:
+            for gone, request in self._open.items():
+                if request.transport is None or request.transport.is_closing():
+                    gone.set()
+            await asyncio.sleep(POLL_SECONDS)
+
+
+_CONNECTIONS = web.AppKey("openai_images connections", _Connections)
+
+
+def setup(
+    app: web.Application, *, pictures: PictureStore | None = None, script: str | None = "/openai-images.js"
+) -> None:
+    """Prepare an app for `send_stream` and `run_call`; once, before it starts.
+
+    Adds routes for the images of `pictures` and for the browser's side, an ES module at the path `script`.
+    """
+    connections = app[_CONNECTIONS] = _Connections()
+    app.on_shutdown.append(connections.end)
+    if script is not None:
+        app.router.add_get(script, _serve_script)
+    if pictures is not None:
+
+        async def serve(request: web.Request) -> web.Response:
+            answer = await pictures.get(
+                request.match_info["name"],
+                if_none_match=request.headers.get("If-None-Match"),
+                head=request.method == "HEAD",
+            )
+            return web.Response(body=answer.body, status=answer.status, headers=answer.headers)
+
+        app.router.add_get(pictures.url_prefix + "{name}", serve)
+
+
+async def send_stream(
+    request: web.Request,
+    stream: ImageStream,
+    **settings: Unpack[RelaySettings],
+) -> web.StreamResponse:
+    """Relay a stream as the response to `request`, and return it when it is sent; the settings are those of `relay`.
+
+    Raises `ConfigurationError` for an app without `setup`.
+    """
+    connections = _connections(request)
+    source = relay(stream, **settings)
+    response = web.StreamResponse(headers=RELAY_HEADERS)
+    gone = connections.add(request)
+    watch = asyncio.create_task(_close_when(gone, source))
+    try:
+        await response.prepare(request)
+        async for piece in source:
+            await response.write(piece)
+        if not gone.is_set():
+            await response.write_eof()
+    except ConnectionResetError:
+        pass  # the browser has left
+    finally:
+        watch.cancel()
+        connections.discard(gone)
+        await source.aclose()
+    return response
+
+
+async def run_call(
+    request: web.Request,
+    call: Coroutine[Any, Any, ImageResult],
+    *,
+    on_disconnect: OnDisconnect = "cancel",
+    on_result: OnResult | None = None,
+) -> ImageResult | None:
+    """Await a call, such as `client.generate(…)`, or return None as soon as the browser has left.
+
+    Then "cancel" closes the call, "finish" leaves it to finish in the background. Raises what the call raises, and
+    `ConfigurationError` for an app without `setup`.
+    """
+    connections = _connections(request)
+    gone = connections.add(request)
+    try:
+        return await run_until(gone.wait(), call, on_disconnect=on_disconnect, on_result=on_result)
+    finally:
+        connections.discard(gone)
+
+
+async def _close_when(gone: asyncio.Event, source: Relay) -> None:
+    await gone.wait()
+    await source.aclose()
+
+
+async def _serve_script(request: web.Request) -> web.Response:  # noqa: ARG001  aiohttp gives it
+    return web.Response(body=read_script(), headers=SCRIPT_HEADERS)
+
+
+def _connections(request: web.Request) -> _Connections:
+    if _CONNECTIONS not in request.app:
+        raise ConfigurationError("this app is not prepared: call openai_images.web.aiohttp.setup(app) first")
+    return request.app[_CONNECTIONS]

@@ -1,0 +1,103 @@
+"""Relays and pictures for Starlette and FastAPI (extra `starlette`).
+
+sse-starlette sends the response: it notices a browser that leaves and a server that shuts down, at any moment.
+Invariants: heartbeats are the relay's own; two writers would break an event apart.
+Must not: let a piece of an image into a debug log.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Coroutine
+from typing import Any, Unpack
+
+from sse_starlette import EventSourceResponse
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from openai_images import ImageResult, ImageStream
+from openai_images.web.relay import (
+    RELAY_HEADERS,
+    OnDisconnect,
+    OnResult,
+    RelaySettings,
+    relay,
+    run_until,
+)
+from openai_images.web.script import SCRIPT_HEADERS, read_script
+from openai_images.web.store import PictureStore
+
+__all__ = ["ImageStreamResponse", "picture_route", "run_call", "script_route"]
+
+
+class ImageStreamResponse(EventSourceResponse):
+    """The response that relays a stream; the settings are those of `relay`.
+
+    `return ImageStreamResponse(client.stream(prompt, partial_images=2))`
+    """
+
+    def __init__(
+        self,
+        stream: ImageStream,
+        **settings: Unpack[RelaySettings],
+    ) -> None:
+        source = relay(stream, **settings)
+        headers = {name: value for name, value in RELAY_HEADERS.items() if name != "Content-Type"}
+        super().__init__(source, headers=headers, ping=0)  # pyright: ignore[reportUnknownMemberType]  its `dict`
+
+
+def picture_route(pictures: PictureStore) -> Route:
+    """Return the route that serves the store's images; append it to the app's `routes`."""
+
+    async def serve(request: Request) -> Response:
+        answer = await pictures.get(
+            request.path_params["name"],
+            if_none_match=request.headers.get("if-none-match"),
+            head=request.method == "HEAD",
+        )
+        return Response(answer.body, answer.status, answer.headers)
+
+    return Route(pictures.url_prefix + "{name}", serve, include_in_schema=False)
+
+
+def script_route(path: str = "/openai-images.js") -> Route:
+    """Return the route that serves the browser's side, an ES module; append it to the app's `routes`."""
+
+    async def serve(request: Request) -> Response:  # noqa: ARG001  Starlette gives it
+        return Response(read_script(), headers=dict(SCRIPT_HEADERS))
+
+    return Route(path, serve, include_in_schema=False)
+
+
+async def run_call(
+    request: Request,
+    call: Coroutine[Any, Any, ImageResult],
+    *,
+    on_disconnect: OnDisconnect = "cancel",
+    on_result: OnResult | None = None,
+) -> ImageResult | None:
+    """Await a call, such as `client.generate(…)`, or return None as soon as the browser has left.
+
+    Read the request's body before. Then "cancel" closes the call, "finish" leaves it to finish in the background.
+    Raises what the call raises.
+    """
+
+    async def disconnect() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    return await run_until(disconnect(), call, on_disconnect=on_disconnect, on_result=on_result)
+
+
+def _hide_bytes(record: logging.LogRecord) -> bool:
+    """Write a chunk's size in its place."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            f"<{len(value):,} bytes>" if isinstance(value, bytes) else value for value in record.args
+        )
+    return True
+
+
+# sse-starlette logs each chunk at level DEBUG: the base64 of an image, megabytes of it.
+logging.getLogger("sse_starlette.sse").addFilter(_hide_bytes)

@@ -1,0 +1,160 @@
+"""`PictureStore`: images that browsers fetch by URL, kept for a while.
+
+Invariants: bounded in bytes and in time; names cannot be guessed, and the name of an image is never used again. What is
+served is the image's own bytes, under headers with which a browser shows it and runs nothing.
+Must not: keep the only copy of an image: whoever wants it for longer saves the result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from openai_images import ConfigurationError, Image
+
+__all__ = ["PictureStore", "StoredPicture"]
+
+_SUFFIXES = {
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/webp": ".webp",
+    "image/gif": ".gif",
+    "image/avif": ".avif",
+    "image/svg+xml": ".svg",
+}
+_MEDIA_TYPES = {suffix: media_type for media_type, suffix in _SUFFIXES.items()}
+_NAME = re.compile(r"[A-Za-z0-9_-]{32}\.[a-z]{3,4}")
+# An SVG may hold scripts: in a sandbox without an origin of its own they do not run.
+_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:"
+
+
+class StoredPicture(NamedTuple):
+    """What a server answers for one image: a status, headers and the bytes (none for a 304 or 404)."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class PictureStore:
+    """Images for browsers, in memory or in `folder`, behind URLs that begin with `url_prefix`.
+
+    At most `max_bytes` bytes are kept, each image for at most `max_age` seconds; the oldest go first. A folder is
+    used by one store at a time, and holds nothing else: files that a previous store left there are served until they
+    are `max_age` seconds old. Raises `ConfigurationError` for values that cannot work, and OSError for the folder.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_bytes: int = 256 * 1024 * 1024,
+        max_age: float = 3600.0,
+        folder: str | Path | None = None,
+        url_prefix: str = "/images/",
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        if max_bytes <= 0 or max_age <= 0:
+            raise ConfigurationError("PictureStore: max_bytes and max_age must be above 0")
+        if not url_prefix.endswith("/"):
+            raise ConfigurationError(f"PictureStore: url_prefix must end with '/', and is {url_prefix!r}")
+        self._max_bytes = max_bytes
+        self._max_age = max_age
+        self.url_prefix = url_prefix
+        self._now = now
+        self._nbytes = 0
+        self._entries: OrderedDict[str, tuple[float, int, bytes | None]] = OrderedDict()
+        self._folder = None if folder is None else Path(folder)
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._adopt(self._folder)
+
+    async def put(self, image: Image) -> str | None:
+        """Keep the image and return its URL; None if it alone has more than `max_bytes`. Raises OSError."""
+        data = await image.read()
+        if len(data) > self._max_bytes:
+            return None
+        name = secrets.token_urlsafe(24) + _SUFFIXES.get(image.media_type, ".bin")
+        if self._folder is not None:
+            await asyncio.to_thread(_write, self._folder / name, data)
+        self._add(name, self._now(), len(data), data if self._folder is None else None)
+        self._evict()
+        return self.url_prefix + name
+
+    async def get(self, name: str, *, if_none_match: str | None = None, head: bool = False) -> StoredPicture:
+        """Return the response for the image behind `url_prefix` + `name`; 404 if it is unknown or no longer kept."""
+        self._evict()
+        entry = self._entries.get(name) if _NAME.fullmatch(name) else None
+        data = None if entry is None else await self._read(name, entry[2])
+        if entry is None or data is None:
+            return StoredPicture(
+                404, {"Cache-Control": "no-store", "Content-Type": "text/plain"}, b"not found"
+            )
+        suffix = name[name.rindex(".") :]
+        etag = f'"{name}"'
+        headers = {
+            "Content-Type": _MEDIA_TYPES.get(suffix, "application/octet-stream"),
+            "Content-Disposition": f'inline; filename="image{suffix}"',
+            "Content-Security-Policy": _POLICY,
+            "X-Content-Type-Options": "nosniff",
+            "Cache-Control": f"private, max-age={int(self._max_age)}, immutable",
+            "ETag": etag,
+        }
+        if if_none_match is not None and (if_none_match.strip() == "*" or etag in if_none_match):
+            return StoredPicture(304, headers, b"")
+        return StoredPicture(200, headers | {"Content-Length": str(len(data))}, b"" if head else data)
+
+    @property
+    def image_count(self) -> int:
+        """How many images are kept."""
+        return len(self._entries)
+
+    def __repr__(self) -> str:
+        return f"<PictureStore {self.image_count} images, {self._nbytes:,} bytes>"
+
+    async def _read(self, name: str, data: bytes | None) -> bytes | None:
+        if data is not None or self._folder is None:
+            return data
+        try:
+            return await asyncio.to_thread((self._folder / name).read_bytes)
+        except FileNotFoundError:  # evicted meanwhile, or deleted by hand
+            return None
+
+    def _add(self, name: str, added: float, nbytes: int, data: bytes | None) -> None:
+        self._entries[name] = (added, nbytes, data)
+        self._nbytes += nbytes
+
+    def _evict(self) -> None:
+        """Drop the oldest images that are too old or too many."""
+        oldest = self._now() - self._max_age
+        while self._entries:
+            name, (added, nbytes, _) = next(iter(self._entries.items()))
+            if added > oldest and self._nbytes <= self._max_bytes:
+                return
+            del self._entries[name]
+            self._nbytes -= nbytes
+            if self._folder is not None:
+                (self._folder / name).unlink(missing_ok=True)
+
+    def _adopt(self, folder: Path) -> None:
+        """Take over the files of a previous store, oldest first."""
+        files = [(path.stat(), path.name) for path in folder.iterdir() if _NAME.fullmatch(path.name)]
+        for stat, name in sorted(files, key=lambda found: (found[0].st_mtime, found[1])):
+            self._add(name, stat.st_mtime, stat.st_size, None)
+        self._evict()
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file that appears complete or not at all."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,145 @@
+"""The browser's side in a real browser: `<image-stream>` and `streamImages` against each framework's relay."""
+
+import base64
+import shutil
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, Playwright, async_playwright
+
+from openai_images import ImagesClient, RetryPolicy
+from openai_images.server import LocalImagesServer
+from openai_images.web import PictureStore, wait_for_background
+from tests.helpers.edit_images import encoded, house
+from tests.helpers.leaks import until
+from tests.helpers.web_apps import Shop, serve
+
+PNG = encoded(house((96, 64)))
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Relay</title>
+<link rel="icon" href="data:,">
+<body><image-stream alt="an otter"></image-stream>
+<script type="module" src="/openai-images.js"></script></body></html>"""
+POLICY = "default-src 'none'; script-src 'self'; connect-src 'self' blob:; img-src 'self' blob: data:"
+START = """([url, body]) => { window.ended = false;
+    document.querySelector('image-stream').start(url, body).then(() => { window.ended = true; }); }"""
+SHOWN = """() => [...document.querySelector('image-stream').shadowRoot.querySelectorAll('img')].map(
+    (img) => ({className: img.className, alt: img.alt, width: img.complete ? img.naturalWidth : 0, src: img.src}))"""
+TEXT = """(role) => { const p = document.querySelector('image-stream').shadowRoot.querySelector(`[role=${role}]`);
+    return p.hidden ? '' : p.textContent; }"""
+BYTES = """async (url) => { const bytes = new Uint8Array(await (await fetch(url)).arrayBuffer());
+    return btoa(String.fromCharCode(...bytes)); }"""
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.parametrize("framework", ["fastapi", "aiohttp", "django"]),
+]
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def upstream() -> AsyncIterator[LocalImagesServer]:
+    """The images API."""
+    async with LocalImagesServer(pictures=PNG) as server:
+        yield server
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def shop(upstream: LocalImagesServer) -> AsyncIterator[Shop]:
+    """The app's own things."""
+    async with ImagesClient(
+        base_url=upstream.base_url, api_key=upstream.api_key, retry=RetryPolicy(max_retries=0)
+    ) as client:
+        yield Shop(client, page=PAGE, page_policy=POLICY)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """Chromium, without a window."""
+    path = shutil.which("chromium")
+    assert path is not None, "these tests need Debian's chromium: apt-get install chromium"
+    playwright: Playwright
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    """A tab; errors of its scripts and of its policy fail the test."""
+    page = await browser.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    yield page
+    assert errors == []
+
+
+async def open_page(page: Page, url: str) -> None:
+    """Open the app's page and wait for its element."""
+    await page.goto(f"{url}/page")
+    await page.wait_for_function("() => customElements.get('image-stream') !== undefined")
+
+
+async def shown(page: Page, predicate: str) -> list[dict[str, Any]]:
+    """Wait until the images that are shown satisfy a predicate; return them."""
+    await page.wait_for_function(f"() => {{ const images = ({SHOWN})(); return {predicate}; }}")
+    images: list[dict[str, Any]] = await page.evaluate(SHOWN)
+    return images
+
+
+@pytest.mark.parametrize("pictures", ["inline", "store"])
+async def test_an_image_sharpens(
+    framework: str, shop: Shop, upstream: LocalImagesServer, page: Page, pictures: str
+) -> None:
+    """Each partial image is shown while the next is kept back, and the last one's bytes are the API's."""
+    shop.pictures = PictureStore() if pictures == "store" else None
+    upstream.script("stall_between_events")
+    async with serve(framework, shop) as (url, _):
+        await open_page(page, url)
+        await page.evaluate(START, ["/v1/images/generations", {"prompt": "an otter"}])
+        (partial,) = await shown(page, "images[0]?.width > 0 && images[0].className === 'partial'")
+        assert (partial["alt"], partial["width"]) == ("an otter (preview)", 96)
+        assert await page.evaluate(TEXT, "status") == "Preview 1…"
+        upstream.release()
+        (final,) = await shown(page, "images[0]?.width > 0 && images[0].className === ''")
+        assert final["alt"] == "an otter"
+        assert final["src"].startswith("blob:" if pictures == "inline" else url)
+        assert base64.b64decode(await page.evaluate(BYTES, final["src"])) == PNG
+        await page.wait_for_function("() => window.ended")
+        assert await page.evaluate(TEXT, "status") == "The image is complete."
+
+
+async def test_an_error_shows_its_safe_text(
+    framework: str, shop: Shop, upstream: LocalImagesServer, page: Page
+) -> None:
+    """What the safety system says is not shown; that it rejected the request is."""
+    upstream.script("moderation_mid_stream")
+    async with serve(framework, shop) as (url, _):
+        await open_page(page, url)
+        await page.evaluate(START, ["/v1/images/generations", {"prompt": "an otter"}])
+        await page.wait_for_function("() => window.ended")
+        assert (await page.evaluate(TEXT, "alert")).startswith("The safety system rejected the request.")
+
+
+@pytest.mark.parametrize("on_disconnect", ["cancel", "finish"])
+async def test_closing_the_tab(
+    framework: str, shop: Shop, upstream: LocalImagesServer, browser: Browser, on_disconnect: str
+) -> None:
+    """`cancel` closes the call, `finish` yields the image."""
+    shop.on_disconnect = on_disconnect  # type: ignore[assignment]
+    upstream.script("stall_between_events")
+    async with serve(framework, shop) as (url, _):
+        page = await browser.new_page()
+        await open_page(page, url)
+        await page.evaluate(START, ["/v1/images/generations", {"prompt": "an otter"}])
+        await shown(page, "images[0]?.width > 0")
+        await page.close()
+        if on_disconnect == "cancel":
+            await upstream.wait_disconnected()
+        else:
+            upstream.release()
+            await until(lambda: bool(shop.results))
+            assert shop.results[0].image.data == PNG
+        assert await wait_for_background(5) == 0

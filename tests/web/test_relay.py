@@ -1,0 +1,243 @@
+"""The relay without a framework: what it writes, when it writes, and what becomes of the call."""
+
+import asyncio
+import base64
+import json
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from openai_images import ConfigurationError, ImageResult, ImagesClient, RetryPolicy
+from openai_images.server import LocalImagesServer
+from openai_images.web import PictureStore, Relay, relay, run_call, wait_for_background
+from tests.helpers.edit_images import encoded, house
+from tests.helpers.leaks import until
+from tests.helpers.tiny_images import png
+
+PNG = png(bytes(range(256)) * 600)
+PROMPT = "a sentinel prompt: zebra-7731"
+KEY = "sk-test-sentinel-0123456789"
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[LocalImagesServer]:
+    """A server of one fixed image."""
+    async with LocalImagesServer(pictures=PNG, api_key=KEY) as server:
+        yield server
+
+
+@pytest.fixture
+async def client(server: LocalImagesServer) -> AsyncIterator[ImagesClient]:
+    """Its client."""
+    async with ImagesClient(
+        base_url=server.base_url,
+        api_key=KEY,
+        retry=RetryPolicy(max_retries=0, max_rate_limit_wait=0),
+        model="gpt-image-2",
+    ) as client:
+        yield client
+
+
+def parse(body: bytes) -> list[dict[str, Any]]:
+    """Return the JSON of each event; the event's name must be its type."""
+    events: list[dict[str, Any]] = []
+    for block in body.decode().split("\n\n"):
+        if block and not block.startswith(":"):
+            name, data = block.split("\n")
+            events.append(json.loads(data.removeprefix("data: ")))
+            assert name == f"event: {events[-1]['type']}"
+    return events
+
+
+async def read(source: Relay) -> bytes:
+    """Read a relay to its end."""
+    return b"".join([piece async for piece in source])
+
+
+async def test_events_have_the_wire_format_of_the_api(client: ImagesClient) -> None:
+    """Names, fields and bytes are those of the API, an image index is added, and the usage is whole."""
+    partial, completed = parse(await read(relay(client.stream(PROMPT, partial_images=1))))
+    assert partial["type"] == "image_generation.partial_image"
+    assert partial["partial_image_index"] == 0
+    assert completed["type"] == "image_generation.completed"
+    assert completed["usage"]["total_tokens"] > 0
+    for event in (partial, completed):
+        assert base64.b64decode(event["b64_json"], validate=True) == PNG
+        assert {"created_at", "size", "quality", "background", "output_format", "image_index"} <= set(event)
+
+
+async def test_edits_have_their_own_names(client: ImagesClient) -> None:
+    """The stream of an edit is `image_edit.…`."""
+    events = parse(await read(relay(client.stream_edit(PROMPT, image=encoded(house()), partial_images=1))))
+    assert [event["type"] for event in events] == ["image_edit.partial_image", "image_edit.completed"]
+
+
+async def test_urls_take_the_place_of_base64(client: ImagesClient) -> None:
+    """With a store each event has a URL, behind which the store has the bytes."""
+    store = PictureStore()
+    events = parse(await read(relay(client.stream(PROMPT, partial_images=1), pictures=store)))
+    assert len({event["url"] for event in events}) == store.image_count == 2
+    for event in events:
+        assert "b64_json" not in event
+        assert (await store.get(event["url"].removeprefix("/images/"))).body == PNG
+
+
+async def test_an_image_larger_than_the_store_is_sent_inline(client: ImagesClient) -> None:
+    """What the store cannot keep is not lost."""
+    (event,) = parse(await read(relay(client.stream(PROMPT), pictures=PictureStore(max_bytes=1000))))
+    assert base64.b64decode(event["b64_json"]) == PNG
+
+
+async def test_heartbeats_fill_a_silence(server: LocalImagesServer, client: ImagesClient) -> None:
+    """The first bytes come before the answer, and comments while nothing comes."""
+    server.script("stall")
+    source = relay(client.stream(PROMPT), heartbeat=0.001)
+    assert [await anext(source) for _ in range(5)] == [b": heartbeat\n\n"] * 5
+    await source.aclose()
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("moderation_400", "moderation_blocked"),
+        ("moderation_mid_stream", "moderation_blocked"),
+        ("rate_limited", "rate_limit_exceeded"),
+        ("quota_429", "service_unavailable"),
+        ("status:400", "invalid_request"),
+        ("status:401", "service_unavailable"),
+        ("status:404", "service_unavailable"),
+        ("status:500", "server_error"),
+        ("reset_after_body", "connection_error"),
+        ("reset_mid_stream", "connection_error"),
+        ("invalid_base64", "image_generation_failed"),
+    ],
+)
+async def test_an_error_is_one_event_with_a_safe_text(
+    server: LocalImagesServer, client: ImagesClient, fault: str, code: str
+) -> None:
+    """Whatever fails, the relay ends with an event whose text names no key, prompt or host."""
+    server.script(fault)
+    body = await read(relay(client.stream(PROMPT)))
+    (event,) = parse(body)
+    assert event["type"] == "error"
+    assert event["error"]["code"] == code
+    for secret in ("zebra", "sentinel", KEY, "127.0.0.1"):
+        assert secret.encode() not in body
+
+
+async def test_leaving_closes_the_call(server: LocalImagesServer, client: ImagesClient) -> None:
+    """`cancel`: after `aclose` the call is closed, and nothing comes any more."""
+    server.script("stall_between_events")
+    source = relay(client.stream(PROMPT, partial_images=1))
+    while b"partial" not in await anext(source):
+        pass
+    await source.aclose()
+    with pytest.raises(StopAsyncIteration):
+        await anext(source)
+    await server.wait_disconnected()
+
+
+async def test_a_cancelled_reader_closes_the_call(server: LocalImagesServer, client: ImagesClient) -> None:
+    """The task that reads may be cancelled in the middle of a wait."""
+    server.script("stall")
+    task = asyncio.create_task(read(relay(client.stream(PROMPT))))
+    await until(lambda: len(server.requests) == 1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await wait_for_background()
+    await server.wait_disconnected()
+
+
+@pytest.mark.parametrize("read_pieces", [0, 1, 4])
+async def test_finish_reads_the_paid_image_to_its_end(client: ImagesClient, read_pieces: int) -> None:
+    """`finish`: the result comes although the browser has left, wherever it stopped reading."""
+    results: list[ImageResult] = []
+    source = relay(client.stream(PROMPT, partial_images=2), on_disconnect="finish", on_result=results.append)
+    for _ in range(read_pieces):
+        await anext(source)
+    await source.aclose()
+    await source.aclose()
+    assert await wait_for_background() == 0
+    assert [result.image.data for result in results] == [PNG]
+
+
+@pytest.mark.parametrize("on_disconnect", ["cancel", "finish"])
+async def test_a_result_is_given_once(client: ImagesClient, on_disconnect: Any) -> None:
+    """Also where the browser stays to the end; an async function is awaited before the relay ends."""
+    results: list[ImageResult] = []
+
+    async def keep(result: ImageResult) -> None:
+        await asyncio.sleep(0)
+        results.append(result)
+
+    source = relay(client.stream(PROMPT), on_disconnect=on_disconnect, on_result=keep)
+    await read(source)
+    await source.aclose()
+    assert len(results) == 1
+
+
+async def test_a_result_that_is_there_survives_a_cancel(client: ImagesClient) -> None:
+    """A browser that leaves after the last image, before the end of the relay, loses nothing."""
+    results: list[ImageResult] = []
+    source = relay(client.stream(PROMPT), on_result=results.append)
+    while b'"}\n\n' not in await anext(source):
+        pass
+    await source.aclose()
+    assert len(results) == 1
+
+
+async def test_the_good_images_of_a_partial_result_are_given(
+    server: LocalImagesServer, client: ImagesClient
+) -> None:
+    """Of two streams one fails: the browser gets an image and an error, `on_result` the image."""
+    results: list[ImageResult] = []
+    server.script("moderation_400")
+    events = parse(await read(relay(client.stream(PROMPT, n=2), on_result=results.append)))
+    assert [event["type"] for event in events] == ["image_generation.completed", "error"]
+    assert [len(result.images) for result in results] == [1]
+
+
+async def test_an_exception_of_on_result_is_logged(
+    client: ImagesClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The browser has its image all the same."""
+
+    def fail(result: ImageResult) -> None:
+        raise KeyError("my table")
+
+    events = parse(await read(relay(client.stream(PROMPT), on_result=fail)))
+    assert [event["type"] for event in events] == ["image_generation.completed"]
+    assert "on_result raised" in caplog.text
+    assert "zebra" not in caplog.text
+
+
+async def test_calls_without_events_have_the_same_choice(
+    server: LocalImagesServer, client: ImagesClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`run_call`: a handler's cancellation closes the call, or leaves it to finish."""
+    caplog.set_level(logging.DEBUG)
+    results: list[ImageResult] = []
+    assert (await run_call(client.generate(PROMPT), on_result=results.append)) is results[0]
+    for on_disconnect in ("cancel", "finish"):
+        server.script("slow_first_byte" if on_disconnect == "finish" else "stall")
+        before = len(server.requests)
+        task = asyncio.create_task(
+            run_call(client.generate(PROMPT), on_disconnect=on_disconnect, on_result=results.append)
+        )
+        await until(lambda before=before: len(server.requests) > before)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await wait_for_background() == 0
+        assert len(results) == (1 if on_disconnect == "cancel" else 2)
+    assert "zebra" not in caplog.text
+
+
+async def test_settings_are_checked(client: ImagesClient) -> None:
+    """Nothing is sent where a setting cannot work."""
+    for settings in ({"heartbeat": 0}, {"on_disconnect": "stop"}):
+        with pytest.raises(ConfigurationError):
+            relay(client.stream(PROMPT), **settings)  # type: ignore[arg-type]

@@ -1,0 +1,125 @@
+"""`PictureStore`: bounds, names, headers, and a folder that outlives the store."""
+
+from pathlib import Path
+
+import pytest
+
+from openai_images import ConfigurationError, Image
+from openai_images.web import PictureStore
+from tests.helpers.tiny_images import gif, png
+
+PREFIX = "/images/"
+
+
+class Clock:
+    """A wall clock that a test moves."""
+
+    def __init__(self) -> None:
+        """Start it."""
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+async def put(store: PictureStore, data: bytes) -> str:
+    """Keep an image and return its name."""
+    url = await store.put(Image.from_bytes(data))
+    assert url is not None
+    return url.removeprefix(PREFIX)
+
+
+@pytest.fixture(params=["memory", "folder"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
+    """Where the store keeps its images."""
+    return tmp_path / "pictures" if request.param == "folder" else None
+
+
+async def test_an_image_is_served_with_its_headers(folder: Path | None) -> None:
+    """The bytes are the image's own; nothing is guessed, and nothing runs."""
+    store = PictureStore(folder=folder)
+    name = await put(store, png(b"pixels"))
+    answer = await store.get(name)
+    assert (answer.status, answer.body) == (200, png(b"pixels"))
+    assert answer.headers["Content-Type"] == "image/png"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Content-Disposition"] == 'inline; filename="image.png"'
+    assert answer.headers["Content-Security-Policy"].startswith("sandbox; default-src 'none'")
+    assert answer.headers["Content-Length"] == str(len(answer.body))
+    assert (await store.get(name, if_none_match=answer.headers["ETag"])).status == 304
+    assert (await store.get(name, if_none_match='"other"')).status == 200
+    assert (await store.get(name, head=True)).body == b""
+
+
+@pytest.mark.parametrize("name", ["", "x", "../secret", "A" * 32 + ".png", "A" * 32])
+async def test_what_is_unknown_is_not_found(folder: Path | None, name: str) -> None:
+    """Names that were never given lead nowhere, also not out of the folder."""
+    store = PictureStore(folder=folder)
+    await put(store, gif("a"))
+    assert (await store.get(name)).status == 404
+
+
+async def test_the_oldest_go_first(folder: Path | None) -> None:
+    """At most `max_bytes` are kept."""
+    store = PictureStore(folder=folder, max_bytes=40)
+    names = [await put(store, gif(letter)) for letter in "abcd"]
+    assert [(await store.get(name)).status for name in names] == [404, 404, 200, 200]
+    assert folder is None or len(list(folder.iterdir())) == 2
+
+
+async def test_images_end(folder: Path | None) -> None:
+    """At most `max_age` seconds."""
+    clock = Clock()
+    store = PictureStore(folder=folder, max_age=60, now=clock)
+    name = await put(store, gif("a"))
+    clock.now += 59
+    assert (await store.get(name)).status == 200
+    clock.now += 1
+    assert (await store.get(name)).status == 404
+    assert store.image_count == 0
+    assert folder is None or not list(folder.iterdir())
+
+
+async def test_too_large_alone_is_not_kept(folder: Path | None) -> None:
+    """An image that does not fit evicts nothing."""
+    store = PictureStore(folder=folder, max_bytes=20)
+    name = await put(store, gif("a"))
+    assert await store.put(Image.from_bytes(png(bytes(100)))) is None
+    assert (await store.get(name)).status == 200
+
+
+async def test_a_folder_outlives_its_store(tmp_path: Path) -> None:
+    """A new store serves what the old one left, and leaves other files alone."""
+    name = await put(PictureStore(folder=tmp_path), gif("a"))
+    (tmp_path / "notes.txt").write_text("mine")
+    store = PictureStore(folder=tmp_path)
+    assert (await store.get(name)).body == gif("a")
+    (tmp_path / name).unlink()
+    assert (await store.get(name)).status == 404
+    assert (await store.get("notes.txt")).status == 404
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+async def test_an_svg_cannot_run_scripts() -> None:
+    """It is served in a sandbox without scripts."""
+    store = PictureStore()
+    name = await put(store, b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>')
+    answer = await store.get(name)
+    assert answer.headers["Content-Type"] == "image/svg+xml"
+    assert "allow-scripts" not in answer.headers["Content-Security-Policy"]
+
+
+def test_settings_are_checked() -> None:
+    """Bounds above 0, and a prefix that ends a folder."""
+    for settings in ({"max_bytes": 0}, {"max_age": 0}, {"url_prefix": "/images"}):
+        with pytest.raises(ConfigurationError):
+            PictureStore(**settings)  # type: ignore[arg-type]
+
+
+async def test_its_repr_shows_no_name() -> None:
+    """A name is all one needs to fetch an image."""
+    store = PictureStore()
+    name = await put(store, gif("a"))
+    assert name not in repr(store)
+    assert repr(store) == "<PictureStore 1 images, 14 bytes>"
