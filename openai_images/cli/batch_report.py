@@ -85,7 +85,7 @@ class BatchReporter:
         if not is_taken and not self._is_lost:
             self._is_lost = True
             self._console.print_message(
-                f"stdout takes nothing more; what is done is in {str(self._out)!r}", "yellow"
+                f"warning: stdout takes nothing more; what is done is in {str(self._out)!r}", "yellow"
             )
 
     def _display_path(self, path: Path | None) -> str:

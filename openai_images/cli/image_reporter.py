@@ -118,7 +118,9 @@ class ImageReporter:
         return 0
 
     def _say_where(self, image: Image) -> None:
-        self._console.print_message(f"stdout takes nothing; the picture is {str(image.path)!r}", "yellow")
+        self._console.print_message(
+            f"warning: stdout takes nothing; the picture is {str(image.path)!r}", "yellow"
+        )
 
     def _ensure_saved(self, image: Image) -> Image | None:
         """The image with a path, saved elsewhere if need be; None if it is remote."""

@@ -99,7 +99,7 @@ def test_a_full_disk_loses_no_picture(server: Any, temporary: Path, pictures: di
     (kept,) = temporary.glob("*/*.png")
     assert kept.read_bytes() == pictures["png"]
     assert err.getvalue() == (
-        f"stdout takes nothing; the picture is {str(kept)!r}\n"
+        f"warning: stdout takes nothing; the picture is {str(kept)!r}\n"
         "error: stdout could not be written: No space left on device\n"
     )
 
