@@ -44,7 +44,8 @@ if TYPE_CHECKING:
         StreamInterruptedError,
     )
     from openai_images.many.outcomes import Outcomes
-    from openai_images.models.cost import cost_of, estimate_cost
+    from openai_images.models.cost import cost_of
+    from openai_images.models.estimate import estimate_cost, estimate_cost_range
     from openai_images.models.image import Image
     from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
     from openai_images.models.outcomes import Failed, Outcome, Progress, Succeeded
@@ -96,7 +97,8 @@ _MODULES = {
         "UnknownEvent",
         "Usage",
     ),
-    "models.cost": ("cost_of", "estimate_cost"),
+    "models.cost": ("cost_of",),
+    "models.estimate": ("estimate_cost", "estimate_cost_range"),
     "models.requests": ("EditRequest", "ImageReference"),
     "models.options": ("RetryPolicy", "Timing"),
     "models.outcomes": ("Failed", "Outcome", "Progress", "Succeeded"),
@@ -162,6 +164,7 @@ __all__ = [
     "__version__",
     "cost_of",
     "estimate_cost",
+    "estimate_cost_range",
     "expand_matrix",
     "read_batch_items",
     "read_prices",
