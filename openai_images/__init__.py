@@ -47,7 +47,8 @@ if TYPE_CHECKING:
     )
     from openai_images.http.endpoint import ApiKey, TokenProvider
     from openai_images.many.outcomes import Outcomes
-    from openai_images.models.cost import cost_of, estimate_cost
+    from openai_images.models.cost import cost_of
+    from openai_images.models.estimate import estimate_cost, estimate_cost_range
     from openai_images.models.image import Image
     from openai_images.models.model_info import ModelInfo
     from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
@@ -117,7 +118,8 @@ _MODULES = {
         "UnknownEvent",
         "Usage",
     ),
-    "models.cost": ("cost_of", "estimate_cost"),
+    "models.cost": ("cost_of",),
+    "models.estimate": ("estimate_cost", "estimate_cost_range"),
     "models.requests": ("EditParams", "EditRequest", "ImageInput", "ImageReference"),
     "models.options": ("RetryPolicy", "Timing"),
     "models.outcomes": ("Failed", "Outcome", "Progress", "Succeeded"),
@@ -196,6 +198,7 @@ __all__ = [
     "__version__",
     "cost_of",
     "estimate_cost",
+    "estimate_cost_range",
     "expand_matrix",
     "known_models",
     "read_batch_costs",

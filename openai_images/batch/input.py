@@ -19,6 +19,7 @@ from attrs import evolve
 from openai_images.batch.columns import ColumnOptions, Problems, coerce_values, parameter_problem
 from openai_images.batch.input_rows import RawRow, RowReader
 from openai_images.batch.items import input_error
+from openai_images.batch.json_rows import read_json, read_jsonl
 from openai_images.batch.models import BatchItem
 from openai_images.batch.source_images import EDIT_NAMES, with_folder
 from openai_images.models.requests import EditRequest, GenerateRequest
@@ -28,8 +29,8 @@ _log = logging.getLogger("openai_images")
 _READERS = {
     "txt": RowReader.read_txt,
     "csv": RowReader.read_csv,
-    "json": RowReader.read_json,
-    "jsonl": RowReader.read_jsonl,
+    "json": read_json,
+    "jsonl": read_jsonl,
 }
 _SUFFIXES = {
     "txt": (".txt", ".text"),

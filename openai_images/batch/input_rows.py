@@ -1,4 +1,4 @@
-"""Rows of text, CSV, JSON and JSON Lines with their line numbers.
+"""Rows of text and CSV with their line numbers.
 
 Invariants: pure; a malformed row is reported and skipped, and so is a quotation that never ends, which would turn the
 rest into one prompt. No value is repeated in a report: in a file whose columns slipped it may be a prompt.
@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from attrs import define, field, frozen
 
-from openai_images._util.json import is_object
 from openai_images.batch.columns import (
-    KNOWN_NAMES,
     ColumnOptions,
     Problems,
     UnknownNames,
@@ -28,9 +25,6 @@ from openai_images.batch.columns import (
 )
 
 _SEPARATOR = re.compile(r"""[\r\n]*("?sep=([^\s\w"]|\t)"?[\t ,;]*)(?![^\r\n])""", re.IGNORECASE)
-_ENVELOPE = ("custom_id", "method", "url", "body")
-_ENDPOINT = re.compile(r"(?:/[\w.-]+)*/images/(?:generations|edits)")
-_SPACE = re.compile(r"[ \t\n]*")
 
 
 @frozen
@@ -56,68 +50,9 @@ class RowReader:
         """A prompt for each line that is not blank."""
         return [
             RawRow(number, {"prompt": line.strip()})
-            for number, line in _numbered_lines(text)
+            for number, line in numbered_lines(text)
             if line.strip() and not self.options.is_comment(line)
         ]
-
-    def read_jsonl(self, text: str) -> list[RawRow]:
-        """A row for each line that is not blank."""
-        objects = _ObjectRows(self)
-        for number, line in _numbered_lines(text):
-            if not line.strip() or self.options.is_comment(line):
-                continue
-            try:
-                value = json.loads(line, object_pairs_hook=_unique_keys, parse_constant=_reject_constant)
-            except (ValueError, RecursionError) as error:
-                self.problems.add(number, f"it is no JSON object ({_reason(error)})")
-                continue
-            if is_object(value):
-                objects.add(value, number)
-            else:
-                self.problems.add(number, 'it is no JSON object; write {"prompt": …}')
-        return objects.end()
-
-    def read_json(self, text: str) -> list[RawRow]:
-        """A row for each element of an array: a prompt, or an object."""
-        objects = _ObjectRows(self)
-        for value, line in self._elements(text):
-            if isinstance(value, str):
-                objects.rows.append(RawRow(line, {"prompt": value}))
-            elif is_object(value):
-                objects.add(value, line)
-            else:
-                self.problems.add(line, 'an element is neither a prompt nor an object; write {"prompt": …}')
-        return objects.end()
-
-    def _elements(self, text: str) -> Iterator[tuple[Any, int]]:
-        """The elements of a JSON array with their lines; what cannot be read ends it, and is reported."""
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-        decoder = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_constant=_reject_constant)
-        position, mark = _skip_space(text, 0), "["
-        line = 1 + text.count("\n", 0, position)
-        while text[position : position + 1] == mark:
-            start = _skip_space(text, position + 1)
-            line += text.count("\n", position, start)
-            if mark == "[" and text[start : start + 1] == "]":
-                position = start
-                break
-            try:
-                value, end = decoder.raw_decode(text, start)
-            except (ValueError, RecursionError) as error:
-                where = error.lineno if isinstance(error, json.JSONDecodeError) else line
-                self.problems.add(where, f"it cannot be read as JSON ({_reason(error)})")
-                return
-            yield value, line
-            position, mark = _skip_space(text, end), ","
-            line += text.count("\n", start, position)
-        if text[position : position + 1] != "]":
-            array = 'a JSON array: [{"prompt": …}, …]'
-            what = f"it is not {array}" if mark == "[" else "the array has no , or ] here"
-            self.problems.add(line, what)
-        elif (end := _skip_space(text, position + 1)) < len(text):
-            self.problems.add(
-                line + text.count("\n", position, end), "something follows the end of the array"
-            )
 
     def read_csv(self, text: str) -> list[RawRow]:
         """A row for each row after the header; empty cells set nothing."""
@@ -138,8 +73,8 @@ class RowReader:
                     header = self._parse_header(cells, start)
                     if header is None:
                         return []
-                elif len(cells) > header.width:
-                    why = f"it has {len(cells)} columns, and the header {header.width}; quote cells with a comma"
+                elif len(cells) > len(header.names):
+                    why = f"it has {len(cells)} columns, and the header {len(header.names)}; quote cells with a comma"
                     self.problems.add(start, f"{why}")
                 else:
                     rows.append(RawRow(start, header.values(cells)))
@@ -168,8 +103,8 @@ class RowReader:
                 return None
         if options.key not in (*names, "key"):
             self.problems.add(line, missing_key_problem(shown, options))
-        columns = [(index, target) for index, name in enumerate(names) for target in options.targets(name)]
-        used = {names[index] for index, _ in columns}
+        targets = [options.targets(name) for name in names]
+        used = {name for name, found in zip(names, targets, strict=True) if found}
         needed = used if options.ignore_unknown else {*names} - {""}
         duplicates = sorted(name for name in needed if names.count(name) > 1)
         for name in duplicates:
@@ -178,115 +113,31 @@ class RowReader:
             if name and name not in used and shown[index] != likely_prompt:
                 self.unknown.add(shown[index], line)
         self.unknown.report(self.problems, has_key=options.key in names)
-        return None if duplicates or not has_prompt else _Header(len(names), tuple(columns))
+        return None if duplicates or not has_prompt else _Header.of(targets)
 
 
 @frozen
 class _Header:
-    """How many columns there are, and which of them are what."""
+    """What each column is, "" where it is nothing; `also` are those that are a second thing."""
 
-    width: int
-    columns: tuple[tuple[int, str], ...]
+    names: tuple[str, ...]
+    also: tuple[tuple[int, str], ...]
+
+    @classmethod
+    def of(cls, targets: Sequence[tuple[str, ...]]) -> _Header:
+        """The header with these columns."""
+        also = [(index, name) for index, found in enumerate(targets) for name in found[1:]]
+        return cls(tuple(found[0] if found else "" for found in targets), tuple(also))
 
     def values(self, cells: Sequence[str]) -> dict[str, str]:
         """The cells that are not empty, by what they are."""
-        count = len(cells)
-        return {name: cells[index] for index, name in self.columns if index < count and cells[index].strip()}
-
-
-class _ObjectRows:
-    """The rows of JSON objects."""
-
-    def __init__(self, reader: RowReader) -> None:
-        self.rows: list[RawRow] = []
-        self._options, self._problems, self._unknown = reader.options, reader.problems, reader.unknown
-        names = (self._options.prompt, self._options.key)
-        self._is_renamed = names != ("prompt", "key")
-        self._marks = {"custom_id", "body"}.difference(names)
-        self._found: dict[str, None] = {}
-
-    def add(self, value: Mapping[str, Any], line: int) -> None:
-        """An object with a row's values, or a line of the Batch API."""
-        if self._marks.isdisjoint(value):
-            values = self._named(value, line, self._options)
-        else:
-            request = _unwrap_envelope(value, line, self._problems, self._options)
-            values = None if request is None else self._named(request, line, ColumnOptions())
-        if values is not None:
-            self.rows.append(RawRow(line, values))
-
-    def end(self) -> list[RawRow]:
-        """All rows; unknown names are reported."""
-        options, found = self._options, list(self._found)
-        if found and options.key not in ("key", *found):
-            self._problems.add(self.rows[0].line, missing_key_problem(found, options))
-        has_key = self._options.key != "key" or any("key" in row.values for row in self.rows)
-        self._unknown.report(self._problems, has_key=has_key, in_json=True)
-        return self.rows
-
-    def _named(self, row: Mapping[str, Any], line: int, options: ColumnOptions) -> dict[str, Any]:
-        if not self._is_renamed and row.keys() <= KNOWN_NAMES:
-            return {name: item for name, item in row.items() if item is not None}
-        values: dict[str, Any] = {}
-        for name, item in row.items():
-            targets = options.targets(name)
-            if not targets:
-                self._unknown.add(name, line)
-            elif item is not None:
-                values.update(dict.fromkeys(targets, item))
-        if self._is_renamed:
-            self._found.update(dict.fromkeys(row))
+        values = {name: cell for name, cell in zip(self.names, cells, strict=False) if name and cell.strip()}
+        for index, name in self.also:
+            if self.names[index] in values:
+                values[name] = cells[index]
         return values
 
 
-def _unwrap_envelope(
-    row: Mapping[str, Any], line: int, problems: Problems, options: ColumnOptions
-) -> Mapping[str, Any] | None:
-    """The request in a line of the Batch API, with its `custom_id` as the key; None where it has none."""
-    before, url, body = len(problems), row.get("url"), row.get("body")
-    where = "as a line of the Batch API"
-    unknown = [name[:40] for name in row if name not in _ENVELOPE and not options.ignore_unknown]
-    if unknown:
-        problems.add(line, f"{where} it has only {', '.join(_ENVELOPE)}, not {unknown[0]!r}")
-    if row.get("method") not in (None, "POST"):
-        problems.add(line, f"{where} its method must be POST")
-    is_endpoint = url is None or (isinstance(url, str) and _ENDPOINT.fullmatch(url) is not None)
-    if not is_endpoint:
-        problems.add(line, f"{where} its url must be /v1/images/generations or /v1/images/edits")
-    if not is_object(body):
-        problems.add(line, f"{where} its body must be a JSON object, the request")
-        return None
-    if is_endpoint and isinstance(url, str) and url.endswith("/edits") != ("images" in body):
-        problems.add(
-            line, f"{where} it has images in its body where its url ends in /images/edits, and only there"
-        )
-    key = row.get("custom_id")
-    body = {"image" if name == "images" else name: value for name, value in body.items()}
-    return None if len(problems) > before else {**body, **({} if key is None else {"key": key})}
-
-
-def _numbered_lines(text: str) -> Iterator[tuple[int, str]]:
+def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
     """Lines as every editor counts them; other line separators may be part of a prompt."""
     return enumerate(io.StringIO(text, newline=None), 1)
-
-
-def _skip_space(text: str, position: int) -> int:
-    match = _SPACE.match(text, position)
-    return position if match is None else match.end()
-
-
-def _reason(error: Exception) -> str:
-    return error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in values:
-            raise ValueError(f"{name[:40]!r} is there twice")
-        values[name] = value
-    return values
-
-
-def _reject_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number in JSON")

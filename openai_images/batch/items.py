@@ -19,7 +19,7 @@ from attrs import evolve, field, fields_dict, frozen
 from openai_images.batch.models import BatchItem, BatchOptions
 from openai_images.batch.source_images import ImageDigests
 from openai_images.errors import BatchInputError, RequestInvalidError
-from openai_images.models.cost import estimate_cost
+from openai_images.models.estimate import estimate_cost
 from openai_images.models.requests import EditRequest, GenerateRequest
 from openai_images.wire.codec import encode_json, request_params
 

@@ -7,10 +7,10 @@ Must not: fetch prices, or convert currencies.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
-from decimal import Decimal, InvalidOperation
-from typing import Final
+from decimal import Context, Decimal, InvalidOperation, localcontext
+from typing import Final, TypeAlias, TypeGuard
 
 from attrs import evolve, field, fields_dict, frozen
 
@@ -20,6 +20,9 @@ from openai_images.catalog.tokens import model_family
 from openai_images.errors import ConfigurationError
 
 _EXPECTED: Final = 'US dollars for 1,000,000 tokens, such as "8" or "0.25"'
+_PER_TOKEN: Final = Decimal("0.000001")
+EXACT: Final = Context(prec=100)
+"""No rounding, whatever precision the program has set."""
 
 
 def is_amount(value: object) -> bool:
@@ -161,3 +164,33 @@ def _shorten(value: object) -> str:
     """Return a value's repr, shortened for a message."""
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:40]}\N{HORIZONTAL ELLIPSIS}"
+
+
+PricedTokens: TypeAlias = tuple[int, Decimal | None]
+
+
+def sum_prices(parts: Iterable[PricedTokens]) -> Decimal | None:
+    """Return tokens times prices; None if some tokens have no price."""
+    with localcontext(EXACT):
+        return add_amounts(
+            [
+                None if tokens and price is None else tokens * (price or 0) * _PER_TOKEN
+                for tokens, price in parts
+            ]
+        )
+
+
+def add_amounts(costs: Iterable[Decimal | None]) -> Decimal | None:
+    """Return the sum; None if one of them is unknown."""
+    total = Decimal(0)
+    with localcontext(EXACT):
+        for cost in costs:
+            if cost is None:
+                return None
+            total += cost
+    return total
+
+
+def is_count(value: object) -> TypeGuard[int]:
+    """Whether this is a whole number of 0 or more."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -63,6 +63,11 @@ def most_expensive_size(model: str) -> str:
     return "2880x2880" if model_family(model) in _LADDERS else "1024x1536"
 
 
+def cheapest_size(model: str) -> str:
+    """Return the size that takes the fewest tokens of those that `auto` is known to choose, at any quality."""
+    return "1024x1536" if model_family(model) in _LADDERS else "1024x1024"
+
+
 def output_tokens(model: str | None, size: str | None, quality: str | None) -> int | None:
     """Return the output tokens of one image of `size` ("WIDTHxHEIGHT" in pixels); None if they are not published.
 

@@ -8,31 +8,29 @@ Must not: send anything twice unless an option says so.
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import signal
-import tempfile
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
-from openai_images import Batch, BatchPlan, ConfigurationError, ImagesClient, ImagesError
+from openai_images import Batch, BatchPlan, ImagesClient, ImagesError
 from openai_images.cli import error_report
-from openai_images.cli.batch_input import BatchCommandOptions, BatchJob, estimate_items, load_job
+from openai_images.cli.batch_costs import estimate_items
+from openai_images.cli.batch_folder import (
+    mark_folder,
+    planning_folder,
+    read_unknown_keys,
+    reject_mixed_folder,
+)
+from openai_images.cli.batch_input import BatchCommandOptions, BatchJob, load_job
 from openai_images.cli.batch_progress import BatchDisplay, make_batch_display
 from openai_images.cli.batch_report import BatchReporter, RunSummary, plan_lines, plan_record
-from openai_images.cli.console import Console, Streams, dollars, plural, wait_writable
+from openai_images.cli.console import Console, Streams, plural, wait_writable
 from openai_images.cli.diagnostics import diagnostics_to
 from openai_images.cli.error_report import ErrorReport
 from openai_images.cli.options import offline_client, open_client
-
-_MARKER = "stand-ins.txt"
-_MARKER_TEXT = (
-    "The pictures in this folder are local stand-ins: painted by a program on this machine, not by a model.\n"
-)
-_SENT = b'"state":"sent"'
 
 
 def run_batch(options: BatchCommandOptions, streams: Streams) -> int:
@@ -83,18 +81,16 @@ class BatchCommand:
 
     async def _dry_run(self) -> int:
         """Plan without sending; no folder is created."""
-        options = self._options
-        client = offline_client(options)
-        is_there = os.path.exists(options.out)  # noqa: ASYNC240, PTH110  the loop is idle
-        reject_mixed_folder(Path(options.out), local=options.local)
-        with nullcontext(options.out) if is_there else tempfile.TemporaryDirectory() as out:
-            try:
+        client = offline_client(self._options)
+        reject_mixed_folder(Path(self._options.out), local=self._options.local)
+        try:
+            with planning_folder(self._options.out) as out:
                 async with self._new_batch(client, out) as batch:
-                    self._print_plan(batch.plan)
-            except OSError as error:
-                return self._report_unusable_folder(error)
+                    fits = self._print_plan(batch.plan)
+        except OSError as error:
+            return self._report_unusable_folder(error)
         self._console.print_note("dry run: nothing was sent")
-        return 0
+        return 0 if fits else 1
 
     async def _run(self, client: ImagesClient) -> int:
         task = asyncio.current_task()
@@ -106,10 +102,7 @@ class BatchCommand:
         with ExitStack() as signals:
             try:
                 async with batch as self._batch:
-                    if self._options.local:
-                        (folder / _MARKER).write_text(_MARKER_TEXT, encoding="utf-8")
-                    else:
-                        (folder / _MARKER).unlink(missing_ok=True)
+                    mark_folder(folder, local=self._options.local)
                     self._print_plan(batch.plan)
                     await asyncio.sleep(0)  # an earlier Ctrl-C is raised here, before anything is sent
                     signals.enter_context(interrupts)
@@ -139,21 +132,24 @@ class BatchCommand:
             progress=lambda progress: self._display.update(progress),  # noqa: PLW0108
         )
 
-    def _print_plan(self, plan: BatchPlan) -> None:
+    def _print_plan(self, plan: BatchPlan) -> bool:
+        """Print what will be done, and what it may cost; return whether the budget has room for the first request."""
+        job, options = self._job, self._options
         to_send = set(plan.to_send)
-        items = [item for item in self._job.items if item.key in to_send]
-        cost = estimate_items(items, self._job.prices, self._options.prices)
+        items = (item for item in job.items if item.key in to_send)
+        cost = estimate_items(items, job.prices, options.prices, job.max_image_cost)
         for line in plan_lines(plan):
             self._console.print_note(line)
         if plan.to_send:
-            free = "nothing (a stand-in paints); at the API " if self._options.local else ""
+            free = "nothing (a stand-in paints); at the API " if options.local else ""
             self._console.print_note(f"estimated cost: {free}{cost}")
-        if plan.to_send and self._job.budget is not None:
-            spent = "" if plan.spent is None else f", {dollars(plan.spent)} of it spent before"
-            self._console.print_note(
-                f"budget: {dollars(self._job.budget)} for all runs of this folder{spent}"
-            )
+            for line in cost.table() if options.dry_run else ():
+                self._console.print_note(f"  {line}")
+        budget = job.budget_left(plan) if plan.to_send else None
+        for line in () if budget is None else budget.lines(cost):
+            self._console.print_note(line)
         self.reporter.print_record(plan_record(plan, cost))
+        return budget is None or budget.has_room
 
     def _on_first_interrupt(self) -> None:
         if self._batch is not None:
@@ -240,27 +236,3 @@ class InterruptHandler:
         while self._previous:
             number, handler = self._previous.popitem()
             signal.signal(number, handler)
-
-
-def reject_mixed_folder(folder: Path, *, local: bool) -> None:
-    """Raise `ConfigurationError` if placeholder images and a model's would share the folder."""
-    try:
-        # `Path.exists` raises if a name is too long; the batch reports that.
-        if os.path.exists(folder / _MARKER) == local or _SENT not in (folder / "journal.jsonl").read_bytes():  # noqa: PTH110
-            return
-    except OSError:
-        return
-    there, here = ("a model", "stand-ins") if local else ("local stand-ins", "a model")
-    message = f"the pictures in {str(folder)!r} are by {there}, and those of this run would be by {here}"
-    raise ConfigurationError(f"{message}; nothing was sent. Choose another folder with --out")
-
-
-def read_unknown_keys(journal: Path) -> set[str]:
-    """Read from the journal the keys whose outcome is unknown."""
-    states: dict[str, str] = {}
-    with suppress(OSError), journal.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            with suppress(ValueError, TypeError, KeyError, RecursionError):
-                row: dict[str, Any] = json.loads(line)
-                states[row["key"]] = row["state"]
-    return {key for key, state in states.items() if state in ("sent", "unknown")}

@@ -7,7 +7,7 @@ Must not: accept part of an input: one bad row rejects it, and every bad row is 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,15 +20,14 @@ from openai_images import (
     PUBLISHED_PRICES,
     BatchItem,
     BatchOptions,
+    BatchPlan,
     ConfigurationError,
-    EditRequest,
     Limits,
     Prices,
-    estimate_cost,
     read_prices,
 )
+from openai_images.cli.batch_costs import BudgetLeft, cost_range
 from openai_images.cli.batch_items import BatchInput, InputOptions, load_items
-from openai_images.cli.console import dollars, plural
 from openai_images.cli.options import CallOptions
 from openai_images.cli.preview import write_thumbnail
 
@@ -103,6 +102,15 @@ class BatchJob:
         """What is to be done."""
         return self.input.items
 
+    def budget_left(self, plan: BatchPlan) -> BudgetLeft | None:
+        """The budget of a plan that sends something; None without one."""
+        if self.budget is None:
+            return None
+        first = next(item.request for item in self.items if item.key == plan.to_send[0])
+        amounts = cost_range(first, self.prices, self.max_image_cost)
+        is_certain = amounts is not None and (amounts[0] == amounts[1] or self.max_image_cost is not None)
+        return BudgetLeft(self.budget, plan.spent, amounts[1] if amounts and is_certain else None)
+
     @property
     def batch_options(self) -> BatchOptions:
         """Options of the `Batch`."""
@@ -141,7 +149,6 @@ def load_job(options: BatchCommandOptions) -> BatchJob:
     )
 
 
-_AUTO = "auto counts as the dearest size and quality"
 _EXAMPLE = '{"gpt-image-2": {"text_input": "5", "image_output": "30"}}'
 
 
@@ -176,46 +183,3 @@ def load_prices(file: str | None) -> Prices:
             else f"{file} is not UTF-8"
         )
         raise ConfigurationError(f"{message}; it should look like {_EXAMPLE}") from None
-
-
-@frozen
-class CostEstimate:
-    """What `total` requests may cost: at most `cost` US dollars; `unpriced` are not counted, for `reason`."""
-
-    total: int
-    cost: Decimal
-    unpriced: int
-    reason: str
-    prices: str
-
-    def __str__(self) -> str:
-        if self.unpriced == self.total:
-            return f"unknown ({self.reason})"
-        known = f"at most {dollars(self.cost, 'ROUND_UP')} ({self.prices})"
-        if not self.unpriced:
-            return known
-        of = f"{self.total - self.unpriced:,} of {plural(self.total, 'request')}"
-        return f"{known} for {of}, unknown for the rest ({self.reason})"
-
-
-def estimate_items(items: Iterable[BatchItem], prices: Prices, file: str | None = None) -> CostEstimate:
-    """Estimate the cost of these items; `file` is where the user's own prices are."""
-    items = tuple(items)
-    source = f"prices of {prices.as_of.isoformat()}" if file is None else f"prices in {file}"
-    costs = [(item.request, estimate_cost(item.request, prices)) for item in items]
-    has_auto = any({request.size, request.quality} & {None, "auto"} for request, _ in costs)
-    unpriced = [request for request, cost in costs if cost is None]
-    reason = ""
-    if unpriced:
-        one = unpriced[0]
-        model = "a model that is not named" if one.model is None else repr(one.model)
-        of = "" if prices.of(one.model) is None else "all that is asked of "
-        edits = "images to edit by " if isinstance(one, EditRequest) else of
-        reason = f"no price is known for {edits}{model}"
-    return CostEstimate(
-        total=len(costs),
-        cost=sum((cost for _, cost in costs if cost is not None), Decimal(0)),
-        unpriced=len(unpriced),
-        reason=reason,
-        prices=f"{source}; {_AUTO}" if has_auto else source,
-    )

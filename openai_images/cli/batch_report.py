@@ -25,7 +25,7 @@ from openai_images import (
     Outcome,
     Succeeded,
 )
-from openai_images.cli.batch_input import CostEstimate
+from openai_images.cli.batch_costs import CostEstimate
 from openai_images.cli.batch_progress import BatchDisplay
 from openai_images.cli.console import (
     Console,
@@ -164,11 +164,12 @@ def _failed_hint(plan: BatchPlan) -> str:
 
 
 def plan_record(plan: BatchPlan, estimate: CostEstimate) -> dict[str, Any]:
-    """Make the plan's JSON line; `at_most` is the cost in US dollars, null if unknown."""
+    """Make the plan's JSON line; amounts are in US dollars, null if unknown."""
     names = ("done", "away", "failed", "unknown", "missing", "pending", "to_send")
     counts = {name: len(getattr(plan, name)) for name in names}
     cost = None if estimate.unpriced else decimal_text(estimate.cost)
-    return {"plan": {"total": plan.total, **counts, "at_most": cost, "spent": decimal_text(plan.spent)}}
+    money = {"at_most": cost, "spent": decimal_text(plan.spent), "by_model": estimate.records()}
+    return {"plan": {"total": plan.total, **counts, **money}}
 
 
 @frozen(kw_only=True)

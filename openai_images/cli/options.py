@@ -37,6 +37,7 @@ _BOTH_SET = (
 )
 _STAND_IN = "local stand-in: painted by a program on this machine, not by a model"
 _PACE = 0.3
+_LOOPBACK = "http://127.0.0.1/v1"
 
 
 @frozen(kw_only=True)
@@ -95,10 +96,17 @@ class CallOptions:
 
 
 def offline_client(options: CallOptions) -> ImagesClient:
-    """Make a client that sends nothing and needs no key. Raises `ConfigurationError`."""
+    """Make a client that sends nothing and needs no key, and refuses what the real one would.
+
+    Raises `ConfigurationError`.
+    """
+    if options.local:
+        return ImagesClient(base_url=_LOOPBACK, api_key="none", trust_env=False)
     if options.is_azure:
-        return ImagesClient.azure(options.base_url, api_key="none")
-    return ImagesClient(api_key="none", base_url=options.base_url)
+        _check_azure_endpoint(options)
+        key = _env("AZURE_OPENAI_AD_TOKEN") or _env("AZURE_OPENAI_API_KEY") or "none"
+        return ImagesClient.azure(options.base_url, api_key=key)
+    return ImagesClient(api_key=_env("OPENAI_API_KEY") or "none", base_url=options.base_url)
 
 
 @asynccontextmanager
@@ -150,8 +158,7 @@ async def open_client(
 def _azure_client(
     options: CallOptions, on_attempt: Callable[[], None], common: dict[str, Any]
 ) -> ImagesClient:
-    if not (options.base_url or _env("AZURE_OPENAI_ENDPOINT")):
-        raise ConfigurationError(_NO_ENDPOINT)
+    _check_azure_endpoint(options)
     token, key = _env("AZURE_OPENAI_AD_TOKEN"), _env("AZURE_OPENAI_API_KEY")
     if not (token or key):
         raise ConfigurationError(_NO_AZURE_KEY)
@@ -159,6 +166,11 @@ def _azure_client(
     provider = _observed_key(token or key, on_attempt)
     credential: dict[str, Any] = {"token_provider": provider} if token else {"api_key": provider}
     return ImagesClient.azure(options.base_url, **credential, **common)
+
+
+def _check_azure_endpoint(options: CallOptions) -> None:
+    if not (options.base_url or _env("AZURE_OPENAI_ENDPOINT")):
+        raise ConfigurationError(_NO_ENDPOINT)
 
 
 def _env(name: str) -> str:

@@ -98,12 +98,12 @@ def test_all_that_a_spreadsheet_needs_is_one_error() -> None:
     """The column of the prompts, and what is to become of the others."""
     assert problems(SHEET) == (
         (
-            "line 1: it must name the columns, and one of them must be prompt: prompt_column='caption' takes the prompts "
-            "from that one"
+            "line 1: it must name the columns, and one of them must be prompt: prompt_column='caption' takes the "
+            "prompts from that one"
         ),
         (
-            "line 1: columns 'id', 'notes' are unknown: key_column='id' uses one as the key, ignore_unknown=True ignores "
-            "the others"
+            "line 1: columns 'id', 'notes' are unknown: key_column='id' uses one as the key, ignore_unknown=True "
+            "ignores the others"
         ),
     )
 

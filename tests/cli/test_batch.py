@@ -338,7 +338,9 @@ def test_a_dry_run_sends_nothing(
     monkeypatch.delenv("OPENAI_API_KEY")
     done = cli("batch", prompts, "--out", "out", *CHEAP, "--dry-run", "--budget", "3")
     assert (done.code, done.out, server.posts, Path("out").exists()) == (0, "", 0, False)
-    first, cost, budget, last = done.err.splitlines()
+    first, cost, head, row, budget, last = done.err.splitlines()
+    assert head.split() == ["model", "requests", "images", "estimated", "cost"]
+    assert row.split() == ["gpt-image-2", "3", "3", "at", "most", "$0.0181"]
     assert (first, budget) == ("3 requests to do", "budget: $3.00 for all runs of this folder")
     assert cost.startswith("estimated cost: at most $0.018")
     assert last == "dry run: nothing was sent"

@@ -20,6 +20,7 @@ from openai_images import (
     Usage,
     cost_of,
     estimate_cost,
+    estimate_cost_range,
 )
 from openai_images.server import LocalImagesServer
 
@@ -110,6 +111,32 @@ def test_a_prompt_has_no_more_tokens_than_bytes(prompt: str) -> None:
     """Whatever the language; half of a surrogate pair is not for this function to refuse."""
     nbytes = len(prompt.encode("utf-8", "surrogatepass"))
     assert estimate(prompt, **TWO) == (nbytes + 16) * 5 + 196 * 30
+
+
+@pytest.mark.parametrize(
+    ("params", "least"),
+    [
+        ({}, 196),
+        ({"quality": "auto"}, 196),
+        ({"size": None}, 158),
+        ({"size": "auto", "quality": "high"}, 5488),
+        ({"model": "gpt-image-2.6-flare", "size": None, "quality": None}, 4 * 158),
+    ],
+)
+def test_a_range(params: dict[str, Any], least: int) -> None:
+    """It begins with the cheapest that `auto` is known to choose, and ends with the estimate."""
+    request = GenerateRequest("otter", **(TWO | params))
+    found = estimate_cost_range(request)
+    assert found is not None
+    assert micro(found[0]) == 21 * 5 + least * 30
+    assert found[1] == estimate_cost(request)
+
+
+def test_a_range_that_is_not_known() -> None:
+    """Unknown is None; models of three sizes have one, too."""
+    assert estimate_cost_range(GenerateRequest("otter", model="a-model-of-tomorrow")) is None
+    least, most = estimate_cost_range(GenerateRequest("otter", model="gpt-image-1-mini")) or (1, 0)
+    assert 0 < least < most
 
 
 def test_what_costs_nothing_changes_nothing() -> None:
