@@ -166,10 +166,8 @@ class Runner:
             # Frees the buffers in the frames: a caller may keep ten thousand failures.
             traceback.clear_frames(error.__traceback__)
             self.doubt.streak.record_failure(error)
-            partial = (
-                isinstance(error, PartialResultError) and error.result is not None
-            )  # its images are paid for
-            cost = self._cost(item.request, error.result) if partial else None
+            partial = error.result if isinstance(error, PartialResultError) else None  # it is paid for
+            cost = None if partial is None else self._cost(item.request, partial)
             self._finish(ticket, Failed(item.index, item.key, item.request, error), cost)
             if ends_all(error):
                 self.end(error)
