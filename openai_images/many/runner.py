@@ -166,8 +166,8 @@ class Runner:
             # Frees the buffers in the frames: a caller may keep ten thousand failures.
             traceback.clear_frames(error.__traceback__)
             self.doubt.streak.record_failure(error)
-            partial = error.result if isinstance(error, PartialResultError) else None  # it is paid for
-            cost = None if partial is None else self._cost(item.request, partial)
+            paid = error.result if isinstance(error, PartialResultError) else None
+            cost = None if paid is None else self._cost(item.request, paid)
             self._finish(ticket, Failed(item.index, item.key, item.request, error), cost)
             if ends_all(error):
                 self.end(error)
