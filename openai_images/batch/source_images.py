@@ -14,7 +14,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from attrs import define, evolve, field
 
@@ -107,7 +107,7 @@ class ImageDigests:
             case Image():
                 return self._identify(image.data if image.path is None else image.path)
             case bytes() | bytearray() | memoryview():
-                return {"sha256": hashlib.sha256(image).hexdigest()}
+                return {"sha256": hashlib.sha256(cast("bytes", image)).hexdigest()}
             case str() | os.PathLike():
                 return {"sha256": self._digest(os.fspath(image))}
             case _:
