@@ -80,6 +80,7 @@ function cardFacts(row) {
   const facts = make("span", "facts"), count = (row[FILES] || []).length;
   facts.append(make("span", "key", row[KEY]));
   if (count > 1) facts.append(make("span", "", count + " pictures"));
+  if (row[SOURCES]) facts.append(make("span", "", "edit"));
   if (known(row, COST) !== "") facts.append(make("span", "", dollars(row[COST])));
   const more = [["model", MODEL], ["quality", QUALITY], ["format", FORMAT]].filter(([name]) => varying.includes(name));
   facts.append(make("span", "more", [...more.map(([, at]) => row[at]), seconds(row)].filter(Boolean).join(" \u00b7 ")));
@@ -181,6 +182,7 @@ function factsOf(row, files) {
   const facts = [["State", NAMES[row[STATE]]]];
   if (row[MODEL]) facts.push(["Model", row[MODEL]]);
   if (row[QUALITY]) facts.push(["Quality", row[QUALITY]]);
+  if (row[SOURCES]) facts.push(["Edit of", plural(row[SOURCES], "picture")]);
   axes.forEach((axis, at) => {
     const value = (row[VALUES] || [])[at];
     if (value && !["model", "quality"].includes(axis)) facts.push([axis.replaceAll("_", " "), value]);

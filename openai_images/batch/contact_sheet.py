@@ -190,6 +190,7 @@ class _Rows:
             entry.recorded_at[:19] or None,
             entry.group or None,
             values if entry.group and values else None,
+            entry.sources or None,
         ]
         if entry.group:
             self._groups.add(entry.group)

@@ -25,6 +25,7 @@ from openai_images.batch.ledger import ItemRecord
 from openai_images.batch.models import Thumbnail
 from openai_images.batch.parameters import plain_parameters
 from openai_images.batch.plan import BatchStatus
+from openai_images.models.requests import EditRequest, as_list
 
 STATES: Final = {
     "done": "Done",
@@ -50,7 +51,7 @@ class SheetEntry:
     `state` is "done", "failed", "blocked" (by moderation), "unknown", "away" (behind a URL) or "pending"; `files` are
     relative to the batch's folder, with slashes; `width` and `height` in pixels are those of the first; `cost` in US
     dollars, `seconds` with waits. `group` is a number that the items of one prompt share, 0 for one that is alone, and
-    `parameters` are those of an item in a group.
+    `parameters` are those of an item in a group; `sources` counts the images of an edit.
     """
 
     key: str
@@ -68,6 +69,7 @@ class SheetEntry:
     recorded_at: str = ""
     group: int = 0
     parameters: Mapping[str, Any] = field(factory=dict[str, Any], repr=repr_keys)
+    sources: int = 0
 
 
 @frozen(kw_only=True)
@@ -117,6 +119,7 @@ def sheet_entries(
             recorded_at=record.facts.at,
             group=group,
             parameters=plain_parameters(request, prompts=prompts) if group else _NO_PARAMETERS,
+            sources=len(as_list(request.image)) if isinstance(request, EditRequest) else 0,
         )
 
 

@@ -12,7 +12,7 @@ const OF_ALL = [
   "The same command goes on with these.",
 ];
 const OF_ONE = ["", "", "The safety system refused it.", "It was sent, and may be on the bill.", "It is paid for.", "It was not sent."];
-const [KEY, PROMPT, STATE, FILES, THUMBS, WIDTH, HEIGHT, REASON, COST, SECONDS, MODEL, QUALITY, FORMAT, TIME, GROUP, VALUES] = Array(16).keys();
+const [KEY, PROMPT, STATE, FILES, THUMBS, WIDTH, HEIGHT, REASON, COST, SECONDS, MODEL, QUALITY, FORMAT, TIME, GROUP, VALUES, SOURCES] = Array(17).keys();
 
 const byId = (id) => document.getElementById(id);
 const make = (name, className, text) => {

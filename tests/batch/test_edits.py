@@ -288,3 +288,15 @@ async def test_with_a_cost_of_ones_own_edits_run_at_once(
     text = "prompt,image\n" + "".join(f"a{number},photos/fox.png\n" for number in range(6))
     ran = await run(client, items(photos, text), out, budget=Decimal(1), max_image_cost=Decimal("0.1"))
     assert (len(ran.done), ran.summary.assumed_cost) == (6, "")
+
+
+async def test_the_page_says_that_it_is_an_edit(client: ImagesClient, photos: Path, out: Path) -> None:
+    """Of how many pictures; a row ends with the last of its fields that is set."""
+    await run(client, items(photos, CSV), out)
+    _, _, text = (out / "index.html").read_text().partition('type="application/json"')
+    rows = json.loads(text[text.index("[") : text.index("</script>")])
+    assert {row[0]: (row[16] if len(row) > 16 else None) for row in rows} == {
+        "fox": 1,
+        "both": 2,
+        "none": None,
+    }

@@ -127,23 +127,23 @@ def test_a_row_has_what_there_is(tmp_path: Path) -> None:
     """In the order in which the script reads it, without the empty end."""
     whole = SheetEntry(
         "b", "p", "done", ("i/b-0.png", "i/b-1.png"), 1024, 1536, "r", Decimal("0.00527"), 12.34, "m", "low",
-        "png", "2026-11-22T10:00:05.123Z", 1, {"size": "auto", "n": 2},
+        "png", "2026-11-22T10:00:05.123Z", 1, {"size": "auto", "n": 2}, 3,
     )  # fmt: skip
     other = SheetEntry("c", "p", "done", cost=Decimal(0), group=1, parameters={"size": "1x1", "n": 2})
     page = written(tmp_path, SheetEntry("a", "p", "pending"), whole, other)
     told = [*(None, 1024, 1536, "r", 0.00527, 12.3), *("m", "low", "png", "2026-11-22T10:00:05")]
     assert page.rows == [
         ["a", "p", 5],
-        ["b", "p", 0, ["i/b-0.png", "i/b-1.png"], *told, 1, ["auto"]],
+        ["b", "p", 0, ["i/b-0.png", "i/b-1.png"], *told, 1, ["auto"], 3],
         ["c", None, 0, *[None] * 5, 0.0, *[None] * 5, 1, ["1x1"]],
     ]
     assert page.axes == "size"
-    names = re.search(r"const \[(.*)\] = Array\(16\)", page.scripts[1])
+    names = re.search(r"const \[(.*)\] = Array\(17\)", page.scripts[1])
     assert names is not None
     assert names[1].startswith(
         "KEY, PROMPT, STATE, FILES, THUMBS, WIDTH, HEIGHT, REASON, COST, SECONDS, MODEL, "
     )
-    assert names[1].endswith(" QUALITY, FORMAT, TIME, GROUP, VALUES")
+    assert names[1].endswith(" QUALITY, FORMAT, TIME, GROUP, VALUES, SOURCES")
     assert f"const STATES = {json.dumps(list(sheet.STATES))};" in page.scripts[1]
 
 
