@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from attrs import asdict, frozen
@@ -121,7 +121,7 @@ async def run(way: str, api: str, numbers: tuple[int, int, int | None], clock: L
 
 
 @contextlib.asynccontextmanager
-async def browsers() -> AsyncIterator[int]:
+async def browsers() -> AsyncGenerator[int]:
     """Yield the port of those who read: fast, or at the slow rate."""
 
     async def read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -46,7 +46,7 @@ def test_models_that_live_are_completed() -> None:
         ("generate x --model gpt-image-2.6-flare --format s", ["svg"]),
         ("generate x --model of-tomorrow --quality x", ["xhigh"]),
         ("batch f --background t", ["transparent"]),
-        ("batch f --input-format ", ["txt", "csv", "jsonl"]),
+        ("batch f --input-format ", ["txt", "csv", "json", "jsonl"]),
         ("edit a.png --model gpt-image-1.5 --input-fidelity ", ["high", "low"]),
         ("serve --always moderation_mi", ["moderation_mid_stream"]),
         ("mod", ["models"]),

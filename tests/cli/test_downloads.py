@@ -76,7 +76,7 @@ def test_a_batch(cli: Cli, server: Any, empty_folder: Path) -> None:
     done = cli(*argv, "--concurrency", "1")
     assert done.code == 1
     assert done.out == "out/images/00002.png\n"
-    assert "away 00001: the picture could not be fetched" in done.err
+    assert "away 00001 (an otter): the picture could not be fetched" in done.err
     assert "1 of 2 requests done, 1 behind a URL" in done.err
     assert "what is behind a URL is paid for: run the same command again to fetch it" in done.err
     assert "may have been billed" not in done.err

@@ -201,7 +201,7 @@ def test_references_of_no_sense(given: Any) -> None:
 def test_what_a_request_shows() -> None:
     """Numbers of pictures, never their bytes; the prompt's length."""
     shown = repr(EditRequest("sentinel", image=[PNG, "sentinel.png"], mask=b"sentinel", user="sentinel"))
-    assert "image=<2 images>, mask=<image>, markup=None" in shown
+    assert "image=<2 images>, mask=<image>)" in shown
     assert "sentinel" not in shown
     assert "sentinel" not in repr(ImageReference(image_url="https://x/?sentinel"))
     assert EditRequest("x", image=PNG) == EditRequest("x", image=bytes(PNG))

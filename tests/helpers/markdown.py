@@ -97,7 +97,7 @@ def run_tests(page: Path) -> None:
         "no:asyncio",
     ]
     env = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=SECONDS, env=env)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=3 * SECONDS, env=env)
     assert done.returncode == 0, f"{page}: {done.stdout}{done.stderr}"
 
 
