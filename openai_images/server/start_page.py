@@ -176,15 +176,14 @@ def _ways(url: str) -> Iterator[str]:
 def _facts(settings: ServerSettings) -> Iterator[str]:
     rates = ((settings.images_per_minute, "images"), (settings.requests_per_minute, "requests"))
     limits = [f"{rate:,} {unit} per minute" for rate, unit in rates if rate is not None]
+    models = ", ".join(
+        f"<span>{escape(name)}</span>" for name in served_models(settings.now(), legacy=settings.legacy)
+    )
+    pace = f"{settings.pace:g} s from one partial image to the next" if settings.pace else "as fast as it can"
     facts = (
-        ("Models", ", ".join(served_models(settings.now(), legacy=settings.legacy))),
+        ("Models", models),
         ("Rate limit", " and ".join(limits) or "none"),
-        (
-            "Pace",
-            f"{settings.pace:g} s from one partial image to the next"
-            if settings.pace
-            else "as fast as it can",
-        ),
+        ("Pace", pace),
         ("Paths", "POST /v1/images/generations, POST /v1/images/edits, GET /v1/models"),
     )
-    yield from (f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in facts)
+    yield from (f"<dt>{name}</dt><dd>{text}</dd>" for name, text in facts)

@@ -111,7 +111,7 @@ async def test_no_key_is_a_401(server: LocalImagesServer, http: aiohttp.ClientSe
     ("method", "path", "status", "message"),
     [
         ("POST", "/images/nothing", 404, "Invalid URL (POST /v1/images/nothing)"),
-        ("GET", "/../", 404, "Invalid URL (GET /)"),
+        ("GET", "/../elsewhere", 404, "Invalid URL (GET /elsewhere)"),
         ("GET", "/images/generations", 405, "Not allowed to GET on /v1/images/generations."),
         ("DELETE", "/models", 405, "Not allowed to DELETE on /v1/models."),
         ("GET", "/models/dall-e-3", 404, "The model 'dall-e-3' does not exist"),
