@@ -79,7 +79,12 @@ COLUMNS: Final[Mapping[str, type | None]] = {
 
 KNOWN_NAMES: Final = frozenset({"prompt", "key", *COLUMNS})
 
-_TYPE_NAMES: Final = {int: "a whole number", dict: "a JSON object", str: "text", None: IMAGE_TYPE}
+_TYPE_NAMES: Final[Mapping[type | None, str]] = {
+    int: "a whole number",
+    dict: "a JSON object",
+    str: "text",
+    None: IMAGE_TYPE,
+}
 
 
 def parse_value(name: str, value: Any, *, from_text: bool) -> Any:

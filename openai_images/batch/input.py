@@ -102,8 +102,9 @@ def _column_options(where: str, file_format: str, prompt: str | None, key: str |
     if file_format == "txt" and (prompt is not None or key is not None):
         name = "prompt_column" if prompt is not None else "key_column"
         raise input_error(where, [f"it is text without columns: leave {name} out, or give another format"])
-    names = ["prompt" if prompt is None else prompt.strip(), "key" if key is None else key.strip()]
-    return ColumnOptions(*[name.lower() for name in names] if file_format == "csv" else names)
+    prompt, key = "prompt" if prompt is None else prompt.strip(), "key" if key is None else key.strip()
+    is_csv = file_format == "csv"
+    return ColumnOptions(prompt.lower() if is_csv else prompt, key.lower() if is_csv else key)
 
 
 def _check_defaults(defaults: Mapping[str, Any], problems: Problems) -> dict[str, Any]:

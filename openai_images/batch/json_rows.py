@@ -93,12 +93,13 @@ class _ObjectRows:
     def add(self, value: Mapping[str, Any], line: int) -> None:
         """An object with a row's values, or a line of the Batch API."""
         if self._marks.isdisjoint(value):
-            values = self._named(value, line, self._options)
-        else:
-            request = _unwrap_envelope(value, line, self._problems, self._options)
-            values = None if request is None else self._named(request, line, ColumnOptions())
-        if values is not None:
-            self.rows.append(RawRow(line, values))
+            if self._is_renamed:
+                self._found.update(dict.fromkeys(value))
+            self.rows.append(RawRow(line, self._named(value, line, self._options)))
+            return
+        request = _unwrap_envelope(value, line, self._problems, self._options)
+        if request is not None:
+            self.rows.append(RawRow(line, self._named(request, line, ColumnOptions())))
 
     def end(self) -> list[RawRow]:
         """All rows; unknown names are reported."""
@@ -119,8 +120,6 @@ class _ObjectRows:
                 self._unknown.add(name, line)
             elif item is not None:
                 values.update(dict.fromkeys(targets, item))
-        if self._is_renamed:
-            self._found.update(dict.fromkeys(row))
         return values
 
 

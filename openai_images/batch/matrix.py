@@ -134,8 +134,8 @@ class _Variants(Sequence[BatchItem]):
         used: set[_Axis] = set()
         shared: dict[tuple[_Axis, ...], tuple[_Axis, ...]] = {}  # most items have the same
         self._axes: list[tuple[_Axis, ...]] = []
-        for number, item in enumerate(items, 1):
-            where = f"item {number}" if item.line is None else f"line {item.line}"
+        for item in items:
+            where = f"{item.key[:40]!r}" if item.line is None else f"line {item.line}"
             fields = self._fields(item.request.prompt, where, problems)
             found = tuple(axis for axis in axes if _varies(axis, item.request, fields))
             used.update(found)

@@ -13,7 +13,7 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import click
 
@@ -25,6 +25,8 @@ from openai_images import (
     read_batch_items,
 )
 from openai_images.cli.options import decode_text, read_stdin_bytes
+
+_T = TypeVar("_T")
 
 _SUFFIXES = (".txt", ".text", ".csv", ".tsv", ".json", ".jsonl", ".ndjson")
 _OPTION_OF = {"output_format": "format", "output_compression": "compression"}
@@ -122,7 +124,7 @@ def _sniff_format(data: bytes) -> str:
     return "jsonl" if start.lstrip().startswith("{") else "txt"
 
 
-def _read(file: str, read: Callable[[], Any]) -> Any:
+def _read(file: str, read: Callable[[], _T]) -> _T:
     try:
         return read()
     except OSError as error:
@@ -148,7 +150,7 @@ def _parse_values(text: str, what: str) -> list[str]:
         content = decode_text(_read(file, Path(file).read_bytes), f"{what} reads {file!r}")
         return [line.strip() for line in content.splitlines() if line.strip()]
     try:
-        return next(csv.reader([text], skipinitialspace=True, strict=True), [])
+        return next(csv.reader([text], skipinitialspace=True, strict=True), list[str]())
     except csv.Error as error:
         raise click.UsageError(f"{what}: its values cannot be read ({error}); see to its quotes.") from None
 

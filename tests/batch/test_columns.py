@@ -212,6 +212,9 @@ def test_lines_of_the_batch_api_with_columns() -> None:
     """Their key and prompt have places of their own; a row whose text is its `body` is none of them."""
     line = {"custom_id": "r", "url": "/v1/images/generations", "body": {"prompt": "fox"}, "region": "eu"}
     assert pairs(read(json.dumps(line), "jsonl", ignore_unknown=True)) == [("r", "fox")]
+    assert pairs(read(json.dumps(line), "jsonl", ignore_unknown=True, key_column="custom_id")) == [
+        ("r", "fox")
+    ]
     plain = json.dumps({"custom_id": 7, "body": "a fox"})
     assert pairs(read(plain, "jsonl", prompt_column="body", key_column="custom_id")) == [("7", "a fox")]
 

@@ -31,7 +31,7 @@ def both(cli: Cli, *argv: str) -> tuple[Any, Any]:
     [
         (["--size", "10x10"], "'00001' and 1 more: size: '10x10': "),
         (["--model", "gpt-image-1"], "'00001' and 1 more: model: OpenAI ended 'gpt-image-1' on 2026-10-23"),
-        (["--matrix", "n=1,2000"], "item 4: n must be a whole number from 1 to 1,000"),
+        (["--matrix", "n=1,2000"], ": n must be a whole number from 1 to 1,000"),
         (["--budget", "1", "--model", "their-model"], "a budget needs prices"),
     ],
 )

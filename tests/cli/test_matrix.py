@@ -63,7 +63,7 @@ def test_values_of_a_file_and_in_quotes(cli: Cli, server: Any) -> None:
         (["--matrix", "size=@none.txt"], "cannot read 'none.txt': No such file or directory."),
         (["--matrix", "size=auto", "--size", "auto"], "--size and --matrix size=… are the same"),
         (["--matrix", "format=png", "--format", "png"], "--format and --matrix format=… are the same"),
-        (["--var", "anmal=fox"], "item 1: {animal} has no values; did you mean {anmal}?"),
+        (["--var", "anmal=fox"], "'00001': {animal} has no values; did you mean {anmal}?"),
         (["--var", "animal=fox", "--var", "x=y"], "variable 'x': no prompt has {x}"),
         (["prompts.txt"], "give either FILE or --prompt TEXT."),
     ],
