@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from openai_images._util.plain_json import json_value
 from openai_images.models.requests import GenerateRequest, ImageReference, as_list, set_parameters
@@ -49,6 +49,6 @@ def _source_name(source: object) -> str:
     if isinstance(source, ImageReference):
         source = source.image_url or source.file_id or ""
     if isinstance(source, os.PathLike):
-        source = os.fspath(source)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        source = str(cast("os.PathLike[str]", source))
     is_name = isinstance(source, str) and not source.startswith("data:")
     return source if is_name and isinstance(source, str) else f"<{type(source).__name__}>"
