@@ -11,7 +11,7 @@ import asyncio
 import io
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
 from typing import Any, Final, cast
@@ -47,7 +47,7 @@ _MEDIA_TYPES: Final = {
 _MOST_BYTES: Final = 512 * 1024 * 1024
 """Of a request: 16 images of at most 50 MB are more than that only in theory."""
 _MOST_SOURCES: Final = 16
-_PAGE_LENGTH: Final = 60
+_PAGE_LENGTH: Final = 120
 _THUMBNAIL_EDGE: Final = 480
 _IMMUTABLE: Final = {
     "Cache-Control": "private, max-age=31536000, immutable",
@@ -78,13 +78,13 @@ class Studio:
         self._thumbnails = asyncio.Semaphore(2)
 
     @asynccontextmanager
-    async def serve(self, port: int = 0) -> AsyncIterator[str]:
+    async def serve(self, port: int = 0) -> AsyncGenerator[str]:
         """Serve on loopback and yield the address, whose token works once. Raises OSError.
 
         The end closes the pages' connections; then `finish` waits for calls that go on.
         """
         # No access log: the address holds the token.
-        runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=1)
+        runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=0.2)
         await runner.setup()
         try:
             await web.TCPSite(runner, "127.0.0.1", port).start()
@@ -142,7 +142,8 @@ class Studio:
             order = Order.read(_json(await request.text()))
             description = order.describe(self._client, local=self._settings.local)
         except (OrderError, ImagesError) as error:
-            description = {"estimate": None, "problem": str(error), "code": {}}
+            nothing: dict[str, str] = {}
+            description = {"estimate": None, "problem": str(error), "code": nothing}
         return web.json_response(description)
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:

@@ -72,10 +72,10 @@ class History:
         except BaseException:
             self.close()
             raise
-        for record in self._records.values():
-            if record["status"] == "running":
-                record.update(status="unknown", maybe_billed=True)
-                self._adopt(record)
+        unknown = {key: record for key, record in self._records.items() if record["status"] == "running"}
+        for record in unknown.values():
+            record.update(status="unknown", maybe_billed=True)
+        self._adopt(unknown)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -170,14 +170,16 @@ class History:
         elif kind == "end":
             record.update(fields)
 
-    def _adopt(self, record: Record) -> None:
+    def _adopt(self, unknown: dict[str, Record]) -> None:
         """Add the images that were stored before their row was written."""
-        known = {image["file"] for image in record["images"]}
-        for path in sorted(self.folder.glob(f"{record['id']}-*")):
-            if path.name not in known and FILE_NAME.fullmatch(path.name):
-                index = int(path.name.removeprefix(f"{record['id']}-").partition(".")[0]) - 1
+        for path in sorted(self.folder.iterdir()) if unknown else ():
+            record_id, _, rest = path.name.rpartition("-")
+            record = unknown.get(record_id)
+            if record is None or not FILE_NAME.fullmatch(path.name):
+                continue
+            if path.name not in {image["file"] for image in record["images"]}:
                 image = Image.from_bytes(path.read_bytes())
-                record["images"].append(_describe(path.name, index, image))
+                record["images"].append(_describe(path.name, int(rest.partition(".")[0]) - 1, image))
 
 
 def _describe(name: str, index: int, image: Image) -> Record:

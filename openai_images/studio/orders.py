@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from pprint import pformat
 from shlex import join, quote
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from attrs import frozen
 
@@ -58,26 +58,23 @@ class Order:
     mask: str | None = None
 
     @classmethod
-    def read(cls, value: object) -> Order:
+    def read(cls, order: Any) -> Order:
         """Return the order in a JSON object. Raises `OrderError`."""
-        if (
-            not isinstance(value, dict)
-            or not isinstance(prompt := value.get("prompt"), str)
-            or not prompt.strip()
-        ):
+        fields = _object(order)
+        prompt, params = fields.get("prompt"), _object(fields.get("params", {}))
+        if not isinstance(prompt, str) or not prompt.strip():
             raise OrderError("write a prompt")
-        params = value.get("params", {})
-        if not isinstance(params, dict):
-            raise OrderError("the parameters are no object")
-        for name, given in params.items():
-            if type(given) is not _TYPES.get(name):
-                raise OrderError(f"{str(name)[:40]!r} is no parameter of the studio, or has another type")
+        for name, value in params.items():
+            if type(value) is not _TYPES.get(name):
+                raise OrderError(f"{name[:40]!r} is no parameter of the studio, or has another type")
         if not 1 <= params.get("n", 1) <= _MOST:
             raise OrderError(f"n must be within 1 to {_MOST}")
-        names, mask = value.get("sources", []), value.get("mask")
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in [*names, mask or ""]):
-            raise OrderError("the images to edit are no list of names")
-        return cls(prompt.strip(), params, tuple(names), mask or None)
+        given: Any = fields.get("sources")
+        sources = cast("list[Any]", given) if isinstance(given, list) else []
+        mask: Any = fields.get("mask") or None
+        if not all(isinstance(name, str) for name in [*sources, mask or ""]):
+            raise OrderError("the images to edit are no names")
+        return cls(prompt.strip(), params, tuple(sources), mask)
 
     def describe(self, client: ImagesClient, *, local: bool) -> dict[str, Any]:
         """Return the most it may cost without its sources, what is wrong with it, and the same call as code."""
@@ -146,6 +143,12 @@ class Order:
         options += ["--local"] if local else [] if base_url == OPENAI else ["--base-url", base_url]
         at = len(words) - 2 if "--" in words else len(words)
         return join([*words[:at], *options, *words[at:]])
+
+
+def _object(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise OrderError("the order is no JSON object")
+    return cast("dict[str, Any]", value)
 
 
 def _option(name: str, value: object) -> tuple[str, str]:

@@ -113,7 +113,7 @@ async function check() {
   }
   const { estimate, problem, code } = checked;
   const isEmpty = !$("prompt").value.trim();
-  const images = sources.length ? `, and ${plural(sources.length, "input image")}` : "";
+  const images = sources.length ? ` plus ${plural(sources.length, "input image")}` : "";
   $("estimate").textContent = isEmpty ? "" : estimate === null ? "The cost is unknown until it is done." : `Costs at most ${money(estimate)}${images}.`;
   $("problem").hidden = isEmpty || !problem;
   $("problem").textContent = problem ?? "";
@@ -199,6 +199,7 @@ async function generate(event) {
   $("history").prepend(card(record));
   count(1);
   select(id);
+  reveal();
   let failure = null;
   try {
     for await (const image of streamImages("/api/generate", form)) {
@@ -243,6 +244,13 @@ function update(id) {
   old?.replaceWith(fresh);
   if (isFocused) fresh.firstChild.focus();
   if (selected === id) showStage();
+}
+
+/** Scroll to the selected generation; on a phone it is below the form. */
+function reveal() {
+  const isStill = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const block = matchMedia("(max-width: 860px)").matches ? "start" : "nearest";
+  $("stage").scrollIntoView({ block, behavior: isStill ? "auto" : "smooth" });
 }
 
 function select(id) {
@@ -358,7 +366,7 @@ function card(record) {
   const time = new Date(record.at * 1000).toLocaleDateString(undefined, { day: "numeric", month: "short" });
   const button = make("button", { type: "button", onclick: () => {
     select(record.id);
-    $("stage").scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+    reveal();
   } }, shot, make("span", { className: "line", textContent: record.prompt, dir: "auto" }), make("span", { className: "line", textContent: [price, time].filter(Boolean).join(" · ") }));
   if (record.id === selected) button.setAttribute("aria-current", "true");
   return make("li", { dataset: { id: record.id } }, button);

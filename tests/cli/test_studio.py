@@ -1,8 +1,10 @@
 """`openai-images studio`."""
 
+import json
 import signal
 import socket
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from openai_images.server import LocalImagesServer
 from openai_images.studio import History
 from tests.cli.test_interrupt import started, wait_for
 
@@ -37,6 +40,41 @@ def test_it_prints_its_address_and_stops_on_ctrl_c(empty_folder: Path) -> None:
     assert "error: stopped" in rest
     assert url.partition("token=")[2] not in err + rest
     assert (empty_folder / "images" / "history.jsonl").exists()
+
+
+def test_ctrl_c_waits_for_what_is_paid_for(empty_folder: Path) -> None:
+    """The generation in flight is finished and stored, without a browser."""
+    order = {"prompt": "an otter", "params": {"model": "gpt-image-2", "size": "1024x1024"}}
+    parts = {"id": "20261129-080000-00000001", "order": json.dumps(order)}
+    head = '--b\r\nContent-Disposition: form-data; name="'
+    body = "".join(f'{head}{name}"\r\n\r\n{text}\r\n' for name, text in parts.items())
+    with LocalImagesServer.in_thread(pictures="small") as server:
+        server.script("stall_between_events")
+        environment = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": server.api_key}
+        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            with started("studio", "--no-open", "--out", "images") as running:
+                assert running.stdout is not None
+                url = running.stdout.readline().strip()
+                browser.open(url).close()
+                origin = url.partition("/?")[0]
+                headers = {"Origin": origin, "Content-Type": "multipart/form-data; boundary=b"}
+                request = urllib.request.Request(f"{origin}/api/generate", f"{body}--b--".encode(), headers)
+                with browser.open(request) as stream:
+                    stream.readline()
+                    while not server.posts:
+                        time.sleep(0.001)
+                    running.send_signal(signal.SIGINT)
+                    wait_for(running.stderr, "waiting for 1 generation that may be billed")
+                server.release()
+                running.communicate(timeout=20)
+    assert running.returncode == 130
+    history = History("images")
+    (record,) = history.page(None, 9)
+    history.close()
+    assert (record["status"], len(record["images"])) == ("done", 1)
 
 
 def test_it_opens_the_browser(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -202,7 +202,7 @@ async def test_a_failure_is_kept(browser: Browser, upstream: LocalImagesServer) 
         {"prompt": "x", "params": {"n": 11}},
         {"prompt": "x", "params": {"n": "1"}},
         {"prompt": " ", "params": {"model": "gpt-image-2"}},
-        {"prompt": "x", "sources": 1},
+        {"prompt": "x", "params": {}, "sources": [1]},
     ],
 )
 async def test_what_is_refused_is_not_sent(browser: Browser, upstream: LocalImagesServer, value: Any) -> None:
