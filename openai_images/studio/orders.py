@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from pprint import pformat
 from shlex import join, quote
-from typing import Any, Final, cast
+from typing import Any, Final, TypeGuard, cast
 
 from attrs import frozen
 
@@ -69,12 +69,10 @@ class Order:
                 raise OrderError(f"{name[:40]!r} is no parameter of the studio, or has another type")
         if not 1 <= params.get("n", 1) <= _MOST:
             raise OrderError(f"n must be within 1 to {_MOST}")
-        given: Any = fields.get("sources")
-        sources = cast("list[Any]", given) if isinstance(given, list) else []
-        mask: Any = fields.get("mask") or None
-        if not all(isinstance(name, str) for name in [*sources, mask or ""]):
+        sources, mask = fields.get("sources", ()), fields.get("mask")
+        if not _are_names(sources) or not (mask is None or isinstance(mask, str)):
             raise OrderError("the images to edit are no names")
-        return cls(prompt.strip(), params, tuple(sources), mask)
+        return cls(prompt.strip(), params, tuple(sources), mask or None)
 
     def describe(self, client: ImagesClient, *, local: bool) -> dict[str, Any]:
         """Return the most it may cost without its sources, what is wrong with it, and the same call as code."""
@@ -91,7 +89,8 @@ class Order:
             "problem": problem,
             "code": {
                 "python": self._python(base_url),
-                "curl": "\n".join(self._curl(base_url)),
+                # Azure's credentials and paths differ.
+                **({} if ".azure." in base_url else {"curl": "\n".join(self._curl(base_url))}),
                 "command line": self._command(base_url, local=local),
             },
         }
@@ -149,6 +148,12 @@ def _object(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise OrderError("the order is no JSON object")
     return cast("dict[str, Any]", value)
+
+
+def _are_names(value: object) -> TypeGuard[list[str] | tuple[()]]:
+    return value == () or (
+        isinstance(value, list) and all(isinstance(name, str) for name in cast("list[object]", value))
+    )
 
 
 def _option(name: str, value: object) -> tuple[str, str]:
