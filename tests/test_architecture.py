@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "openai_images"
 PUBLIC = "the public names"  # what `from openai_images import ...` gives
 
 GROUND = {"_util", "_version", "errors"}
-EDGES = {"__main__", "cli", "pytest_plugin", "server", "web"}
+EDGES = {"__main__", "cli", "pytest_plugin", "server", "studio", "web"}
 
 # Which parts a part may import, besides itself; all but the edges may import the ground as well.
 ALLOWED: dict[str, set[str]] = {
@@ -30,15 +30,16 @@ ALLOWED: dict[str, set[str]] = {
     "client": {"catalog", "http", "many", "models", "ratelimit", "validation", "wire"},
     "batch": {"catalog", "client", "many", "models", "wire"},
     "server": set(),
-    "cli": {PUBLIC, "_util", "_version", "server"},
+    "cli": {PUBLIC, "_util", "_version", "server", "studio"},
     "pytest_plugin": {PUBLIC, "server"},
     "web": {PUBLIC},
+    "studio": {PUBLIC, "web"},
     "__main__": {"cli"},
     "__init__": {"batch", "catalog", "client", "http", "many", "models"},
 }
 # Which parts may import a library; the client core lives from attrs and pybase64 besides.
 LIBRARIES = {
-    "aiohttp": {"http", "server", "web"},
+    "aiohttp": {"http", "server", "studio", "web"},
     "click": {"cli"},
     "rich": {"cli"},
     "PIL": {"cli", "server"},

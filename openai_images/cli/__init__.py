@@ -1,4 +1,4 @@
-"""The command line: `openai-images generate`, `edit`, `batch`, `costs`, `models`, `serve` and `demo`.
+"""The command line: `openai-images generate`, `edit`, `batch`, `costs`, `models`, `serve`, `studio` and `demo`.
 
 Invariants: results go to stdout, everything else to stderr; exit code 0: all done, 1: something failed (also a stdout
 that cannot be written), 2: usage or configuration, 130: interrupted.

@@ -43,6 +43,7 @@ _EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "openai-images serve --port 8123 --pace 0.5",
         "openai-images serve --fault status:503 --images-per-minute 50",
     ),
+    "studio": ("openai-images studio --local", "openai-images studio --out pictures --port 8124 --no-open"),
     "demo": ("openai-images demo --out demo-output",),
 }
 

@@ -27,7 +27,7 @@ from openai_images.cli.command_parts import (
     verbosity_options,
 )
 from openai_images.cli.console import DEFAULT_MODEL, ResilientStream, Streams
-from openai_images.cli.tool_commands import costs, demo, models, serve
+from openai_images.cli.tool_commands import costs, demo, models, serve, studio
 
 _NAME = "openai-images"
 _NOT_NEGATIVE = click.IntRange(min=0)
@@ -225,5 +225,5 @@ def batch(streams: Streams, /, **values: Any) -> int:
     return run_batch(BatchCommandOptions(**values), streams)
 
 
-for _command in (costs, models, serve, demo):
+for _command in (costs, models, serve, studio, demo):
     cli.add_command(_command)

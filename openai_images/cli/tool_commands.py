@@ -1,4 +1,4 @@
-"""The commands that make no images of the user's: `costs`, `models`, `serve` and `demo`.
+"""The commands about money, models and servers, and those with a page: `costs`, `models`, `serve`, `studio`, `demo`.
 
 Invariants: as in `commands.py`: click is all that is imported here; docstrings are help texts.
 Must not: do any work.
@@ -98,6 +98,25 @@ def serve(streams: Streams, /, **values: Any) -> int:
     from openai_images.cli.serve import ServeOptions, run_serve
 
     return run_serve(ServeOptions(**values), streams)
+
+
+@command(short_help="Generate and edit on a page in your browser.")
+@option("-m", "--model", metavar="MODEL", help="The model that the page begins with.  [default: gpt-image-2]")
+@option("--out", default="studio", show_default=True, metavar="DIR", help="The folder of images and history.")
+@option("--port", type=click.IntRange(0, 65535), default=0, metavar="P", help="[default: any that is free]")
+@option("--open/--no-open", "is_open", default=True, help="Open the browser.  [default: yes]")
+@endpoint_options
+@verbosity_options
+@click.pass_obj
+def studio(streams: Streams, /, **values: Any) -> int:
+    """Serve a page on this machine on which people generate and edit images, until Ctrl-C.
+
+    Its address is printed with a token that works once. Every generation is written down in DIR before it is sent, and
+    its images are stored there as they arrive: nothing that was paid for is lost with the page or the process.
+    """
+    from openai_images.cli.studio import StudioOptions, run_studio
+
+    return run_studio(StudioOptions(**values), streams)
 
 
 @command(short_help="Paint a few pictures and a page, without a key.")

@@ -1,0 +1,96 @@
+"""`openai-images studio`: the page for people, served on loopback until Ctrl-C.
+
+Invariants: the address is printed on stdout, once, with its token; Ctrl-C waits for what is paid for, a second one does
+not; both give 130. The key stays in this process.
+Must not: listen on an address that is not loopback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from openai_images.cli.console import DEFAULT_MODEL, Console, Streams, plural
+from openai_images.cli.error_report import ErrorReport, report_error, run_command, write_error_report
+from openai_images.cli.options import CallOptions, open_client
+
+if TYPE_CHECKING:
+    from openai_images.studio import History, Studio
+
+_PACE = 0.9
+_CLOSED = "What was in flight is in the journal: images that arrived are in the folder, the rest is listed as unknown."
+
+
+@frozen(kw_only=True)
+class StudioOptions(CallOptions):
+    """Options of `studio`."""
+
+    out: str = "studio"
+    port: int = 0
+    is_open: bool = True
+
+
+def run_studio(options: StudioOptions, streams: Streams) -> int:
+    """Serve until Ctrl-C and return the exit code. Raises click.UsageError."""
+    options.check()
+    console = options.make_console(streams)
+    return run_command(
+        console,
+        lambda: _studio(options, console),
+        lambda: ErrorReport(error_type="Interrupted", message="stopped", advice=_CLOSED),
+    )
+
+
+async def _studio(options: StudioOptions, console: Console) -> int:
+    from openai_images.studio import History, Studio, StudioSettings
+
+    try:
+        history = History(options.out)
+    except OSError as error:
+        report_error(console, write_error_report(options.out, error, "Name another folder with --out."))
+        return 2
+    try:
+        async with open_client(options, console, lambda: None, pace=_PACE) as client:
+            model = options.request_params()["model"]
+            settings = StudioSettings(model=model or DEFAULT_MODEL, local=options.local)
+            return await _serve(Studio(client, history, settings), history, options, console)
+    finally:
+        history.close()
+
+
+async def _serve(studio: Studio, history: History, options: StudioOptions, console: Console) -> int:
+    try:
+        async with studio.serve(options.port) as url:
+            console.print_result(url)
+            console.print_note(
+                f"{plural(len(history), 'generation')} in {options.out}; the address works once, in one browser; "
+                "Ctrl-C stops it"
+            )
+            if options.is_open:
+                await asyncio.to_thread(_open_browser, url)
+            await asyncio.Event().wait()
+    except OSError as error:
+        report_error(console, _port_report(options.port, error))
+        return 2
+    finally:
+        if count := studio.running_count:
+            console.print_note(
+                f"waiting for {plural(count, 'generation')} that may be billed; Ctrl-C again stops now"
+            )
+        await studio.finish()
+    return 0
+
+
+def _open_browser(url: str) -> None:
+    import webbrowser
+
+    webbrowser.open(url)
+
+
+def _port_report(port: int, error: OSError) -> ErrorReport:
+    message = f"port {port} on 127.0.0.1 cannot be used: {error.strerror or error}"
+    return ErrorReport(
+        error_type=type(error).__name__, message=message, advice="Name another one with --port."
+    )

@@ -1,0 +1,277 @@
+"""`Studio`: the aiohttp.web app behind the page.
+
+Invariants: a request is in the history before it goes out; its call is finished and kept also when the tab is closed,
+and only an explicit cancel closes it. Partial images are in memory, for a while; what is paid for is in the folder.
+Must not: answer before `Access` has looked; show or keep the key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from importlib.resources import files
+from typing import Any, Final, cast
+
+from aiohttp import web
+from attrs import frozen
+from multidict import MultiMapping
+
+from openai_images import Image, ImagesClient, ImagesError, ImageStream
+from openai_images.studio.access import Access
+from openai_images.studio.history import FILE_NAME, RECORD_ID, History
+from openai_images.studio.orders import Order, OrderError, model_choices
+from openai_images.studio.recorded_stream import RecordedStream
+from openai_images.web import RELAY_HEADERS, PictureStore, wait_for_background
+from openai_images.web.aiohttp import send_stream, setup
+
+__all__ = ["Studio", "StudioSettings"]
+
+_PAGE: Final = {
+    "/": ("page.html", "text/html"),
+    "/studio.css": ("studio.css", "text/css"),
+    "/studio.js": ("studio.js", "text/javascript"),
+    "/mask.js": ("mask.js", "text/javascript"),
+}
+_MEDIA_TYPES: Final = {
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "webp": "image/webp",
+    "gif": "image/gif",
+    "avif": "image/avif",
+    "svg": "image/svg+xml",
+}
+_MOST_BYTES: Final = 512 * 1024 * 1024
+"""Of a request: 16 images of at most 50 MB are more than that only in theory."""
+_MOST_SOURCES: Final = 16
+_PAGE_LENGTH: Final = 120
+_THUMBNAIL_EDGE: Final = 480
+_IMMUTABLE: Final = {
+    "Cache-Control": "private, max-age=31536000, immutable",
+    # An SVG may hold scripts: in a sandbox without an origin of its own they do not run.
+    "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:",
+}
+
+
+@frozen(kw_only=True)
+class StudioSettings:
+    """`model` is the one that the page begins with; `local` says that images are placeholders and cost nothing."""
+
+    model: str
+    local: bool = False
+    now: Callable[[], float] = time.time
+
+
+class Studio:
+    """The app: sends with `client` and keeps everything in `history`; neither is closed by it."""
+
+    def __init__(self, client: ImagesClient, history: History, settings: StudioSettings) -> None:
+        self._client = client
+        self._history = history
+        self._settings = settings
+        self._access = Access()
+        self._running: dict[str, RecordedStream] = {}
+        self._partials = PictureStore(max_bytes=128 * 1024 * 1024, url_prefix="/partials/")
+        self._thumbnails = asyncio.Semaphore(2)
+
+    @asynccontextmanager
+    async def serve(self, port: int = 0) -> AsyncGenerator[str]:
+        """Serve on loopback and yield the address, whose token works once. Raises OSError.
+
+        The end closes the pages' connections; then `finish` waits for calls that go on.
+        """
+        # No access log: the address holds the token.
+        runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=0.2)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", port).start()
+            yield f"http://127.0.0.1:{runner.addresses[0][1]}/?token={self._access.token}"
+        finally:
+            await runner.cleanup()
+
+    def _app(self) -> web.Application:
+        app = web.Application(middlewares=[self._access.middleware()], client_max_size=_MOST_BYTES)
+        app.on_response_prepare.append(self._access.add_headers)
+        setup(app, pictures=self._partials)
+        for path in _PAGE:
+            app.router.add_get(path, _serve_page)
+        app.router.add_get("/api/settings", self._get_settings)
+        app.router.add_get("/api/history", self._get_history)
+        app.router.add_get("/api/history/{id}", self._get_record)
+        app.router.add_post("/api/check", self._check)
+        app.router.add_post("/api/generate", self._generate)
+        app.router.add_post("/api/cancel/{id}", self._cancel)
+        app.router.add_get("/files/{name}", self._get_file)
+        app.router.add_get("/thumbnails/{name}", self._get_thumbnail)
+        return app
+
+    @property
+    def running_count(self) -> int:
+        """How many generations are not over."""
+        return len(self._running)
+
+    async def finish(self) -> None:
+        """Wait for the calls whose browsers have left; they are paid for."""
+        await wait_for_background()
+
+    async def _get_settings(self, request: web.Request) -> web.Response:  # noqa: ARG002
+        settings = self._settings
+        return web.json_response(
+            {
+                "models": model_choices(settings.model),
+                "model": settings.model,
+                "local": settings.local,
+                "folder": str(self._history.folder.resolve()),
+                "server": self._client.base_url,
+            }
+        )
+
+    async def _get_history(self, request: web.Request) -> web.Response:
+        records = self._history.page(request.query.get("before"), _PAGE_LENGTH)
+        return web.json_response({"records": records, "total": len(self._history)})
+
+    async def _get_record(self, request: web.Request) -> web.Response:
+        record = self._history.get(request.match_info["id"])
+        return web.json_response(record) if record is not None else web.json_response({}, status=404)
+
+    async def _check(self, request: web.Request) -> web.Response:
+        try:
+            order = Order.read(_json(await request.text()))
+            description = order.describe(self._client, local=self._settings.local)
+        except (OrderError, ImagesError) as error:
+            nothing: dict[str, str] = {}
+            description = {"estimate": None, "problem": str(error), "code": nothing}
+        return web.json_response(description)
+
+    async def _generate(self, request: web.Request) -> web.StreamResponse:
+        form = await request.post()
+        record_id, text = form.get("id"), form.get("order")
+        if (
+            not isinstance(record_id, str)
+            or not RECORD_ID.fullmatch(record_id)
+            or self._history.get(record_id)
+        ):
+            return _refuse("this generation is known already, or has no name")
+        try:
+            order = Order.read(_json(text if isinstance(text, str) else ""))
+            images, mask = _images(form)
+            sources = [await self._history.add_source(data) for data in images]
+            mask_name = None if mask is None else await self._history.add_source(mask)
+            stream = self._stream(order, sources, mask_name)
+            estimate = order.describe(self._client, local=self._settings.local)["estimate"]
+            await self._history.begin(
+                {
+                    "id": record_id,
+                    "at": self._settings.now(),
+                    "prompt": order.prompt,
+                    "params": dict(order.params),
+                    "sources": sources,
+                    "mask": mask_name,
+                    "local": self._settings.local,
+                    "estimate": None if sources else estimate,
+                }
+            )
+        except (OrderError, ImagesError) as error:
+            return _refuse(str(error))
+        except OSError as error:
+            return _refuse(f"the folder cannot be written, so nothing was sent: {error.strerror or error}")
+        recorded = self._running[record_id] = RecordedStream(stream, self._client, self._history, record_id)
+        recorded.on_end = lambda: self._running.pop(record_id, None)
+        # A relay reads `edited`, `result`, the events and `aclose`: what a RecordedStream has.
+        return await send_stream(
+            request, cast("ImageStream", recorded), pictures=self._partials, on_disconnect="finish"
+        )
+
+    def _stream(self, order: Order, sources: list[str], mask: str | None) -> ImageStream:
+        params: dict[str, Any] = dict(order.params)
+        if not sources:
+            params.pop("input_fidelity", None)
+            return self._client.stream(order.prompt, **params)
+        folder = self._history.folder
+        if mask is not None:
+            params["mask"] = folder / mask
+        return self._client.stream_edit(order.prompt, image=[folder / name for name in sources], **params)
+
+    async def _cancel(self, request: web.Request) -> web.Response:
+        stream = self._running.get(request.match_info["id"])
+        if stream is not None:
+            await stream.cancel()
+        return await self._get_record(request)
+
+    async def _get_file(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        if not FILE_NAME.fullmatch(name):
+            raise web.HTTPNotFound
+        try:
+            data = await asyncio.to_thread((self._history.folder / name).read_bytes)
+        except OSError:
+            raise web.HTTPNotFound from None
+        media_type = _MEDIA_TYPES.get(name.rpartition(".")[2], "application/octet-stream")
+        return web.Response(body=data, content_type=media_type, headers=_IMMUTABLE)
+
+    async def _get_thumbnail(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        if not FILE_NAME.fullmatch(name):
+            raise web.HTTPNotFound
+        async with self._thumbnails:
+            data = await asyncio.to_thread(self._thumbnail, name)
+        if data is None:  # no Pillow, or not for this format
+            return await self._get_file(request)
+        return web.Response(body=data, content_type="image/webp", headers=_IMMUTABLE)
+
+    def _thumbnail(self, name: str) -> bytes | None:
+        """Return a small image, made once; None if none can be made. Blocks."""
+        path = self._history.folder / ".thumbnails" / f"{name}.webp"
+        with suppress(OSError):
+            return path.read_bytes()
+        try:
+            picture = Image.from_bytes((self._history.folder / name).read_bytes()).open()
+            picture.draft("RGB", (_THUMBNAIL_EDGE, _THUMBNAIL_EDGE))
+            picture.thumbnail((_THUMBNAIL_EDGE, _THUMBNAIL_EDGE))
+            file = io.BytesIO()
+            picture.save(file, "WEBP", quality=80)
+        except Exception:  # noqa: BLE001  whatever Pillow cannot do: the image itself is shown
+            return None
+        with suppress(OSError):
+            path.parent.mkdir(exist_ok=True)
+            part = path.with_suffix(".part")
+            part.write_bytes(file.getvalue())
+            part.replace(path)
+        return file.getvalue()
+
+
+async def _serve_page(request: web.Request) -> web.Response:
+    name, media_type = _PAGE[request.path]
+    text = await asyncio.to_thread(files("openai_images.studio").joinpath(name).read_text, "utf-8")
+    return web.Response(text=text, content_type=media_type)
+
+
+def _json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise OrderError("this is no JSON") from None
+
+
+def _images(form: MultiMapping[Any]) -> tuple[list[bytes], bytes | None]:
+    """Return the images to edit, and their mask. Raises `OrderError`."""
+    images = [_bytes(field) for field in form.getall("image", [])]
+    mask = _bytes(form["mask"]) if "mask" in form else None
+    if len(images) > _MOST_SOURCES or (mask is not None and not images):
+        raise OrderError(f"at most {_MOST_SOURCES} images can be edited, and a mask needs one")
+    return images, mask
+
+
+def _bytes(field: object) -> bytes:
+    if not isinstance(field, web.FileField):
+        raise OrderError("an image is no file")
+    return field.file.read()
+
+
+def _refuse(message: str) -> web.Response:
+    """Answer as a relay does whose call failed: nothing was sent."""
+    data = json.dumps({"type": "error", "error": {"code": "refused", "message": message}})
+    return web.Response(body=f"event: error\ndata: {data}\n\n".encode(), headers=RELAY_HEADERS)

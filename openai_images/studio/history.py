@@ -1,0 +1,220 @@
+"""`History`: a folder with every generation of the studio, its images and its journal.
+
+A `Batch` has a fixed list of items, which it runs to their end; a history grows by one generation at a time, whose
+images arrive while a person looks on. So it has a journal of its own, JSON lines of three kinds: `sent` (on the disk
+before the request goes out), `image` (its file is complete and named before) and `end`.
+
+Invariants: rows are only appended, each is synced before the call that wrote it returns, and begins a line of its own,
+so that a torn one spoils no other. A generation without an `end` that is not running may have been billed: its status
+is "unknown", and images of it that are on the disk belong to it, with or without a row. One process has the folder.
+Must not: overwrite or delete an image; keep a key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from openai_images import ConfigurationError, Image
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+__all__ = ["FILE_NAME", "RECORD_ID", "History", "Record"]
+
+Record = dict[str, Any]
+"""One generation as JSON; `status` is "running", "done", "failed", "cancelled" or "unknown"."""
+
+RECORD_ID: Final = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
+FILE_NAME: Final = re.compile(
+    r"(?:\d{8}-\d{6}-[0-9a-f]{8}-\d{1,3}|source-[0-9a-f]{20})(?:\.damaged)?\.[a-z]{3,4}"
+)
+_SUFFIXES: Final = {
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/webp": ".webp",
+    "image/gif": ".gif",
+    "image/avif": ".avif",
+    "image/svg+xml": ".svg",
+}
+_LOCK_OFFSET: Final = 1 << 62
+"""The byte that Windows locks: far after the text, which stays readable."""
+
+
+class History:
+    """The generations in `folder`, which is made if it is missing; close it at the end.
+
+    Raises OSError, and `ConfigurationError` if another studio has the folder.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "history.jsonl"
+        self._journal: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        self._write_lock = threading.Lock()
+        try:
+            _lock(self._journal, self.folder)
+            self._records: dict[str, Record] = {}
+            for row in _read_rows(path):
+                self._apply(row)
+        except BaseException:
+            self.close()
+            raise
+        unknown = {key: record for key, record in self._records.items() if record["status"] == "running"}
+        for record in unknown.values():
+            record.update(status="unknown", maybe_billed=True)
+        self._adopt(unknown)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def get(self, record_id: str) -> Record | None:
+        """Return a generation."""
+        return self._records.get(record_id)
+
+    def page(self, before: str | None, limit: int) -> list[Record]:
+        """Return at most `limit` generations, the newest first; those older than `before` if that is known."""
+        ids = list(self._records)
+        end = ids.index(before) if before in self._records else len(ids)
+        return [self._records[record_id] for record_id in reversed(ids[max(0, end - limit) : end])]
+
+    async def begin(self, record: Record) -> None:
+        """Write down a generation that is about to be sent. Raises OSError: then it must not be sent."""
+        await asyncio.to_thread(self._append, {"row": "sent", **record})
+        self._apply({"row": "sent", **record})
+
+    async def add_image(self, record_id: str, index: int, image: Image) -> None:
+        """Store an image that is paid for. Raises OSError."""
+        data = await image.read()
+        suffix = (".damaged" if image.flaw else "") + _SUFFIXES.get(image.media_type, ".bin")
+        name = f"{record_id}-{index + 1}{suffix}"
+        await asyncio.to_thread(self._write_file, name, data)
+        row = {"row": "image", "id": record_id, **_describe(name, index, image)}
+        self._apply(row)
+        await asyncio.to_thread(self._append, row)
+
+    async def end(self, record_id: str, **fields: Any) -> None:
+        """Write down how a generation ended: its `status` and other fields. Raises OSError."""
+        row = {"row": "end", "id": record_id, **fields}
+        self._apply(row)
+        await asyncio.to_thread(self._append, row)
+
+    async def add_source(self, data: bytes) -> str:
+        """Store an image to edit, or a mask, and return its name: the same bytes have the same. Raises OSError."""
+        suffix = _SUFFIXES.get(Image.from_bytes(data).media_type, ".bin")
+        name = f"source-{hashlib.sha256(data).hexdigest()[:20]}{suffix}"
+        if not (self.folder / name).exists():
+            await asyncio.to_thread(self._write_file, name, data)
+        return name
+
+    def close(self) -> None:
+        """Leave the folder to others; idempotent."""
+        journal, self._journal = self._journal, None
+        if journal is not None:
+            os.close(journal)
+
+    def _append(self, row: Record) -> None:
+        line = f"\n{json.dumps(row, separators=(',', ':'))}\n".encode()
+        with self._write_lock:
+            if self._journal is None:
+                raise OSError("the history is closed")
+            while line:  # a nearly full disk takes a part without an error
+                line = line[os.write(self._journal, line) :]
+            os.fsync(self._journal)
+
+    def _write_file(self, name: str, data: bytes) -> None:
+        """Write a file that appears complete or not at all, and is on the disk then."""
+        part = self.folder / f".{name}.part"
+        try:
+            with part.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(self.folder / name)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        with suppress(OSError):  # Windows syncs no folders
+            folder = os.open(self.folder, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+    def _apply(self, row: Record) -> None:
+        """Take a row into account; those of later versions are ignored."""
+        kind, fields = row.get("row"), {key: value for key, value in row.items() if key != "row"}
+        record_id = fields.get("id")
+        if not isinstance(record_id, str) or not RECORD_ID.fullmatch(record_id):
+            return
+        if kind == "sent":
+            self._records[record_id] = {"images": [], **fields, "status": "running"}
+        elif (record := self._records.get(record_id)) is None:
+            return
+        elif kind == "image":
+            others = [image for image in record["images"] if image["file"] != fields["file"]]
+            del fields["id"]
+            record["images"] = sorted([*others, fields], key=lambda image: image["index"])
+        elif kind == "end":
+            record.update(fields)
+
+    def _adopt(self, unknown: dict[str, Record]) -> None:
+        """Add the images that were stored before their row was written."""
+        for path in sorted(self.folder.iterdir()) if unknown else ():
+            record_id, _, rest = path.name.rpartition("-")
+            record = unknown.get(record_id)
+            if record is None or not FILE_NAME.fullmatch(path.name):
+                continue
+            if path.name not in {image["file"] for image in record["images"]}:
+                image = Image.from_bytes(path.read_bytes())
+                record["images"].append(_describe(path.name, int(rest.partition(".")[0]) - 1, image))
+
+
+def _describe(name: str, index: int, image: Image) -> Record:
+    return {
+        "file": name,
+        "index": index,
+        "width": image.width,
+        "height": image.height,
+        "nbytes": image.nbytes,
+    }
+
+
+def _read_rows(path: Path) -> Iterator[Record]:
+    """Yield the rows; what is torn or no object is left out."""
+    with path.open("rb") as file:
+        for line in file:
+            with suppress(ValueError):
+                row: Any = json.loads(line)
+                if isinstance(row, dict):
+                    yield row
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    """Lock the journal until it is closed, or the process ends in any way."""
+    try:
+        _lock_file(descriptor)
+    except OSError:
+        raise ConfigurationError(
+            f"another studio has the folder {str(folder)!r}: stop it, or name another one with --out"
+        ) from None
+
+
+def _lock_file(descriptor: int) -> None:
+    if sys.platform == "win32":
+        os.lseek(descriptor, _LOCK_OFFSET, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

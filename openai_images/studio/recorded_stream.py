@@ -1,0 +1,132 @@
+"""`RecordedStream`: an `ImageStream` whose images and end are in the history before anybody sees them.
+
+Invariants: an image is stored when it arrives, before the relay writes its event; one that cannot be stored is passed
+on all the same. However the stream ends, its record has one end.
+Must not: be iterated by anyone but its relay.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Self
+
+from attrs import evolve
+
+from openai_images import (
+    CompletedImage,
+    ImageEvent,
+    ImageResult,
+    ImagesClient,
+    ImagesError,
+    ImageStream,
+    PartialResultError,
+)
+from openai_images.studio.history import History
+
+__all__ = ["RecordedStream"]
+
+_log = logging.getLogger("openai_images")
+
+
+class RecordedStream:
+    """What a relay reads in place of `stream`; `record_id` is a generation that the history has begun."""
+
+    def __init__(self, stream: ImageStream, client: ImagesClient, history: History, record_id: str) -> None:
+        self._stream = stream
+        self._client = client
+        self._history = history
+        self._id = record_id
+        self._events = aiter(stream)
+        self._problems: list[str] = []
+        self._is_cancelled = self._is_over = False
+        self.on_end: Callable[[], object] = lambda: None
+
+    @property
+    def edited(self) -> bool:
+        """As of the stream."""
+        return self._stream.edited
+
+    @property
+    def result(self) -> ImageResult:
+        """As of the stream."""
+        return self._stream.result
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ImageEvent:
+        """Return the next event. Raises as the stream does."""
+        try:
+            event = await anext(self._events)
+            return await self._store(event) if isinstance(event, CompletedImage) else event
+        except StopAsyncIteration:
+            await self._end("done", **_facts(self._stream.result))
+            raise
+        except Exception as error:
+            await self._fail(error)
+            raise
+
+    async def cancel(self) -> None:
+        """Close the call for good; what was sent may be billed all the same."""
+        self._is_cancelled = True
+        await self._stream.aclose()
+        await self._end("cancelled", maybe_billed=True)
+
+    async def aclose(self) -> None:
+        """Close the call, if it is not over."""
+        await self._stream.aclose()
+        await self._end("cancelled", maybe_billed=True)
+
+    async def _store(self, event: CompletedImage) -> CompletedImage:
+        image = event.image
+        if image.url and not image.nbytes:  # the server sent a URL in the image's place
+            image = await self._client.download(image)
+            event = evolve(event, image=image)
+        try:
+            await self._history.add_image(self._id, event.image_index or 0, image)
+        except OSError as error:
+            self._problems.append(f"an image could not be written: {error.strerror or error}")
+        return event
+
+    async def _fail(self, error: Exception) -> None:
+        if self._is_cancelled:
+            await self._end("cancelled", maybe_billed=True)
+            return
+        if not isinstance(error, ImagesError):
+            await self._end(
+                "failed", message=f"something unexpected happened ({type(error).__name__})", maybe_billed=True
+            )
+            return
+        for index, image in enumerate(error.damaged):
+            try:
+                await self._history.add_image(self._id, index, image)
+            except OSError as problem:
+                self._problems.append(f"a damaged image could not be written: {problem.strerror or problem}")
+        result = error.result if isinstance(error, PartialResultError) else None
+        facts = {} if result is None else _facts(result)
+        await self._end("failed", **facts, message=str(error), maybe_billed=error.maybe_billed)
+
+    async def _end(self, status: str, **fields: Any) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        if self._problems:
+            fields["message"] = "; ".join([*filter(None, [fields.get("message")]), *self._problems])
+        try:
+            await self._history.end(self._id, status=status, **fields)
+        except OSError as error:
+            # The page shows the end all the same; after a restart the generation counts as unknown.
+            _log.warning("the studio's journal could not be written: %s", error.strerror or error)
+        self.on_end()
+
+
+def _facts(result: ImageResult) -> dict[str, Any]:
+    cost = result.cost()
+    return {
+        "cost": None if cost is None else f"{cost.normalize():f}",
+        "seconds": round(result.elapsed, 2),
+        "size": result.size,
+        "quality": result.quality,
+        "request_id": result.request_id,
+    }

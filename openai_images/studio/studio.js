@@ -1,0 +1,454 @@
+/** The studio's page: a form, the selected generation, and the history. Talks to its own server only. */
+import { streamImages } from "/openai-images.js";
+import { brushMask } from "/mask.js";
+
+const $ = (id) => document.getElementById(id);
+const IDEAS = ["A lighthouse at dusk, in watercolour", "An otter reading on a raft, soft light", "A city cut from paper, seen from above"];
+const SIZES = [["1024x1024", "Square"], ["1536x1024", "Landscape"], ["1024x1536", "Portrait"], ["2048x2048", "Large square"], ["2048x1152", "Wide 16:9"], ["3840x2160", "4K"]];
+const LABELS = { quality: "Quality", background: "Background", output_format: "Format", moderation: "Moderation",
+  complexity: "Complexity", input_fidelity: "Input fidelity", style: "Style" };
+const MAYBE_BILLED = "It was sent, so it may be billed although no image came: look before you send it again.";
+const CANCEL_NOTE = "Cancel closes the call. It was sent already, so it may be billed all the same.";
+
+const records = new Map(); // by id; what the history shows
+const previews = new Map(); // of running generations of this page: id -> URLs by image index
+let settings;
+let selected = null;
+let sources = []; // {file, url, mask, maskUrl}
+let checked = { problem: null, code: {} };
+let oldest = null;
+let isAtEnd = false;
+let loading = null;
+
+function make(name, properties = {}, ...children) {
+  const { dataset, attributes, ...rest } = properties;
+  const element = Object.assign(document.createElement(name), rest);
+  Object.assign(element.dataset, dataset);
+  for (const [key, value] of Object.entries(attributes ?? {})) element.setAttribute(key, value);
+  element.append(...children.filter((child) => child !== null && child !== ""));
+  return element;
+}
+
+async function api(path, options) {
+  const response = await fetch(path, options);
+  if (response.status === 401) throw new Error("The studio was started anew: open the address that it printed.");
+  if (!response.ok) throw new Error(`The studio answered with the status ${response.status}.`);
+  return response.json();
+}
+
+const money = (text) => {
+  const amount = Number(text);
+  return amount > 0 && amount < 0.0001 ? "under $0.0001" : `$${amount.toFixed(amount >= 1 ? 2 : 4)}`;
+};
+const plural = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+
+// The form
+
+function field(id, label, control) {
+  control.id = id;
+  return make("label", {}, label, control);
+}
+
+function choice(values, labels = {}) {
+  return make("select", {}, ...values.map((value) => make("option", { value, textContent: labels[value] ?? value })));
+}
+
+function showParameters() {
+  const model = settings.models.find(({ name }) => name === $("model").value);
+  const before = Object.fromEntries([...$("params").querySelectorAll("select, input")].map((each) => [each.id, each.value]));
+  const sizes = model.sizes.length ? SIZES.filter(([size]) => model.sizes.includes(size)) : SIZES;
+  const names = Object.fromEntries(sizes.map(([size, name]) => [size, `${name} · ${size.replace("x", " × ")}`]));
+  const size = choice(["", ...sizes.map(([name]) => name), ...(model.sizes.length ? [] : ["custom"])], { "": "Automatic", custom: "Another size…", ...names });
+  const custom = field("custom", "Width × height", make("input", { placeholder: "1280x720", pattern: "\\d+x\\d+" }));
+  custom.hidden = true;
+  const fields = [field("size", "Size", size), custom, field("n", "Images", choice(["1", "2", "3", "4", "6", "8", "10"]))];
+  fields[0].className = custom.className = "full";
+  for (const [name, values] of Object.entries(model.values)) {
+    if (!LABELS[name] || (name === "input_fidelity" && (!model.edits || !sources.length))) continue;
+    const others = values.filter((value) => value !== "auto");
+    fields.push(field(name, LABELS[name], choice(["", ...others], { "": "Automatic" })));
+  }
+  fields.push(field("output_compression", "Compression", make("input", { type: "number", min: 0, max: 100, placeholder: "100" })));
+  fields.push(field("partial_images", "Previews", choice(["0", "1", "2", "3"], { 0: "None" })));
+  const isRare = (each) => ["moderation", "complexity", "input_fidelity", "partial_images", "style"].includes(each.lastChild.id);
+  const wasOpen = $("params").querySelector("details")?.open ?? false;
+  const more = make("details", { className: "full", open: wasOpen }, make("summary", { textContent: "More" }), make("div", { className: "fields" }, ...fields.filter(isRare)));
+  $("params").replaceChildren(...fields.filter((each) => !isRare(each)), more);
+  $("partial_images").value = "2";
+  for (const [id, value] of Object.entries(before)) {
+    const control = $(id);
+    if (control && (control.tagName === "INPUT" || [...control.options].some((option) => option.value === value))) control.value = value;
+  }
+  adjustParameters();
+}
+
+function adjustParameters() {
+  $("custom").parentElement.hidden = $("size").value !== "custom";
+  $("output_compression").parentElement.hidden = !["jpeg", "webp"].includes($("output_format")?.value);
+}
+
+function order() {
+  const params = { model: $("model").value };
+  for (const control of $("params").querySelectorAll("select, input")) {
+    if (control.parentElement.hidden || control.value === "" || control.value === "custom") continue;
+    const name = control.id === "custom" ? "size" : control.id;
+    params[name] = ["n", "partial_images", "output_compression"].includes(name) ? Number(control.value) : control.value.replace("×", "x").replaceAll(" ", "");
+  }
+  const names = sources.map(({ file }) => file.name);
+  return { prompt: $("prompt").value, params, sources: names, mask: sources[0]?.mask ? "mask.png" : null };
+}
+
+let checking = 0;
+async function check() {
+  const turn = (checking += 1);
+  adjustParameters();
+  await new Promise((resolve) => setTimeout(resolve, 150));
+  if (turn !== checking) return;
+  try {
+    const answer = await api("/api/check", { method: "POST", body: JSON.stringify(order()) });
+    if (turn !== checking) return;
+    checked = answer;
+  } catch (error) {
+    checked = { estimate: null, problem: error.message, code: {} };
+  }
+  const { estimate, problem, code } = checked;
+  const isEmpty = !$("prompt").value.trim();
+  const images = sources.length ? ` plus ${plural(sources.length, "input image")}` : "";
+  $("estimate").textContent = isEmpty ? "" : estimate === null ? "The cost is unknown until it is done." : `Costs at most ${money(estimate)}${images}.`;
+  $("problem").hidden = isEmpty || !problem;
+  $("problem").textContent = problem ?? "";
+  const language = $("language").value || "python";
+  $("language").replaceChildren(...Object.keys(code).map((name) => make("option", { value: name, textContent: name[0].toUpperCase() + name.slice(1) })));
+  $("language").value = language;
+  showCode();
+}
+
+function showCode() {
+  $("code").querySelector("pre").textContent = checked.code[$("language").value] ?? "";
+}
+
+// Images to edit
+
+function addSources(files) {
+  for (const file of files) {
+    if (sources.length < 16 && /^image\/(png|jpeg|webp)$/.test(file.type)) sources.push({ file, url: URL.createObjectURL(file), mask: null });
+  }
+  showSources();
+}
+
+function showSources() {
+  $("sources").hidden = !sources.length;
+  $("sources").replaceChildren(...sources.map((source, index) => {
+    const thumb = make("span", { className: "thumb" }, make("img", { src: source.url, alt: source.file.name }));
+    if (source.maskUrl) thumb.append(make("img", { src: source.maskUrl, className: "mask", alt: "its mask" }));
+    const brush = make("button", { type: "button", textContent: source.mask ? "Change mask" : "Brush a mask" });
+    brush.onclick = async () => {
+      const mask = await brushMask(source.url);
+      if (mask === null) return;
+      Object.assign(source, { mask, maskUrl: URL.createObjectURL(mask) });
+      showSources();
+    };
+    const remove = make("button", { type: "button", textContent: "Remove", attributes: { "aria-label": `Remove ${source.file.name}` } });
+    remove.onclick = () => {
+      sources.splice(index, 1);
+      showSources();
+    };
+    return make("li", {}, thumb, index === 0 ? brush : "", remove);
+  }));
+  $("generate").textContent = sources.length ? "Edit" : "Generate";
+  showParameters();
+  check();
+}
+
+async function editAgain(record, name) {
+  const blob = await (await fetch(`/files/${name}`)).blob();
+  sources = [];
+  addSources([new File([blob], name, { type: blob.type })]);
+  $("prompt").value = "";
+  $("prompt").focus();
+  check();
+}
+
+// A generation
+
+function newId() {
+  const digits = new Date().toISOString().replace(/\D/g, "");
+  const random = [...crypto.getRandomValues(new Uint8Array(4))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return `${digits.slice(0, 8)}-${digits.slice(8, 14)}-${random}`;
+}
+
+async function generate(event) {
+  event.preventDefault();
+  await check();
+  if (!$("prompt").value.trim()) {
+    $("problem").hidden = false;
+    $("problem").textContent = "Write a prompt.";
+    $("prompt").focus();
+    return;
+  }
+  const wanted = order();
+  const id = newId();
+  const form = new FormData();
+  form.append("id", id);
+  form.append("order", JSON.stringify(wanted));
+  for (const { file } of sources) form.append("image", file, file.name);
+  if (sources[0]?.mask) form.append("mask", sources[0].mask, "mask.png");
+  const record = { id, at: Date.now() / 1000, prompt: wanted.prompt, params: wanted.params, images: [], status: "running", local: settings.local };
+  records.set(id, record);
+  previews.set(id, []);
+  $("history").prepend(card(record));
+  count(1);
+  select(id);
+  reveal();
+  let failure = null;
+  try {
+    for await (const image of streamImages("/api/generate", form)) {
+      await load(image.url);
+      previews.get(id)[image.imageIndex] = { url: image.url, isFinal: image.isFinal, partialIndex: image.partialIndex };
+      update(id);
+    }
+  } catch (error) {
+    failure = error;
+  }
+  try {
+    const done = await api(`/api/history/${id}`);
+    await Promise.all(done.images.map(({ file }) => load(`/files/${file}`)));
+    records.set(id, done);
+  } catch {
+    records.set(id, { ...record, status: "failed", message: failure?.message ?? "The studio cannot be reached.", maybe_billed: failure?.code !== "refused" });
+  }
+  previews.delete(id);
+  update(id);
+}
+
+/** Fetch and decode an image before it is shown, so that the one before it stays until then. */
+function load(src) {
+  return make("img", { src }).decode().catch(() => {});
+}
+
+/** Look again at a generation that another page, or this one before it was loaded anew, has started. */
+function follow(id) {
+  setTimeout(async () => {
+    const record = await api(`/api/history/${id}`).catch(() => null);
+    if (!record) return;
+    records.set(id, record);
+    update(id);
+    if (record.status === "running") follow(id);
+  }, 1500);
+}
+
+function update(id) {
+  const old = $("history").querySelector(`[data-id="${id}"]`);
+  const isFocused = old?.contains(document.activeElement);
+  const fresh = card(records.get(id));
+  old?.replaceWith(fresh);
+  if (isFocused) fresh.firstChild.focus();
+  if (selected === id) showStage();
+}
+
+/** Scroll to the selected generation; on a phone it is below the form. */
+function reveal() {
+  const isStill = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const block = matchMedia("(max-width: 860px)").matches ? "start" : "nearest";
+  $("stage").scrollIntoView({ block, behavior: isStill ? "auto" : "smooth" });
+}
+
+function select(id) {
+  const last = $("history").querySelector("[aria-current=true]");
+  last?.removeAttribute("aria-current");
+  selected = id;
+  $("history").querySelector(`[data-id="${id}"] button`)?.setAttribute("aria-current", "true");
+  showStage();
+}
+
+const statusText = (record) => ({ done: "", running: "Generating…", failed: "Failed", cancelled: "Cancelled", unknown: "Unknown" })[record.status] ?? record.status;
+
+function tiles(record) {
+  const live = previews.get(record.id) ?? [];
+  const wanted = record.status === "running" ? Math.max(record.params.n ?? 1, live.length) : 0;
+  const [width, height] = (record.params.size ?? "1024x1024").split("x").map(Number);
+  const shown = [];
+  for (let index = 0; index < Math.max(wanted, record.images.length); index += 1) {
+    const preview = live[index];
+    const image = record.images[index];
+    const url = preview?.url ?? (image && `/files/${image.file}`);
+    const tag = preview?.isFinal || image ? "" : preview ? `Preview ${(preview.partialIndex ?? 0) + 1}` : "Waiting…";
+    const figure = make("figure", { className: tag ? "waiting" : "" });
+    figure.style.setProperty("--ratio", (image?.width ?? (width || 1)) / (image?.height ?? (height || 1)));
+    if (url) figure.append(make("img", { src: url, alt: `${record.prompt.slice(0, 200)}${tag ? " (preview)" : ""}`, draggable: true }));
+    if (tag) figure.append(make("span", { className: "tag", textContent: tag }));
+    shown.push(figure);
+  }
+  return shown;
+}
+
+function facts(record) {
+  const paid = record.cost != null ? [make("b", { textContent: money(record.cost) }), record.local ? " (not billed)" : ""] : record.status === "done" ? ["cost unknown"] : [];
+  const size = record.images[0]?.width ? `${record.images[0].width} × ${record.images[0].height}` : record.params.size;
+  const parts = [paid, [record.params.model], [size ?? ""], [record.quality ?? record.params.quality ?? ""], [record.seconds ? `${record.seconds} s` : ""], [new Date(record.at * 1000).toLocaleString()]];
+  return make("p", { className: "facts" }, ...parts.filter((part) => part.length && part[0] !== "").map((part) => make("span", {}, ...part.filter((each) => each !== ""))));
+}
+
+function actions(record) {
+  const row = make("p", { className: "actions" });
+  const add = (text, onclick) => row.append(make("button", { type: "button", textContent: text, onclick }));
+  if (record.status === "running") {
+    add("Cancel", () => api(`/api/cancel/${record.id}`, { method: "POST" }));
+    row.append(make("span", { className: "soft", textContent: record.local ? "Cancel closes the call." : CANCEL_NOTE }));
+    return row;
+  }
+  if (record.images.length) add("Edit this", () => editAgain(record, record.images[0].file));
+  add("Use again", () => useAgain(record));
+  for (const [index, { file }] of record.images.entries()) {
+    row.append(make("a", { href: `/files/${file}`, download: file, textContent: record.images.length > 1 ? `Save ${index + 1}` : "Save" }));
+  }
+  for (const file of [...(record.sources ?? []), record.mask]) {
+    if (file) row.append(make("a", { href: `/files/${file}`, target: "_blank", textContent: file === record.mask ? "Mask" : "Source" }));
+  }
+  return row;
+}
+
+function useAgain(record) {
+  $("prompt").value = record.prompt;
+  if (settings.models.some(({ name }) => name === record.params.model)) $("model").value = record.params.model;
+  showParameters();
+  for (const control of $("params").querySelectorAll("select")) control.value = String(record.params[control.id] ?? "");
+  if ($("size").selectedIndex < 0) {
+    $("size").value = "custom";
+    $("custom").value = record.params.size;
+  }
+  if (!$("n").value) $("n").value = "1";
+  $("prompt").focus();
+  check();
+}
+
+function trouble(record) {
+  if (record.status === "unknown") return `The studio was stopped before this ended. What arrived is here; the rest is unknown. ${MAYBE_BILLED}`;
+  if (record.status === "cancelled") return record.local ? "Cancelled." : "Cancelled. It was sent, so it may be billed all the same.";
+  if (!record.message) return "";
+  const message = record.message[0].toUpperCase() + record.message.slice(1);
+  return record.maybe_billed && !record.local ? `${message.replace(/\.$/, "")}. ${MAYBE_BILLED}` : message;
+}
+
+function showStage() {
+  const record = records.get(selected);
+  if (!record) {
+    const ideas = IDEAS.map((idea) => make("button", { type: "button", textContent: idea, onclick: () => {
+      $("prompt").value = idea;
+      $("prompt").focus();
+      check();
+    } }));
+    $("stage").replaceChildren(make("div", { className: "empty" }, make("h2", { textContent: "Nothing generated yet" }),
+      make("p", { textContent: "Write a prompt, or begin with one of these. Drop an image in to edit it." }), make("div", { className: "ideas" }, ...ideas)));
+    return;
+  }
+  const text = trouble(record);
+  const status = make("p", { className: "soft", textContent: statusText(record), attributes: { role: "status" } });
+  const shown = tiles(record);
+  const parts = [shown.length ? make("div", { className: "images" }, ...shown) : "",
+    text ? make("p", { className: "error", textContent: text, attributes: { role: "alert" } }) : "",
+    make("p", { className: "prompt", textContent: record.prompt, dir: "auto" }), facts(record), record.status === "running" ? status : "", actions(record)];
+  // The Cancel button keeps the focus while previews come.
+  const focused = $("stage").contains(document.activeElement) ? document.activeElement.textContent : null;
+  $("stage").replaceChildren(...parts.filter((part) => part !== ""));
+  if (focused) [...$("stage").querySelectorAll("button, a")].find((each) => each.textContent === focused)?.focus();
+}
+
+// The history
+
+function card(record) {
+  const live = previews.get(record.id)?.find((preview) => preview)?.url;
+  const file = record.images[0]?.file;
+  const shot = make("span", { className: "shot", textContent: live || file ? "" : statusText(record) });
+  if (live || file) shot.append(make("img", { src: live ?? `/thumbnails/${file}`, alt: "", loading: "lazy", decoding: "async" }));
+  if (record.images.length > 1) shot.append(make("span", { textContent: `${record.images.length} images` }));
+  const price = record.cost != null ? money(record.cost) : statusText(record);
+  const time = new Date(record.at * 1000).toLocaleDateString(undefined, { day: "numeric", month: "short" });
+  const button = make("button", { type: "button", onclick: () => {
+    select(record.id);
+    reveal();
+  } }, shot, make("span", { className: "line", textContent: record.prompt, dir: "auto" }), make("span", { className: "line", textContent: [price, time].filter(Boolean).join(" · ") }));
+  if (record.id === selected) button.setAttribute("aria-current", "true");
+  return make("li", { dataset: { id: record.id } }, button);
+}
+
+let total = 0;
+function count(more = 0) {
+  total += more;
+  $("count").textContent = total ? plural(total, "generation") : "";
+}
+
+function loadMore() {
+  loading ??= (async () => {
+    const answer = await api(`/api/history${oldest ? `?before=${oldest}` : ""}`);
+    const list = document.createDocumentFragment();
+    for (const record of answer.records) {
+      oldest = record.id;
+      if (records.has(record.id)) continue;
+      records.set(record.id, record);
+      list.append(card(record));
+      if (record.status === "running") follow(record.id);
+    }
+    $("history").append(list);
+    isAtEnd = !answer.records.length;
+    total = answer.total;
+    count();
+    return answer.records;
+  })().finally(() => (loading = null));
+  return loading;
+}
+
+new IntersectionObserver(async (entries, observer) => {
+  if (!entries.at(-1).isIntersecting || isAtEnd || !oldest) return;
+  await loadMore();
+  observer.unobserve($("more")); // asks again: it may still be near the viewport
+  observer.observe($("more"));
+}, { rootMargin: "800px" }).observe($("more"));
+
+async function start() {
+  settings = await api("/api/settings");
+  $("where").textContent = `${settings.folder} · ${settings.local ? "local stand-in" : settings.server}`;
+  $("stand-in").hidden = !settings.local;
+  $("model").replaceChildren(...settings.models.map(({ name, ends }) => make("option", { value: name, textContent: ends ? `${name} (until ${ends})` : name })));
+  $("model").value = settings.model;
+  showParameters();
+  const [newest] = await loadMore();
+  selected = newest?.id ?? null;
+  if (selected) select(selected);
+  else showStage();
+  check();
+  document.documentElement.dataset.ready = "true";
+}
+
+$("form").addEventListener("submit", generate);
+$("prompt").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) $("form").requestSubmit();
+});
+$("prompt").addEventListener("input", check);
+$("params").addEventListener("input", check);
+$("model").addEventListener("change", () => {
+  showParameters();
+  check();
+});
+$("language").addEventListener("change", showCode);
+$("copy").addEventListener("click", async () => {
+  await navigator.clipboard.writeText($("code").querySelector("pre").textContent);
+  $("copy").textContent = "Copied";
+  setTimeout(() => ($("copy").textContent = "Copy"), 1500);
+});
+$("pick").addEventListener("change", () => {
+  addSources($("pick").files);
+  $("pick").value = "";
+});
+for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
+  document.addEventListener(name, (event) => {
+    event.preventDefault();
+    $("drop").classList.toggle("over", name === "dragover" || name === "dragenter");
+    if (name === "drop") addSources(event.dataTransfer.files);
+  });
+}
+
+start().catch((error) => {
+  $("problem").hidden = false;
+  $("problem").textContent = error.message;
+});

@@ -1,0 +1,120 @@
+"""`openai-images studio`."""
+
+import json
+import signal
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from http.cookiejar import CookieJar
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openai_images.server import LocalImagesServer
+from openai_images.studio import History
+from tests.cli.test_interrupt import started, wait_for
+
+Cli = Callable[..., Any]
+
+
+def test_it_prints_its_address_and_stops_on_ctrl_c(empty_folder: Path) -> None:
+    """The address opens the page once; the folder is there, and the token is in no log."""
+    with started("studio", "--local", "--no-open", "--out", "images") as running:
+        assert running.stdout is not None
+        url = running.stdout.readline().strip()
+        err = wait_for(running.stderr, "0 generations in images")
+        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
+        browser.open(url).close()
+        with browser.open(url.partition("?")[0]) as page:
+            assert "Image studio" in page.read().decode()
+        with pytest.raises(urllib.error.HTTPError, match="401") as refused:
+            urllib.request.urlopen(url)
+        refused.value.close()
+        running.send_signal(signal.SIGINT)
+        out, rest = running.communicate(timeout=20)
+    assert (running.returncode, out) == (130, "")
+    assert "error: stopped" in rest
+    assert url.partition("token=")[2] not in err + rest
+    assert (empty_folder / "images" / "history.jsonl").exists()
+
+
+def test_ctrl_c_waits_for_what_is_paid_for(empty_folder: Path) -> None:
+    """The generation in flight is finished and stored, without a browser."""
+    order = {"prompt": "an otter", "params": {"model": "gpt-image-2", "size": "1024x1024"}}
+    parts = {"id": "20261129-080000-00000001", "order": json.dumps(order)}
+    head = '--b\r\nContent-Disposition: form-data; name="'
+    body = "".join(f'{head}{name}"\r\n\r\n{text}\r\n' for name, text in parts.items())
+    with LocalImagesServer.in_thread(pictures="small") as server:
+        server.script("stall_between_events")
+        environment = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": server.api_key}
+        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            with started("studio", "--no-open", "--out", "images") as running:
+                assert running.stdout is not None
+                url = running.stdout.readline().strip()
+                browser.open(url).close()
+                origin = url.partition("/?")[0]
+                headers = {"Origin": origin, "Content-Type": "multipart/form-data; boundary=b"}
+                request = urllib.request.Request(f"{origin}/api/generate", f"{body}--b--".encode(), headers)
+                with browser.open(request) as stream:
+                    stream.readline()
+                    while not server.posts:
+                        time.sleep(0.001)
+                    running.send_signal(signal.SIGINT)
+                    wait_for(running.stderr, "waiting for 1 generation that may be billed")
+                server.release()
+                running.communicate(timeout=20)
+    assert running.returncode == 130
+    history = History("images")
+    (record,) = history.page(None, 9)
+    history.close()
+    assert (record["status"], len(record["images"])) == ("done", 1)
+
+
+def test_it_opens_the_browser(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the address that it prints; a Ctrl-C there is one here."""
+    opened: list[str] = []
+
+    def open_browser(url: str) -> bool:
+        opened.append(url)
+        signal.raise_signal(signal.SIGINT)
+        return True
+
+    monkeypatch.setattr("webbrowser.open", open_browser)
+    done = cli("studio", "--local")
+    assert (done.code, done.out) == (130, opened[0] + "\n")
+
+
+def test_what_it_cannot_use_is_said(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port in use, a folder in use or of another kind, no key: exit code 2."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = cli("studio", "--local", "--no-open", "--port", str(taken.getsockname()[1]))
+    assert (done.code, done.out) == (2, "")
+    assert "cannot be used" in done.err
+    assert "--port" in done.err
+    history = History(tmp_path / "taken")
+    done = cli("studio", "--local", "--no-open", "--out", str(tmp_path / "taken"))
+    history.close()
+    assert (done.code, done.out) == (2, "")
+    assert "another studio has the folder" in done.err
+    (tmp_path / "file").touch()
+    done = cli("studio", "--local", "--no-open", "--out", str(tmp_path / "file"))
+    assert (done.code, done.out) == (2, "")
+    assert "Name another folder with --out." in done.err
+    for name in ("OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    done = cli("studio", "--no-open")
+    assert (done.code, done.out) == (2, "")
+    assert "no API key" in done.err
+
+
+def test_help_needs_no_studio(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--help` loads nothing of it."""
+    monkeypatch.setitem(sys.modules, "openai_images.studio", None)
+    assert cli("studio", "--help").code == 0

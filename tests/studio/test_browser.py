@@ -1,0 +1,239 @@
+"""The studio's page in a real browser: a generation, an edit with a mask, an error, a restart, another origin."""
+
+import io
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from aiohttp import web
+from PIL import Image as Pillow
+from playwright.async_api import Browser, Page, Playwright, async_playwright, expect
+
+from openai_images import ImagesClient, RetryPolicy
+from openai_images.server import LocalImagesServer
+from openai_images.studio import History, Studio, StudioSettings
+from tests.studio.conftest import PNG
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+SETTINGS = StudioSettings(model="gpt-image-2")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """Chromium, without a window."""
+    path = shutil.which("chromium")
+    assert path is not None, "these tests need Debian's chromium: apt-get install chromium"
+    playwright: Playwright
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def upstream() -> AsyncIterator[LocalImagesServer]:
+    """The images API."""
+    async with LocalImagesServer(pictures=PNG) as server:
+        yield server
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def client(upstream: LocalImagesServer) -> AsyncIterator[ImagesClient]:
+    """The studio's client."""
+    async with ImagesClient(
+        base_url=upstream.base_url, api_key=upstream.api_key, retry=RetryPolicy(max_retries=0)
+    ) as client:
+        yield client
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def address(client: ImagesClient, history: History) -> AsyncIterator[str]:
+    """A studio's address."""
+    async with Studio(client, history, SETTINGS).serve() as url:
+        yield url
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    """A tab; errors of its scripts and of its policy fail the test, and so does a request to another host."""
+    page = await browser.new_page()
+    page.set_default_timeout(10_000)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on(
+        "request",
+        lambda request: (
+            None
+            if request.url.startswith(("http://127.0.0.1:", "blob:", "data:"))
+            else errors.append(request.url)
+        ),
+    )
+    yield page
+    await page.context.close()
+    assert errors == []
+
+
+async def open_studio(page: Page, address: str) -> None:
+    """Open the address and wait until the page is ready."""
+    await page.goto(address)
+    await page.wait_for_selector("html[data-ready]")
+
+
+async def test_a_generation(page: Page, address: str, upstream: LocalImagesServer, history: History) -> None:
+    """From the keyboard: the estimate before, a preview while the rest is kept back, then the image and its cost."""
+    upstream.script("stall_between_events")
+    await open_studio(page, address)
+    await page.keyboard.type("an otter")
+    await expect(page.locator("#estimate")).to_contain_text("Costs at most $0.")
+    await page.keyboard.press("Control+Enter")
+    await expect(page.locator("figure .tag")).to_have_text("Preview 1")
+    assert await page.locator("figure img").evaluate("(img) => img.naturalWidth") == 96
+    await expect(page.locator("#stage")).to_contain_text("it may be billed all the same")
+    upstream.release()
+    await expect(page.get_by_role("link", name="Save")).to_be_visible()
+    await expect(page.locator("#stage .facts b")).to_contain_text("$0.")
+    await expect(page.locator("#history li")).to_have_count(1)
+    assert len(history.page(None, 9)[0]["images"]) == 1
+
+
+async def test_an_edit_with_a_mask(
+    page: Page, address: str, upstream: LocalImagesServer, history: History
+) -> None:
+    """An image is chosen and brushed; the mask has its size, and is transparent where it was brushed."""
+    await open_studio(page, address)
+    await page.set_input_files("#pick", {"name": "house.png", "mimeType": "image/png", "buffer": PNG})
+    await page.get_by_role("button", name="Brush a mask").click()
+    canvas = page.get_by_label("Mask", exact=True)
+    await expect(canvas).to_be_focused()
+    await page.keyboard.press("Space")  # in the middle
+    await page.keyboard.press("ArrowRight")
+    await page.get_by_role("button", name="Use mask").click()
+    await expect(page.get_by_role("button", name="Change mask")).to_be_visible()
+    await page.fill("#prompt", "a balloon")
+    await page.get_by_role("button", name="Edit", exact=True).click()
+    await expect(page.get_by_role("link", name="Mask")).to_be_visible()
+    record = history.page(None, 1)[0]
+    mask = Pillow.open(io.BytesIO((history.folder / record["mask"]).read_bytes()))
+    assert mask.size == (96, 64)
+    assert [mask.getpixel(at)[3] for at in ((48, 32), (52, 32), (2, 2))] == [0, 0, 255]
+    assert upstream.requests[0].path.endswith("/images/edits")
+    assert [part.name for part in upstream.requests[0].parts if part.filename] == ["image", "mask"]
+
+
+async def test_an_error_says_what_and_whether_it_costs(
+    page: Page, address: str, upstream: LocalImagesServer
+) -> None:
+    """The server's reason, and what a broken connection does to the money."""
+    upstream.script("moderation_mid_stream", "cut_mid_event")
+    await open_studio(page, address)
+    await page.fill("#prompt", "an otter")
+    await page.get_by_role("button", name="Generate").click()
+    alert = page.locator("#stage [role=alert]")
+    await expect(alert).to_contain_text("moderation_blocked")
+    await expect(alert).not_to_contain_text("billed")
+    await page.get_by_role("button", name="Generate").click()
+    await expect(alert).to_contain_text("it may be billed although no image came")
+
+
+async def test_cancel(page: Page, address: str, upstream: LocalImagesServer) -> None:
+    """It closes the call and says that it may be billed."""
+    upstream.script("stall_between_events")
+    await open_studio(page, address)
+    await page.fill("#prompt", "an otter")
+    await page.get_by_role("button", name="Generate").click()
+    await page.get_by_role("button", name="Cancel").click()
+    await expect(page.locator("#stage [role=alert]")).to_contain_text("may be billed")
+    await upstream.wait_disconnected()
+
+
+async def test_the_history_survives_a_restart(
+    page: Page, client: ImagesClient, upstream: LocalImagesServer, tmp_path: Path
+) -> None:
+    """Images side by side are there again, generations without an end are unknown, and more is loaded as needed."""
+    history = History(tmp_path / "studio")
+    async with Studio(client, history, SETTINGS).serve() as url:
+        await open_studio(page, url)
+        await page.fill("#prompt", "two otters")
+        await page.select_option("#n", "2")
+        await page.get_by_role("button", name="Generate").click()
+        await expect(page.get_by_role("link", name="Save 2")).to_be_visible()
+        for number in range(130):
+            await history.begin(
+                {
+                    "id": f"20261129-080000-{number:08x}",
+                    "at": number,
+                    "prompt": f"otter {number}",
+                    "params": {},
+                }
+            )
+    history.close()
+    history = History(tmp_path / "studio")
+    async with Studio(client, history, SETTINGS).serve() as url:
+        await open_studio(page, url)
+        await expect(page.locator("#count")).to_have_text("131 generations")
+        assert await page.locator("#history li").count() == 120
+        await expect(page.locator("#stage [role=alert]")).to_contain_text("was stopped before this ended")
+        await page.locator("#history li").last.scroll_into_view_if_needed()
+        await expect(page.locator("#history li")).to_have_count(131)
+        last = page.locator("#history li").last
+        await expect(last).to_contain_text("two otters")
+        await last.get_by_role("button").click()
+        await expect(page.locator("#stage figure img")).to_have_count(2)
+        assert await page.locator("#stage figure img").first.evaluate(
+            "(img) => img.decode().then(() => img.naturalWidth)"
+        )
+    history.close()
+
+
+async def test_another_origin_can_make_it_do_nothing(
+    browser: Browser, address: str, upstream: LocalImagesServer, history: History
+) -> None:
+    """A page on another port, in the browser that has the cookie: no POST, no form, no image, no frame."""
+    studio = address.partition("/?")[0]
+    attack = """<!doctype html><body><form method="post" enctype="multipart/form-data" target="frame"></form>
+        <iframe name="frame"></iframe></body>"""
+
+    async def serve(request: web.Request) -> web.Response:
+        return web.Response(text=attack, content_type="text/html")
+
+    app = web.Application()
+    app.router.add_get("/", serve)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    context = await browser.new_context()
+    try:
+        await open_studio(await context.new_page(), address)
+        page = await context.new_page()
+        await page.goto(f"http://127.0.0.1:{runner.addresses[0][1]}/")
+        answers = await page.evaluate(
+            """async (studio) => {
+                const form = new FormData();
+                form.append("id", "20261129-080000-00000001");
+                form.append("order", JSON.stringify({prompt: "x", params: {model: "gpt-image-2"}}));
+                const options = {method: "POST", body: form, credentials: "include"};
+                const seen = [];
+                const ask = async (path, given) => {
+                    seen.push(await fetch(studio + path, given).then((r) => r.type, () => "blocked"));
+                };
+                for (const mode of ["no-cors", "cors"]) await ask("/api/generate", {...options, mode});
+                await ask("/api/settings", {credentials: "include"});
+                const image = new Image();
+                image.src = `${studio}/studio.css`;
+                seen.push(await image.decode().then(() => "shown", () => "blocked"));
+                document.querySelector("form").action = `${studio}/api/generate`;
+                document.querySelector("form").submit();
+                await new Promise((resolve) => (document.querySelector("iframe").onload = resolve));
+                return seen;
+            }""",
+            studio,
+        )
+        # `no-cors` reads nothing ("opaque"), here not even that: CORP blocks the 403.
+        assert answers == ["blocked"] * 4
+    finally:
+        await context.close()
+        await runner.cleanup()
+    assert (upstream.posts, len(history)) == (0, 0)
