@@ -195,7 +195,7 @@ class BatchRunner:
                 cost=partial(run_cost, options.prices),
                 timing=caller.timing,
                 wait_reason=caller.wait_reason,
-                show_prompts=caller.show_prompts,
+                show_prompts=caller.show_prompts and options.record_prompts,
                 max_identical_failures=options.max_identical_failures,
             ),
         )

@@ -54,7 +54,7 @@ class BatchOptions:
     may have cost money or rejected the account, the batch ends; None: it continues. While the server is unreachable
     the batch waits, for `max_outage` seconds at a time. `thumbnail` makes a small WebP copy of the image in its first
     path at its second, for `index.html`, which begins with the remark `note`. Without `record_prompts` no file of the
-    folder has a prompt, nor `extra_body`. Raises `ConfigurationError`.
+    folder and no outcome shows a prompt, nor `extra_body`. Raises `ConfigurationError`.
     """
 
     concurrency: int | None = field(default=None, validator=_count)

@@ -204,7 +204,11 @@ def edit(streams: Streams, /, **values: Any) -> int:
 )
 @option("--retry-missing", is_flag=True, help="Ask for images that did not come, or are gone.")
 @option("--dedupe", is_flag=True, help="Send rows that ask for the same only once.")
-@option("--no-prompts", is_flag=True, help="Leave the prompts out of the folder's page and records.")
+@option(
+    "--no-prompts",
+    is_flag=True,
+    help="Leave the prompts out of the folder's page and records, and of failures.",
+)
 @option("--dry-run", is_flag=True, help="Say what would be sent and what it may cost; send nothing.")
 @option("-n", "--n", type=click.IntRange(1, 1000), metavar="N", help="How many pictures of each prompt.")
 @_image_options

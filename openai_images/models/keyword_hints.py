@@ -51,7 +51,9 @@ KEYWORDS: Final[Mapping[str, str]] = {
         name: _OWN_CLIENT.format(name)
         for name in ("api_key", "base_url", "organization", "project", "limits")
     },
-    **dict.fromkeys(("session", "proxy", "ssl", "trust_env", "timing", "validate", "split"), _CLIENT),
+    **dict.fromkeys(
+        ("session", "proxy", "ssl", "trust_env", "timing", "validate", "split", "show_prompts"), _CLIENT
+    ),
     # of other packages and models
     **dict.fromkeys(("width", "height", "aspect_ratio", "resolution"), _SIZE),
     **dict.fromkeys(("num_images", "num_outputs", "number", "count"), "write n=…"),
