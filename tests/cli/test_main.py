@@ -79,7 +79,7 @@ def test_what_was_probably_meant(cli: Callable[..., Any], argv: list[str], meant
     """A misspelt command, option or choice gets the near one, once."""
     done = cli(*argv)
     assert (done.code, done.out) == (2, "")
-    assert f"did you mean '{meant}'?" in done.err.lower()
+    assert f"did you mean {meant}?" in done.err.lower().replace("'", "")  # older clicks quote no option
     assert done.err.lower().count("did you mean") == 1
 
 
