@@ -69,7 +69,7 @@ class PictureStore:
         self._now = now
         self._nbytes = 0
         self._entries: OrderedDict[str, tuple[float, int, bytes | None]] = OrderedDict()
-        self._folder = None if folder is None else Path(folder)
+        self._folder = None if folder is None else Path(folder).absolute()
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._adopt(self._folder)
@@ -81,7 +81,7 @@ class PictureStore:
             return None
         name = secrets.token_urlsafe(24) + _SUFFIXES.get(image.media_type, ".bin")
         if self._folder is not None:
-            await asyncio.to_thread(_write, self._folder / name, data)
+            await asyncio.to_thread(Image.from_bytes(data).save, self._folder / name)
         self._add(name, self._now(), len(data), data if self._folder is None else None)
         self._evict()
         return self.url_prefix + name
@@ -147,14 +147,3 @@ class PictureStore:
         for stat, name in sorted(files, key=lambda found: (found[0].st_mtime, found[1])):
             self._add(name, stat.st_mtime, stat.st_size, None)
         self._evict()
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file that appears complete or not at all."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
