@@ -27,6 +27,7 @@ from openai_images.studio.orders import Order, OrderError, model_choices
 from openai_images.studio.recorded_stream import RecordedStream
 from openai_images.web import RELAY_HEADERS, PictureStore, wait_for_background
 from openai_images.web.aiohttp import send_stream, setup
+from openai_images.web.store import MEDIA_TYPES
 
 __all__ = ["Studio", "StudioSettings"]
 
@@ -35,14 +36,6 @@ _PAGE: Final = {
     "/studio.css": ("studio.css", "text/css"),
     "/studio.js": ("studio.js", "text/javascript"),
     "/mask.js": ("mask.js", "text/javascript"),
-}
-_MEDIA_TYPES: Final = {
-    "png": "image/png",
-    "jpg": "image/jpeg",
-    "webp": "image/webp",
-    "gif": "image/gif",
-    "avif": "image/avif",
-    "svg": "image/svg+xml",
 }
 _MOST_BYTES: Final = 512 * 1024 * 1024
 """Of a request: 16 images of at most 50 MB are more than that only in theory."""
@@ -209,7 +202,7 @@ class Studio:
             data = await asyncio.to_thread((self._history.folder / name).read_bytes)
         except OSError:
             raise web.HTTPNotFound from None
-        media_type = _MEDIA_TYPES.get(name.rpartition(".")[2], "application/octet-stream")
+        media_type = MEDIA_TYPES.get(name[name.rindex(".") :], "application/octet-stream")
         return web.Response(body=data, content_type=media_type, headers=_IMMUTABLE)
 
     async def _get_thumbnail(self, request: web.Request) -> web.Response:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from openai_images import ConfigurationError, Image
+from openai_images.web.store import SUFFIXES
 
 if sys.platform == "win32":
     import msvcrt
@@ -40,14 +41,6 @@ RECORD_ID: Final = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
 FILE_NAME: Final = re.compile(
     r"(?:\d{8}-\d{6}-[0-9a-f]{8}-\d{1,3}|source-[0-9a-f]{20})(?:\.damaged)?\.[a-z]{3,4}"
 )
-_SUFFIXES: Final = {
-    "image/png": ".png",
-    "image/jpeg": ".jpg",
-    "image/webp": ".webp",
-    "image/gif": ".gif",
-    "image/avif": ".avif",
-    "image/svg+xml": ".svg",
-}
 _LOCK_OFFSET: Final = 1 << 62
 """The byte that Windows locks: far after the text, which stays readable."""
 
@@ -98,7 +91,7 @@ class History:
     async def add_image(self, record_id: str, index: int, image: Image) -> None:
         """Store an image that is paid for. Raises OSError."""
         data = await image.read()
-        suffix = (".damaged" if image.flaw else "") + _SUFFIXES.get(image.media_type, ".bin")
+        suffix = (".damaged" if image.flaw else "") + SUFFIXES.get(image.media_type, ".bin")
         name = f"{record_id}-{index + 1}{suffix}"
         await asyncio.to_thread(self._write_file, name, data)
         row = {"row": "image", "id": record_id, **_describe(name, index, image)}
@@ -113,7 +106,7 @@ class History:
 
     async def add_source(self, data: bytes) -> str:
         """Store an image to edit, or a mask, and return its name: the same bytes have the same. Raises OSError."""
-        suffix = _SUFFIXES.get(Image.from_bytes(data).media_type, ".bin")
+        suffix = SUFFIXES.get(Image.from_bytes(data).media_type, ".bin")
         name = f"source-{hashlib.sha256(data).hexdigest()[:20]}{suffix}"
         if not (self.folder / name).exists():
             await asyncio.to_thread(self._write_file, name, data)

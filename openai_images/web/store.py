@@ -14,13 +14,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from openai_images import ConfigurationError, Image
 
-__all__ = ["PictureStore", "StoredPicture"]
+__all__ = ["MEDIA_TYPES", "SUFFIXES", "PictureStore", "StoredPicture"]
 
-_SUFFIXES = {
+SUFFIXES: Final = {
     "image/png": ".png",
     "image/jpeg": ".jpg",
     "image/webp": ".webp",
@@ -28,7 +28,7 @@ _SUFFIXES = {
     "image/avif": ".avif",
     "image/svg+xml": ".svg",
 }
-_MEDIA_TYPES = {suffix: media_type for media_type, suffix in _SUFFIXES.items()}
+MEDIA_TYPES: Final = {suffix: media_type for media_type, suffix in SUFFIXES.items()}
 _NAME = re.compile(r"[A-Za-z0-9_-]{32}\.[a-z]{3,4}")
 # An SVG may hold scripts: in a sandbox without an origin of its own they do not run.
 _POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:"
@@ -79,7 +79,7 @@ class PictureStore:
         data = await image.read()
         if len(data) > self._max_bytes:
             return None
-        name = secrets.token_urlsafe(24) + _SUFFIXES.get(image.media_type, ".bin")
+        name = secrets.token_urlsafe(24) + SUFFIXES.get(image.media_type, ".bin")
         if self._folder is not None:
             await asyncio.to_thread(Image.from_bytes(data).save, self._folder / name)
         self._add(name, self._now(), len(data), data if self._folder is None else None)
@@ -98,7 +98,7 @@ class PictureStore:
         suffix = name[name.rindex(".") :]
         etag = f'"{name}"'
         headers = {
-            "Content-Type": _MEDIA_TYPES.get(suffix, "application/octet-stream"),
+            "Content-Type": MEDIA_TYPES.get(suffix, "application/octet-stream"),
             "Content-Disposition": f'inline; filename="image{suffix}"',
             "Content-Security-Policy": _POLICY,
             "X-Content-Type-Options": "nosniff",
