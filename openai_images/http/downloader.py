@@ -23,7 +23,7 @@ from openai_images.http.address_guard import AddressGuard, BlockedAddressError
 from openai_images.http.body_reader import SILENCE, Bounds, read_image
 from openai_images.http.endpoint import Endpoint
 from openai_images.http.retry import FAILURES, FetchError, TransientFetchError, backoff, head_flaw
-from openai_images.http.transport import Transport
+from openai_images.http.transport import Transport, connect_timeout
 from openai_images.http.urls import (
     ImageURL,
     UnsafeURLError,
@@ -203,9 +203,7 @@ class ImageDownloader:
                     allow_redirects=False,
                     ssl=self._ssl,
                     proxy=proxy,
-                    timeout=aiohttp.ClientTimeout(
-                        total=None, connect=limits.connect, sock_connect=limits.connect, sock_read=None
-                    ),
+                    timeout=connect_timeout(limits.connect),
                 )
         except FAILURES as error:
             if deadline.expired():

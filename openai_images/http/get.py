@@ -21,7 +21,7 @@ from openai_images.errors import (
     annotate,
 )
 from openai_images.http.retry import FAILURES, cause, describe, not_sent
-from openai_images.http.transport import Transport
+from openai_images.http.transport import Transport, connect_timeout
 from openai_images.models.options import Timeouts
 
 MAX_BYTES: Final = 4 * 1024 * 1024
@@ -53,9 +53,7 @@ async def get(url: str, headers: Mapping[str, str], transport: Transport, timeou
                 allow_redirects=False,
                 ssl=transport.ssl,
                 proxy=proxy,
-                timeout=aiohttp.ClientTimeout(
-                    total=None, connect=timeouts.connect, sock_connect=timeouts.connect, sock_read=None
-                ),
+                timeout=connect_timeout(timeouts.connect),
                 raise_for_status=False,  # the caller's session may set it, which hides the error body
             )
             transport.sessions.track(response)

@@ -107,13 +107,13 @@ class Transport:
                 allow_redirects=False,
                 ssl=self.ssl,
                 proxy=self.proxy or self.sessions.proxy_for(request.url),
-                timeout=_connect_timeout(timeouts.connect, waits_for_pool=self.sessions.external is not None),
+                timeout=connect_timeout(timeouts.connect, waits_for_pool=self.sessions.external is not None),
                 raise_for_status=False,  # the caller's session may set it, which hides the error body
             )
 
 
 @lru_cache(maxsize=64)  # bounded: each call may have its own
-def _connect_timeout(seconds: float | None, *, waits_for_pool: bool) -> aiohttp.ClientTimeout:
+def connect_timeout(seconds: float | None, *, waits_for_pool: bool = False) -> aiohttp.ClientTimeout:
     """Aiohttp's timers, only for connecting; waiting for the pool of the caller's session does not count."""
     connect = None if waits_for_pool else seconds
     return aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=seconds, sock_read=None)

@@ -29,7 +29,7 @@ from openai_images import (
     Timeouts,
 )
 from openai_images.client.options import timeouts_from
-from openai_images.http.transport import _connect_timeout
+from openai_images.http.transport import connect_timeout
 from openai_images.server import LocalImagesServer
 from tests.helpers.clients import JSON_ANSWER, KEY, PNG, PROMPT, FakeTime, client_of
 from tests.helpers.edit_images import encoded, house
@@ -247,7 +247,7 @@ async def test_a_timeout_for_each_call_takes_no_memory(server: LocalImagesServer
         assert server.posts == 80
         assert len(client._sessions._owned) == 1
         assert client._sessions._siblings == []
-    cached = _connect_timeout.cache_info()
+    cached = connect_timeout.cache_info()
     assert cached.currsize <= (cached.maxsize or 0) <= 64
 
 
