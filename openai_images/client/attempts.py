@@ -109,10 +109,8 @@ class Attempts:
         if delay is None:
             return False
         self._outcome_unknown = self._outcome_unknown or error.maybe_billed
-        if delay.everyone:
-            self._retry_state = state._replace(refusals=state.refusals + 1)
-        else:
-            self._retry_state = state._replace(retries=state.retries + 1)
+        self._retry_state = state.after(delay)
+        if not delay.everyone:
             await context.timing.sleep(delay.seconds)
         return True
 

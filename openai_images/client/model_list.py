@@ -49,10 +49,8 @@ async def list_models(endpoint: Endpoint, context: CallContext) -> tuple[ModelIn
             _log.debug("attempt %d: GET /models, %s", attempts, type(error).__name__)
             if delay is None:
                 raise
-        if delay.everyone:
-            state = state._replace(refusals=state.refusals + 1, waited=state.waited + delay.seconds)
-        else:
-            state = state._replace(retries=state.retries + 1)
+        waited = delay.seconds if delay.everyone else 0.0
+        state = state.after(delay)._replace(waited=state.waited + waited)
         await timing.sleep(delay.seconds)
 
 

@@ -53,6 +53,13 @@ _UNKNOWN = (
 )
 
 
+class RetryDelay(NamedTuple):
+    """Send again after `seconds`; with `everyone` the wait is for all requests, as they share the limit."""
+
+    seconds: float
+    everyone: bool
+
+
 class RetryState(NamedTuple):
     """What a call has used up: retries, 429 responses, and the seconds waited for those."""
 
@@ -60,12 +67,11 @@ class RetryState(NamedTuple):
     refusals: int = 0
     waited: float = 0.0
 
-
-class RetryDelay(NamedTuple):
-    """Send again after `seconds`; with `everyone` the wait is for all requests, as they share the limit."""
-
-    seconds: float
-    everyone: bool
+    def after(self, delay: RetryDelay) -> RetryState:
+        """Return the state with one more retry, or one more 429 response."""
+        if delay.everyone:
+            return self._replace(refusals=self.refusals + 1)
+        return self._replace(retries=self.retries + 1)
 
 
 def decide(error: ImagesError, policy: RetryPolicy, state: RetryState, jitter: float) -> RetryDelay | None:
