@@ -1,7 +1,6 @@
 """The studio's page in a real browser: a generation, an edit with a mask, an error, a restart, another origin."""
 
 import io
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,11 +8,12 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 from PIL import Image as Pillow
-from playwright.async_api import Browser, Page, Playwright, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
 from openai_images import ImagesClient, RetryPolicy
 from openai_images.server import LocalImagesServer
 from openai_images.studio import History, Studio, StudioSettings
+from tests.helpers.browsers import chromium
 from tests.studio.conftest import PNG
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -23,13 +23,8 @@ SETTINGS = StudioSettings(model="gpt-image-2")
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     """Chromium, without a window."""
-    path = shutil.which("chromium")
-    assert path is not None, "these tests need Debian's chromium: apt-get install chromium"
-    playwright: Playwright
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+    async with chromium() as browser:
         yield browser
-        await browser.close()
 
 
 @pytest_asyncio.fixture(loop_scope="module")

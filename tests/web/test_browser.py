@@ -1,17 +1,17 @@
 """The browser's side in a real browser: `<image-stream>` and `streamImages` against each framework's relay."""
 
 import base64
-import shutil
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, Playwright, async_playwright
+from playwright.async_api import Browser, Page
 
 from openai_images import ImagesClient, RetryPolicy
 from openai_images.server import LocalImagesServer
 from openai_images.web import PictureStore, wait_for_background
+from tests.helpers.browsers import chromium
 from tests.helpers.edit_images import encoded, house
 from tests.helpers.leaks import until
 from tests.helpers.web_apps import Shop, serve
@@ -56,13 +56,8 @@ async def shop(upstream: LocalImagesServer) -> AsyncIterator[Shop]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     """Chromium, without a window."""
-    path = shutil.which("chromium")
-    assert path is not None, "these tests need Debian's chromium: apt-get install chromium"
-    playwright: Playwright
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+    async with chromium() as browser:
         yield browser
-        await browser.close()
 
 
 @pytest_asyncio.fixture(loop_scope="module")
