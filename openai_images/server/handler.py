@@ -18,8 +18,8 @@ from openai_images.server import request_body
 from openai_images.server.delivery import ResponseWriter, hang_up, local_address, open_transport, peer_port
 from openai_images.server.encoder import Encoder, LinkedImage, LinkStore, MakeURL
 from openai_images.server.error_replies import RequestRejectedError, check_api_key, to_response
-from openai_images.server.faults import FaultQueue
 from openai_images.server.faults.plan import Fault, FaultPlan, RequestInfo
+from openai_images.server.faults.queues import FaultQueue
 from openai_images.server.faults.statuses import moderation_reply
 from openai_images.server.paint.painter import ImageCache
 from openai_images.server.parameters import (
@@ -158,7 +158,11 @@ class ImagesHandler:
             return self._accept(form.fields, form.uploads)
         if not received.is_json:
             raise request_body.not_json()
-        values = request_body.require_object(received.json)
+        return await self.check_json(received.json, is_edit=is_edit)
+
+    async def check_json(self, body: object, *, is_edit: bool) -> Parameters:
+        """The parameters of a JSON body, or a `RequestRejectedError`."""
+        values = request_body.require_object(body)
         if not is_edit:
             return self._accept(values, None)
         return await asyncio.get_running_loop().run_in_executor(
