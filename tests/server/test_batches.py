@@ -432,11 +432,14 @@ async def test_creating_fails_on_command(
 ) -> None:
     """A client that sees an error may have created a batch: with `_after` and `lost` it has."""
     server.script("batch_create:500", "batch_create:500_after", "batch_create:lost", "batch_create:reset")
-    for error in (openai.InternalServerError,) * 2 + (openai.APIConnectionError,) * 2:
-        with pytest.raises(error):
-            await start(lines(1), metadata={"run": "1"})
-    assert [batch.metadata for batch in server.batches] == [{"run": "1"}] * 2
-    assert len([batch async for batch in official.batches.list()]) == 2
+    server.script("batch_create:stall", "batch_create:stall_after")
+    errors = openai.InternalServerError, openai.APIConnectionError, openai.APITimeoutError
+    for error in errors:
+        for _ in range(2):
+            with pytest.raises(error):
+                await start(lines(1), metadata={"run": "1"}, timeout=0.2)
+    assert [batch.metadata for batch in server.batches] == [{"run": "1"}] * 3
+    assert len([batch async for batch in official.batches.list()]) == 3
 
 
 async def test_polling_fails_on_command(
@@ -520,9 +523,9 @@ async def test_output_with_flaws(
     """Files that are missing, a line that is not JSON, lines that come twice."""
     requests = [line("a"), line("b"), line("bad", prompt="trigger moderation")]
     server.script("batch_no_output", "batch_no_errors", "batch_garbage_line", "batch_duplicate_lines")
-    first, second, third, fourth = [
-        await reach(official, await start(requests), "completed") for _ in range(4)
-    ]
+    server.script("batch_missing_line")
+    batches = [await reach(official, await start(requests), "completed") for _ in range(5)]
+    first, second, third, fourth, fifth = batches
     assert first.output_file_id is None
     assert first.error_file_id is not None
     assert len([request for request in server.batch_requests if request.batch_id == first.id]) == 3
@@ -533,6 +536,9 @@ async def test_output_with_flaws(
     assert len((await official.files.content(str(third.output_file_id))).content.splitlines()) == 3
     names = Counter(row["custom_id"] for row in await rows(official, fourth.output_file_id))
     assert names == {"a": 2, "b": 2}
+    assert len(await rows(official, fifth.output_file_id)) == 1
+    assert fifth.request_counts is not None
+    assert fifth.request_counts.completed == 2
 
 
 async def test_a_fault_by_header(
@@ -546,6 +552,15 @@ async def test_a_fault_by_header(
     with pytest.raises(openai.BadRequestError, match="is not one of the step batch_create"):
         await start(lines(1), extra_headers={"X-Local-Fault": "status:500"})
     assert len(server.batches) == 1
+
+
+async def test_what_is_told_of_a_call(start: Start, server: LocalImagesServer) -> None:
+    """`on_answer` has each call, with its fault or that of the batch it created."""
+    answered: list[tuple[str, str, str]] = []
+    server.reset(on_answer=lambda one: answered.append((one.method, one.path, one.fault)))
+    server.script("batch_expired", "file_upload:ok")
+    await start(lines(1))
+    assert answered == [("POST", "/v1/files", "file_upload:ok"), ("POST", "/v1/batches", "batch_expired")]
 
 
 async def test_it_forgets(official: openai.AsyncOpenAI, start: Start, server: LocalImagesServer) -> None:

@@ -293,6 +293,21 @@ async def test_content_is_cut(call: Any, server: LocalImagesServer) -> None:
     assert len((await call("GET", f"/files/{file['id']}/content"))[1]) == 3_000_000
 
 
+async def test_content_stalls_in_its_middle(
+    server: LocalImagesServer, call: Any, http: aiohttp.ClientSession
+) -> None:
+    """The second half comes with `release`."""
+    _, file = await call("POST", "/files", data=form(file=b"x" * 3_000_000))
+    server.script("file_content:stall_mid")
+    headers = {"Authorization": f"Bearer {server.api_key}"}
+    async with http.get(f"{server.base_url}/files/{file['id']}/content", headers=headers) as response:
+        assert len(await response.content.readexactly(1_500_000)) == 1_500_000
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(response.content.readany(), 0.05)
+        server.release()
+        assert len(await response.read()) == 1_500_000
+
+
 async def test_a_stall_lasts_until_release(call: Any, server: LocalImagesServer) -> None:
     """Nothing comes before."""
     server.script("file_list:stall")
@@ -304,11 +319,11 @@ async def test_a_stall_lasts_until_release(call: Any, server: LocalImagesServer)
 
 
 @pytest.mark.parametrize(
-    "name", ["file_list:200", "file_list:500_before", "file_list:cut", "file_list:", "batch_list:x"]
+    "name", ["file_list:200", "file_list:500_after", "file_list:cut", "file_list:", "batch_list:x"]
 )
 def test_what_is_no_fault(server: LocalImagesServer, name: str) -> None:
     """It is refused, and says what may be said."""
-    with pytest.raises(ValueError, match="a status from 400 to 599"):
+    with pytest.raises(ValueError, match="with a status from 400 to 599"):
         server.script(name)
 
 

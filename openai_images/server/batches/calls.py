@@ -67,13 +67,11 @@ class CallAnswerer:
         if unauthorized is not None:
             raise RequestRejectedError(unauthorized)
         plan = self._next_fault(step, request).plan
-        if plan.hold:
-            await self.state.gate.event.wait()
         if not plan.is_after:
-            self._break_off(plan, request, active)
+            await self._interfere(plan, request, active)
         response = await action(Call(request=request, active=active, plan=plan))
         if plan.is_after:
-            self._break_off(plan, request, active)
+            await self._interfere(plan, request, active)
         return response
 
     def _next_fault(self, step: str, request: web.Request) -> Fault[CallPlan]:
@@ -83,7 +81,9 @@ class CallAnswerer:
         self.state.recent.describe(request, {}, fault.name)
         return fault
 
-    def _break_off(self, plan: CallPlan, request: web.Request, active: ActiveRequest) -> None:
+    async def _interfere(self, plan: CallPlan, request: web.Request, active: ActiveRequest) -> None:
+        if plan.hold:
+            await self.state.gate.event.wait()
         if plan.hang_up is not None:
             hang_up(active, open_transport(request), plan.hang_up)
             raise ConnectionResetError

@@ -1,6 +1,7 @@
 """The calls of `/v1/files`: upload, retrieve, list, content, delete."""
 
 import asyncio
+from io import FileIO
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ from openai_images.server.batches.files import FileStore, StoredFile
 from openai_images.server.batches.upload import UploadReader
 from openai_images.server.delivery import SLICE, hang_up, open_transport
 from openai_images.server.error_replies import Reply, compact_json
-from openai_images.server.state import ServerSettings
+from openai_images.server.state import ServerSettings, ServerState
 
 _READ_BYTES: Final = 1024 * 1024
 _PAGE: Final = 10_000
@@ -24,11 +25,12 @@ class FileCalls:
     """The calls for the files of one server."""
 
     settings: ServerSettings
+    state: ServerState
     files: FileStore
 
     async def upload(self, call: Call) -> web.StreamResponse:
         """`POST /v1/files`."""
-        reader = UploadReader(self.files, call.active, is_cut=call.plan.is_cut)
+        reader = UploadReader(self.files, call.active, is_cut=call.plan.middle == "cut")
         stored = await reader.read(call.request, self.settings.body_timeout)
         return call.respond(Reply(200, compact_json(stored.as_dict())))
 
@@ -62,18 +64,17 @@ class FileCalls:
         file = await asyncio.to_thread(stored.path.open, "rb", buffering=0)
         try:
             await response.prepare(request)
-            left = stored.nbytes // 2 if call.plan.is_cut else stored.nbytes
-            while left and (data := await asyncio.to_thread(file.read, min(left, _READ_BYTES))):
-                left -= len(data)
-                view = memoryview(data)
-                for start in range(0, len(data), SLICE):
-                    await response.write(view[start : start + SLICE])
+            half = stored.nbytes // 2
+            await _send(response, file, half)
+            if call.plan.middle == "stall":
+                await self.state.gate.event.wait()
+            if call.plan.middle == "cut":
+                hang_up(call.active, open_transport(request), "close")
+            else:
+                await _send(response, file, stored.nbytes - half)
+                await response.write_eof()
         finally:
             file.close()
-        if call.plan.is_cut:
-            hang_up(call.active, open_transport(request), "close")
-        else:
-            await response.write_eof()
         return response
 
     def _find(self, call: Call) -> StoredFile:
@@ -82,6 +83,15 @@ class FileCalls:
         if stored is None:
             raise no_file(file_id)
         return stored
+
+
+async def _send(response: web.StreamResponse, file: FileIO, nbytes: int) -> None:
+    """Sends so many bytes of the file."""
+    while nbytes and (data := await asyncio.to_thread(file.read, min(nbytes, _READ_BYTES))):
+        nbytes -= len(data)
+        view = memoryview(data)
+        for start in range(0, len(data), SLICE):
+            await response.write(view[start : start + SLICE])
 
 
 def _header_name(stored: StoredFile) -> str:

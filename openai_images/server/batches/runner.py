@@ -212,13 +212,16 @@ class BatchRunner:
             )
         )
         batch.tokens.update(answer.tokens)
+        copies = 1
         if answer.status == 200:
             batch.completed += 1
+            copies = (
+                0 if batch.plan.lacks_line and batch.completed == 1 else 2 if batch.plan.duplicates else 1
+            )
         else:
             batch.failed += 1
-        line = response_line(custom_id, answer.status, new_request_id(), answer.body)
-        for _ in range(2 if batch.plan.duplicates and answer.status == 200 else 1):
-            await file.write(*line)
+        for _ in range(copies):
+            await file.write(*response_line(custom_id, answer.status, new_request_id(), answer.body))
 
     # Waiting
 

@@ -29,6 +29,7 @@ from openai_images.server.error_replies import (
     missing_parameter,
     wrong_type,
 )
+from openai_images.server.faults.batches import BatchPlan
 from openai_images.server.faults.queues import FaultQueues
 from openai_images.server.handler import ImagesHandler
 from openai_images.server.state import ServerSettings, ServerState
@@ -63,7 +64,7 @@ class BatchService:
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Adds the paths of files and batches."""
         handler = CallAnswerer(settings=self.settings, state=self.state, faults=self.faults).handler
-        files = FileCalls(settings=self.settings, files=self._files)
+        files = FileCalls(settings=self.settings, state=self.state, files=self._files)
         router.add_post("/v1/files", handler("file_upload", files.upload))
         router.add_get("/v1/files", handler("file_list", files.list), allow_head=False)
         router.add_get("/v1/files/{id}", handler("file_retrieve", files.retrieve), allow_head=False)
@@ -97,6 +98,8 @@ class BatchService:
             raise RequestRejectedError(error_reply(429, message, "requests", code="rate_limit_exceeded"))
         now = self.settings.now()
         fault = self.faults.next_of_batch(call.request.headers.get("X-Local-Fault"))
+        if fault.plan != BatchPlan():
+            self.state.faults_by_request[id(call.request)] = fault.name
         batch = Batch(
             endpoint=choice(present, "endpoint", ENDPOINTS, ""),
             input_file_id=file_id,

@@ -23,22 +23,21 @@ STEPS: Final[Mapping[str, str]] = {
     "batch_list": "the list of batches",
     "batch_cancel": "the cancellation of a batch",
 }
-_CUT: Final = {"file_upload", "file_content"}
-_HOW: Final = "ok, a status from 400 to 599, that status with _after behind it, lost, reset or stall"
+_CHANGES: Final = {"file_upload", "file_delete", "batch_create", "batch_cancel"}
 
 
 @attrs.frozen(kw_only=True)
 class CallPlan(Plan):
     """How the answer to one call differs from the normal one, which is the default.
 
-    `status` or `hang_up` is in its place; `is_after` means that what was requested is done all the same, and `is_cut`
-    that the body breaks off in its middle.
+    `status`, `hang_up` or `hold` is in its place; `is_after` means that what was requested is done all the same, and
+    `middle` is what happens in the middle of the body.
     """
 
     status: int | None = None
     hang_up: Literal["close", "reset"] | None = None
     is_after: bool = False
-    is_cut: bool = False
+    middle: Literal["cut", "stall"] | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -51,36 +50,40 @@ class BatchPlan(Plan):
     is_unlisted: bool = False
     has_output: bool = True
     has_errors: bool = True
+    lacks_line: bool = False
     garbage: bool = False
     duplicates: bool = False
 
 
+def _plans(step: str) -> dict[str, CallPlan]:
+    """What may happen in a step, besides statuses."""
+    plans = {"reset": CallPlan(hang_up="reset"), "stall": CallPlan(hold=True)}
+    if step in _CHANGES:
+        lost = CallPlan(hang_up="close", is_after=True)
+        plans |= {"lost": lost, "stall_after": CallPlan(hold=True, is_after=True)}
+    if step in {"file_upload", "file_content"}:
+        plans["cut"] = CallPlan(middle="cut")
+    if step == "file_content":
+        plans["stall_mid"] = CallPlan(middle="stall")
+    return plans | {"ok": CallPlan()}
+
+
+def _names(step: str) -> str:
+    return ", ".join(["NNN", *(["NNN_after"] if step in _CHANGES else []), *_plans(step)])
+
+
 def _call_plan(step: str, how: str) -> CallPlan:
-    plans = {
-        "ok": CallPlan(),
-        "lost": CallPlan(hang_up="close", is_after=True),
-        "reset": CallPlan(hang_up="reset"),
-        "stall": CallPlan(hold=True),
-    }
-    if step in _CUT:
-        plans["cut"] = CallPlan(is_cut=True)
-    if how in plans:
-        return plans[how]
-    status, _, after = how.partition("_")
-    if after not in {"", "after"}:
-        raise ValueError(_HOW)
+    if (plan := _plans(step).get(how)) is not None:
+        return plan
+    status = how.removesuffix("_after") if step in _CHANGES else how
     try:
-        return CallPlan(status=STATUS(status), is_after=bool(after))
+        return CallPlan(status=STATUS(status), is_after=status != how)
     except ValueError:
-        raise ValueError(_HOW + (" or cut" if step in _CUT else "")) from None
+        raise ValueError(f"one of {_names(step)}, with a status from 400 to 599") from None
 
 
 def _call_fault(step: str, what: str) -> FaultType[CallPlan]:
-    cut = ", cut: it breaks off in its middle" if step in _CUT else ""
-    about = (
-        f"{step}:HOW (500) {what} gets a status (NNN, or NNN_after: it is done all the same), lost: done and not "
-        f"answered, reset: TCP reset, stall: nothing until release(){cut}, ok: no fault"
-    )
+    about = f"{step}:HOW (500) {what} fails: {_names(step)}"
     return FaultType(about, partial(_call_plan, step), "500", takes_argument=True)
 
 
@@ -117,6 +120,9 @@ BATCH_FAULTS: Final[Mapping[str, FaultType[BatchPlan]]] = {
     ),
     "batch_no_errors": fault(
         "a batch ends without an error file, though requests failed", BatchPlan(has_errors=False)
+    ),
+    "batch_missing_line": fault(
+        "the output lacks the line of one request that was run", BatchPlan(lacks_line=True)
     ),
     "batch_garbage_line": fault(
         "a line that is not JSON is in the middle of the output", BatchPlan(garbage=True)
