@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol, Self
 import attrs
 from aiohttp import web
 
+from openai_images.server.batches.files import FileStore
 from openai_images.server.batches.service import BatchService
 from openai_images.server.encoder import LinkStore
 from openai_images.server.faults.queues import FaultQueues
@@ -269,6 +270,7 @@ class LocalImagesServer(ObservedServer):
             limits=self._limits,
             cache=cache,
             links=self._links,
+            files=FileStore(self),
         )
         downloads = DownloadHandler(
             state=self._state, faults=self._faults.downloads, settings=self, links=self._links

@@ -2,7 +2,9 @@
 
 import asyncio
 import base64
+import gc
 import json
+import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
@@ -14,6 +16,7 @@ from openai.types import Batch
 
 from openai_images.server import BatchPace, LocalImagesServer, RecordedBatch, RecordedBatchRequest
 from openai_images.server.batches import input_file, runner, service
+from tests.helpers.edit_images import encoded, house
 from tests.helpers.server_thread import NOW
 
 GENERATIONS: Final = "/v1/images/generations"
@@ -334,18 +337,31 @@ async def test_cancelling(official: openai.AsyncOpenAI, start: Start, server: Lo
         await official.batches.cancel(batch.id)
 
 
-async def test_edits(official: openai.AsyncOpenAI, start: Start) -> None:
-    """In their JSON form, with files and URLs; a request without an image fails alone."""
-    file = await official.files.create(file=("a.png", b"x"), purpose="vision")
+async def test_edits(official: openai.AsyncOpenAI, start: Start, server: LocalImagesServer) -> None:
+    """In their JSON form, with files and URLs; a request without an image, or with one that is none, fails alone."""
+    image = await official.files.create(file=("a.png", encoded(house((640, 480)))), purpose="vision")
+    text = await official.files.create(file=("a.png", b"no image"), purpose="vision")
     requests = [
-        line("file", EDITS, images=[{"file_id": file.id}]),
+        line("file", EDITS, images=[{"file_id": image.id}]),
         line("url", EDITS, images=[{"image_url": "https://pictures.example/a.png"}]),
+        line("text", EDITS, images=[{"file_id": text.id}]),
         line("none", EDITS),
     ]
     batch = await reach(official, await start(requests, endpoint=EDITS), "completed")
-    assert {row["custom_id"] for row in await rows(official, batch.output_file_id)} == {"file", "url"}
-    [error] = await rows(official, batch.error_file_id)
-    assert error["response"]["body"]["error"]["param"] == "images"
+    output = {row["custom_id"]: row["response"]["body"] for row in await rows(official, batch.output_file_id)}
+    assert set(output) == {"file", "url"}
+    tokens = {name: body["usage"]["input_tokens_details"]["image_tokens"] for name, body in output.items()}
+    assert tokens["file"] < tokens["url"], "of the file's own size"
+    errors = {row["custom_id"]: row["response"]["body"] for row in await rows(official, batch.error_file_id)}
+    assert {name: body["error"]["param"] for name, body in errors.items()} == {
+        "none": "images",
+        "text": "images[0].file_id",
+    }
+    body = {"model": MODEL, "prompt": "night", "images": [{"file_id": image.id}]}
+    answer: Any = await official.post("/images/edits", body=body, cast_to=object)
+    assert answer["usage"]["input_tokens_details"]["image_tokens"] == tokens["file"]
+    ran = next(request for request in server.batch_requests if request.custom_id == "file")
+    assert ran.json["images"] == [{"file_id": image.id}]
 
 
 async def test_the_list(official: openai.AsyncOpenAI, start: Start, server: LocalImagesServer) -> None:
@@ -608,6 +624,26 @@ def test_a_pace_that_makes_no_sense(options: dict[str, Any], said: str) -> None:
     """It is a ValueError that says what does."""
     with pytest.raises(ValueError, match=said):
         BatchPace(**options)
+
+
+async def test_memory_is_constant(
+    official: openai.AsyncOpenAI, start: Start, server: LocalImagesServer
+) -> None:
+    """Output of 64 MB is made and sent with a few of them in memory."""
+    server.reset(pictures=b"\x89PNG" + bytes(1_000_000))
+    gc.collect()
+    tracemalloc.start()
+    try:
+        batch = await reach(official, await start(lines(48)), "completed")
+        size = 0
+        async with official.files.with_streaming_response.content(str(batch.output_file_id)) as response:
+            async for piece in response.iter_bytes():
+                size += len(piece)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size > 64_000_000
+    assert peak < 16_000_000
 
 
 async def test_small_pictures(official: openai.AsyncOpenAI, start: Start, server: LocalImagesServer) -> None:

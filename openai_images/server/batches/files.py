@@ -95,6 +95,13 @@ class FileStore:
         self._drop_expired()
         return self._files.get(file_id)
 
+    def find_path(self, file_id: str) -> Path | None:
+        """Where the bytes of a file that exists now are; works from every thread."""
+        stored = self._files.get(file_id)
+        if stored is None or (stored.expires_at is not None and stored.expires_at <= self._settings.now()):
+            return None
+        return stored.path
+
     def all(self) -> tuple[StoredFile, ...]:
         """The files that exist now, in the order in which they were made."""
         self._drop_expired()

@@ -59,7 +59,7 @@ class BatchService:
     _tasks: set[asyncio.Task[None]] = attrs.field(init=False, factory=set["asyncio.Task[None]"])
 
     def __attrs_post_init__(self) -> None:
-        self._files = FileStore(self.settings)
+        self._files = self.images.files
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Adds the paths of files and batches."""
