@@ -27,6 +27,13 @@ def test_edits_of_a_spreadsheet(cli: Cli, server: Any, edits: str) -> None:
     dry = cli("batch", edits, "--out", "out", "--dry-run")
     assert (dry.code, server.posts) == (0, 0)
     assert "for 1 of 2 requests, unknown for the rest (no price is known for images to edit by " in dry.err
+    for budget, code in (("0.05", 1), ("0.5", 0)):
+        most = ("--max-image-cost", "0.1", "--size", "1024x1024", "--quality", "low", "--budget", budget)
+        dry = cli("batch", edits, "--out", "out", "--dry-run", *most)
+        assert (dry.code, server.posts) == (code, 0)
+        assert "estimated cost: at most $0.106 (prices of " in dry.err
+        assert ", and --max-image-cost)\n" in dry.err
+        assert " to $0.106\n" in dry.err
     done = cli("batch", edits, "--out", "out")
     assert (done.code, sorted(done.out.splitlines())) == (0, ["out/images/frog.png", "out/images/night.png"])
     assert "2 done, nothing to do" in cli("batch", edits, "--out", "out").err
