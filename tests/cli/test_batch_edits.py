@@ -66,6 +66,8 @@ def test_half_a_dollar_for_auto(cli: Cli, server: Any) -> None:
         in done.err
     )
     assert "$0.0086 is reserved for each, 1.25 times the dearest so far; name size and quality" in done.err
+    assert done.err.count("or give --max-image-cost, to make it certain") == 2
+    assert "max_image_cost" not in done.err
     more = cli("batch", "many.txt", "--out", "out", "--budget", "0.06", "--max-image-cost", "0.01")
     assert (more.code, len(more.out.splitlines())) == (1, 1)
     assert cli("batch", "many.txt", "--out", "o", "--max-image-cost", "x").code == 2
