@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from openai_images.models.model_info import ModelInfo
     from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
     from openai_images.models.outcomes import Failed, Outcome, Progress, Succeeded
+    from openai_images.models.parameters import CallOptions, EditKeywords, GenerateKeywords
     from openai_images.models.requests import (
         EditParams,
         EditRequest,
@@ -118,6 +119,7 @@ _MODULES = {
         "UnknownEvent",
         "Usage",
     ),
+    "models.parameters": ("CallOptions", "EditKeywords", "GenerateKeywords"),
     "models.cost": ("cost_of",),
     "models.estimate": ("estimate_cost", "estimate_cost_range"),
     "models.requests": ("EditParams", "EditRequest", "ImageInput", "ImageReference"),
@@ -147,13 +149,16 @@ __all__ = [
     "BatchOptions",
     "BatchPlan",
     "BatchSummary",
+    "CallOptions",
     "CompletedImage",
     "ConfigurationError",
     "DecodeError",
     "DownloadError",
+    "EditKeywords",
     "EditParams",
     "EditRequest",
     "Failed",
+    "GenerateKeywords",
     "GenerateParams",
     "GenerateRequest",
     "Image",

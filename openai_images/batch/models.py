@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from attrs import field, frozen
 
-from openai_images._util.attrs import is_count, is_number, must_be, repr_names, short_repr
+from openai_images._util.attrs import is_count, is_number, keyword_hints, must_be, repr_names, short_repr
 from openai_images.catalog.prices import PUBLISHED_PRICES, Prices, is_amount
 from openai_images.many.failure_streaks import DEFAULT_IDENTICAL_FAILURES
 from openai_images.models.notebook import table_of_fields
@@ -40,6 +40,7 @@ _dollars = must_be(
 _seconds = must_be("a number of seconds, 0 or more", lambda value: is_number(value) and value >= 0)
 
 
+@keyword_hints
 @frozen(kw_only=True)
 class BatchOptions:
     """How many requests at once, for how much money, and what is sent again.

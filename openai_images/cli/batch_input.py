@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import click
 from attrs import field, frozen
@@ -29,6 +28,8 @@ from openai_images import (
 from openai_images.cli.batch_costs import BudgetLeft, cost_range
 from openai_images.cli.batch_items import BatchInput, InputOptions, load_items
 from openai_images.cli.options import CallOptions
+from openai_images.cli.output import output_format
+from openai_images.cli.parameters import parse_parameters
 from openai_images.cli.preview import write_thumbnail
 
 _STAND_IN = (
@@ -64,6 +65,12 @@ class BatchCommandOptions(CallOptions):
     dry_run: bool = False
     no_prompts: bool = False
 
+    def check(self) -> None:
+        """Raise click.UsageError for options that contradict each other."""
+        super().check()
+        if self.output_format is not None:  # otherwise each row may have one
+            self.check_format(output_format(None, self.output_format), "write --format {0}")
+
     @property
     def input_options(self) -> InputOptions:
         """Where the items come from."""
@@ -80,10 +87,17 @@ class BatchCommandOptions(CallOptions):
         )
 
     @property
-    def chosen_params(self) -> dict[str, Any]:
-        """The parameters that were typed."""
-        names = ("n", "size", "quality", "model", "output_format", "background", "moderation")
-        return {name: getattr(self, name) for name in names} | {"output_compression": self.compression}
+    def typed_options(self) -> dict[str, str]:
+        """The option that was typed for each parameter."""
+        names = ("n", "size", "quality", "model", "background", "moderation")
+        options = {name: (f"--{name}", getattr(self, name)) for name in names} | {
+            "output_format": ("--format", self.output_format),
+            "output_compression": ("--compression", self.compression),
+            "frame_count": ("--frames", self.frames),
+            "svg": ("--svg-model", self.svg_model),
+        }
+        typed = {name: option for name, (option, value) in options.items() if value is not None}
+        return typed | {name: f"--param {name}" for name in parse_parameters(self.param)}
 
 
 @frozen(kw_only=True)
@@ -141,7 +155,7 @@ def load_job(options: BatchCommandOptions) -> BatchJob:
     prices = load_prices(options.prices)
     return BatchJob(
         options=options,
-        input=load_items(options.input_options, defaults, options.chosen_params),
+        input=load_items(options.input_options, defaults, options.typed_options),
         prices=prices,
         budget=budget,
         max_image_cost=max_image_cost,

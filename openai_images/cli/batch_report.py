@@ -37,6 +37,7 @@ from openai_images.cli.console import (
     plural,
     truncate,
 )
+from openai_images.cli.diagnostics import name_options
 from openai_images.cli.error_report import report_from
 from openai_images.cli.output import call_record, image_record
 
@@ -243,7 +244,7 @@ class RunSummary:
         if summary.reason == "budget":
             of = "" if self.budget is None else f" of {dollars(self.budget)}"
             parts.append(f"the next request might not fit into the budget{of}: raise --budget to go on")
-            parts += [f"assumed: {summary.assumed_cost}"] if summary.assumed_cost else []
+            parts += [f"assumed: {name_options(summary.assumed_cost)}"] if summary.assumed_cost else []
         elif summary.not_started:
             parts.append("run the same command again to send what was not started")
         if summary.failed:

@@ -86,6 +86,14 @@ _image_options = combine(
     option("--background", metavar="B", help="transparent, opaque, or auto."),
     option("--compression", type=click.IntRange(0, 100), metavar="0..100", help="For jpeg and webp."),
     option("--moderation", metavar="M", help="low, or auto."),
+    option("--frames", type=POSITIVE, metavar="N", help="How many frames a gif has (2 to 16)."),
+    option("--svg-model", metavar="M", help="The model that writes an svg."),
+    option(
+        "--param",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Any other parameter of the API, as JSON or text; may be repeated.",
+    ),
 )
 _call_options = combine(
     option(
@@ -98,14 +106,6 @@ _call_options = combine(
     option("-n", "--n", type=POSITIVE, metavar="N", help="How many pictures."),
     option("--prompt-file", metavar="FILE", help="Read the prompt from FILE, or from stdin if it is -."),
     _image_options,
-    option("--frames", type=POSITIVE, metavar="N", help="How many frames a gif has (2 to 16)."),
-    option("--svg-model", metavar="M", help="The model that writes an svg."),
-    option(
-        "--param",
-        multiple=True,
-        metavar="KEY=VALUE",
-        help="Any other parameter of the API, as JSON or text; may be repeated.",
-    ),
     option(
         "--partial-images",
         type=_NOT_NEGATIVE,

@@ -7,6 +7,7 @@ Must not: read a response.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from openai_images.client.downloads import DownloadingCall
 from openai_images.client.files import Output, OutputFiles
 from openai_images.client.prepared import PreparedEdit, PreparedRequest
 from openai_images.client.settings import EndpointSource
+from openai_images.errors import ConfigurationError
 from openai_images.http.endpoint import Endpoint
 from openai_images.models.options import Limits, RetryPolicy, Timeouts
 from openai_images.models.requests import EditRequest, GenerateRequest
@@ -160,7 +162,10 @@ class CallFactory:
 
     def _server(self) -> _Server:
         """Return the server of this moment. Raises `ConfigurationError`."""
-        base = None if self._origin is None else self._origin._server()  # noqa: SLF001  same class
+        base = None
+        if self._origin is not None:
+            with suppress(ConfigurationError):  # no key, which the headers of this call may have
+                base = self._origin._server()  # noqa: SLF001  same class
         endpoint, server = self._source.current(), self._last
         if server is None or server.endpoint is not endpoint or server.base is not base:
             context = self._context

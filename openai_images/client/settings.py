@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 _BY_VALUE = frozenset({"cloudpickle", "dill"})
 """If one of these is imported (Dask, Ray and joblib use them), functions that `pickle` rejects can be sent."""
 
-
 _MADE = ("_sessions", "_context", "_calls")
 """The attributes that `_assemble` sets."""
 
@@ -124,9 +123,8 @@ class Portable(ABC):
         settings = self._settings._replace(proxy=None, trust_env=False)
         other = object.__new__(type(self))
         other.__setstate__({**self._state(), "_endpoint": endpoint, "_settings": settings})
-        names = ("_endpoint", "_settings", *_MADE)
-        own = {name: vars(self)[name] for name in names}
-        vars(self).update({name: vars(other)[name] for name in names})
+        own = {name: vars(self)[name] for name in ("_endpoint", "_settings", *_MADE)}
+        vars(self).update({name: vars(other)[name] for name in own})
         try:
             yield self
         finally:
@@ -240,15 +238,16 @@ class EndpointSource:
 
     def with_headers(self, headers: Mapping[str, str]) -> EndpointSource:
         """Return a source of the same endpoint with these headers added, which win over its own."""
-        return _EndpointWithHeaders(self, headers)
+        if not credentials(headers):
+            return _EndpointWithHeaders(self, headers)
+        arguments = self._arguments  # with credentials no key is needed
+        return EndpointSource(arguments._replace(headers=merge_headers(arguments.headers, headers)))
 
     def moved(self, base_url: str, api_key: str) -> EndpointSource:
         """Return one with the same headers for another server, credentials excepted. Raises `ConfigurationError`."""
-        arguments = self._arguments
+        arguments = self._arguments._replace(api_key=api_key, base_url=base_url, azure=None)
         headers = {name: value for name, value in arguments.headers.items() if not credentials({name: value})}
-        return EndpointSource(
-            arguments._replace(headers=headers, api_key=api_key, base_url=base_url, azure=None)
-        )
+        return EndpointSource(arguments._replace(headers=headers))
 
     def __reduce__(self) -> tuple[Any, ...]:
         try:
@@ -270,6 +269,9 @@ class _FixedEndpoint(EndpointSource):
     def current(self) -> Endpoint:
         return self._endpoint
 
+    def with_headers(self, headers: Mapping[str, str]) -> EndpointSource:
+        return _EndpointWithHeaders(self, headers)
+
 
 class _EndpointWithHeaders(EndpointSource):
     """The endpoint of a client derived from another, with more headers."""
@@ -286,6 +288,9 @@ class _EndpointWithHeaders(EndpointSource):
         if last is None or last[0] is not base:
             last = self._last = base, base.with_headers(self._headers)
         return last[1]
+
+    def with_headers(self, headers: Mapping[str, str]) -> EndpointSource:
+        return self._source.with_headers(merge_headers(self._headers, headers))
 
     @property
     def base_url(self) -> str:

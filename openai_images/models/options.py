@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 
 from attrs import evolve, field, frozen
 
-from openai_images._util.attrs import is_count, is_number, must_be
+from openai_images._util.attrs import is_count, is_number, keyword_hints, must_be
 
 _seconds = must_be(
     "a number of seconds above 0, or None for no limit",
@@ -32,6 +32,7 @@ _retries = must_be(
 _wait = must_be("a number of seconds, 0 or more", lambda value: is_number(value) and value >= 0)
 
 
+@keyword_hints
 @frozen(kw_only=True)
 class Timeouts:
     """The client's timers, in seconds.
@@ -53,6 +54,7 @@ class Timeouts:
     read_delay: float = field(default=0.005, validator=_wait)
 
 
+@keyword_hints
 @frozen(kw_only=True)
 class Limits:
     """Concurrency and rate limits: `concurrency` requests in flight, and `max_picture_bytes` for one decoded image.
@@ -69,6 +71,7 @@ class Limits:
     max_picture_bytes: int = field(default=64 * 1024 * 1024, validator=_count)
 
 
+@keyword_hints
 @frozen(kw_only=True)
 class RetryPolicy:
     """How often and how long to retry.

@@ -14,15 +14,8 @@ from typing import Any, Final, Unpack
 from aiohttp import web
 
 from openai_images import ConfigurationError, ImageResult, ImageStream
-from openai_images.web.relay import (
-    RELAY_HEADERS,
-    OnDisconnect,
-    OnResult,
-    Relay,
-    RelaySettings,
-    relay,
-    run_until,
-)
+from openai_images.web.background import OnDisconnect, OnResult, run_until
+from openai_images.web.relay import RELAY_HEADERS, Relay, RelaySettings, relay
 from openai_images.web.script import SCRIPT_HEADERS, read_script
 from openai_images.web.store import PictureStore
 

@@ -17,14 +17,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from openai_images import ImageResult, ImageStream
-from openai_images.web.relay import (
-    RELAY_HEADERS,
-    OnDisconnect,
-    OnResult,
-    RelaySettings,
-    relay,
-    run_until,
-)
+from openai_images.web.background import OnDisconnect, OnResult, run_until
+from openai_images.web.relay import RELAY_HEADERS, RelaySettings, relay
 from openai_images.web.script import SCRIPT_HEADERS, read_script
 from openai_images.web.store import PictureStore
 

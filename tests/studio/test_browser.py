@@ -1,5 +1,6 @@
 """The studio's page in a real browser: a generation, an edit with a mask, an error, a restart, another origin."""
 
+import base64
 import io
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -232,3 +233,40 @@ async def test_another_origin_can_make_it_do_nothing(
         await context.close()
         await runner.cleanup()
     assert (upstream.posts, len(history)) == (0, 0)
+
+
+async def test_images_are_dropped_on_the_page(
+    page: Page, address: str, upstream: LocalImagesServer, history: History
+) -> None:
+    """Anywhere on it, as a file manager drops them: they are what is edited, and other files are left out."""
+    await open_studio(page, address)
+    dropped = await page.evaluate_handle(
+        """(base64) => {
+            const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], "house.png", {type: "image/png"}));
+            transfer.items.add(new File(["words"], "notes.txt", {type: "text/plain"}));
+            transfer.items.add(new File([bytes], "barn.png", {type: "image/png"}));
+            return transfer;
+        }""",
+        base64.b64encode(PNG).decode(),
+    )
+    drop = page.locator("#drop")
+    await page.dispatch_event("h1", "dragenter", {"dataTransfer": dropped})
+    await expect(drop).to_have_class("over")
+    await page.dispatch_event("h1", "drop", {"dataTransfer": dropped})
+    await expect(drop).to_have_class("")
+    await expect(page.locator("#sources .thumb img")).to_have_count(2)
+    assert [
+        await image.get_attribute("alt") for image in await page.locator("#sources .thumb img").all()
+    ] == [
+        "house.png",
+        "barn.png",
+    ]
+    await page.get_by_role("button", name="Remove barn.png").click()
+    await page.fill("#prompt", "make it night")
+    await page.get_by_role("button", name="Edit", exact=True).click()
+    await expect(page.get_by_role("link", name="Source")).to_be_visible()
+    (source,) = history.page(None, 1)[0]["sources"]
+    assert (history.folder / source).read_bytes() == PNG
+    assert [part.name for part in upstream.requests[0].parts if part.filename] == ["image"]
