@@ -13,22 +13,19 @@ from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from openai_images._util.attrs import safe_repr
-from openai_images.client.attempts import CallContext
-from openai_images.client.calls import CallFactory
+from openai_images.client.endpoint_source import EndpointArguments, EndpointSource
 from openai_images.client.files import Output
 from openai_images.client.options import Adjustable, NoSettings, checked_headers, start_settings
-from openai_images.client.settings import ClientSettings, EndpointArguments, EndpointSource, Settings
+from openai_images.client.settings import ClientSettings, Settings
 from openai_images.client.signatures import shows
 from openai_images.client.stream import ImageStream
 from openai_images.http.endpoint import ApiKey, TokenProvider
-from openai_images.http.sessions import Session, SessionPool, parse_proxy
-from openai_images.http.transport import Transport
+from openai_images.http.sessions import Session, parse_proxy
 from openai_images.models.image import Image
 from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
 from openai_images.models.parameters import CallOptions, EditKeywords, GenerateKeywords
 from openai_images.models.requests import EditRequest, GenerateRequest
 from openai_images.models.results import ImageResult
-from openai_images.ratelimit.limiter import Limiter
 from openai_images.validation.validator import Mode
 
 if TYPE_CHECKING:
@@ -99,21 +96,6 @@ class ImagesClient(Adjustable):
             show_prompts=show_prompts,
         )
         self._assemble()
-
-    def _assemble(self) -> None:
-        settings = self._settings
-        self._sessions = SessionPool(settings.session, trust_env=settings.trust_env)
-        self._context = CallContext(
-            Transport(self._sessions, settings.timing, ssl=settings.ssl, proxy=settings.proxy),
-            Limiter(self._limits, settings.timing),
-            settings.retry,
-            settings.timeouts,
-            settings.timing,
-            self._limits.max_picture_bytes,
-            reported=set(),
-        )
-        validator = settings.new_validator()
-        self._calls = CallFactory(self._endpoint, self._context, self._model, validator, self._limits)
 
     @classmethod
     @shows(ClientSettings, __init__.__kwdefaults__)
