@@ -29,7 +29,7 @@ from openai_images.wire.base64_decoder import MemorySinkFactory
 if TYPE_CHECKING:
     from openai_images.client.remote_images import RemoteImages
     from openai_images.models.model_info import ModelInfo
-    from openai_images.models.outcomes import CallObserver
+    from openai_images.models.outcomes import CallObserver, RunObserver
 
 _log = logging.getLogger("openai_images")
 
@@ -120,11 +120,13 @@ class CallFactory:
         context = server.context
         if wait_for_rate_limits:
             context = context._replace(retry=context.retry.patient)
-        files = None if output is None else OutputFiles(output, several=prepared.image_count > 1)
-        call = self._new_call(context, prepared, files, observer)
-        if files is None:
-            return call
-        return DownloadingCall(call, partial(self._remote_images, server), files)
+        new_call = partial(self._call_into, output, server, context, prepared)
+        if context.telemetry is None:
+            return new_call(observer)
+        # Imported when it is needed: calls without telemetry never load it.
+        from openai_images.client.traced_call import trace_call  # noqa: PLC0415
+
+        return trace_call(new_call, observer, prepared, context.timing, context.telemetry)
 
     def remote_images(self) -> RemoteImages:
         """Return what downloads images from the server of this moment. Raises `ConfigurationError`."""
@@ -187,6 +189,20 @@ class CallFactory:
             return PreparedEdit(request, server.endpoint, validator, stream=stream)
         return PreparedRequest(request, server.endpoint, stream=stream)
 
+    def _call_into(
+        self,
+        output: Output | None,
+        server: _Server,
+        context: CallContext,
+        prepared: PreparedRequest,
+        observer: CallObserver | None,
+    ) -> Call:
+        files = None if output is None else OutputFiles(output, several=prepared.image_count > 1)
+        call = self._new_call(context, prepared, files, observer)
+        if files is None:
+            return call
+        return DownloadingCall(call, partial(self._remote_images, server), files)
+
     def _new_call(
         self,
         context: CallContext,
@@ -208,3 +224,13 @@ class CallFactory:
             if call is not None:
                 return call
         return single_call(prepared, files, observer)
+
+
+def run_observer(context: CallContext, name: str) -> RunObserver | None:
+    """Return what records a run of many calls by the verb `name`; None without telemetry."""
+    if context.telemetry is None:
+        return None
+    # Imported when it is needed: runs without telemetry never load it.
+    from openai_images.client.traced_call import trace_run  # noqa: PLC0415
+
+    return trace_run(context.telemetry, name)

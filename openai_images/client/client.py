@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from openai_images.many.outcomes import Outcomes
     from openai_images.models.model_info import ModelInfo
     from openai_images.models.outcomes import Progress
+    from openai_images.telemetry.telemetry import Telemetry
 
 _What = TypeVar("_What", "ImageResult", "Image")
 
@@ -72,17 +73,16 @@ class ImagesClient(Adjustable):
         split: bool = True,
         timing: Timing = Timing(),  # noqa: B008  frozen
         show_prompts: bool = True,
+        telemetry: Telemetry | None = None,
         _azure: AzureConfig | None = None,
         **unknown: Unpack[NoSettings],
     ) -> None:
         """Build a client, without I/O."""
         timeouts, retry = start_settings(timeouts, timeout, retry, max_retries, unknown)
-        arguments = EndpointArguments(
-            checked_headers(headers or {}), api_key, base_url, organization, project, _azure
-        )
+        given = checked_headers(headers or {})
+        arguments = EndpointArguments(given, api_key, base_url, organization, project, _azure)
         self._endpoint = EndpointSource(arguments)
-        self._model = model
-        self._limits = limits
+        self._model, self._limits = model, limits
         self._settings = Settings(
             timeouts=timeouts,
             retry=retry,
@@ -94,6 +94,7 @@ class ImagesClient(Adjustable):
             split=split,
             timing=timing,
             show_prompts=show_prompts,
+            telemetry=telemetry,
         )
         self._assemble()
 

@@ -11,16 +11,21 @@ import ssl as ssl_module
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Self, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypedDict
 
 from openai_images.client.attempts import CallContext
 from openai_images.client.calls import CallFactory
 from openai_images.client.endpoint_source import EndpointSource
+from openai_images.errors import ConfigurationError
 from openai_images.http.sessions import Session, SessionPool
 from openai_images.http.transport import Transport
 from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
 from openai_images.ratelimit.limiter import Limiter
 from openai_images.validation.validator import Mode, RequestValidator
+
+if TYPE_CHECKING:
+    from openai_images.telemetry.instruments import Instruments
+    from openai_images.telemetry.telemetry import Telemetry
 
 _BY_VALUE = frozenset({"cloudpickle", "dill"})
 """If one of these is imported (Dask, Ray and joblib use them), functions that `pickle` rejects can be sent."""
@@ -45,6 +50,7 @@ class Settings(NamedTuple):
     split: bool
     timing: Timing
     show_prompts: bool
+    telemetry: Telemetry | None
 
     def __repr__(self) -> str:
         return "<Settings>"  # the proxy may have a password
@@ -72,6 +78,7 @@ class ClientSettings(TypedDict, total=False):
     split: bool
     timing: Timing
     show_prompts: bool
+    telemetry: Telemetry | None
 
 
 class Portable:
@@ -94,6 +101,7 @@ class Portable:
             settings.timing,
             self._limits.max_picture_bytes,
             reported=set(),
+            telemetry=_instruments(settings.telemetry),
         )
         validator = settings.new_validator()
         self._calls = CallFactory(self._endpoint, self._context, self._model, validator, self._limits)
@@ -138,12 +146,29 @@ class Portable:
         return {name: value for name, value in self.__dict__.items() if name not in _MADE}
 
 
+def _instruments(telemetry: Telemetry | None) -> Instruments | None:
+    """Return what records the calls of a client; None without telemetry. Raises `ConfigurationError`."""
+    if telemetry is None:
+        return None
+    # Imported when it is needed: other clients start faster without it.
+    from openai_images.telemetry import telemetry as module  # noqa: PLC0415
+
+    value: Any = telemetry  # callers may be untyped
+    if not isinstance(value, module.Telemetry):
+        raise ConfigurationError(f"telemetry must be Telemetry(…) or None, not {type(value).__name__}")
+    return module.new_instruments(telemetry)
+
+
 def _check(settings: Settings, endpoint: EndpointSource) -> None:
     """Raise TypeError, with advice, for what cannot be pickled."""
     if settings.session is not None:
         raise TypeError(_CANNOT.format("with session=", "leave session= out"))
     if settings.ssl is not None and not isinstance(settings.ssl, bool):
         raise TypeError(_CANNOT.format("with an ssl= context", "set SSL_CERT_FILE there"))
+    telemetry = settings.telemetry
+    if telemetry is not None and (telemetry.tracer_provider or telemetry.meter_provider) is not None:
+        advice = "use Telemetry() with the global providers of each process"
+        raise TypeError(_CANNOT.format("whose telemetry= has providers", advice))
     if _BY_VALUE.isdisjoint(name.rpartition(".")[2] for name in list(sys.modules)):
         try:
             pickle.dumps((endpoint, settings.timing))
