@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         UnknownEvent,
     )
     from openai_images.models.usage import SvgUsage, TokenDetails, Usage
+    from openai_images.telemetry.telemetry import Telemetry
 
 _MODULES = {
     "batch.costs": ("BatchCosts", "ModelCosts", "read_batch_costs"),
@@ -130,6 +131,7 @@ _MODULES = {
     "catalog.prices": ("PUBLISHED_PRICES", "ModelPrice", "Prices", "read_prices"),
     "catalog.sizes": ("size_of_ratio",),
     "client.stream": ("ImageStream",),
+    "telemetry.telemetry": ("Telemetry",),
 }
 _MODULE_BY_NAME = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -194,6 +196,7 @@ __all__ = [
     "StreamInterruptedError",
     "Succeeded",
     "SvgUsage",
+    "Telemetry",
     "Timeouts",
     "Timing",
     "TokenDetails",

@@ -27,7 +27,8 @@ ALLOWED: dict[str, set[str]] = {
     "many": {"catalog", "models"},
     "ratelimit": {"models", "wire"},
     "http": {"models", "wire"},
-    "client": {"catalog", "http", "many", "models", "ratelimit", "validation", "wire"},
+    "telemetry": {"catalog", "models"},
+    "client": {"catalog", "http", "many", "models", "ratelimit", "telemetry", "validation", "wire"},
     "batch": {"catalog", "client", "many", "models", "wire"},
     "server": set(),
     "cli": {PUBLIC, "_util", "_version", "server", "studio"},
@@ -35,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "web": {PUBLIC},
     "studio": {PUBLIC, "web"},
     "__main__": {"cli"},
-    "__init__": {"batch", "catalog", "client", "http", "many", "models"},
+    "__init__": {"batch", "catalog", "client", "http", "many", "models", "telemetry"},
 }
 # Which parts may import a library; the client core lives from attrs and pybase64 besides.
 LIBRARIES = {
@@ -43,6 +44,7 @@ LIBRARIES = {
     "click": {"cli"},
     "rich": {"cli"},
     "PIL": {"cli", "server"},
+    "opentelemetry": {"telemetry"},
 }
 # Started by people who may never need the server: they import it inside a function.
 LAZY = {"cli", "pytest_plugin"}

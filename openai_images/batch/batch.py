@@ -197,6 +197,7 @@ class BatchRunner:
                 wait_reason=caller.wait_reason,
                 show_prompts=caller.show_prompts and options.record_prompts,
                 max_identical_failures=options.max_identical_failures,
+                observer=caller.run_observer(),
             ),
         )
 

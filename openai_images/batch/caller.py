@@ -19,10 +19,11 @@ from decimal import Decimal
 from attrs import frozen
 
 from openai_images.catalog.prices import Prices
+from openai_images.client.calls import run_observer
 from openai_images.client.client import ImagesClient
 from openai_images.models.cost import cost_of
 from openai_images.models.options import Timing
-from openai_images.models.outcomes import CallObserver
+from openai_images.models.outcomes import CallObserver, RunObserver
 from openai_images.models.requests import GenerateRequest
 from openai_images.models.results import ImageResult
 
@@ -61,6 +62,10 @@ class Caller:
     def concurrency(self) -> int:
         """How many requests the client's limits allow at once."""
         return self.client._limits.concurrency
+
+    def run_observer(self) -> RunObserver | None:
+        """What observes a run of the batch, if the client has telemetry."""
+        return run_observer(self.client._calls.context, "batch")
 
     @property
     def show_prompts(self) -> bool:

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
+from openai_images.client.abstract_call import Call
 from openai_images.client.attempts import Attempts, CallContext
-from openai_images.client.call import Call, SingleCall
+from openai_images.client.call import SingleCall
 from openai_images.client.downloads import DownloadingCall
+from openai_images.client.endpoint_source import EndpointSource
 from openai_images.client.files import Output, OutputFiles
 from openai_images.client.prepared import PreparedEdit, PreparedRequest
-from openai_images.client.settings import EndpointSource
 from openai_images.errors import ConfigurationError
 from openai_images.http.endpoint import Endpoint
 from openai_images.models.options import Limits, RetryPolicy, Timeouts
@@ -30,7 +31,7 @@ from openai_images.wire.base64_decoder import MemorySinkFactory
 if TYPE_CHECKING:
     from openai_images.client.remote_images import RemoteImages
     from openai_images.models.model_info import ModelInfo
-    from openai_images.models.outcomes import CallObserver
+    from openai_images.models.outcomes import CallObserver, RunObserver
 
 _log = logging.getLogger("openai_images")
 
@@ -121,11 +122,13 @@ class CallFactory:
         context = server.context
         if wait_for_rate_limits:
             context = context._replace(retry=context.retry.patient)
-        files = None if output is None else OutputFiles(output, several=prepared.image_count > 1)
-        call = self._new_call(context, prepared, files, observer)
-        if files is None:
-            return call
-        return DownloadingCall(call, partial(self._remote_images, server), files)
+        new_call = partial(self._call_into, output, server, context, prepared)
+        if context.telemetry is None:
+            return new_call(observer)
+        # Imported when it is needed: calls without telemetry never load it.
+        from openai_images.client.traced_call import trace_call  # noqa: PLC0415
+
+        return trace_call(new_call, observer, prepared, context.timing, context.telemetry)
 
     def remote_images(self) -> RemoteImages:
         """Return what downloads images from the server of this moment. Raises `ConfigurationError`."""
@@ -191,6 +194,20 @@ class CallFactory:
             return PreparedEdit(request, server.endpoint, validator, stream=stream)
         return PreparedRequest(request, server.endpoint, stream=stream)
 
+    def _call_into(
+        self,
+        output: Output | None,
+        server: _Server,
+        context: CallContext,
+        prepared: PreparedRequest,
+        observer: CallObserver | None,
+    ) -> Call:
+        files = None if output is None else OutputFiles(output, several=prepared.image_count > 1)
+        call = self._new_call(context, prepared, files, observer)
+        if files is None:
+            return call
+        return DownloadingCall(call, partial(self._remote_images, server), files)
+
     def _new_call(
         self,
         context: CallContext,
@@ -212,3 +229,13 @@ class CallFactory:
             if call is not None:
                 return call
         return single_call(prepared, files, observer)
+
+
+def run_observer(context: CallContext, name: str) -> RunObserver | None:
+    """Return what records a run of many calls by the verb `name`; None without telemetry."""
+    if context.telemetry is None:
+        return None
+    # Imported when it is needed: runs without telemetry never load it.
+    from openai_images.client.traced_call import trace_run  # noqa: PLC0415
+
+    return trace_run(context.telemetry, name)

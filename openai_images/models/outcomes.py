@@ -1,4 +1,4 @@
-"""The outcomes of many calls, their progress, and the observer of a call.
+"""The outcomes of many calls, their progress, and the observers of a call and of a run.
 
 Invariants: frozen values; one call's failure is an outcome, never an exception of all calls; an unknown cost is None,
 never zero. An outcome shows the beginning of its prompt, unless the client hides it.
@@ -14,6 +14,7 @@ from attrs import field, frozen
 from openai_images._util.attrs import beginning, repr_fields, short_repr
 
 if TYPE_CHECKING:
+    from contextvars import Context
     from decimal import Decimal
 
     from openai_images.errors import ImagesError
@@ -129,3 +130,16 @@ class CallObserver:
 
     async def on_not_executed(self, error: ImagesError) -> None:
         """The attempt was provably not executed; the call may be sent again."""
+
+    def on_retry(self, attempt: int, error: ImagesError, seconds: float) -> None:
+        """Attempt number `attempt` failed with this error; the next one follows after a wait of `seconds`."""
+
+
+class RunObserver:
+    """Observes a run of many calls; does nothing unless overridden. Its methods must not raise."""
+
+    def start(self) -> Context | None:
+        """The run starts, with its tasks in this context; None means the current one."""
+
+    def end(self, progress: Progress, error: BaseException | None) -> None:
+        """The run has ended, with the error of the whole run if there is one."""

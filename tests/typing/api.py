@@ -46,6 +46,7 @@ from openai_images import (
     RetryPolicy,
     StreamInterruptedError,
     Succeeded,
+    Telemetry,
     Timeouts,
     TokenProvider,
     UnknownEvent,
@@ -57,6 +58,7 @@ from openai_images.server import LocalImagesServer, RecordedDownload, RecordedPa
 
 module_level = ImagesClient()
 short_forms = ImagesClient(timeout=30.0, max_retries=0)
+reporting = ImagesClient(telemetry=Telemetry(capture_prompts=True))
 
 
 async def await_a_picture() -> bytes:
