@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         RateLimitError,
         RequestInvalidError,
         ResponseTooLargeError,
+        SharedLimitError,
         StreamInterruptedError,
     )
     from openai_images.http.endpoint import ApiKey, TokenProvider
@@ -99,6 +100,7 @@ _MODULES = {
         "RateLimitError",
         "RequestInvalidError",
         "ResponseTooLargeError",
+        "SharedLimitError",
         "StreamInterruptedError",
     ),
     "http.endpoint": ("ApiKey", "TokenProvider"),
@@ -185,6 +187,7 @@ __all__ = [
     "RequestInvalidError",
     "ResponseTooLargeError",
     "RetryPolicy",
+    "SharedLimitError",
     "SizeRules",
     "StreamInterruptedError",
     "Succeeded",
