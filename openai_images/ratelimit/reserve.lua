@@ -27,10 +27,8 @@ for i = 1, #stored, 2 do
   if name == 'estimate' then
     estimate = text
   elseif name == 'pending' then -- places that will be used without a check
-    for place, images in string.gmatch(text, '(%S+) (%S+)') do
-      if tonumber(place) > now then
-        table.insert(pending, {at = tonumber(place), images = tonumber(images)})
-      end
+    for at, images in string.gmatch(text, '(%S+) (%S+)') do
+      table.insert(pending, {at = tonumber(at), images = tonumber(images)})
     end
   elseif at then
     buckets[name] = {
@@ -48,6 +46,14 @@ end
 local function add(name, amount)
   numbers[name] = number(name) + amount
 end
+
+-- The server's clock may be set back, or another server with another clock may take over: then time goes on from here.
+now = now + number('offset')
+if now < number('seen') then
+  add('offset', number('seen') - now)
+  now = number('seen')
+end
+numbers.seen = now
 
 local function level(bucket, at)
   local passed = at - bucket.at
@@ -169,7 +175,9 @@ function report.rejected(facts) -- `seconds`, `explained` by an advertised limit
   -- Places that were given and not used yet are void, as their holders see; but those that are used unchecked.
   numbers.last, numbers.stale = nil, 0
   for _, place in ipairs(pending) do
-    numbers.last, numbers.stale = place.at, numbers.stale + place.images
+    if place.at > now then
+      numbers.last, numbers.stale = place.at, numbers.stale + place.images
+    end
   end
   start_period(math.max(now, numbers.pause), 1)
 end
@@ -230,7 +238,7 @@ local function reserve(images)
     held = held,
   }
   numbers.last, numbers.first = at, numbers.first or at
-  if at > now and at - now <= CHECKED and #pending < MAX_PENDING then
+  if at > now and at - now <= CHECKED then
     table.insert(pending, {at = at, images = images})
   end
   add('serial', 1)
@@ -275,14 +283,14 @@ if estimate then
   table.insert(fields, 'estimate')
   table.insert(fields, estimate)
 end
-if #pending > 0 then
-  local texts = {}
-  for i, place in ipairs(pending) do
-    texts[i] = string.format('%.6f %.17g', place.at, place.images)
+local texts = {}
+for _, place in ipairs(pending) do
+  if place.at > now and #texts < MAX_PENDING then
+    table.insert(texts, string.format('%.6f %.17g', place.at, place.images))
   end
-  table.insert(fields, 'pending')
-  table.insert(fields, table.concat(texts, ' '))
 end
+table.insert(fields, 'pending')
+table.insert(fields, table.concat(texts, ' '))
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], unpack(fields))
 redis.call('PEXPIRE', KEYS[1], math.ceil((math.max(now, number('pause'), number('last')) - now + KEPT) * 1000))

@@ -200,7 +200,7 @@ class SharedLimiter(Limiter):
                 answer = await self._script.run(ask if images is None else {**ask, "images": images})
             except UnreachableError:
                 with self.lock:
-                    self._shared.keep_pauses(sent)
+                    self._shared.keep_pauses(sent, self.timing.monotonic())
                 raise
             outage, self._outage = self._outage, None
             if outage is not None and outage.failures > 1:
@@ -255,10 +255,8 @@ class SharedLimiter(Limiter):
             raise self._unreachable()
 
     def _describe(self, outage: Outage) -> str:
-        return (
-            f"the shared limit at {self._script.description} cannot be reached ({outage.reason}): nothing is sent, "
-            f"trying until {outage.until}"
-        )
+        text = f"the shared limit at {self._script.description} cannot be reached ({outage.reason}): nothing is sent"
+        return f"{text}, trying until {outage.until}" if outage.refused_at == math.inf else text
 
     def _unreachable(self) -> SharedLimitError:
         reason = "" if self._outage is None else f" ({self._outage.reason})"

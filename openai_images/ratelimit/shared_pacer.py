@@ -107,10 +107,10 @@ class SharedPacer(Pacer):
             facts.append({"what": report.what, **report.facts, **times})
         return Sent(reports, facts)
 
-    def keep_pauses(self, sent: Sent) -> None:
-        """Keep for later what may be sent twice, as it is unknown whether the script ran: the waits."""
+    def keep_pauses(self, sent: Sent, now: float) -> None:
+        """Keep for later what may be sent twice, as it is unknown whether the script ran: waits that last."""
         for report in reversed(sent.reports):
-            if report.until:
+            if report.until > now:
                 facts = {**report.facts, "explained": True}  # learnt from it, if at all, by then
                 self._reports.appendleft(Report(report.what, {**facts, "charge": _NOTHING}, report.until))
 

@@ -203,6 +203,15 @@ def test_a_state_that_is_lost_is_not_taken_for_another(
     assert new["period"] > old["period"]
 
 
+def test_a_clock_that_is_set_back_stops_nobody(script: VirtualScript) -> None:
+    """Nor does a server with another clock that takes over: time goes on from the last moment."""
+    limits = told(images=1)
+    for _ in range(5):
+        script.run(5000, told=limits, images=1)
+    for number in range(3):
+        assert script.run(10 + number, told=limits, images=1)["place"]["delay"] == pytest.approx(2, abs=1e-3)
+
+
 def test_it_forgets_after_an_hour(script: VirtualScript, redis_server: RedisServer) -> None:
     """And not before the end of a pause."""
     place = script.run(0, images=1)["place"]
