@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         RateLimitError,
         RequestInvalidError,
         ResponseTooLargeError,
+        SharedLimitError,
         StreamInterruptedError,
     )
     from openai_images.http.endpoint import ApiKey, TokenProvider
@@ -101,6 +102,7 @@ _MODULES = {
         "RateLimitError",
         "RequestInvalidError",
         "ResponseTooLargeError",
+        "SharedLimitError",
         "StreamInterruptedError",
     ),
     "http.endpoint": ("ApiKey", "TokenProvider"),
@@ -192,6 +194,7 @@ __all__ = [
     "RequestInvalidError",
     "ResponseTooLargeError",
     "RetryPolicy",
+    "SharedLimitError",
     "SizeRules",
     "StreamInterruptedError",
     "Succeeded",

@@ -45,6 +45,7 @@ LIBRARIES = {
     "rich": {"cli"},
     "PIL": {"cli", "server"},
     "opentelemetry": {"telemetry"},
+    "redis": {"ratelimit"},
 }
 # Started by people who may never need the server: they import it inside a function.
 LAZY = {"cli", "pytest_plugin"}

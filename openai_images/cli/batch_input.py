@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import click
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from openai_images import (
     PUBLISHED_PRICES,
@@ -147,8 +147,9 @@ class BatchJob:
 def load_job(options: BatchCommandOptions) -> BatchJob:
     """Read and check everything that the options name. Raises click.UsageError and `ImagesError`."""
     options.check()
-    pacing = {"concurrency": options.concurrency, "images_per_minute": options.images_per_minute}
-    limits = Limits(**{name: value for name, value in pacing.items() if value is not None})
+    limits = options.share(Limits(images_per_minute=options.images_per_minute))
+    if options.concurrency is not None:
+        limits = evolve(limits, concurrency=options.concurrency)
     budget = parse_budget(options.budget)
     max_image_cost = parse_budget(options.max_image_cost, "--max-image-cost")
     defaults = options.request_params()

@@ -13,6 +13,8 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypedDict
 
+from attrs import evolve
+
 from openai_images.client.attempts import CallContext
 from openai_images.client.calls import CallFactory
 from openai_images.client.endpoint_source import EndpointSource
@@ -20,7 +22,7 @@ from openai_images.errors import ConfigurationError
 from openai_images.http.sessions import Session, SessionPool
 from openai_images.http.transport import Transport
 from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
-from openai_images.ratelimit.limiter import Limiter
+from openai_images.ratelimit.new_limiter import new_limiter
 from openai_images.validation.validator import Mode, RequestValidator
 
 if TYPE_CHECKING:
@@ -95,7 +97,7 @@ class Portable:
         self._sessions = SessionPool(settings.session, trust_env=settings.trust_env)
         self._context = CallContext(
             Transport(self._sessions, settings.timing, ssl=settings.ssl, proxy=settings.proxy),
-            Limiter(self._limits, settings.timing),
+            new_limiter(self._limits, settings.timing),
             settings.retry,
             settings.timeouts,
             settings.timing,
@@ -133,8 +135,9 @@ class Portable:
         endpoint = self._endpoint.moved(base_url, api_key)
         settings = self._settings._replace(proxy=None, trust_env=False)
         other = object.__new__(type(self))
-        other.__setstate__({**self._state(), "_endpoint": endpoint, "_settings": settings})
-        names = ("_endpoint", "_settings", *_MADE)
+        limits = evolve(self._limits, shared=None)
+        other.__setstate__({**self._state(), "_endpoint": endpoint, "_settings": settings, "_limits": limits})
+        names = ("_endpoint", "_settings", "_limits", *_MADE)
         own = {name: vars(self)[name] for name in names}
         vars(self).update({name: vars(other)[name] for name in names})
         try:
