@@ -248,11 +248,12 @@ class BatchRunner:
         try:
             self._run.close()
             self._end_time = self._timing.monotonic()
-            root, items = self._run.paths.root, self._items.values()
-            write_records(root, items, self._run.ledger, self._options)
-            write_page(root, items, self.status, self.summary(), self._options)
+            if self._opened.writes_page:
+                root, items = self._opened.root, self._items.values()
+                write_records(root, items, self._run.ledger, self._options)
+                write_page(root, items, self.status, self.summary(), self._options)
         finally:
-            self._opened.folder.release()
+            self._opened.release()
 
     async def _requests(self) -> AsyncIterator[RequestItem]:
         """What is to be fetched first; then the items to send, as the budget allows."""
@@ -289,4 +290,4 @@ class BatchRunner:
         if self._options.thumbnail is not None:
             for file in self._run.ledger.get(key).files:
                 with suppress(OSError):  # on a full disk even the removal of a part file may fail
-                    make_thumbnail(self._run.paths.root, file.name, self._options.thumbnail)
+                    make_thumbnail(self._opened.root, file.name, self._options.thumbnail)

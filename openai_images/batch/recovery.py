@@ -17,6 +17,7 @@ from openai_images.batch.caller import Caller
 from openai_images.batch.filesystem import Disk
 from openai_images.batch.folder import BatchFolder, OpenJournal, Paths
 from openai_images.batch.image_files import ImageInventory
+from openai_images.batch.item_store import JournalStore
 from openai_images.batch.items import ResolvedItem, reject_invalid_items
 from openai_images.batch.journal import FORMAT, dated_row, done_row, timestamp
 from openai_images.batch.journal_reader import JournalRow, StoredFile
@@ -42,10 +43,23 @@ class OpenedBatch:
     plan: BatchPlan
     stems: Mapping[str, str] = field(repr=False)
     kept_files: Mapping[str, tuple[StoredFile, ...]] = field(repr=False)
+    writes_page: bool = True
+    root: Path = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.root = self.folder.paths.root
+
+    def new_store(self, disk: Disk) -> JournalStore:
+        """The journal, and the folder of the images."""
+        return JournalStore(disk, self.folder.paths, self.journal)
 
     def close(self) -> None:
         """Close the journal and unlock the folder."""
         self.journal.close()
+        self.folder.release()
+
+    def release(self) -> None:
+        """Unlock the folder: its run has closed the journal."""
         self.folder.release()
 
 
