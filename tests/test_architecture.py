@@ -29,6 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "http": {"models", "wire"},
     "client": {"catalog", "http", "many", "models", "ratelimit", "validation", "wire"},
     "batch": {"catalog", "client", "many", "models", "wire"},
+    "cluster": {"batch", "catalog", "client", "http", "many", "models", "validation", "wire"},
     "server": set(),
     "cli": {PUBLIC, "_util", "_version", "server", "studio"},
     "pytest_plugin": {PUBLIC, "server"},

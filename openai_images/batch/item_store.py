@@ -31,7 +31,7 @@ class ItemStore(Protocol):
     async def append(self, row: JournalRow, *, has_images: bool) -> None:
         """Have a row on disk, after the names of its images. Raises OSError.
 
-        A `sent` row is there before the request's first byte; where another worker has claimed the item it raises.
+        A `sent` row is there before the request's first byte, or raises `ItemTakenError`.
         """
         ...
 
@@ -45,6 +45,10 @@ class ItemStore(Protocol):
     def close(self) -> None:
         """Finish writing; blocks."""
         ...
+
+
+class ItemTakenError(Exception):
+    """Another worker has claimed the item since this run was planned: nothing was sent."""
 
 
 class OpenBatch(Protocol):
