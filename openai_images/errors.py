@@ -21,6 +21,7 @@
     ├── ResponseTooLargeError               also an OutcomeUnknownError
     ├── DownloadError                       url, urls, response
     ├── PartialResultError                  result, errors
+    ├── ClusterError                        the cluster that runs a batch is lost, or failed
     └── OutcomeUnknownError                 sent, but it is unknown whether it was executed
 
 Invariants: each message names what happened, on what, and what to do; each exception survives pickling and copying with
@@ -41,6 +42,7 @@ __all__ = [
     "BadRequestError",
     "BatchFolderError",
     "BatchInputError",
+    "ClusterError",
     "ConfigurationError",
     "ConnectionOutcomeUnknownError",
     "DecodeError",
@@ -264,6 +266,10 @@ class PartialResultError(ImagesError):
         super().__init__(message)
         self.result = result
         self.errors = tuple(errors)
+
+
+class ClusterError(ImagesError):
+    """The cluster that runs a batch is lost, or failed; what was sent is recorded, and another run continues."""
 
 
 class ConnectionOutcomeUnknownError(APIConnectionError, OutcomeUnknownError):

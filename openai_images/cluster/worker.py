@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -39,6 +40,8 @@ from openai_images.models.outcomes import CallObserver
 _MAX_ROUNDS: Final = 100
 """How often an item may be claimed by others and not executed, before this worker leaves it to another run."""
 
+_MAX_STOPPED_RUNS: Final = 256
+
 _log = logging.getLogger("openai_images")
 
 
@@ -48,7 +51,16 @@ async def run_items(job: Job, items: Sequence[ItemSpec]) -> list[Row]:
     That is `ConfigurationError` for its client or its storage, and OSError.
     """
     worker = await _open_worker(job)
-    return list(await asyncio.gather(*map(worker.run, items)))
+    return await worker.run_all(items)
+
+
+def stop_run(run: str) -> None:
+    """Start no more items of this run in this process; what is in flight goes on. Call it in the loop's thread."""
+    _stopped_runs.append(run)
+    for workers in _workers.values():
+        opening = workers.get(run)
+        if opening is not None and opening.done() and not opening.cancelled() and not opening.exception():
+            opening.result().stop()
 
 
 async def close_workers() -> None:
@@ -59,6 +71,9 @@ async def close_workers() -> None:
 
 
 _workers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Task[Worker]]] = WeakKeyDictionary()
+
+
+_stopped_runs: deque[str] = deque(maxlen=_MAX_STOPPED_RUNS)
 
 
 async def _open_worker(job: Job) -> Worker:
@@ -92,12 +107,17 @@ class Worker:
         )
         self._run = RunState(settings, stop=self._stop)
         self._slots = asyncio.Semaphore(job.in_flight or caller.concurrency)
-        self._is_stopped = False
+        self._waiting: set[asyncio.Task[object]] = set()
+        self._is_stopped = job.run in _stopped_runs
 
     @classmethod
     async def open(cls, job: Job) -> Worker:
         """Open the storage, too. Raises `ConfigurationError` and OSError."""
         return cls(job, await asyncio.to_thread(open_storage, job.out))
+
+    async def run_all(self, items: Sequence[ItemSpec]) -> list[Row]:
+        """Run these items; what came of each."""
+        return list(await asyncio.gather(*map(self.run, items)))
 
     async def run(self, item: ItemSpec) -> Row:
         """Run one item; what came of it."""
@@ -133,6 +153,9 @@ class Worker:
             await ItemRunner(self._run, item.work, _Observer(self)).run()
         except _StoppedError:
             error = self._run.stop_reason.error
+        except asyncio.CancelledError:
+            if not self._end_wait(observer.task):
+                raise
         except (ImagesError, OSError) as failure:
             error = failure
         finally:
