@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +22,7 @@ from openai_images.batch.caller import Caller
 from openai_images.batch.filesystem import Disk
 from openai_images.batch.item_runner import ItemRunner
 from openai_images.batch.item_store import ItemTakenError
+from openai_images.batch.items import ResolvedItem
 from openai_images.batch.journal import error_fields
 from openai_images.batch.journal_reader import JournalRow, StoredFile
 from openai_images.batch.ledger import Ledger
@@ -35,6 +35,7 @@ from openai_images.cluster.open_storage import open_storage
 from openai_images.cluster.storage import Storage
 from openai_images.errors import ImagesError
 from openai_images.models.outcomes import CallObserver
+from openai_images.models.results import ImageResult
 
 _MAX_ROUNDS: Final = 100
 """How often an item may be claimed by others and not executed, before this worker leaves it to another run."""
@@ -80,7 +81,7 @@ class Worker:
         self._client = job.client()
         caller = Caller(self._client)
         self._storage = storage
-        self._store = ClaimStore(storage, Claimant(job.run), Disk())
+        self._store = ClaimStore(storage, Claimant(job.run), Disk(), keeps_rows=True)
         settings = RunSettings(
             caller=caller,
             items=(),
@@ -218,7 +219,8 @@ class _WorkerBatch:
 
     def __init__(self, store: ClaimStore) -> None:
         self._store = store
-        self.root = store.images_folder.parent if store.images_folder else Path(tempfile.gettempdir())
+        self.root: Path | None = store.images_folder.parent if store.images_folder else None
+        self.items: Sequence[ResolvedItem] = ()
         self.plan = BatchPlan(total=0)
         self.ledger = Ledger(estimates={})
         self.stems: Mapping[str, str] = {}
@@ -228,6 +230,10 @@ class _WorkerBatch:
     def new_store(self, disk: Disk) -> ClaimStore:  # noqa: ARG002  it has one
         """Claims and records."""
         return self._store
+
+    def deliver(self, key: str, result: ImageResult) -> ImageResult:  # noqa: ARG002  rows have no images
+        """The result itself."""
+        return result
 
     def close(self) -> None:
         """Nothing is locked."""
