@@ -10,18 +10,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from openai_images.batch.caller import Caller
 from openai_images.batch.filesystem import Disk
 from openai_images.batch.folder import OpenJournal, Paths
 from openai_images.batch.image_files import ImageStore, StoredImages
+from openai_images.batch.items import ResolvedItem
 from openai_images.batch.journal import Journal
 from openai_images.batch.journal_reader import JournalRow, StoredFile
 from openai_images.batch.ledger import Ledger
-from openai_images.batch.models import BatchPlan
+from openai_images.batch.models import BatchOptions, BatchPlan
 from openai_images.models.image import Image
+from openai_images.models.results import ImageResult
 
 
 class ItemStore(Protocol):
-    """Where a run writes rows and images."""
+    """Where a run writes rows and images: `place`, and for its images `images_place`, as people know them."""
+
+    place: str
+    images_place: str
 
     @property
     def images_folder(self) -> Path | None:
@@ -54,12 +60,13 @@ class ItemTakenError(Exception):
 class OpenBatch(Protocol):
     """A batch that was opened: what is to be sent, and where it goes.
 
-    `root` is its folder, or a temporary one of a batch that is elsewhere; `stems` are the names of the files to write,
-    `kept_files` the images of items whose other images are requested, both by key. Only with `writes_page` its run
-    writes the contact sheet and the records of its images in the end.
+    `root` is its folder, None for a batch behind a URL; `stems` are the names of the files to write, `kept_files` the
+    images of items whose other images are requested, both by key. Only with `writes_page` its run writes the contact
+    sheet and the records of its images in the end.
     """
 
-    root: Path
+    items: Sequence[ResolvedItem]
+    root: Path | None
     plan: BatchPlan
     ledger: Ledger
     stems: Mapping[str, str]
@@ -68,6 +75,10 @@ class OpenBatch(Protocol):
 
     def new_store(self, disk: Disk) -> ItemStore:
         """Where its run writes."""
+        ...
+
+    def deliver(self, key: str, result: ImageResult) -> ImageResult:
+        """The result of an item as its caller gets it: each image has a path, or the URL where it is stored."""
         ...
 
     def close(self) -> None:
@@ -79,10 +90,24 @@ class OpenBatch(Protocol):
         ...
 
 
+class Opener(Protocol):
+    """Opens batches elsewhere than in a folder of this machine: `Shard` is one."""
+
+    def open(
+        self, out: str, items: Sequence[ResolvedItem], options: BatchOptions, caller: Caller
+    ) -> OpenBatch:
+        """Open the batch of these items, or of some of them; blocks.
+
+        Raises `BatchFolderError`, `BatchInputError`, `ConfigurationError` and OSError.
+        """
+        ...
+
+
 class JournalStore:
     """A journal, and a folder of images."""
 
     def __init__(self, disk: Disk, paths: Paths, journal: OpenJournal) -> None:
+        self.place, self.images_place = str(paths.root), str(paths.images)
         self.images_folder: Path | None = paths.images
         self.save = ImageStore(disk, paths.root).save
         self._images = paths.images

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from attrs import frozen
 
@@ -63,7 +64,7 @@ class RunState:
         opened, options = settings.opened, settings.options
         self.caller = settings.caller
         self.prices = options.prices
-        self.root = opened.root
+        self.root = opened.root or Path()
         self.ledger = opened.ledger
         self._has_max_cost = options.max_image_cost is not None
         self.budget = BudgetGate(self._new_budget(settings))
@@ -108,7 +109,7 @@ class RunState:
     def pop_error(self) -> Exception | None:
         """The error that ended the run, with what to do; once."""
         error, self.stop_reason.error = self.stop_reason.error, None
-        root = str(self.root)
+        root = self.store.place
         if isinstance(error, OSError) and not isinstance(error, ImagesError):  # an APITimeoutError is both
             msg = (
                 f"the batch stopped because {root!r} could not be written ({error.strerror or error}); make room or "
@@ -118,7 +119,7 @@ class RunState:
                 places = "".join(f"\n  {path}" for path in self.stop_reason.saved_elsewhere)
                 msg += (
                     ". Pictures that were paid for and did not fit were saved elsewhere, and the next run fetches them "
-                    f"(should it call their items unknown, move them to {str(self.store.images_folder)!r}):{places}"
+                    f"(should it call their items unknown, move them to {self.store.images_place!r}):{places}"
                 )
             return BatchFolderError(msg)
         if isinstance(error, APIConnectionError):

@@ -57,11 +57,14 @@ class _Item:
 class ClaimStore:
     """`begin` an item before its first row, and `take` its rows after the last one."""
 
-    def __init__(self, storage: Storage, claimant: Claimant, disk: Disk) -> None:
+    def __init__(self, storage: Storage, claimant: Claimant, disk: Disk, *, keeps_rows: bool = False) -> None:
+        """Only with `keeps_rows` the rows of an item can be taken."""
         self._storage = storage
+        self._keeps_rows = keeps_rows
         self._claimant = claimant
         self._items: dict[str, _Item] = {}
         self._threads = ThreadPoolExecutor(_THREADS, "openai_images storage")
+        self.place, self.images_place = storage.place, storage.url(IMAGES)
         self.images_folder: Path | None = (
             storage.root / IMAGES if isinstance(storage, FolderStorage) else None
         )
@@ -100,12 +103,14 @@ class ClaimStore:
             msg = f"another worker has claimed {row['key'][:60]!r}: nothing was sent here"
             raise ItemTakenError(msg)
         item.attempt, item.is_owner, item.rows, item.has_record = attempt, True, [row], False
-        item.new_rows.append(row)
+        if self._keeps_rows:
+            item.new_rows.append(row)
 
     def _record(self, item: _Item, row: JournalRow) -> None:
         row = {**row, "record": attempt_name(item.id, item.attempt)}
         name = record_name(item.id, item.attempt)
-        item.new_rows.append(row)
+        if self._keeps_rows:
+            item.new_rows.append(row)
         if not item.rows:  # another process has claimed it, and its images are fetched here
             extend_record(self._storage, name, [row])
             return
@@ -117,6 +122,8 @@ class ClaimStore:
             item.has_record = True
         if row["state"] == "refused":
             item.is_owner = False
+        if row["state"] != "away":  # nothing more is expected
+            item.rows = []
 
 
 def extend_record(storage: Storage, name: str, rows: Sequence[JournalRow]) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import tempfile
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +23,7 @@ from openai_images.batch.caller import Caller
 from openai_images.batch.filesystem import Disk
 from openai_images.batch.item_runner import ItemRunner
 from openai_images.batch.item_store import ItemTakenError
+from openai_images.batch.items import ResolvedItem
 from openai_images.batch.journal import error_fields
 from openai_images.batch.journal_reader import JournalRow, StoredFile
 from openai_images.batch.ledger import Ledger
@@ -36,6 +36,7 @@ from openai_images.cluster.open_storage import open_storage
 from openai_images.cluster.storage import Storage
 from openai_images.errors import ImagesError
 from openai_images.models.outcomes import CallObserver
+from openai_images.models.results import ImageResult
 
 _MAX_ROUNDS: Final = 100
 """How often an item may be claimed by others and not executed, before this worker leaves it to another run."""
@@ -51,16 +52,21 @@ async def run_items(job: Job, items: Sequence[ItemSpec]) -> list[Row]:
     That is `ConfigurationError` for its client or its storage, and OSError.
     """
     worker = await _open_worker(job)
-    return await worker.run_all(items)
+    try:
+        return await worker.run_all(items)
+    finally:
+        await _close_if_over(job.run, worker)
 
 
-def stop_run(run: str) -> None:
-    """Start no more items of this run in this process; what is in flight goes on. Call it in the loop's thread."""
+async def stop_run(run: str) -> None:
+    """Start no more items of a run in this process; its client is closed when what is in flight has ended."""
     _stopped_runs.append(run)
-    for workers in _workers.values():
-        opening = workers.get(run)
-        if opening is not None and opening.done() and not opening.cancelled() and not opening.exception():
-            opening.result().stop()
+    opening = _workers.get(asyncio.get_running_loop(), {}).get(run)
+    if opening is not None:
+        with suppress(Exception):  # its callers were told
+            worker = await asyncio.shield(opening)
+            worker.stop()
+            await _close_if_over(run, worker)
 
 
 async def close_workers() -> None:
@@ -71,8 +77,6 @@ async def close_workers() -> None:
 
 
 _workers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Task[Worker]]] = WeakKeyDictionary()
-
-
 _stopped_runs: deque[str] = deque(maxlen=_MAX_STOPPED_RUNS)
 
 
@@ -88,6 +92,12 @@ async def _open_worker(job: Job) -> Worker:
         raise
 
 
+async def _close_if_over(run: str, worker: Worker) -> None:
+    workers = _workers.get(asyncio.get_running_loop(), {})
+    if worker.is_over and workers.pop(run, None) is not None:
+        await worker.close()
+
+
 class Worker:
     """The client, the limits and the storage of a job in one event loop."""
 
@@ -95,7 +105,7 @@ class Worker:
         self._client = job.client()
         caller = Caller(self._client)
         self._storage = storage
-        self._store = ClaimStore(storage, Claimant(job.run), Disk())
+        self._store = ClaimStore(storage, Claimant(job.run), Disk(), keeps_rows=True)
         settings = RunSettings(
             caller=caller,
             items=(),
@@ -105,9 +115,10 @@ class Worker:
             disk=Disk(),
             start_time=caller.timing.monotonic(),
         )
-        self._run = RunState(settings, stop=self._stop)
+        self._run = RunState(settings, stop=self.stop)
         self._slots = asyncio.Semaphore(job.in_flight or caller.concurrency)
-        self._waiting: set[asyncio.Task[object]] = set()
+        self._running = 0
+        self.waiting: set[asyncio.Task[object] | None] = set()  # tasks of items that may be ended
         self._is_stopped = job.run in _stopped_runs
 
     @classmethod
@@ -117,7 +128,16 @@ class Worker:
 
     async def run_all(self, items: Sequence[ItemSpec]) -> list[Row]:
         """Run these items; what came of each."""
-        return list(await asyncio.gather(*map(self.run, items)))
+        self._running += 1
+        try:
+            return list(await asyncio.gather(*map(self.run, items)))
+        finally:
+            self._running -= 1
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was stopped, and nothing is in flight."""
+        return self._is_stopped and not self._running
 
     async def run(self, item: ItemSpec) -> Row:
         """Run one item; what came of it."""
@@ -154,16 +174,21 @@ class Worker:
         except _StoppedError:
             error = self._run.stop_reason.error
         except asyncio.CancelledError:
-            if not self._end_wait(observer.task):
+            if not self._is_stopped:
                 raise
         except (ImagesError, OSError) as failure:
             error = failure
         finally:
             self._forget(item.key)
+            self.waiting.discard(asyncio.current_task())
         return self._row(item, self._store.take(item.key), error)
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """Send nothing more: items that wait are ended."""
         self._is_stopped = True
+        for task in self.waiting - {asyncio.current_task()}:
+            if task is not None:
+                task.cancel()
 
     def check(self) -> None:
         """Raise what ends an item that was not sent, once the job is stopped."""
@@ -205,11 +230,14 @@ class _Observer(CallObserver):
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
+        self._task = asyncio.current_task()
 
     def on_wait(self) -> None:
         self._worker.check()
+        self._worker.waiting.add(self._task)
 
     async def before_send(self, attempt: int) -> None:  # noqa: ARG002  all attempts are treated alike
+        self._worker.waiting.discard(self._task)
         self._worker.check()
 
 
@@ -241,7 +269,8 @@ class _WorkerBatch:
 
     def __init__(self, store: ClaimStore) -> None:
         self._store = store
-        self.root = store.images_folder.parent if store.images_folder else Path(tempfile.gettempdir())
+        self.root: Path | None = store.images_folder.parent if store.images_folder else None
+        self.items: Sequence[ResolvedItem] = ()
         self.plan = BatchPlan(total=0)
         self.ledger = Ledger(estimates={})
         self.stems: Mapping[str, str] = {}
@@ -251,6 +280,10 @@ class _WorkerBatch:
     def new_store(self, disk: Disk) -> ClaimStore:  # noqa: ARG002  it has one
         """Claims and records."""
         return self._store
+
+    def deliver(self, key: str, result: ImageResult) -> ImageResult:  # noqa: ARG002  rows have no images
+        """The result itself."""
+        return result
 
     def close(self) -> None:
         """Nothing is locked."""
