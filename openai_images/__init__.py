@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from openai_images.catalog.sizes import size_of_ratio
     from openai_images.client.client import ImagesClient
     from openai_images.client.stream import ImageStream
+    from openai_images.cluster.dask import DaskEngine
     from openai_images.errors import (
         APIConnectionError,
         APIStatusError,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         BadRequestError,
         BatchFolderError,
         BatchInputError,
+        ClusterError,
         ConfigurationError,
         DecodeError,
         DownloadError,
@@ -77,6 +79,7 @@ _MODULES = {
     "batch.models": ("BatchItem", "BatchOptions", "BatchPlan", "BatchSummary"),
     "batch.batch": ("Batch",),
     "client.client": ("ImagesClient",),
+    "cluster.dask": ("DaskEngine",),
     "errors": (
         "APIConnectionError",
         "APIStatusError",
@@ -85,6 +88,7 @@ _MODULES = {
         "BadRequestError",
         "BatchFolderError",
         "BatchInputError",
+        "ClusterError",
         "ConfigurationError",
         "DecodeError",
         "DownloadError",
@@ -147,8 +151,10 @@ __all__ = [
     "BatchOptions",
     "BatchPlan",
     "BatchSummary",
+    "ClusterError",
     "CompletedImage",
     "ConfigurationError",
+    "DaskEngine",
     "DecodeError",
     "DownloadError",
     "EditParams",

@@ -24,6 +24,7 @@ from openai_images.batch.item_store import OpenBatch, Opener
 from openai_images.batch.items import resolve_items
 from openai_images.batch.models import BatchItem, BatchOptions, BatchPlan, BatchSummary
 from openai_images.batch.recovery import open_batch
+from openai_images.batch.remote_runner import RemoteBatch, RemoteOpener
 from openai_images.batch.run_state import RunSettings
 from openai_images.client.client import ImagesClient
 from openai_images.models.notebook import table_of_fields
@@ -38,7 +39,9 @@ class Batch:
     path. `stop()` ends it early: no new requests, in-flight ones finish and are yielded. Leaving the block cancels
     in-flight requests, although they may have been billed. `progress` is called with the counts of this run. With
     `shard=Shard(3, 16)` it is one of 16 processes that share `out`, a folder that all of them see, or a URL such as
-    `s3://bucket/run`: it runs its part of the items, and the images of a URL have a `url` in the place of a path.
+    `s3://bucket/run`: it runs its part of the items, and the images of a URL have a `url` in the place of a path. With
+    an `engine`, such as `DaskEngine(client)`, the items run in the processes of a cluster, which all see `out`; a stop
+    then withdraws what no process has begun, and what is in flight goes on there when the block is left.
     """
 
     def __init__(  # noqa: PLR0913  the last is for tests
@@ -50,11 +53,16 @@ class Batch:
         options: BatchOptions = BatchOptions(),  # noqa: B008  frozen
         progress: Callable[[Progress], object] | None = None,
         shard: Opener | None = None,
+        engine: RemoteOpener | None = None,
         disk: Disk | None = None,
     ) -> None:
         self._caller = Caller(client)
         self._items = tuple(items)
-        self._out, self._opener = os.fspath(out), shard
+        if shard is not None and engine is not None:
+            raise TypeError(
+                "a shard needs no engine, and an engine shares the items out itself: give one of them"
+            )
+        self._out, self._opener, self._engine = os.fspath(out), shard, engine
         self._options = options
         self._progress = progress
         self._disk = disk or Disk()
@@ -81,11 +89,20 @@ class Batch:
 
         Raises `BatchFolderError` where another process uses the folder, where it is not a batch's, and where the
         request of an item that may have been billed has changed; `BatchInputError` for items that cannot be sent;
-        `ConfigurationError` for a budget that cannot be kept; OSError where the folder cannot be written.
+        `ConfigurationError` for a budget that cannot be kept; OSError where the folder cannot be written;
+        `ClusterError` where the cluster of an engine is not there.
         """
         if self._runner is not None or self._is_closed:
             raise RuntimeError("a batch is entered once; make a new one to run it again")
-        self._runner = BatchRunner(await self._open_settings())
+        settings, remote = await self._open_settings()
+        window = 0
+        if remote is not None:
+            try:
+                window = await remote.start()
+            except BaseException:
+                await run_to_completion(asyncio.to_thread(remote.close))
+                raise
+        self._runner = BatchRunner(settings, remote, window)
         return self
 
     async def __aexit__(
@@ -133,25 +150,28 @@ class Batch:
             raise RuntimeError("enter the batch first: async with Batch(...) as batch")
         return self._runner
 
-    async def _open_settings(self) -> RunSettings:
+    async def _open_settings(self) -> tuple[RunSettings, RemoteBatch | None]:
         """Open the folder in a thread, and close it again if that is cancelled."""
         opening = asyncio.ensure_future(asyncio.to_thread(self._open))
         try:
             return await run_to_completion(opening)
         except asyncio.CancelledError:
             if opening.done() and not opening.cancelled() and opening.exception() is None:
-                await run_to_completion(asyncio.to_thread(opening.result().opened.close))
+                await run_to_completion(asyncio.to_thread(opening.result()[0].opened.close))
             raise
 
-    def _open(self) -> RunSettings:
+    def _open(self) -> tuple[RunSettings, RemoteBatch | None]:
         caller, options, start_time = self._caller, self._options, self._caller.timing.monotonic()
         items = resolve_items(self._items, caller.model, options)
-        if self._opener is None:
-            root = Path(os.path.abspath(self._out))  # noqa: PTH100  Path.resolve would follow a link the user made
-            opened: OpenBatch = open_batch(self._disk, root, items, options, caller)
-        else:
+        remote = None if self._engine is None else self._engine.open(self._out, items, options, caller)
+        if remote is not None:
+            opened: OpenBatch = remote
+        elif self._opener is not None:
             opened = self._opener.open(self._out, items, options, caller)
-        return RunSettings(
+        else:
+            root = Path(os.path.abspath(self._out))  # noqa: PTH100  Path.resolve would follow a link the user made
+            opened = open_batch(self._disk, root, items, options, caller)
+        settings = RunSettings(
             caller=caller,
             items=opened.items,
             opened=opened,
@@ -160,3 +180,4 @@ class Batch:
             disk=self._disk,
             start_time=start_time,
         )
+        return settings, remote

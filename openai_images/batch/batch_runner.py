@@ -23,9 +23,11 @@ from openai_images.batch.items import ResolvedItem
 from openai_images.batch.models import BatchSummary
 from openai_images.batch.plan import BatchStatus
 from openai_images.batch.recorder import share_outcome
+from openai_images.batch.remote_runner import RemoteBatch, RemoteItemRunner
 from openai_images.batch.run_state import RunSettings, RunState, WorkItem
 from openai_images.batch.sheet_cards import make_thumbnail
 from openai_images.errors import ImagesError
+from openai_images.many.failure_streaks import FailureStreak
 from openai_images.many.items import RequestItem, RunOptions
 from openai_images.many.outcomes import Outcomes
 from openai_images.models.outcomes import CallObserver, Outcome
@@ -35,12 +37,13 @@ from openai_images.models.results import ImageResult
 class BatchRunner:
     """Call `next` until it raises; then `aclose`."""
 
-    def __init__(self, settings: RunSettings) -> None:
-        opened, options, caller = settings.opened, settings.options, settings.caller
+    def __init__(self, settings: RunSettings, remote: RemoteBatch | None = None, window: int = 0) -> None:
+        """The items run in this process, or with a `remote` batch elsewhere, so many of them at once."""
+        opened, options = settings.opened, settings.options
         self.plan, self._opened = opened.plan, opened
         self.status = BatchStatus(opened.plan, opened.ledger)
         self._run = RunState(settings, stop=lambda: self._outcomes.stop())  # noqa: PLW0108  they are made below
-        self._timing = caller.timing
+        self._timing = settings.caller.timing
         self._start_time = settings.start_time
         self._end_time: float | None = None
         self._options = options
@@ -54,19 +57,25 @@ class BatchRunner:
         self._work: dict[str, WorkItem] = {}  # what was started
         self._pending: deque[Outcome] = deque()
         self._started = False
-        self._outcomes = Outcomes(
-            self._requests(),
-            self._run_item,
-            RunOptions(
-                concurrency=options.concurrency or caller.concurrency,
-                total=len(self._order),
-                progress=settings.progress,
-                cost=partial(run_cost, options.prices),
-                timing=caller.timing,
-                wait_reason=caller.wait_reason,
-                show_prompts=caller.show_prompts and options.record_prompts,
-                max_identical_failures=options.max_identical_failures,
-            ),
+        self._remote = remote
+        self._streak = FailureStreak(options.max_identical_failures)  # of the items that run elsewhere
+        self._outcomes = Outcomes(self._requests(), self._run_item, self._run_options(settings, window))
+
+    def _run_options(self, settings: RunSettings, window: int) -> RunOptions:
+        options, caller, remote, progress = settings.options, settings.caller, self._remote, settings.progress
+        if remote is not None and progress is not None:
+            shown, show = remote.shown, progress
+            progress = lambda progress: show(shown(progress))  # noqa: E731
+        return RunOptions(
+            concurrency=window or options.concurrency or caller.concurrency,
+            total=len(self._order),
+            progress=progress,
+            cost=partial(run_cost, options.prices),
+            timing=caller.timing,
+            wait_reason=(caller if remote is None else remote).wait_reason,
+            on_stop=(lambda: None) if remote is None else remote.stop,
+            show_prompts=caller.show_prompts and options.record_prompts,
+            max_identical_failures=options.max_identical_failures,
         )
 
     async def next(self) -> Outcome:
@@ -114,6 +123,8 @@ class BatchRunner:
         """Cancel in-flight requests, record them as unknown, and unlock the folder."""
         try:
             await self._outcomes.aclose()
+            if self._remote is not None:
+                await self._remote.end()
         finally:
             await asyncio.to_thread(self._close)
 
@@ -153,8 +164,12 @@ class BatchRunner:
         )
 
     async def _run_item(self, item: RequestItem, observer: CallObserver) -> ImageResult:
+        work, remote = self._work.pop(item.key), self._remote
         try:
-            result = await ItemRunner(self._run, self._work.pop(item.key), observer).run()
+            if remote is None:
+                result = await ItemRunner(self._run, work, observer).run()
+            else:
+                result = await RemoteItemRunner(self._run, work, remote, self._streak, observer).run()
         except ItemTakenError as error:
             raise ImagesError(str(error)) from None
         if self._options.thumbnail is not None:

@@ -26,6 +26,7 @@ from openai_images.errors import (
     APIConnectionError,
     AuthenticationError,
     BatchFolderError,
+    ClusterError,
     ConfigurationError,
     ImagesError,
     QuotaExhaustedError,
@@ -40,6 +41,7 @@ _STOP_REASONS: tuple[tuple[type[Exception], str], ...] = (
     (QuotaExhaustedError, "quota"),
     (AuthenticationError, "key"),
     (ConfigurationError, "key"),
+    (ClusterError, "cluster"),
     (ImagesError, "server"),
 )
 

@@ -18,8 +18,10 @@ from typing import Any, TypeVar
 import distributed
 from distributed.client import FutureCancelledError
 
-from openai_images.cluster.worker import ItemSpec, Job, Row, close_workers, run_items, stop_run
-from openai_images.errors import ClusterError
+from openai_images.cluster.driver import ClusterEngine
+from openai_images.cluster.job import ItemSpec, Job, Row
+from openai_images.cluster.worker import close_workers, run_items, stop_run
+from openai_images.errors import ClusterError, ImagesError
 from openai_images.models.options import Timing
 
 _log = logging.getLogger("openai_images")
@@ -30,7 +32,6 @@ _WORKERS_INTERVAL = 2.0
 _ANSWER_SECONDS = 30.0
 """Seconds in which a scheduler answers, or is lost: it may be suspended, with its connection open."""
 
-_QUIET_SECONDS = 5.0
 _MIN_WINDOW, _MAX_WINDOW = 512, 4096
 _SPARE = 1.25
 """More items than there are slots, so that no slot waits for the driver."""
@@ -48,7 +49,7 @@ class WorkerCleanup(distributed.WorkerPlugin):
         await close_workers()
 
 
-class DaskEngine:
+class DaskEngine(ClusterEngine):
     """Runs a batch's items in the workers of the cluster that `client`, a `distributed.Client`, is connected to.
 
     `chunk` items travel together, and a chunk is back when its slowest request is: keep it small. `in_flight` requests
@@ -76,6 +77,12 @@ class DaskEngine:
         self._loss: asyncio.Future[ClusterError] | None = None  # of the client's loop
         self._watching: asyncio.Task[None] | None = None
         self._without_workers: float | None = None
+        self._workers = 0
+
+    @property
+    def capacity(self) -> int:
+        """How many requests all workers together have in flight now, at most."""
+        return self._workers * self.in_flight
 
     def __repr__(self) -> str:
         return f"<DaskEngine {self._address} chunk={self.chunk} in_flight={self.in_flight}>"
@@ -119,9 +126,12 @@ class DaskEngine:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
 
     async def _start(self) -> int:
+        if self._watching is not None:
+            raise RuntimeError("an engine runs one batch at a time; make another one of the same client")
         self._loss = asyncio.get_running_loop().create_future()
         slots = await self._guard(self._slots())
         self._watching = asyncio.get_running_loop().create_task(self._watch())
+        self._workers = len(slots)
         await self._guard(self._client.register_plugin(WorkerCleanup()))
         self._warn_of_few_slots(slots)
         wanted = math.ceil(_SPARE * self.chunk * sum(slots.values()))
@@ -131,7 +141,7 @@ class DaskEngine:
         future = self._client.submit(run_items, job, items, pure=False)
         try:
             rows: Sequence[Row] = await self._guard(_result(future))
-        except ClusterError:
+        except ImagesError:  # such as a worker's that finds no key
             raise
         except Exception as error:
             message = f"a task failed in the Dask cluster ({type(error).__name__}: {error}). {_AGAIN}"
@@ -146,7 +156,8 @@ class DaskEngine:
         assert loss is not None  # noqa: S101  `start` comes first
         task = asyncio.ensure_future(awaitable)
         try:
-            await asyncio.wait({task, loss}, return_when=asyncio.FIRST_COMPLETED)
+            waits: set[asyncio.Future[Any]] = {task, loss}
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
                 raise loss.result()
             return task.result()
@@ -177,7 +188,7 @@ class DaskEngine:
         return slots
 
     def _note_workers(self, slots: Mapping[str, int]) -> None:
-        now = self._timing.monotonic()
+        now, self._workers = self._timing.monotonic(), len(slots)
         if slots:
             self._without_workers = None
         elif self._without_workers is None:
@@ -188,7 +199,9 @@ class DaskEngine:
                 *(self._address, self._max_wait, self._address),
             )
         elif now - self._without_workers > self._max_wait:
-            message = f"no worker came to the Dask scheduler at {self._address} in {self._max_wait:.0f} s. {_AGAIN}"
+            message = (
+                f"no worker came to the Dask scheduler at {self._address} in {self._max_wait:.0f} s. {_AGAIN}"
+            )
             raise ClusterError(message)
 
     def _warn_of_few_slots(self, slots: Mapping[str, int]) -> None:

@@ -17,7 +17,7 @@ from typing import Protocol
 from attrs import frozen
 
 from openai_images.cluster.job import ItemSpec, Job, Row
-from openai_images.errors import ClusterError
+from openai_images.errors import ClusterError, ImagesError
 
 _log = logging.getLogger("openai_images")
 
@@ -36,11 +36,13 @@ class Engine(Protocol):
     `chunk` is the number of items that travel together, `in_flight` that of requests in flight in each process.
     """
 
-    @property
-    def chunk(self) -> int: ...  # noqa: D102  in the class docstring
+    chunk: int
+    in_flight: int
 
     @property
-    def in_flight(self) -> int: ...  # noqa: D102  likewise
+    def capacity(self) -> int:
+        """How many requests all processes together have in flight now, at most."""
+        ...
 
     async def start(self, job: Job) -> int:
         """Prepare the cluster, and return how many items it should have at once. Raises `ClusterError`."""
@@ -119,9 +121,8 @@ class Dispatcher:
     async def aclose(self) -> None:
         """Withdraw what no process has started, and wait for nothing that is in flight; idempotent."""
         self.stop()
-        if self._chunks:
-            with suppress(ClusterError, TimeoutError):
-                await asyncio.wait_for(self._engine.stop(self._job), _CLOSE_SECONDS)
+        with suppress(ClusterError, TimeoutError):
+            await asyncio.wait_for(self._engine.stop(self._job), _CLOSE_SECONDS)
         tasks = [*self._chunks, *([self._stopping] if self._stopping else [])]
         for task in tasks:
             task.cancel()
@@ -143,7 +144,7 @@ class Dispatcher:
         try:
             answer = await self._engine.run(self._job, [handed.item for handed in chunk])
             rows = {row["id"]: row for row in answer}
-        except ClusterError as failure:
+        except (ImagesError, OSError) as failure:
             error = failure
         for handed in chunk:
             handed.resolve(rows.get(handed.item.id), error)
