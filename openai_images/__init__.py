@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from openai_images.catalog.sizes import size_of_ratio
     from openai_images.client.client import ImagesClient
     from openai_images.client.stream import ImageStream
+    from openai_images.cluster.shards import Shard
     from openai_images.errors import (
         APIConnectionError,
         APIStatusError,
@@ -77,6 +78,7 @@ _MODULES = {
     "batch.models": ("BatchItem", "BatchOptions", "BatchPlan", "BatchSummary"),
     "batch.batch": ("Batch",),
     "client.client": ("ImagesClient",),
+    "cluster.shards": ("Shard",),
     "errors": (
         "APIConnectionError",
         "APIStatusError",
@@ -185,6 +187,7 @@ __all__ = [
     "RequestInvalidError",
     "ResponseTooLargeError",
     "RetryPolicy",
+    "Shard",
     "SizeRules",
     "StreamInterruptedError",
     "Succeeded",
