@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from openai_images.catalog.sizes import size_of_ratio
     from openai_images.client.client import ImagesClient
     from openai_images.client.stream import ImageStream
+    from openai_images.cluster.compaction import OpenClaim, SharedStatus, read_batch_status
     from openai_images.cluster.shards import Shard
     from openai_images.errors import (
         APIConnectionError,
@@ -78,6 +79,7 @@ _MODULES = {
     "batch.models": ("BatchItem", "BatchOptions", "BatchPlan", "BatchSummary"),
     "batch.batch": ("Batch",),
     "client.client": ("ImagesClient",),
+    "cluster.compaction": ("OpenClaim", "SharedStatus", "read_batch_status"),
     "cluster.shards": ("Shard",),
     "errors": (
         "APIConnectionError",
@@ -174,6 +176,7 @@ __all__ = [
     "ModelSpec",
     "ModerationBlockedError",
     "NotFoundError",
+    "OpenClaim",
     "Outcome",
     "OutcomeUnknownError",
     "Outcomes",
@@ -188,6 +191,7 @@ __all__ = [
     "ResponseTooLargeError",
     "RetryPolicy",
     "Shard",
+    "SharedStatus",
     "SizeRules",
     "StreamInterruptedError",
     "Succeeded",
@@ -206,6 +210,7 @@ __all__ = [
     "known_models",
     "read_batch_costs",
     "read_batch_items",
+    "read_batch_status",
     "read_prices",
     "size_of_ratio",
 ]

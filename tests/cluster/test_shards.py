@@ -26,10 +26,10 @@ from tests.helpers.clients import PNG
 
 
 async def run(
-    client: ImagesClient, items: list[BatchItem], out: Path, shard: Shard = Shard(), **options: Any
+    client: ImagesClient, items: list[BatchItem], out: Path, shard: Shard | None = None, **options: Any
 ) -> tuple[Batch, list[Outcome]]:
     """A shard, run to its end."""
-    batch = Batch(client, items, out, options=BatchOptions(**options), shard=shard)
+    batch = Batch(client, items, out, options=BatchOptions(**options), shard=shard or Shard())
     async with batch:
         outcomes = [outcome async for outcome in batch]
     return batch, outcomes
