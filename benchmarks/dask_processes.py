@@ -25,6 +25,7 @@ class DaskProcesses:
 
     folder: Path
     environment: Mapping[str, str]
+    threads: int
     scheduler: subprocess.Popen[bytes]
     workers: list[subprocess.Popen[bytes]] = field(factory=list)
 
@@ -46,6 +47,20 @@ class DaskProcesses:
         for number in range(count):
             _wait_for(self.folder / f"worker-{number}.log", b"Registered to")
 
+    def restart(self) -> None:
+        """Start a scheduler and as many workers again, after the scheduler's end; the old workers are awaited."""
+        count, threads = len(self.workers), self.threads
+        self.scheduler.wait(10)
+        for worker in self.workers:
+            worker.wait(60)
+        for log in self.folder.glob("*.log"):
+            log.unlink()
+        self.workers.clear()
+        self.scheduler = _start_scheduler(self.folder, self.environment)
+        for _ in range(count):
+            self.start_worker("--nthreads", str(threads))
+        self.wait_for_workers(count)
+
     def log(self, name: str) -> str:
         """What a process has written."""
         return (self.folder / f"{name}.log").read_text()
@@ -65,14 +80,18 @@ def dask_processes(
     }
     env = {name: value for name, value in os.environ.items() if name != "PYTHONDEVMODE"} | added | environment
     with ExitStack() as ends:
-        scheduler = _start(folder, "scheduler", env, "scheduler", *_LOCAL, "--port", "0")
-        cluster = DaskProcesses(folder, env, scheduler)
+        cluster = DaskProcesses(folder, env, threads, _start_scheduler(folder, env))
         ends.callback(_end, cluster)
-        _wait_for(folder / "scheduler.log", b"Scheduler at:")
         for _ in range(workers):
             cluster.start_worker("--nthreads", str(threads))
         cluster.wait_for_workers(workers)
         yield cluster
+
+
+def _start_scheduler(folder: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    scheduler = _start(folder, "scheduler", env, "scheduler", *_LOCAL, "--port", "0")
+    _wait_for(folder / "scheduler.log", b"Scheduler at:")
+    return scheduler
 
 
 def _start(folder: Path, name: str, env: Mapping[str, str], *arguments: str) -> subprocess.Popen[bytes]:

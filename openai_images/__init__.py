@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from openai_images.client.client import ImagesClient
     from openai_images.client.stream import ImageStream
     from openai_images.cluster.dask import DaskEngine
+    from openai_images.cluster.compaction import OpenClaim, SharedStatus, read_batch_status
+    from openai_images.cluster.shards import Shard
     from openai_images.errors import (
         APIConnectionError,
         APIStatusError,
@@ -80,6 +82,8 @@ _MODULES = {
     "batch.batch": ("Batch",),
     "client.client": ("ImagesClient",),
     "cluster.dask": ("DaskEngine",),
+    "cluster.compaction": ("OpenClaim", "SharedStatus", "read_batch_status"),
+    "cluster.shards": ("Shard",),
     "errors": (
         "APIConnectionError",
         "APIStatusError",
@@ -178,6 +182,7 @@ __all__ = [
     "ModelSpec",
     "ModerationBlockedError",
     "NotFoundError",
+    "OpenClaim",
     "Outcome",
     "OutcomeUnknownError",
     "Outcomes",
@@ -191,6 +196,8 @@ __all__ = [
     "RequestInvalidError",
     "ResponseTooLargeError",
     "RetryPolicy",
+    "Shard",
+    "SharedStatus",
     "SizeRules",
     "StreamInterruptedError",
     "Succeeded",
@@ -209,6 +216,7 @@ __all__ = [
     "known_models",
     "read_batch_costs",
     "read_batch_items",
+    "read_batch_status",
     "read_prices",
     "size_of_ratio",
 ]

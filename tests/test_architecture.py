@@ -36,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "web": {PUBLIC},
     "studio": {PUBLIC, "web"},
     "__main__": {"cli"},
-    "__init__": {"batch", "catalog", "client", "http", "many", "models"},
+    "__init__": {"batch", "catalog", "client", "cluster", "http", "many", "models"},
 }
 # Which parts may import a library; the client core lives from attrs and pybase64 besides.
 LIBRARIES = {

@@ -11,8 +11,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
-from pathlib import Path
+from contextlib import ExitStack, nullcontext
 from typing import Any, Self
 
 from openai_images import Batch, BatchPlan, ImagesClient, ImagesError
@@ -21,7 +20,6 @@ from openai_images.cli.batch_costs import estimate_items
 from openai_images.cli.batch_folder import (
     mark_folder,
     planning_folder,
-    read_unknown_keys,
     reject_mixed_folder,
 )
 from openai_images.cli.batch_input import BatchCommandOptions, BatchJob, load_job
@@ -81,10 +79,10 @@ class BatchCommand:
 
     async def _dry_run(self) -> int:
         """Plan without sending; no folder is created."""
-        client = offline_client(self._options)
-        reject_mixed_folder(Path(self._options.out), local=self._options.local)
+        client, out = offline_client(self._options), self._options.out
+        reject_mixed_folder(out, local=self._options.local)
         try:
-            with planning_folder(self._options.out) as out:
+            with nullcontext(out) if self._job.shard else planning_folder(out) as out:
                 async with self._new_batch(client, out) as batch:
                     fits = self._print_plan(batch.plan)
         except OSError as error:
@@ -95,14 +93,13 @@ class BatchCommand:
     async def _run(self, client: ImagesClient) -> int:
         task = asyncio.current_task()
         interrupts = InterruptHandler(self._on_first_interrupt, lambda: task and task.cancel())
-        folder = Path(self._options.out)
-        reject_mixed_folder(folder, local=self._options.local)
+        reject_mixed_folder(self._options.out, local=self._options.local)
         batch = self._new_batch(client, self._options.out)
         # Signals are handled until the batch is closed: only then it knows what is unknown.
         with ExitStack() as signals:
             try:
                 async with batch as self._batch:
-                    mark_folder(folder, local=self._options.local)
+                    mark_folder(self._options.out, local=self._options.local)
                     self._print_plan(batch.plan)
                     await asyncio.sleep(0)  # an earlier Ctrl-C is raised here, before anything is sent
                     signals.enter_context(interrupts)
@@ -130,6 +127,7 @@ class BatchCommand:
             out,
             options=self._job.batch_options,
             progress=lambda progress: self._display.update(progress),  # noqa: PLW0108
+            shard=self._job.shard,
         )
 
     def _print_plan(self, plan: BatchPlan) -> bool:
@@ -138,7 +136,7 @@ class BatchCommand:
         to_send = set(plan.to_send)
         items = (item for item in job.items if item.key in to_send)
         cost = estimate_items(items, job.prices, options.prices, job.max_image_cost)
-        for line in plan_lines(plan):
+        for line in (*job.shard_lines(plan), *plan_lines(plan)):
             self._console.print_note(line)
         if plan.to_send:
             free = "nothing (a stand-in paints); at the API " if options.local else ""
@@ -181,17 +179,14 @@ class BatchCommand:
 
     def _print_summary(self, batch: Batch) -> int:
         summary, progress = batch.summary, self._display.progress
-        # In input order; a cancelled item has no outcome, but a row in the journal.
-        journal = Path(self._options.out) / "journal.jsonl"
-        found = read_unknown_keys(journal) if summary.unknown else set[str]()
-        unknown = [item.key for item in self._job.items if item.key in found]
         run_summary = RunSummary(
             summary=summary,
             out=self._options.out,
             images_per_minute=progress.images_per_minute,
             spent=progress.spent,
             budget=self._job.budget,
-            unknown=unknown,
+            unknown=batch.unknown,
+            is_shared=self._job.shard is not None,
             is_local=self._options.local,
         )
         for line in run_summary.lines:

@@ -8,6 +8,7 @@ Must not: decide what a row says, or whether an item is sent.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from openai_images.batch.filesystem import Disk
 from openai_images.batch.image_files import ImageStore, StoredImages, file_name
 from openai_images.batch.item_store import ItemTakenError
 from openai_images.batch.journal import encode_row
-from openai_images.batch.journal_reader import JournalRow, StoredFile, parse_journal
+from openai_images.batch.journal_reader import JournalRow, StoredFile, parse_line
 from openai_images.cluster.names import IMAGES, attempt_name, claim_name, record_name
 from openai_images.cluster.storage import FolderStorage, Storage
 from openai_images.models.image import Image
@@ -136,8 +137,13 @@ def extend_record(storage: Storage, name: str, rows: Sequence[JournalRow]) -> No
 
 
 def read_rows(storage: Storage, name: str) -> list[JournalRow]:
-    """The rows of a claim or of a record, as far as they are rows. Raises FileNotFoundError and OSError."""
-    return list(parse_journal(storage.read(name), extra_fields=("record", "run", "worker", "at")).rows)
+    """The rows of a claim or of a record, as they were written. Raises FileNotFoundError and OSError."""
+    return [json.loads(line) for line in row_lines(storage.read(name))]
+
+
+def row_lines(data: bytes) -> list[bytes]:
+    """The lines of a claim, a record or a journal that are one row each."""
+    return [line for line in data.splitlines(keepends=True) if len(parse_line(line).rows) == 1]
 
 
 def _encode(rows: Sequence[JournalRow]) -> bytes:

@@ -109,8 +109,8 @@ def open_shared(
     all_ids, items = item_ids(run.all_items), run.items
     ids = {item.key: all_ids[item.key] for item in items}
     listing = list_storage(storage)
-    rows = read_attempts(storage, listing, {id_: key for key, id_ in ids.items()})
-    ledger = make_ledger(rows, {item.key: item.estimate for item in items})
+    lines = read_attempts(storage, listing, {id_: key for key, id_ in ids.items()})
+    ledger = make_ledger(lines, {item.key: item.estimate for item in items})
     images = Images(storage, listing, timestamp(caller.timing.wall()))
     images.adopt(ids, ledger)
     notes = images.move_back(ids, ledger)

@@ -8,8 +8,10 @@ Must not: decide by a time; remove anything.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -19,12 +21,12 @@ from attrs import define, evolve, field
 from openai_images._util.filenames import image_stems, stem_of
 from openai_images.batch.image_files import file_name
 from openai_images.batch.items import ResolvedItem
-from openai_images.batch.journal import dated_row, done_row
-from openai_images.batch.journal_reader import JournalContents, JournalRow, StoredFile
+from openai_images.batch.journal import dated_row, done_row, encode_row
+from openai_images.batch.journal_reader import JournalContents, JournalRow, StoredFile, parse_line
 from openai_images.batch.ledger import ItemRecord, Ledger
 from openai_images.batch.models import BatchPlan
 from openai_images.batch.plan import FolderFindings
-from openai_images.cluster.claim_store import extend_record, read_rows
+from openai_images.cluster.claim_store import extend_record, row_lines
 from openai_images.cluster.names import (
     CLAIMS,
     IMAGES,
@@ -77,52 +79,72 @@ def _attempts(storage: Storage, folder: str) -> set[tuple[str, int]]:
     return {attempt for attempt in parsed if attempt is not None}
 
 
+class RowLine(NamedTuple):
+    """A row of an attempt: its checked fields, and the whole of it as a journal's line."""
+
+    row: JournalRow
+    text: bytes
+
+
 def read_attempts(
     storage: Storage,
     listing: Listing,
     keys: Mapping[str, str],
-    known: Mapping[str, Sequence[JournalRow]] | None = None,
-) -> Iterator[JournalRow]:
-    """The rows of the items with these ids, each under its key here; those `known` of an attempt are not read again.
+    known: Mapping[str, Sequence[bytes]] | None = None,
+) -> Iterator[RowLine]:
+    """The rows of the items with these ids, each under its key here, or under its own where that is "".
 
-    Raises OSError.
+    Those `known` of an attempt are not read again. Raises OSError.
     """
     known = known or {}
     wanted = [(id_, attempt) for id_ in keys for attempt in listing.attempts.get(id_, ())]
 
-    def rows_of(each: tuple[str, Attempt]) -> Sequence[JournalRow]:
+    def lines_of(each: tuple[str, Attempt]) -> Sequence[RowLine]:
         id_, attempt = each
-        rows = known.get(attempt_name(id_, attempt.number), ())
-        return rows if attempt.has_record and _is_final(rows) else _read_attempt(storage, id_, attempt)
+        lines = [_parse(line) for line in known.get(attempt_name(id_, attempt.number), ())]
+        if not (attempt.has_record and _is_final(lines)):
+            lines = _read_attempt(storage, id_, attempt)
+        return [_with_key(line, keys[id_]) for line in lines] if keys[id_] else lines
 
     with ThreadPoolExecutor(_READERS, "openai_images storage") as threads:
-        for (id_, _), rows in zip(wanted, threads.map(rows_of, wanted), strict=True):
-            for row in rows:
-                yield {**row, "key": keys[id_]}
+        for lines in threads.map(lines_of, wanted):
+            yield from lines
 
 
-def _is_final(rows: Sequence[JournalRow]) -> bool:
+def _is_final(lines: Sequence[RowLine]) -> bool:
     """Whether a record with these rows never gets another one."""
-    return bool(rows) and rows[-1]["state"] in ("done", "failed", "refused") and "adopted" not in rows[-1]
+    if not lines:
+        return False
+    last = lines[-1].row
+    return last["state"] in ("done", "failed", "refused") and "adopted" not in last
 
 
-def _read_attempt(storage: Storage, id_: str, attempt: Attempt) -> list[JournalRow]:
+def _read_attempt(storage: Storage, id_: str, attempt: Attempt) -> list[RowLine]:
     """The rows of a record, or of a claim where there is none; one that cannot be read may have been sent."""
-    name = attempt_name(id_, attempt.number)
-    rows: list[JournalRow] = []
+    lines: list[bytes] = []
     if attempt.has_record:
-        rows = read_rows(storage, record_name(id_, attempt.number))
-    if not rows:
-        try:
-            rows = read_rows(storage, claim_name(id_, attempt.number))
-        except FileNotFoundError:  # attempt 0: an item that shares the images of another one
-            rows = []
-    return [{**row, "record": name} for row in rows or [{"state": "sent", "key": id_}]]
+        lines = row_lines(storage.read(record_name(id_, attempt.number)))
+    if not lines:
+        with suppress(FileNotFoundError):  # attempt 0: an item that shares the images of another one
+            lines = row_lines(storage.read(claim_name(id_, attempt.number)))
+    name = attempt_name(id_, attempt.number)
+    return [_parse(line) for line in lines or [encode_row({"state": "sent", "key": id_, "record": name})]]
 
 
-def make_ledger(rows: Iterable[JournalRow], estimates: Mapping[str, Decimal | None] | None = None) -> Ledger:
+def _parse(line: bytes) -> RowLine:
+    [row] = parse_line(line, ("record", "worker", "at")).rows
+    return RowLine(row, line)
+
+
+def _with_key(line: RowLine, key: str) -> RowLine:
+    if line.row["key"] == key:
+        return line
+    return RowLine({**line.row, "key": key}, encode_row({**json.loads(line.text), "key": key}))
+
+
+def make_ledger(lines: Iterable[RowLine], estimates: Mapping[str, Decimal | None] | None = None) -> Ledger:
     """Where the items of these rows stand, nothing of them being in flight."""
-    return Ledger.from_journal(JournalContents(list(rows)), estimates or {})
+    return Ledger.from_journal(JournalContents([line.row for line in lines]), estimates or {})
 
 
 class Images:
@@ -134,8 +156,9 @@ class Images:
         self._storage = storage
         self._listing = listing
 
-    def adopt(self, ids: Mapping[str, str], ledger: Ledger) -> None:
-        """Record and count open items whose images are all there, by key and id. Raises OSError."""
+    def adopt(self, ids: Mapping[str, str], ledger: Ledger) -> int:
+        """Record and count open items whose images are all there, by key and id; how many. Raises OSError."""
+        adopted = 0
         done = {
             file.name for record in ledger.records.values() if record.state == "done" for file in record.files
         }
@@ -148,6 +171,8 @@ class Images:
                 complete = [file for file in files if file is not None]
                 if len(complete) == len(names):
                     self._extend(id_, ledger, done_row(key, record.request, complete, adopted=True))
+                    adopted += 1
+        return adopted
 
     def move_back(self, ids: Mapping[str, str], ledger: Ledger) -> list[str]:
         """Bring images here that are in a fallback folder of this machine; notes about those that are elsewhere."""
@@ -204,7 +229,8 @@ class Images:
         number = 0 if attempt is None else attempt.number
         row = {**dated_row(row, self.at), "record": attempt_name(id_, number)}
         is_open = attempt is not None and not attempt.has_record
-        earlier = _read_attempt(self._storage, id_, attempt) if attempt and is_open else []
+        lines = _read_attempt(self._storage, id_, attempt) if attempt and is_open else []
+        earlier = [json.loads(line.text) for line in lines]
         extend_record(self._storage, record_name(id_, number), [*earlier, row])
         ledger.add(row)
 
