@@ -31,6 +31,8 @@ __all__ = ["items_of"]
 
 _SAMPLE_SECONDS = 0.5
 
+new_dask_client: Any = distributed.Client  # its signature has no types
+
 
 def items_of(count: int) -> list[BatchItem]:
     """So many items, each with a prompt of its own."""
@@ -66,10 +68,10 @@ async def drive(plan: Mapping[str, Any]) -> dict[str, Any]:
     limits = Limits(**plan.get("limits", {}))
     options = BatchOptions(budget=Decimal(plan.get("budget", 1_000)), retry_unknown=plan["retry_unknown"])
     states: dict[str, str] = {}
-    error = ""
+    error, error_at = "", 0.0
     memory = Memory()
     started = time.monotonic()
-    async with distributed.Client(plan["address"], asynchronous=True) as dask_client:
+    async with new_dask_client(plan["address"], asynchronous=True) as dask_client:
         engine = DaskEngine(dask_client, in_flight=plan.get("in_flight", 64))
         async with (
             ImagesClient(base_url=plan["base_url"], limits=limits) as client,
@@ -79,16 +81,17 @@ async def drive(plan: Mapping[str, Any]) -> dict[str, Any]:
             entered = time.monotonic()
             try:
                 async for outcome in batch:
-                    failed = isinstance(outcome, Failed)
-                    states[outcome.key] = type(outcome.error).__name__ if failed else "done"
+                    failed = type(outcome.error).__name__ if isinstance(outcome, Failed) else ""
+                    states[outcome.key] = failed or "done"
             except ImagesError as failure:
-                error = f"{type(failure).__name__}: {failure}"
+                error, error_at = f"{type(failure).__name__}: {failure}", time.time()
             ended = time.monotonic()
             sampling.cancel()
         summary = batch.summary
     return {
         "states": states,
         "error": error,
+        "error_at": error_at,
         "reason": summary.reason,
         "done": summary.done,
         "unknown": summary.unknown,

@@ -68,7 +68,7 @@ class DaskProcesses:
 
 @contextmanager
 def dask_processes(
-    folder: Path, workers: int = 2, threads: int = 32, **environment: str
+    folder: Path, environment: Mapping[str, str], workers: int = 2, threads: int = 32
 ) -> Iterator[DaskProcesses]:
     """A scheduler and workers with so many `threads`, all of them running; `environment` is added to theirs."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,8 @@ def dask_processes(
         "DASK_TEMPORARY_DIRECTORY": str(folder / "dask"),
         "DASK_DISTRIBUTED__VERSION": "2",
     }
-    env = {name: value for name, value in os.environ.items() if name != "PYTHONDEVMODE"} | added | environment
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDEVMODE"}
+    env = inherited | added | dict(environment)
     with ExitStack() as ends:
         cluster = DaskProcesses(folder, env, threads, _start_scheduler(folder, env))
         ends.callback(_end, cluster)

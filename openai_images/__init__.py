@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from openai_images.catalog.sizes import size_of_ratio
     from openai_images.client.client import ImagesClient
     from openai_images.client.stream import ImageStream
-    from openai_images.cluster.dask import DaskEngine
     from openai_images.cluster.compaction import OpenClaim, SharedStatus, read_batch_status
+    from openai_images.cluster.dask import DaskEngine
     from openai_images.cluster.shards import Shard
     from openai_images.errors import (
         APIConnectionError,

@@ -10,32 +10,41 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from attrs import define, evolve, field, fields_dict
 
+from openai_images._util.filenames import image_stems
 from openai_images.batch.caller import Caller
 from openai_images.batch.filesystem import Disk
 from openai_images.batch.items import ResolvedItem
-from openai_images.batch.journal_reader import JournalRow, StoredFile
+from openai_images.batch.journal import timestamp
+from openai_images.batch.journal_reader import JournalContents, JournalRow, StoredFile
+from openai_images.batch.ledger import Ledger
 from openai_images.batch.models import BatchOptions
 from openai_images.batch.run_state import WorkItem
 from openai_images.cluster.claim_store import Claimant, ClaimStore, read_rows
+from openai_images.cluster.compaction import read_batch_status
 from openai_images.cluster.engine import Dispatcher, Engine
 from openai_images.cluster.job import Job, Row
-from openai_images.cluster.names import record_name
+from openai_images.cluster.names import IMAGES, record_name
 from openai_images.cluster.open_storage import open_storage
 from openai_images.cluster.opening import SharedBatch, SharedInput, open_shared
-from openai_images.cluster.status import Listing, list_storage, read_attempts
+from openai_images.cluster.status import Attempt, Images, Listing, list_storage, read_attempts
+from openai_images.errors import ImagesError
 from openai_images.models.image import Image
+from openai_images.models.media import SUFFIXES
 from openai_images.models.options import Timing
 from openai_images.models.outcomes import Progress
 
-_CLAIM_SECONDS: Final = 15.0
-"""How long an item that another worker has claimed is waited for: it may be in flight in a run that was left."""
+_CLAIM_SECONDS, _OWN_CLAIM_SECONDS = 15.0, 2.0
+"""How long an item that was claimed is waited for: it may be in flight in a run that was left.
 
-_CLAIM_POLL: Final = 1.0
+In this run an item is claimed and handed out again only where its worker has died, or is given up.
+"""
+
+_CLAIM_POLL: Final = 0.5
 
 _log = logging.getLogger("openai_images")
 
@@ -52,8 +61,7 @@ class ClusterEngine(Engine, Protocol):
         run = SharedInput(all_items=items, items=items, about={"engine": type(self).__name__})
         shared = open_shared(storage, run, options, caller, Claimant(job.run))
         fields = {name: getattr(shared, name) for name in fields_dict(SharedBatch)}
-        fields["writes_page"] = shared.root is not None
-        return ClusterBatch(**fields, engine=self, job=job, timing=caller.timing)
+        return ClusterBatch(**fields, engine=self, job=job, options=options, timing=caller.timing)
 
 
 @define(kw_only=True)
@@ -62,6 +70,7 @@ class ClusterBatch(SharedBatch):
 
     engine: Engine
     job: Job
+    options: BatchOptions = field(repr=False)
     timing: Timing
     _dispatcher: Dispatcher = field(init=False)
     _stopped: asyncio.Event = field(init=False, factory=asyncio.Event)
@@ -77,6 +86,14 @@ class ClusterBatch(SharedBatch):
         for key, id_ in self.ids.items():
             store.begin(key, id_, self.listing.last_attempt(id_))
         return store
+
+    def release(self) -> None:
+        """Write the journal and the contact sheet of all that is in the storage; blocks."""
+        if self._is_started:
+            try:
+                read_batch_status(self.storage.place, self.options)
+            except (ImagesError, OSError) as error:
+                _log.warning("the contact sheet was not written (openai-images batch-status does): %s", error)
 
     async def start(self) -> int:
         """Return how many items should be handed out at once. Raises `ClusterError`."""
@@ -135,19 +152,23 @@ class ClusterBatch(SharedBatch):
 
     async def _wait_for_record(self, row: Row) -> Row:
         """The row of an item that another worker has claimed, when that has recorded its end, or gave no sign."""
-        if not self._has_explained:
+        seconds = _OWN_CLAIM_SECONDS if row["rows"][-1].get("run") == self.job.run else _CLAIM_SECONDS
+        if seconds > _OWN_CLAIM_SECONDS and not self._has_explained:
             self._has_explained = True
             _log.warning(
-                "another worker has claimed %r and perhaps more: waiting up to %.0f s for its records (said once)",
-                *(row["key"][:60], _CLAIM_SECONDS),
+                "another run has claimed %r and perhaps more: waiting up to %.0f s for its records (said once)",
+                *(row["key"][:60], seconds),
             )
-        end = self.timing.monotonic() + _CLAIM_SECONDS
-        while not self._stopped.is_set() and self.timing.monotonic() < end:
+        end = self.timing.monotonic() + seconds
+        rows: list[JournalRow] = []
+        while not (rows or self._stopped.is_set()) and self.timing.monotonic() < end:
             await self.timing.sleep(_CLAIM_POLL)
-            if rows := await asyncio.to_thread(self._read_record, row):
-                state = {"refused": "pending"}.get(rows[-1]["state"], rows[-1]["state"])
-                return {**row, "state": state, "rows": rows}
-        return row
+            rows = await asyncio.to_thread(self._read_record, row)
+        rows = rows or await asyncio.to_thread(self._adopt, row)
+        if not rows:
+            return row
+        state = {"refused": "pending"}.get(rows[-1]["state"], rows[-1]["state"])
+        return {**row, "state": state, "rows": rows}
 
     def _read_record(self, row: Row) -> list[JournalRow]:
         try:
@@ -155,6 +176,19 @@ class ClusterBatch(SharedBatch):
         except FileNotFoundError:
             return []
         return [{**each, "key": row["key"]} for each in rows]
+
+    def _adopt(self, row: Row) -> list[JournalRow]:
+        """The rows of an item whose images are all there, although its worker has recorded no end."""
+        claim = row["rows"][-1]
+        stems = image_stems(str(claim.get("stem", "")), claim.get("pictures") or 1)
+        names = [f"{IMAGES}/{stem}{suffix}" for stem in stems for suffix in SUFFIXES]
+        found = {name: 0 for name in names if self.storage.exists(name)}
+        listing = Listing({row["id"]: [Attempt(row["attempt"], has_record=False)]}, found)
+        ledger = Ledger.from_journal(JournalContents([claim]), {})
+        return self._read_record(row) if self._adopt_all({row["key"]: row["id"]}, listing, ledger) else []
+
+    def _adopt_all(self, ids: Mapping[str, str], listing: Listing, ledger: Ledger) -> int:
+        return Images(self.storage, listing, timestamp(self.timing.wall())).adopt(ids, ledger)
 
     def _refresh(self) -> None:
         """Count what was claimed and recorded since the plan, and not reported. Raises OSError."""
@@ -165,9 +199,11 @@ class ClusterBatch(SharedBatch):
             id_: [attempt for attempt in listing.attempts.get(id_, ()) if attempt not in before.get(id_, ())]
             for id_ in keys
         }
-        for row in read_attempts(self.storage, Listing(new), keys):
-            if row["state"] != "sent" or states[row["key"]] != "unknown":
-                self.ledger.add(row)
+        for line in read_attempts(self.storage, Listing(new), keys):
+            if line.row["state"] != "sent" or states[line.row["key"]] != "unknown":
+                self.ledger.add(line.row)
+        unknown = {key: id_ for key, id_ in self.ids.items() if self.ledger.get(key).state == "unknown"}
+        self._adopt_all(unknown, listing, self.ledger)
 
 
 class _DriverStore(ClaimStore):

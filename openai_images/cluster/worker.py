@@ -11,13 +11,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from weakref import WeakKeyDictionary
-
-from attrs import define, field
 
 from openai_images.batch.caller import Caller
 from openai_images.batch.filesystem import Disk
@@ -29,11 +27,11 @@ from openai_images.batch.journal_reader import JournalRow, StoredFile
 from openai_images.batch.ledger import Ledger
 from openai_images.batch.models import BatchPlan
 from openai_images.batch.run_state import RunSettings, RunState
-from openai_images.cluster.claim_store import Claimant, ClaimStore, read_rows
+from openai_images.cluster.claim_store import Claimant, ClaimStore
 from openai_images.cluster.job import ItemSpec, Job, Row
-from openai_images.cluster.names import claim_name, record_name
 from openai_images.cluster.open_storage import open_storage
 from openai_images.cluster.storage import Storage
+from openai_images.cluster.taken import find_taken
 from openai_images.errors import ImagesError
 from openai_images.models.outcomes import CallObserver
 from openai_images.models.results import ImageResult
@@ -42,6 +40,8 @@ _MAX_ROUNDS: Final = 100
 """How often an item may be claimed by others and not executed, before this worker leaves it to another run."""
 
 _MAX_STOPPED_RUNS: Final = 256
+_GRACE_SECONDS: Final = 25.0
+"""Less than the 30 seconds that Dask and Kubernetes give to what they end."""
 
 _log = logging.getLogger("openai_images")
 
@@ -49,7 +49,8 @@ _log = logging.getLogger("openai_images")
 async def run_items(job: Job, items: Sequence[ItemSpec]) -> list[Row]:
     """Run these items concurrently; a row for each, in their order. Raises where the job itself cannot be run.
 
-    That is `ConfigurationError` for its client or its storage, and OSError.
+    That is `ConfigurationError` for its client or its storage, and OSError. Cancelled, as where a process is ended, it
+    sends nothing more, and gives what is in flight 25 seconds: it is paid for.
     """
     worker = await _open_worker(job)
     try:
@@ -115,10 +116,10 @@ class Worker:
             disk=Disk(),
             start_time=caller.timing.monotonic(),
         )
-        self._run = RunState(settings, stop=self.stop)
+        self._run_state = RunState(settings, stop=self.stop)
         self._slots = asyncio.Semaphore(job.in_flight or caller.concurrency)
-        self._running = 0
-        self.waiting: set[asyncio.Task[object] | None] = set()  # tasks of items that may be ended
+        self._tasks: set[asyncio.Task[Row]] = set()
+        self.in_flight: set[asyncio.Task[object] | None] = set()
         self._is_stopped = job.run in _stopped_runs
 
     @classmethod
@@ -128,67 +129,72 @@ class Worker:
 
     async def run_all(self, items: Sequence[ItemSpec]) -> list[Row]:
         """Run these items; what came of each."""
-        self._running += 1
+        tasks = [asyncio.create_task(self._run(item)) for item in items]
+        self._tasks.update(tasks)
         try:
-            return list(await asyncio.gather(*map(self.run, items)))
+            await asyncio.wait(tasks)
+        except asyncio.CancelledError:
+            _cancel(task for task in tasks if task not in self.in_flight)
+            await asyncio.wait(tasks, timeout=_GRACE_SECONDS)
+            raise
         finally:
-            self._running -= 1
+            _cancel(tasks)
+            self._tasks.difference_update(tasks)
+        return [task.result() for task in tasks]
 
     @property
     def is_over(self) -> bool:
         """Whether it was stopped, and nothing is in flight."""
-        return self._is_stopped and not self._running
+        return self._is_stopped and not self._tasks
 
-    async def run(self, item: ItemSpec) -> Row:
-        """Run one item; what came of it."""
-        async with self._slots:
-            try:
+    async def _run(self, item: ItemSpec) -> Row:
+        try:
+            async with self._slots:
                 for _ in range(_MAX_ROUNDS):
                     with suppress(ItemTakenError):
                         return await self._run_once(item)
                 return self._row(item, [], message="other workers keep claiming it")
-            except Exception as error:  # a bug, or the storage  # noqa: BLE001
-                rows = self._store.take(item.key)
-                if not isinstance(error, OSError):
-                    _log.exception("%r could not be run", item.key[:60])
-                return self._row(item, rows, error)
+        except asyncio.CancelledError:
+            if not self._is_stopped:
+                raise
+            return self._row(item, self._store.take(item.key), self._run_state.stop_reason.error)
+        except Exception as error:  # a bug, or the storage  # noqa: BLE001
+            rows = self._store.take(item.key)
+            if not isinstance(error, OSError):
+                _log.exception("%r could not be run", item.key[:60])
+            return self._row(item, rows, error)
 
     async def close(self) -> None:
         """Finish writing, and close the client."""
         try:
-            await asyncio.to_thread(self._run.close)
+            await asyncio.to_thread(self._run_state.close)
         finally:
             await self._client.aclose()
 
     async def _run_once(self, item: ItemSpec) -> Row:
         """Raises `ItemTakenError` where another worker claims it in the meantime, and OSError."""
         if self._is_stopped:
-            return self._row(item, [], self._run.stop_reason.error)
+            return self._row(item, [], self._run_state.stop_reason.error)
         taken = await asyncio.to_thread(find_taken, self._storage, item)
         if taken.rows:
             return self._row(item, taken.rows, is_taken=True)
         self._store.begin(item.key, item.id, taken.attempt, is_owner=item.work.remote is not None)
         error: Exception | None = None
         try:
-            await ItemRunner(self._run, item.work, _Observer(self)).run()
+            await ItemRunner(self._run_state, item.work, _Observer(self)).run()
         except _StoppedError:
-            error = self._run.stop_reason.error
-        except asyncio.CancelledError:
-            if not self._is_stopped:
-                raise
+            error = self._run_state.stop_reason.error
         except (ImagesError, OSError) as failure:
             error = failure
         finally:
             self._forget(item.key)
-            self.waiting.discard(asyncio.current_task())
+            self.in_flight.discard(asyncio.current_task())
         return self._row(item, self._store.take(item.key), error)
 
     def stop(self) -> None:
-        """Send nothing more: items that wait are ended."""
+        """Send nothing more: items that are not in flight are ended."""
         self._is_stopped = True
-        for task in self.waiting - {asyncio.current_task()}:
-            if task is not None:
-                task.cancel()
+        _cancel(self._tasks - self.in_flight - {asyncio.current_task()})
 
     def check(self) -> None:
         """Raise what ends an item that was not sent, once the job is stopped."""
@@ -197,8 +203,8 @@ class Worker:
 
     def _forget(self, key: str) -> None:
         """The ledger of a worker that runs for days must not grow."""
-        self._run.ledger.records.pop(key, None)
-        self._run.ledger.stems.clear()
+        self._run_state.ledger.records.pop(key, None)
+        self._run_state.ledger.stems.clear()
 
     def _row(
         self,
@@ -221,6 +227,11 @@ class Worker:
         return row | ({"stops": True} if self._is_stopped else {})
 
 
+def _cancel(tasks: Iterable[asyncio.Task[Row]]) -> None:
+    for task in tasks:
+        task.cancel()
+
+
 class _StoppedError(Exception):
     """Ends an item that was not sent before the job was stopped."""
 
@@ -233,35 +244,12 @@ class _Observer(CallObserver):
         self._task = asyncio.current_task()
 
     def on_wait(self) -> None:
+        self._worker.in_flight.discard(self._task)
         self._worker.check()
-        self._worker.waiting.add(self._task)
 
     async def before_send(self, attempt: int) -> None:  # noqa: ARG002  all attempts are treated alike
-        self._worker.waiting.discard(self._task)
         self._worker.check()
-
-
-@define
-class Taken:
-    """The last `attempt` at an item, and the `rows` of one that was claimed since it was planned, if it counts."""
-
-    attempt: int
-    rows: list[JournalRow] = field(factory=list[JournalRow])
-
-
-def find_taken(storage: Storage, item: ItemSpec) -> Taken:
-    """Look for attempts after the one that was planned with; those not executed do not count. Raises OSError."""
-    attempt = item.attempt
-    while storage.exists(claim_name(item.id, attempt + 1)):
-        attempt += 1
-        try:
-            rows = read_rows(storage, record_name(item.id, attempt))
-        except FileNotFoundError:
-            rows = []
-        rows = rows or read_rows(storage, claim_name(item.id, attempt)) or [{"state": "sent"}]
-        if rows[-1]["state"] != "refused":
-            return Taken(attempt, [{**row, "key": item.key} for row in rows])
-    return Taken(attempt)
+        self._worker.in_flight.add(self._task)
 
 
 class _WorkerBatch:
