@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -27,7 +27,7 @@ class DaskProcesses:
     environment: Mapping[str, str]
     threads: int
     scheduler: subprocess.Popen[bytes]
-    workers: list[subprocess.Popen[bytes]] = field(factory=list)
+    workers: list[subprocess.Popen[bytes]] = field(factory=list[subprocess.Popen[bytes]])
 
     @property
     def address(self) -> str:
@@ -69,7 +69,7 @@ class DaskProcesses:
 @contextmanager
 def dask_processes(
     folder: Path, environment: Mapping[str, str], workers: int = 2, threads: int = 32
-) -> Iterator[DaskProcesses]:
+) -> Generator[DaskProcesses]:
     """A scheduler and workers with so many `threads`, all of them running; `environment` is added to theirs."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "dask").mkdir(exist_ok=True)

@@ -94,15 +94,14 @@ class Batch:
         """
         if self._runner is not None or self._is_closed:
             raise RuntimeError("a batch is entered once; make a new one to run it again")
-        settings, remote = await self._open_settings()
-        window = 0
-        if remote is not None:
-            try:
-                window = await remote.start()
-            except BaseException:
-                await run_to_completion(asyncio.to_thread(remote.close))
-                raise
-        self._runner = BatchRunner(settings, remote, window)
+        if self._engine is not None:
+            await self._engine.start()
+        try:
+            self._runner = BatchRunner(*await self._open_settings())
+        except BaseException:
+            if self._engine is not None:
+                await run_to_completion(self._engine.aclose())
+            raise
         return self
 
     async def __aexit__(

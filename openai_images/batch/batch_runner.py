@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from functools import partial
 
@@ -30,15 +30,15 @@ from openai_images.errors import ImagesError
 from openai_images.many.failure_streaks import FailureStreak
 from openai_images.many.items import RequestItem, RunOptions
 from openai_images.many.outcomes import Outcomes
-from openai_images.models.outcomes import CallObserver, Outcome
+from openai_images.models.outcomes import CallObserver, Outcome, Progress
 from openai_images.models.results import ImageResult
 
 
 class BatchRunner:
     """Call `next` until it raises; then `aclose`."""
 
-    def __init__(self, settings: RunSettings, remote: RemoteBatch | None = None, window: int = 0) -> None:
-        """The items run in this process, or with a `remote` batch elsewhere, so many of them at once."""
+    def __init__(self, settings: RunSettings, remote: RemoteBatch | None = None) -> None:
+        """The items run in this process, or with a `remote` batch elsewhere."""
         opened, options = settings.opened, settings.options
         self.plan, self._opened = opened.plan, opened
         self.status = BatchStatus(opened.plan, opened.ledger)
@@ -59,15 +59,14 @@ class BatchRunner:
         self._started = False
         self._remote = remote
         self._streak = FailureStreak(options.max_identical_failures)  # of the items that run elsewhere
-        self._outcomes = Outcomes(self._requests(), self._run_item, self._run_options(settings, window))
+        self._outcomes = Outcomes(self._requests(), self._run_item, self._run_options(settings))
 
-    def _run_options(self, settings: RunSettings, window: int) -> RunOptions:
+    def _run_options(self, settings: RunSettings) -> RunOptions:
         options, caller, remote, progress = settings.options, settings.caller, self._remote, settings.progress
         if remote is not None and progress is not None:
-            shown, show = remote.shown, progress
-            progress = lambda progress: show(shown(progress))  # noqa: E731
+            progress = partial(_show, progress, remote)
         return RunOptions(
-            concurrency=window or options.concurrency or caller.concurrency,
+            concurrency=remote.window if remote else options.concurrency or caller.concurrency,
             total=len(self._order),
             progress=progress,
             cost=partial(run_cost, options.prices),
@@ -183,3 +182,7 @@ class BatchRunner:
             for file in self._run.ledger.get(key).files:
                 with suppress(OSError):  # on a full disk even the removal of a part file may fail
                     make_thumbnail(root, file.name, self._options.thumbnail)
+
+
+def _show(show: Callable[[Progress], object], remote: RemoteBatch, progress: Progress) -> None:
+    show(remote.shown(progress))

@@ -50,8 +50,9 @@ _NO_RECORD = (
 class RemoteBatch(OpenBatch, Protocol):
     """An opened batch whose items run elsewhere."""
 
-    async def start(self) -> int:
-        """Return how many items should be handed out at once. Raises `ClusterError`."""
+    @property
+    def window(self) -> int:
+        """How many items should be handed out at once."""
         ...
 
     async def run(self, work: WorkItem) -> Mapping[str, Any] | None:
@@ -83,7 +84,18 @@ class RemoteBatch(OpenBatch, Protocol):
 
 
 class RemoteOpener(Protocol):
-    """Opens a batch whose items run elsewhere: an engine is one."""
+    """Opens a batch whose items run elsewhere: an engine is one.
+
+    `start` it first; after that either the opened batch is ended, or it is closed.
+    """
+
+    async def start(self) -> None:
+        """Look at the cluster, and watch it from now on. Raises `ClusterError`."""
+        ...
+
+    async def aclose(self) -> None:
+        """Stop watching the cluster; idempotent."""
+        ...
 
     def open(
         self, out: str, items: Sequence[ResolvedItem], options: BatchOptions, caller: Caller

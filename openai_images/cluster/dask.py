@@ -12,11 +12,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Self, TypeVar
 
-import distributed
-from distributed.client import FutureCancelledError
+try:
+    import distributed
+    from distributed.client import FutureCancelledError
+except ImportError as error:
+    raise ImportError(f"DaskEngine needs distributed: pip install 'openai-images[dask]' ({error})") from error
 
 from openai_images.cluster.driver import ClusterEngine
 from openai_images.cluster.job import ItemSpec, Job, Row
@@ -32,6 +36,7 @@ _WORKERS_INTERVAL = 2.0
 _ANSWER_SECONDS = 30.0
 """Seconds in which a scheduler answers, or is lost: it may be suspended, with its connection open."""
 
+_CONNECT_SECONDS = 10.0
 _MIN_WINDOW, _MAX_WINDOW = 512, 4096
 _SPARE = 1.25
 """More items than there are slots, so that no slot waits for the driver."""
@@ -77,19 +82,33 @@ class DaskEngine(ClusterEngine):
         self._loss: asyncio.Future[ClusterError] | None = None  # of the client's loop
         self._watching: asyncio.Task[None] | None = None
         self._without_workers: float | None = None
-        self._workers = 0
+        self.processes = 0
+        self.window = _MIN_WINDOW
 
-    @property
-    def capacity(self) -> int:
-        """How many requests all workers together have in flight now, at most."""
-        return self._workers * self.in_flight
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, address: str, **options: Any) -> AsyncGenerator[Self]:
+        """An engine with a client of its own, for an `async with` block, and the `options` of the constructor.
+
+        Raises `ClusterError` where no scheduler answers at this address, such as "tcp://host:8786".
+        """
+        open_client: Any = distributed.Client  # its signature has no types
+        try:
+            client = await open_client(address, asynchronous=True, timeout=_CONNECT_SECONDS)
+        except (OSError, ValueError, TimeoutError) as error:
+            message = f"no Dask scheduler answers at {address[:200]} ({error}); nothing was sent"
+            raise ClusterError(message) from None
+        try:
+            yield cls(client, **options)
+        finally:
+            await client.close()
 
     def __repr__(self) -> str:
         return f"<DaskEngine {self._address} chunk={self.chunk} in_flight={self.in_flight}>"
 
-    async def start(self, job: Job) -> int:  # noqa: ARG002  of the protocol
-        """Watch the scheduler; return how many items the cluster should have at once. Raises `ClusterError`."""
-        return await self._in_client_loop(self._start())
+    async def start(self) -> None:
+        """Look at the workers, and watch the scheduler from now on. Raises `ClusterError` and RuntimeError."""
+        await self._in_client_loop(self._start())
 
     async def run(self, job: Job, items: Sequence[ItemSpec]) -> Sequence[Row]:
         """The rows of the items, which run in one worker. Raises `ClusterError`."""
@@ -125,17 +144,17 @@ class DaskEngine(ClusterEngine):
             raise ClusterError("the Dask client is closed: open another one, and run the same batch again")
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
 
-    async def _start(self) -> int:
+    async def _start(self) -> None:
         if self._watching is not None:
             raise RuntimeError("an engine runs one batch at a time; make another one of the same client")
         self._loss = asyncio.get_running_loop().create_future()
         slots = await self._guard(self._slots())
         self._watching = asyncio.get_running_loop().create_task(self._watch())
-        self._workers = len(slots)
+        self.processes = len(slots)
         await self._guard(self._client.register_plugin(WorkerCleanup()))
         self._warn_of_few_slots(slots)
         wanted = math.ceil(_SPARE * self.chunk * sum(slots.values()))
-        return min(_MAX_WINDOW, max(_MIN_WINDOW, wanted))
+        self.window = min(_MAX_WINDOW, max(_MIN_WINDOW, wanted))
 
     async def _run(self, job: Job, items: list[ItemSpec]) -> Sequence[Row]:
         future = self._client.submit(run_items, job, items, pure=False)
@@ -188,7 +207,7 @@ class DaskEngine(ClusterEngine):
         return slots
 
     def _note_workers(self, slots: Mapping[str, int]) -> None:
-        now, self._workers = self._timing.monotonic(), len(slots)
+        now, self.processes = self._timing.monotonic(), len(slots)
         if slots:
             self._without_workers = None
         elif self._without_workers is None:

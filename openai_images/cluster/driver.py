@@ -57,7 +57,10 @@ class ClusterEngine(Engine, Protocol):
     ) -> ClusterBatch:
         """Plan the batch of these items; blocks. Raises as `open_shared`, and `ConfigurationError`."""
         storage = open_storage(out)
-        job = Job.from_client(caller.client, storage.place, options, in_flight=self.in_flight)
+        processes = max(1, self.processes)
+        job = Job.from_client(
+            *(caller.client, storage.place, options), in_flight=self.in_flight, processes=processes
+        )
         run = SharedInput(all_items=items, items=items, about={"engine": type(self).__name__})
         shared = open_shared(storage, run, options, caller, Claimant(job.run))
         fields = {name: getattr(shared, name) for name in fields_dict(SharedBatch)}
@@ -75,7 +78,6 @@ class ClusterBatch(SharedBatch):
     _dispatcher: Dispatcher = field(init=False)
     _stopped: asyncio.Event = field(init=False, factory=asyncio.Event)
     _has_explained: bool = field(init=False, default=False)
-    _is_started: bool = field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
         self._dispatcher = Dispatcher(self.engine, self.job)
@@ -89,17 +91,15 @@ class ClusterBatch(SharedBatch):
 
     def release(self) -> None:
         """Write the journal and the contact sheet of all that is in the storage; blocks."""
-        if self._is_started:
-            try:
-                read_batch_status(self.storage.place, self.options)
-            except (ImagesError, OSError) as error:
-                _log.warning("the contact sheet was not written (openai-images batch-status does): %s", error)
+        try:
+            read_batch_status(self.storage.place, self.options)
+        except (ImagesError, OSError) as error:
+            _log.warning("the contact sheet was not written (openai-images batch-status does): %s", error)
 
-    async def start(self) -> int:
-        """Return how many items should be handed out at once. Raises `ClusterError`."""
-        window = await self.engine.start(self.job)
-        self._is_started = True
-        return window
+    @property
+    def window(self) -> int:
+        """How many items should be handed out at once."""
+        return self.engine.window
 
     async def run(self, work: WorkItem) -> Row | None:
         """What came of an item; None where it was withdrawn. Raises `ClusterError`."""
@@ -128,8 +128,6 @@ class ClusterBatch(SharedBatch):
     async def end(self) -> None:
         """Withdraw what is not in flight, wait for nothing, and read what was recorded without this process."""
         self._stopped.set()
-        if not self._is_started:
-            return
         await self._dispatcher.aclose()
         try:
             await asyncio.to_thread(self._refresh)
@@ -142,7 +140,7 @@ class ClusterBatch(SharedBatch):
 
     def shown(self, progress: Progress) -> Progress:
         """The progress with what is probably in flight: of what was handed out, only so much fits into the cluster."""
-        excess = max(0, progress.in_flight - self.engine.capacity)
+        excess = max(0, progress.in_flight - self.engine.processes * self.engine.in_flight)
         return evolve(
             progress,
             in_flight=progress.in_flight - excess,

@@ -33,19 +33,18 @@ _CLOSE_SECONDS = 5.0
 class Engine(Protocol):
     """Runs chunks of items in the processes of a cluster.
 
-    `chunk` is the number of items that travel together, `in_flight` that of requests in flight in each process.
+    `chunk` is the number of items that travel together, `in_flight` that of requests in flight in each process. Once it
+    is started, so many `processes` run items, 0 where none has come yet, and so many items, its `window`, should be
+    handed out at once for no process to wait for the driver.
     """
 
     chunk: int
     in_flight: int
+    processes: int
+    window: int
 
-    @property
-    def capacity(self) -> int:
-        """How many requests all processes together have in flight now, at most."""
-        ...
-
-    async def start(self, job: Job) -> int:
-        """Prepare the cluster, and return how many items it should have at once. Raises `ClusterError`."""
+    async def start(self) -> None:
+        """Look at the cluster, and watch it from now on. Raises `ClusterError`."""
         ...
 
     async def run(self, job: Job, items: Sequence[ItemSpec]) -> Sequence[Row]:

@@ -23,6 +23,8 @@ from openai_images.http.endpoint import credentials
 from openai_images.models.options import Limits, RetryPolicy, Timeouts
 from openai_images.validation.validator import Mode
 
+_RATES = ("images_per_minute", "requests_per_minute", "tokens_per_minute")
+
 Row: TypeAlias = dict[str, Any]
 """What came of one item: small, without images, JSON values only.
 
@@ -96,6 +98,14 @@ class ClientSpec:
         )
 
 
+def divide_limits(limits: Limits, parts: int) -> Limits:
+    """The limits of one of several processes; shared limits hold for all of them together."""
+    if getattr(limits, "shared", None) is not None:
+        return limits
+    rates = {name: getattr(limits, name) for name in _RATES}
+    return evolve(limits, **{name: rate / parts for name, rate in rates.items() if rate is not None})
+
+
 def new_run_id() -> str:
     """A name for a run that no other has."""
     return secrets.token_hex(8)
@@ -119,12 +129,22 @@ class Job:
 
     @classmethod
     def from_client(
-        cls, client: ImagesClient, out: str, options: BatchOptions, *, in_flight: int | None = None
+        cls,
+        client: ImagesClient,
+        out: str,
+        options: BatchOptions,
+        *,
+        in_flight: int | None = None,
+        processes: int = 1,
     ) -> Job:
-        """The job of a run with the settings of this client. Raises `ConfigurationError`."""
+        """The job of a run with the settings of this client. Raises `ConfigurationError`.
+
+        Each of so many `processes` gets its part of the configured limits, unless those are shared.
+        """
+        spec = ClientSpec.from_client(client)
         return cls(
             out=out,
-            client=ClientSpec.from_client(client),
+            client=evolve(spec, limits=divide_limits(spec.limits, processes)),
             options=evolve(options, budget=None, thumbnail=None, note=""),
             in_flight=in_flight,
         )
