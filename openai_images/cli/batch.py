@@ -17,6 +17,7 @@ from typing import Any, Self
 from openai_images import Batch, BatchPlan, ImagesClient, ImagesError
 from openai_images.cli import error_report
 from openai_images.cli.batch_costs import estimate_items
+from openai_images.cli.batch_engine import open_engine
 from openai_images.cli.batch_folder import (
     mark_folder,
     planning_folder,
@@ -53,6 +54,7 @@ class BatchCommand:
         self._console = console
         self._display = BatchDisplay(console)
         self._batch: Batch | None = None
+        self._engine: DaskEngine | None = None
         self.reporter = BatchReporter(console, job.options.out)
 
     async def run(self) -> int:
@@ -65,9 +67,10 @@ class BatchCommand:
         if self._options.dry_run:
             return await self._dry_run()
         job = self._job
-        async with open_client(
-            job.options, self._console, lambda: None, limits=job.limits, pace=0.0
-        ) as client:
+        async with (
+            open_client(job.options, self._console, lambda: None, limits=job.limits, pace=0.0) as client,
+            open_engine(job.options.dask, job.options.concurrency) as self._engine,
+        ):
             return await self._run(client)
 
     def interrupted(self) -> ErrorReport:
@@ -128,6 +131,7 @@ class BatchCommand:
             options=self._job.batch_options,
             progress=lambda progress: self._display.update(progress),  # noqa: PLW0108
             shard=self._job.shard,
+            engine=self._engine,
         )
 
     def _print_plan(self, plan: BatchPlan) -> bool:
@@ -186,7 +190,7 @@ class BatchCommand:
             spent=progress.spent,
             budget=self._job.budget,
             unknown=batch.unknown,
-            is_shared=self._job.shard is not None,
+            is_shared=self._job.is_shared,
             is_local=self._options.local,
         )
         for line in run_summary.lines:

@@ -69,14 +69,28 @@ class BatchCommandOptions(CallOptions):
     dry_run: bool = False
     no_prompts: bool = False
     shard: str | None = None
+    dask: str | None = None
+
+    def check(self) -> None:
+        """Raise click.UsageError where two servers or two ways to share the work are named."""
+        super().check()
+        if self.dask is not None and self.shard is not None:
+            raise click.UsageError("--dask shares the work out itself; leave --shard out.")
+        if self.dask is not None and self.local:
+            raise click.UsageError(
+                "--dask sends from other processes, which have no key of --local's server; for a try start "
+                "openai-images serve, and set OPENAI_API_KEY for the workers."
+            )
 
     @property
     def shared_by(self) -> Shard | None:
-        """Which part of a batch that several processes share this one is; None for a batch on one machine.
+        """Which part of a batch that several processes share this one is; None for a batch on one machine or on Dask.
 
         Raises `ConfigurationError`.
         """
-        if self.shard is None and not is_shared(self.out):
+        if self.dask is not None and not self.dry_run:
+            return None
+        if self.shard is None and self.dask is None and not is_shared(self.out):
             return None
         from openai_images import Shard
 
@@ -116,6 +130,11 @@ class BatchJob:
     max_image_cost: Decimal | None = None
     limits: Limits
     shard: Shard | None = None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes take part."""
+        return self.shard is not None or self.options.dask is not None
 
     @property
     def items(self) -> Sequence[BatchItem]:

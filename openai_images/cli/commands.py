@@ -165,6 +165,7 @@ def edit(streams: Streams, /, **values: Any) -> int:
     required=True,
     help="The batch's folder: pictures, journal, index.html. Many machines share one, or a URL (s3://bucket/run).",
 )
+@option("--dask", metavar="ADDRESS", help="Run on the workers of a Dask scheduler, such as tcp://host:8786.")
 @option("--shard", metavar="I/N", help="Be process I, from 1, of N that share --out; see also batch-status.")
 @option(
     "--input-format",

@@ -36,7 +36,6 @@ _WORKERS_INTERVAL = 2.0
 _ANSWER_SECONDS = 30.0
 """Seconds in which a scheduler answers, or is lost: it may be suspended, with its connection open."""
 
-_CONNECT_SECONDS = 10.0
 _MIN_WINDOW, _MAX_WINDOW = 512, 4096
 _SPARE = 1.25
 """More items than there are slots, so that no slot waits for the driver."""
@@ -87,14 +86,20 @@ class DaskEngine(ClusterEngine):
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, address: str, **options: Any) -> AsyncGenerator[Self]:
+    async def connect(
+        cls,
+        address: str,
+        *,
+        timeout: float = 10.0,  # noqa: ASYNC109  Dask's
+        **options: Any,
+    ) -> AsyncGenerator[Self]:
         """An engine with a client of its own, for an `async with` block, and the `options` of the constructor.
 
-        Raises `ClusterError` where no scheduler answers at this address, such as "tcp://host:8786".
+        Raises `ClusterError` where no scheduler answers at this address, such as "tcp://host:8786", in `timeout` s.
         """
         open_client: Any = distributed.Client  # its signature has no types
         try:
-            client = await open_client(address, asynchronous=True, timeout=_CONNECT_SECONDS)
+            client = await open_client(address, asynchronous=True, timeout=timeout)
         except (OSError, ValueError, TimeoutError) as error:
             message = f"no Dask scheduler answers at {address[:200]} ({error}); nothing was sent"
             raise ClusterError(message) from None
@@ -116,7 +121,7 @@ class DaskEngine(ClusterEngine):
 
     async def stop(self, job: Job) -> None:
         """Have all workers start no more items of this job. Raises `ClusterError`."""
-        await self._in_client_loop(self._guard(self._client.run(stop_run, job.run, on_error="ignore")))
+        await self._in_client_loop(self._stop(job))
 
     async def aclose(self) -> None:
         """Stop watching the scheduler; idempotent."""
@@ -147,6 +152,8 @@ class DaskEngine(ClusterEngine):
     async def _start(self) -> None:
         if self._watching is not None:
             raise RuntimeError("an engine runs one batch at a time; make another one of the same client")
+        if self._client.status != "running":
+            raise self._lost(f"the client is {self._client.status}")
         self._loss = asyncio.get_running_loop().create_future()
         slots = await self._guard(self._slots())
         self._watching = asyncio.get_running_loop().create_task(self._watch())
@@ -168,6 +175,9 @@ class DaskEngine(ClusterEngine):
         finally:
             future.release()
         return rows
+
+    async def _stop(self, job: Job) -> None:
+        await self._guard(self._client.run(stop_run, job.run, on_error="ignore"))
 
     async def _guard(self, awaitable: Coroutine[Any, Any, _T]) -> _T:
         """Await something of the scheduler as long as that is there. Raises `ClusterError`."""

@@ -23,6 +23,13 @@ async def server() -> AsyncIterator[LocalImagesServer]:
 
 
 @pytest.fixture
+def server_thread() -> Iterator[LocalImagesServer]:
+    """One with a loop of its own."""
+    with LocalImagesServer.in_thread(pictures=PNG) as server:
+        yield server
+
+
+@pytest.fixture
 async def client(server: LocalImagesServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ImagesClient]:
     """Its client; workers find its key in the environment."""
     monkeypatch.setenv("OPENAI_API_KEY", server.api_key)
