@@ -41,6 +41,7 @@ PROOFS = (
     "fast_path",
     "fuzz",
     "kill",
+    "kill_workers",
     "relay",
     "scale",
     "shared_limit",

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from openai_images.catalog.sizes import size_of_ratio
     from openai_images.client.client import ImagesClient
     from openai_images.client.stream import ImageStream
+    from openai_images.cluster.compaction import OpenClaim, SharedStatus, read_batch_status
+    from openai_images.cluster.dask import DaskEngine
+    from openai_images.cluster.shards import Shard
     from openai_images.errors import (
         APIConnectionError,
         APIStatusError,
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
         BadRequestError,
         BatchFolderError,
         BatchInputError,
+        ClusterError,
         ConfigurationError,
         DecodeError,
         DownloadError,
@@ -80,6 +84,9 @@ _MODULES = {
     "batch.models": ("BatchItem", "BatchOptions", "BatchPlan", "BatchSummary"),
     "batch.batch": ("Batch",),
     "client.client": ("ImagesClient",),
+    "cluster.dask": ("DaskEngine",),
+    "cluster.compaction": ("OpenClaim", "SharedStatus", "read_batch_status"),
+    "cluster.shards": ("Shard",),
     "errors": (
         "APIConnectionError",
         "APIStatusError",
@@ -88,6 +95,7 @@ _MODULES = {
         "BadRequestError",
         "BatchFolderError",
         "BatchInputError",
+        "ClusterError",
         "ConfigurationError",
         "DecodeError",
         "DownloadError",
@@ -154,8 +162,10 @@ __all__ = [
     "BatchPlan",
     "BatchSummary",
     "CallOptions",
+    "ClusterError",
     "CompletedImage",
     "ConfigurationError",
+    "DaskEngine",
     "DecodeError",
     "DownloadError",
     "EditKeywords",
@@ -181,6 +191,7 @@ __all__ = [
     "ModelSpec",
     "ModerationBlockedError",
     "NotFoundError",
+    "OpenClaim",
     "Outcome",
     "OutcomeUnknownError",
     "Outcomes",
@@ -194,7 +205,9 @@ __all__ = [
     "RequestInvalidError",
     "ResponseTooLargeError",
     "RetryPolicy",
+    "Shard",
     "SharedLimitError",
+    "SharedStatus",
     "SizeRules",
     "StreamInterruptedError",
     "Succeeded",
@@ -214,6 +227,7 @@ __all__ = [
     "known_models",
     "read_batch_costs",
     "read_batch_items",
+    "read_batch_status",
     "read_prices",
     "size_of_ratio",
 ]

@@ -22,6 +22,8 @@
     ├── ResponseTooLargeError               also an OutcomeUnknownError
     ├── DownloadError                       url, urls, response
     ├── PartialResultError                  result, errors
+    ├── ClusterError                        the cluster that runs a batch is lost, or failed
+    │   └── ClusterOutcomeUnknownError      also an OutcomeUnknownError
     └── OutcomeUnknownError                 sent, but it is unknown whether it was executed
 
 Invariants: each message names what happened, on what, and what to do; each exception survives pickling and copying with
@@ -42,6 +44,8 @@ __all__ = [
     "BadRequestError",
     "BatchFolderError",
     "BatchInputError",
+    "ClusterError",
+    "ClusterOutcomeUnknownError",
     "ConfigurationError",
     "ConnectionOutcomeUnknownError",
     "DecodeError",
@@ -272,6 +276,14 @@ class PartialResultError(ImagesError):
         super().__init__(message)
         self.result = result
         self.errors = tuple(errors)
+
+
+class ClusterError(ImagesError):
+    """The cluster that runs a batch is lost, or failed; what was sent is recorded, and another run continues."""
+
+
+class ClusterOutcomeUnknownError(ClusterError, OutcomeUnknownError):
+    """A worker has claimed an item and left no record: it died, or is still at it; the item may have been billed."""
 
 
 class ConnectionOutcomeUnknownError(APIConnectionError, OutcomeUnknownError):

@@ -30,13 +30,14 @@ ALLOWED: dict[str, set[str]] = {
     "telemetry": {"catalog", "models"},
     "client": {"catalog", "http", "many", "models", "ratelimit", "telemetry", "validation", "wire"},
     "batch": {"catalog", "client", "many", "models", "wire"},
+    "cluster": {"batch", "catalog", "client", "http", "many", "models", "validation", "wire"},
     "server": set(),
     "cli": {PUBLIC, "_util", "_version", "server", "studio"},
     "pytest_plugin": {PUBLIC, "server"},
     "web": {PUBLIC},
     "studio": {PUBLIC, "web"},
     "__main__": {"cli"},
-    "__init__": {"batch", "catalog", "client", "http", "many", "models", "telemetry"},
+    "__init__": {"batch", "catalog", "client", "cluster", "http", "many", "models", "telemetry"},
 }
 # Which parts may import a library; the client core lives from attrs and pybase64 besides.
 LIBRARIES = {

@@ -93,7 +93,7 @@ def publish(part: Path, target: Path, *, overwrite: bool) -> Path:
         part.replace(target)
         return target
     path, number = target, 1
-    while not _claim(part, path):
+    while not create_new(part, path):
         number = _next_free(target, number)
         path = _numbered(target, number)
     return path
@@ -122,8 +122,8 @@ def _numbered(target: Path, number: int) -> Path:
     return target.with_name(f"{target.stem}-{number}{target.suffix}")
 
 
-def _claim(part: Path, target: Path) -> bool:
-    """Move `part` to `target` unless that exists, atomically: a hard link never overwrites."""
+def create_new(part: Path, target: Path) -> bool:
+    """Move `part` to `target` unless that exists, atomically: a hard link never overwrites. Raises OSError."""
     try:
         os.link(part, target)
     except FileExistsError:

@@ -10,37 +10,25 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from attrs import evolve
-
 from openai_images._util.aio import run_to_completion
 from openai_images._util.attrs import safe_repr
-from openai_images.batch.caller import Caller, run_cost
-from openai_images.batch.contact_sheet import write_page
+from openai_images.batch.batch_runner import BatchRunner
+from openai_images.batch.caller import Caller
 from openai_images.batch.filesystem import Disk
-from openai_images.batch.image_records import write_records
-from openai_images.batch.item_runner import ItemRunner
-from openai_images.batch.items import ResolvedItem, resolve_items
+from openai_images.batch.item_store import OpenBatch, Opener
+from openai_images.batch.items import resolve_items
 from openai_images.batch.models import BatchItem, BatchOptions, BatchPlan, BatchSummary
-from openai_images.batch.plan import BatchStatus
-from openai_images.batch.recorder import share_outcome
 from openai_images.batch.recovery import open_batch
-from openai_images.batch.run_state import RunSettings, RunState, WorkItem
-from openai_images.batch.sheet_cards import make_thumbnail
+from openai_images.batch.remote_runner import RemoteBatch, RemoteOpener
+from openai_images.batch.run_state import RunSettings
 from openai_images.client.client import ImagesClient
-from openai_images.errors import ImagesError
-from openai_images.many.items import RequestItem, RunOptions
-from openai_images.many.outcomes import Outcomes
 from openai_images.models.notebook import table_of_fields
-from openai_images.models.outcomes import CallObserver, Outcome, Progress
-from openai_images.models.results import ImageResult
+from openai_images.models.outcomes import Outcome, Progress
 
 
 @safe_repr
@@ -49,7 +37,11 @@ class Batch:
 
     It yields an outcome for each item that is sent in this run, once that is on disk; all images of a result have a
     path. `stop()` ends it early: no new requests, in-flight ones finish and are yielded. Leaving the block cancels
-    in-flight requests, although they may have been billed. `progress` is called with the counts of this run.
+    in-flight requests, although they may have been billed. `progress` is called with the counts of this run. With
+    `shard=Shard(3, 16)` it is one of 16 processes that share `out`, a folder that all of them see, or a URL such as
+    `s3://bucket/run`: it runs its part of the items, and the images of a URL have a `url` in the place of a path. With
+    an `engine`, such as `DaskEngine(client)`, the items run in the processes of a cluster, which all see `out`; a stop
+    then withdraws what no process has begun, and what is in flight goes on there when the block is left.
     """
 
     def __init__(  # noqa: PLR0913  the last is for tests
@@ -60,11 +52,17 @@ class Batch:
         *,
         options: BatchOptions = BatchOptions(),  # noqa: B008  frozen
         progress: Callable[[Progress], object] | None = None,
+        shard: Opener | None = None,
+        engine: RemoteOpener | None = None,
         disk: Disk | None = None,
     ) -> None:
         self._caller = Caller(client)
         self._items = tuple(items)
-        self._root = Path(os.path.abspath(out))  # noqa: PTH100  Path.resolve would follow a link the user made
+        if shard is not None and engine is not None:
+            raise TypeError(
+                "a shard needs no engine, and an engine shares the items out itself: give one of them"
+            )
+        self._out, self._opener, self._engine = os.fspath(out), shard, engine
         self._options = options
         self._progress = progress
         self._disk = disk or Disk()
@@ -81,16 +79,29 @@ class Batch:
         """Where the batch stands now. Raises RuntimeError before it is entered."""
         return self._entered_runner.summary()
 
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """The keys whose outcome is unknown now, in the order of the items. Raises RuntimeError likewise."""
+        return self._entered_runner.unknown()
+
     async def __aenter__(self) -> Self:
         """Claim the folder and make the plan; nothing is sent.
 
         Raises `BatchFolderError` where another process uses the folder, where it is not a batch's, and where the
         request of an item that may have been billed has changed; `BatchInputError` for items that cannot be sent;
-        `ConfigurationError` for a budget that cannot be kept; OSError where the folder cannot be written.
+        `ConfigurationError` for a budget that cannot be kept; OSError where the folder cannot be written;
+        `ClusterError` where the cluster of an engine is not there.
         """
         if self._runner is not None or self._is_closed:
             raise RuntimeError("a batch is entered once; make a new one to run it again")
-        self._runner = BatchRunner(await self._open_settings())
+        if self._engine is not None:
+            await self._engine.start()
+        try:
+            self._runner = BatchRunner(*await self._open_settings())
+        except BaseException:
+            if self._engine is not None:
+                await run_to_completion(self._engine.aclose())
+            raise
         return self
 
     async def __aexit__(
@@ -127,7 +138,7 @@ class Batch:
 
     def __repr__(self) -> str:
         state = "not entered" if self._runner is None else "closed" if self._is_closed else "open"
-        return f"<Batch of {len(self._items):,} items in {str(self._root)!r}, {state}>"
+        return f"<Batch of {len(self._items):,} items in {self._out!r}, {state}>"
 
     def _repr_html_(self) -> str:
         return table_of_fields(repr(self)[1:-1], None if self._runner is None else self.summary)
@@ -138,156 +149,34 @@ class Batch:
             raise RuntimeError("enter the batch first: async with Batch(...) as batch")
         return self._runner
 
-    async def _open_settings(self) -> RunSettings:
+    async def _open_settings(self) -> tuple[RunSettings, RemoteBatch | None]:
         """Open the folder in a thread, and close it again if that is cancelled."""
         opening = asyncio.ensure_future(asyncio.to_thread(self._open))
         try:
             return await run_to_completion(opening)
         except asyncio.CancelledError:
             if opening.done() and not opening.cancelled() and opening.exception() is None:
-                await run_to_completion(asyncio.to_thread(opening.result().opened.close))
+                await run_to_completion(asyncio.to_thread(opening.result()[0].opened.close))
             raise
 
-    def _open(self) -> RunSettings:
+    def _open(self) -> tuple[RunSettings, RemoteBatch | None]:
         caller, options, start_time = self._caller, self._options, self._caller.timing.monotonic()
         items = resolve_items(self._items, caller.model, options)
-        opened = open_batch(self._disk, self._root, items, options, caller)
-        return RunSettings(
+        remote = None if self._engine is None else self._engine.open(self._out, items, options, caller)
+        if remote is not None:
+            opened: OpenBatch = remote
+        elif self._opener is not None:
+            opened = self._opener.open(self._out, items, options, caller)
+        else:
+            root = Path(os.path.abspath(self._out))  # noqa: PTH100  Path.resolve would follow a link the user made
+            opened = open_batch(self._disk, root, items, options, caller)
+        settings = RunSettings(
             caller=caller,
-            items=items,
+            items=opened.items,
             opened=opened,
             options=options,
             progress=self._progress,
             disk=self._disk,
             start_time=start_time,
         )
-
-
-class BatchRunner:
-    """Call `next` until it raises; then `aclose`."""
-
-    def __init__(self, settings: RunSettings) -> None:
-        opened, options, caller = settings.opened, settings.options, settings.caller
-        self.plan, self._opened = opened.plan, opened
-        self.status = BatchStatus(opened.plan, opened.ledger)
-        self._run = RunState(settings, stop=lambda: self._outcomes.stop())  # noqa: PLW0108  they are made below
-        self._timing = caller.timing
-        self._start_time = settings.start_time
-        self._end_time: float | None = None
-        self._options = options
-        self._items = {item.key: item for item in settings.items}
-        self._duplicates: dict[str, list[ResolvedItem]] = {}
-        for key, representative in self.plan.same.items():
-            if representative in opened.stems:
-                self._duplicates.setdefault(representative, []).append(self._items[key])
-        self._to_send = frozenset(opened.plan.to_send)
-        self._order = dict.fromkeys((*opened.plan.to_fetch, *opened.plan.to_send))  # URLs expire
-        self._work: dict[str, WorkItem] = {}  # what was started
-        self._pending: deque[Outcome] = deque()
-        self._started = False
-        self._outcomes = Outcomes(
-            self._requests(),
-            self._run_item,
-            RunOptions(
-                concurrency=options.concurrency or caller.concurrency,
-                total=len(self._order),
-                progress=settings.progress,
-                cost=partial(run_cost, options.prices),
-                timing=caller.timing,
-                wait_reason=caller.wait_reason,
-                show_prompts=caller.show_prompts and options.record_prompts,
-                max_identical_failures=options.max_identical_failures,
-                observer=caller.run_observer(),
-            ),
-        )
-
-    async def next(self) -> Outcome:
-        """The next outcome, which is on disk. Raises StopAsyncIteration, and the error that ended the run."""
-        if not self._started:
-            self._started = True
-            await self._outcomes.__aenter__()
-        if not self._pending:
-            try:
-                outcome = await anext(self._outcomes)
-            except StopAsyncIteration:
-                error = self._run.stop_reason.error
-                final = self._run.pop_error()
-                if final is None:
-                    raise
-                raise final from (None if final is error else error)
-            except ImagesError:  # one identical failure too many
-                self._run.stop_reason.set("failures")
-                raise
-            self._pending.append(outcome)
-            self._pending.extend(
-                [
-                    await share_outcome(self._run, item, outcome)
-                    for item in self._duplicates.get(outcome.key, ())
-                ]
-            )
-        return self._pending.popleft()
-
-    def summary(self) -> BatchSummary:
-        """Where the batch stands."""
-        end_time = self._timing.monotonic() if self._end_time is None else self._end_time
-        summary = self.status.summary(self._items, self._run.stop_reason, end_time - self._start_time)
-        return evolve(summary, assumed_cost=self._run.budget.assumption)
-
-    def stop(self) -> None:
-        """Send no new requests."""
-        self._run.stop_reason.set("stopped")
-        self._outcomes.stop()
-
-    async def aclose(self) -> None:
-        """Cancel in-flight requests, record them as unknown, and unlock the folder."""
-        try:
-            await self._outcomes.aclose()
-        finally:
-            await asyncio.to_thread(self._close)
-
-    def _close(self) -> None:
-        try:
-            self._run.close()
-            self._end_time = self._timing.monotonic()
-            root, items = self._run.paths.root, self._items.values()
-            write_records(root, items, self._run.ledger, self._options)
-            write_page(root, items, self.status, self.summary(), self._options)
-        finally:
-            self._opened.folder.release()
-
-    async def _requests(self) -> AsyncIterator[RequestItem]:
-        """What is to be fetched first; then the items to send, as the budget allows."""
-        for key in self._order:
-            work = self._work_item(key)
-            if work.can_send and self._options.budget is not None:
-                reservation = await self._run.budget.reserve(self._run.cost(work.item))
-                if reservation is None:
-                    self._run.stop_reason.set("budget")
-                    return
-                work = evolve(work, reservation=reservation)
-            self._work[key] = work
-            yield RequestItem(work.item.index, key, self._items[key].request)
-
-    def _work_item(self, key: str) -> WorkItem:
-        item, record = self._items[key], self._run.ledger.get(key)
-        kept_files = self._opened.kept_files.get(key, ())
-        return WorkItem(
-            item=item.rest(len(kept_files), self._options) or item,
-            stem=self._opened.stems[key],
-            remote=record if record.state == "away" else None,
-            can_send=key in self._to_send,
-            kept_files=kept_files,
-        )
-
-    async def _run_item(self, item: RequestItem, observer: CallObserver) -> ImageResult:
-        result = await ItemRunner(self._run, self._work.pop(item.key), observer).run()
-        if self._options.thumbnail is not None:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._run.threads, self._make_thumbnails, item.key)
-        return result
-
-    def _make_thumbnails(self, key: str) -> None:
-        if self._options.thumbnail is not None:
-            for file in self._run.ledger.get(key).files:
-                with suppress(OSError):  # on a full disk even the removal of a part file may fail
-                    make_thumbnail(self._run.paths.root, file.name, self._options.thumbnail)
+        return settings, remote

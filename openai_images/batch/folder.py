@@ -142,6 +142,12 @@ class BatchFolder:
     def _reject_foreign_folder(self) -> None:
         self._reject_links()
         root, paths = self.paths.root, self.paths
+        if (root / "claims").is_dir():
+            msg = (
+                f"{self._display_path} is the folder of a batch that many machines share, which might pay for the same "
+                "images: go on with it by shard=Shard(1, 1), or --shard 1/1"
+            )
+            raise BatchFolderError(msg)
         if paths.journal.is_file():
             if not _FIRST_BYTES.startswith(self.disk.read(paths.journal, 0, len(_FIRST_BYTES))):
                 data = self.disk.read(paths.journal)

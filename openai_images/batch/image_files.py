@@ -42,6 +42,11 @@ class ImageNotStoredError(OSError):
         self.images = tuple(images)
 
 
+def file_name(stem: str, image: Image) -> str:
+    """The name of an image's file: no run adopts a damaged image."""
+    return f"{stem}{'.damaged' if image.flaw else ''}{media.file_suffix(image.media_type)}"
+
+
 @frozen
 class StoredImages:
     """Images on disk, and the error of the batch's folder where they are in the fallback folder."""
@@ -69,22 +74,30 @@ class ImageStore:
         stems = stems if len(stems) >= count else image_stems(stem, count)
         images_by_stem = list(zip(stems[before:], images, strict=False))
         try:
-            return self._store_in(self._root / "images", images_by_stem)
+            return self._store(images_by_stem)
         except OSError as error:
             try:
                 return evolve(self._store_in(self._fallback_folder(), images_by_stem), error=error)
             except OSError:
                 why = error.strerror or type(error).__name__
-                msg = f"the picture could not be written to {str(self._root / 'images')!r} ({why}), nor anywhere else"
+                msg = f"the picture could not be written to {self.place!r} ({why}), nor anywhere else"
                 raise ImageNotStoredError(msg, images) from None
+
+    @property
+    def place(self) -> str:
+        """Where images go, for people."""
+        return str(self._root / "images")
+
+    def _store(self, images_by_stem: Sequence[tuple[str, Image]]) -> StoredImages:
+        """Store images where they belong. Raises OSError."""
+        return self._store_in(self._root / "images", images_by_stem)
 
     def _store_in(self, folder: Path, images_by_stem: Sequence[tuple[str, Image]]) -> StoredImages:
         parts: list[tuple[Path, Path]] = []
         stats: list[FileStat] = []
         try:
             for stem, image in images_by_stem:
-                # The next run must not adopt a damaged image.
-                name = f"{stem}{'.damaged' if image.flaw else ''}{media.file_suffix(image.media_type)}"
+                name = file_name(stem, image)
                 parts.append((part_path(folder, name), folder / name))
                 stats.append(_write_file(self._disk, parts[-1][0], image.data))
             paths = [self._disk.publish(part, target) for part, target in parts]

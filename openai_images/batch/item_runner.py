@@ -89,7 +89,7 @@ class ItemRunner(CallObserver):
         result, stored = await run_to_completion(self._store_result(result))
         if any(map(is_remote, result.images)):
             result = await fetch_remote(self._recorder, result, stored)
-        before = images_from_files(self._work.kept_files, self._run.paths.root)
+        before = images_from_files(self._work.kept_files, self._run.root)
         return evolve(result, images=(*before, *result.images)) if before else result
 
     def on_wait(self) -> None:

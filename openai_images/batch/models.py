@@ -124,11 +124,11 @@ class BatchSummary:
     `not_started` are all items there are; `earlier` of the done were so before this run, `blocked` of the failed are
     the safety system's, and `incomplete` failed and unknown ones have some of their images, but not all. `reason`
     says what ended the run before all was sent: "" (nothing), "budget", "quota", "stopped" (`stop()`), "folder" (it
-    could not be written), "server" (it could not be reached), "key" (it was not accepted) or "failures" (too many
-    identical ones in a row). `spent` US dollars went in all runs, None where no cost is known; `unpriced` results,
-    and requests that may have been billed, are not in it. `saved_elsewhere` are images that the folder did not take.
-    `elapsed` seconds are this run's. `assumed_cost` says what the budget assumes of a cost that is not certain, and how
-    to make it certain.
+    could not be written), "server" (it could not be reached), "key" (it was not accepted), "cluster" (it was lost) or
+    "failures" (too many identical ones in a row). `spent` US dollars went in all runs, None where no cost is known;
+    `unpriced` results, and requests that may have been billed, are not in it. `saved_elsewhere` are images that the
+    folder did not take. `elapsed` seconds are this run's. `assumed_cost` says what the budget assumes of a cost that is
+    not certain, and how to make it certain.
     """
 
     total: int

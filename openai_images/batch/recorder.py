@@ -54,7 +54,7 @@ class ItemRecorder:
         run, loop = self.run, asyncio.get_running_loop()
         arguments = (self.work.stem, images, self.work.image_count, before)
         try:
-            stored = await loop.run_in_executor(run.threads, run.image_store.save, *arguments)
+            stored = await loop.run_in_executor(run.threads, run.store.save, *arguments)
         except ImageNotStoredError as error:
             run.halt(error)
             fields = error_fields(error)
@@ -124,7 +124,7 @@ async def fetch_remote(recorder: ItemRecorder, result: ImageResult, stored: Stor
 
 async def resume_fetch(recorder: ItemRecorder, remote: ItemRecord) -> ImageResult:
     """Fetch what an earlier run could not; the result made no attempt. Raises as `fetch_remote`."""
-    images = images_from_files(remote.files, recorder.run.paths.root)
+    images = images_from_files(remote.files, recorder.run.root)
     images += [Image(url=url) for url in remote.urls]
     result = ImageResult(images=tuple(images), attempts=0)
     return await fetch_remote(recorder, result, StoredImages(files=remote.files))

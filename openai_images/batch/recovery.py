@@ -17,7 +17,8 @@ from openai_images.batch.caller import Caller
 from openai_images.batch.filesystem import Disk
 from openai_images.batch.folder import BatchFolder, OpenJournal, Paths
 from openai_images.batch.image_files import ImageInventory
-from openai_images.batch.items import ResolvedItem, reject_invalid_items
+from openai_images.batch.item_store import JournalStore
+from openai_images.batch.items import ResolvedItem
 from openai_images.batch.journal import FORMAT, dated_row, done_row, timestamp
 from openai_images.batch.journal_reader import JournalRow, StoredFile
 from openai_images.batch.ledger import Ledger
@@ -28,8 +29,8 @@ from openai_images.batch.plan import (
     reject_changed_items,
     reject_lost_rows,
 )
-from openai_images.errors import ConfigurationError
-from openai_images.models.requests import EditRequest, GenerateRequest
+from openai_images.batch.send_checks import reject_unsendable_items
+from openai_images.models.results import ImageResult
 
 
 @define
@@ -42,10 +43,25 @@ class OpenedBatch:
     plan: BatchPlan
     stems: Mapping[str, str] = field(repr=False)
     kept_files: Mapping[str, tuple[StoredFile, ...]] = field(repr=False)
+    items: Sequence[ResolvedItem] = field(repr=False)
+    root: Path | None
+    writes_page: bool = True
+
+    def new_store(self, disk: Disk) -> JournalStore:
+        """The journal, and the folder of the images."""
+        return JournalStore(disk, self.folder.paths, self.journal)
+
+    def deliver(self, key: str, result: ImageResult) -> ImageResult:  # noqa: ARG002  as the protocol has it
+        """The result itself: its images have paths."""
+        return result
 
     def close(self) -> None:
         """Close the journal and unlock the folder."""
         self.journal.close()
+        self.folder.release()
+
+    def release(self) -> None:
+        """Unlock the folder: its run has closed the journal."""
         self.folder.release()
 
 
@@ -94,12 +110,12 @@ class _Recovery:
         self.plan = make_plan(self.items, self.ledger, findings, self.options)
         lost_images = self.inventory.lost_images(self.plan.to_send, self.ledger)
         reject_lost_rows(lost_images, str(self.folder.paths.images))
-        self._reject_invalid_requests()
-        self._reject_unknown_costs()
+        reject_unsendable_items(self.items, self.plan, self.ledger, self.options, self.caller.check)
         kept_files = self._find_kept_files()
         stems = self._assign_stems(kept_files)
         self._write_rows([*self._duplicate_rows(), self._begun_row()])
-        return OpenedBatch(self.folder, self.journal, self.ledger, self.plan, stems, kept_files)
+        found = (self.folder, self.journal, self.ledger, self.plan, stems, kept_files)
+        return OpenedBatch(*found, self.items, self.folder.paths.root)
 
     def _account_for_images(self) -> FolderFindings:
         notes = list(self.journal.contents.notes)
@@ -179,39 +195,3 @@ class _Recovery:
             if item.key not in stems:
                 stems[item.key] = names.new(item.key, item.image_count)
         return stems
-
-    def _reject_invalid_requests(self) -> None:
-        """Reject what the client would not send."""
-        to_send = set(self.plan.to_send)
-        reject_invalid_items((item for item in self.items if item.key in to_send), self.caller.check)
-
-    def _reject_unknown_costs(self) -> None:
-        """Reject a budget where costs cannot be estimated."""
-        if self.options.budget is None:
-            return
-        to_send = set(self.plan.to_send)
-        unknown = [
-            item
-            for item in self.items
-            if item.key in to_send and item.estimate is None and not self._has_cost(item.request)
-        ]
-        if unknown:
-            models = ", ".join(sorted({repr(item.request.model)[:60] for item in unknown})[:3])
-            msg = (
-                f"a budget needs prices, and what {len(unknown):,} of the requests may cost is not known (model "
-                f"{models}); nothing was sent. Name a model, size and quality with a published price, give prices or "
-                "max_image_cost, or leave the budget out"
-            )
-            raise ConfigurationError(msg)
-        unpriceable = self.ledger.spending.unpriceable
-        if unpriceable:
-            msg = (
-                f"a budget needs to know what was spent, and {unpriceable:,} earlier requests of this folder have "
-                "neither a cost nor an estimate; nothing was sent. Give max_image_cost, use another folder, or leave "
-                "the budget out"
-            )
-            raise ConfigurationError(msg)
-
-    def _has_cost(self, request: GenerateRequest) -> bool:
-        """Whether what an edit has cost can be told from its usage, although nothing is known before."""
-        return isinstance(request, EditRequest) and self.options.prices.of(request.model) is not None

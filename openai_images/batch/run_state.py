@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from attrs import frozen
 
@@ -14,18 +15,18 @@ from openai_images.batch.budget import Budget, RequestCost, Reservation
 from openai_images.batch.budget_gate import BudgetGate
 from openai_images.batch.caller import Caller, CircuitBreaker
 from openai_images.batch.filesystem import Disk
-from openai_images.batch.image_files import ImageStore
+from openai_images.batch.item_store import OpenBatch
 from openai_images.batch.items import ResolvedItem
-from openai_images.batch.journal import Journal, dated_row, timestamp
+from openai_images.batch.journal import dated_row, timestamp
 from openai_images.batch.journal_reader import JournalRow, StoredFile
 from openai_images.batch.ledger import ItemRecord
 from openai_images.batch.models import BatchOptions
 from openai_images.batch.plan import StopReason
-from openai_images.batch.recovery import OpenedBatch
 from openai_images.errors import (
     APIConnectionError,
     AuthenticationError,
     BatchFolderError,
+    ClusterError,
     ConfigurationError,
     ImagesError,
     QuotaExhaustedError,
@@ -40,6 +41,7 @@ _STOP_REASONS: tuple[tuple[type[Exception], str], ...] = (
     (QuotaExhaustedError, "quota"),
     (AuthenticationError, "key"),
     (ConfigurationError, "key"),
+    (ClusterError, "cluster"),
     (ImagesError, "server"),
 )
 
@@ -50,7 +52,7 @@ class RunSettings:
 
     caller: Caller
     items: Sequence[ResolvedItem]
-    opened: OpenedBatch
+    opened: OpenBatch
     options: BatchOptions
     progress: Callable[[Progress], object] | None
     disk: Disk
@@ -64,16 +66,15 @@ class RunState:
         opened, options = settings.opened, settings.options
         self.caller = settings.caller
         self.prices = options.prices
-        self.paths = opened.folder.paths
+        self.root = opened.root or Path()
         self.ledger = opened.ledger
         self._has_max_cost = options.max_image_cost is not None
         self.budget = BudgetGate(self._new_budget(settings))
         self.breaker = CircuitBreaker(options.max_outage, settings.caller.timing)
-        self.image_store = ImageStore(settings.disk, opened.folder.paths.root)
         self.threads = ThreadPoolExecutor(_THREADS, "openai_images batch")
         self.stop_reason = StopReason()
         self.has_reported_missing = False
-        self._journal = Journal(settings.disk, opened.journal.descriptor, opened.journal.size)
+        self.store = opened.new_store(settings.disk)
         self._stop = stop
 
     def cost(self, item: ResolvedItem) -> RequestCost:
@@ -93,13 +94,13 @@ class RunState:
     async def record(self, row: JournalRow, *, has_images: bool) -> None:
         """Write a row, after the names of its images have been synced, and count it. Raises OSError."""
         row = dated_row(row, timestamp(self.caller.timing.wall()))
-        await self._journal.append(row, self.paths.images if has_images else None)
+        await self.store.append(row, has_images=has_images)
         self.ledger.add(row)
 
     def halt(self, error: Exception, images: Sequence[Image] = ()) -> None:
         """Send nothing more because of this error; `images` may have been saved outside of the folder."""
         paths = [image.path for image in images if image.path is not None]
-        outside = [str(path) for path in paths if path.parent != self.paths.images]
+        outside = [str(path) for path in paths if path.parent != self.store.images_folder]
         reason = self.stop_reason
         reason.saved_elsewhere += [path for path in outside if path not in reason.saved_elsewhere]
         if reason.error is None:
@@ -110,7 +111,7 @@ class RunState:
     def pop_error(self) -> Exception | None:
         """The error that ended the run, with what to do; once."""
         error, self.stop_reason.error = self.stop_reason.error, None
-        root = str(self.paths.root)
+        root = self.store.place
         if isinstance(error, OSError) and not isinstance(error, ImagesError):  # an APITimeoutError is both
             msg = (
                 f"the batch stopped because {root!r} could not be written ({error.strerror or error}); make room or "
@@ -120,7 +121,7 @@ class RunState:
                 places = "".join(f"\n  {path}" for path in self.stop_reason.saved_elsewhere)
                 msg += (
                     ". Pictures that were paid for and did not fit were saved elsewhere, and the next run fetches them "
-                    f"(should it call their items unknown, move them to {str(self.paths.images)!r}):{places}"
+                    f"(should it call their items unknown, move them to {self.store.images_place!r}):{places}"
                 )
             return BatchFolderError(msg)
         if isinstance(error, APIConnectionError):
@@ -131,7 +132,7 @@ class RunState:
     def close(self) -> None:
         """Finish writing; blocks."""
         self.threads.shutdown()
-        self._journal.close()
+        self.store.close()
 
 
 @frozen(kw_only=True)

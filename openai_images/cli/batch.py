@@ -11,17 +11,16 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
-from pathlib import Path
+from contextlib import ExitStack, nullcontext
 from typing import Any, Self
 
 from openai_images import Batch, BatchPlan, ImagesClient, ImagesError
 from openai_images.cli import error_report
 from openai_images.cli.batch_costs import estimate_items
+from openai_images.cli.batch_engine import open_engine
 from openai_images.cli.batch_folder import (
     mark_folder,
     planning_folder,
-    read_unknown_keys,
     reject_mixed_folder,
 )
 from openai_images.cli.batch_input import BatchCommandOptions, BatchJob, load_job
@@ -55,6 +54,7 @@ class BatchCommand:
         self._console = console
         self._display = BatchDisplay(console)
         self._batch: Batch | None = None
+        self._engine: DaskEngine | None = None
         self.reporter = BatchReporter(console, job.options.out)
 
     async def run(self) -> int:
@@ -67,9 +67,10 @@ class BatchCommand:
         if self._options.dry_run:
             return await self._dry_run()
         job = self._job
-        async with open_client(
-            job.options, self._console, lambda: None, limits=job.limits, pace=0.0
-        ) as client:
+        async with (
+            open_client(job.options, self._console, lambda: None, limits=job.limits, pace=0.0) as client,
+            open_engine(job.options.dask, job.options.concurrency) as self._engine,
+        ):
             return await self._run(client)
 
     def interrupted(self) -> ErrorReport:
@@ -81,10 +82,10 @@ class BatchCommand:
 
     async def _dry_run(self) -> int:
         """Plan without sending; no folder is created."""
-        client = offline_client(self._options)
-        reject_mixed_folder(Path(self._options.out), local=self._options.local)
+        client, out = offline_client(self._options), self._options.out
+        reject_mixed_folder(out, local=self._options.local)
         try:
-            with planning_folder(self._options.out) as out:
+            with nullcontext(out) if self._job.shard else planning_folder(out) as out:
                 async with self._new_batch(client, out) as batch:
                     fits = self._print_plan(batch.plan)
         except OSError as error:
@@ -95,14 +96,13 @@ class BatchCommand:
     async def _run(self, client: ImagesClient) -> int:
         task = asyncio.current_task()
         interrupts = InterruptHandler(self._on_first_interrupt, lambda: task and task.cancel())
-        folder = Path(self._options.out)
-        reject_mixed_folder(folder, local=self._options.local)
+        reject_mixed_folder(self._options.out, local=self._options.local)
         batch = self._new_batch(client, self._options.out)
         # Signals are handled until the batch is closed: only then it knows what is unknown.
         with ExitStack() as signals:
             try:
                 async with batch as self._batch:
-                    mark_folder(folder, local=self._options.local)
+                    mark_folder(self._options.out, local=self._options.local)
                     self._print_plan(batch.plan)
                     await asyncio.sleep(0)  # an earlier Ctrl-C is raised here, before anything is sent
                     signals.enter_context(interrupts)
@@ -130,6 +130,8 @@ class BatchCommand:
             out,
             options=self._job.batch_options,
             progress=lambda progress: self._display.update(progress),  # noqa: PLW0108
+            shard=self._job.shard,
+            engine=self._engine,
         )
 
     def _print_plan(self, plan: BatchPlan) -> bool:
@@ -138,7 +140,7 @@ class BatchCommand:
         to_send = set(plan.to_send)
         items = (item for item in job.items if item.key in to_send)
         cost = estimate_items(items, job.prices, options.prices, job.max_image_cost)
-        for line in plan_lines(plan):
+        for line in (*job.shard_lines(plan), *plan_lines(plan)):
             self._console.print_note(line)
         if plan.to_send:
             free = "nothing (a stand-in paints); at the API " if options.local else ""
@@ -181,17 +183,14 @@ class BatchCommand:
 
     def _print_summary(self, batch: Batch) -> int:
         summary, progress = batch.summary, self._display.progress
-        # In input order; a cancelled item has no outcome, but a row in the journal.
-        journal = Path(self._options.out) / "journal.jsonl"
-        found = read_unknown_keys(journal) if summary.unknown else set[str]()
-        unknown = [item.key for item in self._job.items if item.key in found]
         run_summary = RunSummary(
             summary=summary,
             out=self._options.out,
             images_per_minute=progress.images_per_minute,
             spent=progress.spent,
             budget=self._job.budget,
-            unknown=unknown,
+            unknown=batch.unknown,
+            is_shared=self._job.is_shared,
             is_local=self._options.local,
         )
         for line in run_summary.lines:

@@ -5,13 +5,11 @@ Invariants: placeholder images and a model's never share a folder; a dry run lea
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from openai_images import ConfigurationError
 
@@ -22,8 +20,26 @@ _MARKER_TEXT = (
 _SENT = b'"state":"sent"'
 
 
-def mark_folder(folder: Path, *, local: bool) -> None:
+def is_url(out: str) -> bool:
+    """Whether a batch is in an object store, not in a folder."""
+    return "://" in out
+
+
+def is_shared(out: str) -> bool:
+    """Whether the batch there is one of many machines."""
+    return is_url(out) or os.path.isdir(os.path.join(out, "claims"))  # noqa: PTH112, PTH118  no error for a long name
+
+
+def is_marked(out: str) -> bool:
+    """Whether the images there are placeholders."""
+    return os.path.exists(os.path.join(out, _MARKER))  # noqa: PTH110, PTH118  no error for a long name
+
+
+def mark_folder(out: str, *, local: bool) -> None:
     """Write into the folder that its images are placeholders, or remove the file that says so. Raises OSError."""
+    folder = Path(out)
+    if is_url(out):
+        return
     if local:
         (folder / _MARKER).write_text(_MARKER_TEXT, encoding="utf-8")
     else:
@@ -53,25 +69,21 @@ def _is_there(path: str | Path) -> bool:
     return True
 
 
-def reject_mixed_folder(folder: Path, *, local: bool) -> None:
+def reject_mixed_folder(out: str, *, local: bool) -> None:
     """Raise `ConfigurationError` if placeholder images and a model's would share the folder."""
-    try:
-        # `Path.exists` raises if a name is too long; the batch reports that.
-        if os.path.exists(folder / _MARKER) == local or _SENT not in (folder / "journal.jsonl").read_bytes():  # noqa: PTH110
-            return
-    except OSError:
+    folder = Path(out)
+    # `Path.exists` raises if a name is too long; the batch reports that.
+    if is_url(out) or os.path.exists(folder / _MARKER) == local or not _has_requests(folder):  # noqa: PTH110
         return
     there, here = ("a model", "stand-ins") if local else ("local stand-ins", "a model")
     message = f"the pictures in {str(folder)!r} are by {there}, and those of this run would be by {here}"
     raise ConfigurationError(f"{message}; nothing was sent. Choose another folder with --out")
 
 
-def read_unknown_keys(journal: Path) -> set[str]:
-    """Read from the journal the keys whose outcome is unknown."""
-    states: dict[str, str] = {}
-    with suppress(OSError), journal.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            with suppress(ValueError, TypeError, KeyError, RecursionError):
-                row: dict[str, Any] = json.loads(line)
-                states[row["key"]] = row["state"]
-    return {key for key, state in states.items() if state in ("sent", "unknown")}
+def _has_requests(folder: Path) -> bool:
+    """Whether a request was sent for this folder, on one machine or on many."""
+    with suppress(OSError):
+        return _SENT in (folder / "journal.jsonl").read_bytes()
+    with suppress(OSError):
+        return any((folder / "claims").iterdir())
+    return False

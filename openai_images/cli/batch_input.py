@@ -7,10 +7,11 @@ Must not: accept part of an input: one bad row rejects it, and every bad row is 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from attrs import evolve, field, frozen
@@ -26,13 +27,18 @@ from openai_images import (
     read_prices,
 )
 from openai_images.cli.batch_costs import BudgetLeft, cost_range
+from openai_images.cli.batch_folder import is_shared
 from openai_images.cli.batch_items import BatchInput, InputOptions, load_items
+from openai_images.cli.console import dollars, plural
 from openai_images.cli.options import CallOptions
 from openai_images.cli.output import output_format
 from openai_images.cli.parameters import parse_parameters
 from openai_images.cli.preview import write_thumbnail
 
-_STAND_IN = (
+if TYPE_CHECKING:  # a batch on one machine does not need it
+    from openai_images import Shard
+
+STAND_IN = (
     "Local stand-ins: painted by a program on this machine, not by a model. Nothing was billed: amounts are what the "
     "API would have taken."
 )
@@ -64,12 +70,36 @@ class BatchCommandOptions(CallOptions):
     dedupe: bool = False
     dry_run: bool = False
     no_prompts: bool = False
+    shard: str | None = None
+    dask: str | None = None
 
     def check(self) -> None:
         """Raise click.UsageError for options that contradict each other."""
         super().check()
         if self.output_format is not None:  # otherwise each row may have one
             self.check_format(output_format(None, self.output_format), "write --format {0}")
+        if self.dask is not None and self.shard is not None:
+            raise click.UsageError("--dask shares the work out itself; leave --shard out.")
+        if self.dask is not None and self.local:
+            raise click.UsageError(
+                "--dask sends from other processes, which have no key of --local's server; for a try start "
+                "openai-images serve, and set OPENAI_API_KEY for the workers."
+            )
+
+    @property
+    def shared_by(self) -> Shard | None:
+        """Which part of a batch that several processes share this one is; None for a batch on one machine or on Dask.
+
+        Raises `ConfigurationError`.
+        """
+        if self.dask is not None and not self.dry_run:
+            return None
+        if self.shard is None and self.dask is None and not is_shared(self.out):
+            return None
+        from openai_images import Shard
+
+        shard = Shard() if self.shard is None else Shard.parse(self.shard)
+        return evolve(shard, plan_only=self.dry_run)
 
     @property
     def input_options(self) -> InputOptions:
@@ -110,6 +140,12 @@ class BatchJob:
     budget: Decimal | None
     max_image_cost: Decimal | None = None
     limits: Limits
+    shard: Shard | None = None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes take part."""
+        return self.shard is not None or self.options.dask is not None
 
     @property
     def items(self) -> Sequence[BatchItem]:
@@ -125,6 +161,20 @@ class BatchJob:
         is_certain = amounts is not None and (amounts[0] == amounts[1] or self.max_image_cost is not None)
         return BudgetLeft(self.budget, plan.spent, amounts[1] if amounts and is_certain else None)
 
+    def shard_lines(self, plan: BatchPlan) -> Iterator[str]:
+        """What this process has of the batch, of its limit and of its budget."""
+        shard = self.shard
+        if shard is None or shard.count == 1:
+            return
+        parts = [f"{plan.total:,} of {plural(len(self.items), 'request')}"]
+        if self.limits.images_per_minute is not None:
+            parts.append(
+                f"{self.limits.images_per_minute:g} of {self.options.images_per_minute} images per minute"
+            )
+        if self.budget is not None:
+            parts.append(f"{dollars(self.budget)} of the budget of {dollars(self.budget * shard.count)}")
+        yield f"shard {shard.index} of {shard.count}: {', '.join(parts)}"
+
     @property
     def batch_options(self) -> BatchOptions:
         """Options of the `Batch`."""
@@ -139,7 +189,7 @@ class BatchJob:
             retry_missing=options.retry_missing,
             dedupe=options.dedupe,
             thumbnail=write_thumbnail if find_spec("PIL") else None,
-            note=_STAND_IN if options.local else "",
+            note=STAND_IN if options.local else "",
             record_prompts=not options.no_prompts,
         )
 
@@ -147,10 +197,18 @@ class BatchJob:
 def load_job(options: BatchCommandOptions) -> BatchJob:
     """Read and check everything that the options name. Raises click.UsageError and `ImagesError`."""
     options.check()
-    limits = options.share(Limits(images_per_minute=options.images_per_minute))
+    shard = options.shared_by
+    parts = 1 if shard is None else shard.count
+    limits = Limits()
     if options.concurrency is not None:
         limits = evolve(limits, concurrency=options.concurrency)
+    if options.images_per_minute is not None:
+        divisor = parts if options.shared_url is None else 1  # a limit in Redis counts all parts
+        limits = evolve(limits, images_per_minute=options.images_per_minute / divisor)
+    limits = options.share(limits)
     budget = parse_budget(options.budget)
+    if budget is not None:
+        budget /= parts
     max_image_cost = parse_budget(options.max_image_cost, "--max-image-cost")
     defaults = options.request_params()
     prices = load_prices(options.prices)
@@ -161,6 +219,7 @@ def load_job(options: BatchCommandOptions) -> BatchJob:
         budget=budget,
         max_image_cost=max_image_cost,
         limits=limits,
+        shard=shard,
     )
 
 

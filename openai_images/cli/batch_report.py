@@ -20,6 +20,7 @@ from openai_images import (
     BatchPlan,
     BatchSummary,
     DownloadError,
+    Image,
     ImagesError,
     ModerationBlockedError,
     Outcome,
@@ -63,7 +64,7 @@ class BatchReporter:
         """Print the images of an outcome to stdout, or its failure to stderr."""
         if isinstance(outcome, Succeeded):
             result, state = outcome.result, "done"
-            paths = [self._display_path(image.path) for image in result.images]
+            paths = [self._display_place(image) for image in result.images]
             for path in () if self._console.as_json else paths:
                 self._check(is_taken=self._console.print_result(path))
             images = [image_record(*each) for each in zip(result.images, paths, strict=True)]
@@ -89,8 +90,11 @@ class BatchReporter:
                 f"warning: stdout takes nothing more; what is done is in {str(self._out)!r}", "yellow"
             )
 
-    def _display_path(self, path: Path | None) -> str:
-        """The path as the user would type it; absolute if it is outside the folder."""
+    def _display_place(self, image: Image) -> str:
+        """The path as the user would type it, absolute if it is outside the folder; the URL if there is no path."""
+        path = image.path
+        if path is None and image.url is not None:
+            return image.url
         if path is not None and path.is_relative_to(self._root):
             path = self._out / path.relative_to(self._root)
         return str(path)
@@ -184,11 +188,21 @@ class RunSummary:
     budget: Decimal | None = None
     unknown: Sequence[str] = ()
     is_local: bool = False
+    is_shared: bool = False
 
     @property
     def lines(self) -> list[str]:
         """The lines to print."""
-        return [self._counts, self._pace, *self._advice, f"contact sheet: {self._sheet}"]
+        sheet = f"contact sheet: {self._sheet}"
+        if self.is_shared:
+            sheet = f"all processes together, and the contact sheet: openai-images batch-status {self.out}"
+        return [self._counts, self._pace, *self._advice, sheet]
+
+    @property
+    def status_lines(self) -> list[str]:
+        """The lines of a batch that is looked at, not run."""
+        money = self._pace.partition(", ")[2]
+        return [self._counts, money, *self._advice]
 
     @property
     def record(self) -> dict[str, Any]:

@@ -37,6 +37,10 @@ _EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "openai-images batch prompts.csv --out pictures --dry-run",
         "openai-images batch prompts.csv --out pictures --images-per-minute 50 --budget 5",
     ),
+    "batch-status": (
+        "openai-images batch-status /shared/run",
+        "openai-images batch-status s3://bucket/run --json",
+    ),
     "costs": ("openai-images costs pictures drafts", "openai-images costs pictures --json"),
     "models": ("openai-images models", "openai-images models --check --json"),
     "serve": (

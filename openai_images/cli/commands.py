@@ -28,7 +28,7 @@ from openai_images.cli.command_parts import (
     verbosity_options,
 )
 from openai_images.cli.console import DEFAULT_MODEL, ResilientStream, Streams
-from openai_images.cli.tool_commands import costs, demo, models, serve, studio
+from openai_images.cli.tool_commands import batch_status, costs, demo, models, serve, studio
 
 _NAME = "openai-images"
 _NOT_NEGATIVE = click.IntRange(min=0)
@@ -161,7 +161,14 @@ def edit(streams: Streams, /, **values: Any) -> int:
 
 @cli.command(short_help="Generate a picture for each row of a file; resumes.")
 @argument("file", required=False)
-@option("--out", metavar="DIR", required=True, help="The batch's folder: pictures, journal, index.html.")
+@option(
+    "--out",
+    metavar="DIR",
+    required=True,
+    help="The batch's folder: pictures, journal, index.html. Many machines share one, or a URL (s3://bucket/run).",
+)
+@option("--dask", metavar="ADDRESS", help="Run on the workers of a Dask scheduler, such as tcp://host:8786.")
+@option("--shard", metavar="I/N", help="Be process I, from 1, of N that share --out; see also batch-status.")
 @option(
     "--input-format",
     type=click.Choice(["txt", "csv", "json", "jsonl"]),
@@ -232,5 +239,5 @@ def batch(streams: Streams, /, **values: Any) -> int:
     return run_batch(BatchCommandOptions(**values), streams)
 
 
-for _command in (costs, models, serve, studio, demo):
+for _command in (batch_status, costs, models, serve, studio, demo):
     cli.add_command(_command)

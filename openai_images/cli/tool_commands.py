@@ -42,6 +42,23 @@ def costs(streams: Streams, /, **values: Any) -> int:
     return run_costs(CostsOptions(**values), streams)
 
 
+@command("batch-status", short_help="Where a batch stands that many processes share.")
+@argument("out", metavar="DIR")
+@option("--no-prompts", is_flag=True, help="Leave the prompts out of the contact sheet.")
+@json_option
+@verbosity_options
+@click.pass_obj
+def batch_status(streams: Streams, /, **values: Any) -> int:
+    """Print where the batch in DIR stands, all processes of `batch --shard` together, and write its contact sheet.
+
+    DIR is what `batch` has as --out: a folder, or a URL such as s3://bucket/run. Nothing is sent. While the batch runs,
+    unknown requests may be in flight.
+    """
+    from openai_images.cli.batch_status import BatchStatusOptions, run_batch_status
+
+    return run_batch_status(BatchStatusOptions(**values), streams)
+
+
 @command(short_help="What each model takes and costs, and when it ends.")
 @option("--check", "ask_server", is_flag=True, help="Ask the server which of them the key has.")
 @endpoint_options

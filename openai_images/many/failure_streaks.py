@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from openai_images.errors import (
     AuthenticationError,
+    ClusterError,
     DownloadError,
     ImagesError,
     ModerationBlockedError,
@@ -43,7 +44,7 @@ def failure_kind(error: BaseException) -> FailureKind | None:
     """Return what identical failures have in common; None for errors of one request, and those that cost nothing."""
     if isinstance(error, OSError) and not isinstance(error, ImagesError):
         return None if isinstance(error, UnsentOSError) else (OSError, error.errno, "")
-    if isinstance(error, ModerationBlockedError) or (
+    if isinstance(error, ModerationBlockedError | ClusterError) or (
         isinstance(error, DownloadError) and _only_fetched(error.response)
     ):
         return None

@@ -54,7 +54,8 @@ class RunOptions:
 
     At most `concurrency` requests and results are held; with `ordered`, outcomes come in the order of the requests.
     `total` is the number of requests, if it is known. `progress` is called after each change, `cost` for each result;
-    `wait_reason` returns why nothing is sent and until when. `defaults` are parameters of requests that do not set
+    `wait_reason` returns why nothing is sent and until when; `on_stop` is called when nothing more shall be sent.
+    `defaults` are parameters of requests that do not set
     them. Outcomes show the beginning of their prompt if `show_prompts`. `max_identical_failures` without a success
     between them end the run (None: never; see `FailureStreak`). Raises `ConfigurationError`.
     """
@@ -66,6 +67,7 @@ class RunOptions:
     cost: Callable[[GenerateRequest, ImageResult], Decimal | None] | None = None
     timing: Timing = Timing()  # noqa: RUF009  frozen
     wait_reason: Callable[[], str | None] = lambda: None
+    on_stop: Callable[[], object] = lambda: None
     defaults: Mapping[str, Any] = field(factory=dict[str, Any], repr=False)
     show_prompts: bool = True
     max_identical_failures: int | None = field(default=DEFAULT_IDENTICAL_FAILURES, validator=_count_or_none)

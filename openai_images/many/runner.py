@@ -90,6 +90,7 @@ class Runner:
             self._tasks[ticket].cancel()
         self._requests.interrupt()
         _wake(self._capacity_freed)
+        self._options.on_stop()
 
     def end(self, error: Exception) -> None:
         """Stop because of this error, which is raised at the end."""

@@ -194,7 +194,7 @@ async def test_no_room_for_small_copies(
     def full(*args: object) -> bool:
         raise OSError(errno.ENOSPC, FULL)
 
-    monkeypatch.setattr("openai_images.batch.batch.make_thumbnail", full)
+    monkeypatch.setattr("openai_images.batch.batch_runner.make_thumbnail", full)
     ran = await run(client, many(3), out, thumbnail=lambda picture, copy: None)
     assert (ran.error, ran.summary.done) == (None, 3)
 

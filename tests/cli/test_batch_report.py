@@ -20,7 +20,6 @@ from openai_images import (
     StreamInterruptedError,
     Succeeded,
 )
-from openai_images.cli.batch import read_unknown_keys
 from openai_images.cli.batch_progress import BatchDisplay
 from openai_images.cli.batch_report import BatchReporter
 from openai_images.cli.console import Console
@@ -79,24 +78,3 @@ def test_a_path_is_as_the_user_would_type_it(tmp_path: Path) -> None:
     elsewhere = Image(path=tmp_path / "k.png")
     out, _ = told(Succeeded(0, "k", REQUEST, ImageResult((here, elsewhere))))
     assert out == f"out/images/k.png\n{elsewhere.path}\n"
-
-
-def test_unknown_keys_are_in_the_journal(tmp_path: Path) -> None:
-    """The last row of a key counts; what is no row is passed over."""
-    journal = tmp_path / "journal.jsonl"
-    assert read_unknown_keys(journal) == set()
-    rows = [
-        "begun ",
-        "sent a",
-        "sent b",
-        "sent c",
-        "done b",
-        "unknown c",
-        "sent d",
-        "refused d",
-        "unknown e",
-        "done e",
-    ]
-    lines = [json.dumps(dict(zip(("state", "key"), row.split(" "), strict=True))) for row in rows]
-    journal.write_text("\n".join([*lines, "", "7", "null", "{}", '{"state": "sent", "key": "torn']))
-    assert read_unknown_keys(journal) == {"a", "c"}

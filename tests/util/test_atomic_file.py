@@ -85,7 +85,7 @@ def test_many_files_of_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         return count
 
     monkeypatch.setattr(os.path, "lexists", counted(os.path.lexists))
-    monkeypatch.setattr(atomic_file, "_claim", counted(atomic_file._claim))
+    monkeypatch.setattr(atomic_file, "create_new", counted(atomic_file.create_new))
     counts: list[int] = []
     for number in range(1, 257):
         looks = 0

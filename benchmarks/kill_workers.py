@@ -1,0 +1,114 @@
+"""Kill or stop processes of shared batches at random: `python -m benchmarks kill_workers [--runs 30] [--seed 1]`.
+
+Rules: each run has a server of its own, which survives. In half of the runs some processes are killed, in a quarter all
+of them, in a quarter one is stopped until another has taken its place, and goes on then. A table says what was found;
+exits with 1 where a promise was broken. No figures, only right and wrong.
+"""
+
+import argparse
+import asyncio
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.kill import noise
+from benchmarks.kill_workers_run import Engine, FolderFiles, Job, Shards, Story, Strike, strike_and_resume
+from openai_images.server import LocalImagesServer
+
+__all__ = ["ENGINES", "main", "one", "strike"]
+
+ENGINES: dict[str, type[Engine]] = {"shards": Shards}
+PACE = 0.15  # seconds that a picture takes
+LIMITED = 3
+"""Every so many runs the server has a limit."""
+
+
+def strike(chance: random.Random, prompts: int, workers: int) -> Strike:
+    """When to strike, and whom."""
+    kind, records = chance.randrange(4), chance.randint(0, prompts - 1)
+    if kind == 0:
+        return Strike(records, tuple(range(workers)))
+    if kind == 1:
+        return Strike(records, (chance.randrange(workers),), stop=True)
+    return Strike(records, tuple(chance.sample(range(workers), chance.randint(1, workers - 1))))
+
+
+async def one(  # noqa: PLR0913  what a run is made of
+    folder: Path, number: int, when: Strike, picture: bytes, *, prompts: int, workers: int, engine: str
+) -> Story:
+    """Run `number`."""
+    rate, burst = (6_000, 5) if number % LIMITED == 0 else (None, None)
+    async with LocalImagesServer(
+        pictures=picture, pace=PACE, images_per_minute=rate, rate_limit_burst=burst, rate_limit_headers=False
+    ) as server:
+        out = folder / str(number)
+        job = Job(
+            prompts=tuple(f"run {number}, picture {each}" for each in range(prompts)),
+            source=folder / f"{number}.txt",
+            out=str(out),
+            files=FolderFiles(out),
+            server=server,
+            workers=workers,
+        )
+        return await strike_and_resume(job, ENGINES[engine], when)
+
+
+_HEAD = "  #  strike                     claims  records  unknown  adopted  refused  POSTs      s  wrong"
+
+
+def _line(number: int, story: Story, seconds: float) -> str:
+    struck, ended = story.struck, story.ended
+    at = str(story.strike) if story.was_running else f"{story.strike} (over)"
+    adopted = sum("adopted" in row for rows in ended.records.values() for row in rows)
+    refused = sum(row["state"] == "refused" for rows in ended.records.values() for row in rows)
+    return (
+        f"{number:3}  {at:26} {len(struck.claims):6} {len(struck.records):8} {len(story.unknown):8} {adopted:8} "
+        f"{refused:8} {sum(ended.posts.values()):6} {seconds:6.1f} {len(story.wrong):6}"
+    )
+
+
+async def _all(arguments: argparse.Namespace, folder: Path) -> int:
+    picture, wrong = noise(120), 0
+    chance = random.Random(arguments.seed)  # noqa: S311  repeatable, not secret
+    print(_HEAD, flush=True)
+    for number in range(arguments.runs):
+        started = time.monotonic()
+        story = await one(
+            folder,
+            number,
+            strike(chance, arguments.prompts, arguments.workers),
+            picture,
+            prompts=arguments.prompts,
+            workers=arguments.workers,
+            engine=arguments.engine,
+        )
+        print(_line(number, story, time.monotonic() - started), flush=True)
+        wrong += len(story.wrong)
+        for sentence in story.wrong[:10]:
+            print(f"     {sentence}", flush=True)
+        if story.wrong:
+            print(story.said[-2000:], flush=True)
+    print(f"{arguments.runs} runs, {wrong} promises broken")
+    return int(wrong > 0)
+
+
+def main() -> int:
+    """Kill, run again, print; 1 where a promise was broken."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks kill_workers", description=__doc__)
+    parser.add_argument("--runs", type=int, default=30, help="how many (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of the moments (%(default)s)")
+    parser.add_argument("--prompts", type=int, default=160, help="of a run (%(default)s)")
+    parser.add_argument("--workers", type=int, default=8, help="processes of a run (%(default)s)")
+    parser.add_argument("--engine", choices=sorted(ENGINES), default="shards", help="what starts them")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="leave the folders there, to look at")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        if arguments.keep is not None:
+            arguments.keep.mkdir(parents=True, exist_ok=True)
+        return asyncio.run(_all(arguments, arguments.keep or Path(temporary)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

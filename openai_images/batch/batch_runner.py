@@ -1,0 +1,189 @@
+"""One run of a batch that was opened: it sends what is planned as budget and limits allow, and yields the outcomes.
+
+Invariants: an outcome is yielded when its images and its row are on disk; an item starts when the budget has a
+reservation for it; closing cancels in-flight requests, whose outcome is recorded as unknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from functools import partial
+
+from attrs import evolve
+
+from openai_images.batch.caller import run_cost
+from openai_images.batch.contact_sheet import write_page
+from openai_images.batch.image_records import write_records
+from openai_images.batch.item_runner import ItemRunner
+from openai_images.batch.item_store import ItemTakenError
+from openai_images.batch.items import ResolvedItem
+from openai_images.batch.models import BatchSummary
+from openai_images.batch.plan import BatchStatus
+from openai_images.batch.recorder import share_outcome
+from openai_images.batch.remote_runner import RemoteBatch, RemoteItemRunner
+from openai_images.batch.run_state import RunSettings, RunState, WorkItem
+from openai_images.batch.sheet_cards import make_thumbnail
+from openai_images.errors import ImagesError
+from openai_images.many.failure_streaks import FailureStreak
+from openai_images.many.items import RequestItem, RunOptions
+from openai_images.many.outcomes import Outcomes
+from openai_images.models.outcomes import CallObserver, Outcome, Progress
+from openai_images.models.results import ImageResult
+
+
+class BatchRunner:
+    """Call `next` until it raises; then `aclose`."""
+
+    def __init__(self, settings: RunSettings, remote: RemoteBatch | None = None) -> None:
+        """The items run in this process, or with a `remote` batch elsewhere."""
+        opened, options = settings.opened, settings.options
+        self.plan, self._opened = opened.plan, opened
+        self.status = BatchStatus(opened.plan, opened.ledger)
+        self._run = RunState(settings, stop=lambda: self._outcomes.stop())  # noqa: PLW0108  they are made below
+        self._timing = settings.caller.timing
+        self._start_time = settings.start_time
+        self._end_time: float | None = None
+        self._options = options
+        self._items = {item.key: item for item in settings.items}
+        self._duplicates: dict[str, list[ResolvedItem]] = {}
+        for key, representative in self.plan.same.items():
+            if representative in opened.stems:
+                self._duplicates.setdefault(representative, []).append(self._items[key])
+        self._to_send = frozenset(opened.plan.to_send)
+        self._order = dict.fromkeys((*opened.plan.to_fetch, *opened.plan.to_send))  # URLs expire
+        self._work: dict[str, WorkItem] = {}  # what was started
+        self._pending: deque[Outcome] = deque()
+        self._started = False
+        self._remote = remote
+        self._streak = FailureStreak(options.max_identical_failures)  # of the items that run elsewhere
+        self._outcomes = Outcomes(self._requests(), self._run_item, self._run_options(settings))
+
+    def _run_options(self, settings: RunSettings) -> RunOptions:
+        options, caller, remote, progress = settings.options, settings.caller, self._remote, settings.progress
+        if remote is not None and progress is not None:
+            progress = partial(_show, progress, remote)
+        return RunOptions(
+            concurrency=remote.window if remote else options.concurrency or caller.concurrency,
+            total=len(self._order),
+            progress=progress,
+            cost=partial(run_cost, options.prices),
+            timing=caller.timing,
+            wait_reason=(caller if remote is None else remote).wait_reason,
+            on_stop=(lambda: None) if remote is None else remote.stop,
+            show_prompts=caller.show_prompts and options.record_prompts,
+            max_identical_failures=options.max_identical_failures,
+                observer=caller.run_observer(),
+        )
+
+    async def next(self) -> Outcome:
+        """The next outcome, which is on disk. Raises StopAsyncIteration, and the error that ended the run."""
+        if not self._started:
+            self._started = True
+            await self._outcomes.__aenter__()
+        if not self._pending:
+            try:
+                outcome = await anext(self._outcomes)
+            except StopAsyncIteration:
+                error = self._run.stop_reason.error
+                final = self._run.pop_error()
+                if final is None:
+                    raise
+                raise final from (None if final is error else error)
+            except ImagesError:  # one identical failure too many
+                self._run.stop_reason.set("failures")
+                raise
+            self._pending.append(outcome)
+            self._pending.extend(
+                [
+                    await share_outcome(self._run, item, outcome)
+                    for item in self._duplicates.get(outcome.key, ())
+                ]
+            )
+        return self._pending.popleft()
+
+    def summary(self) -> BatchSummary:
+        """Where the batch stands."""
+        end_time = self._timing.monotonic() if self._end_time is None else self._end_time
+        summary = self.status.summary(self._items, self._run.stop_reason, end_time - self._start_time)
+        return evolve(summary, assumed_cost=self._run.budget.assumption)
+
+    def unknown(self) -> tuple[str, ...]:
+        """The keys whose outcome is unknown."""
+        return tuple(key for key in self._items if self.status.state(key) == "unknown")
+
+    def stop(self) -> None:
+        """Send no new requests."""
+        self._run.stop_reason.set("stopped")
+        self._outcomes.stop()
+
+    async def aclose(self) -> None:
+        """Cancel in-flight requests, record them as unknown, and unlock the folder."""
+        try:
+            await self._outcomes.aclose()
+            if self._remote is not None:
+                await self._remote.end()
+        finally:
+            await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        try:
+            self._run.close()
+            self._end_time = self._timing.monotonic()
+            root, items = self._opened.root, self._items.values()
+            if root is not None and self._opened.writes_page:
+                write_records(root, items, self._run.ledger, self._options)
+                write_page(root, items, self.status, self.summary(), self._options)
+        finally:
+            self._opened.release()
+
+    async def _requests(self) -> AsyncIterator[RequestItem]:
+        """What is to be fetched first; then the items to send, as the budget allows."""
+        for key in self._order:
+            work = self._work_item(key)
+            if work.can_send and self._options.budget is not None:
+                reservation = await self._run.budget.reserve(self._run.cost(work.item))
+                if reservation is None:
+                    self._run.stop_reason.set("budget")
+                    return
+                work = evolve(work, reservation=reservation)
+            self._work[key] = work
+            yield RequestItem(work.item.index, key, self._items[key].request)
+
+    def _work_item(self, key: str) -> WorkItem:
+        item, record = self._items[key], self._run.ledger.get(key)
+        kept_files = self._opened.kept_files.get(key, ())
+        return WorkItem(
+            item=item.rest(len(kept_files), self._options) or item,
+            stem=self._opened.stems[key],
+            remote=record if record.state == "away" else None,
+            can_send=key in self._to_send,
+            kept_files=kept_files,
+        )
+
+    async def _run_item(self, item: RequestItem, observer: CallObserver) -> ImageResult:
+        work, remote = self._work.pop(item.key), self._remote
+        try:
+            if remote is None:
+                result = await ItemRunner(self._run, work, observer).run()
+            else:
+                result = await RemoteItemRunner(self._run, work, remote, self._streak, observer).run()
+        except ItemTakenError as error:
+            raise ImagesError(str(error)) from None
+        if self._options.thumbnail is not None:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._run.threads, self._make_thumbnails, item.key)
+        return self._opened.deliver(item.key, result)
+
+    def _make_thumbnails(self, key: str) -> None:
+        root = self._opened.root
+        if root is not None and self._options.thumbnail is not None:
+            for file in self._run.ledger.get(key).files:
+                with suppress(OSError):  # on a full disk even the removal of a part file may fail
+                    make_thumbnail(root, file.name, self._options.thumbnail)
+
+
+def _show(show: Callable[[Progress], object], remote: RemoteBatch, progress: Progress) -> None:
+    show(remote.shown(progress))

@@ -1,0 +1,163 @@
+"""All processes of a batch in shared storage together: where it stands, its journal, and its contact sheet.
+
+Invariants: the journal is made from claims and records, and holds nothing that they do not; it is written whole, under
+one name, so that it does not matter who writes it last. Blocks.
+Must not: decide what is sent.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from attrs import define, evolve, field, frozen
+
+from openai_images._version import __version__
+from openai_images.batch.contact_sheet import write_page
+from openai_images.batch.image_records import write_records
+from openai_images.batch.items import ResolvedItem
+from openai_images.batch.journal import FORMAT, encode_row
+from openai_images.batch.ledger import Ledger
+from openai_images.batch.models import BatchOptions, BatchSummary
+from openai_images.batch.plan import BatchStatus, StopReason, make_plan
+from openai_images.cluster.claim_store import row_lines
+from openai_images.cluster.inputs import read_input, read_runs
+from openai_images.cluster.names import CLAIMS
+from openai_images.cluster.open_storage import open_storage
+from openai_images.cluster.status import Images, Listing, RowLine, list_storage, make_ledger, read_attempts
+from openai_images.cluster.storage import FolderStorage, Storage
+from openai_images.errors import BatchFolderError
+
+_JOURNAL: Final = "journal.jsonl"
+_PAGE: Final = "index.html"
+
+
+@frozen(kw_only=True)
+class OpenClaim:
+    """A request that was sent, or is in flight: of `worker` ("host:pid"), since `at` by its clock."""
+
+    key: str
+    attempt: int
+    worker: str = ""
+    at: str = ""
+
+
+@frozen(kw_only=True)
+class SharedStatus:
+    """Where a batch of many processes stands: all of them together.
+
+    `unknown` are the requests without an end: each is in flight, or its process has ended. `runs` were begun. `page` is
+    the path or URL of the contact sheet.
+    """
+
+    summary: BatchSummary
+    unknown: tuple[OpenClaim, ...] = ()
+    runs: int = 0
+    page: str = ""
+
+
+def read_batch_status(out: str, options: BatchOptions | None = None) -> SharedStatus:
+    """Where the batch in `out` stands; its journal and its contact sheet are made anew. Blocks.
+
+    Of the `options` it takes `thumbnail`, `note` and `record_prompts`. Raises `BatchFolderError` where there is no
+    such batch, `ConfigurationError` for a URL that cannot be used, and OSError.
+    """
+    storage = open_storage(out)
+    if isinstance(storage, FolderStorage) and not (storage.root / CLAIMS).is_dir():
+        raise BatchFolderError(
+            f"{out!r} is not the folder of a batch that many processes share: it has no claims"
+        )
+    return _Compaction(storage, options or BatchOptions()).run()
+
+
+@define
+class _Compaction:
+    storage: Storage
+    options: BatchOptions
+    items: list[ResolvedItem] = field(init=False)
+    ids: Mapping[str, str] = field(init=False)
+
+    def run(self) -> SharedStatus:
+        runs = read_runs(self.storage)
+        name = runs[-1].get("input") if runs else None
+        self.items, self.ids = read_input(self.storage, name) if isinstance(name, str) else ([], {})
+        known = self._known_lines()
+        listing, lines = self._read(known)
+        ledger = make_ledger(lines)
+        images = Images(self.storage, listing, str(runs[-1].get("at", "")) if runs else "")
+        if images.adopt(self.ids, ledger):
+            listing, lines = self._read(known)
+            ledger = make_ledger(lines)
+        plan = make_plan(self.items, ledger, images.findings(self.ids, ledger, ()), BatchOptions())
+        status = BatchStatus(plan, ledger)
+        summary = status.summary(self.ids, StopReason(), 0.0)
+        self._write(lines, ledger, status, summary)
+        return SharedStatus(
+            summary=summary,
+            unknown=tuple(self._open_claims(lines, status)),
+            runs=len(runs),
+            page=self.storage.url(_PAGE),
+        )
+
+    def _known_lines(self) -> dict[str, list[bytes]]:
+        """The rows of the last journal, by attempt."""
+        known: dict[str, list[bytes]] = {}
+        with suppress(FileNotFoundError):
+            for line in row_lines(self.storage.read(_JOURNAL)):
+                record = json.loads(line).get("record")
+                if isinstance(record, str):
+                    known.setdefault(record, []).append(line)
+        return known
+
+    def _read(self, known: Mapping[str, Sequence[bytes]]) -> tuple[Listing, list[RowLine]]:
+        """What is in storage, and the rows of all items: of the newest input, and of earlier ones."""
+        listing = list_storage(self.storage)
+        keys = {id_: key for key, id_ in self.ids.items()}
+        lines = list(read_attempts(self.storage, listing, keys, known))
+        earlier = {id_: "" for id_ in listing.attempts if id_ not in keys}
+        for line in read_attempts(self.storage, listing, earlier, known):
+            if line.row["key"] not in self.ids:  # otherwise the key is another item's now
+                lines.append(line)  # noqa: PERF401  with its reason
+        return listing, lines
+
+    def _open_claims(self, lines: Iterable[RowLine], status: BatchStatus) -> Iterator[OpenClaim]:
+        unknown = {key for key in self.ids if status.state(key) == "unknown"}
+        claims = {
+            line.row["key"]: line.row
+            for line in lines
+            if line.row["key"] in unknown and line.row["state"] == "sent"
+        }
+        for key, row in claims.items():
+            attempt = str(row.get("record", "")).rpartition(".")[2]
+            yield OpenClaim(
+                key=key,
+                attempt=int(attempt) if attempt.isdecimal() else 1,
+                worker=str(row.get("worker", "")),
+                at=str(row.get("at", "")),
+            )
+
+    def _write(
+        self, lines: Iterable[RowLine], ledger: Ledger, status: BatchStatus, summary: BatchSummary
+    ) -> None:
+        begun = {
+            "state": "begun",
+            "key": None,
+            "format": FORMAT,
+            "version": __version__,
+            "items": summary.total,
+        }
+        self.storage.put(_JOURNAL, b"".join([encode_row(begun), *(line.text for line in lines)]))
+        if isinstance(self.storage, FolderStorage):
+            write_records(self.storage.root, self.items, ledger, self.options)
+            write_page(self.storage.root, self.items, status, summary, self.options)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder) / self.storage.place.rpartition("/")[2]
+            root.mkdir()
+            write_page(root, self.items, status, summary, evolve(self.options, thumbnail=None))
+            with suppress(FileNotFoundError):  # a warning has said why
+                self.storage.put(_PAGE, (root / _PAGE).read_bytes())

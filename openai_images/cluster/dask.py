@@ -1,0 +1,256 @@
+"""`DaskEngine`: the items of a batch run in the workers of a Dask cluster.
+
+Invariants: every chunk ends within seconds of the scheduler's end, with `ClusterError`: `as_completed` of distributed
+would wait for ever. Only small rows come back. A cluster without a worker is reported and waited for, at most
+`max_wait` seconds. All calls of the Dask client are made in its own event loop, so that a synchronous client works too.
+Must not: be imported before it is used (distributed is an extra), or send functions that are not this package's:
+Dask pickles those of `__main__` by value, and their semaphores would not be shared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Self, TypeVar
+
+try:
+    import distributed
+    from distributed.client import FutureCancelledError
+except ImportError as error:
+    raise ImportError(f"DaskEngine needs distributed: pip install 'openai-images[dask]' ({error})") from error
+
+from openai_images.cluster.driver import ClusterEngine
+from openai_images.cluster.job import ItemSpec, Job, Row
+from openai_images.cluster.worker import close_workers, run_items, stop_run
+from openai_images.errors import ClusterError, ImagesError
+from openai_images.models.options import Timing
+
+_log = logging.getLogger("openai_images")
+_T = TypeVar("_T")
+
+_STATUS_INTERVAL = 0.25
+_WORKERS_INTERVAL = 2.0
+_ANSWER_SECONDS = 30.0
+"""Seconds in which a scheduler answers, or is lost: it may be suspended, with its connection open."""
+
+_MIN_WINDOW, _MAX_WINDOW = 512, 4096
+_SPARE = 1.25
+"""More items than there are slots, so that no slot waits for the driver."""
+
+_AGAIN = "What was sent is recorded: run the same batch again to continue"
+
+
+class WorkerCleanup(distributed.WorkerPlugin):
+    """Closes a worker's clients when the worker is closed."""
+
+    name = "openai_images"
+
+    async def teardown(self, worker: Any) -> None:  # noqa: ARG002  the signature of Dask
+        """Close the clients of this process."""
+        await close_workers()
+
+
+class DaskEngine(ClusterEngine):
+    """Runs a batch's items in the workers of the cluster that `client`, a `distributed.Client`, is connected to.
+
+    `chunk` items travel together, and a chunk is back when its slowest request is: keep it small. `in_flight` requests
+    are in flight in each worker process; start workers with `--nthreads 32` or more, as a worker runs that many chunks
+    at once (the requests use no threads). A cluster without workers is waited for, at most `max_wait` seconds. The
+    client, synchronous or asynchronous, stays open.
+    """
+
+    def __init__(
+        self,
+        client: distributed.Client,
+        *,
+        chunk: int = 8,
+        in_flight: int = 64,
+        max_wait: float = 600.0,
+        timing: Timing = Timing(),  # noqa: B008  frozen
+    ) -> None:
+        if chunk < 1 or in_flight < 1:
+            raise ValueError("chunk and in_flight must be 1 or more")
+        self.chunk = chunk
+        self.in_flight = in_flight
+        self._max_wait = max_wait
+        self._timing = timing
+        self._client: Any = client  # distributed is typed in part only
+        self._loss: asyncio.Future[ClusterError] | None = None  # of the client's loop
+        self._watching: asyncio.Task[None] | None = None
+        self._without_workers: float | None = None
+        self.processes = 0
+        self.window = _MIN_WINDOW
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(
+        cls,
+        address: str,
+        *,
+        timeout: float = 10.0,  # noqa: ASYNC109  Dask's
+        **options: Any,
+    ) -> AsyncGenerator[Self]:
+        """An engine with a client of its own, for an `async with` block, and the `options` of the constructor.
+
+        Raises `ClusterError` where no scheduler answers at this address, such as "tcp://host:8786", in `timeout` s.
+        """
+        open_client: Any = distributed.Client  # its signature has no types
+        try:
+            client = await open_client(address, asynchronous=True, timeout=timeout)
+        except (OSError, ValueError, TimeoutError) as error:
+            message = f"no Dask scheduler answers at {address[:200]} ({error}); nothing was sent"
+            raise ClusterError(message) from None
+        try:
+            yield cls(client, **options)
+        finally:
+            await client.close()
+
+    def __repr__(self) -> str:
+        return f"<DaskEngine {self._address} chunk={self.chunk} in_flight={self.in_flight}>"
+
+    async def start(self) -> None:
+        """Look at the workers, and watch the scheduler from now on. Raises `ClusterError` and RuntimeError."""
+        await self._in_client_loop(self._start())
+
+    async def run(self, job: Job, items: Sequence[ItemSpec]) -> Sequence[Row]:
+        """The rows of the items, which run in one worker. Raises `ClusterError`."""
+        return await self._in_client_loop(self._run(job, list(items)))
+
+    async def stop(self, job: Job) -> None:
+        """Have all workers start no more items of this job. Raises `ClusterError`."""
+        await self._in_client_loop(self._stop(job))
+
+    async def aclose(self) -> None:
+        """Stop watching the scheduler; idempotent."""
+        if self._watching is not None:
+            await self._in_client_loop(self._end_watch())
+
+    def wait_reason(self) -> str | None:
+        """That there is no worker, if so."""
+        if self._without_workers is None:
+            return None
+        return f"no worker is connected to the Dask scheduler at {self._address}"
+
+    @property
+    def _address(self) -> str:
+        scheduler = self._client.scheduler
+        return "an unknown address" if scheduler is None else str(scheduler.address)
+
+    async def _in_client_loop(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        """Run a coroutine in the loop of the Dask client, which may be another thread's."""
+        loop: asyncio.AbstractEventLoop = self._client.loop.asyncio_loop
+        if loop is asyncio.get_running_loop():
+            return await coroutine
+        if loop.is_closed() or not loop.is_running():
+            coroutine.close()
+            raise ClusterError("the Dask client is closed: open another one, and run the same batch again")
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
+
+    async def _start(self) -> None:
+        if self._watching is not None:
+            raise RuntimeError("an engine runs one batch at a time; make another one of the same client")
+        if self._client.status != "running":
+            raise self._lost(f"the client is {self._client.status}")
+        self._loss = asyncio.get_running_loop().create_future()
+        slots = await self._guard(self._slots())
+        self._watching = asyncio.get_running_loop().create_task(self._watch())
+        self.processes = len(slots)
+        await self._guard(self._client.register_plugin(WorkerCleanup()))
+        self._warn_of_few_slots(slots)
+        wanted = math.ceil(_SPARE * self.chunk * sum(slots.values()))
+        self.window = min(_MAX_WINDOW, max(_MIN_WINDOW, wanted))
+
+    async def _run(self, job: Job, items: list[ItemSpec]) -> Sequence[Row]:
+        future = self._client.submit(run_items, job, items, pure=False)
+        try:
+            rows: Sequence[Row] = await self._guard(_result(future))
+        except ImagesError:  # such as a worker's that finds no key
+            raise
+        except Exception as error:
+            message = f"a task failed in the Dask cluster ({type(error).__name__}: {error}). {_AGAIN}"
+            raise ClusterError(message) from error
+        finally:
+            future.release()
+        return rows
+
+    async def _stop(self, job: Job) -> None:
+        await self._guard(self._client.run(stop_run, job.run, on_error="ignore"))
+
+    async def _guard(self, awaitable: Coroutine[Any, Any, _T]) -> _T:
+        """Await something of the scheduler as long as that is there. Raises `ClusterError`."""
+        loss = self._loss
+        assert loss is not None  # noqa: S101  `start` comes first
+        task = asyncio.ensure_future(awaitable)
+        try:
+            waits: set[asyncio.Future[Any]] = {task, loss}
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise loss.result()
+            return task.result()
+        except (FutureCancelledError, OSError) as error:
+            raise self._lost(str(error)) from error
+        finally:
+            task.cancel()
+
+    async def _watch(self) -> None:
+        """Notice that the scheduler is gone, or suspended, or has no workers."""
+        looked_at = -math.inf
+        while self._loss is not None and not self._loss.done():
+            try:
+                if self._client.status != "running":
+                    raise self._lost(f"the client is {self._client.status}")
+                if self._timing.monotonic() - looked_at >= _WORKERS_INTERVAL:
+                    looked_at = self._timing.monotonic()
+                    self._note_workers(await self._slots())
+            except ClusterError as error:
+                self._loss.set_result(error)
+            except (OSError, TimeoutError) as error:
+                self._loss.set_result(self._lost(str(error) or f"no answer in {_ANSWER_SECONDS:.0f} s"))
+            await self._timing.sleep(_STATUS_INTERVAL)
+
+    async def _slots(self) -> Mapping[str, int]:
+        """How many chunks each worker runs at once, by its address."""
+        slots: Mapping[str, int] = await asyncio.wait_for(self._client.scheduler.ncores(), _ANSWER_SECONDS)
+        return slots
+
+    def _note_workers(self, slots: Mapping[str, int]) -> None:
+        now, self.processes = self._timing.monotonic(), len(slots)
+        if slots:
+            self._without_workers = None
+        elif self._without_workers is None:
+            self._without_workers = now
+            _log.warning(
+                "no worker is connected to the Dask scheduler at %s; waiting for one, at most %.0f s: "
+                "dask worker %s --nthreads 32",
+                *(self._address, self._max_wait, self._address),
+            )
+        elif now - self._without_workers > self._max_wait:
+            message = (
+                f"no worker came to the Dask scheduler at {self._address} in {self._max_wait:.0f} s. {_AGAIN}"
+            )
+            raise ClusterError(message)
+
+    def _warn_of_few_slots(self, slots: Mapping[str, int]) -> None:
+        fewest = min(slots.values(), default=None)
+        if fewest is not None and fewest * self.chunk < 2 * self.in_flight:
+            _log.warning(
+                "a Dask worker with %d threads runs %d items at once, too few to keep %d requests in flight: "
+                "start workers with --nthreads %d",
+                *(fewest, fewest * self.chunk, self.in_flight, math.ceil(4 * self.in_flight / self.chunk)),
+            )
+
+    async def _end_watch(self) -> None:
+        watching, self._watching = self._watching, None
+        if watching is not None:
+            watching.cancel()
+            await asyncio.wait([watching])
+
+    def _lost(self, why: str) -> ClusterError:
+        return ClusterError(f"the Dask scheduler at {self._address} is lost ({why}). {_AGAIN}")
+
+
+async def _result(future: Any) -> Any:
+    return await future

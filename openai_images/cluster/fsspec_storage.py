@@ -1,0 +1,120 @@
+"""Object stores by fsspec: `s3://bucket/run`, `gs://…`. Needs the extra `fsspec`, and the store's own package.
+
+Invariants: a store that cannot create a name exclusively is rejected before it is used: by its kind, and by a trial;
+no listing is cached.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any, Final, TypeVar
+
+from openai_images.cluster.storage import StoredObject, storage_error
+from openai_images.errors import ConfigurationError
+
+_EXCLUSIVE: Final = frozenset({"s3", "s3a", "gs", "gcs"})
+"""Stores whose `pipe_file(mode="create")` is a conditional put; fsspec's own only looks whether the name is there."""
+
+_TRIAL: Final = "claims/trial"
+_T = TypeVar("_T")
+
+
+class FsspecStorage:
+    """A URL. Raises `ConfigurationError` where claims cannot be kept there, and OSError."""
+
+    def __init__(self, url: str) -> None:
+        self.place = url.rstrip("/")
+        scheme = url.partition("://")[0]
+        if scheme not in _EXCLUSIVE:
+            raise ConfigurationError(
+                f"{scheme}:// cannot create an object only if it is absent, so an item could be paid for twice; "
+                "use s3:// or gs://, or a folder that all machines see"
+            )
+        self._fs, self._root = _open(self.place)
+        self._reject_overwriting()
+
+    def create(self, name: str, data: bytes) -> bool:
+        """A conditional put."""
+        try:
+            self._fs.pipe_file(self._path(name), data, mode="create")
+        except FileExistsError:
+            # A put whose reply was lost is sent again, and then finds the object that it made itself.
+            return self._read_or_none(name) == data
+        except Exception as error:
+            if self._read_or_none(name) == data:
+                return True
+            raise storage_error(self.place, name, error) from error
+        return True
+
+    def put(self, name: str, data: bytes) -> None:
+        """A put, which an object store makes visible whole."""
+        self._call(name, lambda: self._fs.pipe_file(self._path(name), data))
+
+    def read(self, name: str) -> bytes:
+        """The object. Raises FileNotFoundError."""
+        data: bytes = self._call(name, lambda: self._fs.cat_file(self._path(name)))
+        return data
+
+    def exists(self, name: str) -> bool:
+        """Whether the object is there."""
+        try:
+            self._call(name, lambda: self._fs.info(self._path(name)))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def list(self, folder: str) -> Iterator[StoredObject]:
+        """The objects below a folder."""
+        base = self._path(folder)
+        found: dict[str, Any] = self._call(folder, lambda: self._fs.find(base, detail=True))
+        for path, info in found.items():
+            if info.get("type") == "file":
+                yield StoredObject(f"{folder}/{path[len(base) + 1 :]}", int(info.get("size") or 0))
+
+    def url(self, name: str) -> str:
+        """The object's URL."""
+        return f"{self.place}/{name}"
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    def _call(self, name: str, call: Callable[[], _T]) -> _T:
+        try:
+            return call()
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise storage_error(self.place, name, error) from error
+
+    def _read_or_none(self, name: str) -> bytes | None:
+        try:
+            return self.read(name)
+        except OSError:
+            return None
+
+    def _reject_overwriting(self) -> None:
+        """Create one name twice: some compatible servers ignore the condition."""
+        if self.create(_TRIAL, os.urandom(16)) and self.create(_TRIAL, os.urandom(16)):
+            raise ConfigurationError(
+                f"{self.place} stored an object over another one although it was to be created only if absent "
+                "(If-None-Match), so two workers could pay for the same item; use another object store, or a folder "
+                "that all machines see"
+            )
+
+
+def _open(url: str) -> tuple[Any, str]:
+    """The file system of fsspec and the path in it. Raises `ConfigurationError`."""
+    try:
+        fsspec: Any = import_module("fsspec")
+    except ImportError:
+        msg = f"{url} needs fsspec: pip install 'openai-images[fsspec]', and the package of the store, such as s3fs"
+        raise ConfigurationError(msg) from None
+    try:
+        opened: tuple[Any, str] = fsspec.core.url_to_fs(url, use_listings_cache=False)
+    except ImportError as error:
+        raise ConfigurationError(f"{url} cannot be used: {error}") from None
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(f"{url} is no URL of a place: {error}") from None
+    return opened

@@ -1,0 +1,164 @@
+"""What a worker is given: the job that all items share, and one item; both can be pickled.
+
+Invariants: no key is in them: a worker takes it from its own environment.
+"""
+
+# ruff: noqa: SLF001
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from attrs import evolve, field, frozen
+
+from openai_images.batch.models import BatchOptions
+from openai_images.batch.run_state import WorkItem
+from openai_images.client.client import ImagesClient
+from openai_images.client.settings import EndpointArguments
+from openai_images.errors import ConfigurationError
+from openai_images.http.endpoint import credentials
+from openai_images.models.options import Limits, RetryPolicy, Timeouts
+from openai_images.validation.validator import Mode
+
+_RATES = ("images_per_minute", "requests_per_minute", "tokens_per_minute")
+
+Row: TypeAlias = dict[str, Any]
+"""What came of one item: small, without images, JSON values only.
+
+`key` and `id` of the item, its last `attempt`, and its `state`: "done", "away", "failed", "unknown", or "pending" (not
+sent, or not executed). `rows` are what this worker wrote for it, as the journal has them, each with its `record`. With
+`taken` another worker has claimed it, and the rows are that one's. `error` and `message` say what was wrong, and with
+`stops` it concerns all items: send no more.
+"""
+
+
+@frozen(kw_only=True)
+class ClientSpec:
+    """Builds a client like another one in another process; the key is of that process's environment."""
+
+    endpoint: EndpointArguments = field(repr=False)
+    model: str | None
+    timeouts: Timeouts
+    retry: RetryPolicy
+    limits: Limits
+    trust_env: bool
+    validate: Mode
+    split: bool
+    show_prompts: bool
+
+    @classmethod
+    def from_client(cls, client: ImagesClient) -> ClientSpec:
+        """The settings of a client, without its key. Raises `ConfigurationError` for what cannot be sent."""
+        settings, arguments = client._settings, client._endpoint._arguments
+        held = {"session": settings.session, "ssl": settings.ssl, "proxy": settings.proxy}
+        unsendable = [name for name, value in held.items() if value is not None]
+        if unsendable:
+            raise ConfigurationError(
+                f"a client with {unsendable[0]}= cannot be built in other processes: leave it out and set "
+                "SSL_CERT_FILE or HTTPS_PROXY there, or give the job a function of a module that builds the client"
+            )
+        headers = {name: value for name, value in arguments.headers.items() if not credentials({name: value})}
+        arguments = arguments._replace(headers=headers, api_key=None)
+        if arguments.azure is None:
+            arguments = arguments._replace(base_url=client.base_url)
+        else:
+            arguments = arguments._replace(azure=evolve(arguments.azure, api_key=None, token_provider=None))
+        return cls(
+            endpoint=arguments,
+            model=client._model,
+            timeouts=settings.timeouts,
+            retry=settings.retry,
+            limits=client._limits,
+            trust_env=settings.trust_env,
+            validate=settings.validate,
+            split=settings.split,
+            show_prompts=settings.show_prompts,
+        )
+
+    def __call__(self) -> ImagesClient:
+        """A new client. Raises `ConfigurationError`."""
+        base_url, azure = self.endpoint.base_url, self.endpoint.azure
+        return ImagesClient(
+            base_url=base_url,
+            organization=self.endpoint.organization,
+            project=self.endpoint.project,
+            headers=self.endpoint.headers,
+            model=self.model,
+            timeouts=self.timeouts,
+            retry=self.retry,
+            limits=self.limits,
+            trust_env=self.trust_env,
+            validate=self.validate,
+            split=self.split,
+            show_prompts=self.show_prompts,
+            _azure=azure,
+        )
+
+
+def divide_limits(limits: Limits, parts: int) -> Limits:
+    """The limits of one of several processes; shared limits hold for all of them together."""
+    if getattr(limits, "shared", None) is not None:
+        return limits
+    rates = {name: getattr(limits, name) for name in _RATES}
+    return evolve(limits, **{name: rate / parts for name, rate in rates.items() if rate is not None})
+
+
+def new_run_id() -> str:
+    """A name for a run that no other has."""
+    return secrets.token_hex(8)
+
+
+@frozen(kw_only=True)
+class Job:
+    """What all items of a run share.
+
+    `out` is the folder or URL of claims, records and images, `client` builds a worker's client: a `ClientSpec`, or a
+    function of a module. `in_flight` requests at once in each worker process, None for the client's concurrency. Of the
+    `options` a worker uses prices, `max_image_cost`, `max_outage` and `record_prompts`: what is sent again, and for how
+    much money, its caller has decided.
+    """
+
+    out: str
+    client: Callable[[], ImagesClient]
+    options: BatchOptions = field(factory=BatchOptions, repr=False)
+    in_flight: int | None = None
+    run: str = field(factory=new_run_id)
+
+    @classmethod
+    def from_client(
+        cls,
+        client: ImagesClient,
+        out: str,
+        options: BatchOptions,
+        *,
+        in_flight: int | None = None,
+        processes: int = 1,
+    ) -> Job:
+        """The job of a run with the settings of this client. Raises `ConfigurationError`.
+
+        Each of so many `processes` gets its part of the configured limits, unless those are shared.
+        """
+        spec = ClientSpec.from_client(client)
+        return cls(
+            out=out,
+            client=evolve(spec, limits=divide_limits(spec.limits, processes)),
+            options=evolve(options, budget=None, thumbnail=None, note=""),
+            in_flight=in_flight,
+        )
+
+
+@frozen
+class ItemSpec:
+    """One item for a worker: its `id`, the number of its last `attempt` when it was planned, and what is to be done."""
+
+    id: str
+    attempt: int
+    work: WorkItem
+
+    @property
+    def key(self) -> str:
+        """The item's key."""
+        return self.work.item.key

@@ -1,0 +1,71 @@
+"""`Shard`: one of several processes that share a batch, each with its part of the items.
+
+Invariants: an item is in the same shard whatever the order of the input; the shards know nothing of each other but the
+claims in their storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import field, frozen
+
+from openai_images.batch.caller import Caller
+from openai_images.batch.items import ResolvedItem
+from openai_images.batch.models import BatchOptions
+from openai_images.cluster.claim_store import Claimant
+from openai_images.cluster.job import new_run_id
+from openai_images.cluster.names import item_id, item_ids
+from openai_images.cluster.open_storage import open_storage
+from openai_images.cluster.opening import SharedBatch, SharedInput, open_shared
+from openai_images.errors import ConfigurationError
+
+
+@frozen
+class Shard:
+    """Number `index`, from 1, of `count` processes that run one batch: `Batch(…, shard=Shard(3, 16))`.
+
+    All have the same items and the same `out`. The options are each process's own: divide a budget and configured
+    limits by `count`. With `plan_only` nothing is written but what was found. Raises `ConfigurationError`.
+    """
+
+    index: int = 1
+    count: int = 1
+    plan_only: bool = field(default=False, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        if not 1 <= self.index <= self.count:
+            raise ConfigurationError(
+                f"there is no shard {self.index} of {self.count}: they are counted from 1"
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """The shard `3/16`. Raises `ConfigurationError`."""
+        index, slash, count = text.partition("/")
+        if not (slash and index.strip().isdecimal() and count.strip().isdecimal()):
+            raise ConfigurationError(
+                f"{text[:40]!r} is no shard such as 3/16: its number, from 1, of how many"
+            )
+        return cls(int(index), int(count))
+
+    def open(
+        self, out: str, items: Sequence[ResolvedItem], options: BatchOptions, caller: Caller
+    ) -> SharedBatch:
+        """Plan this shard's items; blocks. Raises as `open_shared`."""
+        run = SharedInput(
+            all_items=items,
+            items=self.select(items, dedupe=options.dedupe),
+            about={"shard": f"{self.index}/{self.count}"},
+            plan_only=self.plan_only,
+        )
+        return open_shared(open_storage(out), run, options, caller, Claimant(new_run_id()))
+
+    def select(self, items: Sequence[ResolvedItem], *, dedupe: bool) -> list[ResolvedItem]:
+        """The items of this shard; with `dedupe` those that share an image are together."""
+        ids = item_ids(items)
+        return [
+            item
+            for item in items
+            if int(item_id(item.digest, 0) if dedupe else ids[item.key], 16) % self.count == self.index - 1
+        ]

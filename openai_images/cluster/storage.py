@@ -1,0 +1,137 @@
+"""Shared storage of a batch: a folder that all machines see, or a URL of an object store.
+
+Invariants: `create` is exclusive, whoever else tries the same name at the same time; what has a name is whole; it is on
+the disk itself when a method returns. Methods block and are called in threads. Names are relative, with `/`.
+Must not: know what is stored.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from openai_images._util.atomic_file import create_new, part_path
+from openai_images.batch.filesystem import Disk
+
+
+class StoredObject(NamedTuple):
+    """A name in storage, and its size in bytes."""
+
+    name: str
+    nbytes: int
+
+
+class Storage(Protocol):
+    """Where claims, records and images are. Each method raises OSError where the storage cannot be used."""
+
+    @property
+    def place(self) -> str:
+        """The folder or URL, for people; without credentials."""
+        ...
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Store `data`, which no other call has, only if the name is free; whether this call did."""
+        ...
+
+    def put(self, name: str, data: bytes) -> None:
+        """Store `data` whole, replacing what has the name."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """The data of a name. Raises FileNotFoundError."""
+        ...
+
+    def exists(self, name: str) -> bool:
+        """Whether there is such a name."""
+        ...
+
+    def list(self, folder: str) -> Iterator[StoredObject]:
+        """What is in a folder, in any order; nothing where the folder is missing."""
+        ...
+
+    def url(self, name: str) -> str:
+        """Where people find it: a path, or a URL."""
+        ...
+
+
+class FolderStorage:
+    """A folder on a local or network file system. Raises OSError where it cannot be made."""
+
+    def __init__(self, path: str | os.PathLike[str], disk: Disk | None = None) -> None:
+        self.root = Path(os.path.abspath(path))  # noqa: PTH100  Path.resolve would follow a link the user made
+        self.place = str(self.root)
+        self._disk = disk or Disk()
+        self._folders: set[Path] = set()
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write to a part file, then give it its name by a hard link, or by what the file system has instead."""
+        target, part = self._write(name, data)
+        try:
+            is_created = create_new(part, target)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        if not is_created:
+            part.unlink(missing_ok=True)
+            # NFS: a link whose reply was lost is sent again, and then finds the name that it made itself.
+            is_created = self._disk.read(target) == data
+        self._disk.sync_folder(target.parent)
+        return is_created
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write to a part file, then rename it."""
+        target, part = self._write(name, data)
+        part.replace(target)
+        self._disk.sync_folder(target.parent)
+
+    def read(self, name: str) -> bytes:
+        """The file. Raises FileNotFoundError."""
+        return (self.root / name).read_bytes()
+
+    def exists(self, name: str) -> bool:
+        """Whether the file is there."""
+        return os.path.lexists(self.root / name)
+
+    def list(self, folder: str) -> Iterator[StoredObject]:
+        """The files of a folder, part files excepted."""
+        try:
+            with os.scandir(self.root / folder) as entries:
+                for entry in entries:
+                    if not entry.name.startswith(".") and entry.is_file():
+                        yield StoredObject(f"{folder}/{entry.name}", entry.stat().st_size)
+        except FileNotFoundError:
+            return
+
+    def url(self, name: str) -> str:
+        """The path."""
+        return str(self.root / name)
+
+    def _write(self, name: str, data: bytes) -> tuple[Path, Path]:
+        """A part file with the data, on the disk itself; the path it is for and its own."""
+        target = self.root / name
+        if target.parent not in self._folders:
+            self._disk.make_folder(target.parent)
+            self._folders.add(target.parent)
+        part = part_path(target.parent, target.name)
+        try:
+            descriptor = self._disk.create(part)
+            try:
+                self._disk.write(descriptor, data)
+                self._disk.sync(descriptor)
+            finally:
+                self._disk.close(descriptor)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        return target, part
+
+
+def storage_error(place: str, name: str, error: Exception) -> OSError:
+    """What a library's exception means: an OSError with the place and the name."""
+    if isinstance(error, OSError) and error.strerror:
+        return error
+    detail = str(error)[:300] or type(error).__name__
+    return OSError(errno.EIO, f"{type(error).__name__}: {detail}", f"{place}/{name}")

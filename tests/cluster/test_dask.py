@@ -1,0 +1,256 @@
+"""`Batch(…, engine=DaskEngine(client))`: outcomes as on one machine, from a scheduler and workers in this process."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import distributed
+import pytest
+
+from openai_images import (
+    Batch,
+    BatchItem,
+    BatchOptions,
+    ClusterError,
+    DaskEngine,
+    Failed,
+    GenerateRequest,
+    ImagesClient,
+    ModerationBlockedError,
+    Outcome,
+    Progress,
+    QuotaExhaustedError,
+    Succeeded,
+)
+from openai_images.cluster.worker import close_workers
+from openai_images.server import LocalImagesServer
+from tests.helpers.batch_runs import many, posts
+
+
+@pytest.fixture
+async def dask() -> AsyncIterator[Any]:
+    """The client of a cluster with two workers."""
+    options = {"n_workers": 2, "threads_per_worker": 16, "processes": False, "dashboard_address": None}
+    async with (
+        distributed.LocalCluster(asynchronous=True, protocol="tcp://", **options) as cluster,
+        distributed.Client(cluster, asynchronous=True) as client,
+    ):
+        yield client
+
+
+async def outcomes_of(batch: Batch) -> list[Outcome]:
+    """All outcomes."""
+    return [outcome async for outcome in batch]
+
+
+async def test_outcomes_are_those_of_one_machine(
+    client: ImagesClient, server: LocalImagesServer, out: Path, dask: Any, tmp_path: Path
+) -> None:
+    """Each has its image's path, its usage, its cost and its request id; the folder has a page and a journal."""
+    async with Batch(client, many(20), out, engine=DaskEngine(dask)) as batch:
+        there = {outcome.key: outcome for outcome in await outcomes_of(batch)}
+    async with Batch(client, many(20), tmp_path / "here") as batch_here:
+        here = {outcome.key: outcome for outcome in await outcomes_of(batch_here)}
+    assert there.keys() == here.keys()
+    for key, outcome in there.items():
+        other = here[key]
+        assert isinstance(outcome, Succeeded)
+        assert isinstance(other, Succeeded)
+        assert outcome.index == other.index
+        assert outcome.request == other.request
+        path = outcome.result.image.path
+        assert path is not None
+        assert path.read_bytes() == other.result.image.data
+        assert path.parent == out / "images"
+        assert outcome.result.usage == other.result.usage
+        assert outcome.result.cost() == other.result.cost() is not None
+        assert outcome.result.request_id
+        assert outcome.result.model == other.result.model
+    assert batch.summary.done == 20
+    assert batch.summary.spent == batch_here.summary.spent
+    assert (out / "index.html").exists()
+    assert (out / "journal.jsonl").exists()
+    assert set(posts(server).values()) == {2}
+
+
+async def test_failures_have_their_class(
+    client: ImagesClient, server: LocalImagesServer, out: Path, dask: Any
+) -> None:
+    """With what the server said, and what it may have cost."""
+    server.script("moderation_400")
+    async with Batch(client, many(1), out, engine=DaskEngine(dask)) as batch:
+        [outcome] = await outcomes_of(batch)
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, ModerationBlockedError)
+    assert outcome.error.status_code == 400
+    assert outcome.error.categories
+    assert batch.summary.blocked == 1
+
+
+async def test_an_error_of_all_items_stops_the_batch(
+    client: ImagesClient, server: LocalImagesServer, out: Path, dask: Any
+) -> None:
+    """It is raised at the end; what was not sent is sent by another run."""
+    server.always("quota_429")
+    async with Batch(client, many(100), out, engine=DaskEngine(dask, in_flight=4)) as batch:
+        with pytest.raises(QuotaExhaustedError):
+            await outcomes_of(batch)
+    assert batch.summary.reason == "quota"
+    assert batch.summary.not_started == 100
+    assert len(server.requests) < 50
+    server.always(None)
+    async with Batch(client, many(100), out, engine=DaskEngine(dask)) as again:
+        assert len(await outcomes_of(again)) == 100
+    assert again.summary.done == 100
+
+
+async def test_the_budget_is_the_drivers(
+    client: ImagesClient, server: LocalImagesServer, out: Path, dask: Any
+) -> None:
+    """No more is handed out than fits; another run of the folder knows what was spent."""
+    options = BatchOptions(budget=Decimal("0.06"))
+    async with Batch(client, many(100), out, options=options, engine=DaskEngine(dask)) as batch:
+        done = len(await outcomes_of(batch))
+    assert batch.summary.reason == "budget"
+    assert 10 <= done == len(server.requests)
+    assert batch.summary.spent is not None
+    assert batch.summary.spent <= Decimal("0.06")
+
+
+async def test_stop_withdraws_what_has_not_begun(
+    client: ImagesClient, server: LocalImagesServer, out: Path, dask: Any
+) -> None:
+    """What is in flight is yielded; the rest was neither sent nor claimed."""
+    server.reset(pace=0.3)
+    outcomes: list[Outcome] = []
+    async with Batch(client, many(200), out, engine=DaskEngine(dask, in_flight=4)) as batch:
+        async for outcome in batch:
+            outcomes.append(outcome)
+            batch.stop()
+    assert 0 < len(outcomes) == len(server.requests) < 60
+    summary = batch.summary
+    assert (summary.done, summary.unknown, summary.reason) == (len(outcomes), 0, "stopped")
+    assert summary.not_started == 200 - len(outcomes)
+
+
+async def test_leaving_the_block_loses_nothing(
+    client: ImagesClient, server: LocalImagesServer, out: Path, dask: Any
+) -> None:
+    """In-flight requests are unknown then; the workers end them, and the next run finds their images."""
+    server.reset(pace=0.3)
+    async with Batch(client, many(100), out, engine=DaskEngine(dask, in_flight=4)) as batch:
+        await anext(batch)
+    sent = len(server.requests)
+    assert 0 < batch.summary.unknown <= 16
+    assert batch.summary.done + batch.summary.unknown + batch.summary.not_started == 100
+    await asyncio.sleep(1)
+    assert len(server.requests) <= sent + 8
+    async with Batch(client, many(100), out, engine=DaskEngine(dask)) as again:
+        await outcomes_of(again)
+    assert (again.summary.done, again.summary.unknown) == (100, 0)
+    assert set(posts(server).values()) == {1}
+
+
+async def test_progress_counts_what_fits_into_the_cluster_as_in_flight(
+    client: ImagesClient, server: LocalImagesServer, out: Path, dask: Any
+) -> None:
+    """Of what was handed out the rest waits."""
+    server.reset(pace=0.1)
+    seen: list[Progress] = []
+    engine = DaskEngine(dask, in_flight=4)
+    async with Batch(client, many(60), out, engine=engine, progress=seen.append) as batch:
+        await outcomes_of(batch)
+    assert max(progress.in_flight for progress in seen) == 8
+    assert max(progress.waiting for progress in seen) > 30
+    assert seen[-1].done == 60
+
+
+async def test_equal_items_are_items_of_their_own(
+    client: ImagesClient, server: LocalImagesServer, out: Path, dask: Any
+) -> None:
+    """With `dedupe` they share an image."""
+    items = [BatchItem(key, GenerateRequest("otter", model="gpt-image-2")) for key in "abc"]
+    async with Batch(client, items, out, engine=DaskEngine(dask)) as batch:
+        assert len(await outcomes_of(batch)) == 3
+    assert len(server.requests) == 3
+    options = BatchOptions(dedupe=True)
+    async with Batch(client, items, out.with_name("2"), options=options, engine=DaskEngine(dask)) as batch:
+        assert len(await outcomes_of(batch)) == 3
+    assert (len(server.requests), batch.summary.done) == (4, 3)
+
+
+async def test_a_lost_scheduler_is_an_error(
+    client: ImagesClient, server: LocalImagesServer, out: Path
+) -> None:
+    """At once, and at the start already."""
+    server.reset(pace=0.2)
+    options = {"n_workers": 1, "threads_per_worker": 16, "processes": False, "dashboard_address": None}
+    async with distributed.LocalCluster(asynchronous=True, protocol="tcp://", **options) as cluster:
+        async with DaskEngine.connect(cluster.scheduler_address, in_flight=4) as engine:
+            async with Batch(client, many(100), out, engine=engine) as batch:
+                await anext(batch)
+                await cluster.close()
+                async with asyncio.timeout(5):
+                    with pytest.raises(ClusterError, match="run the same batch again"):
+                        await outcomes_of(batch)
+            assert batch.summary.reason == "cluster"
+            with pytest.raises(ClusterError, match="is lost"):
+                async with Batch(client, many(100), out, engine=engine):
+                    pass
+    with pytest.raises(ClusterError, match="no Dask scheduler answers"):
+        async with DaskEngine.connect("tcp://127.0.0.1:9", timeout=0.2):
+            pass
+
+
+async def test_a_cluster_without_workers_is_waited_for(
+    client: ImagesClient, out: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It says so, and ends with an error."""
+    reasons: set[str | None] = set()
+    options = {"n_workers": 0, "processes": False, "dashboard_address": None}
+    async with (
+        distributed.LocalCluster(asynchronous=True, protocol="tcp://", **options) as cluster,
+        DaskEngine.connect(cluster.scheduler_address, max_wait=0.5) as engine,
+        Batch(
+            *(client, many(3), out),
+            engine=engine,
+            progress=lambda progress: reasons.add(progress.wait_reason),
+        ) as batch,
+    ):
+        with pytest.raises(ClusterError, match="no worker came"):
+            await outcomes_of(batch)
+    assert "no worker is connected" in caplog.text
+    assert batch.summary.not_started == 3
+
+
+async def test_an_engine_runs_one_batch_at_a_time(client: ImagesClient, out: Path, dask: Any) -> None:
+    """Another one is rejected, and the first goes on."""
+    engine = DaskEngine(dask)
+    async with Batch(client, many(3), out, engine=engine) as batch:
+        with pytest.raises(RuntimeError, match="one batch at a time"):
+            async with Batch(client, many(3), out, engine=engine):
+                pass
+        assert len(await outcomes_of(batch)) == 3
+
+
+def test_a_synchronous_client_works_too(
+    server_thread: LocalImagesServer, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its loop is another thread's."""
+    monkeypatch.setenv("OPENAI_API_KEY", server_thread.api_key)
+    options = {"n_workers": 1, "threads_per_worker": 4, "processes": False, "dashboard_address": None}
+
+    async def run(engine: DaskEngine) -> list[Outcome]:
+        async with (
+            ImagesClient(base_url=server_thread.base_url) as client,
+            Batch(client, many(20), out, engine=engine) as batch,
+        ):
+            return await outcomes_of(batch)
+
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as dask:
+        outcomes = asyncio.run(run(DaskEngine(dask)))
+        dask.run(close_workers)
+    assert all(isinstance(outcome, Succeeded) for outcome in outcomes)
+    assert len(server_thread.requests) == len(outcomes) == 20

@@ -1,0 +1,51 @@
+"""A local S3 server in a process of its own (moto), with one bucket; and the environment that leads to it."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from urllib.request import Request, urlopen
+
+BUCKET = "shared-batches"
+
+
+@contextmanager
+def s3_server() -> Generator[dict[str, str]]:
+    """The environment for clients of a server that runs meanwhile."""
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        port = trial.getsockname()[1]
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDEVMODE"}
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        env=env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _make_bucket(url)
+        yield {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ACCESS_KEY_ID": "any",
+            "AWS_SECRET_ACCESS_KEY": "any",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _make_bucket(url: str) -> None:
+    end = time.monotonic() + 60
+    while True:
+        try:
+            with urlopen(Request(f"{url}/{BUCKET}", method="PUT"), timeout=10):
+                return
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
