@@ -75,7 +75,7 @@ class BatchRunner:
             on_stop=(lambda: None) if remote is None else remote.stop,
             show_prompts=caller.show_prompts and options.record_prompts,
             max_identical_failures=options.max_identical_failures,
-                observer=caller.run_observer(),
+            observer=caller.run_observer(),
         )
 
     async def next(self) -> Outcome:
