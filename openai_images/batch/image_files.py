@@ -1,6 +1,7 @@
 """The image files of a batch's folder: stored, and later found complete, orphaned, missing, altered or elsewhere.
 
-Invariants: an image is written to a part file, synced, and renamed; nothing is overwritten. A paid image that the
+Invariants: an image is written to a part file, synced, and renamed; nothing is overwritten. One that came into a file
+of the folder's `downloads` is synced and renamed, not copied. A paid image that the
 folder does not take goes to a fallback folder, and stays in memory, in the exception, where even that fails. A file's
 bytes decide whether it is complete; a done image is hashed only where its size or time is not its row's. Blocks.
 Must not: remove a complete image.
@@ -18,6 +19,7 @@ from attrs import evolve, frozen
 
 from openai_images._util.atomic_file import part_path
 from openai_images._util.filenames import casefold_name, image_stems, stem_from_key, stem_of
+from openai_images.batch.downloads import is_downloaded, publish_download, sync_download
 from openai_images.batch.filesystem import Disk, FileStat
 from openai_images.batch.folder import Paths
 from openai_images.batch.items import ResolvedItem
@@ -80,25 +82,36 @@ class ImageStore:
 
     def _store_in(self, folder: Path, images_by_stem: Sequence[tuple[str, Image]]) -> StoredImages:
         parts: list[tuple[Path, Path]] = []
-        stats: list[FileStat] = []
+        facts: list[tuple[FileStat, str]] = []
         try:
             for stem, image in images_by_stem:
                 # The next run must not adopt a damaged image.
                 name = f"{stem}{'.damaged' if image.flaw else ''}{media.file_suffix(image.media_type)}"
-                parts.append((part_path(folder, name), folder / name))
-                stats.append(_write_file(self._disk, parts[-1][0], image.data))
-            paths = [self._disk.publish(part, target) for part, target in parts]
+                is_download = folder.parent == self._root and is_downloaded(image, self._root)
+                part = image.path if is_download and image.path else part_path(folder, name)
+                parts.append((part, folder / name))
+                facts.append(
+                    sync_download(self._disk, part)
+                    if is_download
+                    else (_write_file(self._disk, part, image.data), image.sha256)
+                )
+            paths = [
+                publish_download(self._disk, part, target, digest)
+                if part.parent != folder
+                else self._disk.publish(part, target)
+                for (part, target), (_, digest) in zip(parts, facts, strict=True)
+            ]
         except OSError:
-            for part, _ in parts:
+            for part in (part for part, _ in parts if part.parent == folder):
                 with suppress(OSError):
                     self._disk.remove(part)
             raise
         images: list[Image] = []
         files: list[StoredFile] = []
-        for path, stat, (_, image) in zip(paths, stats, images_by_stem, strict=True):
+        for path, (stat, digest), (_, image) in zip(paths, facts, images_by_stem, strict=True):
             name = f"images/{path.name}" if folder.parent == self._root else str(path)
-            facts = (image.nbytes, image.sha256, stat.written, image.width, image.height, image.media_type)
-            files.append(StoredFile(name, *facts))
+            about = (image.nbytes, digest, stat.written, image.width, image.height, image.media_type)
+            files.append(StoredFile(name, *about))
             images.append(evolve(image, data=None, path=path))
         return StoredImages(tuple(images), tuple(files))
 

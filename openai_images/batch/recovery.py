@@ -18,7 +18,7 @@ from openai_images.batch.filesystem import Disk
 from openai_images.batch.folder import BatchFolder, OpenJournal, Paths
 from openai_images.batch.image_files import ImageInventory
 from openai_images.batch.items import ResolvedItem, reject_invalid_items
-from openai_images.batch.journal import FORMAT, dated_row, done_row, timestamp
+from openai_images.batch.journal import FORMAT, PLAIN_FORMAT, dated_row, done_row, timestamp
 from openai_images.batch.journal_reader import JournalRow, StoredFile
 from openai_images.batch.ledger import Ledger
 from openai_images.batch.models import BatchOptions, BatchPlan
@@ -42,6 +42,11 @@ class OpenedBatch:
     plan: BatchPlan
     stems: Mapping[str, str] = field(repr=False)
     kept_files: Mapping[str, tuple[StoredFile, ...]] = field(repr=False)
+
+    @property
+    def submitted(self) -> list[str]:
+        """The keys of items that are at the provider, also of those no longer in the input."""
+        return [key for batch in self.ledger.batches.values() for key in batch.keys]
 
     def close(self) -> None:
         """Close the journal and unlock the folder."""
@@ -128,7 +133,8 @@ class _Recovery:
             self.ledger.add(row)
 
     def _begun_row(self) -> JournalRow:
-        row = {"state": "begun", "key": None, "format": FORMAT, "at": self.now, "version": __version__}
+        number = FORMAT if self.options.economy or self.ledger.batches else PLAIN_FORMAT
+        row = {"state": "begun", "key": None, "format": number, "at": self.now, "version": __version__}
         return {**row, "items": self.plan.total, "to_send": len(self.plan.to_send)}
 
     def _duplicate_rows(self) -> list[JournalRow]:
@@ -156,7 +162,8 @@ class _Recovery:
     def _assign_stems(self, kept_files: Collection[str]) -> dict[str, str]:
         """The names of the files to write: those in the journal where they are free."""
         plan, ledger = self.plan, self.ledger
-        to_write = {*plan.to_send, *plan.to_fetch}
+        submitted = [key for batch in ledger.batches.values() for key in batch.keys]
+        to_write = {*plan.to_send, *plan.to_fetch, *submitted}
         if not to_write:
             return {}
         names = NameAllocator(self.inventory.stems)
@@ -164,7 +171,7 @@ class _Recovery:
             if key not in to_write and record.stem:
                 names.reserve(record.stem, record.image_count)
         stems: dict[str, str] = {}
-        for key in (*plan.to_fetch, *kept_files):  # some of its images may have this name
+        for key in (*plan.to_fetch, *submitted, *kept_files):  # some of its images may have this name
             record = ledger.get(key)
             if record.stem:
                 stems[key] = record.stem
@@ -183,7 +190,8 @@ class _Recovery:
     def _reject_invalid_requests(self) -> None:
         """Reject what the client would not send."""
         to_send = set(self.plan.to_send)
-        reject_invalid_items((item for item in self.items if item.key in to_send), self.caller.check)
+        check = self.caller.check_economy if self.options.economy else self.caller.check
+        reject_invalid_items((item for item in self.items if item.key in to_send), check)
 
     def _reject_unknown_costs(self) -> None:
         """Reject a budget where costs cannot be estimated."""
