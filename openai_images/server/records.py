@@ -73,3 +73,38 @@ class AnsweredRequest:
     path: str
     status: int
     fault: str
+
+
+@attrs.frozen(kw_only=True)
+class RecordedBatch:
+    """One batch that was created, as it stands now; `metadata` is None if none came along.
+
+    `total`, `completed` and `failed` count its requests as the API does; a request that was not run has failed.
+    """
+
+    id: str
+    status: str
+    endpoint: str
+    input_file_id: str
+    metadata: Mapping[str, str] | None = attrs.field(repr=False)
+    total: int
+    completed: int
+    failed: int
+
+
+@attrs.frozen(kw_only=True)
+class RecordedBatchRequest:
+    """One request of a batch that was run: `json` is its body, `status` that of its response.
+
+    Requests with status 200 are billed; those that expired or were cancelled are not run and not here.
+    """
+
+    batch_id: str
+    custom_id: str
+    json: Any = attrs.field(repr=False)
+    status: int
+
+    @property
+    def billed(self) -> bool:
+        """Whether the API would have an image paid for."""
+        return self.status == 200
