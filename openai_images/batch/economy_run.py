@@ -167,9 +167,11 @@ class EconomyRun(Runner):
         try:
             seen = await service.retrieve(batch.id)
         except NotFoundError as error:
+            if self._settings.options.retry_unknown:
+                return ProviderBatch(id=batch.id, status="gone")
             msg = (
                 f"{error}. The batch of an earlier run is not known to this key: use the key and project that it was "
-                "created with"
+                "created with; retry_unknown gives it up, and counts its items as unknown"
             )
             raise NotFoundError(msg, status_code=error.status_code, code=error.code) from None
         except _TRANSIENT as error:

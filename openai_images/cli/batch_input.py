@@ -63,6 +63,8 @@ class BatchCommandOptions(CallOptions):
     dedupe: bool = False
     dry_run: bool = False
     no_prompts: bool = False
+    economy: bool = False
+    cancel: bool = False
 
     @property
     def input_options(self) -> InputOptions:
@@ -107,9 +109,14 @@ class BatchJob:
         if self.budget is None:
             return None
         first = next(item.request for item in self.items if item.key == plan.to_send[0])
-        amounts = cost_range(first, self.prices, self.max_image_cost)
+        amounts = cost_range(first, self.effective_prices, self.max_image_cost)
         is_certain = amounts is not None and (amounts[0] == amounts[1] or self.max_image_cost is not None)
         return BudgetLeft(self.budget, plan.spent, amounts[1] if amounts and is_certain else None)
+
+    @property
+    def effective_prices(self) -> Prices:
+        """What is paid: half of the prices in economy."""
+        return self.prices.at_half() if self.options.economy else self.prices
 
     @property
     def batch_options(self) -> BatchOptions:
@@ -127,12 +134,16 @@ class BatchJob:
             thumbnail=write_thumbnail if find_spec("PIL") else None,
             note=_STAND_IN if options.local else "",
             record_prompts=not options.no_prompts,
+            economy=options.economy,
+            cancel=options.cancel,
         )
 
 
 def load_job(options: BatchCommandOptions) -> BatchJob:
     """Read and check everything that the options name. Raises click.UsageError and `ImagesError`."""
     options.check()
+    if options.cancel and not options.economy:
+        raise click.UsageError("--cancel is for batches at the provider: give --economy with it.")
     pacing = {"concurrency": options.concurrency, "images_per_minute": options.images_per_minute}
     limits = Limits(**{name: value for name, value in pacing.items() if value is not None})
     budget = parse_budget(options.budget)

@@ -115,13 +115,14 @@ def _failure_state(error: BaseException) -> str:
     return "unknown" if any(getattr(each, "maybe_billed", False) for each in errors) else "failed"
 
 
-def plan_lines(plan: BatchPlan) -> list[str]:
+def plan_lines(plan: BatchPlan, *, economy: bool = False) -> list[str]:
     """Describe what was done before, what will be done now, and what was noticed."""
     to_send = set(plan.to_send)
     resent = ", and sent again where that fails" if to_send.intersection(plan.to_fetch) else ""
     counts = (
         (plan.done, "done", ""),
         (plan.to_fetch, "behind a URL", f"paid for; fetched now{resent}"),
+        (plan.submitted, "at the provider", "collected now" if economy else "--economy collects them"),
         (plan.failed, "failed", _failed_hint(plan)),
         (plan.unknown, "unknown", "may have been billed; --retry-unknown sends them again"),
         (plan.missing, "missing", "done, but their pictures are gone; --retry-missing sends them again"),
@@ -136,7 +137,7 @@ def plan_lines(plan: BatchPlan) -> list[str]:
         lines = [f"{plural(plan.total, 'request')} to do"]
     else:
         parts += [f"{len(plan.pending):,} to do"] if plan.pending else []
-        parts += [] if plan.to_send or plan.away else ["nothing to do"]
+        parts += [] if plan.to_send or plan.away or plan.submitted else ["nothing to do"]
         lines = [f"resuming: {', '.join(parts)}"]
     if plan.same:
         verb = "shares" if len(plan.same) == 1 else "share"
@@ -167,6 +168,7 @@ def plan_record(plan: BatchPlan, estimate: CostEstimate) -> dict[str, Any]:
     """Make the plan's JSON line; amounts are in US dollars, null if unknown."""
     names = ("done", "away", "failed", "unknown", "missing", "pending", "to_send")
     counts = {name: len(getattr(plan, name)) for name in names}
+    counts |= {"submitted": len(plan.submitted)} if plan.submitted else {}
     cost = None if estimate.unpriced else decimal_text(estimate.cost)
     money = {"at_most": cost, "spent": decimal_text(plan.spent), "by_model": estimate.records()}
     return {"plan": {"total": plan.total, **counts, **money}}
@@ -196,6 +198,7 @@ class RunSummary:
         names = ("total", "done", "away", "failed", "blocked", "unknown", "missing", "not_started")
         record: dict[str, Any] = {name: getattr(summary, name) for name in names}
         record |= {"incomplete": summary.incomplete} if summary.incomplete else {}
+        record |= {"submitted": summary.submitted} if summary.submitted else {}
         record |= {"unknown_keys": list(self.unknown), "spent": decimal_text(summary.spent)}
         record |= {"unpriced": summary.unpriced, "stopped": summary.reason or None}
         return {"summary": record | {"elapsed": round(summary.elapsed, 3)}}
@@ -214,6 +217,7 @@ class RunSummary:
             (summary.failed, f"failed ({of_these})" if of_these else "failed"),
             (summary.unknown, "unknown"),
             (summary.away, "behind a URL"),
+            (summary.submitted, "at the provider"),
             (summary.missing, "missing"),
             (summary.not_started, "not started"),
         )
@@ -240,6 +244,11 @@ class RunSummary:
     @property
     def _advice(self) -> list[str]:
         summary, parts = self.summary, list[str]()
+        if summary.submitted:
+            parts.append(
+                "what is at the provider goes on without this machine, and ends within 24 hours: run the same command "
+                "again to collect it (with --economy), or add --cancel to cancel it"
+            )
         if summary.reason == "budget":
             of = "" if self.budget is None else f" of {dollars(self.budget)}"
             parts.append(f"the next request might not fit into the budget{of}: raise --budget to go on")

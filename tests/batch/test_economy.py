@@ -1,9 +1,10 @@
 """Batches in economy: sent through the provider's Batch API, waited for, collected; each batch is created once."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -142,10 +143,10 @@ async def test_lines_that_are_missing_may_have_been_billed(
     assert (ran.summary.unknown, ran.summary.done) == (2, 1)
 
 
-def _without_file(provider: BatchProvider):  # type: ignore[no-untyped-def]
+def _without_file(provider: BatchProvider) -> Callable[[dict[str, Any], str], None]:
     end = provider.end
 
-    def ended(batch: dict[str, object], status: str) -> None:
+    def ended(batch: dict[str, Any], status: str) -> None:
         end(batch, status)
         del provider.files[str(batch["output_file_id"])]
 

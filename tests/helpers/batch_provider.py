@@ -148,14 +148,15 @@ class BatchProvider:
             return response
         name = f"batch_{len(self.batches)}"
         batch = {
-
-                "id": name,
-                "object": "batch",
-                "status": "validating",
-                "created_at": 1_700_000_000,
-                "errors": None
-            ,
-            "output_file_id": None, "error_file_id": None, "request_counts": None, **body,
+            "id": name,
+            "object": "batch",
+            "status": "validating",
+            "created_at": 1_700_000_000,
+            "errors": None,
+            "output_file_id": None,
+            "error_file_id": None,
+            "request_counts": None,
+            **body,
         }
         self.batches[name] = batch
         return self.lost() or web.json_response(batch)
