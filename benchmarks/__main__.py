@@ -35,7 +35,18 @@ PLOTS = {
 QUICK = (OURS, SDK, FLOOR)
 """Who is measured in a quick run, which takes the first case of each measure."""
 
-PROOFS = ("cancel", "closed_connections", "fast_path", "fuzz", "kill", "relay", "scale", "uploads")
+PROOFS = (
+    "cancel",
+    "closed_connections",
+    "economy",
+    "economy_kill",
+    "fast_path",
+    "fuzz",
+    "kill",
+    "relay",
+    "scale",
+    "uploads",
+)
 """Commands of their own, each the module of this name: right or wrong, no figures."""
 
 PACKAGES = ("openai-images", "aiohttp", "pybase64", "openai", "httpx2")

@@ -21,10 +21,9 @@ from openai_images.batch.run_state import RunState
 from openai_images.batch_api.input_file import custom_id_of
 from openai_images.batch_api.output_file import OutputLine, OutputReader, not_run
 from openai_images.batch_api.provider_batch import ProviderBatch
-from openai_images.batch_api.service import BatchService
+from openai_images.batch_api.service import BatchService, Download
 from openai_images.client.files import FileSink
 from openai_images.errors import APIConnectionError, ImagesError, NotFoundError, StatusOutcomeUnknownError
-from openai_images.http.file_download import FileDownload
 from openai_images.models.image import Image
 from openai_images.models.results import ImageResult, with_images
 from openai_images.wire.response import chunk_end
@@ -129,7 +128,7 @@ class Collector:
                 discard(self._downloads.take())
 
     async def _read(
-        self, download: FileDownload, reader: OutputReader, batch: _Batch, group: asyncio.TaskGroup
+        self, download: Download, reader: OutputReader, batch: _Batch, group: asyncio.TaskGroup
     ) -> bool:
         """Read to the end; False if the run is stopped before that. Raises `APIConnectionError`."""
         monotonic, loop = self._run.caller.timing.monotonic, asyncio.get_running_loop()

@@ -11,7 +11,7 @@ import json
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode
 
 from attrs import evolve
@@ -37,6 +37,9 @@ from openai_images.http.get import get
 from openai_images.http.retry import RetryState, decide
 from openai_images.wire.error_mapping import ResponseContext, error_from_body
 from openai_images.wire.requests import CompositeBody, HTTPRequest, merge_headers
+
+Download: TypeAlias = FileDownload
+"""A file of the provider that is being read."""
 
 _T = TypeVar("_T")
 
