@@ -84,7 +84,7 @@ async def _take(way: str, port: int, folder: Path) -> tuple[int, int]:
 
     base_url = f"http://127.0.0.1:{port}"
     async with ImagesClient(api_key="none", base_url=f"{base_url}/v1") as client:
-        _, context = client._calls.connection()  # noqa: SLF001
+        _, context = client._calls.connection()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         download = await open_file(f"{base_url}/file", {}, context.transport, context.timeouts)
         downloads, nbytes, lines = Downloads(folder), 0, 0
         reader = OutputReader(downloads.new_sink if way == "disk" else _NoSink)
@@ -155,6 +155,7 @@ async def end_to_end(folder: Path, prompts: int, *, side: int = 100, models: int
     )
     await asyncio.to_thread(source.write_text, "".join(json.dumps(row) + "\n" for row in rows))
     found: dict[str, Any] = {"runs": []}
+    last: dict[str, str] = {}
     async with LocalImagesServer(pictures=noise(side), batch_pace=pace) as server:
         server.script("batch_expired")  # the whole of the first batch
         environment = {name: value for name, value in os.environ.items() if not DISTORTING.fullmatch(name)}
@@ -219,7 +220,7 @@ def _print_ways(best: dict[str, dict[str, Any]]) -> bool:
             f"{way:8} {took['mb']:7.0f} {took['lines']:6} {took['cpu']:7.2f} {took['cpu'] / base:8.2f} "
             f"{took['seconds']:9.1f} {took['peak']:9.1f}"
         )
-    return best["disk"]["peak"] <= MAX_MEMORY
+    return bool(best["disk"]["peak"] <= MAX_MEMORY)
 
 
 def main() -> int:

@@ -1,31 +1,34 @@
-"""Kill batches in economy with SIGKILL: `python -m benchmarks economy_kill [--kills 20] [--seed 1]`.
+"""Kill batches in economy: `python -m benchmarks economy_kill [--kills 20] [--seed 1]`.
 
-Rules: the provider outlives the command, and loses some answers on purpose. A batch is killed at moments drawn by chance
-over its whole life, several times, and run to its end at last. Then each request has run once, each image that was paid
-for is there under one name, and nothing is unknown. A table says what was found; exits with 1 where that is not so.
+Rules: the provider outlives the command, and loses some answers on purpose. A batch is killed at moments drawn by
+chance over its whole life, by time or by the bytes in its journal, several times, and run to its end at last. Then each
+request has run once, each image that was paid for is there under one name, and nothing is unknown. A table says what
+was found; exits with 1 where that is not so.
 """
 
 import argparse
 import asyncio
 import contextlib
 import json
+import os
 import random
 import signal
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from attrs import field, frozen
 
 from benchmarks.kill import noise
-from benchmarks.kill_run import Job
+from benchmarks.kill_run import Job, Moment
+from benchmarks.running import DISTORTING, ROOT
 from openai_images.server import BatchPace, LocalImagesServer
 
-__all__ = ["Life", "live", "main", "whole_life"]
+__all__ = ["EconomyJob", "Life", "live", "look", "main", "moments", "whole_life"]
 
 PACE = BatchPace(seconds_per_state=0.15, requests_per_second=120, failed=0.03)
 FAULTS = (
@@ -43,9 +46,9 @@ PATIENCE = 150.0
 
 @frozen
 class Life:
-    """What came of one batch: after how many seconds it was killed each time, and what is wrong in the end."""
+    """What came of one batch: when it was killed each time, and what is wrong in the end."""
 
-    killed: list[float]
+    killed: list[Moment]
     fault: str
     batches: int
     requests: int
@@ -62,46 +65,39 @@ class EconomyJob(Job):
         """The file with its requests, beside its folder."""
         return self.folder.with_suffix(".jsonl")
 
-    async def run(self, seconds: float | None) -> tuple[int | None, str]:
-        """Run the command and kill it after so many seconds; its exit code (None: killed) and what it said."""
-        self.source.write_text(
-            "".join(
-                json.dumps({"prompt": prompt, "model": MODELS[number % len(MODELS)], "size": "1024x1024"})
-                + "\n"
-                for number, prompt in enumerate(self.prompts)
-            )
-        )
+    async def run(self, when: Moment | None) -> tuple[int | None, str]:
+        """Run the command and kill it at this moment; its exit code (None: killed) and what it said."""
         process = await self._start()
-        killing = None
-        if seconds is not None:
-            loop = asyncio.get_running_loop()
-            killing = loop.call_later(seconds, _kill, process)
-        async with asyncio.timeout(PATIENCE):
-            _, said = await process.communicate()
-        if killing is not None:
-            killing.cancel()
+        killing = None if when is None else asyncio.create_task(_kill(process, when, self.journal))
+        try:
+            async with asyncio.timeout(PATIENCE):
+                _, said = await process.communicate()
+        finally:
+            if killing is not None:
+                killing.cancel()
         code = process.returncode
         return (None if code == -signal.SIGKILL else code), said.decode(errors="replace")
 
     async def _start(self) -> asyncio.subprocess.Process:
-        environment = {"OPENAI_API_KEY": self.server.api_key}
-        import os
-
-        from benchmarks.running import DISTORTING, ROOT
-
+        rows = (
+            {"prompt": prompt, "model": MODELS[number % len(MODELS)], "size": "1024x1024"}
+            for number, prompt in enumerate(self.prompts)
+        )
+        await asyncio.to_thread(self.source.write_text, "".join(f"{json.dumps(row)}\n" for row in rows))
         kept = {name: value for name, value in os.environ.items() if not DISTORTING.fullmatch(name)}
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "openai_images", "batch", str(self.source), "--out", str(self.folder)),
             *("--economy", "--base-url", self.server.base_url, "--format", "png"),
             cwd=ROOT,
-            env=kept | environment,
+            env=kept | {"OPENAI_API_KEY": self.server.api_key},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
 
 
-def _kill(process: asyncio.subprocess.Process) -> None:
+async def _kill(process: asyncio.subprocess.Process, when: Moment, journal: Path) -> None:
+    await when.wait(journal)
     with contextlib.suppress(ProcessLookupError):
         process.kill()
 
@@ -114,36 +110,48 @@ def _prompts(count: int) -> tuple[str, ...]:
     return tuple(f"an otter number {number}" for number in range(count))
 
 
-async def whole_life(folder: Path, picture: bytes, prompts: int) -> float:
-    """How many seconds a batch takes that nobody kills. Raises RuntimeError where even that fails."""
+async def whole_life(folder: Path, picture: bytes, prompts: int) -> tuple[float, int]:
+    """How many seconds a batch takes that nobody kills, and the bytes of its journal. Raises RuntimeError."""
     async with _server(picture) as server:
         job = EconomyJob(prompts=_prompts(prompts), folder=folder / "whole", server=server)
         started = time.monotonic()
         code, said = await job.run(None)
         if wrong := look(job):
             raise RuntimeError(f"a batch that nobody kills ended with {code} and {wrong}: {said}")
-        return time.monotonic() - started
+        return time.monotonic() - started, job.journal.stat().st_size
 
 
-async def live(
-    folder: Path, name: str, moments: Sequence[float], fault: str, picture: bytes, prompts: int
-) -> Life:
-    """Kill a batch at these moments, each in a new run; then let it end, and look at what is there."""
-    async with _server(picture) as server:
-        job = EconomyJob(prompts=_prompts(prompts), folder=folder / name, server=server)
-        if fault:
-            server.script(fault)
-        killed: list[float] = []
-        for moment in moments:
-            code, _ = await job.run(moment)
-            killed += [moment] if code is None else []
+Draw = Callable[[int], Moment]
+"""Draws a moment for a journal that has so many bytes already."""
+
+
+def moments(chance: random.Random, seconds: float, nbytes: int) -> Draw:
+    """Half of them by time, the others by the bytes in the journal."""
+
+    def draw(already: int) -> Moment:
+        if already >= nbytes or chance.random() < 0.5:
+            return Moment(0, chance.uniform(0.2, seconds))
+        return Moment(chance.randint(already + 1, nbytes), chance.choice([0.0, chance.uniform(0, 0.05)]))
+
+    return draw
+
+
+async def live(job: EconomyJob, draw: Draw, kills: int, fault: str) -> Life:
+    """Kill a batch so many times, each time in a new run; then let it end, and look at what is there."""
+    server = job.server
+    if fault:
+        server.script(fault)
+    killed: list[Moment] = []
+    for _ in range(kills):
+        when = draw(job.journal.stat().st_size if job.journal.exists() else 0)
+        code, _ = await job.run(when)
+        killed += [when] if code is None else []
+    code, said = await job.run(None)
+    if code == 1 and _count(job, "refused"):  # what was not created is sent by another run at the latest
         code, said = await job.run(None)
-        if code == 1 and _count(job, "refused"):  # what was not created is sent by another run at the latest
-            code, said = await job.run(None)
-        wrong = look(job)
-        wrong += [f"the last run ended with {code}: {said[-600:]}"] if code not in (0, 1) else []
-        ran = list(server.batch_requests)
-        return Life(killed, fault, len(server.batches), len(ran), len(_pictures(job)), wrong)
+    wrong = look(job)
+    wrong += [f"the last run ended with {code}: {said[-600:]}"] if code not in (0, 1) else []
+    return Life(killed, fault, len(server.batches), len(server.batch_requests), len(_pictures(job)), wrong)
 
 
 def look(job: EconomyJob) -> list[str]:
@@ -187,20 +195,20 @@ def _pictures(job: EconomyJob) -> set[str]:
 
 async def _all(arguments: argparse.Namespace, folder: Path) -> list[Life]:
     picture = noise(120)
-    seconds = await whole_life(folder, picture, arguments.prompts)
-    print(f"a whole life takes {seconds:.1f} s", flush=True)
+    seconds, nbytes = await whole_life(folder, picture, arguments.prompts)
+    print(f"a whole life takes {seconds:.1f} s, and its journal {nbytes:,} bytes", flush=True)
     chance = random.Random(arguments.seed)  # noqa: S311  repeatable, not secret
-    lives: list[Life] = []
-    kills = 0
+    draw, lives, kills = moments(chance, seconds, nbytes), list[Life](), 0
     while kills < arguments.kills:
-        moments = [chance.uniform(0.2, seconds) for _ in range(chance.randint(1, 3))]
-        fault = chance.choice(("", *FAULTS))
-        life = await live(folder, str(len(lives)), moments, fault, picture, arguments.prompts)
+        name, fault = str(len(lives)), chance.choice(("", *FAULTS))
+        async with _server(picture) as server:
+            job = EconomyJob(prompts=_prompts(arguments.prompts), folder=folder / name, server=server)
+            life = await live(job, draw, chance.randint(1, 3), fault)
         kills += len(life.killed)
         lives.append(life)
-        when = " ".join(f"{moment:.2f}" for moment in life.killed)
+        when = ", ".join(map(str, life.killed))
         print(
-            f"life {len(lives):2}: killed at {when or '-':16} {fault or '-':24} {life.batches} batches "
+            f"life {len(lives):2}: killed at {when or '-':50} {fault or '-':24} {life.batches} batches "
             f"{life.requests} requests {life.done} images {'; '.join(life.wrong) or 'ok'}",
             flush=True,
         )

@@ -36,7 +36,7 @@ from openai_images.errors import (
 )
 from openai_images.many.items import RunOptions, Send
 from openai_images.many.runner import Runner
-from openai_images.models.outcomes import Failed, Progress, Succeeded
+from openai_images.models.outcomes import Progress, Succeeded
 from openai_images.models.results import ImageResult
 
 _log = logging.getLogger("openai_images")
@@ -238,9 +238,7 @@ class EconomyRun(Runner):
         cost = None
         if isinstance(outcome, Succeeded):
             cost = self._cost(outcome.request, outcome.result)
-        elif isinstance(outcome, Failed) and isinstance(
-            outcome.error, QuotaExhaustedError | AuthenticationError
-        ):
+        elif isinstance(outcome.error, QuotaExhaustedError | AuthenticationError):
             self._error = outcome.error
         self._finish(self._tickets.pop(key), outcome, cost)
 

@@ -98,7 +98,8 @@ async def test_failures_are_those_of_any_batch(
                 return replied(line, broken, 500)
             case 4:
                 return replied(line, {"created": 1, "data": [{"b64_json": "aGVsbG8gd29ybGQ="}]})
-        return answer(line)
+            case _:
+                return answer(line)
 
     provider.answer = answers
     ran = await run(client, many(6), out, economy=True)
@@ -122,7 +123,8 @@ async def test_a_whole_batch_that_did_not_run(
     status: str, client: ImagesClient, provider: BatchProvider, out: Path
 ) -> None:
     """Without any file: nothing is billed, and all can be sent again."""
-    provider.answer, provider.status = (lambda _: None), status
+    provider.answer = lambda _: None
+    provider.status = status
     ran = await run(client, many(5), out, economy=True)
     assert ran.summary.not_started == 5
     assert all(error.safe_to_resend for error in ran.failed.values())  # type: ignore[attr-defined]

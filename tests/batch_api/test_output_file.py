@@ -272,9 +272,11 @@ def test_secrets_are_hidden() -> None:
             "param": None,
         }
     }
-    error = error_of(
-        response("a", body, 400), secrets_of=lambda name: ("a secret otter",) if name == "a" else ()
-    )
+
+    def secrets_of(name: str) -> tuple[str, ...]:
+        return ("a secret otter",) if name == "a" else ()
+
+    error = error_of(response("a", body, 400), secrets_of=secrets_of)
     assert "secret otter" not in str(error)
 
 

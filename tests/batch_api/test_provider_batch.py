@@ -26,6 +26,7 @@ DOC: dict[str, Any] = {
 def test_fields() -> None:
     """Those that matter."""
     batch = read_provider_batch(DOC)
+    assert batch is not None
     assert batch == ProviderBatch(
         id="batch_1", status="in_progress", created_at=1_700_000_000, expires_at=1_700_086_400, total=10, completed=4,
         failed=1, tag="tag",
