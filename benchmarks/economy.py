@@ -2,9 +2,9 @@
 
 Rules: an output file comes over a socket from a process of its own, and each way to take it is a new process: `read`
 throws the bytes away, `save` writes them to a file as they are, `decode` decodes the images and throws them away,
-`disk` decodes them into files. CPU seconds are user and system time. Then 5,000 prompts go from end to end, through the
-command, against the local server: 3 % fail, 1 % expire, and one whole batch expires. Exits with 1 where a picture is
-lost, a request ran twice, or memory exceeds its bound.
+`disk` decodes them into files. CPU seconds are user and system time. Then 5,000 prompts go from end to end against the
+local server: 3 % fail, 1 % expire, and one whole batch expires; runs are repeated until nothing is left to send. Exits
+with 1 where a picture is lost, a request ran twice, or memory exceeds its bound.
 """
 
 import argparse
@@ -12,22 +12,16 @@ import asyncio
 import base64
 import json
 import os
-import resource
 import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.kill import noise
 from benchmarks.running import DISTORTING, ROOT
-from openai_images.batch.downloads import Downloads, complete
-from openai_images.batch_api.output_file import OutputLine, OutputReader
-from openai_images.client.files import FileSink
-from openai_images.models.image import Image
 from openai_images.server import BatchPace, LocalImagesServer
 
 __all__ = ["end_to_end", "main", "measure"]
@@ -36,20 +30,6 @@ SIDE: Final = 700  # of a picture that does not compress: 1.5 MB, 2 MB in base64
 WAYS: Final = ("read", "save", "decode", "disk")
 MAX_MEMORY: Final = 60.0  # MB
 EXPIRED, FAILED = 0.01, 0.03
-
-
-class _NoSink:
-    """Throws an image away."""
-
-    def write(self, data: bytes, /) -> None:
-        """Do nothing."""
-
-    def finish(self) -> Image:
-        """An image without bytes."""
-        return Image(nbytes=1)
-
-    def discard(self) -> None:
-        """Do nothing."""
 
 
 def _line(number: int, image: bytes) -> bytes:
@@ -77,51 +57,6 @@ def _serve(gigabytes: float) -> None:
                     connection.sendall(_line(number, image))
 
 
-async def _take(way: str, port: int, folder: Path) -> tuple[int, int]:
-    """Take the output file in one of the ways; the number of bytes and of lines."""
-    from openai_images import ImagesClient
-    from openai_images.http.file_download import open_file
-
-    base_url = f"http://127.0.0.1:{port}"
-    async with ImagesClient(api_key="none", base_url=f"{base_url}/v1") as client:
-        _, context = client._calls.connection()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        download = await open_file(f"{base_url}/file", {}, context.transport, context.timeouts)
-        downloads, nbytes, lines = Downloads(folder), 0, 0
-        reader = OutputReader(downloads.new_sink if way == "disk" else _NoSink)
-        with (folder / "raw").open("wb", buffering=0) as raw:
-            while chunk := await download.read():
-                nbytes += len(chunk)
-                if way == "save":
-                    raw.write(chunk)
-                elif way != "read" and not (reader.in_image and reader.feed_image(chunk)):
-                    for line in reader.feed(chunk):
-                        lines += 1
-                        await asyncio.to_thread(_complete, line, downloads.take())
-                for sink in downloads.due:
-                    await asyncio.to_thread(sink.flush)
-        download.close()
-    return nbytes, lines
-
-
-def _complete(line: OutputLine, sinks: dict[Path, FileSink]) -> None:
-    for image in line.result.images if line.result else ():
-        complete(image, sinks)
-
-
-def _work(way: str, port: int, folder: Path) -> None:
-    """One way, in a process of its own: prints what it took."""
-
-    def cpu() -> float:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        return used.ru_utime + used.ru_stime
-
-    before, started = cpu(), time.monotonic()
-    nbytes, lines = asyncio.run(_take(way, port, folder))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    took = {"cpu": cpu() - before, "seconds": time.monotonic() - started, "peak": peak}
-    print(json.dumps({"way": way, "mb": nbytes / 1e6, "lines": lines, **took}))
-
-
 def measure(gigabytes: float, rounds: int) -> dict[str, dict[str, Any]]:
     """The best of some rounds of each way."""
     module = [sys.executable, "-m", "benchmarks.economy"]
@@ -134,7 +69,7 @@ def measure(gigabytes: float, rounds: int) -> dict[str, dict[str, Any]]:
             port = server.stdout.readline().strip()
             for way in WAYS * rounds:
                 with tempfile.TemporaryDirectory() as folder:
-                    command = [*module, "--work", way, port, folder]
+                    command = [sys.executable, "-m", "benchmarks.economy_worker", way, port, folder]
                     said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
                 took = json.loads(said.stdout)
                 if way not in best or took["cpu"] < best[way]["cpu"]:
@@ -160,7 +95,7 @@ async def end_to_end(folder: Path, prompts: int, *, side: int = 100, models: int
         server.script("batch_expired")  # the whole of the first batch
         environment = {name: value for name, value in os.environ.items() if not DISTORTING.fullmatch(name)}
         for _ in range(4):
-            found["runs"].append(await _command(source, out, server, environment))
+            found["runs"].append(await _run(source, out, server, environment))
             last = _last(out)
             if all(state in ("done", "failed") for state in last.values()):
                 break
@@ -175,35 +110,20 @@ async def end_to_end(folder: Path, prompts: int, *, side: int = 100, models: int
     return found
 
 
-async def _command(
+async def _run(
     source: Path, out: Path, server: LocalImagesServer, environment: dict[str, str]
 ) -> dict[str, Any]:
-    """One run of the command: seconds, CPU seconds and the peak of its memory in MB."""
-    command = [
-        sys.executable,
-        "-m",
-        "openai_images",
-        "batch",
-        str(source),
-        "--out",
-        str(out),
-        "--economy",
-        "-q",
-    ]
-    command += ["--base-url", server.base_url, "--format", "png"]
-    environment = environment | {"OPENAI_API_KEY": server.api_key}
-    started = time.monotonic()
-    process = subprocess.Popen(  # noqa: ASYNC220
-        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    """One run, in a process of its own: what it says of itself."""
+    environment = environment | {"OPENAI_API_KEY": server.api_key, "OPENAI_BASE_URL": str(server.base_url)}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.economy_worker", "batch", str(source), str(out)),
+        cwd=ROOT,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
     )
-    _, status, used = await asyncio.to_thread(os.wait4, process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return {
-        "code": process.returncode,
-        "seconds": round(time.monotonic() - started, 1),
-        "cpu": round(used.ru_utime + used.ru_stime, 1),
-        "peak": round(used.ru_maxrss / 1024, 1),
-    }
+    said, _ = await process.communicate()
+    found: dict[str, Any] = json.loads(said)
+    return found
 
 
 def _last(out: Path) -> dict[str, str]:
@@ -235,14 +155,9 @@ def main() -> int:
     parser.add_argument("--prompts", type=int, default=5_000, help="from end to end (%(default)s; 0: not)")
     parser.add_argument("--side", type=int, default=100, help="of their pictures (%(default)s)")
     parser.add_argument("--serve", type=float, help=argparse.SUPPRESS)
-    parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve is not None:
         _serve(arguments.serve)
-    if arguments.work is not None:
-        way, port, folder = arguments.work
-        _work(way, int(port), Path(folder))
-        return 0
     good = True
     if arguments.gigabytes:
         good = _print_ways(measure(arguments.gigabytes, arguments.rounds))
