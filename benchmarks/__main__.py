@@ -38,6 +38,8 @@ QUICK = (OURS, SDK, FLOOR)
 PROOFS = (
     "cancel",
     "closed_connections",
+    "economy",
+    "economy_kill",
     "fast_path",
     "fuzz",
     "kill",

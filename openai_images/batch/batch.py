@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from attrs import evolve
+
 from openai_images._util.aio import run_to_completion
 from openai_images._util.attrs import safe_repr
 from openai_images.batch.batch_runner import BatchRunner
@@ -62,8 +64,10 @@ class Batch:
             raise TypeError(
                 "a shard needs no engine, and an engine shares the items out itself: give one of them"
             )
+        if options.economy and (shard is not None or engine is not None):
+            raise TypeError("economy sends from one machine: leave shard and engine out")
         self._out, self._opener, self._engine = os.fspath(out), shard, engine
-        self._options = options
+        self._options = evolve(options, prices=options.prices.at_half()) if options.economy else options
         self._progress = progress
         self._disk = disk or Disk()
         self._runner: BatchRunner | None = None

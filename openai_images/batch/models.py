@@ -15,6 +15,7 @@ from attrs import field, frozen
 
 from openai_images._util.attrs import is_count, is_number, keyword_hints, must_be, repr_names, short_repr
 from openai_images.catalog.prices import PUBLISHED_PRICES, Prices, is_amount
+from openai_images.errors import ConfigurationError
 from openai_images.many.failure_streaks import DEFAULT_IDENTICAL_FAILURES
 from openai_images.models.notebook import table_of_fields
 from openai_images.models.requests import GenerateRequest
@@ -55,7 +56,10 @@ class BatchOptions:
     may have cost money or rejected the account, the batch ends; None: it continues. While the server is unreachable
     the batch waits, for `max_outage` seconds at a time. `thumbnail` makes a small WebP copy of the image in its first
     path at its second, for `index.html`, which begins with the remark `note`. Without `record_prompts` no file of the
-    folder and no outcome shows a prompt, nor `extra_body`. Raises `ConfigurationError`.
+    folder and no outcome shows a prompt, nor `extra_body`. `economy` sends requests in batches of the provider's Batch
+    API, which runs them within a day at half of `prices`: `concurrency`, `max_identical_failures` and the client's
+    rate limits do not count then. With `cancel` it sends nothing: batches at the provider are cancelled, and what they
+    have done is collected. Raises `ConfigurationError`.
     """
 
     concurrency: int | None = field(default=None, validator=_count)
@@ -71,6 +75,12 @@ class BatchOptions:
     thumbnail: Thumbnail | None = None
     note: str = ""
     record_prompts: bool = True
+    economy: bool = False
+    cancel: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if self.cancel and not self.economy:
+            raise ConfigurationError("cancel is for batches at the provider: give economy=True with it")
 
 
 @short_repr
@@ -78,8 +88,9 @@ class BatchOptions:
 class BatchPlan:
     """Where a batch stands, by keys in the order of its items; `to_send` is what a run will send.
 
-    `done`, `away`, `pending`, `failed`, `unknown` and `missing` are disjoint and complete: `away` was paid for, and a
-    run fetches its images from URLs; `pending` was never sent, or not executed; `unknown` may have been billed;
+    `done`, `away`, `submitted`, `pending`, `failed`, `unknown` and `missing` are disjoint and complete: `away` was paid
+    for, and a run fetches its images from URLs; `submitted` is in a batch at the provider, from which a run with
+    `BatchOptions(economy=True)` collects it; `pending` was never sent, or not executed; `unknown` may have been billed;
     `missing` was done, and its images are gone. Of the done, `adopted` images were found without their row, and
     `altered` ones are not what was written; of the failed and unknown, `incomplete` ones have some of their images.
     `changed` are pending: they had failed, and their request is another one now. `removed` are in the journal and no
@@ -91,6 +102,7 @@ class BatchPlan:
     total: int
     done: tuple[str, ...] = field(default=(), repr=repr_names)
     away: tuple[str, ...] = field(default=(), repr=repr_names)
+    submitted: tuple[str, ...] = field(default=(), repr=repr_names)
     pending: tuple[str, ...] = field(default=(), repr=repr_names)
     failed: tuple[str, ...] = field(default=(), repr=repr_names)
     unknown: tuple[str, ...] = field(default=(), repr=repr_names)
@@ -120,15 +132,15 @@ class BatchPlan:
 class BatchSummary:
     """Where a batch stands after a run, or during it.
 
-    `done`, `away` (paid for, and behind a URL that could not be fetched), `failed`, `unknown`, `missing` and
-    `not_started` are all items there are; `earlier` of the done were so before this run, `blocked` of the failed are
-    the safety system's, and `incomplete` failed and unknown ones have some of their images, but not all. `reason`
-    says what ended the run before all was sent: "" (nothing), "budget", "quota", "stopped" (`stop()`), "folder" (it
-    could not be written), "server" (it could not be reached), "key" (it was not accepted), "cluster" (it was lost) or
-    "failures" (too many identical ones in a row). `spent` US dollars went in all runs, None where no cost is known;
-    `unpriced` results, and requests that may have been billed, are not in it. `saved_elsewhere` are images that the
-    folder did not take. `elapsed` seconds are this run's. `assumed_cost` says what the budget assumes of a cost that is
-    not certain, and how to make it certain.
+    `done`, `away` (paid for, and behind a URL that could not be fetched), `submitted` (in a batch at the provider),
+    `failed`, `unknown`, `missing` and `not_started` are all items there are; `earlier` of the done were so before this
+    run, `blocked` of the failed are the safety system's, and `incomplete` failed and unknown ones have some of their
+    images, but not all. `reason` says what ended the run before all was sent: "" (nothing), "budget", "quota",
+    "stopped" (`stop()`), "folder" (it could not be written), "server" (it could not be reached), "key" (it was not
+    accepted), "cluster" (it was lost) or "failures" (too many identical ones in a row). `spent` US dollars went in all
+    runs, None where no cost is known; `unpriced` results, and requests that may have been billed, are not in it.
+    `saved_elsewhere` are images that the folder did not take. `elapsed` seconds are this run's. `assumed_cost` says
+    what the budget assumes of a cost that is not certain, and how to make it certain.
     """
 
     total: int
@@ -147,6 +159,7 @@ class BatchSummary:
     elapsed: float = 0.0
     incomplete: int = 0
     assumed_cost: str = ""
+    submitted: int = 0
 
     def _repr_html_(self) -> str:
         return table_of_fields("Batch", self)

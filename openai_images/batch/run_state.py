@@ -84,7 +84,7 @@ class RunState:
     def _new_budget(self, settings: RunSettings) -> Budget:
         """The budget, which knows what was spent, and what images of each kind have cost in earlier runs."""
         limit = settings.options.budget
-        budget = Budget(limit, self.ledger.spending.upper_bound)
+        budget = Budget(limit, self.ledger.spending.upper_bound + self.ledger.submitted_estimate)
         for item in () if limit is None else settings.items:
             record = self.ledger.get(item.key)
             if record.cost is not None and record.files and record.request == item.digest:

@@ -69,9 +69,21 @@ class Prices:
             return None
         return self.models.get(model) or self.models.get(model_family(model))
 
+    def at_half(self) -> Prices:
+        """Return half of these prices: those of the Batch API."""
+        halves = {
+            model: ModelPrice(**{name: None if value is None else value / 2 for name, value in _items(price)})
+            for model, price in self.models.items()
+        }
+        return evolve(self, models=halves)
+
     def with_prices(self, changes: Mapping[str, ModelPrice]) -> Prices:
         """Return these prices with `changes` replacing the models they name; prices missing in a change are unknown."""
         return evolve(self, models={**self.models, **changes})
+
+
+def _items(price: ModelPrice) -> Iterable[tuple[str, Decimal | None]]:
+    return ((name, getattr(price, name)) for name in fields_dict(ModelPrice))
 
 
 def _price(

@@ -72,10 +72,16 @@ class BatchCommandOptions(CallOptions):
     no_prompts: bool = False
     shard: str | None = None
     dask: str | None = None
+    economy: bool = False
+    cancel: bool = False
 
     def check(self) -> None:
         """Raise click.UsageError for options that contradict each other."""
         super().check()
+        if self.cancel and not self.economy:
+            raise click.UsageError("--cancel is for batches at the provider: give --economy with it.")
+        if self.economy and (self.shard is not None or self.dask is not None):
+            raise click.UsageError("--economy sends from one machine: leave --shard and --dask out.")
         if self.output_format is not None:  # otherwise each row may have one
             self.check_format(output_format(None, self.output_format), "write --format {0}")
         if self.dask is not None and self.shard is not None:
@@ -157,7 +163,7 @@ class BatchJob:
         if self.budget is None:
             return None
         first = next(item.request for item in self.items if item.key == plan.to_send[0])
-        amounts = cost_range(first, self.prices, self.max_image_cost)
+        amounts = cost_range(first, self.effective_prices, self.max_image_cost)
         is_certain = amounts is not None and (amounts[0] == amounts[1] or self.max_image_cost is not None)
         return BudgetLeft(self.budget, plan.spent, amounts[1] if amounts and is_certain else None)
 
@@ -176,6 +182,11 @@ class BatchJob:
         yield f"shard {shard.index} of {shard.count}: {', '.join(parts)}"
 
     @property
+    def effective_prices(self) -> Prices:
+        """What is paid: half of the prices in economy."""
+        return self.prices.at_half() if self.options.economy else self.prices
+
+    @property
     def batch_options(self) -> BatchOptions:
         """Options of the `Batch`."""
         options = self.options
@@ -191,6 +202,8 @@ class BatchJob:
             thumbnail=write_thumbnail if find_spec("PIL") else None,
             note=STAND_IN if options.local else "",
             record_prompts=not options.no_prompts,
+            economy=options.economy,
+            cancel=options.cancel,
         )
 
 

@@ -218,6 +218,14 @@ def edit(streams: Streams, /, **values: Any) -> int:
     is_flag=True,
     help="Leave the prompts out of the folder's page and records, and of failures.",
 )
+@option(
+    "--economy",
+    is_flag=True,
+    help="Send through the provider's Batch API: within a day, at half the price. The same command again goes on.",
+)
+@option(
+    "--cancel", is_flag=True, help="With --economy: cancel what is at the provider, and collect what is done."
+)
 @option("--dry-run", is_flag=True, help="Say what would be sent and what it may cost; send nothing.")
 @option("-n", "--n", type=click.IntRange(1, 1000), metavar="N", help="How many pictures of each prompt.")
 @_image_options

@@ -27,6 +27,7 @@ from openai_images.models.requests import EditRequest, GenerateRequest
 from openai_images.ratelimit.new_limiter import new_limiter
 from openai_images.validation.validator import RequestValidator
 from openai_images.wire.base64_decoder import MemorySinkFactory
+from openai_images.wire.requests import CompositeBody
 
 if TYPE_CHECKING:
     from openai_images.client.remote_images import RemoteImages
@@ -129,6 +130,19 @@ class CallFactory:
         from openai_images.client.traced_call import trace_call  # noqa: PLC0415
 
         return trace_call(new_call, observer, prepared, context.timing, context.telemetry)
+
+    def connection(self) -> tuple[Endpoint, CallContext]:
+        """Return the server of this moment, for calls that are not for images. Raises `ConfigurationError`."""
+        server = self._server()
+        return server.endpoint, server.context
+
+    async def json_body(self, request: GenerateRequest) -> bytes | CompositeBody:
+        """Return a request's body in JSON, images to edit included; nothing is sent. Raises `RequestInvalidError`."""
+        if isinstance(request, EditRequest):
+            request = evolve(request, as_json=True)
+        prepared = self._prepare(request, self._server(), stream=False)
+        await prepared.prepare()
+        return (await prepared.build()).body
 
     def remote_images(self) -> RemoteImages:
         """Return what downloads images from the server of this moment. Raises `ConfigurationError`."""
