@@ -50,6 +50,9 @@ class Batch:
     It yields an outcome for each item that is sent in this run, once that is on disk; all images of a result have a
     path. `stop()` ends it early: no new requests, in-flight ones finish and are yielded. Leaving the block cancels
     in-flight requests, although they may have been billed. `progress` is called with the counts of this run.
+
+    `client` sends the requests, with its limits and retries; `items` have unique keys; `options` say what it may cost
+    and what is sent again.
     """
 
     def __init__(  # noqa: PLR0913  the last is for tests

@@ -30,6 +30,7 @@ class BatchItem:
 
     key: str
     request: GenerateRequest
+    """What to send: a `GenerateRequest`, or an `EditRequest`."""
     line: int | None = None
 
 
@@ -88,6 +89,7 @@ class BatchPlan:
     """
 
     total: int
+    """How many items there are."""
     done: tuple[str, ...] = field(default=(), repr=repr_names)
     away: tuple[str, ...] = field(default=(), repr=repr_names)
     pending: tuple[str, ...] = field(default=(), repr=repr_names)
@@ -131,6 +133,7 @@ class BatchSummary:
     """
 
     total: int
+    """How many items there are."""
     done: int = 0
     away: int = 0
     failed: int = 0

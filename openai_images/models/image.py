@@ -65,7 +65,10 @@ class Image:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Image:
-        """Return an image in memory, described by its own bytes."""
+        """Return an image in memory, described by its own bytes.
+
+        `data` is a whole file of an image; a format that is not known here is accepted too.
+        """
         width, height = media.pixel_size(data) or (None, None)
         return cls(
             data=data, nbytes=len(data), media_type=media.media_type(data[:4096]), width=width, height=height
@@ -73,7 +76,10 @@ class Image:
 
     @classmethod
     def from_file(cls, path: Path, head: bytes, nbytes: int) -> Image:
-        """Return an image in the file `path`, described by its first bytes."""
+        """Return an image in the file `path`, described by its first bytes.
+
+        `head` is the beginning of the file, enough to find its size in pixels; `nbytes` is its length in bytes.
+        """
         width, height = media.pixel_size(head) or (None, None)
         return cls(
             path=path, nbytes=nbytes, media_type=media.media_type(head[:4096]), width=width, height=height

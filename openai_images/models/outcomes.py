@@ -49,7 +49,9 @@ class Succeeded(_Described):
     index: int
     key: str
     request: GenerateRequest
+    """The request as it was sent."""
     result: ImageResult
+    """Its images, and the other fields of the response."""
     show_prompt: bool = field(default=True, kw_only=True, eq=False, repr=False)
 
     def _repr_html_(self) -> str:
@@ -67,10 +69,13 @@ class Failed(_Described):
     """
 
     index: int
+    """Its position among the requests, from 0."""
     key: str
+    """Its name."""
     request: GenerateRequest | None
     error: ImagesError | OSError
     show_prompt: bool = field(default=True, kw_only=True, eq=False, repr=False)
+    """Whether its texts have the beginning of the prompt."""
 
     def _repr_html_(self) -> str:
         from openai_images.models.notebook import error_card  # noqa: PLC0415  only notebooks need it
@@ -79,6 +84,7 @@ class Failed(_Described):
 
 
 Outcome: TypeAlias = Succeeded | Failed
+"""What many calls yield for each request."""
 
 
 @short_repr
@@ -95,6 +101,7 @@ class Progress:
 
     total: int | None = None
     done: int = 0
+    """Requests that gave their images."""
     failed: int = 0
     blocked: int = 0
     unknown: int = 0
@@ -103,6 +110,7 @@ class Progress:
     images: int = 0
     elapsed: float = 0.0
     images_per_minute: float = 0.0
+    """The speed of the last minutes."""
     eta: float | None = None
     spent: Decimal | None = None
     unpriced: int = 0

@@ -17,14 +17,17 @@ class RecordedPart:
     """
 
     name: str
+    """The name of the form field."""
     filename: str | None
     content_type: str | None
     nbytes: int
+    """How many bytes it has."""
     sha256: str
     text: str | None = attrs.field(
         repr=lambda text: "None" if text is None else f"<{len(text):,} characters>"
     )
     headers: Mapping[str, str] = attrs.field(repr=False)
+    """The headers of the part."""
 
 
 @attrs.frozen(kw_only=True)
@@ -35,11 +38,15 @@ class RecordedRequest:
     """
 
     method: str
+    """The HTTP method."""
     path: str
+    """The path of the URL, without its query."""
     headers: Mapping[str, str] = attrs.field(repr=False)
+    """The request's headers."""
     body: bytes = attrs.field(repr=lambda body: f"<{len(body):,} bytes>")
     json: Any
     peer_port: int | None
+    """The client's port: requests on one connection have the same."""
     fault: str
     parts: tuple[RecordedPart, ...] = ()
 
@@ -49,9 +56,12 @@ class RecordedDownload:
     """One GET of an image behind a URL as its headers arrived; `path` has its query, `fault` is its fault's name."""
 
     method: str
+    """The HTTP method."""
     path: str
     headers: Mapping[str, str] = attrs.field(repr=False)
+    """The request's headers."""
     peer_port: int | None
+    """The client's port: requests on one connection have the same."""
     fault: str
 
     @property
@@ -70,6 +80,9 @@ class AnsweredRequest:
     """One answered request, whatever its path; `status` is 0 if the connection was closed without a response."""
 
     method: str
+    """The HTTP method."""
     path: str
+    """The path of the URL."""
     status: int
     fault: str
+    """The name of its fault, "ok" for none."""

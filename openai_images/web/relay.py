@@ -44,7 +44,9 @@ _log = logging.getLogger("openai_images")
 _T = TypeVar("_T")
 
 OnDisconnect: TypeAlias = Literal["cancel", "finish"]
+"""What happens when the browser leaves: "cancel" closes the call, "finish" reads it to its end in the background."""
 OnResult: TypeAlias = Callable[[ImageResult], object]
+"""A function or async function that is called with each `ImageResult`."""
 
 
 class RelaySettings(TypedDict, total=False):
@@ -185,14 +187,14 @@ def relay(
 ) -> Relay:
     """Return the stream's events as the bytes of a `text/event-stream`, in the wire format of the API.
 
-    The response needs `RELAY_HEADERS`. The relay owns the stream: hand over one that is not entered. Where nothing
-    comes for `heartbeat` seconds, a comment is sent. With a `PictureStore` events carry the `url` of their image, which
-    the store serves, in place of `b64_json`. A call that fails ends with an event `error` whose message is safe to
-    show.
+    The response needs `RELAY_HEADERS`. The relay owns `stream`: pass one that is not entered. Where nothing comes for
+    `heartbeat` seconds, a comment is sent. With a `PictureStore` as `pictures`, events carry the `url` of their image,
+    which the store serves, in place of `b64_json`. A call that fails ends with an event `error` whose message is safe
+    to show.
 
-    When the browser leaves, "cancel" closes the call at once (what was sent may be billed all the same); "finish" reads
-    it to its end in the background, see `wait_for_background`. `on_result`, a function or async function, is called
-    with each result, also when the browser is gone. Raises `ConfigurationError`.
+    When the browser leaves, `on_disconnect="cancel"` closes the call (what was sent may be billed), "finish" reads it
+    to its end in the background, see `wait_for_background`. `on_result`, a function or async function, is called with
+    each result, also when the browser is gone. Raises `ConfigurationError`.
     """
     if not heartbeat > 0:
         raise ConfigurationError(
@@ -211,10 +213,10 @@ async def run_call(
     on_disconnect: OnDisconnect = "cancel",
     on_result: OnResult | None = None,
 ) -> ImageResult:
-    """Await a call, such as `client.generate(…)`, in a handler that is cancelled when its browser leaves.
+    """Await `call`, such as `client.generate(…)`, in a handler that is cancelled when its browser leaves.
 
-    A cancellation closes the call ("cancel"), or leaves it to finish in the background ("finish"). `on_result` as in
-    `relay`. Raises what the call raises.
+    A cancellation closes the call (`on_disconnect="cancel"`), or leaves it to finish in the background ("finish").
+    `on_result` as in `relay`. Raises what the call raises.
     """
     _check(on_disconnect)
     task = _keep(_run(call, on_result))

@@ -145,6 +145,7 @@ FAULTS: Final[Mapping[str, str]] = MappingProxyType(
     {name: type_.about for name, type_ in _POSTS.items()}
     | {name: type_.about for name, type_ in DOWNLOAD_FAULTS.items()}
 )
+"""Every fault by its name, with a line about it; read-only."""
 
 
 def find_fault(name: str) -> Fault[FaultPlan]:
