@@ -93,11 +93,11 @@ class RequestInvalidError(ImagesError):
 
 
 class BatchFolderError(ConfigurationError):
-    """A batch cannot use its folder: in use, not a batch's, or another input. To do: choose another one."""
+    """A batch cannot use its folder: in use, not a batch's, or of another input. To do: choose another folder."""
 
 
 class BatchInputError(RequestInvalidError):
-    """The input of a batch has bad rows, all in `problems`; nothing was sent. To do: correct them."""
+    """The input of a batch has bad rows, all in `problems`; nothing was sent. To do: correct the rows."""
 
     def __init__(self, message: str, *, problems: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -189,7 +189,7 @@ class APITimeoutError(APIConnectionError, TimeoutError):
 
 
 class StreamInterruptedError(APIConnectionError, OutcomeUnknownError):
-    """The response ended before its image; `partials` and `images` hold what had arrived. To do: use these."""
+    """The response ended before its image; `partials` and `images` hold what came. To do: use these, or pay twice."""
 
 
 class DecodeError(OutcomeUnknownError):
