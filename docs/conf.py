@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from pygments.lexers.data import JsonLexer
+from pygments.lexers.special import TextLexer
+from sphinx.errors import SphinxError
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -60,8 +63,6 @@ def set_dashes(_app: Any, doctree: Any) -> None:
 def check_site(app: Any, error: Exception | None) -> None:
     """Fail the build if a link leads nowhere, or a page is more than two clicks from the start page."""
     if error is None and app.builder.name in {"html", "dirhtml"}:
-        from sphinx.errors import SphinxError
-
         problems = problems_of_site(Path(app.outdir))
         if problems:
             raise SphinxError("the site has problems:\n  " + "\n  ".join(problems))
@@ -69,9 +70,6 @@ def check_site(app: Any, error: Exception | None) -> None:
 
 def setup(app: Any) -> dict[str, bool]:
     """Connect the generator and the check."""
-    from pygments.lexers.data import JsonLexer
-    from pygments.lexers.special import TextLexer
-
     app.add_lexer("jsonl", JsonLexer)
     app.add_lexer("csv", TextLexer)
     app.connect("source-read", expand_page)

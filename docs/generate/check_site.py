@@ -36,7 +36,7 @@ class _Page(HTMLParser):
 
 
 def problems_of_site(site: Path) -> list[str]:
-    """Return every broken link, every file that would be loaded from the network, and every page that is too far away."""
+    """Return every broken link, every file that is loaded from the network, and every page that is too far away."""
     pages = {
         path.relative_to(site).as_posix(): _Page(path.read_text(encoding="utf-8"))
         for path in sorted(site.rglob("*.html"))

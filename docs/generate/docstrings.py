@@ -34,7 +34,8 @@ def clause(prose: str, name: str) -> str:
 
 def _split(text: str) -> list[str]:
     """Split at full stops and semicolons outside of code and brackets."""
-    parts, depth, in_code, start = [], 0, False, 0
+    parts: list[str] = []
+    depth, in_code, start = 0, False, 0
     for index, letter in enumerate(text):
         if letter == "`":
             in_code = not in_code

@@ -1,7 +1,7 @@
 """The table of errors: when each comes, whether it may have been billed, what to do.
 
-Invariants: taken from the docstrings of `errors.py`, which end in "To do: …", and from the classes themselves: whether one
-is, or has a subclass that is, an `OutcomeUnknownError`.
+Invariants: taken from the docstrings of `errors.py`, which end in "To do: …", and from the classes themselves: whether
+one is, or has a subclass that is, an `OutcomeUnknownError`.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def page() -> str:
         for each in error_facts()
     ]
     note = (
-        "\\* Perhaps, if the error is an {py:obj}`OutcomeUnknownError <openai_images.OutcomeUnknownError>` too: the request was "
-        "sent, and it is unknown whether it was executed. `error.maybe_billed` says it for each error."
+        "\\* Perhaps, if the error is an {py:obj}`OutcomeUnknownError <openai_images.OutcomeUnknownError>` too: the "
+        "request was sent, and it is unknown whether it was executed. `error.maybe_billed` says it for each error."
     )
     return f"{table(('Error', 'When', 'Billed?', 'What to do'), rows)}\n\n{note}"
 

@@ -35,8 +35,12 @@ def strip(images: list[Pillow.Image]) -> Pillow.Image:
     """Return images side by side."""
     result = Pillow.new("RGBA", (len(images) * (_EDGE + _GAP) - _GAP, _EDGE))
     for index, image in enumerate(images):
-        result.paste(image.resize((_EDGE, _EDGE)), (index * (_EDGE + _GAP), 0))
+        result.paste(_resized(image, _EDGE), (index * (_EDGE + _GAP), 0))
     return result
+
+
+def _resized(image: Pillow.Image, edge: int) -> Pillow.Image:
+    return image.resize((edge, edge))  # pyright: ignore[reportUnknownMemberType]  Pillow's optional numpy
 
 
 def main() -> None:
@@ -44,7 +48,7 @@ def main() -> None:
     images = asyncio.run(stages(PROMPT))
     FOLDER.mkdir(exist_ok=True)
     strip(images).save(FOLDER / "partials.webp", quality=80)
-    images[-1].resize((512, 512)).save(FOLDER / "boat.webp", quality=80)
+    _resized(images[-1], 512).save(FOLDER / "boat.webp", quality=80)
 
 
 if __name__ == "__main__":

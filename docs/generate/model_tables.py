@@ -1,6 +1,6 @@
 """Tables of models: what each accepts, what its images cost, when it ends.
 
-Invariants: everything is computed from the catalog and the price table of the package, as `openai-images models` does it.
+Invariants: everything is computed from the catalog and the price table of the package, as `openai-images models` does.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def _qualities(spec: ModelSpec) -> list[str]:
 def describe_rules(rules: SizeRules) -> str:
     """Return the rules for any size in words."""
     return (
-        f"width and height are multiples of {rules.step}, {rules.min_pixels:,} to {rules.max_pixels:,} pixels in all, no edge "
-        f"over {rules.max_edge}, at most {rules.max_ratio}:1"
+        f"width and height are multiples of {rules.step}, {rules.min_pixels:,} to {rules.max_pixels:,} pixels in all, "
+        f"no edge over {rules.max_edge}, at most {rules.max_ratio}:1"
     )
 
 
@@ -74,7 +74,8 @@ def _section(spec: ModelSpec) -> Iterator[str]:
         ]
         yield f"- [`{parameter}`](parameters.md#{parameter}): {codes(values)}{''.join(unsure)}"
     yield f"- **Images in one request**: up to {spec.max_images}; prompts of up to {spec.prompt:,} characters"
-    yield f"- **Streaming**: {'yes, with partial images (png, webp, jpeg)' if spec.streams else 'no'}; **edits**: {'yes' if spec.edits else 'no'}"
+    yield f"- **Streaming**: {'yes, with partial images (png, webp, jpeg)' if spec.streams else 'no'}"
+    yield f"- **Edits**: {'yes' if spec.edits else 'no'}"
     yield f"- **End**: {_end(spec)}"
     yield ""
     yield prices(spec)
@@ -114,7 +115,8 @@ def token_prices() -> str:
         )
         for name, price in PUBLISHED_PRICES.models.items()
     ]
-    return f"US dollars for 1,000,000 tokens, as of {PUBLISHED_PRICES.as_of:%d %B %Y}.\n\n{table(head, rows, 'lrrrrrr')}"
+    note = f"US dollars for 1,000,000 tokens, as of {PUBLISHED_PRICES.as_of:%d %B %Y}."
+    return f"{note}\n\n{table(head, rows, 'lrrrrrr')}"
 
 
 def _cost(model: str, size: str, quality: str) -> Decimal | None:

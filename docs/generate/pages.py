@@ -1,6 +1,6 @@
 """Puts generated Markdown in the place of `<!-- generate: NAME -->` lines.
 
-Invariants: an unknown name is an error; every page of the documentation is in the table of contents, listed here or not.
+Invariants: an unknown name is an error; every page is in the table of contents, listed or not.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Final
 from docs.generate import commands, error_table, faults, fixtures, model_tables, parameters
 from docs.generate.contents import DOCS, contents
 from docs.generate.examples import example_of
-from docs.generate.objects import describe, members
+from docs.generate.members import members
+from docs.generate.objects import describe
 from docs.generate.public import order_on_page, public_names
 
 _MARKER: Final = re.compile(r"^<!-- generate: (?P<name>[\w-]+)(?: (?P<argument>[\w-]+))? -->$", re.MULTILINE)

@@ -48,7 +48,7 @@ SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
 """A value of each parameter, with the others that it needs."""
 
 _ONLY_EDITS: Final = frozenset(EditParams.__annotations__) - frozenset(GenerateKeywords.__annotations__)
-_BASE: Final = {"model": "gpt-image-2", "size": "1024x1024", "quality": "low"}
+_BASE: Final[Mapping[str, Any]] = {"model": "gpt-image-2", "size": "1024x1024", "quality": "low"}
 
 
 def names() -> list[str]:
@@ -64,7 +64,8 @@ def page() -> str:
 def _section(name: str) -> Iterator[str]:
     yield f"## {name}\n"
     yield f"{DESCRIPTIONS[name][0].upper()}{DESCRIPTIONS[name][1:]}.\n"
-    yield f"- **Type**: {code(_type(name))}; {'required' if name in {'prompt', 'image'} else 'not sent unless you set it'}"
+    need = "required" if name in {"prompt", "image"} else "not sent unless you set it"
+    yield f"- **Type**: {code(_type(name))}; {need}"
     yield f"- **Endpoint**: {'`edit`, `stream_edit`' if name in _ONLY_EDITS else 'every verb'}"
     values = list(_values(name))
     if values:
@@ -121,7 +122,8 @@ def _accepts(spec: ModelSpec, name: str) -> bool:
 
 def _request(name: str, values: Mapping[str, Any]) -> GenerateRequest:
     if name in _ONLY_EDITS:
-        return EditRequest("a red fox", **{"image": b"", **values})
+        request: dict[str, Any] = {"image": b"", **values}
+        return EditRequest("a red fox", **request)
     return GenerateRequest("a red fox", **values)
 
 
@@ -138,7 +140,7 @@ def _cost(name: str) -> str:
             if name != "prompt"
             else "its tokens are billed as text input"
         )
-    base = {**_BASE, "model": model}
+    base: dict[str, Any] = {**_BASE, "model": model}
     plain = estimate_cost(GenerateRequest("a red fox", **base))
     changed = estimate_cost(GenerateRequest("a red fox", **{**base, **SAMPLES[name]}))
     if changed is None:
@@ -156,8 +158,9 @@ def _example(name: str) -> str:
     if name in {"prompt", "model"}:
         return 'await client.generate("a red fox", model="gpt-image-2")'
     if name in _ONLY_EDITS:
-        extra = {"image": "", "as_json": ", as_json=True", "input_fidelity": ', input_fidelity="low"'}
-        return f'await client.edit("make it night", image="otter.png"{extra.get(name, f", {name}={chr(34)}{name}.png{chr(34)}")})'
+        layer = f', {name}="{name}.png"' if name in {"mask", "markup"} else ""
+        more = f", {_sample(name)}" if name in {"as_json", "input_fidelity"} else layer
+        return f'await client.edit("make it night", image="otter.png"{more})'.replace("'", '"')
     verb = "client.stream" if name == "partial_images" else "await client.generate"
     accepting = [spec.name for spec in _live() if _accepts(spec, name)]
     model = "" if len(accepting) in (0, len(_live())) else f", model={accepting[0]!r}"

@@ -8,7 +8,9 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -55,6 +57,7 @@ class PublicName(NamedTuple):
         return attribute_docs(parse_module(self.home).body).get(self.name, "")
 
 
+@cache
 def parse_module(name: str) -> ast.Module:
     """Return the syntax tree of a module."""
     path = import_module(name).__file__
@@ -64,7 +67,7 @@ def parse_module(name: str) -> ast.Module:
 def attribute_docs(body: list[ast.stmt]) -> dict[str, str]:
     """Return the strings that stand directly under assignments, by the assigned name."""
     found: dict[str, str] = {}
-    for statement, below in zip(body, body[1:], strict=False):
+    for statement, below in pairwise(body):
         match statement, below:
             case (
                 (ast.AnnAssign(target=ast.Name(id=name)) | ast.Assign(targets=[ast.Name(id=name)])),

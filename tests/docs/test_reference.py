@@ -15,13 +15,14 @@ from docs.generate import (
     error_table,
     faults,
     fixtures,
+    members as members_module,
     model_tables,
-    objects,
     parameters,
 )
 from docs.generate.contents import CONTENTS, DOCS, contents
 from docs.generate.examples import example_of, examples
-from docs.generate.objects import describe, members, undocumented
+from docs.generate.members import members, undocumented
+from docs.generate.objects import describe
 from docs.generate.pages import expand, names_on
 from docs.generate.public import PAGES, PublicName, page_of, public_names
 from openai_images import ImagesClient, known_models, server
@@ -123,7 +124,7 @@ def test_the_reference_of_a_method() -> None:
 def test_something_without_documentation_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """A parameter that its docstring does not name, a class and a method without a docstring."""
 
-    class Bare:  # noqa: D101
+    class Bare:
         def method(self, depth: int) -> None: ...
 
     def function(width: int, height: int) -> None:
@@ -134,7 +135,7 @@ def test_something_without_documentation_is_seen(monkeypatch: pytest.MonkeyPatch
         ("client", PublicName("Bare", "openai_images", Bare, "openai_images.errors")),
         ("client", PublicName("function", "openai_images", function, "openai_images.errors")),
     ]
-    monkeypatch.setattr(objects, "public_names", lambda: iter(found))
+    monkeypatch.setattr(members_module, "public_names", lambda: iter(found))
     assert undocumented() == [
         "openai_images.Bare has no docstring",
         "openai_images.Bare.method has no docstring",
