@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Final
 
 import click
 
 from docs.generate.text import one_line, table
 from openai_images.cli.commands import cli
+
+_OPTION: Final = re.compile(r"(?<![\w`-])--?[a-zA-Z][\w-]*")
 
 
 def page() -> str:
@@ -32,7 +35,7 @@ def _lines(command: click.Command, context: click.Context, name: str) -> Iterato
     paragraphs = (command.help or "").replace("\b", "").split("\n\n")
     yield from (f"{_escape(one_line(paragraph))}\n" for paragraph in paragraphs if paragraph.strip())
     records = (parameter.get_help_record(context) for parameter in command.get_params(context))
-    rows = [(_option(record[0]), _escape(one_line(record[1]))) for record in records if record]
+    rows = [(_option(record[0]), _escape(one_line(record[1]))) for record in records if record and record[1]]
     if rows:
         yield f"{table(('Option', ''), rows)}\n"
     examples = list(_examples(command, context))
@@ -44,15 +47,10 @@ def _option(text: str) -> str:
     return ", ".join(f"`{part}`" for part in text.replace(" / ", ", ").split(", "))
 
 
-def _escape(text: Any) -> str:
-    return (
-        str(text)
-        .replace("<", "\\<")
-        .replace("*", "\\*")
-        .replace("@@", "`@@`")
-        .replace("[", "\\[")
-        .replace("]", "\\]")
-    )
+def _escape(text: str) -> str:
+    """Return a help text with its options as code, and without Markdown of its own."""
+    escaped = re.sub(r"([<*\[\]])", r"\\\1", text.replace("@@", "`@@`"))
+    return _OPTION.sub(lambda match: f"`{match[0]}`", escaped)
 
 
 def _examples(command: click.Command, context: click.Context) -> Iterator[str]:

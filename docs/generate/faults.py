@@ -13,7 +13,7 @@ from openai_images.server.faults.bodies import BODY_FAULTS
 from openai_images.server.faults.statuses import STATUS_FAULTS
 
 _ARGUMENT: Final = re.compile(
-    r"(?P<name>\w+):(?P<argument>[A-Z]+(?:\[[^\]]*\])?) \((?P<default>[^)]*)\)[,:]? ?(?P<rest>.*)"
+    r"(?P<name>\w+):(?P<argument>[A-Z]+(?:\[[^\]]*\])?)(?: \((?P<default>[^)]*)\))?[,:]? (?P<rest>.*)"
 )
 
 
@@ -37,9 +37,9 @@ def _row(name: str, about: str) -> tuple[str, str]:
     match = _ARGUMENT.fullmatch(about)
     if match is None or match["name"] != name:
         return code(name), _escape(about)
-    return code(
-        f"{name}:{match['argument']}"
-    ), f"{_escape(match['rest'])} (without an argument: {match['default']})"
+    default = match["default"]
+    note = "needs its argument" if default is None else f"without an argument: {default}"
+    return code(f"{name}:{match['argument']}"), f"{_escape(match['rest'])} ({note})"
 
 
 def _escape(text: str) -> str:

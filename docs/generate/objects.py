@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
@@ -15,8 +16,12 @@ from docs.generate.annotations import signature_text, type_text
 from docs.generate.members import MADE_BY_THE_PACKAGE, Member, attributes, has_fields, methods, parameters
 from docs.generate.public import PublicName, public_names
 from openai_images.models.parameters import DESCRIPTIONS
+from openai_images.models.requests import EditParams
 
 _RAISES: Final = re.compile(r"(?<=[.;]) (?=Raises )|^(?=Raises )", re.MULTILINE)
+ENDPOINT_PARAMETERS: Final = frozenset({"prompt", *EditParams.__annotations__})
+"""Keywords with a section of their own on the page of the parameters."""
+
 _CODE: Final = re.compile(r"`([A-Za-z_.]+)`")
 
 
@@ -35,9 +40,7 @@ def describe(public: PublicName, examples: Mapping[str, str]) -> str:
         return _class(public, examples)
     if callable(value):
         return _function(6, f"py:function {public.name}", value, [], example)
-    return _directive(
-        6, f"py:data {public.name}", [f":type: {type(value).__name__}"], [_prose(public.doc), "", example]
-    )
+    return _directive(6, f"py:data {public.name}", [], [_prose(public.doc), "", example])
 
 
 def _directive(colons: int, head: str, options: Iterable[str], body: Iterable[str]) -> str:
@@ -93,7 +96,7 @@ def _how_to_build(cls: Any) -> list[str]:
 
 def _attribute(member: Member) -> str:
     options = {"type": member.type, "value": member.default}
-    lines = [f":{name}: {text}" for name, text in options.items() if text]
+    lines = [f":{name}: {json.dumps(text, ensure_ascii=False)}" for name, text in options.items() if text]
     return _directive(5, f"py:attribute {member.name}", lines, [_link(member.text)])
 
 
@@ -121,7 +124,8 @@ def _parameter_list(found: Iterable[Member], described: Mapping[str, str]) -> It
     """Yield the parameters as a field list; one that only the prose describes is not repeated."""
     for each in found:
         if each.name in described:
-            yield f":param {each.name}: {_link(each.text)}"
+            more = f" ([more](parameters.md#{each.name}))" if each.name in ENDPOINT_PARAMETERS else ""
+            yield f":param {each.name}: {_link(each.text)}{more}"
             yield f":type {each.name}: {each.type}"
     yield ""
 

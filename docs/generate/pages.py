@@ -14,14 +14,14 @@ from docs.generate.contents import DOCS, contents
 from docs.generate.examples import example_of
 from docs.generate.members import members
 from docs.generate.objects import describe
-from docs.generate.public import order_on_page, public_names
+from docs.generate.public import PublicName, order_on_page, public_names
 
 _MARKER: Final = re.compile(r"^<!-- generate: (?P<name>[\w-]+)(?: (?P<argument>[\w-]+))? -->$", re.MULTILINE)
 
 
 def names_on(page: str) -> str:
     """Return the reference of the public names of a page, module by module."""
-    found = sorted((public for each, public in public_names() if each == page), key=order_on_page)
+    found = sorted((public for each, public in public_names() if each == page), key=_order)
     parts: list[str] = []
     module = ""
     modules = {public.module for public in found}
@@ -34,6 +34,12 @@ def names_on(page: str) -> str:
         examples = {name: text for name in qualified if (text := example_of(name))}
         parts.append(describe(public, examples))
     return "\n".join(parts)
+
+
+def _order(public: PublicName) -> tuple[int, ...]:
+    """Order names by their part, and those with the most methods first."""
+    count = sum(1 for _ in members(public))
+    return (*order_on_page(public), -count)
 
 
 def changelog() -> str:

@@ -55,12 +55,19 @@ class Image:
     path: Path | None = None
     nbytes: int = 0
     media_type: str = media.UNKNOWN
+    """Such as "image/png", by the bytes themselves."""
     width: int | None = None
+    """The stored width in pixels, None if the bytes do not contain it."""
     height: int | None = None
+    """The stored height in pixels, None if the bytes do not contain it."""
     url: str | None = None
+    """Where the server keeps the image, None if it sent the bytes."""
     revised_prompt: str | None = None
+    """The prompt as the server changed it."""
     generation_id: str | None = None
+    """The server's id of the image."""
     extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False)
+    """The server's other fields for this image."""
     flaw: str | None = None
 
     @classmethod

@@ -48,6 +48,7 @@ class Succeeded(_Described):
 
     index: int
     key: str
+    """Its name, by default its position as five digits."""
     request: GenerateRequest
     """The request as it was sent."""
     result: ImageResult
@@ -104,11 +105,15 @@ class Progress:
     """Requests that gave their images."""
     failed: int = 0
     blocked: int = 0
+    """Of the failed, those that the safety system blocked."""
     unknown: int = 0
+    """Of the failed, those that may have been billed."""
     in_flight: int = 0
     waiting: int = 0
+    """Requests that a limit holds back."""
     images: int = 0
     elapsed: float = 0.0
+    """Seconds since the run began."""
     images_per_minute: float = 0.0
     """The speed of the last minutes."""
     eta: float | None = None

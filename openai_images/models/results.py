@@ -44,7 +44,9 @@ class ImageResult:
     output_format: str | None = None
     """The format that the server names; that of the bytes is `image.media_type`."""
     quality: str | None = None
+    """The quality that the server used."""
     size: str | None = None
+    """The size that the server used, as "WIDTHxHEIGHT" in pixels."""
     usage: Usage | None = None
     """The server's token counts, if it sent them."""
     svg_usage: SvgUsage | None = None
@@ -52,11 +54,14 @@ class ImageResult:
     safety_identifier: str | None = field(default=None, repr=False)
     """The request's, repeated by the server."""
     extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=repr_keys)
+    """Fields of the response that this version does not know, such as the model that the server names."""
     request_id: str | None = None
     attempts: int = 1
     elapsed: float = 0.0
+    """Seconds from the call to its end, waits included."""
     model: str | None = None
     edited: bool = False
+    """Whether images were sent with the prompt."""
     parts: tuple[ImageResult, ...] = field(default=(), repr=False)
     missing: int = 0
 

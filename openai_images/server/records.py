@@ -20,9 +20,11 @@ class RecordedPart:
     """The name of the form field."""
     filename: str | None
     content_type: str | None
+    """Its media type, None where the part did not name one."""
     nbytes: int
     """How many bytes it has."""
     sha256: str
+    """The SHA-256 of its bytes, in hexadecimal."""
     text: str | None = attrs.field(
         repr=lambda text: "None" if text is None else f"<{len(text):,} characters>"
     )
@@ -44,10 +46,12 @@ class RecordedRequest:
     headers: Mapping[str, str] = attrs.field(repr=False)
     """The request's headers."""
     body: bytes = attrs.field(repr=lambda body: f"<{len(body):,} bytes>")
+    """Its bytes; empty for multipart, which has `parts`."""
     json: Any
     peer_port: int | None
     """The client's port: requests on one connection have the same."""
     fault: str
+    """The name of its fault."""
     parts: tuple[RecordedPart, ...] = ()
 
 
@@ -63,6 +67,7 @@ class RecordedDownload:
     peer_port: int | None
     """The client's port: requests on one connection have the same."""
     fault: str
+    """The name of its fault."""
 
     @property
     def host(self) -> str:
