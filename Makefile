@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-fast docs lint types bench coverage format clean
+.PHONY: help demo test test-fast docs examples lint types bench coverage format clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -21,7 +21,11 @@ test: $(VENV)/.installed-dev ## run the tests
 test-fast: $(VENV)/.installed-dev ## run the tests but the slow ones
 	PYTHONDEVMODE=1 $(BIN)/python -m pytest -m "not slow"
 
-docs: $(VENV)/.installed-dev ## run the code blocks of README.md and docs/
+docs: $(VENV)/.installed-docs ## build the documentation into site/ and check its links
+	$(BIN)/python -m sphinx -b html --fail-on-warning --fresh-env --doctree-dir $(VENV)/doctrees --jobs auto --quiet docs site
+	@echo "site/index.html"
+
+examples: $(VENV)/.installed-dev ## run the code blocks of README.md and docs/
 	PYTHONDEVMODE=1 $(BIN)/python -m pytest tests/test_docs.py
 
 lint: $(VENV)/.installed-dev ## check style and format
@@ -44,7 +48,7 @@ format: $(VENV)/.installed-dev ## rewrite the files in the project's format
 	$(BIN)/ruff format .
 
 clean: ## remove what the other targets made
-	rm -rf .venv demo-output build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv demo-output site build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.made:
@@ -65,3 +69,8 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/.made
 	@echo "installing openai-images and what its tests need"
 	@$(PIP) install --editable '.[dev]'
 	@touch $(VENV)/.installed-all $@
+
+$(VENV)/.installed-docs: pyproject.toml | $(VENV)/.made
+	@echo "installing openai-images and what builds its documentation"
+	@$(PIP) install --editable '.[docs]'
+	@touch $@

@@ -44,6 +44,9 @@ class Batch:
     `s3://bucket/run`: it runs its part of the items, and the images of a URL have a `url` in the place of a path. With
     an `engine`, such as `DaskEngine(client)`, the items run in the processes of a cluster, which all see `out`; a stop
     then withdraws what no process has begun, and what is in flight goes on there when the block is left.
+
+    `client` sends the requests, with its limits and retries; `items` have unique keys; `options` say what it may cost
+    and what is sent again.
     """
 
     def __init__(  # noqa: PLR0913  the last is for tests

@@ -51,7 +51,9 @@ class BatchCosts:
     """What the requests of all runs of one folder took, by model; `notes` tell which rows could not be read."""
 
     folder: Path
+    """The batch's folder."""
     models: tuple[ModelCosts, ...]
+    """What each model took."""
     notes: tuple[str, ...] = ()
 
 
@@ -59,6 +61,8 @@ def read_batch_costs(folder: str | os.PathLike[str]) -> BatchCosts:
     """Sum the journal in a batch's folder; what is in flight counts as unpriced. Blocks.
 
     Raises `BatchFolderError`, which says what the folder is, if it is not a batch's, and OSError if it cannot be read.
+
+    `folder` is the one given as `out`, or as `--out`.
     """
     root = Path(folder)
     if not (root / _JOURNAL).is_file():

@@ -31,6 +31,7 @@ class BatchItem:
 
     key: str
     request: GenerateRequest
+    """What to send: a `GenerateRequest`, or an `EditRequest`."""
     line: int | None = None
 
 
@@ -100,15 +101,24 @@ class BatchPlan:
     """
 
     total: int
+    """How many items there are."""
     done: tuple[str, ...] = field(default=(), repr=repr_names)
+    """Keys whose images are in the folder."""
     away: tuple[str, ...] = field(default=(), repr=repr_names)
+    """Keys whose images are paid for and still behind URLs; a run fetches them."""
     submitted: tuple[str, ...] = field(default=(), repr=repr_names)
+    """Keys that are in a batch at the provider; a run in economy collects them."""
     pending: tuple[str, ...] = field(default=(), repr=repr_names)
+    """Keys that were never sent, or certainly not executed."""
     failed: tuple[str, ...] = field(default=(), repr=repr_names)
+    """Keys whose request failed."""
     unknown: tuple[str, ...] = field(default=(), repr=repr_names)
+    """Keys that may have been billed, without all of their images."""
     missing: tuple[str, ...] = field(default=(), repr=repr_names)
+    """Keys that were done, and whose images are gone."""
     adopted: tuple[str, ...] = field(default=(), repr=repr_names)
     altered: tuple[str, ...] = field(default=(), repr=repr_names)
+    """Of the done, those whose images are not what was written."""
     changed: tuple[str, ...] = field(default=(), repr=repr_names)
     incomplete: tuple[str, ...] = field(default=(), repr=repr_names)
     removed: tuple[str, ...] = field(default=(), repr=repr_names)
@@ -144,22 +154,33 @@ class BatchSummary:
     """
 
     total: int
+    """How many items there are."""
     done: int = 0
+    """Items whose images are in the folder."""
     away: int = 0
+    """Items that are paid for, and whose images could not be fetched from their URLs."""
     failed: int = 0
+    """Items whose request failed."""
     blocked: int = 0
+    """Of the failed, those that the safety system blocked."""
     unknown: int = 0
+    """Items that may have been billed, without all of their images."""
     missing: int = 0
+    """Items that were done, and whose images are gone."""
     not_started: int = 0
+    """Items that were not sent."""
     earlier: int = 0
+    """Of the done, those that were done before this run."""
     reason: str = ""
     spent: Decimal | None = None
     unpriced: int = 0
     saved_elsewhere: tuple[str, ...] = field(default=(), repr=repr_names)
     elapsed: float = 0.0
     incomplete: int = 0
+    """Failed and unknown items that have some of their images."""
     assumed_cost: str = ""
     submitted: int = 0
+    """Items that are in a batch at the provider."""
 
     def _repr_html_(self) -> str:
         return table_of_fields("Batch", self)

@@ -131,6 +131,8 @@ class Portable:
         """Send the calls that are made in a `with` block to another server, directly: for tests.
 
         Calls in flight go on where they are. The other server's rate limits are its own. Raises `ConfigurationError`.
+
+        `base_url` and `api_key` are those of the other server, such as a `LocalImagesServer`.
         """
         endpoint = self._endpoint.moved(base_url, api_key)
         settings = self._settings._replace(proxy=None, trust_env=False)

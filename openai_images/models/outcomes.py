@@ -49,8 +49,11 @@ class Succeeded(_Described):
 
     index: int
     key: str
+    """Its name, by default its position as five digits."""
     request: GenerateRequest
+    """The request as it was sent."""
     result: ImageResult
+    """Its images, and the other fields of the response."""
     show_prompt: bool = field(default=True, kw_only=True, eq=False, repr=False)
 
     def _repr_html_(self) -> str:
@@ -68,10 +71,13 @@ class Failed(_Described):
     """
 
     index: int
+    """Its position among the requests, from 0."""
     key: str
+    """Its name."""
     request: GenerateRequest | None
     error: ImagesError | OSError
     show_prompt: bool = field(default=True, kw_only=True, eq=False, repr=False)
+    """Whether its texts have the beginning of the prompt."""
 
     def _repr_html_(self) -> str:
         from openai_images.models.notebook import error_card  # noqa: PLC0415  only notebooks need it
@@ -80,6 +86,7 @@ class Failed(_Described):
 
 
 Outcome: TypeAlias = Succeeded | Failed
+"""What many calls yield for each request."""
 
 
 @short_repr
@@ -96,14 +103,20 @@ class Progress:
 
     total: int | None = None
     done: int = 0
+    """Requests that gave their images."""
     failed: int = 0
     blocked: int = 0
+    """Of the failed, those that the safety system blocked."""
     unknown: int = 0
+    """Of the failed, those that may have been billed."""
     in_flight: int = 0
     waiting: int = 0
+    """Requests that a limit holds back."""
     images: int = 0
     elapsed: float = 0.0
+    """Seconds since the run began."""
     images_per_minute: float = 0.0
+    """The speed of the last minutes."""
     eta: float | None = None
     spent: Decimal | None = None
     unpriced: int = 0

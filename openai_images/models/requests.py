@@ -118,6 +118,8 @@ class GenerateRequest:
         """Return a request from a prompt and keywords; keywords given with a request replace its fields.
 
         Raises TypeError for an unknown keyword, or another verb's request.
+
+        `prompt` is a text or a request of this class; `params` are fields by their names.
         """
         kind: Any = cls  # mypy takes its hash for that of an instance
         known: frozenset[str] = _names_of(kind)

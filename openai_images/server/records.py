@@ -17,14 +17,19 @@ class RecordedPart:
     """
 
     name: str
+    """The name of the form field."""
     filename: str | None
     content_type: str | None
+    """Its media type, None where the part did not name one."""
     nbytes: int
+    """How many bytes it has."""
     sha256: str
+    """The SHA-256 of its bytes, in hexadecimal."""
     text: str | None = attrs.field(
         repr=lambda text: "None" if text is None else f"<{len(text):,} characters>"
     )
     headers: Mapping[str, str] = attrs.field(repr=False)
+    """The headers of the part."""
 
 
 @attrs.frozen(kw_only=True)
@@ -35,12 +40,18 @@ class RecordedRequest:
     """
 
     method: str
+    """The HTTP method."""
     path: str
+    """The path of the URL, without its query."""
     headers: Mapping[str, str] = attrs.field(repr=False)
+    """The request's headers."""
     body: bytes = attrs.field(repr=lambda body: f"<{len(body):,} bytes>")
+    """Its bytes; empty for multipart, which has `parts`."""
     json: Any
     peer_port: int | None
+    """The client's port: requests on one connection have the same."""
     fault: str
+    """The name of its fault."""
     parts: tuple[RecordedPart, ...] = ()
 
 
@@ -49,10 +60,14 @@ class RecordedDownload:
     """One GET of an image behind a URL as its headers arrived; `path` has its query, `fault` is its fault's name."""
 
     method: str
+    """The HTTP method."""
     path: str
     headers: Mapping[str, str] = attrs.field(repr=False)
+    """The request's headers."""
     peer_port: int | None
+    """The client's port: requests on one connection have the same."""
     fault: str
+    """The name of its fault."""
 
     @property
     def host(self) -> str:
@@ -70,9 +85,12 @@ class AnsweredRequest:
     """One answered request, whatever its path; `status` is 0 if the connection was closed without a response."""
 
     method: str
+    """The HTTP method."""
     path: str
+    """The path of the URL."""
     status: int
     fault: str
+    """The name of its fault, "ok" for none."""
 
 
 @attrs.frozen(kw_only=True)

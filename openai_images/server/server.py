@@ -200,7 +200,7 @@ class LocalImagesServer(ObservedServer):
         self._faults.extend(names)
 
     def always(self, name: str | None) -> None:
-        """The fault of every request for which none is queued, or None for none."""
+        """The fault `name` (of `FAULTS`) of every request for which none is queued, or None for none."""
         self._faults.always(name)
 
     def release(self) -> None:
@@ -249,7 +249,7 @@ class LocalImagesServer(ObservedServer):
             yield self
 
     async def wait_disconnected(self, n: int = 1, timeout: float | None = 5.0) -> None:  # noqa: ASYNC109  # for callers without one around them
-        """Waits until `n` clients in all have left while they were being answered."""
+        """Waits until `n` clients in all have left while being answered; TimeoutError after `timeout` seconds."""
         try:
             async with asyncio.timeout(timeout):
                 await await_in(self._loop, self._state.wait_disconnected(n))

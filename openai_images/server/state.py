@@ -112,10 +112,14 @@ class ServerSettings:
     """The options of a server but those of faults and what is kept; `LocalImagesServer` describes them."""
 
     host: str = attrs.field(default="127.0.0.1", converter=_address, validator=_check_host)
+    """A loopback address to listen on."""
     port: int = attrs.field(default=0, validator=_check_port)
+    """The port to listen on, 0 for any that is free."""
     api_key: str = attrs.field(default=None, converter=_key_or_new)
     images_per_minute: int | None = attrs.field(default=None, validator=_check_count)
+    """How many images a minute are accepted; above that a 429. None: no limit."""
     requests_per_minute: int | None = attrs.field(default=None, validator=_check_count)
+    """How many requests a minute are accepted; above that a 429. None: no limit."""
     rate_limit_burst: int | None = attrs.field(default=None, validator=_check_burst)
     rate_limit_headers: bool = True
     retry_after: RetryAfter = attrs.field(

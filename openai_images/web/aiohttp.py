@@ -66,6 +66,8 @@ def setup(
     """Prepare an app for `send_stream` and `run_call`; once, before it starts.
 
     Adds routes for the images of `pictures` and for the browser's side, an ES module at the path `script`.
+
+    `app` is the application whose handlers relay streams.
     """
     connections = app[_CONNECTIONS] = _Connections()
     app.on_shutdown.append(connections.end)
@@ -92,6 +94,8 @@ async def send_stream(
     """Relay a stream as the response to `request`, and return it when it is sent; the settings are those of `relay`.
 
     Raises `ConfigurationError` for an app without `setup`.
+
+    `stream` is one that is not entered yet.
     """
     connections = _connections(request)
     source = relay(stream, **settings)
@@ -124,6 +128,9 @@ async def run_call(
 
     Then "cancel" closes the call, "finish" leaves it to finish in the background. Raises what the call raises, and
     `ConfigurationError` for an app without `setup`.
+
+    `request` is the handler's, `call` the coroutine, not awaited yet; `on_disconnect` is "cancel" or "finish",
+    `on_result` as in `relay`.
     """
     connections = _connections(request)
     gone = connections.add(request)

@@ -34,7 +34,9 @@ _log = logging.getLogger("openai_images")
 _T = TypeVar("_T")
 
 OnDisconnect: TypeAlias = Literal["cancel", "finish"]
+"""What happens when the browser leaves: "cancel" closes the call, "finish" reads it to its end in the background."""
 OnResult: TypeAlias = Callable[[ImageResult], object]
+"""A function or async function that is called with each `ImageResult`."""
 
 _background: Final[set[asyncio.Task[Any]]] = set()
 """Calls that are finished, or being closed, after their browser has left; asyncio itself keeps no task alive."""

@@ -186,14 +186,13 @@ def relay(
 ) -> Relay:
     """Return the stream's events as the bytes of a `text/event-stream`, in the wire format of the API.
 
-    The response needs `RELAY_HEADERS`. The relay owns the stream: hand over one that is not entered. Where nothing
-    comes for `heartbeat` seconds, a comment is sent. With a `PictureStore` events carry the `url` of their image, which
-    the store serves, in place of `b64_json`. A call that fails ends with an event `error` whose message is safe to
-    show.
+    The response needs `RELAY_HEADERS`. The relay owns `stream`: pass one that is not entered. Where nothing comes for
+    `heartbeat` seconds, a comment is sent. With a `PictureStore` as `pictures`, events carry the `url` of their image,
+    which the store serves, in place of `b64_json`. A failed call ends with an event `error` that is safe to show.
 
-    When the browser leaves, "cancel" closes the call at once (what was sent may be billed all the same); "finish" reads
-    it to its end in the background, see `wait_for_background`. `on_result`, a function or async function, is called
-    with each result, also when the browser is gone. Raises `ConfigurationError`.
+    When the browser leaves, `on_disconnect="cancel"` closes the call (what was sent may be billed), "finish" reads it
+    to its end in the background, see `wait_for_background`. `on_result`, a function or async function, is called with
+    each result, also when the browser is gone. Raises `ConfigurationError`.
     """
     if not heartbeat > 0:
         raise ConfigurationError(

@@ -28,6 +28,7 @@ FAULTS: Final[Mapping[str, str]] = MappingProxyType(
     | {name: type_.about for name, type_ in CALL_FAULTS.items()}
     | {name: type_.about for name, type_ in BATCH_FAULTS.items()}
 )
+"""Every fault by its name, with a line about it; read-only."""
 
 
 def find_fault(name: str) -> Fault[FaultPlan]:
