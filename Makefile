@@ -21,8 +21,8 @@ test: $(VENV)/.installed-dev ## run the tests
 test-fast: $(VENV)/.installed-dev ## run the tests but the slow ones
 	PYTHONDEVMODE=1 $(BIN)/python -m pytest -m "not slow"
 
-docs: $(VENV)/.installed-dev ## run the code blocks of README.md and docs/
-	PYTHONDEVMODE=1 $(BIN)/python -m pytest tests/test_docs.py
+docs: $(VENV)/.installed-dev ## run the code blocks of README.md and docs/, and the examples
+	PYTHONDEVMODE=1 $(BIN)/python -m pytest tests/test_docs.py tests/test_examples.py
 
 lint: $(VENV)/.installed-dev ## check style and format
 	$(BIN)/ruff check .
