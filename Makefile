@@ -25,8 +25,8 @@ docs: $(VENV)/.installed-docs ## build the documentation into site/ and check it
 	$(BIN)/python -m sphinx -b html --fail-on-warning --fresh-env --doctree-dir $(VENV)/doctrees --jobs auto --quiet docs site
 	@echo "site/index.html"
 
-examples: $(VENV)/.installed-dev ## run the code blocks of README.md and docs/
-	PYTHONDEVMODE=1 $(BIN)/python -m pytest tests/test_docs.py
+examples: $(VENV)/.installed-dev ## run the code blocks of README.md and docs/, and the examples
+	PYTHONDEVMODE=1 $(BIN)/python -m pytest tests/test_docs.py tests/test_examples.py
 
 lint: $(VENV)/.installed-dev ## check style and format
 	$(BIN)/ruff check .
