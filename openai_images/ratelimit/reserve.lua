@@ -8,7 +8,7 @@
 local BURST, SPACING, CAREFUL, SPREAD = 4, 0.01, 100, 0.4 -- of requests while no limit is known: estimator.py
 local SLACK, MEMORY = 0.3, 420
 local DOUBLINGS_PER_REQUEST, MAX_DOUBLINGS = 1.5, 60
-local CHECKED = 0.25 -- seconds: a place that was waited for longer is checked before it is used (shared.py)
+local CHECKED = 0.1 -- seconds: a place that was waited for longer is checked before it is used (shared.py)
 local MAX_PENDING = 200
 local KEPT = 3600 -- seconds without use after which everything is forgotten
 
@@ -115,12 +115,11 @@ function report.usage(facts) -- `difference`: tokens taken, less what was charge
   end
 end
 
-function report.advertised(facts) -- `kind`, `limit`, `remaining`, `rate`, `open`, `held` after the request
+function report.advertised(facts) -- `kind`, `limit`, `remaining`, `rate`, and `held` by the bucket after the request
   local name = 'advertised ' .. facts.kind
   local bucket = buckets[name]
   if not bucket then
-    local left = math.max(0, facts.remaining - facts.open)
-    buckets[name] = {rate = facts.rate, capacity = facts.limit, level = left, at = now}
+    buckets[name] = {rate = facts.rate, capacity = facts.limit, level = facts.remaining, at = now}
     return
   end
   -- Only less than was expected at both times shows use by somebody who does not share the limit here.
@@ -148,7 +147,8 @@ end
 function report.rejected(facts) -- `seconds`, `explained` by an advertised limit, and its place
   numbers.pause = math.max(number('pause'), now + facts.seconds)
   for name, bucket in pairs(buckets) do
-    if source(name) == 'advertised' then
+    -- What is advertised explains it: then the bucket held less than it seemed to, and nothing is returned.
+    if source(name) == 'advertised' and not facts.explained then
       take(bucket, -charged(name, facts.charge), now)
     end
   end

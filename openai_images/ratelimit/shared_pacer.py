@@ -27,8 +27,9 @@ _NAMES = {
     "told": "the configured {kind}_per_minute of {rate:.3g}",
     "advertised": "the server's limit of {rate:.3g} {kind} a minute",
     "estimated": "an estimated limit of {rate:.3g} images a minute",
-    "spacing": "no limit",
+    "spacing": "no limit is known yet",
 }
+_OTHERS = "requests of other clients under the shared limit"
 
 
 @define(eq=False, slots=False)
@@ -78,7 +79,7 @@ class SharedPacer(Pacer):
         self._recent = deque[SentRequest](maxlen=_RECENT_REQUESTS)
         self._period = 0
         self._next_at = now
-        self._reason = "no limit"
+        self._reason = _OTHERS
 
     @property
     def is_urgent(self) -> bool:
@@ -124,7 +125,7 @@ class SharedPacer(Pacer):
         if (place := answer.get("place")) is None:
             return None
         kind = (place.get("reason") or "").rpartition(" ")
-        self._reason = _NAMES.get(kind[0], "no limit").format(kind=kind[2], rate=60 * place.get("rate", 0.0))
+        self._reason = _NAMES.get(kind[0], _OTHERS).format(kind=kind[2], rate=60 * place.get("rate", 0.0))
         self._next_at = now + place["delay"]
         request = SentRequest(self._next_at, place["charge"]["images"], place["period"], place["before"])
         return SharedPermit(
@@ -138,8 +139,8 @@ class SharedPacer(Pacer):
         )
 
     def is_void(self, permit: SharedPermit, now: float) -> bool:
-        """Whether a place is to be given up, as somebody was rejected since it was reserved."""
-        return self.pause_left(now) > 0 or permit.sent.period != self._period
+        """Whether a place is to be given up, as somebody was rejected since it was reserved, as far as is known."""
+        return self.resume_at > max(now, permit.ready_at) or permit.sent.period != self._period
 
     def send(self, permit: SharedPermit) -> None:
         """Record that the request of a place is sent."""

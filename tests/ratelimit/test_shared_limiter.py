@@ -425,3 +425,14 @@ def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'openai-images\[redis\]'"):
         new_limiter(Limits(shared="redis://host"), Timing())
+
+
+async def test_a_long_wait_is_logged_with_its_limit(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """As where the limit is the client's own."""
+    caplog.set_level(logging.INFO)
+    limiter = make(images_per_minute=6)
+    for _ in range(4):
+        await grant(limiter)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(grant(limiter), 0.1)
+    assert caplog.messages == ["the configured images_per_minute of 6: the next request goes in 10 s"]
