@@ -28,7 +28,7 @@ _log = logging.getLogger("openai_images")
 _LONGEST_OUTAGE = 60.0  # seconds
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 2.0  # seconds between attempts to reach the server
 _REFUSING = 5.0  # seconds after an outage became an error in which calls fail without another attempt
-_CHECKED = 0.25  # seconds after which a place is checked for a pause that began since
+_CHECKED = 0.1  # seconds after which a place is checked before it is used; reserve.lua has it too
 _REPORT_DELAY = 1.0  # seconds that reports wait for the next reservation
 _CLOSING = 2.0  # seconds for the last reports when a client is closed
 
@@ -118,7 +118,7 @@ class SharedLimiter(Limiter):
                 await queue.wait(waiter, math.inf, timing)
                 continue
             place = desk.place
-            if place is None or place.images != waiter.images:
+            if place is None or place.images != waiter.images or self._is_void(place, now):
                 self._return_place(desk)
                 await self._reserve(desk, waiter.images)
                 continue
@@ -173,14 +173,14 @@ class SharedLimiter(Limiter):
             await self.timing.sleep(delay)
 
     async def _check(self, desk: Desk, place: SharedPermit) -> None:
-        """Give a place up if somebody was rejected meanwhile; it is valid also while the server is away."""
+        """Learn whether somebody was rejected meanwhile; a place is valid also while the server is away."""
         with suppress(UnreachableError):
             await self._run(desk)
-        now = place.checked_at = self.timing.monotonic()
+        place.checked_at = self.timing.monotonic()
+
+    def _is_void(self, place: SharedPermit, now: float) -> bool:
         with self.lock:
-            is_void = self._shared.is_void(place, now)
-        if is_void and desk.place is place:
-            self._return_place(desk)
+            return self._shared.is_void(place, now)
 
     def _return_place(self, desk: Desk) -> None:
         place, desk.place = desk.place, None
@@ -193,6 +193,9 @@ class SharedLimiter(Limiter):
     async def _run(self, desk: Desk, images: int | None = None) -> SharedPermit | None:
         """Send what there is to report; reserve a place for `images`. Raises `UnreachableError`."""
         async with desk.lock:
+            if desk.place is not None and self._is_void(desk.place, self.timing.monotonic()):
+                self._return_place(desk)
+                desk.queue.wake_first()
             with self.lock:
                 sent = self._shared.take_reports(self.timing.monotonic())
             ask = {"told": self._shared.told, "reports": sent.facts}

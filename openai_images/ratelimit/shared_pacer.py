@@ -23,12 +23,15 @@ from openai_images.wire.headers import AdvertisedLimit
 _MAX_REPORTS = 1000
 """Reports kept while the server is away; of more the oldest are dropped."""
 _RECENT_REQUESTS = 64
+_CATCH_UP = 0.06
+"""Seconds of a configured limit that may be used later, by processes that were late to use their places."""
 _NAMES = {
     "told": "the configured {kind}_per_minute of {rate:.3g}",
     "advertised": "the server's limit of {rate:.3g} {kind} a minute",
     "estimated": "an estimated limit of {rate:.3g} images a minute",
-    "spacing": "no limit",
+    "spacing": "no limit is known yet",
 }
+_OTHERS = "requests of other clients under the shared limit"
 
 
 @define(eq=False, slots=False)
@@ -71,14 +74,18 @@ class SharedPacer(Pacer):
         super().__init__(limits, now)
         self._notify = notify
         self.told = [
-            {"kind": kind, "rate": bucket.rate, "capacity": bucket.capacity}
+            {
+                "kind": kind,
+                "rate": bucket.rate,
+                "capacity": max(bucket.capacity, bucket.rate * _CATCH_UP),
+            }
             for kind, bucket in self._configured.items()
         ]
         self._reports = deque[Report](maxlen=_MAX_REPORTS)
         self._recent = deque[SentRequest](maxlen=_RECENT_REQUESTS)
         self._period = 0
         self._next_at = now
-        self._reason = "no limit"
+        self._reason = _OTHERS
 
     @property
     def is_urgent(self) -> bool:
@@ -124,7 +131,7 @@ class SharedPacer(Pacer):
         if (place := answer.get("place")) is None:
             return None
         kind = (place.get("reason") or "").rpartition(" ")
-        self._reason = _NAMES.get(kind[0], "no limit").format(kind=kind[2], rate=60 * place.get("rate", 0.0))
+        self._reason = _NAMES.get(kind[0], _OTHERS).format(kind=kind[2], rate=60 * place.get("rate", 0.0))
         self._next_at = now + place["delay"]
         request = SentRequest(self._next_at, place["charge"]["images"], place["period"], place["before"])
         return SharedPermit(
@@ -138,14 +145,12 @@ class SharedPacer(Pacer):
         )
 
     def is_void(self, permit: SharedPermit, now: float) -> bool:
-        """Whether a place is to be given up, as somebody was rejected since it was reserved."""
-        return self.pause_left(now) > 0 or permit.sent.period != self._period
+        """Whether a place is to be given up, as somebody was rejected since it was reserved, as far as is known."""
+        return self.resume_at > max(now, permit.ready_at) or permit.sent.period != self._period
 
     def send(self, permit: SharedPermit) -> None:
         """Record that the request of a place is sent."""
         self._recent.append(permit.sent)
-        for kind, charged in permit.charged.items():
-            self._open[kind] += charged
 
     def return_place(self, permit: SharedPermit) -> None:
         """Report that nobody takes a place."""
@@ -154,14 +159,12 @@ class SharedPacer(Pacer):
 
     def record_success(self, permit: Permit, advertised: Mapping[str, AdvertisedLimit], now: float) -> None:
         """Report the limits that the server advertised."""
-        self.close(permit)
         self._apply_advertised(permit, advertised, now)
 
     def record_rejection(
         self, permit: Permit, advertised: Mapping[str, AdvertisedLimit], seconds: float, now: float
     ) -> None:
         """Report that it was rejected (429): nobody sends anything for `seconds`."""
-        self.close(permit)
         self.resume_at = max(self.resume_at, now + seconds)
         facts = {
             "period": permit.sent.period,
@@ -179,6 +182,10 @@ class SharedPacer(Pacer):
         facts = {"difference": tokens - permit.charged["tokens"], "per_image": per_image}
         self._add(Report("usage", facts))
 
+    def close(self, permit: Permit) -> None:
+        """Record that it is no longer in flight."""
+        permit.is_open = False
+
     def _apply_advertised(
         self,
         permit: Permit,
@@ -191,7 +198,6 @@ class SharedPacer(Pacer):
                 "limit": limit.limit,
                 "remaining": limit.remaining,
                 "rate": max(limit.rate, limit.limit / 60),
-                "open": self._open[kind],
             }
             if kind in permit.held:
                 facts["held"] = permit.held[kind]

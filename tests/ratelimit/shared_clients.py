@@ -18,7 +18,7 @@ from openai_images.wire.headers import AdvertisedLimit
 
 START = 1_000_000
 """The server's clock at the virtual time 0, in seconds."""
-_CHECKED = 0.25
+_CHECKED = 0.1
 _NUMBERS = count()
 
 
@@ -64,9 +64,9 @@ class SharedPacing:
         if place is not None and now >= place.ready_at and now - place.checked_at > _CHECKED:
             self._run(now)
             place.checked_at = now
-            if self.pacer.is_void(place, now):
-                self.pacer.return_place(place)
-                self._place = None
+        if place is not None and self.pacer.is_void(place, now):
+            self.pacer.return_place(place)
+            self._place = None
         if self._place is None:
             self._place = self._run(now, images=images)
         assert self._place is not None
