@@ -91,3 +91,44 @@ class AnsweredRequest:
     status: int
     fault: str
     """The name of its fault, "ok" for none."""
+
+
+@attrs.frozen(kw_only=True)
+class RecordedBatch:
+    """One batch that was created, as it stands now; `metadata` is None if none came along.
+
+    `total`, `completed` and `failed` count its requests as the API does; a request that was not run has failed.
+    """
+
+    id: str
+    """The id that the server gave it."""
+    status: str
+    """Its status now, such as "in_progress" or "completed"."""
+    endpoint: str
+    """The path of its requests."""
+    input_file_id: str
+    """The id of the file with its requests."""
+    metadata: Mapping[str, str] | None = attrs.field(repr=False)
+    total: int
+    completed: int
+    failed: int
+
+
+@attrs.frozen(kw_only=True)
+class RecordedBatchRequest:
+    """One request of a batch that was run: `json` is its body, `status` that of its response.
+
+    Requests with status 200 are billed; those that expired or were cancelled are not run and not here.
+    """
+
+    batch_id: str
+    """The id of its batch."""
+    custom_id: str
+    """The caller's name of it."""
+    json: Any = attrs.field(repr=False)
+    status: int
+
+    @property
+    def billed(self) -> bool:
+        """Whether the API would have an image paid for."""
+        return self.status == 200
