@@ -90,7 +90,7 @@ def _constructor(public: PublicName) -> Iterator[Member]:
 
 
 def attributes(cls: Any) -> Iterator[Member]:
-    """Yield the fields of a class, or what an exception has besides those of its bases."""
+    """Yield the fields of a class, or what an exception adds to those of its bases."""
     if attrs.has(cls):
         yield from _fields(cls)
         yield from _cached_properties(cls)

@@ -1,4 +1,4 @@
-"""Puts generated Markdown in the place of `<!-- generate: NAME -->` lines.
+"""Puts generated Markdown in the place of `<!-- generate: NAME -->` and `<!-- if PAGE: TEXT -->` lines.
 
 Invariants: an unknown name is an error; every page is in the table of contents, listed or not.
 """
@@ -11,11 +11,12 @@ from typing import Final
 
 from docs.generate import commands, error_table, faults, fixtures, model_tables, parameters
 from docs.generate.contents import DOCS, contents
-from docs.generate.examples import example_of
+from docs.generate.examples import example_of, title
 from docs.generate.members import members
 from docs.generate.objects import describe
 from docs.generate.public import PublicName, order_on_page, public_names
 
+_ROW: Final = re.compile(r"^<!-- if (?P<page>[\w-]+): (?P<text>.*) -->\n", re.MULTILINE)
 _MARKER: Final = re.compile(r"^<!-- generate: (?P<name>[\w-]+)(?: (?P<argument>[\w-]+))? -->$", re.MULTILINE)
 
 
@@ -69,4 +70,10 @@ def expand(text: str) -> str:
         name, argument = match["name"], match["argument"]
         return names_on(argument) if name == "names" else GENERATORS[name]()
 
-    return _MARKER.sub(generated, text)
+    return _MARKER.sub(generated, _ROW.sub(_row, text))
+
+
+def _row(match: re.Match[str]) -> str:
+    """Return the row of a table about a page, if there is one."""
+    page = DOCS / f"{match['page']}.md"
+    return f"| {match['text']} | [{title(page)}]({page.name}) |\n" if page.exists() else ""

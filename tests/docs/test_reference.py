@@ -80,6 +80,16 @@ def test_an_unknown_marker_is_an_error() -> None:
         expand("<!-- generate: modles -->")
 
 
+def test_a_row_about_a_page_that_may_not_exist() -> None:
+    """It is a row of the table above, or nothing."""
+    head = "| | |\n|---|---|\n"
+    assert (
+        expand(f"{head}<!-- if streaming: watch it -->\n")
+        == f"{head}| watch it | [Streaming](streaming.md) |\n"
+    )
+    assert expand(f"{head}<!-- if no-such-page: nothing -->\n") == head
+
+
 def test_every_name_has_an_example() -> None:
     """Classes, functions and the methods of what people use: an example, or a guide whose code uses it."""
     missing = {
