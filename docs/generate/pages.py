@@ -16,6 +16,7 @@ from docs.generate.members import members
 from docs.generate.objects import describe
 from docs.generate.public import PublicName, order_on_page, public_names
 
+_LINK: Final = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
 _ROW: Final = re.compile(r"^<!-- if (?P<page>[\w-]+): (?P<text>.*) -->\n", re.MULTILINE)
 _MARKER: Final = re.compile(r"^<!-- generate: (?P<name>[\w-]+)(?: (?P<argument>[\w-]+))? -->$", re.MULTILINE)
 
@@ -46,7 +47,16 @@ def _order(public: PublicName) -> tuple[int, ...]:
 def changelog() -> str:
     """Return the changelog of the project without its title."""
     text = (DOCS.parent / "CHANGELOG.md").read_text(encoding="utf-8")
-    return re.sub(r"\]\(docs/", "](", text.partition("\n")[2])
+    return _LINK.sub(_changelog_link, text.partition("\n")[2])
+
+
+def _changelog_link(match: re.Match[str]) -> str:
+    """Return a link of the changelog as one of the site; the text alone if it is not to a page."""
+    text, target = match["text"], match["target"]
+    page, _, anchor = target.removeprefix("docs/").partition("#")
+    if target.startswith(("http://", "https://")) or not page:
+        return match[0]
+    return f"[{text}]({page}{'#' + anchor if anchor else ''})" if (DOCS / page).suffix == ".md" else text
 
 
 GENERATORS: Final[Mapping[str, Callable[[], str]]] = {
