@@ -12,7 +12,7 @@ from typing import Final
 from docs.generate import commands, error_table, faults, fixtures, model_tables, parameters
 from docs.generate.contents import DOCS, contents
 from docs.generate.examples import example_of, title
-from docs.generate.members import members
+from docs.generate.members import members, public_bases
 from docs.generate.objects import describe
 from docs.generate.public import PublicName, order_on_page, public_names
 
@@ -39,9 +39,8 @@ def names_on(page: str) -> str:
 
 
 def _order(public: PublicName) -> tuple[int, ...]:
-    """Order names by their part, and those with the most methods first."""
-    count = sum(1 for _ in members(public))
-    return (*order_on_page(public), -count)
+    """Order names by their part: bases before what is based on them, and those with the most methods first."""
+    return (*order_on_page(public), len(public_bases(public.value)), -sum(1 for _ in members(public)))
 
 
 def changelog() -> str:
