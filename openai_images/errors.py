@@ -55,7 +55,7 @@ class ImagesError(Exception):
     server's id of the last request; `partials` holds the `PartialImage` events that had arrived, and `images` the
     images that were complete, before the error. `damaged` holds what came in place of an image and, by its own bytes,
     is none or is truncated (`Image.flaw`): it may have been paid for. Billed: `maybe_billed` says it. To do: catch it
-    behind the errors that need something else.
+    after the errors that need something else.
     """
 
     maybe_billed: bool = False

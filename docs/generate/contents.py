@@ -47,7 +47,7 @@ CONTENTS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "Project": ("architecture", "contributing", "changelog"),
 }
-"""The order of the pages; others that exist come behind the guides."""
+"""The order of the pages; others that exist come after the guides."""
 
 
 def contents() -> str:

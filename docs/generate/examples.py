@@ -26,18 +26,25 @@ def examples() -> Mapping[str, str]:
 
 
 @cache
-def _code_of_pages() -> Mapping[Path, str]:
+def _guides() -> Mapping[Path, tuple[str, str]]:
+    """Return the code and the whole text of each guide, in the order of the contents."""
     order = [name for names in CONTENTS.values() for name in names]
     pages = sorted(
         DOCS.glob("*.md"), key=lambda page: order.index(page.stem) if page.stem in order else len(order)
     )
-    return {page: "\n".join(_BLOCK.findall(page.read_text(encoding="utf-8"))) for page in pages}
+    texts = {page: page.read_text(encoding="utf-8") for page in pages}
+    return {page: ("\n".join(_BLOCK.findall(text)), text) for page, text in texts.items()}
 
 
 def guides_using(name: str) -> Iterator[Path]:
-    """Yield the guides whose code uses the last part of a name."""
+    """Yield the guides whose code has the last part of a name."""
     word = re.compile(rf"\b{re.escape(name.rpartition('.')[2])}\b")
-    yield from (page for page, text in _code_of_pages().items() if word.search(text))
+    yield from (page for page, (code, _) in _guides().items() if word.search(code))
+
+
+def guides_naming(name: str) -> Iterator[Path]:
+    """Yield the guides whose text has a name in backticks."""
+    yield from (page for page, (_, text) in _guides().items() if f"`{name}`" in text)
 
 
 def title(page: Path) -> str:
@@ -46,8 +53,9 @@ def title(page: Path) -> str:
 
 
 def example_of(name: str) -> str:
-    """Return the Markdown to show below a name: its example, or links to the guides that use it."""
+    """Return the Markdown to show below a name: its example, or links to the guides that use it or tell of it."""
     if name in examples():
         return examples()[name]
-    links = [f"[{title(page)}](../{page.name})" for page in guides_using(name)][:4]
-    return f"Used in: {', '.join(links)}." if links else ""
+    used, named = list(guides_using(name)), list(guides_naming(name))
+    links = [f"[{title(page)}](../{page.name})" for page in (used or named)][:4]
+    return f"{'Used in' if used else 'See'}: {', '.join(links)}." if links else ""

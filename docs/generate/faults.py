@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from collections.abc import Mapping
-from typing import Final
+from importlib import import_module
+from typing import Final, cast
 
 from docs.generate.text import code, table
-from openai_images.server import FAULTS
-from openai_images.server.faults.batches import BATCH_FAULTS, CALL_FAULTS
-from openai_images.server.faults.bodies import BODY_FAULTS
-from openai_images.server.faults.downloads import DOWNLOAD_FAULTS
-from openai_images.server.faults.statuses import STATUS_FAULTS
+from openai_images.server import FAULTS, faults
+
+_TITLES: Final = {
+    "STATUS": "Error responses",
+    "BODY": "Bodies and connections",
+    "DOWNLOAD": "Downloads of images behind URLs",
+    "CALL": "Calls for files and batches",
+    "BATCH": "Batches",
+}
+"""Titles of the registries, in the order of the page."""
 
 _ARGUMENT: Final = re.compile(
     r"(?P<name>\w+):(?P<argument>[A-Z]+(?:\[[^\]]*\])?)(?: \((?P<default>[^)]*)\))?[,:]? (?P<rest>.*)"
@@ -19,17 +26,26 @@ _ARGUMENT: Final = re.compile(
 
 
 def page() -> str:
-    """Return a table for each kind of fault."""
-    others = set(FAULTS) - {*STATUS_FAULTS, *BODY_FAULTS, *DOWNLOAD_FAULTS, *CALL_FAULTS, *BATCH_FAULTS}
-    kinds: dict[str, Mapping[str, object] | set[str]] = {
-        "Error responses": STATUS_FAULTS,
-        "Bodies and connections": BODY_FAULTS,
-        "Downloads of images behind URLs": DOWNLOAD_FAULTS,
-        "Calls for files and batches": CALL_FAULTS,
-        "Batches": BATCH_FAULTS,
-        "None": others,
-    }
-    return "\n\n".join(f"## {title}\n\n{_table(list(names))}" for title, names in kinds.items() if names)
+    """Return a table for each registry of faults."""
+    parts = [f"## {title}\n\n{_table(names)}" for title, names in _registries().items() if names]
+    return "\n\n".join(parts)
+
+
+def _registries() -> dict[str, list[str]]:
+    """Return the names of the faults of each registry: the `…_FAULTS` of the modules in `server/faults/`."""
+    found: dict[str, list[str]] = {}
+    for module in pkgutil.iter_modules(faults.__path__, f"{faults.__name__}."):
+        for name, value in vars(import_module(module.name)).items():
+            kind = name.removesuffix("_FAULTS")
+            title = _TITLES.get(kind, kind.capitalize())
+            if name.endswith("_FAULTS") and isinstance(value, Mapping):
+                found.setdefault(title, list(cast("Mapping[str, object]", value)))
+    listed = {name for names in found.values() for name in names}
+    order = [*_TITLES.values(), *found]
+    found["No fault"] = [name for name in FAULTS if name not in listed]
+    return dict(
+        sorted(found.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order))
+    )
 
 
 def _table(names: list[str]) -> str:

@@ -90,7 +90,7 @@ def _constructor(public: PublicName) -> Iterator[Member]:
 
 
 def attributes(cls: Any) -> Iterator[Member]:
-    """Yield the fields of a class, or what an exception has besides those of its bases."""
+    """Yield the fields of a class, or what an exception adds to those of its bases."""
     if attrs.has(cls):
         yield from _fields(cls)
         yield from _cached_properties(cls)
@@ -112,13 +112,26 @@ def _names_of(error: Any) -> set[str]:
 
 
 def _fields(cls: Any) -> Iterator[Member]:
+    inherited = {field.name for base in public_bases(cls) if attrs.has(base) for field in attrs.fields(base)}
     for field in attrs.fields(cls):
         name = field.alias if field.init else field.name
+        if field.name in inherited:
+            continue
         if name.startswith("_") or (field.name.startswith("_") and hasattr(cls, name)):
             continue
         is_request = cls.__module__ == "openai_images.models.requests"
         text = (is_request and DESCRIPTIONS.get(name)) or _text(cls, name)
         yield Member(name, type_text(field.type), default_text(field.default), text)
+
+
+def public_bases(cls: Any) -> list[Any]:
+    """Return the bases of a class that have a documentation of their own."""
+    names = {public.value for _, public in public_names() if inspect.isclass(public.value)}
+    return (
+        [base for base in _own_bases(cls) if base is not cls and base in names]
+        if inspect.isclass(cls)
+        else []
+    )
 
 
 def _text(cls: Any, name: str) -> str:

@@ -97,7 +97,12 @@ def _how_to_build(cls: Any) -> list[str]:
 def _attribute(member: Member) -> str:
     options = {"type": member.type, "value": member.default}
     lines = [f":{name}: {json.dumps(text, ensure_ascii=False)}" for name, text in options.items() if text]
-    return _directive(5, f"py:attribute {member.name}", lines, [_link(member.text)])
+    return _directive(5, f"py:attribute {member.name}", lines, [_link(_sentence(member.text))])
+
+
+def _sentence(text: str) -> str:
+    """Return a text with a capital letter and a full stop."""
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}" if text else ""
 
 
 def _method(name: str, method: Any, cls: Any, example: str) -> str:

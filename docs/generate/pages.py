@@ -1,4 +1,4 @@
-"""Puts generated Markdown in the place of `<!-- generate: NAME -->` lines.
+"""Puts generated Markdown in the place of `<!-- generate: NAME -->` and `<!-- if PAGE: TEXT -->` lines.
 
 Invariants: an unknown name is an error; every page is in the table of contents, listed or not.
 """
@@ -11,11 +11,13 @@ from typing import Final
 
 from docs.generate import commands, error_table, faults, fixtures, model_tables, parameters
 from docs.generate.contents import DOCS, contents
-from docs.generate.examples import example_of
-from docs.generate.members import members
+from docs.generate.examples import example_of, title
+from docs.generate.members import members, public_bases
 from docs.generate.objects import describe
 from docs.generate.public import PublicName, order_on_page, public_names
 
+_LINK: Final = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
+_ROW: Final = re.compile(r"^<!-- if (?P<page>[\w-]+): (?P<text>.*) -->\n", re.MULTILINE)
 _MARKER: Final = re.compile(r"^<!-- generate: (?P<name>[\w-]+)(?: (?P<argument>[\w-]+))? -->$", re.MULTILINE)
 
 
@@ -37,15 +39,23 @@ def names_on(page: str) -> str:
 
 
 def _order(public: PublicName) -> tuple[int, ...]:
-    """Order names by their part, and those with the most methods first."""
-    count = sum(1 for _ in members(public))
-    return (*order_on_page(public), -count)
+    """Order names by their part: bases before what is based on them, and those with the most methods first."""
+    return (*order_on_page(public), len(public_bases(public.value)), -sum(1 for _ in members(public)))
 
 
 def changelog() -> str:
     """Return the changelog of the project without its title."""
     text = (DOCS.parent / "CHANGELOG.md").read_text(encoding="utf-8")
-    return re.sub(r"\]\(docs/", "](", text.partition("\n")[2])
+    return _LINK.sub(_changelog_link, text.partition("\n")[2])
+
+
+def _changelog_link(match: re.Match[str]) -> str:
+    """Return a link of the changelog as one of the site; the text alone if it is not to a page."""
+    text, target = match["text"], match["target"]
+    page, _, anchor = target.removeprefix("docs/").partition("#")
+    if target.startswith(("http://", "https://")) or not page:
+        return match[0]
+    return f"[{text}]({page}{'#' + anchor if anchor else ''})" if (DOCS / page).suffix == ".md" else text
 
 
 GENERATORS: Final[Mapping[str, Callable[[], str]]] = {
@@ -69,4 +79,10 @@ def expand(text: str) -> str:
         name, argument = match["name"], match["argument"]
         return names_on(argument) if name == "names" else GENERATORS[name]()
 
-    return _MARKER.sub(generated, text)
+    return _MARKER.sub(generated, _ROW.sub(_row, text))
+
+
+def _row(match: re.Match[str]) -> str:
+    """Return the row of a table about a page, if there is one."""
+    page = DOCS / f"{match['page']}.md"
+    return f"| {match['text']} | [{title(page)}]({page.name}) |\n" if page.exists() else ""

@@ -131,7 +131,8 @@ def _cost(name: str) -> str:
     """Return what the package's estimate makes of the parameter."""
     if name in _ONLY_EDITS:
         return "the input tokens of images are billed and not published: the estimate is None"
-    model = next((spec.name for spec in _live() if _accepts(spec, name)), None)
+    accepting = [spec.name for spec in _live() if _accepts(spec, name)]
+    model = _BASE["model"] if _BASE["model"] in accepting else next(iter(accepting), None)
     if model is None:
         return "not known"
     if name in {"prompt", "model", "size", "quality"}:
@@ -146,7 +147,7 @@ def _cost(name: str) -> str:
     if changed is None:
         return "not published: the estimate is None"
     if plain is not None and changed > plain:
-        return f"raises it: {code(_sample(name))} makes ${plain:.4f} of one image ${changed:.4f}"
+        return f"with {code(_sample(name))} ${changed:.4f} in place of ${plain:.4f} ({model}, 1024x1024, low)"
     return "none"
 
 

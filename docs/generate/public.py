@@ -128,12 +128,12 @@ def _names_of(module_name: str) -> Iterator[PublicName]:
         home = (
             getattr(value, "__module__", None) if inspect.isclass(value) or inspect.isroutine(value) else None
         )
-        yield PublicName(name, module_name, value, home or _defining_module(module, name))
+        yield PublicName(name, module_name, value, home or _defining_module(module_name, name))
 
 
-def _defining_module(module: Any, name: str) -> str:
+def _defining_module(module: str, name: str) -> str:
     """Return the module that assigns a constant: this one, or the one it is imported from."""
-    for node in ast.walk(parse_module(module.__name__)):
+    for node in ast.walk(parse_module(module)):
         if isinstance(node, ast.ImportFrom) and node.module and any(each.name == name for each in node.names):
-            return node.module
-    return str(module.__name__)
+            return _defining_module(node.module, name)
+    return module

@@ -101,9 +101,13 @@ class RecordedBatch:
     """
 
     id: str
+    """The id that the server gave it."""
     status: str
+    """Its status now, such as "in_progress" or "completed"."""
     endpoint: str
+    """The path of its requests."""
     input_file_id: str
+    """The id of the file with its requests."""
     metadata: Mapping[str, str] | None = attrs.field(repr=False)
     total: int
     completed: int
@@ -118,7 +122,9 @@ class RecordedBatchRequest:
     """
 
     batch_id: str
+    """The id of its batch."""
     custom_id: str
+    """The caller's name of it."""
     json: Any = attrs.field(repr=False)
     status: int
 

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import click
@@ -17,6 +18,7 @@ from docs.generate import (
     fixtures,
     members as members_module,
     model_tables,
+    pages,
     parameters,
 )
 from docs.generate.contents import CONTENTS, DOCS, contents
@@ -78,6 +80,25 @@ def test_an_unknown_marker_is_an_error() -> None:
     """A misspelt marker does not stay in the page."""
     with pytest.raises(KeyError, match="modles"):
         expand("<!-- generate: modles -->")
+
+
+def test_a_row_about_a_page_that_may_not_exist() -> None:
+    """It is a row of the table above, or nothing."""
+    head = "| | |\n|---|---|\n"
+    assert (
+        expand(f"{head}<!-- if streaming: watch it -->\n")
+        == f"{head}| watch it | [Streaming](streaming.md) |\n"
+    )
+    assert expand(f"{head}<!-- if no-such-page: nothing -->\n") == head
+
+
+def test_the_links_of_the_changelog(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Those to pages are the site's, those to other files are text."""
+    (tmp_path / "CHANGELOG.md").write_text(
+        "# Changelog\n[a](docs/a.md#b) [x](docs/examples) [w](https://w.example)\n"
+    )
+    monkeypatch.setattr(pages, "DOCS", tmp_path / "docs")
+    assert pages.changelog() == "[a](a.md#b) x [w](https://w.example)\n"
 
 
 def test_every_name_has_an_example() -> None:
@@ -232,11 +253,11 @@ def test_every_fixture_is_listed() -> None:
 def test_every_page_is_in_the_contents() -> None:
     """Also one that nobody listed."""
     listed = re.findall(r"^[\w/-]+$", contents(), re.MULTILINE)
-    pages = {
+    existing = {
         page.relative_to(DOCS).with_suffix("").as_posix()
         for page in (*DOCS.glob("*.md"), *DOCS.glob("reference/*.md"))
     }
-    assert Counter(listed) == Counter(pages - {"index"})
+    assert Counter(listed) == Counter(existing - {"index"})
     assert len(set(CONTENTS)) == len(CONTENTS)
 
 
