@@ -140,7 +140,7 @@ class Ledger:
             ledger.add(row)
         for _, key in unreadable:
             ledger._mark_unreadable(key)
-        ledger._close_open()
+        ledger.close_open()
         return ledger
 
     def get(self, key: str) -> ItemRecord:
@@ -261,7 +261,7 @@ class Ledger:
             self._add_sent(key, {"request": self.get(key).request, "stem": self.get(key).stem})
             self.records[key] = evolve(self.get(key), files=files)
 
-    def _close_open(self) -> None:
+    def close_open(self) -> None:
         """Requests without an end are unknown, and may have cost their estimate; not those at the provider."""
         live = {key: request for key, request in self._open.items() if request.batch in self.batches}
         for key, request in self._open.items():
