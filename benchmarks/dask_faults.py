@@ -47,7 +47,7 @@ class Case:
     fault: str = "none"
     items: int = 150
     share: float = 1 / 3
-    picture: bytes = field(repr=False)
+    picture: bytes = field(factory=noise, repr=False)
     pace: float = 0.4
     workers: int = 2
     in_flight: int = 64

@@ -12,7 +12,7 @@ import signal
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from openai_images import Batch, BatchPlan, ImagesClient, ImagesError
 from openai_images.cli import error_report
@@ -30,6 +30,9 @@ from openai_images.cli.console import Console, Streams, plural, wait_writable
 from openai_images.cli.diagnostics import diagnostics_to
 from openai_images.cli.error_report import ErrorReport
 from openai_images.cli.options import offline_client, open_client
+
+if TYPE_CHECKING:  # only --dask needs it
+    from openai_images import DaskEngine
 
 
 def run_batch(options: BatchCommandOptions, streams: Streams) -> int:

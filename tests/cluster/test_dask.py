@@ -187,18 +187,20 @@ async def test_a_lost_scheduler_is_an_error(
     """At once, and at the start already."""
     server.reset(pace=0.2)
     options = {"n_workers": 1, "threads_per_worker": 16, "processes": False, "dashboard_address": None}
-    async with distributed.LocalCluster(asynchronous=True, protocol="tcp://", **options) as cluster:
-        async with DaskEngine.connect(cluster.scheduler_address, in_flight=4) as engine:
-            async with Batch(client, many(100), out, engine=engine) as batch:
-                await anext(batch)
-                await cluster.close()
-                async with asyncio.timeout(5):
-                    with pytest.raises(ClusterError, match="run the same batch again"):
-                        await outcomes_of(batch)
-            assert batch.summary.reason == "cluster"
-            with pytest.raises(ClusterError, match="is lost"):
-                async with Batch(client, many(100), out, engine=engine):
-                    pass
+    async with (
+        distributed.LocalCluster(asynchronous=True, protocol="tcp://", **options) as cluster,
+        DaskEngine.connect(cluster.scheduler_address, in_flight=4) as engine,
+    ):
+        async with Batch(client, many(100), out, engine=engine) as batch:
+            await anext(batch)
+            await cluster.close()
+            async with asyncio.timeout(5):
+                with pytest.raises(ClusterError, match="run the same batch again"):
+                    await outcomes_of(batch)
+        assert batch.summary.reason == "cluster"
+        with pytest.raises(ClusterError, match="is lost"):
+            async with Batch(client, many(100), out, engine=engine):
+                pass
     with pytest.raises(ClusterError, match="no Dask scheduler answers"):
         async with DaskEngine.connect("tcp://127.0.0.1:9", timeout=0.2):
             pass
