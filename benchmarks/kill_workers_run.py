@@ -24,6 +24,7 @@ from openai_images.server import LocalImagesServer
 
 __all__ = ["Files", "FolderFiles", "Job", "Shards", "Snapshot", "Story", "Strike", "strike_and_resume"]
 
+LOOK: Final = 0.02  # seconds between two looks at the records
 PATIENCE: Final = 240.0
 
 
@@ -222,7 +223,7 @@ async def strike_and_resume(job: Job, engine: type[Engine], strike: Strike) -> S
     first = engine()
     await first.start(job)
     waiting = asyncio.create_task(first.wait())
-    reached = asyncio.create_task(until(lambda: len(job.files.names("records")) >= strike.records))
+    reached = asyncio.create_task(_wait_for_records(job, strike.records))
     await asyncio.wait((waiting, reached), return_when=asyncio.FIRST_COMPLETED)
     victims = [process for number in strike.victims if (process := first.victims[number]).returncode is None]
     for process in victims:
@@ -243,6 +244,11 @@ async def strike_and_resume(job: Job, engine: type[Engine], strike: Strike) -> S
     story = Story(strike, struck, resumed, ended, unknown, said, was_running=bool(victims))
     story.wrong = [*_judge_resumed(job, story), *_judge_ended(job, story), *await _judge_status(job)]
     return story
+
+
+async def _wait_for_records(job: Job, number: int) -> None:
+    while len(await asyncio.to_thread(job.files.names, "records")) < number:  # noqa: ASYNC110  files tell nobody
+        await asyncio.sleep(LOOK)
 
 
 async def _run(job: Job, engine: type[Engine], *arguments: str) -> str:

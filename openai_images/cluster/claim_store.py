@@ -110,17 +110,15 @@ class ClaimStore:
     def _record(self, item: _Item, row: JournalRow) -> None:
         row = {**row, "record": attempt_name(item.id, item.attempt)}
         name = record_name(item.id, item.attempt)
+        rows = [*item.rows, row]
+        if item.has_record:
+            self._storage.put(name, _encode(rows))
+        else:
+            extend_record(self._storage, name, rows)
         if self._keeps_rows:
             item.new_rows.append(row)
-        if not item.rows:  # another process has claimed it, and its images are fetched here
-            extend_record(self._storage, name, [row])
-            return
-        item.rows.append(row)
-        if item.has_record:
-            self._storage.put(name, _encode(item.rows))
-        else:
-            extend_record(self._storage, name, item.rows)
-            item.has_record = True
+        if item.rows:  # otherwise another process has claimed it, and its images are fetched here
+            item.rows, item.has_record = rows, True
         if row["state"] == "refused":
             item.is_owner = False
         if row["state"] != "away":  # nothing more is expected

@@ -38,7 +38,7 @@ def test_help_has_examples_that_parse(cli: Callable[..., Any], name: str) -> Non
 def test_help_says_where_the_documentation_is(cli: Callable[..., Any], name: str) -> None:
     """Its last line is an address, whose section exists."""
     last = cli(*filter(None, [name]), "--help").out.splitlines()[-1]
-    found = re.fullmatch(r"Documentation: (docs/[\w-]+\.md)(?:#(\w+))? in the source code", last)
+    found = re.fullmatch(r"Documentation: (docs/[\w-]+\.md)(?:#([\w-]+))? in the source code", last)
     assert found is not None
     assert (found[2] or "") == name
     headings = re.findall("(?m)^#+ (.+)$", (ROOT / found[1]).read_text())

@@ -1,19 +1,26 @@
 """`run_items`: claims before the first byte, images before records, and a row for every item whatever happens."""
 
+import asyncio
+import errno
 import json
 import pickle
+import threading
 from pathlib import Path
 from typing import Any
 
-from openai_images import BatchItem, BatchOptions, ImagesClient
+import pytest
+
+from openai_images import BatchItem, BatchOptions, ConfigurationError, ImagesClient, Limits
 from openai_images.batch.items import resolve_items
 from openai_images.batch.run_state import WorkItem
 from openai_images.cluster.job import ItemSpec, Job
 from openai_images.cluster.names import claim_name, item_ids, item_stem, record_name
 from openai_images.cluster.storage import FolderStorage
-from openai_images.cluster.worker import run_items
+from openai_images.cluster.worker import close_workers, run_items
 from openai_images.server import LocalImagesServer
 from tests.helpers.batch_runs import many, posts
+from tests.helpers.clients import PNG
+from tests.helpers.leaks import until
 
 
 def job_of(client: ImagesClient, out: Path, **options: Any) -> Job:
@@ -82,3 +89,146 @@ async def test_a_claim_without_a_record_is_unknown(
     [row] = await run_items(job_of(client, out), specs(many(1), attempt=1))
     assert (row["state"], row["attempt"]) == ("done", 2)
     assert len(server.requests) == 1
+
+
+async def test_one_bad_item(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:
+    """It has a row that says why; the others are done."""
+    server.script("ok", "moderation_400", "ok")
+    job = Job(out=str(out), client=job_of(client, out).client, in_flight=1)
+    rows = await run_items(job, specs(many(3)))
+    assert [row["state"] for row in rows] == ["done", "failed", "done"]
+    assert rows[1]["error"] == "ModerationBlockedError"
+    assert not any("stops" in row for row in rows)
+
+
+async def test_an_error_of_all_items(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:
+    """The row says that it stops the job; what was claimed is free again, and another run does it."""
+    server.script("quota_429")
+    job = Job(out=str(out), client=job_of(client, out).client, in_flight=1)
+    rows = await run_items(job, specs(many(3)))
+    assert [(row["state"], row["stops"], row["error"]) for row in rows] == [
+        ("pending", True, "QuotaExhaustedError")
+    ] * 3
+    assert len(server.requests) == 1
+    again = await run_items(job_of(client, out), specs(many(3)))
+    assert [(row["state"], row["attempt"]) for row in again] == [("done", 2), ("done", 1), ("done", 1)]
+
+
+async def test_in_flight(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All calls of `run_items` in a process share its places."""
+    most = 0
+    async with LocalImagesServer(pictures=PNG, pace=0.02) as server:
+        monkeypatch.setenv("OPENAI_API_KEY", server.api_key)
+        client = ImagesClient(base_url=server.base_url, limits=Limits(concurrency=3))
+        job = Job.from_client(client, str(out), BatchOptions())
+        tasks = [asyncio.create_task(run_items(job, [item])) for item in specs(many(9))]
+        while not all(task.done() for task in tasks):
+            most = max(most, server.open_connections)
+            await asyncio.sleep(0.005)
+        assert all(row["state"] == "done" for task in tasks for row in task.result())
+        assert 1 < most <= 3
+        await close_workers()
+        await close_workers()
+
+
+class HeldStorage(FolderStorage):
+    """Waits in the middle of the creation of claims, and fails where it is told to."""
+
+    hold = threading.Event()
+    held = threading.Event()
+    fails = ""
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Held, or impossible."""
+        if type(self).fails and name.startswith(type(self).fails):
+            raise OSError(errno.ENOSPC, "No space left on device", name)
+        created = super().create(name, data)
+        if name.startswith("claims/") and not self.hold.is_set():
+            self.held.set()
+            self.hold.wait(10)
+        return created
+
+    def put(self, name: str, data: bytes) -> None:
+        """Impossible likewise."""
+        if type(self).fails and name.startswith(type(self).fails):
+            raise OSError(errno.ENOSPC, "No space left on device", name)
+        super().put(name, data)
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> type[HeldStorage]:
+    """The storage of all workers."""
+    monkeypatch.setattr(HeldStorage, "hold", threading.Event())
+    monkeypatch.setattr(HeldStorage, "held", threading.Event())
+    monkeypatch.setattr(HeldStorage, "fails", "")
+    monkeypatch.setattr("openai_images.cluster.worker.open_storage", HeldStorage)
+    return HeldStorage
+
+
+async def test_cancelled_between_claim_and_first_byte(
+    client: ImagesClient, server: LocalImagesServer, out: Path, held: type[HeldStorage]
+) -> None:
+    """Its record says that it was not executed: provably nothing was sent, and anybody may send it."""
+    [item] = specs(many(1))
+    running = asyncio.create_task(run_items(job_of(client, out), [item]))
+    await until(held.held.is_set)
+    running.cancel()
+    await asyncio.sleep(0)
+    held.hold.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert not server.requests
+    assert [row["state"] for row in rows_of(out, record_name(item.id, 1))] == ["sent", "refused"]
+    [row] = await run_items(job_of(client, out), [item])
+    assert (row["state"], row["attempt"]) == ("done", 2)
+
+
+async def test_cancelled_in_flight(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:
+    """Its record says that the outcome is unknown."""
+    server.script("stall")
+    [item] = specs(many(1))
+    running = asyncio.create_task(run_items(job_of(client, out), [item]))
+    await until(lambda: server.requests)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert [row["state"] for row in rows_of(out, record_name(item.id, 1))] == ["sent", "unknown"]
+
+
+@pytest.mark.parametrize(
+    ("fails", "state"), [("images/", "done"), ("records/", "unknown"), ("claims/", "pending")]
+)
+async def test_a_full_disk(
+    client: ImagesClient,
+    server: LocalImagesServer,
+    out: Path,
+    held: type[HeldStorage],
+    fails: str,
+    state: str,
+) -> None:
+    """The job stops; a paid image is never lost: it is elsewhere, or it is adopted."""
+    held.hold.set()
+    held.fails = fails
+    [row] = await run_items(job_of(client, out), specs(many(1)))
+    assert (row["state"], row["stops"]) == (state, True)
+    assert len(server.requests) == (fails != "claims/")
+    if state == "done":
+        [file] = row["rows"][-1]["files"]
+        assert Path(file["name"]).is_absolute()
+        assert Path(file["name"]).exists()
+    else:
+        assert "No space left" in row["message"]
+
+
+async def test_a_job_that_cannot_be_run(
+    client: ImagesClient, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No key in the worker's environment, no such storage: the caller learns of it, and may try again."""
+    job = job_of(client, out)
+    monkeypatch.delenv("OPENAI_API_KEY")
+    [row] = await run_items(job, specs(many(1)))
+    assert (row["state"], row["stops"], row["error"]) == ("pending", True, "ConfigurationError")
+    with pytest.raises(ConfigurationError, match="memory"):
+        await run_items(Job.from_client(client, "memory://x", BatchOptions()), specs(many(1)))
+    with pytest.raises(ConfigurationError, match="proxy="):
+        Job.from_client(ImagesClient(proxy="http://127.0.0.1:1"), str(out), BatchOptions())
