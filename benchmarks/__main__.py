@@ -38,12 +38,14 @@ QUICK = (OURS, SDK, FLOOR)
 PROOFS = (
     "cancel",
     "closed_connections",
+    "dask_faults",
     "fast_path",
     "fuzz",
     "kill",
     "kill_workers",
     "relay",
     "scale",
+    "shared_limit",
     "uploads",
 )
 """Commands of their own, each the module of this name: right or wrong, no figures."""

@@ -165,6 +165,11 @@ async def run_case(case: Case, folder: Path) -> Story:
         sampling = asyncio.create_task(_sample(server, story))
         try:
             await _tell(Cluster(case, folder, server, dask), story)
+        except TimeoutError as error:
+            logs = "".join(path.read_text()[-1500:] for path in sorted((folder / "dask").glob("*.log")))
+            raise RuntimeError(
+                f"{case.fault}: {server.posts} POSTs, then nothing happened\n{logs}"
+            ) from error
         finally:
             sampling.cancel()
             await asyncio.to_thread(context.__exit__, None, None, None)

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         RateLimitError,
         RequestInvalidError,
         ResponseTooLargeError,
+        SharedLimitError,
         StreamInterruptedError,
     )
     from openai_images.http.endpoint import ApiKey, TokenProvider
@@ -107,6 +108,7 @@ _MODULES = {
         "RateLimitError",
         "RequestInvalidError",
         "ResponseTooLargeError",
+        "SharedLimitError",
         "StreamInterruptedError",
     ),
     "http.endpoint": ("ApiKey", "TokenProvider"),
@@ -197,6 +199,7 @@ __all__ = [
     "ResponseTooLargeError",
     "RetryPolicy",
     "Shard",
+    "SharedLimitError",
     "SharedStatus",
     "SizeRules",
     "StreamInterruptedError",

@@ -16,6 +16,7 @@
     │   └── InternalServerError
     ├── APIConnectionError
     │   ├── APITimeoutError                 also a TimeoutError
+    │   ├── SharedLimitError                the Redis of Limits(shared=…) stayed away; nothing was sent
     │   └── StreamInterruptedError          also an OutcomeUnknownError
     ├── DecodeError                         also an OutcomeUnknownError
     ├── ResponseTooLargeError               also an OutcomeUnknownError
@@ -61,6 +62,7 @@ __all__ = [
     "RequestInvalidError",
     "ResponseTooLargeError",
     "ServerOutcomeUnknownError",
+    "SharedLimitError",
     "StatusOutcomeUnknownError",
     "StreamInterruptedError",
     "TimeoutOutcomeUnknownError",
@@ -214,6 +216,12 @@ class APITimeoutError(APIConnectionError, TimeoutError):
         super().__init__(message)
         self.timer = timer
         self.seconds = seconds
+
+
+class SharedLimitError(APIConnectionError):
+    """The Redis server of `Limits(shared=…)` could not be reached for a minute; nothing was sent."""
+
+    safe_to_resend = True
 
 
 class StreamInterruptedError(APIConnectionError, OutcomeUnknownError):

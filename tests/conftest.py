@@ -1,9 +1,14 @@
 """What every test shares: an environment free of the machine's settings, repeatable property tests."""
 
 import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from benchmarks.redis_server import RedisServer
 
 # A key, a proxy or a terminal setting of the machine would change what the code under test does.
 MACHINE_SETTINGS = (
@@ -23,6 +28,7 @@ MACHINE_SETTINGS = (
     "HTTPS_PROXY",
     "NO_PROXY",
     "NETRC",
+    "OPENAI_IMAGES_SHARED_LIMIT",
     "COLUMNS",
     "LINES",
     "FORCE_COLOR",
@@ -41,3 +47,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in MACHINE_SETTINGS:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> "Iterator[RedisServer]":
+    """A Redis server for tests of shared limits; each takes a name of its own there."""
+    from benchmarks.redis_server import RedisServer
+
+    with RedisServer() as server:
+        yield server

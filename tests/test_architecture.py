@@ -44,6 +44,7 @@ LIBRARIES = {
     "click": {"cli"},
     "rich": {"cli"},
     "PIL": {"cli", "server"},
+    "redis": {"ratelimit"},
 }
 # Started by people who may never need the server: they import it inside a function.
 LAZY = {"cli", "pytest_plugin"}

@@ -137,6 +137,15 @@ endpoint_options = combine(
         help="How long one attempt may take in all.  [default: 600]",
     ),
 )
+shared_limit_options = combine(
+    option(
+        "--shared-limit",
+        metavar="URL",
+        help="Share the limits with everybody who names this Redis server, such as redis://host:6379/0.  [default: "
+        "OPENAI_IMAGES_SHARED_LIMIT]",
+    ),
+    option("--limit-name", metavar="NAME", help="Whose limits these are there.  [default: default]"),
+)
 json_option = option("--json", "as_json", is_flag=True, help="Print JSON lines instead of text.")
 preview_option = option(
     "--preview/--no-preview", default=None, help="Show pictures in the terminal.  [default: where it can]"

@@ -24,6 +24,7 @@ from openai_images.cli.command_parts import (
     json_option,
     option,
     preview_option,
+    shared_limit_options,
     verbosity_options,
 )
 from openai_images.cli.console import DEFAULT_MODEL, ResilientStream, Streams
@@ -115,6 +116,7 @@ _call_options = combine(
     option("--keep-partials", is_flag=True, help="Leave the partial images beside the picture."),
     option("--overwrite", is_flag=True, help="Replace files instead of adding -2 to the name."),
     endpoint_options,
+    shared_limit_options,
     json_option,
     preview_option,
     verbosity_options,
@@ -220,6 +222,7 @@ def edit(streams: Streams, /, **values: Any) -> int:
 @option("-n", "--n", type=click.IntRange(1, 1000), metavar="N", help="How many pictures of each prompt.")
 @_image_options
 @endpoint_options
+@shared_limit_options
 @json_option
 @verbosity_options
 @click.pass_obj

@@ -29,12 +29,19 @@ from openai_images import (
     PartialResultError,
     RateLimitError,
     RequestInvalidError,
+    SharedLimitError,
 )
 from openai_images._util.heap import keep_freed
 from openai_images.cli.console import Console, plural
 from openai_images.cli.diagnostics import diagnostics_to
 
 INTERRUPTED = 130
+
+_NOT_SENT = (
+    "Nothing was sent. The server's address is --base-url, or OPENAI_BASE_URL, or AZURE_OPENAI_ENDPOINT, "
+    "or OpenAI's own."
+)
+_SHARED_LIMIT = "The shared limit's address is --shared-limit, or OPENAI_IMAGES_SHARED_LIMIT."
 
 
 def run_command(
@@ -225,8 +232,5 @@ def _advice(error: ImagesError, hints: Mapping[str, str]) -> str:
     if isinstance(error, APITimeoutError) and error.timer == "total":
         return "Give it longer with --timeout SECONDS."
     if isinstance(error, APIConnectionError) and error.safe_to_resend:
-        return (
-            "Nothing was sent. The server's address is --base-url, or OPENAI_BASE_URL, or AZURE_OPENAI_ENDPOINT, "
-            "or OpenAI's own."
-        )
+        return _SHARED_LIMIT if isinstance(error, SharedLimitError) else _NOT_SENT
     return ""

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import click
-from attrs import frozen
+from attrs import evolve, field, frozen
 
 from openai_images import ConfigurationError, ImagesClient, Limits, Timeouts
 from openai_images.cli.console import DEFAULT_MODEL, Console, Streams
@@ -56,6 +56,8 @@ class CallOptions:
     azure: bool | None = None
     base_url: str | None = None
     timeout: float | None = None
+    shared_limit: str | None = field(default=None, repr=False)
+    limit_name: str | None = None
     as_json: bool = False
     verbose: bool = False
     quiet: bool = False
@@ -70,9 +72,24 @@ class CallOptions:
 
     def check(self) -> None:
         """Raise click.UsageError where two servers are named."""
-        for option, value in (("--base-url", self.base_url), ("--azure", self.azure)):
+        for option, value in (
+            ("--base-url", self.base_url),
+            ("--azure", self.azure),
+            ("--shared-limit", self.shared_limit),
+        ):
             if self.local and value:
                 raise click.UsageError(f"--local starts a server of its own; leave {option} out.")
+        if self.limit_name is not None and self.shared_url is None:
+            raise click.UsageError("--limit-name needs --shared-limit URL, or OPENAI_IMAGES_SHARED_LIMIT.")
+
+    @property
+    def shared_url(self) -> str | None:
+        """The Redis server with the shared limits; None for limits of this process, as of the local server."""
+        return None if self.local else self.shared_limit or _env("OPENAI_IMAGES_SHARED_LIMIT") or None
+
+    def share(self, limits: Limits) -> Limits:
+        """Return the limits, shared if these options say so. Raises `ConfigurationError`."""
+        return evolve(limits, shared=self.shared_url, name=self.limit_name or limits.name)
 
     def make_console(self, streams: Streams) -> Console:
         """Make the console that these options ask for."""
@@ -124,7 +141,7 @@ async def open_client(
     """
     common: dict[str, Any] = {
         "timeouts": Timeouts() if options.timeout is None else Timeouts(total=options.timeout),
-        "limits": limits or Limits(),
+        "limits": options.share(limits or Limits()),
     }
     if options.local:
         from openai_images.server import LocalImagesServer

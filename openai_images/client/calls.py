@@ -21,7 +21,7 @@ from openai_images.client.settings import EndpointSource
 from openai_images.http.endpoint import Endpoint
 from openai_images.models.options import Limits, RetryPolicy, Timeouts
 from openai_images.models.requests import EditRequest, GenerateRequest
-from openai_images.ratelimit.limiter import Limiter
+from openai_images.ratelimit.new_limiter import new_limiter
 from openai_images.validation.validator import RequestValidator
 from openai_images.wire.base64_decoder import MemorySinkFactory
 
@@ -166,8 +166,9 @@ class CallFactory:
             context = self._context
             if base is not None:
                 context = context._replace(limiter=base.context.limiter)
-            elif server is not None:  # limits are those of a server and a key
-                context = context._replace(limiter=Limiter(self._limits, context.timing))
+            elif server is not None and self._limits.shared is None:
+                # Limits are those of a server and a key; shared ones are those of their name.
+                context = context._replace(limiter=new_limiter(self._limits, context.timing))
             rules = self._validator if base is None or self._has_own_rules else base.validator
             server = self._last = _Server(endpoint, context, rules, base)
         return server

@@ -28,7 +28,7 @@ from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
 from openai_images.models.parameters import CallOptions, EditKeywords, GenerateKeywords
 from openai_images.models.requests import EditRequest, GenerateRequest
 from openai_images.models.results import ImageResult
-from openai_images.ratelimit.limiter import Limiter
+from openai_images.ratelimit.new_limiter import new_limiter
 from openai_images.validation.validator import Mode
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class ImagesClient(Adjustable):
         self._sessions = SessionPool(settings.session, trust_env=settings.trust_env)
         self._context = CallContext(
             Transport(self._sessions, settings.timing, ssl=settings.ssl, proxy=settings.proxy),
-            Limiter(self._limits, settings.timing),
+            new_limiter(self._limits, settings.timing),
             settings.retry,
             settings.timeouts,
             settings.timing,

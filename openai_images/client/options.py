@@ -107,6 +107,7 @@ class Adjustable(Portable):
         Idempotent; a later call opens new ones.
         """
         await self._sessions.aclose()
+        await self._calls.context.limiter.aclose()
 
     async def __aenter__(self) -> Self:
         return self

@@ -16,6 +16,8 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypedDict
 
+from attrs import evolve
+
 from openai_images.errors import ConfigurationError
 from openai_images.http.endpoint import (
     DEFAULT_BASE_URL,
@@ -91,6 +93,7 @@ class Portable(ABC):
 
     _endpoint: EndpointSource
     _settings: Settings
+    _limits: Limits
 
     @abstractmethod
     def _assemble(self) -> None:
@@ -123,8 +126,9 @@ class Portable(ABC):
         endpoint = self._endpoint.moved(base_url, api_key)
         settings = self._settings._replace(proxy=None, trust_env=False)
         other = object.__new__(type(self))
-        other.__setstate__({**self._state(), "_endpoint": endpoint, "_settings": settings})
-        names = ("_endpoint", "_settings", *_MADE)
+        limits = evolve(self._limits, shared=None)
+        other.__setstate__({**self._state(), "_endpoint": endpoint, "_settings": settings, "_limits": limits})
+        names = ("_endpoint", "_settings", "_limits", *_MADE)
         own = {name: vars(self)[name] for name in names}
         vars(self).update({name: vars(other)[name] for name in names})
         try:

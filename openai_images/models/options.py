@@ -12,10 +12,13 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
-from attrs import evolve, field, frozen
+from attrs import Attribute, evolve, field, frozen
 
 from openai_images._util.attrs import is_count, is_number, must_be
+from openai_images._util.redis_url import REDIS_URL, display_redis_url, is_redis_url
+from openai_images.errors import ConfigurationError
 
 _seconds = must_be(
     "a number of seconds above 0, or None for no limit",
@@ -30,6 +33,18 @@ _retries = must_be(
     "a whole number, 0 or more", lambda value: is_number(value) and isinstance(value, int) and value >= 0
 )
 _wait = must_be("a number of seconds, 0 or more", lambda value: is_number(value) and value >= 0)
+_name = must_be(
+    "a text of 1 to 200 characters", lambda value: isinstance(value, str) and 0 < len(value) <= 200
+)
+
+
+def _check_shared(_limits: Limits, _: Attribute[Any], url: Any) -> None:
+    if url is not None and not is_redis_url(url):  # not shown: it may hold a password
+        raise ConfigurationError(f"Limits(shared={display_redis_url(url)}): must be {REDIS_URL}")
+
+
+def _show_shared(url: Any) -> str:
+    return "None" if url is None else repr(display_redis_url(url))
 
 
 @frozen(kw_only=True)
@@ -60,6 +75,10 @@ class Limits:
     `images_per_minute` (a request for n counts n), `requests_per_minute` and `tokens_per_minute` are the account's
     limits, shared by all calls of the client and spread evenly; None takes them from the server's headers and 429s. The
     default of 64 MiB for an image is twice the size of the largest one (8,294,400 pixels) uncompressed.
+
+    `shared`, the URL of a Redis server such as "redis://host:6379/0", shares the rate limits, what is learnt of them
+    and the pauses after a 429 with all clients that have the same `name` there, on any machine; `concurrency` stays
+    each client's own. Give all of them the same limits. Needs `openai-images[redis]`.
     """
 
     concurrency: int = field(default=100, validator=_count)
@@ -67,6 +86,8 @@ class Limits:
     requests_per_minute: float | None = field(default=None, validator=_rate)
     tokens_per_minute: float | None = field(default=None, validator=_rate)
     max_picture_bytes: int = field(default=64 * 1024 * 1024, validator=_count)
+    shared: str | None = field(default=None, validator=_check_shared, repr=_show_shared)
+    name: str = field(default="default", validator=_name)
 
 
 @frozen(kw_only=True)

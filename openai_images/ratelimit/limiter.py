@@ -166,17 +166,15 @@ class Limiter:
         finally:
             queue.remove(waiter)
 
+    async def aclose(self) -> None:
+        """Close what belongs to the running event loop: nothing, as these limits are the client's own."""
+
     async def _wait(self, queue: Queue, waiter: Waiter) -> Slot:
         while True:
             now = waiter.now = max(waiter.now, self.timing.monotonic())
             left = queue.left(waiter)
             with self.lock:
-                pause = self.pacer.pause_left(now)
-                # A call that never waits asks the server itself.
-                is_too_long = pause > left and waiter.patience.max_wait > 0
-                is_hopeless = pause > 0 and self.stall.is_hopeless(pause, waiter.patience.max_stall, now)
-                if is_too_long or is_hopeless:
-                    raise self._error(pause)
+                pause = self.pause_or_raise(waiter, left, now)
                 delay = configured = math.inf
                 if queue.free and queue.first is waiter:
                     delay = self.pacer.delay(waiter.images, now)
@@ -192,6 +190,16 @@ class Limiter:
             if delay < math.inf:
                 passed = max(waiter.now, self.timing.monotonic()) - now
                 queue.hold(min(passed, pause) + max(0.0, passed - configured), max(0.0, pause - passed))
+
+    def pause_or_raise(self, waiter: Waiter, left: float, now: float) -> float:
+        """Return the seconds of the pause; raise `RateLimitError` if the call does not wait for its end."""
+        pause = self.pacer.pause_left(now)
+        # A call that never waits asks the server itself.
+        is_too_long = pause > left and waiter.patience.max_wait > 0
+        is_hopeless = pause > 0 and self.stall.is_hopeless(pause, waiter.patience.max_stall, now)
+        if is_too_long or is_hopeless:
+            raise self._error(pause)
+        return pause
 
     def log_wait(self, level: int, images: int, now: float) -> None:
         """Log why a request for `images` waits, unless a wait as long was logged already."""

@@ -1,0 +1,18 @@
+"""Chooses the limiter of a client: its own limits, or those that it shares through Redis.
+
+Invariants: the shared one is imported only where it is configured.
+"""
+
+from __future__ import annotations
+
+from openai_images.models.options import Limits, Timing
+from openai_images.ratelimit.limiter import Limiter
+
+
+def new_limiter(limits: Limits, timing: Timing) -> Limiter:
+    """Make the limiter that the limits ask for. Raises `ConfigurationError` if a package is missing for it."""
+    if limits.shared is None:
+        return Limiter(limits, timing)
+    from openai_images.ratelimit.shared import SharedLimiter  # noqa: PLC0415  an extra
+
+    return SharedLimiter(limits, timing)

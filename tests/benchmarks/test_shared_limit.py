@@ -1,0 +1,42 @@
+"""One limit for four real processes: the measure itself, shorter than it is taken for the figures."""
+
+import pytest
+
+from benchmarks.shared_limit import Case, Measured, faults, measure
+
+pytestmark = pytest.mark.slow
+
+SECONDS = 3.0
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("clocks 2 s apart, and a pause", skews=(0.0, 2.0, 0.0, 2.0), has_pause=True),
+        Case("a process killed", kills=True),
+    ],
+    ids=lambda case: case.name,
+)
+def test_four_processes_keep_one_limit(case: Case) -> None:
+    """100 a second, fairly, with little more than one script for each; a pause stops all; a kill costs a place."""
+    assert list(faults(case, measure(case, SECONDS), SECONDS)) == []
+
+
+def test_what_is_out_of_bounds_is_seen() -> None:
+    """Too many, too unfair, too many scripts, requests in a pause: silence above means that all is well."""
+    many = [number / 128 for number in range(384)]
+    assert found(Case("bad"), Measured([many[:256], many[256:]], 512, paused_at=1.0)) == [
+        "128 in a second",
+        "1.33 scripts per grant",
+        "a process is 33% from the mean",
+        "153 in the pause",
+    ]
+    assert found(Case("bad"), Measured([many], 384)) == ["128 in a second", "128.4 a second"]
+    few = [number / 64 for number in range(192)]
+    lost = found(Case("bad", kills=True), Measured([few], 192, killed_at=1.0))
+    assert lost == ["64.2 a second", "68.0 lost with the process"]
+
+
+def found(case: Case, measured: Measured) -> list[str]:
+    """What is said of it."""
+    return list(faults(case, measured, SECONDS))
