@@ -24,7 +24,7 @@ from openai_images.batch.models import BatchSummary
 from openai_images.batch.plan import BatchStatus
 from openai_images.batch.recorder import share_outcome
 from openai_images.batch.remote_runner import RemoteBatch, RemoteItemRunner
-from openai_images.batch.run_state import RunSettings, RunState, WorkItem
+from openai_images.batch.run_state import RunSettings, RunState, WorkItem, planned_work
 from openai_images.batch.sheet_cards import make_thumbnail
 from openai_images.errors import ImagesError
 from openai_images.many.failure_streaks import FailureStreak
@@ -141,7 +141,8 @@ class BatchRunner:
     async def _requests(self) -> AsyncIterator[RequestItem]:
         """What is to be fetched first; then the items to send, as the budget allows."""
         for key in self._order:
-            work = self._work_item(key)
+            can_send = key in self._to_send
+            work = planned_work(self._opened, self._items[key], self._options, can_send=can_send)
             if work.can_send and self._options.budget is not None:
                 reservation = await self._run.budget.reserve(self._run.cost(work.item))
                 if reservation is None:
@@ -150,17 +151,6 @@ class BatchRunner:
                 work = evolve(work, reservation=reservation)
             self._work[key] = work
             yield RequestItem(work.item.index, key, self._items[key].request)
-
-    def _work_item(self, key: str) -> WorkItem:
-        item, record = self._items[key], self._run.ledger.get(key)
-        kept_files = self._opened.kept_files.get(key, ())
-        return WorkItem(
-            item=item.rest(len(kept_files), self._options) or item,
-            stem=self._opened.stems[key],
-            remote=record if record.state == "away" else None,
-            can_send=key in self._to_send,
-            kept_files=kept_files,
-        )
 
     async def _run_item(self, item: RequestItem, observer: CallObserver) -> ImageResult:
         work, remote = self._work.pop(item.key), self._remote
