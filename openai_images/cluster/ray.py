@@ -3,7 +3,7 @@
 Invariants: only small rows come back, as a full output queue would block an actor's event loop; an item that fails is a
 row, as an exception would fail the whole job. Blocks are small, and an actor runs many at once, as each is back when
 its slowest request is. There is one client and one semaphore in each actor.
-Must not: be imported before it is used (Ray is an extra); rely on Ray for what was paid: claims say that.
+Must not: import Ray, an extra, before it is used; rely on it for what was paid: claims say that.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import json
 import math
 import pickle
 from collections.abc import AsyncIterator, Sequence
+from importlib import import_module
 from typing import Any
 
 from attrs import field, frozen
 
 from openai_images.batch.caller import Caller
 from openai_images.batch.items import resolve_items
+from openai_images.batch.journal_reader import JournalRow
 from openai_images.batch.models import BatchItem, BatchOptions, BatchPlan
 from openai_images.batch.run_state import planned_work
 from openai_images.client.client import ImagesClient
@@ -29,25 +31,11 @@ from openai_images.cluster.opening import SharedInput, open_shared
 from openai_images.cluster.worker import run_items
 from openai_images.errors import ConfigurationError
 
-try:
-    import pyarrow as pa
-    import ray.data
-except ImportError as error:
-    raise ImportError(f"RayBatch needs Ray Data: pip install 'openai-images[ray]' ({error})") from error
-
 _ROWS_PER_BLOCK = 8
 _OVERLAP = 32
 """Blocks that an actor runs at once: with 8 items in each, four times the 64 requests in flight."""
 
-_arrow: Any = pa  # it and Ray are typed in part only
-_ray_data: Any = ray.data
-_SCHEMA = _arrow.schema(
-    [
-        *((name, _arrow.string()) for name in ("key", "id", "state", "error", "message", "cost", "rows")),
-        ("images", _arrow.list_(_arrow.string())),
-        ("stops", _arrow.bool_()),
-    ]
-)
+_TEXTS = ("key", "id", "state", "error", "message", "cost", "rows")
 
 
 @frozen(kw_only=True)
@@ -98,33 +86,34 @@ class RayBatch:
         ]
         return cls(job=job, plan=opened.plan, workers=workers, specs=specs)
 
-    def dataset(self) -> ray.data.Dataset:
-        """What comes of the items that are to be sent: a lazy dataset with a row for each."""
+    def dataset(self) -> Any:
+        """What comes of the items that are to be sent: a lazy `ray.data.Dataset` with a row for each.
+
+        Raises `ConfigurationError` where Ray Data is not installed.
+        """
         rows = [{"spec": pickle.dumps(spec)} for spec in self._specs]
         blocks = max(1, math.ceil(len(rows) / _ROWS_PER_BLOCK))
-        return ray_stage(_ray_data.from_items(rows, override_num_blocks=blocks), self.job, self.workers)
+        return ray_stage(_ray_data().from_items(rows, override_num_blocks=blocks), self.job, self.workers)
 
     def finish(self) -> SharedStatus:
         """Where the batch stands; its journal and its contact sheet are made anew. Blocks; raises OSError."""
         return read_batch_status(self.job.out, self.job.options)
 
 
-def ray_stage(dataset: ray.data.Dataset, job: Job, workers: int) -> ray.data.Dataset:
+def ray_stage(dataset: Any, job: Job, workers: int) -> Any:
     """The dataset whose rows are the items in the column `spec` of this one, run by so many actors."""
-    untyped: Any = dataset
-    stage: ray.data.Dataset = untyped.map_batches(
+    return dataset.map_batches(
         RayStage,
         fn_constructor_args=(job,),
         batch_size=None,
         batch_format="pyarrow",
         num_cpus=0.25,
-        compute=_ray_data.ActorPoolStrategy(
+        compute=_ray_data().ActorPoolStrategy(
             size=workers,
             max_tasks_in_flight_per_actor=_OVERLAP + 1,
             max_concurrent_calls_per_actor=_OVERLAP,
         ),
     )
-    return stage
 
 
 class RayStage:
@@ -137,10 +126,10 @@ class RayStage:
         """A table with a row for each item."""
         specs: list[ItemSpec] = [pickle.loads(data) for data in block["spec"].to_pylist()]  # noqa: S301  of `dataset`
         rows = await run_items(self._job, specs)
-        yield _arrow.Table.from_pylist([self._flat(row) for row in rows], schema=_SCHEMA)
+        yield _table([self._flat(row) for row in rows])
 
     def _flat(self, row: Row) -> dict[str, Any]:
-        last = row["rows"][-1] if row["rows"] else {}
+        last: JournalRow = row["rows"][-1] if row["rows"] else {}
         kept = {name: row.get(name) for name in ("key", "id", "state", "error", "message")}
         images = [f"{self._job.out}/{file['name']}" for file in last.get("files", ())]
         rows = json.dumps(row["rows"])
@@ -151,3 +140,21 @@ class RayStage:
             "images": images,
             "stops": bool(row.get("stops")),
         }
+
+
+def _ray_data() -> Any:
+    """The module `ray.data`. Raises `ConfigurationError`."""
+    try:
+        return import_module("ray.data")  # it is too large for checkers to know
+    except ImportError:
+        raise ConfigurationError("RayBatch needs Ray Data: pip install 'openai-images[ray]'") from None
+
+
+def _table(rows: Sequence[Row]) -> Any:
+    arrow: Any = import_module("pyarrow")  # which comes with Ray Data
+    columns = [
+        *((name, arrow.string()) for name in _TEXTS),
+        ("images", arrow.list_(arrow.string())),
+        ("stops", arrow.bool_()),
+    ]
+    return arrow.Table.from_pylist(rows, schema=arrow.schema(columns))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from openai_images import BatchItem, BatchOptions, GenerateRequest, ImagesClient
+from openai_images import BatchItem, BatchOptions, GenerateRequest, ImagesClient, RayBatch
 from openai_images.server import LocalImagesServer
 
 ray = pytest.importorskip("ray")
@@ -56,8 +56,6 @@ def posts(server: LocalImagesServer) -> Counter[str]:
 @pytest.mark.usefixtures("cluster")
 def test_all_items_are_done_once(server: LocalImagesServer, tmp_path: Path) -> None:
     """Rows are small and tell where the images are; the folder has a page; running it again sends nothing."""
-    from openai_images.cluster.ray import RayBatch
-
     server.reset(pace=0.3)
     out = tmp_path / "out"
     client = ImagesClient(base_url=server.base_url, api_key=server.api_key)
@@ -78,8 +76,6 @@ def test_all_items_are_done_once(server: LocalImagesServer, tmp_path: Path) -> N
 @pytest.mark.usefixtures("cluster")
 def test_a_killed_actor_pays_for_nothing_twice(server: LocalImagesServer, tmp_path: Path) -> None:
     """What was in flight is unknown, and sent again only with retry_unknown; then all images are there."""
-    from openai_images.cluster.ray import RayBatch
-
     server.reset(pace=0.5)
     out = tmp_path / "out"
     client = ImagesClient(base_url=server.base_url, api_key=server.api_key)
