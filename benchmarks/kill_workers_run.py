@@ -290,7 +290,7 @@ def _judge_ended(job: Job, story: Story) -> list[str]:
         done = [row for row in ended.rows(key) if row["state"] == "done"]
         if not done:
             wrong.append(f"with --retry-unknown {key} is still missing")
-        files = done[-1]["files"] if done else []
+        files: list[dict[str, Any]] = done[-1]["files"] if done else []
         found = [ended.pictures.get(Path(file["name"]).name) for file in files]
         if found != [file["sha256"] for file in files]:
             wrong.append(f"the picture of {key} is not what its record says")

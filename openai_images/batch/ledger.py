@@ -123,7 +123,7 @@ class Ledger:
             ledger.add(row)
         for _, key in unreadable:
             ledger._mark_unreadable(key)
-        ledger._close_open()
+        ledger.close_open()
         return ledger
 
     def get(self, key: str) -> ItemRecord:
@@ -217,7 +217,7 @@ class Ledger:
             self._add_sent(key, {"request": self.get(key).request, "stem": self.get(key).stem})
             self.records[key] = evolve(self.get(key), files=files)
 
-    def _close_open(self) -> None:
+    def close_open(self) -> None:
         """Nothing is in flight: requests without an end are unknown, and may have cost their estimate."""
         for key, request in self._open.items():
             self._charge(key, None, request.estimate)

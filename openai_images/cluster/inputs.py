@@ -69,8 +69,9 @@ def read_input(storage: Storage, name: str) -> tuple[list[ResolvedItem], dict[st
             key, id_, digest = str(row["key"]), str(row["id"]), str(row["request"])
         except (ValueError, KeyError, TypeError):
             continue
-        values = {name: row[name] for name in _FIELDS if isinstance(row.get(name), str | int)}
-        request = GenerateRequest(**{"prompt": "", **values})
+        values: dict[str, Any] = {"prompt": ""}
+        values |= {name: row[name] for name in _FIELDS if isinstance(row.get(name), str | int)}
+        request = GenerateRequest(**values)
         items.append(ResolvedItem(len(items), key, request, digest))
         ids[key] = id_
     return items, ids

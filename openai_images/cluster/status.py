@@ -22,7 +22,7 @@ from openai_images._util.filenames import image_stems, stem_of
 from openai_images.batch.image_files import file_name
 from openai_images.batch.items import ResolvedItem
 from openai_images.batch.journal import dated_row, done_row, encode_row
-from openai_images.batch.journal_reader import JournalContents, JournalRow, StoredFile, parse_line
+from openai_images.batch.journal_reader import JournalRow, StoredFile, parse_line
 from openai_images.batch.ledger import ItemRecord, Ledger
 from openai_images.batch.models import BatchPlan
 from openai_images.batch.plan import FolderFindings
@@ -144,7 +144,11 @@ def _with_key(line: RowLine, key: str) -> RowLine:
 
 def make_ledger(lines: Iterable[RowLine], estimates: Mapping[str, Decimal | None] | None = None) -> Ledger:
     """Where the items of these rows stand, nothing of them being in flight."""
-    return Ledger.from_journal(JournalContents([line.row for line in lines]), estimates or {})
+    ledger = Ledger(estimates=estimates or {})
+    for line in lines:
+        ledger.add(line.row)
+    ledger.close_open()
+    return ledger
 
 
 class Images:

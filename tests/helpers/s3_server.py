@@ -11,6 +11,19 @@ from urllib.request import Request, urlopen
 
 BUCKET = "shared-batches"
 
+# Both moto and the server below it send a `Server` header, which aiohttp refuses in Python's development mode.
+_SERVE = """
+import sys
+from http.server import BaseHTTPRequestHandler
+from moto.server import main
+
+def send_response(self, code, message=None):
+    self.send_response_only(code, message)
+
+BaseHTTPRequestHandler.send_response = send_response
+main(["-H", "127.0.0.1", "-p", sys.argv[1]])
+"""
+
 
 @contextmanager
 def s3_server() -> Generator[dict[str, str]]:
@@ -20,7 +33,7 @@ def s3_server() -> Generator[dict[str, str]]:
         port = trial.getsockname()[1]
     env = {name: value for name, value in os.environ.items() if name != "PYTHONDEVMODE"}
     process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        [sys.executable, "-W", "ignore", "-c", _SERVE, str(port)],
         env=env,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
