@@ -23,7 +23,6 @@
     ├── DownloadError                       url, urls, response
     ├── PartialResultError                  result, errors
     ├── ClusterError                        the cluster that runs a batch is lost, or failed
-    │   └── ClusterOutcomeUnknownError      also an OutcomeUnknownError
     └── OutcomeUnknownError                 sent, but it is unknown whether it was executed
 
 Invariants: each message names what happened, on what, and what to do; each exception survives pickling and copying with
@@ -45,7 +44,6 @@ __all__ = [
     "BatchFolderError",
     "BatchInputError",
     "ClusterError",
-    "ClusterOutcomeUnknownError",
     "ConfigurationError",
     "ConnectionOutcomeUnknownError",
     "DecodeError",
@@ -82,10 +80,9 @@ def _rebuild(cls: type[_E], args: tuple[object, ...], state: dict[str, object]) 
 class ImagesError(Exception):
     """The base class of everything this package raises on purpose.
 
-    `attempts` counts the requests made for the call, `elapsed` its seconds, waits included; `request_id` is the
-    server's id of the last request; `partials` holds the `PartialImage` events that had arrived, and `images` the
-    images that were complete, before the error. `damaged` holds what came in place of an image and, by its own bytes,
-    is none or is truncated (`Image.flaw`): it may have been paid for.
+    `attempts` counts the requests of the call, `elapsed` its seconds, waits included; `request_id` is the server's id
+    of the last one; `partials` holds the `PartialImage` events that had arrived, `images` the complete images, `damaged`
+    what came in place of one and, by its own bytes, is none or is truncated (`Image.flaw`): it may have been paid for.
     """
 
     maybe_billed: bool = False
@@ -108,10 +105,7 @@ class ImagesError(Exception):
 
 
 class OutcomeUnknownError(ImagesError):
-    """The request was sent, but it is unknown whether it was executed: sending it again may cost twice.
-
-    The mixin base class of every such error; catch it to handle all unknown outcomes alike.
-    """
+    """Sent, but it is unknown whether it was executed: sending it again may cost twice. The base of all such errors."""
 
     maybe_billed = True
 
@@ -140,8 +134,8 @@ class APIStatusError(ImagesError):
     """The server answered with an error, by HTTP status or by an error event in mid-stream (then `status_code` is 200).
 
     `code`, `type` and `param` are the server's own, `body` its decoded JSON, if any; `retry_after` is the requested
-    wait in seconds, None if there is none; `reason` is the server's message alone, on one short line, empty if there is
-    none. `status_code` is 0 if only the text of an error is left.
+    wait in seconds, if any; `reason` is the server's message alone, on one short line, or empty. `status_code` is 0 if only
+    the text of an error is left.
     """
 
     retry_after: float | None = None
@@ -244,9 +238,9 @@ class ResponseTooLargeError(OutcomeUnknownError):
 class DownloadError(ImagesError):
     """An image is behind a URL and could not be fetched: it is paid for, and need not be generated again.
 
-    `url` is its complete URL, signature included, `urls` are all of them if there are several; `response` is the
-    `ImageResult` with the images that came and those that did not, for `client.download`. `status_code` is that of the
-    last response, None without one; `reason` is the message without its advice.
+    `url` is its complete URL, signature included, `urls` are all of them; `response` is the `ImageResult` with the
+    images that came and those that did not, for `client.download`; `status_code` is that of the last response, if any;
+    `reason` is the message without its advice.
     """
 
     maybe_billed = True
@@ -280,10 +274,6 @@ class PartialResultError(ImagesError):
 
 class ClusterError(ImagesError):
     """The cluster that runs a batch is lost, or failed; what was sent is recorded, and another run continues."""
-
-
-class ClusterOutcomeUnknownError(ClusterError, OutcomeUnknownError):
-    """A worker has claimed an item and left no record: it died, or is still at it; the item may have been billed."""
 
 
 class ConnectionOutcomeUnknownError(APIConnectionError, OutcomeUnknownError):

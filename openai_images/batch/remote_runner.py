@@ -25,10 +25,10 @@ from openai_images.batch.response_facts import parse_amount
 from openai_images.batch.run_state import RunState, WorkItem
 from openai_images.errors import (
     ClusterError,
-    ClusterOutcomeUnknownError,
     ConfigurationError,
     DownloadError,
     ImagesError,
+    OutcomeUnknownError,
     PartialResultError,
     annotate,
 )
@@ -199,7 +199,7 @@ def error_from_row(row: JournalRow, work: WorkItem, images: Sequence[Image] = ()
     """The error that a row tells of, with the class that it had: its message, its facts, its images."""
     name, message = str(row.get("error")), str(row.get("message") or _NO_RECORD)
     if row["state"] == "unknown" and "error" not in row:
-        return ClusterOutcomeUnknownError(message)
+        return OutcomeUnknownError(message)
     cls = getattr(errors_module, name, ImagesError)
     if not (isinstance(cls, type) and issubclass(cls, ImagesError)):
         other = getattr(builtins, name, None)
