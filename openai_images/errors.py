@@ -81,7 +81,7 @@ class ImagesError(Exception):
     """The base class of everything this package raises on purpose.
 
     `attempts` counts the requests of the call, `elapsed` its seconds, waits included; `request_id` is the server's id
-    of the last one; `partials` holds the `PartialImage` events that had arrived, `images` the complete images, `damaged`
+    of the last one; `partials` holds the `PartialImage` events that had arrived, `images` the complete ones, `damaged`
     what came in place of one and, by its own bytes, is none or is truncated (`Image.flaw`): it may have been paid for.
     """
 
@@ -134,8 +134,8 @@ class APIStatusError(ImagesError):
     """The server answered with an error, by HTTP status or by an error event in mid-stream (then `status_code` is 200).
 
     `code`, `type` and `param` are the server's own, `body` its decoded JSON, if any; `retry_after` is the requested
-    wait in seconds, if any; `reason` is the server's message alone, on one short line, or empty. `status_code` is 0 if only
-    the text of an error is left.
+    wait in seconds, if any; `reason` is the server's message alone, on one short line, or empty. `status_code` is 0 if
+    only the text of an error is left.
     """
 
     retry_after: float | None = None
