@@ -36,7 +36,7 @@ from openai_images.cluster.names import (
     parse_attempt,
     record_name,
 )
-from openai_images.cluster.storage import Storage
+from openai_images.cluster.storage import FolderStorage, Storage
 from openai_images.errors import DecodeError
 from openai_images.models.completeness import flaw_of
 from openai_images.models.image import Image
@@ -122,7 +122,7 @@ def _is_final(lines: Sequence[RowLine]) -> bool:
 def _read_attempt(storage: Storage, id_: str, attempt: Attempt) -> list[RowLine]:
     """The rows of a record, or of a claim where there is none; one that cannot be read may have been sent."""
     lines: list[bytes] = []
-    if attempt.has_record:
+    with suppress(FileNotFoundError):  # also looked for where the listing has none, which may be old on NFS
         lines = row_lines(storage.read(record_name(id_, attempt.number)))
     if not lines:
         with suppress(FileNotFoundError):  # attempt 0: an item that shares the images of another one
@@ -166,16 +166,20 @@ class Images:
         done = {
             file.name for record in ledger.records.values() if record.state == "done" for file in record.files
         }
+        records = {key: ledger.get(key) for key in ids}
+        records = {
+            key: each for key, each in records.items() if each.state in ("unknown", "away") and each.stem
+        }
+        if records:
+            self._finish_parts()
         by_stem = {stem_of(name): name for name in self._listing.images if name not in done}
-        for key, id_ in ids.items():
-            record = ledger.get(key)
-            if record.state in ("unknown", "away") and record.stem:
-                names = [by_stem.get(stem) for stem in image_stems(record.stem, record.image_count)]
-                files = [self._describe(name) for name in names if name is not None]
-                complete = [file for file in files if file is not None]
-                if len(complete) == len(names):
-                    self._extend(id_, ledger, done_row(key, record.request, complete, adopted=True))
-                    adopted += 1
+        for key, record in records.items():
+            names = [by_stem.get(stem) for stem in image_stems(record.stem, record.image_count)]
+            files = [self._describe(name) for name in names if name is not None]
+            complete = [file for file in files if file is not None]
+            if len(complete) == len(names):
+                self._extend(ids[key], ledger, done_row(key, record.request, complete, adopted=True))
+                adopted += 1
         return adopted
 
     def move_back(self, ids: Mapping[str, str], ledger: Ledger) -> list[str]:
@@ -237,6 +241,20 @@ class Images:
         earlier = [json.loads(line.text) for line in lines]
         extend_record(self._storage, record_name(id_, number), [*earlier, row])
         ledger.add(row)
+
+    def _finish_parts(self) -> None:
+        """Give complete images their names whose process was killed before it could.
+
+        They are copied: where their process still runs, it finds that the image has its name already.
+        """
+        if not isinstance(self._storage, FolderStorage):
+            return
+        for name, part in self._storage.parts(IMAGES):
+            if name not in self._listing.images:
+                with suppress(FileNotFoundError):  # it was finished meanwhile
+                    data = self._storage.read(part)
+                    if flaw_of([data]) is None and self._storage.create(name, data):
+                        self._listing.images[name] = len(data)
 
     def _describe(self, name: str) -> StoredFile | None:
         """What a row says of an image; None where it is not complete."""

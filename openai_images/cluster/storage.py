@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from openai_images._util.atomic_file import create_new, part_path
 from openai_images.batch.filesystem import Disk
+
+_PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.part", re.DOTALL)
 
 
 class StoredObject(NamedTuple):
@@ -104,6 +107,12 @@ class FolderStorage:
                         yield StoredObject(f"{folder}/{entry.name}", entry.stat().st_size)
         except FileNotFoundError:
             return
+
+    def parts(self, folder: str) -> Iterator[tuple[str, str]]:
+        """The part files of a folder, complete or not, each after the name that it is for."""
+        for path in (self.root / folder).glob(".*.part"):
+            if match := _PART.fullmatch(path.name):
+                yield f"{folder}/{match['name']}", f"{folder}/{path.name}"
 
     def url(self, name: str) -> str:
         """The path."""

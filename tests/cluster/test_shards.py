@@ -1,6 +1,9 @@
 """Shards: processes that share a folder, each with its items; together they are one batch."""
 
 import asyncio
+import errno
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from openai_images import (
 )
 from openai_images.batch.items import resolve_items
 from openai_images.cluster.names import claim_name, item_ids, record_name
+from openai_images.cluster.storage import FolderStorage
 from openai_images.server import LocalImagesServer
 from tests.helpers.batch_runs import items_of, many, posts
 from tests.helpers.clients import PNG
@@ -144,3 +148,66 @@ def test_no_shard(text: str) -> None:
     with pytest.raises(ConfigurationError, match="shard"):
         Shard.parse(text)
     assert Shard.parse("3/16") == Shard(3, 16)
+
+
+async def test_an_image_without_its_name_is_adopted(
+    client: ImagesClient, server: LocalImagesServer, out: Path
+) -> None:
+    """Its process was killed between the last byte and the name: a complete one is done, a truncated one is not."""
+    items = many(2)
+    ids = ids_of(items)
+    await run(client, items, out)
+    for key, data in (("00001", PNG), ("00002", PNG[:-9])):
+        (out / record_name(ids[key], 1)).unlink()
+        [image] = (out / "images").glob(f"{key}-*")
+        image.unlink()
+        (out / "images" / f".{image.name}.0123abcd.part").write_bytes(data)
+    batch, outcomes = await run(client, items, out)
+    assert (batch.plan.adopted, batch.plan.unknown, outcomes) == (("00001",), ("00002",), [])
+    [image] = (out / "images").glob("00001-*")
+    assert image.read_bytes() == PNG
+    assert len(server.requests) == 2
+
+
+async def test_images_that_were_saved_elsewhere_come_back(
+    client: ImagesClient, server: LocalImagesServer, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the folder did not take is brought there by the next run on that machine; elsewhere it counts as done."""
+    create = FolderStorage.create
+
+    def full(self: FolderStorage, name: str, data: bytes) -> bool:
+        if name.startswith("images/"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return create(self, name, data)
+
+    items = many(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderStorage, "create", full)
+        with pytest.raises(BatchFolderError, match="No space left") as caught:
+            await run(client, items, out)
+    [saved] = re.findall(r"\n  (\S+)", str(caught.value))
+    elsewhere = Path(saved).rename(f"{saved}.moved")
+    batch, outcomes = await run(client, items, out)
+    assert (batch.summary.done, outcomes) == (1, [])
+    assert "on the machine that saved them" in batch.plan.notes[0]
+    elsewhere.rename(saved)
+    batch, outcomes = await run(client, items, out)
+    assert (batch.summary.done, outcomes, batch.plan.notes) == (1, [], ())
+    [image] = (out / "images").iterdir()
+    assert image.read_bytes() == PNG
+    assert len(server.requests) == 1
+
+
+async def test_images_behind_urls(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:
+    """What could not be fetched is fetched by the next run, for nothing; its record has both."""
+    items = many(1)
+    server.script("url_answer", "download_404", "download_ok")
+    batch, [outcome] = await run(client, items, out)
+    assert isinstance(outcome, Failed)
+    assert batch.summary.away == 1
+    batch, [outcome] = await run(client, items, out)
+    assert isinstance(outcome, Succeeded)
+    assert outcome.result.image.data == PNG
+    record = (out / record_name(ids_of(items)["00001"], 1)).read_text()
+    assert [json.loads(line)["state"] for line in record.splitlines()] == ["sent", "away", "away", "done"]
+    assert len(server.requests) == 1
