@@ -161,7 +161,7 @@ class BatchRunner:
                 result = await RemoteItemRunner(self._run, work, remote, self._streak, observer).run()
         except ItemTakenError as error:
             raise ImagesError(str(error)) from None
-        if self._options.thumbnail is not None:
+        if remote is None and self._options.thumbnail is not None:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._run.threads, self._make_thumbnails, item.key)
         return self._opened.deliver(item.key, result)
