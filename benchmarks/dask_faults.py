@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import random
+import secrets
 import signal
 import sys
 import tempfile
@@ -33,14 +34,14 @@ __all__ = ["FAULTS", "Case", "Story", "give_up", "run_case"]
 FAULTS: Final = ("none", "worker", "driver", "scheduler", "zombie")
 _PATIENCE: Final = 180.0
 _LOOK: Final = 0.005
-_SIDE: Final = 577  # pixels: an image of 1 MB
+_SIDE, _SMALL_SIDE = 577, 120  # pixels: an image of 1 MB, and of 43 kB
 
 
 @frozen(kw_only=True)
 class Case:
     """A batch of `items` with one `fault` after a `share` of the requests; images of `picture`, `pace` seconds each.
 
-    `limits` are those of the client in each process, `rate` requests a second are what they come to, with `burst` more.
+    `limits` are those of the client, `rate` requests a second are what they come to.
     """
 
     fault: str = "none"
@@ -52,7 +53,6 @@ class Case:
     in_flight: int = 64
     limits: Mapping[str, Any] = field(factory=dict[str, Any])
     rate: float | None = None
-    burst: float = 0.0
 
 
 @define
@@ -342,15 +342,15 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    limits: dict[str, Any] = {"requests_per_minute": arguments.rate * 60 / 2}
-    if arguments.redis:
-        limits = {"requests_per_minute": arguments.rate * 60, "shared": arguments.redis}
+    limits: dict[str, Any] = {"requests_per_minute": arguments.rate * 60}
+    limits |= {"shared": arguments.redis, "name": secrets.token_hex(4)} if arguments.redis else {}
     chance = random.Random(arguments.seed)  # noqa: S311  repeatable, not secret
     faults = arguments.faults or list(FAULTS)
     cases = [(fault, 1 / 3) for fault in faults]
     if arguments.random:
+        faults = arguments.faults or list(FAULTS[1:])
         cases = [(chance.choice(faults), chance.uniform(0.05, 0.95)) for _ in range(arguments.random)]
-    picture = noise(_SIDE)
+    picture = noise(_SMALL_SIDE if arguments.random else _SIDE)
     wrong = 0
     for fault, share in cases:
         case = Case(
