@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-fast docs examples lint types bench coverage format clean
+.PHONY: help demo test test-fast test-ray docs examples lint types bench coverage format clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -20,6 +20,9 @@ test: $(VENV)/.installed-dev ## run the tests
 
 test-fast: $(VENV)/.installed-dev ## run the tests but the slow ones
 	PYTHONDEVMODE=1 $(BIN)/python -m pytest -m "not slow"
+
+test-ray: .venv-ray/.installed ## run the tests of Ray Data, which is too large for the others
+	.venv-ray/bin/python -m pytest tests/ray
 
 docs: $(VENV)/.installed-docs ## build the documentation into site/ and check its links
 	$(BIN)/python -m sphinx -b html --fail-on-warning --fresh-env --doctree-dir $(VENV)/doctrees --jobs auto --quiet docs site
@@ -48,7 +51,7 @@ format: $(VENV)/.installed-dev ## rewrite the files in the project's format
 	$(BIN)/ruff format .
 
 clean: ## remove what the other targets made
-	rm -rf .venv demo-output site build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-ray demo-output site build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.made:
@@ -62,6 +65,12 @@ $(VENV)/.made:
 $(VENV)/.installed-all: pyproject.toml | $(VENV)/.made
 	@echo "installing openai-images and what it needs"
 	@$(PIP) install --editable '.[all]'
+	@touch $@
+
+.venv-ray/.installed: pyproject.toml
+	@$(PYTHON) -m venv .venv-ray
+	@.venv-ray/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[server,ray]' \
+	    'hypothesis>=6.150' 'pytest>=9.0,<10' 'pytest-asyncio>=1.3,<2'
 	@touch $@
 
 # `dev` holds `all`: after `make test`, `make demo` has nothing left to install.

@@ -38,6 +38,7 @@ QUICK = (OURS, SDK, FLOOR)
 PROOFS = (
     "cancel",
     "closed_connections",
+    "dask_faults",
     "economy",
     "economy_kill",
     "fast_path",

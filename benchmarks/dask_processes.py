@@ -16,7 +16,7 @@ from attrs import define, field
 
 ROOT = Path(__file__).parents[1]
 _START_SECONDS = 60.0
-_LOCAL = ("--host", "127.0.0.1", "--no-dashboard")
+_LOCAL = ("--host", "127.0.0.1", "--dashboard-address", ":0")
 
 
 @define

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from openai_images.client.stream import ImageStream
     from openai_images.cluster.compaction import OpenClaim, SharedStatus, read_batch_status
     from openai_images.cluster.dask import DaskEngine
+    from openai_images.cluster.ray import RayBatch
     from openai_images.cluster.shards import Shard
     from openai_images.errors import (
         APIConnectionError,
@@ -85,6 +86,7 @@ _MODULES = {
     "batch.batch": ("Batch",),
     "client.client": ("ImagesClient",),
     "cluster.dask": ("DaskEngine",),
+    "cluster.ray": ("RayBatch",),
     "cluster.compaction": ("OpenClaim", "SharedStatus", "read_batch_status"),
     "cluster.shards": ("Shard",),
     "errors": (
@@ -202,6 +204,7 @@ __all__ = [
     "Progress",
     "QuotaExhaustedError",
     "RateLimitError",
+    "RayBatch",
     "RequestInvalidError",
     "ResponseTooLargeError",
     "RetryPolicy",

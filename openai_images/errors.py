@@ -23,7 +23,6 @@
     ├── DownloadError                       url, urls, response
     ├── PartialResultError                  result, errors
     ├── ClusterError                        the cluster that runs a batch is lost, or failed
-    │   └── ClusterOutcomeUnknownError      also an OutcomeUnknownError
     └── OutcomeUnknownError                 sent, but it is unknown whether it was executed
 
 Invariants: each message names what happened, on what, and what to do; each exception survives pickling and copying with
@@ -259,10 +258,6 @@ class PartialResultError(ImagesError):
 
 class ClusterError(ImagesError):
     """The cluster that runs a batch is lost, or failed; what was sent is recorded, and another run continues."""
-
-
-class ClusterOutcomeUnknownError(ClusterError, OutcomeUnknownError):
-    """A worker has claimed an item and left no record: it died, or is still at it; the item may have been billed."""
 
 
 class ConnectionOutcomeUnknownError(APIConnectionError, OutcomeUnknownError):

@@ -24,7 +24,7 @@ from openai_images.batch.models import BatchSummary
 from openai_images.batch.plan import BatchStatus
 from openai_images.batch.recorder import share_outcome
 from openai_images.batch.remote_runner import RemoteBatch, RemoteItemRunner
-from openai_images.batch.run_state import RunSettings, RunState, WorkItem
+from openai_images.batch.run_state import RunSettings, RunState, WorkItem, planned_work
 from openai_images.batch.sheet_cards import make_thumbnail
 from openai_images.errors import ImagesError
 from openai_images.many.failure_streaks import FailureStreak
@@ -69,7 +69,8 @@ class BatchRunner:
             return Runner
         from openai_images.batch.economy_run import economy_runner  # noqa: PLC0415  others start without it
 
-        work = (self._items, self.plan.to_send, self._work_of, self._make_thumbnails)
+        work_of = partial(planned_work, self._opened, options=self._options, can_send=False)
+        work = (self._items, self.plan.to_send, work_of, self._make_thumbnails)
         return economy_runner(self._run, self._options, *work)
 
     def _run_options(self, settings: RunSettings) -> RunOptions:
@@ -149,7 +150,8 @@ class BatchRunner:
     async def _requests(self) -> AsyncIterator[RequestItem]:
         """What is to be fetched first; then the items to send, as the budget allows."""
         for key in self._order:
-            work = self._work_of(self._items[key])
+            can_send = key in self._to_send
+            work = planned_work(self._opened, self._items[key], self._options, can_send=can_send)
             if work.can_send and self._options.budget is not None:
                 reservation = await self._run.budget.reserve(self._run.cost(work.item))
                 if reservation is None:
@@ -158,17 +160,6 @@ class BatchRunner:
                 work = evolve(work, reservation=reservation)
             self._work[key] = work
             yield RequestItem(work.item.index, key, self._items[key].request)
-
-    def _work_of(self, item: ResolvedItem) -> WorkItem:
-        key, record = item.key, self._run.ledger.get(item.key)
-        kept_files = record.files if record.state == "submitted" else self._opened.kept_files.get(key, ())
-        return WorkItem(
-            item=item.rest(len(kept_files), self._options) or item,
-            stem=self._opened.stems[key],
-            remote=record if record.state == "away" else None,
-            can_send=key in self._to_send,
-            kept_files=kept_files,
-        )
 
     async def _run_item(self, item: RequestItem, observer: CallObserver) -> ImageResult:
         work, remote = self._work.pop(item.key), self._remote
@@ -179,7 +170,7 @@ class BatchRunner:
                 result = await RemoteItemRunner(self._run, work, remote, self._streak, observer).run()
         except ItemTakenError as error:
             raise ImagesError(str(error)) from None
-        if self._options.thumbnail is not None:
+        if remote is None and self._options.thumbnail is not None:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._run.threads, self._make_thumbnails, item.key)
         return self._opened.deliver(item.key, result)

@@ -25,10 +25,10 @@ from openai_images.batch.response_facts import parse_amount
 from openai_images.batch.run_state import RunState, WorkItem
 from openai_images.errors import (
     ClusterError,
-    ClusterOutcomeUnknownError,
     ConfigurationError,
     DownloadError,
     ImagesError,
+    OutcomeUnknownError,
     PartialResultError,
     annotate,
 )
@@ -199,8 +199,8 @@ def error_from_row(row: JournalRow, work: WorkItem, images: Sequence[Image] = ()
     """The error that a row tells of, with the class that it had: its message, its facts, its images."""
     name, message = str(row.get("error")), str(row.get("message") or _NO_RECORD)
     if row["state"] == "unknown" and "error" not in row:
-        return ClusterOutcomeUnknownError(message)
-    cls = getattr(errors_module, name, ImagesError)
+        return OutcomeUnknownError(message)
+    cls = getattr(errors_module, name, None)
     if not (isinstance(cls, type) and issubclass(cls, ImagesError)):
         other = getattr(builtins, name, None)
         is_os_error = isinstance(other, type) and issubclass(other, OSError)
@@ -216,9 +216,11 @@ def error_from_row(row: JournalRow, work: WorkItem, images: Sequence[Image] = ()
     facts |= {"safe_to_resend": True} if row["state"] == "refused" else {}
     result = result_from_row(row, work, images)
     if isinstance(error, PartialResultError):
+        result = evolve(result, missing=row.get("missing") or 0)
         facts |= {"result": result, "errors": (ImagesError(message),)}
     elif isinstance(error, DownloadError):
         urls = tuple(row.get("urls") or ())
         missing = tuple(Image(url=url) for url in urls)
-        facts |= {"urls": urls, "response": evolve(result, images=(*images, *missing))}
+        facts |= {"url": row.get("url") or next(iter(urls), None), "urls": urls}
+        facts |= {"response": evolve(result, images=(*images, *missing))}
     return annotate(error, facts)

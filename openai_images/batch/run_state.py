@@ -154,3 +154,16 @@ class WorkItem:
     def image_count(self) -> int:
         """How many images there are when it is done."""
         return len(self.kept_files) + self.item.image_count
+
+
+def planned_work(opened: OpenBatch, item: ResolvedItem, options: BatchOptions, *, can_send: bool) -> WorkItem:
+    """What is to be done for an item of a batch that was opened."""
+    record = opened.ledger.get(item.key)
+    kept_files = record.files if record.state == "submitted" else opened.kept_files.get(item.key, ())
+    return WorkItem(
+        item=item.rest(len(kept_files), options) or item,
+        stem=opened.stems[item.key],
+        remote=record if record.state == "away" else None,
+        can_send=can_send,
+        kept_files=kept_files,
+    )

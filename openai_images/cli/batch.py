@@ -32,7 +32,7 @@ from openai_images.cli.diagnostics import diagnostics_to
 from openai_images.cli.error_report import ErrorReport
 from openai_images.cli.options import offline_client, open_client
 
-if TYPE_CHECKING:  # a batch on one machine does not need it
+if TYPE_CHECKING:  # only --dask needs it
     from openai_images import DaskEngine
 
 

@@ -10,8 +10,6 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from openai_images import ConfigurationError
-
 if TYPE_CHECKING:
     from openai_images import DaskEngine
 
@@ -25,10 +23,8 @@ async def open_engine(address: str | None, in_flight: int | None) -> AsyncGenera
     if address is None:
         yield None
         return
-    try:
-        from openai_images import DaskEngine
-    except ImportError as error:
-        raise ConfigurationError(str(error)) from None
+    from openai_images import DaskEngine
+
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # the engine raises what is wrong
     options: dict[str, Any] = {} if in_flight is None else {"in_flight": in_flight}
     async with DaskEngine.connect(address, **options) as engine:

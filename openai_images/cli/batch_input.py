@@ -211,14 +211,12 @@ def load_job(options: BatchCommandOptions) -> BatchJob:
     """Read and check everything that the options name. Raises click.UsageError and `ImagesError`."""
     options.check()
     shard = options.shared_by
-    parts = 1 if shard is None else shard.count
-    limits = Limits()
+    limits = options.share(Limits(images_per_minute=options.images_per_minute))
     if options.concurrency is not None:
         limits = evolve(limits, concurrency=options.concurrency)
-    if options.images_per_minute is not None:
-        divisor = parts if options.shared_url is None else 1  # a limit in Redis counts all parts
-        limits = evolve(limits, images_per_minute=options.images_per_minute / divisor)
-    limits = options.share(limits)
+    parts = 1 if shard is None else shard.count
+    if limits.images_per_minute is not None and limits.shared is None:
+        limits = evolve(limits, images_per_minute=limits.images_per_minute / parts)
     budget = parse_budget(options.budget)
     if budget is not None:
         budget /= parts

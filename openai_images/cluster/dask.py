@@ -3,8 +3,8 @@
 Invariants: every chunk ends within seconds of the scheduler's end, with `ClusterError`: `as_completed` of distributed
 would wait for ever. Only small rows come back. A cluster without a worker is reported and waited for, at most
 `max_wait` seconds. All calls of the Dask client are made in its own event loop, so that a synchronous client works too.
-Must not: be imported before it is used (distributed is an extra), or send functions that are not this package's:
-Dask pickles those of `__main__` by value, and their semaphores would not be shared.
+Must not: import distributed, an extra, before it is used; send functions that are not this package's, as Dask pickles
+those of `__main__` by value, and their semaphores would not be shared.
 """
 
 from __future__ import annotations
@@ -13,20 +13,18 @@ import asyncio
 import logging
 import math
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager
-from typing import Any, Self, TypeVar
-
-try:
-    import distributed
-    from distributed.client import FutureCancelledError
-except ImportError as error:
-    raise ImportError(f"DaskEngine needs distributed: pip install 'openai-images[dask]' ({error})") from error
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from openai_images.cluster.driver import ClusterEngine
 from openai_images.cluster.job import ItemSpec, Job, Row
-from openai_images.cluster.worker import close_workers, run_items, stop_run
-from openai_images.errors import ClusterError, ImagesError
+from openai_images.cluster.worker import run_items, stop_run
+from openai_images.errors import ClusterError, ConfigurationError, ImagesError
 from openai_images.models.options import Timing
+
+if TYPE_CHECKING:
+    import distributed
 
 _log = logging.getLogger("openai_images")
 _T = TypeVar("_T")
@@ -41,16 +39,6 @@ _SPARE = 1.25
 """More items than there are slots, so that no slot waits for the driver."""
 
 _AGAIN = "What was sent is recorded: run the same batch again to continue"
-
-
-class WorkerCleanup(distributed.WorkerPlugin):
-    """Closes a worker's clients when the worker is closed."""
-
-    name = "openai_images"
-
-    async def teardown(self, worker: Any) -> None:  # noqa: ARG002  the signature of Dask
-        """Close the clients of this process."""
-        await close_workers()
 
 
 class DaskEngine(ClusterEngine):
@@ -95,9 +83,14 @@ class DaskEngine(ClusterEngine):
     ) -> AsyncGenerator[Self]:
         """An engine with a client of its own, for an `async with` block, and the `options` of the constructor.
 
-        Raises `ClusterError` where no scheduler answers at this address, such as "tcp://host:8786", in `timeout` s.
+        Raises `ClusterError` where no scheduler answers at this address, such as "tcp://host:8786", in `timeout` s, and
+        `ConfigurationError` where distributed is not installed.
         """
-        open_client: Any = distributed.Client  # its signature has no types
+        try:
+            from distributed import Client  # noqa: PLC0415  an extra
+        except ImportError:
+            raise ConfigurationError("Dask needs distributed: pip install 'openai-images[dask]'") from None
+        open_client: Any = Client  # its signature has no types
         try:
             client = await open_client(address, asynchronous=True, timeout=timeout)
         except (OSError, ValueError, TimeoutError) as error:
@@ -158,6 +151,8 @@ class DaskEngine(ClusterEngine):
         slots = await self._guard(self._slots())
         self._watching = asyncio.get_running_loop().create_task(self._watch())
         self.processes = len(slots)
+        from openai_images.cluster.dask_plugin import WorkerCleanup  # noqa: PLC0415  distributed is an extra
+
         await self._guard(self._client.register_plugin(WorkerCleanup()))
         self._warn_of_few_slots(slots)
         wanted = math.ceil(_SPARE * self.chunk * sum(slots.values()))
@@ -190,7 +185,7 @@ class DaskEngine(ClusterEngine):
             if not task.done():
                 raise loss.result()
             return task.result()
-        except (FutureCancelledError, OSError) as error:
+        except (CancelledError, OSError) as error:
             raise self._lost(str(error)) from error
         finally:
             task.cancel()

@@ -64,6 +64,7 @@ class ClusterEngine(Engine, Protocol):
         run = SharedInput(all_items=items, items=items, about={"engine": type(self).__name__})
         shared = open_shared(storage, run, options, caller, Claimant(job.run))
         fields = {name: getattr(shared, name) for name in fields_dict(SharedBatch)}
+        options = evolve(options, thumbnail=None)  # the driver of many workers has no time for them
         return ClusterBatch(**fields, engine=self, job=job, options=options, timing=caller.timing)
 
 

@@ -100,7 +100,7 @@ class ClientSpec:
 
 def divide_limits(limits: Limits, parts: int) -> Limits:
     """The limits of one of several processes; shared limits hold for all of them together."""
-    if getattr(limits, "shared", None) is not None:
+    if limits.shared is not None:
         return limits
     rates = {name: getattr(limits, name) for name in _RATES}
     return evolve(limits, **{name: rate / parts for name, rate in rates.items() if rate is not None})

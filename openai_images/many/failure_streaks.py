@@ -14,11 +14,11 @@ from typing import TypeAlias
 
 from openai_images.errors import (
     AuthenticationError,
-    ClusterError,
     DownloadError,
     ImagesError,
     ModerationBlockedError,
     NotFoundError,
+    OutcomeUnknownError,
     PartialResultError,
     PermissionDeniedError,
     QuotaExhaustedError,
@@ -44,7 +44,11 @@ def failure_kind(error: BaseException) -> FailureKind | None:
     """Return what identical failures have in common; None for errors of one request, and those that cost nothing."""
     if isinstance(error, OSError) and not isinstance(error, ImagesError):
         return None if isinstance(error, UnsentOSError) else (OSError, error.errno, "")
-    if isinstance(error, ModerationBlockedError | ClusterError) or (
+    if (
+        type(error) is OutcomeUnknownError
+    ):  # a worker of a cluster died: that says nothing of the next request
+        return None
+    if isinstance(error, ModerationBlockedError) or (
         isinstance(error, DownloadError) and _only_fetched(error.response)
     ):
         return None

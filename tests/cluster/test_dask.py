@@ -14,16 +14,21 @@ from openai_images import (
     BatchItem,
     BatchOptions,
     ClusterError,
+    ConfigurationError,
     DaskEngine,
     Failed,
     GenerateRequest,
     ImagesClient,
+    Limits,
     ModerationBlockedError,
     Outcome,
     Progress,
     QuotaExhaustedError,
     Succeeded,
 )
+from openai_images.batch.caller import Caller
+from openai_images.cluster.job import divide_limits
+from openai_images.cluster.open_storage import open_storage
 from openai_images.cluster.worker import close_workers
 from openai_images.server import LocalImagesServer
 from tests.helpers.batch_runs import many, posts
@@ -32,7 +37,7 @@ from tests.helpers.batch_runs import many, posts
 @pytest.fixture
 async def dask() -> AsyncIterator[Any]:
     """The client of a cluster with two workers."""
-    options = {"n_workers": 2, "threads_per_worker": 16, "processes": False, "dashboard_address": None}
+    options = {"n_workers": 2, "threads_per_worker": 16, "processes": False, "dashboard_address": ":0"}
     async with (
         distributed.LocalCluster(asynchronous=True, protocol="tcp://", **options) as cluster,
         distributed.Client(cluster, asynchronous=True) as client,
@@ -73,6 +78,61 @@ async def test_outcomes_are_those_of_one_machine(
     assert (out / "index.html").exists()
     assert (out / "journal.jsonl").exists()
     assert set(posts(server).values()) == {2}
+
+
+@pytest.mark.slow
+async def test_images_in_an_object_store_have_urls(
+    client: ImagesClient, server: LocalImagesServer, s3_url: str, dask: Any
+) -> None:
+    """And the page is there, too; another run sends nothing."""
+    async with Batch(client, many(20), s3_url, engine=DaskEngine(dask)) as batch:
+        outcomes = await outcomes_of(batch)
+    urls = {outcome.result.image.url for outcome in outcomes if isinstance(outcome, Succeeded)}
+    assert len(urls) == 20
+    assert all(str(url).startswith(f"{s3_url}/images/") for url in urls)
+    async with Batch(client, many(20), s3_url, engine=DaskEngine(dask)) as again:
+        assert await outcomes_of(again) == []
+    assert (again.summary.done, len(server.requests)) == (20, 20)
+    assert await asyncio.to_thread(open_storage(s3_url).exists, "index.html")
+
+
+async def test_a_client_that_cannot_be_sent_is_rejected(
+    server: LocalImagesServer, out: Path, dask: Any
+) -> None:
+    """And the engine is free for another batch."""
+    engine = DaskEngine(dask)
+    async with ImagesClient(base_url=server.base_url, api_key="k", proxy="http://proxy:1") as client:
+        with pytest.raises(ConfigurationError, match="proxy="):
+            async with Batch(client, many(1), out, engine=engine):
+                pass
+    assert not out.exists()
+    await engine.start()
+    await engine.aclose()
+
+
+async def test_workers_without_a_key_end_the_batch(
+    client: ImagesClient, out: Path, dask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key is theirs: the client's own is never sent to them."""
+    monkeypatch.delenv("OPENAI_API_KEY")
+    async with Batch(client, many(3), out, engine=DaskEngine(dask)) as batch:
+        with pytest.raises(ConfigurationError, match="OPENAI_API_KEY"):
+            await outcomes_of(batch)
+    assert (batch.summary.reason, batch.summary.not_started) == ("key", 3)
+
+
+async def test_configured_limits_are_divided(client: ImagesClient, out: Path, dask: Any) -> None:
+    """By the workers that are there, unless they are shared."""
+    engine = DaskEngine(dask)
+    await engine.start()
+    limits = Limits(images_per_minute=150, requests_per_minute=None)
+    async with ImagesClient(base_url=client.base_url, limits=limits) as limited:
+        opened = await asyncio.to_thread(engine.open, str(out), [], BatchOptions(), Caller(limited))
+    await engine.aclose()
+    spec: Any = opened.job.client
+    assert (spec.limits.images_per_minute, spec.limits.requests_per_minute) == (75, None)
+    shared = Limits(images_per_minute=150, shared="redis://host/0")
+    assert divide_limits(shared, 2) == shared
 
 
 async def test_failures_have_their_class(
@@ -186,19 +246,21 @@ async def test_a_lost_scheduler_is_an_error(
 ) -> None:
     """At once, and at the start already."""
     server.reset(pace=0.2)
-    options = {"n_workers": 1, "threads_per_worker": 16, "processes": False, "dashboard_address": None}
-    async with distributed.LocalCluster(asynchronous=True, protocol="tcp://", **options) as cluster:
-        async with DaskEngine.connect(cluster.scheduler_address, in_flight=4) as engine:
-            async with Batch(client, many(100), out, engine=engine) as batch:
-                await anext(batch)
-                await cluster.close()
-                async with asyncio.timeout(5):
-                    with pytest.raises(ClusterError, match="run the same batch again"):
-                        await outcomes_of(batch)
-            assert batch.summary.reason == "cluster"
-            with pytest.raises(ClusterError, match="is lost"):
-                async with Batch(client, many(100), out, engine=engine):
-                    pass
+    options = {"n_workers": 1, "threads_per_worker": 16, "processes": False, "dashboard_address": ":0"}
+    async with (
+        distributed.LocalCluster(asynchronous=True, protocol="tcp://", **options) as cluster,
+        DaskEngine.connect(cluster.scheduler_address, in_flight=4) as engine,
+    ):
+        async with Batch(client, many(100), out, engine=engine) as batch:
+            await anext(batch)
+            await cluster.close()
+            async with asyncio.timeout(5):
+                with pytest.raises(ClusterError, match="run the same batch again"):
+                    await outcomes_of(batch)
+        assert batch.summary.reason == "cluster"
+        with pytest.raises(ClusterError, match="is lost"):
+            async with Batch(client, many(100), out, engine=engine):
+                pass
     with pytest.raises(ClusterError, match="no Dask scheduler answers"):
         async with DaskEngine.connect("tcp://127.0.0.1:9", timeout=0.2):
             pass
@@ -209,7 +271,7 @@ async def test_a_cluster_without_workers_is_waited_for(
 ) -> None:
     """It says so, and ends with an error."""
     reasons: set[str | None] = set()
-    options = {"n_workers": 0, "processes": False, "dashboard_address": None}
+    options = {"n_workers": 0, "processes": False, "dashboard_address": ":0"}
     async with (
         distributed.LocalCluster(asynchronous=True, protocol="tcp://", **options) as cluster,
         DaskEngine.connect(cluster.scheduler_address, max_wait=0.5) as engine,
@@ -240,7 +302,7 @@ def test_a_synchronous_client_works_too(
 ) -> None:
     """Its loop is another thread's."""
     monkeypatch.setenv("OPENAI_API_KEY", server_thread.api_key)
-    options = {"n_workers": 1, "threads_per_worker": 4, "processes": False, "dashboard_address": None}
+    options = {"n_workers": 1, "threads_per_worker": 4, "processes": False, "dashboard_address": ":0"}
 
     async def run(engine: DaskEngine) -> list[Outcome]:
         async with (
