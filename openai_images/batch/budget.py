@@ -77,7 +77,9 @@ class Budget:
         self.is_unknown = False
         """Whether a request was billed whose cost nobody knows: nothing fits any more."""
         self._in_flight: set[Reservation] = set()
-        self._costs = Counter[RequestCost]()  # of those in flight: many have the same, and there may be 50,000
+        self._costs = Counter[
+            RequestCost
+        ]()  # of those in flight: many have the same, and there may be 50,000
         self._dearest: dict[str, Decimal] = {}  # US dollars for one image, by kind
         self._overruns: dict[str, Decimal] = {}  # what was billed for a worst cost of 1, where that is more
 

@@ -82,7 +82,7 @@ class Submitter:
             while self.queue and not is_stopping():
                 work = self._items.work(self.queue[0])
                 if is_budgeted and work.reservation is None:
-                    reservation = self._run.budget.budget.reserve(self._run.cost(work.item))
+                    reservation = self._run.budget.try_reserve(self._run.cost(work.item))
                     if reservation is None:
                         self.lacks_budget = True
                         break
@@ -113,18 +113,20 @@ class Submitter:
         await self._rows.created(batch, found[0].id)
         return True
 
-    async def release(self, batch: SubmittedBatch, error: ImagesError | None = None) -> list[str]:
-        """Record that the batch was not created, and its items not sent; return their keys. Raises OSError."""
+    async def release(
+        self, batch: SubmittedBatch, error: ImagesError | None = None, status: str = "not created"
+    ) -> None:
+        """Record that no request of the batch was run, and have its items in the queue again. Raises OSError."""
         keys = list(batch.keys)
-        message = {"message": "its batch was not created at the provider"}
+        message = {"message": f"its batch at the provider was {status}"}
         fields = message if error is None else error_fields(error)
         for key in keys:
             work = self._items.work(key)
             await ItemRecorder(self._run, work).record("refused", fields)
             self._free(work)
             await self._observer.on_end(key, None)
-        await self._rows.ended(batch.tag, "not created")
-        return keys
+        await self._rows.ended(batch.tag, status)
+        self.queue.extendleft(key for key in reversed(keys) if self._items.is_in_input(key))
 
     async def _add(self, work: WorkItem, drafts: dict[Group, _Draft]) -> None:
         """Add an item to the file of its group; one that is full is sent first. Raises as `submit`."""
