@@ -71,7 +71,7 @@ def read_unknown_keys(journal: Path) -> set[str]:
     states: dict[str, str] = {}
     with suppress(OSError), journal.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
-            with suppress(ValueError, TypeError, KeyError, RecursionError):
+            with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 row: dict[str, Any] = json.loads(line)
                 # A request in a batch at the provider is not unknown: the batch ends, and writes its row.
                 states[row["key"]] = "submitted" if row.get("batch") else row["state"]
