@@ -33,8 +33,9 @@ _log = logging.getLogger("openai_images")
 MAX_ITEMS = 1_000
 """Items of one batch, fewer than the provider takes: their outcomes come earlier, and its output has about 2 GB."""
 
-SETTLE = 30.0
-"""Seconds after which a batch that the provider's list does not have was not created: its request was on the way."""
+SETTLE = 120.0
+"""Seconds after which a batch that the provider's list does not have was not created: servers and gateways end requests
+that take so long."""
 
 Group = tuple[str, str | None]
 
