@@ -18,6 +18,7 @@ from attrs import define, evolve, field
 
 from openai_images.batch.economy_items import EconomyItems
 from openai_images.batch.journal import error_fields
+from openai_images.batch.journal_reader import JournalRow
 from openai_images.batch.ledger import SubmittedBatch
 from openai_images.batch.provider_rows import ProviderRows
 from openai_images.batch.recorder import ItemRecorder
@@ -104,7 +105,8 @@ class Submitter:
         if not found:
             rest = min(SETTLE, batch.since + SETTLE - self._run.caller.timing.wall())
             if rest > 0:
-                await self._observer.wait_for(rest, "it is not known yet whether the provider has a batch")
+                reason = f"it is not known whether a batch was created; the provider is asked again in {rest:.0f} s"
+                await self._observer.wait_for(rest, reason)
                 found = await self._service.find(batch.tag, batch.since)
         if not found:
             return False
@@ -121,13 +123,15 @@ class Submitter:
         keys = list(batch.keys)
         message = {"message": f"its batch at the provider was {status}"}
         fields = message if error is None else error_fields(error)
-        for key in keys:
-            work = self._items.work(key)
-            await ItemRecorder(self._run, work).record("refused", fields)
-            self._free(work)
-            await self._observer.on_end(key, None)
+        await asyncio.gather(*(self._release_item(key, fields) for key in keys))
         await self._rows.ended(batch.tag, status)
         self.queue.extendleft(key for key in reversed(keys) if self._items.is_in_input(key))
+
+    async def _release_item(self, key: str, fields: JournalRow) -> None:
+        work = self._items.work(key)
+        await ItemRecorder(self._run, work).record("refused", fields)
+        self._free(work)
+        await self._observer.on_end(key, None)
 
     async def _add(self, work: WorkItem, drafts: dict[Group, _Draft]) -> None:
         """Add an item to the file of its group; one that is full is sent first. Raises as `submit`."""
