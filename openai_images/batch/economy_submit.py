@@ -26,8 +26,13 @@ from openai_images.batch.run_state import RunState, WorkItem
 from openai_images.batch.submitted_item import record_submitted
 from openai_images.batch_api.input_file import InputFile, custom_id_of
 from openai_images.batch_api.service import BatchService
-from openai_images.errors import ImagesError, OutcomeUnknownError, RequestInvalidError
-from openai_images.wire.requests import CompositeBody
+from openai_images.errors import (
+    APIConnectionError,
+    ImagesError,
+    OutcomeUnknownError,
+    RequestInvalidError,
+    annotate,
+)
 
 _log = logging.getLogger("openai_images")
 
@@ -141,11 +146,11 @@ class Submitter:
         try:
             body = await self._run.caller.json_body(request)
             draft = drafts.get(group)
-            if draft is None or not await _write(draft.file, custom_id, body):
+            if draft is None or not await asyncio.to_thread(draft.file.add, custom_id, body):
                 if draft is not None:
                     await self._send(drafts.pop(group))
                 draft = drafts[group] = _Draft(InputFile(request.path, max_lines=MAX_ITEMS))
-                await _write(draft.file, custom_id, body)
+                await asyncio.to_thread(draft.file.add, custom_id, body)
         except RequestInvalidError as error:  # an image that cannot be read
             self._observer.on_start(work.item.key)
             await self._observer.on_end(work.item.key, error)
@@ -187,6 +192,9 @@ class Submitter:
             else:
                 await self._rows.created(batch, created.id)
                 return
+        if isinstance(failure, OutcomeUnknownError):
+            msg = f"the provider's list shows that a batch was not created, so nothing is billed for it ({failure})"
+            failure = annotate(APIConnectionError(msg), {"safe_to_resend": True})
         await self.release(batch, failure)
         if failure is not None:
             raise failure
@@ -200,9 +208,3 @@ class Submitter:
     def _free(self, work: WorkItem) -> None:
         self._run.budget.settle(work.reservation, None, ran=False)
         self._items.replace(work.item.key, evolve(work, reservation=None))
-
-
-async def _write(file: InputFile, custom_id: str, body: bytes | CompositeBody) -> bool:
-    if isinstance(body, CompositeBody):
-        return await asyncio.to_thread(file.add, custom_id, body)
-    return file.add(custom_id, body)
