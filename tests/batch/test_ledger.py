@@ -245,7 +245,7 @@ def test_what_is_at_the_provider_is_not_unknown() -> None:
 
 def test_items_of_a_batch_end_one_by_one() -> None:
     """With their costs; what did not run stands where it stood."""
-    done = {"state": "done", "key": "a", "cost": "0.2", "files": []}
+    done: dict[str, Any] = {"state": "done", "key": "a", "cost": "0.2", "files": []}
     ledger = submitted(done, {"state": "refused", "key": "b"})
     assert [ledger.get(key).state for key in "ab"] == ["done", "pending"]
     assert (ledger.submitted_estimate, ledger.spending.known) == (0, Decimal("0.2"))
