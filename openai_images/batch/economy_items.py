@@ -47,6 +47,10 @@ class EconomyItems:
             self._work[key] = self._settings.work_of(self._settings.items.get(key) or self._removed(key))
         return self._work[key]
 
+    def is_in_input(self, key: str) -> bool:
+        """Whether the input has this item, so that it can be sent again."""
+        return key in self._settings.items
+
     def secrets(self, key: str) -> tuple[str, ...]:
         """Texts that no error of an item may repeat."""
         item = self._settings.items.get(key)

@@ -71,6 +71,7 @@ class EconomyRun(Runner):
         self._tickets: dict[str, int] = {}
         self._seen: dict[str, ProviderBatch] = {}
         self._due: dict[str, float] = {}
+        self._have_room: set[str] = set()  # tags of batches since whose creation another one has ended
         self._down_since: float | None = None
         self._reason: str | None = None
         self._error: ImagesError | None = None
@@ -114,21 +115,37 @@ class EconomyRun(Runner):
         submitter.queue.extend(self._settings.to_send)
         for batch in [batch for batch in batches.values() if not batch.id]:
             if not await submitter.resolve(batch):
-                submitter.queue.extend(
-                    key for key in await submitter.release(batch) if key in self._settings.items
-                )
+                await submitter.release(batch)
         if options.cancel:
             submitter.queue.clear()
             await self._cancel(service)
-        while not self._stopping.is_set():
-            if self._error is None:
-                await self._submit(submitter)
-            if not batches:
-                break
-            batch, ended = await self._wait_for_end(service)
-            await collector.collect(batch, ended)
+        await self._collect_all(submitter, collector, service)
         if submitter.lacks_budget and not self._stopping.is_set():
             self._state.stop_reason.set("budget")
+
+    async def _collect_all(self, submitter: Submitter, collector: Collector, service: BatchService) -> None:
+        """Send what is in the queue, and collect batches until there are none. Raises `ImagesError`."""
+        batches, is_queue_full = self._state.ledger.batches, False
+        while not self._stopping.is_set():
+            if self._error is None and not is_queue_full:
+                await self._submit(submitter)
+            if not self._known:
+                break
+            batch, ended = await self._wait_for_end(service)
+            has_room = batch.tag in self._have_room
+            if ended.is_queue_full and (has_room or len(batches) > 1):
+                _log.warning("the provider takes no more for now: %s", "; ".join(ended.reasons))
+                await submitter.release(batch, status=ended.status)
+                is_queue_full = not has_room  # it is sent again when another one has ended
+            else:
+                await collector.collect(batch, ended)
+                self._have_room.update(batches)
+                is_queue_full = False
+
+    @property
+    def _known(self) -> list[SubmittedBatch]:
+        """The batches that exist; whether another one does is found out by another run."""
+        return [batch for batch in self._state.ledger.batches.values() if batch.id]
 
     async def _submit(self, submitter: Submitter) -> None:
         """Send what the budget allows. After an error nothing more is sent, and it is raised at the end."""
@@ -140,7 +157,7 @@ class EconomyRun(Runner):
             self._error = error
 
     async def _cancel(self, service: BatchService) -> None:
-        for batch in list(self._state.ledger.batches.values()):
+        for batch in self._known:
             try:
                 await service.cancel(batch.id)
             except APIStatusError as error:  # it has ended, or is being cancelled
@@ -148,9 +165,8 @@ class EconomyRun(Runner):
 
     async def _wait_for_end(self, service: BatchService) -> tuple[SubmittedBatch, ProviderBatch]:
         """Look at the batches in turn until one has ended. Raises `ImagesError`, and `_StoppedError`."""
-        batches = self._state.ledger.batches
         while True:
-            for batch in list(batches.values()):
+            for batch in self._known:
                 if self._due.get(batch.tag, 0.0) <= self._timing.monotonic():
                     ended = await self._look(service, batch)
                     if ended is not None:
@@ -158,7 +174,7 @@ class EconomyRun(Runner):
                         return batch, ended
                     if self._stopping.is_set():
                         raise _StoppedError
-            due = min(self._due[tag] for tag in batches)
+            due = min(self._due[batch.tag] for batch in self._known)
             await self.wait_for(max(0.0, due - self._timing.monotonic()), self._describe())
 
     async def _look(self, service: BatchService, batch: SubmittedBatch) -> ProviderBatch | None:
@@ -193,7 +209,7 @@ class EconomyRun(Runner):
 
     def _describe(self) -> str:
         """Say what is waited for, and until when."""
-        batches = self._state.ledger.batches.values()
+        batches = self._known
         seen = [self._seen[batch.tag] for batch in batches if batch.tag in self._seen]
         done = sum((batch.completed or 0) + (batch.failed or 0) for batch in seen)
         total = sum(len(batch.keys) for batch in batches)

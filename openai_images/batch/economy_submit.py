@@ -18,6 +18,7 @@ from attrs import define, evolve, field
 
 from openai_images.batch.economy_items import EconomyItems
 from openai_images.batch.journal import error_fields
+from openai_images.batch.journal_reader import JournalRow
 from openai_images.batch.ledger import SubmittedBatch
 from openai_images.batch.provider_rows import ProviderRows
 from openai_images.batch.recorder import ItemRecorder
@@ -25,16 +26,22 @@ from openai_images.batch.run_state import RunState, WorkItem
 from openai_images.batch.submitted_item import record_submitted
 from openai_images.batch_api.input_file import InputFile, custom_id_of
 from openai_images.batch_api.service import BatchService
-from openai_images.errors import ImagesError, OutcomeUnknownError, RequestInvalidError
-from openai_images.wire.requests import CompositeBody
+from openai_images.errors import (
+    APIConnectionError,
+    ImagesError,
+    OutcomeUnknownError,
+    RequestInvalidError,
+    annotate,
+)
 
 _log = logging.getLogger("openai_images")
 
 MAX_ITEMS = 1_000
 """Items of one batch, fewer than the provider takes: their outcomes come earlier, and its output has about 2 GB."""
 
-SETTLE = 30.0
-"""Seconds after which a batch that the provider's list does not have was not created: its request was on the way."""
+SETTLE = 120.0
+"""Seconds after which a batch that the provider's list does not have was not created: servers and gateways end requests
+that take so long."""
 
 Group = tuple[str, str | None]
 
@@ -82,7 +89,7 @@ class Submitter:
             while self.queue and not is_stopping():
                 work = self._items.work(self.queue[0])
                 if is_budgeted and work.reservation is None:
-                    reservation = self._run.budget.budget.reserve(self._run.cost(work.item))
+                    reservation = self._run.budget.try_reserve(self._run.cost(work.item))
                     if reservation is None:
                         self.lacks_budget = True
                         break
@@ -103,7 +110,8 @@ class Submitter:
         if not found:
             rest = min(SETTLE, batch.since + SETTLE - self._run.caller.timing.wall())
             if rest > 0:
-                await self._observer.wait_for(rest, "it is not known yet whether the provider has a batch")
+                reason = f"it is not known whether a batch was created; the provider is asked again in {rest:.0f} s"
+                await self._observer.wait_for(rest, reason)
                 found = await self._service.find(batch.tag, batch.since)
         if not found:
             return False
@@ -113,18 +121,22 @@ class Submitter:
         await self._rows.created(batch, found[0].id)
         return True
 
-    async def release(self, batch: SubmittedBatch, error: ImagesError | None = None) -> list[str]:
-        """Record that the batch was not created, and its items not sent; return their keys. Raises OSError."""
+    async def release(
+        self, batch: SubmittedBatch, error: ImagesError | None = None, status: str = "not created"
+    ) -> None:
+        """Record that no request of the batch was run, and have its items in the queue again. Raises OSError."""
         keys = list(batch.keys)
-        message = {"message": "its batch was not created at the provider"}
+        message = {"message": f"its batch at the provider was {status}"}
         fields = message if error is None else error_fields(error)
-        for key in keys:
-            work = self._items.work(key)
-            await ItemRecorder(self._run, work).record("refused", fields)
-            self._free(work)
-            await self._observer.on_end(key, None)
-        await self._rows.ended(batch.tag, "not created")
-        return keys
+        await asyncio.gather(*(self._release_item(key, fields) for key in keys))
+        await self._rows.ended(batch.tag, status)
+        self.queue.extendleft(key for key in reversed(keys) if self._items.is_in_input(key))
+
+    async def _release_item(self, key: str, fields: JournalRow) -> None:
+        work = self._items.work(key)
+        await ItemRecorder(self._run, work).record("refused", fields)
+        self._free(work)
+        await self._observer.on_end(key, None)
 
     async def _add(self, work: WorkItem, drafts: dict[Group, _Draft]) -> None:
         """Add an item to the file of its group; one that is full is sent first. Raises as `submit`."""
@@ -134,11 +146,11 @@ class Submitter:
         try:
             body = await self._run.caller.json_body(request)
             draft = drafts.get(group)
-            if draft is None or not await _write(draft.file, custom_id, body):
+            if draft is None or not await asyncio.to_thread(draft.file.add, custom_id, body):
                 if draft is not None:
                     await self._send(drafts.pop(group))
                 draft = drafts[group] = _Draft(InputFile(request.path, max_lines=MAX_ITEMS))
-                await _write(draft.file, custom_id, body)
+                await asyncio.to_thread(draft.file.add, custom_id, body)
         except RequestInvalidError as error:  # an image that cannot be read
             self._observer.on_start(work.item.key)
             await self._observer.on_end(work.item.key, error)
@@ -180,6 +192,9 @@ class Submitter:
             else:
                 await self._rows.created(batch, created.id)
                 return
+        if isinstance(failure, OutcomeUnknownError):
+            msg = f"the provider's list shows that a batch was not created, so nothing is billed for it ({failure})"
+            failure = annotate(APIConnectionError(msg), {"safe_to_resend": True})
         await self.release(batch, failure)
         if failure is not None:
             raise failure
@@ -193,9 +208,3 @@ class Submitter:
     def _free(self, work: WorkItem) -> None:
         self._run.budget.settle(work.reservation, None, ran=False)
         self._items.replace(work.item.key, evolve(work, reservation=None))
-
-
-async def _write(file: InputFile, custom_id: str, body: bytes | CompositeBody) -> bool:
-    if isinstance(body, CompositeBody):
-        return await asyncio.to_thread(file.add, custom_id, body)
-    return file.add(custom_id, body)

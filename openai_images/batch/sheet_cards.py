@@ -33,8 +33,8 @@ STATES: Final = {
     "blocked": "Blocked by moderation",
     "unknown": "Unknown",
     "away": "Behind a URL",
-    "submitted": "At the provider",
     "pending": "Not yet",
+    "submitted": "At the provider",
 }
 
 STOPPED: Final = {

@@ -6,6 +6,7 @@ provider's own count says so.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 from attrs import field, frozen
@@ -16,6 +17,7 @@ TAG: Final = "openai_images_batch"
 """The key in a batch's metadata whose value names it in the journal."""
 
 _ENDED: Final = frozenset({"completed", "failed", "expired", "cancelled", "canceled"})
+_QUEUE_FULL: Final = "token_limit_exceeded"
 _MAX_COUNT: Final = 2**53
 _MAX_REASONS = 5
 _MAX_REASON_LENGTH = 200
@@ -42,6 +44,8 @@ class ProviderBatch:
     error_file_id: str | None = None
     tag: str = ""
     reasons: tuple[str, ...] = field(default=(), repr=False)
+    is_queue_full: bool = False
+    """Whether it failed because too many tokens of other batches are enqueued."""
 
     @property
     def is_ended(self) -> bool:
@@ -76,6 +80,7 @@ def read_provider_batch(doc: object) -> ProviderBatch | None:
         error_file_id=_text(doc, "error_file_id"),
         tag=(_text(metadata, TAG) if is_object(metadata) else None) or "",
         reasons=_reasons(doc.get("errors")),
+        is_queue_full=any(item.get("code") == _QUEUE_FULL for item in _errors(doc.get("errors"))),
     )
 
 
@@ -94,12 +99,16 @@ def _count(doc: dict[str, Any], name: str) -> int | None:
     return value if type(value) is int and 0 <= value <= _MAX_COUNT else None
 
 
+def _errors(errors: object) -> Iterator[dict[str, Any]]:
+    items = errors.get("data") if is_object(errors) else None
+    return filter(is_object, items if is_list(items) else ())
+
+
 def _reasons(errors: object) -> tuple[str, ...]:
     """Return the provider's words about a batch that it did not accept."""
-    items = errors.get("data") if is_object(errors) else None
     texts: list[str] = []
-    for item in items if is_list(items) else ():
-        if is_object(item) and (message := item.get("message")) and isinstance(message, str):
+    for item in _errors(errors):
+        if (message := item.get("message")) and isinstance(message, str):
             line = item.get("line")
             texts.append(f"{message[:_MAX_REASON_LENGTH]}{f' (line {line})' if type(line) is int else ''}")
         if len(texts) == _MAX_REASONS:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode
@@ -109,8 +109,7 @@ class BatchService:
         for _ in range(_MAX_PAGES):
             page, is_last = await self._retried(partial(self._list, after))
             found += [batch for batch in page if batch.tag == tag]
-            oldest = max((batch.created_at or since for batch in page), default=0)
-            if is_last or not page or oldest < since - _CLOCK_MARGIN:
+            if is_last or not page or _are_older(page, since - _CLOCK_MARGIN):
                 return sorted(found, key=lambda batch: batch.created_at or 0)
             after = page[-1].id
         raise DecodeError(f"the server's list of batches has no end ({_MAX_PAGES * _PAGE:,} were read)")
@@ -227,6 +226,12 @@ class BatchService:
             download.status, download.headers, known, context.timing.wall(), unsent=True
         )
         raise error_from_body(response, body)
+
+
+def _are_older(page: Sequence[ProviderBatch], since: float) -> bool:
+    """Whether all that follows in the list is older, too: the newest batches come first, as far as can be seen."""
+    times = [batch.created_at for batch in page if batch.created_at is not None]
+    return len(times) == len(page) and times[0] > times[-1] and max(times) < since
 
 
 def _as_batch(doc: object) -> ProviderBatch:

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from openai_images import (
+    APIConnectionError,
     Batch,
     BatchInputError,
     BatchOptions,
@@ -244,6 +245,20 @@ async def test_a_creation_that_is_refused(client: ImagesClient, provider: BatchP
     ran = await run(client, many(3), out, economy=True)
     assert type(ran.error).__name__ == "QuotaExhaustedError"
     assert (ran.summary.not_started, ran.summary.reason, ran.outcomes) == (3, "quota", [])
+    provider.creating = lambda: None
+    assert len((await run(client, many(3), out, economy=True)).done) == 3
+
+
+async def test_a_creation_that_never_happens(
+    client: ImagesClient, provider: BatchProvider, out: Path
+) -> None:
+    """Is given up; nothing was billed, and another run sends the items."""
+    provider.creating = lambda: web.json_response({"error": {"message": "Oh."}}, status=500)
+    ran = await run(client, many(3), out, economy=True)
+    assert isinstance(ran.error, APIConnectionError)
+    assert not ran.error.maybe_billed
+    assert (ran.summary.not_started, ran.summary.unknown) == (3, 0)
+    assert provider.calls.count("create") == 3
     provider.creating = lambda: None
     assert len((await run(client, many(3), out, economy=True)).done) == 3
 

@@ -1,5 +1,6 @@
 """Economy against the local server: its states, failures and expiry, and each step going wrong."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from decimal import Decimal
@@ -7,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from openai_images import EditRequest, ImagesClient
+from openai_images import Batch, BatchOptions, EditRequest, ImagesClient, NotFoundError
 from openai_images.batch import economy_submit
 from openai_images.batch.models import BatchItem
 from openai_images.server import BatchPace, LocalImagesServer
 from tests.helpers.batch_runs import MODEL, items_of, many, pictures, run
-from tests.helpers.clients import PNG, FakeTime
+from tests.helpers.clients import PNG, FakeTime, client_of
 from tests.helpers.edit_images import encoded, house
 
 
@@ -94,6 +95,53 @@ async def test_a_batch_that_is_not_run(
     assert (ran.summary.not_started, len(ran.failed)) == (5, 5)
     assert (await run(client, many(5), out, economy=True)).summary.done == 5
     assert_paid_once(server, out, 5)
+
+
+async def test_a_full_queue(
+    server: LocalImagesServer, client: ImagesClient, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the provider does not take is sent again when another batch has ended."""
+    monkeypatch.setattr(economy_submit, "MAX_ITEMS", 3)
+    server.script("batch_ok", "batch_token_limit")
+    ran = await run(client, many(6), out, economy=True)
+    assert ran.error is None
+    assert ran.summary.done == 6
+    assert [batch.status for batch in server.batches] == ["completed", "failed", "completed"]
+    assert_paid_once(server, out, 6)
+
+
+async def test_it_is_never_known_whether_a_batch_exists(
+    server: LocalImagesServer, client: ImagesClient, out: Path
+) -> None:
+    """Nothing is sent again before that is known; another run finds it."""
+    server.script("batch_create:lost", "batch_list:404")
+    ran = await run(client, many(3), out, economy=True)
+    assert ran.error is not None
+    assert (ran.summary.submitted, ran.summary.unknown) == (3, 0)
+    ran = await run(client, many(3), out, economy=True)
+    assert ran.summary.done == 3
+    assert_paid_once(server, out, 3)
+
+
+async def test_a_batch_that_nobody_knows(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:
+    """It may be another account's; `retry_unknown` gives it up."""
+    server.script("batch_stuck")
+    async with Batch(client, many(3), out, options=BatchOptions(economy=True)) as batch:
+        waiting = asyncio.ensure_future(anext(batch))
+        while not (server.batches and batch.summary.submitted):
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        batch.stop()
+        with pytest.raises(StopAsyncIteration):
+            await waiting
+    async with LocalImagesServer(pictures=PNG) as other, client_of(other) as stranger:
+        ran = await run(stranger, many(3), out, economy=True)
+        assert isinstance(ran.error, NotFoundError)
+        assert ran.summary.submitted == 3
+        ran = await run(stranger, many(3), out, economy=True, retry_unknown=True)
+        assert ran.summary.unknown == 3
+        ran = await run(stranger, many(3), out, economy=True, retry_unknown=True)
+        assert ran.summary.done == 3
 
 
 @pytest.mark.parametrize(
