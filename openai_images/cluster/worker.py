@@ -140,7 +140,11 @@ class Worker:
         finally:
             _cancel(tasks)
             self._tasks.difference_update(tasks)
-        return [task.result() for task in tasks]
+        # One that was ended before its first step has run nothing: not even what catches that.
+        return [
+            self._row(item, []) if task.cancelled() else task.result()
+            for item, task in zip(items, tasks, strict=True)
+        ]
 
     @property
     def is_over(self) -> bool:

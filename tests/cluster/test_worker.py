@@ -23,9 +23,9 @@ from tests.helpers.clients import PNG
 from tests.helpers.leaks import until
 
 
-def job_of(client: ImagesClient, out: Path, **options: Any) -> Job:
+def job_of(client: ImagesClient, out: Path, *, in_flight: int | None = None, **options: Any) -> Job:
     """A job in this folder."""
-    return Job.from_client(client, str(out), BatchOptions(**options))
+    return Job.from_client(client, str(out), BatchOptions(**options), in_flight=in_flight)
 
 
 def specs(items: list[BatchItem], attempt: int = 0) -> list[ItemSpec]:
