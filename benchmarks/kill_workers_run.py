@@ -26,6 +26,7 @@ __all__ = ["Files", "FolderFiles", "Job", "Shards", "Snapshot", "Story", "Strike
 
 LOOK: Final = 0.02  # seconds between two looks at the records
 PATIENCE: Final = 240.0
+PNG_END: Final = b"IEND\xaeB`\x82"
 
 
 class Files(Protocol):
@@ -37,6 +38,10 @@ class Files(Protocol):
 
     def read(self, name: str) -> bytes:
         """What has this name."""
+        ...
+
+    def unnamed(self) -> list[str]:
+        """The names of pictures that are complete in part files: their process died before it could rename them."""
         ...
 
 
@@ -53,6 +58,11 @@ class FolderFiles:
     def read(self, name: str) -> bytes:
         """The file."""
         return (self.root / name).read_bytes()
+
+    def unnamed(self) -> list[str]:
+        """Those that end as a PNG does."""
+        parts = (self.root / "images").glob(".*.part")
+        return [path.name.removeprefix(".") for path in parts if path.read_bytes().endswith(PNG_END)]
 
 
 @frozen(kw_only=True)
@@ -150,11 +160,15 @@ class Strike:
 
 @frozen
 class Snapshot:
-    """What is there: the attempts with a claim, the rows of records, pictures with their digest, POSTs by prompt."""
+    """What is there: the attempts with a claim, the rows of records, pictures with their digest, POSTs by prompt.
+
+    `unnamed` are pictures that are complete, under another name.
+    """
 
     claims: frozenset[str]
     records: dict[str, list[dict[str, Any]]]
     pictures: dict[str, str]
+    unnamed: frozenset[str]
     posts: Counter[str]
 
     @classmethod
@@ -171,7 +185,8 @@ class Snapshot:
         }
         posts = Counter(str(request.json["prompt"]) for request in job.server.requests)
         claims = frozenset(name for name in files.names("claims") if "." in name)
-        return cls(claims, records, pictures, Counter({key: posts[key] for key in mine}))
+        unnamed = frozenset(files.unnamed())
+        return cls(claims, records, pictures, unnamed, Counter({key: posts[key] for key in mine}))
 
     def rows(self, key: str) -> list[dict[str, Any]]:
         """The rows of an item's records, in the order of its attempts."""
@@ -193,7 +208,7 @@ class Snapshot:
 
     def has_picture(self, key: str) -> bool:
         """Whether the item's picture is there."""
-        return any(name.startswith(f"{key}-") for name in self.pictures)
+        return any(name.startswith(f"{key}-") for name in (*self.pictures, *self.unnamed))
 
     def open_claims(self, job: Job) -> set[str]:
         """The items with a claim that has no record, or one that says that the outcome is unknown."""

@@ -16,10 +16,11 @@ from openai_images.cli import error_report
 from openai_images.cli.batch_folder import is_marked
 from openai_images.cli.batch_input import STAND_IN
 from openai_images.cli.batch_report import RunSummary
-from openai_images.cli.console import Console, Streams, duration, plural, printable
+from openai_images.cli.console import Console, Streams, duration, plural, printable, truncate
 from openai_images.cli.preview import write_thumbnail
 
 _MAX_CLAIMS = 20
+_MAX_REASON = 160
 
 
 @frozen(kw_only=True)
@@ -65,7 +66,13 @@ def _report(console: Console, out: str, status: SharedStatus, *, is_local: bool)
     )
     if console.as_json:
         claims = [
-            {"key": claim.key, "attempt": claim.attempt, "worker": claim.worker, "at": claim.at}
+            {
+                "key": claim.key,
+                "attempt": claim.attempt,
+                "worker": claim.worker,
+                "at": claim.at,
+                "reason": claim.reason,
+            }
             for claim in status.unknown
         ]
         console.print_record({**summary.record, "claims": claims, "runs": status.runs, "page": status.page})
@@ -86,8 +93,10 @@ def _report(console: Console, out: str, status: SharedStatus, *, is_local: bool)
 
 
 def _describe(claim: OpenClaim) -> str:
-    """Who has claimed a request, and when."""
-    parts = [f"claimed by {printable(claim.worker)}" if claim.worker else "its process was stopped"]
+    """Who has claimed a request, and when; or why its outcome is unknown."""
+    if not claim.worker:
+        return truncate(printable(claim.reason), _MAX_REASON)
+    parts = [f"claimed by {printable(claim.worker)}"]
     try:
         age = (datetime.now(UTC) - datetime.fromisoformat(claim.at)).total_seconds()
     except (ValueError, TypeError):

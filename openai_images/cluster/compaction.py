@@ -38,20 +38,24 @@ _PAGE: Final = "index.html"
 
 @frozen(kw_only=True)
 class OpenClaim:
-    """A request that was sent, or is in flight: of `worker` ("host:pid"), since `at` by its clock."""
+    """A request whose outcome is unknown: it was sent at the time `at` by the clock of its process.
+
+    `worker` ("host:pid") has claimed it and recorded no end; it is "" where the end is recorded, for this `reason`.
+    """
 
     key: str
     attempt: int
     worker: str = ""
     at: str = ""
+    reason: str = field(default="", repr=False)
 
 
 @frozen(kw_only=True)
 class SharedStatus:
     """Where a batch of many processes stands: all of them together.
 
-    `unknown` are the requests without an end: each is in flight, or its process has ended. `runs` were begun. `page` is
-    the path or URL of the contact sheet.
+    `unknown` are the requests whose outcome is: without a recorded end each is in flight, or its process has ended.
+    `runs` were begun. `page` is the path or URL of the contact sheet.
     """
 
     summary: BatchSummary
@@ -138,6 +142,7 @@ class _Compaction:
                 attempt=int(attempt) if attempt.isdecimal() else 1,
                 worker=str(row.get("worker", "")),
                 at=str(row.get("at", "")),
+                reason="" if row.get("worker") else status.record(key).reason,
             )
 
     def _write(

@@ -61,6 +61,19 @@ def test_what_is_unknown(cli: Cli, server: Any, prompts: str) -> None:
     assert (again.code, len(again.out.splitlines())) == (0, 1)
 
 
+def test_why_it_is_unknown(cli: Cli, server: Any, prompts: str) -> None:
+    """Where the process saw its end it says why, in the place of who has claimed it."""
+    server.script("close_after_body")
+    assert cli("batch", prompts, "--out", "out", "--shard", "1/1").code == 1
+    status = cli("batch-status", "out")
+    [line] = [line for line in status.out.splitlines() if line.startswith("unknown ")]
+    assert "claimed by" not in line
+    assert "may have been billed" in line
+    [claim] = json.loads(cli("batch-status", "out", "--json").out)["claims"]
+    assert (claim["worker"], claim["attempt"]) == ("", 1)
+    assert claim["reason"]
+
+
 def test_a_dry_run(cli: Cli, server: Any, prompts: str) -> None:
     """It says what the shard would send, and writes nothing."""
     done = cli("batch", prompts, "--out", "out", "--shard", "1/2", "--dry-run")

@@ -45,6 +45,10 @@ class StorageFiles:
         """An object."""
         return open_storage(self.url).read(name)
 
+    def unnamed(self) -> list[str]:
+        """None: an object appears whole, under its name."""
+        return []
+
 
 async def test_shards_on_an_object_store(tmp_path: Path, s3_url: str, s3_environment: dict[str, str]) -> None:
     """The same, with claims that are conditional puts."""

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from openai_images import BatchItem, BatchOptions, ConfigurationError, ImagesClient, Limits
+from openai_images import BatchItem, BatchOptions, ConfigurationError, Image, ImagesClient, Limits
+from openai_images.batch.filesystem import Disk
 from openai_images.batch.items import resolve_items
 from openai_images.batch.run_state import WorkItem
+from openai_images.cluster.claim_store import StorageImages
 from openai_images.cluster.job import ItemSpec, Job
 from openai_images.cluster.names import claim_name, item_ids, item_stem, record_name
 from openai_images.cluster.storage import FolderStorage
@@ -232,3 +234,14 @@ async def test_a_job_that_cannot_be_run(
         await run_items(Job.from_client(client, "memory://x", BatchOptions()), specs(many(1)))
     with pytest.raises(ConfigurationError, match="proxy="):
         Job.from_client(ImagesClient(proxy="http://127.0.0.1:1"), str(out), BatchOptions())
+
+
+def test_images_of_one_name(tmp_path: Path) -> None:
+    """A second attempt never replaces the image of the first one; the same image is stored once."""
+    store = StorageImages(FolderStorage(tmp_path), Disk())
+    names = [
+        store.save("fox", [Image.from_bytes(data)], 1).files[0].name
+        for data in (PNG, PNG + b"\0", PNG, PNG + b"\0\0")
+    ]
+    assert names == ["images/fox.png", "images/fox.2.png", "images/fox.png", "images/fox.3.png"]
+    assert (tmp_path / "images/fox.png").read_bytes() == PNG
