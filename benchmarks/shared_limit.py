@@ -24,7 +24,7 @@ RATE = PER_MINUTE / 60
 PROCESSES, WAITERS, PAUSE = 4, 32, 1.5
 NEAR, MOST_IN_A_SECOND, SCRIPTS, FAIR = 0.02, 110, 1.2, 0.2
 STARTED = 1.0  # seconds after which the rate is measured
-LATE = 0.3  # seconds in which places given before a pause may still be used
+LATE = 0.15  # seconds in which places given before a pause may still be used
 
 
 @frozen

@@ -6,10 +6,8 @@
 -- Buckets are those of token_bucket.py, the estimate is that of estimator.py.
 
 local BURST, SPACING, CAREFUL, SPREAD = 4, 0.01, 100, 0.4 -- of requests while no limit is known: estimator.py
-local SLACK, MEMORY = 0.3, 420
-local DOUBLINGS_PER_REQUEST, MAX_DOUBLINGS = 1.5, 60
-local CHECKED = 0.1 -- seconds: a place that was waited for longer is checked before it is used (shared.py)
-local MAX_PENDING = 200
+local SLACK, MEMORY, DOUBLINGS_PER_REQUEST, MAX_DOUBLINGS = 0.3, 420, 1.5, 60
+local CHECKED, MAX_PENDING = 0.1, 200 -- seconds: a place that was waited for longer is checked (shared.py)
 local KEPT = 3600 -- seconds without use after which everything is forgotten
 
 local ask = cjson.decode(ARGV[1])
@@ -27,8 +25,8 @@ for i = 1, #stored, 2 do
   if name == 'estimate' then
     estimate = text
   elseif name == 'pending' then -- places that will be used without a check
-    for at, images in string.gmatch(text, '(%S+) (%S+)') do
-      table.insert(pending, {at = tonumber(at), images = tonumber(images)})
+    for place, images, serial in string.gmatch(text, '(%S+) (%S+) (%S+)') do
+      table.insert(pending, {at = tonumber(place), images = tonumber(images), serial = tonumber(serial)})
     end
   elseif at then
     buckets[name] = {
@@ -39,13 +37,8 @@ for i = 1, #stored, 2 do
   end
 end
 
-local function number(name)
-  return numbers[name] or 0
-end
-
-local function add(name, amount)
-  numbers[name] = number(name) + amount
-end
+local function number(name) return numbers[name] or 0 end
+local function add(name, amount) numbers[name] = number(name) + amount end
 
 -- The server's clock may be set back, or another server with another clock may take over: then time goes on from here.
 now = now + number('offset')
@@ -70,13 +63,9 @@ local function delay(bucket, amount, at)
   return missing <= 0.000001 and 0 or missing / bucket.rate
 end
 
-local function source(name) -- of "told images": "told"
-  return string.match(name, '^%S+')
-end
-
-local function charged(name, charge) -- of "told images": charge.images
-  return charge[string.match(name, '%S+$')]
-end
+-- Of "told images": "told", and charge.images.
+local function source(name) return string.match(name, '^%S+') end
+local function charged(name, charge) return charge[string.match(name, '%S+$')] end
 
 -- The estimate of a limit that nobody states. A rejection ends a period.
 
@@ -128,10 +117,25 @@ function report.advertised(facts) -- `kind`, `limit`, `remaining`, `rate`, and `
   bucket.rate, bucket.capacity = facts.rate, facts.limit
 end
 
+local function drop_pending(serial)
+  for i, place in ipairs(pending) do
+    if place.serial == serial then
+      table.remove(pending, i)
+      return true
+    end
+  end
+end
+
 function report.unused(facts) -- a place that nobody takes: it was not sent, and perhaps can be given again
   local images = facts.charge.images
+  local was_pending = drop_pending(facts.serial)
   if facts.period == number('period') - 1 then
     add('late', -images)
+    if was_pending and numbers.stale then
+      add('stale', -images)
+    elseif was_pending and buckets['estimated images'] then
+      take(buckets['estimated images'], -images, now)
+    end
   elseif facts.period == number('period') then
     add('sent', -images)
     if facts.serial == numbers.serial then -- else a later place would be too early
@@ -188,7 +192,7 @@ function report.learnt(facts) -- what estimator.py makes of a rejection
     local level = facts.level - number('stale')
     buckets['estimated images'] = {rate = facts.rate, capacity = facts.capacity, level = level, at = at}
     numbers.estimated_rate, numbers.estimated_doubling = facts.rate, facts.doubling
-    numbers.since, numbers.started, numbers.grown = now + facts.since, at, at
+    numbers.since, numbers.started, numbers.grown, numbers.stale = now + facts.since, at, at, nil
     estimate = facts.estimate
   end
 end
@@ -238,8 +242,8 @@ local function reserve(images)
     held = held,
   }
   numbers.last, numbers.first = at, numbers.first or at
-  if at > now and at - now <= CHECKED then
-    table.insert(pending, {at = at, images = images})
+  if at > now and at - now <= CHECKED then -- used without a check
+    table.insert(pending, {at = at, images = images, serial = number('serial') + 1})
   end
   add('serial', 1)
   add('sent', images)
@@ -271,9 +275,8 @@ answer.period = numbers.period
 
 local fields = {}
 for name, bucket in pairs(buckets) do
-  local text = string.format('%.17g %.17g %.17g %.6f', bucket.rate, bucket.capacity, bucket.level, bucket.at)
   table.insert(fields, name)
-  table.insert(fields, text)
+  table.insert(fields, string.format('%.17g %.17g %.17g %.6f', bucket.rate, bucket.capacity, bucket.level, bucket.at))
 end
 for name, value in pairs(numbers) do
   table.insert(fields, name)
@@ -286,7 +289,7 @@ end
 local texts = {}
 for _, place in ipairs(pending) do
   if place.at > now and #texts < MAX_PENDING then
-    table.insert(texts, string.format('%.6f %.17g', place.at, place.images))
+    table.insert(texts, string.format('%.6f %.17g %.17g', place.at, place.images, place.serial))
   end
 end
 table.insert(fields, 'pending')

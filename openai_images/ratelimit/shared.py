@@ -193,6 +193,9 @@ class SharedLimiter(Limiter):
     async def _run(self, desk: Desk, images: int | None = None) -> SharedPermit | None:
         """Send what there is to report; reserve a place for `images`. Raises `UnreachableError`."""
         async with desk.lock:
+            if desk.place is not None and self._is_void(desk.place, self.timing.monotonic()):
+                self._return_place(desk)
+                desk.queue.wake_first()
             with self.lock:
                 sent = self._shared.take_reports(self.timing.monotonic())
             ask = {"told": self._shared.told, "reports": sent.facts}

@@ -23,6 +23,8 @@ from openai_images.wire.headers import AdvertisedLimit
 _MAX_REPORTS = 1000
 """Reports kept while the server is away; of more the oldest are dropped."""
 _RECENT_REQUESTS = 64
+_CATCH_UP = 0.06
+"""Seconds of a configured limit that may be used later, by processes that were late to use their places."""
 _NAMES = {
     "told": "the configured {kind}_per_minute of {rate:.3g}",
     "advertised": "the server's limit of {rate:.3g} {kind} a minute",
@@ -72,7 +74,11 @@ class SharedPacer(Pacer):
         super().__init__(limits, now)
         self._notify = notify
         self.told = [
-            {"kind": kind, "rate": bucket.rate, "capacity": bucket.capacity}
+            {
+                "kind": kind,
+                "rate": bucket.rate,
+                "capacity": max(bucket.capacity, bucket.rate * _CATCH_UP),
+            }
             for kind, bucket in self._configured.items()
         ]
         self._reports = deque[Report](maxlen=_MAX_REPORTS)
@@ -145,8 +151,6 @@ class SharedPacer(Pacer):
     def send(self, permit: SharedPermit) -> None:
         """Record that the request of a place is sent."""
         self._recent.append(permit.sent)
-        for kind, charged in permit.charged.items():
-            self._open[kind] += charged
 
     def return_place(self, permit: SharedPermit) -> None:
         """Report that nobody takes a place."""
@@ -155,14 +159,12 @@ class SharedPacer(Pacer):
 
     def record_success(self, permit: Permit, advertised: Mapping[str, AdvertisedLimit], now: float) -> None:
         """Report the limits that the server advertised."""
-        self.close(permit)
         self._apply_advertised(permit, advertised, now)
 
     def record_rejection(
         self, permit: Permit, advertised: Mapping[str, AdvertisedLimit], seconds: float, now: float
     ) -> None:
         """Report that it was rejected (429): nobody sends anything for `seconds`."""
-        self.close(permit)
         self.resume_at = max(self.resume_at, now + seconds)
         facts = {
             "period": permit.sent.period,
@@ -180,6 +182,10 @@ class SharedPacer(Pacer):
         facts = {"difference": tokens - permit.charged["tokens"], "per_image": per_image}
         self._add(Report("usage", facts))
 
+    def close(self, permit: Permit) -> None:
+        """Record that it is no longer in flight."""
+        permit.is_open = False
+
     def _apply_advertised(
         self,
         permit: Permit,
@@ -192,7 +198,6 @@ class SharedPacer(Pacer):
                 "limit": limit.limit,
                 "remaining": limit.remaining,
                 "rate": max(limit.rate, limit.limit / 60),
-                "open": self._open[kind],
             }
             if kind in permit.held:
                 facts["held"] = permit.held[kind]

@@ -29,7 +29,7 @@ def test_what_is_out_of_bounds_is_seen() -> None:
         "128 in a second",
         "1.33 scripts per grant",
         "a process is 33% from the mean",
-        "153 in the pause",
+        "172 in the pause",
     ]
     assert found(Case("bad"), Measured([many], 384)) == ["128 in a second", "128.4 a second"]
     few = [number / 64 for number in range(192)]

@@ -169,17 +169,17 @@ def test_a_limit_that_one_tells_holds_for_who_tells_none(script: VirtualScript) 
     assert script.run(2, images=1)["place"]["delay"] == pytest.approx(0.1, abs=1e-3)
 
 
-def advertised(remaining: float, *, held: float | None = None, in_flight: float = 0) -> dict[str, Any]:
+def advertised(remaining: float, *, held: float | None = None) -> dict[str, Any]:
     """The report of a limit of 60 images a minute in a response."""
     facts = {"what": "advertised", "kind": "images", "limit": 60, "rate": 1, "remaining": remaining}
-    return facts | {"open": in_flight} | ({} if held is None else {"held": held})
+    return facts | ({} if held is None else {"held": held})
 
 
 def test_what_a_header_says_holds_for_everybody(script: VirtualScript) -> None:
-    """Less what is in flight; a report that others' requests explain changes nothing; use by strangers does."""
+    """A report that others' requests explain changes nothing; use by strangers does."""
     place = script.run(0, images=1)["place"]
     assert place["held"] == {}
-    script.run(0, reports=[advertised(10, in_flight=2)])
+    script.run(0, reports=[advertised(8)])
     place = script.run(0, images=4)["place"]
     assert place["delay"] < 0.01
     assert place["held"]["images"] == pytest.approx(4)
