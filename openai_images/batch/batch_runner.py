@@ -128,13 +128,15 @@ class BatchRunner:
         self._outcomes.stop()
 
     async def aclose(self) -> None:
-        """Cancel in-flight requests, record them as unknown, and unlock the folder."""
+        """Cancel in-flight requests, which are unknown then, and unlock the folder; those elsewhere go on there."""
         try:
             await self._outcomes.aclose()
-            if self._remote is not None:
-                await self._remote.end()
         finally:
-            await asyncio.to_thread(self._close)
+            try:
+                if self._remote is not None:
+                    await self._remote.end()
+            finally:
+                await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
         try:

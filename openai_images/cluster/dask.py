@@ -91,12 +91,13 @@ class DaskEngine(ClusterEngine):
         except ImportError:
             raise ConfigurationError("Dask needs distributed: pip install 'openai-images[dask]'") from None
         open_client: Any = Client  # its signature has no types
+        client = open_client(address, asynchronous=True, timeout=timeout)
         try:
-            client = await open_client(address, asynchronous=True, timeout=timeout)
-        except (OSError, ValueError, TimeoutError) as error:
-            message = f"no Dask scheduler answers at {address[:200]} ({error}); nothing was sent"
-            raise ClusterError(message) from None
-        try:
+            try:
+                await client
+            except (OSError, ValueError, TimeoutError) as error:
+                message = f"no Dask scheduler answers at {address[:200]} ({error}); nothing was sent"
+                raise ClusterError(message) from None
             yield cls(client, **options)
         finally:
             await client.close()

@@ -43,6 +43,9 @@ _MAX_STOPPED_RUNS: Final = 256
 _GRACE_SECONDS: Final = 25.0
 """Less than the 30 seconds that Dask and Kubernetes give to what they end."""
 
+_RECORD_SECONDS: Final = 3.0
+"""For the records of what has not ended by then."""
+
 _log = logging.getLogger("openai_images")
 
 
@@ -136,11 +139,17 @@ class Worker:
         except asyncio.CancelledError:
             _cancel(task for task in tasks if task not in self.in_flight)
             await asyncio.wait(tasks, timeout=_GRACE_SECONDS)
+            _cancel(tasks)
+            await asyncio.wait(tasks, timeout=_RECORD_SECONDS)
             raise
         finally:
             _cancel(tasks)
             self._tasks.difference_update(tasks)
-        return [task.result() for task in tasks]
+        # One that was ended before its first step has run nothing: not even what catches that.
+        return [
+            self._row(item, []) if task.cancelled() else task.result()
+            for item, task in zip(items, tasks, strict=True)
+        ]
 
     @property
     def is_over(self) -> bool:

@@ -50,7 +50,3 @@ def test_the_command_line(
             said = "".join(running.communicate(timeout=60))
         assert running.returncode == 0, said
     assert len(server_thread.requests) == len(list((out / "images").iterdir())) == 200
-
-
-def test_no_scheduler(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """The command says which address does not answer."""

@@ -25,9 +25,9 @@ from tests.helpers.clients import PNG
 from tests.helpers.leaks import until
 
 
-def job_of(client: ImagesClient, out: Path, **options: Any) -> Job:
+def job_of(client: ImagesClient, out: Path, *, in_flight: int | None = None, **options: Any) -> Job:
     """A job in this folder."""
-    return Job.from_client(client, str(out), BatchOptions(**options))
+    return Job.from_client(client, str(out), BatchOptions(**options), in_flight=in_flight)
 
 
 def specs(items: list[BatchItem], attempt: int = 0) -> list[ItemSpec]:
@@ -185,8 +185,11 @@ async def test_cancelled_between_claim_and_first_byte(
     assert (row["state"], row["attempt"]) == ("done", 2)
 
 
-async def test_cancelled_in_flight(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:
-    """Its record says that the outcome is unknown."""
+async def test_cancelled_in_flight(
+    client: ImagesClient, server: LocalImagesServer, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a while its record says that the outcome is unknown."""
+    monkeypatch.setattr("openai_images.cluster.worker._GRACE_SECONDS", 0.1)
     server.script("stall")
     [item] = specs(many(1))
     running = asyncio.create_task(run_items(job_of(client, out), [item]))
