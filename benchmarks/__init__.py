@@ -2,11 +2,11 @@
 
 Rules: every contender asks the same bare server for the same bytes, each in a process of its own, in turn, round after
 round; only ratios and differences within one round are judged, so that a busy machine slows all of them alike. The
-pictures are in the user's hands, as bytes or as a file, inside the timed part. A contender that is not installed is
+images are in the user's hands, as bytes or as a file, inside the timed part. A contender that is not installed is
 named as missing. Those that wait for a limit wait at the same time, each at a server of its own; whether batches keep
 their promises is shown by `kill` and `scale`, whether the decoder does on damaged answers by `fuzz` and `fast_path`,
 what is left of cancelled calls by `cancel`, and what uploads take by `uploads`: each is a module and a command of this
-name. What is measured is told beside the numbers, and so is what is not: real networks, and waiting for a picture to
+name. What is measured is told beside the numbers, and so is what is not: real networks, and waiting for an image to
 be painted.
 
 Where what is:

@@ -2,7 +2,7 @@
 
 Prints the tables and writes them, the numbers (JSON) and the plots (SVG) into a folder, after each measure: a run that
 was broken off, or one of some measures only, is completed by another. Exits with 1 where a contender broke, gave
-wrong pictures, or this client is missing; goals that are not met are reported, nothing more.
+wrong images, or this client is missing; goals that are not met are reported, nothing more.
 """
 
 import argparse
@@ -107,7 +107,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="small pictures, once, some cases: shows that it works, not how fast",
+        help="small images, once, some cases: shows that it works, not how fast",
     )
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contender (%(default)s)")
     parser.add_argument("--output", type=Path, help="folder for the results (benchmarks/results)")

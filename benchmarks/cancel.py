@@ -19,7 +19,7 @@ from benchmarks.kill import noise
 
 __all__ = ["SIDE", "Finding", "Found", "at_every_step", "main"]
 
-SIDE = 600  # of the picture, in pixels: 1 MB arrives in several pieces, and goes to its file in two
+SIDE = 600  # of the image, in pixels: 1 MB arrives in several pieces, and goes to its file in two
 MOST = 20_000
 """Steps of a scenario; one that goes on for longer never ends."""
 

@@ -47,7 +47,7 @@ _PROBE: Final = "a heron that looks whether all slots are free"
 
 @frozen
 class Server:
-    """A local images server that answers in a thread of its own, with the one picture it serves."""
+    """A local images server that answers in a thread of its own, with the one image it serves."""
 
     local: LocalImagesServer
     picture: bytes = field(repr=False)

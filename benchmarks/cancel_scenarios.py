@@ -1,6 +1,6 @@
 """What clients do that may be cancelled at any step, and how it must look afterwards.
 
-Rules: as `cancel_run.py`, which runs them. A file that is there is a whole picture under its own name. A batch can be
+Rules: as `cancel_run.py`, which runs them. A file that is there is a whole image under its own name. A batch can be
 run again: what was sent once is not sent again without being asked for, and in the end all of it is there.
 """
 
@@ -70,12 +70,12 @@ async def _download_into(stage: Stage) -> None:
 
 
 async def _away(stage: Stage) -> ImageResult:
-    """A result whose picture is behind a URL."""
+    """A result whose image is behind a URL."""
     return await stage.client.generate(_PROMPT, model=MODEL)
 
 
 async def _whole(stage: Stage) -> list[str]:
-    """Each file is a picture as it was served, as soon as threads that were writing have ended."""
+    """Each file is an image as it was served, as soon as threads that were writing have ended."""
     end = asyncio.get_running_loop().time() + PATIENCE
     while wrong := _unfinished(stage.folder, stage.server.picture):
         if asyncio.get_running_loop().time() > end:
@@ -137,10 +137,10 @@ async def _resumed(stage: Stage) -> list[str]:
 
 
 def _of_cancelled(left: Snapshot, keys: dict[str, str]) -> list[str]:
-    """What the cancelled run broke: paid without a word in the journal, done without a picture."""
+    """What the cancelled run broke: paid without a word in the journal, done without an image."""
     unsaid = [key for prompt, key in keys.items() if left.posts[prompt] > left.count(key, "sent")]
     faults = [f"{key} was sent, and the journal does not say so" for key in unsaid]
-    return faults + [f"{key} is done without a picture" for key in sorted(left.done - left.there)]
+    return faults + [f"{key} is done without an image" for key in sorted(left.done - left.there)]
 
 
 def _images(stage: Stage) -> Path:

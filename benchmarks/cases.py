@@ -43,7 +43,7 @@ Hint = Literal["exact", "seconds"]
 class Load:
     """So many `prompts`, `concurrency` of them at once, each of which takes `seconds` to answer.
 
-    `per_minute` pictures are let through, after the first `burst`; a client that is `told` knows that number.
+    `per_minute` images are let through, after the first `burst`; a client that is `told` knows that number.
     """
 
     prompts: int
@@ -56,7 +56,7 @@ class Load:
 
     @property
     def ideal(self) -> float:
-        """The least number of seconds in which all pictures can be there."""
+        """The least number of seconds in which all images can be there."""
         if self.per_minute is None:
             return math.ceil(self.prompts / self.concurrency) * self.seconds
         return (self.prompts - self.burst) * 60 / self.per_minute
@@ -87,7 +87,7 @@ class Case:
     """One number: how it is taken, of whom, and what it should be.
 
     `probe` names the function that takes it in the contender's process, `parallel` and `batches` how many calls at once
-    and how often, `shape` the answer (`larger` another one for growth), `plot` the picture it belongs to. With a `pace`
+    and how often, `shape` the answer (`larger` another one for growth), `plot` the image it belongs to. With a `pace`
     the answer comes as over a network, with `tls` encrypted. A case with a `load` of many prompts has a server for
     that; `part` names which of its turn's numbers is meant, if not the value. `rounds` are the most that it gets.
     """
@@ -128,7 +128,7 @@ class Case:
 
     @property
     def small(self) -> "Case":
-        """The same with small pictures and one batch, or few prompts: it shows that everything works, and no more."""
+        """The same with small images and one batch, or few prompts: it shows that everything works, and no more."""
         if self.load is not None:
             return evolve(self, load=self.load.small)
         shape = f"{self.shape}-small"

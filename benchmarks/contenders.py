@@ -1,7 +1,7 @@
-"""Who is measured: each contender asks for pictures and hands them to its user.
+"""Who is measured: each contender asks for images and hands them to its user.
 
 Rules: each is used as its own documentation says, with its defaults, but for the number of connections; each ends where
-its user has the bytes of every picture, or the files. The first, the floor, only reads and throws away: it is what
+its user has the bytes of every image, or the files. The first, the floor, only reads and throws away: it is what
 aiohttp itself costs. Imports are inside: what is missing is missing alone.
 """
 
@@ -26,7 +26,7 @@ MODEL = "gpt-image-2"
 KEY = "benchmark"
 
 Hand: TypeAlias = Callable[[bytes | Path | int], None]
-"""Takes a picture's bytes, or its file; of the floor only the number of bytes that it read."""
+"""Takes an image's bytes, or its file; of the floor only the number of bytes that it read."""
 
 Ask: TypeAlias = Callable[[Hand], Awaitable[None]]
 
@@ -88,7 +88,7 @@ async def naive(url: str, shape: Shape) -> AsyncGenerator[Ask]:
 
 @asynccontextmanager
 async def openai_images(url: str, shape: Shape) -> AsyncGenerator[Ask]:
-    """This client, pictures in memory."""
+    """This client, images in memory."""
     from openai_images import CompletedImage, ImagesClient, Limits, PartialImage
 
     limits = Limits(concurrency=1_000)
@@ -109,7 +109,7 @@ async def openai_images(url: str, shape: Shape) -> AsyncGenerator[Ask]:
 
 @asynccontextmanager
 async def openai_images_into(url: str, shape: Shape) -> AsyncGenerator[Ask]:
-    """This client, pictures written to disk while they arrive."""
+    """This client, images written to disk while they arrive."""
     from openai_images import CompletedImage, ImagesClient, Limits, PartialImage
 
     limits = Limits(concurrency=1_000)

@@ -2,7 +2,7 @@
 
 Rules: a file begins with what it is (`#` lines) and what must come of it (`=` lines), then the status line, headers, a
 blank line and the body, as they come over the wire. Names in braces stand for what
-nobody can read in a diff: `{png}` is a picture's base64, `{png:php}` the same as PHP spells it, `{key}` and `{prompt}`
+nobody can read in a diff: `{png}` is an image's base64, `{png:php}` the same as PHP spells it, `{key}` and `{prompt}`
 are what was sent, `{digits}` more than Python reads as a number. It refuses names that it does not know.
 """
 
@@ -30,7 +30,7 @@ _TEXTS = {"key": KEY, "prompt": json.dumps(PROMPT)[1:-1], "digits": "9" * 5000}
 _NAME = re.compile(r"\{([a-z]+)(?::([a-z0-9]+))?\}")
 _LINE = 60
 
-# How servers spell the base64 of a picture inside a JSON text.
+# How servers spell the base64 of an image inside a JSON text.
 _SPELLINGS: dict[str, Callable[[str], str]] = {
     "": str,
     "php": lambda text: text.replace("/", "\\/"),
@@ -57,13 +57,13 @@ class Answer:
 
 
 def pictures() -> dict[str, str]:
-    """The base64 of each picture, by its name."""
+    """The base64 of each image, by its name."""
     lines = (_WIRE / "pictures.txt").read_text(encoding="ascii").splitlines()
     return dict(line.split() for line in lines if line and not line.startswith("#"))
 
 
 def answers(known: dict[str, str] | None = None) -> dict[str, Answer]:
-    """All of them, by name, with these pictures. Raises ValueError where a file is not as it should be."""
+    """All of them, by name, with these images. Raises ValueError where a file is not as it should be."""
     known = pictures() if known is None else known
     return {path.stem: _read(path, known) for path in sorted((_WIRE / "answers").glob("*.http"))}
 
@@ -101,7 +101,7 @@ def _filled(text: str, known: dict[str, str]) -> bytes:
 
 
 def _archive(known: dict[str, str]) -> bytes:
-    """Two pictures in a ZIP file, as vLLM answers `response_format=file` with `n=2`."""
+    """Two images in a ZIP file, as vLLM answers `response_format=file` with `n=2`."""
     with io.BytesIO() as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             for number, name in enumerate(("png", "partial")):

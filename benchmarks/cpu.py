@@ -1,4 +1,4 @@
-"""What the processor does: per megabyte, per call, and as pictures grow.
+"""What the processor does: per megabyte, per call, and as images grow.
 
 Rules: it is user and system time of the contender's process, all its threads.
 """
@@ -37,7 +37,7 @@ async def cpu_per_call(turn: Turn) -> float:
 
 
 async def growth(turn: Turn) -> float:
-    """How many times as much CPU the larger picture takes: medians of calls in turn."""
+    """How many times as much CPU the larger image takes: medians of calls in turn."""
     assert turn.case.larger is not None
     costs: list[list[float]] = [[], []]
     async with turn.warm() as small, turn.contender(turn.case.larger) as large:
@@ -51,7 +51,7 @@ async def growth(turn: Turn) -> float:
 
 
 async def decoder_64kb(turn: Turn) -> float:
-    """How many times as much CPU the larger picture takes, in pieces as sockets give them."""
+    """How many times as much CPU the larger image takes, in pieces as sockets give them."""
     return _growth(turn, 64 * 1024)
 
 

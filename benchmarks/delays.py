@@ -1,4 +1,4 @@
-"""How long users wait for what is there already: for their event loop, and for the last byte of a picture."""
+"""How long users wait for what is there already: for their event loop, and for the last byte of an image."""
 
 import asyncio
 import socket
@@ -30,7 +30,7 @@ async def stall(turn: Turn) -> float:
 
 
 async def latency(turn: Turn) -> float:
-    """Milliseconds from the last bytes' departure to the last picture's arrival, on the system's one clock."""
+    """Milliseconds from the last bytes' departure to the last image's arrival, on the system's one clock."""
     waits: list[float] = []
     async with turn.warm() as ask:
         for _ in range(turn.case.batches):

@@ -1,8 +1,8 @@
 """The decoder's fast path against its exact one: `python -m benchmarks fast_path [--count 30000] [--seed 1]`.
 
-Rules: each case is a stream of the corpus with larger pictures, as it is or damaged, cut anywhere; it is decoded
-twice, once without the fast path. Events, pictures, errors and their texts must be identical. Each case comes from the
-seed and its number, so that `--first N --count 1` has it again; a quarter has a limit that its pictures may exceed.
+Rules: each case is a stream of the corpus with larger images, as it is or damaged, cut anywhere; it is decoded
+twice, once without the fast path. Events, images, errors and their texts must be identical. Each case comes from the
+seed and its number, so that `--first N --count 1` has it again; a quarter has a limit that its images may exceed.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from openai_images.wire.error_mapping import ResponseContext
 __all__ = ["Compared", "compare", "large_answers", "main"]
 
 _SIZES = (12_001, 30_002, 60_003)
-"""Bytes to add to each picture; the fast path decodes pieces of some kilobytes, wherever the first one ended."""
+"""Bytes to add to each image; the fast path decodes pieces of some kilobytes, wherever the first one ended."""
 
 _PIECES = (1, 99, 1_448, 4_096, 4_097, 4_098, 4_099, 9_000)
 
@@ -39,7 +39,7 @@ class Compared:
 
 
 def large_answers() -> list[Answer]:
-    """Return the streams of the corpus that have pictures, with larger ones; JSON bodies have no fast path."""
+    """Return the streams of the corpus that have images, with larger ones; JSON bodies have no fast path."""
     found: list[Answer] = []
     for size in _SIZES:
         large = answers({name: _enlarged(text, size) for name, text in pictures().items()})
@@ -50,7 +50,7 @@ def large_answers() -> list[Answer]:
 
 
 def _enlarged(text: str, size: int) -> str:
-    """Return the base64 of this picture with so many bytes more; a PNG stays whole."""
+    """Return the base64 of this image with so many bytes more; a PNG stays whole."""
     data, noise = base64.b64decode(text), Random(size).randbytes(size)  # noqa: S311  repeatable, not secret
     if data.startswith(b"\x89PNG"):
         noise = struct.pack(">I4s", size, b"tEXt") + noise + bytes(4)

@@ -1,8 +1,8 @@
 """Whether a damaged answer comes to what is promised: a result that holds, or an error of ours that tells no secret.
 
 Rules: what is found is told in words, one line for each broken promise. The decoder is driven as the client drives it:
-pieces in, events out, then the end, the result, the pictures that were whole. Foreign exceptions are findings, and so
-are a picture that was lost, a sink that was left open, memory out of proportion, and an error that cannot be printed or
+pieces in, events out, then the end, the result, the images that were whole. Foreign exceptions are findings, and so
+are an image that was lost, a sink that was left open, memory out of proportion, and an error that cannot be printed or
 pickled.
 """
 
@@ -66,12 +66,12 @@ class CountedSink(MemorySink):
         super().write(data)
 
     def finish(self) -> Image:
-        """The picture."""
+        """The image."""
         self._end()
         return super().finish()
 
     def discard(self) -> None:
-        """No picture."""
+        """No image."""
         self._end()
         super().discard()
 
@@ -83,7 +83,7 @@ class CountedSink(MemorySink):
 
 @frozen
 class Outcome:
-    """What came of an answer: its events, and a result or an error; `kept` are the pictures that were whole besides.
+    """What came of an answer: its events, and a result or an error; `kept` are the images that were whole besides.
 
     `damaged` is what came in the place of others.
     """
@@ -177,7 +177,7 @@ def _same(one: Outcome, other: Outcome) -> list[str]:
 
 
 def _lost(damaged: Case, came: Outcome) -> list[str]:
-    """Pictures that a plain reader finds; behind an error of its stream, and behind too many, there may be more."""
+    """Images that a plain reader finds; behind an error of its stream, and behind too many, there may be more."""
     if damaged.status >= 300 or isinstance(came.error, ResponseTooLargeError):
         return []
     there = pictures_of_json(damaged.body)
@@ -188,7 +188,7 @@ def _lost(damaged: Case, came: Outcome) -> list[str]:
     # A word such as "null" in the place of base64 is no loss.
     there = [picture for picture in there if len(picture) >= 16 or flaw_of([picture]) != NO_IMAGE]
     lost = sum(picture not in here for picture in there)
-    return [f"{lost} of {len(there)} pictures were lost"] if lost else []
+    return [f"{lost} of {len(there)} images were lost"] if lost else []
 
 
 def _judged(answered: ResponseContext, came: Outcome) -> list[str]:
@@ -204,7 +204,7 @@ def _judged(answered: ResponseContext, came: Outcome) -> list[str]:
         found += shown(repr(event), secret=False)
     given = () if came.result is None else came.result.images
     flawed = [image for image in (*given, *came.kept) if image.flaw is not None]
-    found += [f"{len(flawed)} that are no whole pictures were given as such"] if flawed else []
+    found += [f"{len(flawed)} that are no whole images were given as such"] if flawed else []
     found += [line for error in came.reasons for line in of_error(answered, error)]
     return found + [line for image in (*came.kept, *came.damaged) for line in of_image(image)]
 

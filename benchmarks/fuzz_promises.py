@@ -1,4 +1,4 @@
-"""What every result, picture and error must be, whatever the answer was: the promises that the fuzzer looks at.
+"""What every result, image and error must be, whatever the answer was: the promises that the fuzzer looks at.
 
 Rules: each function tells what is wrong in words, one line for each broken promise.
 """
@@ -28,8 +28,8 @@ _EXTRA = re.compile(r"extra=<.*?>(?=[,)])", re.DOTALL)  # the names of fields, w
 
 
 def of_result(result: ImageResult) -> list[str]:
-    """Pictures, counts, a repr that shows nothing, a pickle that is the same."""
-    found = [] if result.images else ["a result without a picture"]
+    """Images, counts, a repr that shows nothing, a pickle that is the same."""
+    found = [] if result.images else ["a result without an image"]
     for image in result.images:
         found += of_image(image)
     found += counts(result, "created")
@@ -58,11 +58,11 @@ def of_image(image: Image) -> list[str]:
         real = all(side is None for side in sides) or all(
             isinstance(side, int) and side > 0 for side in sides
         )
-        found = [] if real else [f"a picture of {sides} pixels"]
+        found = [] if real else [f"an image of {sides} pixels"]
         return (
-            found if len(image.data) == image.nbytes else [*found, "a picture that is not as long as it says"]
+            found if len(image.data) == image.nbytes else [*found, "an image that is not as long as it says"]
         )
-    return [] if isinstance(image.url, str) and image.url else ["a picture that has neither bytes nor a URL"]
+    return [] if isinstance(image.url, str) and image.url else ["an image that has neither bytes nor a URL"]
 
 
 def counts(value: Any, *names: str) -> list[str]:

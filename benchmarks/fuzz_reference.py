@@ -1,4 +1,4 @@
-"""The pictures of an answer as a plain reader finds them: the whole body, `json.loads`, base64 by the standard library.
+"""The images of an answer as a plain reader finds them: the whole body, `json.loads`, base64 by the standard library.
 
 Rules: none of the decoder's own code, so that a mistake of its cannot hide itself. Only what is beyond doubt counts:
 base64 without any liberty, events with plain line ends and a blank line behind them.

@@ -23,7 +23,7 @@ from openai_images.server import LocalImagesServer
 __all__ = ["Length", "main", "moment", "noise", "one"]
 
 PROMPTS, AT_ONCE = 60, 2
-PACE = 0.04  # seconds that a picture takes
+PACE = 0.04  # seconds that an image takes
 LIMITED = 3
 """Every so many batches the server has a limit."""
 
@@ -87,7 +87,7 @@ def _server(picture: bytes, *, limited: bool) -> LocalImagesServer:
 
 
 def _job(folder: Path, server: LocalImagesServer, name: str, prompts: int = PROMPTS) -> Job:
-    texts = tuple(f"batch {name}, picture {number}" for number in range(prompts))
+    texts = tuple(f"batch {name}, image {number}" for number in range(prompts))
     return Job(prompts=texts, folder=folder / name, server=server)
 
 
@@ -137,7 +137,7 @@ def _summary(told: Iterable[Told]) -> tuple[str, bool]:
     posts = sum(sum(story.ended.posts.values()) for story in stories)
     lines.append(
         f"{len(stories)} batches, {sum(story.was_running for story in stories)} killed while they ran, "
-        f"{sum(len(story.killed.done) for story in stories):,} pictures done before, "
+        f"{sum(len(story.killed.done) for story in stories):,} images done before, "
         f"{sum(len(story.killed.open - story.killed.there) for story in stories):,} unknown, {posts:,} POSTs in all, "
         f"{sum(len(story.wrong) for story in stories)} promises broken"
     )

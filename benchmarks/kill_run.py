@@ -91,7 +91,7 @@ class Job:
 
 @frozen
 class Snapshot:
-    """What is there between two runs: the rows by key, pictures by name with their digest, and POSTs by prompt."""
+    """What is there between two runs: the rows by key, images by name with their digest, and POSTs by prompt."""
 
     rows: dict[str, list[dict[str, Any]]]
     torn: bool
@@ -134,7 +134,7 @@ class Snapshot:
 
     @property
     def there(self) -> set[str]:
-        """Items whose picture is there."""
+        """Items whose image is there."""
         return {Path(name).stem for name in self.files}
 
 
@@ -192,7 +192,7 @@ def _judge_resumed(job: Job, story: Story) -> list[str]:
     killed, resumed = story.killed, story.resumed
     keys = _keys(job)
     wrong = [f"{name} was changed or lost" for name in _changed(killed, resumed)]
-    wrong += [f"{key} is done without a picture" for key in sorted(killed.done - killed.there)]
+    wrong += [f"{key} is done without an image" for key in sorted(killed.done - killed.there)]
     for prompt, key in zip(job.prompts, keys, strict=True):
         posts, allowed = resumed.posts[prompt], 1 + resumed.count(key, "refused")
         if posts > allowed:
@@ -203,7 +203,7 @@ def _judge_resumed(job: Job, story: Story) -> list[str]:
             wrong.append(f"{key} was POSTed before the journal said so")
     missing = set(keys) - resumed.done
     wrong += [f"{key} is missing, and was not unknown" for key in sorted(missing - killed.open)]
-    wrong += [f"{key} is missing, and its picture was there" for key in sorted(missing & killed.there)]
+    wrong += [f"{key} is missing, and its image was there" for key in sorted(missing & killed.there)]
     wrong += _strange(job, resumed)
     wrong += [f"{key} is missing and not named" for key in sorted(missing) if key not in story.said]
     if story.codes[0] != (1 if missing else 0):
@@ -218,7 +218,7 @@ def _judge_ended(job: Job, story: Story) -> list[str]:
     if lacking := set(_keys(job)) - ended.done:
         wrong.append(f"with --retry-unknown still missing: {sorted(lacking)}")
     if len(ended.files) != len(job.prompts):
-        wrong.append(f"{len(ended.files)} pictures for {len(job.prompts)} prompts")
+        wrong.append(f"{len(ended.files)} images for {len(job.prompts)} prompts")
     wrong += _strange(job, ended)
     for prompt, key in zip(job.prompts, _keys(job), strict=True):
         allowed = 1 + ended.count(key, "refused") + (key in killed.open)
@@ -241,11 +241,11 @@ def _changed(before: Snapshot, after: Snapshot) -> list[str]:
 
 
 def _strange(job: Job, seen: Snapshot) -> list[str]:
-    """Pictures that are not what was served: torn, or somebody else's."""
+    """Images that are not what was served: torn, or somebody else's."""
     assert isinstance(job.server.pictures, bytes)
     right = hashlib.sha256(job.server.pictures).hexdigest()
     found = (name for name, digest in seen.files.items() if digest != right)
-    return [f"{name} is not the picture that was served" for name in found]
+    return [f"{name} is not the image that was served" for name in found]
 
 
 def _size(path: Path) -> int:

@@ -1,6 +1,6 @@
 """Who works off many prompts, each as one would write it today, and what that takes.
 
-Rules: a picture counts where its bytes are those that were served; a failed call is a picture less and stops nobody
+Rules: an image counts where its bytes are those that were served; a failed call is an image less and stops nobody
 else. Imports are inside, and over before the clock starts. Only this client can be told the limit. The floor reads
 and throws away. Beside a limit a failed call is a figure, not a fault of the run.
 """
@@ -31,7 +31,7 @@ SDK_PATIENT = f"{SDK}, 10 retries"
 
 @define
 class Done:
-    """What came of a load: pictures and errors by name.
+    """What came of a load: images and errors by name.
 
     From the first prompt to the last outcome: `seconds`, and `cpu`, seconds of processor time.
     """
@@ -43,8 +43,8 @@ class Done:
     _right: str = Factory(lambda: digests(SHAPES[SHAPE])[0])
 
     def take(self, picture: bytes) -> None:
-        """Count a picture."""
-        assert hashlib.sha256(picture).hexdigest() == self._right, "not the picture that was sent"
+        """Count an image."""
+        assert hashlib.sha256(picture).hexdigest() == self._right, "not the image that was sent"
         self.pictures += 1
 
     def fail(self, error: BaseException) -> None:
@@ -111,7 +111,7 @@ def _async_openai(**options: Any) -> Worker:
 
 
 async def read_and_discard(url: str, load: Load) -> Done:
-    """The floor: as many loops as slots, each asks for one picture after the other and keeps none."""
+    """The floor: as many loops as slots, each asks for one image after the other and keeps none."""
     import aiohttp
 
     done, prompts = Done(), _prompts(load)
@@ -144,11 +144,11 @@ async def _work_off(turn: Turn, load: Load) -> Done:
 
 
 async def work_off(turn: Turn) -> float:
-    """How many times the ideal it takes; refusals and missing pictures are parts."""
+    """How many times the ideal it takes; refusals and missing images are parts."""
     assert turn.case.load is not None
     done = await _work_off(turn, turn.case.load)
     counts = await asyncio.to_thread(_counts, turn.port)
-    assert counts["pictures"] >= done.pictures, "more pictures than were served"
+    assert counts["pictures"] >= done.pictures, "more images than were served"
     turn.parts["delivered"] = done.pictures
     turn.parts["missing"] = turn.case.load.prompts - done.pictures
     turn.parts["refused"] = counts["refused"]
@@ -165,16 +165,16 @@ def _counts(port: int) -> dict[str, int]:
 
 
 async def cpu_per_picture(turn: Turn) -> float:
-    """CPU milliseconds for each picture, after a few that do not count."""
+    """CPU milliseconds for each image, after a few that do not count."""
     assert turn.case.load is not None
     await _work_off(turn, evolve(turn.case.load, prompts=turn.case.load.concurrency))
     done = await _work_off(turn, turn.case.load)
-    assert done.pictures == turn.case.load.prompts, f"{done.pictures:,} pictures, {done.errors}"
+    assert done.pictures == turn.case.load.prompts, f"{done.pictures:,} images, {done.errors}"
     return done.cpu / done.pictures * 1e3
 
 
 FEWER = 16
-"""How many times fewer pictures come first."""
+"""How many times fewer images come first."""
 
 
 async def memory_growth(turn: Turn) -> float:
@@ -185,7 +185,7 @@ async def memory_growth(turn: Turn) -> float:
     for prompts in (turn.case.load.prompts // FEWER, turn.case.load.prompts):
         begin()
         done = await _work_off(turn, evolve(turn.case.load, prompts=prompts))
-        assert done.pictures == prompts, f"{done.pictures:,} pictures, {done.errors}"
+        assert done.pictures == prompts, f"{done.pictures:,} images, {done.errors}"
         above.append(peak() - idle)
-        turn.notes.append(f"{prompts:,} pictures: {above[-1] / 1e6:.1f} MB above idle")
+        turn.notes.append(f"{prompts:,} images: {above[-1] / 1e6:.1f} MB above idle")
     return (above[1] - above[0]) / 1e6

@@ -1,6 +1,6 @@
-"""What is measured of many prompts: how well a limit is kept and a crowd of slots filled, and what a picture takes.
+"""What is measured of many prompts: how well a limit is kept and a crowd of slots filled, and what an image takes.
 
-Rules: a turn at a limit gives several numbers: the time as a multiple of the ideal, the pictures that came and those
+Rules: a turn at a limit gives several numbers: the time as a multiple of the ideal, the images that came and those
 that are missing, and the refusals that the server counted.
 """
 
@@ -69,7 +69,7 @@ EFFICIENCY = (
 GENERATE_MANY = (
     Case(
         key="many-cpu",
-        title="generate_many of 2,500 pictures of 1 KB, 64 at a time",
+        title="generate_many of 2,500 images of 1 KB, 64 at a time",
         unit="CPU ms",
         probe="cpu_per_picture",
         contenders=(OURS, SDK, FLOOR),
@@ -82,7 +82,7 @@ GENERATE_MANY = (
     ),
     Case(
         key="many-memory",
-        title="memory of generate_many, 40,000 pictures of 1 KB beyond that of 2,500",
+        title="memory of generate_many, 40,000 images of 1 KB beyond that of 2,500",
         unit="MB",
         probe="memory_growth",
         contenders=(OURS,),

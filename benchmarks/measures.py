@@ -28,15 +28,15 @@ STREAM = tuple(
         plot="cpu",
     )
     for size, what, batches, of_sdk, of_floor in (
-        ("2x2mb", "two pictures of 2 MB", 3, 18, 1.35),
-        ("8mb", "one picture of 8 MB", 2, 15, 1.25),
+        ("2x2mb", "two images of 2 MB", 3, 18, 1.35),
+        ("8mb", "one image of 8 MB", 2, 15, 1.25),
     )
 )
 
 JSON = (
     Case(
         key="json",
-        title="JSON, 10 pictures of 8 MB",
+        title="JSON, 10 images of 8 MB",
         unit="CPU ms per MB",
         probe="cpu_per_mb",
         shape="json-10x8mb",
@@ -53,7 +53,7 @@ _PER_STREAM = Goal("into= <= 2 MB", 2.0, of=INTO)
 MEMORY = (
     Case(
         key="memory-json",
-        title="memory above idle, JSON, 10 pictures of 8 MB",
+        title="memory above idle, JSON, 10 images of 8 MB",
         unit="MB",
         probe="memory",
         shape="json-10x8mb",
@@ -63,7 +63,7 @@ MEMORY = (
     ),
     Case(
         key="memory-stream",
-        title="memory above idle, one event stream with two pictures of 8 MB",
+        title="memory above idle, one event stream with two images of 8 MB",
         unit="MB",
         probe="memory",
         shape="stream-2x8mb",
@@ -74,7 +74,7 @@ MEMORY = (
     *(
         Case(
             key=f"memory-into-{size}",
-            title=f"memory above idle per open stream, pictures of {size.removesuffix('mb')} MB, 8 at a time",
+            title=f"memory above idle per open stream, images of {size.removesuffix('mb')} MB, 8 at a time",
             unit="MB",
             probe="memory_per_call",
             shape=f"stream-{size}",
@@ -86,7 +86,7 @@ MEMORY = (
     ),
     Case(
         key="memory-64",
-        title="memory above idle, 64 event streams at once, pictures of 8 MB",
+        title="memory above idle, 64 event streams at once, images of 8 MB",
         unit="MB",
         probe="memory",
         shape="stream-8mb",
@@ -112,15 +112,15 @@ STALL = tuple(
         plot="stall",
     )
     for kind, what, shape, parallel in (
-        ("stream", "4 event streams with an 8 MB picture at once", "stream-8mb", 4),
-        ("json", "JSON with 10 pictures of 8 MB", "json-10x8mb", 1),
+        ("stream", "4 event streams with an 8 MB image at once", "stream-8mb", 4),
+        ("json", "JSON with 10 images of 8 MB", "json-10x8mb", 1),
     )
 )
 
 TINY = (
     Case(
         key="tiny",
-        title="a request with a picture of 1 KB, 64 at once",
+        title="a request with an image of 1 KB, 64 at once",
         unit="CPU ms",
         probe="cpu_per_call",
         parallel=64,
@@ -138,7 +138,7 @@ GROWTH = (
     *(
         Case(
             key=f"growth-{kind}",
-            title=f"CPU of an 8 MB picture by that of a 2 MB one, {what}",
+            title=f"CPU of an 8 MB image by that of a 2 MB one, {what}",
             unit="times",
             probe="growth",
             shape=f"{kind}-2mb",
@@ -152,7 +152,7 @@ GROWTH = (
     *(
         Case(
             key=f"growth-{probe.replace('_', '-')}",
-            title=f"CPU of an 8 MB picture by that of a 2 MB one, the decoder alone, in pieces of {size}",
+            title=f"CPU of an 8 MB image by that of a 2 MB one, the decoder alone, in pieces of {size}",
             unit="times",
             probe=probe,
             shape="pieces-2mb",
@@ -168,7 +168,7 @@ GROWTH = (
 CROWD = (
     Case(
         key="crowd",
-        title=f"memory above idle per stream, {STREAMS:,} streams at once, small pictures",
+        title=f"memory above idle per stream, {STREAMS:,} streams at once, small images",
         unit="KB",
         probe="crowd",
         shape="crowd",

@@ -2,7 +2,7 @@
 
 Rules: idle is after imports and a first small request. The peak is the kernel's own high-water mark of the resident
 memory, set back just before the calls (Linux), so that no moment is missed; elsewhere it is how far the mark of the
-process's whole life rose. The user keeps every picture in memory until all are there. Pages of files that the system
+process's whole life rose. The user keeps every image in memory until all are there. Pages of files that the system
 caches are not counted: they are nobody's.
 """
 
@@ -33,7 +33,7 @@ class Keeper(Tally):
     kept: list[bytes] = Factory(list[bytes])
 
     def hand(self, picture: bytes | Path | int) -> None:
-        """Take one more picture."""
+        """Take one more image."""
         super().hand(picture)
         if isinstance(picture, bytes):
             self.kept.append(picture)

@@ -37,7 +37,7 @@ def _case(key: str, title: str, goals: tuple[Goal, ...], **how: Any) -> Case:
 PACED = (
     _case(
         "paced-tls",
-        "event stream over TLS, 10 MB/s in pieces of 16 KB, one picture of 8 MB",
+        "event stream over TLS, 10 MB/s in pieces of 16 KB, one image of 8 MB",
         _goals(5, 0.8),
         shape="paced-8mb",
         pace=_RECORDS,
@@ -45,14 +45,14 @@ PACED = (
     ),
     _case(
         "paced",
-        "event stream, 10 MB/s in pieces of 16 KB, one picture of 8 MB",
+        "event stream, 10 MB/s in pieces of 16 KB, one image of 8 MB",
         _goals(7, 0.5),
         shape="paced-8mb",
         pace=_RECORDS,
     ),
     _case(
         "paced-packets",
-        "event stream, 5 MB/s in pieces of 1,448 bytes, one picture of 2 MB",
+        "event stream, 5 MB/s in pieces of 1,448 bytes, one image of 2 MB",
         _goals(12, 0.15),
         shape="stream-2mb",
         pace=_PACKETS,
@@ -60,7 +60,7 @@ PACED = (
     ),
     _case(
         "paced-16",
-        "16 event streams at once, 5 MB/s each in pieces of 16 KB, pictures of 2 MB",
+        "16 event streams at once, 5 MB/s each in pieces of 16 KB, images of 2 MB",
         _goals(5, 1.0),
         shape="paced-2mb",
         pace=_RECORDS_OF_MANY,
@@ -71,19 +71,19 @@ PACED = (
 TLS = (
     _case(
         "tls-stream",
-        "event stream over TLS, one picture of 8 MB, 4 at a time",
+        "event stream over TLS, one image of 8 MB, 4 at a time",
         _goals(14, 0.8),
         shape="stream-8mb",
         tls=True,
         parallel=4,
     ),
-    _case("tls-json", "JSON over TLS, 10 pictures of 8 MB", _goals(7, 2.0), shape="json-10x8mb", tls=True),
+    _case("tls-json", "JSON over TLS, 10 images of 8 MB", _goals(7, 2.0), shape="json-10x8mb", tls=True),
 )
 
 LATENCY = (
     Case(
         key="latency",
-        title="from the last byte of an 8 MB event to the picture in the user's hands",
+        title="from the last byte of an 8 MB event to the image in the user's hands",
         unit="ms",
         probe="latency",
         shape="last-8mb",
@@ -92,7 +92,7 @@ LATENCY = (
     ),
     Case(
         key="latency-paced",
-        title="from the last piece of an 8 MB event at 10 MB/s to the picture in the user's hands",
+        title="from the last piece of an 8 MB event at 10 MB/s to the image in the user's hands",
         unit="ms",
         probe="latency",
         shape="paced-8mb",

@@ -1,6 +1,6 @@
-"""The answers that are served, made once: event streams and JSON documents with pictures of a known size.
+"""The answers that are served, made once: event streams and JSON documents with images of a known size.
 
-Rules: the fields come in the real service's order, in compact JSON; a picture has a PNG's head and random bytes behind
+Rules: the fields come in the real service's order, in compact JSON; an image has a PNG's head and random bytes behind
 it, which is how compressed pixels look to a decoder. The same shape has the same bytes in every process.
 """
 
@@ -50,9 +50,9 @@ class Gate(Enum):
 
 @frozen(kw_only=True)
 class Shape:
-    """An answer: so many pictures of so many bytes, as an event stream or one JSON document, in chunks of a size.
+    """An answer: so many images of so many bytes, as an event stream or one JSON document, in chunks of a size.
 
-    A stream's last picture is the completed one, those before are partial. With `apart` each chunk is sent by itself.
+    A stream's last image is the completed one, those before are partial. With `apart` each chunk is sent by itself.
     """
 
     nbytes: int
@@ -65,7 +65,7 @@ class Shape:
 
     @property
     def decoded_bytes(self) -> int:
-        """All its pictures together."""
+        """All its images together."""
         return self.nbytes * self.pictures
 
 
@@ -93,7 +93,7 @@ SHAPES = _FULL | {
 
 
 def digests(shape: Shape) -> list[str]:
-    """The SHA-256 of each picture, in order."""
+    """The SHA-256 of each image, in order."""
     return [_digest(shape.nbytes, number) for number in range(shape.pictures)]
 
 

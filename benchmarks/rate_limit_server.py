@@ -1,6 +1,6 @@
 """A bare server with a token bucket: `python -m benchmarks.rate_limit_server PER_MINUTE BURST exact|seconds SECONDS`.
 
-Rules: every POST is charged when it has arrived, and answered with a small picture after SECONDS or with a 429 at
+Rules: every POST is charged when it has arrived, and answered with a small image after SECONDS or with a 429 at
 once; what is left in the bucket is told nowhere, and a refusal says when to come back in the way that was asked for. A
 rate of 0 is no limit. `GET /counts` gives the answers so far as JSON. It prints its port once it listens, and ends
 when its standard input does.
@@ -21,7 +21,7 @@ from benchmarks.server import BACKLOG, allow_many_sockets, end_of_request
 __all__ = ["SHAPE", "Bucket", "Door"]
 
 SHAPE = "json-1kb"
-"""What a picture's answer is."""
+"""What an image's answer is."""
 
 
 @define

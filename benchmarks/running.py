@@ -34,7 +34,7 @@ DISTORTING = re.compile(r"\w+_PROXY|OPENAI_\w+|PYTHONDEVMODE|PYTHONASYNCIODEBUG"
 
 @frozen
 class Effort:
-    """How many rounds, whether with `small` pictures once, and how many turns at once."""
+    """How many rounds, whether with `small` images once, and how many turns at once."""
 
     rounds: int
     small: bool = False
@@ -136,11 +136,11 @@ def _enter(outcome: Outcome, case: Case, name: str, report: Report) -> None:
 
 
 def _wrong(name: str, case: Case, report: Report) -> str | None:
-    """What is wrong with the pictures that the contender gave."""
+    """What is wrong with the images that the contender gave."""
     given = report["digests"]
     if name == FLOOR or not given or given == digests(SHAPES[case.shape]):
         return None
-    return "its pictures are not those that were sent"
+    return "its images are not those that were sent"
 
 
 def _turn(name: str, case: Case, server: Address, *, small: bool) -> Report:

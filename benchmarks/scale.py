@@ -1,8 +1,8 @@
 """Ten thousand prompts at once: `python -m benchmarks scale [WAY...] [--prompts 10000] [--concurrency 100]`.
 
-Rules: the server is the local images server with one picture made beforehand, in another process than what is measured;
+Rules: the server is the local images server with one image made beforehand, in another process than what is measured;
 each way is measured in a process of its own. Ways that send nothing (to resume a batch that is done, to plan one, to
-name pictures) are measured with a quarter of the prompts, too: four times as many may take five times the processor's
+name images) are measured with a quarter of the prompts, too: four times as many may take five times the processor's
 time. Prints the figures and the goals; exits with 1 where a goal is not met.
 """
 
@@ -20,12 +20,12 @@ from openai_images.server import LocalImagesServer
 
 __all__ = ["judge", "main"]
 
-SIDE = 180  # of the picture, in pixels: about 100 KB
+SIDE = 180  # of the image, in pixels: about 100 KB
 MEMORY_MB = 150.0
 FEEDERS = 2
 """Tasks beside the calls: who reads the source, and who keeps the whole."""
 CALLS_EACH = {"generate_many": 1, "Batch": 2}
-"""Tasks of one call: the batch writes a picture and its row in a task that a cancellation does not cut short."""
+"""Tasks of one call: the batch writes an image and its row in a task that a cancellation does not cut short."""
 
 
 async def measure(way: str, prompts: int, concurrency: int, picture: bytes) -> Seen:
@@ -68,7 +68,7 @@ def judge_growth(way: str, quarter: Seen, seen: Seen, prompts: int) -> list[tupl
 
 
 def judge(way: str, seen: Seen, prompts: int, concurrency: int, picture: int) -> list[tuple[str, str, bool]]:
-    """Each goal, what was found, and whether that is enough; `picture` is a picture's size in bytes."""
+    """Each goal, what was found, and whether that is enough; `picture` is an image's size in bytes."""
     allowed = MEMORY_MB + concurrency * picture / 1e6
     above = (seen.peak - seen.idle) / 1e6
     failed = sum(seen.errors.values())
@@ -76,7 +76,7 @@ def judge(way: str, seen: Seen, prompts: int, concurrency: int, picture: int) ->
     goals = [
         (
             "all delivered, no error",
-            f"{seen.pictures:,} pictures, {failed} errors",
+            f"{seen.pictures:,} images, {failed} errors",
             not failed and seen.pictures == prompts,
         ),
         (f"memory above idle <= {allowed:.0f} MB", f"{above:.1f} MB", above <= allowed),
@@ -101,9 +101,7 @@ def main() -> int:
     if unknown := set(arguments.ways) - set(ways):
         parser.error(f"no such way: {', '.join(sorted(unknown))}")
     picture, good = noise(SIDE), True
-    print(
-        f"{arguments.prompts:,} prompts, {arguments.concurrency} at once, pictures of {len(picture):,} bytes"
-    )
+    print(f"{arguments.prompts:,} prompts, {arguments.concurrency} at once, images of {len(picture):,} bytes")
     for way in arguments.ways or ways:
         if way in ALONE:
             quarter, seen = asyncio.run(measure_growth(way, arguments.prompts))

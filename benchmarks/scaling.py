@@ -82,7 +82,7 @@ Way = Callable[[Any, Path, Seen, int, int], Awaitable[None]]
 
 
 async def generate_many(client: Any, folder: Path, seen: Seen, prompts: int, concurrency: int) -> None:
-    """Pictures straight to disk, from a source that is read as it goes."""
+    """Images straight to disk, from a source that is read as it goes."""
     many = client.generate_many(seen.prompts(prompts), concurrency=concurrency, into=folder)
     async with many as outcomes:
         await seen.take(outcomes)
@@ -159,7 +159,7 @@ def _write_prompts(folder: Path, prompts: Iterator[str]) -> Path:
 
 
 async def one_name(_: Any, folder: Path, __: Seen, prompts: int, ___: int) -> None:
-    """Give pictures their names where the user wants the same for all."""
+    """Give images their names where the user wants the same for all."""
     from openai_images._util.atomic_file import open_part, publish
 
     for _number in range(prompts):
@@ -202,7 +202,7 @@ async def measure(way: Way, url: str, folder: Path, prompts: int, concurrency: i
         watching.cancel()
         seen.peak = peak()
     digests = [hashlib.sha256(path.read_bytes()).digest() for path in sorted((folder / "run").rglob("*.png"))]
-    assert len(set(digests)) <= 1, "the pictures differ"
+    assert len(set(digests)) <= 1, "the images differ"
     seen.pictures = len(digests)
     return seen
 

@@ -53,7 +53,7 @@ def _figures(measured: Sequence[tuple[Case, Outcome]]) -> str:
 
 
 def limits(outcomes: Mapping[str, Outcome]) -> str:
-    """What each worker made of each limit: pictures, refusals, time; nothing where none was measured."""
+    """What each worker made of each limit: images, refusals, time; nothing where none was measured."""
     rows: dict[str, list[str]] = {}
     for case, _ in cases_of(outcomes):
         if _is_limit(case) and case.title not in rows:
@@ -103,7 +103,7 @@ def page(outcomes: Mapping[str, Outcome], plots: Iterable[str]) -> str:
     listed = "".join(f"- {remark}\n" for remark in remarks(outcomes))
     limited = limits(outcomes)
     explained = (
-        f"\n## Limits\n\nOf {PROMPTS} prompts: pictures delivered, answers of 429 caused, and the time "
+        f"\n## Limits\n\nOf {PROMPTS} prompts: images delivered, answers of 429 caused, and the time "
         f"by the ideal one.\n\n{limited}"
     )
     return (

@@ -1,6 +1,6 @@
 """One contender's turn at one case, inside its own process: what each measurement has in common.
 
-Rules: imports and a first call are over before the clock starts; the user has every picture before it stops, and its
+Rules: imports and a first call are over before the clock starts; the user has every image before it stops, and its
 size is checked then. A measurement is given a `Turn` and gives one number.
 """
 
@@ -29,7 +29,7 @@ class Tally:
     last: bytes | Path | int = 0
 
     def hand(self, picture: bytes | Path | int) -> None:
-        """Take one picture; it is free to go when the next one comes."""
+        """Take one image; it is free to go when the next one comes."""
         self.last = picture
         if isinstance(picture, bytes):
             self.nbytes += len(picture)
@@ -45,7 +45,7 @@ class Turn:
     case: Case
     port: int
     digests: list[str] = Factory(list[str])
-    """Of the pictures of a call outside the timed part."""
+    """Of the images of a call outside the timed part."""
     errors: list[str] = Factory(list[str])
     """Calls that failed where others may go on."""
     notes: list[str] = Factory(list[str])
@@ -68,7 +68,7 @@ class Turn:
 
     @asynccontextmanager
     async def warm(self, connections: int = 1) -> AsyncGenerator[Ask]:
-        """The contender, with open connections, after a call whose pictures were looked at."""
+        """The contender, with open connections, after a call whose images were looked at."""
 
         def look_at(picture: bytes | Path | int) -> None:
             if not isinstance(picture, int):

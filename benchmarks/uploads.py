@@ -1,7 +1,7 @@
-"""How much memory an edit of large pictures takes: `python -m benchmarks uploads [--count 16] [--megabytes 40]`.
+"""How much memory an edit of large images takes: `python -m benchmarks uploads [--count 16] [--megabytes 40]`.
 
 Rules: the server reads and throws away; each way is measured in a process of its own, `python -m benchmarks.uploads
-run WAY URL FOLDER COUNT`, where everything was imported and used once, with a small picture, before the memory counts.
+run WAY URL FOLDER COUNT`, where everything was imported and used once, with a small image, before the memory counts.
 What the user holds in memory counts as well: where bytes are sent, they are read after the idle moment. Prints the
 figures and the goals; exits with 1 where a goal is not met.
 """
@@ -28,7 +28,7 @@ __all__ = ["WAYS", "Drain", "Sent", "judge", "main", "measure", "png"]
 MEGABYTE = 1_000_000
 SPARE = 4  # megabytes
 COPIES = {"paths": 0, "files": 0, "bytes": 1, "json": 0}
-"""How often the pictures may lie in memory: what the user holds is one copy."""
+"""How often the images may lie in memory: what the user holds is one copy."""
 
 ANSWER = b'{"created":1,"data":[{"b64_json":"R0lGODlhQQABAAAAADs="}]}'
 
@@ -49,7 +49,7 @@ Send = Callable[[list[Path]], Awaitable[object]]
 
 
 def ours(hand: Callable[[Path], Any], **params: Any) -> Callable[[str], tuple[Any, Send]]:
-    """This client, handed pictures so."""
+    """This client, handed images so."""
 
     def make(url: str) -> tuple[Any, Send]:
         from openai_images import ImagesClient
@@ -153,7 +153,7 @@ class Drain(asyncio.Protocol):
 
 
 async def measure(way: str, count: int, nbytes: int, folder: Path) -> Sent:
-    """What one way showed, with pictures in the folder. Raises RuntimeError where its process fails."""
+    """What one way showed, with images in the folder. Raises RuntimeError where its process fails."""
     (folder / "small.png").write_bytes(png(1000))
     for number in range(count):
         (folder / f"{number}.png").write_bytes(png(nbytes))
@@ -182,13 +182,13 @@ def main() -> int:
     """Measure all ways, print; 1 where a goal is not met."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks uploads", description="Memory of an edit.")
     parser.add_argument("ways", nargs="*", metavar="WAY", help=f"of: {'; '.join(WAYS)} (all)")
-    parser.add_argument("--count", type=int, default=16, help="how many pictures (%(default)s)")
+    parser.add_argument("--count", type=int, default=16, help="how many images (%(default)s)")
     parser.add_argument("--megabytes", type=float, default=40, help="of each (%(default)s)")
     arguments = parser.parse_args()
     if unknown := set(arguments.ways) - set(WAYS):
         parser.error(f"no such way: {', '.join(sorted(unknown))}")
     nbytes, good = int(arguments.megabytes * MEGABYTE), True
-    print(f"an edit of {arguments.count} pictures of {arguments.megabytes:g} MB each")
+    print(f"an edit of {arguments.count} images of {arguments.megabytes:g} MB each")
     for way in arguments.ways or WAYS:
         with tempfile.TemporaryDirectory() as folder:
             seen = asyncio.run(measure(way, arguments.count, nbytes, Path(folder)))

@@ -183,7 +183,7 @@ class Budget:
         found = (
             "no image of this kind has finished yet"
             if dearest is None
-            else f"${MARGIN * dearest:.4f} is reserved for each, {MARGIN} times the dearest so far"
+            else f"${MARGIN * dearest:.4f} is reserved for each, {MARGIN} times the most expensive so far"
         )
         advice = "give max_image_cost" if worst is None else "name size and quality, or give max_image_cost,"
         return f"an image by {cost.assumed} may cost up to {most}, and {found}; {advice} to make it certain"

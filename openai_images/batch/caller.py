@@ -179,7 +179,7 @@ class CircuitBreaker:
         if self._open_since is None:
             self._open_since = now
             _log.warning(
-                "the server is not there for us; nothing is lost, and it is asked again for %.0f s",
+                "the server is unreachable; nothing is lost, retrying for %.0f s",
                 max_outage,
             )
         if is_probe:

@@ -136,7 +136,7 @@ def _lead(entries: Sequence[SheetEntry], header: SheetHeader) -> str:
     groups = {entry.group for entry in entries if entry.group}
     prompts = len(groups) + sum(not entry.group for entry in entries)
     of = _plural(prompts, "prompt") + (f" ({_plural(len(entries), 'request')})" if groups else "")
-    facts = [f"<b>{_plural(images, 'picture')}</b> of {of}"]
+    facts = [f"<b>{_plural(images, 'image')}</b> of {of}"]
     if header.spent is not None:
         facts.append(f"<b>{_usd(header.spent)}</b> spent")
     if header.unpriced:

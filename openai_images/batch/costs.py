@@ -81,7 +81,7 @@ def read_batch_costs(folder: str | os.PathLike[str]) -> BatchCosts:
 def _describe(root: Path) -> str:
     """Say what is there in place of a batch."""
     if not root.exists():
-        return "there is nothing with this name"
+        return "it does not exist"
     if not root.is_dir():
         return f"it is a file; name the folder that has a {_JOURNAL}"
     paths = sorted(root.iterdir())

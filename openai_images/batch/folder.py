@@ -175,13 +175,13 @@ class BatchFolder:
         is_torn_beginning = contents.torn == data and _FIRST_BYTES.startswith(data[: len(_FIRST_BYTES)])
         if not contents.rows and data.strip() and not is_torn_beginning:
             msg = (
-                f"{str(self.paths.journal)!r} has no row that a batch wrote, so nobody can say what was paid for; "
+                f"{str(self.paths.journal)!r} has no row that a batch wrote, so what was paid for is unknown; "
                 "nothing was sent, and nothing touched. Restore it, or use another folder"
             )
             raise BatchFolderError(msg)
         if not contents.rows and self.paths.images.is_dir() and any(self.paths.images.iterdir()):
             msg = (
-                f"{str(self.paths.journal)!r} has no row, and there are images beside it, so its rows were lost; "
+                f"{str(self.paths.journal)!r} has no row, and there are images next to it, so its rows were lost; "
                 "nothing was sent, and nothing touched. Restore it, or use another folder"
             )
             raise BatchFolderError(msg)
@@ -206,7 +206,7 @@ class BatchFolder:
             disk.sync(journal.descriptor)
             note = (
                 f"the last line of journal.jsonl was torn ({len(contents.torn):,} bytes, as after a crash): it was "
-                "moved to journal.torn, and what it told is found out anew"
+                "moved to journal.torn, and its item is checked again"
             )
             journal.contents = evolve(contents, notes=(*contents.notes, note))
         if contents.lacks_newline:

@@ -70,7 +70,7 @@ class ImageStore:
                 return evolve(self._store_in(self._fallback_folder(), images_by_stem), error=error)
             except OSError:
                 why = error.strerror or type(error).__name__
-                msg = f"the picture could not be written to {self.place!r} ({why}), nor anywhere else"
+                msg = f"the image could not be written to {self.place!r} ({why}), nor anywhere else"
                 raise ImageNotStoredError(msg, images) from None
 
     @property

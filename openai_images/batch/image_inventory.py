@@ -130,9 +130,7 @@ class ImageInventory:
                 partial.append(self._place(name, target).name)
         if partial:
             self._disk.sync_folder(self._paths.images)
-        return [
-            f"{name} is one of several pictures of an item; the others did not arrive" for name in partial
-        ]
+        return [f"{name} is one of several images of an item; the others did not arrive" for name in partial]
 
     def _verify_file(self, file: StoredFile) -> str:
         folder, _, name = file.name.rpartition("/")

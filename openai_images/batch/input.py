@@ -134,7 +134,7 @@ def _decode(data: bytes, problems: Problems) -> str:
     except UnicodeDecodeError as error:
         if encoding == "utf-16":
             problems.append(
-                (1, f"it is not the UTF-16 its beginning says ({error.reason}); save it as UTF-8")
+                (1, f"it is not valid UTF-16, although it begins like it ({error.reason}); save it as UTF-8")
             )
             return ""
     for number, line in enumerate(data.splitlines(), 1):
@@ -184,7 +184,7 @@ def _check_prompt(prompt: Any, line: int, problems: Problems) -> str:
         long = f"the prompt has {len(prompt):,} characters, and {_MAX_PROMPT:,} are allowed"
         problems.add(line, f"{long}")
     if not _is_encodable(prompt):
-        problems.add(line, "the prompt holds half of a surrogate pair, which is no character")
+        problems.add(line, "the prompt holds half of a surrogate pair, which is not a character")
     return prompt
 
 

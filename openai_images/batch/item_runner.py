@@ -48,7 +48,7 @@ from openai_images.models.results import ImageResult, with_images
 _MAX_DELAYS = 8
 """How often a server may say "later" to one item, after the client's retries each time: it may mean the item."""
 
-_RUN_ENDED = "the run ended before its answer came"
+_RUN_ENDED = "the run ended before its response came"
 
 
 class ItemRunner(CallObserver):

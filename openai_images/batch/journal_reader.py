@@ -101,7 +101,7 @@ def parse_journal(data: bytes, extra_fields: Collection[str] = ()) -> JournalCon
             unreadable_keys += [(len(rows), key) for key in line.unreadable_keys]
         if not (line.is_complete or torn):
             about = _describe_keys(line.unreadable_keys)
-            notes.append(f"journal.jsonl, line {number} cannot be read and was passed over{about}")
+            notes.append(f"journal.jsonl, line {number} cannot be read and was skipped{about}")
     if len(notes) > _MAX_NOTES:
         notes[_MAX_NOTES:] = [f"so were {len(notes) - _MAX_NOTES:,} more lines"]
     return JournalContents(rows, notes, torn, lacks_newline=lacks_newline, unreadable_keys=unreadable_keys)

@@ -28,12 +28,12 @@ def read_jsonl(reader: RowReader, text: str) -> list[RawRow]:
         try:
             value = json.loads(line, object_pairs_hook=_unique_keys, parse_constant=_reject_constant)
         except (ValueError, RecursionError) as error:
-            reader.problems.add(number, f"it is no JSON object ({_reason(error)})")
+            reader.problems.add(number, f"it is not a JSON object ({_reason(error)})")
             continue
         if is_object(value):
             objects.add(value, number)
         else:
-            reader.problems.add(number, 'it is no JSON object; write {"prompt": …}')
+            reader.problems.add(number, 'it is not a JSON object; write {"prompt": …}')
     return objects.end()
 
 
@@ -168,4 +168,4 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _reject_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number in JSON")
+    raise ValueError(f"{name} is not a JSON number")

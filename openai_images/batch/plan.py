@@ -37,7 +37,7 @@ def reject_changed_items(items: Iterable[ResolvedItem], ledger: Ledger) -> None:
         raise BatchFolderError(
             f"{_subject(changed, 'item')} not what this folder's journal has under the same key, and may have been "
             f"paid for already: {_list_limited(changed, 40)}; nothing was sent. Use another folder, give new prompts "
-            "keys of their own or put them behind the old ones, or go back to the old prompts, parameters and images"
+            "their own keys or append them to the old ones, or go back to the old prompts, parameters and images"
         )
 
 

@@ -129,9 +129,7 @@ class _Recovery:
         try:
             self._write_rows(self.inventory.move_back(self.items, self.ledger))
         except OSError as error:
-            notes.append(
-                f"pictures that were saved elsewhere could not be brought here yet ({error.strerror})"
-            )
+            notes.append(f"images that were saved elsewhere could not be brought here yet ({error.strerror})")
         notes += self.inventory.clean_up(self.ledger)
         records = {item.key: self.ledger.get(item.key) for item in self.items}
         states = {

@@ -120,12 +120,12 @@ class RunState:
             if self.stop_reason.saved_elsewhere:
                 places = "".join(f"\n  {path}" for path in self.stop_reason.saved_elsewhere)
                 msg += (
-                    ". Pictures that were paid for and did not fit were saved elsewhere, and the next run fetches them "
+                    ". Images that were paid for and did not fit were saved elsewhere, and the next run fetches them "
                     f"(should it call their items unknown, move them to {self.store.images_place!r}):{places}"
                 )
             return BatchFolderError(msg)
         if isinstance(error, APIConnectionError):
-            msg = f"the batch stopped, as the server stayed away: {error}; run it again to go on"
+            msg = f"the batch stopped, as the server stayed unreachable: {error}; run it again to go on"
             return APIConnectionError(msg)
         return error
 

@@ -91,8 +91,8 @@ class SheetHeader:
 
 
 _NO_PARAMETERS: Final[Mapping[str, Any]] = {}
-_NOT_FETCHED = "its picture is paid for, and was not fetched yet; the journal has its URL"
-_GONE = "it was done, and its pictures are gone; retry_missing sends it again"
+_NOT_FETCHED = "its image is paid for, and was not fetched yet; the journal has its URL"
+_GONE = "it was done, and its images are missing; retry_missing sends it again"
 
 
 def sheet_entries(

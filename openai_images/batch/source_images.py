@@ -120,7 +120,7 @@ class ImageDigests:
         if path not in self._by_path:
             with Path(path).open("rb") as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise RequestInvalidError(f"{path!r} is no regular file")
+                    raise RequestInvalidError(f"{path!r} is not a regular file")
                 self._by_path[path] = hashlib.file_digest(file, "sha256").hexdigest()
         return self._by_path[path]
 

@@ -124,7 +124,7 @@ def size_of_ratio(ratio: str, model: str | None = None, *, most_pixels: int = PR
     """
     shape, row = parse_ratio(ratio), None if model is None else find_model(model)[0]
     if shape is None:
-        raise RequestInvalidError(f"{ratio[:20]!r} is no ratio; write one such as 16:9")
+        raise RequestInvalidError(f"{ratio[:20]!r} is not a ratio; write one such as 16:9")
     if row is None and model is not None:
         raise RequestInvalidError(
             f"the sizes of the model {model[:80]!r} are not known here; give size as WIDTHxHEIGHT"

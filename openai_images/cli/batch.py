@@ -147,7 +147,7 @@ class BatchCommand:
         for line in (*job.shard_lines(plan), *plan_lines(plan, economy=options.economy)):
             self._console.print_note(line)
         if plan.to_send:
-            free = "nothing (a stand-in paints); at the API " if options.local else ""
+            free = "nothing (placeholder images); at the API " if options.local else ""
             self._console.print_note(f"estimated cost: {free}{cost}")
             for line in cost.table() if options.dry_run else ():
                 self._console.print_note(f"  {line}")
@@ -165,7 +165,7 @@ class BatchCommand:
             return
         number = self._display.progress.in_flight
         several = any((item.request.n or 1) > 1 for item in self._job.items)
-        paid = f"{plural(number, 'request' if several else 'picture')} that {'is' if number == 1 else 'are'} paid for"
+        paid = f"{plural(number, 'request' if several else 'image')} that {'is' if number == 1 else 'are'} paid for"
         abandon = f"press Ctrl-C again to abandon {'it' if number == 1 else 'them'}"
         self._console.print_message(f"finishing {paid}; {abandon}" if number else "stopping", "bold yellow")
 
@@ -179,7 +179,7 @@ class BatchCommand:
         return 2
 
     def _report_run_error(self, error: ImagesError | OSError) -> None:
-        advice = "What is finished is there. See to the folder, then run the same command again."
+        advice = "Finished images are kept. Check the folder, then run the same command again."
         report = (
             error_report.write_error_report(self._options.out, error, advice)
             if isinstance(error, OSError)

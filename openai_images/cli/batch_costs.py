@@ -16,7 +16,7 @@ from openai_images import BatchItem, EditRequest, GenerateRequest, Prices, estim
 from openai_images.cli.console import decimal_text, dollars, plural
 from openai_images.cli.text_table import table_lines
 
-_AUTO = "auto counts as the dearest size and quality"
+_AUTO = "auto counts as its most expensive size and quality"
 _UNSET = (None, "auto")
 _MAX_MODEL_LENGTH = 40
 

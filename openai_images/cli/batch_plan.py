@@ -30,7 +30,7 @@ def plan_lines(plan: BatchPlan, *, economy: bool = False) -> list[str]:
         (plan.submitted, "at the provider", "collected now" if economy else "--economy collects them"),
         (plan.failed, "failed", _failed_hint(plan)),
         (plan.unknown, "unknown", "may have been billed; --retry-unknown sends them again"),
-        (plan.missing, "missing", "done, but their pictures are gone; --retry-missing sends them again"),
+        (plan.missing, "missing", "done, but their images are missing; --retry-missing sends them again"),
     )
     parts: list[str] = []
     for keys, state, hint in counts:
@@ -46,11 +46,11 @@ def plan_lines(plan: BatchPlan, *, economy: bool = False) -> list[str]:
         lines = [f"resuming: {', '.join(parts)}"]
     if plan.same:
         verb = "shares" if len(plan.same) == 1 else "share"
-        lines.append(f"{plural(len(plan.same), 'request')} {verb} the pictures of an identical one")
+        lines.append(f"{plural(len(plan.same), 'request')} {verb} the images of an identical one")
     noticed = (
         (plan.changed, "failed before, and is another request now"),
-        (plan.adopted, "the picture was there, and the journal did not know it; it does now"),
-        (plan.altered, "the picture is not as it was written; it is left as it is"),
+        (plan.adopted, "the image was there, and the journal had no row of it; it has one now"),
+        (plan.altered, "the image is not what was written; it is left unchanged"),
         (plan.removed, "is in the journal, and no longer in the input"),
     )
     notes = [f"{what}: {join_limited(keys, _MAX_NOTED_KEYS)}" for keys, what in noticed if keys]

@@ -41,7 +41,7 @@ from openai_images.cli.output import call_record, image_record
 
 _MAX_REASON_LENGTH = 160
 _MAX_UNKNOWN_KEYS = 20
-_RETRY_UNKNOWN = "--retry-unknown sends again what cannot be fetched, and pays twice"
+_RETRY_UNKNOWN = "--retry-unknown sends again what cannot be fetched, and may pay twice"
 _NEW_PROMPT = "what moderation blocked needs another prompt"
 _RETRY_FAILED = "--retry-failed sends again what failed"
 _STYLES = {"away": "magenta", "failed": "red", "blocked": "yellow", "unknown": "magenta"}
@@ -83,7 +83,7 @@ class BatchReporter:
         if not is_taken and not self._is_lost:
             self._is_lost = True
             self._console.print_message(
-                f"warning: stdout takes nothing more; what is done is in {str(self._out)!r}", "yellow"
+                f"warning: stdout is closed; finished images are in {str(self._out)!r}", "yellow"
             )
 
     def _display_place(self, image: Image) -> str:
@@ -99,7 +99,7 @@ class BatchReporter:
 def _error_line(error: Exception) -> str:
     """The error in one line; a moderation error without the server's long text."""
     if isinstance(error, ModerationBlockedError):
-        what = {"input": "the prompt", "output": "the picture"}.get(error.stage, "this")
+        what = {"input": "the prompt", "output": "the image"}.get(error.stage, "this")
         categories = f" ({', '.join(error.categories)})" if error.categories else ""
         line = f"the safety system refused {what}{categories}"
     else:
@@ -206,7 +206,7 @@ class RunSummary:
             parts.append(f"the next request might not fit into the budget{of}: raise --budget to go on")
             parts += [f"assumed: {name_options(summary.assumed_cost)}"] if summary.assumed_cost else []
         elif summary.not_started:
-            parts.append("run the same command again to send what was not started")
+            parts.append("run the same command again to send the remaining requests")
         if summary.failed:
             hint = _NEW_PROMPT if summary.blocked == summary.failed else _RETRY_FAILED
             parts.append(f"{hint}; the reasons are in {self._sheet}")
@@ -214,7 +214,7 @@ class RunSummary:
             parts.append("where only some of the images came, --retry-missing asks for the missing ones only")
         if summary.away:
             parts.append(
-                "what is behind a URL is paid for: run the same command again to fetch it, soon, as URLs end (the "
+                "images that are not downloaded yet are paid for: run the same command again soon, as URLs expire (the "
                 f"journal has them); {_RETRY_UNKNOWN}"
             )
         if summary.missing:
@@ -231,7 +231,7 @@ class RunSummary:
         keys = " and ".join(filter(None, [", ".join(shown), more]))
         it, was, them = ("it", "was", "it") if number == 1 else ("they", "were", "them")
         return (
-            f"unknown: {keys}: {it} {was} sent and no picture came back, so {it} may have been billed; "
+            f"unknown: {keys}: {it} {was} sent and no image came back, so {it} may have been billed; "
             f"--retry-unknown sends {them} again, and may pay twice"
         )
 

@@ -121,7 +121,7 @@ def combine(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Call
 
 
 endpoint_options = combine(
-    option("--local", is_flag=True, help="No key, no network: a stand-in is painted on this machine."),
+    option("--local", is_flag=True, help="No key, no network: a placeholder image is drawn on this machine."),
     option("--base-url", metavar="URL", help="Another server.  [default: OPENAI_BASE_URL, or OpenAI]"),
     option(
         "--azure/--no-azure",
@@ -148,7 +148,7 @@ shared_limit_options = combine(
 )
 json_option = option("--json", "as_json", is_flag=True, help="Print JSON lines instead of text.")
 preview_option = option(
-    "--preview/--no-preview", default=None, help="Show pictures in the terminal.  [default: where it can]"
+    "--preview/--no-preview", default=None, help="Show images in the terminal.  [default: where it can]"
 )
 verbosity_options = combine(
     option("-q", "--quiet", is_flag=True, help="No progress; errors only."),

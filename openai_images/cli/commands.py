@@ -80,7 +80,7 @@ _image_options = combine(
         "-m",
         "--model",
         metavar="M",
-        help=f"The model that paints; on Azure the name of a deployment.  [default: {DEFAULT_MODEL}; "
+        help=f"The model; on Azure the name of a deployment.  [default: {DEFAULT_MODEL}; "
         "on Azure AZURE_OPENAI_DEPLOYMENT before it]",
     ),
     option("--format", "output_format", metavar="F", help="png, jpeg, webp, gif or svg."),
@@ -101,19 +101,19 @@ _call_options = combine(
         "-o",
         "--output",
         metavar="FILE",
-        help="Where to write the picture, or a folder; its suffix chooses the format; - is stdout.  [default: a "
+        help="Where to write the image, or a folder; its suffix chooses the format; - is stdout.  [default: a "
         "name from the prompt]",
     ),
-    option("-n", "--n", type=POSITIVE, metavar="N", help="How many pictures."),
+    option("-n", "--n", type=POSITIVE, metavar="N", help="How many images."),
     option("--prompt-file", metavar="FILE", help="Read the prompt from FILE, or from stdin if it is -."),
     _image_options,
     option(
         "--partial-images",
         type=_NOT_NEGATIVE,
         metavar="N",
-        help="Stream, with up to N (0 to 3) pictures that are still being painted.",
+        help="Stream, with up to N (0 to 3) partial images.",
     ),
-    option("--keep-partials", is_flag=True, help="Leave the partial images beside the picture."),
+    option("--keep-partials", is_flag=True, help="Keep the partial images, next to the image."),
     option("--overwrite", is_flag=True, help="Replace files instead of adding -2 to the name."),
     endpoint_options,
     shared_limit_options,
@@ -123,12 +123,12 @@ _call_options = combine(
 )
 
 
-@cli.command(short_help="Generate pictures from a prompt.")
+@cli.command(short_help="Generate images from a prompt.")
 @argument("prompt", required=False, metavar="PROMPT")
 @_call_options
 @click.pass_obj
 def generate(streams: Streams, /, **values: Any) -> int:
-    """Generate pictures from PROMPT and print the paths of their files.
+    """Generate images from PROMPT and print the paths of their files.
 
     PROMPT may be @FILE to read it from a file, or - for stdin; @@ begins a prompt with @. The key is taken from
     OPENAI_API_KEY (for Azure see --azure).
@@ -140,16 +140,16 @@ def generate(streams: Streams, /, **values: Any) -> int:
     return run_generate(GenerateOptions(**values), streams)
 
 
-@cli.command(short_help="Make pictures from pictures.")
+@cli.command(short_help="Make images from images.")
 @argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@option("-p", "--prompt", metavar="TEXT", help="What to make of them, @FILE, or - for stdin.  [required]")
+@option("-p", "--prompt", metavar="TEXT", help="The prompt, @FILE, or - for stdin.  [required]")
 @option("--mask", metavar="FILE", help="A PNG whose transparent parts are to be edited.")
-@option("--markup", metavar="FILE", help="A PNG with your marks, laid over the first IMAGE.")
-@option("--input-fidelity", metavar="F", help="How closely to keep to them: high or low; older models only.")
+@option("--markup", metavar="FILE", help="A PNG with marks, drawn over the first IMAGE.")
+@option("--input-fidelity", metavar="F", help="How closely to follow them: high or low; older models only.")
 @_call_options
 @click.pass_obj
 def edit(streams: Streams, /, **values: Any) -> int:
-    """Make pictures from IMAGE, one or up to 16, as --prompt says, and print the paths of their files.
+    """Make images from IMAGE, one or up to 16, as --prompt says, and print the paths of their files.
 
     IMAGE is a PNG, JPEG or WebP file, - for stdin, or a URL that the server fetches; so are --mask and --markup, which
     have the size of the first IMAGE. The key is taken from OPENAI_API_KEY (for Azure see --azure).
@@ -159,13 +159,13 @@ def edit(streams: Streams, /, **values: Any) -> int:
     return run_edit(EditOptions(**values), streams)
 
 
-@cli.command(short_help="Generate a picture for each row of a file; resumes.")
+@cli.command(short_help="Generate an image for each row of a file; resumes.")
 @argument("file", required=False)
 @option(
     "--out",
     metavar="DIR",
     required=True,
-    help="The batch's folder: pictures, journal, index.html. Many machines share one, or a URL (s3://bucket/run).",
+    help="The batch's folder: images, journal, index.html. Many machines share one, or a URL (s3://bucket/run).",
 )
 @option("--dask", metavar="ADDRESS", help="Run on the workers of a Dask scheduler, such as tcp://host:8786.")
 @option("--shard", metavar="I/N", help="Be process I, from 1, of N that share --out; see also batch-status.")
@@ -193,11 +193,11 @@ def edit(streams: Streams, /, **values: Any) -> int:
     metavar="NAME=A,B",
     help="Each row once with each text in the place of {NAME} in its prompt; likewise.",
 )
-@option("--concurrency", type=POSITIVE, metavar="N", help="Requests at once.  [default: 100]")
+@option("--concurrency", type=POSITIVE, metavar="N", help="Requests in flight at once.  [default: 100]")
 @option("--images-per-minute", type=POSITIVE, metavar="N", help="Your account's limit.")
-@option("--budget", metavar="USD", help="Start no request that might not fit.")
+@option("--budget", metavar="USD", help="Start no request that may exceed it.")
 @option("--max-image-cost", metavar="USD", help="What one image costs at most, as you know it, for --budget.")
-@option("--prices", metavar="FILE", help="Prices to reckon with, as JSON.")
+@option("--prices", metavar="FILE", help="Prices for the estimate, as JSON.")
 @option(
     "--max-identical-failures",
     type=_NOT_NEGATIVE,
@@ -226,8 +226,8 @@ def edit(streams: Streams, /, **values: Any) -> int:
 @option(
     "--cancel", is_flag=True, help="With --economy: cancel what is at the provider, and collect what is done."
 )
-@option("--dry-run", is_flag=True, help="Say what would be sent and what it may cost; send nothing.")
-@option("-n", "--n", type=click.IntRange(1, 1000), metavar="N", help="How many pictures of each prompt.")
+@option("--dry-run", is_flag=True, help="Print what would be sent and what it may cost; send nothing.")
+@option("-n", "--n", type=click.IntRange(1, 1000), metavar="N", help="How many images of each prompt.")
 @_image_options
 @endpoint_options
 @shared_limit_options
@@ -235,7 +235,7 @@ def edit(streams: Streams, /, **values: Any) -> int:
 @verbosity_options
 @click.pass_obj
 def batch(streams: Streams, /, **values: Any) -> int:
-    """Generate a picture for each row of FILE, and print the paths of the pictures as they are done.
+    """Generate an image for each row of FILE, and print the paths of the images as they are done.
 
     FILE has a prompt on each line (.txt), or a column (.csv) or a key (.jsonl) for each parameter; it may be - for
     stdin. --size, --quality and the like are for rows that do not say otherwise. Running the same command again sends

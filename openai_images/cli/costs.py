@@ -173,7 +173,7 @@ def _notes(folders: Sequence[FolderCosts], total: ModelCosts) -> Iterator[str]:
         bound = "" if most is None else f", {dollars(most, 'ROUND_UP')} at most by the estimates"
         yield (
             f"unknown cost: {plural(total.unpriced, 'request')} not in the sum. {was} sent and may have been billed, "
-            f"and nobody knows what {them} took{bound}; what is in flight counts here"
+            f"and what {them} cost is unknown{bound}; what is in flight counts here"
         )
     if any(folder.is_local for folder in folders):
         yield "local: drawn on this machine and not billed, so not in the total; amounts are the API's prices"

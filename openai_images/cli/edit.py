@@ -85,14 +85,14 @@ def _check_images(options: EditOptions) -> None:
     files = [name for name in options.image_arguments if name != STDIN and not name.startswith(_URL_PREFIXES)]
     missing = [name for name in files if not os.path.exists(name)]  # noqa: PTH110  Path's raises if too long
     if options.prompt_file is None and not (options.prompt or "").strip():
-        message = "the prompt is missing: --prompt TEXT says what to make of the pictures."
+        message = "the prompt is missing: --prompt TEXT is the prompt of the edit."
         raise click.UsageError(
-            f"{message} {_join_quoted(missing[:1])} is no file: was it meant?" if missing else message
+            f"{message} {_join_quoted(missing[:1])} is not a file; did you mean it?" if missing else message
         )
     if missing:
-        raise click.UsageError(f"there is no such picture: {_join_quoted(missing)}.")
+        raise click.UsageError(f"there is no such image: {_join_quoted(missing)}.")
     if folders := [name for name in files if os.path.isdir(name)]:  # noqa: PTH112  as above
-        raise click.UsageError(f"a folder is no picture, name those in it: {_join_quoted(folders)}.")
+        raise click.UsageError(f"a folder is not an image; name the images in it: {_join_quoted(folders)}.")
     if [*options.image_arguments, options.prompt, options.prompt_file].count(STDIN) > 1:
         raise click.UsageError("- stands for stdin, which can be read once; it is given more than once.")
 
@@ -107,6 +107,6 @@ def _read_image(name: str) -> str | bytes:
         return name
     if not has_piped_stdin():
         raise click.UsageError(
-            "- reads a picture from stdin, but nothing is sent there: use < FILE or a pipe."
+            "- reads an image from stdin, but nothing is sent there: use < FILE or a pipe."
         )
-    return read_stdin_bytes("a picture")
+    return read_stdin_bytes("an image")

@@ -78,9 +78,9 @@ def write_error_report(
     return ErrorReport(error_type=kind, message=message, advice=advice, maybe_billed=maybe_billed)
 
 
-_MAYBE_BILLED = "It may have been billed although no picture came: look before you send it again."
-_PARTLY_BILLED = "What did not come may have been billed as well: look before you send it again."
-_DAMAGED_BILLED = "It may have been billed, so what came in a picture's place was kept: look at that first."
+_MAYBE_BILLED = "It may have been billed although no image came; check before you send it again."
+_PARTLY_BILLED = "What did not come may have been billed as well; check before you send it again."
+_DAMAGED_BILLED = "It may have been billed, so what came instead of an image was kept; check that first."
 
 _SAME_NAME = ("background", "markup", "mask", "model", "moderation", "n", "quality")
 _OPTIONS = {name: f"--{name}" for name in _SAME_NAME} | {
@@ -214,7 +214,7 @@ def _blamed_parameter(error: ImagesError) -> str | None:
 def _address_advice(error: ImagesError, base_url: str) -> str:
     if not isinstance(error, NotFoundError) or not base_url or urlsplit(base_url).path:
         return ""
-    return f"The server's address has no path: perhaps it is {base_url}/v1 (--base-url, or OPENAI_BASE_URL)."
+    return f"The server's address has no path; try {base_url}/v1 (--base-url, or OPENAI_BASE_URL)."
 
 
 def _advice(error: ImagesError, hints: Mapping[str, str]) -> str:
@@ -226,7 +226,7 @@ def _advice(error: ImagesError, hints: Mapping[str, str]) -> str:
         return "Check the deployment's name (--model, or AZURE_OPENAI_DEPLOYMENT) and OPENAI_API_VERSION."
     if isinstance(error, DownloadError) and error.urls:
         was, it = ("It is", "it") if len(error.urls) == 1 else ("All are", "them")
-        return f"{was} paid for, so nothing was sent again. Fetch {it} soon, as such URLs end:"
+        return f"{was} paid for, so nothing was sent again. Fetch {it} soon, as such URLs expire:"
     if isinstance(error, RateLimitError):
         return f"Wait {error.retry_after:.0f} seconds." if error.retry_after else "Wait a minute."
     if isinstance(error, APITimeoutError) and error.timer == "total":

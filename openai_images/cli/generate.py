@@ -58,9 +58,9 @@ class GenerateOptions(CallOptions):
 
     def _check_stdout(self) -> None:
         refused = (
-            ("--n", (self.n or 1) > 1, "writes one picture"),
-            ("--keep-partials", self.keep_partials, "writes the finished picture only"),
-            ("--json", self.as_json, "needs stdout for the picture"),
+            ("--n", (self.n or 1) > 1, "writes one image"),
+            ("--keep-partials", self.keep_partials, "writes the finished image only"),
+            ("--json", self.as_json, "needs stdout for the image"),
         )
         for option, is_given, why in refused:
             if is_given:
@@ -171,14 +171,14 @@ class GenerateCommand:
         several, wanted = self._call_progress.has_several_images, self._call_progress.image_count
         what = "nothing was sent"
         if self._is_complete:
-            what = "the pictures were finished" if several else "the picture was finished"
+            what = "the images were finished" if several else "the image was finished"
         elif self._options.local:
-            what = "the local stand-in costs nothing"
+            what = "the local placeholder image costs nothing"
         elif self._images:
-            what = f"{len(self._images)} of {wanted} pictures were finished, and the others may be billed"
+            what = f"{len(self._images)} of {wanted} images were finished, and the others may be billed"
         elif several and self._attempts:
             folder = str(self._destination.parent)
-            what = f"requests were sent and may be billed; pictures that were finished are in {folder!r}"
+            what = f"requests were sent and may be billed; images that were finished are in {folder!r}"
         elif self._response_started:
             what = "the request was sent and may be billed"
         elif self._attempts:
@@ -212,7 +212,7 @@ class GenerateCommand:
             **self._params,
         ) as stream:
             self._response_started = True
-            first = "first partial image" if seen.partials_per_image else "picture"
+            first = "first partial image" if seen.partials_per_image else "image"
             self._display.advance(seen.step(f"waiting for the {first}"))
             async for event in stream:
                 if isinstance(event, CompletedImage):

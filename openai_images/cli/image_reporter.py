@@ -97,7 +97,7 @@ class ImageReporter:
         for image in error.damaged:
             kept = self._ensure_saved(image)
             where = "" if kept is None else f" is kept in {str(kept.path)!r}"
-            message = f"warning: what came in a picture's place ({image.flaw}){where}"
+            message = f"warning: what came instead of an image ({image.flaw}){where}"
             self._console.print_message(message, "yellow")
 
     def close(self) -> None:
@@ -118,22 +118,20 @@ class ImageReporter:
         return 0
 
     def _say_where(self, image: Image) -> None:
-        self._console.print_message(
-            f"warning: stdout takes nothing; the picture is {str(image.path)!r}", "yellow"
-        )
+        self._console.print_message(f"warning: stdout is closed; the image is {str(image.path)!r}", "yellow")
 
     def _ensure_saved(self, image: Image) -> Image | None:
         """The image with a path, saved elsewhere if need be; None if it is remote."""
         if image.path is not None:
             return image
         if image.url is not None:
-            message = "a picture that is paid for was not fetched from where it is"
+            message = "an image that is paid for was not fetched from where it is"
             report = ErrorReport(error_type="DownloadError", message=message, urls=(image.url,))
             report_error(self._console, report)
             return None
         folder = tempfile.mkdtemp(prefix="openai-images-")
         path = image.save(Path(folder) / self._destination.stem)
-        warning = f"warning: {str(self._destination)!r} could not be written; the picture is in {folder}"
+        warning = f"warning: {str(self._destination)!r} could not be written; the image is in {folder}"
         self._console.print_message(warning, "yellow")
         return evolve(image, path=path)
 
@@ -142,7 +140,7 @@ def check_stdout(console: Console) -> None:
     """Check that stdout takes an image. Raises click.UsageError."""
     if console.out.isatty():
         raise click.UsageError(
-            "-o - writes the bytes of a picture, and stdout is a terminal; add > FILE or a pipe."
+            "-o - writes the bytes of an image, and stdout is a terminal; add > FILE or a pipe."
         )
     if not console.out.takes_bytes:
         raise click.UsageError("-o - writes to stdout, which is closed or takes only text; name a file.")

@@ -214,9 +214,9 @@ def open_image(source: Path | bytes) -> Generator[PillowImage]:
 
 def _check_size(image: Image | PillowImage) -> None:
     if image.width is None or image.height is None:
-        raise OSError("a picture whose size cannot be told")
+        raise OSError("an image whose size cannot be determined")
     if image.width * image.height > MAX_PIXELS:
-        raise OSError(f"a picture of more than {MAX_PIXELS:,} pixels")
+        raise OSError(f"an image of more than {MAX_PIXELS:,} pixels")
 
 
 def write_thumbnail(source: Path, target: Path) -> None:

@@ -158,7 +158,7 @@ class CallProgress:
         """Count a finished image; None for a single one, which `finish` reports."""
         self.done += 1
         self.nbytes += image.nbytes
-        return self.step(f"picture {self.done} of {self.image_count}") if self.has_several_images else None
+        return self.step(f"image {self.done} of {self.image_count}") if self.has_several_images else None
 
     def finish(self, nbytes: int) -> ProgressStep:
         """Make the last step."""

@@ -93,7 +93,7 @@ def models(streams: Streams, /, **values: Any) -> int:
     "rate_limit_burst",
     type=POSITIVE,
     metavar="N",
-    help="How many pictures at once.  [default: the limit]",
+    help="How many images are generated at once.  [default: the limit]",
 )
 @option("--hide-limits", is_flag=True, help="No x-ratelimit headers.")
 @option(
@@ -110,7 +110,7 @@ def models(streams: Streams, /, **values: Any) -> int:
 def serve(streams: Streams, /, **values: Any) -> int:
     """Run the local images server until Ctrl-C.
 
-    It speaks the wire format of the OpenAI Images API on this machine alone, and paints stand-ins.
+    It speaks the wire format of the OpenAI Images API on this machine alone, and draws placeholder images.
     """
     from openai_images.cli.serve import ServeOptions, run_serve
 
@@ -136,13 +136,13 @@ def studio(streams: Streams, /, **values: Any) -> int:
     return run_studio(StudioOptions(**values), streams)
 
 
-@command(short_help="Paint a few pictures and a page, without a key.")
+@command(short_help="Draw a few images and a page about them, without a key.")
 @option("--out", default="demo-output", show_default=True, metavar="DIR", help="Where the page goes.")
 @preview_option
 @verbosity_options
 @click.pass_obj
 def demo(streams: Streams, /, **values: Any) -> int:
-    """Paint a few pictures with the local server and write a page about them; needs no key and no network."""
+    """Draw a few images with the local server and write a page about them; needs no key and no network."""
     from openai_images.cli.demo import DemoOptions, run_demo
 
     return run_demo(DemoOptions(**values), streams)

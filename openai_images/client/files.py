@@ -157,9 +157,7 @@ class FileSink:
     def _switch_to_memory(self, error: OSError, rest: bytes) -> None:
         """Continue in memory after a write error, as the image is paid for."""
         self.error, folder = error, self.part.parent
-        _log.warning(
-            "a picture could not be written to %s (%s) and is kept in memory", folder, error.strerror
-        )
+        _log.warning("an image could not be written to %s (%s) and is kept in memory", folder, error.strerror)
         self._to_memory(rest)
 
     def _in_memory(self, image: Image) -> Image:
@@ -188,7 +186,7 @@ class OutputFiles:
         self._stem = Path(into)
         if self._stem.name in ("", "..") or "\0" in str(self._stem):
             raise RequestInvalidError(
-                f"into={str(into)!r} is no name for a file; give the start of one, such as 'out/otter'"
+                f"into={str(into)!r} is not a file name; pass one without its suffix, such as 'out/otter'"
             )
         self._output = output
         self._several = several

@@ -54,7 +54,7 @@ def start_many(
     """
     into, prices = options.into, options.prices or PUBLISHED_PRICES
     if into is not None and (not str(into) or "\0" in str(into)):
-        raise RequestInvalidError(f"into={str(into)!r} is no name for a folder; give one, such as 'out'")
+        raise RequestInvalidError(f"into={str(into)!r} is not a folder name; pass one, such as 'out'")
     folder = None if into is None else Path(into)
 
     disk = _Disk(folder)
@@ -98,7 +98,7 @@ class _Disk:
             reason = self._error.strerror or type(self._error).__name__
             msg = (
                 f"{reason}, so this was not sent. Images that were paid for and did not fit are in memory, in the "
-                "outcomes whose images have no path; make room, and send what failed again"
+                "outcomes whose images have no path; free disk space, and send what failed again"
             )
             raise UnsentOSError(self._error.errno, msg, str(self._folder))
 

@@ -73,7 +73,7 @@ async def open_images(request: EditRequest, validator: RequestValidator) -> Edit
         [_source_info(image) for image in opened], official=validator.official, as_json=as_json
     )
     for doubt in validator.pictures(problems):
-        _log.warning("%s; it is sent all the same", doubt)
+        _log.warning("%s; sent anyway", doubt)
     return images
 
 
@@ -134,8 +134,8 @@ async def _open(value: Any) -> tuple[SourceOrReference, bytes]:
             return await _from_reader(value)
         case _:
             raise RequestInvalidError(
-                f"a {type(value).__name__} is no picture; give a path, bytes, a binary file, a Pillow image, an Image, "
-                "a URL or an ImageReference"
+                f"a {type(value).__name__} is not an image; give a path, bytes, a binary file, a Pillow image, an "
+                "Image, a URL or an ImageReference"
             )
 
 
@@ -169,7 +169,7 @@ def _encode_pillow(image: PillowImage) -> memoryview:
 async def _from_reader(value: Any) -> tuple[SourceOrReference, bytes]:
     """Return the file if it can seek, otherwise a copy of everything it yields."""
     if isinstance(value, io.TextIOBase):
-        raise RequestInvalidError("a file opened as text is no picture; open it with 'rb'")
+        raise RequestInvalidError("a file opened as text is not an image; open it with 'rb'")
     is_async = not isinstance(value, Readable) or inspect.iscoroutinefunction(value.read)
     if not is_async and await asyncio.to_thread(_can_seek, value):
         return await asyncio.to_thread(_from_file, cast("BinaryIO", value))

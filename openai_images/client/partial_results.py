@@ -96,7 +96,7 @@ def combined_error(outcomes: Sequence[SubCallOutcome], expected: int) -> ImagesE
 def shortfall(result: ImageResult, errors: Sequence[ImagesError], expected: int) -> PartialResultError:
     """Return the error of a complete response with fewer images than `expected`; `errors` are the server's reasons."""
     result, count = _count_missing(result, expected), len(result.images)
-    reasons = errors or [ImagesError(f"the server sent {count} of {expected} images, and said no reason")]
+    reasons = errors or [ImagesError(f"the server sent {count} of {expected} images, and gave no reason")]
     billed = any(error.maybe_billed for error in reasons)
     error = PartialResultError(
         _partial_message(reasons[0], count, expected, billed=billed), result=result, errors=reasons
@@ -117,15 +117,15 @@ def _severity(error: ImagesError | OSError) -> tuple[bool, bool]:
 def _total_message(errors: Sequence[Exception], expected: int) -> str:
     kinds = Counter(type(error).__name__ for error in errors)
     listed = ", ".join(f"{count} x {name}" for name, count in kinds.items())
-    return f"all {len(errors)} requests for the {expected} pictures failed: {listed}"
+    return f"all {len(errors)} requests for the {expected} images failed: {listed}"
 
 
 def _partial_message(first: ImagesError, count: int, expected: int, *, billed: bool) -> str:
     missing = max(expected - count, 1)
-    billing = ", some of which may have been billed" if billed and "billed" not in str(first) else ""
+    billing = ", some may have been billed" if billed and "billed" not in str(first) else ""
     have, are = "is" if count == 1 else "are", "is" if missing == 1 else "are"
     return (
-        f"{missing} of {expected} pictures {are} missing{billing}; the {count} that came {have} in the error's result, "
+        f"{missing} of {expected} images {are} missing{billing}; the {count} that came {have} in the error's result, "
         f"and n={missing} asks for the rest. The first reason: {first}"
     )
 

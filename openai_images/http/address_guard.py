@@ -175,7 +175,7 @@ class AddressGuard:
     def _socket(self, info: tuple[Any, ...]) -> socket.socket:
         """Make a socket for one address, which must be allowed by the cached addresses of the API."""
         if not is_allowed(str(info[4][0]), self._addresses):
-            raise BlockedAddressError(errno.EACCES, "not an address that pictures are fetched from")
+            raise BlockedAddressError(errno.EACCES, "not an address that images are fetched from")
         return keepalive_socket(info)
 
 
@@ -208,7 +208,7 @@ def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
 def _blocked(host: str) -> BlockedAddressError:
     return BlockedAddressError(
         errno.EACCES,
-        f"{host} is in a network of one's own, or no public address, and the API is not there",
+        f"{host} is a private or reserved address, and images are not fetched from there",
     )
 
 

@@ -131,7 +131,7 @@ def _parse(endpoint: str, name: str) -> _ParsedEndpoint:
     if is_openai(clean):
         raise _unusable(clean, name, "it is OpenAI's own address, not Azure's")
     if parts.scheme == "http" and is_azure(clean):
-        raise _unusable(clean, name, "it must begin with https, lest the key travels in the clear")
+        raise _unusable(clean, name, "it must begin with https, so that the key is never sent unencrypted")
     path = _PATH.fullmatch(_OPERATION.sub("", re.sub("/{2,}", "/", parts.path)))
     if path is None or not _prefix_is_valid(path, own=is_azure(clean)):
         raise _unusable(clean, name, f"its path is not one for images; {_LIKE}")

@@ -231,7 +231,7 @@ async def read_image(
 ) -> None:
     """Write the image to the sink; `drain` is awaited after each chunk. Raises `FetchError`."""
     if response.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
-        raise FetchError("it came compressed, although that was not asked for", status=response.status)
+        raise FetchError("it is compressed, although that was not requested", status=response.status)
     if (response.content_length or 0) > bounds.nbytes:
         raise _too_large(bounds)
     start, is_image = b"", False
@@ -279,7 +279,7 @@ def _begins_image(start: bytes, response: aiohttp.ClientResponse) -> bool:
 
 def _not_an_image(response: aiohttp.ClientResponse) -> FetchError:
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip()[:60] or "no content type"
-    return FetchError(f"what is there is no picture ({kind})", status=response.status)
+    return FetchError(f"what was downloaded is not an image ({kind})", status=response.status)
 
 
 def _too_large(bounds: Bounds) -> FetchError:

@@ -167,7 +167,7 @@ class ImageDownloader:
             if target.origin != url.origin:
                 headers = _HEADERS
             url = target
-        raise FetchError(f"it is behind more than {_MAX_REDIRECTS} redirects")
+        raise FetchError(f"it has more than {_MAX_REDIRECTS} redirects")
 
     async def _headers(self, url: ImageURL) -> Mapping[str, str]:
         """Return the request's headers; only the API's own origin gets the caller's."""
@@ -177,7 +177,7 @@ class ImageDownloader:
             api_headers, _ = await self._endpoint.headers()
         except Exception as error:  # noqa: BLE001
             # Any error: the image is paid for, and its URL must not be lost.
-            raise FetchError(f"the key for it could not be had ({type(error).__name__})") from None
+            raise FetchError(f"the key for it could not be obtained ({type(error).__name__})") from None
         return merge_headers(
             {name: value for name, value in api_headers.items() if name.lower() not in _POST_HEADERS},
             _HEADERS,
@@ -219,7 +219,7 @@ class ImageDownloader:
         if status in _TRANSIENT:
             seconds = retry_after(response.headers, "", self._timing.wall())
             return TransientFetchError(f"status {status}", status=status, seconds=seconds)
-        gone = "; such URLs end, those of the OpenAI API after an hour" if status in _GONE else ""
+        gone = "; such URLs expire, those of the OpenAI API after an hour" if status in _GONE else ""
         return FetchError(f"status {status}{gone}", status=status)
 
 
@@ -235,7 +235,7 @@ def _connect_failure(error: Exception, url: ImageURL) -> FetchError:
     """Return the error of a request that got no response."""
     inner = getattr(error, "os_error", error)
     if isinstance(inner, BlockedAddressError):
-        return FetchError(f"{display_url(url.url)} is not asked: {inner.strerror}")
+        return FetchError(f"{display_url(url.url)} is not contacted: {inner.strerror}")
     flaw = head_flaw(error)
     name = type(error).__name__ if flaw is None else f"malformed head: {flaw}"
     if isinstance(error, _PERMANENT):

@@ -31,7 +31,7 @@ _NO_KEY: Final = (
     "such as api_key='none')"
 )
 _QUOTED: Final = (
-    "the API key (or token) stands in quotation marks, which are sent as a part of it; remove them where it comes from "
+    "the API key (or token) is in quotation marks, which are sent as part of it; remove them where it comes from "
     "(an env file read by Docker and %set_env in notebooks keep them)"
 )
 _QUOTATION_MARKS: Final = (

@@ -74,17 +74,17 @@ async def _read(response: aiohttp.ClientResponse) -> bytearray:
     async for chunk in response.content.iter_any():
         body += chunk
         if len(body) > MAX_BYTES:
-            error = ResponseTooLargeError(f"the answer has more than {MAX_BYTES:,} bytes; check base_url")
+            error = ResponseTooLargeError(f"the response has more than {MAX_BYTES:,} bytes; check base_url")
             raise annotate(error, {"maybe_billed": False})
     return body
 
 
 def _timed_out(timeouts: Timeouts) -> ImagesError:
     seconds = timeouts.total or 0.0
-    msg = f"the answer was not complete within {seconds:g} s (Timeouts(total=…)); nothing is billed for it"
+    msg = f"the response was not complete within {seconds:g} s (Timeouts(total=…)); nothing is billed for it"
     return annotate(APITimeoutError(msg, timer="total", seconds=seconds), {"safe_to_resend": True})
 
 
 def _broken(error: Exception) -> ImagesError:
-    msg = f"the connection broke in the middle of the answer ({describe(error)}); nothing is billed for it"
+    msg = f"the connection broke in the middle of the response ({describe(error)}); nothing is billed for it"
     return annotate(APIConnectionError(msg), {"safe_to_resend": True})

@@ -181,11 +181,11 @@ class UploadBody(Payload):
             return RequestInvalidError(self._failure)
         if timer:
             limit = f"{seconds:g} s (Timeouts({timer}=…))"
-            msg = f"the pictures were not sent within {limit}, so the request cannot have run"
+            msg = f"the images were not sent within {limit}, so the request cannot have run"
             failure = APITimeoutError(msg, timer=timer, seconds=seconds or 0.0)
         else:
             failure = APIConnectionError(
-                f"the connection broke while the pictures were being sent ({description}), so the request cannot have "
+                f"the connection broke while the images were being sent ({description}), so the request cannot have "
                 "run; a server that takes no body of this size, or no such key, may break it too"
             )
         failure.safe_to_resend = True
@@ -234,11 +234,11 @@ def read_exactly(reader: ImageReader, count: int) -> bytes | memoryview:
             more = reader.read(count - len(chunk))
             if not len(more):
                 raise RequestInvalidError(
-                    "a picture became shorter while it was being sent, so the request cannot have run; send it again"
+                    "an image became shorter while it was being sent, so the request cannot have run; send it again"
                 )
             chunk = b"".join((chunk, more))
     except (OSError, ValueError) as error:  # ValueError: a file that was closed meanwhile
         raise RequestInvalidError(
-            f"a picture could not be read while it was being sent ({error}), so the request cannot have run"
+            f"an image could not be read while it was being sent ({error}), so the request cannot have run"
         ) from error
     return chunk

@@ -113,9 +113,9 @@ def head_flaw(error: BaseException) -> str | None:
 def timed_out(timer: str, seconds: float | None) -> TimeoutOutcomeUnknownError:
     """Return the error of a timer that ran out after the request was sent."""
     event = {
-        "first_byte": "the answer did not begin",
+        "first_byte": "the response did not begin",
         "idle": "nothing came",
-        "total": "the answer was not complete",
+        "total": "the response was not complete",
     }[timer]
     msg = (
         f"{event} within {seconds:g} s (Timeouts({timer}=…)); the request was sent and may have been billed, "

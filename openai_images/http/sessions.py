@@ -135,7 +135,7 @@ class SessionPool:
         if self.external is not None:
             if self.external.closed:
                 raise ConfigurationError(
-                    "the session that was handed in is closed; keep it open as long as the client is used"
+                    "the session passed as session= is closed; keep it open as long as the client is used"
                 )
             return self.external
         loop = asyncio.get_running_loop()

@@ -88,8 +88,8 @@ class Transport:
             if not progress.started:
                 raise not_sent(error, timeouts) from cause(error)
             flaw = head_flaw(error)
-            broken = f"the connection broke before the answer came ({describe(error)})"
-            msg = broken if flaw is None else f"the answer's head is malformed: {flaw}"
+            broken = f"the connection broke before the response came ({describe(error)})"
+            msg = broken if flaw is None else f"the response's headers are malformed: {flaw}"
             raise ConnectionOutcomeUnknownError(f"{msg}; it may have been billed") from cause(error)
         progress.answered = True
         self.sessions.track(response)
@@ -258,7 +258,7 @@ class Response:
                 self._run_out(timer)
             elif not self._chunk:
                 raise StreamInterruptedError(
-                    f"the connection broke in the middle of the answer ({describe(error)}); it may have been billed"
+                    f"the connection broke in the middle of the response ({describe(error)}); it may have been billed"
                 ) from cause(error)
 
     async def _yield_to_loop(self) -> None:

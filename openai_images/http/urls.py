@@ -144,7 +144,7 @@ def _host(text: str, *, bracketed: bool) -> tuple[str, str | None]:
     except (AddressValueError, UnicodeError):
         pass
     raise UnsafeURLError(
-        "its URL names no host that can be asked: a plain name, or a plainly spelled address"
+        "its URL names no host that can be asked: a host name, or an IP address in its usual form"
     )
 
 

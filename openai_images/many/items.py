@@ -173,7 +173,9 @@ class RequestReader:
         """`defaults` apply to each request. Raises TypeError if `requests` cannot be many requests."""
         cls: type[Any] = type(requests)  # callers may be untyped
         if issubclass(cls, str | bytes | bytearray | GenerateRequest | Mapping):
-            raise TypeError(f"requests must be many, and this is one {cls.__name__}; put it into a list")
+            raise TypeError(
+                f"requests must be several requests, and this is one {cls.__name__}; put it into a list"
+            )
         if not issubclass(cls, Iterable | AsyncIterable):
             raise TypeError(
                 "requests must be an iterable or async iterable of prompts, GenerateRequests or mappings, not "

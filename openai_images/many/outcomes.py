@@ -132,7 +132,7 @@ class Outcomes:
     def __repr__(self) -> str:
         now = self.progress
         under_way = now.in_flight + now.waiting
-        return f"<Outcomes {self._state}, {now.done} done, {now.failed} failed, {under_way} under way>"
+        return f"<Outcomes {self._state}, {now.done} done, {now.failed} failed, {under_way} in flight>"
 
     def _repr_html_(self) -> str:
         from openai_images.models.notebook import table_of_fields  # noqa: PLC0415  only notebooks need it

@@ -108,7 +108,7 @@ class Image:
         if self.path is not None:
             return self.path.read_bytes()
         raise DownloadError(
-            "the server gave a URL in the picture's place: await client.download(image) fetches it from image.url",
+            "the server gave a URL instead of the image: await client.download(image) fetches it from image.url",
             url=self.url,
         )
 
@@ -160,7 +160,7 @@ class Image:
             ) from error
         if self.media_type == "image/svg+xml":
             raise UnidentifiedImageError(
-                "Pillow does not read SVG: save() the picture, or give image.data to a renderer such as CairoSVG"
+                "Pillow does not read SVG: save() the image, or give image.data to a renderer such as CairoSVG"
             )
         # From memory even if there is a file: Pillow would keep the file open until the pixels are used.
         data = self.data
@@ -172,7 +172,7 @@ class Image:
             return Pillow.open(io.BytesIO(data), formats=formats)
         except OSError as error:
             raise UnidentifiedImageError(
-                f"this Pillow cannot read the picture ({self.media_type}, {self.nbytes:,} bytes); save() it as it is"
+                f"this Pillow cannot read the image ({self.media_type}, {self.nbytes:,} bytes); save() it as it is"
             ) from error
 
     def save(self, path: str | os.PathLike[str]) -> Path:

@@ -136,7 +136,7 @@ def format_warning(requested: str | None, declared: str | None, mime: str) -> st
     if not mismatches:
         return None
     names = " and ".join(mismatches)
-    return f"a picture is {mime} by its bytes, but {names}; media_type and new file names follow the bytes"
+    return f"an image is {mime} by its bytes, but {names}; media_type and new file names follow the bytes"
 
 
 def pixel_size(head: bytes) -> tuple[int, int] | None:

@@ -132,7 +132,7 @@ class GenerateRequest:
             return evolve(prompt, **params) if params else prompt
         if isinstance(prompt, GenerateRequest):
             raise TypeError(
-                f"this verb takes a prompt or its own {cls.__name__}, not {type(prompt).__name__}"
+                f"this method takes a prompt or its own {cls.__name__}, not {type(prompt).__name__}"
             )
         return cls(prompt, **params)
 

@@ -1,4 +1,4 @@
-"""The local images server: the wire format of the OpenAI Images API on loopback, with stand-in images and faults.
+"""The local images server: the wire format of the OpenAI Images API on loopback, with placeholder images and faults.
 
 Invariants: it shares no code with the client, so that one mistake cannot hide on both sides.
 Must not: be reachable from another machine.

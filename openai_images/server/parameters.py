@@ -256,7 +256,7 @@ def check_legacy(
         edit=edit,
         links=(settings.picture_links or "absolute") if response_format == "url" else None,
         bare=True,
-        revised_prompt=f"{prompt} (a local stand-in, painted by a program)" if is_3 else None,
+        revised_prompt=f"{prompt} (a local placeholder image)" if is_3 else None,
     )
 
 

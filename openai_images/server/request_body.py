@@ -79,7 +79,7 @@ class BodyChunks:
                 async with asyncio.timeout(self.timeout):
                     self._buffer = await self.request.content.readany()
             except TimeoutError:
-                message = f"The body of your request stopped: nothing of it arrived for {self.timeout:g} s."
+                message = f"The body of your request stopped: nothing arrived for {self.timeout:g} s."
                 raise bad_request(message, code="incomplete_body") from None
             except web.RequestPayloadError:
                 raise UnreadableBodyError from None

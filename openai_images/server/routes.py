@@ -187,7 +187,7 @@ class DownloadHandler:
             raise RequestRejectedError(Reply(302, b"", "text/plain", {"location": target}))
         image = self.links.find(request.match_info["name"], request.query.get("variant", "0"))
         if image is None:
-            raise RequestRejectedError(error_reply(404, "The picture does not exist, or its link is over."))
+            raise RequestRejectedError(error_reply(404, "The image does not exist, or its link is over."))
         return await self._send(request, active, plan, image)
 
     def _next_fault(self, request: web.Request) -> Fault[DownloadPlan]:

@@ -53,14 +53,14 @@ class Client(Protocol):
 
 @attrs.define(kw_only=True, eq=False, repr=False)
 class LocalImagesServer(ObservedServer):
-    """An images server on loopback that speaks the wire format of the OpenAI API and paints stand-ins.
+    """An images server on loopback that speaks the wire format of the OpenAI API and draws placeholder images.
 
     `rate_limit_burst` is how much the limits' buckets hold, by default what they let through in a minute;
     `rate_limit_headers=False` hides them: no response has x-ratelimit headers. `retry_after` is how their 429 says when
     to come back: "exact", in whole "seconds", or "none".
     `pace` is the time in seconds from one image stage to the next, counted from the arrival of the request.
     `pictures` serves fixed bytes (one value, or one per output format) in place of painting; "small" serves images of
-    one colour in the format and size of the request, which cost a test next to nothing ("full" paints). `faults` is the
+    one colour in the format and size of the request, which cost next to nothing ("full" draws each). `faults` is the
     initial script and `always` the fault of every other request; see `FAULTS`. `batch_pace` is how batches go.
     `legacy` brings back the models that have ended by the clock `now`; `picture_links` gives the answers of every model
     URLs in place of base64, "absolute" or "relative" ones. `max_body_bytes` and, for edits, `max_upload_bytes` bound a

@@ -98,13 +98,11 @@ def _check_pictures(_: object, __: _Attribute, pictures: Pictures) -> None:
     values: list[object] = [*by_format.values()]
     if not all(isinstance(data, bytes) and data for data in values or [None]):
         raise ValueError(
-            "pictures must be 'small', 'full' (they are painted, as with None), a picture's bytes, or a mapping with "
+            "images must be 'small', 'full' (drawn for each prompt, as with None), an image's bytes, or a mapping with "
             "such bytes"
         )
     if unknown := sorted(set(by_format) - set(ALL_FORMATS)):
-        raise ValueError(
-            f"pictures has {unknown[0]!r}, but what can be asked for is {', '.join(ALL_FORMATS)}"
-        )
+        raise ValueError(f"images has {unknown[0]!r}, but what can be asked for is {', '.join(ALL_FORMATS)}")
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)

@@ -260,7 +260,7 @@ def _images(form: MultiMapping[Any]) -> tuple[list[bytes], bytes | None]:
 
 def _bytes(field: object) -> bytes:
     if not isinstance(field, web.FileField):
-        raise OrderError("an image is no file")
+        raise OrderError("an image is not a file")
     return field.file.read()
 
 

@@ -66,12 +66,12 @@ class Order:
             raise OrderError("write a prompt")
         for name, value in params.items():
             if type(value) is not _TYPES.get(name):
-                raise OrderError(f"{name[:40]!r} is no parameter of the studio, or has another type")
+                raise OrderError(f"{name[:40]!r} is not a parameter of the studio, or has the wrong type")
         if not 1 <= params.get("n", 1) <= _MOST:
             raise OrderError(f"n must be within 1 to {_MOST}")
         sources, mask = fields.get("sources", ()), fields.get("mask")
         if not _are_names(sources) or not (mask is None or isinstance(mask, str)):
-            raise OrderError("the images to edit are no names")
+            raise OrderError("the images to edit are not names")
         return cls(prompt.strip(), params, tuple(sources), mask or None)
 
     def describe(self, client: ImagesClient, *, local: bool) -> dict[str, Any]:
@@ -146,7 +146,7 @@ class Order:
 
 def _object(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise OrderError("the order is no JSON object")
+        raise OrderError("the order is not a JSON object")
     return cast("dict[str, Any]", value)
 
 

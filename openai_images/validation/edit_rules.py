@@ -49,9 +49,9 @@ class SourceInfo:
 def _images(context: CheckContext) -> Iterator[Problem]:
     images = as_list(context.values.get("image"))
     if not images:  # certain for every server: one that accepts it may generate, and bill, something else
-        yield Problem("image", "there are 0 pictures", f"1 to {_MOST_IMAGES}", certain=True)
+        yield Problem("image", "there are 0 images", f"1 to {_MOST_IMAGES}", certain=True)
     elif len(images) > _MOST_IMAGES:
-        yield context.problem("image", f"there are {len(images)} pictures", f"1 to {_MOST_IMAGES}")
+        yield context.problem("image", f"there are {len(images)} images", f"1 to {_MOST_IMAGES}")
 
 
 def _layers(context: CheckContext) -> Iterator[Problem]:
@@ -61,7 +61,7 @@ def _layers(context: CheckContext) -> Iterator[Problem]:
     if context.get("mask") is not None:
         yield context.problem("markup", "it does not go with a mask", "one of the two")
     if context.exact_model and model is not None and model.name in _WITHOUT_MARKUP:
-        message = f"{model.name} is not said to take one"
+        message = f"{model.name} is not documented to take one"
         yield context.problem("markup", message, "gpt-image-2.5 or later", certain=False)
 
 
@@ -69,7 +69,7 @@ def _reserved(context: CheckContext) -> Iterator[Problem]:
     extra: Mapping[str, Any] = context.values.get("extra_body") or {}
     for name in ("image", "images", "image[]", "mask", "markup"):
         if name in extra:
-            yield Problem("extra_body", f"it holds {name!r}", "pictures by their own keywords", certain=True)
+            yield Problem("extra_body", f"it holds {name!r}", "images by their own keywords", certain=True)
 
 
 EDIT_RULES: Final = (_images, _layers, _reserved)
@@ -90,12 +90,12 @@ def image_problems(
 
 def _source_problems(source: SourceInfo, official: bool, as_json: bool) -> Iterator[Problem]:
     if not source.nbytes:
-        yield Problem(source.name, "it is empty", "a picture", certain=True)
+        yield Problem(source.name, "it is empty", "an image", certain=True)
         return
     media_type = source.media_type
     if media_type not in _ACCEPTED_TYPES:
         message = (
-            "its bytes are no picture that is known here"
+            "its bytes are not an image of a known format"
             if media_type == media.UNKNOWN
             else f"it is {media_type}"
         )
@@ -123,8 +123,8 @@ def _layer_problems(layer: SourceInfo, first: SourceInfo | None, official: bool)
     size, first_size = layer.size, first.size if first else None
     # EXIF orientation of the first image may swap width and height.
     if size and first_size and size not in (first_size, first_size[::-1]):
-        message = f"it is {size[0]}x{size[1]} and the first picture {first_size[0]}x{first_size[1]}"
-        yield Problem(layer.name, message, "the size of the first picture", certain=official)
+        message = f"it is {size[0]}x{size[1]} and the first image {first_size[0]}x{first_size[1]}"
+        yield Problem(layer.name, message, "the size of the first image", certain=official)
 
 
 def _has_alpha(head: bytes) -> bool:

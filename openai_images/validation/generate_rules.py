@@ -42,16 +42,16 @@ def _counts(context: CheckContext) -> Iterator[Problem]:
         yield context.problem("n", f"{label} is below 1", accepted)
     elif context.split:
         if n > MAX_IMAGES_PER_CALL:
-            message = f"{label} is more than one call is shared out for"
+            message = f"{label} is more than one call is split into"
             yield context.problem("n", message, f"{accepted}, or more with generate_many")
     elif n > 1 and output_format == "svg":
         yield context.problem("n", f"{label} is more than one svg", accepted)
     elif n > 1 == limit:
         yield context.problem(
-            "n", f"{label} is more than {model.name} paints", accepted, certain=context.exact_model
+            "n", f"{label} is more than {model.name} generates", accepted, certain=context.exact_model
         )
     elif n > 1 and context.get("stream"):
-        yield context.problem("n", f"{label} pictures cannot come in one stream", "1, or no stream")
+        yield context.problem("n", f"{label} images cannot come in one stream", "1, or no stream")
     elif n > limit:
         yield context.problem("n", f"{label} is above {limit}", accepted)
 
@@ -86,7 +86,7 @@ def _compression(context: CheckContext) -> Iterator[Problem]:
     # 100 is the default and changes nothing; only svg excludes even that.
     if output_format == "svg" or (output_format in {"png", "gif"} and compression != 100):
         accepted = "output_format jpeg or webp, or leave it out"
-        yield context.problem("output_compression", f"{output_format} is not compressed so", accepted)
+        yield context.problem("output_compression", f"{output_format} cannot be compressed", accepted)
 
 
 def _transparency(context: CheckContext) -> Iterator[Problem]:
@@ -98,7 +98,7 @@ def _transparency(context: CheckContext) -> Iterator[Problem]:
         yield context.problem("background", "jpeg cannot be transparent", accepted)
     elif output_format in {"gif", "svg"}:
         # Doubtful only: the API was seen to return transparent gifs.
-        message = f"{output_format} is not among the formats said to be transparent"
+        message = f"{output_format} does not support transparency"
         yield context.problem("background", message, accepted, certain=False)
 
 
@@ -106,18 +106,14 @@ def _frames(context: CheckContext) -> Iterator[Problem]:
     output_format = context.get("output_format", "png")
     for parameter in ("frame_count", "frame_duration_ms"):
         if context.get(parameter) is not None and output_format not in {None, "gif"}:
-            message = (
-                f"{output_format} has no frames"
-                if output_format in _FORMATS
-                else "only a gif is known to have frames"
-            )
+            message = f"{output_format} has no frames" if output_format in _FORMATS else "only gif has frames"
             accepted = "output_format gif, or leave it out"
             yield context.problem(parameter, message, accepted, certain=output_format in _FORMATS)
     count, duration = context.get("frame_count", 9), context.get("frame_duration_ms", 200)
     if count is not None and not 2 <= count <= 16:
         yield context.problem("frame_count", f"{context.display(count)} is not within 2 to 16", "2 to 16")
     if duration is not None and not 10 <= duration <= 655_350:
-        message = f"{context.display(duration)} is not what a gif can say"
+        message = f"{context.display(duration)} cannot be encoded in a gif"
         yield context.problem("frame_duration_ms", message, "10 to 655350, in tens", certain=False)
 
 

@@ -1,4 +1,4 @@
-"""Relays and pictures for aiohttp.web.
+"""Relays and images for aiohttp.web.
 
 Invariants: a browser that leaves is noticed within `POLL_SECONDS`, also without aiohttp's `handler_cancellation`; all
 open relays of an app share one timer, and end when the app shuts down.

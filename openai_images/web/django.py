@@ -1,4 +1,4 @@
-"""Relays and pictures for Django under ASGI.
+"""Relays and images for Django under ASGI.
 
 Invariants: Django closes the response's iterator, and cancels the view, as soon as the browser has left.
 Must not: be used under WSGI, where Django would collect the whole stream first.

@@ -1,4 +1,4 @@
-"""Relays and pictures for Starlette and FastAPI (extra `starlette`).
+"""Relays and images for Starlette and FastAPI (extra `starlette`).
 
 sse-starlette sends the response: it notices a browser that leaves and a server that shuts down, at any moment.
 Invariants: heartbeats are the relay's own; two writers would break an event apart.

@@ -241,12 +241,12 @@ def join_bytes(
 def image_too_large(max_bytes: int) -> ResponseTooLargeError:
     """Return the error for an image over the limit."""
     return ResponseTooLargeError(
-        f"a picture in the answer is larger than {max_bytes:,} bytes and was abandoned; "
-        "raise Limits(max_picture_bytes=…) if such pictures are expected"
+        f"an image in the answer is larger than {max_bytes:,} bytes and was not read further; "
+        "raise Limits(max_picture_bytes=…) if such images are expected"
     )
 
 
 def _invalid() -> DecodeError:
     return DecodeError(
-        "the answer holds a picture that is not valid base64; ask the server's operator what it sends"
+        "the response has an image that is not valid base64; ask the server's operator what it sends"
     )

@@ -85,7 +85,7 @@ def encode_text(text: str) -> bytes:
     with suppress(UnicodeEncodeError):
         return text.encode()
     raise RequestInvalidError(
-        "the request holds half of a surrogate pair, which is no character; check the prompt's encoding"
+        "the request holds half of a surrogate pair, which is not a character; check the prompt's encoding"
     )
 
 
@@ -172,7 +172,7 @@ def _as_dict(value: object) -> dict[Any, Any]:
     """Return any mapping as a dict, the only one that `json` encodes."""
     if is_mapping(value):
         return dict(value)
-    raise TypeError(f"{type(value).__name__} is no JSON type")
+    raise TypeError(f"{type(value).__name__} is not a JSON type")
 
 
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_as_dict)

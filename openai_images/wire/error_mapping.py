@@ -111,12 +111,12 @@ def no_image(context: ResponseContext, damaged: Sequence[Image]) -> errors.Decod
     if first is None or first.flaw == NO_IMAGE:
         start = b"" if first is None or first.path is not None else first.data[:_SHOWN_BYTES]
         begins = redact(start.decode("utf-8", "replace"), context.secrets)
-        content = f"what is no image by its own bytes{f' (it begins {begins!r})' if begins else ''}"
+        content = f"bytes that are not an image{f' (it begins {begins!r})' if begins else ''}"
     else:
-        content = f"an image that lacks its end ({first.media_type}, {first.nbytes:,} bytes)"
+        content = f"a truncated image ({first.media_type}, {first.nbytes:,} bytes)"
     return errors.DecodeError(
         f"the server answered {context.status} with {content}; it may have been billed, so what came is kept in the "
-        "error's damaged. Check base_url, and what stands between you and the server"
+        "error's damaged. Check base_url, and any proxy between you and the server"
     )
 
 

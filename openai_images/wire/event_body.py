@@ -36,9 +36,7 @@ _FINISHED = (".completed", ".partial_succeeded")
 _RESPONSE_TYPES = ("", "message", "image")  # a JSON response as an event: relays, and vLLM-omni's edits
 _LONGEST_TYPE = 80  # characters of an unknown type: it appears in reprs
 _LF, _CR = 0x0A, 0x0D  # as numbers: `b"\n" in chunk` takes seven times as long
-_NO_IMAGE = (
-    "the completed event came without its picture; it may have been paid for, ask the server's operator"
-)
+_NO_IMAGE = "the completed event came without its image; it may have been billed; ask the server's operator"
 
 
 class EventStreamBody:
@@ -108,7 +106,7 @@ class EventStreamBody:
             place = " in the middle of an event" if self._framer.has_data else ""
             count = f"after {self._events} event{'s' * (self._events != 1)}"
             raise StreamInterruptedError(
-                f"the stream ended {count}{place} and without its completed picture; it may have been billed"
+                f"the stream ended {count}{place} and without its completed image; it may have been billed"
             )
         events = sorted(completed, key=lambda event: event.image_index)
         first = events[0]

@@ -104,7 +104,7 @@ class JSONBody:
             raise self._failure
         if self._result is None:
             raise StreamInterruptedError(
-                "the answer ended in the middle of its JSON; it may have been billed"
+                "the response ended in the middle of its JSON; it may have been billed"
             )
         images = tuple(event.image for event in completed)
         is_same = len(images) == len(self._result.images) and all(map(is_, images, self._result.images))
@@ -180,7 +180,7 @@ class JSONBody:
             return task
         items = _items(doc)
         # When their safety system blocks, xAI and Azure send an empty list or item.
-        message = "there is no picture in it, as when the safety system refuses the prompt"
+        message = "it has no image, as when the safety system refuses the prompt"
         error = {"code": "content_filter", "message": message, "innererror": _filter_results(doc, items)}
         blocked = error_from_document(context, {"error": error})
         data = doc.get("data") if is_object(doc) else None
@@ -191,7 +191,7 @@ class JSONBody:
             redact(", ".join(islice(doc, _MOST_NAMES)), context.secrets) if is_object(doc) else "no object"
         )
         return DecodeError(
-            f"the server answered {context.status} with JSON in which no picture is to be found (it holds "
+            f"the server answered {context.status} with JSON that has no image (it has "
             f"{content or 'nothing'}); check base_url. It may have been billed"
         )
 
@@ -210,9 +210,9 @@ def _task_error(context: ResponseContext, doc: object, *, running: bool) -> Deco
         name = _task_id(item)
         if name is not None:
             return DecodeError(
-                f"the server answered {context.status} with a task ({redact(name, context.secrets)!r}) instead of a "
-                "picture: it may paint it later, and bill it, but not in this answer; ask its operator for one that "
-                "answers with pictures"
+                f"the server answered {context.status} with a task ({redact(name, context.secrets)!r}) instead of an "
+                "image: it may generate it later, and bill it, but not in this response; ask its operator for one that "
+                "answers with images"
             )
     return None
 

@@ -40,7 +40,7 @@ MAX_ENVELOPE_BYTES = 4 * 1024 * 1024
 MAX_IMAGES = 1000
 """The API gives ten at most; each takes memory, or a file, however small it is."""
 
-_IN_STRING = "the answer is not valid JSON: it ends in a string"
+_IN_STRING = "the response is not valid JSON: it ends in a string"
 _SPACE = b" \t\r\n"
 _N, _I = b"NI"  # as numbers: faster to find; legal JSON has neither outside of strings
 _NO_IMAGE_KEYS = re.compile(
@@ -100,7 +100,8 @@ class JSONImageDecoder:
             offset = self._state(self, data, offset)
         if len(self._envelope) > self._max_envelope_bytes:
             raise ResponseTooLargeError(
-                f"the answer holds more than {self._max_envelope_bytes:,} bytes beside its pictures and was abandoned"
+                f"the response has more than {self._max_envelope_bytes:,} bytes in addition to its images "
+                "and was not read further"
             )
 
     def feed_image(self, data: bytes) -> bool:
@@ -296,4 +297,4 @@ class JSONImageDecoder:
 
 def too_many_images() -> ResponseTooLargeError:
     """Return the error for a response with more than `MAX_IMAGES`."""
-    return ResponseTooLargeError(f"the answer holds more than {MAX_IMAGES:,} pictures and was abandoned")
+    return ResponseTooLargeError(f"the response has more than {MAX_IMAGES:,} images and was not read further")

@@ -29,7 +29,7 @@ _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _UNFINISHED = re.compile(rb"\\(?:u[0-9a-fA-F]{0,3})?\Z")
 _LONGEST_ESCAPE = len(rb"\u002")
 _SHORT_ESCAPES = {b"/": b"/", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"f": b"\f"}
-_INVALID_ESCAPE = "the answer holds a picture with an escape that is no base64"
+_INVALID_ESCAPE = "the response has an image with an escape that is no base64"
 
 BASE64, URL = b"b64_json", b"url"
 LONGEST_KEY = 6 * len(BASE64)  # each character written as \uXXXX
@@ -61,8 +61,10 @@ MAX_DEPTH = 100
 MAX_DOCUMENTS = 100
 """Four megabytes hold two million empty objects, each of which costs a call."""
 
-_NOT_JSON = "the answer is not valid JSON: {}"
-TOO_LARGE = f"the answer's JSON has over {MAX_VALUES:,} values or is nested more than {MAX_DEPTH} levels deep"
+_NOT_JSON = "the response is not valid JSON: {}"
+TOO_LARGE = (
+    f"the response's JSON has over {MAX_VALUES:,} values or is nested more than {MAX_DEPTH} levels deep"
+)
 _SPACE = re.compile(r"[ \t\r\n]*")
 _UNFINISHED_WORD = re.compile(r"[\w.+-]*\s*")
 

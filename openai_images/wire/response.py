@@ -117,7 +117,7 @@ class ImageBody:
             raise no_image(self._context, self.damaged)
         if not completed:
             msg = (
-                f"the answer ended after {self._probe.nbytes:,} bytes of its picture; it may have been billed"
+                f"the response ended after {self._probe.nbytes:,} bytes of its image; it may have been billed"
             )
             raise StreamInterruptedError(msg)
         return ImageResult(images=tuple(event.image for event in completed))
@@ -268,7 +268,7 @@ class ResponseDecoder:
     def _zip_archive(self) -> DecodeError:
         return DecodeError(
             f"the server answered {self._context.status} with a ZIP archive, which is not unpacked here; ask for "
-            "response_format='b64_json', or for one picture at a time. It may have been billed"
+            "response_format='b64_json', or for one image at a time. It may have been billed"
         )
 
     def _unrecognized(self, start: bytes, content_type: str) -> DecodeError:
@@ -280,6 +280,6 @@ class ResponseDecoder:
         )
         display_type = redact(content_type, self._context.secrets) or "no content type"
         return DecodeError(
-            f"the server answered {self._context.status} with {display_type} that holds no picture: {content}. "
-            "Check base_url, and what stands between you and the server; it may have been billed"
+            f"the server answered {self._context.status} with {display_type} that holds no image: {content}. "
+            "Check base_url, and any proxy between you and the server; it may have been billed"
         )

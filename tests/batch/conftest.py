@@ -1,4 +1,4 @@
-"""Fixtures of the batches' tests: a server with one-pixel pictures, its client, a folder to be."""
+"""Fixtures of the batches' tests: a server with one-pixel images, its client, a folder to be."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

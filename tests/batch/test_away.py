@@ -1,4 +1,4 @@
-"""Answers with URLs: where a picture is is on the disk before it is fetched, and what is paid for is not sent again."""
+"""Answers with URLs: where an image is is on the disk before it is fetched, and what is paid for is not sent again."""
 
 import asyncio
 import base64
@@ -39,7 +39,7 @@ async def server() -> AsyncIterator[LocalImagesServer]:
 
 
 async def test_it_is_fetched(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:
-    """The picture is in the folder, and its URL was in the journal before."""
+    """The image is in the folder, and its URL was in the journal before."""
     ran = await run(client, many(3), out)
     assert ran.done == ["00001", "00002", "00003"]
     assert ran.summary.away == 0
@@ -156,7 +156,7 @@ async def test_a_picture_that_is_there_already(
 
 
 async def test_some_of_several(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:
-    """Each run fetches what is still lacking; the pictures have their names, in the end all of them."""
+    """Each run fetches what is still lacking; the images have their names, in the end all of them."""
     server.script("download_404", "download_ok", "download_404", "download_404")
     ran = await run(client, many(1, n=3), out)
     assert isinstance(ran.failed["00001"], DownloadError)
@@ -206,7 +206,7 @@ async def test_a_part_that_failed(
 
 
 async def test_identical_requests(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:
-    """Those that share a picture share it when it is fetched, in whichever run that is."""
+    """Those that share an image share it when it is fetched, in whichever run that is."""
     server.script("download_404")
     items = items_of("an otter", "an otter", "a fox")
     first = await run(

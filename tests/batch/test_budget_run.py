@@ -1,4 +1,4 @@
-"""A budget holds: what the server bills never exceeds it, whatever is under way, fails or comes back without usage."""
+"""A budget holds: what the server bills never exceeds it, whatever is in flight, fails or comes back without usage."""
 
 from collections.abc import AsyncIterator
 from datetime import date
@@ -31,7 +31,7 @@ ITEMS, AT_ONCE = 60, 8
 
 
 class Billing:
-    """What the server would bill: a picture's price for each answer with one."""
+    """What the server would bill: an image's price for each answer with one."""
 
     def __init__(self) -> None:
         self.pictures = 0
@@ -62,7 +62,7 @@ async def server(billing: Billing) -> AsyncIterator[LocalImagesServer]:
 
 @pytest.fixture
 async def client(server: LocalImagesServer, billing: Billing) -> AsyncIterator[ImagesClient]:
-    """A client with room for a crowd; what one picture costs is known from the server's own numbers."""
+    """A client with room for a crowd; what one image costs is known from the server's own numbers."""
     async with ImagesClient(
         base_url=server.base_url, api_key=server.api_key, limits=Limits(concurrency=AT_ONCE)
     ) as client:
@@ -166,7 +166,7 @@ async def test_half_a_dollar_pays_for_what_auto_really_costs(
         "the budget allows only 1 in flight now: an image by gpt-image-2 with size auto, quality"
     )
     assert "may cost up to $0.7" in message
-    assert "times the dearest so far; name size and quality" in first.assumed_cost
+    assert "times the most expensive so far; name size and quality" in first.assumed_cost
     again = await run(client, tmp_path, Decimal("0.05"), auto_items(20))
     assert (again.reason, again.done, again.spent) == ("budget", 7, first.spent)
     more = await run(client, tmp_path, Decimal("0.05") + each, auto_items(20))

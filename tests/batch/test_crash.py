@@ -30,7 +30,7 @@ async def crashed(
 
 
 def has_all(out: Path, count: int) -> bool:
-    """Whether so many pictures are in the journal and on the disk, whole, and nothing half-written beside them."""
+    """Whether so many images are in the journal and on the disk, whole, and nothing half-written beside them."""
     files = [file["name"] for row in rows(out) if row["state"] == "done" for file in row["files"]]
     half = [name for name in pictures(out) if name.startswith(".")]
     return len(files) == count and not half and all((out / name).read_bytes() == PNG for name in files)
@@ -103,7 +103,7 @@ async def test_at_every_point_of_other_lives(
 async def test_at_every_point_of_several(
     client: ImagesClient, server: LocalImagesServer, tmp_path: Path, *, loses: bool
 ) -> None:
-    """Items under way at once do not spoil each other's journal: each is sent once, and all can be had."""
+    """Items in flight at once do not spoil each other's journal: each is sent once, and all can be had."""
     items, pulled, operations = many(3), True, 0
     while pulled:
         out = tmp_path / str(operations)

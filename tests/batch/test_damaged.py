@@ -1,4 +1,4 @@
-"""What came in the place of a picture and is none: on the disk under a name that says so, and never taken for one."""
+"""What came in the place of an image and is none: on the disk under a name that says so, and never taken for one."""
 
 from pathlib import Path
 

@@ -28,7 +28,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def full_for_pictures(out: Path, *operations: str) -> FailingDisk:
-    """A disk that takes rows but no picture from the third on."""
+    """A disk that takes rows but no image from the third on."""
     written: set[Path] = set()
 
     def fails(operation: str, path: Path) -> bool:
@@ -43,7 +43,7 @@ def full_for_pictures(out: Path, *operations: str) -> FailingDisk:
 async def test_full_for_pictures(
     client: ImagesClient, server: LocalImagesServer, out: Path, elsewhere: Path, operation: str
 ) -> None:
-    """A picture that does not fit is saved elsewhere, and nothing new is started; the next run fetches it."""
+    """An image that does not fit is saved elsewhere, and nothing new is started; the next run fetches it."""
     disk = full_for_pictures(out, operation)
     async with nothing_left():
         ran = await run(client, many(9), out, disk=disk, concurrency=1)
@@ -57,7 +57,7 @@ async def test_full_for_pictures(
     assert isinstance(ran.error, BatchFolderError)
     assert str(ran.error) == (
         f"the batch stopped because {str(out)!r} could not be written ({FULL}); make room or see to the rights, and "
-        "run it again to go on. Pictures that were paid for and did not fit were saved elsewhere, and the next run "
+        "run it again to go on. Images that were paid for and did not fit were saved elsewhere, and the next run "
         f"fetches them (should it call their items unknown, move them to {str(out / 'images')!r}):\n  {path}"
     )
     assert (ran.summary.reason, ran.summary.done, ran.summary.not_started) == ("folder", 3, 6)
@@ -70,17 +70,17 @@ async def test_full_for_pictures(
 
 
 async def test_full_once_more(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:
-    """While there is still no room the picture stays where it was saved, and is not bought again."""
+    """While there is still no room the image stays where it was saved, and is not bought again."""
     await run(client, many(3), out, disk=full_for_pictures(out, "write"), concurrency=1)
     again = await run(client, many(3), out, disk=FailingDisk(lambda operation, path: operation == "create"))
     assert again.plan.done == ("00001", "00002", "00003")
-    assert again.plan.notes == (f"pictures that were saved elsewhere could not be brought here yet ({FULL})",)
+    assert again.plan.notes == (f"images that were saved elsewhere could not be brought here yet ({FULL})",)
     assert (await run(client, many(3), out)).plan.notes == ()
     assert (pictures(out), server.posts) == (["00001.png", "00002.png", "00003.png"], 3)
 
 
 async def test_saved_elsewhere_and_gone(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:
-    """A picture that was saved elsewhere and is gone by the next run is missing, as any other."""
+    """An image that was saved elsewhere and is gone by the next run is missing, as any other."""
     ran = await run(client, many(3), out, disk=full_for_pictures(out, "write"), concurrency=1)
     Path(ran.summary.saved_elsewhere[0]).unlink()
     again = await run(client, many(3), out)
@@ -88,7 +88,7 @@ async def test_saved_elsewhere_and_gone(client: ImagesClient, server: LocalImage
 
 
 async def test_full_everywhere(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:
-    """A picture that fits nowhere is given to the caller in the exception, and is unknown."""
+    """An image that fits nowhere is given to the caller in the exception, and is unknown."""
     written: list[Path] = []
 
     def fails(operation: str, path: Path) -> bool:
@@ -101,8 +101,7 @@ async def test_full_everywhere(client: ImagesClient, server: LocalImagesServer, 
     assert isinstance(error, ImageNotStoredError)
     assert [image.data for image in error.images] == [PNG]
     assert (
-        str(error)
-        == f"the picture could not be written to {str(out / 'images')!r} ({FULL}), nor anywhere else"
+        str(error) == f"the image could not be written to {str(out / 'images')!r} ({FULL}), nor anywhere else"
     )
     assert (states(out, "00003"), ran.summary.unknown) == (["sent", "unknown"], 1)
     assert isinstance(ran.error, BatchFolderError)
@@ -146,7 +145,7 @@ async def test_no_room_for_the_row_before(client: ImagesClient, server: LocalIma
 
 
 async def test_no_room_for_the_row_behind(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:
-    """A picture whose row cannot be written is there, and the next run adopts it."""
+    """An image whose row cannot be written is there, and the next run adopts it."""
     ran = await run(client, many(4), out, disk=full_for_rows("done"), concurrency=1)
     assert ran.done == ["00001"]
     assert isinstance(ran.failed["00002"], OSError)
@@ -157,7 +156,7 @@ async def test_no_room_for_the_row_behind(client: ImagesClient, server: LocalIma
 
 
 async def test_no_room_for_anything(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:
-    """Neither picture nor row: the picture is elsewhere, the message says where, and it can be put where it belongs."""
+    """Neither image nor row: the image is elsewhere, the message says where, and it can be put where it belongs."""
     disk = full_for_rows("sent")
     disk.fails = lambda operation, path: out in path.parents and len(server.requests) > 0
     ran = await run(client, many(4), out, disk=disk, concurrency=1)

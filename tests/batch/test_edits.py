@@ -33,7 +33,7 @@ DEFAULTS = {"model": MODEL, "size": "1024x1024", "quality": "low"}
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """A folder with an input's pictures below it."""
+    """A folder with an input's images below it."""
     folder = tmp_path / "in" / "photos"
     folder.mkdir(parents=True)
     for name, data in (("fox.png", FOX), ("heron.png", HERON), ("mask.png", MASK)):
@@ -57,7 +57,7 @@ none,a frog,,
 
 
 def sent(server: LocalImagesServer) -> list[list[tuple[str, str]]]:
-    """The form fields of the edits that arrived: text, or the digest of a picture."""
+    """The form fields of the edits that arrived: text, or the digest of an image."""
     return [
         [(part.name or "", part.text or part.sha256 or "") for part in request.parts]
         for request in server.requests
@@ -71,7 +71,7 @@ def sha256(data: bytes) -> str:
 
 
 async def test_columns(client: ImagesClient, server: LocalImagesServer, photos: Path, out: Path) -> None:
-    """One picture and a mask, several on lines of a cell; a row without is a generation. Nothing is sent twice."""
+    """One image and a mask, several on lines of a cell; a row without is a generation. Nothing is sent twice."""
     given = items(photos, CSV)
     ran = await run(client, given, out)
     assert ran.done == ["both", "fox", "none"]
@@ -136,7 +136,7 @@ def test_forms_of_images(
     ],
 )
 def test_bad_images(tmp_path: Path, row: dict[str, Any], problem: str) -> None:
-    """What names no picture is told with its line and column."""
+    """What names no image is told with its line and column."""
     file = tmp_path / "rows.jsonl"
     file.write_text(json.dumps({"prompt": "a", **row}))
     with pytest.raises(BatchInputError) as caught:
@@ -182,7 +182,7 @@ async def test_a_changed_file_is_a_changed_request(
 async def test_edits_of_equal_bytes_are_one(
     client: ImagesClient, server: LocalImagesServer, photos: Path, out: Path
 ) -> None:
-    """`dedupe` looks at the bytes: a copy is the same, another picture with the same prompt is not."""
+    """`dedupe` looks at the bytes: a copy is the same, another image with the same prompt is not."""
     (photos / "copy.png").write_bytes(FOX)
     text = "prompt,image\na,photos/fox.png\na,photos/copy.png\na,photos/heron.png\na,\n"
     ran = await run(client, items(photos, text), out, dedupe=True)
@@ -251,7 +251,7 @@ def test_what_identifies_an_image(photos: Path) -> None:
 async def test_an_edit_is_resumed(
     client: ImagesClient, server: LocalImagesServer, photos: Path, out: Path
 ) -> None:
-    """One whose outcome is unknown waits for a word, and goes out with its pictures once more."""
+    """One whose outcome is unknown waits for a word, and goes out with its images once more."""
     server.script("reset_after_body")
     given = items(photos, "key,prompt,image\nfox,night,photos/fox.png\n")
     first = await run(client, given, out)
@@ -291,7 +291,7 @@ async def test_with_a_cost_of_ones_own_edits_run_at_once(
 
 
 async def test_the_page_says_that_it_is_an_edit(client: ImagesClient, photos: Path, out: Path) -> None:
-    """Of how many pictures; a row ends with the last of its fields that is set."""
+    """Of how many images; a row ends with the last of its fields that is set."""
     await run(client, items(photos, CSV), out)
     _, _, text = (out / "index.html").read_text().partition('type="application/json"')
     rows = json.loads(text[text.index("[") : text.index("</script>")])

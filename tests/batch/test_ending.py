@@ -45,7 +45,7 @@ def error_of(
 
 
 def partial_result(*errors: ImagesError) -> ImagesError:
-    """Two pictures of several, and what befell the others."""
+    """Two images of several, and what befell the others."""
     return PartialResultError("some failed", result=ImageResult((PICTURE, PICTURE)), errors=errors)
 
 
@@ -71,7 +71,7 @@ UNKNOWN = error_of(TimeoutOutcomeUnknownError, timer="total", seconds=1.0)
     ],
 )
 def test_what_an_error_means(error: ImagesError, state: str, billed: bool, images: int) -> None:
-    """Only what provably did not run is free to be sent again; pictures that are whole are kept."""
+    """Only what provably did not run is free to be sent again; images that are whole are kept."""
     ending = classify_failure(error, "gpt-image-2", PUBLISHED_PRICES)
     assert (ending.state, ending.billed, len(ending.images), ending.cost) == (state, billed, images, None)
 
@@ -94,7 +94,7 @@ def test_options_that_make_no_sense(options: dict[str, Any], message: str) -> No
 
 
 async def test_small_copies(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:
-    """Small copies are made while pictures come; one that cannot be made spoils nothing."""
+    """Small copies are made while images come; one that cannot be made spoils nothing."""
     made: list[str] = []
 
     def thumbnail(picture: Path, copy: Path) -> None:
@@ -136,7 +136,7 @@ async def test_the_page_of_every_state(client: ImagesClient, server: LocalImages
 async def test_some_of_many_pictures(
     client: ImagesClient, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pictures of a call of which a part failed are kept; where that part found the quota used up the batch ends."""
+    """Images of a call of which a part failed are kept; where that part found the quota used up the batch ends."""
     quota = error_of(QuotaExhaustedError, status_code=429)
 
     async def generate(request: object, observer: CallObserver) -> ImageResult:

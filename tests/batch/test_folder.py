@@ -256,7 +256,7 @@ async def test_a_torn_row_of_what_was_not_sent(
 
 
 async def test_a_torn_done_row(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:
-    """A picture whose row was torn is adopted, and not sent again."""
+    """An image whose row was torn is adopted, and not sent again."""
     await run(client, many(2), out)
     journal = out / "journal.jsonl"
     journal.write_bytes(journal.read_bytes()[:-30])
@@ -285,9 +285,9 @@ async def test_garbage_in_the_middle(client: ImagesClient, server: LocalImagesSe
     journal.write_bytes(b"".join(lines))
     again = await run(client, many(4), out)
     assert again.plan.notes == (
-        "journal.jsonl, line 2 cannot be read and was passed over",
-        "journal.jsonl, line 3 cannot be read and was passed over; it is about '00003', which may have been sent",
-        "journal.jsonl, line 4 cannot be read and was passed over; it is about '00001', which may have been sent",
+        "journal.jsonl, line 2 cannot be read and was skipped",
+        "journal.jsonl, line 3 cannot be read and was skipped; it is about '00003', which may have been sent",
+        "journal.jsonl, line 4 cannot be read and was skipped; it is about '00001', which may have been sent",
     )
     assert (again.plan.done, again.plan.unknown, again.done) == (("00001", "00002"), ("00003",), ["00004"])
     assert (journal.read_bytes().startswith(b"".join(lines)), server.posts) == (True, 3)

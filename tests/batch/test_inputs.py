@@ -264,7 +264,7 @@ BAD_LINES = {
     '{"n": 1}': "the prompt is empty",
     '{"prompt": ["secret"]}': "the prompt is empty",
     f'{{"prompt": "{LONG}"}}': "the prompt has 32,001 characters, and 32,000 are allowed",
-    '{"prompt": "secret \\ud800"}': "the prompt holds half of a surrogate pair, which is no character",
+    '{"prompt": "secret \\ud800"}': "the prompt holds half of a surrogate pair, which is not a character",
     '{"prompt": "secret", "n": "2"}': "n must be a whole number",
     '{"prompt": "secret", "n": true}': "n must be a whole number",
     '{"prompt": "secret", "n": 1.5}': "n must be a whole number",
@@ -279,12 +279,12 @@ BAD_LINES = {
     '{"prompt": "secret", "partial_images": 2}': (
         "partial_images: a batch does not stream, so there are no partial images; leave it out"
     ),
-    '["secret"]': 'it is no JSON object; write {"prompt": …}',
-    '"secret"': 'it is no JSON object; write {"prompt": …}',
-    "secret": "it is no JSON object (Expecting value)",
-    '{"prompt": "secret", "prompt": "b"}': "it is no JSON object ('prompt' is there twice)",
-    '{"prompt": "secret", "n": NaN}': "it is no JSON object (NaN is no number in JSON)",
-    '{"prompt": "secret", "extra_body": ' + "[" * 100_000: "it is no JSON object (",
+    '["secret"]': 'it is not a JSON object; write {"prompt": …}',
+    '"secret"': 'it is not a JSON object; write {"prompt": …}',
+    "secret": "it is not a JSON object (Expecting value)",
+    '{"prompt": "secret", "prompt": "b"}': "it is not a JSON object ('prompt' is there twice)",
+    '{"prompt": "secret", "n": NaN}': "it is not a JSON object (NaN is not a JSON number)",
+    '{"prompt": "secret", "extra_body": ' + "[" * 100_000: "it is not a JSON object (",
 }
 
 
@@ -353,7 +353,7 @@ def test_not_utf_8() -> None:
         "line 3: byte 14 is not UTF-8; save the file as UTF-8",
     )
     (told,) = problems(codecs.BOM_UTF16_LE + b"a", "txt")
-    assert told.startswith("it is not the UTF-16 its beginning says")
+    assert told.startswith("it is not valid UTF-16, although it begins like it")
 
 
 def test_bad_defaults() -> None:

@@ -111,7 +111,7 @@ async def test_a_journal_nobody_can_trust(tmp_path: Path, broken: str) -> None:
 
 
 async def test_names_before_rows(tmp_path: Path) -> None:
-    """A row about pictures is written behind their names; where those cannot be synced it is not written."""
+    """A row about images is written behind their names; where those cannot be synced it is not written."""
     disk = FailingDisk(lambda operation, path: operation == "sync_folder")
     journal = opened(disk, tmp_path / "journal")
     with pytest.raises(OSError, match="No space left"):

@@ -28,14 +28,14 @@ pytestmark = pytest.mark.slow
 PROMPTS = 24
 MOMENTS = (
     Moment(1, 0.0),  # the journal has just begun
-    Moment(2_500, 0.0),  # requests are under way
-    Moment(6_000, 0.01),  # pictures arrive and are written
+    Moment(2_500, 0.0),  # requests are in flight
+    Moment(6_000, 0.01),  # images arrive and are written
 )
 
 
 @pytest.mark.skipif("sys.platform == 'win32'", reason="Windows has no SIGKILL")
 async def test_a_batch_that_is_killed_goes_on(tmp_path: Path) -> None:
-    """At each moment: done pictures stay as they are, only unknown ones are missing, and all come when asked for."""
+    """At each moment: done images stay as they are, only unknown ones are missing, and all come when asked for."""
     picture = noise(120)
     stories = await asyncio.gather(
         *(one(tmp_path, number, moment, picture, PROMPTS) for number, moment in enumerate(MOMENTS))

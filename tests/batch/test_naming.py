@@ -31,7 +31,7 @@ KEYS = st.text(max_size=60) | st.sampled_from(
     ],
 )
 def test_stems(key: str, stem: str) -> None:
-    """A key becomes a name that every file system takes, without a picture's suffix."""
+    """A key becomes a name that every file system takes, without an image's suffix."""
     assert stem_from_key(key) == stem
 
 
@@ -48,7 +48,7 @@ def test_any_key(key: str) -> None:
 
 @given(st.lists(st.tuples(KEYS, st.integers(1, 3)), max_size=12, unique_by=lambda one: one[0]))
 def test_no_two_files_alike(keys: list[tuple[str, int]]) -> None:
-    """No two pictures share a name on any file system, and items that are appended change none."""
+    """No two images share a name on any file system, and items that are appended change none."""
     names, files = NameAllocator(), list[str]()
     stems = [names.new(key, pictures) for key, pictures in keys]
     for stem, (_, pictures) in zip(stems, keys, strict=True):
@@ -59,7 +59,7 @@ def test_no_two_files_alike(keys: list[tuple[str, int]]) -> None:
 
 
 def test_numbers() -> None:
-    """Names that are taken, also by pictures of an item with several, are passed over in order."""
+    """Names that are taken, also by images of an item with several, are passed over in order."""
     names = NameAllocator(["A", "b-0"])
     assert [names.new("a"), names.new("A "), names.new("b", 2), names.new("b-2"), names.new("c", 2)] == [
         "a-2",

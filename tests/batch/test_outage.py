@@ -54,7 +54,7 @@ async def test_away_for_a_minute(out: Path) -> None:
         await second.__aexit__(None, None, None)
     summary = batch.summary
     assert (summary.done, summary.failed, summary.not_started) == (12 - summary.unknown, 0, 0)
-    assert summary.unknown <= 4  # those under way when it went
+    assert summary.unknown <= 4  # those in flight when it went
     pauses = [seconds for seconds in time.slept if seconds >= 1]
     assert len(pauses) < 40
     assert {1.0, 2.0, 4.0, 8.0, 16.0, 32.0} <= set(pauses)
@@ -80,7 +80,7 @@ async def test_away_for_too_long(out: Path) -> None:
             async for _ in batch:
                 pass
     assert str(caught.value).startswith(
-        "the batch stopped, as the server stayed away: no connection could be made"
+        "the batch stopped, as the server stayed unreachable: no connection could be made"
     )
     assert str(caught.value).endswith("run it again to go on")
     summary = batch.summary

@@ -198,7 +198,7 @@ async def test_only_what_is_missing(
     assert [row["missing"] for row in rows(out) if "missing" in row] == [2, 1, 2]
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     first_of_client, first_of_batch = [text for text in warnings if "missing" in text]
-    assert first_of_client.startswith("2 of 3 pictures are missing")
+    assert first_of_client.startswith("2 of 3 images are missing")
     assert first_of_batch.startswith("'00001' has 1 of 3 images; retry_missing asks for the missing ones")
     again = await run(client, items, out, retry_missing=True)
     assert (again.plan.to_send, again.plan.incomplete) == (("00001", "00002", "00004"),) * 2

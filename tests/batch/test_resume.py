@@ -1,4 +1,4 @@
-"""Running a batch again after something changed: its input, its pictures, the clock, its options."""
+"""Running a batch again after something changed: its input, its images, the clock, its options."""
 
 import os
 from pathlib import Path
@@ -94,13 +94,13 @@ async def test_the_same_request_spelled_otherwise(client: ImagesClient, out: Pat
 
 
 async def test_a_deleted_picture(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:
-    """A picture that is gone is told and not bought again, unless that is asked for."""
+    """An image that is gone is told and not bought again, unless that is asked for."""
     await run(client, many(3), out)
     (out / "images" / "00002.png").unlink()
     again = await run(client, many(3), out, retry_failed=True, retry_unknown=True)
     assert (again.plan.missing, again.plan.done, again.outcomes) == (("00002",), ("00001", "00003"), [])
     assert (again.summary.missing, again.summary.done, server.posts) == (1, 2, 3)
-    assert "its pictures are gone" in (out / "index.html").read_text()
+    assert "its images are gone" in (out / "index.html").read_text()
     bought = await run(client, many(3), out, retry_missing=True)
     assert (bought.done, bought.summary.done, bought.summary.missing, server.posts) == (["00002"], 3, 0, 4)
     assert pictures(out) == ["00001.png", "00002.png", "00003.png"]
@@ -121,7 +121,7 @@ async def test_a_deleted_picture_that_is_not_bought_again_yet(
 
 
 async def test_one_of_two_pictures_deleted(client: ImagesClient, out: Path) -> None:
-    """An item lacks its pictures when one of them is gone; what is left is not overwritten by a new one."""
+    """An item lacks its images when one of them is gone; what is left is not overwritten by a new one."""
     await run(client, many(1, n=2), out)
     (out / "images" / "00001-1.png").unlink()
     again = await run(client, many(1, n=2), out, retry_missing=True)
@@ -133,7 +133,7 @@ async def test_one_of_two_pictures_deleted(client: ImagesClient, out: Path) -> N
 async def test_an_altered_picture(
     client: ImagesClient, server: LocalImagesServer, out: Path, size: int
 ) -> None:
-    """A picture that somebody worked on is told, left as it is, and never sent again."""
+    """An image that somebody worked on is told, left as it is, and never sent again."""
     await run(client, many(2), out)
     picture = out / "images" / "00001.png"
     picture.write_bytes(bytes(size))
@@ -144,7 +144,7 @@ async def test_an_altered_picture(
 
 
 async def test_a_copied_folder(client: ImagesClient, out: Path, tmp_path: Path) -> None:
-    """Pictures with another time and the same bytes are the same pictures."""
+    """Images with another time and the same bytes are the same images."""
     await run(client, many(2), out)
     for picture in (out / "images").iterdir():
         os.utime(picture, (1, 1))
@@ -176,7 +176,7 @@ async def test_the_clock_was_set_back(client: ImagesClient, server: LocalImagesS
 async def test_a_picture_put_there_by_hand(
     client: ImagesClient, server: LocalImagesServer, out: Path
 ) -> None:
-    """A file of somebody else's is never overwritten, nor taken for a picture of the batch."""
+    """A file of somebody else's is never overwritten, nor taken for an image of the batch."""
     (out / "images").mkdir(parents=True)
     await run(client, [], out)
     (out / "images" / "00001.png").write_bytes(b"mine")
@@ -187,7 +187,7 @@ async def test_a_picture_put_there_by_hand(
 
 
 async def test_a_name_of_anothers_picture(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:
-    """A picture that had to give way to a stranger's file has its row, and is not taken for that of another key."""
+    """An image that had to give way to a stranger's file has its row, and is not taken for that of another key."""
     items = [BatchItem(key, GenerateRequest(f"otter {key}", model="gpt-image-2")) for key in ("a", "a-2")]
 
     def intrude(operation: str, path: Path) -> bool:
@@ -226,7 +226,7 @@ async def test_keys_that_would_be_one_file(client: ImagesClient, out: Path) -> N
 
 
 async def test_the_plan_does_not_touch_pictures(client: ImagesClient, out: Path) -> None:
-    """Entering and leaving leaves every picture as it is."""
+    """Entering and leaving leaves every image as it is."""
     await run(client, many(3), out)
     before = {path.name: path.stat().st_mtime_ns for path in (out / "images").iterdir()}
     async with Batch(client, many(3), out):
@@ -235,7 +235,7 @@ async def test_the_plan_does_not_touch_pictures(client: ImagesClient, out: Path)
 
 
 def leave_parts(out: Path, *names: str) -> None:
-    """What a killed run leaves: rows up to the first answer, and pictures under temporary names."""
+    """What a killed run leaves: rows up to the first answer, and images under temporary names."""
     journal = out / "journal.jsonl"
     journal.write_text("".join(f"{line}\n" for line in journal.read_text().splitlines()[:2]))
     for picture in (out / "images").iterdir():
@@ -247,7 +247,7 @@ def leave_parts(out: Path, *names: str) -> None:
 async def test_a_picture_under_its_temporary_name(
     client: ImagesClient, server: LocalImagesServer, out: Path
 ) -> None:
-    """A whole picture that was not renamed yet is adopted: synced, renamed, and its row behind its name."""
+    """A whole image that was not renamed yet is adopted: synced, renamed, and its row behind its name."""
     await run(client, many(1), out)
     leave_parts(out, ".00001.png.0123abcd.part")
     disk = WatchedDisk()
@@ -267,7 +267,7 @@ async def test_a_picture_under_its_temporary_name(
 async def test_one_of_two_pictures_arrived(
     client: ImagesClient, server: LocalImagesServer, out: Path
 ) -> None:
-    """A whole picture whose sibling is lacking is kept and told; the item is unknown. Half ones vanish."""
+    """A whole image whose sibling is lacking is kept and told; the item is unknown. Half ones vanish."""
     await run(client, many(1, n=2), out)
     leave_parts(out, ".00001-0.png.0123abcd.part", ".00001-1.png.0123abcd.part", ".other.png.0123abcd.part")
     half = out / "images" / ".00001-1.png.0123abcd.part"
@@ -275,7 +275,7 @@ async def test_one_of_two_pictures_arrived(
     again = await run(client, many(1, n=2), out)
     assert (again.plan.unknown, again.plan.notes) == (
         ("00001",),
-        ("images/00001-0.png is one of several pictures of an item; the others did not arrive",),
+        ("images/00001-0.png is one of several images of an item; the others did not arrive",),
     )
     assert pictures(out) == [".other.png.0123abcd.part", "00001-0.png"]
     assert server.posts == 1
@@ -284,7 +284,7 @@ async def test_one_of_two_pictures_arrived(
 async def test_the_name_of_a_picture_that_is_gone(
     client: ImagesClient, server: LocalImagesServer, out: Path
 ) -> None:
-    """A deleted picture's name is not given to another item: it would pass for an altered one."""
+    """A deleted image's name is not given to another item: it would pass for an altered one."""
     items = [BatchItem(key, GenerateRequest(f"otter {key}", model="gpt-image-2")) for key in ("a", "a.png")]
     await run(client, items[:1], out)
     (out / "images" / "a.png").unlink()

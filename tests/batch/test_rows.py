@@ -300,7 +300,7 @@ ODD_ANSWERS = [
 
 @pytest.mark.parametrize("odd", ODD_ANSWERS, ids=range(len(ODD_ANSWERS)))
 async def test_an_odd_answer_ends_nothing(out: Path, odd: bytes) -> None:
-    """Its picture is on the disk and so are the others', and the journal is JSON."""
+    """Its image is on the disk and so are the others', and the journal is JSON."""
     from base64 import b64encode
 
     answer = b'{"created":1,"data":[{"b64_json":"%s"}],"usage":{%s}}' % (b64encode(PNG), odd)

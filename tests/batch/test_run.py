@@ -37,7 +37,7 @@ from tests.helpers.raw_server import RawServer, reply
 
 
 async def test_all_of_it(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:
-    """Each item gives an outcome whose picture is on the disk; a second run sends nothing."""
+    """Each item gives an outcome whose image is on the disk; a second run sends nothing."""
     async with nothing_left():
         first = await run(client, many(12), out, concurrency=4)
         await client.aclose()
@@ -219,7 +219,7 @@ async def test_unknown_stays_unknown_when_it_is_refused(
 async def test_quota_exhausted_in_the_middle(
     client: ImagesClient, server: LocalImagesServer, out: Path, fault: str
 ) -> None:
-    """It stops, what is under way is kept, and the error is raised at the end; the rest can be sent another day."""
+    """It stops, what is in flight is kept, and the error is raised at the end; the rest can be sent another day."""
     server.script(*["ok"] * 10, *[fault] * 8)
     ran = await run(client, many(30), out, concurrency=4)
     assert isinstance(ran.error, QuotaExhaustedError)
@@ -247,7 +247,7 @@ async def test_a_key_that_is_not_accepted(client: ImagesClient, server: LocalIma
 
 
 async def test_pictures_before_the_answer_broke(out: Path) -> None:
-    """Whole pictures of an answer that broke off are kept; the item is unknown, and a retry takes other names."""
+    """Whole images of an answer that broke off are kept; the item is unknown, and a retry takes other names."""
     b64 = base64.b64encode(PNG).decode()
     whole = json.dumps({"data": [{"b64_json": b64}, {"b64_json": b64}]}).encode()
     cut = reply(whole[:-40], length=len(whole))
@@ -262,7 +262,7 @@ async def test_pictures_before_the_answer_broke(out: Path) -> None:
 
 
 async def test_sent_again_by_the_clients_policy(server: LocalImagesServer, out: Path) -> None:
-    """A client that sends what nobody knows again pays twice knowingly: both are counted."""
+    """A client that sends what nobody knows again may pay twice knowingly: both are counted."""
     server.script("reset_after_body")
     async with client_of(server, retry=RetryPolicy(retry_unknown=True)) as client:
         ran = await run(client, many(1), out, budget=Decimal(1))
@@ -312,7 +312,7 @@ async def test_stop_while_a_limit_is_waited_for(server: LocalImagesServer, out: 
 
 @pytest.mark.parametrize("way", ["break", "cancel"])
 async def test_leaving_early(client: ImagesClient, server: LocalImagesServer, out: Path, way: str) -> None:
-    """What is under way is cancelled, and the journal says that nobody knows about it."""
+    """What is in flight is cancelled, and the journal says that nobody knows about it."""
     server.script("ok", *["stall"] * 2)
 
     async def use() -> None:
@@ -336,7 +336,7 @@ async def test_leaving_early(client: ImagesClient, server: LocalImagesServer, ou
         await client.aclose()
     ends = [row for row in rows(out) if row["state"] == "unknown"]
     assert len(ends) == 2  # the outcome in hand counts
-    assert all(row["message"] == "the run ended before its answer came" for row in ends)
+    assert all(row["message"] == "the run ended before its response came" for row in ends)
     again = await run(client, many(10), out)
     assert (len(again.plan.unknown), again.summary.done, server.posts) == (2, 8, 10)
 
@@ -344,7 +344,7 @@ async def test_leaving_early(client: ImagesClient, server: LocalImagesServer, ou
 async def test_a_paid_picture_is_kept_when_it_is_cancelled(
     client: ImagesClient, server: LocalImagesServer, out: Path
 ) -> None:
-    """A picture that has arrived is written to its end, whoever leaves meanwhile."""
+    """An image that has arrived is written to its end, whoever leaves meanwhile."""
     writing, go_on = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
@@ -389,7 +389,7 @@ async def test_progress(client: ImagesClient, out: Path) -> None:
 
 
 async def test_concurrency_is_the_clients(server: LocalImagesServer, out: Path) -> None:
-    """Without an option as many items are under way as the client's limits allow."""
+    """Without an option as many items are in flight as the client's limits allow."""
     server.always("stall")
     async with (
         client_of(server, limits=Limits(concurrency=2)) as client,
@@ -431,7 +431,7 @@ async def test_dedupe(client: ImagesClient, server: LocalImagesServer, out: Path
 
 
 async def test_dedupe_of_what_fails(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:
-    """What befalls the one that was sent befalls those that share its pictures, now and in the next run."""
+    """What befalls the one that was sent befalls those that share its images, now and in the next run."""
     server.script("moderation_400")
     items = items_of("an otter", "an otter")
     ran = await run(client, items, out, dedupe=True)
@@ -464,7 +464,7 @@ async def test_a_bug_of_the_callers(client: ImagesClient, server: LocalImagesSer
 
 
 async def test_a_refusal_costs_nothing(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:
-    """Refusals for the rate take nothing from the budget: it pays for as many pictures as without them."""
+    """Refusals for the rate take nothing from the budget: it pays for as many images as without them."""
     server.script(*["rate_limited:0.001", "rate_limited:0.001", "ok"] * 10)
     ran = await run(client, many(20), out, concurrency=1, budget=Decimal("0.0600"))
     assert (ran.summary.done, ran.summary.reason, ran.summary.unpriced) == (10, "budget", 0)
@@ -473,7 +473,7 @@ async def test_a_refusal_costs_nothing(client: ImagesClient, server: LocalImages
 async def test_a_budget_waits_for_what_is_under_way(
     client: ImagesClient, server: LocalImagesServer, out: Path
 ) -> None:
-    """An item that does not fit beside those under way may fit when they turn out cheaper than they might have been."""
+    """An item that does not fit beside those in flight may fit when they turn out cheaper than they might have been."""
     dear = [
         BatchItem(f"{number}", GenerateRequest(f"otter {number}", model="gpt-image-2")) for number in range(8)
     ]
@@ -531,7 +531,7 @@ async def test_cancelled_while_it_opens(client: ImagesClient, server: LocalImage
 async def test_no_room_for_the_row_of_one_that_shares(
     client: ImagesClient, server: LocalImagesServer, out: Path
 ) -> None:
-    """Where the row of an item that shares pictures does not fit, it fails, and the next run gives it the pictures."""
+    """Where the row of an item that shares images does not fit, it fails, and the next run gives it the images."""
     written: list[str] = []
 
     def full(operation: str, path: Path) -> bool:

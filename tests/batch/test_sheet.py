@@ -148,7 +148,7 @@ def test_a_row_has_what_there_is(tmp_path: Path) -> None:
 
 
 def test_nothing_is_fetched(tmp_path: Path) -> None:
-    """No address of a network is in it, and its own policy allows its one script and pictures beside it."""
+    """No address of a network is in it, and its own policy allows its one script and images beside it."""
     page = written(tmp_path, SheetEntry("k", "p", "done", ("images/k.png",)))
     assert not re.search(r"https?:|//[a-z]|@import|url\(", page.text.replace(page.scripts[1], ""))
     assert not re.search(r"https?:|fetch|XMLHttp|import\b|innerHTML|eval|document\.write", page.scripts[1])
@@ -162,7 +162,7 @@ def test_nothing_is_fetched(tmp_path: Path) -> None:
 
 
 def test_the_list_for_those_without_scripts(tmp_path: Path) -> None:
-    """Links to all pictures, with odd names, and what befell the others."""
+    """Links to all images, with odd names, and what befell the others."""
     page = written(
         tmp_path,
         SheetEntry("a", "an otter", "done", ("images/a b#c?%.png", "images/a-1.png")),
@@ -176,7 +176,7 @@ def test_the_list_for_those_without_scripts(tmp_path: Path) -> None:
 
 
 def test_the_totals(tmp_path: Path) -> None:
-    """Pictures, prompts, money and time above; a link for each state there is."""
+    """Images, prompts, money and time above; a link for each state there is."""
     cards = [SheetEntry(str(number), "p", "done", ("a.png", "b.png")) for number in range(1200)]
     cards += [
         SheetEntry("x", "p", "blocked"),
@@ -193,7 +193,7 @@ def test_the_totals(tmp_path: Path) -> None:
         stopped="budget",
         note="A local stand-in painted these.",
     )
-    assert page.words["header p b"] == "2,400 pictures$1,234.50"
+    assert page.words["header p b"] == "2,400 images$1,234.50"
     assert page.words["header p"] == " of 1,203 prompts,  spent, 1 result of unknown cost, 2 h 11 min"
     assert page.words["header div p"].startswith("A local stand-in painted these.It stopped because the next")
     states = [attrs["href"] for _, attrs in page.elements if re.match("#(state|$)", attrs.get("href") or "-")]
@@ -209,7 +209,7 @@ def test_no_more_is_said_than_is_known(tmp_path: Path) -> None:
     assert page.words["header p"] == " of 0 prompts"
     assert "header div p" not in page.words
     assert "$" not in page.words["header p b"]
-    assert written(tmp_path, spent=Decimal(0)).words["header p b"] == "0 pictures$0.0000"
+    assert written(tmp_path, spent=Decimal(0)).words["header p b"] == "0 images$0.0000"
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_a_file_that_takes_a_part_only(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def paint(path: Path, colour: str) -> None:
-    """A picture of one colour."""
+    """An image of one colour."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Pillow.new("RGB", (64, 48), colour).save(path)
 
@@ -369,7 +369,7 @@ def test_a_browser_draws_ten_thousand_cards(tmp_path: Path) -> None:
     assert "<title>&lt;/title&gt;otters</title>" in drawn.dom
     assert (
         drawn.dom.count("The file cannot be shown.") == 2
-    )  # the picture that is gone; and the script's own text
+    )  # the image that is gone; and the script's own text
     assert 'data-original="images/old.png" src="images/old.png"' in drawn.dom
     assert 'src="thumbs/images/done.png.webp"' in drawn.dom
     assert drawn.count("here") == drawn.dom.count("<img") > 5
@@ -434,7 +434,7 @@ def test_a_matrix_is_a_table(tmp_path: Path) -> None:
     assert cell_texts(first, "th", 'scope="row"') == list(MODELS)
     costs = [f"${number / 100:.4f}" for number in (1, 4, 7, 2, 5, 8, 3, 6, 9)]
     assert cell_texts(first, "b") == costs
-    assert cell_texts(first, "p", 'class="sum"') == ["9 pictures, $0.4500"]
+    assert cell_texts(first, "p", 'class="sum"') == ["9 images, $0.4500"]
     assert first.count("a &lt;b&gt;red&lt;/b&gt; fox") == 1
     assert cell_texts(first, "button", 'aria-label="Copy the prompt of fox-low-gpt-image-2"') == [
         "Copy prompt"

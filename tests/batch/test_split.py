@@ -1,4 +1,4 @@
-"""Items for more pictures than one request carries: one row each, whatever becomes of their requests."""
+"""Items for more images than one request carries: one row each, whatever becomes of their requests."""
 
 from contextlib import suppress
 from decimal import Decimal
@@ -50,7 +50,7 @@ async def test_one_row_for_three_requests(client: ImagesClient, server: LocalIma
 
 
 async def test_one_of_them_is_blocked(in_order: ImagesClient, server: LocalImagesServer, out: Path) -> None:
-    """The others' pictures are on the disk, their row says what is missing, and nothing is sent again by itself."""
+    """The others' images are on the disk, their row says what is missing, and nothing is sent again by itself."""
     server.script("ok", "moderation_400")
     ran = await run(in_order, items_of(PROMPT, n=23), out)
     error = ran.failed[ITEM]
@@ -58,7 +58,7 @@ async def test_one_of_them_is_blocked(in_order: ImagesClient, server: LocalImage
     assert isinstance(error.errors[0], ModerationBlockedError)
     assert states(out, ITEM) == ["sent", "failed"]
     failed = rows(out)[-1]
-    assert failed["message"].startswith("10 of 23 pictures are missing; the 13 that came are in")
+    assert failed["message"].startswith("10 of 23 images are missing; the 13 that came are in")
     assert (failed["billed"], Decimal(failed["cost"]) > 0) == (True, True)
     assert len(files(out, "failed")) == len(pictures(out)) == 13
     assert all((out / name).read_bytes() == PNG for name in files(out, "failed"))
@@ -68,7 +68,7 @@ async def test_one_of_them_is_blocked(in_order: ImagesClient, server: LocalImage
 
 
 async def test_nobody_knows_about_one(in_order: ImagesClient, server: LocalImagesServer, out: Path) -> None:
-    """The item is unknown, its pictures are kept, and its cost counts as its estimate."""
+    """The item is unknown, its images are kept, and its cost counts as its estimate."""
     server.script("ok", "reset_after_body", "ok")
     ran = await run(in_order, items_of(PROMPT, n=23), out)
     assert states(out, ITEM) == ["sent", "unknown"]

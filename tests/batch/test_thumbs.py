@@ -1,4 +1,4 @@
-"""Small copies of a batch's pictures: made once, made anew, or left out, and never a reason to fail."""
+"""Small copies of a batch's images: made once, made anew, or left out, and never a reason to fail."""
 
 import os
 from pathlib import Path
@@ -24,7 +24,7 @@ class Maker:
 
 
 def paint(folder: Path, file: str, colour: str = "red") -> None:
-    """A picture of 32 times 16 pixels."""
+    """An image of 32 times 16 pixels."""
     path = folder / file
     path.parent.mkdir(parents=True, exist_ok=True)
     Pillow.new("RGB", (32, 16), colour).save(path)

@@ -20,7 +20,7 @@ NEVER, LATER, AT_ONCE = Moment(None), Moment(5), Moment(0)
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    """One that serves a small picture."""
+    """One that serves a small image."""
     with serving(PICTURE) as running:
         yield running
 
@@ -168,14 +168,14 @@ def of(**states: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def test_what_a_cancelled_batch_broke_is_found() -> None:
-    """Paid without a row that says so, done without a picture."""
+    """Paid without a row that says so, done without an image."""
     keys = {"first": "k1", "second": "k2"}
     good = Snapshot(of(k1="sent done", k2="sent"), False, {"k1.png": ""}, Counter(first=1, second=1))
     assert cancel_scenarios._of_cancelled(good, keys) == []
     bad = Snapshot(of(k1="sent done"), False, {}, Counter(first=1, second=1))
     assert cancel_scenarios._of_cancelled(bad, keys) == [
         "k2 was sent, and the journal does not say so",
-        "k1 is done without a picture",
+        "k1 is done without an image",
     ]
 
 
@@ -233,7 +233,7 @@ def test_a_scenario_has_a_name(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
 
 def test_a_call_runs_whole_with_nothing_left(server: Server, tmp_path: Path) -> None:
-    """A call of one picture takes some steps."""
+    """A call of one image takes some steps."""
 
     async def generate(stage: Stage) -> None:
         await stage.client.generate("a heron", model=MODEL)

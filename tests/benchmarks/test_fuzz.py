@@ -95,7 +95,7 @@ def test_an_error_that_promises_too_much_is_found(
 
 
 def test_a_result_that_does_not_hold_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without pictures, with counts that are none, with pictures that are not what they say."""
+    """Without images, with counts that are none, with images that are not what they say."""
     whole = reader.ResponseDecoder.result
 
     def result(self: Any, completed: Any) -> Any:
@@ -106,9 +106,9 @@ def test_a_result_that_does_not_hold_is_found(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(reader.ResponseDecoder, "result", result)
     assert broken(made_of("openai-generation"), 1, thorough=False) == [
-        "a picture that is not as long as it says",
-        "a picture that has neither bytes nor a URL",
-        "a picture of (0, 2) pixels",
+        "an image that is not as long as it says",
+        "an image that has neither bytes nor a URL",
+        "an image of (0, 2) pixels",
         "ImageResult.created is 'True'",
         "Usage.input_tokens is '-1'",
         "Usage.output_tokens is '1152921504606846976'",
@@ -118,8 +118,8 @@ def test_a_result_that_does_not_hold_is_found(monkeypatch: pytest.MonkeyPatch) -
         reader.ResponseDecoder, "result", lambda self, done: evolve(whole(self, done), images=())
     )
     assert broken(made_of("openai-generation"), 1, thorough=False) == [
-        "a result without a picture",
-        "1 of 1 pictures were lost",
+        "a result without an image",
+        "1 of 1 images were lost",
     ]
 
 
@@ -131,7 +131,7 @@ def test_a_picture_that_is_lost_is_found(name: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(
         reader.ResponseDecoder, "result", lambda self, done: evolve(whole(self, done), images=(other,))
     )
-    assert broken(made_of(name), 1, thorough=False) == ["1 of 1 pictures were lost"]
+    assert broken(made_of(name), 1, thorough=False) == ["1 of 1 images were lost"]
 
 
 def test_a_sink_that_is_left_open_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

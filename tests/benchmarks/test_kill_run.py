@@ -33,12 +33,12 @@ def rows(**states: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def files(*numbers: int) -> dict[str, str]:
-    """Pictures as they should be."""
+    """Images as they should be."""
     return {f"0000{number}.png": kill_run.hashlib.sha256(PICTURE).hexdigest() for number in numbers}
 
 
 def story(**changes: Any) -> Story:
-    """One where all went well: the first was done, the second under way, the third not sent when it was killed."""
+    """One where all went well: the first was done, the second in flight, the third not sent when it was killed."""
     killed = Snapshot(rows(k1="sent done", k2="sent"), False, files(1), Counter("ab"))
     resumed = Snapshot(rows(k1="sent done", k2="sent", k3="sent done"), False, files(1, 3), Counter("abc"))
     ended = Snapshot(
@@ -60,7 +60,7 @@ def test_a_story_without_fault_is_right(job: Job) -> None:
 
 @pytest.mark.parametrize("named", [True, False])
 def test_an_adopted_picture_is_neither_missing_nor_sent_again(job: Job, named: bool) -> None:
-    """A picture whose row was lost is done after the resumption, also if it had a temporary name only."""
+    """An image whose row was lost is done after the resumption, also if it had a temporary name only."""
     good = story()
     killed = evolve(good.killed, files=files(1, 2) if named else files(1))
     resumed = evolve(
@@ -79,11 +79,11 @@ def test_an_adopted_picture_is_neither_missing_nor_sent_again(job: Job, named: b
         ("resumed", {"posts": Counter("abbc")}, "00002 was unknown, and sent again without being asked to"),
         ("resumed", {"rows": rows(k1="sent done", k2="sent")}, "00003 is missing, and was not unknown"),
         ("killed", {"posts": Counter("abc")}, "00003 was POSTed before the journal said so"),
-        ("killed", {"files": {}}, "00001 is done without a picture"),
-        ("killed", {"files": files(1, 2)}, "00002 is missing, and its picture was there"),
-        ("resumed", {"files": {**files(1, 3), "00002.png": "half"}}, "00002.png is not the picture"),
-        ("ended", {"files": files(1, 2)}, "2 pictures for 3 prompts"),
-        ("ended", {"files": {**files(1, 2, 3), "00002.png": "other"}}, "00002.png is not the picture"),
+        ("killed", {"files": {}}, "00001 is done without an image"),
+        ("killed", {"files": files(1, 2)}, "00002 is missing, and its image was there"),
+        ("resumed", {"files": {**files(1, 3), "00002.png": "half"}}, "00002.png is not the image"),
+        ("ended", {"files": files(1, 2)}, "2 images for 3 prompts"),
+        ("ended", {"files": {**files(1, 2, 3), "00002.png": "other"}}, "00002.png is not the image"),
         ("ended", {"posts": Counter("abbcc")}, "00003 was POSTed 2 times, at most 1 were right"),
         ("ended", {"rows": rows(k1="sent done", k3="sent done")}, "still missing: ['00002']"),
     ],
@@ -127,13 +127,13 @@ def test_a_refused_request_may_be_sent_again(job: Job) -> None:
 
 
 def test_what_was_left_behind_is_seen(job: Job) -> None:
-    """Half a picture under its temporary name."""
+    """Half an image under its temporary name."""
     (job.folder / "images" / ".00002.png.part").write_bytes(b"half")
     assert wrong(job, story()) == ["left behind: .00002.png.part"]
 
 
 def test_a_snapshot_reads_what_is_there(job: Job) -> None:
-    """Rows up to the torn one, pictures without those being written, and no POST of anybody else."""
+    """Rows up to the torn one, images without those being written, and no POST of anybody else."""
     lines = '{"state":"begun"}\n{"state":"sent","key":"00001"}\ngarbage\n{"state":"do'
     job.journal.write_text(lines)
     (job.folder / "images" / "00001.png").write_bytes(PICTURE)

@@ -88,7 +88,7 @@ def test_what_pictures_take_is_measured() -> None:
         assert 0 < asyncio.run(many.cpu_per_picture(Turn(FLOOR, case, server.port))) < 1_000
         turn = Turn(OURS, case, server.port)
         assert -50 < asyncio.run(many.memory_growth(turn)) < 50
-    assert [note.partition(":")[0] for note in turn.notes] == ["4 pictures", "64 pictures"]
+    assert [note.partition(":")[0] for note in turn.notes] == ["4 images", "64 images"]
 
 
 def test_a_picture_that_is_missing_is_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +107,7 @@ def test_a_picture_that_is_missing_is_no_figure(monkeypatch: pytest.MonkeyPatch)
 def test_a_wrong_picture_does_not_count() -> None:
     """It breaks the turn: a client that gives other bytes is no contender."""
     done = Done()
-    with pytest.raises(AssertionError, match="not the picture"):
+    with pytest.raises(AssertionError, match="not the image"):
         done.take(b"other bytes")
     done.fail(OSError("a"))
     done.fail(OSError("b"))
@@ -132,7 +132,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
 
 def test_cases_of_one_load_share_a_turn(taken: list[tuple[str, int]]) -> None:
-    """Time, pictures and refusals are numbers of the same run, each contender's against a server of its own."""
+    """Time, images and refusals are numbers of the same run, each contender's against a server of its own."""
     outcomes = compare_at_once(TOLD + HIDDEN, Effort(5))
     assert sorted(taken) == [(SDK, 300), (SDK_PATIENT, 300), (OURS, 300), (OURS, 300)]
     assert outcomes["limit-300-told-time"].rounds == {OURS: [1.5]}
@@ -151,7 +151,7 @@ def test_a_quick_run_asks_each_load_once(taken: list[tuple[str, int]]) -> None:
 
 
 def test_limits_have_a_table_of_their_own() -> None:
-    """A row for each limit with pictures, refusals and time; whoever could not be measured is named."""
+    """A row for each limit with images, refusals and time; whoever could not be measured is named."""
     numbers = {"time": 1.02, "pictures": 150.0, "missing": 0.0, "refusals": 3.0}
     outcomes = {
         case.key: Outcome(

@@ -56,11 +56,11 @@ def test_one_that_is_missing_is_named_and_not_asked_again(measured: Any) -> None
     ("broken", "why"),
     [
         ({"broken": "OSError: gone"}, "OSError: gone"),
-        (report(digests=["0" * 64]), "its pictures are not those that were sent"),
+        (report(digests=["0" * 64]), "its images are not those that were sent"),
     ],
 )
 def test_one_that_breaks_is_named(measured: Any, broken: dict[str, Any], why: str) -> None:
-    """Whether it fails or gives other pictures."""
+    """Whether it fails or gives other images."""
     assert measured({OURS: broken})[1].broken == {OURS: why}
 
 

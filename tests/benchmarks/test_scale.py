@@ -13,7 +13,7 @@ from benchmarks.scaling import ALONE, WAYS, Seen
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_each_way_meets_its_goals(way: str) -> None:
-    """In processes of their own: all pictures, memory, tasks, and how far the source was read."""
+    """In processes of their own: all images, memory, tasks, and how far the source was read."""
     picture = noise(20)
     seen = await scale.measure(way, 100, 10, picture)
     goals = judge(way, seen, 100, 10, len(picture))
@@ -55,7 +55,7 @@ def test_the_goals_of_growth(seconds: float, peak: int, met: list[bool]) -> None
     ],
 )
 def test_the_goals_of_a_large_run(change: dict[str, Any], met: list[bool]) -> None:
-    """Pictures, memory (150 MB and a picture for each slot), tasks, and how far it read ahead."""
+    """Images, memory (150 MB and an image for each slot), tasks, and how far it read ahead."""
     seen = evolve(Seen(idle=100_000_000, peak=260_000_000, pictures=100, tasks=12, ahead=12), **change)
     found = judge("generate_many", seen, prompts=100, concurrency=10, picture=1_000_000)
     assert [good for _, _, good in found] == met

@@ -1,4 +1,4 @@
-"""The table of prices, a user's own prices, and the tokens of a picture."""
+"""The table of prices, a user's own prices, and the tokens of an image."""
 
 import copy
 import json

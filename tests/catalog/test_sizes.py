@@ -232,7 +232,7 @@ def test_the_size_of_a_ratio(ratio: str, model: str | None, most_pixels: int, si
 @pytest.mark.parametrize(
     ("ratio", "model", "most_pixels", "message"),
     [
-        ("wide", "gpt-image-2", PROVEN_PIXELS, "'wide' is no ratio; write one such as 16:9"),
+        ("wide", "gpt-image-2", PROVEN_PIXELS, "'wide' is not a ratio; write one such as 16:9"),
         (
             "1:1",
             "flux",
@@ -269,7 +269,7 @@ def test_the_size_of_a_ratio(ratio: str, model: str | None, most_pixels: int, si
         ("1:1", "gpt-image-2", 600_000, "gpt-image-2 has no size of exactly 1:1; the nearest is 816x816"),
         ("1.91:1", None, PROVEN_PIXELS, "there is no size of exactly 1.91:1; the nearest is 2656x1392"),
         ("4:1", None, PROVEN_PIXELS, "there is no size of exactly 4:1; ratios must be between 1:3 and 3:1"),
-        ("16x9", None, PROVEN_PIXELS, "'16x9' is no ratio; write one such as 16:9"),
+        ("16x9", None, PROVEN_PIXELS, "'16x9' is not a ratio; write one such as 16:9"),
     ],
 )
 def test_no_size_of_a_ratio(ratio: str, model: str | None, most_pixels: int, message: str) -> None:

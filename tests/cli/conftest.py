@@ -1,4 +1,4 @@
-"""Commands run in this process, in an empty folder, against a server that answers with small pictures."""
+"""Commands run in this process, in an empty folder, against a server that answers with small images."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -59,7 +59,7 @@ def cli() -> Callable[..., Done]:
 
 @pytest.fixture(scope="session")
 def pictures() -> dict[str, bytes]:
-    """A small picture in each format."""
+    """A small image in each format."""
     from PIL import Image
 
     made: dict[str, bytes] = {}

@@ -1,4 +1,4 @@
-"""`openai-images batch`, from a file of prompts to a folder of pictures."""
+"""`openai-images batch`, from a file of prompts to a folder of images."""
 
 import io
 import json
@@ -24,7 +24,7 @@ def prompts(empty_folder: Path) -> str:
 
 
 def lines(text: str) -> list[str]:
-    """Sorted, as pictures come in any order."""
+    """Sorted, as images come in any order."""
     return sorted(text.splitlines())
 
 
@@ -36,7 +36,7 @@ def records(text: str) -> list[dict[str, Any]]:
 def test_paths_on_stdout_and_words_on_stderr(
     cli: Cli, server: Any, prompts: str, pictures: dict[str, bytes]
 ) -> None:
-    """A picture for each prompt in the folder, with a journal and a page; what was not given is not sent."""
+    """An image for each prompt in the folder, with a journal and a page; what was not given is not sent."""
     done = cli("batch", prompts, "--out", "out", *CHEAP)
     assert (done.code, lines(done.out)) == (0, [f"out/images/0000{n}.png" for n in (1, 2, 3)])
     first, cost, *_, counts, spent, page = done.err.splitlines()
@@ -79,7 +79,7 @@ def test_again_sends_only_what_is_missing(cli: Cli, server: Any, prompts: str) -
 
 
 def test_options_are_for_rows_that_say_nothing_else(cli: Cli, server: Any) -> None:
-    """A CSV file with a column for each parameter, and keys that name the pictures."""
+    """A CSV file with a column for each parameter, and keys that name the images."""
     Path("rows.csv").write_text("key,prompt,size,n\nfox,a red fox,1536x1024,\n../heron,a blue heron,,2\n")
     argv = ["--model", "gpt-image-2.6-flare", "--quality", "high", "--format", "webp", "--compression", "70"]
     done = cli(
@@ -148,7 +148,7 @@ def test_failures_are_said_at_once_and_counted(cli: Cli, server: Any, prompts: s
     assert money == "in 0 s, 1 request of unknown cost"
     assert hint == "--retry-failed sends again what failed; the reasons are in out/index.html"
     assert warning == (
-        "unknown: 00003: it was sent and no picture came back, so it may have been billed; "
+        "unknown: 00003: it was sent and no image came back, so it may have been billed; "
         "--retry-unknown sends it again, and may pay twice"
     )
 
@@ -177,7 +177,7 @@ def test_a_picture_that_is_gone(cli: Cli, server: Any, prompts: str) -> None:
     Path("out/images/00002.png").unlink()
     done = cli("batch", prompts, "--out", "out")
     assert (done.code, server.posts) == (1, 3)
-    assert "1 missing (done, but their pictures are gone; --retry-missing sends them again)" in done.err
+    assert "1 missing (done, but their images are missing; --retry-missing sends them again)" in done.err
     assert "2 of 3 requests done, 1 missing\n" in done.err
     assert cli("batch", prompts, "--out", "out", "--retry-missing", "-q") == (0, "out/images/00002.png\n", "")
 
@@ -188,7 +188,7 @@ def test_the_same_request_once(cli: Cli, server: Any) -> None:
     done = cli("batch", "same.txt", "--out", "out", "--dedupe")
     assert (done.code, server.posts) == (0, 1)
     assert done.out.splitlines() == ["out/images/00001.png"] * 3
-    assert "2 requests share the pictures of an identical one\n" in done.err
+    assert "2 requests share the images of an identical one\n" in done.err
 
 
 def test_json_lines(cli: Cli, server: Any, prompts: str, pictures: dict[str, bytes]) -> None:
@@ -256,7 +256,7 @@ def test_what_concerns_all_of_them_ends_the_batch(
     assert (summary["summary"]["not_started"], summary["summary"]["stopped"]) == (2, stopped)
     assert done.err.count("error: ") == 1
     assert "1 of 3 requests done, 2 not started\n" in done.err
-    assert "run the same command again to send what was not started\n" in done.err
+    assert "run the same command again to send the remaining requests\n" in done.err
     assert cli("batch", prompts, "--out", "out", "-q").code == 0
 
 
@@ -272,7 +272,7 @@ def test_a_server_that_is_not_there(
     monkeypatch.setattr(BatchJob, "batch_options", property(lambda job: evolve(patient(job), max_outage=0)))
     done = cli("batch", prompts, "--out", "out", "--base-url", "http://127.0.0.1:1/v1")
     assert (done.code, done.out, server.posts) == (1, "", 0)
-    assert "error: the batch stopped, as the server stayed away: " in done.err
+    assert "error: the batch stopped, as the server stayed unreachable: " in done.err
     assert "0 of 3 requests done, 3 not started\n" in done.err
 
 
@@ -287,7 +287,7 @@ def test_a_folder_that_is_full(cli: Cli, server: Any, prompts: str, monkeypatch:
     done = cli("batch", prompts, "--out", "out")
     assert (done.code, done.out) == (1, "")
     assert "error: cannot write to 'out': No space left on device\n" in done.err
-    assert "See to the folder, then run the same command again.\n" in done.err
+    assert "Check the folder, then run the same command again.\n" in done.err
     monkeypatch.undo()
 
 
@@ -367,8 +367,8 @@ def test_stand_ins_say_so(cli: Cli, prompts: str) -> None:
     """They need no key, cost nothing, and the folder and its page say what they are."""
     done = cli("batch", prompts, "--out", "out", "--local", "--size", "1024x640")
     assert (done.code, len(done.out.splitlines())) == (0, 3)
-    assert done.err.startswith("local stand-in: ")
-    assert "estimated cost: nothing (a stand-in paints); at the API at most $" in done.err
+    assert done.err.startswith("local placeholder image: ")
+    assert "estimated cost: nothing (placeholder images); at the API at most $" in done.err
     assert "nothing is billed (the API would have taken $" in done.err
     assert "not by a model" in Path("out/stand-ins.txt").read_text()
     assert "not by a model" in Path("out/index.html").read_text()
@@ -383,15 +383,15 @@ def test_stand_ins_and_pictures_are_never_mixed(cli: Cli, server: Any, prompts: 
     for more in ([], ["--dry-run"]):
         done = cli("batch", prompts, "--out", "out", "--local", *more)
         assert (done.code, done.out) == (2, "")
-        assert "the pictures in 'out' are by a model, and those of this run would be by stand-ins" in done.err
+        assert "the images in 'out' are by a model, and those of this run would be by stand-ins" in done.err
     assert cli("batch", prompts, "--out", "painted", "--local").code == 0
     done = cli("batch", prompts, "--out", "painted")
     assert (done.code, server.posts) == (2, 3)
-    assert "the pictures in 'painted' are by local stand-ins" in done.err
+    assert "the images in 'painted' are by local stand-ins" in done.err
 
 
 def test_a_reader_that_leaves_loses_nothing(cli: Cli, server: Any, prompts: str) -> None:
-    """The pictures are files: all of them are made, and the exit code says that stdout was not written."""
+    """The images are files: all of them are made, and the exit code says that stdout was not written."""
     from openai_images.cli import main
 
     class Left(io.StringIO):
@@ -411,7 +411,7 @@ def test_a_reader_that_leaves_loses_nothing(cli: Cli, server: Any, prompts: str)
 def test_a_terminal_that_is_closed_loses_nothing(
     cli: Cli, server: Any, prompts: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither stream can be written, and every picture arrives."""
+    """Neither stream can be written, and every image arrives."""
     from openai_images.cli import main
 
     class Closed(Terminal):
@@ -460,7 +460,7 @@ def test_no_prompt_and_no_key_in_either_stream(cli: Cli, server: Any, argv: list
 def test_small_copies_for_the_page(
     cli: Cli, server: Any, prompts: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where Pillow is there; without it the page shows the pictures themselves."""
+    """Where Pillow is there; without it the page shows the images themselves."""
     cli("batch", prompts, "--out", "with", "-q")
     assert len(names(Path("with/thumbs/images"))) == 3
     monkeypatch.setitem(sys.modules, "PIL", None)

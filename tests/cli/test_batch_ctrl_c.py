@@ -20,7 +20,7 @@ from tests.helpers.leaks import until
 pytestmark = pytest.mark.slow
 
 Cli = Callable[..., Any]
-FINISHING = "finishing 2 pictures that are paid for; press Ctrl-C again to abandon them\n"
+FINISHING = "finishing 2 images that are paid for; press Ctrl-C again to abandon them\n"
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ async def server(
 @pytest.fixture(autouse=True)
 def prompts(empty_folder: Path) -> None:
     """Five of them."""
-    (empty_folder / "prompts.txt").write_text("".join(f"picture {number}\n" for number in range(5)))
+    (empty_folder / "prompts.txt").write_text("".join(f"image {number}\n" for number in range(5)))
 
 
 @asynccontextmanager
@@ -77,7 +77,7 @@ async def ended(process: Process) -> tuple[int | None, str, str]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_the_first_awaits_what_is_paid_for(server: LocalImagesServer, number: signal.Signals) -> None:
-    """It says so; two pictures arrive, nothing new is sent, and the next run sends the other three."""
+    """It says so; two images arrive, nothing new is sent, and the next run sends the other three."""
     server.always("stall")
     async with started() as process:
         await until(lambda: server.posts == 2, 30)
@@ -88,7 +88,7 @@ async def test_the_first_awaits_what_is_paid_for(server: LocalImagesServer, numb
         code, out, err = await ended(process)
     assert (code, sorted(out.splitlines())) == (130, ["out/images/00001.png", "out/images/00002.png"])
     assert "2 of 5 requests done, 3 not started\n" in err
-    assert "run the same command again to send what was not started\n" in err
+    assert "run the same command again to send the remaining requests\n" in err
     assert "Traceback" not in err
     assert server.posts == 2
     async with started("-q") as process:
@@ -107,7 +107,7 @@ async def test_the_second_abandons_it(server: LocalImagesServer) -> None:
         code, out, err = await ended(process)
     assert (code, json.loads(out.splitlines()[-1])["summary"]["unknown_keys"]) == (130, ["00001", "00002"])
     assert "0 of 5 requests done, 2 unknown, 3 not started\n" in err
-    assert "unknown: 00001, 00002: they were sent and no picture came back" in err
+    assert "unknown: 00001, 00002: they were sent and no image came back" in err
     assert "Traceback" not in err
     assert names(Path("out/images")) == []
     server.always(None)
@@ -131,7 +131,7 @@ async def test_what_waits_for_a_limit_is_not_awaited(server: LocalImagesServer) 
 
 
 async def test_ctrl_c_also_ends_the_reader(server: LocalImagesServer) -> None:
-    """In `batch ... | tee list` Ctrl-C ends tee as well: the pictures arrive, and the exit code stays 130."""
+    """In `batch ... | tee list` Ctrl-C ends tee as well: the images arrive, and the exit code stays 130."""
     server.always("stall")
     reading, writing = os.pipe()
     async with started(stdout=writing) as process:

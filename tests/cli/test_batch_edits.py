@@ -1,4 +1,4 @@
-"""`openai-images batch` with pictures to edit, a budget for what nobody named, and images that did not come."""
+"""`openai-images batch` with images to edit, a budget for what nobody named, and images that did not come."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,7 @@ FOX = encoded(house((64, 64)))
 
 @pytest.fixture
 def edits(empty_folder: Path) -> str:
-    """Two rows, whose pictures are beside the file, in a folder that is not the current one."""
+    """Two rows, whose images are beside the file, in a folder that is not the current one."""
     Path("in/photos").mkdir(parents=True)
     Path("in/photos/fox.png").write_bytes(FOX)
     Path("in/rows.csv").write_text("key,prompt,image\nnight,make it night,photos/fox.png\nfrog,a frog,\n")
@@ -23,7 +23,7 @@ def edits(empty_folder: Path) -> str:
 
 
 def test_edits_of_a_spreadsheet(cli: Cli, server: Any, edits: str) -> None:
-    """Planned, sent, and done once; a changed picture is refused before anything is sent."""
+    """Planned, sent, and done once; a changed image is refused before anything is sent."""
     dry = cli("batch", edits, "--out", "out", "--dry-run")
     assert (dry.code, server.posts) == (0, 0)
     assert "for 1 of 2 requests, unknown for the rest (no price is known for images to edit by " in dry.err
@@ -65,7 +65,10 @@ def test_half_a_dollar_for_auto(cli: Cli, server: Any) -> None:
         "the next request might not fit into the budget of $0.05: raise --budget to go on\nassumed: "
         in done.err
     )
-    assert "$0.0086 is reserved for each, 1.25 times the dearest so far; name size and quality" in done.err
+    assert (
+        "$0.0086 is reserved for each, 1.25 times the most expensive so far; name size and quality"
+        in done.err
+    )
     assert done.err.count("or give --max-image-cost, to make it certain") == 2
     assert "max_image_cost" not in done.err
     more = cli("batch", "many.txt", "--out", "out", "--budget", "0.06", "--max-image-cost", "0.01")

@@ -27,10 +27,10 @@ def prompts(empty_folder: Path) -> str:
         (["prompts"], "end it in .txt, .csv, .json or .jsonl, or add"),
         (
             ["prompts.txt", "--budget", "much"],
-            "--budget 'much' is no amount of US dollars, such as 5 or 12.50",
+            "--budget 'much' is not an amount of US dollars, such as 5 or 12.50",
         ),
-        (["prompts.txt", "--budget", "NaN"], "is no amount of US dollars"),
-        (["prompts.txt", "--budget", "0"], "is no amount of US dollars"),
+        (["prompts.txt", "--budget", "NaN"], "is not an amount of US dollars"),
+        (["prompts.txt", "--budget", "0"], "is not an amount of US dollars"),
         (["prompts.txt", "--local", "--base-url", "http://127.0.0.1"], "leave --base-url out"),
         (
             ["prompts.txt", "--prices", "nothing.json"],

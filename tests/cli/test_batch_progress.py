@@ -308,7 +308,7 @@ def test_a_low_terminal(terminal: Console, time: Time, monkeypatch: pytest.Monke
 
 
 async def test_a_terminal_that_is_closed_stops_nothing(time: Time, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pictures are paid for, and arrive although nobody watches."""
+    """The images are paid for, and arrive although nobody watches."""
 
     class Closed(Terminal):
         """Nobody is there."""

@@ -50,7 +50,7 @@ def blocked(stage: str, *categories: str) -> ModerationBlockedError:
             blocked("input", "violence", "other"),
             "blocked k: the safety system refused the prompt (violence, other)",
         ),
-        (blocked("output"), "blocked k: the safety system refused the picture"),
+        (blocked("output"), "blocked k: the safety system refused the image"),
         (blocked("unknown"), "blocked k: the safety system refused this"),
         (StreamInterruptedError("it broke"), "unknown k: it broke"),
         (DownloadError("it is\nelsewhere"), "away k: it is elsewhere"),

@@ -44,7 +44,7 @@ def test_durations(seconds: float, text: str) -> None:
     ],
 )
 def test_dollars(amount: str, spent: str, may_cost: str) -> None:
-    """Enough digits for what a picture costs; an upper bound is rounded up."""
+    """Enough digits for what an image costs; an upper bound is rounded up."""
     assert (dollars(Decimal(amount)), dollars(Decimal(amount), "ROUND_UP")) == (spent, may_cost)
 
 
@@ -107,10 +107,10 @@ def keys(number: int) -> tuple[str, ...]:
             ),
             [
                 "resuming: 2 done, 1 to do",
-                "1 request shares the pictures of an identical one",
+                "1 request shares the images of an identical one",
                 "note: failed before, and is another request now: c",
-                "note: the picture was there, and the journal did not know it; it does now: a",
-                "note: the picture is not as it was written; it is left as it is: b",
+                "note: the image was there, and the journal had no row of it; it has one now: a",
+                "note: the image is not what was written; it is left unchanged: b",
                 "note: is in the journal, and no longer in the input: 00000, 00001, 00002, 00003, 00004 and 2 more",
                 "note: the last line was torn",
             ],
@@ -149,7 +149,7 @@ def test_an_end_that_is_not() -> None:
     assert bad.lines == [
         "5 of 20 requests done, 4 failed (3 blocked by moderation), 2 unknown, 1 missing, 8 not started",
         "in 0 s",
-        "run the same command again to send what was not started",
+        "run the same command again to send the remaining requests",
         "--retry-failed sends again what failed; the reasons are in out/index.html",
         "--retry-missing sends again what was done and is gone",
         "contact sheet: out/index.html",
@@ -201,11 +201,11 @@ def test_estimates() -> None:
     assert str(whole).startswith("at most $0.0")
     assert str(whole).endswith(f" (prices of {PUBLISHED_PRICES.as_of})")
     auto = GenerateRequest("x", model="gpt-image-2", size="1024x1024", quality="auto")
-    assert "; auto counts as the dearest size and quality)" in str(
+    assert "; auto counts as its most expensive size and quality)" in str(
         estimate_items(items(auto), PUBLISHED_PRICES)
     )
     part = estimate_items(items(priced, GenerateRequest("x", model="m")), PUBLISHED_PRICES, "p.json")
     assert str(part).endswith(
-        " (prices in p.json; auto counts as the dearest size and quality) for 1 of 2 requests, "
+        " (prices in p.json; auto counts as its most expensive size and quality) for 1 of 2 requests, "
         "unknown for the rest (no price is known for 'm')"
     )

@@ -49,7 +49,7 @@ def test_the_demo_writes_a_page_twice(cli: Cli, quick: None, empty_folder: Path)
     """Neither key nor network; the second time replaces what the first wrote, and nothing else."""
     done = cli("demo")
     assert (done.code, done.out) == (0, "demo-output/index.html\n")
-    assert done.err.startswith("local stand-in: ")
+    assert done.err.startswith("local placeholder image: ")
     assert "ModerationBlockedError" in done.err
     folder = empty_folder / "demo-output"
     first = sorted(path.name for path in folder.iterdir())
@@ -64,7 +64,7 @@ def test_the_demo_writes_a_page_twice(cli: Cli, quick: None, empty_folder: Path)
     assert [f"partial image {number} of 3" in text for number in range(5)] == [False, True, True, True, False]
     assert page.sources[:4] == ["boat.partial-0.png", "boat.partial-1.png", "boat.partial-2.png", "boat.png"]
     assert len(re.findall(r"<b>\d+\.\d s</b>", text)) == 4
-    assert "A local stand-in painted these pictures, not a model." in text
+    assert "A local stand-in painted these images, not a model." in text
     assert not re.search(r"https?://|\$[a-z]", text)
     calls = re.findall(r"client\.(?:generate|stream)\(.*", text)
     assert len(calls) == 7

@@ -1,4 +1,4 @@
-"""Servers that answer with URLs: the command line gives files, or says where a picture is that is paid for."""
+"""Servers that answer with URLs: the command line gives files, or says where an image is that is paid for."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -44,9 +44,9 @@ def test_a_picture_that_cannot_be_fetched(
     url = server.base_url.removesuffix("/v1") + server.downloads[0].path
     assert "?" in url
     lines = [line.strip() for line in done.err.splitlines()]
-    assert lines[0].startswith("error: the picture could not be fetched from http://127.0.0.1:")
+    assert lines[0].startswith("error: the image could not be fetched from http://127.0.0.1:")
     assert "status 404" in lines[0]
-    assert lines[1] == "It is paid for, so nothing was sent again. Fetch it soon, as such URLs end:"
+    assert lines[1] == "It is paid for, so nothing was sent again. Fetch it soon, as such URLs expire:"
     assert lines[2] == url
     assert "may have been billed" not in done.err
     assert "error.response" not in done.err
@@ -76,9 +76,9 @@ def test_a_batch(cli: Cli, server: Any, empty_folder: Path) -> None:
     done = cli(*argv, "--concurrency", "1")
     assert done.code == 1
     assert done.out == "out/images/00002.png\n"
-    assert "away 00001 (an otter): the picture could not be fetched" in done.err
+    assert "away 00001 (an otter): the image could not be fetched" in done.err
     assert "1 of 2 requests done, 1 behind a URL" in done.err
-    assert "what is behind a URL is paid for: run the same command again to fetch it" in done.err
+    assert "images that are not downloaded yet are paid for: run the same command again" in done.err
     assert "may have been billed" not in done.err
     again = cli(*argv)
     assert (again.code, again.out) == (0, "out/images/00001.png\n")

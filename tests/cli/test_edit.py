@@ -22,7 +22,7 @@ Cli = Callable[..., Any]
 
 @pytest.fixture
 def otter(empty_folder: Path, pictures: dict[str, bytes]) -> str:
-    """A picture in the current folder."""
+    """An image in the current folder."""
     (empty_folder / "otter.png").write_bytes(pictures["png"])
     return "otter.png"
 
@@ -67,7 +67,7 @@ def stdin_of(data: bytes) -> io.TextIOWrapper:
 
 
 def test_a_path_on_stdout_and_progress_on_stderr(cli: Cli, server: Any, otter: str) -> None:
-    """One picture is sent as a form; its result is named after the prompt."""
+    """One image is sent as a form; its result is named after the prompt."""
     done = cli("edit", otter, "--prompt", PROMPT)
     assert (done.code, done.out) == (0, "make-it-night.png\n")
     assert [line[10:].partition(",")[0] for line in done.err.splitlines()[:-1]] == [
@@ -159,7 +159,7 @@ def test_its_own_picture_is_replaced_when_asked(cli: Cli, server: Any, otter: st
 def test_stdin_once(
     cli: Cli, server: Any, otter: str, mask: str, edits: Edits, monkeypatch: pytest.MonkeyPatch, typed: str
 ) -> None:
-    """It may be the prompt or any one picture."""
+    """It may be the prompt or any one image."""
     argv = {
         "--prompt": ["edit", otter, "-p", "-"],
         "IMAGE": ["edit", otter, "-", "-p", PROMPT],
@@ -188,7 +188,7 @@ def test_the_pipe_of_a_shell(cli: Cli, server: Any, otter: str) -> None:
 
 
 def test_a_url_is_the_servers_to_fetch(cli: Cli, server: Any, otter: str) -> None:
-    """The request is JSON then, with the other picture in it."""
+    """The request is JSON then, with the other image in it."""
     url = "https://pictures.example/a.png?signature=s"
     assert cli("edit", url, otter, "-p", PROMPT, "-q").code == 0
     first, second = server.requests[0].json["images"]
@@ -201,7 +201,7 @@ def test_a_local_stand_in(cli: Cli, otter: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     done = cli("edit", otter, "-p", PROMPT, "--local", "--size", "1024x640", "-o", "night.jpg")
     assert (done.code, done.out) == (0, "night.jpg\n")
-    assert done.err.startswith("local stand-in: ")
+    assert done.err.startswith("local placeholder image: ")
     assert Path("night.jpg").read_bytes().startswith(b"\xff\xd8\xff")
 
 
@@ -212,23 +212,23 @@ TWICE = "- stands for stdin, which can be read once; it is given more than once.
     ("argv", "said"),
     [
         ([], "Missing argument 'IMAGE...'."),
-        (["otter.png"], "the prompt is missing: --prompt TEXT says what to make of the pictures."),
+        (["otter.png"], "the prompt is missing: --prompt TEXT is the prompt of the edit."),
         (
             ["otter.png", "-p", "  "],
-            "the prompt is missing: --prompt TEXT says what to make of the pictures.",
+            "the prompt is missing: --prompt TEXT is the prompt of the edit.",
         ),
         (
             ["otter.png", PROMPT],
             (
-                "the prompt is missing: --prompt TEXT says what to make of the pictures. 'make it night' is no file: "
+                "the prompt is missing: --prompt TEXT is the prompt of the edit. 'make it night' is no file: "
                 "was it meant?"
             ),
         ),
-        (["a.png", "otter.png", "b.png", "-p", "x"], "there is no such picture: 'a.png', 'b.png'."),
-        (["otter.png", "--mask", "m.png", "-p", "x"], "there is no such picture: 'm.png'."),
-        (["otter.png", "", "-p", "x"], "there is no such picture: ''."),
-        (["x" * 5000, "-p", "x"], "there is no such picture: 'xxx"),
-        (["otter.png", ".", "-p", "x"], "a folder is no picture, name those in it: '.'."),
+        (["a.png", "otter.png", "b.png", "-p", "x"], "there is no such image: 'a.png', 'b.png'."),
+        (["otter.png", "--mask", "m.png", "-p", "x"], "there is no such image: 'm.png'."),
+        (["otter.png", "", "-p", "x"], "there is no such image: ''."),
+        (["x" * 5000, "-p", "x"], "there is no such image: 'xxx"),
+        (["otter.png", ".", "-p", "x"], "a folder is not an image; name the images in it: '.'."),
         (["-", "-", "-p", "x"], TWICE),
         (["-", "-p", "-"], TWICE),
         (["otter.png", "--mask", "-", "--markup", "-", "-p", "x"], TWICE),
@@ -259,11 +259,11 @@ class Typing(io.StringIO):
 def test_a_stdin_without_a_picture(
     cli: Cli, server: Any, monkeypatch: pytest.MonkeyPatch, stdin: Any
 ) -> None:
-    """Nobody types a picture: that is said instead of waiting for it."""
+    """Nobody types an image: that is said instead of waiting for it."""
     monkeypatch.setattr("sys.stdin", stdin)
     done = cli("edit", "-", "-p", PROMPT)
     assert (done.code, done.out, server.posts) == (2, "", 0)
-    assert "- reads a picture from stdin, but nothing is sent there: use < FILE or a pipe." in done.err
+    assert "- reads an image from stdin, but nothing is sent there: use < FILE or a pipe." in done.err
 
 
 def test_what_the_client_refuses_has_the_names_that_were_typed(
@@ -273,7 +273,7 @@ def test_what_the_client_refuses_has_the_names_that_were_typed(
     Path("empty.png").touch()
     monkeypatch.setattr("sys.stdin", stdin_of(b""))
     done = cli("edit", otter, "empty.png", "-", "-p", PROMPT, "-q")
-    empty = "it is empty (accepted: a picture)"
+    empty = "it is empty (accepted: an image)"
     said = f"the request was not sent: 'empty.png': {empty}; stdin: {empty}"
     assert (done.code, done.out, done.err, server.posts) == (2, "", f"error: {said}\n", 0)
     alone = cli("edit", "empty.png", "-p", PROMPT, "-q", "--json")
@@ -281,20 +281,20 @@ def test_what_the_client_refuses_has_the_names_that_were_typed(
 
 
 def test_openai_is_not_sent_what_it_refuses(cli: Cli, otter: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All that is wrong with the pictures is said at once; there is no connection."""
+    """All that is wrong with the images is said at once; there is no connection."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-nobody")
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     Path("notes.txt").write_text("hello")
     done = cli("edit", otter, "notes.txt", "--mask", layer(Path("small.png"), (8, 8)), "-p", PROMPT, "-q")
     assert (done.code, done.out) == (2, "")
     assert done.err == (
-        "error: the request was not sent: 'notes.txt': its bytes are no picture that is known here (accepted: "
-        "image/png, image/webp, image/jpeg); mask: it is 8x8 and the first picture 48x32 (accepted: the size of the "
-        "first picture)\n"
+        "error: the request was not sent: 'notes.txt': its bytes are not an image of a known format (accepted: "
+        "image/png, image/webp, image/jpeg); mask: it is 8x8 and the first image 48x32 (accepted: the size of the "
+        "first image)\n"
     )
     many = cli("edit", *[otter] * 17, "-p", PROMPT, "-q")
     assert (many.code, many.out) == (2, "")
-    assert many.err == "error: the request was not sent: image: there are 17 pictures (accepted: 1 to 16)\n"
+    assert many.err == "error: the request was not sent: image: there are 17 images (accepted: 1 to 16)\n"
 
 
 def test_what_the_server_refuses_names_the_option(cli: Cli, server: Any, otter: str) -> None:

@@ -22,7 +22,7 @@ Cli = Callable[..., Any]
         ("status:401", "the server answered 401", "OPENAI_API_KEY"),
         ("status:500", "the server answered 500", "may have been billed"),
         ("html_502", "an HTML page", "may have been billed"),
-        ("reset_after_body", "the connection broke before the answer came", "may have been billed"),
+        ("reset_after_body", "the connection broke before the response came", "may have been billed"),
         ("html_200", "HTML", "may have been billed"),
         ("echo_secrets", "Upstream refused the request", ""),
     ],
@@ -100,7 +100,7 @@ def test_a_failure_as_json(cli: Cli, server: Any) -> None:
 
 
 def test_a_failure_in_mid_stream_leaves_no_file(cli: Cli, server: Any, empty_folder: Any) -> None:
-    """Neither the partial images nor half a picture."""
+    """Neither the partial images nor half an image."""
     server.always("eof_after_partials:2")
     done = cli("generate", PROMPT, "--partial-images", "3", "-o", "o.png")
     assert (done.code, done.out, list(empty_folder.iterdir())) == (1, "", [])

@@ -26,7 +26,7 @@ def names(folder: Path) -> list[str]:
 def test_a_path_on_stdout_and_progress_on_stderr(
     cli: Cli, server: Any, empty_folder: Path, pictures: dict[str, bytes]
 ) -> None:
-    """Without options: one picture, named after the prompt; stderr holds no control codes."""
+    """Without options: one image, named after the prompt; stderr holds no control codes."""
     done = cli("generate", PROMPT)
     assert (done.code, done.out) == (0, "a-cute-baby-sea-otter.png\n")
     *steps, cost = done.err.splitlines()
@@ -82,7 +82,7 @@ def test_the_suffix_of_the_file_asks_for_its_format(cli: Cli, server: Any, file:
 
 
 def test_nothing_is_overwritten_unless_asked(cli: Cli, server: Any, empty_folder: Path) -> None:
-    """The second picture gets -2; with --overwrite it takes the place of the first."""
+    """The second image gets -2; with --overwrite it takes the place of the first."""
     (empty_folder / "o.png").write_text("mine")
     assert cli("generate", PROMPT, "-o", "o.png", "-q").out == "o-2.png\n"
     assert (empty_folder / "o.png").read_text() == "mine"
@@ -98,7 +98,7 @@ def test_the_prompt_from_stdin(cli: Cli, server: Any, monkeypatch: pytest.Monkey
 
 
 def test_partial_images_are_streamed_and_gone(cli: Cli, server: Any, empty_folder: Path) -> None:
-    """Each is a step on stderr; only the picture stays."""
+    """Each is a step on stderr; only the image stays."""
     done = cli("generate", PROMPT, "--partial-images", "3", "-o", "o.png")
     assert (done.code, done.out) == (0, "o.png\n")
     steps = [line[10:] for line in done.err.splitlines()[:-1]]
@@ -116,7 +116,7 @@ def test_partial_images_are_streamed_and_gone(cli: Cli, server: Any, empty_folde
 
 
 def test_partial_images_are_kept_when_asked(cli: Cli, server: Any, empty_folder: Path) -> None:
-    """They lie beside the picture."""
+    """They lie beside the image."""
     assert (
         cli("generate", PROMPT, "--partial-images", "2", "--keep-partials", "-o", "o.png", "-q").out
         == "o.png\n"
@@ -133,15 +133,15 @@ def test_partial_images_of_before_stay(cli: Cli, server: Any, empty_folder: Path
 
 
 def test_a_stream_without_partial_images(cli: Cli, server: Any, empty_folder: Path) -> None:
-    """`--partial-images 0` streams the picture alone."""
+    """`--partial-images 0` streams the image alone."""
     done = cli("generate", PROMPT, "--partial-images", "0", "-o", "o.png")
     assert (done.code, done.out) == (0, "o.png\n")
-    assert "waiting for the picture" in done.err
+    assert "waiting for the image" in done.err
     assert (server.requests[0].json["stream"], names(empty_folder)) == (True, ["o.png"])
 
 
 def test_json_lines(cli: Cli, server: Any, empty_folder: Path, pictures: dict[str, bytes]) -> None:
-    """A line for each picture; the usage is the call's and stands in the first."""
+    """A line for each image; the usage is the call's and stands in the first."""
     done = cli("generate", PROMPT, "--n", "2", "--json", "-q", "-o", "o")
     first, second = (json.loads(line) for line in done.out.splitlines())
     assert (done.code, done.err) == (0, "")
@@ -197,7 +197,7 @@ def test_a_local_stand_in_says_so(cli: Cli, empty_folder: Path, monkeypatch: pyt
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     done = cli("generate", PROMPT, "--local", "--size", "1024x640", "-o", "otter.jpg")
     assert (done.code, done.out) == (0, "otter.jpg\n")
-    assert done.err.startswith("local stand-in: ")
+    assert done.err.startswith("local placeholder image: ")
     assert (empty_folder / "otter.jpg").read_bytes().startswith(b"\xff\xd8\xff")
 
 
@@ -219,7 +219,7 @@ def test_a_server_that_is_not_there(cli: Cli, server: Any) -> None:
 def test_a_finished_picture_is_reported_although_the_call_failed(
     cli: Cli, empty_folder: Path, pictures: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two pictures were asked for and the answer breaks in the second: the first was paid for."""
+    """Two images were asked for and the answer breaks in the second: the first was paid for."""
     with serving(pictures=pictures, faults=["cut_mid_event"]) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
         monkeypatch.setenv("OPENAI_API_KEY", server.api_key)
@@ -236,7 +236,7 @@ def test_what_cannot_be_written_is_saved_elsewhere(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """A disk that fails at the last moment does not lose a picture that is paid for."""
+    """A disk that fails at the last moment does not lose an image that is paid for."""
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     monkeypatch.setattr("tempfile.tempdir", str(elsewhere))
     real = os.link
@@ -260,7 +260,7 @@ def test_what_cannot_be_written_is_saved_elsewhere(
 
 
 async def answer_with_url(*_: Any, **__: Any) -> ImageResult:
-    """A server that keeps its pictures."""
+    """A server that keeps its images."""
     return ImageResult((Image(url="https://example.com/o.png"),))
 
 
@@ -271,7 +271,7 @@ def test_a_picture_behind_a_url_is_not_passed_off_as_a_file(
     monkeypatch.setattr(ImagesClient, "generate", answer_with_url)
     done = cli("generate", PROMPT, "-q")
     assert (done.code, done.out) == (1, "")
-    assert done.err.startswith("error: a picture that is paid for was not fetched")
+    assert done.err.startswith("error: an image that is paid for was not fetched")
     assert "https://example.com/o.png\n" in done.err
 
 
@@ -286,7 +286,7 @@ def test_a_finished_picture_is_reported_although_interrupted(
     monkeypatch.setattr("openai_images.cli.progress.PlainProgress.show", show)
     done = cli("generate", PROMPT, "--partial-images", "0", "-o", "o.png")
     assert (done.code, done.out) == (130, "o.png\n")
-    assert done.err.splitlines()[-1] == "error: interrupted: the picture was finished"
+    assert done.err.splitlines()[-1] == "error: interrupted: the image was finished"
     assert names(empty_folder) == ["o.png"]
 
 

@@ -1,4 +1,4 @@
-"""`openai-images generate --n 23`, and several pictures streamed: one command, whatever it takes to have them."""
+"""`openai-images generate --n 23`, and several images streamed: one command, whatever it takes to have them."""
 
 import json
 from collections.abc import Callable
@@ -64,7 +64,7 @@ def test_the_usage_is_that_of_all(cli: Cli, server: Any) -> None:
 
 
 def test_four_streamed(cli: Cli, server: Any, empty_folder: Path) -> None:
-    """Partial images of all are counted together, finished pictures one by one; only these stay."""
+    """Partial images of all are counted together, finished images one by one; only these stay."""
     done = cli("generate", PROMPT, "--n", "4", "--partial-images", "2", "-o", "o.png")
     assert (done.code, done.out.splitlines()) == (0, [f"o-{number}.png" for number in range(4)])
     said = steps(done.err)
@@ -72,7 +72,7 @@ def test_four_streamed(cli: Cli, server: Any, empty_folder: Path) -> None:
         f"partial image {number} of 8" for number in range(1, 9)
     ]
     assert [step for step in said if step.startswith("picture")] == [
-        f"picture {number} of 4" for number in range(1, 5)
+        f"image {number} of 4" for number in range(1, 5)
     ]
     assert said[-1] == "done after 8 partial images"
     assert not any("attempt" in step for step in said)
@@ -81,7 +81,7 @@ def test_four_streamed(cli: Cli, server: Any, empty_folder: Path) -> None:
 
 
 def test_partial_images_are_kept_when_asked(cli: Cli, server: Any, empty_folder: Path) -> None:
-    """Each has the number of its picture."""
+    """Each has the number of its image."""
     done = cli(
         "generate", PROMPT, "--n", "2", "--partial-images", "1", "--keep-partials", "-o", "o.png", "-q"
     )
@@ -90,7 +90,7 @@ def test_partial_images_are_kept_when_asked(cli: Cli, server: Any, empty_folder:
 
 
 def test_on_a_terminal(cli: Cli, server: Any) -> None:
-    """The dots are the pictures, and the last line stays."""
+    """The dots are the images, and the last line stays."""
     done = cli("generate", PROMPT, "--n", "3", "--partial-images", "1", "--no-preview", err=Terminal())
     assert done.code == 0
     assert "done after 3 partial images" in done.err
@@ -114,7 +114,7 @@ def test_one_is_refused(
     assert sorted(done.out.splitlines()) == names(empty_folder)
     assert len(names(empty_folder)) in ((2,) if streamed else (13, 20))
     assert done.err.startswith("error: ")
-    assert " pictures are missing; " in done.err or " pictures is missing; " in done.err
+    assert " images are missing; " in done.err or " images is missing; " in done.err
     assert "moderation_blocked" in done.err
     assert "billed" not in done.err
 
@@ -122,7 +122,7 @@ def test_one_is_refused(
 def test_one_is_refused_in_json(
     cli: Cli, served: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A line for each picture, with the usage of those that came, and one for the error."""
+    """A line for each image, with the usage of those that came, and one for the error."""
     with served(faults=["reset_after_body"]) as server:
         named(server, monkeypatch)
         done = cli("generate", PROMPT, "--n", "20", "-o", "o", "-q", "--json")
@@ -130,7 +130,7 @@ def test_one_is_refused_in_json(
     assert (done.code, len(lines)) == (1, 10)
     assert lines[0]["usage"]["total_tokens"] > 0
     assert (error["error"]["type"], error["error"]["maybe_billed"]) == ("PartialResultError", True)
-    assert error["error"]["message"].startswith("10 of 20 pictures are missing; the 10 that came are in")
+    assert error["error"]["message"].startswith("10 of 20 images are missing; the 10 that came are in")
     assert error["attempts"] == 2
 
 
@@ -140,7 +140,7 @@ def test_all_are_refused(cli: Cli, served: Callable[..., Any], monkeypatch: pyte
         named(server, monkeypatch)
         done = cli("generate", PROMPT, "--n", "23", "-q")
     assert (done.code, done.out) == (1, "")
-    assert "all 3 requests for the 23 pictures failed: 3 x ServerOutcomeUnknownError" in done.err
+    assert "all 3 requests for the 23 images failed: 3 x ServerOutcomeUnknownError" in done.err
     assert "billed" in done.err
 
 
@@ -156,8 +156,8 @@ def test_too_many(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("after", "said", "billed"),
     [
-        (1, "interrupted: 1 of 3 pictures were finished, and the others may be billed", True),
-        (3, "interrupted: the pictures were finished", False),
+        (1, "interrupted: 1 of 3 images were finished, and the others may be billed", True),
+        (3, "interrupted: the images were finished", False),
     ],
 )
 def test_interrupted_in_the_middle(
@@ -180,7 +180,7 @@ def test_interrupted_in_the_middle(
 
 
 async def interrupted(client: ImagesClient, *_: Any, **__: Any) -> ImageResult:
-    """Ctrl-C while the requests are under way."""
+    """Ctrl-C while the requests are in flight."""
     await client._endpoint.current().headers()
     raise KeyboardInterrupt
 
@@ -190,7 +190,7 @@ def test_interrupted_without_a_stream(cli: Cli, server: Any, monkeypatch: pytest
     monkeypatch.setattr(ImagesClient, "generate", interrupted)
     done = cli("generate", PROMPT, "--n", "23", "-o", "o", "-q")
     assert (done.code, done.out) == (130, "")
-    assert "requests were sent and may be billed; pictures that were finished are in '.'" in done.err
+    assert "requests were sent and may be billed; images that were finished are in '.'" in done.err
 
 
 def answered(*items: Any) -> Answer:
@@ -206,9 +206,9 @@ def test_fewer_than_asked_for(cli: Cli, monkeypatch: pytest.MonkeyPatch, empty_f
         monkeypatch.setenv("OPENAI_API_KEY", "k")
         done = cli("generate", PROMPT, "--n", "3", "-o", "o")
     assert (done.code, done.out.splitlines()) == (1, ["o-0.gif"])
-    assert "2 of 3 pictures are missing" in done.err
+    assert "2 of 3 images are missing" in done.err
     assert "the output may hold sensitive things" in done.err
-    assert "no picture came" not in done.err
+    assert "no image came" not in done.err
     assert names(empty_folder) == ["o-0.gif"]
 
 
@@ -219,5 +219,5 @@ def test_what_is_no_picture(cli: Cli, monkeypatch: pytest.MonkeyPatch, empty_fol
         monkeypatch.setenv("OPENAI_API_KEY", "k")
         done = cli("generate", PROMPT, "-o", "o")
     assert (done.code, done.out) == (1, "")
-    assert "what came in a picture's place (truncated) is kept in 'o.damaged.gif'" in done.err
+    assert "what came instead of an image (truncated) is kept in 'o.damaged.gif'" in done.err
     assert names(empty_folder) == ["o.damaged.gif"]

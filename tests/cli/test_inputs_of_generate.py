@@ -20,7 +20,7 @@ def prompt_file(empty_folder: Path) -> str:
 
 @pytest.mark.parametrize("argv", [["@prompt.txt"], ["--prompt-file", "prompt.txt"]])
 def test_a_prompt_from_a_file(cli: Cli, server: Any, prompt_file: str, argv: list[str]) -> None:
-    """Its text is sent, and names the picture."""
+    """Its text is sent, and names the image."""
     assert cli("generate", *argv, "-q") == (0, "a-heron-at-dawn.png\n", "")
     assert server.requests[0].json["prompt"] == PROMPT
 

@@ -62,7 +62,7 @@ def test_ctrl_c_with_a_stand_in_costs_nothing(empty_folder: Path) -> None:
         out, err = running.communicate(timeout=20)
     assert (running.returncode, list(empty_folder.iterdir())) == (130, [])
     assert json.loads(out)["error"]["maybe_billed"] is False
-    assert err.splitlines()[-1] == "error: interrupted: the local stand-in costs nothing"
+    assert err.splitlines()[-1] == "error: interrupted: the local placeholder image costs nothing"
 
 
 def test_ctrl_c_stops_the_demo(empty_folder: Path) -> None:

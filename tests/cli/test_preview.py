@@ -1,4 +1,4 @@
-"""Pictures in the terminal: which way, how they are encoded, how they are shrunk."""
+"""Images in the terminal: which way, how they are encoded, how they are shrunk."""
 
 import base64
 import io
@@ -90,7 +90,7 @@ def test_kitty_carries_the_bytes_in_chunks(size: int) -> None:
 
 
 def test_iterm2_carries_the_bytes() -> None:
-    """One code, with the size in cells; the cursor ends below the picture."""
+    """One code, with the size in cells; the cursor ends below the image."""
     assert encode_iterm2(b"abc", 40, 12) == (
         "\x1b7\x1b]1337;File=inline=1;size=3;width=40;height=12;preserveAspectRatio=0;doNotMoveCursor=1:YWJj\x07\x1b8"
         + "\n" * 12
@@ -116,7 +116,7 @@ def test_cells_keep_proportions(
 
 
 def encoded(mode: str, colour: object, kind: str) -> bytes:
-    """A picture of one colour."""
+    """An image of one colour."""
     data = io.BytesIO()
     Image.new(mode, (64, 64), colour).save(data, kind)
     return data.getvalue()

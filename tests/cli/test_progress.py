@@ -78,7 +78,7 @@ class NobodyReads(Terminal):
 
 
 def test_a_broken_stderr_stops_nothing(cli: Cli, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The picture is paid for, and arrives although nobody watches."""
+    """The image is paid for, and arrives although nobody watches."""
     monkeypatch.setenv("TERM", "xterm-256color")
     assert cli("generate", "x", "--partial-images", "1", err=NobodyReads()) == (0, "x.png\n", "")
 
@@ -159,7 +159,7 @@ async def test_pictures_are_shown_in_place(terminal: Console, pictures: dict[str
 
 
 async def test_what_cannot_be_shown_changes_nothing(terminal: Console, tmp_path: Any) -> None:
-    """Neither a file that is gone, nor a picture nobody understands, nor a terminal without pictures."""
+    """Neither a file that is gone, nor an image nobody understands, nor a terminal without images."""
     preview = Preview(TerminalProtocol.KITTY, 6, 2)
     gone = Image(path=tmp_path / "gone.png")
     for progress in (
@@ -184,7 +184,7 @@ def test_preview_into_a_file(cli: Cli, server: Any, monkeypatch: pytest.MonkeyPa
 def test_a_terminal_sees_the_picture_being_painted(
     cli: Cli, server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Partial images and the picture, in the same place."""
+    """Partial images and the image, in the same place."""
     monkeypatch.setenv("TERM", "xterm-256color")
     done = cli("generate", "x", "--partial-images", "2", err=Terminal())
     rows = len(done.err.split("\n\r")[0].split("\n")) - 1

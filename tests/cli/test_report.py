@@ -1,4 +1,4 @@
-"""Where pictures are to go is tried before anything is sent: exit code 2, and nothing is spent."""
+"""Where images are to go is tried before anything is sent: exit code 2, and nothing is spent."""
 
 import os
 from collections.abc import Callable
@@ -71,7 +71,7 @@ def test_a_batch_that_has_no_folder(
 def test_a_batch_whose_folder_of_pictures_takes_nothing(
     cli: Cli, server: Any, obstacles: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The journal could be written, but no picture."""
+    """The journal could be written, but no image."""
     real = os.open
 
     def refusing(path: Any, *args: Any, **more: Any) -> int:

@@ -90,7 +90,7 @@ def test_a_limit_has_a_burst_and_can_be_hidden() -> None:
 
 
 def ask(url: str, n: int) -> tuple[int, Any]:
-    """Status and headers of the answer to a request for `n` pictures."""
+    """Status and headers of the answer to a request for `n` images."""
     body = json.dumps({"prompt": "a fox", "n": n, "size": "1024x1024", "quality": "low"}).encode()
     headers = {"Authorization": "Bearer a-key", "Content-Type": "application/json"}
     request = urllib.request.Request(f"{url}/images/generations", body, headers)

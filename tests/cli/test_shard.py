@@ -56,7 +56,7 @@ def test_what_is_unknown(cli: Cli, server: Any, prompts: str) -> None:
     assert "--retry-unknown sends them again, and may pay twice" in status.err
     again = cli("batch", prompts, "--out", "out")
     assert (again.code, again.out) == (1, "")
-    assert "unknown: 00003: it was sent and no picture came back" in again.err
+    assert "unknown: 00003: it was sent and no image came back" in again.err
     again = cli("batch", prompts, "--out", "out", "--retry-unknown")
     assert (again.code, len(again.out.splitlines())) == (0, 1)
 
@@ -116,4 +116,4 @@ def test_stand_ins_and_a_models_pictures(cli: Cli, server: Any, prompts: str) ->
     assert cli("batch", prompts, "--out", "out", "--shard", "1/1").code == 0
     mixed = cli("batch", prompts, "--out", "out", "--shard", "1/1", "--local")
     assert mixed.code == 2
-    assert "the pictures in 'out' are by a model" in mixed.err
+    assert "the images in 'out' are by a model" in mixed.err

@@ -1,4 +1,4 @@
-"""`-o -`: one picture on stdout, and nothing else; and what a call cost, on stderr and in JSON."""
+"""`-o -`: one image on stdout, and nothing else; and what a call cost, on stderr and in JSON."""
 
 import io
 import json
@@ -65,11 +65,11 @@ def test_an_edit_on_stdout(server: Any, pictures: dict[str, bytes]) -> None:
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["-n", "2"], "-o - writes one picture; leave --n out, or name a file."),
-        (["--json"], "-o - needs stdout for the picture; leave --json out"),
+        (["-n", "2"], "-o - writes one image; leave --n out, or name a file."),
+        (["--json"], "-o - needs stdout for the image; leave --json out"),
         (
             ["--partial-images", "2", "--keep-partials"],
-            "-o - writes the finished picture only; leave --keep-p",
+            "-o - writes the finished image only; leave --keep-p",
         ),
     ],
 )
@@ -99,13 +99,13 @@ def test_a_full_disk_loses_no_picture(server: Any, temporary: Path, pictures: di
     (kept,) = temporary.glob("*/*.png")
     assert kept.read_bytes() == pictures["png"]
     assert err.getvalue() == (
-        f"warning: stdout takes nothing; the picture is {str(kept)!r}\n"
+        f"warning: stdout is closed; the image is {str(kept)!r}\n"
         "error: stdout could not be written: No space left on device\n"
     )
 
 
 def test_a_failure_leaves_stdout_empty(server: Any, temporary: Path) -> None:
-    """And no folder; a finished picture that an error carries is named on stderr."""
+    """And no folder; a finished image that an error carries is named on stderr."""
     server.always("status:500")
     assert run("generate", "x", "-o", "-", "-q")[:2] == (1, b"")
     server.always("cut_mid_event")

@@ -114,11 +114,11 @@ def test_an_absent_stream() -> None:
 @pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("more", [[], ["--json"], ["-q"], ["--partial-images", "1"]])
 def test_the_path_is_said_where_stdout_fails(server: Any, error: Exception, more: list[str]) -> None:
-    """The picture is there, stderr names it, and the exit code says that something failed."""
+    """The image is there, stderr names it, and the exit code says that something failed."""
     err = io.StringIO()
     assert main(["generate", "x", "-o", "f.png", *more], Failing(error), err) == 1
     assert (Path("f.png").is_file(), server.posts) == (True, 1)
-    assert "the picture is 'f.png'" in err.getvalue()
+    assert "the image is 'f.png'" in err.getvalue()
     assert ("could not be written" in err.getvalue()) == (not isinstance(error, BrokenPipeError))
 
 
@@ -145,12 +145,12 @@ def test_a_batch_whose_keys_cannot_be_printed(server: Any, encoding: str, more: 
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_a_batch_whose_stdout_fails(server: Any, error: Exception) -> None:
-    """It is said once where the pictures are."""
+    """It is said once where the images are."""
     Path("p.jsonl").write_text(ROWS)
     err = io.StringIO()
     assert main(["batch", "p.jsonl", "--out", "o", "-q"], Failing(error), err) == 1
     assert server.posts == 2
-    assert err.getvalue().count("stdout takes nothing more; what is done is in 'o'") == 1
+    assert err.getvalue().count("stdout is closed; finished images are in 'o'") == 1
 
 
 def test_a_server_whose_stdout_fails_says_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +246,7 @@ def shell(words: str, **env: str) -> subprocess.CompletedProcess[bytes]:
     ],
 )
 def test_streams_that_a_shell_takes_away(words: str, code: int) -> None:
-    """The picture is made and is a picture, nothing is a traceback, the exit code is one of ours."""
+    """The image is made and is an image, nothing is a traceback, the exit code is one of ours."""
     done = shell(words)
     assert (done.returncode, Path("f.png").read_bytes()[:8]) == (code, b"\x89PNG\r\n\x1a\n")
     assert b"Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""Pictures of others are decoded only where their first bytes name a format we know, one at a time, up to a size."""
+"""Images of others are decoded only where their first bytes name a format we know, one at a time, up to a size."""
 
 import io
 import struct
@@ -18,7 +18,7 @@ KNOWN = ["PNG", "JPEG", "WEBP", "GIF"]
 
 
 def encoded(kind: str, size: tuple[int, int] = (6, 4)) -> bytes:
-    """A picture by Pillow."""
+    """An image by Pillow."""
     out = io.BytesIO()
     Pillow.new("RGB", size, "red").save(out, kind)
     return out.getvalue()
@@ -101,7 +101,7 @@ def test_a_large_file_is_not_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 def test_one_at_a_time() -> None:
-    """A second thread waits until the first has closed its picture."""
+    """A second thread waits until the first has closed its image."""
     entered, order = threading.Event(), list[str]()
 
     def second() -> None:

@@ -1,4 +1,4 @@
-"""Fixtures of the client's tests: a local server with one-pixel pictures."""
+"""Fixtures of the client's tests: a local server with one-pixel images."""
 
 from collections.abc import AsyncIterator
 

@@ -43,7 +43,7 @@ Verb = Callable[[ImagesClient, dict[str, Any]], Awaitable[object]]
 
 
 async def generate(client: ImagesClient, options: dict[str, Any]) -> object:
-    """An awaited picture."""
+    """An awaited image."""
     return await client.generate(PROMPT, model="gpt-image-2", **options)
 
 
@@ -53,12 +53,12 @@ async def generate_several(client: ImagesClient, options: dict[str, Any]) -> obj
 
 
 async def stream(client: ImagesClient, options: dict[str, Any]) -> object:
-    """A streamed picture."""
+    """A streamed image."""
     return await client.stream(PROMPT, model="gpt-image-2", partial_images=1, **options).finish()
 
 
 async def edit(client: ImagesClient, options: dict[str, Any]) -> object:
-    """An edited picture."""
+    """An edited image."""
     return await client.edit(PROMPT, image=SOURCE, model="gpt-image-2", **options)
 
 

@@ -29,7 +29,7 @@ Call = Callable[[ImagesClient, str | None], Awaitable[object]]
 
 
 async def generate(client: ImagesClient, into: str | None) -> object:
-    """Await a picture."""
+    """Await an image."""
     return await client.generate("an otter", into=into)
 
 
@@ -51,7 +51,7 @@ CALLS = pytest.mark.parametrize("call", [generate, consume, consume_plainly])
 
 @pytest.fixture
 async def server() -> AsyncIterator[LocalImagesServer]:
-    """A server that serves one fixed picture, so that nothing is painted."""
+    """A server that serves one fixed image, so that nothing is painted."""
     async with LocalImagesServer(pictures=PICTURE) as server:
         yield server
 
@@ -368,7 +368,7 @@ async def test_a_cancelled_step_cannot_be_taken_again(
 
 
 async def test_two_tasks_at_once(server: LocalImagesServer, client: ImagesClient) -> None:
-    """The second task is refused, the first one gets its picture."""
+    """The second task is refused, the first one gets its image."""
     server.script("stall_between_events")
     async with client.stream("an otter", partial_images=1) as stream:
         await anext(stream)
@@ -407,7 +407,7 @@ async def test_aclose_while_another_task_iterates(
 
 
 async def test_aclose_of_the_client_ends_its_streams(server: LocalImagesServer, client: ImagesClient) -> None:
-    """Closing the client interrupts what is under way with an error, not with a clean end."""
+    """Closing the client interrupts what is in flight with an error, not with a clean end."""
     server.script("stall_between_events")
     async with nothing_left():
         async with client.stream("an otter", partial_images=2) as stream:
@@ -449,7 +449,7 @@ async def test_cancel_while_no_thread_is_free(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A picture that waits for a thread to be named is dropped with its file, and no thread brings it back."""
+    """An image that waits for a thread to be named is dropped with its file, and no thread brings it back."""
     loop, go_on = asyncio.get_running_loop(), threading.Event()
     with ThreadPoolExecutor(1) as pool:
         loop.set_default_executor(pool)

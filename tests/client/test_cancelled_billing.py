@@ -24,7 +24,7 @@ Verb = Callable[[ImagesClient], Awaitable[object]]
 
 
 async def generate(client: ImagesClient) -> object:
-    """An awaited picture."""
+    """An awaited image."""
     return await client.generate(PROMPT)
 
 
@@ -40,7 +40,7 @@ async def stream(client: ImagesClient) -> object:
 
 
 async def edit(client: ImagesClient) -> object:
-    """An edited picture, whose upload has ended."""
+    """An edited image, whose upload has ended."""
     return await client.edit(PROMPT, image=SOURCE)
 
 

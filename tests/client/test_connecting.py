@@ -127,7 +127,7 @@ async def test_any_certificate(tls: ssl.SSLContext) -> None:
 
 
 async def test_a_server_that_comes_up() -> None:
-    """A server that is there at the second attempt gives the picture."""
+    """A server that is there at the second attempt gives the image."""
     port = free_port()
     server = RawServer([reply(JSON_ANSWER)], port=port)
 

@@ -1,4 +1,4 @@
-"""Pictures behind URLs: fetched in a step of its own, with retries of its own, and never bought again."""
+"""Images behind URLs: fetched in a step of its own, with retries of its own, and never bought again."""
 
 import base64
 import pickle
@@ -42,7 +42,7 @@ def time() -> FakeTime:
 
 
 async def failing(client: ImagesClient, into: Path) -> DownloadError:
-    """The error of a picture that cannot be fetched."""
+    """The error of an image that cannot be fetched."""
     with pytest.raises(DownloadError) as caught:
         await client.generate(PROMPT, model=MODEL, into=into)
     return caught.value
@@ -122,15 +122,15 @@ async def test_500_then_200(linking: LocalImagesServer, time: FakeTime, tmp_path
         ("download_status:408", 3, "status 408"),
         ("download_status:429", 3, "status 429"),
         ("download_status:400", 1, "status 400"),
-        ("download_404", 1, "status 404; such URLs end"),
-        ("download_expired_403", 1, "status 403; such URLs end"),
-        ("download_status:410", 1, "status 410; such URLs end"),
-        ("download_redirect_link_local", 1, "169.254.169.254/latest/meta-data/ is not asked"),
+        ("download_404", 1, "status 404; such URLs expire"),
+        ("download_expired_403", 1, "status 403; such URLs expire"),
+        ("download_status:410", 1, "status 410; such URLs expire"),
+        ("download_redirect_link_local", 1, "169.254.169.254/latest/meta-data/ is not contacted"),
         ("download_redirect_file", 1, "a redirect is not followed: .*file:"),
         ("download_redirect_loop", 6, "more than 5 redirects"),
         ("download_endless", 1, "larger than 100,000 bytes"),
         ("download_huge:1", 1, "larger than 100,000 bytes"),
-        ("download_html", 1, r"no picture \(text/html\)"),
+        ("download_html", 1, r"no image \(text/html\)"),
         ("download_empty", 3, "ended after 0 bytes"),
         ("download_cut", 3, "the connection broke"),
         ("download_reset", 3, "the connection broke"),
@@ -239,9 +239,9 @@ async def test_a_picture_that_drips_for_ever(tmp_path: Path) -> None:
         ([reply(PNG[:-12])], "ended after 58 bytes"),
         ([reply(PNG, length=len(PNG) + 5), CLOSE], "the connection broke"),
         ([reply(b"PNG")], "ended after 3 bytes"),
-        ([reply(b'{"error": "gone"}', kind="image/png")], r"no picture \(image/png\)"),
-        ([reply(b"<html>" + b"x" * 9000, kind="image/png")], "no picture"),
-        ([reply(b"ok, here is your secret", kind="text/plain")], "no picture"),
+        ([reply(b'{"error": "gone"}', kind="image/png")], r"no image \(image/png\)"),
+        ([reply(b"<html>" + b"x" * 9000, kind="image/png")], "no image"),
+        ([reply(b"ok, here is your secret", kind="text/plain")], "no image"),
         ([reply(PNG, "Content-Encoding: gzip")], "compressed"),
         ([reply(PNG, "Content-Encoding: identity")], None),
         ([b"SSH-2.0-OpenSSH_9\r\n", CLOSE], "no answer"),
@@ -264,7 +264,7 @@ async def test_what_counts_is_the_picture(script: Any, why: str | None, tmp_path
 
 
 async def test_in_pieces(tmp_path: Path) -> None:
-    """A picture that comes byte by byte is the same picture."""
+    """An image that comes byte by byte is the same image."""
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     script = [head, *(chunk(PNG[at : at + 1]) for at in range(len(PNG))), b"0\r\n\r\n"]
     async with RawServer(script) as server, client_of(server) as client:
@@ -273,7 +273,7 @@ async def test_in_pieces(tmp_path: Path) -> None:
 
 
 async def test_a_data_url(linking: LocalImagesServer, tmp_path: Path) -> None:
-    """The picture itself: nobody is asked for it, and it is not kept twice."""
+    """The image itself: nobody is asked for it, and it is not kept twice."""
     url = "data:image/png;base64," + base64.b64encode(PNG).decode()
     async with client_of(linking) as client:
         image = await client.download(away(url), into=tmp_path / "a")
@@ -295,7 +295,7 @@ async def test_the_error_carries_all(linking: LocalImagesServer, tmp_path: Path)
     """One of three does not come: the others are there, and `download` fetches it later, under its own name."""
     linking.script("download_404")
     async with client_of(linking) as client:
-        with pytest.raises(DownloadError, match="1 of 3 pictures could not be fetched") as caught:
+        with pytest.raises(DownloadError, match="1 of 3 images could not be fetched") as caught:
             await client.generate(PROMPT, model=MODEL, n=3, into=tmp_path / "otter")
         error = caught.value
         assert error.status_code == 404

@@ -1,4 +1,4 @@
-"""Where pictures are fetched from, and what is sent there: no address of a network of one's own, and never the key."""
+"""Where images are fetched from, and what is sent there: no address of a network of one's own, and never the key."""
 
 import asyncio
 import subprocess
@@ -27,7 +27,7 @@ def client_at(base_url: str, **options: Any) -> ImagesClient:
 
 
 async def refused(client: ImagesClient, url: str, why: str = "the API is not there") -> None:
-    """The picture is not fetched, and that is final."""
+    """The image is not fetched, and that is final."""
     with pytest.raises(DownloadError, match=why) as caught:
         await client.download(away(url))
     assert "attempts)" not in str(caught.value)
@@ -61,7 +61,7 @@ async def test_an_api_that_is_public(host: str, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "inside.test", "[::ffff:127.0.0.1]"])
 @pytest.mark.parametrize("api", ["http://127.0.0.1:1/v1", "http://10.1.2.3/v1", "http://inside.test/v1", API])
 async def test_an_api_that_is_not(host: str, api: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the API is in a network of one's own, so may be its pictures."""
+    """Where the API is in a network of one's own, so may be its images."""
     async with RawServer([PICTURE]) as server:
         names(monkeypatch, api=["192.168.7.7"], inside=["127.0.0.1"], localhost=["127.0.0.1"])
         async with client_at(api) as client:
@@ -75,7 +75,7 @@ async def test_an_api_that_is_not(host: str, api: str, monkeypatch: pytest.Monke
     "host", ["169.254.169.254", "[fe80::1]", "100.100.100.200", "metadata.test", "224.0.0.1"]
 )
 async def test_what_no_api_leads_to(host: str, api: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where clouds keep credentials nobody is asked for a picture, wherever the API is."""
+    """Where clouds keep credentials nobody is asked for an image, wherever the API is."""
     names(monkeypatch, api=["127.0.0.1"], metadata=["169.254.169.254"])
     async with client_at(api) as client:
         await refused(client, f"http://{host}/latest/meta-data/")
@@ -137,9 +137,12 @@ async def test_the_apis_addresses_are_asked_for_once(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("to", "why"),
     [
-        ("http://169.254.169.254/latest/meta-data/", "http://169.254.169.254/latest/meta-data/ is not asked"),
-        ("http://[::ffff:169.254.169.254]/", "is not asked"),
-        ("http://metadata.test/", "is not asked"),
+        (
+            "http://169.254.169.254/latest/meta-data/",
+            "http://169.254.169.254/latest/meta-data/ is not contacted",
+        ),
+        ("http://[::ffff:169.254.169.254]/", "is not contacted"),
+        ("http://metadata.test/", "is not contacted"),
         ("file:///etc/passwd", "not followed: .*file:"),
         ("data:image/png;base64,AAAA", "not followed: .*data:"),
         ("http://user:word@127.0.0.1/a", "not followed: .*credentials"),
@@ -194,7 +197,7 @@ async def test_nothing_of_the_users_goes_elsewhere() -> None:
 
 
 async def test_the_api_itself_gets_what_it_gets_with_each_request() -> None:
-    """SGLang keeps its pictures behind its key, gateways theirs behind headers; what describes a body is left out."""
+    """SGLang keeps its images behind its key, gateways theirs behind headers; what describes a body is left out."""
     given = {"X-Team": "ours", "Content-Type": "application/json", "Accept": "text/html"}
     async with RawServer([PICTURE]) as server, client_of(server, headers=given) as client:
         await client.download(away("/v1/images/img-7/content?variant=0"))
@@ -214,7 +217,7 @@ async def test_another_origin_is_another(base: str) -> None:
 
 
 async def test_a_key_that_cannot_be_had() -> None:
-    """Whatever the function that gives the key raises, the picture is not forgotten."""
+    """Whatever the function that gives the key raises, the image is not forgotten."""
 
     async def key() -> str:
         raise ZeroDivisionError("secret")
@@ -229,7 +232,7 @@ async def test_a_key_that_cannot_be_had() -> None:
 
 
 async def test_no_cookies_are_kept() -> None:
-    """A server of pictures learns nothing from one download to the next."""
+    """A server of images learns nothing from one download to the next."""
     there = reply(b"", "Location: /b", "Set-Cookie: id=7; Path=/", status=302)
     async with RawServer([there], [PICTURE]) as server, client_of(server) as client:
         await client.download(away(f"http://localhost:{server.port}/a.png"))
@@ -237,7 +240,7 @@ async def test_no_cookies_are_kept() -> None:
 
 
 async def test_it_is_asked_for_plainly() -> None:
-    """A picture is not compressed again, and what is sent back compressed is not unpacked: that may be endless."""
+    """An image is not compressed again, and what is sent back compressed is not unpacked: that may be endless."""
     async with RawServer([PICTURE]) as server, client_of(server) as client:
         await client.download(away("/a.png"))
         assert server.header("accept-encoding") == ["identity"]
@@ -274,7 +277,7 @@ async def test_what_a_proxy_is_not_asked_for(host: str) -> None:
 
 
 async def test_a_local_api_behind_a_proxy() -> None:
-    """Its pictures may be where it says that it is."""
+    """Its images may be where it says that it is."""
     async with (
         RawServer([PICTURE]) as proxy,
         client_at("http://localhost:9/v1", proxy=f"http://127.0.0.1:{proxy.port}") as client,
@@ -286,7 +289,7 @@ async def test_a_local_api_behind_a_proxy() -> None:
 
 
 async def test_connections_are_kept_and_closed() -> None:
-    """Pictures of one server share a connection, which is closed with the client."""
+    """Images of one server share a connection, which is closed with the client."""
     async with RawServer([PICTURE]) as server:
         async with nothing_left():
             client = client_of(server)

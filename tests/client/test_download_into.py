@@ -1,4 +1,4 @@
-"""URL answers and `into=`: streams, many calls, what a call of several pictures gives, and what is cancelled."""
+"""URL answers and `into=`: streams, many calls, what a call of several images gives, and what is cancelled."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -41,7 +41,7 @@ async def read_into(events: list[object], stream: ImageStream) -> None:
 
 
 async def test_a_stream(linking: LocalImagesServer, tmp_path: Path) -> None:
-    """The completed picture of a stream with `into=` is a file when it is yielded."""
+    """The completed image of a stream with `into=` is a file when it is yielded."""
     seen: list[object] = []
     async with nothing_left(), client_of(linking) as client:
         async with client.stream(PROMPT, model=MODEL, partial_images=2, into=tmp_path / "otter") as stream:
@@ -133,7 +133,7 @@ async def test_a_stream_that_breaks(tmp_path: Path) -> None:
 
 
 async def test_a_large_n(linking: LocalImagesServer, tmp_path: Path) -> None:
-    """One call that is shared out over several requests fetches all its pictures."""
+    """One call that is shared out over several requests fetches all its images."""
     async with client_of(linking) as client:
         result = await client.generate(PROMPT, model=MODEL, n=13, into=tmp_path / "otter")
         assert [image.path for image in result.images] == [
@@ -143,7 +143,7 @@ async def test_a_large_n(linking: LocalImagesServer, tmp_path: Path) -> None:
 
 
 async def test_a_large_n_that_fails_twice(linking: LocalImagesServer, tmp_path: Path) -> None:
-    """A request of two is refused, and one picture of the other does not come: both are told, all else is here."""
+    """A request of two is refused, and one image of the other does not come: both are told, all else is here."""
     linking.script("status:400", "ok", "download_404")
     async with client_of(linking) as client:
         with pytest.raises(PartialResultError) as caught:
@@ -159,7 +159,7 @@ async def test_a_large_n_that_fails_twice(linking: LocalImagesServer, tmp_path: 
 
 
 async def test_many(linking: LocalImagesServer, tmp_path: Path) -> None:
-    """`generate_many` with `into=` fetches them, and a `Failed` says where a picture is that did not come."""
+    """`generate_many` with `into=` fetches them, and a `Failed` says where an image is that did not come."""
     linking.script("download_404")
     async with client_of(linking) as client:
         async with client.generate_many(["one", "two", "three"], model=MODEL, into=tmp_path) as outcomes:
@@ -187,7 +187,7 @@ async def test_the_slot_is_free_while_it_is_fetched(linking: LocalImagesServer, 
 
 
 async def test_no_more_than_a_few_at_once(linking: LocalImagesServer) -> None:
-    """Four pictures of a result are fetched at once, the others after them."""
+    """Four images of a result are fetched at once, the others after them."""
     linking.script(*["download_stall"] * 4)
     async with client_of(linking) as client:
         result = await client.generate(PROMPT, model=MODEL, n=10)
@@ -226,7 +226,7 @@ async def test_cancelled_while_it_is_fetched(call: Call, linking: LocalImagesSer
 
 
 async def test_a_stream_closed_while_it_is_fetched(linking: LocalImagesServer, tmp_path: Path) -> None:
-    """Whoever waits for the event is told, and where the picture is stays known."""
+    """Whoever waits for the event is told, and where the image is stays known."""
     linking.always("download_stall")
     async with nothing_left(), client_of(linking) as client:
         stream = client.stream(PROMPT, model=MODEL, into=tmp_path / "otter")

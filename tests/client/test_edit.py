@@ -54,7 +54,7 @@ def sent(server: RawServer, post: int = 0) -> list[tuple[Any, ...]]:
 
 
 async def test_an_edit() -> None:
-    """One picture is `image`; only what was set travels; the key and the path are right; the result is a result."""
+    """One image is `image`; only what was set travels; the key and the path are right; the result is a result."""
     async with RawServer([reply(TWO_PICTURES)]) as server, client_of(server) as client:
         result = await client.edit(PROMPT, image=PNG, model="gpt-image-2", size="1024x1024", n=2)
         assert result.image.data == PNG
@@ -101,7 +101,7 @@ async def official(server: RawServer, **params: Any) -> None:
 
 @pytest.mark.parametrize("several", [False, True])
 async def test_as_the_official_package_has_it(several: bool) -> None:
-    """The same fields with the same values, but for the pictures' names and types, which we know better."""
+    """The same fields with the same values, but for the images' names and types, which we know better."""
     image: Any = [PNG, PNG + b"2", PNG + b"3"] if several else PNG
     params: dict[str, Any] = {
         "prompt": PROMPT,
@@ -126,7 +126,7 @@ async def test_as_the_official_package_has_it(several: bool) -> None:
 
 
 async def test_it_is_sent_again_whole(tmp_path: Path) -> None:
-    """After a refusal that costs nothing each picture is read once more: files, and what could be read once."""
+    """After a refusal that costs nothing each image is read once more: files, and what could be read once."""
     path = tmp_path / "otter.png"
     path.write_bytes(PNG)
 
@@ -172,7 +172,7 @@ async def test_a_stream_of_an_edit() -> None:
 
 
 async def test_references_travel_as_json() -> None:
-    """A URL, a file's id, and a local picture beside them as a `data:` URL."""
+    """A URL, a file's id, and a local image beside them as a `data:` URL."""
     import json
 
     images = ["https://x.example/a.png", ImageReference(file_id="file-1"), PNG]
@@ -222,7 +222,7 @@ async def test_many_edits(tmp_path: Path) -> None:
 
 
 async def test_an_early_refusal() -> None:
-    """A server that refuses without reading the pictures is heard, and nothing may have been billed."""
+    """A server that refuses without reading the images is heard, and nothing may have been billed."""
     refusal = reply(b'{"error":{"message":"bad key","code":"invalid_api_key"}}', status=401)
     calls = 0
 
@@ -295,7 +295,7 @@ async def test_nothing_lingers_behind_an_early_answer() -> None:
 async def test_an_answer_that_does_not_begin() -> None:
     """All is sent, and `first_byte` runs out: nobody knows whether it ran."""
     async with RawServer([STALL]) as server, client_of(server, timeouts=Timeouts(first_byte=0.05)) as client:
-        with pytest.raises(OutcomeUnknownError, match=r"the answer did not begin within 0.05 s") as caught:
+        with pytest.raises(OutcomeUnknownError, match=r"the response did not begin within 0.05 s") as caught:
             await client.edit(PROMPT, image=PNG, model="gpt-image-2")
     assert caught.value.attempts == 1
 
@@ -313,7 +313,7 @@ async def test_a_connection_that_breaks_in_the_upload() -> None:
         served(cut) as url,
         ImagesClient(api_key=KEY, base_url=url, timing=FakeTime().timing) as client,
     ):
-        with pytest.raises(APIConnectionError, match="while the pictures were being sent") as caught:
+        with pytest.raises(APIConnectionError, match="while the images were being sent") as caught:
             await client.edit(PROMPT, image=LARGE, model="gpt-image-2")
     assert calls == caught.value.attempts == 3
     assert not isinstance(caught.value, OutcomeUnknownError)
@@ -377,7 +377,7 @@ async def test_a_file_that_changes_between_attempts(change: Callable[[Path], Any
 
 
 async def test_nothing_is_sent_for_bad_pictures(tmp_path: Path) -> None:
-    """Not one byte, no folder and no slot, before all pictures are there."""
+    """Not one byte, no folder and no slot, before all images are there."""
     out = tmp_path / "out" / "otter"
     async with RawServer([reply(JSON_ANSWER)]) as server, client_of(server) as client:
         with pytest.raises(RequestInvalidError, match="No such file") as caught:
@@ -391,7 +391,7 @@ async def test_nothing_is_sent_for_bad_pictures(tmp_path: Path) -> None:
 
 
 async def test_an_image_of_an_earlier_result(tmp_path: Path) -> None:
-    """A result's picture is edited as it is, from memory and from its file."""
+    """A result's image is edited as it is, from memory and from its file."""
     async with RawServer([reply(JSON_ANSWER)]) as server, client_of(server) as client:
         first = await client.generate(PROMPT, into=tmp_path / "first")
         await client.edit(PROMPT, image=[first.image, Image.from_bytes(PNG)])

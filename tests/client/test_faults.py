@@ -90,7 +90,7 @@ async def test_broken_off(
 
 @pytest.mark.parametrize("partials", [0, 1, 2])
 async def test_clean_end_without_completed(server: LocalImagesServer, partials: int) -> None:
-    """A stream that ends cleanly but without its picture is no success, however many partials came."""
+    """A stream that ends cleanly but without its image is no success, however many partials came."""
     server.script(f"eof_after_partials:{partials}")
     async with client_of(server) as client:
         error = await failing(stream, client)
@@ -120,7 +120,7 @@ async def test_clean_end_without_completed(server: LocalImagesServer, partials: 
 )
 @BOTH
 async def test_really_cut(call: Call, script: Script) -> None:
-    """An answer that lacks even one byte of its picture is not delivered, and is not asked for again."""
+    """An answer that lacks even one byte of its image is not delivered, and is not contacted for again."""
     timeouts = SHORT if STALL in script else Timeouts()
     async with RawServer(script) as server, client_of(server, timeouts=timeouts) as client:
         await failing(call, client)
@@ -141,7 +141,7 @@ async def test_really_cut(call: Call, script: Script) -> None:
 )
 @BOTH
 async def test_paid_and_whole(call: Call, script: Script) -> None:
-    """A picture that is whole was paid for: it is delivered, whatever breaks behind it."""
+    """An image that is whole was paid for: it is delivered, whatever breaks behind it."""
     async with RawServer(script) as server, client_of(server) as client:
         result = await call(client)
         assert (result.image.data, result.attempts, server.posts) == (PNG, 1, 1)

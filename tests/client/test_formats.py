@@ -1,4 +1,4 @@
-"""A picture that is not what it was said to be is told of once, and named by what it is."""
+"""An image that is not what it was said to be is told of once, and named by what it is."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ async def test_told_once(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> No
         (
             "WARNING",
             (
-                "a picture is image/png by its bytes, but output_format asked for webp and the server calls it jpeg; "
+                "an image is image/png by its bytes, but output_format asked for webp and the server calls it jpeg; "
                 "media_type and new file names follow the bytes"
             ),
         )

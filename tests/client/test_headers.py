@@ -18,7 +18,7 @@ class Sent:
     """The requests that would have gone out."""
 
     def __init__(self, mock: MockResponses, url: str = URL) -> None:
-        """Answer each with a picture."""
+        """Answer each with an image."""
         self.headers: list[dict[str, str]] = []
         self.bodies: list[Any] = []
         self.options: list[dict[str, Any]] = []

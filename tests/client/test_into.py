@@ -1,4 +1,4 @@
-"""`into=`: whole pictures under predictable names, nothing half-written, the loop and the memory spared."""
+"""`into=`: whole images under predictable names, nothing half-written, the loop and the memory spared."""
 
 import asyncio
 import errno
@@ -40,7 +40,7 @@ WEBP = b"RIFF\x00\x00\x00\x00WEBP" + bytes(700_000)
 
 @pytest.fixture
 async def server() -> AsyncIterator[LocalImagesServer]:
-    """A server of fixed pictures."""
+    """A server of fixed images."""
     async with LocalImagesServer(pictures={"png": PNG, "jpeg": JPEG, "webp": WEBP}) as server:
         yield server
 
@@ -95,9 +95,9 @@ async def test_what_is_no_name_is_refused_at_once(
     server: LocalImagesServer, client: ImagesClient, into: str
 ) -> None:
     """A stem that cannot become a file is found before anything is paid for."""
-    with pytest.raises(RequestInvalidError, match="is no name for a file"):
+    with pytest.raises(RequestInvalidError, match="is not a file name"):
         await client.generate("an otter", into=into)
-    with pytest.raises(RequestInvalidError, match="is no name for a file"):
+    with pytest.raises(RequestInvalidError, match="is not a file name"):
         client.stream("an otter", into=into)
     assert server.posts == 0
 
@@ -112,7 +112,7 @@ async def test_several_pictures_are_numbered(client: ImagesClient, tmp_path: Pat
 
 
 async def test_partials_are_numbered(client: ImagesClient, tmp_path: Path) -> None:
-    """A stream writes `.partial-0` and so on beside the finished picture, each whole when its event comes."""
+    """A stream writes `.partial-0` and so on beside the finished image, each whole when its event comes."""
     async with client.stream(
         "an otter", into=tmp_path / "v1.5.jpeg", output_format="jpeg", partial_images=2
     ) as stream:
@@ -199,7 +199,7 @@ async def test_a_disk_that_is_full_does_not_lose_the_picture(
     room: int,
     streamed: bool,
 ) -> None:
-    """The paid picture comes in memory with a warning, and nothing half-written stays."""
+    """The paid image comes in memory with a warning, and nothing half-written stays."""
     FullDisk(monkeypatch, room)
     if streamed:
         async with client.stream("an otter", into=tmp_path / "o") as stream:
@@ -224,7 +224,7 @@ async def test_a_disk_that_fails_at_the_end_does_not_lose_the_picture(
     monkeypatch: pytest.MonkeyPatch,
     stage: str,
 ) -> None:
-    """Where closing or naming the file fails, the picture is read back into memory."""
+    """Where closing or naming the file fails, the image is read back into memory."""
     failure = OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
 
     def create_part(path: Path) -> Any:
@@ -262,7 +262,7 @@ async def test_a_file_system_without_hard_links(
 async def test_a_disk_that_cannot_be_read_back_raises(
     client: ImagesClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A picture of which the disk kept the first half for itself is never delivered as if it were whole."""
+    """An image of which the disk kept the first half for itself is never delivered as if it were whole."""
     FullDisk(monkeypatch, 300_000)
     monkeypatch.setattr(Path, "read_bytes", MagicMock(side_effect=OSError(errno.EIO, os.strerror(errno.EIO))))
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
@@ -274,7 +274,7 @@ async def test_a_disk_that_cannot_be_read_back_raises(
 async def test_whole_pictures_of_a_cut_answer_survive(
     server: LocalImagesServer, client: ImagesClient, tmp_path: Path, fault: str
 ) -> None:
-    """An answer of three that breaks in its second picture leaves the first, named and on the error."""
+    """An answer of three that breaks in its second image leaves the first, named and on the error."""
     server.script(fault)
     with pytest.raises(StreamInterruptedError) as caught:
         await client.generate("an otter", into=tmp_path / "o", n=3)
@@ -286,7 +286,7 @@ async def test_whole_pictures_of_a_cut_answer_survive(
 async def test_an_interrupted_stream_leaves_its_partials(
     server: LocalImagesServer, client: ImagesClient, tmp_path: Path
 ) -> None:
-    """What is finished stays, the picture that was under way vanishes."""
+    """What is finished stays, the image that was in flight vanishes."""
     server.script("reset_mid_stream")
     with pytest.raises(StreamInterruptedError) as caught:  # noqa: PT012  the block is what is tested
         async with client.stream("an otter", into=tmp_path / "o", partial_images=2) as stream:
@@ -297,7 +297,7 @@ async def test_an_interrupted_stream_leaves_its_partials(
 
 
 async def test_sent_again_into_the_same_name(server: LocalImagesServer, tmp_path: Path) -> None:
-    """With `retry_unknown` the half-written picture of the first attempt gives way to the whole one of the second."""
+    """With `retry_unknown` the half-written image of the first attempt gives way to the whole one of the second."""
     server.script("cut_mid_event", "reset_after_body", "ok")
     retry = RetryPolicy(retry_unknown=True)
     timing = Timing(sleep=lambda _: asyncio.sleep(0))
@@ -357,7 +357,7 @@ async def test_the_loop_goes_on_while_the_disk_is_slow(
 async def test_pictures_of_unknown_events_get_names(
     client: ImagesClient, server: LocalImagesServer, tmp_path: Path
 ) -> None:
-    """A picture in an event that is not known is a file, too, wherever in the event it stands."""
+    """An image in an event that is not known is a file, too, wherever in the event it stands."""
     destination = files.OutputFiles(files.Output(tmp_path / "o"), several=False)
     raw: dict[str, Any] = {"b64_json": None, "more": [{"b64_json": None}]}
     for holder in (raw, raw["more"][0]):
@@ -394,7 +394,7 @@ asyncio.run(main())
 
 
 def test_memory_does_not_grow_with_the_picture(tmp_path: Path) -> None:
-    """Of a picture of 40 MB no more than a piece is ever in memory."""
+    """Of an image of 40 MB no more than a piece is ever in memory."""
     # The first large image adapts the allocator with a block of 33 MB that is never touched.
     with serving(faults=["huge_picture:1", "huge_picture:40", "huge_picture:40"]) as server:
         done = subprocess.run(
@@ -412,7 +412,7 @@ def test_memory_does_not_grow_with_the_picture(tmp_path: Path) -> None:
 
 
 def test_a_broken_second_picture_does_not_cost_the_first() -> None:
-    """The picture before base64 that cannot be decoded is delivered, and the reason for the other is there."""
+    """The image before base64 that cannot be decoded is delivered, and the reason for the other is there."""
     reader = ResponseDecoder(ResponseContext(200, {"content-type": "application/json"}))
     for chunk in (b'{"created":1,"data":[{"b64_json":"R0lGODlhQQABAAAAADs="},', b'{"b64_json":"!!!!!!!!"}]}'):
         assert list(reader.feed(chunk)) == []
@@ -423,7 +423,7 @@ def test_a_broken_second_picture_does_not_cost_the_first() -> None:
 
 
 async def test_partials_may_stay_in_memory(client: ImagesClient, tmp_path: Path) -> None:
-    """With `keep_partials=False` only the finished picture is a file, and the partial ones are whole in memory."""
+    """With `keep_partials=False` only the finished image is a file, and the partial ones are whole in memory."""
     async with client.stream("a", partial_images=2, into=tmp_path / "o", keep_partials=False) as stream:
         events = [event async for event in stream]
     partials = [event.image for event in events if isinstance(event, PartialImage)]

@@ -273,7 +273,7 @@ async def test_a_session_handed_in_stays_open(server: LocalImagesServer) -> None
         assert not session.closed
         await client.generate("an otter")
     assert [request.headers.get("X-Mine") for request in server.requests] == ["1", "1"]
-    with pytest.raises(ConfigurationError, match="session that was handed in is closed"):
+    with pytest.raises(ConfigurationError, match="session passed as session= is closed"):
         await client.generate("an otter")
 
 

@@ -166,7 +166,7 @@ async def test_silence_has_an_end() -> None:
 
 
 async def test_azure_lists_no_deployments() -> None:
-    """So it is not asked: its models are not the names that a request takes."""
+    """So it is not contacted: its models are not the names that a request takes."""
     async with ImagesClient.azure("https://otters.openai.azure.com", api_key="a-key") as client:
         with pytest.raises(ConfigurationError, match="az cognitiveservices account deployment list"):
             await client.list_models()

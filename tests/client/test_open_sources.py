@@ -1,4 +1,4 @@
-"""Whatever people hand in as a picture is opened, told by its bytes, and read as often as needed."""
+"""Whatever people hand in as an image is opened, told by its bytes, and read as often as needed."""
 
 import asyncio
 import io
@@ -18,7 +18,7 @@ from openai_images.client.open_sources import OpenedImage, open_all
 
 
 def picture(kind: str = "PNG", size: tuple[int, int] = (8, 6)) -> bytes:
-    """A small real picture."""
+    """A small real image."""
     buffer = io.BytesIO()
     Pillow.new("RGB", size, "teal").save(buffer, kind)
     return buffer.getvalue()
@@ -65,7 +65,7 @@ async def pieces(data: bytes) -> AsyncIterator[bytes]:
 
 
 def content(one: OpenedImage) -> bytes:
-    """All bytes of an opened picture, in small reads."""
+    """All bytes of an opened image, in small reads."""
     assert not isinstance(one.source, ImageReference)
     reader, gathered = one.source.open(), bytearray()
     while chunk := reader.read(11):
@@ -75,7 +75,7 @@ def content(one: OpenedImage) -> bytes:
 
 
 def file_of(data: bytes, folder: Path) -> Path:
-    """A picture on the disk."""
+    """An image on the disk."""
     path = folder / "otter.anything"
     path.write_bytes(data)
     return path
@@ -154,7 +154,7 @@ async def test_references() -> None:
 
 
 async def test_all_that_is_wrong_at_once(tmp_path: Path) -> None:
-    """Each picture that cannot be read is named with its place and the reason."""
+    """Each image that cannot be read is named with its place and the reason."""
     shut = io.BytesIO(PNG)
     shut.close()
     text = io.StringIO("sentinel")
@@ -164,12 +164,12 @@ async def test_all_that_is_wrong_at_once(tmp_path: Path) -> None:
     said = str(caught.value)
     assert f"image[0]: it cannot be read (No such file or directory: '{tmp_path / 'absent.png'}')" in said
     assert "image[1]" not in said
-    assert "image[2]: a int is no picture; give a path" in said
+    assert "image[2]: a int is not an image; give a path" in said
     assert "image[3]: it cannot be read (Is a directory" in said
-    assert "image[4]: a file opened as text is no picture; open it with 'rb'" in said
+    assert "image[4]: a file opened as text is not an image; open it with 'rb'" in said
     assert "image[5]: it cannot be read (" in said
-    assert "image[6]: a NoneType is no picture" in said
-    assert "image[7]: a dict is no picture" in said
+    assert "image[6]: a NoneType is not an image" in said
+    assert "image[7]: a dict is no image" in said
     assert "mask: it cannot be read (" in said
     assert "sentinel" not in said
 
@@ -199,7 +199,7 @@ def test_references_of_no_sense(given: Any) -> None:
 
 
 def test_what_a_request_shows() -> None:
-    """Numbers of pictures, never their bytes; the prompt's length."""
+    """Numbers of images, never their bytes; the prompt's length."""
     shown = repr(EditRequest("sentinel", image=[PNG, "sentinel.png"], mask=b"sentinel", user="sentinel"))
     assert "image=<2 images>, mask=<image>)" in shown
     assert "sentinel" not in shown

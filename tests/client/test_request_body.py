@@ -62,7 +62,7 @@ async def test_a_slow_upload_is_no_slow_answer(
 
 
 async def test_a_late_upload_moves_no_timer_of_the_answer() -> None:
-    """A server may answer before it has read the pictures; from then on the answer's own timers run."""
+    """A server may answer before it has read the images; from then on the answer's own timers run."""
     sending = RequestProgress(BODY, Timeouts(first_byte=5, total=60), Clock().timing)
     with sending.wait.within(None):
         sending.mark_started()

@@ -73,7 +73,7 @@ class Told(CallObserver):
 @BOTH
 @pytest.mark.parametrize("fault", ["reset_after_body", "status:500", "eof_after_partials:0", "stall"])
 async def test_opted_in_and_lucky(call: Call, server: LocalImagesServer, fault: str) -> None:
-    """The second attempt's picture is the result."""
+    """The second attempt's image is the result."""
     server.script(fault)
     timeouts = SHORT if fault == "stall" else Timeouts()
     async with client_of(server, retry=OPTED_IN, timeouts=timeouts) as client:

@@ -37,7 +37,7 @@ async def test_malformed(call: Call, case: str) -> None:
         assert server.posts == 1
     text = str(caught.value)
     assert isinstance(caught.value, OutcomeUnknownError)
-    assert text.startswith("the answer's head is malformed: ")
+    assert text.startswith("the response's headers are malformed: ")
     assert re.search(reason, text)
     assert "may have been billed" in text
     assert not any(word in text for word in ("sentinel", "connection broke", "400"))
@@ -56,6 +56,6 @@ async def test_broken_connection_is_still_told_as_one() -> None:
     """A head that only ends too early is the connection's fault."""
     async with RawServer([OK, CLOSE]) as server, client_of(server) as client:
         with pytest.raises(
-            ConnectionOutcomeUnknownError, match="the connection broke before the answer came"
+            ConnectionOutcomeUnknownError, match="the connection broke before the response came"
         ):
             await generate(client)

@@ -115,7 +115,7 @@ def look_at(error: BaseException) -> None:
 
 
 async def generate(client: ImagesClient) -> None:
-    """Await a picture."""
+    """Await an image."""
     result = await client.generate(PROMPT, **OTHERS)
     refuse_secrets(repr(result), repr(client))
 
@@ -306,7 +306,7 @@ ECHOES = [KEY, f"key={KEY}", f"Bearer {KEY}", f"a{KEY}b", KEY[:60]]
 @pytest.mark.parametrize("name", ["x-request-id", "apim-request-id", "x-ms-request-id"])
 @pytest.mark.parametrize("status", [200, 400, 429, 503])
 async def test_a_key_in_the_name_of_the_request(status: int, name: str, call: Any) -> None:
-    """Neither result nor error nor log repeats it; a picture with such a name is delivered all the same."""
+    """Neither result nor error nor log repeats it; an image with such a name is delivered all the same."""
     body = (
         json.dumps({"data": [{"b64_json": b64encode(PICTURE).decode()}]})
         if status == 200

@@ -43,7 +43,7 @@ async def test_closed_session(call: Call, server: LocalImagesServer) -> None:
     session = aiohttp.ClientSession()
     await session.close()
     async with client_of(server, session=session) as client:
-        with pytest.raises(ConfigurationError, match="session that was handed in is closed"):
+        with pytest.raises(ConfigurationError, match="session passed as session= is closed"):
             await call(client)
     assert server.posts == 0
 

@@ -41,7 +41,7 @@ async def test_three_of_ten(caplog: pytest.LogCaptureFixture) -> None:
         with pytest.raises(PartialResultError) as caught, caplog.at_level(logging.WARNING):
             await client.generate(PROMPT, n=10, model="gpt-image-2")
     error = caught.value
-    assert "7 of 10 pictures are missing" in str(error)
+    assert "7 of 10 images are missing" in str(error)
     assert "the server sent 3 of 10 images" in str(error)
     assert [image.data for image in error.result.images] == [PNG] * 3
     assert (error.result.usage.total_tokens, error.result.model, error.attempts) == (3, "gpt-image-2", 1)
@@ -60,7 +60,7 @@ async def test_it_is_a_warning_once(caplog: pytest.LogCaptureFixture) -> None:
                 with pytest.raises(PartialResultError):
                     await client.generate(PROMPT, n=2)
     told = [
-        record.levelname for record in caplog.records if "1 of 2 pictures is missing" in record.getMessage()
+        record.levelname for record in caplog.records if "1 of 2 images is missing" in record.getMessage()
     ]
     assert told == ["WARNING", "DEBUG", "DEBUG"]
 
@@ -73,7 +73,7 @@ async def test_a_complete_result_lacks_nothing() -> None:
 
 
 async def iterated(client: ImagesClient) -> None:
-    """Read a stream's one picture, and then to its end."""
+    """Read a stream's one image, and then to its end."""
     async with client.stream(PROMPT, n=2) as events:
         await anext(events)
         await anext(events)
@@ -99,7 +99,7 @@ async def test_every_verb_says_it(verb: str) -> None:
 
 
 async def test_a_stream_that_ends_early() -> None:
-    """Two finished pictures of three, and the reason for the third."""
+    """Two finished images of three, and the reason for the third."""
     failed = event("partial_failed", error={"message": "it did not work"})
     body = reply(COMPLETED + failed + COMPLETED, kind=EVENTS)
     async with RawServer([body]) as server, client_of(server, split=False) as client:
@@ -113,10 +113,10 @@ async def test_a_stream_that_ends_early() -> None:
 
 
 async def test_split_calls_are_put_together() -> None:
-    """Of 23 three requests give three each: one error, with nine pictures and all reasons."""
+    """Of 23 three requests give three each: one error, with nine images and all reasons."""
     script = [answer(GOOD, GOOD, GOOD), CLOSE]
     async with RawServer(script, script, script) as server, client_of(server) as client:
-        with pytest.raises(PartialResultError, match="14 of 23 pictures are missing") as caught:
+        with pytest.raises(PartialResultError, match="14 of 23 images are missing") as caught:
             await client.generate(PROMPT, n=23)
     assert len(caught.value.result.images) == 9
     assert len(caught.value.result.parts) == 3
@@ -127,7 +127,7 @@ async def test_split_calls_are_put_together() -> None:
 async def test_a_number_in_extra_body_counts() -> None:
     """It is what the server was asked for."""
     async with RawServer([answer(GOOD)]) as server, client_of(server) as client:
-        with pytest.raises(PartialResultError, match="1 of 2 pictures is missing"):
+        with pytest.raises(PartialResultError, match="1 of 2 images is missing"):
             await client.generate(PROMPT, extra_body={"n": 2})
 
 
@@ -148,7 +148,7 @@ async def test_more_than_asked_for_is_no_error() -> None:
 
 @pytest.mark.parametrize("n", [0, -3])
 async def test_none_asked_for(n: int) -> None:
-    """What is sent all the same is read to its end, whatever comes."""
+    """What is sent anyway is read to its end, whatever comes."""
     async with RawServer([answer(GOOD)], [answer()]) as server, client_of(server, validate="off") as client:
         assert (await client.generate(PROMPT, n=n)).image.data == PNG
         with pytest.raises(ImagesError) as caught:
@@ -173,7 +173,7 @@ async def test_what_is_half_is_kept_in_memory_and_in_files(tmp_path: Path) -> No
 async def test_a_single_one_that_is_half(tmp_path: Path) -> None:
     """Nothing is sent again, and what came is a file."""
     async with RawServer([answer(HALF)]) as server, client_of(server) as client:
-        with pytest.raises(DecodeError, match="lacks its end") as caught:
+        with pytest.raises(DecodeError, match="a truncated image") as caught:
             await client.generate(PROMPT, into=tmp_path / "o.gif")
         assert server.posts == 1
     assert caught.value.damaged[0].path == tmp_path / "o.damaged.gif"
@@ -197,7 +197,7 @@ async def test_partials_are_kept_as_many_as_were_asked_for() -> None:
 
 @pytest.mark.parametrize("form", ["urls", "events", "pictures"])
 async def test_the_result_is_made_once_however_many_come(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hundreds of pictures behind the one that was asked for are work once, not once for each."""
+    """Hundreds of images behind the one that was asked for are work once, not once for each."""
     from openai_images.wire.response import ResponseDecoder
 
     items = [{"url": "https://x.example/a.png"} if form == "urls" else GOOD] * 300

@@ -1,4 +1,4 @@
-"""How many pictures each of several requests asks for."""
+"""How many images each of several requests asks for."""
 
 from typing import Any
 
@@ -61,5 +61,5 @@ def test_what_is_left_alone(params: dict[str, Any], *, stream: bool) -> None:
 
 
 def test_places() -> None:
-    """A server that counts beyond its part's pictures, or below, stays among them."""
+    """A server that counts beyond its part's images, or below, stays among them."""
     assert [global_index(index, 10, 3) for index in (-1, 0, 1, 2, 3, 10**9)] == [10, 10, 11, 12, 12, 12]

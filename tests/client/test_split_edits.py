@@ -1,4 +1,4 @@
-"""Edits are shared out as generations are: each request takes the pictures with it, whatever they are read from."""
+"""Edits are shared out as generations are: each request takes the images with it, whatever they are read from."""
 
 import hashlib
 import io
@@ -14,14 +14,14 @@ PROMPT = "an otter on a raft"
 
 
 async def in_pieces() -> AsyncIterator[bytes]:
-    """A picture that can be read once."""
+    """An image that can be read once."""
     yield PNG[:20]
     yield PNG[20:]
 
 
 @pytest.mark.parametrize("image", [lambda: PNG, lambda: io.BytesIO(PNG), in_pieces])
 async def test_an_edit_of_23(server: LocalImagesServer, image: Callable[[], object]) -> None:
-    """Three requests, each with the whole picture."""
+    """Three requests, each with the whole image."""
     async with client_of(server) as client:
         result = await client.edit(PROMPT, image=image(), n=23)  # type: ignore[arg-type]
     assert (len(result.images), len(result.parts), result.edited) == (23, 3, True)

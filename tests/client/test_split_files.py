@@ -1,4 +1,4 @@
-"""`into=` with a call that is several requests: names as if it were one, and no picture takes another's place."""
+"""`into=` with a call that is several requests: names as if it were one, and no image takes another's place."""
 
 import asyncio
 import contextlib
@@ -36,12 +36,12 @@ IN_ORDER = Limits(concurrency=1)
 
 
 async def by_number(_: web.Request, asked: Asked) -> web.Response:
-    """Pictures marked by the number of the request."""
+    """Images marked by the number of the request."""
     return whole(asked.number, asked.get("n", 1))
 
 
 def numbered(count: int, stem: str = "otter", more: str = ".png") -> list[str]:
-    """The names of so many pictures, sorted as a folder's are."""
+    """The names of so many images, sorted as a folder's are."""
     return sorted(f"{stem}-{number}{more}" for number in range(count))
 
 
@@ -67,7 +67,7 @@ async def test_a_part_of_one_picture_is_numbered(tmp_path: Path) -> None:
 
 
 async def test_names_of_streams(tmp_path: Path) -> None:
-    """The partial images of each picture have its number."""
+    """The partial images of each image have its number."""
     async with (
         painting(streamed) as painter,
         client_of(painter, limits=IN_ORDER) as client,
@@ -107,7 +107,7 @@ async def test_what_is_there_already(tmp_path: Path, *, overwrite: bool) -> None
 async def test_a_server_that_gives_more_than_was_asked_for(
     tmp_path: Path, *, overwrite: bool, split: bool
 ) -> None:
-    """No picture takes the place of another one that was paid for, whatever the server counts."""
+    """No image takes the place of another one that was paid for, whatever the server counts."""
 
     async def answer(request: web.Request, asked: Asked) -> web.StreamResponse:
         if asked.number % 2:
@@ -147,7 +147,7 @@ async def test_an_unwritable_folder_is_found_before_anything_is_sent(tmp_path: P
 
 
 async def test_pictures_of_a_cut_answer_have_their_names(tmp_path: Path) -> None:
-    """Two pictures of the second request were whole: they are -10 and -11, and nothing half-written stays."""
+    """Two images of the second request were whole: they are -10 and -11, and nothing half-written stays."""
 
     async def answer(request: web.Request, asked: Asked) -> web.StreamResponse:
         if asked["n"] == 10:
@@ -170,7 +170,7 @@ async def test_pictures_of_a_cut_answer_have_their_names(tmp_path: Path) -> None
 
 
 async def test_a_failure_leaves_what_siblings_are_writing(tmp_path: Path) -> None:
-    """One is refused while the other is in the middle of its picture."""
+    """One is refused while the other is in the middle of its image."""
     gate = Gate(1)
     big = picture() + bytes(600_000)
 

@@ -41,7 +41,7 @@ async def by_number(_: web.Request, asked: Asked) -> web.Response:
 
 
 async def test_the_bodies_and_the_result() -> None:
-    """10 + 10 + 3, all else alike; pictures, tokens, attempts and parts are those of all."""
+    """10 + 10 + 3, all else alike; images, tokens, attempts and parts are those of all."""
     async with painting(by_number) as painter, client_of(painter) as client:
         result = await client.generate(PROMPT, n=23, model="gpt-image-2", size="1024x1024", user="u")
     assert sorted(painter.numbers) == [3, 10, 10]
@@ -65,7 +65,7 @@ async def test_the_bodies_and_the_result() -> None:
 
 
 async def test_the_order_is_that_of_the_requests() -> None:
-    """Pictures of the request that answers last stand where it was asked, all requests being under way at once."""
+    """Images of the request that answers last stand where it was asked, all requests being in flight at once."""
     gate = Gate(3)
 
     async def answer(request: web.Request, asked: Asked) -> web.Response:
@@ -143,7 +143,7 @@ async def test_the_off_switch() -> None:
 
 
 async def test_a_slip_of_the_finger_buys_nothing() -> None:
-    """More than 1,000 pictures are refused here, or by the server where that is not OpenAI's."""
+    """More than 1,000 images are refused here, or by the server where that is not OpenAI's."""
     official = ImagesClient(api_key=KEY, base_url="https://api.openai.com/v1")
     with pytest.raises(RequestInvalidError, match="1 to 1,000, or more with generate_many"):
         await official.generate(PROMPT, n=100_000)
@@ -159,7 +159,7 @@ async def test_a_slip_of_the_finger_buys_nothing() -> None:
 
 
 async def test_under_the_limits(server: LocalImagesServer) -> None:
-    """A hundred pictures take ten slots of two at a time, each as large as what it asks for."""
+    """A hundred images take ten slots of two at a time, each as large as what it asks for."""
     most = 0
     asked: list[int] = []
     async with ImagesClient(
@@ -211,7 +211,7 @@ async def test_one_is_refused_and_the_others_finish() -> None:
             await task
     error = caught.value
     assert str(error).startswith(
-        "3 of 23 pictures are missing; the 20 that came are in the error's result, and n=3 asks for the rest. "
+        "3 of 23 images are missing; the 20 that came are in the error's result, and n=3 asks for the rest. "
         "The first reason: the server answered 400 (moderation_blocked)"
     )
     assert PROMPT not in str(error)
@@ -242,7 +242,7 @@ async def test_one_is_cut_and_its_whole_pictures_count() -> None:
         with pytest.raises(PartialResultError) as caught:
             await client.generate(PROMPT, n=13, model="gpt-image-2")
     error = caught.value
-    assert str(error).startswith("1 of 13 pictures is missing; the 12 that came are in")
+    assert str(error).startswith("1 of 13 images is missing; the 12 that came are in")
     assert [image.data for image in error.result.images[10:]] == [picture(9, number) for number in range(2)]
     assert len(error.errors[0].images) == 2
     assert (error.maybe_billed, error.result.usage, error.result.cost()) == (True, None, None)
@@ -256,12 +256,12 @@ async def test_a_short_answer_is_told() -> None:
         return whole(asked.number, min(asked["n"], 9))
 
     async with painting(answer) as painter, client_of(painter) as client:
-        with pytest.raises(PartialResultError, match="2 of 23 pictures are missing") as caught:
+        with pytest.raises(PartialResultError, match="2 of 23 images are missing") as caught:
             await client.generate(PROMPT, n=23)
     error = caught.value
     assert [len(part.images) for part in error.result.parts] == [9, 9, 3]
     assert [str(reason) for reason in error.errors] == [
-        "the server sent 9 of 10 images, and said no reason"
+        "the server sent 9 of 10 images, and gave no reason"
     ] * 2
     assert (len(error.images), error.attempts, error.maybe_billed) == (21, 3, False)
 
@@ -290,13 +290,13 @@ async def test_all_fail(statuses: tuple[int, ...], kind: type[APIStatusError], s
     error = caught.value
     assert isinstance(error, OutcomeUnknownError) == error.maybe_billed == (500 in statuses)
     (note,) = error.__notes__
-    assert note.startswith("all 3 requests for the 23 pictures failed: ")
+    assert note.startswith("all 3 requests for the 23 images failed: ")
     assert said in note
     assert error.attempts == 3
 
 
 async def test_all_fail_and_what_was_whole_is_kept() -> None:
-    """Pictures that had arrived in any of the requests are on the one error that is raised, in their order."""
+    """Images that had arrived in any of the requests are on the one error that is raised, in their order."""
 
     async def answer(request: web.Request, asked: Asked) -> web.StreamResponse:
         response = web.StreamResponse(headers={"content-type": "application/json"})
@@ -337,13 +337,11 @@ async def test_a_disk_that_fails_in_one_request(failing: int) -> None:
             True,
             True,
         )
-        assert str(error).startswith(
-            "10 of 13 pictures are missing, some of which may have been billed; the 3 that"
-        )
+        assert str(error).startswith("10 of 13 images are missing, some may have been billed; the 3 that")
     else:
         assert (error.errno, error.__notes__[0]) == (
             28,
-            "all 2 requests for the 13 pictures failed: 2 x OSError",
+            "all 2 requests for the 13 images failed: 2 x OSError",
         )
 
 

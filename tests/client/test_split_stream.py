@@ -61,7 +61,7 @@ async def stalled(request: web.Request, asked: Asked) -> web.StreamResponse:
 
 
 async def test_events_and_result(painter: Painter) -> None:
-    """Each picture has its own `image_index`, its partials in order before it; the result is that of `generate`."""
+    """Each image has its own `image_index`, its partials in order before it; the result is that of `generate`."""
     async with client_of(painter) as client:
         stream = client.stream(PROMPT, n=4, partial_images=2, model="gpt-image-2")
         assert isinstance(stream, ImageStream)
@@ -176,7 +176,7 @@ async def test_one_is_refused() -> None:
     error = caught.value
     assert [image.data for image in error.result.images] == [picture(1), picture(2), picture(3)]
     assert [type(one) for one in error.errors] == [ModerationBlockedError]
-    assert str(error).startswith("1 of 4 pictures is missing; the 3 that came are in")
+    assert str(error).startswith("1 of 4 images is missing; the 3 that came are in")
     assert not error.maybe_billed
 
 
@@ -215,7 +215,7 @@ async def test_all_are_refused_where_it_is_entered() -> None:
         with pytest.raises(InternalServerError) as caught:
             async with client.stream(PROMPT, n=3):
                 raise AssertionError
-        assert caught.value.__notes__[0].startswith("all 3 requests for the 3 pictures failed")
+        assert caught.value.__notes__[0].startswith("all 3 requests for the 3 images failed")
         stream = client.stream(PROMPT, n=3)
         with pytest.raises(APIStatusError):
             await anext(stream)
@@ -403,7 +403,7 @@ async def test_a_slow_consumer_holds_all_back() -> None:
 
 
 async def test_finished_pictures_hold_no_slot(painter: Painter) -> None:
-    """A consumer that takes its time over the first picture may use the client meanwhile: the others have ended."""
+    """A consumer that takes its time over the first image may use the client meanwhile: the others have ended."""
     async with (
         client_of(painter, limits=Limits(concurrency=2)) as client,
         asyncio.timeout(5),

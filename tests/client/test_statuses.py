@@ -1,4 +1,4 @@
-"""Every answer that is no picture: its exception, its facts, and how many POSTs it took."""
+"""Every answer that is no image: its exception, its facts, and how many POSTs it took."""
 
 from typing import Any
 
@@ -119,7 +119,7 @@ async def test_moderation(
 @BOTH
 @pytest.mark.parametrize("fault", FOREIGN)
 async def test_success_without_a_picture(call: Call, server: LocalImagesServer, fault: str) -> None:
-    """A status of 200 without a usable picture is a DecodeError, and may have cost money."""
+    """A status of 200 without a usable image is a DecodeError, and may have cost money."""
     error = await failing(call, server, fault)
     assert type(error) is DecodeError
     assert (error.maybe_billed, server.posts) == (True, 1)
@@ -128,7 +128,7 @@ async def test_success_without_a_picture(call: Call, server: LocalImagesServer, 
 @BOTH
 @pytest.mark.parametrize("fault", DELIVERED)
 async def test_strays_but_delivers(call: Call, server: LocalImagesServer, fault: str) -> None:
-    """Spellings and framings that stray from the API's still give the picture."""
+    """Spellings and framings that stray from the API's still give the image."""
     server.always(fault)
     async with client_of(server) as client:
         result = await call(client)

@@ -25,7 +25,7 @@ PNG = png(bytes(50_000))
 
 @pytest.fixture
 async def server() -> AsyncIterator[LocalImagesServer]:
-    """A server of one fixed picture."""
+    """A server of one fixed image."""
     async with LocalImagesServer(pictures=PNG) as server:
         yield server
 
@@ -38,7 +38,7 @@ async def client(server: LocalImagesServer) -> AsyncIterator[ImagesClient]:
 
 
 async def test_too_early_raises(server: LocalImagesServer, client: ImagesClient) -> None:
-    """Before the completed picture has arrived there is no result, and no name of the request before the answer."""
+    """Before the completed image has arrived there is no result, and no name of the request before the answer."""
     server.script("stall_between_events")
     stream = client.stream("an otter", partial_images=1)
     assert stream.request_id is None
@@ -83,7 +83,7 @@ async def test_it_equals_what_generate_gives(client: ImagesClient) -> None:
 
 
 async def test_a_json_answer_to_a_stream(server: LocalImagesServer, client: ImagesClient) -> None:
-    """Its picture is a completed event, and the result is the document's."""
+    """Its image is a completed event, and the result is the document's."""
     server.script("json_instead_of_sse")
     async with client.stream("an otter", partial_images=2) as stream:
         events = [event async for event in stream]
@@ -121,7 +121,7 @@ def event(kind: str, picture: bytes, **fields: Any) -> bytes:
 
 
 async def test_what_arrived_before_the_break_is_not_lost() -> None:
-    """The connection breaks while the consumer thinks; the completed picture that was already here is delivered."""
+    """The connection breaks while the consumer thinks; the completed image that was already here is delivered."""
     pieces = (event("partial_image", PNG, partial_image_index=0), event("completed", PNG))
     async with (
         raw_server(*pieces) as (base_url, sent, _),

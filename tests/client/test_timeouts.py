@@ -34,7 +34,7 @@ from tests.helpers.raw_server import LAST_CHUNK, STALL, RawServer, chunk, chunke
 
 
 def test_defaults() -> None:
-    """Ten seconds to connect, ten minutes for an attempt, and no other limit: a picture may take minutes."""
+    """Ten seconds to connect, ten minutes for an attempt, and no other limit: an image may take minutes."""
     timeouts = Timeouts()
     assert (timeouts.connect, timeouts.first_byte, timeouts.idle, timeouts.total) == (10.0, None, None, 600.0)
 
@@ -208,7 +208,7 @@ async def elapsed(client: ImagesClient) -> tuple[ImageResult, float]:
     "script", [[chunked(COMPLETED), STALL], [chunked(COMPLETED), *[chunk(b": x\n\n")] * 50, STALL]]
 )
 async def test_a_stream_that_never_ends(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Behind the completed picture nothing is waited for longer than a moment."""
+    """Behind the completed image nothing is waited for longer than a moment."""
     monkeypatch.setattr("openai_images.client.call._REST_SECONDS", 0.1)
     async with RawServer(script) as server, client_of(server) as client:
         result, seconds = await elapsed(client)
@@ -218,7 +218,7 @@ async def test_a_stream_that_never_ends(script: Any, monkeypatch: pytest.MonkeyP
 
 
 async def test_two_streams_use_one_connection() -> None:
-    """The end behind the completed picture is read, so the next call needs no new connection."""
+    """The end behind the completed image is read, so the next call needs no new connection."""
     script = [chunked(partial(), COMPLETED), chunk(b"data: [DONE]\n\n"), LAST_CHUNK]
     async with RawServer(script, script, [reply(JSON_ANSWER)]) as server, client_of(server) as client:
         for call in (stream, stream, generate):

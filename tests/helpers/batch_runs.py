@@ -88,7 +88,7 @@ def states(out: Path, key: str) -> list[str]:
 
 
 def pictures(out: Path) -> list[str]:
-    """The names in the folder of the pictures, temporary ones included."""
+    """The names in the folder of the images, temporary ones included."""
     return sorted(path.name for path in (out / "images").iterdir())
 
 

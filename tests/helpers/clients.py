@@ -84,12 +84,12 @@ Call = Callable[[ImagesClient], Awaitable[ImageResult]]
 
 
 async def generate(client: ImagesClient) -> ImageResult:
-    """A picture, awaited."""
+    """An image, awaited."""
     return await client.generate(PROMPT, model="gpt-image-2")
 
 
 async def stream(client: ImagesClient) -> ImageResult:
-    """A picture, streamed with up to two partial images."""
+    """An image, streamed with up to two partial images."""
     async with client.stream(PROMPT, model="gpt-image-2", partial_images=2) as events:
         async for _ in events:
             pass

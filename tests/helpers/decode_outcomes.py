@@ -37,7 +37,7 @@ def _of_body(read: Read) -> tuple[str, ...]:
         kept = [f"kept: {len(read.images)} whole"] if read.images else []
         return (*events, *kept, *_of_error(read.error))
     result = read.result
-    pictures = [f"picture: {_of_image(image)}" for image in result.images]
+    pictures = [f"image: {_of_image(image)}" for image in result.images]
     said = _set(result, "images", "usage", "attempts", "elapsed", "model", "edited", "parts", "missing")
     usage = [f"usage: {_set(result.usage)}"] if result.usage is not None else []
     return (*events, *pictures, *([f"said: {said}"] if said else []), *usage)

@@ -1,4 +1,4 @@
-"""What the tests of downloads share: names that lead where a test wants, and a picture behind a URL."""
+"""What the tests of downloads share: names that lead where a test wants, and an image behind a URL."""
 
 import socket
 from typing import Any
@@ -11,7 +11,7 @@ PUBLIC = "93.184.216.34"
 
 
 def away(url: str) -> Image:
-    """A picture as a server answers it that gives a URL."""
+    """An image as a server answers it that gives a URL."""
     return Image(url=url, revised_prompt="an otter, revised", generation_id="g1", extra={"seed": 7})
 
 

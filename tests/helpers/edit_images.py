@@ -1,4 +1,4 @@
-"""Small pictures to edit, and the forms that carry them."""
+"""Small images to edit, and the forms that carry them."""
 
 import io
 from typing import Any
@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    """The bytes of a picture."""
+    """The bytes of an image."""
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()

@@ -11,7 +11,7 @@ from tests.helpers.clients import PNG
 
 
 def result() -> ImageResult:
-    """A picture of one pixel."""
+    """An image of one pixel."""
     return ImageResult(images=(Image.from_bytes(PNG),))
 
 
@@ -58,7 +58,7 @@ class Desk:
         return sorted(self._open)
 
     def end(self, *indices: int) -> None:
-        """These have their pictures."""
+        """These have their images."""
         for index in indices:
             self._open[index].set_result(result())
 

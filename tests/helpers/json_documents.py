@@ -1,4 +1,4 @@
-"""JSON documents holding pictures, in any legal spelling, for property tests; and what they mean, by the plain way."""
+"""JSON documents holding images, in any legal spelling, for property tests; and what they mean, by the plain way."""
 
 import base64
 import json
@@ -38,7 +38,7 @@ scalars = texts | st.sampled_from(NUMBERS).map(json.loads) | st.sampled_from([No
 
 
 def objects(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Pairs]:
-    """Objects whose text under `b64_json` is a picture, and whose other keys hold anything."""
+    """Objects whose text under `b64_json` is an image, and whose other keys hold anything."""
     pictures = st.binary(max_size=40).map(Picture)
     other = values.filter(lambda value: not isinstance(value, str))
     pair = st.tuples(st.sampled_from(KEYS[1:]) | texts.filter(lambda key: key != "b64_json"), values)
@@ -72,7 +72,7 @@ def spelled(value: Any, chance: Random) -> str:
 
 
 def base64_of(data: bytes, chance: Random) -> str:
-    """One of the spellings of a picture that are read."""
+    """One of the spellings of an image that are read."""
     text = base64.b64encode(data).decode()
     if chance.random() < 0.3:
         text = text.rstrip("=")
@@ -124,7 +124,7 @@ def by_the_plain_way(value: Any, key: str = "") -> Any:
 
 
 def pictures_as_bytes(value: Any) -> Any:
-    """A scanned document with the bytes of its pictures, to compare."""
+    """A scanned document with the bytes of its images, to compare."""
     if isinstance(value, dict):
         return {name: pictures_as_bytes(item) for name, item in value.items()}
     if isinstance(value, list):

@@ -23,7 +23,7 @@ class Nowhere:
         """Forget it."""
 
     def finish(self) -> Image:
-        """No picture to speak of."""
+        """No image to speak of."""
         return Image()
 
     def discard(self) -> None:
@@ -43,9 +43,9 @@ def answer(name: str) -> bytes:
 
 @frozen
 class Read:
-    """The events of an answer, its result or error, and the pictures that were whole besides.
+    """The events of an answer, its result or error, and the images that were whole besides.
 
-    `damaged` is what came in the place of pictures, `reasons` why there are not more.
+    `damaged` is what came in the place of images, `reasons` why there are not more.
     """
 
     events: list[Any]

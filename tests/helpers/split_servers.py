@@ -1,4 +1,4 @@
-"""What tests of split calls share: a server that answers by what is asked, and pictures that can be told apart."""
+"""What tests of split calls share: a server that answers by what is asked, and images that can be told apart."""
 
 import asyncio
 import base64
@@ -21,7 +21,7 @@ class Asked(dict[str, Any]):
 
 
 class Painter:
-    """Where the server is, and what it was asked for; `busy` requests are under way, `most` were at once."""
+    """Where the server is, and what it was asked for; `busy` requests are in flight, `most` were at once."""
 
     def __init__(self) -> None:
         """Nothing was asked yet."""
@@ -71,7 +71,7 @@ def client_of(painter: Painter, **options: Any) -> ImagesClient:
 
 
 def picture(*marks: int) -> bytes:
-    """A picture that is like no other."""
+    """An image that is like no other."""
     return PNG + bytes(marks)
 
 
@@ -81,7 +81,7 @@ def b64(data: bytes) -> str:
 
 
 def usage(count: int) -> dict[str, Any]:
-    """The usage of so many pictures."""
+    """The usage of so many images."""
     return {
         "input_tokens": 10,
         "output_tokens": 100 * count,
@@ -91,7 +91,7 @@ def usage(count: int) -> dict[str, Any]:
 
 
 def whole(mark: int, count: int, **more: Any) -> web.Response:
-    """A JSON answer with pictures marked (mark, 0), (mark, 1), …."""
+    """A JSON answer with images marked (mark, 0), (mark, 1), …."""
     data = [{"b64_json": b64(picture(mark, number))} for number in range(count)]
     return web.json_response(
         {"created": 100 + mark, "data": data, "usage": usage(count), **more},
@@ -119,12 +119,12 @@ def part_event(mark: int, number: int, **more: Any) -> bytes:
 
 
 def last_event(mark: int, **more: Any) -> bytes:
-    """A finished picture, marked (mark)."""
+    """A finished image, marked (mark)."""
     return event("completed", b64_json=b64(picture(mark)), created_at=100 + mark, usage=usage(1), **more)
 
 
 async def streamed(request: web.Request, asked: Asked) -> web.StreamResponse:
-    """As many partial images as were asked for and the picture, marked by the number of the request."""
+    """As many partial images as were asked for and the image, marked by the number of the request."""
     response = await begin(request, asked.number)
     for number in range(asked.get("partial_images", 0)):
         await response.write(part_event(asked.number, number))

@@ -1,4 +1,4 @@
-"""What an IP address is, and whether pictures are fetched from it."""
+"""What an IP address is, and whether images are fetched from it."""
 
 from ipaddress import ip_address, ip_network
 
@@ -93,7 +93,7 @@ def test_where_the_api_is_counts(address: str, kind: str, api: tuple[str, ...]) 
 
 @pytest.mark.parametrize("address", ["169.254.7.7", "fe80::1", "203.0.113.7", "100.100.100.200"])
 def test_the_apis_own_address(address: str) -> None:
-    """Where the API itself is, pictures may be, in whatever spelling; its neighbours get nothing from that."""
+    """Where the API itself is, images may be, in whatever spelling; its neighbours get nothing from that."""
     assert is_allowed(address, (address,))
     assert is_allowed("::ffff:169.254.7.7", ("169.254.7.7",))
     assert not is_allowed("169.254.169.254", (address,))

@@ -1,4 +1,4 @@
-"""A picture inside its URL, as relays write it: `"url": "data:image/png;base64,…"`."""
+"""An image inside its URL, as relays write it: `"url": "data:image/png;base64,…"`."""
 
 import json
 import time
@@ -15,7 +15,7 @@ from tests.helpers.tiny_images import gif, text
 
 
 def value(chunks: Iterable[bytes]) -> object:
-    """The only value of a document, a picture as its bytes."""
+    """The only value of a document, an image as its bytes."""
     scanner = JSONImageDecoder()
     for chunk in chunks:
         scanner.feed(chunk)
@@ -65,7 +65,7 @@ def test_one_that_is_cut_is_cut(text: str) -> None:
 
 
 def test_one_of_many_megabytes_takes_no_room_in_the_envelope() -> None:
-    """It is decoded while it arrives, as a picture under its own name is."""
+    """It is decoded while it arrives, as an image under its own name is."""
     text = b'{"data":[{"url":"data:image/png;base64,' + b"QUJD" * 2_000_000 + b'"}]}'
     scanner = JSONImageDecoder()
     for piece in pieces(text, 65_536):
@@ -75,7 +75,7 @@ def test_one_of_many_megabytes_takes_no_room_in_the_envelope() -> None:
 
 
 def test_both_at_once() -> None:
-    """The picture under its own name comes first; in an event as in an answer, one is enough."""
+    """The image under its own name comes first; in an event as in an answer, one is enough."""
     url = "data:image/png;base64," + text("B")
     item = json.dumps({"b64_json": text("A"), "url": url})
     assert reading(JSON)([f'{{"data":[{item}]}}'.encode()]).result.image.data == gif("A")

@@ -48,7 +48,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 async def image_of(client: Any) -> bytes:
-    """The bytes of a streamed picture."""
+    """The bytes of a streamed image."""
     async with client.stream(PROMPT) as events:
         (image,) = [found.image async for found in events if isinstance(found, CompletedImage)]
     return image.data
@@ -247,7 +247,7 @@ def test_nonsense_is_refused(value: Any) -> None:
 
 
 async def test_a_picture_of_bare_bytes(pauses: list[Any]) -> None:
-    """A body that is the picture itself is gathered too."""
+    """A body that is the image itself is gathered too."""
     gate = asyncio.Event()
     script = [chunked(PNG[:30], kind="image/png"), gate, chunk(PNG[30:]), LAST_CHUNK]
     async with RawServer(script) as server, client_of(server, timeouts=Timeouts(read_delay=0.05)) as client:

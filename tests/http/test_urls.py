@@ -1,4 +1,4 @@
-"""Where a picture is: URLs made whole, and those nothing is fetched from."""
+"""Where an image is: URLs made whole, and those nothing is fetched from."""
 
 import base64
 from ipaddress import ip_address
@@ -207,7 +207,7 @@ def test_what_is_shown(url: str, text: str) -> None:
     ],
 )
 def test_a_data_url(url: str) -> None:
-    """The picture itself, in base64 or not."""
+    """The image itself, in base64 or not."""
     assert is_data_url(url)
     assert decode_data_url(url, MemorySink(), 1000).data == PNG
 

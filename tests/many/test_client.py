@@ -65,7 +65,7 @@ async def collect(outcomes: Outcomes) -> list[Any]:
 
 
 async def test_many_prompts(server: LocalImagesServer) -> None:
-    """Each is sent once and gives one picture, over as many connections as are allowed."""
+    """Each is sent once and gives one image, over as many connections as are allowed."""
     async with nothing_left(), client_of(server) as client:
         found = await collect(client.generate_many(prompts(200), concurrency=16))
     assert sorted(outcome.index for outcome in found) == list(range(200))
@@ -114,7 +114,7 @@ async def test_what_is_sent(server: LocalImagesServer) -> None:
 
 
 async def test_failures_are_outcomes(server: LocalImagesServer) -> None:
-    """One refusal, one broken answer, one bad row: the others have their pictures, and nothing is sent twice."""
+    """One refusal, one broken answer, one bad row: the others have their images, and nothing is sent twice."""
     server.script("ok", "moderation_400", "close_after_body", "status:400", "ok")
     rows: list[Any] = ["a", "b", "c", "d", {"prompt": "e", "n": "2"}, "f"]
     async with client_of(server) as client:
@@ -186,7 +186,7 @@ async def test_stop_while_everyone_waits_for_a_limit(server: LocalImagesServer) 
 
 @pytest.mark.parametrize("fault", ["quota_429", "quota_400"])
 async def test_quota(fault: str, server: LocalImagesServer) -> None:
-    """It stops the run: no more POSTs than were under way, their outcomes first, then the exception."""
+    """It stops the run: no more POSTs than were in flight, their outcomes first, then the exception."""
     server.script(*["ok"] * 10)
     server.always(fault)
     found: list[tuple[int, str]] = []
@@ -310,8 +310,8 @@ async def test_nothing_before_it_is_entered(server: LocalImagesServer) -> None:
         ({"siez": "s"}, TypeError, "unknown parameter 'siez'"),
         ({"n": "2"}, RequestInvalidError, "n must be a whole number"),
         ({"concurrency": 0}, ConfigurationError, "concurrency=0: must be a whole number above 0"),
-        ({"into": ""}, RequestInvalidError, "into='' is no name for a folder"),
-        ({"into": "a\0b"}, RequestInvalidError, "is no name for a folder"),
+        ({"into": ""}, RequestInvalidError, "into='' is not a folder name"),
+        ({"into": "a\0b"}, RequestInvalidError, "is not a folder name"),
     ],
 )
 def test_keywords_that_make_no_sense(keywords: dict[str, Any], error: type[Exception], said: str) -> None:

@@ -1,4 +1,4 @@
-"""What goes wrong for the whole: what was under way is handed over first, then it is raised, and nothing is left."""
+"""What goes wrong for the whole: what was in flight is handed over first, then it is raised, and nothing is left."""
 
 import asyncio
 import logging
@@ -267,7 +267,7 @@ async def test_a_progress_callback_that_raises(nth: int, ordered: bool) -> None:
 
 
 async def test_a_cost_that_cannot_be_told() -> None:
-    """A `cost` that raises does not lose its picture; nothing new starts, and it is raised at the end."""
+    """A `cost` that raises does not lose its image; nothing new starts, and it is raised at the end."""
 
     def cost(request: Any, paid: Any) -> Decimal:
         raise OwnError

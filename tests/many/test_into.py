@@ -118,7 +118,7 @@ async def test_pictures_are_not_in_memory(tmp_path: Path) -> None:
 
 
 async def test_what_is_finished_stays_and_what_is_half_written_goes(tmp_path: Path) -> None:
-    """Left by `break`: the pictures that were whole are there, and nothing else."""
+    """Left by `break`: the images that were whole are there, and nothing else."""
     big = PNG + bytes(1_000_000)
     async with LocalImagesServer(pictures=big) as server, client_of(server) as client:
         server.script("ok", "stall_mid_event", "stall_mid_event")

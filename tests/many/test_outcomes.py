@@ -135,7 +135,7 @@ async def test_nothing_happens_before_it_is_entered() -> None:
     async with nothing_left():
         outcomes = outcomes_of(prompts(), desk)
         await settle()
-        assert repr(outcomes) == "<Outcomes not started, 0 done, 0 failed, 0 under way>"
+        assert repr(outcomes) == "<Outcomes not started, 0 done, 0 failed, 0 in flight>"
         assert outcomes.progress.elapsed == 0.0
         del outcomes
         gc.collect()
@@ -148,7 +148,7 @@ async def test_entering_starts() -> None:
     async with outcomes_of(PROMPTS, desk) as outcomes:
         await settle()
         assert desk.begun == [0, 1]
-        assert repr(outcomes) == "<Outcomes open, 0 done, 0 failed, 2 under way>"
+        assert repr(outcomes) == "<Outcomes open, 0 done, 0 failed, 2 in flight>"
 
 
 async def test_without_async_with() -> None:
@@ -156,7 +156,7 @@ async def test_without_async_with() -> None:
     async with nothing_left():
         outcomes = outcomes_of(PROMPTS, Desk(at_once=True))
         assert [outcome.index async for outcome in outcomes] == [0, 1, 2, 3, 4, 5]
-        assert repr(outcomes) == "<Outcomes ended, 6 done, 0 failed, 0 under way>"
+        assert repr(outcomes) == "<Outcomes ended, 6 done, 0 failed, 0 in flight>"
         with pytest.raises(StopAsyncIteration):
             await anext(outcomes)
         await outcomes.aclose()
@@ -222,7 +222,7 @@ async def test_an_endless_generator() -> None:
 
 
 async def test_stop() -> None:
-    """Nothing new starts, what is under way comes, then the iteration ends."""
+    """Nothing new starts, what is in flight comes, then the iteration ends."""
     desk = Desk()
     async with nothing_left():
         outcomes = outcomes_of(PROMPTS, desk, 2)
@@ -383,7 +383,7 @@ async def test_an_abandoned_one_is_aborted() -> None:
         task = asyncio.ensure_future(begin())
         await settle()
         desk.end(0)
-        with pytest.warns(ResourceWarning, match="unclosed <Outcomes open, 1 done, 0 failed, 1 under way>"):
+        with pytest.warns(ResourceWarning, match="unclosed <Outcomes open, 1 done, 0 failed, 1 in flight>"):
             await task
     assert desk.cancelled == [1]
     assert log == ["closed"]

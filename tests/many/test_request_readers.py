@@ -75,7 +75,7 @@ async def test_it_is_asked_only_when_there_is_room() -> None:
 
 
 async def test_stop_while_the_source_is_waited_for() -> None:
-    """The wait for a source that says nothing ends, and what is under way comes."""
+    """The wait for a source that says nothing ends, and what is in flight comes."""
     desk, queue = Desk(), Queue()
     async with nothing_left(), outcomes_of(queue, desk, 3) as outcomes:
         queue.ready.put_nowait("a")

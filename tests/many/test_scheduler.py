@@ -58,7 +58,7 @@ def test_in_order() -> None:
 
 @pytest.mark.parametrize("ordered", [True, False])
 def test_room(ordered: bool) -> None:
-    """What is under way, ready, or in hand takes room; the next `take` gives back that of the one before."""
+    """What is in flight, ready, or in hand takes room; the next `take` gives back that of the one before."""
     scheduler = Scheduler(2, ordered=ordered)
     scheduler.start()
     scheduler.start()
@@ -256,7 +256,7 @@ class Scheduling(RuleBasedStateMachine):
 
     @invariant()
     def never_more_than_allowed(self) -> None:
-        """What is under way, finished and not handed over, and in hand, is at most `concurrency`."""
+        """What is in flight, finished and not handed over, and in hand, is at most `concurrency`."""
         if hasattr(self, "scheduler"):
             held = len(self.open) + len(self.ended) - len(self.taken) + self.in_hand
             assert self.scheduler.held == held <= self.concurrency

@@ -1,4 +1,4 @@
-"""`generate_many` with requests for more pictures than one carries: each is one outcome, and counts as one."""
+"""`generate_many` with requests for more images than one carries: each is one outcome, and counts as one."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -27,12 +27,12 @@ async def server() -> AsyncIterator[LocalImagesServer]:
 
 
 def requests(count: int, n: int) -> list[GenerateRequest]:
-    """So many requests for so many pictures each."""
+    """So many requests for so many images each."""
     return [GenerateRequest(f"otter {number}", model="gpt-image-2", n=n) for number in range(count)]
 
 
 async def test_counts(server: LocalImagesServer) -> None:
-    """In flight and waiting are requests as they were given; pictures, attempts and money are those of all."""
+    """In flight and waiting are requests as they were given; images, attempts and money are those of all."""
     seen: list[Progress] = []
     async with (
         client_of(server, limits=Limits(concurrency=2)) as client,
@@ -65,7 +65,7 @@ async def test_stop_lets_one_that_was_begun_finish(server: LocalImagesServer) ->
 
 
 async def test_what_came_of_a_failure(server: LocalImagesServer) -> None:
-    """A `Failed` whose error has the pictures of the others; nobody else is disturbed."""
+    """A `Failed` whose error has the images of the others; nobody else is disturbed."""
     server.script("ok", "moderation_400")
     async with (
         client_of(server, limits=Limits(concurrency=1)) as client,

@@ -13,7 +13,7 @@ REQUEST = GenerateRequest("an otter")
 
 
 def good(pictures: int = 1) -> Succeeded:
-    """A result with so many pictures."""
+    """A result with so many images."""
     return Succeeded(0, "0", REQUEST, ImageResult(images=result().images * pictures))
 
 
@@ -23,7 +23,7 @@ def bad(error: ImagesError | OSError) -> Failed:
 
 
 def test_counts() -> None:
-    """Pictures are counted one by one, failures by what they mean."""
+    """Images are counted one by one, failures by what they mean."""
     tally = ProgressMeter()
     blocked = ModerationBlockedError("no", status_code=400)
     for outcome in (good(), good(3), bad(blocked), bad(StreamInterruptedError("cut")), bad(OSError("full"))):
@@ -55,7 +55,7 @@ def test_before_it_begins() -> None:
 
 
 def test_the_first_minutes() -> None:
-    """Speed is that of the whole time, by pictures; what is left is reckoned by requests."""
+    """Speed is that of the whole time, by images; what is left is reckoned by requests."""
     tally = ProgressMeter()
     tally.begin(1000.0)
     for second in range(1, 31):

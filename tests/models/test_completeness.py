@@ -30,7 +30,7 @@ def painted(kind: str, **options: Any) -> bytes:
 
 
 def thumbnailed() -> bytes:
-    """A JPEG that holds a smaller one before its own picture."""
+    """A JPEG that holds a smaller one before its own image."""
     small, large = painted("jpeg"), painted("jpeg", quality=99)
     return large[:2] + b"\xff\xe1" + struct.pack(">H", len(small) + 2) + small + large[2:]
 

@@ -62,7 +62,7 @@ def estimate(prompt: str = "otter", **params: Any) -> Decimal | None:
     ],
 )
 def test_an_estimate(params: dict[str, Any], tokens: int) -> None:
-    """The prompt's bytes and sixteen more tokens, and those of the picture; `auto` is the dearest it can become."""
+    """The prompt's bytes and sixteen more tokens, and those of the image; `auto` is the dearest it can become."""
     assert estimate(**{**TWO, **params}) == 21 * 5 + tokens * 30
 
 
@@ -99,7 +99,7 @@ def test_the_published_price_of_a_picture_of_mini_is_within_the_estimate(
 
 
 def test_each_picture_is_paid_for_with_its_prompt() -> None:
-    """Four pictures cost four times one, in one request or in four streams."""
+    """Four images cost four times one, in one request or in four streams."""
     assert estimate(n=4, **TWO) == 4 * TWO_LOW
     assert estimate(n=4, partial_images=2, **TWO) == 4 * (TWO_LOW + 2 * 100 * 30)
 
@@ -256,7 +256,7 @@ def test_the_cost_of_an_answer_as_it_came() -> None:
     ids=["text out", "edit in a stream", "no details", "empty details", "text only", "images only"],
 )
 def test_a_cost_by_kinds(usage: Usage, expected: int) -> None:
-    """Each kind at its price; what has no details is a picture on the way out and text on the way in."""
+    """Each kind at its price; what has no details is an image on the way out and text on the way in."""
     assert cost(usage) == expected
 
 
@@ -396,7 +396,7 @@ def test_an_svg_without_its_authors_tokens(more: dict[str, Any]) -> None:
     ],
 )
 def test_the_cost_of_an_edit(usage: Usage, expected: int | None) -> None:
-    """Its input may be pictures or text, which cost differently: not told apart, the cost is not known."""
+    """Its input may be images or text, which cost differently: not told apart, the cost is not known."""
     edit = result(usage, model="gpt-image-2", edited=True)
     assert micro(edit.cost()) == expected
     same = PUBLISHED_PRICES.with_prices(
@@ -446,7 +446,7 @@ def test_nothing_is_rounded() -> None:
 
 
 def test_pictures_to_edit_have_no_estimate() -> None:
-    """How many tokens they take is not published: neither as pictures of a request nor in its `extra_body`."""
+    """How many tokens they take is not published: neither as images of a request nor in its `extra_body`."""
 
     @attrs.frozen
     class Edit(GenerateRequest):

@@ -1,4 +1,4 @@
-"""What is wrong with an edit is told before it is sent: its parameters first, then the pictures by their bytes."""
+"""What is wrong with an edit is told before it is sent: its parameters first, then the images by their bytes."""
 
 import io
 import struct
@@ -52,13 +52,13 @@ def test_the_parameters(row: list[str]) -> None:
 
 
 def judged(*pictures: SourceInfo | ImageReference, official: bool = True, as_json: bool = False) -> list[str]:
-    """The problems of pictures, each with how sure it is."""
+    """The problems of images, each with how sure it is."""
     problems = image_problems(pictures, official=official, as_json=as_json)
     return [f"{'certain' if problem.certain else 'perhaps'} {problem}" for problem in problems]
 
 
 def fact(data: bytes, name: str = "image", nbytes: int | None = None) -> SourceInfo:
-    """What is known of a picture."""
+    """What is known of an image."""
     return SourceInfo(name.partition("[")[0], name, len(data) if nbytes is None else nbytes, data)
 
 
@@ -75,7 +75,7 @@ def test_good_pictures(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("pictures", "said"),
     [
-        ([fact(b"")], ["certain image: it is empty (accepted: a picture)"]),
+        ([fact(b"")], ["certain image: it is empty (accepted: an image)"]),
         (
             [fact(PNG, "image[0]"), fact(other("GIF"), "image[1]")],
             ["certain image[1]: it is image/gif (accepted: image/png, image/webp, image/jpeg)"],
@@ -84,7 +84,7 @@ def test_good_pictures(data: bytes) -> None:
             [fact(b"%PDF-1.4")],
             [
                 (
-                    "certain image: its bytes are no picture that is known here "
+                    "certain image: its bytes are not an image of a known format "
                     "(accepted: image/png, image/webp, image/jpeg)"
                 )
             ],
@@ -103,7 +103,7 @@ def test_good_pictures(data: bytes) -> None:
         ),
         (
             [fact(PNG), fact(LARGER, "mask")],
-            ["certain mask: it is 9x6 and the first picture 8x6 (accepted: the size of the first picture)"],
+            ["certain mask: it is 9x6 and the first image 8x6 (accepted: the size of the first image)"],
         ),
         (
             [fact(PNG), fact(PNG, "mask", 4 * MEGABYTE)],
@@ -134,7 +134,7 @@ def test_a_data_url_that_is_too_long() -> None:
 
 
 def test_a_mask_beside_a_reference() -> None:
-    """Nothing is known of the picture's size."""
+    """Nothing is known of the image's size."""
     assert not judged(ImageReference(file_id="f"), fact(PNG, "mask"))
 
 
@@ -164,7 +164,7 @@ def test_transparency(data: bytes, transparent: bool) -> None:
 def test_modes() -> None:
     """Strict raises for doubts, warn tells each once, off says nothing."""
     doubt = Problem("mask", "it has 5 bytes", "less", certain=False)
-    sure = Problem("mask", "it is empty", "a picture", certain=True)
+    sure = Problem("mask", "it is empty", "an image", certain=True)
     checker = RequestValidator("warn", official=True, wall=time.time)
     assert [checker.pictures([doubt]), checker.pictures([doubt])] == [[str(doubt)], []]
     with pytest.raises(RequestInvalidError, match="it is empty"):

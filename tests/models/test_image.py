@@ -23,7 +23,7 @@ from openai_images.models.image import Image
 
 
 def painted(kind: str = "png") -> bytes:
-    """A small picture by Pillow."""
+    """A small image by Pillow."""
     out = io.BytesIO()
     Pillow.new("RGB", (3, 2)).save(out, kind)
     return out.getvalue()
@@ -88,7 +88,7 @@ async def test_reading_from_memory() -> None:
 
 
 def test_a_picture_behind_a_url_has_no_data() -> None:
-    """The error says where the picture is."""
+    """The error says where the image is."""
     image = Image(url="http://x/a.png")
     for use in (lambda: image.data, lambda: image.save("otter"), lambda: image.sha256):
         with pytest.raises(DownloadError, match=r"image\.url") as caught:
@@ -109,7 +109,7 @@ def test_frozen_and_equal_by_value() -> None:
 
 @pytest.mark.parametrize("known", [False, True], ids=["fresh", "with its digest"])
 def test_pickling_and_copying(known: bool) -> None:
-    """A picture survives both, whether or not its digest was asked for."""
+    """An image survives both, whether or not its digest was asked for."""
     image = attrs.evolve(Image.from_bytes(PNG), extra={"a": 1})
     digest = image.sha256 if known else Image.from_bytes(PNG).sha256
     for other in (pickle.loads(pickle.dumps(image)), copy.copy(image), copy.deepcopy(image)):
@@ -147,7 +147,7 @@ def test_the_suffix_is_that_of_the_bytes(tmp_path: Path, kind: str) -> None:
 
 
 def test_saving_replaces(tmp_path: Path) -> None:
-    """What is there is replaced in one step, also the picture's own file."""
+    """What is there is replaced in one step, also the image's own file."""
     path = tmp_path / "otter.png"
     path.write_bytes(b"old")
     Image.from_bytes(PNG).save(path)
@@ -200,7 +200,7 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_takes_only_a_part(tmp_path: Path) -> None:
-    """A write that is cut short without an error does not pass for the picture: the rest is refused, nothing stays."""
+    """A write that is cut short without an error does not pass for the image: the rest is refused, nothing stays."""
     resource = pytest.importorskip("resource", reason="needs a limit on the size of files")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
@@ -242,8 +242,8 @@ def test_an_opened_picture_is_not_decoded_before_its_pixels_are_needed() -> None
     ("data", "message"),
     [
         (b"<svg width='1' height='1'></svg>", r"Pillow does not read SVG: save\(\)"),
-        (b"no picture", r"cannot read the picture \(application/octet-stream, 10 bytes\)"),
-        (PNG[:20], r"cannot read the picture \(image/png, 20 bytes\)"),
+        (b"no picture", r"cannot read the image \(application/octet-stream, 10 bytes\)"),
+        (PNG[:20], r"cannot read the image \(image/png, 20 bytes\)"),
     ],
 )
 def test_a_picture_that_pillow_cannot_open(data: bytes, message: str) -> None:
@@ -300,7 +300,7 @@ def browser(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
 
 
 def test_show_with_pillow(monkeypatch: pytest.MonkeyPatch, browser: list[Path]) -> None:
-    """Pillow's viewer gets the picture, and the image stays as it is."""
+    """Pillow's viewer gets the image, and the image stays as it is."""
     sizes: list[tuple[int, int]] = []
     monkeypatch.setattr("PIL.ImageShow.show", lambda picture: sizes.append(picture.size) or True)
     image = Image.from_bytes(PNG)

@@ -1,4 +1,4 @@
-"""What the bytes of a picture say: checked against Pillow's own files, and against bytes that make no sense."""
+"""What the bytes of an image say: checked against Pillow's own files, and against bytes that make no sense."""
 
 import io
 import struct
@@ -17,7 +17,7 @@ SIZES = [(1, 1), (3, 2), (16, 1024), (1254, 1254), (3840, 16)]
 
 
 def painted(kind: str, size: tuple[int, int], **options: Any) -> bytes:
-    """A picture made by Pillow."""
+    """An image made by Pillow."""
     out = io.BytesIO()
     mode = options.pop("mode", "RGB")
     Pillow.new(mode, size).save(out, kind, **options)
@@ -56,7 +56,7 @@ def test_type_and_size_of_a_real_picture(kind: str, size: tuple[int, int]) -> No
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_cut_picture_is_seen(kind: str) -> None:
-    """A picture without its last bytes is known as cut, wherever the cut is behind its signature."""
+    """An image without its last bytes is known as cut, wherever the cut is behind its signature."""
     mime, _, options = KINDS[kind]
     data = painted(mime.partition("/")[2], (64, 64), **options)
     for end in (12, len(data) // 2, len(data) - 2, len(data) - 1):
@@ -64,7 +64,7 @@ def test_a_cut_picture_is_seen(kind: str) -> None:
 
 
 def test_every_webp_kind_is_covered() -> None:
-    """The three WebP layouts are really among the pictures above."""
+    """The three WebP layouts are really among the images above."""
     found = {
         painted("webp", (3, 2), **dict(options))[12:16]
         for kind, (_, _, options) in KINDS.items()
@@ -139,7 +139,7 @@ def test_size_of_an_svg(text: str, size: tuple[int, int] | None) -> None:
     ],
 )
 def test_other_bytes_are_unknown(data: bytes) -> None:
-    """What is no picture has no type and no size, and is said to be none."""
+    """What is no image has no type and no size, and is said to be none."""
     assert media.media_type(data) == media.UNKNOWN
     assert media.pixel_size(data) is None
     assert media.file_suffix(media.UNKNOWN) == ".bin"
@@ -160,7 +160,7 @@ AVIF = box(b"ftyp", b"avif\0\0\0\0")
 
 
 def avif(*items: bytes, ftyp: bytes = AVIF, before: bytes = b"") -> bytes:
-    """The start of an AVIF picture with these boxes of properties."""
+    """The start of an AVIF image with these boxes of properties."""
     properties = box(b"iprp", box(b"ipco", *items), box(b"ipma"))
     return ftyp + before + box(b"meta", b"\0\0\0\0", box(b"hdlr", b"pict"), properties) + box(b"mdat", b"...")
 
@@ -195,7 +195,7 @@ def test_size_of_an_avif(data: bytes, size: tuple[int, int] | None) -> None:
 
 
 def test_other_iso_media_are_no_avif() -> None:
-    """A video and a HEIC picture are none; neither is a picture whose brands lie outside of their box."""
+    """A video and a HEIC image are none; neither is an image whose brands lie outside of their box."""
     for data, kind in (
         (box(b"ftyp", b"isom\0\0\0\0mp42"), media.UNKNOWN),
         (box(b"ftyp", b"heic\0\0\0\0mif1"), "image/heic"),
@@ -298,11 +298,11 @@ def test_the_warning_about_a_format() -> None:
     """It tells what was asked for and what the server said, as far as these are wrong, in words of ours."""
     end = "; media_type and new file names follow the bytes"
     assert media.format_warning("WEBP", "image/jpg", "image/png") == (
-        "a picture is image/png by its bytes, but output_format asked for webp and the server calls it jpeg"
+        "an image is image/png by its bytes, but output_format asked for webp and the server calls it jpeg"
         + end
     )
     assert media.format_warning("png", "svg", "image/png") == (
-        "a picture is image/png by its bytes, but the server calls it svg" + end
+        "an image is image/png by its bytes, but the server calls it svg" + end
     )
 
 
@@ -323,7 +323,7 @@ def test_the_warning_about_a_format() -> None:
     ],
 )
 def test_a_cut_head_has_no_size(head: bytes) -> None:
-    """A picture whose size has not come yet, or makes no sense, has None."""
+    """An image whose size has not come yet, or makes no sense, has None."""
     assert media.media_type(head) != media.UNKNOWN
     assert media.pixel_size(head) is None
 

@@ -1,4 +1,4 @@
-"""What a notebook shows of pictures and results."""
+"""What a notebook shows of images and results."""
 
 import base64
 import io
@@ -16,7 +16,7 @@ SOURCE = re.compile(r'src="data:([^;]+);base64,([^"]+)"')
 
 
 def painted(kind: str) -> Image:
-    """A small picture by Pillow."""
+    """A small image by Pillow."""
     out = io.BytesIO()
     Pillow.new("RGB", (4, 3)).save(out, kind)
     return Image.from_bytes(out.getvalue())
@@ -87,7 +87,7 @@ def test_a_picture_in_a_file(tmp_path: Path) -> None:
     "image", [Image(url="http://x/a.png"), Image.from_bytes(b"?"), Image.from_bytes(b"")]
 )
 def test_what_cannot_be_shown(image: Image) -> None:
-    """A picture behind a URL is never fetched, and bytes of no known format are not shown: the text is."""
+    """An image behind a URL is never fetched, and bytes of no known format are not shown: the text is."""
     assert shown(image) == ({"text/plain": repr(image)}, {})
     assert shown(ImageResult((image, image)))[0].keys() == {"text/plain"}
 

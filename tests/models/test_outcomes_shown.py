@@ -174,11 +174,11 @@ def test_a_large_image_is_a_thumbnail_among_others() -> None:
     assert base64.b64decode(alone["image/png"]) == large.data
 
 
-@pytest.mark.parametrize("lacks", ["a picture in it", "Pillow", "pixels"])
+@pytest.mark.parametrize("lacks", ["an image in it", "Pillow", "pixels"])
 def test_a_large_image_that_cannot_be_made_small(lacks: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is named: a damaged one, any without Pillow, and an SVG."""
     image = large_png()
-    if lacks == "a picture in it":
+    if lacks == "an image in it":
         image = Image.from_bytes(png(bytes(MAX_EMBEDDED_BYTES)))
     elif lacks == "pixels":
         image = Image.from_bytes(b"<svg>" + b" " * MAX_EMBEDDED_BYTES + b"</svg>")

@@ -80,7 +80,7 @@ def test_repr_of_a_request() -> None:
 
 
 def test_other_forms_of_the_same_pictures() -> None:
-    """A result whose pictures became files has them in its parts as well, and nothing else is changed."""
+    """A result whose images became files has them in its parts as well, and nothing else is changed."""
     old = [Image.from_bytes(b"\x89PNG\r\n\x1a\n%d" % number) for number in range(5)]
     new = [Image(url=f"https://x.example/{number}") for number in range(5)]
     parts = tuple(ImageResult(tuple(images), created=len(images)) for images in (old[:2], old[2:4], old[4:]))

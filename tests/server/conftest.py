@@ -1,4 +1,4 @@
-"""What the server's tests share: a server with small fixed pictures, a raw client, and a way to ask it things."""
+"""What the server's tests share: a server with small fixed images, a raw client, and a way to ask it things."""
 
 import asyncio
 import io
@@ -47,7 +47,7 @@ Ask = Callable[..., Awaitable[Reply]]
 
 @pytest.fixture
 def picture() -> bytes:
-    """The bytes the server serves as every picture."""
+    """The bytes the server serves as every image."""
     return PICTURE
 
 

@@ -55,7 +55,7 @@ async def test_stream_has_the_events_of_the_api(ask: Any, picture: bytes) -> Non
 
 
 async def test_stream_events_keep_the_order_of_recordings(ask: Any) -> None:
-    """The type comes second and the picture before the size."""
+    """The type comes second and the image before the size."""
     first, last = (await ask(stream=True, partial_images=1)).events
     order = (
         "created_at type b64_json background output_format partial_image_index quality sequence_number size"
@@ -77,7 +77,7 @@ async def test_automatic_values_come_back_settled(ask: Any) -> None:
 
 
 async def test_several_pictures_come_in_one_answer(ask: Any) -> None:
-    """`n` pictures are n items, paid n times."""
+    """`n` images are n items, paid n times."""
     reply = await ask(n=3, size="1024x1024", model="gpt-image-1.5", quality="low")
     assert len(reply.json["data"]) == 3
     assert reply.json["usage"]["output_tokens"] == 3 * 272

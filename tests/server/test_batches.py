@@ -57,7 +57,7 @@ async def official(server: LocalImagesServer) -> AsyncIterator[openai.AsyncOpenA
 
 def line(custom_id: Any, url: str = GENERATIONS, **body: Any) -> dict[str, Any]:
     """One request of an input file."""
-    body = {"model": MODEL, "prompt": f"picture {custom_id}", "size": "1024x1024"} | body
+    body = {"model": MODEL, "prompt": f"image {custom_id}", "size": "1024x1024"} | body
     return {"custom_id": custom_id, "method": "POST", "url": url, "body": body}
 
 
@@ -647,7 +647,7 @@ async def test_memory_is_constant(
 
 
 async def test_small_pictures(official: openai.AsyncOpenAI, start: Start, server: LocalImagesServer) -> None:
-    """Without fixed pictures they have the format and size of their request."""
+    """Without fixed images they have the format and size of their request."""
     requests = [line("a", output_format="jpeg", size="1536x1024"), line("b", output_format="webp")]
     server.reset(pictures="small")
     batch = await reach(official, await start(requests), "completed")

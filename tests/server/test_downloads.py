@@ -22,7 +22,7 @@ async def url_of(ask: Any, server: LocalImagesServer, fault: str = "url_answer")
 
 @pytest.fixture
 async def url(ask: Any, server: LocalImagesServer) -> str:
-    """An absolute url of the fixed picture."""
+    """An absolute url of the fixed image."""
     return await url_of(ask, server)
 
 
@@ -60,7 +60,7 @@ async def test_a_relative_url(
 
 
 async def test_a_data_url(ask: Any, server: LocalImagesServer, picture: bytes) -> None:
-    """The picture within the url."""
+    """The image within the url."""
     found = await url_of(ask, server, "data_url_answer")
     assert found == "data:image/png;base64," + base64.b64encode(picture).decode()
 
@@ -68,7 +68,7 @@ async def test_a_data_url(ask: Any, server: LocalImagesServer, picture: bytes) -
 async def test_every_model_may_answer_with_urls(
     ask: Any, http: aiohttp.ClientSession, picture: bytes
 ) -> None:
-    """With `picture_links`; base64 comes where it is asked for, and streams link their last picture."""
+    """With `picture_links`; base64 comes where it is asked for, and streams link their last image."""
     async with LocalImagesServer(pictures=picture, picture_links="relative") as server:
         items = (await ask(of=server, n=2)).json["data"]
         assert [list(item) for item in items] == [["url", "generation_id"]] * 2
@@ -126,7 +126,7 @@ async def test_other_answers(
     content_type: str,
     start: bytes,
 ) -> None:
-    """The next download meets the fault, the one after it the picture; a POST meets neither."""
+    """The next download meets the fault, the one after it the image; a POST meets neither."""
     server.script(fault)
     assert server.faults == (fault,)
     got = await fetch(http, url)
@@ -175,7 +175,7 @@ async def test_redirects_elsewhere(
 async def test_redirects_that_work(
     http: aiohttp.ClientSession, server: LocalImagesServer, url: str, picture: bytes, fault: str, host: str
 ) -> None:
-    """They lead to the picture, under another name or the same, even where they are always on."""
+    """They lead to the image, under another name or the same, even where they are always on."""
     server.always(fault)
     async with http.get(url, headers={"Authorization": "Bearer k"}) as response:
         assert (response.status, await response.read()) == (200, picture)
@@ -197,7 +197,7 @@ async def test_a_redirect_loop_never_ends(
 async def test_an_endless_download(
     http: aiohttp.ClientSession, server: LocalImagesServer, url: str, picture: bytes
 ) -> None:
-    """It begins as the picture does and goes on until its reader has gone, which is noticed."""
+    """It begins as the image does and goes on until its reader has gone, which is noticed."""
     server.script("download_endless")
     async with http.get(url) as response:
         assert response.headers.get("content-length") is None
@@ -317,7 +317,7 @@ async def test_the_number_of_records_is_bounded(
 
 
 def test_the_shelf_forgets_the_oldest() -> None:
-    """By their bytes; a picture that is there many times counts once."""
+    """By their bytes; an image that is there many times counts once."""
     shelf = LinkStore(limit=10)
     shared, other = b"12345678", b"abcdefgh"
 

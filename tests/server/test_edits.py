@@ -21,14 +21,14 @@ SMALL = {"model": "gpt-image-1.5", "prompt": "night"}
 
 
 def picture_of(reply: Any, number: int = 0) -> Image.Image:
-    """A picture of an answer, decoded."""
+    """An image of an answer, decoded."""
     image = Image.open(io.BytesIO(base64.b64decode(reply.json["data"][number]["b64_json"])))
     image.load()
     return image
 
 
 def difference(one: Image.Image, other: Image.Image) -> float:
-    """How far apart two pictures are, from 0 to 255."""
+    """How far apart two images are, from 0 to 255."""
     alike = [image.convert("RGB").resize((64, 64)) for image in (one, other)]
     return sum(ImageStat.Stat(ImageChops.difference(*alike)).mean) / 3
 
@@ -134,7 +134,7 @@ async def test_moderation_is_tried(edit: Any) -> None:
 
 
 async def test_an_edit_is_made_from_its_picture(edit: Any) -> None:
-    """It resembles what was given more than another picture, and changes with the prompt."""
+    """It resembles what was given more than another image, and changes with the prompt."""
     async with LocalImagesServer(now=lambda: NOW) as server:
         sent = {"model": "gpt-image-1.5", "size": "1024x1024"}
         source, other = house((512, 512)), house((512, 512)).rotate(180)
@@ -197,7 +197,7 @@ async def test_markup_lies_on_the_picture(edit: Any) -> None:
 
 
 async def test_an_edit_is_the_same_each_time_and_its_pictures_differ(edit: Any) -> None:
-    """The same request gives the same bytes, another number of the same request another picture."""
+    """The same request gives the same bytes, another number of the same request another image."""
     async with LocalImagesServer(now=lambda: NOW) as server:
         replies = [await edit(form(("image", encoded(house())), n="2", **SMALL), of=server) for _ in range(2)]
     one, two = ([item["b64_json"] for item in reply.json["data"]] for reply in replies)
@@ -207,7 +207,7 @@ async def test_an_edit_is_the_same_each_time_and_its_pictures_differ(edit: Any) 
 
 @pytest.mark.parametrize("output_format", ["png", "jpeg", "webp", "gif", "svg"])
 async def test_every_format(edit: Any, output_format: str) -> None:
-    """Pictures from a data: URL, another url and a file id, none of which is fetched from anywhere."""
+    """Images from a data: URL, another url and a file id, none of which is fetched from anywhere."""
     url = "data:image/png;base64," + base64.b64encode(encoded(house())).decode()
     author = {"svg": {"model": "writer"}} if output_format == "svg" else {}
     small = {"size": "288x288", "frame_count": 2} if output_format == "gif" else {"size": "1024x640"}
@@ -305,7 +305,7 @@ def test_input_tokens(model: str, size: tuple[int, int], high: bool, tokens: int
 
 
 async def test_reading_pictures_does_not_block_the_loop(edit: Any, http: aiohttp.ClientSession) -> None:
-    """While a large picture is looked at the server answers others."""
+    """While a large image is looked at the server answers others."""
     async with LocalImagesServer(now=lambda: NOW) as server:
         large = encoded(house((3000, 3000)))
         under_way = asyncio.ensure_future(

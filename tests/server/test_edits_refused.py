@@ -83,7 +83,7 @@ FORMS: dict[str, tuple[tuple[Any, ...], dict[str, str], str | None, str | None, 
         "image[1]",
         f"Invalid file 'image[1]': unsupported mimetype ('image/gif'). {TYPES}",
     ),
-    "no picture": (
+    "not an image": (
         (SQUARE, SQUARE, ("image[]", b"not a picture")),
         SENT,
         "invalid_image_file",
@@ -292,7 +292,7 @@ async def test_a_picture_that_is_cut_is_seen_where_it_is_painted_from(edit: Any)
 
 
 def url(data: bytes, media_type: str = "image/png") -> dict[str, str]:
-    """A picture as a data: URL."""
+    """An image as a data: URL."""
     return {"image_url": f"data:{media_type};base64,{base64.b64encode(data).decode()}"}
 
 
@@ -355,7 +355,7 @@ JSON: dict[str, tuple[dict[str, Any], str, str | None, str]] = {
         "images[0].image_url",
         "Invalid file 'images[0].image_url': unsupported mimetype ('image/gif').",
     ),
-    "no picture": (
+    "no image": (
         {"images": [FILE, url(b"x")]},
         "invalid_image_file",
         None,

@@ -42,14 +42,14 @@ async def test_spellings_of_base64(
 
 
 async def test_unpadded_base64_always_lacks_padding(ask: Any) -> None:
-    """A picture that needs no padding gets a byte more, so that there is something to lack."""
+    """An image that needs no padding gets a byte more, so that there is something to lack."""
     async with LocalImagesServer(pictures=b"\x89PNG12", faults=["unpadded_base64"]) as server:
         (text,) = texts((await ask(of=server)).body)
     assert base64.b64decode(text + b"==") == b"\x89PNG12\0"
 
 
 async def test_data_urls_name_the_format(ask: Any) -> None:
-    """The prefix says what the picture is."""
+    """The prefix says what the image is."""
     pictures = {"jpeg": b"\xff\xd8\xff" * 9, "webp": b"RIFF1234WEBPVP8 "}
     async with LocalImagesServer(pictures=pictures, always="data_url_base64") as server:
         for name in pictures:
@@ -65,14 +65,14 @@ async def test_invalid_base64(ask: Any, server: LocalImagesServer, body: dict[st
 
 
 async def test_null_b64(ask: Any, server: LocalImagesServer) -> None:
-    """The picture is null."""
+    """The image is null."""
     server.script("null_b64", "null_b64")
     assert (await ask()).json["data"][0]["b64_json"] is None
     assert [event["b64_json"] for event in (await ask(**STREAM)).events] == [None] * 3
 
 
 async def test_missing_fields(ask: Any, server: LocalImagesServer) -> None:
-    """All but the picture is missing or null."""
+    """All but the image is missing or null."""
     server.script("missing_fields", "missing_fields")
     plain = (await ask()).json
     assert (plain["created"], plain["usage"], list(plain["data"][0])) == (None, None, ["b64_json"])
@@ -82,13 +82,13 @@ async def test_missing_fields(ask: Any, server: LocalImagesServer) -> None:
 
 
 async def test_empty_data(ask: Any, server: LocalImagesServer) -> None:
-    """A successful answer without a picture."""
+    """A successful answer without an image."""
     server.script("empty_data")
     assert (await ask()).json["data"] == []
 
 
 async def test_huge_picture(ask: Any, server: LocalImagesServer) -> None:
-    """The final picture has the size asked for and begins as a PNG of the requested dimensions."""
+    """The final image has the size asked for and begins as a PNG of the requested dimensions."""
     server.script("huge_picture:1.5")
     last = (await ask(size="1536x1024", **STREAM)).events[-1]
     data = base64.b64decode(last["b64_json"])
@@ -173,7 +173,7 @@ async def test_sequence_numbers_count_every_event(ask: Any, server: LocalImagesS
 
 
 async def test_done_without_completed(ask: Any, server: LocalImagesServer) -> None:
-    """The marker of the end comes without a picture."""
+    """The marker of the end comes without an image."""
     server.script("done_without_completed")
     reply = await ask(**STREAM)
     assert reply.body.endswith(b"}\n\ndata: [DONE]\n\n")

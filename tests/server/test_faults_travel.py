@@ -122,7 +122,7 @@ async def test_comments_forever(server: LocalImagesServer, connect: Any) -> None
 
 
 async def test_comments_fill_the_wait_for_a_picture(ask: Any, picture: bytes) -> None:
-    """With `keepalive_comments` a stream that waits sends comments, and the pictures all the same."""
+    """With `keepalive_comments` a stream that waits sends comments, and the images all the same."""
 
     async def sleep(seconds: float) -> None:
         for _ in range(10 if seconds == 9 else 1):

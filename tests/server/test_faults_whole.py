@@ -1,4 +1,4 @@
-"""Faults that answer with something else than a picture."""
+"""Faults that answer with something else than an image."""
 
 import re
 from email.utils import parsedate_to_datetime

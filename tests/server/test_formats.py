@@ -21,7 +21,7 @@ NS = "{http://www.w3.org/2000/svg}"
 
 
 def data_of(reply: Any, number: int = 0) -> bytes:
-    """The bytes of a picture in an answer."""
+    """The bytes of an image in an answer."""
     return base64.b64decode(reply.json["data"][number]["b64_json"])
 
 
@@ -69,7 +69,7 @@ def test_the_measured_caps_of_squares(frames: int, cap: int) -> None:
 
 
 def test_automatic_gifs_are_accepted() -> None:
-    """For every number of frames and of pictures, `auto` chooses a size that may be asked for."""
+    """For every number of frames and of images, `auto` chooses a size that may be asked for."""
     model = MODELS["gpt-image-2.6-flare"]
     for frames in range(2, 17):
         for n in range(1, 11):

@@ -1,4 +1,4 @@
-"""The stand-in pictures: what they are, that they repeat, and that they come to be sharp."""
+"""The stand-in images: what they are, that they repeat, and that they come to be sharp."""
 
 import asyncio
 import base64
@@ -22,7 +22,7 @@ from openai_images.server.paint.scenes import SCENES, choose_palette, choose_sce
 
 
 def spec(prompt: str = "a lighthouse", *, size: tuple[int, int] = (256, 256), **more: Any) -> ImageSpec:
-    """A specification of a small picture."""
+    """A specification of a small image."""
     canvas = CanvasSpec(
         prompt=prompt,
         index=more.pop("index", 0),
@@ -35,12 +35,12 @@ def spec(prompt: str = "a lighthouse", *, size: tuple[int, int] = (256, 256), **
 
 
 def painted(what: ImageSpec) -> bytes:
-    """The bytes of a picture."""
+    """The bytes of an image."""
     return encode_image(paint_canvas(what.canvas), what)
 
 
 def opened(data: bytes) -> Image.Image:
-    """A picture, decoded."""
+    """An image, decoded."""
     image = Image.open(io.BytesIO(data))
     image.load()
     return image
@@ -57,7 +57,7 @@ def sharpness(image: Image.Image) -> float:
 def test_every_scene_fits_every_shape(
     monkeypatch: pytest.MonkeyPatch, name: str, size: tuple[int, int]
 ) -> None:
-    """Each scene paints wide, high and square pictures that are not blank."""
+    """Each scene paints wide, high and square images that are not blank."""
     monkeypatch.setattr("openai_images.server.paint.painter.choose_scene", lambda *_: SCENES[name])
     image = opened(painted(spec(size=size)))
     assert (image.size, image.mode) == (size, "RGB")
@@ -144,7 +144,7 @@ def test_words_choose_scene_and_mood() -> None:
 
 
 async def test_the_server_paints_what_was_asked_for(ask: Any) -> None:
-    """Through the server a stream is refined, repeats, and ends with the picture that JSON gives."""
+    """Through the server a stream is refined, repeats, and ends with the image that JSON gives."""
     body = {"size": "1024x1024", "output_format": "jpeg", "output_compression": 80}
     async with LocalImagesServer() as server:
         events = (await ask(of=server, stream=True, partial_images=2, **body)).events
@@ -156,7 +156,7 @@ async def test_the_server_paints_what_was_asked_for(ask: Any) -> None:
 
 
 async def test_painting_does_not_block_the_loop(ask: Any) -> None:
-    """While a large picture is painted the server answers others."""
+    """While a large image is painted the server answers others."""
     async with LocalImagesServer() as server:
         large = asyncio.ensure_future(ask(of=server, size="2048x2048"))
         while not server.requests:

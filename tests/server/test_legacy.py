@@ -158,14 +158,14 @@ async def test_edits(
 
 
 async def test_a_stream_where_none_was_asked_for(ask: Any, old: LocalImagesServer) -> None:
-    """A fault may make one of their answers; their pictures cost no tokens."""
+    """A fault may make one of their answers; their images cost no tokens."""
     old.script("sse_instead_of_json")
     (event,) = (await ask(of=old, **D2)).events
     assert event["usage"]["output_tokens"] == 0
 
 
 async def test_painting(ask: Any, edit: Any) -> None:
-    """Small pictures are painted, and edited where they are clear."""
+    """Small images are painted, and edited where they are clear."""
     async with LocalImagesServer(legacy=True) as server:
         sent = {"size": "256x256", "response_format": "b64_json", **D2}
         one = await ask(of=server, **sent)

@@ -111,12 +111,12 @@ async def test_a_start_that_fails_leaves_nothing_open(monkeypatch: pytest.Monkey
         ({"port": -1}, "port must be from 0 .+ to 65535, not -1"),
         ({"max_body_bytes": -1}, "max_body_bytes must be at least 1, not -1"),
         ({"keep_requests": -1}, "keep_requests must not be negative .+, not -1"),
-        ({"pictures": {}}, "pictures must be 'small', 'full'"),
-        ({"pictures": b""}, "pictures must be 'small', 'full'"),
-        ({"pictures": {"png": "text"}}, "pictures must be 'small', 'full'"),
+        ({"pictures": {}}, "images must be 'small', 'full'"),
+        ({"pictures": b""}, "images must be 'small', 'full'"),
+        ({"pictures": {"png": "text"}}, "images must be 'small', 'full'"),
         (
             {"pictures": {"jpg": b"x"}},
-            "pictures has 'jpg', but what can be asked for is png, jpeg, webp, gif, svg",
+            "images has 'jpg', but what can be asked for is png, jpeg, webp, gif, svg",
         ),
         ({"max_upload_bytes": 0}, "max_upload_bytes must be at least 1, not 0"),
         (
@@ -173,7 +173,7 @@ async def test_it_notices_a_client_that_leaves(
 
 
 async def test_it_notices_a_client_that_stops_reading(connect: Any, server: LocalImagesServer) -> None:
-    """A picture that nobody reads does not hide that its reader has gone."""
+    """An image that nobody reads does not hide that its reader has gone."""
     server.script("huge_picture:20")
     connection = await connect()
     connection.writer.transport.pause_reading()
@@ -206,7 +206,7 @@ async def test_it_notices_a_client_gone_before_the_answer(
 
 
 async def test_it_closes_while_it_paints(connect: Any) -> None:
-    """A picture half painted does not hold the server up."""
+    """An image half painted does not hold the server up."""
     server = LocalImagesServer()
     await server.start()
     connection = await connect(server)

@@ -20,7 +20,7 @@ class Clock:
 
 
 async def test_images_per_minute_are_limited(ask: Any, picture: bytes) -> None:
-    """The sixth picture in a minute of five is refused with the wait, and passes after it."""
+    """The sixth image in a minute of five is refused with the wait, and passes after it."""
     clock = Clock()
     async with LocalImagesServer(images_per_minute=5, pictures=picture, clock=clock) as server:
         assert (await ask(of=server, n=5)).headers["x-ratelimit-remaining-input-images"] == "0"
@@ -52,7 +52,7 @@ async def test_requests_per_minute_are_limited(ask: Any, picture: bytes) -> None
 
 
 async def test_more_than_the_limit_at_once_is_never_possible(ask: Any, picture: bytes) -> None:
-    """Ten pictures do not fit into a limit of five, and no wait is promised."""
+    """Ten images do not fit into a limit of five, and no wait is promised."""
     async with LocalImagesServer(images_per_minute=5, pictures=picture) as server:
         refused = await ask(of=server, n=10)
         assert refused.error["message"].startswith("Request too large for gpt-image-2")
@@ -112,7 +112,7 @@ async def test_more_than_the_burst_at_once_is_never_possible(ask: Any, picture: 
 
 @pytest.mark.parametrize("body", [{}, {"stream": True, "partial_images": 1}])
 async def test_limits_can_be_hidden(ask: Any, picture: bytes, body: dict[str, Any]) -> None:
-    """No answer has an x-ratelimit header: not the picture, not the 429, not that of a fault."""
+    """No answer has an x-ratelimit header: not the image, not the 429, not that of a fault."""
     limits = {"images_per_minute": 1, "requests_per_minute": 5, "rate_limit_headers": False}
     async with LocalImagesServer(**limits, pictures=picture) as server:
         server.script("ok", "ok", "rate_limited")

@@ -138,7 +138,7 @@ async def test_edit_streaming(official: openai.AsyncOpenAI, picture: bytes) -> N
 
 
 async def test_painted_edits(official: openai.AsyncOpenAI) -> None:
-    """A server that paints gives partial images of the edited picture, in the shape of the first."""
+    """A server that paints gives partial images of the edited image, in the shape of the first."""
     async with LocalImagesServer(now=lambda: NOW) as server:
         painting = official.with_options(base_url=server.base_url, api_key=server.api_key)
         stream = await painting.images.edit(

@@ -39,7 +39,7 @@ async def test_it_forgets(shared: LocalImagesServer, ask: Ask) -> None:
 
 
 async def test_options_last_until_the_next_one(shared: LocalImagesServer, ask: Ask) -> None:
-    """Settings, callbacks, limits and pictures."""
+    """Settings, callbacks, limits and images."""
     answered: list[AnsweredRequest] = []
     options: dict[str, Any] = {"requests_per_minute": 1, "on_answer": answered.append, "keep_requests": 1}
     shared.reset(pictures=b"GIF8 other", faults=(), picture_links="absolute", **options)
@@ -73,7 +73,7 @@ async def test_a_request_in_progress_is_dropped(shared: LocalImagesServer, ask: 
         ({"pace": -1}, ValueError, "pace must not be negative"),
         ({"faults": ["stal"]}, ValueError, "unknown fault 'stal'; did you mean 'stall'"),
         ({"pictuers": "small"}, TypeError, "pictuers"),
-        ({"pictures": "tiny"}, ValueError, "pictures must be 'small', 'full'"),
+        ({"pictures": "tiny"}, ValueError, "images must be 'small', 'full'"),
     ],
 )
 def test_what_cannot_be_changes_nothing(

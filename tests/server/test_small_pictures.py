@@ -16,7 +16,7 @@ from tests.server.conftest import Ask
 
 @pytest.fixture
 async def small(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LocalImagesServer]:
-    """A server of small pictures, on which painting would fail."""
+    """A server of small images, on which painting would fail."""
     monkeypatch.setattr(painter, "paint_canvas", None)
     async with LocalImagesServer(pictures="small", legacy=True) as server:  # models that have ended, too
         yield server
@@ -61,7 +61,7 @@ async def test_a_transparent_background(small: LocalImagesServer, ask: Ask, outp
 
 
 async def test_an_edit(small: LocalImagesServer, edit: Any) -> None:
-    """Another source gives another picture, and neither is drawn from."""
+    """Another source gives another image, and neither is drawn from."""
     answers = []
     for colour in ("red", "blue"):
         source, form = io.BytesIO(), aiohttp.FormData({"prompt": "night"})

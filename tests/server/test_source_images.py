@@ -1,4 +1,4 @@
-"""What the local server knows of a picture before Pillow sees it, and what Pillow is given at all."""
+"""What the local server knows of an image before Pillow sees it, and what Pillow is given at all."""
 
 import asyncio
 import io
@@ -56,7 +56,7 @@ def test_the_size_is_what_pillow_finds(kind: Any, options: dict[str, Any], size:
     ],
 )  # fmt: skip
 def test_what_is_none_of_ours_is_nothing(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pillow is not asked about it."""
+    """Pillow is not contacted about it."""
     monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("opened"))
     assert read_header(io.BytesIO(data)) is None
     assert inspect_image(io.BytesIO(data), "", "first", pixels=True) is None

@@ -115,7 +115,7 @@ async def options_of_one_call(image: Path) -> None:
 
 
 async def fetch_what_is_behind_urls(client: ImagesClient, result: ImageResult) -> bytes:
-    """A picture stays a picture, a result a result; what an error carries can be fetched later."""
+    """An image stays an image, a result a result; what an error carries can be fetched later."""
     assert_type(await client.download(result.image), Image)
     try:
         assert_type(await client.download(result, into="out/otter", overwrite=True), ImageResult)
@@ -147,7 +147,7 @@ async def iterate_partial_images() -> ImageResult:
 
 
 async def relay() -> AsyncIterator[bytes]:
-    """A stream passes its pictures on as an async generator of a web framework would."""
+    """A stream passes its images on as an async generator of a web framework would."""
     async with module_level.stream("an otter", into="out/otter") as stream:
         async for event in stream:
             if isinstance(event, PartialImage | CompletedImage):

@@ -155,7 +155,7 @@ def test_a_safe_name_is_its_own_name(key: str) -> None:
 
 
 def test_what_the_file_system_cannot_encode(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is no part of a name there: no picture that is paid for meets it."""
+    """It is no part of a name there: no image that is paid for meets it."""
     monkeypatch.setattr("sys.getfilesystemencoding", lambda: "ascii")
     assert [safe_file_name(key) for key in ("a fox", "fox 狐 1", "狐", "naïve")] == [
         "a fox",
@@ -252,7 +252,7 @@ KEYS = st.lists(
 def test_what_does_not_clash_is_never_overwritten(
     tmp_path_factory: pytest.TempPathFactory, given_keys: list[tuple[str | None, int]]
 ) -> None:
-    """Written by OutputFiles with overwrite=True, each picture of each accepted request has its own file."""
+    """Written by OutputFiles with overwrite=True, each image of each accepted request has its own file."""
     folder = tmp_path_factory.mktemp("names")
     names, wanted = NameClaims(MAX_IMAGES_PER_CALL), 0
 

@@ -43,7 +43,7 @@ LENIENT = {
 
 @pytest.mark.parametrize("spelling", LENIENT)
 def test_what_servers_send_is_read(spelling: str) -> None:
-    """Each spelling gives the picture, however it is cut."""
+    """Each spelling gives the image, however it is cut."""
     assert fed(said(decode), LENIENT[spelling]) == PICTURE
 
 
@@ -97,7 +97,7 @@ def test_what_is_no_base64_is_refused(kind: str) -> None:
 
 @given(st.binary(max_size=9000), st.lists(st.integers(0, 20_000), max_size=6), st.sampled_from([b"", b"="]))
 def test_any_bytes_cut_anywhere(data: bytes, places: list[int], kept: bytes) -> None:
-    """Whatever the picture and the cuts, the bytes come back, with or without padding."""
+    """Whatever the image and the cuts, the bytes come back, with or without padding."""
     text = base64.b64encode(data)
     text = text if kept else text.rstrip(b"=")
     assert decode(cut(text, places)) == data
@@ -112,7 +112,7 @@ def test_noise_is_an_error_or_harmless(noise: bytes, places: list[int]) -> None:
 @pytest.mark.parametrize("text", [PLAIN, LENIENT["lines of 76"]], ids=["plain", "in lines"])
 @pytest.mark.parametrize("size", [1, 7, 5000, 10**6])
 def test_a_picture_has_a_largest_size(text: bytes, size: int) -> None:
-    """A picture of the largest size passes, one byte more does not, and the error names the setting."""
+    """An image of the largest size passes, one byte more does not, and the error names the setting."""
     assert decode(pieces(text, size), len(PICTURE)) == PICTURE
     with pytest.raises(ResponseTooLargeError, match=r"larger than 10,495 bytes .* Limits\(max_picture_bytes"):
         decode(pieces(text, size), len(PICTURE) - 1)

@@ -1,4 +1,4 @@
-"""Pictures of tens of megabytes, in pieces of any size: the right bytes, in linear time, held once."""
+"""Images of tens of megabytes, in pieces of any size: the right bytes, in linear time, held once."""
 
 import hashlib
 import time
@@ -22,7 +22,7 @@ TEXT = pybase64.b64encode(BLOCK)  # whole quads, so that it can be repeated
 
 
 def body(blocks: int, form: str) -> Iterable[bytes]:
-    """The parts of an answer with a picture of three megabytes a block."""
+    """The parts of an answer with an image of three megabytes a block."""
     start = {
         "events": b'event: image_generation.completed\ndata: {"created_at":1,"b64_json":"',
         "json": b'{"created":1,"data":[{"b64_json":"',
@@ -35,7 +35,7 @@ def body(blocks: int, form: str) -> Iterable[bytes]:
 
 
 def picture(parts: Iterable[bytes], size: int) -> bytes:
-    """The picture, fed in pieces of this size."""
+    """The image, fed in pieces of this size."""
     reader = ResponseDecoder(ResponseContext(200, {}))
     events = [event for part in parts for piece in pieces(part, size) for event in reader.feed(piece)]
     events += reader.finish()
@@ -51,7 +51,7 @@ def picture(parts: Iterable[bytes], size: int) -> bytes:
     ids=["64 KB", "3 MB", "1 KB", "7 bytes"],
 )
 def test_a_large_picture(form: str, blocks: int, size: int) -> None:
-    """A picture of up to 42 MB comes through whole."""
+    """An image of up to 42 MB comes through whole."""
     data = picture(body(blocks, form), size)
     assert len(data) == blocks * len(BLOCK)
     assert hashlib.sha256(data).digest() == hashlib.sha256(BLOCK * blocks).digest()
@@ -65,7 +65,7 @@ def test_a_large_picture_byte_by_byte() -> None:
 
 
 def test_a_picture_is_held_once() -> None:
-    """The most that is in use at any time is one picture and a little."""
+    """The most that is in use at any time is one image and a little."""
     tracemalloc.start()
     try:
         data = picture(body(6, "events"), 64 * 1024)
@@ -76,7 +76,7 @@ def test_a_picture_is_held_once() -> None:
 
 
 def seconds(blocks: int, size: int) -> float:
-    """The processor time of one run, without the memory for the picture."""
+    """The processor time of one run, without the memory for the image."""
     reader = ResponseDecoder(ResponseContext(200, {}), Nowhere)
     begun = time.process_time()
     for part in body(blocks, "events"):
@@ -87,5 +87,5 @@ def seconds(blocks: int, size: int) -> float:
 
 @pytest.mark.parametrize(("blocks", "size"), [(2, 64 * 1024), (2, 1000)])
 def test_the_time_is_linear(blocks: int, size: int) -> None:
-    """Four times the picture costs at most six times as much, in the best of five tries on a busy machine."""
+    """Four times the image costs at most six times as much, in the best of five tries on a busy machine."""
     assert any(seconds(4 * blocks, size) <= 6 * seconds(blocks, size) for _ in range(5))

@@ -1,4 +1,4 @@
-"""What a document may hold: how deep, how many pictures, which numbers; never more memory or time than it is worth."""
+"""What a document may hold: how deep, how many images, which numbers; never more memory or time than it is worth."""
 
 import json
 import math
@@ -25,7 +25,7 @@ def scanned(text: bytes) -> JSONImageDecoder:
 @pytest.mark.parametrize("levels", [MAX_DEPTH + 1, 500, 100_000])
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('[{"a":[', "]}]")])
 def test_deep_nesting_is_refused(opening: str, closing: str, levels: int) -> None:
-    """By a limit of ours, not by Python's, which depends on who calls; a picture beside it is kept."""
+    """By a limit of ours, not by Python's, which depends on who calls; an image beside it is kept."""
     deep = opening * levels + "1" + closing * levels
     scanner = scanned(f'{{"b64_json":"R0lGODlhQQABAAAAADs=","a":{deep}}}'.encode())
     with pytest.raises(DecodeError, match="nested more than 100 levels deep") as caught:
@@ -41,7 +41,7 @@ def test_nesting_that_is_not_too_deep_is_read() -> None:
 
 
 def test_a_number_with_more_digits_than_python_reads_is_a_float() -> None:
-    """It costs no picture that stands beside it."""
+    """It costs no image that stands beside it."""
     scanner = scanned(
         b'{"seed":' + b"9" * 5000 + b',"b64_json":"R0lGODlhQQABAAAAADs=","n":[-1' + b"0" * 5000 + b"]}"
     )
@@ -89,7 +89,7 @@ def test_what_is_too_long_for_a_name_is_kept_beside() -> None:
 def test_too_many_pictures_are_abandoned() -> None:
     """Each takes memory, or a file, however small it is."""
     scanner = scanned(b"[" + b'{"b64_json":"R0lGODlhQQABAAAAADs="},' * MAX_IMAGES)
-    with pytest.raises(ResponseTooLargeError, match="more than 1,000 pictures"):
+    with pytest.raises(ResponseTooLargeError, match="more than 1,000 images"):
         scanner.feed(b'{"b64_json":"')
     assert len(scanner.images) == MAX_IMAGES
 
@@ -110,7 +110,7 @@ def test_the_memory_for_an_envelope_is_bounded(part: bytes) -> None:
 
 @pytest.mark.parametrize("value", ["[],", "{},", "1,", '"",', "[[[]]],"])
 def test_values_without_number_are_refused(value: str) -> None:
-    """More small values than the loop can look at in a moment; a picture beside them is kept."""
+    """More small values than the loop can look at in a moment; an image beside them is kept."""
     values = value * (MAX_VALUES // value.count(",") + 1)
     scanner = scanned(f'{{"b64_json":"R0lGODlhQQABAAAAADs=","a":[{values}1]}}'.encode())
     with pytest.raises(DecodeError, match="has over 100,000 values"):

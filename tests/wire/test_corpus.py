@@ -1,4 +1,4 @@
-"""Every answer of the corpus comes to what its file says: pictures, or an error with a name and a text."""
+"""Every answer of the corpus comes to what its file says: images, or an error with a name and a text."""
 
 import base64
 import io
@@ -36,7 +36,7 @@ def test_an_answer_comes_to_what_its_file_says(answer: Answer) -> None:
 
 
 def test_an_answer_is_what_it_is_whatever_its_content_type_says(answer: Answer) -> None:
-    """The bytes decide: a picture or an event is one under any name (words that are none of ours name their type)."""
+    """The bytes decide: an image or an event is one under any name (words that are none of ours name their type)."""
     if answer.status >= 300 or answer.name in {"relay-page", "empty-body"}:
         return
     for stated in (

@@ -30,7 +30,7 @@ def completed(**fields: Any) -> bytes:
 
 
 def test_a_stream_of_today() -> None:
-    """Partials and the completed picture come out with all their fields, and the result holds the last."""
+    """Partials and the completed image come out with all their fields, and the result holds the last."""
     read = fed(reading(EVENT_STREAM), answer("openai-stream"))
     first, second, last = read.events
     assert read.kinds == "PPC"
@@ -131,7 +131,7 @@ def test_an_event_named_error_is_one(data: bytes, kind: type[errors.ImagesError]
 
 
 def test_fields_of_strange_types_and_unknown_ones() -> None:
-    """A completed event with nothing right but its picture is delivered; the rest is kept in extra."""
+    """A completed event with nothing right but its image is delivered; the rest is kept in extra."""
     strange = {
         "created_at": "soon",
         "size": 3,
@@ -156,7 +156,7 @@ def test_fields_of_strange_types_and_unknown_ones() -> None:
 
 
 def test_several_completed_pictures() -> None:
-    """Compatible servers number their pictures: the result has them in order, and one usage for all."""
+    """Compatible servers number their images: the result has them in order, and one usage for all."""
     details = {"output_tokens_details": {"image_tokens": 3}}
     body = completed(image_index=1, size="b", usage={"input_tokens": 1, "total_tokens": 5, **details})
     body += completed(image_index="0", size="a", usage={"input_tokens": 2, "output_tokens": 3, **details})
@@ -186,7 +186,7 @@ def test_the_name_may_be_in_either_place() -> None:
 
 
 def test_a_picture_behind_a_url() -> None:
-    """Relays send a url instead of the bytes: that is a picture, too."""
+    """Relays send a url instead of the bytes: that is an image, too."""
     url = "https://example.com/a.png"
     body = event(
         type="image_generation.completed", url=url, b64_json=None, revised_prompt="an otter", generation_id=5
@@ -211,7 +211,7 @@ def test_events_without_their_picture() -> None:
     for name in ("image_generation.completed", "image_edit.completed"):
         read = fed(reading(EVENT_STREAM), event(type=name, b64_json=""), trailing=[completed()])
         assert read.said == (errors.DecodeError, read.said[1])
-        assert "without its picture" in read.said[1]
+        assert "without its image" in read.said[1]
 
 
 def test_a_finished_picture_in_another_place() -> None:
@@ -225,7 +225,7 @@ def test_a_finished_picture_in_another_place() -> None:
 
 
 def test_an_unknown_event_keeps_its_picture() -> None:
-    """A picture in an event of unknown type is decoded all the same."""
+    """An image in an event of unknown type is decoded all the same."""
     read = fed(reading(EVENT_STREAM), event(type="image.chunk", data=[{"b64_json": PICTURE}]) + completed())
     assert read.events[0].raw["data"][0]["b64_json"] == Image.from_bytes(gif("A"))
     assert PICTURE not in repr(read.events[0])
@@ -248,7 +248,7 @@ def test_a_broken_event_is_an_error(data: bytes) -> None:
 
 
 def test_a_broken_event_by_name_is_an_error() -> None:
-    """What calls itself a picture and is no JSON at all raises."""
+    """What calls itself an image and is no JSON at all raises."""
     read = fed(reading(EVENT_STREAM), b"event: image_generation.completed\ndata: sorry\n\n")
     assert type(read.error) is errors.DecodeError
 
@@ -282,14 +282,14 @@ def test_a_cut_is_described() -> None:
 
 @pytest.mark.parametrize("rest", [b"", b": hello\n\n", b"data: [DONE]\n\n", b"event: x\n\n", b"data: {}\n\n"])
 def test_an_end_without_a_picture(rest: bytes) -> None:
-    """A stream that ends well but has no completed picture is interrupted, with or without [DONE]."""
+    """A stream that ends well but has no completed image is interrupted, with or without [DONE]."""
     read = fed(reading(EVENT_STREAM), rest)
     assert type(read.error) is errors.StreamInterruptedError
     assert "may have been billed" in str(read.error)
 
 
 def test_a_finished_picture_in_a_cut_event_is_kept() -> None:
-    """Where the event's own line says completed and the picture is whole, it is not lost with its event."""
+    """Where the event's own line says completed and the image is whole, it is not lost with its event."""
     body = b"event: image_generation.completed\ndata: {" + f'"b64_json":"{PICTURE}","usage":'.encode()
     read = fed(reading(EVENT_STREAM), body)
     assert type(read.error) is errors.StreamInterruptedError

@@ -1,4 +1,4 @@
-"""Bodies that are neither events nor JSON: bare pictures, pages, words, nothing; and what tells them apart."""
+"""Bodies that are neither events nor JSON: bare images, pages, words, nothing; and what tells them apart."""
 
 import io
 from typing import Any
@@ -17,7 +17,7 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="3" height="2"><path d="M0
 
 
 def painted(kind: str) -> bytes:
-    """A small picture by Pillow."""
+    """A small image by Pillow."""
     out = io.BytesIO()
     Pillow.effect_noise((3, 2), 50).save(out, kind)
     return out.getvalue()
@@ -29,7 +29,7 @@ PICTURES = {kind: painted(kind) for kind in ("png", "jpeg", "webp", "gif")}
 @pytest.mark.parametrize("stated", ["image/png", "application/octet-stream", EVENT_STREAM, JSON, ""])
 @pytest.mark.parametrize("kind", PICTURES)
 def test_a_bare_picture(kind: str, stated: str) -> None:
-    """The bytes of a picture are one, whatever the content type says."""
+    """The bytes of an image are one, whatever the content type says."""
     read = fed(reading(stated), PICTURES[kind])
     assert read.kinds == "C"
     assert read.result.image.data == PICTURES[kind]
@@ -48,7 +48,7 @@ def test_a_bare_svg(start: bytes) -> None:
 
 
 def test_a_picture_of_an_unknown_format() -> None:
-    """What is declared as a picture is one if its own bytes say so, and is kept with the error if not."""
+    """What is declared as an image is one if its own bytes say so, and is kept with the error if not."""
     assert fed(reading("image/tiff"), b"II*\0 and so on").result.image.data == b"II*\0 and so on"
     read = fed(reading("IMAGE/X-MINE; v=1"), b"sorry, try again later")
     assert type(read.error) is errors.DecodeError
@@ -59,7 +59,7 @@ def test_a_picture_of_an_unknown_format() -> None:
 
 @pytest.mark.parametrize("kind", [*PICTURES, "svg"])
 def test_a_bare_picture_that_is_cut(kind: str) -> None:
-    """A picture without its end is interrupted, never delivered."""
+    """An image without its end is interrupted, never delivered."""
     body = PICTURES.get(kind, SVG)
     read = fed(reading(f"image/{kind}"), body[: len(body) // 2])
     assert read.kinds == ""
@@ -180,7 +180,7 @@ def test_blank_bytes_are_not_gathered() -> None:
 
 
 def test_the_status_is_named() -> None:
-    """A 202 with words instead of a picture says so."""
+    """A 202 with words instead of an image says so."""
     read = fed(reading("text/plain", status=202), b"queued")
     assert "answered 202 with text/plain" in str(read.error)
     assert "answered 202 with an empty body" in str(fed(reading("", status=202), b"").error)

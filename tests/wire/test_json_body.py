@@ -1,4 +1,4 @@
-"""JSON answers: the API's own, those of compatible servers, those that hold no picture, and those that break off."""
+"""JSON answers: the API's own, those of compatible servers, those that hold no image, and those that break off."""
 
 import json
 from typing import Any
@@ -22,7 +22,7 @@ def document(doc: Any) -> bytes:
 @pytest.mark.parametrize("stated", [JSON, EVENT_STREAM, "text/plain", "text/html", ""])
 @pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf", b" \n\r\n"])
 def test_the_answer_of_the_api(stated: str, start: bytes) -> None:
-    """One picture with its fields, whatever the content type says; each picture is yielded as a completed event."""
+    """One image with its fields, whatever the content type says; each image is yielded as a completed event."""
     read = fed(reading(stated), start + answer("openai-generation"), trailing=[b" ", b"\n\n"])
     assert read.kinds == "C"
     image, result = read.result.image, read.result
@@ -53,7 +53,7 @@ def test_pictures_are_numbered_and_the_usage_comes_once() -> None:
     ],
 )
 def test_everything_but_the_picture_may_be_missing(doc: Any) -> None:
-    """A picture is delivered, whatever else is or is not there."""
+    """An image is delivered, whatever else is or is not there."""
     read = fed(reading(JSON), document(doc))
     assert read.result.image.data == BYTES
     assert read.result.usage is None
@@ -102,7 +102,7 @@ def test_usage_of_an_svg_and_both_spellings_of_a_count() -> None:
     ],
 )
 def test_a_success_without_a_picture(doc: Any, kind: type[errors.ImagesError]) -> None:
-    """A 200 without a picture raises what it says, or what its silence means; it is never safe to send again."""
+    """A 200 without an image raises what it says, or what its silence means; it is never safe to send again."""
     read = fed(reading(JSON), document(doc))
     assert read.kinds == ""
     assert type(read.error) is kind
@@ -121,7 +121,7 @@ def test_filtered_categories_are_named() -> None:
 
 
 def test_cut_after_every_byte() -> None:
-    """An answer cut anywhere is interrupted, keeping the pictures that were whole."""
+    """An answer cut anywhere is interrupted, keeping the images that were whole."""
     body = answer("mixed-items").rstrip()
     first, third = (body.index(b'"', body.index(start)) for start in (b"iVBOR", b"data:image"))
     for end in range(1, len(body)):
@@ -145,7 +145,7 @@ def test_a_broken_picture_that_is_cut_is_cut(size: int) -> None:
 
 @pytest.mark.parametrize("rest", [b"{}", b"x", b"}", b"data: {}\n\n", b"\0"])
 def test_something_behind_the_document(rest: bytes) -> None:
-    """A document with more behind it is whole: what a gateway adds costs no picture."""
+    """A document with more behind it is whole: what a gateway adds costs no image."""
     read = fed(reading(JSON), answer("openai-generation") + rest)
     assert read == fed(reading(JSON), answer("openai-generation"))
     assert read.kinds == "C"
@@ -185,7 +185,7 @@ def test_a_broken_picture_does_not_cost_the_others(key: str, wrong: str) -> None
 @pytest.mark.parametrize(("limit", "kind"), [(13, errors.ResponseTooLargeError), (14, type(None))])
 @pytest.mark.parametrize("form", ["json", "events", "bytes"])
 def test_the_largest_picture(form: str, limit: int, kind: type) -> None:
-    """The limit on a picture holds in every form of answer."""
+    """The limit on an image holds in every form of answer."""
     body = {
         "json": document({"data": [{"b64_json": PICTURE}]}),
         "events": b'data: {"type":"image_generation.completed","b64_json":"' + PICTURE.encode() + b'"}\n\n',
@@ -198,7 +198,7 @@ def test_the_largest_picture(form: str, limit: int, kind: type) -> None:
 @pytest.mark.parametrize("name", ["size", "quality", "background", "output_format"])
 @pytest.mark.parametrize("text", ["1x1\n", "\x1b[2J", "a\u202eb", "\u200b"])
 def test_a_name_that_cannot_be_printed_is_none(name: str, text: str) -> None:
-    """It would break the line of a journal or a display; the picture counts, and the text is in `extra`."""
+    """It would break the line of a journal or a display; the image counts, and the text is in `extra`."""
     result = fed(reading(JSON), document({"data": [{"b64_json": PICTURE}], name: text})).result
     assert getattr(result, name) is None
     assert result.extra == {name: text}

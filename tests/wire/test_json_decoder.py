@@ -38,7 +38,7 @@ assert TEXT.endswith("=")
 
 
 def decode(chunks: Iterable[bytes], **limits: int) -> Any:
-    """The document, with bytes for pictures."""
+    """The document, with bytes for images."""
     scanner = JSONImageDecoder(**limits)
     for chunk in chunks:
         scanner.feed(chunk)
@@ -83,8 +83,8 @@ def test_any_document_in_any_spelling_cut_anywhere(document: Any, seed: int, pla
 
 
 READ = {
-    "picture last": ('{"size":"1x1","b64_json":"%s"}', {"size": "1x1", "b64_json": OTTER}),
-    "picture first": ('{"b64_json":"%s","type":"t"}', {"b64_json": OTTER, "type": "t"}),
+    "image last": ('{"size":"1x1","b64_json":"%s"}', {"size": "1x1", "b64_json": OTTER}),
+    "image first": ('{"b64_json":"%s","type":"t"}', {"b64_json": OTTER, "type": "t"}),
     "spaces": ('\n{ "b64_json"\t:\r\n "%s" } \n', {"b64_json": OTTER}),
     "key with escapes": (r'{"b64\u005fj\u0073on":"%s"}', {"b64_json": OTTER}),
     "key all escapes": (r'{"\u0062\u0036\u0034\u005f\u006a\u0073\u006F\u006e":"%s"}', {"b64_json": OTTER}),
@@ -100,7 +100,7 @@ READ = {
     "empty": ('{"b64_json":""}', {"b64_json": None}),
     "an empty data URL": ('{"b64_json":"data:image/png;base64,"}', {"b64_json": None}),
     "two of a key": ('{"b64_json":"QQ==","b64_json":"%s"}', {"b64_json": OTTER}),
-    "nested pictures": ('{"b64_json":{"b64_json":"%s"}}', {"b64_json": {"b64_json": OTTER}}),
+    "nested images": ('{"b64_json":{"b64_json":"%s"}}', {"b64_json": {"b64_json": OTTER}}),
     "a prompt that quotes": (
         r'{"p":"\"b64_json\":\"x\"","b64_json":"%s"}',
         {"p": '"b64_json":"x"', "b64_json": OTTER},
@@ -113,7 +113,7 @@ READ = {
 
 @pytest.mark.parametrize("kind", READ)
 def test_a_document_is_read(kind: str) -> None:
-    """Keys are told from values, and pictures found where they are, however the document is cut."""
+    """Keys are told from values, and images found where they are, however the document is cut."""
     document, expected = READ[kind]
     text = document if isinstance(document, bytes) else document.replace("%s", TEXT).encode()
     result = fed(said(decode), text, trailing=[b" \n"])
@@ -138,7 +138,7 @@ SPELLINGS = {
 
 @pytest.mark.parametrize("kind", SPELLINGS)
 def test_a_picture_is_read(kind: str) -> None:
-    """The tenth picture of a document, in each spelling that is read."""
+    """The tenth image of a document, in each spelling that is read."""
     items = ",".join('{"b64_json":"QQ=="}' for _ in range(9))
     text = f'{{"data":[{items},{{"b64_json":"{SPELLINGS[kind]}"}}]}}'
     assert fed(said(decode), text.encode())["data"][9]["b64_json"] == OTTER
@@ -160,7 +160,7 @@ def scan(scanner: JSONImageDecoder, chunks: Iterable[bytes]) -> Any:
 @pytest.mark.parametrize("text", NO_PICTURES)
 @pytest.mark.parametrize("around", [0, 10_000])
 def test_a_broken_picture_is_an_error(text: str, around: int) -> None:
-    """What is no base64 raises, alone and in the middle of a long picture, and its sink is discarded."""
+    """What is no base64 raises, alone and in the middle of a long image, and its sink is discarded."""
     fill = "A" * around
     document = f'{{"b64_json":"{fill}{text}{fill}"}}'.encode()
     sinks: list[Sink] = []
@@ -187,7 +187,7 @@ def test_illegal_json_is_an_error(text: str) -> None:
     """Whatever `json.loads` refuses is refused, and so is what it alone takes for numbers."""
     chunkings: list[Iterable[bytes]] = [[text.encode()], pieces(text.encode(), 7)]
     for chunks in chunkings:
-        with pytest.raises(DecodeError, match=r"the answer is not valid JSON: \w") as caught:
+        with pytest.raises(DecodeError, match=r"the response is not valid JSON: \w") as caught:
             decode(chunks)
         assert caught.value.__cause__ is None
         assert caught.value.__suppress_context__ or caught.value.__context__ is None
@@ -216,7 +216,7 @@ def test_a_wrong_document_is_not_taken_for_a_cut_one(text: str) -> None:
 
 
 def test_pictures_that_are_whole_survive_a_cut() -> None:
-    """When a document breaks off, the pictures before the break are there, in order."""
+    """When a document breaks off, the images before the break are there, in order."""
     scanner = JSONImageDecoder()
     one, two, three = map(text, "ABC")
     body = f'{{"data":[{{"b64_json":"{one}"}},{{"b64_json":""}},{{"b64_json":"{two}"}},{{"b64_json":"{three[:-4]}'
@@ -228,16 +228,16 @@ def test_pictures_that_are_whole_survive_a_cut() -> None:
     "chunked", [lambda text: [text], lambda text: pieces(text, 1)], ids=["whole", "bytes"]
 )
 def test_the_envelope_has_a_largest_size(chunked: Callable[[bytes], Iterable[bytes]]) -> None:
-    """JSON beside the pictures may have as many bytes as the limit says, and the pictures do not count."""
+    """JSON beside the images may have as many bytes as the limit says, and the images do not count."""
     text = b'{"a":"%s","b64_json":"%s"}' % (b"x" * 100, TEXT.encode())
-    envelope = len(text) - len(TEXT) + 1  # the picture and its quotes leave three letters behind
+    envelope = len(text) - len(TEXT) + 1  # the image and its quotes leave three letters behind
     assert decode(chunked(text), max_envelope_bytes=envelope)["b64_json"] == OTTER
-    with pytest.raises(ResponseTooLargeError, match="beside its pictures"):
+    with pytest.raises(ResponseTooLargeError, match="in addition to its images"):
         decode(chunked(text), max_envelope_bytes=envelope - 1)
 
 
 def test_a_picture_has_a_largest_size() -> None:
-    """A picture over the limit is abandoned with an error that names the setting; its sink is discarded once."""
+    """An image over the limit is abandoned with an error that names the setting; its sink is discarded once."""
     text = f'{{"b64_json":"{TEXT}"}}'.encode()
     assert decode([text], max_picture_bytes=len(OTTER))["b64_json"] == OTTER
     sinks: list[Sink] = []
@@ -282,7 +282,7 @@ def test_a_damaged_document_never_surprises(document: Any, chance: Random, noise
 
 
 def test_a_dropped_scanner_frees_its_pictures_at_once() -> None:
-    """Nothing refers to itself: a picture that nobody holds does not wait for the garbage collector."""
+    """Nothing refers to itself: an image that nobody holds does not wait for the garbage collector."""
     gc.collect()
     gc.disable()
     try:

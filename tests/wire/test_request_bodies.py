@@ -113,7 +113,7 @@ def test_every_parameter_of_a_form() -> None:
 
 
 def test_nothing_that_was_not_set() -> None:
-    """A prompt and a picture, and no third part."""
+    """A prompt and an image, and no third part."""
     parts = fields(
         joined(
             multipart_body(
@@ -172,7 +172,7 @@ def test_what_no_form_can_hold(body: dict[str, Any], said: str) -> None:
 
 @pytest.mark.parametrize("encoded", [b"{}", encode_json({"prompt": "x", "n": 2})])
 def test_the_json_form(encoded: bytes) -> None:
-    """Pictures are `images` with a `data:` URL or what refers to them, mask and markup one such object each."""
+    """Images are `images` with a `data:` URL or what refers to them, mask and markup one such object each."""
     pictures = EditImages(
         [PNG, ImageReference(image_url="https://x.example/a.png?sig=1"), ImageReference(file_id="file-1")],
         JPEG,

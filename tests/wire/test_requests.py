@@ -123,13 +123,13 @@ def deep() -> list[Any]:
         ({"extra_body": {"a": "sentinel \udcff"}}, "half of a surrogate pair"),
         ({"extra_body": {"a": float("nan")}}, "not JSON compliant"),
         ({"extra_body": {"a": float("-inf")}}, "not JSON compliant"),
-        ({"extra_body": {"a": b"sentinel"}}, "bytes is no JSON type"),
-        ({"extra_body": {"a": {1, 2}}}, "set is no JSON type"),
-        ({"extra_body": {"a": object()}}, "object is no JSON type"),
+        ({"extra_body": {"a": b"sentinel"}}, "bytes is not a JSON type"),
+        ({"extra_body": {"a": {1, 2}}}, "set is not a JSON type"),
+        ({"extra_body": {"a": object()}}, "object is not a JSON type"),
         ({"extra_body": {("sentinel", 1): 1}}, "keys must be"),
         ({"extra_body": endless()}, "Circular"),
         ({"extra_body": {"a": deep()}}, "check svg and extra_body"),
-        ({"svg": {"a": 1j}}, "complex is no JSON type"),
+        ({"svg": {"a": 1j}}, "complex is not a JSON type"),
     ],
 )
 def test_what_cannot_be_sent(options: dict[str, Any], said: str) -> None:

@@ -119,14 +119,14 @@ def test_a_url_counts_where_an_image_could_stand(kind: str) -> None:
     ],
 )
 def test_other_urls_are_none(doc: Any) -> None:
-    """They lead to documentation, to a task or to the user's own pictures."""
+    """They lead to documentation, to a task or to the user's own images."""
     came = read(doc)
     assert came.error is not None
     assert came.images == []
 
 
 def test_urls_beside_an_error_are_kept_with_it() -> None:
-    """The error is what the server says; where the picture may be is not lost."""
+    """The error is what the server says; where the image may be is not lost."""
     came = read({"code": 1017, "message": "image saved, reply failed", "images": [{"url": URL}]})
     assert isinstance(came.error, errors.APIStatusError)
     assert came.images == [URL]
@@ -210,7 +210,7 @@ def test_one_that_is_damaged_costs_no_other() -> None:
     came = read({"data": items})
     assert [image.data for image in came.result.images] == [gif("A")]
     assert [type(error) for error in came.reasons] == [errors.ModerationBlockedError, errors.DecodeError]
-    assert "lacks its end (image/png" in str(came.reasons[1])
+    assert "a truncated image (image/png" in str(came.reasons[1])
     wrapped = read({"code": 0, "data": {"data": items}})
     assert [str(error) for error in wrapped.reasons] == [str(error) for error in came.reasons]
     events = [{"type": "image_generation.partial_image", "b64_json": half}]
@@ -224,14 +224,14 @@ def test_one_that_is_damaged_costs_no_other() -> None:
     ['event: error\ndata: {"error":{"message":"broken pipe"}}\n\n', "Internal Server Error", '"', "NaN"],
 )
 def test_an_answer_with_something_behind_it_is_delivered(behind: str) -> None:
-    """What a gateway appends to an answer that is whole costs no picture, whatever it is."""
+    """What a gateway appends to an answer that is whole costs no image, whatever it is."""
     body = json.dumps({"created": 5, "data": [{"b64_json": text("A")}]}) + behind
     came = fed(reading(JSON), body.encode())
     assert (came.result.image.data, came.result.created) == (gif("A"), 5)
 
 
 def test_documents_in_a_row_are_all_read() -> None:
-    """The pictures of each, and those that stand behind a document without any."""
+    """The images of each, and those that stand behind a document without any."""
     documents = [
         {"status": "working"},
         {"created": 5, "data": [{"b64_json": text("A")}]},
@@ -242,7 +242,7 @@ def test_documents_in_a_row_are_all_read() -> None:
 
 
 def test_more_urls_than_an_answer_can_have() -> None:
-    """As with pictures: it is abandoned, and as many as are read are kept."""
+    """As with images: it is abandoned, and as many as are read are kept."""
     came = reading(JSON)([json.dumps({"data": [{"url": "x"}] * (MAX_IMAGES + 1)}).encode()])
     assert type(came.error) is errors.ResponseTooLargeError
     assert len(came.images) == MAX_IMAGES
@@ -281,7 +281,7 @@ def calls(work: Callable[[], object]) -> int:
 
 SCALED: dict[str, Callable[[int], Any]] = {
     "URLs": lambda n: {"data": [{"url": "x"}] * n},
-    "items without a picture": lambda n: {"data": [{"id": 1}] * n},
+    "items without an image": lambda n: {"data": [{"id": 1}] * n},
     "errors": lambda n: {"data": [{"error": {"message": "no"}}] * n + [{"b64_json": text("A")}]},
     "URLs elsewhere": lambda n: {"images": [f"{URL}{k}" for k in range(n)]},
     "nothing": lambda n: {"rows": [[{}]] * n},
@@ -310,7 +310,7 @@ def test_only_so_many_values_are_looked_at() -> None:
 
 
 def test_an_item_is_read_once() -> None:
-    """The codec makes no picture twice."""
+    """The codec makes no image twice."""
     assert calls(lambda: list(codec.structure_images({"data": [{"url": "x"}] * 400}))) <= 6 * calls(
         lambda: list(codec.structure_images({"data": [{"url": "x"}] * 100}))
     )

@@ -1,4 +1,4 @@
-"""Pictures in memory: whole, exact, and in room that was learned."""
+"""Images in memory: whole, exact, and in room that was learned."""
 
 import random
 import tracemalloc
@@ -11,7 +11,7 @@ MB = 1_000_000
 
 
 def written(sinks: MemorySinkFactory, picture: bytes, piece: int = 65_536) -> MemorySink:
-    """A sink that was given the picture in pieces."""
+    """A sink that was given the image in pieces."""
     sink = sinks()
     for at in range(0, len(picture), piece):
         sink.write(picture[at : at + piece])
@@ -44,7 +44,7 @@ def test_room_that_is_not_needed_is_given_back() -> None:
 
 
 def test_a_picture_of_the_expected_size_never_moves() -> None:
-    """The second picture of a size is held once at every moment."""
+    """The second image of a size is held once at every moment."""
     sinks = MemorySinkFactory()
     picture = random.Random(2).randbytes(8 * MB)
     written(sinks, picture).finish()

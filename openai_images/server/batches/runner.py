@@ -1,4 +1,4 @@
-"""Runs batches: validating, in_progress, finalizing, and their end, with every request checked and painted as a POST.
+"""Runs batches: validating, in_progress, finalizing, and their end, with every request checked and answered as a POST.
 
 Invariants: the order of the requests is arbitrary; each is run once and recorded; a batch always ends, unless a fault
 holds it; memory holds one request and its images at a time.

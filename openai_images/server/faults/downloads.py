@@ -75,14 +75,14 @@ DOWNLOAD_FAULTS: Final[Mapping[str, FaultType[DownloadPlan]]] = {
     ),
     "download_404": fault(
         "a download finds nothing: 404",
-        _reply(error_reply(404, "The picture was not found.", code="not_found")),
+        _reply(error_reply(404, "The image was not found.", code="not_found")),
     ),
     "download_expired_403": fault(
         "a download comes too late: 403 with the XML of a storage",
         _reply(Reply(403, _EXPIRED, "application/xml")),
     ),
     "download_500_then_ok": fault(
-        "500 for this download, the picture for the next",
+        "500 for this download, the image for the next",
         DownloadPlan(reply=lambda: status_reply(500), every_other=True),
     ),
     "download_redirect": fault_with_argument(
@@ -106,7 +106,7 @@ DOWNLOAD_FAULTS: Final[Mapping[str, FaultType[DownloadPlan]]] = {
         "a download is sent to file:///etc/passwd", _redirect("file:///etc/passwd")
     ),
     "download_redirect_loop": fault("a download is sent from here to there and back, for ever", LOOP),
-    "download_endless": fault("a download begins as a picture and never ends", DownloadPlan(body="endless")),
+    "download_endless": fault("a download begins as an image and never ends", DownloadPlan(body="endless")),
     "download_huge": fault_with_argument(
         "download_huge:MB (100) a download of that many megabytes",
         "100",

@@ -184,7 +184,7 @@ STATUS_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
         _full_rate_limit,
     ),
     "rate_limited_then_ok": fault(
-        "429 with a wait of one second for this request, a picture for the next",
+        "429 with a wait of one second for this request, an image for the next",
         FaultPlan(reply=partial(_full_rate_limit, 1.0), every_other=True),
     ),
     "retry_after_seconds": _seconds(
@@ -240,7 +240,7 @@ STATUS_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
     "moderation_content_policy": _error(
         "400 content_policy_violation", 400, _OLD_SAFETY, INVALID_REQUEST, "content_policy_violation"
     ),
-    "moderation_azure": _reply("400 contentFilter beside a created field", _moderation_azure),
+    "moderation_azure": _reply("400 contentFilter next to a created field", _moderation_azure),
     "moderation_null_message": _error(
         "400 moderation_blocked whose message is null", 400, None, USER_ERROR, "moderation_blocked"
     ),
