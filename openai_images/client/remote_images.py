@@ -123,9 +123,9 @@ class RemoteImages:
         tries = f", after {first.attempts} attempts" if first.attempts > 1 else ""
         place = f"{display_url(self._downloader.resolve(failed_urls[0]))} ({first}{tries})"
         if len(response.images) == 1:
-            reason, it = f"the picture could not be fetched from {place}", "it is"
+            reason, it = f"the image could not be fetched from {place}", "it is"
         else:
-            failed = f"{len(failed_urls)} of {len(response.images)} pictures could not be fetched"
+            failed = f"{len(failed_urls)} of {len(response.images)} images could not be fetched"
             reason, it = f"{failed}, the first of them from {place}", "all are"
         msg = (
             f"{reason}; {it} paid for, so nothing was generated again: await client.download(error.response) tries "
@@ -143,5 +143,5 @@ def _decode(url: str, sink: Sink, max_bytes: int) -> Image:
         raise FetchError(str(error)) from None
     if image.flaw is not None:
         sink.discard()
-        raise FetchError(f"what it holds is no whole picture ({image.flaw})")
+        raise FetchError(f"it is not a complete image ({image.flaw})")
     return image

@@ -119,7 +119,7 @@ def test_a_folder_that_is_no_batch_says_what_it_is(tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / "images" / f"{number}.PNG").write_bytes(b"x")
     for name, said in {
-        "nothing": "there is nothing with this name",
+        "nothing": "it does not exist",
         "a.png": "it is a file",
         "empty": "it is empty",
         "images": "it holds 3 images and no journal.jsonl",

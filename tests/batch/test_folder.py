@@ -268,7 +268,7 @@ async def test_a_torn_done_row(client: ImagesClient, server: LocalImagesServer, 
     assert (out / "journal.torn").read_bytes() == torn + b"\n"
     note = (
         f"the last line of journal.jsonl was torn ({len(torn)} bytes, as after a crash): it was moved to journal.torn, "
-        "and what it told is found out anew"
+        "and its item is checked again"
     )
     assert again.plan.notes == (note,)
     assert (await run(client, many(2), out)).plan.notes == ()

@@ -37,7 +37,7 @@ async def test_changed_prompts(
         await run(client, items_of("another otter", "a new one"), out, retry_unknown=True)
     assert str(caught.value) == (
         "1 item is not what this folder's journal has under the same key, and may have been paid for already: '00001'; "
-        "nothing was sent. Use another folder, give new prompts keys of their own or put them behind the old ones, or "
+        "nothing was sent. Use another folder, give new prompts their own keys or append them to the old ones, or "
         "go back to the old prompts, parameters and images"
     )
     assert "otter" not in str(caught.value)
@@ -100,7 +100,7 @@ async def test_a_deleted_picture(client: ImagesClient, server: LocalImagesServer
     again = await run(client, many(3), out, retry_failed=True, retry_unknown=True)
     assert (again.plan.missing, again.plan.done, again.outcomes) == (("00002",), ("00001", "00003"), [])
     assert (again.summary.missing, again.summary.done, server.posts) == (1, 2, 3)
-    assert "its images are gone" in (out / "index.html").read_text()
+    assert "its images are missing" in (out / "index.html").read_text()
     bought = await run(client, many(3), out, retry_missing=True)
     assert (bought.done, bought.summary.done, bought.summary.missing, server.posts) == (["00002"], 3, 0, 4)
     assert pictures(out) == ["00001.png", "00002.png", "00003.png"]

@@ -88,7 +88,7 @@ def test_what_is_no_batch_is_refused(cli: Cli, folders: None, tmp_path: Path) ->
     (tmp_path / "otter.png").write_bytes(b"x")
     done = cli("costs", "animals", "nowhere", "otter.png", "nul\0")
     assert (done.code, done.out) == (2, "")
-    assert "'nowhere' is not the folder of a batch: there is nothing" in done.err
+    assert "'nowhere' is not the folder of a batch: it does not exist" in done.err
     assert "'otter.png' is not the folder of a batch: it is a file" in done.err
     assert cli("costs").code == 2
 

@@ -220,8 +220,8 @@ TWICE = "- stands for stdin, which can be read once; it is given more than once.
         (
             ["otter.png", PROMPT],
             (
-                "the prompt is missing: --prompt TEXT is the prompt of the edit. 'make it night' is no file: "
-                "was it meant?"
+                "the prompt is missing: --prompt TEXT is the prompt of the edit. 'make it night' is not a file; "
+                "did you mean it?"
             ),
         ),
         (["a.png", "otter.png", "b.png", "-p", "x"], "there is no such image: 'a.png', 'b.png'."),

@@ -71,7 +71,7 @@ def test_four_streamed(cli: Cli, server: Any, empty_folder: Path) -> None:
     assert [step for step in said if step.startswith("partial")] == [
         f"partial image {number} of 8" for number in range(1, 9)
     ]
-    assert [step for step in said if step.startswith("picture")] == [
+    assert [step for step in said if step.startswith("image")] == [
         f"image {number} of 4" for number in range(1, 5)
     ]
     assert said[-1] == "done after 8 partial images"

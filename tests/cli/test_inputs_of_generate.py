@@ -206,4 +206,4 @@ def test_an_address_without_scheme_or_path(cli: Cli, server: Any) -> None:
     assert done.err.endswith("; did you mean http://localhost:8000/v1?\n")
     done = cli("generate", "x", "--base-url", server.base_url.removesuffix("/v1"), "-q")
     assert done.code == 1
-    assert f"perhaps it is {server.base_url} (--base-url, or OPENAI_BASE_URL)" in done.err
+    assert f"try {server.base_url} (--base-url, or OPENAI_BASE_URL)" in done.err

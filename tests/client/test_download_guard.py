@@ -26,7 +26,7 @@ def client_at(base_url: str, **options: Any) -> ImagesClient:
     return ImagesClient(base_url=base_url, api_key=KEY, timing=FakeTime().timing, **options)
 
 
-async def refused(client: ImagesClient, url: str, why: str = "the API is not there") -> None:
+async def refused(client: ImagesClient, url: str, why: str = "images are not fetched from there") -> None:
     """The image is not fetched, and that is final."""
     with pytest.raises(DownloadError, match=why) as caught:
         await client.download(away(url))
@@ -224,7 +224,7 @@ async def test_a_key_that_cannot_be_had() -> None:
 
     async with RawServer([PICTURE]) as server, client_of(server, api_key=key) as client:
         with pytest.raises(
-            DownloadError, match=r"the key for it could not be had \(ZeroDivisionError\)"
+            DownloadError, match=r"the key for it could not be obtained \(ZeroDivisionError\)"
         ) as caught:
             await client.download(away("/a.png"))
         assert caught.value.response.image.url == "/a.png"

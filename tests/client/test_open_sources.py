@@ -169,7 +169,7 @@ async def test_all_that_is_wrong_at_once(tmp_path: Path) -> None:
     assert "image[4]: a file opened as text is not an image; open it with 'rb'" in said
     assert "image[5]: it cannot be read (" in said
     assert "image[6]: a NoneType is not an image" in said
-    assert "image[7]: a dict is no image" in said
+    assert "image[7]: a dict is not an image" in said
     assert "mask: it cannot be read (" in said
     assert "sentinel" not in said
 
