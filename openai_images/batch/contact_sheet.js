@@ -1,4 +1,4 @@
-// Draws cards and the large picture, and does what people ask for. No text from a card is ever read as HTML.
+// Draws cards and the large image, and does what people ask for. No text from a card is ever read as HTML.
 
 const query = byId("query"), large = byId("large");
 
@@ -79,7 +79,7 @@ function wordsOf(row) {
 function cardFacts(row) {
   const facts = make("span", "facts"), count = (row[FILES] || []).length;
   facts.append(make("span", "key", row[KEY]));
-  if (count > 1) facts.append(make("span", "", count + " pictures"));
+  if (count > 1) facts.append(make("span", "", count + " images"));
   if (row[SOURCES]) facts.append(make("span", "", "edit"));
   if (known(row, COST) !== "") facts.append(make("span", "", dollars(row[COST])));
   const more = [["model", MODEL], ["quality", QUALITY], ["format", FORMAT]].filter(([name]) => varying.includes(name));
@@ -90,7 +90,7 @@ function cardFacts(row) {
 function variantFacts(row) {
   const facts = make("span", "facts"), count = (row[FILES] || []).length;
   facts.append(make("b", "", known(row, COST) === "" ? NAMES[row[STATE]] : dollars(row[COST])));
-  if (count > 1) facts.append(make("span", "", count + " pictures"));
+  if (count > 1) facts.append(make("span", "", count + " images"));
   facts.append(make("span", "took", seconds(row)), make("span", "more", row[KEY]));
   return facts;
 }
@@ -182,7 +182,7 @@ function factsOf(row, files) {
   const facts = [["State", NAMES[row[STATE]]]];
   if (row[MODEL]) facts.push(["Model", row[MODEL]]);
   if (row[QUALITY]) facts.push(["Quality", row[QUALITY]]);
-  if (row[SOURCES]) facts.push(["Edit of", plural(row[SOURCES], "picture")]);
+  if (row[SOURCES]) facts.push(["Edit of", plural(row[SOURCES], "image")]);
   axes.forEach((axis, at) => {
     const value = (row[VALUES] || [])[at];
     if (value && !["model", "quality"].includes(axis)) facts.push([axis.replaceAll("_", " "), value]);

@@ -166,7 +166,7 @@ function panelOf({ members }) {
   const pictures = members.reduce((sum, index) => sum + (rows[index][FILES] || []).length, 0);
   const paid = members.map((index) => known(rows[index], COST)).filter((cost) => cost !== "");
   const sum = paid.length ? `, ${dollars(paid.reduce((total, cost) => total + cost, 0))}` : "";
-  panel.append(prompt, make("p", "sum", plural(pictures, "picture") + sum));
+  panel.append(prompt, make("p", "sum", plural(pictures, "image") + sum));
   if (row[PROMPT]) panel.append(copyButton(row, "Copy prompt"));
   return panel;
 }

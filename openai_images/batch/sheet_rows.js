@@ -8,7 +8,7 @@ const OF_ALL = [
   "The same command with --retry-failed sends these again.",
   "The safety system refused these.",
   "These were sent, and nobody knows whether they ran: they may be on the bill. The same command with --retry-unknown sends them again.",
-  "These are paid for, and their pictures are where the journal says. The same command brings them.",
+  "These are paid for and not downloaded yet. The same command downloads them.",
   "The same command goes on with these.",
 ];
 const OF_ONE = ["", "", "The safety system refused it.", "It was sent, and may be on the bill.", "It is paid for.", "It was not sent."];

@@ -411,7 +411,7 @@ new IntersectionObserver(async (entries, observer) => {
 
 async function start() {
   settings = await api("/api/settings");
-  $("where").textContent = `${settings.folder} · ${settings.local ? "local stand-in" : settings.server}`;
+  $("where").textContent = `${settings.folder} · ${settings.local ? "local placeholder images" : settings.server}`;
   $("stand-in").hidden = !settings.local;
   $("model").replaceChildren(...settings.models.map(({ name, ends }) => make("option", { value: name, textContent: ends ? `${name} (until ${ends})` : name })));
   $("model").value = settings.model;

@@ -24,7 +24,7 @@ def test_it_says_how_to_reach_it_and_stops_on_ctrl_c(cli: Cli, monkeypatch: pyte
         assert running.stdout is not None
         lines = [running.stdout.readline() for _ in range(6)]
         assert all("gpt-image-2" in line for line in lines[3:5])
-        wait_for(running.stderr, "local stand-in")
+        wait_for(running.stderr, "local placeholder image")
         for line in lines[:2]:
             name, _, value = shlex.split(line)[1].partition("=")
             monkeypatch.setenv(name, value)

@@ -114,7 +114,7 @@ def test_transparent_pictures_have_clear_corners(name: str) -> None:
 
 def test_pngs_say_what_they_are() -> None:
     """The statement of the caption is in the file too."""
-    assert opened(painted(spec())).info["Comment"] == STATEMENT == "local stand-in \u00b7 not a model"
+    assert opened(painted(spec())).info["Comment"] == STATEMENT == "local placeholder \u00b7 not a model"
 
 
 @pytest.mark.parametrize(

@@ -213,7 +213,7 @@ PALETTES: Final[Mapping[str, Palette]] = {
 }
 
 
-STATEMENT: Final = "local stand-in \u00b7 not a model"
+STATEMENT: Final = "local placeholder \u00b7 not a model"
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _ELLIPSIS: Final = "\u2026"
 

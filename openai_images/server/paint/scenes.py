@@ -1,4 +1,4 @@
-"""The four scenes of stand-in images: hills under a sun, a sea with a boat, a flower, cut paper.
+"""The four scenes of placeholder images: hills under a sun, a sea with a boat, a flower, cut paper.
 
 Invariants: the words of a prompt only choose a scene and a palette; each scene is a function of size, chance and
 palette that gives a finished canvas, drawn from far to near.
