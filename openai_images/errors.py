@@ -223,10 +223,7 @@ class StreamInterruptedError(APIConnectionError, OutcomeUnknownError):
 
 
 class DecodeError(OutcomeUnknownError):
-    """A successful response could not be decoded; its image may have been paid for.
-
-    `body` is its decoded JSON without secrets and base64, if it is small; None if it was not JSON.
-    """
+    """A successful response could not be decoded, and may have been billed; `body` is its JSON, if that is small."""
 
     body: object = None
 
