@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-fast test-ray docs lint types bench coverage format clean
+.PHONY: help demo test test-fast test-ray docs examples lint types bench coverage format clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -24,8 +24,12 @@ test-fast: $(VENV)/.installed-dev ## run the tests but the slow ones
 test-ray: .venv-ray/.installed ## run the tests of Ray Data, which is too large for the others
 	.venv-ray/bin/python -m pytest tests/ray
 
-docs: $(VENV)/.installed-dev ## run the code blocks of README.md and docs/
-	PYTHONDEVMODE=1 $(BIN)/python -m pytest tests/test_docs.py
+docs: $(VENV)/.installed-docs ## build the documentation into site/ and check its links
+	$(BIN)/python -m sphinx -b html --fail-on-warning --fresh-env --doctree-dir $(VENV)/doctrees --jobs auto --quiet docs site
+	@echo "site/index.html"
+
+examples: $(VENV)/.installed-dev ## run the code blocks of README.md and docs/, and the examples
+	PYTHONDEVMODE=1 $(BIN)/python -m pytest tests/test_docs.py tests/test_examples.py
 
 lint: $(VENV)/.installed-dev ## check style and format
 	$(BIN)/ruff check .
@@ -47,7 +51,7 @@ format: $(VENV)/.installed-dev ## rewrite the files in the project's format
 	$(BIN)/ruff format .
 
 clean: ## remove what the other targets made
-	rm -rf .venv .venv-ray demo-output build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-ray demo-output site build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.made:
@@ -74,3 +78,8 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/.made
 	@echo "installing openai-images and what its tests need"
 	@$(PIP) install --editable '.[dev]'
 	@touch $(VENV)/.installed-all $@
+
+$(VENV)/.installed-docs: pyproject.toml | $(VENV)/.made
+	@echo "installing openai-images and what builds its documentation"
+	@$(PIP) install --editable '.[docs]'
+	@touch $@

@@ -39,6 +39,8 @@ PROOFS = (
     "cancel",
     "closed_connections",
     "dask_faults",
+    "economy",
+    "economy_kill",
     "fast_path",
     "fuzz",
     "kill",

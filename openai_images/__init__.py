@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from openai_images.models.model_info import ModelInfo
     from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
     from openai_images.models.outcomes import Failed, Outcome, Progress, Succeeded
+    from openai_images.models.parameters import CallOptions, EditKeywords, GenerateKeywords
     from openai_images.models.requests import (
         EditParams,
         EditRequest,
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
         UnknownEvent,
     )
     from openai_images.models.usage import SvgUsage, TokenDetails, Usage
+    from openai_images.telemetry.telemetry import Telemetry
 
 _MODULES = {
     "batch.costs": ("BatchCosts", "ModelCosts", "read_batch_costs"),
@@ -130,6 +132,7 @@ _MODULES = {
         "UnknownEvent",
         "Usage",
     ),
+    "models.parameters": ("CallOptions", "EditKeywords", "GenerateKeywords"),
     "models.cost": ("cost_of",),
     "models.estimate": ("estimate_cost", "estimate_cost_range"),
     "models.requests": ("EditParams", "EditRequest", "ImageInput", "ImageReference"),
@@ -140,6 +143,7 @@ _MODULES = {
     "catalog.prices": ("PUBLISHED_PRICES", "ModelPrice", "Prices", "read_prices"),
     "catalog.sizes": ("size_of_ratio",),
     "client.stream": ("ImageStream",),
+    "telemetry.telemetry": ("Telemetry",),
 }
 _MODULE_BY_NAME = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -159,15 +163,18 @@ __all__ = [
     "BatchOptions",
     "BatchPlan",
     "BatchSummary",
+    "CallOptions",
     "ClusterError",
     "CompletedImage",
     "ConfigurationError",
     "DaskEngine",
     "DecodeError",
     "DownloadError",
+    "EditKeywords",
     "EditParams",
     "EditRequest",
     "Failed",
+    "GenerateKeywords",
     "GenerateParams",
     "GenerateRequest",
     "Image",
@@ -208,6 +215,7 @@ __all__ = [
     "StreamInterruptedError",
     "Succeeded",
     "SvgUsage",
+    "Telemetry",
     "Timeouts",
     "Timing",
     "TokenDetails",

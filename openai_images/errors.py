@@ -26,7 +26,8 @@
     └── OutcomeUnknownError                 sent, but it is unknown whether it was executed
 
 Invariants: each message names what happened, on what, and what to do; each exception survives pickling and copying with
-all its attributes, and can be rebuilt from its `args` alone as Celery does, with defaults for the rest.
+all its attributes, and can be rebuilt from its `args` alone as Celery does, with defaults for the rest. Each docstring
+says when the error comes and what to do; the reference takes from them, and from `maybe_billed`, its table of errors.
 Must not: import other modules of this package, or have a key, a prompt or base64 in a message.
 """
 
@@ -34,37 +35,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
-
-__all__ = [
-    "APIConnectionError",
-    "APIStatusError",
-    "APITimeoutError",
-    "AuthenticationError",
-    "BadRequestError",
-    "BatchFolderError",
-    "BatchInputError",
-    "ClusterError",
-    "ConfigurationError",
-    "ConnectionOutcomeUnknownError",
-    "DecodeError",
-    "DownloadError",
-    "ImagesError",
-    "InternalServerError",
-    "ModerationBlockedError",
-    "NotFoundError",
-    "OutcomeUnknownError",
-    "PartialResultError",
-    "PermissionDeniedError",
-    "QuotaExhaustedError",
-    "RateLimitError",
-    "RequestInvalidError",
-    "ResponseTooLargeError",
-    "ServerOutcomeUnknownError",
-    "SharedLimitError",
-    "StatusOutcomeUnknownError",
-    "StreamInterruptedError",
-    "TimeoutOutcomeUnknownError",
-]
 
 _E = TypeVar("_E", bound=BaseException)
 
@@ -80,9 +50,11 @@ def _rebuild(cls: type[_E], args: tuple[object, ...], state: dict[str, object]) 
 class ImagesError(Exception):
     """The base class of everything this package raises on purpose.
 
-    `attempts` counts the requests of the call, `elapsed` its seconds, waits included; `request_id` is the server's id
-    of the last one; `partials` holds the `PartialImage` events that had arrived, `images` the complete ones, `damaged`
-    what came in place of one and, by its own bytes, is none or is truncated (`Image.flaw`): it may have been paid for.
+    `attempts` counts the requests made for the call, `elapsed` its seconds, waits included; `request_id` is the
+    server's id of the last request; `partials` holds the `PartialImage` events that had arrived, and `images` the
+    images that were complete, before the error. `damaged` holds what came in place of an image and, by its own bytes,
+    is none or is truncated (`Image.flaw`): it may have been paid for. Billed: `maybe_billed` says it. To do: catch it
+    after the errors that need something else.
     """
 
     maybe_billed: bool = False
@@ -105,25 +77,29 @@ class ImagesError(Exception):
 
 
 class OutcomeUnknownError(ImagesError):
-    """Sent, but it is unknown whether it was executed: sending it again may cost twice. The base of all such errors."""
+    """The request was sent, but it is unknown whether it was executed: sending it again may cost twice.
+
+    The mixin base class of every such error; catch it to handle all unknown outcomes alike. To do: keep `partials` and
+    `images`, and send again only if paying twice is acceptable (`RetryPolicy(retry_unknown=True)`).
+    """
 
     maybe_billed = True
 
 
 class ConfigurationError(ImagesError):
-    """The client cannot work with its settings: no key, an unusable base_url, a header that cannot be sent."""
+    """The client cannot work with its settings: no key, a bad base_url. To do: change what the message names."""
 
 
 class RequestInvalidError(ImagesError):
-    """The request is invalid; nothing was sent."""
+    """The request is invalid; nothing was sent. To do: change the parameters that the message names."""
 
 
 class BatchFolderError(ConfigurationError):
-    """A batch cannot use its folder: it is in use by another process, not a batch's, or its input was changed."""
+    """A batch cannot use its folder: in use, not a batch's, or of another input. To do: choose another folder."""
 
 
 class BatchInputError(RequestInvalidError):
-    """The input of a batch has bad rows: `problems` has each with its line; nothing was sent."""
+    """The input of a batch has bad rows, all in `problems`; nothing was sent. To do: correct the rows."""
 
     def __init__(self, message: str, *, problems: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -134,8 +110,9 @@ class APIStatusError(ImagesError):
     """The server answered with an error, by HTTP status or by an error event in mid-stream (then `status_code` is 200).
 
     `code`, `type` and `param` are the server's own, `body` its decoded JSON, if any; `retry_after` is the requested
-    wait in seconds, if any; `reason` is the server's message alone, on one short line, or empty. `status_code` is 0 if
-    only the text of an error is left.
+    wait in seconds, None if there is none; `reason` is the server's message alone, on one short line, empty if there is
+    none. `status_code` is 0 if only the text of an error is left. To do: catch its subclasses; for other statuses see
+    `code` and `reason`.
     """
 
     retry_after: float | None = None
@@ -162,13 +139,14 @@ class APIStatusError(ImagesError):
 
 
 class BadRequestError(APIStatusError):
-    """400, 413, 422: the request is wrong; sending it again does not help."""
+    """400, 413, 422: the request is wrong; sending it again does not help. To do: change what `param` names."""
 
 
 class ModerationBlockedError(BadRequestError):
     """The safety system blocked the prompt (stage "input") or the image (stage "output"); never sent again.
 
     `categories` are as coarse as the server's and may be empty; `stage` is "unknown" if the server does not name it.
+    Billed: no for stage "input"; for "output" the server does not say. To do: change the prompt.
     """
 
     categories: tuple[str, ...] = ()
@@ -176,35 +154,35 @@ class ModerationBlockedError(BadRequestError):
 
 
 class AuthenticationError(APIStatusError):
-    """401: the key is missing, wrong, or lacks a scope."""
+    """401: the key is missing, wrong, or lacks a scope. To do: check the key, and that it is this server's."""
 
 
 class PermissionDeniedError(APIStatusError):
-    """403: the key is valid, but the request is not allowed."""
+    """403: the key is valid, but the request is not allowed. To do: get access for its account or project."""
 
 
 class NotFoundError(APIStatusError):
-    """404: no such model, or no such path under this base_url."""
+    """404: no such model, or no such path under this base_url. To do: check both; most URLs end in /v1."""
 
 
 class RateLimitError(APIStatusError):
-    """429 for the rate: waiting helps; `retry_after` is the wait in seconds."""
+    """429 for the rate; `retry_after` is the wait in seconds. To do: wait, or set `Limits` and `RetryPolicy`."""
 
 
 class QuotaExhaustedError(APIStatusError):
-    """The account's money or quota is used up: waiting does not help. Not a `RateLimitError`, although often a 429."""
+    """The account's money or quota is used up (often a 429): waiting does not help. To do: add credit."""
 
 
 class InternalServerError(APIStatusError):
-    """5xx: the server failed."""
+    """5xx: the server failed. To do: send again later, unless `maybe_billed`; tell its owner the `request_id`."""
 
 
 class APIConnectionError(ImagesError):
-    """The connection failed, or broke."""
+    """The connection failed, or broke. To do: check network and proxy; send again, unless `maybe_billed`."""
 
 
 class APITimeoutError(APIConnectionError, TimeoutError):
-    """A timer expired: `timer` is "connect", "first_byte", "idle" or "total", `seconds` its length."""
+    """`timer` (connect, first_byte, idle or total) expired after `seconds`. To do: set `Timeouts`."""
 
     def __init__(self, message: str, *, timer: str = "", seconds: float = 0.0) -> None:
         super().__init__(message)
@@ -219,25 +197,30 @@ class SharedLimitError(APIConnectionError):
 
 
 class StreamInterruptedError(APIConnectionError, OutcomeUnknownError):
-    """The response ended or broke before its completed image; `partials` and `images` hold what had arrived."""
+    """The response ended before its image; `partials` and `images` hold what came. To do: use these, or pay twice."""
 
 
 class DecodeError(OutcomeUnknownError):
-    """A successful response could not be decoded, and may have been billed; `body` is its JSON, if that is small."""
+    """A successful response could not be decoded; its image may have been paid for.
+
+    `body` is its decoded JSON without secrets and base64, if it is small; None if it was not JSON. To do: see `body`
+    and `damaged`; check that `base_url` is an API and no web page.
+    """
 
     body: object = None
 
 
 class ResponseTooLargeError(OutcomeUnknownError):
-    """The response exceeded a size limit and was aborted; its image may have been paid for."""
+    """The response exceeded a size limit and was aborted. To do: raise `Limits(max_picture_bytes=…)`."""
 
 
 class DownloadError(ImagesError):
     """An image is behind a URL and could not be fetched: it is paid for, and need not be generated again.
 
-    `url` is its complete URL, signature included, `urls` are all of them; `response` is the `ImageResult` with the
-    images that came and those that did not, for `client.download`; `status_code` is that of the last response, if any;
-    `reason` is the message without its advice.
+    `url` is its complete URL, signature included, `urls` are all of them if there are several; `response` is the
+    `ImageResult` with the images that came and those that did not, for `client.download`. `status_code` is that of the
+    last response, None without one; `reason` is the message without its advice. To do: pass `response` to
+    `client.download` before its URLs expire.
     """
 
     maybe_billed = True
@@ -261,7 +244,11 @@ class DownloadError(ImagesError):
 
 
 class PartialResultError(ImagesError):
-    """Some of several images failed: `result` holds the others, `errors` why they failed."""
+    """Some of several images failed: `result` holds the others, `errors` why they failed.
+
+    Billed: yes for `result`; for the others `maybe_billed` says it. To do: keep `result`, and request only the missing
+    number.
+    """
 
     def __init__(self, message: str, *, result: Any = None, errors: Sequence[ImagesError] = ()) -> None:
         super().__init__(message)
@@ -270,7 +257,7 @@ class PartialResultError(ImagesError):
 
 
 class ClusterError(ImagesError):
-    """The cluster that runs a batch is lost, or failed; what was sent is recorded, and another run continues."""
+    """The cluster of a batch is lost, or failed; what was sent is recorded. To do: run the same batch again."""
 
 
 class ConnectionOutcomeUnknownError(APIConnectionError, OutcomeUnknownError):

@@ -27,8 +27,10 @@ ALLOWED: dict[str, set[str]] = {
     "many": {"catalog", "models"},
     "ratelimit": {"models", "wire"},
     "http": {"models", "wire"},
-    "client": {"catalog", "http", "many", "models", "ratelimit", "validation", "wire"},
-    "batch": {"catalog", "client", "many", "models", "wire"},
+    "telemetry": {"catalog", "models"},
+    "client": {"catalog", "http", "many", "models", "ratelimit", "telemetry", "validation", "wire"},
+    "batch_api": {"client", "http", "models", "wire"},
+    "batch": {"batch_api", "catalog", "client", "many", "models", "wire"},
     "cluster": {"batch", "catalog", "client", "http", "many", "models", "validation", "wire"},
     "server": set(),
     "cli": {PUBLIC, "_util", "_version", "server", "studio"},
@@ -36,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "web": {PUBLIC},
     "studio": {PUBLIC, "web"},
     "__main__": {"cli"},
-    "__init__": {"batch", "catalog", "client", "cluster", "http", "many", "models"},
+    "__init__": {"batch", "catalog", "client", "cluster", "http", "many", "models", "telemetry"},
 }
 # Which parts may import a library; the client core lives from attrs and pybase64 besides.
 LIBRARIES = {
@@ -44,6 +46,7 @@ LIBRARIES = {
     "click": {"cli"},
     "rich": {"cli"},
     "PIL": {"cli", "server"},
+    "opentelemetry": {"telemetry"},
     "redis": {"ratelimit"},
 }
 # Started by people who may never need the server: they import it inside a function.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -36,27 +37,51 @@ def open_part(folder: Path, name: str) -> tuple[BinaryIO, Path]:
     return create_part(path), path
 
 
+class TextFile:
+    """The file `name` in UTF-8, which replaces an older one when it is `publish`ed; `close` it in any case.
+
+    Every method but `close` raises OSError.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._file, self._part = open_part(folder, name)
+        self._target = folder / name
+        self._data = bytearray()
+
+    def write(self, text: str) -> None:
+        """Add a text; it is written in large steps."""
+        self._data += text.encode("utf-8", "replace")
+        if len(self._data) >= _WRITE_SIZE:
+            self._write_some()
+
+    def publish(self) -> Path:
+        """Write the rest, and give the file its name."""
+        while self._data:
+            self._write_some()
+        self._file.close()
+        return publish(self._part, self._target, overwrite=True)
+
+    def close(self) -> None:
+        """Remove what was not published. Idempotent."""
+        self._file.close()
+        self._part.unlink(missing_ok=True)
+
+    def _write_some(self) -> None:
+        del self._data[: self._file.write(self._data)]  # a nearly full disk takes a part, without an error
+
+
 def replace_text(folder: Path, name: str, pieces: Iterable[str]) -> Path:
     """Write the file `name` in UTF-8, replacing an older one, and return its path. Raises OSError."""
-    file, part = open_part(folder, name)
-    try:
-        with file:
-            write_pieces(file, pieces)
-        return publish(part, folder / name, overwrite=True)
-    except BaseException:
+    with closing(TextFile(folder, name)) as file:
+        for piece in pieces:
+            file.write(piece)
+        return file.publish()
+
+
+def remove_parts(folder: Path, name: str) -> None:
+    """Remove the part files of `name` that killed processes left, where no other process writes it. Raises OSError."""
+    for part in folder.glob(f".{name}.*.part"):
         part.unlink(missing_ok=True)
-        raise
-
-
-def write_pieces(file: BinaryIO, pieces: Iterable[str]) -> None:
-    """Write in large steps; a nearly full disk takes part of one, without an error."""
-    data = bytearray()
-    for piece in pieces:
-        data += piece.encode("utf-8", "replace")
-        if len(data) >= _WRITE_SIZE:
-            del data[: file.write(data)]
-    while data:
-        del data[: file.write(data)]
 
 
 def publish(part: Path, target: Path, *, overwrite: bool) -> Path:

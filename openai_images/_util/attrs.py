@@ -6,7 +6,9 @@ then the object is incomplete.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
 from typing import Any, TypeVar
 
 from attrs import NOTHING, Attribute, AttrsInstance, fields
@@ -43,6 +45,28 @@ def is_number(value: object) -> bool:
 def is_count(value: object) -> bool:
     """Whether this is a whole number above 0."""
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def keyword_hints(cls: type[_Class]) -> type[_Class]:
+    """Class decorator for an attrs class: the TypeError for an unknown keyword names the near one."""
+    original: Callable[..., None] = getattr(cls, "__init__")  # noqa: B009  type checkers refuse the access
+
+    @wraps(original)
+    def __init__(self: _Class, *args: Any, **keywords: Any) -> None:  # noqa: N807
+        try:
+            original(self, *args, **keywords)
+        except TypeError:
+            names = tuple(inspect.signature(original).parameters)[1:]
+            unknown = [name for name in keywords if name not in names]
+            if not unknown:
+                raise
+            # Imported when it is needed: valid keywords never load it.
+            from openai_images._util.names import unknown_keyword  # noqa: PLC0415
+
+            raise unknown_keyword(cls.__name__, unknown[0], names) from None
+
+    setattr(cls, "__init__", __init__)  # noqa: B010  type checkers refuse the assignment
+    return cls
 
 
 def safe_repr(cls: type[_Class]) -> type[_Class]:

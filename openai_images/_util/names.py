@@ -1,4 +1,4 @@
-"""The errors for a public name that a lazy module does not have, with the name that was probably meant.
+"""The errors for a name that a lazy module or a constructor does not have, with the name that was probably meant.
 
 Must not: be imported before a name is missing.
 """
@@ -23,6 +23,13 @@ def missing_name(module: str, name: str, names: Sequence[str]) -> AttributeError
         return ImportError(f"cannot import name {name!r} from {module!r}{advice}", name=module)
     # Without the module as `obj` the interpreter does not add the same advice once more.
     return AttributeError(f"module {module!r} has no attribute {name!r}{advice}", name=name, obj=None)
+
+
+def unknown_keyword(class_name: str, name: str, names: Sequence[str]) -> TypeError:
+    """Return what a constructor raises for a keyword `name` that is not one of its `names`."""
+    matches = difflib.get_close_matches(name.lower(), names, 1)
+    advice = f"did you mean {matches[0]!r}?" if matches else f"there are {', '.join(names)}"
+    return TypeError(f"{class_name} has no keyword {name[:40]!r}; {advice}")
 
 
 def _is_from_import() -> bool:

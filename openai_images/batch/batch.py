@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from attrs import evolve
+
 from openai_images._util.aio import run_to_completion
 from openai_images._util.attrs import safe_repr
 from openai_images.batch.batch_runner import BatchRunner
@@ -42,6 +44,9 @@ class Batch:
     `s3://bucket/run`: it runs its part of the items, and the images of a URL have a `url` in the place of a path. With
     an `engine`, such as `DaskEngine(client)`, the items run in the processes of a cluster, which all see `out`; a stop
     then withdraws what no process has begun, and what is in flight goes on there when the block is left.
+
+    `client` sends the requests, with its limits and retries; `items` have unique keys; `options` say what it may cost
+    and what is sent again.
     """
 
     def __init__(  # noqa: PLR0913  the last is for tests
@@ -62,8 +67,10 @@ class Batch:
             raise TypeError(
                 "a shard needs no engine, and an engine shares the items out itself: give one of them"
             )
+        if options.economy and (shard is not None or engine is not None):
+            raise TypeError("economy sends from one machine: leave shard and engine out")
         self._out, self._opener, self._engine = os.fspath(out), shard, engine
-        self._options = options
+        self._options = evolve(options, prices=options.prices.at_half()) if options.economy else options
         self._progress = progress
         self._disk = disk or Disk()
         self._runner: BatchRunner | None = None

@@ -30,6 +30,7 @@ from openai_images.errors import ImagesError
 from openai_images.many.failure_streaks import FailureStreak
 from openai_images.many.items import RequestItem, RunOptions
 from openai_images.many.outcomes import Outcomes
+from openai_images.many.runner import Runner
 from openai_images.models.outcomes import CallObserver, Outcome, Progress
 from openai_images.models.results import ImageResult
 
@@ -52,14 +53,25 @@ class BatchRunner:
         for key, representative in self.plan.same.items():
             if representative in opened.stems:
                 self._duplicates.setdefault(representative, []).append(self._items[key])
-        self._to_send = frozenset(opened.plan.to_send)
-        self._order = dict.fromkeys((*opened.plan.to_fetch, *opened.plan.to_send))  # URLs expire
+        self._to_send = dict.fromkeys(() if options.economy else opened.plan.to_send)
+        self._order = dict.fromkeys((*opened.plan.to_fetch, *self._to_send))  # URLs expire
         self._work: dict[str, WorkItem] = {}  # what was started
         self._pending: deque[Outcome] = deque()
         self._started = False
         self._remote = remote
         self._streak = FailureStreak(options.max_identical_failures)  # of the items that run elsewhere
-        self._outcomes = Outcomes(self._requests(), self._run_item, self._run_options(settings))
+        self._outcomes = Outcomes(
+            self._requests(), self._run_item, self._run_options(settings), self._new_runner()
+        )
+
+    def _new_runner(self) -> Callable[..., Runner]:
+        if not self._options.economy:
+            return Runner
+        from openai_images.batch.economy_run import economy_runner  # noqa: PLC0415  others start without it
+
+        work_of = partial(planned_work, self._opened, options=self._options, can_send=False)
+        work = (self._items, self.plan.to_send, work_of, self._make_thumbnails)
+        return economy_runner(self._run, self._options, *work)
 
     def _run_options(self, settings: RunSettings) -> RunOptions:
         options, caller, remote, progress = settings.options, settings.caller, self._remote, settings.progress
@@ -75,6 +87,7 @@ class BatchRunner:
             on_stop=(lambda: None) if remote is None else remote.stop,
             show_prompts=caller.show_prompts and options.record_prompts,
             max_identical_failures=options.max_identical_failures,
+            observer=caller.run_observer(),
         )
 
     async def next(self) -> Outcome:
@@ -95,12 +108,8 @@ class BatchRunner:
                 self._run.stop_reason.set("failures")
                 raise
             self._pending.append(outcome)
-            self._pending.extend(
-                [
-                    await share_outcome(self._run, item, outcome)
-                    for item in self._duplicates.get(outcome.key, ())
-                ]
-            )
+            same = self._duplicates.get(outcome.key, ())
+            self._pending.extend([await share_outcome(self._run, item, outcome) for item in same])
         return self._pending.popleft()
 
     def summary(self) -> BatchSummary:

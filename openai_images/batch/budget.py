@@ -12,6 +12,7 @@ Must not: count an unknown cost as zero.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from decimal import Decimal
 from typing import Any, Final
 
@@ -76,6 +77,9 @@ class Budget:
         self.is_unknown = False
         """Whether a request was billed whose cost nobody knows: nothing fits any more."""
         self._in_flight: set[Reservation] = set()
+        self._costs = Counter[
+            RequestCost
+        ]()  # of those in flight: many have the same, and there may be 50,000
         self._dearest: dict[str, Decimal] = {}  # US dollars for one image, by kind
         self._overruns: dict[str, Decimal] = {}  # what was billed for a worst cost of 1, where that is more
 
@@ -87,7 +91,7 @@ class Budget:
     @property
     def reserved(self) -> Decimal | None:
         """What requests in flight are expected to cost; None where that is unknown."""
-        return _sum([self.expected(each.cost) for each in self._in_flight])
+        return _sum([(self.expected(cost), count) for cost, count in self._costs.items()])
 
     def worst(self, cost: RequestCost) -> Decimal | None:
         """The most that a request may cost: its estimate, and more where this kind was billed more; None: unknown."""
@@ -113,6 +117,7 @@ class Budget:
             return None
         reservation = Reservation(cost)
         self._in_flight.add(reservation)
+        self._costs[cost] += 1
         return reservation
 
     def settle(self, reservation: Reservation, cost: Decimal | None, images: int = 0) -> None:
@@ -143,6 +148,9 @@ class Budget:
         if reservation not in self._in_flight:
             raise ValueError("this request is not in flight: it is settled or released once")
         self._in_flight.remove(reservation)
+        self._costs[reservation.cost] -= 1
+        if not self._costs[reservation.cost]:
+            del self._costs[reservation.cost]
 
     def _spend(self, of: RequestCost, cost: Decimal | None) -> None:
         spent = self.worst(of) if cost is None else cost
@@ -152,12 +160,12 @@ class Budget:
     def _fits(self, cost: RequestCost) -> bool:
         if self.limit is None:
             return True
-        others = [each.cost for each in self._in_flight]
-        worst = [self.worst(each) for each in (*others, cost)]
-        known = [each for each in worst if each is not None]
-        unknown = len(worst) - len(known)
-        exceeding = max(known) if unknown == 0 else _ZERO
-        if self.is_unknown or unknown > 1 or self.spent + sum(known) - exceeding > self.limit:
+        worst = [(self.worst(each), count) for each, count in (*self._costs.items(), (cost, 1))]
+        known = [(each, count) for each, count in worst if each is not None]
+        unknown = sum(count for each, count in worst if each is None)
+        exceeding = max(each for each, _ in known) if unknown == 0 else _ZERO
+        total = sum((each * count for each, count in known), _ZERO)
+        if self.is_unknown or unknown > 1 or self.spent + total - exceeding > self.limit:
             return False
         reserved, expected = self.reserved, self.expected(cost)
         if reserved is None:
@@ -185,8 +193,8 @@ class Budget:
         return f"<Budget {self.spent} spent, {self.in_flight} in flight, {limit}>"
 
 
-def _sum(amounts: list[Decimal | None]) -> Decimal | None:
-    known = [amount for amount in amounts if amount is not None]
+def _sum(amounts: list[tuple[Decimal | None, int]]) -> Decimal | None:
+    known = [amount * count for amount, count in amounts if amount is not None]
     return sum(known, _ZERO) if len(known) == len(amounts) else None
 
 

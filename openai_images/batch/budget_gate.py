@@ -26,13 +26,17 @@ class BudgetGate:
 
     async def reserve(self, cost: RequestCost) -> Reservation | None:
         """The reservation of a request, once it fits; None where it does not and nothing is in flight."""
-        while (reservation := self.budget.reserve(cost)) is None and self.budget.in_flight:
+        while (reservation := self.try_reserve(cost)) is None and self.budget.in_flight:
             self._explain(cost)
             self._freed.clear()
             await self._freed.wait()
+        return reservation
+
+    def try_reserve(self, cost: RequestCost) -> Reservation | None:
+        """The reservation of a request; None where it does not fit now."""
         if cost.assumed:
             self._assumed = cost
-        return reservation
+        return self.budget.reserve(cost)
 
     @property
     def assumption(self) -> str:

@@ -15,16 +15,24 @@ import asyncio
 import logging
 from collections.abc import Callable
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
 from openai_images.catalog.prices import Prices
+from openai_images.client.calls import run_observer
 from openai_images.client.client import ImagesClient
+from openai_images.client.prepared import split_counts
+from openai_images.errors import RequestInvalidError
 from openai_images.models.cost import cost_of
 from openai_images.models.options import Timing
-from openai_images.models.outcomes import CallObserver
+from openai_images.models.outcomes import CallObserver, RunObserver
 from openai_images.models.requests import GenerateRequest
 from openai_images.models.results import ImageResult
+
+if TYPE_CHECKING:
+    from openai_images.batch_api.service import BatchService
+    from openai_images.wire.requests import CompositeBody
 
 _log = logging.getLogger("openai_images")
 
@@ -48,6 +56,44 @@ class Caller:
         """Check what a call checks before it is sent. Raises `RequestInvalidError`."""
         self.client._calls.new(request)
 
+    def check_economy(self, request: GenerateRequest) -> None:
+        """Check also what a batch of the provider takes. Raises `RequestInvalidError` and `ConfigurationError`."""
+        self.batch_service()  # raises where there is none
+        self.check(request)
+        extra = request.extra_body or {}
+        if request.partial_images or any(extra.get(name) for name in ("stream", "partial_images")):
+            raise RequestInvalidError("a batch of the provider does not stream: leave partial_images out")
+        if counts := split_counts(request, stream=False):
+            raise RequestInvalidError(
+                f"n={request.n} takes {len(counts)} requests, and in economy an item is one: n is {counts[0]} at most"
+            )
+
+    def batch_service(self) -> BatchService:
+        """The provider's Batch API, by the client's key and connections. Raises `ConfigurationError`."""
+        # Imported when it is needed: other batches start without it.
+        from openai_images.batch_api.service import BatchService  # noqa: PLC0415
+
+        return BatchService(*self.client._calls.connection())
+
+    async def json_body(self, request: GenerateRequest) -> bytes | CompositeBody:
+        """The body of a request. Raises `RequestInvalidError`."""
+        return await self.client._calls.json_body(request)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Texts that no error may repeat, besides the prompt."""
+        return self.client._calls.connection()[0].secrets
+
+    @property
+    def max_image_bytes(self) -> int:
+        """The largest image that is decoded."""
+        return self.client._limits.max_picture_bytes
+
+    @property
+    def retries(self) -> int:
+        """How often what was not executed is sent again."""
+        return self.client._calls.context.retry.max_retries
+
     async def fetch(self, result: ImageResult) -> ImageResult:
         """The result with its remote images downloaded. Raises `DownloadError`."""
         return await self.client.download(result)
@@ -61,6 +107,10 @@ class Caller:
     def concurrency(self) -> int:
         """How many requests the client's limits allow at once."""
         return self.client._limits.concurrency
+
+    def run_observer(self) -> RunObserver | None:
+        """What observes a run of the batch, if the client has telemetry."""
+        return run_observer(self.client._calls.context, "batch")
 
     @property
     def show_prompts(self) -> bool:

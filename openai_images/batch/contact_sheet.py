@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from openai_images._util.atomic_file import replace_text
+from openai_images._util.atomic_file import remove_parts, replace_text
 from openai_images.batch.items import ResolvedItem
 from openai_images.batch.models import BatchOptions, BatchSummary, Thumbnail
 from openai_images.batch.plan import BatchStatus
@@ -85,6 +85,7 @@ def write_sheet(
     entries = list(entries)
     if thumbnail is not None:
         make_thumbnails(folder, [file for entry in entries for file in entry.files], thumbnail)
+    remove_parts(folder, "index.html")
     return replace_text(folder, "index.html", _render(folder, entries, header or SheetHeader()))
 
 

@@ -51,7 +51,9 @@ class BatchCosts:
     """What the requests of all runs of one folder took, by model; `notes` tell which rows could not be read."""
 
     folder: Path
+    """The batch's folder."""
     models: tuple[ModelCosts, ...]
+    """What each model took."""
     notes: tuple[str, ...] = ()
 
 
@@ -59,6 +61,8 @@ def read_batch_costs(folder: str | os.PathLike[str]) -> BatchCosts:
     """Sum the journal in a batch's folder; what is in flight counts as unpriced. Blocks.
 
     Raises `BatchFolderError`, which says what the folder is, if it is not a batch's, and OSError if it cannot be read.
+
+    `folder` is the one given as `out`, or as `--out`.
     """
     root = Path(folder)
     if not (root / _JOURNAL).is_file():
@@ -136,6 +140,11 @@ class _CostLedger(Ledger):
     def _charge(self, key: str, cost: Decimal | None, estimate: Decimal | None) -> None:
         super()._charge(key, cost, estimate)
         self._sum(key).spending.charge(cost, estimate)
+
+    def _close_open(self) -> None:
+        """Count also what is at the provider."""
+        for key, request in self._open.items():
+            self._charge(key, None, request.estimate)
 
     def _sum(self, key: str) -> _ModelSums:
         return self._sums.setdefault(self._models.get(key), _ModelSums())

@@ -195,3 +195,14 @@ def _lock_file(descriptor: int) -> None:
         os.lseek(descriptor, 0, os.SEEK_SET)
     else:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def write_file(disk: Disk, path: Path, data: bytes) -> FileStat:
+    """Write a new file and sync it. Raises OSError."""
+    descriptor = disk.create(path)
+    try:
+        disk.write(descriptor, data)
+        disk.sync(descriptor)
+        return disk.stat(descriptor)
+    finally:
+        disk.close(descriptor)

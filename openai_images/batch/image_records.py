@@ -16,18 +16,18 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from decimal import ROUND_DOWN, Decimal
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-from openai_images._util.atomic_file import replace_text
+from openai_images._util.atomic_file import TextFile, remove_parts
 from openai_images.batch.items import ResolvedItem
 from openai_images.batch.journal_reader import StoredFile
 from openai_images.batch.ledger import ItemRecord, Ledger
 from openai_images.batch.models import BatchOptions
-from openai_images.batch.parameters import encode_plain, plain_parameters
+from openai_images.batch.parameters import encode_plain, plain_parameter_names, plain_parameters
 from openai_images.batch.response_facts import ResponseFacts
 
 _CSV, _JSONL = "pictures.csv", "metadata.jsonl"
@@ -63,16 +63,62 @@ _log = logging.getLogger("openai_images")
 def write_records(root: Path, items: Collection[ResolvedItem], ledger: Ledger, options: BatchOptions) -> None:
     """Write both files into the batch's folder `root`; one that cannot be written is logged. Blocks."""
     records = _Records(root, items, ledger, options)
-    for name, lines in ((_CSV, records.csv_lines), (_JSONL, records.json_lines)):
+    files = [_RecordFile(root, _CSV, records.csv_line), _RecordFile(root, _JSONL, records.json_line)]
+    files[0].write(records.csv_header)
+    try:
+        for row in records.rows():
+            for file in files:
+                file.add(row)
+        for file in files:
+            file.publish()
+    finally:
+        for file in files:
+            file.close()
+
+
+class _RecordFile:
+    """One of the two files; after an OSError, which is logged, it takes no more."""
+
+    def __init__(self, root: Path, name: str, encode: Callable[[Mapping[str, Any]], str]) -> None:
+        self._root, self._name, self._encode = root, name, encode
+        self._file: TextFile | None = None
+        self._attempt(self._open)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Add a row."""
+        if self._file is not None:
+            self.write(self._encode(row))
+
+    def write(self, line: str) -> None:
+        """Add a line."""
+        if self._file is not None:
+            self._attempt(self._file.write, line)
+
+    def publish(self) -> None:
+        """Give the file its name."""
+        if self._file is not None:
+            self._attempt(self._file.publish)
+
+    def close(self) -> None:
+        """Remove what was not published. Idempotent."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+    def _open(self) -> None:
+        if _may_replace(self._root / self._name):
+            remove_parts(self._root, self._name)
+            self._file = TextFile(self._root, self._name)
+        else:
+            message = "%s in %s is not a batch's record of its images, and was left as it is"
+            _log.warning(message, self._name, self._root)
+
+    def _attempt(self, step: Callable[..., object], *args: str) -> None:
         try:
-            if _may_replace(root / name):
-                replace_text(root, name, lines())
-            else:
-                _log.warning(
-                    "%s in %s is not a batch's record of its images, and was left as it is", name, root
-                )
+            step(*args)
         except OSError as error:
-            _log.warning("%s could not be written to %s (%s)", name, root, error.strerror)
+            self.close()
+            _log.warning("%s could not be written to %s (%s)", self._name, self._root, error.strerror)
 
 
 def _may_replace(path: Path) -> bool:
@@ -87,43 +133,45 @@ def _may_replace(path: Path) -> bool:
 
 
 class _Records:
-    """The rows of a batch's folder: as often as they are iterated, they are made anew."""
+    """The rows of a batch's folder, and their lines."""
 
     def __init__(
         self, root: Path, items: Collection[ResolvedItem], ledger: Ledger, options: BatchOptions
     ) -> None:
-        self._root = str(root)
+        self._names = _list_names(root / "images")
         self._items = items
         self._ledger = ledger
         self._options = options
         prompts = ("prompt", "model") if options.record_prompts else ("model",)
-        given = dict.fromkeys(
-            name for item in items for name in plain_parameters(item.request, prompts=options.record_prompts)
-        )
+        requests = (item.request for item in items)
+        given = plain_parameter_names(requests, prompts=options.record_prompts)
         note = ("note",) if options.note else ()
         self._columns = tuple(dict.fromkeys((*_FIRST, *prompts, *given, *_LAST, *note)))
+        self._line = io.StringIO()
+        self._writer = csv.writer(self._line)
 
-    def csv_lines(self) -> Iterator[str]:
-        """A header, and a line for each image."""
-        line = io.StringIO()
-        writer = csv.writer(line)
-        writer.writerow(self._columns)
-        for row in self._rows():
-            writer.writerow(map(_cell, map(row.get, self._columns)))
-            yield line.getvalue()
-            line.seek(0)
-            line.truncate()
-        yield line.getvalue()
+    @property
+    def csv_header(self) -> str:
+        """The first line of the CSV file."""
+        return self._csv_line(self._columns)
 
-    def json_lines(self) -> Iterator[str]:
-        """An object for each image, without what is not known."""
-        for row in self._rows():
-            text = encode_plain(
-                {name: value for name in self._columns if (value := row.get(name)) is not None}
-            )
-            yield f"{text if text.isascii() else text.translate(_LINE_ENDS)}\n"
+    def csv_line(self, row: Mapping[str, Any]) -> str:
+        """A row as a line of CSV."""
+        return self._csv_line(map(_cell, map(row.get, self._columns)))
 
-    def _rows(self) -> Iterator[dict[str, Any]]:
+    def json_line(self, row: Mapping[str, Any]) -> str:
+        """A row as a line of JSON, without what is not known."""
+        text = encode_plain({name: value for name in self._columns if (value := row.get(name)) is not None})
+        return f"{text if text.isascii() else text.translate(_LINE_ENDS)}\n"
+
+    def _csv_line(self, cells: Iterable[Any]) -> str:
+        self._line.seek(0)
+        self._line.truncate()
+        self._writer.writerow(cells)
+        return self._line.getvalue()
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """A row for each image."""
         known, prompts = {item.key for item in self._items}, self._options.record_prompts
         shared: set[str] = set()
         for item in self._items:
@@ -169,7 +217,16 @@ class _Records:
         if not file.name.startswith("images/"):
             return False
         is_damaged = record.state != "done" and ".damaged." in file.name
-        return not is_damaged and os.path.exists(f"{self._root}/{file.name}")  # noqa: PTH110  a Path for each is slow
+        return not is_damaged and file.name.removeprefix("images/") in self._names
+
+
+def _list_names(folder: Path) -> frozenset[str]:
+    """The names of the files in a folder: to look for each of many is much slower."""
+    try:
+        with os.scandir(folder) as listing:
+            return frozenset(entry.name for entry in listing if entry.is_file())
+    except OSError:
+        return frozenset()
 
 
 def _shares(facts: Sequence[ResponseFacts]) -> Sequence[tuple[int, int]]:

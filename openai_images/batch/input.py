@@ -63,6 +63,8 @@ def read_batch_items(  # noqa: PLR0913  keywords
     file's folder, or a URL, or several) the row is an edit. With `comments`, lines that begin with `#` are skipped.
     `defaults` apply to rows that do not set them. A row without a key has its number, from 1, in five digits.
     Raises `BatchInputError` whose `problems` are all bad rows, and OSError where the file cannot be read.
+
+    `source` is a path, or a text stream such as `sys.stdin`.
     """
     name = str(source) if isinstance(source, str | os.PathLike) else getattr(source, "name", "the input")
     where = repr(str(name))

@@ -121,6 +121,10 @@ class ItemRunner(CallObserver):
         await self._recorder.record("refused", error_fields(error))
         await self._observer.on_not_executed(error)
 
+    def on_retry(self, attempt: int, error: ImagesError, seconds: float) -> None:
+        """The request is sent again."""
+        self._observer.on_retry(attempt, error, seconds)
+
     async def _generate(self) -> ImageResult:
         breaker = self._run.breaker
         while True:

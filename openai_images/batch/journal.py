@@ -1,7 +1,8 @@
 """Writes the journal: one JSON object per line, one line per change of state.
 
 Invariants: states are `begun` (a run), `sent` (the request's first byte is next), `refused` (not executed), `done`,
-`away` (answered, its images are behind `urls`), `failed` and `unknown`. Rows hold no prompt but a digest of the
+`away` (answered, its images are behind `urls`), `failed` and `unknown`; `provider_batch` rows are about a batch at the
+provider, to which the `batch` of `sent` rows refers by its tag. Rows hold no prompt but a digest of the
 request. One thread writes rows in the order of `append`, many in one sync, after the names of their images. A partial
 write is truncated; where that fails nothing more is written.
 """
@@ -33,8 +34,8 @@ from openai_images.errors import (
 from openai_images.models.results import ImageResult
 from openai_images.models.usage import usage_fields
 
-FORMAT = 1
-"""Increased when an older version would misread the rows."""
+FORMAT, PLAIN_FORMAT = 2, 1
+"""Increased when an older version would misread the rows; without batches at the provider rows are as in the first."""
 
 _IDENTIFYING_FIELDS = frozenset({"state", "key", "request", "stem", "same_as", "files"})
 """By these fields rows are found: they are never rewritten."""

@@ -22,7 +22,9 @@ from attrs import define, field, frozen
 from openai_images._util.json import is_list, is_object
 from openai_images.batch.response_facts import parse_seconds, response_facts
 
-STATES: Final = frozenset({"begun", "sent", "refused", "done", "away", "failed", "unknown"})
+STATES: Final = frozenset({"begun", "provider_batch", "sent", "refused", "done", "away", "failed", "unknown"})
+STEPS: Final = frozenset({"creating", "created", "ended"})
+"""Of a batch at the provider."""
 JournalRow: TypeAlias = dict[str, Any]
 
 _MAX_NOTES: Final = 20
@@ -172,6 +174,8 @@ def _parse_row(value: object) -> dict[str, Any] | None:
         return None
     if state == "begun":
         return value if _is_count(value.get("format", 0), _MAX_INTEGER) else None
+    if state == "provider_batch":
+        return value if _is_provider_batch(value) else None
     files = value.get("files", [])
     if not isinstance(value.get("key"), str) or not is_list(files) or not all(map(is_file, files)):
         return None
@@ -187,6 +191,19 @@ def _parse_row(value: object) -> dict[str, Any] | None:
     if state not in ("sent", "refused") and (facts := response_facts(value)):
         row["facts"] = facts
     return None if state == "away" and "urls" not in row else row
+
+
+def _is_provider_batch(row: dict[str, Any]) -> bool:
+    """Whether the row names a batch at the provider, its step, when it was created, and then its id."""
+    step = row.get("step")
+    return (
+        row.get("key") is None
+        and isinstance(row.get("tag"), str)
+        and isinstance(step, str)
+        and step in STEPS
+        and (step == "ended" or _is_count(row.get("since"), _MAX_INTEGER))
+        and (step != "created" or isinstance(row.get("id"), str))
+    )
 
 
 def _is_text(value: object) -> bool:
@@ -245,6 +262,7 @@ _FIELD_CHECKS: Sequence[tuple[str, Callable[[Any], bool] | None]] = (
     ("billed", None),
     ("adopted", None),
     ("same_as", _is_text),
+    ("batch", _is_text),
     ("cost", None),
     ("estimate", None),
 )

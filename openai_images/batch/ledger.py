@@ -1,8 +1,9 @@
 """Sums the journal's rows: where each item stands, and what was spent.
 
 Invariants: pure; rows count in the order of the file, never by their time. An item that was sent and has no end is
-unknown, and so is one whose row cannot be read. Money is Decimal, in US dollars: a `sent` row may have cost its
-estimate until a later row settles it; an unknown cost is never zero.
+unknown, and so is one whose row cannot be read; while its batch at the provider has not ended it is submitted. Money is
+Decimal, in US dollars: a `sent` row may have cost its estimate until a later row settles it; an unknown cost is never
+zero.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from openai_images._util.filenames import casefold_name, stem_of
 from openai_images.batch.journal_reader import JournalContents, JournalRow, StoredFile
 from openai_images.batch.response_facts import NO_FACTS, ResponseFacts, parse_amount, response_facts
 
-State: TypeAlias = Literal["pending", "done", "away", "failed", "unknown"]
+State: TypeAlias = Literal["pending", "submitted", "done", "away", "failed", "unknown"]
 
 _ZERO = Decimal(0)
 
@@ -97,6 +98,21 @@ class _OpenRequest:
 
     estimate: Decimal | None
     standing: ItemRecord
+    batch: str = ""
+
+
+@define
+class SubmittedBatch:
+    """A batch at the provider that has not ended.
+
+    `tag` names it in its metadata; `id` is "" until it is known; `since` is when it was about to be created, in Unix
+    seconds. `keys` are those of its items that have no end, in their order.
+    """
+
+    tag: str
+    since: float
+    id: str = ""
+    keys: dict[str, None] = field(factory=dict[str, None], repr=False)
 
 
 @define
@@ -110,6 +126,7 @@ class Ledger:
     spending: Spending = field(factory=Spending)
     estimates: Mapping[str, Decimal | None] = field(factory=dict[str, "Decimal | None"], repr=False)
     stems: dict[str, int] = field(factory=dict[str, int], repr=False)
+    batches: dict[str, SubmittedBatch] = field(factory=dict[str, SubmittedBatch], init=False)
     _open: dict[str, _OpenRequest] = field(factory=dict[str, _OpenRequest], init=False)
 
     @classmethod
@@ -133,7 +150,9 @@ class Ledger:
     def add(self, row: JournalRow) -> None:
         """Count a row."""
         state, key = row["state"], row.get("key")
-        if isinstance(key, str) and state != "begun":
+        if state == "provider_batch":
+            self._add_batch(row)
+        elif isinstance(key, str) and state != "begun":
             for file in row.get("files", ()):
                 self.stems.setdefault(casefold_name(stem_of(file["name"])), 1)
             if stem := casefold_name(row.get("stem", "")):
@@ -145,22 +164,47 @@ class Ledger:
             else:
                 self._add_end(key, row, state)
 
+    @property
+    def submitted_estimate(self) -> Decimal:
+        """What the items at the provider may cost."""
+        keys = [key for batch in self.batches.values() for key in batch.keys]
+        return sum((self._open[key].estimate or _ZERO for key in keys), _ZERO)
+
+    def _add_batch(self, row: JournalRow) -> None:
+        tag = row["tag"]
+        if row["step"] == "creating":
+            self.batches.setdefault(tag, SubmittedBatch(tag, row["since"]))
+        elif row["step"] == "created":
+            self.batches.setdefault(tag, SubmittedBatch(tag, row["since"])).id = row["id"]
+        elif (batch := self.batches.pop(tag, None)) is not None:
+            for key in batch.keys:  # none, unless rows were lost
+                self.records[key] = evolve(self.records[key], state="unknown", reason=_UNANSWERED)
+
+    def _pop_open(self, key: str) -> _OpenRequest | None:
+        request = self._open.pop(key, None)
+        if request is not None and (batch := self.batches.get(request.batch)) is not None:
+            batch.keys.pop(key, None)
+        return request
+
     def _add_sent(self, key: str, row: JournalRow) -> None:
-        earlier = self._open.get(key)
+        earlier = self._pop_open(key)
         if earlier is not None:  # sent again by `retry_unknown`
             self._charge(key, None, earlier.estimate)
         recorded = parse_amount(row.get("estimate"))
         estimate = self.estimates.get(key) if recorded is None else recorded
         standing = self.get(key)
-        self._open[key] = _OpenRequest(estimate, standing)
+        batch = self.batches.get(row.get("batch", ""))
+        self._open[key] = _OpenRequest(estimate, standing, "" if batch is None else batch.tag)
+        if batch is not None:
+            batch.keys[key] = None
         kept_files = tuple(map(StoredFile.from_row, row.get("files", ())))  # the request is for the others
         self.records[key] = ItemRecord(
-            "unknown",
+            "unknown" if batch is None else "submitted",
             str(row.get("request", "")),
             str(row.get("stem", "")),
             row.get("pictures") or 1,
             kept_files,
-            reason="it was sent, and the run ended before its answer came",
+            reason=_UNANSWERED if batch is None else "it is in a batch at the provider",
             cost=standing.cost if kept_files else None,
             partial=bool(kept_files),
             earlier_facts=tuple((stem_of(file.name), standing.facts_of(file)) for file in kept_files),
@@ -168,7 +212,7 @@ class Ledger:
 
     def _add_refused(self, key: str) -> None:
         """It was not executed, so it stands where it stood: what was unknown stays unknown."""
-        request = self._open.pop(key, None)
+        request = self._pop_open(key)
         if request is not None:
             self.records[key] = request.standing
 
@@ -176,7 +220,7 @@ class Ledger:
         """Charge an open request; another was charged by an earlier row, unless this one has a cost."""
         if state != "done" and row.get("urls"):
             state = "away"
-        request = self._open.pop(key, None)
+        request = self._pop_open(key)
         cost = None if state == "unknown" else parse_amount(row.get("cost"))
         is_billed = state != "failed" or row.get("billed")
         if is_billed and (request is not None or cost is not None):
@@ -218,13 +262,16 @@ class Ledger:
             self.records[key] = evolve(self.get(key), files=files)
 
     def close_open(self) -> None:
-        """Nothing is in flight: requests without an end are unknown, and may have cost their estimate."""
+        """Requests without an end are unknown, and may have cost their estimate; not those at the provider."""
+        live = {key: request for key, request in self._open.items() if request.batch in self.batches}
         for key, request in self._open.items():
-            self._charge(key, None, request.estimate)
-        self._open.clear()
+            if key not in live:
+                self._charge(key, None, request.estimate)
+        self._open = live
 
     def _charge(self, key: str, cost: Decimal | None, estimate: Decimal | None) -> None:  # noqa: ARG002  `costs.py`
         self.spending.charge(cost, estimate)
 
 
 _NEVER_SENT = ItemRecord()
+_UNANSWERED = "it was sent, and the run ended before its answer came"

@@ -58,6 +58,8 @@ def expand_matrix(
     read as in a CSV cell. `variables` have texts for `{name}` in prompts; with them, `{{` and `}}` stand for braces.
     A key is the item's own and its values: `fox-low-gpt-image-2`. Raises `BatchInputError` with all problems: unknown
     names, no values or equal ones, a name that nothing uses, a `{name}` without values.
+
+    `items` are usually those of `read_batch_items`.
     """
     items = tuple(items)
     problems: list[str] = []

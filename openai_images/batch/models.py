@@ -13,8 +13,9 @@ from typing import TypeAlias
 
 from attrs import field, frozen
 
-from openai_images._util.attrs import is_count, is_number, must_be, repr_names, short_repr
+from openai_images._util.attrs import is_count, is_number, keyword_hints, must_be, repr_names, short_repr
 from openai_images.catalog.prices import PUBLISHED_PRICES, Prices, is_amount
+from openai_images.errors import ConfigurationError
 from openai_images.many.failure_streaks import DEFAULT_IDENTICAL_FAILURES
 from openai_images.models.notebook import table_of_fields
 from openai_images.models.requests import GenerateRequest
@@ -30,6 +31,7 @@ class BatchItem:
 
     key: str
     request: GenerateRequest
+    """What to send: a `GenerateRequest`, or an `EditRequest`."""
     line: int | None = None
 
 
@@ -40,6 +42,7 @@ _dollars = must_be(
 _seconds = must_be("a number of seconds, 0 or more", lambda value: is_number(value) and value >= 0)
 
 
+@keyword_hints
 @frozen(kw_only=True)
 class BatchOptions:
     """How many requests at once, for how much money, and what is sent again.
@@ -54,7 +57,10 @@ class BatchOptions:
     may have cost money or rejected the account, the batch ends; None: it continues. While the server is unreachable
     the batch waits, for `max_outage` seconds at a time. `thumbnail` makes a small WebP copy of the image in its first
     path at its second, for `index.html`, which begins with the remark `note`. Without `record_prompts` no file of the
-    folder and no outcome shows a prompt, nor `extra_body`. Raises `ConfigurationError`.
+    folder and no outcome shows a prompt, nor `extra_body`. `economy` sends requests in batches of the provider's Batch
+    API, which runs them within a day at half of `prices`: `concurrency`, `max_identical_failures` and the client's
+    rate limits do not count then. With `cancel` it sends nothing: batches at the provider are cancelled, and what they
+    have done is collected. Raises `ConfigurationError`.
     """
 
     concurrency: int | None = field(default=None, validator=_count)
@@ -70,6 +76,12 @@ class BatchOptions:
     thumbnail: Thumbnail | None = None
     note: str = ""
     record_prompts: bool = True
+    economy: bool = False
+    cancel: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if self.cancel and not self.economy:
+            raise ConfigurationError("cancel is for batches at the provider: give economy=True with it")
 
 
 @short_repr
@@ -77,8 +89,9 @@ class BatchOptions:
 class BatchPlan:
     """Where a batch stands, by keys in the order of its items; `to_send` is what a run will send.
 
-    `done`, `away`, `pending`, `failed`, `unknown` and `missing` are disjoint and complete: `away` was paid for, and a
-    run fetches its images from URLs; `pending` was never sent, or not executed; `unknown` may have been billed;
+    `done`, `away`, `submitted`, `pending`, `failed`, `unknown` and `missing` are disjoint and complete: `away` was paid
+    for, and a run fetches its images from URLs; `submitted` is in a batch at the provider, from which a run with
+    `BatchOptions(economy=True)` collects it; `pending` was never sent, or not executed; `unknown` may have been billed;
     `missing` was done, and its images are gone. Of the done, `adopted` images were found without their row, and
     `altered` ones are not what was written; of the failed and unknown, `incomplete` ones have some of their images.
     `changed` are pending: they had failed, and their request is another one now. `removed` are in the journal and no
@@ -88,14 +101,24 @@ class BatchPlan:
     """
 
     total: int
+    """How many items there are."""
     done: tuple[str, ...] = field(default=(), repr=repr_names)
+    """Keys whose images are in the folder."""
     away: tuple[str, ...] = field(default=(), repr=repr_names)
+    """Keys whose images are paid for and still behind URLs; a run fetches them."""
+    submitted: tuple[str, ...] = field(default=(), repr=repr_names)
+    """Keys that are in a batch at the provider; a run in economy collects them."""
     pending: tuple[str, ...] = field(default=(), repr=repr_names)
+    """Keys that were never sent, or certainly not executed."""
     failed: tuple[str, ...] = field(default=(), repr=repr_names)
+    """Keys whose request failed."""
     unknown: tuple[str, ...] = field(default=(), repr=repr_names)
+    """Keys that may have been billed, without all of their images."""
     missing: tuple[str, ...] = field(default=(), repr=repr_names)
+    """Keys that were done, and whose images are gone."""
     adopted: tuple[str, ...] = field(default=(), repr=repr_names)
     altered: tuple[str, ...] = field(default=(), repr=repr_names)
+    """Of the done, those whose images are not what was written."""
     changed: tuple[str, ...] = field(default=(), repr=repr_names)
     incomplete: tuple[str, ...] = field(default=(), repr=repr_names)
     removed: tuple[str, ...] = field(default=(), repr=repr_names)
@@ -119,33 +142,45 @@ class BatchPlan:
 class BatchSummary:
     """Where a batch stands after a run, or during it.
 
-    `done`, `away` (paid for, and behind a URL that could not be fetched), `failed`, `unknown`, `missing` and
-    `not_started` are all items there are; `earlier` of the done were so before this run, `blocked` of the failed are
-    the safety system's, and `incomplete` failed and unknown ones have some of their images, but not all. `reason`
-    says what ended the run before all was sent: "" (nothing), "budget", "quota", "stopped" (`stop()`), "folder" (it
-    could not be written), "server" (it could not be reached), "key" (it was not accepted), "cluster" (it was lost) or
-    "failures" (too many identical ones in a row). `spent` US dollars went in all runs, None where no cost is known;
-    `unpriced` results, and requests that may have been billed, are not in it. `saved_elsewhere` are images that the
-    folder did not take. `elapsed` seconds are this run's. `assumed_cost` says what the budget assumes of a cost that is
-    not certain, and how to make it certain.
+    `done`, `away` (paid for, and behind a URL that could not be fetched), `submitted` (in a batch at the provider),
+    `failed`, `unknown`, `missing` and `not_started` are all items there are; `earlier` of the done were so before this
+    run, `blocked` of the failed are the safety system's, and `incomplete` failed and unknown ones have some of their
+    images, but not all. `reason` says what ended the run before all was sent: "" (nothing), "budget", "quota",
+    "stopped" (`stop()`), "folder" (it could not be written), "server" (it could not be reached), "key" (it was not
+    accepted), "cluster" (it was lost) or "failures" (too many identical ones in a row). `spent` US dollars went in all
+    runs, None where no cost is known; `unpriced` results, and requests that may have been billed, are not in it.
+    `saved_elsewhere` are images that the folder did not take. `elapsed` seconds are this run's. `assumed_cost` says
+    what the budget assumes of a cost that is not certain, and how to make it certain.
     """
 
     total: int
+    """How many items there are."""
     done: int = 0
+    """Items whose images are in the folder."""
     away: int = 0
+    """Items that are paid for, and whose images could not be fetched from their URLs."""
     failed: int = 0
+    """Items whose request failed."""
     blocked: int = 0
+    """Of the failed, those that the safety system blocked."""
     unknown: int = 0
+    """Items that may have been billed, without all of their images."""
     missing: int = 0
+    """Items that were done, and whose images are gone."""
     not_started: int = 0
+    """Items that were not sent."""
     earlier: int = 0
+    """Of the done, those that were done before this run."""
     reason: str = ""
     spent: Decimal | None = None
     unpriced: int = 0
     saved_elsewhere: tuple[str, ...] = field(default=(), repr=repr_names)
     elapsed: float = 0.0
     incomplete: int = 0
+    """Failed and unknown items that have some of their images."""
     assumed_cost: str = ""
+    submitted: int = 0
+    """Items that are in a batch at the provider."""
 
     def _repr_html_(self) -> str:
         return table_of_fields("Batch", self)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from typing import Any, Final, cast
 
 from openai_images._util.plain_json import json_value
@@ -24,11 +25,17 @@ encode_plain = json.JSONEncoder(
 
 def plain_parameters(request: GenerateRequest, *, prompts: bool) -> dict[str, Any]:
     """The parameters that were set; without `prompts` neither the prompt nor `extra_body`."""
+    left_out = _LEFT_OUT if prompts else _LEFT_OUT | _PROMPTS
     return {
-        name: _plain(name, value)
-        for name, value in set_parameters(request).items()
-        if name not in _LEFT_OUT and (prompts or name not in _PROMPTS)
+        name: _plain(name, value) for name, value in set_parameters(request).items() if name not in left_out
     }
+
+
+def plain_parameter_names(requests: Iterable[GenerateRequest], *, prompts: bool) -> dict[str, None]:
+    """The names of all that `plain_parameters` gives for one of these requests, in the order in which they come."""
+    left_out = _LEFT_OUT if prompts else _LEFT_OUT | _PROMPTS
+    names = dict.fromkeys(name for request in requests for name in set_parameters(request))
+    return {name: None for name in names if name not in left_out}
 
 
 def _plain(name: str, value: Any) -> Any:

@@ -1,8 +1,8 @@
 """Decides what a run sends, from its items, the journal's ledger and the folder; and tells where every item stands.
 
 Invariants: pure. A done item is never sent again; an unknown, failed or missing one only when configured. Remote
-images are fetched before anything is sent. A changed request of an item that may have been billed stops the run
-before anything is sent.
+images are fetched before anything is sent. What is in a batch at the provider is never sent. A changed request of an
+item that may have been billed stops the run before anything is sent.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class FolderFindings:
 
 def reject_changed_items(items: Iterable[ResolvedItem], ledger: Ledger) -> None:
     """Raise `BatchFolderError` where the request of an item that may have been billed has changed."""
-    paid = ("done", "away", "unknown")
+    paid = ("done", "away", "unknown", "submitted")
     changed = [item.key for item in items if ledger.get(item.key).state in paid and _is_changed(item, ledger)]
     if changed:
         raise BatchFolderError(
@@ -70,15 +70,16 @@ def make_plan(
     states_to_send |= {"failed"} if options.retry_failed else set()
     states_to_send |= {"unknown", "away"} if options.retry_unknown else set()
     states_to_send |= {"missing"} if options.retry_missing else set()
+    states_to_send = set[str]() if options.cancel else states_to_send
     to_send = {item.key for item in items if states[item.key] in states_to_send}
-    if options.retry_missing:
+    if options.retry_missing and not options.cancel:
         to_send |= {
             item.key for item in items if states[item.key] == "failed" and _has_rest(item, ledger, options)
         }
     same = _find_duplicates(items, states, to_send) if options.dedupe else {}
     states |= {key: states[other] for key, other in same.items() if other not in to_send}
 
-    names = ("done", "away", "pending", "failed", "unknown", "missing")
+    names = ("done", "away", "submitted", "pending", "failed", "unknown", "missing")
     keys: dict[str, list[str]] = {state: [] for state in names}
     for key, state in states.items():
         keys[state].append(key)
@@ -138,7 +139,7 @@ def _representative(group: Sequence[str], states: Mapping[str, str], to_send: Co
     """The one that is done; else the one that is fetched, sent again, or settled, in this order; else the first."""
     by_choice = [key for key in group if key in to_send and states[key] != "pending"]
     settled = [key for key in group if key not in to_send and states[key] in ("failed", "unknown")]
-    done = [key for state in ("done", "away") for key in group if states[key] == state]
+    done = [key for state in ("done", "away", "submitted") for key in group if states[key] == state]
     return next(iter([*done, *by_choice, *settled, *group]))
 
 
@@ -174,7 +175,7 @@ class BatchStatus:
         return self._ledger.get(representative)
 
     def state(self, key: str) -> str:
-        """One of "pending", "done", "away", "failed", "unknown" and "missing"."""
+        """One of "pending", "submitted", "done", "away", "failed", "unknown" and "missing"."""
         record = self.record(key)
         if record is self._missing.get(key):
             return "missing"
@@ -189,6 +190,7 @@ class BatchStatus:
             total=len(states),
             done=counts["done"],
             away=counts["away"],
+            submitted=counts["submitted"],
             failed=counts["failed"],
             blocked=blocked,
             unknown=counts["unknown"],

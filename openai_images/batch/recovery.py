@@ -16,10 +16,10 @@ from openai_images._version import __version__
 from openai_images.batch.caller import Caller
 from openai_images.batch.filesystem import Disk
 from openai_images.batch.folder import BatchFolder, OpenJournal, Paths
-from openai_images.batch.image_files import ImageInventory
+from openai_images.batch.image_inventory import ImageInventory
 from openai_images.batch.item_store import JournalStore
 from openai_images.batch.items import ResolvedItem
-from openai_images.batch.journal import FORMAT, dated_row, done_row, timestamp
+from openai_images.batch.journal import FORMAT, PLAIN_FORMAT, dated_row, done_row, timestamp
 from openai_images.batch.journal_reader import JournalRow, StoredFile
 from openai_images.batch.ledger import Ledger
 from openai_images.batch.models import BatchOptions, BatchPlan
@@ -54,6 +54,11 @@ class OpenedBatch:
     def deliver(self, key: str, result: ImageResult) -> ImageResult:  # noqa: ARG002  as the protocol has it
         """The result itself: its images have paths."""
         return result
+
+    @property
+    def submitted(self) -> list[str]:
+        """The keys of items that are at the provider, also of those no longer in the input."""
+        return [key for batch in self.ledger.batches.values() for key in batch.keys]
 
     def close(self) -> None:
         """Close the journal and unlock the folder."""
@@ -110,7 +115,8 @@ class _Recovery:
         self.plan = make_plan(self.items, self.ledger, findings, self.options)
         lost_images = self.inventory.lost_images(self.plan.to_send, self.ledger)
         reject_lost_rows(lost_images, str(self.folder.paths.images))
-        reject_unsendable_items(self.items, self.plan, self.ledger, self.options, self.caller.check)
+        check = self.caller.check_economy if self.options.economy else self.caller.check
+        reject_unsendable_items(self.items, self.plan, self.ledger, self.options, check)
         kept_files = self._find_kept_files()
         stems = self._assign_stems(kept_files)
         self._write_rows([*self._duplicate_rows(), self._begun_row()])
@@ -144,7 +150,8 @@ class _Recovery:
             self.ledger.add(row)
 
     def _begun_row(self) -> JournalRow:
-        row = {"state": "begun", "key": None, "format": FORMAT, "at": self.now, "version": __version__}
+        number = FORMAT if self.options.economy or self.ledger.batches else PLAIN_FORMAT
+        row = {"state": "begun", "key": None, "format": number, "at": self.now, "version": __version__}
         return {**row, "items": self.plan.total, "to_send": len(self.plan.to_send)}
 
     def _duplicate_rows(self) -> list[JournalRow]:
@@ -172,7 +179,8 @@ class _Recovery:
     def _assign_stems(self, kept_files: Collection[str]) -> dict[str, str]:
         """The names of the files to write: those in the journal where they are free."""
         plan, ledger = self.plan, self.ledger
-        to_write = {*plan.to_send, *plan.to_fetch}
+        submitted = [key for batch in ledger.batches.values() for key in batch.keys]
+        to_write = {*plan.to_send, *plan.to_fetch, *submitted}
         if not to_write:
             return {}
         names = NameAllocator(self.inventory.stems)
@@ -180,7 +188,7 @@ class _Recovery:
             if key not in to_write and record.stem:
                 names.reserve(record.stem, record.image_count)
         stems: dict[str, str] = {}
-        for key in (*plan.to_fetch, *kept_files):  # some of its images may have this name
+        for key in (*plan.to_fetch, *submitted, *kept_files):  # some of its images may have this name
             record = ledger.get(key)
             if record.stem:
                 stems[key] = record.stem

@@ -84,7 +84,7 @@ class RunState:
     def _new_budget(self, settings: RunSettings) -> Budget:
         """The budget, which knows what was spent, and what images of each kind have cost in earlier runs."""
         limit = settings.options.budget
-        budget = Budget(limit, self.ledger.spending.upper_bound)
+        budget = Budget(limit, self.ledger.spending.upper_bound + self.ledger.submitted_estimate)
         for item in () if limit is None else settings.items:
             record = self.ledger.get(item.key)
             if record.cost is not None and record.files and record.request == item.digest:
@@ -159,7 +159,7 @@ class WorkItem:
 def planned_work(opened: OpenBatch, item: ResolvedItem, options: BatchOptions, *, can_send: bool) -> WorkItem:
     """What is to be done for an item of a batch that was opened."""
     record = opened.ledger.get(item.key)
-    kept_files = opened.kept_files.get(item.key, ())
+    kept_files = record.files if record.state == "submitted" else opened.kept_files.get(item.key, ())
     return WorkItem(
         item=item.rest(len(kept_files), options) or item,
         stem=opened.stems[item.key],

@@ -34,6 +34,7 @@ STATES: Final = {
     "unknown": "Unknown",
     "away": "Behind a URL",
     "pending": "Not yet",
+    "submitted": "At the provider",
 }
 
 STOPPED: Final = {
@@ -48,7 +49,8 @@ STOPPED: Final = {
 class SheetEntry:
     """One item of a batch: its images or its failure.
 
-    `state` is "done", "failed", "blocked" (by moderation), "unknown", "away" (behind a URL) or "pending"; `files` are
+    `state` is "done", "failed", "blocked" (by moderation), "unknown", "away" (behind a URL), "submitted" (in a
+    batch at the provider) or "pending"; `files` are
     relative to the batch's folder, with slashes; `width` and `height` in pixels are those of the first; `cost` in US
     dollars, `seconds` with waits. `group` is a number that the items of one prompt share, 0 for one that is alone, and
     `parameters` are those of an item in a group; `sources` counts the images of an edit.

@@ -1,7 +1,7 @@
 // The rows of the sheet, which of them are shown, and in which order: the part of the address behind # says that.
 // Three files make one script; this one has no layout.
 "use strict";
-const STATES = ["done", "failed", "blocked", "unknown", "away", "pending"];
+const STATES = ["done", "failed", "blocked", "unknown", "away", "pending", "submitted"];
 const NAMES = ["done", "failed", "blocked by moderation", "unknown", "behind a URL", "not yet"];
 const OF_ALL = [
   "",

@@ -45,9 +45,13 @@ class SizeRules(NamedTuple):
 
     step: int
     min_pixels: int
+    """The fewest pixels, width times height."""
     max_pixels: int
+    """The most pixels."""
     max_edge: int
+    """The longest edge in pixels."""
     max_ratio: int
+    """The most that the longer edge may be of the shorter one."""
 
 
 SIZE_RULES: Final = SizeRules(16, FEWEST_PIXELS, MOST_PIXELS, LONGEST_EDGE, 3)
@@ -64,16 +68,22 @@ class ModelSpec:
     """
 
     name: str
+    """The name to pass as `model`."""
     values: Mapping[str, tuple[str, ...]] = field(repr=repr_keys, hash=False)
     snapshots: tuple[str, ...] = ()
+    """Dated names of the same model."""
     ends: date | None = None
+    """The first day without it at OpenAI, None where no day is known."""
     azure_ends: date | None = None
+    """The first day without it at Azure, None where it is OpenAI's."""
     sizes: tuple[str, ...] = ()
     unsure: frozenset[tuple[str, str]] = frozenset()
     prompt: int = 32_000
     max_images: int = 10
     streams: bool = True
+    """Whether it can be streamed."""
     edits: bool = True
+    """Whether it edits images."""
     replacements: tuple[str, ...] = ()
 
     @property
@@ -86,12 +96,18 @@ class ModelSpec:
         return ("Azure", self.azure_ends) if azure and self.azure_ends else ("OpenAI", self.ends)
 
     def has_ended(self, today: date, *, azure: bool = False) -> bool:
-        """Return whether the model is gone on this day; the day of its end is the first without it."""
+        """Return whether the model is gone on this day; the day of its end is the first without it.
+
+        `today` is a day in UTC; `azure=True` goes by Azure's dates where they are known.
+        """
         _, end = self.end(azure=azure)
         return end is not None and end <= today
 
     def ends_soon(self, today: date, *, azure: bool = False) -> bool:
-        """Return whether the model is live on this day, but will not be in 30 days."""
+        """Return whether the model is live on this day, but will not be in 30 days.
+
+        `today` is a day in UTC; `azure=True` goes by Azure's dates where they are known.
+        """
         return not self.has_ended(today, azure=azure) and self.has_ended(today + _NOTICE, azure=azure)
 
 

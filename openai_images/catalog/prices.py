@@ -43,11 +43,17 @@ class ModelPrice:
     """
 
     text_input: Decimal | None = field(default=None, validator=_usd)
+    """Tokens of the prompt."""
     cached_text_input: Decimal | None = field(default=None, validator=_usd)
+    """Tokens of the prompt that the server had in its cache."""
     image_input: Decimal | None = field(default=None, validator=_usd)
+    """Tokens of images that are sent."""
     cached_image_input: Decimal | None = field(default=None, validator=_usd)
+    """Tokens of sent images that the server had in its cache."""
     image_output: Decimal | None = field(default=None, validator=_usd)
+    """Tokens of generated images."""
     text_output: Decimal | None = field(default=None, validator=_usd)
+    """Tokens of text that the model writes."""
 
 
 def _copy(models: Mapping[str, ModelPrice]) -> Mapping[str, ModelPrice]:
@@ -62,6 +68,7 @@ class Prices:
 
     as_of: date
     models: Mapping[str, ModelPrice] = field(converter=_copy, hash=False, repr=repr_keys)
+    """The prices of each model by its name."""
 
     def of(self, model: str | None) -> ModelPrice | None:
         """Return the prices of `model`; None if unknown. A dated snapshot has its model's prices."""
@@ -69,9 +76,21 @@ class Prices:
             return None
         return self.models.get(model) or self.models.get(model_family(model))
 
+    def at_half(self) -> Prices:
+        """Return half of these prices: those of the Batch API."""
+        halves = {
+            model: ModelPrice(**{name: None if value is None else value / 2 for name, value in _items(price)})
+            for model, price in self.models.items()
+        }
+        return evolve(self, models=halves)
+
     def with_prices(self, changes: Mapping[str, ModelPrice]) -> Prices:
         """Return these prices with `changes` replacing the models they name; prices missing in a change are unknown."""
         return evolve(self, models={**self.models, **changes})
+
+
+def _items(price: ModelPrice) -> Iterable[tuple[str, Decimal | None]]:
+    return ((name, getattr(price, name)) for name in fields_dict(ModelPrice))
 
 
 def _price(
@@ -115,6 +134,8 @@ def read_prices(document: object) -> dict[str, ModelPrice]:
 
     Numbers and texts of numbers are US dollars for 1,000,000 tokens; null and missing prices are unknown. Pass the
     result to `Prices.with_prices`. Raises `ConfigurationError`, which names everything that is wrong.
+
+    `document` is what `json.loads` returned.
     """
     if not is_mapping(document):
         raise ConfigurationError(

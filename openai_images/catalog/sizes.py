@@ -119,6 +119,8 @@ def size_of_ratio(ratio: str, model: str | None = None, *, most_pixels: int = PR
     model with three sizes only, the one of this ratio. Raises `RequestInvalidError`, with the nearest size, if there is
     none (nothing is rounded), and for a model whose sizes are unknown. The default of `most_pixels` keeps sizes below
     what OpenAI calls experimental (2560x1440).
+
+    `ratio` is "WIDTH:HEIGHT", such as "16:9" or "2.35:1".
     """
     shape, row = parse_ratio(ratio), None if model is None else find_model(model)[0]
     if shape is None:

@@ -24,8 +24,9 @@ from openai_images.cli.batch_folder import (
     reject_mixed_folder,
 )
 from openai_images.cli.batch_input import BatchCommandOptions, BatchJob, load_job
+from openai_images.cli.batch_plan import plan_lines, plan_record
 from openai_images.cli.batch_progress import BatchDisplay, make_batch_display
-from openai_images.cli.batch_report import BatchReporter, RunSummary, plan_lines, plan_record
+from openai_images.cli.batch_report import BatchReporter, RunSummary
 from openai_images.cli.console import Console, Streams, plural, wait_writable
 from openai_images.cli.diagnostics import diagnostics_to
 from openai_images.cli.error_report import ErrorReport
@@ -142,8 +143,8 @@ class BatchCommand:
         job, options = self._job, self._options
         to_send = set(plan.to_send)
         items = (item for item in job.items if item.key in to_send)
-        cost = estimate_items(items, job.prices, options.prices, job.max_image_cost)
-        for line in (*job.shard_lines(plan), *plan_lines(plan)):
+        cost = estimate_items(items, job.effective_prices, options.prices, job.max_image_cost)
+        for line in (*job.shard_lines(plan), *plan_lines(plan, economy=options.economy)):
             self._console.print_note(line)
         if plan.to_send:
             free = "nothing (a stand-in paints); at the API " if options.local else ""
@@ -159,6 +160,9 @@ class BatchCommand:
     def _on_first_interrupt(self) -> None:
         if self._batch is not None:
             self._batch.stop()
+        if self._options.economy:
+            self._console.print_message("stopping; what is at the provider goes on there", "bold yellow")
+            return
         number = self._display.progress.in_flight
         several = any((item.request.n or 1) > 1 for item in self._job.items)
         paid = f"{plural(number, 'request' if several else 'picture')} that {'is' if number == 1 else 'are'} paid for"

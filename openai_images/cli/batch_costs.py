@@ -150,12 +150,16 @@ def estimate_items(
             cost.at_most += amounts[1]
     total = sum_costs(by_model.values())
     source = f"prices of {prices.as_of.isoformat()}" if file is None else f"prices in {file}"
+    if max_image_cost is not None:
+        source = f"{source}, and --max-image-cost"
+    elif has_auto:
+        source = f"{source}; {_AUTO}"
     return CostEstimate(
         total=total.requests,
         cost=total.at_most,
         unpriced=total.unpriced,
         reason="" if one is None else _why_unpriced(one, prices),
-        prices=f"{source}; {_AUTO}" if has_auto and max_image_cost is None else source,
+        prices=source,
         by_model=by_model,
     )
 

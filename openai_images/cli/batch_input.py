@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from attrs import evolve, field, frozen
@@ -31,6 +31,8 @@ from openai_images.cli.batch_folder import is_shared
 from openai_images.cli.batch_items import BatchInput, InputOptions, load_items
 from openai_images.cli.console import dollars, plural
 from openai_images.cli.options import CallOptions
+from openai_images.cli.output import output_format
+from openai_images.cli.parameters import parse_parameters
 from openai_images.cli.preview import write_thumbnail
 
 if TYPE_CHECKING:  # a batch on one machine does not need it
@@ -70,10 +72,18 @@ class BatchCommandOptions(CallOptions):
     no_prompts: bool = False
     shard: str | None = None
     dask: str | None = None
+    economy: bool = False
+    cancel: bool = False
 
     def check(self) -> None:
-        """Raise click.UsageError where two servers or two ways to share the work are named."""
+        """Raise click.UsageError for options that contradict each other."""
         super().check()
+        if self.cancel and not self.economy:
+            raise click.UsageError("--cancel is for batches at the provider: give --economy with it.")
+        if self.economy and (self.shard is not None or self.dask is not None):
+            raise click.UsageError("--economy sends from one machine: leave --shard and --dask out.")
+        if self.output_format is not None:  # otherwise each row may have one
+            self.check_format(output_format(None, self.output_format), "write --format {0}")
         if self.dask is not None and self.shard is not None:
             raise click.UsageError("--dask shares the work out itself; leave --shard out.")
         if self.dask is not None and self.local:
@@ -113,10 +123,17 @@ class BatchCommandOptions(CallOptions):
         )
 
     @property
-    def chosen_params(self) -> dict[str, Any]:
-        """The parameters that were typed."""
-        names = ("n", "size", "quality", "model", "output_format", "background", "moderation")
-        return {name: getattr(self, name) for name in names} | {"output_compression": self.compression}
+    def typed_options(self) -> dict[str, str]:
+        """The option that was typed for each parameter."""
+        names = ("n", "size", "quality", "model", "background", "moderation")
+        options = {name: (f"--{name}", getattr(self, name)) for name in names} | {
+            "output_format": ("--format", self.output_format),
+            "output_compression": ("--compression", self.compression),
+            "frame_count": ("--frames", self.frames),
+            "svg": ("--svg-model", self.svg_model),
+        }
+        typed = {name: option for name, (option, value) in options.items() if value is not None}
+        return typed | {name: f"--param {name}" for name in parse_parameters(self.param)}
 
 
 @frozen(kw_only=True)
@@ -146,7 +163,7 @@ class BatchJob:
         if self.budget is None:
             return None
         first = next(item.request for item in self.items if item.key == plan.to_send[0])
-        amounts = cost_range(first, self.prices, self.max_image_cost)
+        amounts = cost_range(first, self.effective_prices, self.max_image_cost)
         is_certain = amounts is not None and (amounts[0] == amounts[1] or self.max_image_cost is not None)
         return BudgetLeft(self.budget, plan.spent, amounts[1] if amounts and is_certain else None)
 
@@ -165,6 +182,11 @@ class BatchJob:
         yield f"shard {shard.index} of {shard.count}: {', '.join(parts)}"
 
     @property
+    def effective_prices(self) -> Prices:
+        """What is paid: half of the prices in economy."""
+        return self.prices.at_half() if self.options.economy else self.prices
+
+    @property
     def batch_options(self) -> BatchOptions:
         """Options of the `Batch`."""
         options = self.options
@@ -180,6 +202,8 @@ class BatchJob:
             thumbnail=write_thumbnail if find_spec("PIL") else None,
             note=STAND_IN if options.local else "",
             record_prompts=not options.no_prompts,
+            economy=options.economy,
+            cancel=options.cancel,
         )
 
 
@@ -201,7 +225,7 @@ def load_job(options: BatchCommandOptions) -> BatchJob:
     prices = load_prices(options.prices)
     return BatchJob(
         options=options,
-        input=load_items(options.input_options, defaults, options.chosen_params),
+        input=load_items(options.input_options, defaults, options.typed_options),
         prices=prices,
         budget=budget,
         max_image_cost=max_image_cost,

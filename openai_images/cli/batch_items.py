@@ -29,8 +29,8 @@ from openai_images.cli.options import decode_text, read_stdin_bytes
 _T = TypeVar("_T")
 
 _SUFFIXES = (".txt", ".text", ".csv", ".tsv", ".json", ".jsonl", ".ndjson")
-_OPTION_OF = {"output_format": "format", "output_compression": "compression"}
-_PARAMETER_OF = {option: name for name, option in _OPTION_OF.items()}
+_PARAMETER_OF = {"format": "output_format", "compression": "output_compression", "frames": "frame_count"}
+_OPTION_OF = {name: option for option, name in _PARAMETER_OF.items()}
 _KEYWORD = re.compile(r"\b(prompt|key)_column(?:=('[\w.-]+'|\"[^\"]*\"|'[^']*'))?")
 
 
@@ -55,17 +55,19 @@ class BatchInput(NamedTuple):
     row_count: int
 
 
-def load_items(options: InputOptions, defaults: Mapping[str, Any], chosen: Mapping[str, Any]) -> BatchInput:
-    """Read and multiply the items; `chosen` are the parameters that were typed as options.
+def load_items(options: InputOptions, defaults: Mapping[str, Any], typed: Mapping[str, str]) -> BatchInput:
+    """Read and multiply the items; `typed` are the options that were typed, by their parameters.
 
     Raises `BatchInputError` and click.UsageError.
     """
     matrix = _parse_lists(options.matrix, "--matrix quality=low,high", _PARAMETER_OF)
     variables = _parse_lists(options.variables, "--var animal=fox,heron", {})
     for name in matrix:
-        if chosen.get(name) is not None:
+        if name in typed:
             option = _OPTION_OF.get(name, name)
-            raise click.UsageError(f"--{option} and --matrix {option}=… are the same; leave one of them out.")
+            raise click.UsageError(
+                f"{typed[name]} and --matrix {option}=… are the same; leave one of them out."
+            )
     defaults = {name: value for name, value in defaults.items() if name not in matrix}
     try:
         rows = _read_rows(options, defaults)

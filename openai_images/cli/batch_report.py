@@ -17,7 +17,6 @@ from typing import Any
 from attrs import frozen
 
 from openai_images import (
-    BatchPlan,
     BatchSummary,
     DownloadError,
     Image,
@@ -26,7 +25,6 @@ from openai_images import (
     Outcome,
     Succeeded,
 )
-from openai_images.cli.batch_costs import CostEstimate
 from openai_images.cli.batch_progress import BatchDisplay
 from openai_images.cli.console import (
     Console,
@@ -34,16 +32,15 @@ from openai_images.cli.console import (
     dollars,
     duration,
     images_per_minute,
-    join_limited,
     plural,
     truncate,
 )
+from openai_images.cli.diagnostics import name_options
 from openai_images.cli.error_report import report_from
 from openai_images.cli.output import call_record, image_record
 
 _MAX_REASON_LENGTH = 160
 _MAX_UNKNOWN_KEYS = 20
-_MAX_NOTED_KEYS = 5
 _RETRY_UNKNOWN = "--retry-unknown sends again what cannot be fetched, and pays twice"
 _NEW_PROMPT = "what moderation blocked needs another prompt"
 _RETRY_FAILED = "--retry-failed sends again what failed"
@@ -119,63 +116,6 @@ def _failure_state(error: BaseException) -> str:
     return "unknown" if any(getattr(each, "maybe_billed", False) for each in errors) else "failed"
 
 
-def plan_lines(plan: BatchPlan) -> list[str]:
-    """Describe what was done before, what will be done now, and what was noticed."""
-    to_send = set(plan.to_send)
-    resent = ", and sent again where that fails" if to_send.intersection(plan.to_fetch) else ""
-    counts = (
-        (plan.done, "done", ""),
-        (plan.to_fetch, "behind a URL", f"paid for; fetched now{resent}"),
-        (plan.failed, "failed", _failed_hint(plan)),
-        (plan.unknown, "unknown", "may have been billed; --retry-unknown sends them again"),
-        (plan.missing, "missing", "done, but their pictures are gone; --retry-missing sends them again"),
-    )
-    parts: list[str] = []
-    for keys, state, hint in counts:
-        if keys:
-            again = all(key in to_send or key in plan.same for key in keys) and keys != plan.to_fetch
-            what = "sent again now" if again else hint
-            parts.append(f"{len(keys):,} {state}{f' ({what})' if what else ''}")
-    if not parts:
-        lines = [f"{plural(plan.total, 'request')} to do"]
-    else:
-        parts += [f"{len(plan.pending):,} to do"] if plan.pending else []
-        parts += [] if plan.to_send or plan.away else ["nothing to do"]
-        lines = [f"resuming: {', '.join(parts)}"]
-    if plan.same:
-        verb = "shares" if len(plan.same) == 1 else "share"
-        lines.append(f"{plural(len(plan.same), 'request')} {verb} the pictures of an identical one")
-    noticed = (
-        (plan.changed, "failed before, and is another request now"),
-        (plan.adopted, "the picture was there, and the journal did not know it; it does now"),
-        (plan.altered, "the picture is not as it was written; it is left as it is"),
-        (plan.removed, "is in the journal, and no longer in the input"),
-    )
-    notes = [f"{what}: {join_limited(keys, _MAX_NOTED_KEYS)}" for keys, what in noticed if keys]
-    return [*lines, *(f"note: {note}" for note in (*notes, *plan.notes))]
-
-
-def _failed_hint(plan: BatchPlan) -> str:
-    """What can be done about failed requests, or is done now about those with only some of their images."""
-    incomplete = set(plan.incomplete).intersection(plan.failed)
-    hint = "--retry-failed sends them again"
-    if not incomplete:
-        return hint
-    asked = (
-        "asked for now" if incomplete.intersection(plan.to_send) else "--retry-missing asks for the others"
-    )
-    return f"{len(incomplete):,} with only some of the images: {asked}; {hint}"
-
-
-def plan_record(plan: BatchPlan, estimate: CostEstimate) -> dict[str, Any]:
-    """Make the plan's JSON line; amounts are in US dollars, null if unknown."""
-    names = ("done", "away", "failed", "unknown", "missing", "pending", "to_send")
-    counts = {name: len(getattr(plan, name)) for name in names}
-    cost = None if estimate.unpriced else decimal_text(estimate.cost)
-    money = {"at_most": cost, "spent": decimal_text(plan.spent), "by_model": estimate.records()}
-    return {"plan": {"total": plan.total, **counts, **money}}
-
-
 @frozen(kw_only=True)
 class RunSummary:
     """How a run ended; `out` is the folder as the user wrote it, `spent` the cost of this run."""
@@ -210,6 +150,7 @@ class RunSummary:
         names = ("total", "done", "away", "failed", "blocked", "unknown", "missing", "not_started")
         record: dict[str, Any] = {name: getattr(summary, name) for name in names}
         record |= {"incomplete": summary.incomplete} if summary.incomplete else {}
+        record |= {"submitted": summary.submitted} if summary.submitted else {}
         record |= {"unknown_keys": list(self.unknown), "spent": decimal_text(summary.spent)}
         record |= {"unpriced": summary.unpriced, "stopped": summary.reason or None}
         return {"summary": record | {"elapsed": round(summary.elapsed, 3)}}
@@ -228,6 +169,7 @@ class RunSummary:
             (summary.failed, f"failed ({of_these})" if of_these else "failed"),
             (summary.unknown, "unknown"),
             (summary.away, "behind a URL"),
+            (summary.submitted, "at the provider"),
             (summary.missing, "missing"),
             (summary.not_started, "not started"),
         )
@@ -254,10 +196,15 @@ class RunSummary:
     @property
     def _advice(self) -> list[str]:
         summary, parts = self.summary, list[str]()
+        if summary.submitted:
+            parts.append(
+                "what is at the provider goes on without this machine, and ends within 24 hours: run the same command "
+                "again to collect it (with --economy), or add --cancel to cancel it"
+            )
         if summary.reason == "budget":
             of = "" if self.budget is None else f" of {dollars(self.budget)}"
             parts.append(f"the next request might not fit into the budget{of}: raise --budget to go on")
-            parts += [f"assumed: {summary.assumed_cost}"] if summary.assumed_cost else []
+            parts += [f"assumed: {name_options(summary.assumed_cost)}"] if summary.assumed_cost else []
         elif summary.not_started:
             parts.append("run the same command again to send what was not started")
         if summary.failed:

@@ -87,6 +87,14 @@ _image_options = combine(
     option("--background", metavar="B", help="transparent, opaque, or auto."),
     option("--compression", type=click.IntRange(0, 100), metavar="0..100", help="For jpeg and webp."),
     option("--moderation", metavar="M", help="low, or auto."),
+    option("--frames", type=POSITIVE, metavar="N", help="How many frames a gif has (2 to 16)."),
+    option("--svg-model", metavar="M", help="The model that writes an svg."),
+    option(
+        "--param",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Any other parameter of the API, as JSON or text; may be repeated.",
+    ),
 )
 _call_options = combine(
     option(
@@ -99,14 +107,6 @@ _call_options = combine(
     option("-n", "--n", type=POSITIVE, metavar="N", help="How many pictures."),
     option("--prompt-file", metavar="FILE", help="Read the prompt from FILE, or from stdin if it is -."),
     _image_options,
-    option("--frames", type=POSITIVE, metavar="N", help="How many frames a gif has (2 to 16)."),
-    option("--svg-model", metavar="M", help="The model that writes an svg."),
-    option(
-        "--param",
-        multiple=True,
-        metavar="KEY=VALUE",
-        help="Any other parameter of the API, as JSON or text; may be repeated.",
-    ),
     option(
         "--partial-images",
         type=_NOT_NEGATIVE,
@@ -217,6 +217,14 @@ def edit(streams: Streams, /, **values: Any) -> int:
     "--no-prompts",
     is_flag=True,
     help="Leave the prompts out of the folder's page and records, and of failures.",
+)
+@option(
+    "--economy",
+    is_flag=True,
+    help="Send through the provider's Batch API: within a day, at half the price. The same command again goes on.",
+)
+@option(
+    "--cancel", is_flag=True, help="With --economy: cancel what is at the provider, and collect what is done."
 )
 @option("--dry-run", is_flag=True, help="Say what would be sent and what it may cost; send nothing.")
 @option("-n", "--n", type=click.IntRange(1, 1000), metavar="N", help="How many pictures of each prompt.")

@@ -8,6 +8,7 @@ Must not: show a traceback without `--verbose`: it may hold secrets.
 from __future__ import annotations
 
 import logging
+import re
 import traceback
 import warnings
 from collections.abc import Generator
@@ -17,6 +18,7 @@ from typing import Any
 from openai_images.cli.console import Console
 
 _PACKAGE = "openai_images"
+_KEYWORDS = re.compile(r"\b(?:max_image_cost|retry_(?:failed|missing|unknown))\b")
 
 
 @contextmanager
@@ -39,6 +41,11 @@ def diagnostics_to(console: Console) -> Generator[None]:
         log.setLevel(level)
 
 
+def name_options(text: str) -> str:
+    """Return a sentence of the package with options in the place of its keywords."""
+    return _KEYWORDS.sub(lambda found: f"--{found[0].replace('_', '-')}", text)
+
+
 class ConsoleHandler(logging.Handler):
     """Prints records on a console's stderr."""
 
@@ -58,7 +65,7 @@ class ConsoleHandler(logging.Handler):
         if record.levelno < logging.WARNING:
             console.print_note(f"{record.name}: {text}", "dim")
             return
-        text = text if record.name == _PACKAGE else f"{record.name}: {text}"
+        text = name_options(text) if record.name == _PACKAGE else f"{record.name}: {text}"
         if record.levelno < logging.ERROR:
             console.print_note(f"warning: {text}", "yellow")
         else:

@@ -33,7 +33,7 @@ from openai_images import (
 )
 from openai_images._util.heap import keep_freed
 from openai_images.cli.console import Console, plural
-from openai_images.cli.diagnostics import diagnostics_to
+from openai_images.cli.diagnostics import diagnostics_to, name_options
 
 INTERRUPTED = 130
 
@@ -151,7 +151,7 @@ def report_from(
     error: ImagesError, hints: Mapping[str, str] | None = None, base_url: str = ""
 ) -> ErrorReport:
     """Make a report from an exception; `hints` are advice by parameter, `base_url` is the server's address."""
-    message = error.reason if isinstance(error, DownloadError) else str(error)
+    message = name_options(error.reason if isinstance(error, DownloadError) else str(error))
     if error.request_id:
         message = message.removesuffix(f"; request {error.request_id}")
     if isinstance(error, RequestInvalidError):  # advice for programs

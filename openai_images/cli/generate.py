@@ -27,7 +27,6 @@ from openai_images.cli.console import Console, Streams
 from openai_images.cli.error_report import ErrorReport
 from openai_images.cli.image_reporter import ImageReporter, check_stdout
 from openai_images.cli.options import CallOptions, open_client
-from openai_images.cli.parameters import parse_parameters
 from openai_images.cli.progress import CallProgress, ProgressDisplay, make_progress_display
 from openai_images.cli.prompts import read_prompt
 
@@ -41,9 +40,6 @@ class GenerateOptions(CallOptions):
     prompt: str | None = field(default=None, repr=False)
     prompt_file: str | None = None
     output: str | None = None
-    frames: int | None = None
-    svg_model: str | None = None
-    param: tuple[str, ...] = field(default=(), repr=False)
     partial_images: int | None = None
     keep_partials: bool = False
     overwrite: bool = False
@@ -54,15 +50,9 @@ class GenerateOptions(CallOptions):
         super().check()
         if self.keep_partials and not self.partial_images:
             raise click.UsageError("--keep-partials needs --partial-images N.")
-        wanted = output.output_format(self.output, self.output_format)
-        for option, value, format_ in (
-            ("--frames", self.frames, "gif"),
-            ("--svg-model", self.svg_model, "svg"),
-        ):
-            if value is not None and wanted != format_:
-                raise click.UsageError(
-                    f"{option} is for {format_}: add --format {format_}, or -o FILE.{format_}."
-                )
+        self.check_format(
+            output.output_format(self.output, self.output_format), "add --format {0}, or -o FILE.{0}"
+        )
         if self.output == output.STDOUT:
             self._check_stdout()
 
@@ -78,13 +68,8 @@ class GenerateOptions(CallOptions):
 
     def request_params(self, output: str | None = None) -> dict[str, Any]:
         """Collect the parameters of a request; `output` is `-o`. Raises click.UsageError."""
-        params = {
-            "partial_images": self.partial_images,
-            "frame_count": self.frames,
-            "svg": None if self.svg_model is None else {"model": self.svg_model},
-        }
-        params = {name: value for name, value in params.items() if value is not None}
-        return super().request_params(output) | params | parse_parameters(self.param)
+        params = super().request_params(output)
+        return params if self.partial_images is None else params | {"partial_images": self.partial_images}
 
 
 def run_generate(options: GenerateOptions, streams: Streams) -> int:

@@ -21,6 +21,7 @@ from attrs import evolve, field, frozen
 from openai_images import ConfigurationError, ImagesClient, Limits, Timeouts
 from openai_images.cli.console import DEFAULT_MODEL, Console, Streams
 from openai_images.cli.output import output_format
+from openai_images.cli.parameters import parse_parameters
 
 _NO_KEY = (
     "no API key: set OPENAI_API_KEY (any text will do for a server that needs none), or AZURE_OPENAI_ENDPOINT and "
@@ -52,6 +53,9 @@ class CallOptions:
     background: str | None = None
     compression: int | None = None
     moderation: str | None = None
+    frames: int | None = None
+    svg_model: str | None = None
+    param: tuple[str, ...] = field(default=(), repr=False)
     local: bool = False
     azure: bool | None = None
     base_url: str | None = None
@@ -91,6 +95,12 @@ class CallOptions:
         """Return the limits, shared if these options say so. Raises `ConfigurationError`."""
         return evolve(limits, shared=self.shared_url, name=self.limit_name or limits.name)
 
+    def check_format(self, wanted: str | None, advice: str) -> None:
+        """Raise click.UsageError where an option is for another format; `advice` has its name as {0}."""
+        for option, value, name in (("--frames", self.frames, "gif"), ("--svg-model", self.svg_model, "svg")):
+            if value is not None and wanted != name:
+                raise click.UsageError(f"{option} is for {name}: {advice.format(name)}.")
+
     def make_console(self, streams: Streams) -> Console:
         """Make the console that these options ask for."""
         return Console(streams.out, streams.err, quiet=self.quiet, verbose=self.verbose, as_json=self.as_json)
@@ -108,6 +118,9 @@ class CallOptions:
             "output_format": output_format(output, self.output_format),
             "output_compression": self.compression,
             "moderation": self.moderation,
+            "frame_count": self.frames,
+            "svg": None if self.svg_model is None else {"model": self.svg_model},
+            **parse_parameters(self.param),
         }
         return {name: value for name, value in params.items() if value is not None}
 

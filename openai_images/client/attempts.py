@@ -25,6 +25,7 @@ from openai_images.wire.error_mapping import ResponseContext, error_from_body
 
 if TYPE_CHECKING:
     from openai_images.models.outcomes import CallObserver
+    from openai_images.telemetry.instruments import Instruments
 
 _log = logging.getLogger("openai_images")
 
@@ -42,6 +43,7 @@ class CallContext(NamedTuple):
     timing: Timing
     max_image_bytes: int
     reported: set[str]
+    telemetry: Instruments | None
 
     def warn_once(self, warning: str | None) -> None:
         """Log a warning, if there is one that was not logged before."""
@@ -110,6 +112,8 @@ class Attempts:
             return False
         self._outcome_unknown = self._outcome_unknown or error.maybe_billed
         self._retry_state = state.after(delay)
+        if self._observer is not None:
+            self._observer.on_retry(self.count, error, delay.seconds)
         if not delay.everyone:
             await context.timing.sleep(delay.seconds)
         return True

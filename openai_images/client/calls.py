@@ -7,28 +7,32 @@ Must not: read a response.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 from attrs import evolve
 
+from openai_images.client.abstract_call import Call
 from openai_images.client.attempts import Attempts, CallContext
-from openai_images.client.call import Call, SingleCall
+from openai_images.client.call import SingleCall
 from openai_images.client.downloads import DownloadingCall
+from openai_images.client.endpoint_source import EndpointSource
 from openai_images.client.files import Output, OutputFiles
 from openai_images.client.prepared import PreparedEdit, PreparedRequest
-from openai_images.client.settings import EndpointSource
+from openai_images.errors import ConfigurationError
 from openai_images.http.endpoint import Endpoint
 from openai_images.models.options import Limits, RetryPolicy, Timeouts
 from openai_images.models.requests import EditRequest, GenerateRequest
 from openai_images.ratelimit.new_limiter import new_limiter
 from openai_images.validation.validator import RequestValidator
 from openai_images.wire.base64_decoder import MemorySinkFactory
+from openai_images.wire.requests import CompositeBody
 
 if TYPE_CHECKING:
     from openai_images.client.remote_images import RemoteImages
     from openai_images.models.model_info import ModelInfo
-    from openai_images.models.outcomes import CallObserver
+    from openai_images.models.outcomes import CallObserver, RunObserver
 
 _log = logging.getLogger("openai_images")
 
@@ -119,11 +123,26 @@ class CallFactory:
         context = server.context
         if wait_for_rate_limits:
             context = context._replace(retry=context.retry.patient)
-        files = None if output is None else OutputFiles(output, several=prepared.image_count > 1)
-        call = self._new_call(context, prepared, files, observer)
-        if files is None:
-            return call
-        return DownloadingCall(call, partial(self._remote_images, server), files)
+        new_call = partial(self._call_into, output, server, context, prepared)
+        if context.telemetry is None:
+            return new_call(observer)
+        # Imported when it is needed: calls without telemetry never load it.
+        from openai_images.client.traced_call import trace_call  # noqa: PLC0415
+
+        return trace_call(new_call, observer, prepared, context.timing, context.telemetry)
+
+    def connection(self) -> tuple[Endpoint, CallContext]:
+        """Return the server of this moment, for calls that are not for images. Raises `ConfigurationError`."""
+        server = self._server()
+        return server.endpoint, server.context
+
+    async def json_body(self, request: GenerateRequest) -> bytes | CompositeBody:
+        """Return a request's body in JSON, images to edit included; nothing is sent. Raises `RequestInvalidError`."""
+        if isinstance(request, EditRequest):
+            request = evolve(request, as_json=True)
+        prepared = self._prepare(request, self._server(), stream=False)
+        await prepared.prepare()
+        return (await prepared.build()).body
 
     def remote_images(self) -> RemoteImages:
         """Return what downloads images from the server of this moment. Raises `ConfigurationError`."""
@@ -160,7 +179,10 @@ class CallFactory:
 
     def _server(self) -> _Server:
         """Return the server of this moment. Raises `ConfigurationError`."""
-        base = None if self._origin is None else self._origin._server()  # noqa: SLF001  same class
+        base = None
+        if self._origin is not None:
+            with suppress(ConfigurationError):  # no key, which the headers of this call may have
+                base = self._origin._server()  # noqa: SLF001  same class
         endpoint, server = self._source.current(), self._last
         if server is None or server.endpoint is not endpoint or server.base is not base:
             context = self._context
@@ -187,6 +209,20 @@ class CallFactory:
             return PreparedEdit(request, server.endpoint, validator, stream=stream)
         return PreparedRequest(request, server.endpoint, stream=stream)
 
+    def _call_into(
+        self,
+        output: Output | None,
+        server: _Server,
+        context: CallContext,
+        prepared: PreparedRequest,
+        observer: CallObserver | None,
+    ) -> Call:
+        files = None if output is None else OutputFiles(output, several=prepared.image_count > 1)
+        call = self._new_call(context, prepared, files, observer)
+        if files is None:
+            return call
+        return DownloadingCall(call, partial(self._remote_images, server), files)
+
     def _new_call(
         self,
         context: CallContext,
@@ -208,3 +244,13 @@ class CallFactory:
             if call is not None:
                 return call
         return single_call(prepared, files, observer)
+
+
+def run_observer(context: CallContext, name: str) -> RunObserver | None:
+    """Return what records a run of many calls by the verb `name`; None without telemetry."""
+    if context.telemetry is None:
+        return None
+    # Imported when it is needed: runs without telemetry never load it.
+    from openai_images.client.traced_call import trace_run  # noqa: PLC0415
+
+    return trace_run(context.telemetry, name)

@@ -13,22 +13,19 @@ from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from openai_images._util.attrs import safe_repr
-from openai_images.client.attempts import CallContext
-from openai_images.client.calls import CallFactory
+from openai_images.client.endpoint_source import EndpointArguments, EndpointSource
 from openai_images.client.files import Output
 from openai_images.client.options import Adjustable, NoSettings, checked_headers, start_settings
-from openai_images.client.settings import ClientSettings, EndpointArguments, EndpointSource, Settings
+from openai_images.client.settings import ClientSettings, Settings
 from openai_images.client.signatures import shows
 from openai_images.client.stream import ImageStream
 from openai_images.http.endpoint import ApiKey, TokenProvider
-from openai_images.http.sessions import Session, SessionPool, parse_proxy
-from openai_images.http.transport import Transport
+from openai_images.http.sessions import Session, parse_proxy
 from openai_images.models.image import Image
 from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
 from openai_images.models.parameters import CallOptions, EditKeywords, GenerateKeywords
 from openai_images.models.requests import EditRequest, GenerateRequest
 from openai_images.models.results import ImageResult
-from openai_images.ratelimit.new_limiter import new_limiter
 from openai_images.validation.validator import Mode
 
 if TYPE_CHECKING:
@@ -37,6 +34,7 @@ if TYPE_CHECKING:
     from openai_images.many.outcomes import Outcomes
     from openai_images.models.model_info import ModelInfo
     from openai_images.models.outcomes import Progress
+    from openai_images.telemetry.telemetry import Telemetry
 
 _What = TypeVar("_What", "ImageResult", "Image")
 
@@ -75,17 +73,16 @@ class ImagesClient(Adjustable):
         split: bool = True,
         timing: Timing = Timing(),  # noqa: B008  frozen
         show_prompts: bool = True,
+        telemetry: Telemetry | None = None,
         _azure: AzureConfig | None = None,
         **unknown: Unpack[NoSettings],
     ) -> None:
         """Build a client, without I/O."""
         timeouts, retry = start_settings(timeouts, timeout, retry, max_retries, unknown)
-        arguments = EndpointArguments(
-            checked_headers(headers or {}), api_key, base_url, organization, project, _azure
-        )
+        given = checked_headers(headers or {})
+        arguments = EndpointArguments(given, api_key, base_url, organization, project, _azure)
         self._endpoint = EndpointSource(arguments)
-        self._model = model
-        self._limits = limits
+        self._model, self._limits = model, limits
         self._settings = Settings(
             timeouts=timeouts,
             retry=retry,
@@ -97,23 +94,9 @@ class ImagesClient(Adjustable):
             split=split,
             timing=timing,
             show_prompts=show_prompts,
+            telemetry=telemetry,
         )
         self._assemble()
-
-    def _assemble(self) -> None:
-        settings = self._settings
-        self._sessions = SessionPool(settings.session, trust_env=settings.trust_env)
-        self._context = CallContext(
-            Transport(self._sessions, settings.timing, ssl=settings.ssl, proxy=settings.proxy),
-            new_limiter(self._limits, settings.timing),
-            settings.retry,
-            settings.timeouts,
-            settings.timing,
-            self._limits.max_picture_bytes,
-            reported=set(),
-        )
-        validator = settings.new_validator()
-        self._calls = CallFactory(self._endpoint, self._context, self._model, validator, self._limits)
 
     @classmethod
     @shows(ClientSettings, __init__.__kwdefaults__)

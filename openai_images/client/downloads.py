@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
+from openai_images.client.abstract_call import Call
 from openai_images.client.attempts import Attempts
-from openai_images.client.call import Call
 from openai_images.client.files import OutputFiles
 from openai_images.errors import DownloadError, PartialResultError, annotate
 from openai_images.models.image import Image, is_remote

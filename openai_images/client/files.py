@@ -62,8 +62,9 @@ class Output(NamedTuple):
 class FileSink:
     """One image being written to a file. `write` gathers; `flush` and `publish` do the file I/O, in any thread."""
 
-    def __init__(self, part: Path) -> None:
+    def __init__(self, part: Path, flush_bytes: int = _FLUSH) -> None:
         self.part = part
+        self._flush_bytes = flush_bytes
         self._lock = threading.Lock()
         self._pending: list[bytes] = []
         self._pending_bytes, self._nbytes, self._head = 0, 0, b""
@@ -75,7 +76,7 @@ class FileSink:
     @property
     def needs_flush(self) -> bool:
         """Whether there is enough to write, or no more to come."""
-        return self._pending_bytes >= (1 if self._finished else _FLUSH)
+        return self._pending_bytes >= (1 if self._finished else self._flush_bytes)
 
     def write(self, data: bytes) -> None:
         """Gather the next bytes."""

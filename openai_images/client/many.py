@@ -16,7 +16,7 @@ from attrs import frozen
 from openai_images._util.filenames import safe_file_name
 from openai_images.catalog.prices import PUBLISHED_PRICES, Prices
 from openai_images.client.attempts import CallContext
-from openai_images.client.calls import CallFactory
+from openai_images.client.calls import CallFactory, run_observer
 from openai_images.client.files import Output
 from openai_images.errors import ImagesError, RequestInvalidError
 from openai_images.many.failure_streaks import DEFAULT_IDENTICAL_FAILURES, UnsentOSError
@@ -77,6 +77,7 @@ def start_many(
         defaults=parse_defaults(params),
         show_prompts=options.show_prompts,
         max_identical_failures=options.max_identical_failures,
+        observer=run_observer(options.context, "generate_many"),
     )
     return Outcomes(requests, send, run_options)
 
@@ -119,3 +120,6 @@ class _DiskObserver(CallObserver):
 
     async def on_not_executed(self, error: ImagesError) -> None:
         await self._inner.on_not_executed(error)
+
+    def on_retry(self, attempt: int, error: ImagesError, seconds: float) -> None:
+        self._inner.on_retry(attempt, error, seconds)

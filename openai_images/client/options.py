@@ -15,13 +15,11 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 from attrs import evolve
 
 from openai_images._util.json import is_mapping
-from openai_images.client.call import Call
-from openai_images.client.calls import CallFactory
+from openai_images.client.abstract_call import Call
 from openai_images.client.files import Output
 from openai_images.client.settings import ClientSettings, Portable, Settings
 from openai_images.client.signatures import shows
 from openai_images.errors import ConfigurationError
-from openai_images.http.sessions import SessionPool
 from openai_images.models.options import RetryPolicy, Timeouts
 from openai_images.models.parameters import OPTION_NAMES, CallOptions
 from openai_images.models.requests import GenerateRequest
@@ -48,10 +46,6 @@ class NoSettings(TypedDict):
 
 class Adjustable(Portable):
     """A client from which others are derived by `with_options`."""
-
-    _model: str | None
-    _calls: CallFactory
-    _sessions: SessionPool
 
     @shows(ClientOptions)
     def with_options(self, **options: Unpack[ClientOptions]) -> Self:

@@ -185,6 +185,10 @@ class SharedObserver:
             if not self._maybe_executed:
                 await self._observer.on_not_executed(error)
 
+    def on_retry(self, attempt: int, error: ImagesError, seconds: float) -> None:
+        """Report a retry of a sub-call."""
+        self._observer.on_retry(attempt, error, seconds)
+
 
 class _SubCallObserver(CallObserver):
     """The observer of one sub-call."""
@@ -201,6 +205,9 @@ class _SubCallObserver(CallObserver):
 
     async def on_not_executed(self, error: ImagesError) -> None:
         await self._shared.on_not_executed(self._number, error)
+
+    def on_retry(self, attempt: int, error: ImagesError, seconds: float) -> None:
+        self._shared.on_retry(attempt, error, seconds)
 
 
 def incomplete_error(

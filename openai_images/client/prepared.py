@@ -31,14 +31,14 @@ class PreparedRequest:
     def __init__(self, request: GenerateRequest, endpoint: Endpoint, *, stream: bool) -> None:
         """Raises `RequestInvalidError` if the endpoint cannot send it."""
         self.stream = stream
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._set(request)
 
     def _set(self, request: GenerateRequest) -> None:
         self.request = request
-        self._url = self._endpoint.url(request.path, request.model)
-        self._adapted = self._endpoint.adapt(request)
-        self._known = (*self._texts(), *self._endpoint.secrets)
+        self._url = self.endpoint.url(request.path, request.model)
+        self._adapted = self.endpoint.adapt(request)
+        self._known = (*self._texts(), *self.endpoint.secrets)
         self.secrets = self._known
 
     def with_request(self, request: GenerateRequest) -> Self:
@@ -71,7 +71,7 @@ class PreparedRequest:
 
     async def build(self) -> HTTPRequest:
         """The request of an attempt. Raises `ConfigurationError`."""
-        headers, key = await self._endpoint.headers()
+        headers, key = await self.endpoint.headers()
         self.secrets = (*self._known, key) if key else self._known
         return await self._build(headers)
 

@@ -1,40 +1,33 @@
-"""The settings of a client, its endpoint included: enough to build an equal client, also in another process.
+"""The settings of a client, enough to build an equal client, also in another process; and what is built from them.
 
-Invariants: values only; nothing here is open, counts, or belongs to an event loop, except a session of the caller's.
-What was given explicitly is checked when a client is built, what comes from the environment when it is used.
-Must not: check other settings; the classes that use them do.
+Invariants: settings are values; none is open, counts, or belongs to an event loop, except a session of the caller's.
+Must not: check settings; the classes that use them do.
 """
 
 from __future__ import annotations
 
-import os
 import pickle
 import ssl as ssl_module
 import sys
-from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypedDict
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypedDict
 
 from attrs import evolve
 
+from openai_images.client.attempts import CallContext
+from openai_images.client.calls import CallFactory
+from openai_images.client.endpoint_source import EndpointSource
 from openai_images.errors import ConfigurationError
-from openai_images.http.endpoint import (
-    DEFAULT_BASE_URL,
-    ApiKey,
-    Endpoint,
-    credentials,
-    is_azure,
-    parse_base_url,
-    resolve_api_key,
-)
-from openai_images.http.sessions import Session
+from openai_images.http.sessions import Session, SessionPool
+from openai_images.http.transport import Transport
 from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
+from openai_images.ratelimit.new_limiter import new_limiter
 from openai_images.validation.validator import Mode, RequestValidator
-from openai_images.wire.requests import merge_headers
 
 if TYPE_CHECKING:
-    from openai_images.http.azure import AzureConfig
+    from openai_images.telemetry.instruments import Instruments
+    from openai_images.telemetry.telemetry import Telemetry
 
 _BY_VALUE = frozenset({"cloudpickle", "dill"})
 """If one of these is imported (Dask, Ray and joblib use them), functions that `pickle` rejects can be sent."""
@@ -59,6 +52,7 @@ class Settings(NamedTuple):
     split: bool
     timing: Timing
     show_prompts: bool
+    telemetry: Telemetry | None
 
     def __repr__(self) -> str:
         return "<Settings>"  # the proxy may have a password
@@ -86,18 +80,33 @@ class ClientSettings(TypedDict, total=False):
     split: bool
     timing: Timing
     show_prompts: bool
+    telemetry: Telemetry | None
 
 
-class Portable(ABC):
+class Portable:
     """A client that is copied and pickled by its settings; all other state is built again."""
 
     _endpoint: EndpointSource
-    _settings: Settings
+    _model: str | None
     _limits: Limits
+    _settings: Settings
 
-    @abstractmethod
     def _assemble(self) -> None:
         """Build everything that is not a setting."""
+        settings = self._settings
+        self._sessions = SessionPool(settings.session, trust_env=settings.trust_env)
+        self._context = CallContext(
+            Transport(self._sessions, settings.timing, ssl=settings.ssl, proxy=settings.proxy),
+            new_limiter(self._limits, settings.timing),
+            settings.retry,
+            settings.timeouts,
+            settings.timing,
+            self._limits.max_picture_bytes,
+            reported=set(),
+            telemetry=_instruments(settings.telemetry),
+        )
+        validator = settings.new_validator()
+        self._calls = CallFactory(self._endpoint, self._context, self._model, validator, self._limits)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the settings, the key included. Raises TypeError for what cannot be sent to another process."""
@@ -122,6 +131,8 @@ class Portable(ABC):
         """Send the calls that are made in a `with` block to another server, directly: for tests.
 
         Calls in flight go on where they are. The other server's rate limits are its own. Raises `ConfigurationError`.
+
+        `base_url` and `api_key` are those of the other server, such as a `LocalImagesServer`.
         """
         endpoint = self._endpoint.moved(base_url, api_key)
         settings = self._settings._replace(proxy=None, trust_env=False)
@@ -140,160 +151,32 @@ class Portable(ABC):
         return {name: value for name, value in self.__dict__.items() if name not in _MADE}
 
 
+def _instruments(telemetry: Telemetry | None) -> Instruments | None:
+    """Return what records the calls of a client; None without telemetry. Raises `ConfigurationError`."""
+    if telemetry is None:
+        return None
+    # Imported when it is needed: other clients start faster without it.
+    from openai_images.telemetry import telemetry as module  # noqa: PLC0415
+
+    value: Any = telemetry  # callers may be untyped
+    if not isinstance(value, module.Telemetry):
+        raise ConfigurationError(f"telemetry must be Telemetry(…) or None, not {type(value).__name__}")
+    return module.new_instruments(telemetry)
+
+
 def _check(settings: Settings, endpoint: EndpointSource) -> None:
     """Raise TypeError, with advice, for what cannot be pickled."""
     if settings.session is not None:
         raise TypeError(_CANNOT.format("with session=", "leave session= out"))
     if settings.ssl is not None and not isinstance(settings.ssl, bool):
         raise TypeError(_CANNOT.format("with an ssl= context", "set SSL_CERT_FILE there"))
+    telemetry = settings.telemetry
+    if telemetry is not None and (telemetry.tracer_provider or telemetry.meter_provider) is not None:
+        advice = "use Telemetry() with the global providers of each process"
+        raise TypeError(_CANNOT.format("whose telemetry= has providers", advice))
     if _BY_VALUE.isdisjoint(name.rpartition(".")[2] for name in list(sys.modules)):
         try:
             pickle.dumps((endpoint, settings.timing))
         except Exception as error:  # noqa: BLE001  what a function refers to may raise anything
             problem = f"whose key comes from a function that cannot be pickled ({type(error).__name__})"
             raise TypeError(_CANNOT.format(problem, "use a function of a module, not a lambda")) from None
-
-
-_AZURE_VARIABLES: Final = (
-    "AZURE_OPENAI_ENDPOINT",
-    "AZURE_OPENAI_API_VERSION",
-    "OPENAI_API_VERSION",
-    "AZURE_OPENAI_AD_TOKEN",
-    "AZURE_OPENAI_API_KEY",
-)
-_ANY_KEY: Final = {"OPENAI_API_KEY": "none", "AZURE_OPENAI_API_KEY": "none", "AZURE_OPENAI_AD_TOKEN": ""}
-_COMPLETE: Final = {
-    **_ANY_KEY,
-    "AZURE_OPENAI_ENDPOINT": "https://name.openai.azure.com",
-    "OPENAI_API_VERSION": "2025-04-01",
-}
-"""An environment with which an endpoint can only fail by what was given explicitly."""
-
-
-class EndpointArguments(NamedTuple):
-    """The arguments of a client about its endpoint; those of `ImagesClient.azure` are in `azure`."""
-
-    headers: Mapping[str, str]
-    api_key: ApiKey | None = None
-    base_url: str | None = None
-    organization: str | None = None
-    project: str | None = None
-    azure: AzureConfig | None = None
-
-    def __repr__(self) -> str:
-        return "<EndpointArguments>"  # the key
-
-    @property
-    def variables(self) -> tuple[str, ...]:
-        """The variables of the environment that may matter."""
-        if self.azure is not None:
-            return _AZURE_VARIABLES
-        given = {
-            "OPENAI_API_KEY": self.api_key,
-            "OPENAI_BASE_URL": self.base_url,
-            "OPENAI_ORG_ID": self.organization,
-            "OPENAI_PROJECT_ID": self.project,
-        }
-        return tuple(name for name, value in given.items() if not value)
-
-    def endpoint(self, env: Mapping[str, str]) -> Endpoint:
-        """Make the endpoint, with defaults of the environment. Raises `ConfigurationError`."""
-        headers, address = self.headers, self.base_url or env.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL
-        account = {"OpenAI-Organization": self.organization, "OpenAI-Project": self.project}
-        if self.azure is not None or is_azure(address):
-            # Imported when it is needed: other clients start faster without it.
-            from openai_images.http.azure import AzureEndpoint  # noqa: PLC0415
-
-            if self.azure is not None:
-                return AzureEndpoint.from_config(self.azure, headers, env)
-            # OPENAI_ORG_ID and OPENAI_PROJECT_ID are for OpenAI's service.
-            return AzureEndpoint.from_base_url(address, self.api_key, account, headers, env)
-        for name, variable in zip(account, ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID"), strict=True):
-            account[name] = (account[name] or env.get(variable) or "").strip()
-        merged = merge_headers({name: value for name, value in account.items() if value}, headers)
-        key = resolve_api_key(self.api_key, env.get("OPENAI_API_KEY"), merged)
-        return Endpoint(parse_base_url(address), merged, key)
-
-
-class EndpointSource:
-    """The endpoint of a client, made again when the environment has changed; copies of a client share it."""
-
-    def __init__(self, arguments: EndpointArguments) -> None:
-        """Raises `ConfigurationError` for arguments with which no environment makes an endpoint."""
-        self._arguments = arguments
-        self._variables = arguments.variables
-        self._made: tuple[list[str | None], Endpoint] | None = None
-        arguments.endpoint(_COMPLETE)
-
-    def current(self) -> Endpoint:
-        """Return the endpoint of this moment; the same object while nothing changes. Raises `ConfigurationError`."""
-        values = [os.environ.get(name) for name in self._variables]
-        made = self._made
-        if made is None or made[0] != values:
-            # Set at once, as clients may be used by several threads.
-            made = self._made = values, self._arguments.endpoint(self._environment(values))
-        return made[1]
-
-    @property
-    def base_url(self) -> str:
-        """The base URL of this moment, also without a key. Raises `ConfigurationError`."""
-        with suppress(ConfigurationError):
-            return self.current().base_url
-        values = [os.environ.get(name) for name in self._variables]
-        return self._arguments.endpoint(self._environment(values) | _ANY_KEY).base_url
-
-    def with_headers(self, headers: Mapping[str, str]) -> EndpointSource:
-        """Return a source of the same endpoint with these headers added, which win over its own."""
-        return _EndpointWithHeaders(self, headers)
-
-    def moved(self, base_url: str, api_key: str) -> EndpointSource:
-        """Return one with the same headers for another server, credentials excepted. Raises `ConfigurationError`."""
-        arguments = self._arguments
-        headers = {name: value for name, value in arguments.headers.items() if not credentials({name: value})}
-        return EndpointSource(
-            arguments._replace(headers=headers, api_key=api_key, base_url=base_url, azure=None)
-        )
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        try:
-            return _FixedEndpoint, (self.current(),)
-        except ConfigurationError:  # the other process may have what is missing
-            return type(self), (self._arguments,)
-
-    def _environment(self, values: list[str | None]) -> dict[str, str]:
-        return {name: value for name, value in zip(self._variables, values, strict=True) if value is not None}
-
-
-class _FixedEndpoint(EndpointSource):
-    """The endpoint of a client that was pickled: its process may have another environment."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._arguments = EndpointArguments({})
-        self._endpoint = endpoint
-
-    def current(self) -> Endpoint:
-        return self._endpoint
-
-
-class _EndpointWithHeaders(EndpointSource):
-    """The endpoint of a client derived from another, with more headers."""
-
-    def __init__(self, source: EndpointSource, headers: Mapping[str, str]) -> None:
-        arguments = source._arguments  # noqa: SLF001  same class
-        self._arguments = arguments._replace(headers=merge_headers(arguments.headers, headers))
-        self._source = source
-        self._headers = dict(headers)
-        self._last: tuple[Endpoint, Endpoint] | None = None
-
-    def current(self) -> Endpoint:
-        base, last = self._source.current(), self._last
-        if last is None or last[0] is not base:
-            last = self._last = base, base.with_headers(self._headers)
-        return last[1]
-
-    @property
-    def base_url(self) -> str:
-        return self._source.base_url
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._source, self._headers)

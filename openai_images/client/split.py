@@ -16,8 +16,9 @@ from typing import TypeAlias
 
 from attrs import define, evolve
 
+from openai_images.client.abstract_call import Call
 from openai_images.client.attempts import Attempts
-from openai_images.client.call import Call, SingleCall
+from openai_images.client.call import SingleCall
 from openai_images.client.files import OutputFiles
 from openai_images.client.partial_results import SharedObserver, SubCallOutcome, combined_error, merge_results
 from openai_images.client.prepared import PreparedRequest, global_index, split_counts

@@ -18,8 +18,7 @@ from typing import Self
 
 from openai_images._util.aio import call_in_loop
 from openai_images._util.attrs import safe_repr
-from openai_images.client.attempts import annotate_cancellation
-from openai_images.client.call import Call
+from openai_images.client.abstract_call import Call
 from openai_images.models.results import CompletedImage, ImageEvent, ImageResult, PartialImage
 
 _CLOSED = "this stream was closed before its end (aclose, an error or a cancelled step); ask the client for a new one"
@@ -65,7 +64,7 @@ class ImageStream:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if not self._call.is_over:  # cancelled while the caller's code ran
-            annotate_cancellation(error, self._call.all_attempts)
+            self._call.note(error)
         await self.aclose()
 
     def __aiter__(self) -> Self:

@@ -17,7 +17,7 @@ from attrs import evolve, field, frozen
 from openai_images.batch.models import BatchOptions
 from openai_images.batch.run_state import WorkItem
 from openai_images.client.client import ImagesClient
-from openai_images.client.settings import EndpointArguments
+from openai_images.client.endpoint_source import EndpointArguments
 from openai_images.errors import ConfigurationError
 from openai_images.http.endpoint import credentials
 from openai_images.models.options import Limits, RetryPolicy, Timeouts

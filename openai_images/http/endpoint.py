@@ -20,7 +20,9 @@ from openai_images.wire.requests import merge_headers
 DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
 
 ApiKey: TypeAlias = str | Callable[[], Awaitable[str]]
+"""An API key, or an async function without parameters that returns one and is called before each attempt."""
 TokenProvider: TypeAlias = Callable[[], str | Awaitable[str]]
+"""A function or async function without parameters that returns a Microsoft Entra ID token before each attempt."""
 
 _Request = TypeVar("_Request", bound=GenerateRequest)
 

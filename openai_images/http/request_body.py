@@ -203,7 +203,7 @@ class UploadBody(Payload):
         reader = source.open()
         try:
             for start in range(0, source.nbytes, _CHUNK):
-                read = partial(_read_exactly, reader, min(_CHUNK, source.nbytes - start))
+                read = partial(read_exactly, reader, min(_CHUNK, source.nbytes - start))
                 chunk = await asyncio.to_thread(read) if source.blocks else read()
                 await writer.write(pybase64.b64encode(chunk) if encode else chunk)
         except RequestInvalidError as error:  # kept, as aiohttp replaces it by its own
@@ -220,13 +220,13 @@ def _read_piece(piece: Piece) -> bytes:
     source = piece.source if isinstance(piece, Base64Source) else piece
     reader = source.open()
     try:
-        data = bytes(_read_exactly(reader, source.nbytes))
+        data = bytes(read_exactly(reader, source.nbytes))
     finally:
         reader.close()
     return pybase64.b64encode(data) if isinstance(piece, Base64Source) else data
 
 
-def _read_exactly(reader: ImageReader, count: int) -> bytes | memoryview:
+def read_exactly(reader: ImageReader, count: int) -> bytes | memoryview:
     """Read `count` bytes. Raises `RequestInvalidError`."""
     try:
         chunk = reader.read(count)

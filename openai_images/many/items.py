@@ -21,7 +21,7 @@ from openai_images.catalog.models import MAX_IMAGES_PER_CALL
 from openai_images.errors import RequestInvalidError
 from openai_images.many.failure_streaks import DEFAULT_IDENTICAL_FAILURES
 from openai_images.models.options import Timing
-from openai_images.models.outcomes import CallObserver, Failed, Progress
+from openai_images.models.outcomes import CallObserver, Failed, Progress, RunObserver
 from openai_images.models.requests import GenerateRequest
 from openai_images.models.results import ImageResult
 
@@ -71,6 +71,7 @@ class RunOptions:
     defaults: Mapping[str, Any] = field(factory=dict[str, Any], repr=False)
     show_prompts: bool = True
     max_identical_failures: int | None = field(default=DEFAULT_IDENTICAL_FAILURES, validator=_count_or_none)
+    observer: RunObserver | None = None
 
 
 def parse_item(index: int, value: object, defaults: Mapping[str, Any] = _NO_DEFAULTS) -> RequestItem:

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import warnings
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
 from types import TracebackType
 from typing import Self
 
@@ -38,10 +38,14 @@ class Outcomes:
     """
 
     def __init__(
-        self, requests: Iterable[object] | AsyncIterable[object], send: Send, options: RunOptions
+        self,
+        requests: Iterable[object] | AsyncIterable[object],
+        send: Send,
+        options: RunOptions,
+        new_runner: Callable[..., Runner] = Runner,
     ) -> None:
-        """Raises TypeError if `requests` cannot be many requests."""
-        self._run = Runner(requests, send, options)
+        """`new_runner` makes another kind of run. Raises TypeError if `requests` cannot be many requests."""
+        self._run = new_runner(requests, send, options)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._iterated = False
         self._entered = False

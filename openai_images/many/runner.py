@@ -62,7 +62,9 @@ class Runner:
     def start(self) -> None:
         """Start the main task. Call it once."""
         self.scheduler.begin(self._now())
-        self.task = asyncio.get_running_loop().create_task(self._main(), name="openai_images: many calls")
+        observer, loop = self._options.observer, asyncio.get_running_loop()
+        context = None if observer is None else observer.start()
+        self.task = loop.create_task(self._main(), name="openai_images: many calls", context=context)
         self.task.add_done_callback(self._ended)
 
     def take(self) -> Outcome | None:
@@ -251,6 +253,9 @@ class Runner:
         self.scheduler.end(self._now())
         self._is_done = True
         _wake(self._outcome_ready)
+        if self._options.observer is not None:
+            cancelled = asyncio.CancelledError() if task.cancelled() else None
+            self._options.observer.end(self.progress(), self._failure or cancelled)
 
     def _now(self) -> float:
         return self._options.timing.monotonic()

@@ -34,6 +34,8 @@ def cost_of(result: PricedResult, model: str | None, prices: Prices = PUBLISHED_
     zeros in it (some servers send them for what they did not count), counts that are missing, absurd or contradictory,
     a model or kind of token without a price, an edit without input details, an SVG whose author's tokens were not
     counted or whose author is not in `prices`, or a part of which any of this is true.
+
+    `result` is an `ImageResult`, or any object with the same fields.
     """
     if result.parts:
         return add_amounts([cost_of(part, model, prices) for part in result.parts])

@@ -64,6 +64,8 @@ def estimate_cost(request: GenerateRequest, prices: Prices = PUBLISHED_PRICES) -
     per byte of its UTF-8, for each of `n` images, and each partial image as 100 tokens (only streams have them). Values
     in `extra_body` count as they are sent. None: no model, a model that is not in `prices` or has no published token
     counts, a size or quality that it does not have, a gif or svg, images to edit, or a parameter of unknown price.
+
+    `request` is not sent; `prices` are those to calculate with.
     """
     values = _parse_request(request)
     return None if values is None else _estimate(values, prices)
@@ -76,6 +78,8 @@ def estimate_cost_range(
 
     They are equal unless its quality or size is `auto` or missing: then the least is for the cheapest quality and size
     that a model is known to choose. The most is what `estimate_cost` returns.
+
+    `request` is not sent; `prices` are those to calculate with.
     """
     values = _parse_request(request)
     most = None if values is None else _estimate(values, prices)

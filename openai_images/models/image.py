@@ -55,17 +55,27 @@ class Image:
     path: Path | None = None
     nbytes: int = 0
     media_type: str = media.UNKNOWN
+    """Such as "image/png", by the bytes themselves."""
     width: int | None = None
+    """The stored width in pixels, None if the bytes do not contain it."""
     height: int | None = None
+    """The stored height in pixels, None if the bytes do not contain it."""
     url: str | None = None
+    """Where the server keeps the image, None if it sent the bytes."""
     revised_prompt: str | None = None
+    """The prompt as the server changed it."""
     generation_id: str | None = None
+    """The server's id of the image."""
     extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False)
+    """The server's other fields for this image."""
     flaw: str | None = None
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Image:
-        """Return an image in memory, described by its own bytes."""
+        """Return an image in memory, described by its own bytes.
+
+        `data` is a whole file of an image; a format that is not known here is accepted too.
+        """
         width, height = media.pixel_size(data) or (None, None)
         return cls(
             data=data, nbytes=len(data), media_type=media.media_type(data[:4096]), width=width, height=height
@@ -73,7 +83,10 @@ class Image:
 
     @classmethod
     def from_file(cls, path: Path, head: bytes, nbytes: int) -> Image:
-        """Return an image in the file `path`, described by its first bytes."""
+        """Return an image in the file `path`, described by its first bytes.
+
+        `head` is the beginning of the file, enough to find its size in pixels; `nbytes` is its length in bytes.
+        """
         width, height = media.pixel_size(head) or (None, None)
         return cls(
             path=path, nbytes=nbytes, media_type=media.media_type(head[:4096]), width=width, height=height

@@ -74,6 +74,7 @@ _ABSENT: Final = "this package is for images only; use the official package for 
 ATTRIBUTES: Final[Mapping[str, str]] = {
     "images": _VERBS,
     "create": _VERBS,
+    "models": "await client.list_models() lists what the server offers, and known_models() what this package knows",
     "create_variation": "variations are retired; client.edit(…) takes images",
     "with_raw_response": _RAW,
     "with_streaming_response": _RAW,
@@ -81,7 +82,7 @@ ATTRIBUTES: Final[Mapping[str, str]] = {
     "close": "write await client.aclose(), or async with",
     "batch": "client.generate_many(…) sends many requests, and the class Batch survives a crash",
     "batches": "client.generate_many(…) sends many requests, and the class Batch survives a crash",
-    **dict.fromkeys(("chat", "responses", "completions", "embeddings", "files", "audio", "models"), _ABSENT),
+    **dict.fromkeys(("chat", "responses", "completions", "embeddings", "files", "audio"), _ABSENT),
     **dict.fromkeys(
         ("timeout", "max_retries", "default_headers", "api_key", "organization"),
         "a client does not show its settings; client.with_options(…) gives one with others",

@@ -25,8 +25,10 @@ class ModelInfo:
     """
 
     id: str
+    """The model's name, as in `model=`."""
     created: int | None = None
     owned_by: str | None = None
+    """Who offers it, as the server says."""
     shutdown_date: date | None = None
     extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=repr_keys)
 

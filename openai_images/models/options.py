@@ -16,7 +16,7 @@ from typing import Any
 
 from attrs import Attribute, evolve, field, frozen
 
-from openai_images._util.attrs import is_count, is_number, must_be
+from openai_images._util.attrs import is_count, is_number, keyword_hints, must_be
 from openai_images._util.redis_url import REDIS_URL, display_redis_url, is_redis_url
 from openai_images.errors import ConfigurationError
 
@@ -47,6 +47,7 @@ def _show_shared(url: Any) -> str:
     return "None" if url is None else repr(display_redis_url(url))
 
 
+@keyword_hints
 @frozen(kw_only=True)
 class Timeouts:
     """The client's timers, in seconds.
@@ -68,6 +69,7 @@ class Timeouts:
     read_delay: float = field(default=0.005, validator=_wait)
 
 
+@keyword_hints
 @frozen(kw_only=True)
 class Limits:
     """Concurrency and rate limits: `concurrency` requests in flight, and `max_picture_bytes` for one decoded image.
@@ -90,6 +92,7 @@ class Limits:
     name: str = field(default="default", validator=_name)
 
 
+@keyword_hints
 @frozen(kw_only=True)
 class RetryPolicy:
     """How often and how long to retry.

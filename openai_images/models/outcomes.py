@@ -1,4 +1,4 @@
-"""The outcomes of many calls, their progress, and the observer of a call.
+"""The outcomes of many calls, their progress, and the observers of a call and of a run.
 
 Invariants: frozen values; one call's failure is an outcome, never an exception of all calls; an unknown cost is None,
 never zero. An outcome shows the beginning of its prompt, unless the client hides it.
@@ -14,6 +14,7 @@ from attrs import field, frozen
 from openai_images._util.attrs import beginning, repr_fields, short_repr
 
 if TYPE_CHECKING:
+    from contextvars import Context
     from decimal import Decimal
 
     from openai_images.errors import ImagesError
@@ -48,8 +49,11 @@ class Succeeded(_Described):
 
     index: int
     key: str
+    """Its name, by default its position as five digits."""
     request: GenerateRequest
+    """The request as it was sent."""
     result: ImageResult
+    """Its images, and the other fields of the response."""
     show_prompt: bool = field(default=True, kw_only=True, eq=False, repr=False)
 
     def _repr_html_(self) -> str:
@@ -67,10 +71,13 @@ class Failed(_Described):
     """
 
     index: int
+    """Its position among the requests, from 0."""
     key: str
+    """Its name."""
     request: GenerateRequest | None
     error: ImagesError | OSError
     show_prompt: bool = field(default=True, kw_only=True, eq=False, repr=False)
+    """Whether its texts have the beginning of the prompt."""
 
     def _repr_html_(self) -> str:
         from openai_images.models.notebook import error_card  # noqa: PLC0415  only notebooks need it
@@ -79,6 +86,7 @@ class Failed(_Described):
 
 
 Outcome: TypeAlias = Succeeded | Failed
+"""What many calls yield for each request."""
 
 
 @short_repr
@@ -95,14 +103,20 @@ class Progress:
 
     total: int | None = None
     done: int = 0
+    """Requests that gave their images."""
     failed: int = 0
     blocked: int = 0
+    """Of the failed, those that the safety system blocked."""
     unknown: int = 0
+    """Of the failed, those that may have been billed."""
     in_flight: int = 0
     waiting: int = 0
+    """Requests that a limit holds back."""
     images: int = 0
     elapsed: float = 0.0
+    """Seconds since the run began."""
     images_per_minute: float = 0.0
+    """The speed of the last minutes."""
     eta: float | None = None
     spent: Decimal | None = None
     unpriced: int = 0
@@ -129,3 +143,16 @@ class CallObserver:
 
     async def on_not_executed(self, error: ImagesError) -> None:
         """The attempt was provably not executed; the call may be sent again."""
+
+    def on_retry(self, attempt: int, error: ImagesError, seconds: float) -> None:
+        """Attempt number `attempt` failed with this error; the next one follows after a wait of `seconds`."""
+
+
+class RunObserver:
+    """Observes a run of many calls; does nothing unless overridden. Its methods must not raise."""
+
+    def start(self) -> Context | None:
+        """The run starts, with its tasks in this context; None means the current one."""
+
+    def end(self, progress: Progress, error: BaseException | None) -> None:
+        """The run has ended, with the error of the whole run if there is one."""

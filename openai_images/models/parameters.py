@@ -103,6 +103,7 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
         'values, "strict" raises for both, "off" for neither'
     ),
     "show_prompts": "show the beginning of a prompt in outcomes, and in what a command or a log says of them",
+    "telemetry": "a Telemetry: report calls to OpenTelemetry, as spans and metrics; default: none",
     "split": "send a large n as several concurrent requests; False sends it unchanged",
     "timing": "clock, sleep and random numbers, which tests replace",
     # Azure

@@ -26,7 +26,7 @@ from typing import (
 
 from attrs import evolve, field, fields_dict, frozen
 
-from openai_images._util.attrs import repr_keys, repr_length, short_repr
+from openai_images._util.attrs import keyword_hints, repr_keys, repr_length, short_repr
 from openai_images.errors import RequestInvalidError
 from openai_images.models.image import Image
 
@@ -71,6 +71,7 @@ class GenerateParams(TypedDict, total=False):
     extra_body: Mapping[str, Any] | None
 
 
+@keyword_hints
 @short_repr
 @frozen(repr=False)
 class GenerateRequest:
@@ -117,6 +118,8 @@ class GenerateRequest:
         """Return a request from a prompt and keywords; keywords given with a request replace its fields.
 
         Raises TypeError for an unknown keyword, or another verb's request.
+
+        `prompt` is a text or a request of this class; `params` are fields by their names.
         """
         kind: Any = cls  # mypy takes its hash for that of an instance
         known: frozenset[str] = _names_of(kind)
@@ -240,6 +243,7 @@ def _repr_layer(image: object) -> str:
     return "None" if image is None else "<image>"
 
 
+@keyword_hints
 @frozen(repr=False)
 class EditRequest(GenerateRequest):
     """One request for images made from `image`, one or up to 16 of them; only parameters that are set are sent.

@@ -37,20 +37,31 @@ class ImageResult:
     """
 
     images: tuple[Image, ...]
+    """The images, in their order; at least one."""
     created: int | None = None
     background: str | None = None
+    """"transparent" or "opaque", as the server says."""
     output_format: str | None = None
+    """The format that the server names; that of the bytes is `image.media_type`."""
     quality: str | None = None
+    """The quality that the server used."""
     size: str | None = None
+    """The size that the server used, as "WIDTHxHEIGHT" in pixels."""
     usage: Usage | None = None
+    """The server's token counts, if it sent them."""
     svg_usage: SvgUsage | None = None
+    """The token counts of the model that wrote an SVG."""
     safety_identifier: str | None = field(default=None, repr=False)
+    """The request's, repeated by the server."""
     extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=repr_keys)
+    """Fields of the response that this version does not know, such as the model that the server names."""
     request_id: str | None = None
     attempts: int = 1
     elapsed: float = 0.0
+    """Seconds from the call to its end, waits included."""
     model: str | None = None
     edited: bool = False
+    """Whether images were sent with the prompt."""
     parts: tuple[ImageResult, ...] = field(default=(), repr=False)
     missing: int = 0
 
@@ -101,15 +112,23 @@ class PartialImage:
     """
 
     image: Image
+    """The preview, decoded."""
     partial_image_index: int | None = None
     image_index: int = 0
     created_at: int | None = None
+    """When the server sent it, in Unix seconds."""
     background: str | None = None
+    """"transparent" or "opaque", as the server says."""
     output_format: str | None = None
+    """The format that the server names; that of the bytes is `image.media_type`."""
     quality: str | None = None
+    """The quality that the server used."""
     size: str | None = None
+    """The size that the server used, as "WIDTHxHEIGHT" in pixels."""
     sequence_number: int | None = None
+    """The position of the event in its stream, from 0, if the server counts them."""
     extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=repr_keys)
+    """Fields that this version does not know."""
 
 
 @short_repr
@@ -118,15 +137,25 @@ class CompletedImage:
     """A finished image, with its usage."""
 
     image: Image
+    """The finished image, decoded."""
     image_index: int = 0
+    """Which of the requested images it is, from 0."""
     created_at: int | None = None
+    """When the server sent it, in Unix seconds."""
     background: str | None = None
+    """"transparent" or "opaque", as the server says."""
     output_format: str | None = None
+    """The format that the server names; that of the bytes is `image.media_type`."""
     quality: str | None = None
+    """The quality that the server used."""
     size: str | None = None
+    """The size that the server used, as "WIDTHxHEIGHT" in pixels."""
     sequence_number: int | None = None
+    """The position of the event in its stream, from 0, if the server counts them."""
     usage: Usage | None = None
+    """The server's token counts, if it sent them."""
     extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=repr_keys)
+    """Fields that this version does not know."""
 
 
 @frozen
@@ -135,6 +164,8 @@ class UnknownEvent:
 
     type: str
     raw: Any = field(repr=False, hash=False)
+    """The decoded JSON of the event, or its text."""
 
 
 ImageEvent: TypeAlias = PartialImage | CompletedImage | UnknownEvent
+"""What a stream yields."""

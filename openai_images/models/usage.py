@@ -26,8 +26,11 @@ class TokenDetails:
     """Token counts by kind."""
 
     image_tokens: int | None = None
+    """Tokens of images."""
     text_tokens: int | None = None
+    """Tokens of text."""
     extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=repr_keys)
+    """Counts that this version does not know."""
 
 
 @short_repr
@@ -36,11 +39,17 @@ class Usage:
     """Token counts of a response; streams have no `output_tokens_details` (seen on the wire in 2026)."""
 
     input_tokens: int | None = None
+    """Tokens of the prompt and of images that were sent."""
     output_tokens: int | None = None
+    """Tokens of the generated images."""
     total_tokens: int | None = None
+    """The sum, as the server counts it."""
     input_tokens_details: TokenDetails | None = None
+    """The input tokens by kind."""
     output_tokens_details: TokenDetails | None = None
+    """The output tokens by kind."""
     extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=repr_keys)
+    """Counts that this version does not know."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the counts that are not None as a JSON object, with unknown fields; never raises."""
@@ -53,11 +62,17 @@ class SvgUsage:
     """Token counts of the model that wrote an SVG, which are separate."""
 
     model: str | None = None
+    """The model that wrote the SVG."""
     input_tokens: int | None = None
+    """Tokens that it read."""
     output_tokens: int | None = None
+    """Tokens that it wrote."""
     reasoning_tokens: int | None = None
+    """Tokens of its reasoning, which are among the output tokens."""
     total_tokens: int | None = None
+    """The sum, as the server counts it."""
     extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=repr_keys)
+    """Counts that this version does not know."""
 
 
 class PricedResult(Protocol):

@@ -10,14 +10,25 @@ if find_spec("PIL") is None:
     _MESSAGE = "the local images server needs Pillow: pip install 'openai-images[server]'"
     raise ModuleNotFoundError(_MESSAGE, name="PIL")
 
+from openai_images.server.batches.pace import BatchPace
 from openai_images.server.faults import FAULTS
-from openai_images.server.records import AnsweredRequest, RecordedDownload, RecordedPart, RecordedRequest
+from openai_images.server.records import (
+    AnsweredRequest,
+    RecordedBatch,
+    RecordedBatchRequest,
+    RecordedDownload,
+    RecordedPart,
+    RecordedRequest,
+)
 from openai_images.server.server import LocalImagesServer
 
 __all__ = [
     "FAULTS",
     "AnsweredRequest",
+    "BatchPace",
     "LocalImagesServer",
+    "RecordedBatch",
+    "RecordedBatchRequest",
     "RecordedDownload",
     "RecordedPart",
     "RecordedRequest",

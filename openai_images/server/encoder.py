@@ -50,7 +50,7 @@ class Encoder:
         }
         if parameters.safety_identifier is not None:
             tail["safety_identifier"] = parameters.safety_identifier
-        tail["usage"] = self._usage(details=True)
+        tail["usage"] = self.usage(details=True)
         if parameters.svg_model is not None:
             tail["svg_usage"] = _svg_usage(parameters.svg_model, images)
         return b"".join(_splice(head, data, tail))
@@ -106,10 +106,11 @@ class Encoder:
             tail["partial_image_index"] = stage
         tail |= {"quality": parameters.quality, "sequence_number": sequence_number, "size": parameters.size}
         if stage is None:
-            tail["usage"] = self._usage(details=False)
+            tail["usage"] = self.usage(details=False)
         return _splice({"created_at": self.created, "type": name}, image, tail)
 
-    def _usage(self, *, details: bool) -> dict[str, Any]:
+    def usage(self, *, details: bool) -> dict[str, Any]:
+        """The tokens of the response."""
         parameters = self.parameters
         text = prompt_tokens(parameters.prompt)
         image = 0 if parameters.edit is None else parameters.edit.tokens

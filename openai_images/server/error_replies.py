@@ -165,8 +165,9 @@ def choice(values: Mapping[str, Any], name: str, allowed: tuple[str, ...], defau
     value: str = values.get(name, default)
     if value in allowed:
         return value
-    listed = ", ".join(f"'{item}'" for item in allowed[:-1])
-    message = f"Invalid value: '{value[:200]}'. Supported values are: {listed}, and '{allowed[-1]}'."
+    *first, last = (f"'{item}'" for item in allowed)
+    listed = f"{', '.join(first)}, and {last}" if first else last
+    message = f"Invalid value: '{value[:200]}'. Supported values are: {listed}."
     raise bad_request(message, code="invalid_value", param=name)
 
 

@@ -15,11 +15,12 @@ import attrs
 from aiohttp import web
 
 from openai_images.server import request_body
+from openai_images.server.batches.files import FileStore
 from openai_images.server.delivery import ResponseWriter, hang_up, local_address, open_transport, peer_port
 from openai_images.server.encoder import Encoder, LinkedImage, LinkStore, MakeURL
 from openai_images.server.error_replies import RequestRejectedError, check_api_key, to_response
-from openai_images.server.faults import FaultQueue
 from openai_images.server.faults.plan import Fault, FaultPlan, RequestInfo
+from openai_images.server.faults.queues import FaultQueue
 from openai_images.server.faults.statuses import moderation_reply
 from openai_images.server.paint.painter import ImageCache
 from openai_images.server.parameters import (
@@ -31,9 +32,10 @@ from openai_images.server.parameters import (
 )
 from openai_images.server.rate_limits import RateLimits
 from openai_images.server.records import RecordedRequest
+from openai_images.server.references import ReferenceReader
 from openai_images.server.source_images import UploadedImages
 from openai_images.server.state import ActiveRequest, ServerSettings, ServerState
-from openai_images.server.uploads import Form, FormReader, resolve_references
+from openai_images.server.uploads import Form, FormReader
 
 
 @attrs.frozen(kw_only=True)
@@ -76,6 +78,7 @@ class ImagesHandler:
     limits: RateLimits
     cache: ImageCache
     links: LinkStore
+    files: FileStore
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answers one request."""
@@ -158,11 +161,16 @@ class ImagesHandler:
             return self._accept(form.fields, form.uploads)
         if not received.is_json:
             raise request_body.not_json()
-        values = request_body.require_object(received.json)
+        return await self.check_json(received.json, is_edit=is_edit)
+
+    async def check_json(self, body: object, *, is_edit: bool) -> Parameters:
+        """The parameters of a JSON body, or a `RequestRejectedError`."""
+        values = request_body.require_object(body)
         if not is_edit:
             return self._accept(values, None)
+        references = ReferenceReader(pixels=self._pixels, find_file=self.files.find_path)
         return await asyncio.get_running_loop().run_in_executor(
-            self.reader, lambda: self._accept(values, resolve_references(values, pixels=self._pixels))
+            self.reader, lambda: self._accept(values, references.resolve(values))
         )
 
     def _accept(self, values: Mapping[str, Any], uploads: UploadedImages | None) -> Parameters:

@@ -16,11 +16,13 @@ from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
 
 from openai_images.server import delivery, error_replies
+from openai_images.server.batches.service import BatchService
 from openai_images.server.catalog import MODELS_CREATED, ServedModel, served_models
 from openai_images.server.encoder import LinkedImage, LinkStore
 from openai_images.server.error_replies import Reply, RequestRejectedError, compact_json, error_reply
-from openai_images.server.faults import DOWNLOAD_OK, LOOP, DownloadPlan, FaultQueue
+from openai_images.server.faults.downloads import DOWNLOAD_OK, LOOP, DownloadPlan
 from openai_images.server.faults.plan import Fault
+from openai_images.server.faults.queues import FaultQueue
 from openai_images.server.handler import ImagesHandler
 from openai_images.server.records import AnsweredRequest, RecordedDownload
 from openai_images.server.start_page import add_start_page, answered_status
@@ -34,7 +36,7 @@ from openai_images.server.state import (
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:@/\s]+)(?::[0-9]*)?", re.IGNORECASE)
 
 
-def make_app(images: ImagesHandler, downloads: "DownloadHandler") -> web.Application:
+def make_app(images: ImagesHandler, downloads: "DownloadHandler", batches: BatchService) -> web.Application:
     """The aiohttp application of a server."""
     app = web.Application(middlewares=[_count_requests(images), _reject_foreign(images.settings.host)])
     models = _models(images.settings)
@@ -43,10 +45,10 @@ def make_app(images: ImagesHandler, downloads: "DownloadHandler") -> web.Applica
     app.router.add_get("/v1/images/{name}/content", downloads.handle, allow_head=False)
     app.router.add_get("/v1/models", models)
     app.router.add_get("/v1/models/{name}", models)
+    batches.add_routes(app.router)
     add_start_page(app, images.settings, images.state.recent)
-    for route in list(app.router.routes()):
-        if route.method != "HEAD" and route.resource is not None:
-            app.router.add_route("*", route.resource.canonical, _fixed_reply(error_replies.wrong_method))
+    for path in {resource.canonical for resource in app.router.resources()}:
+        app.router.add_route("*", path, _fixed_reply(error_replies.wrong_method))
     app.router.add_route("*", "/{path:.*}", _fixed_reply(error_replies.unknown_url))
     return app
 

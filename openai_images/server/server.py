@@ -18,18 +18,15 @@ from typing import Any, Final, Protocol, Self
 import attrs
 from aiohttp import web
 
+from openai_images.server.batches.files import FileStore
+from openai_images.server.batches.service import BatchService
 from openai_images.server.encoder import LinkStore
-from openai_images.server.faults import FaultQueues
+from openai_images.server.faults.queues import FaultQueues
 from openai_images.server.handler import ImagesHandler
 from openai_images.server.paint.painter import ImageCache
 from openai_images.server.rate_limits import MinuteBucket, RateLimits
-from openai_images.server.records import RecordedDownload, RecordedRequest
 from openai_images.server.routes import DownloadHandler, make_app
-from openai_images.server.state import (
-    ServerSettings,
-    ServerState,
-    check_keep,
-)
+from openai_images.server.state import ObservedServer, check_keep
 from openai_images.server.thread import await_in, call_in, in_thread
 
 # Seconds for the headers of a request, and between two requests of a connection: longer than clients keep idle ones.
@@ -55,7 +52,7 @@ class Client(Protocol):
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)
-class LocalImagesServer(ServerSettings):
+class LocalImagesServer(ObservedServer):
     """An images server on loopback that speaks the wire format of the OpenAI API and paints stand-ins.
 
     `rate_limit_burst` is how much the limits' buckets hold, by default what they let through in a minute;
@@ -64,13 +61,14 @@ class LocalImagesServer(ServerSettings):
     `pace` is the time in seconds from one image stage to the next, counted from the arrival of the request.
     `pictures` serves fixed bytes (one value, or one per output format) in place of painting; "small" serves images of
     one colour in the format and size of the request, which cost a test next to nothing ("full" paints). `faults` is the
-    initial script and `always` the fault of every other request; see `FAULTS`. `legacy` brings back the models that
-    have ended by the clock `now`; `picture_links` gives the answers of every model URLs in place of base64, "absolute"
-    or "relative" ones. `max_body_bytes` and, for edits, `max_upload_bytes` bound a request, `body_timeout` the seconds
-    without a byte of its body. `api_key` is a new random one where none is given. `keepalive_comments` is the time in
-    seconds between comments in a stream that waits. `clock` and `now` are the monotonic and the wall clock, `sleep` the
-    wait. `on_answer` is called with each request that was answered; `requests` keeps the last `keep_requests`, None for
-    all. All callbacks are called in the server's own loop.
+    initial script and `always` the fault of every other request; see `FAULTS`. `batch_pace` is how batches go.
+    `legacy` brings back the models that have ended by the clock `now`; `picture_links` gives the answers of every model
+    URLs in place of base64, "absolute" or "relative" ones. `max_body_bytes` and, for edits, `max_upload_bytes` bound a
+    request, `body_timeout` the seconds without a byte of its body. `api_key` is a new random one where none is given.
+    `keepalive_comments` is the time in seconds between comments in a stream that waits. `clock` and `now` are the
+    monotonic and the wall clock, `sleep` the wait. `on_answer` is called with each request that was answered;
+    `requests`, `downloads` and `batch_requests` keep the last `keep_requests`, None for all. All callbacks are called
+    in the server's own loop.
     """
 
     keep_requests: int | None = attrs.field(default=None, validator=check_keep)
@@ -78,10 +76,10 @@ class LocalImagesServer(ServerSettings):
     _first_always: str | None = attrs.field(default=None, alias="always")
     _limits: RateLimits = attrs.field(init=False, factory=RateLimits)
     _faults: FaultQueues = attrs.field(init=False, factory=FaultQueues)
-    _state: ServerState = attrs.field(init=False, factory=ServerState)
     _links: LinkStore = attrs.field(init=False, factory=LinkStore)
     _cache: ImageCache | None = attrs.field(init=False, default=None)
     _reader: ThreadPoolExecutor | None = attrs.field(init=False, default=None)
+    _batches: BatchService | None = attrs.field(init=False, default=None)
     _runner: web.AppRunner | None = attrs.field(init=False, default=None)
     _loop: asyncio.AbstractEventLoop | None = attrs.field(init=False, default=None)
     _options: dict[str, Any] = attrs.field(init=False, factory=dict[str, Any])
@@ -158,8 +156,11 @@ class LocalImagesServer(ServerSettings):
         runner, self._runner = self._runner, None
         cache, self._cache = self._cache, None
         reader, self._reader = self._reader, None
+        batches, self._batches = self._batches, None
         self._loop = None
         self._state.close()
+        if batches is not None:
+            await batches.aclose()
         if cache is not None:
             cache.close()
         if reader is not None:
@@ -174,31 +175,6 @@ class LocalImagesServer(ServerSettings):
             raise RuntimeError("the server is not started")
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self._runner.addresses[0][1]}/v1"
-
-    @property
-    def requests(self) -> list[RecordedRequest]:
-        """The requests for images whose body has arrived, in order."""
-        return self._state.requests
-
-    @property
-    def downloads(self) -> list[RecordedDownload]:
-        """The GETs of images behind URLs, in the order in which their headers arrived."""
-        return self._state.downloads
-
-    @property
-    def posts(self) -> int:
-        """How many POSTs to an images path arrived, counted with their headers."""
-        return self._state.posts
-
-    @property
-    def refused(self) -> int:
-        """How many responses were a 429, for any reason."""
-        return self._state.refused
-
-    @property
-    def disconnects(self) -> int:
-        """How many clients left while they were being answered."""
-        return self._state.disconnects
 
     @property
     def open_connections(self) -> int:
@@ -218,12 +194,13 @@ class LocalImagesServer(ServerSettings):
     def script(self, *names: str) -> None:
         """Appends faults: each of the next requests takes one, `ok` meaning none.
 
-        Those whose names begin with `download_` wait for the next downloads, all others for the next POSTs.
+        Those whose names begin with `download_` wait for the next downloads, with `file_` and `batch_` for the next
+        calls of their step or the next batch, all others for the next POSTs of images.
         """
         self._faults.extend(names)
 
     def always(self, name: str | None) -> None:
-        """The fault of every request for which none is queued, or None for none."""
+        """The fault `name` (of `FAULTS`) of every request for which none is queued, or None for none."""
         self._faults.always(name)
 
     def release(self) -> None:
@@ -250,6 +227,8 @@ class LocalImagesServer(ServerSettings):
         self._faults.reset(self._first_faults, self._first_always)
         self._state.reset(self.keep_requests)
         self._links.clear()
+        if self._batches is not None:
+            self._batches.clear()
         if self._cache is not None:
             self._cache.serve(self.pictures)
 
@@ -270,7 +249,7 @@ class LocalImagesServer(ServerSettings):
             yield self
 
     async def wait_disconnected(self, n: int = 1, timeout: float | None = 5.0) -> None:  # noqa: ASYNC109  # for callers without one around them
-        """Waits until `n` clients in all have left while they were being answered."""
+        """Waits until `n` clients in all have left while being answered; TimeoutError after `timeout` seconds."""
         try:
             async with asyncio.timeout(timeout):
                 await await_in(self._loop, self._state.wait_disconnected(n))
@@ -291,8 +270,10 @@ class LocalImagesServer(ServerSettings):
             limits=self._limits,
             cache=cache,
             links=self._links,
+            files=FileStore(self),
         )
         downloads = DownloadHandler(
             state=self._state, faults=self._faults.downloads, settings=self, links=self._links
         )
-        return make_app(images, downloads)
+        self._batches = BatchService(settings=self, state=self._state, faults=self._faults, images=images)
+        return make_app(images, downloads, self._batches)

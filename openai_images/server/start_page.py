@@ -184,6 +184,9 @@ def _facts(settings: ServerSettings) -> Iterator[str]:
         ("Models", models),
         ("Rate limit", " and ".join(limits) or "none"),
         ("Pace", pace),
-        ("Paths", "POST /v1/images/generations, POST /v1/images/edits, GET /v1/models"),
+        (
+            "Paths",
+            "POST /v1/images/generations, POST /v1/images/edits, GET /v1/models, /v1/files, /v1/batches",
+        ),
     )
     yield from (f"<dt>{name}</dt><dd>{text}</dd>" for name, text in facts)

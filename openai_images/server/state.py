@@ -15,13 +15,20 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
+from openai_images.server.batches.pace import BatchPace
 from openai_images.server.catalog import ALL_FORMATS
 from openai_images.server.error_replies import common_headers, new_request_id
 from openai_images.server.faults import OK
 from openai_images.server.faults.plan import Fault, FaultPlan
 from openai_images.server.rate_limits import RetryAfter
 from openai_images.server.recent_requests import RecentRequests
-from openai_images.server.records import AnsweredRequest, RecordedDownload, RecordedRequest
+from openai_images.server.records import (
+    AnsweredRequest,
+    RecordedBatch,
+    RecordedBatchRequest,
+    RecordedDownload,
+    RecordedRequest,
+)
 
 Links: TypeAlias = Literal["absolute", "relative"]
 """How URLs of images are written: with this server's address, or as a path alone."""
@@ -105,10 +112,14 @@ class ServerSettings:
     """The options of a server but those of faults and what is kept; `LocalImagesServer` describes them."""
 
     host: str = attrs.field(default="127.0.0.1", converter=_address, validator=_check_host)
+    """A loopback address to listen on."""
     port: int = attrs.field(default=0, validator=_check_port)
+    """The port to listen on, 0 for any that is free."""
     api_key: str = attrs.field(default=None, converter=_key_or_new)
     images_per_minute: int | None = attrs.field(default=None, validator=_check_count)
+    """How many images a minute are accepted; above that a 429. None: no limit."""
     requests_per_minute: int | None = attrs.field(default=None, validator=_check_count)
+    """How many requests a minute are accepted; above that a 429. None: no limit."""
     rate_limit_burst: int | None = attrs.field(default=None, validator=_check_burst)
     rate_limit_headers: bool = True
     retry_after: RetryAfter = attrs.field(
@@ -116,6 +127,9 @@ class ServerSettings:
     )
     pace: float = attrs.field(default=0.0, validator=_rule(lambda pace: pace >= 0, _PACE_MESSAGE))
     pictures: Pictures = attrs.field(default=None, validator=_check_pictures)
+    batch_pace: BatchPace = attrs.field(
+        default=BatchPace(), validator=attrs.validators.instance_of(BatchPace)
+    )
     legacy: bool = False
     picture_links: Links | None = attrs.field(
         default=None, validator=_rule({None, *get_args(Links)}.__contains__, _LINKS_MESSAGE)
@@ -177,6 +191,8 @@ class ServerState:
     def __init__(self) -> None:
         self.requests: list[RecordedRequest] = []
         self.downloads: list[RecordedDownload] = []
+        self.batch_requests: list[RecordedBatchRequest] = []
+        self.batches: list[Callable[[], RecordedBatch]] = []
         self.keep_requests: int | None = None
         self.recent = RecentRequests()
         self.faults_by_request: dict[int, str] = {}  # of active requests, by identity
@@ -188,9 +204,11 @@ class ServerState:
         self._active: set[ActiveRequest] = set()
         self._changed = ReleaseGate()
 
-    def record(self, arrived: RecordedRequest | RecordedDownload) -> None:
+    def record(self, arrived: RecordedRequest | RecordedDownload | RecordedBatchRequest) -> None:
         """Keeps a request or download, and drops the oldest if there are too many."""
-        kept: list[Any] = self.downloads if isinstance(arrived, RecordedDownload) else self.requests
+        kept: list[Any] = self.requests
+        if not isinstance(arrived, RecordedRequest):
+            kept = self.downloads if isinstance(arrived, RecordedDownload) else self.batch_requests
         kept.append(arrived)
         if self.keep_requests is not None:
             del kept[: max(0, len(kept) - self.keep_requests)]
@@ -224,7 +242,7 @@ class ServerState:
             active.hung_up = True
             active.abort()
         self.keep_requests = keep_requests
-        self.requests, self.downloads = [], []
+        self.requests, self.downloads, self.batch_requests, self.batches = [], [], [], []
         self.posts = self.refused = self.disconnects = 0
 
     def reopen(self) -> None:
@@ -237,3 +255,45 @@ class ServerState:
         self._closing = True
         for active in tuple(self._active):
             active.abort()
+
+
+@attrs.define(kw_only=True, eq=False, repr=False)
+class ObservedServer(ServerSettings):
+    """What tests may read of a server: what it was asked, and counts."""
+
+    _state: ServerState = attrs.field(init=False, factory=ServerState)
+
+    @property
+    def requests(self) -> list[RecordedRequest]:
+        """The requests for images whose body has arrived, in order."""
+        return self._state.requests
+
+    @property
+    def downloads(self) -> list[RecordedDownload]:
+        """The GETs of images behind URLs, in the order in which their headers arrived."""
+        return self._state.downloads
+
+    @property
+    def batches(self) -> list[RecordedBatch]:
+        """The batches that were created, in order, also those whose creation was answered with an error."""
+        return [snapshot() for snapshot in self._state.batches]
+
+    @property
+    def batch_requests(self) -> list[RecordedBatchRequest]:
+        """The requests of batches that were run, in order."""
+        return self._state.batch_requests
+
+    @property
+    def posts(self) -> int:
+        """How many POSTs to an images path arrived, counted with their headers."""
+        return self._state.posts
+
+    @property
+    def refused(self) -> int:
+        """How many responses were a 429, for any reason."""
+        return self._state.refused
+
+    @property
+    def disconnects(self) -> int:
+        """How many clients left while they were being answered."""
+        return self._state.disconnects

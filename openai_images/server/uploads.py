@@ -1,4 +1,4 @@
-"""The fields and images of an edit out of its body: a multipart form, every part of it recorded, or references in JSON.
+"""The fields and images of an edit out of its body, a multipart form, every part of it recorded.
 
 Invariants: one file is held at a time and inspected in a thread; only files that may be images and are small enough are
 held at all; a malformed form is rejected after it was recorded.
@@ -6,24 +6,18 @@ Must not: judge images and parameters; `source_images.py` and `parameters.py` do
 """
 
 import asyncio
-import binascii
 import hashlib
 import io
-import re
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Executor
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import attrs
 
 from openai_images.server.error_replies import (
     RequestRejectedError,
     bad_request,
-    check_length,
-    missing_parameter,
     too_large,
-    unknown_parameter,
-    wrong_type,
 )
 from openai_images.server.multipart import (
     FormParser,
@@ -43,9 +37,7 @@ from openai_images.server.source_images import (
     Role,
     UploadedImage,
     UploadedImages,
-    check_image_count,
     inspect_image,
-    unresolved_image,
 )
 
 TEXT_BYTES: Final = 1024 * 1024
@@ -215,85 +207,3 @@ class FormReader:
         if self._form.problem is None:
             code = None if param is None else "duplicate_parameter"
             self._form.problem = bad_request(message, code=code, param=param)
-
-
-_MAX_URL: Final = 20_971_520
-_DATA_URL: Final = re.compile(r"data:(image/[a-z0-9.+-]{1,100});base64,", re.IGNORECASE)
-_BASE64_SLICE: Final = 1024 * 1024  # characters decoded in one go, a multiple of four
-
-
-def resolve_references(values: dict[str, Any], *, pixels: bool) -> UploadedImages:
-    """Takes the images of a JSON edit out of its parameters; decodes those in data: URLs."""
-    images = values.pop("images", None)
-    if images is None:
-        raise missing_parameter("images")
-    if not isinstance(images, list):
-        wrong_type("images", "an array of objects", images)
-    listed = cast("list[object]", images)
-    if not listed:
-        message = (
-            "Invalid 'images': empty array. Expected an array with minimum length 1, but got an empty array."
-        )
-        raise bad_request(message, code="empty_array", param="images")
-    check_image_count(len(listed), "images")
-    images = tuple(
-        _reference(item, f"images[{index}]", "other" if index else "first", pixels=pixels)
-        for index, item in enumerate(listed)
-    )
-    layers = {name: values.pop(name, None) for name in ("mask", "markup")}
-    mask, markup = (
-        None if item is None else _reference(item, name, cast("Role", name), pixels=pixels)
-        for name, item in layers.items()
-    )
-    return UploadedImages(parameter="images", images=images, mask=mask, markup=markup)
-
-
-def _reference(item: object, name: str, role: Role, *, pixels: bool) -> UploadedImage:
-    if not isinstance(item, dict):
-        wrong_type(name, "an object", item)
-    fields = {key: value for key, value in cast("dict[str, Any]", item).items() if value is not None}
-    for key, value in fields.items():
-        if key not in {"image_url", "file_id"}:
-            raise unknown_parameter(f"{name}.{key}")
-        if not isinstance(value, str):
-            wrong_type(f"{name}.{key}", "a string", value)
-    if len(fields) != 1:
-        message = f"Invalid '{name}': expected exactly one of 'image_url' and 'file_id'."
-        raise bad_request(message, code="invalid_value", param=name)
-    (key, value) = next(iter(fields.items()))
-    if key == "file_id":
-        return UploadedImage(name=f"{name}.{key}", media_type=None, nbytes=0, info=unresolved_image(value))
-    return _from_url(value, f"{name}.{key}", role, pixels=pixels)
-
-
-def _from_url(url: str, name: str, role: Role, *, pixels: bool) -> UploadedImage:
-    check_length(name, url, _MAX_URL)
-    if re.match(r"https?://[^/\s]", url):
-        return UploadedImage(name=name, media_type=None, nbytes=0, info=unresolved_image(url))
-    match = _DATA_URL.match(url)
-    if match is None:
-        message = (
-            f"Invalid '{name}'. Expected a valid URL or a base64-encoded data URL with an image MIME type (e.g. "
-            "'data:image/png;base64,aW1nIGJ5dGVzIGhlcmU='), but got a value with an invalid format."
-        )
-        raise bad_request(message, code="invalid_value", param=name)
-    try:
-        data = _decode(url, match.end())
-    except ValueError:
-        message = (
-            f"Invalid '{name}'. Expected a base64-encoded data URL, but got a value with invalid base64."
-        )
-        raise bad_request(message, code="invalid_value", param=name) from None
-    digest = hashlib.sha256(data).hexdigest()
-    info = inspect_image(io.BytesIO(data), digest, role, pixels=pixels)
-    return UploadedImage(name=name, media_type=match[1].lower(), nbytes=len(data), info=info)
-
-
-def _decode(text: str, start: int) -> bytes:
-    """The bytes whose base64 begins at `start`, in slices between which other threads have their turn."""
-    if 0 <= text.find("=", start) < len(text) - 2:
-        raise ValueError("padding before the end")
-    slices = range(start, len(text), _BASE64_SLICE)
-    return b"".join(
-        binascii.a2b_base64(text[index : index + _BASE64_SLICE], strict_mode=True) for index in slices
-    )

@@ -130,9 +130,13 @@ function showCode() {
 // Images to edit
 
 function addSources(files) {
+  const leftOut = [];
   for (const file of files) {
     if (sources.length < 16 && /^image\/(png|jpeg|webp)$/.test(file.type)) sources.push({ file, url: URL.createObjectURL(file), mask: null });
+    else leftOut.push(file.name);
   }
+  const more = leftOut.length > 5 ? ` and ${leftOut.length - 5} more` : "";
+  $("left-out").textContent = leftOut.length ? `Left out: ${leftOut.slice(0, 5).join(", ")}${more}. Up to 16 PNG, JPEG or WebP images are taken.` : "";
   showSources();
 }
 

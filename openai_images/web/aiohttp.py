@@ -14,15 +14,8 @@ from typing import Any, Final, Unpack
 from aiohttp import web
 
 from openai_images import ConfigurationError, ImageResult, ImageStream
-from openai_images.web.relay import (
-    RELAY_HEADERS,
-    OnDisconnect,
-    OnResult,
-    Relay,
-    RelaySettings,
-    relay,
-    run_until,
-)
+from openai_images.web.background import OnDisconnect, OnResult, run_until
+from openai_images.web.relay import RELAY_HEADERS, Relay, RelaySettings, relay
 from openai_images.web.script import SCRIPT_HEADERS, read_script
 from openai_images.web.store import PictureStore
 
@@ -73,6 +66,8 @@ def setup(
     """Prepare an app for `send_stream` and `run_call`; once, before it starts.
 
     Adds routes for the images of `pictures` and for the browser's side, an ES module at the path `script`.
+
+    `app` is the application whose handlers relay streams.
     """
     connections = app[_CONNECTIONS] = _Connections()
     app.on_shutdown.append(connections.end)
@@ -99,6 +94,8 @@ async def send_stream(
     """Relay a stream as the response to `request`, and return it when it is sent; the settings are those of `relay`.
 
     Raises `ConfigurationError` for an app without `setup`.
+
+    `stream` is one that is not entered yet.
     """
     connections = _connections(request)
     source = relay(stream, **settings)
@@ -131,6 +128,9 @@ async def run_call(
 
     Then "cancel" closes the call, "finish" leaves it to finish in the background. Raises what the call raises, and
     `ConfigurationError` for an app without `setup`.
+
+    `request` is the handler's, `call` the coroutine, not awaited yet; `on_disconnect` is "cancel" or "finish",
+    `on_result` as in `relay`.
     """
     connections = _connections(request)
     gone = connections.add(request)

@@ -23,6 +23,8 @@ class ImageStreamResponse(StreamingHttpResponse):
     """The response that relays a stream; the settings are those of `relay`. Return it from an async view.
 
     `return ImageStreamResponse(client.stream(prompt, partial_images=2))`
+
+    `stream` is one that is not entered yet.
     """
 
     def __init__(
@@ -38,7 +40,10 @@ class ImageStreamResponse(StreamingHttpResponse):
 
 
 def picture_path(pictures: PictureStore) -> URLPattern:
-    """Return the URL pattern that serves the store's images, for `urlpatterns`."""
+    """Return the URL pattern that serves the store's images, for `urlpatterns`.
+
+    `pictures` is the store that the responses use, too.
+    """
 
     async def serve(request: HttpRequest, name: str) -> HttpResponse:
         answer = await pictures.get(
@@ -50,7 +55,10 @@ def picture_path(pictures: PictureStore) -> URLPattern:
 
 
 def script_path(route: str = "openai-images.js") -> URLPattern:
-    """Return the URL pattern that serves the browser's side, an ES module, for `urlpatterns`."""
+    """Return the URL pattern that serves the browser's side, an ES module, for `urlpatterns`.
+
+    `route` is where a page imports it from, without the leading slash.
+    """
 
     def serve(request: HttpRequest) -> HttpResponse:  # noqa: ARG001  Django gives it
         return HttpResponse(read_script(), headers=dict(SCRIPT_HEADERS))

@@ -10,41 +10,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from types import MappingProxyType
-from typing import Any, Final, Literal, Self, TypeAlias, TypedDict, TypeVar
+from typing import Final, Literal, Self, TypedDict
 
 from openai_images import (
     CompletedImage,
     ConfigurationError,
-    ImageResult,
     ImageStream,
     PartialImage,
     PartialResultError,
     UnknownEvent,
 )
+from openai_images.web.background import (
+    OnDisconnect,
+    OnResult,
+    check_on_disconnect,
+    deliver,
+    keep_open,
+    keep_running,
+)
 from openai_images.web.events import HEARTBEAT, encode_error, encode_event, encode_url_event
 from openai_images.web.store import PictureStore
 
-__all__ = [
-    "RELAY_HEADERS",
-    "OnDisconnect",
-    "OnResult",
-    "Relay",
-    "relay",
-    "run_call",
-    "run_until",
-    "wait_for_background",
-]
+__all__ = ["RELAY_HEADERS", "Relay", "RelaySettings", "relay"]
 
 _log = logging.getLogger("openai_images")
-
-_T = TypeVar("_T")
-
-OnDisconnect: TypeAlias = Literal["cancel", "finish"]
-OnResult: TypeAlias = Callable[[ImageResult], object]
 
 
 class RelaySettings(TypedDict, total=False):
@@ -65,9 +57,6 @@ RELAY_HEADERS: Final = MappingProxyType(
     }
 )
 """The headers of a relay's response."""
-
-_background: set[asyncio.Task[Any]] = set()
-"""Calls that are finished, or being closed, after their browser has left; asyncio itself keeps no task alive."""
 
 
 class Relay:
@@ -94,6 +83,8 @@ class Relay:
         # Sent at once: the server sends its headers with it, before the image service has answered.
         self._pieces: Iterator[bytes] = iter((HEARTBEAT,))
         self._step: asyncio.Task[Iterator[bytes] | None] | None = None
+        self._waiter: asyncio.Future[object] | None = None
+        self._unfinished: asyncio.Future[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._is_over = False
 
@@ -106,13 +97,18 @@ class Relay:
             if self._is_over or self._closing is not None:
                 await self.aclose()
                 raise StopAsyncIteration
-            if self._step is None:
+            if self._unfinished is None and self._on_disconnect == "finish":
+                self._unfinished = keep_open()
+            if self._step is None or self._waiter is None:
                 self._step = asyncio.create_task(self._read())
+                self._waiter = asyncio.shield(self._step)  # cancelled by `_close`; the step is not
             try:
-                done, _ = await asyncio.wait({self._step}, timeout=self._heartbeat)
+                done, _ = await asyncio.wait((self._waiter,), timeout=self._heartbeat)
             except asyncio.CancelledError:
                 self._close()
                 raise
+            if self._closing is not None:
+                continue
             if not done:
                 return HEARTBEAT
             step, self._step = self._step, None
@@ -132,12 +128,12 @@ class Relay:
                 if not isinstance(event, UnknownEvent) and self._closing is None:
                     return await self._encode(event)
             self._is_over = True
-            await _deliver(self._on_result, self._stream.result)
+            await deliver(self._on_result, self._stream.result)
         except Exception as error:  # noqa: BLE001  whatever it is, the browser gets an event that says so
             self._is_over = True
             _log.warning("a relayed call failed: %s", type(error).__name__)
             if isinstance(error, PartialResultError) and error.result is not None:
-                await _deliver(self._on_result, error.result)
+                await deliver(self._on_result, error.result)
             return iter((encode_error(error),))
         return None
 
@@ -152,19 +148,24 @@ class Relay:
         """Begin to close, once, in a task of its own: the caller's may be cancelled at every `await` (anyio)."""
         if self._closing is None:
             self._pieces = iter(())
+            if self._waiter is not None:
+                self._waiter.cancel()
             ends = self._end() if self._is_over or self._on_disconnect == "cancel" else self._finish()
-            self._closing = _keep(ends)
+            self._closing = keep_running(ends)
+            if self._unfinished is not None:
+                self._unfinished.set_result(None)
         return self._closing
 
     async def _end(self) -> None:
         """Close the call; a result that is there already is not lost."""
         if self._step is not None:
-            self._step.cancel()
+            if not self._is_over:  # otherwise `on_result` is running
+                self._step.cancel()
             await asyncio.wait({self._step})
         await self._stream.aclose()
         if not self._is_over:
             with contextlib.suppress(RuntimeError):  # there is no result yet
-                await _deliver(self._on_result, self._stream.result)
+                await deliver(self._on_result, self._stream.result)
 
     async def _finish(self) -> None:
         """Read the call to its end without a browser."""
@@ -185,115 +186,20 @@ def relay(
 ) -> Relay:
     """Return the stream's events as the bytes of a `text/event-stream`, in the wire format of the API.
 
-    The response needs `RELAY_HEADERS`. The relay owns the stream: hand over one that is not entered. Where nothing
-    comes for `heartbeat` seconds, a comment is sent. With a `PictureStore` events carry the `url` of their image, which
-    the store serves, in place of `b64_json`. A call that fails ends with an event `error` whose message is safe to
-    show.
+    The response needs `RELAY_HEADERS`. The relay owns `stream`: pass one that is not entered. Where nothing comes for
+    `heartbeat` seconds, a comment is sent. With a `PictureStore` as `pictures`, events carry the `url` of their image,
+    which the store serves, in place of `b64_json`. A failed call ends with an event `error` that is safe to show.
 
-    When the browser leaves, "cancel" closes the call at once (what was sent may be billed all the same); "finish" reads
-    it to its end in the background, see `wait_for_background`. `on_result`, a function or async function, is called
-    with each result, also when the browser is gone. Raises `ConfigurationError`.
+    When the browser leaves, `on_disconnect="cancel"` closes the call (what was sent may be billed), "finish" reads it
+    to its end in the background, see `wait_for_background`. `on_result`, a function or async function, is called with
+    each result, also when the browser is gone. Raises `ConfigurationError`.
     """
     if not heartbeat > 0:
         raise ConfigurationError(
             f"relay: heartbeat must be a number of seconds above 0, and is {heartbeat!r}"
         )
-    _check(on_disconnect)
+    check_on_disconnect(on_disconnect)
     store = None if pictures == "inline" else pictures
     return Relay(
         stream, heartbeat=heartbeat, pictures=store, on_disconnect=on_disconnect, on_result=on_result
     )
-
-
-async def run_call(
-    call: Coroutine[Any, Any, ImageResult],
-    *,
-    on_disconnect: OnDisconnect = "cancel",
-    on_result: OnResult | None = None,
-) -> ImageResult:
-    """Await a call, such as `client.generate(…)`, in a handler that is cancelled when its browser leaves.
-
-    A cancellation closes the call ("cancel"), or leaves it to finish in the background ("finish"). `on_result` as in
-    `relay`. Raises what the call raises.
-    """
-    _check(on_disconnect)
-    task = _keep(_run(call, on_result))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        if on_disconnect == "cancel":
-            task.cancel()
-        raise
-
-
-async def run_until(
-    disconnect: Coroutine[Any, Any, object],
-    call: Coroutine[Any, Any, ImageResult],
-    *,
-    on_disconnect: OnDisconnect,
-    on_result: OnResult | None,
-) -> ImageResult | None:
-    """Await a call, or return None as soon as `disconnect` ends; for handlers that are not cancelled then."""
-    task = asyncio.create_task(run_call(call, on_disconnect=on_disconnect, on_result=on_result))
-    gone = asyncio.create_task(disconnect)
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        return task.result() if task.done() else None
-    finally:
-        gone.cancel()
-        task.cancel()
-
-
-async def wait_for_background(timeout: float | None = None) -> int:  # noqa: ASYNC109  as `asyncio.wait` has it
-    """Wait for the calls that are finished in the background of this event loop; call it before the server exits.
-
-    Returns how many are still not finished after `timeout` seconds (None: no limit).
-    """
-    loop = asyncio.get_running_loop()
-    tasks = {task for task in _background if task.get_loop() is loop}
-    if not tasks:
-        return 0
-    _, unfinished = await asyncio.wait(tasks, timeout=timeout)
-    return len(unfinished)
-
-
-async def _run(call: Awaitable[ImageResult], on_result: OnResult | None) -> ImageResult:
-    try:
-        result = await call
-    except PartialResultError as error:
-        if error.result is not None:
-            await _deliver(on_result, error.result)
-        raise
-    await _deliver(on_result, result)
-    return result
-
-
-async def _deliver(on_result: OnResult | None, result: ImageResult) -> None:
-    """Give a result to `on_result`; its exceptions are logged, as nobody else would hear of them."""
-    if on_result is None:
-        return
-    try:
-        value = on_result(result)
-        if inspect.isawaitable(value):
-            await value
-    except Exception:  # noqa: BLE001  the app's own; it is logged
-        _log.exception("on_result raised for a relayed call")
-
-
-def _keep(coroutine: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
-    """Run it in a task that is kept alive until its end."""
-    task = asyncio.create_task(coroutine)
-    _background.add(task)
-    task.add_done_callback(_drop)
-    return task
-
-
-def _drop(task: asyncio.Task[Any]) -> None:
-    _background.discard(task)
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.debug("a call of a web handler ended with %s", type(error).__name__)
-
-
-def _check(on_disconnect: str) -> None:
-    if on_disconnect not in ("cancel", "finish"):
-        raise ConfigurationError(f'on_disconnect must be "cancel" or "finish", and is {on_disconnect!r}')

@@ -17,14 +17,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from openai_images import ImageResult, ImageStream
-from openai_images.web.relay import (
-    RELAY_HEADERS,
-    OnDisconnect,
-    OnResult,
-    RelaySettings,
-    relay,
-    run_until,
-)
+from openai_images.web.background import OnDisconnect, OnResult, run_until
+from openai_images.web.relay import RELAY_HEADERS, RelaySettings, relay
 from openai_images.web.script import SCRIPT_HEADERS, read_script
 from openai_images.web.store import PictureStore
 
@@ -35,6 +29,8 @@ class ImageStreamResponse(EventSourceResponse):
     """The response that relays a stream; the settings are those of `relay`.
 
     `return ImageStreamResponse(client.stream(prompt, partial_images=2))`
+
+    `stream` is one that is not entered yet.
     """
 
     def __init__(
@@ -48,7 +44,10 @@ class ImageStreamResponse(EventSourceResponse):
 
 
 def picture_route(pictures: PictureStore) -> Route:
-    """Return the route that serves the store's images; append it to the app's `routes`."""
+    """Return the route that serves the store's images; append it to the app's `routes`.
+
+    `pictures` is the store that the responses use, too.
+    """
 
     async def serve(request: Request) -> Response:
         answer = await pictures.get(
@@ -62,7 +61,10 @@ def picture_route(pictures: PictureStore) -> Route:
 
 
 def script_route(path: str = "/openai-images.js") -> Route:
-    """Return the route that serves the browser's side, an ES module; append it to the app's `routes`."""
+    """Return the route that serves the browser's side, an ES module; append it to the app's `routes`.
+
+    `path` is where a page imports it from.
+    """
 
     async def serve(request: Request) -> Response:  # noqa: ARG001  Starlette gives it
         return Response(read_script(), headers=dict(SCRIPT_HEADERS))
@@ -81,6 +83,9 @@ async def run_call(
 
     Read the request's body before. Then "cancel" closes the call, "finish" leaves it to finish in the background.
     Raises what the call raises.
+
+    `request` is the endpoint's, `call` the coroutine, not awaited yet; `on_disconnect` is "cancel" or "finish",
+    `on_result` as in `relay`.
     """
 
     async def disconnect() -> None:

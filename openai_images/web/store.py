@@ -38,8 +38,11 @@ class StoredPicture(NamedTuple):
     """What a server answers for one image: a status, headers and the bytes (none for a 304 or 404)."""
 
     status: int
+    """The HTTP status."""
     headers: dict[str, str]
+    """The response's headers."""
     body: bytes
+    """The image's bytes."""
 
 
 class PictureStore:
@@ -48,6 +51,8 @@ class PictureStore:
     At most `max_bytes` bytes are kept, each image for at most `max_age` seconds; the oldest go first. A folder is
     used by one store at a time, and holds nothing else: files that a previous store left there are served until they
     are `max_age` seconds old. Raises `ConfigurationError` for values that cannot work, and OSError for the folder.
+
+    `now` returns Unix seconds; tests replace it.
     """
 
     def __init__(
@@ -75,7 +80,10 @@ class PictureStore:
             self._adopt(self._folder)
 
     async def put(self, image: Image) -> str | None:
-        """Keep the image and return its URL; None if it alone has more than `max_bytes`. Raises OSError."""
+        """Keep the image and return its URL; None if it alone has more than `max_bytes`. Raises OSError.
+
+        `image` is one that is local; its bytes are copied.
+        """
         data = await image.read()
         if len(data) > self._max_bytes:
             return None
@@ -87,7 +95,10 @@ class PictureStore:
         return self.url_prefix + name
 
     async def get(self, name: str, *, if_none_match: str | None = None, head: bool = False) -> StoredPicture:
-        """Return the response for the image behind `url_prefix` + `name`; 404 if it is unknown or no longer kept."""
+        """Return the response for the image behind `url_prefix` + `name`; 404 if it is unknown or no longer kept.
+
+        `if_none_match` is the request's header of this name, for a 304; `head=True` leaves out the body.
+        """
         self._evict()
         entry = self._entries.get(name) if _NAME.fullmatch(name) else None
         data = None if entry is None else await self._read(name, entry[2])

@@ -89,6 +89,10 @@ class JSONBody:
         except DecodeError as failure:
             self._failure = self._scanner.failure or failure
             return
+        yield from self.finish_documents(docs)
+
+    def finish_documents(self, docs: Sequence[Any]) -> Iterator[ImageEvent]:
+        """Yield the images of documents that were decoded already, as `finish` does. Raises `ImagesError`."""
         self._docs = [{"data": doc} if is_list(doc) else doc for doc in docs]
         fields, images = self._read()
         self._result = result = codec.structure_result(fields, tuple(images))

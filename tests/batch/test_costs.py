@@ -129,3 +129,12 @@ def test_a_folder_that_is_no_batch_says_what_it_is(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(BatchFolderError, match=said):
             read_batch_costs(tmp_path / name)
+
+
+def test_what_is_at_the_provider_is_unpriced(tmp_path: Path) -> None:
+    """Until its batch has ended."""
+    tag = {"state": "provider_batch", "key": None, "tag": "t", "since": 1}
+    sent = {"state": "sent", "key": "a", "batch": "t", "estimate": "0.5", "model": "gpt-image-2"}
+    folder = batch(tmp_path / "out", BEGUN, {**tag, "step": "creating"}, sent)
+    (costs,) = read_batch_costs(folder).models
+    assert (costs.model, costs.unpriced, costs.unpriced_estimate) == ("gpt-image-2", 1, Decimal("0.5"))

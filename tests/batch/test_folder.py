@@ -131,7 +131,7 @@ async def test_the_journal_of_something_else(
 async def test_the_journal_of_a_newer_version(client: ImagesClient, out: Path) -> None:
     """Rows of a later format might be misunderstood."""
     out.mkdir()
-    (out / "journal.jsonl").write_text('{"state":"begun","key":null,"format":2}\n')
+    (out / "journal.jsonl").write_text('{"state":"begun","key":null,"format":3}\n')
     assert "was written by a newer version of this package" in await refused(client, out)
 
 

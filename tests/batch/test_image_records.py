@@ -1,6 +1,7 @@
 """`pictures.csv` and `metadata.jsonl`: a row for each image there is, made anew from the journal each time."""
 
 import csv
+import inspect
 import json
 import re
 from decimal import Decimal
@@ -321,7 +322,7 @@ def test_a_full_disk(
 
     written(tmp_path, [done("k", "k.png")], BatchItem("k", GenerateRequest("p")))
     before = (tmp_path / "pictures.csv").read_bytes()
-    monkeypatch.setattr("openai_images._util.atomic_file.write_pieces", full)
+    monkeypatch.setattr("openai_images._util.atomic_file.TextFile.publish", full)
     write_records(tmp_path, [], Ledger(), BatchOptions())
     assert caplog.messages == [
         f"{name} could not be written to {tmp_path} (No space left on device)" for name in NAMES
@@ -330,11 +331,32 @@ def test_a_full_disk(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "metadata.jsonl", "pictures.csv"]
 
 
+def test_one_of_both_that_cannot_be_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A spreadsheet that holds its file open does not prevent the other; nor is it asked once more for each row."""
+
+    def publish(part: Path, target: Path, **_: object) -> Path:
+        if target.suffix == ".csv":
+            raise PermissionError(13, "Permission denied")
+        return part.replace(target)
+
+    written(tmp_path, [done("k", "k.png")], BatchItem("k", GenerateRequest("p")))
+    (tmp_path / "metadata.jsonl").unlink()
+    monkeypatch.setattr("openai_images._util.atomic_file.publish", publish)
+    write_records(tmp_path, [], Ledger(), BatchOptions())
+    assert caplog.messages == [f"pictures.csv could not be written to {tmp_path} (Permission denied)"]
+    assert (len(cells(tmp_path)), objects(tmp_path)) == (1, [])
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_rows_are_streamed(tmp_path: Path) -> None:
     """However many rows there are, one is in memory at a time."""
+    (tmp_path / "images").mkdir()
     items = resolve_items(many(3), None, BatchOptions())
-    lines = image_records._Records(tmp_path, items, Ledger(), BatchOptions()).csv_lines()
+    records = image_records._Records(tmp_path, items, Ledger(), BatchOptions())
     assert re.fullmatch(
-        r"file_name,key,image_index,state,prompt,model,size,quality,width,.*\r\n", next(lines)
+        r"file_name,key,image_index,state,prompt,model,size,quality,width,.*\r\n", records.csv_header
     )
-    assert list(lines) == []
+    assert inspect.isgenerator(records.rows())
+    assert list(records.rows()) == []

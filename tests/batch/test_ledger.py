@@ -1,6 +1,7 @@
 """What rows add up to: states, money, and what a run does about them."""
 
 import itertools
+import json
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from openai_images import BatchFolderError, BatchOptions, BatchPlan, GenerateRequest
 from openai_images.batch.items import ResolvedItem
 from openai_images.batch.journal import encode_row
-from openai_images.batch.journal_reader import JournalRow, parse_journal
+from openai_images.batch.journal_reader import JournalContents, JournalRow, parse_journal
 from openai_images.batch.ledger import Ledger
 from openai_images.batch.plan import FolderFindings, make_plan, reject_changed_items
 
@@ -216,3 +217,70 @@ def test_many_identical_requests() -> None:
     plan = make_plan(asked(*keys), ledger_of(), FolderFindings(), BatchOptions(dedupe=True))
     assert (plan.to_send, len(plan.same)) == (("0",), 499)
     assert comparisons < 10 * len(keys)
+
+
+BATCH: dict[str, Any] = {"state": "provider_batch", "key": None, "tag": "t", "since": 1_700_000_000}
+
+
+def submitted(*rows: dict[str, Any]) -> Ledger:
+    """The ledger of two items that went into a batch at the provider, and of these rows."""
+    first: list[dict[str, Any]] = [
+        {**BATCH, "step": "creating"},
+        {"state": "sent", "key": "a", "batch": "t", "estimate": "0.5", "stem": "a"},
+        {"state": "sent", "key": "b", "batch": "t", "estimate": "0.25", "stem": "b"},
+    ]
+    data = b"".join(json.dumps(row).encode() + b"\n" for row in (*first, *rows))
+    contents = parse_journal(data)
+    assert not contents.notes
+    return Ledger.from_journal(contents, {})
+
+
+def test_what_is_at_the_provider_is_not_unknown() -> None:
+    """While its batch has no end; it is reserved, and not spent."""
+    ledger = submitted({**BATCH, "step": "created", "id": "batch_1"})
+    assert [ledger.get(key).state for key in "ab"] == ["submitted", "submitted"]
+    assert (ledger.submitted_estimate, ledger.spending.upper_bound) == (Decimal("0.75"), 0)
+    assert (ledger.batches["t"].id, list(ledger.batches["t"].keys)) == ("batch_1", ["a", "b"])
+
+
+def test_items_of_a_batch_end_one_by_one() -> None:
+    """With their costs; what did not run stands where it stood."""
+    done: dict[str, Any] = {"state": "done", "key": "a", "cost": "0.2", "files": []}
+    ledger = submitted(done, {"state": "refused", "key": "b"})
+    assert [ledger.get(key).state for key in "ab"] == ["done", "pending"]
+    assert (ledger.submitted_estimate, ledger.spending.known) == (0, Decimal("0.2"))
+    assert list(ledger.batches["t"].keys) == []
+
+
+def test_a_batch_that_ended_without_an_answer() -> None:
+    """Its items are unknown, and may have cost their estimate: rows were lost."""
+    ledger = submitted({**BATCH, "step": "ended", "status": "completed"})
+    assert [ledger.get(key).state for key in "ab"] == ["unknown", "unknown"]
+    assert (ledger.batches, ledger.spending.upper_bound) == ({}, Decimal("0.75"))
+
+
+def test_a_row_of_a_batch_that_nobody_knows() -> None:
+    """Is that of a request like any other."""
+    (sent,) = parse_journal(b'{"state":"sent","key":"a","batch":"none"}\n').rows
+    ledger = Ledger.from_journal(JournalContents([sent]), {})
+    assert ledger.get("a").state == "unknown"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tag": 1},
+        {"step": "new"},
+        {"step": ["created"]},
+        {"since": -1},
+        {"since": "x"},
+        {"key": "a"},
+        {"id": 5},
+    ],
+)
+def test_odd_rows_of_batches(change: dict[str, Any]) -> None:
+    """They are none, and are reported."""
+    odd = {**BATCH, "step": "created", "id": "batch_1", **change}
+    contents = parse_journal(json.dumps(odd).encode() + b"\n")
+    assert contents.rows == []
+    assert len(contents.notes) == 1

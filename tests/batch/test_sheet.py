@@ -255,13 +255,13 @@ def test_the_page_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytes
     """A disk that is full leaves the page that was there, and nothing half-written; else it is replaced."""
     first = write_sheet(tmp_path, [SheetEntry("a", "p", "pending")])
 
-    def full(file: Any, pieces: Any) -> None:
-        file.write(b"<!doctype")
+    def full(file: Any) -> None:
+        file._file.write(b"<!doctype")
         raise OSError(28, "No space left on device")
 
     before = first.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(atomic_file, "write_pieces", full)
+        patch.setattr(atomic_file.TextFile, "publish", full)
         with pytest.raises(OSError, match="No space"):
             write_sheet(tmp_path, [])
     assert first.read_bytes() == before
@@ -270,10 +270,10 @@ def test_the_page_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytes
     assert first.read_bytes() != before
 
 
-def test_a_file_that_takes_a_part_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_takes_a_part_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of it arrives, in order."""
 
-    class Short(io.BytesIO):
+    class Short(io.FileIO):
         """Takes at most seven bytes at once."""
 
         def write(self, data: Any) -> int:
@@ -281,9 +281,9 @@ def test_a_file_that_takes_a_part_only(monkeypatch: pytest.MonkeyPatch) -> None:
             return super().write(bytes(data[:7]))
 
     monkeypatch.setattr(atomic_file, "_WRITE_SIZE", 16)
-    file = Short()
-    atomic_file.write_pieces(file, ["otter \N{OTTER}" * 3, "", "x" * 50, "end"])
-    assert file.getvalue().decode() == "otter \N{OTTER}" * 3 + "x" * 50 + "end"
+    monkeypatch.setattr(atomic_file, "create_part", lambda path: Short(path, "xb"))
+    pieces = ["otter \N{OTTER}" * 3, "", "x" * 50, "end"]
+    assert atomic_file.replace_text(tmp_path, "name", pieces).read_text("utf-8") == "".join(pieces)
 
 
 def paint(path: Path, colour: str) -> None:

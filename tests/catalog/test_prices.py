@@ -71,6 +71,12 @@ def test_prices_of_ones_own() -> None:
     assert PUBLISHED_PRICES.of("mine") is None
 
 
+def test_half_of_all_prices() -> None:
+    """Those of batches at the provider; unknown ones stay so."""
+    prices = Prices(date(2026, 1, 1), {"m": ModelPrice(text_input=Decimal(5), image_output=Decimal("0.3"))})
+    assert prices.at_half().of("m") == ModelPrice(text_input=Decimal("2.5"), image_output=Decimal("0.15"))
+
+
 def test_prices_are_values() -> None:
     """Frozen, slotted, hashable, and the same after pickling and copying; a repr names the models."""
     for value in (PUBLISHED_PRICES, ModelPrice(text_input=Decimal(1))):

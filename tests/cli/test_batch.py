@@ -296,7 +296,7 @@ def test_interrupted_before_the_first_request(
 ) -> None:
     """Nothing was sent, and it says so."""
 
-    def interrupt(*_: Any) -> list[str]:
+    def interrupt(*_: Any, **__: Any) -> list[str]:
         signal.raise_signal(signal.SIGINT)
         return []
 

@@ -27,6 +27,13 @@ def test_edits_of_a_spreadsheet(cli: Cli, server: Any, edits: str) -> None:
     dry = cli("batch", edits, "--out", "out", "--dry-run")
     assert (dry.code, server.posts) == (0, 0)
     assert "for 1 of 2 requests, unknown for the rest (no price is known for images to edit by " in dry.err
+    for budget, code in (("0.05", 1), ("0.5", 0)):
+        most = ("--max-image-cost", "0.1", "--size", "1024x1024", "--quality", "low", "--budget", budget)
+        dry = cli("batch", edits, "--out", "out", "--dry-run", *most)
+        assert (dry.code, server.posts) == (code, 0)
+        assert "estimated cost: at most $0.106 (prices of " in dry.err
+        assert ", and --max-image-cost)\n" in dry.err
+        assert " to $0.106\n" in dry.err
     done = cli("batch", edits, "--out", "out")
     assert (done.code, sorted(done.out.splitlines())) == (0, ["out/images/frog.png", "out/images/night.png"])
     assert "2 done, nothing to do" in cli("batch", edits, "--out", "out").err
@@ -59,6 +66,8 @@ def test_half_a_dollar_for_auto(cli: Cli, server: Any) -> None:
         in done.err
     )
     assert "$0.0086 is reserved for each, 1.25 times the dearest so far; name size and quality" in done.err
+    assert done.err.count("or give --max-image-cost, to make it certain") == 2
+    assert "max_image_cost" not in done.err
     more = cli("batch", "many.txt", "--out", "out", "--budget", "0.06", "--max-image-cost", "0.01")
     assert (more.code, len(more.out.splitlines())) == (1, 1)
     assert cli("batch", "many.txt", "--out", "o", "--max-image-cost", "x").code == 2

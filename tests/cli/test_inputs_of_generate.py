@@ -123,6 +123,44 @@ def test_parameters_without_an_option(cli: Cli, server: Any, monkeypatch: pytest
     }
 
 
+def test_parameters_without_an_option_of_a_batch(cli: Cli, server: Any) -> None:
+    """The same for all rows that do not say otherwise; a matrix may have what has an option here."""
+    Path("p.jsonl").write_text('{"prompt": "x"}\n{"prompt": "y", "extra_body": {"seed": 8}}\n')
+    flare = ("-m", "gpt-image-2.6-flare", "-q")
+    params = ("--param", "seed=7", "--param", "complexity=low")
+    assert cli("batch", "p.jsonl", "--out", "a", *flare, *params).code in (0, 1)
+    sent = sorted((request.json for request in server.requests), key=lambda body: str(body["prompt"]))
+    assert [(body["seed"], body["complexity"]) for body in sent] == [(7, "low"), (8, "low")]
+    server.requests.clear()
+    gif = ("--format", "gif", "-s", "512x512", *flare)
+    assert cli("batch", "-p", "x", "--out", "b", "--frames", "4", *gif).code == 0
+    assert cli("batch", "-p", "x", "--out", "c", "--matrix", "frames=3,5", *gif).code == 0
+    assert cli("batch", "-p", "x", "--out", "d", "--format", "svg", "--svg-model", "gpt-9", *flare).code in (
+        0,
+        1,
+    )
+    assert [request.json.get("frame_count") for request in server.requests] == [4, 3, 5, None]
+    assert server.requests[-1].json["svg"] == {"model": "gpt-9"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--param", "size=1024x1024"], "--param size=…: use --size."),
+        (["--param", "complexity=low", "--matrix", "complexity=low,high"], "--param complexity and --matrix"),
+        (["--frames", "4", "--matrix", "frames=3,5"], "--frames and --matrix frames=… are the same"),
+        (["--svg-model", "m", "--matrix", "svg={}"], "--svg-model and --matrix svg=… are the same"),
+        (["--format", "gif", "--matrix", "format=gif"], "--format and --matrix format=… are the same"),
+        (["--frames", "4", "--format", "png"], "--frames is for gif: write --format gif."),
+    ],
+)
+def test_what_cannot_be_meant_of_a_batch(cli: Cli, server: Any, argv: list[str], said: str) -> None:
+    """It is said before anything is sent."""
+    done = cli("batch", "-p", "x", "--out", "o", *argv)
+    assert (done.code, done.out, server.posts) == (2, "", 0)
+    assert said in done.err
+
+
 def test_a_gif_and_an_svg(cli: Cli, server: Any) -> None:
     """By suffix or by format, with what only they have."""
     flare = ("-m", "gpt-image-2.6-flare", "-q")

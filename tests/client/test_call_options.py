@@ -166,6 +166,32 @@ async def test_another_key_for_one_call(server: LocalImagesServer) -> None:
         assert server.requests[-1].headers.getall("Authorization") == [own["authorization"]]
 
 
+async def test_a_key_for_one_call_of_a_client_without(
+    server: LocalImagesServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client without a key sends with that of the call; the environment's, which may be another server's, stays."""
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    own = {"authorization": f"Bearer {server.api_key}"}
+    async with ImagesClient(model="gpt-image-2") as client:
+        await client.generate(PROMPT, headers=own)
+        await client.with_options(headers=own).generate(PROMPT)
+        await client.with_options(headers=own).generate(PROMPT, headers={"X-Trace": "1"})
+        with pytest.raises(ConfigurationError, match="no API key"):
+            await client.generate(PROMPT)
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-environment")
+        await client.generate(PROMPT, headers=own)
+    assert [request.headers.getall("Authorization") for request in server.requests] == [
+        [own["authorization"]]
+    ] * 4
+
+
+async def test_a_header_named_otherwise_needs_the_key(server: LocalImagesServer) -> None:
+    """The call's other headers are no credentials."""
+    async with ImagesClient(base_url=server.base_url, model="gpt-image-2") as client:
+        with pytest.raises(ConfigurationError, match="no API key"):
+            await client.generate(PROMPT, headers={"X-Trace": "1"})
+
+
 @EACH
 @HOW
 async def test_headers_are_secrets(verb: Verb, how: str) -> None:

@@ -31,6 +31,7 @@ from tests.helpers.raw_server import RawServer, reply
         ("retry_after_date:30", 30.0),
         ("retry_after_message:51.8", 51.8),
         ("rate_limited:7", 7.0),
+        ("rate_limited:0", 1.0),
     ],
 )
 async def test_waits_as_long_as_it_is_told(

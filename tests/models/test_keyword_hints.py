@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 
 import openai_images
-from openai_images import ImagesClient, RequestInvalidError
+from openai_images import (
+    BatchOptions,
+    EditRequest,
+    GenerateRequest,
+    ImagesClient,
+    Limits,
+    RequestInvalidError,
+    RetryPolicy,
+    Timeouts,
+)
 from openai_images.many.items import parse_item
 from openai_images.models.keyword_hints import ATTRIBUTES, KEYWORDS, VERB_KEYWORDS
 from openai_images.models.parameters import DESCRIPTIONS
@@ -114,6 +123,7 @@ def test_a_mapping(row: dict[str, Any], said: str) -> None:
         ("images", r"'ImagesClient' object has no attribute 'images': call client\.generate\(…\)"),
         ("with_raw_response", "request_id"),
         ("chat", "images only"),
+        ("models", r"await client\.list_models\(\)"),
         ("close", r"await client\.aclose\(\)"),
         ("genrate", "has no attribute 'genrate'$"),
         ("_private", "has no attribute '_private'$"),
@@ -127,11 +137,35 @@ def test_an_attribute(name: str, said: str) -> None:
     assert not hasattr(client(), name)
 
 
+@pytest.mark.parametrize(
+    ("value", "keyword", "said"),
+    [
+        (RetryPolicy, "max_retires", "RetryPolicy has no keyword 'max_retires'; did you mean 'max_retries'?"),
+        (Timeouts, "conect", "did you mean 'connect'?"),
+        (Limits, "image_per_minute", "did you mean 'images_per_minute'?"),
+        (BatchOptions, "buget", "did you mean 'budget'?"),
+        (GenerateRequest, "sizes", "did you mean 'size'?"),
+        (EditRequest, "msk", "did you mean 'mask'?"),
+        (Timeouts, "brush", "Timeouts has no keyword 'brush'; there are connect, first_byte, "),
+    ],
+)
+def test_a_keyword_of_a_value(value: Any, keyword: str, said: str) -> None:
+    """A misspelt keyword of what people build gets the near one; other errors stay as they are."""
+    with pytest.raises(TypeError, match=re.escape(said)) as caught:
+        value(**{keyword: "SENTINEL"})
+    assert "SENTINEL" not in str(caught.value)
+    assert keyword not in inspect.signature(value).parameters
+    with pytest.raises(TypeError, match="positional"):
+        value(*range(40))
+
+
 def test_hints_name_what_exists() -> None:
     """A hint never leads to a second error: what it names is there, and what has one is not."""
     text = " ".join([*KEYWORDS.values(), *ATTRIBUTES.values()])
     for name in re.findall(r"client\.(\w+)\(", text):
         assert hasattr(ImagesClient, name)
+    for name in re.findall(r"(?<![.\w])(\w+)\(\)", text):
+        assert hasattr(openai_images, name)
     for name in re.findall(r"\b([A-Z]\w+)\(", text):
         assert name in {*openai_images.__all__, "ClientSession"}
     for name in re.findall(r"(?<![.\w])(\w+)=", text):

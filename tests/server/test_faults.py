@@ -24,7 +24,7 @@ def test_the_registry_cannot_be_changed() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nonsense", "unknown fault 'nonsense'; known faults: bom, "),
+        ("nonsense", "unknown fault 'nonsense'; known faults: batch_cancel, "),
         ("stall:3", "the fault 'stall' takes no argument, but got '3'"),
         ("status", "the fault 'status' needs an argument: status:NNN"),
         ("status:200", "bad argument '200' for the fault 'status': a status from 400 to 599"),

@@ -1,8 +1,11 @@
 """The studio's page in a real browser: a generation, an edit with a mask, an error, a restart, another origin."""
 
+import base64
 import io
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -232,3 +235,61 @@ async def test_another_origin_can_make_it_do_nothing(
         await context.close()
         await runner.cleanup()
     assert (upstream.posts, len(history)) == (0, 0)
+
+
+async def test_images_are_dropped_on_the_page(
+    page: Page, address: str, upstream: LocalImagesServer, history: History
+) -> None:
+    """Anywhere on it: they are what is edited; other files are left out, which is said."""
+    await open_studio(page, address)
+    dropped = await page.evaluate_handle(
+        """(base64) => {
+            const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], "house.png", {type: "image/png"}));
+            transfer.items.add(new File(["words"], "notes.txt", {type: "text/plain"}));
+            transfer.items.add(new File([bytes], "barn.png", {type: "image/png"}));
+            return transfer;
+        }""",
+        base64.b64encode(PNG).decode(),
+    )
+    drop = page.locator("#drop")
+    await page.dispatch_event("h1", "dragenter", {"dataTransfer": dropped})
+    await expect(drop).to_have_class("over")
+    await page.dispatch_event("h1", "drop", {"dataTransfer": dropped})
+    await expect(drop).to_have_class("")
+    await expect(page.locator("#sources .thumb img")).to_have_count(2)
+    assert [
+        await image.get_attribute("alt") for image in await page.locator("#sources .thumb img").all()
+    ] == [
+        "house.png",
+        "barn.png",
+    ]
+    await expect(page.locator("#left-out")).to_have_text(
+        "Left out: notes.txt. Up to 16 PNG, JPEG or WebP images are taken."
+    )
+    await page.get_by_role("button", name="Remove barn.png").click()
+    await page.fill("#prompt", "make it night")
+    await page.get_by_role("button", name="Edit", exact=True).click()
+    await expect(page.get_by_role("link", name="Source")).to_be_visible()
+    (source,) = history.page(None, 1)[0]["sources"]
+    assert (history.folder / source).read_bytes() == PNG
+    assert [part.name for part in upstream.requests[0].parts if part.filename] == ["image"]
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1280, "dark")])
+async def test_a_phone_and_a_dark_page(browser: Browser, address: str, width: int, scheme: Any) -> None:
+    """An empty start fits a narrow screen, follows the scheme of the system, and offers what to begin with."""
+    context = await browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    try:
+        page = await context.new_page()
+        await open_studio(page, address)
+        assert await page.evaluate("document.documentElement.scrollWidth") <= width
+        background = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+        brightness = sum(map(int, re.findall(r"\d+", background))) / 3
+        assert brightness < 60 if scheme == "dark" else brightness > 200
+        await expect(page.locator("#stage h2")).to_have_text("Nothing generated yet")
+        await page.get_by_role("button", name="A city cut from paper").click()
+        await expect(page.locator("#estimate")).to_contain_text("Costs at most $0.")
+    finally:
+        await context.close()

@@ -19,10 +19,13 @@ from openai_images import (
     Batch,
     BatchItem,
     BatchOptions,
+    CallOptions,
     CompletedImage,
     DownloadError,
+    EditKeywords,
     EditParams,
     Failed,
+    GenerateKeywords,
     GenerateParams,
     GenerateRequest,
     Image,
@@ -43,6 +46,7 @@ from openai_images import (
     RetryPolicy,
     StreamInterruptedError,
     Succeeded,
+    Telemetry,
     Timeouts,
     TokenProvider,
     UnknownEvent,
@@ -54,6 +58,7 @@ from openai_images.server import LocalImagesServer, RecordedDownload, RecordedPa
 
 module_level = ImagesClient()
 short_forms = ImagesClient(timeout=30.0, max_retries=0)
+reporting = ImagesClient(telemetry=Telemetry(capture_prompts=True))
 
 
 async def await_a_picture() -> bytes:
@@ -160,6 +165,19 @@ async def only_images() -> AsyncIterator[bytes]:
 async def wrap_generate(prompt: str, **params: Unpack[GenerateParams]) -> Image:
     """A wrapper keeps the types of all parameters."""
     return (await module_level.generate(prompt, **params)).image
+
+
+async def wrap_call(prompt: str, **keywords: Unpack[GenerateKeywords]) -> Image:
+    """So does one that passes on the options of the call, and what makes them."""
+    options: CallOptions = {"timeout": 30, "max_retries": 0}
+    quick = module_level.with_options(**options)
+    return (await quick.generate(prompt, **keywords)).image
+
+
+async def wrap_edit_call(prompt: str, picture: ImageInput, **keywords: Unpack[EditKeywords]) -> Image:
+    """The same for an edit."""
+    keywords["image"] = [picture]
+    return (await module_level.edit(prompt, **keywords)).image
 
 
 async def wrap_edit(prompt: str, picture: ImageInput, **params: Unpack[EditParams]) -> Image:

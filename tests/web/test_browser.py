@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -104,6 +105,34 @@ async def test_an_image_sharpens(
         assert base64.b64decode(await page.evaluate(BYTES, final["src"])) == PNG
         await page.wait_for_function("() => window.ended")
         assert await page.evaluate(TEXT, "status") == "The image is complete."
+
+
+WATCH = """async ([url, body]) => {
+    const element = document.querySelector("image-stream"), seen = [];
+    element.addEventListener("image", ({detail}) => seen.push({at: performance.now(), ...detail}));
+    await element.start(url, body);
+    for (const image of seen) {
+        const context = new OffscreenCanvas(256, 256).getContext("2d");
+        context.drawImage(await createImageBitmap(image.blob), 0, 0, 256, 256);
+        const {data} = context.getImageData(0, 0, 256, 256);
+        image.edges = data.reduce((sum, value, at) => sum + (at > 4 ? Math.abs(value - data[at - 4]) : 0), 0);
+    }
+    return seen.map(({at, edges, isFinal}) => ({at, edges, isFinal}));
+}"""
+
+
+async def test_each_image_is_sharper_and_comes_in_its_time(framework: str, page: Page) -> None:
+    """The browser has each image when the API sent it, and its pixels are those of an image that sharpens."""
+    async with (
+        LocalImagesServer(pace=0.4) as upstream,
+        ImagesClient(base_url=upstream.base_url, api_key=upstream.api_key) as client,
+        serve(framework, Shop(client, page=PAGE, page_policy=POLICY)) as (url, _),
+    ):
+        await open_page(page, url)
+        seen = await page.evaluate(WATCH, ["/v1/images/generations", {"prompt": "a lighthouse"}])
+    assert [image["isFinal"] for image in seen] == [False, False, True]
+    assert [later["at"] - image["at"] > 100 for image, later in pairwise(seen)] == [True, True]
+    assert [later["edges"] > 1.05 * image["edges"] for image, later in pairwise(seen)] == [True, True]
 
 
 async def test_an_error_shows_its_safe_text(

@@ -127,6 +127,61 @@ async def test_an_error_is_one_event_with_a_safe_text(
         assert secret.encode() not in body
 
 
+@pytest.mark.parametrize("on_disconnect", ["cancel", "finish"])
+async def test_closing_ends_who_waits(
+    server: LocalImagesServer, client: ImagesClient, on_disconnect: Any
+) -> None:
+    """Another task's `aclose` ends the iteration at once, long before the next heartbeat."""
+    server.script("stall")
+    source = relay(client.stream(PROMPT), on_disconnect=on_disconnect, heartbeat=600)
+    reading = asyncio.create_task(read(source))
+    await until(lambda: server.posts == 1)
+    async with asyncio.timeout(5):
+        await source.aclose()
+        assert await reading == b": heartbeat\n\n"
+        server.release()
+        assert await wait_for_background() == 0
+    assert server.disconnects == (on_disconnect == "cancel")
+
+
+async def test_an_open_relay_that_is_to_be_finished_is_waited_for(
+    server: LocalImagesServer, client: ImagesClient
+) -> None:
+    """Also while it is read, and then in the background: the server may exit in between."""
+    results: list[ImageResult] = []
+    server.script("stall")
+    source = relay(client.stream(PROMPT), on_disconnect="finish", on_result=results.append)
+    reading = asyncio.create_task(read(source))
+    await until(lambda: server.posts == 1)
+    assert await wait_for_background(0.01) == 1
+    waiting = asyncio.create_task(wait_for_background())
+    await asyncio.sleep(0)
+    reading.cancel()
+    await asyncio.wait({reading})
+    assert await wait_for_background(0.01) == 1
+    server.release()
+    assert await waiting == 0
+    assert [result.image.data for result in results] == [PNG]
+
+
+async def test_leaving_does_not_disturb_who_gets_the_result(client: ImagesClient) -> None:
+    """A browser that leaves while `on_result` runs leaves it running."""
+    begun, saved, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def save(result: ImageResult) -> None:
+        begun.set()
+        await go_on.wait()
+        saved.set()
+
+    reading = asyncio.create_task(read(relay(client.stream(PROMPT), on_result=save)))
+    await begun.wait()
+    reading.cancel()
+    await asyncio.wait({reading})
+    go_on.set()
+    assert await wait_for_background(5) == 0
+    assert saved.is_set()
+
+
 async def test_leaving_closes_the_call(server: LocalImagesServer, client: ImagesClient) -> None:
     """`cancel`: after `aclose` the call is closed, and nothing comes any more."""
     server.script("stall_between_events")

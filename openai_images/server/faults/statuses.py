@@ -78,7 +78,7 @@ def status_reply(status: int) -> Reply:
 
 
 def _full_rate_limit(seconds: float, request: RequestInfo) -> Reply:
-    counts = {"limit": "5", "remaining": "0", "reset": f"{seconds:g}s"}
+    counts = {"limit": "5", "remaining": "0" if seconds else "5", "reset": f"{seconds:g}s"}
     headers = {f"x-ratelimit-{name}-input-images": value for name, value in counts.items()}
     return _rate_limit(seconds, request, headers | retry_headers(seconds))
 

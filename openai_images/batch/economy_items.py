@@ -1,0 +1,81 @@
+"""The items of a run in economy: started when they go into a batch at the provider, ended with the answer they get.
+
+Invariants: an item's outcome is made when its row is on the disk; one that left the input while it was at the provider
+is collected nevertheless, as it is paid for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from attrs import field, frozen
+
+from openai_images.batch.items import ResolvedItem
+from openai_images.batch.models import BatchOptions
+from openai_images.batch.run_state import RunState, WorkItem
+from openai_images.batch.submitted_item import SubmittedItem
+from openai_images.errors import ImagesError
+from openai_images.models.outcomes import Failed, Outcome, Succeeded
+from openai_images.models.requests import GenerateRequest
+from openai_images.models.results import ImageResult
+
+
+@frozen
+class EconomySettings:
+    """What a run in economy is made of: `to_send` are keys of `items`; `work_of` says what is to be done for one."""
+
+    run: RunState
+    options: BatchOptions
+    items: Mapping[str, ResolvedItem] = field(repr=False)
+    to_send: Sequence[str] = field(repr=False)
+    work_of: Callable[[ResolvedItem], WorkItem]
+    make_thumbnails: Callable[[str], None]
+
+
+class EconomyItems:
+    """`work` of an item, and `end` it once."""
+
+    def __init__(self, settings: EconomySettings) -> None:
+        self._settings = settings
+        self._run = settings.run
+        self._work: dict[str, WorkItem] = {}
+
+    def work(self, key: str) -> WorkItem:
+        """What is to be done for an item."""
+        if key not in self._work:
+            self._work[key] = self._settings.work_of(self._settings.items.get(key) or self._removed(key))
+        return self._work[key]
+
+    def is_in_input(self, key: str) -> bool:
+        """Whether the input has this item, so that it can be sent again."""
+        return key in self._settings.items
+
+    def secrets(self, key: str) -> tuple[str, ...]:
+        """Texts that no error of an item may repeat."""
+        item = self._settings.items.get(key)
+        return (*(() if item is None else (item.request.prompt,)), *self._run.caller.secrets)
+
+    def replace(self, key: str, work: WorkItem) -> None:
+        """Keep this for the item, as it has a reservation now."""
+        self._work[key] = work
+
+    async def end(self, key: str, answer: ImageResult | ImagesError) -> Outcome:
+        """Record what came of an item, and return its outcome."""
+        work = self.work(key)
+        del self._work[key]
+        item = self._settings.items.get(key) or work.item
+        try:
+            result = await SubmittedItem(self._run, work, answer).run()
+        except (ImagesError, OSError) as error:
+            return Failed(item.index, key, item.request, error)
+        if self._settings.options.thumbnail is not None:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._run.threads, self._settings.make_thumbnails, key)
+        return Succeeded(item.index, key, item.request, result)
+
+    def _removed(self, key: str) -> ResolvedItem:
+        """An item that is no longer in the input: of its request only the digest is known."""
+        record = self._run.ledger.get(key)
+        request = GenerateRequest("", n=record.image_count - len(record.files) or 1)
+        return ResolvedItem(len(self._settings.items), key, request, record.request)

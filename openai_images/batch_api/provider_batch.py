@@ -1,0 +1,116 @@
+"""One batch at the provider, as its API describes it, and how long to wait before asking again.
+
+Invariants: pure; fields that are missing, null or odd are None. A request without a line did not run only if the
+provider's own count says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from attrs import field, frozen
+
+from openai_images._util.json import is_list, is_object
+
+TAG: Final = "openai_images_batch"
+"""The key in a batch's metadata whose value names it in the journal."""
+
+_ENDED: Final = frozenset({"completed", "failed", "expired", "cancelled", "canceled"})
+_QUEUE_FULL: Final = "token_limit_exceeded"
+_MAX_COUNT: Final = 2**53
+_MAX_REASONS = 5
+_MAX_REASON_LENGTH = 200
+_MAX_ID_LENGTH = 512
+
+WINDOW: Final = 24 * 3600.0
+"""Seconds within which the provider runs a batch, or lets it expire."""
+
+_FIRST_DELAY, _LONGEST_DELAY, _SHARE = 1.0, 300.0, 0.1
+
+
+@frozen(kw_only=True)
+class ProviderBatch:
+    """The state of one batch; times are in Unix seconds, `reasons` say why it failed, `tag` is its own metadata."""
+
+    id: str
+    status: str
+    created_at: int | None = None
+    expires_at: int | None = None
+    total: int | None = None
+    completed: int | None = None
+    failed: int | None = None
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    tag: str = ""
+    reasons: tuple[str, ...] = field(default=(), repr=False)
+    is_queue_full: bool = False
+    """Whether it failed because too many tokens of other batches are enqueued."""
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether nothing more will come of it."""
+        return self.status in _ENDED
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The ids of the files to download; either may be missing."""
+        return tuple(name for name in (self.output_file_id, self.error_file_id) if name)
+
+    def proves_not_run(self, succeeded: int) -> bool:
+        """Whether requests without a line did not run, `succeeded` being the lines with status 200."""
+        return self.is_ended and self.completed is not None and succeeded >= self.completed
+
+
+def read_provider_batch(doc: object) -> ProviderBatch | None:
+    """Return the batch that a JSON object describes; None if it is none."""
+    if not is_object(doc) or not (name := _text(doc, "id")) or not (status := _text(doc, "status")):
+        return None
+    counts, metadata = doc.get("request_counts"), doc.get("metadata")
+    counts = counts if is_object(counts) else {}
+    return ProviderBatch(
+        id=name,
+        status=status,
+        created_at=_count(doc, "created_at"),
+        expires_at=_count(doc, "expires_at"),
+        total=_count(counts, "total"),
+        completed=_count(counts, "completed"),
+        failed=_count(counts, "failed"),
+        output_file_id=_text(doc, "output_file_id"),
+        error_file_id=_text(doc, "error_file_id"),
+        tag=(_text(metadata, TAG) if is_object(metadata) else None) or "",
+        reasons=_reasons(doc.get("errors")),
+        is_queue_full=any(item.get("code") == _QUEUE_FULL for item in _errors(doc.get("errors"))),
+    )
+
+
+def poll_delay(age: float) -> float:
+    """Return the seconds before the next look at a batch of `age` seconds: a tenth, from a second to five minutes."""
+    return min(max(age * _SHARE, _FIRST_DELAY), _LONGEST_DELAY)
+
+
+def _text(doc: dict[str, Any], name: str) -> str | None:
+    value = doc.get(name)
+    return value if isinstance(value, str) and 0 < len(value) <= _MAX_ID_LENGTH else None
+
+
+def _count(doc: dict[str, Any], name: str) -> int | None:
+    value = doc.get(name)
+    return value if type(value) is int and 0 <= value <= _MAX_COUNT else None
+
+
+def _errors(errors: object) -> Iterator[dict[str, Any]]:
+    items = errors.get("data") if is_object(errors) else None
+    return filter(is_object, items if is_list(items) else ())
+
+
+def _reasons(errors: object) -> tuple[str, ...]:
+    """Return the provider's words about a batch that it did not accept."""
+    texts: list[str] = []
+    for item in _errors(errors):
+        if (message := item.get("message")) and isinstance(message, str):
+            line = item.get("line")
+            texts.append(f"{message[:_MAX_REASON_LENGTH]}{f' (line {line})' if type(line) is int else ''}")
+        if len(texts) == _MAX_REASONS:
+            break
+    return tuple(texts)

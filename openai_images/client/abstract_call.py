@@ -1,0 +1,105 @@
+"""`Call`: a call being executed, as its callers see it: a sequence of events, then a result or an error.
+
+Invariants: nothing is sent before `open` or the first `read`; the end, an error and `close` all close the connection.
+Must not: know how many requests it takes, or who iterates it (`ImageStream` does).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from openai_images.client.attempts import Attempts, annotate_cancellation
+from openai_images.models.results import ImageEvent, ImageResult
+
+
+class Call(ABC):
+    """A call being executed: `open`, then `read` until it returns nothing; then `result` or `error` is set."""
+
+    def __init__(self) -> None:
+        self.is_over = False
+        self.error: Exception | None = None
+
+    @property
+    @abstractmethod
+    def result(self) -> ImageResult | None:
+        """The result, once every image is complete."""
+
+    @property
+    @abstractmethod
+    def all_attempts(self) -> Sequence[Attempts]:
+        """The attempts of each of its requests."""
+
+    @property
+    def request_id(self) -> str | None:
+        """The server's request id (of several requests, the first), once it has answered."""
+        return next(filter(None, (attempts.request_id for attempts in self.all_attempts)), None)
+
+    @property
+    @abstractmethod
+    def is_open(self) -> bool:
+        """Whether a request is in flight."""
+
+    @property
+    @abstractmethod
+    def counts(self) -> tuple[int, int]:
+        """How many partial and how many completed images there are."""
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Send the request and wait for the response headers. Raises `ImagesError` and OSError."""
+
+    @abstractmethod
+    async def read(self) -> list[ImageEvent]:
+        """Return the next events; none when the call is over. Raises as `open` does."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop in any state and discard what is incomplete. Idempotent."""
+
+    async def wait_closed(self) -> None:  # noqa: B027  most have nothing to wait for
+        """Wait for cancelled tasks to end."""
+
+    async def drain(self) -> None:
+        """Read to the end, discarding events."""
+        while await self.read():
+            pass
+
+    async def result_or_raise(self) -> ImageResult:
+        """Read to the end and return the result. Raises `ImagesError` and OSError; leaves nothing open."""
+        try:
+            await self.drain()
+        except BaseException as error:
+            await self.fail(error)
+            raise
+        self.raise_error()
+        return self.require_result()
+
+    def note(self, error: BaseException | None) -> None:
+        """Set what the call knows on the CancelledError that is about to close it."""
+        annotate_cancellation(error, self.all_attempts)
+
+    async def fail(self, error: BaseException) -> None:
+        """Close because of this error, and wait for cancelled tasks if awaiting is still allowed."""
+        self.note(error)
+        self.close()
+        if not isinstance(error, GeneratorExit):  # a coroutine that is being closed may not await
+            await self.wait_closed()
+
+    def require_result(self) -> ImageResult:
+        """Return the result. Raises RuntimeError if there is none."""
+        result = self.result
+        if result is None:
+            raise RuntimeError(
+                "there is no result yet: iterate the stream to its end, or at least to its CompletedImage"
+            )
+        return result
+
+    def raise_error(self) -> None:
+        """Raise the call's error, once."""
+        error, self.error = self.error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # its traceback holds this frame: a reference cycle

@@ -1,0 +1,159 @@
+"""`TracedCall`: a call that reports to telemetry what happens to it.
+
+Invariants: what the call does, returns and raises is not changed; the span ends with the call, however it ends.
+Imported with the first call of a client that has telemetry.
+Must not: import OpenTelemetry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from openai_images.client.abstract_call import Call
+from openai_images.client.attempts import Attempts
+from openai_images.client.prepared import PreparedRequest
+from openai_images.errors import ImagesError
+from openai_images.models.options import Timing
+from openai_images.models.outcomes import CallObserver, RunObserver
+from openai_images.models.results import ImageEvent, ImageResult
+from openai_images.telemetry.attributes import CallFacts
+from openai_images.telemetry.call_trace import CallEnd, CallTrace
+from openai_images.telemetry.run_trace import RunTrace
+
+if TYPE_CHECKING:
+    from openai_images.telemetry.instruments import Instruments
+
+
+def trace_call(
+    new_call: Callable[[CallObserver], Call],
+    observer: CallObserver | None,
+    prepared: PreparedRequest,
+    timing: Timing,
+    instruments: Instruments,
+) -> TracedCall:
+    """Return the call that `new_call` makes for an observer, with a span and metrics of its own."""
+    endpoint = prepared.endpoint
+    facts = CallFacts(
+        prepared.request, prepared.image_count, prepared.stream, endpoint.base_url, endpoint.is_azure
+    )
+    trace = CallTrace(instruments, facts, timing.monotonic)
+    return TracedCall(new_call(_TracingObserver(trace, observer)), trace)
+
+
+def trace_run(instruments: Instruments, name: str) -> RunObserver:
+    """Return what records a run of many calls by the verb `name`."""
+    return RunTrace(instruments, name)
+
+
+class _TracingObserver(CallObserver):
+    """Reports the attempts of a call, and passes everything on to the inner observer."""
+
+    def __init__(self, trace: CallTrace, inner: CallObserver | None) -> None:
+        self._trace = trace
+        self._inner = inner or CallObserver()
+
+    def on_wait(self) -> None:
+        self._inner.on_wait()
+
+    async def before_send(self, attempt: int) -> None:
+        await self._inner.before_send(attempt)
+        self._trace.sent()
+
+    async def on_not_executed(self, error: ImagesError) -> None:
+        self._trace.not_executed()
+        await self._inner.on_not_executed(error)
+
+    def on_retry(self, attempt: int, error: ImagesError, seconds: float) -> None:
+        self._trace.retried(attempt, error, seconds)
+        self._inner.on_retry(attempt, error, seconds)
+
+
+class TracedCall(Call):
+    """Wraps a call and reports to its trace."""
+
+    def __init__(self, inner: Call, trace: CallTrace) -> None:
+        """The attempts of `inner` are observed by a `_TracingObserver` of the same trace."""
+        super().__init__()
+        self._inner = inner
+        self._trace = trace
+        self._cause: BaseException | None = None
+
+    @property
+    def result(self) -> ImageResult | None:
+        """The result of the call."""
+        return self._inner.result
+
+    @property
+    def all_attempts(self) -> Sequence[Attempts]:
+        """The attempts of the call's requests."""
+        return self._inner.all_attempts
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the call is in flight."""
+        return self._inner.is_open
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many partial and how many completed images there are."""
+        return self._inner.counts
+
+    async def open(self) -> None:
+        """Send the request. Raises `ImagesError` and OSError."""
+        with self._trace.active():
+            await self._inner.open()
+
+    async def read(self) -> list[ImageEvent]:
+        """Return the next events; none when the call is over. Raises as `open` does."""
+        if self.is_over:
+            return []
+        inner = self._inner
+        with self._trace.active():
+            events = await inner.read()
+        for event in events:
+            self._trace.received(event)
+        if inner.is_over:
+            self.is_over = True
+            self.error, inner.error = inner.error, None
+            self._end(self.error)
+        return events
+
+    def note(self, error: BaseException | None) -> None:
+        """Keep the CancelledError that is about to close the call."""
+        super().note(error)
+        if isinstance(error, asyncio.CancelledError):
+            self._cause = error
+
+    async def fail(self, error: BaseException) -> None:
+        """Close because of this error."""
+        self._cause = error
+        await super().fail(error)
+
+    def close(self) -> None:
+        """Stop in any state. Idempotent."""
+        self._end(self._cause)
+        self._cause = None  # its traceback holds frames of this call
+        self.is_over = True
+        self._inner.close()
+
+    async def wait_closed(self) -> None:
+        """Wait for cancelled tasks to end."""
+        await self._inner.wait_closed()
+
+    def _end(self, error: BaseException | None) -> None:
+        attempts, result = self.all_attempts, self.result
+        maybe_billed: bool | None = getattr(error, "maybe_billed", None)
+        if maybe_billed is None:
+            maybe_billed = result is None and any(each.maybe_billed for each in attempts)
+        self._trace.end(
+            CallEnd(
+                result=result,
+                error=error,
+                attempts=sum(each.count for each in attempts),
+                requests=len(attempts),
+                request_id=self.request_id,
+                maybe_billed=maybe_billed,
+            )
+        )

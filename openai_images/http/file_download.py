@@ -1,0 +1,98 @@
+"""`open_file`: a file of the API, read chunk by chunk.
+
+Invariants: no exception of aiohttp leaves this module; nothing is billed for a GET, so each of its failures is safe to
+resend. The seconds without a byte are limited, the size is not: a file may have gigabytes.
+Must not: hold more than a chunk, follow redirects with the key, or retry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import aiohttp
+
+from openai_images._util.aio import WaitTimer
+from openai_images.errors import APIConnectionError, APITimeoutError, ImagesError, annotate
+from openai_images.http.body_reader import SILENCE, BodyReader, OpenBodies
+from openai_images.http.retry import FAILURES, cause, describe, not_sent
+from openai_images.http.transport import Transport, connect_timeout
+from openai_images.models.options import Timeouts
+
+_ERROR_BODY_BYTES = 128 * 1024
+_PARTIAL = 206
+
+
+class FileDownload:
+    """A response whose body is unread: `status`, `headers`, and `read` until it returns b""; then `close`."""
+
+    def __init__(self, response: aiohttp.ClientResponse, silence: float) -> None:
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+        self._body = BodyReader(response, OpenBodies())
+        self._silence = silence
+        self._wait = WaitTimer()
+
+    @property
+    def is_continued(self) -> bool:
+        """Whether it begins where it was asked to, and not at the file's start."""
+        return self.status == _PARTIAL
+
+    async def read(self) -> bytes:
+        """Return the next bytes; b"" at the end. Raises `APIConnectionError`."""
+        try:
+            with self._wait.within(self._silence):
+                return await self._body.read()
+        except FAILURES as error:
+            if self._wait.expired:
+                raise _timed_out(self._silence) from None
+            msg = f"the connection broke in the middle of the file ({describe(error)}); nothing is billed for it"
+            raise annotate(APIConnectionError(msg), {"safe_to_resend": True}) from cause(error)
+
+    async def read_error(self) -> bytes:
+        """Return the body of an error response, as far as it arrives."""
+        body = bytearray()
+        try:
+            while len(body) < _ERROR_BODY_BYTES and (chunk := await self.read()):
+                body += chunk
+        except APIConnectionError:
+            pass
+        return bytes(body[:_ERROR_BODY_BYTES])
+
+    def close(self) -> None:
+        """Close the connection, unless all was read. Idempotent."""
+        self._wait.cancel()
+        self._body.close()
+
+
+async def open_file(
+    url: str, headers: Mapping[str, str], transport: Transport, timeouts: Timeouts, start: int = 0
+) -> FileDownload:
+    """Ask for a file from byte `start` on; the server may send all of it. Raises `ImagesError`."""
+    session = await transport.sessions.get()
+    proxy = transport.proxy or transport.sessions.proxy_for(url)
+    silence = timeouts.first_byte or timeouts.idle or SILENCE
+    wait = WaitTimer()
+    try:
+        with wait.within(silence + (timeouts.connect or 0.0)):
+            response = await session.get(
+                url,
+                headers={**headers, "Range": f"bytes={start}-"} if start else headers,
+                allow_redirects=False,
+                ssl=transport.ssl,
+                proxy=proxy,
+                timeout=connect_timeout(timeouts.connect),
+                raise_for_status=False,  # the caller's session may set it, which hides the error body
+            )
+    except FAILURES as error:
+        if wait.expired:
+            raise _timed_out(silence) from None
+        raise not_sent(error, timeouts) from cause(error)
+    finally:
+        wait.cancel()
+    transport.sessions.track(response)
+    return FileDownload(response, silence)
+
+
+def _timed_out(seconds: float) -> ImagesError:
+    msg = f"nothing of the file came for {seconds:g} s (Timeouts(idle=…)); nothing is billed for it"
+    return annotate(APITimeoutError(msg, timer="idle", seconds=seconds), {"safe_to_resend": True})

@@ -1,0 +1,1 @@
+"""Files and batches of the local server: `/v1/files` and `/v1/batches`."""

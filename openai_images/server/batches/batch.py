@@ -1,0 +1,105 @@
+"""One batch: its state, its object as the API shows it, and the errors of what cannot be created.
+
+Invariants: the states are those of the API, in its order; what has not happened is null; a batch that has ended never
+changes again.
+Must not: run anything.
+"""
+
+import asyncio
+import uuid
+from collections import Counter
+from typing import Any, Final
+
+import attrs
+
+from openai_images.server.faults.batches import BatchPlan
+from openai_images.server.records import RecordedBatch
+
+ENDED: Final = {"completed", "failed", "expired", "cancelled"}
+_TIMES: Final = (
+    "in_progress_at",
+    "expires_at",
+    "finalizing_at",
+    "completed_at",
+    "failed_at",
+    "expired_at",
+    "cancelling_at",
+    "cancelled_at",
+)
+
+
+@attrs.define(kw_only=True, eq=False)
+class Batch:
+    """One batch; times are Unix times in seconds, `output_seconds` is for how long its files are kept."""
+
+    endpoint: str
+    input_file_id: str
+    metadata: dict[str, str] | None
+    output_seconds: int
+    plan: BatchPlan
+    created_at: int
+    expires_at: float
+    id: str = attrs.field(factory=lambda: f"batch_{uuid.uuid4().hex}")
+    status: str = "validating"
+    model: str | None = None
+    errors: list[dict[str, Any]] | None = None
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+    tokens: Counter[str] = attrs.field(factory=Counter[str])
+    is_listed: bool = True
+    interrupted: asyncio.Event = attrs.field(factory=asyncio.Event)
+    _times: dict[str, int] = attrs.field(factory=dict[str, int])
+
+    def enter(self, status: str, now: float) -> None:
+        """Changes the state."""
+        self.status = status
+        self._times[f"{status}_at"] = int(now)
+
+    def check_time(self, now: float) -> None:
+        """Interrupts the batch if its window is over."""
+        if now >= self.expires_at and self.status not in ENDED:
+            self.interrupted.set()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The object of the API."""
+        times = {name: self._times.get(name) for name in _TIMES} | {"expires_at": int(self.expires_at)}
+        tokens = self.tokens
+        return {
+            "id": self.id,
+            "object": "batch",
+            "endpoint": self.endpoint,
+            "model": self.model,
+            "errors": None if self.errors is None else {"object": "list", "data": self.errors},
+            "input_file_id": self.input_file_id,
+            "completion_window": "24h",
+            "status": self.status,
+            "output_file_id": self.output_file_id,
+            "error_file_id": self.error_file_id,
+            "created_at": self.created_at,
+            **times,
+            "request_counts": {"total": self.total, "completed": self.completed, "failed": self.failed},
+            "usage": {
+                "input_tokens": tokens["input_tokens"],
+                "input_tokens_details": {"cached_tokens": 0},
+                "output_tokens": tokens["output_tokens"],
+                "output_tokens_details": {"reasoning_tokens": 0},
+                "total_tokens": tokens["total_tokens"],
+            },
+            "metadata": self.metadata,
+        }
+
+    def record(self) -> RecordedBatch:
+        """What tests see of it now."""
+        return RecordedBatch(
+            id=self.id,
+            status=self.status,
+            endpoint=self.endpoint,
+            input_file_id=self.input_file_id,
+            metadata=self.metadata,
+            total=self.total,
+            completed=self.completed,
+            failed=self.failed,
+        )

@@ -1,0 +1,247 @@
+"""Runs batches: validating, in_progress, finalizing, and their end, with every request checked and painted as a POST.
+
+Invariants: the order of the requests is arbitrary; each is run once and recorded; a batch always ends, unless a fault
+holds it; memory holds one request and its images at a time.
+Must not: charge the limits of POSTs: batches have a pool of their own.
+"""
+
+import asyncio
+import errno
+import random
+from collections.abc import Awaitable, Sequence
+from typing import Any, BinaryIO, Final
+
+import attrs
+
+from openai_images.server.batches.batch import Batch
+from openai_images.server.batches.files import MAX_STORED_BYTES, FileStore
+from openai_images.server.batches.input_file import InputFile, read_input, read_request
+from openai_images.server.batches.output import GARBAGE, LineFile, error_line, response_line
+from openai_images.server.catalog import served_models
+from openai_images.server.encoder import Encoder
+from openai_images.server.error_replies import (
+    JSON_TYPE,
+    RequestRejectedError,
+    bad_request,
+    compact_json,
+    new_request_id,
+)
+from openai_images.server.faults import find_fault
+from openai_images.server.faults.plan import Dialect, RequestInfo
+from openai_images.server.faults.statuses import moderation_reply
+from openai_images.server.handler import ImagesHandler
+from openai_images.server.parameters import MODERATED_PHRASE, Parameters
+from openai_images.server.records import RecordedBatchRequest
+from openai_images.server.state import ServerSettings, ServerState
+
+_EXPIRED: Final = "This request could not be executed before the completion window expired."
+_CANCELLED: Final = "This request was not executed, as the batch was cancelled."
+
+
+@attrs.frozen
+class Answer:
+    """What one request got: a JSON body with a status, and the tokens of its images."""
+
+    status: int
+    body: bytes
+    tokens: dict[str, int]
+
+
+@attrs.frozen(kw_only=True)
+class BatchRunner:
+    """Runs the batches of one server."""
+
+    settings: ServerSettings
+    state: ServerState
+    images: ImagesHandler
+    files: FileStore
+
+    async def run(self, batch: Batch) -> None:
+        """Takes a batch from `validating` to its end."""
+        try:
+            await self._run(batch)
+        except Exception as error:  # noqa: BLE001  # as in the API: a batch that cannot be run has failed
+            message = f"The local server could not run the batch: {type(error).__name__}."
+            self._fail(batch, [{"code": "server_error", "message": message, "param": None, "line": None}])
+
+    async def _run(self, batch: Batch) -> None:
+        if batch.plan.hold:
+            await self._until(batch, self.state.gate.event.wait())
+        await self._stay(batch)
+        if batch.plan.error is not None and not batch.interrupted.is_set():
+            self._fail(batch, [dict(batch.plan.error)])
+            return
+        stored = self.files.find(batch.input_file_id)
+        if stored is None:
+            message = f"No such File object: {batch.input_file_id}"
+            error = {"code": "file_not_found", "message": message, "param": "input_file_id", "line": None}
+            self._fail(batch, [error])
+            return
+        source = stored.path.open("rb")
+        try:
+            await self._run_file(batch, source)
+        finally:
+            source.close()
+
+    async def _run_file(self, batch: Batch, source: BinaryIO) -> None:
+        models = served_models(self.settings.now(), legacy=self.settings.legacy)
+        found = await asyncio.to_thread(read_input, source, batch.endpoint, models)
+        if found.errors:
+            self._fail(batch, found.errors)
+            return
+        batch.model = found.model
+        output, errors = LineFile(self.files), LineFile(self.files)
+        try:
+            late = await self._run_requests(batch, source, found, output, errors)
+            end = await self._finish(batch, source, late, errors)
+            await self._publish(batch, output, errors)
+        finally:
+            output.discard()
+            errors.discard()
+        batch.enter(end, self.settings.now())
+
+    async def _run_requests(
+        self, batch: Batch, source: BinaryIO, found: InputFile, output: LineFile, errors: LineFile
+    ) -> Sequence[int]:
+        """Runs requests until the batch is interrupted, and gives the offsets of those that were not run."""
+        order, pace = list(found.offsets), self.settings.batch_pace
+        rng = random.Random(batch.id)  # noqa: S311  # an arbitrary order, guards nothing
+        rng.shuffle(order)
+        batch.total = len(order)
+        if batch.interrupted.is_set():
+            return order
+        batch.enter("in_progress", self.settings.now())
+        last = 0 if batch.plan.expires else len(order) - round(pace.expired * len(order))
+        failing = set(rng.sample(range(last), min(last, round(pace.failed * len(order)))))
+        started = self.settings.clock()
+        for index in range(last):
+            if pace.requests_per_second is not None:
+                wait = started + (index + 1) / pace.requests_per_second - self.settings.clock()
+                await self._until(batch, self.settings.sleep(max(0.0, wait)))
+            batch.check_time(self.settings.now())
+            if batch.interrupted.is_set():
+                return order[index:]
+            request = await asyncio.to_thread(read_request, source, order[index])
+            if self.files.nbytes + output.nbytes > MAX_STORED_BYTES:
+                raise OSError(errno.EDQUOT, "the files of the server are too large")
+            answer = await self._answer(batch, request, fails=index in failing)
+            await self._write(batch, request, answer, output if answer.status == 200 else errors)
+            if batch.plan.garbage and index == last // 2:
+                await output.write(GARBAGE)
+        if pace.hold:
+            await self._stay(batch)
+        return order[last:]
+
+    async def _finish(self, batch: Batch, source: BinaryIO, late: Sequence[int], errors: LineFile) -> str:
+        """Passes the last states, lists what was not run, and gives the state in which the batch ends."""
+        cancelled = batch.status == "cancelling"
+        if cancelled and batch.plan.holds_cancel:
+            await self.state.gate.event.wait()
+        if not cancelled:
+            batch.enter("finalizing", self.settings.now())
+        await self._stay(batch, to_its_end=True)
+        code, message = ("batch_cancelled", _CANCELLED) if cancelled else ("batch_expired", _EXPIRED)
+        for offset in late:
+            request = await asyncio.to_thread(read_request, source, offset)
+            await errors.write(*error_line(request["custom_id"], code, message))
+            batch.failed += 1
+        return "cancelled" if cancelled else "expired" if late else "completed"
+
+    async def _publish(self, batch: Batch, output: LineFile, errors: LineFile) -> None:
+        if batch.plan.has_output:
+            stored = await output.publish(f"{batch.id}_output.jsonl", batch.output_seconds)
+            batch.output_file_id = None if stored is None else stored.id
+        if batch.plan.has_errors:
+            stored = await errors.publish(f"{batch.id}_error.jsonl", batch.output_seconds)
+            batch.error_file_id = None if stored is None else stored.id
+
+    def _fail(self, batch: Batch, errors: list[dict[str, Any]]) -> None:
+        """Ends a batch before any of its requests; one that is being cancelled is cancelled."""
+        batch.errors = errors
+        cancelled = batch.status == "cancelling"
+        batch.enter("cancelled" if cancelled else "failed", self.settings.now())
+
+    # One request
+
+    async def _answer(self, batch: Batch, request: dict[str, Any], *, fails: bool) -> Answer:
+        body = request["body"]
+        try:
+            parameters = await self.images.check_json(body, is_edit=batch.endpoint.endswith("/edits"))
+            self._check(body, parameters, fails=fails)
+            return await self._paint(parameters)
+        except RequestRejectedError as error:
+            reply = error.reply
+            data = reply.body if reply.content_type == JSON_TYPE else compact_json(reply.body.decode())
+            return Answer(reply.status, data, {})
+
+    def _check(self, body: dict[str, Any], parameters: Parameters, *, fails: bool) -> None:
+        """Rejects what goes in no batch, and what the safety system or the pace let fail."""
+        if parameters.stream:
+            message = "Streaming is not supported in the Batch API."
+            raise bad_request(message, code="invalid_value", param="stream")
+        info = RequestInfo(
+            request_id=new_request_id(),
+            authorization="",
+            prompt=parameters.prompt,
+            model=str(body.get("model", parameters.model.name)),
+            path="/v1/images/generations",
+            port=0,
+            now=self.settings.now(),
+        )
+        failure = find_fault(self.settings.batch_pace.failure).plan.reply
+        if fails and failure is not None:
+            raise RequestRejectedError(failure(info))
+        if MODERATED_PHRASE in parameters.prompt.lower():
+            raise RequestRejectedError(moderation_reply("input", info))
+
+    async def _paint(self, parameters: Parameters) -> Answer:
+        parameters = attrs.evolve(parameters, links=None)
+        encoder = Encoder(
+            parameters=parameters, dialect=Dialect(), created=int(self.settings.now()), link=None
+        )
+        images = [await self.images.cache.image(parameters, index, None) for index in range(parameters.n)]
+        usage = encoder.usage(details=False)
+        tokens = {name: usage[name] for name in ("input_tokens", "output_tokens", "total_tokens")}
+        return Answer(200, encoder.json_body(images), tokens)
+
+    async def _write(self, batch: Batch, request: dict[str, Any], answer: Answer, file: LineFile) -> None:
+        custom_id = request["custom_id"]
+        self.state.record(
+            RecordedBatchRequest(
+                batch_id=batch.id, custom_id=custom_id, json=request["body"], status=answer.status
+            )
+        )
+        batch.tokens.update(answer.tokens)
+        copies = 1
+        if answer.status == 200:
+            batch.completed += 1
+            copies = (
+                0 if batch.plan.lacks_line and batch.completed == 1 else 2 if batch.plan.duplicates else 1
+            )
+        else:
+            batch.failed += 1
+        for _ in range(copies):
+            await file.write(*response_line(custom_id, answer.status, new_request_id(), answer.body))
+
+    # Waiting
+
+    async def _stay(self, batch: Batch, *, to_its_end: bool = False) -> None:
+        """Waits as long as a state lasts; an interruption ends it, unless it is one of the last states."""
+        pace = self.settings.batch_pace
+        if not pace.hold and not pace.seconds_per_state:
+            return
+        waits = self.state.gate.event.wait() if pace.hold else self.settings.sleep(pace.seconds_per_state)
+        if to_its_end:
+            await waits
+        else:
+            await self._until(batch, waits)
+
+    async def _until(self, batch: Batch, waits: Awaitable[object]) -> None:
+        """Waits for something, or until the batch is interrupted."""
+        tasks = [asyncio.ensure_future(waits), asyncio.ensure_future(batch.interrupted.wait())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)

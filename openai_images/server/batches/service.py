@@ -1,0 +1,199 @@
+"""The files and batches of a server: its paths, the calls of `/v1/batches`, and the tasks in which batches run.
+
+Invariants: at most `MAX_BATCHES` are kept; a batch runs in a task of its own, which ends with the server; a batch is
+recorded before its creation is answered.
+"""
+
+import asyncio
+from typing import Any, Final
+
+import attrs
+from aiohttp import web
+
+from openai_images.server import request_body
+from openai_images.server.batches.batch import ENDED, Batch
+from openai_images.server.batches.calls import Call, CallAnswerer
+from openai_images.server.batches.checks import MAX_SECONDS, check_expiry, no_file, page
+from openai_images.server.batches.file_calls import FileCalls
+from openai_images.server.batches.files import FileStore
+from openai_images.server.batches.runner import BatchRunner
+from openai_images.server.error_replies import (
+    Reply,
+    RequestRejectedError,
+    bad_request,
+    check_length,
+    check_names_and_types,
+    choice,
+    compact_json,
+    error_reply,
+    missing_parameter,
+    wrong_type,
+)
+from openai_images.server.faults.batches import BatchPlan
+from openai_images.server.faults.queues import FaultQueues
+from openai_images.server.handler import ImagesHandler
+from openai_images.server.state import ServerSettings, ServerState
+
+MAX_BATCHES: Final = 2000
+"""Batches that are kept; the API lets so many be created in an hour."""
+ENDPOINTS: Final = ("/v1/images/generations", "/v1/images/edits")
+_MAX_BODY_BYTES: Final = 256 * 1024
+_MAX_METADATA: Final = 16
+_MAX_KEY, _MAX_VALUE = 64, 512
+_TYPES: Final = {
+    **dict.fromkeys(("input_file_id", "endpoint", "completion_window"), ("a string", str)),
+    **dict.fromkeys(("metadata", "output_expires_after"), ("an object", dict)),
+}
+
+
+@attrs.define(kw_only=True, eq=False)
+class BatchService:
+    """The files and batches of one server that is started."""
+
+    settings: ServerSettings
+    state: ServerState
+    faults: FaultQueues
+    images: ImagesHandler
+    _files: FileStore = attrs.field(init=False)
+    _batches: dict[str, Batch] = attrs.field(init=False, factory=dict[str, Batch])
+    _tasks: set[asyncio.Task[None]] = attrs.field(init=False, factory=set["asyncio.Task[None]"])
+
+    def __attrs_post_init__(self) -> None:
+        self._files = self.images.files
+
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        """Adds the paths of files and batches."""
+        handler = CallAnswerer(settings=self.settings, state=self.state, faults=self.faults).handler
+        files = FileCalls(settings=self.settings, state=self.state, files=self._files)
+        router.add_post("/v1/files", handler("file_upload", files.upload))
+        router.add_get("/v1/files", handler("file_list", files.list), allow_head=False)
+        router.add_get("/v1/files/{id}", handler("file_retrieve", files.retrieve), allow_head=False)
+        router.add_delete("/v1/files/{id}", handler("file_delete", files.delete))
+        router.add_get("/v1/files/{id}/content", handler("file_content", files.content), allow_head=False)
+        router.add_post("/v1/batches", handler("batch_create", self.create))
+        router.add_get("/v1/batches", handler("batch_list", self.list), allow_head=False)
+        router.add_get("/v1/batches/{id}", handler("batch_retrieve", self.retrieve), allow_head=False)
+        router.add_post("/v1/batches/{id}/cancel", handler("batch_cancel", self.cancel))
+
+    async def create(self, call: Call) -> web.StreamResponse:
+        """`POST /v1/batches`."""
+        values = await self._read_json(call)
+        present = check_names_and_types(values, _TYPES)
+        for name in ("input_file_id", "endpoint", "completion_window"):
+            if name not in present:
+                raise missing_parameter(name)
+        choice(present, "completion_window", ("24h",), "24h")
+        _check_metadata(present.get("metadata", {}))
+        kept = present.get("output_expires_after")
+        seconds = MAX_SECONDS if kept is None else check_expiry("output_expires_after", kept)
+        file_id = present["input_file_id"]
+        stored = self._files.find(file_id)
+        if stored is None:
+            raise no_file(file_id, status=400, param="input_file_id")
+        if stored.purpose != "batch":
+            message = f"Invalid input file: its purpose must be 'batch', not '{stored.purpose}'."
+            raise bad_request(message, code="invalid_value", param="input_file_id")
+        if len(self._batches) >= MAX_BATCHES:
+            message = f"Rate limit reached for batches: Limit {MAX_BATCHES:,}."
+            raise RequestRejectedError(error_reply(429, message, "requests", code="rate_limit_exceeded"))
+        now = self.settings.now()
+        fault = self.faults.next_of_batch(call.request.headers.get("X-Local-Fault"))
+        if fault.plan != BatchPlan():
+            self.state.faults_by_request[id(call.request)] = fault.name
+        batch = Batch(
+            endpoint=choice(present, "endpoint", ENDPOINTS, ""),
+            input_file_id=file_id,
+            metadata=present.get("metadata"),
+            output_seconds=seconds,
+            plan=fault.plan,
+            created_at=int(now),
+            expires_at=now + self.settings.batch_pace.window,
+        )
+        reply = Reply(200, compact_json(batch.as_dict()))
+        self._start(batch)
+        return call.respond(reply)
+
+    async def retrieve(self, call: Call) -> web.StreamResponse:
+        """`GET /v1/batches/{id}`."""
+        return call.respond(Reply(200, compact_json(self._find(call).as_dict())))
+
+    async def list(self, call: Call) -> web.StreamResponse:
+        """`GET /v1/batches`, the newest first."""
+        listed = [batch for batch in self._batches.values() if batch.is_listed]
+        for batch in listed:
+            batch.check_time(self.settings.now())
+        query = {name: value for name, value in call.request.query.items() if name != "order"}
+        return call.respond(page(listed, query, limit=20, most=100))
+
+    async def cancel(self, call: Call) -> web.StreamResponse:
+        """`POST /v1/batches/{id}/cancel`."""
+        batch = self._find(call)
+        if batch.status in ENDED or batch.status == "finalizing":
+            message = f"Cannot cancel a batch with status '{batch.status}'."
+            raise RequestRejectedError(error_reply(409, message))
+        if batch.status != "cancelling":
+            batch.enter("cancelling", self.settings.now())
+            batch.interrupted.set()
+        return call.respond(Reply(200, compact_json(batch.as_dict())))
+
+    def clear(self) -> None:
+        """Ends all batches where they are, and forgets them and all files."""
+        for task in self._tasks:
+            task.cancel()
+        self._batches.clear()
+        self._files.clear()
+
+    async def aclose(self) -> None:
+        """Ends all batches and removes all files."""
+        tasks = tuple(self._tasks)
+        self.clear()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._files.clear()
+
+    def _start(self, batch: Batch) -> None:
+        self._batches[batch.id] = batch
+        self.state.batches.append(batch.record)
+        runner = BatchRunner(settings=self.settings, state=self.state, images=self.images, files=self._files)
+        works = [runner.run(batch)]
+        if batch.plan.is_unlisted:
+            batch.is_listed = False
+            works.append(self._list_later(batch))
+        for work in works:
+            task = asyncio.get_running_loop().create_task(work)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _list_later(self, batch: Batch) -> None:
+        await self.state.gate.event.wait()
+        batch.is_listed = True
+
+    def _find(self, call: Call) -> Batch:
+        batch_id = call.request.match_info["id"]
+        batch = self._batches.get(batch_id)
+        if batch is None:
+            message = f"No batch found with id '{batch_id[:200]}'."
+            raise RequestRejectedError(error_reply(404, message))
+        batch.check_time(self.settings.now())
+        return batch
+
+    async def _read_json(self, call: Call) -> dict[str, Any]:
+        request_body.require_type(call.request.headers.get("content-type"), request_body.JSON)
+        chunks = request_body.BodyChunks(call.request, self.settings.body_timeout)
+        body = await request_body.read_body(chunks, call.request.content_length, _MAX_BODY_BYTES)
+        try:
+            return request_body.require_object(request_body.parse(body))
+        except ValueError:
+            raise request_body.not_json() from None
+
+
+def _check_metadata(metadata: dict[str, Any]) -> None:
+    if len(metadata) > _MAX_METADATA:
+        message = (
+            f"Invalid 'metadata': expected at most {_MAX_METADATA} pairs, but got {len(metadata)} instead."
+        )
+        raise bad_request(message, code="object_above_max_properties", param="metadata")
+    for key, value in metadata.items():
+        check_length("metadata", key, _MAX_KEY)
+        if not isinstance(value, str):
+            wrong_type(f"metadata.{key}", "a string", value)
+        check_length(f"metadata.{key}", value, _MAX_VALUE)

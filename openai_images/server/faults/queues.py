@@ -1,0 +1,125 @@
+"""The queues in which the faults of a server wait for a request.
+
+Invariants: a fault is used up by one request, in order of arrival; queues change under a lock, as tests fill them from
+other threads.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, Generic
+
+import attrs
+
+from openai_images.server.error_replies import bad_request
+from openai_images.server.faults import (
+    OK,
+    find_batch_fault,
+    find_call_fault,
+    find_download_fault,
+    find_fault,
+)
+from openai_images.server.faults.batches import BATCH_FAULTS, BATCH_OK, CALL_OK, STEPS, BatchPlan, CallPlan
+from openai_images.server.faults.downloads import DOWNLOAD_OK, DownloadPlan
+from openai_images.server.faults.plan import Fault, FaultPlan, P
+
+
+@attrs.define
+class FaultQueue(Generic[P]):
+    """Queued faults of one kind of request; `find` makes a fault of a name, `normal` is none."""
+
+    find: Callable[[str], Fault[P]]
+    normal: Fault[P]
+    lock: threading.Lock
+    always: Fault[P] | None = None
+    pending: deque[Fault[P]] = attrs.field(factory=deque[Fault[P]])
+    turns: dict[str, int] = attrs.field(factory=dict[str, int])
+
+    def next_fault(self, header: str | None) -> Fault[P]:
+        """The fault for the request that has just arrived; `header` is its X-Local-Fault."""
+        with self.lock:
+            if header is not None:
+                try:
+                    return self._alternate(self.find(header))
+                except ValueError as error:
+                    raise bad_request(str(error), code="invalid_value", param="X-Local-Fault") from None
+            if self.pending:
+                return self.pending.popleft()
+            return self.normal if self.always is None else self._alternate(self.always)
+
+    def _alternate(self, fault: Fault[P]) -> Fault[P]:
+        if not fault.plan.every_other:
+            return fault
+        turn = self.turns.get(fault.name, 0)
+        self.turns[fault.name] = turn + 1
+        return self.normal if turn % 2 else fault
+
+
+class FaultQueues:
+    """The queues of a server, filled by name; `calls` has one for each step with files and batches."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.posts: FaultQueue[FaultPlan] = FaultQueue(find_fault, OK, self._lock)
+        self.downloads: FaultQueue[DownloadPlan] = FaultQueue(find_download_fault, DOWNLOAD_OK, self._lock)
+        self.batches: FaultQueue[BatchPlan] = FaultQueue(find_batch_fault, BATCH_OK, self._lock)
+        self.calls: Mapping[str, FaultQueue[CallPlan]] = {
+            step: FaultQueue(partial(find_call_fault, step), CALL_OK, self._lock) for step in STEPS
+        }
+        self._all: tuple[FaultQueue[Any], ...] = (
+            self.posts,
+            self.downloads,
+            self.batches,
+            *self.calls.values(),
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The queued names, those of downloads, batches and files last."""
+        with self._lock:
+            return tuple(fault.name for queue in self._all for fault in queue.pending)
+
+    def extend(self, names: Iterable[str], *, replace: bool = False) -> None:
+        """Appends faults, or replaces the queued ones; changes nothing if one of the names is unknown."""
+        found = [(queue := self._queue_of(name), queue.find(name)) for name in names]
+        with self._lock:
+            if replace:
+                for queue in self._all:
+                    queue.pending.clear()
+            for queue, fault in found:
+                queue.pending.append(fault)
+
+    def reset(self, names: Iterable[str], always: str | None) -> None:
+        """Queues only these faults, and forgets turns."""
+        self.extend(names, replace=True)
+        self.always(None)
+        self.always(always)
+        for queue in self._all:
+            queue.turns.clear()
+
+    def always(self, name: str | None) -> None:
+        """The fault of every request for which none is queued; None for none of any kind."""
+        if name is None:
+            for queue in self._all:
+                queue.always = None
+        else:
+            queue = self._queue_of(name)
+            queue.always = queue.find(name)
+
+    def next_of_batch(self, header: str | None) -> Fault[BatchPlan]:
+        """The fault of a batch that is being created; `header` counts if it names one of a batch."""
+        return self.batches.next_fault(header if is_of_batch(header) else None)
+
+    def _queue_of(self, name: str) -> FaultQueue[Any]:
+        base = name.partition(":")[0]
+        if base in self.calls:
+            return self.calls[base]
+        if base in BATCH_FAULTS:
+            return self.batches
+        return self.downloads if name.startswith("download_") else self.posts
+
+
+def is_of_batch(header: str | None) -> bool:
+    """Whether an X-Local-Fault names a fault of a batch, which is not one of the call that creates it."""
+    return header is not None and header.partition(":")[0] in BATCH_FAULTS

@@ -1,0 +1,153 @@
+"""The attributes of spans, events and metrics, by the GenAI semantic conventions v0.1.0.
+
+Invariants: no text of a server, except a redacted request id and known names; no prompt unless captured; never an
+image. Numbers fit in 64 bits, and texts have a named bound, as either may come from a server.
+Must not: import OpenTelemetry.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard
+from urllib.parse import urlsplit
+
+from openai_images.catalog.models import find_model
+from openai_images.errors import APIStatusError, ModerationBlockedError
+from openai_images.models.requests import EditRequest, GenerateRequest
+from openai_images.models.results import ImageResult, PartialImage
+from openai_images.models.usage import TokenDetails, Usage
+
+Attributes: TypeAlias = dict[str, str | bool | int | float]
+
+CLOSED_EARLY: Final = "closed_early"
+"""The `error.type` of a stream that its caller closed before it had its images."""
+
+_MAX_TEXT: Final = 200
+"""Characters of a text that a caller or a server chooses."""
+_STAGES: Final = ("input", "output")
+_SHOWN: Final = ("size", "quality", "output_format", "background")
+"""The parameters that a span shows, beside those that the conventions name."""
+
+
+class CallFacts(NamedTuple):
+    """What is known of a call before it is sent."""
+
+    request: GenerateRequest
+    image_count: int
+    stream: bool
+    base_url: str
+    is_azure: bool
+
+    def parameter(self, name: str) -> str | None:
+        """A parameter that is text, as it is sent; None if it is not sent."""
+        value: Any = (self.request.extra_body or {}).get(name, getattr(self.request, name))
+        return value if isinstance(value, str) else None
+
+
+def metric_attributes(facts: CallFacts) -> Attributes:
+    """Return the attributes that spans and metrics share: few values each."""
+    url = urlsplit(facts.base_url)
+    attributes: Attributes = {
+        "gen_ai.operation.name": "generate_content",
+        # The protocol is OpenAI's, whoever's server it is; the conventions have a value for Azure's only.
+        "gen_ai.provider.name": "azure.ai.openai" if facts.is_azure else "openai",
+        "server.address": url.hostname or "",
+        "server.port": url.port or (80 if url.scheme == "http" else 443),
+    }
+    model = facts.parameter("model")
+    if model is not None:
+        attributes["gen_ai.request.model"] = model[:_MAX_TEXT]
+    return attributes
+
+
+def request_attributes(facts: CallFacts, *, capture_prompts: bool) -> Attributes:
+    """Return the other attributes of a span that begins."""
+    attributes: Attributes = {
+        "gen_ai.output.type": "image",
+        "openai_images.edited": isinstance(facts.request, EditRequest),
+    }
+    if facts.stream:
+        attributes["gen_ai.request.stream"] = True
+    if facts.image_count != 1:
+        attributes["gen_ai.request.choice.count"] = facts.image_count
+    for name in _SHOWN:
+        value = facts.parameter(name)
+        if value is not None:
+            attributes[f"openai_images.request.{name}"] = value[:_MAX_TEXT]
+    if capture_prompts:
+        part = {"type": "text", "content": facts.parameter("prompt") or ""}
+        attributes["gen_ai.input.messages"] = json.dumps([{"role": "user", "parts": [part]}])
+    return attributes
+
+
+def response_model(result: ImageResult | None) -> Attributes:
+    """Return the model that the response names, if the catalog knows it: a server may write anything."""
+    model = None if result is None else result.extra.get("model")
+    if not isinstance(model, str) or find_model(model)[0] is None:
+        return {}
+    return {"gen_ai.response.model": model[:_MAX_TEXT]}
+
+
+def usage_attributes(usage: Usage | None) -> Attributes:
+    """Return the token counts that the server reported."""
+    if usage is None:
+        return {}
+    details, outputs = usage.input_tokens_details, usage.output_tokens_details
+    counts = {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "text.input_tokens": details and details.text_tokens,
+        "image.input_tokens": details and details.image_tokens,
+        "cache_read.input_tokens": (details and details.extra.get("cached_tokens"))
+        or usage.extra.get("cached_tokens"),
+        "text.output_tokens": outputs and outputs.text_tokens,
+        "image.output_tokens": outputs and outputs.image_tokens,
+    }
+    return {f"gen_ai.usage.{name}": value for name, value in counts.items() if is_count(value)}
+
+
+def error_attributes(error: BaseException | None) -> Attributes:
+    """Return the type of an error, and its status; None is a stream that was closed early. Never its message."""
+    attributes: Attributes = {"error.type": CLOSED_EARLY if error is None else error_type(error)}
+    if isinstance(error, APIStatusError) and error.status_code:
+        attributes["http.response.status_code"] = error.status_code
+    if isinstance(error, ModerationBlockedError):
+        attributes.update(moderation_stage(error))
+    return attributes
+
+
+def moderation_stage(error: ModerationBlockedError) -> Attributes:
+    """Return which of its two stages blocked: the prompt ("input") or the image ("output")."""
+    return {"openai_images.moderation.stage": error.stage if error.stage in _STAGES else "unknown"}
+
+
+def error_type(error: BaseException) -> str:
+    """Return the name of the exception's class; the conventions' fallback for a private one."""
+    name = type(error).__name__
+    return "_OTHER" if name.startswith("_") else name
+
+
+def partial_attributes(event: PartialImage) -> Attributes:
+    """Return the attributes of the event of a partial image."""
+    values = {
+        "image_index": event.image_index,
+        "partial_image_index": event.partial_image_index,
+        "bytes": event.image.nbytes,
+    }
+    return {f"openai_images.{name}": value for name, value in values.items() if is_count(value)}
+
+
+def by_modality(total: object, details: TokenDetails | None) -> Iterator[tuple[str, int]]:
+    """Yield the number of tokens of each modality; all are of an unknown one if the server does not say."""
+    count = total if is_count(total) else 0
+    text, image = (None, None) if details is None else (details.text_tokens, details.image_tokens)
+    if is_count(text) and is_count(image) and text + image == count:
+        yield from ((name, tokens) for name, tokens in (("text", text), ("image", image)) if tokens)
+    else:
+        yield "unknown", count
+
+
+def is_count(value: object) -> TypeGuard[int]:
+    """Whether this is a count that can be exported."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63

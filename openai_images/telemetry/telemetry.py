@@ -1,0 +1,65 @@
+"""`Telemetry`: to which OpenTelemetry providers a client reports, and how much.
+
+Invariants: a value without state; nothing of OpenTelemetry is imported before a client with a `Telemetry` is built.
+Must not: change the global providers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+
+from openai_images._util.attrs import must_be, short_repr
+from openai_images.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
+
+    from openai_images.catalog.prices import Prices
+    from openai_images.telemetry.instruments import Instruments
+
+
+def _has(method: str) -> Any:
+    """Make a validator of providers, which are known by a method: OpenTelemetry may not be installed."""
+    kind = "a TracerProvider" if method == "get_tracer" else "a MeterProvider"
+    return must_be(
+        f"{kind} of OpenTelemetry, or None for the global one",
+        lambda value: value is None or callable(getattr(value, method, None)),
+    )
+
+
+@short_repr
+@frozen(kw_only=True, repr=False)
+class Telemetry:
+    """Reports a client's calls to OpenTelemetry: `ImagesClient(telemetry=Telemetry())`.
+
+    `tracer_provider` and `meter_provider` default to the global ones. With `capture_prompts` spans have the prompts;
+    images are never captured. `prices` are for the costs, and default to `PUBLISHED_PRICES`. Needs the extra `otel`.
+    A client with providers of its own cannot be pickled. Raises `ConfigurationError` for an invalid value.
+    """
+
+    tracer_provider: TracerProvider | None = field(default=None, validator=_has("get_tracer"))
+    meter_provider: MeterProvider | None = field(default=None, validator=_has("get_meter"))
+    capture_prompts: bool = field(
+        default=False, validator=must_be("True or False", lambda value: isinstance(value, bool))
+    )
+    prices: Prices | None = None
+
+
+def new_instruments(telemetry: Telemetry) -> Instruments:
+    """Return what records the spans and metrics of a client. Raises `ConfigurationError` without OpenTelemetry."""
+    try:
+        # Imported here: OpenTelemetry is optional.
+        from openai_images.telemetry.instruments import Instruments  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigurationError(
+            "telemetry= needs opentelemetry-api, which is not installed: pip install 'openai-images[otel]'"
+        ) from error
+    return Instruments(
+        telemetry.tracer_provider,
+        telemetry.meter_provider,
+        capture_prompts=telemetry.capture_prompts,
+        prices=telemetry.prices,
+    )
