@@ -191,7 +191,10 @@ class APITimeoutError(APIConnectionError, TimeoutError):
 
 
 class SharedLimitError(APIConnectionError):
-    """The Redis server of `Limits(shared=…)` could not be reached for a minute; nothing was sent."""
+    """The Redis server of `Limits(shared=…)` could not be reached for a minute; nothing was sent.
+
+    Not billed. To do: check that Redis runs at this address; send again.
+    """
 
     safe_to_resend = True
 

@@ -24,9 +24,12 @@ _seconds = must_be(
     "a number of seconds above 0, or None for no limit",
     lambda value: value is None or (is_number(value) and value > 0),
 )
+LOWEST_RATE = 1e-6
+"""A minute: about one in two years. With lower rates, times become too large for a Redis server."""
+
 _rate = must_be(
-    "a number above 0, or None where it is not known",
-    lambda value: value is None or (is_number(value) and 0 < value < math.inf),
+    f"a number from {LOWEST_RATE:.6f} up, or None where it is not known",
+    lambda value: value is None or (is_number(value) and LOWEST_RATE <= value < math.inf),
 )
 _count = must_be("a whole number above 0", is_count)
 _retries = must_be(
@@ -75,8 +78,9 @@ class Limits:
     """Concurrency and rate limits: `concurrency` requests in flight, and `max_picture_bytes` for one decoded image.
 
     `images_per_minute` (a request for n counts n), `requests_per_minute` and `tokens_per_minute` are the account's
-    limits, shared by all calls of the client and spread evenly; None takes them from the server's headers and 429s. The
-    default of 64 MiB for an image is twice the size of the largest one (8,294,400 pixels) uncompressed.
+    limits (0.000001 or more), shared by all calls of the client and spread evenly; None takes them from the server's
+    headers and 429s. The default of 64 MiB for an image is twice the size of the largest one (8,294,400 pixels)
+    uncompressed.
 
     `shared`, the URL of a Redis server such as "redis://host:6379/0", shares the rate limits, what is learnt of them
     and the pauses after a 429 with all clients that have the same `name` there, on any machine; `concurrency` stays

@@ -260,6 +260,7 @@ for _, limit in ipairs(ask.told) do
   if not bucket then
     buckets[name] = {rate = limit.rate, capacity = limit.capacity, level = limit.capacity, at = now}
   elseif bucket.rate ~= limit.rate or bucket.capacity ~= limit.capacity then
+    answer.replaced = {kind = limit.kind, rate = bucket.rate}
     take(bucket, 0, now)
     bucket.rate, bucket.capacity = limit.rate, limit.capacity
   end
@@ -270,8 +271,7 @@ end
 if ask.images then
   reserve(ask.images)
 end
-answer.pause = math.max(0, number('pause') - now)
-answer.period = numbers.period
+answer.pause, answer.period = math.max(0, number('pause') - now), numbers.period
 
 local fields = {}
 for name, bucket in pairs(buckets) do

@@ -3,7 +3,8 @@
 Invariants: nothing is sent without a place, so while the server is away nothing is; that is logged, and after a minute
 an error. Each event loop has one place at a time, that of its first waiting call: a killed process loses no more. One
 script per request: results travel with the next reservation, or soon after; a pause is reported immediately, and a
-place that was waited for is checked against pauses before it is used. Slots and order are those of `Limiter`.
+place that was waited for is checked against pauses before it is used. A script that was sent runs to its end although
+its call is cancelled, as it has reports. Slots and order are those of `Limiter`.
 Must not: hold a slot while waiting, or keep a limit itself.
 """
 
@@ -13,39 +14,23 @@ import asyncio
 import logging
 import math
 from contextlib import suppress
-from datetime import datetime
+from typing import Any
 
 from attrs import define, field
 
-from openai_images.errors import ConfigurationError, SharedLimitError
+from openai_images.errors import ConfigurationError
 from openai_images.models.options import Limits, Timing
 from openai_images.ratelimit.limiter import Limiter, Patience, Queue, Slot, Waiter
+from openai_images.ratelimit.outage import Outages
 from openai_images.ratelimit.redis_script import RedisScript, UnreachableError
-from openai_images.ratelimit.shared_pacer import SharedPacer, SharedPermit
+from openai_images.ratelimit.shared_pacer import Sent, SharedPacer, SharedPermit
 
 _log = logging.getLogger("openai_images")
 
-_LONGEST_OUTAGE = 60.0  # seconds
-_FIRST_DELAY, _LONGEST_DELAY = 0.1, 2.0  # seconds between attempts to reach the server
-_REFUSING = 5.0  # seconds after an outage became an error in which calls fail without another attempt
+_SILENCE = 2.0  # seconds without an answer after which a wait for the server is told; its timer takes longer
 _CHECKED = 0.1  # seconds after which a place is checked before it is used; reserve.lua has it too
 _REPORT_DELAY = 1.0  # seconds that reports wait for the next reservation
 _CLOSING = 2.0  # seconds for the last reports when a client is closed
-
-
-@define(eq=False)
-class Outage:
-    """Since when the server has been away, until when it is awaited, and why."""
-
-    since: float
-    until: str
-    reason: str = ""
-    failures: int = 0
-    refused_at: float = math.inf
-
-    def is_over(self, now: float) -> bool:
-        """Whether it became an error so long ago that the next failure is another outage."""
-        return now - self.refused_at > _LONGEST_OUTAGE
 
 
 @define(eq=False)
@@ -56,6 +41,7 @@ class Desk:
     place: SharedPermit | None = None
     reserving: asyncio.Task[None] | None = None
     reporting: asyncio.Task[None] | None = None
+    exchange: asyncio.Task[SharedPermit | None] | None = None
     lock: asyncio.Lock = field(factory=asyncio.Lock)
     is_urgent: asyncio.Event = field(factory=asyncio.Event)
 
@@ -69,13 +55,13 @@ class SharedLimiter(Limiter):
         self.pacer = self._shared = SharedPacer(limits, timing.monotonic(), self._start_reporting)
         self._script = RedisScript(limits)
         self._desks: dict[asyncio.AbstractEventLoop, Desk] = {}
-        self._outage: Outage | None = None
+        self._outages = Outages(self._script.description, timing)
+        self._is_difference_told = False
 
     @property
     def wait_reason(self) -> str | None:
         """Why the next request waits and until when; None if it is sent within a few seconds."""
-        outage = self._outage
-        return self._describe(outage) if outage and outage.failures > 1 else super().wait_reason
+        return self._outages.wait_reason or super().wait_reason
 
     async def acquire(self, images: int = 1, patience: Patience = Patience()) -> Slot:  # noqa: B008  immutable
         """Wait until a request for `images` may be sent; the caller must `release` the slot.
@@ -101,9 +87,11 @@ class SharedLimiter(Limiter):
             return
         if desk.reporting is not None:
             desk.reporting.cancel()
-        if self._shared.has_reports:
-            with suppress(UnreachableError, ConfigurationError, TimeoutError):
-                async with asyncio.timeout(_CLOSING):
+        with suppress(UnreachableError, ConfigurationError, TimeoutError):
+            async with asyncio.timeout(_CLOSING):
+                if desk.exchange is not None:
+                    await asyncio.wait([desk.exchange])
+                if self._shared.has_reports:
                     await self._run(desk)
         await self._script.aclose()
 
@@ -159,17 +147,21 @@ class SharedLimiter(Limiter):
 
     async def _fetch_place(self, desk: Desk, images: int) -> None:
         while desk.queue.waiters:
-            self._refuse_again()
+            self._outages.raise_if_refusing()
+            asked_at = self.timing.monotonic()
+            timer = asyncio.get_running_loop().call_later(_SILENCE, self._outages.record_silence, asked_at)
             try:
                 desk.place = await self._run(desk, images)
             except UnreachableError as error:
-                delay = self._record_failure(str(error))
+                delay = self._outages.record_failure(str(error), asked_at)
             else:
                 if not desk.queue.waiters:
                     self._return_place(desk)
                 return
+            finally:
+                timer.cancel()
             if delay is None:
-                raise self._unreachable()
+                raise self._outages.error()
             await self.timing.sleep(delay)
 
     async def _check(self, desk: Desk, place: SharedPermit) -> None:
@@ -193,23 +185,32 @@ class SharedLimiter(Limiter):
     async def _run(self, desk: Desk, images: int | None = None) -> SharedPermit | None:
         """Send what there is to report; reserve a place for `images`. Raises `UnreachableError`."""
         async with desk.lock:
+            if desk.exchange is not None:  # of a call that was cancelled
+                await asyncio.wait([desk.exchange])
             if desk.place is not None and self._is_void(desk.place, self.timing.monotonic()):
                 self._return_place(desk)
                 desk.queue.wake_first()
             with self.lock:
                 sent = self._shared.take_reports(self.timing.monotonic())
-            ask = {"told": self._shared.told, "reports": sent.facts}
-            try:
-                answer = await self._script.run(ask if images is None else {**ask, "images": images})
-            except UnreachableError:
-                with self.lock:
-                    self._shared.keep_pauses(sent, self.timing.monotonic())
-                raise
-            outage, self._outage = self._outage, None
-            if outage is not None and outage.failures > 1:
-                _log.warning("the shared limit at %s is reached again", self._script.description)
+            desk.exchange = asyncio.create_task(self._exchange(sent, images))
+            desk.exchange.add_done_callback(_retrieve)
+            return await asyncio.shield(desk.exchange)
+
+    async def _exchange(self, sent: Sent, images: int | None) -> SharedPermit | None:
+        ask = {"told": self._shared.told, "reports": sent.facts}
+        try:
+            answer = await self._script.run(ask if images is None else {**ask, "images": images})
+        except BaseException:
             with self.lock:
-                return self._shared.read_answer(answer, sent, self.timing.monotonic())
+                self._shared.keep_pauses(sent, self.timing.monotonic())
+            raise
+        self._outages.record_answer()
+        with self.lock:
+            place = self._shared.read_answer(answer, sent, self.timing.monotonic())
+        if self._shared.difference and not self._is_difference_told:
+            self._is_difference_told = True
+            _log.warning("the shared limit at %s: %s", self._script.description, self._shared.difference)
+        return place
 
     def _start_reporting(self) -> None:
         """Have the reports sent soon. Called with the lock held, by whatever loop a request ended in."""
@@ -236,40 +237,8 @@ class SharedLimiter(Limiter):
                 except (UnreachableError, ConfigurationError) as error:
                     _log.debug("the shared limit at %s got no report: %s", self._script.description, error)
 
-    def _record_failure(self, reason: str) -> float | None:
-        """Count a failure; return the seconds until the next attempt, None after a minute."""
-        now = self.timing.monotonic()
-        outage = self._outage
-        if outage is None or outage.is_over(now):
-            until = datetime.fromtimestamp(self.timing.wall() + _LONGEST_OUTAGE).astimezone()
-            outage = self._outage = Outage(now, until.strftime("%H:%M:%S"))
-        outage.reason, outage.failures = reason, outage.failures + 1
-        if outage.failures == 2:  # a connection that was closed while idle fails once
-            _log.warning("%s", self._describe(outage))
-        if now - outage.since >= _LONGEST_OUTAGE:
-            outage.refused_at = now
-            return None
-        return min(_FIRST_DELAY * 2.0 ** min(outage.failures - 1, 10), _LONGEST_DELAY)
 
-    def _refuse_again(self) -> None:
-        """Raise what the last attempt raised, if that was just now: many calls must not wait one after the other."""
-        outage = self._outage
-        if outage is not None and 0 <= self.timing.monotonic() - outage.refused_at < _REFUSING:
-            raise self._unreachable()
-
-    def _describe(self, outage: Outage) -> str:
-        text = f"the shared limit at {self._script.description} cannot be reached ({outage.reason}): nothing is sent"
-        return f"{text}, trying until {outage.until}" if outage.refused_at == math.inf else text
-
-    def _unreachable(self) -> SharedLimitError:
-        reason = "" if self._outage is None else f" ({self._outage.reason})"
-        return SharedLimitError(
-            f"the Redis server {self._script.description} could not be reached for {_LONGEST_OUTAGE:.0f} s{reason}, so "
-            "nothing was sent; check Limits(shared=…) and that the server is up"
-        )
-
-
-def _retrieve(task: asyncio.Task[None]) -> None:
+def _retrieve(task: asyncio.Task[Any]) -> None:
     """Mark a failure as seen, should its call have been cancelled."""
     if not task.cancelled():
         task.exception()

@@ -86,6 +86,8 @@ class SharedPacer(Pacer):
         self._period = 0
         self._next_at = now
         self._reason = _OTHERS
+        self.difference = ""
+        """What another client was told for the same name, if that was something else."""
 
     @property
     def is_urgent(self) -> bool:
@@ -125,6 +127,8 @@ class SharedPacer(Pacer):
         """Take over an answer that came now; return the place in it."""
         self.resume_at = max(self.resume_at, now + answer["pause"])
         self._period = answer["period"]
+        if (replaced := answer.get("replaced")) is not None:
+            self.difference = self._describe_difference(replaced["kind"], replaced["rate"])
         if (lesson := answer.get("learn")) is not None:
             index: int = lesson["report"]
             self._learn(lesson, sent.reports[index], now)
@@ -202,6 +206,13 @@ class SharedPacer(Pacer):
             if kind in permit.held:
                 facts["held"] = permit.held[kind]
             self._add(Report("advertised", facts))
+
+    def _describe_difference(self, kind: str, rate: float) -> str:
+        own = self._configured[kind].rate
+        return (
+            f"{kind}_per_minute={60 * rate:.6g} was told for this name by another client or an earlier run, this "
+            f"client tells {60 * own:.6g}: what is told last holds for all; give all of them the same Limits"
+        )
 
     def _add(self, report: Report) -> None:
         self._reports.append(report)

@@ -245,9 +245,9 @@ def test_what_headers_state(headers: dict[str, str], expected: dict[str, Adverti
 
 
 @pytest.mark.parametrize("name", ["images_per_minute", "requests_per_minute", "tokens_per_minute"])
-@pytest.mark.parametrize("value", [0, -1, True, "5", math.inf, math.nan])
+@pytest.mark.parametrize("value", [0, -1, True, "5", math.inf, math.nan, 1e-310, 9e-7])
 def test_limits_that_make_no_sense_are_refused(name: str, value: object) -> None:
-    """A rate is a number above 0."""
+    """A rate is a number above 0, and not so small that times overflow."""
     with pytest.raises(ConfigurationError, match=name):
         Limits(**{name: value})
 

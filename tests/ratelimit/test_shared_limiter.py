@@ -142,6 +142,65 @@ async def test_tokens_that_a_request_took_are_expected_of_the_next(make: Make) -
     assert 0.4 <= await grant(two) <= 1.5  # 800 at once, 200 a second
 
 
+def hold(limiter: SharedLimiter, monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, list[list[str]]]:
+    """Keep back what it sends until the event; the list has the reports of each script."""
+    gate, sent, run = asyncio.Event(), list[list[str]](), limiter._script.run
+
+    async def run_later(ask: Any) -> dict[str, Any]:
+        sent.append([report["what"] for report in ask["reports"]])
+        await gate.wait()
+        return await run(ask)
+
+    monkeypatch.setattr(limiter._script, "run", run_later)
+    return gate, sent
+
+
+async def test_a_cancelled_call_loses_no_report(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pause that it was sending, with the check of its place, reaches the others."""
+    one, two = make(), make()
+    slot = await one.acquire()
+    gate, sent = hold(one, monkeypatch)
+    check = asyncio.create_task(one._run(one._desk()))
+    slot.record_rejection({}, 30.0, rejection(after=30.0))
+    await until(lambda: sent)
+    assert sent == [["rejected"]]
+    check.cancel()
+    await asyncio.gather(check, return_exceptions=True)
+    gate.set()
+    slot.release()
+    await one.aclose()
+    with pytest.raises(RateLimitError):
+        await grant(two, 1.0)
+
+
+async def test_closing_awaits_the_report_under_way(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be a pause."""
+    one, two = make(), make()
+    slot = await one.acquire()
+    gate, sent = hold(one, monkeypatch)
+    slot.record_rejection({}, 30.0, rejection(after=30.0))
+    slot.release()
+    await until(lambda: sent)
+    closing = asyncio.create_task(one.aclose())
+    await asyncio.sleep(0.01)
+    gate.set()
+    await closing
+    assert sent[0] == ["rejected"]
+    with pytest.raises(RateLimitError):
+        await grant(two, 1.0)
+
+
+async def test_limits_that_differ_are_logged_once(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever comes later says so."""
+    one, two = make(images_per_minute=6000), make(images_per_minute=3000)
+    for limiter in (one, one, two, two, two):
+        await grant(limiter)
+    (text,) = caplog.messages
+    assert "(name 'test-" in text
+    assert "images_per_minute=6000 was told for this name by another client or an earlier run" in text
+    assert "this client tells 3000: what is told last holds for all" in text
+
+
 async def test_one_script_for_each_request(make: Make, redis_server: RedisServer) -> None:
     """What it reports travels with the next one."""
     limiter = make(images_per_minute=6000, tokens_per_minute=1e9)
@@ -300,6 +359,46 @@ async def test_without_the_server_nothing_is_sent(caplog: pytest.LogCaptureFixtu
     clock.skipped += 100
     before = clock.skipped
     with pytest.raises(SharedLimitError):  # another outage
+        await grant(limiter)
+    assert clock.skipped - before > 55
+    await limiter.aclose()
+
+
+async def test_a_server_that_does_not_answer_is_named_soon(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before the connection's own timer ends."""
+    monkeypatch.setattr("openai_images.ratelimit.shared._SILENCE", 0.02)
+    limiter = make()
+    gate, _ = hold(limiter, monkeypatch)
+    waiting = asyncio.create_task(grant(limiter))
+    await until(lambda: limiter.wait_reason)
+    reason = limiter.wait_reason
+    assert reason is not None
+    assert re.search(
+        r"cannot be reached \(no answer\): nothing is sent, trying until \d\d:\d\d:\d\d$", reason
+    )
+    gate.set()
+    await waiting
+    assert limiter.wait_reason is None
+    assert caplog.messages[0] == reason
+    assert [text.endswith("is reached again") for text in caplog.messages] == [False, True]
+
+
+async def test_an_outage_that_nobody_awaited_is_not_continued() -> None:
+    """The next call is patient for a minute of its own."""
+    clock = SkippingClock()
+    limiter = new_limiter(Limits(shared="redis://127.0.0.1:1/0"), clock.timing)
+    waiting = asyncio.create_task(grant(limiter))
+    await until(lambda: limiter.wait_reason)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    reserving = limiter._desk().reserving  # type: ignore[attr-defined]
+    await until(reserving.done)
+    clock.skipped += 100
+    assert limiter.wait_reason is None
+    before = clock.skipped
+    with pytest.raises(SharedLimitError):
         await grant(limiter)
     assert clock.skipped - before > 55
     await limiter.aclose()

@@ -8,6 +8,8 @@ from hypothesis import given, settings, strategies as st
 
 from benchmarks.redis_server import RedisServer
 from openai_images import Limits
+from openai_images.models.options import LOWEST_RATE
+from openai_images.ratelimit.shared_pacer import SharedPacer
 from openai_images.ratelimit.token_bucket import TokenBucket
 from tests.ratelimit.shared_clients import SharedPacing, VirtualScript
 from tests.ratelimit.simulation import BucketLimit, Case, Simulation, WindowLimit, ideal
@@ -218,6 +220,24 @@ def test_it_forgets_after_an_hour(script: VirtualScript, redis_server: RedisServ
     assert 3_590_000 < redis_server.ask("PTTL", script.key) <= 3_600_000
     script.run(0, reports=[rejected(place, seconds=80_000, explained=True)])
     assert redis_server.ask("PTTL", script.key) > 83_000_000
+
+
+def test_the_lowest_rate_leaves_a_state_that_ends(script: VirtualScript, redis_server: RedisServer) -> None:
+    """Whatever waits: a state without an expiry would stop its name forever."""
+    lowest = SharedPacer(Limits(images_per_minute=LOWEST_RATE), 0.0, lambda: None).told
+    delay = [script.run(0.0, told=lowest, images=10)["place"]["delay"] for _ in range(10)][-1]
+    assert delay > 1e8
+    assert redis_server.ask("PTTL", script.key) > delay * 1000
+
+
+def test_a_told_limit_that_differs_is_in_the_answer(script: VirtualScript) -> None:
+    """The one that it replaces."""
+    assert "replaced" not in script.run(0.0, told=told(images=1 / 3))
+    assert "replaced" not in script.run(0.0, told=told(images=1 / 3, requests=1.0))
+    assert (
+        abs(script.run(0.0, told=told(images=2.0))["replaced"]["rate"] - 1 / 3) < 1e-9
+    )  # an answer has 14 digits
+    assert script.run(0.0, told=told(images=5.0))["replaced"] == {"kind": "images", "rate": 2.0}
 
 
 def test_its_state_stays_small(script: VirtualScript, redis_server: RedisServer) -> None:
