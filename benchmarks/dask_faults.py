@@ -29,7 +29,17 @@ from benchmarks.kill import noise
 from benchmarks.running import DISTORTING
 from openai_images.server import LocalImagesServer
 
-__all__ = ["FAULTS", "Case", "Story", "give_up", "run_case"]
+__all__ = [
+    "FAULTS",
+    "Case",
+    "Cluster",
+    "Story",
+    "describe",
+    "give_up",
+    "judge_posts",
+    "judge_unknown",
+    "run_case",
+]
 
 FAULTS: Final = ("none", "worker", "driver", "scheduler", "zombie")
 _PATIENCE: Final = 180.0
@@ -261,19 +271,19 @@ def _judge_first(cluster: Cluster, story: Story) -> None:
     """After the run with the fault."""
     case, images = cluster.case, cluster.images()
     lost = cluster.claimed() - images
-    _judge_posts(story, cluster.claimed())
+    judge_posts(story, cluster.claimed())
     bound = {"none": 0, "worker": case.in_flight}.get(case.fault, case.in_flight * case.workers)
     story.check(len(lost) <= bound, f"{len(lost)} have no image, and at most {bound} were in flight")
     if case.fault in ("none", "worker", "zombie"):
         story.check(len(images) + len(lost) == case.items, "not all items were sent")
-        _judge_unknown(cluster, story)
+        judge_unknown(cluster, story)
 
 
 def _judge_second(cluster: Cluster, story: Story) -> None:
     """After the same run again: everything was sent once, and unknown is what has no image."""
-    _judge_posts(story, cluster.claimed())
+    judge_posts(story, cluster.claimed())
     story.check(len(cluster.claimed()) == cluster.case.items, f"{len(cluster.claimed())} items were claimed")
-    _judge_unknown(cluster, story)
+    judge_unknown(cluster, story)
 
 
 def _judge_last(cluster: Cluster, story: Story, posts: Counter[str], unknown: set[str]) -> None:
@@ -285,13 +295,14 @@ def _judge_last(cluster: Cluster, story: Story, posts: Counter[str], unknown: se
     story.check(report["done"] == cluster.case.items, f"{report['done']} done at the end")
 
 
-def _judge_posts(story: Story, claimed: set[str]) -> None:
+def judge_posts(story: Story, claimed: set[str]) -> None:
+    """Nothing was sent twice, or without a claim."""
     twice = [prompt for prompt, count in story.posts.items() if count > 1]
     story.check(not twice, f"{len(twice)} items were sent twice: {twice[:5]}")
     story.check(set(story.posts) <= _prompts(claimed), "an item was sent without a claim")
 
 
-def _judge_unknown(cluster: Cluster, story: Story) -> None:
+def judge_unknown(cluster: Cluster, story: Story) -> None:
     """The summary counts as unknown what was claimed and has no image, and all else as done."""
     report, images = story.reports[-1], cluster.images()
     lost = cluster.claimed() - images

@@ -257,7 +257,7 @@ class PartialResultError(ImagesError):
 
 
 class ClusterError(ImagesError):
-    """The cluster that runs a batch is lost, or failed; what was sent is recorded, and another run continues."""
+    """The cluster of a batch is lost, or failed; what was sent is recorded. To do: run the same batch again."""
 
 
 class ConnectionOutcomeUnknownError(APIConnectionError, OutcomeUnknownError):

@@ -40,7 +40,8 @@ _PAGE: Final = "index.html"
 class OpenClaim:
     """A request whose outcome is unknown: it was sent at the time `at` by the clock of its process.
 
-    `worker` ("host:pid") has claimed it and recorded no end; it is "" where the end is recorded, for this `reason`.
+    It is the item `key`, and its request number `attempt`. `worker` ("host:pid") has claimed it and recorded no end; it
+    is "" where the end is recorded, for this `reason`.
     """
 
     key: str
@@ -54,8 +55,8 @@ class OpenClaim:
 class SharedStatus:
     """Where a batch of many processes stands: all of them together.
 
-    `unknown` are the requests whose outcome is: without a recorded end each is in flight, or its process has ended.
-    `runs` were begun. `page` is the path or URL of the contact sheet.
+    `summary` has the numbers. `unknown` are the requests whose outcome is: without a recorded end each is in flight, or
+    its process has ended. `runs` were begun. `page` is the path or URL of the contact sheet.
     """
 
     summary: BatchSummary

@@ -45,8 +45,8 @@ class DaskEngine(ClusterEngine):
 
     `chunk` items travel together, and a chunk is back when its slowest request is: keep it small. `in_flight` requests
     are in flight in each worker process; start workers with `--nthreads 32` or more, as a worker runs that many chunks
-    at once (the requests use no threads). A cluster without workers is waited for, at most `max_wait` seconds. The
-    client, synchronous or asynchronous, stays open.
+    at once (the requests use no threads). A cluster without workers is waited for, at most `max_wait` seconds by the
+    clock of `timing`. The client, synchronous or asynchronous, stays open.
     """
 
     def __init__(
@@ -82,8 +82,8 @@ class DaskEngine(ClusterEngine):
     ) -> AsyncGenerator[Self]:
         """An engine with a client of its own, for an `async with` block, and the `options` of the constructor.
 
-        Raises `ClusterError` where no scheduler answers at this address, such as "tcp://host:8786", in `timeout` s, and
-        `ConfigurationError` where distributed is not installed.
+        Raises `ClusterError` where no scheduler answers at this `address`, such as "tcp://host:8786", in `timeout` s,
+        and `ConfigurationError` where distributed is not installed.
         """
         try:
             from distributed import Client  # noqa: PLC0415  an extra
@@ -109,11 +109,11 @@ class DaskEngine(ClusterEngine):
         await self._in_client_loop(self._start())
 
     async def run(self, job: Job, items: Sequence[ItemSpec]) -> Sequence[Row]:
-        """The rows of the items, which run in one worker. Raises `ClusterError`."""
+        """The rows of the `items` of a `job`, which run in one worker. Raises `ClusterError`."""
         return await self._in_client_loop(self._run(job, list(items)))
 
     async def stop(self, job: Job) -> None:
-        """Have all workers start no more items of this job. Raises `ClusterError`."""
+        """Have all workers start no more items of this `job`. Raises `ClusterError`."""
         await self._in_client_loop(self._stop(job))
 
     async def aclose(self) -> None:

@@ -55,7 +55,10 @@ class ClusterEngine(Engine, Protocol):
     def open(
         self, out: str, items: Sequence[ResolvedItem], options: BatchOptions, caller: Caller
     ) -> ClusterBatch:
-        """Plan the batch of these items; blocks. Raises as `open_shared`, and `ConfigurationError`."""
+        """Plan the batch of these `items` for `out`, as `Batch` does; blocks. Raises as `Batch` where it is entered.
+
+        `options` are the batch's, `caller` is its client.
+        """
         storage = open_storage(out)
         processes = max(1, self.processes)
         job = Job.from_client(

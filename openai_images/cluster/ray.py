@@ -42,10 +42,10 @@ _TEXTS = ("key", "id", "state", "error", "message", "cost", "rows")
 class RayBatch:
     """A batch that was planned: `dataset()` runs it, and `finish()` writes its contact sheet.
 
-    `plan` tells what was found and will be sent; `options` and `out` are those of `Batch`. Rows of the dataset have
-    `key`, `id`, `state` ("done", "failed", "unknown", "away", or "pending": not sent), `images` (paths or URLs), `cost`
-    (US dollars), `error` (a class of this package), `message`, `rows` (the journal's, as JSON), and `stops`, where
-    the error concerns all items.
+    `open` makes it, of a `job`, its `specs` and the number of `workers`. `plan` tells what was found and will be sent.
+    Rows of the dataset have `key`, `id`, `state` ("done", "failed", "unknown", "away", or "pending": not sent),
+    `images` (paths or URLs), `cost` (US dollars), `error` (a class of this package), `message`, `rows` (the journal's,
+    as JSON), and `stops`, where the error concerns all items.
     """
 
     job: Job
@@ -64,10 +64,11 @@ class RayBatch:
         in_flight: int = 64,
         options: BatchOptions = BatchOptions(),  # noqa: B008  frozen
     ) -> RayBatch:
-        """Plan a batch for so many `workers`, with `in_flight` requests in each; blocks, and sends nothing.
+        """Plan a batch of `items` for so many `workers`, with `in_flight` requests in each; blocks, and sends nothing.
 
-        Configured limits are divided by the workers unless they are shared. Raises as `Batch` does where it is entered,
-        and `ConfigurationError` for a budget, which nobody could keep here.
+        `client` gives the settings of the workers' clients; `options` and `out` are those of `Batch`. Limits are
+        divided by the workers unless they are shared. Raises as `Batch` does where it is entered, and
+        `ConfigurationError` for a budget, which nobody could keep here.
         """
         if options.budget is not None:
             raise ConfigurationError(

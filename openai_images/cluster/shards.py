@@ -41,7 +41,7 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """The shard `3/16`. Raises `ConfigurationError`."""
+        """The shard that `text`, such as "3/16", names. Raises `ConfigurationError`."""
         index, slash, count = text.partition("/")
         if not (slash and index.strip().isdecimal() and count.strip().isdecimal()):
             raise ConfigurationError(
@@ -52,7 +52,10 @@ class Shard:
     def open(
         self, out: str, items: Sequence[ResolvedItem], options: BatchOptions, caller: Caller
     ) -> SharedBatch:
-        """Plan this shard's items; blocks. Raises as `open_shared`."""
+        """Plan this part of the `items` for `out`, as `Batch` does; blocks. Raises as `Batch` where it is entered.
+
+        `options` are the batch's, `caller` is its client.
+        """
         run = SharedInput(
             all_items=items,
             items=self.select(items, dedupe=options.dedupe),
@@ -62,7 +65,7 @@ class Shard:
         return open_shared(open_storage(out), run, options, caller, Claimant(new_run_id()))
 
     def select(self, items: Sequence[ResolvedItem], *, dedupe: bool) -> list[ResolvedItem]:
-        """The items of this shard; with `dedupe` those that share an image are together."""
+        """Those of the `items` that are this shard's; with `dedupe` those that share an image are together."""
         ids = item_ids(items)
         return [
             item

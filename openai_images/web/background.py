@@ -51,10 +51,10 @@ async def run_call(
     on_disconnect: OnDisconnect = "cancel",
     on_result: OnResult | None = None,
 ) -> ImageResult:
-    """Await a call, such as `client.generate(…)`, in a handler that is cancelled when its browser leaves.
+    """Await a `call`, such as `client.generate(…)`, in a handler that is cancelled when its browser leaves.
 
-    A cancellation closes the call ("cancel"), or leaves it to finish in the background ("finish"). `on_result` as in
-    `relay`. Raises what the call raises.
+    With `on_disconnect` a cancellation closes the call ("cancel"), or leaves it to finish in the background ("finish").
+    `on_result` as in `relay`. Raises what the call raises.
     """
     check_on_disconnect(on_disconnect)
     task = keep_running(_run(call, on_result))
