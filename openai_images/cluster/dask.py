@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from openai_images.cluster.driver import ClusterEngine
+from openai_images.cluster.engine import SENT_IS_RECORDED
 from openai_images.cluster.job import ItemSpec, Job, Row
 from openai_images.cluster.worker import run_items, stop_run
 from openai_images.errors import ClusterError, ConfigurationError, ImagesError
@@ -37,8 +38,6 @@ _ANSWER_SECONDS = 30.0
 _MIN_WINDOW, _MAX_WINDOW = 512, 4096
 _SPARE = 1.25
 """More items than there are slots, so that no slot waits for the driver."""
-
-_AGAIN = "What was sent is recorded: run the same batch again to continue"
 
 
 class DaskEngine(ClusterEngine):
@@ -160,16 +159,22 @@ class DaskEngine(ClusterEngine):
         self.window = min(_MAX_WINDOW, max(_MIN_WINDOW, wanted))
 
     async def _run(self, job: Job, items: list[ItemSpec]) -> Sequence[Row]:
-        future = self._client.submit(run_items, job, items, pure=False)
+        future: Any = None
         try:
+            future = self._client.submit(run_items, job, items, pure=False)
             rows: Sequence[Row] = await self._guard(_result(future))
         except ImagesError:  # such as a worker's that finds no key
             raise
         except Exception as error:
-            message = f"a task failed in the Dask cluster ({type(error).__name__}: {error}). {_AGAIN}"
+            if self._client.status != "running":
+                raise self._lost(f"the client is {self._client.status}") from error
+            message = (
+                f"a task failed in the Dask cluster ({type(error).__name__}: {error}). {SENT_IS_RECORDED}"
+            )
             raise ClusterError(message) from error
         finally:
-            future.release()
+            if future is not None:
+                future.release()
         return rows
 
     async def _stop(self, job: Job) -> None:
@@ -179,6 +184,9 @@ class DaskEngine(ClusterEngine):
         """Await something of the scheduler as long as that is there. Raises `ClusterError`."""
         loss = self._loss
         assert loss is not None  # noqa: S101  `start` comes first
+        if loss.done() or self._client.status != "running":
+            awaitable.close()
+            raise loss.result() if loss.done() else self._lost(f"the client is {self._client.status}")
         task = asyncio.ensure_future(awaitable)
         try:
             waits: set[asyncio.Future[Any]] = {task, loss}
@@ -193,8 +201,9 @@ class DaskEngine(ClusterEngine):
 
     async def _watch(self) -> None:
         """Notice that the scheduler is gone, or suspended, or has no workers."""
-        looked_at = -math.inf
-        while self._loss is not None and not self._loss.done():
+        looked_at, loss = -math.inf, self._loss
+        assert loss is not None  # noqa: S101  `start` made it
+        while self._watching and not loss.done():  # Dask may swallow a cancellation
             try:
                 if self._client.status != "running":
                     raise self._lost(f"the client is {self._client.status}")
@@ -202,9 +211,9 @@ class DaskEngine(ClusterEngine):
                     looked_at = self._timing.monotonic()
                     self._note_workers(await self._slots())
             except ClusterError as error:
-                self._loss.set_result(error)
+                loss.set_result(error)
             except (OSError, TimeoutError) as error:
-                self._loss.set_result(self._lost(str(error) or f"no answer in {_ANSWER_SECONDS:.0f} s"))
+                loss.set_result(self._lost(str(error) or f"no answer in {_ANSWER_SECONDS:.0f} s"))
             await self._timing.sleep(_STATUS_INTERVAL)
 
     async def _slots(self) -> Mapping[str, int]:
@@ -224,10 +233,8 @@ class DaskEngine(ClusterEngine):
                 *(self._address, self._max_wait, self._address),
             )
         elif now - self._without_workers > self._max_wait:
-            message = (
-                f"no worker came to the Dask scheduler at {self._address} in {self._max_wait:.0f} s. {_AGAIN}"
-            )
-            raise ClusterError(message)
+            where = f"the Dask scheduler at {self._address}"
+            raise ClusterError(f"no worker came to {where} in {self._max_wait:.0f} s. {SENT_IS_RECORDED}")
 
     def _warn_of_few_slots(self, slots: Mapping[str, int]) -> None:
         fewest = min(slots.values(), default=None)
@@ -245,7 +252,7 @@ class DaskEngine(ClusterEngine):
             await asyncio.wait([watching])
 
     def _lost(self, why: str) -> ClusterError:
-        return ClusterError(f"the Dask scheduler at {self._address} is lost ({why}). {_AGAIN}")
+        return ClusterError(f"the Dask scheduler at {self._address} is lost ({why}). {SENT_IS_RECORDED}")
 
 
 async def _result(future: Any) -> Any:

@@ -28,6 +28,7 @@ _STOP_INTERVAL = 1.0
 """Seconds between two announcements of a stop: a worker that was restarted has not heard the one before."""
 
 _CLOSE_SECONDS = 5.0
+SENT_IS_RECORDED = "What was sent is recorded: run the same batch again to continue"
 
 
 class Engine(Protocol):
@@ -145,8 +146,18 @@ class Dispatcher:
             rows = {row["id"]: row for row in answer}
         except (ImagesError, OSError) as failure:
             error = failure
-        for handed in chunk:
-            handed.resolve(rows.get(handed.item.id), error)
+        except BaseException as failure:  # a bug of the engine, or a task of it that others cancelled
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            error = ClusterError(
+                f"the engine failed ({type(failure).__name__}: {failure}). {SENT_IS_RECORDED}"
+            )
+            error.__cause__ = failure
+            if not isinstance(failure, Exception | asyncio.CancelledError):
+                raise
+        finally:
+            for handed in chunk:
+                handed.resolve(rows.get(handed.item.id), error)
 
     async def _announce_stop(self) -> None:
         while self._chunks:

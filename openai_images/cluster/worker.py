@@ -1,8 +1,8 @@
 """Runs items in a worker process of any engine: `run_items`, with one client for each process and event loop.
 
 Invariants: an item is sent only under a claim that this process created; attempts that were claimed since the item was
-planned are never sent again here, unless they were provably not executed. One bad item raises nothing. Rows hold no
-images.
+planned are never sent again here, unless they were provably not executed. One bad item raises nothing. A client is
+closed only when nothing is in flight. A run that was stopped stays so. Rows hold no images.
 Must not: know the engine; decide what is sent again.
 """
 
@@ -10,41 +10,35 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 from weakref import WeakKeyDictionary
 
+from openai_images._util.aio import run_to_completion
 from openai_images.batch.caller import Caller
 from openai_images.batch.filesystem import Disk
 from openai_images.batch.item_runner import ItemRunner
 from openai_images.batch.item_store import ItemTakenError
-from openai_images.batch.items import ResolvedItem
-from openai_images.batch.journal import error_fields
-from openai_images.batch.journal_reader import JournalRow, StoredFile
-from openai_images.batch.ledger import Ledger
-from openai_images.batch.models import BatchPlan
+from openai_images.batch.journal_reader import JournalRow
 from openai_images.batch.run_state import RunSettings, RunState
 from openai_images.cluster.claim_store import Claimant, ClaimStore
+from openai_images.cluster.item_tasks import ItemTasks
 from openai_images.cluster.job import ItemSpec, Job, Row
 from openai_images.cluster.open_storage import open_storage
+from openai_images.cluster.rows import make_row
 from openai_images.cluster.storage import Storage
 from openai_images.cluster.taken import find_taken
+from openai_images.cluster.worker_batch import WorkerBatch
 from openai_images.errors import ImagesError
 from openai_images.models.outcomes import CallObserver
-from openai_images.models.results import ImageResult
 
 _MAX_ROUNDS: Final = 100
 """How often an item may be claimed by others and not executed, before this worker leaves it to another run."""
 
 _MAX_STOPPED_RUNS: Final = 256
-_GRACE_SECONDS: Final = 25.0
-"""Less than the 30 seconds that Dask and Kubernetes give to what they end."""
-
-_RECORD_SECONDS: Final = 3.0
-"""For the records of what has not ended by then."""
+_MAX_IDLE_WORKERS: Final = 4
+"""More of other runs are closed: their drivers may have died."""
 
 _log = logging.getLogger("openai_images")
 
@@ -55,7 +49,10 @@ async def run_items(job: Job, items: Sequence[ItemSpec]) -> list[Row]:
     That is `ConfigurationError` for its client or its storage, and OSError. Cancelled, as where a process is ended, it
     sends nothing more, and gives what is in flight 25 seconds: it is paid for.
     """
-    worker = await _open_worker(job)
+    workers = _workers.setdefault(asyncio.get_running_loop(), {})
+    if job.run in _stopped_runs and job.run not in workers:
+        return [make_row(item, error=_stopped_runs[job.run], stops=True) for item in items]
+    worker = await _open_worker(job, workers)
     try:
         return await worker.run_all(items)
     finally:
@@ -64,7 +61,7 @@ async def run_items(job: Job, items: Sequence[ItemSpec]) -> list[Row]:
 
 async def stop_run(run: str) -> None:
     """Start no more items of a run in this process; its client is closed when what is in flight has ended."""
-    _stopped_runs.append(run)
+    _note_stopped(run)
     opening = _workers.get(asyncio.get_running_loop(), {}).get(run)
     if opening is not None:
         with suppress(Exception):  # its callers were told
@@ -74,26 +71,43 @@ async def stop_run(run: str) -> None:
 
 
 async def close_workers() -> None:
-    """Close the clients of this event loop, and finish writing; idempotent."""
-    for opening in _workers.pop(asyncio.get_running_loop(), {}).values():
-        with suppress(Exception):  # its callers were told
-            await (await opening).close()
+    """Close the clients of this event loop, once what is in flight has ended, after 25 seconds at most; idempotent."""
+    await asyncio.gather(*map(_close, _workers.pop(asyncio.get_running_loop(), {}).values()))
 
 
 _workers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Task[Worker]]] = WeakKeyDictionary()
-_stopped_runs: deque[str] = deque(maxlen=_MAX_STOPPED_RUNS)
+"""By run, the one that was used last at the end."""
+
+_stopped_runs: dict[str, Exception | None] = {}
 
 
-async def _open_worker(job: Job) -> Worker:
+def _note_stopped(run: str, error: Exception | None = None) -> None:
+    _stopped_runs.setdefault(run, error)
+    while len(_stopped_runs) > _MAX_STOPPED_RUNS:
+        del _stopped_runs[next(iter(_stopped_runs))]
+
+
+async def _open_worker(job: Job, workers: dict[str, asyncio.Task[Worker]]) -> Worker:
     """The worker of this job in this event loop. Raises as `run_items`."""
-    workers = _workers.setdefault(asyncio.get_running_loop(), {})
-    if (opening := workers.get(job.run)) is None:
-        opening = workers[job.run] = asyncio.create_task(Worker.open(job))
+    opening = workers.pop(job.run, None) or asyncio.create_task(Worker.open(job))
+    workers[job.run] = opening
+    for run in [run for run, other in workers.items() if _is_idle(other)][:-_MAX_IDLE_WORKERS]:
+        await run_to_completion(_close(workers.pop(run)))
     try:
         return await asyncio.shield(opening)
     except Exception:
-        workers.pop(job.run, None)
+        if workers.get(job.run) is opening:
+            del workers[job.run]
         raise
+
+
+def _is_idle(opening: asyncio.Task[Worker]) -> bool:
+    return opening.done() and (opening.exception() is not None or not opening.result().tasks)
+
+
+async def _close(opening: asyncio.Task[Worker]) -> None:
+    with suppress(Exception):  # its callers were told
+        await (await opening).close()
 
 
 async def _close_if_over(run: str, worker: Worker) -> None:
@@ -109,20 +123,20 @@ class Worker:
         self._client = job.client()
         caller = Caller(self._client)
         self._storage = storage
+        self._run_id = job.run
         self._store = ClaimStore(storage, Claimant(job.run), Disk(), keeps_rows=True)
         settings = RunSettings(
             caller=caller,
             items=(),
-            opened=_WorkerBatch(self._store),
+            opened=WorkerBatch(self._store),
             options=job.options,
             progress=None,
             disk=Disk(),
             start_time=caller.timing.monotonic(),
         )
-        self._run_state = RunState(settings, stop=self.stop)
+        self._run_state = RunState(settings, stop=self._halt)
         self._slots = asyncio.Semaphore(job.in_flight or caller.concurrency)
-        self._tasks: set[asyncio.Task[Row]] = set()
-        self.in_flight: set[asyncio.Task[object] | None] = set()
+        self.tasks = ItemTasks(self._run)
         self._is_stopped = job.run in _stopped_runs
 
     @classmethod
@@ -132,29 +146,28 @@ class Worker:
 
     async def run_all(self, items: Sequence[ItemSpec]) -> list[Row]:
         """Run these items; what came of each."""
-        tasks = [asyncio.create_task(self._run(item)) for item in items]
-        self._tasks.update(tasks)
-        try:
-            await asyncio.wait(tasks)
-        except asyncio.CancelledError:
-            _cancel(task for task in tasks if task not in self.in_flight)
-            await asyncio.wait(tasks, timeout=_GRACE_SECONDS)
-            _cancel(tasks)
-            await asyncio.wait(tasks, timeout=_RECORD_SECONDS)
-            raise
-        finally:
-            _cancel(tasks)
-            self._tasks.difference_update(tasks)
+        rows = await self.tasks.run_all(items)
         # One that was ended before its first step has run nothing: not even what catches that.
-        return [
-            self._row(item, []) if task.cancelled() else task.result()
-            for item, task in zip(items, tasks, strict=True)
-        ]
+        return [row or self._row(item) for item, row in zip(items, rows, strict=True)]
 
     @property
     def is_over(self) -> bool:
         """Whether it was stopped, and nothing is in flight."""
-        return self._is_stopped and not self._tasks
+        return self._is_stopped and not self.tasks
+
+    def stop(self) -> None:
+        """Send nothing more: items that are not in flight are ended."""
+        self._is_stopped = True
+        self.tasks.end_waiting()
+
+    async def close(self) -> None:
+        """Stop, wait for what is in flight, finish writing, and close the client."""
+        self.stop()
+        await self.tasks.end()
+        try:
+            await asyncio.to_thread(self._run_state.close)
+        finally:
+            await self._client.aclose()
 
     async def _run(self, item: ItemSpec) -> Row:
         try:
@@ -162,7 +175,7 @@ class Worker:
                 for _ in range(_MAX_ROUNDS):
                     with suppress(ItemTakenError):
                         return await self._run_once(item)
-                return self._row(item, [], message="other workers keep claiming it")
+                return self._row(item, message="other workers keep claiming it")
         except asyncio.CancelledError:
             if not self._is_stopped:
                 raise
@@ -173,17 +186,10 @@ class Worker:
                 _log.exception("%r could not be run", item.key[:60])
             return self._row(item, rows, error)
 
-    async def close(self) -> None:
-        """Finish writing, and close the client."""
-        try:
-            await asyncio.to_thread(self._run_state.close)
-        finally:
-            await self._client.aclose()
-
     async def _run_once(self, item: ItemSpec) -> Row:
         """Raises `ItemTakenError` where another worker claims it in the meantime, and OSError."""
         if self._is_stopped:
-            return self._row(item, [], self._run_state.stop_reason.error)
+            return self._row(item, (), self._run_state.stop_reason.error)
         taken = await asyncio.to_thread(find_taken, self._storage, item)
         if taken.rows:
             return self._row(item, taken.rows, is_taken=True)
@@ -197,13 +203,13 @@ class Worker:
             error = failure
         finally:
             self._forget(item.key)
-            self.in_flight.discard(asyncio.current_task())
+            self.tasks.in_flight.discard(asyncio.current_task())
         return self._row(item, self._store.take(item.key), error)
 
-    def stop(self) -> None:
-        """Send nothing more: items that are not in flight are ended."""
-        self._is_stopped = True
-        _cancel(self._tasks - self.in_flight - {asyncio.current_task()})
+    def _halt(self) -> None:
+        """Of an error that concerns all items: later chunks of this run are not sent either."""
+        _note_stopped(self._run_id, self._run_state.stop_reason.error)
+        self.stop()
 
     def check(self) -> None:
         """Raise what ends an item that was not sent, once the job is stopped."""
@@ -218,27 +224,13 @@ class Worker:
     def _row(
         self,
         item: ItemSpec,
-        rows: Sequence[JournalRow],
+        rows: Sequence[JournalRow] = (),
         error: Exception | None = None,
         *,
         is_taken: bool = False,
         message: str = "",
     ) -> Row:
-        last = rows[-1] if rows else {"state": "pending"}
-        state = {"sent": "unknown", "refused": "pending"}.get(last["state"], last["state"])
-        about = {} if error is None else error_fields(error)
-        row = {"key": item.key, "id": item.id, "attempt": item.attempt, "state": state, "rows": list(rows)}
-        if "record" in last:
-            row["attempt"] = int(last["record"].rpartition(".")[2])
-        kept = {name: value for name, value in {**last, **about}.items() if name in ("error", "message")}
-        row |= {"message": message} if message else kept
-        row |= {"taken": True} if is_taken else {}
-        return row | ({"stops": True} if self._is_stopped else {})
-
-
-def _cancel(tasks: Iterable[asyncio.Task[Row]]) -> None:
-    for task in tasks:
-        task.cancel()
+        return make_row(item, rows, error, is_taken=is_taken, stops=self._is_stopped, message=message)
 
 
 class _StoppedError(Exception):
@@ -253,37 +245,9 @@ class _Observer(CallObserver):
         self._task = asyncio.current_task()
 
     def on_wait(self) -> None:
-        self._worker.in_flight.discard(self._task)
+        self._worker.tasks.in_flight.discard(self._task)
         self._worker.check()
 
     async def before_send(self, attempt: int) -> None:  # noqa: ARG002  all attempts are treated alike
         self._worker.check()
-        self._worker.in_flight.add(self._task)
-
-
-class _WorkerBatch:
-    """What a worker knows of the batch: where its rows go."""
-
-    def __init__(self, store: ClaimStore) -> None:
-        self._store = store
-        self.root: Path | None = store.images_folder.parent if store.images_folder else None
-        self.items: Sequence[ResolvedItem] = ()
-        self.plan = BatchPlan(total=0)
-        self.ledger = Ledger(estimates={})
-        self.stems: Mapping[str, str] = {}
-        self.kept_files: Mapping[str, tuple[StoredFile, ...]] = {}
-        self.writes_page = False
-
-    def new_store(self, disk: Disk) -> ClaimStore:  # noqa: ARG002  it has one
-        """Claims and records."""
-        return self._store
-
-    def deliver(self, key: str, result: ImageResult) -> ImageResult:  # noqa: ARG002  rows have no images
-        """The result itself."""
-        return result
-
-    def close(self) -> None:
-        """Nothing is locked."""
-
-    def release(self) -> None:
-        """Nothing is locked."""
+        self._worker.tasks.in_flight.add(self._task)

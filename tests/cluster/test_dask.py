@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import distributed
@@ -27,10 +28,11 @@ from openai_images import (
     Succeeded,
 )
 from openai_images.batch.caller import Caller
-from openai_images.cluster.job import divide_limits
+from openai_images.cluster.job import Job, divide_limits
 from openai_images.cluster.open_storage import open_storage
-from openai_images.cluster.worker import close_workers
+from openai_images.cluster.worker import close_workers, run_items
 from openai_images.server import LocalImagesServer
+from tests.cluster.test_worker import specs
 from tests.helpers.batch_runs import many, posts
 
 
@@ -295,6 +297,50 @@ async def test_an_engine_runs_one_batch_at_a_time(client: ImagesClient, out: Pat
             async with Batch(client, many(3), out, engine=engine):
                 pass
         assert len(await outcomes_of(batch)) == 3
+
+
+async def test_a_second_driver_leaves_the_first_alone(
+    client: ImagesClient, server: LocalImagesServer, out: Path, dask: Any
+) -> None:
+    """What it has in flight in the same processes goes on."""
+    server.reset(pace=0.1)
+    async with Batch(client, many(24), out, engine=DaskEngine(dask, in_flight=4)) as batch:
+        outcomes = asyncio.create_task(outcomes_of(batch))
+        while server.posts < 4:
+            await asyncio.sleep(0.01)
+        other = DaskEngine(dask)
+        await other.start()
+        await other.aclose()
+        assert all(isinstance(outcome, Succeeded) for outcome in await outcomes)
+    assert (batch.summary.done, server.posts) == (24, 24)
+
+
+async def test_clients_are_closed_with_the_last_worker(
+    client: ImagesClient, server: LocalImagesServer, out: Path
+) -> None:
+    """Workers of one event loop share them."""
+    from openai_images.cluster.dask_plugin import WorkerCleanup
+
+    plugins = {name: WorkerCleanup() for name in "ab"}
+    for name, plugin in plugins.items():
+        plugin.setup(SimpleNamespace(id=name))
+    await run_items(Job.from_client(client, str(out), BatchOptions()), specs(many(1)))
+    await plugins["a"].teardown(SimpleNamespace(id="a"))
+    assert server.open_connections == 1
+    await plugins["b"].teardown(SimpleNamespace(id="b"))
+    assert server.open_connections == 0
+
+
+async def test_a_client_that_is_closed_meanwhile_is_an_error(client: ImagesClient, out: Path) -> None:
+    """As a lost scheduler is: nothing waits for ever."""
+    options = {"n_workers": 1, "threads_per_worker": 4, "processes": False, "dashboard_address": ":0"}
+    async with distributed.LocalCluster(asynchronous=True, protocol="tcp://", **options) as cluster:
+        dask = await distributed.Client(cluster, asynchronous=True)
+        async with Batch(client, many(3), out, engine=DaskEngine(dask)) as batch, asyncio.timeout(5):
+            await dask.close()
+            with pytest.raises(ClusterError, match="run the same batch again"):
+                await outcomes_of(batch)
+    assert (batch.summary.reason, batch.summary.not_started) == ("cluster", 3)
 
 
 def test_a_synchronous_client_works_too(

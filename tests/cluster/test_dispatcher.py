@@ -133,3 +133,27 @@ async def test_a_failure_of_the_engine_is_that_of_its_items(engine: HandEngine) 
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(result).__name__ for result in results] == ["ClusterError"] * 3 + ["dict"] + ["NoneType"] * 2
     await dispatcher.aclose()
+
+
+@pytest.mark.parametrize("error", [TypeError("cannot pickle 'x'"), asyncio.CancelledError()])
+async def test_any_error_of_an_engine_ends_its_items(engine: HandEngine, error: BaseException) -> None:
+    """A bug of it, an item that cannot be pickled, a task that others cancelled: it is the cluster's error."""
+    dispatcher = Dispatcher(engine, JOB)
+    tasks = [asyncio.ensure_future(dispatcher.run(spec(number))) for number in range(3)]
+    await settle()
+    engine.chunks[0][1].set_exception(error) if isinstance(error, Exception) else engine.chunks[0][1].cancel()
+    async with asyncio.timeout(1):
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(result, ClusterError) for result in results)
+    assert type(error).__name__ in str(results[0])
+    await dispatcher.aclose()
+
+
+async def test_closing_answers_everybody(engine: HandEngine) -> None:
+    """Who still awaits an item of a chunk that is given up learns that it was withdrawn."""
+    dispatcher = Dispatcher(engine, JOB)
+    task = asyncio.ensure_future(dispatcher.run(spec(1)))
+    await settle()
+    await dispatcher.aclose()
+    async with asyncio.timeout(1):
+        assert await task is None

@@ -189,7 +189,7 @@ async def test_cancelled_in_flight(
     client: ImagesClient, server: LocalImagesServer, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a while its record says that the outcome is unknown."""
-    monkeypatch.setattr("openai_images.cluster.worker._GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("openai_images.cluster.item_tasks._GRACE_SECONDS", 0.1)
     server.script("stall")
     [item] = specs(many(1))
     running = asyncio.create_task(run_items(job_of(client, out), [item]))
