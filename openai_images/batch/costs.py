@@ -141,8 +141,9 @@ class _CostLedger(Ledger):
         super()._charge(key, cost, estimate)
         self._sum(key).spending.charge(cost, estimate)
 
-    def _close_open(self) -> None:
+    def close_open(self) -> None:
         """Count also what is at the provider."""
+        super().close_open()
         for key, request in self._open.items():
             self._charge(key, None, request.estimate)
 

@@ -47,6 +47,11 @@ class EconomyItems:
             self._work[key] = self._settings.work_of(self._settings.items.get(key) or self._removed(key))
         return self._work[key]
 
+    @property
+    def gives_up(self) -> bool:
+        """Whether an answer that cannot be read is given up, and its item counts as unknown."""
+        return self._settings.options.retry_unknown
+
     def is_in_input(self, key: str) -> bool:
         """Whether the input has this item, so that it can be sent again."""
         return key in self._settings.items

@@ -38,7 +38,8 @@ class BatchProvider:
     """The server. `looks` at a batch until it ends as `status`; `answer` makes a line of an output file, or none.
 
     `creating` is called with the request before a batch is created, and may return a response in place of the real
-    one, or raise; `lost` does so after it was created. `content` changes the bytes of a file that is downloaded.
+    one, or raise; `lost` does so after it was created. `content` changes the bytes of a file that is downloaded, which
+    may begin anywhere if it `has_ranges`.
     """
 
     def __init__(self) -> None:
@@ -49,6 +50,7 @@ class BatchProvider:
         self.answer: Callable[[dict[str, Any]], dict[str, Any] | None] = answer
         self.creating: Callable[[], web.Response | None] = lambda: None
         self.lost: Callable[[], web.Response | None] = lambda: None
+        self.has_ranges = True
         self.content: Callable[[bytes, int], bytes] = lambda data, _: data
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, dict[str, Any]] = {}
@@ -129,7 +131,7 @@ class BatchProvider:
         if name not in self.files:
             return web.json_response({"error": {"message": "No such File object", "code": None}}, status=404)
         data = self.files[name]
-        start = int(request.headers.get("Range", "bytes=0-")[6:-1])
+        start = int(request.headers.get("Range", "bytes=0-")[6:-1]) if self.has_ranges else 0
         rest = data[start:]
         sent = self.content(rest, start)
         response = web.StreamResponse(status=206 if start else 200)
