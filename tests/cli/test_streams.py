@@ -252,7 +252,7 @@ def test_streams_that_a_shell_takes_away(words: str, code: int) -> None:
     assert b"Traceback" not in done.stderr
     assert b"Exception ignored" not in done.stderr
     if "2>" not in words and code:
-        assert b"the picture is 'f.png'" in done.stderr
+        assert b"the image is 'f.png'" in done.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
