@@ -16,7 +16,7 @@ _OPTION: Final = re.compile(r"(?<![\w`-])--?[a-zA-Z][\w-]*")
 
 def page() -> str:
     """Return a section for the command itself and for each subcommand."""
-    context = click.Context(cli, info_name="openai-images")
+    context = click.Context(cli, info_name="openai-images", **cli.context_settings)
     sections = [_section(cli, context, "openai-images")]
     for name in cli.list_commands(context):
         command = cli.get_command(context, name)
