@@ -141,7 +141,7 @@ class _CostLedger(Ledger):
         super()._charge(key, cost, estimate)
         self._sum(key).spending.charge(cost, estimate)
 
-    def _close_open(self) -> None:
+    def close_open(self) -> None:
         """Count also what is at the provider."""
         for key, request in self._open.items():
             self._charge(key, None, request.estimate)

@@ -120,6 +120,7 @@ class EconomyRun(Runner):
             submitter.queue.clear()
             await self._cancel(service)
         await self._collect_all(submitter, collector, service)
+        self._error = self._error or submitter.refusal
         if submitter.lacks_budget and not self._stopping.is_set():
             self._state.stop_reason.set("budget")
 

@@ -106,12 +106,14 @@ class SubmittedBatch:
     """A batch at the provider that has not ended.
 
     `tag` names it in its metadata; `id` is "" until it is known; `since` is when it was about to be created, in Unix
-    seconds. `keys` are those of its items that have no end, in their order.
+    seconds, from the file `input_file_id` ("" if its row is lost). `keys` are those of its items that have no end, in
+    their order.
     """
 
     tag: str
     since: float
     id: str = ""
+    input_file_id: str = ""
     keys: dict[str, None] = field(factory=dict[str, None], repr=False)
 
 
@@ -173,7 +175,8 @@ class Ledger:
     def _add_batch(self, row: JournalRow) -> None:
         tag = row["tag"]
         if row["step"] == "creating":
-            self.batches.setdefault(tag, SubmittedBatch(tag, row["since"]))
+            file_id = row.get("input_file_id", "")
+            self.batches.setdefault(tag, SubmittedBatch(tag, row["since"], input_file_id=file_id))
         elif row["step"] == "created":
             self.batches.setdefault(tag, SubmittedBatch(tag, row["since"])).id = row["id"]
         elif (batch := self.batches.pop(tag, None)) is not None:
