@@ -199,12 +199,24 @@ class Submitter:
                 self._free(work)
                 return
             if draft is None:
-                draft = drafts[group] = await asyncio.to_thread(_new_draft, request.path, custom_id, body)
+                draft = drafts[group] = await asyncio.to_thread(
+                    self._new_draft, request.path, custom_id, body
+                )
         except RequestInvalidError as error:  # an image that cannot be read, or a request that is too large
             self._observer.on_start(work.item.key)
             await self._observer.on_end(work.item.key, error)
             return
         draft.work.append(work)
+
+    def _new_draft(self, path: str, custom_id: str, body: bytes | CompositeBody) -> _Draft:
+        """Return a file with one line. Blocks; raises OSError and `RequestInvalidError`."""
+        draft = _Draft(InputFile(path, self._run.root, max_lines=MAX_ITEMS))
+        try:
+            draft.file.add(custom_id, body)
+        except BaseException:
+            draft.file.close()
+            raise
+        return draft
 
     async def _send(self, group: Group, draft: _Draft) -> None:
         """Create the batch of a file. Raises `ImagesError` and OSError."""
@@ -260,14 +272,3 @@ class Submitter:
     def _free(self, work: WorkItem) -> None:
         self._run.budget.settle(work.reservation, None, ran=False)
         self._items.replace(work.item.key, evolve(work, reservation=None))
-
-
-def _new_draft(path: str, custom_id: str, body: bytes | CompositeBody) -> _Draft:
-    """Return a file with one line. Blocks; raises OSError and `RequestInvalidError`."""
-    draft = _Draft(InputFile(path, max_lines=MAX_ITEMS))
-    try:
-        draft.file.add(custom_id, body)
-    except BaseException:
-        draft.file.close()
-        raise
-    return draft

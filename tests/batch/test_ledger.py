@@ -276,6 +276,7 @@ def test_a_row_of_a_batch_that_nobody_knows() -> None:
         {"since": "x"},
         {"key": "a"},
         {"id": 5},
+        {"input_file_id": 5},
     ],
 )
 def test_odd_rows_of_batches(change: dict[str, Any]) -> None:
