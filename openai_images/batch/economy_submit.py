@@ -129,14 +129,14 @@ class Submitter:
         """
         if await self._find(batch):
             return True
-        if batch.input_file_id and not await self._service.has_file(batch.input_file_id):
+        if not batch.input_file_id or not await self._service.has_file(batch.input_file_id):
             if is_own or not self._items.gives_up_unknown:
-                raise NotFoundError(
-                    f"it is not known whether a batch was created, as this key does not have its input file "
-                    f"{batch.input_file_id}: use the key and project that it was uploaded with; retry_unknown gives "
-                    "the batch up, and counts its items as unknown",
-                    status_code=404,
+                file = f"have its input file {batch.input_file_id}" if batch.input_file_id else "list it"
+                msg = (
+                    f"it is not known whether a batch was created, as this key does not {file}: use the key and "
+                    "project that it was made with; retry_unknown gives it up, and counts its items as unknown"
                 )
+                raise NotFoundError(msg, status_code=404)
             await self._give_up(batch)
             return True
         reason = f"it is not known whether a batch was created; the provider is asked again in {SETTLE:.0f} s"
@@ -148,6 +148,7 @@ class Submitter:
         if not found:
             return False
         best = min(found, key=lambda each: (each.has_failed, -(each.completed or 0)))
+        batch.since = batch.since or best.created_at or self._run.caller.timing.wall()
         await self._rows.created(batch, best.id)
         for extra in found:
             if extra is not best and not extra.is_ended:
@@ -164,7 +165,7 @@ class Submitter:
     async def _give_up(self, batch: SubmittedBatch) -> None:
         """Count the items of a batch that may exist elsewhere as unknown. Raises OSError."""
         for key in list(batch.keys):
-            msg = "its batch was about to be created with another key or project; it may have been billed"
+            msg = "it is not known whether its batch was created; it may have been billed"
             await self._observer.on_end(key, StatusOutcomeUnknownError(msg))
         await self._rows.ended(batch.tag, "gone")
 

@@ -116,6 +116,23 @@ async def test_another_project(client: ImagesClient, provider: BatchProvider, ou
         assert ran.summary.done == 3
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_the_first_row_of_a_batch_is_lost(
+    is_there: bool, client: ImagesClient, provider: BatchProvider, out: Path
+) -> None:
+    """It is found by the rows of its items; if it is not there, nothing proves that it was not created."""
+    await run(client, many(3), out, economy=True)
+    forget_last_id(out)
+    lines = (out / "journal.jsonl").read_text().splitlines(keepends=True)
+    (out / "journal.jsonl").write_text("".join(line for line in lines if '"creating"' not in line))
+    if not is_there:
+        provider.batches.clear()
+    ran = await run(client, many(3), out, economy=True)
+    assert (ran.summary.done, ran.summary.submitted) == ((3, 0) if is_there else (0, 3))
+    assert isinstance(ran.error, NotFoundError) is not is_there
+    assert provider.calls.count("create") == 1
+
+
 @pytest.mark.parametrize("status", ["failed", "expired", "cancelled"])
 async def test_two_batches_of_one_tag(
     status: str, client: ImagesClient, provider: BatchProvider, out: Path
