@@ -143,6 +143,7 @@ class _CostLedger(Ledger):
 
     def close_open(self) -> None:
         """Count also what is at the provider."""
+        super().close_open()
         for key, request in self._open.items():
             self._charge(key, None, request.estimate)
 

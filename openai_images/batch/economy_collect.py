@@ -2,19 +2,21 @@
 
 Invariants: constant memory: images go into files while they arrive, and a few lines at a time are waiting for the disk.
 A broken download goes on after the last whole line. A request without a line is not executed only where the provider's
-count proves it. The row `ended` is written when each item has its own.
+count proves it, and its files were read to their end and name no other request. The row `ended` is written when each
+item has its own. What could be read again later gets no row: an answer that is still missing, an image over the limit.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from attrs import define, field
 
 from openai_images.batch.downloads import Downloads, complete, discard
+from openai_images.batch.economy_items import EconomyItems
 from openai_images.batch.ledger import SubmittedBatch
 from openai_images.batch.provider_rows import ProviderRows
 from openai_images.batch.run_state import RunState
@@ -23,9 +25,16 @@ from openai_images.batch_api.output_file import OutputLine, OutputReader, not_ru
 from openai_images.batch_api.provider_batch import ProviderBatch
 from openai_images.batch_api.service import BatchService, Download
 from openai_images.client.files import FileSink
-from openai_images.errors import APIConnectionError, ImagesError, NotFoundError, StatusOutcomeUnknownError
+from openai_images.errors import (
+    APIConnectionError,
+    ImagesError,
+    NotFoundError,
+    ResponseTooLargeError,
+    StatusOutcomeUnknownError,
+)
 from openai_images.models.image import Image
 from openai_images.models.results import ImageResult, with_images
+from openai_images.wire.redaction import Redaction
 from openai_images.wire.response import chunk_end
 
 _log = logging.getLogger("openai_images")
@@ -41,12 +50,20 @@ EndItem = Callable[[str, ImageResult | ImagesError], Awaitable[None]]
 
 @define
 class _Batch:
-    """A batch that is being collected: `keys` by custom id of the items without an end; `unreadable` are lines."""
+    """A batch that is being collected: `keys` by custom id of the items without an end."""
 
     submitted: SubmittedBatch
     keys: dict[str, str]
     succeeded: set[str] = field(factory=set[str])
-    unreadable: int = 0
+    strange: int = 0
+    """Lines that cannot be read, or name no request of this folder."""
+    is_unread: bool = False
+    """Whether a file could not be read."""
+    start: int = 0
+    """Where the download of the current file began, in bytes."""
+    position: int = 0
+    """Where the last line ends that was taken from the current file."""
+    too_large: ResponseTooLargeError | None = None
 
 
 class Collector:
@@ -56,71 +73,98 @@ class Collector:
         self,
         run: RunState,
         service: BatchService,
-        secrets_of: Callable[[str], tuple[str, ...]],
+        items: EconomyItems,
         end_item: EndItem,
         is_stopping: Callable[[], bool],
     ) -> None:
         self._run = run
         self._service = service
         self._downloads = Downloads(run.root)
-        self._secrets_of = secrets_of
+        self._items = items
         self._end_item = end_item
         self._is_stopping = is_stopping
         self._slots = asyncio.Semaphore(_LINES_AT_ONCE)
         self._rows = ProviderRows(run)
+        self._known: tuple[int, frozenset[str]] = (0, frozenset())
 
-    async def collect(self, submitted: SubmittedBatch, ended: ProviderBatch) -> None:
-        """Record an answer for each item of the batch. Raises `ImagesError` where its files cannot be read."""
-        if ended.reasons:
-            _log.warning("the provider did not accept a batch: %s", "; ".join(ended.reasons))
+    async def collect(self, submitted: SubmittedBatch, ended: ProviderBatch, is_last: bool) -> bool:
+        """Record an answer for each item of the batch; False if answers are missing that may come yet.
+
+        With `is_last` those are recorded as unknown. Raises `ImagesError` where its files cannot be read.
+        """
         batch = _Batch(submitted, {custom_id_of(key): key for key in submitted.keys})
+        await self._read_files(ended, batch)
+        if self._is_stopping():
+            return True
+        if batch.too_large is not None:
+            msg = f"{batch.too_large}; it stays at the provider for 30 days, or retry_unknown gives it up"
+            raise ResponseTooLargeError(msg)
+        missing = list(submitted.keys)
+        is_not_run = not (batch.is_unread or batch.strange) and ended.proves_not_run(len(batch.succeeded))
+        if batch.strange < len(missing) and not (is_not_run or is_last):
+            return False
+        if batch.strange:
+            _log.warning(
+                "%d lines in the files of batch %s cannot be read or name no request of this folder; the files stay "
+                "at the provider for 30 days",
+                *(batch.strange, ended.id),
+            )
+        if ended.codes:
+            _log.warning("the provider did not accept batch %s: %s", ended.id, "; ".join(ended.codes))
+        reasons = await asyncio.to_thread(self._shown_reasons, ended, missing)
+        async with asyncio.TaskGroup() as group:
+            for key in missing:
+                await self._slots.acquire()
+                group.create_task(self._end(key, _unanswered(ended.status, reasons, is_not_run=is_not_run)))
+        if not self._is_stopping():
+            await self._rows.ended(submitted.tag, ended.status)
+        return True
+
+    def _shown_reasons(self, ended: ProviderBatch, keys: Sequence[str]) -> str:
+        """Return the provider's words about a batch, without the prompts of its items. Blocks."""
+        if not ended.reasons:
+            return ""
+        redaction = Redaction(tuple({secret for key in keys for secret in self._items.secrets(key)}))
+        return f": {'; '.join(map(redaction.text, ended.reasons))}"
+
+    async def _read_files(self, ended: ProviderBatch, batch: _Batch) -> None:
+        """Read both files. Raises `ImagesError` when the lines before it are recorded."""
         failure: ImagesError | None = None
         async with asyncio.TaskGroup() as group:
             try:
                 for file_id in ended.files:
                     await self._read_file(file_id, batch, group)
-            except ImagesError as error:  # raised when the lines before it are recorded
+            except ImagesError as error:
                 failure = error
         if failure is not None:
             raise failure
-        if self._is_stopping():
-            return
-        if batch.unreadable:
-            _log.warning(
-                "%d lines in the files of batch %s cannot be read; the files stay at the provider for 30 days",
-                *(batch.unreadable, ended.id),
-            )
-        async with asyncio.TaskGroup() as group:
-            for key in list(submitted.keys):
-                await self._slots.acquire()
-                group.create_task(self._end(key, _unanswered(ended, len(batch.succeeded))))
-        if not self._is_stopping():
-            await self._rows.ended(submitted.tag, ended.status)
 
     async def _read_file(self, file_id: str, batch: _Batch, group: asyncio.TaskGroup) -> None:
         """Read a file to its end, after broken connections from the last whole line on. Raises `ImagesError`."""
-        caller, start, failures = self._run.caller, 0, 0
+        caller, failures = self._run.caller, 0
+        batch.position = 0
         while not self._is_stopping():
+            before = batch.position
             reader = OutputReader(
                 self._downloads.new_sink,
-                lambda name: self._secrets_of(batch.keys.get(name, "")),
+                lambda name: self._items.secrets(batch.keys.get(name, "")),
                 max_image_bytes=caller.max_image_bytes,
                 now=caller.timing.wall(),
             )
             try:
-                download = await self._service.open_file(file_id, start)
+                download = await self._service.open_file(file_id, before)
             except NotFoundError as error:
-                _log.warning("a file of the provider is gone, and its images with it: %s", error)
+                _log.warning("a file of the provider cannot be found, nor its images: %s", error)
+                batch.is_unread = True
                 return
-            start = start if download.is_continued else 0
+            batch.start = before if download.is_continued else 0
             try:
                 if await self._read(download, reader, batch, group):
                     return
             except APIConnectionError:
-                failures = 0 if reader.nbytes else failures + 1
+                failures = 0 if batch.position > before else failures + 1
                 if failures > caller.retries:
                     raise
-                start += reader.nbytes
                 await caller.timing.sleep(1.0)
             finally:
                 download.close()
@@ -138,7 +182,7 @@ class Collector:
             while offset < len(chunk):
                 end = chunk_end(chunk, offset)
                 for line in reader.feed(chunk[offset:end]):
-                    await self._take(line, batch, group)
+                    await self._take(line, batch.start + reader.nbytes, batch, group)
                 offset = end
                 if monotonic() - yielded_at > _YIELD_INTERVAL:
                     await asyncio.sleep(0)
@@ -148,22 +192,38 @@ class Collector:
         if self._is_stopping():
             return False
         for line in reader.finish():
-            await self._take(line, batch, group)
+            await self._take(line, batch.start + reader.nbytes, batch, group)
         return True
 
-    async def _take(self, line: OutputLine, batch: _Batch, group: asyncio.TaskGroup) -> None:
-        """Begin to record a line, when few others wait for the disk."""
-        sinks = self._downloads.take()
-        if line.result is not None:
-            batch.succeeded.add(line.custom_id)
-        key = batch.keys.pop(line.custom_id, None)
-        answer = line.result or line.error
-        if key is None or answer is None or key not in batch.submitted.keys:
-            batch.unreadable += not line.custom_id
+    async def _take(self, line: OutputLine, end: int, batch: _Batch, group: asyncio.TaskGroup) -> None:
+        """Begin to record the line that ends at byte `end`, when few others wait for the disk."""
+        sinks, name = self._downloads.take(), line.custom_id
+        if end <= batch.position:  # it was taken before the connection broke
             discard(sinks)
             return
+        batch.position = end
+        key = batch.keys.get(name)
+        if key is None and name not in batch.succeeded and name not in await self._known_names():
+            batch.strange += 1
+        elif line.result is not None:
+            batch.succeeded.add(name)
+        answer = line.result or line.error
+        if isinstance(answer, ResponseTooLargeError) and not self._items.gives_up:
+            batch.too_large, answer = answer, None
+        if key is None or answer is None or key not in batch.submitted.keys:
+            discard(sinks)
+            return
+        del batch.keys[name]
         await self._slots.acquire()
         group.create_task(self._record(key, answer, sinks))
+
+    async def _known_names(self) -> frozenset[str]:
+        """The custom ids of all requests of the folder, in case that a line is of none in this batch."""
+        keys = list(self._run.ledger.records)
+        if len(keys) != self._known[0]:
+            names = await asyncio.to_thread(lambda: frozenset(map(custom_id_of, keys)))
+            self._known = len(keys), names
+        return self._known[1]
 
     async def _record(self, key: str, answer: ImageResult | ImagesError, sinks: dict[Path, FileSink]) -> None:
         loop = asyncio.get_running_loop()
@@ -191,13 +251,13 @@ def _complete_images(
     return answer
 
 
-def _unanswered(batch: ProviderBatch, succeeded: int) -> ImagesError:
+def _unanswered(status: str, reasons: str, *, is_not_run: bool) -> ImagesError:
     """Return the error of a request that has no line in the files of its batch."""
-    why = f": {'; '.join(batch.reasons)}" if batch.reasons else ""
-    if batch.proves_not_run(succeeded):
-        msg = f"the provider did not run it, as its batch ended as {batch.status!r}{why}"
-        return not_run(msg, f"batch_{batch.status}")
+    if is_not_run:
+        return not_run(
+            f"the provider did not run it, as its batch ended as {status!r}{reasons}", f"batch_{status}"
+        )
     return StatusOutcomeUnknownError(
-        f"its batch ended as {batch.status!r}, and the provider's files do not have it; it may have been billed",
+        f"its batch ended as {status!r}, and the provider's files do not have it; it may have been billed",
         status_code=0,
     )

@@ -57,8 +57,8 @@ class EconomyItems:
         return key in self._to_send or state in states_to_send(self._settings.options)
 
     @property
-    def gives_up_unknown(self) -> bool:
-        """Whether a batch of an earlier run that cannot be found is given up."""
+    def gives_up(self) -> bool:
+        """Whether what cannot be found or read at the provider is given up, and its items count as unknown."""
         return self._settings.options.retry_unknown
 
     def secrets(self, key: str) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """A run in economy: items go into batches at the provider, which are waited for and collected.
 
 Invariants: a batch that was created is waited for until it has ended, by this run or another: stopping, an error and a
-crash leave it as it is. Looks become rarer with its age. Each wait says for what and until when, and has an end.
+crash leave it as it is. The error of one batch is raised when the others are collected.
 Must not: decide what an answer means (`submitted_item.py`), or what is sent (`plan.py`).
 """
 
@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterable, Callable, Iterable
 from contextlib import suppress
-from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -21,18 +20,13 @@ from openai_images.batch.downloads import Downloads
 from openai_images.batch.economy_collect import Collector
 from openai_images.batch.economy_items import EconomyItems, EconomySettings
 from openai_images.batch.economy_submit import Submitter
-from openai_images.batch.ledger import SubmittedBatch
-from openai_images.batch_api.provider_batch import WINDOW, ProviderBatch, poll_delay
+from openai_images.batch.economy_watch import Watcher
 from openai_images.batch_api.service import BatchService
 from openai_images.errors import (
-    APIConnectionError,
     APIStatusError,
     AuthenticationError,
     ImagesError,
-    InternalServerError,
-    NotFoundError,
     QuotaExhaustedError,
-    RateLimitError,
 )
 from openai_images.many.items import RunOptions, Send
 from openai_images.many.runner import Runner
@@ -41,10 +35,8 @@ from openai_images.models.results import ImageResult
 
 _log = logging.getLogger("openai_images")
 
-_GRACE = 6 * 3600.0
-"""Seconds after the provider's window for which a batch is still waited for: finalizing and cancelling take time."""
-
-_TRANSIENT = (APIConnectionError, InternalServerError, RateLimitError)
+_ENDED_ALREADY = (400, 404, 409)
+"""Statuses that answer the cancellation of a batch that has ended, or is being cancelled."""
 
 
 class _StoppedError(Exception):
@@ -69,10 +61,7 @@ class EconomyRun(Runner):
         self._items = EconomyItems(settings)
         self._downloads = Downloads(settings.run.root)
         self._tickets: dict[str, int] = {}
-        self._seen: dict[str, ProviderBatch] = {}
-        self._due: dict[str, float] = {}
         self._have_room: set[str] = set()  # tags of batches since whose creation another one has ended
-        self._down_since: float | None = None
         self._reason: str | None = None
         self._error: ImagesError | None = None
         self._stopping = asyncio.Event()
@@ -105,48 +94,50 @@ class EconomyRun(Runner):
     async def _run_batches(self, service: BatchService) -> None:
         """Take up the batches of earlier runs, send what is to be sent, and collect all. Raises `ImagesError`."""
         submitter = Submitter(self._state, service, self._items, self)
-        collector = Collector(
-            self._state, service, self._items.secrets, self._end_item, self._stopping.is_set
-        )
+        is_stopping = self._stopping.is_set
+        watcher = Watcher(self._state, service, self._settings.options, self.wait_for, is_stopping)
+        collector = Collector(self._state, service, self._items, self._end_item, is_stopping)
         options, batches = self._settings.options, self._state.ledger.batches
         for batch in list(batches.values()):
             for key in batch.keys:
                 self.on_start(key)
         submitter.queue.extend(self._settings.to_send)
         for batch in [batch for batch in batches.values() if not batch.id]:
-            if not await submitter.resolve(batch):
-                await submitter.release(batch)
+            try:
+                if not await submitter.resolve(batch):
+                    await submitter.release(batch)
+            except ImagesError as error:  # another run looks for it; the others are collected
+                self._error = self._error or error
         if options.cancel:
             submitter.queue.clear()
             await self._cancel(service)
-        await self._collect_all(submitter, collector, service)
-        self._error = self._error or submitter.refusal
+        try:
+            await self._collect_all(submitter, collector, watcher)
+        finally:
+            self._error = self._error or watcher.error or submitter.refusal
         if submitter.lacks_budget and not self._stopping.is_set():
             self._state.stop_reason.set("budget")
 
-    async def _collect_all(self, submitter: Submitter, collector: Collector, service: BatchService) -> None:
-        """Send what is in the queue, and collect batches until there are none. Raises `ImagesError`."""
+    async def _collect_all(self, submitter: Submitter, collector: Collector, watcher: Watcher) -> None:
+        """Send what is in the queue, and collect batches until there are none. Raises `ImagesError` and OSError."""
         batches, is_queue_full = self._state.ledger.batches, False
         while not self._stopping.is_set():
             if self._error is None and not is_queue_full:
                 await self._submit(submitter)
-            if not self._known:
+            found = await watcher.next_ended()
+            self._reason = None
+            if found is None:
                 break
-            batch, ended = await self._wait_for_end(service)
+            batch, ended = found
             has_room = batch.tag in self._have_room
             if ended.is_queue_full and (has_room or len(batches) > 1):
-                _log.warning("the provider takes no more for now: %s", "; ".join(ended.reasons))
+                codes = "; ".join(ended.codes)
+                _log.warning("the provider takes no more for now: %s", codes)
                 await submitter.release(batch, status=ended.status)
                 is_queue_full = not has_room  # it is sent again when another one has ended
-            else:
-                await collector.collect(batch, ended)
+            elif await watcher.collect(batch, ended, collector.collect):
                 self._have_room.update(batches)
                 is_queue_full = False
-
-    @property
-    def _known(self) -> list[SubmittedBatch]:
-        """The batches that exist; whether another one does is found out by another run."""
-        return [batch for batch in self._state.ledger.batches.values() if batch.id]
 
     async def _submit(self, submitter: Submitter) -> None:
         """Send what the budget allows. After an error nothing more is sent, and it is raised at the end."""
@@ -158,68 +149,18 @@ class EconomyRun(Runner):
             self._error = error
 
     async def _cancel(self, service: BatchService) -> None:
-        for batch in self._known:
+        """Cancel all batches that exist. Raises `ImagesError` when each was tried, if one could not be cancelled."""
+        failure: ImagesError | None = None
+        for batch in [batch for batch in self._state.ledger.batches.values() if batch.id]:
             try:
                 await service.cancel(batch.id)
-            except APIStatusError as error:  # it has ended, or is being cancelled
-                _log.debug("batch %s was not cancelled: %s", batch.id, error)
-
-    async def _wait_for_end(self, service: BatchService) -> tuple[SubmittedBatch, ProviderBatch]:
-        """Look at the batches in turn until one has ended. Raises `ImagesError`, and `_StoppedError`."""
-        while True:
-            for batch in self._known:
-                if self._due.get(batch.tag, 0.0) <= self._timing.monotonic():
-                    ended = await self._look(service, batch)
-                    if ended is not None:
-                        self._reason = None
-                        return batch, ended
-                    if self._stopping.is_set():
-                        raise _StoppedError
-            due = min(self._due[batch.tag] for batch in self._known)
-            await self.wait_for(max(0.0, due - self._timing.monotonic()), self._describe())
-
-    async def _look(self, service: BatchService, batch: SubmittedBatch) -> ProviderBatch | None:
-        """Look at a batch; return it if it has ended. Raises `ImagesError`."""
-        age = self._timing.wall() - batch.since
-        try:
-            seen = await service.retrieve(batch.id)
-        except NotFoundError as error:
-            if self._settings.options.retry_unknown:
-                return ProviderBatch(id=batch.id, status="gone")
-            msg = (
-                f"{error}. The batch of an earlier run is not known to this key: use the key and project that it was "
-                "created with; retry_unknown gives it up, and counts its items as unknown"
-            )
-            raise NotFoundError(msg, status_code=error.status_code, code=error.code) from None
-        except _TRANSIENT as error:
-            now = self._timing.monotonic()
-            self._down_since = now if self._down_since is None else self._down_since
-            if now - self._down_since > self._settings.options.max_outage:
-                raise
-            _log.warning("the provider's batch could not be looked at, which is tried again: %s", error)
-        else:
-            self._down_since = None
-            self._seen[batch.tag] = seen
-            if seen.is_ended:
-                return seen
-            if age > WINDOW + _GRACE:
-                msg = f"batch {seen.id} should have ended hours ago, and is still {seen.status!r}; ask the provider"
-                raise ImagesError(f"{msg}, or run this again later")
-        self._due[batch.tag] = self._timing.monotonic() + poll_delay(age)
-        return None
-
-    def _describe(self) -> str:
-        """Say what is waited for, and until when."""
-        batches = self._known
-        seen = [self._seen[batch.tag] for batch in batches if batch.tag in self._seen]
-        done = sum((batch.completed or 0) + (batch.failed or 0) for batch in seen)
-        total = sum(len(batch.keys) for batch in batches)
-        end = max((batch.since for batch in batches), default=0.0) + WINDOW
-        number = f"{len(batches):,} batches" if len(batches) > 1 else "a batch"
-        until = datetime.fromtimestamp(end).astimezone().strftime("%d %b %H:%M")
-        return (
-            f"waiting for {number} at the provider ({done:,} of {total:,} done), until {until} at the latest"
-        )
+            except ImagesError as error:
+                if isinstance(error, APIStatusError) and error.status_code in _ENDED_ALREADY:
+                    continue
+                _log.warning("batch %s could not be cancelled: %s", batch.id, error)
+                failure = failure or error
+        if failure is not None:
+            raise failure
 
     async def wait_for(self, seconds: float, reason: str) -> None:
         """Sleep, and say why. Raises `_StoppedError`."""

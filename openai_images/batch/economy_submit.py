@@ -130,7 +130,7 @@ class Submitter:
         if await self._find(batch):
             return True
         if not batch.input_file_id or not await self._service.has_file(batch.input_file_id):
-            if is_own or not self._items.gives_up_unknown:
+            if is_own or not self._items.gives_up:
                 file = f"have its input file {batch.input_file_id}" if batch.input_file_id else "list it"
                 msg = (
                     f"it is not known whether a batch was created, as this key does not {file}: use the key and "

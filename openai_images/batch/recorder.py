@@ -40,14 +40,15 @@ class ItemRecorder:
         self.run = run
         self.work = work
         self.is_open = False
+        self.is_repeatable = False  # its answer can be fetched again, at no cost
 
     async def save(
         self, images: Sequence[Image], before: int = 0, urls: Sequence[str | None] = ()
     ) -> StoredImages:
         """Store images, `before` of the item being there already; where that fails the batch is halted.
 
-        Where they cannot be stored anywhere the row says so, and that they are still at `urls`. Raises
-        `ImageNotStoredError` and OSError.
+        Where they cannot be stored anywhere the row says so, and that they are still at `urls`; an answer that is
+        repeatable gets no row. Raises `ImageNotStoredError` and OSError.
         """
         if not images:
             return StoredImages()
@@ -58,7 +59,10 @@ class ItemRecorder:
         except ImageNotStoredError as error:
             run.halt(error)
             fields = error_fields(error)
-            await self.record(*(("away", {**fields, "urls": urls}) if urls else ("unknown", fields)))
+            if urls:
+                await self.record("away", {**fields, "urls": urls})
+            elif not self.is_repeatable:
+                await self.record("unknown", fields)
             raise
         if stored.error is not None:
             run.halt(stored.error, stored.images)

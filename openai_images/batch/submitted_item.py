@@ -1,7 +1,7 @@
 """Runs one item whose request went into a batch at the provider: the line of the output file is its answer.
 
-Invariants: rows, images and verdicts are those of any item (`item_runner.py`). An interruption writes no row: the batch
-goes on, and its output can be read again.
+Invariants: rows, images and verdicts are those of any item (`item_runner.py`). An interruption writes no row, nor does
+a disk that takes no image: the batch goes on, and its output can be read again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class SubmittedItem(ItemRunner):
     def __init__(self, run: RunState, work: WorkItem, answer: ImageResult | ImagesError) -> None:
         super().__init__(run, work, CallObserver())
         self._answer = answer
-        self._recorder.is_open = self._may_have_run = True
+        self._recorder.is_open = self._recorder.is_repeatable = self._may_have_run = True
 
     async def _generate(self) -> ImageResult:
         if isinstance(self._answer, ImagesError):

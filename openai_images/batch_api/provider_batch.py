@@ -6,7 +6,9 @@ provider's own count says so.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Final
 
 from attrs import field, frozen
@@ -18,6 +20,7 @@ TAG: Final = "openai_images_batch"
 
 _ENDED: Final = frozenset({"completed", "failed", "expired", "cancelled", "canceled"})
 _QUEUE_FULL: Final = "token_limit_exceeded"
+_CODE: Final = re.compile(r"[a-z][a-z_]{0,63}")
 _MAX_COUNT: Final = 2**53
 _MAX_REASONS = 5
 _MAX_REASON_LENGTH = 200
@@ -31,7 +34,10 @@ _FIRST_DELAY, _LONGEST_DELAY, _SHARE = 1.0, 300.0, 0.1
 
 @frozen(kw_only=True)
 class ProviderBatch:
-    """The state of one batch; times are in Unix seconds, `reasons` say why it failed, `tag` is its own metadata."""
+    """The state of one batch; times are in Unix seconds, `tag` is its own metadata.
+
+    `reasons` say why it failed, in words that may repeat a prompt; `codes` are codes and lines of the same errors.
+    """
 
     id: str
     status: str
@@ -45,6 +51,7 @@ class ProviderBatch:
     input_file_id: str | None = None
     tag: str = ""
     reasons: tuple[str, ...] = field(default=(), repr=False)
+    codes: tuple[str, ...] = ()
     is_queue_full: bool = False
     """Whether it failed because too many tokens of other batches are enqueued."""
 
@@ -68,8 +75,14 @@ class ProviderBatch:
         return tuple(name for name in (self.output_file_id, self.error_file_id) if name)
 
     def proves_not_run(self, succeeded: int) -> bool:
-        """Whether requests without a line did not run, `succeeded` being the lines with status 200."""
-        return self.is_ended and self.completed is not None and succeeded >= self.completed
+        """Whether requests without a line did not run.
+
+        `succeeded` are the lines with status 200, when all files were read to their end. Counts that do not add up, or
+        were not filled in, prove nothing.
+        """
+        if not self.is_ended or succeeded != self.completed or (self.total == 0 and succeeded):
+            return False
+        return self.status != "completed" or 0 < (self.total or 0) <= self.completed + (self.failed or 0)
 
 
 def read_provider_batch(doc: object) -> ProviderBatch | None:
@@ -91,6 +104,7 @@ def read_provider_batch(doc: object) -> ProviderBatch | None:
         error_file_id=_text(doc, "error_file_id"),
         tag=(_text(metadata, TAG) if is_object(metadata) else None) or "",
         reasons=_reasons(doc.get("errors")),
+        codes=tuple(islice(map(_code, _errors(doc.get("errors"))), _MAX_REASONS)),
         is_queue_full=any(item.get("code") == _QUEUE_FULL for item in _errors(doc.get("errors"))),
     )
 
@@ -115,13 +129,24 @@ def _errors(errors: object) -> Iterator[dict[str, Any]]:
     return filter(is_object, items if is_list(items) else ())
 
 
+def _line(item: dict[str, Any]) -> str:
+    return f"line {line}" if type(line := item.get("line")) is int and 0 <= line <= _MAX_COUNT else ""
+
+
+def _code(item: dict[str, Any]) -> str:
+    """Return the code of an error if it is one, and not a text; and its line."""
+    code, line = item.get("code"), _line(item)
+    code = code if isinstance(code, str) and _CODE.fullmatch(code) else "no code"
+    return f"{code} ({line})" if line else code
+
+
 def _reasons(errors: object) -> tuple[str, ...]:
-    """Return the provider's words about a batch that it did not accept."""
+    """Return the provider's words about a batch that it did not accept; they come last, as they may be cut off."""
     texts: list[str] = []
     for item in _errors(errors):
         if (message := item.get("message")) and isinstance(message, str):
-            line = item.get("line")
-            texts.append(f"{message[:_MAX_REASON_LENGTH]}{f' (line {line})' if type(line) is int else ''}")
+            line = _line(item)
+            texts.append(f"{line}: {message[:_MAX_REASON_LENGTH]}" if line else message[:_MAX_REASON_LENGTH])
         if len(texts) == _MAX_REASONS:
             break
     return tuple(texts)

@@ -75,8 +75,12 @@ class Endpoint:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Texts that no error may contain, even if a server echoes them: the values of the caller's headers."""
-        return (*self._headers.values(), *credentials(self._headers))
+        """Texts that no error may contain, even if a server echoes them: a key, and the values of the caller's headers.
+
+        A key that a function gives is not among them.
+        """
+        key = (self._api_key,) if isinstance(self._api_key, str) else ()
+        return (*key, *self._headers.values(), *credentials(self._headers))
 
     def with_headers(self, headers: Mapping[str, str]) -> Self:
         """Return the same endpoint with these headers added, which win over its own."""

@@ -116,6 +116,20 @@ async def test_another_project(client: ImagesClient, provider: BatchProvider, ou
         assert ran.summary.done == 3
 
 
+async def test_one_that_cannot_be_found_does_not_keep_others(
+    client: ImagesClient, provider: BatchProvider, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are collected; its error is raised at the end, and nothing new is sent."""
+    monkeypatch.setattr(economy_submit, "MAX_ITEMS", 3)
+    await run(client, many(6), out, economy=True)
+    forget_last_id(out)
+    del provider.files[str(provider.batches.pop("batch_1")["input_file_id"])]
+    ran = await run(client, many(7), out, economy=True)
+    assert isinstance(ran.error, NotFoundError)
+    assert (ran.summary.done, ran.summary.submitted, ran.summary.not_started) == (3, 3, 1)
+    assert provider.calls.count("create") == 2
+
+
 @pytest.mark.parametrize("is_there", [True, False])
 async def test_the_first_row_of_a_batch_is_lost(
     is_there: bool, client: ImagesClient, provider: BatchProvider, out: Path
@@ -157,7 +171,7 @@ async def test_the_second_batch_cannot_be_cancelled(
     forget_last_id(out)
     newer = {"id": "batch_9", "created_at": 1_700_000_001, "status": "in_progress"}
     provider.batches["batch_9"] = provider.batches["batch_0"] | newer
-    provider.cancelling = lambda: error("Cannot cancel a batch with status 'completed'.", status)
+    provider.on_cancel = lambda: error("Cannot cancel a batch with status 'completed'.", status)
     ran = await run(client, many(3), out, economy=True)
     assert ran.error is None
     assert ran.summary.done == 3

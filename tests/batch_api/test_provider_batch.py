@@ -59,31 +59,46 @@ def test_ends(status: str) -> None:
 
 
 def test_reasons() -> None:
-    """The provider's own words."""
+    """The provider's own words, and what of them can be shown anywhere."""
     errors = {
         "object": "list",
-        "data": [{"code": "x", "message": "Bad line.", "line": 3, "param": None}, 5, {"message": 1}],
+        "data": [
+            {"code": "bad_line", "message": "Bad line.", "line": 3},
+            5,
+            {"message": 1, "code": "An otter."},
+        ],
     }
     batch = read_provider_batch({**DOC, "status": "failed", "errors": errors})
     assert batch is not None
-    assert batch.reasons == ("Bad line. (line 3)",)
+    assert batch.reasons == ("line 3: Bad line.",)
+    assert batch.codes == ("bad_line (line 3)", "no code")
 
 
 @pytest.mark.parametrize(
-    ("status", "completed", "succeeded", "proves"),
+    ("status", "counts", "succeeded", "proves"),
     [
-        ("expired", 4, 4, True),
-        ("expired", 4, 3, False),
-        ("cancelled", 0, 0, True),
-        ("failed", 0, 0, True),
-        ("expired", None, 4, False),
-        ("in_progress", 4, 4, False),
-        ("completed", 4, 4, True),
+        ("expired", (6, 4, 2), 4, True),
+        ("expired", (6, 4, 2), 3, False),
+        ("expired", (6, 4, 2), 5, False),  # the count comes later than the files
+        ("expired", (None, 4, None), 4, True),
+        ("expired", (6, None, 2), 4, False),
+        ("expired", (0, 0, 0), 1, False),  # the counts are not filled in
+        ("cancelled", (6, 0, 0), 0, True),
+        ("failed", (0, 0, 0), 0, True),  # it was not accepted
+        ("in_progress", (6, 4, 2), 4, False),
+        ("completed", (6, 4, 2), 4, True),
+        ("completed", (6, 4, 1), 4, False),
+        ("completed", (0, 0, 0), 0, False),
+        ("completed", (None, 4, None), 4, False),
     ],
 )
-def test_what_did_not_run(status: str, completed: int | None, succeeded: int, proves: bool) -> None:
-    """Only the provider's own count shows it."""
-    assert ProviderBatch(id="a", status=status, completed=completed).proves_not_run(succeeded) is proves
+def test_what_did_not_run(
+    status: str, counts: tuple[int | None, int | None, int | None], succeeded: int, proves: bool
+) -> None:
+    """Only the provider's own count shows it, where it adds up."""
+    total, completed, failed = counts
+    batch = ProviderBatch(id="a", status=status, total=total, completed=completed, failed=failed)
+    assert batch.proves_not_run(succeeded) is proves
 
 
 def test_delays_grow() -> None:

@@ -38,8 +38,8 @@ class BatchProvider:
     """The server. `looks` at a batch until it ends as `status`; `answer` makes a line of an output file, or none.
 
     `creating` is called with the request before a batch is created, and may return a response in place of the real
-    one, or raise; `lost` does so after it was created, and `cancelling` before one is cancelled. `content` changes the
-    bytes of a file that is downloaded, `page` a page of the list.
+    one, or raise; `lost` does so after it was created, and `on_cancel` before one is cancelled. `content` changes the
+    bytes of a file that is downloaded, which may begin anywhere if it `has_ranges`; `page` changes a page of the list.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,8 @@ class BatchProvider:
         self.answer: Callable[[dict[str, Any]], dict[str, Any] | None] = answer
         self.creating: Callable[[], web.Response | None] = lambda: None
         self.lost: Callable[[], web.Response | None] = lambda: None
-        self.cancelling: Callable[[], web.Response | None] = lambda: None
+        self.on_cancel: Callable[[], web.Response | None] = lambda: None
+        self.has_ranges = True
         self.content: Callable[[bytes, int], bytes] = lambda data, _: data
         self.page: Callable[[dict[str, Any]], dict[str, Any]] = lambda page: page
         self.files: dict[str, bytes] = {}
@@ -140,7 +141,7 @@ class BatchProvider:
         if name not in self.files:
             return web.json_response({"error": {"message": "No such File object", "code": None}}, status=404)
         data = self.files[name]
-        start = int(request.headers.get("Range", "bytes=0-")[6:-1])
+        start = int(request.headers.get("Range", "bytes=0-")[6:-1]) if self.has_ranges else 0
         rest = data[start:]
         sent = self.content(rest, start)
         response = web.StreamResponse(status=206 if start else 200)
@@ -193,7 +194,7 @@ class BatchProvider:
 
     async def _cancel(self, request: web.Request) -> web.Response:
         self.calls.append("cancel")
-        if (response := self.cancelling()) is not None:
+        if (response := self.on_cancel()) is not None:
             return response
         batch = self.batches[request.match_info["id"]]
         batch["status"] = "cancelling"

@@ -1,0 +1,202 @@
+"""Looks at the batches of a run in economy until one has ended, and says which is to be collected next.
+
+Invariants: looks become rarer with a batch's age. One that cannot be looked at or collected is left to another run, and
+its error is kept: the others go on. A short outage ends nothing. Files that lack answers are read again for an hour.
+Each wait says for what and until when, and has an end.
+Must not: give up a batch that was created a moment ago: a provider may not know it yet.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import TypeVar
+
+from attrs import define, field
+
+from openai_images.batch.ledger import SubmittedBatch
+from openai_images.batch.models import BatchOptions
+from openai_images.batch.run_state import RunState
+from openai_images.batch_api.provider_batch import WINDOW, ProviderBatch, poll_delay
+from openai_images.batch_api.service import BatchService
+from openai_images.errors import (
+    APIConnectionError,
+    ImagesError,
+    InternalServerError,
+    NotFoundError,
+    RateLimitError,
+)
+
+_log = logging.getLogger("openai_images")
+
+_GRACE = 6 * 3600.0
+"""Seconds after the provider's window for which a batch is still waited for: finalizing and cancelling take time."""
+
+_NEW = 600.0
+"""Seconds after its creation within which a batch that the provider does not know may only be new."""
+
+_LATE = 3600.0
+"""Seconds for which the files of a batch that has ended are read again, while they lack answers."""
+
+_FIRST_REREAD = 15.0
+"""Seconds before they are read again for the first time; each wait is twice as long, as files have gigabytes."""
+
+_TRANSIENT = (APIConnectionError, InternalServerError, RateLimitError)
+
+_T = TypeVar("_T")
+
+Collect = Callable[[SubmittedBatch, ProviderBatch, bool], Awaitable[bool]]
+"""Collects a batch; False if answers are missing, which the provider may still write. With True they are given up."""
+
+
+@define
+class _Watched:
+    """What a run knows of a batch; times are those of its monotonic clock. `down_since` is by what is tried again."""
+
+    first_look: float
+    due: float = 0.0
+    seen: ProviderBatch | None = None
+    late_since: float | None = None
+    down_since: dict[str, float] = field(factory=dict[str, float])
+    is_left_out: bool = False
+
+
+class Watcher:
+    """`next_ended` returns a batch that has ended, to `collect`; `error` is that of the first one left out."""
+
+    def __init__(
+        self,
+        run: RunState,
+        service: BatchService,
+        options: BatchOptions,
+        wait_for: Callable[[float, str], Awaitable[None]],
+        is_stopping: Callable[[], bool],
+    ) -> None:
+        """`wait_for` so many seconds, for a reason that is shown; it raises where the run is stopped."""
+        self._run = run
+        self._service = service
+        self._options = options
+        self._wait_for = wait_for
+        self._is_stopping = is_stopping
+        self._timing = run.caller.timing
+        self._watched: dict[str, _Watched] = {}
+        self._taken_over = frozenset(run.ledger.batches)
+        self.error: ImagesError | None = None
+
+    @property
+    def batches(self) -> list[SubmittedBatch]:
+        """The batches that exist and are not left out; whether another one does is found out by another run."""
+        batches = [batch for batch in self._run.ledger.batches.values() if batch.id]
+        return [batch for batch in batches if not self._of(batch).is_left_out]
+
+    async def next_ended(self) -> tuple[SubmittedBatch, ProviderBatch] | None:
+        """Look at the batches in turn until one has ended; None if there are none, or the run is stopped.
+
+        Raises as `wait_for`.
+        """
+        while batches := self.batches:
+            for batch in batches:
+                if self._of(batch).due <= self._timing.monotonic():
+                    ended = await self._tried(batch, "looked at", self._look(batch))
+                    if ended is not None:
+                        return batch, ended
+                    if self._is_stopping():
+                        return None
+            if batches := self.batches:
+                due = min(self._of(batch).due for batch in batches)
+                await self._wait_for(max(0.0, due - self._timing.monotonic()), self._describe())
+        return None
+
+    async def collect(self, batch: SubmittedBatch, ended: ProviderBatch, collect: Collect) -> bool:
+        """Collect a batch; False if that is to be tried again, or it is left out. Raises OSError."""
+        watched, now, count = self._of(batch), self._timing.monotonic(), len(batch.keys)
+        is_last = not ended.is_ended or (watched.late_since is not None and now >= watched.late_since + _LATE)
+        is_collected = await self._tried(batch, "collected", collect(batch, ended, is_last))
+        if len(batch.keys) < count:
+            watched.down_since.clear()
+        if is_collected is False:
+            now = self._timing.monotonic()
+            watched.late_since = since = now if watched.late_since is None else watched.late_since
+            watched.due = min(now + max(_FIRST_REREAD, now - since), since + _LATE)
+        return is_collected is True
+
+    async def _tried(self, batch: SubmittedBatch, done: str, attempt: Awaitable[_T]) -> _T | None:
+        """Return what an attempt returns; None if it is to be made again, or the batch is left out."""
+        watched = self._of(batch)
+        try:
+            result = await attempt
+        except _TRANSIENT as error:
+            now = self._timing.monotonic()
+            since = watched.down_since.setdefault(done, now)
+            if now - since > self._options.max_outage:
+                self._leave_out(batch, error)
+            else:
+                watched.due = now + poll_delay(now - since)
+                _log.warning("batch %s could not be %s, which is tried again: %s", batch.id, done, error)
+        except ImagesError as error:
+            self._leave_out(batch, error)
+        else:
+            watched.down_since.pop(done, None)
+            return result
+        return None
+
+    def _leave_out(self, batch: SubmittedBatch, error: ImagesError) -> None:
+        _log.warning("batch %s is left to another run: %s", batch.id, error)
+        self._of(batch).is_left_out = True
+        self.error = self.error or error
+
+    async def _look(self, batch: SubmittedBatch) -> ProviderBatch | None:
+        """Look at a batch; return it if it has ended. Raises `ImagesError`."""
+        watched, age = self._of(batch), self._timing.wall() - batch.since
+        try:
+            seen = await self._service.retrieve(batch.id)
+        except NotFoundError as error:
+            if max(age, self._timing.monotonic() - watched.first_look) < _NEW:
+                seen = ProviderBatch(id=batch.id, status="unknown")
+            elif self._options.retry_unknown and batch.tag in self._taken_over:
+                return ProviderBatch(id=batch.id, status="gone")
+            else:
+                raise _not_known(error) from None
+        watched.seen = seen
+        if seen.is_ended:
+            return seen
+        if age > WINDOW + _GRACE:
+            msg = f"batch {seen.id} should have ended hours ago, and is still {seen.status[:40]!r}; ask the provider"
+            raise ImagesError(f"{msg}, or run this again later")
+        watched.due = self._timing.monotonic() + poll_delay(age)
+        return None
+
+    def _of(self, batch: SubmittedBatch) -> _Watched:
+        if batch.tag not in self._watched:
+            self._watched[batch.tag] = _Watched(first_look=self._timing.monotonic())
+        return self._watched[batch.tag]
+
+    def _describe(self) -> str:
+        """Say what is waited for, and until when."""
+        batches = self.batches
+        late = [since for batch in batches if (since := self._of(batch).late_since) is not None]
+        if batches and len(late) == len(batches):
+            rest = max(late) + _LATE - self._timing.monotonic()
+            until = _shown(self._timing.wall() + rest)
+            return f"the provider's files lack answers, and are read again until {until} at the latest"
+        seen = [seen for batch in batches if (seen := self._of(batch).seen) is not None]
+        done = sum((batch.completed or 0) + (batch.failed or 0) for batch in seen)
+        total = sum(len(batch.keys) for batch in batches)
+        number = f"{len(batches):,} batches" if len(batches) > 1 else "a batch"
+        until = _shown(max((batch.since for batch in batches), default=0.0) + WINDOW)
+        return (
+            f"waiting for {number} at the provider ({done:,} of {total:,} done), until {until} at the latest"
+        )
+
+
+def _shown(unix_time: float) -> str:
+    return datetime.fromtimestamp(unix_time).astimezone().strftime("%d %b %H:%M")
+
+
+def _not_known(error: NotFoundError) -> NotFoundError:
+    msg = (
+        f"{error}. The batch is not known to this key: use the key and project that it was created with; "
+        "retry_unknown gives up one of an earlier run, and counts its items as unknown"
+    )
+    return NotFoundError(msg, status_code=error.status_code, code=error.code)

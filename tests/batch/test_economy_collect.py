@@ -1,0 +1,338 @@
+"""Collecting what the provider has: one odd answer loses no image, and one bad batch keeps no other one waiting."""
+
+import asyncio
+import errno
+import json
+import logging
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from openai_images import (
+    Batch,
+    BatchItem,
+    BatchOptions,
+    ImagesClient,
+    Limits,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    ResponseTooLargeError,
+)
+from openai_images.batch import economy_submit
+from tests.helpers.batch_provider import BatchProvider, answer
+from tests.helpers.batch_runs import many, pictures, rows, run, states
+from tests.helpers.clients import FakeTime, client_of
+from tests.helpers.crashing_filesystem import HastyDisk
+
+HOUR = 3600.0
+
+Answer = Callable[[web.Request], web.StreamResponse | None]
+
+
+class Provider(BatchProvider):
+    """One whose `looking`, `reading` and `cancelling` may answer in place of the real one."""
+
+    def __init__(self) -> None:
+        """It answers as it should."""
+        super().__init__()
+        self.looking: Answer = lambda _: None
+        self.reading: Answer = lambda _: None
+        self.cancelling: Answer = lambda _: None
+
+    async def _retrieve(self, request: web.Request) -> Any:
+        self.calls += ["retrieve"] if (response := self.looking(request)) else []
+        return response or await super()._retrieve(request)
+
+    async def _content(self, request: web.Request) -> web.StreamResponse:
+        self.calls += ["content"] if (response := self.reading(request)) else []
+        return response or await super()._content(request)
+
+    async def _cancel(self, request: web.Request) -> Any:
+        self.calls += ["cancel"] if (response := self.cancelling(request)) else []
+        return response or await super()._cancel(request)
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[Provider]:
+    """A provider."""
+    async with Provider() as provider:
+        yield provider
+
+
+@pytest.fixture
+async def client(provider: Provider, time: FakeTime) -> AsyncIterator[ImagesClient]:
+    """Its client."""
+    async with client_of(provider, timing=time.timing) as client:
+        yield client
+
+
+@pytest.fixture
+def three_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches have three items."""
+    monkeypatch.setattr(economy_submit, "MAX_ITEMS", 3)
+
+
+def status(code: int, message: str = "Oh.") -> web.Response:
+    """An error."""
+    return web.json_response({"error": {"message": message}}, status=code)
+
+
+def once(response: Callable[[], web.StreamResponse]) -> Answer:
+    """Answer so the first time."""
+    left = [response]
+    return lambda _: left.pop()() if left else None
+
+
+def of(batch: str, response: Callable[[], web.StreamResponse]) -> Answer:
+    """Answer so for this batch."""
+    return lambda request: response() if request.match_info["id"] == batch else None
+
+
+async def submit(client: ImagesClient, provider: BatchProvider, items: list[BatchItem], out: Path) -> None:
+    """Leave them at the provider."""
+    looks, provider.looks = provider.looks, 10**9
+    async with Batch(client, items, out, options=BatchOptions(economy=True)) as batch:
+        waiting = asyncio.ensure_future(anext(batch))
+        while "retrieve" not in provider.calls:
+            await asyncio.sleep(0.01)
+        batch.stop()
+        with pytest.raises(StopAsyncIteration):
+            await waiting
+    provider.looks = looks
+
+
+async def test_ids_that_come_back_changed_prove_nothing(
+    client: ImagesClient, provider: Provider, time: FakeTime, out: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Their images cannot be told apart: the items may have been billed, and are not sent again."""
+    provider.answer = lambda line: {**answer(line), "custom_id": line["custom_id"].upper()}
+    ran = await run(client, many(3), out, economy=True)
+    assert (ran.error, ran.summary.unknown, ran.summary.not_started) == (None, 3, 0)
+    assert "3 lines in the files of batch batch_0" in caplog.text
+    assert max(time.slept) < 60
+    await run(client, many(3), out, economy=True)
+    assert provider.calls.count("create") == 1
+
+
+@pytest.mark.parametrize("counts", [True, False])
+@pytest.mark.parametrize("fault", ["file 404", "file id", "empty file"])
+async def test_answers_that_come_late(
+    fault: str, counts: bool, client: ImagesClient, provider: Provider, out: Path
+) -> None:
+    """The files are read again, although the batch has ended."""
+    real_end = provider.end
+    hidden: list[str] = []
+
+    def end(batch: dict[str, Any], status: str) -> None:
+        real_end(batch, status)
+        if not counts:
+            batch["request_counts"] = {"total": 0, "completed": 0, "failed": 0}
+        if fault == "file id":
+            hidden.append(batch["output_file_id"])
+            batch["output_file_id"] = None
+
+    def looking(request: web.Request) -> None:
+        batch = provider.batches[request.match_info["id"]]
+        if batch["status"] == "completed":
+            batch["output_file_id"] = hidden[0]
+
+    provider.end = end  # type: ignore[method-assign]
+    if fault == "file id":
+        provider.looking = looking
+    elif fault == "empty file":
+        provider.reading = once(lambda: web.Response(body=b""))
+    else:
+        provider.reading = once(lambda: status(404))
+    ran = await run(client, many(3), out, economy=True)
+    assert (ran.error, ran.summary.done) == (None, 3)
+    assert states(out, "00001") == ["sent", "done"]
+
+
+async def test_answers_that_never_come(
+    client: ImagesClient, provider: Provider, time: FakeTime, out: Path
+) -> None:
+    """Are given up after an hour, which is said."""
+    provider.reading = lambda _: status(404)
+    reasons: set[str | None] = set()
+    options = BatchOptions(economy=True)
+    start = time.skipped
+    async with Batch(
+        client, many(3), out, options=options, progress=lambda seen: reasons.add(seen.wait_reason)
+    ) as batch:
+        async for _ in batch:
+            pass
+    assert batch.summary.unknown == 3
+    assert HOUR <= time.skipped - start < HOUR + 60
+    assert provider.calls.count("content") < 12
+    assert any("lack answers" in str(reason) for reason in reasons)
+
+
+@pytest.mark.usefixtures("three_each")
+@pytest.mark.parametrize("fault", ["look 404", "file 403", "odd look"])
+async def test_one_bad_batch_keeps_no_other_waiting(
+    fault: str, client: ImagesClient, provider: Provider, time: FakeTime, out: Path
+) -> None:
+    """Its error is raised at the end, and another run collects it."""
+    await submit(client, provider, many(9), out)
+    if fault == "look 404":
+        provider.looking = of("batch_0", lambda: status(404))
+    elif fault == "odd look":
+        provider.looking = of("batch_0", lambda: web.json_response({"hello": "there"}))
+    else:
+        denied = "batch_0"
+        provider.reading = lambda request: (
+            status(403) if request.match_info["id"] == provider.batches[denied]["output_file_id"] else None
+        )
+    for _ in range(2):
+        ran = await run(client, many(12), out, economy=True)
+        assert (ran.summary.done, ran.summary.submitted) == (9, 3)
+        if fault != "odd look":
+            assert isinstance(ran.error, NotFoundError | PermissionDeniedError)
+    provider.looking = provider.reading = lambda _: None
+    ran = await run(client, many(12), out, economy=True)
+    assert (ran.error, ran.summary.done) == (None, 12)
+    assert provider.calls.count("create") == 4
+
+
+@pytest.mark.usefixtures("three_each")
+async def test_one_batch_that_never_ends(
+    client: ImagesClient, provider: Provider, time: FakeTime, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are collected, two days later."""
+    await submit(client, provider, many(9), out)
+    monkeypatch.setattr(FakeTime, "WALL", FakeTime.WALL + 48 * HOUR)
+    provider.looking = of("batch_0", lambda: web.json_response({"id": "batch_0", "status": "finalizing"}))
+    async with client_of(provider, timing=time.timing) as later:
+        ran = await run(later, many(9), out, economy=True)
+    assert "should have ended hours ago" in str(ran.error)
+    assert (ran.summary.done, ran.summary.submitted) == (6, 3)
+
+
+@pytest.mark.parametrize("retry_unknown", [False, True])
+async def test_a_batch_that_is_not_visible_at_once(
+    retry_unknown: bool, client: ImagesClient, provider: Provider, out: Path
+) -> None:
+    """It is new: nobody gives it up."""
+    provider.looking = once(lambda: status(404))
+    ran = await run(client, many(3), out, economy=True, retry_unknown=retry_unknown)
+    assert (ran.error, ran.summary.done) == (None, 3)
+    assert provider.calls.count("create") == 1
+
+
+async def test_a_new_batch_that_stays_invisible(client: ImagesClient, provider: Provider, out: Path) -> None:
+    """Is left to another run, also with `retry_unknown`: that one gives it up."""
+    provider.looking = lambda _: status(404)
+    ran = await run(client, many(3), out, economy=True, retry_unknown=True)
+    assert isinstance(ran.error, NotFoundError)
+    assert (ran.summary.submitted, ran.summary.unknown) == (3, 0)
+    ran = await run(client, many(3), out, economy=True, retry_unknown=True)
+    assert ran.summary.unknown == 3
+
+
+class _FullDisk(HastyDisk):
+    """Neither the folder nor any other place has room."""
+
+    def publish(self, part: Path, target: Path) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def create(self, path: Path) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+async def test_images_that_fit_nowhere_stay_at_the_provider(
+    client: ImagesClient, provider: Provider, out: Path
+) -> None:
+    """Until there is room."""
+    ran = await run(client, many(3), out, economy=True, disk=_FullDisk())
+    assert ran.error is not None
+    assert (ran.summary.submitted, ran.summary.unknown, ran.summary.done) == (3, 0, 0)
+    ran = await run(client, many(3), out, economy=True)
+    assert (ran.error, ran.summary.done) == (None, 3)
+    assert len(pictures(out)) == 3
+    assert provider.calls.count("create") == 1
+
+
+async def test_images_over_the_limit_stay_at_the_provider(
+    client: ImagesClient, provider: Provider, time: FakeTime, out: Path
+) -> None:
+    """Until the limit is higher, or they are given up."""
+    for _ in range(2):
+        async with client_of(provider, timing=time.timing, limits=Limits(max_picture_bytes=8)) as small:
+            ran = await run(small, many(3), out, economy=True)
+            assert isinstance(ran.error, ResponseTooLargeError)
+            assert (ran.summary.submitted, ran.summary.unknown) == (3, 0)
+    ran = await run(client, many(3), out, economy=True)
+    assert (ran.error, ran.summary.done, provider.calls.count("create")) == (None, 3, 1)
+    other = out.with_name("given up")
+    async with client_of(provider, timing=time.timing, limits=Limits(max_picture_bytes=8)) as small:
+        ran = await run(small, many(3), other, economy=True, retry_unknown=True)
+        assert (ran.error, ran.summary.submitted, ran.summary.unknown) == (None, 0, 3)
+
+
+async def test_a_download_without_ranges_that_always_breaks(
+    client: ImagesClient, provider: Provider, out: Path
+) -> None:
+    """It ends, and what came before it broke is kept once."""
+
+    def content(data: bytes, start: int) -> bytes:
+        return data[: len(data) * 2 // 3]
+
+    provider.content = content
+    provider.has_ranges = False
+    ran = await asyncio.wait_for(run(client, many(6), out, economy=True, max_outage=20.0), 30)
+    assert type(ran.error).__name__ == "APIConnectionError"
+    assert ran.summary.done == len(pictures(out)) == 6 - ran.summary.submitted
+    assert 0 < ran.summary.submitted < 6
+    provider.content = lambda data, _: data
+    assert (await run(client, many(6), out, economy=True)).summary.done == 6
+
+
+async def test_an_outage_during_a_download(
+    client: ImagesClient, provider: Provider, time: FakeTime, out: Path
+) -> None:
+    """It is waited for, as it is elsewhere."""
+    left = iter(range(10))
+    provider.reading = lambda _: None if next(left, None) is None else status(500)
+    ran = await run(client, many(3), out, economy=True)
+    assert (ran.error, ran.summary.done) == (None, 3)
+    assert provider.calls.count("content") == 11
+
+
+async def test_reasons_repeat_no_prompt(
+    client: ImagesClient, provider: Provider, out: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of any item: neither in a row, nor in an error, nor in a log."""
+    provider.status, provider.answer = "failed", lambda _: None
+    real_end = provider.end
+
+    def end(batch: dict[str, Any], status: str) -> None:
+        real_end(batch, status)
+        said = f"Bad prompt 'otter number 2' for {provider.api_key}, otter number 3"
+        batch["errors"] = {"data": [{"code": "invalid_prompt", "message": said, "line": 2}]}
+
+    provider.end = end  # type: ignore[method-assign]
+    with caplog.at_level(logging.DEBUG, "openai_images"):
+        ran = await run(client, many(3), out, economy=True)
+    assert "invalid_prompt (line 2)" in caplog.text
+    said = json.dumps(rows(out)) + caplog.text + "".join(map(str, ran.failed.values()))
+    assert "line 2: Bad prompt" in said
+    assert "otter number" not in said
+    assert provider.api_key not in said
+
+
+@pytest.mark.usefixtures("three_each")
+@pytest.mark.parametrize(("code", "is_raised"), [(429, True), (409, False), (400, False)])
+async def test_a_cancellation_that_fails(
+    code: int, is_raised: bool, client: ImagesClient, provider: Provider, out: Path
+) -> None:
+    """It is raised when the others were cancelled, unless the batch has ended."""
+    await submit(client, provider, many(6), out)
+    provider.cancelling = of("batch_0", lambda: status(code))
+    ran = await run(client, many(6), out, economy=True, cancel=True)
+    assert provider.batches["batch_1"]["status"] in ("cancelling", "cancelled")
+    assert isinstance(ran.error, RateLimitError) is is_raised
+    assert ran.summary.submitted == (6 if is_raised else 0)
