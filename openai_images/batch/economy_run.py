@@ -62,6 +62,9 @@ class EconomyRun(Runner):
         self._downloads = Downloads(settings.run.root)
         self._tickets: dict[str, int] = {}
         self._have_room: set[str] = set()  # tags of batches since whose creation another one has ended
+        self._sends = (
+            True  # not where it is unknown what requests of earlier runs cost, and there is a budget
+        )
         self._reason: str | None = None
         self._error: ImagesError | None = None
         self._stopping = asyncio.Event()
@@ -105,6 +108,9 @@ class EconomyRun(Runner):
         for batch in [batch for batch in batches.values() if not batch.id]:
             if not await submitter.resolve(batch):
                 await submitter.release(batch)
+        if options.budget is not None and (count := self._state.ledger.submitted_unpriceable):
+            _log.warning("%d requests at the provider have no estimate: another run keeps the budget", count)
+            submitter.lacks_budget, self._sends = bool(submitter.queue), False
         if options.cancel:
             submitter.queue.clear()
             await self._cancel(service)
@@ -138,6 +144,8 @@ class EconomyRun(Runner):
 
     async def _submit(self, submitter: Submitter) -> None:
         """Send what the budget allows. After an error nothing more is sent, and it is raised at the end."""
+        if not self._sends:
+            return
         try:
             await submitter.submit(
                 is_budgeted=self._settings.options.budget is not None, is_stopping=self._stopping.is_set
