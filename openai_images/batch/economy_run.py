@@ -62,6 +62,9 @@ class EconomyRun(Runner):
         self._downloads = Downloads(settings.run.root)
         self._tickets: dict[str, int] = {}
         self._have_room: set[str] = set()  # tags of batches since whose creation another one has ended
+        self._sends = (
+            True  # not where it is unknown what requests of earlier runs cost, and there is a budget
+        )
         self._reason: str | None = None
         self._error: ImagesError | None = None
         self._stopping = asyncio.Event()
@@ -108,6 +111,9 @@ class EconomyRun(Runner):
                     await submitter.release(batch)
             except ImagesError as error:  # another run looks for it; the others are collected
                 self._error = self._error or error
+        if options.budget is not None and (count := self._state.ledger.submitted_unpriceable):
+            _log.warning("%d requests at the provider have no estimate: another run keeps the budget", count)
+            submitter.lacks_budget, self._sends = bool(submitter.queue), False
         if options.cancel:
             submitter.queue.clear()
             await self._cancel(service)
@@ -141,6 +147,8 @@ class EconomyRun(Runner):
 
     async def _submit(self, submitter: Submitter) -> None:
         """Send what the budget allows. After an error nothing more is sent, and it is raised at the end."""
+        if not self._sends:
+            return
         try:
             await submitter.submit(
                 is_budgeted=self._settings.options.budget is not None, is_stopping=self._stopping.is_set

@@ -172,6 +172,12 @@ class Ledger:
         keys = [key for batch in self.batches.values() for key in batch.keys]
         return sum((self._open[key].estimate or _ZERO for key in keys), _ZERO)
 
+    @property
+    def submitted_unpriceable(self) -> int:
+        """How many of the items at the provider have no estimate."""
+        keys = [key for batch in self.batches.values() for key in batch.keys]
+        return sum(self._open[key].estimate is None for key in keys)
+
     def _add_batch(self, row: JournalRow) -> None:
         tag = row["tag"]
         if row["step"] == "creating":

@@ -80,7 +80,9 @@ class ProviderBatch:
         `succeeded` are the lines with status 200, when all files were read to their end. Counts that do not add up, or
         were not filled in, prove nothing.
         """
-        if not self.is_ended or succeeded != self.completed or (self.total == 0 and succeeded):
+        if not self.is_ended or self.completed is None or succeeded != self.completed:
+            return False
+        if self.total == 0 and succeeded:
             return False
         return self.status != "completed" or 0 < (self.total or 0) <= self.completed + (self.failed or 0)
 
