@@ -208,7 +208,7 @@ class Collector:
         elif line.result is not None:
             batch.succeeded.add(name)
         answer = line.result or line.error
-        if isinstance(answer, ResponseTooLargeError) and not self._items.gives_up:
+        if key is not None and isinstance(answer, ResponseTooLargeError) and not self._items.gives_up:
             batch.too_large, answer = answer, None
         if key is None or answer is None or key not in batch.submitted.keys:
             discard(sinks)

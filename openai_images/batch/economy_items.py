@@ -13,6 +13,7 @@ from attrs import field, frozen
 
 from openai_images.batch.items import ResolvedItem
 from openai_images.batch.models import BatchOptions
+from openai_images.batch.plan import states_to_send
 from openai_images.batch.run_state import RunState, WorkItem
 from openai_images.batch.submitted_item import SubmittedItem
 from openai_images.errors import ImagesError
@@ -39,6 +40,7 @@ class EconomyItems:
     def __init__(self, settings: EconomySettings) -> None:
         self._settings = settings
         self._run = settings.run
+        self._to_send = frozenset(settings.to_send)
         self._work: dict[str, WorkItem] = {}
 
     def work(self, key: str) -> WorkItem:
@@ -47,14 +49,17 @@ class EconomyItems:
             self._work[key] = self._settings.work_of(self._settings.items.get(key) or self._removed(key))
         return self._work[key]
 
+    def is_to_send(self, key: str) -> bool:
+        """Whether this run sends an item that was not run: it planned to, or its options say so for such items."""
+        if key not in self._settings.items or self._settings.options.cancel:
+            return False
+        state = self._run.ledger.get(key).state
+        return key in self._to_send or state in states_to_send(self._settings.options)
+
     @property
     def gives_up(self) -> bool:
-        """Whether an answer that cannot be read is given up, and its item counts as unknown."""
+        """Whether what cannot be found or read at the provider is given up, and its items count as unknown."""
         return self._settings.options.retry_unknown
-
-    def is_in_input(self, key: str) -> bool:
-        """Whether the input has this item, so that it can be sent again."""
-        return key in self._settings.items
 
     def secrets(self, key: str) -> tuple[str, ...]:
         """Texts that no error of an item may repeat."""

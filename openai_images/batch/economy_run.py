@@ -62,6 +62,9 @@ class EconomyRun(Runner):
         self._downloads = Downloads(settings.run.root)
         self._tickets: dict[str, int] = {}
         self._have_room: set[str] = set()  # tags of batches since whose creation another one has ended
+        self._sends = (
+            True  # not where it is unknown what requests of earlier runs cost, and there is a budget
+        )
         self._reason: str | None = None
         self._error: ImagesError | None = None
         self._stopping = asyncio.Event()
@@ -103,15 +106,21 @@ class EconomyRun(Runner):
                 self.on_start(key)
         submitter.queue.extend(self._settings.to_send)
         for batch in [batch for batch in batches.values() if not batch.id]:
-            if not await submitter.resolve(batch):
-                await submitter.release(batch)
+            try:
+                if not await submitter.resolve(batch):
+                    await submitter.release(batch)
+            except ImagesError as error:  # another run looks for it; the others are collected
+                self._error = self._error or error
+        if options.budget is not None and (count := self._state.ledger.submitted_unpriceable):
+            _log.warning("%d requests at the provider have no estimate: another run keeps the budget", count)
+            submitter.lacks_budget, self._sends = bool(submitter.queue), False
         if options.cancel:
             submitter.queue.clear()
             await self._cancel(service)
         try:
             await self._collect_all(submitter, collector, watcher)
         finally:
-            self._error = self._error or watcher.error
+            self._error = self._error or watcher.error or submitter.refusal
         if submitter.lacks_budget and not self._stopping.is_set():
             self._state.stop_reason.set("budget")
 
@@ -138,6 +147,8 @@ class EconomyRun(Runner):
 
     async def _submit(self, submitter: Submitter) -> None:
         """Send what the budget allows. After an error nothing more is sent, and it is raised at the end."""
+        if not self._sends:
+            return
         try:
             await submitter.submit(
                 is_budgeted=self._settings.options.budget is not None, is_stopping=self._stopping.is_set

@@ -1,8 +1,10 @@
 """Puts items into batches at the provider: an input file, its upload, the rows, and then the batch.
 
 Invariants: a file has the requests of one endpoint and one model. Rows are on disk before a batch is created. One of
-which it is not known whether it was created is looked for by its tag; it is created again only when the provider's list
-shows that it does not exist. An item that does not fit into the budget waits for the costs of the others.
+which it is not known whether it was created is looked for by its tag and its file; it is created again only when the
+list of a project that has the file lacks the batch, twice, two minutes apart by this machine's monotonic clock. An item
+that was not run is sent again only if this run was asked to. One that does not fit into the budget waits for the costs
+of the others.
 """
 
 from __future__ import annotations
@@ -24,15 +26,21 @@ from openai_images.batch.provider_rows import ProviderRows
 from openai_images.batch.recorder import ItemRecorder
 from openai_images.batch.run_state import RunState, WorkItem
 from openai_images.batch.submitted_item import record_submitted
-from openai_images.batch_api.input_file import InputFile, custom_id_of
+from openai_images.batch_api.input_file import InputFile, custom_id_of, endpoint_of
+from openai_images.batch_api.provider_batch import ProviderBatch
 from openai_images.batch_api.service import BatchService
 from openai_images.errors import (
     APIConnectionError,
+    BadRequestError,
     ImagesError,
+    NotFoundError,
     OutcomeUnknownError,
+    PermissionDeniedError,
     RequestInvalidError,
+    StatusOutcomeUnknownError,
     annotate,
 )
+from openai_images.wire.requests import CompositeBody
 
 _log = logging.getLogger("openai_images")
 
@@ -42,6 +50,9 @@ MAX_ITEMS = 1_000
 SETTLE = 120.0
 """Seconds after which a batch that the provider's list does not have was not created: servers and gateways end requests
 that take so long."""
+
+_REFUSALS = (BadRequestError, NotFoundError, PermissionDeniedError)
+"""Of a creation; they may be about the model alone."""
 
 Group = tuple[str, str | None]
 
@@ -80,6 +91,12 @@ class Submitter:
         self._rows = ProviderRows(run)
         self.queue: deque[str] = deque()
         self.lacks_budget = False
+        self._refused: dict[Group, ImagesError] = {}
+
+    @property
+    def refusal(self) -> ImagesError | None:
+        """Why the provider took no batch of a model; its items are left for another run."""
+        return next(iter(self._refused.values()), None)
 
     async def submit(self, *, is_budgeted: bool, is_stopping: Callable[[], bool]) -> None:
         """Send the items of the queue, as far as the budget allows. Raises `ImagesError` and OSError."""
@@ -99,38 +116,68 @@ class Submitter:
                 await self._add(work, drafts)
             for group in list(drafts):
                 if not is_stopping():
-                    await self._send(drafts.pop(group))
+                    await self._send(group, drafts.pop(group))
         finally:
             for draft in drafts.values():
                 self._drop(draft)
 
-    async def resolve(self, batch: SubmittedBatch) -> bool:
-        """Find a batch by its tag; False if it was not created, which is certain then. Raises `ImagesError`."""
-        found = await self._service.find(batch.tag, batch.since)
-        if not found:
-            rest = min(SETTLE, batch.since + SETTLE - self._run.caller.timing.wall())
-            if rest > 0:
-                reason = f"it is not known whether a batch was created; the provider is asked again in {rest:.0f} s"
-                await self._observer.wait_for(rest, reason)
-                found = await self._service.find(batch.tag, batch.since)
+    async def resolve(self, batch: SubmittedBatch, *, is_own: bool = False) -> bool:
+        """Find a batch whose id is not known; False if it was not created, which is certain then.
+
+        One that another key or project made is given up with `retry_unknown`, unless this run created it (`is_own`).
+        Raises `ImagesError`.
+        """
+        if await self._find(batch):
+            return True
+        if not batch.input_file_id or not await self._service.has_file(batch.input_file_id):
+            if is_own or not self._items.gives_up:
+                file = f"have its input file {batch.input_file_id}" if batch.input_file_id else "list it"
+                msg = (
+                    f"it is not known whether a batch was created, as this key does not {file}: use the key and "
+                    "project that it was made with; retry_unknown gives it up, and counts its items as unknown"
+                )
+                raise NotFoundError(msg, status_code=404)
+            await self._give_up(batch)
+            return True
+        reason = f"it is not known whether a batch was created; the provider is asked again in {SETTLE:.0f} s"
+        await self._observer.wait_for(SETTLE, reason)
+        return await self._find(batch)
+
+    async def _find(self, batch: SubmittedBatch) -> bool:
+        found = await self._service.find(batch.tag, batch.since, batch.input_file_id)
         if not found:
             return False
-        for extra in found[1:]:
-            _log.warning("the provider has batch %s twice; %s is cancelled", found[0].id, extra.id)
-            await self._service.cancel(extra.id)
-        await self._rows.created(batch, found[0].id)
+        best = min(found, key=lambda each: (each.has_failed, -(each.completed or 0)))
+        batch.since = batch.since or best.created_at or self._run.caller.timing.wall()
+        await self._rows.created(batch, best.id)
+        for extra in found:
+            if extra is not best and not extra.is_ended:
+                await self._cancel_extra(best, extra)
         return True
 
-    async def release(
-        self, batch: SubmittedBatch, error: ImagesError | None = None, status: str = "not created"
-    ) -> None:
-        """Record that no request of the batch was run, and have its items in the queue again. Raises OSError."""
+    async def _cancel_extra(self, batch: ProviderBatch, extra: ProviderBatch) -> None:
+        _log.warning("the provider has batch %s twice; %s is cancelled", batch.id, extra.id)
+        try:
+            await self._service.cancel(extra.id)
+        except ImagesError as error:  # it may just have ended
+            _log.warning("batch %s was not cancelled: %s", extra.id, error)
+
+    async def _give_up(self, batch: SubmittedBatch) -> None:
+        """Count the items of a batch that may exist elsewhere as unknown. Raises OSError."""
+        for key in list(batch.keys):
+            msg = "it is not known whether its batch was created; it may have been billed"
+            await self._observer.on_end(key, StatusOutcomeUnknownError(msg))
+        await self._rows.ended(batch.tag, "gone")
+
+    async def release(self, batch: SubmittedBatch, status: str = "not created") -> None:
+        """Record that no request of the batch was run; those to send are in the queue again. Raises OSError."""
         keys = list(batch.keys)
-        message = {"message": f"its batch at the provider was {status}"}
-        fields = message if error is None else error_fields(error)
-        await asyncio.gather(*(self._release_item(key, fields) for key in keys))
+        await self._record_not_run(batch, {"message": f"its batch at the provider was {status}"}, status)
+        self.queue.extendleft(key for key in reversed(keys) if self._items.is_to_send(key))
+
+    async def _record_not_run(self, batch: SubmittedBatch, fields: JournalRow, status: str) -> None:
+        await asyncio.gather(*(self._release_item(key, fields) for key in list(batch.keys)))
         await self._rows.ended(batch.tag, status)
-        self.queue.extendleft(key for key in reversed(keys) if self._items.is_in_input(key))
 
     async def _release_item(self, key: str, fields: JournalRow) -> None:
         work = self._items.work(key)
@@ -146,45 +193,59 @@ class Submitter:
         try:
             body = await self._run.caller.json_body(request)
             draft = drafts.get(group)
-            if draft is None or not await asyncio.to_thread(draft.file.add, custom_id, body):
-                if draft is not None:
-                    await self._send(drafts.pop(group))
-                draft = drafts[group] = _Draft(InputFile(request.path, max_lines=MAX_ITEMS))
-                await asyncio.to_thread(draft.file.add, custom_id, body)
-        except RequestInvalidError as error:  # an image that cannot be read
+            if draft is not None and not await asyncio.to_thread(draft.file.add, custom_id, body):
+                await self._send(group, drafts.pop(group))
+                draft = None
+            if group in self._refused:
+                self._free(work)
+                return
+            if draft is None:
+                draft = drafts[group] = await asyncio.to_thread(
+                    self._new_draft, request.path, custom_id, body
+                )
+        except RequestInvalidError as error:  # an image that cannot be read, or a request that is too large
             self._observer.on_start(work.item.key)
             await self._observer.on_end(work.item.key, error)
             return
         draft.work.append(work)
 
-    async def _send(self, draft: _Draft) -> None:
+    def _new_draft(self, path: str, custom_id: str, body: bytes | CompositeBody) -> _Draft:
+        """Return a file with one line. Blocks; raises OSError and `RequestInvalidError`."""
+        draft = _Draft(InputFile(path, self._run.root, max_lines=MAX_ITEMS))
+        try:
+            draft.file.add(custom_id, body)
+        except BaseException:
+            draft.file.close()
+            raise
+        return draft
+
+    async def _send(self, group: Group, draft: _Draft) -> None:
         """Create the batch of a file. Raises `ImagesError` and OSError."""
-        tag, since = secrets.token_hex(16), self._run.caller.timing.wall()
         try:
             input_file_id = await self._service.upload(draft.file)
         except BaseException:
             self._drop(draft)
             raise
-        endpoint = draft.file.endpoint
         draft.file.close()
         for work in draft.work:
             self._observer.on_start(work.item.key)
-        batch = await self._rows.creating(tag, since, len(draft.work))
+        tag, since = secrets.token_hex(16), self._run.caller.timing.wall()
+        batch = await self._rows.creating(tag, input_file_id, since, len(draft.work))
         await asyncio.gather(*(record_submitted(self._run, work, tag) for work in draft.work))
-        await self._create(batch, input_file_id, endpoint)
+        await self._create(batch, group)
 
-    async def _create(self, batch: SubmittedBatch, input_file_id: str, endpoint: str) -> None:
+    async def _create(self, batch: SubmittedBatch, group: Group) -> None:
         """Create a batch whose rows are written; again only if it certainly does not exist. Raises `ImagesError`."""
         failure: ImagesError | None = None
         for _ in range(1 + self._run.caller.retries):
             try:
-                created = await self._service.create(input_file_id, endpoint, batch.tag)
+                created = await self._service.create(batch.input_file_id, endpoint_of(group[0]), batch.tag)
             except OutcomeUnknownError as error:
                 _log.warning(
                     "it is not known whether a batch was created, so the provider's list is read: %s", error
                 )
-                failure, batch.since = error, self._run.caller.timing.wall()
-                if await self.resolve(batch):
+                failure = error
+                if await self.resolve(batch, is_own=True):
                     return
             except ImagesError as error:
                 failure = error
@@ -195,9 +256,13 @@ class Submitter:
         if isinstance(failure, OutcomeUnknownError):
             msg = f"the provider's list shows that a batch was not created, so nothing is billed for it ({failure})"
             failure = annotate(APIConnectionError(msg), {"safe_to_resend": True})
-        await self.release(batch, failure)
-        if failure is not None:
+        if failure is None:  # there is one after the loop
+            return
+        await self._record_not_run(batch, error_fields(failure), "not created")
+        if not isinstance(failure, _REFUSALS):
             raise failure
+        _log.warning("the provider takes no batch of model %s: %s", group[1], failure)
+        self._refused[group] = failure
 
     def _drop(self, draft: _Draft) -> None:
         """Forget a file that is not sent: its items stay where they stood."""

@@ -194,7 +194,7 @@ def _parse_row(value: object) -> dict[str, Any] | None:
 
 
 def _is_provider_batch(row: dict[str, Any]) -> bool:
-    """Whether the row names a batch at the provider, its step, when it was created, and then its id."""
+    """Whether the row names a batch at the provider, its step, its file, when it was created, and then its id."""
     step = row.get("step")
     return (
         row.get("key") is None
@@ -203,6 +203,7 @@ def _is_provider_batch(row: dict[str, Any]) -> bool:
         and step in STEPS
         and (step == "ended" or _is_count(row.get("since"), _MAX_INTEGER))
         and (step != "created" or isinstance(row.get("id"), str))
+        and isinstance(row.get("input_file_id", ""), str)
     )
 
 

@@ -106,12 +106,14 @@ class SubmittedBatch:
     """A batch at the provider that has not ended.
 
     `tag` names it in its metadata; `id` is "" until it is known; `since` is when it was about to be created, in Unix
-    seconds. `keys` are those of its items that have no end, in their order.
+    seconds, from the file `input_file_id`: 0 and "" if that row is lost. `keys` are those of its items that have no
+    end, in their order.
     """
 
     tag: str
     since: float
     id: str = ""
+    input_file_id: str = ""
     keys: dict[str, None] = field(factory=dict[str, None], repr=False)
 
 
@@ -170,12 +172,20 @@ class Ledger:
         keys = [key for batch in self.batches.values() for key in batch.keys]
         return sum((self._open[key].estimate or _ZERO for key in keys), _ZERO)
 
+    @property
+    def submitted_unpriceable(self) -> int:
+        """How many of the items at the provider have no estimate."""
+        keys = [key for batch in self.batches.values() for key in batch.keys]
+        return sum(self._open[key].estimate is None for key in keys)
+
     def _add_batch(self, row: JournalRow) -> None:
         tag = row["tag"]
         if row["step"] == "creating":
-            self.batches.setdefault(tag, SubmittedBatch(tag, row["since"]))
+            file_id = row.get("input_file_id", "")
+            self.batches.setdefault(tag, SubmittedBatch(tag, row["since"], input_file_id=file_id))
         elif row["step"] == "created":
-            self.batches.setdefault(tag, SubmittedBatch(tag, row["since"])).id = row["id"]
+            created = self.batches.setdefault(tag, SubmittedBatch(tag, row["since"]))
+            created.id, created.since = row["id"], row["since"]
         elif (batch := self.batches.pop(tag, None)) is not None:
             for key in batch.keys:  # none, unless rows were lost
                 self.records[key] = evolve(self.records[key], state="unknown", reason=_UNANSWERED)
@@ -193,7 +203,8 @@ class Ledger:
         recorded = parse_amount(row.get("estimate"))
         estimate = self.estimates.get(key) if recorded is None else recorded
         standing = self.get(key)
-        batch = self.batches.get(row.get("batch", ""))
+        tag = row.get("batch", "")  # its row `creating` may be unreadable
+        batch = self.batches.setdefault(tag, SubmittedBatch(tag, 0.0)) if tag else None
         self._open[key] = _OpenRequest(estimate, standing, "" if batch is None else batch.tag)
         if batch is not None:
             batch.keys[key] = None

@@ -66,12 +66,8 @@ def make_plan(
 ) -> BatchPlan:
     """The plan of a run."""
     states = {item.key: _state(item, ledger, findings) for item in items}
-    states_to_send = {"pending"}
-    states_to_send |= {"failed"} if options.retry_failed else set()
-    states_to_send |= {"unknown", "away"} if options.retry_unknown else set()
-    states_to_send |= {"missing"} if options.retry_missing else set()
-    states_to_send = set[str]() if options.cancel else states_to_send
-    to_send = {item.key for item in items if states[item.key] in states_to_send}
+    wanted = states_to_send(options)
+    to_send = {item.key for item in items if states[item.key] in wanted}
     if options.retry_missing and not options.cancel:
         to_send |= {
             item.key for item in items if states[item.key] == "failed" and _has_rest(item, ledger, options)
@@ -103,6 +99,16 @@ def make_plan(
         spent=ledger.spending.known,
         unpriced=ledger.spending.unpriced,
     )
+
+
+def states_to_send(options: BatchOptions) -> set[str]:
+    """The states of items that a run with these options sends."""
+    if options.cancel:
+        return set()
+    states = {"pending"}
+    states |= {"failed"} if options.retry_failed else set()
+    states |= {"unknown", "away"} if options.retry_unknown else set()
+    return states | ({"missing"} if options.retry_missing else set())
 
 
 def _state(item: ResolvedItem, ledger: Ledger, findings: FolderFindings) -> str:

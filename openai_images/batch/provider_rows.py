@@ -17,9 +17,10 @@ class ProviderRows:
 
     _run: RunState
 
-    async def creating(self, tag: str, since: float, items: int) -> SubmittedBatch:
-        """It is created next; returns it as the ledger has it."""
-        await self._record(tag, "creating", since=int(since), items=items)
+    async def creating(self, tag: str, input_file_id: str, since: float, items: int) -> SubmittedBatch:
+        """It is created next from this file; returns it as the ledger has it."""
+        fields = {"since": int(since), "input_file_id": input_file_id, "items": items}
+        await self._record(tag, "creating", **fields)
         return self._run.ledger.batches[tag]
 
     async def created(self, batch: SubmittedBatch, batch_id: str) -> None:

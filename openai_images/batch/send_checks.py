@@ -49,6 +49,15 @@ def _reject_unknown_costs(items: Sequence[ResolvedItem], ledger: Ledger, options
             "the budget out"
         )
         raise ConfigurationError(msg)
+    submitted = (
+        0 if options.economy or not items else ledger.submitted_unpriceable
+    )  # economy collects them first
+    if submitted:
+        msg = (
+            f"a budget needs to know what was spent, and {submitted:,} requests that are at the provider have no "
+            "estimate; nothing was sent. Collect them with economy first, or leave the budget out"
+        )
+        raise ConfigurationError(msg)
 
 
 def _has_cost(request: GenerateRequest, options: BatchOptions) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from pathlib import Path
 from typing import Final
 
 import pybase64
@@ -46,12 +47,15 @@ def endpoint_of(path: str) -> str:
 class InputFile:
     """`add` lines, then upload `source`; `close` removes it."""
 
-    def __init__(self, path: str, *, max_lines: int = MAX_LINES, max_bytes: int = MAX_BYTES) -> None:
-        """For requests to `path`, such as `/images/generations`. Raises OSError."""
+    def __init__(
+        self, path: str, folder: Path, *, max_lines: int = MAX_LINES, max_bytes: int = MAX_BYTES
+    ) -> None:
+        """For requests to `path`, such as `/images/generations`; the file is in `folder`. Raises OSError."""
         self.endpoint = endpoint_of(path)
         self.lines = self.nbytes = 0
         self._max_lines, self._max_bytes = min(max_lines, MAX_LINES), min(max_bytes, MAX_BYTES)
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115  `close` closes it
+        # The system's folder for such files is often in memory.
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  `close` closes it
 
     def add(self, custom_id: str, body: bytes | CompositeBody) -> bool:
         """Write one line; False if the file has no room for it. Blocks; raises OSError and `RequestInvalidError`.

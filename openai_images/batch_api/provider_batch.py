@@ -48,16 +48,26 @@ class ProviderBatch:
     failed: int | None = None
     output_file_id: str | None = None
     error_file_id: str | None = None
+    input_file_id: str | None = None
     tag: str = ""
     reasons: tuple[str, ...] = field(default=(), repr=False)
     codes: tuple[str, ...] = ()
     is_queue_full: bool = False
     """Whether it failed because too many tokens of other batches are enqueued."""
 
+    def is_of(self, tag: str, input_file_id: str = "") -> bool:
+        """Whether it was created for this tag or, as some servers drop metadata, from this file."""
+        return self.tag == tag or (input_file_id != "" and self.input_file_id == input_file_id)
+
     @property
     def is_ended(self) -> bool:
         """Whether nothing more will come of it."""
         return self.status in _ENDED
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it will not run, or not all of it."""
+        return self.status != "completed" and (self.is_ended or self.status == "cancelling")
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -70,7 +80,9 @@ class ProviderBatch:
         `succeeded` are the lines with status 200, when all files were read to their end. Counts that do not add up, or
         were not filled in, prove nothing.
         """
-        if not self.is_ended or succeeded != self.completed or (self.total == 0 and succeeded):
+        if not self.is_ended or self.completed is None or succeeded != self.completed:
+            return False
+        if self.total == 0 and succeeded:
             return False
         return self.status != "completed" or 0 < (self.total or 0) <= self.completed + (self.failed or 0)
 
@@ -89,6 +101,7 @@ def read_provider_batch(doc: object) -> ProviderBatch | None:
         total=_count(counts, "total"),
         completed=_count(counts, "completed"),
         failed=_count(counts, "failed"),
+        input_file_id=_text(doc, "input_file_id"),
         output_file_id=_text(doc, "output_file_id"),
         error_file_id=_text(doc, "error_file_id"),
         tag=(_text(metadata, TAG) if is_object(metadata) else None) or "",

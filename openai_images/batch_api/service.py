@@ -1,7 +1,8 @@
 """`BatchService`: the calls of the provider's Batch API, by the client's key, connections and retries.
 
-Invariants: only creating a batch costs money: it is sent again only if it was provably not executed, and its error says
-whether that is known. Files, looks and cancellations are free, and sent again after any failure. Every wait has an end.
+Invariants: only creating a batch costs money: it is sent again only after a status that refuses it, or if nothing was
+sent; after anything else it may exist, whatever the answer says of sending again. Files, looks and cancellations are
+free, and sent again after any failure. Every wait has an end.
 Must not: decide what is sent.
 """
 
@@ -24,11 +25,14 @@ from openai_images.client.attempts import CallContext
 from openai_images.client.sources import FileSource
 from openai_images.errors import (
     APIConnectionError,
+    APIStatusError,
     ConfigurationError,
     DecodeError,
     ImagesError,
+    NotFoundError,
     OutcomeUnknownError,
     ResponseTooLargeError,
+    StatusOutcomeUnknownError,
     annotate,
 )
 from openai_images.http.endpoint import Endpoint
@@ -57,6 +61,9 @@ _SLOWEST_UPLOAD = 50_000
 """Bytes per second that an upload has time for, besides `Timeouts.total`."""
 
 _SUCCESS = range(200, 300)
+_REFUSALS: Final = frozenset({400, 401, 402, 403, 404, 405, 413, 422, 429})
+"""Statuses of a creation that was not executed. Behind others, such as a gateway's 409 or 503, the batch may exist."""
+
 _HEADERS = {
     "Accept": "application/json",
     "Accept-Encoding": "identity",
@@ -88,7 +95,7 @@ class BatchService:
             "completion_window": "24h",
             "metadata": {TAG: tag},
         }
-        return await self._retried(lambda: self._post("/batches", body, is_free=False))
+        return await self._retried(lambda: self._create(body))
 
     async def retrieve(self, batch_id: str) -> ProviderBatch:
         """Look at a batch. Raises `ImagesError`."""
@@ -99,20 +106,34 @@ class BatchService:
         path = f"/batches/{quote(batch_id, safe='')}/cancel"
         return await self._retried(lambda: self._post(path, None, is_free=True))
 
-    async def find(self, tag: str, since: float) -> list[ProviderBatch]:
-        """Return the batches with this tag, created since then (Unix seconds), the oldest first.
+    async def has_file(self, file_id: str) -> bool:
+        """Whether the project of this key has a file. Raises `ImagesError`."""
+        try:
+            await self._retried(lambda: self._get(f"/files/{quote(file_id, safe='')}"))
+        except NotFoundError:
+            return False
+        return True
 
-        Raises `ImagesError`, also where the list has no end.
+    async def find(self, tag: str, since: float, input_file_id: str = "") -> list[ProviderBatch]:
+        """Return the batches with this tag or input file, created since then (Unix seconds), the oldest first.
+
+        Raises `ImagesError`, also where the list was not read to its end.
         """
-        found: list[ProviderBatch] = []
+        seen: set[str] = set()
+        found: dict[str, ProviderBatch] = {}
         after: str | None = None
         for _ in range(_MAX_PAGES):
-            page, is_last = await self._retried(partial(self._list, after))
-            found += [batch for batch in page if batch.tag == tag]
-            if is_last or not page or _are_older(page, since - _CLOCK_MARGIN):
-                return sorted(found, key=lambda batch: batch.created_at or 0)
+            page, has_more = await self._retried(partial(self._list, after))
+            found |= {batch.id: batch for batch in page if batch.is_of(tag, input_file_id)}
+            has_new = not seen.issuperset(batch.id for batch in page)
+            seen.update(batch.id for batch in page)
+            is_end = has_more is False or not page or (has_more is None and not has_new)
+            if is_end or _are_older(page, since - _CLOCK_MARGIN):
+                return sorted(found.values(), key=lambda batch: batch.created_at or 0)
+            if not has_new:
+                break
             after = page[-1].id
-        raise DecodeError(f"the server's list of batches has no end ({_MAX_PAGES * _PAGE:,} were read)")
+        raise DecodeError(f"the server's list of batches has no end ({len(seen):,} were read)")
 
     async def open_file(self, file_id: str, start: int = 0) -> FileDownload:
         """Download a file from byte `start` on; the caller closes it. Raises `ImagesError`."""
@@ -147,17 +168,32 @@ class BatchService:
         )
         return self._read(document.status, document.headers, bytes(document.body), known, is_free=True)
 
+    async def _create(self, body: Mapping[str, Any]) -> ProviderBatch:
+        try:
+            return await self._post("/batches", body, is_free=False)
+        except APIStatusError as error:
+            if error.status_code in _REFUSALS or isinstance(error, OutcomeUnknownError):
+                raise
+            raise StatusOutcomeUnknownError(
+                f"{error}; the batch may exist all the same",
+                status_code=error.status_code,
+                code=error.code,
+                request_id=error.request_id,
+            ) from None
+
     async def _retrieve(self, batch_id: str) -> ProviderBatch:
         return _as_batch(await self._get(f"/batches/{quote(batch_id, safe='')}"))
 
-    async def _list(self, after: str | None) -> tuple[list[ProviderBatch], bool]:
+    async def _list(self, after: str | None) -> tuple[list[ProviderBatch], bool | None]:
+        """Return a page, and whether it says that there are more."""
         query = urlencode({"limit": _PAGE, **({"after": after} if after else {})})
         doc = await self._get(f"/batches?{query}")
         items = doc.get("data") if is_object(doc) else None
-        if not is_list(items):
+        batches = [batch for item in items if (batch := read_provider_batch(item))] if is_list(items) else []
+        if not batches and items != []:
             raise annotate(DecodeError("the server's list of batches is none"), {"maybe_billed": False})
-        batches = [batch for item in items if (batch := read_provider_batch(item)) is not None]
-        return batches, doc.get("has_more") is not True
+        has_more = doc.get("has_more")
+        return batches, has_more if isinstance(has_more, bool) else None
 
     async def _upload(self, file: InputFile) -> str:
         boundary = secrets.token_hex(16)

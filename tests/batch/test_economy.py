@@ -231,7 +231,7 @@ async def test_a_creation_that_did_not_happen_is_repeated(
     provider.creating = lambda: next(failures)
     ran = await run(client, many(3), out, economy=True)
     assert len(ran.done) == 3
-    assert provider.calls[:5] == ["upload", "create", "list", "list", "create"]
+    assert provider.calls[:6] == ["upload", "create", "list", "file", "list", "create"]
     assert SETTLE in time.slept
     assert len(provider.batches) == 1
 

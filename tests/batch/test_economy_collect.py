@@ -5,6 +5,7 @@ import errno
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from openai_images import (
     Batch,
     BatchItem,
     BatchOptions,
+    ConfigurationError,
+    EditRequest,
     ImagesClient,
     Limits,
     NotFoundError,
@@ -23,14 +26,18 @@ from openai_images import (
     ResponseTooLargeError,
 )
 from openai_images.batch import economy_submit
-from tests.helpers.batch_provider import BatchProvider, answer
-from tests.helpers.batch_runs import many, pictures, rows, run, states
-from tests.helpers.clients import FakeTime, client_of
+from tests.helpers.batch_provider import USAGE, BatchProvider, answer, replied
+from tests.helpers.batch_runs import MODEL, many, pictures, rows, run, states
+from tests.helpers.clients import B64, PNG, FakeTime, client_of
 from tests.helpers.crashing_filesystem import HastyDisk
 
 HOUR = 3600.0
 
 Answer = Callable[[web.Request], web.StreamResponse | None]
+
+
+def well(_: web.Request) -> None:
+    """Answer as it should."""
 
 
 class Provider(BatchProvider):
@@ -39,9 +46,9 @@ class Provider(BatchProvider):
     def __init__(self) -> None:
         """It answers as it should."""
         super().__init__()
-        self.looking: Answer = lambda _: None
-        self.reading: Answer = lambda _: None
-        self.cancelling: Answer = lambda _: None
+        self.looking: Answer = well
+        self.reading: Answer = well
+        self.cancelling: Answer = well
 
     async def _retrieve(self, request: web.Request) -> Any:
         self.calls += ["retrieve"] if (response := self.looking(request)) else []
@@ -192,7 +199,7 @@ async def test_one_bad_batch_keeps_no_other_waiting(
         assert (ran.summary.done, ran.summary.submitted) == (9, 3)
         if fault != "odd look":
             assert isinstance(ran.error, NotFoundError | PermissionDeniedError)
-    provider.looking = provider.reading = lambda _: None
+    provider.looking = provider.reading = well
     ran = await run(client, many(12), out, economy=True)
     assert (ran.error, ran.summary.done) == (None, 12)
     assert provider.calls.count("create") == 4
@@ -256,6 +263,43 @@ async def test_images_that_fit_nowhere_stay_at_the_provider(
     assert provider.calls.count("create") == 1
 
 
+async def test_lines_too_large_that_name_no_request(
+    client: ImagesClient, provider: Provider, out: Path
+) -> None:
+    """They concern nobody."""
+    real_end = provider.end
+
+    def end(batch: dict[str, Any], status: str) -> None:
+        real_end(batch, status)
+        provider.files[batch["output_file_id"]] += b"[" * 5_000_000 + b"\n"
+
+    provider.end = end  # type: ignore[method-assign]
+    ran = await run(client, many(3), out, economy=True)
+    assert (ran.error, ran.summary.done, rows(out)[-1]["step"]) == (None, 3, "ended")
+
+
+async def test_a_budget_and_unknown_costs_at_the_provider(
+    client: ImagesClient, provider: Provider, out: Path, tmp_path: Path
+) -> None:
+    """They are collected first; nothing is sent before their costs are known."""
+    photo = tmp_path / "fox.png"
+    photo.write_bytes(PNG)
+    edits = [
+        BatchItem(f"e{number}", EditRequest(f"{number} hats", image=photo, model=MODEL))
+        for number in range(3)
+    ]
+    usage = {**USAGE, "input_tokens_details": {"text_tokens": 4, "image_tokens": 6}}
+    provider.answer = lambda line: replied(line, {"created": 1, "data": [{"b64_json": B64}], "usage": usage})
+    await submit(client, provider, edits, out)
+    items = [*edits, *many(3)]
+    with pytest.raises(ConfigurationError, match="3 requests that are at the provider"):
+        await run(client, items, out, budget=Decimal(1))
+    ran = await run(client, items, out, economy=True, budget=Decimal(1))
+    assert (ran.error, ran.summary.reason, ran.summary.done) == (None, "budget", 3)
+    ran = await run(client, items, out, economy=True, budget=Decimal(1))
+    assert (ran.error, ran.summary.done) == (None, 6)
+
+
 async def test_images_over_the_limit_stay_at_the_provider(
     client: ImagesClient, provider: Provider, time: FakeTime, out: Path
 ) -> None:
@@ -296,7 +340,11 @@ async def test_an_outage_during_a_download(
 ) -> None:
     """It is waited for, as it is elsewhere."""
     left = iter(range(10))
-    provider.reading = lambda _: None if next(left, None) is None else status(500)
+
+    def reading(_: web.Request) -> web.Response | None:
+        return None if next(left, None) is None else status(500)
+
+    provider.reading = reading
     ran = await run(client, many(3), out, economy=True)
     assert (ran.error, ran.summary.done) == (None, 3)
     assert provider.calls.count("content") == 11
@@ -306,7 +354,8 @@ async def test_reasons_repeat_no_prompt(
     client: ImagesClient, provider: Provider, out: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Of any item: neither in a row, nor in an error, nor in a log."""
-    provider.status, provider.answer = "failed", lambda _: None
+    provider.status = "failed"
+    provider.answer = lambda _: None
     real_end = provider.end
 
     def end(batch: dict[str, Any], status: str) -> None:

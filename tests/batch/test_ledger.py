@@ -259,11 +259,14 @@ def test_a_batch_that_ended_without_an_answer() -> None:
     assert (ledger.batches, ledger.spending.upper_bound) == ({}, Decimal("0.75"))
 
 
-def test_a_row_of_a_batch_that_nobody_knows() -> None:
-    """Is that of a request like any other."""
-    (sent,) = parse_journal(b'{"state":"sent","key":"a","batch":"none"}\n').rows
+def test_a_batch_whose_first_row_is_lost() -> None:
+    """Is known by the rows of its items: it can be found by its tag."""
+    (sent,) = parse_journal(b'{"state":"sent","key":"a","batch":"t"}\n').rows
     ledger = Ledger.from_journal(JournalContents([sent]), {})
-    assert ledger.get("a").state == "unknown"
+    assert ledger.get("a").state == "submitted"
+    assert (ledger.batches["t"].since, list(ledger.batches["t"].keys)) == (0, ["a"])
+    ledger.add({**BATCH, "step": "created", "id": "batch_1"})
+    assert (ledger.batches["t"].since, ledger.batches["t"].id) == (BATCH["since"], "batch_1")
 
 
 @pytest.mark.parametrize(
@@ -276,6 +279,7 @@ def test_a_row_of_a_batch_that_nobody_knows() -> None:
         {"since": "x"},
         {"key": "a"},
         {"id": 5},
+        {"input_file_id": 5},
     ],
 )
 def test_odd_rows_of_batches(change: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,9 @@ def lines_of(file: InputFile) -> list[dict[str, Any]]:
     return [json.loads(line) for line in data.splitlines()]
 
 
-def test_lines() -> None:
+def test_lines(tmp_path: Path) -> None:
     """As the provider wants them."""
-    file = InputFile("/images/generations")
+    file = InputFile("/images/generations", tmp_path)
     assert file.add("a", BODY)
     assert file.add("b", BODY)
     assert file.endpoint == "/v1/images/generations"
@@ -36,6 +37,16 @@ def test_lines() -> None:
     file.close()
 
 
+def test_it_is_in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not in the system's, which may be in memory."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    file = InputFile("/images/generations", tmp_path)
+    assert file.add("a", BODY)
+    assert len(lines_of(file)) == 1
+    file.close()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_images_are_written_in_base64(tmp_path: Path) -> None:
     """From memory and from files, whatever their length."""
     data = bytes(range(256)) * 4_001
@@ -44,7 +55,7 @@ def test_images_are_written_in_base64(tmp_path: Path) -> None:
         BytesSource(memoryview(data), "image/png"),
         PathSource(str(tmp_path / "image"), len(data) - 1, "image/webp"),
     ]
-    file = InputFile("/images/edits")
+    file = InputFile("/images/edits", tmp_path)
     assert file.add("a", json_edit_body(BODY, EditImages(sources)))
     (line,) = lines_of(file)
     first, second = (image["image_url"].partition(",") for image in line["body"]["images"])
@@ -53,22 +64,22 @@ def test_images_are_written_in_base64(tmp_path: Path) -> None:
     file.close()
 
 
-def test_no_more_lines_than_allowed() -> None:
+def test_no_more_lines_than_allowed(tmp_path: Path) -> None:
     """Nor more bytes: what has no room is for the next file."""
-    file = InputFile("/images/generations", max_lines=2)
+    file = InputFile("/images/generations", tmp_path, max_lines=2)
     assert [file.add(str(number), BODY) for number in range(3)] == [True, True, False]
     assert len(lines_of(file)) == 2
     file.close()
     size = file.nbytes // 2
-    file = InputFile("/images/generations", max_bytes=size * 3 - 1)
+    file = InputFile("/images/generations", tmp_path, max_bytes=size * 3 - 1)
     assert [file.add(str(number), BODY) for number in range(3)] == [True, True, False]
     assert file.nbytes == size * 2
     file.close()
 
 
-def test_a_line_larger_than_a_file() -> None:
+def test_a_line_larger_than_a_file(tmp_path: Path) -> None:
     """It never fits."""
-    file = InputFile("/images/generations", max_bytes=50)
+    file = InputFile("/images/generations", tmp_path, max_bytes=50)
     with pytest.raises(RequestInvalidError, match="make its images smaller"):
         file.add("a", BODY)
     file.close()
@@ -76,7 +87,7 @@ def test_a_line_larger_than_a_file() -> None:
 
 def test_an_image_that_cannot_be_read_leaves_no_half_line(tmp_path: Path) -> None:
     """The file goes on as it was."""
-    file = InputFile("/images/edits")
+    file = InputFile("/images/edits", tmp_path)
     assert file.add("a", BODY)
     missing = CompositeBody(
         (b'{"x":"', Base64Source(PathSource(str(tmp_path / "none"), 5, "image/png")), b'"}')

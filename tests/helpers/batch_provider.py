@@ -38,8 +38,8 @@ class BatchProvider:
     """The server. `looks` at a batch until it ends as `status`; `answer` makes a line of an output file, or none.
 
     `creating` is called with the request before a batch is created, and may return a response in place of the real
-    one, or raise; `lost` does so after it was created. `content` changes the bytes of a file that is downloaded, which
-    may begin anywhere if it `has_ranges`.
+    one, or raise; `lost` does so after it was created, and `on_cancel` before one is cancelled. `content` changes the
+    bytes of a file that is downloaded, which may begin anywhere if it `has_ranges`; `page` changes a page of the list.
     """
 
     def __init__(self) -> None:
@@ -50,8 +50,10 @@ class BatchProvider:
         self.answer: Callable[[dict[str, Any]], dict[str, Any] | None] = answer
         self.creating: Callable[[], web.Response | None] = lambda: None
         self.lost: Callable[[], web.Response | None] = lambda: None
+        self.on_cancel: Callable[[], web.Response | None] = lambda: None
         self.has_ranges = True
         self.content: Callable[[bytes, int], bytes] = lambda data, _: data
+        self.page: Callable[[dict[str, Any]], dict[str, Any]] = lambda page: page
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, dict[str, Any]] = {}
         self.calls: list[str] = []
@@ -79,6 +81,7 @@ class BatchProvider:
         app.add_routes(
             [
                 web.post("/v1/files", self._upload),
+                web.get("/v1/files/{id}", self._file),
                 web.get("/v1/files/{id}/content", self._content),
                 web.post("/v1/batches", self._create),
                 web.get("/v1/batches", self._list),
@@ -125,6 +128,13 @@ class BatchProvider:
         assert isinstance(file, web.FileField)
         return web.json_response({"id": self._add(file.file.read()), "object": "file"})
 
+    async def _file(self, request: web.Request) -> web.Response:
+        self.calls.append("file")
+        name = request.match_info["id"]
+        if name not in self.files:
+            return web.json_response({"error": {"message": "No such File object", "code": None}}, status=404)
+        return web.json_response({"id": name, "object": "file"})
+
     async def _content(self, request: web.Request) -> web.StreamResponse:
         self.calls.append("content")
         name = request.match_info["id"]
@@ -168,7 +178,8 @@ class BatchProvider:
         names = list(self.batches)
         start = names.index(request.query["after"]) + 1 if "after" in request.query else 0
         page = [self.batches[name] for name in names[start : start + 2]]
-        return web.json_response({"object": "list", "data": page, "has_more": start + 2 < len(names)})
+        found = {"object": "list", "data": page, "has_more": start + 2 < len(names)}
+        return web.json_response(self.page(found))
 
     async def _retrieve(self, request: web.Request) -> web.Response:
         self.calls.append("retrieve")
@@ -183,6 +194,8 @@ class BatchProvider:
 
     async def _cancel(self, request: web.Request) -> web.Response:
         self.calls.append("cancel")
+        if (response := self.on_cancel()) is not None:
+            return response
         batch = self.batches[request.match_info["id"]]
         batch["status"] = "cancelling"
         return web.json_response(batch)
