@@ -1,6 +1,7 @@
 """What a worker is given: the job that all items share, and one item; both can be pickled.
 
-Invariants: no key is in them: a worker takes it from its own environment.
+Invariants: no key, no header whose name tells of a secret, and no password of a Redis server is in them: a worker takes
+them from its own environment.
 """
 
 # ruff: noqa: SLF001
@@ -18,8 +19,8 @@ from openai_images.batch.models import BatchOptions
 from openai_images.batch.run_state import WorkItem
 from openai_images.client.client import ImagesClient
 from openai_images.client.endpoint_source import EndpointArguments
+from openai_images.cluster.worker_secrets import is_secret, read_headers, with_password, without_password
 from openai_images.errors import ConfigurationError
-from openai_images.http.endpoint import credentials
 from openai_images.models.options import Limits, RetryPolicy, Timeouts
 from openai_images.validation.validator import Mode
 
@@ -37,9 +38,11 @@ sent, or not executed). `rows` are what this worker wrote for it, as the journal
 
 @frozen(kw_only=True)
 class ClientSpec:
-    """Builds a client like another one in another process; the key is of that process's environment."""
+    """Builds a client like another one in another process; its secrets are of that process's environment."""
 
     endpoint: EndpointArguments = field(repr=False)
+    secret_headers: tuple[str, ...] = ()
+    has_secret_limit: bool = False
     model: str | None
     timeouts: Timeouts
     retry: RetryPolicy
@@ -60,7 +63,9 @@ class ClientSpec:
                 f"a client with {unsendable[0]}= cannot be built in other processes: leave it out and set "
                 "SSL_CERT_FILE or HTTPS_PROXY there, or give the job a function of a module that builds the client"
             )
-        headers = {name: value for name, value in arguments.headers.items() if not credentials({name: value})}
+        headers = {name: value for name, value in arguments.headers.items() if not is_secret(name)}
+        limits = without_password(client._limits)
+        held_back = tuple(name for name in arguments.headers if name not in headers)
         arguments = arguments._replace(headers=headers, api_key=None)
         if arguments.azure is None:
             arguments = arguments._replace(base_url=client.base_url)
@@ -68,10 +73,12 @@ class ClientSpec:
             arguments = arguments._replace(azure=evolve(arguments.azure, api_key=None, token_provider=None))
         return cls(
             endpoint=arguments,
+            secret_headers=held_back,
+            has_secret_limit=limits != client._limits,
             model=client._model,
             timeouts=settings.timeouts,
             retry=settings.retry,
-            limits=client._limits,
+            limits=limits,
             trust_env=settings.trust_env,
             validate=settings.validate,
             split=settings.split,
@@ -85,11 +92,11 @@ class ClientSpec:
             base_url=base_url,
             organization=self.endpoint.organization,
             project=self.endpoint.project,
-            headers=self.endpoint.headers,
+            headers={**self.endpoint.headers, **read_headers(self.secret_headers)},
             model=self.model,
             timeouts=self.timeouts,
             retry=self.retry,
-            limits=self.limits,
+            limits=with_password(self.limits) if self.has_secret_limit else self.limits,
             trust_env=self.trust_env,
             validate=self.validate,
             split=self.split,
