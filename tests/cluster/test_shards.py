@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import json
 import re
 from pathlib import Path
 from typing import Any
