@@ -1,7 +1,8 @@
 """Tries again what a storage failed to do: one failing write of thousands must not end a run.
 
-Invariants: what is tried again may be done twice. It is tried for a minute at most, which is announced. Errors that
-last, such as a full disk, are raised at once. Blocks.
+Invariants: what is tried again may be done twice. It is tried for a minute at most, which is announced; after a
+minute in vain calls are tried once, until one succeeds. Errors that last, such as a full disk, are raised at once.
+Blocks.
 """
 
 from __future__ import annotations
@@ -31,18 +32,23 @@ class Retrier:
     place: str
     sleep: Callable[[float], None]
     _has_explained: bool = False
+    _is_down: bool = False
 
     def run(self, call: Callable[[], _T]) -> _T:
         """What the call returns. Raises the OSError of its last try."""
-        for seconds in _PAUSES:
+        for seconds in (*(() if self._is_down else _PAUSES), None):
             try:
-                return call()
+                answer = call()
             except OSError as error:
-                if _lasts(error):
+                if seconds is None or _lasts(error):
+                    self._is_down = True
                     raise
                 self._explain(error)
-            self.sleep(seconds)
-        return call()
+                self.sleep(seconds)
+            else:
+                self._is_down = False
+                return answer
+        raise AssertionError
 
     def _explain(self, error: OSError) -> None:
         if not self._has_explained:

@@ -45,6 +45,8 @@ from openai_images.models.completeness import flaw_of
 from openai_images.models.image import Image
 
 _READERS: Final = 16
+_AHEAD: Final = 1_000
+"""Attempts that are read before the rows of the first one are used: it bounds the memory."""
 
 
 class Attempt(NamedTuple):
@@ -117,8 +119,9 @@ def read_attempts(
         return [_with_key(line, keys[id_]) for line in lines] if keys[id_] else lines
 
     with ThreadPoolExecutor(_READERS, "openai_images storage") as threads:
-        for lines in threads.map(lines_of, wanted):
-            yield from lines
+        for start in range(0, len(wanted), _AHEAD):
+            for lines in threads.map(lines_of, wanted[start : start + _AHEAD]):
+                yield from lines
 
 
 def _read_attempt(storage: Storage, id_: str, attempt: Attempt) -> list[RowLine]:

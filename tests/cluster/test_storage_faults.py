@@ -189,8 +189,8 @@ async def test_a_hiccup_is_waited_for(
 
 
 async def test_a_storage_that_is_gone(storage: FaultyStorage, store: ClaimStore, slept: list[float]) -> None:
-    """The image is saved on this machine after a minute, and at once on a full disk; the record says on which."""
-    for code, seconds in ((errno.EIO, 60.5), (errno.ENOSPC, 0)):
+    """The image is saved on this machine after a minute, and at once from then on; the record says on which."""
+    for code, seconds in ((errno.EIO, 60.5), (errno.EIO, 0)):
         slept.clear()
         storage.before = Fails("images/", 99, code)
         stored = await asyncio.to_thread(store.save, "fox", [Image.from_bytes(PNG)], 1)
@@ -201,6 +201,19 @@ async def test_a_storage_that_is_gone(storage: FaultyStorage, store: ClaimStore,
     outside = {"name": stored.files[0].name, "nbytes": len(PNG), "sha256": "0"}
     await append(store, SENT, {**DONE, "files": [outside]})
     assert read_rows(storage, record_name(ID, 1))[-1]["worker"] == "host:1"
+
+
+async def test_a_full_disk_is_not_waited_for(
+    storage: FaultyStorage, store: ClaimStore, slept: list[float]
+) -> None:
+    """That lasts; and a storage that is back is waited for again."""
+    storage.before = Fails("images/", 99, errno.ENOSPC)
+    stored = await asyncio.to_thread(store.save, "fox", [Image.from_bytes(PNG)], 1)
+    assert (stored.error is not None, slept) == (True, [])
+    for times in (0, 1):
+        storage.before = Fails("images/", times)
+        assert (await asyncio.to_thread(store.save, "fox", [Image.from_bytes(PNG)], 1)).error is None
+    assert slept == [0.5]
 
 
 async def test_nobody_replaces_the_rows_of_another(storage: FaultyStorage, store: ClaimStore) -> None:
