@@ -21,6 +21,7 @@ from openai_images.batch.contact_sheet import write_page
 from openai_images.batch.image_records import write_records
 from openai_images.batch.items import ResolvedItem
 from openai_images.batch.journal import FORMAT, encode_row
+from openai_images.batch.journal_reader import JournalRow
 from openai_images.batch.ledger import Ledger
 from openai_images.batch.models import BatchOptions, BatchSummary
 from openai_images.batch.plan import BatchStatus, StopReason, make_plan
@@ -138,7 +139,7 @@ class _Compaction:
 
     def _open_claims(self, lines: Iterable[bytes], status: BatchStatus) -> Iterator[OpenClaim]:
         unknown = {key for key in self.ids if status.state(key) == "unknown"}
-        rows = map(json.loads, lines) if unknown else iter(())
+        rows: Iterable[JournalRow] = map(json.loads, lines) if unknown else ()
         claims = {row["key"]: row for row in rows if row["key"] in unknown and row["state"] == "sent"}
         for key, row in claims.items():
             attempt = str(row.get("record", "")).rpartition(".")[2]
