@@ -176,10 +176,14 @@ class Snapshot:
         """As it is now."""
         files, mine = job.files, set(job.prompts)
         records: dict[str, list[dict[str, Any]]] = {}
-        for name in files.names("records"):
-            records[name.removesuffix(".json")] = [
-                json.loads(line) for line in files.read(f"records/{name}").splitlines()
-            ]
+        for name in sorted(
+            files.names("records"), key=lambda name: "-" in name
+        ):  # what others added comes last
+            attempt, _, added = name.removesuffix(".json").partition("-")
+            if added and attempt not in records:
+                records[attempt] = [json.loads(files.read(f"claims/{attempt}"))]
+            rows = [json.loads(line) for line in files.read(f"records/{name}").splitlines()]
+            records.setdefault(attempt, []).extend(rows)
         pictures = {
             name: hashlib.sha256(files.read(f"images/{name}")).hexdigest() for name in files.names("images")
         }

@@ -1,7 +1,8 @@
 """Claims and records in place of a journal: the rows of each attempt at an item are an object of their own.
 
 Invariants: before a request's first byte its claim was created by this process, which nobody else can have done; only
-who claimed an attempt records its end; an image is stored before its row, under the item's name, and replaces none.
+who claimed an attempt writes its record, others add rows under names of their own; an image is stored before its row,
+under the item's name, and replaces none. What fails is tried again for a minute.
 Must not: decide what a row says, or whether an item is sent.
 """
 
@@ -11,8 +12,12 @@ import asyncio
 import json
 import os
 import socket
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 from attrs import define, evolve, field, frozen
@@ -24,7 +29,17 @@ from openai_images.batch.image_files import ImageStore, StoredImages, file_name
 from openai_images.batch.item_store import ItemTakenError
 from openai_images.batch.journal import encode_row
 from openai_images.batch.journal_reader import JournalRow, StoredFile, parse_line
-from openai_images.cluster.names import IMAGES, attempt_name, claim_name, record_name
+from openai_images.batch.ledger import Ledger
+from openai_images.cluster.names import (
+    IMAGES,
+    RECORDS,
+    added_name,
+    attempt_name,
+    claim_name,
+    parse_record,
+    record_name,
+)
+from openai_images.cluster.retrying import Retrier
 from openai_images.cluster.storage import FolderStorage, Storage
 from openai_images.models.image import Image
 
@@ -44,7 +59,8 @@ class Claimant:
 class _Item:
     """An item of this process: its last attempt, and whether this process may record the end of that.
 
-    `rows` are all of that attempt's if this process has claimed it; `new_rows` are what was written for the item.
+    `rows` are all of that attempt's while this process, which `has_claimed` it, expects its end; `new_rows` are what
+    was written for the item.
     """
 
     id: str
@@ -52,15 +68,24 @@ class _Item:
     is_owner: bool
     rows: list[JournalRow] = field(factory=list[JournalRow])
     new_rows: list[JournalRow] = field(factory=list[JournalRow])
-    has_record: bool = False
+    has_claimed: bool = False
 
 
 class ClaimStore:
     """`begin` an item before its first row, and `take` its rows after the last one."""
 
-    def __init__(self, storage: Storage, claimant: Claimant, disk: Disk, *, keeps_rows: bool = False) -> None:
-        """Only with `keeps_rows` the rows of an item can be taken."""
+    def __init__(
+        self,
+        storage: Storage,
+        claimant: Claimant,
+        disk: Disk,
+        *,
+        keeps_rows: bool = False,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Only with `keeps_rows` the rows of an item can be taken; `sleep` blocks a thread."""
         self._storage = storage
+        self._retrier = Retrier(storage.place, sleep)
         self._keeps_rows = keeps_rows
         self._claimant = claimant
         self._items: dict[str, _Item] = {}
@@ -69,7 +94,7 @@ class ClaimStore:
         self.images_folder: Path | None = (
             storage.root / IMAGES if isinstance(storage, FolderStorage) else None
         )
-        self.save = StorageImages(storage, disk).save
+        self.save = StorageImages(storage, disk, self._retrier).save
 
     def begin(self, key: str, id_: str, attempt: int, *, is_owner: bool = False) -> None:
         """An item with so many attempts before; `is_owner` where its images are to be fetched, not requested."""
@@ -97,51 +122,112 @@ class ClaimStore:
         await run_to_completion(asyncio.get_running_loop().run_in_executor(self._threads, call))
 
     def _claim(self, item: _Item, row: JournalRow) -> None:
+        if not item.has_claimed:
+            fetches, item.is_owner = item.is_owner, False  # no row from here on is about that attempt
+            settled = partial(read_settled, self._storage, item.id, item.attempt, fetches=fetches)
+            if self._retrier.run(settled):
+                raise _taken_error(row)
         attempt = item.attempt + 1
         row = {**row, "record": attempt_name(item.id, attempt)}
         about = {"run": self._claimant.run, "worker": self._claimant.worker, "token": os.urandom(8).hex()}
-        if not self._storage.create(claim_name(item.id, attempt), encode_row({**row, **about})):
-            msg = f"another worker has claimed {row['key'][:60]!r}: nothing was sent here"
-            raise ItemTakenError(msg)
-        item.attempt, item.is_owner, item.rows, item.has_record = attempt, True, [row], False
+        name, data = claim_name(item.id, attempt), encode_row({**row, **about})
+        try:
+            is_created = self._retrier.run(partial(self._storage.create, name, data))
+        except OSError:
+            with suppress(OSError):
+                if (
+                    self._storage.read(name) == data
+                ):  # perhaps not for good; its record says that nothing was sent
+                    self._own(item, attempt, row)
+            raise
+        if not is_created:
+            raise _taken_error(row)
+        self._own(item, attempt, row)
+
+    def _own(self, item: _Item, attempt: int, row: JournalRow) -> None:
+        item.attempt, item.is_owner, item.has_claimed, item.rows = attempt, True, True, [row]
         if self._keeps_rows:
             item.new_rows.append(row)
 
     def _record(self, item: _Item, row: JournalRow) -> None:
         row = {**row, "record": attempt_name(item.id, item.attempt)}
-        name = record_name(item.id, item.attempt)
+        if any(StoredFile.from_row(file).is_outside for file in row.get("files", ())):
+            row["worker"] = self._claimant.worker
         rows = [*item.rows, row]
-        if item.has_record:
-            self._storage.put(name, _encode(rows))
-        else:
-            extend_record(self._storage, name, rows)
+        if item.rows:
+            name = record_name(item.id, item.attempt)
+            self._retrier.run(partial(self._storage.put, name, _encode(rows)))
+        else:  # another process has claimed it, and its images are fetched here; or it shares those of another item
+            self._retrier.run(partial(add_row, self._storage, item.id, item.attempt, row))
         if self._keeps_rows:
             item.new_rows.append(row)
-        if item.rows:  # otherwise another process has claimed it, and its images are fetched here
-            item.rows, item.has_record = rows, True
         if row["state"] == "refused":
             item.is_owner = False
-        if row["state"] != "away":  # nothing more is expected
-            item.rows = []
+        if item.rows:
+            item.rows = rows if row["state"] == "away" else []  # otherwise nothing more is expected
 
 
-def extend_record(storage: Storage, name: str, rows: Sequence[JournalRow]) -> None:
-    """Store the rows of an attempt; of a record that is there already only the last one is added. Raises OSError."""
-    data = _encode(rows)
-    if not storage.create(name, data):
-        earlier = storage.read(name)
-        if not earlier.endswith(data.splitlines(keepends=True)[-1]):
-            storage.put(name, earlier + encode_row(rows[-1]))
+def _taken_error(row: JournalRow) -> ItemTakenError:
+    return ItemTakenError(f"another worker has claimed {row['key'][:60]!r}: nothing was sent here")
+
+
+def add_row(storage: Storage, id_: str, attempt: int, row: JournalRow) -> None:
+    """Store a row about an attempt that this process has not claimed: nobody's rows are replaced. Raises OSError."""
+    data = encode_row(row)
+    for number in count(1):
+        if storage.create(added_name(id_, attempt, number), data):
+            return
+
+
+def read_lines(storage: Storage, name: str, added: int | None = None) -> list[bytes]:
+    """The rows of a claim, or of a record and of so many `added` to it (None: look for them). Raises OSError.
+
+    Those that say "done" are the last ones: nothing that another process found out undoes that.
+    """
+    lines: list[bytes] = []
+    with suppress(FileNotFoundError):
+        lines += row_lines(storage.read(name))
+    attempt = parse_record(name) if name.startswith(RECORDS) else None
+    if attempt is not None:
+        with suppress(FileNotFoundError):
+            for number in count(1) if added is None else range(1, added + 1):
+                lines += row_lines(storage.read(added_name(attempt.id, attempt.number, number)))
+    return sorted(lines, key=_is_done) if added != 0 else lines
 
 
 def read_rows(storage: Storage, name: str) -> list[JournalRow]:
-    """The rows of a claim or of a record, as they were written. Raises FileNotFoundError and OSError."""
-    return [json.loads(line) for line in row_lines(storage.read(name))]
+    """The rows of a claim, or of a record with those added to it. Raises FileNotFoundError where there is none."""
+    lines = read_lines(storage, name)
+    if not lines:
+        raise FileNotFoundError(name)
+    return [json.loads(line) for line in lines]
+
+
+def read_settled(storage: Storage, id_: str, attempt: int, *, fetches: bool) -> list[JournalRow]:
+    """The rows of an attempt after which nothing is to be sent, whatever was planned; otherwise none. Raises OSError.
+
+    Its images are stored, or remote: with `fetches` it is known that they are, and that they may be requested again.
+    """
+    if not attempt:
+        return []
+    rows = [json.loads(line) for line in read_lines(storage, record_name(id_, attempt))]
+    ledger = Ledger()
+    for row in rows:
+        ledger.add({**row, "key": ""})
+    record = ledger.get("")
+    is_stored = record.state == "done" and all(
+        file.is_outside or storage.exists(file.name) for file in record.files
+    )
+    return rows if is_stored or (record.state == "away" and not fetches) else []
 
 
 def row_lines(data: bytes) -> list[bytes]:
     """The lines of a claim, a record or a journal that are one row each."""
     return [line for line in data.splitlines(keepends=True) if len(parse_line(line).rows) == 1]
+
+
+def _is_done(line: bytes) -> bool:
+    return bool(json.loads(line)["state"] == "done")
 
 
 def _encode(rows: Sequence[JournalRow]) -> bytes:
@@ -151,9 +237,10 @@ def _encode(rows: Sequence[JournalRow]) -> bytes:
 class StorageImages(ImageStore):
     """Stores images under their item's name; a paid image that the storage does not take goes to a fallback folder."""
 
-    def __init__(self, storage: Storage, disk: Disk) -> None:
+    def __init__(self, storage: Storage, disk: Disk, retrier: Retrier | None = None) -> None:
         super().__init__(disk, Path(os.devnull))
         self._storage = storage
+        self._retrier = retrier or Retrier(storage.place, time.sleep)
 
     @property
     def place(self) -> str:
@@ -161,7 +248,7 @@ class StorageImages(ImageStore):
         return self._storage.url(IMAGES)
 
     def _store(self, images_by_stem: Sequence[tuple[str, Image]]) -> StoredImages:
-        pairs = [(image, self._create(file_name(stem, image), image)) for stem, image in images_by_stem]
+        pairs = [(image, self.create(file_name(stem, image), image)) for stem, image in images_by_stem]
         if isinstance(self._storage, FolderStorage):
             root = self._storage.root
             images = [evolve(image, data=None, path=root / file.name) for image, file in pairs]
@@ -169,13 +256,16 @@ class StorageImages(ImageStore):
             images = [image for image, _ in pairs]
         return StoredImages(tuple(images), tuple(file for _, file in pairs))
 
-    def _create(self, name: str, image: Image) -> StoredFile:
-        """Store under the first free one of the names; an image that is there already is this one."""
-        data = image.data
+    def create(self, name: str, image: Image) -> StoredFile:
+        """Store under the first free one of the names; an image that is there already is this one. Raises OSError."""
         stem, suffix = stem_of(name), Path(name).suffix
-        number = 1
-        while not self._storage.create(f"{IMAGES}/{name}", data):
-            number += 1
+        for number in count(2):
+            if self._retrier.run(partial(self._storage.create, f"{IMAGES}/{name}", image.data)):
+                break
             name = f"{stem}.{number}{suffix}"
-        facts = (image.nbytes, image.sha256, 0, image.width, image.height, image.media_type)
-        return StoredFile(f"{IMAGES}/{name}", *facts)
+        return stored_file(f"{IMAGES}/{name}", image)
+
+
+def stored_file(name: str, image: Image) -> StoredFile:
+    """What a row says of an image."""
+    return StoredFile(name, image.nbytes, image.sha256, 0, image.width, image.height, image.media_type)

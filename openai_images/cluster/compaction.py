@@ -21,6 +21,7 @@ from openai_images.batch.contact_sheet import write_page
 from openai_images.batch.image_records import write_records
 from openai_images.batch.items import ResolvedItem
 from openai_images.batch.journal import FORMAT, encode_row
+from openai_images.batch.journal_reader import JournalRow
 from openai_images.batch.ledger import Ledger
 from openai_images.batch.models import BatchOptions, BatchSummary
 from openai_images.batch.plan import BatchStatus, StopReason, make_plan
@@ -91,12 +92,10 @@ class _Compaction:
         name = runs[-1].get("input") if runs else None
         self.items, self.ids = read_input(self.storage, name) if isinstance(name, str) else ([], {})
         known = self._known_lines()
-        listing, lines = self._read(known)
-        ledger = make_ledger(lines)
+        listing, lines, ledger = self._read(known)
         images = Images(self.storage, listing, str(runs[-1].get("at", "")) if runs else "")
         if images.adopt(self.ids, ledger):
-            listing, lines = self._read(known)
-            ledger = make_ledger(lines)
+            listing, lines, ledger = self._read(known)
         plan = make_plan(self.items, ledger, images.findings(self.ids, ledger, ()), BatchOptions())
         status = BatchStatus(plan, ledger)
         summary = status.summary(self.ids, StopReason(), 0.0)
@@ -118,24 +117,31 @@ class _Compaction:
                     known.setdefault(record, []).append(line)
         return known
 
-    def _read(self, known: Mapping[str, Sequence[bytes]]) -> tuple[Listing, list[RowLine]]:
-        """What is in storage, and the rows of all items: of the newest input, and of earlier ones."""
-        listing = list_storage(self.storage)
-        keys = {id_: key for key, id_ in self.ids.items()}
-        lines = list(read_attempts(self.storage, listing, keys, known))
-        earlier = {id_: "" for id_ in listing.attempts if id_ not in keys}
-        for line in read_attempts(self.storage, listing, earlier, known):
-            if line.row["key"] not in self.ids:  # otherwise the key is another item's now
-                lines.append(line)  # noqa: PERF401  with its reason
-        return listing, lines
+    def _read(self, known: Mapping[str, Sequence[bytes]]) -> tuple[Listing, list[bytes], Ledger]:
+        """What is in storage, the rows of all items, and their sum: of the newest input, and of earlier ones.
 
-    def _open_claims(self, lines: Iterable[RowLine], status: BatchStatus) -> Iterator[OpenClaim]:
+        Rows are kept as lines: parsed ones would need several times the memory.
+        """
+        listing, lines = list_storage(self.storage), list[bytes]()
+        keys = {id_: key for key, id_ in self.ids.items()}
+
+        def read() -> Iterator[RowLine]:
+            for line in read_attempts(self.storage, listing, keys, known):
+                lines.append(line.text)
+                yield line
+            earlier = {id_: "" for id_ in listing.attempts if id_ not in keys}
+            for line in read_attempts(self.storage, listing, earlier, known):
+                if line.row["key"] not in self.ids:  # otherwise the key is another item's now
+                    lines.append(line.text)
+                    yield line
+
+        ledger = make_ledger(read())
+        return listing, lines, ledger
+
+    def _open_claims(self, lines: Iterable[bytes], status: BatchStatus) -> Iterator[OpenClaim]:
         unknown = {key for key in self.ids if status.state(key) == "unknown"}
-        claims = {
-            line.row["key"]: line.row
-            for line in lines
-            if line.row["key"] in unknown and line.row["state"] == "sent"
-        }
+        rows: Iterable[JournalRow] = map(json.loads, lines) if unknown else ()
+        claims = {row["key"]: row for row in rows if row["key"] in unknown and row["state"] == "sent"}
         for key, row in claims.items():
             attempt = str(row.get("record", "")).rpartition(".")[2]
             yield OpenClaim(
@@ -147,7 +153,7 @@ class _Compaction:
             )
 
     def _write(
-        self, lines: Iterable[RowLine], ledger: Ledger, status: BatchStatus, summary: BatchSummary
+        self, lines: Iterable[bytes], ledger: Ledger, status: BatchStatus, summary: BatchSummary
     ) -> None:
         begun = {
             "state": "begun",
@@ -156,7 +162,7 @@ class _Compaction:
             "version": __version__,
             "items": summary.total,
         }
-        self.storage.put(_JOURNAL, b"".join([encode_row(begun), *(line.text for line in lines)]))
+        self.storage.put(_JOURNAL, b"".join([encode_row(begun), *lines]))
         if isinstance(self.storage, FolderStorage):
             write_records(self.storage.root, self.items, ledger, self.options)
             write_page(self.storage.root, self.items, status, summary, self.options)

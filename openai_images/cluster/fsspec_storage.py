@@ -7,6 +7,7 @@ no listing is cached.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any, Final, TypeVar
@@ -18,13 +19,18 @@ _EXCLUSIVE: Final = frozenset({"s3", "s3a", "gs", "gcs"})
 """Stores whose `pipe_file(mode="create")` is a conditional put; fsspec's own only looks whether the name is there."""
 
 _TRIAL: Final = "claims/trial"
+_PAUSES: Final = (0.1, 0.3, 1.0)
+"""Seconds between tries to find out whether a name was created; the store's package tries each of its calls, too."""
+
 _T = TypeVar("_T")
 
 
 class FsspecStorage:
     """A URL. Raises `ConfigurationError` where claims cannot be kept there, and OSError."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        """`sleep` blocks a thread."""
+        self._sleep = sleep
         self.place = url.rstrip("/")
         scheme = url.partition("://")[0]
         if scheme not in _EXCLUSIVE:
@@ -36,17 +42,23 @@ class FsspecStorage:
         self._reject_overwriting()
 
     def create(self, name: str, data: bytes) -> bool:
-        """A conditional put."""
-        try:
-            self._fs.pipe_file(self._path(name), data, mode="create")
-        except FileExistsError:
-            # A put whose reply was lost is sent again, and then finds the object that it made itself.
-            return self._read_or_none(name) == data
-        except Exception as error:
-            if self._read_or_none(name) == data:
+        """A conditional put; after an error the object says who has created it, if anybody has."""
+        for seconds in (*_PAUSES, None):
+            try:
+                self._fs.pipe_file(self._path(name), data, mode="create")
+            except Exception as error:
+                # A put whose reply was lost is sent again by the store's package, and finds what it made itself; S3
+                # rejects one of two at the same time (409 ConditionalRequestConflict), and says no more.
+                failure = storage_error(self.place, name, error)
+                found = self._read_or_none(name)
+                if found is not None:
+                    return found == data
+                if seconds is None or isinstance(error, PermissionError | FileNotFoundError):
+                    raise failure from error
+                self._sleep(seconds)
+            else:
                 return True
-            raise storage_error(self.place, name, error) from error
-        return True
+        raise AssertionError
 
     def put(self, name: str, data: bytes) -> None:
         """A put, which an object store makes visible whole."""
@@ -89,10 +101,17 @@ class FsspecStorage:
             raise storage_error(self.place, name, error) from error
 
     def _read_or_none(self, name: str) -> bytes | None:
-        try:
-            return self.read(name)
-        except OSError:
-            return None
+        """The object, or None where there is none. Raises the OSError of its last try."""
+        for seconds in (*_PAUSES, None):
+            try:
+                return self.read(name)
+            except FileNotFoundError:
+                return None
+            except OSError:
+                if seconds is None:
+                    raise
+                self._sleep(seconds)
+        raise AssertionError
 
     def _reject_overwriting(self) -> None:
         """Create one name twice: some compatible servers ignore the condition."""

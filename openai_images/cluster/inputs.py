@@ -49,14 +49,19 @@ def write_input(
 
 
 def read_runs(storage: Storage) -> list[JournalRow]:
-    """The runs that were begun, the newest last. Raises OSError."""
+    """The runs that were begun, the newest last, by what each found there: clocks differ. Raises OSError."""
     runs: list[JournalRow] = []
     for entry in storage.list(RUNS):
         with suppress(ValueError):
             run: object = json.loads(storage.read(entry.name))
             if is_object(run):
                 runs.append(run)
-    return sorted(runs, key=lambda run: str(run.get("at", "")))
+    return sorted(runs, key=_order)
+
+
+def _order(run: JournalRow) -> tuple[int, str]:
+    earlier = run.get("earlier")
+    return earlier if isinstance(earlier, int) else 0, str(run.get("at", ""))
 
 
 def read_input(storage: Storage, name: str) -> tuple[list[ResolvedItem], dict[str, str]]:

@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from openai_images._util.filenames import stem_from_key
 from openai_images.batch.items import ResolvedItem
@@ -22,7 +22,9 @@ INPUTS: Final = "inputs"
 RUNS: Final = "runs"
 
 _SHORT_ID = 12
-_ATTEMPT = re.compile(r"(?:claims|records)/(?P<id>[0-9a-f]{64})\.(?P<attempt>[0-9]{1,9})(?:\.json)?")
+_ATTEMPT = re.compile(
+    r"(?:claims|records)/(?P<id>[0-9a-f]{64})\.(?P<attempt>[0-9]{1,9})(?:-(?P<added>[0-9]{1,9}))?(?:\.json)?"
+)
 
 
 def item_id(digest: str, sample: int) -> str:
@@ -60,7 +62,26 @@ def record_name(id_: str, attempt: int) -> str:
     return f"{RECORDS}/{id_}.{attempt}.json"
 
 
-def parse_attempt(name: str) -> tuple[str, int] | None:
+def added_name(id_: str, attempt: int, number: int) -> str:
+    """The object with a row that another process than the attempt's adds to its record, `number` from 1."""
+    return f"{RECORDS}/{id_}.{attempt}-{number}.json"
+
+
+class RecordName(NamedTuple):
+    """What a claim or record is about; `added` is the number of a row that was added to it, 0 for itself."""
+
+    id: str
+    number: int
+    added: int = 0
+
+
+def parse_record(name: str) -> RecordName | None:
     """The id and the number of a claim or record; None for another name."""
     match = _ATTEMPT.fullmatch(name)
-    return None if match is None else (match["id"], int(match["attempt"]))
+    return None if match is None else RecordName(match["id"], int(match["attempt"]), int(match["added"] or 0))
+
+
+def parse_attempt(name: str) -> tuple[str, int] | None:
+    """The id and the number of the attempt of a claim or record; None for another name."""
+    parsed = parse_record(name)
+    return None if parsed is None else parsed[:2]

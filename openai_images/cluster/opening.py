@@ -125,6 +125,7 @@ def open_shared(
             "version": __version__,
             "at": images.at,
             "worker": claimant.worker,
+            "earlier": sum(1 for _ in storage.list(RUNS)),
         }
         about |= {**run.about, "input": name, "items": len(items), "to_send": len(plan.to_send)}
         storage.create(f"{RUNS}/{claimant.run}.json", encode_row(about))

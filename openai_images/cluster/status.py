@@ -8,17 +8,20 @@ Must not: decide by a time; remove anything.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from decimal import Decimal
+from itertools import chain, count, takewhile
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from attrs import define, evolve, field
 
 from openai_images._util.filenames import image_stems, stem_of
+from openai_images.batch.filesystem import Disk
 from openai_images.batch.image_files import file_name
 from openai_images.batch.items import ResolvedItem
 from openai_images.batch.journal import dated_row, done_row, encode_row
@@ -26,14 +29,14 @@ from openai_images.batch.journal_reader import JournalRow, StoredFile, parse_lin
 from openai_images.batch.ledger import ItemRecord, Ledger
 from openai_images.batch.models import BatchPlan
 from openai_images.batch.plan import FolderFindings
-from openai_images.cluster.claim_store import extend_record, row_lines
+from openai_images.cluster.claim_store import StorageImages, add_row, read_lines, stored_file
 from openai_images.cluster.names import (
     CLAIMS,
     IMAGES,
     RECORDS,
     attempt_name,
     claim_name,
-    parse_attempt,
+    parse_record,
     record_name,
 )
 from openai_images.cluster.storage import FolderStorage, Storage
@@ -42,13 +45,17 @@ from openai_images.models.completeness import flaw_of
 from openai_images.models.image import Image
 
 _READERS: Final = 16
+_AHEAD: Final = 1_000
+"""Attempts that are read before the rows of the first one are used: it bounds the memory."""
 
 
 class Attempt(NamedTuple):
-    """One attempt at an item: its number, and whether it has a record."""
+    """One attempt at an item: its number, whether it has a record, how many rows others `added`, and bytes of both."""
 
     number: int
     has_record: bool
+    added: int = 0
+    nbytes: int = 0
 
 
 @define
@@ -66,17 +73,22 @@ class Listing:
 
 def list_storage(storage: Storage) -> Listing:
     """Claims first, then records, then images. Raises OSError."""
-    claims = _attempts(storage, CLAIMS)
-    records = _attempts(storage, RECORDS)
+    found: dict[tuple[str, int], Attempt] = {}
+    for folder in (CLAIMS, RECORDS):
+        for entry in storage.list(folder):
+            if (name := parse_record(entry.name)) is not None:
+                before = found.get(name[:2], Attempt(name.number, has_record=False))
+                is_record = folder == RECORDS
+                found[name[:2]] = Attempt(
+                    name.number,
+                    has_record=before.has_record or (is_record and not name.added),
+                    added=max(before.added, name.added),
+                    nbytes=before.nbytes + (entry.nbytes if is_record else 0),
+                )
     attempts: dict[str, list[Attempt]] = {}
-    for id_, number in sorted(claims | records):
-        attempts.setdefault(id_, []).append(Attempt(number, (id_, number) in records))
+    for (id_, _), attempt in sorted(found.items()):
+        attempts.setdefault(id_, []).append(attempt)
     return Listing(attempts, {entry.name: entry.nbytes for entry in storage.list(IMAGES)})
-
-
-def _attempts(storage: Storage, folder: str) -> set[tuple[str, int]]:
-    parsed = (parse_attempt(entry.name) for entry in storage.list(folder))
-    return {attempt for attempt in parsed if attempt is not None}
 
 
 class RowLine(NamedTuple):
@@ -94,39 +106,33 @@ def read_attempts(
 ) -> Iterator[RowLine]:
     """The rows of the items with these ids, each under its key here, or under its own where that is "".
 
-    Those `known` of an attempt are not read again. Raises OSError.
+    A record that is as long as those `known` of it is not read again. Raises OSError.
     """
     known = known or {}
     wanted = [(id_, attempt) for id_ in keys for attempt in listing.attempts.get(id_, ())]
 
     def lines_of(each: tuple[str, Attempt]) -> Sequence[RowLine]:
         id_, attempt = each
-        lines = [_parse(line) for line in known.get(attempt_name(id_, attempt.number), ())]
-        if not (attempt.has_record and _is_final(lines)):
-            lines = _read_attempt(storage, id_, attempt)
+        texts = known.get(attempt_name(id_, attempt.number), ())
+        is_known = attempt.has_record and sum(map(len, texts)) == attempt.nbytes
+        lines = list(map(_parse, texts)) if is_known else _read_attempt(storage, id_, attempt)
         return [_with_key(line, keys[id_]) for line in lines] if keys[id_] else lines
 
     with ThreadPoolExecutor(_READERS, "openai_images storage") as threads:
-        for lines in threads.map(lines_of, wanted):
-            yield from lines
-
-
-def _is_final(lines: Sequence[RowLine]) -> bool:
-    """Whether a record with these rows never gets another one."""
-    if not lines:
-        return False
-    last = lines[-1].row
-    return last["state"] in ("done", "failed", "refused") and "adopted" not in last
+        for start in range(0, len(wanted), _AHEAD):
+            for lines in threads.map(lines_of, wanted[start : start + _AHEAD]):
+                yield from lines
 
 
 def _read_attempt(storage: Storage, id_: str, attempt: Attempt) -> list[RowLine]:
     """The rows of a record, or of a claim where there is none; one that cannot be read may have been sent."""
-    lines: list[bytes] = []
-    with suppress(FileNotFoundError):  # also looked for where the listing has none, which may be old on NFS
-        lines = row_lines(storage.read(record_name(id_, attempt.number)))
-    if not lines:
-        with suppress(FileNotFoundError):  # attempt 0: an item that shares the images of another one
-            lines = row_lines(storage.read(claim_name(id_, attempt.number)))
+    # What the listing does not have is looked for: it may be old on NFS.
+    added = attempt.added if attempt.has_record else None
+    lines = read_lines(storage, record_name(id_, attempt.number), added)
+    if not any(
+        json.loads(line)["state"] == "sent" for line in lines
+    ):  # only added ones; attempt 0 has no claim
+        lines = read_lines(storage, claim_name(id_, attempt.number)) + lines
     name = attempt_name(id_, attempt.number)
     return [_parse(line) for line in lines or [encode_row({"state": "sent", "key": id_, "record": name})]]
 
@@ -158,6 +164,7 @@ class Images:
         """New rows have the time `at`."""
         self.at = at
         self._storage = storage
+        self._store = StorageImages(storage, Disk())
         self._listing = listing
 
     def adopt(self, ids: Mapping[str, str], ledger: Ledger) -> int:
@@ -174,10 +181,10 @@ class Images:
             self._finish_parts()
         by_stem = {stem_of(name): name for name in self._listing.images if name not in done}
         for key, record in records.items():
-            names = [by_stem.get(stem) for stem in image_stems(record.stem, record.image_count)]
-            files = [self._describe(name) for name in names if name is not None]
-            complete = [file for file in files if file is not None]
-            if len(complete) == len(names):
+            stems = image_stems(record.stem, record.image_count)
+            found = (self._find_complete(stem, by_stem) for stem in stems)
+            complete = [file for file in found if file is not None]
+            if len(complete) == len(stems):
                 self._extend(ids[key], ledger, done_row(key, record.request, complete, adopted=True))
                 adopted += 1
         return adopted
@@ -193,9 +200,8 @@ class Images:
                 files = [self._move(file) if file.is_outside else file for file in record.files]
             except OSError:
                 places = ", ".join(file.name for file in record.files if file.is_outside)
-                notes.append(
-                    f"{key[:60]!r} is done, and its images are on the machine that saved them: {places}"
-                )
+                worker = self._find_saver(id_)
+                notes.append(f"{key[:60]!r} is done, and its images are on the machine of {worker}: {places}")
             else:
                 self._extend(id_, ledger, done_row(key, record.request, files, moved=True))
         return notes
@@ -233,28 +239,40 @@ class Images:
         return "there" if all(nbytes == found for nbytes, found in sizes) else "altered"
 
     def _extend(self, id_: str, ledger: Ledger, row: JournalRow) -> None:
-        attempt = next(iter(self._listing.attempts.get(id_, ())[-1:]), None)
-        number = 0 if attempt is None else attempt.number
+        number = self._listing.last_attempt(id_)
         row = {**dated_row(row, self.at), "record": attempt_name(id_, number)}
-        is_open = attempt is not None and not attempt.has_record
-        lines = _read_attempt(self._storage, id_, attempt) if attempt and is_open else []
-        earlier = [json.loads(line.text) for line in lines]
-        extend_record(self._storage, record_name(id_, number), [*earlier, row])
+        add_row(self._storage, id_, number, row)
         ledger.add(row)
+
+    def _find_saver(self, id_: str) -> str:
+        """The worker ("host:pid") that saved the images of an item on its own machine."""
+        name = record_name(id_, self._listing.last_attempt(id_))
+        rows = [json.loads(line) for line in read_lines(self._storage, name)]
+        workers = (str(row["worker"]) for row in reversed(rows) if "worker" in row and "files" in row)
+        return next(workers, "the worker that saved them")
 
     def _finish_parts(self) -> None:
         """Give complete images their names whose process was killed before it could.
 
-        They are copied: where their process still runs, it finds that the image has its name already.
+        They are copied: where their process still runs, it finds that the image has its name already. A file system
+        without hard links may have an empty file of that name: then it is the next one.
         """
         if not isinstance(self._storage, FolderStorage):
             return
         for name, part in self._storage.parts(IMAGES):
-            if name not in self._listing.images:
-                with suppress(FileNotFoundError):  # it was finished meanwhile
-                    data = self._storage.read(part)
-                    if flaw_of([data]) is None and self._storage.create(name, data):
-                        self._listing.images[name] = len(data)
+            with suppress(FileNotFoundError, DecodeError):  # it was finished meanwhile, or is half written
+                data = self._storage.read(part)
+                if flaw_of([data]) is None:
+                    file = self._store.create(name.removeprefix(f"{IMAGES}/"), Image.from_bytes(data))
+                    self._listing.images[file.name] = file.nbytes
+
+    def _find_complete(self, stem: str, by_stem: Mapping[str, str]) -> StoredFile | None:
+        """The first complete one of the images under a name, of which several attempts may have stored one."""
+        names = chain([stem], (f"{stem}.{number}" for number in count(2)))
+        for name in takewhile(lambda each: each is not None, map(by_stem.get, names)):
+            if name is not None and (file := self._describe(name)) is not None:
+                return file
+        return None
 
     def _describe(self, name: str) -> StoredFile | None:
         """What a row says of an image; None where it is not complete."""
@@ -265,18 +283,14 @@ class Images:
             image = Image.from_bytes(data)
         except DecodeError:
             return None
-        return _stored(name, image)
+        return stored_file(name, image)
 
     def _move(self, file: StoredFile) -> StoredFile:
         path = Path(file.name)
-        image = Image.from_bytes(path.read_bytes())
-        name = f"{IMAGES}/{file_name(path.stem, image)}"
-        if not self._storage.create(name, image.data) and self._storage.read(name) != image.data:
-            name = f"{IMAGES}/{file_name(f'{path.stem}.{file.sha256[:8]}', image)}"
-            self._storage.create(name, image.data)
-        self._listing.images[name] = image.nbytes
-        return evolve(_stored(name, image), width=file.width, height=file.height)
-
-
-def _stored(name: str, image: Image) -> StoredFile:
-    return StoredFile(name, image.nbytes, image.sha256, 0, image.width, image.height, image.media_type)
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != file.sha256:
+            raise FileNotFoundError(file.name)  # another machine's file of this name
+        image = Image.from_bytes(data)
+        moved = self._store.create(file_name(path.stem, image), image)
+        self._listing.images[moved.name] = moved.nbytes
+        return evolve(moved, width=file.width, height=file.height)

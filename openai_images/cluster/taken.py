@@ -1,14 +1,17 @@
 """What was claimed of an item since a run was planned: by another run, or by this one, whose engine runs it twice.
 
-Invariants: an attempt that was provably not executed does not count. Blocks.
+Invariants: an attempt that was provably not executed does not count. The one that was planned with counts where it has
+ended since with images. Blocks.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from attrs import define, field
 
 from openai_images.batch.journal_reader import JournalRow
-from openai_images.cluster.claim_store import read_rows
+from openai_images.cluster.claim_store import read_rows, read_settled
 from openai_images.cluster.job import ItemSpec
 from openai_images.cluster.names import claim_name, record_name
 from openai_images.cluster.storage import Storage
@@ -16,22 +19,28 @@ from openai_images.cluster.storage import Storage
 
 @define
 class Taken:
-    """The last `attempt` at an item, and the `rows` of one that was claimed since it was planned, if it counts."""
+    """The last `attempt` that counts, and its `rows` where it was made, or ended, since the item was planned."""
 
     attempt: int
     rows: list[JournalRow] = field(factory=list[JournalRow])
 
 
 def find_taken(storage: Storage, item: ItemSpec) -> Taken:
-    """Look for attempts after the one that was planned with; those not executed do not count. Raises OSError."""
+    """Look at the attempt that was planned with, and for later ones. Raises OSError."""
     attempt = item.attempt
+    taken = Taken(attempt, read_settled(storage, item.id, attempt, fetches=item.work.remote is not None))
     while storage.exists(claim_name(item.id, attempt + 1)):
         attempt += 1
-        try:
-            rows = read_rows(storage, record_name(item.id, attempt))
-        except FileNotFoundError:
-            rows = []
-        rows = rows or read_rows(storage, claim_name(item.id, attempt)) or [{"state": "sent"}]
-        if rows[-1]["state"] != "refused":
-            return Taken(attempt, [{**row, "key": item.key} for row in rows])
-    return Taken(attempt)
+        rows = _read_attempt(storage, item.id, attempt)
+        if not all(row["state"] in ("sent", "refused") for row in rows) or rows[-1]["state"] == "sent":
+            taken = Taken(attempt, rows)
+    if not taken.rows:
+        return Taken(attempt)
+    return Taken(taken.attempt, [{**row, "key": item.key} for row in taken.rows])
+
+
+def _read_attempt(storage: Storage, id_: str, attempt: int) -> list[JournalRow]:
+    for name in (record_name(id_, attempt), claim_name(id_, attempt)):
+        with suppress(FileNotFoundError):
+            return read_rows(storage, name)
+    return [{"state": "sent"}]

@@ -23,7 +23,7 @@ from openai_images.batch.plan import make_plan
 from openai_images.batch.run_state import WorkItem
 from openai_images.cluster.claim_store import Claimant, ClaimStore
 from openai_images.cluster.job import ItemSpec
-from openai_images.cluster.names import item_ids, item_stem, parse_attempt
+from openai_images.cluster.names import item_ids, item_stem, parse_attempt, record_name
 from openai_images.cluster.status import Images, list_storage, make_ledger, read_attempts
 from openai_images.cluster.worker import find_taken
 from openai_images.models.image import Image
@@ -160,11 +160,16 @@ class ClaimMachine(RuleBasedStateMachine):
         task.step = "claim"
 
     def _claim(self, task: Task) -> None:
+        earlier = [
+            self.storage.data.get(record_name(task.spec.id, n), b"") for n in range(1, task.spec.attempt + 1)
+        ]
+        is_done = any(b'"state":"done"' in record for record in earlier)
         try:
             task.store._claim(task.item, self._row(task, "sent"))
         except ItemTakenError:
             task.step = "look"
         else:
+            assert not is_done, "what is recorded as done is requested again"
             task.step = "send"
 
     def _send(self, task: Task) -> None:
