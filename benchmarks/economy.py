@@ -4,7 +4,7 @@ Rules: an output file comes over a socket from a process of its own, and each wa
 throws the bytes away, `save` writes them to a file as they are, `decode` decodes the images and throws them away,
 `disk` decodes them into files. CPU seconds are user and system time. Then 5,000 prompts go from end to end against the
 local server: 3 % fail, 1 % expire, and one whole batch expires; runs are repeated until nothing is left to send. Exits
-with 1 where a picture is lost, a request ran twice, or memory exceeds its bound.
+with 1 where an image is lost, a request ran twice, or memory exceeds its bound.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from openai_images.server import BatchPace, LocalImagesServer
 
 __all__ = ["end_to_end", "main", "measure"]
 
-SIDE: Final = 700  # of a picture that does not compress: 1.5 MB, 2 MB in base64
+SIDE: Final = 700  # of an image that does not compress: 1.5 MB, 2 MB in base64
 WAYS: Final = ("read", "save", "decode", "disk")
 MAX_MEMORY: Final = 60.0  # MB
 EXPIRED, FAILED = 0.01, 0.03
@@ -153,7 +153,7 @@ def main() -> int:
     )
     parser.add_argument("--rounds", type=int, default=3, help="of each way (%(default)s)")
     parser.add_argument("--prompts", type=int, default=5_000, help="from end to end (%(default)s; 0: not)")
-    parser.add_argument("--side", type=int, default=100, help="of their pictures (%(default)s)")
+    parser.add_argument("--side", type=int, default=100, help="of their images (%(default)s)")
     parser.add_argument("--serve", type=float, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve is not None:

@@ -20,7 +20,7 @@ from openai_images.server import LocalImagesServer
 __all__ = ["ENGINES", "main", "one", "strike"]
 
 ENGINES: dict[str, type[Engine]] = {"shards": Shards}
-PACE = 0.15  # seconds that a picture takes
+PACE = 0.15  # seconds that an image takes
 LIMITED = 3
 """Every so many runs the server has a limit."""
 
@@ -45,7 +45,7 @@ async def one(  # noqa: PLR0913  what a run is made of
     ) as server:
         out = folder / str(number)
         job = Job(
-            prompts=tuple(f"run {number}, picture {each}" for each in range(prompts)),
+            prompts=tuple(f"run {number}, image {each}" for each in range(prompts)),
             source=folder / f"{number}.txt",
             out=str(out),
             files=FolderFiles(out),

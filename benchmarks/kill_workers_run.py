@@ -1,7 +1,7 @@
 """One batch of several processes, some of which die or stop: what is found from outside, and which promises broke.
 
 Rules: the processes are those that people start and die by SIGKILL; the server outlives them and keeps every request.
-Claims, records, pictures and POSTs are read here without the code that wrote them. Each broken promise is a sentence.
+Claims, records, images and POSTs are read here without the code that wrote them. Each broken promise is a sentence.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ class Files(Protocol):
         ...
 
     def unnamed(self) -> list[str]:
-        """The names of pictures that are complete in part files: their process died before it could rename them."""
+        """The names of images that are complete in part files: their process died before it could rename them."""
         ...
 
 
@@ -160,9 +160,9 @@ class Strike:
 
 @frozen
 class Snapshot:
-    """What is there: the attempts with a claim, the rows of records, pictures with their digest, POSTs by prompt.
+    """What is there: the attempts with a claim, the rows of records, images with their digest, POSTs by prompt.
 
-    `unnamed` are pictures that are complete, under another name.
+    `unnamed` are images that are complete, under another name.
     """
 
     claims: frozenset[str]
@@ -211,7 +211,7 @@ class Snapshot:
         return str(rows[-1]["state"]) if rows else ""
 
     def has_picture(self, key: str) -> bool:
-        """Whether the item's picture is there."""
+        """Whether the item's image is there."""
         return any(name.startswith(f"{key}-") for name in (*self.pictures, *self.unnamed))
 
     def open_claims(self, job: Job) -> set[str]:
@@ -312,9 +312,9 @@ def _judge_ended(job: Job, story: Story) -> list[str]:
         files: list[dict[str, Any]] = done[-1]["files"] if done else []
         found = [ended.pictures.get(Path(file["name"]).name) for file in files]
         if found != [file["sha256"] for file in files]:
-            wrong.append(f"the picture of {key} is not what its record says")
+            wrong.append(f"the image of {key} is not what its record says")
     if len(ended.pictures) != len(job.prompts):
-        wrong.append(f"{len(ended.pictures)} pictures for {len(job.prompts)} prompts")
+        wrong.append(f"{len(ended.pictures)} images for {len(job.prompts)} prompts")
     return wrong
 
 

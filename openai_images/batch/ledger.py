@@ -285,4 +285,4 @@ class Ledger:
 
 
 _NEVER_SENT = ItemRecord()
-_UNANSWERED = "it was sent, and the run ended before its answer came"
+_UNANSWERED = "it was sent, and the run ended before its response came"

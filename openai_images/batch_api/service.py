@@ -225,7 +225,7 @@ class BatchService:
                 while response.status in _SUCCESS and (chunk := await response.read()):
                     data += chunk
                     if len(data) > MAX_BYTES:
-                        raise ResponseTooLargeError(f"the answer has more than {MAX_BYTES:,} bytes")
+                        raise ResponseTooLargeError(f"the response has more than {MAX_BYTES:,} bytes")
             finally:
                 response.close()
         except OutcomeUnknownError as error:

@@ -35,7 +35,7 @@ _CLOSING = 2.0  # seconds for the last reports when a client is closed
 
 @define(eq=False)
 class Desk:
-    """What an event loop has of the shared limits: its place, and what is under way to the server."""
+    """What an event loop has of the shared limits: its place, and what is in flight to the server."""
 
     queue: Queue
     place: SharedPermit | None = None

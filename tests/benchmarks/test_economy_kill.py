@@ -28,7 +28,7 @@ async def test_killed_twice(tmp_path: Path, seed: int, fault: str) -> None:
 
 
 async def test_what_is_wrong_is_seen(tmp_path: Path) -> None:
-    """A picture that is gone, and a request that ran twice."""
+    """An image that is gone, and a request that ran twice."""
     async with LocalImagesServer(pictures=noise(20)) as server:
         job = EconomyJob(prompts=("a", "b", "c"), folder=tmp_path / "out", server=server)
         assert (await job.run(None))[0] == 0

@@ -1,4 +1,4 @@
-"""Azure's refusals, each as its own exception; and what its filters said of pictures that did come."""
+"""Azure's refusals, each as its own exception; and what its filters said of images that did come."""
 
 import json
 from typing import Any
@@ -115,7 +115,7 @@ async def test_refusals(
 
 @BOTH
 async def test_a_limit_is_waited_for(call: Call) -> None:
-    """Two answers of Azure's two limits, then the picture."""
+    """Two answers of Azure's two limits, then the image."""
     answers = [
         Answer(json.dumps(said("429", "Call rate limit.")).encode(), 429, {"retry-after": "8"}),
         Answer(json.dumps(said("EngineOverloaded", "Later.")).encode(), 429, {"retry-after-ms": "900"}),
@@ -136,7 +136,7 @@ async def test_the_wait_is_azures_milliseconds() -> None:
 
 
 async def test_what_the_filters_said_of_a_picture() -> None:
-    """It stands beside the picture, in `extra`, under Azure's own names."""
+    """It stands beside the image, in `extra`, under Azure's own names."""
     results = {
         "content_filter_results": {"violence": {"filtered": False, "severity": "safe"}},
         "prompt_filter_results": {"profanity": {"detected": False, "filtered": False}},

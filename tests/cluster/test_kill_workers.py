@@ -24,7 +24,7 @@ pytestmark = [
     "strike", [Strike(16, (0, 2)), Strike(8, (1,), stop=True)], ids=["killed at a third", "a zombie"]
 )
 async def test_shards_on_a_folder(tmp_path: Path, strike: Strike) -> None:
-    """Unknown is exactly what was in flight; with --retry-unknown all pictures are there."""
+    """Unknown is exactly what was in flight; with --retry-unknown all images are there."""
     options = {"prompts": 48, "workers": 3, "engine": "shards"}
     story = await one(tmp_path, 1, strike, noise(60), **options)  # type: ignore[arg-type]
     assert (story.wrong, story.was_running) == ([], True), story.said
@@ -54,7 +54,7 @@ async def test_shards_on_an_object_store(tmp_path: Path, s3_url: str, s3_environ
     """The same, with claims that are conditional puts."""
     async with LocalImagesServer(pictures=PNG, pace=0.3) as server:
         job = Job(
-            prompts=tuple(f"picture {number}" for number in range(12)),
+            prompts=tuple(f"image {number}" for number in range(12)),
             source=tmp_path / "prompts.txt",
             out=s3_url,
             files=StorageFiles(s3_url),
@@ -64,6 +64,6 @@ async def test_shards_on_an_object_store(tmp_path: Path, s3_url: str, s3_environ
             env=s3_environment,
         )
         story = await strike_and_resume(job, Shards, Strike(3, (0,)))
-    # One pixel for all: a picture says nothing about whose it is.
-    assert [wrong for wrong in story.wrong if "pictures for" not in wrong] == [], story.said
+    # One pixel for all: an image says nothing about whose it is.
+    assert [wrong for wrong in story.wrong if "images for" not in wrong] == [], story.said
     assert story.was_running

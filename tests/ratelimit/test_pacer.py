@@ -111,7 +111,7 @@ def test_a_limit_is_used_up_and_hardly_run_into(
 
 
 def test_five_pictures_a_minute() -> None:
-    """The smallest account: fifty pictures in ten minutes, whether the limit is configured, stated or neither."""
+    """The smallest account: fifty images in ten minutes, whether the limit is configured, stated or neither."""
     for limits, states, refusals in (
         (Limits(images_per_minute=5), False, 0),
         (Limits(), True, 2),
@@ -143,7 +143,7 @@ def test_others_under_the_same_limit_are_noticed() -> None:
 
 
 def test_a_request_for_several_pictures_counts_as_many() -> None:
-    """So many pictures take n of the limit, also more than it lets go at once."""
+    """So many images take n of the limit, also more than it lets go at once."""
     pacer = Pacer(Limits(images_per_minute=60), 0.0)
     pacer.acquire(10, 0.0)
     assert pacer.delay(1, 0.0) == pytest.approx(7.0)
@@ -153,7 +153,7 @@ def test_a_request_for_several_pictures_counts_as_many() -> None:
 
 
 def test_requests_and_tokens_have_limits_too() -> None:
-    """The narrowest limit holds; what a picture took in tokens is what the next one is expected to take."""
+    """The narrowest limit holds; what an image took in tokens is what the next one is expected to take."""
     pacer = Pacer(Limits(requests_per_minute=60, tokens_per_minute=6000), 0.0)
     for _ in range(4):
         ticket = pacer.acquire(1, 0.0)
