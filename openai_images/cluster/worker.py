@@ -38,7 +38,7 @@ _MAX_ROUNDS: Final = 100
 
 _MAX_STOPPED_RUNS: Final = 256
 _MAX_IDLE_WORKERS: Final = 4
-"""More of other runs are closed: their drivers may have died."""
+"""More are closed, those that were used last stay: their drivers may have died."""
 
 _log = logging.getLogger("openai_images")
 
@@ -57,6 +57,8 @@ async def run_items(job: Job, items: Sequence[ItemSpec]) -> list[Row]:
         return await worker.run_all(items)
     finally:
         await _close_if_over(job.run, worker)
+        while len(idle := [run for run, other in workers.items() if _is_idle(other)]) > _MAX_IDLE_WORKERS:
+            await run_to_completion(_close(workers.pop(idle[0])))
 
 
 async def stop_run(run: str) -> None:
@@ -91,8 +93,6 @@ async def _open_worker(job: Job, workers: dict[str, asyncio.Task[Worker]]) -> Wo
     """The worker of this job in this event loop. Raises as `run_items`."""
     opening = workers.pop(job.run, None) or asyncio.create_task(Worker.open(job))
     workers[job.run] = opening
-    for run in [run for run, other in workers.items() if _is_idle(other)][:-_MAX_IDLE_WORKERS]:
-        await run_to_completion(_close(workers.pop(run)))
     try:
         return await asyncio.shield(opening)
     except Exception:

@@ -163,7 +163,7 @@ async def test_idle_workers_of_other_runs_are_closed(
     workers = worker_module._workers[asyncio.get_running_loop()]  # pyright: ignore[reportPrivateUsage]
     assert list(workers)[-1] == jobs[-1].run
     assert jobs[0].run in workers
-    assert len(workers) == 6
+    assert len(workers) == 5
     [row] = await busy
     assert row["state"] == "done"
     rows = await run_items(jobs[1], specs(many(4)))
