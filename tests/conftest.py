@@ -1,5 +1,6 @@
 """What every test shares: an environment free of the machine's settings, repeatable property tests."""
 
+import copyreg
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -47,6 +48,13 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in MACHINE_SETTINGS:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture(autouse=True)
+def plain_exceptions() -> None:
+    """Undo what importing distributed does (by tblib): exceptions would be pickled with aiohttp's, which cannot be."""
+    for kind in [kind for kind in copyreg.dispatch_table if issubclass(kind, BaseException)]:
+        del copyreg.dispatch_table[kind]
 
 
 @pytest.fixture(scope="session")
