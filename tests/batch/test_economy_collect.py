@@ -115,7 +115,7 @@ async def submit(client: ImagesClient, provider: BatchProvider, items: list[Batc
 async def test_ids_that_come_back_changed_prove_nothing(
     client: ImagesClient, provider: Provider, time: FakeTime, out: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Their images cannot be determined apart: the items may have been billed, and are not sent again."""
+    """Their images cannot be told apart: the items may have been billed, and are not sent again."""
     provider.answer = lambda line: {**answer(line), "custom_id": line["custom_id"].upper()}
     ran = await run(client, many(3), out, economy=True)
     assert (ran.error, ran.summary.unknown, ran.summary.not_started) == (None, 3, 0)

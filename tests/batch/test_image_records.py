@@ -345,7 +345,7 @@ def test_one_of_both_that_cannot_be_replaced(
     (tmp_path / "metadata.jsonl").unlink()
     monkeypatch.setattr("openai_images._util.atomic_file.publish", publish)
     write_records(tmp_path, [], Ledger(), BatchOptions())
-    assert caplog.messages == [f"images.csv could not be written to {tmp_path} (Permission denied)"]
+    assert caplog.messages == [f"pictures.csv could not be written to {tmp_path} (Permission denied)"]
     assert (len(cells(tmp_path)), objects(tmp_path)) == (1, [])
     assert not list(tmp_path.glob(".*"))
 

@@ -62,15 +62,15 @@ async def lived(recorder: Recorder, out: Path, *faults: str) -> list[str]:
 
 
 async def test_a_picture_is_there_before_anybody_is_told(recorder: Recorder, out: Path) -> None:
-    """The row before the request; the image, its name and its row before the outcome; each synced first."""
+    """The row before the request; the picture, its name and its row before the outcome; each synced first."""
     assert await lived(recorder, out) == [
         "write sent",
         "sync journal.jsonl",
         "POST",
-        "create image",
-        "write image",
-        "sync image",
-        "publish image",
+        "create picture",
+        "write picture",
+        "sync picture",
+        "publish picture",
         "sync_folder images",
         "write done",
         "sync journal.jsonl",

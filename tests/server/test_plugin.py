@@ -213,7 +213,7 @@ def test_a_wrong_mark_fails_its_test_alone(tmp_path: Path) -> None:
     """The sentence names the near option or fault, and a shared server serves the next test."""
     said = run_pytest(tmp_path, WRONG, "-o", "images_server_scope=session")
     for sentence in (
-        "images_server: there is no option 'pictuers'; did you mean images?",
+        "images_server: there is no option 'pictuers'; did you mean pictures?",
         "images_server: unknown fault 'stal'; did you mean 'stall'?",
         "images_server: give its options by name",
         "images_server: port cannot change",
