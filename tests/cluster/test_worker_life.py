@@ -65,18 +65,18 @@ async def test_an_item_that_was_ended_is_begun_anew(
     monkeypatch.setattr("openai_images.cluster.item_tasks._GRACE_SECONDS", 0.05)
     server.script("stall")
     job, [item] = job_of(client, out), specs(many(1))
-    create = FolderStorage.create
+    put = FolderStorage.put
     first = asyncio.create_task(run_items(job, [item]))
     await sent(server, 1)
     joined: list[asyncio.Task[Any]] = []
 
-    def create_and_join(storage: FolderStorage, name: str, data: bytes) -> bool:
+    def put_and_join(storage: FolderStorage, name: str, data: bytes) -> None:
         if name.startswith("records/") and not joined:
             loop.call_soon_threadsafe(lambda: joined.append(loop.create_task(run_items(job, [item]))))
-        return create(storage, name, data)
+        put(storage, name, data)
 
     loop = asyncio.get_running_loop()
-    monkeypatch.setattr(FolderStorage, "create", create_and_join)
+    monkeypatch.setattr(FolderStorage, "put", put_and_join)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
