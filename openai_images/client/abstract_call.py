@@ -103,3 +103,39 @@ class Call(ABC):
                 raise error
             finally:
                 del error  # its traceback holds this frame: a reference cycle
+
+
+class WrappingCall(Call):
+    """The base of a call that adds to another one: what it does not define is that of its `_inner`."""
+
+    def __init__(self, inner: Call) -> None:
+        super().__init__()
+        self._inner = inner
+
+    @property
+    def result(self) -> ImageResult | None:
+        """The result of the call."""
+        return self._inner.result
+
+    @property
+    def all_attempts(self) -> Sequence[Attempts]:
+        """The attempts of the call's requests."""
+        return self._inner.all_attempts
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the call is in flight."""
+        return self._inner.is_open
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many partial and how many completed images there are."""
+        return self._inner.counts
+
+    async def open(self) -> None:
+        """Send the request. Raises `ImagesError` and OSError."""
+        await self._inner.open()
+
+    async def wait_closed(self) -> None:
+        """Wait for cancelled tasks to end."""
+        await self._inner.wait_closed()

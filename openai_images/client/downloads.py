@@ -7,13 +7,12 @@ Must not: fetch for a call without `into=`; the caller has `client.download`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from openai_images.client.abstract_call import Call
-from openai_images.client.attempts import Attempts
+from openai_images.client.abstract_call import Call, WrappingCall
 from openai_images.client.files import OutputFiles
 from openai_images.errors import DownloadError, PartialResultError, annotate
 from openai_images.models.image import Image, is_remote
@@ -23,13 +22,12 @@ if TYPE_CHECKING:
     from openai_images.client.remote_images import RemoteImages
 
 
-class DownloadingCall(Call):
+class DownloadingCall(WrappingCall):
     """Wraps a call and fetches its remote images into files."""
 
     def __init__(self, inner: Call, remote_images: Callable[[], RemoteImages], files: OutputFiles) -> None:
         """`remote_images` is called only when there is something to fetch."""
-        super().__init__()
-        self._inner = inner
+        super().__init__(inner)
         self._remote_images = remote_images
         self._files = files
         self._held: list[CompletedImage] = []
@@ -40,25 +38,6 @@ class DownloadingCall(Call):
     def result(self) -> ImageResult | None:
         """The result of the call, with the images when they are fetched."""
         return self._result or self._inner.result
-
-    @property
-    def all_attempts(self) -> Sequence[Attempts]:
-        """The attempts of the call's requests."""
-        return self._inner.all_attempts
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the call is in flight."""
-        return self._inner.is_open
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        """How many partial and how many completed images there are."""
-        return self._inner.counts
-
-    async def open(self) -> None:
-        """Send the request. Raises `ImagesError` and OSError."""
-        await self._inner.open()
 
     async def read(self) -> list[ImageEvent]:
         """Return the next events that are not held; none when the call is over."""
@@ -75,10 +54,6 @@ class DownloadingCall(Call):
         self.is_over = True
         self._inner.close()
         self._files.discard()
-
-    async def wait_closed(self) -> None:
-        """Wait for cancelled tasks to end."""
-        await self._inner.wait_closed()
 
     def _holds(self, event: ImageEvent) -> bool:
         if not isinstance(event, CompletedImage):

@@ -8,16 +8,15 @@ Must not: import OpenTelemetry.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from openai_images.client.abstract_call import Call
-from openai_images.client.attempts import Attempts
+from openai_images.client.abstract_call import Call, WrappingCall
 from openai_images.client.prepared import PreparedRequest
 from openai_images.errors import ImagesError
 from openai_images.models.options import Timing
 from openai_images.models.outcomes import CallObserver, RunObserver
-from openai_images.models.results import ImageEvent, ImageResult
+from openai_images.models.results import ImageEvent
 from openai_images.telemetry.attributes import CallFacts
 from openai_images.telemetry.call_trace import CallEnd, CallTrace
 from openai_images.telemetry.run_trace import RunTrace
@@ -70,35 +69,14 @@ class _TracingObserver(CallObserver):
         self._inner.on_retry(attempt, error, seconds)
 
 
-class TracedCall(Call):
+class TracedCall(WrappingCall):
     """Wraps a call and reports to its trace."""
 
     def __init__(self, inner: Call, trace: CallTrace) -> None:
         """The attempts of `inner` are observed by a `_TracingObserver` of the same trace."""
-        super().__init__()
-        self._inner = inner
+        super().__init__(inner)
         self._trace = trace
         self._cause: BaseException | None = None
-
-    @property
-    def result(self) -> ImageResult | None:
-        """The result of the call."""
-        return self._inner.result
-
-    @property
-    def all_attempts(self) -> Sequence[Attempts]:
-        """The attempts of the call's requests."""
-        return self._inner.all_attempts
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the call is in flight."""
-        return self._inner.is_open
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        """How many partial and how many completed images there are."""
-        return self._inner.counts
 
     async def open(self) -> None:
         """Send the request. Raises `ImagesError` and OSError."""
@@ -137,10 +115,6 @@ class TracedCall(Call):
         self._cause = None  # its traceback holds frames of this call
         self.is_over = True
         self._inner.close()
-
-    async def wait_closed(self) -> None:
-        """Wait for cancelled tasks to end."""
-        await self._inner.wait_closed()
 
     def _end(self, error: BaseException | None) -> None:
         attempts, result = self.all_attempts, self.result
