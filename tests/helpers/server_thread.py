@@ -12,3 +12,14 @@ def serving(**options: Any) -> AbstractContextManager[Any]:
     from openai_images.server import LocalImagesServer
 
     return LocalImagesServer.in_thread(**options)
+
+
+class Clock:
+    """A wall clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.now

@@ -17,22 +17,11 @@ from openai.types import Batch
 from openai_images.server import BatchPace, LocalImagesServer, RecordedBatch, RecordedBatchRequest
 from openai_images.server.batches import input_file, runner, service
 from tests.helpers.edit_images import encoded, house
-from tests.helpers.server_thread import NOW
+from tests.helpers.server_thread import NOW, Clock
 
 GENERATIONS: Final = "/v1/images/generations"
 EDITS: Final = "/v1/images/edits"
 MODEL = "gpt-image-2"
-
-
-class Clock:
-    """A wall clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self) -> float:
-        """The time."""
-        return self.now
 
 
 @pytest.fixture

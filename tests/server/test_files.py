@@ -14,20 +14,9 @@ import pytest
 
 from openai_images.server import LocalImagesServer
 from openai_images.server.batches import upload
-from tests.helpers.server_thread import NOW
+from tests.helpers.server_thread import NOW, Clock
 
 LINE = b'{"custom_id": "a"}\n'
-
-
-class Clock:
-    """A wall clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self) -> float:
-        """The time."""
-        return self.now
 
 
 @pytest.fixture
