@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
-demo: $(VENV)/.installed-all ## paint a few pictures with the local server into demo-output/ (no key needed)
+demo: $(VENV)/.installed-all ## draw a few images with the local server into demo-output/ (no key needed)
 	$(BIN)/openai-images demo
 
 test: $(VENV)/.installed-dev ## run the tests
