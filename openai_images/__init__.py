@@ -1,6 +1,6 @@
-"""An asyncio client for OpenAI's image generation API, and for every server that implements it.
+"""An asyncio client for OpenAI's image generation API, and for all servers that implement it.
 
-Contains only names: each is imported from its module at its first use, so that importing this package is fast.
+Invariants: each name is imported from its module at its first use, so that importing this package is fast.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # a checker that sees it takes every misspelt name for one of ours
+if not TYPE_CHECKING:  # a type checker that sees it accepts every misspelt name
 
     def __getattr__(name: str) -> object:
         """Import a public name from its module, once."""

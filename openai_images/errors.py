@@ -16,19 +16,19 @@
     │   └── InternalServerError
     ├── APIConnectionError
     │   ├── APITimeoutError                 also a TimeoutError
-    │   ├── SharedLimitError                the Redis of Limits(shared=…) stayed away; nothing was sent
+    │   ├── SharedLimitError                the Redis server of Limits(shared=…) is unreachable; nothing was sent
     │   └── StreamInterruptedError          also an OutcomeUnknownError
     ├── DecodeError                         also an OutcomeUnknownError
     ├── ResponseTooLargeError               also an OutcomeUnknownError
     ├── DownloadError                       url, urls, response
     ├── PartialResultError                  result, errors
-    ├── ClusterError                        the cluster that runs a batch is lost, or failed
+    ├── ClusterError                        the cluster that runs a batch failed or is unreachable
     └── OutcomeUnknownError                 sent, but it is unknown whether it was executed
 
 Invariants: each message names what happened, on what, and what to do; each exception survives pickling and copying with
-all its attributes, and can be rebuilt from its `args` alone as Celery does, with defaults for the rest. Each docstring
-says when the error comes and what to do; the reference takes from them, and from `maybe_billed`, its table of errors.
-Must not: import other modules of this package, or have a key, a prompt or base64 in a message.
+all its attributes, and can be rebuilt from its `args` alone as Celery does, with defaults for the rest. The docstrings
+say when an error is raised and what to do; the reference's table of errors is made from them.
+Must not: import other modules of this package; put a key, a prompt or base64 into a message.
 """
 
 from __future__ import annotations
@@ -48,20 +48,20 @@ def _rebuild(cls: type[_E], args: tuple[object, ...], state: dict[str, object]) 
 
 
 class ImagesError(Exception):
-    """The base class of everything this package raises on purpose.
+    """The base class of all exceptions that this package raises.
 
-    `attempts` counts the requests made for the call, `elapsed` its seconds, waits included; `request_id` is the
-    server's id of the last request; `partials` holds the `PartialImage` events that had arrived, and `images` the
-    images that were complete, before the error. `damaged` holds what came in place of an image and, by its own bytes,
-    is none or is truncated (`Image.flaw`): it may have been paid for. Billed: `maybe_billed` says it. To do: catch it
-    after the errors that need something else.
+    `attempts` is the number of requests that were sent for the call; `elapsed` is its duration in seconds, waits
+    included; `request_id` is the server's id of the last request. `partials` holds the `PartialImage` events, and
+    `images` the complete images, that were received before the error. `damaged` holds data that was received as an
+    image but is not an image, or is truncated (`Image.flaw`): it may have been paid for. Billed: see `maybe_billed`.
+    To do: catch it after the subclasses that you handle differently.
     """
 
     maybe_billed: bool = False
-    """Whether the call may have cost money although it has no result."""
+    """Whether the call may have cost money although it failed."""
 
     safe_to_resend: bool = False
-    """Whether the request was provably not executed, so that sending it again cannot cost twice."""
+    """Whether the request was certainly not executed: sending it again cannot cost twice."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -79,8 +79,8 @@ class ImagesError(Exception):
 class OutcomeUnknownError(ImagesError):
     """The request was sent, but it is unknown whether it was executed: sending it again may cost twice.
 
-    The mixin base class of every such error; catch it to handle all unknown outcomes alike. To do: keep `partials` and
-    `images`, and send again only if paying twice is acceptable (`RetryPolicy(retry_unknown=True)`).
+    The common base class of all such errors; catch it to handle them alike. To do: keep `partials` and `images`, and
+    send again only if paying twice is acceptable (`RetryPolicy(retry_unknown=True)`).
     """
 
     maybe_billed = True
@@ -95,7 +95,7 @@ class RequestInvalidError(ImagesError):
 
 
 class BatchFolderError(ConfigurationError):
-    """A batch cannot use its folder: in use, not a batch's, or of another input. To do: choose another folder."""
+    """A batch cannot use its folder: in use, no batch folder, or of another input. To do: choose another folder."""
 
 
 class BatchInputError(RequestInvalidError):
@@ -107,12 +107,12 @@ class BatchInputError(RequestInvalidError):
 
 
 class APIStatusError(ImagesError):
-    """The server answered with an error, by HTTP status or by an error event in mid-stream (then `status_code` is 200).
+    """The server sent an error response, or an error event in mid-stream (then `status_code` is 200).
 
-    `code`, `type` and `param` are the server's own, `body` its decoded JSON, if any; `retry_after` is the requested
-    wait in seconds, None if there is none; `reason` is the server's message alone, on one short line, empty if there is
-    none. `status_code` is 0 if only the text of an error is left. To do: catch its subclasses; for other statuses see
-    `code` and `reason`.
+    `code`, `type` and `param` are those of the server's error object; `body` is the decoded JSON, or None.
+    `retry_after` is the wait in seconds that the server requested, or None. `reason` is the server's message alone, on
+    one short line, or empty. `status_code` is 0 if only the text of an error is known. To do: catch its subclasses; for
+    other statuses read `code` and `reason`.
     """
 
     retry_after: float | None = None
@@ -145,8 +145,8 @@ class BadRequestError(APIStatusError):
 class ModerationBlockedError(BadRequestError):
     """The safety system blocked the prompt (stage "input") or the image (stage "output"); never sent again.
 
-    `categories` are as coarse as the server's and may be empty; `stage` is "unknown" if the server does not name it.
-    Billed: no for stage "input"; for "output" the server does not say. To do: change the prompt.
+    `categories` are the server's own and may be empty; `stage` is "unknown" if the server does not name it. Billed: no
+    for stage "input"; for "output" the server does not say. To do: change the prompt.
     """
 
     categories: tuple[str, ...] = ()
@@ -154,11 +154,11 @@ class ModerationBlockedError(BadRequestError):
 
 
 class AuthenticationError(APIStatusError):
-    """401: the key is missing, wrong, or lacks a scope. To do: check the key, and that it is this server's."""
+    """401: the key is missing, wrong, or lacks a scope. To do: check the key, and that it belongs to this server."""
 
 
 class PermissionDeniedError(APIStatusError):
-    """403: the key is valid, but the request is not allowed. To do: get access for its account or project."""
+    """403: the key is valid, but the request is not allowed. To do: request access for its account or project."""
 
 
 class NotFoundError(APIStatusError):
@@ -166,7 +166,7 @@ class NotFoundError(APIStatusError):
 
 
 class RateLimitError(APIStatusError):
-    """429 for the rate; `retry_after` is the wait in seconds. To do: wait, or set `Limits` and `RetryPolicy`."""
+    """429: rate limited; `retry_after` is the wait in seconds. To do: wait, or set `Limits` and `RetryPolicy`."""
 
 
 class QuotaExhaustedError(APIStatusError):
@@ -174,11 +174,11 @@ class QuotaExhaustedError(APIStatusError):
 
 
 class InternalServerError(APIStatusError):
-    """5xx: the server failed. To do: send again later, unless `maybe_billed`; tell its owner the `request_id`."""
+    """5xx: the server failed. To do: send again later, unless `maybe_billed`; report the `request_id`."""
 
 
 class APIConnectionError(ImagesError):
-    """The connection failed, or broke. To do: check network and proxy; send again, unless `maybe_billed`."""
+    """The connection failed or was lost. To do: check network and proxy; send again, unless `maybe_billed`."""
 
 
 class APITimeoutError(APIConnectionError, TimeoutError):
@@ -200,14 +200,14 @@ class SharedLimitError(APIConnectionError):
 
 
 class StreamInterruptedError(APIConnectionError, OutcomeUnknownError):
-    """The response ended before its image; `partials` and `images` hold what came. To do: use these, or pay twice."""
+    """The response ended before its image was complete. To do: use `partials` and `images`, or pay twice."""
 
 
 class DecodeError(OutcomeUnknownError):
     """A successful response could not be decoded; its image may have been paid for.
 
-    `body` is its decoded JSON without secrets and base64, if it is small; None if it was not JSON. To do: see `body`
-    and `damaged`; check that `base_url` is an API and no web page.
+    `body` is its decoded JSON without secrets and base64, if it is small; None if it was not JSON. To do: read `body`
+    and `damaged`; check that `base_url` is the URL of an API, not of a web page.
     """
 
     body: object = None
@@ -218,12 +218,11 @@ class ResponseTooLargeError(OutcomeUnknownError):
 
 
 class DownloadError(ImagesError):
-    """An image is behind a URL and could not be fetched: it is paid for, and need not be generated again.
+    """An image that the server returned as a URL could not be downloaded: it is paid for; do not generate it again.
 
-    `url` is its complete URL, signature included, `urls` are all of them if there are several; `response` is the
-    `ImageResult` with the images that came and those that did not, for `client.download`. `status_code` is that of the
-    last response, None without one; `reason` is the message without its advice. To do: pass `response` to
-    `client.download` before its URLs expire.
+    `url` is its complete URL, signature included; `urls` are all such URLs. `response` is the `ImageResult` with all
+    its images, downloaded or not. `status_code` is that of the last response, or None; `reason` is the message without
+    its advice. To do: pass `response` to `client.download` before its URLs expire.
     """
 
     maybe_billed = True
@@ -247,9 +246,9 @@ class DownloadError(ImagesError):
 
 
 class PartialResultError(ImagesError):
-    """Some of several images failed: `result` holds the others, `errors` why they failed.
+    """Some of several images failed: `result` holds the others, `errors` the errors.
 
-    Billed: yes for `result`; for the others `maybe_billed` says it. To do: keep `result`, and request only the missing
+    Billed: yes for `result`; for the others see `maybe_billed`. To do: keep `result`, and request only the missing
     number.
     """
 
@@ -260,11 +259,11 @@ class PartialResultError(ImagesError):
 
 
 class ClusterError(ImagesError):
-    """The cluster of a batch is lost, or failed; what was sent is recorded. To do: run the same batch again."""
+    """The cluster of a batch failed or is unreachable; all sent requests are recorded. To do: run the batch again."""
 
 
 class ConnectionOutcomeUnknownError(APIConnectionError, OutcomeUnknownError):
-    """The connection broke after the request was sent."""
+    """The connection was lost after the request was sent."""
 
 
 class TimeoutOutcomeUnknownError(APITimeoutError, OutcomeUnknownError):
@@ -272,14 +271,14 @@ class TimeoutOutcomeUnknownError(APITimeoutError, OutcomeUnknownError):
 
 
 class StatusOutcomeUnknownError(APIStatusError, OutcomeUnknownError):
-    """A status that leaves open whether the request was executed, such as 408."""
+    """A status that does not tell whether the request was executed, such as 408."""
 
 
 class ServerOutcomeUnknownError(InternalServerError, OutcomeUnknownError):
-    """The server failed (5xx) after it had the request."""
+    """The server failed (5xx) after it received the request."""
 
 
 def annotate(error: ImagesError, info: Mapping[str, object]) -> ImagesError:
-    """Set attributes of an exception (attempts, elapsed, …) and return it."""
+    """Set attributes of an exception, such as `attempts`, and return it."""
     error.__dict__.update(info)
     return error

@@ -1,10 +1,9 @@
 """Pytest fixtures: `images_server`, its client `images_client`, and `images_env` for clients that read the environment.
 
-Invariants: the server runs on a loopback socket in a thread of its own, so that synchronous tests and those of any
-async plugin can use it. Each test has its own one; with the ini option `images_server_scope = session` (or another
-scope) tests share one, which is reset before each. Nothing large is imported before a test uses it, as pytest imports
-this module in every run.
-Must not: reach the network, or need a key.
+Invariants: the server runs on a loopback socket in its own thread, so synchronous tests and any async plugin can use
+it; each test has its own server, or, with the ini option `images_server_scope`, a shared one that is reset before each
+test; large imports wait until a test needs them, as pytest imports this module in every run.
+Must not: connect to the network, or need a key.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Reset a server that runs already, before a fixture of the test uses it."""
+    """Reset a running server before a fixture of the test uses it."""
     item.config.stash[_options] = _marked_options(item)
     if _running in item.config.stash:
         item.config.stash[_running].reset(**item.config.stash[_options])
@@ -58,9 +57,9 @@ def _scope(fixture_name: str, config: pytest.Config) -> Any:  # noqa: ARG001  py
 
 @pytest.fixture(scope=_scope)
 def images_server(pytestconfig: pytest.Config) -> Iterator[LocalImagesServer]:
-    """A running local images server with small images; set its faults, inspect `requests` and `posts`.
+    """A running local images server with small images; set `faults`, read `requests` and `posts`.
 
-    The marker `images_server(**options)` gives options of `LocalImagesServer` for one test; `script` is its `faults`.
+    The marker `images_server(**options)` sets options of `LocalImagesServer` for one test; `script` sets its `faults`.
     """
     from openai_images.server import LocalImagesServer  # noqa: PLC0415  # only loaded when a test uses it
 
@@ -73,7 +72,7 @@ def images_server(pytestconfig: pytest.Config) -> Iterator[LocalImagesServer]:
 
 @pytest.fixture
 def images_client(images_server: LocalImagesServer) -> ImagesClient:
-    """A client of `images_server`; each event loop that uses it has a session, closed with the loop."""
+    """A client of `images_server`; each event loop that uses it gets its own session, which is closed with the loop."""
     from openai_images import ImagesClient  # noqa: PLC0415  # as above
 
     return ImagesClient(base_url=images_server.base_url, api_key=images_server.api_key, trust_env=False)
@@ -81,14 +80,14 @@ def images_client(images_server: LocalImagesServer) -> ImagesClient:
 
 @pytest.fixture
 def images_env(images_server: LocalImagesServer, monkeypatch: pytest.MonkeyPatch) -> LocalImagesServer:
-    """`images_server`, to which OPENAI_BASE_URL and OPENAI_API_KEY point for this test, also in programs it starts."""
+    """`images_server`, with OPENAI_BASE_URL and OPENAI_API_KEY set to it for this test and the programs it starts."""
     for name, value in images_server.environment.items():
         monkeypatch.setenv(name, value)
     return images_server
 
 
 def _marked_options(item: pytest.Item) -> dict[str, Any]:
-    """The options of a test's markers, the closest one first; one that cannot be used fails the test."""
+    """Return the options of a test's markers, of which the closest wins; fail the test for an invalid one."""
     options: dict[str, Any] = {}
     for marker in reversed(list(item.iter_markers(_MARKER))):
         if marker.args:
@@ -108,7 +107,7 @@ def _marked_options(item: pytest.Item) -> dict[str, Any]:
 
 
 def _problem(options: dict[str, Any]) -> str | None:
-    """Why a server cannot have these options."""
+    """Return what is wrong with these options, or None."""
     from difflib import get_close_matches  # noqa: PLC0415  # few tests have a marker
     from inspect import signature  # noqa: PLC0415  # likewise
 

@@ -1,8 +1,8 @@
 """The input file of a provider batch: one request per line, within the provider's limits.
 
-Invariants: constant memory: images to edit go from their source into the file. The file has no name, so a crash leaves
-no prompt behind. A line that does not fit into what is left is not written.
-Must not: know items; the caller gives each line its `custom_id`.
+Invariants: constant memory: input images are copied from their source to the file; the file has no name, so a crash
+leaves no prompt on the disk; a line that exceeds the limits is not written.
+Must not: know items (the caller sets each `custom_id`).
 """
 
 from __future__ import annotations
@@ -26,41 +26,41 @@ MAX_BYTES: Final = 200_000_000
 
 PATHS: Final = ("/images/generations", "/images/edits")
 _PREFIX: Final = "/v1"
-"""Lines name their endpoint with it, whatever the base URL is."""
+"""The prefix of the endpoint in each line, independent of the base URL."""
 
 _CHUNK = 384 * 1024
-"""Bytes of an image per read; a multiple of three, so that base64 needs no padding in between."""
+"""Bytes of an image per read; a multiple of 3, so that base64 has no padding in the middle."""
 
 _ID_LENGTH = 24
 
 
 def custom_id_of(key: str) -> str:
-    """Return the short id of an item in files: 96 bits of its key's SHA-256, so that it says nothing about the item."""
+    """Return the id of an item in files: 96 bits of its key's SHA-256, so that it does not reveal the key."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:_ID_LENGTH]
 
 
 def endpoint_of(path: str) -> str:
-    """Return the endpoint of a request as lines and batches name it."""
+    """Return the endpoint's name in lines and batches."""
     return _PREFIX + path
 
 
 class InputFile:
-    """`add` lines, then upload `source`; `close` removes it."""
+    """An input file: `add` lines, upload `source`, `close` removes the file."""
 
     def __init__(
         self, path: str, folder: Path, *, max_lines: int = MAX_LINES, max_bytes: int = MAX_BYTES
     ) -> None:
-        """For requests to `path`, such as `/images/generations`; the file is in `folder`. Raises OSError."""
+        """Create the file in `folder`, for requests to `path`, such as `/images/generations`. Raises OSError."""
         self.endpoint = endpoint_of(path)
         self.lines = self.nbytes = 0
         self._max_lines, self._max_bytes = min(max_lines, MAX_LINES), min(max_bytes, MAX_BYTES)
-        # The system's folder for such files is often in memory.
+        # Not the system's temporary folder, which is often in memory.
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  `close` closes it
 
     def add(self, custom_id: str, body: bytes | CompositeBody) -> bool:
-        """Write one line; False if the file has no room for it. Blocks; raises OSError and `RequestInvalidError`.
+        """Write one line; False if the file has no room for it. Blocks. Raises OSError and `RequestInvalidError`.
 
-        An image that cannot be read leaves the file as it was.
+        If an image cannot be read, the file stays unchanged.
         """
         fields = json.dumps({"custom_id": custom_id, "method": "POST", "url": self.endpoint})
         pieces: tuple[Piece, ...] = body.pieces if isinstance(body, CompositeBody) else (body,)
@@ -83,7 +83,7 @@ class InputFile:
         return True
 
     def source(self) -> FileSource:
-        """Return the whole file, to be uploaded."""
+        """Return the whole file as an upload."""
         self._file.flush()
         return FileSource(self._file, self.nbytes, "application/jsonl")
 

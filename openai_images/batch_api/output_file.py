@@ -1,9 +1,9 @@
-"""Reads the output file of a provider batch while it arrives: a result or an error for each line.
+"""Decodes the output file of a provider batch while it arrives: a result or an error for each line.
 
-Invariants: linear, and in constant memory: the images of a line go to sinks while they arrive, all else is a small
-envelope. Lines come in any order and size. A line that cannot be read costs no other one; its images that were complete
-are in its error. Statuses and codes mean what they mean in any response (`wire/error_mapping.py`).
-Must not: do I/O; the sinks' owner flushes them.
+Invariants: linear time and constant memory: images are written to sinks while they arrive, the rest of a line is small;
+lines may have any order and size; an unreadable line does not affect the others, and its error has its complete images;
+statuses and codes are mapped as in any response (`wire/error_mapping.py`).
+Must not: do I/O (the owner of the sinks flushes them).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from openai_images.wire.json_decoder import JSONImageDecoder
 from openai_images.wire.redaction import redact
 
 _NOT_RUN: Final = frozenset({"batch_expired", "batch_cancelled", "batch_canceled", "batch_failed"})
-"""Codes of lines that were never run, and are not billed. OpenAI's is batch_expired; other servers send the rest."""
+"""Codes of lines that were not executed and not billed. OpenAI sends batch_expired; other servers send the others."""
 
 _CUSTOM_ID = re.compile(r'"custom_id"\s*:\s*"([^"\\]{1,512})"')
 _SUCCESS = range(200, 300)
@@ -43,7 +43,7 @@ _SHOWN = 300
 
 
 class OutputLine(NamedTuple):
-    """What came of one request: its result or its error; `custom_id` is "" if it cannot be read."""
+    """The result or the error of one request; `custom_id` is "" if it cannot be read."""
 
     custom_id: str
     result: ImageResult | None = None
@@ -51,7 +51,7 @@ class OutputLine(NamedTuple):
 
 
 class OutputReader:
-    """`feed` the bytes of a file, then `finish`; both yield the lines that are complete."""
+    """Decodes a file: `feed` its bytes, then `finish`; both yield complete lines."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class OutputReader:
         max_image_bytes: int = MAX_IMAGE_BYTES,
         now: float = 0.0,
     ) -> None:
-        """`secrets_of` a `custom_id` are the texts that no error of its line may repeat; `now` is Unix time."""
+        """Make a reader: `secrets_of(custom_id)` returns the texts to redact in errors; `now` is the Unix time."""
         self._new_sink = new_sink
         self._secrets_of = secrets_of
         self._max_image_bytes = max_image_bytes
@@ -70,15 +70,15 @@ class OutputReader:
         self._too_large: ResponseTooLargeError | None = None
         self._line_bytes = 0
         self.nbytes = 0
-        """Bytes of the lines that were complete: where reading may start again."""
+        """Bytes of the complete lines: the offset at which a download can resume."""
 
     @property
     def in_image(self) -> bool:
-        """Whether the next bytes belong to an image that has begun."""
+        """Whether the next bytes are inside an image."""
         return self._scanner is not None and self._scanner.in_image
 
     def feed_image(self, data: bytes) -> bool:
-        """Decode bytes inside of an image if they are nothing but base64; else do nothing and return False."""
+        """Decode bytes inside an image if they are only base64; otherwise do nothing and return False."""
         if self._scanner is None or not self._scanner.feed_image(data):
             return False
         self._line_bytes += len(data)
@@ -96,11 +96,11 @@ class OutputReader:
             self._scan(data[start:] if start else data)
 
     def finish(self) -> Iterator[OutputLine]:
-        """Decode a last line that lacks its newline."""
+        """Decode a last line without a newline."""
         yield from self._end_line()
 
     def discard(self) -> None:
-        """Drop the line that is being read, and its images."""
+        """Discard the incomplete line and its images."""
         scanner, self._scanner = self._scanner, None
         if scanner is not None:
             scanner.discard()
@@ -168,7 +168,7 @@ class OutputReader:
 
 
 def _unanswered(error: object, secrets: tuple[str, ...]) -> ImagesError:
-    """Return the error of a line without a response: it was not run, or nobody knows."""
+    """Return the error of a line without a response: not executed, or outcome unknown."""
     fields = error if is_object(error) else {}
     code, message = (
         redact(value, secrets)[:_SHOWN] if isinstance(value := fields.get(name), str) else None
@@ -186,7 +186,7 @@ def _unanswered(error: object, secrets: tuple[str, ...]) -> ImagesError:
 
 
 def not_run(message: str, code: str | None = None) -> APIStatusError:
-    """Return the error of a request that the provider did not run: it is not billed, and can be sent again."""
+    """Return the error of a request that the provider did not execute; it is not billed and safe to resend."""
     error = APIStatusError(f"{message}; it is not billed, and can be sent again", status_code=0, code=code)
     error.safe_to_resend = True
     return error

@@ -1,7 +1,7 @@
-"""One batch at the provider, as its API describes it, and how long to wait before asking again.
+"""The state of one batch at the provider, and the delay before the next status request.
 
-Invariants: pure; fields that are missing, null or odd are None. A request without a line did not run only if the
-provider's own count says so.
+Invariants: pure; fields that are missing, null or of another type are None; a request without a line counts as not
+executed only if the provider's count proves it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from attrs import field, frozen
 from openai_images._util.json import is_list, is_object
 
 TAG: Final = "openai_images_batch"
-"""The key in a batch's metadata whose value names it in the journal."""
+"""The key in a batch's metadata; its value identifies the batch in the journal."""
 
 _ENDED: Final = frozenset({"completed", "failed", "expired", "cancelled", "canceled"})
 _QUEUE_FULL: Final = "token_limit_exceeded"
@@ -27,16 +27,16 @@ _MAX_REASON_LENGTH = 200
 _MAX_ID_LENGTH = 512
 
 WINDOW: Final = 24 * 3600.0
-"""Seconds within which the provider runs a batch, or lets it expire."""
+"""Seconds after which a batch that has not ended expires."""
 
 _FIRST_DELAY, _LONGEST_DELAY, _SHARE = 1.0, 300.0, 0.1
 
 
 @frozen(kw_only=True)
 class ProviderBatch:
-    """The state of one batch; times are in Unix seconds, `tag` is its own metadata.
+    """The state of one batch; times are in Unix seconds; `tag` is this package's metadata.
 
-    `reasons` say why it failed, in words that may repeat a prompt; `codes` are codes and lines of the same errors.
+    `reasons` are the texts of its errors, which may contain a prompt; `codes` are the codes and lines of these errors.
     """
 
     id: str
@@ -53,32 +53,32 @@ class ProviderBatch:
     reasons: tuple[str, ...] = field(default=(), repr=False)
     codes: tuple[str, ...] = ()
     is_queue_full: bool = False
-    """Whether it failed because too many tokens of other batches are enqueued."""
+    """Whether it failed because the tokens of enqueued batches exceed the limit."""
 
     def is_of(self, tag: str, input_file_id: str = "") -> bool:
-        """Whether it was created for this tag or, as some servers drop metadata, from this file."""
+        """Return whether it was created for this tag or, as some servers drop metadata, from this file."""
         return self.tag == tag or (input_file_id != "" and self.input_file_id == input_file_id)
 
     @property
     def is_ended(self) -> bool:
-        """Whether nothing more will come of it."""
+        """Whether the provider no longer works on it."""
         return self.status in _ENDED
 
     @property
     def has_failed(self) -> bool:
-        """Whether it will not run, or not all of it."""
+        """Whether it will not be executed completely."""
         return self.status != "completed" and (self.is_ended or self.status == "cancelling")
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The ids of the files to download; either may be missing."""
+        """The ids of the files to download, output before errors; either may be missing."""
         return tuple(name for name in (self.output_file_id, self.error_file_id) if name)
 
     def proves_not_run(self, succeeded: int) -> bool:
-        """Whether requests without a line did not run.
+        """Return whether requests without a line were certainly not executed.
 
-        `succeeded` are the lines with status 200, when all files were read to their end. Counts that do not add up, or
-        were not filled in, prove nothing.
+        `succeeded` is the number of lines with status 200 in all files. Counts that do not add up, or are missing,
+        prove nothing.
         """
         if not self.is_ended or self.completed is None or succeeded != self.completed:
             return False
@@ -88,7 +88,7 @@ class ProviderBatch:
 
 
 def read_provider_batch(doc: object) -> ProviderBatch | None:
-    """Return the batch that a JSON object describes; None if it is none."""
+    """Return the batch that a JSON value describes; None if it is not one."""
     if not is_object(doc) or not (name := _text(doc, "id")) or not (status := _text(doc, "status")):
         return None
     counts, metadata = doc.get("request_counts"), doc.get("metadata")
@@ -112,7 +112,7 @@ def read_provider_batch(doc: object) -> ProviderBatch | None:
 
 
 def poll_delay(age: float) -> float:
-    """Return the seconds before the next look at a batch of `age` seconds: a tenth, from a second to five minutes."""
+    """Return the seconds until the next status request: a tenth of the batch's `age`, from 1 to 300."""
     return min(max(age * _SHARE, _FIRST_DELAY), _LONGEST_DELAY)
 
 
@@ -136,14 +136,14 @@ def _line(item: dict[str, Any]) -> str:
 
 
 def _code(item: dict[str, Any]) -> str:
-    """Return the code of an error if it is one, and not a text; and its line."""
+    """Return an error's code, if it is a code and not a sentence, and its line."""
     code, line = item.get("code"), _line(item)
     code = code if isinstance(code, str) and _CODE.fullmatch(code) else "no code"
     return f"{code} ({line})" if line else code
 
 
 def _reasons(errors: object) -> tuple[str, ...]:
-    """Return the provider's words about a batch that it did not accept; they come last, as they may be cut off."""
+    """Return the provider's messages about a batch that it rejected, each after its line number."""
     texts: list[str] = []
     for item in _errors(errors):
         if (message := item.get("message")) and isinstance(message, str):

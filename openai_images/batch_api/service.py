@@ -1,8 +1,8 @@
-"""`BatchService`: the calls of the provider's Batch API, by the client's key, connections and retries.
+"""`BatchService`: the calls of the provider's Batch API, with the client's key, connections and retries.
 
-Invariants: only creating a batch costs money: it is sent again only after a status that refuses it, or if nothing was
-sent; after anything else it may exist, whatever the answer says of sending again. Files, looks and cancellations are
-free, and sent again after any failure. Every wait has an end.
+Invariants: only creating a batch costs money: it is sent again only after a status that proves that it was rejected, or
+if nothing was sent; after any other failure the batch may exist, whatever the response says about retries. Uploads,
+status requests and cancellations are free, and sent again after any failure. Every wait is bounded.
 Must not: decide what is sent.
 """
 
@@ -43,26 +43,26 @@ from openai_images.wire.error_mapping import ResponseContext, error_from_body
 from openai_images.wire.requests import CompositeBody, HTTPRequest, merge_headers
 
 Download: TypeAlias = FileDownload
-"""A file of the provider that is being read."""
+"""A file of the provider that is being downloaded."""
 
 _T = TypeVar("_T")
 
 MAX_BYTES: Final = 4 * 1024 * 1024
-"""Of a response, which describes a batch or a hundred of them."""
+"""The most bytes of a response, which describes up to 100 batches."""
 
 _PAGE = 100
 _MAX_PAGES = 1_000
-"""100,000 batches: the provider takes 2,000 an hour."""
+"""100,000 batches: the provider accepts 2,000 per hour."""
 
 _CLOCK_MARGIN = 24 * 3600
-"""Seconds by which the provider's clock and this machine's may differ."""
+"""The most seconds by which the provider's clock and this machine's differ."""
 
 _SLOWEST_UPLOAD = 50_000
-"""Bytes per second that an upload has time for, besides `Timeouts.total`."""
+"""The slowest upload in bytes per second: an upload has this much time in addition to `Timeouts.total`."""
 
 _SUCCESS = range(200, 300)
 _REFUSALS: Final = frozenset({400, 401, 402, 403, 404, 405, 413, 422, 429})
-"""Statuses of a creation that was not executed. Behind others, such as a gateway's 409 or 503, the batch may exist."""
+"""Statuses that prove that a batch was not created. After others, such as a gateway's 409 or 503, it may exist."""
 
 _HEADERS = {
     "Accept": "application/json",
@@ -75,7 +75,7 @@ class BatchService:
     """Files and batches of one server."""
 
     def __init__(self, endpoint: Endpoint, context: CallContext) -> None:
-        """Raises `ConfigurationError` for Azure, whose batches have deployments and another address."""
+        """Raise `ConfigurationError` for Azure, whose batches need a deployment and another URL."""
         if endpoint.is_azure:
             raise ConfigurationError(
                 "economy needs OpenAI's Batch API, and Azure's differs; send to OpenAI, or leave economy out"
@@ -88,7 +88,7 @@ class BatchService:
         return await self._retried(lambda: self._upload(file))
 
     async def create(self, input_file_id: str, endpoint: str, tag: str) -> ProviderBatch:
-        """Create a batch. Raises `ImagesError`; an `OutcomeUnknownError` if it may exist nevertheless."""
+        """Create a batch. Raises `ImagesError`; an `OutcomeUnknownError` if the batch may exist."""
         body = {
             "input_file_id": input_file_id,
             "endpoint": endpoint,
@@ -98,16 +98,16 @@ class BatchService:
         return await self._retried(lambda: self._create(body))
 
     async def retrieve(self, batch_id: str) -> ProviderBatch:
-        """Look at a batch. Raises `ImagesError`."""
+        """Get the state of a batch. Raises `ImagesError`."""
         return await self._retried(lambda: self._retrieve(batch_id))
 
     async def cancel(self, batch_id: str) -> ProviderBatch:
-        """Cancel a batch; what it has done until it ends is billed. Raises `ImagesError`."""
+        """Cancel a batch; requests that were executed are billed. Raises `ImagesError`."""
         path = f"/batches/{quote(batch_id, safe='')}/cancel"
         return await self._retried(lambda: self._post(path, None, is_free=True))
 
     async def has_file(self, file_id: str) -> bool:
-        """Whether the project of this key has a file. Raises `ImagesError`."""
+        """Return whether the project of this key has the file. Raises `ImagesError`."""
         try:
             await self._retried(lambda: self._get(f"/files/{quote(file_id, safe='')}"))
         except NotFoundError:
@@ -115,9 +115,9 @@ class BatchService:
         return True
 
     async def find(self, tag: str, since: float, input_file_id: str = "") -> list[ProviderBatch]:
-        """Return the batches with this tag or input file, created since then (Unix seconds), the oldest first.
+        """Return the batches with this tag or input file that were created after `since` (Unix seconds), oldest first.
 
-        Raises `ImagesError`, also where the list was not read to its end.
+        Raises `ImagesError`, also if the list could not be read to its end.
         """
         seen: set[str] = set()
         found: dict[str, ProviderBatch] = {}
@@ -136,7 +136,7 @@ class BatchService:
         raise DecodeError(f"the server's list of batches has no end ({len(seen):,} were read)")
 
     async def open_file(self, file_id: str, start: int = 0) -> FileDownload:
-        """Download a file from byte `start` on; the caller closes it. Raises `ImagesError`."""
+        """Open the download of a file from byte `start`; the caller closes it. Raises `ImagesError`."""
         return await self._retried(lambda: self._open_file(file_id, start))
 
     async def _retried(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
@@ -156,7 +156,7 @@ class BatchService:
             await context.timing.sleep(delay.seconds)
 
     async def _headers(self, headers: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
-        """Return the headers, authorization included, and the texts that no error may repeat."""
+        """Return the headers, authorization included, and the texts to redact in errors."""
         own, key = await self._endpoint.headers()
         known = self._endpoint.secrets
         return merge_headers({**_HEADERS, **headers}, own), ((*known, key) if key else known)
@@ -185,7 +185,7 @@ class BatchService:
         return _as_batch(await self._get(f"/batches/{quote(batch_id, safe='')}"))
 
     async def _list(self, after: str | None) -> tuple[list[ProviderBatch], bool | None]:
-        """Return a page, and whether it says that there are more."""
+        """Return a page of the list, and whether the server says that there are more."""
         query = urlencode({"limit": _PAGE, **({"after": after} if after else {})})
         doc = await self._get(f"/batches?{query}")
         items = doc.get("data") if is_object(doc) else None
@@ -265,7 +265,7 @@ class BatchService:
 
 
 def _are_older(page: Sequence[ProviderBatch], since: float) -> bool:
-    """Whether all that follows in the list is older, too: the newest batches come first, as far as can be seen."""
+    """Return whether the rest of the list is older than `since`: the page must be sorted with the newest first."""
     times = [batch.created_at for batch in page if batch.created_at is not None]
     return len(times) == len(page) and times[0] > times[-1] and max(times) < since
 
@@ -278,7 +278,7 @@ def _as_batch(doc: object) -> ProviderBatch:
 
 
 def _form(source: FileSource, boundary: str) -> CompositeBody:
-    """Return the form that uploads an input file."""
+    """Return the multipart form that uploads an input file."""
     head = (
         f'--{boundary}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
         f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="requests.jsonl"\r\n'

@@ -1,1 +1,1 @@
-"""One call, from the public verb to its result."""
+"""The client: one call, from the public method to its result."""

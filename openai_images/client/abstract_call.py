@@ -1,7 +1,8 @@
-"""`Call`: a call being executed, as its callers see it: a sequence of events, then a result or an error.
+"""`Call`: the interface of a call in execution: a sequence of events, then a result or an error.
 
-Invariants: nothing is sent before `open` or the first `read`; the end, an error and `close` all close the connection.
-Must not: know how many requests it takes, or who iterates it (`ImageStream` does).
+Invariants: nothing is sent before `open` or the first `read`; the connection is closed at the end, by an error and by
+`close`.
+Must not: depend on the number of requests, or on who iterates (`ImageStream` does).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from openai_images.models.results import ImageEvent, ImageResult
 
 
 class Call(ABC):
-    """A call being executed: `open`, then `read` until it returns nothing; then `result` or `error` is set."""
+    """A call in execution: `open` it, `read` until that returns nothing; then `result` or `error` is set."""
 
     def __init__(self) -> None:
         self.is_over = False
@@ -23,7 +24,7 @@ class Call(ABC):
     @property
     @abstractmethod
     def result(self) -> ImageResult | None:
-        """The result, once every image is complete."""
+        """The result, or None until every image is complete."""
 
     @property
     @abstractmethod
@@ -32,7 +33,7 @@ class Call(ABC):
 
     @property
     def request_id(self) -> str | None:
-        """The server's request id (of several requests, the first), once it has answered."""
+        """The server's request id (of the first request, if there are several), or None before its response."""
         return next(filter(None, (attempts.request_id for attempts in self.all_attempts)), None)
 
     @property
@@ -43,7 +44,7 @@ class Call(ABC):
     @property
     @abstractmethod
     def counts(self) -> tuple[int, int]:
-        """How many partial and how many completed images there are."""
+        """The number of partial and of completed images."""
 
     @abstractmethod
     async def open(self) -> None:
@@ -51,11 +52,11 @@ class Call(ABC):
 
     @abstractmethod
     async def read(self) -> list[ImageEvent]:
-        """Return the next events; none when the call is over. Raises as `open` does."""
+        """Return the next events; an empty list at the end. Raises as `open` does."""
 
     @abstractmethod
     def close(self) -> None:
-        """Stop in any state and discard what is incomplete. Idempotent."""
+        """Stop the call in any state and discard incomplete images. Idempotent."""
 
     async def wait_closed(self) -> None:  # noqa: B027  most have nothing to wait for
         """Wait for cancelled tasks to end."""
@@ -66,7 +67,7 @@ class Call(ABC):
             pass
 
     async def result_or_raise(self) -> ImageResult:
-        """Read to the end and return the result. Raises `ImagesError` and OSError; leaves nothing open."""
+        """Read to the end, close the call and return its result. Raises `ImagesError` and OSError."""
         try:
             await self.drain()
         except BaseException as error:
@@ -76,14 +77,14 @@ class Call(ABC):
         return self.require_result()
 
     def note(self, error: BaseException | None) -> None:
-        """Set what the call knows on the CancelledError that is about to close it."""
+        """Add the call's info to a CancelledError that is about to close it."""
         annotate_cancellation(error, self.all_attempts)
 
     async def fail(self, error: BaseException) -> None:
-        """Close because of this error, and wait for cancelled tasks if awaiting is still allowed."""
+        """Close the call after this error, and wait for its cancelled tasks unless awaiting is impossible."""
         self.note(error)
         self.close()
-        if not isinstance(error, GeneratorExit):  # a coroutine that is being closed may not await
+        if not isinstance(error, GeneratorExit):  # a coroutine that is being closed must not await
             await self.wait_closed()
 
     def require_result(self) -> ImageResult:
@@ -96,7 +97,7 @@ class Call(ABC):
         return result
 
     def raise_error(self) -> None:
-        """Raise the call's error, once."""
+        """Raise the call's error, if any, and forget it."""
         error, self.error = self.error, None
         if error is not None:
             try:
@@ -106,7 +107,7 @@ class Call(ABC):
 
 
 class WrappingCall(Call):
-    """The base of a call that adds to another one: what it does not define is that of its `_inner`."""
+    """The base class of a call that wraps another one; methods that it does not override are those of `_inner`."""
 
     def __init__(self, inner: Call) -> None:
         super().__init__()
@@ -114,22 +115,22 @@ class WrappingCall(Call):
 
     @property
     def result(self) -> ImageResult | None:
-        """The result of the call."""
+        """The result of the inner call."""
         return self._inner.result
 
     @property
     def all_attempts(self) -> Sequence[Attempts]:
-        """The attempts of the call's requests."""
+        """The attempts of the inner call."""
         return self._inner.all_attempts
 
     @property
     def is_open(self) -> bool:
-        """Whether the call is in flight."""
+        """Whether the inner call is in flight."""
         return self._inner.is_open
 
     @property
     def counts(self) -> tuple[int, int]:
-        """How many partial and how many completed images there are."""
+        """The number of partial and of completed images."""
         return self._inner.counts
 
     async def open(self) -> None:

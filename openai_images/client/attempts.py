@@ -1,7 +1,7 @@
-"""The attempts of one call: a slot, a request, its status, and the waits between them.
+"""The attempts of one call: wait for a slot, send, check the status, and wait before the next attempt.
 
-Invariants: a slot of the limiter is held only while a request is in flight, never while waiting to send again; a
-response that is no success becomes its exception here.
+Invariants: a slot of the limiter is held only while a request is in flight, never during the wait for a retry; an error
+response is converted to its exception here.
 Must not: read a successful response.
 """
 
@@ -34,7 +34,7 @@ _RATE_LIMITED = 429
 
 
 class CallContext(NamedTuple):
-    """What all calls of a client share; `reported` holds the warnings that were logged."""
+    """The objects that all calls of a client share; `reported` holds the warnings that were logged."""
 
     transport: Transport
     limiter: Limiter
@@ -46,7 +46,7 @@ class CallContext(NamedTuple):
     telemetry: Instruments | None
 
     def warn_once(self, warning: str | None) -> None:
-        """Log a warning, if there is one that was not logged before."""
+        """Log a warning unless it is None or was logged before."""
         if warning is not None and warning not in self.reported:
             self.reported.add(warning)
             _log.warning("%s", warning)
@@ -72,11 +72,11 @@ class Attempts:
 
     @property
     def maybe_billed(self) -> bool:
-        """Whether any attempt may have been billed, the one in flight included."""
+        """Whether an attempt may have been billed, including the one in flight."""
         return self._outcome_unknown or (self._progress is not None and self._progress.may_be_executed)
 
     async def open(self) -> tuple[Response, ResponseContext]:
-        """Return a successful response, after as many attempts as the policy allows. Raises `ImagesError`."""
+        """Send until there is a successful response, as often as the policy allows. Raises `ImagesError`."""
         await self._prepared.prepare()
         if self._started is None:
             self._started = self.context.timing.monotonic()
@@ -84,7 +84,7 @@ class Attempts:
             try:
                 return await self._attempt()
             except ImagesError as error:
-                has_slot = self._slot is not None  # without one the limiter has given up
+                has_slot = self._slot is not None  # without a slot, the limiter raised the error
                 self.release()
                 if not has_slot or not await self.wait_to_retry(error):
                     self.annotate(error)
@@ -99,8 +99,8 @@ class Attempts:
         self._progress = None
         delay = decide(error, context.retry, state, context.timing.random())
         if self._slot and isinstance(error, RateLimitError) and error.safe_to_resend:
-            # Recorded before anything is awaited, so that the next call that gets the slot knows it; also by a call
-            # that gives up, if the server said how long: the others share the limit.
+            # Recorded before the first await, so that the next call that gets the slot obeys it. A call that does not
+            # retry records it, too, if the server named a wait: all calls share the limit.
             seconds = delay.seconds if delay else error.retry_after
             if seconds is not None:
                 self._slot.record_rejection(self._headers, seconds, error)
@@ -124,17 +124,17 @@ class Attempts:
             self._slot.release()
 
     def record_usage(self, usage: Usage | None) -> None:
-        """Tell the limiter how many tokens the call took, if the server reported it."""
+        """Report the tokens of the call to the limiter, if the server reported them."""
         if self._slot is not None and usage is not None and usage.total_tokens is not None:
             self._slot.record_usage(usage.total_tokens)
 
     def call_info(self) -> dict[str, Any]:
-        """Fields of results and errors: attempts, elapsed seconds, the server's request id."""
+        """Return the fields of results and errors: attempts, elapsed seconds, the server's request id."""
         elapsed = 0.0 if self._started is None else self.context.timing.monotonic() - self._started
         return {"attempts": self.count, "elapsed": elapsed, "request_id": self.request_id}
 
     def annotate(self, error: ImagesError) -> ImagesError:
-        """Add the call's info to the error; if any attempt may have been billed, the call may have been."""
+        """Add the call's info to the error; `maybe_billed` is set if any attempt may have been billed."""
         billing = {"maybe_billed": True} if self._outcome_unknown else {}
         return annotate(error, {**self.call_info(), **billing})
 
@@ -181,7 +181,7 @@ class Attempts:
 def annotate_cancellation(error: BaseException | None, all_attempts: Sequence[Attempts]) -> None:
     """Set `maybe_billed`, `attempts`, `elapsed` and `request_id` of a CancelledError that ends a call.
 
-    It stays the same object: `asyncio.timeout` makes a TimeoutError of that only, and keeps it as the `__cause__`.
+    The object stays the same: only then does `asyncio.timeout` convert it to a TimeoutError, whose `__cause__` it is.
     """
     if not isinstance(error, asyncio.CancelledError):
         return

@@ -1,8 +1,8 @@
 """`SingleCall`, a call of one request: send, read, decode, store, retry.
 
-Invariants: nothing is sent before `open` or the first `read`; a complete image is never lost to a later error; the end,
-an error and `close` all close the connection.
-Must not: know who iterates, or how often (`ImageStream` does).
+Invariants: nothing is sent before `open` or the first `read`; a complete image is never lost to a later error; the
+connection is closed at the end, by an error and by `close`.
+Must not: depend on who iterates, or how often (`ImageStream` does).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _REST_SECONDS = 1.0
 
 
 class SingleCall(Call):
-    """A call of one request: `PartialImage`, `CompletedImage` and `UnknownEvent`, then its result."""
+    """A call of one request: yields `PartialImage`, `CompletedImage` and `UnknownEvent`, then has a result."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class SingleCall(Call):
         new_sink: Callable[[], Sink],
         files: OutputFiles | None,
     ) -> None:
-        """Write each image to a `new_sink()`, which belongs to `files` if there are any."""
+        """Write each image to a `new_sink()`, which is one of `files` unless these are None."""
         super().__init__()
         self.attempts = attempts
         self._prepared = prepared
@@ -56,7 +56,7 @@ class SingleCall(Call):
 
     @property
     def result(self) -> ImageResult | None:
-        """The result, once every image is complete."""
+        """The result, or None until every image is complete."""
         return self._result
 
     @property
@@ -66,12 +66,12 @@ class SingleCall(Call):
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a connection."""
+        """Whether a connection is open."""
         return self._response is not None
 
     @property
     def counts(self) -> tuple[int, int]:
-        """How many partial and how many completed images there are."""
+        """The number of partial and of completed images."""
         return len(self._partials), len(self._completed)
 
     async def open(self) -> None:
@@ -85,7 +85,7 @@ class SingleCall(Call):
         self._decoder = ResponseDecoder(response_context, self._new_sink, max_bytes)
 
     async def read(self) -> list[ImageEvent]:
-        """Return the next events; none when the call is over. Raises as `open` does."""
+        """Return the next events; an empty list at the end. Raises as `open` does."""
         events: list[ImageEvent] = []
         try:
             while not events and not self.is_over:
@@ -98,12 +98,12 @@ class SingleCall(Call):
         return events
 
     def close(self) -> None:
-        """Stop in any state and discard what is incomplete. Idempotent."""
+        """Stop the call in any state and discard incomplete images. Idempotent."""
         self.is_over = True
         self._release()
 
     async def _read(self, response: Response, decoder: ResponseDecoder, events: list[ImageEvent]) -> None:
-        """Read and decode a chunk. After the last image it waits only briefly, and errors are ignored."""
+        """Read and decode a chunk. After the last image, wait only briefly and ignore errors."""
         has_all = len(self._completed) >= self._expected
         if has_all:
             response.hurry(_REST_SECONDS)
@@ -130,7 +130,7 @@ class SingleCall(Call):
             await self._finish(None if has_all else failure)
 
     async def _emit(self, decoded: Iterator[ImageEvent], events: list[ImageEvent]) -> ImagesError | None:
-        """Add the events, their images stored in files if there are any; return the error that ended them."""
+        """Append the events, with images stored in files if there are any; return the error that ended them."""
         error: ImagesError | None = None
         try:
             for event in decoded:
@@ -149,7 +149,7 @@ class SingleCall(Call):
         return error
 
     def _complete(self) -> None:
-        """Make the result when every image is complete; once."""
+        """Set the result when every image is complete."""
         if self._result is None and self._decoder is not None and len(self._completed) >= self._expected:
             self._decoded = self._decoder.result(self._completed)
             self._result = self._annotate(self._decoded)
@@ -157,7 +157,7 @@ class SingleCall(Call):
             free_gradually(self._partials)
 
     async def _finish(self, error: ImagesError | None) -> None:
-        """Handle the end of the body: complete images are the result; otherwise resend if allowed, or fail."""
+        """Handle the end of the body: set the result, or wait for a retry if that is allowed, or set the error."""
         decoder, result = self._decoder, None
         if decoder is not None and (error is None or self._result is not None):
             try:
@@ -181,8 +181,8 @@ class SingleCall(Call):
     async def _failure(
         self, decoder: ResponseDecoder, result: ImageResult | None, error: ImagesError | None
     ) -> ImagesError | None:
-        """Return `error`, or the error for missing images, with every image that arrived; None if complete."""
-        # Imported when it is needed: complete responses never load it.
+        """Return `error`, or the error for missing images, with all images received; None if all are complete."""
+        # Imported here: complete responses never load it.
         from openai_images.client.partial_results import incomplete_error, store_rest  # noqa: PLC0415
 
         if result is not None:
@@ -193,7 +193,7 @@ class SingleCall(Call):
         return error
 
     def _annotate(self, result: ImageResult) -> ImageResult:
-        """Add the call's info to the result; an unrequested format is logged once."""
+        """Add the call's info to the result; log an unrequested format once."""
         context, requested = self.attempts.context, self._prepared.request.output_format
         for image in result.images:
             context.warn_once(format_warning(requested, result.output_format, image.media_type))

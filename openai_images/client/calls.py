@@ -1,6 +1,6 @@
-"""Makes the calls of one client: a request checked, completed with the client's settings, and split or not.
+"""Makes the calls of one client: validates a request, adds the client's settings, and splits a large `n`.
 
-Invariants: what cannot be sent is rejected here, immediately; nothing is sent before the call is opened or read.
+Invariants: an invalid request is rejected here, immediately; nothing is sent before the call is opened or read.
 Must not: read a response.
 """
 
@@ -38,7 +38,7 @@ _log = logging.getLogger("openai_images")
 
 
 class _Server:
-    """An endpoint, and what belongs to it: its limits in the context, the rules for requests, downloads."""
+    """An endpoint with its own limits (in `context`), validation rules and downloads."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class _Server:
         validator: RequestValidator,
         base: _Server | None = None,
     ) -> None:
-        """With a `base`, its connections for downloads are shared."""
+        """Share the connections for downloads of `base`, if there is one."""
         self.endpoint = endpoint
         self.context = context
         self.validator = validator.for_server(official=endpoint.is_openai, azure=endpoint.is_azure)
@@ -56,7 +56,7 @@ class _Server:
 
 
 class CallFactory:
-    """Makes calls with the settings of one client, to the server that its endpoint names at that moment."""
+    """Makes calls with the settings of one client, to the server that its endpoint currently names."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class CallFactory:
         validator: RequestValidator,
         limits: Limits,
     ) -> None:
-        """`model` is for requests that name none; the validator says whether `n` is split."""
+        """Set the default `model`; `validator.split` decides whether `n` is split."""
         self._source = source
         self._context = context
         self._model = model
@@ -85,7 +85,7 @@ class CallFactory:
         timeouts: Timeouts,
         validator: RequestValidator | None,
     ) -> CallFactory:
-        """Return a factory with other settings that shares connections and limits; None keeps the validator."""
+        """Return a factory with other settings and the same connections and limits; None keeps the validator."""
         context = self._context._replace(retry=retry, timeouts=timeouts)
         other = CallFactory(source, context, model, validator or self._validator, self._limits)
         other._new_memory_sink, other._origin = self._new_memory_sink, self
@@ -94,14 +94,14 @@ class CallFactory:
 
     @property
     def context(self) -> CallContext:
-        """What calls share, as of the last one."""
+        """The context of the last call."""
         if self._last is None and self._origin is not None:
             return self._origin.context
         return self._context if self._last is None else self._last.context
 
     @property
     def model(self) -> str | None:
-        """The model of requests that name none. Raises `ConfigurationError`."""
+        """The default model of requests. Raises `ConfigurationError`."""
         return self._model or self._server().endpoint.default_model
 
     def new(
@@ -113,9 +113,9 @@ class CallFactory:
         stream: bool = False,
         wait_for_rate_limits: bool = False,
     ) -> Call:
-        """Make a call, split if `n` is large; with an `output`, remote images are downloaded too.
+        """Make a call, split if `n` is large; with an `output`, remote images are downloaded.
 
-        With `wait_for_rate_limits` there is no maximum wait for them. Raises `RequestInvalidError`, and
+        With `wait_for_rate_limits` the wait for rate limits has no maximum. Raises `RequestInvalidError`, and
         `ConfigurationError` without a key.
         """
         server = self._server()
@@ -126,18 +126,18 @@ class CallFactory:
         new_call = partial(self._call_into, output, server, context, prepared)
         if context.telemetry is None:
             return new_call(observer)
-        # Imported when it is needed: calls without telemetry never load it.
+        # Imported here: calls without telemetry never load it.
         from openai_images.client.traced_call import trace_call  # noqa: PLC0415
 
         return trace_call(new_call, observer, prepared, context.timing, context.telemetry)
 
     def connection(self) -> tuple[Endpoint, CallContext]:
-        """Return the server of this moment, for calls that are not for images. Raises `ConfigurationError`."""
+        """Return the current endpoint and its context, for other calls than images. Raises `ConfigurationError`."""
         server = self._server()
         return server.endpoint, server.context
 
     async def json_body(self, request: GenerateRequest) -> bytes | CompositeBody:
-        """Return a request's body in JSON, images to edit included; nothing is sent. Raises `RequestInvalidError`."""
+        """Return a request's body in JSON, input images included; nothing is sent. Raises `RequestInvalidError`."""
         if isinstance(request, EditRequest):
             request = evolve(request, as_json=True)
         prepared = self._prepare(request, self._server(), stream=False)
@@ -145,12 +145,12 @@ class CallFactory:
         return (await prepared.build()).body
 
     def remote_images(self) -> RemoteImages:
-        """Return what downloads images from the server of this moment. Raises `ConfigurationError`."""
+        """Return the downloader of images from the current server. Raises `ConfigurationError`."""
         return self._remote_images(self._server())
 
     async def list_models(self) -> tuple[ModelInfo, ...]:
-        """Return the models of the server of this moment. Raises `ImagesError`."""
-        # Imported when it is needed: calls for images never load it.
+        """Return the models of the current server. Raises `ImagesError`."""
+        # Imported here: calls for images never load it.
         from openai_images.client.model_list import list_models  # noqa: PLC0415
 
         server = self._server()
@@ -178,10 +178,10 @@ class CallFactory:
         return server.remote_images
 
     def _server(self) -> _Server:
-        """Return the server of this moment. Raises `ConfigurationError`."""
+        """Return the current server. Raises `ConfigurationError`."""
         base = None
         if self._origin is not None:
-            with suppress(ConfigurationError):  # no key, which the headers of this call may have
+            with suppress(ConfigurationError):  # no key: the headers of this call may have one
                 base = self._origin._server()  # noqa: SLF001  same class
         endpoint, server = self._source.current(), self._last
         if server is None or server.endpoint is not endpoint or server.base is not base:
@@ -189,14 +189,14 @@ class CallFactory:
             if base is not None:
                 context = context._replace(limiter=base.context.limiter)
             elif server is not None and self._limits.shared is None:
-                # Limits are those of a server and a key; shared ones are those of their name.
+                # Limits belong to a server and a key; shared ones belong to their name.
                 context = context._replace(limiter=new_limiter(self._limits, context.timing))
             rules = self._validator if base is None or self._has_own_rules else base.validator
             server = self._last = _Server(endpoint, context, rules, base)
         return server
 
     def _prepare(self, request: GenerateRequest, server: _Server, *, stream: bool) -> PreparedRequest:
-        """Validate the request and add the client's model. Raises `RequestInvalidError`."""
+        """Add the client's model and validate the request. Raises `RequestInvalidError`."""
         model, validator = self._model or server.endpoint.default_model, server.validator
         if request.model is None and model is not None:
             request = evolve(request, model=model)
@@ -237,7 +237,7 @@ class CallFactory:
             return SingleCall(Attempts(context, part, observer), part, new_sink, files)
 
         if prepared.image_count > 1 and self._validator.split:
-            # Imported when it is needed: calls of one image never load it.
+            # Imported here: calls of one image never load it.
             from openai_images.client.split import split_call  # noqa: PLC0415
 
             call = split_call(prepared, files, observer, single_call)
@@ -247,10 +247,10 @@ class CallFactory:
 
 
 def run_observer(context: CallContext, name: str) -> RunObserver | None:
-    """Return what records a run of many calls by the verb `name`; None without telemetry."""
+    """Return the telemetry of a run of many calls by the method `name`, or None."""
     if context.telemetry is None:
         return None
-    # Imported when it is needed: runs without telemetry never load it.
+    # Imported here: runs without telemetry never load it.
     from openai_images.client.traced_call import trace_run  # noqa: PLC0415
 
     return trace_run(context.telemetry, name)

@@ -1,7 +1,7 @@
-"""`ImagesClient`: the public verbs.
+"""`ImagesClient`: the public methods.
 
-Invariants: building a client does no I/O and needs no event loop, so it may live at module level and serve several
-`asyncio.run`s. A setting that was not given is never sent; the environment is read for each call, not before.
+Invariants: building a client does no I/O and needs no event loop, so a client at module level can serve several
+`asyncio.run`s; a setting that is not set is never sent; the environment is read for each call, not before.
 Must not: show the key in any text.
 """
 
@@ -41,13 +41,13 @@ _What = TypeVar("_What", "ImageResult", "Image")
 
 @safe_repr
 class ImagesClient(Adjustable):
-    """Generates and edits images through the OpenAI API, or through any server with the same endpoints.
+    """Generates and edits images with the OpenAI API, or any server with the same endpoints.
 
     `api_key`, `base_url`, `organization` and `project` default to OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_ORG_ID and
-    OPENAI_PROJECT_ID, which are read for each call, so that a client can be built without them. `timeout` and
-    `max_retries` are short for `Timeouts(total=…)` and `RetryPolicy(max_retries=…)`; calls take them too, and
-    `with_options` returns a client with others. The constructor describes each setting. Raises `ConfigurationError`,
-    and TypeError for an unknown setting; a missing key is an error of the first call.
+    OPENAI_PROJECT_ID, which are read for each call: a client can be built without them. `timeout` and `max_retries` are
+    short for `Timeouts(total=…)` and `RetryPolicy(max_retries=…)`; each call takes them, too, and `with_options`
+    returns a client with others. Raises `ConfigurationError`, and TypeError for an unknown setting; a missing key is
+    reported by the first call.
     """
 
     @shows()
@@ -77,7 +77,7 @@ class ImagesClient(Adjustable):
         _azure: AzureConfig | None = None,
         **unknown: Unpack[NoSettings],
     ) -> None:
-        """Build a client, without I/O."""
+        """Build a client; this does no I/O."""
         timeouts, retry = start_settings(timeouts, timeout, retry, max_retries, unknown)
         given = checked_headers(headers or {})
         arguments = EndpointArguments(given, api_key, base_url, organization, project, _azure)
@@ -118,7 +118,7 @@ class ImagesClient(Adjustable):
         AZURE_OPENAI_ENDPOINT, OPENAI_API_VERSION (or AZURE_OPENAI_API_VERSION), AZURE_OPENAI_AD_TOKEN and
         AZURE_OPENAI_API_KEY for each call; OPENAI_API_KEY and OPENAI_BASE_URL are ignored. Raises `ConfigurationError`.
         """
-        # Imported when it is needed: other clients start faster without it.
+        # Imported here: other clients start faster without it.
         from openai_images.http.azure import AzureConfig  # noqa: PLC0415
 
         config = AzureConfig(endpoint, deployment, api_version, api_key, token_provider)
@@ -140,9 +140,9 @@ class ImagesClient(Adjustable):
     ) -> ImageResult:
         """Generate images and wait for them.
 
-        With `into`, the path of a file without its suffix, they are written there while they arrive. The suffix is that
-        of the real format; several images get `-0`, `-1`, …; a name that exists gets `-2`, `-3`, … unless `overwrite`.
-        Raises `ImagesError`, and OSError if `into` cannot be written.
+        With `into`, a file path without its suffix, images are written to files while they arrive. The suffix is that
+        of the image's format; several images get `-0`, `-1`, …; if a file exists, `-2`, `-3`, … is added unless
+        `overwrite`. Raises `ImagesError`, and OSError if `into` cannot be written.
         """
         call = self._new_call(GenerateRequest, prompt, params, Output.from_into(into, overwrite))
         return await call.result_or_raise()
@@ -159,10 +159,9 @@ class ImagesClient(Adjustable):
     ) -> ImageStream:
         """Generate images as a stream of events, partial images included; iterate it inside `async with`.
 
-        Keywords as in `generate`. With `into`, partial images are written to files too (`.partial-0`, …); with
-        `keep_partials=False` they stay in memory, and only complete images are written. Nothing is sent before the
-        stream is entered or iterated, and errors of the call are raised there. Raises `RequestInvalidError` immediately
-        for an invalid request.
+        The keywords are those of `generate`. With `into`, partial images are written to files, too (`.partial-0`, …);
+        with `keep_partials=False` they stay in memory. Nothing is sent before the stream is entered or iterated, which
+        raises the errors of the call. Raises `RequestInvalidError` immediately for an invalid request.
         """
         output = Output.from_into(into, overwrite, keep_partials=keep_partials)
         return ImageStream(self._new_call(GenerateRequest, prompt, params, output, stream=True))
@@ -176,12 +175,12 @@ class ImagesClient(Adjustable):
         overwrite: bool = False,
         **params: Unpack[EditKeywords],
     ) -> ImageResult:
-        """Generate images from `image=…`, one to 16 input images, and wait for them; keywords as in `generate`.
+        """Generate images from the 1 to 16 input images `image=…`, and wait for them.
 
-        An input image is a path, bytes, a binary file, an object with an async `read`, a Pillow image, an `Image`, a
-        URL or an `ImageReference`; so are `mask` and `markup` (see `EditRequest`). Paths and files are read while they
-        are sent, again for each attempt. Raises `ImagesError` (`RequestInvalidError` if an input image cannot be read),
-        and OSError if `into` cannot be written.
+        The keywords are those of `generate` and `EditRequest`. An input image, also as `mask` and `markup`, is a path,
+        bytes, a binary file, an object with an async `read`, a Pillow image, an `Image`, a URL or an `ImageReference`.
+        Paths and files are read again for each attempt, while they are sent. Raises `ImagesError`
+        (`RequestInvalidError` if an input image cannot be read), and OSError if `into` cannot be written.
         """
         call = self._new_call(EditRequest, prompt, params, Output.from_into(into, overwrite))
         return await call.result_or_raise()
@@ -196,7 +195,7 @@ class ImagesClient(Adjustable):
         keep_partials: bool = True,
         **params: Unpack[EditKeywords],
     ) -> ImageStream:
-        """Edit as a stream of events: keywords and input images as in `edit`, the stream as in `stream`."""
+        """Generate images from input images as a stream of events; see `edit` for keywords, `stream` for streams."""
         output = Output.from_into(into, overwrite, keep_partials=keep_partials)
         return ImageStream(self._new_call(EditRequest, prompt, params, output, stream=True), edited=True)
 
@@ -209,11 +208,11 @@ class ImagesClient(Adjustable):
         overwrite: bool = False,
         **options: Unpack[CallOptions],
     ) -> _What:
-        """Download images that the server returned as URLs, into memory or into files named as in `generate`.
+        """Download images that the server returned as URLs, into memory or into files (`into` as in `generate`).
 
-        `what` is an `ImageResult` or an `Image`; images that are already local stay unchanged. Downloads have their own
-        retries, and send nothing to the API except a GET if the image is there. Raises `RequestInvalidError`,
-        `DownloadError`, whose `response` can be passed to `download` again, and OSError if `into` cannot be written.
+        `what` is an `ImageResult` or an `Image`; images that are already downloaded stay unchanged. Downloads have
+        their own retries. Nothing is generated again. Raises `RequestInvalidError`; `DownloadError`, whose `response`
+        can be passed to `download` again; and OSError if `into` cannot be written.
         """
         downloads = self._downloads(options)
         downloaded: Any = await downloads.download(what, Output.from_into(into, overwrite))
@@ -238,25 +237,26 @@ class ImagesClient(Adjustable):
         """Generate images for many requests concurrently; iterate the outcomes inside `async with`.
 
         Each request is a prompt, a `GenerateRequest`, or a mapping of parameters with `prompt` and an optional `key`;
-        the endpoint's parameters are defaults for requests that do not set them. Requests are read one by one as they
-        can start, also from an endless iterable; a synchronous one is read on the event loop.
+        `params` are the defaults of requests that do not set them. A request is read when it can start, so the iterable
+        may be endless; a synchronous iterable is read on the event loop.
 
-        Each yields a `Succeeded` or a `Failed` (an `ImagesError`, or the OSError of `into`), as they finish, or in the
-        order of the requests if `ordered`. `concurrency` (default: that of `Limits`) limits how many are held: requests
-        in flight and outcomes, including the one yielded last, so a slow consumer delays new requests. Rate limits are
-        waited for as long as some requests succeed (`RetryPolicy.max_stall`).
+        The outcome of each request is a `Succeeded` or a `Failed` (with an `ImagesError`, or the OSError of `into`).
+        Outcomes are yielded as requests finish, or in the order of the requests if `ordered`. `concurrency` (default:
+        that of `Limits`) limits the sum of requests in flight and unread outcomes, including the one yielded last: a
+        slow consumer delays new requests. Requests wait for rate limits as long as some of them succeed
+        (`RetryPolicy.max_stall`).
 
-        With `into`, a folder, files are named by the request's key, made safe, or by its number (`00000`), with `-0`,
-        `-1`, … for several images; `overwrite` as in `generate`. A key whose file name an earlier request has is a
-        `Failed`.
+        With `into`, a folder, files are named by the request's key, with unsafe characters replaced, or by its number
+        (`00000`); several images get `-0`, `-1`, …; `overwrite` is as in `generate`. A request whose file name an
+        earlier request uses is a `Failed`.
 
-        An error that ends the whole run stops new requests and is raised after the outcomes of in-flight ones: an
-        exception of the callback or of the iterable, the first `QuotaExhaustedError`, a `RateLimitError` after waiting
-        too long, and the last of `max_identical_failures` without a success between them, counting only those that may
-        have been billed or reject the account (None: no limit). Invalid keywords raise `RequestInvalidError`,
-        `ConfigurationError` or TypeError immediately.
+        An error that aborts the whole run stops new requests, and is raised after the outcomes of in-flight requests:
+        an exception of `progress` or of the iterable, the first `QuotaExhaustedError`, a `RateLimitError` after too
+        long a wait, and the last of `max_identical_failures` identical failures without a success between them (None:
+        no limit; only failures that may have been billed or reject the account count). Invalid keywords raise
+        `RequestInvalidError`, `ConfigurationError` or TypeError immediately.
         """
-        # Imported when it is needed: single calls start faster without it.
+        # Imported here: single calls start faster without it.
         from openai_images.client.many import ManyOptions, start_many  # noqa: PLC0415
 
         calls = self._for_call(params)._calls  # noqa: SLF001  same class

@@ -1,8 +1,8 @@
-"""`DownloadingCall`: a call whose remote images are fetched into the files of `into=`.
+"""`DownloadingCall`: a call whose remote images are downloaded into the files of `into=`.
 
-Invariants: fetching begins when the call's connection is closed and its slot is free; a `CompletedImage` that is remote
-is held until it is fetched, and given unchanged where that fails.
-Must not: fetch for a call without `into=`; the caller has `client.download`.
+Invariants: downloads start when the call's connection is closed and its slot is free; a remote `CompletedImage` is held
+until it is downloaded, and emitted unchanged if that fails.
+Must not: download for a call without `into=` (the caller uses `client.download`).
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class DownloadingCall(WrappingCall):
-    """Wraps a call and fetches its remote images into files."""
+    """Wraps a call and downloads its remote images into files."""
 
     def __init__(self, inner: Call, remote_images: Callable[[], RemoteImages], files: OutputFiles) -> None:
-        """`remote_images` is called only when there is something to fetch."""
+        """Wrap `inner`; `remote_images` is called only if there is a remote image."""
         super().__init__(inner)
         self._remote_images = remote_images
         self._files = files
@@ -36,11 +36,11 @@ class DownloadingCall(WrappingCall):
 
     @property
     def result(self) -> ImageResult | None:
-        """The result of the call, with the images when they are fetched."""
+        """The result of the call, with downloaded images after the end."""
         return self._result or self._inner.result
 
     async def read(self) -> list[ImageEvent]:
-        """Return the next events that are not held; none when the call is over."""
+        """Return the next events that are not held; an empty list at the end."""
         events: list[ImageEvent] = []
         while not events and not self.is_over:
             events = [event for event in await self._inner.read() if not self._holds(event)]
@@ -50,7 +50,7 @@ class DownloadingCall(WrappingCall):
         return events
 
     def close(self) -> None:
-        """Stop in any state. Idempotent."""
+        """Stop the call in any state. Idempotent."""
         self.is_over = True
         self._inner.close()
         self._files.discard()
@@ -68,7 +68,7 @@ class DownloadingCall(WrappingCall):
         return result is not None and any(map(is_remote, result.images))
 
     async def _finish(self) -> list[ImageEvent]:
-        """Fetch the remote images of the finished call; return the held events."""
+        """Download the remote images of the finished call; return the held events."""
         inner = self._inner
         result = _available_result(inner) if self._has_remote() else None
         self.error, inner.error = inner.error, None
@@ -98,7 +98,7 @@ class DownloadingCall(WrappingCall):
 
 
 def _available_result(call: Call) -> ImageResult | None:
-    """The call's result, also if images are missing from it."""
+    """Return the call's result, including one with missing images."""
     error = call.error
     result: ImageResult | None = error.result if isinstance(error, PartialResultError) else call.result
     return result

@@ -1,7 +1,6 @@
-"""The endpoint of a client: what was given explicitly, completed by the environment.
+"""The endpoint of a client: its arguments, completed from the environment.
 
-Invariants: what was given explicitly is checked when a client is built, what comes from the environment when it is
-used.
+Invariants: arguments are checked when a client is built, environment variables when they are used.
 Must not: show the key in any text.
 """
 
@@ -40,11 +39,11 @@ _COMPLETE: Final = {
     "AZURE_OPENAI_ENDPOINT": "https://name.openai.azure.com",
     "OPENAI_API_VERSION": "2025-04-01",
 }
-"""An environment with which an endpoint can only fail by what was given explicitly."""
+"""A complete environment: with it, only an invalid argument makes an endpoint fail."""
 
 
 class EndpointArguments(NamedTuple):
-    """The arguments of a client about its endpoint; those of `ImagesClient.azure` are in `azure`."""
+    """The arguments of a client for its endpoint; those of `ImagesClient.azure` are in `azure`."""
 
     headers: Mapping[str, str]
     api_key: ApiKey | None = None
@@ -54,11 +53,11 @@ class EndpointArguments(NamedTuple):
     azure: AzureConfig | None = None
 
     def __repr__(self) -> str:
-        return "<EndpointArguments>"  # the key
+        return "<EndpointArguments>"  # never the key
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """The variables of the environment that may matter."""
+        """The environment variables that the endpoint may use."""
         if self.azure is not None:
             return _AZURE_VARIABLES
         given = {
@@ -70,11 +69,11 @@ class EndpointArguments(NamedTuple):
         return tuple(name for name, value in given.items() if not value)
 
     def endpoint(self, env: Mapping[str, str]) -> Endpoint:
-        """Make the endpoint, with defaults of the environment. Raises `ConfigurationError`."""
+        """Make the endpoint, with defaults from `env`. Raises `ConfigurationError`."""
         headers, address = self.headers, self.base_url or env.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL
         account = {"OpenAI-Organization": self.organization, "OpenAI-Project": self.project}
         if self.azure is not None or is_azure(address):
-            # Imported when it is needed: other clients start faster without it.
+            # Imported here: other clients start faster without it.
             from openai_images.http.azure import AzureEndpoint  # noqa: PLC0415
 
             if self.azure is not None:
@@ -89,41 +88,41 @@ class EndpointArguments(NamedTuple):
 
 
 class EndpointSource:
-    """The endpoint of a client, made again when the environment has changed; copies of a client share it."""
+    """The endpoint of a client, rebuilt when the environment has changed; copies of a client share it."""
 
     def __init__(self, arguments: EndpointArguments) -> None:
-        """Raises `ConfigurationError` for arguments with which no environment makes an endpoint."""
+        """Check the arguments. Raises `ConfigurationError`."""
         self._arguments = arguments
         self._variables = arguments.variables
         self._made: tuple[list[str | None], Endpoint] | None = None
         arguments.endpoint(_COMPLETE)
 
     def current(self) -> Endpoint:
-        """Return the endpoint of this moment; the same object while nothing changes. Raises `ConfigurationError`."""
+        """Return the current endpoint; the same object while nothing changes. Raises `ConfigurationError`."""
         values = [os.environ.get(name) for name in self._variables]
         made = self._made
         if made is None or made[0] != values:
-            # Set at once, as clients may be used by several threads.
+            # Set in one assignment: several threads may use a client.
             made = self._made = values, self._arguments.endpoint(self._environment(values))
         return made[1]
 
     @property
     def base_url(self) -> str:
-        """The base URL of this moment, also without a key. Raises `ConfigurationError`."""
+        """The current base URL; needs no key. Raises `ConfigurationError`."""
         with suppress(ConfigurationError):
             return self.current().base_url
         values = [os.environ.get(name) for name in self._variables]
         return self._arguments.endpoint(self._environment(values) | _ANY_KEY).base_url
 
     def with_headers(self, headers: Mapping[str, str]) -> EndpointSource:
-        """Return a source of the same endpoint with these headers added, which win over its own."""
+        """Return a source of the same endpoint with these headers, which replace its own of the same name."""
         if not credentials(headers):
             return _EndpointWithHeaders(self, headers)
-        arguments = self._arguments  # with credentials no key is needed
+        arguments = self._arguments  # these headers have credentials: no key is needed
         return EndpointSource(arguments._replace(headers=merge_headers(arguments.headers, headers)))
 
     def moved(self, base_url: str, api_key: str) -> EndpointSource:
-        """Return one with the same headers for another server, credentials excepted. Raises `ConfigurationError`."""
+        """Return a source for another server with the same headers except credentials. Raises `ConfigurationError`."""
         arguments = self._arguments._replace(api_key=api_key, base_url=base_url, azure=None)
         headers = {name: value for name, value in arguments.headers.items() if not credentials({name: value})}
         return EndpointSource(arguments._replace(headers=headers))
@@ -131,7 +130,7 @@ class EndpointSource:
     def __reduce__(self) -> tuple[Any, ...]:
         try:
             return _FixedEndpoint, (self.current(),)
-        except ConfigurationError:  # the other process may have what is missing
+        except ConfigurationError:  # the other process may have the missing variable
             return type(self), (self._arguments,)
 
     def _environment(self, values: list[str | None]) -> dict[str, str]:
@@ -139,7 +138,7 @@ class EndpointSource:
 
 
 class _FixedEndpoint(EndpointSource):
-    """The endpoint of a client that was pickled: its process may have another environment."""
+    """The endpoint of a pickled client: the other process may have another environment."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._arguments = EndpointArguments({})
@@ -153,7 +152,7 @@ class _FixedEndpoint(EndpointSource):
 
 
 class _EndpointWithHeaders(EndpointSource):
-    """The endpoint of a client derived from another, with more headers."""
+    """The endpoint of another source, with more headers."""
 
     def __init__(self, source: EndpointSource, headers: Mapping[str, str]) -> None:
         arguments = source._arguments  # noqa: SLF001  same class

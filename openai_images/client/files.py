@@ -1,8 +1,8 @@
-"""`into=`: images written to files while they arrive, named when they are complete.
+"""`into=`: images are written to files while they arrive.
 
-Invariants: an image is written to a part file that gets its name when it is complete; nothing is overwritten unless
-requested; no more than a few hundred kilobytes of an image wait for the disk, which threads write to. A disk that fails
-does not lose a paid image: it continues in memory, and a warning is logged.
+Invariants: an image is written to a part file, which is renamed when the image is complete; nothing is overwritten
+unless requested; at most a few hundred kilobytes of an image wait for the disk; threads do the file I/O; after a write
+error, a paid image is kept in memory and a warning is logged.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ from openai_images.models.results import CompletedImage, ImageEvent, PartialImag
 _log = logging.getLogger("openai_images")
 
 _FLUSH = 128 * 1024
-"""Bytes to gather before a thread writes them: fewer cost more thread switches, more cost memory per stream."""
+"""Bytes to buffer before a thread writes them: fewer cost more thread switches, more cost memory per stream."""
 
 _NAME_RESERVE = "-" * 8
-"""How much longer a final name may be than its temporary one: a number, `.partial-3`, a suffix, and `-2`."""
+"""The room that a final name needs after the stem for a number, `.partial-3`, a suffix, and `-2`."""
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".gif", ".svg")
 _SUFFIX_ALIASES = {".jpeg": ".jpg", ".jpe": ".jpg"}
 
 
 class Output(NamedTuple):
-    """Where images go: `into` is a stem.
+    """Where images go: `into` is a path without its suffix.
 
-    Partial images stay in memory unless `keep_partials`. `on_disk_error` is called in the loop's thread when an image
-    could not be written and is kept in memory.
+    Partial images stay in memory unless `keep_partials`. `on_disk_error` is called in the loop's thread for an image
+    that could not be written and is kept in memory.
     """
 
     into: str | os.PathLike[str]
@@ -55,12 +55,12 @@ class Output(NamedTuple):
 
     @classmethod
     def from_into(cls, into: str | os.PathLike[str] | None, overwrite: bool, **options: Any) -> Output | None:
-        """Return None for images in memory."""
+        """Return the output for `into=`; None if images stay in memory."""
         return None if into is None else cls(into, overwrite, **options)
 
 
 class FileSink:
-    """One image being written to a file. `write` gathers; `flush` and `publish` do the file I/O, in any thread."""
+    """One image being written to a file. `write` buffers; `flush` and `publish` do the file I/O, in any thread."""
 
     def __init__(self, part: Path, flush_bytes: int = _FLUSH) -> None:
         self.part = part
@@ -75,11 +75,11 @@ class FileSink:
 
     @property
     def needs_flush(self) -> bool:
-        """Whether there is enough to write, or no more to come."""
+        """Whether enough bytes are buffered, or the image is complete."""
         return self._pending_bytes >= (1 if self._finished else self._flush_bytes)
 
     def write(self, data: bytes) -> None:
-        """Gather the next bytes."""
+        """Buffer the next bytes."""
         self._pending.append(data)
         self._pending_bytes += len(data)
         self._nbytes += len(data)
@@ -87,12 +87,12 @@ class FileSink:
             self._head += data[: media.HEAD_BYTES - len(self._head)]
 
     def finish(self) -> Image:
-        """The image, under its temporary name."""
+        """Return the image in the part file."""
         self._finished = True
         return Image.from_file(self.part, self._head, self._nbytes)
 
     def discard(self) -> None:
-        """Delete the file; if a thread is writing, it does that when it ends."""
+        """Delete the file; a thread that is writing it deletes it afterwards."""
         self._dropped = True
         if self._lock.acquire(blocking=False):
             try:
@@ -101,7 +101,7 @@ class FileSink:
                 self._lock.release()
 
     def flush(self) -> None:
-        """Write what was gathered."""
+        """Write the buffered bytes."""
         with self._lock:
             if not self._dropped:
                 self._write_pending()
@@ -109,7 +109,7 @@ class FileSink:
             self.discard()
 
     def publish(self, image: Image, target: Path, *, overwrite: bool) -> Image:
-        """Write the rest and give the file its name; if that fails, return the image in memory."""
+        """Write the rest and rename the file to `target`; if that fails, return the image in memory."""
         with self._lock:
             if self._dropped:
                 self._remove()
@@ -155,7 +155,7 @@ class FileSink:
             pending[number] = b""
 
     def _switch_to_memory(self, error: OSError, rest: bytes) -> None:
-        """Continue in memory after a write error, as the image is paid for."""
+        """Continue in memory after a write error: the image is paid for."""
         self.error, folder = error, self.part.parent
         _log.warning("an image could not be written to %s (%s) and is kept in memory", folder, error.strerror)
         self._to_memory(rest)
@@ -164,7 +164,7 @@ class FileSink:
         return evolve(image, path=None, data=b"" if self._memory is None else self._memory.getvalue())
 
     def _to_memory(self, rest: bytes) -> None:
-        """Read back what was written, and continue in memory."""
+        """Read back the written bytes, and continue in memory."""
         written = b"" if self._file is None else self.part.read_bytes()
         self._memory = io.BytesIO()
         self._memory.writelines((written, rest))
@@ -178,10 +178,10 @@ class FileSink:
 
 
 class OutputFiles:
-    """The files of one call: sinks for arriving images, names for complete ones."""
+    """The files of one call: sinks for arriving images, and names for complete ones."""
 
     def __init__(self, output: Output, *, several: bool) -> None:
-        """With `several`, images are numbered -0, -1, …. Raises `RequestInvalidError`."""
+        """Number the images -0, -1, … if there are `several`. Raises `RequestInvalidError`."""
         into = output.into
         self._stem = Path(into)
         if self._stem.name in ("", "..") or "\0" in str(self._stem):
@@ -192,7 +192,7 @@ class OutputFiles:
         self._several = several
         self._sinks: dict[Path, FileSink] = {}
         self._published: set[Path] = set()
-        self._unknown, self._first, self._count = 0, 0, 0  # `_first` and `_count`: of a sub-call
+        self._unknown, self._first, self._count = 0, 0, 0  # `_first` and `_count` are those of a sub-call
 
     def for_sub_call(self, first: int, count: int) -> OutputFiles:
         """Return the files of a sub-call whose `count` images are numbered from `first`.
@@ -204,7 +204,7 @@ class OutputFiles:
         return files
 
     async def prepare(self) -> None:
-        """Create the folder and a test file with an equally long name, before anything is sent. Raises OSError."""
+        """Before anything is sent, create the folder and a test file with a name of the same length. Raises OSError."""
         if not self._count:
             await asyncio.to_thread(self._try_writing)
 
@@ -220,19 +220,19 @@ class OutputFiles:
         part.unlink()
 
     def new_sink(self) -> FileSink:
-        """Make the sink of one more image."""
+        """Make the sink of the next image."""
         sink = FileSink(part_path(self._stem.parent, self._stem.name))
         self._sinks[sink.part] = sink
         return sink
 
     async def flush_due(self) -> None:
-        """Write the gathered bytes of sinks that have enough."""
+        """Write the buffered bytes of all sinks that need it."""
         for sink in [sink for sink in self._sinks.values() if sink.needs_flush]:
             await asyncio.to_thread(sink.flush)
             self._report_error(sink)
 
     async def store_event(self, event: ImageEvent) -> ImageEvent:
-        """Give the event's image its final name; return the event with that path."""
+        """Rename the event's image to its final name; return the event with that path."""
         if isinstance(event, CompletedImage):
             return evolve(event, image=await self.store(event.image, event.image_index))
         if isinstance(event, PartialImage) and not self._output.keep_partials:
@@ -245,7 +245,7 @@ class OutputFiles:
         return UnknownEvent(event.type, await self._store_unknown(event.raw))
 
     async def store(self, image: Image, index: int, infix: str = "") -> Image:
-        """Give a complete image its final name; `infix` goes between the stem and the suffix."""
+        """Rename a complete image to its final name; `infix` goes between the stem and the suffix."""
         sink = None if image.path is None else self._sinks.get(image.path)
         if sink is None:
             return image
@@ -256,7 +256,7 @@ class OutputFiles:
         index = global_index(index, self._first, self._count) if self._count else index
         number = f"-{index}" if self._several or index else ""
         target = self._stem.with_name(f"{stem}{number}{infix}{suffix}")
-        # A server may send one index twice, and both images are paid for: only older files are replaced.
+        # A server may send an index twice, and both images are paid for: only files older than this call are replaced.
         overwrite = self._output.overwrite and target not in self._published
         self._published.add(target)
         stored = await asyncio.to_thread(sink.publish, image, target, overwrite=overwrite)
@@ -265,7 +265,7 @@ class OutputFiles:
         return stored
 
     async def store_all(self, images: list[Image], infix: str = "") -> list[Image]:
-        """Give complete images their final names, numbered by their position."""
+        """Rename complete images to their final names, numbered by position."""
         return [await self.store(image, index, infix) for index, image in enumerate(images)]
 
     def _report_error(self, sink: FileSink) -> None:
@@ -281,7 +281,7 @@ class OutputFiles:
         return in_memory
 
     async def _store_unknown(self, value: Any) -> Any:
-        """Give every image in an unknown event a final name."""
+        """Rename every image in an unknown event to a final name."""
         if isinstance(value, Image):
             self._unknown += 1
             return await self.store(value, 0, f".unknown-{self._unknown - 1}")

@@ -1,7 +1,7 @@
 """`generate_many`: the outcomes of many calls of one client.
 
-Invariants: a keyword that makes no sense is rejected before anything is read; once the disk took no image, no request
-is sent. Imported with the first such call, so that the client's import stays cheap.
+Invariants: an invalid keyword is rejected before anything is read; after a write error, no request is sent. Imported
+with the first such call, so that importing the client stays fast.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class _Disk:
 
 
 class _DiskObserver(CallObserver):
-    """Stops a call before it sends if the disk has failed; passes everything on to the inner observer."""
+    """Stops a call before it is sent if a write has failed; forwards everything to the inner observer."""
 
     def __init__(self, disk: _Disk, inner: CallObserver) -> None:
         self._disk = disk

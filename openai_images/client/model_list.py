@@ -1,8 +1,8 @@
 """`list_models`: the models that the server offers to the client's key (`GET /models`).
 
-Invariants: the client's key, headers, proxy, timeouts and retries, as for images; errors have the same classes, and
-none of them may have been billed. Imported when it is needed.
-Must not: wait for the limits of images, or judge what a model accepts.
+Invariants: key, headers, proxy, timeouts, retries and error classes are those of image requests; no error is
+`maybe_billed`. Imported with the first such call.
+Must not: wait for the rate limits of images, or check what a model accepts.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _HEADERS = {
 
 
 async def list_models(endpoint: Endpoint, context: CallContext) -> tuple[ModelInfo, ...]:
-    """Return the server's models in its order, after as many attempts as the policy allows. Raises `ImagesError`."""
+    """Return the models in the server's order, with retries as the policy allows. Raises `ImagesError`."""
     if endpoint.is_azure:
         raise ConfigurationError(_AZURE)
     timing, state, attempts, started = context.timing, RetryState(), 0, context.timing.monotonic()
@@ -59,7 +59,7 @@ async def _attempt(endpoint: Endpoint, context: CallContext) -> tuple[ModelInfo,
     url = endpoint.url("/models", None)
     document = await get(url, merge_headers(_HEADERS, headers), context.transport, context.timeouts)
     secrets = (*endpoint.secrets, key) if key else endpoint.secrets
-    # `unsent`: a GET is never billed, and its failures are safe to resend.
+    # `unsent`: a GET is never billed, and always safe to resend.
     response = ResponseContext(document.status, document.headers, secrets, context.timing.wall(), unsent=True)
     if document.status != 200:
         raise error_from_body(response, bytes(document.body[: 128 * 1024]))

@@ -1,7 +1,7 @@
-"""The images passed by the caller for an edit: opened, measured, checked, ready to be sent.
+"""Opens and checks the input images of an edit.
 
-Invariants: nothing is opened before the call begins; all problems are reported together, each with its position and
-name. A one-shot stream is copied into memory once, a file is not copied; threads read files.
+Invariants: nothing is opened before the call starts; all problems are reported together, each with position and name; a
+one-shot stream is copied into memory once, a file is not copied; threads read files.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ SourceOrReference: TypeAlias = ImageSource | ImageReference
 
 _CHUNK = 256 * 1024
 _MAX_BYTES = 512 * 1024 * 1024
-"""More than any server accepts: an endless stream is not read forever."""
+"""More than any server accepts: limits the reading of an endless stream."""
 
 _MAX_NAME_LENGTH = 255
 """A longer string is probably an image in base64, not a file name."""
 
 _KEPT_MODES = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
 _NEAREST_MODES = {"La": "LA", "PA": "RGBA", "RGBa": "RGBA", "I": "I;16"}
-"""Pillow's modes that PNG supports, and the nearest ones for some others; the rest (CMYK, LAB, F) become RGB."""
+"""Pillow's modes that PNG supports, and the nearest mode for some others; all others (CMYK, LAB, F) become RGB."""
 
 
 @frozen(repr=False)
@@ -63,7 +63,7 @@ class OpenedImage:
 
 
 async def open_images(request: EditRequest, validator: RequestValidator) -> EditImages:
-    """The images of an edit, opened and checked; doubtful ones are logged. Raises `RequestInvalidError`."""
+    """Open and check the images of an edit; log doubtful ones. Raises `RequestInvalidError`."""
     opened = await open_all(request)
     by_part = {image.part: image.source for image in opened}
     sources = [image.source for image in opened if image.part == "image"]
@@ -84,7 +84,7 @@ def _source_info(image: OpenedImage) -> SourceInfo | ImageReference:
 
 
 async def open_all(request: EditRequest) -> list[OpenedImage]:
-    """Open every image of a request, in order. Raises `RequestInvalidError` naming all that cannot be read."""
+    """Open every image of a request, in order. Raises `RequestInvalidError` that names all unreadable ones."""
     images = as_list(request.image)
     names = ["image"] if len(images) == 1 else [f"image[{number}]" for number in range(len(images))]
     values = [("image", name, image) for name, image in zip(names, images, strict=True)]
@@ -147,7 +147,7 @@ def _open_bytes(view: memoryview) -> tuple[ImageSource, bytes]:
 def _open_path(path: str) -> tuple[ImageSource, bytes]:
     with Path(path).open("rb", buffering=0) as file:
         status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):  # a pipe, such as the `<(…)` of a shell, can be read once
+        if not stat.S_ISREG(status.st_mode):  # a pipe, such as `<(…)` of a shell, can be read only once
             gathered = bytearray()
             while chunk := file.read(_CHUNK):
                 _append_chunk(gathered, chunk)
@@ -157,17 +157,17 @@ def _open_path(path: str) -> tuple[ImageSource, bytes]:
 
 
 def _encode_pillow(image: PillowImage) -> memoryview:
-    """Encode a Pillow image as PNG, without loss."""
+    """Encode a Pillow image as PNG (lossless)."""
     if image.mode not in _KEPT_MODES:
         image = cast("Any", image).convert(_NEAREST_MODES.get(image.mode, "RGB"))
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
-    # Not getbuffer(): an open buffer that is garbage-collected in a cycle (as of an error) causes a warning.
+    # Not getbuffer(): an open buffer that is garbage-collected in a cycle (such as an error's) causes a warning.
     return memoryview(buffer.getvalue())
 
 
 async def _from_reader(value: Any) -> tuple[SourceOrReference, bytes]:
-    """Return the file if it can seek, otherwise a copy of everything it yields."""
+    """Return the file if it can seek, otherwise a copy of its contents."""
     if isinstance(value, io.TextIOBase):
         raise RequestInvalidError("a file opened as text is not an image; open it with 'rb'")
     is_async = not isinstance(value, Readable) or inspect.iscoroutinefunction(value.read)
@@ -175,7 +175,7 @@ async def _from_reader(value: Any) -> tuple[SourceOrReference, bytes]:
         return await asyncio.to_thread(_from_file, cast("BinaryIO", value))
     seek: Any = getattr(value, "seek", None)
     if inspect.iscoroutinefunction(seek):
-        with contextlib.suppress(OSError):  # it cannot seek, and is read from its position
+        with contextlib.suppress(OSError):  # it cannot seek: read it from its position
             await seek(0)
     gathered = bytearray()
     source: AsyncIterable[Any] = _chunks(value) if isinstance(value, Readable) else value
@@ -185,7 +185,7 @@ async def _from_reader(value: Any) -> tuple[SourceOrReference, bytes]:
 
 
 def _append_chunk(gathered: bytearray, chunk: Any) -> None:
-    """Append what was read. Raises `RequestInvalidError`."""
+    """Append a chunk. Raises `RequestInvalidError`."""
     if chunk is None:
         raise RequestInvalidError("it has nothing to read yet, as a pipe that does not block")
     if not isinstance(chunk, bytes | bytearray | memoryview):

@@ -1,7 +1,7 @@
-"""Options of one call or of a client derived from another: what they change, and what both share.
+"""The options of one call, and of a client derived from another (`with_options`).
 
-Invariants: a derived client has its parent's connections, limiter and whatever is not an option; a call with options is
-the call of a client derived for it, and one without derives nothing.
+Invariants: a derived client shares its parent's connections and limiter, and keeps all other settings; a call with
+options is made by a client derived for it.
 Must not: send, or change the client it derives from.
 """
 
@@ -33,7 +33,7 @@ _BOTH = "{0}= and {1}= were both given; pass one of them, such as {1}={2}"
 
 
 class ClientOptions(CallOptions, total=False):
-    """The options of `with_options`; None, or leaving one out, means as the client is set up."""
+    """The options of `with_options`; one that is missing or None keeps the client's setting."""
 
     model: str | None
     validate: Mode | None
@@ -41,7 +41,7 @@ class ClientOptions(CallOptions, total=False):
 
 
 class NoSettings(TypedDict):
-    """No keyword at all: for checkers, of a function that gives hints for unknown ones at run time."""
+    """No keywords: for type checkers; at run time the function raises an error with a hint."""
 
 
 class Adjustable(Portable):
@@ -49,10 +49,10 @@ class Adjustable(Portable):
 
     @shows(ClientOptions)
     def with_options(self, **options: Unpack[ClientOptions]) -> Self:
-        """Return a client with other settings that shares connections and limits with this one.
+        """Return a client with other settings and the same connections and limits.
 
-        What is not given, or None, stays as it is. Closing either closes the connections of both; a later call opens
-        new ones. Raises `ConfigurationError`, and TypeError for a setting that belongs to the whole client.
+        A setting that is missing or None is kept. Closing either client closes the connections of both; a later call
+        opens new ones. Raises `ConfigurationError`, and TypeError for a setting that cannot be changed.
         """
         reject_unknown(options, _OF_CLIENTS, "with_options")
         return self._derive(options)
@@ -70,10 +70,10 @@ class Adjustable(Portable):
         return client._calls.new(kind.of(prompt, params), output, stream=stream)  # noqa: SLF001  same class
 
     def _for_call(self, params: Any) -> Self:
-        """Remove a call's options from its keywords; return the client that they make, this one if there are none."""
+        """Remove a call's options from its keywords; return a client with these options, if there are any."""
         if OPTION_NAMES.isdisjoint(params):
             return self
-        # Removed, so that no frame of the call holds the headers.
+        # Removed, so that no stack frame of the call holds the headers.
         options = {name: params.pop(name) for name in OPTION_NAMES & params.keys()}
         return self if all(value is None for value in options.values()) else self._derive(options)
 
@@ -96,7 +96,7 @@ class Adjustable(Portable):
         return other
 
     async def aclose(self) -> None:
-        """Close the connections of the running event loop, also for clients that share them.
+        """Close the connections of the running event loop, also those of clients that share them.
 
         Idempotent; a later call opens new ones.
         """
@@ -111,7 +111,7 @@ class Adjustable(Portable):
     ) -> None:
         await self.aclose()
 
-    if not TYPE_CHECKING:  # checkers report unknown attributes themselves
+    if not TYPE_CHECKING:  # type checkers report unknown attributes themselves
 
         def __getattr__(self, name: str) -> object:
             from openai_images.models.keyword_hints import unknown_attribute  # noqa: PLC0415
@@ -131,7 +131,7 @@ def _changed(settings: Settings, given: Mapping[str, Any]) -> Settings:
 
 
 def timeouts_from(timeouts: object, timeout: object) -> Timeouts:
-    """Return the timeouts with a call's `timeout` applied: a number of seconds, `Timeouts`, or None for no change.
+    """Return the timeouts changed by `timeout`: a number of seconds, `Timeouts`, or None for no change.
 
     Raises `ConfigurationError`.
     """
@@ -156,7 +156,7 @@ def timeouts_from(timeouts: object, timeout: object) -> Timeouts:
 
 
 def retry_from(retry: object, max_retries: Any) -> RetryPolicy:
-    """Return the policy with `max_retries` applied; None for no change. Raises `ConfigurationError`."""
+    """Return the policy changed by `max_retries`, or None for no change. Raises `ConfigurationError`."""
     if not isinstance(retry, RetryPolicy):
         raise ConfigurationError(
             f"retry must be a RetryPolicy(…), not {type(retry).__name__}; max_retries= takes a number"
@@ -165,7 +165,7 @@ def retry_from(retry: object, max_retries: Any) -> RetryPolicy:
 
 
 def checked_headers(headers: object) -> dict[str, str]:
-    """Return a copy of the headers. Raises `ConfigurationError` if they are none, without showing a value."""
+    """Return a copy of the headers. Raises `ConfigurationError` for invalid ones, without showing a value."""
     if not is_mapping(headers):
         raise ConfigurationError(
             f"headers must be a mapping of names to values, not {type(headers).__name__}"
@@ -179,10 +179,10 @@ def checked_headers(headers: object) -> dict[str, str]:
 
 
 def reject_unknown(names: Collection[str], known: Collection[str], function: str) -> None:
-    """Raise TypeError, with a hint, if there are `names` that are not among the `known` settings of `function`."""
+    """Raise TypeError with a hint if one of `names` is not a `known` setting of `function`."""
     unknown = [name for name in names if name not in known]
     if unknown:
-        # Imported when it is needed: valid settings never load it.
+        # Imported here: valid settings never load it.
         from openai_images.models.keyword_hints import unknown_setting  # noqa: PLC0415
 
         raise TypeError(unknown_setting(unknown[0], known, function))
@@ -197,7 +197,7 @@ def start_settings(
 ) -> tuple[Timeouts, RetryPolicy]:
     """Return the timeouts and the policy of a new client.
 
-    Raises TypeError if there are `unknown` settings, and `ConfigurationError` if two arguments disagree.
+    Raises TypeError for `unknown` settings, and `ConfigurationError` if two arguments contradict each other.
     """
     own = ("api_key", "base_url", "organization", "project", *ClientSettings.__annotations__)
     reject_unknown(unknown, own, "ImagesClient")

@@ -1,7 +1,7 @@
-"""Results and errors that have only some of the images: of a split call, or of a response with fewer than requested.
+"""Results and errors with only some of the images: of a split call, or of a response with fewer than requested.
 
-Invariants: images are in the order of the requests; counts are added up, and one that a request lacks is unknown. An
-image that was complete is never left out, also where its own request failed. Imported when it is needed.
+Invariants: images are in the order of the requests; token counts are added, and are unknown if one request lacks them;
+a complete image is never left out, even if its request failed. Imported with the first such call.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _COUNTS = ("input_tokens", "output_tokens", "reasoning_tokens", "total_tokens")
 
 @frozen(kw_only=True)
 class SubCallOutcome:
-    """How one request ended: with a result or an error, after `attempts`.
+    """The outcome of one sub-request: a result or an error, after `attempts`.
 
-    If some images are missing it has both: the `result` with the images that arrived, and the `error`.
+    If some images are missing it has both: the `result` with the images received, and the `error`.
     """
 
     result: ImageResult | None
@@ -41,7 +41,7 @@ class SubCallOutcome:
 
     @property
     def partial_result(self) -> ImageResult | None:
-        """The result, or a result of the images complete before the error, without usage."""
+        """The result, or a result with the images that were complete before the error, without usage."""
         images: tuple[Image, ...] = tuple(getattr(self.error, "images", ()))
         if self.result is not None or not images:
             return self.result
@@ -57,7 +57,7 @@ class SubCallOutcome:
 
 
 def merge_results(results: Sequence[ImageResult], like: ImageResult | None = None) -> ImageResult:
-    """Merge results, which stay in `parts`; fields that are not summed are those of `like`, or of the first."""
+    """Merge results, which become its `parts`; fields that are not added are those of `like`, or of the first."""
     return evolve(
         like or results[0],
         images=tuple(image for result in results for image in result.images),
@@ -70,7 +70,7 @@ def merge_results(results: Sequence[ImageResult], like: ImageResult | None = Non
 
 
 def combined_error(outcomes: Sequence[SubCallOutcome], expected: int) -> ImagesError | OSError:
-    """Return the error of a split call for `expected` images: a `PartialResultError`, unless all requests failed."""
+    """Return the error of a split call for `expected` images: a `PartialResultError` unless all requests failed."""
     errors = [error for outcome in outcomes for error in outcome.errors]
     results = [result for outcome in outcomes if (result := outcome.partial_result) is not None]
     complete = [outcome.result for outcome in outcomes if outcome.result is not None]
@@ -94,7 +94,7 @@ def combined_error(outcomes: Sequence[SubCallOutcome], expected: int) -> ImagesE
 
 
 def shortfall(result: ImageResult, errors: Sequence[ImagesError], expected: int) -> PartialResultError:
-    """Return the error of a complete response with fewer images than `expected`; `errors` are the server's reasons."""
+    """Return the error of a response with fewer images than `expected`; `errors` are the server's reasons."""
     result, count = _count_missing(result, expected), len(result.images)
     reasons = errors or [ImagesError(f"the server sent {count} of {expected} images, and gave no reason")]
     billed = any(error.maybe_billed for error in reasons)
@@ -110,7 +110,7 @@ def _count_missing(result: ImageResult, expected: int) -> ImageResult:
 
 
 def _severity(error: ImagesError | OSError) -> tuple[bool, bool]:
-    """Sort key of the error to raise: first what may have been billed, then what is not safe to resend."""
+    """Return a sort key: errors that may have been billed are highest, then those not safe to resend."""
     return getattr(error, "maybe_billed", False), not getattr(error, "safe_to_resend", False)
 
 
@@ -131,7 +131,7 @@ def _partial_message(first: ImagesError, count: int, expected: int, *, billed: b
 
 
 def _disk_error(error: OSError) -> ImagesError:
-    """Wrap a file error as an `ImagesError` with `maybe_billed`, as its images may have been paid for."""
+    """Wrap a file error as an `ImagesError` with `maybe_billed`: its images may have been paid for."""
     wrapper = ImagesError(
         f"a file could not be written or read back ({error.strerror or type(error).__name__})"
     )
@@ -167,7 +167,7 @@ class SharedObserver:
         return _SubCallObserver(self, number)
 
     def on_wait(self) -> None:
-        """Report a wait of a sub-call, unless another one is in flight or done."""
+        """Report the wait of a sub-call unless another one is in flight or done."""
         if not self._maybe_executed:
             self._observer.on_wait()
 
@@ -179,7 +179,7 @@ class SharedObserver:
             self._maybe_executed.add(number)
 
     async def on_not_executed(self, number: int, error: ImagesError) -> None:
-        """Record that a sub-call was not executed; report it when that is so for all."""
+        """Record that a sub-call was not executed; report it when none was executed."""
         async with self._lock:
             self._maybe_executed.discard(number)
             if not self._maybe_executed:
@@ -213,7 +213,7 @@ class _SubCallObserver(CallObserver):
 def incomplete_error(
     result: ImageResult, decoder: ResponseDecoder, attempts: Attempts, expected: int
 ) -> PartialResultError:
-    """Return the error of a complete response with fewer images than `expected`; the client's first is a warning."""
+    """Return the error of a response with fewer images than `expected`; log the first one of a client as a warning."""
     attempts.record_usage(result.usage)
     error = shortfall(result, decoder.errors(), expected)
     for reason in error.errors:

@@ -1,8 +1,8 @@
-"""What one call sends: a validated request, built for each attempt, and the texts that no error may repeat.
+"""The validated request of one call, built again for each attempt, and the secrets that no error may repeat.
 
-Invariants: `prepare` opens the images of an edit once, also for a call that is split or sent again, as some can be read
-only once; each attempt fetches the key again.
-Must not: send, or know the rate limits.
+Invariants: `prepare` opens the images of an edit once for all sub-requests and attempts, as some can be read only once;
+each attempt gets the key again.
+Must not: send, or wait for rate limits.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from openai_images.wire.codec import request_params
 from openai_images.wire.requests import EditImages, HTTPRequest, edit_request, generate_request
 
 _MAX_PARTIALS = 10
-"""Partial images of one image that are kept for an error, however many are requested: the API sends three."""
+"""The most partial images of one image that are kept for an error; the API sends up to 3."""
 
 
 class PreparedRequest:
-    """A request to generate images; `request` has the model, `secrets` are those of the last attempt."""
+    """A request to generate images; `request` includes the client's model, `secrets` are those of the last attempt."""
 
     def __init__(self, request: GenerateRequest, endpoint: Endpoint, *, stream: bool) -> None:
-        """Raises `RequestInvalidError` if the endpoint cannot send it."""
+        """Raise `RequestInvalidError` if the endpoint cannot send the request."""
         self.stream = stream
         self.endpoint = endpoint
         self._set(request)
@@ -49,13 +49,13 @@ class PreparedRequest:
 
     @property
     def image_count(self) -> int:
-        """How many images are requested."""
+        """The number of requested images."""
         number: Any = (self.request.extra_body or {}).get("n", self.request.n)  # callers may be untyped
         return max(number, 1) if isinstance(number, int) else 1
 
     @property
     def partial_count(self) -> int:
-        """How many partial images are requested."""
+        """The number of requested partial images."""
         if not self.stream:
             return 0
         per_image: Any = (self.request.extra_body or {}).get("partial_images", self.request.partial_images)
@@ -63,14 +63,14 @@ class PreparedRequest:
 
     @property
     def result_fields(self) -> dict[str, Any]:
-        """The result's fields about the request."""
+        """The fields of a result that come from the request."""
         return {"model": self.request.model, "edited": isinstance(self.request, EditRequest)}
 
     async def prepare(self) -> None:
-        """Do what must be done before a slot is taken. Raises `RequestInvalidError`."""
+        """Do everything that must be done before the wait for a slot. Raises `RequestInvalidError`."""
 
     async def build(self) -> HTTPRequest:
-        """The request of an attempt. Raises `ConfigurationError`."""
+        """Return the HTTP request of an attempt. Raises `ConfigurationError`."""
         headers, key = await self.endpoint.headers()
         self.secrets = (*self._known, key) if key else self._known
         return await self._build(headers)
@@ -86,14 +86,14 @@ class PreparedRequest:
 
 
 class PreparedEdit(PreparedRequest):
-    """An edit, whose images are opened by `prepare`."""
+    """A request to edit images, which `prepare` opens."""
 
     request: EditRequest
 
     def __init__(
         self, request: EditRequest, endpoint: Endpoint, validator: RequestValidator, *, stream: bool
     ) -> None:
-        """Raises `RequestInvalidError` if the endpoint cannot send it."""
+        """Raise `RequestInvalidError` if the endpoint cannot send the request."""
         super().__init__(request, endpoint, stream=stream)
         self._images = _OpenedImages(request, validator)
 
@@ -127,7 +127,7 @@ class _OpenedImages:
         self._opened: EditImages | None = None
 
     async def open(self) -> EditImages:
-        # Imported when it is needed: generations start faster without it.
+        # Imported here: generations start faster without it.
         from openai_images.client.open_sources import open_images  # noqa: PLC0415
 
         async with self._lock:
@@ -137,11 +137,11 @@ class _OpenedImages:
 
 
 _DEFAULT_MAX_IMAGES: Final = 10
-"""Images of one request for an unknown model, and the maximum for known ones."""
+"""The most images of one request: the default for an unknown model, and the maximum for known ones."""
 
 
 def split_counts(request: GenerateRequest, *, stream: bool) -> tuple[int, ...]:
-    """Return how many images each sub-request asks for; empty if the request is not split."""
+    """Return the number of images of each sub-request; empty if the request is not split."""
     number: Any = request.n  # callers may be untyped
     extra = request.extra_body or {}
     if (
@@ -158,12 +158,12 @@ def split_counts(request: GenerateRequest, *, stream: bool) -> tuple[int, ...]:
 
 
 def global_index(index: int, first: int, count: int) -> int:
-    """Convert a sub-request's image index to the index among all images; an index out of range is clamped."""
+    """Return the index among all images of a sub-request's image index, clamped to its range."""
     return first + min(max(index, 0), count - 1)
 
 
 def _max_images(request: GenerateRequest, extra: Mapping[str, Any]) -> int:
-    """How many images one request may have, if it is not a stream."""
+    """Return the most images of one request that is not a stream."""
     if extra.get("output_format", request.output_format) == "svg":
         return 1
     name = extra.get("model", request.model)

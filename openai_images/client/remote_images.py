@@ -1,8 +1,8 @@
-"""`RemoteImages`: images behind URLs, fetched into memory or files.
+"""`RemoteImages`: downloads images that the server returned as URLs, into memory or files.
 
-Invariants: an image keeps the server's information about it; one that fails stops no other, and a `DownloadError`
-then has them all. A `data:` URL is the image itself. Imported with the first remote image, as most servers send none.
-Must not: touch images that are fetched already.
+Invariants: an image keeps its other fields; a failed download does not stop the others, and its `DownloadError` has all
+images; a `data:` URL is decoded. Imported with the first remote image, as most servers send none.
+Must not: touch images that are already downloaded.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
     from openai_images.models.options import RetryPolicy, Timeouts
 
 _CONCURRENCY = 4
-"""Images of one result that are fetched concurrently: enough to use the bandwidth, not too many for one server."""
+"""Concurrent downloads of one result: enough to use the bandwidth, not too many for one server."""
 
 
 class RemoteImages:
-    """Fetches the remote images of one client."""
+    """Downloads the remote images of one client."""
 
     def __init__(self, downloader: ImageDownloader, new_sink: Callable[[], Sink]) -> None:
-        """Images that go to no file are written to a `new_sink()`."""
+        """Write images that are not written to files to a `new_sink()`."""
         self._downloader = downloader
         self._new_sink = new_sink
 
     def with_settings(self, endpoint: Endpoint, retry: RetryPolicy, timeouts: Timeouts) -> RemoteImages:
-        """Return the same for other headers, retries and timers, which shares connections with this one."""
+        """Return a copy with other headers, retries and timers, and the same connections."""
         return RemoteImages(self._downloader.with_settings(endpoint, retry, timeouts), self._new_sink)
 
     async def download(self, source: object, output: Output | None) -> ImageResult | Image:
-        """Return the `ImageResult` or `Image` with its images fetched.
+        """Return the `ImageResult` or `Image` with its images downloaded.
 
         Raises `DownloadError`, `RequestInvalidError`, and OSError if the files cannot be written.
         """
@@ -66,7 +66,7 @@ class RemoteImages:
     async def fetch(
         self, result: ImageResult, files: OutputFiles | None, indexes: Sequence[int]
     ) -> ImageResult:
-        """Return the result with all its images fetched; `indexes` number their files. Raises `DownloadError`."""
+        """Return the result with all its images downloaded; `indexes` number their files. Raises `DownloadError`."""
         slots = asyncio.Semaphore(_CONCURRENCY)
         failures: dict[int, FetchError] = {}
 
@@ -98,7 +98,7 @@ class RemoteImages:
         return fetched
 
     async def _fetch_image(self, image: Image, files: OutputFiles | None, index: int) -> Image:
-        """Fetch one image; the fields about it are kept. Raises `FetchError`."""
+        """Download one image, keeping its other fields. Raises `FetchError`."""
         url = image.url or ""
         new_sink = self._new_sink if files is None else files.new_sink
         if is_data_url(url):
@@ -116,7 +116,7 @@ class RemoteImages:
         )
 
     def _error(self, response: ImageResult, failures: dict[int, FetchError]) -> DownloadError:
-        """The error for the images that could not be fetched."""
+        """Return the error for the images that could not be downloaded."""
         failed_urls = [response.images[index].url or "" for index in sorted(failures)]
         urls = [self._downloader.resolve(url) for url in failed_urls if not is_data_url(url)]
         first = failures[min(failures)]

@@ -1,7 +1,8 @@
-"""The settings of a client, enough to build an equal client, also in another process; and what is built from them.
+"""The settings of a client: enough to build an equal client, also in another process.
 
-Invariants: settings are values; none is open, counts, or belongs to an event loop, except a session of the caller's.
-Must not: check settings; the classes that use them do.
+Invariants: settings are values: none has open resources, counts anything or belongs to an event loop, except the
+caller's session.
+Must not: check settings (the classes that use them do).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from openai_images.telemetry.telemetry import Telemetry
 
 _BY_VALUE = frozenset({"cloudpickle", "dill"})
-"""If one of these is imported (Dask, Ray and joblib use them), functions that `pickle` rejects can be sent."""
+"""If one of these is imported (Dask, Ray and joblib use them), functions that `pickle` rejects can be pickled."""
 
 
 _MADE = ("_sessions", "_context", "_calls")
@@ -40,7 +41,7 @@ _CANNOT = "a client {} cannot be pickled: build the client where it is used, or 
 
 
 class Settings(NamedTuple):
-    """The arguments of a client, except address, credentials, model and limits."""
+    """The arguments of a client except address, credentials, model and limits."""
 
     timeouts: Timeouts
     retry: RetryPolicy
@@ -58,12 +59,12 @@ class Settings(NamedTuple):
         return "<Settings>"  # the proxy may have a password
 
     def new_validator(self) -> RequestValidator:
-        """Return a validator of requests to OpenAI, from which those to other servers are made."""
+        """Return a validator of requests to OpenAI; those of other servers are derived from it."""
         return RequestValidator(self.validate, official=True, split=self.split, wall=self.timing.wall)
 
 
 class ClientSettings(TypedDict, total=False):
-    """The settings of `ImagesClient` that `ImagesClient.azure` takes too; keep in sync with its constructor."""
+    """The settings that `ImagesClient` and `ImagesClient.azure` have in common; keep in sync with the constructor."""
 
     timeouts: Timeouts
     timeout: float | Timeouts | None
@@ -84,7 +85,7 @@ class ClientSettings(TypedDict, total=False):
 
 
 class Portable:
-    """A client that is copied and pickled by its settings; all other state is built again."""
+    """A client that is copied and pickled as its settings; all other state is built again."""
 
     _endpoint: EndpointSource
     _model: str | None
@@ -109,7 +110,7 @@ class Portable:
         self._calls = CallFactory(self._endpoint, self._context, self._model, validator, self._limits)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the settings, the key included. Raises TypeError for what cannot be sent to another process."""
+        """Return the settings, the key included. Raises TypeError for settings that cannot be pickled."""
         _check(self._settings, self._endpoint)
         return self._state()
 
@@ -128,11 +129,10 @@ class Portable:
 
     @contextmanager
     def override(self, *, base_url: str, api_key: str) -> Generator[Self]:
-        """Send the calls that are made in a `with` block to another server, directly: for tests.
+        """Send the calls made in a `with` block to another server, without a proxy; for tests.
 
-        Calls in flight go on where they are. The other server's rate limits are its own. Raises `ConfigurationError`.
-
-        `base_url` and `api_key` are those of the other server, such as a `LocalImagesServer`.
+        `base_url` and `api_key` are those of the other server, such as a `LocalImagesServer`. Calls in flight are not
+        affected; the other server has separate rate limits. Raises `ConfigurationError`.
         """
         endpoint = self._endpoint.moved(base_url, api_key)
         settings = self._settings._replace(proxy=None, trust_env=False)
@@ -152,10 +152,10 @@ class Portable:
 
 
 def _instruments(telemetry: Telemetry | None) -> Instruments | None:
-    """Return what records the calls of a client; None without telemetry. Raises `ConfigurationError`."""
+    """Return the telemetry instruments of a client; None without telemetry. Raises `ConfigurationError`."""
     if telemetry is None:
         return None
-    # Imported when it is needed: other clients start faster without it.
+    # Imported here: other clients start faster without it.
     from openai_images.telemetry import telemetry as module  # noqa: PLC0415
 
     value: Any = telemetry  # callers may be untyped
@@ -165,7 +165,7 @@ def _instruments(telemetry: Telemetry | None) -> Instruments | None:
 
 
 def _check(settings: Settings, endpoint: EndpointSource) -> None:
-    """Raise TypeError, with advice, for what cannot be pickled."""
+    """Raise TypeError, with advice, for settings that cannot be pickled."""
     if settings.session is not None:
         raise TypeError(_CANNOT.format("with session=", "leave session= out"))
     if settings.ssl is not None and not isinstance(settings.ssl, bool):
@@ -177,6 +177,6 @@ def _check(settings: Settings, endpoint: EndpointSource) -> None:
     if _BY_VALUE.isdisjoint(name.rpartition(".")[2] for name in list(sys.modules)):
         try:
             pickle.dumps((endpoint, settings.timing))
-        except Exception as error:  # noqa: BLE001  what a function refers to may raise anything
+        except Exception as error:  # noqa: BLE001  objects that a function refers to may raise anything
             problem = f"whose key comes from a function that cannot be pickled ({type(error).__name__})"
             raise TypeError(_CANNOT.format(problem, "use a function of a module, not a lambda")) from None

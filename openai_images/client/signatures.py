@@ -1,7 +1,7 @@
-"""Signatures and docstrings that show every keyword of a function whose keywords are a `TypedDict`.
+"""Signatures and docstrings that list every keyword of a function whose keywords are a `TypedDict`.
 
-Invariants: `inspect.signature` and `help()` show each keyword with its type and a line; type checkers read the function
-as it is written, and calling it costs nothing more. Runs at import, in well under a millisecond.
+Invariants: `inspect.signature` and `help()` show each keyword with its type and description; type checkers read the
+function as written; calling it costs nothing more. Runs at import, in less than a millisecond.
 Must not: evaluate annotations.
 """
 
@@ -24,10 +24,10 @@ _DEFAULTS: Mapping[str, object] = {"as_json": False}
 def shows(
     keywords: Any = None, defaults: Mapping[str, object] | None = None
 ) -> Callable[[_Function], _Function]:
-    """Make a decorator: the function shows these `keywords` in place of its `**` parameter, and documents all of them.
+    """Return a decorator that shows and documents these `keywords` in place of the function's `**` parameter.
 
-    Without `keywords` the `**` parameter, which only gives hints for unknown names, is left out. A keyword whose
-    default is not among the `defaults` has None, which means that it is not set.
+    Without `keywords`, the `**` parameter, which only serves hints for unknown names, is left out. The default of a
+    keyword that is not in `defaults` is None (not set).
     """
 
     def decorate(function: _Function) -> _Function:
@@ -43,7 +43,7 @@ def shows(
         parameters = [*named, *more]
         described: Any = function
         described.__signature__ = Signature(parameters, return_annotation=written.return_annotation)
-        if function.__doc__ is not None:  # there is none under -OO
+        if function.__doc__ is not None:  # it is None under -OO
             lines = [line for each in parameters for line in _described(each)]
             function.__doc__ = "\n".join([inspect.cleandoc(function.__doc__), "", "Parameters:", *lines])
         return function
@@ -55,13 +55,13 @@ def _is_public(parameter: Parameter) -> bool:
     return parameter.kind is not Parameter.VAR_KEYWORD and not parameter.name.startswith("_")
 
 
-@cache  # most keywords are those of several functions
+@cache  # most keywords belong to several functions
 def _keyword(name: str, annotation: str, default: Any) -> Parameter:
     return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def _described(parameter: Parameter) -> Iterator[str]:
-    """Yield the line of a parameter; none for `self`, and for private ones."""
+    """Yield the line of a parameter, if it has a description."""
     text = DESCRIPTIONS.get(parameter.name)
     if text is not None:
         yield f"    {parameter.name} ({parameter.annotation}): {text}"

@@ -1,8 +1,8 @@
-"""`ImageSource`s: the bytes of an image to edit, in memory, behind a path or in an open file.
+"""`ImageSource`s: the bytes of an input image in memory, in a file at a path, or in an open file.
 
-Invariants: nothing is copied; a file is read from its start each time, and its position restored, so that it may be
-sent in several concurrent requests.
-Must not: start threads; reading blocks, and the sender runs it in one.
+Invariants: nothing is copied; a file is always read from its start, and its position is restored, so several concurrent
+requests can send it.
+Must not: start threads (reading blocks; the sender does it in a thread).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from attrs import frozen
 from openai_images.errors import RequestInvalidError
 
 _files_lock = threading.Lock()
-"""For all open files of callers: seeking and reading are two steps."""
+"""Protects all open files of callers: seeking and reading are two steps."""
 
 
 class _BytesReader:
@@ -32,7 +32,7 @@ class _BytesReader:
         return chunk
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing."""
 
 
 @frozen(repr=False)
@@ -45,7 +45,7 @@ class BytesSource:
 
     @property
     def nbytes(self) -> int:
-        """How many bytes."""
+        """The size in bytes."""
         return len(self.view)
 
     def open(self) -> _BytesReader:
@@ -55,7 +55,7 @@ class BytesSource:
 
 @frozen
 class PathSource:
-    """A file that is opened when it is sent."""
+    """A file at a path, opened when it is sent."""
 
     path: str
     nbytes: int
@@ -68,7 +68,7 @@ class PathSource:
 
 
 class _PathReader:
-    """Reads in one thread; `close` may be called in another at any time."""
+    """Reads in one thread; `close` may be called by another thread at any time."""
 
     def __init__(self, source: PathSource) -> None:
         self._source = source
@@ -109,7 +109,7 @@ class _PathReader:
 
 @frozen(repr=False)
 class FileSource:
-    """An open file that can seek."""
+    """An open, seekable file."""
 
     file: BinaryIO
     nbytes: int
@@ -132,7 +132,7 @@ class _FileReader:
         return chunk
 
     def close(self) -> None:
-        """Leave the caller's file open."""
+        """Do nothing: the caller's file stays open."""
 
 
 def read_at(file: BinaryIO, start: int, count: int) -> bytes:

@@ -1,9 +1,9 @@
-"""`SplitCall`: one call as several concurrent requests, and one sequence of events.
+"""`SplitCall`: one call as several concurrent requests with one sequence of events.
 
-Invariants: each request is read by a task that queues one event and waits until it is consumed, so that about one
-image of each waits for a slow consumer. A failed request does not affect the others; its error is raised after their
-events. A bug ends all of them. No task is left at the end and after `close`.
-Must not: know limits; each request waits for its own slot.
+Invariants: each request has a task that queues one event and waits until it is consumed, so a slow consumer holds about
+one image of each; a failed request does not affect the others, and its error is raised after their events; an
+unexpected exception ends all; no task is left at the end or after `close`.
+Must not: handle limits (each request waits for its own slot).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NewCall: TypeAlias = "Callable[[PreparedRequest, OutputFiles | None, CallObserv
 
 @define(eq=False)
 class SubCall:
-    """One of the requests: its images are numbered from `first`, and `count` many."""
+    """One of the requests, for `count` images numbered from `first`."""
 
     call: SingleCall
     first: int
@@ -39,13 +39,13 @@ class SubCall:
     error: ImagesError | OSError | None = None
 
     def with_global_index(self, event: ImageEvent) -> ImageEvent:
-        """Return the event with its image's index among all images."""
+        """Return the event with the index of its image among all images."""
         if isinstance(event, UnknownEvent):
             return event
         return evolve(event, image_index=global_index(event.image_index, self.first, self.count))
 
     def fail(self, error: ImagesError | OSError) -> None:
-        """Close the call, and keep the error that ended it."""
+        """Close the call and keep its error."""
         self.call.close()
         self.error = error
         if isinstance(error, ImagesError):
@@ -53,7 +53,7 @@ class SubCall:
 
     @property
     def outcome(self) -> SubCallOutcome:
-        """How it ended."""
+        """The outcome, after the end."""
         error = self.error
         result = error.result if isinstance(error, PartialResultError) else self.call.result
         return SubCallOutcome(result=result, error=error, attempts=self.call.attempts.count)
@@ -62,7 +62,7 @@ class SubCall:
 def split_call(
     prepared: PreparedRequest, files: OutputFiles | None, observer: CallObserver | None, new_call: _NewCall
 ) -> SplitCall | None:
-    """Return a call of several requests with some of the images each; None if it need not be split."""
+    """Return a call of several requests for some of the images each; None if it need not be split."""
     sub_calls: list[SubCall] = []
     shared = None if observer is None else SharedObserver(observer)
     first = 0
@@ -94,7 +94,7 @@ class SplitCall(Call):
 
     @property
     def result(self) -> ImageResult | None:
-        """The merged result, once every sub-call has its own."""
+        """The merged result, or None until every sub-call has one."""
         if self._result is None:
             results = [sub_call.call.result for sub_call in self._sub_calls if sub_call.error is None]
             complete = [result for result in results if result is not None]
@@ -114,12 +114,12 @@ class SplitCall(Call):
 
     @property
     def counts(self) -> tuple[int, int]:
-        """How many partial and how many completed images there are."""
+        """The number of partial and of completed images."""
         partial, completed = zip(*(sub_call.call.counts for sub_call in self._sub_calls), strict=True)
         return sum(partial), sum(completed)
 
     async def open(self) -> None:
-        """Send all requests; return when one is answered. Raises the `combined_error` if all fail before that."""
+        """Send all requests; return at the first response. Raises the `combined_error` if there is none."""
         if not self._tasks:
             if self._files is not None:
                 await self._files.prepare()
@@ -131,7 +131,7 @@ class SplitCall(Call):
             raise self._crash or self._error()
 
     async def read(self) -> list[ImageEvent]:
-        """Return the next event; none when all sub-calls are over. Raises as `open` does."""
+        """Return the next event; an empty list at the end. Raises as `open` does."""
         if self.is_over:
             return []
         await self.open()
@@ -146,11 +146,11 @@ class SplitCall(Call):
         return []
 
     def close(self) -> None:
-        """Stop all requests, in any state. Idempotent."""
+        """Stop all requests in any state. Idempotent."""
         self.is_over = True
         for sub_call in self._sub_calls:
             sub_call.call.close()
-        with contextlib.suppress(RuntimeError):  # their loop may be closed
+        with contextlib.suppress(RuntimeError):  # their event loop may be closed
             for task in self._tasks:
                 task.cancel()
         self._events.clear()
@@ -180,7 +180,7 @@ class SplitCall(Call):
                 _wake(self._wakeup)
                 was_complete = call.result is not None
                 events = await call.read()
-                # After the last image it reads to the end without waiting: that frees the slot and the connection.
+                # After the last image, read to the end without waiting, to free the slot and the connection.
                 is_last = call.result is not None and not was_complete
                 for event in events:
                     delivered = self._put(sub_call.with_global_index(event))
@@ -204,14 +204,14 @@ class SplitCall(Call):
             _wake(self._wakeup)
 
     def _put(self, event: ImageEvent) -> asyncio.Future[None]:
-        """Queue the event; the future is done when the event is consumed."""
+        """Queue the event; return a future that is done when the event is consumed."""
         delivered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._events.append((event, delivered))
         _wake(self._wakeup)
         return delivered
 
     def _abort_all(self, error: BaseException, cause: BaseException | None = None) -> None:
-        """Cancel all tasks because of a bug, and keep the first such error."""
+        """Cancel all tasks after an unexpected exception, and keep the first one."""
         if self._crash is None:
             error.__cause__ = error.__cause__ or cause
             self._crash = error
@@ -230,7 +230,7 @@ class SplitCall(Call):
         await self._wakeup
 
     def _finish(self) -> None:
-        """Set the error when all sub-calls have ended; raise a bug's exception."""
+        """Set the error when all sub-calls have ended; raise an unexpected exception."""
         if self._crash is not None:
             raise self._crash
         self.is_over = True
@@ -242,7 +242,7 @@ class SplitCall(Call):
 
 
 def _mark_retrieved(task: asyncio.Task[None]) -> None:
-    """Keep asyncio from logging the exception: `read` and `open` raise it."""
+    """Prevent asyncio from logging the exception, which `read` and `open` raise."""
     if not task.cancelled():
         task.exception()
 

@@ -1,9 +1,9 @@
-"""`ImageStream`: a call as an async iterator of events that owns its connections.
+"""`ImageStream`: a call as an async iterator of events, which owns its connections.
 
-Invariants: nothing is sent before `__aenter__` or the first `__anext__`. It is iterated once, by one task at a time,
-and ends with every image completed or raises. Leaving `async with`, an error, a cancellation and the end close the
-connections; a stream that was dropped without any of these is closed with a ResourceWarning.
-Must not: read; its `Call` does.
+Invariants: nothing is sent before `__aenter__` or the first `__anext__`; it is iterated once, by one task at a time; it
+ends when all images are complete, or raises; the connections are closed at the end, by an error, by a cancellation and
+by leaving `async with`; a stream that is dropped without these is closed with a ResourceWarning.
+Must not: read from the connection (its `Call` does).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class ImageStream:
     """The events of one call: `PartialImage`, `CompletedImage`, `UnknownEvent`; then `result`.
 
     Iterate it once, inside `async with`. Entering and iterating raise `ImagesError`, and OSError if the files of
-    `into=` cannot be written. Events of several images come in order of arrival; `image_index` says which image.
+    `into=` cannot be written. Events of several images are in the order of arrival; `image_index` names the image.
     """
 
     def __init__(self, call: Call, *, edited: bool = False) -> None:
@@ -43,17 +43,17 @@ class ImageStream:
 
     @property
     def result(self) -> ImageResult:
-        """The result, as `generate` returns it. Raises RuntimeError until every image is complete."""
+        """The result, as returned by `generate`. Raises RuntimeError until every image is complete."""
         return self._call.require_result()
 
     @property
     def request_id(self) -> str | None:
-        """The server's request id (of several requests, the first), once it has answered."""
+        """The server's request id (of the first request, if there are several), or None before its response."""
         return self._call.request_id
 
     @property
     def edited(self) -> bool:
-        """Whether images are sent with the prompt: the stream of `stream_edit`."""
+        """Whether the stream is one of `stream_edit`."""
         return self._edited
 
     async def __aenter__(self) -> Self:
@@ -85,9 +85,9 @@ class ImageStream:
         raise StopAsyncIteration
 
     def images(self) -> AsyncIterator[PartialImage | CompletedImage]:
-        """Return the stream without its unknown events: each event has an `image`.
+        """Return an iterator of the events that have an `image`: all except unknown events.
 
-        It is iterated in the stream's place, by the same rules: once, inside the stream's `async with`.
+        Iterate it instead of the stream: once, inside the stream's `async with`.
         """
         return _ImageEvents(self)
 
@@ -99,9 +99,9 @@ class ImageStream:
         return self.result
 
     async def aclose(self) -> None:
-        """Close the connections and delete incomplete files. Idempotent, also after the end.
+        """Close the connections and delete incomplete files. Idempotent.
 
-        A task that is waiting for the next event gets a RuntimeError.
+        In a task that waits for the next event, this raises a RuntimeError.
         """
         if self._step is not None:
             self._step.reschedule(asyncio.get_running_loop().time())
@@ -124,7 +124,7 @@ class ImageStream:
         return "<ImageStream {}, {} partial, {} completed>".format(state, *call.counts)
 
     async def _guard(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Await a step that `aclose` can interrupt; any exception aborts the stream."""
+        """Await a step, which `aclose` can interrupt; an exception closes the stream."""
         if self._step is not None:
             raise RuntimeError(
                 "another task is waiting for this stream's next event; let one task iterate it"
@@ -154,7 +154,7 @@ class ImageStream:
 
 
 class _ImageEvents:
-    """A stream without its unknown events; it holds the stream and nothing else, so that both are dropped together."""
+    """A stream without its unknown events; it refers only to the stream, so that both are dropped together."""
 
     def __init__(self, stream: ImageStream) -> None:
         self._stream = stream

@@ -1,7 +1,7 @@
-"""`TracedCall`: a call that reports to telemetry what happens to it.
+"""`TracedCall`: a call that reports to telemetry.
 
-Invariants: what the call does, returns and raises is not changed; the span ends with the call, however it ends.
-Imported with the first call of a client that has telemetry.
+Invariants: the call's behaviour, results and errors do not change; the span always ends with the call. Imported with
+the first call of a client that has telemetry.
 Must not: import OpenTelemetry.
 """
 
@@ -32,7 +32,7 @@ def trace_call(
     timing: Timing,
     instruments: Instruments,
 ) -> TracedCall:
-    """Return the call that `new_call` makes for an observer, with a span and metrics of its own."""
+    """Return the call made by `new_call`, with its own span and metrics."""
     endpoint = prepared.endpoint
     facts = CallFacts(
         prepared.request, prepared.image_count, prepared.stream, endpoint.base_url, endpoint.is_azure
@@ -42,12 +42,12 @@ def trace_call(
 
 
 def trace_run(instruments: Instruments, name: str) -> RunObserver:
-    """Return what records a run of many calls by the verb `name`."""
+    """Return the observer that traces a run of many calls by the method `name`."""
     return RunTrace(instruments, name)
 
 
 class _TracingObserver(CallObserver):
-    """Reports the attempts of a call, and passes everything on to the inner observer."""
+    """Reports the attempts of a call, and forwards everything to the inner observer."""
 
     def __init__(self, trace: CallTrace, inner: CallObserver | None) -> None:
         self._trace = trace
@@ -73,7 +73,7 @@ class TracedCall(WrappingCall):
     """Wraps a call and reports to its trace."""
 
     def __init__(self, inner: Call, trace: CallTrace) -> None:
-        """The attempts of `inner` are observed by a `_TracingObserver` of the same trace."""
+        """Wrap `inner`, whose observer is a `_TracingObserver` of the same trace."""
         super().__init__(inner)
         self._trace = trace
         self._cause: BaseException | None = None
@@ -84,7 +84,7 @@ class TracedCall(WrappingCall):
             await self._inner.open()
 
     async def read(self) -> list[ImageEvent]:
-        """Return the next events; none when the call is over. Raises as `open` does."""
+        """Return the next events; an empty list at the end. Raises as `open` does."""
         if self.is_over:
             return []
         inner = self._inner
@@ -99,18 +99,18 @@ class TracedCall(WrappingCall):
         return events
 
     def note(self, error: BaseException | None) -> None:
-        """Keep the CancelledError that is about to close the call."""
+        """Remember the CancelledError that is about to close the call."""
         super().note(error)
         if isinstance(error, asyncio.CancelledError):
             self._cause = error
 
     async def fail(self, error: BaseException) -> None:
-        """Close because of this error."""
+        """Close the call after this error."""
         self._cause = error
         await super().fail(error)
 
     def close(self) -> None:
-        """Stop in any state. Idempotent."""
+        """Stop the call in any state. Idempotent."""
         self._end(self._cause)
         self._cause = None  # its traceback holds frames of this call
         self.is_over = True

@@ -1,9 +1,9 @@
-"""Claims and records in place of a journal: the rows of each attempt at an item are an object of their own.
+"""Claims and records instead of a journal: one object with the rows of each attempt at an item.
 
-Invariants: before a request's first byte its claim was created by this process, which nobody else can have done; only
-who claimed an attempt writes its record, others add rows under names of their own; an image is stored before its row,
-under the item's name, and replaces none. What fails is tried again for a minute.
-Must not: decide what a row says, or whether an item is sent.
+Invariants: before the first byte of a request is sent, this process has created its claim, which only one process can
+do; only the process that claimed an attempt writes its record, others add rows under other names; an image is stored
+before its row, under the item's name, and replaces none. Failed operations are retried for a minute.
+Must not: decide what a row contains, or whether an item is sent.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ from openai_images.cluster.storage import FolderStorage, Storage
 from openai_images.models.image import Image
 
 _THREADS = 16
-"""Claims and records that are written concurrently: each waits for a disk or a network."""
+"""The most concurrent writes of claims and records: each waits for a disk or a network."""
 
 
 @frozen
 class Claimant:
-    """Who claims: a run, and a worker of it, for people."""
+    """The owner of claims: a run, and a worker's name for people."""
 
     run: str
     worker: str = field(factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
@@ -57,10 +57,10 @@ class Claimant:
 
 @define
 class _Item:
-    """An item of this process: its last attempt, and whether this process may record the end of that.
+    """An item of this process: its last attempt, and whether this process may record its end.
 
-    `rows` are all of that attempt's while this process, which `has_claimed` it, expects its end; `new_rows` are what
-    was written for the item.
+    `rows` are those of the attempt until its end, if this process `has_claimed` it; `new_rows` are all rows written for
+    the item.
     """
 
     id: str
@@ -72,7 +72,7 @@ class _Item:
 
 
 class ClaimStore:
-    """`begin` an item before its first row, and `take` its rows after the last one."""
+    """Writes claims and records: `begin` an item before its first row, `take` its rows after the last one."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class ClaimStore:
         keeps_rows: bool = False,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Only with `keeps_rows` the rows of an item can be taken; `sleep` blocks a thread."""
+        """Keep the rows of items for `take` if `keeps_rows`; `sleep` blocks a thread."""
         self._storage = storage
         self._retrier = Retrier(storage.place, sleep)
         self._keeps_rows = keeps_rows
@@ -97,16 +97,16 @@ class ClaimStore:
         self.save = StorageImages(storage, disk, self._retrier).save
 
     def begin(self, key: str, id_: str, attempt: int, *, is_owner: bool = False) -> None:
-        """An item with so many attempts before; `is_owner` where its images are to be fetched, not requested."""
+        """Register an item after `attempt` attempts; `is_owner` if its images are downloaded, not requested."""
         self._items[key] = _Item(id_, attempt, is_owner)
 
     def take(self, key: str) -> list[JournalRow]:
-        """The rows of an item that this process wrote, as a journal has them; it is forgotten."""
+        """Forget an item; return the rows that this process wrote for it, in the journal's form."""
         item = self._items.pop(key, None)
         return [] if item is None else item.new_rows
 
     async def append(self, row: JournalRow, *, has_images: bool) -> None:  # noqa: ARG002  images are stored
-        """Create the claim of a `sent` row, or put the record with this row. Raises OSError and `ItemTakenError`."""
+        """Create the claim for a `sent` row, or write the record with this row. Raises OSError and `ItemTakenError`."""
         item = self._items[row["key"]]
         if row["state"] == "sent":
             await self._in_thread(lambda: self._claim(item, row))
@@ -114,16 +114,16 @@ class ClaimStore:
             await self._in_thread(lambda: self._record(item, row))
 
     def close(self) -> None:
-        """Finish writing; blocks."""
+        """Wait for the last write; blocks."""
         self._threads.shutdown()
 
     async def _in_thread(self, call: Callable[[], None]) -> None:
-        """To its end, although its caller is cancelled: whether a claim is there must be known."""
+        """Run to the end even if the caller is cancelled: it must be known whether the claim exists."""
         await run_to_completion(asyncio.get_running_loop().run_in_executor(self._threads, call))
 
     def _claim(self, item: _Item, row: JournalRow) -> None:
         if not item.has_claimed:
-            fetches, item.is_owner = item.is_owner, False  # no row from here on is about that attempt
+            fetches, item.is_owner = item.is_owner, False  # later rows are not about that attempt
             settled = partial(read_settled, self._storage, item.id, item.attempt, fetches=fetches)
             if self._retrier.run(settled):
                 raise _taken_error(row)
@@ -137,7 +137,7 @@ class ClaimStore:
             with suppress(OSError):
                 if (
                     self._storage.read(name) == data
-                ):  # perhaps not for good; its record says that nothing was sent
+                ):  # the claim exists after all; its record will say that nothing was sent
                     self._own(item, attempt, row)
             raise
         if not is_created:
@@ -157,14 +157,14 @@ class ClaimStore:
         if item.rows:
             name = record_name(item.id, item.attempt)
             self._retrier.run(partial(self._storage.put, name, _encode(rows)))
-        else:  # another process has claimed it, and its images are fetched here; or it shares those of another item
+        else:  # another process has claimed it and its images are downloaded here, or it shares another item's images
             self._retrier.run(partial(add_row, self._storage, item.id, item.attempt, row))
         if self._keeps_rows:
             item.new_rows.append(row)
         if row["state"] == "refused":
             item.is_owner = False
         if item.rows:
-            item.rows = rows if row["state"] == "away" else []  # otherwise nothing more is expected
+            item.rows = rows if row["state"] == "away" else []  # otherwise no more rows follow
 
 
 def _taken_error(row: JournalRow) -> ItemTakenError:
@@ -172,7 +172,7 @@ def _taken_error(row: JournalRow) -> ItemTakenError:
 
 
 def add_row(storage: Storage, id_: str, attempt: int, row: JournalRow) -> None:
-    """Store a row about an attempt that this process has not claimed: nobody's rows are replaced. Raises OSError."""
+    """Store a row about an attempt that this process has not claimed; no rows are replaced. Raises OSError."""
     data = encode_row(row)
     for number in count(1):
         if storage.create(added_name(id_, attempt, number), data):
@@ -180,9 +180,9 @@ def add_row(storage: Storage, id_: str, attempt: int, row: JournalRow) -> None:
 
 
 def read_lines(storage: Storage, name: str, added: int | None = None) -> list[bytes]:
-    """The rows of a claim, or of a record and of so many `added` to it (None: look for them). Raises OSError.
+    """Return the lines of a claim, or of a record and its `added` rows (None: look for them). Raises OSError.
 
-    Those that say "done" are the last ones: nothing that another process found out undoes that.
+    Lines with the state "done" come last: no row of another process overrides them.
     """
     lines: list[bytes] = []
     with suppress(FileNotFoundError):
@@ -196,7 +196,7 @@ def read_lines(storage: Storage, name: str, added: int | None = None) -> list[by
 
 
 def read_rows(storage: Storage, name: str) -> list[JournalRow]:
-    """The rows of a claim, or of a record with those added to it. Raises FileNotFoundError where there is none."""
+    """Return the rows of a claim, or of a record with its added rows. Raises FileNotFoundError if there are none."""
     lines = read_lines(storage, name)
     if not lines:
         raise FileNotFoundError(name)
@@ -204,9 +204,9 @@ def read_rows(storage: Storage, name: str) -> list[JournalRow]:
 
 
 def read_settled(storage: Storage, id_: str, attempt: int, *, fetches: bool) -> list[JournalRow]:
-    """The rows of an attempt after which nothing is to be sent, whatever was planned; otherwise none. Raises OSError.
+    """Return the rows of an attempt whose images exist, so that nothing must be sent; otherwise none. Raises OSError.
 
-    Its images are stored, or remote: with `fetches` it is known that they are, and that they may be requested again.
+    The images are stored, or remote; with `fetches`, remote images do not count: the caller knows of them.
     """
     if not attempt:
         return []
@@ -222,7 +222,7 @@ def read_settled(storage: Storage, id_: str, attempt: int, *, fetches: bool) -> 
 
 
 def row_lines(data: bytes) -> list[bytes]:
-    """The lines of a claim, a record or a journal that are one row each."""
+    """Return the lines of a claim, a record or a journal that contain exactly one row."""
     return [line for line in data.splitlines(keepends=True) if len(parse_line(line).rows) == 1]
 
 
@@ -235,7 +235,7 @@ def _encode(rows: Sequence[JournalRow]) -> bytes:
 
 
 class StorageImages(ImageStore):
-    """Stores images under their item's name; a paid image that the storage does not take goes to a fallback folder."""
+    """Stores images under their item's name; a paid image that cannot be stored goes to a fallback folder."""
 
     def __init__(self, storage: Storage, disk: Disk, retrier: Retrier | None = None) -> None:
         super().__init__(disk, Path(os.devnull))
@@ -244,7 +244,7 @@ class StorageImages(ImageStore):
 
     @property
     def place(self) -> str:
-        """Where images go, for people."""
+        """The place of the images, for messages."""
         return self._storage.url(IMAGES)
 
     def _store(self, images_by_stem: Sequence[tuple[str, Image]]) -> StoredImages:
@@ -257,7 +257,7 @@ class StorageImages(ImageStore):
         return StoredImages(tuple(images), tuple(file for _, file in pairs))
 
     def create(self, name: str, image: Image) -> StoredFile:
-        """Store under the first free one of the names; an image that is there already is this one. Raises OSError."""
+        """Store an image under its first free name, or find it there already. Raises OSError."""
         stem, suffix = stem_of(name), Path(name).suffix
         for number in count(2):
             if self._retrier.run(partial(self._storage.create, f"{IMAGES}/{name}", image.data)):
@@ -267,5 +267,5 @@ class StorageImages(ImageStore):
 
 
 def stored_file(name: str, image: Image) -> StoredFile:
-    """What a row says of an image."""
+    """Return an image's fields in a row."""
     return StoredFile(name, image.nbytes, image.sha256, 0, image.width, image.height, image.media_type)

@@ -1,7 +1,7 @@
-"""All processes of a batch in shared storage together: where it stands, its journal, and its contact sheet.
+"""The status, journal and contact sheet of a batch in shared storage, over all its processes.
 
-Invariants: the journal is made from claims and records, and holds nothing that they do not; it is written whole, under
-one name, so that it does not matter who writes it last. Blocks.
+Invariants: the journal is made only from claims and records; it is written as a whole under one name, so any process
+may write it last. Blocks.
 Must not: decide what is sent.
 """
 
@@ -39,10 +39,10 @@ _PAGE: Final = "index.html"
 
 @frozen(kw_only=True)
 class OpenClaim:
-    """A request whose outcome is unknown: it was sent at the time `at` by the clock of its process.
+    """A request whose outcome is unknown; it was sent at the time `at` by its process's clock.
 
-    It is the item `key`, and its request number `attempt`. `worker` ("host:pid") has claimed it and recorded no end; it
-    is "" where the end is recorded, for this `reason`.
+    `key` is its item, `attempt` the number of its request. `worker` ("host:pid") claimed it and has recorded no end; if
+    an end is recorded, `worker` is "" and `reason` is the cause.
     """
 
     key: str
@@ -54,10 +54,11 @@ class OpenClaim:
 
 @frozen(kw_only=True)
 class SharedStatus:
-    """Where a batch of many processes stands: all of them together.
+    """The status of a batch over all its processes.
 
-    `summary` has the numbers. `unknown` are the requests whose outcome is: without a recorded end each is in flight, or
-    its process has ended. `runs` were begun. `page` is the path or URL of the contact sheet.
+    `summary` has the numbers. `unknown` are the requests whose outcome is unknown: each is in flight, or its process
+    has ended, or it failed after it was sent. `runs` is the number of runs that were started. `page` is the path or URL
+    of the contact sheet.
     """
 
     summary: BatchSummary
@@ -67,10 +68,10 @@ class SharedStatus:
 
 
 def read_batch_status(out: str, options: BatchOptions | None = None) -> SharedStatus:
-    """Where the batch in `out` stands; its journal and its contact sheet are made anew. Blocks.
+    """Return the status of the batch in `out`, after writing its journal and contact sheet again. Blocks.
 
-    Of the `options` it takes `thumbnail`, `note` and `record_prompts`. Raises `BatchFolderError` where there is no
-    such batch, `ConfigurationError` for a URL that cannot be used, and OSError.
+    Only `thumbnail`, `note` and `record_prompts` of the `options` are used. Raises `BatchFolderError` if there is no
+    such batch, `ConfigurationError` for an unusable URL, and OSError.
     """
     storage = open_storage(out)
     if isinstance(storage, FolderStorage) and not (storage.root / CLAIMS).is_dir():
@@ -108,7 +109,7 @@ class _Compaction:
         )
 
     def _known_lines(self) -> dict[str, list[bytes]]:
-        """The rows of the last journal, by attempt."""
+        """Return the rows of the last journal, by attempt."""
         known: dict[str, list[bytes]] = {}
         with suppress(FileNotFoundError):
             for line in row_lines(self.storage.read(_JOURNAL)):
@@ -118,9 +119,9 @@ class _Compaction:
         return known
 
     def _read(self, known: Mapping[str, Sequence[bytes]]) -> tuple[Listing, list[bytes], Ledger]:
-        """What is in storage, the rows of all items, and their sum: of the newest input, and of earlier ones.
+        """Return the listing, the rows of all items (of the newest and of earlier inputs), and their ledger.
 
-        Rows are kept as lines: parsed ones would need several times the memory.
+        Rows are kept as lines: parsed rows need several times the memory.
         """
         listing, lines = list_storage(self.storage), list[bytes]()
         keys = {id_: key for key, id_ in self.ids.items()}
@@ -131,7 +132,7 @@ class _Compaction:
                 yield line
             earlier = {id_: "" for id_ in listing.attempts if id_ not in keys}
             for line in read_attempts(self.storage, listing, earlier, known):
-                if line.row["key"] not in self.ids:  # otherwise the key is another item's now
+                if line.row["key"] not in self.ids:  # otherwise another item has this key now
                     lines.append(line.text)
                     yield line
 
@@ -171,5 +172,5 @@ class _Compaction:
             root = Path(folder) / self.storage.place.rpartition("/")[2]
             root.mkdir()
             write_page(root, self.items, status, summary, evolve(self.options, thumbnail=None))
-            with suppress(FileNotFoundError):  # a warning has said why
+            with suppress(FileNotFoundError):  # a warning was logged
                 self.storage.put(_PAGE, (root / _PAGE).read_bytes())

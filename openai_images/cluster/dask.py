@@ -1,10 +1,10 @@
-"""`DaskEngine`: the items of a batch run in the workers of a Dask cluster.
+"""`DaskEngine`: runs the items of a batch in the workers of a Dask cluster.
 
-Invariants: every chunk ends within seconds of the scheduler's end, with `ClusterError`: `as_completed` of distributed
-would wait for ever. Only small rows come back. A cluster without a worker is reported and waited for, at most
-`max_wait` seconds. All calls of the Dask client are made in its own event loop, so that a synchronous client works too.
-Must not: import distributed, an extra, before it is used; send functions that are not this package's, as Dask pickles
-those of `__main__` by value, and their semaphores would not be shared.
+Invariants: if the scheduler ends, every chunk ends within seconds with `ClusterError` (`as_completed` of distributed
+would wait forever); workers return only small rows; without workers, it warns and waits for at most `max_wait` seconds;
+the Dask client is called in its own event loop, so a synchronous client works, too.
+Must not: import distributed, an extra, before it is used; submit functions of `__main__` (Dask pickles them by value:
+no semaphore is shared).
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ _T = TypeVar("_T")
 _STATUS_INTERVAL = 0.25
 _WORKERS_INTERVAL = 2.0
 _ANSWER_SECONDS = 30.0
-"""Seconds in which a scheduler answers, or is lost: it may be suspended, with its connection open."""
+"""Seconds after which a scheduler that does not respond counts as lost: it may be suspended with an open connection."""
 
 _MIN_WINDOW, _MAX_WINDOW = 512, 4096
 _SPARE = 1.25
-"""More items than there are slots, so that no slot waits for the driver."""
+"""The factor of items to slots, so that no slot waits for the driver."""
 
 
 class DaskEngine(ClusterEngine):
-    """Runs a batch's items in the workers of the cluster that `client`, a `distributed.Client`, is connected to.
+    """Runs a batch's items in the workers of a Dask cluster; `client` is a `distributed.Client` of it.
 
-    `chunk` items travel together, and a chunk is back when its slowest request is: keep it small. `in_flight` requests
-    are in flight in each worker process; start workers with `--nthreads 32` or more, as a worker runs that many chunks
-    at once (the requests use no threads). A cluster without workers is waited for, at most `max_wait` seconds by the
-    clock of `timing`. The client, synchronous or asynchronous, stays open.
+    Items are sent in chunks of `chunk`; a chunk ends with its slowest request, so keep it small. At most `in_flight`
+    requests are in flight in each worker process. Start workers with `--nthreads 32` or more: a worker runs one chunk
+    per thread (requests themselves use no threads). If there is no worker, the batch waits for at most `max_wait`
+    seconds, by the clock of `timing`. The client may be synchronous or asynchronous, and stays open.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class DaskEngine(ClusterEngine):
         self.in_flight = in_flight
         self._max_wait = max_wait
         self._timing = timing
-        self._client: Any = client  # distributed is typed in part only
+        self._client: Any = client  # distributed is only partly typed
         self._loss: asyncio.Future[ClusterError] | None = None  # of the client's loop
         self._watching: asyncio.Task[None] | None = None
         self._without_workers: float | None = None
@@ -80,10 +80,10 @@ class DaskEngine(ClusterEngine):
         timeout: float = 10.0,  # noqa: ASYNC109  Dask's
         **options: Any,
     ) -> AsyncGenerator[Self]:
-        """An engine with a client of its own, for an `async with` block, and the `options` of the constructor.
+        """Return an engine with its own client, for an `async with` block; `options` are those of the constructor.
 
-        Raises `ClusterError` where no scheduler answers at this `address`, such as "tcp://host:8786", in `timeout` s,
-        and `ConfigurationError` where distributed is not installed.
+        `address` is one such as "tcp://host:8786". Raises `ClusterError` if no scheduler responds there in `timeout`
+        seconds, and `ConfigurationError` if distributed is not installed.
         """
         try:
             from distributed import Client  # noqa: PLC0415  an extra
@@ -105,24 +105,24 @@ class DaskEngine(ClusterEngine):
         return f"<DaskEngine {self._address} chunk={self.chunk} in_flight={self.in_flight}>"
 
     async def start(self) -> None:
-        """Look at the workers, and watch the scheduler from now on. Raises `ClusterError` and RuntimeError."""
+        """Find the workers and start to watch the scheduler. Raises `ClusterError` and RuntimeError."""
         await self._in_client_loop(self._start())
 
     async def run(self, job: Job, items: Sequence[ItemSpec]) -> Sequence[Row]:
-        """The rows of the `items` of a `job`, which run in one worker. Raises `ClusterError`."""
+        """Run the `items` of a `job` in one worker; return their rows. Raises `ClusterError`."""
         return await self._in_client_loop(self._run(job, list(items)))
 
     async def stop(self, job: Job) -> None:
-        """Have all workers start no more items of this `job`. Raises `ClusterError`."""
+        """Tell all workers to start no more items of this `job`. Raises `ClusterError`."""
         await self._in_client_loop(self._stop(job))
 
     async def aclose(self) -> None:
-        """Stop watching the scheduler; idempotent."""
+        """Stop watching the scheduler. Idempotent."""
         if self._watching is not None:
             await self._in_client_loop(self._end_watch())
 
     def wait_reason(self) -> str | None:
-        """That there is no worker, if so."""
+        """Return a text if there is no worker, otherwise None."""
         if self._without_workers is None:
             return None
         return f"no worker is connected to the Dask scheduler at {self._address}"
@@ -133,7 +133,7 @@ class DaskEngine(ClusterEngine):
         return "an unknown address" if scheduler is None else str(scheduler.address)
 
     async def _in_client_loop(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
-        """Run a coroutine in the loop of the Dask client, which may be another thread's."""
+        """Run a coroutine in the event loop of the Dask client, which may be in another thread."""
         loop: asyncio.AbstractEventLoop = self._client.loop.asyncio_loop
         if loop is asyncio.get_running_loop():
             return await coroutine
@@ -163,7 +163,7 @@ class DaskEngine(ClusterEngine):
         try:
             future = self._client.submit(run_items, job, items, pure=False)
             rows: Sequence[Row] = await self._guard(_result(future))
-        except ImagesError:  # such as a worker's that finds no key
+        except ImagesError:  # such as that of a worker without a key
             raise
         except Exception as error:
             if self._client.status != "running":
@@ -181,7 +181,7 @@ class DaskEngine(ClusterEngine):
         await self._guard(self._client.run(stop_run, job.run, on_error="ignore"))
 
     async def _guard(self, awaitable: Coroutine[Any, Any, _T]) -> _T:
-        """Await something of the scheduler as long as that is there. Raises `ClusterError`."""
+        """Await a coroutine until the scheduler is lost. Raises `ClusterError`."""
         loss = self._loss
         assert loss is not None  # noqa: S101  `start` comes first
         if loss.done() or self._client.status != "running":
@@ -200,7 +200,7 @@ class DaskEngine(ClusterEngine):
             task.cancel()
 
     async def _watch(self) -> None:
-        """Notice that the scheduler is gone, or suspended, or has no workers."""
+        """Detect that the scheduler has ended, is suspended, or has no workers."""
         looked_at, loss = -math.inf, self._loss
         assert loss is not None  # noqa: S101  `start` made it
         while self._watching and not loss.done():  # Dask may swallow a cancellation
@@ -217,7 +217,7 @@ class DaskEngine(ClusterEngine):
             await self._timing.sleep(_STATUS_INTERVAL)
 
     async def _slots(self) -> Mapping[str, int]:
-        """How many chunks each worker runs at once, by its address."""
+        """Return the number of concurrent chunks of each worker, by its address."""
         slots: Mapping[str, int] = await asyncio.wait_for(self._client.scheduler.ncores(), _ANSWER_SECONDS)
         return slots
 

@@ -1,7 +1,7 @@
-"""What a Dask worker does when it is closed.
+"""The clean-up of a Dask worker that is closed.
 
-Invariants: the clients of an event loop are closed with its last worker: those of `LocalCluster(processes=False)` share
-them. Every driver registers the plugin, and only the first one's is used: to replace it would close the clients.
+Invariants: clients are closed with the last worker of their event loop, as workers of `LocalCluster(processes=False)`
+share them; every driver registers the plugin, but only the first one is used: replacing it would close the clients.
 Must not: be imported without distributed, an extra.
 """
 
@@ -25,11 +25,11 @@ class WorkerCleanup(WorkerPlugin):
     idempotent = True
 
     def setup(self, worker: Any) -> None:
-        """Note that it is there."""
+        """Register the worker."""
         _open_workers.setdefault(asyncio.get_running_loop(), set()).add(worker.id)
 
     async def teardown(self, worker: Any) -> None:
-        """Close them, if it is the last one."""
+        """Close the clients after the last worker."""
         workers = _open_workers.get(asyncio.get_running_loop(), set())
         workers.discard(worker.id)
         if not workers:

@@ -1,8 +1,8 @@
-"""The driver of a batch on a cluster: it plans, hands items out, and learns from small rows what came of them.
+"""The driver of a batch on a cluster: plans, sends items to workers, and receives small rows with the outcomes.
 
-Invariants: it writes no claim and no record of an item that a worker runs; what it knows is in the storage before, so
-that a driver that dies loses nothing. An item that another worker has claimed is waited for a little while, then
-unknown. In the end the storage is read once more for what was recorded without the driver.
+Invariants: workers write the claims and records of their items before the driver receives a row, so nothing is lost if
+the driver dies; for an item that another worker has claimed, it waits for a few seconds, then the outcome is unknown;
+at the end it reads the storage again for records that it has not received.
 Must not: hold an image.
 """
 
@@ -39,9 +39,9 @@ from openai_images.models.options import Timing
 from openai_images.models.outcomes import Progress
 
 _CLAIM_SECONDS, _OWN_CLAIM_SECONDS = 15.0, 2.0
-"""How long an item that was claimed is waited for: it may be in flight in a run that was left.
+"""Seconds to wait for the record of a claimed item, which may be in flight in a run that has ended.
 
-In this run an item is claimed and handed out again only where its worker has died, or is given up.
+In this run, a claimed item is sent to a worker again only if its first worker has died or is lost.
 """
 
 _CLAIM_POLL: Final = 0.5
@@ -50,14 +50,14 @@ _log = logging.getLogger("openai_images")
 
 
 class ClusterEngine(Engine, Protocol):
-    """An engine that a batch is run by: `Batch(…, engine=engine)`."""
+    """An engine that runs a batch: `Batch(…, engine=engine)`."""
 
     def open(
         self, out: str, items: Sequence[ResolvedItem], options: BatchOptions, caller: Caller
     ) -> ClusterBatch:
-        """Plan the batch of these `items` for `out`, as `Batch` does; blocks. Raises as `Batch` where it is entered.
+        """Plan the batch of these `items` in `out`. Blocks. Raises the errors of entering a `Batch`.
 
-        `options` are the batch's, `caller` is its client.
+        `options` are those of the batch; `caller` is its client.
         """
         storage = open_storage(out)
         processes = max(1, self.processes)
@@ -67,13 +67,13 @@ class ClusterEngine(Engine, Protocol):
         run = SharedInput(all_items=items, items=items, about={"engine": type(self).__name__})
         shared = open_shared(storage, run, options, caller, Claimant(job.run))
         fields = {name: getattr(shared, name) for name in fields_dict(SharedBatch)}
-        options = evolve(options, thumbnail=None)  # the driver of many workers has no time for them
+        options = evolve(options, thumbnail=None)  # they would slow down the driver of many workers
         return ClusterBatch(**fields, engine=self, job=job, options=options, timing=caller.timing)
 
 
 @define(kw_only=True)
 class ClusterBatch(SharedBatch):
-    """A batch whose items an engine runs."""
+    """A batch whose items are run by an engine."""
 
     engine: Engine
     job: Job
@@ -87,14 +87,14 @@ class ClusterBatch(SharedBatch):
         self._dispatcher = Dispatcher(self.engine, self.job)
 
     def new_store(self, disk: Disk) -> ClaimStore:
-        """The driver's: rows of workers are in the storage already."""
+        """Return the store of the driver; the rows of workers are already in the storage."""
         store = _DriverStore(self.storage, self.claimant, disk)
         for key, id_ in self.ids.items():
             store.begin(key, id_, self.listing.last_attempt(id_))
         return store
 
     def release(self) -> None:
-        """Write the journal and the contact sheet of all that is in the storage; blocks."""
+        """Write the journal and the contact sheet from the storage. Blocks."""
         try:
             read_batch_status(self.storage.place, self.options)
         except (ImagesError, OSError) as error:
@@ -102,11 +102,11 @@ class ClusterBatch(SharedBatch):
 
     @property
     def window(self) -> int:
-        """How many items should be handed out at once."""
+        """The number of items to send to the engine concurrently."""
         return self.engine.window
 
     async def run(self, work: WorkItem) -> Row | None:
-        """What came of an item; None where it was withdrawn. Raises `ClusterError`."""
+        """Run an item; return its row, or None if it was withdrawn. Raises `ClusterError`."""
         while True:
             row = await self._dispatcher.run(self.spec(evolve(work, reservation=None)))
             if row is not None and row.get("taken") and row["state"] == "unknown":
@@ -116,7 +116,7 @@ class ClusterBatch(SharedBatch):
             return row
 
     def image(self, file: StoredFile) -> Image:
-        """A stored image: with its path in a folder, with its URL elsewhere."""
+        """Return a stored image with its path, or, in an object store, with its URL."""
         facts: dict[str, Any] = {"width": file.width, "height": file.height}
         if self.root is None:
             facts["url"] = self.storage.url(file.name)
@@ -125,12 +125,12 @@ class ClusterBatch(SharedBatch):
         return Image(nbytes=file.nbytes, media_type=file.media_type, **facts)
 
     def stop(self) -> None:
-        """Withdraw what is not in flight."""
+        """Withdraw the items that are not in flight."""
         self._stopped.set()
         self._dispatcher.stop()
 
     async def end(self) -> None:
-        """Withdraw what is not in flight, wait for nothing, and read what was recorded without this process."""
+        """Withdraw the items that are not in flight, and read the records that this process has not received."""
         self._stopped.set()
         await self._dispatcher.aclose()
         try:
@@ -139,11 +139,11 @@ class ClusterBatch(SharedBatch):
             _log.warning("the storage could not be read once more: %s", error)
 
     def wait_reason(self) -> str | None:
-        """Why the items wait, if they do."""
+        """Return why items wait, if they do."""
         return self.engine.wait_reason()
 
     def shown(self, progress: Progress) -> Progress:
-        """The progress with what is probably in flight: of what was handed out, only so much fits into the cluster."""
+        """Return the progress with the probable number in flight: at most the capacity of the cluster."""
         excess = max(0, progress.in_flight - self.engine.processes * self.engine.in_flight)
         return evolve(
             progress,
@@ -153,7 +153,7 @@ class ClusterBatch(SharedBatch):
         )
 
     async def _wait_for_record(self, row: Row) -> Row:
-        """The row of an item that another worker has claimed, when that has recorded its end, or gave no sign."""
+        """Wait for the record of an item that another worker has claimed; return the item's row with or without it."""
         seconds = _OWN_CLAIM_SECONDS if row["rows"][-1].get("run") == self.job.run else _CLAIM_SECONDS
         if seconds > _OWN_CLAIM_SECONDS and not self._has_explained:
             self._has_explained = True
@@ -180,7 +180,7 @@ class ClusterBatch(SharedBatch):
         return [{**each, "key": row["key"]} for each in rows]
 
     def _adopt(self, row: Row) -> list[JournalRow]:
-        """The rows of an item whose images are all there, although its worker has recorded no end."""
+        """Return the rows of an item whose images are all stored although its worker recorded no end."""
         claim = row["rows"][-1]
         stems = image_stems(str(claim.get("stem", "")), claim.get("pictures") or 1)
         names = [f"{IMAGES}/{stem}{suffix}" for stem in stems for suffix in SUFFIXES]
@@ -193,7 +193,7 @@ class ClusterBatch(SharedBatch):
         return Images(self.storage, listing, timestamp(self.timing.wall())).adopt(ids, ledger)
 
     def _refresh(self) -> None:
-        """Count what was claimed and recorded since the plan, and not reported. Raises OSError."""
+        """Add claims and records that were written after the plan and not received. Raises OSError."""
         listing, before = list_storage(self.storage), self.listing.attempts
         states = {key: self.ledger.get(key).state for key in self.ids}
         keys = {id_: key for key, id_ in self.ids.items() if states[key] in ("unknown", "pending")}
@@ -209,7 +209,7 @@ class ClusterBatch(SharedBatch):
 
 
 class _DriverStore(ClaimStore):
-    """Records only items that share the images of another one."""
+    """Records only items that share another item's images."""
 
     async def append(self, row: JournalRow, *, has_images: bool) -> None:
         if "record" not in row:

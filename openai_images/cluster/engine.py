@@ -1,8 +1,8 @@
-"""What a cluster's engine is to a batch, and the chunks in which items are handed to it.
+"""The interface of a cluster's engine, and the dispatcher that sends items to it in chunks.
 
-Invariants: an item is in one chunk, and has one answer: its row, that it was withdrawn, or the engine's failure. The
-engine carries no correctness: it may run a chunk twice, or never, as claims in the storage say what was sent. A failure
-of the engine ends every chunk; nothing waits for one that is lost.
+Invariants: each item is in one chunk and has one outcome: its row, withdrawn, or the engine's error; correctness does
+not depend on the engine, which may run a chunk twice or never (claims in the storage tell what was sent); an error of
+the engine ends every chunk, so nothing waits for a lost one.
 Must not: send requests, write to the storage, or keep an image.
 """
 
@@ -22,10 +22,10 @@ from openai_images.errors import ClusterError, ImagesError
 _log = logging.getLogger("openai_images")
 
 _GATHER_SECONDS = 0.05
-"""How long the first item of a chunk waits for more of them."""
+"""Seconds for which the first item of a chunk waits for others."""
 
 _STOP_INTERVAL = 1.0
-"""Seconds between two announcements of a stop: a worker that was restarted has not heard the one before."""
+"""Seconds between two announcements of a stop: a restarted worker has not received the earlier ones."""
 
 _CLOSE_SECONDS = 5.0
 SENT_IS_RECORDED = "What was sent is recorded: run the same batch again to continue"
@@ -34,9 +34,9 @@ SENT_IS_RECORDED = "What was sent is recorded: run the same batch again to conti
 class Engine(Protocol):
     """Runs chunks of items in the processes of a cluster.
 
-    `chunk` is the number of items that travel together, `in_flight` that of requests in flight in each process. Once it
-    is started, so many `processes` run items, 0 where none has come yet, and so many items, its `window`, should be
-    handed out at once for no process to wait for the driver.
+    `chunk` is the number of items in a chunk, `in_flight` the number of requests in flight in each process. After
+    `start`, `processes` is the number of processes (0 if none has connected yet), and `window` the number of items to
+    send to it concurrently, so that no process waits for the driver.
     """
 
     chunk: int
@@ -45,7 +45,7 @@ class Engine(Protocol):
     window: int
 
     async def start(self) -> None:
-        """Look at the cluster, and watch it from now on. Raises `ClusterError`."""
+        """Find the processes and start to watch the cluster. Raises `ClusterError`."""
         ...
 
     async def run(self, job: Job, items: Sequence[ItemSpec]) -> Sequence[Row]:
@@ -53,27 +53,27 @@ class Engine(Protocol):
         ...
 
     async def stop(self, job: Job) -> None:
-        """Have all processes start no more items of this job; called again while there are chunks."""
+        """Tell all processes to start no more items of this job; called repeatedly while there are chunks."""
         ...
 
     async def aclose(self) -> None:
-        """Stop watching the cluster, which goes on; idempotent."""
+        """Stop watching the cluster, which continues to run. Idempotent."""
         ...
 
     def wait_reason(self) -> str | None:
-        """Why chunks wait, if they do."""
+        """Return why chunks wait, if they do."""
         ...
 
 
 @frozen
 class _Handed:
-    """An item and the future of its row, which is None for one that was withdrawn."""
+    """An item and the future of its row, which is None for a withdrawn item."""
 
     item: ItemSpec
     row: asyncio.Future[Row | None]
 
     def resolve(self, row: Row | None, error: BaseException | None = None) -> None:
-        if self.row.done():  # nobody waits for it any more
+        if self.row.done():  # no task awaits it any more
             return
         if error is None:
             self.row.set_result(row)
@@ -94,7 +94,7 @@ class Dispatcher:
         self._is_stopped = False
 
     async def run(self, item: ItemSpec) -> Row | None:
-        """The row of an item; None where it was withdrawn before it was claimed. Raises `ClusterError`."""
+        """Run an item; return its row, or None if it was withdrawn before it was claimed. Raises `ClusterError`."""
         if self._is_stopped:
             return None
         loop = asyncio.get_running_loop()
@@ -107,7 +107,7 @@ class Dispatcher:
         return await handed.row
 
     def stop(self) -> None:
-        """Withdraw what no process has started; what is in flight gets its row."""
+        """Withdraw the items that no process has started; items in flight still return their rows."""
         if self._is_stopped:
             return
         self._is_stopped = True
@@ -119,7 +119,7 @@ class Dispatcher:
             self._stopping = asyncio.get_running_loop().create_task(self._announce_stop())
 
     async def aclose(self) -> None:
-        """Withdraw what no process has started, and wait for nothing that is in flight; idempotent."""
+        """Withdraw the items that no process has started, without waiting for items in flight. Idempotent."""
         self.stop()
         with suppress(ClusterError, TimeoutError):
             await asyncio.wait_for(self._engine.stop(self._job), _CLOSE_SECONDS)
@@ -131,7 +131,7 @@ class Dispatcher:
         await self._engine.aclose()
 
     def _hand_out(self) -> None:
-        """Start a chunk of all items that are there."""
+        """Start a chunk of all queued items."""
         self._cancel_timer()
         chunk, self._queue = self._queue, []
         task = asyncio.get_running_loop().create_task(self._run_chunk(chunk))
@@ -146,7 +146,7 @@ class Dispatcher:
             rows = {row["id"]: row for row in answer}
         except (ImagesError, OSError) as failure:
             error = failure
-        except BaseException as failure:  # a bug of the engine, or a task of it that others cancelled
+        except BaseException as failure:  # an unexpected error of the engine, or a cancelled task of it
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
             error = ClusterError(

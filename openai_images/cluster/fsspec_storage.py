@@ -1,7 +1,7 @@
-"""Object stores by fsspec: `s3://bucket/run`, `gs://…`. Needs the extra `fsspec`, and the store's own package.
+"""Object stores through fsspec: `s3://bucket/run`, `gs://…`. Needs the extra `fsspec` and the store's package.
 
-Invariants: a store that cannot create a name exclusively is rejected before it is used: by its kind, and by a trial;
-no listing is cached.
+Invariants: a store that cannot create an object exclusively is rejected before use, by its scheme and by a trial; no
+listing is cached.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from openai_images.cluster.storage import StoredObject, storage_error
 from openai_images.errors import ConfigurationError
 
 _EXCLUSIVE: Final = frozenset({"s3", "s3a", "gs", "gcs"})
-"""Stores whose `pipe_file(mode="create")` is a conditional put; fsspec's own only looks whether the name is there."""
+"""Stores whose `pipe_file(mode="create")` is a conditional put; fsspec's default only checks if the name exists."""
 
 _TRIAL: Final = "claims/trial"
 _PAUSES: Final = (0.1, 0.3, 1.0)
-"""Seconds between tries to find out whether a name was created; the store's package tries each of its calls, too."""
+"""Seconds between attempts to find out whether an object was created; the store's package has its own retries."""
 
 _T = TypeVar("_T")
 
 
 class FsspecStorage:
-    """A URL. Raises `ConfigurationError` where claims cannot be kept there, and OSError."""
+    """The storage at a URL. Raises `ConfigurationError` if it cannot create objects exclusively, and OSError."""
 
     def __init__(self, url: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
         """`sleep` blocks a thread."""
@@ -42,13 +42,13 @@ class FsspecStorage:
         self._reject_overwriting()
 
     def create(self, name: str, data: bytes) -> bool:
-        """A conditional put; after an error the object says who has created it, if anybody has."""
+        """Create an object by a conditional put; after an error, read it to find out who created it."""
         for seconds in (*_PAUSES, None):
             try:
                 self._fs.pipe_file(self._path(name), data, mode="create")
             except Exception as error:
-                # A put whose reply was lost is sent again by the store's package, and finds what it made itself; S3
-                # rejects one of two at the same time (409 ConditionalRequestConflict), and says no more.
+                # If the response to a put is lost, the store's package sends it again and finds its own object; S3
+                # rejects one of two concurrent puts (409 ConditionalRequestConflict) without telling which succeeded.
                 failure = storage_error(self.place, name, error)
                 found = self._read_or_none(name)
                 if found is not None:
@@ -61,16 +61,16 @@ class FsspecStorage:
         raise AssertionError
 
     def put(self, name: str, data: bytes) -> None:
-        """A put, which an object store makes visible whole."""
+        """Put an object, which an object store does atomically."""
         self._call(name, lambda: self._fs.pipe_file(self._path(name), data))
 
     def read(self, name: str) -> bytes:
-        """The object. Raises FileNotFoundError."""
+        """Read the object. Raises FileNotFoundError."""
         data: bytes = self._call(name, lambda: self._fs.cat_file(self._path(name)))
         return data
 
     def exists(self, name: str) -> bool:
-        """Whether the object is there."""
+        """Return whether the object exists."""
         try:
             self._call(name, lambda: self._fs.info(self._path(name)))
         except FileNotFoundError:
@@ -78,7 +78,7 @@ class FsspecStorage:
         return True
 
     def list(self, folder: str) -> Iterator[StoredObject]:
-        """The objects below a folder."""
+        """Yield the objects in a folder."""
         base = self._path(folder)
         found: dict[str, Any] = self._call(folder, lambda: self._fs.find(base, detail=True))
         for path, info in found.items():
@@ -86,7 +86,7 @@ class FsspecStorage:
                 yield StoredObject(f"{folder}/{path[len(base) + 1 :]}", int(info.get("size") or 0))
 
     def url(self, name: str) -> str:
-        """The object's URL."""
+        """Return the object's URL."""
         return f"{self.place}/{name}"
 
     def _path(self, name: str) -> str:
@@ -101,7 +101,7 @@ class FsspecStorage:
             raise storage_error(self.place, name, error) from error
 
     def _read_or_none(self, name: str) -> bytes | None:
-        """The object, or None where there is none. Raises the OSError of its last try."""
+        """Return the object, or None if it does not exist. Raises the OSError of the last attempt."""
         for seconds in (*_PAUSES, None):
             try:
                 return self.read(name)
@@ -114,7 +114,7 @@ class FsspecStorage:
         raise AssertionError
 
     def _reject_overwriting(self) -> None:
-        """Create one name twice: some compatible servers ignore the condition."""
+        """Create an object twice: some compatible servers ignore the condition. Raises `ConfigurationError`."""
         if self.create(_TRIAL, os.urandom(16)) and self.create(_TRIAL, os.urandom(16)):
             raise ConfigurationError(
                 f"{self.place} stored an object over another one although it was to be created only if absent "
@@ -124,7 +124,7 @@ class FsspecStorage:
 
 
 def _open(url: str) -> tuple[Any, str]:
-    """The file system of fsspec and the path in it. Raises `ConfigurationError`."""
+    """Return fsspec's file system and the path in it. Raises `ConfigurationError`."""
     try:
         fsspec: Any = import_module("fsspec")
     except ImportError:

@@ -1,7 +1,7 @@
-"""What was asked of a batch in shared storage, for whoever looks at all machines together.
+"""The inputs and runs of a batch in shared storage, for its status over all machines.
 
 Invariants: an input is stored once, under the digest of its contents; without `record_prompts` it has no prompt. It is
-for people: which items are sent depends on the input of the run alone.
+only for reports: which items are sent depends on the input of the run alone.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FIELDS = frozenset(fields_dict(GenerateRequest)) - {"extra_body", "svg"}
 def write_input(
     storage: Storage, items: Sequence[ResolvedItem], ids: Mapping[str, str], options: BatchOptions
 ) -> str:
-    """Store what is asked, a line for each item, and return its name. Raises OSError."""
+    """Store the input, a line for each item, and return its name. Raises OSError."""
     lines = [
         encode_plain(
             {
@@ -49,7 +49,7 @@ def write_input(
 
 
 def read_runs(storage: Storage) -> list[JournalRow]:
-    """The runs that were begun, the newest last, by what each found there: clocks differ. Raises OSError."""
+    """Return the runs, newest last, sorted by the number of earlier runs each found (clocks differ). Raises OSError."""
     runs: list[JournalRow] = []
     for entry in storage.list(RUNS):
         with suppress(ValueError):
@@ -65,7 +65,7 @@ def _order(run: JournalRow) -> tuple[int, str]:
 
 
 def read_input(storage: Storage, name: str) -> tuple[list[ResolvedItem], dict[str, str]]:
-    """The items of an input as far as people need them, and their ids by key. Raises OSError."""
+    """Return the items of an input, without what reports do not need, and their ids by key. Raises OSError."""
     items: list[ResolvedItem] = []
     ids: dict[str, str] = {}
     for line in storage.read(name).splitlines():

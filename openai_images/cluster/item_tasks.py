@@ -1,7 +1,8 @@
-"""`ItemTasks`: one task for each item, which all its callers await.
+"""`ItemTasks`: one task per item, awaited by all its callers.
 
-Invariants: an item never has two tasks that run at the same time. A caller that is cancelled ends only items that
-nobody else awaits. What is in flight is paid for: it is given time before it is ended, and then time to be recorded.
+Invariants: an item never has two tasks that run concurrently; cancelling a caller ends only items that no other caller
+awaits; requests in flight are paid for: they get time to finish before they are cancelled, and then time to be
+recorded.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from typing import Any, Final
 from openai_images.cluster.job import ItemSpec, Row
 
 _GRACE_SECONDS: Final = 25.0
-"""Less than the 30 seconds that Dask and Kubernetes give to what they end."""
+"""Less than the 30 seconds that Dask and Kubernetes wait before they kill a process."""
 
 _RECORD_SECONDS: Final = 3.0
-"""For the records of what has not ended by then."""
+"""For the records of requests that were cancelled after that."""
 
 
 class ItemTasks:
-    """Tasks of `run`; those `in_flight`, which `run` itself adds and discards, are ended last."""
+    """Tasks of `run`; those in `in_flight`, which `run` itself adds and removes, are ended last."""
 
     def __init__(self, run: Callable[[ItemSpec], Coroutine[Any, Any, Row]]) -> None:
         self._run = run
@@ -34,7 +35,7 @@ class ItemTasks:
         return len(self._tasks)
 
     async def run_all(self, items: Sequence[ItemSpec]) -> list[Row | None]:
-        """The rows of these items; None for one that was ended before its first step."""
+        """Return the rows of these items; None for one that was cancelled before its first step."""
         tasks = [self._start(item) for item in items]
         own = set(tasks)
         self._callers.update(own)
@@ -50,15 +51,15 @@ class ItemTasks:
         return [None if task.cancelled() else task.result() for task in tasks]
 
     def end_waiting(self) -> None:
-        """End what is not in flight, but for the task that calls."""
+        """Cancel the tasks that are not in flight, except the calling one."""
         _cancel(self._tasks - self.in_flight - {asyncio.current_task()})
 
     async def end(self) -> None:
-        """End what is not in flight at once, and the rest when it has had its time."""
+        """Cancel the tasks that are not in flight immediately, and the others after the grace period."""
         await self._end(lambda: self._tasks)
 
     def _start(self, item: ItemSpec) -> asyncio.Task[Row]:
-        """The task that the item has, unless that is being ended: the next one begins after it."""
+        """Return the item's task; if that is being cancelled, start another one after it."""
         before = self._by_id.get(item.id)
         if before is not None and not before.cancelling():
             return before

@@ -1,7 +1,7 @@
-"""What a worker is given: the job that all items share, and one item; both can be pickled.
+"""The data sent to workers: the job that all items share, and one item; both can be pickled.
 
-Invariants: no key, no header whose name tells of a secret, and no password of a Redis server is in them: a worker takes
-them from its own environment.
+Invariants: they contain no key, no header with a name such as "token", and no password of a Redis server; workers take
+these from their own environment.
 """
 
 # ruff: noqa: SLF001
@@ -27,18 +27,18 @@ from openai_images.validation.validator import Mode
 _RATES = ("images_per_minute", "requests_per_minute", "tokens_per_minute")
 
 Row: TypeAlias = dict[str, Any]
-"""What came of one item: small, without images, JSON values only.
+"""The outcome of one item: small, without images, JSON values only.
 
-`key` and `id` of the item, its last `attempt`, and its `state`: "done", "away", "failed", "unknown", or "pending" (not
-sent, or not executed). `rows` are what this worker wrote for it, as the journal has them, each with its `record`. With
-`taken` another worker has claimed it, and the rows are that one's. `error` and `message` say what was wrong, and with
-`stops` it concerns all items: send no more.
+`key` and `id` of the item, its last `attempt`, and its `state`: "done", "away" (remote), "failed", "unknown", or
+"pending" (not sent, or not executed). `rows` are the rows that this worker wrote for it, in the journal's form, each
+with its `record`. With `taken`, another worker has claimed the item and wrote the rows. `error` and `message` describe
+the error; with `stops` it concerns all items: send no more.
 """
 
 
 @frozen(kw_only=True)
 class ClientSpec:
-    """Builds a client like another one in another process; its secrets are of that process's environment."""
+    """Builds a copy of a client in another process, with the secrets of that process's environment."""
 
     endpoint: EndpointArguments = field(repr=False)
     secret_headers: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ class ClientSpec:
 
     @classmethod
     def from_client(cls, client: ImagesClient) -> ClientSpec:
-        """The settings of a client, without its key. Raises `ConfigurationError` for what cannot be sent."""
+        """Return a client's settings without its key. Raises `ConfigurationError` for settings that cannot be sent."""
         settings, arguments = client._settings, client._endpoint._arguments
         held = {"session": settings.session, "ssl": settings.ssl, "proxy": settings.proxy}
         unsendable = [name for name, value in held.items() if value is not None]
@@ -86,7 +86,7 @@ class ClientSpec:
         )
 
     def __call__(self) -> ImagesClient:
-        """A new client. Raises `ConfigurationError`."""
+        """Return a new client. Raises `ConfigurationError`."""
         base_url, azure = self.endpoint.base_url, self.endpoint.azure
         return ImagesClient(
             base_url=base_url,
@@ -106,7 +106,7 @@ class ClientSpec:
 
 
 def divide_limits(limits: Limits, parts: int) -> Limits:
-    """The limits of one of several processes; shared limits hold for all of them together."""
+    """Return the limits of one of `parts` processes; shared limits stay as they are."""
     if limits.shared is not None:
         return limits
     rates = {name: getattr(limits, name) for name in _RATES}
@@ -114,18 +114,18 @@ def divide_limits(limits: Limits, parts: int) -> Limits:
 
 
 def new_run_id() -> str:
-    """A name for a run that no other has."""
+    """Return a unique name for a run."""
     return secrets.token_hex(8)
 
 
 @frozen(kw_only=True)
 class Job:
-    """What all items of a run share.
+    """The data that all items of a run share.
 
-    `out` is the folder or URL of claims, records and images, `client` builds a worker's client: a `ClientSpec`, or a
-    function of a module. `in_flight` requests at once in each worker process, None for the client's concurrency. Of the
-    `options` a worker uses prices, `max_image_cost`, `max_outage` and `record_prompts`: what is sent again, and for how
-    much money, its caller has decided.
+    `out` is the folder or URL of claims, records and images; `client` builds a worker's client: a `ClientSpec`, or a
+    function of a module. `in_flight` is the most requests in flight in each worker process; None means the client's
+    concurrency. A worker uses `prices`, `max_image_cost`, `max_outage` and `record_prompts` of the `options`; the
+    driver decides what is sent again, and the budget.
     """
 
     out: str
@@ -144,9 +144,9 @@ class Job:
         in_flight: int | None = None,
         processes: int = 1,
     ) -> Job:
-        """The job of a run with the settings of this client. Raises `ConfigurationError`.
+        """Return the job of a run with the settings of this client. Raises `ConfigurationError`.
 
-        Each of so many `processes` gets its part of the configured limits, unless those are shared.
+        Each of the `processes` gets its part of the configured limits, unless they are shared.
         """
         spec = ClientSpec.from_client(client)
         return cls(
@@ -159,7 +159,7 @@ class Job:
 
 @frozen
 class ItemSpec:
-    """One item for a worker: its `id`, the number of its last `attempt` when it was planned, and what is to be done."""
+    """One item for a worker: its `id`, the number of its last `attempt` at the time of the plan, and its `work`."""
 
     id: str
     attempt: int

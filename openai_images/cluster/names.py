@@ -1,7 +1,7 @@
-"""What items, claims and records are called in shared storage.
+"""The names of items, claims and records in shared storage.
 
-Invariants: pure. An item's id depends on its request and on how many equal requests come before it, on nothing else:
-neither the order of the input nor the keys of people matter.
+Invariants: pure; an item's id depends only on its request and on the number of equal requests before it, not on other
+items or on keys.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _ATTEMPT = re.compile(
 
 
 def item_id(digest: str, sample: int) -> str:
-    """The id of the item number `sample`, from 0, with this digest of its request."""
+    """Return the id of an item: number `sample`, from 0, of those whose request has this digest."""
     return hashlib.sha256(f"{digest}.{sample}".encode()).hexdigest()
 
 
 def item_ids(items: Iterable[ResolvedItem]) -> dict[str, str]:
-    """The id of each item, by its key."""
+    """Return the id of each item, by its key."""
     samples: Counter[str] = Counter()
     ids: dict[str, str] = {}
     for item in items:
@@ -43,32 +43,32 @@ def item_ids(items: Iterable[ResolvedItem]) -> dict[str, str]:
 
 
 def item_stem(key: str, id_: str) -> str:
-    """The name of an item's files, without suffix."""
+    """Return the name of an item's files without suffix."""
     return f"{stem_from_key(key)}-{id_[:_SHORT_ID]}"
 
 
 def attempt_name(id_: str, attempt: int) -> str:
-    """An attempt, as rows name it."""
+    """Return the name of an attempt in rows."""
     return f"{id_}.{attempt}"
 
 
 def claim_name(id_: str, attempt: int) -> str:
-    """The object that claims an attempt."""
+    """Return the name of an attempt's claim."""
     return f"{CLAIMS}/{id_}.{attempt}"
 
 
 def record_name(id_: str, attempt: int) -> str:
-    """The object with the rows of an attempt."""
+    """Return the name of an attempt's record."""
     return f"{RECORDS}/{id_}.{attempt}.json"
 
 
 def added_name(id_: str, attempt: int, number: int) -> str:
-    """The object with a row that another process than the attempt's adds to its record, `number` from 1."""
+    """Return the name of a row that another process adds to an attempt's record; `number` counts from 1."""
     return f"{RECORDS}/{id_}.{attempt}-{number}.json"
 
 
 class RecordName(NamedTuple):
-    """What a claim or record is about; `added` is the number of a row that was added to it, 0 for itself."""
+    """The parts of a claim's or record's name; `added` is the number of an added row, 0 for the record itself."""
 
     id: str
     number: int
@@ -76,12 +76,12 @@ class RecordName(NamedTuple):
 
 
 def parse_record(name: str) -> RecordName | None:
-    """The id and the number of a claim or record; None for another name."""
+    """Parse the name of a claim or record; None for another name."""
     match = _ATTEMPT.fullmatch(name)
     return None if match is None else RecordName(match["id"], int(match["attempt"]), int(match["added"] or 0))
 
 
 def parse_attempt(name: str) -> tuple[str, int] | None:
-    """The id and the number of the attempt of a claim or record; None for another name."""
+    """Return id and attempt of a claim or record; None for another name."""
     parsed = parse_record(name)
     return None if parsed is None else parsed[:2]

@@ -1,7 +1,7 @@
-"""Opens a batch in shared storage: what was asked is written there, its items are accounted for, and planned.
+"""Opens a batch in shared storage: writes the input, reads the state of its items, and makes the plan.
 
-Invariants: nothing is sent; several processes may open one batch at the same time, each with a run id of its own. A
-folder of a batch on one machine is rejected, as its journal has no claims. Blocks, and is called in a thread.
+Invariants: nothing is sent; several processes may open one batch at the same time, each with its own run id; the folder
+of a batch on one machine is rejected, because its journal has no claims. Blocks; called in a thread.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _OWN_NAMES: Final = frozenset({CLAIMS, RECORDS, INPUTS, RUNS, "batch.lock"})
 
 @define(kw_only=True)
 class SharedBatch:
-    """A batch in shared storage; `ids` are those of its items, by key."""
+    """An open batch in shared storage; `ids` are the ids of its items, by key."""
 
     storage: Storage
     claimant: Claimant
@@ -53,12 +53,12 @@ class SharedBatch:
     writes_page: bool = False
 
     def spec(self, work: WorkItem) -> ItemSpec:
-        """What a worker is given for an item."""
+        """Return an item in the form for workers."""
         id_ = self.ids[work.item.key]
         return ItemSpec(id_, self.listing.last_attempt(id_), work)
 
     def new_store(self, disk: Disk) -> ClaimStore:
-        """Claims and records, for a run in this process."""
+        """Return the store of a run in this process."""
         store = ClaimStore(self.storage, self.claimant, disk)
         for key, id_ in self.ids.items():
             is_remote = self.ledger.get(key).state == "away"
@@ -66,7 +66,7 @@ class SharedBatch:
         return store
 
     def deliver(self, key: str, result: ImageResult) -> ImageResult:
-        """The result; images behind a URL are no longer in memory."""
+        """Return the result; in an object store, its images have a URL instead of their bytes."""
         if self.root is not None:
             return result
         files = self.ledger.get(key).files
@@ -87,9 +87,9 @@ class SharedBatch:
 
 @define(kw_only=True)
 class SharedInput:
-    """What a run was asked for: all items, and of them its own; `about` it for people, such as its shard.
+    """The input of a run: all items and its own ones; `about` has facts for people, such as its shard.
 
-    With `plan_only` nothing is written but what was found.
+    With `plan_only`, only findings are written.
     """
 
     all_items: Sequence[ResolvedItem] = field(repr=False)
@@ -101,7 +101,7 @@ class SharedInput:
 def open_shared(
     storage: Storage, run: SharedInput, options: BatchOptions, caller: Caller, claimant: Claimant
 ) -> SharedBatch:
-    """Plan a run of these items.
+    """Open a batch and plan a run of these items.
 
     Raises `BatchFolderError`, `BatchInputError`, `ConfigurationError` and OSError.
     """
@@ -146,7 +146,7 @@ def open_shared(
 
 
 def claim_folder(storage: Storage, *, plan_only: bool = False) -> None:
-    """Make the folder one with claims; reject one of a batch without. Raises `BatchFolderError` and OSError."""
+    """Create the folder of claims; reject the folder of a batch without. Raises `BatchFolderError` and OSError."""
     if not isinstance(storage, FolderStorage):
         return
     root, claims = storage.root, storage.root / CLAIMS
@@ -162,9 +162,9 @@ def claim_folder(storage: Storage, *, plan_only: bool = False) -> None:
             raise BatchFolderError(msg)
     if not plan_only:
         Disk().make_folder(claims)
-    # A batch on one machine looks for claims after it has made this file: one of the two sees the other.
+    # A batch on one machine checks for claims after it has created this file, so one of the two sees the other.
     if (root / "batch.lock").exists():
-        with suppress(OSError):  # there are claims
+        with suppress(OSError):  # it has claims
             claims.rmdir()
         raise BatchFolderError(_single_machine(storage))
 
@@ -183,7 +183,7 @@ def _find_kept_files(
     images: Images,
     options: BatchOptions,
 ) -> dict[str, tuple[StoredFile, ...]]:
-    """The images of items whose other images are requested."""
+    """Return the stored images of items whose other images are requested."""
     kept_files: dict[str, tuple[StoredFile, ...]] = {}
     only_sent = set(plan.to_send) - set(plan.to_fetch)
     for item in items:

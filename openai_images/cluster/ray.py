@@ -1,9 +1,9 @@
-"""`RayBatch` and `ray_stage`: the items of a batch in the actors of Ray Data, by `Dataset.map_batches`.
+"""`RayBatch` and `ray_stage`: run the items of a batch in the actors of Ray Data, by `Dataset.map_batches`.
 
-Invariants: only small rows come back, as a full output queue would block an actor's event loop; an item that fails is a
-row, as an exception would fail the whole job. Blocks are small, and an actor runs many at once, as each is back when
-its slowest request is. There is one client and one semaphore in each actor.
-Must not: import Ray, an extra, before it is used; rely on it for what was paid: claims say that.
+Invariants: actors return only small rows, as a full output queue would block an actor's event loop; a failed item is a
+row, as an exception would fail the whole job; blocks are small and an actor runs many concurrently, as a block ends
+with its slowest request; each actor has one client and one semaphore.
+Must not: import Ray, an extra, before it is used; rely on Ray for what was paid (claims tell that).
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from openai_images.errors import ConfigurationError
 
 _ROWS_PER_BLOCK = 8
 _OVERLAP = 32
-"""Blocks that an actor runs at once: with 8 items in each, four times the 64 requests in flight."""
+"""Concurrent blocks of an actor: with 8 items each, four times the 64 requests in flight."""
 
 _TEXTS = ("key", "id", "state", "error", "message", "cost", "rows")
 
 
 @frozen(kw_only=True)
 class RayBatch:
-    """A batch that was planned: `dataset()` runs it, and `finish()` writes its contact sheet.
+    """A planned batch: `dataset()` runs it, `finish()` writes its contact sheet.
 
-    `open` makes it, of a `job`, its `specs` and the number of `workers`. `plan` tells what was found and will be sent.
-    Rows of the dataset have `key`, `id`, `state` ("done", "failed", "unknown", "away", or "pending": not sent),
-    `images` (paths or URLs), `cost` (US dollars), `error` (a class of this package), `message`, `rows` (the journal's,
-    as JSON), and `stops`, where the error concerns all items.
+    `open` creates it, with a `job`, its `specs` and the number of `workers`. `plan` has what was found and what will be
+    sent. Rows of the dataset have `key`, `id`, `state` ("done", "failed", "unknown", "away": not downloaded, or
+    "pending": not sent), `images` (paths or URLs), `cost` (US dollars), `error` (the name of an exception class),
+    `message`, `rows` (journal rows as JSON), and `stops`: whether the error concerns all items.
     """
 
     job: Job
@@ -64,11 +64,11 @@ class RayBatch:
         in_flight: int = 64,
         options: BatchOptions = BatchOptions(),  # noqa: B008  frozen
     ) -> RayBatch:
-        """Plan a batch of `items` for so many `workers`, with `in_flight` requests in each; blocks, and sends nothing.
+        """Plan a batch of `items` for `workers` actors with up to `in_flight` requests in each. Blocks; sends nothing.
 
-        `client` gives the settings of the workers' clients; `options` and `out` are those of `Batch`. Limits are
-        divided by the workers unless they are shared. Raises as `Batch` does where it is entered, and
-        `ConfigurationError` for a budget, which nobody could keep here.
+        `client` has the settings of the workers' clients; `options` and `out` are those of `Batch`. Limits are divided
+        among the workers unless they are shared. Raises the errors of entering a `Batch`, and `ConfigurationError` for
+        a budget, because Ray Data has no driver that could enforce it.
         """
         if options.budget is not None:
             raise ConfigurationError(
@@ -88,21 +88,21 @@ class RayBatch:
         return cls(job=job, plan=opened.plan, workers=workers, specs=specs)
 
     def dataset(self) -> Any:
-        """What comes of the items that are to be sent: a lazy `ray.data.Dataset` with a row for each.
+        """Return a lazy `ray.data.Dataset` that sends the items, with one row for each.
 
-        Raises `ConfigurationError` where Ray Data is not installed.
+        Raises `ConfigurationError` if Ray Data is not installed.
         """
         rows = [{"spec": pickle.dumps(spec)} for spec in self._specs]
         blocks = max(1, math.ceil(len(rows) / _ROWS_PER_BLOCK))
         return ray_stage(_ray_data().from_items(rows, override_num_blocks=blocks), self.job, self.workers)
 
     def finish(self) -> SharedStatus:
-        """Where the batch stands; its journal and its contact sheet are made anew. Blocks; raises OSError."""
+        """Return the batch's status, after writing its journal and contact sheet again. Blocks. Raises OSError."""
         return read_batch_status(self.job.out, self.job.options)
 
 
 def ray_stage(dataset: Any, job: Job, workers: int) -> Any:
-    """The dataset whose rows are the items in the column `spec` of this one, run by so many actors."""
+    """Return a dataset that runs the items in the column `spec` of `dataset`, in `workers` actors."""
     return dataset.map_batches(
         RayStage,
         fn_constructor_args=(job,),
@@ -124,7 +124,7 @@ class RayStage:
         self._job = job
 
     async def __call__(self, block: Any) -> AsyncIterator[Any]:
-        """A table with a row for each item."""
+        """Run a block; yield a table with one row for each item."""
         specs: list[ItemSpec] = [pickle.loads(data) for data in block["spec"].to_pylist()]  # noqa: S301  of `dataset`
         rows = await run_items(self._job, specs)
         yield _table([self._flat(row) for row in rows])
@@ -144,15 +144,15 @@ class RayStage:
 
 
 def _ray_data() -> Any:
-    """The module `ray.data`. Raises `ConfigurationError`."""
+    """Import `ray.data`. Raises `ConfigurationError`."""
     try:
-        return import_module("ray.data")  # it is too large for checkers to know
+        return import_module("ray.data")  # too large for type checkers
     except ImportError:
         raise ConfigurationError("RayBatch needs Ray Data: pip install 'openai-images[ray]'") from None
 
 
 def _table(rows: Sequence[Row]) -> Any:
-    arrow: Any = import_module("pyarrow")  # which comes with Ray Data
+    arrow: Any = import_module("pyarrow")  # installed with Ray Data
     columns = [
         *((name, arrow.string()) for name in _TEXTS),
         ("images", arrow.list_(arrow.string())),

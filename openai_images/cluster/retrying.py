@@ -1,8 +1,8 @@
-"""Tries again what a storage failed to do: one failing write of thousands must not end a run.
+"""Retries operations of a storage: one failing write of thousands must not end a run.
 
-Invariants: what is tried again may be done twice. It is tried for a minute at most, which is announced; after a
-minute in vain calls are tried once, until one succeeds. Errors that last, such as a full disk, are raised at once.
-Blocks.
+Invariants: an operation must be safe to repeat; it is retried for a minute at most, after one warning; after a minute
+without success, operations are tried only once until one succeeds; lasting errors, such as a full disk, are raised
+immediately. Blocks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 from attrs import define
 
 _PAUSES: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-"""Seconds: a minute together."""
+"""Seconds; a minute in total."""
 
 _LASTING: Final = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}
@@ -27,7 +27,7 @@ _log = logging.getLogger("openai_images")
 
 @define
 class Retrier:
-    """Runs calls to the storage at `place`, which is for people; `sleep` (seconds) blocks."""
+    """Runs calls to a storage; `place` is its name in messages; `sleep` (seconds) blocks."""
 
     place: str
     sleep: Callable[[float], None]
@@ -35,7 +35,7 @@ class Retrier:
     _is_down: bool = False
 
     def run(self, call: Callable[[], _T]) -> _T:
-        """What the call returns. Raises the OSError of its last try."""
+        """Return the call's result. Raises the OSError of the last attempt."""
         for seconds in (*(() if self._is_down else _PAUSES), None):
             try:
                 answer = call()

@@ -1,4 +1,4 @@
-"""`make_row`: the small row that says what came of an item."""
+"""`make_row`: the small row with the outcome of an item."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def make_row(  # noqa: PLR0913  all but one have defaults
     stops: bool = False,
     message: str = "",
 ) -> Row:
-    """The row of an item, of which `rows` were written; the error is the last row's where none is given."""
+    """Return the row of an item for which `rows` were written; without an `error`, the last row's is used."""
     last = rows[-1] if rows else {"state": "pending"}
     state = {"sent": "unknown", "refused": "pending"}.get(last["state"], last["state"])
     about = {} if error is None else error_fields(error)

@@ -1,7 +1,7 @@
-"""`Shard`: one of several processes that share a batch, each with its part of the items.
+"""`Shard`: one of several processes that each run a part of a batch.
 
-Invariants: an item is in the same shard whatever the order of the input; the shards know nothing of each other but the
-claims in their storage.
+Invariants: the shard of an item does not depend on the order of the input; shards communicate only by claims in the
+storage.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from openai_images.errors import ConfigurationError
 class Shard:
     """Number `index`, from 1, of `count` processes that run one batch: `Batch(…, shard=Shard(3, 16))`.
 
-    All have the same items and the same `out`. The options are each process's own: divide a budget and configured
-    limits by `count`. With `plan_only` nothing is written but what was found. Raises `ConfigurationError`.
+    All processes need the same items and the same `out`. Each has its own options: divide a budget and configured
+    limits by `count`. With `plan_only`, only findings are written. Raises `ConfigurationError`.
     """
 
     index: int = 1
@@ -41,7 +41,7 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """The shard that `text`, such as "3/16", names. Raises `ConfigurationError`."""
+        """Return the shard of a `text` such as "3/16". Raises `ConfigurationError`."""
         index, slash, count = text.partition("/")
         if not (slash and index.strip().isdecimal() and count.strip().isdecimal()):
             raise ConfigurationError(
@@ -52,9 +52,9 @@ class Shard:
     def open(
         self, out: str, items: Sequence[ResolvedItem], options: BatchOptions, caller: Caller
     ) -> SharedBatch:
-        """Plan this part of the `items` for `out`, as `Batch` does; blocks. Raises as `Batch` where it is entered.
+        """Plan this part of the `items` in `out`. Blocks. Raises the errors of entering a `Batch`.
 
-        `options` are the batch's, `caller` is its client.
+        `options` are those of the batch; `caller` is its client.
         """
         run = SharedInput(
             all_items=items,
@@ -65,7 +65,7 @@ class Shard:
         return open_shared(open_storage(out), run, options, caller, Claimant(new_run_id()))
 
     def select(self, items: Sequence[ResolvedItem], *, dedupe: bool) -> list[ResolvedItem]:
-        """Those of the `items` that are this shard's; with `dedupe` those that share an image are together."""
+        """Return the `items` of this shard; with `dedupe`, items that share an image are in one shard."""
         ids = item_ids(items)
         return [
             item

@@ -1,9 +1,9 @@
-"""Where items stand by shared storage alone: its listing, the rows of their claims and records, and their images.
+"""The state of items in shared storage: its listing, the rows of claims and records, and the images.
 
-Invariants: claims are listed before records, and those before images, so that nothing that has ended looks open. A
-claim without a record is a `sent` row without an end, which is unknown. An open item whose images are all there is
-adopted as done: they were paid for. Reading is concurrent and blocks.
-Must not: decide by a time; remove anything.
+Invariants: claims are listed before records, and records before images, so no finished item looks open; a claim without
+a record is a request of unknown outcome; an open item whose images are all stored is adopted as done, because they were
+paid for. Reading is concurrent and blocks.
+Must not: decide by a time; delete anything.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ from openai_images.models.image import Image
 
 _READERS: Final = 16
 _AHEAD: Final = 1_000
-"""Attempts that are read before the rows of the first one are used: it bounds the memory."""
+"""The most attempts to read ahead, which limits the memory."""
 
 
 class Attempt(NamedTuple):
-    """One attempt at an item: its number, whether it has a record, how many rows others `added`, and bytes of both."""
+    """One attempt at an item: its number, whether it has a record, the number of `added` rows, the bytes of both."""
 
     number: int
     has_record: bool
@@ -60,19 +60,19 @@ class Attempt(NamedTuple):
 
 @define
 class Listing:
-    """The names in a batch's storage: the attempts of each id in their order, and the images with their sizes."""
+    """The names in a batch's storage: the attempts of each id in order, and the images with their sizes."""
 
     attempts: dict[str, list[Attempt]] = field(factory=dict[str, list[Attempt]])
     images: dict[str, int] = field(factory=dict[str, int])
 
     def last_attempt(self, id_: str) -> int:
-        """The number of the last attempt at an item; 0 where there was none."""
+        """Return the number of the last attempt at an item; 0 if there was none."""
         attempts = self.attempts.get(id_)
         return attempts[-1].number if attempts else 0
 
 
 def list_storage(storage: Storage) -> Listing:
-    """Claims first, then records, then images. Raises OSError."""
+    """List claims first, then records, then images. Raises OSError."""
     found: dict[tuple[str, int], Attempt] = {}
     for folder in (CLAIMS, RECORDS):
         for entry in storage.list(folder):
@@ -92,7 +92,7 @@ def list_storage(storage: Storage) -> Listing:
 
 
 class RowLine(NamedTuple):
-    """A row of an attempt: its checked fields, and the whole of it as a journal's line."""
+    """A row of an attempt: its validated fields, and the whole row as a journal line."""
 
     row: JournalRow
     text: bytes
@@ -104,9 +104,9 @@ def read_attempts(
     keys: Mapping[str, str],
     known: Mapping[str, Sequence[bytes]] | None = None,
 ) -> Iterator[RowLine]:
-    """The rows of the items with these ids, each under its key here, or under its own where that is "".
+    """Yield the rows of the items with the ids in `keys`, under the key given there, or, if that is "", their own.
 
-    A record that is as long as those `known` of it is not read again. Raises OSError.
+    A record with the same length as its `known` lines is not read again. Raises OSError.
     """
     known = known or {}
     wanted = [(id_, attempt) for id_ in keys for attempt in listing.attempts.get(id_, ())]
@@ -125,13 +125,13 @@ def read_attempts(
 
 
 def _read_attempt(storage: Storage, id_: str, attempt: Attempt) -> list[RowLine]:
-    """The rows of a record, or of a claim where there is none; one that cannot be read may have been sent."""
-    # What the listing does not have is looked for: it may be old on NFS.
+    """Return the rows of a record, or else of its claim; an unreadable attempt counts as sent."""
+    # Without a record in the listing, look for it: a listing may be old on NFS.
     added = attempt.added if attempt.has_record else None
     lines = read_lines(storage, record_name(id_, attempt.number), added)
     if not any(
         json.loads(line)["state"] == "sent" for line in lines
-    ):  # only added ones; attempt 0 has no claim
+    ):  # only added rows; attempt 0 has no claim
         lines = read_lines(storage, claim_name(id_, attempt.number)) + lines
     name = attempt_name(id_, attempt.number)
     return [_parse(line) for line in lines or [encode_row({"state": "sent", "key": id_, "record": name})]]
@@ -149,7 +149,7 @@ def _with_key(line: RowLine, key: str) -> RowLine:
 
 
 def make_ledger(lines: Iterable[RowLine], estimates: Mapping[str, Decimal | None] | None = None) -> Ledger:
-    """Where the items of these rows stand, nothing of them being in flight."""
+    """Return the ledger of these rows; open requests become unknown."""
     ledger = Ledger(estimates=estimates or {})
     for line in lines:
         ledger.add(line.row)
@@ -158,17 +158,17 @@ def make_ledger(lines: Iterable[RowLine], estimates: Mapping[str, Decimal | None
 
 
 class Images:
-    """The images of a listing: complete, adopted, brought back, or missing."""
+    """The images of a listing: verifies, adopts and moves them."""
 
     def __init__(self, storage: Storage, listing: Listing, at: str) -> None:
-        """New rows have the time `at`."""
+        """Write new rows with the time `at`."""
         self.at = at
         self._storage = storage
         self._store = StorageImages(storage, Disk())
         self._listing = listing
 
     def adopt(self, ids: Mapping[str, str], ledger: Ledger) -> int:
-        """Record and count open items whose images are all there, by key and id; how many. Raises OSError."""
+        """Record as done all open items whose images are all stored; return their number. Raises OSError."""
         adopted = 0
         done = {
             file.name for record in ledger.records.values() if record.state == "done" for file in record.files
@@ -190,7 +190,7 @@ class Images:
         return adopted
 
     def move_back(self, ids: Mapping[str, str], ledger: Ledger) -> list[str]:
-        """Bring images here that are in a fallback folder of this machine; notes about those that are elsewhere."""
+        """Move images from fallback folders of this machine to the storage; return notes about the others."""
         notes: list[str] = []
         for key, id_ in ids.items():
             record = ledger.get(key)
@@ -209,7 +209,7 @@ class Images:
     def share(
         self, items: Iterable[ResolvedItem], ids: Mapping[str, str], plan: BatchPlan, ledger: Ledger
     ) -> None:
-        """Record items that share the request of another one that is done. Raises OSError."""
+        """Record items that share the request of an item that is done. Raises OSError."""
         for item in items:
             other = ledger.get(plan.same.get(item.key, ""))
             if other.state == "done":
@@ -217,7 +217,7 @@ class Images:
                 self._extend(ids[item.key], ledger, row)
 
     def findings(self, ids: Mapping[str, str], ledger: Ledger, notes: Sequence[str]) -> FolderFindings:
-        """Which done items have lost images, or have others."""
+        """Return which done items have missing or altered images."""
         states = {key: self._verify(record) for key in ids if (record := ledger.get(key)).state == "done"}
         return FolderFindings(
             missing={key for key, state in states.items() if state == "missing"},
@@ -226,7 +226,7 @@ class Images:
         )
 
     def present_files(self, record: ItemRecord) -> tuple[StoredFile, ...]:
-        """The images of an incomplete item that are there."""
+        """Return the stored images of an incomplete item."""
         return tuple(file for file in record.files if file.name in self._listing.images)
 
     def _verify(self, record: ItemRecord) -> str:
@@ -245,29 +245,29 @@ class Images:
         ledger.add(row)
 
     def _find_saver(self, id_: str) -> str:
-        """The worker ("host:pid") that saved the images of an item on its own machine."""
+        """Return the worker ("host:pid") that saved an item's images on its own machine."""
         name = record_name(id_, self._listing.last_attempt(id_))
         rows = [json.loads(line) for line in read_lines(self._storage, name)]
         workers = (str(row["worker"]) for row in reversed(rows) if "worker" in row and "files" in row)
         return next(workers, "the worker that saved them")
 
     def _finish_parts(self) -> None:
-        """Give complete images their names whose process was killed before it could.
+        """Store complete images from part files of processes that were killed before renaming them.
 
-        They are copied: where their process still runs, it finds that the image has its name already. A file system
-        without hard links may have an empty file of that name: then it is the next one.
+        They are copied: a process that still runs finds its image under the final name. On a file system without hard
+        links there may be an empty file of that name; then the next name is used.
         """
         if not isinstance(self._storage, FolderStorage):
             return
         for name, part in self._storage.parts(IMAGES):
-            with suppress(FileNotFoundError, DecodeError):  # it was finished meanwhile, or is half written
+            with suppress(FileNotFoundError, DecodeError):  # it was renamed in the meantime, or is truncated
                 data = self._storage.read(part)
                 if flaw_of([data]) is None:
                     file = self._store.create(name.removeprefix(f"{IMAGES}/"), Image.from_bytes(data))
                     self._listing.images[file.name] = file.nbytes
 
     def _find_complete(self, stem: str, by_stem: Mapping[str, str]) -> StoredFile | None:
-        """The first complete one of the images under a name, of which several attempts may have stored one."""
+        """Return the first complete image of a name; several attempts may have stored one."""
         names = chain([stem], (f"{stem}.{number}" for number in count(2)))
         for name in takewhile(lambda each: each is not None, map(by_stem.get, names)):
             if name is not None and (file := self._describe(name)) is not None:
@@ -275,7 +275,7 @@ class Images:
         return None
 
     def _describe(self, name: str) -> StoredFile | None:
-        """What a row says of an image; None where it is not complete."""
+        """Return an image's fields in a row; None if it is not complete."""
         data = self._storage.read(name)
         if flaw_of([data]) is not None:
             return None
@@ -289,7 +289,7 @@ class Images:
         path = Path(file.name)
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != file.sha256:
-            raise FileNotFoundError(file.name)  # another machine's file of this name
+            raise FileNotFoundError(file.name)  # a file of the same name, from another machine
         image = Image.from_bytes(data)
         moved = self._store.create(file_name(path.stem, image), image)
         self._listing.images[moved.name] = moved.nbytes

@@ -1,7 +1,7 @@
 """Shared storage of a batch: a folder that all machines see, or a URL of an object store.
 
-Invariants: `create` is exclusive, whoever else tries the same name at the same time; what has a name is whole; it is on
-the disk itself when a method returns. Methods block and are called in threads. Names are relative, with `/`.
+Invariants: `create` is exclusive among all processes; every stored object is complete, and on the disk itself when a
+method returns. Methods block and are called in threads. Names are relative, with `/`.
 Must not: know what is stored.
 """
 
@@ -21,47 +21,47 @@ _PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.part", re.DOTALL)
 
 
 class StoredObject(NamedTuple):
-    """A name in storage, and its size in bytes."""
+    """An object's name, and its size in bytes."""
 
     name: str
     nbytes: int
 
 
 class Storage(Protocol):
-    """Where claims, records and images are. Each method raises OSError where the storage cannot be used."""
+    """The place of claims, records and images. Each method raises OSError if the storage cannot be used."""
 
     @property
     def place(self) -> str:
-        """The folder or URL, for people; without credentials."""
+        """The folder or URL without credentials, for messages."""
         ...
 
     def create(self, name: str, data: bytes) -> bool:
-        """Store `data`, which no other call has, only if the name is free; whether this call did."""
+        """Store `data`, which must be unique, only if the name is free; return whether this call created it."""
         ...
 
     def put(self, name: str, data: bytes) -> None:
-        """Store `data` whole, replacing what has the name."""
+        """Store `data` atomically, replacing an existing object."""
         ...
 
     def read(self, name: str) -> bytes:
-        """The data of a name. Raises FileNotFoundError."""
+        """Return the data of an object. Raises FileNotFoundError."""
         ...
 
     def exists(self, name: str) -> bool:
-        """Whether there is such a name."""
+        """Return whether the object exists."""
         ...
 
     def list(self, folder: str) -> Iterator[StoredObject]:
-        """What is in a folder, in any order; nothing where the folder is missing."""
+        """Yield the objects of a folder in any order; nothing if the folder does not exist."""
         ...
 
     def url(self, name: str) -> str:
-        """Where people find it: a path, or a URL."""
+        """Return the path or URL of an object."""
         ...
 
 
 class FolderStorage:
-    """A folder on a local or network file system. Raises OSError where it cannot be made."""
+    """A folder on a local or network file system."""
 
     def __init__(self, path: str | os.PathLike[str], disk: Disk | None = None) -> None:
         self.root = Path(os.path.abspath(path))  # noqa: PTH100  Path.resolve would follow a link the user made
@@ -70,7 +70,7 @@ class FolderStorage:
         self._folders: set[Path] = set()
 
     def create(self, name: str, data: bytes) -> bool:
-        """Write to a part file, then give it its name by a hard link, or by what the file system has instead."""
+        """Write to a part file, then rename it by a hard link, or by the file system's substitute for one."""
         target, part = self._write(name, data)
         try:
             is_created = create_new(part, target)
@@ -79,7 +79,7 @@ class FolderStorage:
             raise
         if not is_created:
             part.unlink(missing_ok=True)
-            # NFS: a link whose reply was lost is sent again, and then finds the name that it made itself.
+            # NFS: if the response to a link is lost, it is sent again and finds the name that it created itself.
             is_created = self._disk.read(target) == data
         self._disk.sync_folder(target.parent)
         return is_created
@@ -91,15 +91,15 @@ class FolderStorage:
         self._disk.sync_folder(target.parent)
 
     def read(self, name: str) -> bytes:
-        """The file. Raises FileNotFoundError."""
+        """Return the file's data. Raises FileNotFoundError."""
         return (self.root / name).read_bytes()
 
     def exists(self, name: str) -> bool:
-        """Whether the file is there."""
+        """Return whether the file exists."""
         return os.path.lexists(self.root / name)
 
     def list(self, folder: str) -> Iterator[StoredObject]:
-        """The files of a folder, part files excepted."""
+        """Yield the files of a folder except part files."""
         try:
             with os.scandir(self.root / folder) as entries:
                 for entry in entries:
@@ -109,17 +109,17 @@ class FolderStorage:
             return
 
     def parts(self, folder: str) -> Iterator[tuple[str, str]]:
-        """The part files of a folder, complete or not, each after the name that it is for."""
+        """Yield (final name, name) of the part files of a folder, complete or not."""
         for path in (self.root / folder).glob(".*.part"):
             if match := _PART.fullmatch(path.name):
                 yield f"{folder}/{match['name']}", f"{folder}/{path.name}"
 
     def url(self, name: str) -> str:
-        """The path."""
+        """Return the path."""
         return str(self.root / name)
 
     def _write(self, name: str, data: bytes) -> tuple[Path, Path]:
-        """A part file with the data, on the disk itself; the path it is for and its own."""
+        """Write a part file to the disk itself; return its target and its own path."""
         target = self.root / name
         if target.parent not in self._folders:
             self._disk.make_folder(target.parent)
@@ -139,7 +139,7 @@ class FolderStorage:
 
 
 def storage_error(place: str, name: str, error: Exception) -> OSError:
-    """What a library's exception means: an OSError with the place and the name."""
+    """Convert a library's exception to an OSError with the place and the name."""
     if isinstance(error, OSError) and error.strerror:
         return error
     detail = str(error)[:300] or type(error).__name__

@@ -1,7 +1,7 @@
-"""What was claimed of an item since a run was planned: by another run, or by this one, whose engine runs it twice.
+"""Finds claims of an item that were created after the plan: by another run, or by this one if its engine runs it twice.
 
-Invariants: an attempt that was provably not executed does not count. The one that was planned with counts where it has
-ended since with images. Blocks.
+Invariants: an attempt that was certainly not executed does not count; the attempt known to the plan counts if it has
+ended with images since then. Blocks.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from openai_images.cluster.storage import Storage
 
 @define
 class Taken:
-    """The last `attempt` that counts, and its `rows` where it was made, or ended, since the item was planned."""
+    """The last `attempt` that counts, and its `rows` if it was created, or ended, after the plan."""
 
     attempt: int
     rows: list[JournalRow] = field(factory=list[JournalRow])
 
 
 def find_taken(storage: Storage, item: ItemSpec) -> Taken:
-    """Look at the attempt that was planned with, and for later ones. Raises OSError."""
+    """Check the attempt known to the plan, and all later ones. Raises OSError."""
     attempt = item.attempt
     taken = Taken(attempt, read_settled(storage, item.id, attempt, fetches=item.work.remote is not None))
     while storage.exists(claim_name(item.id, attempt + 1)):

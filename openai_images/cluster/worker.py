@@ -1,8 +1,8 @@
-"""Runs items in a worker process of any engine: `run_items`, with one client for each process and event loop.
+"""Runs items in a worker process of any engine: `run_items`, with one client per process and event loop.
 
-Invariants: an item is sent only under a claim that this process created; attempts that were claimed since the item was
-planned are never sent again here, unless they were provably not executed. One bad item raises nothing. A client is
-closed only when nothing is in flight. A run that was stopped stays so. Rows hold no images.
+Invariants: an item is sent only with a claim that this process created; attempts claimed after the plan are not sent
+again unless they were certainly not executed; a failed item raises nothing; a client is closed only when nothing is in
+flight; a stopped run stays stopped; rows contain no images.
 Must not: know the engine; decide what is sent again.
 """
 
@@ -34,20 +34,21 @@ from openai_images.errors import ImagesError
 from openai_images.models.outcomes import CallObserver
 
 _MAX_ROUNDS: Final = 100
-"""How often an item may be claimed by others and not executed, before this worker leaves it to another run."""
+"""How often other workers may claim an item without executing it, before this worker leaves it to another run."""
 
 _MAX_STOPPED_RUNS: Final = 256
 _MAX_IDLE_WORKERS: Final = 4
-"""More are closed, those that were used last stay: their drivers may have died."""
+"""Idle workers above this number, least recently used first, are closed: their drivers may have died."""
 
 _log = logging.getLogger("openai_images")
 
 
 async def run_items(job: Job, items: Sequence[ItemSpec]) -> list[Row]:
-    """Run these items concurrently; a row for each, in their order. Raises where the job itself cannot be run.
+    """Run these items concurrently; return a row for each, in order.
 
-    That is `ConfigurationError` for its client or its storage, and OSError. Cancelled, as where a process is ended, it
-    sends nothing more, and gives what is in flight 25 seconds: it is paid for.
+    Raises `ConfigurationError` if the client or the storage of the job cannot be used, and OSError. When cancelled,
+    such as by the end of a process, it sends nothing more, and waits 25 seconds for requests in flight, as they are
+    paid for.
     """
     workers = _workers.setdefault(asyncio.get_running_loop(), {})
     if job.run in _stopped_runs and job.run not in workers:
@@ -62,23 +63,23 @@ async def run_items(job: Job, items: Sequence[ItemSpec]) -> list[Row]:
 
 
 async def stop_run(run: str) -> None:
-    """Start no more items of a run in this process; its client is closed when what is in flight has ended."""
+    """Start no more items of a run in this process; its client is closed when no request is in flight."""
     _note_stopped(run)
     opening = _workers.get(asyncio.get_running_loop(), {}).get(run)
     if opening is not None:
-        with suppress(Exception):  # its callers were told
+        with suppress(Exception):  # its callers get the error
             worker = await asyncio.shield(opening)
             worker.stop()
             await _close_if_over(run, worker)
 
 
 async def close_workers() -> None:
-    """Close the clients of this event loop, once what is in flight has ended, after 25 seconds at most; idempotent."""
+    """Close the clients of this event loop when no request is in flight, after 25 seconds at most. Idempotent."""
     await asyncio.gather(*map(_close, _workers.pop(asyncio.get_running_loop(), {}).values()))
 
 
 _workers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Task[Worker]]] = WeakKeyDictionary()
-"""By run, the one that was used last at the end."""
+"""By run, in the order of their last use."""
 
 _stopped_runs: dict[str, Exception | None] = {}
 
@@ -90,7 +91,7 @@ def _note_stopped(run: str, error: Exception | None = None) -> None:
 
 
 async def _open_worker(job: Job, workers: dict[str, asyncio.Task[Worker]]) -> Worker:
-    """The worker of this job in this event loop. Raises as `run_items`."""
+    """Return the worker of this job in this event loop. Raises as `run_items` does."""
     opening = workers.pop(job.run, None) or asyncio.create_task(Worker.open(job))
     workers[job.run] = opening
     try:
@@ -106,7 +107,7 @@ def _is_idle(opening: asyncio.Task[Worker]) -> bool:
 
 
 async def _close(opening: asyncio.Task[Worker]) -> None:
-    with suppress(Exception):  # its callers were told
+    with suppress(Exception):  # its callers get the error
         await (await opening).close()
 
 
@@ -117,7 +118,7 @@ async def _close_if_over(run: str, worker: Worker) -> None:
 
 
 class Worker:
-    """The client, the limits and the storage of a job in one event loop."""
+    """The client, limits and storage of a job in one event loop."""
 
     def __init__(self, job: Job, storage: Storage) -> None:
         self._client = job.client()
@@ -141,27 +142,27 @@ class Worker:
 
     @classmethod
     async def open(cls, job: Job) -> Worker:
-        """Open the storage, too. Raises `ConfigurationError` and OSError."""
+        """Return a worker with open storage. Raises `ConfigurationError` and OSError."""
         return cls(job, await asyncio.to_thread(open_storage, job.out))
 
     async def run_all(self, items: Sequence[ItemSpec]) -> list[Row]:
-        """Run these items; what came of each."""
+        """Run these items; return their rows."""
         rows = await self.tasks.run_all(items)
-        # One that was ended before its first step has run nothing: not even what catches that.
+        # A task that was cancelled before its first step has no row.
         return [row or self._row(item) for item, row in zip(items, rows, strict=True)]
 
     @property
     def is_over(self) -> bool:
-        """Whether it was stopped, and nothing is in flight."""
+        """Whether it was stopped and has no tasks."""
         return self._is_stopped and not self.tasks
 
     def stop(self) -> None:
-        """Send nothing more: items that are not in flight are ended."""
+        """Send nothing more: cancel the items that are not in flight."""
         self._is_stopped = True
         self.tasks.end_waiting()
 
     async def close(self) -> None:
-        """Stop, wait for what is in flight, finish writing, and close the client."""
+        """Stop, wait for requests in flight, finish writing, and close the client."""
         self.stop()
         await self.tasks.end()
         try:
@@ -180,14 +181,14 @@ class Worker:
             if not self._is_stopped:
                 raise
             return self._row(item, self._store.take(item.key), self._run_state.stop_reason.error)
-        except Exception as error:  # a bug, or the storage  # noqa: BLE001
+        except Exception as error:  # an unexpected error, or one of the storage  # noqa: BLE001
             rows = self._store.take(item.key)
             if not isinstance(error, OSError):
                 _log.exception("%r could not be run", item.key[:60])
             return self._row(item, rows, error)
 
     async def _run_once(self, item: ItemSpec) -> Row:
-        """Raises `ItemTakenError` where another worker claims it in the meantime, and OSError."""
+        """Run an item unless it is taken. Raises `ItemTakenError` if another worker claims it now, and OSError."""
         if self._is_stopped:
             return self._row(item, (), self._run_state.stop_reason.error)
         taken = await asyncio.to_thread(find_taken, self._storage, item)
@@ -207,17 +208,17 @@ class Worker:
         return self._row(item, self._store.take(item.key), error)
 
     def _halt(self) -> None:
-        """Of an error that concerns all items: later chunks of this run are not sent either."""
+        """Stop after an error that concerns all items: later chunks of this run are not sent either."""
         _note_stopped(self._run_id, self._run_state.stop_reason.error)
         self.stop()
 
     def check(self) -> None:
-        """Raise what ends an item that was not sent, once the job is stopped."""
+        """Raise `_StoppedError` if the job is stopped."""
         if self._is_stopped:
             raise _StoppedError
 
     def _forget(self, key: str) -> None:
-        """The ledger of a worker that runs for days must not grow."""
+        """Remove an item: the ledger of a worker that runs for days must not grow."""
         self._run_state.ledger.records.pop(key, None)
         self._run_state.ledger.stems.clear()
 
@@ -238,7 +239,7 @@ class _StoppedError(Exception):
 
 
 class _Observer(CallObserver):
-    """Ends items that wait, once the job is stopped."""
+    """Ends waiting items when the job is stopped."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker

@@ -1,6 +1,6 @@
-"""What a worker knows of the batch of its items: where their rows go.
+"""`WorkerBatch`: the open batch of a worker, which has no plan (the driver has it).
 
-Must not: hold a plan: that is the driver's.
+Must not: decide what is sent.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from openai_images.models.results import ImageResult
 
 
 class WorkerBatch:
-    """An `OpenBatch` without items of its own."""
+    """An `OpenBatch` without items."""
 
     def __init__(self, store: ClaimStore) -> None:
         self._store = store
@@ -31,11 +31,11 @@ class WorkerBatch:
         self.writes_page = False
 
     def new_store(self, disk: Disk) -> ClaimStore:  # noqa: ARG002  it has one
-        """Claims and records."""
+        """Return the store of claims and records."""
         return self._store
 
     def deliver(self, key: str, result: ImageResult) -> ImageResult:  # noqa: ARG002  rows have no images
-        """The result itself."""
+        """Return the result unchanged."""
         return result
 
     def close(self) -> None:

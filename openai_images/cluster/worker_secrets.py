@@ -1,7 +1,7 @@
-"""What is never sent to workers, as it tells of a secret: they take it from their own environment.
+"""Secrets that are never sent to workers, which take them from their own environment.
 
-Invariants: keys, headers whose name tells of a secret, and a Redis URL with a password stay with the driver. A worker
-whose environment lacks one of them is told which variable to set, and sends nothing.
+Invariants: keys, headers with a name such as "token", and a Redis URL with a password stay with the driver. If one is
+missing in a worker's environment, an error names the variable to set, and nothing is sent.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ _SHARED_LIMIT: Final = "OPENAI_IMAGES_SHARED_LIMIT"
 
 
 def is_secret(header: str) -> bool:
-    """Whether the name of a header tells of a secret."""
+    """Return whether a header is probably secret, by its name."""
     return _SECRET.search(header) is not None
 
 
 def header_variable(header: str) -> str:
-    """The environment variable from which workers take such a header: X-Token from OPENAI_IMAGES_HEADER_X_TOKEN."""
+    """Return the environment variable for a secret header, such as OPENAI_IMAGES_HEADER_X_TOKEN for X-Token."""
     return f"OPENAI_IMAGES_HEADER_{re.sub('[^A-Z0-9]', '_', header.upper())}"
 
 
 def read_headers(names: Iterable[str]) -> Mapping[str, str]:
-    """These headers from the environment; raises `ConfigurationError` for one that is not there.
+    """Read these headers from the environment. Raises `ConfigurationError` for a missing one.
 
-    Those that carry the API key may be missing: it has variables of its own.
+    Headers that contain the API key may be missing: it has its own variables.
     """
     headers: dict[str, str] = {}
     for name in names:
@@ -52,14 +52,14 @@ def read_headers(names: Iterable[str]) -> Mapping[str, str]:
 
 
 def without_password(limits: Limits) -> Limits:
-    """The limits, without the password of their Redis server."""
+    """Return the limits without the password of their Redis server."""
     if limits.shared is None or not _has_password(limits.shared):
         return limits
     return evolve(limits, shared=display_redis_url(limits.shared))
 
 
 def with_password(limits: Limits) -> Limits:
-    """The limits with the URL of their Redis server from the environment. Raises `ConfigurationError`."""
+    """Return the limits with the URL of their Redis server from the environment. Raises `ConfigurationError`."""
     if url := os.environ.get(_SHARED_LIMIT):
         return evolve(limits, shared=url)
     raise ConfigurationError(

@@ -1,8 +1,8 @@
-"""When identical failures of many calls end them, as further spending makes no sense.
+"""Decides when identical failures end a run of many calls, because more requests would fail, too.
 
-Invariants: a failure counts if it may have been billed, or is about the account and not the prompt; two are identical
-if class, status and the server's code are. A success resets all counts, another failure does not. While a streak is
-in doubt nothing new is sent: what is in flight may still end it.
+Invariants: a failure counts if it may have been billed, or if it is about the account and not the prompt; failures are
+identical if class, status and the server's code are equal; a success resets all counts, another failure does not; at
+the limit nothing new is sent while requests in flight may still succeed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from openai_images.models.results import ImageResult
 DEFAULT_IDENTICAL_FAILURES = 5
 
 _MAX_KINDS = 64
-"""Kinds counted at a time: a server that sends a new code in each response must not fill the memory."""
+"""The most kinds to count: a server that sends a new code in each response must not fill the memory."""
 
 
 class UnsentOSError(OSError):
@@ -41,12 +41,10 @@ FailureKind: TypeAlias = tuple[type[BaseException], object, str]
 
 
 def failure_kind(error: BaseException) -> FailureKind | None:
-    """Return what identical failures have in common; None for errors of one request, and those that cost nothing."""
+    """Return what identical failures have in common; None for errors of one request and errors that cost nothing."""
     if isinstance(error, OSError) and not isinstance(error, ImagesError):
         return None if isinstance(error, UnsentOSError) else (OSError, error.errno, "")
-    if (
-        type(error) is OutcomeUnknownError
-    ):  # a worker of a cluster died: that says nothing of the next request
+    if type(error) is OutcomeUnknownError:  # a worker of a cluster died: the next request may succeed
         return None
     if isinstance(error, ModerationBlockedError) or (
         isinstance(error, DownloadError) and _only_fetched(error.response)
@@ -60,7 +58,7 @@ def failure_kind(error: BaseException) -> FailureKind | None:
 
 
 def ends_all(error: BaseException) -> bool:
-    """Whether the error ends the whole run: the quota is exhausted, or a rate limit lasted too long."""
+    """Return whether the error ends the whole run: the quota is exhausted, or a rate limit lasted too long."""
     return isinstance(error, QuotaExhaustedError) or (
         isinstance(error, RateLimitError) and error.safe_to_resend
     )
@@ -84,7 +82,7 @@ class FailureStreak:
             self.verdict = None
 
     def record_failure(self, error: ImagesError | OSError) -> None:
-        """Count a failure; at the limit, the verdict is a copy of it with another message."""
+        """Count a failure; at the limit, set the verdict: a copy of it with another message."""
         if isinstance(error, PartialResultError):
             self.record_success(error.result)
             return
@@ -99,7 +97,7 @@ class FailureStreak:
 
 
 def _only_fetched(result: object) -> bool:
-    """Whether no request was sent: the images were paid for in an earlier run and only fetched."""
+    """Return whether no request was sent: the images were paid for in an earlier run and only downloaded."""
     return isinstance(result, ImageResult) and not result.attempts
 
 
@@ -118,7 +116,7 @@ def _verdict(error: ImagesError | OSError, limit: int) -> ImagesError | OSError:
 
 
 class Doubt:
-    """Holds back requests while a verdict is not final: `judge` each end of a call, `wait_settled` before sending."""
+    """Holds requests back while a verdict is not final: `judge` after each call, `wait_settled` before sending."""
 
     def __init__(self, limit: int | None, scheduler: Scheduler) -> None:
         self.streak = FailureStreak(limit)
@@ -132,7 +130,7 @@ class Doubt:
         return self.streak.verdict is not None
 
     def judge(self) -> ImagesError | OSError | None:
-        """Return the error that ends the run; None if it goes on, or requests in flight may still change that."""
+        """Return the error that ends the run; None if it continues, or if requests in flight may still succeed."""
         verdict = self.streak.verdict
         if verdict is not None and self._scheduler.has_sent:
             self._settled.clear()
@@ -144,7 +142,7 @@ class Doubt:
         return None
 
     async def wait_settled(self, ticket: int) -> None:
-        """Wait until it is decided whether this call may be sent."""
+        """Wait until this call may be sent, or the run has ended."""
         while not self._settled.is_set():
             self._scheduler.wait(ticket)
             await self._settled.wait()

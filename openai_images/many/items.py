@@ -1,4 +1,4 @@
-"""The options of many calls, and the caller's requests, read lazily and parsed into one `RequestItem` each.
+"""The options of many calls, and the caller's requests, each read when it can start and parsed into a `RequestItem`.
 
 Invariants: an invalid request is reported with its position, without quoting a prompt. Each request's own parameters
 override the defaults.
@@ -38,7 +38,7 @@ class RequestItem:
 
 
 Send: TypeAlias = Callable[[RequestItem, CallObserver], Awaitable[ImageResult]]
-"""Makes one call, and notifies the observer when it waits and when it is about to send."""
+"""Makes one call, and notifies the observer before it waits and before it sends."""
 
 
 # The message names the keyword of `generate_many` alone: callers never see this class.
@@ -52,12 +52,12 @@ _count_or_none = must_be(
 class RunOptions:
     """The options of a run of many calls.
 
-    At most `concurrency` requests and results are held; with `ordered`, outcomes come in the order of the requests.
-    `total` is the number of requests, if it is known. `progress` is called after each change, `cost` for each result;
-    `wait_reason` returns why nothing is sent and until when; `on_stop` is called when nothing more shall be sent.
-    `defaults` are parameters of requests that do not set
-    them. Outcomes show the beginning of their prompt if `show_prompts`. `max_identical_failures` without a success
-    between them end the run (None: never; see `FailureStreak`). Raises `ConfigurationError`.
+    At most `concurrency` requests and unread outcomes are held; with `ordered`, outcomes are in the order of the
+    requests. `total` is the number of requests, if it is known. `progress` is called after each change, `cost` for each
+    result; `wait_reason` returns why nothing is sent and until when; `on_stop` is called when the run stops. `defaults`
+    are parameters of requests that do not set them. Outcomes show the beginning of their prompt if `show_prompts`.
+    `max_identical_failures` without a success between them end the run (None: never; see `FailureStreak`). Raises
+    `ConfigurationError`.
     """
 
     concurrency: int = field(validator=_count)
@@ -75,7 +75,7 @@ class RunOptions:
 
 
 def parse_item(index: int, value: object, defaults: Mapping[str, Any] = _NO_DEFAULTS) -> RequestItem:
-    """Make the item at position `index` from a prompt, a request, a mapping of parameters, or a `RequestItem`.
+    """Return the item at position `index` from a prompt, a request, a mapping of parameters, or a `RequestItem`.
 
     A mapping has the endpoint's parameters, `prompt` and optionally `key`; None counts as not set. With an `image` it
     becomes an `EditRequest`. `defaults` apply to parameters that are not set; `extra_body` is merged name by name.
@@ -123,7 +123,7 @@ def _parse_request(value: object, defaults: Mapping[str, Any]) -> GenerateReques
     known = fields_dict(cls)
     unknown = [name for name in own if name not in known]
     if unknown:
-        # Imported when it is needed: valid requests never load it.
+        # Imported here: valid requests never load it.
         from openai_images.models.keyword_hints import unknown_keyword  # noqa: PLC0415
 
         raise RequestInvalidError(unknown_keyword(unknown[0], (*known, "key")))
@@ -133,17 +133,17 @@ def _parse_request(value: object, defaults: Mapping[str, Any]) -> GenerateReques
 
 
 def _request_class(own: Mapping[str, Any]) -> type[GenerateRequest]:
-    """Return `EditRequest` if there is an image to edit."""
+    """Return `EditRequest` if there is an input image."""
     if own.get("image") is None:
         return GenerateRequest
-    # Imported when it is needed: generations start faster without it.
+    # Imported here: generations start faster without it.
     from openai_images.models.requests import EditRequest  # noqa: PLC0415
 
     return EditRequest
 
 
 def _with_defaults(defaults: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge the defaults with the parameters that are set, which override them."""
+    """Merge the defaults with a request's own parameters, which override them."""
     merged = {**defaults, **{name: value for name, value in own.items() if value is not None}}
     default_body, own_body = defaults.get("extra_body"), own.get("extra_body")
     if is_mapping(default_body) and is_mapping(own_body):
@@ -152,7 +152,7 @@ def _with_defaults(defaults: Mapping[str, Any], own: Mapping[str, Any]) -> dict[
 
 
 def _validated(request: GenerateRequest) -> GenerateRequest:
-    """Return the request, after checking the types of the parameters that the client itself uses."""
+    """Check the types of the parameters that the client itself uses; return the request."""
     count: Any = request.n  # callers may be untyped
     if count is not None and (isinstance(count, bool) or not isinstance(count, int)):
         raise RequestInvalidError(f"n must be a whole number, not {type(count).__name__}")
@@ -170,7 +170,7 @@ class RequestReader:
     def __init__(
         self, requests: Iterable[object] | AsyncIterable[object], defaults: Mapping[str, Any] | None = None
     ) -> None:
-        """`defaults` apply to each request. Raises TypeError if `requests` cannot be many requests."""
+        """Apply `defaults` to each request. Raises TypeError if `requests` is no iterable of requests."""
         cls: type[Any] = type(requests)  # callers may be untyped
         if issubclass(cls, str | bytes | bytearray | GenerateRequest | Mapping):
             raise TypeError(
@@ -212,7 +212,7 @@ class RequestReader:
             self._step.reschedule(asyncio.get_running_loop().time())
 
     async def aclose(self) -> None:
-        """Close the iterator, if one was started, and generators in any case. Idempotent."""
+        """Close the iterator, or a generator that was not started. Idempotent."""
         iterable: Any = self._requests if self._iterator is None else self._iterator
         if isinstance(iterable, Generator):
             iterable.close()

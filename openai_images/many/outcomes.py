@@ -1,8 +1,8 @@
-"""`Outcomes`: the outcomes of many calls as an async iterator that owns their tasks.
+"""`Outcomes`: the outcomes of many calls as an async iterator, which owns their tasks.
 
-Invariants: nothing is read or sent before `__aenter__` or the first `__anext__`. It is iterated once, by one task at
-a time. Each request that was sent gives an outcome; an error of the whole run is raised after them. The end, leaving
-`async with`, an error and a cancellation leave no task; one that was dropped without any of these is closed with a
+Invariants: nothing is read or sent before `__aenter__` or the first `__anext__`; it is iterated once, by one task at a
+time; each request that was sent has an outcome, and an error of the whole run is raised after them; no task is left at
+the end, after an error, a cancellation, or leaving `async with`; if dropped without these, it is closed with a
 ResourceWarning.
 """
 
@@ -31,10 +31,10 @@ _CLOSED = (
 
 @safe_repr
 class Outcomes:
-    """The outcomes of many calls: `Succeeded` or `Failed` for each that was sent.
+    """The outcomes of many calls: a `Succeeded` or `Failed` for each request that was sent.
 
-    Iterate it once, inside `async with`. To end early, call `stop()` and continue iterating: all paid images arrive.
-    Leaving by `break` cancels requests in flight, which may have been billed.
+    Iterate it once, inside `async with`. To end early without losing paid images, call `stop()` and continue to
+    iterate. `break` cancels requests in flight, which may have been billed.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Outcomes:
         options: RunOptions,
         new_runner: Callable[..., Runner] = Runner,
     ) -> None:
-        """`new_runner` makes another kind of run. Raises TypeError if `requests` cannot be many requests."""
+        """Run `requests` by a `new_runner`. Raises TypeError if `requests` is no iterable of requests."""
         self._run = new_runner(requests, send, options)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._iterated = False
@@ -55,7 +55,7 @@ class Outcomes:
 
     @property
     def progress(self) -> Progress:
-        """The current counts, costs and speed; the speed is that of the last five minutes."""
+        """The current counts, costs and rate; the rate is that of the last five minutes."""
         return self._run.progress()
 
     async def __aenter__(self) -> Self:
@@ -78,10 +78,10 @@ class Outcomes:
     async def __anext__(self) -> Outcome:
         """Return the next outcome.
 
-        After the last one, raises the error that ended the run: an exception of the caller's iterable or of the
-        `progress` callback, `QuotaExhaustedError`, the last of too many identical failures, the OSError of a failing
-        disk; or RuntimeError if it was closed before its end. Cancelling this inside `async with` loses nothing;
-        elsewhere it ends the run.
+        After the last outcome, this raises the error that ended the run: an exception of the caller's iterable or of
+        `progress`, `QuotaExhaustedError`, the last of too many identical failures, or the OSError of a failing disk. It
+        raises RuntimeError if the iterator was closed before its end. Cancelling this call loses nothing inside `async
+        with`; outside it ends the run.
         """
         if self._stepping:
             raise RuntimeError("another task is waiting for the next outcome; let one task iterate")
@@ -101,14 +101,14 @@ class Outcomes:
         return outcome
 
     def stop(self) -> None:
-        """Send no new requests; outcomes of those in flight are still yielded, then the iteration ends.
+        """Send no new requests; the outcomes of those in flight are still yielded, then the iteration ends.
 
         Requests that wait for a limit and were not sent have no outcome. Call it in the event loop's thread.
         """
         self._run.stop()
 
     async def aclose(self) -> None:
-        """Cancel everything and wait for the tasks to end. Idempotent, also after the end."""
+        """Cancel all requests and wait for the tasks to end. Idempotent."""
         run = self._run
         self._closed_early = self._closed_early or not run.is_over
         run.cancel()
@@ -125,7 +125,7 @@ class Outcomes:
         run: Runner | None = getattr(self, "_run", None)
         if run is not None and run.task is not None and not (run.task.done() or run.is_cancelled):
             message = f"unclosed {self!r}: iterate it to its end or use async with"
-            with contextlib.suppress(RuntimeError):  # its loop may be closed
+            with contextlib.suppress(RuntimeError):  # its event loop may be closed
                 call_in_loop(self._loop, run.cancel)
             warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
 
@@ -144,7 +144,7 @@ class Outcomes:
         return "not started" if self._loop is None else "ended" if self._run.is_over else "open"
 
     def _annotate(self, error: BaseException | None) -> None:
-        """Say on a CancelledError that ends the run whether requests in flight may have been billed."""
+        """Add to a CancelledError that ends the run whether requests in flight may have been billed."""
         if isinstance(error, asyncio.CancelledError) and not self._closed_early:
             count = self.progress.in_flight
             note = f"requests in flight when the run was cancelled: {count}; they may have been billed"

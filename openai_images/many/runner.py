@@ -1,8 +1,8 @@
-"""The tasks of many calls: one reads the requests and starts calls, and each call in flight has one.
+"""The tasks of many calls: a main task, which reads requests and starts calls, and one task for each call.
 
-Invariants: the scheduler decides, the runner acts. The main task owns the others and ends after all of them; the first
-error of the whole run is kept, and raised after the outcomes of requests in flight.
-Must not: reference its iterator, so that one that is dropped without closing can be noticed.
+Invariants: the scheduler decides, the runner acts; the main task owns the others and ends after them; the first error
+of the whole run is kept, and raised after the outcomes of requests in flight.
+Must not: refer to its iterator (an iterator that is dropped without being closed must be detected).
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class _StoppedBeforeSendError(Exception):
 
 
 class Runner:
-    """A run of many calls: `start` it, `take` outcomes, `wait` for the next; `stop` or `cancel` it."""
+    """A run of many calls: `start` it, `take` outcomes, `wait` for the next one; `stop` or `cancel` it."""
 
     def __init__(
         self, requests: Iterable[object] | AsyncIterable[object], send: Send, options: RunOptions
     ) -> None:
-        """Raises TypeError if `requests` cannot be many requests."""
+        """Raise TypeError if `requests` is no iterable of requests."""
         self.scheduler = Scheduler(options.concurrency, ordered=options.ordered, total=options.total)
         self.task: asyncio.Task[None] | None = None
         self._requests = RequestReader(requests, options.defaults)
@@ -68,13 +68,13 @@ class Runner:
         self.task.add_done_callback(self._ended)
 
     def take(self) -> Outcome | None:
-        """Return the next outcome if one is ready; the one before it no longer counts as held."""
+        """Return the next outcome, or None; the previous one no longer counts as held."""
         outcome = self.scheduler.take()
         _wake(self._capacity_freed)
         return outcome
 
     async def wait(self) -> None:
-        """Wait until an outcome is ready, or none will come."""
+        """Wait until an outcome is ready, or the run is over."""
         while not self.scheduler.has_ready and not self.is_over:
             self._outcome_ready = asyncio.get_running_loop().create_future()
             await self._outcome_ready
@@ -85,7 +85,7 @@ class Runner:
         return failure
 
     def stop(self) -> None:
-        """Start and send nothing new: requests in flight continue, waiting ones are dropped."""
+        """Start and send nothing new: requests in flight continue, waiting requests are dropped."""
         for ticket in self.scheduler.stop():
             self._tasks[ticket].cancel()
         self._requests.interrupt()
@@ -111,7 +111,7 @@ class Runner:
             self._fail(error)
 
     def changed(self) -> None:
-        """Call the `progress` callback. Its exception stops the run, and is raised at the end."""
+        """Call the `progress` callback; its exception stops the run, and is raised at the end."""
         if self._progress is None:
             return
         try:
@@ -132,13 +132,13 @@ class Runner:
                         group.create_task(self._run_call(*started))
                 await self.close_requests()
         except (KeyboardInterrupt, SystemExit) as error:
-            if error is not self._exit:  # otherwise the call's task has already raised it out of the loop
+            if error is not self._exit:  # otherwise the call's task has already raised it in the event loop
                 raise
         finally:
             await self.close_requests()
 
     async def _wait_for_capacity(self) -> bool:
-        """Wait until another call may start; False if none ever will."""
+        """Wait until another call may start; False if the run starts no more calls."""
         while not self.scheduler.can_start or self.doubt.is_open:
             if self.scheduler.is_closed:
                 return False
@@ -147,7 +147,7 @@ class Runner:
         return True
 
     async def _start_next(self) -> tuple[int, RequestItem] | None:
-        """Read and start the next request; None if it needs no task."""
+        """Read and start the next request; return None if it needs no task."""
         try:
             item = await self._requests.read(self.scheduler.started)
         except Exception as error:  # noqa: BLE001  the caller's code; raised at the end
@@ -164,11 +164,11 @@ class Runner:
         return ticket, item
 
     async def _run_call(self, ticket: int, item: RequestItem) -> None:
-        """Run one call to its end, and record its outcome or drop it."""
+        """Run one call, and record its outcome or drop it."""
         try:
             result = await self._call(ticket, item)
         except (ImagesError, OSError) as error:
-            # Frees the buffers in the frames: a caller may keep ten thousand failures.
+            # Free the buffers in the stack frames: a caller may keep ten thousand failures.
             traceback.clear_frames(error.__traceback__)
             self.doubt.streak.record_failure(error)
             paid = error.result if isinstance(error, PartialResultError) else None
@@ -189,7 +189,7 @@ class Runner:
             self._exit = error
             self.cancel()
             raise
-        except BaseException as error:  # noqa: BLE001  a bug; raised where the outcomes are iterated
+        except BaseException as error:  # noqa: BLE001  an unexpected error; raised where the outcomes are iterated
             self._drop(ticket)
             self._crash(error)
         else:
@@ -262,7 +262,7 @@ class Runner:
 
 
 class _RunObserver(CallObserver):
-    """Reports the state of one call to the run, and stops it before it sends if the run is stopped."""
+    """Reports the state of one call to the run, and ends the call before it is sent if the run is stopped."""
 
     def __init__(self, run: Runner, ticket: int) -> None:
         self._run = run
@@ -273,7 +273,7 @@ class _RunObserver(CallObserver):
         self._report_and_check()
 
     async def before_send(self, attempt: int) -> None:  # noqa: ARG002  all attempts are treated alike
-        """Wait while the run is in doubt. Raises `_StoppedBeforeSendError`."""
+        """Wait while a verdict is not final. Raises `_StoppedBeforeSendError`."""
         await self._run.doubt.wait_settled(self._ticket)
         self._run.scheduler.resume(self._ticket)
         self._report_and_check()

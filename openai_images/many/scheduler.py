@@ -1,9 +1,9 @@
-"""Which of many calls may start, which outcomes are ready, and the progress of all.
+"""The state of many calls: which may start, which outcomes are ready, and the progress.
 
-Invariants: pure state; each change is one synchronous call, and times are parameters, in seconds. A call counts from
-its start until its outcome was taken and `take` is called again, so that at most `concurrency` results are held. Speed
-is that of the last five minutes, or of the whole run if little ended in them; an unknown value is None, never 0.
-Must not: know tasks; it returns which to drop, and the runner does it.
+Invariants: pure state, changed by synchronous calls; times are parameters, in seconds. A call is held from its start
+until the `take` after its outcome was taken, so at most `concurrency` results are held. The rate is that of the last
+five minutes, or of the whole run if few calls ended in them; an unknown value is None, never 0.
+Must not: handle tasks (the runner drops those that this names).
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from openai_images.models.outcomes import Outcome, Progress, Succeeded
 from openai_images.models.results import ImageResult
 
 _WINDOW = 300.0
-"""Seconds over which the speed is measured: several times what the slowest images take."""
+"""Seconds over which the rate is measured: several times the duration of the slowest images."""
 
 _MIN_REQUESTS = 10
-"""Requests that must have ended in the window for its speed to be used."""
+"""The fewest requests in the window for which its rate is used."""
 
 
 class Scheduler:
     """The state of all calls: `start` returns a ticket; `finish` or `drop` ends it; `take` yields an outcome."""
 
     def __init__(self, concurrency: int, *, ordered: bool = False, total: int | None = None) -> None:
-        """At most `concurrency` requests and outcomes are held; `total` is the number of requests, if known."""
+        """Hold at most `concurrency` requests and outcomes; `total` is the number of requests, if known."""
         self._concurrency = concurrency
         self._ordered = ordered
         self._total = total
@@ -37,7 +37,7 @@ class Scheduler:
         self._open: set[int] = set()
         self._waiting: set[int] = set()
         self._sent: set[int] = set()  # in flight, or may have been billed
-        self._queue: deque[int] = deque()  # tickets in their order, if `ordered`
+        self._queue: deque[int] = deque()  # tickets in order, if `ordered`
         self._out_of_order: dict[int, Outcome] = {}  # finished before their turn
         self._ready: deque[Outcome] = deque()
         self._delivered = 0
@@ -46,12 +46,12 @@ class Scheduler:
 
     @property
     def started(self) -> int:
-        """How many calls were started."""
+        """The number of calls started."""
         return self._started
 
     @property
     def held(self) -> int:
-        """Calls that are open, and outcomes including the one last taken."""
+        """The number of open calls and outcomes, including the outcome taken last."""
         return len(self._open) + len(self._out_of_order) + len(self._ready) + self._delivered
 
     @property
@@ -71,7 +71,7 @@ class Scheduler:
 
     @property
     def has_more(self) -> bool:
-        """Whether calls are open or, as far as is known, still to come."""
+        """Whether calls are open, or may still start."""
         return bool(self._open) or not (self._closed or self._started == self._total)
 
     @property
@@ -93,12 +93,12 @@ class Scheduler:
         return ticket
 
     def wait(self, ticket: int) -> None:
-        """Record that the call waits, for a limit or its next attempt."""
+        """Record that the call waits for a limit or its next attempt."""
         if ticket in self._open:
             self._waiting.add(ticket)
 
     def can_send(self, ticket: int) -> bool:
-        """Whether its request may be sent: after a stop only if it may have been billed already."""
+        """Return whether the call may send: after a stop only if it may have been billed already."""
         return not self._stopped or ticket in self._sent
 
     def resume(self, ticket: int) -> None:
@@ -117,7 +117,7 @@ class Scheduler:
         self.wait(ticket)
 
     def finish(self, ticket: int, outcome: Outcome, now: float, cost: Decimal | None = None) -> None:
-        """End the call with an outcome, which `take` returns when it is its turn."""
+        """End the call with an outcome, which `take` returns in its turn."""
         self._end(ticket)
         self._meter.add(outcome, now, cost)
         if self._ordered:
@@ -132,7 +132,7 @@ class Scheduler:
         self._advance()
 
     def take(self) -> Outcome | None:
-        """Release the outcome taken last and return the next; None if none is ready."""
+        """Release the outcome taken last and return the next one; None if none is ready."""
         self._delivered = 0
         if not self._ready:
             return None
@@ -144,7 +144,7 @@ class Scheduler:
         self._closed = True
 
     def stop(self) -> tuple[int, ...]:
-        """Start and send nothing new; return the tickets to drop: those that wait and were not sent."""
+        """Start and send nothing new; return the tickets to drop: waiting calls that were not sent."""
         self._closed = self._stopped = True
         return tuple(sorted(self._waiting - self._sent))
 
@@ -188,7 +188,7 @@ class Scheduler:
         self._sent.discard(ticket)
 
     def _advance(self) -> None:
-        """Make the outcomes ready whose turn it is."""
+        """Move outcomes whose turn it is to the ready ones."""
         while self._queue and self._queue[0] not in self._open:
             outcome = self._out_of_order.pop(self._queue.popleft(), None)
             if outcome is not None:
@@ -197,7 +197,7 @@ class Scheduler:
 
 @define
 class _Second:
-    """What ended in one second of the clock, or in the whole window."""
+    """Requests and images that ended in one second of the clock, or in the whole window."""
 
     second: int = 0
     requests: int = 0
@@ -205,7 +205,7 @@ class _Second:
 
 
 class ProgressMeter:
-    """Counts, money and speed of the outcomes that were added."""
+    """Counts, costs and rates of the outcomes that were added."""
 
     def __init__(self) -> None:
         self.done = self.failed = self.blocked = self.unknown = self.images = self.unpriced = 0
@@ -217,7 +217,7 @@ class ProgressMeter:
 
     @property
     def finished(self) -> int:
-        """How many calls have ended."""
+        """The number of calls that have ended."""
         return self.done + self.failed
 
     def begin(self, now: float) -> None:
@@ -253,15 +253,15 @@ class ProgressMeter:
             span.images += images
 
     def elapsed(self, now: float) -> float:
-        """Return the seconds since the start, up to the end; 0 before."""
+        """Return the seconds from the start to now or the end; 0 before the start."""
         return 0.0 if self._started_at is None else max(0.0, self._clock(now) - self._started_at)
 
     def images_per_minute(self, now: float) -> float:
-        """Return the recent images per minute."""
+        """Return the recent rate in images per minute."""
         return self._speed(now)[1] * 60
 
     def eta(self, left: int | None, now: float) -> float | None:
-        """Return the seconds that `left` more requests will probably take; None if that is unknown."""
+        """Return the estimated seconds for `left` more requests; None if unknown."""
         if not left:
             return left if left is None else 0.0
         requests = self._speed(now)[0]
@@ -281,7 +281,7 @@ class ProgressMeter:
         return self._window.requests / _WINDOW, self._window.images / _WINDOW
 
     def _forget(self, now: float) -> None:
-        """Remove what ended before the window, so that reading the speed always costs the same."""
+        """Remove seconds before the window, so that reading the rate takes constant time."""
         while self._recent and self._recent[0].second <= now - _WINDOW:
             oldest = self._recent.popleft()
             self._window.requests -= oldest.requests

@@ -1,4 +1,4 @@
-"""The values of the API: requests, results, events, options; imports only the errors and the catalog."""
+"""The values of the API: requests, results, events, options."""
 
 from __future__ import annotations
 

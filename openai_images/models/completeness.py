@@ -1,9 +1,9 @@
-"""Checks whether bytes are one complete image, by their own structure, while they pass by.
+"""Checks, while an image's bytes arrive, whether their structure is that of one complete image.
 
-Invariants: pure and linear; holds the first and last bytes, never the image. A format's chunks, segments or boxes are
-followed to its own end, so later bytes do no harm; a JPEG's scans and an SVG are not: their end must be in the last
-`_TAIL` bytes. Formats without a visible end (TIFF, ICO, JPEG XL) and files of too many small parts count as complete.
-Must not: decode pixels: damage in the middle is not found.
+Invariants: pure; linear time; holds the first and last bytes only. Chunks, segments or boxes are followed to the end of
+the image, so trailing bytes are allowed; the end of a JPEG or SVG is searched in the last `_TAIL` bytes. Formats
+without an end marker (TIFF, ICO, JPEG XL) and files of too many small parts count as complete.
+Must not: decode pixels (damage in the middle is not found).
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ NO_IMAGE = "no image"
 TRUNCATED = "truncated"
 
 _SIGNATURE = 32
-"""Bytes that are enough for every signature but that of an SVG after a comment."""
+"""Bytes in which every signature fits, except that of an SVG after a comment."""
 
 _HEAD = 4096
 _NEVER = 1 << 62
 _TAIL = 64 * 1024
 
 _STEPS, _BYTES_A_STEP = 1_000, 32
-"""The least number of steps to follow, and bytes for each more: a hostile file has only the smallest parts."""
+"""The number of steps to follow, plus one for so many bytes: a hostile file may consist of the smallest parts only."""
 
 _Steps: TypeAlias = Generator[tuple[int, int], bytes, None]
-"""Yields how many bytes to skip, and how many to send after that; returns at the end of the image."""
+"""Yields (bytes to skip, bytes to receive after that); returns at the end of the image."""
 
 
 class ImageProbe:
-    """Checks the bytes of one image that are fed to it; then `flaw` is the result."""
+    """Checks the bytes of one image: `feed` them in order, then read `flaw`."""
 
     def __init__(self) -> None:
         self.nbytes = 0
@@ -42,7 +42,7 @@ class ImageProbe:
         self._steps: _Steps | None = None
         self._skip, self._take = 0, 0
         self._count = 0
-        self._tail: deque[bytes] | None = None  # the last bytes, for formats whose end is searched there
+        self._tail: deque[bytes] | None = None  # the last bytes, of formats whose end is searched in them
         self._tail_bytes = 0
 
     def feed(self, data: bytes) -> None:
@@ -76,7 +76,7 @@ class ImageProbe:
         return None if is_complete else TRUNCATED
 
     def _begin(self) -> None:
-        """Choose the steps of the format, and follow them through the buffered bytes."""
+        """Detect the format, and check the buffered bytes."""
         self._has_begun = True
         mime = media.media_type(self.head)
         follow = _FORMATS.get(mime)
@@ -137,7 +137,7 @@ def _png() -> _Steps:
 
 
 def _jpeg() -> _Steps:
-    """Follow segments up to the first scan: a thumbnail before it has end markers of its own."""
+    """Follow segments to the first scan: a thumbnail before it contains end markers, too."""
     marker = yield 2, 2
     while marker[0] == 0xFF and marker[1] != 0xDA:
         if marker[1] == 0xFF:  # any number of FF may precede a marker
@@ -174,7 +174,7 @@ def _bmp() -> _Steps:
 
 
 def _boxes() -> _Steps:
-    """Follow boxes: ISO media files do not state their length, so any open box has to end."""
+    """Follow boxes: ISO media files do not state their length, so only an incomplete box shows a truncation."""
     while True:
         size, name = int.from_bytes((box := (yield 0, 8))[:4]), box[4:]
         if name not in _BOXES or size == 0:

@@ -1,7 +1,7 @@
-"""Calculates what a result did cost, in US dollars.
+"""Calculates the cost of a result, in US dollars.
 
-Invariants: Decimal throughout; a cost is what the server's own counts prove. If a model, a price or a count is missing,
-or counts contradict each other, the result is None, never 0.
+Invariants: Decimal only; costs follow from the server's token counts. If a model, a price or a count is missing, or
+counts contradict each other, the cost is None, never 0.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from openai_images.catalog.prices import (
 from openai_images.models.usage import PricedResult, TokenDetails, Usage
 
 _MOST_TOKENS: Final = 1_000_000_000
-"""More in one response is a mistake of the server's."""
+"""More tokens than this in one response are a mistake of the server."""
 
 
 def cost_of(result: PricedResult, model: str | None, prices: Prices = PUBLISHED_PRICES) -> Decimal | None:
-    """Return what this result cost, in US dollars, from the server's token counts; None if they do not suffice.
+    """Return the cost of this result in US dollars, from the server's token counts; None if it is unknown.
 
-    `model` is the one to price by; None means the requested model of the result. A result of several requests costs the
-    sum of its parts. Output tokens without details are image tokens, input tokens without details text tokens, as a
-    generation sends only the prompt. Cached tokens have their own price if the server counts them. None: no usage, or
-    zeros in it (some servers send them for what they did not count), counts that are missing, absurd or contradictory,
-    a model or kind of token without a price, an edit without input details, an SVG whose author's tokens were not
-    counted or whose author is not in `prices`, or a part of which any of this is true.
+    `model` selects the price in `prices`; None means the requested model of the result. The cost of a split call is the
+    sum of its parts. Output tokens without details count as image tokens; input tokens without details count as text
+    tokens, because a generation sends only the prompt. Cached tokens have their own price if the server counts them.
+    The cost is unknown if the usage is missing or zero (some servers send zeros for what they did not count); if counts
+    are missing, too large or contradictory; if a model or kind of token has no price; for an edit without input
+    details; for an SVG whose author model is not counted or has no price; and if it is unknown for one of the parts.
 
     `result` is an `ImageResult`, or any object with the same fields.
     """
@@ -56,7 +56,7 @@ def cost_of(result: PricedResult, model: str | None, prices: Prices = PUBLISHED_
 
 
 def _is_consistent(tokens_in: object, tokens_out: object, total: object) -> bool:
-    """Return whether input and output are counts above 0, of which the total (if any) is the sum."""
+    """Return whether input and output are counts above 0 and the total, if any, is their sum."""
     if not is_count(tokens_in) or not is_count(tokens_out) or not tokens_in or not tokens_out:
         return False
     sums = total is None or (is_count(total) and total in (0, tokens_in + tokens_out))
@@ -64,7 +64,7 @@ def _is_consistent(tokens_in: object, tokens_out: object, total: object) -> bool
 
 
 def _is_readable(usage: Usage) -> bool:
-    """Return whether its details have the expected types: a result made by hand may have others."""
+    """Return whether its details have the expected types: a result that the caller made may have others."""
     parts: tuple[Any, ...] = (usage.input_tokens_details, usage.output_tokens_details)
     objects: tuple[Any, ...] = (
         usage.extra,
@@ -104,7 +104,7 @@ def _outputs(usage: Usage, price: ModelPrice) -> list[PricedTokens] | None:
 
 
 def _author(result: PricedResult, prices: Prices) -> list[PricedTokens] | None:
-    """Return the tokens of the model that wrote an SVG, with their prices; none for other images."""
+    """Return the tokens of the model that wrote an SVG, with prices; [] for other images, None if unknown."""
     usage = result.svg_usage
     if usage is None:
         is_svg = any(image.media_type == "image/svg+xml" for image in result.images)
@@ -112,7 +112,7 @@ def _author(result: PricedResult, prices: Prices) -> list[PricedTokens] | None:
     model: Any = usage.model
     price = prices.of(model) if isinstance(model, str) else None
     tokens_in, tokens_out = usage.input_tokens, usage.output_tokens
-    # Whether reasoning tokens are part of the output tokens is documented nowhere; the total shows it.
+    # It is not documented whether reasoning tokens are part of the output tokens; the total shows it.
     reasoning, total = 0 if usage.reasoning_tokens is None else usage.reasoning_tokens, usage.total_tokens
     if price is None or not is_count(tokens_in) or not is_count(tokens_out) or not is_count(reasoning):
         return None
@@ -129,7 +129,7 @@ def _is_empty(details: TokenDetails | None) -> bool:
 
 
 def _split(total: object, details: TokenDetails | None) -> tuple[int, int] | None:
-    """Return tokens as (text, image), all of them text without details; None if the counts do not add up."""
+    """Return tokens as (text, image), without details all as text; None if the counts do not add up."""
     text, image = (None, None) if details is None else (details.text_tokens, details.image_tokens)
     if not is_count(total):
         return None

@@ -1,8 +1,8 @@
 """Calculates the least and the most that a request may cost, in US dollars.
 
-Invariants: Decimal throughout; an estimate is never below the bill, as far as prices are published. If a model, a price
-or a count is missing, the result is None, never 0.
-Must not: guess the tokens of gif and svg images, or of input images: none are published.
+Invariants: Decimal only; an estimate of the most is never below the bill, as far as prices are published. If a model, a
+price or a count is missing, the estimate is None, never 0.
+Must not: guess the tokens of gif, svg and input images (none are published).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from openai_images.catalog.tokens import (
 )
 from openai_images.models.requests import GenerateRequest, set_parameters
 
-# The tokenizer works on bytes, so a prompt has at most as many tokens as its UTF-8 has bytes; six more are billed
-# (measured on all models in June 2026).
+# The tokenizer works on bytes: a prompt has at most as many tokens as UTF-8 bytes. Six more are billed (measured on all
+# models in June 2026).
 _PROMPT_OVERHEAD: Final = 16
 
 _PER_PARTIAL: Final = 100
 
-# 1.5 bills text that it writes for itself: about 200 tokens an image were measured. The published price of an image of
-# 1-mini is up to $0.0033 above the price of its tokens in the table.
+# gpt-image-1.5 also bills text that it writes internally: about 200 tokens per image were measured. For 1-mini, the
+# published price of an image is up to $0.0033 above the price of its tokens in the table.
 _SURCHARGES: Final = {
     "gpt-image-1.5": (1_000, "text_output"),
     "chatgpt-image-latest": (1_000, "text_output"),
@@ -47,7 +47,7 @@ _KNOWN_PARAMETERS: Final = frozenset(
 
 
 class _PricedRequest(NamedTuple):
-    """What decides the price of a request."""
+    """The parameters that determine the price of a request."""
 
     prompt_bytes: int
     model: str
@@ -60,12 +60,13 @@ class _PricedRequest(NamedTuple):
 def estimate_cost(request: GenerateRequest, prices: Prices = PUBLISHED_PRICES) -> Decimal | None:
     """Return the most that this request may cost, in US dollars; None if that is unknown.
 
-    For a quality or size that is `auto` or missing, the most expensive one is assumed. The prompt counts as one token
-    per byte of its UTF-8, for each of `n` images, and each partial image as 100 tokens (only streams have them). Values
-    in `extra_body` count as they are sent. None: no model, a model that is not in `prices` or has no published token
-    counts, a size or quality that it does not have, a gif or svg, images to edit, or a parameter of unknown price.
+    If quality or size is `auto` or missing, the most expensive one is assumed. The prompt counts as one token per UTF-8
+    byte, for each of `n` images; each partial image counts as 100 tokens (streams only). Values in `extra_body` replace
+    the others. The cost is unknown without a model, for a model that is not in `prices` or has no published token
+    counts, for a size or quality that the model does not have, for gif and svg, for edits, and for a parameter of
+    unknown price.
 
-    `request` is not sent; `prices` are those to calculate with.
+    `request` is not sent; `prices` is the price table to use.
     """
     values = _parse_request(request)
     return None if values is None else _estimate(values, prices)
@@ -76,10 +77,10 @@ def estimate_cost_range(
 ) -> tuple[Decimal, Decimal] | None:
     """Return the least and the most that this request may cost, in US dollars; None if that is unknown.
 
-    They are equal unless its quality or size is `auto` or missing: then the least is for the cheapest quality and size
-    that a model is known to choose. The most is what `estimate_cost` returns.
+    They are equal unless quality or size is `auto` or missing: then the least is that of the cheapest quality and size
+    that the model can choose. The most is what `estimate_cost` returns.
 
-    `request` is not sent; `prices` are those to calculate with.
+    `request` is not sent; `prices` is the price table to use.
     """
     values = _parse_request(request)
     most = None if values is None else _estimate(values, prices)
@@ -96,7 +97,7 @@ def estimate_cost_range(
 
 @lru_cache(maxsize=4096)
 def _estimate(values: _PricedRequest, prices: Prices) -> Decimal | None:
-    """Estimate a request's cost: requests of a batch have only a few different values."""
+    """Estimate a request's cost, cached: the requests of a batch have few different values."""
     price = prices.of(values.model)
     output = _max_output_tokens(values)
     if price is None or output is None:
@@ -114,8 +115,8 @@ def _estimate(values: _PricedRequest, prices: Prices) -> Decimal | None:
 
 
 def _parse_request(request: GenerateRequest) -> _PricedRequest | None:
-    """Return the values of the request's body, `extra_body` included; None if its price is unknown."""
-    if getattr(request, "image", None) is not None:  # an edit: tokens of input images are not published
+    """Return the parameters of the request, `extra_body` included; None if their price is unknown."""
+    if getattr(request, "image", None) is not None:  # an edit: the tokens of input images are not published
         return None
     body = set_parameters(request)
     if extra := body.pop("extra_body", None):
@@ -136,7 +137,7 @@ def _parse_request(request: GenerateRequest) -> _PricedRequest | None:
 
 
 def _max_output_tokens(values: _PricedRequest) -> int | None:
-    """Return the most tokens of one image of this size and quality; `auto` counts as the most expensive."""
+    """Return the most output tokens of one image; for `auto` the most expensive size and quality is assumed."""
     names = qualities(values.model)
     quality = names[-1] if names and values.quality == "auto" else values.quality
     return output_tokens(

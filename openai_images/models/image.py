@@ -1,8 +1,8 @@
-"""One generated image: bytes in memory, or a file that was written while they arrived.
+"""One generated image: bytes in memory, or a file that was written while the bytes arrived.
 
-Invariants: a frozen value; its `repr` never shows base64, nor more than a digest of the bytes; `data` is always
-`bytes`; media type and size are those of the bytes themselves.
-Must not: trust what the server declares about the bytes.
+Invariants: a frozen value; its `repr` shows a digest of the bytes at most, never base64; `data` is always `bytes`;
+media type and size are read from the bytes.
+Must not: use the media type or size that the server declares.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _PILLOW_FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "image/gif": "GIF"}
 _HASHED_BYTES = 64 * 1024
-"""Bytes that `repr` hashes: those of a large image would block the event loop for milliseconds."""
+"""Bytes that `repr` hashes: hashing a whole large image would block the event loop for milliseconds."""
 
 _SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*")
 _SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
@@ -43,25 +43,25 @@ _SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
 class Image:
     """One image.
 
-    `nbytes` is its size in bytes, `media_type` such as `image/png`, `width` and `height` the stored size in pixels
-    (None if the bytes do not contain it; of an SVG its own size in CSS pixels). `path` is set if it was written to a
-    file with `into=`; then `data` reads that file each time.
-    `url`, `revised_prompt` and `generation_id` are the server's, `extra` its other fields for this image.
-    `flaw` is what the bytes lack of a complete image: "no image" or "truncated". Only images in an exception's
-    `damaged` have one: they may have been paid for, and are never delivered as images.
+    `nbytes` is its length in bytes, `media_type` is one such as `image/png`, `width` and `height` are the stored size
+    in pixels (CSS pixels for an SVG; None if the bytes do not contain it). `path` is set if the image was written to a
+    file with `into=`; then `data` reads that file at each use. `url`, `revised_prompt` and `generation_id` come from
+    the server; `extra` has its other fields for this image. `flaw` is "no image" or "truncated" if the bytes are not a
+    complete image. Only images in an exception's `damaged` have a flaw: they may have been paid for, but are never
+    returned as images.
     """
 
     _data: bytes | None = field(default=None, alias="data")
     path: Path | None = None
     nbytes: int = 0
     media_type: str = media.UNKNOWN
-    """Such as "image/png", by the bytes themselves."""
+    """Such as "image/png", detected from the bytes."""
     width: int | None = None
     """The stored width in pixels, None if the bytes do not contain it."""
     height: int | None = None
     """The stored height in pixels, None if the bytes do not contain it."""
     url: str | None = None
-    """Where the server keeps the image, None if it sent the bytes."""
+    """The server's URL of the image; None if it sent the bytes."""
     revised_prompt: str | None = None
     """The prompt as the server changed it."""
     generation_id: str | None = None
@@ -72,9 +72,9 @@ class Image:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Image:
-        """Return an image in memory, described by its own bytes.
+        """Return an image in memory; media type and size are read from its bytes.
 
-        `data` is a whole file of an image; a format that is not known here is accepted too.
+        `data` is a complete image file; unknown formats are accepted, too.
         """
         width, height = media.pixel_size(data) or (None, None)
         return cls(
@@ -83,7 +83,7 @@ class Image:
 
     @classmethod
     def from_file(cls, path: Path, head: bytes, nbytes: int) -> Image:
-        """Return an image in the file `path`, described by its first bytes.
+        """Return an image in the file `path`; media type and size are read from its first bytes.
 
         `head` is the beginning of the file, enough to find its size in pixels; `nbytes` is its length in bytes.
         """
@@ -94,14 +94,14 @@ class Image:
 
     @property
     def content_type(self) -> str:
-        """The `media_type`, by the word of HTTP."""
+        """The same as `media_type`, under its HTTP name."""
         return self.media_type
 
     @property
     def data(self) -> bytes:
-        """The image's bytes; read from `path`, without a cache, if it was written to a file.
+        """The image's bytes; if it was written to a file, they are read from `path` at each use.
 
-        Raises `DownloadError` if the server answered with a URL only, and OSError if the file is gone.
+        Raises `DownloadError` if the server returned a URL only, and OSError if the file is missing.
         """
         if self._data is not None:
             return self._data
@@ -120,18 +120,18 @@ class Image:
         return self.data
 
     def data_url(self) -> str:
-        """Return the image as a `data:` URL, for HTML or JSON: the whole of it in base64. Raises as `data` does."""
+        """Return the image as a `data:` URL (base64), for HTML or JSON. Raises as `data` does."""
         # Imported here: a client that sends no data URL starts without it.
         from base64 import b64encode  # noqa: PLC0415
 
         return f"data:{self.media_type};base64,{b64encode(self.data).decode('ascii')}"
 
     def show(self) -> None:
-        """Open the image in a viewer of this desktop, without waiting for it to be closed; the image is not changed.
+        """Open the image in a desktop viewer, and return without waiting until it is closed.
 
-        It is the viewer that Pillow finds, which gets a copy as PNG; without Pillow, or where that finds none, the web
-        browser, which gets the bytes in a temporary file. Raises `ConfigurationError` if there is neither, and for an
-        SVG, and what `data` and `open` raise.
+        The viewer is the one that Pillow finds, which gets a copy as PNG; if there is no Pillow or no such viewer, it
+        is the web browser, which gets the bytes in a temporary file. Raises `ConfigurationError` if there is neither,
+        and for an SVG; also raises what `data` and `open` raise.
         """
         if self.media_type == "image/svg+xml":
             raise ConfigurationError(
@@ -144,12 +144,12 @@ class Image:
             )
 
     def open(self) -> PillowImage:
-        """Return the image as a `PIL.Image.Image`; its pixels are decoded when they are first used.
+        """Return the image as a `PIL.Image.Image`, whose pixels are decoded at their first use.
 
         This blocks, and so does the first use of the pixels: in a coroutine do both in one `asyncio.to_thread`. Only
-        the decoder of the format of its first bytes is tried: PNG, JPEG, WebP or GIF. Raises `ConfigurationError` if
-        Pillow is not installed, `PIL.UnidentifiedImageError` (an OSError) if Pillow cannot read it, such as an SVG, and
-        what `data` raises.
+        PNG, JPEG, WebP and GIF are decoded. Raises `ConfigurationError` if Pillow is not installed,
+        `PIL.UnidentifiedImageError` (an OSError) if Pillow cannot read the image, such as an SVG, and what `data`
+        raises.
         """
         try:
             # Imported here: Pillow is optional.
@@ -162,7 +162,7 @@ class Image:
             raise UnidentifiedImageError(
                 "Pillow does not read SVG: save() the image, or give image.data to a renderer such as CairoSVG"
             )
-        # From memory even if there is a file: Pillow would keep the file open until the pixels are used.
+        # Read into memory even if there is a file: Pillow would keep the file open until the pixels are used.
         data = self.data
         # Without `formats` Pillow tries all its decoders, one of which runs Ghostscript.
         formats = (
@@ -176,12 +176,12 @@ class Image:
             ) from error
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the image to `path`, replacing an existing file, and return the path written.
+        """Write the image to `path`, replacing an existing file, and return the path that was written.
 
-        Missing folders are created; a leading `~` is the home folder; a missing suffix becomes that of the real format
-        (the part after the dot in "gpt-image-2.5" is none), another format's suffix is kept, and nothing is converted.
-        The file appears complete or not at all. This blocks; in a coroutine call it through `asyncio.to_thread`, or use
-        `into=`. Raises OSError, `IsADirectoryError` if `path` is a folder.
+        Missing folders are created; a leading `~` is the home folder. If `path` has no suffix, that of the image's
+        format is added (".5" in "gpt-image-2.5" is not taken for a suffix); nothing is converted. The file is written
+        completely or not at all. This blocks; in a coroutine call it through `asyncio.to_thread`, or use `into=`.
+        Raises OSError; `IsADirectoryError` if `path` is a folder.
         """
         target = _target(path, media.file_suffix(self.media_type))
         data = self.data
@@ -189,7 +189,7 @@ class Image:
         try:
             with file:
                 written = 0
-                while written < len(data):  # a nearly full disk writes a part without an error
+                while written < len(data):  # on a nearly full disk, write() may write less without an error
                     written += file.write(memoryview(data)[written:])
             return publish(part, target, overwrite=True)
         except BaseException:
@@ -198,7 +198,7 @@ class Image:
 
     @cached_property
     def sha256(self) -> str:
-        """The SHA-256 of the bytes in hex; computed once, when first used."""
+        """The SHA-256 of the bytes in hex; computed at the first use."""
         return hashlib.sha256(self.data).hexdigest()
 
     def __repr__(self) -> str:
@@ -214,7 +214,7 @@ class Image:
     def _repr_mimebundle_(
         self, include: Container[str] | None = None, exclude: Container[str] | None = None
     ) -> MimeBundle:
-        """Return the image for a notebook; an image behind a URL is not fetched for it."""
+        """Return the image for a notebook; a remote image is not downloaded."""
         from openai_images.models.notebook import mime_bundle  # noqa: PLC0415  only notebooks need it
 
         return mime_bundle([self], repr(self), include, exclude)
@@ -222,7 +222,7 @@ class Image:
 
 def _target(path: str | os.PathLike[str], suffix: str) -> Path:
     """Return the file to write. Raises `IsADirectoryError` if `path` is a folder."""
-    text: str = os.path.expanduser(path)  # noqa: PTH111  Path's raises for an unknown user's home
+    text: str = os.path.expanduser(path)  # noqa: PTH111  Path.expanduser raises for an unknown user's home
     target = Path(text)
     if text.endswith(_SEPARATORS) or target.is_dir():
         raise IsADirectoryError(
@@ -232,7 +232,7 @@ def _target(path: str | os.PathLike[str], suffix: str) -> Path:
 
 
 def is_remote(image: Image) -> bool:
-    """Return whether the server gave a URL in the image's place that is not downloaded yet."""
+    """Return whether the server returned a URL that is not downloaded yet."""
     return image.url is not None and not image.nbytes
 
 

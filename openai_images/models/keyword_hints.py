@@ -1,7 +1,7 @@
-"""What to write in place of a name that is not known: a misspelt one, or one of another package.
+"""Hints for unknown names: what to write instead of a misspelt name, or of a name of another package.
 
-Invariants: a hint names what exists here, or says what cannot be had; no text holds a value. Imported when an error is
-raised. `tests/models/test_keyword_hints.py` checks that what the hints name exists.
+Invariants: a hint names what exists in this package, or says that it has no such thing
+(`tests/models/test_keyword_hints.py`); no text contains a value; imported only when an error is raised.
 Must not: accept, convert or correct a name.
 """
 
@@ -34,7 +34,7 @@ KEYWORDS: Final[Mapping[str, str]] = {
     "azure_ad_token": _AZURE.format("token_provider"),
     "azure_ad_token_provider": _AZURE.format("token_provider"),
     **{name: _AZURE.format(name) for name in ("endpoint", "deployment", "api_version", "token_provider")},
-    # of this package, elsewhere
+    # of this package, in another place
     "timeouts": "write timeout=, in seconds or as Timeouts(…)",
     "timeout": _CALL,
     "headers": _CALL,
@@ -63,7 +63,7 @@ KEYWORDS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("images", "input_image"), "write image=…, in client.edit(…)"),
     **{name: _OTHER.format(name) for name in ("seed", "negative_prompt", "steps", "guidance_scale")},
 }
-"""What to write in place of a keyword."""
+"""What to write instead of a keyword."""
 
 _VERBS: Final = "call client.generate(…), client.edit(…), client.stream(…) or client.stream_edit(…)"
 _RAW: Final = (
@@ -88,15 +88,15 @@ ATTRIBUTES: Final[Mapping[str, str]] = {
         "a client does not show its settings; client.with_options(…) gives one with others",
     ),
 }
-"""What to write in place of an attribute of the client."""
+"""What to write instead of an attribute of the client."""
 
 
 VERB_KEYWORDS: Final = ("into", "overwrite", "timeout", "headers", "retry", "max_retries")
-"""Keywords of the verbs besides the endpoint's parameters."""
+"""Keywords of the client's methods in addition to the endpoint's parameters."""
 
 
 def unknown_keyword(name: object, known: Iterable[str]) -> str:
-    """Return the sentence about a keyword that is not among the `known` ones."""
+    """Return the message about a keyword that is not in `known`."""
     hint = _hint(str(name), known)
     start = f"unknown parameter {str(name)[:40]!r}"
     if hint is None:
@@ -105,14 +105,14 @@ def unknown_keyword(name: object, known: Iterable[str]) -> str:
 
 
 def unknown_setting(name: str, known: Iterable[str], function: str) -> str:
-    """Return the sentence about a setting that `function` does not have."""
+    """Return the message about a setting that `function` does not have."""
     known = tuple(known)
     hint = _hint(name, known) or f"there are {', '.join(known)}"
     return f"{function} has no setting {name!r}: {hint}"
 
 
 def unknown_attribute(class_name: str, name: str) -> str:
-    """Return the sentence about an attribute that the client does not have."""
+    """Return the message about an attribute that the client does not have."""
     missing = f"{class_name!r} object has no attribute {name!r}"
     hint = ATTRIBUTES.get(name)
     return missing if hint is None else f"{missing}: {hint}"

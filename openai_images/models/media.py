@@ -1,8 +1,8 @@
-"""Reads the media type and pixel size from an image's first bytes, and compares the type with what was declared.
+"""Reads the media type and pixel size from an image's first bytes, and compares the type with the declared one.
 
-Invariants: pure; nothing is decoded, and nothing raises for senseless bytes: an unknown format is
-`application/octet-stream`, an unknown size None. A size is the stored one: EXIF orientation does not turn it. An SVG
-has its own size in CSS pixels, 96 to the inch, or else that of its `viewBox`.
+Invariants: pure; nothing is decoded; no bytes raise: an unknown format is `application/octet-stream`, an unknown size
+None. The size is the stored one: EXIF orientation is ignored. The size of an SVG is in CSS pixels, 96 per inch, from
+its attributes or its `viewBox`.
 Must not: check whether the bytes are complete (`completeness.py` does).
 """
 
@@ -16,7 +16,7 @@ from itertools import islice
 UNKNOWN = "application/octet-stream"
 
 HEAD_BYTES = 65_536
-"""Bytes of an image's start that are enough: a JPEG may have a signed manifest of some 22 kB before its size."""
+"""First bytes of an image that contain its size: a JPEG may have a signed manifest of some 22 kB before it."""
 
 _SUFFIXES = {
     "image/png": ".png",
@@ -50,7 +50,7 @@ _SIGNATURES = (
     (b"\0\0\0\x0cjP  \r\n\x87\n", "image/jp2"),
 )
 _BMP_HEADERS = frozenset({12, 40, 52, 56, 64, 108, 124})
-"""The possible lengths of a BMP's header; its two letters alone begin many words."""
+"""The possible lengths of a BMP's header; the signature "BM" alone is too common in text."""
 _BRANDS = {
     "image/avif": frozenset({b"avif", b"avis"}),
     "image/heic": frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}),
@@ -61,10 +61,10 @@ _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 JPEG_ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 """Markers without a length."""
 _JPEG_NO_SIZE = frozenset({0xD9, 0xDA})
-"""The end, and the start of the compressed data: no size follows these."""
+"""The end marker and the start of the compressed data: no size follows them."""
 
 _MOST_STEPS = 2_000
-"""Segments to look at: a hostile file of megabytes may have nothing else."""
+"""The most segments to read: a hostile file may consist of megabytes of empty segments."""
 
 # Groups are atomic, (?>…): a page that starts with many comments must not cause exponential backtracking.
 _SVG = re.compile(
@@ -74,7 +74,7 @@ _SVG = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 _SVG_HEAD = 4096
-"""Bytes of a text in which its <svg> tag is searched."""
+"""Bytes in which the <svg> tag is searched."""
 _ATTRIBUTE = re.compile(
     rb"""(?<=[\s"'])(width|height|viewBox)\s*=\s*(?:"([^"]*)"|'([^']*)')|"[^"]*"|'[^']*'"""
 )
@@ -116,16 +116,16 @@ def file_suffix(mime: str) -> str:
 
 
 def format_mismatch(declared: str | None, mime: str) -> bool:
-    """Return whether `declared`, such as "png", "jpg" or "image/webp", is certainly not the bytes' media type `mime`.
+    """Return whether `declared`, such as "png", "jpg" or "image/webp", certainly differs from the media type `mime`.
 
-    Nothing declared, an unknown name, and unknown bytes (an image behind a URL) are no mismatch.
+    None, an unknown name, and an unknown `mime` (a remote image) are not a mismatch.
     """
     expected = _type_from_name(declared)
     return expected is not None and mime in _SUFFIXES and expected != mime
 
 
 def format_warning(requested: str | None, declared: str | None, mime: str) -> str | None:
-    """Return a sentence if the bytes' media type `mime` is not the requested or the declared format; else None."""
+    """Return a warning if the bytes' media type `mime` is not the requested or the declared format; else None."""
     if all(name is None or _FORMATS.get(name) == mime for name in (requested, declared)):
         return None
     mismatches = [
@@ -140,7 +140,7 @@ def format_warning(requested: str | None, declared: str | None, mime: str) -> st
 
 
 def pixel_size(head: bytes) -> tuple[int, int] | None:
-    """Return width and height in pixels; None if the bytes, or their beginning in `head`, do not contain them."""
+    """Return width and height in pixels; None if `head`, the first bytes, does not contain them."""
     reader = {
         "image/png": _png,
         "image/jpeg": _jpeg,
@@ -157,13 +157,13 @@ def pixel_size(head: bytes) -> tuple[int, int] | None:
 
 
 def is_empty_svg(head: bytes) -> bool:
-    """Return whether this is an SVG whose root element closes itself."""
+    """Return whether this is an SVG whose root element is a self-closing tag."""
     tag = _SVG.match(head)
     return tag is not None and tag[1].endswith(b"/")
 
 
 def _type_from_name(name: str | None) -> str | None:
-    """Return the media type of a format's name; None for an unknown one."""
+    """Return the media type of a format's name; None if it is unknown."""
     if name is None:
         return None
     return _FORMATS.get(name.strip().lower().removeprefix("image/").removeprefix(".").removesuffix("+xml"))
@@ -213,14 +213,14 @@ def _webp(head: bytes) -> tuple[int, int] | None:
 
 
 def _type_from_brands(head: bytes) -> str:
-    """Return the media type of an ISO media file, by its brand or one of its compatible brands."""
+    """Return the media type of an ISO media file from its brand or one of its compatible brands."""
     end = min(int.from_bytes(head[:4]), 256)
     brands = {head[8:12], *(head[offset : offset + 4] for offset in range(16, end, 4))}
     return next((mime for mime, known in _BRANDS.items() if not known.isdisjoint(brands)), UNKNOWN)
 
 
 def _avif(head: bytes) -> tuple[int, int] | None:
-    """Return the largest size of its items: tiles and thumbnails are smaller than the image."""
+    """Return the largest size of the file's items: tiles and thumbnails are smaller than the image."""
     start, end = 0, len(head)
     for name, skipped in ((b"meta", 4), (b"iprp", 0), (b"ipco", 0)):
         found = [box for box in islice(_boxes(head, start, end), _MOST_STEPS) if box[0] == name]
@@ -235,7 +235,7 @@ def _avif(head: bytes) -> tuple[int, int] | None:
 
 
 def _boxes(data: bytes, offset: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield the boxes of an ISO media file between two offsets: name, start and end of the content."""
+    """Yield (name, start of content, end of content) of the boxes of an ISO media file between two offsets."""
     while offset + 8 <= end:
         size, name = struct.unpack_from(">I4s", data, offset)
         start = offset + 8
@@ -268,7 +268,7 @@ def _svg(head: bytes) -> tuple[int, int] | None:
 
 
 def _length(text: bytes | None) -> float | None:
-    """Return a length in pixels; None if there is none, or a relative one ("100%")."""
+    """Return a length in pixels; None if there is none, or if it is relative ("100%")."""
     match = None if text is None else _LENGTH.fullmatch(text)
     return None if match is None else float(match[1]) * _PIXELS[(match[2] or b"").lower()]
 

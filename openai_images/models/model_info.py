@@ -1,6 +1,6 @@
 """`ModelInfo`: a model as a server lists it.
 
-Invariants: what a server leaves out, or writes in an unexpected type, is None here and unchanged in `extra`.
+Invariants: a field that is missing is None; a field of an unexpected type is None, and unchanged in `extra`.
 Must not: know the package's own table of models (`catalog/models.py`).
 """
 
@@ -20,21 +20,21 @@ from openai_images._util.json import is_list, is_object
 class ModelInfo:
     """A model that the server offers to this key.
 
-    `created` is a Unix time in seconds; `shutdown_date` the first day without it, None where no end is known. `extra`
-    has the server's other fields.
+    `created` is a Unix time in seconds; `shutdown_date` is the first day on which the model is not available, or None.
+    `extra` has the server's other fields.
     """
 
     id: str
     """The model's name, as in `model=`."""
     created: int | None = None
     owned_by: str | None = None
-    """Who offers it, as the server says."""
+    """The owner that the server names."""
     shutdown_date: date | None = None
     extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=repr_keys)
 
 
 def read_models(document: object) -> tuple[ModelInfo, ...] | None:
-    """Return the models of a list as servers write it (`data`, `models`, or a bare array); None if it is none."""
+    """Return the models of a decoded list (`data`, `models`, or a bare array); None if there is no list."""
     if is_object(document):
         document = document.get("data", document.get("models"))
     return tuple(_models(document)) if is_list(document) else None

@@ -1,7 +1,8 @@
 """Images and values in a notebook: MIME bundles of images, and HTML of everything else.
 
-Invariants: nothing is fetched and nothing raises; every text is escaped; an SVG is an `<img>`, in which it can run no
-script and load nothing. Must not: embed a large image, or very many, among others: a notebook is saved with its output.
+Invariants: nothing is downloaded and nothing raises; all text is escaped; an SVG becomes an `<img>`, so it can neither
+run scripts nor load anything.
+Must not: embed large images, or very many, in a list of images (a notebook is saved with its output).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ MimeBundle: TypeAlias = tuple[dict[str, str], dict[str, Any]]
 """The data by media type, and the metadata by media type."""
 
 MAX_EMBEDDED_BYTES = 128 * 1024
-"""A larger image is shown among others as a thumbnail; one that is shown alone goes unchanged."""
+"""In a list, a larger image is shown as a thumbnail; a single image is embedded unchanged."""
 MAX_EMBEDDED_IMAGES = 24
 _THUMBNAIL_EDGE = 384  # pixels: 24 em
 
@@ -39,21 +40,21 @@ _SECONDS = ("elapsed", "eta")
 
 
 class ShownImage(Protocol):
-    """What is shown of an `Image`."""
+    """The part of `Image` that is shown."""
 
     @property
     def data(self) -> bytes:
-        """The bytes. Raises OSError if the file is gone."""
+        """The bytes. Raises OSError if the file is missing."""
         ...
 
     @property
     def nbytes(self) -> int:
-        """How many bytes; 0 if the image is behind a URL."""
+        """The number of bytes; 0 for a remote image."""
         ...
 
     @property
     def media_type(self) -> str:
-        """The format by the bytes themselves."""
+        """The format of the bytes."""
         ...
 
     @property
@@ -70,7 +71,7 @@ class ShownImage(Protocol):
 
 
 class ShownResult(Protocol):
-    """What is shown of an `ImageResult`."""
+    """The part of `ImageResult` that is shown."""
 
     @property
     def images(self) -> Sequence[ShownImage]:
@@ -104,8 +105,9 @@ def mime_bundle(
 ) -> MimeBundle:
     """Return images for a notebook, with `text` as plain text; `include` and `exclude` are media types.
 
-    An image behind a URL, or in a file that is gone, is its `repr`. PNG and JPEG are unchanged, as every frontend shows
-    them; the other formats are an `<img>` of HTML. An SVG's text is included too, for frontends without HTML.
+    A remote image, or one whose file is missing, is shown as its `repr`. PNG and JPEG are embedded as they are, because
+    every frontend shows them; other formats become an HTML `<img>`. The text of an SVG is added for frontends without
+    HTML.
     """
     data = {"text/plain": text}
     if len(images) == 1 and (content := _read(images[0])) is not None:
@@ -123,7 +125,7 @@ def mime_bundle(
 
 
 def gallery(images: Sequence[ShownImage]) -> str:
-    """Return images side by side; a large one as a thumbnail."""
+    """Return images side by side in HTML, large ones as thumbnails."""
     figures = [_figure(image, *_embedded(image), _AMONG_OTHERS) for image in images[:MAX_EMBEDDED_IMAGES]]
     rest = len(images) - len(figures)
     more = f"<span>and {rest:,} more</span>" if rest > 0 else ""
@@ -131,7 +133,7 @@ def gallery(images: Sequence[ShownImage]) -> str:
 
 
 def result_card(key: str, prompt: str, result: ShownResult) -> str:
-    """Return an outcome's images, with its key, the beginning of its prompt and what is known of it."""
+    """Return an outcome's images in HTML, with its key, the beginning of its prompt, its cost and time."""
     cost = result.cost()
     known = (result.model, result.size, result.quality, None if cost is None else f"${cost:.4f}")
     facts = [*filter(None, known), f"{result.elapsed:.1f} s"]
@@ -139,7 +141,7 @@ def result_card(key: str, prompt: str, result: ShownResult) -> str:
 
 
 def error_card(key: str, prompt: str, error: Exception) -> str:
-    """Return an outcome's error, with its key, the beginning of its prompt, and the images that came all the same."""
+    """Return an outcome's error in HTML, with its key, the beginning of its prompt and the images it has."""
     maybe_billed = " (may have been billed)" if getattr(error, "maybe_billed", False) else ""
     name = f'<span style="color:#d33">{type(error).__name__}</span>{maybe_billed}'
     images: Sequence[ShownImage] = getattr(error, "images", ())
@@ -151,7 +153,7 @@ def _card(key: str, prompt: str, body: str) -> str:
 
 
 def table_of_fields(title: str, value: AttrsInstance | None) -> str:
-    """Return the fields of an attrs value that are set, None for none; keys as their number and the first of them."""
+    """Return an HTML table of the fields of an attrs value that are set; a collection as its length and first items."""
     found = () if value is None else set_fields(value)
     cells = [
         (each.name.replace("_", " "), _cell(content) + (" s" if each.name in _SECONDS else ""))
@@ -188,14 +190,14 @@ def _read(image: ShownImage) -> bytes | None:
 
 
 def _embedded(image: ShownImage) -> tuple[str, bytes | None]:
-    """Return what is embedded of one image among others, with its media type; None if it is only named."""
+    """Return media type and bytes to embed for one image of a list; None if it is shown as its `repr`."""
     if image.nbytes <= MAX_EMBEDDED_BYTES:
         return image.media_type, _read(image)
     try:
         with image.open() as picture:
             picture.thumbnail((_THUMBNAIL_EDGE, _THUMBNAIL_EDGE))
             picture.convert("RGBA").save(small := io.BytesIO(), "WEBP")
-    except Exception:  # noqa: BLE001  no Pillow, a damaged image, or one that Pillow calls a bomb
+    except Exception:  # noqa: BLE001  no Pillow, a damaged image, or Pillow's DecompressionBombError
         return "", None
     return "image/webp", small.getvalue()
 

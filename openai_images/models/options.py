@@ -2,7 +2,7 @@
 
 Invariants: frozen values, validated at creation (`ConfigurationError`); all time and randomness of this package comes
 from `Timing`, which tests replace.
-Must not: wait, or decide about a retry.
+Must not: wait, or decide about retries.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _seconds = must_be(
     lambda value: value is None or (is_number(value) and value > 0),
 )
 LOWEST_RATE = 1e-6
-"""A minute: about one in two years. With lower rates, times become too large for a Redis server."""
+"""Per minute: about one in two years. With lower rates, times become too large for a Redis server."""
 
 _rate = must_be(
     f"a number from {LOWEST_RATE:.6f} up, or None where it is not known",
@@ -42,7 +42,7 @@ _name = must_be(
 
 
 def _check_shared(_limits: Limits, _: Attribute[Any], url: Any) -> None:
-    if url is not None and not is_redis_url(url):  # not shown: it may hold a password
+    if url is not None and not is_redis_url(url):  # not shown: it may contain a password
         raise ConfigurationError(f"Limits(shared={display_redis_url(url)}): must be {REDIS_URL}")
 
 
@@ -55,13 +55,13 @@ def _show_shared(url: Any) -> str:
 class Timeouts:
     """The client's timers, in seconds.
 
-    `connect`: name look-up, TCP and TLS. `first_byte`: from the sent request to the response's headers. `idle`: between
-    two pieces of the response. `total`: one attempt from the moment its request is sent, without waits for the limiter
-    or a Retry-After. Only the client's own waiting and decoding count, never the caller's code between two events.
-    `comments_are_life=False` makes `idle` ignore the comment lines that gateways send to keep a stream open.
-    `read_delay` is no limit: in the middle of an image that arrives in small pieces, the client waits so long for more
-    of them before it reads on, which saves most of its CPU time; 0 reads each piece as it comes. The image's last bytes
-    are read that much later at most; events, headers and what follows an image are never delayed.
+    `connect`: name look-up, TCP and TLS. `first_byte`: from the end of the request to the response's headers. `idle`:
+    between two chunks of the response. `total`: one attempt, from the start of its request; waits for rate limits and
+    for a Retry-After do not count. The caller's code between two events never counts. With `comments_are_life=False`,
+    `idle` ignores the comment lines that gateways send to keep a stream open. `read_delay` is not a limit: when an
+    image arrives in small chunks, the client waits for this time before it reads more, which saves most of its CPU
+    time; 0 reads each chunk immediately. This delays the last bytes of an image by that time at most, and never delays
+    events, headers, or data after an image.
     """
 
     connect: float | None = field(default=10.0, validator=_seconds)
@@ -75,16 +75,16 @@ class Timeouts:
 @keyword_hints
 @frozen(kw_only=True)
 class Limits:
-    """Concurrency and rate limits: `concurrency` requests in flight, and `max_picture_bytes` for one decoded image.
+    """Concurrency and rate limits: `concurrency` requests in flight; `max_picture_bytes` bytes of one decoded image.
 
     `images_per_minute` (a request for n counts n), `requests_per_minute` and `tokens_per_minute` are the account's
-    limits (0.000001 or more), shared by all calls of the client and spread evenly; None takes them from the server's
-    headers and 429s. The default of 64 MiB for an image is twice the size of the largest one (8,294,400 pixels)
-    uncompressed.
+    limits (0.000001 or more) for all calls of the client together; requests are spread evenly. None takes the limits
+    from the server's headers and 429s. The default of `max_picture_bytes`, 64 MiB, is twice the uncompressed size of
+    the largest image (8,294,400 pixels).
 
-    `shared`, the URL of a Redis server such as "redis://host:6379/0", shares the rate limits, what is learnt of them
-    and the pauses after a 429 with all clients that have the same `name` there, on any machine; `concurrency` stays
-    each client's own. Give all of them the same limits. Needs `openai-images[redis]`.
+    `shared` is the URL of a Redis server such as "redis://host:6379/0". All clients with the same `shared` and `name`,
+    on any machine, share the rate limits, the estimates of them, and the pauses after a 429; `concurrency` is not
+    shared. Give all these clients the same limits. Needs `openai-images[redis]`.
     """
 
     concurrency: int = field(default=100, validator=_count)
@@ -101,12 +101,12 @@ class Limits:
 class RetryPolicy:
     """How often and how long to retry.
 
-    `max_retries` more attempts if the request was provably not executed; `retry_unknown=True` also if that is unknown,
-    which may cost twice. `max_rate_limit_wait` is the total of seconds that one call may wait for rate limits, because
-    of a 429, an `x-ratelimit-*` header or an estimate (`Limits` are kept however long that takes); after that it is
-    sent, or raises `RateLimitError` if the server asked for a longer wait; with 0 it is always sent. Many calls wait as
-    long as some succeed: they end after `max_stall` seconds of 429s without a success, in addition to a wait of up to
-    an hour that the server announced.
+    A request that was certainly not executed is sent up to `max_retries` more times; with `retry_unknown=True` also one
+    whose outcome is unknown, which may cost twice. `max_rate_limit_wait` is the total time in seconds that one call may
+    wait because of 429s, `x-ratelimit-*` headers or estimated limits (waits for the configured `Limits` do not count).
+    After that time the call is sent, or raises `RateLimitError` if the server requested a longer wait; with 0 it never
+    waits before it is sent. Many calls (`generate_many`, batches) wait as long as some of them succeed: they end after
+    `max_stall` seconds of 429s without a success, plus a wait of up to one hour that the server requested.
     """
 
     max_retries: int = field(default=2, validator=_retries)
@@ -116,18 +116,18 @@ class RetryPolicy:
 
     @property
     def patient(self) -> RetryPolicy:
-        """The same policy for one of many calls, without a limit of `max_rate_limit_wait`."""
+        """The same policy without a limit on `max_rate_limit_wait`, for one of many calls."""
         return evolve(self, max_rate_limit_wait=math.inf)
 
 
 def _random() -> float:
-    # `random.random` is a method: pickled, it would copy its state, and all workers would wait for the same time.
+    # `random.random` is a method: pickling it would copy its state, and all workers would wait for the same time.
     return random.random()  # noqa: S311
 
 
 @frozen(kw_only=True)
 class Timing:
-    """Time and randomness: `monotonic` and `wall` return seconds, `sleep` waits, `random` returns 0.0 up to 1.0."""
+    """Time and randomness: `monotonic` and `wall` return seconds, `sleep` waits, `random` returns 0.0 to 1.0."""
 
     monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time

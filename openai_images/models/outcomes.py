@@ -1,8 +1,8 @@
 """The outcomes of many calls, their progress, and the observers of a call and of a run.
 
-Invariants: frozen values; one call's failure is an outcome, never an exception of all calls; an unknown cost is None,
-never zero. An outcome shows the beginning of its prompt, unless the client hides it.
-Must not: show more of a prompt.
+Invariants: frozen values; the failure of one call is an outcome, never an exception of the run; an unknown cost is
+None, never zero.
+Must not: show more of a prompt than its beginning, or any of it with `show_prompts=False`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class _Described:
-    """What is shown of either outcome."""
+    """The `repr` of both kinds of outcome."""
 
     __slots__ = ()
 
@@ -44,16 +44,16 @@ class _Described:
 class Succeeded(_Described):
     """The images of one request; `index` is its position, from 0, `key` its name.
 
-    Its texts have the beginning of the prompt, unless `show_prompt` is False (`ImagesClient(show_prompts=False)`).
+    Its `repr` shows the beginning of the prompt unless `show_prompt` is False (`ImagesClient(show_prompts=False)`).
     """
 
     index: int
     key: str
-    """Its name, by default its position as five digits."""
+    """Its name; by default its position with five digits."""
     request: GenerateRequest
-    """The request as it was sent."""
+    """The request that was sent."""
     result: ImageResult
-    """Its images, and the other fields of the response."""
+    """The images and the other fields of the response."""
     show_prompt: bool = field(default=True, kw_only=True, eq=False, repr=False)
 
     def _repr_html_(self) -> str:
@@ -64,7 +64,7 @@ class Succeeded(_Described):
 
 @frozen(repr=False)
 class Failed(_Described):
-    """The error of one request; `request` is None if the input was not valid for one.
+    """The error of one request; `request` is None if its input was invalid.
 
     `error` is an `ImagesError`, or an OSError if the files of `into=` could not be written. The other fields are those
     of `Succeeded`.
@@ -77,7 +77,7 @@ class Failed(_Described):
     request: GenerateRequest | None
     error: ImagesError | OSError
     show_prompt: bool = field(default=True, kw_only=True, eq=False, repr=False)
-    """Whether its texts have the beginning of the prompt."""
+    """Whether its `repr` shows the beginning of the prompt."""
 
     def _repr_html_(self) -> str:
         from openai_images.models.notebook import error_card  # noqa: PLC0415  only notebooks need it
@@ -86,7 +86,7 @@ class Failed(_Described):
 
 
 Outcome: TypeAlias = Succeeded | Failed
-"""What many calls yield for each request."""
+"""What `generate_many` and batches yield for each request."""
 
 
 @short_repr
@@ -95,28 +95,29 @@ class Progress:
     """The progress of many calls.
 
     `total` is None if the number of requests is unknown. `failed` counts all failures, `blocked` those by the safety
-    system, and `unknown` those that may have been billed. `in_flight` requests are sent, `waiting` ones are held back
-    by a limit. `images` came within `elapsed` seconds; `eta` is the probable number of seconds left. `spent` is in US
-    dollars, None while no cost is known; `unpriced` results have no known cost. `wait_reason` says why nothing is sent
-    for more than a few seconds and until when; None otherwise.
+    system, `unknown` those that may have been billed. `in_flight` counts the requests that are sent, `waiting` those
+    that wait for a limit. `images` counts the images received; `elapsed` is the time since the start and `eta` the
+    estimated time left, in seconds. `spent` is in US dollars, None while no cost is known; `unpriced` counts results of
+    unknown cost. If nothing is sent for more than a few seconds, `wait_reason` says why and until when; otherwise it is
+    None.
     """
 
     total: int | None = None
     done: int = 0
-    """Requests that gave their images."""
+    """Requests that succeeded."""
     failed: int = 0
     blocked: int = 0
-    """Of the failed, those that the safety system blocked."""
+    """Failed requests that the safety system blocked."""
     unknown: int = 0
-    """Of the failed, those that may have been billed."""
+    """Failed requests that may have been billed."""
     in_flight: int = 0
     waiting: int = 0
-    """Requests that a limit holds back."""
+    """Requests that wait for a limit."""
     images: int = 0
     elapsed: float = 0.0
-    """Seconds since the run began."""
+    """Seconds since the start of the run."""
     images_per_minute: float = 0.0
-    """The speed of the last minutes."""
+    """The rate of the last minutes."""
     eta: float | None = None
     spent: Decimal | None = None
     unpriced: int = 0
@@ -131,28 +132,27 @@ class Progress:
 class CallObserver:
     """Observes a call, in its task; does nothing unless overridden.
 
-    An exception of a method ends the call; before the first byte, nothing is sent then. It does not decide about
-    retries.
+    An exception raised by a method ends the call; if it is raised before the first byte is sent, nothing is sent.
     """
 
     def on_wait(self) -> None:
-        """The call waits: for a slot, for a limit, or for its next attempt."""
+        """Called when the call starts to wait for a slot, a limit, or its next attempt."""
 
     async def before_send(self, attempt: int) -> None:
-        """Attempt number `attempt` is ready: its first byte is sent after this returns."""
+        """Called before the first byte of attempt number `attempt` is sent."""
 
     async def on_not_executed(self, error: ImagesError) -> None:
-        """The attempt was provably not executed; the call may be sent again."""
+        """Called after an attempt that was certainly not executed; the call may be sent again."""
 
     def on_retry(self, attempt: int, error: ImagesError, seconds: float) -> None:
-        """Attempt number `attempt` failed with this error; the next one follows after a wait of `seconds`."""
+        """Called after attempt number `attempt` failed with `error`; the next one follows in `seconds`."""
 
 
 class RunObserver:
     """Observes a run of many calls; does nothing unless overridden. Its methods must not raise."""
 
     def start(self) -> Context | None:
-        """The run starts, with its tasks in this context; None means the current one."""
+        """Called at the start of the run; return the context of its tasks, or None for the current one."""
 
     def end(self, progress: Progress, error: BaseException | None) -> None:
-        """The run has ended, with the error of the whole run if there is one."""
+        """Called at the end of the run; `error` is that of the whole run, if any."""

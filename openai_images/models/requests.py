@@ -1,8 +1,8 @@
-"""The parameters of `POST /images/generations` and `/images/edits`, as frozen values with a field for each.
+"""The parameters of `POST /images/generations` and `/images/edits`, as fields of frozen values.
 
-Invariants: None means "not set" and is never sent; known values are hints for editors and type checkers, any string is
-accepted, as new models bring new values; other parameters go through `extra_body`. Source of names, types and limits:
-OpenAI's API reference and the official Python package 3.54.
+Invariants: None means "not set" and is never sent; the literal values are for editors and type checkers: any string is
+accepted, because new models bring new values; other parameters go into `extra_body`. Names, types and limits are those
+of OpenAI's API reference and the official Python package 3.54.
 Must not: show the prompt in a `repr`.
 """
 
@@ -49,7 +49,7 @@ Complexity: TypeAlias = Literal["low", "medium", "high"] | str
 
 
 class GenerateParams(TypedDict, total=False):
-    """The keywords of `generate` and `stream`; keep in step with the fields of `GenerateRequest`."""
+    """The keywords of `generate` and `stream`: the fields of `GenerateRequest`."""
 
     model: Model | None
     n: int | None
@@ -80,9 +80,9 @@ class GenerateRequest:
     `n` images, which the client splits into requests of at most 10; `size` "auto" or "WIDTHxHEIGHT" in pixels;
     `output_compression` 0..100, jpeg and webp only; `partial_images` 0..3, streams only; `frame_count` 2..16 and
     `frame_duration_ms`, gif only; `svg` {"model": …, "reasoning": {…}}, svg only; `user`, `response_format` and `style`
-    are for older models and compatible servers. `extra_body` is merged into the body unchanged, over other parameters,
-    and may hold any JSON.
-    Raises `RequestInvalidError` if the prompt is not text.
+    are for older models and compatible servers. `extra_body`, any JSON object, is merged unchanged into the body and
+    replaces parameters of the same name.
+    Raises `RequestInvalidError` if the prompt is not a str.
     """
 
     path: ClassVar[str] = "/images/generations"
@@ -109,22 +109,21 @@ class GenerateRequest:
     extra_body: Mapping[str, Any] | None = field(default=None, kw_only=True, repr=repr_keys, hash=False)
 
     def __attrs_post_init__(self) -> None:
-        # Any other type would only cause an unclear error of the server.
+        # For other types the server's error is unclear.
         if not isinstance(self.prompt, str):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
             raise RequestInvalidError(f"the prompt must be text (str), not {type(self.prompt).__name__}")
 
     @classmethod
     def of(cls, prompt: str | GenerateRequest, params: Mapping[str, Any]) -> Self:
-        """Return a request from a prompt and keywords; keywords given with a request replace its fields.
+        """Return a request from a prompt and keywords.
 
-        Raises TypeError for an unknown keyword, or another verb's request.
-
-        `prompt` is a text or a request of this class; `params` are fields by their names.
+        `prompt` is a text or a request of this class, whose fields are replaced; `params` are fields by name. Raises
+        TypeError for an unknown keyword, and for a request of another class.
         """
         kind: Any = cls  # mypy takes its hash for that of an instance
         known: frozenset[str] = _names_of(kind)
         if not params.keys() <= known:
-            # Imported when it is needed: valid requests never load it.
+            # Imported here: valid requests never load it.
             from openai_images.models.keyword_hints import VERB_KEYWORDS, unknown_keyword  # noqa: PLC0415
 
             raise TypeError(unknown_keyword(min(params.keys() - known), (*known, *VERB_KEYWORDS)))
@@ -138,7 +137,7 @@ class GenerateRequest:
 
 
 def set_parameters(request: GenerateRequest) -> dict[str, Any]:
-    """Return the fields that are not None, by their names."""
+    """Return the fields that are not None, by name."""
     cls: Any = type(request)  # mypy takes its hash for that of an instance
     names, get_values = _fields_of(cls)
     return {name: value for name, value in zip(names, get_values(request), strict=True) if value is not None}
@@ -157,10 +156,10 @@ def _fields_of(cls: type[GenerateRequest]) -> tuple[tuple[str, ...], attrgetter[
 
 @runtime_checkable
 class Readable(Protocol):
-    """A binary file, or an object read like one, also with `await`: an upload of a web framework, aiofiles."""
+    """A binary file, or an object with a sync or async `read`: an upload of a web framework, aiofiles."""
 
     def read(self, count: int = -1, /) -> bytes | Awaitable[bytes]:
-        """Return the next bytes; nothing at the end."""
+        """Return the next bytes; no bytes at the end."""
         ...
 
 
@@ -180,10 +179,10 @@ class PillowImage(Protocol):
 
 @frozen(kw_only=True)
 class ImageReference:
-    """An image that the server has, or fetches itself: `image_url` (http, https or `data:`) or `file_id`, not both.
+    """An image that the server stores or downloads: `image_url` (http, https or `data:`) or `file_id`, not both.
 
-    A request with one is sent as JSON instead of a form, with its other images as `data:` URLs. Raises
-    `RequestInvalidError`.
+    A request with a reference is sent as JSON instead of a form, with its other images as `data:` URLs. Raises
+    `RequestInvalidError` if not exactly one of the two is set.
     """
 
     image_url: str | None = field(default=None, repr=False)
@@ -211,7 +210,7 @@ ImageInput: TypeAlias = (
 
 
 class EditParams(GenerateParams, total=False):
-    """The keywords of `edit` and `stream_edit`; keep in step with the fields of `EditRequest`."""
+    """The keywords of `edit` and `stream_edit`: the fields of `EditRequest`."""
 
     image: ImageInput | Sequence[ImageInput]
     mask: ImageInput | None
@@ -221,7 +220,7 @@ class EditParams(GenerateParams, total=False):
 
 
 def reference_of(image: object) -> ImageReference | None:
-    """Return an `ImageReference`, also of a text that is a URL; None for any other image."""
+    """Return the `ImageReference` of an image that is one or is a URL; None for any other image."""
     if isinstance(image, ImageReference):
         return image
     if isinstance(image, str) and image.startswith(("http://", "https://", "data:")):
@@ -230,7 +229,7 @@ def reference_of(image: object) -> ImageReference | None:
 
 
 def as_list(image: object) -> list[Any]:
-    """Return one image or several as a list."""
+    """Return one or more images as a list."""
     return list(cast("Sequence[Any]", image)) if isinstance(image, list | tuple) else [image]
 
 
@@ -246,13 +245,13 @@ def _repr_layer(image: object) -> str:
 @keyword_hints
 @frozen(repr=False)
 class EditRequest(GenerateRequest):
-    """One request for images made from `image`, one or up to 16 of them; only parameters that are set are sent.
+    """One request for images made from the 1 to 16 images in `image`; only parameters that are set are sent.
 
-    An image is a path, bytes, a binary file (sent from its start, wherever it stands), an object with an async `read`,
-    a Pillow image, an `Image` of an earlier result, a URL or an `ImageReference`. `mask` is a PNG whose transparent
-    parts are edited, of the size of the first image; `markup` a PNG drawn over the first image, not with a mask;
-    `input_fidelity` "high" or "low", older models only. `as_json` sends JSON with `data:` URLs instead of a form, for
-    servers that need it. The other parameters are those of `GenerateRequest`.
+    An image is a path, bytes, a binary file (always sent from its first byte), an object with an async `read`, a Pillow
+    image, an `Image` of an earlier result, a URL or an `ImageReference`. `mask` is a PNG of the size of the first
+    image, whose transparent parts are edited; `markup` is a PNG that is drawn over the first image, not together with a
+    mask; `input_fidelity` is "high" or "low", for older models only. `as_json` sends JSON with `data:` URLs instead of
+    a form, for servers that need it. The other parameters are those of `GenerateRequest`.
     """
 
     path: ClassVar[str] = "/images/edits"

@@ -1,8 +1,8 @@
 """Results and events of a call.
 
-Invariants: frozen values; everything but the images may be missing (None); unknown fields of a response, and known ones
-with a value of an unexpected type, are kept in `extra`.
-Must not: count a missing usage as zero: a sum lacks what one of its parts lacks.
+Invariants: frozen values; everything except the images may be missing (None); unknown fields of a response, and known
+fields of an unexpected type, are kept in `extra`.
+Must not: count a missing usage as zero (a sum is None if one of its parts is).
 """
 
 from __future__ import annotations
@@ -27,17 +27,18 @@ if TYPE_CHECKING:
 @short_repr
 @frozen(repr=False)
 class ImageResult:
-    """A finished call: at least one image, and the other fields of the response.
+    """The result of a call: at least one image, and the other fields of the response.
 
-    `created` is in Unix seconds; `size` and `quality` are the server's choice for `auto`; `request_id` is the server's
-    id of the request; `attempts` counts the requests made, `elapsed` the seconds, waits included. `model` is the
-    requested one (a model in the response is in `extra`), `edited` whether images were sent with the prompt; `parts`
-    are the results of the requests that a large `n` was split into, empty for one request; `missing` counts requested
-    images that did not come, which only the result of a `PartialResultError` has.
+    `created` is in Unix seconds; `size` and `quality` are what the server chose for `auto`; `request_id` is the
+    server's id of the request; `attempts` is the number of requests that were sent, `elapsed` the duration in seconds,
+    waits included. `model` is the requested model (one named in the response is in `extra`); `edited` is whether images
+    were sent with the prompt. `parts` are the results of the requests that a large `n` was split into, empty for one
+    request. `missing` is the number of requested images that were not received; it is 0 except in the result of a
+    `PartialResultError`.
     """
 
     images: tuple[Image, ...]
-    """The images, in their order; at least one."""
+    """The images in order; at least one."""
     created: int | None = None
     background: str | None = None
     """"transparent" or "opaque", as the server says."""
@@ -52,13 +53,13 @@ class ImageResult:
     svg_usage: SvgUsage | None = None
     """The token counts of the model that wrote an SVG."""
     safety_identifier: str | None = field(default=None, repr=False)
-    """The request's, repeated by the server."""
+    """That of the request, repeated by the server."""
     extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=repr_keys)
-    """Fields of the response that this version does not know, such as the model that the server names."""
+    """Fields of the response that this version does not know, such as the model named by the server."""
     request_id: str | None = None
     attempts: int = 1
     elapsed: float = 0.0
-    """Seconds from the call to its end, waits included."""
+    """Seconds from the start of the call to its end, waits included."""
     model: str | None = None
     edited: bool = False
     """Whether images were sent with the prompt."""
@@ -67,16 +68,16 @@ class ImageResult:
 
     @property
     def image(self) -> Image:
-        """The first image; there always is one."""
+        """The first image; there is always one."""
         return self.images[0]
 
     def cost(self, prices: Prices | None = None, *, model: str | None = None) -> Decimal | None:
-        """Return the cost in US dollars by the server's token counts; None if they do not suffice.
+        """Return the cost in US dollars from the server's token counts; None if it is unknown.
 
-        `prices` default to `PUBLISHED_PRICES`; `model` is the one to price by, if it is not the requested `model` (a
-        deployment may have any name). See `cost_of`.
+        `prices` defaults to `PUBLISHED_PRICES`; `model` selects the price, by default the requested model (a deployment
+        may have any name). See `cost_of`.
         """
-        # Imported here: a client is built without Decimal and a table of prices.
+        # Imported here: a client starts without Decimal and the price table.
         from openai_images.catalog.prices import PUBLISHED_PRICES  # noqa: PLC0415
         from openai_images.models.cost import cost_of  # noqa: PLC0415
 
@@ -92,12 +93,12 @@ class ImageResult:
 
 
 def total_usage(results: Iterable[ImageResult]) -> Usage | None:
-    """Return the sum of the usages; None if a result has none. See `sum_usages`."""
+    """Return the sum of the usages; None if one of them is unknown. See `sum_usages`."""
     return sum_usages(result.usage for result in results)
 
 
 def with_images(result: ImageResult, images: Sequence[Image]) -> ImageResult:
-    """Return the result with its images replaced, in it and in its parts: the same images as files, for example."""
+    """Return a copy with these images in it and in its parts, such as the same images as files."""
     remaining = iter(images)
     parts = tuple(evolve(part, images=tuple(islice(remaining, len(part.images)))) for part in result.parts)
     return evolve(result, images=tuple(images), parts=parts)
@@ -108,11 +109,12 @@ def with_images(result: ImageResult, images: Sequence[Image]) -> ImageResult:
 class PartialImage:
     """A preview of an image that is being generated.
 
-    `partial_image_index` counts from 0; fewer than requested may come. `image_index` is the position of the image.
+    `partial_image_index` counts from 0; the server may send fewer than requested. `image_index` is the position of the
+    image.
     """
 
     image: Image
-    """The preview, decoded."""
+    """The decoded preview."""
     partial_image_index: int | None = None
     image_index: int = 0
     created_at: int | None = None
@@ -134,12 +136,12 @@ class PartialImage:
 @short_repr
 @frozen(kw_only=True, repr=False)
 class CompletedImage:
-    """A finished image, with its usage."""
+    """A complete image, with its usage."""
 
     image: Image
-    """The finished image, decoded."""
+    """The decoded image."""
     image_index: int = 0
-    """Which of the requested images it is, from 0."""
+    """Its position among the requested images, from 0."""
     created_at: int | None = None
     """When the server sent it, in Unix seconds."""
     background: str | None = None
@@ -160,7 +162,7 @@ class CompletedImage:
 
 @frozen
 class UnknownEvent:
-    """An event unknown to this version: its `type`, and its decoded JSON (or its text), with images as `Image`."""
+    """An event that this version does not know: its `type`, and its JSON (or its text), with images as `Image`."""
 
     type: str
     raw: Any = field(repr=False, hash=False)

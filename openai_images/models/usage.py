@@ -1,7 +1,7 @@
 """Token counts of servers, and their sums.
 
-Invariants: a missing count is None, never zero; unknown fields, and known ones with a value of an unexpected type, are
-kept in `extra`; a sum has only what all of its parts have.
+Invariants: a missing count is None, never zero; unknown fields, and known fields of an unexpected type, are kept in
+`extra`; a sum has only the counts that all its parts have.
 Must not: import the price tables (`cost.py` does).
 """
 
@@ -39,7 +39,7 @@ class Usage:
     """Token counts of a response; streams have no `output_tokens_details` (seen on the wire in 2026)."""
 
     input_tokens: int | None = None
-    """Tokens of the prompt and of images that were sent."""
+    """Tokens of the prompt and of the input images."""
     output_tokens: int | None = None
     """Tokens of the generated images."""
     total_tokens: int | None = None
@@ -52,14 +52,14 @@ class Usage:
     """Counts that this version does not know."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the counts that are not None as a JSON object, with unknown fields; never raises."""
+        """Return the counts that are not None as a JSON object, with the unknown fields; never raises."""
         return usage_fields(self)
 
 
 @short_repr
 @frozen(repr=False)
 class SvgUsage:
-    """Token counts of the model that wrote an SVG, which are separate."""
+    """Token counts of the model that wrote an SVG; they are not part of `Usage`."""
 
     model: str | None = None
     """The model that wrote the SVG."""
@@ -68,7 +68,7 @@ class SvgUsage:
     output_tokens: int | None = None
     """Tokens that it wrote."""
     reasoning_tokens: int | None = None
-    """Tokens of its reasoning, which are among the output tokens."""
+    """Tokens of its reasoning, included in the output tokens."""
     total_tokens: int | None = None
     """The sum, as the server counts it."""
     extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=repr_keys)
@@ -76,16 +76,16 @@ class SvgUsage:
 
 
 class PricedResult(Protocol):
-    """What the cost of a result depends on; `ImageResult` has it."""
+    """The part of `ImageResult` that its cost depends on."""
 
     @property
     def images(self) -> Sequence[Image]:
-        """The images; an SVG also has the cost of its author."""
+        """The images; an SVG also costs the tokens of the model that wrote it."""
         ...
 
     @property
     def output_format(self) -> str | None:
-        """The format named by the server."""
+        """The format that the server names."""
 
     @property
     def usage(self) -> Usage | None:
@@ -93,7 +93,7 @@ class PricedResult(Protocol):
 
     @property
     def svg_usage(self) -> SvgUsage | None:
-        """The server's token counts of an SVG's author."""
+        """The server's token counts of the model that wrote an SVG."""
 
     @property
     def model(self) -> str | None:
@@ -106,13 +106,13 @@ class PricedResult(Protocol):
 
     @property
     def parts(self) -> Sequence[PricedResult]:
-        """The results of the requests that the call was split into."""
+        """The results of the requests that a split call consists of."""
         ...
 
 
 def usage_fields(usage: Usage | SvgUsage | TokenDetails) -> dict[str, Any]:
-    """Return a usage as a JSON object without missing counts; unexpected values become text. Never raises."""
-    # Imported here: a client is built without Decimal.
+    """Return a usage as a JSON object without missing counts; values of unexpected types become text; never raises."""
+    # Imported here: a client starts without Decimal.
     from openai_images._util.plain_json import json_value  # noqa: PLC0415
 
     fields: dict[str, Any] = {}
@@ -130,10 +130,10 @@ def usage_fields(usage: Usage | SvgUsage | TokenDetails) -> dict[str, Any]:
 
 
 def sum_usages(usages: Iterable[Usage | None]) -> Usage | None:
-    """Return the sum of several usages, with their details; a count that one of them lacks is None.
+    """Return the sum of usages and their details; a count that one of them lacks is None.
 
-    None if one of them is None, or all zeros, which some servers send for what they did not count: the sum would be too
-    low. In `extra`, whole numbers of tokens are added, values that are equal in all are kept, and others dropped.
+    The sum is None if one usage is None or all zeros (some servers send zeros for what they did not count): it would be
+    too low. In `extra`, numbers of tokens are added, values that are equal in all usages are kept, others are dropped.
     """
     counted = list(usages)
     if not counted or not all(usage and _is_counted(usage) for usage in counted):
