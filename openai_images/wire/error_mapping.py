@@ -28,8 +28,8 @@ _VERDICT_CLASSES: dict[Verdict, type[errors.APIStatusError]] = {
 }
 
 _VERDICT_HINTS = {
-    Verdict.ACCOUNT: "this is about the account, not the prompt; ask the server's support",
-    Verdict.PERIOD: "continue when the limit is renewed, or raise it; a shorter wait does not help",
+    Verdict.ACCOUNT: "it is about the account and not about the prompt; ask the server's support",
+    Verdict.PERIOD: "go on when the limit is renewed, or raise it; waiting does not help before",
 }
 
 _NOT_ALLOWED = 405
@@ -64,10 +64,10 @@ _STATUS_CLASSES: dict[int, type[errors.APIStatusError]] = {
 }
 
 _HINTS: dict[type[errors.APIStatusError], str] = {
-    errors.AuthenticationError: "check the key (api_key, OPENAI_API_KEY or AZURE_OPENAI_API_KEY) and its account",
+    errors.AuthenticationError: "check the key (api_key, OPENAI_API_KEY or AZURE_OPENAI_API_KEY) and whose it is",
     errors.NotFoundError: "check the model's name and base_url (on Azure the deployment and the api-version)",
     errors.QuotaExhaustedError: "add credit or raise the limit; waiting does not help",
-    errors.ModerationBlockedError: "change the prompt; sending the same request again does not help",
+    errors.ModerationBlockedError: "change the prompt; sending the same again does not help",
     errors.ServerOutcomeUnknownError: "it may have been billed, so it was not sent again",
     errors.StatusOutcomeUnknownError: "it may have been billed, so it was not sent again",
 }
@@ -115,7 +115,7 @@ def no_image(context: ResponseContext, damaged: Sequence[Image]) -> errors.Decod
     else:
         content = f"a truncated image ({first.media_type}, {first.nbytes:,} bytes)"
     return errors.DecodeError(
-        f"the server answered {context.status} with {content}; it may have been billed, so the bytes are kept in the "
+        f"the server answered {context.status} with {content}; it may have been billed, so what came is kept in the "
         "error's damaged. Check base_url, and any proxy between you and the server"
     )
 

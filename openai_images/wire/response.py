@@ -280,6 +280,6 @@ class ResponseDecoder:
         )
         display_type = redact(content_type, self._context.secrets) or "no content type"
         return DecodeError(
-            f"the server answered {self._context.status} with {display_type} that has no image: {content}. "
+            f"the server answered {self._context.status} with {display_type} that holds no image: {content}. "
             "Check base_url, and any proxy between you and the server; it may have been billed"
         )
