@@ -155,7 +155,7 @@ def report_from(
     if error.request_id:
         message = message.removesuffix(f"; request {error.request_id}")
     if isinstance(error, RequestInvalidError):  # advice for programs
-        message = message.removesuffix('; validate="off" sends it as it is')
+        message = message.removesuffix('; validate="off" sends it anyway')
     status = error if isinstance(error, APIStatusError) else None
     attempts = f"{plural(error.attempts, 'attempt')}, {error.elapsed:.1f} s"
     request = f"request {error.request_id}" if error.request_id else ""
