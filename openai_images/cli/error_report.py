@@ -114,7 +114,7 @@ class ErrorReport:
     billing_hint: str = _MAYBE_BILLED
 
     def record(self) -> dict[str, Any]:
-        """The JSON line."""
+        """Return the JSON line."""
         return {
             "error": {
                 "type": self.error_type,
@@ -202,7 +202,7 @@ def exit_code(error: ImagesError) -> int:
 
 
 def _blamed_parameter(error: ImagesError) -> str | None:
-    """The parameter that the server names in `param`, or unmistakably in its message."""
+    """Return the parameter that the server names in `param`, or unmistakably in its message."""
     if isinstance(error, APIStatusError) and error.param in _OPTIONS:
         return error.param
     if not isinstance(error, BadRequestError):
