@@ -1,4 +1,4 @@
-"""Helpers for event loops: a timer of many waits, calls from any thread, and awaiting despite cancellation."""
+"""Helpers for event loops: a timer for many waits, calls from any thread, and awaiting despite cancellation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _T = TypeVar("_T")
 
 
 def call_in_loop(loop: asyncio.AbstractEventLoop | None, function: Callable[[], object]) -> None:
-    """Call `function` in the thread of `loop`; immediately if that is this thread, or the loop no longer runs."""
+    """Call `function` in the thread of `loop`; immediately if that is this thread, or if the loop has ended."""
     if loop is not None and loop.is_running() and loop is not _running_loop():
         loop.call_soon_threadsafe(function)
     else:
@@ -28,16 +28,16 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def free_gradually(items: deque[_T]) -> None:
-    """Drop the items, one in each turn of the running loop: to free an image of some megabytes takes a millisecond."""
+    """Drop the items, one in each iteration of the running loop: freeing an image of some megabytes takes 1 ms."""
     if items:
         items.pop()
         asyncio.get_running_loop().call_soon(free_gradually, items)
 
 
 def mark_cancelled(error: asyncio.CancelledError, note: str | None, **info: object) -> None:
-    """Set `maybe_billed` of the exception, True with a `note` that says why, and the `info` that is not set yet.
+    """Set `maybe_billed` of the exception (True if there is a `note`, the reason) and the `info` that is not set yet.
 
-    An exception may pass through several calls, one inside the other: it stays True.
+    An exception may pass through nested calls: once True, `maybe_billed` stays True.
     """
     known = error.__dict__
     known["maybe_billed"] = note is not None or known.get("maybe_billed", False)
@@ -64,14 +64,14 @@ async def run_to_completion(awaitable: Awaitable[_T]) -> _T:
 
 
 _RESOLUTION = 0.001
-"""Seconds by which a timer may be late, as those of most event loops."""
+"""Seconds by which a timer may be late; the resolution of most event loops."""
 
 
 class WaitTimer:
     """One timer for all waits of a call: `with timer.within(seconds): await …` raises as `asyncio.timeout` does.
 
-    Moving the deadline sets a number; the loop's timer is set anew only if it fires too early. A wait that raises
-    cancels it; after the last one that does not, call `cancel`. `expired`: the last wait ran out.
+    Moving the deadline only sets a number; the loop's timer is set again when it fires too early. A wait that raises
+    cancels the timer; after other waits, call `cancel`. `expired`: the last wait reached its limit.
     """
 
     __slots__ = ("_cancelling", "_handle", "_loop", "_task", "_when", "expired")

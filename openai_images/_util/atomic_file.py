@@ -49,13 +49,13 @@ class TextFile:
         self._data = bytearray()
 
     def write(self, text: str) -> None:
-        """Add a text; it is written in large steps."""
+        """Add a text; it is buffered and written in large blocks."""
         self._data += text.encode("utf-8", "replace")
         if len(self._data) >= _WRITE_SIZE:
             self._write_some()
 
     def publish(self) -> Path:
-        """Write the rest, and give the file its name."""
+        """Write the rest and move the file to its name."""
         while self._data:
             self._write_some()
         self._file.close()
@@ -67,7 +67,9 @@ class TextFile:
         self._part.unlink(missing_ok=True)
 
     def _write_some(self) -> None:
-        del self._data[: self._file.write(self._data)]  # a nearly full disk takes a part, without an error
+        del self._data[
+            : self._file.write(self._data)
+        ]  # a nearly full disk writes only a part, without an error
 
 
 def replace_text(folder: Path, name: str, pieces: Iterable[str]) -> Path:
@@ -79,15 +81,15 @@ def replace_text(folder: Path, name: str, pieces: Iterable[str]) -> Path:
 
 
 def remove_parts(folder: Path, name: str) -> None:
-    """Remove the part files of `name` that killed processes left, where no other process writes it. Raises OSError."""
+    """Remove the part files of `name` that killed processes left; no other process may write it. Raises OSError."""
     for part in folder.glob(f".{name}.*.part"):
         part.unlink(missing_ok=True)
 
 
 def publish(part: Path, target: Path, *, overwrite: bool) -> Path:
-    """Move a complete part file to `target`, or to a free one of `target-2`, `-3`, …; return that path.
+    """Move a complete part file to `target`, or to a free name of `target-2`, `-3`, …; return that path.
 
-    It is the first free one, unless files were removed from between the others.
+    The name is the first free one, unless files in the middle of the series were removed.
     """
     if overwrite and not target.is_dir():  # a folder cannot be replaced, and the image is paid for
         part.replace(target)
@@ -100,9 +102,9 @@ def publish(part: Path, target: Path, *, overwrite: bool) -> Path:
 
 
 def _next_free(target: Path, taken: int) -> int:
-    """Return a number above `taken` whose file is not there, while the one before it is.
+    """Return a number above `taken` whose file does not exist, while the previous number's file does.
 
-    Doubles the step, then bisects: to try one number after the other would make n files of one name n² attempts.
+    Doubles the step, then bisects: trying every number would cost n² attempts for n files of one name.
     """
     step = 1
     while os.path.lexists(_numbered(target, taken + step)):

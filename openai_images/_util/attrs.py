@@ -1,7 +1,7 @@
 """Validators of attrs fields, and reprs that show names and sizes, not contents, which may contain a prompt.
 
-Invariants: a `repr` never raises. Error reporters show the locals of a traceback, also of a constructor that failed:
-then the object is incomplete.
+Invariants: a `repr` never raises, not even for an incomplete object: error reporters show the local variables of a
+constructor that failed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from openai_images.errors import ConfigurationError
 _Class = TypeVar("_Class")
 
 _SHOWN_CHARACTERS = 40
-"""Characters of a prompt, where its beginning says which one it is."""
+"""Characters of a prompt's beginning that identify it in a repr."""
 _SHOWN_NAMES = 5
 
 
@@ -48,7 +48,7 @@ def is_count(value: object) -> bool:
 
 
 def keyword_hints(cls: type[_Class]) -> type[_Class]:
-    """Class decorator for an attrs class: the TypeError for an unknown keyword names the near one."""
+    """Class decorator for an attrs class: the TypeError for an unknown keyword names the most similar one."""
     original: Callable[..., None] = getattr(cls, "__init__")  # noqa: B009  type checkers refuse the access
 
     @wraps(original)
@@ -60,7 +60,7 @@ def keyword_hints(cls: type[_Class]) -> type[_Class]:
             unknown = [name for name in keywords if name not in names]
             if not unknown:
                 raise
-            # Imported when it is needed: valid keywords never load it.
+            # Imported late: valid keywords do not need it.
             from openai_images._util.names import unknown_keyword  # noqa: PLC0415
 
             raise unknown_keyword(cls.__name__, unknown[0], names) from None
@@ -70,7 +70,7 @@ def keyword_hints(cls: type[_Class]) -> type[_Class]:
 
 
 def safe_repr(cls: type[_Class]) -> type[_Class]:
-    """Class decorator: a `repr` that does not fail for an incomplete object."""
+    """Class decorator: makes `repr` work for an incomplete object, too."""
     original = cls.__repr__
 
     def __repr__(self: _Class) -> str:  # noqa: N807
@@ -107,7 +107,7 @@ def repr_fields(value: AttrsInstance, **texts: str) -> str:
 
 
 def set_fields(value: AttrsInstance) -> Iterator[tuple[Attribute[Any], Any]]:
-    """Yield the fields with another value than their default, and more than an empty mapping; none that is missing."""
+    """Yield the fields that differ from their default, without empty mappings and missing attributes."""
     for each in fields(type(value)):
         found, default = getattr(value, each.name, NOTHING), each.default
         if found is NOTHING or found is default or (is_mapping(found) and not found):
@@ -117,7 +117,7 @@ def set_fields(value: AttrsInstance) -> Iterator[tuple[Attribute[Any], Any]]:
 
 
 def beginning(text: str) -> str:
-    """Return the beginning of a text in one line, with what is not printable escaped."""
+    """Return the beginning of a text on one line, unprintable characters escaped."""
     shown = text[:_SHOWN_CHARACTERS]
     if len(shown) < len(text):
         shown = shown.rstrip() + "…"
@@ -130,7 +130,7 @@ def repr_length(text: object) -> str:
 
 
 def repr_names(names: Sequence[str]) -> str:
-    """Return the first of many names, and how many more there are."""
+    """Return the first names and the number of others."""
     if len(names) <= _SHOWN_NAMES:
         return repr(names)
     shown = ", ".join(map(repr, names[:_SHOWN_NAMES]))

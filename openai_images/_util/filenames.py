@@ -93,7 +93,7 @@ _MAX_NAME_BYTES = 120
 _FORBIDDEN = re.compile(r'(?:\.{2,}|[<>:"/\\|?*\0])+')
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".gif", ".svg", ".avif", ".bin")
 
-# Invisible characters of Persian and Indic words and of emoji; all others, and these elsewhere, are removed.
+# Invisible characters that Persian and Indic words and emoji need; elsewhere these, and all others, are removed.
 _INVISIBLE = frozenset("\u200c\u200d") | {chr(tag) for tag in range(0xE0020, 0xE0080)}
 _STRAY = re.compile(
     r"""(?<![^\x00-\x7f\u200c\u200d])[\u200c\u200d]|[\u200c\u200d](?![^\x00-\x7f\u200c\u200d])
@@ -132,7 +132,7 @@ def safe_file_name(key: str) -> str:
 
 
 class NameClaims:
-    """The file names of requests so far; `claim` checks that a new request's names are free."""
+    """The file names of all requests so far; `claim` checks that the names of a new request are free."""
 
     def __init__(self, max_files: int) -> None:
         """A request has at most `max_files` files."""
@@ -180,7 +180,7 @@ def _file_names(name: str, image_count: int) -> Iterator[str]:
 
 
 def _possible_collisions(name: str) -> Iterator[str]:
-    """Yield names that may be the same file, as a missing suffix is added."""
+    """Yield names that may become the same file: a missing suffix is added later."""
     stem, suffix = _split(name)
     yield name
     if suffix:

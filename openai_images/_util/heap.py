@@ -1,8 +1,8 @@
-"""What glibc's allocator does with the memory of images that were freed; elsewhere nothing happens.
+"""Settings of glibc's allocator for images: keep freed memory, or return it. No effect with other C libraries.
 
-It gives megabytes back to the system as soon as they are freed, and fresh pages for the next image cost more than
-decoding it. Invariants: nothing here raises; a process is changed no further than each function says.
-Must not: be imported by anything that is no matter of images.
+By default glibc returns freed megabytes to the system immediately; new pages for the next image cost more than decoding
+it. Invariants: nothing here raises; a function changes only the settings that it names.
+Must not: be imported by modules that do not handle images.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ class _State:
 
 
 def adapt_to_images() -> None:
-    """Let the allocator keep up to 64 MB of freed memory, as it does once a block of half that size was freed.
+    """Let the allocator keep up to 64 MB of freed memory: glibc does so after a block of half that size was freed.
 
-    Takes some microseconds, once: the block is never touched, and only tracemalloc sees it.
+    Takes some microseconds, once per process: the block is never written, and only tracemalloc sees it.
     """
-    if not _State.is_adapted and not sys.flags.dev_mode:  # its allocator writes to what is never touched
+    if not _State.is_adapted and not sys.flags.dev_mode:  # the debug allocator would write to the whole block
         _State.is_adapted = True
         with suppress(MemoryError):
             bytes(_FREED)
 
 
 def keep_freed(nbytes: int) -> None:
-    """Let the allocator keep up to `nbytes` of freed memory until the process ends: for a program of our own."""
+    """Let the allocator keep up to `nbytes` of freed memory while the process runs; only for the package's programs."""
     if (mallopt := _libc("mallopt")) is not None and _libc("malloc_trim") is not None:
         mallopt(_M_TRIM_THRESHOLD, nbytes)
         mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD)
 
 
 def give_back() -> None:
-    """Give all freed memory back to the system; the allocator keeps its thresholds."""
+    """Return all freed memory to the system; the allocator keeps its thresholds."""
     if (malloc_trim := _libc("malloc_trim")) is not None:
         malloc_trim(0)
 
 
 def _libc(name: str) -> Callable[..., object] | None:
-    """Return a function of the C library, if it has it; only glibc has `malloc_trim`."""
+    """Return a function of the C library, or None if it lacks it; only glibc has `malloc_trim`."""
     with suppress(ImportError, OSError, AttributeError, TypeError):  # TypeError: Windows
-        import ctypes  # noqa: PLC0415  takes milliseconds, and most programs never need it
+        import ctypes  # noqa: PLC0415  the import takes milliseconds; most programs do not need it
 
         function: Callable[..., object] = getattr(ctypes.CDLL(None), name)
         return function

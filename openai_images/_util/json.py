@@ -1,4 +1,4 @@
-"""Type guards for the values of `json.loads`, and limits of their size; they keep `Any` out of other modules."""
+"""Type guards for the values of `json.loads`, and limits of their size, so that other modules need no `Any`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeGuard
 
 MAX_VALUES: Final = 100_000
-"""Maximum values of a response, which has a few dozen: parsing so many blocks the event loop for about 20 ms."""
+"""Maximum number of values in a response (usually a few dozen): parsing so many blocks the event loop for 20 ms."""
 
 
 def is_object(value: object) -> TypeGuard[dict[str, Any]]:
@@ -50,5 +50,5 @@ def decoded(text: str, start: int) -> object:
 
 
 def has_too_many_values(text: bytearray) -> bool:
-    """Whether JSON has more than about `MAX_VALUES` values: counts commas and brackets, also in strings, for speed."""
+    """Whether JSON has more than about `MAX_VALUES` values; counts commas and brackets, also in strings, for speed."""
     return len(text) > MAX_VALUES < text.count(b",") + text.count(b"[") + text.count(b"{")

@@ -14,14 +14,14 @@ from collections.abc import Sequence
 def missing_name(module: str, name: str, names: Sequence[str]) -> AttributeError | ImportError:
     """Return what the `__getattr__` of `module` raises for a `name` that is not one of its public `names`.
 
-    `from module import name` would replace an AttributeError by a sentence without the advice, so it gets an
-    ImportError; but not where `name` may be a submodule, which that statement looks for after an AttributeError.
+    `from module import name` replaces an AttributeError by a message without the advice, so it gets an ImportError,
+    except where `name` may be a submodule: after an AttributeError the statement looks for one.
     """
     matches = difflib.get_close_matches(name, names, 1) if not name.startswith("_") else []
     advice = f"; did you mean {matches[0]!r}?" if matches else ""
     if matches and _is_from_import() and importlib.util.find_spec(f"{module}.{name}") is None:
         return ImportError(f"cannot import name {name!r} from {module!r}{advice}", name=module)
-    # Without the module as `obj` the interpreter does not add the same advice once more.
+    # With the module as `obj` the interpreter would add the same advice again.
     return AttributeError(f"module {module!r} has no attribute {name!r}{advice}", name=name, obj=None)
 
 
@@ -33,6 +33,6 @@ def unknown_keyword(class_name: str, name: str, names: Sequence[str]) -> TypeErr
 
 
 def _is_from_import() -> bool:
-    """Whether `from module import name` asks: importlib's own function looks whether the name is there."""
+    """Whether the caller is `from module import name`, in which importlib's own function looks up the name."""
     frame = sys._getframe(3)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  documented, like inspect's
     return frame.f_code.co_name == "_handle_fromlist"

@@ -1,8 +1,7 @@
 """Converts any value to JSON values of limited size.
 
-Invariants: pure and total: every value has a result, and nothing raises. What JSON lacks (infinite
-numbers, bytes, objects, halves of surrogate pairs) becomes text; what is too deep, too long or too much is cut, with
-a mark.
+Invariants: pure; every value has a result, and nothing raises. Values that JSON lacks (infinite numbers, bytes,
+objects, lone surrogates) become text; values that are too deep, too long or too many are cut and marked.
 Must not: read objects; an image is named by its class.
 """
 

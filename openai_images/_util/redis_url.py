@@ -1,6 +1,6 @@
-"""The URL of a Redis server: what one looks like, and how it is shown.
+"""Checks the URL of a Redis server, and makes it safe to display.
 
-Invariants: what is shown contains neither user nor password, nor a query, which may hold one.
+Invariants: a displayed URL has no user, no password and no query, which may contain one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ REDIS_URL = (
 
 
 def is_redis_url(url: Any) -> bool:
-    """Whether this names a server: by host and port, or by the path of a socket."""
+    """Whether this is the URL of a server: a host and port, or the path of a socket."""
     if not isinstance(url, str):
         return False
     try:
@@ -32,7 +32,7 @@ def is_redis_url(url: Any) -> bool:
 
 
 def display_redis_url(url: Any) -> str:
-    """Return the URL without credentials and query; of what is none, its type or length."""
+    """Return the URL without credentials and query; for any other value, its type or length."""
     if not isinstance(url, str):
         return f"<{type(url).__name__}>"
     if not is_redis_url(url):

@@ -1,1 +1,1 @@
-"""What is publicly known of each AI model, as dated data."""
+"""Published facts about each AI model, as dated tables."""

@@ -1,7 +1,7 @@
-"""A dated table of what each AI model accepts, current and retired models.
+"""A dated table of the values that each AI model accepts, for current and retired models.
 
-Invariants: data and look-ups only; a new model is a new row and nothing else; the caller's date decides which models
-are live, never the table's. Sources: OpenAI's API reference and the official Python package 3.54 (November 2026).
+Invariants: data and look-ups only; a new model needs only a new row; the caller's date, not the table's, decides which
+models are live. Sources: OpenAI's API reference and the official Python package 3.54 (November 2026).
 Must not: judge a request (`validation/` does).
 """
 
@@ -23,35 +23,35 @@ from openai_images.catalog.tokens import (
 )
 
 AS_OF: Final = date(2026, 11, 28)
-"""The date of this table; the ends of models are not judged by it."""
+"""The date of this table; it does not decide which models have ended."""
 
 ANY_MODEL: Final = "any model"
 """The name of the row that `any_model` returns."""
 
 EXAMPLE_MODEL: Final = "gpt-image-2"
-"""The model to write where one is missing."""
+"""The model that messages suggest when none was named."""
 
 REPLACEMENTS: Final = ("gpt-image-2.6-sunburst", "gpt-image-2.6-flare")
 """OpenAI's recommended replacements of the models that end in December 2026."""
 
 MAX_IMAGES_PER_CALL: Final = 1_000
-"""The largest `n` of one call, which is split: more is probably a mistake, or a case for `generate_many`."""
+"""The largest `n` of one call that is split: more is probably a mistake, or a case for `generate_many`."""
 
 _NOTICE: Final = timedelta(days=30)
 
 
 class SizeRules(NamedTuple):
-    """What any size must keep: both edges are multiples of `step`; pixels in all, the longer edge, its ratio."""
+    """The rules that every size must keep: both edges are multiples of `step`, and the limits below."""
 
     step: int
     min_pixels: int
-    """The fewest pixels, width times height."""
+    """Minimum number of pixels, width times height."""
     max_pixels: int
-    """The most pixels."""
+    """Maximum number of pixels."""
     max_edge: int
-    """The longest edge in pixels."""
+    """Maximum length of an edge in pixels."""
     max_ratio: int
-    """The most that the longer edge may be of the shorter one."""
+    """Maximum ratio of the longer edge to the shorter one."""
 
 
 SIZE_RULES: Final = SizeRules(16, FEWEST_PIXELS, MOST_PIXELS, LONGEST_EDGE, 3)
@@ -59,12 +59,12 @@ SIZE_RULES: Final = SizeRules(16, FEWEST_PIXELS, MOST_PIXELS, LONGEST_EDGE, 3)
 
 @frozen(kw_only=True)
 class ModelSpec:
-    """What one model accepts, and its last day at OpenAI and at Azure, if known.
+    """The values that one model accepts, and the dates of its end at OpenAI and at Azure, if known.
 
-    `values` has the known values of each parameter that has such; a parameter missing there is not accepted. `sizes`
-    are all its sizes besides `auto`, empty if any size within the rules is accepted. `unsure` are values on which the
-    documentation and the API disagree. `prompt` is the longest prompt in characters, `max_images` the largest `n`.
-    `replacements` are the models that OpenAI names for one that ends.
+    `values` has the known values of each parameter with a fixed list; a parameter missing there is not accepted.
+    `sizes` are all its sizes besides `auto`, empty if any size within the rules is accepted. `unsure` are values on
+    which the documentation and the API disagree. `prompt` is the longest prompt in characters, `max_images` the largest
+    `n`. `replacements` are the models that OpenAI names for one that ends.
     """
 
     name: str
@@ -73,22 +73,22 @@ class ModelSpec:
     snapshots: tuple[str, ...] = ()
     """Dated names of the same model."""
     ends: date | None = None
-    """The first day without it at OpenAI, None where no day is known."""
+    """The first day without it at OpenAI, None if unknown."""
     azure_ends: date | None = None
-    """The first day without it at Azure, None where it is OpenAI's."""
+    """The first day without it at Azure, None if it is the same day as at OpenAI."""
     sizes: tuple[str, ...] = ()
     unsure: frozenset[tuple[str, str]] = frozenset()
     prompt: int = 32_000
     max_images: int = 10
     streams: bool = True
-    """Whether it can be streamed."""
+    """Whether its responses can be streamed."""
     edits: bool = True
     """Whether it edits images."""
     replacements: tuple[str, ...] = ()
 
     @property
     def size_rules(self) -> SizeRules | None:
-        """The rules for any size; None where only `sizes` are accepted."""
+        """The rules for any size; None if only `sizes` are accepted."""
         return None if self.sizes else SIZE_RULES
 
     def end(self, *, azure: bool = False) -> tuple[str, date | None]:
@@ -96,9 +96,9 @@ class ModelSpec:
         return ("Azure", self.azure_ends) if azure and self.azure_ends else ("OpenAI", self.ends)
 
     def has_ended(self, today: date, *, azure: bool = False) -> bool:
-        """Return whether the model is gone on this day; the day of its end is the first without it.
+        """Return whether the model has ended on this day; the day of its end is the first without it.
 
-        `today` is a day in UTC; `azure=True` goes by Azure's dates where they are known.
+        `today` is a day in UTC; `azure=True` uses Azure's dates where they are known.
         """
         _, end = self.end(azure=azure)
         return end is not None and end <= today
@@ -106,7 +106,7 @@ class ModelSpec:
     def ends_soon(self, today: date, *, azure: bool = False) -> bool:
         """Return whether the model is live on this day, but will not be in 30 days.
 
-        `today` is a day in UTC; `azure=True` goes by Azure's dates where they are known.
+        `today` is a day in UTC; `azure=True` uses Azure's dates where they are known.
         """
         return not self.has_ended(today, azure=azure) and self.has_ended(today + _NOTICE, azure=azure)
 
@@ -127,7 +127,7 @@ _END_OF_1_5: Final = date(2026, 12, 1)
 
 
 def _gpt(name: str, extra_values: Mapping[str, tuple[str, ...]] | None = None) -> ModelSpec:
-    """Return a GPT image model with the parameters of all of them, and `extra_values`."""
+    """Return a GPT image model with the parameters that all of them have, and `extra_values`."""
     return ModelSpec(
         name=name, values={"quality": ("auto", *qualities(name)), **_COMMON, **(extra_values or {})}
     )

@@ -22,7 +22,7 @@ from openai_images.errors import ConfigurationError
 _EXPECTED: Final = 'US dollars for 1,000,000 tokens, such as "8" or "0.25"'
 _PER_TOKEN: Final = Decimal("0.000001")
 EXACT: Final = Context(prec=100)
-"""No rounding, whatever precision the program has set."""
+"""Arithmetic without rounding, independent of the precision that the program has set."""
 
 
 def is_amount(value: object) -> bool:
@@ -45,19 +45,19 @@ class ModelPrice:
     text_input: Decimal | None = field(default=None, validator=_usd)
     """Tokens of the prompt."""
     cached_text_input: Decimal | None = field(default=None, validator=_usd)
-    """Tokens of the prompt that the server had in its cache."""
+    """Tokens of the prompt that came from the server's cache."""
     image_input: Decimal | None = field(default=None, validator=_usd)
-    """Tokens of images that are sent."""
+    """Tokens of the images that are sent."""
     cached_image_input: Decimal | None = field(default=None, validator=_usd)
-    """Tokens of sent images that the server had in its cache."""
+    """Tokens of sent images that came from the server's cache."""
     image_output: Decimal | None = field(default=None, validator=_usd)
     """Tokens of generated images."""
     text_output: Decimal | None = field(default=None, validator=_usd)
-    """Tokens of text that the model writes."""
+    """Tokens of generated text."""
 
 
 def _copy(models: Mapping[str, ModelPrice]) -> Mapping[str, ModelPrice]:
-    """Copy the caller's mapping: later changes to it have no effect here."""
+    """Copy the caller's mapping, so that later changes to it have no effect."""
     return dict(models)
 
 
@@ -68,7 +68,7 @@ class Prices:
 
     as_of: date
     models: Mapping[str, ModelPrice] = field(converter=_copy, hash=False, repr=repr_keys)
-    """The prices of each model by its name."""
+    """The prices of each model, by its name."""
 
     def of(self, model: str | None) -> ModelPrice | None:
         """Return the prices of `model`; None if unknown. A dated snapshot has its model's prices."""
@@ -77,7 +77,7 @@ class Prices:
         return self.models.get(model) or self.models.get(model_family(model))
 
     def at_half(self) -> Prices:
-        """Return half of these prices: those of the Batch API."""
+        """Return half of these prices, as the Batch API charges."""
         halves = {
             model: ModelPrice(**{name: None if value is None else value / 2 for name, value in _items(price)})
             for model, price in self.models.items()
@@ -133,7 +133,7 @@ def read_prices(document: object) -> dict[str, ModelPrice]:
     """Return the prices in a JSON document such as `{"gpt-image-2": {"text_input": "5", "image_output": 30}}`.
 
     Numbers and texts of numbers are US dollars for 1,000,000 tokens; null and missing prices are unknown. Pass the
-    result to `Prices.with_prices`. Raises `ConfigurationError`, which names everything that is wrong.
+    result to `Prices.with_prices`. Raises `ConfigurationError`, which lists all problems.
 
     `document` is what `json.loads` returned.
     """
@@ -149,7 +149,7 @@ def read_prices(document: object) -> dict[str, ModelPrice]:
 
 
 def _read_model(model: str, row: object, problems: list[str]) -> ModelPrice:
-    """Return one model's prices; adds what is wrong with them to `problems`."""
+    """Return one model's prices; append their problems to `problems`."""
     if not is_mapping(row):
         problems.append(f"{model!r} should be an object of prices, not {_type_name(row)}")
         return ModelPrice()

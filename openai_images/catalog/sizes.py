@@ -1,7 +1,7 @@
 """Sizes in pixels: the rules for any size, the nearest size within them, and sizes of a ratio.
 
-Invariants: pure arithmetic on whole pixels; a requested size is never changed, only an accepted one suggested.
-Must not: round a ratio: a size has exactly the requested ratio, or there is none.
+Invariants: pure arithmetic on whole pixels; a requested size is never changed, an accepted one is only suggested.
+Must not: round a ratio: a size has exactly the requested ratio, or none is returned.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
 
-# Sources: OpenAI's API reference; the limits on pixels as the API's errors state them; the sheet of a gif as third
-# parties found it by experiment.
+# Sources: OpenAI's API reference; the limits on pixels as the API's errors state them; the limits of a gif's sheet
+# were found by third parties in experiments.
 
 PROVEN_PIXELS: Final = 2560 * 1440
 """Above this many pixels OpenAI calls sizes experimental."""
@@ -103,7 +103,7 @@ def nearest_size(width: float, height: float) -> tuple[int, int]:
 
 
 def largest_size(ratio: Fraction, most_pixels: int = PROVEN_PIXELS) -> str | None:
-    """Return the largest size within the rules of exactly this ratio; None if there is none."""
+    """Return the largest size within the rules that has exactly this ratio; None if there is none."""
     wide, high = ratio.numerator, ratio.denominator
     unit = math.lcm(_STEP // math.gcd(_STEP, wide), _STEP // math.gcd(_STEP, high))
     width, height = wide * unit, high * unit
@@ -115,10 +115,10 @@ def largest_size(ratio: Fraction, most_pixels: int = PROVEN_PIXELS) -> str | Non
 def size_of_ratio(ratio: str, model: str | None = None, *, most_pixels: int = PROVEN_PIXELS) -> str:
     """Return the largest size of exactly this ratio ("16:9") that `model` accepts, of at most `most_pixels` pixels.
 
-    Without a model it is a size for models that accept any size within the rules, as all do since gpt-image-2; for a
-    model with three sizes only, the one of this ratio. Raises `RequestInvalidError`, with the nearest size, if there is
-    none (nothing is rounded), and for a model whose sizes are unknown. The default of `most_pixels` keeps sizes below
-    what OpenAI calls experimental (2560x1440).
+    Without a model, the size is for models that accept any size within the rules (all since gpt-image-2). A model with
+    three fixed sizes returns the one of this ratio. Raises `RequestInvalidError` if there is none (nothing is rounded;
+    the error names the nearest size), and for a model whose sizes are unknown. The default of `most_pixels` is
+    2560x1440: OpenAI calls larger sizes experimental.
 
     `ratio` is "WIDTH:HEIGHT", such as "16:9" or "2.35:1".
     """
@@ -140,14 +140,14 @@ def size_of_ratio(ratio: str, model: str | None = None, *, most_pixels: int = PR
 
 
 def _fixed_size(shape: Fraction, sizes: tuple[str, ...]) -> str | None:
-    """Return the largest of these sizes with this ratio."""
+    """Return the largest of `sizes` with this ratio."""
     pixel_sizes = [(size, *(parse_size(size) or (1, 1))) for size in sizes]
     fitting = [(width * height, size) for size, width, height in pixel_sizes if width == height * shape]
     return max(fitting)[1] if fitting else None
 
 
 def _suggestion(shape: Fraction, sizes: tuple[str, ...], most_pixels: int) -> str:
-    """Return what to request if no size has this ratio."""
+    """Return the advice for a ratio that no size has."""
     if sizes:
         return f"its sizes are {', '.join(sizes)}"
     if not 1 <= shape * _WIDEST <= _WIDEST * _WIDEST:

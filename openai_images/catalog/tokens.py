@@ -1,7 +1,7 @@
 """Calculates the output tokens of an image by the published tables and formula.
 
 Invariants: pure; None, never a guess, if no number is published for a model, a size or a quality.
-Must not: estimate too low: of a published range, the upper end counts.
+Must not: estimate too low: the upper end of a published range is used.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FIXED_SIZE_MODELS: Final = ("gpt-image-1.5", "chatgpt-image-latest", "gpt-image
 
 # Patches along the longer side, and a factor for the formula of OpenAI's calculator (October 2026), which gives the
 # tokens measured on the wire for gpt-image-2 and 2.5. Of gpt-image-2.6 it is only known that `low` and `medium` take
-# three to four times the tokens of 2.5 (four are assumed here), and the others as many.
+# three to four times the tokens of 2.5 (four are assumed here); the other qualities take the same as in 2.5.
 _2: Final = {"low": (16, 1), "medium": (48, 1), "high": (96, 1)}
 _2_5: Final = {"low": (16, 1), "medium": (24, 1), "high": (48, 1), "xhigh": (64, 1), "max": (96, 1)}
 _2_6: Final = {**_2_5, "low": (16, 4), "medium": (24, 4)}
@@ -56,22 +56,22 @@ def qualities(model: str) -> tuple[str, ...]:
 def most_expensive_size(model: str) -> str:
     """Return the size that takes the most tokens of all sizes of a model, at any quality.
 
-    Since gpt-image-2 an image takes `G * round(G * short / long) * (2,000,000 + pixels) / 4,000,000` tokens, so none
-    can take more than a square one of the most pixels, and 2880x2880 is exactly that: 8,294,400. This also bounds the
+    Since gpt-image-2 an image takes `G * round(G * short / long) * (2,000,000 + pixels) / 4,000,000` tokens, so a
+    square image of the maximum number of pixels takes the most: 2880x2880 (8,294,400 pixels). This also bounds the
     sizes that `auto` may choose, which need not be multiples of 16.
     """
     return "2880x2880" if model_family(model) in _LADDERS else "1024x1536"
 
 
 def cheapest_size(model: str) -> str:
-    """Return the size that takes the fewest tokens of those that `auto` is known to choose, at any quality."""
+    """Return the size with the fewest tokens among the sizes that `auto` is known to choose, at any quality."""
     return "1024x1536" if model_family(model) in _LADDERS else "1024x1024"
 
 
 def output_tokens(model: str | None, size: str | None, quality: str | None) -> int | None:
     """Return the output tokens of one image of `size` ("WIDTHxHEIGHT" in pixels); None if they are not published.
 
-    `auto` is no size and no quality here. Sizes that only `auto` chooses, such as 1254x1254, are accepted.
+    `auto` is neither a size nor a quality here. Sizes that only `auto` chooses, such as 1254x1254, are accepted.
     """
     if model is None or size is None or quality is None:
         return None
@@ -87,7 +87,7 @@ def output_tokens(model: str | None, size: str | None, quality: str | None) -> i
 
 
 def _is_allowed(short: int, long: int) -> bool:
-    """Return whether an image can have these sides, by what is published."""
+    """Return whether an image can have these sides, by the published rules."""
     return long <= LONGEST_EDGE and long <= 3 * short and FEWEST_PIXELS <= short * long <= MOST_PIXELS
 
 

@@ -77,7 +77,7 @@ class CostEstimate:
         return table_lines([("model", "requests", "images", "estimated cost"), *cells], left=(3,))
 
     def records(self) -> list[dict[str, Any]]:
-        """The costs of each model for a JSON line."""
+        """Return the costs of each model for a JSON line."""
         return [{"model": model, **each.record()} for model, each in self.by_model.items()]
 
 
@@ -111,7 +111,7 @@ class BudgetLeft:
 
 
 def sum_costs(costs: Iterable[ModelCost]) -> ModelCost:
-    """The costs of all together."""
+    """Return the costs of all together."""
     total = ModelCost()
     for each in costs:
         total.requests += each.requests
@@ -167,7 +167,7 @@ def estimate_items(
 def cost_range(
     request: GenerateRequest, prices: Prices, max_image_cost: Decimal | None
 ) -> tuple[Decimal, Decimal] | None:
-    """The least and the most that a request may cost, None if unknown; `max_image_cost` bounds each image."""
+    """Return the least and the most that a request may cost, None if unknown; `max_image_cost` bounds each image."""
     amounts = estimate_cost_range(request, prices)
     if max_image_cost is None:
         return amounts

@@ -159,7 +159,7 @@ class BatchJob:
         return self.input.items
 
     def budget_left(self, plan: BatchPlan) -> BudgetLeft | None:
-        """The budget of a plan that sends something; None without one."""
+        """Return the budget of a plan that sends something; None without one."""
         if self.budget is None:
             return None
         first = next(item.request for item in self.items if item.key == plan.to_send[0])

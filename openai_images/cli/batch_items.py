@@ -158,7 +158,7 @@ def _parse_values(text: str, what: str) -> list[str]:
 
 
 def _as_option(text: str) -> str:
-    """The message with the options in the place of the library's keywords."""
+    """Return the message with the options in the place of the library's keywords."""
 
     def option(match: re.Match[str]) -> str:
         value = match[2] or ""

@@ -87,7 +87,7 @@ class BatchReporter:
             )
 
     def _display_place(self, image: Image) -> str:
-        """The path as the user would type it, absolute if it is outside the folder; the URL if there is no path."""
+        """Return the path as the user would type it, absolute outside the folder; the URL if there is no path."""
         path = image.path
         if path is None and image.url is not None:
             return image.url
@@ -97,7 +97,7 @@ class BatchReporter:
 
 
 def _error_line(error: Exception) -> str:
-    """The error in one line; a moderation error without the server's long text."""
+    """Return the error in one line; a moderation error without the server's long text."""
     if isinstance(error, ModerationBlockedError):
         what = {"input": "the prompt", "output": "the image"}.get(error.stage, "this")
         categories = f" ({', '.join(error.categories)})" if error.categories else ""

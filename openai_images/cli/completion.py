@@ -44,7 +44,7 @@ def _sizes(params: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _values(parameter: str) -> Callable[[Mapping[str, Any]], Iterable[str]]:
-    """The values of a parameter that the model on the command line takes, or for an unknown one any model."""
+    """Return the values of a parameter that the model on the command line takes, or for an unknown one any model."""
 
     def find(params: Mapping[str, Any]) -> Iterable[str]:
         from openai_images import known_models

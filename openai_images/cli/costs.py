@@ -70,7 +70,7 @@ class FolderCosts:
     is_local: bool
 
     def record(self) -> dict[str, Any]:
-        """The JSON line."""
+        """Return the JSON line."""
         models = [{"model": model.model, **_record(model)} for model in self.costs.models]
         return {
             "folder": self.name,

@@ -63,7 +63,7 @@ class EditCommand(GenerateCommand):
         self._params |= {name: value for name, value in values.items() if value is not None}
 
     def verbs(self, client: ImagesClient) -> Verbs:
-        """The client's methods to call."""
+        """Return the client's methods to call."""
         return client.edit, client.stream_edit
 
     def make_report(self, error: ImagesError) -> ErrorReport:

@@ -114,7 +114,7 @@ class ErrorReport:
     billing_hint: str = _MAYBE_BILLED
 
     def record(self) -> dict[str, Any]:
-        """The JSON line."""
+        """Return the JSON line."""
         return {
             "error": {
                 "type": self.error_type,
@@ -155,7 +155,7 @@ def report_from(
     if error.request_id:
         message = message.removesuffix(f"; request {error.request_id}")
     if isinstance(error, RequestInvalidError):  # advice for programs
-        message = message.removesuffix('; validate="off" sends it as it is')
+        message = message.removesuffix('; validate="off" sends it anyway')
     status = error if isinstance(error, APIStatusError) else None
     attempts = f"{plural(error.attempts, 'attempt')}, {error.elapsed:.1f} s"
     request = f"request {error.request_id}" if error.request_id else ""
@@ -202,7 +202,7 @@ def exit_code(error: ImagesError) -> int:
 
 
 def _blamed_parameter(error: ImagesError) -> str | None:
-    """The parameter that the server names in `param`, or unmistakably in its message."""
+    """Return the parameter that the server names in `param`, or unmistakably in its message."""
     if isinstance(error, APIStatusError) and error.param in _OPTIONS:
         return error.param
     if not isinstance(error, BadRequestError):

@@ -111,7 +111,7 @@ class GenerateCommand:
         self._has_result = False
 
     def verbs(self, client: ImagesClient) -> Verbs:
-        """The client's methods to call: one that waits, one that streams."""
+        """Return the client's methods to call: one that waits, one that streams."""
         return client.generate, client.stream
 
     def make_report(self, error: ImagesError) -> ErrorReport:

@@ -121,7 +121,7 @@ class ImageReporter:
         self._console.print_message(f"warning: stdout is closed; the image is {str(image.path)!r}", "yellow")
 
     def _ensure_saved(self, image: Image) -> Image | None:
-        """The image with a path, saved elsewhere if need be; None if it is remote."""
+        """Return the image with a path, saved elsewhere if need be; None if it is remote."""
         if image.path is not None:
             return image
         if image.url is not None:

@@ -153,7 +153,7 @@ class ModelStatus:
         return f"{end.isoformat()} ({when}){use}"
 
     def record(self) -> dict[str, Any]:
-        """The JSON line."""
+        """Return the JSON line."""
         spec, price = self.spec, PUBLISHED_PRICES.of(self.spec.name)
         prices: dict[str, Decimal | None] = {} if price is None else asdict(price)
         rules = spec.size_rules
@@ -259,7 +259,7 @@ def _block(status: ModelStatus) -> list[str]:
 
 
 def _value_line(spec: ModelSpec, name: str) -> str:
-    """The values of a parameter; of some it is uncertain whether the API accepts them."""
+    """Return the values of a parameter; of some it is uncertain whether the API accepts them."""
     return ", ".join(
         f"{value} (uncertain)" if (name, value) in spec.unsure else value for value in spec.values[name]
     )

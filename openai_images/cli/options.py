@@ -208,7 +208,7 @@ def _env(name: str) -> str:
 
 
 def _observed_key(key: str, on_attempt: Callable[[], None]) -> Callable[[], Awaitable[str]]:
-    """The key as a provider, which the client calls before each attempt."""
+    """Return the key as a provider, which the client calls before each attempt."""
 
     async def give() -> str:
         on_attempt()

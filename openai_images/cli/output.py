@@ -39,7 +39,7 @@ def slugify(prompt: str) -> str:
 
 
 def _words(text: str) -> list[str]:
-    """The words in lower case: letters and digits, with their marks and joiners."""
+    """Return the words in lower case: letters and digits, with their marks and joiners."""
     kept = ""
     for letter in encodable(unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())):
         is_visible = letter.isprintable() or letter in _JOINERS
@@ -107,7 +107,7 @@ def _usage_record(usage: Usage) -> dict[str, Any]:
 
 
 def _split_extra(cls: type[Usage | TokenDetails], counts: dict[str, Any]) -> dict[str, Any]:
-    """The known fields, None if absent, and the others as `extra`."""
+    """Return the known fields, None if absent, and the others as `extra`."""
     rest = dict(counts)
     known = {field.name: rest.pop(field.name, None) for field in fields(cls) if field.name != "extra"}
     return known | ({"extra": rest} if rest else {})

@@ -1,8 +1,8 @@
 """The SSRF guard: connects only to addresses from which images may be fetched.
 
-Invariants: the address that is connected to counts: it is checked when a name is resolved, and again when its socket
-is made, so that a second look-up cannot replace it. The API's own addresses are looked up only when an address is not
-public, and cached for a minute. With a proxy, which resolves names itself, only an address in the URL is checked.
+Invariants: an address is checked when a name is resolved, and again when its socket is made, so that a second look-up
+cannot replace it. The API's own addresses are allowed; they are looked up only when an address is not public, and
+cached for a minute. A proxy resolves names itself: then only an address in the URL is checked.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _IPV4: tuple[tuple[str, Kind], ...] = (
     ("169.254.0.0/16", "forbidden"),  # link-local: the metadata of most clouds
     ("172.16.0.0/12", "private"),
     ("192.0.0.0/24", "forbidden"),  # protocol assignments; Oracle's metadata
-    ("192.0.2.0/24", "forbidden"),  # documentation, as 198.51.100.0/24 and 203.0.113.0/24
+    ("192.0.2.0/24", "forbidden"),  # documentation, like 198.51.100.0/24 and 203.0.113.0/24
     ("192.88.99.0/24", "forbidden"),  # 6to4 relays, deprecated
     ("192.168.0.0/16", "private"),
     ("198.18.0.0/15", "private"),  # benchmarks; some local proxies resolve every name to these
@@ -62,7 +62,7 @@ _IPV6: tuple[tuple[str, Kind], ...] = (
     ("64:ff9b:1::/48", "private"),  # locally assigned NAT64
     ("fc00::/7", "private"),
     ("2001::/23", "forbidden"),  # Teredo, ORCHID and other protocols
-    ("2001:db8::/32", "forbidden"),  # documentation, as 3fff::/20
+    ("2001:db8::/32", "forbidden"),  # documentation, like 3fff::/20
     ("3fff::/20", "forbidden"),
     ("2000::/3", "public"),
     ("::/0", "forbidden"),  # link-local, site-local, multicast, unassigned
@@ -85,7 +85,7 @@ def normalize(address: str) -> str:
 
 
 def classify(address: str) -> Kind:
-    """Return the kind of an IP address. Raises ValueError if the text is none."""
+    """Return the kind of an IP address. Raises ValueError if the text is not one."""
     inner = _unwrap(address)
     if inner in _METADATA:
         return "forbidden"
@@ -114,7 +114,7 @@ def _unwrap(text: str) -> _Address:
 
 
 _CACHE_SECONDS = 60.0
-"""Seconds for which the API's addresses are cached: those of a container change with each start."""
+"""Seconds for which the API's addresses are cached; the address of a container changes with each start."""
 
 _LOOPBACK = "127.0.0.1"
 
@@ -124,10 +124,10 @@ class BlockedAddressError(OSError):
 
 
 class AddressGuard:
-    """Decides which addresses are allowed, and makes sessions that connect to no others."""
+    """Decides which addresses are allowed, and makes sessions that connect only to these."""
 
     def __init__(self, api: ImageURL | None, timing: Timing) -> None:
-        """Without an `api` only public addresses are allowed."""
+        """Allow public addresses, and those of `api` if it is set."""
         self._api = api
         self._timing = timing
         self._addresses: frozenset[str] = frozenset()
@@ -175,12 +175,12 @@ class AddressGuard:
     def _socket(self, info: tuple[Any, ...]) -> socket.socket:
         """Make a socket for one address, which must be allowed by the cached addresses of the API."""
         if not is_allowed(str(info[4][0]), self._addresses):
-            raise BlockedAddressError(errno.EACCES, "not an address that images are fetched from")
+            raise BlockedAddressError(errno.EACCES, "images are not fetched from this address")
         return keepalive_socket(info)
 
 
 class _Resolver(AbstractResolver):
-    """Resolves names by the system's resolver, and leaves out addresses that are not allowed."""
+    """Resolves names with the system's resolver, and removes addresses that are not allowed."""
 
     def __init__(self, guard: AddressGuard) -> None:
         self._guard = guard
@@ -196,7 +196,7 @@ class _Resolver(AbstractResolver):
         return allowed
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
@@ -213,7 +213,7 @@ def _blocked(host: str) -> BlockedAddressError:
 
 
 def _literal_address(url: ImageURL) -> str | None:
-    """The IP address in a URL's host, known without resolving a name."""
+    """Return the IP address that a URL has in place of a host name, if it has one."""
     name = url.host.removesuffix(".")
     return _LOOPBACK if name == "localhost" or name.endswith(".localhost") else url.address
 

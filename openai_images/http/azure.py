@@ -1,7 +1,7 @@
 """Azure: parses an endpoint's URL, builds request URLs, and chooses the key or token and its header.
 
-Invariants: the environment is a parameter, and only `ImagesClient.azure` reads AZURE_OPENAI_* in it: a base URL goes
-with OPENAI_API_KEY. An endpoint that is not recognized is rejected; its URL and the settings must agree.
+Invariants: the environment is a parameter, and only `ImagesClient.azure` reads AZURE_OPENAI_* in it; a client with a
+base URL reads OPENAI_API_KEY. An unknown form of endpoint is rejected; its URL and the settings must agree.
 Must not: send an OpenAI key to Azure, or any key to OpenAI's own host or over http to Azure.
 """
 
@@ -40,7 +40,7 @@ _LIKE: Final = (
     "or the target URI of an image deployment, and its only query may be api-version"
 )
 
-# From left to right: a gateway's prefix, Azure's own part (which gateways may leave out), and the kind of URL.
+# From left to right: a gateway's prefix, Azure's own part (which gateways may omit), and the kind of URL.
 _PATH: Final = re.compile(
     r"(?P<prefix>.*?)(?P<openai>/openai)?(?:(?P<v1>/v1)|/deployments/(?P<deployment>[^/]+))?"
 )
@@ -52,7 +52,7 @@ _VERSION: Final = re.compile(rf"(?:{_DATE.pattern}|[A-Za-z])[A-Za-z0-9._-]*")
 
 @frozen
 class AzureConfig:
-    """The Azure arguments of `ImagesClient.azure`; None is replaced by the environment's value."""
+    """The Azure arguments of `ImagesClient.azure`; the environment's value replaces None."""
 
     endpoint: str | None = None
     deployment: str | None = None
@@ -72,7 +72,7 @@ class AzureURLs:
 
     @property
     def base_url(self) -> str:
-        """The common beginning of its request URLs."""
+        """The common prefix of its request URLs."""
         if not self.classic:
             return f"{self.root}/v1"
         name = self.deployment
@@ -158,7 +158,7 @@ def _prefix_is_valid(path: re.Match[str], *, own: bool) -> bool:
 
 
 def _reconcile(name: str, in_endpoint: str | None, argument: str | None) -> str | None:
-    """Return the value from either or both; blank counts as missing. Raises `ConfigurationError` if they differ."""
+    """Return the value that is set; a blank one counts as missing. Raises `ConfigurationError` if they differ."""
     first, second = (in_endpoint or "").strip(), (argument or "").strip()
     if first and second and first != second:
         raise ConfigurationError(
@@ -179,7 +179,7 @@ def _quote_segment(
         UnicodeEncodeError,
     ):  # not a string (callers may be untyped), or half of a surrogate pair
         pass
-    raise error("the deployment's name cannot stand in a URL; see model= and deployment=")
+    raise error("the deployment's name cannot be part of a URL; check model= and deployment=")
 
 
 def _unusable(url: str, name: str, reason: str) -> ConfigurationError:
@@ -221,7 +221,7 @@ class AzureEndpoint(Endpoint):
     def from_config(
         cls, config: AzureConfig, headers: Mapping[str, str], env: Mapping[str, str]
     ) -> AzureEndpoint:
-        """Make it from arguments, with defaults of the environment. Raises `ConfigurationError`."""
+        """Make the endpoint from arguments, with defaults from the environment. Raises `ConfigurationError`."""
         name = "endpoint" if config.endpoint else "AZURE_OPENAI_ENDPOINT"
         endpoint = config.endpoint or env.get(name, "")
         if not endpoint.strip():
@@ -240,7 +240,7 @@ class AzureEndpoint(Endpoint):
         headers: Mapping[str, str],
         env: Mapping[str, str],
     ) -> AzureEndpoint:
-        """Make it from the settings of a client whose base URL is Azure's. Raises `ConfigurationError`."""
+        """Make the endpoint from the settings of a client whose base URL is Azure's. Raises `ConfigurationError`."""
         urls = parse_endpoint(base_url, "base_url", AzureConfig(), None)
         merged = merge_headers({name: value.strip() for name, value in account.items() if value}, headers)
         key = resolve_api_key(api_key, env.get("OPENAI_API_KEY"), merged, _NO_KEY)
@@ -255,7 +255,7 @@ class AzureEndpoint(Endpoint):
     def adapt(self, request: _Request) -> _Request:
         """Set the request's model to the deployment, or to None if the path names the deployment.
 
-        On the classic path a model in the body is not needed, and newer models were seen to fail with it.
+        The classic path needs no model in the body, and newer models were seen to fail with one.
         Raises `RequestInvalidError` if it names no deployment.
         """
         urls = self._urls
@@ -274,7 +274,7 @@ class AzureEndpoint(Endpoint):
 def _credential(
     config: AzureConfig, env: Mapping[str, str], headers: Mapping[str, str]
 ) -> tuple[ApiKey | TokenProvider | None, str]:
-    """Return the key or token, and its header; an environment's token precedes its key, as in the official client."""
+    """Return the key or token, and its header; the environment's token wins over its key, as in the official client."""
     provider = config.token_provider
     if provider is not None:
         if config.api_key is not None:
@@ -282,7 +282,7 @@ def _credential(
         if not callable(provider):  # pyright: ignore[reportUnnecessaryComparison]  callers may be untyped
             raise ConfigurationError(
                 f"token_provider must be a function that returns the token, not {type(provider).__name__}; "
-                "azure-identity's get_bearer_token_provider makes one of a credential"
+                "azure-identity's get_bearer_token_provider makes one from a credential"
             )
         return provider, "Authorization"
     token = env.get("AZURE_OPENAI_AD_TOKEN", "").strip()

@@ -1,9 +1,9 @@
-"""Reads bodies off their connections: `BodyReader` those of responses, and `read_image` a download into a sink.
+"""Reads bodies from their connections: `BodyReader` reads responses, `read_image` a download into a sink.
 
-Invariants: a read returns what has arrived, in the middle of an image up to `delay` seconds later than it could; a
-connection that is no longer this response's, or that somebody else paused, is not touched. Of a download the bytes
-decide whether it is an image, not its headers; its size and the seconds without a byte are limited.
-Must not: hold more than a chunk; decompress a download, as a small body may become endless.
+Invariants: a read returns what has arrived, in the middle of an image up to `delay` seconds later; a connection that no
+longer belongs to this response, or that other code paused, is not touched. The bytes, not the headers, decide whether a
+download is an image; its size and the seconds without a byte are limited.
+Must not: hold more than a chunk; decompress a download, because a small body may expand without limit.
 """
 
 from __future__ import annotations
@@ -27,34 +27,38 @@ READ_BYTES = 256 * 1024
 """Maximum bytes per read, as asyncio receives them. aiohttp may buffer three; joining them would double the memory."""
 
 _ENOUGH = 64 * 1024
-"""Bytes of a read after which the next one is not delayed: so many would soon fill the socket's buffer."""
+"""Bytes of a read after which the next read is not delayed: at this rate the socket's buffer would soon be full."""
 
 _MANY = 4
-"""Open bodies beyond which each receives less at a time, so that the event loop does not stall for all of them."""
+"""With more open bodies than this each receives less at a time, so that one read does not delay all the others."""
 
 _RECEIVED, _RECEIVED_SLOWLY = 256 * 1024, 120 * 1024
-"""Bytes for which the transport allocates memory at each `recv`. glibc maps 128 KB and more anew each time."""
+"""Bytes that the transport allocates for each `recv`. glibc maps new memory for 128 KB and more each time."""
 
 _TLS_RECORD = 16 * 1024
-"""The largest record: asyncio's TLS layer would allocate 256 KB for each."""
+"""The size of the largest TLS record; asyncio's TLS layer would allocate 256 KB for each."""
 
 _LARGE = 256 * 1024
-"""Bytes of a body from which on memory is worth keeping for the next one."""
+"""Bytes of a body from which its memory is kept for the next one."""
 
 _QUIET = 10.0
-"""Seconds without an open body after which the memory of earlier ones goes back to the system."""
+"""Seconds without an open body after which kept memory is returned to the system."""
 
-_NO_FLOW_CONTROL = (AttributeError, NotImplementedError, RuntimeError)  # what transports without it raise
+_NO_FLOW_CONTROL = (
+    AttributeError,
+    NotImplementedError,
+    RuntimeError,
+)  # raised by transports without flow control
 
 _is_paused = attrgetter("_protocol._reading_paused")
 _private = attrgetter("_buffer", "_buffer_offset", "_cursor", "_size", "_timer", "_protocol._reading_paused")
 
 
 class _LightContent(aiohttp.StreamReader):
-    """A body without the ends of its HTTP chunks, which only `readchunk` needs.
+    """A body that does not record the ends of its HTTP chunks, which only `readchunk` needs.
 
-    aiohttp (3.14) records each end, and resumes the parser after each chunk that is read although nothing was paused:
-    for chunks of 16 KB that costs more than their bytes.
+    aiohttp (3.14) records each end, and resumes the parser after each chunk although nothing was paused: for chunks of
+    16 KB that costs more than reading them.
     """
 
     __slots__ = ()
@@ -80,7 +84,7 @@ class _LightContent(aiohttp.StreamReader):
 
 
 def _lighten(content: aiohttp.StreamReader) -> aiohttp.StreamReader:
-    """Return the body, now cheaper to read if it is one of aiohttp's own and has what that needs."""
+    """Return the body, made cheaper to read if it is aiohttp's own and has the expected attributes."""
     if type(content) is aiohttp.StreamReader:
         with suppress(AttributeError, TypeError):
             _private(content)
@@ -89,7 +93,7 @@ def _lighten(content: aiohttp.StreamReader) -> aiohttp.StreamReader:
 
 
 class OpenBodies:
-    """The open bodies of a client; the memory of large ones is kept for the next until there was none for a while."""
+    """The open bodies of a client; the memory of large ones is kept until none was open for `_QUIET` seconds."""
 
     def __init__(self) -> None:
         self._readers: WeakSet[BodyReader] = WeakSet()
@@ -100,18 +104,18 @@ class OpenBodies:
         return len(self._readers)
 
     def add(self, reader: BodyReader) -> None:
-        """Add one that was opened."""
+        """Add a body that was opened."""
         heap.adapt_to_images()
         self._readers.add(reader)
 
     def discard(self, reader: BodyReader) -> None:
-        """Remove one that is closed. Idempotent."""
+        """Remove a body that was closed. Idempotent."""
         self._readers.discard(reader)
         self._freed_large = self._freed_large or reader.is_large
         if self._freed_large and not self._readers:
             if self._timer is not None:
                 self._timer.cancel()
-            with suppress(RuntimeError):  # no loop runs any more
+            with suppress(RuntimeError):  # the loop has ended
                 loop = asyncio.get_running_loop()
                 self._timer = loop.call_later(_QUIET, self._give_back, loop)
 
@@ -125,7 +129,7 @@ class BodyReader:
     """Reads one body: `read` until it returns b"", `buffered` after an error, and `close`."""
 
     def __init__(self, response: aiohttp.ClientResponse, open_bodies: OpenBodies) -> None:
-        """Join the `open_bodies` until it is closed."""
+        """Add this body to `open_bodies` until it is closed."""
         self._response = response
         self._content = _lighten(response.content)
         self._open_bodies = open_bodies
@@ -141,14 +145,14 @@ class BodyReader:
         if tls is not None:
             with suppress(AttributeError):
                 tls.max_size = _TLS_RECORD
-            # Below TLS if it can be reached: what the TLS layer has read is lost if the connection is reset meanwhile.
+            # Below TLS if possible: data in the TLS layer would be lost if the connection is reset during the pause.
             self._transport = getattr(tls, "_transport", self._transport)
 
     async def read(self, nbytes: int = READ_BYTES, *, delay: float = 0.0) -> bytes:
         """Return the next bytes, at most `nbytes`; b"" at the end.
 
-        If the last read was a small one, reading pauses for `delay` seconds while more arrives: to wake up for each
-        packet costs many times as much as its bytes.
+        After a small read, reading pauses for `delay` seconds while more arrives: waking up for each packet costs many
+        times as much as reading its bytes.
         """
         chunk = self._content.read_nowait(nbytes)
         self.waited = not chunk
@@ -162,17 +166,17 @@ class BodyReader:
 
     @property
     def is_large(self) -> bool:
-        """Whether it holds images so large that the memory of earlier ones is worth keeping for them."""
+        """Whether the body is so large that its memory is kept for the next one."""
         return self._total > _LARGE
 
     @property
     def at_end(self) -> bool:
-        """Whether all was read."""
+        """Whether the whole body was read."""
         return self._content.at_eof() and self._content.exception() is None
 
     def buffered(self) -> bytes:
-        """Return data received before the error: aiohttp keeps it when it raises, and it may complete a paid image."""
-        # A private method of aiohttp, as there is no public one that does not raise; without it the data is lost.
+        """Return data received before the error, which aiohttp keeps: it may complete a paid image."""
+        # A private method of aiohttp: the public ones raise, and the data would be lost.
         read_nowait: Callable[[int], bytes] | None = getattr(self._content, "_read_nowait", None)
         return b"" if read_nowait is None else read_nowait(READ_BYTES)
 
@@ -184,18 +188,18 @@ class BodyReader:
         self._response.close()
 
     def _before_wait(self, transport: Any, delay: float) -> None:
-        """Adapt to how fast the last bytes came: how much is received at a time, and when."""
+        """Adapt the size and the time of the next receive to the speed of the last one."""
         is_slow = self._nbytes < _ENOUGH
         max_size = _RECEIVED_SLOWLY if is_slow or len(self._open_bodies) > _MANY else _RECEIVED
         if max_size != self._max_size:
             self._max_size = max_size
-            with suppress(AttributeError):  # as of asyncio's own transports for sockets
+            with suppress(AttributeError):  # an attribute of asyncio's own socket transports
                 transport.max_size = max_size
         if is_slow and self._nbytes and delay > 0:
             self._pause(transport, delay)
 
     def _pause(self, transport: asyncio.ReadTransport, delay: float) -> None:
-        """Leave what arrives in the socket for a moment."""
+        """Leave arriving data in the socket's buffer for `delay` seconds."""
         with suppress(*_NO_FLOW_CONTROL):
             if transport.is_reading():
                 transport.pause_reading()
@@ -209,7 +213,7 @@ def _resume(transport: asyncio.ReadTransport) -> None:
 
 
 SILENCE = 60.0
-"""Seconds without a byte before a download is retried, unless `Timeouts.idle` is set: files need no generating."""
+"""Seconds without a byte after which a download is retried, unless `Timeouts.idle` is set: a file already exists."""
 
 _HEAD = 12  # bytes that identify most image formats
 _UNTIL_CLEAR = 4096  # an SVG may begin with a long comment
@@ -231,7 +235,7 @@ async def read_image(
 ) -> None:
     """Write the image to the sink; `drain` is awaited after each chunk. Raises `FetchError`."""
     if response.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
-        raise FetchError("it is compressed, although that was not requested", status=response.status)
+        raise FetchError("it is compressed, which was not requested", status=response.status)
     if (response.content_length or 0) > bounds.nbytes:
         raise _too_large(bounds)
     start, is_image = b"", False
@@ -279,7 +283,7 @@ def _begins_image(start: bytes, response: aiohttp.ClientResponse) -> bool:
 
 def _not_an_image(response: aiohttp.ClientResponse) -> FetchError:
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip()[:60] or "no content type"
-    return FetchError(f"what was downloaded is not an image ({kind})", status=response.status)
+    return FetchError(f"the downloaded file is not an image ({kind})", status=response.status)
 
 
 def _too_large(bounds: Bounds) -> FetchError:

@@ -2,8 +2,8 @@
 
 Invariants: the package's own session sends no cookies; credentials go only to the API's own origin, and not after a
 redirect to another one. Every redirect is checked like the first URL. A transient failure is retried by the client's
-policy. An image counts when it is complete by its own bytes.
-Must not: send the generating request again, which is paid for.
+policy. An image counts only if its own bytes show that it is complete.
+Must not: send the paid generation request again.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _PERMANENT = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprint
 
 
 class ImageDownloader:
-    """Fetches remote images with the settings of one client."""
+    """Downloads images with the settings of one client."""
 
     def __init__(  # noqa: PLR0913
         self,
@@ -65,7 +65,7 @@ class ImageDownloader:
         timing: Timing,
         max_bytes: int,
     ) -> None:
-        """An image may have up to `max_bytes`."""
+        """Limit images to `max_bytes`."""
         self.max_bytes = max_bytes
         self._endpoint = endpoint
         self._retry = retry
@@ -111,7 +111,7 @@ class ImageDownloader:
                 error.attempts = attempts
                 _log.debug("download attempt %d of %s: %s", attempts, display_url(image_url.url), error)
                 if self._direct.close_count > close_count:
-                    raise FetchError("the client was closed meanwhile") from None
+                    raise FetchError("the client was closed during the download") from None
                 await self._wait(error)
             except BaseException:
                 sink.discard()
@@ -176,7 +176,7 @@ class ImageDownloader:
         try:
             api_headers, _ = await self._endpoint.headers()
         except Exception as error:  # noqa: BLE001
-            # Any error: the image is paid for, and its URL must not be lost.
+            # For any error: the image is paid for, and its URL must not be lost.
             raise FetchError(f"the key for it could not be obtained ({type(error).__name__})") from None
         return merge_headers(
             {name: value for name, value in api_headers.items() if name.lower() not in _POST_HEADERS},
@@ -232,7 +232,7 @@ def _api_url(base: str) -> ImageURL | None:
 
 
 def _connect_failure(error: Exception, url: ImageURL) -> FetchError:
-    """Return the error of a request that got no response."""
+    """Return the error for a request that got no response."""
     inner = getattr(error, "os_error", error)
     if isinstance(inner, BlockedAddressError):
         return FetchError(f"{display_url(url.url)} is not contacted: {inner.strerror}")

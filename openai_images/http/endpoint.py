@@ -31,8 +31,8 @@ _NO_KEY: Final = (
     "such as api_key='none')"
 )
 _QUOTED: Final = (
-    "the API key (or token) is in quotation marks, which are sent as part of it; remove them where it comes from "
-    "(an env file read by Docker and %set_env in notebooks keep them)"
+    "the API key (or token) is in quotation marks, which would be sent as part of it; remove them in its source "
+    "(Docker's env files and %set_env in notebooks keep them)"
 )
 _QUOTATION_MARKS: Final = (
     "\"'`\u00b4\u00ab\u00bb\u2018\u2019\u201a\u201c\u201d\u201e\u2039\u203a\u300c\u300d\uff02\uff07"
@@ -63,7 +63,7 @@ class Endpoint:
     _headers: Mapping[str, str]
     _api_key: ApiKey | TokenProvider | None
     default_model: str | None = field(default=None, kw_only=True)
-    """For requests that name no model, where neither the client does."""
+    """The model of requests for which neither the request nor the client names one."""
 
     is_azure: ClassVar[bool] = False
     """Whether this is Azure's service, which retires models on its own dates."""
@@ -77,7 +77,7 @@ class Endpoint:
     def secrets(self) -> tuple[str, ...]:
         """Texts that no error may contain, even if a server echoes them: a key, and the values of the caller's headers.
 
-        A key that a function gives is not among them.
+        A key from a function is not included.
         """
         key = (self._api_key,) if isinstance(self._api_key, str) else ()
         return (*key, *self._headers.values(), *credentials(self._headers))
@@ -110,7 +110,7 @@ class Endpoint:
             key = await key
         if not isinstance(key, str):
             raise ConfigurationError(
-                f"the function that should return the key or token gave {type(key).__name__}; it should be text"
+                f"the function for the key or token returned {type(key).__name__}; it should return text"
             )
         return strip_api_key(key)
 
@@ -159,7 +159,7 @@ def parse_base_url(url: str) -> str:
 
 
 def _suggestion(url: str) -> str:
-    """Return the end of an error about an address without scheme: the whole address that was probably meant."""
+    """Return the advice for an address without a scheme: the complete address that was probably meant."""
     if "://" in url or any(mark in url for mark in "?#@"):
         return ""
     host = url.lstrip("/").partition("/")[0]
@@ -192,14 +192,14 @@ def resolve_api_key(
 
 
 def strip_api_key(key: str) -> str:
-    """Remove white space around the key, which files and environments add. Raises `ConfigurationError`."""
+    """Remove the white space that files and environments add around a key. Raises `ConfigurationError`."""
     clean = key.strip()
     if clean and (clean[0] in _QUOTATION_MARKS or clean[-1] in _QUOTATION_MARKS):
         raise ConfigurationError(_QUOTED)
     if not clean or not clean.isascii() or not clean.isprintable() or " " in clean:
         raise ConfigurationError(
-            "the API key (or token) holds characters no key has (spaces, line breaks, beyond ASCII); "
-            "see where it comes from"
+            "the API key (or token) has characters that no key has (spaces, line breaks, non-ASCII); "
+            "check its source"
         )
     return clean
 

@@ -1,7 +1,7 @@
 """`open_file`: a file of the API, read chunk by chunk.
 
-Invariants: no exception of aiohttp leaves this module; nothing is billed for a GET, so each of its failures is safe to
-resend. The seconds without a byte are limited, the size is not: a file may have gigabytes.
+Invariants: no exception of aiohttp leaves this module; a GET is not billed, so every failure is safe to resend. The
+seconds without a byte are limited, the size is not: a file may have gigabytes.
 Must not: hold more than a chunk, follow redirects with the key, or retry.
 """
 
@@ -34,7 +34,7 @@ class FileDownload:
 
     @property
     def is_continued(self) -> bool:
-        """Whether it begins where it was asked to, and not at the file's start."""
+        """Whether the body begins at the requested byte, not at the file's start."""
         return self.status == _PARTIAL
 
     async def read(self) -> bytes:
@@ -49,7 +49,7 @@ class FileDownload:
             raise annotate(APIConnectionError(msg), {"safe_to_resend": True}) from cause(error)
 
     async def read_error(self) -> bytes:
-        """Return the body of an error response, as far as it arrives."""
+        """Return the part of an error response's body that arrives."""
         body = bytearray()
         try:
             while len(body) < _ERROR_BODY_BYTES and (chunk := await self.read()):
@@ -59,7 +59,7 @@ class FileDownload:
         return bytes(body[:_ERROR_BODY_BYTES])
 
     def close(self) -> None:
-        """Close the connection, unless all was read. Idempotent."""
+        """Close the connection, unless the whole body was read. Idempotent."""
         self._wait.cancel()
         self._body.close()
 
@@ -67,7 +67,7 @@ class FileDownload:
 async def open_file(
     url: str, headers: Mapping[str, str], transport: Transport, timeouts: Timeouts, start: int = 0
 ) -> FileDownload:
-    """Ask for a file from byte `start` on; the server may send all of it. Raises `ImagesError`."""
+    """Request a file from byte `start` on; the server may send the whole file. Raises `ImagesError`."""
     session = await transport.sessions.get()
     proxy = transport.proxy or transport.sessions.proxy_for(url)
     silence = timeouts.first_byte or timeouts.idle or SILENCE
@@ -81,7 +81,7 @@ async def open_file(
                 ssl=transport.ssl,
                 proxy=proxy,
                 timeout=connect_timeout(timeouts.connect),
-                raise_for_status=False,  # the caller's session may set it, which hides the error body
+                raise_for_status=False,  # True in the caller's session would hide the error body
             )
     except FAILURES as error:
         if wait.expired:

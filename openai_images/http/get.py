@@ -1,7 +1,7 @@
-"""`get`: one GET of a small document of the API, read whole.
+"""`get`: one GET of a small document of the API.
 
-Invariants: no exception of aiohttp leaves this module; nothing is billed for a GET, so each of its failures is safe to
-resend; the body has at most `MAX_BYTES`, and all of it arrives within `Timeouts.total`.
+Invariants: no exception of aiohttp leaves this module; a GET is not billed, so every failure is safe to resend; the
+body has at most `MAX_BYTES` and is complete within `Timeouts.total`.
 Must not: follow redirects with the key, or retry.
 """
 
@@ -25,7 +25,7 @@ from openai_images.http.transport import Transport, connect_timeout
 from openai_images.models.options import Timeouts
 
 MAX_BYTES: Final = 4 * 1024 * 1024
-"""The longest document: a router's list of all models of the world has about 1 MB, one of 100 batches 0.1 MB."""
+"""The longest document. A router's list of all models has about 1 MB, a list of 100 batches 0.1 MB."""
 
 
 class Document(NamedTuple):
@@ -37,7 +37,7 @@ class Document(NamedTuple):
 
 
 async def get(url: str, headers: Mapping[str, str], transport: Transport, timeouts: Timeouts) -> Document:
-    """Return the response, whatever its status.
+    """Return the response, of any status.
 
     Raises `ConfigurationError`, `APIConnectionError`, `APITimeoutError` and `ResponseTooLargeError`.
     """
@@ -54,7 +54,7 @@ async def get(url: str, headers: Mapping[str, str], transport: Transport, timeou
                 ssl=transport.ssl,
                 proxy=proxy,
                 timeout=connect_timeout(timeouts.connect),
-                raise_for_status=False,  # the caller's session may set it, which hides the error body
+                raise_for_status=False,  # True in the caller's session would hide the error body
             )
             transport.sessions.track(response)
             return Document(response.status, response.headers, await _read(response))

@@ -1,7 +1,7 @@
 """Request bodies: track when the first and the last byte are sent, and which timer runs.
 
 Invariants: before the first byte nothing can have been executed; after it the outcome is unknown, unless an upload was
-cut off. The timer "first_byte" begins after the last chunk, "total" with the first.
+incomplete. The timer "first_byte" begins after the last chunk, "total" with the first.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from openai_images.wire.requests import Base64Source, CompositeBody, ImageReader
 
 
 class RequestProgress:
-    """The body of one attempt, how far it is sent, and the timer around it."""
+    """The body of one attempt, how much of it is sent, and the timer that runs."""
 
     def __init__(self, body: bytes | CompositeBody, timeouts: Timeouts, timing: Timing) -> None:
         self.wait = WaitTimer()
         self.answered = False
-        """Whether the response has begun: then its reader moves the timer, although an upload may still be written."""
+        """Whether the response has begun: then its reader moves the timer, even while the upload continues."""
         self.timer, self.seconds = "total", timeouts.total
         self._timeouts = timeouts
         self._timing = timing
@@ -45,7 +45,7 @@ class RequestProgress:
 
     @property
     def may_be_executed(self) -> bool:
-        """Whether the server may have the whole request."""
+        """Whether the server may have the complete request."""
         return self.started and not self.body.cut
 
     @property
@@ -78,7 +78,7 @@ class RequestProgress:
 def earlier_timeout(
     name: str, seconds: float | None, other: str, other_seconds: float | None
 ) -> tuple[str, float | None]:
-    """Return the timer that runs out first, and its seconds; None is never."""
+    """Return the timer that runs out first, and its seconds; None means no limit."""
     if seconds is None or (other_seconds is not None and other_seconds < seconds):
         return other, other_seconds
     return name, seconds
@@ -99,7 +99,7 @@ class BytesBody(bytes):
         return instance
 
     def __reduce__(self) -> tuple[type[bytes], tuple[bytes]]:
-        """A copy is plain bytes: the progress belongs to one task."""
+        """Copy as plain bytes: the progress belongs to one task."""
         return bytes, (bytes(self),)
 
 
@@ -126,7 +126,7 @@ _CHUNK = 384 * 1024
 
 
 class UploadBody(Payload):
-    """A body with images, sent in chunks; `cut` says that sending began and did not finish."""
+    """A body with images, sent in chunks; `cut`: sending began and did not finish."""
 
     _value: CompositeBody
 
@@ -139,14 +139,14 @@ class UploadBody(Payload):
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> NoReturn:
         """Raise TypeError: the body is not in memory."""
-        raise TypeError(f"a body in pieces is not decoded as {encoding}, {errors}")
+        raise TypeError(f"a body in pieces cannot be decoded as {encoding}, {errors}")
 
     def __deepcopy__(self, memo: object) -> bytes:
-        """Return all of it as bytes: libraries that record requests, such as vcrpy, copy bodies."""
+        """Return the whole body as bytes: libraries that record requests, such as vcrpy, copy bodies."""
         return b"".join(map(_read_piece, self._value.pieces))
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        """Write all of it."""
+        """Write the whole body."""
         await self.write_with_length(writer, None)
 
     async def write_with_length(
@@ -154,7 +154,7 @@ class UploadBody(Payload):
         writer: AbstractStreamWriter,
         content_length: int | None,  # noqa: ARG002  the length is known already
     ) -> None:
-        """Write all of it; after an error abort the connection, as a partial body is useless."""
+        """Write the whole body; after an error abort the connection, because a partial body is useless."""
         if await is_open(writer):
             self._progress.mark_started()
             self.cut = True
@@ -169,7 +169,7 @@ class UploadBody(Payload):
             self._progress.mark_sent()
             await self._write(last, writer)
         except BaseException:
-            # close() would wait for a server that may have stopped reading.
+            # Not close(), which would wait for a server that may have stopped reading.
             if transport is not None:
                 transport.abort()
             raise
@@ -186,7 +186,7 @@ class UploadBody(Payload):
         else:
             failure = APIConnectionError(
                 f"the connection broke while the images were being sent ({description}), so the request cannot have "
-                "run; a server that takes no body of this size, or no such key, may break it too"
+                "run; a server that rejects the body's size or the key may also break it"
             )
         failure.safe_to_resend = True
         return failure
@@ -206,7 +206,7 @@ class UploadBody(Payload):
                 read = partial(read_exactly, reader, min(_CHUNK, source.nbytes - start))
                 chunk = await asyncio.to_thread(read) if source.blocks else read()
                 await writer.write(pybase64.b64encode(chunk) if encode else chunk)
-        except RequestInvalidError as error:  # kept, as aiohttp replaces it by its own
+        except RequestInvalidError as error:  # kept, because aiohttp replaces it by its own error
             self._failure = str(error)
             raise
         finally:
@@ -237,7 +237,7 @@ def read_exactly(reader: ImageReader, count: int) -> bytes | memoryview:
                     "an image became shorter while it was being sent, so the request cannot have run; send it again"
                 )
             chunk = b"".join((chunk, more))
-    except (OSError, ValueError) as error:  # ValueError: a file that was closed meanwhile
+    except (OSError, ValueError) as error:  # ValueError: the file was closed
         raise RequestInvalidError(
             f"an image could not be read while it was being sent ({error}), so the request cannot have run"
         ) from error

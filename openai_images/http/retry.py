@@ -1,8 +1,8 @@
-"""What a failure means: the one table of aiohttp's exceptions; and `decide`: whether to send again, and when.
+"""The only table of aiohttp's exceptions, and `decide`: whether and when to send a request again.
 
-Invariants: pure; no text holds a header, a password or bytes of the response. A request is sent again only if it
-provably was not executed (`error.safe_to_resend`), or if the user opted in and the outcome is unknown. A 429 for the
-rate uses up no attempt but is limited in time. Moderation, quota and invalid requests are never sent again.
+Invariants: pure; no text has a header, a password or bytes of the response. A request is sent again only if it provably
+was not executed (`error.safe_to_resend`), or if the outcome is unknown and the user opted in. A 429 for the rate uses
+no attempt but is limited in time. Moderation, quota and invalid requests are never sent again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from openai_images.errors import (
 from openai_images.models.options import RetryPolicy, Timeouts
 from openai_images.wire.redaction import redact
 
-_NOT_SENT: tuple[tuple[type[Exception], str], ...] = (  # the first that fits
+_NOT_SENT: tuple[tuple[type[Exception], str], ...] = (  # the first match counts
     (aiohttp.ClientConnectorDNSError, "the host name could not be resolved; check base_url and the network"),
     (
         aiohttp.ClientProxyConnectionError,
@@ -54,14 +54,14 @@ _UNKNOWN = (
 
 
 class RetryDelay(NamedTuple):
-    """Send again after `seconds`; with `everyone` the wait is for all requests, as they share the limit."""
+    """Send again after `seconds`; with `everyone` all requests wait, because they share the limit."""
 
     seconds: float
     everyone: bool
 
 
 class RetryState(NamedTuple):
-    """What a call has used up: retries, 429 responses, and the seconds waited for those."""
+    """The retries and 429 responses of a call, and the seconds that it waited for 429s."""
 
     retries: int = 0
     refusals: int = 0
@@ -78,7 +78,8 @@ def decide(error: ImagesError, policy: RetryPolicy, state: RetryState, jitter: f
     """Return when to send again after this error; None for never. `jitter` (0 to 1) spreads the waits of clients."""
     retry_after = error.retry_after if isinstance(error, APIStatusError) else None
     if isinstance(error, RateLimitError) and error.safe_to_resend:
-        # The server's value is used twice, then it is a minimum: repeating "1ms" for a minute is 60,000 requests.
+        # The server's value is used twice, then only as a minimum: repeating "1ms" for a minute would be 60,000
+        # requests.
         minimum = backoff(state.refusals - 2, jitter) if state.refusals >= 2 else 0.0
         seconds = max(retry_after, minimum) if retry_after else backoff(state.refusals, jitter)
         return (
@@ -94,7 +95,7 @@ def decide(error: ImagesError, policy: RetryPolicy, state: RetryState, jitter: f
 
 
 def backoff(previous_waits: int, jitter: float) -> float:
-    """Return the seconds of the next wait: doubling from half a second, up to a quarter less by `jitter`."""
+    """Return the seconds of the next wait: doubling from half a second, reduced by up to a quarter by `jitter`."""
     return min(_FIRST_DELAY * 2.0 ** min(previous_waits, 10), _LONGEST_DELAY) * (1 - jitter / 4)
 
 
@@ -125,7 +126,7 @@ def timed_out(timer: str, seconds: float | None) -> TimeoutOutcomeUnknownError:
 
 
 def not_sent(error: Exception, timeouts: Timeouts) -> ImagesError:
-    """Return the error of a request of which nothing was sent."""
+    """Return the error for a request that was not sent."""
     if isinstance(error, aiohttp.InvalidURL):
         return ConfigurationError(
             "base_url is not a URL that can be sent to; it should look like https://host/v1"
@@ -133,8 +134,8 @@ def not_sent(error: Exception, timeouts: Timeouts) -> ImagesError:
     # aiohttp's exception for a bad certificate is a ValueError too.
     if isinstance(error, ValueError) and not isinstance(error, aiohttp.ClientError):
         return ConfigurationError(
-            "the request cannot be sent as it is set up; check headers= for line breaks, proxy=, and that the session "
-            "brings no credentials of its own"
+            "the request cannot be sent with these settings; check headers= for line breaks, proxy=, and that the "
+            "session has no credentials of its own"
         )
     failure: APIConnectionError
     if isinstance(error, TimeoutError):
@@ -164,7 +165,7 @@ def cause(error: Exception) -> Exception | None:
     unsafe = (ValueError, aiohttp.ClientResponseError, aiohttp.ClientPayloadError)
     if isinstance(error, unsafe) and not isinstance(error, aiohttp.ClientSSLError):
         return None
-    # aiohttp's frames hold the request's headers, and error reporters show the locals of frames.
+    # aiohttp's frames have the request's headers, and error reporters show local variables.
     return error.with_traceback(None)
 
 
@@ -179,7 +180,7 @@ class FetchError(Exception):
 
 
 class TransientFetchError(FetchError):
-    """A failure that may not happen again; `seconds` is the wait that the server asked for."""
+    """A failure that may not happen again; `seconds` is the wait that the server requested."""
 
     def __init__(self, reason: str, *, status: int | None = None, seconds: float | None = None) -> None:
         super().__init__(reason, status=status)

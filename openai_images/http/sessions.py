@@ -1,10 +1,9 @@
 """`SessionPool`: an aiohttp session for each event loop, the options of its sockets, and the proxies of requests.
 
-Invariants: an external session is used and never closed. The package's own one is closed by `aclose`, or with its
-loop: `asyncio.run` closes the loop's async generators, and one of them holds the session. TCP keep-alive is on: an
-image takes minutes without a byte, and NAT gateways drop silent connections (AWS after 350 s). A kept connection is
-checked before the first byte of a request is sent. A proxy that aiohttp cannot use is rejected before anything is
-sent, and no message contains a proxy's address, which may hold a password.
+Invariants: the caller's session is never closed; the package's own is closed by `aclose` or with its loop (an async
+generator holds it, and `asyncio.run` closes those). TCP keep-alive is on: an image takes minutes without a byte, and
+NAT gateways drop silent connections (AWS after 350 s). A reused connection is checked before a request is sent. A proxy
+that aiohttp cannot use is rejected before; no message has a proxy's address, which may contain a password.
 Must not: use aiohttp's `trust_env`, which also takes passwords from ~/.netrc.
 """
 
@@ -37,14 +36,14 @@ class _Limits(TypedDict):
 
 
 HEAD_LIMITS: Final = _Limits(max_line_size=64 * 1024, max_field_size=64 * 1024)
-"""For the package's own sessions: gateways send headers (policies, echoed prompts) over aiohttp's 8,190 bytes."""
+"""For the package's own sessions: gateways send headers (policies, echoed prompts) above aiohttp's 8,190 bytes."""
 
 _TURNS = 4
-"""Loop iterations to notice a closed connection: asyncio needs two. TLS sockets are readable without that, too."""
+"""Loop iterations until a closed connection is noticed: asyncio needs two. Open TLS sockets may be readable, too."""
 
 
 async def is_open(writer: AbstractStreamWriter) -> bool:
-    """Whether the connection still seems open, so that a request written now would be sent."""
+    """Whether the connection still seems open, so that a request can be sent on it."""
     for _ in range(_TURNS):
         if not isinstance(writer, StreamWriter):
             return True
@@ -113,8 +112,8 @@ class SessionPool:
         """Use the `external` session or `make` sessions; `trust_env` uses its proxies. Raises `ConfigurationError`."""
         if not isinstance(external, aiohttp.ClientSession | None):
             raise ConfigurationError(
-                f"session= must be an aiohttp.ClientSession, not {_class_name(external)}; what wraps one cannot be "
-                "used, and retries are made by the client itself (retry=RetryPolicy(…))"
+                f"session= must be an aiohttp.ClientSession, not {_class_name(external)}; a wrapper cannot be used, "
+                "and the client makes retries itself (retry=RetryPolicy(…))"
             )
         self.external = external
         self._trust_env = trust_env
@@ -171,7 +170,7 @@ class SessionPool:
         return self._proxies[url]
 
     def track(self, response: aiohttp.ClientResponse) -> None:
-        """Close this response with its session: otherwise its reader waits forever (aiohttp 3.14)."""
+        """Close this response when its session closes: otherwise its reader waits forever (aiohttp 3.14)."""
         owned = self._owned.get(asyncio.get_running_loop())
         if owned is not None:
             owned.responses.add(response)
@@ -182,7 +181,7 @@ class SessionPool:
 
     async def _drop_dead(self) -> None:
         """Remove sessions whose loop ended without closing its generators; their sockets are closed already."""
-        for loop in list(self._owned):  # a copy: other threads' loops come and go meanwhile
+        for loop in list(self._owned):  # a copy: other threads add and remove loops
             owned = self._owned.pop(loop, None) if loop.is_closed() else None
             if owned is not None:
                 with contextlib.suppress(RuntimeError):
@@ -190,7 +189,7 @@ class SessionPool:
 
 
 def _new_session() -> aiohttp.ClientSession:
-    # No limit: the limiter has one, and waiting for a connection would count as connecting.
+    # No limit: the limiter has one, and waiting for a free connection would count as time to connect.
     connector = aiohttp.TCPConnector(limit=0, socket_factory=keepalive_socket, keepalive_timeout=KEPT_SECONDS)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), **HEAD_LIMITS)
 
@@ -224,13 +223,13 @@ def parse_proxy(proxy: object, setting: str = "proxy=") -> str | None:
     scheme = url.partition("://")[0].lower()
     if scheme.startswith("socks"):
         raise ConfigurationError(
-            f"{setting} names a SOCKS proxy, which aiohttp cannot speak to; nothing was sent. Name an HTTP proxy (many "
-            "SOCKS programs have one at another port), or pass session=aiohttp.ClientSession(connector=…) with a "
-            "connector that speaks SOCKS"
+            f"{setting} names a SOCKS proxy, which aiohttp does not support; nothing was sent. Name an HTTP proxy "
+            "(many SOCKS programs have one at another port), or pass session=aiohttp.ClientSession(connector=…) with a "
+            "connector that supports SOCKS"
         )
     if scheme not in _PORTS or not _names_host(url):
         raise ConfigurationError(
-            f"{setting} names no proxy that can be used; nothing was sent. It should look like http://host:port or "
+            f"{setting} names no valid proxy; nothing was sent. It should look like http://host:port or "
             "http://user:password@host:port, special characters of the password percent-encoded"
         )
     return url

@@ -2,8 +2,7 @@
 
 Invariants: no exception of aiohttp leaves this module: before the request is sent it is an `APIConnectionError` that
 is safe to resend, afterwards an `OutcomeUnknownError`. Every wait has a timer of the package's own (aiohttp's
-`sock_read` does not fire after a malformed chunk, seen in 3.14), which runs while the client waits and not while the
-caller's code does.
+`sock_read` does not fire after a malformed chunk, seen in 3.14), which stops while the caller's code runs.
 Must not: read lines (an image is one line, and aiohttp rejects long ones), or follow redirects with the key.
 """
 
@@ -33,8 +32,8 @@ from openai_images.wire.response import chunk_end
 
 _ERROR_BODY_BYTES = 128 * 1024
 _ERROR_BODY_SECONDS = 10.0
-"""How much of an error body is read (parsing and redacting it blocks the loop for about 0.2 microseconds a byte), and
-for how long: the status is known already, the body only explains it."""
+"""Limits for reading an error body: bytes (parsing and redacting block the loop for about 0.2 microseconds a byte), and
+seconds. The status is already known, the body only explains it."""
 
 _YIELD_INTERVAL = 0.005
 """Seconds of decoding after which other tasks run."""
@@ -64,7 +63,7 @@ class Transport:
     ) -> Response:
         """Send the request and wait for the response headers; the caller must `close` the response.
 
-        `watch` is given its progress, before it is sent. Raises `ConfigurationError`, `APIConnectionError` and
+        `watch` is called with its progress before it is sent. Raises `ConfigurationError`, `APIConnectionError` and
         `APITimeoutError`, the latter two also as `OutcomeUnknownError` once the request was sent.
         """
         session = await self.sessions.get()
@@ -75,7 +74,7 @@ class Transport:
             except FAILURES:
                 if not progress.is_stale:
                     raise
-                # The kept connection was closed; the loop has meanwhile noticed all other closed ones too.
+                # The reused connection was closed; by now the loop has also noticed all other closed ones.
                 watch(progress := RequestProgress(request.body, timeouts, self._timing))
                 response = await self._post(session, request, progress, timeouts)
         except FAILURES as error:
@@ -108,13 +107,13 @@ class Transport:
                 ssl=self.ssl,
                 proxy=self.proxy or self.sessions.proxy_for(request.url),
                 timeout=connect_timeout(timeouts.connect, waits_for_pool=self.sessions.external is not None),
-                raise_for_status=False,  # the caller's session may set it, which hides the error body
+                raise_for_status=False,  # True in the caller's session would hide the error body
             )
 
 
 @lru_cache(maxsize=64)  # bounded: each call may have its own
 def connect_timeout(seconds: float | None, *, waits_for_pool: bool = False) -> aiohttp.ClientTimeout:
-    """Aiohttp's timers, only for connecting; waiting for the pool of the caller's session does not count."""
+    """Return aiohttp's timers for connecting; waiting for the pool of the caller's session does not count."""
     connect = None if waits_for_pool else seconds
     return aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=seconds, sock_read=None)
 
@@ -146,7 +145,7 @@ class Deadlines:
         self._elapsed, self._started = self.elapsed, None
 
     def active(self) -> None:
-        """Restart the idle timer, as the server is active."""
+        """Restart the idle timer, because the server is active."""
         self._active = self.elapsed
 
     def shorten(self, seconds: float) -> None:
@@ -189,9 +188,9 @@ class Response:
     async def read(self, *, in_image: bool = False) -> bytes:
         """Return the next bytes; b"" at the end. Raises `APITimeoutError` and `StreamInterruptedError`.
 
-        A returned chunk takes only a few milliseconds to decode, and other tasks run between chunks; with `in_image` it
-        is all that came, which may have to be `cut`, up to `Timeouts.read_delay` seconds later. After a timeout, data
-        that has already arrived is still returned for `_GRACE` seconds: it may complete a paid image.
+        A chunk takes only a few milliseconds to decode, and other tasks run between chunks. With `in_image` it is
+        everything that has arrived, up to `Timeouts.read_delay` seconds later; it may have to be `cut`. After a
+        timeout, data that has already arrived is still returned for `_GRACE` seconds: it may complete a paid image.
         """
         self._deadlines.start()
         await self._yield_to_loop()
@@ -209,7 +208,7 @@ class Response:
             raise self._timeout_error
         if not in_image:
             return self._piece()
-        chunk = self._chunk[self._offset :]  # no copy of what is complete
+        chunk = self._chunk[self._offset :]  # without a copy of the part that was returned
         self._chunk, self._offset = b"", 0
         return chunk
 
@@ -232,7 +231,7 @@ class Response:
         return not self._chunk and self._body.at_end
 
     def pause(self) -> None:
-        """Stop the timers until the next `read`, as the caller's code runs."""
+        """Stop the timers until the next `read`: the caller's code runs."""
         self._deadlines.stop()
 
     def hurry(self, seconds: float) -> None:
@@ -262,7 +261,7 @@ class Response:
                 ) from cause(error)
 
     async def _yield_to_loop(self) -> None:
-        """Let other tasks run, if they could not for a while."""
+        """Let other tasks run, if they have not for `_YIELD_INTERVAL` seconds."""
         if self._monotonic() - self._yielded_at >= _YIELD_INTERVAL:
             await asyncio.sleep(0)
             self._yielded_at = self._monotonic()
@@ -278,11 +277,11 @@ class Response:
         self._timed_out_at = self._monotonic()
 
     def reset_idle(self) -> None:
-        """Restart the idle timer, as more than comments arrived."""
+        """Restart the idle timer, because more than comments arrived."""
         self._deadlines.active()
 
     async def read_error_body(self) -> bytes:
-        """Read the body of an error response, as far as it arrives."""
+        """Return the part of an error response's body that arrives."""
         body = bytearray()
         self._deadlines.start()
         _, seconds = self._deadlines.next()

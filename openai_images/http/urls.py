@@ -1,7 +1,7 @@
 """Image URLs as servers send them: resolved, checked before a connection is made, and made printable.
 
-Invariants: pure; http and https only, no credentials, and a host that all parsers read alike. Path and query are sent
-unchanged, as a signature may cover them; a query may be a secret and is not shown.
+Invariants: pure; http and https only, no credentials, and a host that all parsers understand in the same way. Path and
+query are sent unchanged, because a signature may cover them; a query may be a secret and is not displayed.
 Must not: resolve names; `address_guard.py` judges the addresses.
 """
 
@@ -56,17 +56,17 @@ def resolve_url(url: str, base: str) -> ImageURL:
     """Resolve `url` against `base`, and check it. Raises `UnsafeURLError`."""
     text = url.strip(" \t\r\n")
     if _CONTROL.search(text):
-        raise UnsafeURLError("its URL holds control characters")
+        raise UnsafeURLError("its URL has control characters")
     try:
         parts = urlsplit(urljoin(base, text))
         port, host = parts.port, parts.hostname or ""
         path, query = _encode_unsafe(parts.path) or "/", _encode_unsafe(parts.query)
     except ValueError:
-        raise UnsafeURLError("its URL cannot be understood") from None
+        raise UnsafeURLError("its URL cannot be parsed") from None
     if parts.scheme not in _PORTS:
-        raise UnsafeURLError(f"its URL is one of {parts.scheme[:20]}:, and only http and https are fetched")
+        raise UnsafeURLError(f"its URL begins with {parts.scheme[:20]}:, and only http and https are fetched")
     if "@" in parts.netloc:
-        raise UnsafeURLError("its URL holds credentials, which are not sent on")
+        raise UnsafeURLError("its URL has credentials, which are not sent")
     host, address = _host(host, bracketed="[" in parts.netloc)
     if port == 0:
         raise UnsafeURLError("its URL has the port 0")
@@ -128,7 +128,7 @@ def decode_data_url(url: str, sink: Sink, max_bytes: int) -> Image:
 
 
 def _host(text: str, *, bracketed: bool) -> tuple[str, str | None]:
-    """Return the host as it is sent, and its address if it is one. Raises `UnsafeURLError`."""
+    """Return the host as it is sent, and the IP address if it is one. Raises `UnsafeURLError`."""
     try:
         if bracketed:
             address = str(IPv6Address(text)) if "%" not in text else ""
@@ -143,13 +143,11 @@ def _host(text: str, *, bracketed: bool) -> tuple[str, str | None]:
                 return str(IPv4Address(host)), host
     except (AddressValueError, UnicodeError):
         pass
-    raise UnsafeURLError(
-        "its URL names no host that can be asked: a host name, or an IP address in its usual form"
-    )
+    raise UnsafeURLError("its URL has no valid host: a host name, or an IP address in its usual form")
 
 
 def _encode_unsafe(text: str) -> str:
-    """Encode only what cannot be sent, as a signature may cover the rest unchanged. Raises UnicodeEncodeError.
+    """Encode only characters that cannot be sent: a signature may cover the others. Raises UnicodeEncodeError.
 
     Header bytes that are not UTF-8 arrive as escaped surrogates, and are sent as the original bytes.
     """

@@ -1,6 +1,6 @@
 """The local images server: the wire format of the OpenAI Images API on loopback, with placeholder images and faults.
 
-Invariants: it shares no code with the client, so that one mistake cannot hide on both sides.
+Invariants: it shares no code with the client: a shared mistake would go unnoticed on both sides.
 Must not: be reachable from another machine.
 """
 

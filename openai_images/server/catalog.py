@@ -1,8 +1,8 @@
 """The AI models and formats of the local server: sizes, qualities, tokens per image, end dates, gifs and svgs.
 
-Invariants: plain tables and pure functions; numbers are the published ones, and a comment says where none are; gif and
+Invariants: plain tables and pure functions; the numbers are published, except where a comment says otherwise; gif and
 svg never stream, and the sheet of a gif's frames keeps the size rules.
-Must not: check what does not depend on model or format; `parameters.py` does.
+Must not: check values that do not depend on model or format; `parameters.py` does.
 """
 
 import math
@@ -68,11 +68,11 @@ def _catalogue() -> Mapping[str, ServedModel]:
 
 
 MODELS: Final = _catalogue()
-"""All of them, the ended ones too."""
+"""All models, also those that have ended."""
 
 
 def served_models(now: float, *, legacy: bool) -> Mapping[str, ServedModel]:
-    """The models that have not ended at `now` (seconds since 1970); all of them with `legacy`."""
+    """Return the models that have not ended at `now` (seconds since 1970); all of them with `legacy`."""
     today = datetime.fromtimestamp(now, UTC).date()
     return {
         name: model for name, model in MODELS.items() if legacy or model.ends is None or today < model.ends
@@ -87,7 +87,7 @@ _TABLE_TOKENS: Final[Mapping[tuple[int, int], Mapping[str, int]]] = {
     (1536, 1024): {"low": 400, "medium": 1568, "high": 6208},
 }
 
-# The ladder of 2.6 is not published: low and medium were seen at three to four times the tokens of 2.5.
+# The tokens of 2.6 are not published: low and medium were seen to take three to four times the tokens of 2.5.
 _PATCHES: Final[Mapping[str, Mapping[str, int]]] = {
     "2": {"low": 16, "medium": 48, "high": 96},
     "2.5": {"low": 16, "medium": 24, "high": 48, "xhigh": 64, "max": 96},
@@ -96,7 +96,7 @@ _PATCHES: Final[Mapping[str, Mapping[str, int]]] = {
 
 
 def output_tokens(model: ServedModel, width: int, height: int, quality: str) -> int:
-    """Tokens of one image, by the published table or formula; the dall-e models had none."""
+    """Return the tokens of one image, by the published table or formula; the dall-e models had no tokens."""
     if model.generation == "dall-e":
         return 0
     if not model.free_sizes:
@@ -108,22 +108,23 @@ def output_tokens(model: ServedModel, width: int, height: int, quality: str) -> 
 
 
 def partial_tokens(model: ServedModel, partials: int) -> int:
-    """What the partial images of a stream add: 100 each is documented, 77 and 153 were seen from generation 2 on."""
+    """Return the tokens of partial images: 100 each are documented, 77 and 153 were seen since generation 2."""
     if not model.free_sizes:
         return 100 * partials
     return math.ceil(76.5 * partials)
 
 
 def prompt_tokens(prompt: str) -> int:
-    """An estimate: four bytes of UTF-8 are about one token."""
+    """Return an estimate: four bytes of UTF-8 are about one token."""
     return max(1, round(len(prompt.encode("utf-8", "replace")) / 4))
 
 
 def input_tokens(model: ServedModel, width: int, height: int, *, high_fidelity: bool) -> int:
-    """Tokens of one image that is edited.
+    """Return the tokens of one source image.
 
-    An image of 1024x1024 was seen at 1024 with generation 2.5: one for each 32x32 pixels, taken here for every size up
-    to 2048x2048. Before it 194 were seen, and high fidelity is documented to add as many as an image of its shape.
+    An image of 1024x1024 was seen to take 1024 tokens with generation 2.5: one for each 32x32 pixels. This is used for
+    every size up to 2048x2048. Earlier models were seen to take 194; high fidelity is documented to add as many as an
+    image of its shape.
     """
     if model.free_sizes:
         return min(4096, math.ceil(width / 32) * math.ceil(height / 32))
@@ -131,9 +132,9 @@ def input_tokens(model: ServedModel, width: int, height: int, *, high_fidelity: 
 
 
 def automatic_size(model: ServedModel, like: tuple[int, int] | None = None) -> tuple[int, int]:
-    """The size of `auto`, for an edit of the shape of an image of the size `like`.
+    """Return the size of `auto`, for an edit of the shape of an image of the size `like`.
 
-    From generation 2 on it is often a size that may not be requested; before, it is the nearest of three.
+    Since generation 2 it is often a size that may not be requested; before, it is the nearest of three.
     """
     width, height = like or (1024, 1024)
     ratio = min(3.0, max(1 / 3, width / height))
@@ -143,7 +144,7 @@ def automatic_size(model: ServedModel, like: tuple[int, int] | None = None) -> t
 
 
 def size_problem(model: ServedModel, size: str, width: int, height: int) -> str | None:
-    """The API's message about a size, or None if it is valid."""
+    """Return the API's message about a size, or None if it is valid."""
     if not model.free_sizes:
         if (width, height) in FIXED_SIZES:
             return None
@@ -172,27 +173,27 @@ _GIF_EDGE: Final = 640
 
 @attrs.frozen
 class Animation:
-    """The frames of a gif; how long each is shown is in milliseconds, a multiple of 10."""
+    """The frames of a gif; each is shown for `milliseconds`, a multiple of 10."""
 
     frames: int
     milliseconds: int
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Columns and rows of the sheet, either way round; they give the caps that were measured."""
+        """Columns and rows of the sheet, in either order; they match the measured limits."""
         return (3, 3) if self.frames <= 9 else (4, 3) if self.frames <= 12 else (4, 4)
 
 
 @attrs.frozen
 class SVGModel:
-    """The model that is asked to write an svg."""
+    """The model that writes an svg."""
 
     model: str
     effort: str | None
 
 
 def check_format(values: Mapping[str, Any], output_format: str) -> None:
-    """Rejects what cannot be combined with the format."""
+    """Reject parameters that the format does not allow."""
     for name, owner in (("frame_count", "gif"), ("frame_duration_ms", "gif"), ("svg", "svg")):
         if name in values and output_format != owner:
             raise invalid_value(
@@ -213,7 +214,7 @@ def check_format(values: Mapping[str, Any], output_format: str) -> None:
 
 
 def gif_animation(values: Mapping[str, Any], output_format: str) -> Animation | None:
-    """The frames of a gif, None for other formats."""
+    """Return the frames of a gif, None for other formats."""
     if output_format != "gif":
         return None
     check_range("frame_count", values.get("frame_count"), 2, 16)
@@ -223,7 +224,7 @@ def gif_animation(values: Mapping[str, Any], output_format: str) -> Animation | 
 
 
 def svg_model(values: Mapping[str, Any], output_format: str) -> SVGModel | None:
-    """The model that writes an svg, None for other formats."""
+    """Return the model that writes an svg, None for other formats."""
     if output_format != "svg":
         return None
     svg: dict[str, Any] | None = values.get("svg")
@@ -259,7 +260,7 @@ def _effort(reasoning: Mapping[str, Any]) -> str | None:
 
 
 def gif_problem(model: ServedModel, size: tuple[int, int], animation: Animation, n: int) -> str | None:
-    """The API's message about a gif's size, or None if it is valid."""
+    """Return the API's message about a gif's size, or None if it is valid."""
     width, height = size
     columns, rows = animation.grid
     text = f"{width}x{height}"
@@ -275,7 +276,7 @@ def gif_problem(model: ServedModel, size: tuple[int, int], animation: Animation,
 
 
 def automatic_gif_size(animation: Animation, n: int) -> tuple[int, int]:
-    """The frames of `auto`: square, and within what all gifs of the request may have together."""
+    """Return the frame size for `auto`: square, within the limit for all gifs of the request together."""
     columns, rows = animation.grid
     edge = min(_GIF_EDGE, math.isqrt(MAX_PIXELS // (n * columns * rows)) // 16 * 16)
     return edge, edge

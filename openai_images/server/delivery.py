@@ -1,7 +1,7 @@
-"""Renders the frames of a response when they are due and writes them, or breaks the connection where a fault says so.
+"""Renders the frames of a response when they are due and writes them; a fault may break the connection.
 
-Invariants: image stages are due one `pace` apart, counted from the arrival of the request; a stream's headers go out
-before its first image is drawn; nothing is written in slices larger than `SLICE`.
+Invariants: image stages are due one `pace` apart, counted from the arrival of the request; a stream's headers are sent
+before its first image is drawn; no write is larger than `SLICE`.
 Must not: choose the steps; a fault plan does.
 """
 
@@ -33,18 +33,18 @@ from openai_images.server.paint.painter import ImageCache
 from openai_images.server.state import ActiveRequest, ReleaseGate, ServerSettings
 
 SLICE: Final = 64 * 1024
-# So many bytes of each frame in one-byte chunks are segments of their own, the rest share segments: 2 MB would take
-# minutes otherwise.
+# With one-byte chunks, this many bytes of each frame are sent as separate TCP segments, and the rest share segments:
+# otherwise 2 MB would take minutes.
 ALONE: Final = 4096
 SEGMENT: Final = 256
-# Seconds in which a client reads what came before, so that a bad chunk or a reset is a read of its own.
+# Seconds in which a client reads the data so far, so that a bad chunk or a reset comes in a separate read.
 SEGMENT_DELAY: Final = 0.05
 MISSING_BYTES: Final = 1000
 
 
 @attrs.define(kw_only=True)
 class ResponseWriter:
-    """Sends one response, or as much of it as its plan lets through; `headers` are those of the rate limits."""
+    """Sends one response, or the part that its plan allows; `headers` are those of the rate limits."""
 
     request: web.Request
     active: ActiveRequest
@@ -64,7 +64,7 @@ class ResponseWriter:
         return self.active.fault.plan
 
     async def send(self) -> web.StreamResponse:
-        """Sends the steps of the plan and returns the response, ended or broken."""
+        """Send the steps of the plan; return the response, ended or broken."""
         partials = self.encoder.parameters.partials if self.as_stream else 0
         steps = self.plan.steps(partials, as_stream=self.as_stream)
         if self.plan.overlong:
@@ -100,7 +100,7 @@ class ResponseWriter:
 
     @property
     def _is_chunked(self) -> bool:
-        """HTTP/1.0 has no chunks: the end of a body without a length is that of the connection."""
+        """Whether chunks are used: in HTTP/1.0 the end of the connection ends a body without a length."""
         return self.request.version == HttpVersion11
 
     async def _send_step(self, step: Step) -> None:
@@ -115,7 +115,7 @@ class ResponseWriter:
                 await self._write(await self._bytes(step))
 
     async def _comments(self, until: asyncio.Event) -> None:
-        """A comment after every `keepalive` seconds until the event is set."""
+        """Send a comment every `keepalive` seconds until the event is set."""
         waiting = asyncio.ensure_future(until.wait())
         try:
             while not until.is_set():
@@ -159,7 +159,7 @@ class ResponseWriter:
     # Rendering
 
     async def _bytes(self, step: Frame | Event | Text) -> bytes:
-        """The bytes of a step; keepalive comments fill the time until it is drawn."""
+        """Return the bytes of a step; keepalive comments are sent until it is drawn."""
         if isinstance(step, Text):
             return step.data
         if self.settings.keepalive_comments is None or not self.as_stream:
@@ -207,36 +207,36 @@ class ResponseWriter:
 
 
 def huge_png(megabytes: float, width: int, height: int) -> bytes:
-    """Bytes with the beginning and the end of a PNG, the same for the same size; a megabyte is 10**6 bytes."""
+    """Return bytes with the beginning and the end of a PNG, the same for the same size; a megabyte is 10**6 bytes."""
     head = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     end = struct.pack(">II4sI", 0, 0, b"IEND", 0xAE426082)
     size = max(0, round(megabytes * 1_000_000) - len(head) - 12 - len(end))
-    noise = random.Random(size)  # noqa: S311  # the same bytes for the same size, guards nothing
+    noise = random.Random(size)  # noqa: S311  # the same bytes for the same size, not for security
     return head + bytes(4) + struct.pack(">I4s", size, b"IDAT") + noise.randbytes(size) + end
 
 
 def local_address(request: web.Request) -> tuple[str, int]:
-    """The address and port that a request came to; its Host header may name none that exists."""
+    """Return the address and port that a request came to; its Host header may be invalid."""
     name = request.transport.get_extra_info("sockname") if request.transport else None
     return (str(name[0]), int(name[1])) if name else ("127.0.0.1", 0)
 
 
 def peer_port(request: web.Request) -> int | None:
-    """The client's port."""
+    """Return the client's port."""
     peer = request.transport.get_extra_info("peername") if request.transport else None
     return peer[1] if peer else None
 
 
 def open_transport(request: web.Request) -> asyncio.Transport:
-    """The connection of a request, if its client is still there."""
+    """Return the connection of a request. Raises `ConnectionResetError` if the client has disconnected."""
     transport = request.transport
     if transport is None or transport.is_closing():
-        raise ConnectionResetError("the client has left")
+        raise ConnectionResetError("the client has disconnected")
     return transport
 
 
 def hang_up(active: ActiveRequest, transport: asyncio.Transport, how: HangUpKind) -> None:
-    """Closes the connection: a FIN after what was written, or an immediate RST."""
+    """Close the connection: a FIN after the written data, or an immediate RST."""
     active.hung_up = True
     if how == "reset":
         sock: socket.socket = transport.get_extra_info("socket")

@@ -1,8 +1,8 @@
-"""Images -> the bytes of a response, encoded as the API does or in one of the dialects seen elsewhere, and their URLs.
+"""Encodes images as the bytes of a response, in the API's form or in dialects of other servers; keeps linked images.
 
-Invariants: field order, line ends and names are those of recordings; base64 is copied once and never goes through
-`json`; a dialect changes the encoding only. A link is an id that cannot be guessed; the images behind links are bounded
-in bytes, the oldest goes first.
+Invariants: field order, line ends and names are those of recorded responses; base64 is copied once and never passes
+through `json`; a dialect changes only the encoding. A link has an id that cannot be guessed; the linked images are
+limited in bytes, and the oldest are removed first.
 """
 
 import math
@@ -25,7 +25,7 @@ MakeURL = Callable[[bytes, int], bytes]
 
 @attrs.frozen(kw_only=True)
 class Encoder:
-    """Writes the frames of one response; `link` gives the URL of an image and its number, None meaning base64."""
+    """Encodes the frames of one response; `link` makes the URL of an image, None means base64."""
 
     parameters: Parameters
     dialect: Dialect
@@ -33,7 +33,7 @@ class Encoder:
     link: MakeURL | None = None
 
     def json_body(self, images: Sequence[bytes]) -> bytes:
-        """The body of a JSON response; `images` are base64."""
+        """Return the body of a JSON response; `images` are base64."""
         listed = () if self.dialect.empty_data else images
         items = [self._item(number, image) for number, image in enumerate(listed)]
         data = (b'"data":[', *chain.from_iterable(items), b"]")
@@ -56,19 +56,19 @@ class Encoder:
         return b"".join(_splice(head, data, tail))
 
     def image_event(self, stage: int | None, image: bytes, sequence_number: int) -> bytes:
-        """A partial image event, or the completed one where `stage` is None; `image` is base64."""
+        """Return a partial image event, or the completed one where `stage` is None; `image` is base64."""
         prefix = "image_generation" if self.parameters.edit is None else "image_edit"
         name = f"{prefix}.completed" if stage is None else f"{prefix}.partial_image"
         return self.frame(name, *self._image_data(name, stage, image, sequence_number))
 
     def plain_event(self, name: str | None, data: Mapping[str, Any], sequence_number: int) -> bytes:
-        """An event without an image; a None in `sequence_number` is filled in."""
+        """Return an event without an image; a `sequence_number` of None in `data` is filled in."""
         numbers = {"sequence_number": sequence_number} if "sequence_number" in data else {}
         filled = {**data, **numbers}
         return self.frame(name, compact_json(filled))
 
     def frame(self, name: str | None, *data: bytes) -> bytes:
-        """One event on the wire; `data` are the pieces of one line."""
+        """Return one event on the wire; `data` are the pieces of one line."""
         end = self.dialect.line_end
         comment = b": keepalive" + end + end if self.dialect.comments else b""
         event = b"event: " + name.encode() + end if name and self.dialect.event_line else b""
@@ -110,7 +110,7 @@ class Encoder:
         return _splice({"created_at": self.created, "type": name}, image, tail)
 
     def usage(self, *, details: bool) -> dict[str, Any]:
-        """The tokens of the response."""
+        """Return the tokens of the response."""
         parameters = self.parameters
         text = prompt_tokens(parameters.prompt)
         image = 0 if parameters.edit is None else parameters.edit.tokens
@@ -133,7 +133,7 @@ _EFFORT_TOKENS: Final = dict(none=0, minimal=64, low=256, medium=1024, high=4096
 
 
 def _svg_usage(svg_model: SVGModel, images: Sequence[bytes]) -> dict[str, Any]:
-    """The tokens of the model that wrote an svg: four characters each, and made-up ones for its reasoning."""
+    """Return the tokens of the model that wrote an svg: four characters each, and invented ones for its reasoning."""
     reasoning = _EFFORT_TOKENS[svg_model.effort or "medium"]
     written = math.ceil(sum(map(len, images)) * 3 / 4 / 4)
     return {
@@ -146,7 +146,7 @@ def _svg_usage(svg_model: SVGModel, images: Sequence[bytes]) -> dict[str, Any]:
 
 
 def _splice(head: Mapping[str, Any], middle: Pieces, tail: Mapping[str, Any]) -> Pieces:
-    """One object of `head`, what is written in `middle` (never nothing), and `tail`."""
+    """Return one JSON object of `head`, the encoded fields in `middle` (never empty), and `tail`."""
     before, after = compact_json(head)[1:-1], compact_json(tail)[1:-1]
     return (b"{", before, b"," if before else b"", *middle, b"," if after else b"", after, b"}")
 
@@ -164,7 +164,7 @@ class LinkedImage:
 
 
 class LinkStore:
-    """The images behind the URLs of one server."""
+    """The images that the URLs of one server lead to."""
 
     def __init__(self, limit: int = MAX_LINKED_BYTES) -> None:
         self._limit = limit
@@ -173,7 +173,7 @@ class LinkStore:
         self._images: OrderedDict[str, LinkedImage] = OrderedDict()
 
     def add(self, image: LinkedImage, number: int) -> str:
-        """Keeps an image and gives the path of its URL."""
+        """Keep an image and return the path of its URL."""
         path = f"/v1/images/img_{uuid.uuid4().hex}/content?variant={number}"
         self._images[path] = image
         key = id(image.base64)
@@ -189,11 +189,11 @@ class LinkStore:
         return path
 
     def clear(self) -> None:
-        """Ends all links."""
+        """Remove all links."""
         self._held = 0
         self._counts.clear()
         self._images.clear()
 
     def find(self, name: str, number: str) -> LinkedImage | None:
-        """The image behind a link, or None if it does not exist any more."""
+        """Return the image of a link, or None if it does not exist any more."""
         return self._images.get(f"/v1/images/{name}/content?variant={number}")

@@ -1,7 +1,7 @@
-"""Whole replies in the shape of the OpenAI API, the exception that carries one, and the checks that raise it.
+"""Complete replies in the form of the OpenAI API, the exception with a reply, and the checks that raise it.
 
 Invariants: an error body is `{"error": {message, type, param, code}}` in that order; every reply has an `x-request-id`;
-JSON is ASCII, so nothing a caller sent can make a reply unencodable; each check returns or raises the 400.
+JSON is ASCII, so that any text of a caller can be encoded; a check returns or raises the 400.
 Must not: know about images, AI models or faults.
 """
 
@@ -21,7 +21,7 @@ INVALID_REQUEST = "invalid_request_error"
 
 @attrs.frozen
 class Reply:
-    """One complete answer: status, body and the headers it adds to the common ones."""
+    """One complete response: status, body, and headers in addition to the common ones."""
 
     status: int
     body: bytes
@@ -30,7 +30,7 @@ class Reply:
 
 
 class RequestRejectedError(Exception):
-    """The request is answered with `reply` in place of an image."""
+    """Raised to answer the request with `reply` instead of an image."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(reply.status)
@@ -38,7 +38,7 @@ class RequestRejectedError(Exception):
 
 
 def compact_json(value: object) -> bytes:
-    """JSON without spaces, in ASCII."""
+    """Return JSON without spaces, in ASCII."""
     return json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
@@ -52,7 +52,7 @@ def error_reply(  # noqa: PLR0913  # the fields of the envelope
     headers: Mapping[str, str] | None = None,
     **more: Any,
 ) -> Reply:
-    """An error in the envelope of the API; `more` goes to the end of the error object."""
+    """Return an error in the API's form; `more` is added at the end of the error object."""
     error = {"message": message, "type": error_type, "param": param, "code": code, **more}
     return Reply(status, compact_json({"error": error}), headers=headers or {})
 
@@ -60,17 +60,17 @@ def error_reply(  # noqa: PLR0913  # the fields of the envelope
 def bad_request(
     message: str, *, code: str | None, param: str | None = None, error_type: str = INVALID_REQUEST
 ) -> RequestRejectedError:
-    """A 400 to raise."""
+    """Return a 400 to raise."""
     return RequestRejectedError(error_reply(400, message, error_type, code=code, param=param))
 
 
 def new_request_id() -> str:
-    """An id as the API gives to each request."""
+    """Return a request id in the API's form."""
     return f"req_{uuid.uuid4().hex}"
 
 
 def common_headers(request_id: str, elapsed: float) -> dict[str, str]:
-    """The headers every response of the API has; `elapsed` is in seconds."""
+    """Return the headers that every response of the API has; `elapsed` is in seconds."""
     return {
         "server": "openai-images-local",
         "openai-organization": "org-local",
@@ -83,7 +83,7 @@ def common_headers(request_id: str, elapsed: float) -> dict[str, str]:
 
 
 def describe(value: object) -> str:
-    """The type of a value of JSON or of a form, as the API words it."""
+    """Return the type of a value in JSON or a form, in the API's words."""
     if value is None:
         return "null"
     names: dict[type, str] = {
@@ -101,7 +101,7 @@ Types = Mapping[str, tuple[str, type]]
 
 
 def check_names_and_types(values: Mapping[str, Any], known: Types) -> dict[str, Any]:
-    """The values that are not null; rejects unknown names and values of another type."""
+    """Return the values that are not null; reject unknown names and values of a wrong type."""
     for name, value in values.items():
         if name not in known:
             raise unknown_parameter(name)
@@ -113,30 +113,30 @@ def check_names_and_types(values: Mapping[str, Any], known: Types) -> dict[str, 
 
 
 def unknown_parameter(name: str) -> RequestRejectedError:
-    """The 400 for a parameter that does not exist."""
+    """Return the 400 for a parameter that does not exist."""
     return bad_request(f"Unknown parameter: '{name[:200]}'.", code="unknown_parameter", param=name[:200])
 
 
 def missing_parameter(name: str) -> RequestRejectedError:
-    """The 400 for a missing parameter."""
+    """Return the 400 for a missing parameter."""
     return bad_request(
         f"Missing required parameter: '{name}'.", code="missing_required_parameter", param=name
     )
 
 
 def invalid_value(name: str, message: str) -> RequestRejectedError:
-    """The 400 for a value that cannot be combined with the others."""
+    """Return the 400 for a value that cannot be combined with the others."""
     return bad_request(message, code="invalid_value", param=name, error_type=USER_ERROR)
 
 
 def wrong_type(name: str, expected: str, value: object) -> NoReturn:
-    """Rejects a value of another type than `expected`."""
+    """Reject a value that does not have the `expected` type."""
     message = f"Invalid type for '{name}': expected {expected}, but got {describe(value)} instead."
     raise bad_request(message, code="invalid_type", param=name)
 
 
 def check_range(name: str, value: int | None, low: int, high: int) -> None:
-    """Rejects an integer outside a range."""
+    """Reject an integer outside a range."""
     if value is None or low <= value <= high:
         return
     side, bound, code = (
@@ -150,7 +150,7 @@ def check_range(name: str, value: int | None, low: int, high: int) -> None:
 
 
 def check_length(name: str, text: str, longest: int) -> None:
-    """Rejects a string that is too long."""
+    """Reject a string that is too long."""
     if len(text) <= longest:
         return
     message = (
@@ -161,7 +161,7 @@ def check_length(name: str, text: str, longest: int) -> None:
 
 
 def choice(values: Mapping[str, Any], name: str, allowed: tuple[str, ...], default: str) -> str:
-    """The value of a parameter that allows only these."""
+    """Return the value of a parameter; reject a value that is not in `allowed`."""
     value: str = values.get(name, default)
     if value in allowed:
         return value
@@ -172,7 +172,7 @@ def choice(values: Mapping[str, Any], name: str, allowed: tuple[str, ...], defau
 
 
 def check_prompt(values: Mapping[str, Any], longest: int) -> str:
-    """The prompt, whose length must be from 1 to `longest`."""
+    """Return the prompt, whose length must be from 1 to `longest`."""
     if "prompt" not in values:
         raise missing_parameter("prompt")
     prompt: str = values["prompt"]
@@ -184,7 +184,7 @@ def check_prompt(values: Mapping[str, Any], longest: int) -> str:
 
 
 def invalid_api_key(key: str) -> Reply:
-    """The 401 for a wrong key, whose message shows both ends of the key as the API does."""
+    """Return the 401 for a wrong key, whose message shows both ends of the key as the API does."""
     masked = key if len(key) < 12 else f"{key[:6]}{'*' * 8}{key[-4:]}"
     message = (
         f"Incorrect API key provided: {masked}. "
@@ -194,7 +194,7 @@ def invalid_api_key(key: str) -> Reply:
 
 
 def check_api_key(request: web.Request, api_key: str) -> Reply | None:
-    """The 401 for a request without the right key, or None."""
+    """Return the 401 for a request without the right key, or None."""
     header = request.headers.get("authorization")
     if header is None:
         message = (
@@ -209,22 +209,22 @@ def check_api_key(request: web.Request, api_key: str) -> Reply | None:
 
 
 def unknown_url(method: str, path: str) -> Reply:
-    """The 404 of a path that does not exist."""
+    """Return the 404 of a path that does not exist."""
     return error_reply(404, f"Invalid URL ({method} {path})")
 
 
 def wrong_method(method: str, path: str) -> Reply:
-    """The 405 of a path that exists for another method."""
+    """Return the 405 of a path that exists for another method."""
     message = f"Not allowed to {method} on {path}. (HINT: Perhaps you meant to use a different HTTP method?)"
     return error_reply(405, message, code="method_not_supported")
 
 
 def too_large(limit: int) -> Reply:
-    """The 413 of a body over the limit."""
+    """Return the 413 of a body over the limit."""
     return error_reply(413, f"413: Maximum content size limit ({limit}) exceeded", "server_error")
 
 
 def to_response(reply: Reply, common: Mapping[str, str]) -> web.Response:
-    """A reply as a response, with the common headers."""
+    """Return a reply as a response, with the common headers."""
     headers = {"content-type": reply.content_type, **common, **reply.headers}
     return web.Response(status=reply.status, body=reply.body, headers=headers)

@@ -1,7 +1,7 @@
 """Answers `POST /v1/images/generations` and `/edits`: key, body, fault, parameters, limits, image, in that order.
 
-Invariants: the key is checked before a body is read; a request is recorded before it is checked; `stream` in the body
-alone decides JSON or stream, as the official clients send `Accept: application/json` with both.
+Invariants: the key is checked before a body is read; a request is recorded before it is checked; only `stream` in the
+body decides between JSON and a stream: the official clients send `Accept: application/json` with both.
 Must not: hold state, or parse long JSON and decode images on the event loop.
 """
 
@@ -40,7 +40,7 @@ from openai_images.server.uploads import Form, FormReader
 
 @attrs.frozen(kw_only=True)
 class ReceivedBody:
-    """A complete body: a form, or bytes and the JSON in them, None if there is none."""
+    """A complete body: a form, or bytes and the JSON in them (None if they are not JSON)."""
 
     form: Form | None = None
     body: bytes = attrs.field(default=b"", repr=lambda body: f"<{len(body):,} bytes>")
@@ -49,12 +49,12 @@ class ReceivedBody:
 
     @property
     def fields(self) -> Mapping[str, Any]:
-        """The parameters in it, unchecked."""
+        """The unchecked parameters."""
         values: Any = self.json if self.form is None else self.form.fields
         return cast("dict[str, Any]", values) if isinstance(values, dict) else {}
 
     def record(self, request: web.Request, fault: Fault[FaultPlan]) -> RecordedRequest:
-        """What the server remembers of it."""
+        """Return the record of the request."""
         return RecordedRequest(
             method=request.method,
             path=request.path,
@@ -81,7 +81,7 @@ class ImagesHandler:
     files: FileStore
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answers one request."""
+        """Answer one request."""
         active = ActiveRequest(clock=self.settings.clock, connection=request.transport)
         try:
             with self.state.track(active):
@@ -91,7 +91,7 @@ class ImagesHandler:
             visible = attrs.evolve(error.reply, headers=self.limits.visible(error.reply.headers))
             return to_response(visible, active.headers())
         except ConnectionError:
-            # The client has gone: aiohttp would log the error, and drops a response without a word.
+            # The client has disconnected: aiohttp would log the error, but drops a response silently.
             return web.Response()
 
     async def _answer(self, request: web.Request, active: ActiveRequest) -> web.StreamResponse:
@@ -124,7 +124,7 @@ class ImagesHandler:
         return await self._send_images(request, active, parameters)
 
     async def _receive(self, request: web.Request, *, inspect: bool) -> ReceivedBody:
-        """The body of a request, or the 413; `inspect` is whether its images will matter."""
+        """Return the body of a request, or raise the 413; `inspect`: its images will be needed."""
         content_type = request.headers.get("content-type", "")
         chunks, declared = (
             request_body.BodyChunks(request, self.settings.body_timeout),
@@ -164,7 +164,7 @@ class ImagesHandler:
         return await self.check_json(received.json, is_edit=is_edit)
 
     async def check_json(self, body: object, *, is_edit: bool) -> Parameters:
-        """The parameters of a JSON body, or a `RequestRejectedError`."""
+        """Return the parameters of a JSON body. Raises `RequestRejectedError`."""
         values = request_body.require_object(body)
         if not is_edit:
             return self._accept(values, None)
@@ -202,7 +202,7 @@ class ImagesHandler:
         return await writer.send()
 
     def _link(self, request: web.Request, parameters: Parameters, plan: FaultPlan) -> MakeURL | None:
-        """Makes the URL of an image; None where images are sent as base64."""
+        """Return the function that makes the URL of an image; None if images are sent as base64."""
         links = plan.dialect.links or parameters.links
         if links is None:
             return None
@@ -236,7 +236,7 @@ def _is_edit(request: web.Request) -> bool:
 
 
 def _media_type(base64: bytes, parameters: Parameters) -> str:
-    """The type of the bytes, which may differ from the request where fixed images are served."""
+    """Return the media type of the bytes: fixed images may differ from the requested format."""
     start = b64decode(base64[:16])
     known = {b"\x89PNG": "png", b"\xff\xd8": "jpeg", b"RIFF": "webp", b"GIF8": "gif"}
     matches = [f"image/{name}" for magic, name in known.items() if start.startswith(magic)]

@@ -1,6 +1,6 @@
 """Parses a multipart/form-data body while it arrives, and the values of its text parts.
 
-Invariants: pure; linear in the body however it is chunked; at most a delimiter or the headers of a part are buffered;
+Invariants: pure; linear in the body for chunks of any size; at most a delimiter or the headers of a part are buffered;
 a malformed body is a `MalformedFormError`.
 Must not: read after the last delimiter, or undo a transfer encoding.
 """
@@ -21,15 +21,15 @@ MAX_PARAMETERS: Final = 32  # of one header; the rest is ignored
 _NUMBERS: Final = {"n", "output_compression", "partial_images", "frame_count", "frame_duration_ms"}
 _SWITCHES: Final = {"stream"}
 _NAME: Final = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\]){0,4})")
-_LINE_BYTES: Final = 80  # what may follow a boundary in its line
+_LINE_BYTES: Final = 80  # allowed after a boundary in its line
 
-# Possessive, so that each character is read once; a quoted value without an end is taken literally.
+# Possessive quantifiers read each character once; a quoted value without an end is taken literally.
 _PARAMETER: Final = re.compile(r';\s*+([^\s=;"]++)\s*+=\s*+("(?:[^"\\]|\\.)*+"|[^;]*+)', re.DOTALL)
 _CHARSETS: Final = {"utf-8", "iso-8859-1", "us-ascii"}
 
 
 class MalformedFormError(Exception):
-    """The body is not multipart/form-data; the message says what is wrong."""
+    """The body is not valid multipart/form-data; the message is the reason."""
 
 
 @attrs.frozen
@@ -49,7 +49,7 @@ class PartStart:
 
     @property
     def filename(self) -> str | None:
-        """The name of its file; None if it is none."""
+        """The file name; None if the part is not a file."""
         return self._disposition.get("filename")
 
 
@@ -63,7 +63,7 @@ _Step: TypeAlias = tuple[list[PartEvent], bool]
 
 
 def parse_boundary(content_type: str) -> bytes:
-    """The boundary in a Content-Type header."""
+    """Return the boundary in a Content-Type header."""
     boundary = _parameters(content_type).get("boundary")
     if not boundary or len(boundary) > 70:
         raise MalformedFormError("the Content-Type header has no boundary of 1 to 70 characters")
@@ -75,14 +75,14 @@ class FormParser:
 
     def __init__(self, boundary: bytes) -> None:
         self._delimiter = b"\r\n--" + boundary
-        # So that the delimiter at the very start is one like all others.
+        # With this line break the first delimiter is like all others.
         self._buffer = bytearray(b"\r\n")
         self._step = self._preamble
         self._parts = 0
         self.done = False
 
     def feed(self, chunk: bytes) -> Iterator[PartEvent]:
-        """The events that this chunk completes."""
+        """Yield the events that this chunk completes."""
         if self.done:
             return
         self._buffer += chunk
@@ -92,7 +92,7 @@ class FormParser:
             yield from events
 
     def close(self) -> None:
-        """Raises `MalformedFormError` if the body is incomplete."""
+        """Raise `MalformedFormError` if the body is incomplete."""
         if not self.done:
             raise MalformedFormError("it ends before its last boundary")
 
@@ -115,18 +115,18 @@ class FormParser:
             self._step = self._head
             return [], True
         if len(self._buffer) > 2 and (line.strip(b" \t\r-") or len(line) == _LINE_BYTES):
-            raise MalformedFormError("a boundary is followed by something else than the end of its line")
+            raise MalformedFormError("a boundary is followed by text in its line")
         return [], False
 
     def _head(self) -> _Step:
-        # The line break before the first header is still there: a part may have none at all.
+        # The line break before the first header is kept: a part may have no headers.
         end = self._buffer.find(b"\r\n\r\n", 0, HEAD_BYTES)
         if end < 0:
             if len(self._buffer) > HEAD_BYTES:
                 raise MalformedFormError(f"the headers of a part are longer than {HEAD_BYTES} bytes")
             return [], False
         lines = bytes(self._buffer[2:end]).decode("utf-8", "replace").split("\r\n") if end > 2 else []
-        # The last line break stays: it may belong to the delimiter of a part without data.
+        # The last line break is kept: it may belong to the delimiter of a part without data.
         del self._buffer[: end + 2]
         self._step = self._first_data
         self._parts += 1
@@ -170,7 +170,7 @@ def _headers(lines: list[str]) -> dict[str, str]:
 
 
 def _parameters(value: str) -> dict[str, str]:
-    """The parameters of a header such as `form-data; name="image[]"`, by their names in lower case."""
+    """Return the parameters of a header such as `form-data; name="image[]"`, by their names in lower case."""
     parameters: dict[str, str] = {}
     for match in islice(_PARAMETER.finditer(value), MAX_PARAMETERS):
         name, text = match.groups()
@@ -185,7 +185,7 @@ def _parameters(value: str) -> dict[str, str]:
 
 
 def set_field(fields: dict[str, Any], name: str, value: Any) -> bool:
-    """Sets the value of a text part, nested where its name is such as `svg[model]`; False if there is one already."""
+    """Set the value of a text part, nested for a name such as `svg[model]`; False if it is set already."""
     match = _NAME.fullmatch(name)
     path = [name] if match is None else [match[1], *re.findall(r"\[([^\[\]]*)\]", match[2])]
     if name in {"image[]", "mask", "markup"}:
@@ -202,7 +202,7 @@ def set_field(fields: dict[str, Any], name: str, value: Any) -> bool:
 
 
 def parse_text(name: str, text: str) -> Any:
-    """The value of a text part; invalid numbers and booleans stay text, which the checks reject."""
+    """Return the value of a text part; invalid numbers and booleans stay text, which the checks reject."""
     if name in _NUMBERS and re.fullmatch(r"-?[0-9]{1,100}", text.strip()):
         return int(text)
     if name in _SWITCHES and text.strip().lower() in {"true", "false"}:

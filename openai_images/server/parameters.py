@@ -1,8 +1,8 @@
-"""Checks the parameters of a request as the API does, those of dall-e by their own rules; settles what `auto` means.
+"""Checks the parameters of a request as the API does (dall-e models have their own rules), and resolves `auto`.
 
-Invariants: the first wrong parameter gets the API's own message, code and `param`; null means "not given"; what is
-accepted is one frozen `Parameters`. Responses of dall-e have URLs unless base64 is requested, a revised prompt from
-dall-e-3, and no usage.
+Invariants: the first wrong parameter gets the API's own message, code and `param`; null means "not given"; the result
+is one frozen `Parameters`. Responses of dall-e have URLs unless base64 is requested, a revised prompt for dall-e-3, and
+no usage.
 """
 
 import re
@@ -52,9 +52,9 @@ _RANGES: Final = {"n": (1, 10), "output_compression": (0, 100), "partial_images"
 
 @attrs.frozen(kw_only=True)
 class Parameters:
-    """An accepted request; nothing in it is `auto`.
+    """An accepted request; no value is `auto`.
 
-    `links` says how URLs are written in place of base64; a `bare` response has no usage and no echoed parameters.
+    `links` is the form of URLs that replace base64; a `bare` response has no usage and no echoed parameters.
     """
 
     model: ServedModel
@@ -78,7 +78,7 @@ class Parameters:
 
     @property
     def size(self) -> str:
-        """`WxH`, as it is echoed."""
+        """`WxH`, as in the response."""
         return f"{self.width}x{self.height}"
 
     @property
@@ -88,7 +88,7 @@ class Parameters:
 
 
 def find_model(values: Mapping[str, Any], settings: ServerSettings) -> ServedModel:
-    """The requested model, or the 400 for one that does not exist."""
+    """Return the requested model; raise the 400 for one that does not exist."""
     name = values.get("model")
     if name is None:
         name = catalog.DEFAULT_MODEL
@@ -106,7 +106,7 @@ def check_parameters(
     settings: ServerSettings,
     uploads: UploadedImages | None = None,
 ) -> Parameters:
-    """The parameters of a request, or a `RequestRejectedError`; `uploads` are the source images of an edit."""
+    """Return the checked parameters; `uploads` are the images of an edit. Raises `RequestRejectedError`."""
     present = check_names_and_types(values, _known(model, settings, uploads))
     prompt = check_prompt(present, 32_000)
     edit = None if uploads is None else check_edit(present, uploads, model)
@@ -184,7 +184,7 @@ def _size(
 
 
 def parse_size(size: str) -> tuple[int, int]:
-    """Width and height, or the 400 for what is not a size."""
+    """Return width and height; raise the 400 for a text that is not a size."""
     match = re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", size)
     if match is None:
         raise invalid_value("size", f"Invalid size '{size[:40]}'. Expected WIDTHxHEIGHT or auto.")
@@ -197,7 +197,7 @@ def _quality(values: Mapping[str, Any], model: ServedModel) -> str:
         return "low" if model.free_sizes else "medium"
     if quality in model.qualities:
         return quality
-    # The live text names these four for every model, though xhigh and max work from 2.5 on.
+    # The API's message names these four for every model, although xhigh and max work since 2.5.
     return choice(values, "quality", ("low", "medium", "high", "auto"), "auto")
 
 
@@ -228,7 +228,7 @@ def check_legacy(
     settings: ServerSettings,
     uploads: UploadedImages | None = None,
 ) -> Parameters:
-    """The parameters of a request to a dall-e model, or a `RequestRejectedError`; `uploads` are those of an edit."""
+    """Return the checked parameters for a dall-e model. Raises `RequestRejectedError`."""
     is_3 = model.name == "dall-e-3"
     if uploads is not None and is_3:
         message = "Invalid value: 'dall-e-3'. Value must be 'dall-e-2'."
@@ -269,7 +269,7 @@ def _legacy_choice(values: Mapping[str, Any], name: str, allowed: tuple[str, ...
 
 
 def _legacy_edit(uploads: UploadedImages) -> CheckedEdit:
-    """One square png below 4 MB, with alpha where there is no mask for it."""
+    """Check the image of an edit: one square png below 4 MB, with transparency unless there is a mask."""
     if not uploads.images:
         raise bad_request("'image' is a required property", code=None)
     first, *rest = uploads.images

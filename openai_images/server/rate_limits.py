@@ -1,6 +1,6 @@
-"""Rate limits as the API applies them: one bucket for images and one for requests per minute.
+"""Rate limits as the API applies them: one token bucket for images and one for requests per minute.
 
-Invariants: a bucket refills evenly and starts full; a request is charged only when every bucket can pay for it.
+Invariants: a bucket refills evenly and starts full; a request takes tokens only if all buckets have enough.
 Must not: wait; a request over the limit gets a 429.
 """
 
@@ -14,13 +14,13 @@ from openai_images.server.catalog import ServedModel
 from openai_images.server.error_replies import Reply, RequestRejectedError, error_reply
 
 RetryAfter: TypeAlias = Literal["exact", "seconds", "none"]
-"""How a 429 says when to come back: to the millisecond, in whole seconds rounded up, or not at all."""
+"""The wait in a 429: in milliseconds, in whole seconds rounded up, or none."""
 
 _VISIT = "Visit https://platform.openai.com/account/rate-limits to learn more."
 
 
 def go_duration(seconds: float) -> str:
-    """Seconds as the API writes them in messages and reset headers: `15ms`, `12s`, `58.891s`, `6m0s`."""
+    """Return seconds as the API writes them in messages and reset headers: `15ms`, `12s`, `58.891s`, `6m0s`."""
     if seconds < 1:
         milliseconds = math.ceil(seconds * 1000)
         return "1s" if milliseconds == 1000 else f"{milliseconds}ms" if milliseconds else "0s"
@@ -30,24 +30,24 @@ def go_duration(seconds: float) -> str:
 
 
 def retry_headers(seconds: float) -> dict[str, str]:
-    """`retry-after` in whole seconds, rounded up, and `retry-after-ms`."""
+    """Return `retry-after` in whole seconds, rounded up, and `retry-after-ms`."""
     return {"retry-after": str(max(1, math.ceil(seconds))), "retry-after-ms": str(math.ceil(seconds * 1000))}
 
 
 def limit_message(subject: str, limit: int, used: int, requested: int, wait: float | None) -> str:
-    """The sentence of a 429 about `subject`; a `wait` of None is left out."""
+    """Return the message of a 429 about `subject`, without the wait if `wait` is None."""
     again = "" if wait is None else f"Please try again in {go_duration(wait)}. "
     return f"Rate limit reached for {subject}: Limit {limit}, Used {used}, Requested {requested}. {again}{_VISIT}"
 
 
 def images_subject(model: str) -> str:
-    """What a 429 about images per minute is about."""
+    """Return the subject of a 429 about images per minute."""
     return f"{model} (for limit gpt-image) in organization org-local on input-images per min"
 
 
 @attrs.define
 class MinuteBucket:
-    """A token bucket that refills by `limit` per minute and holds `burst`, or `limit` where that is None."""
+    """A token bucket that refills by `limit` per minute; its capacity is `burst`, or `limit` if that is None."""
 
     limit: int
     clock: Callable[[], float]
@@ -61,11 +61,11 @@ class MinuteBucket:
 
     @property
     def capacity(self) -> int:
-        """What it holds when it is full."""
+        """Tokens of a full bucket."""
         return self.limit if self.burst is None else self.burst
 
     def wait_for(self, amount: int) -> float:
-        """Refills, and gives the seconds until `amount` could be taken; 0 if now."""
+        """Refill the bucket; return the seconds until it has `amount` tokens, 0 if it has them now."""
         now = self.clock()
         self._level = min(float(self.capacity), self._level + (now - self._at) * self.limit / 60)
         self._at = now
@@ -73,21 +73,21 @@ class MinuteBucket:
         return 0.0 if lacking <= 1e-9 else lacking * 60 / self.limit
 
     def take(self, amount: int) -> None:
-        """Takes `amount`, for which `wait_for` returned 0."""
+        """Take `amount` tokens, for which `wait_for` returned 0."""
         self._level = max(0.0, self._level - amount)
 
     @property
     def remaining(self) -> int:
-        """Whole units left."""
+        """Whole tokens that are left."""
         return math.floor(self._level + 1e-9)
 
     @property
     def used(self) -> int:
-        """How much of the limit is used, for the message of a 429."""
+        """The used part of the limit, for the message of a 429."""
         return max(0, self.limit - self.remaining)
 
     def headers(self, name: str) -> dict[str, str]:
-        """The three x-ratelimit headers of this bucket."""
+        """Return the three x-ratelimit headers of this bucket."""
         full_in = (self.capacity - self._level) * 60 / self.limit
         return {
             f"x-ratelimit-limit-{name}": str(self.limit),
@@ -98,7 +98,7 @@ class MinuteBucket:
 
 @attrs.define(kw_only=True)
 class RateLimits:
-    """The limits of one server; a missing bucket is no limit, and hidden ones show no x-ratelimit headers."""
+    """The limits of one server; None means no limit. Hidden limits send no x-ratelimit headers."""
 
     images: MinuteBucket | None = None
     requests: MinuteBucket | None = None
@@ -106,11 +106,11 @@ class RateLimits:
     retry_after: RetryAfter = "exact"
 
     def charge(self, model: ServedModel, n: int) -> None:
-        """Pays for a request of `n` images or raises the 429."""
+        """Take the tokens for a request of `n` images, or raise the 429."""
         subject = images_subject(model.name)
         by_requests = f"{model.name} in organization org-local on requests per min (RPM)"
         charges = [(self.images, n, "input-images", subject), (self.requests, 1, "requests", by_requests)]
-        # Both refill here, as the headers of either 429 show both.
+        # Both are refilled here, because a 429 has the headers of both.
         waits = [bucket.wait_for(amount) if bucket else 0.0 for bucket, amount, *_ in charges]
         if self.images and n > self.images.capacity:
             message = (
@@ -125,14 +125,14 @@ class RateLimits:
                 bucket.take(amount)
 
     def headers(self) -> dict[str, str]:
-        """The x-ratelimit headers of the limits that are on and shown."""
+        """Return the x-ratelimit headers of the visible limits."""
         if not self.are_visible:
             return {}
         headers = self.images.headers("input-images") if self.images else {}
         return headers | (self.requests.headers("requests") if self.requests else {})
 
     def visible(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """These headers without x-ratelimit ones, if those are hidden."""
+        """Return these headers, without x-ratelimit headers if the limits are hidden."""
         names = (name for name in headers if self.are_visible or not name.lower().startswith("x-ratelimit-"))
         return {name: headers[name] for name in names}
 
@@ -148,5 +148,5 @@ class RateLimits:
 
 
 def rate_limit_reply(limit_name: str, message: str, headers: Mapping[str, str]) -> Reply:
-    """A 429 about the rate."""
+    """Return a 429 about the rate."""
     return error_reply(429, message, limit_name, code="rate_limit_exceeded", headers=headers)

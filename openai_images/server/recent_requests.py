@@ -1,6 +1,6 @@
 """The last requests of a server, for its page.
 
-Invariants: `RECENT_REQUESTS` are kept, each a few hundred bytes whatever it held; any value of a body will do.
+Invariants: `RECENT_REQUESTS` are kept, each with at most a few hundred bytes; bodies may have any values.
 Must not: keep bodies, headers or keys.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 RECENT_REQUESTS: Final = 50
-"""How many requests are kept: what fits on a page."""
+"""Maximum number of requests that are kept, enough for a page."""
 
 PROMPT_BEGINNING: Final = 160
 """Characters of a prompt that are kept."""
@@ -18,7 +18,7 @@ _MAX_TEXT: Final = 200
 
 
 class RequestDetails(NamedTuple):
-    """What is known of a request once its body has arrived."""
+    """The facts of a request that are known when its body has arrived."""
 
     fault: str = "ok"
     model: str = ""
@@ -37,7 +37,7 @@ class RecentRequest(NamedTuple):
 
 
 class RecentRequests:
-    """The last requests, and how many there were."""
+    """The last requests, and the number of all."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -53,7 +53,7 @@ class RecentRequests:
         )
 
     def pop_details(self, request: object) -> RequestDetails:
-        """What was kept of a request that has ended."""
+        """Return and remove the details of a request that has ended."""
         return self._details.pop(id(request), RequestDetails())
 
     def add(self, request: RecentRequest) -> None:
@@ -63,6 +63,6 @@ class RecentRequests:
 
 
 def shorten(value: object, limit: int) -> str:
-    """The beginning of a text, on one line; empty for anything else."""
+    """Return the beginning of a text, on one line; empty for anything else."""
     text = " ".join(value[: 4 * limit].split()) if isinstance(value, str) else ""
     return text if len(text) <= limit else f"{text[:limit].rstrip()}\N{HORIZONTAL ELLIPSIS}"

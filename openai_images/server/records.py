@@ -1,4 +1,4 @@
-"""What a local server remembers of requests and downloads.
+"""Records that a local server keeps of requests and downloads.
 
 Must not: keep the bytes of uploads.
 """
@@ -13,16 +13,16 @@ import attrs
 class RecordedPart:
     """One part of a multipart request as it arrived; `text` is None for a file, whose bytes are not kept.
 
-    `filename` and `content_type` are None where the part did not say, `sha256` is of its bytes, in hexadecimal.
+    `filename` and `content_type` are None if the part has none.
     """
 
     name: str
     """The name of the form field."""
     filename: str | None
     content_type: str | None
-    """Its media type, None where the part did not name one."""
+    """Its media type, None if the part has none."""
     nbytes: int
-    """How many bytes it has."""
+    """Its size in bytes."""
     sha256: str
     """The SHA-256 of its bytes, in hexadecimal."""
     text: str | None = attrs.field(
@@ -34,9 +34,9 @@ class RecordedPart:
 
 @attrs.frozen(kw_only=True)
 class RecordedRequest:
-    """One request for images as it arrived: `json` is None if the body was not JSON, `fault` is its fault's name.
+    """One image request as it arrived; `json` is None if the body was not JSON.
 
-    Of a multipart body there are `parts`, in order, and `body` is empty.
+    For a multipart body there are `parts`, in order, and `body` is empty.
     """
 
     method: str
@@ -57,7 +57,7 @@ class RecordedRequest:
 
 @attrs.frozen(kw_only=True)
 class RecordedDownload:
-    """One GET of an image behind a URL as its headers arrived; `path` has its query, `fault` is its fault's name."""
+    """One GET of an image by its URL, recorded when its headers arrived; `path` includes the query."""
 
     method: str
     """The HTTP method."""
@@ -71,18 +71,18 @@ class RecordedDownload:
 
     @property
     def host(self) -> str:
-        """The Host header: the name under which the server was asked."""
+        """The Host header: the server's name in the request."""
         return self.headers.get("Host", "")
 
     @property
     def with_key(self) -> bool:
-        """Whether a key came along."""
+        """Whether the request had a key."""
         return any(name.lower() in {"authorization", "api-key", "x-api-key"} for name in self.headers)
 
 
 @attrs.frozen(kw_only=True)
 class AnsweredRequest:
-    """One answered request, whatever its path; `status` is 0 if the connection was closed without a response."""
+    """One answered request, of any path; `status` is 0 if the connection was closed without a response."""
 
     method: str
     """The HTTP method."""
@@ -95,13 +95,13 @@ class AnsweredRequest:
 
 @attrs.frozen(kw_only=True)
 class RecordedBatch:
-    """One batch that was created, as it stands now; `metadata` is None if none came along.
+    """One batch that was created, in its present state; `metadata` is None if the request had none.
 
     `total`, `completed` and `failed` count its requests as the API does; a request that was not run has failed.
     """
 
     id: str
-    """The id that the server gave it."""
+    """The id of the batch."""
     status: str
     """Its status now, such as "in_progress" or "completed"."""
     endpoint: str
@@ -118,17 +118,17 @@ class RecordedBatch:
 class RecordedBatchRequest:
     """One request of a batch that was run: `json` is its body, `status` that of its response.
 
-    Requests with status 200 are billed; those that expired or were cancelled are not run and not here.
+    Requests with status 200 are billed. Requests that expired or were cancelled are not run, and have no record.
     """
 
     batch_id: str
     """The id of its batch."""
     custom_id: str
-    """The caller's name of it."""
+    """The caller's id of the request."""
     json: Any = attrs.field(repr=False)
     status: int
 
     @property
     def billed(self) -> bool:
-        """Whether the API would have an image paid for."""
+        """Whether the API would bill an image for it."""
         return self.status == 200

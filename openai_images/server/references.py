@@ -1,7 +1,7 @@
 """The images of an edit in JSON: data: URLs, other URLs, and the ids of files.
 
-Invariants: nothing is fetched: a URL, and an id that is no file's, stands for an image nobody has seen.
-Must not: judge images and parameters; `source_images.py` and `parameters.py` do.
+Invariants: nothing is fetched: the image of a URL, or of an unknown file id, stays unresolved.
+Must not: check images and parameters; `source_images.py` and `parameters.py` do.
 """
 
 import binascii
@@ -33,21 +33,21 @@ from openai_images.server.source_images import (
 
 _MAX_URL: Final = 20_971_520
 _DATA_URL: Final = re.compile(r"data:(image/[a-z0-9.+-]{1,100});base64,", re.IGNORECASE)
-_BASE64_SLICE: Final = 1024 * 1024  # characters decoded in one go, a multiple of four
+_BASE64_SLICE: Final = 1024 * 1024  # characters per step, a multiple of four
 
 
 @attrs.frozen(kw_only=True)
 class ReferenceReader:
     """Reads the images of JSON edits.
 
-    `find_file` gives the path of a file by its id, `pixels` is whether images are drawn from them.
+    `find_file` returns the path of a file by its id; `pixels`: images are drawn from the source images' pixels.
     """
 
     pixels: bool
     find_file: Callable[[str], Path | None]
 
     def resolve(self, values: dict[str, Any]) -> UploadedImages:
-        """Takes the images out of the parameters; blocking."""
+        """Remove the images from the parameters and return them; blocking."""
         images = values.pop("images", None)
         if images is None:
             raise missing_parameter("images")
@@ -101,7 +101,7 @@ class ReferenceReader:
             if path is not None:
                 with path.open("rb") as file:
                     return file.read(MAX_IMAGE_BYTES)
-        except FileNotFoundError:  # deleted meanwhile
+        except FileNotFoundError:  # deleted in the meantime
             pass
         return None
 
@@ -130,7 +130,7 @@ def _from_url(url: str, name: str, role: Role, *, pixels: bool) -> UploadedImage
 
 
 def _decode(text: str, start: int) -> bytes:
-    """The bytes whose base64 begins at `start`, in slices between which other threads have their turn."""
+    """Decode the base64 that begins at `start`, in slices, so that other threads can run in between."""
     if 0 <= text.find("=", start) < len(text) - 2:
         raise ValueError("padding before the end")
     slices = range(start, len(text), _BASE64_SLICE)

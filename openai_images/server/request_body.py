@@ -1,8 +1,8 @@
-"""Reads a request body: decompressed chunks with a bound on silence, the size limit, and JSON of any length.
+"""Reads a request body: decompressed chunks, a limit for the time without a byte, a size limit, and JSON of any length.
 
-Invariants: any input ends in a value, a `RequestRejectedError` or a ValueError; no chunk is large, and each leaves the
-event loop a turn; JSON is parsed in linear time, in slices between which other threads run.
-Must not: look at what the JSON means.
+Invariants: any input gives a value, a `RequestRejectedError` or a ValueError; chunks are small, and other tasks run in
+between; JSON is parsed in linear time, in slices between which other threads run.
+Must not: check the content of the JSON.
 """
 
 import asyncio
@@ -39,12 +39,12 @@ JSON: Final = "application/json"
 FORM: Final = "multipart/form-data"
 _JOINED_HERE: Final = 1024 * 1024
 MAX_STRUCTURE: Final = 64 * 1024
-"""Bytes outside its strings that a body may have; a request needs a few hundred."""
+"""Maximum bytes of a body outside its strings; a request needs a few hundred."""
 MAX_STRING_BYTES: Final = 32 * 1024 * 1024
-"""Bytes that a string may be long as it is written; the longest that the API takes has 20 MiB."""
+"""Maximum bytes of a string with its escapes; the API's longest string has 20 MiB."""
 _SHORT: Final = 64
 _SLICE: Final = 256 * 1024
-# What `json.loads` may be given alone: no escape is cut in two, and no pair of surrogates.
+# A piece that `json.loads` can decode alone: it does not cut an escape or a surrogate pair in two.
 _WHOLE: Final = re.compile(
     r"(?:[^\\]|\\[^u]|\\u(?![dD][89abAB])....|\\u[dD][89abAB]..(?:\\u....|(?=[^\\]|\\[^u])))*+", re.DOTALL
 )
@@ -56,7 +56,7 @@ class UnreadableBodyError(Exception):
 
 @attrs.define
 class BodyChunks:
-    """The pieces of one body; `timeout` is in seconds. Raises `RequestRejectedError`, `UnreadableBodyError`."""
+    """The chunks of one body; `timeout` is in seconds. Raises `RequestRejectedError` and `UnreadableBodyError`."""
 
     request: web.Request
     timeout: float
@@ -88,13 +88,13 @@ class BodyChunks:
                     raise UnreadableBodyError
                 raise StopAsyncIteration
         if self._buffer or self._inflater is not None:
-            # Reading on does not wait, so other tasks need a turn. With nothing buffered there must be none: a test
-            # that has seen a request counted may release its stall immediately.
+            # Reading buffered data does not wait, so other tasks must get a turn. Without buffered data there must be
+            # no turn: a test that has seen a request counted may release its stall immediately.
             await asyncio.sleep(0)
         return piece
 
     def _piece(self) -> bytes:
-        """The next decompressed bytes, none if more must be read."""
+        """Return the next decompressed bytes; empty if more must be read."""
         if self._inflater is None:
             piece, self._buffer = self._buffer[:MAX_PIECE_BYTES], self._buffer[MAX_PIECE_BYTES:]
             return piece
@@ -109,12 +109,12 @@ class BodyChunks:
 
 
 def not_json() -> RequestRejectedError:
-    """The 400 for a body that is not JSON."""
+    """Return the 400 for a body that is not JSON."""
     return bad_request(_NOT_JSON, code=None)
 
 
 async def read_body(chunks: AsyncIterator[bytes], declared: int | None, limit: int) -> bytes:
-    """The whole body, or a 413 as soon as it is known to be over `limit`."""
+    """Return the complete body; raise a 413 as soon as it is known to exceed `limit`."""
     if declared is not None and declared > limit:
         raise RequestRejectedError(too_large(limit))
     pieces: list[bytes] = []
@@ -127,17 +127,17 @@ async def read_body(chunks: AsyncIterator[bytes], declared: int | None, limit: i
                 raise RequestRejectedError(too_large(limit))
     except UnreadableBodyError:
         raise not_json() from None
-    # A long join releases the interpreter's lock, so that only its own thread waits for it.
+    # A long join releases the GIL, so that only its own thread waits for it.
     return b"".join(pieces) if total <= _JOINED_HERE else await asyncio.to_thread(b"".join, pieces)
 
 
 def parse_media_type(content_type: str | None) -> str:
-    """The media type in a Content-Type header, in lower case."""
+    """Return the media type in a Content-Type header, in lower case."""
     return (content_type or "").partition(";")[0].strip().lower()
 
 
 def require_type(content_type: str | None, *accepted: str) -> None:
-    """Rejects another media type than those accepted."""
+    """Reject a media type that is not in `accepted`."""
     if parse_media_type(content_type) in accepted:
         return
     header = content_type or ""
@@ -150,7 +150,7 @@ def require_type(content_type: str | None, *accepted: str) -> None:
 
 
 def require_object(value: object) -> dict[str, Any]:
-    """The members of a JSON object, or the 400 for another value."""
+    """Return the members of a JSON object; raise the 400 for another value."""
     if not isinstance(value, dict):
         raise bad_request(
             f"Invalid body: expected an object, but got {describe(value)} instead.", code="invalid_type"
@@ -159,7 +159,7 @@ def require_object(value: object) -> dict[str, Any]:
 
 
 def parse(body: bytes) -> Any:
-    """The value of a JSON body; ValueError if it is not JSON or exceeds the bounds."""
+    """Return the value of a JSON body; ValueError if it is not JSON or exceeds the bounds."""
     try:
         if len(body) <= MAX_STRUCTURE:
             return _load(body.decode("utf-8"))
@@ -171,7 +171,7 @@ def parse(body: bytes) -> Any:
 
 
 def _split(body: bytes, mark: str) -> tuple[bytes, list[str]]:
-    """The body with a mark and a number in place of each long string, and those strings."""
+    """Replace each long string of the body by a mark and a number; return the body and the strings."""
     pieces: list[bytes] = []
     texts: list[str] = []
     offset = structure = 0
@@ -235,7 +235,7 @@ def _join(value: Any, mark: str, texts: list[str]) -> Any:
 
 def _load(text: str) -> Any:
     value = json.loads(text, parse_constant=_reject_constant)
-    if "\\u" in text:  # the only way to half a surrogate pair
+    if "\\u" in text:  # lone surrogates come only from such escapes
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     return value
 

@@ -1,9 +1,9 @@
-"""The paths of the local server, what every request passes through, and its GETs: models, and images behind URLs.
+"""The paths of the local server, the middleware of every request, and the GETs of models and images.
 
-Invariants: a request with a foreign Host or Origin goes no further; unknown paths and wrong methods get an error of the
-API's shape; a POST to an images path is counted when its headers arrive; downloads need no key, and after one of the
-server's own redirects nothing more goes wrong, except in a loop.
-Must not: know how images are made, or how a response came to carry a URL.
+Invariants: a request with a foreign Host or Origin is rejected; unknown paths and wrong methods get an error in the
+API's form; a POST to an images path is counted when its headers arrive; downloads need no key, and after one of the
+server's own redirects no other fault follows, except in a loop.
+Must not: know how images are made, or why a response has a URL.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:@/\s]+)(?::[0-9]*)?", re.IGN
 
 
 def make_app(images: ImagesHandler, downloads: "DownloadHandler", batches: BatchService) -> web.Application:
-    """The aiohttp application of a server."""
+    """Return the aiohttp application of a server."""
     app = web.Application(middlewares=[_count_requests(images), _reject_foreign(images.settings.host)])
     models = _models(images.settings)
     app.router.add_post("/v1/images/generations", images.handle)
@@ -81,7 +81,7 @@ def _reject_foreign(host: str) -> Middleware:
 
 
 def _foreign_reply(request: web.Request, bound: str) -> Reply | None:
-    """The 403 for a Host that is not of loopback or `bound`, or an Origin of another site; else None."""
+    """Return the 403 for a Host other than loopback and `bound`, or an Origin of another site; else None."""
     for host in request.headers.getall("Host", ()):
         if not _is_local_name(host, bound):
             return _foreign("Host", host)
@@ -154,7 +154,7 @@ class DownloadHandler:
     settings: ServerSettings
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answers one download."""
+        """Answer one download."""
         active = ActiveRequest(clock=self.settings.clock, connection=request.transport)
         try:
             with self.state.track(active):
@@ -162,7 +162,7 @@ class DownloadHandler:
         except RequestRejectedError as error:
             return error_replies.to_response(error.reply, active.headers())
         except ConnectionError:
-            # The client has gone: aiohttp would log the error, and drops a response without a word.
+            # The client has disconnected: aiohttp would log the error, but drops a response silently.
             return web.Response()
 
     async def _answer(self, request: web.Request, active: ActiveRequest) -> web.StreamResponse:
@@ -187,7 +187,7 @@ class DownloadHandler:
             raise RequestRejectedError(Reply(302, b"", "text/plain", {"location": target}))
         image = self.links.find(request.match_info["name"], request.query.get("variant", "0"))
         if image is None:
-            raise RequestRejectedError(error_reply(404, "The image does not exist, or its link is over."))
+            raise RequestRejectedError(error_reply(404, "The image does not exist, or its link has expired."))
         return await self._send(request, active, plan, image)
 
     def _next_fault(self, request: web.Request) -> Fault[DownloadPlan]:
@@ -201,7 +201,7 @@ class DownloadHandler:
     async def _send(
         self, request: web.Request, active: ActiveRequest, plan: DownloadPlan, image: LinkedImage
     ) -> web.StreamResponse:
-        """Sends the image, or as much of it as its plan lets through."""
+        """Send the image, or the part that its plan allows."""
         data = await _read_image(image, plan)
         response = web.StreamResponse(headers={"content-type": image.media_type, **active.headers()})
         if plan.body != "endless":
@@ -216,7 +216,7 @@ class DownloadHandler:
                 piece = (data * (delivery.SLICE // len(data) + 1))[: delivery.SLICE]
                 while True:
                     await response.write(piece)
-                    # A write that finds room does not wait, so other tasks need a turn.
+                    # A write with free buffer space does not wait, so other tasks must get a turn.
                     await asyncio.sleep(0)
             case "stalled":
                 await self.state.gate.event.wait()

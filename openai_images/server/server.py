@@ -1,6 +1,6 @@
-"""`LocalImagesServer`: its life, and what tests may ask of it.
+"""`LocalImagesServer`: start, stop, and the methods for tests.
 
-Invariants: it binds to loopback only; `aclose` is quick and idempotent; its state changes in its own loop alone, while
+Invariants: it binds to loopback only; `aclose` is quick and idempotent; its state changes only in its own loop, but
 every thread may read it and request changes.
 Must not: write to stdout, stderr or the log, use the network, or pretend that a model made its images.
 """
@@ -29,9 +29,9 @@ from openai_images.server.routes import DownloadHandler, make_app
 from openai_images.server.state import ObservedServer, check_keep
 from openai_images.server.thread import await_in, call_in, in_thread
 
-# Seconds for the headers of a request, and between two requests of a connection: longer than clients keep idle ones.
+# Seconds for the headers of a request, and between two requests of a connection; clients close idle ones earlier.
 HEAD_TIMEOUT: Final = 20.0
-# Seconds in which a rejected body is read and dropped, so that its sender comes to read the response.
+# Seconds in which a rejected body is read and dropped, so that its sender reads the response.
 LINGER_SECONDS: Final = 2.0
 # aiohttp logs malformed requests with a traceback and the offending line.
 _SILENT = logging.getLogger("openai_images.server")
@@ -44,7 +44,7 @@ def _names(names: Iterable[str]) -> tuple[str, ...]:
 
 
 class Client(Protocol):
-    """What `LocalImagesServer.patch` needs of a client, as `ImagesClient` has it."""
+    """The part of `ImagesClient` that `LocalImagesServer.patch` needs."""
 
     def override(self, *, base_url: str, api_key: str) -> AbstractContextManager[object]:
         """Send the calls of a `with` block to another server."""
@@ -55,20 +55,19 @@ class Client(Protocol):
 class LocalImagesServer(ObservedServer):
     """An images server on loopback that speaks the wire format of the OpenAI API and draws placeholder images.
 
-    `rate_limit_burst` is how much the limits' buckets hold, by default what they let through in a minute;
-    `rate_limit_headers=False` hides them: no response has x-ratelimit headers. `retry_after` is how their 429 says when
-    to come back: "exact", in whole "seconds", or "none".
-    `pace` is the time in seconds from one image stage to the next, counted from the arrival of the request.
-    `pictures` serves fixed bytes (one value, or one per output format) in place of painting; "small" serves images of
-    one colour in the format and size of the request, which cost next to nothing ("full" draws each). `faults` is the
-    initial script and `always` the fault of every other request; see `FAULTS`. `batch_pace` is how batches go.
-    `legacy` brings back the models that have ended by the clock `now`; `picture_links` gives the answers of every model
-    URLs in place of base64, "absolute" or "relative" ones. `max_body_bytes` and, for edits, `max_upload_bytes` bound a
-    request, `body_timeout` the seconds without a byte of its body. `api_key` is a new random one where none is given.
-    `keepalive_comments` is the time in seconds between comments in a stream that waits. `clock` and `now` are the
-    monotonic and the wall clock, `sleep` the wait. `on_answer` is called with each request that was answered;
-    `requests`, `downloads` and `batch_requests` keep the last `keep_requests`, None for all. All callbacks are called
-    in the server's own loop.
+    `rate_limit_burst` is the capacity of the limits' token buckets, by default the limit of a minute;
+    `rate_limit_headers=False` hides the limits: no response has x-ratelimit headers. `retry_after` is the wait in a
+    429: "exact", in whole "seconds", or "none". `pace` is the time in seconds from one image stage to the next, counted
+    from the arrival of the request. `pictures` serves fixed bytes (one value, or one per output format) instead of
+    drawn images; "small" serves images of one colour in the format and size of the request, which take little time
+    ("full" draws each). `faults` is the initial script and `always` the fault of every other request; see `FAULTS`.
+    `batch_pace` is the pace of batches. `legacy` keeps models that have ended by the clock `now`; `picture_links` makes
+    responses of every model have URLs in place of base64, "absolute" or "relative" ones. `max_body_bytes` and, for
+    edits, `max_upload_bytes` limit a request, `body_timeout` the seconds without a byte of its body. Without an
+    `api_key` a random one is made. `keepalive_comments` is the time in seconds between comments in a stream that waits.
+    `clock` and `now` are the monotonic and the wall clock, `sleep` is used to wait. `on_answer` is called with each
+    answered request; `requests`, `downloads` and `batch_requests` keep the last `keep_requests`, None for all. All
+    callbacks are called in the server's own loop.
     """
 
     keep_requests: int | None = attrs.field(default=None, validator=check_keep)
@@ -113,14 +112,14 @@ class LocalImagesServer(ObservedServer):
 
     @classmethod
     def in_thread(cls, **options: Any) -> AbstractContextManager[Self]:
-        """A started server for a `with` block, in a thread with a loop of its own; `options` are the constructor's.
+        """Run a server for a `with` block, in a thread with its own loop; `options` are the constructor's.
 
-        For code that is synchronous, or has several loops: attributes and methods work from every thread and loop.
+        For synchronous code or several loops: attributes and methods work from every thread and loop.
         """
         return in_thread(partial(cls, **options))
 
     async def start(self) -> None:
-        """Binds the port and starts to answer; raises `OSError` if the port is in use."""
+        """Bind the port and start to answer requests. Raises `OSError` if the port is in use."""
         if self._runner is not None:
             raise RuntimeError("the server is already started")
         self._state.reopen()
@@ -133,7 +132,7 @@ class LocalImagesServer(ObservedServer):
             logger=_SILENT,
             handler_cancellation=True,
             shutdown_timeout=0.1,
-            # Unbounded in some versions of aiohttp, and done before the key is checked.
+            # Without a limit in some versions of aiohttp, and before the key is checked.
             auto_decompress=False,
             keepalive_timeout=HEAD_TIMEOUT,
             lingering_time=LINGER_SECONDS,
@@ -149,7 +148,7 @@ class LocalImagesServer(ObservedServer):
             raise
 
     async def aclose(self) -> None:
-        """Drops requests in progress, frees the port and the cached images; idempotent."""
+        """Drop requests in progress, free the port and the cached images. Idempotent."""
         await await_in(self._loop, self._close())
 
     async def _close(self) -> None:
@@ -170,7 +169,7 @@ class LocalImagesServer(ObservedServer):
 
     @property
     def base_url(self) -> str:
-        """What a client takes as its base URL, with the port that was bound."""
+        """The base URL for clients, with the port that was bound."""
         if self._runner is None or not self._bound:
             raise RuntimeError("the server is not started")
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -178,13 +177,13 @@ class LocalImagesServer(ObservedServer):
 
     @property
     def open_connections(self) -> int:
-        """How many client connections are open now."""
+        """Number of client connections that are open now."""
         server = None if self._runner is None else self._runner.server
         return 0 if server is None else len(server.connections)
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """The faults still queued; assign names to replace them."""
+        """The faults that are still queued; assign names to replace them."""
         return self._faults.names
 
     @faults.setter
@@ -192,33 +191,33 @@ class LocalImagesServer(ObservedServer):
         self._faults.extend(names, replace=True)
 
     def script(self, *names: str) -> None:
-        """Appends faults: each of the next requests takes one, `ok` meaning none.
+        """Queue faults: each of the next requests takes one; `ok` means no fault.
 
-        Those whose names begin with `download_` wait for the next downloads, with `file_` and `batch_` for the next
-        calls of their step or the next batch, all others for the next POSTs of images.
+        Names that begin with `download_` are for the next downloads, names with `file_` and `batch_` for the next calls
+        of that step or the next batch, and all others for the next image requests.
         """
         self._faults.extend(names)
 
     def always(self, name: str | None) -> None:
-        """The fault `name` (of `FAULTS`) of every request for which none is queued, or None for none."""
+        """Set the fault `name` (of `FAULTS`) for every request for which none is queued; None for no fault."""
         self._faults.always(name)
 
     def release(self) -> None:
-        """Lets every response that is stalled now continue."""
+        """Let all responses that are stalled now continue."""
         call_in(self._loop, self._state.open_gate)
 
     def reset(self, **options: Any) -> None:
-        """Starts afresh for another test: drops requests in progress, forgets records, counts, faults and limits' use.
+        """Reset the server for another test: drop requests in progress, forget records, counts, faults and used limits.
 
-        Settings are again those of the constructor, with `options` in place of some until the next reset; address and
-        key stay. Raises ValueError and TypeError, and changes nothing then.
+        The settings are again those of the constructor; `options` replace some until the next reset. Address and key do
+        not change. If it raises ValueError or TypeError, nothing has changed.
         """
         if fixed := [name for name in _FIXED if name in options]:
-            raise ValueError(f"{fixed[0]} cannot change after the server was made")
+            raise ValueError(f"{fixed[0]} cannot change after the server was created")
         call_in(self._loop, partial(self._take, type(self)(**{**self._options, **options})))
 
     def _take(self, fresh: "LocalImagesServer") -> None:
-        """Takes over the settings, limits and faults of a new server."""
+        """Copy the settings, limits and faults of a new server."""
         for field in attrs.fields(type(self)):
             if field.init and field.name not in _FIXED:
                 setattr(self, field.name, getattr(fresh, field.name))
@@ -234,7 +233,7 @@ class LocalImagesServer(ObservedServer):
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that point programs at this server: OPENAI_BASE_URL, OPENAI_API_KEY, and no proxy for it."""
+        """Return environment variables for programs that use this server: OPENAI_BASE_URL, OPENAI_API_KEY, no proxy."""
         direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
         direct = direct if direct.strip() == "*" else f"{direct},{self.host}".lstrip(",")
         address = {"OPENAI_BASE_URL": self.base_url, "OPENAI_API_KEY": self.api_key}
@@ -242,20 +241,20 @@ class LocalImagesServer(ObservedServer):
 
     @contextmanager
     def patch(self, *clients: Client) -> Generator[Self]:
-        """Sends the calls of these clients here for a `with` block, wherever they point; those in flight go on."""
+        """Send new calls of these clients to this server during a `with` block; calls in flight are not affected."""
         with ExitStack() as stack:
             for client in clients:
                 stack.enter_context(client.override(base_url=self.base_url, api_key=self.api_key))
             yield self
 
     async def wait_disconnected(self, n: int = 1, timeout: float | None = 5.0) -> None:  # noqa: ASYNC109  # for callers without one around them
-        """Waits until `n` clients in all have left while being answered; TimeoutError after `timeout` seconds."""
+        """Wait until `n` clients in total have disconnected early. Raises TimeoutError after `timeout` seconds."""
         try:
             async with asyncio.timeout(timeout):
                 await await_in(self._loop, self._state.wait_disconnected(n))
         except TimeoutError:
             seen = self._state.disconnects
-            raise TimeoutError(f"{seen} of {n} clients have left within {timeout} s") from None
+            raise TimeoutError(f"{seen} of {n} clients have disconnected within {timeout} s") from None
 
     @property
     def _bound(self) -> bool:

@@ -1,9 +1,9 @@
-"""The source images of an edit: format, size, transparency, pixels where needed, and what the API says of them.
+"""Inspects and checks the source images of an edit: format, size, transparency, and pixels if needed.
 
-Invariants: the bytes decide, never a name; Pillow opens only what was measured here and has few enough pixels; the
-bytes are not kept; what cannot be decoded is None. The first wrong image gets the API's own message, where it is known;
-an image given by URL or file id is unknown and passes.
-Must not: run in several threads at once (the caller has one), or fetch URLs and file ids.
+Invariants: the bytes decide, never a name; Pillow opens only images whose size was read here and is small enough; the
+bytes are not kept; an image that cannot be decoded is None. The first wrong image gets the API's own message, if it is
+known; an image by URL or file id is not checked.
+Must not: run in several threads concurrently (the caller has one), or fetch URLs and file ids.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from openai_images.server.error_replies import (
 Format: TypeAlias = Literal["PNG", "JPEG", "WEBP"]
 
 MAX_SEGMENTS: Final = 1000
-"""Segments before the size of a JPEG; a camera writes a dozen, a long colour profile some hundred more."""
+"""Maximum segments before the size of a JPEG; a camera writes a dozen, a long colour profile some hundred more."""
 
 _START_BYTES: Final = 32
 _SIZED: Final = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
@@ -56,7 +56,7 @@ class ImageHeader:
 
 
 def read_header(file: BinaryIO) -> ImageHeader | None:
-    """The format and size of the image in `file`, or None if it has none of the API's formats; rewinds the file."""
+    """Return the format and size of the image in `file`, None for a format that the API lacks; rewind the file."""
     file.seek(0)
     start = file.read(_START_BYTES)
     header = None
@@ -82,7 +82,7 @@ def _jpeg(file: BinaryIO) -> ImageHeader | None:
             return ImageHeader("JPEG", int.from_bytes(head[7:9]), int.from_bytes(head[5:7]))
         if marker in _LAST:
             return None
-        if marker == 0xFF:  # a byte that fills
+        if marker == 0xFF:  # a fill byte
             offset += 1
         else:
             offset += 2 if marker in _BARE else 2 + int.from_bytes(head[2:4])
@@ -106,9 +106,9 @@ def _webp(start: bytes) -> ImageHeader | None:
 
 @attrs.frozen(kw_only=True)
 class ImageInfo:
-    """A source image as far as it was inspected; two are equal if their digests are.
+    """An inspected source image; two are equal if their digests are.
 
-    `width` and `height` are in pixels, after EXIF rotation; `image` is None where its pixels are not needed.
+    `width` and `height` are in pixels, after EXIF rotation; `image` is None if its pixels are not needed.
     """
 
     digest: str
@@ -151,7 +151,7 @@ class UploadedImages:
 
 
 def unresolved_image(reference: str) -> ImageInfo:
-    """An image known by its URL or file id only; it is not fetched."""
+    """Return an image of which only the URL or file id is known; it is not fetched."""
     digest = hashlib.sha256(reference.encode("utf-8", "replace")).hexdigest()
     return ImageInfo(
         digest=digest, format="", width=1024, height=1024, mode="", has_alpha=True, fetched=False
@@ -159,10 +159,10 @@ def unresolved_image(reference: str) -> ImageInfo:
 
 
 def inspect_image(data: io.BytesIO, digest: str, role: Role, *, pixels: bool) -> ImageInfo | None:
-    """The image in `data`, with its pixels if they are needed; None if it cannot be decoded."""
+    """Return the image in `data`, with its pixels if they are needed; None if it cannot be decoded."""
     try:
         return _inspect(data, digest, role, pixels=pixels)
-    except Exception:  # noqa: BLE001  # whatever a decoder stumbles over: it is not an image
+    except Exception:  # noqa: BLE001  # decoders raise any exception for bytes that are not an image
         return None
 
 
@@ -199,7 +199,7 @@ def _inspect(data: io.BytesIO, digest: str, role: Role, *, pixels: bool) -> Imag
 
 @attrs.frozen(kw_only=True)
 class CheckedEdit:
-    """The images of an edit that was accepted, and how many tokens they are."""
+    """The images of an accepted edit, and their number of tokens."""
 
     images: tuple[ImageInfo, ...]
     mask: ImageInfo | None = None
@@ -213,7 +213,7 @@ class CheckedEdit:
 
 
 def check_edit(values: Mapping[str, Any], uploads: UploadedImages, model: ServedModel) -> CheckedEdit:
-    """The images of an edit with `model`, or a `RequestRejectedError`."""
+    """Return the checked images of an edit with `model`. Raises `RequestRejectedError`."""
     high = _fidelity(values, model)
     if not uploads.images:
         raise missing_parameter(uploads.parameter)
@@ -253,7 +253,7 @@ def _fidelity(values: Mapping[str, Any], model: ServedModel) -> bool:
 
 
 def check_image_count(number: int, name: str) -> None:
-    """Rejects more images than the API takes."""
+    """Reject more images than the API accepts."""
     if number > MAX_IMAGES:
         message = (
             f"Invalid '{name}': array too long. Expected an array with maximum length {MAX_IMAGES}, "
@@ -263,7 +263,7 @@ def check_image_count(number: int, name: str) -> None:
 
 
 def _check_image(upload: UploadedImage, number: int | None) -> ImageInfo:
-    """One image with a type the API takes, not too large, and readable; `number` counts images from 1."""
+    """Check that an image has an accepted type and size and can be decoded; `number` counts images from 1."""
     if upload.info is None or upload.info.fetched:
         declared = (upload.media_type or "application/octet-stream").partition(";")[0].strip().lower()
         if declared not in (_MEDIA_TYPES if number is not None else ("image/png",)):

@@ -1,8 +1,8 @@
-"""`GET /`: a page for people with the server's address, its recent requests, and how to use it.
+"""`GET /`: a page with the server's address, its recent requests, and how to use it.
 
-Invariants: whatever a request held is escaped and shortened; the page loads nothing, runs no script, and nobody may
-frame it; foreign hosts are rejected as on every path.
-Must not: show the key: somebody may have set a real one.
+Invariants: texts of requests are escaped and shortened; the page loads nothing, runs no script and cannot be framed;
+foreign hosts are rejected as on every path.
+Must not: show the key, which may be a real one.
 """
 
 import base64
@@ -25,17 +25,17 @@ from openai_images.server.state import ServerSettings
 
 _REFRESH_SECONDS: Final = 2
 _PROMPT: Final = "a lighthouse"
-_NOT_LISTED: Final = frozenset({"/", "/favicon.ico"})  # a browser's, about this page
+_NOT_LISTED: Final = frozenset({"/", "/favicon.ico"})  # requested by a browser for this page
 
 
 def add_start_page(app: web.Application, settings: ServerSettings, recent: RecentRequests) -> None:
-    """Serve the page at `/`, and keep for it what is asked from now on."""
+    """Serve the page at `/`, and record the requests from now on for it."""
     app.middlewares.insert(0, _recorder(recent, settings))
     app.router.add_get("/", _page_handler(recent, settings))
 
 
 def answered_status(response: web.StreamResponse) -> int:
-    """The status that was sent; 0 if the connection was closed without a response."""
+    """Return the status that was sent; 0 if the connection was closed without a response."""
     hung_up = isinstance(response, web.Response) and response.body is None and not response.prepared
     return 0 if hung_up else response.status
 
@@ -96,7 +96,7 @@ def _headers() -> Mapping[str, str]:
 
 
 def render(recent: RecentRequests, settings: ServerSettings, url: str, *, refreshes: bool) -> str:
-    """The page; with `refreshes` the browser asks for it again every few seconds."""
+    """Return the page; with `refreshes` the browser reloads it every few seconds."""
     link, words = ("/", "Stop") if refreshes else ("/?refresh", f"Refresh every {_REFRESH_SECONDS} s")
     shown = len(recent.last)
     count = "1 request" if shown == 1 else f"{shown} requests, the newest first"
@@ -115,7 +115,7 @@ def render(recent: RecentRequests, settings: ServerSettings, url: str, *, refres
 
 def _table(recent: RecentRequests) -> str:
     if not recent.last:
-        return '<p class="empty">Nothing has been asked yet. One of the commands below will do.</p>'
+        return '<p class="empty">No requests yet. Try one of the commands below.</p>'
     head = "".join(
         f'<th scope="col">{name}</th>' for name in ("Time", "Status", "Request", "Model", "Prompt", "Took")
     )

@@ -1,8 +1,7 @@
-"""One local server: its settings, each checked when it is set, what it has seen, and the requests in progress.
+"""The state of one local server: its settings, its records and counts, and the requests in progress.
 
-Invariants: a setting with which no server could be of use is a `ValueError` that says what it may be; counters change
-on the event loop alone.
-Must not: count the server's own hang-ups as disconnects, send or decide anything.
+Invariants: an invalid setting is a `ValueError` that names the valid values; counters change only on the event loop.
+Must not: count connections that the server itself closed as disconnects, send or decide anything.
 """
 
 import asyncio
@@ -31,22 +30,22 @@ from openai_images.server.records import (
 )
 
 Links: TypeAlias = Literal["absolute", "relative"]
-"""How URLs of images are written: with this server's address, or as a path alone."""
+"""The form of image URLs: with this server's address, or only the path."""
 PictureMode: TypeAlias = Literal["small", "full"]
 Pictures: TypeAlias = PictureMode | bytes | Mapping[str, bytes] | None
 
 MAX_BODY_BYTES: Final = 25 * 1024 * 1024
 # 16 images, a mask and a markup may have just under 50 MiB each.
 MAX_UPLOAD_BYTES: Final = 1024 * 1024 * 1024
-# aiohttp.web does not tell a handler that waits for its body of a malformed chunk: it waits for ever.
+# aiohttp.web does not report a malformed chunk to a handler that waits for its body: it would wait forever.
 BODY_TIMEOUT: Final = 2.5
-"""Seconds without a byte after which a body is taken to have stopped."""
+"""Seconds without a byte after which a body is considered stopped."""
 
 _Attribute: TypeAlias = "attrs.Attribute[Any]"
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is one of this machine alone."""
+    """Whether an address is reachable only from this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -62,7 +61,7 @@ def _key_or_new(key: str | None) -> str:
 
 
 def _rule(accepts: Callable[[Any], bool], message: str) -> Callable[[object, _Attribute, Any], None]:
-    """A validator that raises `message` for what is not accepted."""
+    """Return a validator that raises `message` for a value that is not accepted."""
 
     def check(_: object, attribute: _Attribute, value: Any) -> None:
         if not accepts(value):
@@ -88,7 +87,7 @@ check_keep = _rule(
 def _check_burst(settings: Any, attribute: _Attribute, burst: int | None) -> None:
     _check_count(settings, attribute, burst)
     if burst is not None and settings.images_per_minute is None and settings.requests_per_minute is None:
-        raise ValueError("rate_limit_burst needs images_per_minute or requests_per_minute to be the burst of")
+        raise ValueError("rate_limit_burst needs images_per_minute or requests_per_minute")
 
 
 def _check_pictures(_: object, __: _Attribute, pictures: Pictures) -> None:
@@ -98,26 +97,28 @@ def _check_pictures(_: object, __: _Attribute, pictures: Pictures) -> None:
     values: list[object] = [*by_format.values()]
     if not all(isinstance(data, bytes) and data for data in values or [None]):
         raise ValueError(
-            "images must be 'small', 'full' (drawn for each prompt, as with None), an image's bytes, or a mapping with "
-            "such bytes"
+            "pictures must be 'small', 'full' (drawn for each prompt, as with None), an image's bytes, or a mapping "
+            "with such bytes"
         )
     if unknown := sorted(set(by_format) - set(ALL_FORMATS)):
-        raise ValueError(f"images has {unknown[0]!r}, but what can be asked for is {', '.join(ALL_FORMATS)}")
+        raise ValueError(
+            f"pictures has the format {unknown[0]!r}; it must be one of {', '.join(ALL_FORMATS)}"
+        )
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)
 class ServerSettings:
-    """The options of a server but those of faults and what is kept; `LocalImagesServer` describes them."""
+    """The options of a server except faults and records; `LocalImagesServer` describes them."""
 
     host: str = attrs.field(default="127.0.0.1", converter=_address, validator=_check_host)
     """A loopback address to listen on."""
     port: int = attrs.field(default=0, validator=_check_port)
-    """The port to listen on, 0 for any that is free."""
+    """The port to listen on; 0 for any free port."""
     api_key: str = attrs.field(default=None, converter=_key_or_new)
     images_per_minute: int | None = attrs.field(default=None, validator=_check_count)
-    """How many images a minute are accepted; above that a 429. None: no limit."""
+    """Images per minute that are accepted; more get a 429. None: no limit."""
     requests_per_minute: int | None = attrs.field(default=None, validator=_check_count)
-    """How many requests a minute are accepted; above that a 429. None: no limit."""
+    """Requests per minute that are accepted; more get a 429. None: no limit."""
     rate_limit_burst: int | None = attrs.field(default=None, validator=_check_burst)
     rate_limit_headers: bool = True
     retry_after: RetryAfter = attrs.field(
@@ -162,23 +163,23 @@ class ActiveRequest:
         self.started = self.clock()
 
     def abort(self) -> None:
-        """Drops the connection."""
+        """Drop the connection."""
         if self.connection is not None:
             self.connection.abort()
 
     def headers(self) -> dict[str, str]:
-        """The common headers of the response."""
+        """Return the common headers of the response."""
         return common_headers(self.request_id, self.clock() - self.started)
 
 
 class ReleaseGate:
-    """Holds back who awaits `event` until it is opened; it closes again immediately."""
+    """Tasks that await `event` wait until the gate is opened; it closes again immediately."""
 
     def __init__(self) -> None:
         self.event = asyncio.Event()
 
     def open(self) -> None:
-        """Releases everyone who waits now."""
+        """Release all tasks that wait now."""
         self.event.set()
         self.event = asyncio.Event()
 
@@ -203,7 +204,7 @@ class ServerState:
         self._changed = ReleaseGate()
 
     def record(self, arrived: RecordedRequest | RecordedDownload | RecordedBatchRequest) -> None:
-        """Keeps a request or download, and drops the oldest if there are too many."""
+        """Keep a record, and drop the oldest if there are too many."""
         kept: list[Any] = self.requests
         if not isinstance(arrived, RecordedRequest):
             kept = self.downloads if isinstance(arrived, RecordedDownload) else self.batch_requests
@@ -213,7 +214,7 @@ class ServerState:
 
     @contextmanager
     def track(self, active: ActiveRequest) -> Generator[None]:
-        """Counts a client that leaves while the block answers it."""
+        """Count a disconnect if the client leaves during the block."""
         self._active.add(active)
         try:
             yield
@@ -226,16 +227,16 @@ class ServerState:
             self._active.discard(active)
 
     async def wait_disconnected(self, n: int) -> None:
-        """Waits until `n` clients in all have left while they were being answered."""
+        """Wait until `n` clients in total have disconnected early."""
         while self.disconnects < n:
             await self._changed.event.wait()
 
     def open_gate(self) -> None:
-        """Releases every stalled response."""
+        """Release every stalled response."""
         self.gate.open()
 
     def reset(self, keep_requests: int | None) -> None:
-        """Drops every response in progress, none of which counts as a disconnect, and forgets what was seen."""
+        """Drop every response in progress (not counted as disconnects), and forget records and counts."""
         for active in tuple(self._active):
             active.hung_up = True
             active.abort()
@@ -244,12 +245,12 @@ class ServerState:
         self.posts = self.refused = self.disconnects = 0
 
     def reopen(self) -> None:
-        """Starts again, perhaps in another loop."""
+        """Prepare for another start, perhaps in another loop."""
         self._closing = False
         self.gate, self._changed = ReleaseGate(), ReleaseGate()
 
     def close(self) -> None:
-        """Drops every response in progress."""
+        """Drop every response in progress."""
         self._closing = True
         for active in tuple(self._active):
             active.abort()
@@ -257,23 +258,23 @@ class ServerState:
 
 @attrs.define(kw_only=True, eq=False, repr=False)
 class ObservedServer(ServerSettings):
-    """What tests may read of a server: what it was asked, and counts."""
+    """The records and counts that tests read from a server."""
 
     _state: ServerState = attrs.field(init=False, factory=ServerState)
 
     @property
     def requests(self) -> list[RecordedRequest]:
-        """The requests for images whose body has arrived, in order."""
+        """The image requests whose body has arrived, in order."""
         return self._state.requests
 
     @property
     def downloads(self) -> list[RecordedDownload]:
-        """The GETs of images behind URLs, in the order in which their headers arrived."""
+        """The GETs of images by their URLs, in the order in which their headers arrived."""
         return self._state.downloads
 
     @property
     def batches(self) -> list[RecordedBatch]:
-        """The batches that were created, in order, also those whose creation was answered with an error."""
+        """The batches that were created, in order, also if the response to the creation was an error."""
         return [snapshot() for snapshot in self._state.batches]
 
     @property
@@ -283,15 +284,15 @@ class ObservedServer(ServerSettings):
 
     @property
     def posts(self) -> int:
-        """How many POSTs to an images path arrived, counted with their headers."""
+        """Number of POSTs to an images path whose headers have arrived."""
         return self._state.posts
 
     @property
     def refused(self) -> int:
-        """How many responses were a 429, for any reason."""
+        """Number of responses that were a 429, for any reason."""
         return self._state.refused
 
     @property
     def disconnects(self) -> int:
-        """How many clients left while they were being answered."""
+        """Number of clients that disconnected before the end of their response."""
         return self._state.disconnects

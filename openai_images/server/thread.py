@@ -1,7 +1,7 @@
-"""A local server in a thread with a loop of its own, and calls into that loop from other threads.
+"""Runs a local server in a thread with its own loop, and calls functions in that loop from other threads.
 
-Invariants: a server in a thread ends with its block, and every wait has an end; what is called in a server's loop is
-called at once where that is the running loop, or where there is none any more.
+Invariants: a server in a thread ends with its block, and every wait is limited; a function for a server's loop is
+called directly if that loop is the running one, or has ended.
 Must not: know what a server does.
 """
 
@@ -20,7 +20,7 @@ _SECONDS: Final = 30.0
 
 @contextmanager
 def in_thread(make: Callable[[], S]) -> Generator[S]:
-    """The server that `make` makes, entered in a thread of its own for the block."""
+    """Run the server that `make` creates in its own thread during the block."""
     up: Future[tuple[S, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
     thread = threading.Thread(target=_run, args=(make, up), name="local-images-server", daemon=True)
     thread.start()
@@ -32,7 +32,7 @@ def in_thread(make: Callable[[], S]) -> Generator[S]:
             loop.call_soon_threadsafe(done.set)
     finally:
         thread.join(_SECONDS)
-    if thread.is_alive():  # pragma: no cover  # a callback of the user that never returns
+    if thread.is_alive():  # pragma: no cover  # a user's callback that never returns
         raise RuntimeError(f"the local images server has not stopped within {_SECONDS:g} s")
 
 
@@ -44,7 +44,7 @@ def _run(make: Callable[[], AbstractAsyncContextManager[Any]], up: "Future[Any]"
             await done.wait()
 
     try:
-        # Not the loop factory that a test may have set for its own loops, and no trace in the thread's policy.
+        # Not the loop factory that a test may have set for its own loops, and the thread's policy stays unchanged.
         with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
             runner.run(serve())
     except BaseException as error:
@@ -54,14 +54,14 @@ def _run(make: Callable[[], AbstractAsyncContextManager[Any]], up: "Future[Any]"
 
 
 async def await_in(loop: asyncio.AbstractEventLoop | None, coroutine: Coroutine[Any, Any, T]) -> T:
-    """Awaits in the loop of a server."""
+    """Await a coroutine in the loop of a server."""
     if (other := _other(loop)) is None:
         return await coroutine
     return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, other))
 
 
 def call_in(loop: asyncio.AbstractEventLoop | None, function: Callable[[], T]) -> T:
-    """Calls in the loop of a server, and waits for it."""
+    """Call a function in the loop of a server, and wait for its result."""
     if (other := _other(loop)) is None:
         return function()
 
@@ -72,7 +72,7 @@ def call_in(loop: asyncio.AbstractEventLoop | None, function: Callable[[], T]) -
 
 
 def _other(loop: asyncio.AbstractEventLoop | None) -> asyncio.AbstractEventLoop | None:
-    """The loop if it is one of another thread; None if it is the running one, or runs no more."""
+    """Return the loop if it runs in another thread; None if it is the running one, or has ended."""
     try:
         return None if loop is None or loop.is_closed() or loop is asyncio.get_running_loop() else loop
     except RuntimeError:

@@ -1,8 +1,8 @@
-"""The fields and images of an edit out of its body, a multipart form, every part of it recorded.
+"""Reads the fields and images of an edit from a multipart form, and records every part.
 
-Invariants: one file is held at a time and inspected in a thread; only files that may be images and are small enough are
-held at all; a malformed form is rejected after it was recorded.
-Must not: judge images and parameters; `source_images.py` and `parameters.py` do.
+Invariants: one file is in memory at a time and inspected in a thread, and only if it may be an image and is small
+enough; a malformed form is rejected after it was recorded.
+Must not: check images and parameters; `source_images.py` and `parameters.py` do.
 """
 
 import asyncio
@@ -41,14 +41,14 @@ from openai_images.server.source_images import (
 )
 
 TEXT_BYTES: Final = 1024 * 1024
-_PARTS_A_TURN: Final = 32  # parts after which the event loop has its turn; one chunk may hold a thousand
+_PARTS_A_TURN: Final = 32  # parts after which other tasks run; one chunk may have a thousand
 
-_FILE: Final = object()  # stands for a file where text was expected
+_FILE: Final = object()  # replaces a file in a field that should be text
 
 
 @attrs.define
 class Form:
-    """A complete multipart body; `problem` says why it cannot be used."""
+    """A complete multipart body; `problem` is the reason why it cannot be used."""
 
     fields: dict[str, Any] = attrs.field(factory=dict[str, Any])
     images: list[UploadedImage] = attrs.field(factory=list[UploadedImage])
@@ -110,7 +110,7 @@ class _PartBuffer:
 
 @attrs.define(kw_only=True)
 class FormReader:
-    """Reads one form; `inspect` is whether its images matter at all, `pixels` whether images are drawn from them.
+    """Reads one form; `inspect`: its images are needed; `pixels`: images are drawn from their pixels.
 
     Images are opened in `thread`.
     """
@@ -123,7 +123,7 @@ class FormReader:
     _part: _PartBuffer = attrs.field(init=False, factory=lambda: _PartBuffer(PartStart({}), None))
 
     async def read(self, chunks: AsyncIterator[bytes], declared: int | None, content_type: str) -> Form:
-        """The form in the body, or a 413 as soon as it is known to be over the limit; `declared` is its length."""
+        """Return the form; raise a 413 as soon as it is known to exceed the limit. `declared` is the body's length."""
         if declared is not None and declared > self.limit:
             raise RequestRejectedError(too_large(self.limit))
         total = 0
@@ -134,7 +134,7 @@ class FormReader:
                 total += len(chunk)
                 if total > self.limit:
                     raise RequestRejectedError(too_large(self.limit))
-                # A malformed form is read to its end, or its sender would not read the response.
+                # A malformed form is read to its end, so that its sender reads the response.
                 if broken is None:
                     try:
                         await self._handle(parser.feed(chunk))
@@ -159,7 +159,7 @@ class FormReader:
                 self._part.add(event)
 
     def _role(self, start: PartStart) -> Role | None:
-        """What a file is for; None if it is not held."""
+        """Return the role of a file; None if it is not read."""
         name = start.name
         if start.filename is None or not self.inspect:
             return None

@@ -54,7 +54,7 @@ class Access:
         self._session = secrets.token_urlsafe(32)
 
     def middleware(self) -> Middleware:
-        """The middleware that every request passes."""
+        """Return the middleware that every request passes."""
 
         @web.middleware
         async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -82,7 +82,7 @@ class Order:
         try:
             client.with_options(validate="strict").stream(self.prompt, **params)
         except RequestInvalidError as error:
-            problem = str(error).removesuffix('; validate="off" sends it as it is')
+            problem = str(error).removesuffix('; validate="off" sends it anyway')
         base_url = OPENAI if local else client.base_url
         return {
             "estimate": None if cost is None else f"{cost.normalize():f}",

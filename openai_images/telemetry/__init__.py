@@ -1,1 +1,1 @@
-"""Spans and metrics of calls, by OpenTelemetry."""
+"""Spans and metrics of calls, with OpenTelemetry."""

@@ -1,7 +1,7 @@
 """The attributes of spans, events and metrics, by the GenAI semantic conventions v0.1.0.
 
 Invariants: no text of a server, except a redacted request id and known names; no prompt unless captured; never an
-image. Numbers fit in 64 bits, and texts have a named bound, as either may come from a server.
+image. Numbers fit in 64 bits and texts have a maximum length: both may come from a server.
 Must not: import OpenTelemetry.
 """
 
@@ -27,11 +27,11 @@ _MAX_TEXT: Final = 200
 """Characters of a text that a caller or a server chooses."""
 _STAGES: Final = ("input", "output")
 _SHOWN: Final = ("size", "quality", "output_format", "background")
-"""The parameters that a span shows, beside those that the conventions name."""
+"""The parameters in a span in addition to those that the conventions name."""
 
 
 class CallFacts(NamedTuple):
-    """What is known of a call before it is sent."""
+    """The facts of a call that are known before it is sent."""
 
     request: GenerateRequest
     image_count: int
@@ -40,17 +40,17 @@ class CallFacts(NamedTuple):
     is_azure: bool
 
     def parameter(self, name: str) -> str | None:
-        """A parameter that is text, as it is sent; None if it is not sent."""
+        """Return a text parameter as it is sent; None if it is not sent."""
         value: Any = (self.request.extra_body or {}).get(name, getattr(self.request, name))
         return value if isinstance(value, str) else None
 
 
 def metric_attributes(facts: CallFacts) -> Attributes:
-    """Return the attributes that spans and metrics share: few values each."""
+    """Return the attributes that spans and metrics share; each has few different values."""
     url = urlsplit(facts.base_url)
     attributes: Attributes = {
         "gen_ai.operation.name": "generate_content",
-        # The protocol is OpenAI's, whoever's server it is; the conventions have a value for Azure's only.
+        # The protocol is OpenAI's on every server; the conventions have another value only for Azure.
         "gen_ai.provider.name": "azure.ai.openai" if facts.is_azure else "openai",
         "server.address": url.hostname or "",
         "server.port": url.port or (80 if url.scheme == "http" else 443),
@@ -62,7 +62,7 @@ def metric_attributes(facts: CallFacts) -> Attributes:
 
 
 def request_attributes(facts: CallFacts, *, capture_prompts: bool) -> Attributes:
-    """Return the other attributes of a span that begins."""
+    """Return the other attributes of a new span."""
     attributes: Attributes = {
         "gen_ai.output.type": "image",
         "openai_images.edited": isinstance(facts.request, EditRequest),
@@ -82,7 +82,7 @@ def request_attributes(facts: CallFacts, *, capture_prompts: bool) -> Attributes
 
 
 def response_model(result: ImageResult | None) -> Attributes:
-    """Return the model that the response names, if the catalog knows it: a server may write anything."""
+    """Return the model that the response names, if it is in the catalog: a server may write anything."""
     model = None if result is None else result.extra.get("model")
     if not isinstance(model, str) or find_model(model)[0] is None:
         return {}
@@ -108,7 +108,7 @@ def usage_attributes(usage: Usage | None) -> Attributes:
 
 
 def error_attributes(error: BaseException | None) -> Attributes:
-    """Return the type of an error, and its status; None is a stream that was closed early. Never its message."""
+    """Return the type and the status of an error (None: a stream that was closed early), but not its message."""
     attributes: Attributes = {"error.type": CLOSED_EARLY if error is None else error_type(error)}
     if isinstance(error, APIStatusError) and error.status_code:
         attributes["http.response.status_code"] = error.status_code
@@ -118,12 +118,12 @@ def error_attributes(error: BaseException | None) -> Attributes:
 
 
 def moderation_stage(error: ModerationBlockedError) -> Attributes:
-    """Return which of its two stages blocked: the prompt ("input") or the image ("output")."""
+    """Return the stage that blocked: the prompt ("input") or the image ("output")."""
     return {"openai_images.moderation.stage": error.stage if error.stage in _STAGES else "unknown"}
 
 
 def error_type(error: BaseException) -> str:
-    """Return the name of the exception's class; the conventions' fallback for a private one."""
+    """Return the name of the exception's class; for a private class the conventions' fallback."""
     name = type(error).__name__
     return "_OTHER" if name.startswith("_") else name
 
@@ -139,7 +139,7 @@ def partial_attributes(event: PartialImage) -> Attributes:
 
 
 def by_modality(total: object, details: TokenDetails | None) -> Iterator[tuple[str, int]]:
-    """Yield the number of tokens of each modality; all are of an unknown one if the server does not say."""
+    """Yield the number of tokens of each modality; all are of an unknown one if the server sends no details."""
     count = total if is_count(total) else 0
     text, image = (None, None) if details is None else (details.text_tokens, details.image_tokens)
     if is_count(text) and is_count(image) and text + image == count:

@@ -1,7 +1,7 @@
-"""`CallTrace`: the span and the metrics of one call, however many attempts and requests it takes.
+"""`CallTrace`: the span and the metrics of one call, for any number of attempts and requests.
 
 Invariants: nothing here raises, and nothing is recorded before the call is opened or after it has ended. The span is
-current while the call sends and reads, and not while its caller has an event. Events are counted and bounded.
+current while the call sends and reads, but not while the caller's code runs. Events are counted and limited.
 Must not: know how a call is made (`client/traced_call.py` does).
 """
 
@@ -36,7 +36,7 @@ _MAX_EVENTS: Final = 50
 
 
 class CallEnd(NamedTuple):
-    """How a call ended; without a result and an error its caller closed it early."""
+    """How a call ended; without a result and an error, the caller closed it early."""
 
     result: ImageResult | None
     error: BaseException | None
@@ -47,13 +47,13 @@ class CallEnd(NamedTuple):
 
     @property
     def available_result(self) -> ImageResult | None:
-        """The result, or what an error has of one."""
+        """The result, or the partial result of an error."""
         candidates = (getattr(self.error, name, None) for name in ("result", "response"))
         return next((each for each in candidates if isinstance(each, ImageResult)), self.result)
 
     @property
     def failed(self) -> bool:
-        """Whether its caller got no result."""
+        """Whether the caller got no result."""
         return self.error is not None or self.result is None
 
     @property
@@ -101,21 +101,21 @@ class CallTrace:
             otel_context.detach(token)
 
     def sent(self) -> None:
-        """A request is about to be sent."""
+        """Record that a request is about to be sent."""
         if self._sent is None:
             self._sent = self._clock()
 
     def not_executed(self) -> None:
-        """What was sent was certainly not executed: times are measured from the next attempt."""
+        """Record that the request was not executed: times are measured from the next attempt."""
         self._sent = None
 
     def retried(self, attempt: int, error: ImagesError, seconds: float) -> None:
-        """Attempt number `attempt` failed, and the next one follows after `seconds`."""
+        """Record that attempt number `attempt` failed, and that the next one follows after `seconds`."""
         attributes = {"openai_images.attempt": attempt, "openai_images.retry.delay": seconds}
         self._add_event("openai_images.retry", {**attributes, **error_attributes(error)})
 
     def received(self, event: ImageEvent) -> None:
-        """An event of a stream, or an image, was received."""
+        """Record an event of a stream, or an image."""
         if isinstance(event, UnknownEvent) or not self._facts.stream:
             return
         if self._to_first_image is None and self._sent is not None:
@@ -182,12 +182,12 @@ class CallTrace:
         if end.failed:
             attributes.update(error_attributes(end.error))
             attributes["openai_images.maybe_billed"] = end.maybe_billed
-            # Without a description: the message of an error may repeat a part of the prompt.
+            # Without a description: an error's message may contain a part of the prompt.
             span.set_status(trace.StatusCode.ERROR)
         span.set_attributes(attributes)
 
     def _record(self, end: CallEnd, duration: float, cost: float | None) -> None:
-        """Record the metrics, within the span, so that their exemplars name it."""
+        """Record the metrics while the span is current, so that their exemplars name it."""
         instruments, result = self._instruments, end.available_result
         within = trace.set_span_in_context(self._span)
         shared = {**self._shared, **response_model(result)}
@@ -204,7 +204,7 @@ class CallTrace:
             instruments.cost.add(cost, shared, within)
         for refusal in end.refusals:
             instruments.refusals.add(1, {**shared, **moderation_stage(refusal)}, within)
-        # The images of a failed download are paid for, and known.
+        # The images of a failed download are paid for, so they count.
         if end.failed and end.maybe_billed and not isinstance(end.error, DownloadError):
             instruments.unknown_outcomes.add(1, {**shared, **error}, within)
 
@@ -226,6 +226,6 @@ class CallTrace:
 
 
 def _image_count(end: CallEnd) -> int:
-    """How many complete images were received."""
+    """Return the number of complete images received."""
     result = end.available_result
     return len(getattr(end.error, "images", ()) if result is None else result.images)

@@ -1,7 +1,7 @@
 """The tracer and the metric instruments of one client.
 
 Names, units and bucket boundaries are those of the GenAI semantic conventions v0.1.0 (`client-inference.md` in
-github.com/open-telemetry/semantic-conventions-genai); what they have no name for begins with `openai_images.`.
+github.com/open-telemetry/semantic-conventions-genai); names that they do not define begin with `openai_images.`.
 
 Invariants: an exception of a span processor or an exporter never ends a call.
 Must not: choose attributes (`attributes.py` does).
@@ -31,7 +31,7 @@ _TOKENS: Final = tuple(4**power for power in range(14))
 
 
 class Instruments:
-    """What the calls of a client are recorded with."""
+    """The tracer and the instruments that record the calls of a client."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Instruments:
         }
         self.images = count(f"{own}.images", "{image}", "Number of complete images received.")
         self.cost = count(
-            f"{own}.cost", "{USD}", "Cost in US dollars, as far as token counts and prices prove it."
+            f"{own}.cost", "{USD}", "Cost in US dollars, as far as token counts and prices are known."
         )
         self.refusals = count(
             f"{own}.refusals", "{request}", "Number of requests blocked by the safety system."
@@ -76,13 +76,13 @@ class Instruments:
 
     @contextmanager
     def guard(self) -> Generator[None]:
-        """Log an exception of OpenTelemetry, the first one as a warning, in place of raising it."""
+        """Log an exception of OpenTelemetry (the first one as a warning) instead of raising it."""
         try:
             yield
         except Exception as error:  # noqa: BLE001  a processor or an exporter may raise anything
             level = logging.DEBUG if self._has_failed else logging.WARNING
             self._has_failed = True
-            _log.log(level, "telemetry failed with %s; calls go on without it", type(error).__name__)
+            _log.log(level, "telemetry failed with %s; calls continue without it", type(error).__name__)
 
     def _times(self, name: str, description: str) -> metrics.Histogram:
         return self._meter.create_histogram(

@@ -1,6 +1,6 @@
-"""`Telemetry`: to which OpenTelemetry providers a client reports, and how much.
+"""`Telemetry`: the OpenTelemetry providers to which a client reports, and the options.
 
-Invariants: a value without state; nothing of OpenTelemetry is imported before a client with a `Telemetry` is built.
+Invariants: a value without state; OpenTelemetry is imported only when a client with a `Telemetry` is built.
 Must not: change the global providers.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def _has(method: str) -> Any:
-    """Make a validator of providers, which are known by a method: OpenTelemetry may not be installed."""
+    """Make a validator that recognizes a provider by its method: OpenTelemetry may not be installed."""
     kind = "a TracerProvider" if method == "get_tracer" else "a MeterProvider"
     return must_be(
         f"{kind} of OpenTelemetry, or None for the global one",
@@ -35,9 +35,9 @@ def _has(method: str) -> Any:
 class Telemetry:
     """Reports a client's calls to OpenTelemetry: `ImagesClient(telemetry=Telemetry())`.
 
-    `tracer_provider` and `meter_provider` default to the global ones. With `capture_prompts` spans have the prompts;
-    images are never captured. `prices` are for the costs, and default to `PUBLISHED_PRICES`. Needs the extra `otel`.
-    A client with providers of its own cannot be pickled. Raises `ConfigurationError` for an invalid value.
+    `tracer_provider` and `meter_provider` default to the global ones. With `capture_prompts`, spans have the prompts;
+    images are never captured. `prices` are used for the costs, and default to `PUBLISHED_PRICES`. Needs the extra
+    `otel`. A client with providers of its own cannot be pickled. Raises `ConfigurationError` for an invalid value.
     """
 
     tracer_provider: TracerProvider | None = field(default=None, validator=_has("get_tracer"))
@@ -49,7 +49,7 @@ class Telemetry:
 
 
 def new_instruments(telemetry: Telemetry) -> Instruments:
-    """Return what records the spans and metrics of a client. Raises `ConfigurationError` without OpenTelemetry."""
+    """Return the instruments of a client. Raises `ConfigurationError` if OpenTelemetry is not installed."""
     try:
         # Imported here: OpenTelemetry is optional.
         from openai_images.telemetry.instruments import Instruments  # noqa: PLC0415

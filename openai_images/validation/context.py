@@ -1,7 +1,7 @@
-"""A request as the rules see it: which values can be judged, by which model's row, and with what certainty.
+"""The context in which the rules check a request: its values, the model's row, and the certainty of a problem.
 
-Invariants: pure; parameters in `extra_body` are the caller's own business and are not judged, nor are values of a wrong
-type, which is one problem of its own.
+Invariants: pure; parameters in `extra_body` are not checked; a value of a wrong type is one problem, and no other rule
+checks it.
 Must not: show a prompt: a value is shown only if it is one short ASCII word, and not the prompt itself.
 """
 
@@ -39,10 +39,10 @@ class Problem(NamedTuple):
 class CheckContext(NamedTuple):
     """The values of a request, and what is needed to judge them.
 
-    `unjudgeable` parameters are skipped by the rules, `mistyped` are those of them with a value of a wrong type.
-    `model` is the row whose rules apply, None if none do; `exact_model`: it is the row of exactly the requested model.
-    `certain`: what breaks a rule of all models is certainly rejected. `split`: many images are split into several
-    requests. The ends of models are judged by `today`, with `azure` by Azure's list.
+    The rules skip `unjudgeable` parameters; `mistyped` are those of them that have a value of a wrong type. `model` is
+    the row whose rules apply, None if none do; `exact_model`: it is the row of exactly the requested model. `certain`:
+    the server certainly rejects a value that breaks a rule of all models. `split`: many images are split into several
+    requests. `today` decides which models have ended, with `azure` by Azure's list.
     """
 
     values: Mapping[str, Any]
@@ -100,10 +100,10 @@ _TYPES: Final[Mapping[str, tuple[type, str]]] = {
 }
 
 
-def context_from(  # noqa: PLR0913  what a server is, and the day
+def context_from(  # noqa: PLR0913  the facts of a server, and the day
     request: GenerateRequest, *, stream: bool, official: bool, split: bool, today: date, azure: bool = False
 ) -> CheckContext:
-    """Return the context in which the rules judge a request."""
+    """Return the context in which the rules check a request."""
     values = {name: value for name, value in asdict(request, recurse=False).items() if value is not None}
     values["stream"] = stream
     extra_body = values.get("extra_body")

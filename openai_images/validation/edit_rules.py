@@ -1,7 +1,7 @@
-"""The rules of `POST /images/edits` beyond those of generations: for its parameters, and for its images.
+"""The rules of `POST /images/edits` that generations do not have, for its parameters and its images.
 
-Invariants: pure; as in `generate_rules.py`. If the reference and the guides differ, as on the largest mask, what only
-one of them accepts is doubtful. Sources: OpenAI's API reference, its guide to image generation, and the official Python
+Invariants: as in `generate_rules.py`. A value that only one of the reference and the guides accepts (such as the
+largest mask) is doubtful. Sources: OpenAI's API reference, its guide to image generation, and the official Python
 package 3.54.
 """
 
@@ -48,7 +48,7 @@ class SourceInfo:
 
 def _images(context: CheckContext) -> Iterator[Problem]:
     images = as_list(context.values.get("image"))
-    if not images:  # certain for every server: one that accepts it may generate, and bill, something else
+    if not images:  # certain for every server: one that accepts it may generate and bill something else
         yield Problem("image", "there are 0 images", f"1 to {_MOST_IMAGES}", certain=True)
     elif len(images) > _MOST_IMAGES:
         yield context.problem("image", f"there are {len(images)} images", f"1 to {_MOST_IMAGES}")
@@ -137,4 +137,4 @@ def _has_alpha(head: bytes) -> bool:
         if chunk in (b"tRNS", b"IDAT"):
             return bool(chunk == b"tRNS")
         offset += 12 + length
-    return True  # unknown: the bytes end before the answer
+    return True  # unknown: the bytes end before the chunk that decides

@@ -1,8 +1,9 @@
 """The rules of `POST /images/generations`, each a function that yields the problems it finds.
 
-Invariants: pure; values that cannot be judged are skipped. A value that only other models accept is a certain problem;
-an unknown value is only doubtful, as new models bring new ones; so is one on which the API contradicts its
-documentation, or that only third parties tried. Sources: OpenAI's API reference and the official Python package 3.54.
+Invariants: pure; values that cannot be judged are skipped. A value that only other models accept is a certain problem.
+An unknown value is only doubtful, because new models bring new values; so is a value on which the API contradicts its
+documentation, or that only third parties have tried. Sources: OpenAI's API reference and the official Python package
+3.54.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def _compression(context: CheckContext) -> Iterator[Problem]:
     if not 0 <= compression <= 100:
         message = f"{context.display(compression)} is not within 0 to 100"
         yield context.problem("output_compression", message, "0 to 100")
-    # 100 is the default and changes nothing; only svg excludes even that.
+    # 100 is the default and changes nothing; only svg does not allow even that.
     if output_format == "svg" or (output_format in {"png", "gif"} and compression != 100):
         accepted = "output_format jpeg or webp, or leave it out"
         yield context.problem("output_compression", f"{output_format} cannot be compressed", accepted)

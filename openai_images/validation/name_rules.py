@@ -1,7 +1,7 @@
-"""The rules for names and sizes: is the model there, does it take the value, and what was probably meant.
+"""The rules for names and sizes: whether the model exists and takes the value, and which name was probably meant.
 
-Invariants: pure; as in `generate_rules.py`. A misspelt name is a certain problem, an unknown one a doubtful one. A call
-without a model is refused only by OpenAI's own server: the default of its reference, dall-e-2, has ended.
+Invariants: as in `generate_rules.py`. A misspelt name is a certain problem, an unknown one a doubtful one. A call
+without a model is a problem only at OpenAI's own server: the default model of its reference, dall-e-2, has ended.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _WITH_VALUES: Final = (
 
 
 def model_rule(context: CheckContext) -> Iterator[Problem]:
-    """Yield the problems of the model: missing, ended, misspelt or not known."""
+    """Yield the problems of the model: missing, ended, misspelt or unknown."""
     name = context.get("model")
     if name is None:
         if context.official and "model" not in context.unjudgeable:
@@ -57,7 +57,7 @@ def model_rule(context: CheckContext) -> Iterator[Problem]:
 def _unknown_model(context: CheckContext, name: str) -> Iterator[Problem]:
     """Yield the problem of a model without a row: certain only for a misspelt name at OpenAI's own server.
 
-    Another server has models of its own, and names for them such as gptimage2: there only wrong letters are doubtful.
+    Another server has its own models and names, such as gptimage2: there only wrong letters are doubtful.
     """
     label, (near, is_misspelt) = context.display(name), _nearest(name, MODELS)
     if not context.official and not (is_misspelt and near and _has_other_letters(name, near)):
@@ -104,7 +104,7 @@ def _value(context: CheckContext, model: ModelSpec, parameter: str, value: str) 
 
 
 def _is_certain(context: CheckContext) -> bool:
-    """Whether the values of exactly the requested model are known, and this server judges by them."""
+    """Whether the values of exactly the requested model are known and apply to this server."""
     return context.certain and context.exact_model
 
 
@@ -120,7 +120,7 @@ def _did_you_mean(name: str | None) -> str:
 
 def _nearest(text: str, names: Iterable[str]) -> tuple[str | None, bool]:
     """Return the name that was probably meant, and whether the text is certainly a misspelling of it."""
-    # Imported here, as below: most requests have no unknown name.
+    # Imported late, as below: most requests have no unknown name.
     from openai_images.validation.near_names import is_misspelt, near_name  # noqa: PLC0415
 
     near = near_name(text, names)
@@ -167,13 +167,13 @@ def size_rule(context: CheckContext) -> Iterator[Problem]:
 
 
 def _accepted_size(near: str | None) -> str | None:
-    """Return a size that was probably meant, or the nearest that is accepted."""
+    """Return the size that was probably meant, or the nearest accepted one."""
     pixels = None if near is None else parse_size(near)
     return near if pixels is None else "{}x{}".format(*nearest_size(*pixels))
 
 
 def _example(size: str) -> str:
-    """Return the size that was probably meant by a ratio, or any."""
+    """Return the size that was probably meant by a ratio, or an example."""
     ratio = parse_ratio(size)
     return (largest_size(ratio) if ratio else None) or "1536x864"
 

@@ -1,8 +1,8 @@
-"""Which known name was probably meant by an unknown one, and whether that one is certainly misspelt.
+"""Finds the known name that an unknown one probably means, and decides whether it is certainly misspelt.
 
-Invariants: pure. Certain is only what nobody makes new names by: other case or separators, two neighboring letters
-exchanged, a letter doubled or left out. Another letter (`flame`), more at either end (`xhigh`) or other digits
-(`gpt-image-3`) may be a new name.
+Invariants: pure. A difference that new names do not have is certainly a mistake: other case or separators, two
+neighboring letters exchanged, a letter doubled or left out. Another letter (`flame`), more letters at either end
+(`xhigh`) or other digits (`gpt-image-3`) may be a new name.
 Must not: be imported before a name is unknown.
 """
 
@@ -33,7 +33,7 @@ _MOST_LETTERS: Final = 80
 
 
 def near_name(text: str, names: Iterable[str]) -> str | None:
-    """Return the name that was probably meant; None without one, or if it may be a newer version or a variant."""
+    """Return the name that was probably meant; None if there is none, or if it may be a newer version or a variant."""
     known = tuple(names)
     if len(text) > _MOST_LETTERS or not text.strip():
         return None
@@ -67,7 +67,7 @@ def is_misspelt(text: str, name: str) -> bool:
 
 
 def near_size(text: str) -> tuple[str | None, bool]:
-    """Return the size that was probably meant, and whether the text is one that is certainly misspelt."""
+    """Return the size that was probably meant, and whether the text is certainly a misspelt size."""
     if len(text) > _MOST_LETTERS:
         return None, False
     if match := _TWO_NUMBERS.fullmatch(text):
@@ -86,7 +86,7 @@ def fold(text: str) -> str:
 
 
 def _is_other_version(text: str, name: str) -> bool:
-    """Whether the texts differ in digits only, and both have some."""
+    """Whether the texts differ only in their digits, and both have some."""
     numbers = _DIGITS.findall(text)
     return (
         bool(numbers) and _DIGITS.findall(name) != numbers and _DIGITS.sub("", text) == _DIGITS.sub("", name)

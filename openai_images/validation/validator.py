@@ -1,7 +1,7 @@
 """Finds all problems of a request before anything is sent.
 
 Invariants: pure; certain problems are separate from doubtful ones: a model or value that this version does not know can
-always be sent. Values in `extra_body`, and rules that depend on them, are not judged. The date that decides which
+always be sent. Values in `extra_body`, and rules that depend on them, are not checked. The date that decides which
 models have ended is a parameter.
 Must not: correct or send a request, or have the prompt in a message.
 """
@@ -44,9 +44,9 @@ def find_problems(  # noqa: PLR0913  the facts of a server, and the date
 ) -> list[Problem]:
     """Return all problems of a request that is to be sent as a `stream` or not.
 
-    `official`: the server is OpenAI's own. Another one may accept more or less, so that only a wrong type is certain,
-    and other models are not judged. `azure`: the server is Azure's, where some models end on other days. `split`: the
-    client splits `n` images into several requests, and into streams of one each, so that `n` may be up to 1,000.
+    `official`: the server is OpenAI's own. Another server may accept more or less: only a wrong type is certain there,
+    and unknown models are not checked. `azure`: the server is Azure's, where some models end on other days. `split`:
+    the client splits `n` images into several requests, and into streams of one each, so that `n` may be up to 1,000.
     `today` decides which models have ended.
     """
     context = context_from(request, stream=stream, official=official, split=split, today=today, azure=azure)
@@ -56,7 +56,7 @@ def find_problems(  # noqa: PLR0913  the facts of a server, and the date
 def _select_rules(request: GenerateRequest) -> Iterable[Callable[[CheckContext], Iterator[Problem]]]:
     if request.path == GenerateRequest.path:
         return RULES
-    # Imported here: only edits need it.
+    # Imported late: only edits need it.
     from openai_images.validation.edit_rules import EDIT_RULES  # noqa: PLC0415
 
     return (*RULES, *EDIT_RULES)
@@ -128,7 +128,7 @@ class RequestValidator:
         return RequestValidator(self._mode, official=official, wall=self._wall, azure=azure, split=self.split)
 
     def has_checked(self, request: GenerateRequest, *, stream: bool) -> bool:
-        """Whether there is nothing to say: validation is off, or today's only difference is the prompt."""
+        """Whether no check is needed: it is off, or only the prompt differs from a request that was checked today."""
         shape = None if self._mode == "off" else _shape(request, stream)
         return self._mode == "off" or (utc_date(self._wall()), shape) in self._valid_shapes
 
@@ -148,7 +148,7 @@ class RequestValidator:
         )
         shape = _shape(request, stream)
         if shape is not None:
-            if len(self._valid_shapes) >= _MOST_SHAPES:  # mostly of other days
+            if len(self._valid_shapes) >= _MOST_SHAPES:  # mostly of earlier days
                 self._valid_shapes.clear()
             self._valid_shapes.add((today, shape))
         return self._not_yet_reported(problems)
@@ -172,7 +172,7 @@ class RequestValidator:
 
     def _not_yet_reported(self, problems: list[Problem]) -> list[str]:
         new = sorted({str(problem) for problem in problems} - self._reported)
-        if len(self._reported) >= _MOST_REPORTED:  # messages that differ in a number each time
+        if len(self._reported) >= _MOST_REPORTED:  # messages may differ in a number each time
             self._reported.clear()
         self._reported.update(new)
         return new
@@ -189,13 +189,13 @@ def _shape(request: GenerateRequest, stream: bool) -> tuple[object, ...] | None:
     ):
         return None
     values = _values_of(request)
-    # Not isinstance: a bool equals a number, and is of the wrong type.
+    # Not isinstance: a bool is an int, but of the wrong type.
     return (stream, *values) if _SIMPLE_TYPES.issuperset(map(type, values)) else None
 
 
 def _report(problems: list[Problem]) -> str:
-    """Return the error's message: every problem, the certain ones first, and how to send the request anyway."""
+    """Return the error's message: all problems, the certain ones first, and how to send the request anyway."""
     certain = [str(problem) for problem in problems if problem.certain]
     doubtful = [f"perhaps {problem}" for problem in problems if not problem.certain]
     problem_list = "; ".join([*certain, *doubtful])
-    return f'the request was not sent: {problem_list}; validate="off" sends it as it is'
+    return f'the request was not sent: {problem_list}; validate="off" sends it anyway'

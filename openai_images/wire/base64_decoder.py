@@ -2,8 +2,8 @@
 
 Invariants: linear; holds a few kilobytes at most; the bytes written are correct, or `DecodeError` is raised. In
 addition to the standard alphabet with padding it accepts what compatible servers send: a `data:…;base64,` prefix, the
-url-safe alphabet, missing padding, line ends and tabs. A sink returns the bytes of its image without a copy: a buffer
-that grows in steps is copied each time, so it starts with the size of recent images, and is shrunk at the end.
+url-safe alphabet, missing padding, line ends and tabs. A sink starts with the
+size of recent images, because growing copies the buffer, and returns the bytes without a copy.
 Must not: accept anything else, padding inside the text, or more than `max_bytes`.
 """
 
@@ -140,7 +140,7 @@ class Base64Decoder:
     def feed_plain(self, piece: bytes) -> bool:
         """Decode a large piece of nothing but the standard alphabet; do nothing and return False for any other.
 
-        Decoding finds whatever is not base64, the end of the text included, so nothing need search for it first.
+        The decoder rejects everything that is not base64, also the end of the text, so no search is needed first.
         """
         if self._start is not None or self._lenient or self._padded or len(piece) < _COALESCE:
             return False
@@ -150,7 +150,7 @@ class Base64Decoder:
         first = bytes(self._buffer) + piece[:start]
         try:
             inner = pybase64.b64decode(memoryview(piece)[start:end], validate=True)
-            # Both ends together; the last quad is completed with zeros.
+            # The rest of the last piece and the end of this one together; the last quad is padded with zeros.
             outer = pybase64.b64decode(first + tail + b"AAA"[: -len(tail) & 3], validate=True)
         except binascii.Error:
             return False
@@ -241,7 +241,7 @@ def join_bytes(
 def image_too_large(max_bytes: int) -> ResponseTooLargeError:
     """Return the error for an image over the limit."""
     return ResponseTooLargeError(
-        f"an image in the answer is larger than {max_bytes:,} bytes and was not read further; "
+        f"an image in the response is larger than {max_bytes:,} bytes and was not read further; "
         "raise Limits(max_picture_bytes=…) if such images are expected"
     )
 

@@ -42,7 +42,7 @@ _OTHER_NAMES = {
 """SGLang and LocalAI count tokens in the names of the chat endpoint; some servers date events as results."""
 
 _LARGEST = 2**53
-"""Larger whole numbers are not exact in every JSON parser; no count or date comes near."""
+"""Larger whole numbers are not exact in every JSON parser; counts and dates are far smaller."""
 
 _LONGEST_NAME = 128
 """The API's limit for a `safety_identifier`, in characters."""
@@ -169,7 +169,7 @@ def _is_complete(value: object) -> TypeGuard[Image]:
 
 
 def _as_dict(value: object) -> dict[Any, Any]:
-    """Return any mapping as a dict, the only one that `json` encodes."""
+    """Return any mapping as a dict: `json` encodes no other mapping."""
     if is_mapping(value):
         return dict(value)
     raise TypeError(f"{type(value).__name__} is not a JSON type")
@@ -186,7 +186,7 @@ def _structure_name(value: Any, _: Any) -> str:
 
 
 def _structure_count(value: Any, _: Any) -> int:
-    """Accept a count, also as text or as a float without a fraction; a bool is none."""
+    """Accept a count, also as text or as a float without a fraction, but no bool."""
     if type(value) is not int:
         if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
             raise TypeError
@@ -198,7 +198,7 @@ def _structure_count(value: Any, _: Any) -> int:
 
 
 def _not_none(optional: Any) -> Any:
-    """Return the other type of an optional one: null never reaches a hook."""
+    """Return the type inside an optional one: null never reaches a hook."""
     return next((cls for cls in get_args(optional) if cls is not NoneType), optional)
 
 

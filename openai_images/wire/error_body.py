@@ -1,7 +1,7 @@
 """Reads error bodies of any shape and nesting into `ErrorDetails`.
 
-Invariants: pure; for any input there is a message, and nothing raises. The message is that of the innermost object with
-a useful one: gateways wrap the upstream server's error as an object, in a list, or as JSON in a text.
+Invariants: pure; any input gives a message, and nothing raises. The message is that of the innermost object that has a
+useful one: gateways wrap the upstream server's error as an object, in a list, or as JSON in a text.
 Must not: look at more objects, levels, items or characters than the limits below.
 """
 
@@ -36,11 +36,11 @@ _NOT_READ = frozenset({
       "contentfilterresult", "contentfilterresults", "promptfilterresults"),
 })  # fmt: skip
 
-# Fields with a wait: seconds, a text with a unit, a point in time; milliseconds if the name ends so.
+# Fields with a wait: seconds, a text with a unit, or a point in time; milliseconds if the name ends in "ms" or similar.
 _WAITS = ("retryafter", "retryafterseconds", "retrydelay", "retryin", "resetsinseconds", "resetinseconds", "resetsat",
           "resetat", "retryafterms", "retryaftermilliseconds", "retrydelayms", "xratelimitreset")  # fmt: skip
 
-# The character classes exclude the pattern's own first character: a search stays linear.
+# The character classes exclude the pattern's own first character, so that a search stays linear.
 _SAFETY_VIOLATIONS = re.compile(r"safety_violations=\[([^\[\]]*)\]")
 _HTML_TITLE = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
 _STATUS = re.compile("[45][0-9][0-9]")
@@ -80,7 +80,7 @@ class ErrorDetails(NamedTuple):
 class _ErrorObject(NamedTuple):
     """One object of a body, or the messages of a list in it (`lines`).
 
-    `is_error`: named as an error, or inside of one; `is_mute`: it only describes another object.
+    `is_error`: named as an error, or inside one; `is_mute`: it only describes another object.
     """
 
     fields: Mapping[str, Any]

@@ -1,7 +1,7 @@
 """Decides what an error is about, from its code, its words, the advertised wait and the status.
 
 Invariants: pure; the first matching row of `_TABLE` decides. Codes decide before words, except words about money, which
-no server sends by mistake. Words that echo the prompt were removed before. A pattern finds one fact in texts of several
+no server sends by mistake. The prompt was removed from the words before. A pattern finds one fact in texts of several
 languages, in lower case with `_` and `-` as spaces; its gaps are bounded.
 Must not: decide by `type` alone: one type of the API covers sizes and models alike.
 """
@@ -35,12 +35,12 @@ _TABLE: tuple[tuple[set[str], set[str], Verdict], ...] = (
     ({"account blocked", "4xx"}, {"money", "401", "429", "moderation code"}, Verdict.ACCOUNT),
     ({"moderation code"}, set(), Verdict.MODERATION),
     ({"moderated"}, set(), Verdict.MODERATION),
-    # Waiting does not bring money back: a wait in the same error means nothing.
+    # Waiting does not help against missing money: a wait in the same error is ignored.
     ({"money"}, set(), Verdict.MONEY),
     ({"asked to pay"}, {"429", "short period", "rate"}, Verdict.MONEY),
     ({"limit of zero", "429"}, set(), Verdict.MONEY),
     ({"limit of zero", "quota"}, set(), Verdict.MONEY),
-    # Nobody waits for a month to end; for a day only if the server sends the wait.
+    # The end of a month is never waited for; the end of a day only if the server sends the wait.
     ({"month", "429"}, set(), Verdict.PERIOD),
     ({"month", "limit reached"}, set(), Verdict.PERIOD),
     ({"day", "429", "wait"}, set(), Verdict.RATE),
@@ -56,7 +56,7 @@ _TABLE: tuple[tuple[set[str], set[str], Verdict], ...] = (
     ({"perhaps moderated"}, {"telling code", "401", "404", "429"}, Verdict.MODERATION),
 )
 
-# The API's and Azure's, then those of DashScope, new-api, and of relays.
+# Codes of the API and Azure, then of DashScope, new-api and other relays.
 _MODERATION_CODES = frozenset({
     *("moderation_blocked", "content_policy_violation", "content_filter", "contentFilter", "content_moderation"),
     *("ResponsibleAIPolicyViolation", "DataInspectionFailed", "data_inspection_failed", "sensitive_words_detected"),
@@ -65,7 +65,7 @@ _MODERATION_CODES = frozenset({
 # Doubao names the blocked part: InputText…, InputImage…, OutputImage…, optionally followed by a dot and a category.
 _SENSITIVE = re.compile(r"(Input|Output)?[A-Za-z]{0,9}SensitiveContentDetected(?:\..{0,60})?", re.DOTALL)
 _MONEY_CODES = frozenset({"SetLimitExceeded"})  # Doubao: a limit set by the account's owner
-# Relays send these for unknown errors: the words decide as if there were no code.
+# Relays send these codes for unknown errors: they are ignored, and the words decide.
 _GENERIC_CODES = frozenset({"bad_response_status_code", "openai_error", "upstream_error"})
 
 _STATUS_CODES = {
@@ -89,7 +89,7 @@ def _any(*patterns: str) -> Callable[[str], re.Match[str] | None]:
     return partial(re.search, "|".join(patterns))  # compiled at its first use: all of them take 7 ms
 
 
-# Not about money, although the words are the same: "white balance", "pixel budget", "token budget".
+# Same words, but not about money: "white balance", "pixel budget", "token budget".
 _GAP = r"(?: (?!white|colou?r|pixel|token|thinking|prompt)[\w'$]+)"
 _THING = r"(?:credits?|balance|funds|money)"
 
@@ -144,7 +144,7 @@ _MONEY_CODE = _any(
     r"billing|payment ?(?:required|overdue|failed)",
     r"pre ?consume ?token ?quota ?failed|exceeded ?current ?quota|free ?tier ?only",
 )
-"""The same in codes, whose words may come without spaces."""
+"""Codes for missing money; their words may have no spaces."""
 
 _QUOTA = _any(
     r"\b(?:exceeded|exhausted|insufficient|reached|used up|out of|over|no)(?: [\w']+){0,4}? quotas?\b",
@@ -207,7 +207,7 @@ _ACCOUNT_BLOCKED = _any(
     r"(?:konto|compte|cuenta|conta|аккаунт)(?: [\w']+){0,3} (?:gesperrt"
     r"|deaktiviert|suspendu|bloqué|suspendida|bloquead|suspensa|заблокирован)",
 )
-"""The account, the key or the resource is blocked, not a prompt; "may be blocked" is a warning, not a fact."""
+"""The account, the key or the resource is blocked, not a prompt; "may be blocked" is only a warning."""
 
 _POLICY = _any(r"polic|violat|abus|misuse|terms of|违[反规]|違[反規]")
 _MODERATED = _any(
@@ -216,7 +216,7 @@ _MODERATED = _any(
     r"\b(?:flagged|blocked|rejected|refused|denied)(?: [\w']+){0,6}? (?:moderation|safety (?:system|filter))\b",
     r"\b(?:prompt|input|request|content|image|text)s?(?: [\w']+){0,2}? (?:was|were|is|been) flagged\b",
 )
-"""The safety system's own words: they count whatever code a relay sends with them."""
+"""The safety system's own words; they count with any code that a relay sends."""
 
 _PERHAPS_MODERATED = _any(
     r"\b(?:prompt|input|request|content"

@@ -1,7 +1,7 @@
 """Builds the exception for a status and an error body, or for an error event.
 
-Invariants: `error_codes.py` decides what it is about; the key, the prompt and base64 are removed from the words before
-that, and from the text and every attribute. The status of a code counts in mid-stream, and when a relay sends a 5xx for
+Invariants: the key, the prompt and base64 are removed first, from the text and every attribute; then `error_codes.py`
+decides what the error is about. The status that a code stands for counts mid-stream, and when a relay sends a 5xx for
 an upstream 4xx. Any shape gives a typed error.
 Must not: mark a request as safe to resend unless the server or its status proves it.
 """
@@ -43,9 +43,9 @@ MAX_DAMAGED = 10
 """Damaged images kept, perhaps in memory: the API's largest `n` of one request."""
 
 _SHOWN_BYTES = 40
-"""Bytes of a non-image that an error repeats: enough to recognize words or a page."""
+"""Bytes of a non-image that an error quotes: enough to recognize a text or an HTML page."""
 
-_LONGEST_WORDS = 4 * 1024  # characters of a message that decide what it is about
+_LONGEST_WORDS = 4 * 1024  # characters of a message that are used to classify it
 
 LONGEST_REASON = 300
 """Characters of `reason`: it fits in one log line together with other fields."""
@@ -106,7 +106,7 @@ def error_from_document(context: ResponseContext, doc: object) -> errors.APIStat
 
 
 def no_image(context: ResponseContext, damaged: Sequence[Image]) -> errors.DecodeError:
-    """Return the error for what came in place of an image."""
+    """Return the error for content that came in place of an image."""
     first = damaged[0] if damaged else None
     if first is None or first.flaw == NO_IMAGE:
         start = b"" if first is None or first.path is not None else first.data[:_SHOWN_BYTES]
@@ -194,7 +194,7 @@ def _error_class(
 
 
 def _effective_status(status: int, code_status: int | None) -> int:
-    """Return the status, or that of the codes for a 2xx or for a 5xx that a relay made of an upstream 4xx."""
+    """Return the status; for a 2xx, or a 5xx that a relay made of an upstream 4xx, the status of the codes."""
     if status < 300:
         return code_status or 200
     return code_status if status >= 500 and code_status is not None and code_status < 500 else status
@@ -235,7 +235,7 @@ def _advice(
     redirect = context.headers.get("location") if 300 <= context.status < 400 else None
     if redirect:
         return f"redirects are not followed with a key; set base_url to where it points ({redirect})"
-    # An API accepts POST and answers in JSON: something else is at this URL, such as the server's web page.
+    # An API accepts POST and answers in JSON, so this URL is something else, such as the server's web page.
     if context.status == _NOT_ALLOWED or (details.is_page and 400 <= context.status < 500):
         return _WRONG_ADDRESS
     return _VERDICT_HINTS.get(verdict) or _HINTS.get(cls, "")

@@ -1,8 +1,8 @@
 """Decodes a body that is a `text/event-stream`.
 
-Invariants: a finished event without its blank line is delivered when its JSON is closed, because it was paid
-for; an event that is no known type and no complete response stays an `UnknownEvent`, and the images of the
-last one are kept if nothing else comes; one failed image or broken partial does not cost the other images.
+Invariants: a finished event without its blank line is delivered when its JSON is closed, because it was paid for; an
+event of an unknown type that is no complete response stays an `UnknownEvent`, and the images of the last one are kept
+if nothing else comes; a failed image or an invalid partial image does not affect the other images.
 Must not: guess what an unknown event means.
 """
 
@@ -42,7 +42,7 @@ _NO_IMAGE = "the completed event came without its image; it may have been billed
 class EventStreamBody:
     """Decodes the events of a `text/event-stream`, each with its own scanner.
 
-    `errors` says why images failed, one error each; `damaged` is what finished events had in place of their image.
+    `errors`: one error for each failed image; `damaged`: what finished events had in place of their image.
     """
 
     def __init__(self, context: ResponseContext, new_scanner: Callable[[], JSONImageDecoder]) -> None:
@@ -65,7 +65,7 @@ class EventStreamBody:
         return self._in_data and self._scanner.in_image
 
     def feed_image(self, chunk: bytes) -> bool:
-        """Decode bytes inside of an image if they are nothing but base64; else do nothing and return False."""
+        """Decode bytes inside an image if they are only base64; else do nothing and return False."""
         if not (self._in_data and self._scanner.feed_image(chunk)):
             return False
         self.activity += 1
@@ -91,7 +91,7 @@ class EventStreamBody:
         return True
 
     def finish(self) -> Iterator[ImageEvent]:
-        """Yield an event that lacks only its blank line. Raises `DecodeError` if it is wrong, not just cut."""
+        """Yield an event that lacks only its blank line. Raises `DecodeError` if it is invalid, not just truncated."""
         if self._framer.has_data and (self._scanner.failure is not None or self._scanner.is_complete):
             yield from self._event(self._framer.event)
 
@@ -124,7 +124,7 @@ class EventStreamBody:
     def images(self) -> list[Image]:
         """Return the complete image of a truncated finished event, or those of the last unknown event."""
         truncated = self._scanner.images if self._framer.event.endswith(_FINISHED) else []
-        # An image with a path is kept already, as a file.
+        # An image with a path is already kept, as a file.
         return truncated or [
             image for image in self._unknown_event_images if image.path is None and not self._completed
         ]
@@ -176,13 +176,13 @@ class EventStreamBody:
         elif "error" in (event_type, name) or (is_object(doc) and doc.get("error")):
             raise error_from_document(self._context, doc)
         events = self._known_events(doc, event_type, damaged) if is_object(doc) else ()
-        # A partial image that cannot be read must not cost the finished one that follows.
+        # A partial image that cannot be read must not prevent the finished one that follows.
         return events or [UnknownEvent(event_type[:_LONGEST_TYPE] or "message", doc)]
 
     def _known_events(
         self, doc: dict[str, Any], event_type: str, damaged: list[Image]
     ) -> Sequence[ImageEvent]:
-        """Return the events of a known type; none for an unknown one. Raises `ImagesError` if the image is missing."""
+        """Return the events of a known type, none for an unknown type. Raises `ImagesError` if the image is missing."""
         fields = dict(doc)
         fields.pop("type", None)
         if event_type.endswith(".partial_image"):
@@ -213,13 +213,13 @@ class EventStreamBody:
             self.errors.append(error)
 
     def _take_final_usage(self, fields: dict[str, Any]) -> None:
-        """Take the usage of all images from a final event without an image. Raises if none came before it."""
+        """Take the usage of all images from a final event without an image. Raises if no image came before it."""
         if not self._completed:
             raise self.errors[-1] if self.errors else DecodeError(_NO_IMAGE)
         self._usage = codec.structure_result(fields, ()).usage
 
 
 def _unwrap(doc: Any) -> Any:
-    """Return the event inside of an object whose only field is `data`, as in OpenRouter's schema."""
+    """Return the event inside an object whose only field is `data`, as in OpenRouter's schema."""
     inner = doc.get("data") if is_object(doc) and len(doc) == 1 else None
     return inner if is_object(inner) and isinstance(inner.get("type"), str) else doc

@@ -1,6 +1,6 @@
 """Reads waits, limits and ids from response headers, and waits from the words of an error.
 
-Invariants: pure; the wall clock is a parameter; a senseless value is None, never an exception. Header names are lower
+Invariants: pure; the wall clock is a parameter; an invalid value is None, never an exception. Header names are lower
 case, as a case-insensitive mapping or a plain dict gives them.
 Must not: return a wait longer than `LONGEST_WAIT`.
 """
@@ -74,7 +74,7 @@ def parse_duration(text: str) -> float | None:
 
 
 def retry_after(headers: Mapping[str, str], message: str, now: float, body_wait: str = "") -> float | None:
-    """Return the seconds to wait; None if the response names no sensible wait.
+    """Return the seconds to wait; None if the response has no valid wait.
 
     Sources in this order: `retry-after-ms`, `retry-after`, `body_wait` (a field of the error body), the words
     of `message`. Each may be seconds, a duration, a date or a point in time (the last two are relative to
@@ -92,7 +92,7 @@ def retry_after(headers: Mapping[str, str], message: str, now: float, body_wait:
 
 
 def has_retry_after(headers: Mapping[str, str]) -> bool:
-    """Return whether a header asks for another attempt later, also with an unreadable time."""
+    """Return whether a header requests a later attempt, also with an unreadable time."""
     return "retry-after" in headers or "retry-after-ms" in headers
 
 
@@ -122,7 +122,7 @@ def _advertised(headers: Mapping[str, str], name: str) -> AdvertisedLimit | None
 
 
 def _parse_wait(text: str, now: float) -> float | None:
-    """Return the seconds of a header's or a field's text; None for a senseless wait."""
+    """Return the seconds of a header's or a field's text; None for an invalid wait."""
     wait = parse_duration(text)
     candidates = (_from_date(text, now),) if wait is None else (wait, wait - now, wait / 1000 - now)
     return next(
@@ -139,14 +139,14 @@ def _from_message(message: str) -> float | None:
 
 
 def _seconds_in(unit: str) -> float:
-    """Return the length of a unit; an English one is known by its first letters."""
+    """Return the length of a unit in seconds; English units are recognized by their first letters."""
     if unit in _SECONDS_IN:
         return _SECONDS_IN[unit]
     return 0.001 if unit.startswith(("ms", "mil")) else _SECONDS_IN[unit[0]]
 
 
 def _from_date(date: str, now: float) -> float | None:
-    """Return the seconds until an HTTP or ISO date; one without a zone is in UTC."""
+    """Return the seconds until an HTTP or ISO date; a date without a zone is in UTC."""
     for read in (parsedate_to_datetime, datetime.fromisoformat):
         try:
             moment = read(date.strip())

@@ -1,9 +1,8 @@
 """Decodes a body that is a JSON document: the response to `generate`, and of some servers to `stream`.
 
-Invariants: an image is never lost to other content: it counts although the document also has an error, and
-images that were complete when the document broke off are kept. An error about a missing image carries the
-document, shortened, and the URLs that may lead to one.
-Must not: deliver bytes that are no image as one.
+Invariants: an image counts even if the document also has an error, and images that were complete when the document
+broke off are kept. An error about a missing image has the shortened document and the URLs that may be images.
+Must not: deliver bytes that are no image.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ class JSONBody:
         return self._scanner.in_image
 
     def feed_image(self, chunk: bytes) -> bool:
-        """Decode bytes inside of an image if they are nothing but base64; else do nothing and return False."""
+        """Decode bytes inside an image if they are only base64; else do nothing and return False."""
         if not self._scanner.feed_image(chunk):
             return False
         self.activity += 1
@@ -111,12 +110,12 @@ class JSONBody:
         return self._result if is_same else evolve(self._result, images=images)
 
     def images(self) -> list[Image]:
-        """Return images that were complete when the document broke off or went wrong, and URLs that may be images."""
+        """Return images that were complete before the document ended early or became invalid, and possible URLs."""
         return [] if self._result is not None else self._salvaged or self._scanner.images
 
     @property
     def damaged(self) -> list[Image]:
-        """What came in place of an image."""
+        """The content that came in place of an image."""
         return self._scanner.damaged[:MAX_DAMAGED]
 
     @property
@@ -180,7 +179,7 @@ class JSONBody:
             return task
         items = _items(doc)
         # When their safety system blocks, xAI and Azure send an empty list or item.
-        message = "it has no image, as when the safety system refuses the prompt"
+        message = "it has no image, as when the safety system blocks the prompt"
         error = {"code": "content_filter", "message": message, "innererror": _filter_results(doc, items)}
         blocked = error_from_document(context, {"error": error})
         data = doc.get("data") if is_object(doc) else None
@@ -203,7 +202,7 @@ def _fields(doc: object, inner: dict[str, Any] | None = None) -> dict[str, Any]:
 
 
 def _task_error(context: ResponseContext, doc: object, *, running: bool) -> DecodeError | None:
-    """Return the error for a task in place of an image, only of a running one if `running`; None without one."""
+    """Return the error for a task in place of an image (if `running`, only for a running task); None without a task."""
     for item in (doc, *_items(doc)):
         if not is_object(item) or (running and item.get("status") not in _RUNNING_STATES):
             continue
@@ -211,8 +210,8 @@ def _task_error(context: ResponseContext, doc: object, *, running: bool) -> Deco
         if name is not None:
             return DecodeError(
                 f"the server answered {context.status} with a task ({redact(name, context.secrets)!r}) instead of an "
-                "image: it may generate it later, and bill it, but not in this response; ask its operator for one that "
-                "answers with images"
+                "image; the image may be generated and billed later. Ask its operator for an endpoint that responds "
+                "with images"
             )
     return None
 
@@ -232,7 +231,7 @@ def _is_error(item: dict[str, Any]) -> bool:
 
 
 def _task_id(item: dict[str, Any]) -> str | None:
-    """Return the id of a task to ask for later; None without one."""
+    """Return the id of a task that finishes later; None without one."""
     name = next((item[key] for key in _TASK_KEYS if isinstance(item.get(key), str | int) and item[key]), None)
     if name is None and item.get("status") in _RUNNING_STATES:
         name = item.get("id")

@@ -38,7 +38,7 @@ MAX_ENVELOPE_BYTES = 4 * 1024 * 1024
 """The JSON without its images is about 1 kB; an echoed prompt adds up to 32,000 characters."""
 
 MAX_IMAGES = 1000
-"""The API gives ten at most; each takes memory, or a file, however small it is."""
+"""The API sends ten at most; each takes memory or a file, however small it is."""
 
 _IN_STRING = "the response is not valid JSON: it ends in a string"
 _SPACE = b" \t\r\n"
@@ -46,7 +46,7 @@ _N, _I = b"NI"  # as numbers: faster to find; legal JSON has neither outside of 
 _NO_IMAGE_KEYS = re.compile(
     rb'(?:[^"NI]++|"(?!(?:b64_json|url)"|%s)[^"\\]*+")*+' % b"|".join(map(re.escape, PREFIXES))
 )
-"""All up to the next string that may matter: an image, its key, a string with escapes, or an incomplete one."""
+"""Everything up to the next string that may matter: an image, its key, a string with escapes, or an incomplete one."""
 
 
 class _OpenImage(NamedTuple):
@@ -75,7 +75,7 @@ class JSONImageDecoder:
         self._state = JSONImageDecoder._outside_strings
         self._escaped = False
         self._string_start = 0
-        # The key that has just ended, and the key of the next value, if their value may be an image.
+        # The last key read, and the key of the next value, if the value may be an image.
         self._last_key = self._value_key = b""
         self._constant_offset: int | None = None
         self._start = b""  # a string's first characters, until it is clear whether it is an image
@@ -105,7 +105,7 @@ class JSONImageDecoder:
             )
 
     def feed_image(self, data: bytes) -> bool:
-        """Decode bytes inside of an image if they are nothing but base64; else do nothing and return False."""
+        """Decode bytes inside an image if they are only base64; else do nothing and return False."""
         image = self._open_image
         return image is not None and not self._escapes.pending and image.decoder.feed_plain(data)
 
@@ -163,7 +163,7 @@ class JSONImageDecoder:
 
     @property
     def damaged(self) -> list[Image]:
-        """What came in place of an image so far, and by its bytes is none or is truncated."""
+        """The content that came in place of an image so far: bytes that are no image, or a truncated one."""
         return [image for image in self._images if image is not None and image.flaw is not None]
 
     # The states. Each takes (data, offset) and returns the offset of the first byte that it has not read.
@@ -252,7 +252,7 @@ class JSONImageDecoder:
         return quote
 
     def _in_image(self, data: bytes, offset: int) -> int:
-        """In an image: unescape and decode up to the closing quote; an invalid one does not cost the others."""
+        """In an image: unescape and decode up to the closing quote; an invalid image does not affect the others."""
         assert self._open_image is not None  # noqa: S101  set together with the state
         decoder = self._open_image.decoder
         self._escaped = self._escapes.pending == b"\\"
@@ -275,7 +275,7 @@ class JSONImageDecoder:
         return len(data) if quote < 0 else quote + 1
 
     def _in_invalid_image(self, data: bytes, offset: int) -> int:
-        """In an invalid image: skip to its end. Only then is it a failure; before, the document is truncated."""
+        """In an invalid image: skip to its end. It fails only if that arrives; else the document is truncated."""
         if (quote := self._closing_quote(data, offset)) < 0:
             return len(data)
         if self._is_declared:

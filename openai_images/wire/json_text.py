@@ -4,8 +4,8 @@ The envelope is the JSON with `NaN`, which legal JSON does not have, in the plac
 images back, in document order. More documents may follow the first: gateways append an error to a complete response,
 some servers send an object a line; what is not JSON ends the list without an error.
 
-Invariants: pure; recognizing is fast for other texts, as every text of a response is checked, and reads no more than
-`MAX_HELD` characters (the decoder checks the rest). A signature of two bytes is not enough: words begin with it.
+Invariants: pure; every text of a response is checked, so other texts are rejected fast, and no more than `MAX_HELD`
+characters are read (the decoder checks the rest). A signature of two bytes is not enough: words begin with it.
 Must not: accept nesting deeper than `MAX_DEPTH`, or read more than `MAX_DOCUMENTS`.
 """
 
@@ -35,7 +35,7 @@ BASE64, URL = b"b64_json", b"url"
 LONGEST_KEY = 6 * len(BASE64)  # each character written as \uXXXX
 
 MAX_HELD = 128
-"""Characters that decide: a `data:` URL may name a type and a character set before its base64."""
+"""Characters needed to decide: a `data:` URL may name a type and a character set before its base64."""
 
 # "data:", then the signatures of PNG, JPEG, GIF, WebP, TIFF, ICO, AVIF and HEIC, BMP, SVG, and XML before an SVG.
 PREFIXES = (
@@ -44,7 +44,7 @@ PREFIXES = (
 )  # fmt: skip
 
 FIRST_CHARACTERS = frozenset({prefix[:1] for prefix in PREFIXES} | {b"\\", b""})
-"""First characters of these, of an escape, and of a text that has not arrived: most texts begin otherwise."""
+"""First characters of `PREFIXES`, of an escape, and of a text that has not arrived: most texts begin with others."""
 
 _DATA_URL = re.compile(rb"data:image/[^,]*;base64,", re.IGNORECASE)
 _SAMPLE = 24
@@ -86,13 +86,13 @@ class JSONUnescaper:
             if last:
                 raise DecodeError(_INVALID_ESCAPE)
             text = text[: -len(self.pending)]
-        # PHP writes every slash as \/, the only escape that comes thousands of times in an image.
+        # PHP writes every slash as \/, the only escape that occurs thousands of times in an image.
         text = text.replace(b"\\/", b"/") if b"\\\\" not in text else text
         return _ESCAPE.sub(_unescape, text) if b"\\" in text else text
 
 
 def _incomplete_escape(text: bytes) -> bytes:
-    """Return the incomplete escape at the end of `text`; a backslash that is itself escaped begins none."""
+    """Return the incomplete escape at the end of `text`; an escaped backslash begins none."""
     found = _UNFINISHED.search(text, max(0, len(text) - _LONGEST_ESCAPE))
     if found is None:
         return b""
@@ -172,7 +172,7 @@ def parse_documents(
 
 
 class _Parser(threading.local):
-    """A decoder for each thread, as making one takes longer than parsing; `images` are those of the next `NaN`s."""
+    """A decoder for each thread: making one takes longer than parsing. `images` replace the next `NaN`s, in order."""
 
     def __init__(self) -> None:
         self.images: Iterator[object] = iter(())
@@ -184,7 +184,7 @@ class _Parser(threading.local):
 def _parse(text: str, constant_offset: int | None, *, strict: bool) -> list[Any]:
     first, end = _decode_at(text, 0)
     if constant_offset is not None and (strict or constant_offset < end):
-        raise DecodeError(_NOT_JSON.format("it holds NaN or Infinity"))
+        raise DecodeError(_NOT_JSON.format("it has NaN or Infinity"))
     found = [first]
     rest = text if constant_offset is None else text[:constant_offset]
     if end < len(text) and (strict or not (is_object(first) or is_list(first))):

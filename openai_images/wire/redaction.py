@@ -1,9 +1,9 @@
 """Removes the key, the prompt and base64 from a server's text, and puts it on one readable line.
 
 Invariants: pure; every text of a server that is shown, kept or logged passes through here. A secret is found unchanged,
-as JSON and Python write it, and where the text breaks off inside of it. Fields that echo the prompt (FastAPI's `input`,
-Azure's `revised_prompt`), and control, bidirectional, invisible and unencodable characters are replaced.
-Must not: search for secrets under six characters: a prompt of one letter would leave no text.
+with the escapes of JSON and Python, and truncated at the end of the text. Fields that echo the prompt (FastAPI's
+`input`, Azure's `revised_prompt`), and control, bidirectional, invisible and unencodable characters are replaced.
+Must not: search for secrets under six characters: hiding a prompt of one letter would leave no text.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LONGEST_READ = 16 * 1024  # characters; later ones are never shown, even if rep
 # `flagged_input` is OpenRouter's, which leaves out the middle of the prompt.
 _ECHOES = ("input", "prompt", "revised_prompt", "flagged_input")
 
-# Invisible, although Unicode counts them as letters, marks or symbols: `str.isprintable` accepts them.
+# Invisible characters that `str.isprintable` accepts: Unicode counts them as letters, marks or symbols.
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\U000e0100-\U000e01ef]")
 _STYLES = re.compile("[\ufe00-\ufe0f]")  # variation selectors: how to draw an emoji
 
@@ -50,7 +50,7 @@ class Redaction:
                 repr(secret)[1:-1],
             )
         }
-        # The longest first: one may contain another.
+        # The longest first: a secret may contain another one.
         self._forms = sorted((form for form in forms if len(form) >= _SHORTEST_SECRET), key=len, reverse=True)
         self._longest_read = _LONGEST_READ + max(map(len, forms), default=0)
 
@@ -94,7 +94,7 @@ def redact(text: str, secrets: tuple[str, ...]) -> str:
 
 
 def _may_begin_in(word: str, secret: str) -> bool:
-    """Return whether the beginning of a secret may be in an ASCII word; in it nothing is escaped."""
+    """Return whether the beginning of a secret may be in an ASCII word, which has no escapes."""
     return not secret.isascii() or secret.lstrip()[:_SHORTEST_SECRET] in word
 
 

@@ -65,7 +65,7 @@ def edit_request(  # noqa: PLR0913  a generation's parameters, the images and th
 
 
 def _headers(content_type: str, stream: bool) -> dict[str, str]:
-    """Return the default headers; compression of base64 costs ten times its decoding, so it is declined."""
+    """Return the default headers; they decline compression, which costs ten times as much as decoding base64."""
     return {
         "Content-Type": content_type,
         "Accept": "text/event-stream, application/json" if stream else "application/json",
@@ -102,12 +102,12 @@ class ImageSource(Protocol):
 
     @property
     def media_type(self) -> str:
-        """The media type, by the image's own bytes."""
+        """The media type, from the image's own bytes."""
         ...
 
     @property
     def blocks(self) -> bool:
-        """Whether reading waits for a disk."""
+        """Whether reading may wait for a disk."""
         ...
 
     def open(self) -> ImageReader:

@@ -1,8 +1,8 @@
 """Decodes the body of a successful response, of whatever kind, to events and a result.
 
 Invariants: the first bytes decide its kind, then the content type: servers answer JSON to a stream request,
-event streams to plain ones, raw images, and HTML with status 200. Any other body raises `DecodeError`. A piece that
-`chunk_end` cuts is short, or has none of `_MARKS`, which begin and end all that costs Python code.
+event streams to plain ones, raw images, and HTML with status 200. Any other body raises `DecodeError`. A piece from
+`chunk_end` is short or has none of `_MARKS`, the characters at which Python code (not C) has to run.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _SHOWN = 200  # characters of an unknown body in an error
 _QUOTE = 0x22  # as a number: faster to find
 _SMALL = 4096
 _ENOUGH = 16 * 1024
-"""Pieces below `_SMALL` that complete nothing are joined to this size: a call costs more than their bytes."""
+"""Pieces below `_SMALL` that complete nothing are joined to this size: a call costs more than decoding them."""
 
 SLOW_BYTES: Final = 4 * 1024
 """Decoding costs up to 1.3 microseconds a byte (events of one digit each), so this is about 5 ms."""
@@ -67,7 +67,7 @@ def chunk_end(data: bytes, start: int) -> int:
 
 
 class ImageBody:
-    """The bare bytes of one image, as some compatible servers answer."""
+    """The bare bytes of one image, as some compatible servers send them."""
 
     def __init__(self, context: ResponseContext, sink: Sink, max_bytes: int) -> None:
         self.activity = 0
@@ -85,7 +85,7 @@ class ImageBody:
         return self._is_open
 
     def feed_image(self, chunk: bytes) -> bool:  # noqa: ARG002
-        """Return False: no base64 comes here."""
+        """Return False: this body is not base64."""
         return False
 
     def feed(self, chunk: bytes) -> Iterator[ImageEvent]:
@@ -98,7 +98,7 @@ class ImageBody:
         return iter(())
 
     def can_buffer(self, chunk: bytes) -> bool:
-        """Return False for any bytes: joining them first gains nothing."""
+        """Return False: joining the bytes first would save nothing."""
         return not chunk
 
     def finish(self) -> Iterator[ImageEvent]:
@@ -164,9 +164,9 @@ class ResponseDecoder:
         return self._body is not None and self._body.in_image and _QUOTE not in self._buffer
 
     def feed_image(self, chunk: bytes) -> bool:
-        """Decode bytes inside of an image if they are nothing but base64, quickly however many they are.
+        """Decode bytes inside an image if they are only base64; fast for any number of bytes.
 
-        Else do nothing and return False: `feed` them, in pieces that end at `chunk_end`.
+        Else do nothing and return False; then `feed` them, in pieces that end at `chunk_end`.
         """
         return self._body is not None and not self._buffer and self._body.feed_image(chunk)
 
@@ -180,7 +180,7 @@ class ResponseDecoder:
             and body.can_buffer(chunk)
         ):
             self._buffer += chunk
-            return iter(())  # not a generator: an image in tiny pieces gets here millions of times
+            return iter(())  # not a generator: an image in tiny pieces comes here millions of times
         return self._read(chunk)
 
     def finish(self) -> Iterator[ImageEvent]:
@@ -203,7 +203,7 @@ class ResponseDecoder:
         return self._body.images() if self._body else []
 
     def damaged(self) -> list[Image]:
-        """Return what came in place of an image and, by its bytes, is none or is truncated."""
+        """Return the content that came in place of an image: bytes that are no image, or a truncated one."""
         return self._body.damaged if self._body else []
 
     def errors(self) -> list[ImagesError]:
@@ -267,8 +267,8 @@ class ResponseDecoder:
 
     def _zip_archive(self) -> DecodeError:
         return DecodeError(
-            f"the server answered {self._context.status} with a ZIP archive, which is not unpacked here; ask for "
-            "response_format='b64_json', or for one image at a time. It may have been billed"
+            f"the server answered {self._context.status} with a ZIP archive, which is not unpacked; request "
+            "response_format='b64_json', or one image at a time. It may have been billed"
         )
 
     def _unrecognized(self, start: bytes, content_type: str) -> DecodeError:

@@ -1,8 +1,7 @@
 """Finds images in unusual places of a response, by their content and not by the server's name.
 
-Invariants: pure, linear in the document, bounded by `MAX_VALUES`. In this order: what is an image by its own
-bytes, then what is a URL in a place that could hold an image; echoes of the request, and fields about errors
-or tasks, are no such place.
+Invariants: pure, linear in the document, bounded by `MAX_VALUES`. First values whose own bytes are an image count, then
+URLs in fields that could hold an image; fields that echo the request, or are about errors or tasks, are skipped.
 Must not: fetch anything, or return more than `MAX_FOUND`.
 """
 
@@ -47,7 +46,7 @@ _IMAGE_FILE = re.compile(r"[^?#]*\.(?:png|jpe?g|webp|gif|svg|avif|heic|tiff?|bmp
 
 
 def nested_answer(doc: object) -> tuple[dict[str, Any], list[Image]] | None:
-    """Return the outermost object with images in their usual place, and these (at most one over `MAX_FOUND`)."""
+    """Return the outermost object with images in their usual place, and the images (at most `MAX_FOUND` + 1)."""
     queue: deque[object] = deque([doc])
     for _ in range(MAX_VALUES):
         if not queue:
@@ -60,7 +59,7 @@ def nested_answer(doc: object) -> tuple[dict[str, Any], list[Image]] | None:
 
 
 def find_images(doc: object) -> list[Image]:
-    """Return the images that are complete by their own bytes, an SVG as text included, in document order."""
+    """Return the images whose bytes show that they are complete (also SVG as text), in document order."""
     found: list[Image] = []
     for _, value in _values(doc):
         if isinstance(value, Image) and value.nbytes and value.flaw is None:
@@ -118,7 +117,7 @@ def outline(doc: object) -> object:
 
 
 def _values(doc: object) -> Iterator[tuple[str, object]]:
-    """Yield the values that hold no others, with the key of each, in document order."""
+    """Yield the values that contain no others, with the key of each, in document order."""
     stack: list[Iterator[tuple[str, object]]] = [iter([("", doc)])]
     for _ in range(MAX_VALUES):
         entry = next(stack[-1], None)

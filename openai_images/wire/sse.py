@@ -1,7 +1,7 @@
 """Frames a `text/event-stream`, on bytes (html.spec.whatwg.org, 9.2.5 and 9.2.6).
 
-Invariants: CR, LF and CRLF end lines wherever chunks are cut, one leading BOM is dropped, comments are skipped, an
-event without its blank line is never dispatched. Data is passed on before its line ends (a line may be a 30 MB image),
+Invariants: CR, LF and CRLF end lines, also across chunks; one leading BOM is dropped, comments are skipped; an event
+without its blank line is never dispatched. Data is passed on before its line ends (a line may be a 30 MB image),
 joined by LF as the standard requires, so memory does not grow with it.
 Must not: limit the data (its decoder does), or keep `retry`: a paid POST is not sent again.
 """
@@ -36,7 +36,7 @@ class SSEFramer:
         self._id = ""
         self._start: bytes | None = b""  # buffered until it is clear whether the stream begins with a BOM
         self._after_cr = False
-        # The part of a line that comes next.
+        # The part of a line that the next byte belongs to.
         self._part: Literal["name", "space", "data", "value", "nothing"] = "name"
         self._name = b""
         self._value = b""
@@ -93,7 +93,7 @@ class SSEFramer:
             self._value += chunk[offset : min(stop, offset + _MAX_VALUE - len(self._value))]
 
     def _begin_value(self, out: list[bytes | SSEEventEnd]) -> None:
-        """Act on the line's name, which is complete."""
+        """Process the line's field name, which is complete."""
         name = self._name
         if name == b"data":
             if self.has_data:
@@ -102,7 +102,7 @@ class SSEFramer:
         self._part = "space" if name in (b"data", b"event", b"id") else "nothing"
 
     def _end_line(self, out: list[bytes | SSEEventEnd]) -> None:
-        """Act on the complete line; a blank one ends the event."""
+        """Process the complete line; a blank one ends the event."""
         if self._part == "name":
             if not self._name:
                 self._end_event(out)

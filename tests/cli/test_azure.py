@@ -139,7 +139,7 @@ def test_azure_on_demand(cli: Cli, azure: Recorder, other: Recorder, monkeypatch
             "the key begins with sk-",
         ),
         ({"AZURE_OPENAI_ENDPOINT": "x.openai.azure.com", "AZURE_OPENAI_API_KEY": KEY}, [], "AZURE_OPENAI_ENDPOINT 'x"),
-        ({"AZURE_OPENAI_ENDPOINT": "https://x.example", "AZURE_OPENAI_AD_TOKEN": "a b"}, [], "characters no key has"),
+        ({"AZURE_OPENAI_ENDPOINT": "https://x.example", "AZURE_OPENAI_AD_TOKEN": "a b"}, [], "that no key has"),
         ({}, ["--local", "--azure"], "leave --azure out"),
     ],
 )  # fmt: skip

@@ -114,8 +114,8 @@ def test_addresses_that_people_copy(endpoint: str, settings: dict[str, Any], exp
         (CLASSIC, {"deployment": "others"}, "the endpoint says 'pics' and deployment= says 'others'"),
         (HOST, {"api_version": "2025-4-1"}, "can only be a date such as"),
         (HOST, {"api_version": "2025-04-01&x=1"}, "can only be a date such as"),
-        (HOST, {"api_version": DATE, "deployment": ".."}, "cannot stand in a URL"),
-        (HOST, {"api_version": DATE, "deployment": "\ud800"}, "cannot stand in a URL"),
+        (HOST, {"api_version": DATE, "deployment": ".."}, "cannot be part of a URL"),
+        (HOST, {"api_version": DATE, "deployment": "\ud800"}, "cannot be part of a URL"),
     ],
 )
 def test_addresses_that_nothing_can_be_sent_to(endpoint: str, settings: dict[str, Any], says: str) -> None:
@@ -279,7 +279,7 @@ async def test_no_deployment(settings: dict[str, Any], model: str | None) -> Non
 async def test_a_deployment_that_would_leave_its_place(model: str) -> None:
     """A model may come from somebody else: it stays one segment of the path, or is refused."""
     async with Recorder() as server, azure(server.url, api_version=DATE) as client:
-        with pytest.raises(RequestInvalidError, match="cannot stand in a URL"):
+        with pytest.raises(RequestInvalidError, match="cannot be part of a URL"):
             await client.generate(PROMPT, model=model)
         await client.generate(PROMPT, model="../../x?y#z")
     assert server.only.target.startswith("/openai/deployments/..%2F..%2Fx%3Fy%23z/images/generations?")
@@ -289,7 +289,7 @@ async def test_model_of_no_sense() -> None:
     """Even unchecked, what is no text does not come out as a puzzling exception."""
     wrong: Any = GenerateRequest(PROMPT, model=5)  # type: ignore[arg-type]
     client = azure(HOST, api_version=DATE, validate="off")
-    with pytest.raises(RequestInvalidError, match="cannot stand in a URL"):
+    with pytest.raises(RequestInvalidError, match="cannot be part of a URL"):
         await client.generate(wrong)
 
 

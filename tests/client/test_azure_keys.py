@@ -234,7 +234,7 @@ def test_no_key_for_a_base_url_of_azure() -> None:
     [
         ({}, r"or set AZURE_OPENAI_API_KEY \(or AZURE_OPENAI_AD_TOKEN\)"),
         ({"api_key": " "}, "no Azure credential"),
-        ({"api_key": "sentinel\nX-Evil: 1"}, "holds characters no key has"),
+        ({"api_key": "sentinel\nX-Evil: 1"}, "has characters that no key has"),
         ({"api_key": KEY, "token_provider": give_token}, "exclude each other"),
         ({"token_provider": TOKEN}, "must be a function that returns the token, not str"),
         ({"token_provider": object()}, "get_bearer_token_provider"),
@@ -254,7 +254,7 @@ def test_credentials_that_are_none(settings: dict[str, Any], says: str) -> None:
 def test_a_token_of_the_environment_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """One with the name of its scheme before it is refused, not shown."""
     monkeypatch.setenv("AZURE_OPENAI_AD_TOKEN", f"Bearer {TOKEN}")
-    with pytest.raises(ConfigurationError, match="holds characters no key has") as caught:
+    with pytest.raises(ConfigurationError, match="has characters that no key has") as caught:
         ImagesClient.azure(HOST).stream(PROMPT)
     assert TOKEN not in str(caught.value)
 
@@ -289,7 +289,7 @@ async def test_a_provider_that_gives_nothing() -> None:
 
     async with Recorder() as server:
         async with ImagesClient.azure(server.url, token_provider=nothing) as client:
-            with pytest.raises(ConfigurationError, match="gave NoneType"):
+            with pytest.raises(ConfigurationError, match="returned NoneType"):
                 await generate(client)
         async with ImagesClient.azure(server.url, token_provider=fail) as client:
             with pytest.raises(KeyError, match="no credential"):

@@ -146,7 +146,7 @@ async def test_the_apis_addresses_are_asked_for_once(monkeypatch: pytest.MonkeyP
         ("file:///etc/passwd", "not followed: .*file:"),
         ("data:image/png;base64,AAAA", "not followed: .*data:"),
         ("http://user:word@127.0.0.1/a", "not followed: .*credentials"),
-        ("http://2130706433/a", "not followed: .*no host"),
+        ("http://2130706433/a", "not followed: .*no valid host"),
         ("http://127.0.0.1:0/a", "not followed: .*port 0"),
     ],
 )

@@ -60,7 +60,7 @@ UNFIT = [
 @pytest.mark.parametrize("proxy", UNFIT)
 def test_unfit(proxy: str) -> None:
     """What cannot be used is said when the client is built, without the address, which has a password in it."""
-    with pytest.raises(ConfigurationError, match=r"^proxy= names no proxy") as caught:
+    with pytest.raises(ConfigurationError, match=r"^proxy= names no valid proxy") as caught:
         ImagesClient(api_key=KEY, proxy=proxy)
     assert not any(secret in str(caught.value) for secret in ("sentinel", "sen#", "tinel"))
     assert caught.value.__cause__ is None
@@ -83,7 +83,7 @@ def test_socks(scheme: str) -> None:
 
 @BOTH
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
-@pytest.mark.parametrize("kind", ["SOCKS proxy", "no proxy"])
+@pytest.mark.parametrize("kind", ["SOCKS proxy", "no valid proxy"])
 async def test_unfit_environment(call: Call, name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment's proxies are judged alike, before anything is sent."""
     scheme = "socks5" if kind == "SOCKS proxy" else "ftp"

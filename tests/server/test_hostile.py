@@ -193,7 +193,7 @@ async def test_a_head_that_stops_is_closed(
     [
         (many_parts(MAX_PARTS + 1), b"it has more than 1000 parts"),
         (many_parts(1, b"a:b\r\n" * MAX_HEADERS + b"a:b"), b"a part has more than 32 headers"),
-        (b"--b" + b" " * 90, b"a boundary is followed by something else"),
+        (b"--b" + b" " * 90, b"a boundary is followed by text in its line"),
     ],
 )
 async def test_the_bounds_of_a_form_are_told(

@@ -111,12 +111,12 @@ async def test_a_start_that_fails_leaves_nothing_open(monkeypatch: pytest.Monkey
         ({"port": -1}, "port must be from 0 .+ to 65535, not -1"),
         ({"max_body_bytes": -1}, "max_body_bytes must be at least 1, not -1"),
         ({"keep_requests": -1}, "keep_requests must not be negative .+, not -1"),
-        ({"pictures": {}}, "images must be 'small', 'full'"),
-        ({"pictures": b""}, "images must be 'small', 'full'"),
-        ({"pictures": {"png": "text"}}, "images must be 'small', 'full'"),
+        ({"pictures": {}}, "pictures must be 'small', 'full'"),
+        ({"pictures": b""}, "pictures must be 'small', 'full'"),
+        ({"pictures": {"png": "text"}}, "pictures must be 'small', 'full'"),
         (
             {"pictures": {"jpg": b"x"}},
-            "images has 'jpg', but what can be asked for is png, jpeg, webp, gif, svg",
+            "pictures has the format 'jpg'; it must be one of png, jpeg, webp, gif, svg",
         ),
         ({"max_upload_bytes": 0}, "max_upload_bytes must be at least 1, not 0"),
         (
@@ -232,7 +232,7 @@ async def test_it_notices_several(connect: Any, server: LocalImagesServer) -> No
     while len(server.requests) < 2:
         await asyncio.sleep(0)
     connections[0].writer.close()
-    with pytest.raises(TimeoutError, match=r"1 of 2 clients have left within 0\.05 s"):
+    with pytest.raises(TimeoutError, match=r"1 of 2 clients have disconnected within 0\.05 s"):
         await server.wait_disconnected(2, timeout=0.05)
     connections[1].writer.close()
     await server.wait_disconnected(2)

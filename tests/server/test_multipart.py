@@ -70,7 +70,7 @@ def test_a_body_is_the_same_in_any_pieces(seed: int) -> None:
         (BODY[:-50], "ends before its last boundary"),
         (b"--XX\r\nno colon\r\n\r\n\r\n--XX--", "a header line without a colon"),
         (b"--XX\r\n: no name\r\n\r\n\r\n--XX--", "a header line without a colon"),
-        (b"--XXYZ\r\n\r\nx\r\n--XX--", "followed by something else"),
+        (b"--XXYZ\r\n\r\nx\r\n--XX--", "followed by text in its line"),
         (b"--XX\r\nA: " + b"b" * HEAD_BYTES + b"\r\n\r\nx\r\n--XX--", "longer than"),
     ],
 )

@@ -73,7 +73,7 @@ async def test_a_request_in_progress_is_dropped(shared: LocalImagesServer, ask: 
         ({"pace": -1}, ValueError, "pace must not be negative"),
         ({"faults": ["stal"]}, ValueError, "unknown fault 'stal'; did you mean 'stall'"),
         ({"pictuers": "small"}, TypeError, "pictuers"),
-        ({"pictures": "tiny"}, ValueError, "images must be 'small', 'full'"),
+        ({"pictures": "tiny"}, ValueError, "pictures must be 'small', 'full'"),
     ],
 )
 def test_what_cannot_be_changes_nothing(

@@ -70,7 +70,7 @@ async def test_it_says_the_address_and_how_to_use_it(
     assert command.startswith("openai-images generate")
     assert 'model="gpt-image-2"' in python
     compile(python, "page", "exec")
-    assert "Nothing has been asked yet." in text
+    assert "No requests yet." in text
 
 
 async def test_its_python_runs(

@@ -159,7 +159,7 @@ async def test_a_broken_processor(
             async with client.generate_many(["a"]) as outcomes:
                 assert [outcome.index async for outcome in outcomes] == [0]
     warnings = [record.getMessage() for record in caplog.records if record.name == "openai_images"]
-    assert warnings == ["telemetry failed with ZeroDivisionError; calls go on without it"]
+    assert warnings == ["telemetry failed with ZeroDivisionError; calls continue without it"]
     assert recorded.points()["openai_images.client.images"][0][1] == 3
 
 

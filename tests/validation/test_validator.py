@@ -198,7 +198,7 @@ def test_all_problems_at_once() -> None:
         check(request, "warn", stream=False)
     said = str(raised.value)
     assert said.startswith("the request was not sent: prompt: it is empty (accepted: text); n: 0 is below 1")
-    assert said.endswith('; validate="off" sends it as it is')
+    assert said.endswith('; validate="off" sends it anyway')
     assert all(str(problem) in said for problem in problems)
     certain, doubtful = said.split("; perhaps ", 1)
     for problem in problems:
@@ -260,7 +260,7 @@ def test_the_message_of_a_doubt() -> None:
         check(DOUBTFUL, "strict", stream=False)
     assert str(raised.value) == (
         "the request was not sent: perhaps quality: 'ultra' is not known to this version "
-        '(accepted: auto, low, medium, high); validate="off" sends it as it is'
+        '(accepted: auto, low, medium, high); validate="off" sends it anyway'
     )
 
 

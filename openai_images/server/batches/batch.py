@@ -1,7 +1,7 @@
-"""One batch: its state, its object as the API shows it, and the errors of what cannot be created.
+"""One batch: its state, and its object in the API's form.
 
-Invariants: the states are those of the API, in its order; what has not happened is null; a batch that has ended never
-changes again.
+Invariants: the states and their order are the API's; the time of an event that has not happened is null; a batch that
+has ended does not change any more.
 Must not: run anything.
 """
 
@@ -30,7 +30,7 @@ _TIMES: Final = (
 
 @attrs.define(kw_only=True, eq=False)
 class Batch:
-    """One batch; times are Unix times in seconds, `output_seconds` is for how long its files are kept."""
+    """One batch; times are Unix times in seconds, `output_seconds` is how long its files are kept."""
 
     endpoint: str
     input_file_id: str
@@ -54,17 +54,17 @@ class Batch:
     _times: dict[str, int] = attrs.field(factory=dict[str, int])
 
     def enter(self, status: str, now: float) -> None:
-        """Changes the state."""
+        """Change the state."""
         self.status = status
         self._times[f"{status}_at"] = int(now)
 
     def check_time(self, now: float) -> None:
-        """Interrupts the batch if its window is over."""
+        """Interrupt the batch if its completion window is over."""
         if now >= self.expires_at and self.status not in ENDED:
             self.interrupted.set()
 
     def as_dict(self) -> dict[str, Any]:
-        """The object of the API."""
+        """Return the object of the API."""
         times = {name: self._times.get(name) for name in _TIMES} | {"expires_at": int(self.expires_at)}
         tokens = self.tokens
         return {
@@ -92,7 +92,7 @@ class Batch:
         }
 
     def record(self) -> RecordedBatch:
-        """What tests see of it now."""
+        """Return the batch's present state for `server.batches`."""
         return RecordedBatch(
             id=self.id,
             status=self.status,

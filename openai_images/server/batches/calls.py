@@ -1,7 +1,7 @@
-"""Answers the calls of `/v1/files` and `/v1/batches`: key, fault, then what the call is for.
+"""Answers the calls of `/v1/files` and `/v1/batches`: checks the key, applies a fault, then runs the action.
 
 Invariants: the key is checked before a body is read; a fault is one of the call's own step.
-Must not: know what a step does.
+Must not: know what an action does.
 """
 
 from collections.abc import Awaitable, Callable
@@ -28,7 +28,7 @@ class Call:
     plan: CallPlan
 
     def respond(self, reply: Reply) -> web.Response:
-        """The response with the common headers."""
+        """Return the response with the common headers."""
         return to_response(reply, self.active.headers())
 
 
@@ -44,7 +44,7 @@ class CallAnswerer:
     faults: FaultQueues
 
     def handler(self, step: str, action: Action) -> Handler:
-        """The handler of a step, which `action` does."""
+        """Return the handler of a step; `action` does the work."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
             active = ActiveRequest(clock=self.settings.clock, connection=request.transport)
@@ -55,7 +55,7 @@ class CallAnswerer:
                 self.state.refused += error.reply.status == 429
                 return to_response(error.reply, active.headers())
             except ConnectionError:
-                # The client has gone: aiohttp would log the error, and drops a response without a word.
+                # The client has disconnected: aiohttp would log the error, but drops a response silently.
                 return web.Response()
 
         return handle

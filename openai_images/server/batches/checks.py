@@ -1,4 +1,4 @@
-"""The checks that files and batches share: the time after which a file expires, and the pages of a list."""
+"""Checks for both files and batches: the time after which a file expires, and the pages of a list."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar, cast
@@ -18,19 +18,19 @@ from openai_images.server.error_replies import (
 
 MIN_SECONDS: Final = 3600
 MAX_SECONDS: Final = 2_592_000
-"""Seconds for which a file may be kept: 30 days, which is also what files of batches are kept for by default."""
+"""Seconds for which a file may be kept: 30 days, also the default for the files of batches."""
 
 
 class Listed(Protocol):
-    """What a list holds."""
+    """An item of a list."""
 
     @property
     def id(self) -> str:
-        """Its id, which a cursor names."""
+        """Its id, which a cursor refers to."""
         ...
 
     def as_dict(self) -> dict[str, Any]:
-        """Its object."""
+        """Return its object in the API's form."""
         ...
 
 
@@ -38,7 +38,7 @@ T = TypeVar("T", bound=Listed)
 
 
 def check_expiry(name: str, value: object) -> int:
-    """The seconds in `{"anchor": "created_at", "seconds": ...}`, or the 400."""
+    """Return the seconds in `{"anchor": "created_at", "seconds": ...}`, or the 400."""
     if not isinstance(value, dict):
         wrong_type(name, "an object", value)
     fields = {f"{name}.{key}": field for key, field in cast("dict[str, Any]", value).items()}
@@ -53,7 +53,7 @@ def check_expiry(name: str, value: object) -> int:
 
 
 def page(items: Sequence[T], query: Mapping[str, str], *, limit: int, most: int) -> Reply:
-    """The page of a list, the newest items last in `items`, that `query` wants by `after`, `limit` and `order`."""
+    """Return the page that `after`, `limit` and `order` of `query` select; the newest items are last in `items`."""
     text = query.get("limit", str(limit))
     if not text.isascii() or not text.isdigit():
         raise bad_request(
@@ -81,5 +81,5 @@ def page(items: Sequence[T], query: Mapping[str, str], *, limit: int, most: int)
 
 
 def no_file(file_id: str, *, status: int = 404, param: str = "id") -> RequestRejectedError:
-    """The error for a file that does not exist."""
+    """Return the error for a file that does not exist."""
     return RequestRejectedError(error_reply(status, f"No such File object: {file_id[:200]}", param=param))

@@ -29,29 +29,29 @@ class FileCalls:
     files: FileStore
 
     async def upload(self, call: Call) -> web.StreamResponse:
-        """`POST /v1/files`."""
+        """Answer `POST /v1/files`."""
         reader = UploadReader(self.files, call.active, is_cut=call.plan.middle == "cut")
         stored = await reader.read(call.request, self.settings.body_timeout)
         return call.respond(Reply(200, compact_json(stored.as_dict())))
 
     async def retrieve(self, call: Call) -> web.StreamResponse:
-        """`GET /v1/files/{id}`."""
+        """Answer `GET /v1/files/{id}`."""
         return call.respond(Reply(200, compact_json(self._find(call).as_dict())))
 
     async def list(self, call: Call) -> web.StreamResponse:
-        """`GET /v1/files`."""
+        """Answer `GET /v1/files`."""
         purpose = call.request.query.get("purpose")
         files = [file for file in self.files.all() if purpose in {None, file.purpose}]
         return call.respond(page(files, call.request.query, limit=_PAGE, most=_PAGE))
 
     async def delete(self, call: Call) -> web.StreamResponse:
-        """`DELETE /v1/files/{id}`."""
+        """Answer `DELETE /v1/files/{id}`."""
         stored = self._find(call)
         self.files.delete(stored)
         return call.respond(Reply(200, compact_json({"id": stored.id, "object": "file", "deleted": True})))
 
     async def content(self, call: Call) -> web.StreamResponse:
-        """`GET /v1/files/{id}/content`: the bytes, a megabyte in memory at a time."""
+        """Answer `GET /v1/files/{id}/content` with the bytes; one megabyte is in memory at a time."""
         stored, request = self._find(call), call.request
         response = web.StreamResponse(
             headers={
@@ -86,7 +86,7 @@ class FileCalls:
 
 
 async def _send(response: web.StreamResponse, file: FileIO, nbytes: int) -> None:
-    """Sends so many bytes of the file."""
+    """Send `nbytes` bytes of the file."""
     while nbytes and (data := await asyncio.to_thread(file.read, min(nbytes, _READ_BYTES))):
         nbytes -= len(data)
         view = memoryview(data)
@@ -95,6 +95,6 @@ async def _send(response: web.StreamResponse, file: FileIO, nbytes: int) -> None
 
 
 def _header_name(stored: StoredFile) -> str:
-    """The file's name in ASCII, without what would end a header's text."""
+    """Return the file's name in ASCII, without characters that would end a quoted text."""
     name = Path(stored.filename).name.encode("ascii", "replace").decode()
     return "".join(c if c.isprintable() and c not in '"\\' else "_" for c in name)

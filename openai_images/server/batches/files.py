@@ -1,7 +1,7 @@
-"""The files of a server: what was uploaded and what batches have written, in a temporary folder.
+"""The files of a server, uploaded or written by batches, in a temporary folder.
 
-Invariants: the bytes of a file are on the disk alone; files are bounded in number and bytes; a file whose time is over
-does not exist any more; whoever has opened a file may read it to its end.
+Invariants: the bytes of a file are only on the disk; the number of files and their bytes are limited; an expired file
+does not exist any more; an open file can be read to its end.
 """
 
 import uuid
@@ -15,9 +15,9 @@ from openai_images.server.state import ServerSettings
 
 MAX_FILES: Final = 10_000
 MAX_FILE_BYTES: Final = 512 * 1024 * 1024
-"""Bytes of an upload, as in the API."""
+"""Maximum bytes of an upload, as in the API."""
 MAX_STORED_BYTES: Final = 16 * 1024 * 1024 * 1024
-"""Bytes of all files of a server: several answers of a large batch."""
+"""Maximum bytes of all files of a server: enough for several outputs of a large batch."""
 
 _BUFFER: Final = 1024 * 1024
 
@@ -35,7 +35,7 @@ class StoredFile:
     nbytes: int
 
     def as_dict(self) -> dict[str, Any]:
-        """The object of the API."""
+        """Return the object of the API."""
         return {
             "object": "file",
             "id": self.id,
@@ -60,17 +60,17 @@ class FileStore:
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing more is taken."""
+        """Whether no more files are accepted."""
         return self.nbytes >= MAX_STORED_BYTES or len(self.all()) >= MAX_FILES
 
     def open_new(self) -> BinaryIO:
-        """A file to write, which `add` or `discard` takes."""
+        """Return a new file to write; pass it to `add` or `discard`."""
         if self._folder is None:
             self._folder = TemporaryDirectory(prefix="local-images-", ignore_cleanup_errors=True)
         return Path(self._folder.name, uuid.uuid4().hex).open("xb", buffering=_BUFFER)
 
     def add(self, file: BinaryIO, *, purpose: str, filename: str, seconds: float | None) -> StoredFile:
-        """Keeps a closed file that was written, for so many seconds, None being for good."""
+        """Keep a closed file for `seconds`; None: until the server ends."""
         path, now = Path(file.name), int(self._settings.now())
         stored = StoredFile(
             id=f"file-{uuid.uuid4().hex[:22]}",
@@ -86,35 +86,35 @@ class FileStore:
         return stored
 
     def discard(self, file: BinaryIO) -> None:
-        """Removes a file that was not added."""
+        """Remove a file that was not added."""
         file.close()
         Path(file.name).unlink(missing_ok=True)
 
     def find(self, file_id: str) -> StoredFile | None:
-        """A file that exists now."""
+        """Return a file, or None if it does not exist any more."""
         self._drop_expired()
         return self._files.get(file_id)
 
     def find_path(self, file_id: str) -> Path | None:
-        """Where the bytes of a file that exists now are; works from every thread."""
+        """Return the path of a file that exists now; callable from every thread."""
         stored = self._files.get(file_id)
         if stored is None or (stored.expires_at is not None and stored.expires_at <= self._settings.now()):
             return None
         return stored.path
 
     def all(self) -> tuple[StoredFile, ...]:
-        """The files that exist now, in the order in which they were made."""
+        """Return the files that exist now, in the order of their creation."""
         self._drop_expired()
         return tuple(self._files.values())
 
     def delete(self, stored: StoredFile) -> None:
-        """Removes a file."""
+        """Remove a file."""
         del self._files[stored.id]
         self.nbytes -= stored.nbytes
         stored.path.unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Removes all files, those being written too."""
+        """Remove all files, also those being written."""
         self._files.clear()
         self.nbytes = 0
         folder, self._folder = self._folder, None

@@ -1,7 +1,7 @@
-"""The input file of a batch: where its requests are, and what is wrong with it.
+"""The input file of a batch: finds its requests and its errors.
 
 Invariants: blocking, so called in a thread; one line is in memory at a time; a file with an error has no requests.
-Must not: look into the bodies, but for the model: their parameters are checked when they are run.
+Must not: check the bodies except for the model: the parameters are checked when a request is run.
 """
 
 from array import array
@@ -16,12 +16,12 @@ MAX_REQUESTS: Final = 50_000
 MAX_INPUT_BYTES: Final = 200 * 1024 * 1024
 MAX_LINE_BYTES: Final = 64 * 1024 * 1024
 MAX_ERRORS: Final = 100
-"""Errors of a file that are listed; more say nothing new."""
+"""Maximum number of listed errors of a file."""
 
 
 @attrs.define
 class InputFile:
-    """The requests of a file by the offsets of their lines, in bytes; none if there are `errors`."""
+    """The requests of a file, as the byte offsets of their lines; none if there are `errors`."""
 
     offsets: "array[int]" = attrs.field(factory=lambda: array("Q"))
     model: str | None = None
@@ -30,13 +30,13 @@ class InputFile:
     def add_error(
         self, code: str, message: str, *, param: str | None = None, line: int | None = None
     ) -> None:
-        """Lists an error as the API words it; `line` counts from 1."""
+        """Add an error in the API's words; `line` counts from 1."""
         self.errors.append({"code": code, "message": message, "param": param, "line": line})
 
 
 @attrs.frozen
 class _Rules:
-    """What every line must fit: the endpoint, the models there are, and the ids so far."""
+    """The values that a line is checked against: the endpoint, the models that exist, and the ids so far."""
 
     endpoint: str
     models: Container[object]
@@ -44,7 +44,7 @@ class _Rules:
 
 
 def read_input(file: BinaryIO, endpoint: str, models: Container[object]) -> InputFile:
-    """Reads the whole file; `models` are those that exist."""
+    """Read the whole file; `models` are those that exist."""
     found = InputFile()
     rules = _Rules(endpoint, models)
     for number, (offset, line) in enumerate(_lines(file), 1):
@@ -64,7 +64,7 @@ def read_input(file: BinaryIO, endpoint: str, models: Container[object]) -> Inpu
 
 
 def read_request(file: BinaryIO, offset: int) -> dict[str, Any]:
-    """The request in the line that begins there."""
+    """Return the request in the line that begins at `offset`."""
     file.seek(offset)
     return cast("dict[str, Any]", parse(file.readline(MAX_LINE_BYTES)))
 

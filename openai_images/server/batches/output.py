@@ -1,7 +1,7 @@
-"""The lines of a batch's output and error files, and the file they go to.
+"""Writes the lines of a batch's output and error files.
 
-Invariants: an image is written as it was encoded, never through `json`; at most `HELD_BYTES` and a line wait for the
-disk, which is written to in a thread.
+Invariants: the base64 of an image is written without passing through `json`; at most `HELD_BYTES` and one line are
+buffered; a thread writes to the disk.
 """
 
 import asyncio
@@ -17,13 +17,13 @@ GARBAGE: Final = b'{"id": "batch_req_garbage", "custom_id": "\n'
 
 
 def response_line(custom_id: str, status: int, request_id: str, body: bytes) -> tuple[bytes, ...]:
-    """The pieces of the line of a request that was run; `body` is JSON."""
+    """Return the pieces of the line of a request that was run; `body` is JSON."""
     response = compact_json({"status_code": status, "request_id": request_id})[:-1]
     return (_start(custom_id), b',"response":', response, b',"body":', body, b'},"error":null}\n')
 
 
 def error_line(custom_id: str, code: str, message: str) -> tuple[bytes, ...]:
-    """The pieces of the line of a request that was not run."""
+    """Return the pieces of the line of a request that was not run."""
     error = compact_json({"code": code, "message": message})
     return (_start(custom_id), b',"response":null,"error":', error, b"}\n")
 
@@ -33,7 +33,7 @@ def _start(custom_id: str) -> bytes:
 
 
 class LineFile:
-    """A file of lines that is being written; `nbytes` are those so far."""
+    """A file of lines that is being written; `nbytes` is its size so far."""
 
     def __init__(self, files: FileStore) -> None:
         self._files = files
@@ -43,7 +43,7 @@ class LineFile:
         self.nbytes = 0
 
     async def write(self, *pieces: bytes) -> None:
-        """Adds a line."""
+        """Add a line."""
         size = sum(map(len, pieces))
         self._held += pieces
         self._held_bytes += size
@@ -52,7 +52,7 @@ class LineFile:
             await self._flush()
 
     async def publish(self, filename: str, seconds: float) -> StoredFile | None:
-        """Adds the file to the store; None if there is no line."""
+        """Add the file to the store and return it; None if it has no line."""
         if not self.nbytes:
             return None
         await self._flush()
@@ -62,7 +62,7 @@ class LineFile:
         return self._files.add(file, purpose="batch_output", filename=filename, seconds=seconds)
 
     def discard(self) -> None:
-        """Removes what was not published."""
+        """Remove the file if it was not published."""
         file, self._file = self._file, None
         if file is not None:
             self._files.discard(file)

@@ -1,4 +1,4 @@
-"""How the batches of a server go: how long they take, and what share of their requests fails or expires."""
+"""How the batches of a server run: how long they take, and what share of their requests fails or expires."""
 
 from typing import Any
 
@@ -31,12 +31,12 @@ def _check_failure(_: object, __: "_Attribute[Any]", name: str) -> None:
 
 @attrs.frozen(kw_only=True)
 class BatchPace:
-    """How the batches of a local server go.
+    """How the batches of a local server run.
 
-    A batch stays `seconds_per_state` in each of validating, finalizing and cancelling, or with `hold` in each state
-    until `release()`, and runs `requests_per_second`, None being as fast as their images are made. `window` is in how
-    many seconds it expires. `failed` and `expired` are the shares of its requests, from 0 to 1, that get the error of
-    the fault `failure`, and that are not run in time: a batch with such requests ends as expired. Raises ValueError.
+    A batch stays `seconds_per_state` in each of validating, finalizing and cancelling; with `hold` it stays in each
+    state until `release()`. It runs `requests_per_second`; None: as fast as the images are drawn. After `window`
+    seconds it expires. `failed` is the share of its requests, from 0 to 1, that get the error of the fault `failure`;
+    `expired` is the share that is not run in time: a batch with such requests ends as expired. Raises ValueError.
     """
 
     seconds_per_state: float = attrs.field(default=0.0, validator=_check_not_negative)

@@ -1,8 +1,8 @@
-"""Runs batches: validating, in_progress, finalizing, and their end, with every request checked and answered as a POST.
+"""Runs batches from validating to their end; every request is checked and answered like a POST.
 
 Invariants: the order of the requests is arbitrary; each is run once and recorded; a batch always ends, unless a fault
-holds it; memory holds one request and its images at a time.
-Must not: charge the limits of POSTs: batches have a pool of their own.
+holds it; one request and its images are in memory at a time.
+Must not: count against the rate limits of POSTs: the API has separate limits for batches.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ _CANCELLED: Final = "This request was not executed, as the batch was cancelled."
 
 @attrs.frozen
 class Answer:
-    """What one request got: a JSON body with a status, and the tokens of its images."""
+    """The response to one request: a JSON body with a status, and the tokens of its images."""
 
     status: int
     body: bytes
@@ -57,10 +57,10 @@ class BatchRunner:
     files: FileStore
 
     async def run(self, batch: Batch) -> None:
-        """Takes a batch from `validating` to its end."""
+        """Take a batch from `validating` to its end."""
         try:
             await self._run(batch)
-        except Exception as error:  # noqa: BLE001  # as in the API: a batch that cannot be run has failed
+        except Exception as error:  # noqa: BLE001  # as in the API: a batch that cannot be run fails
             message = f"The local server could not run the batch: {type(error).__name__}."
             self._fail(batch, [{"code": "server_error", "message": message, "param": None, "line": None}])
 
@@ -103,9 +103,9 @@ class BatchRunner:
     async def _run_requests(
         self, batch: Batch, source: BinaryIO, found: InputFile, output: LineFile, errors: LineFile
     ) -> Sequence[int]:
-        """Runs requests until the batch is interrupted, and gives the offsets of those that were not run."""
+        """Run requests until the batch is interrupted; return the offsets of those that were not run."""
         order, pace = list(found.offsets), self.settings.batch_pace
-        rng = random.Random(batch.id)  # noqa: S311  # an arbitrary order, guards nothing
+        rng = random.Random(batch.id)  # noqa: S311  # an arbitrary order, not for security
         rng.shuffle(order)
         batch.total = len(order)
         if batch.interrupted.is_set():
@@ -133,7 +133,7 @@ class BatchRunner:
         return order[last:]
 
     async def _finish(self, batch: Batch, source: BinaryIO, late: Sequence[int], errors: LineFile) -> str:
-        """Passes the last states, lists what was not run, and gives the state in which the batch ends."""
+        """Go through the last states, list the requests that were not run, and return the batch's final state."""
         cancelled = batch.status == "cancelling"
         if cancelled and batch.plan.holds_cancel:
             await self.state.gate.event.wait()
@@ -156,7 +156,7 @@ class BatchRunner:
             batch.error_file_id = None if stored is None else stored.id
 
     def _fail(self, batch: Batch, errors: list[dict[str, Any]]) -> None:
-        """Ends a batch before any of its requests; one that is being cancelled is cancelled."""
+        """End a batch before any of its requests; a batch in `cancelling` becomes `cancelled`."""
         batch.errors = errors
         cancelled = batch.status == "cancelling"
         batch.enter("cancelled" if cancelled else "failed", self.settings.now())
@@ -175,7 +175,7 @@ class BatchRunner:
             return Answer(reply.status, data, {})
 
     def _check(self, body: dict[str, Any], parameters: Parameters, *, fails: bool) -> None:
-        """Rejects what goes in no batch, and what the safety system or the pace let fail."""
+        """Reject what the Batch API does not support, and requests that the safety system or the pace let fail."""
         if parameters.stream:
             message = "Streaming is not supported in the Batch API."
             raise bad_request(message, code="invalid_value", param="stream")
@@ -226,7 +226,7 @@ class BatchRunner:
     # Waiting
 
     async def _stay(self, batch: Batch, *, to_its_end: bool = False) -> None:
-        """Waits as long as a state lasts; an interruption ends it, unless it is one of the last states."""
+        """Wait as long as a state lasts; an interruption ends the wait, except in the last states."""
         pace = self.settings.batch_pace
         if not pace.hold and not pace.seconds_per_state:
             return
@@ -237,7 +237,7 @@ class BatchRunner:
             await self._until(batch, waits)
 
     async def _until(self, batch: Batch, waits: Awaitable[object]) -> None:
-        """Waits for something, or until the batch is interrupted."""
+        """Wait for `waits`, or until the batch is interrupted."""
         tasks = [asyncio.ensure_future(waits), asyncio.ensure_future(batch.interrupted.wait())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -1,7 +1,7 @@
-"""The files and batches of a server: its paths, the calls of `/v1/batches`, and the tasks in which batches run.
+"""The files and batches of a server: the paths, the calls of `/v1/batches`, and the tasks in which batches run.
 
-Invariants: at most `MAX_BATCHES` are kept; a batch runs in a task of its own, which ends with the server; a batch is
-recorded before its creation is answered.
+Invariants: at most `MAX_BATCHES` are kept; each batch runs in its own task, which ends with the server; a batch is
+recorded before the response to its creation.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ from openai_images.server.handler import ImagesHandler
 from openai_images.server.state import ServerSettings, ServerState
 
 MAX_BATCHES: Final = 2000
-"""Batches that are kept; the API lets so many be created in an hour."""
+"""Maximum number of batches; the API allows as many new batches in an hour."""
 ENDPOINTS: Final = ("/v1/images/generations", "/v1/images/edits")
 _MAX_BODY_BYTES: Final = 256 * 1024
 _MAX_METADATA: Final = 16
@@ -62,7 +62,7 @@ class BatchService:
         self._files = self.images.files
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
-        """Adds the paths of files and batches."""
+        """Add the paths of files and batches."""
         handler = CallAnswerer(settings=self.settings, state=self.state, faults=self.faults).handler
         files = FileCalls(settings=self.settings, state=self.state, files=self._files)
         router.add_post("/v1/files", handler("file_upload", files.upload))
@@ -76,7 +76,7 @@ class BatchService:
         router.add_post("/v1/batches/{id}/cancel", handler("batch_cancel", self.cancel))
 
     async def create(self, call: Call) -> web.StreamResponse:
-        """`POST /v1/batches`."""
+        """Answer `POST /v1/batches`."""
         values = await self._read_json(call)
         present = check_names_and_types(values, _TYPES)
         for name in ("input_file_id", "endpoint", "completion_window"):
@@ -114,11 +114,11 @@ class BatchService:
         return call.respond(reply)
 
     async def retrieve(self, call: Call) -> web.StreamResponse:
-        """`GET /v1/batches/{id}`."""
+        """Answer `GET /v1/batches/{id}`."""
         return call.respond(Reply(200, compact_json(self._find(call).as_dict())))
 
     async def list(self, call: Call) -> web.StreamResponse:
-        """`GET /v1/batches`, the newest first."""
+        """Answer `GET /v1/batches` with the newest first."""
         listed = [batch for batch in self._batches.values() if batch.is_listed]
         for batch in listed:
             batch.check_time(self.settings.now())
@@ -126,7 +126,7 @@ class BatchService:
         return call.respond(page(listed, query, limit=20, most=100))
 
     async def cancel(self, call: Call) -> web.StreamResponse:
-        """`POST /v1/batches/{id}/cancel`."""
+        """Answer `POST /v1/batches/{id}/cancel`."""
         batch = self._find(call)
         if batch.status in ENDED or batch.status == "finalizing":
             message = f"Cannot cancel a batch with status '{batch.status}'."
@@ -137,14 +137,14 @@ class BatchService:
         return call.respond(Reply(200, compact_json(batch.as_dict())))
 
     def clear(self) -> None:
-        """Ends all batches where they are, and forgets them and all files."""
+        """Stop all batches in their present state; forget them and all files."""
         for task in self._tasks:
             task.cancel()
         self._batches.clear()
         self._files.clear()
 
     async def aclose(self) -> None:
-        """Ends all batches and removes all files."""
+        """End all batches and remove all files."""
         tasks = tuple(self._tasks)
         self.clear()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,6 +1,6 @@
 """Reads an upload to the disk while it arrives.
 
-Invariants: a chunk is in memory at a time; a form that is malformed or too large leaves no file behind.
+Invariants: one chunk is in memory at a time; a malformed or too large form leaves no file.
 """
 
 import asyncio
@@ -48,10 +48,10 @@ class UploadReader:
         self._filename = ""
         self._fields: dict[str, Any] = {}
         self._name = ""
-        self._text: bytes | None = None  # of the part that is read, None if it is the file
+        self._text: bytes | None = None  # of the current part, None if that is the file
 
     async def read(self, request: web.Request, body_timeout: float) -> StoredFile:
-        """The file in the body, stored; `body_timeout` is in seconds. Raises `RequestRejectedError`."""
+        """Store and return the file in the body; `body_timeout` is in seconds. Raises `RequestRejectedError`."""
         content_type = request.headers.get("content-type", "")
         require_type(content_type, FORM)
         if self._files.is_full:
@@ -86,7 +86,7 @@ class UploadReader:
         parser.close()
 
     def _take(self, event: PartStart | bytes | PartEnd) -> None:
-        """A part's beginning or end, or a piece of its text."""
+        """Process the start or end of a part, or a piece of its data."""
         if isinstance(event, PartStart):
             self._begin(event)
         elif isinstance(event, bytes):

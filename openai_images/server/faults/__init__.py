@@ -1,6 +1,6 @@
-"""The faults of the local server by name: of POSTs to images paths, of downloads, and of files and batches.
+"""The faults of the local server by name: for image requests, downloads, files and batches.
 
-Invariants: `FAULTS` is read-only; an unknown name or a bad argument is a `ValueError` that lists what is known.
+Invariants: `FAULTS` is read-only; an unknown name or a bad argument is a `ValueError` that lists the known values.
 """
 
 from collections.abc import Mapping
@@ -28,26 +28,26 @@ FAULTS: Final[Mapping[str, str]] = MappingProxyType(
     | {name: type_.about for name, type_ in CALL_FAULTS.items()}
     | {name: type_.about for name, type_ in BATCH_FAULTS.items()}
 )
-"""Every fault by its name, with a line about it; read-only."""
+"""The description of each fault, by name; read-only."""
 
 
 def find_fault(name: str) -> Fault[FaultPlan]:
-    """The fault called `name`, with the argument after its colon if it has one."""
+    """Return the fault for `name`, which may end in a colon and an argument."""
     return _find(name, _POSTS, "POSTs")
 
 
 def find_download_fault(name: str) -> Fault[DownloadPlan]:
-    """The fault of a download called `name`, likewise."""
+    """Return the fault of a download for `name`."""
     return _find(name, DOWNLOAD_FAULTS, "downloads")
 
 
 def find_batch_fault(name: str) -> Fault[BatchPlan]:
-    """The fault of a batch called `name`."""
+    """Return the fault of a batch for `name`."""
     return _find(name, BATCH_FAULTS, "batches")
 
 
 def find_call_fault(step: str, name: str) -> Fault[CallPlan]:
-    """The fault of a step with files or batches called `name`."""
+    """Return the fault of a step with files or batches for `name`."""
     return _find(name, {step: CALL_FAULTS[step]}, f"the step {step}")
 
 

@@ -1,7 +1,7 @@
-"""Faults of `/v1/files` and `/v1/batches`: of one call, and of how the next batch that is created goes.
+"""Faults of `/v1/files` and `/v1/batches`: of one call, and of the next batch that is created.
 
-Invariants: the fault of a call has the name of its step and says after a colon what happens; the faults of a batch
-begin with `batch_` and are used up by a batch that is created, whatever its caller is answered.
+Invariants: the fault of a call has the name of its step, a colon, and what happens; the faults of a batch begin with
+`batch_`, and each is used by one new batch, with any response to its creation.
 """
 
 from collections.abc import Mapping
@@ -28,10 +28,10 @@ _CHANGES: Final = {"file_upload", "file_delete", "batch_create", "batch_cancel"}
 
 @attrs.frozen(kw_only=True)
 class CallPlan(Plan):
-    """How the answer to one call differs from the normal one, which is the default.
+    """How the response to one call differs from a normal one, which is the default.
 
-    `status`, `hang_up` or `hold` is in its place; `is_after` means that what was requested is done all the same, and
-    `middle` is what happens in the middle of the body.
+    `status`, `hang_up` or `hold` replaces the response; `is_after`: the requested action is done first; `middle` is
+    what happens in the middle of the body.
     """
 
     status: int | None = None
@@ -56,7 +56,7 @@ class BatchPlan(Plan):
 
 
 def _plans(step: str) -> dict[str, CallPlan]:
-    """What may happen in a step, besides statuses."""
+    """Return the faults of a step other than statuses."""
     plans = {"reset": CallPlan(hang_up="reset"), "stall": CallPlan(hold=True)}
     if step in _CHANGES:
         lost = CallPlan(hang_up="close", is_after=True)
@@ -112,14 +112,14 @@ BATCH_FAULTS: Final[Mapping[str, FaultType[BatchPlan]]] = {
     ),
     "batch_expired": fault("a batch expires before any of its requests is run", BatchPlan(expires=True)),
     "batch_slow_cancel": fault(
-        "a batch, once cancelled, stays in cancelling until release()", BatchPlan(holds_cancel=True)
+        "a batch that is cancelled stays in cancelling until release()", BatchPlan(holds_cancel=True)
     ),
     "batch_unlisted": fault("a batch is in no list until release()", BatchPlan(is_unlisted=True)),
     "batch_no_output": fault(
-        "a batch ends without an output file, though its requests were run", BatchPlan(has_output=False)
+        "a batch ends without an output file, although its requests were run", BatchPlan(has_output=False)
     ),
     "batch_no_errors": fault(
-        "a batch ends without an error file, though requests failed", BatchPlan(has_errors=False)
+        "a batch ends without an error file, although requests failed", BatchPlan(has_errors=False)
     ),
     "batch_missing_line": fault(
         "the output lacks the line of one request that was run", BatchPlan(lacks_line=True)
@@ -127,7 +127,7 @@ BATCH_FAULTS: Final[Mapping[str, FaultType[BatchPlan]]] = {
     "batch_garbage_line": fault(
         "a line that is not JSON is in the middle of the output", BatchPlan(garbage=True)
     ),
-    "batch_duplicate_lines": fault("every line of the output is there twice", BatchPlan(duplicates=True)),
+    "batch_duplicate_lines": fault("every line of the output occurs twice", BatchPlan(duplicates=True)),
 }
 BATCH_OK: Final = Fault("batch_ok", BatchPlan())
 CALL_OK: Final = Fault("ok", CallPlan())

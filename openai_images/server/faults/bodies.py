@@ -1,8 +1,8 @@
-"""Faults of a body: odd encodings, events and fields; stalls, cuts and resets of the connection.
+"""Faults of a body: unusual encodings, events and fields; stalls, truncated bodies and resets of the connection.
 
-Invariants: one fault differs in one way; a fault about events leaves a JSON response unchanged; "stall" lasts until
-`server.release()` or until the client has gone.
-Must not: replace the whole response; `statuses.py` does.
+Invariants: a fault changes one thing; a fault about events leaves a JSON response unchanged; a stall lasts until
+`server.release()` or until the client disconnects.
+Must not: replace the complete response; `statuses.py` does.
 """
 
 import base64
@@ -60,7 +60,7 @@ def _make_data_url(text: bytes) -> bytes:
 
 
 def _strip_padding(text: bytes) -> bytes:
-    # An image whose base64 needs no padding gets a zero byte, which every decoder of images ignores.
+    # An image whose base64 has no padding gets a zero byte, which image decoders ignore.
     padded = text if text.endswith(b"=") else text + b"AA=="
     return padded.rstrip(b"=")
 
@@ -110,9 +110,9 @@ BODY_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
         lambda n: FaultPlan(piece=n),
     ),
     "slow_first_byte": fault_with_argument(
-        "slow_first_byte:SECONDS (1) nothing at all for that long", "1", _DELAY, lambda s: FaultPlan(delay=s)
+        "slow_first_byte:SECONDS (1) nothing is sent for that long", "1", _DELAY, lambda s: FaultPlan(delay=s)
     ),
-    "stall": fault("not even headers until release()", FaultPlan(hold=True)),
+    "stall": fault("nothing, not even headers, until release()", FaultPlan(hold=True)),
     "stall_after_headers": _body(
         "headers, then nothing until release()", lambda frames: (WaitForRelease(), *frames)
     ),
@@ -124,7 +124,7 @@ BODY_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
         "the first partial image, then nothing until release()", _stall_between_events
     ),
     "comments_forever": _stream(
-        "comments and no event until release() (stream)",
+        "only comments until release() (stream)",
         lambda frames: (WaitForRelease(comments=True), *frames),
     ),
     "cut_mid_event": _body(
@@ -145,7 +145,7 @@ BODY_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
         lambda n: FaultPlan(transform=lambda frames: (*frames[:-1][:n], frames[-1]), stream_only=True),
     ),
     "fewer_images": fault_with_argument(
-        "fewer_images:N (1) at most N images come, however many were asked for",
+        "fewer_images:N (1) at most N images, for any n",
         "1",
         _IMAGES,
         lambda n: FaultPlan(max_images=n),
@@ -155,10 +155,10 @@ BODY_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
         lambda frames: (*frames[:-1], Frame(FINAL, closed=False)),
     ),
     "reset_after_body": fault(
-        "TCP reset once the request was read, without an answer", FaultPlan(hang_up="reset")
+        "TCP reset after the request was read, without a response", FaultPlan(hang_up="reset")
     ),
     "close_after_body": fault(
-        "clean close once the request was read, without an answer", FaultPlan(hang_up="close")
+        "clean close after the request was read, without a response", FaultPlan(hang_up="close")
     ),
     "reset_mid_stream": _body("TCP reset in the middle of the second event", _break_second("reset")),
     "cut_chunked_body": _body(
@@ -168,12 +168,12 @@ BODY_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
         "a body shorter than the declared Content-Length", FaultPlan(overlong=True)
     ),
     "malformed_chunk": _body(
-        "after headers and first partial a chunk size that is no number, connection left open",
+        "after the headers and the first partial image a chunk size that is no number; the connection stays open",
         lambda frames: (*first_partial(frames), HangUp("bad_chunk")),
     ),
-    "gzip": fault("a JSON answer with Content-Encoding: gzip", FaultPlan(gzip=True)),
-    "json_instead_of_sse": fault("a stream is answered with one JSON body", FaultPlan(kind="json")),
-    "sse_instead_of_json": fault("a JSON answer comes as a stream", FaultPlan(kind="sse")),
+    "gzip": fault("a JSON response with Content-Encoding: gzip", FaultPlan(gzip=True)),
+    "json_instead_of_sse": fault("a JSON response to a stream request", FaultPlan(kind="json")),
+    "sse_instead_of_json": fault("a stream in response to a request without stream", FaultPlan(kind="sse")),
     "moderation_mid_stream": _error_event(", moderation_blocked", _nest(_BLOCKED)),
     "error_event_nested": _error_event(" with an error inside", _nest(_SERVER)),
     "error_event_bare": _error_event(" of an error object only", {"error": _SERVER}),
@@ -203,7 +203,7 @@ BODY_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
         r"base64 with the JSON escapes \/, \u002B and \u003d",
         lambda text: text.replace(b"/", b"\\/").replace(b"+", b"\\u002B").replace(b"=", b"\\u003d"),
     ),
-    "data_url_base64": _base64("base64 behind a data: URL prefix", _make_data_url),
+    "data_url_base64": _base64("base64 after a data: URL prefix", _make_data_url),
     "urlsafe_base64": _base64(
         "base64 in the url-safe alphabet", lambda text: text.translate(bytes.maketrans(b"+/", b"-_"))
     ),
@@ -218,7 +218,7 @@ BODY_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
     "relative_url_answer": _dialect("the image as a relative url", Dialect(links="relative")),
     "data_url_answer": _dialect("the image as a data: url in `url`", Dialect(links="data")),
     "missing_fields": _dialect("everything but the image is missing or null", Dialect(sparse=True)),
-    "empty_data": _dialect("a JSON answer whose data is empty", Dialect(empty_data=True)),
+    "empty_data": _dialect("a JSON response whose data is empty", Dialect(empty_data=True)),
     "huge_picture": fault_with_argument(
         "huge_picture:MB (16) an image of that many megabytes",
         "16",

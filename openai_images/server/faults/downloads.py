@@ -1,6 +1,6 @@
-"""Faults of downloads: what the GET of an image behind a URL may come upon.
+"""Faults of downloads: the GET of an image by its URL.
 
-Invariants: a redirect names its hop in the query, by which the server knows its own.
+Invariants: a redirect has its hop in the query, so that the server recognizes its own redirects.
 """
 
 from collections.abc import Callable, Mapping
@@ -34,9 +34,9 @@ Body = Literal["whole", "cut", "reset", "endless", "stalled", "empty"]
 
 @attrs.frozen(kw_only=True)
 class DownloadPlan(Plan):
-    """How one download differs from the normal one, which is the default.
+    """How one download differs from a normal one, which is the default.
 
-    `location` makes the target of a redirect from the port, the path with its query, and the hop in it.
+    `location` makes the target of a redirect from the port, the path with its query, and the hop in the query.
     """
 
     reply: Callable[[], Reply] | None = None
@@ -74,11 +74,11 @@ DOWNLOAD_FAULTS: Final[Mapping[str, FaultType[DownloadPlan]]] = {
         lambda status: _reply(status_reply(status)),
     ),
     "download_404": fault(
-        "a download finds nothing: 404",
+        "a download gets a 404",
         _reply(error_reply(404, "The image was not found.", code="not_found")),
     ),
     "download_expired_403": fault(
-        "a download comes too late: 403 with the XML of a storage",
+        "a download of an expired URL: 403 with the XML of a storage service",
         _reply(Reply(403, _EXPIRED, "application/xml")),
     ),
     "download_500_then_ok": fault(
@@ -86,27 +86,29 @@ DOWNLOAD_FAULTS: Final[Mapping[str, FaultType[DownloadPlan]]] = {
         DownloadPlan(reply=lambda: status_reply(500), every_other=True),
     ),
     "download_redirect": fault_with_argument(
-        "download_redirect:URL (this server under another host name) a download is sent there, 302",
+        "download_redirect:URL (this server under another host name) a download is redirected there, 302",
         "",
         _URL,
         _redirect,
     ),
     "download_redirect_relative": fault(
-        "a download is sent to a relative url that works",
+        "a download is redirected to a relative URL that works",
         DownloadPlan(location=lambda _, path, __: _next_hop(path, "1")),
     ),
     "download_redirect_other_host": fault(
-        "a download is sent to this server under the name localhost", _redirect("")
+        "a download is redirected to this server under the name localhost", _redirect("")
     ),
     "download_redirect_link_local": fault(
-        "a download is sent to http://169.254.169.254/latest/meta-data/",
+        "a download is redirected to http://169.254.169.254/latest/meta-data/",
         _redirect("http://169.254.169.254/latest/meta-data/"),
     ),
     "download_redirect_file": fault(
-        "a download is sent to file:///etc/passwd", _redirect("file:///etc/passwd")
+        "a download is redirected to file:///etc/passwd", _redirect("file:///etc/passwd")
     ),
-    "download_redirect_loop": fault("a download is sent from here to there and back, for ever", LOOP),
-    "download_endless": fault("a download begins as an image and never ends", DownloadPlan(body="endless")),
+    "download_redirect_loop": fault("a download is redirected in an endless loop", LOOP),
+    "download_endless": fault(
+        "a download that begins like an image and never ends", DownloadPlan(body="endless")
+    ),
     "download_huge": fault_with_argument(
         "download_huge:MB (100) a download of that many megabytes",
         "100",
@@ -115,11 +117,13 @@ DOWNLOAD_FAULTS: Final[Mapping[str, FaultType[DownloadPlan]]] = {
     ),
     "download_cut": fault("a download ends after half of its declared length", DownloadPlan(body="cut")),
     "download_reset": fault("TCP reset after half of a download", DownloadPlan(body="reset")),
-    "download_html": fault("a download gives an HTML page", _reply(html_page(200))),
-    "download_empty": fault("a download gives nothing, with status 200", DownloadPlan(body="empty")),
-    "download_stall": fault("a download gives not even headers until release()", DownloadPlan(hold=True)),
+    "download_html": fault("a download returns an HTML page", _reply(html_page(200))),
+    "download_empty": fault("a download returns an empty body with status 200", DownloadPlan(body="empty")),
+    "download_stall": fault(
+        "a download returns nothing, not even headers, until release()", DownloadPlan(hold=True)
+    ),
     "download_stall_mid_body": fault(
-        "a download gives its first half, then nothing until release()", DownloadPlan(body="stalled")
+        "a download returns its first half, then nothing until release()", DownloadPlan(body="stalled")
     ),
 }
 

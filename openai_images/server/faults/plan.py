@@ -1,8 +1,8 @@
-"""What a fault is: a name, a description and a plan of how one response differs from the normal one.
+"""Defines faults: a name, a description, and a plan of how one response differs from a normal one.
 
 Invariants: a normal body is one `Frame` per image stage (JSON has only the final one) and a clean end; a plan is a
-frozen value that rearranges those steps, changes the encoding or replaces the response.
-Must not: make bytes or send them.
+frozen value that rearranges these steps, changes the encoding or replaces the response.
+Must not: encode or send bytes.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ Base64Encoding = Callable[[bytes], bytes]
 
 
 def as_string(text: bytes) -> bytes:
-    """Base64 as a JSON string: it needs no escapes."""
+    """Return base64 as a JSON string: it needs no escapes."""
     return b'"' + text + b'"'
 
 
@@ -39,7 +39,7 @@ HangUpKind = Literal["close", "reset", "bad_chunk"]
 
 @attrs.frozen
 class Frame:
-    """An event with an image, or the whole JSON body; `start` and `end` are the part of its bytes to send."""
+    """An event with an image, or the complete JSON body; `start` and `end` limit the part that is sent."""
 
     stage: int | None
     start: float = 0.0
@@ -64,14 +64,14 @@ class Text:
 
 @attrs.frozen
 class WaitForRelease:
-    """Nothing more until `server.release()`, or only comment lines."""
+    """A pause until `server.release()`: nothing is sent, or only comment lines."""
 
     comments: bool = False
 
 
 @attrs.frozen
 class HangUp:
-    """An end of the connection that is not the end of the body."""
+    """An end of the connection before the end of the body."""
 
     how: HangUpKind
 
@@ -85,18 +85,18 @@ FINAL = None
 
 
 def first_partial(frames: Frames) -> Frames:
-    """The first frame if it is a partial image, else nothing."""
+    """Return the first frame if it is a partial image, else nothing."""
     return tuple(frame for frame in frames[:1] if frame.stage is not FINAL)
 
 
 def halves(frame: Frame) -> tuple[Frame, Frame]:
-    """A frame cut in its middle."""
+    """Return the two halves of a frame."""
     return attrs.evolve(frame, end=0.5), attrs.evolve(frame, start=0.5)
 
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """What the plans of POSTs and of downloads share: stall until `server.release()`, or pass every other request."""
+    """The base of all plans: stall until `server.release()`, or apply only to every other request."""
 
     hold: bool = False
     every_other: bool = False
@@ -108,7 +108,7 @@ A = TypeVar("A")
 
 @attrs.frozen(kw_only=True)
 class RequestInfo:
-    """What a reply may quote from its request."""
+    """The parts of a request that a reply may quote."""
 
     request_id: str
     authorization: str
@@ -121,7 +121,7 @@ class RequestInfo:
 
 @attrs.frozen(kw_only=True)
 class FaultPlan(Plan):
-    """How one response differs from the normal one, which is the default."""
+    """How one response differs from a normal one, which is the default."""
 
     reply: Callable[[RequestInfo], Reply] | None = None
     transform: StepTransform | None = None
@@ -137,7 +137,7 @@ class FaultPlan(Plan):
     hang_up: Literal["close", "reset"] | None = None
 
     def steps(self, partials: int, *, as_stream: bool) -> Steps:
-        """The body of a response (the partial images in order, then the final one), as this plan rearranges it."""
+        """Return the steps of a response (the partial images in order, then the final one), changed by this plan."""
         frames: Frames = (*(Frame(index) for index in range(partials)), Frame(FINAL))
         steps: Steps = frames
         if self.transform is not None and (as_stream or not self.stream_only):
@@ -159,7 +159,7 @@ NORMAL = FaultPlan()
 
 @attrs.frozen
 class FaultType(Generic[P]):
-    """An entry of the registry: `make` builds the plan from what follows the colon."""
+    """An entry of the registry: `make` builds the plan from the argument after the colon."""
 
     about: str
     make: Callable[[str], P]
@@ -168,7 +168,7 @@ class FaultType(Generic[P]):
 
 
 def argument(convert: Callable[[str], A], accepts: Callable[[A], bool], expected: str) -> Callable[[str], A]:
-    """A parser of arguments; what it does not accept is a ValueError that says what is expected."""
+    """Return a parser of arguments; its ValueError for an invalid argument names the `expected` value."""
 
     def parse(text: str) -> A:
         value = convert(text)
@@ -184,12 +184,12 @@ STATUS: Final = argument(int, lambda status: 400 <= status <= 599, "a status fro
 
 
 def fault(about: str, plan: P) -> FaultType[P]:
-    """A fault without an argument."""
+    """Return a fault without an argument."""
     return FaultType(about, lambda _: plan)
 
 
 def fault_with_argument(
     about: str, default: str | None, argument: Callable[[str], A], make: Callable[[A], P]
 ) -> FaultType[P]:
-    """A fault with an argument; a `default` of None means that it is required."""
+    """Return a fault with an argument; it is required if `default` is None."""
     return FaultType(about, lambda text: make(argument(text)), default, takes_argument=True)

@@ -1,7 +1,7 @@
-"""The queues in which the faults of a server wait for a request.
+"""The queues of faults for the next requests of a server.
 
-Invariants: a fault is used up by one request, in order of arrival; queues change under a lock, as tests fill them from
-other threads.
+Invariants: each fault is used by one request, in order of arrival; queues change under a lock, because tests fill them
+from other threads.
 """
 
 import threading
@@ -27,7 +27,7 @@ from openai_images.server.faults.plan import Fault, FaultPlan, P
 
 @attrs.define
 class FaultQueue(Generic[P]):
-    """Queued faults of one kind of request; `find` makes a fault of a name, `normal` is none."""
+    """The queued faults for one kind of request; `find` returns the fault for a name, `normal` is no fault."""
 
     find: Callable[[str], Fault[P]]
     normal: Fault[P]
@@ -37,7 +37,7 @@ class FaultQueue(Generic[P]):
     turns: dict[str, int] = attrs.field(factory=dict[str, int])
 
     def next_fault(self, header: str | None) -> Fault[P]:
-        """The fault for the request that has just arrived; `header` is its X-Local-Fault."""
+        """Return the fault for a request that has just arrived; `header` is its X-Local-Fault."""
         with self.lock:
             if header is not None:
                 try:
@@ -57,7 +57,7 @@ class FaultQueue(Generic[P]):
 
 
 class FaultQueues:
-    """The queues of a server, filled by name; `calls` has one for each step with files and batches."""
+    """The queues of a server, filled by name; `calls` has one for each step of files and batches."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -81,7 +81,7 @@ class FaultQueues:
             return tuple(fault.name for queue in self._all for fault in queue.pending)
 
     def extend(self, names: Iterable[str], *, replace: bool = False) -> None:
-        """Appends faults, or replaces the queued ones; changes nothing if one of the names is unknown."""
+        """Append faults, or replace the queued ones; change nothing if one of the names is unknown."""
         found = [(queue := self._queue_of(name), queue.find(name)) for name in names]
         with self._lock:
             if replace:
@@ -91,7 +91,7 @@ class FaultQueues:
                 queue.pending.append(fault)
 
     def reset(self, names: Iterable[str], always: str | None) -> None:
-        """Queues only these faults, and forgets turns."""
+        """Replace all queues by these faults, and reset the turns of alternating ones."""
         self.extend(names, replace=True)
         self.always(None)
         self.always(always)
@@ -99,7 +99,7 @@ class FaultQueues:
             queue.turns.clear()
 
     def always(self, name: str | None) -> None:
-        """The fault of every request for which none is queued; None for none of any kind."""
+        """Set the fault of every request for which none is queued; None: no fault for requests of all kinds."""
         if name is None:
             for queue in self._all:
                 queue.always = None
@@ -108,7 +108,7 @@ class FaultQueues:
             queue.always = queue.find(name)
 
     def next_of_batch(self, header: str | None) -> Fault[BatchPlan]:
-        """The fault of a batch that is being created; `header` counts if it names one of a batch."""
+        """Return the fault of a new batch; `header` is used if it names a fault of a batch."""
         return self.batches.next_fault(header if is_of_batch(header) else None)
 
     def _queue_of(self, name: str) -> FaultQueue[Any]:
@@ -121,5 +121,5 @@ class FaultQueues:
 
 
 def is_of_batch(header: str | None) -> bool:
-    """Whether an X-Local-Fault names a fault of a batch, which is not one of the call that creates it."""
+    """Whether an X-Local-Fault names a fault of a batch, not of the call that creates it."""
     return header is not None and header.partition(":")[0] in BATCH_FAULTS

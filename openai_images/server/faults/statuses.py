@@ -1,4 +1,4 @@
-"""Faults that replace the whole response: statuses, rate limits, moderation, foreign bodies.
+"""Faults that replace the complete response: statuses, rate limits, moderation, unexpected bodies.
 
 Invariants: bodies are those recorded from the API and from the gateways in front of it.
 """
@@ -63,12 +63,12 @@ _STAGE: Final = argument(str, {"input", "output", "unknown"}.__contains__, "inpu
 
 
 def html_page(status: int) -> Reply:
-    """A gateway's HTML page."""
+    """Return a gateway's HTML page."""
     return Reply(status, _HTML % (status, status), _HTML_TYPE)
 
 
 def status_reply(status: int) -> Reply:
-    """The reply of the API, or of the gateway in front of it, with `status`."""
+    """Return the reply of the API, or of the gateway in front of it, with `status`."""
     if status == 401:
         return invalid_api_key("sk-local-000000000000")
     if status in _GATEWAY:
@@ -99,7 +99,7 @@ def _overload(headers: Mapping[str, str]) -> Reply:
 
 
 def moderation_reply(stage: str, request: RequestInfo) -> Reply:
-    """The safety system's 400 in today's wording."""
+    """Return the safety system's 400 in its current wording."""
     details = {"moderation_stage": stage, "categories": ["other"]}
     return _moderation_error(f"{_CONTACT} {request.request_id}.", moderation_details=details)
 
@@ -165,7 +165,7 @@ _PROBLEM = {
 
 STATUS_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
     "status": _reply_with(
-        "status:NNN answers with that HTTP status and its usual body",
+        "status:NNN that HTTP status with its usual body",
         None,
         STATUS,
         lambda status, _: status_reply(status),
@@ -180,7 +180,7 @@ STATUS_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
     "text_200": _reply("status 200 with plain text", lambda _: Reply(200, b"ok", "text/plain")),
     "error_200": _reply("status 200 with a JSON error object", lambda _: Reply(200, status_reply(500).body)),
     "rate_limited": _seconds(
-        "rate_limited:SECONDS (1) answers 429 with Retry-After, retry-after-ms, x-ratelimit-* and the message",
+        "rate_limited:SECONDS (1) 429 with Retry-After, retry-after-ms, x-ratelimit-* and the message",
         _full_rate_limit,
     ),
     "rate_limited_then_ok": fault(
@@ -200,7 +200,7 @@ STATUS_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
         lambda s, request: _bare_limit("retry-after", formatdate(request.now + s, usegmt=True)),
     ),
     "retry_after_message": _seconds(
-        "retry_after_message:S (1) 429 whose message alone says to try again in S seconds",
+        "retry_after_message:S (1) 429 with the wait of S seconds only in its message",
         lambda seconds, request: _rate_limit(seconds, request, {}),
     ),
     "quota_429": _error(
@@ -240,7 +240,7 @@ STATUS_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
     "moderation_content_policy": _error(
         "400 content_policy_violation", 400, _OLD_SAFETY, INVALID_REQUEST, "content_policy_violation"
     ),
-    "moderation_azure": _reply("400 contentFilter next to a created field", _moderation_azure),
+    "moderation_azure": _reply("400 contentFilter together with a created field", _moderation_azure),
     "moderation_null_message": _error(
         "400 moderation_blocked whose message is null", 400, None, USER_ERROR, "moderation_blocked"
     ),

@@ -1,1 +1,1 @@
-"""Stand-in images, drawn with Pillow from the hash of the prompt."""
+"""Placeholder images, drawn with Pillow from the hash of the prompt."""

@@ -1,8 +1,8 @@
-"""Colours, shapes and the caption: palettes chosen by hand, gradients, glows, noise, rolling lines, masks, text.
+"""Colours, shapes and the caption: palettes, gradients, glows, noise, rolling lines, masks, text.
 
-Invariants: randomness comes from the `Random` passed in; lengths are relative to the canvas, so a scene fits any size;
-the caption says that no model made the image.
-Must not: know what is drawn, or draw letters that the font lacks.
+Invariants: randomness comes from the `Random` passed in; lengths are relative to the canvas, so that a scene fits any
+size; the caption states that no model made the image.
+Must not: know which scene is drawn, or draw letters that the font lacks.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ Size = tuple[int, int]
 
 
 class _Plain(Protocol):
-    """Methods of `Image` whose own annotations need numpy."""
+    """Methods of `Image` without their annotations, which need numpy."""
 
     def resize(self, size: Size, resample: int) -> Image.Image: ...
     def point(self, lut: Sequence[float] | Callable[[float], float]) -> Image.Image: ...
@@ -32,41 +32,41 @@ class _Plain(Protocol):
 
 
 def prompt_rng(prompt: str, index: int) -> Random:
-    """The source of chance for an image of a prompt: the same for the same prompt, and it guards nothing."""
+    """Return the random generator for an image of a prompt: the same for the same prompt; not for security."""
     return Random(hashlib.sha256(f"{index}\x00{prompt}".encode("utf-8", "replace")).digest())  # noqa: S311
 
 
 def resize(image: _Plain, size: Size, resample: int = Image.Resampling.BICUBIC) -> Image.Image:
-    """The image in another size."""
+    """Return the image in another size."""
     return image.resize(size, resample)
 
 
 def apply_curve(image: _Plain, curve: Callable[[int], float]) -> Image.Image:
-    """Maps every value of an eight-bit image by a curve, limited to 0..255."""
+    """Map every value of an eight-bit image by a curve, limited to 0..255."""
     table = [min(255, max(0, round(curve(value)))) for value in range(256)]
     return image.point(table * len(image.getbands()))
 
 
 def scale_values(image: _Plain, factor: float, offset: float) -> Image.Image:
-    """Every value of a floating-point image times `factor` plus `offset`."""
+    """Return a floating-point image with every value times `factor` plus `offset`."""
     return image.point(lambda value: value * factor + offset)
 
 
 def mix(first: Colour, second: Colour, share: float) -> Colour:
-    """`share` of the other colour in the one."""
+    """Return a mix of two colours with `share` of the second one."""
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
     return red, green, blue
 
 
 def ramp(colours: Sequence[Colour], position: float) -> Colour:
-    """The colour at a position from 0 to 1 along several."""
+    """Return the colour at a position from 0 to 1 in a sequence of colours."""
     step = min(max(position, 0.0), 1.0) * (len(colours) - 1)
     left = min(int(step), len(colours) - 2)
     return mix(colours[left], colours[left + 1], step - left)
 
 
 def gradient(size: Size, colours: Sequence[Colour], reach: float = 1.0, start: float = 0.0) -> Image.Image:
-    """A vertical gradient through the colours; `start` and `reach` are shares of the height."""
+    """Return a vertical gradient through the colours; `start` and `reach` are shares of the height."""
     strip = Image.new("RGB", (1, 512))
     for row in range(512):
         strip.putpixel((0, row), ramp(colours, (row / 511 - start) / reach))
@@ -74,7 +74,7 @@ def gradient(size: Size, colours: Sequence[Colour], reach: float = 1.0, start: f
 
 
 def glow(image: Image.Image, centre: Point, radius: float, colour: Colour, strength: float = 1.0) -> None:
-    """A soft light around a point."""
+    """Draw a soft light around a point."""
     side = max(2, round(radius * 2))
     falling = apply_curve(Image.radial_gradient("L"), lambda v: 255 * strength * max(0.0, 1 - v / 180) ** 2.4)
     mask = resize(falling, (side, side))
@@ -83,18 +83,18 @@ def glow(image: Image.Image, centre: Point, radius: float, colour: Colour, stren
 
 
 def disc(image: Image.Image, centre: Point, radius: float, colour: Colour, alpha: int = 255) -> None:
-    """A filled circle."""
+    """Draw a filled circle."""
     x, y = centre
     brush(image).ellipse((x - radius, y - radius, x + radius, y + radius), fill=(*colour, alpha))
 
 
 def brush(image: Image.Image) -> ImageDraw.ImageDraw:
-    """A brush whose colours may have an alpha."""
+    """Return a brush whose colours may have an alpha."""
     return ImageDraw.Draw(image, "RGBA")
 
 
 def noise(rng: Random, size: Size, cells: Size, octaves: int = 4) -> Image.Image:
-    """Clouds: random grids of ever smaller cells, each half as strong as the one before."""
+    """Return clouds: random grids of smaller and smaller cells, each half as strong as the one before."""
     total = Image.new("L", size, 0)
     weight = 0.5
     for octave in range(octaves):
@@ -106,7 +106,7 @@ def noise(rng: Random, size: Size, cells: Size, octaves: int = 4) -> Image.Image
 
 
 def ridge(rng: Random, points: int, roughness: float) -> list[float]:
-    """A mountain line by midpoint displacement, heights from 0 to 1."""
+    """Return a mountain line by midpoint displacement, heights from 0 to 1."""
     heights = [rng.random(), rng.random()]
     spread = 1.0
     while len(heights) < points:
@@ -119,7 +119,7 @@ def ridge(rng: Random, points: int, roughness: float) -> list[float]:
 
 
 def swell(rng: Random, points: int, count: int, pitch: float) -> list[float]:
-    """A rolling line of a few sines, heights from 0 to 1."""
+    """Return a rolling line of a few sines, heights from 0 to 1."""
     parts = [
         (pitch * (1.7**index) * rng.uniform(0.8, 1.2), rng.uniform(0, math.tau), 0.5**index)
         for index in range(count)
@@ -132,7 +132,7 @@ def swell(rng: Random, points: int, count: int, pitch: float) -> list[float]:
 
 
 def land(size: Size, line: Sequence[float], base: float, height: float) -> list[Point]:
-    """The outline of everything below a line whose feet stand at `base` and whose peaks rise by `height`."""
+    """Return the outline of the area below a line from `base` (value 0) up to `height` above it (value 1)."""
     width, tall = size
     step = width / (len(line) - 1)
     top = [(index * step, (base - value * height) * tall) for index, value in enumerate(line)]
@@ -140,14 +140,14 @@ def land(size: Size, line: Sequence[float], base: float, height: float) -> list[
 
 
 def shape_mask(size: Size, outline: Sequence[Point]) -> Image.Image:
-    """A mask that is full inside an outline."""
+    """Return a mask that is full inside an outline."""
     mask = Image.new("L", size, 0)
     ImageDraw.Draw(mask).polygon(outline, fill=255)
     return mask
 
 
 def rounded_mask(size: Size, inset: int, radius: float, fill: int = 255) -> Image.Image:
-    """A mask of `fill` with round, smooth corners, `inset` away from the edges."""
+    """Return a mask of `fill` with round, smooth corners, `inset` away from the edges."""
     width, height = size[0] * 2, size[1] * 2
     mask = Image.new("L", (width, height), 0)
     box = (inset * 2, inset * 2, width - inset * 2 - 1, height - inset * 2 - 1)
@@ -156,7 +156,7 @@ def rounded_mask(size: Size, inset: int, radius: float, fill: int = 255) -> Imag
 
 
 def blur(image: Image.Image, radius: float) -> Image.Image:
-    """A blur made on a small copy: it takes the same short time at any radius."""
+    """Return a blurred image, made from a small copy: the time does not depend on the radius."""
     scale = max(1, int(radius / 3))
     if scale == 1:
         return image.filter(ImageFilter.GaussianBlur(radius))
@@ -167,7 +167,7 @@ def blur(image: Image.Image, radius: float) -> Image.Image:
 
 @attrs.frozen
 class Palette:
-    """Seven colours of one mood."""
+    """Seven colours that go together."""
 
     high: Colour
     middle: Colour
@@ -179,18 +179,18 @@ class Palette:
 
     @property
     def sky(self) -> tuple[Colour, Colour, Colour]:
-        """From the top of the sky to the horizon."""
+        """The colours from the top of the sky to the horizon."""
         return self.high, self.middle, self.low
 
     @property
     def night(self) -> tuple[Colour, Colour, Colour]:
-        """The same sky after dark."""
+        """The colours of the same sky at night."""
         dark = (9, 11, 28)
         return mix(self.high, dark, 0.84), mix(self.high, dark, 0.66), mix(self.middle, dark, 0.52)
 
     @property
     def petals(self) -> tuple[Colour, ...]:
-        """From the edge of a flower to its heart."""
+        """The colours from the edge of a flower to its centre."""
         return self.high, self.middle, self.accent, self.low, self.light
 
 
@@ -219,7 +219,7 @@ _ELLIPSIS: Final = "\u2026"
 
 
 def write_caption(image: Image.Image, prompt: str, *, opaque: bool = False) -> Image.Image:
-    """A copy of the image with its caption; an `opaque` one hides another that may be there already."""
+    """Return a copy of the image with its caption; an `opaque` caption hides an earlier one."""
     unit = min(image.size)
     title, text = _font(max(9, round(unit * 0.019))), _font(max(9, round(unit * 0.022)))
     margin, pad = unit * 0.026, unit * 0.014
@@ -254,7 +254,7 @@ def _shorten(prompt: str, font: Font, space: float) -> str:
 
 
 def plain_line(prompt: str) -> str:
-    """The start of a prompt in one line of letters every font has; nothing of one in another script."""
+    """Return the start of a prompt on one line, only with letters that every font has."""
     words = unicodedata.normalize("NFKD", " ".join(prompt[:400].split()))
     words = "".join(letter for letter in words if not unicodedata.combining(letter))
     line = "".join(letter for letter in words if " " <= letter <= "~")

@@ -1,7 +1,8 @@
-"""Small images for tests: one colour in the format and the size of the request, made in milliseconds and kept.
+"""Fast images for tests: one colour in the format and size of the request, made in milliseconds and cached.
 
-Invariants: another prompt, index, source image or stage gives another colour; a transparent background stays so.
-Must not: be taken for an image of a model, or cost a test what a painted one does.
+Invariants: another prompt, index, source image or stage gives another colour; a transparent background stays
+transparent.
+Must not: look like a model's image, or take as long as a drawn one.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ _CLEAR: Final = 128
 
 @lru_cache(_KEPT)
 def flat_image(spec: ImageSpec) -> bytes:
-    """The base64 of one image, or of a partial image of it; an svg is always drawn."""
+    """Return the base64 of one image, or of a partial image of it; an svg is always drawn."""
     canvas, animation = spec.canvas, spec.animation
     margin = 1 if animation is None else MARGIN
     size = round(canvas.width / margin), round(canvas.height / margin)

@@ -1,7 +1,7 @@
-"""From a request to the bytes of an image file, cached and drawn in a small thread pool.
+"""Draws the image file of a request in a small thread pool, and caches it.
 
-Invariants: an image requested concurrently is drawn once, and a caller that leaves does not stop it for the others; the
-cache is bounded in bytes, the least recently used goes first.
+Invariants: an image requested concurrently is drawn once, and a cancelled caller does not stop it for other callers;
+the cache is limited in bytes, and the least recently used image is removed first.
 Must not: draw on the event loop.
 """
 
@@ -35,7 +35,7 @@ from openai_images.server.parameters import Parameters
 from openai_images.server.source_images import CheckedEdit
 from openai_images.server.state import Pictures
 
-# Scenes are drawn larger than requested, which makes smooth edges, up to so many pixels: more is slow.
+# Scenes are drawn larger than requested for smooth edges, up to this many pixels: more would be slow.
 OVERSIZE: Final = 1.5
 MAX_PIXELS: Final = 9_500_000
 _GRAIN_TILE: Final = 512
@@ -43,7 +43,7 @@ _GRAIN_DEPTH: Final = 4
 
 
 def paint_canvas(spec: CanvasSpec, edit: CheckedEdit | None = None) -> Image.Image:
-    """The image in its full size, without its caption; `edit` has the images that `spec` names."""
+    """Return the image in full size, without its caption; `edit` has the images that `spec` names."""
     rng = prompt_rng(spec.prompt, spec.index)
     words = prompt_words(spec.prompt)
     palette, scene = choose_palette(rng, words), choose_scene(rng, words)
@@ -58,9 +58,9 @@ def paint_canvas(spec: CanvasSpec, edit: CheckedEdit | None = None) -> Image.Ima
 
 
 def encode_image(canvas: Image.Image, spec: ImageSpec) -> bytes:
-    """The bytes of the file: the canvas as sharp as `progress` says, captioned and encoded.
+    """Return the bytes of the file: the canvas, as sharp as `progress` requires, with its caption.
 
-    The frames of a gif are cut out of its larger canvas.
+    The frames of a gif are parts of its larger canvas.
     """
     caption = partial(write_caption, prompt=spec.canvas.prompt, opaque=bool(spec.canvas.sources))
     if spec.animation is not None:
@@ -82,7 +82,7 @@ def encode_image(canvas: Image.Image, spec: ImageSpec) -> bytes:
 
 
 def _add_grain(image: Image.Image, rng: Random) -> Image.Image:
-    """The image with a breath of film grain, which also hides the steps of gradients."""
+    """Return the image with light film grain, which also hides the steps of gradients."""
     tile = Image.frombytes("L", (_GRAIN_TILE, _GRAIN_TILE), rng.randbytes(_GRAIN_TILE * _GRAIN_TILE))
     tile = apply_curve(tile, lambda value: 128 + (value - 128) * _GRAIN_DEPTH / 128)
     grain = Image.new("L", image.size)
@@ -120,7 +120,7 @@ class SingleFlightCache(Generic[K, V]):
         self._making: dict[K, asyncio.Task[V]] = {}
 
     async def get(self, key: K, make: Callable[[], "asyncio.Future[V]"]) -> V:
-        """The value of `key`, made by `make` if it is not cached."""
+        """Return the value of `key`, made by `make` if it is not cached."""
         if key in self._values:
             self._values.move_to_end(key)
             return self._values[key]
@@ -132,7 +132,7 @@ class SingleFlightCache(Generic[K, V]):
         return await asyncio.shield(task)
 
     def cancel(self) -> None:
-        """Cancels what is being made."""
+        """Cancel the values that are being made."""
         for task in tuple(self._making.values()):
             task.cancel()
 
@@ -147,13 +147,13 @@ class SingleFlightCache(Generic[K, V]):
 
     def _forget_task(self, key: K, done: asyncio.Task[V]) -> None:
         self._making.pop(key, None)
-        # Retrieved here, or asyncio would report a failure that nobody waited for.
+        # Retrieved here: otherwise asyncio would report a failure that no task waited for.
         if not done.cancelled():
             done.exception()
 
 
 class ImageCache:
-    """Stand-in images of one server, drawn in a thread pool."""
+    """Placeholder images of one server, drawn in a thread pool."""
 
     def __init__(self, pictures: Pictures = None, *, threads: int = 2) -> None:
         self.serve(pictures)
@@ -164,14 +164,14 @@ class ImageCache:
         )
 
     def serve(self, pictures: Pictures) -> None:
-        """Serves these in place of painted ones, or "small" ones, or paints again."""
+        """Serve fixed images or "small" ones; None: draw the images."""
         self._is_small = pictures == "small"
         self._fixed_for_all = b64encode(pictures) if isinstance(pictures, bytes) else None
         by_format = pictures.items() if isinstance(pictures, Mapping) else ()
         self._fixed = {name: b64encode(data) for name, data in by_format}
 
     async def image(self, parameters: Parameters, index: int, stage: int | None) -> bytes:
-        """The base64 of one image, or of a partial image of it."""
+        """Return the base64 of one image, or of a partial image of it."""
         fixed = self._fixed.get(parameters.output_format, self._fixed_for_all)
         if fixed is not None:
             return fixed
@@ -181,7 +181,7 @@ class ImageCache:
         return await self._files.get(spec, lambda: asyncio.ensure_future(self._make(spec, parameters.edit)))
 
     def close(self) -> None:
-        """Stops drawing; running threads end by themselves."""
+        """Stop drawing; running threads end by themselves."""
         self._files.cancel()
         self._canvases.cancel()
         self._pool.shutdown(wait=False, cancel_futures=True)

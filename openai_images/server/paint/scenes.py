@@ -1,8 +1,8 @@
 """The four scenes of placeholder images: hills under a sun, a sea with a boat, a flower, cut paper.
 
-Invariants: the words of a prompt only choose a scene and a palette; each scene is a function of size, chance and
-palette that gives a finished canvas, drawn from far to near.
-Must not: draw what a prompt describes, or write on the image; the caption comes later.
+Invariants: the words of a prompt only choose a scene and a palette; each scene is a function of size, random generator
+and palette that returns a finished canvas, drawn from far to near.
+Must not: draw what a prompt describes, or write on the image; the caption is added later.
 """
 
 import math
@@ -61,17 +61,17 @@ _WORDS: Final[Mapping[str, str]] = {
 
 
 def prompt_words(prompt: str) -> frozenset[str]:
-    """The words of a prompt, in lower case."""
+    """Return the words of a prompt, in lower case."""
     return frozenset(re.findall(r"[a-z]+", prompt[:4000].lower()))
 
 
 def choose_scene(rng: Random, words: frozenset[str]) -> Scene:
-    """The scene that these words suggest, else one by chance."""
+    """Return the scene that these words suggest, else a random one."""
     return _choose(rng, words, SCENES)
 
 
 def choose_palette(rng: Random, words: frozenset[str]) -> Palette:
-    """The palette that these words suggest, else one by chance."""
+    """Return the palette that these words suggest, else a random one."""
     return _choose(rng, words, PALETTES)
 
 
@@ -82,7 +82,7 @@ def _choose(rng: Random, words: frozenset[str], options: Mapping[str, T]) -> T:
 
 
 def hills(size: Size, rng: Random, palette: Palette) -> Image.Image:
-    """Ridges in haze below a low sun."""
+    """Return ridges in haze below a low sun."""
     width, height = size
     unit = min(size)
     image = gradient(size, palette.sky, 0.72)
@@ -106,7 +106,7 @@ def hills(size: Size, rng: Random, palette: Palette) -> Image.Image:
 
 
 def sea(size: Size, rng: Random, palette: Palette) -> Image.Image:
-    """Waves in layers, a sun half set, a sail."""
+    """Return waves in layers, a half-set sun and a sail."""
     width, height = size
     unit = min(size)
     horizon = rng.uniform(0.44, 0.52)
@@ -130,14 +130,14 @@ def sea(size: Size, rng: Random, palette: Palette) -> Image.Image:
 def _wave(
     image: Image.Image, rng: Random, palette: Palette, base: float, depth: float
 ) -> tuple[float, float]:
-    """One layer of the sea, lit along its crest; gives its level and its rise."""
+    """Draw one layer of the sea, lit along its crest; return its level and its rise."""
     deep = mix(palette.high, palette.near, 0.8)
     shades = (mix(palette.low, palette.middle, 0.55), palette.middle, palette.high, deep)
     tone = ramp(shades, depth**0.8)
     rise = 0.005 + 0.03 * depth
     outline = land(image.size, swell(rng, 240, 3, 9 - 7 * depth), base + rise, rise)
     top = round((base - 0.01) * image.height)
-    # What lies further below is covered by the next layers.
+    # The next layers cover everything further below.
     reach = image.height - top if depth > 0.9 else min(image.height - top, round(0.2 * image.height))
     fill = gradient((image.width, reach), (mix(tone, palette.light, 0.3), tone), 0.5)
     image.paste(fill, (0, top), shape_mask(fill.size, [(x, y - top) for x, y in outline]))
@@ -209,7 +209,7 @@ def _glitter(image: Image.Image, rng: Random, centre: Point, colour: Colour, dep
 
 
 def flower(size: Size, rng: Random, palette: Palette) -> Image.Image:
-    """A flower seen from above, ring upon ring of petals."""
+    """Return a flower seen from above, with rings of petals."""
     width, height = size
     unit = min(size)
     image = gradient(size, (mix(palette.near, palette.high, 0.35), palette.near))
@@ -262,8 +262,8 @@ def _petal(centre: Point, angle: float, length: float, width: float) -> list[Poi
 
 
 def cut_paper(size: Size, rng: Random, palette: Palette) -> Image.Image:
-    """Sheets of paper with flowing holes, one above the other, each throwing a shadow."""
-    # Its edges are smooth by themselves and need no oversized canvas.
+    """Return sheets of paper with curved holes, one above the other, each with a shadow."""
+    # The edges are smooth without an oversized canvas.
     size, full = (size[0] * 2 // 3, size[1] * 2 // 3), size
     unit = min(size)
     field = _smooth_field(rng, size)
@@ -281,7 +281,7 @@ def cut_paper(size: Size, rng: Random, palette: Palette) -> Image.Image:
 
 
 def _smooth_field(rng: Random, size: Size) -> Image.Image:
-    """A few plane waves across one another, in floating point: eight bits would show as steps along the edges."""
+    """Return a sum of plane waves, in floating point: with eight bits the edges would have steps."""
     grid, weights = 72, [0.8**index for index in range(5)]
     waves: list[tuple[float, float, float]] = []
     for index in range(5):

@@ -1,4 +1,4 @@
-"""What determines an image: what two requests have to share for it to be drawn once.
+"""The values that determine an image: it is drawn once for all requests that have the same ones.
 
 Must not: draw.
 """
@@ -12,7 +12,7 @@ from openai_images.server.parameters import Parameters
 
 @attrs.frozen(kw_only=True)
 class CanvasSpec:
-    """What determines a canvas; `sources` are the digests of source images."""
+    """The values that determine a canvas; `sources` are the digests of source images."""
 
     prompt: str
     index: int
@@ -24,7 +24,7 @@ class CanvasSpec:
 
 @attrs.frozen(kw_only=True)
 class ImageSpec:
-    """What determines the bytes of a file; `progress` is 1 for the final image.
+    """The values that determine the bytes of a file; `progress` is 1 for the final image.
 
     The canvas of an animation is larger than its frames, by `MARGIN`.
     """
@@ -38,7 +38,7 @@ class ImageSpec:
 
 
 def image_spec(parameters: Parameters, index: int, stage: int | None) -> ImageSpec:
-    """The specification of an image, or of a partial image of it."""
+    """Return the specification of an image, or of a partial image of it."""
     margin = 1 if parameters.animation is None else MARGIN
     edit = parameters.edit
     sources = () if edit is None else (*edit.images, edit.mask, edit.markup)

@@ -1,7 +1,7 @@
-"""Other placeholders than a plain scene: edits of source images, the frames of a gif, svgs.
+"""Placeholders other than a scene: edits of source images, the frames of a gif, svgs.
 
-Invariants: only what a mask leaves clear is drawn anew; every gif frame differs from the one before, and all share one
-palette; an svg has no script, no link, no foreign font and no pixels, and what it quotes of a prompt is escaped.
+Invariants: only the transparent part of a mask is drawn again; every gif frame differs from the one before, and all
+share one palette; an svg has no script, link, external font or pixels, and the part of the prompt in it is escaped.
 Must not: follow the prompt of an edit.
 """
 
@@ -43,7 +43,7 @@ _PAPER: Final[Colour] = (250, 248, 243)
 def encode_gif(
     canvas: Image.Image, size: Size, animation: Animation, finish: Callable[[Image.Image], Image.Image]
 ) -> bytes:
-    """The gif: frames of `size` cut out of a larger `canvas`, each finished (captioned) by itself."""
+    """Return the gif: frames of `size` from a larger `canvas`, each finished (with its caption) separately."""
     views = [finish(_view(canvas, size, step / animation.frames)) for step in range(animation.frames)]
     colours = _palette(views)
     frames = [view.quantize(palette=colours, dither=Image.Dither.FLOYDSTEINBERG) for view in views]
@@ -54,7 +54,7 @@ def encode_gif(
 
 
 def _view(canvas: Image.Image, size: Size, turn: float) -> Image.Image:
-    """The part that is seen at a time from 0 to 1, nearer in the middle of it."""
+    """Return the visible part at a time from 0 to 1; the view is closest at 0.5."""
     angle = math.tau * turn
     nearness = 1 - 0.05 * (1 - math.cos(angle)) / 2
     width, height = size[0] * nearness, size[1] * nearness
@@ -73,7 +73,7 @@ def _palette(views: list[Image.Image]) -> Image.Image:
 
 
 def apply_edit(edit: CheckedEdit, scene: Image.Image, palette: Palette, rng: Random) -> Image.Image:
-    """The edited image in the size of `scene`, which is the image the prompt alone would give."""
+    """Return the edited image in the size of `scene`, which is the image for the prompt alone."""
     size = scene.size
     base = _fit(edit.images[0], size)
     if edit.markup is not None and edit.markup.image is not None:
@@ -85,10 +85,10 @@ def apply_edit(edit: CheckedEdit, scene: Image.Image, palette: Palette, rng: Ran
 
 
 def _fit(info: ImageInfo, size: Size) -> Image.Image:
-    """An image that fills the frame, cropped around its middle; what one could see through is paper."""
+    """Return an image that fills the frame, cropped around its middle, on a paper colour where it is transparent."""
     source = info.image
     if source is None:
-        # Soft colours out of its digest: it is known by its reference only.
+        # Soft colours from its digest: only its reference is known.
         colours = bytes.fromhex(info.digest)[:27]
         return resize(Image.frombytes("RGB", (3, 3), bytes(96 + value // 2 for value in colours)), size)
     whole = _cover(source, size)
@@ -106,18 +106,18 @@ def _cover(image: Image.Image, size: Size) -> Image.Image:
 
 
 def _fill_clear_parts(base: Image.Image, scene: Image.Image, mask: ImageInfo) -> Image.Image:
-    """The scene where the mask is clear, with soft edges, and the image untouched elsewhere."""
+    """Return the scene where the mask is transparent, with soft edges, and the unchanged image elsewhere."""
     if mask.image is None or mask.image.mode != "RGBA":
         clear = Image.new("L", base.size, 255)
     else:
         clear = ImageChops.invert(_cover(mask.image.getchannel("A"), base.size))
     soft = blur(clear, max(1.0, min(base.size) / 220))
-    # Soft on the inside only: what the mask covers stays as it was.
+    # Soft on the inside only: the covered part stays unchanged.
     return Image.composite(scene, base, ImageChops.darker(soft, clear))
 
 
 def _paint_over(base: Image.Image, scene: Image.Image, palette: Palette) -> Image.Image:
-    """The image in broad strokes and in the colours of the prompt's mood, under the light of its scene."""
+    """Return the image in broad strokes, with the prompt's palette and the light of its scene."""
     strokes = _brush_strokes(base)
     grey = ImageOps.autocontrast(strokes.convert("L"), cutoff=1)
     shadows = mix(palette.near, (8, 9, 20), 0.35)
@@ -139,12 +139,12 @@ def _brush_strokes(image: Image.Image) -> Image.Image:
 
 
 def _pencil_lines(image: Image.Image) -> Image.Image:
-    """Light lines of a pencil along the edges of what is in the image; white elsewhere."""
+    """Return light pencil lines along the edges in the image; white elsewhere."""
     scale = max(1.0, min(image.size) / 768)
     few = max(8, round(image.width / scale)), max(8, round(image.height / scale))
     grey = resize(image.convert("L"), few, Image.Resampling.BOX).filter(ImageFilter.GaussianBlur(1.2))
     edges = grey.filter(ImageFilter.FIND_EDGES)
-    # The filter leaves the rim as it was.
+    # The filter does not change the rim.
     ImageDraw.Draw(edges).rectangle((0, 0, few[0] - 1, few[1] - 1), outline=0, width=2)
     return resize(apply_curve(edges, lambda value: 255 - min(110, value * 2.2)), image.size)
 
@@ -188,7 +188,7 @@ class _Sheet:
 
 
 def draw(prompt: str, index: int, size: Size, edit: CheckedEdit | None) -> str:
-    """The svg of a prompt's image; that of an edit is a mosaic in the colours of its first image."""
+    """Return the svg for a prompt; for an edit, a mosaic in the colours of its first image."""
     width, height = size
     rng = prompt_rng(prompt, index)
     sheet = _Sheet(width, height, rng, choose_palette(rng, prompt_words(prompt)))
