@@ -81,7 +81,7 @@ def setup(
                 if_none_match=request.headers.get("If-None-Match"),
                 head=request.method == "HEAD",
             )
-            return web.Response(body=answer.body, status=answer.status, headers=answer.headers)
+            return web.Response(body=answer.pieces(), status=answer.status, headers=answer.headers)
 
         app.router.add_get(pictures.url_prefix + "{name}", serve)
 

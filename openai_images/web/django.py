@@ -45,11 +45,11 @@ def picture_path(pictures: PictureStore) -> URLPattern:
     `pictures` is the store that the responses use, too.
     """
 
-    async def serve(request: HttpRequest, name: str) -> HttpResponse:
+    async def serve(request: HttpRequest, name: str) -> StreamingHttpResponse:
         answer = await pictures.get(
             name, if_none_match=request.headers.get("If-None-Match"), head=request.method == "HEAD"
         )
-        return HttpResponse(answer.body, status=answer.status, headers=answer.headers)
+        return StreamingHttpResponse(answer.pieces(), status=answer.status, headers=answer.headers)
 
     return path(f"{pictures.url_prefix.lstrip('/')}<str:name>", serve)
 
