@@ -9,55 +9,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, Final, Unpack
+from functools import partial
+from typing import Any, Unpack
 
 from aiohttp import web
 
 from openai_images import ConfigurationError, ImageResult, ImageStream
 from openai_images.web.background import OnDisconnect, OnResult, run_until
-from openai_images.web.relay import RELAY_HEADERS, Relay, RelaySettings, relay
+from openai_images.web.relay import RELAY_HEADERS, RelaySettings, relay
 from openai_images.web.script import SCRIPT_HEADERS, read_script
 from openai_images.web.store import PictureStore
+from openai_images.web.watching import POLL_SECONDS, Watch, close_when
 
 __all__ = ["POLL_SECONDS", "run_call", "send_stream", "setup"]
 
-POLL_SECONDS: Final = 0.04
-"""Seconds between two looks at the connections of open relays: aiohttp has no public signal for a lost one."""
-
-
-class _Connections:
-    """What waits for a browser: each request with the event that its disconnect sets."""
-
-    def __init__(self) -> None:
-        self._open: dict[asyncio.Event, web.Request] = {}
-        self._poll: asyncio.Task[None] | None = None
-
-    def add(self, request: web.Request) -> asyncio.Event:
-        """Return the event that is set when the browser has left or the app shuts down."""
-        gone = asyncio.Event()
-        self._open[gone] = request
-        if self._poll is None or self._poll.done():
-            self._poll = asyncio.create_task(self._look())
-        return gone
-
-    def discard(self, gone: asyncio.Event) -> None:
-        """Look no more."""
-        self._open.pop(gone, None)
-
-    async def end(self, app: web.Application) -> None:  # noqa: ARG002  a signal's signature
-        """Treat all browsers as gone: the app shuts down."""
-        for gone in self._open:
-            gone.set()
-
-    async def _look(self) -> None:
-        while self._open:
-            for gone, request in self._open.items():
-                if request.transport is None or request.transport.is_closing():
-                    gone.set()
-            await asyncio.sleep(POLL_SECONDS)
-
-
-_CONNECTIONS = web.AppKey("openai_images connections", _Connections)
+_CONNECTIONS = web.AppKey("openai_images connections", Watch)
 
 
 def setup(
@@ -69,8 +35,12 @@ def setup(
 
     `app` is the application whose handlers relay streams.
     """
-    connections = app[_CONNECTIONS] = _Connections()
-    app.on_shutdown.append(connections.end)
+    connections = app[_CONNECTIONS] = Watch()
+
+    async def end(_: web.Application) -> None:
+        connections.set_all()
+
+    app.on_shutdown.append(end)
     if script is not None:
         app.router.add_get(script, _serve_script)
     if pictures is not None:
@@ -81,7 +51,7 @@ def setup(
                 if_none_match=request.headers.get("If-None-Match"),
                 head=request.method == "HEAD",
             )
-            return web.Response(body=answer.body, status=answer.status, headers=answer.headers)
+            return web.Response(body=answer.pieces(), status=answer.status, headers=answer.headers)
 
         app.router.add_get(pictures.url_prefix + "{name}", serve)
 
@@ -100,8 +70,8 @@ async def send_stream(
     connections = _connections(request)
     source = relay(stream, **settings)
     response = web.StreamResponse(headers=RELAY_HEADERS)
-    gone = connections.add(request)
-    watch = asyncio.create_task(_close_when(gone, source))
+    gone = connections.add(partial(_is_lost, request))
+    watch = asyncio.create_task(close_when(gone, source, partial(_cut, request)))
     try:
         await response.prepare(request)
         async for piece in source:
@@ -133,23 +103,27 @@ async def run_call(
     `on_result` as in `relay`.
     """
     connections = _connections(request)
-    gone = connections.add(request)
+    gone = connections.add(partial(_is_lost, request))
     try:
         return await run_until(gone.wait(), call, on_disconnect=on_disconnect, on_result=on_result)
     finally:
         connections.discard(gone)
 
 
-async def _close_when(gone: asyncio.Event, source: Relay) -> None:
-    await gone.wait()
-    await source.aclose()
+def _is_lost(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
+
+
+def _cut(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()
 
 
 async def _serve_script(request: web.Request) -> web.Response:  # noqa: ARG001  aiohttp gives it
     return web.Response(body=read_script(), headers=SCRIPT_HEADERS)
 
 
-def _connections(request: web.Request) -> _Connections:
+def _connections(request: web.Request) -> Watch:
     if _CONNECTIONS not in request.app:
         raise ConfigurationError("this app is not prepared: call openai_images.web.aiohttp.setup(app) first")
     return request.app[_CONNECTIONS]

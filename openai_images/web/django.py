@@ -1,22 +1,30 @@
 """Relays and images for Django under ASGI.
 
-Invariants: Django closes the response's iterator, and cancels the view, as soon as the browser has left.
+Invariants: Django closes the response's iterator, and cancels the view, as soon as the browser has left. A server that
+begins to stop waits for open responses, and tells Django nothing: where it is uvicorn, open relays end then.
 Must not: be used under WSGI, where Django would collect the whole stream first.
 """
 
 from __future__ import annotations
 
-from typing import Unpack
+import asyncio
+import signal
+from collections.abc import AsyncGenerator
+from typing import Any, Final, Unpack
+from weakref import WeakKeyDictionary
 
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import URLPattern, path
 
 from openai_images import ImageStream
-from openai_images.web.relay import RELAY_HEADERS, Relay, RelaySettings, relay
+from openai_images.web.relay import RELAY_HEADERS, RelaySettings, relay
 from openai_images.web.script import SCRIPT_HEADERS, read_script
 from openai_images.web.store import PictureStore
+from openai_images.web.watching import Watch, close_when
 
 __all__ = ["ImageStreamResponse", "picture_path", "script_path"]
+
+_watches: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Watch]] = WeakKeyDictionary()
 
 
 class ImageStreamResponse(StreamingHttpResponse):
@@ -35,8 +43,25 @@ class ImageStreamResponse(StreamingHttpResponse):
         self._source = relay(stream, **settings)
         super().__init__(self._source, headers=dict(RELAY_HEADERS))
 
-    def __aiter__(self) -> Relay:  # Django closes what this returns, and not what it wraps
-        return self._source
+    async def __aiter__(self) -> AsyncGenerator[bytes]:
+        # Django closes what this returns, and not what it wraps.
+        task: Any = asyncio.current_task()
+        watch = _watches.setdefault(asyncio.get_running_loop(), Watch())
+        gone = watch.add(_is_server_stopping)
+        closing = asyncio.create_task(close_when(gone, self._source, task.cancel))
+        try:
+            async for piece in self._source:
+                yield piece
+        finally:
+            watch.discard(gone)
+            closing.cancel()
+            await self._source.aclose()
+
+
+def _is_server_stopping() -> bool:
+    """Whether uvicorn, whose signal handler is a method of its server, was told to stop."""
+    handler: Any = signal.getsignal(signal.SIGTERM)
+    return bool(getattr(getattr(handler, "__self__", None), "should_exit", False))
 
 
 def picture_path(pictures: PictureStore) -> URLPattern:
@@ -45,11 +70,11 @@ def picture_path(pictures: PictureStore) -> URLPattern:
     `pictures` is the store that the responses use, too.
     """
 
-    async def serve(request: HttpRequest, name: str) -> HttpResponse:
+    async def serve(request: HttpRequest, name: str) -> StreamingHttpResponse:
         answer = await pictures.get(
             name, if_none_match=request.headers.get("If-None-Match"), head=request.method == "HEAD"
         )
-        return HttpResponse(answer.body, status=answer.status, headers=answer.headers)
+        return StreamingHttpResponse(answer.pieces(), status=answer.status, headers=answer.headers)
 
     return path(f"{pictures.url_prefix.lstrip('/')}<str:name>", serve)
 

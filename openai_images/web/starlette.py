@@ -13,7 +13,7 @@ from typing import Any, Unpack
 
 from sse_starlette import EventSourceResponse
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from openai_images import ImageResult, ImageStream
@@ -55,7 +55,7 @@ def picture_route(pictures: PictureStore) -> Route:
             if_none_match=request.headers.get("if-none-match"),
             head=request.method == "HEAD",
         )
-        return Response(answer.body, answer.status, answer.headers)
+        return StreamingResponse(answer.pieces(), answer.status, answer.headers)
 
     return Route(pictures.url_prefix + "{name}", serve, include_in_schema=False)
 

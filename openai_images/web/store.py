@@ -12,7 +12,7 @@ import re
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -30,6 +30,7 @@ SUFFIXES: Final = {
 }
 MEDIA_TYPES: Final = {suffix: media_type for media_type, suffix in SUFFIXES.items()}
 _NAME = re.compile(r"[A-Za-z0-9_-]{32}\.[a-z]{3,4}")
+_PIECE_BYTES: Final = 64 * 1024
 # An SVG may hold scripts: in a sandbox without an origin of its own they do not run.
 _POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:"
 
@@ -43,6 +44,11 @@ class StoredPicture(NamedTuple):
     """The response's headers."""
     body: bytes
     """The image's bytes."""
+
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        """Yield the body in pieces of at most 64 KiB: what a server has not sent yet, it holds a copy of."""
+        for start in range(0, len(self.body), _PIECE_BYTES):
+            yield self.body[start : start + _PIECE_BYTES]
 
 
 class PictureStore:

@@ -126,7 +126,7 @@ async def test_each_image_is_sharper_and_comes_in_its_time(framework: str, page:
 
     A busy machine may hold up an image on its way to the page: one of three calls counts.
     """
-    are_apart = False
+    are_apart, seen = False, []
     async with (
         LocalImagesServer(pace=0.4) as upstream,
         ImagesClient(base_url=upstream.base_url, api_key=upstream.api_key) as client,

@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import socket
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -31,7 +31,7 @@ http {{
 
 
 @asynccontextmanager
-async def behind_nginx(app: str, folder: Path) -> AsyncIterator[str]:
+async def behind_nginx(app: str, folder: Path) -> AsyncGenerator[str]:
     """Yield the address of an nginx in front of an app."""
     nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     assert nginx is not None, "this test needs Debian's nginx: apt-get install nginx-light"
