@@ -187,7 +187,7 @@ async def test_a_reader_of_texts() -> None:
 
 async def test_an_image_behind_a_url() -> None:
     """It has no bytes yet; what to do is said."""
-    with pytest.raises(RequestInvalidError, match="image: the server gave a URL"):
+    with pytest.raises(RequestInvalidError, match="image: the server returned a URL"):
         await open_all(EditRequest("x", image=Image(url="https://x.example/a.png")))
 
 
@@ -249,7 +249,7 @@ async def test_a_file_that_has_nothing_yet() -> None:
         def read(self, count: int = -1) -> Any:
             return None
 
-    with pytest.raises(RequestInvalidError, match="image: it has nothing to read yet"):
+    with pytest.raises(RequestInvalidError, match="image: it has no data yet"):
         await open_all(EditRequest("x", image=Slow(PNG)))
 
 
