@@ -134,7 +134,7 @@ async def _open(value: Any) -> tuple[SourceOrReference, bytes]:
             return await _from_reader(value)
         case _:
             raise RequestInvalidError(
-                f"a {type(value).__name__} is not an image; pass a path, bytes, a binary file, a Pillow image, an "
+                f"{type(value).__name__} is not an image; pass a path, bytes, a binary file, a Pillow image, an "
                 "Image, a URL or an ImageReference"
             )
 
