@@ -34,7 +34,17 @@ def create_part(path: Path) -> BinaryIO:
 def open_part(folder: Path, name: str) -> tuple[BinaryIO, Path]:
     """Create a new part file for `name` in `folder`, which is created if it is missing. Raises OSError."""
     path = part_path(folder, name)
-    return create_part(path), path
+    try:
+        return create_part(path), path
+    except OSError as error:
+        raise named_error(error, path, folder / name) from error.__cause__
+
+
+def named_error(error: OSError, part: Path, target: Path) -> OSError:
+    """Return the error of a part file with the name of its target, which the user knows."""
+    if error.filename == str(part):
+        error.filename = str(target)
+    return error
 
 
 class TextFile:

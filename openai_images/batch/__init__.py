@@ -1,1 +1,1 @@
-"""Durable batches: a folder in which nothing paid is lost, and nothing is paid twice."""
+"""Durable batches: a folder of which nothing paid is lost, and nothing is paid twice."""

@@ -1,9 +1,9 @@
-"""`Batch`: a folder, its items, and an async iterator over the outcomes of those that are sent.
+"""`Batch`: a folder, its items, and an async iterator over the outcomes of the items that are sent.
 
-Invariants: entering claims the folder and makes the plan, and sends nothing; an outcome is yielded when its images
-and its row are on disk; an error that stops the whole batch is raised after the last outcome, and another run
-continues; leaving cancels in-flight requests, whose outcome the journal then has as unknown. An item starts when the
-budget has a reservation for it.
+Invariants: entering locks the folder and makes the plan, and sends nothing; an outcome is yielded after its images and
+its row are on disk; an error that stops the whole batch is raised after the last outcome, and another run can continue;
+leaving cancels in-flight requests, which the journal records as unknown; an item starts only with a reservation in the
+budget.
 """
 
 from __future__ import annotations
@@ -35,18 +35,20 @@ from openai_images.models.outcomes import Outcome, Progress
 
 @safe_repr
 class Batch:
-    """Runs each item once in the folder `out`: enter it with `async with`, look at its `plan`, iterate it.
+    """Runs each item once, in the folder `out`: enter it with `async with`, read its `plan`, iterate it.
 
-    It yields an outcome for each item that is sent in this run, once that is on disk; all images of a result have a
-    path. `stop()` ends it early: no new requests, in-flight ones finish and are yielded. Leaving the block cancels
-    in-flight requests, although they may have been billed. `progress` is called with the counts of this run. With
-    `shard=Shard(3, 16)` it is one of 16 processes that share `out`, a folder that all of them see, or a URL such as
-    `s3://bucket/run`: it runs its part of the items, and the images of a URL have a `url` in the place of a path. With
-    an `engine`, such as `DaskEngine(client)`, the items run in the processes of a cluster, which all see `out`; a stop
-    then withdraws what no process has begun, and what is in flight goes on there when the block is left.
+    It yields the outcome of each item that is sent in this run after it is on disk; all images of a result have a path.
+    `stop()` ends it early: no new requests are sent, in-flight requests finish and are yielded. Leaving the block
+    cancels in-flight requests, although they may have been billed. `progress` is called with the counts of this run.
 
-    `client` sends the requests, with its limits and retries; `items` have unique keys; `options` say what it may cost
-    and what is sent again.
+    With `shard=Shard(3, 16)` it is one of 16 processes that run a batch together, each a part of the items; `out` is
+    then a folder that all of them can access, or a URL such as `s3://bucket/run`, whose images have a `url` instead of
+    a path. With an `engine`, such as `DaskEngine(client)`, the items run in the processes of a cluster, which must all
+    have access to `out`. `stop()` then withdraws the items that no process has started; leaving the block does not
+    cancel requests in flight in the cluster.
+
+    `client` sends the requests, with its limits and retries; `items` have unique keys; `options` set costs and what is
+    sent again.
     """
 
     def __init__(  # noqa: PLR0913  the last is for tests
@@ -64,11 +66,9 @@ class Batch:
         self._caller = Caller(client)
         self._items = tuple(items)
         if shard is not None and engine is not None:
-            raise TypeError(
-                "a shard needs no engine, and an engine shares the items out itself: give one of them"
-            )
+            raise TypeError("shard and engine cannot be combined: an engine distributes the items itself")
         if options.economy and (shard is not None or engine is not None):
-            raise TypeError("economy sends from one machine: leave shard and engine out")
+            raise TypeError("economy works on one machine only: leave shard and engine out")
         self._out, self._opener, self._engine = os.fspath(out), shard, engine
         self._options = evolve(options, prices=options.prices.at_half()) if options.economy else options
         self._progress = progress
@@ -78,26 +78,26 @@ class Batch:
 
     @property
     def plan(self) -> BatchPlan:
-        """What was found in the folder, and what this run sends. Raises RuntimeError before it is entered."""
+        """What was found in the folder, and what this run sends. Raises RuntimeError before the batch is entered."""
         return self._entered_runner.plan
 
     @property
     def summary(self) -> BatchSummary:
-        """Where the batch stands now. Raises RuntimeError before it is entered."""
+        """The current status. Raises RuntimeError before the batch is entered."""
         return self._entered_runner.summary()
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """The keys whose outcome is unknown now, in the order of the items. Raises RuntimeError likewise."""
+        """The keys whose outcome is unknown, in the order of the items. Raises RuntimeError as `plan` does."""
         return self._entered_runner.unknown()
 
     async def __aenter__(self) -> Self:
-        """Claim the folder and make the plan; nothing is sent.
+        """Lock the folder and make the plan; nothing is sent.
 
-        Raises `BatchFolderError` where another process uses the folder, where it is not a batch's, and where the
-        request of an item that may have been billed has changed; `BatchInputError` for items that cannot be sent;
-        `ConfigurationError` for a budget that cannot be kept; OSError where the folder cannot be written;
-        `ClusterError` where the cluster of an engine is not there.
+        Raises `BatchFolderError` if another process uses the folder, if it is not a batch folder, or if the request of
+        an item that may have been billed has changed; `BatchInputError` for items that cannot be sent;
+        `ConfigurationError` for a budget that cannot be enforced; OSError if the folder cannot be written;
+        `ClusterError` if the engine's cluster is unreachable.
         """
         if self._runner is not None or self._is_closed:
             raise RuntimeError("a batch is entered once; make a new one to run it again")
@@ -123,20 +123,20 @@ class Batch:
         return self
 
     async def __anext__(self) -> Outcome:
-        """The next outcome.
+        """Return the next outcome.
 
-        After the last one it raises the error that stopped the whole batch: `QuotaExhaustedError`,
-        `AuthenticationError`, `BatchFolderError` where the folder could no longer be written, `APIConnectionError`
-        where the server stayed unreachable, the last of too many identical failures. Another run continues.
+        After the last one, this raises the error that stopped the whole batch: `QuotaExhaustedError`,
+        `AuthenticationError`, `BatchFolderError` if the folder could not be written, `APIConnectionError` if the server
+        stayed unreachable, or the last of too many identical failures. Another run can continue.
         """
         return await self._entered_runner.next()
 
     def stop(self) -> None:
-        """Send no new requests; in-flight ones finish and are yielded, then the iteration ends."""
+        """Send no new requests; in-flight requests finish and are yielded, then the iteration ends."""
         self._entered_runner.stop()
 
     async def aclose(self) -> None:
-        """Cancel in-flight requests, write records and contact sheet, and unlock the folder; idempotent."""
+        """Cancel in-flight requests, write records and contact sheet, and unlock the folder. Idempotent."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -157,7 +157,7 @@ class Batch:
         return self._runner
 
     async def _open_settings(self) -> tuple[RunSettings, RemoteBatch | None]:
-        """Open the folder in a thread, and close it again if that is cancelled."""
+        """Open the folder in a thread; close it again if this is cancelled."""
         opening = asyncio.ensure_future(asyncio.to_thread(self._open))
         try:
             return await run_to_completion(opening)

@@ -1,7 +1,7 @@
-"""One run of a batch that was opened: it sends what is planned as budget and limits allow, and yields the outcomes.
+"""One run of an open batch: sends the planned items as budget and limits allow, and yields their outcomes.
 
-Invariants: an outcome is yielded when its images and its row are on disk; an item starts when the budget has a
-reservation for it; closing cancels in-flight requests, whose outcome is recorded as unknown.
+Invariants: an outcome is yielded after its images and its row are on disk; an item starts only with a reservation in
+the budget; closing cancels in-flight requests, whose outcome is recorded as unknown.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from openai_images.models.results import ImageResult
 
 
 class BatchRunner:
-    """Call `next` until it raises; then `aclose`."""
+    """Runs a batch: call `next` until it raises, then `aclose`."""
 
     def __init__(self, settings: RunSettings, remote: RemoteBatch | None = None) -> None:
-        """The items run in this process, or with a `remote` batch elsewhere."""
+        """Run the items in this process, or, with a `remote` batch, in a cluster."""
         opened, options = settings.opened, settings.options
         self.plan, self._opened = opened.plan, opened
         self.status = BatchStatus(opened.plan, opened.ledger)
@@ -55,11 +55,11 @@ class BatchRunner:
                 self._duplicates.setdefault(representative, []).append(self._items[key])
         self._to_send = dict.fromkeys(() if options.economy else opened.plan.to_send)
         self._order = dict.fromkeys((*opened.plan.to_fetch, *self._to_send))  # URLs expire
-        self._work: dict[str, WorkItem] = {}  # what was started
+        self._work: dict[str, WorkItem] = {}  # started items
         self._pending: deque[Outcome] = deque()
         self._started = False
         self._remote = remote
-        self._streak = FailureStreak(options.max_identical_failures)  # of the items that run elsewhere
+        self._streak = FailureStreak(options.max_identical_failures)  # of items that run in a cluster
         self._outcomes = Outcomes(
             self._requests(), self._run_item, self._run_options(settings), self._new_runner()
         )
@@ -67,7 +67,7 @@ class BatchRunner:
     def _new_runner(self) -> Callable[..., Runner]:
         if not self._options.economy:
             return Runner
-        from openai_images.batch.economy_run import economy_runner  # noqa: PLC0415  others start without it
+        from openai_images.batch.economy_run import economy_runner  # noqa: PLC0415  other batches never load it
 
         work_of = partial(planned_work, self._opened, options=self._options, can_send=False)
         work = (self._items, self.plan.to_send, work_of, self._make_thumbnails)
@@ -91,7 +91,7 @@ class BatchRunner:
         )
 
     async def next(self) -> Outcome:
-        """The next outcome, which is on disk. Raises StopAsyncIteration, and the error that ended the run."""
+        """Return the next outcome, which is on disk. Raises StopAsyncIteration, and the error that ended the run."""
         if not self._started:
             self._started = True
             await self._outcomes.__aenter__()
@@ -113,13 +113,13 @@ class BatchRunner:
         return self._pending.popleft()
 
     def summary(self) -> BatchSummary:
-        """Where the batch stands."""
+        """Return the current status."""
         end_time = self._timing.monotonic() if self._end_time is None else self._end_time
         summary = self.status.summary(self._items, self._run.stop_reason, end_time - self._start_time)
         return evolve(summary, assumed_cost=self._run.budget.assumption)
 
     def unknown(self) -> tuple[str, ...]:
-        """The keys whose outcome is unknown."""
+        """Return the keys whose outcome is unknown."""
         return tuple(key for key in self._items if self.status.state(key) == "unknown")
 
     def stop(self) -> None:
@@ -128,7 +128,7 @@ class BatchRunner:
         self._outcomes.stop()
 
     async def aclose(self) -> None:
-        """Cancel in-flight requests, which are unknown then, and unlock the folder; those elsewhere go on there."""
+        """Cancel in-flight requests, which become unknown, and unlock the folder; requests in a cluster continue."""
         try:
             await self._outcomes.aclose()
         finally:
@@ -150,7 +150,7 @@ class BatchRunner:
             self._opened.release()
 
     async def _requests(self) -> AsyncIterator[RequestItem]:
-        """What is to be fetched first; then the items to send, as the budget allows."""
+        """Yield the items to download first, then the items to send, as the budget allows."""
         for key in self._order:
             can_send = key in self._to_send
             work = planned_work(self._opened, self._items[key], self._options, can_send=can_send)
@@ -181,7 +181,7 @@ class BatchRunner:
         root = self._opened.root
         if root is not None and self._options.thumbnail is not None:
             for file in self._run.ledger.get(key).files:
-                with suppress(OSError):  # on a full disk even the removal of a part file may fail
+                with suppress(OSError):  # on a full disk, even removing a part file may fail
                     make_thumbnail(root, file.name, self._options.thumbnail)
 
 

@@ -1,11 +1,9 @@
-"""The budget of a batch: what is spent, what requests in flight may cost, and which request may be sent next.
+"""The budget of a batch: the costs so far, the possible costs of requests in flight, and whether a request fits.
 
-Invariants: pure. The worst cost of a request is its estimate, or unknown. When a request starts, what was spent and
-the worst costs of all requests in flight but one fit into the limit together: so the limit is never exceeded by more
-than one request in flight, whatever they cost, and not at all where each names its size and quality. Expected costs
-fit, too: where an estimate assumes the most expensive size or quality, or is unknown, each image is expected to cost
-`MARGIN` times the most expensive one of its kind so far. A request that may have been billed counts with its worst
-cost; where that is unknown nothing more is sent.
+Invariants: pure. At a start, the costs so far and the worst costs (estimates) of all requests in flight except one fit
+into the limit: it is exceeded by one request at most, and never if all set size and quality. Expected costs fit, too:
+for an estimate that is unknown, or assumes the most expensive size, `MARGIN` times the most expensive image of this
+kind. A request that may have been billed counts with its worst cost; if that is unknown, nothing more is sent.
 Must not: count an unknown cost as zero.
 """
 
@@ -22,7 +20,7 @@ from openai_images._util.attrs import safe_repr
 from openai_images.models.requests import EditRequest, GenerateRequest, as_list, set_parameters
 
 MARGIN: Final = Decimal("1.25")
-"""The dearest image so far and not the mean, as the costs of `auto` differ in steps; a quarter for longer prompts."""
+"""Times the most expensive image, not the mean: costs of `auto` differ in steps. A quarter more for longer prompts."""
 
 _ZERO: Final = Decimal(0)
 _ASSUMED: Final = ("size", "quality")
@@ -31,9 +29,9 @@ _NO_COST: Final = ("prompt", "n", "user", "safety_identifier", "extra_body", "im
 
 @frozen
 class RequestCost:
-    """What is known of a request's cost: `worst` US dollars (None: unknown) for `count` images of one `kind`.
+    """The possible cost of a request: `worst` in US dollars (None: unknown), for `count` images of one `kind`.
 
-    `assumed` says for people what the worst cost assumes; "" where it is certain.
+    `assumed` says in messages what the worst cost assumes; "" if it is certain.
     """
 
     worst: Decimal | None
@@ -45,7 +43,7 @@ class RequestCost:
     def of(
         cls, request: GenerateRequest, worst: Decimal | None, count: int, *, is_certain: bool = False
     ) -> RequestCost:
-        """What is known of the cost of this request; `is_certain` where the user says what it costs at most."""
+        """Return the possible cost of this request; `is_certain` if the user has set the most that it may cost."""
         values = {**set_parameters(request), **(request.extra_body or {})}
         kind: dict[str, Any] = {name: value for name, value in values.items() if name not in _NO_COST}
         assumed = [f"{name} auto" for name in _ASSUMED if values.get(name, "auto") == "auto"]
@@ -66,43 +64,41 @@ class Reservation:
 
 @safe_repr
 class Budget:
-    """A limit in US dollars (None: no limit), what of it is spent, and the requests in flight.
+    """A limit in US dollars (None: no limit), the amount spent, and the requests in flight.
 
-    Raises ValueError for an amount that is negative or no number.
+    Raises ValueError for an amount that is negative or not a number.
     """
 
     def __init__(self, limit: Decimal | None, spent: Decimal = _ZERO) -> None:
         self.limit = None if limit is None else _check_amount(limit)
         self.spent = _check_amount(spent)
         self.is_unknown = False
-        """Whether a request was billed whose cost nobody knows: nothing fits any more."""
+        """Whether a request of unknown cost was billed: then nothing fits any more."""
         self._in_flight: set[Reservation] = set()
-        self._costs = Counter[
-            RequestCost
-        ]()  # of those in flight: many have the same, and there may be 50,000
+        self._costs = Counter[RequestCost]()  # in flight: many have the same cost, and there may be 50,000
         self._dearest: dict[str, Decimal] = {}  # US dollars for one image, by kind
-        self._overruns: dict[str, Decimal] = {}  # what was billed for a worst cost of 1, where that is more
+        self._overruns: dict[str, Decimal] = {}  # by kind: billed per dollar of worst cost, if above 1
 
     @property
     def in_flight(self) -> int:
-        """How many requests hold a reservation."""
+        """The number of requests that hold a reservation."""
         return len(self._in_flight)
 
     @property
     def reserved(self) -> Decimal | None:
-        """What requests in flight are expected to cost; None where that is unknown."""
+        """The expected cost of the requests in flight; None if unknown."""
         return _sum([(self.expected(cost), count) for cost, count in self._costs.items()])
 
     def worst(self, cost: RequestCost) -> Decimal | None:
-        """The most that a request may cost: its estimate, and more where this kind was billed more; None: unknown."""
+        """Return the most that a request may cost: its estimate, or more if this kind was billed more; or None."""
         return None if cost.worst is None else cost.worst * self._overruns.get(cost.kind, 1)
 
     def dearest(self, cost: RequestCost) -> Decimal | None:
-        """What the most expensive image of this kind has cost so far."""
+        """Return the cost of the most expensive image of this kind so far."""
         return self._dearest.get(cost.kind)
 
     def expected(self, cost: RequestCost) -> Decimal | None:
-        """What a request is expected to cost: its worst cost where that is certain, or no image has finished yet."""
+        """Return the expected cost of a request: its worst cost if that is certain, or if no image has finished yet."""
         worst, dearest = self.worst(cost), self.dearest(cost)
         if dearest is None or not cost.assumed:
             return worst
@@ -110,7 +106,7 @@ class Budget:
         return learned if worst is None else min(learned, worst)
 
     def reserve(self, cost: RequestCost) -> Reservation | None:
-        """Reserve the cost of a request that starts now; None where it does not fit. Raises ValueError."""
+        """Reserve the cost of a request that starts now; None if it does not fit. Raises ValueError."""
         if cost.worst is not None:
             _check_amount(cost.worst)
         if not self._fits(cost):
@@ -121,9 +117,9 @@ class Budget:
         return reservation
 
     def settle(self, reservation: Reservation, cost: Decimal | None, images: int = 0) -> None:
-        """Spend what a request has cost for `images` images (0: as many as requested); None: its worst cost.
+        """Replace a reservation by the `cost` of `images` images (0: as many as requested); None means the worst cost.
 
-        Raises ValueError for one that is not in flight, and for a cost that is no amount.
+        Raises ValueError if the request is not in flight, and for an invalid cost.
         """
         if cost is not None:
             _check_amount(cost)
@@ -133,20 +129,20 @@ class Budget:
             self.learn(reservation.cost, cost, images)
 
     def learn(self, of: RequestCost, cost: Decimal, images: int = 0) -> None:
-        """Remember what `images` images of this kind have cost, which is not spent again."""
+        """Remember the cost of `images` images of this kind, without spending it."""
         each = cost / (images or of.count)
         self._dearest[of.kind] = max(each, self._dearest.get(of.kind, _ZERO))
         if of.worst and cost > of.worst:
             self._overruns[of.kind] = max(cost / of.worst, self._overruns.get(of.kind, _ZERO))
 
     def repeat(self, reservation: Reservation) -> None:
-        """Spend the worst cost of an attempt that may have been billed; the request is in flight once more."""
+        """Spend the worst cost of an attempt that may have been billed; the request stays in flight."""
         self._spend(reservation.cost, None)
 
     def release(self, reservation: Reservation) -> None:
-        """Free the reservation of a request that was not executed. Raises ValueError where it is not in flight."""
+        """Free the reservation of a request that was not executed. Raises ValueError if it is not in flight."""
         if reservation not in self._in_flight:
-            raise ValueError("this request is not in flight: it is settled or released once")
+            raise ValueError("this request is not in flight: settle or release it once")
         self._in_flight.remove(reservation)
         self._costs[reservation.cost] -= 1
         if not self._costs[reservation.cost]:
@@ -170,12 +166,12 @@ class Budget:
         reserved, expected = self.reserved, self.expected(cost)
         if reserved is None:
             return False
-        if cost.assumed and self.dearest(cost) is None:  # nothing is known yet: this one finds out
+        if cost.assumed and self.dearest(cost) is None:  # nothing is known yet: this request is the first
             return self.spent + reserved < self.limit
         return expected is not None and self.spent + reserved + expected <= self.limit
 
     def assumption(self, cost: RequestCost) -> str:
-        """What is assumed of this request's cost, and how to make it certain; "" where it is."""
+        """Say what is assumed of this request's cost, and how to make it certain; "" if it is certain."""
         if not cost.assumed:
             return ""
         worst, dearest = self.worst(cost), self.dearest(cost)
@@ -185,8 +181,8 @@ class Budget:
             if dearest is None
             else f"${MARGIN * dearest:.4f} is reserved for each, {MARGIN} times the most expensive so far"
         )
-        advice = "give max_image_cost" if worst is None else "name size and quality, or give max_image_cost,"
-        return f"an image by {cost.assumed} may cost up to {most}, and {found}; {advice} to make it certain"
+        advice = "set max_image_cost" if worst is None else "set size and quality, or max_image_cost,"
+        return f"an image of {cost.assumed} may cost up to {most}; {found}; {advice} to make the cost certain"
 
     def __repr__(self) -> str:
         limit = "no limit" if self.limit is None else f"limit {self.limit}"
@@ -199,7 +195,7 @@ def _sum(amounts: list[tuple[Decimal | None, int]]) -> Decimal | None:
 
 
 def _check_amount(value: Decimal) -> Decimal:
-    """Reject what is no amount of money: NaN would make every comparison false."""
+    """Reject invalid amounts: NaN would make every comparison false."""
     if not value.is_finite() or value < 0:
         msg = f"an amount in US dollars is a finite number of 0 or more, not {value}"
         raise ValueError(msg)

@@ -1,7 +1,7 @@
-"""Where requests wait for the budget: each holds a reservation until its cost is known.
+"""The wait of requests for the budget: each holds a reservation until its cost is known.
 
-Invariants: a request waits as long as one in flight may turn out cheaper than it was reserved; why the budget keeps
-requests waiting is logged once.
+Invariants: a request waits as long as one in flight may cost less than its reservation; the reason of the wait is
+logged once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _log = logging.getLogger("openai_images")
 
 
 class BudgetGate:
-    """`reserve` before a request starts, then `settle` once."""
+    """The gate in front of a budget: `reserve` before a request starts, then `settle` once."""
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
@@ -25,7 +25,7 @@ class BudgetGate:
         self._has_explained = False
 
     async def reserve(self, cost: RequestCost) -> Reservation | None:
-        """The reservation of a request, once it fits; None where it does not and nothing is in flight."""
+        """Return the reservation of a request when it fits; None if it does not fit and nothing is in flight."""
         while (reservation := self.try_reserve(cost)) is None and self.budget.in_flight:
             self._explain(cost)
             self._freed.clear()
@@ -33,20 +33,20 @@ class BudgetGate:
         return reservation
 
     def try_reserve(self, cost: RequestCost) -> Reservation | None:
-        """The reservation of a request; None where it does not fit now."""
+        """Return the reservation of a request; None if it does not fit now."""
         if cost.assumed:
             self._assumed = cost
         return self.budget.reserve(cost)
 
     @property
     def assumption(self) -> str:
-        """What is assumed of the last cost that was not certain, and how to make it certain; "" if all were."""
+        """The assumption of the last uncertain cost, and how to make it certain; "" if all were certain."""
         return "" if self._assumed is None else self.budget.assumption(self._assumed)
 
     def settle(
         self, reservation: Reservation | None, cost: Decimal | None, images: int = 0, *, ran: bool
     ) -> None:
-        """Replace a reservation by the cost of `images` images, or free it where the request did not run."""
+        """Replace a reservation by the cost of `images` images, or free it if the request was not executed."""
         if reservation is None:
             return
         if ran:

@@ -1,9 +1,8 @@
-"""A client as a batch uses it, and the circuit breaker: while the server is unreachable one item probes it.
+"""A client as a batch uses it, and the circuit breaker: while the server is unreachable, one item probes it.
 
-Invariants: a request that was not executed opens the circuit, any response closes it. Probes wait from one second,
-doubling, to a minute. The batch ends after `max_outage` seconds without a response, or after half a minute where the
-server has never responded: its address is probably wrong then. No other module of this package reads private
-attributes of a client.
+Invariants: a request that was not executed opens the circuit, any response closes it; probes wait 1 second, doubling up
+to a minute; the batch ends after `max_outage` seconds without a response, or after 30 if the server has never responded
+(its address is probably wrong); no other module of `batch` reads private attributes of a client.
 """
 
 # ruff: noqa: SLF001
@@ -43,73 +42,73 @@ _MAX_FIRST_OUTAGE = 30.0
 
 @frozen
 class Caller:
-    """Sends requests and fetches images; knows the client's default model, its concurrency and its clock."""
+    """Sends requests and downloads images; has the client's default model, concurrency and clock."""
 
     client: ImagesClient
 
     async def generate(self, request: GenerateRequest, observer: CallObserver) -> ImageResult:
-        """One call, which waits for rate limits as long as they take."""
+        """Make one call, without a maximum wait for rate limits."""
         call = self.client._calls.new(request, observer=observer, wait_for_rate_limits=True)
         return await call.result_or_raise()
 
     def check(self, request: GenerateRequest) -> None:
-        """Check what a call checks before it is sent. Raises `RequestInvalidError`."""
+        """Validate a request as a call does. Raises `RequestInvalidError`."""
         self.client._calls.new(request)
 
     def check_economy(self, request: GenerateRequest) -> None:
-        """Check also what a batch of the provider takes. Raises `RequestInvalidError` and `ConfigurationError`."""
-        self.batch_service()  # raises where there is none
+        """Also check the rules of the provider's batches. Raises `RequestInvalidError` and `ConfigurationError`."""
+        self.batch_service()  # raises if there is none
         self.check(request)
         extra = request.extra_body or {}
         if request.partial_images or any(extra.get(name) for name in ("stream", "partial_images")):
-            raise RequestInvalidError("a batch of the provider does not stream: leave partial_images out")
+            raise RequestInvalidError("economy does not stream: leave partial_images out")
         if counts := split_counts(request, stream=False):
             raise RequestInvalidError(
-                f"n={request.n} takes {len(counts)} requests, and in economy an item is one: n is {counts[0]} at most"
+                f"n={request.n} needs {len(counts)} requests; in economy an item is one: set n to {counts[0]} at most"
             )
 
     def batch_service(self) -> BatchService:
-        """The provider's Batch API, by the client's key and connections. Raises `ConfigurationError`."""
-        # Imported when it is needed: other batches start without it.
+        """Return the provider's Batch API, with the client's key and connections. Raises `ConfigurationError`."""
+        # Imported here: other batches never load it.
         from openai_images.batch_api.service import BatchService  # noqa: PLC0415
 
         return BatchService(*self.client._calls.connection())
 
     async def json_body(self, request: GenerateRequest) -> bytes | CompositeBody:
-        """The body of a request. Raises `RequestInvalidError`."""
+        """Return the JSON body of a request. Raises `RequestInvalidError`."""
         return await self.client._calls.json_body(request)
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Texts that no error may repeat, besides the prompt."""
+        """The texts to redact in errors, in addition to the prompt."""
         return self.client._calls.connection()[0].secrets
 
     @property
     def max_image_bytes(self) -> int:
-        """The largest image that is decoded."""
+        """The most bytes of a decoded image."""
         return self.client._limits.max_picture_bytes
 
     @property
     def retries(self) -> int:
-        """How often what was not executed is sent again."""
+        """The most retries of a request that was not executed."""
         return self.client._calls.context.retry.max_retries
 
     async def fetch(self, result: ImageResult) -> ImageResult:
-        """The result with its remote images downloaded. Raises `DownloadError`."""
+        """Return the result with its remote images downloaded. Raises `DownloadError`."""
         return await self.client.download(result)
 
     @property
     def model(self) -> str | None:
-        """The model of requests that name none. Raises `ConfigurationError`."""
+        """The default model of requests. Raises `ConfigurationError`."""
         return self.client._calls.model
 
     @property
     def concurrency(self) -> int:
-        """How many requests the client's limits allow at once."""
+        """The client's limit of concurrent requests."""
         return self.client._limits.concurrency
 
     def run_observer(self) -> RunObserver | None:
-        """What observes a run of the batch, if the client has telemetry."""
+        """Return the telemetry of a run of the batch, or None."""
         return run_observer(self.client._calls.context, "batch")
 
     @property
@@ -123,18 +122,18 @@ class Caller:
         return self.client._context.timing
 
     def wait_reason(self) -> str | None:
-        """Why requests wait, if they do."""
+        """Return why requests wait, if they do."""
         return self.client._calls.context.limiter.wait_reason
 
 
 def run_cost(prices: Prices, request: GenerateRequest, result: ImageResult) -> Decimal | None:
-    """What this run paid for a result in US dollars; nothing if its images were paid for before, and fetched now."""
+    """Return what this run paid for a result in US dollars; 0 if its images were paid for earlier."""
     fetched_only = not result.attempts
     return Decimal(0) if fetched_only else cost_of(result, request.model, prices)
 
 
 class CircuitBreaker:
-    """`acquire` before each attempt, then `record_success` or `record_failure`."""
+    """The circuit breaker: `acquire` before each attempt, then `record_success` or `record_failure`."""
 
     def __init__(self, max_outage: float, timing: Timing) -> None:
         self._max_outage = max_outage
@@ -146,9 +145,9 @@ class CircuitBreaker:
         self._change = asyncio.Event()
 
     async def acquire(self, on_wait: Callable[[], None]) -> bool:
-        """Wait until the circuit is closed (False), or until this item is the one to probe (True).
+        """Wait until the circuit is closed (False), or until this item may probe (True).
 
-        A probe must be reported. `on_wait` is called before each wait, and may raise.
+        The result of a probe must be recorded. `on_wait` is called before each wait, and may raise.
         """
         while self._open_since is not None:
             on_wait()
@@ -165,21 +164,21 @@ class CircuitBreaker:
         return False
 
     def record_success(self) -> None:
-        """The server responded: the circuit is closed."""
+        """Close the circuit: the server responded."""
         self._has_responded = True
         self._open_since = None
         self._pause = _FIRST_PAUSE
         self.release_probe()
 
     def record_failure(self, *, is_probe: bool, has_response: bool) -> bool:
-        """The request was not executed; whether to keep waiting."""
+        """Open the circuit: the request was not executed. Return whether to continue waiting."""
         now = self._timing.monotonic()
         self._has_responded = self._has_responded or has_response
         max_outage = self._max_outage if self._has_responded else min(self._max_outage, _MAX_FIRST_OUTAGE)
         if self._open_since is None:
             self._open_since = now
             _log.warning(
-                "the server is unreachable; nothing is lost, retrying for %.0f s",
+                "the server is unreachable; nothing is lost; retrying for %.0f s",
                 max_outage,
             )
         if is_probe:
@@ -188,7 +187,7 @@ class CircuitBreaker:
         return now - self._open_since < max_outage
 
     def release_probe(self) -> None:
-        """Let the next item probe, or all pass."""
+        """Allow the next item to probe, or all items to pass."""
         self._is_probing = False
         change, self._change = self._change, asyncio.Event()
         change.set()

@@ -1,8 +1,8 @@
-"""The names that a row of a batch may have, how each value is read, and what is said of other names.
+"""The columns of a batch's rows: their names, how values are parsed, and the problems of unknown names.
 
-Invariants: pure; `COLUMNS` is the one table of parameters, and `parse_value` reads all of them; unknown names are
-reported once for a file, with the keyword that says what they are.
-Must not: repeat a value, which may be a prompt, or ignore a name that was not to be ignored.
+Invariants: pure; `COLUMNS` is the only table of parameters, and `parse_value` parses all of them; unknown names are
+reported once for a file, with the keyword that handles them.
+Must not: repeat a value, which may be a prompt; ignore an unknown name unless configured.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NOT_IN_BATCHES: Final = {
     "partial_images": "a batch does not stream, so there are no partial images; leave it out",
 }
 _CUTOFF: Final = 0.7
-"""How near a name must be to be meant: below it `title` would be `style`."""
+"""How similar a name must be for a suggestion: with less, `title` would suggest `style`."""
 
 _LIKELY_PROMPTS: Final = ("prompts", "text", "caption", "description", "subject", "title")
 _LIKELY_KEYS: Final = ("id", "name", "uuid", "custom_id", "filename", "file_name", "slug", "sku")
@@ -33,16 +33,16 @@ _HEADING: Final = re.compile(r"[\w#.()-]{1,24}(?: [\w#.()-]{1,24})?")
 
 
 class Problems(list[tuple[int, str]]):
-    """A line number, and what is wrong there; line 0 stands for the defaults."""
+    """Pairs of a line number and a problem; line 0 means the defaults."""
 
     def add(self, line: int, text: str) -> None:
-        """Report what is wrong on a line."""
+        """Add a problem of a line."""
         self.append((line, f"line {line}: {text}" if line else f"defaults: {text}"))
 
 
 @frozen
 class ColumnOptions:
-    """Which names hold the prompt and the key, and whether unknown names and comments are skipped."""
+    """The names of the prompt and key columns, and whether unknown names and comments are skipped."""
 
     prompt: str = "prompt"
     key: str = "key"
@@ -50,18 +50,18 @@ class ColumnOptions:
     comments: bool = False
 
     def targets(self, name: str) -> tuple[str, ...]:
-        """What a column is: "prompt", "key", both, or a parameter; nothing if it is unknown."""
+        """Return what a column sets: "prompt", "key", both, or a parameter; nothing if it is unknown."""
         special = (("prompt", self.prompt), ("key", self.key))
         found = tuple(target for target, source in special if name == source)
         return found or ((name,) if name in COLUMNS else ())
 
     def is_comment(self, text: str) -> bool:
-        """Whether a line or a row that begins so is a comment."""
+        """Return whether a line or row that starts with `text` is a comment."""
         return self.comments and text.lstrip().startswith("#")
 
 
 def _value_type(hint: Any) -> type:
-    """What a value must be: int, dict (any mapping) or str."""
+    """Return the type of a value: int, dict (any mapping) or str."""
     types = {get_origin(part) or part for part in get_args(hint)}
     return int if int in types else dict if Mapping in types else str
 
@@ -75,7 +75,7 @@ COLUMNS: Final[Mapping[str, type | None]] = {
     **dict.fromkeys(IMAGE_NAMES),
     "input_fidelity": str,
 }
-"""The parameters, and the type of their values; None for images to edit."""
+"""The parameters and the types of their values; None for input images."""
 
 KNOWN_NAMES: Final = frozenset({"prompt", "key", *COLUMNS})
 
@@ -88,7 +88,7 @@ _TYPE_NAMES: Final[Mapping[type | None, str]] = {
 
 
 def parse_value(name: str, value: Any, *, from_text: bool) -> Any:
-    """The value of a parameter as its type; in a CSV cell (`from_text`) all are text. Raises ValueError."""
+    """Convert a value to its parameter's type; CSV cells (`from_text`) are text. Raises ValueError."""
     cls = COLUMNS[name]
     try:
         if cls is None:
@@ -118,7 +118,7 @@ def _convert(cls: type, value: Any) -> Any:
 def coerce_values(
     values: Mapping[str, Any], line: int, problems: Problems, *, from_text: bool
 ) -> dict[str, Any]:
-    """The parameters that are set, each as its type; others are reported. `key` is left out."""
+    """Return the parameters that are set, converted, without `key`; report invalid ones."""
     coerced: dict[str, Any] = {}
     for name, value in values.items():
         if name == "prompt":
@@ -132,13 +132,13 @@ def coerce_values(
 
 
 def near_name(name: str, names: Iterable[str]) -> str | None:
-    """The known name that was probably meant."""
+    """Return the known name that was probably meant."""
     matches = difflib.get_close_matches(name.strip().lower(), list(names), 1, _CUTOFF)
     return matches[0] if matches and matches[0] != name else None
 
 
 def parameter_problem(name: str) -> str | None:
-    """What is wrong with the name of a parameter, or None."""
+    """Return the problem of a parameter's name, or None."""
     if name in COLUMNS:
         return None
     if name in _NOT_IN_BATCHES:
@@ -149,17 +149,17 @@ def parameter_problem(name: str) -> str | None:
 
 @define
 class UnknownNames:
-    """Names of a file that are no parameters, each with its first line; `report` them when all rows are read."""
+    """The unknown names of a file, each with its first line; `report` them when all rows are read."""
 
     options: ColumnOptions
     _lines: dict[str, list[int]] = field(factory=dict[str, list[int]], init=False)
 
     def add(self, name: str, line: int) -> None:
-        """Note a name on a line."""
+        """Add a name of a line."""
         self._lines.setdefault(name, [line, 0])[1] += 1
 
     def report(self, problems: Problems, *, has_key: bool, in_json: bool = False) -> None:
-        """Report what is not ignored: a likely misspelling by itself, all others together."""
+        """Report the names that are not ignored: likely misspellings one by one, all others together."""
         foreign: list[str] = []
         for name, (line, count) in self._lines.items():
             near = near_name(name, ("prompt", "key", *COLUMNS))
@@ -173,12 +173,12 @@ class UnknownNames:
             else:
                 problems.add(line, f"unknown parameter {name[:40]!r}; did you mean {near!r}?{more}")
         if foreign:
-            advice = "; what the server knows goes into extra_body" if in_json else ""
+            advice = "; other parameters of the server go into extra_body" if in_json else ""
             text = _foreign_names(foreign, "parameter" if in_json else "column", has_key=has_key)
             problems.add(self._lines[foreign[0]][0], text + advice)
 
     def misspelt(self) -> dict[str, str]:
-        """The names that are ignored and look misspelt, with what was probably meant."""
+        """Return ignored names that are probably misspelt, with the names that were probably meant."""
         if not self.options.ignore_unknown:
             return {}
         near = {name: near_name(name, COLUMNS) for name in self._lines}
@@ -186,7 +186,7 @@ class UnknownNames:
 
 
 def _foreign_names(names: Sequence[str], noun: str, *, has_key: bool) -> str:
-    """The one problem of all names that mean nothing here, with the keywords that say what to do."""
+    """Return one problem for all unknown names, with the keywords that handle them."""
     one = len(names) == 1
     shown = ", ".join(repr(name[:40]) for name in names[:_MAX_SHOWN_NAMES])
     more = f" and {len(names) - _MAX_SHOWN_NAMES:,} more" if len(names) > _MAX_SHOWN_NAMES else ""
@@ -199,9 +199,9 @@ def _foreign_names(names: Sequence[str], noun: str, *, has_key: bool) -> str:
 
 
 def missing_prompt_problem(names: Sequence[str], options: ColumnOptions) -> tuple[str, str | None]:
-    """What to say of a header without the column of the prompts, and the column that probably has them.
+    """Return the problem of a header without a prompt column, and the column that probably has the prompts.
 
-    Without such a column the header may be a prompt itself, and is not shown.
+    If there is none, the header may be a prompt itself, and is not shown.
     """
     is_header = len(names) > 1 and all(_HEADING.fullmatch(name) for name in names if name)
     others = [name for name in names if name and name.lower() not in (*COLUMNS, options.key)]
@@ -209,15 +209,15 @@ def missing_prompt_problem(names: Sequence[str], options: ColumnOptions) -> tupl
         near = near_name(options.prompt, names) if is_header else None
         hint = f"; did you mean {near!r}?" if near else _list_names(names) if is_header else ""
         return f"there is no column {options.prompt[:40]!r}{hint}", near
-    problem = "it must name the columns, and one of them must be prompt"
+    problem = "the header has no column prompt"
     if not is_header or not others:
         return problem, None
     likely = near_name("prompt", others) or _likely(others, _LIKELY_PROMPTS)
-    return f"{problem}: prompt_column={likely!r} takes the prompts from that one", likely
+    return f"{problem}: prompt_column={likely!r} uses that column", likely
 
 
 def missing_key_problem(names: Sequence[str], options: ColumnOptions) -> str:
-    """What to say of a header without the column of the keys."""
+    """Return the problem of a header without the key column."""
     near = near_name(options.key, names)
     hint = f"; did you mean {near!r}?" if near else _list_names(names)
     return f"there is no column {options.key[:40]!r}{hint}"

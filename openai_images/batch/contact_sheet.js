@@ -1,4 +1,4 @@
-// Draws cards and the large image, and does what people ask for. No text from a card is ever read as HTML.
+// Draws cards and the large image, and handles input. No text of a card is parsed as HTML.
 
 const query = byId("query"), large = byId("large");
 
@@ -112,7 +112,7 @@ function picture(row, place, small) {
   if (width && height && small) {
     image.width = width;
     image.height = height;
-    // As large as its cell allows, before it has come.
+    // As large as its cell allows, before it is loaded.
     image.style.width = `min(100cqw, 100cqh * ${width / height})`;
     image.style.height = "auto";
     image.style.aspectRatio = `${width} / ${height}`;
@@ -130,7 +130,7 @@ function missing(event) {
   else image.replaceWith(make("span", "gone", "The file cannot be shown."));
 }
 
-// A prompt into the clipboard
+// Copying a prompt to the clipboard
 
 function copyButton(row, text) {
   const button = make("button", "copy", text);
@@ -149,7 +149,7 @@ async function copy(row, button) {
     try {
       await navigator.clipboard.writeText(row[PROMPT]);
     } catch {
-      if (!copyByHand(row[PROMPT])) told = "The browser forbids it";
+      if (!copyByHand(row[PROMPT])) told = "The browser does not allow it";
     }
   }
   byId("copied").textContent = told;
@@ -162,7 +162,7 @@ async function copy(row, button) {
   }, 1600);
 }
 
-// For pages that are not from a secure origin, which have no clipboard.
+// Pages that are not from a secure origin have no clipboard.
 function copyByHand(text) {
   const field = make("textarea", "unseen"), focused = document.activeElement;
   field.value = text;
@@ -174,7 +174,7 @@ function copyByHand(text) {
   return worked;
 }
 
-// Large
+// The large image
 
 let position = 0, place = 0;
 
@@ -240,7 +240,7 @@ function focus(at) {
   link.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
-// What people do
+// Input
 
 let waiting = 0;
 addEventListener("scroll", () => { waiting ||= requestAnimationFrame(() => { waiting = 0; draw(); }); }, { passive: true });

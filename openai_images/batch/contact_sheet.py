@@ -1,9 +1,9 @@
 """The contact sheet of a batch, `index.html`: one HTML file that can show ten thousand images.
 
-Invariants: nothing is loaded from a network, which the page's own policy forbids; texts of entries are JSON that
-cannot end its script element, and are never parsed as HTML; the file appears complete or not at all; without scripts
-it is a plain list.
-Must not: present placeholder images as a model's; whoever writes the page passes the `note`.
+Invariants: the page's own policy forbids loading anything from a network; texts of entries are JSON that cannot end its
+script element, and are never parsed as HTML; the file is written completely or not at all; without scripts the page is
+a plain list.
+Must not: present placeholder images as a model's (the caller passes a `note`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from openai_images.batch.sheet_cards import (
 _MAX_PROMPT: Final = 32_000
 _MAX_PROMPT_OF_MANY: Final = 4_000
 _MAX_PROMPTS: Final = 8_000_000
-"""Characters: with more of them in all, each prompt is cut to what a page of ten thousand can hold."""
+"""Characters of all prompts; with more, each prompt is truncated, so that a page can hold ten thousand."""
 
 _MAX_REASON: Final = 1_000
 _MAX_IN_LIST: Final = 200
@@ -55,7 +55,7 @@ def write_page(
     summary: BatchSummary,
     options: BatchOptions,
 ) -> None:
-    """Write `index.html`; a page that cannot be written is logged."""
+    """Write `index.html`; log a page that cannot be written."""
     entries = sheet_entries(items, status, prompts=options.record_prompts)
     header = SheetHeader(
         title=root.name or "Batch",
@@ -78,9 +78,9 @@ def write_sheet(
     *,
     thumbnail: Thumbnail | None = None,
 ) -> Path:
-    """Write `index.html` into `folder`, replacing an older one, and return its path. Raises OSError.
+    """Write or replace `index.html` in `folder`, and return its path. Raises OSError.
 
-    `thumbnail` makes the thumbnails that are missing; existing ones are used anyway. Blocks.
+    `thumbnail` makes missing thumbnails; existing ones are always used. Blocks.
     """
     entries = list(entries)
     if thumbnail is not None:
@@ -123,7 +123,7 @@ def _resource(name: str) -> str:
 
 
 def _policy(script: str) -> str:
-    """What the page may load: its own script, and images from its folder."""
+    """Return the policy: the page may load its own script, and images from its folder."""
     digest = base64.b64encode(hashlib.sha256(f"\n{script}\n".encode()).digest()).decode()
     return (
         "default-src 'none'; img-src 'self' file:; style-src 'unsafe-inline'; "
@@ -143,7 +143,7 @@ def _lead(entries: Sequence[SheetEntry], header: SheetHeader) -> str:
         facts.append(f"{_plural(header.unpriced, 'result')} of unknown cost")
     if header.elapsed is not None:
         facts.append(_duration(header.elapsed))
-    for name in ("model", "quality", "image_format"):  # what is the same everywhere
+    for name in ("model", "quality", "image_format"):  # values that all entries share
         values = {getattr(entry, name) for entry in entries} - {""}
         facts += [escape(_valid_unicode(value)) for value in values if len(values) == 1]
     return ", ".join(facts)
@@ -161,7 +161,7 @@ def _states(entries: Sequence[SheetEntry]) -> Iterator[str]:
 
 
 class _Rows:
-    """Entries as the script reads them; `axes` are the parameters in which items of one prompt differ."""
+    """The rows that the script reads; `axes` are the parameters in which items of one prompt differ."""
 
     def __init__(self, folder: Path, entries: Sequence[SheetEntry]) -> None:
         self.axes = _axes(entries)
@@ -171,7 +171,7 @@ class _Rows:
         self._groups: set[int] = set()
 
     def encode(self, entry: SheetEntry) -> str:
-        """A row, without the empty fields at its end; of a group only the first has the prompt."""
+        """Return a row without empty fields at its end; only the first row of a group has the prompt."""
         thumbs = sum(1 << index for index, file in enumerate(entry.files) if self._thumbnails.has(file))
         values = [_valid_unicode(str(entry.parameters.get(axis, ""))) for axis in self.axes]
         row = [
@@ -200,7 +200,7 @@ class _Rows:
         return _json(row)
 
     def _prompt(self, prompt: str) -> str | list[str | int]:
-        """A prompt, or its beginning and how many characters it lacks."""
+        """Return a prompt, or its beginning and the number of missing characters."""
         text = _valid_unicode(prompt)
         missing = len(text) - self._longest
         return [text[: self._longest], missing] if missing > 0 else text
@@ -222,13 +222,13 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def _json(value: object) -> str:
-    """JSON for a script element: `<` could end it, U+2028 and U+2029 break lines in old scripts."""
+    """Encode JSON for a script element: `<` could end it, U+2028 and U+2029 break lines in old browsers."""
     text = _encode(value)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def _list_item(entry: SheetEntry) -> str:
-    """An entry for readers without scripts."""
+    """Return the list item of an entry, for browsers without scripts."""
     links = " ".join(
         f'<a href="{quote(_valid_unicode(file))}">{escape(_valid_unicode(file))}</a>' for file in entry.files
     )
@@ -253,7 +253,7 @@ def _truncate(text: str, length: int) -> str:
 
 
 def _valid_unicode(text: str) -> str:
-    """The text without lone surrogates, which no file can hold."""
+    """Replace lone surrogates, which cannot be encoded."""
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -264,12 +264,12 @@ def _plural(number: int, noun: str) -> str:
 
 
 def _usd(amount: Decimal) -> str:
-    """Dollars and cents; hundredths of a cent below a dollar."""
+    """Format dollars with two decimals, below a dollar with four."""
     return f"${amount.quantize(Decimal('0.01' if amount >= 1 else '0.0001'), ROUND_HALF_UP):,}"
 
 
 def _duration(seconds: float) -> str:
-    """Seconds below two minutes, then minutes, then hours and minutes."""
+    """Format a duration in seconds, in minutes from two minutes, or in hours and minutes."""
     minutes = round(seconds / 60)
     if seconds < 120:
         return f"{seconds:.1f} s"

@@ -1,8 +1,8 @@
-"""`read_batch_costs`: what the requests of a batch's folder took, by model, from its journal.
+"""`read_batch_costs`: costs and tokens of a batch's folder, by model, from its journal.
 
-Invariants: reads only, so a batch may be running; money counts as in the ledger: a request that may have been billed
-and whose cost nobody knows is `unpriced`, never 0; a model or a count that the journal does not have is None.
-Must not: guess what a folder without a journal cost.
+Invariants: reads only, so a batch may be running; costs are those of the ledger: a request that may have been billed
+for an unknown cost is `unpriced`, never 0; a model or count that is not in the journal is None.
+Must not: guess the cost of a folder without a journal.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _MAX_TOKENS: Final = 2**63
 
 @frozen(kw_only=True)
 class ModelCosts:
-    """What one model took: `model` is None where the journal does not name it.
+    """Costs and tokens of one model; `model` is None if the journal does not name it.
 
-    `images` are those that came; `input_tokens` and `output_tokens` are sums of the responses that have them, None if
-    none has. `cost` US dollars are known, None if no cost is; `unpriced` requests are not in it: they cost
-    `unpriced_estimate` at most, None if that is not known either.
+    `images` is the number of images received; `input_tokens` and `output_tokens` are sums over the responses that have
+    them, or None. `cost` is the sum of known costs in US dollars, or None. It does not include `unpriced` requests,
+    which cost `unpriced_estimate` at most (None: unknown).
     """
 
     model: str | None
@@ -48,38 +48,37 @@ class ModelCosts:
 
 @frozen(kw_only=True)
 class BatchCosts:
-    """What the requests of all runs of one folder took, by model; `notes` tell which rows could not be read."""
+    """Costs and tokens of all runs of a folder, by model; `notes` name the rows that could not be read."""
 
     folder: Path
     """The batch's folder."""
     models: tuple[ModelCosts, ...]
-    """What each model took."""
+    """Costs and tokens of each model."""
     notes: tuple[str, ...] = ()
 
 
 def read_batch_costs(folder: str | os.PathLike[str]) -> BatchCosts:
-    """Sum the journal in a batch's folder; what is in flight counts as unpriced. Blocks.
+    """Add up the journal in a batch's folder; requests in flight count as unpriced. Blocks.
 
-    Raises `BatchFolderError`, which says what the folder is, if it is not a batch's, and OSError if it cannot be read.
-
-    `folder` is the one given as `out`, or as `--out`.
+    `folder` is the `out` of a `Batch`, or the `--out` of the command line. Raises `BatchFolderError` if it is not a
+    batch folder, and OSError if it cannot be read.
     """
     root = Path(folder)
     if not (root / _JOURNAL).is_file():
         raise BatchFolderError(f"{str(root)!r} is not the folder of a batch: {_describe(root)}")
     contents = parse_journal((root / _JOURNAL).read_bytes(), _EXTRA_FIELDS)
     if not contents.rows:
-        raise BatchFolderError(f"{str(root / _JOURNAL)!r} has no row that a batch wrote")
+        raise BatchFolderError(f"{str(root / _JOURNAL)!r} has no row of a batch")
     if max((row.get("format", 0) for row in contents.rows if row["state"] == "begun"), default=0) > FORMAT:
         raise BatchFolderError(
-            f"the journal in {str(root)!r} was written by a newer version of this package; use that one"
+            f"the journal in {str(root)!r} is from a newer version of this package; use that version"
         )
     ledger = _CostLedger.from_journal(contents, {})
     return BatchCosts(folder=root, models=ledger.costs(), notes=tuple(contents.notes))
 
 
 def _describe(root: Path) -> str:
-    """Say what is there in place of a batch."""
+    """Say what the folder is, if not a batch folder."""
     if not root.exists():
         return "it does not exist"
     if not root.is_dir():
@@ -88,16 +87,16 @@ def _describe(root: Path) -> str:
     batches = [str(path) for path in paths if (path / _JOURNAL).is_file()]
     if batches:
         more = " …" if len(batches) > _MAX_NAMED else ""
-        return f"batches are in folders of it; name those: {' '.join(batches[:_MAX_NAMED])}{more}"
+        return f"its subfolders are batches; name those: {' '.join(batches[:_MAX_NAMED])}{more}"
     images = sum(path.suffix.lower() in _IMAGES for path in paths)
     if images:
-        return f"it holds {images:,} images and no {_JOURNAL}, and only batches record what their images cost"
+        return f"it holds {images:,} images and no {_JOURNAL}; only batches record the cost of their images"
     return f"it has no {_JOURNAL}" if paths else "it is empty"
 
 
 @define
 class _ModelSums:
-    """What was counted for one model."""
+    """The sums of one model."""
 
     spending: Spending = field(factory=Spending)
     input_tokens: int | None = None
@@ -105,7 +104,7 @@ class _ModelSums:
     images: int = 0
 
     def add_tokens(self, row: JournalRow) -> None:
-        """Add the counts of a response: those of the image model, and of the author of an SVG."""
+        """Add the tokens of a response: of the image model, and of the model that wrote an SVG."""
         for usage in (row.get("usage"), row.get("svg_usage")):
             if is_object(usage):
                 self.input_tokens = _add(self.input_tokens, usage, "input_tokens")
@@ -119,14 +118,14 @@ def _add(total: int | None, usage: Mapping[str, Any], name: str) -> int | None:
 
 @define
 class _CostLedger(Ledger):
-    """A ledger that also sums by model: that of an item's last request, by key in `_models`."""
+    """A ledger that also adds up by model; `_models` has the model of each item's last request."""
 
     _models: dict[str, str | None] = field(factory=dict[str, "str | None"], init=False)
     _sums: dict[str | None, _ModelSums] = field(factory=dict["str | None", _ModelSums], init=False)
     _sharing: set[str] = field(factory=set[str], init=False)
 
     def add(self, row: JournalRow) -> None:
-        """Count a row, for the model of its item's last request."""
+        """Count a row for the model of its item's last request."""
         key = row.get("key")
         if isinstance(key, str):
             if row["state"] == "sent":
@@ -142,7 +141,7 @@ class _CostLedger(Ledger):
         self._sum(key).spending.charge(cost, estimate)
 
     def close_open(self) -> None:
-        """Count also what is at the provider."""
+        """Count requests at the provider, too."""
         super().close_open()
         for key, request in self._open.items():
             self._charge(key, None, request.estimate)
@@ -151,9 +150,9 @@ class _CostLedger(Ledger):
         return self._sums.setdefault(self._models.get(key), _ModelSums())
 
     def costs(self) -> tuple[ModelCosts, ...]:
-        """The sums by model, in the order in which they were first used."""
+        """Return the sums by model, in the order of their first use."""
         for key, record in self.records.items():
-            if key not in self._sharing:  # its files are another item's
+            if key not in self._sharing:  # its files belong to another item
                 self._sum(key).images += len(record.files)
         counted = [(m, s) for m, s in self._sums.items() if s != _ModelSums()]
         return tuple(

@@ -1,7 +1,7 @@
-"""The folder `downloads` of a batch: images of output files that are being decoded, before they have a name and a row.
+"""The folder `downloads` of a batch: images of output files while they are decoded, before they have a row.
 
-Invariants: its files can be downloaded again, so it is emptied when a run begins and when it ends. A complete image is
-synced and renamed, never copied. Blocks, except `Downloads.new_sink`.
+Invariants: its files can be downloaded again, so it is emptied at the start and the end of a run; a complete image is
+synced and renamed, never copied. Everything except `Downloads.new_sink` blocks.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from openai_images.models.image import Image
 
 _FOLDER = "downloads"
 _FLUSH = 1024 * 1024
-"""Bytes of an image that are gathered before a thread writes them: each step costs as much CPU time as half of them."""
+"""Bytes to buffer before a thread writes them: the switch to the thread costs the CPU time of half of them."""
 
 
 class Downloads:
-    """The sinks of the line that is being read, and their files."""
+    """The sinks of the line being read, and their files."""
 
     def __init__(self, root: Path) -> None:
         self._folder = root / _FOLDER
@@ -27,12 +27,12 @@ class Downloads:
         self._count = 0
 
     def clear(self) -> None:
-        """Remove the folder with all that is in it. Raises OSError."""
+        """Remove the folder and its contents. Raises OSError."""
         if self._folder.is_dir():
             shutil.rmtree(self._folder)
 
     def new_sink(self) -> FileSink:
-        """Make the sink of one more image."""
+        """Make the sink of the next image."""
         self._count += 1
         sink = FileSink(self._folder / f"{self._count}.part", _FLUSH)
         self._sinks[sink.part] = sink
@@ -40,17 +40,17 @@ class Downloads:
 
     @property
     def due(self) -> list[FileSink]:
-        """Sinks to be flushed now."""
+        """The sinks that need a flush."""
         return [sink for sink in self._sinks.values() if sink.needs_flush]
 
     def take(self) -> dict[Path, FileSink]:
-        """Return the sinks of the line that was read; the next line begins with none."""
+        """Return the sinks of the line that was read, and forget them."""
         sinks, self._sinks = self._sinks, {}
         return sinks
 
 
 def complete(image: Image, sinks: dict[Path, FileSink]) -> Image:
-    """Write the rest of an image, and close its file; one whose disk failed is in memory then."""
+    """Write the rest of an image and close its file; after a write error the image is in memory."""
     sink = None if image.path is None else sinks.pop(image.path, None)
     if sink is None:
         return image
@@ -79,7 +79,7 @@ def sync_download(disk: Disk, path: Path) -> tuple[FileStat, str]:
 
 
 def publish_download(disk: Disk, path: Path, target: Path, digest: str) -> Path:
-    """Give an image its name, which it may have already, if the run that renamed it wrote no row. Raises OSError."""
+    """Rename an image to `target`, where an earlier run may already have stored it without a row. Raises OSError."""
     if target.is_file() and disk.digest(target) == digest:
         disk.remove(path)
         return target

@@ -1,9 +1,9 @@
-"""Collects a batch of the provider that has ended: its files are decoded while they arrive, line by line.
+"""Collects an ended batch of the provider: decodes its files while they arrive, line by line.
 
-Invariants: constant memory: images go into files while they arrive, and a few lines at a time are waiting for the disk.
-A broken download goes on after the last whole line. A request without a line is not executed only where the provider's
-count proves it, and its files were read to their end and name no other request. The row `ended` is written when each
-item has its own. What could be read again later gets no row: an answer that is still missing, an image over the limit.
+Invariants: constant memory: images are written to files while they arrive, and only a few lines wait for the disk; a
+broken download resumes after the last complete line; a request without a line counts as not executed only if the
+provider's count proves it, all files were read, and every line belongs to a known request; the row `ended` is written
+after the rows of all items; a line that may be readable later (missing, or an image over the limit) gets no row.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from openai_images.wire.response import chunk_end
 _log = logging.getLogger("openai_images")
 
 _LINES_AT_ONCE = 8
-"""Lines that wait for the disk: it syncs several in little more time than one."""
+"""Lines that wait for the disk concurrently: it syncs several in little more time than one."""
 
 _YIELD_INTERVAL = 0.005
 """Seconds of decoding after which other tasks run."""
@@ -50,24 +50,24 @@ EndItem = Callable[[str, ImageResult | ImagesError], Awaitable[None]]
 
 @define
 class _Batch:
-    """A batch that is being collected: `keys` by custom id of the items without an end."""
+    """A batch that is being collected; `keys`, by custom id, are those of items without an outcome."""
 
     submitted: SubmittedBatch
     keys: dict[str, str]
     succeeded: set[str] = field(factory=set[str])
     strange: int = 0
-    """Lines that cannot be read, or name no request of this folder."""
+    """Lines that are unreadable, or belong to no request of this folder."""
     is_unread: bool = False
     """Whether a file could not be read."""
     start: int = 0
-    """Where the download of the current file began, in bytes."""
+    """The offset in bytes at which the download of the current file started."""
     position: int = 0
-    """Where the last line ends that was taken from the current file."""
+    """The offset of the end of the last line taken from the current file."""
     too_large: ResponseTooLargeError | None = None
 
 
 class Collector:
-    """`collect` batches that have ended, one after the other; `is_stopping` ends it between two lines."""
+    """Collects ended batches one after the other; `is_stopping` is checked between lines."""
 
     def __init__(
         self,
@@ -88,16 +88,16 @@ class Collector:
         self._known: tuple[int, frozenset[str]] = (0, frozenset())
 
     async def collect(self, submitted: SubmittedBatch, ended: ProviderBatch, is_last: bool) -> bool:
-        """Record an answer for each item of the batch; False if answers are missing that may come yet.
+        """Record the outcome of each item of the batch; return False if lines are missing that may still be written.
 
-        With `is_last` those are recorded as unknown. Raises `ImagesError` where its files cannot be read.
+        With `is_last`, items without a line are recorded as unknown. Raises `ImagesError` if its files cannot be read.
         """
         batch = _Batch(submitted, {custom_id_of(key): key for key in submitted.keys})
         await self._read_files(ended, batch)
         if self._is_stopping():
             return True
         if batch.too_large is not None:
-            msg = f"{batch.too_large}; it stays at the provider for 30 days, or retry_unknown gives it up"
+            msg = f"{batch.too_large}; it stays at the provider for 30 days; retry_unknown gives it up"
             raise ResponseTooLargeError(msg)
         missing = list(submitted.keys)
         is_not_run = not (batch.is_unread or batch.strange) and ended.proves_not_run(len(batch.succeeded))
@@ -105,8 +105,8 @@ class Collector:
             return False
         if batch.strange:
             _log.warning(
-                "%d lines in the files of batch %s cannot be read or name no request of this folder; the files stay "
-                "at the provider for 30 days",
+                "%d lines in the files of batch %s are unreadable or belong to no request of this folder; the files "
+                "stay at the provider for 30 days",
                 *(batch.strange, ended.id),
             )
         if ended.codes:
@@ -121,14 +121,14 @@ class Collector:
         return True
 
     def _shown_reasons(self, ended: ProviderBatch, keys: Sequence[str]) -> str:
-        """Return the provider's words about a batch, without the prompts of its items. Blocks."""
+        """Return the provider's messages about a batch, with the prompts of its items redacted. Blocks."""
         if not ended.reasons:
             return ""
         redaction = Redaction(tuple({secret for key in keys for secret in self._items.secrets(key)}))
         return f": {'; '.join(map(redaction.text, ended.reasons))}"
 
     async def _read_files(self, ended: ProviderBatch, batch: _Batch) -> None:
-        """Read both files. Raises `ImagesError` when the lines before it are recorded."""
+        """Read both files. Raises `ImagesError` after the lines before the error are recorded."""
         failure: ImagesError | None = None
         async with asyncio.TaskGroup() as group:
             try:
@@ -140,7 +140,7 @@ class Collector:
             raise failure
 
     async def _read_file(self, file_id: str, batch: _Batch, group: asyncio.TaskGroup) -> None:
-        """Read a file to its end, after broken connections from the last whole line on. Raises `ImagesError`."""
+        """Read a file to its end; after a lost connection, resume at the last complete line. Raises `ImagesError`."""
         caller, failures = self._run.caller, 0
         batch.position = 0
         while not self._is_stopping():
@@ -154,7 +154,7 @@ class Collector:
             try:
                 download = await self._service.open_file(file_id, before)
             except NotFoundError as error:
-                _log.warning("a file of the provider cannot be found, nor its images: %s", error)
+                _log.warning("a file of the provider was not found, so its images are missing: %s", error)
                 batch.is_unread = True
                 return
             batch.start = before if download.is_continued else 0
@@ -174,7 +174,7 @@ class Collector:
     async def _read(
         self, download: Download, reader: OutputReader, batch: _Batch, group: asyncio.TaskGroup
     ) -> bool:
-        """Read to the end; False if the run is stopped before that. Raises `APIConnectionError`."""
+        """Read to the end; return False if the run is stopped before. Raises `APIConnectionError`."""
         monotonic, loop = self._run.caller.timing.monotonic, asyncio.get_running_loop()
         yielded_at = monotonic()
         while not self._is_stopping() and (chunk := await download.read()):
@@ -196,9 +196,9 @@ class Collector:
         return True
 
     async def _take(self, line: OutputLine, end: int, batch: _Batch, group: asyncio.TaskGroup) -> None:
-        """Begin to record the line that ends at byte `end`, when few others wait for the disk."""
+        """Start to record the line that ends at byte `end`, when not too many lines wait for the disk."""
         sinks, name = self._downloads.take(), line.custom_id
-        if end <= batch.position:  # it was taken before the connection broke
+        if end <= batch.position:  # it was taken before the connection was lost
             discard(sinks)
             return
         batch.position = end
@@ -218,7 +218,7 @@ class Collector:
         group.create_task(self._record(key, answer, sinks))
 
     async def _known_names(self) -> frozenset[str]:
-        """The custom ids of all requests of the folder, in case that a line is of none in this batch."""
+        """Return the custom ids of all requests of the folder, for lines of other batches."""
         keys = list(self._run.ledger.records)
         if len(keys) != self._known[0]:
             names = await asyncio.to_thread(lambda: frozenset(map(custom_id_of, keys)))
@@ -240,7 +240,7 @@ class Collector:
 def _complete_images(
     answer: ImageResult | ImagesError, sinks: dict[Path, FileSink]
 ) -> ImageResult | ImagesError:
-    """Close the files of an answer's images, and remove the others. Blocks."""
+    """Close the image files of an outcome, and remove the other files. Blocks."""
     if isinstance(answer, ImageResult):
         answer = with_images(answer, [complete(image, sinks) for image in answer.images])
     else:
@@ -252,12 +252,13 @@ def _complete_images(
 
 
 def _unanswered(status: str, reasons: str, *, is_not_run: bool) -> ImagesError:
-    """Return the error of a request that has no line in the files of its batch."""
+    """Return the error of a request without a line in its batch's files."""
     if is_not_run:
         return not_run(
-            f"the provider did not run it, as its batch ended as {status!r}{reasons}", f"batch_{status}"
+            f"the provider did not execute it: its batch ended with the status {status!r}{reasons}",
+            f"batch_{status}",
         )
     return StatusOutcomeUnknownError(
-        f"its batch ended as {status!r}, and the provider's files do not have it; it may have been billed",
+        f"its batch ended with the status {status!r}, without a line for it; it may have been billed",
         status_code=0,
     )

@@ -1,7 +1,7 @@
-"""The items of a run in economy: started when they go into a batch at the provider, ended with the answer they get.
+"""The items of a run in economy: started when they are added to a batch at the provider, ended with their outcome.
 
-Invariants: an item's outcome is made when its row is on the disk; one that left the input while it was at the provider
-is collected nevertheless, as it is paid for.
+Invariants: an item's outcome is made after its row is on disk; an item at the provider that is no longer in the input
+is still collected, because it is paid for.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from openai_images.models.results import ImageResult
 
 @frozen
 class EconomySettings:
-    """What a run in economy is made of: `to_send` are keys of `items`; `work_of` says what is to be done for one."""
+    """The parts of a run in economy: `to_send` are keys of `items`; `work_of` returns the work of an item."""
 
     run: RunState
     options: BatchOptions
@@ -35,7 +35,7 @@ class EconomySettings:
 
 
 class EconomyItems:
-    """`work` of an item, and `end` it once."""
+    """The items of a run: `work` returns an item's work, `end` ends it once."""
 
     def __init__(self, settings: EconomySettings) -> None:
         self._settings = settings
@@ -44,13 +44,13 @@ class EconomyItems:
         self._work: dict[str, WorkItem] = {}
 
     def work(self, key: str) -> WorkItem:
-        """What is to be done for an item."""
+        """Return the work of an item."""
         if key not in self._work:
             self._work[key] = self._settings.work_of(self._settings.items.get(key) or self._removed(key))
         return self._work[key]
 
     def is_to_send(self, key: str) -> bool:
-        """Whether this run sends an item that was not run: it planned to, or its options say so for such items."""
+        """Return whether this run sends an item that was not executed: by its plan, or by its options."""
         if key not in self._settings.items or self._settings.options.cancel:
             return False
         state = self._run.ledger.get(key).state
@@ -58,20 +58,20 @@ class EconomyItems:
 
     @property
     def gives_up(self) -> bool:
-        """Whether what cannot be found or read at the provider is given up, and its items count as unknown."""
+        """Whether to give up what cannot be found or read at the provider, so that its items count as unknown."""
         return self._settings.options.retry_unknown
 
     def secrets(self, key: str) -> tuple[str, ...]:
-        """Texts that no error of an item may repeat."""
+        """Return the texts to redact in an item's errors."""
         item = self._settings.items.get(key)
         return (*(() if item is None else (item.request.prompt,)), *self._run.caller.secrets)
 
     def replace(self, key: str, work: WorkItem) -> None:
-        """Keep this for the item, as it has a reservation now."""
+        """Replace the item's work, which has a reservation now."""
         self._work[key] = work
 
     async def end(self, key: str, answer: ImageResult | ImagesError) -> Outcome:
-        """Record what came of an item, and return its outcome."""
+        """Record and return the outcome of an item."""
         work = self.work(key)
         del self._work[key]
         item = self._settings.items.get(key) or work.item
@@ -85,7 +85,7 @@ class EconomyItems:
         return Succeeded(item.index, key, item.request, result)
 
     def _removed(self, key: str) -> ResolvedItem:
-        """An item that is no longer in the input: of its request only the digest is known."""
+        """Return an item that is no longer in the input; only the digest of its request is known."""
         record = self._run.ledger.get(key)
         request = GenerateRequest("", n=record.image_count - len(record.files) or 1)
         return ResolvedItem(len(self._settings.items), key, request, record.request)

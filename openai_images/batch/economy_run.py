@@ -1,8 +1,8 @@
-"""A run in economy: items go into batches at the provider, which are waited for and collected.
+"""A run in economy: sends items in batches to the provider, waits for the batches, and collects them.
 
-Invariants: a batch that was created is waited for until it has ended, by this run or another: stopping, an error and a
-crash leave it as it is. The error of one batch is raised when the others are collected.
-Must not: decide what an answer means (`submitted_item.py`), or what is sent (`plan.py`).
+Invariants: a batch that was created is collected after its end, by this run or a later one; stopping, an error or a
+crash does not change it; the error of one batch is raised after the others are collected.
+Must not: decide what a response means (`submitted_item.py`), or what is sent (`plan.py`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from openai_images.models.results import ImageResult
 _log = logging.getLogger("openai_images")
 
 _ENDED_ALREADY = (400, 404, 409)
-"""Statuses that answer the cancellation of a batch that has ended, or is being cancelled."""
+"""Statuses of cancelling a batch that has ended, or is already being cancelled."""
 
 
 class _StoppedError(Exception):
@@ -44,7 +44,7 @@ class _StoppedError(Exception):
 
 
 class EconomyRun(Runner):
-    """Fetches what is behind URLs as any run does; then sends items in batches, waits for them, and collects them."""
+    """Downloads remote images as any run does; then sends items in batches, waits for them, and collects them."""
 
     def __init__(
         self,
@@ -61,20 +61,18 @@ class EconomyRun(Runner):
         self._items = EconomyItems(settings)
         self._downloads = Downloads(settings.run.root)
         self._tickets: dict[str, int] = {}
-        self._have_room: set[str] = set()  # tags of batches since whose creation another one has ended
-        self._sends = (
-            True  # not where it is unknown what requests of earlier runs cost, and there is a budget
-        )
+        self._have_room: set[str] = set()  # tags of batches after whose creation another batch has ended
+        self._sends = True  # False if there is a budget, and the cost of earlier runs is unknown
         self._reason: str | None = None
         self._error: ImagesError | None = None
         self._stopping = asyncio.Event()
 
     def progress(self) -> Progress:
-        """Return the current progress, and what is waited for."""
+        """Return the current progress, with the reason of the wait."""
         return evolve(super().progress(), wait_reason=self._reason)
 
     def stop(self) -> None:
-        """Send nothing new and wait for nothing: batches go on at the provider, and another run collects them."""
+        """Send nothing new and stop waiting: batches continue at the provider, and another run collects them."""
         self._stopping.set()
         super().stop()
 
@@ -95,7 +93,7 @@ class EconomyRun(Runner):
             self._state.halt(self._error)
 
     async def _run_batches(self, service: BatchService) -> None:
-        """Take up the batches of earlier runs, send what is to be sent, and collect all. Raises `ImagesError`."""
+        """Resume the batches of earlier runs, send the planned items, and collect all batches. Raises `ImagesError`."""
         submitter = Submitter(self._state, service, self._items, self)
         is_stopping = self._stopping.is_set
         watcher = Watcher(self._state, service, self._settings.options, self.wait_for, is_stopping)
@@ -109,10 +107,13 @@ class EconomyRun(Runner):
             try:
                 if not await submitter.resolve(batch):
                     await submitter.release(batch)
-            except ImagesError as error:  # another run looks for it; the others are collected
+            except ImagesError as error:  # left to another run; the others are collected
                 self._error = self._error or error
         if options.budget is not None and (count := self._state.ledger.submitted_unpriceable):
-            _log.warning("%d requests at the provider have no estimate: another run keeps the budget", count)
+            _log.warning(
+                "%d requests at the provider have no estimate: this run only collects, and sends nothing more",
+                count,
+            )
             submitter.lacks_budget, self._sends = bool(submitter.queue), False
         if options.cancel:
             submitter.queue.clear()
@@ -125,7 +126,7 @@ class EconomyRun(Runner):
             self._state.stop_reason.set("budget")
 
     async def _collect_all(self, submitter: Submitter, collector: Collector, watcher: Watcher) -> None:
-        """Send what is in the queue, and collect batches until there are none. Raises `ImagesError` and OSError."""
+        """Send the queue, and collect batches until there are none. Raises `ImagesError` and OSError."""
         batches, is_queue_full = self._state.ledger.batches, False
         while not self._stopping.is_set():
             if self._error is None and not is_queue_full:
@@ -138,15 +139,15 @@ class EconomyRun(Runner):
             has_room = batch.tag in self._have_room
             if ended.is_queue_full and (has_room or len(batches) > 1):
                 codes = "; ".join(ended.codes)
-                _log.warning("the provider takes no more for now: %s", codes)
+                _log.warning("the provider accepts no more requests now: %s", codes)
                 await submitter.release(batch, status=ended.status)
-                is_queue_full = not has_room  # it is sent again when another one has ended
+                is_queue_full = not has_room  # sent again after another batch has ended
             elif await watcher.collect(batch, ended, collector.collect):
                 self._have_room.update(batches)
                 is_queue_full = False
 
     async def _submit(self, submitter: Submitter) -> None:
-        """Send what the budget allows. After an error nothing more is sent, and it is raised at the end."""
+        """Send what the budget allows; after an error, which is raised at the end, nothing more is sent."""
         if not self._sends:
             return
         try:
@@ -157,7 +158,7 @@ class EconomyRun(Runner):
             self._error = error
 
     async def _cancel(self, service: BatchService) -> None:
-        """Cancel all batches that exist. Raises `ImagesError` when each was tried, if one could not be cancelled."""
+        """Cancel all existing batches. Raises the first `ImagesError` after trying each of them."""
         failure: ImagesError | None = None
         for batch in [batch for batch in self._state.ledger.batches.values() if batch.id]:
             try:
@@ -171,7 +172,7 @@ class EconomyRun(Runner):
             raise failure
 
     async def wait_for(self, seconds: float, reason: str) -> None:
-        """Sleep, and say why. Raises `_StoppedError`."""
+        """Sleep, showing the reason. Raises `_StoppedError`."""
         self._reason = reason
         self.changed()
         waits = [
@@ -187,19 +188,19 @@ class EconomyRun(Runner):
             raise _StoppedError
 
     def on_start(self, key: str) -> None:
-        """An item is sent next, or is at the provider."""
+        """Count an item that is sent next, or is at the provider."""
         self._tickets[key] = ticket = self.scheduler.start()
         self.scheduler.send(ticket)
 
     async def on_end(self, key: str, error: ImagesError | None) -> None:
-        """An item has ended with an error, or without one: it was not sent."""
+        """End an item with an error, or without one if it was not sent."""
         if error is not None:
             await self._end_item(key, error)
         elif key in self._tickets:
             self._drop(self._tickets.pop(key))
 
     async def _end_item(self, key: str, answer: ImageResult | ImagesError) -> None:
-        """Record the answer of an item, and make its outcome."""
+        """Record and emit the outcome of an item."""
         outcome = await self._items.end(key, answer)
         cost = None
         if isinstance(outcome, Succeeded):
@@ -210,5 +211,5 @@ class EconomyRun(Runner):
 
 
 def economy_runner(*settings: Any) -> Callable[..., Runner]:
-    """Return what makes a run with these `EconomySettings`."""
+    """Return the constructor of a run with these `EconomySettings`."""
     return partial(EconomyRun, settings=EconomySettings(*settings))

@@ -1,10 +1,9 @@
-"""Puts items into batches at the provider: an input file, its upload, the rows, and then the batch.
+"""Creates batches at the provider: the input file, its upload, the rows, then the batch.
 
-Invariants: a file has the requests of one endpoint and one model. Rows are on disk before a batch is created. One of
-which it is not known whether it was created is looked for by its tag and its file; it is created again only when the
-list of a project that has the file lacks the batch, twice, two minutes apart by this machine's monotonic clock. An item
-that was not run is sent again only if this run was asked to. One that does not fit into the budget waits for the costs
-of the others.
+Invariants: a file has requests of one endpoint and one model; rows are on disk before a batch is created; if it is
+unknown whether a batch was created, it is searched by its tag and file, and created again only if the project has the
+file and its list lacks the batch twice, two minutes apart by the monotonic clock; an item that was not executed is sent
+again only if this run is configured to; an item that does not fit into the budget waits for the costs of the others.
 """
 
 from __future__ import annotations
@@ -45,41 +44,40 @@ from openai_images.wire.requests import CompositeBody
 _log = logging.getLogger("openai_images")
 
 MAX_ITEMS = 1_000
-"""Items of one batch, fewer than the provider takes: their outcomes come earlier, and its output has about 2 GB."""
+"""Items per batch, fewer than the provider allows: outcomes arrive earlier, and the output is at most about 2 GB."""
 
 SETTLE = 120.0
-"""Seconds after which a batch that the provider's list does not have was not created: servers and gateways end requests
-that take so long."""
+"""Seconds after which a batch that is not in the provider's list was not created: servers abort longer requests."""
 
 _REFUSALS = (BadRequestError, NotFoundError, PermissionDeniedError)
-"""Of a creation; they may be about the model alone."""
+"""Errors of creating a batch that may concern only the model."""
 
 Group = tuple[str, str | None]
 
 
 @define
 class _Draft:
-    """An input file, and the items in it."""
+    """An input file and its items."""
 
     file: InputFile
     work: list[WorkItem] = field(factory=list[WorkItem])
 
 
 class ItemObserver(Protocol):
-    """Told of the items that are sent; waits for a run."""
+    """Is notified of items that are sent, and sleeps for a run."""
 
     def on_start(self, key: str) -> None:
-        """An item is sent next."""
+        """Called before an item is sent."""
 
     async def on_end(self, key: str, error: ImagesError | None) -> None:
-        """An item has ended with an error, or without one: it was not sent."""
+        """Called after an item ended with an error, or without one if it was not sent."""
 
     async def wait_for(self, seconds: float, reason: str) -> None:
-        """Sleep for a reason that is shown."""
+        """Sleep, showing the reason."""
 
 
 class Submitter:
-    """`submit` what the budget allows; `resolve` a batch of which it is not known whether it exists."""
+    """Sends items: `submit` what the budget allows, `resolve` a batch that may or may not exist."""
 
     def __init__(
         self, run: RunState, service: BatchService, items: EconomyItems, observer: ItemObserver
@@ -95,7 +93,7 @@ class Submitter:
 
     @property
     def refusal(self) -> ImagesError | None:
-        """Why the provider took no batch of a model; its items are left for another run."""
+        """The error with which the provider rejected a model's batch, whose items are left for another run."""
         return next(iter(self._refused.values()), None)
 
     async def submit(self, *, is_budgeted: bool, is_stopping: Callable[[], bool]) -> None:
@@ -122,9 +120,9 @@ class Submitter:
                 self._drop(draft)
 
     async def resolve(self, batch: SubmittedBatch, *, is_own: bool = False) -> bool:
-        """Find a batch whose id is not known; False if it was not created, which is certain then.
+        """Find a batch whose id is not known; return False if it was certainly not created.
 
-        One that another key or project made is given up with `retry_unknown`, unless this run created it (`is_own`).
+        A batch of another key or project is given up with `retry_unknown`, unless this run created it (`is_own`).
         Raises `ImagesError`.
         """
         if await self._find(batch):
@@ -133,13 +131,13 @@ class Submitter:
             if is_own or not self._items.gives_up:
                 file = f"have its input file {batch.input_file_id}" if batch.input_file_id else "list it"
                 msg = (
-                    f"it is not known whether a batch was created, as this key does not {file}: use the key and "
-                    "project that it was made with; retry_unknown gives it up, and counts its items as unknown"
+                    f"it is not known whether a batch was created, because this key does not {file}: use the key "
+                    "and project of its creation; retry_unknown gives it up, and counts its items as unknown"
                 )
                 raise NotFoundError(msg, status_code=404)
             await self._give_up(batch)
             return True
-        reason = f"it is not known whether a batch was created; the provider is asked again in {SETTLE:.0f} s"
+        reason = f"it is not known whether a batch was created; reading the provider's list again in {SETTLE:.0f} s"
         await self._observer.wait_for(SETTLE, reason)
         return await self._find(batch)
 
@@ -159,18 +157,18 @@ class Submitter:
         _log.warning("the provider has batch %s twice; %s is cancelled", batch.id, extra.id)
         try:
             await self._service.cancel(extra.id)
-        except ImagesError as error:  # it may just have ended
+        except ImagesError as error:  # it may have just ended
             _log.warning("batch %s was not cancelled: %s", extra.id, error)
 
     async def _give_up(self, batch: SubmittedBatch) -> None:
-        """Count the items of a batch that may exist elsewhere as unknown. Raises OSError."""
+        """Record the items of a batch that may exist in another project as unknown. Raises OSError."""
         for key in list(batch.keys):
             msg = "it is not known whether its batch was created; it may have been billed"
             await self._observer.on_end(key, StatusOutcomeUnknownError(msg))
         await self._rows.ended(batch.tag, "gone")
 
     async def release(self, batch: SubmittedBatch, status: str = "not created") -> None:
-        """Record that no request of the batch was run; those to send are in the queue again. Raises OSError."""
+        """Record that no request of the batch was executed, and queue those to send again. Raises OSError."""
         keys = list(batch.keys)
         await self._record_not_run(batch, {"message": f"its batch at the provider was {status}"}, status)
         self.queue.extendleft(key for key in reversed(keys) if self._items.is_to_send(key))
@@ -186,7 +184,7 @@ class Submitter:
         await self._observer.on_end(key, None)
 
     async def _add(self, work: WorkItem, drafts: dict[Group, _Draft]) -> None:
-        """Add an item to the file of its group; one that is full is sent first. Raises as `submit`."""
+        """Add an item to the file of its group; a full file is sent first. Raises as `submit` does."""
         request = work.item.request
         group = (request.path, request.model)
         custom_id = custom_id_of(work.item.key)
@@ -203,14 +201,14 @@ class Submitter:
                 draft = drafts[group] = await asyncio.to_thread(
                     self._new_draft, request.path, custom_id, body
                 )
-        except RequestInvalidError as error:  # an image that cannot be read, or a request that is too large
+        except RequestInvalidError as error:  # an unreadable image, or a request that is too large
             self._observer.on_start(work.item.key)
             await self._observer.on_end(work.item.key, error)
             return
         draft.work.append(work)
 
     def _new_draft(self, path: str, custom_id: str, body: bytes | CompositeBody) -> _Draft:
-        """Return a file with one line. Blocks; raises OSError and `RequestInvalidError`."""
+        """Return a file with one line. Blocks. Raises OSError and `RequestInvalidError`."""
         draft = _Draft(InputFile(path, self._run.root, max_lines=MAX_ITEMS))
         try:
             draft.file.add(custom_id, body)
@@ -220,7 +218,7 @@ class Submitter:
         return draft
 
     async def _send(self, group: Group, draft: _Draft) -> None:
-        """Create the batch of a file. Raises `ImagesError` and OSError."""
+        """Upload a file and create its batch. Raises `ImagesError` and OSError."""
         try:
             input_file_id = await self._service.upload(draft.file)
         except BaseException:
@@ -235,14 +233,14 @@ class Submitter:
         await self._create(batch, group)
 
     async def _create(self, batch: SubmittedBatch, group: Group) -> None:
-        """Create a batch whose rows are written; again only if it certainly does not exist. Raises `ImagesError`."""
+        """Create a batch after its rows; try again only if it certainly does not exist. Raises `ImagesError`."""
         failure: ImagesError | None = None
         for _ in range(1 + self._run.caller.retries):
             try:
                 created = await self._service.create(batch.input_file_id, endpoint_of(group[0]), batch.tag)
             except OutcomeUnknownError as error:
                 _log.warning(
-                    "it is not known whether a batch was created, so the provider's list is read: %s", error
+                    "it is not known whether a batch was created; reading the provider's list: %s", error
                 )
                 failure = error
                 if await self.resolve(batch, is_own=True):
@@ -256,16 +254,16 @@ class Submitter:
         if isinstance(failure, OutcomeUnknownError):
             msg = f"the provider's list shows that a batch was not created, so nothing is billed for it ({failure})"
             failure = annotate(APIConnectionError(msg), {"safe_to_resend": True})
-        if failure is None:  # there is one after the loop
+        if failure is None:  # impossible after the loop
             return
         await self._record_not_run(batch, error_fields(failure), "not created")
         if not isinstance(failure, _REFUSALS):
             raise failure
-        _log.warning("the provider takes no batch of model %s: %s", group[1], failure)
+        _log.warning("the provider accepts no batch of model %s: %s", group[1], failure)
         self._refused[group] = failure
 
     def _drop(self, draft: _Draft) -> None:
-        """Forget a file that is not sent: its items stay where they stood."""
+        """Discard a file that is not sent; the state of its items does not change."""
         draft.file.close()
         for work in draft.work:
             self._free(work)

@@ -1,9 +1,9 @@
-"""Looks at the batches of a run in economy until one has ended, and says which is to be collected next.
+"""Polls the batches of a run in economy until one has ended, and returns it to be collected.
 
-Invariants: looks become rarer with a batch's age. One that cannot be looked at or collected is left to another run, and
-its error is kept: the others go on. A short outage ends nothing. Files that lack answers are read again for an hour.
-Each wait says for what and until when, and has an end.
-Must not: give up a batch that was created a moment ago: a provider may not know it yet.
+Invariants: status requests become rarer with a batch's age; a batch that cannot be polled or collected is left to
+another run, its error is kept, and the others continue; a short outage is tolerated; files with missing lines are read
+again for an hour; each wait is bounded and shows its reason and end.
+Must not: give up a batch that was just created (the provider may not list it yet).
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ from openai_images.errors import (
 _log = logging.getLogger("openai_images")
 
 _GRACE = 6 * 3600.0
-"""Seconds after the provider's window for which a batch is still waited for: finalizing and cancelling take time."""
+"""Seconds to wait for a batch after the provider's window: finalizing and cancelling take time."""
 
 _NEW = 600.0
-"""Seconds after its creation within which a batch that the provider does not know may only be new."""
+"""Seconds after its creation within which the provider may not know a batch yet."""
 
 _LATE = 3600.0
-"""Seconds for which the files of a batch that has ended are read again, while they lack answers."""
+"""Seconds for which the files of an ended batch with missing lines are read again."""
 
 _FIRST_REREAD = 15.0
-"""Seconds before they are read again for the first time; each wait is twice as long, as files have gigabytes."""
+"""Seconds before the first repeated read; later waits double, as files may have gigabytes."""
 
 _TRANSIENT = (APIConnectionError, InternalServerError, RateLimitError)
 
 _T = TypeVar("_T")
 
 Collect = Callable[[SubmittedBatch, ProviderBatch, bool], Awaitable[bool]]
-"""Collects a batch; False if answers are missing, which the provider may still write. With True they are given up."""
+"""Collects a batch; returns False if lines are missing that may still be written. Its last argument gives them up."""
 
 
 @define
 class _Watched:
-    """What a run knows of a batch; times are those of its monotonic clock. `down_since` is by what is tried again."""
+    """The state of a watched batch; times are monotonic. `down_since` has the start of an outage for each operation."""
 
     first_look: float
     due: float = 0.0
@@ -63,7 +63,7 @@ class _Watched:
 
 
 class Watcher:
-    """`next_ended` returns a batch that has ended, to `collect`; `error` is that of the first one left out."""
+    """Watches batches: `next_ended` returns one to `collect`; `error` is the error of the first one left out."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Watcher:
         wait_for: Callable[[float, str], Awaitable[None]],
         is_stopping: Callable[[], bool],
     ) -> None:
-        """`wait_for` so many seconds, for a reason that is shown; it raises where the run is stopped."""
+        """`wait_for(seconds, reason)` sleeps, showing the reason, and raises if the run is stopped."""
         self._run = run
         self._service = service
         self._options = options
@@ -86,19 +86,19 @@ class Watcher:
 
     @property
     def batches(self) -> list[SubmittedBatch]:
-        """The batches that exist and are not left out; whether another one does is found out by another run."""
+        """The batches that certainly exist and are not left out."""
         batches = [batch for batch in self._run.ledger.batches.values() if batch.id]
         return [batch for batch in batches if not self._of(batch).is_left_out]
 
     async def next_ended(self) -> tuple[SubmittedBatch, ProviderBatch] | None:
-        """Look at the batches in turn until one has ended; None if there are none, or the run is stopped.
+        """Poll the batches in turn until one has ended; None if there are none, or the run is stopped.
 
-        Raises as `wait_for`.
+        Raises as `wait_for` does.
         """
         while batches := self.batches:
             for batch in batches:
                 if self._of(batch).due <= self._timing.monotonic():
-                    ended = await self._tried(batch, "looked at", self._look(batch))
+                    ended = await self._tried(batch, "polled", self._look(batch))
                     if ended is not None:
                         return batch, ended
                     if self._is_stopping():
@@ -109,7 +109,7 @@ class Watcher:
         return None
 
     async def collect(self, batch: SubmittedBatch, ended: ProviderBatch, collect: Collect) -> bool:
-        """Collect a batch; False if that is to be tried again, or it is left out. Raises OSError."""
+        """Collect a batch; return False if it must be tried again, or is left out. Raises OSError."""
         watched, now, count = self._of(batch), self._timing.monotonic(), len(batch.keys)
         is_last = not ended.is_ended or (watched.late_since is not None and now >= watched.late_since + _LATE)
         is_collected = await self._tried(batch, "collected", collect(batch, ended, is_last))
@@ -122,7 +122,7 @@ class Watcher:
         return is_collected is True
 
     async def _tried(self, batch: SubmittedBatch, done: str, attempt: Awaitable[_T]) -> _T | None:
-        """Return what an attempt returns; None if it is to be made again, or the batch is left out."""
+        """Return the result of an attempt; None if it must be tried again, or the batch is left out."""
         watched = self._of(batch)
         try:
             result = await attempt
@@ -133,7 +133,7 @@ class Watcher:
                 self._leave_out(batch, error)
             else:
                 watched.due = now + poll_delay(now - since)
-                _log.warning("batch %s could not be %s, which is tried again: %s", batch.id, done, error)
+                _log.warning("batch %s could not be %s, retrying: %s", batch.id, done, error)
         except ImagesError as error:
             self._leave_out(batch, error)
         else:
@@ -147,7 +147,7 @@ class Watcher:
         self.error = self.error or error
 
     async def _look(self, batch: SubmittedBatch) -> ProviderBatch | None:
-        """Look at a batch; return it if it has ended. Raises `ImagesError`."""
+        """Get the state of a batch; return it if it has ended. Raises `ImagesError`."""
         watched, age = self._of(batch), self._timing.wall() - batch.since
         try:
             seen = await self._service.retrieve(batch.id)
@@ -162,7 +162,7 @@ class Watcher:
         if seen.is_ended:
             return seen
         if age > WINDOW + _GRACE:
-            msg = f"batch {seen.id} should have ended hours ago, and is still {seen.status[:40]!r}; ask the provider"
+            msg = f"batch {seen.id} should have ended hours ago, but is still {seen.status[:40]!r}; ask the provider"
             raise ImagesError(f"{msg}, or run this again later")
         watched.due = self._timing.monotonic() + poll_delay(age)
         return None
@@ -173,13 +173,15 @@ class Watcher:
         return self._watched[batch.tag]
 
     def _describe(self) -> str:
-        """Say what is waited for, and until when."""
+        """Return the reason and the end of the wait."""
         batches = self.batches
         late = [since for batch in batches if (since := self._of(batch).late_since) is not None]
         if batches and len(late) == len(batches):
             rest = max(late) + _LATE - self._timing.monotonic()
             until = _shown(self._timing.wall() + rest)
-            return f"the provider's files lack answers, and are read again until {until} at the latest"
+            return (
+                f"lines are missing in the provider's files, which are read again until {until} at the latest"
+            )
         seen = [seen for batch in batches if (seen := self._of(batch).seen) is not None]
         done = sum((batch.completed or 0) + (batch.failed or 0) for batch in seen)
         total = sum(len(batch.keys) for batch in batches)
@@ -196,7 +198,7 @@ def _shown(unix_time: float) -> str:
 
 def _not_known(error: NotFoundError) -> NotFoundError:
     msg = (
-        f"{error}. The batch is not known to this key: use the key and project that it was created with; "
-        "retry_unknown gives up one of an earlier run, and counts its items as unknown"
+        f"{error}. This key does not know the batch: use the key and project of its creation; "
+        "retry_unknown gives up a batch of an earlier run, and counts its items as unknown"
     )
     return NotFoundError(msg, status_code=error.status_code, code=error.code)

@@ -1,7 +1,7 @@
-"""The disk operations of a batch: those whose order decides what a crash can destroy.
+"""The disk operations of a batch, whose order decides what a crash can destroy.
 
-Invariants: each method is one operation, blocks, and raises OSError; all but `lock` are called in threads. Tests
-replace this layer to observe the order, to let operations fail, or to cut the power between any two of them.
+Invariants: each method is one operation, blocks, and raises OSError; all except `lock` are called in threads. Tests
+replace this layer to check the order, to make operations fail, or to simulate a power failure between any two.
 Must not: decide what is written, when or where.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from openai_images._util.atomic_file import create_part, part_path, publish
+from openai_images._util.atomic_file import create_part, named_error, part_path, publish
 
 if sys.platform == "win32":
     import msvcrt
@@ -27,12 +27,12 @@ else:
 _UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _LOCKED = frozenset({errno.EACCES, errno.EAGAIN, errno.EDEADLK})
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
-"""Files that are changed must not be links: in a folder of unknown origin these may lead anywhere."""
+"""Files that are written must not be links, which may point anywhere in a folder of unknown origin."""
 
 _HOLDER = re.compile(rb"[0-9]{0,20}\s{0,2}")
 _MAX_HOLDER = 64
 _LOCK_OFFSET = 1 << 30
-"""The byte that Windows locks: far after the text, which other processes read."""
+"""The byte that Windows locks: far after the text, which other processes must be able to read."""
 
 
 @frozen
@@ -47,14 +47,14 @@ class Disk:
     """The real file system."""
 
     def make_folder(self, folder: Path) -> None:
-        """Create the folder and its parents, durably; idempotent."""
+        """Create the folder and its parents durably. Idempotent."""
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         for path in missing:
             self.sync_folder(path.parent)
 
     def list_files(self, folder: Path) -> dict[str, FileStat]:
-        """The files of a folder; none where it does not exist."""
+        """Return the files of a folder; none if it does not exist."""
         files: dict[str, FileStat] = {}
         try:
             with os.scandir(folder) as listing:
@@ -72,7 +72,7 @@ class Disk:
         return os.open(path, flags, 0o666)
 
     def try_lock(self, descriptor: int) -> bool:
-        """Lock an open file until it is closed; False where it is locked already."""
+        """Lock an open file until it is closed; return False if it is locked already."""
         try:
             _lock_file(descriptor)
         except OSError as error:
@@ -86,13 +86,16 @@ class Disk:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
 
     def check_writable(self, folder: Path) -> None:
-        """Create and remove a file in the folder, before anything is paid for."""
+        """Create and remove a file in the folder, to check it before anything is paid for."""
         part = part_path(folder, "trial")
-        create_part(part).close()
+        try:
+            create_part(part).close()
+        except OSError as error:
+            raise named_error(error, part, folder) from error.__cause__
         part.unlink()
 
     def write(self, descriptor: int, data: bytes) -> None:
-        """Write all of it; a nearly full disk takes a part first, and then fails."""
+        """Write all data: a nearly full disk may write a part first, and then fail."""
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(descriptor, rest) :]
@@ -100,7 +103,7 @@ class Disk:
     def sync(self, descriptor: int) -> None:
         """Flush a file to the disk itself."""
         if sys.platform == "darwin":
-            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # fsync leaves it in the cache of the drive
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # fsync leaves data in the drive's cache
         else:
             os.fsync(descriptor)
 
@@ -109,7 +112,7 @@ class Disk:
         os.ftruncate(descriptor, size)
 
     def stat(self, descriptor: int) -> FileStat:
-        """Size and modification time of an open file."""
+        """Return size and modification time of an open file."""
         stat = os.fstat(descriptor)
         return FileStat(stat.st_size, stat.st_mtime_ns)
 
@@ -118,28 +121,28 @@ class Disk:
         os.close(descriptor)
 
     def publish(self, part: Path, target: Path) -> Path:
-        """Rename a complete file to `target`, or to the next free name; nothing is overwritten. Returns its path."""
+        """Rename a complete file to `target`, or the next free name, without overwriting; return its path."""
         return publish(part, target, overwrite=False)
 
     def sync_folder(self, folder: Path) -> None:
         """Flush the names in a folder to the disk itself."""
-        if sys.platform == "win32":  # impossible there; NTFS journals names
+        if sys.platform == "win32":  # impossible on Windows; NTFS journals names
             return
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         except OSError as error:
-            if error.errno not in _UNSUPPORTED:  # some network file systems sync no folders
+            if error.errno not in _UNSUPPORTED:  # some network file systems cannot sync folders
                 raise
         finally:
             os.close(descriptor)
 
     def remove(self, path: Path) -> None:
-        """Remove a file; idempotent."""
+        """Remove a file. Idempotent."""
         path.unlink(missing_ok=True)
 
     def read(self, path: Path, start: int = 0, size: int = -1) -> bytes:
-        """At most `size` bytes of a file, from `start`; none where it does not exist."""
+        """Return at most `size` bytes of a file from `start`; none if it does not exist."""
         try:
             with path.open("rb") as file:
                 file.seek(start)
@@ -148,12 +151,12 @@ class Disk:
             return b""
 
     def digest(self, path: Path) -> str:
-        """The SHA-256 of a file, in hex."""
+        """Return the SHA-256 of a file in hex."""
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def lock(self, path: Path) -> FolderLock | None:
-        """The lock of a folder, None where another process holds it."""
+        """Lock a folder; None if another process holds the lock."""
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _NOFOLLOW, 0o666)
         try:
             if self.try_lock(descriptor):
@@ -166,7 +169,7 @@ class Disk:
 
 
 class FolderLock:
-    """Held until it is released, or until the process ends in any way; the file names the process that holds it."""
+    """A lock that is held until it is released or the process ends; the file contains the process id."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor: int | None = descriptor
@@ -178,7 +181,7 @@ class FolderLock:
                 os.write(descriptor, f"{os.getpid()}\n".encode())
 
     def release(self) -> None:
-        """Unlock the folder; idempotent."""
+        """Unlock the folder. Idempotent."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             if self._is_ours:
@@ -188,7 +191,7 @@ class FolderLock:
 
 
 def _lock_file(descriptor: int) -> None:
-    """Lock an open file against all other processes, and all other openings in this one."""
+    """Lock an open file against all other processes, and other descriptors of this process."""
     if sys.platform == "win32":
         os.lseek(descriptor, _LOCK_OFFSET, os.SEEK_SET)
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)

@@ -1,7 +1,7 @@
-"""A batch's folder: whether it is one, who uses it, and its journal, opened and repaired.
+"""A batch's folder: checks and locks it, and opens and repairs its journal.
 
-Invariants: a folder that holds anything but a batch is rejected and not touched; one process at a time uses a folder;
-the torn last line of a journal is moved to `journal.torn`. Blocks, and is called in a thread.
+Invariants: a folder with other contents than a batch is rejected and not changed; one process at a time uses a folder;
+the torn last line of a journal is moved to `journal.torn`. Blocks; called in a thread.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from openai_images.errors import BatchFolderError
 
 _MAX_HOLDER = 64
 _FIRST_BYTES = b'{"state":"begun"'
-_SYSTEM_FILES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # made by file managers
+_SYSTEM_FILES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # created by file managers
 
 
 class Paths:
     """The files of a batch's folder.
 
-    `torn` has torn last lines of journals; `lock` is locked, stays, and names the process that holds it.
+    `torn` has torn last lines of the journal; `lock` is the lock file, which stays and contains the process id.
     """
 
     def __init__(self, root: Path) -> None:
@@ -39,7 +39,7 @@ class Paths:
 
 @define
 class OpenJournal:
-    """A journal that was read, and to which rows can be added."""
+    """A journal that was read and can be appended to."""
 
     disk: Disk
     descriptor: int
@@ -55,7 +55,7 @@ class OpenJournal:
             self.size += len(lines)
 
     def drop_rows(self) -> None:
-        """Free the rows once they are summed: there may be many."""
+        """Free the rows after the ledger is made: there may be many."""
         self.contents = evolve(self.contents, rows=())
 
     def close(self) -> None:
@@ -65,7 +65,7 @@ class OpenJournal:
 
 @define
 class BatchFolder:
-    """`claim` it, then `open_journal`, and `release` it in the end."""
+    """The folder of a batch: `claim` it, `open_journal`, and `release` it at the end."""
 
     disk: Disk
     paths: Paths
@@ -81,8 +81,8 @@ class BatchFolder:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
                 raise
             msg = (
-                f"the file system of {self._display_path} cannot lock files, so nothing would keep a second process "
-                "from paying for everything again; use a folder on another one"
+                f"the file system of {self._display_path} cannot lock files, so a second process could pay for "
+                "everything again; use a folder on another file system"
             )
             raise BatchFolderError(msg) from error
         if lock is None:
@@ -93,7 +93,7 @@ class BatchFolder:
         self.disk.check_writable(self.paths.images)
 
     def release(self) -> None:
-        """Unlock the folder; idempotent."""
+        """Unlock the folder. Idempotent."""
         if self._lock is not None:
             self._lock.release()
 
@@ -101,7 +101,7 @@ class BatchFolder:
         """Lock, read and repair the journal. Raises `BatchFolderError` and OSError."""
         descriptor = self.disk.open(self.paths.journal)
         try:
-            if not self.disk.try_lock(descriptor):  # batch.lock of a running batch may have been removed
+            if not self.disk.try_lock(descriptor):  # someone may have removed batch.lock of a running batch
                 raise self._in_use_error()  # noqa: TRY301
             data = self.disk.read(self.paths.journal)
             contents = parse_journal(data)
@@ -122,11 +122,11 @@ class BatchFolder:
         holder = self.disk.read(self.paths.lock, 0, _MAX_HOLDER).decode(errors="replace").strip()
         own_pid = str(os.getpid()) if self._lock is not None else ""  # this run wrote it
         user = f"process {holder}" if holder.isdecimal() and holder != own_pid else "another process"
-        msg = f"{user} is working on the batch in {self._display_path}; wait until it has ended, or use another folder"
+        msg = f"{user} is using the batch folder {self._display_path}; wait until it has ended, or use another folder"
         return BatchFolderError(msg)
 
     def _reject_links(self) -> None:
-        """What is written must be in the folder itself."""
+        """Reject links: files must be in the folder itself."""
         paths = self.paths
         files = dict.fromkeys((paths.lock, paths.journal, paths.torn), stat.S_ISREG)
         for path, is_right in {**files, paths.images: stat.S_ISDIR, paths.thumbs: stat.S_ISDIR}.items():
@@ -135,8 +135,8 @@ class BatchFolder:
             except (FileNotFoundError, NotADirectoryError):
                 continue
             if not is_right(mode):
-                kind = "a symbolic link" if stat.S_ISLNK(mode) else "not what a batch makes"
-                msg = f"{str(path)!r} is {kind}; nothing was touched. Remove it, or use another folder"
+                kind = "a symbolic link" if stat.S_ISLNK(mode) else "not what a batch creates"
+                msg = f"{str(path)!r} is {kind}; nothing was changed. Remove it, or use another folder"
                 raise BatchFolderError(msg)
 
     def _reject_foreign_folder(self) -> None:
@@ -144,8 +144,8 @@ class BatchFolder:
         root, paths = self.paths.root, self.paths
         if (root / "claims").is_dir():
             msg = (
-                f"{self._display_path} is the folder of a batch that many machines share, which might pay for the same "
-                "images: go on with it by shard=Shard(1, 1), or --shard 1/1"
+                f"{self._display_path} is the folder of a batch that many machines share, which could pay for the same "
+                "images: continue it with shard=Shard(1, 1), or --shard 1/1"
             )
             raise BatchFolderError(msg)
         if paths.journal.is_file():
@@ -157,7 +157,7 @@ class BatchFolder:
             return
         if not root.is_dir():
             raise BatchFolderError(
-                f"{self._display_path} is a file; a batch needs a folder, which it makes itself"
+                f"{self._display_path} is a file; pass the name of a folder, which the batch creates"
             )
         own_files = {paths.lock, paths.torn, paths.images}
         foreign_files = [
@@ -166,32 +166,32 @@ class BatchFolder:
         if foreign_files or (paths.images.is_dir() and any(paths.images.iterdir())):
             msg = (
                 f"{self._display_path} is not empty and has no journal.jsonl, so it is not the folder of a batch; "
-                "nothing in it was touched. Use a new or an empty folder"
+                "nothing in it was changed. Use a new or an empty folder"
             )
             raise BatchFolderError(msg)
 
     def _reject_journal(self, data: bytes, contents: JournalContents) -> None:
-        """An unreadable journal may hide paid requests; one of a newer version may be misread."""
+        """Reject an unreadable journal, which may hide paid requests, and one of a newer version."""
         is_torn_beginning = contents.torn == data and _FIRST_BYTES.startswith(data[: len(_FIRST_BYTES)])
         if not contents.rows and data.strip() and not is_torn_beginning:
             msg = (
-                f"{str(self.paths.journal)!r} has no row that a batch wrote, so what was paid for is unknown; "
-                "nothing was sent, and nothing touched. Restore it, or use another folder"
+                f"{str(self.paths.journal)!r} has no row of a batch, so it is unknown what was paid for; "
+                "nothing was sent, and nothing changed. Restore it, or use another folder"
             )
             raise BatchFolderError(msg)
         if not contents.rows and self.paths.images.is_dir() and any(self.paths.images.iterdir()):
             msg = (
-                f"{str(self.paths.journal)!r} has no row, and there are images next to it, so its rows were lost; "
-                "nothing was sent, and nothing touched. Restore it, or use another folder"
+                f"{str(self.paths.journal)!r} has no row, although there are images next to it: its rows were lost; "
+                "nothing was sent, and nothing changed. Restore it, or use another folder"
             )
             raise BatchFolderError(msg)
         newest = max((row.get("format", 0) for row in contents.rows if row["state"] == "begun"), default=0)
         if newest > FORMAT:
-            msg = f"the journal in {self._display_path} was written by a newer version of this package; use that one"
+            msg = f"the journal in {self._display_path} is from a newer version of this package; use that version"
             raise BatchFolderError(msg)
 
     def _repair(self, journal: OpenJournal) -> None:
-        """End a complete last line, and move a torn one to `journal.torn`."""
+        """Add a missing newline to the last line, and move a torn line to `journal.torn`."""
         contents, disk = journal.contents, self.disk
         if contents.torn:
             descriptor = disk.open(self.paths.torn)

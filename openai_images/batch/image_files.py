@@ -1,8 +1,8 @@
 """Stores the images of a batch in its folder.
 
-Invariants: an image is written to a part file, synced, and renamed; nothing is overwritten. One that came into a file
-of the folder's `downloads` is synced and renamed, not copied. A paid image that the folder does not take goes to a
-fallback folder, and stays in memory, in the exception, where even that fails. Blocks.
+Invariants: an image is written to a part file, synced, and renamed; nothing is overwritten; an image in the folder's
+`downloads` is synced and renamed, not copied; a paid image that cannot be written to the folder goes to a fallback
+folder, or, if that fails, stays in memory in the exception. Blocks.
 Must not: remove a complete image.
 """
 
@@ -25,7 +25,7 @@ from openai_images.models.image import Image
 
 
 class ImageNotStoredError(OSError):
-    """A paid image could not be stored as it should; `images` holds it, in memory or by its path."""
+    """A paid image could not be stored; `images` holds it, in memory or by its path."""
 
     def __init__(self, message: str, images: Sequence[Image]) -> None:
         super().__init__(message)
@@ -33,13 +33,13 @@ class ImageNotStoredError(OSError):
 
 
 def file_name(stem: str, image: Image) -> str:
-    """The name of an image's file: no run adopts a damaged image."""
+    """Return the name of an image's file; `.damaged` prevents a later run from adopting it."""
     return f"{stem}{'.damaged' if image.flaw else ''}{media.file_suffix(image.media_type)}"
 
 
 @frozen
 class StoredImages:
-    """Images on disk, and the error of the batch's folder where they are in the fallback folder."""
+    """Images on disk; `error` is that of the batch's folder if they are in the fallback folder."""
 
     images: tuple[Image, ...] = ()
     files: tuple[StoredFile, ...] = ()
@@ -55,7 +55,7 @@ class ImageStore:
         self._fallback: Path | None = None
 
     def save(self, stem: str, images: Sequence[Image], expected: int, before: int = 0) -> StoredImages:
-        """Store these images of an item that asks for `expected`, `before` of which are on disk already.
+        """Store images of an item for `expected` images, `before` of which are already on disk.
 
         Raises `ImageNotStoredError`.
         """
@@ -70,16 +70,16 @@ class ImageStore:
                 return evolve(self._store_in(self._fallback_folder(), images_by_stem), error=error)
             except OSError:
                 why = error.strerror or type(error).__name__
-                msg = f"the image could not be written to {self.place!r} ({why}), nor anywhere else"
+                msg = f"the image could not be written to {self.place!r} ({why}), nor to a temporary folder"
                 raise ImageNotStoredError(msg, images) from None
 
     @property
     def place(self) -> str:
-        """Where images go, for people."""
+        """The place of the images, for messages."""
         return str(self._root / "images")
 
     def _store(self, images_by_stem: Sequence[tuple[str, Image]]) -> StoredImages:
-        """Store images where they belong. Raises OSError."""
+        """Store images in the batch's folder. Raises OSError."""
         return self._store_in(self._root / "images", images_by_stem)
 
     def _store_in(self, folder: Path, images_by_stem: Sequence[tuple[str, Image]]) -> StoredImages:
@@ -87,7 +87,7 @@ class ImageStore:
         facts: list[tuple[FileStat, str]] = []
         try:
             for stem, image in images_by_stem:
-                # The next run must not adopt a damaged image.
+                # A later run must not adopt a damaged image.
                 name = file_name(stem, image)
                 is_download = folder.parent == self._root and is_downloaded(image, self._root)
                 part = image.path if is_download and image.path else part_path(folder, name)

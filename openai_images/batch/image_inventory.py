@@ -1,7 +1,7 @@
-"""The image files that a batch's folder has: complete, orphaned, missing, altered or saved elsewhere.
+"""The image files of a batch's folder: complete, orphaned, missing, altered, or in a fallback folder.
 
-Invariants: a file's bytes decide whether it is complete; a done image is hashed only where its size or time is not its
-row's. Nothing is overwritten. Blocks, and is called in a thread.
+Invariants: a file's bytes decide whether it is complete; a done image is hashed only if its size or time differs from
+its row; nothing is overwritten. Blocks; called in a thread.
 Must not: remove a complete image.
 """
 
@@ -31,7 +31,7 @@ _CHUNK = 256 * 1024
 
 
 class ImageInventory:
-    """The images of a folder as they are when this is made. Raises OSError."""
+    """The images of a folder at the time of creation. Raises OSError."""
 
     def __init__(self, disk: Disk, paths: Paths) -> None:
         self._disk = disk
@@ -45,11 +45,11 @@ class ImageInventory:
 
     @property
     def stems(self) -> Iterator[str]:
-        """The file names without suffixes; part files have none."""
+        """The file names without suffixes, except part files."""
         return (stem_of(name) for name in self._files if name not in self._part_targets)
 
     def lost_images(self, keys: Iterable[str], ledger: Ledger) -> list[str]:
-        """Images that no row knows, under names that items of these keys would have: their rows were lost."""
+        """Return images without a row that have the names of items with these keys: their rows were lost."""
         keys = list(keys)
         candidates: dict[str, list[str]] = {}
         for name in self._files if keys else ():
@@ -65,18 +65,18 @@ class ImageInventory:
         return sorted(filter(self._is_complete, names))
 
     def verify(self, record: ItemRecord) -> str:
-        """Whether the images of a done item are "there", "missing" or "altered"."""
+        """Return whether the images of a done item are "there", "missing" or "altered"."""
         verdicts = {self._verify_file(file) for file in record.files}
         if "missing" in verdicts or not verdicts:
             return "missing"
         return "altered" if "altered" in verdicts else "there"
 
     def present_files(self, record: ItemRecord) -> tuple[StoredFile, ...]:
-        """The images of an incomplete item that are there."""
+        """Return the existing images of an incomplete item."""
         return tuple(file for file in record.files if self._verify_file(file) != "missing")
 
     def adopt_orphans(self, items: Iterable[ResolvedItem], ledger: Ledger) -> list[JournalRow]:
-        """Rows for items whose images are complete although no row says so; the images get their names."""
+        """Return rows for items whose images are complete without a row; rename part files of such images."""
         records = {item.key: ledger.get(item.key) for item in items}
         records = {key: record for key, record in records.items() if record.state in ("unknown", "away")}
         if not records:
@@ -94,7 +94,7 @@ class ImageInventory:
         return rows
 
     def move_back(self, items: Iterable[ResolvedItem], ledger: Ledger) -> list[JournalRow]:
-        """Rows for items whose images were in a fallback folder and are moved into this one."""
+        """Move images from fallback folders into this one; return rows for their items."""
         rows: list[JournalRow] = []
         for item in items:
             record = ledger.get(item.key)
@@ -107,9 +107,9 @@ class ImageInventory:
         return rows
 
     def clean_up(self, ledger: Ledger) -> list[str]:
-        """Remove truncated part files of earlier runs, and second names of done images.
+        """Remove truncated part files of earlier runs, and part files of done images.
 
-        A complete image without its siblings gets its name, and a note.
+        A complete image of an incomplete item is renamed and reported in a note.
         """
         partial: list[str] = []
         if not self._part_targets:
@@ -130,7 +130,7 @@ class ImageInventory:
                 partial.append(self._place(name, target).name)
         if partial:
             self._disk.sync_folder(self._paths.images)
-        return [f"{name} is one of several images of an item; the others did not arrive" for name in partial]
+        return [f"{name} is one of several images of an item; the others are missing" for name in partial]
 
     def _verify_file(self, file: StoredFile) -> str:
         folder, _, name = file.name.rpartition("/")
@@ -152,7 +152,7 @@ class ImageInventory:
         return self._listings[folder]
 
     def _complete_files(self, record: ItemRecord, done_names: Iterable[str]) -> list[tuple[str, str]]:
-        """Each image's file and the name that it should have; empty where one is missing."""
+        """Return each image's file and its final name; empty if one is missing."""
         files: list[tuple[str, str]] = []
         for stem in image_stems(record.stem, record.image_count):
             targets = [stem + suffix for suffix in _SUFFIXES]
@@ -172,7 +172,7 @@ class ImageInventory:
         return flaw_of(pieces) is None
 
     def _place(self, name: str, target: str) -> StoredFile:
-        """Give an image the name that it should have."""
+        """Rename an image to its final name."""
         path = self._paths.images / name
         if name != target:
             descriptor = self._disk.open(path)

@@ -1,11 +1,10 @@
-"""What made each image, for programs: `pictures.csv` and `metadata.jsonl`, beside the journal.
+"""`pictures.csv` and `metadata.jsonl`: the request and response of each image, for other programs.
 
-Invariants: both have a row for each complete image that is in `images/`, in the order of the items, then those of
-items that are no longer among them; they are made anew from the journal each time, row by row, and appear complete or
-not at all. The cost and the tokens of a response with several images are divided, so that a column adds up to what was
-paid. `metadata.jsonl` (the form of ImageFolder in the library `datasets`) has texts unchanged; in `pictures.csv` a text
-that a spreadsheet would run as a formula begins with an apostrophe.
-Must not: overwrite a file that no batch wrote; hold a prompt without `record_prompts`, or an identifier of a user.
+Invariants: both have a row for each complete image in `images/`, in the order of the items, then of removed items; they
+are written from the journal each time, completely or not at all; cost and tokens of a response are divided among its
+images; in `pictures.csv` a text that a spreadsheet would run as a formula starts with an apostrophe; `metadata.jsonl`
+has the format of ImageFolder (library `datasets`).
+Must not: overwrite other files; contain a prompt without `record_prompts`, or the id of a user.
 """
 
 from __future__ import annotations
@@ -55,13 +54,13 @@ _HEAD_BYTES: Final = 64 * 1024
 _SHARE_STEP: Final = Decimal("1E-10")
 _FORMULA_STARTS: Final = frozenset("=+-@\t\r")
 _LINE_ENDS: Final = str.maketrans({"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})
-"""Characters that JSON may hold, and at which some readers end a line."""
+"""Characters allowed in JSON at which some readers end a line."""
 
 _log = logging.getLogger("openai_images")
 
 
 def write_records(root: Path, items: Collection[ResolvedItem], ledger: Ledger, options: BatchOptions) -> None:
-    """Write both files into the batch's folder `root`; one that cannot be written is logged. Blocks."""
+    """Write both files into the batch's folder `root`; log a file that cannot be written. Blocks."""
     records = _Records(root, items, ledger, options)
     files = [_RecordFile(root, _CSV, records.csv_line), _RecordFile(root, _JSONL, records.json_line)]
     files[0].write(records.csv_header)
@@ -77,7 +76,7 @@ def write_records(root: Path, items: Collection[ResolvedItem], ledger: Ledger, o
 
 
 class _RecordFile:
-    """One of the two files; after an OSError, which is logged, it takes no more."""
+    """One of the two files; after an OSError, which is logged, nothing more is written to it."""
 
     def __init__(self, root: Path, name: str, encode: Callable[[Mapping[str, Any]], str]) -> None:
         self._root, self._name, self._encode = root, name, encode
@@ -100,7 +99,7 @@ class _RecordFile:
             self._attempt(self._file.publish)
 
     def close(self) -> None:
-        """Remove what was not published. Idempotent."""
+        """Remove a file that was not published. Idempotent."""
         file, self._file = self._file, None
         if file is not None:
             file.close()
@@ -110,7 +109,7 @@ class _RecordFile:
             remove_parts(self._root, self._name)
             self._file = TextFile(self._root, self._name)
         else:
-            message = "%s in %s is not a batch's record of its images, and was left as it is"
+            message = "%s in %s was not written by a batch and was not replaced"
             _log.warning(message, self._name, self._root)
 
     def _attempt(self, step: Callable[..., object], *args: str) -> None:
@@ -122,7 +121,7 @@ class _RecordFile:
 
 
 def _may_replace(path: Path) -> bool:
-    """Whether there is no such file yet, or one that a batch wrote. Raises OSError."""
+    """Return whether the file does not exist, or was written by a batch. Raises OSError."""
     if not os.path.lexists(path):
         return True
     if path.is_symlink() or not path.is_file():
@@ -156,11 +155,11 @@ class _Records:
         return self._csv_line(self._columns)
 
     def csv_line(self, row: Mapping[str, Any]) -> str:
-        """A row as a line of CSV."""
+        """Return a row as a line of CSV."""
         return self._csv_line(map(_cell, map(row.get, self._columns)))
 
     def json_line(self, row: Mapping[str, Any]) -> str:
-        """A row as a line of JSON, without what is not known."""
+        """Return a row as a line of JSON, without unknown values."""
         text = encode_plain({name: value for name in self._columns if (value := row.get(name)) is not None})
         return f"{text if text.isascii() else text.translate(_LINE_ENDS)}\n"
 
@@ -171,14 +170,14 @@ class _Records:
         return self._line.getvalue()
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """A row for each image."""
+        """Yield a row for each image."""
         known, prompts = {item.key for item in self._items}, self._options.record_prompts
         shared: set[str] = set()
         for item in self._items:
             record, key = self._ledger.get(item.key), item.key
             if record.same_as:
                 key = record.same_as
-                if key in known or key in shared:  # has its rows under its own key
+                if key in known or key in shared:  # the rows have that key
                     continue
                 shared.add(key)
                 record = self._ledger.get(key)
@@ -213,7 +212,7 @@ class _Records:
                 }
 
     def _is_image(self, file: StoredFile, record: ItemRecord) -> bool:
-        """Whether it is in the folder now, and complete: damaged ones are evidence, in the journal alone."""
+        """Return whether the file is in the folder and complete; damaged images are only in the journal."""
         if not file.name.startswith("images/"):
             return False
         is_damaged = record.state != "done" and ".damaged." in file.name
@@ -221,7 +220,7 @@ class _Records:
 
 
 def _list_names(folder: Path) -> frozenset[str]:
-    """The names of the files in a folder: to look for each of many is much slower."""
+    """Return the names of the files in a folder: checking each file is much slower."""
     try:
         with os.scandir(folder) as listing:
             return frozenset(entry.name for entry in listing if entry.is_file())
@@ -230,7 +229,7 @@ def _list_names(folder: Path) -> frozenset[str]:
 
 
 def _shares(facts: Sequence[ResponseFacts]) -> Sequence[tuple[int, int]]:
-    """For each image its number among those that its response brought, and how many these are."""
+    """Return, for each image, its number in its response, and the response's number of images."""
     if len(facts) == 1:
         return _ALONE
     totals = Counter(map(id, facts))
@@ -239,7 +238,7 @@ def _shares(facts: Sequence[ResponseFacts]) -> Sequence[tuple[int, int]]:
 
 
 def _response_fields(response: ResponseFacts, number: int, of: int) -> dict[str, Any]:
-    """The fields of image `number` of the `of` that a response brought."""
+    """Return the fields of image `number` of `of` in a response."""
     return {
         "result_quality": response.quality or None,
         "cost": _share_cost(response.cost, number, of),
@@ -252,7 +251,7 @@ def _response_fields(response: ResponseFacts, number: int, of: int) -> dict[str,
 
 
 def _share(total: int | None, number: int, of: int) -> int | None:
-    """What image `number` of `of` has of a total: whole numbers whose sum it is."""
+    """Return the share of image `number` of `of`: whole numbers that add up to the total."""
     return None if total is None else total // of + (number < total % of)
 
 
@@ -264,7 +263,7 @@ def _share_cost(total: Decimal | None, number: int, of: int) -> Decimal | None:
 
 
 def _cell(value: Any) -> Any:
-    """A value in CSV: no text is a formula."""
+    """Return a value for CSV, in which no text is a formula."""
     if type(value) is str:
         return f"'{value}" if value[:1] in _FORMULA_STARTS else value
     if type(value) is Decimal:

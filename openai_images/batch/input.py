@@ -1,8 +1,8 @@
 """Reads the items of a batch from a text, CSV, JSON or JSON Lines file.
 
-Invariants: all bad rows are reported together, with their lines, before anything is sent; no text of a row is
-repeated, for it may be a prompt. What is not set (an empty cell, null, no key) is not sent. Only CSV has text for
-numbers. In a text file every line that is not blank is a prompt; one that begins with `#` is a comment on request.
+Invariants: all bad rows are reported together, with their lines, before anything is sent; no text of a row is repeated,
+as it may be a prompt; a value that is not set (an empty cell, null, no key) is not sent; only CSV accepts text for
+numbers; in a text file every non-blank line is a prompt, except, if configured, comments with `#`.
 """
 
 from __future__ import annotations
@@ -54,17 +54,16 @@ def read_batch_items(  # noqa: PLR0913  keywords
     ignore_unknown: bool = False,
     comments: bool = False,
 ) -> list[BatchItem]:
-    """The items in a file, or in an open text stream.
+    """Read the items of a batch from a file, or an open text stream.
 
-    `format` is "txt" (one prompt per line), "csv" (a header names the columns), "json" (an array of prompts or objects)
-    or "jsonl" (one object, or request of the Batch API, per line), by default the one of the file's suffix. Columns and
-    names are the endpoint's parameters, `prompt` and, optionally, `key`; `prompt_column` and `key_column` name others
-    for these two, and `ignore_unknown` skips names that mean nothing here. With an `image` (a path, relative to the
-    file's folder, or a URL, or several) the row is an edit. With `comments`, lines that begin with `#` are skipped.
-    `defaults` apply to rows that do not set them. A row without a key has its number, from 1, in five digits.
-    Raises `BatchInputError` whose `problems` are all bad rows, and OSError where the file cannot be read.
-
-    `source` is a path, or a text stream such as `sys.stdin`.
+    `source` is a path, or a text stream such as `sys.stdin`. `format` is "txt" (one prompt per line), "csv" (a header
+    names the columns), "json" (an array of prompts or objects) or "jsonl" (one object, or one request of the Batch API,
+    per line); by default it follows from the file's suffix. Columns are the endpoint's parameters, `prompt` and,
+    optionally, `key`; `prompt_column` and `key_column` are other names for these two. `ignore_unknown` skips unknown
+    columns, `comments` skips lines that start with `#`. With an `image` (one or more URLs, or paths relative to the
+    file's folder) the row is an edit. `defaults` apply to rows that do not set them. The default key is the row's
+    number, from 1, with five digits.
+    Raises `BatchInputError`, whose `problems` are all bad rows, and OSError if the file cannot be read.
     """
     name = str(source) if isinstance(source, str | os.PathLike) else getattr(source, "name", "the input")
     where = repr(str(name))
@@ -74,7 +73,9 @@ def read_batch_items(  # noqa: PLR0913  keywords
     problems = Problems()
     text = _decode(_read_bytes(source), problems)
     if "\0" in text:
-        problems.append((1, "it holds NUL characters, as UTF-16 without a mark does; save it as UTF-8"))
+        problems.append(
+            (1, "it contains NUL characters, like UTF-16 without a byte order mark; save it as UTF-8")
+        )
         text = ""
     reader = RowReader(options, problems)
     rows = _READERS[file_format](reader, text)
@@ -82,35 +83,35 @@ def read_batch_items(  # noqa: PLR0913  keywords
     folder = os.path.dirname(source) if isinstance(source, str | os.PathLike) else ""  # noqa: PTH120  "" has no path
     items = _make_items(rows, default_values, problems, folder=folder, from_text=file_format == "csv")
     if not rows and not problems:
-        problems.append((0, "there is no prompt in it"))
+        problems.append((0, "it contains no prompt"))
     if problems:
         raise input_error(where, [problem for _, problem in sorted(problems, key=lambda problem: problem[0])])
     for name, near in reader.unknown.misspelt().items():
-        _log.warning("%s: %r is ignored; %r may be meant", where, name[:40], near)
+        _log.warning("%s: column %r is ignored; did you mean %r?", where, name[:40], near)
     return items
 
 
 def _check_format(where: str, name: str, file_format: str | None) -> str:
-    """The format that is named, or that of the suffix. Raises `BatchInputError`."""
+    """Return the given format, or that of the suffix. Raises `BatchInputError`."""
     found = file_format or _FORMATS_BY_SUFFIX.get(Path(name).suffix.lower())
     if found not in _READERS:
-        what = "is not said by its name" if file_format is None else f"{file_format!r} is unknown"
-        raise input_error(where, [f"its format {what}; give format=txt, csv, json or jsonl"])
+        what = "is not known from its name" if file_format is None else f"{file_format!r} is unknown"
+        raise input_error(where, [f"its format {what}; set format=txt, csv, json or jsonl"])
     return found
 
 
 def _column_options(where: str, file_format: str, prompt: str | None, key: str | None) -> ColumnOptions:
-    """The columns of the prompts and the keys. Raises `BatchInputError` for a file without columns."""
+    """Return the prompt and key columns. Raises `BatchInputError` for a file without columns."""
     if file_format == "txt" and (prompt is not None or key is not None):
         name = "prompt_column" if prompt is not None else "key_column"
-        raise input_error(where, [f"it is text without columns: leave {name} out, or give another format"])
+        raise input_error(where, [f"it is text without columns: leave {name} out, or set another format"])
     prompt, key = "prompt" if prompt is None else prompt.strip(), "key" if key is None else key.strip()
     is_csv = file_format == "csv"
     return ColumnOptions(prompt.lower() if is_csv else prompt, key.lower() if is_csv else key)
 
 
 def _check_defaults(defaults: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
-    """The defaults as parameters; others are reported."""
+    """Return the defaults as parameters; report unknown ones."""
     for name in defaults:
         problem = parameter_problem(name)
         if problem is not None:
@@ -122,19 +123,19 @@ def _check_defaults(defaults: Mapping[str, Any], problems: Problems) -> dict[str
 def _read_bytes(source: str | os.PathLike[str] | TextIO) -> bytes:
     if isinstance(source, str | os.PathLike):
         return Path(source).read_bytes()
-    raw = getattr(source, "buffer", None)  # the bytes of standard input, whose encoding may be another
+    raw = getattr(source, "buffer", None)  # the bytes of standard input, whose encoding may differ
     return raw.read() if raw is not None else source.read().encode(errors="surrogatepass")
 
 
 def _decode(data: bytes, problems: Problems) -> str:
-    """The text, as UTF-8 or by its byte order mark; undecodable lines are reported."""
+    """Decode text as UTF-8, or UTF-16 with a byte order mark; report undecodable lines."""
     encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
         if encoding == "utf-16":
             problems.append(
-                (1, f"it is not valid UTF-16, although it begins like it ({error.reason}); save it as UTF-8")
+                (1, f"it starts like UTF-16 but is not valid UTF-16 ({error.reason}); save it as UTF-8")
             )
             return ""
     for number, line in enumerate(data.splitlines(), 1):
@@ -162,14 +163,14 @@ def _make_items(
         prompt = _check_prompt(values.pop("prompt", None), row.line, problems)
         key = _check_key(row.values.get("key"), row.line, problems) or f"{number:05d}"
         if key in lines:
-            problems.add(row.line, f"its key {key[:40]!r} is that of line {lines[key]} already")
+            problems.add(row.line, f"its key {key[:40]!r} is already used on line {lines[key]}")
         lines.setdefault(key, row.line)
         if len(problems) > before:
             continue
         values = {**default_values, **values}
         without = next((name for name in EDIT_NAMES if name in values and "image" not in values), None)
         if without is not None:
-            problems.add(row.line, f"{without} is for edits, and the row has no image")
+            problems.add(row.line, f"{without} is for edits, but the row has no image")
             continue
         request = (EditRequest if "image" in values else GenerateRequest)(prompt, **values)
         items.append(BatchItem(key, with_folder(request, folder), row.line))
@@ -181,10 +182,10 @@ def _check_prompt(prompt: Any, line: int, problems: Problems) -> str:
         problems.add(line, "the prompt is empty")
         return ""
     if len(prompt) > _MAX_PROMPT:
-        long = f"the prompt has {len(prompt):,} characters, and {_MAX_PROMPT:,} are allowed"
+        long = f"the prompt has {len(prompt):,} characters; {_MAX_PROMPT:,} are allowed"
         problems.add(line, f"{long}")
     if not _is_encodable(prompt):
-        problems.add(line, "the prompt holds half of a surrogate pair, which is not a character")
+        problems.add(line, "the prompt contains half of a surrogate pair, which is not a character")
     return prompt
 
 

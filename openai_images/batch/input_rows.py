@@ -1,9 +1,8 @@
 """Rows of text and CSV with their line numbers.
 
-Invariants: pure; a malformed row is reported and skipped, and so is a quotation that never ends, which would turn the
-rest into one prompt. No value is repeated in a report: in a file whose columns slipped it may be a prompt.
-Must not: guess. `;` or a tab separates columns only where the header has no comma or a first line says `sep=;`, as
-Excel writes.
+Invariants: pure; a malformed row is reported and skipped, and so is an unclosed quotation, which would turn the rest
+into one prompt; no value is repeated in a report, as it may be a prompt in the wrong column.
+Must not: guess: `;` or a tab separates columns only if the header has no comma, or a first line is `sep=;` (Excel).
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _SEPARATOR = re.compile(r"""[\r\n]*("?sep=([^\s\w"]|\t)"?[\t ,;]*)(?![^\r\n])"""
 
 @frozen
 class RawRow:
-    """The values of one row by name, and the line on which it begins."""
+    """The values of one row by name, and the line on which the row starts."""
 
     line: int
     values: Mapping[str, Any] = field(repr=False)
@@ -37,7 +36,7 @@ class RawRow:
 
 @define
 class RowReader:
-    """Reads the rows of one file; `problems` and `unknown` collect what is wrong with them."""
+    """Reads the rows of one file; `problems` and `unknown` collect their problems."""
 
     options: ColumnOptions
     problems: Problems
@@ -47,7 +46,7 @@ class RowReader:
         self.unknown = UnknownNames(self.options)
 
     def read_txt(self, text: str) -> list[RawRow]:
-        """A prompt for each line that is not blank."""
+        """Return a row for each line that is not blank."""
         return [
             RawRow(number, {"prompt": line.strip()})
             for number, line in numbered_lines(text)
@@ -55,7 +54,7 @@ class RowReader:
         ]
 
     def read_csv(self, text: str) -> list[RawRow]:
-        """A row for each row after the header; empty cells set nothing."""
+        """Return the rows after the header; empty cells set nothing."""
         if separator := _SEPARATOR.match(text):
             delimiter, text = separator[2], text[: separator.start(1)] + text[separator.end(1) :]
         else:
@@ -74,23 +73,23 @@ class RowReader:
                     if header is None:
                         return []
                 elif len(cells) > len(header.names):
-                    why = f"it has {len(cells)} columns, and the header {len(header.names)}; quote cells with a comma"
+                    why = f"it has {len(cells)} columns, but the header {len(header.names)}; quote cells with a comma"
                     self.problems.add(start, f"{why}")
                 else:
                     rows.append(RawRow(start, header.values(cells)))
         except csv.Error as error:
-            self.problems.add(line, f"it cannot be read as CSV ({error}); look at its quotation marks")
+            self.problems.add(line, f"it cannot be read as CSV ({error}); check its quotation marks")
         return rows
 
     def _find_delimiter(self, text: str) -> str:
-        """What separates the columns of the first line that is neither empty nor a comment."""
+        """Return the separator of the first line that is neither empty nor a comment."""
         for match in re.finditer(r"[^\r\n]+", text):
             if not self.options.is_comment(match[0]):
                 return next((mark for mark in ",;\t" if mark in match[0]), ",")
         return ","
 
     def _parse_header(self, cells: Sequence[str], line: int) -> _Header | None:
-        """What the columns are; None where no row can be read with them."""
+        """Parse the header; None if no row can be read with it."""
         options = self.options
         shown = [cell.strip() for cell in cells]
         names = [name.lower() for name in shown]
@@ -118,19 +117,19 @@ class RowReader:
 
 @frozen
 class _Header:
-    """What each column is, "" where it is nothing; `also` are those that are a second thing."""
+    """What each column sets ("": nothing); `also` has columns that set a second value."""
 
     names: tuple[str, ...]
     also: tuple[tuple[int, str], ...]
 
     @classmethod
     def of(cls, targets: Sequence[tuple[str, ...]]) -> _Header:
-        """The header with these columns."""
+        """Return the header with these columns."""
         also = [(index, name) for index, found in enumerate(targets) for name in found[1:]]
         return cls(tuple(found[0] if found else "" for found in targets), tuple(also))
 
     def values(self, cells: Sequence[str]) -> dict[str, str]:
-        """The cells that are not empty, by what they are."""
+        """Return the non-empty cells, by name."""
         values = {name: cell for name, cell in zip(self.names, cells, strict=False) if name and cell.strip()}
         for index, name in self.also:
             if self.names[index] in values:
@@ -139,5 +138,5 @@ class _Header:
 
 
 def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Lines as every editor counts them; other line separators may be part of a prompt."""
+    """Number lines as editors do; other Unicode line separators may be part of a prompt."""
     return enumerate(io.StringIO(text, newline=None), 1)

@@ -1,9 +1,9 @@
 """Runs one item: circuit breaker, journal, request, images, verdict.
 
-Invariants: its `sent` row is on disk before the first byte is sent. However it ends, also by cancellation, its row is
-on disk before anybody learns of it: `done` after its images, `refused` where it was not executed, `failed`, or
-`unknown` where it may have been billed. URLs of remote images are on disk before they are fetched. An error that
-concerns all items stops the batch, and leaves the item to be sent by another run.
+Invariants: the `sent` row is on disk before the first byte is sent; at every end, also a cancellation, the last row is
+on disk before the caller gets the outcome: `done` after its images, `refused` if not executed, `failed`, or `unknown`
+if it may have been billed; URLs of remote images are on disk before the download; an error that concerns all items
+stops the batch, and another run sends the item.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ from openai_images.models.outcomes import CallObserver
 from openai_images.models.results import ImageResult, with_images
 
 _MAX_DELAYS = 8
-"""How often a server may say "later" to one item, after the client's retries each time: it may mean the item."""
+"""How often one item may get a retryable error, after the client's retries each time: the item may be the cause."""
 
-_RUN_ENDED = "the run ended before its response came"
+_RUN_ENDED = "the run ended before its response"
 
 
 class ItemRunner(CallObserver):
-    """One item, to `run` once; the budget has its reservation. `observer` learns of everything, too."""
+    """One item, to `run` once, with a reservation in the budget; `observer` is notified, too."""
 
     def __init__(self, run: RunState, work: WorkItem, observer: CallObserver) -> None:
         self._run = run
@@ -61,11 +61,11 @@ class ItemRunner(CallObserver):
         self._item = work.item
         self._observer = observer
         self._may_have_run = False
-        self._is_unknown = False  # an attempt before this one may have run
+        self._is_unknown = False  # an earlier attempt may have been executed
         self._delays = 0
 
     async def run(self) -> ImageResult:
-        """The result, when its images and its row are on disk. Raises the item's error when that has its row."""
+        """Run the item; return its result, or raise its error, after its row is on disk."""
         if self._work.remote is not None:
             try:
                 return await self._resume_fetch(self._work.remote)
@@ -80,7 +80,7 @@ class ItemRunner(CallObserver):
             finally:
                 await run_to_completion(self._record_failure(error))
             raise
-        except OSError:  # the journal's, before anything was sent
+        except OSError:  # of the journal, before anything was sent
             await run_to_completion(self._abandon())
             self._exit_without_outcome()
         except BaseException:
@@ -93,12 +93,12 @@ class ItemRunner(CallObserver):
         return evolve(result, images=(*before, *result.images)) if before else result
 
     def on_wait(self) -> None:
-        """It waits for a rate limit."""
+        """Forward the wait."""
         self._observer.on_wait()
 
     async def before_send(self, attempt: int) -> None:
-        """Have the `sent` row on disk: the request's first byte is next."""
-        if self._may_have_run:  # the client's policy sends it again, although the outcome is unknown
+        """Write the `sent` row before the first byte is sent."""
+        if self._may_have_run:  # `retry_unknown` of the client sends it again
             self._is_unknown = True
             self._run.budget.repeat(self._work.reservation)
         self._recorder.is_open, self._may_have_run = True, False
@@ -114,7 +114,7 @@ class ItemRunner(CallObserver):
         self._may_have_run = True
 
     async def on_not_executed(self, error: ImagesError) -> None:
-        """Have it on disk that the request was not executed."""
+        """Write that the request was not executed."""
         self._may_have_run = False
         if isinstance(error, RateLimitError):
             self._run.breaker.record_success()
@@ -122,7 +122,7 @@ class ItemRunner(CallObserver):
         await self._observer.on_not_executed(error)
 
     def on_retry(self, attempt: int, error: ImagesError, seconds: float) -> None:
-        """The request is sent again."""
+        """Forward the retry."""
         self._observer.on_retry(attempt, error, seconds)
 
     async def _generate(self) -> ImageResult:
@@ -148,7 +148,7 @@ class ItemRunner(CallObserver):
                 return result
 
     def _is_item_error(self, error: ImagesError) -> bool:
-        """Whether this error is the item's, not one of a server that is down or says "later" to everyone."""
+        """Return whether this error is the item's own, not that of a server that is down or overloaded."""
         if isinstance(error, RateLimitError) or not error.safe_to_resend:
             return True
         self._delays += 1
@@ -161,7 +161,7 @@ class ItemRunner(CallObserver):
             self._run.breaker.release_probe()
 
     async def _store_result(self, result: ImageResult) -> tuple[ImageResult, StoredImages]:
-        """Store the images that came, then the row, with the URLs of those that are remote."""
+        """Store the received images, then the row, with the URLs of remote images."""
         cost = cost_of(result, self._item.request.model, self._run.prices)
         urls = [image.url for image in result.images if is_remote(image)]
         fields = {**result_fields(result), "cost": decimal_text(cost), **({"urls": urls} if urls else {})}
@@ -179,7 +179,7 @@ class ItemRunner(CallObserver):
         return result, stored
 
     async def _store_images(self, images: Sequence[Image]) -> StoredImages:
-        """All images of the item on disk, these after the ones of earlier runs. Raises OSError."""
+        """Store images after those of earlier runs; return all of the item. Raises OSError."""
         kept_files = self._work.kept_files
         stored = await self._recorder.save(images, len(kept_files))
         return evolve(stored, files=(*kept_files, *stored.files))
@@ -223,7 +223,7 @@ class ItemRunner(CallObserver):
     async def _abandon(self, error: ImagesError | None = None) -> None:
         try:
             if self._recorder.is_open:
-                with suppress(OSError):  # which has halted the batch
+                with suppress(OSError):  # the error has stopped the batch
                     fields = {"message": _RUN_ENDED} if error is None else error_fields(error)
                     unknown = self._may_have_run or self._is_unknown
                     await self._recorder.record("unknown" if unknown else "refused", fields)
@@ -231,13 +231,13 @@ class ItemRunner(CallObserver):
             self._run.budget.settle(self._work.reservation, None, ran=self._may_have_run)
 
     def _exit_without_outcome(self) -> NoReturn:
-        self._observer.on_wait()  # raises, as the batch was halted
+        self._observer.on_wait()  # raises, as the batch is stopped
         raise AssertionError
 
 
 @frozen
 class FailureVerdict:
-    """What an error means for an item's row: its state, whether it was billed, its cost, images worth keeping."""
+    """What an error means for an item's row: its state, whether it was billed, its cost, the images to keep."""
 
     state: Literal["refused", "failed", "unknown"]
     billed: bool = False
@@ -246,7 +246,7 @@ class FailureVerdict:
 
 
 def classify_failure(error: ImagesError, model: str | None, prices: Prices) -> FailureVerdict:
-    """The verdict on an error: `refused` where it was not executed, `unknown` where the outcome is."""
+    """Return the verdict on an error: `refused` if not executed, `unknown` if the outcome is unknown, else `failed`."""
     if error.safe_to_resend or stops_batch(error):
         return FailureVerdict("refused")
     if isinstance(error, PartialResultError):
@@ -264,12 +264,12 @@ def classify_failure(error: ImagesError, model: str | None, prices: Prices) -> F
 
 
 def stops_batch(error: ImagesError) -> bool:
-    """Whether all items would get this error, and none was executed: no quota, no key, a lasting limit."""
+    """Return whether all items would get this error without being executed: no quota, no key, a lasting limit."""
     return isinstance(error, AuthenticationError | ConfigurationError) or ends_all(error)
 
 
 def remote_urls(error: ImagesError) -> list[str]:
-    """The URLs of images that came with this error and were not fetched."""
+    """Return the URLs of images of this error that are not downloaded."""
     result: ImageResult | None = getattr(error, "result", None)
     images = error.images if result is None else result.images
     return [image.url for image in images if isinstance(image, Image) and is_remote(image) and image.url]

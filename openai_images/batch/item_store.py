@@ -1,7 +1,8 @@
-"""Where the rows and images of items go: the interface, and its form on one machine, a journal and a folder.
+"""The storage of an item's rows and images: the interface, and its implementation by a journal and a folder.
 
-Invariants: an image is stored whole before its row, and a row is on disk before anybody acts on it.
-Must not: decide what a row says; `cluster/claim_store.py` is the form for many machines.
+Invariants: an image is stored completely before its row; a row is on disk before its effects (`cluster/claim_store.py`
+is the implementation for many machines).
+Must not: decide what a row contains.
 """
 
 from __future__ import annotations
@@ -24,45 +25,45 @@ from openai_images.models.results import ImageResult
 
 
 class ItemStore(Protocol):
-    """Where a run writes rows and images: `place`, and for its images `images_place`, as people know them."""
+    """The storage of a run; `place` and `images_place` name it and its images in messages."""
 
     place: str
     images_place: str
 
     @property
     def images_folder(self) -> Path | None:
-        """Where images are stored; None where that is no folder. Images elsewhere are in a fallback folder."""
+        """The folder of the images; None if that is not a folder. Other folders are fallback folders."""
         ...
 
     async def append(self, row: JournalRow, *, has_images: bool) -> None:
-        """Have a row on disk, after the names of its images. Raises OSError.
+        """Write a row to the disk, after the names of its images.
 
-        A `sent` row is there before the request's first byte, or raises `ItemTakenError`.
+        Raises OSError, and `ItemTakenError` for a `sent` row of an item that another worker has claimed.
         """
         ...
 
     def save(self, stem: str, images: Sequence[Image], expected: int, before: int = 0) -> StoredImages:
-        """Store these images of an item that asks for `expected`, `before` of which are stored already; blocks.
+        """Store images of an item for `expected` images, `before` of which are already stored. Blocks.
 
         Raises `ImageNotStoredError`.
         """
         ...
 
     def close(self) -> None:
-        """Finish writing; blocks."""
+        """Wait for the last write. Blocks."""
         ...
 
 
 class ItemTakenError(Exception):
-    """Another worker has claimed the item since this run was planned: nothing was sent."""
+    """Another worker claimed the item after this run's plan; nothing was sent."""
 
 
 class OpenBatch(Protocol):
-    """A batch that was opened: what is to be sent, and where it goes.
+    """An open batch: its plan and its storage.
 
-    `root` is its folder, None for a batch behind a URL; `stems` are the names of the files to write, `kept_files` the
-    images of items whose other images are requested, both by key. Only with `writes_page` its run writes the contact
-    sheet and the records of its images in the end.
+    `root` is its folder, None for an object store. By key, `stems` are the names of the files to write, and
+    `kept_files` the images of items whose other images are requested. If `writes_page`, the run writes the contact
+    sheet and the image records at the end.
     """
 
     items: Sequence[ResolvedItem]
@@ -74,29 +75,29 @@ class OpenBatch(Protocol):
     writes_page: bool
 
     def new_store(self, disk: Disk) -> ItemStore:
-        """Where its run writes."""
+        """Return the storage of its run."""
         ...
 
     def deliver(self, key: str, result: ImageResult) -> ImageResult:
-        """The result of an item as its caller gets it: each image has a path, or the URL where it is stored."""
+        """Return an item's result for the caller: each image has a path, or its URL in the storage."""
         ...
 
     def close(self) -> None:
-        """Close what its run does not, and unlock it; blocks."""
+        """Close and unlock a batch without a run. Blocks."""
         ...
 
     def release(self) -> None:
-        """Unlock it after its run; blocks."""
+        """Unlock the batch after its run. Blocks."""
         ...
 
 
 class Opener(Protocol):
-    """Opens batches elsewhere than in a folder of this machine: `Shard` is one."""
+    """Opens batches in shared storage: `Shard` is one."""
 
     def open(
         self, out: str, items: Sequence[ResolvedItem], options: BatchOptions, caller: Caller
     ) -> OpenBatch:
-        """Open the batch of these items, or of some of them; blocks.
+        """Open the batch of these items, or of some of them. Blocks.
 
         Raises `BatchFolderError`, `BatchInputError`, `ConfigurationError` and OSError.
         """
@@ -104,7 +105,7 @@ class Opener(Protocol):
 
 
 class JournalStore:
-    """A journal, and a folder of images."""
+    """A journal and a folder of images."""
 
     def __init__(self, disk: Disk, paths: Paths, journal: OpenJournal) -> None:
         self.place, self.images_place = str(paths.root), str(paths.images)
@@ -118,5 +119,5 @@ class JournalStore:
         await self._journal.append(row, self._images if has_images else None)
 
     def close(self) -> None:
-        """Write what is queued, and close the journal; blocks."""
+        """Write queued rows and close the journal. Blocks."""
         self._journal.close()

@@ -1,7 +1,7 @@
-"""The items of a batch as they will be sent: completed, checked, with what identifies each and what it may cost.
+"""The items of a batch as they will be sent: complete and validated, with digests and cost estimates.
 
-Invariants: two requests are the same if their bodies are, the client's model and the bytes of images to edit included;
-rows of the journal hold the digest of a body. All problems are reported together, before anything is sent.
+Invariants: two requests are the same if their bodies are, including the client's model and the bytes of input images;
+journal rows have the digest of the body; all problems are reported together, before anything is sent.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from openai_images.wire.codec import encode_json, request_params
 _MAX_SHOWN_PROBLEMS = 20
 _MAX_IMAGES = 1_000
 _MAX_SHORT_PROMPT = 1_000
-"""Characters that every model takes."""
+"""Characters that every model accepts."""
 
 
 @frozen
 class ResolvedItem:
-    """An item as it will be sent: its index, the whole `request`, its body's digest, its estimate in US dollars."""
+    """An item as it will be sent: its index, its complete `request`, its body's digest, its estimate in US dollars."""
 
     index: int
     key: str
@@ -41,11 +41,11 @@ class ResolvedItem:
 
     @property
     def image_count(self) -> int:
-        """How many images it asks for."""
+        """The number of requested images."""
         return self.request.n or 1
 
     def rest(self, kept_count: int, options: BatchOptions) -> ResolvedItem | None:
-        """The same item asking only for the images that are missing; None where it must ask for all."""
+        """Return this item for the missing images only; None if it must request all."""
         missing = self.image_count - kept_count
         if not 0 < kept_count < self.image_count or "n" in (self.request.extra_body or {}):
             return None
@@ -54,7 +54,7 @@ class ResolvedItem:
 
 
 def _estimate(request: GenerateRequest, options: BatchOptions) -> Decimal | None:
-    """The most that a request may cost, in US dollars; None if that is unknown."""
+    """Return the most that a request may cost, in US dollars; None if unknown."""
     estimate, each = estimate_cost(request, options.prices), options.max_image_cost
     if each is None:
         return estimate
@@ -64,7 +64,7 @@ def _estimate(request: GenerateRequest, options: BatchOptions) -> Decimal | None
 
 
 def resolve_items(items: Iterable[BatchItem], model: str | None, options: BatchOptions) -> list[ResolvedItem]:
-    """The items as they will be sent, `model` where one names none. Raises `BatchInputError` with all problems."""
+    """Return the items as they will be sent; `model` is the default. Raises `BatchInputError` with all problems."""
     resolved: list[ResolvedItem] = []
     problems: list[str] = []
     first: dict[str, str] = {}
@@ -72,7 +72,7 @@ def resolve_items(items: Iterable[BatchItem], model: str | None, options: BatchO
     for index, item in enumerate(items):
         where = f"item {index}" if item.line is None else f"line {item.line}"
         if item.key in first:
-            problems.append(f"{where}: the key {item.key[:40]!r} is that of {first[item.key]} already")
+            problems.append(f"{where}: the key {item.key[:40]!r} is already used by {first[item.key]}")
         first.setdefault(item.key, where)
         request = item.request
         if request.model is None and model is not None:
@@ -95,7 +95,7 @@ _values_of = attrgetter(
 
 
 def reject_invalid_items(items: Iterable[ResolvedItem], check: Callable[[GenerateRequest], None]) -> None:
-    """Raise `BatchInputError` with all that `check` says of these items, each problem once.
+    """Raise `BatchInputError` with all problems that `check` raises for these items, each once.
 
     Items that differ only in a short prompt are checked once.
     """
@@ -119,7 +119,7 @@ def reject_invalid_items(items: Iterable[ResolvedItem], check: Callable[[Generat
 
 
 def _shape(request: GenerateRequest) -> tuple[object, ...] | None:
-    """All but the prompt; None if that, or an object in it, matters."""
+    """Return all values except the prompt; None if the prompt, or an object in the request, matters for the check."""
     if (
         request.path != GenerateRequest.path
         or request.svg is not None
@@ -148,7 +148,7 @@ _canonical_encoder = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separa
 
 
 def _check_image_count(request: GenerateRequest) -> None:
-    """Reject a number of images for which there are no file names. Raises `RequestInvalidError`."""
+    """Reject a number of images that file names do not support. Raises `RequestInvalidError`."""
     number: Any = request.n  # callers may be untyped
     if number is not None and (
         isinstance(number, bool) or not isinstance(number, int) or not 0 < number <= _MAX_IMAGES
@@ -158,7 +158,7 @@ def _check_image_count(request: GenerateRequest) -> None:
 
 
 def input_error(where: str, problems: Sequence[str]) -> BatchInputError:
-    """The exception with all `problems`, the first of them in its text."""
+    """Return the exception with all `problems`; its text has the first of them."""
     shown = "".join(f"\n  {problem}" for problem in problems[:_MAX_SHOWN_PROBLEMS])
     more = (
         f"\n  … and {len(problems) - _MAX_SHOWN_PROBLEMS:,} more"
@@ -167,12 +167,12 @@ def input_error(where: str, problems: Sequence[str]) -> BatchInputError:
     )
     rows = "1 problem" if len(problems) == 1 else f"{len(problems):,} problems"
     return BatchInputError(
-        f"{where} cannot be used, and nothing was sent: {rows}{shown}{more}", problems=problems
+        f"{where} cannot be used; nothing was sent: {rows}{shown}{more}", problems=problems
     )
 
 
 def _digest(request: GenerateRequest, digests: ImageDigests) -> str:
-    """The SHA-256 of the request's canonical body, and of what its images are. Raises `RequestInvalidError`."""
+    """Return the SHA-256 of the request's canonical body and its images' digests. Raises `RequestInvalidError`."""
     body = request_params(request, stream=False)
     if isinstance(request, EditRequest):
         parts = {"path": request.path, "body": body, "images": digests.of_request(request)}
@@ -180,7 +180,7 @@ def _digest(request: GenerateRequest, digests: ImageDigests) -> str:
     if {str} >= set(map(type, body)) and {str, int} >= set(map(type, body.values())):
         with suppress(ValueError):  # raised below, without the prompt
             return _hash_json(body)
-    return _hash_json(json.loads(encode_json(body)))  # a tuple becomes a list, 1 as a name "1"
+    return _hash_json(json.loads(encode_json(body)))  # converts tuples to lists, and number keys to text
 
 
 def _hash_json(body: Mapping[str, Any]) -> str:

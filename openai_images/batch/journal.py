@@ -1,10 +1,10 @@
 """Writes the journal: one JSON object per line, one line per change of state.
 
-Invariants: states are `begun` (a run), `sent` (the request's first byte is next), `refused` (not executed), `done`,
-`away` (answered, its images are behind `urls`), `failed` and `unknown`; `provider_batch` rows are about a batch at the
-provider, to which the `batch` of `sent` rows refers by its tag. Rows hold no prompt but a digest of the
-request. One thread writes rows in the order of `append`, many in one sync, after the names of their images. A partial
-write is truncated; where that fails nothing more is written.
+Invariants: states are `begun` (a run), `sent` (written before the first byte), `refused` (not executed), `done`, `away`
+(its images are still remote, at `urls`), `failed` and `unknown`; `provider_batch` rows describe a batch at the
+provider, to whose tag the `batch` of `sent` rows refers; rows contain a digest of the request, no prompt; one thread
+writes rows in the order of `append`, many per sync, after the names of their images; a partial write is truncated, and
+if that fails nothing more is written.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from openai_images.models.results import ImageResult
 from openai_images.models.usage import usage_fields
 
 FORMAT, PLAIN_FORMAT = 2, 1
-"""Increased when an older version would misread the rows; without batches at the provider rows are as in the first."""
+"""Increased when older versions would misread the rows; without batches at the provider, rows have the first format."""
 
 _IDENTIFYING_FIELDS = frozenset({"state", "key", "request", "stem", "same_as", "files"})
-"""By these fields rows are found: they are never rewritten."""
+"""Rows are found by these fields, which are never converted."""
 
 _RESULT_FIELDS = ("created", "size", "quality", "background", "output_format", "request_id", "attempts")
 _MIN_SECRET = 6
@@ -52,7 +52,7 @@ class _QueuedRow:
     written: asyncio.Future[None]
 
     def resolve(self, error: BaseException | None) -> None:
-        """In the loop's thread: the row is on disk, or is not."""
+        """Set the outcome of the write, in the loop's thread."""
         if self.written.done():  # its caller was cancelled
             return
         if error is None:
@@ -62,7 +62,7 @@ class _QueuedRow:
 
 
 class Journal:
-    """`append` rows to an open file of `size` bytes."""
+    """Appends rows to an open file of `size` bytes."""
 
     def __init__(self, disk: Disk, descriptor: int, size: int) -> None:
         self._disk = disk
@@ -74,9 +74,9 @@ class Journal:
         self._executor = ThreadPoolExecutor(1, "openai_images journal")
 
     async def append(self, row: JournalRow, folder: Path | None = None) -> None:
-        """Have a row on disk, after the names in `folder`. Raises OSError.
+        """Write a row to the disk, after the names in `folder`. Raises OSError.
 
-        A caller who is cancelled has appended the row nevertheless.
+        The row is written even if the caller is cancelled.
         """
         loop = asyncio.get_running_loop()
         queued = _QueuedRow(encode_row(row), folder, loop, loop.create_future())
@@ -87,7 +87,7 @@ class Journal:
         await queued.written
 
     def close(self) -> None:
-        """Write what is queued, and close the file; blocks."""
+        """Write queued rows and close the file. Blocks."""
         self._executor.shutdown()
         self._disk.close(self._descriptor)
 
@@ -101,10 +101,10 @@ class Journal:
             for folder in {queued.folder for queued in group if queued.folder}:
                 self._disk.sync_folder(folder)
             self._append(b"".join(queued.line for queued in group))
-        except BaseException as failure:  # noqa: BLE001  whoever waits is told
+        except BaseException as failure:  # noqa: BLE001  raised in the waiting callers
             error = failure
         for queued in group:
-            with suppress(RuntimeError):  # its loop may be gone
+            with suppress(RuntimeError):  # its event loop may be closed
                 queued.loop.call_soon_threadsafe(queued.resolve, error)
 
     def _append(self, lines: bytes) -> None:
@@ -116,7 +116,7 @@ class Journal:
         try:
             self._disk.sync(self._descriptor)
         except BaseException as failure:
-            self._failure = failure  # the system may have dropped the data, and reports it once
+            self._failure = failure  # the system may have dropped the data, which it reports only once
             raise
         self._size += len(lines)
 
@@ -128,12 +128,12 @@ class Journal:
 
 
 def timestamp(wall: float) -> str:
-    """A time (Unix seconds) as rows have it."""
+    """Return a time (Unix seconds) in the format of rows."""
     return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def encode_row(row: JournalRow) -> bytes:
-    """A row as its line; a value that JSON cannot hold becomes text, as none may prevent the row."""
+    """Encode a row as a line; values that JSON cannot represent become text, so that the row is always written."""
     try:
         line = _to_json(row)
     except (TypeError, ValueError, RecursionError):
@@ -148,7 +148,7 @@ def _to_json(row: JournalRow) -> str:
 
 
 def result_fields(result: ImageResult) -> JournalRow:
-    """What a row keeps of a result besides its images."""
+    """Return the fields of a result for its row, without images."""
     kept = {name: getattr(result, name) for name in _RESULT_FIELDS}
     fields = {name: json_value(value) for name, value in kept.items() if value is not None}
     fields["seconds"] = round(result.elapsed, 3)
@@ -160,7 +160,7 @@ def result_fields(result: ImageResult) -> JournalRow:
 
 
 def error_fields(error: BaseException) -> JournalRow:
-    """What a row keeps of an error: its texts hold neither keys nor prompts."""
+    """Return the fields of an error for its row; error texts contain no keys or prompts."""
     fields: JournalRow = {"error": type(error).__name__, "message": str(error)}
     if isinstance(error, ImagesError):
         fields |= {
@@ -174,7 +174,7 @@ def error_fields(error: BaseException) -> JournalRow:
         fields |= {"stage": error.stage, "categories": list(error.categories)}
     if isinstance(error, DownloadError):
         fields |= {"url": error.url, "status": error.status_code}
-    exact = ("url",)  # unchanged, as it is fetched
+    exact = ("url",)  # unchanged, because it will be downloaded
     return {
         name: value if name in exact else json_value(value)
         for name, value in fields.items()
@@ -183,7 +183,7 @@ def error_fields(error: BaseException) -> JournalRow:
 
 
 def body_field(error: BaseException, prompt: str) -> JournalRow:
-    """The small document of a response that was billed and could not be decoded, without the prompt."""
+    """Return the small document of a billed response that could not be decoded, with the prompt redacted."""
     body = getattr(error, "body", None)
     if body is None or not isinstance(error, DecodeError):
         return {}
@@ -195,20 +195,20 @@ def body_field(error: BaseException, prompt: str) -> JournalRow:
 
 
 def dated_row(row: JournalRow, at: str) -> JournalRow:
-    """A row with its time, after what it is about."""
+    """Return a row with its time after its state and key."""
     return {"state": row["state"], "key": row["key"], "at": at, **row}
 
 
 def done_row(key: str, request: str, files: Iterable[StoredFile], **fields: object) -> JournalRow:
-    """The row of an item whose images are there although it was not sent in this run."""
+    """Return the `done` row of an item that was not sent in this run."""
     return {"state": "done", "key": key, "request": request, **fields, "files": files_field(files)}
 
 
 def files_field(files: Iterable[StoredFile]) -> list[JournalRow]:
-    """Files as a row has them."""
+    """Return files in the format of rows."""
     return [{name: value for name, value in asdict(file).items() if value is not None} for file in files]
 
 
 def decimal_text(value: Decimal | None) -> str | None:
-    """An amount as a row has it: text, as a float would lose digits."""
+    """Return an amount in the format of rows: text, as a float would lose digits."""
     return None if value is None else str(value)

@@ -1,9 +1,9 @@
-"""Parses a journal: its rows, as far as they can be read, and what is wrong with the rest.
+"""Parses a journal: its readable rows, and notes about the others.
 
-Invariants: pure, total, and linear in the bytes; every field that is returned has its type and bounds. An optional
-field that is odd is dropped; a row without its state, key, files or URLs is none. A line that is no row is reported,
-and counts as `sent` for the keys in it; a last line without its end is torn; a line may hold several rows. Names lead
-out of the folder only as absolute paths, which fallback folders have.
+Invariants: pure, never raises, linear time; every returned field has its type and bounds; an invalid optional field is
+dropped, a row without valid state, key, files or URLs is unreadable; an unreadable line is reported and counts as
+`sent` for the keys in it; an incomplete last line is torn; a line may have several rows; a file name outside of the
+folder is always an absolute path (a fallback folder).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from openai_images.batch.response_facts import parse_seconds, response_facts
 
 STATES: Final = frozenset({"begun", "provider_batch", "sent", "refused", "done", "away", "failed", "unknown"})
 STEPS: Final = frozenset({"creating", "created", "ended"})
-"""Of a batch at the provider."""
+"""The steps of a batch at the provider."""
 JournalRow: TypeAlias = dict[str, Any]
 
 _MAX_NOTES: Final = 20
@@ -52,7 +52,7 @@ class StoredFile:
 
     @classmethod
     def from_row(cls, fields: JournalRow) -> StoredFile:
-        """One entry of a row's `files`, which was checked."""
+        """Return an entry of a row's `files`, which must be validated."""
         return cls(
             fields["name"],
             fields["nbytes"],
@@ -65,13 +65,13 @@ class StoredFile:
 
     @property
     def is_outside(self) -> bool:
-        """Whether it is in a fallback folder."""
+        """Whether the file is in a fallback folder."""
         return not self.name.startswith("images/") and Path(self.name).is_absolute()
 
 
 @frozen
 class JournalContents:
-    """Rows, notes about what is wrong, the bytes of a torn last line, and whether the last line lacks its newline.
+    """Rows, notes about problems, the bytes of a torn last line, and whether the last line lacks its newline.
 
     `unreadable_keys` are keys of unreadable lines, each with the number of rows before it.
     """
@@ -84,19 +84,19 @@ class JournalContents:
 
 
 def parse_journal(data: bytes, extra_fields: Collection[str] = ()) -> JournalContents:
-    """The contents of a journal, whatever is in it; rows keep `extra_fields` unchecked."""
+    """Parse a journal of any contents; rows keep `extra_fields` without validation."""
     rows: list[JournalRow] = []
     notes: list[str] = []
     unreadable_keys: list[tuple[int, str]] = []
     torn, lacks_newline = b"", False
-    # One line after the other: all of them at once would need as much memory again.
+    # Line by line: splitting all lines would need twice the memory.
     for number, text in enumerate(io.BytesIO(data.removeprefix(codecs.BOM_UTF8)), 1):
         line = parse_line(text, extra_fields)
         rows += line.rows
         if not text.endswith(b"\n"):
             torn = text[len(text) - line.unread_bytes :]
             lacks_newline = len(text) > len(torn)
-        # A crash tears one row, which nobody has acted on yet; several are torn by something else.
+        # A crash tears one row, which had no effects yet; more than one have another cause.
         if not torn or len(line.unreadable_keys) > 1:
             unreadable_keys += [(len(rows), key) for key in line.unreadable_keys]
         if not (line.is_complete or torn):
@@ -116,7 +116,7 @@ def _describe_keys(keys: Sequence[str]) -> str:
 
 @define
 class JournalLine:
-    """A line's rows, how many bytes at its end are none, and the keys of what could not be read."""
+    """A line's rows, the number of unreadable bytes at its end, and the keys in unreadable parts."""
 
     rows: list[dict[str, Any]]
     unreadable_keys: list[str]
@@ -125,7 +125,7 @@ class JournalLine:
 
 
 def parse_line(data: bytes, extra_fields: Collection[str] = ()) -> JournalLine:
-    """The rows of a line, as far as they can be read."""
+    """Parse the rows of a line, as far as they are readable."""
     line = JournalLine([], [])
     try:
         text = data.decode()
@@ -152,7 +152,7 @@ def parse_line(data: bytes, extra_fields: Collection[str] = ()) -> JournalLine:
 
 
 def is_file(value: object) -> bool:
-    """Whether this is an entry of `files`."""
+    """Return whether this is a valid entry of `files`."""
     return (
         is_object(value)
         and _is_name(value.get("name"))
@@ -166,7 +166,7 @@ def is_file(value: object) -> bool:
 
 
 def _parse_row(value: object) -> dict[str, Any] | None:
-    """A row with the fields that are read, unless they are odd; None where it is no row."""
+    """Return a row with its valid fields; None if it is not a row."""
     if not is_object(value):
         return None
     state = value.get("state")
@@ -194,7 +194,7 @@ def _parse_row(value: object) -> dict[str, Any] | None:
 
 
 def _is_provider_batch(row: dict[str, Any]) -> bool:
-    """Whether the row names a batch at the provider, its step, its file, when it was created, and then its id."""
+    """Return whether the row has the fields of a provider batch: tag, step, file, time and, when created, its id."""
     step = row.get("step")
     return (
         row.get("key") is None
@@ -232,14 +232,14 @@ def _is_image_count(value: object) -> bool:
 
 
 def _is_stem(value: object) -> bool:
-    """Whether this can begin the name of a file in the folder of the images, and of no other."""
+    """Return whether this can start the name of a file in the images folder, and in no other."""
     if not _is_name(value) or not isinstance(value, str):
         return False
     return _PLAIN.fullmatch(value) is not None or (PurePath(value).name == value and "\\" not in value)
 
 
 def _is_name(value: object) -> bool:
-    """Whether the file system can be asked for this name: below the folder, or absolute."""
+    """Return whether this is a valid file name: below the folder, or absolute."""
     if not isinstance(value, str) or not 0 < len(value) <= _MAX_NAME or "\0" in value:
         return False
     try:
@@ -267,14 +267,14 @@ _FIELD_CHECKS: Sequence[tuple[str, Callable[[Any], bool] | None]] = (
     ("cost", None),
     ("estimate", None),
 )
-"""The fields that are read: a large journal's other ones would fill the memory. `parse_amount` checks amounts,
-and `response_facts` what a response told."""
+"""The fields to read: a large journal's other fields would fill the memory. `parse_amount` checks amounts, and
+`response_facts` the facts of responses."""
 
 _FILE_FIELDS = ("name", "nbytes", "sha256", "written", "width", "height", "media_type")
 
 
 def _find_keys(text: str) -> Iterator[str]:
-    """The keys in what is left of rows."""
+    """Return the keys in unreadable rows."""
     for match in _KEY.finditer(text):
         try:
             key = json.loads(match[1])

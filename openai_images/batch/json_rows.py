@@ -1,4 +1,4 @@
-"""Rows of JSON and JSON Lines with their line numbers, also in the form of the Batch API.
+"""Rows of JSON and JSON Lines with their line numbers, also in the format of the Batch API.
 
 Invariants: pure; a malformed row is reported and skipped; no value is repeated in a report, as it may be a prompt.
 """
@@ -20,7 +20,7 @@ _SPACE = re.compile(r"[ \t\n]*")
 
 
 def read_jsonl(reader: RowReader, text: str) -> list[RawRow]:
-    """A row for each line that is not blank."""
+    """Return a row for each line that is not blank."""
     objects = _ObjectRows(reader)
     for number, line in numbered_lines(text):
         if not line.strip() or reader.options.is_comment(line):
@@ -38,7 +38,7 @@ def read_jsonl(reader: RowReader, text: str) -> list[RawRow]:
 
 
 def read_json(reader: RowReader, text: str) -> list[RawRow]:
-    """A row for each element of an array: a prompt, or an object."""
+    """Return a row for each element of an array: a prompt, or an object."""
     objects = _ObjectRows(reader)
     for value, line in _elements(reader, text):
         if isinstance(value, str):
@@ -51,7 +51,7 @@ def read_json(reader: RowReader, text: str) -> list[RawRow]:
 
 
 def _elements(reader: RowReader, text: str) -> Iterator[tuple[Any, int]]:
-    """The elements of a JSON array with their lines; what cannot be read ends it, and is reported."""
+    """Yield the elements of a JSON array with their lines, up to a syntax error, which is reported."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     decoder = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_constant=_reject_constant)
     position, mark = _skip_space(text, 0), "["
@@ -73,10 +73,12 @@ def _elements(reader: RowReader, text: str) -> Iterator[tuple[Any, int]]:
         line += text.count("\n", start, position)
     if text[position : position + 1] != "]":
         array = 'a JSON array: [{"prompt": …}, …]'
-        what = f"it is not {array}" if mark == "[" else "the array has no , or ] here"
+        what = f"it is not {array}" if mark == "[" else "a comma or ] is missing here"
         reader.problems.add(line, what)
     elif (end := _skip_space(text, position + 1)) < len(text):
-        reader.problems.add(line + text.count("\n", position, end), "something follows the end of the array")
+        reader.problems.add(
+            line + text.count("\n", position, end), "there is text after the end of the array"
+        )
 
 
 class _ObjectRows:
@@ -91,7 +93,7 @@ class _ObjectRows:
         self._found: dict[str, None] = {}
 
     def add(self, value: Mapping[str, Any], line: int) -> None:
-        """An object with a row's values, or a line of the Batch API."""
+        """Add an object with a row's values, or a line of the Batch API."""
         if self._marks.isdisjoint(value):
             if self._is_renamed:
                 self._found.update(dict.fromkeys(value))
@@ -102,7 +104,7 @@ class _ObjectRows:
             self.rows.append(RawRow(line, self._named(request, line, ColumnOptions())))
 
     def end(self) -> list[RawRow]:
-        """All rows; unknown names are reported."""
+        """Return all rows; report unknown names."""
         options, found = self._options, list(self._found)
         if found and options.key not in ("key", *found):
             self._problems.add(self.rows[0].line, missing_key_problem(found, options))
@@ -126,7 +128,7 @@ class _ObjectRows:
 def _unwrap_envelope(
     row: Mapping[str, Any], line: int, problems: Problems, options: ColumnOptions
 ) -> Mapping[str, Any] | None:
-    """The request in a line of the Batch API, with its `custom_id` as the key; None where it has none."""
+    """Return the request of a Batch API line, with its `custom_id` as the key; None if it is invalid."""
     before, url, body = len(problems), row.get("url"), row.get("body")
     where = "as a line of the Batch API"
     unknown = [name[:40] for name in row if name not in _ENVELOPE and not options.ignore_unknown]
@@ -142,7 +144,7 @@ def _unwrap_envelope(
         return None
     if is_endpoint and isinstance(url, str) and url.endswith("/edits") != ("images" in body):
         problems.add(
-            line, f"{where} it has images in its body where its url ends in /images/edits, and only there"
+            line, f"{where} it must have images in its body if its url ends in /images/edits, and only then"
         )
     key = row.get("custom_id")
     body = {"image" if name == "images" else name: value for name, value in body.items()}
@@ -162,7 +164,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in pairs:
         if name in values:
-            raise ValueError(f"{name[:40]!r} is there twice")
+            raise ValueError(f"{name[:40]!r} occurs twice")
         values[name] = value
     return values
 

@@ -1,9 +1,8 @@
-"""Sums the journal's rows: where each item stands, and what was spent.
+"""Adds up the journal's rows: the state of each item, and the costs.
 
-Invariants: pure; rows count in the order of the file, never by their time. An item that was sent and has no end is
-unknown, and so is one whose row cannot be read; while its batch at the provider has not ended it is submitted. Money is
-Decimal, in US dollars: a `sent` row may have cost its estimate until a later row settles it; an unknown cost is never
-zero.
+Invariants: pure; rows count in the order of the file, not of their times; an item that was sent and has no later row,
+or an unreadable one, is unknown, or submitted while its batch at the provider has not ended; costs are Decimal US
+dollars: a `sent` row counts with its estimate until a later row has the cost; an unknown cost is never zero.
 """
 
 from __future__ import annotations
@@ -26,12 +25,13 @@ _ZERO = Decimal(0)
 
 @frozen
 class ItemRecord:
-    """Where one item stands.
+    """The state of one item.
 
-    `request` is the digest of the last request, `stem` the name of its files, `image_count` how many it asks for;
-    `files` are there in any state, and `urls` lead to the remote ones. `blocked` failures are the safety system's;
-    the other images of a `partial` one can be requested. `facts` are those of the last response, `earlier_facts` of
-    the ones before, by the stems of their files. `same_as` is the key of the item whose files it shares.
+    `request` is the digest of the last request, `stem` the name of its files, `image_count` the number of requested
+    images; `files` are those stored, in any state, and `urls` those of remote images. `blocked`: the safety system
+    blocked it; `partial`: the missing images can be requested alone. `facts` are those of the last response,
+    `earlier_facts` those of earlier responses, by the stems of their files. `same_as` is the key of the item whose
+    files it shares.
     """
 
     state: State = "pending"
@@ -51,7 +51,7 @@ class ItemRecord:
     same_as: str = ""
 
     def facts_of(self, file: StoredFile) -> ResponseFacts:
-        """The facts of the response that brought this file."""
+        """Return the facts of this file's response."""
         if not self.earlier_facts:
             return self.facts
         stem = stem_of(file.name)
@@ -59,15 +59,15 @@ class ItemRecord:
 
     @property
     def is_incomplete(self) -> bool:
-        """Whether some of its images are there, and others are not."""
+        """Whether some of its images are stored, and others are missing."""
         return 0 < len(self.files) < self.image_count
 
 
 @define
 class Spending:
-    """What was paid: the sum of `known` costs (None: there is none), the `unpriced` results, and their estimates.
+    """Costs: the sum of `known` costs (or None), the number of `unpriced` results, and the sum of their estimates.
 
-    `unpriceable` of these have no estimate either.
+    `unpriceable` is the number of unpriced results without an estimate.
     """
 
     known: Decimal | None = None
@@ -77,11 +77,11 @@ class Spending:
 
     @property
     def upper_bound(self) -> Decimal:
-        """Known costs, and estimates for the others."""
+        """The sum of known costs, and of estimates for the others."""
         return (self.known or _ZERO) + self.estimated
 
     def charge(self, cost: Decimal | None, estimate: Decimal | None) -> None:
-        """Add a cost, or an estimate where it is not known."""
+        """Add a cost, or its estimate if it is unknown."""
         if cost is not None:
             self.known = (self.known or _ZERO) + cost
             return
@@ -94,7 +94,7 @@ class Spending:
 
 @frozen
 class _OpenRequest:
-    """A request without an end: its estimate, and where the item stood before."""
+    """A request without an outcome: its estimate, and the item's record before it."""
 
     estimate: Decimal | None
     standing: ItemRecord
@@ -105,9 +105,9 @@ class _OpenRequest:
 class SubmittedBatch:
     """A batch at the provider that has not ended.
 
-    `tag` names it in its metadata; `id` is "" until it is known; `since` is when it was about to be created, in Unix
-    seconds, from the file `input_file_id`: 0 and "" if that row is lost. `keys` are those of its items that have no
-    end, in their order.
+    `tag` identifies it in its metadata; `id` is "" until it is known; `since` is the Unix time, in seconds, of its
+    creation from the file `input_file_id` (0 and "" if that row is lost). `keys` are those of its items without an
+    outcome, in order.
     """
 
     tag: str
@@ -119,9 +119,9 @@ class SubmittedBatch:
 
 @define
 class Ledger:
-    """Records by key; `add` a row once it is in the journal.
+    """The records of all items, by key; `add` a row after it is in the journal.
 
-    `stems` are the casefolded names of all files in rows, and how many images are numbered after each.
+    `stems` are the casefolded names of all files in rows, with the number of images of each.
     """
 
     records: dict[str, ItemRecord] = field(factory=dict[str, ItemRecord])
@@ -133,7 +133,7 @@ class Ledger:
 
     @classmethod
     def from_journal(cls, journal: JournalContents, estimates: Mapping[str, Decimal | None]) -> Self:
-        """The sum of a journal of which nothing is in flight any more; `estimates` where a row has none."""
+        """Return the ledger of a journal without requests in flight; `estimates` are for rows without one."""
         ledger = cls(estimates=estimates)
         unreadable = deque(journal.unreadable_keys)
         for number, row in enumerate(journal.rows):
@@ -146,7 +146,7 @@ class Ledger:
         return ledger
 
     def get(self, key: str) -> ItemRecord:
-        """Where an item stands; pending where the journal does not have it."""
+        """Return the record of an item; pending if it is not in the journal."""
         return self.records.get(key, _NEVER_SENT)
 
     def add(self, row: JournalRow) -> None:
@@ -168,13 +168,13 @@ class Ledger:
 
     @property
     def submitted_estimate(self) -> Decimal:
-        """What the items at the provider may cost."""
+        """The most that the items at the provider may cost."""
         keys = [key for batch in self.batches.values() for key in batch.keys]
         return sum((self._open[key].estimate or _ZERO for key in keys), _ZERO)
 
     @property
     def submitted_unpriceable(self) -> int:
-        """How many of the items at the provider have no estimate."""
+        """The number of items at the provider without an estimate."""
         keys = [key for batch in self.batches.values() for key in batch.keys]
         return sum(self._open[key].estimate is None for key in keys)
 
@@ -187,7 +187,7 @@ class Ledger:
             created = self.batches.setdefault(tag, SubmittedBatch(tag, row["since"]))
             created.id, created.since = row["id"], row["since"]
         elif (batch := self.batches.pop(tag, None)) is not None:
-            for key in batch.keys:  # none, unless rows were lost
+            for key in batch.keys:  # none unless rows were lost
                 self.records[key] = evolve(self.records[key], state="unknown", reason=_UNANSWERED)
 
     def _pop_open(self, key: str) -> _OpenRequest | None:
@@ -203,12 +203,14 @@ class Ledger:
         recorded = parse_amount(row.get("estimate"))
         estimate = self.estimates.get(key) if recorded is None else recorded
         standing = self.get(key)
-        tag = row.get("batch", "")  # its row `creating` may be unreadable
+        tag = row.get("batch", "")  # the batch's row `creating` may be unreadable
         batch = self.batches.setdefault(tag, SubmittedBatch(tag, 0.0)) if tag else None
         self._open[key] = _OpenRequest(estimate, standing, "" if batch is None else batch.tag)
         if batch is not None:
             batch.keys[key] = None
-        kept_files = tuple(map(StoredFile.from_row, row.get("files", ())))  # the request is for the others
+        kept_files = tuple(
+            map(StoredFile.from_row, row.get("files", ()))
+        )  # this request is for the other images
         self.records[key] = ItemRecord(
             "unknown" if batch is None else "submitted",
             str(row.get("request", "")),
@@ -222,13 +224,13 @@ class Ledger:
         )
 
     def _add_refused(self, key: str) -> None:
-        """It was not executed, so it stands where it stood: what was unknown stays unknown."""
+        """Restore the record from before the request: an unknown outcome stays unknown."""
         request = self._pop_open(key)
         if request is not None:
             self.records[key] = request.standing
 
     def _add_end(self, key: str, row: JournalRow, state: State) -> None:
-        """Charge an open request; another was charged by an earlier row, unless this one has a cost."""
+        """Charge an open request; one that is not open was charged by an earlier row, unless this row has a cost."""
         if state != "done" and row.get("urls"):
             state = "away"
         request = self._pop_open(key)
@@ -266,14 +268,14 @@ class Ledger:
         )
 
     def _mark_unreadable(self, key: str) -> None:
-        """A row of this item is unreadable; it may have been its `sent` row."""
+        """Mark an item with an unreadable row, which may have been its `sent` row."""
         if self.get(key).state != "done":
             files = self.get(key).files
             self._add_sent(key, {"request": self.get(key).request, "stem": self.get(key).stem})
             self.records[key] = evolve(self.get(key), files=files)
 
     def close_open(self) -> None:
-        """Requests without an end are unknown, and may have cost their estimate; not those at the provider."""
+        """Charge open requests with their estimates, as their outcome is unknown; not those at the provider."""
         live = {key: request for key, request in self._open.items() if request.batch in self.batches}
         for key, request in self._open.items():
             if key not in live:
@@ -285,4 +287,4 @@ class Ledger:
 
 
 _NEVER_SENT = ItemRecord()
-_UNANSWERED = "it was sent, and the run ended before its response came"
+_UNANSWERED = "it was sent, but the run ended before its response"

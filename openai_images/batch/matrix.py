@@ -1,10 +1,10 @@
-"""The product of a batch's items with lists of values: parameters of the matrix, and variables in prompts.
+"""The product of a batch's items with lists of values: parameters, and variables in prompts.
 
-Invariants: pure and lazy: no item is made before it is asked for. The key of a variant is its item's key and the slugs
-of its values, in the alphabetical order of their names, variables first and the model last; so it depends on nothing
-but the item and these values, and a value that is added later changes no other key. An item that sets a parameter
-itself, or whose prompt does not name a variable, is not multiplied by that list.
-Must not: replace anything in a prompt unless there are variables, or in what a variable's value brings in.
+Invariants: pure and lazy: items are made on access. The key of a variant is its item's key and the slugs of its values,
+in alphabetical order of their names, variables first and the model last, so a value that is added later changes no
+other key. An item that sets a parameter itself, or whose prompt does not contain a variable, is not multiplied by that
+list.
+Must not: replace anything in a prompt without variables, or in the text of a variable's value.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _Value(NamedTuple):
 
 
 class _Axis(NamedTuple):
-    """A list of values; `is_variable`: for prompts."""
+    """A list of values of a parameter, or of a variable in prompts."""
 
     name: str
     values: tuple[_Value, ...]
@@ -52,14 +52,13 @@ def expand_matrix(
     matrix: Mapping[str, Iterable[Any]] = _NOTHING,
     variables: Mapping[str, Iterable[str]] = _NOTHING,
 ) -> Sequence[BatchItem]:
-    """The items with every combination of these values, made when they are asked for.
+    """Return the items with every combination of these values, made on access.
 
-    `matrix` has values of parameters, such as {"quality": ["low", "high"]}, for items that do not set them; text is
-    read as in a CSV cell. `variables` have texts for `{name}` in prompts; with them, `{{` and `}}` stand for braces.
-    A key is the item's own and its values: `fox-low-gpt-image-2`. Raises `BatchInputError` with all problems: unknown
-    names, no values or equal ones, a name that nothing uses, a `{name}` without values.
-
-    `items` are usually those of `read_batch_items`.
+    `items` are usually those of `read_batch_items`. `matrix` has values of parameters, such as {"quality": ["low",
+    "high"]}, for items that do not set them; text is parsed as in a CSV cell. `variables` have texts for `{name}` in
+    prompts, in which `{{` and `}}` are then braces. The new key is the item's key and the values, such as
+    `fox-low-gpt-image-2`. Raises `BatchInputError` with all problems: unknown names, missing or equal values, an unused
+    name, a `{name}` without values.
     """
     items = tuple(items)
     problems: list[str] = []
@@ -74,13 +73,13 @@ def expand_matrix(
 
 
 def _parse_axis(name: str, values: Iterable[Any], problems: list[str], *, is_variable: bool) -> _Axis:
-    """The values of a parameter or a variable; what is wrong is added to the problems."""
+    """Parse the values of a parameter or a variable; add problems to `problems`."""
     where = f"variable {name[:40]!r}" if is_variable else f"matrix {name[:40]!r}"
     problem = None if is_variable else parameter_problem(name)
     if problem is None and not is_variable and name in IMAGE_NAMES:
-        problem = f"{name} cannot vary; give it in a column"
+        problem = f"{name} cannot vary; set it in a column"
     if is_variable and not _NAME.fullmatch(name):
-        problem = f"{where}: a name has letters, digits, - and _, and begins with a letter"
+        problem = f"{where}: a name has letters, digits, - and _, and starts with a letter"
     if isinstance(cast("Any", values), str):
         problem = problem or f"{where}: its values must be a list, not text"
     if problem is not None:
@@ -103,19 +102,19 @@ def _parse_axis(name: str, values: Iterable[Any], problems: list[str], *, is_var
 
 
 def _parse_value(name: str, value: Any, *, is_variable: bool) -> _Value:
-    """A value and its part of a key. Raises ValueError."""
+    """Return a value and its part of the key. Raises ValueError."""
     text = value.strip() if isinstance(value, str) else None
     if text == "" or (is_variable and text is None):
         raise ValueError("a value is empty" if text == "" else "a value must be text")
     if is_variable:
         return _Value(text, _slug(str(text)))
     parsed = parse_value(name, value if text is None else text, from_text=text is not None)
-    # A number alone would say little.
+    # A number alone would be unclear in a key.
     return _Value(parsed, _slug(parsed) if isinstance(parsed, str) else f"{name}{_slug(str(parsed))}")
 
 
 def _slug(text: str) -> str:
-    """The text as a part of a file name; what would lose more than spaces gets eight digits of its hash."""
+    """Return the text as a part of a file name; if more than spaces change, eight digits of its hash are added."""
     plain = unicodedata.normalize("NFC", text)
     slug = _NO_SLUG.sub("-", plain).strip("-.")
     if slug and len(slug) <= _MAX_SLUG and slug == plain.replace(" ", "-"):
@@ -128,13 +127,13 @@ def _digest(text: str) -> str:
 
 
 class _Variants(Sequence[BatchItem]):
-    """The product; an item is made when it is asked for."""
+    """The product; items are made on access."""
 
     def __init__(self, items: tuple[BatchItem, ...], axes: Sequence[_Axis], problems: list[str]) -> None:
         self._items = items
         self._names = {axis.name for axis in axes if axis.is_variable}
         used: set[_Axis] = set()
-        shared: dict[tuple[_Axis, ...], tuple[_Axis, ...]] = {}  # most items have the same
+        shared: dict[tuple[_Axis, ...], tuple[_Axis, ...]] = {}  # most items have the same axes
         self._axes: list[tuple[_Axis, ...]] = []
         for item in items:
             where = f"{item.key[:40]!r}" if item.line is None else f"line {item.line}"
@@ -161,7 +160,7 @@ class _Variants(Sequence[BatchItem]):
         return self._variant(position, number - (self._ends[position - 1] if position else 0))
 
     def _variant(self, position: int, number: int) -> BatchItem:
-        """A variant of an item; the last of its lists varies fastest."""
+        """Return a variant of an item; its last list varies fastest."""
         item, chosen = self._items[position], list[tuple[_Axis, _Value]]()
         for axis in reversed(self._axes[position]):
             number, index = divmod(number, len(axis.values))
@@ -174,14 +173,14 @@ class _Variants(Sequence[BatchItem]):
         return BatchItem(key, evolve(item.request, **params), item.line)
 
     def _fields(self, prompt: str, where: str, problems: list[str]) -> set[str]:
-        """The variables that a prompt names."""
+        """Return the variables in a prompt."""
         if not self._names:
             return set()
         matches = list(_FIELD.finditer(prompt))
         fields = {match[1] for match in matches if match[1] is not None}
         problems += [f"{where}: {self._no_values(name)}" for name in sorted(fields - self._names)]
         if any(match[0] in ("{", "}") for match in matches):
-            problems.append(f"{where}: a brace belongs to no {{name}}; write {{{{ and }}}} for braces")
+            problems.append(f"{where}: a brace is not part of a {{name}}; write {{{{ and }}}} for braces")
         return fields
 
     def _no_values(self, name: str) -> str:
@@ -191,7 +190,7 @@ class _Variants(Sequence[BatchItem]):
 
 
 def _varies(axis: _Axis, request: GenerateRequest, fields: set[str]) -> bool:
-    """Whether a request takes its value from this list."""
+    """Return whether a request uses this list."""
     if axis.is_variable:
         return axis.name in fields
     return getattr(request, axis.name, "") is None and axis.name not in (request.extra_body or {})
@@ -200,7 +199,7 @@ def _varies(axis: _Axis, request: GenerateRequest, fields: set[str]) -> bool:
 def _unused(axis: _Axis) -> str:
     if axis.is_variable:
         return f"variable {axis.name!r}: no prompt has {{{axis.name}}}"
-    return f"matrix {axis.name!r}: each item has a value of its own, or cannot have one"
+    return f"matrix {axis.name!r}: all items set this parameter themselves, or cannot have it"
 
 
 def _render(prompt: str, texts: Mapping[str, str]) -> str:

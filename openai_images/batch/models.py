@@ -1,7 +1,7 @@
 """The public values of a batch: its items and options, its plan and its summary.
 
-Invariants: frozen; what may cost money again is off by default; an invalid option is rejected when it is made; an
-unknown cost is None, never zero.
+Invariants: frozen values; options that may cost money again are off by default; an invalid option is rejected at
+creation; an unknown cost is None, never zero.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from openai_images.models.notebook import table_of_fields
 from openai_images.models.requests import GenerateRequest
 
 Thumbnail: TypeAlias = Callable[[Path, Path], object]
-"""Makes a small WebP copy of the first path's image at the second, which has another suffix; may raise anything."""
+"""Writes a small WebP copy of the image at the first path to the second path; may raise anything."""
 
 
 @short_repr
 @frozen(repr=False)
 class BatchItem:
-    """One request of a batch: its `key` names it and its files; `line` is its line in an input file, if any."""
+    """One request of a batch: `key` names it and its files; `line` is its line in an input file, if any."""
 
     key: str
     request: GenerateRequest
-    """What to send: a `GenerateRequest`, or an `EditRequest`."""
+    """A `GenerateRequest` or an `EditRequest`."""
     line: int | None = None
 
 
@@ -45,22 +45,21 @@ _seconds = must_be("a number of seconds, 0 or more", lambda value: is_number(val
 @keyword_hints
 @frozen(kw_only=True)
 class BatchOptions:
-    """How many requests at once, for how much money, and what is sent again.
+    """The options of a batch: concurrency, budget, and which items are sent again.
 
-    `concurrency` requests at once, None for as many as the client's `Limits` allow. `budget` US dollars for all runs
-    of the folder together, by `prices`: never exceeded by more than one request in flight, nor at all where requests
-    name their size and quality. `max_image_cost` US dollars is what one image costs at most as you know it, where that
-    is less than the estimate, or there is none. `retry_failed` sends failures again, `retry_unknown` what may have been
-    billed, or is behind a URL that cannot be fetched, `retry_missing` what was done and whose images are gone, and the
-    images that did not come of an item that failed with only some of them, without sending other failures again.
-    `dedupe` sends identical requests once. After `max_identical_failures` with no success between them, each of which
-    may have cost money or rejected the account, the batch ends; None: it continues. While the server is unreachable
-    the batch waits, for `max_outage` seconds at a time. `thumbnail` makes a small WebP copy of the image in its first
-    path at its second, for `index.html`, which begins with the remark `note`. Without `record_prompts` no file of the
-    folder and no outcome shows a prompt, nor `extra_body`. `economy` sends requests in batches of the provider's Batch
-    API, which runs them within a day at half of `prices`: `concurrency`, `max_identical_failures` and the client's
-    rate limits do not count then. With `cancel` it sends nothing: batches at the provider are cancelled, and what they
-    have done is collected. Raises `ConfigurationError`.
+    `concurrency`: the most concurrent requests; None means the client's `Limits`. `budget`: US dollars for all runs of
+    the folder together, by `prices`; it is exceeded by one request in flight at most, and never if all requests set
+    size and quality. `max_image_cost`: the most US dollars that one image can cost, if you know that it is less than
+    the estimate, or if there is no estimate. `retry_failed` sends failed items again; `retry_unknown` those that may
+    have been billed, or whose image cannot be downloaded; `retry_missing` those that were done and whose images are
+    missing, and requests the missing images of items that failed with only some of them. `dedupe` sends identical
+    requests once. The batch ends after `max_identical_failures` identical failures without a success between them; only
+    failures that may have cost money or reject the account count (None: it continues). While the server is unreachable,
+    the batch waits for up to `max_outage` seconds. `thumbnail` makes small WebP copies of images for `index.html`,
+    which starts with the text `note`. Without `record_prompts`, no file of the folder and no outcome contains a prompt
+    or `extra_body`. `economy` sends requests through the provider's Batch API, which executes them within a day at half
+    of `prices`; `concurrency`, `max_identical_failures` and the client's rate limits do not apply to it. `cancel` sends
+    nothing: it cancels batches at the provider and collects their finished requests. Raises `ConfigurationError`.
     """
 
     concurrency: int | None = field(default=None, validator=_count)
@@ -81,44 +80,43 @@ class BatchOptions:
 
     def __attrs_post_init__(self) -> None:
         if self.cancel and not self.economy:
-            raise ConfigurationError("cancel is for batches at the provider: give economy=True with it")
+            raise ConfigurationError("cancel is for batches at the provider: set economy=True, too")
 
 
 @short_repr
 @frozen(kw_only=True, repr=False)
 class BatchPlan:
-    """Where a batch stands, by keys in the order of its items; `to_send` is what a run will send.
+    """The state of a batch before a run, as keys in the order of its items; `to_send` are those that the run sends.
 
-    `done`, `away`, `submitted`, `pending`, `failed`, `unknown` and `missing` are disjoint and complete: `away` was paid
-    for, and a run fetches its images from URLs; `submitted` is in a batch at the provider, from which a run with
-    `BatchOptions(economy=True)` collects it; `pending` was never sent, or not executed; `unknown` may have been billed;
-    `missing` was done, and its images are gone. Of the done, `adopted` images were found without their row, and
-    `altered` ones are not what was written; of the failed and unknown, `incomplete` ones have some of their images.
-    `changed` are pending: they had failed, and their request is another one now. `removed` are in the journal and no
-    longer in the items. `same` maps each item that is not sent to the one whose images it shares. `notes` tell what
-    was repaired. `spent` US dollars went before this run, None where no cost is known; `unpriced` results are not in
-    it.
+    Each item is in exactly one of `done`, `away` (paid for, but not downloaded yet: a run downloads it), `submitted`
+    (in a batch at the provider, from which a run with `BatchOptions(economy=True)` collects it), `pending` (not sent,
+    or not executed), `failed`, `unknown` (may have been billed) and `missing` (was done, but its images are missing).
+    Subsets of `done` are `adopted` (images found without a row) and `altered` (the images differ from those that were
+    written); `incomplete` are failed and unknown items with some of their images; `changed` are pending items that had
+    failed with another request. `removed` are in the journal, but not in the items. `same` maps items that are not sent
+    to the item whose images they share. `notes` describe repairs. `spent` is the cost of earlier runs in US dollars,
+    None if no cost is known; it does not include `unpriced` results.
     """
 
     total: int
-    """How many items there are."""
+    """The number of items."""
     done: tuple[str, ...] = field(default=(), repr=repr_names)
     """Keys whose images are in the folder."""
     away: tuple[str, ...] = field(default=(), repr=repr_names)
-    """Keys whose images are paid for and still behind URLs; a run fetches them."""
+    """Keys whose images are paid for, but not downloaded yet; a run downloads them."""
     submitted: tuple[str, ...] = field(default=(), repr=repr_names)
-    """Keys that are in a batch at the provider; a run in economy collects them."""
+    """Keys in a batch at the provider; a run in economy collects them."""
     pending: tuple[str, ...] = field(default=(), repr=repr_names)
     """Keys that were never sent, or certainly not executed."""
     failed: tuple[str, ...] = field(default=(), repr=repr_names)
     """Keys whose request failed."""
     unknown: tuple[str, ...] = field(default=(), repr=repr_names)
-    """Keys that may have been billed, without all of their images."""
+    """Keys that may have been billed and do not have all images."""
     missing: tuple[str, ...] = field(default=(), repr=repr_names)
-    """Keys that were done, and whose images are gone."""
+    """Keys that were done, but whose images are missing."""
     adopted: tuple[str, ...] = field(default=(), repr=repr_names)
     altered: tuple[str, ...] = field(default=(), repr=repr_names)
-    """Of the done, those whose images are not what was written."""
+    """Done keys whose images differ from those that were written."""
     changed: tuple[str, ...] = field(default=(), repr=repr_names)
     incomplete: tuple[str, ...] = field(default=(), repr=repr_names)
     removed: tuple[str, ...] = field(default=(), repr=repr_names)
@@ -130,7 +128,7 @@ class BatchPlan:
 
     @property
     def to_fetch(self) -> tuple[str, ...]:
-        """The keys whose images a run fetches; those also in `to_send` are sent where that fails."""
+        """The keys whose images a run downloads; those also in `to_send` are sent again if that fails."""
         return tuple(key for key in self.away if key not in self.same)
 
     def _repr_html_(self) -> str:
@@ -140,37 +138,37 @@ class BatchPlan:
 @short_repr
 @frozen(kw_only=True, repr=False)
 class BatchSummary:
-    """Where a batch stands after a run, or during it.
+    """The state of a batch after a run, or during it.
 
-    `done`, `away` (paid for, and behind a URL that could not be fetched), `submitted` (in a batch at the provider),
-    `failed`, `unknown`, `missing` and `not_started` are all items there are; `earlier` of the done were so before this
-    run, `blocked` of the failed are the safety system's, and `incomplete` failed and unknown ones have some of their
-    images, but not all. `reason` says what ended the run before all was sent: "" (nothing), "budget", "quota",
-    "stopped" (`stop()`), "folder" (it could not be written), "server" (it could not be reached), "key" (it was not
-    accepted), "cluster" (it was lost) or "failures" (too many identical ones in a row). `spent` US dollars went in all
-    runs, None where no cost is known; `unpriced` results, and requests that may have been billed, are not in it.
-    `saved_elsewhere` are images that the folder did not take. `elapsed` seconds are this run's. `assumed_cost` says
-    what the budget assumes of a cost that is not certain, and how to make it certain.
+    Each item counts in exactly one of `done`, `away` (paid for, but not downloaded), `submitted` (in a batch at the
+    provider), `failed`, `unknown`, `missing` and `not_started`. `earlier` counts items that were done before this run,
+    `blocked` failures by the safety system, `incomplete` failed and unknown items with some of their images. `reason`
+    is why the run ended before everything was sent: "" (it did not), "budget", "quota", "stopped" (`stop()`), "folder"
+    (not writable), "server" (unreachable), "key" (not accepted), "cluster" (lost) or "failures" (too many identical
+    ones). `spent` is the cost of all runs in US dollars, None if no cost is known; it does not include `unpriced`
+    results and requests that may have been billed. `saved_elsewhere` are paths of images that could not be written to
+    the folder. `elapsed` is the duration of this run in seconds. `assumed_cost` says what the budget assumes of an
+    uncertain cost, and how to make it certain.
     """
 
     total: int
-    """How many items there are."""
+    """The number of items."""
     done: int = 0
     """Items whose images are in the folder."""
     away: int = 0
-    """Items that are paid for, and whose images could not be fetched from their URLs."""
+    """Items that are paid for, but whose images could not be downloaded."""
     failed: int = 0
     """Items whose request failed."""
     blocked: int = 0
-    """Of the failed, those that the safety system blocked."""
+    """Failed items that the safety system blocked."""
     unknown: int = 0
-    """Items that may have been billed, without all of their images."""
+    """Items that may have been billed and do not have all images."""
     missing: int = 0
-    """Items that were done, and whose images are gone."""
+    """Items that were done, but whose images are missing."""
     not_started: int = 0
     """Items that were not sent."""
     earlier: int = 0
-    """Of the done, those that were done before this run."""
+    """Items that were done before this run."""
     reason: str = ""
     spent: Decimal | None = None
     unpriced: int = 0

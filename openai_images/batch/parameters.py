@@ -1,7 +1,7 @@
-"""The parameters of a request as plain values: text, numbers and booleans, one for each column or axis.
+"""The parameters of a request as plain values (text, numbers and booleans) for columns.
 
-Invariants: pure; what has parts is JSON text; images that were sent are named by path, address or id.
-Must not: show the bytes of an image, an identifier of a user, or, without `prompts`, anything that may hold a prompt.
+Invariants: pure; structured values become JSON text; input images are named by path, URL or id.
+Must not: return the bytes of an image, the id of a user, or, without `prompts`, anything that may contain a prompt.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _PROMPTS: Final = frozenset({"prompt", "extra_body"})
 encode_plain = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=float
 ).encode
-"""Compact JSON in which a Decimal is a number. Raises TypeError and ValueError."""
+"""Encodes compact JSON in which a Decimal is a number. Raises TypeError and ValueError."""
 
 
 def plain_parameters(request: GenerateRequest, *, prompts: bool) -> dict[str, Any]:
-    """The parameters that were set; without `prompts` neither the prompt nor `extra_body`."""
+    """Return the parameters that are set; without `prompts`, neither the prompt nor `extra_body`."""
     left_out = _LEFT_OUT if prompts else _LEFT_OUT | _PROMPTS
     return {
         name: _plain(name, value) for name, value in set_parameters(request).items() if name not in left_out
@@ -32,14 +32,14 @@ def plain_parameters(request: GenerateRequest, *, prompts: bool) -> dict[str, An
 
 
 def plain_parameter_names(requests: Iterable[GenerateRequest], *, prompts: bool) -> dict[str, None]:
-    """The names of all that `plain_parameters` gives for one of these requests, in the order in which they come."""
+    """Return the names that `plain_parameters` returns for any of these requests, in order of appearance."""
     left_out = _LEFT_OUT if prompts else _LEFT_OUT | _PROMPTS
     names = dict.fromkeys(name for request in requests for name in set_parameters(request))
     return {name: None for name in names if name not in left_out}
 
 
 def _plain(name: str, value: Any) -> Any:
-    """A value as one cell: text, a number or a boolean; JSON for what has parts."""
+    """Return a value as one cell: text, a number or a boolean; JSON text for structured values."""
     if name in ("image", "mask", "markup"):
         names = [_source_name(source) for source in as_list(value)]
         return names[0] if len(names) == 1 else encode_plain(names)
@@ -52,7 +52,7 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def _source_name(source: object) -> str:
-    """An image that was sent, by its path, its address or its id; never its bytes."""
+    """Return an input image's path, URL or id; never its bytes."""
     if isinstance(source, ImageReference):
         source = source.image_url or source.file_id or ""
     if isinstance(source, os.PathLike):

@@ -1,8 +1,8 @@
-"""Decides what a run sends, from its items, the journal's ledger and the folder; and tells where every item stands.
+"""Decides what a run sends, from its items, the ledger and the folder; and returns the state of every item.
 
-Invariants: pure. A done item is never sent again; an unknown, failed or missing one only when configured. Remote
-images are fetched before anything is sent. What is in a batch at the provider is never sent. A changed request of an
-item that may have been billed stops the run before anything is sent.
+Invariants: pure; a done item is never sent again, an unknown, failed or missing item only if configured; remote images
+are downloaded before anything is sent; an item in a batch at the provider is never sent; a changed request of an item
+that may have been billed stops the run before anything is sent.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MAX_SHOWN = 10
 
 @frozen(kw_only=True)
 class FolderFindings:
-    """What the folder shows: keys of done items whose images are gone, or altered, and notes."""
+    """What was found in the folder: keys of done items whose images are missing or altered, and notes."""
 
     missing: Collection[str] = frozenset()
     altered: Collection[str] = frozenset()
@@ -30,25 +30,25 @@ class FolderFindings:
 
 
 def reject_changed_items(items: Iterable[ResolvedItem], ledger: Ledger) -> None:
-    """Raise `BatchFolderError` where the request of an item that may have been billed has changed."""
+    """Raise `BatchFolderError` if the request of an item that may have been billed has changed."""
     paid = ("done", "away", "unknown", "submitted")
     changed = [item.key for item in items if ledger.get(item.key).state in paid and _is_changed(item, ledger)]
     if changed:
         raise BatchFolderError(
-            f"{_subject(changed, 'item')} not what this folder's journal has under the same key, and may have been "
-            f"paid for already: {_list_limited(changed, 40)}; nothing was sent. Use another folder, give new prompts "
-            "their own keys or append them to the old ones, or go back to the old prompts, parameters and images"
+            f"{_subject(changed, 'item')} changed: this folder's journal has another request under the same key, which "
+            f"may have been paid for: {_list_limited(changed, 40)}; nothing was sent. Use another folder, give new "
+            "prompts new keys (or append them to the old ones), or restore the old prompts, parameters and images"
         )
 
 
 def reject_lost_rows(lost_images: Sequence[str], folder: str) -> None:
-    """Raise `BatchFolderError` where the folder has images of items to send, and the journal no rows of them."""
+    """Raise `BatchFolderError` if the folder has images of items to send that are not in the journal."""
     if lost_images:
         raise BatchFolderError(
-            f"{_subject(lost_images, 'image')} in {folder!r} that no row of the journal knows, with the names of items "
-            f"that would be sent, and paid for again: {_list_limited(lost_images, 80)}; nothing was sent. "
-            "journal.jsonl has lost rows: restore it. To have them generated again, move these images to another "
-            "folder first"
+            f"{_subject(lost_images, 'image')} in {folder!r} without a row in the journal, with names of items that "
+            f"would be sent and paid for again: {_list_limited(lost_images, 80)}; nothing was sent. "
+            "journal.jsonl has lost rows: restore it. To generate these images again, move them to another folder "
+            "first"
         )
 
 
@@ -64,7 +64,7 @@ def _list_limited(names: Sequence[str], length: int) -> str:
 def make_plan(
     items: Sequence[ResolvedItem], ledger: Ledger, findings: FolderFindings, options: BatchOptions
 ) -> BatchPlan:
-    """The plan of a run."""
+    """Return the plan of a run."""
     states = {item.key: _state(item, ledger, findings) for item in items}
     wanted = states_to_send(options)
     to_send = {item.key for item in items if states[item.key] in wanted}
@@ -102,7 +102,7 @@ def make_plan(
 
 
 def states_to_send(options: BatchOptions) -> set[str]:
-    """The states of items that a run with these options sends."""
+    """Return the states of items that a run with these options sends."""
     if options.cancel:
         return set()
     states = {"pending"}
@@ -118,7 +118,7 @@ def _state(item: ResolvedItem, ledger: Ledger, findings: FolderFindings) -> str:
 
 
 def _has_rest(item: ResolvedItem, ledger: Ledger, options: BatchOptions) -> bool:
-    """Whether only the images that did not come can be requested."""
+    """Return whether only the missing images can be requested."""
     record = ledger.get(item.key)
     return record.partial and item.rest(len(record.files), options) is not None
 
@@ -130,7 +130,7 @@ def _is_changed(item: ResolvedItem, ledger: Ledger) -> bool:
 def _find_duplicates(
     items: Iterable[ResolvedItem], states: Mapping[str, str], to_send: Collection[str]
 ) -> dict[str, str]:
-    """For each item that need not be sent, the one with the same request that represents it."""
+    """Map each item that need not be sent to the item with the same request that represents it."""
     groups: dict[str, list[str]] = {}
     for item in items:
         groups.setdefault(item.digest, []).append(item.key)
@@ -142,7 +142,7 @@ def _find_duplicates(
 
 
 def _representative(group: Sequence[str], states: Mapping[str, str], to_send: Collection[str]) -> str:
-    """The one that is done; else the one that is fetched, sent again, or settled, in this order; else the first."""
+    """Return the item that is done; else the one that is downloaded, sent again or ended; else the first."""
     by_choice = [key for key in group if key in to_send and states[key] != "pending"]
     settled = [key for key in group if key not in to_send and states[key] in ("failed", "unknown")]
     done = [key for state in ("done", "away", "submitted") for key in group if states[key] == state]
@@ -151,7 +151,7 @@ def _representative(group: Sequence[str], states: Mapping[str, str], to_send: Co
 
 @define
 class StopReason:
-    """Why a run ends before all is sent: a word, the error, and the images in a fallback folder."""
+    """Why a run ended before everything was sent: a word, the error, and the images in fallback folders."""
 
     reason: str = ""
     error: Exception | None = None
@@ -163,7 +163,7 @@ class StopReason:
 
 
 class BatchStatus:
-    """Where the items of a batch stand: by its plan at first, by the journal's rows from then on."""
+    """The states of a batch's items: at first those of the plan, then those of new rows."""
 
     def __init__(self, plan: BatchPlan, ledger: Ledger) -> None:
         self._plan = plan
@@ -173,7 +173,7 @@ class BatchStatus:
         self._changed = {key: ledger.get(key) for key in plan.changed}
 
     def record(self, key: str) -> ItemRecord:
-        """The record of an item, or of the one whose images it shares."""
+        """Return the record of an item, or of the item whose images it shares."""
         record = self._ledger.get(key)
         representative = self._plan.same.get(key)
         if representative is None or record.state == "done":
@@ -181,14 +181,14 @@ class BatchStatus:
         return self._ledger.get(representative)
 
     def state(self, key: str) -> str:
-        """One of "pending", "submitted", "done", "away", "failed", "unknown" and "missing"."""
+        """Return "pending", "submitted", "done", "away", "failed", "unknown" or "missing"."""
         record = self.record(key)
         if record is self._missing.get(key):
             return "missing"
         return "pending" if record is self._changed.get(key) else record.state
 
     def summary(self, keys: Iterable[str], stop_reason: StopReason, elapsed: float) -> BatchSummary:
-        """The numbers of the batch."""
+        """Return the numbers of the batch."""
         states = {key: self.state(key) for key in keys}
         counts = Counter(states.values())
         blocked = sum(state == "failed" and self.record(key).blocked for key, state in states.items())

@@ -1,6 +1,6 @@
-"""The rows of a journal about batches at the provider.
+"""Writes the journal rows of batches at the provider.
 
-Invariants: a batch has a row `creating` before it is created, `created` once its id is known, and `ended` at last.
+Invariants: a batch has a row `creating` before it is created, `created` when its id is known, and `ended` at the end.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from openai_images.batch.run_state import RunState
 
 @frozen
 class ProviderRows:
-    """Writes them; each raises OSError, and has halted the batch then."""
+    """Writes these rows; each method raises OSError after it has stopped the run."""
 
     _run: RunState
 
     async def creating(self, tag: str, input_file_id: str, since: float, items: int) -> SubmittedBatch:
-        """It is created next from this file; returns it as the ledger has it."""
+        """Write that a batch will be created from this file; return it from the ledger."""
         fields = {"since": int(since), "input_file_id": input_file_id, "items": items}
         await self._record(tag, "creating", **fields)
         return self._run.ledger.batches[tag]
 
     async def created(self, batch: SubmittedBatch, batch_id: str) -> None:
-        """It exists, and this is its id."""
+        """Write that the batch exists, with its id."""
         await self._record(batch.tag, "created", since=int(batch.since), id=batch_id)
 
     async def ended(self, tag: str, status: str) -> None:
-        """Each of its items has an end."""
+        """Write that each of its items has an outcome."""
         await self._record(tag, "ended", status=status)
 
     async def _record(self, tag: str, step: str, **fields: object) -> None:

@@ -1,9 +1,9 @@
-"""How an item's outcome gets to disk: images, then rows; remote images are fetched.
+"""Writes an item's outcome to the disk: images, then rows; downloads remote images.
 
-Invariants: an image is synced and named before its row, and a row is on disk before anybody acts on it; where the
-disk fails the batch is halted. URLs are on disk before they are fetched, and what could not be fetched stays on
-record for the next run: it is never requested again.
-Must not: decide what a row says.
+Invariants: an image is synced and renamed before its row, and a row is on disk before its effects; a write error stops
+the batch; URLs are on disk before the download; an image that could not be downloaded stays in the journal for the next
+run, and is not requested again.
+Must not: decide what a row contains.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ _MAX_SHOWN_KEY = 60
 
 
 class ItemRecorder:
-    """Has images and rows of one item on disk; `is_open` while there may be a `sent` row without an end."""
+    """Writes the images and rows of one item; `is_open` while there may be a `sent` row without an outcome."""
 
     def __init__(self, run: RunState, work: WorkItem) -> None:
         self.run = run
         self.work = work
         self.is_open = False
-        self.is_repeatable = False  # its answer can be fetched again, at no cost
+        self.is_repeatable = False  # its response can be downloaded again at no cost
 
     async def save(
         self, images: Sequence[Image], before: int = 0, urls: Sequence[str | None] = ()
     ) -> StoredImages:
-        """Store images, `before` of the item being there already; where that fails the batch is halted.
+        """Store images, after the `before` images of the item already stored; stop the batch if that fails.
 
-        Where they cannot be stored anywhere the row says so, and that they are still at `urls`; an answer that is
-        repeatable gets no row. Raises `ImageNotStoredError` and OSError.
+        If they cannot be stored anywhere, a row records that, with their `urls`, unless the response is repeatable.
+        Raises `ImageNotStoredError` and OSError.
         """
         if not images:
             return StoredImages()
@@ -69,7 +69,7 @@ class ItemRecorder:
         return stored
 
     async def record(self, state: str, fields: JournalRow, stored: StoredImages | None = None) -> None:
-        """Have a row on disk, after the names of its images. Raises OSError, and halts the batch then."""
+        """Write a row to the disk, after the names of its images. Raises OSError after it has stopped the batch."""
         item = self.work.item
         files = {"files": files_field(stored.files)} if stored is not None and stored.files else {}
         count, expected = len(files.get("files", ())), self.work.image_count
@@ -86,18 +86,18 @@ class ItemRecorder:
             self.run.has_reported_missing = True
             option = "retry_unknown" if state == "unknown" else "retry_missing"
             _log.warning(
-                "%r has %d of %d images; %s asks for the missing ones (said once in a run)",
+                "%r has %d of %d images; %s requests the missing ones (logged once per run)",
                 *(item.key[:_MAX_SHOWN_KEY], count, expected, option),
             )
 
     async def finish(self, result: ImageResult, fields: JournalRow, stored: StoredImages) -> None:
-        """Have the `done` row on disk. Raises `PartialResultError` where images are missing, and OSError."""
+        """Write the `done` row. Raises `PartialResultError` if images are missing, and OSError."""
         count, expected = len(stored.files), self.work.image_count
         if count >= expected or "n" in (self.work.item.request.extra_body or {}):
             await self.record("done", fields, stored)
             return
         sent = f"the server sent {count} of {expected} images"
-        msg = f"{sent}; those are kept, and retry_missing asks for the missing ones"
+        msg = f"{sent}; they are kept, and retry_missing requests the missing ones"
         result = evolve(result, missing=expected - count)
         error = PartialResultError(msg, result=result, errors=[ImagesError(msg)])
         facts = {"attempts": result.attempts, "elapsed": result.elapsed, "request_id": result.request_id}
@@ -107,7 +107,7 @@ class ItemRecorder:
 
 
 async def share_outcome(run: RunState, item: ResolvedItem, outcome: Outcome) -> Outcome:
-    """The outcome of an item that shares the request of another one."""
+    """Record and return the outcome of an item that shares another item's request."""
     shared = evolve(outcome, index=item.index, key=item.key, request=item.request)
     if isinstance(outcome, Failed):
         return shared
@@ -121,13 +121,13 @@ async def share_outcome(run: RunState, item: ResolvedItem, outcome: Outcome) -> 
 
 
 async def fetch_remote(recorder: ItemRecorder, result: ImageResult, stored: StoredImages) -> ImageResult:
-    """Fetch and store the remote images of a result, and record them. Raises `DownloadError` and OSError."""
+    """Download, store and record the remote images of a result. Raises `DownloadError` and OSError."""
     fetched, error = await _fetch_available(result, recorder.run.caller)
     return await run_to_completion(_store_fetched(recorder, result, fetched, stored, error))
 
 
 async def resume_fetch(recorder: ItemRecorder, remote: ItemRecord) -> ImageResult:
-    """Fetch what an earlier run could not; the result made no attempt. Raises as `fetch_remote`."""
+    """Download the images that an earlier run could not; the result has 0 attempts. Raises as `fetch_remote` does."""
     images = images_from_files(remote.files, recorder.run.root)
     images += [Image(url=url) for url in remote.urls]
     result = ImageResult(images=tuple(images), attempts=0)
@@ -135,7 +135,7 @@ async def resume_fetch(recorder: ItemRecorder, remote: ItemRecord) -> ImageResul
 
 
 async def fetch_partial_result(error: ImagesError, caller: Caller) -> None:
-    """Fetch the images of an item that failed nevertheless; what cannot be fetched keeps its URL."""
+    """Download the remote images of a failed item; an image that cannot be downloaded keeps its URL."""
     if isinstance(error, PartialResultError):
         if any(map(is_remote, error.result.images)):
             error.result, _ = await _fetch_available(error.result, caller)
@@ -147,12 +147,14 @@ async def fetch_partial_result(error: ImagesError, caller: Caller) -> None:
 
 
 async def _fetch_available(result: ImageResult, caller: Caller) -> tuple[ImageResult, DownloadError | None]:
-    """The result as far as it could be fetched, and the error of the rest."""
+    """Return the result with the images that could be downloaded, and the error of the others."""
     try:
         return await caller.fetch(result), None
     except DownloadError as error:
         response: ImageResult = error.response
-        msg = f"{error.reason}; it is paid for, and the journal has its URL: run the batch again to fetch it"
+        msg = (
+            f"{error.reason}; it is paid for, and the journal has its URL: run the batch again to download it"
+        )
         explained = DownloadError(
             msg, urls=error.urls, response=response, status_code=error.status_code, reason=error.reason
         )
@@ -182,7 +184,7 @@ async def _store_fetched(
 
 
 def images_from_files(files: Iterable[StoredFile], root: Path) -> list[Image]:
-    """Images of files in the folder."""
+    """Return images of files in the folder."""
     return [
         Image(path=root / f.name, nbytes=f.nbytes, media_type=f.media_type, width=f.width, height=f.height)
         for f in files

@@ -1,7 +1,7 @@
-"""Opens a batch: claims its folder, repairs its journal, accounts for every image, and makes the plan.
+"""Opens a batch: locks its folder, repairs its journal, checks every image, and makes the plan.
 
-Invariants: nothing is sent; changed items are rejected before anything but the repair is written; a crash after any
-step loses nothing. Blocks, and is called in a thread.
+Invariants: nothing is sent; changed items are rejected before anything except the repair is written; a crash after any
+step loses nothing. Blocks; called in a thread.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from openai_images.models.results import ImageResult
 
 @define
 class OpenedBatch:
-    """A batch whose folder is claimed."""
+    """A batch whose folder is locked."""
 
     folder: BatchFolder
     journal: OpenJournal
@@ -48,16 +48,16 @@ class OpenedBatch:
     writes_page: bool = True
 
     def new_store(self, disk: Disk) -> JournalStore:
-        """The journal, and the folder of the images."""
+        """Return the journal and the images folder."""
         return JournalStore(disk, self.folder.paths, self.journal)
 
     def deliver(self, key: str, result: ImageResult) -> ImageResult:  # noqa: ARG002  as the protocol has it
-        """The result itself: its images have paths."""
+        """Return the result unchanged: its images have paths."""
         return result
 
     @property
     def submitted(self) -> list[str]:
-        """The keys of items that are at the provider, also of those no longer in the input."""
+        """The keys of items at the provider, including those no longer in the input."""
         return [key for batch in self.ledger.batches.values() for key in batch.keys]
 
     def close(self) -> None:
@@ -66,14 +66,14 @@ class OpenedBatch:
         self.folder.release()
 
     def release(self) -> None:
-        """Unlock the folder: its run has closed the journal."""
+        """Unlock the folder; the run has closed the journal."""
         self.folder.release()
 
 
 def open_batch(
     disk: Disk, root: Path, items: Sequence[ResolvedItem], options: BatchOptions, caller: Caller
 ) -> OpenedBatch:
-    """Claim the folder and make the plan.
+    """Lock the folder and make the plan.
 
     Raises `BatchFolderError`, `BatchInputError`, `ConfigurationError` and OSError.
     """
@@ -129,7 +129,9 @@ class _Recovery:
         try:
             self._write_rows(self.inventory.move_back(self.items, self.ledger))
         except OSError as error:
-            notes.append(f"images that were saved elsewhere could not be brought here yet ({error.strerror})")
+            notes.append(
+                f"images in a fallback folder could not be moved to this folder yet ({error.strerror})"
+            )
         notes += self.inventory.clean_up(self.ledger)
         records = {item.key: self.ledger.get(item.key) for item in self.items}
         states = {
@@ -153,7 +155,7 @@ class _Recovery:
         return {**row, "items": self.plan.total, "to_send": len(self.plan.to_send)}
 
     def _duplicate_rows(self) -> list[JournalRow]:
-        """Rows of items that share the request of another one that is done."""
+        """Return rows of items that share the request of an item that is done."""
         rows: list[JournalRow] = []
         for item in self.items:
             representative = self.plan.same.get(item.key)
@@ -163,7 +165,7 @@ class _Recovery:
         return rows
 
     def _find_kept_files(self) -> dict[str, tuple[StoredFile, ...]]:
-        """The images of items whose other images are requested."""
+        """Return the images of items whose other images are requested."""
         kept_files: dict[str, tuple[StoredFile, ...]] = {}
         only_sent = set(self.plan.to_send) - set(self.plan.to_fetch)
         for item in self.items:
@@ -175,7 +177,7 @@ class _Recovery:
         return kept_files
 
     def _assign_stems(self, kept_files: Collection[str]) -> dict[str, str]:
-        """The names of the files to write: those in the journal where they are free."""
+        """Return the names of the files to write: those in the journal if they are free."""
         plan, ledger = self.plan, self.ledger
         submitted = [key for batch in ledger.batches.values() for key in batch.keys]
         to_write = {*plan.to_send, *plan.to_fetch, *submitted}

@@ -1,9 +1,9 @@
-"""Runs one item elsewhere, in a process of a cluster, and makes of its rows what `ItemRunner` would have left here.
+"""Runs one item in a process of a cluster, and converts its rows to the same outcome as `ItemRunner`.
 
-Invariants: the process that sends a request has recorded its outcome before this one learns of it; its rows are in the
-journal here before the outcome is delivered. An item that was withdrawn, or whose cluster was lost, has no outcome: the
-storage knows whether it was sent. An error that concerns all items stops the batch.
-Must not: send a request, or decide what a row says.
+Invariants: the sending process records the outcome before this process receives it, and the rows are added here before
+the outcome is delivered; a withdrawn item, or one whose cluster was lost, has no outcome (the storage tells whether it
+was sent); an error that concerns all items stops the batch.
+Must not: send a request, or decide what a row contains.
 """
 
 from __future__ import annotations
@@ -42,70 +42,70 @@ _RESULT_FIELDS: Final = ("created", "size", "quality", "background", "output_for
 _ERROR_FIELDS: Final = ("attempts", "request_id", "code", "stage", "url")
 
 _NO_RECORD = (
-    "a worker has claimed it and recorded no end: it died, or is still at it; it may have been billed, and only "
-    "retry_unknown sends it again"
+    "a worker claimed it and recorded no outcome: the worker has died, or still runs it; it may have been billed, "
+    "and only retry_unknown sends it again"
 )
 
 
 class RemoteBatch(OpenBatch, Protocol):
-    """An opened batch whose items run elsewhere."""
+    """An open batch whose items run in a cluster."""
 
     @property
     def window(self) -> int:
-        """How many items should be handed out at once."""
+        """The number of items to send to the cluster concurrently."""
         ...
 
     async def run(self, work: WorkItem) -> Mapping[str, Any] | None:
-        """What came of an item: its `state`, its `rows`; None where it was withdrawn. Raises `ClusterError`.
+        """Run an item; return its `state` and `rows`, or None if it was withdrawn. Raises `ClusterError`.
 
         With `stops`, its error concerns all items.
         """
         ...
 
     def image(self, file: StoredFile) -> Image:
-        """A stored image: with its path in a folder, with its URL elsewhere."""
+        """Return a stored image with its path, or, in an object store, with its URL."""
         ...
 
     def shown(self, progress: Progress) -> Progress:
-        """The progress, where of what was handed out some is in flight, and some waits."""
+        """Return the progress, with the items sent to the cluster divided into in flight and waiting."""
         ...
 
     def stop(self) -> None:
-        """Withdraw what is not in flight."""
+        """Withdraw the items that are not in flight."""
         ...
 
     async def end(self) -> None:
-        """Withdraw what is not in flight, and wait for nothing; idempotent."""
+        """Withdraw the items that are not in flight, without waiting for the others. Idempotent."""
         ...
 
     def wait_reason(self) -> str | None:
-        """Why the items wait, if they do."""
+        """Return why items wait, if they do."""
         ...
 
 
 class RemoteOpener(Protocol):
-    """Opens a batch whose items run elsewhere: an engine is one.
+    """Opens a batch whose items run in a cluster: an engine is one.
 
-    `start` it first; after that either the opened batch is ended, or it is closed.
+    `start` it first; then either end the batch that it opens, or close it.
     """
 
     async def start(self) -> None:
-        """Look at the cluster, and watch it from now on. Raises `ClusterError`."""
+        """Find the processes and start to watch the cluster. Raises `ClusterError`."""
         ...
 
     async def aclose(self) -> None:
-        """Stop watching the cluster; idempotent."""
+        """Stop watching the cluster. Idempotent."""
         ...
 
     def open(
         self, out: str, items: Sequence[ResolvedItem], options: BatchOptions, caller: Caller
     ) -> RemoteBatch:
-        """Open the batch of these items; blocks. Raises as `Opener.open`."""
+        """Open the batch of these items. Blocks. Raises as `Opener.open` does."""
         ...
 
 
 class RemoteItemRunner:
-    """One item, to `run` once; the budget has its reservation."""
+    """One item, to `run` once, with a reservation in the budget."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class RemoteItemRunner:
         streak: FailureStreak,
         observer: CallObserver,
     ) -> None:
-        """`streak` is of all items: where identical failures end the batch, items that have not begun are withdrawn."""
+        """`streak` counts failures of all items; when it ends the batch, items that have not started are withdrawn."""
         self._run = run
         self._work = work
         self._remote = remote
@@ -124,13 +124,13 @@ class RemoteItemRunner:
         self._is_settled = False
 
     async def run(self) -> ImageResult:
-        """The result of the item. Raises its error."""
-        await self._observer.before_send(1)  # from here on a stop waits for its row
+        """Run the item; return its result or raise its error."""
+        await self._observer.before_send(1)  # from now on, a stop waits for its row
         try:
             row = await self._run_remote()
             if row is not None and row["state"] != "pending":
                 return self._conclude(row)
-        finally:  # where it is not settled yet, the storage knows whether it was sent
+        finally:  # if it is not settled yet, the storage tells whether it was sent
             self._settle(None, ran=False)
         withdrawn = ImagesError("it was withdrawn before it was sent")
         error = withdrawn if row is None else error_from_row(_last(row), self._work)
@@ -151,7 +151,7 @@ class RemoteItemRunner:
         return row
 
     def _conclude(self, row: Mapping[str, Any]) -> ImageResult:
-        """The result that the rows tell of. Raises the error they tell of."""
+        """Return the result in the rows, or raise the error in them."""
         last = _last(row)
         images = [self._remote.image(StoredFile.from_row(file)) for file in last.get("files", ())]
         ran = row["state"] != "failed" or bool(last.get("billed"))
@@ -175,7 +175,7 @@ class RemoteItemRunner:
 
 
 def _last(row: Mapping[str, Any]) -> JournalRow:
-    """The last row of an item, with what is known of the item as a whole."""
+    """Return the last row of an item, with the state and error of the item."""
     rows: Sequence[JournalRow] = row["rows"]
     return {
         **(rows[-1] if rows else {}),
@@ -184,7 +184,7 @@ def _last(row: Mapping[str, Any]) -> JournalRow:
 
 
 def result_from_row(row: JournalRow, work: WorkItem, images: Sequence[Image]) -> ImageResult:
-    """The result whose `done` row this is; `images` are those of its files."""
+    """Return the result of a `done` row; `images` are those of its files."""
     fields: dict[str, Any] = {name: row[name] for name in _RESULT_FIELDS if name in row}
     return evolve(
         structure_result(fields, tuple(images)),
@@ -196,7 +196,7 @@ def result_from_row(row: JournalRow, work: WorkItem, images: Sequence[Image]) ->
 
 
 def error_from_row(row: JournalRow, work: WorkItem, images: Sequence[Image] = ()) -> ImagesError | OSError:
-    """The error that a row tells of, with the class that it had: its message, its facts, its images."""
+    """Return the error of a row: its class, message, attributes and images."""
     name, message = str(row.get("error")), str(row.get("message") or _NO_RECORD)
     if row["state"] == "unknown" and "error" not in row:
         return OutcomeUnknownError(message)

@@ -1,7 +1,7 @@
-"""What a response told of the images it brought, as a row of the journal has it.
+"""The facts of a response that a journal row has, such as its cost and tokens.
 
-Invariants: pure and total; a field that is odd is None, or empty; values are compact, as there is one for each item.
-Must not: hold a prompt.
+Invariants: pure; never raises; an invalid field is None, or empty; values are compact, as there is one for each item.
+Must not: contain a prompt.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _MAX_AMOUNT: Final = Decimal(10) ** 12
 
 
 class ResponseFacts(NamedTuple):
-    """When it was recorded (`at`), its request id, the quality it names, seconds with waits, US dollars, tokens.
+    """The time of its row (`at`), its request id and quality, seconds with waits, its cost in US dollars, and tokens.
 
-    Tokens and cost are those of all its images, the author of an SVG included.
+    Cost and tokens are those of all its images, including the model that wrote an SVG.
     """
 
     at: str = ""
@@ -40,7 +40,7 @@ NO_FACTS: Final = ResponseFacts()
 
 
 def response_facts(row: Mapping[str, Any]) -> ResponseFacts | None:
-    """The facts of a row; None where it is not about a response: its images were adopted, moved or fetched."""
+    """Return the facts of a row; None for a row without a response (images were adopted, moved or downloaded)."""
     if "attempts" not in row and "cost" not in row:
         return None
     return ResponseFacts(
@@ -55,14 +55,14 @@ def response_facts(row: Mapping[str, Any]) -> ResponseFacts | None:
 
 
 def parse_seconds(value: object) -> float | None:
-    """A duration as a row has it, None where it is none."""
+    """Parse a duration of a row; None if it is invalid."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if 0 <= value <= _MAX_INTEGER and isfinite(value) else None
 
 
 def parse_amount(value: object) -> Decimal | None:
-    """An amount of US dollars as a row has it, None where it is none."""
+    """Parse an amount in US dollars of a row; None if it is invalid."""
     return _parse_decimal(value) if isinstance(value, str) and len(value) <= _MAX_AMOUNT_LENGTH else None
 
 
@@ -83,7 +83,7 @@ def _text(value: object) -> str:
 
 
 def _tokens(row: Mapping[str, Any], name: str) -> int | None:
-    """The tokens of the image model, and of the author of an SVG; None where neither was counted."""
+    """Return the tokens of the image model and of the model that wrote an SVG; None if neither was counted."""
     usages = [row.get("usage"), row.get("svg_usage")]
     counts = [usage.get(name) for usage in usages if is_object(usage)]
     counted = [count for count in counts if type(count) is int and 0 <= count <= _MAX_INTEGER]

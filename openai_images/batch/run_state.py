@@ -1,6 +1,6 @@
-"""What the items of a run share: its folder, its budget, and why it ends; and what is to be done for one item.
+"""The state that the items of a run share (storage, budget, stop reason), and the work of one item.
 
-Invariants: a row is on disk before it counts; the first error that concerns all items ends the sending of requests.
+Invariants: a row is on disk before it counts; after the first error that concerns all items, nothing is sent.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from openai_images.models.image import Image
 from openai_images.models.outcomes import Progress
 
 _THREADS = 8
-"""Images that are written concurrently: a disk syncs several in little more time than one."""
+"""The most concurrent writes of images: a disk syncs several in little more time than one."""
 
 _STOP_REASONS: tuple[tuple[type[Exception], str], ...] = (
     (QuotaExhaustedError, "quota"),
@@ -48,7 +48,7 @@ _STOP_REASONS: tuple[tuple[type[Exception], str], ...] = (
 
 @frozen(kw_only=True)
 class RunSettings:
-    """What a run is made of."""
+    """The parts of a run."""
 
     caller: Caller
     items: Sequence[ResolvedItem]
@@ -60,7 +60,7 @@ class RunSettings:
 
 
 class RunState:
-    """What all items of a run share; `stop` ends the sending of new requests."""
+    """The state that all items of a run share; `stop` is called when nothing more shall be sent."""
 
     def __init__(self, settings: RunSettings, stop: Callable[[], None]) -> None:
         opened, options = settings.opened, settings.options
@@ -78,11 +78,11 @@ class RunState:
         self._stop = stop
 
     def cost(self, item: ResolvedItem) -> RequestCost:
-        """What is known of the cost of an item."""
+        """Return the possible cost of an item."""
         return RequestCost.of(item.request, item.estimate, item.image_count, is_certain=self._has_max_cost)
 
     def _new_budget(self, settings: RunSettings) -> Budget:
-        """The budget, which knows what was spent, and what images of each kind have cost in earlier runs."""
+        """Return the budget, with the costs of earlier runs, in total and per kind of image."""
         limit = settings.options.budget
         budget = Budget(limit, self.ledger.spending.upper_bound + self.ledger.submitted_estimate)
         for item in () if limit is None else settings.items:
@@ -92,13 +92,13 @@ class RunState:
         return budget
 
     async def record(self, row: JournalRow, *, has_images: bool) -> None:
-        """Write a row, after the names of its images have been synced, and count it. Raises OSError."""
+        """Write a row after syncing the names of its images, and count it. Raises OSError."""
         row = dated_row(row, timestamp(self.caller.timing.wall()))
         await self.store.append(row, has_images=has_images)
         self.ledger.add(row)
 
     def halt(self, error: Exception, images: Sequence[Image] = ()) -> None:
-        """Send nothing more because of this error; `images` may have been saved outside of the folder."""
+        """Send nothing more after this error; `images` may have been saved outside of the folder."""
         paths = [image.path for image in images if image.path is not None]
         outside = [str(path) for path in paths if path.parent != self.store.images_folder]
         reason = self.stop_reason
@@ -109,38 +109,41 @@ class RunState:
         self._stop()
 
     def pop_error(self) -> Exception | None:
-        """The error that ended the run, with what to do; once."""
+        """Return the error that ended the run, with advice, and forget it."""
         error, self.stop_reason.error = self.stop_reason.error, None
         root = self.store.place
-        if isinstance(error, OSError) and not isinstance(error, ImagesError):  # an APITimeoutError is both
+        if isinstance(error, OSError) and not isinstance(error, ImagesError):  # APITimeoutError is both
             msg = (
-                f"the batch stopped because {root!r} could not be written ({error.strerror or error}); make room or "
-                "see to the rights, and run it again to go on"
+                f"the batch stopped because {root!r} could not be written ({error.strerror or error}); free disk "
+                "space or fix the permissions, then run it again to continue"
             )
             if self.stop_reason.saved_elsewhere:
                 places = "".join(f"\n  {path}" for path in self.stop_reason.saved_elsewhere)
                 msg += (
-                    ". Images that were paid for and did not fit were saved elsewhere, and the next run fetches them "
-                    f"(should it call their items unknown, move them to {self.store.images_place!r}):{places}"
+                    ". Paid images that could not be written were saved elsewhere, and the next run moves them here "
+                    f"(if it reports their items as unknown, move them to {self.store.images_place!r}):{places}"
                 )
             return BatchFolderError(msg)
         if isinstance(error, APIConnectionError):
-            msg = f"the batch stopped, as the server stayed unreachable: {error}; run it again to go on"
+            msg = (
+                f"the batch stopped because the server stayed unreachable: {error}; run it again to continue"
+            )
             return APIConnectionError(msg)
         return error
 
     def close(self) -> None:
-        """Finish writing; blocks."""
+        """Wait for the last write. Blocks."""
         self.threads.shutdown()
         self.store.close()
 
 
 @frozen(kw_only=True)
 class WorkItem:
-    """What is to be done for an item: `remote` is its record where its images are behind URLs.
+    """The work of an item.
 
-    Such an item is fetched, and sent only if that fails and `can_send`; it has a reservation if it can be sent.
-    `kept_files` are its images of earlier runs: `item` is for the rest.
+    `remote` is the record of an item with remote images: these are downloaded, and the item is sent only if that fails
+    and `can_send`. An item that can be sent has a reservation, if there is a budget. `kept_files` are images of earlier
+    runs; `item` requests the others.
     """
 
     item: ResolvedItem
@@ -152,12 +155,12 @@ class WorkItem:
 
     @property
     def image_count(self) -> int:
-        """How many images there are when it is done."""
+        """The number of images when the item is done."""
         return len(self.kept_files) + self.item.image_count
 
 
 def planned_work(opened: OpenBatch, item: ResolvedItem, options: BatchOptions, *, can_send: bool) -> WorkItem:
-    """What is to be done for an item of a batch that was opened."""
+    """Return the work of an item of an open batch."""
     record = opened.ledger.get(item.key)
     kept_files = record.files if record.state == "submitted" else opened.kept_files.get(item.key, ())
     return WorkItem(

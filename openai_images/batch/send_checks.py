@@ -1,6 +1,6 @@
-"""What is checked of the items that a run will send, before it sends the first.
+"""Checks the items that a run will send before the first one is sent.
 
-Invariants: nothing is sent where one cannot be, or where a budget cannot be kept.
+Invariants: nothing is sent if one item is invalid, or if the budget cannot be enforced.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def reject_unsendable_items(
     options: BatchOptions,
     check: Callable[[GenerateRequest], None],
 ) -> None:
-    """Reject what the client would not send, and a budget where costs cannot be estimated.
+    """Reject items that the client would not send, and a budget for items of unknown cost.
 
     Raises `BatchInputError` and `ConfigurationError`.
     """
@@ -36,30 +36,30 @@ def _reject_unknown_costs(items: Sequence[ResolvedItem], ledger: Ledger, options
     if unknown:
         models = ", ".join(sorted({repr(item.request.model)[:60] for item in unknown})[:3])
         msg = (
-            f"a budget needs prices, and what {len(unknown):,} of the requests may cost is not known (model "
-            f"{models}); nothing was sent. Name a model, size and quality with a published price, give prices or "
+            f"a budget needs prices, but the cost of {len(unknown):,} of the requests is unknown (model "
+            f"{models}); nothing was sent. Use a model, size and quality with a published price, set prices or "
             "max_image_cost, or leave the budget out"
         )
         raise ConfigurationError(msg)
     unpriceable = ledger.spending.unpriceable
     if unpriceable:
         msg = (
-            f"a budget needs to know what was spent, and {unpriceable:,} earlier requests of this folder have "
-            "neither a cost nor an estimate; nothing was sent. Give max_image_cost, use another folder, or leave "
+            f"a budget needs all costs so far, but {unpriceable:,} earlier requests of this folder have "
+            "neither a cost nor an estimate; nothing was sent. Set max_image_cost, use another folder, or leave "
             "the budget out"
         )
         raise ConfigurationError(msg)
     submitted = (
         0 if options.economy or not items else ledger.submitted_unpriceable
-    )  # economy collects them first
+    )  # a run in economy collects them first
     if submitted:
         msg = (
-            f"a budget needs to know what was spent, and {submitted:,} requests that are at the provider have no "
-            "estimate; nothing was sent. Collect them with economy first, or leave the budget out"
+            f"a budget needs all costs so far, but {submitted:,} requests at the provider have no estimate; "
+            "nothing was sent. Collect them with economy first, or leave the budget out"
         )
         raise ConfigurationError(msg)
 
 
 def _has_cost(request: GenerateRequest, options: BatchOptions) -> bool:
-    """Whether what an edit has cost can be told from its usage, although nothing is known before."""
+    """Return whether the cost of an edit will be known from its usage, although there is no estimate."""
     return isinstance(request, EditRequest) and options.prices.of(request.model) is not None

@@ -1,8 +1,8 @@
 """The entries of a batch's contact sheet, and the thumbnails of its images.
 
-Invariants: an item whose images are gone is shown as failed; images in a fallback folder are named, as the page
-cannot show them. A thumbnail appears complete or not at all, in `thumbs/`, with the modification time of its image,
-so that an outdated one is never shown; one that cannot be made is left out, without an error.
+Invariants: an item whose images are missing is shown as failed; images in a fallback folder are only named, as the page
+cannot show them; thumbnails in `thumbs/` are written completely or not at all, with the modification time of the image,
+so that an outdated one is never shown; one that cannot be made is left out without an error.
 Must not: read or write outside the batch's folder.
 """
 
@@ -32,16 +32,16 @@ STATES: Final = {
     "failed": "Failed",
     "blocked": "Blocked by moderation",
     "unknown": "Unknown",
-    "away": "Behind a URL",
+    "away": "Not downloaded",
     "pending": "Not yet",
     "submitted": "At the provider",
 }
 
 STOPPED: Final = {
-    "budget": "It stopped because the next prompt might not have fitted into the budget.",
+    "budget": "It stopped because the next request might not have fitted into the budget.",
     "quota": "It stopped because the account's quota is used up.",
     "stopped": "It was stopped before its end.",
-    "failures": "It stopped after too many identical failures in a row.",
+    "failures": "It stopped after too many identical failures.",
 }
 
 
@@ -49,11 +49,11 @@ STOPPED: Final = {
 class SheetEntry:
     """One item of a batch: its images or its failure.
 
-    `state` is "done", "failed", "blocked" (by moderation), "unknown", "away" (behind a URL), "submitted" (in a
-    batch at the provider) or "pending"; `files` are
-    relative to the batch's folder, with slashes; `width` and `height` in pixels are those of the first; `cost` in US
-    dollars, `seconds` with waits. `group` is a number that the items of one prompt share, 0 for one that is alone, and
-    `parameters` are those of an item in a group; `sources` counts the images of an edit.
+    `state` is "done", "failed", "blocked" (by moderation), "unknown", "away" (not downloaded yet), "submitted" (in a
+    batch at the provider) or "pending"; `files` are relative to the batch's folder, with slashes; `width` and `height`
+    of the first image are in pixels, `cost` in US dollars; `seconds` include waits. Items with the same prompt have the
+    same `group`, a number, and their `parameters`; `group` is 0 for other items. `sources` is the number of input
+    images.
     """
 
     key: str
@@ -76,10 +76,10 @@ class SheetEntry:
 
 @frozen(kw_only=True)
 class SheetHeader:
-    """What is above the entries.
+    """The header of the page.
 
-    `title` names the batch; `spent` is in US dollars, None where no cost is known, and `unpriced` results have none;
-    `elapsed` is in seconds; `stopped` is "" or one of `STOPPED`; `note` is a remark that comes first.
+    `title` names the batch; `spent` is in US dollars, None if no cost is known; `unpriced` results are not included;
+    `elapsed` is in seconds; `stopped` is "" or one of `STOPPED`; `note` is shown first.
     """
 
     title: str = "Batch"
@@ -91,14 +91,14 @@ class SheetHeader:
 
 
 _NO_PARAMETERS: Final[Mapping[str, Any]] = {}
-_NOT_FETCHED = "its image is paid for, and was not fetched yet; the journal has its URL"
-_GONE = "it was done, and its images are missing; retry_missing sends it again"
+_NOT_FETCHED = "its image is paid for, but not downloaded yet; the journal has its URL"
+_GONE = "it was done, but its images are missing; retry_missing sends it again"
 
 
 def sheet_entries(
     items: Collection[ResolvedItem], status: BatchStatus, *, prompts: bool = True
 ) -> Iterator[SheetEntry]:
-    """An entry for each item, in their order; without `prompts` it has none, but the groups are the same."""
+    """Yield an entry for each item, in order; without `prompts` entries have no prompt, but the same groups."""
     groups = _shared_prompts(items)
     for item in items:
         record, state = status.record(item.key), status.state(item.key)
@@ -126,14 +126,14 @@ def sheet_entries(
 
 
 def _shared_prompts(items: Iterable[ResolvedItem]) -> dict[str, int]:
-    """A number above 0 for each prompt that several items have."""
+    """Return a number above 0 for each prompt of more than one item."""
     counts = Counter(item.request.prompt for item in items)
     shared = (prompt for prompt, count in counts.items() if count > 1)
     return {prompt: number for number, prompt in enumerate(shared, 1)}
 
 
 def _state_and_reason(record: ItemRecord, state: str) -> tuple[str, str]:
-    """How the page calls the state, and what it says of it."""
+    """Return the state and the reason that the page shows."""
     reason = "" if state in ("done", "pending") else record.reason
     if state == "failed" and record.blocked:
         state = "blocked"
@@ -149,12 +149,12 @@ def _state_and_reason(record: ItemRecord, state: str) -> tuple[str, str]:
 
 
 def _format_of(files: Sequence[StoredFile]) -> str:
-    """The format of the first image by its bytes: png, jpeg, svg, …."""
+    """Return the format of the first image, detected from its bytes: png, jpeg, svg, …."""
     return files[0].media_type.rpartition("/")[2].removesuffix("+xml") if files else ""
 
 
 def has_thumbnail(folder: Path, file: str) -> bool:
-    """Whether the image `file`, relative to `folder`, has an up-to-date thumbnail."""
+    """Return whether the image `file`, relative to `folder`, has an up-to-date thumbnail."""
     try:
         copy, image = _thumbnail_path(folder, file).stat(), (folder / file).stat()
     except (OSError, ValueError):
@@ -163,7 +163,7 @@ def has_thumbnail(folder: Path, file: str) -> bool:
 
 
 def make_thumbnail(folder: Path, file: str, make: Thumbnail) -> bool:
-    """Make the thumbnail of `file`, relative to `folder`, unless it exists; whether it exists now."""
+    """Make the thumbnail of `file`, relative to `folder`, unless it exists; return whether it exists now."""
     if not _is_inside(file):
         return False
     if has_thumbnail(folder, file):
@@ -184,7 +184,7 @@ def make_thumbnail(folder: Path, file: str, make: Thumbnail) -> bool:
 
 
 def make_thumbnails(folder: Path, files: Iterable[str], make: Thumbnail) -> None:
-    """Make the missing thumbnails, one at a time, as each may need much memory; blocks."""
+    """Make the missing thumbnails one at a time, as each may need much memory. Blocks."""
     listing = ThumbnailListing(folder)
     for file in files:
         if not listing.has(file):
@@ -192,7 +192,7 @@ def make_thumbnails(folder: Path, files: Iterable[str], make: Thumbnail) -> None
 
 
 class ThumbnailListing:
-    """The thumbnails of a folder when this is made: to look for each of many is much slower."""
+    """The thumbnails of a folder at the time of creation: checking each file is much slower."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -200,7 +200,7 @@ class ThumbnailListing:
         self._images = _modification_times(folder / "images") if self._thumbnails else {}
 
     def has(self, file: str) -> bool:
-        """Whether `has_thumbnail` was true."""
+        """Return the result of `has_thumbnail` at that time."""
         parent, _, name = file.rpartition("/")
         if parent != "images":
             return has_thumbnail(self._folder, file)
@@ -209,7 +209,7 @@ class ThumbnailListing:
 
 
 def _modification_times(folder: Path) -> dict[str, int]:
-    """The modification times of the files that are not empty, in nanoseconds; none where they cannot be listed."""
+    """Return the modification times, in nanoseconds, of non-empty files; none if the folder cannot be listed."""
     try:
         with os.scandir(folder) as listing:
             stats = [(entry.name, entry.stat()) for entry in listing if entry.is_file()]
@@ -219,11 +219,11 @@ def _modification_times(folder: Path) -> dict[str, int]:
 
 
 def _thumbnail_path(folder: Path, file: str) -> Path:
-    """The path of a thumbnail; contact_sheet.js has the same rule."""
+    """Return the path of a thumbnail; keep in sync with contact_sheet.js."""
     return folder / "thumbs" / f"{file}.webp"
 
 
 def _is_inside(file: str) -> bool:
-    """Whether this path is below its folder: a journal may have been edited by hand."""
+    """Return whether this path is below its folder: a journal may have been edited manually."""
     path = PurePosixPath(file)
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\\" not in file

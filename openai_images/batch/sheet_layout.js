@@ -1,5 +1,5 @@
-// Where the cards are: a grid, or a table for each prompt whose variants stand side by side. Both are sections of a known
-// height, filled when they come near the window and emptied when they are far.
+// The layout of cards: a grid, or a table for each prompt with its variants side by side. Both consist of sections of a
+// known height, which are filled near the window and emptied far from it.
 
 const ROWS = 6; // of a section of the grid
 const sheet = byId("sheet"), size = byId("size");
@@ -71,7 +71,7 @@ const variants = rows.filter((row) => row[VALUES]);
 const valuesOf = axes.map((_, axis) => [...new Set(variants.map((row) => row[VALUES][axis]))]);
 let across = -1, down = []; // the axis of the columns, and those of the lines
 
-// Models have long names: they head the lines where something else can head the columns.
+// Models have long names: they label the rows if something else can label the columns.
 function chooseAxes(found) {
   const counts = axes.map((_, axis) => new Set(found.map((index) => (rows[index][VALUES] || [])[axis])).size);
   const weight = (axis) => (counts[axis] > 1 ? 1000 : 0) + (axes[axis] === "model" ? 0 : 100) + (counts[axis] <= 6 ? counts[axis] : 0);
@@ -86,7 +86,7 @@ function labelOf(axis, value) {
   return PLAIN.includes(axes[axis]) ? value : `${axes[axis].replaceAll("_", " ")} ${value}`;
 }
 
-// The lines of a table: each has a label, and a row's number or nothing for each column.
+// The rows of a table: a label, and for each column the number of an item or nothing.
 function arrange(members) {
   const place = (index, axis) => valuesOf[axis].indexOf(rows[index][VALUES][axis]);
   const heads = valuesOf[across].filter((value) => members.some((index) => rows[index][VALUES][across] === value));
@@ -220,11 +220,11 @@ function headOf(text, scope, wide) {
   return head;
 }
 
-// Where a card is
+// The position of a card
 
 const sectionOf = (at) => sections.find((section) => at < section.from + section.count);
 
-// Pixels of cards that are out of sight.
+// Pixels of cards outside of the window.
 function above() {
   return byId("bar").offsetHeight - sheet.getBoundingClientRect().top;
 }
@@ -244,7 +244,7 @@ function scrollToCard(at) {
   scrollTo({ top: scrollY - above() + section.top + inside });
 }
 
-// The card above or below another one, as near to its column as there is.
+// The card above or below another one, as close to its column as possible.
 function beside(at, by) {
   let other = at + by;
   while (lineOf[other] === lineOf[at]) other += by;

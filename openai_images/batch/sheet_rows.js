@@ -1,17 +1,26 @@
-// The rows of the sheet, which of them are shown, and in which order: the part of the address behind # says that.
-// Three files make one script; this one has no layout.
+// The rows of the sheet, and the filter and order of the shown ones, which the fragment of the URL has.
+// One of the three files of the script; it has no layout.
 "use strict";
 const STATES = ["done", "failed", "blocked", "unknown", "away", "pending", "submitted"];
-const NAMES = ["done", "failed", "blocked by moderation", "unknown", "behind a URL", "not yet"];
+const NAMES = ["done", "failed", "blocked by moderation", "unknown", "not downloaded", "not yet", "at the provider"];
 const OF_ALL = [
   "",
   "The same command with --retry-failed sends these again.",
-  "The safety system refused these.",
-  "These were sent, and nobody knows whether they ran: they may be on the bill. The same command with --retry-unknown sends them again.",
+  "The safety system blocked these.",
+  "These were sent and may have been billed; their outcome is unknown. The same command with --retry-unknown sends them again.",
   "These are paid for and not downloaded yet. The same command downloads them.",
-  "The same command goes on with these.",
+  "The same command sends these.",
+  "These are in a batch at the provider. The same command collects them.",
 ];
-const OF_ONE = ["", "", "The safety system refused it.", "It was sent, and may be on the bill.", "It is paid for.", "It was not sent."];
+const OF_ONE = [
+  "",
+  "",
+  "The safety system blocked it.",
+  "It was sent and may have been billed.",
+  "It is paid for.",
+  "It was not sent.",
+  "It is in a batch at the provider.",
+];
 const [KEY, PROMPT, STATE, FILES, THUMBS, WIDTH, HEIGHT, REASON, COST, SECONDS, MODEL, QUALITY, FORMAT, TIME, GROUP, VALUES, SOURCES] = Array(17).keys();
 
 const byId = (id) => document.getElementById(id);
@@ -45,12 +54,12 @@ for (const row of rows) {
 }
 const noun = firstOf.size ? "request" : "prompt";
 
-// What can be chosen: a word of the address, a label, and the value of a row; "" where it has none
+// The filters: a name in the URL, a label, and the value of a row; "" if it has none
 
 const local = (time) => (time ? new Date(time + "Z") : null);
 const day = (time) => (time ? local(time).toLocaleDateString("sv") : "");
 
-// The lower end of the range of 1, 2 or 5 times a power of ten in which a value is.
+// The lower end of the range (1, 2 or 5 times a power of ten) of a value.
 function lower(value) {
   const power = 10 ** Math.floor(Math.log10(value * (1 + 1e-9)));
   const lead = (value * (1 + 1e-9)) / power;
@@ -83,7 +92,7 @@ const FACETS = [
 ];
 const ORDERS = {
   "": ["As in the input"],
-  dearest: ["Dearest first", COST, -1],
+  dearest: ["Most expensive first", COST, -1],
   cheapest: ["Cheapest first", COST, 1],
   slowest: ["Slowest first", SECONDS, -1],
   newest: ["Newest first", TIME, -1],
@@ -113,7 +122,7 @@ function wish() {
   return { state: STATES.indexOf(given.get("state")), q: read("q"), view, order: ORDERS[read("order")] ? read("order") : "", ...chosen };
 }
 
-// The address with these changes.
+// The URL with these changes.
 function fragment(changes) {
   const wanted = { ...filter, ...changes }, given = new URLSearchParams();
   if (wanted.view === (isMatrix ? "variants" : "grid")) wanted.view = "";
@@ -131,7 +140,7 @@ function matches(index, words) {
   return words.every((word) => texts[index].includes(word));
 }
 
-// The numbers of the rows that are wanted, in their order.
+// The numbers of the selected rows, in order.
 function select() {
   filter = wish();
   const words = filter.q.toLowerCase().split(/\s+/).filter(Boolean);

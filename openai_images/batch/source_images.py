@@ -1,9 +1,9 @@
-"""The images to edit of a batch's items: as an input file names them, and what identifies them.
+"""The input images of a batch's items: parsed from an input file, and identified by digests.
 
-Invariants: a file is identified by the SHA-256 of its bytes, so that a changed file is a changed request; each is read
-once, a piece at a time; a URL is identified by its text, as the server fetches it. Relative paths are relative to the
-input file. Blocks, and is called in a thread.
-Must not: take what can be read only once: a later run may have to send it again.
+Invariants: a file is identified by the SHA-256 of its bytes, so a changed file is a changed request; each file is read
+once, in chunks; a URL is identified by its text, as the server downloads it; relative paths are relative to the input
+file. Blocks; called in a thread.
+Must not: accept one-shot streams (a later run may have to send them again).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from openai_images.models.image import Image
 from openai_images.models.requests import EditRequest, GenerateRequest, ImageReference, as_list, reference_of
 
 EDIT_NAMES = ("image", "mask", "markup", "input_fidelity")
-"""The parameters of an edit alone, as columns and names of an input file."""
+"""The parameters that only edits have, as columns of an input file."""
 
 IMAGE_NAMES = EDIT_NAMES[:3]
 
@@ -34,10 +34,10 @@ IMAGE_TYPE = "a path or a URL, for image also a list of them"
 
 
 def parse_images(name: str, value: Any, *, from_text: bool) -> Any:
-    """The images that a row names. Raises TypeError and ValueError.
+    """Return the images of a row. Raises TypeError and ValueError.
 
-    In a cell (`from_text`) several stand on lines of their own, or as a JSON list; in JSON they are a list. One is
-    text, or an object with an `image_url` or a `file_id`.
+    Several images are separate lines or a JSON list in a cell (`from_text`), a list in JSON. One image is text, or an
+    object with an `image_url` or a `file_id`.
     """
     if from_text:
         text = value.strip()
@@ -64,7 +64,7 @@ def _parse_text(value: Any) -> str:
 
 
 def with_folder(request: GenerateRequest, folder: str) -> GenerateRequest:
-    """The request with relative paths of its images below `folder`."""
+    """Return the request with relative image paths joined to `folder`."""
     if not isinstance(request, EditRequest) or not folder:
         return request
 
@@ -72,19 +72,19 @@ def with_folder(request: GenerateRequest, folder: str) -> GenerateRequest:
         if is_list(image):
             return [placed(each) for each in image]
         is_path = isinstance(image, str) and reference_of(image) is None
-        return os.path.join(folder, image) if is_path else image  # noqa: PTH118  as the user would type it
+        return os.path.join(folder, image) if is_path else image  # noqa: PTH118  as the user would write it
 
     return evolve(request, **{name: placed(getattr(request, name)) for name in IMAGE_NAMES})
 
 
 @define
 class ImageDigests:
-    """What identifies images; files are read once."""
+    """Identifies images; files are read once."""
 
     _by_path: dict[str, str] = field(factory=dict[str, str], init=False, repr=False)
 
     def of_request(self, request: EditRequest) -> dict[str, Any]:
-        """What identifies the images of an edit, as JSON. Raises `RequestInvalidError` that names all problems."""
+        """Return the identities of an edit's images, as JSON. Raises `RequestInvalidError` with all problems."""
         found: dict[str, list[Any]] = {}
         problems: list[str] = []
         for part, name, image in _images(request):
@@ -112,8 +112,8 @@ class ImageDigests:
                 return {"sha256": self._digest(os.fspath(image))}
             case _:
                 raise RequestInvalidError(
-                    f"a batch sends paths, bytes, Images, URLs and ImageReferences, not {type(image).__name__}, which "
-                    "another run could not send again"
+                    f"a batch accepts paths, bytes, Images, URLs and ImageReferences, not {type(image).__name__}, "
+                    "which another run could not send again"
                 )
 
     def _digest(self, path: str) -> str:
@@ -126,7 +126,7 @@ class ImageDigests:
 
 
 def _images(request: EditRequest) -> Iterator[tuple[str, str, Any]]:
-    """Each image with its parameter, and with its name in messages."""
+    """Yield each image with its parameter, and its name in messages."""
     images = as_list(request.image)
     for number, image in enumerate(images):
         yield "image", "image" if len(images) == 1 else f"image[{number}]", image

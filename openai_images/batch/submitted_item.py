@@ -1,7 +1,7 @@
-"""Runs one item whose request went into a batch at the provider: the line of the output file is its answer.
+"""Runs one item whose request was in a batch at the provider: a line of the output file is its response.
 
-Invariants: rows, images and verdicts are those of any item (`item_runner.py`). An interruption writes no row, nor does
-a disk that takes no image: the batch goes on, and its output can be read again.
+Invariants: rows, images and verdicts are those of any item (`item_runner.py`); an interruption or a write error writes
+no row, as the output can be read again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from openai_images.models.results import ImageResult
 
 
 class SubmittedItem(ItemRunner):
-    """One item whose answer is here, to `run` once."""
+    """One item with its response, to `run` once."""
 
     def __init__(self, run: RunState, work: WorkItem, answer: ImageResult | ImagesError) -> None:
         super().__init__(run, work, CallObserver())
@@ -34,7 +34,7 @@ class SubmittedItem(ItemRunner):
         return evolve(self._answer, model=request.model, edited=isinstance(request, EditRequest))
 
     async def _record_failure(self, error: ImagesError) -> None:
-        if stops_batch(error):  # other lines have images: they are collected nevertheless
+        if stops_batch(error):  # other lines may have images, which are still collected
             self._may_have_run = False
             await self._abandon(error)
         else:
@@ -46,7 +46,7 @@ class SubmittedItem(ItemRunner):
 
 
 async def record_submitted(run: RunState, work: WorkItem, tag: str) -> None:
-    """Have the `sent` row on disk, which refers to the batch. Raises OSError, and halts the batch then."""
+    """Write the `sent` row, which refers to the batch. Raises OSError after it has stopped the run."""
     fields = {
         "stem": work.stem,
         "pictures": work.image_count,

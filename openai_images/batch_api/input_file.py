@@ -67,8 +67,8 @@ class InputFile:
         start, end = f'{fields[:-1]}, "body": '.encode(), b"}\n"
         size = len(start) + len(body) + len(end)
         if size > self._max_bytes:
-            msg = f"its line in the input file would have {size:,} bytes, and the provider takes {self._max_bytes:,}"
-            raise RequestInvalidError(f"{msg}; make its images smaller, or give their URLs")
+            msg = f"its line in the input file would have {size:,} bytes; the provider accepts {self._max_bytes:,}"
+            raise RequestInvalidError(f"{msg}: use smaller images, or their URLs")
         if self.lines == self._max_lines or self.nbytes + size > self._max_bytes:
             return False
         try:
@@ -97,7 +97,7 @@ class InputFile:
         elif isinstance(piece, Base64Source):
             self._copy(piece.source)
         else:
-            raise RequestInvalidError("an image of a line has to be in base64")
+            raise RequestInvalidError("an image in a line must be in base64")
 
     def _copy(self, source: ImageSource) -> None:
         reader = source.open()

@@ -132,7 +132,7 @@ class OutputReader:
                 raise too_large
             doc = scanner.documents()[0]
             if not is_object(doc) or not isinstance(doc.get("custom_id"), str):
-                raise DecodeError("a line of the provider's output file names no request")  # noqa: TRY301
+                raise DecodeError("a line of the provider's output file has no custom_id")  # noqa: TRY301
         except (DecodeError, ResponseTooLargeError) as error:
             scanner.discard()
             found = _CUSTOM_ID.search(scanner.text)
@@ -177,9 +177,9 @@ def _unanswered(error: object, secrets: tuple[str, ...]) -> ImagesError:
     said = f" ({code})" if code else ""
     said += f": {message}" if message else ""
     if code in _NOT_RUN:
-        return not_run(f"the provider did not run it{said}", code)
+        return not_run(f"the provider did not execute it{said}", code)
     return StatusOutcomeUnknownError(
-        f"the provider answered neither with an image nor with a status{said}; it may have been billed",
+        f"the provider's line has neither a response nor a known error code{said}; it may have been billed",
         status_code=0,
         code=code,
     )

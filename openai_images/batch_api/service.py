@@ -78,7 +78,7 @@ class BatchService:
         """Raise `ConfigurationError` for Azure, whose batches need a deployment and another URL."""
         if endpoint.is_azure:
             raise ConfigurationError(
-                "economy needs OpenAI's Batch API, and Azure's differs; send to OpenAI, or leave economy out"
+                "economy needs OpenAI's Batch API; Azure's differs: send to OpenAI, or leave economy out"
             )
         self._endpoint = endpoint
         self._context = context._replace(retry=evolve(context.retry, retry_unknown=False))
@@ -133,7 +133,7 @@ class BatchService:
             if not has_new:
                 break
             after = page[-1].id
-        raise DecodeError(f"the server's list of batches has no end ({len(seen):,} were read)")
+        raise DecodeError(f"the server's list of batches does not end ({len(seen):,} were read)")
 
     async def open_file(self, file_id: str, start: int = 0) -> FileDownload:
         """Open the download of a file from byte `start`; the caller closes it. Raises `ImagesError`."""
@@ -175,7 +175,7 @@ class BatchService:
             if error.status_code in _REFUSALS or isinstance(error, OutcomeUnknownError):
                 raise
             raise StatusOutcomeUnknownError(
-                f"{error}; the batch may exist all the same",
+                f"{error}; the batch may exist nevertheless",
                 status_code=error.status_code,
                 code=error.code,
                 request_id=error.request_id,
@@ -191,7 +191,10 @@ class BatchService:
         items = doc.get("data") if is_object(doc) else None
         batches = [batch for item in items if (batch := read_provider_batch(item))] if is_list(items) else []
         if not batches and items != []:
-            raise annotate(DecodeError("the server's list of batches is none"), {"maybe_billed": False})
+            raise annotate(
+                DecodeError("the server's response is not a list of batches; check base_url"),
+                {"maybe_billed": False},
+            )
         has_more = doc.get("has_more")
         return batches, has_more if isinstance(has_more, bool) else None
 
@@ -202,7 +205,7 @@ class BatchService:
         doc = await self._send("/files", headers, body, is_free=True)
         name = doc.get("id") if is_object(doc) else None
         if not isinstance(name, str) or not name:
-            error = DecodeError("the server took the input file and gave it no id; check base_url")
+            error = DecodeError("the server's response to the upload has no file id; check base_url")
             raise annotate(error, {"maybe_billed": False})
         return name
 
@@ -273,7 +276,7 @@ def _are_older(page: Sequence[ProviderBatch], since: float) -> bool:
 def _as_batch(doc: object) -> ProviderBatch:
     batch = read_provider_batch(doc)
     if batch is None:
-        raise DecodeError("the server answered with something else than a batch; check base_url")
+        raise DecodeError("the server's response is not a batch; check base_url")
     return batch
 
 

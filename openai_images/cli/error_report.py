@@ -41,6 +41,7 @@ _NOT_SENT = (
     "Nothing was sent. The server's address is --base-url, or OPENAI_BASE_URL, or AZURE_OPENAI_ENDPOINT, "
     "or OpenAI's own."
 )
+_NOT_THROUGH_PROXY = "Nothing was sent. The proxy's address is HTTPS_PROXY, HTTP_PROXY or ALL_PROXY."
 _SHARED_LIMIT = "The shared limit's address is --shared-limit, or OPENAI_IMAGES_SHARED_LIMIT."
 
 
@@ -232,5 +233,6 @@ def _advice(error: ImagesError, hints: Mapping[str, str]) -> str:
     if isinstance(error, APITimeoutError) and error.timer == "total":
         return "Give it longer with --timeout SECONDS."
     if isinstance(error, APIConnectionError) and error.safe_to_resend:
-        return _SHARED_LIMIT if isinstance(error, SharedLimitError) else _NOT_SENT
+        address = _NOT_THROUGH_PROXY if str(error).startswith("the proxy") else _NOT_SENT
+        return _SHARED_LIMIT if isinstance(error, SharedLimitError) else address
     return ""

@@ -189,8 +189,8 @@ def annotate_cancellation(error: BaseException | None, all_attempts: Sequence[At
     count, elapsed = sum(info["attempts"] for info in infos), max(info["elapsed"] for info in infos)
     request_id = next((info["request_id"] for info in infos if info["request_id"]), None)
     note = (
-        f"the call was cancelled {elapsed:.1f} s after it began, when its request had been sent: it may have been "
-        "billed; timeout=… ends a call with an APITimeoutError that says so"
+        f"the call was cancelled {elapsed:.1f} s after its start, when its request was already sent: it may have been "
+        "billed; timeout=… ends a call with an APITimeoutError instead"
     )
     maybe_billed = any(attempts.maybe_billed for attempts in all_attempts)
     mark_cancelled(

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from attrs import evolve
 
-from openai_images._util.atomic_file import create_part, part_path, publish
+from openai_images._util.atomic_file import create_part, named_error, part_path, publish
 from openai_images._util.json import is_list, is_object
 from openai_images.client.prepared import global_index
 from openai_images.errors import RequestInvalidError
@@ -157,7 +157,7 @@ class FileSink:
     def _switch_to_memory(self, error: OSError, rest: bytes) -> None:
         """Continue in memory after a write error: the image is paid for."""
         self.error, folder = error, self.part.parent
-        _log.warning("an image could not be written to %s (%s) and is kept in memory", folder, error.strerror)
+        _log.warning("an image could not be written to %s (%s); it is kept in memory", folder, error.strerror)
         self._to_memory(rest)
 
     def _in_memory(self, image: Image) -> Image:
@@ -211,12 +211,14 @@ class OutputFiles:
     def _try_writing(self) -> None:
         stem = self._stem
         if stem.suffix.lower() in _SUFFIXES and stem.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "there is a folder of this name", str(stem))
+            raise IsADirectoryError(errno.EISDIR, "a folder has this name", str(stem))
         part = part_path(stem.parent, stem.name + _NAME_RESERVE)
         try:
             create_part(part).close()
         except ValueError as error:  # raised for NUL, and for characters that the file system cannot encode
             raise OSError(errno.EINVAL, "no file can have this name", str(stem)) from error
+        except OSError as error:
+            raise named_error(error, part, stem) from error.__cause__
         part.unlink()
 
     def new_sink(self) -> FileSink:

@@ -97,8 +97,8 @@ class _Disk:
         if self._error is not None:
             reason = self._error.strerror or type(self._error).__name__
             msg = (
-                f"{reason}, so this was not sent. Images that were paid for and did not fit are in memory, in the "
-                "outcomes whose images have no path; free disk space, and send what failed again"
+                f"{reason}: this request was not sent. Paid images that could not be written are in memory, in the "
+                "outcomes whose images have no path; free disk space, then send the failed requests again"
             )
             raise UnsentOSError(self._error.errno, msg, str(self._folder))
 

@@ -24,7 +24,7 @@ from openai_images.wire.requests import merge_headers
 _log = logging.getLogger("openai_images")
 
 _AZURE = (
-    "Azure does not list a resource's deployments at this address, only the models that could be deployed; "
+    "Azure's API does not list the deployments of a resource, only the models that could be deployed; "
     "`az cognitiveservices account deployment list` and the portal show the deployments"
 )
 _HEADERS = {
@@ -65,9 +65,7 @@ async def _attempt(endpoint: Endpoint, context: CallContext) -> tuple[ModelInfo,
         raise error_from_body(response, bytes(document.body[: 128 * 1024]))
     models = _read(document)
     if models is None:
-        error = DecodeError(
-            "the server answered 200 with something else than a list of models; check base_url"
-        )
+        error = DecodeError("the server answered 200, but not with a list of models; check base_url")
         raise annotate(error, {"maybe_billed": False, "request_id": response.request_id})
     return models
 

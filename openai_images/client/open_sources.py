@@ -114,7 +114,7 @@ def _reason(error: Exception) -> str:
 def _display_name(name: Any) -> str:
     if len(name) <= _MAX_NAME_LENGTH:
         return repr(name)
-    return f"a text of {len(name):,} characters; base64 has to be decoded to bytes first"
+    return f"a text of {len(name):,} characters; decode base64 to bytes first"
 
 
 async def _open(value: Any) -> tuple[SourceOrReference, bytes]:
@@ -134,7 +134,7 @@ async def _open(value: Any) -> tuple[SourceOrReference, bytes]:
             return await _from_reader(value)
         case _:
             raise RequestInvalidError(
-                f"a {type(value).__name__} is not an image; give a path, bytes, a binary file, a Pillow image, an "
+                f"{type(value).__name__} is not an image; pass a path, bytes, a binary file, a Pillow image, an "
                 "Image, a URL or an ImageReference"
             )
 
@@ -187,12 +187,14 @@ async def _from_reader(value: Any) -> tuple[SourceOrReference, bytes]:
 def _append_chunk(gathered: bytearray, chunk: Any) -> None:
     """Append a chunk. Raises `RequestInvalidError`."""
     if chunk is None:
-        raise RequestInvalidError("it has nothing to read yet, as a pipe that does not block")
+        raise RequestInvalidError(
+            "it has no data yet, like a non-blocking pipe; pass a blocking file, or bytes"
+        )
     if not isinstance(chunk, bytes | bytearray | memoryview):
         raise RequestInvalidError(f"reading it gave {type(chunk).__name__} instead of bytes")
     gathered += chunk
     if len(gathered) > _MAX_BYTES:
-        raise RequestInvalidError(f"it has more than {_MAX_BYTES:,} bytes; servers take far less")
+        raise RequestInvalidError(f"it has more than {_MAX_BYTES:,} bytes; servers accept far less")
 
 
 async def _chunks(value: Any) -> AsyncIterator[Any]:

@@ -96,7 +96,7 @@ def combined_error(outcomes: Sequence[SubCallOutcome], expected: int) -> ImagesE
 def shortfall(result: ImageResult, errors: Sequence[ImagesError], expected: int) -> PartialResultError:
     """Return the error of a response with fewer images than `expected`; `errors` are the server's reasons."""
     result, count = _count_missing(result, expected), len(result.images)
-    reasons = errors or [ImagesError(f"the server sent {count} of {expected} images, and gave no reason")]
+    reasons = errors or [ImagesError(f"the server sent {count} of {expected} images without a reason")]
     billed = any(error.maybe_billed for error in reasons)
     error = PartialResultError(
         _partial_message(reasons[0], count, expected, billed=billed), result=result, errors=reasons
@@ -125,8 +125,8 @@ def _partial_message(first: ImagesError, count: int, expected: int, *, billed: b
     billing = ", some may have been billed" if billed and "billed" not in str(first) else ""
     have, are = "is" if count == 1 else "are", "is" if missing == 1 else "are"
     return (
-        f"{missing} of {expected} images {are} missing{billing}; the {count} that came {have} in the error's result, "
-        f"and n={missing} asks for the rest. The first reason: {first}"
+        f"{missing} of {expected} images {are} missing{billing}; the {count} received {have} in error.result, "
+        f"and n={missing} requests the missing ones. The first error: {first}"
     )
 
 

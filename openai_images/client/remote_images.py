@@ -123,13 +123,13 @@ class RemoteImages:
         tries = f", after {first.attempts} attempts" if first.attempts > 1 else ""
         place = f"{display_url(self._downloader.resolve(failed_urls[0]))} ({first}{tries})"
         if len(response.images) == 1:
-            reason, it = f"the image could not be fetched from {place}", "it is"
+            reason, it = f"the image could not be downloaded from {place}", "it is"
         else:
-            failed = f"{len(failed_urls)} of {len(response.images)} images could not be fetched"
+            failed = f"{len(failed_urls)} of {len(response.images)} images could not be downloaded"
             reason, it = f"{failed}, the first of them from {place}", "all are"
         msg = (
-            f"{reason}; {it} paid for, so nothing was generated again: await client.download(error.response) tries "
-            "once more, and error.url is the whole address"
+            f"{reason}; {it} paid for, and nothing was generated again: await client.download(error.response) tries "
+            "the download again; error.url is the complete URL"
         )
         return DownloadError(msg, urls=urls, response=response, status_code=first.status, reason=reason)
 

@@ -97,7 +97,7 @@ class _PathReader:
             self._file = Path(self._source.path).open("rb", buffering=0)  # noqa: SIM115  `close` closes it
             if os.fstat(self._file.fileno()).st_size != self._source.nbytes:
                 raise RequestInvalidError(
-                    "an image's file changed before it was sent, so the request cannot have run; send it again"
+                    "the file of an image changed before it was sent: the request was not executed; send it again"
                 )
         return self._file
 

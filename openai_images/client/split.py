@@ -192,7 +192,12 @@ class SplitCall(Call):
         except asyncio.CancelledError as error:
             call.close()
             if not self.is_over:
-                self._abort_all(RuntimeError("a request was cancelled from outside, so its call was"), error)
+                self._abort_all(
+                    RuntimeError(
+                        "the task of a request was cancelled by other code, so its call was cancelled"
+                    ),
+                    error,
+                )
             raise
         except BaseException as error:
             call.close()

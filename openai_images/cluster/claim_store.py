@@ -168,7 +168,7 @@ class ClaimStore:
 
 
 def _taken_error(row: JournalRow) -> ItemTakenError:
-    return ItemTakenError(f"another worker has claimed {row['key'][:60]!r}: nothing was sent here")
+    return ItemTakenError(f"another worker has claimed {row['key'][:60]!r}; nothing was sent by this one")
 
 
 def add_row(storage: Storage, id_: str, attempt: int, row: JournalRow) -> None:

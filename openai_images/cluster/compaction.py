@@ -75,9 +75,7 @@ def read_batch_status(out: str, options: BatchOptions | None = None) -> SharedSt
     """
     storage = open_storage(out)
     if isinstance(storage, FolderStorage) and not (storage.root / CLAIMS).is_dir():
-        raise BatchFolderError(
-            f"{out!r} is not the folder of a batch that many processes share: it has no claims"
-        )
+        raise BatchFolderError(f"{out!r} is not the folder of a shared batch: it has no folder 'claims'")
     return _Compaction(storage, options or BatchOptions()).run()
 
 

@@ -95,8 +95,10 @@ class DaskEngine(ClusterEngine):
             try:
                 await client
             except (OSError, ValueError, TimeoutError) as error:
-                message = f"no Dask scheduler answers at {address[:200]} ({error}); nothing was sent"
-                raise ClusterError(message) from None
+                message = (
+                    f"the Dask scheduler at {address[:200]} does not respond ({error}); nothing was sent"
+                )
+                raise ClusterError(f"{message}. Check the address, and that it is running") from None
             yield cls(client, **options)
         finally:
             await client.close()
@@ -144,7 +146,7 @@ class DaskEngine(ClusterEngine):
 
     async def _start(self) -> None:
         if self._watching is not None:
-            raise RuntimeError("an engine runs one batch at a time; make another one of the same client")
+            raise RuntimeError("an engine runs one batch at a time; make another engine with the same client")
         if self._client.status != "running":
             raise self._lost(f"the client is {self._client.status}")
         self._loss = asyncio.get_running_loop().create_future()
@@ -234,13 +236,15 @@ class DaskEngine(ClusterEngine):
             )
         elif now - self._without_workers > self._max_wait:
             where = f"the Dask scheduler at {self._address}"
-            raise ClusterError(f"no worker came to {where} in {self._max_wait:.0f} s. {SENT_IS_RECORDED}")
+            raise ClusterError(
+                f"no worker connected to {where} in {self._max_wait:.0f} s. {SENT_IS_RECORDED}"
+            )
 
     def _warn_of_few_slots(self, slots: Mapping[str, int]) -> None:
         fewest = min(slots.values(), default=None)
         if fewest is not None and fewest * self.chunk < 2 * self.in_flight:
             _log.warning(
-                "a Dask worker with %d threads runs %d items at once, too few to keep %d requests in flight: "
+                "a Dask worker with %d threads runs %d items concurrently, too few to keep %d requests in flight: "
                 "start workers with --nthreads %d",
                 *(fewest, fewest * self.chunk, self.in_flight, math.ceil(4 * self.in_flight / self.chunk)),
             )

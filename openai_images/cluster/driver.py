@@ -98,7 +98,9 @@ class ClusterBatch(SharedBatch):
         try:
             read_batch_status(self.storage.place, self.options)
         except (ImagesError, OSError) as error:
-            _log.warning("the contact sheet was not written (openai-images batch-status does): %s", error)
+            _log.warning(
+                "the contact sheet was not written (openai-images batch-status writes it): %s", error
+            )
 
     @property
     def window(self) -> int:
@@ -136,7 +138,7 @@ class ClusterBatch(SharedBatch):
         try:
             await asyncio.to_thread(self._refresh)
         except OSError as error:
-            _log.warning("the storage could not be read once more: %s", error)
+            _log.warning("the storage could not be read at the end of the run: %s", error)
 
     def wait_reason(self) -> str | None:
         """Return why items wait, if they do."""
@@ -158,7 +160,7 @@ class ClusterBatch(SharedBatch):
         if seconds > _OWN_CLAIM_SECONDS and not self._has_explained:
             self._has_explained = True
             _log.warning(
-                "another run has claimed %r and perhaps more: waiting up to %.0f s for its records (said once)",
+                "another run has claimed %r and perhaps more: waiting up to %.0f s for its records (logged once)",
                 *(row["key"][:60], seconds),
             )
         end = self.timing.monotonic() + seconds

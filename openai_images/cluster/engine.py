@@ -164,7 +164,7 @@ class Dispatcher:
             try:
                 await self._engine.stop(self._job)
             except ClusterError as error:
-                _log.warning("the cluster could not be told to stop: %s", error)
+                _log.warning("the stop could not be sent to the cluster: %s", error)
                 return
             await asyncio.wait(self._chunks, timeout=_STOP_INTERVAL)
 

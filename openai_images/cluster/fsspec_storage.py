@@ -36,7 +36,7 @@ class FsspecStorage:
         if scheme not in _EXCLUSIVE:
             raise ConfigurationError(
                 f"{scheme}:// cannot create an object only if it is absent, so an item could be paid for twice; "
-                "use s3:// or gs://, or a folder that all machines see"
+                "use s3:// or gs://, or a folder that all machines can access"
             )
         self._fs, self._root = _open(self.place)
         self._reject_overwriting()
@@ -119,7 +119,7 @@ class FsspecStorage:
             raise ConfigurationError(
                 f"{self.place} stored an object over another one although it was to be created only if absent "
                 "(If-None-Match), so two workers could pay for the same item; use another object store, or a folder "
-                "that all machines see"
+                "that all machines can access"
             )
 
 
@@ -135,5 +135,5 @@ def _open(url: str) -> tuple[Any, str]:
     except ImportError as error:
         raise ConfigurationError(f"{url} cannot be used: {error}") from None
     except (ValueError, TypeError) as error:
-        raise ConfigurationError(f"{url} is no URL of a place: {error}") from None
+        raise ConfigurationError(f"{url} is not a URL of an object store: {error}") from None
     return opened

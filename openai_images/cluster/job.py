@@ -61,7 +61,7 @@ class ClientSpec:
         if unsendable:
             raise ConfigurationError(
                 f"a client with {unsendable[0]}= cannot be built in other processes: leave it out and set "
-                "SSL_CERT_FILE or HTTPS_PROXY there, or give the job a function of a module that builds the client"
+                "SSL_CERT_FILE or HTTPS_PROXY there, or pass the job a function of a module that builds the client"
             )
         headers = {name: value for name, value in arguments.headers.items() if not is_secret(name)}
         limits = without_password(client._limits)

@@ -156,8 +156,8 @@ def claim_folder(storage: Storage, *, plan_only: bool = False) -> None:
             raise BatchFolderError(_single_machine(storage))
         if any(path.name not in _OWN_NAMES and not path.name.startswith(".") for path in foreign):
             msg = (
-                f"{storage.place!r} is not empty and has no claims, so it is not the folder of a batch; nothing in it "
-                "was touched. Use a new or an empty folder"
+                f"{storage.place!r} is not empty and has no folder 'claims', so it is not the folder of a batch; "
+                "nothing in it was changed. Use a new or an empty folder"
             )
             raise BatchFolderError(msg)
     if not plan_only:
@@ -171,7 +171,7 @@ def claim_folder(storage: Storage, *, plan_only: bool = False) -> None:
 
 def _single_machine(storage: FolderStorage) -> str:
     return (
-        f"{storage.place!r} is the folder of a batch on one machine, whose journal other machines do not know: they "
+        f"{storage.place!r} is the folder of a batch on one machine, whose journal other machines do not use: they "
         "would pay for its images again; nothing was sent. Finish it without --shard, or use another folder"
     )
 

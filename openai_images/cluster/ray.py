@@ -72,7 +72,7 @@ class RayBatch:
         """
         if options.budget is not None:
             raise ConfigurationError(
-                "Ray Data has no driver that could keep a budget: leave it out, or use Dask"
+                "Ray Data has no driver that could enforce a budget: leave it out, or use Dask"
             )
         caller, storage = Caller(client), open_storage(out)
         job = Job.from_client(client, storage.place, options, in_flight=in_flight, processes=workers)

@@ -54,7 +54,7 @@ class Retrier:
         if not self._has_explained:
             self._has_explained = True
             _log.warning(
-                "%s cannot be used (%s): trying again for up to %d s each time (said once)",
+                "%s cannot be used (%s): retrying for up to %d s each time (logged once)",
                 *(self.place, error.strerror or type(error).__name__, sum(_PAUSES)),
             )
 

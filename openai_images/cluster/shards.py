@@ -36,7 +36,7 @@ class Shard:
     def __attrs_post_init__(self) -> None:
         if not 1 <= self.index <= self.count:
             raise ConfigurationError(
-                f"there is no shard {self.index} of {self.count}: they are counted from 1"
+                f"there is no shard {self.index} of {self.count}: shards are numbered from 1"
             )
 
     @classmethod
@@ -45,7 +45,7 @@ class Shard:
         index, slash, count = text.partition("/")
         if not (slash and index.strip().isdecimal() and count.strip().isdecimal()):
             raise ConfigurationError(
-                f"{text[:40]!r} is no shard such as 3/16: its number, from 1, of how many"
+                f"{text[:40]!r} is not a shard such as 3/16: its number, from 1, and the number of shards"
             )
         return cls(int(index), int(count))
 

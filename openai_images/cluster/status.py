@@ -201,7 +201,7 @@ class Images:
             except OSError:
                 places = ", ".join(file.name for file in record.files if file.is_outside)
                 worker = self._find_saver(id_)
-                notes.append(f"{key[:60]!r} is done, and its images are on the machine of {worker}: {places}")
+                notes.append(f"{key[:60]!r} is done, but its images are on the machine of {worker}: {places}")
             else:
                 self._extend(id_, ledger, done_row(key, record.request, files, moved=True))
         return notes

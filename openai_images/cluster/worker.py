@@ -176,7 +176,10 @@ class Worker:
                 for _ in range(_MAX_ROUNDS):
                     with suppress(ItemTakenError):
                         return await self._run_once(item)
-                return self._row(item, message="other workers keep claiming it")
+                return self._row(
+                    item,
+                    message="other workers claimed it again and again without executing it; run the batch again",
+                )
         except asyncio.CancelledError:
             if not self._is_stopped:
                 raise

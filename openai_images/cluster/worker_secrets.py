@@ -45,7 +45,7 @@ def read_headers(names: Iterable[str]) -> Mapping[str, str]:
             headers[name] = value
         elif not credentials({name: "key"}):
             raise ConfigurationError(
-                f"the header {name!r} is not sent to workers, as it may be a secret: set {header_variable(name)} in "
+                f"the header {name!r} is not sent to workers, because it may be secret: set {header_variable(name)} in "
                 "their environment"
             )
     return headers
@@ -64,7 +64,7 @@ def with_password(limits: Limits) -> Limits:
         return evolve(limits, shared=url)
     raise ConfigurationError(
         f"the Redis server {display_redis_url(limits.shared)} has a password, which is not sent to workers: set "
-        f"{_SHARED_LIMIT} in their environment to its whole URL"
+        f"{_SHARED_LIMIT} in their environment to its complete URL"
     )
 
 

@@ -102,8 +102,8 @@ def _only_fetched(result: object) -> bool:
 
 
 def _verdict(error: ImagesError | OSError, limit: int) -> ImagesError | OSError:
-    times = "a failure" if limit == 1 else f"{limit} identical failures in a row"
-    summary = f"stopped after {times} and no success, and nothing more was sent; the last one"
+    times = "a failure" if limit == 1 else f"{limit} identical failures without a success"
+    summary = f"stopped after {times}; nothing more was sent; the last failure"
     if isinstance(error, OSError) and not isinstance(error, ImagesError):
         verdict: ImagesError | OSError = OSError(
             error.errno, f"{summary}: {error.strerror or error}", error.filename

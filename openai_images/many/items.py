@@ -97,9 +97,7 @@ def parse_key(index: int, value: object) -> str:
     if isinstance(key, bool) or not isinstance(key, str | int):
         raise RequestInvalidError(f"its key must be text, not {type(key).__name__}")
     if not safe_file_name(str(key)):
-        raise RequestInvalidError(
-            f"its key {str(key)[:40]!r} leaves nothing that could name a file; use letters or digits"
-        )
+        raise RequestInvalidError(f"its key {str(key)[:40]!r} cannot name a file; use letters or digits")
     return str(key)
 
 
@@ -174,7 +172,7 @@ class RequestReader:
         cls: type[Any] = type(requests)  # callers may be untyped
         if issubclass(cls, str | bytes | bytearray | GenerateRequest | Mapping):
             raise TypeError(
-                f"requests must be several requests, and this is one {cls.__name__}; put it into a list"
+                f"requests must be an iterable of requests, not one {cls.__name__}; put it into a list"
             )
         if not issubclass(cls, Iterable | AsyncIterable):
             raise TypeError(
@@ -237,8 +235,8 @@ class RequestReader:
         if item is value or self._keys.claim(index, item.key, item.request.n or 1):
             return item
         msg = (
-            f"request {index}: an earlier request has its key, or one that names the same file (case and suffix do not "
-            "count); give each its own"
+            f"request {index}: its key names the same file as that of an earlier request (case and suffix do not "
+            "count); give each request its own key"
         )
         return Failed(index, item.key, item.request, RequestInvalidError(msg))
 

@@ -25,7 +25,7 @@ from openai_images.models.outcomes import Outcome, Progress
 _log = logging.getLogger("openai_images")
 
 _CLOSED = (
-    "these outcomes were closed before their end (aclose, async with, or a cancellation); ask for new ones"
+    "these outcomes were closed before their end (aclose, async with, or a cancellation); start a new run"
 )
 
 
@@ -119,7 +119,7 @@ class Outcomes:
         run.scheduler.clear()
         await run.close_requests()  # the task may have been cancelled before its first step
         if (failure := run.pop_error()) is not None:
-            _log.warning("outcomes were left before %s could be raised", type(failure).__name__)
+            _log.warning("outcomes were closed before %s could be raised", type(failure).__name__)
 
     def __del__(self) -> None:
         run: Runner | None = getattr(self, "_run", None)

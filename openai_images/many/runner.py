@@ -182,7 +182,12 @@ class Runner:
             expected = self.is_cancelled or not self.scheduler.can_send(ticket)
             self._drop(ticket)
             if not expected:
-                self._crash(RuntimeError("a call was cancelled from outside, so all of them were"), error)
+                self._crash(
+                    RuntimeError(
+                        "the task of a call was cancelled by other code, so the whole run was cancelled"
+                    ),
+                    error,
+                )
             raise
         except (KeyboardInterrupt, SystemExit) as error:
             self._drop(ticket)

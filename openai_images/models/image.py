@@ -108,7 +108,7 @@ class Image:
         if self.path is not None:
             return self.path.read_bytes()
         raise DownloadError(
-            "the server gave a URL instead of the image: await client.download(image) fetches it from image.url",
+            "the server returned a URL instead of the image: await client.download(image) downloads it from image.url",
             url=self.url,
         )
 
@@ -135,12 +135,12 @@ class Image:
         """
         if self.media_type == "image/svg+xml":
             raise ConfigurationError(
-                "image.show() opens no SVG, in which a script may be: save() it, or show it in a notebook"
+                "image.show() does not open an SVG, which may contain a script: save() it, or show it in a notebook"
             )
         if not (_open_viewer(self) or _open_browser(self)):
             raise ConfigurationError(
-                "image.show() found neither a viewer that Pillow knows nor a web browser on this machine: save() the "
-                "image, or show it in a notebook"
+                "image.show() found no image viewer and no web browser on this machine: save() the image, or show it "
+                "in a notebook"
             )
 
     def open(self) -> PillowImage:
@@ -160,7 +160,7 @@ class Image:
             ) from error
         if self.media_type == "image/svg+xml":
             raise UnidentifiedImageError(
-                "Pillow does not read SVG: save() the image, or give image.data to a renderer such as CairoSVG"
+                "Pillow cannot read an SVG: save() the image, or pass image.data to a renderer such as CairoSVG"
             )
         # Read into memory even if there is a file: Pillow would keep the file open until the pixels are used.
         data = self.data
@@ -172,7 +172,7 @@ class Image:
             return Pillow.open(io.BytesIO(data), formats=formats)
         except OSError as error:
             raise UnidentifiedImageError(
-                f"this Pillow cannot read the image ({self.media_type}, {self.nbytes:,} bytes); save() it as it is"
+                f"Pillow cannot read the image ({self.media_type}, {self.nbytes:,} bytes); save() writes it unchanged"
             ) from error
 
     def save(self, path: str | os.PathLike[str]) -> Path:

@@ -17,9 +17,9 @@ _AZURE: Final = "ImagesClient.azure({}=…) makes a client for Azure"
 _CLIENT: Final = "it belongs to the client: pass it to ImagesClient(…)"
 _OWN_CLIENT: Final = "make another ImagesClient({}=…); connections and limits belong to one account"
 _SIZE: Final = (
-    'write size="WIDTHxHEIGHT", such as size="1536x1024"; size_of_ratio("16:9") makes it of a ratio'
+    'write size="WIDTHxHEIGHT", such as size="1536x1024"; size_of_ratio("16:9") returns one for a ratio'
 )
-_OTHER: Final = 'OpenAI has no such parameter; for a server that takes it, write extra_body={{"{}": …}}'
+_OTHER: Final = 'OpenAI has no such parameter; for a server that accepts it, write extra_body={{"{}": …}}'
 
 KEYWORDS: Final[Mapping[str, str]] = {
     # of the official package

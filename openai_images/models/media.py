@@ -130,13 +130,13 @@ def format_warning(requested: str | None, declared: str | None, mime: str) -> st
         return None
     mismatches = [
         f"{source} {(_type_from_name(name) or '').partition('/')[2].partition('+')[0]}"
-        for source, name in (("output_format asked for", requested), ("the server calls it", declared))
+        for source, name in (("output_format is", requested), ("the server declares", declared))
         if format_mismatch(name, mime)
     ]
     if not mismatches:
         return None
     names = " and ".join(mismatches)
-    return f"an image is {mime} by its bytes, but {names}; media_type and new file names follow the bytes"
+    return f"an image is {mime} (detected from its bytes), but {names}; media_type and file names follow the bytes"
 
 
 def pixel_size(head: bytes) -> tuple[int, int] | None:

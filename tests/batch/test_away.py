@@ -224,7 +224,7 @@ async def test_a_changed_request(client: ImagesClient, server: LocalImagesServer
 
     server.script("download_404")
     await run(client, items_of("an otter"), out)
-    with pytest.raises(BatchFolderError, match="paid for already: '00001'"):
+    with pytest.raises(BatchFolderError, match="which may have been paid for: '00001'"):
         await run(client, items_of("a fox"), out)
     assert server.posts == 1
 
@@ -234,7 +234,7 @@ async def test_the_page(client: ImagesClient, server: LocalImagesServer, out: Pa
     server.always("download_404")
     await run(client, many(1), out)
     page = (out / "index.html").read_text()
-    assert "Behind a URL" in page
+    assert "Not downloaded" in page
     assert "status 404" in page
     assert server.downloads[0].path not in page or "?" not in server.downloads[0].path
 

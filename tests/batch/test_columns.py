@@ -68,10 +68,7 @@ def test_columns_of_a_spreadsheet() -> None:
         (
             "n,caption",
             {},
-            (
-                "it must name the columns, and one of them must be prompt: prompt_column='caption' takes the prompts "
-                "from that one"
-            ),
+            "the header has no column prompt: prompt_column='caption' uses that column",
         ),
         ("n,caption", {"prompt_column": "captoin"}, "there is no column 'captoin'; did you mean 'caption'?"),
         (
@@ -97,10 +94,7 @@ def test_one_error_says_which_option_to_give(header: str, options: dict[str, Any
 def test_all_that_a_spreadsheet_needs_is_one_error() -> None:
     """The column of the prompts, and what is to become of the others."""
     assert problems(SHEET) == (
-        (
-            "line 1: it must name the columns, and one of them must be prompt: prompt_column='caption' takes the "
-            "prompts from that one"
-        ),
+        "line 1: the header has no column prompt: prompt_column='caption' uses that column",
         (
             "line 1: columns 'id', 'notes' are unknown: key_column='id' uses one as the key, ignore_unknown=True "
             "ignores the others"
@@ -111,7 +105,7 @@ def test_all_that_a_spreadsheet_needs_is_one_error() -> None:
 def test_a_first_row_that_is_a_prompt_is_not_shown() -> None:
     """A file without a header has a prompt in its first row."""
     (told,) = problems("a secret otter, and more words than a heading has\na,b\n")
-    assert told == "line 1: it must name the columns, and one of them must be prompt"
+    assert told == "line 1: the header has no column prompt"
 
 
 def test_ignored_columns_are_free() -> None:
@@ -124,7 +118,7 @@ def test_an_ignored_misspelling_is_logged(caplog: pytest.LogCaptureFixture) -> N
     with caplog.at_level(logging.WARNING, "openai_images"):
         read("prompt,qualty,notes\nfox,low,x\n", ignore_unknown=True)
     assert [record.getMessage() for record in caplog.records] == [
-        "'the input': 'qualty' is ignored; 'quality' may be meant"
+        "'the input': column 'qualty' is ignored; did you mean 'quality'?"
     ]
 
 
@@ -142,7 +136,8 @@ def test_names_of_objects(kind: str) -> None:
     assert pairs(read(text, kind, **options, ignore_unknown=True)) == [("7", "a fox"), ("8", "a crow")]
     (told,) = problems(text, kind, **options)
     assert told.endswith(
-        "parameter 'notes' is unknown: ignore_unknown=True ignores it; what the server knows goes into extra_body"
+        "parameter 'notes' is unknown: ignore_unknown=True ignores it; other parameters of the server go into "
+        "extra_body"
     )
     (told,) = problems(text, kind, prompt_column="caption", key_column="name", ignore_unknown=True)
     assert told == "line 1: there is no column 'name'; there are 'id', 'caption', 'size', 'notes'"
@@ -150,7 +145,7 @@ def test_names_of_objects(kind: str) -> None:
 
 def test_text_has_no_columns() -> None:
     """An option that means nothing is refused."""
-    said = "it is text without columns: leave key_column out, or give another format"
+    said = "it is text without columns: leave key_column out, or set another format"
     assert problems("a", "txt", key_column="id") == (said,)
 
 
@@ -186,17 +181,17 @@ def test_a_json_array(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[]", "there is no prompt in it"),
+        ("[]", "it contains no prompt"),
         ('{"prompt": "secret"}', 'line 1: it is not a JSON array: [{"prompt": …}, …]'),
         ("", 'line 1: it is not a JSON array: [{"prompt": …}, …]'),
-        ('["a",\n\n"b" "c"]', "line 3: the array has no , or ] here"),
+        ('["a",\n\n"b" "c"]', "line 3: a comma or ] is missing here"),
         ('["a",\n', "line 2: it cannot be read as JSON (Expecting value)"),
         ('["a",\n]', "line 2: it cannot be read as JSON (Expecting value)"),
         (
             '["a",\n{"prompt":\n"b", "prompt": "c"}]',
-            "line 2: it cannot be read as JSON ('prompt' is there twice)",
+            "line 2: it cannot be read as JSON ('prompt' occurs twice)",
         ),
-        ('["a"]\n\n["b"]', "line 3: something follows the end of the array"),
+        ('["a"]\n\n["b"]', "line 3: there is text after the end of the array"),
         ('["a",\n7]', 'line 2: an element is neither a prompt nor an object; write {"prompt": …}'),
         ('["a",\n" "]', "line 2: the prompt is empty"),
         ('["a", ' + "[" * 100_000, "line 1: it cannot be read as JSON ("),

@@ -56,9 +56,10 @@ async def test_full_for_pictures(
     assert (path.parent.parent, path.name, saved.result.image.data) == (elsewhere, "00003.png", PNG)
     assert isinstance(ran.error, BatchFolderError)
     assert str(ran.error) == (
-        f"the batch stopped because {str(out)!r} could not be written ({FULL}); make room or see to the rights, and "
-        "run it again to go on. Images that were paid for and did not fit were saved elsewhere, and the next run "
-        f"fetches them (should it call their items unknown, move them to {str(out / 'images')!r}):\n  {path}"
+        f"the batch stopped because {str(out)!r} could not be written ({FULL}); free disk space or fix the "
+        "permissions, then run it again to continue. Paid images that could not be written were saved elsewhere, and "
+        f"the next run moves them here (if it reports their items as unknown, move them to {str(out / 'images')!r}):"
+        f"\n  {path}"
     )
     assert (ran.summary.reason, ran.summary.done, ran.summary.not_started) == ("folder", 3, 6)
     assert ran.summary.saved_elsewhere == (str(path),)
@@ -74,7 +75,9 @@ async def test_full_once_more(client: ImagesClient, server: LocalImagesServer, o
     await run(client, many(3), out, disk=full_for_pictures(out, "write"), concurrency=1)
     again = await run(client, many(3), out, disk=FailingDisk(lambda operation, path: operation == "create"))
     assert again.plan.done == ("00001", "00002", "00003")
-    assert again.plan.notes == (f"images that were saved elsewhere could not be brought here yet ({FULL})",)
+    assert again.plan.notes == (
+        f"images in a fallback folder could not be moved to this folder yet ({FULL})",
+    )
     assert (await run(client, many(3), out)).plan.notes == ()
     assert (pictures(out), server.posts) == (["00001.png", "00002.png", "00003.png"], 3)
 
@@ -101,7 +104,8 @@ async def test_full_everywhere(client: ImagesClient, server: LocalImagesServer, 
     assert isinstance(error, ImageNotStoredError)
     assert [image.data for image in error.images] == [PNG]
     assert (
-        str(error) == f"the image could not be written to {str(out / 'images')!r} ({FULL}), nor anywhere else"
+        str(error)
+        == f"the image could not be written to {str(out / 'images')!r} ({FULL}), nor to a temporary folder"
     )
     assert (states(out, "00003"), ran.summary.unknown) == (["sent", "unknown"], 1)
     assert isinstance(ran.error, BatchFolderError)

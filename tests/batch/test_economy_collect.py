@@ -175,7 +175,7 @@ async def test_answers_that_never_come(
     assert batch.summary.unknown == 3
     assert HOUR <= time.skipped - start < HOUR + 60
     assert provider.calls.count("content") < 12
-    assert any("lack answers" in str(reason) for reason in reasons)
+    assert any("lines are missing" in str(reason) for reason in reasons)
 
 
 @pytest.mark.usefixtures("three_each")
@@ -292,7 +292,7 @@ async def test_a_budget_and_unknown_costs_at_the_provider(
     provider.answer = lambda line: replied(line, {"created": 1, "data": [{"b64_json": B64}], "usage": usage})
     await submit(client, provider, edits, out)
     items = [*edits, *many(3)]
-    with pytest.raises(ConfigurationError, match="3 requests that are at the provider"):
+    with pytest.raises(ConfigurationError, match="3 requests at the provider"):
         await run(client, items, out, budget=Decimal(1))
     ran = await run(client, items, out, economy=True, budget=Decimal(1))
     assert (ran.error, ran.summary.reason, ran.summary.done) == (None, "budget", 3)

@@ -131,8 +131,8 @@ def test_forms_of_images(
         ({"image": {"image_url": "x", "file_id": "y"}}, "image must be a path"),
         ({"image": {"file_id": 3}}, "image must be a path"),
         ({"image": "a.png", "mask": ["m.png", "n.png"]}, "mask must be a path"),
-        ({"mask": "m.png"}, "mask is for edits, and the row has no image"),
-        ({"input_fidelity": "high"}, "input_fidelity is for edits, and the row has no image"),
+        ({"mask": "m.png"}, "mask is for edits, but the row has no image"),
+        ({"input_fidelity": "high"}, "input_fidelity is for edits, but the row has no image"),
     ],
 )
 def test_bad_images(tmp_path: Path, row: dict[str, Any], problem: str) -> None:
@@ -172,9 +172,7 @@ async def test_a_changed_file_is_a_changed_request(
     renamed = await run(client, items(photos, CSV.replace("fox.png", "fox2.png")), out)
     assert renamed.plan.to_send == ()
     (photos / "fox.png").write_bytes(HERON)
-    with pytest.raises(
-        BatchFolderError, match=r"2 items are not what this folder's journal has.* 'fox', 'both'"
-    ):
+    with pytest.raises(BatchFolderError, match=r"2 items are changed.* 'fox', 'both'"):
         await run(client, items(photos, CSV), out)
     assert server.posts == 3
 

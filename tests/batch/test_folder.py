@@ -49,7 +49,7 @@ async def test_two_processes(client: ImagesClient, server: LocalImagesServer, ou
         assert other.stdout is not None
         assert other.stdout.readline() == "claimed\n"
         assert await refused(client, out) == (
-            f"process {other.pid} is working on the batch in {str(out)!r}; wait until it has ended, or use another "
+            f"process {other.pid} is using the batch folder {str(out)!r}; wait until it has ended, or use another "
             "folder"
         )
         assert server.posts == 0
@@ -60,7 +60,7 @@ async def test_two_processes(client: ImagesClient, server: LocalImagesServer, ou
 async def test_twice_in_one_process(client: ImagesClient, out: Path) -> None:
     """Two batches of one process keep each other out as well; when one has ended the other may."""
     async with Batch(client, many(1), out):
-        assert f"process {os.getpid()} is working on the batch" in await refused(client, out)
+        assert f"process {os.getpid()} is using the batch folder" in await refused(client, out)
     assert (await run(client, many(1), out)).done == ["00001"]
 
 
@@ -93,7 +93,7 @@ async def test_strangers_are_left_alone(
     message = await refused(client, out)
     assert message == (
         f"{str(out)!r} is not empty and has no journal.jsonl, so it is not the folder of a batch; nothing in it was "
-        "touched. Use a new or an empty folder"
+        "changed. Use a new or an empty folder"
     )
     assert (parts(out), server.posts) == (before, 0)
 
@@ -112,7 +112,8 @@ async def test_a_file(client: ImagesClient, out: Path) -> None:
     """A file is no folder."""
     out.write_text("a file")
     assert (
-        await refused(client, out) == f"{str(out)!r} is a file; a batch needs a folder, which it makes itself"
+        await refused(client, out)
+        == f"{str(out)!r} is a file; pass the name of a folder, which the batch creates"
     )
 
 
@@ -124,7 +125,7 @@ async def test_the_journal_of_something_else(
     out.mkdir()
     (out / "journal.jsonl").write_text(text)
     message = await refused(client, out)
-    assert message.startswith(f"{str(out / 'journal.jsonl')!r} has no row that a batch wrote")
+    assert message.startswith(f"{str(out / 'journal.jsonl')!r} has no row of a batch")
     assert ((out / "journal.jsonl").read_text(), parts(out), server.posts) == (text, ["journal.jsonl"], 0)
 
 
@@ -132,7 +133,7 @@ async def test_the_journal_of_a_newer_version(client: ImagesClient, out: Path) -
     """Rows of a later format might be misunderstood."""
     out.mkdir()
     (out / "journal.jsonl").write_text('{"state":"begun","key":null,"format":3}\n')
-    assert "was written by a newer version of this package" in await refused(client, out)
+    assert "is from a newer version of this package" in await refused(client, out)
 
 
 @pytest.mark.skipif("os.name == 'nt' or os.geteuid() == 0", reason="root may write anywhere")
@@ -172,9 +173,7 @@ async def test_a_file_system_without_locks(
     client: ImagesClient, server: LocalImagesServer, out: Path
 ) -> None:
     """Where nothing keeps a second process out nothing is sent; another failure is told as it is."""
-    with pytest.raises(
-        BatchFolderError, match="cannot lock files, so nothing would keep a second process from paying"
-    ):
+    with pytest.raises(BatchFolderError, match="cannot lock files, so a second process could pay"):
         await run(client, many(1), out, disk=Lockless(errno.ENOLCK))
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         await run(client, many(1), out, disk=Lockless(errno.EIO))

@@ -125,7 +125,7 @@ def test_lines_that_end_in_cr_are_counted() -> None:
 def test_an_encoding_without_a_mark(encoding: str) -> None:
     """It would be prompts full of NULs."""
     assert problems("prompt\na".encode(encoding), "csv") == (
-        "it holds NUL characters, as UTF-16 without a mark does; save it as UTF-8",
+        "it contains NUL characters, like UTF-16 without a byte order mark; save it as UTF-8",
     )
 
 
@@ -148,7 +148,7 @@ def test_lines_of_the_batch_api(url: str | None) -> None:
         ({"url": "/v1/chat/completions"}, "its url must be /v1/images/generations or /v1/images/edits"),
         (
             {"url": "/v1/images/edits"},
-            "it has images in its body where its url ends in /images/edits, and only",
+            "it must have images in its body if its url ends in /images/edits, and only",
         ),
         ({"url": "http://x/v1/images/generations"}, "its url must be /v1/images/generations or"),
         ({"url": ["secret"]}, "its url must be /v1/images/generations or /v1/images/edits"),
@@ -174,8 +174,8 @@ def test_what_is_wrong_in_a_body() -> None:
     ]
     assert problems("\n".join(map(json.dumps, rows)), "jsonl") == (
         (
-            "line 1: parameter 'seed' is unknown: ignore_unknown=True ignores it; what the server knows goes into "
-            "extra_body"
+            "line 1: parameter 'seed' is unknown: ignore_unknown=True ignores it; other parameters of the server go "
+            "into extra_body"
         ),
         "line 1: the prompt is empty",
         "line 2: key must be text",
@@ -236,7 +236,9 @@ def test_no_format(tmp_path: Path) -> None:
     """A name that says nothing needs a format, and an unknown one is told."""
     file = tmp_path / "prompts"
     file.write_text("an otter")
-    with pytest.raises(BatchInputError, match="is not said by its name; give format=txt, csv, json or jsonl"):
+    with pytest.raises(
+        BatchInputError, match="is not known from its name; set format=txt, csv, json or jsonl"
+    ):
         read_batch_items(file)
     with pytest.raises(BatchInputError, match="its format 'xlsx' is unknown"):
         read_batch_items(file, format="xlsx")
@@ -255,7 +257,7 @@ def test_no_file(tmp_path: Path) -> None:
 )
 def test_nothing_in_it(kind: str, text: str) -> None:
     """An input without a prompt is a mistake."""
-    assert problems(text, kind) == ("there is no prompt in it",)
+    assert problems(text, kind) == ("it contains no prompt",)
 
 
 LONG = "x" * 32_001
@@ -263,8 +265,8 @@ BAD_LINES = {
     '{"prompt": ""}': "the prompt is empty",
     '{"n": 1}': "the prompt is empty",
     '{"prompt": ["secret"]}': "the prompt is empty",
-    f'{{"prompt": "{LONG}"}}': "the prompt has 32,001 characters, and 32,000 are allowed",
-    '{"prompt": "secret \\ud800"}': "the prompt holds half of a surrogate pair, which is not a character",
+    f'{{"prompt": "{LONG}"}}': "the prompt has 32,001 characters; 32,000 are allowed",
+    '{"prompt": "secret \\ud800"}': "the prompt contains half of a surrogate pair, which is not a character",
     '{"prompt": "secret", "n": "2"}': "n must be a whole number",
     '{"prompt": "secret", "n": true}': "n must be a whole number",
     '{"prompt": "secret", "n": 1.5}': "n must be a whole number",
@@ -282,7 +284,7 @@ BAD_LINES = {
     '["secret"]': 'it is not a JSON object; write {"prompt": …}',
     '"secret"': 'it is not a JSON object; write {"prompt": …}',
     "secret": "it is not a JSON object (Expecting value)",
-    '{"prompt": "secret", "prompt": "b"}': "it is not a JSON object ('prompt' is there twice)",
+    '{"prompt": "secret", "prompt": "b"}': "it is not a JSON object ('prompt' occurs twice)",
     '{"prompt": "secret", "n": NaN}': "it is not a JSON object (NaN is not a JSON number)",
     '{"prompt": "secret", "extra_body": ' + "[" * 100_000: "it is not a JSON object (",
 }
@@ -304,7 +306,7 @@ def test_all_bad_lines_together() -> None:
     told = caught.value.problems
     assert len(told) == len(BAD_LINES) + 1
     assert [int(problem.split()[1].rstrip(":")) for problem in told] == list(range(2, len(BAD_LINES) + 3))
-    assert told[-1].endswith("its key 'k' is that of line 1 already")
+    assert told[-1].endswith("its key 'k' is already used on line 1")
     message = str(caught.value)
     assert f"{len(BAD_LINES) + 1} problems" in message
     assert message.count("\n") == 21
@@ -315,13 +317,13 @@ def test_all_bad_lines_together() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a secret otter\na raft", ("line 1: it must name the columns, and one of them must be prompt",)),
+        ("a secret otter\na raft", ("line 1: the header has no column prompt",)),
         ("prompt,promt\na,b", ("line 1: unknown parameter 'promt'; did you mean 'prompt'?",)),
         ("prompt,n,prompt\na,1,b", ("line 1: there are two columns 'prompt'",)),
         (
             "prompt,n\na,b,c\nsecret, d\nx,1",
             (
-                "line 2: it has 3 columns, and the header 2; quote cells with a comma",
+                "line 2: it has 3 columns, but the header 2; quote cells with a comma",
                 "line 3: n must be a whole number",
             ),
         ),
@@ -329,8 +331,8 @@ def test_all_bad_lines_together() -> None:
         ("prompt,n\nx,1e3\n", ("line 2: n must be a whole number",)),
         ("prompt,svg\nx,[1]\n", ("line 2: svg must be a JSON object",)),
         ("prompt,svg\nx,{\n", ("line 2: svg must be a JSON object",)),
-        ("key,prompt\nk,a\n\nk,b\n", ("line 4: its key 'k' is that of line 2 already",)),
-        ("key,prompt\n00002,a\n,b\n", ("line 3: its key '00002' is that of line 2 already",)),
+        ("key,prompt\nk,a\n\nk,b\n", ("line 4: its key 'k' is already used on line 2",)),
+        ("key,prompt\n00002,a\n,b\n", ("line 3: its key '00002' is already used on line 2",)),
     ],
 )
 def test_bad_tables(text: str, expected: tuple[str, ...]) -> None:
@@ -353,7 +355,7 @@ def test_not_utf_8() -> None:
         "line 3: byte 14 is not UTF-8; save the file as UTF-8",
     )
     (told,) = problems(codecs.BOM_UTF16_LE + b"a", "txt")
-    assert told.startswith("it is not valid UTF-16, although it begins like it")
+    assert told.startswith("it starts like UTF-16 but is not valid UTF-16")
 
 
 def test_bad_defaults() -> None:

@@ -67,9 +67,9 @@ async def test_what_is_to_do(client: ImagesClient, server: LocalImagesServer, ou
     with pytest.raises(BatchFolderError) as caught:
         await run(client, items, out)
     assert str(caught.value) == (
-        f"4 images are in {str(out / 'images')!r} that no row of the journal knows, with the names of items that would "
-        "be sent, and paid for again: '00002-0.png', '00002-1.png', '00003-0.png', '00003-1.png'; nothing was sent. "
-        "journal.jsonl has lost rows: restore it. To have them generated again, move these images to another folder "
+        f"4 images are in {str(out / 'images')!r} without a row in the journal, with names of items that would "
+        "be sent and paid for again: '00002-0.png', '00002-1.png', '00003-0.png', '00003-1.png'; nothing was sent. "
+        "journal.jsonl has lost rows: restore it. To generate these images again, move them to another folder "
         "first"
     )
     assert server.posts == 3
@@ -105,7 +105,7 @@ async def test_links_to_files(
     before = victim.read_bytes()
     (out / name).unlink(missing_ok=True)
     (out / name).symlink_to(victim)
-    with pytest.raises(BatchFolderError, match="is a symbolic link; nothing was touched"):
+    with pytest.raises(BatchFolderError, match="is a symbolic link; nothing was changed"):
         await run(client, many(2), out)
     assert (victim.read_bytes(), server.posts) == (before, int(has_rows))
 
@@ -151,7 +151,7 @@ async def test_a_lock_of_something_else(
     """It is refused, and nothing waits for it."""
     out.mkdir()
     make(out / "batch.lock")
-    with pytest.raises(BatchFolderError, match="is not what a batch makes"):
+    with pytest.raises(BatchFolderError, match="is not what a batch creates"):
         await run(client, many(1), out)
 
 
@@ -161,7 +161,7 @@ async def test_a_hard_link_as_lock(client: ImagesClient, tmp_path: Path, out: Pa
     (tmp_path / "thesis").write_text("ten years")
     os.link(tmp_path / "thesis", out / "batch.lock")
     async with Batch(client, many(1), out) as batch:
-        with pytest.raises(BatchFolderError, match="another process is working"):
+        with pytest.raises(BatchFolderError, match="another process is using"):
             await run(client, many(1), out)
         assert [outcome.key async for outcome in batch] == ["00001"]
     assert (tmp_path / "thesis").read_text() == "ten years"
@@ -171,7 +171,7 @@ async def test_somebody_removed_the_lock(client: ImagesClient, server: LocalImag
     """A second run is kept out by the journal all the same, and the first goes on."""
     async with Batch(client, many(2), out) as batch:
         (out / "batch.lock").unlink()
-        with pytest.raises(BatchFolderError, match="another process is working on the batch"):
+        with pytest.raises(BatchFolderError, match="another process is using the batch folder"):
             await run(client, many(2), out)
         assert len([outcome async for outcome in batch]) == 2
     assert server.posts == 2

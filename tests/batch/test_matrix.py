@@ -113,7 +113,7 @@ def test_braces() -> None:
             {},
             "partial_images: a batch does not stream, so there are no partial images",
         ),
-        ({"mask": ["a.png"]}, {}, "mask cannot vary; give it in a column"),
+        ({"mask": ["a.png"]}, {}, "mask cannot vary; set it in a column"),
         ({"quality": "low"}, {}, "matrix 'quality': its values must be a list, not text"),
         ({"quality": []}, {}, "matrix 'quality' has no values"),
         ({"quality": ["low", " low "]}, {}, "matrix 'quality': two of its values have the key 'low'"),
@@ -126,10 +126,14 @@ def test_braces() -> None:
         (
             {},
             {"1st": ["fox"]},
-            "variable '1st': a name has letters, digits, - and _, and begins with a letter",
+            "variable '1st': a name has letters, digits, - and _, and starts with a letter",
         ),
         ({}, {"animal": [1]}, "variable 'animal': a value must be text"),
-        ({"style": ["a"], "input_fidelity": ["low"]}, {}, "matrix 'input_fidelity': each item has a value"),
+        (
+            {"style": ["a"], "input_fidelity": ["low"]},
+            {},
+            "matrix 'input_fidelity': all items set this parameter",
+        ),
     ],
 )
 def test_what_cannot_be_meant(matrix: Any, variables: Any, said: str) -> None:
@@ -144,14 +148,14 @@ def test_a_single_brace() -> None:
     items = [BatchItem("a", GenerateRequest("{x}")), BatchItem("b", GenerateRequest('{"secret": {}}'))]
     with pytest.raises(BatchInputError) as caught:
         expand_matrix(items, {}, {"x": ["1"]})
-    assert caught.value.problems == ("'b': a brace belongs to no {name}; write {{ and }} for braces",)
+    assert caught.value.problems == ("'b': a brace is not part of a {name}; write {{ and }} for braces",)
 
 
 async def test_equal_keys_are_refused(tmp_path: Path) -> None:
     """The rare ones that differ in where their hyphens belong."""
     items = [BatchItem("a", GenerateRequest("{x}")), BatchItem("a-b", GenerateRequest("{x}"))]
     variants = expand_matrix(items, {}, {"x": ["b-c", "c"]})
-    with pytest.raises(BatchInputError, match=r"the key .a-b-c. is that of item . already"):
+    with pytest.raises(BatchInputError, match=r"the key .a-b-c. is already used by item ."):
         async with Batch(ImagesClient(api_key="k"), variants, tmp_path):
             pass
 

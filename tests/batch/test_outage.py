@@ -80,9 +80,9 @@ async def test_away_for_too_long(out: Path) -> None:
             async for _ in batch:
                 pass
     assert str(caught.value).startswith(
-        "the batch stopped, as the server stayed unreachable: no connection could be made"
+        "the batch stopped because the server stayed unreachable: no connection could be made"
     )
-    assert str(caught.value).endswith("run it again to go on")
+    assert str(caught.value).endswith("run it again to continue")
     summary = batch.summary
     assert (summary.reason, summary.failed, summary.not_started) == (
         "server",

@@ -80,7 +80,7 @@ async def test_the_missing_ones_are_asked_for(
     assert (first.plan.incomplete, rows(out)[-1]["missing"]) == ((), 7)
     (told,) = [each for each in caplog.messages if "retry_missing" in each]
     assert (
-        told == f"'{ITEM}' has 3 of 10 images; retry_missing asks for the missing ones (said once in a run)"
+        told == f"'{ITEM}' has 3 of 10 images; retry_missing requests the missing ones (logged once per run)"
     )
     assert "3 of 10 images: the server sent" in (out / "index.html").read_text()
     each = Decimal(rows(out)[-1]["cost"])
@@ -183,7 +183,7 @@ async def test_fewer_without_an_error(
     ran = await run(client, items_of("an otter", n=3), out)
     error = ran.failed[ITEM]
     assert isinstance(error, PartialResultError)
-    assert str(error).startswith("the server sent 1 of 3 images; those are kept")
+    assert str(error).startswith("the server sent 1 of 3 images; they are kept")
     assert (len(error.result.images), ran.summary.incomplete, files(out)) == (1, 1, names(0))
 
 
@@ -199,7 +199,7 @@ async def test_only_what_is_missing(
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     first_of_client, first_of_batch = [text for text in warnings if "missing" in text]
     assert first_of_client.startswith("2 of 3 images are missing")
-    assert first_of_batch.startswith("'00001' has 1 of 3 images; retry_missing asks for the missing ones")
+    assert first_of_batch.startswith("'00001' has 1 of 3 images; retry_missing requests the missing ones")
     again = await run(client, items, out, retry_missing=True)
     assert (again.plan.to_send, again.plan.incomplete) == (("00001", "00002", "00004"),) * 2
     assert sorted(request.json["n"] for request in server.requests[4:]) == [1, 2, 2]

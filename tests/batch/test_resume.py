@@ -36,9 +36,9 @@ async def test_changed_prompts(
     with pytest.raises(BatchFolderError) as caught:
         await run(client, items_of("another otter", "a new one"), out, retry_unknown=True)
     assert str(caught.value) == (
-        "1 item is not what this folder's journal has under the same key, and may have been paid for already: '00001'; "
-        "nothing was sent. Use another folder, give new prompts their own keys or append them to the old ones, or "
-        "go back to the old prompts, parameters and images"
+        "1 item is changed: this folder's journal has another request under the same key, which may have been paid "
+        "for: '00001'; nothing was sent. Use another folder, give new prompts new keys (or append them to the old "
+        "ones), or restore the old prompts, parameters and images"
     )
     assert "otter" not in str(caught.value)
     assert (server.posts, rows(out)) == (1, before)
@@ -48,7 +48,7 @@ async def test_a_changed_parameter(client: ImagesClient, server: LocalImagesServ
     """A parameter that changed for all items changes all items; the message names some and counts the rest."""
     await run(client, many(12), out)
     with pytest.raises(
-        BatchFolderError, match=r"12 items are not .*'00001', '00002'.*'00010' and 2 more; nothing"
+        BatchFolderError, match=r"12 items are changed.*'00001', '00002'.*'00010' and 2 more; nothing"
     ):
         await run(client, many(12, size="1536x1024"), out)
     assert server.posts == 12
@@ -57,7 +57,7 @@ async def test_a_changed_parameter(client: ImagesClient, server: LocalImagesServ
 async def test_a_line_in_the_middle(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:
     """A prompt put between numbered ones moves the others: that is told, instead of buying them again."""
     await run(client, items_of("a", "b", "c"), out)
-    with pytest.raises(BatchFolderError, match="2 items are not"):
+    with pytest.raises(BatchFolderError, match="2 items are changed"):
         await run(client, items_of("a", "new", "b", "c"), out)
     assert server.posts == 3
 
@@ -275,7 +275,7 @@ async def test_one_of_two_pictures_arrived(
     again = await run(client, many(1, n=2), out)
     assert (again.plan.unknown, again.plan.notes) == (
         ("00001",),
-        ("images/00001-0.png is one of several images of an item; the others did not arrive",),
+        ("images/00001-0.png is one of several images of an item; the others are missing",),
     )
     assert pictures(out) == [".other.png.0123abcd.part", "00001-0.png"]
     assert server.posts == 1

@@ -129,10 +129,10 @@ async def test_used_as_it_is_not_meant(client: ImagesClient, out: Path) -> None:
 @pytest.mark.parametrize(
     ("items", "problem"),
     [
-        ([*items_of("a"), *items_of("b")], "item 1: the key '00001' is that of item 0 already"),
+        ([*items_of("a"), *items_of("b")], "item 1: the key '00001' is already used by item 0"),
         (
             [BatchItem("k", GenerateRequest(prompt), 3) for prompt in ("of one file", "of another")],
-            "line 3: the key 'k' is that of line 3 already",
+            "line 3: the key 'k' is already used by line 3",
         ),
         (items_of("a", svg={"model": {1, 2}}), "item 0: the request cannot be written as JSON"),
         (
@@ -336,7 +336,7 @@ async def test_leaving_early(client: ImagesClient, server: LocalImagesServer, ou
         await client.aclose()
     ends = [row for row in rows(out) if row["state"] == "unknown"]
     assert len(ends) == 2  # the outcome in hand counts
-    assert all(row["message"] == "the run ended before its response came" for row in ends)
+    assert all(row["message"] == "the run ended before its response" for row in ends)
     again = await run(client, many(10), out)
     assert (len(again.plan.unknown), again.summary.done, server.posts) == (2, 8, 10)
 
@@ -408,7 +408,7 @@ async def test_the_clients_model_counts(server: LocalImagesServer, out: Path) ->
         ran = await run(client, items, out, budget=Decimal(1))
     assert (ran.summary.done, ran.summary.unpriced) == (1, 0)
     async with client_of(server, model="gpt-image-2.6-flare") as client:
-        with pytest.raises(ConfigurationError, match="1 item is not what this folder's journal has"):
+        with pytest.raises(ConfigurationError, match="1 item is changed"):
             await run(client, items, out)
 
 
@@ -500,7 +500,7 @@ async def test_a_budget_for_a_folder_without_prices(
         await run(client, [BatchItem("b", many(1)[0].request)], out, budget=Decimal(1))
     assert (await run(client, items_of("an otter"), out, budget=Decimal(1))).plan.done == ("00001",)
     with pytest.raises(
-        ConfigurationError, match=r"what 1 of the requests may cost is not known \(model 'gpt-image-9'\)"
+        ConfigurationError, match=r"the cost of 1 of the requests is unknown \(model 'gpt-image-9'\)"
     ):
         await run(client, unpriced, out, budget=Decimal(1))
     assert server.posts == 1

@@ -147,6 +147,15 @@ def test_a_row_has_what_there_is(tmp_path: Path) -> None:
     assert f"const STATES = {json.dumps(list(sheet.STATES))};" in page.scripts[1]
 
 
+@pytest.mark.parametrize("texts", ["NAMES", "OF_ALL", "OF_ONE"])
+def test_the_script_has_a_text_for_each_state(texts: str) -> None:
+    """Also for items that are in a batch at the provider."""
+    script = sheet._resource("sheet_rows.js")
+    found = re.search(rf"const {texts} = \[(.*?)\];", script, re.DOTALL)
+    assert found is not None
+    assert len(re.findall(r'"[^"]*"', found[1])) == len(sheet.STATES)
+
+
 def test_nothing_is_fetched(tmp_path: Path) -> None:
     """No address of a network is in it, and its own policy allows its one script and images beside it."""
     page = written(tmp_path, SheetEntry("k", "p", "done", ("images/k.png",)))

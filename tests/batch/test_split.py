@@ -58,7 +58,7 @@ async def test_one_of_them_is_blocked(in_order: ImagesClient, server: LocalImage
     assert isinstance(error.errors[0], ModerationBlockedError)
     assert states(out, ITEM) == ["sent", "failed"]
     failed = rows(out)[-1]
-    assert failed["message"].startswith("10 of 23 images are missing; the 13 that came are in")
+    assert failed["message"].startswith("10 of 23 images are missing; the 13 received are in")
     assert (failed["billed"], Decimal(failed["cost"]) > 0) == (True, True)
     assert len(files(out, "failed")) == len(pictures(out)) == 13
     assert all((out / name).read_bytes() == PNG for name in files(out, "failed"))

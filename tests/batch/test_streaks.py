@@ -43,7 +43,7 @@ async def test_it_ends_and_goes_on(
         await client.aclose()
     sent = server.posts
     assert isinstance(ran.error, kind)
-    assert "stopped after 5 identical failures in a row and no success" in str(ran.error)
+    assert "stopped after 5 identical failures without a success" in str(ran.error)
     assert 5 <= sent == len(ran.failed) <= 5 + concurrency
     assert (ran.summary.reason, getattr(ran.summary, state), ran.summary.not_started) == (
         "failures",

@@ -80,7 +80,7 @@ def test_no_more_lines_than_allowed(tmp_path: Path) -> None:
 def test_a_line_larger_than_a_file(tmp_path: Path) -> None:
     """It never fits."""
     file = InputFile("/images/generations", tmp_path, max_bytes=50)
-    with pytest.raises(RequestInvalidError, match="make its images smaller"):
+    with pytest.raises(RequestInvalidError, match="use smaller images"):
         file.add("a", BODY)
     file.close()
 

@@ -152,7 +152,7 @@ async def test_a_list_that_begins_again(provider: BatchProvider, service: BatchS
     """And says that there is more: it was not read to its end."""
     provider.batches = {"batch_0": batch(0, FakeTime.WALL)}
     provider.page = lambda _: {"data": [batch(0, FakeTime.WALL)], "has_more": True}
-    with pytest.raises(DecodeError, match="no end"):
+    with pytest.raises(DecodeError, match="does not end"):
         await service.find("mine", FakeTime.WALL)
     assert len(provider.calls) == 2
 

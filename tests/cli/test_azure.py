@@ -107,6 +107,8 @@ def test_a_key_of_openai_says_otherwise(cli: Cli, azure: Recorder, monkeypatch: 
     assert (done.code, azure.requests) == (1, [])
     assert "OPENAI_API_KEY is set, so this goes to OpenAI; --azure sends to" in done.err
     assert "the proxy could not be reached" in done.err
+    assert "Nothing was sent. The proxy's address is HTTPS_PROXY, HTTP_PROXY or ALL_PROXY." in done.err
+    assert "--base-url" not in done.err
     assert "--azure sends to" not in cli("generate", PROMPT, "--no-azure").err
     assert azure.requests == []
 

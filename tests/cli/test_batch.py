@@ -272,7 +272,7 @@ def test_a_server_that_is_not_there(
     monkeypatch.setattr(BatchJob, "batch_options", property(lambda job: evolve(patient(job), max_outage=0)))
     done = cli("batch", prompts, "--out", "out", "--base-url", "http://127.0.0.1:1/v1")
     assert (done.code, done.out, server.posts) == (1, "", 0)
-    assert "error: the batch stopped, as the server stayed unreachable: " in done.err
+    assert "error: the batch stopped because the server stayed unreachable: " in done.err
     assert "0 of 3 requests done, 3 not started\n" in done.err
 
 

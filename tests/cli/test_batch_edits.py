@@ -41,7 +41,9 @@ def test_edits_of_a_spreadsheet(cli: Cli, server: Any, edits: str) -> None:
     for more in ([], ["--dry-run"]):
         changed = cli("batch", edits, "--out", "out", *more)
         assert (changed.code, server.posts) == (2, 2)
-        assert "1 item is not what this folder's journal has under the same key" in changed.err
+        assert (
+            "1 item is changed: this folder's journal has another request under the same key" in changed.err
+        )
         assert "'night'; nothing was sent" in changed.err
 
 
@@ -59,17 +61,16 @@ def test_half_a_dollar_for_auto(cli: Cli, server: Any) -> None:
     done = cli("batch", "many.txt", "--out", "out", "--budget", "0.05")
     assert (done.code, len(done.out.splitlines())) == (1, 7)
     assert (
-        "the budget allows only 1 in flight now: an image by gpt-image-2 with size auto, quality" in done.err
+        "the budget allows only 1 in flight now: an image of gpt-image-2 with size auto, quality" in done.err
     )
     assert (
         "the next request might not fit into the budget of $0.05: raise --budget to go on\nassumed: "
         in done.err
     )
     assert (
-        "$0.0086 is reserved for each, 1.25 times the most expensive so far; name size and quality"
-        in done.err
+        "$0.0086 is reserved for each, 1.25 times the most expensive so far; set size and quality" in done.err
     )
-    assert done.err.count("or give --max-image-cost, to make it certain") == 2
+    assert done.err.count("or --max-image-cost, to make the cost certain") == 2
     assert "max_image_cost" not in done.err
     more = cli("batch", "many.txt", "--out", "out", "--budget", "0.06", "--max-image-cost", "0.01")
     assert (more.code, len(more.out.splitlines())) == (1, 1)

@@ -61,7 +61,7 @@ def test_bad_rows_are_told_together(cli: Cli, server: Any) -> None:
     Path("rows.jsonl").write_text('{"prompt": "secret"}\n{"prompt": 7, "n": "x"}\nsecret\n{"prompt": ""}\n')
     done = cli("batch", "rows.jsonl", "--out", "out", "--json")
     assert (done.code, server.posts, Path("out").exists()) == (2, 0, False)
-    assert done.err.startswith("error: 'rows.jsonl' cannot be used, and nothing was sent: ")
+    assert done.err.startswith("error: 'rows.jsonl' cannot be used; nothing was sent: ")
     assert all(f"line {number}" in done.err for number in (2, 3, 4))
     assert json.loads(done.out)["error"]["type"] == "BatchInputError"
     assert "secret" not in done.out + done.err
@@ -72,7 +72,7 @@ def test_an_empty_input(cli: Cli, server: Any) -> None:
     Path("empty.txt").write_text("\n  \n")
     done = cli("batch", "empty.txt", "--out", "out")
     assert (done.code, done.out) == (2, "")
-    assert "there is no prompt in it" in done.err
+    assert "it contains no prompt" in done.err
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ async def test_a_folder_that_is_in_use(cli: Cli, server: Any, prompts: str) -> N
 
         done = await to_thread(cli, "batch", prompts, "--out", "out")
     assert (done.code, done.out, server.posts) == (2, "", 0)
-    assert "is working on the batch in" in done.err
+    assert "is using the batch folder" in done.err
 
 
 @pytest.mark.parametrize("more", [[], ["--dry-run"]])

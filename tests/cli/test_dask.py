@@ -28,7 +28,7 @@ def test_an_address_that_is_none(cli: Cli, server: Any) -> None:
     """The error names it; no folder is made."""
     done = cli("batch", "-p", "otter", "--out", "out", "--dask", "nonsense://host")
     assert done.code != 0
-    assert "no Dask scheduler answers at nonsense://host" in done.err
+    assert "the Dask scheduler at nonsense://host does not respond" in done.err
     assert "Traceback" not in done.err
     assert not Path("out").exists()
     assert not server.requests

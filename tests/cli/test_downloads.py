@@ -44,7 +44,7 @@ def test_a_picture_that_cannot_be_fetched(
     url = server.base_url.removesuffix("/v1") + server.downloads[0].path
     assert "?" in url
     lines = [line.strip() for line in done.err.splitlines()]
-    assert lines[0].startswith("error: the image could not be fetched from http://127.0.0.1:")
+    assert lines[0].startswith("error: the image could not be downloaded from http://127.0.0.1:")
     assert "status 404" in lines[0]
     assert lines[1] == "It is paid for, so nothing was sent again. Fetch it soon, as such URLs expire:"
     assert lines[2] == url
@@ -76,7 +76,7 @@ def test_a_batch(cli: Cli, server: Any, empty_folder: Path) -> None:
     done = cli(*argv, "--concurrency", "1")
     assert done.code == 1
     assert done.out == "out/images/00002.png\n"
-    assert "away 00001 (an otter): the image could not be fetched" in done.err
+    assert "away 00001 (an otter): the image could not be downloaded" in done.err
     assert "1 of 2 requests done, 1 behind a URL" in done.err
     assert "images that are not downloaded yet are paid for: run the same command again" in done.err
     assert "may have been billed" not in done.err

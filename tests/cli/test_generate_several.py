@@ -130,7 +130,7 @@ def test_one_is_refused_in_json(
     assert (done.code, len(lines)) == (1, 10)
     assert lines[0]["usage"]["total_tokens"] > 0
     assert (error["error"]["type"], error["error"]["maybe_billed"]) == ("PartialResultError", True)
-    assert error["error"]["message"].startswith("10 of 20 images are missing; the 10 that came are in")
+    assert error["error"]["message"].startswith("10 of 20 images are missing; the 10 received are in")
     assert error["attempts"] == 2
 
 

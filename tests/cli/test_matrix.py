@@ -95,10 +95,7 @@ def test_a_spreadsheet(cli: Cli, server: Any) -> None:
     done = cli("batch", "sheet.csv", "--out", "out")
     assert (done.code, server.posts) == (2, 0)
     assert done.err.splitlines()[1:] == [
-        (
-            "  line 1: it must name the columns, and one of them must be prompt: --prompt-column Caption takes the "
-            "prompts from that one"
-        ),
+        ("  line 1: the header has no column prompt: --prompt-column Caption uses that column"),
         "  line 1: unknown parameter 'qualty'; did you mean 'quality'?",
         (
             "  line 1: columns 'ID', 'my notes' are unknown: --key-column ID uses one as the key, --ignore-unknown "
@@ -108,7 +105,7 @@ def test_a_spreadsheet(cli: Cli, server: Any) -> None:
     argv = ("--prompt-column", "caption", "--key-column", "id", "--ignore-unknown")
     done = cli("batch", "sheet.csv", "--out", "out", *argv)
     assert (done.code, names(Path("out/images"))) == (0, ["7.png", "8.png"])
-    assert done.err.startswith("warning: 'sheet.csv': 'qualty' is ignored; 'quality' may be meant\n")
+    assert done.err.startswith("warning: 'sheet.csv': column 'qualty' is ignored; did you mean 'quality'?\n")
     Path("sheet.csv").write_text("my notes,prompt\n")
     assert "--key-column 'my notes' uses it as the key" in cli("batch", "sheet.csv", "--out", "out").err
 

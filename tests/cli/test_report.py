@@ -91,7 +91,7 @@ async def test_a_folder_that_has_the_name_of_the_file(
 ) -> None:
     """`into=` names a file, and nothing is sent."""
     async with ImagesClient(base_url=server.base_url, api_key=server.api_key) as client:
-        with pytest.raises(IsADirectoryError, match="there is a folder of this name"):
+        with pytest.raises(IsADirectoryError, match="a folder has this name"):
             await client.generate("x", into="folder.png", overwrite=overwrite)
         assert server.posts == 0
         result = await client.generate(

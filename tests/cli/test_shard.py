@@ -88,7 +88,7 @@ def test_a_dry_run(cli: Cli, server: Any, prompts: str) -> None:
     ("argv", "said"),
     [
         (("--shard", "0/4"), "there is no shard 0 of 4"),
-        (("--shard", "x"), "'x' is no shard such as 3/16"),
+        (("--shard", "x"), "'x' is not a shard such as 3/16"),
         (("--out", "memory://run"), "an item could be paid for twice"),
     ],
 )

@@ -18,7 +18,7 @@ from tests.helpers.tiny_images import png
 
 PROMPT = "SENTINEL prompt"
 SOURCE = encoded(house((64, 64)))
-NOTE = "when its request had been sent: it may have been billed"
+NOTE = "when its request was already sent: it may have been billed"
 
 Verb = Callable[[ImagesClient], Awaitable[object]]
 

@@ -295,7 +295,7 @@ async def test_the_error_carries_all(linking: LocalImagesServer, tmp_path: Path)
     """One of three does not come: the others are there, and `download` fetches it later, under its own name."""
     linking.script("download_404")
     async with client_of(linking) as client:
-        with pytest.raises(DownloadError, match="1 of 3 images could not be fetched") as caught:
+        with pytest.raises(DownloadError, match="1 of 3 images could not be downloaded") as caught:
             await client.generate(PROMPT, model=MODEL, n=3, into=tmp_path / "otter")
         error = caught.value
         assert error.status_code == 404

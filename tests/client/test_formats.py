@@ -30,8 +30,8 @@ async def test_told_once(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> No
         (
             "WARNING",
             (
-                "an image is image/png by its bytes, but output_format asked for webp and the server calls it jpeg; "
-                "media_type and new file names follow the bytes"
+                "an image is image/png (detected from its bytes), but output_format is webp and the server declares "
+                "jpeg; media_type and file names follow the bytes"
             ),
         )
     ]
@@ -42,7 +42,7 @@ async def test_streams_too(caplog: pytest.LogCaptureFixture) -> None:
     body = chunked(event("completed", b64_json=B64, output_format="webp")), LAST_CHUNK
     async with RawServer(body) as server, client_of(server) as client, client.stream(PROMPT) as stream:
         assert len([one async for one in stream]) == 1
-    assert "the server calls it webp" in caplog.text
+    assert "the server declares webp" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,20 @@ async def test_many_at_once_into_one_name(client: ImagesClient, tmp_path: Path) 
     assert len(parts(tmp_path)) == 12
 
 
+async def test_an_error_names_the_file_that_was_requested(
+    client: ImagesClient, server: LocalImagesServer, tmp_path: Path
+) -> None:
+    """Not the part file, whose name the caller has never seen."""
+    into = tmp_path / ("x" * 300)
+    with pytest.raises(OSError, match="File name too long") as caught:
+        await client.generate("an otter", into=into)
+    assert (caught.value.filename, server.posts) == (str(into), 0)
+    name = tmp_path / f"{'x' * 250}.png"
+    with pytest.raises(OSError, match="File name too long") as caught:
+        (await client.generate("an otter")).image.save(name)
+    assert caught.value.filename == str(name)
+
+
 @pytest.mark.parametrize("way", ["generate", "stream", "iterate"])
 async def test_an_unwritable_folder_is_found_before_anything_is_sent(
     server: LocalImagesServer, client: ImagesClient, tmp_path: Path, way: str

@@ -211,8 +211,8 @@ async def test_one_is_refused_and_the_others_finish() -> None:
             await task
     error = caught.value
     assert str(error).startswith(
-        "3 of 23 images are missing; the 20 that came are in the error's result, and n=3 asks for the rest. "
-        "The first reason: the server answered 400 (moderation_blocked)"
+        "3 of 23 images are missing; the 20 received are in error.result, and n=3 requests the missing ones. "
+        "The first error: the server answered 400 (moderation_blocked)"
     )
     assert PROMPT not in str(error)
     assert [type(one).__name__ for one in error.errors] == ["ModerationBlockedError"]
@@ -242,7 +242,7 @@ async def test_one_is_cut_and_its_whole_pictures_count() -> None:
         with pytest.raises(PartialResultError) as caught:
             await client.generate(PROMPT, n=13, model="gpt-image-2")
     error = caught.value
-    assert str(error).startswith("1 of 13 images is missing; the 12 that came are in")
+    assert str(error).startswith("1 of 13 images is missing; the 12 received are in")
     assert [image.data for image in error.result.images[10:]] == [picture(9, number) for number in range(2)]
     assert len(error.errors[0].images) == 2
     assert (error.maybe_billed, error.result.usage, error.result.cost()) == (True, None, None)
@@ -260,9 +260,7 @@ async def test_a_short_answer_is_told() -> None:
             await client.generate(PROMPT, n=23)
     error = caught.value
     assert [len(part.images) for part in error.result.parts] == [9, 9, 3]
-    assert [str(reason) for reason in error.errors] == [
-        "the server sent 9 of 10 images, and gave no reason"
-    ] * 2
+    assert [str(reason) for reason in error.errors] == ["the server sent 9 of 10 images without a reason"] * 2
     assert (len(error.images), error.attempts, error.maybe_billed) == (21, 3, False)
 
 
@@ -408,7 +406,7 @@ async def test_a_mistake_ends_all_at_once(mistake: BaseException | None) -> None
                 if isinstance(mistake, SystemExit):
                     await client.generate(PROMPT, n=23)
                 expected = LookupError if mistake else RuntimeError
-                with pytest.raises(expected, match=r"a mistake|cancelled from outside"):
+                with pytest.raises(expected, match=r"a mistake|cancelled by other code"):
                     await client.generate(PROMPT, n=23)
                 await until(lambda: painter.busy == 0)
 

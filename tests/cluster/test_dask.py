@@ -263,7 +263,7 @@ async def test_a_lost_scheduler_is_an_error(
         with pytest.raises(ClusterError, match="is lost"):
             async with Batch(client, many(100), out, engine=engine):
                 pass
-    with pytest.raises(ClusterError, match="no Dask scheduler answers"):
+    with pytest.raises(ClusterError, match=r"the Dask scheduler at .* does not respond"):
         async with DaskEngine.connect("tcp://127.0.0.1:9", timeout=0.2):
             pass
 
@@ -283,7 +283,7 @@ async def test_a_cluster_without_workers_is_waited_for(
             progress=lambda progress: reasons.add(progress.wait_reason),
         ) as batch,
     ):
-        with pytest.raises(ClusterError, match="no worker came"):
+        with pytest.raises(ClusterError, match="no worker connected"):
             await outcomes_of(batch)
     assert "no worker is connected" in caplog.text
     assert batch.summary.not_started == 3

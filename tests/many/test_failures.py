@@ -203,7 +203,7 @@ async def test_a_call_that_is_cancelled_from_outside() -> None:
         (asyncio.all_tasks() - before - mine).pop().cancel()
         found, error = await collected
     assert found == []
-    assert "cancelled from outside" in str(error)
+    assert "cancelled by other code" in str(error)
     assert sorted(desk.cancelled) == [0, 1]
 
 
@@ -308,7 +308,7 @@ async def test_left_before_it_could_be_raised(caplog: pytest.LogCaptureFixture) 
             desk.end(0)
             async for _ in outcomes:
                 break
-    assert caplog.messages == ["outcomes were left before OwnError could be raised"]
+    assert caplog.messages == ["outcomes were closed before OwnError could be raised"]
 
 
 async def test_an_error_does_not_hold_what_it_knows_for_ever() -> None:

@@ -84,8 +84,8 @@ def test_extra_body_is_merged(kind: Any) -> None:
         ({"prompt": "p", "extra_body": ["seed"]}, "extra_body must be a mapping, not list"),
         ({"prompt": "p", "key": 1.5}, "its key must be text, not float"),
         ({"prompt": "p", "key": True}, "its key must be text, not bool"),
-        ({"prompt": "p", "key": ""}, "its key '' leaves nothing that could name a file"),
-        ({"prompt": "p", "key": "../.."}, r"its key '\.\./\.\.' leaves nothing that could name a file"),
+        ({"prompt": "p", "key": ""}, "its key '' cannot name a file"),
+        ({"prompt": "p", "key": "../.."}, r"its key '\.\./\.\.' cannot name a file"),
     ],
 )
 def test_what_is_no_request(given: object, said: str) -> None:

@@ -89,7 +89,7 @@ async def test_a_key_that_clashes() -> None:
     found = [outcome async for outcome in outcomes_of(rows, desk, ordered=True)]
     assert [told(outcome) for outcome in found] == [(0, "ok"), (1, "RequestInvalidError"), (2, "ok")]
     assert found[1].request == GenerateRequest("b")
-    assert "request 1: an earlier request has its key" in str(getattr(found[1], "error", ""))
+    assert "request 1: its key names the same file as" in str(getattr(found[1], "error", ""))
     assert desk.prompts == ["a", "c"]
 
 
@@ -414,10 +414,10 @@ def test_a_concurrency_that_makes_no_sense(concurrency: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("an otter", "this is one str; put it into a list"),
-        (b"an otter", "this is one bytes"),
-        ({"prompt": "an otter"}, "this is one dict"),
-        (GenerateRequest("an otter"), "this is one GenerateRequest"),
+        ("an otter", "not one str; put it into a list"),
+        (b"an otter", "not one bytes"),
+        ({"prompt": "an otter"}, "not one dict"),
+        (GenerateRequest("an otter"), "not one GenerateRequest"),
         (5, "must be an iterable or async iterable .* not int"),
         (None, "not NoneType"),
     ],

@@ -241,7 +241,7 @@ def test_an_opened_picture_is_not_decoded_before_its_pixels_are_needed() -> None
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"<svg width='1' height='1'></svg>", r"Pillow does not read SVG: save\(\)"),
+        (b"<svg width='1' height='1'></svg>", r"Pillow cannot read an SVG: save\(\)"),
         (b"no picture", r"cannot read the image \(application/octet-stream, 10 bytes\)"),
         (PNG[:20], r"cannot read the image \(image/png, 20 bytes\)"),
     ],
@@ -326,7 +326,7 @@ def test_show_without_anything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.setattr("webbrowser.open", lambda _: False)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(
-        ConfigurationError, match=r"neither a viewer .* nor a web browser .*: save\(\) the image"
+        ConfigurationError, match=r"no image viewer and no web browser .*: save\(\) the image"
     ):
         Image.from_bytes(PNG).show()
     assert listed(tmp_path) == []
@@ -334,6 +334,6 @@ def test_show_without_anything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 def test_show_opens_no_svg(browser: list[Path]) -> None:
     """A browser would run its scripts."""
-    with pytest.raises(ConfigurationError, match=r"no SVG.*save\(\) it"):
+    with pytest.raises(ConfigurationError, match=r"not open an SVG.*save\(\) it"):
         Image.from_bytes(b"<svg xmlns='http://www.w3.org/2000/svg'/>").show()
     assert browser == []

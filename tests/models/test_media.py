@@ -296,13 +296,13 @@ def test_a_declared_format_that_is_not_the_real_one(declared: str | None, kind: 
 
 def test_the_warning_about_a_format() -> None:
     """It tells what was asked for and what the server said, as far as these are wrong, in words of ours."""
-    end = "; media_type and new file names follow the bytes"
+    end = "; media_type and file names follow the bytes"
     assert media.format_warning("WEBP", "image/jpg", "image/png") == (
-        "an image is image/png by its bytes, but output_format asked for webp and the server calls it jpeg"
+        "an image is image/png (detected from its bytes), but output_format is webp and the server declares jpeg"
         + end
     )
     assert media.format_warning("png", "svg", "image/png") == (
-        "an image is image/png by its bytes, but the server calls it svg" + end
+        "an image is image/png (detected from its bytes), but the server declares svg" + end
     )
 
 
