@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from openai_images.studio import History, Studio
 
 _PACE = 0.9
-_CLOSED = "Generations in flight are in the journal: images that arrived are in the folder, others are listed as unknown."
+_CLOSED = "Generations in flight are in the journal: images that arrived are in the folder, others count as unknown."
 
 
 @frozen(kw_only=True)

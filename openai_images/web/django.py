@@ -1,7 +1,7 @@
 """Relays and images for Django under ASGI.
 
-Invariants: Django closes the response's iterator, and cancels the view, as soon as the browser has left.
-Must not: be used under WSGI, where Django would collect the whole stream first.
+Invariants: Django closes the response's iterator, and cancels the view, as soon as the browser disconnects.
+Must not: be used under WSGI, where Django would collect the complete stream first.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class ImageStreamResponse(StreamingHttpResponse):
 
     `return ImageStreamResponse(client.stream(prompt, partial_images=2))`
 
-    `stream` is one that is not entered yet.
+    `stream` must not be entered yet.
     """
 
     def __init__(
@@ -35,14 +35,14 @@ class ImageStreamResponse(StreamingHttpResponse):
         self._source = relay(stream, **settings)
         super().__init__(self._source, headers=dict(RELAY_HEADERS))
 
-    def __aiter__(self) -> Relay:  # Django closes what this returns, and not what it wraps
+    def __aiter__(self) -> Relay:  # Django closes this iterator, not the wrapped one
         return self._source
 
 
 def picture_path(pictures: PictureStore) -> URLPattern:
     """Return the URL pattern that serves the store's images, for `urlpatterns`.
 
-    `pictures` is the store that the responses use, too.
+    `pictures` is the store that the responses use.
     """
 
     async def serve(request: HttpRequest, name: str) -> HttpResponse:
@@ -57,7 +57,7 @@ def picture_path(pictures: PictureStore) -> URLPattern:
 def script_path(route: str = "openai-images.js") -> URLPattern:
     """Return the URL pattern that serves the browser's side, an ES module, for `urlpatterns`.
 
-    `route` is where a page imports it from, without the leading slash.
+    `route` is the path from which a page imports it, without the leading slash.
     """
 
     def serve(request: HttpRequest) -> HttpResponse:  # noqa: ARG001  Django gives it
